@@ -1,0 +1,2 @@
+Console.WriteLine("skylight");
+return 0;

@@ -1,0 +1,51 @@
+using System.Globalization;
+
+namespace Skylight.Tensors;
+
+/// <summary>
+/// bfloat16: sign, 8 exponent bits, 7 mantissa bits; the upper half of a <see cref="float"/>.
+/// Conversion from float rounds to nearest, ties to even; NaN stays NaN.
+/// </summary>
+/// <remarks>The .NET 10 base library has no such type.</remarks>
+public readonly struct BFloat16 : IEquatable<BFloat16>
+{
+    private readonly ushort _bits;
+
+    private BFloat16(ushort bits) => _bits = bits;
+
+    /// <summary>The sixteen bits of the number.</summary>
+    public ushort Bits => _bits;
+
+    /// <summary>Makes a number from its sixteen bits.</summary>
+    public static BFloat16 FromBits(ushort bits) => new(bits);
+
+    /// <summary>Rounds to the nearest bfloat16, ties to even.</summary>
+    public static explicit operator BFloat16(float value)
+    {
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        if (float.IsNaN(value))
+            return new BFloat16((ushort)((bits >> 16) | 0x0040));
+        return new BFloat16((ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16));
+    }
+
+    /// <summary>Widens exactly.</summary>
+    public static implicit operator float(BFloat16 value) => BitConverter.UInt32BitsToSingle((uint)value._bits << 16);
+
+    /// <inheritdoc/>
+    public bool Equals(BFloat16 other) => (float)this == other;
+
+    /// <inheritdoc/>
+    public override bool Equals(object? obj) => obj is BFloat16 other && Equals(other);
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => ((float)this).GetHashCode();
+
+    /// <summary>Numerical equality.</summary>
+    public static bool operator ==(BFloat16 left, BFloat16 right) => left.Equals(right);
+
+    /// <summary>Numerical inequality.</summary>
+    public static bool operator !=(BFloat16 left, BFloat16 right) => !left.Equals(right);
+
+    /// <inheritdoc/>
+    public override string ToString() => ((float)this).ToString(CultureInfo.InvariantCulture);
+}

@@ -1,0 +1,29 @@
+namespace Skylight.Tensors;
+
+/// <summary>The element type of a tensor in device memory.</summary>
+public enum DataType
+{
+    /// <summary>IEEE 754 binary32.</summary>
+    Float32,
+
+    /// <summary>bfloat16: the upper half of a binary32, see <see cref="BFloat16"/>.</summary>
+    BFloat16,
+
+    /// <summary>32-bit signed integer: token ids, indices, lengths.</summary>
+    Int32,
+}
+
+/// <summary>Sizes of the data types.</summary>
+public static class DataTypes
+{
+    /// <summary>The size of one element in bytes.</summary>
+    public static int Size(this DataType dataType) => dataType switch
+    {
+        DataType.Float32 or DataType.Int32 => 4,
+        DataType.BFloat16 => 2,
+        _ => throw new ArgumentOutOfRangeException(nameof(dataType), dataType, "Unknown data type."),
+    };
+
+    /// <summary>Whether the type holds real numbers (and so may carry a gradient).</summary>
+    public static bool IsFloatingPoint(this DataType dataType) => dataType is DataType.Float32 or DataType.BFloat16;
+}
