@@ -1,0 +1,8 @@
+namespace Skylight.Workloads;
+
+/// <summary>All workloads. A new op adds its line to the file of its family.</summary>
+public static class Catalog
+{
+    /// <summary>Every workload of every family.</summary>
+    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All];
+}

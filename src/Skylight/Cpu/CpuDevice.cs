@@ -1,0 +1,140 @@
+using System.Globalization;
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Cpu;
+
+/// <summary>
+/// The CPU: managed code on all cores, no native dependency. Activations are float32, weights float32 or bfloat16, sums
+/// float32. It is the reference that other devices are compared with.
+/// </summary>
+public sealed class CpuDevice : Device
+{
+    private readonly long _memoryBytes;
+
+    /// <summary>Makes a device.</summary>
+    /// <param name="memoryBytes">What plans may use; by default what the process may use.</param>
+    public CpuDevice(long? memoryBytes = null) =>
+        _memoryBytes = memoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+
+    /// <inheritdoc/>
+    public override string Name => "cpu";
+
+    /// <inheritdoc/>
+    public override long MemoryBytes => _memoryBytes;
+
+    /// <inheritdoc/>
+    public override DataType ActivationType => DataType.Float32;
+
+    /// <inheritdoc/>
+    public override DeviceMemory Allocate(long bytes)
+    {
+        try
+        {
+            return new CpuMemory(Math.Max(bytes, 1));
+        }
+        catch (OutOfMemoryException exception)
+        {
+            throw new OutOfDeviceMemoryException(string.Create(CultureInfo.InvariantCulture, $"{Name}: {bytes:N0} bytes cannot be reserved."), exception);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override long StorageBytes(TensorType type) => StorageElements(type) * type.DataType.Size();
+
+    /// <inheritdoc/>
+    public override unsafe void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination)
+    {
+        ArgumentNullException.ThrowIfNull(destination);
+        TensorType type = destination.Type;
+        CheckBytes(rowMajor.Length, type);
+        if (type.Storage == Storage.RowMajor)
+            rowMajor.CopyTo(CpuMemory.Span<byte>(destination));
+        else
+        {
+            void* panels = CpuMemory.Pointer(destination);
+            fixed (byte* source = rowMajor)
+            {
+                if (type.DataType == DataType.Float32)
+                    WeightPanels.Pack((float*)source, (float*)panels, type.Shape.Rows, type.Shape.Columns);
+                else
+                    WeightPanels.Pack((ushort*)source, (ushort*)panels, type.Shape.Rows, type.Shape.Columns);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override unsafe void Download(Tensor source, Span<byte> rowMajor)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        TensorType type = source.Type;
+        CheckBytes(rowMajor.Length, type);
+        if (type.Storage == Storage.RowMajor)
+            CpuMemory.Span<byte>(source).CopyTo(rowMajor);
+        else
+        {
+            void* panels = CpuMemory.Pointer(source);
+            fixed (byte* target = rowMajor)
+            {
+                if (type.DataType == DataType.Float32)
+                    WeightPanels.Unpack((float*)panels, (float*)target, type.Shape.Rows, type.Shape.Columns);
+                else
+                    WeightPanels.Unpack((ushort*)panels, (ushort*)target, type.Shape.Rows, type.Shape.Columns);
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Copy(Tensor source, Tensor destination)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ArgumentNullException.ThrowIfNull(destination);
+        if (source.Type != destination.Type)
+            throw new ArgumentException($"Cannot copy {source} to {destination}: the types differ.");
+        CpuMemory.Span<byte>(source).CopyTo(CpuMemory.Span<byte>(destination));
+    }
+
+    /// <inheritdoc/>
+    public override void Clear(Tensor tensor) => CpuMemory.Span<byte>(tensor).Clear();
+
+    /// <inheritdoc/>
+    public override Kernel CreateKernel(Node node)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        if (node.Op is not ICpuKernel kernel)
+            throw new NotSupportedException($"{Name} has no kernel for {node.Op.Name}: the op's record must implement {nameof(ICpuKernel)}.");
+        foreach (Value value in node.Inputs.Concat(node.Outputs))
+        {
+            bool parameter = value.Kind == ValueKind.Persistent;
+            if (value.Type.DataType == DataType.BFloat16 && !parameter)
+                throw new NotSupportedException($"{Name} computes activations in float32, but {node.Op.Name} has {value}.");
+        }
+
+        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes));
+    }
+
+    /// <inheritdoc/>
+    public override void Synchronize()
+    {
+        // Kernels run when called.
+    }
+
+    /// <summary>The elements a tensor takes in memory, with the padding of weight panels.</summary>
+    internal static long StorageElements(TensorType type) => type.Storage == Storage.RowMajor
+        ? type.Shape.ElementCount
+        : WeightPanels.ElementCount(type.Shape.Rows, type.Shape.Columns);
+
+    private static void CheckBytes(int bytes, TensorType type)
+    {
+        if (bytes != type.Bytes)
+            throw new ArgumentException($"{type} has {type.Bytes} bytes, not {bytes}.");
+    }
+
+    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes) : Kernel
+    {
+        public override long ScratchBytes => scratchBytes;
+
+        public override void Run(in KernelArguments arguments) => kernel.Run(new CpuArguments(arguments));
+    }
+}

@@ -1,0 +1,50 @@
+using System.Runtime.InteropServices;
+using Skylight.Tensors;
+
+namespace Skylight.Cpu;
+
+/// <summary>Native memory, aligned to 64 bytes and filled with zeros.</summary>
+public sealed unsafe class CpuMemory : DeviceMemory
+{
+    private readonly long _bytes;
+    private byte* _pointer;
+
+    internal CpuMemory(long bytes)
+    {
+        _bytes = bytes;
+        _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, 64);
+        NativeMemory.Clear(_pointer, (nuint)bytes);
+    }
+
+    /// <summary>Frees memory that was never disposed.</summary>
+    ~CpuMemory() => Dispose(disposing: false);
+
+    /// <inheritdoc/>
+    public override long Bytes => _bytes;
+
+    /// <summary>The first element of a tensor in CPU memory.</summary>
+    /// <exception cref="ArgumentException">The tensor is on another device.</exception>
+    public static void* Pointer(Tensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        if (tensor.Memory is not CpuMemory memory)
+            throw new ArgumentException($"{tensor} is in {tensor.Memory.GetType().Name}, not in CPU memory.", nameof(tensor));
+        ObjectDisposedException.ThrowIf(memory._pointer is null, memory);
+        return memory._pointer + tensor.ByteOffset;
+    }
+
+    /// <summary>The stored elements of a tensor in CPU memory, with padding.</summary>
+    public static Span<T> Span<T>(Tensor tensor)
+        where T : unmanaged
+    {
+        void* pointer = Pointer(tensor);
+        return new Span<T>(pointer, checked((int)(CpuDevice.StorageElements(tensor.Type) * tensor.Type.DataType.Size() / sizeof(T))));
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        NativeMemory.AlignedFree(_pointer);
+        _pointer = null;
+    }
+}

@@ -1,0 +1,69 @@
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Cpu;
+
+/// <summary>The CPU kernel of an op; an op record implements it.</summary>
+public interface ICpuKernel
+{
+    /// <summary>The temporary memory that <see cref="Run"/> needs, in bytes.</summary>
+    long ScratchBytes(IReadOnlyList<TensorType> inputs) => 0;
+
+    /// <summary>Computes the outputs. May use all cores through <see cref="CpuParallel"/>.</summary>
+    void Run(in CpuArguments arguments);
+}
+
+/// <summary>The tensors of one CPU kernel run, as spans and pointers.</summary>
+public readonly struct CpuArguments
+{
+    private readonly KernelArguments _arguments;
+
+    /// <summary>Wraps the tensors of a run.</summary>
+    public CpuArguments(in KernelArguments arguments) => _arguments = arguments;
+
+    /// <summary>The number of inputs.</summary>
+    public int InputCount => _arguments.Inputs.Length;
+
+    /// <summary>An input.</summary>
+    public Tensor Input(int index) => _arguments.Inputs[index];
+
+    /// <summary>An output.</summary>
+    public Tensor Output(int index) => _arguments.Outputs[index];
+
+    /// <summary>The first element of a float32 input.</summary>
+    public unsafe float* InputPointer(int index) => (float*)CpuMemory.Pointer(_arguments.Inputs[index]);
+
+    /// <summary>The first element of a float32 output.</summary>
+    public unsafe float* OutputPointer(int index) => (float*)CpuMemory.Pointer(_arguments.Outputs[index]);
+
+    /// <summary>The elements of an int32 input.</summary>
+    public ReadOnlySpan<int> InputInt32(int index) => CpuMemory.Span<int>(_arguments.Inputs[index]);
+
+    /// <summary>The elements of a float32 input, in storage order.</summary>
+    public Span<float> InputFloat32(int index) => CpuMemory.Span<float>(_arguments.Inputs[index]);
+
+    /// <summary>The elements of a float32 output, in storage order.</summary>
+    public Span<float> OutputFloat32(int index) => CpuMemory.Span<float>(_arguments.Outputs[index]);
+
+    /// <summary>A copy of a small float32 or bfloat16 input (a norm's weight, a bias) as float32.</summary>
+    public float[] ReadParameter(int index)
+    {
+        Tensor tensor = _arguments.Inputs[index];
+        var elements = new float[tensor.Shape.ElementCount];
+        if (tensor.Type.DataType == DataType.Float32)
+            CpuMemory.Span<float>(tensor).CopyTo(elements);
+        else
+            Widen(CpuMemory.Span<BFloat16>(tensor), elements);
+        return elements;
+    }
+
+    private static void Widen(ReadOnlySpan<BFloat16> source, Span<float> target)
+    {
+        for (int index = 0; index < source.Length; index++)
+            target[index] = source[index];
+    }
+
+    /// <summary>The temporary memory, uninitialized.</summary>
+    public unsafe float* ScratchPointer => (float*)CpuMemory.Pointer(_arguments.Scratch ?? throw new InvalidOperationException("The kernel asked for no temporary memory."));
+}

@@ -1,0 +1,105 @@
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Execution;
+
+/// <summary>
+/// A place where plans run: it owns memory, knows how weights are best stored, and has a kernel for every op.
+/// One plan runs at a time on a device; the caller sees to that.
+/// </summary>
+public abstract class Device : IDisposable
+{
+    /// <summary>The name, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>The memory that plans may use in bytes; what a plan's peak is checked against.</summary>
+    public abstract long MemoryBytes { get; }
+
+    /// <summary>The element type of activations: what a model computes in between its parameters.</summary>
+    public abstract DataType ActivationType { get; }
+
+    /// <summary>Reserves memory, filled with zeros and aligned to at least 64 bytes.</summary>
+    /// <exception cref="OutOfDeviceMemoryException">There is not that much.</exception>
+    public abstract DeviceMemory Allocate(long bytes);
+
+    /// <summary>The bytes that a tensor takes on this device, with the padding its storage order needs.</summary>
+    public abstract long StorageBytes(TensorType type);
+
+    /// <summary>Copies elements to the device, from dense row-major order into the tensor's storage order.</summary>
+    public abstract void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination);
+
+    /// <summary>Copies elements from the device into dense row-major order, after all work queued before.</summary>
+    public abstract void Download(Tensor source, Span<byte> rowMajor);
+
+    /// <summary>Copies the bytes of one tensor to another of the same type.</summary>
+    public abstract void Copy(Tensor source, Tensor destination);
+
+    /// <summary>Fills a tensor with zeros.</summary>
+    public abstract void Clear(Tensor tensor);
+
+    /// <summary>Chooses the kernel for a node.</summary>
+    /// <exception cref="NotSupportedException">The device has no kernel for the op, or not for these types; the error names both.</exception>
+    public abstract Kernel CreateKernel(Node node);
+
+    /// <summary>Waits until all queued work is done.</summary>
+    public abstract void Synchronize();
+
+    /// <summary>Reserves memory for one tensor of its own.</summary>
+    public Tensor AllocateTensor(TensorType type) => new(Allocate(Math.Max(StorageBytes(type), 1)), 0, type);
+
+    /// <summary>Gives a persistent tensor its memory on this device, filled with zeros.</summary>
+    public void Bind(PersistentTensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        tensor.Bind(AllocateTensor(tensor.Type));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives everything back.</summary>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+}
+
+/// <summary>A kernel chosen for one node: knows its shapes, runs on tensors of those shapes.</summary>
+public abstract class Kernel
+{
+    /// <summary>The temporary memory it needs while running; the planner puts it into the arena.</summary>
+    public virtual long ScratchBytes => 0;
+
+    /// <summary>Computes (or queues the computation of) the outputs.</summary>
+    public abstract void Run(in KernelArguments arguments);
+}
+
+/// <summary>The tensors of one kernel run.</summary>
+/// <param name="Inputs">In the op's order.</param>
+/// <param name="Outputs">In the op's order.</param>
+/// <param name="Scratch">Temporary memory; null when the kernel asked for none.</param>
+public readonly record struct KernelArguments(Tensor[] Inputs, Tensor[] Outputs, Tensor? Scratch);
+
+/// <summary>A device has less memory than is needed.</summary>
+public sealed class OutOfDeviceMemoryException : Exception
+{
+    /// <summary>Makes an exception.</summary>
+    public OutOfDeviceMemoryException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Makes an exception with its cause.</summary>
+    public OutOfDeviceMemoryException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+
+    /// <summary>Makes an exception without a message.</summary>
+    public OutOfDeviceMemoryException()
+    {
+    }
+}

@@ -1,0 +1,113 @@
+using System.Numerics.Tensors;
+using Skylight.Cpu;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Ops;
+
+/// <summary>
+/// Root-mean-square normalisation of each row: <c>(x [.., h], weight [h]) → x / sqrt(mean(x²) + ε) · weight</c>
+/// (Zhang and Sennrich, 2019).
+/// </summary>
+/// <param name="Epsilon">Added to the mean square.</param>
+public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns)
+            .Is(1, "weight", DataType.Float32, DataType.BFloat16);
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Value?> Gradient(GradientContext context)
+    {
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon), context.Inputs[0], context.Inputs[1], context.OutputGradient(0));
+        return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null];
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(4.0 * inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public override int InPlaceInput(int output) => 0;
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        int columns = arguments.Input(0).Shape.Columns;
+        float* x = arguments.InputPointer(0), y = arguments.OutputPointer(0);
+        float[] weight = arguments.ReadParameter(1);
+        float epsilon = Epsilon;
+        ElementWise.ForRows(arguments.Input(0).Shape.Rows, columns, (start, count) =>
+        {
+            for (int row = start; row < start + count; row++)
+            {
+                var source = new ReadOnlySpan<float>(x + (long)row * columns, columns);
+                var target = new Span<float>(y + (long)row * columns, columns);
+                float scale = 1f / MathF.Sqrt(TensorPrimitives.SumOfSquares(source) / columns + epsilon);
+                TensorPrimitives.Multiply(source, scale, target);
+                TensorPrimitives.Multiply(target, weight, target);
+            }
+        });
+    }
+}
+
+/// <summary>
+/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w − x·r²·mean(dy·w·x)),
+/// dweight = Σ over rows of dy·x·r, added in blocks of 64 rows so that the sum does not depend on the number of threads.
+/// </summary>
+/// <param name="Epsilon">As in the forward op.</param>
+public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
+{
+    private const int RowBlock = 64;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(3).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns).Activation(2, "dy").SameShape(2, "dy", 0, "x");
+        return [inputs[0], new TensorType(DataType.Float32, inputs[1].Shape)];
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(11.0 * inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public override int InPlaceInput(int output) => output == 0 ? 2 : -1;
+
+    /// <inheritdoc/>
+    public long ScratchBytes(IReadOnlyList<TensorType> inputs) =>
+        (long)RowBlocks.Count(inputs[0].Shape.Rows, RowBlock) * inputs[0].Shape.Columns * sizeof(float);
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns;
+        float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0), partial = arguments.ScratchPointer;
+        float[] weight = arguments.ReadParameter(1);
+        float epsilon = Epsilon;
+        CpuParallel.For(RowBlocks.Count(rows, RowBlock), block =>
+        {
+            var weightGradient = new Span<float>(partial + (long)block * columns, columns);
+            weightGradient.Clear();
+            Span<float> normalized = new float[columns];
+            for (int row = block * RowBlock; row < Math.Min(rows, (block + 1) * RowBlock); row++)
+            {
+                var source = new ReadOnlySpan<float>(x + (long)row * columns, columns);
+                var gradient = new ReadOnlySpan<float>(dy + (long)row * columns, columns);
+                var target = new Span<float>(dx + (long)row * columns, columns);
+                float scale = 1f / MathF.Sqrt(TensorPrimitives.SumOfSquares(source) / columns + epsilon);
+                TensorPrimitives.Multiply(source, scale, normalized);
+                TensorPrimitives.MultiplyAdd(gradient, normalized, weightGradient, weightGradient);
+                TensorPrimitives.Multiply(gradient, weight, target);
+                float mean = TensorPrimitives.Dot<float>(target, normalized) / columns;
+                TensorPrimitives.MultiplyAdd(normalized, -mean, target, target);
+                TensorPrimitives.Multiply(target, scale, target);
+            }
+        });
+        RowBlocks.Sum(partial, RowBlocks.Count(rows, RowBlock), columns, arguments.OutputPointer(1));
+    }
+}
