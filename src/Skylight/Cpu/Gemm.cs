@@ -1,0 +1,188 @@
+using Skylight.Tensors;
+
+namespace Skylight.Cpu;
+
+/// <summary>
+/// Matrix products of float32 activations with float32 or bfloat16 weights.
+/// </summary>
+/// <remarks>
+/// Every output element is one chain of fused multiply-adds over its terms in ascending order, starting from
+/// zero (or from the old value when accumulating); a bias is added last. The bits of an element therefore depend
+/// only on its own row and column: not on the number of rows, the blocking, the threads or the vector width.
+/// Strides count elements. All methods use the threads of <see cref="CpuParallel"/> unless they say otherwise.
+/// </remarks>
+internal static unsafe class Gemm
+{
+    private const int Width = WeightPanels.Width;
+
+    /// <summary>y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]) for a weight in panels (<see cref="WeightPanels"/>).</summary>
+    public static void MultiplyWeight(
+        float* x, int ldx, void* panels, DataType weightType, float* bias, float* y, int ldy, int M, int N, int K)
+    {
+        var product = WeightProduct(x, ldx, panels, weightType, y, ldy, M, N, K);
+        product.Bias = bias;
+        if (M <= GemmFewRows.MaxRows)
+            GemmFewRows.Run(product, GemmBlocked.ThreadsFor(product.Work));
+        else
+            GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+    }
+
+    /// <summary>
+    /// The product of <see cref="MultiplyWeight"/> for some panels only, on the calling thread: column 0 of
+    /// <paramref name="y"/> is the first output of <paramref name="firstPanel"/>. y has
+    /// <paramref name="panelCount"/>·32 columns; those of the last panel's padding become products with zero.
+    /// </summary>
+    public static void MultiplyWeightRange(
+        float* x, int ldx, void* panels, DataType weightType, float* y, int ldy, int M, int firstPanel, int panelCount, int K)
+    {
+        byte* first = (byte*)panels + (nint)firstPanel * Width * K * weightType.Size();
+        var product = WeightProduct(x, ldx, first, weightType, y, ldy, M, panelCount * Width, K);
+        if (M <= GemmFewRows.MaxRows)
+            GemmFewRows.Run(product, threads: 1);
+        else
+            GemmBlocked.Run(product, threads: 1);
+    }
+
+    /// <summary>dx[m, k] (+)= Σ_n dy[m, n]·W[n, k], n ascending: the gradient of the input.</summary>
+    public static void MultiplyWeightTransposed(
+        float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate)
+    {
+        var product = new GemmOperands
+        {
+            A = dy,
+            ARow = lddy,
+            AStep = 1,
+            Layout = IsFloat(weightType) ? RightOperand.FloatPanelsAcross : RightOperand.BFloat16PanelsAcross,
+            B = panels,
+            BStride = K,
+            C = dx,
+            CRow = lddx,
+            CPanel = Width,
+            Rows = M,
+            Columns = K,
+            Steps = N,
+            Accumulate = accumulate,
+        };
+        GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+    }
+
+    /// <summary>
+    /// dW(n, k) (+)= Σ_m dy[m, n]·x[m, k], m ascending, with dW in panel order; its padding becomes zero unless
+    /// accumulating, which leaves it alone.
+    /// </summary>
+    public static void WeightGradient(
+        float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate)
+    {
+        // A panel of dW is a row-major K × 32 matrix: x^T times 32 columns of dy.
+        var product = new GemmOperands
+        {
+            A = x,
+            ARow = 1,
+            AStep = ldx,
+            Layout = RightOperand.RowMajor,
+            B = dy,
+            BStride = lddy,
+            C = dwPanels,
+            CRow = Width,
+            CPanel = (nint)Width * K,
+            Rows = K,
+            Columns = N,
+            Steps = M,
+            Accumulate = accumulate,
+        };
+        GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+        int used = N % Width;
+        if (accumulate || used == 0)
+            return;
+        float* last = dwPanels + (nint)(N / Width) * Width * K;
+        for (int k = 0; k < K; k++)
+            new Span<float>(last + (nint)k * Width + used, Width - used).Clear();
+    }
+
+    /// <summary>
+    /// C[M, N] (+)= op(A)·op(B) for row-major matrices, where op(A) is M × K and op(B) is K × N: a transposed A is
+    /// stored as [K, M], a transposed B as [N, K].
+    /// </summary>
+    public static void Multiply(
+        float* a, int lda, bool transposeA, float* b, int ldb, bool transposeB, float* c, int ldc, int M, int N, int K, bool accumulate)
+    {
+        var product = new GemmOperands
+        {
+            A = a,
+            ARow = transposeA ? 1 : lda,
+            AStep = transposeA ? lda : 1,
+            Layout = transposeB ? RightOperand.ColumnMajor : RightOperand.RowMajor,
+            B = b,
+            BStride = ldb,
+            C = c,
+            CRow = ldc,
+            CPanel = Width,
+            Rows = M,
+            Columns = N,
+            Steps = K,
+            Accumulate = accumulate,
+        };
+        GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+    }
+
+    /// <summary>
+    /// c[r, j] (+)= Σ_k a[r·aRowStride + k·aStepStride]·b[k·bRowStride + j] for r &lt; rows, j &lt; columns ≤ 32 on the
+    /// calling thread: the inner product of attention. Fastest with 32 columns and rows in multiples of 12 or 8.
+    /// </summary>
+    public static void Tile(
+        float* a, nint aRowStride, nint aStepStride, float* b, nint bRowStride, float* c, nint ldc, int rows, int columns, int k, bool accumulate)
+    {
+        if (rows <= 0 || columns <= 0)
+            return;
+        if (columns < Width)
+        {
+            // The register tile reads 32 columns: lend it a padded copy.
+            float* padded = GemmScratch.Tile((nint)k * Width);
+            for (int step = 0; step < k; step++)
+            {
+                var target = new Span<float>(padded + (nint)step * Width, Width);
+                new ReadOnlySpan<float>(b + step * bRowStride, columns).CopyTo(target);
+                target[columns..].Clear();
+            }
+            b = padded;
+            bRowStride = Width;
+        }
+        var tile = new TileArguments
+        {
+            A = (byte*)a,
+            ARowBytes = aRowStride * sizeof(float),
+            AStepBytes = aStepStride * sizeof(float),
+            B = (byte*)b,
+            BStepBytes = bRowStride * sizeof(float),
+            C = c,
+            CRowFloats = ldc,
+            Steps = k,
+            Accumulate = accumulate,
+        };
+        MicroKernel.Tile(tile, rows, columns, isBFloat16: false);
+    }
+
+    private static GemmOperands WeightProduct(
+        float* x, int ldx, void* panels, DataType weightType, float* y, int ldy, int M, int N, int K) => new()
+        {
+            A = x,
+            ARow = ldx,
+            AStep = 1,
+            Layout = IsFloat(weightType) ? RightOperand.FloatPanels : RightOperand.BFloat16Panels,
+            B = panels,
+            BStride = K,
+            C = y,
+            CRow = ldy,
+            CPanel = Width,
+            Rows = M,
+            Columns = N,
+            Steps = K,
+        };
+
+    private static bool IsFloat(DataType weightType) => weightType switch
+    {
+        DataType.Float32 => true,
+        DataType.BFloat16 => false,
+        _ => throw new ArgumentOutOfRangeException(nameof(weightType), weightType, "Weights are Float32 or BFloat16."),
+    };
+}

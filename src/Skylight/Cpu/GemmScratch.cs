@@ -1,0 +1,50 @@
+using System.Runtime.InteropServices;
+
+namespace Skylight.Cpu;
+
+/// <summary>Native buffers that each thread keeps and reuses: no garbage, no page faults after the first call.</summary>
+internal static unsafe class GemmScratch
+{
+    private const nuint Alignment = 64;
+
+    [ThreadStatic]
+    private static Buffer? _packedInput;
+
+    [ThreadStatic]
+    private static Buffer? _panelBlock;
+
+    [ThreadStatic]
+    private static Buffer? _tile;
+
+    /// <summary>Room for the packed left operand of a product.</summary>
+    public static float* PackedInput(nint floats) => (_packedInput ??= new Buffer()).Get(floats);
+
+    /// <summary>Room for a block of the right operand.</summary>
+    public static float* PanelBlock(nint floats) => (_panelBlock ??= new Buffer()).Get(floats);
+
+    /// <summary>Room for the padded right operand of one tile.</summary>
+    public static float* Tile(nint floats) => (_tile ??= new Buffer()).Get(floats);
+
+    private sealed class Buffer
+    {
+        private void* _memory;
+        private nint _floats;
+
+        // A thread that ends leaves its buffers to the garbage collector.
+        ~Buffer() => NativeMemory.AlignedFree(_memory);
+
+        public float* Get(nint floats)
+        {
+            if (floats > _floats)
+            {
+                NativeMemory.AlignedFree(_memory);
+                _memory = null;
+                _floats = 0;
+                nint size = Math.Max(floats, 1024);
+                _memory = NativeMemory.AlignedAlloc((nuint)size * sizeof(float), Alignment);
+                _floats = size;
+            }
+            return (float*)_memory;
+        }
+    }
+}

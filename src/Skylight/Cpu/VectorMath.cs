@@ -1,0 +1,123 @@
+using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Skylight.Cpu;
+
+/// <summary>
+/// Elementary functions over float vectors. Every width runs the same sequence of exactly rounded operations,
+/// so a value's result never depends on the machine's vector width or on its place in a loop.
+/// </summary>
+internal static class VectorMath
+{
+    /// <summary>e^x within 2 units in the last place; 0 below about −104, +∞ above about 88.72, NaN for NaN.</summary>
+    public static float Exp(float x) => Exp<SimdScalar, float>(x);
+
+    /// <inheritdoc cref="Exp(float)"/>
+    public static Vector<float> Exp(Vector<float> x) => Exp<SimdNative, Vector<float>>(x);
+
+    /// <inheritdoc cref="Exp(float)"/>
+    public static Vector128<float> Exp(Vector128<float> x) => Exp<Simd128, Vector128<float>>(x);
+
+    /// <inheritdoc cref="Exp(float)"/>
+    public static Vector256<float> Exp(Vector256<float> x) => Exp<Simd256, Vector256<float>>(x);
+
+    /// <inheritdoc cref="Exp(float)"/>
+    public static Vector512<float> Exp(Vector512<float> x) => Exp<Simd512, Vector512<float>>(x);
+
+    /// <summary>The error function within 1e-7.</summary>
+    public static float Erf(float x) => Erf<SimdScalar, float>(x);
+
+    /// <inheritdoc cref="Erf(float)"/>
+    public static Vector<float> Erf(Vector<float> x) => Erf<SimdNative, Vector<float>>(x);
+
+    /// <inheritdoc cref="Erf(float)"/>
+    public static Vector512<float> Erf(Vector512<float> x) => Erf<Simd512, Vector512<float>>(x);
+
+    /// <summary>1 / (1 + e^−x).</summary>
+    public static float Sigmoid(float x) => Sigmoid<SimdScalar, float>(x);
+
+    /// <inheritdoc cref="Sigmoid(float)"/>
+    public static Vector<float> Sigmoid(Vector<float> x) => Sigmoid<SimdNative, Vector<float>>(x);
+
+    /// <inheritdoc cref="Sigmoid(float)"/>
+    public static Vector512<float> Sigmoid(Vector512<float> x) => Sigmoid<Simd512, Vector512<float>>(x);
+
+    /// <summary>
+    /// x = n·ln 2 + r, |r| ≤ ln 2 / 2; e^r by the polynomial of Cephes' expf; then two halves of 2^n, so that
+    /// results below the normal range and above the largest float come out of the multiplications by themselves.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Exp<TSimd, TVector>(TVector x)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector rounder = TSimd.Broadcast(12582912f); // 1.5 · 2^23: adding it rounds to an integer
+        TVector exponentBias = TSimd.Broadcast(8388608f + 127f);
+
+        // By comparison, so that NaN stays NaN.
+        TVector high = TSimd.Broadcast(89f), low = TSimd.Broadcast(-105f);
+        x = TSimd.SelectGreater(x, high, high, x);
+        x = TSimd.SelectGreater(low, x, low, x);
+
+        TVector n = TSimd.Subtract(TSimd.FusedMultiplyAdd(x, TSimd.Broadcast(1.44269504088896341f), rounder), rounder);
+        TVector r = TSimd.FusedMultiplyAdd(n, TSimd.Broadcast(-0.693359375f), x);
+        r = TSimd.FusedMultiplyAdd(n, TSimd.Broadcast(2.12194440e-4f), r);
+
+        TVector p = TSimd.Broadcast(1.9875691500e-4f);
+        p = TSimd.FusedMultiplyAdd(p, r, TSimd.Broadcast(1.3981999507e-3f));
+        p = TSimd.FusedMultiplyAdd(p, r, TSimd.Broadcast(8.3334519073e-3f));
+        p = TSimd.FusedMultiplyAdd(p, r, TSimd.Broadcast(4.1665795894e-2f));
+        p = TSimd.FusedMultiplyAdd(p, r, TSimd.Broadcast(1.6666665459e-1f));
+        p = TSimd.FusedMultiplyAdd(p, r, TSimd.Broadcast(5.0000001201e-1f));
+        p = TSimd.FusedMultiplyAdd(p, TSimd.Multiply(r, r), r);
+        p = TSimd.Add(p, TSimd.Broadcast(1f));
+
+        TVector half = TSimd.Subtract(TSimd.FusedMultiplyAdd(n, TSimd.Broadcast(0.5f), rounder), rounder);
+        TVector rest = TSimd.Subtract(n, half);
+        p = TSimd.Multiply(p, TSimd.ShiftIntoExponent(TSimd.Add(half, exponentBias)));
+        return TSimd.Multiply(p, TSimd.ShiftIntoExponent(TSimd.Add(rest, exponentBias)));
+    }
+
+    /// <summary>
+    /// N. Juffa's two minimax pieces: an odd polynomial near zero, 1 − exp of a polynomial outside. Beyond 4
+    /// the result rounds to ±1.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Erf<TSimd, TVector>(TVector x)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector four = TSimd.Broadcast(4f);
+        TVector t = TSimd.Abs(x);
+        t = TSimd.SelectGreater(t, four, four, t);
+        TVector s = TSimd.Multiply(t, t);
+
+        TVector outer = TSimd.FusedMultiplyAdd(TSimd.Broadcast(-1.72853470e-5f), t, TSimd.Broadcast(3.83197126e-4f));
+        TVector u = TSimd.FusedMultiplyAdd(TSimd.Broadcast(-3.88396438e-3f), t, TSimd.Broadcast(2.42546219e-2f));
+        outer = TSimd.FusedMultiplyAdd(outer, s, u);
+        outer = TSimd.FusedMultiplyAdd(outer, t, TSimd.Broadcast(-1.06777877e-1f));
+        outer = TSimd.FusedMultiplyAdd(outer, t, TSimd.Broadcast(-6.34846687e-1f));
+        outer = TSimd.FusedMultiplyAdd(outer, t, TSimd.Broadcast(-1.28717512e-1f));
+        outer = TSimd.FusedMultiplyAdd(outer, t, TSimd.Subtract(TSimd.Zero, t));
+        outer = TSimd.Subtract(TSimd.Broadcast(1f), Exp<TSimd, TVector>(outer));
+        outer = TSimd.CopySign(outer, x);
+
+        TVector inner = TSimd.Broadcast(-5.96761703e-4f);
+        inner = TSimd.FusedMultiplyAdd(inner, s, TSimd.Broadcast(4.99119423e-3f));
+        inner = TSimd.FusedMultiplyAdd(inner, s, TSimd.Broadcast(-2.67681349e-2f));
+        inner = TSimd.FusedMultiplyAdd(inner, s, TSimd.Broadcast(1.12819925e-1f));
+        inner = TSimd.FusedMultiplyAdd(inner, s, TSimd.Broadcast(-3.76125336e-1f));
+        inner = TSimd.FusedMultiplyAdd(inner, s, TSimd.Broadcast(1.28379166e-1f));
+        inner = TSimd.FusedMultiplyAdd(inner, x, x);
+
+        return TSimd.SelectGreater(t, TSimd.Broadcast(0.927734375f), outer, inner);
+    }
+
+    /// <summary>1 / (1 + e^−x) from the exponential above; 0 and 1 in the limits.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector Sigmoid<TSimd, TVector>(TVector x)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector one = TSimd.Broadcast(1f);
+        return TSimd.Divide(one, TSimd.Add(one, Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Zero, x))));
+    }
+}
