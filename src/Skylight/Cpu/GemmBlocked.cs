@@ -36,7 +36,7 @@ internal static unsafe class GemmBlocked
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
         int blocks = Math.Max(1, (product.Steps + MaxStepBlock - 1) / MaxStepBlock);
-        int stepBlock = ((product.Steps + blocks - 1) / blocks + 15) & ~15;
+        int stepBlock = Math.Max(16, ((product.Steps + blocks - 1) / blocks + 15) & ~15);
         if (!PacksInput(product, blocks))
         {
             RunRows(product, null, stepBlock, threads);

@@ -68,7 +68,7 @@ internal static unsafe class GemmFewRows
     {
         int pairs = product.Rows == 1 ? 4 : 2;
         int groupColumns = pairs * 2 * TSimd.Count;
-        int groups = (WeightPanels.PanelCount(product.Columns) * Width + groupColumns - 1) / groupColumns;
+        int groups = (product.Columns + groupColumns - 1) / groupColumns;
         CpuParallel.For(groups, threads, group =>
         {
             int firstColumn = group * groupColumns;
