@@ -1,0 +1,25 @@
+using Skylight.Ops;
+using Skylight.Tensors;
+using static Skylight.Workloads.Operand;
+
+namespace Skylight.Workloads;
+
+/// <summary>Matrix products.</summary>
+internal static class MatMulWorkloads
+{
+    public static IReadOnlyList<Workload> All { get; } =
+    [
+        new("matmul/tiny", new MatMul(), [Normal(5, 7), Weight(DataType.Float32, 35, 7), Normal(35)], Tiny: true),
+        new("matmul/tiny-bf16", new MatMul(), [Normal(3, 9), Weight(DataType.BFloat16, 33, 9)], Tiny: true),
+        new("matmul/qwen2.5-0.5b-gate-up-1k", new MatMul(), [Normal(1024, 896), Weight(DataType.BFloat16, 9728, 896)], Tiny: false),
+        new("matmul/qwen2.5-0.5b-down-decode", new MatMul(), [Normal(1, 4864), Weight(DataType.BFloat16, 896, 4864)], Tiny: false),
+        new("matmul_input_gradient/tiny", new MatMulInputGradient(), [Normal(4, 34), Weight(DataType.Float32, 34, 5)], Tiny: true),
+        new("matmul_weight_gradient/qwen2.5-0.5b-down-1k", new MatMulWeightGradient(), [Normal(1024, 4864), Normal(1024, 896)], Tiny: false),
+        new("column_sum/qwen2.5-0.5b-1k", new ColumnSum(), [Normal(1024, 896)], Tiny: false),
+        new("batched_matmul/tiny", new BatchedMatMul(), [Normal(2, 3, 4), Normal(2, 4, 5)], Tiny: true),
+        new("batched_matmul/tiny-transposed-a", new BatchedMatMul(TransposeA: true), [Normal(2, 4, 3), Normal(2, 4, 5)], Tiny: true),
+        new("batched_matmul/tiny-transposed-b", new BatchedMatMul(TransposeB: true), [Normal(2, 3, 4), Normal(2, 5, 4)], Tiny: true),
+        new("batched_matmul/tiny-transposed-both", new BatchedMatMul(true, true), [Normal(2, 4, 3), Normal(2, 5, 4)], Tiny: true),
+        new("batched_matmul/16x256", new BatchedMatMul(), [Normal(16, 256, 256), Normal(16, 256, 256)], Tiny: false),
+    ];
+}

@@ -1,0 +1,115 @@
+using Skylight.Cpu;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Ops;
+
+/// <summary>
+/// Product with a weight: <c>(x [.., k], weight [n, k]) → x · weightᵀ [.., n]</c>, with a third input <c>bias [n]</c> added.
+/// Every output element adds its k terms in one fixed order, whatever the number of rows.
+/// </summary>
+public sealed record MatMul : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        TypeCheck check = new TypeCheck(this, inputs).Count(2, 3).Activation(0, "x")
+            .Is(1, "weight", DataType.Float32, DataType.BFloat16).Rank(1, "weight", 2)
+            .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
+            .That(inputs[0].Shape.Columns == inputs[1].Shape.Columns, $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
+        if (inputs.Count == 3)
+            check.Is(2, "bias", DataType.Float32, DataType.BFloat16).Shape(2, "bias", inputs[1].Shape[0]);
+        return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[1].Shape[0]) }];
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Value?> Gradient(GradientContext context)
+    {
+        Value x = context.Inputs[0], weight = context.Inputs[1], gradient = context.OutputGradient(0);
+        Value?[] gradients = context.NoGradients();
+        if (context.Needs(0))
+            gradients[0] = context.Graph.Add(new MatMulInputGradient(), gradient, weight);
+        if (context.Needs(1))
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), x, gradient);
+        if (context.Inputs.Count == 3 && context.Needs(2))
+            gradients[2] = context.Graph.Add(new ColumnSum(), gradient);
+        return gradients;
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(2.0 * inputs[0].Shape.ElementCount * inputs[1].Shape[0], Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        Shape weight = arguments.Input(1).Shape;
+        int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
+        float[]? bias = arguments.InputCount == 3 ? arguments.ReadParameter(2) : null;
+        fixed (float* biasPointer = bias)
+        {
+            Gemm.MultiplyWeight(
+                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType, biasPointer, arguments.OutputPointer(0), n, rows, n, k);
+        }
+    }
+}
+
+/// <summary>The gradient of the input of <see cref="MatMul"/>: <c>(dy [.., n], weight [n, k]) → dy · weight [.., k]</c>.</summary>
+public sealed record MatMulInputGradient : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(2).Activation(0, "dy").Rank(1, "weight", 2)
+            .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
+            .That(inputs[0].Shape.Columns == inputs[1].Shape[0], $"dy has {inputs[0].Shape.Columns} columns, but the weight makes {inputs[1].Shape[0]}");
+        return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[1].Shape[1]) }];
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Value?> Gradient(GradientContext context)
+    {
+        Value?[] gradients = context.NoGradients();
+        if (context.Needs(0))
+            gradients[0] = context.Graph.Add(new MatMul(), context.OutputGradient(0), context.Inputs[1]);
+        if (context.Needs(1))
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), context.OutputGradient(0), context.Inputs[0]);
+        return gradients;
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(2.0 * inputs[0].Shape.ElementCount * inputs[1].Shape[1], Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        Shape weight = arguments.Input(1).Shape;
+        int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
+        Gemm.MultiplyWeightTransposed(
+            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType, arguments.OutputPointer(0), k, rows, n, k, accumulate: false);
+    }
+}
+
+/// <summary>The gradient of the weight of <see cref="MatMul"/>: <c>(x [.., k], dy [.., n]) → dyᵀ · x [n, k]</c>, float32, in weight storage.</summary>
+public sealed record MatMulWeightGradient : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy")
+            .That(inputs[0].Shape.Rows == inputs[1].Shape.Rows, $"x has {inputs[0].Shape.Rows} rows, but dy {inputs[1].Shape.Rows}");
+        return [new TensorType(DataType.Float32, new Shape(inputs[1].Shape.Columns, inputs[0].Shape.Columns), Storage.Weight)];
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(2.0 * inputs[0].Shape.ElementCount * inputs[1].Shape.Columns, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        int rows = arguments.Input(0).Shape.Rows, k = arguments.Input(0).Shape.Columns, n = arguments.Input(1).Shape.Columns;
+        Gemm.WeightGradient(arguments.InputPointer(0), k, arguments.InputPointer(1), n, arguments.OutputPointer(0), rows, n, k, accumulate: false);
+    }
+}
