@@ -1,0 +1,41 @@
+namespace Skylight.Cli.Demo.Report;
+
+/// <summary>Compares how critical-token entropy and accuracy rank the same checkpoints.</summary>
+/// <param name="BestByEntropy">The checkpoint with the highest critical-token entropy.</param>
+/// <param name="BestByAccuracy">The checkpoint with the highest accuracy; of equal ones the earliest.</param>
+/// <param name="Agree">Whether the first is as accurate as the second.</param>
+/// <param name="RankCorrelation">Spearman's, in [-1, 1]; null if there are fewer than three or all of a kind are equal.</param>
+internal sealed record CheckpointRanking(
+    CheckpointScore BestByEntropy, CheckpointScore BestByAccuracy, bool Agree, double? RankCorrelation)
+{
+    /// <summary>Ranks the checkpoints that have an entropy; null if none has.</summary>
+    public static CheckpointRanking? Of(IEnumerable<CheckpointScore> checkpoints)
+    {
+        CheckpointScore[] scored = [.. checkpoints.Where(checkpoint => checkpoint.CriticalEntropy is double entropy && double.IsFinite(entropy))];
+        if (scored.Length == 0)
+            return null;
+
+        CheckpointScore byEntropy = scored.MaxBy(checkpoint => checkpoint.CriticalEntropy)!;
+        CheckpointScore byAccuracy = scored.MaxBy(checkpoint => checkpoint.Accuracy)!;
+        double[] entropyRanks = Ranks([.. scored.Select(checkpoint => checkpoint.CriticalEntropy!.Value)]);
+        double[] accuracyRanks = Ranks([.. scored.Select(checkpoint => checkpoint.Accuracy)]);
+        return new CheckpointRanking(
+            byEntropy, byAccuracy, byEntropy.Accuracy == byAccuracy.Accuracy, Correlation(entropyRanks, accuracyRanks));
+    }
+
+    // Equal values share the mean of their ranks.
+    private static double[] Ranks(double[] values) =>
+        [.. values.Select(value => values.Count(other => other < value) + (values.Count(other => other == value) + 1) / 2.0)];
+
+    private static double? Correlation(double[] x, double[] y)
+    {
+        if (x.Length < 3)
+            return null;
+
+        double meanX = x.Average();
+        double meanY = y.Average();
+        double covariance = x.Zip(y, (a, b) => (a - meanX) * (b - meanY)).Sum();
+        double spread = Math.Sqrt(x.Sum(a => (a - meanX) * (a - meanX)) * y.Sum(b => (b - meanY) * (b - meanY)));
+        return spread == 0 ? null : covariance / spread;
+    }
+}
