@@ -85,6 +85,8 @@ public sealed class Executor
     public void Run(CancellationToken cancellationToken = default)
     {
         BindMemory();
+        foreach ((Value constant, int[] elements) in Plan.Graph.Constants)
+            Plan.Device.Upload(MemoryMarshal.AsBytes<int>(elements), TensorOf(constant));
         for (int step = 0; step < _arguments.Length; step++)
         {
             cancellationToken.ThrowIfCancellationRequested();

@@ -13,6 +13,7 @@ public sealed class Graph
     private readonly List<Value> _inputs = [];
     private readonly List<(string Name, Value Value)> _outputs = [];
     private readonly Dictionary<PersistentTensor, Value> _persistent = [];
+    private readonly Dictionary<Value, int[]> _constants = [];
     private readonly List<string> _scopes = [];
     private int _nextValue;
     private int _nextRecomputeScope;
@@ -23,8 +24,11 @@ public sealed class Graph
 
     internal List<Node> NodeList { get; private set; } = [];
 
-    /// <summary>What the caller gives at every run.</summary>
+    /// <summary>What is written before every run: what the caller gives, and <see cref="Constants"/>.</summary>
     public IReadOnlyList<Value> Inputs => _inputs;
+
+    /// <summary>Those of <see cref="Inputs"/> whose elements are part of the graph: an executor writes them itself.</summary>
+    public IReadOnlyDictionary<Value, int[]> Constants => _constants;
 
     /// <summary>What the caller can read after a run.</summary>
     public IReadOnlyList<(string Name, Value Value)> Outputs => _outputs;
@@ -37,6 +41,15 @@ public sealed class Graph
     {
         var value = new Value(this, _nextValue++, ValueKind.Input, name, type);
         _inputs.Add(value);
+        return value;
+    }
+
+    /// <summary>Declares int32 data that is part of the graph itself, such as where fixed-size sequences start.</summary>
+    public Value Constant(string name, int[] elements)
+    {
+        ArgumentNullException.ThrowIfNull(elements);
+        Value value = Input(name, TensorType.Int32(elements.Length));
+        _constants.Add(value, [.. elements]);
         return value;
     }
 

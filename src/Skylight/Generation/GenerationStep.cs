@@ -1,0 +1,102 @@
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Models;
+using Skylight.Ops;
+using Skylight.Tensors;
+
+namespace Skylight.Generation;
+
+/// <summary>The extents on which a generation step depends.</summary>
+/// <param name="Tokens">New tokens of all sequences together.</param>
+/// <param name="Sequences">The number of sequences.</param>
+/// <param name="Pages">The width of the page table.</param>
+/// <param name="Images">The number of pictures.</param>
+/// <param name="ImageHeight">Pixels from top to bottom.</param>
+/// <param name="ImageWidth">Pixels from left to right.</param>
+/// <param name="Temperature">At which log-probabilities and entropies are taken.</param>
+internal readonly record struct StepShape(int Tokens, int Sequences, int Pages, int Images, int ImageHeight, int ImageWidth, float Temperature);
+
+/// <summary>
+/// One run of the language model over new tokens, whose keys and values go to the cache: prefill and decode alike. Gives the
+/// logits after the last new token of each sequence, with their statistics.
+/// </summary>
+internal sealed class GenerationStep
+{
+    private readonly Value _tokens;
+    private readonly Value _positions;
+    private readonly Value _starts;
+    private readonly Value _lengths;
+    private readonly Value _slots;
+    private readonly Value _pageTable;
+    private readonly Value _lastRows;
+    private readonly Value? _featureIndex;
+    private readonly Value? _pixels;
+    private readonly Value _logits;
+    private readonly Value _maximum;
+    private readonly Value _logSum;
+    private readonly Value _entropy;
+    private readonly Executor _executor;
+
+    public GenerationStep(VisionLanguageModel model, KeyValueCache cache, Workspace workspace, StepShape shape)
+    {
+        LanguageConfiguration language = model.Configuration.Language;
+        var graph = new Graph();
+        _tokens = graph.Input("tokens", TensorType.Int32(shape.Tokens));
+        _positions = graph.Input("positions", TensorType.Int32(shape.Tokens));
+        _starts = graph.Input("starts", TensorType.Int32(shape.Sequences + 1));
+        _lengths = graph.Input("lengths", TensorType.Int32(shape.Sequences));
+        _slots = graph.Input("slots", TensorType.Int32(shape.Tokens));
+        _pageTable = graph.Input("page_table", TensorType.Int32(shape.Sequences, shape.Pages));
+        _lastRows = graph.Input("last_rows", TensorType.Int32(shape.Sequences));
+        Value embedded = model.Language.Embed(graph, _tokens);
+        if (shape.Images > 0)
+        {
+            _featureIndex = graph.Input("feature_index", TensorType.Int32(shape.Tokens));
+            _pixels = graph.Input("pixels", TensorType.Float32(shape.Images, model.Configuration.Vision.ChannelCount, shape.ImageHeight, shape.ImageWidth));
+            embedded = graph.Add(new ScatterImageFeatures(), embedded, model.EncodeImages(graph, _pixels).Features, _featureIndex);
+        }
+
+        var write = new KeyValueWrite(language.KeyValueHeadCount, language.HeadDimension);
+        var attend = new PagedAttention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension);
+        Value hidden = model.Language.Forward(graph, embedded, _positions, (layer, query, key, value) =>
+        {
+            Value keys = graph.Persistent(cache.Keys[layer]), values = graph.Persistent(cache.Values[layer]);
+            graph.AddNode(write, key, value, keys, values, _slots);
+            return graph.Add(attend, query, keys, values, _pageTable, _starts, _lengths);
+        });
+        _logits = graph.Add(new MatMul(), graph.Add(new GatherRows(), hidden, _lastRows), model.Language.HeadWeight(graph));
+        IReadOnlyList<Value> statistics = graph.AddNode(new LogitStatistics(shape.Temperature), _logits);
+        (_maximum, _logSum, _entropy) = (statistics[0], statistics[1], statistics[2]);
+        graph.Output("logits", _logits);
+        graph.Output("maximum", _maximum);
+        graph.Output("log_sum", _logSum);
+        graph.Output("entropy", _entropy);
+        model.Fuse(graph);
+        _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
+    }
+
+    /// <summary>What a step reads. Padding rows have slot −1 and lie beyond the last start.</summary>
+    public readonly record struct Inputs(int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[] FeatureIndex, float[] Pixels);
+
+    /// <summary>What a step gives: logits [sequences, vocabulary] and per sequence their maximum, log-sum and entropy.</summary>
+    public readonly record struct Result(float[] Logits, float[] Maximum, float[] LogSum, float[] Entropy);
+
+    public Result Run(in Inputs inputs, CancellationToken cancellationToken)
+    {
+        _executor.Write<int>(_tokens, inputs.Tokens);
+        _executor.Write<int>(_positions, inputs.Positions);
+        _executor.Write<int>(_starts, inputs.Starts);
+        _executor.Write<int>(_lengths, inputs.Lengths);
+        _executor.Write<int>(_slots, inputs.Slots);
+        _executor.Write<int>(_pageTable, inputs.PageTable);
+        _executor.Write<int>(_lastRows, inputs.LastRows);
+        if (_featureIndex is not null && _pixels is not null)
+        {
+            _executor.Write<int>(_featureIndex, inputs.FeatureIndex);
+            _executor.Write<float>(_pixels, inputs.Pixels);
+        }
+
+        _executor.Run(cancellationToken);
+        return new Result(_executor.Read<float>(_logits), _executor.Read<float>(_maximum), _executor.Read<float>(_logSum), _executor.Read<float>(_entropy));
+    }
+}

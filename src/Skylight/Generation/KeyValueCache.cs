@@ -1,0 +1,90 @@
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Models;
+using Skylight.Ops;
+using Skylight.Tensors;
+
+namespace Skylight.Generation;
+
+/// <summary>
+/// Keys and values of all layers in pages of <see cref="PagedAttention.PageSize"/> tokens. Sequences that begin alike share their
+/// full pages; a page goes back when its last user lets go.
+/// </summary>
+public sealed class KeyValueCache : IDisposable
+{
+    private readonly Device _device;
+    private readonly int[] _users;
+    private readonly Stack<int> _free = [];
+
+    /// <summary>Reserves the memory of all pages.</summary>
+    public KeyValueCache(LanguageConfiguration configuration, Device device, int pageCount)
+    {
+        ArgumentNullException.ThrowIfNull(configuration);
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentOutOfRangeException.ThrowIfLessThan(pageCount, 1);
+        _device = device;
+        _users = new int[pageCount];
+        var type = TensorType.Float32(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension);
+        Keys = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
+        Values = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
+        foreach (PersistentTensor tensor in Keys.Concat(Values))
+            device.Bind(tensor);
+        for (int page = pageCount - 1; page >= 0; page--)
+            _free.Push(page);
+    }
+
+    /// <summary>The keys of each layer: [pages, key-value heads, page size · head dimension].</summary>
+    public IReadOnlyList<PersistentTensor> Keys { get; }
+
+    /// <summary>The values of each layer, likewise.</summary>
+    public IReadOnlyList<PersistentTensor> Values { get; }
+
+    /// <summary>The number of pages.</summary>
+    public int PageCount => _users.Length;
+
+    /// <summary>The pages nobody uses.</summary>
+    public int FreePages => _free.Count;
+
+    /// <summary>The pages that so many tokens take.</summary>
+    public static int PagesFor(int tokens) => (tokens + PagedAttention.PageSize - 1) / PagedAttention.PageSize;
+
+    /// <summary>Takes a free page.</summary>
+    public int Take()
+    {
+        if (!_free.TryPop(out int page))
+            throw new InvalidOperationException($"All {PageCount} pages of the key-value cache are in use.");
+        _users[page] = 1;
+        return page;
+    }
+
+    /// <summary>Adds a user to a page.</summary>
+    public void Share(int page) => _users[page]++;
+
+    /// <summary>Removes a user from a page; without users it is free.</summary>
+    public void Return(int page)
+    {
+        if (--_users[page] == 0)
+            _free.Push(page);
+    }
+
+    /// <summary>Copies a page in all layers.</summary>
+    public void Copy(int source, int target)
+    {
+        foreach (PersistentTensor tensor in Keys.Concat(Values))
+            _device.Copy(Page(tensor, source), Page(tensor, target));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (PersistentTensor tensor in Keys.Concat(Values))
+            tensor.Tensor.Memory.Dispose();
+    }
+
+    private static Tensor Page(PersistentTensor tensor, int page)
+    {
+        Shape shape = tensor.Type.Shape;
+        var type = TensorType.Float32(1, shape[1], shape[2]);
+        return new Tensor(tensor.Tensor.Memory, tensor.Tensor.ByteOffset + page * type.Bytes, type);
+    }
+}

@@ -1,0 +1,96 @@
+using Skylight.Graphs;
+using Skylight.Ops;
+using Skylight.Tensors;
+
+namespace Skylight.Models;
+
+/// <summary>
+/// Qwen2.5: a decoder of pre-norm layers with RMSNorm, grouped-query attention with rotary positions (half-split) and SwiGLU.
+/// </summary>
+public sealed class LanguageModel
+{
+    private readonly LanguageConfiguration _configuration;
+    private readonly ParameterSet _parameters;
+
+    internal LanguageModel(LanguageConfiguration configuration, ParameterSet parameters, DataType dataType)
+    {
+        _configuration = configuration;
+        _parameters = parameters;
+        int hidden = configuration.HiddenSize, qkv = (configuration.HeadCount + 2 * configuration.KeyValueHeadCount) * configuration.HeadDimension;
+        parameters.AddWeight("language.embedding.weight", dataType, configuration.VocabularySize, hidden);
+        for (int layer = 0; layer < configuration.LayerCount; layer++)
+        {
+            string prefix = $"language.layers.{layer}";
+            parameters.Add(prefix + ".input_norm.weight", dataType, hidden);
+            parameters.AddWeight(prefix + ".attention.qkv.weight", dataType, qkv, hidden);
+            parameters.Add(prefix + ".attention.qkv.bias", dataType, qkv);
+            parameters.AddWeight(prefix + ".attention.output.weight", dataType, hidden, configuration.HeadCount * configuration.HeadDimension);
+            parameters.Add(prefix + ".output_norm.weight", dataType, hidden);
+            parameters.AddWeight(prefix + ".mlp.gate_up.weight", dataType, 2 * configuration.IntermediateSize, hidden);
+            parameters.AddWeight(prefix + ".mlp.down.weight", dataType, hidden, configuration.IntermediateSize);
+        }
+
+        parameters.Add("language.norm.weight", dataType, hidden);
+        if (!configuration.TieWordEmbeddings)
+            parameters.AddWeight("language.head.weight", dataType, configuration.VocabularySize, hidden);
+    }
+
+    /// <summary>How a layer attends: takes the layer's index, queries, keys and values, and gives the attention's output.</summary>
+    public delegate Value AttentionBuilder(int layer, Value query, Value key, Value value);
+
+    /// <summary>The head's weight [vocabulary, hidden]; the embedding's where they are tied.</summary>
+    public Value HeadWeight(Graph graph) =>
+        Parameter(graph, _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight");
+
+    /// <summary>Looks tokens up: int32 [tokens] → [tokens, hidden].</summary>
+    public Value Embed(Graph graph, Value tokens)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        using IDisposable scope = graph.Scope("language.embedding");
+        return graph.Add(new EmbeddingLookup(), Parameter(graph, "language.embedding.weight"), tokens);
+    }
+
+    /// <summary>Runs all layers and the last norm.</summary>
+    /// <param name="graph">Where to write.</param>
+    /// <param name="embedded">[tokens, hidden].</param>
+    /// <param name="positions">int32 [tokens]: the position of each token in its sequence.</param>
+    /// <param name="attention">How the layers attend.</param>
+    /// <param name="recompute">Whether the layers are recomputed in the backward pass.</param>
+    /// <returns>[tokens, hidden], ready for the head.</returns>
+    public Value Forward(Graph graph, Value embedded, Value positions, AttentionBuilder attention, bool recompute = false)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        ArgumentNullException.ThrowIfNull(attention);
+        Value table = graph.Add(new RotaryTable(_configuration.HeadDimension, _configuration.RopeTheta), positions);
+        Value hidden = embedded;
+        for (int layer = 0; layer < _configuration.LayerCount; layer++)
+        {
+            using IDisposable scope = graph.Scope($"language.layers.{layer}");
+            using IDisposable? region = recompute ? graph.Recompute() : null;
+            hidden = Layer(graph, hidden, table, layer, attention);
+        }
+
+        using IDisposable last = graph.Scope("language");
+        return graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, "language.norm.weight"));
+    }
+
+    private Value Layer(Graph graph, Value hidden, Value table, int layer, AttentionBuilder attention)
+    {
+        string prefix = $"language.layers.{layer}";
+        int dimension = _configuration.HeadDimension, keyWidth = _configuration.KeyValueHeadCount * dimension;
+        Value normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, prefix + ".input_norm.weight"));
+        Value qkv = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".attention.qkv.weight"), Parameter(graph, prefix + ".attention.qkv.bias"));
+        IReadOnlyList<Value> parts = graph.AddNode(new SplitColumns(_configuration.HeadCount * dimension, keyWidth, keyWidth), qkv);
+        Value query = graph.Add(new RotaryEmbedding(dimension), parts[0], table);
+        Value key = graph.Add(new RotaryEmbedding(dimension), parts[1], table);
+        Value attended = attention(layer, query, key, parts[2]);
+        hidden = graph.Add(new Add(), hidden, graph.Add(new MatMul(), attended, Parameter(graph, prefix + ".attention.output.weight")));
+        normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, prefix + ".output_norm.weight"));
+        Value gateUp = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".mlp.gate_up.weight"));
+        IReadOnlyList<Value> gateAndUp = graph.AddNode(new SplitColumns(_configuration.IntermediateSize, _configuration.IntermediateSize), gateUp);
+        Value inner = graph.Add(new Multiply(), graph.Add(new Silu(), gateAndUp[0]), gateAndUp[1]);
+        return graph.Add(new Add(), hidden, graph.Add(new MatMul(), inner, Parameter(graph, prefix + ".mlp.down.weight")));
+    }
+
+    private Value Parameter(Graph graph, string name) => graph.Persistent(_parameters[name]);
+}
