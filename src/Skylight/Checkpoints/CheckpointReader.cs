@@ -1,0 +1,228 @@
+using System.Text.Json;
+using Skylight.Tensors;
+
+namespace Skylight.Checkpoints;
+
+/// <summary>
+/// A checkpoint folder: <c>model.safetensors</c>, or shards with <c>model.safetensors.index.json</c>. Nothing is read until asked for;
+/// any number of threads may read at once.
+/// </summary>
+public sealed class CheckpointReader : IDisposable
+{
+    private const string SingleName = "model.safetensors";
+    private const string IndexName = "model.safetensors.index.json";
+
+    private readonly List<SafetensorsFile> _files = [];
+    private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
+
+    private CheckpointReader(string directory) => Directory = directory;
+
+    /// <summary>The folder.</summary>
+    public string Directory { get; }
+
+    /// <summary>The files, in the order of their names.</summary>
+    public IReadOnlyList<SafetensorsFile> Files => _files;
+
+    /// <summary>The tensors of all files.</summary>
+    public IEnumerable<SafetensorsEntry> Tensors => _files.SelectMany(file => file.Entries);
+
+    /// <summary>Opens a folder and checks the headers of all its files and its index.</summary>
+    /// <exception cref="CheckpointException">There is no checkpoint, a shard is missing or corrupt, or index and shards contradict each other.</exception>
+    public static CheckpointReader Open(string directory)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        if (!System.IO.Directory.Exists(directory))
+            throw new CheckpointException(directory, File.Exists(directory) ? "is a file; give the folder that holds config.json and *.safetensors." : "there is no such folder.");
+
+        var reader = new CheckpointReader(directory);
+        try
+        {
+            string single = Path.Combine(directory, SingleName);
+            string index = Path.Combine(directory, IndexName);
+            if (File.Exists(single))
+                reader.Add(SafetensorsFile.Open(single));
+            else if (File.Exists(index))
+                reader.AddShards(index);
+            else
+                throw NothingToOpen(directory);
+            return reader;
+        }
+        catch
+        {
+            reader.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The naming of the tensors.</summary>
+    /// <exception cref="CheckpointException">No naming of this family has such tensors.</exception>
+    public CheckpointNaming DetectNaming() => KeyMap.DetectNaming(Directory, Tensors.Select(tensor => tensor.Name));
+
+    /// <summary>Whether some file holds a tensor of this name.</summary>
+    public bool Contains(string tensorName) => _fileOf.ContainsKey(tensorName);
+
+    /// <summary>The file that holds a tensor.</summary>
+    /// <exception cref="CheckpointException">None does.</exception>
+    public SafetensorsFile FileOf(string tensorName) => _fileOf.TryGetValue(tensorName, out SafetensorsFile? file)
+        ? file
+        : throw new CheckpointException(Directory, "is in none of the checkpoint's files.", tensorName);
+
+    /// <summary>Compares the tensors with what a model needs. Reports all that is missing, left over, of another shape or not floating-point in one error.</summary>
+    /// <param name="keyMap">The model in this checkpoint's naming.</param>
+    /// <exception cref="CheckpointException">The checkpoint is not this model's.</exception>
+    public void Verify(KeyMap keyMap)
+    {
+        ArgumentNullException.ThrowIfNull(keyMap);
+        List<string> missing = [], misshapen = [], unreadable = [];
+        foreach (KeyMapPiece piece in keyMap.Entries.SelectMany(entry => entry.Pieces))
+        {
+            if (!_fileOf.TryGetValue(piece.TensorName, out SafetensorsFile? file))
+                missing.Add($"{piece.TensorName} {piece.OnDiskShape}");
+            else if (file[piece.TensorName].Shape != piece.OnDiskShape)
+                misshapen.Add($"{piece.TensorName} is {file[piece.TensorName].Shape} in {Path.GetFileName(file.Path)}, the configuration makes it {piece.OnDiskShape}");
+            else if (!file[piece.TensorName].Type.IsFloatingPoint())
+                unreadable.Add($"{piece.TensorName} holds {file[piece.TensorName].Type.HeaderName()} in {Path.GetFileName(file.Path)}");
+        }
+
+        List<string> extra = [.. Tensors.Where(tensor => !keyMap.TryFindTensor(tensor.Name, out _, out _) && !keyMap.IsHarmless(tensor.Name))
+            .Select(tensor => $"{tensor.Name} {tensor.Shape} in {Path.GetFileName(FileOf(tensor.Name).Path)}")];
+        string report = Report("missing", missing) + Report("of another shape", misshapen) + Report("not floating-point", unreadable) + Report("not part of the model", extra);
+        if (report.Length > 0)
+            throw new CheckpointException(Directory, $"does not fit its configuration ({keyMap.Naming} naming).{report}");
+        VerifyTiedHead(keyMap);
+    }
+
+    /// <summary>Reads a parameter as float32, row-major.</summary>
+    /// <param name="entry">The parameter, from this checkpoint's key map.</param>
+    /// <param name="destination">As many elements as the parameter has.</param>
+    /// <exception cref="CheckpointException">A tensor is missing, of another size, or not floating-point.</exception>
+    /// <exception cref="ArgumentException">The destination has another length.</exception>
+    public void ReadParameter(KeyMapEntry entry, Span<float> destination)
+    {
+        CheckLength(entry, destination.Length);
+        foreach (KeyMapPiece piece in entry.Pieces)
+            FileOfPiece(piece).ReadFloat32(piece.TensorName, 0, piece.Of(destination));
+    }
+
+    /// <summary>Reads a parameter as bfloat16, row-major: the stored bits where they are bfloat16, else rounded to nearest even.</summary>
+    /// <inheritdoc cref="ReadParameter"/>
+    public void ReadParameterBits(KeyMapEntry entry, Span<BFloat16> destination)
+    {
+        CheckLength(entry, destination.Length);
+        foreach (KeyMapPiece piece in entry.Pieces)
+            FileOfPiece(piece).ReadBFloat16(piece.TensorName, 0, piece.Of(destination));
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SafetensorsFile file in _files)
+            file.Dispose();
+    }
+
+    private void Add(SafetensorsFile file)
+    {
+        _files.Add(file);
+        foreach (SafetensorsEntry entry in file.Entries)
+        {
+            if (!_fileOf.TryAdd(entry.Name, file))
+                throw new CheckpointException(file.Path, $"is also in {Path.GetFileName(_fileOf[entry.Name].Path)}.", entry.Name);
+        }
+    }
+
+    private void AddShards(string index)
+    {
+        JsonSource weightMap = JsonSource.Load(index).RequiredObject("weight_map");
+        var shardOf = new Dictionary<string, string>(StringComparer.Ordinal);
+        try
+        {
+            foreach (JsonProperty property in weightMap.Element.EnumerateObject())
+            {
+                if (property.Value.ValueKind != JsonValueKind.String)
+                    throw new CheckpointException(index, "its entry in 'weight_map' is not a file name.", property.Name);
+                string shard = property.Value.GetString()!;
+                // An index must not make us open files elsewhere.
+                if (shard.Length == 0 || shard is "." or ".." || shard.AsSpan().ContainsAny('/', '\\', '\0'))
+                    throw new CheckpointException(index, $"its entry in 'weight_map' is '{shard}'; supported: the name of a file in the same folder.", property.Name);
+                shardOf.Add(property.Name, shard);
+            }
+        }
+        catch (InvalidOperationException exception)
+        {
+            throw new CheckpointException(index, $"is not valid JSON: {exception.Message}", innerException: exception);
+        }
+
+        if (shardOf.Count == 0)
+            throw new CheckpointException(index, "'weight_map' is empty.");
+        string[] shards = [.. shardOf.Values.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
+        string[] missing = [.. shards.Where(shard => !File.Exists(Path.Combine(Directory, shard)))];
+        if (missing.Length > 0)
+            throw new CheckpointException(index, $"names {missing.Length} of {shards.Length} files that are not in the folder.{Report("missing", missing)}");
+        foreach (string shard in shards)
+            Add(SafetensorsFile.Open(Path.Combine(Directory, shard)));
+
+        foreach ((string tensor, string shard) in shardOf)
+        {
+            if (!_fileOf.TryGetValue(tensor, out SafetensorsFile? file))
+                throw new CheckpointException(index, $"should be in {shard} but is not there. Index and shards come from different saves, or a shard is damaged.", tensor);
+            if (Path.GetFileName(file.Path) != shard)
+                throw new CheckpointException(index, $"should be in {shard} but is in {Path.GetFileName(file.Path)}.", tensor);
+        }
+
+        if (Tensors.FirstOrDefault(tensor => !shardOf.ContainsKey(tensor.Name)) is { } unlisted)
+            throw new CheckpointException(index, $"is in {Path.GetFileName(FileOf(unlisted.Name).Path)} but not in 'weight_map'. Index and shards come from different saves.", unlisted.Name);
+    }
+
+    /// <summary>A tied head may be repeated on disk; another one there means that the configuration is wrong about the tying.</summary>
+    private void VerifyTiedHead(KeyMap keyMap)
+    {
+        if (keyMap.TiedHead is not { } head || !Contains(head))
+            return;
+        string embedding = keyMap["language.embedding.weight"].Pieces[0].TensorName;
+        SafetensorsFile headFile = FileOf(head), embeddingFile = FileOf(embedding);
+        SafetensorsEntry headEntry = headFile[head], embeddingEntry = embeddingFile[embedding];
+        bool same = headEntry.Type == embeddingEntry.Type && headEntry.Shape == embeddingEntry.Shape;
+        const int Chunk = 1 << 24;
+        for (long done = 0; same && done < headEntry.ByteCount; done += Chunk)
+        {
+            int count = (int)Math.Min(Chunk, headEntry.ByteCount - done);
+            same = headFile.Bytes(headEntry, done, count).SequenceEqual(embeddingFile.Bytes(embeddingEntry, done, count));
+        }
+
+        if (!same)
+            throw new CheckpointException(headFile.Path, $"differs from '{embedding}', but the configuration ties them. Set tie_word_embeddings to false if the head is its own.", head);
+    }
+
+    private SafetensorsFile FileOfPiece(KeyMapPiece piece)
+    {
+        SafetensorsFile file = FileOf(piece.TensorName);
+        if (file[piece.TensorName].Shape != piece.OnDiskShape)
+            throw new CheckpointException(file.Path, $"is {file[piece.TensorName].Shape}; the configuration makes it {piece.OnDiskShape}.", piece.TensorName);
+        return file;
+    }
+
+    private static void CheckLength(KeyMapEntry entry, int length)
+    {
+        ArgumentNullException.ThrowIfNull(entry);
+        if (length != entry.Shape.ElementCount)
+            throw new ArgumentException($"Parameter '{entry.ParameterName}' {entry.Shape} has {entry.Shape.ElementCount} elements, the destination {length}.");
+    }
+
+    private static CheckpointException NothingToOpen(string directory)
+    {
+        string[] present = [.. System.IO.Directory.EnumerateFiles(directory).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
+        string hint = Array.Exists(present, name => name.EndsWith(".bin", StringComparison.Ordinal) || name.EndsWith(".pth", StringComparison.Ordinal))
+            ? " It holds weights in PyTorch's own format; convert them to safetensors."
+            : Array.Exists(present, name => name.EndsWith(".gguf", StringComparison.Ordinal)) ? " GGUF files are not supported." : "";
+        return new CheckpointException(directory, $"holds neither {SingleName} nor {IndexName}.{hint} Files there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");
+    }
+
+    private static string Report(string title, IReadOnlyList<string> names)
+    {
+        const int Most = 20;
+        if (names.Count == 0)
+            return "";
+        string rest = names.Count > Most ? $"{Environment.NewLine}    … and {names.Count - Most} more" : "";
+        return $"{Environment.NewLine}  {title} ({names.Count}):{Environment.NewLine}    {string.Join($"{Environment.NewLine}    ", names.Take(Most))}{rest}";
+    }
+}

@@ -1,0 +1,103 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
+using Skylight.Tensors;
+
+namespace Skylight.Checkpoints;
+
+/// <summary>Conversions from stored bytes (little-endian, possibly unaligned) to the types that we compute with.</summary>
+internal static class StoredElements
+{
+    public static void ToFloat32(StoredType type, ReadOnlySpan<byte> source, Span<float> destination)
+    {
+        switch (type)
+        {
+            case StoredType.Float32:
+                source.CopyTo(MemoryMarshal.AsBytes(destination));
+                break;
+            case StoredType.BFloat16:
+                Widen(MemoryMarshal.Cast<byte, ushort>(source), MemoryMarshal.Cast<float, uint>(destination));
+                break;
+            case StoredType.Float16:
+                ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(source);
+                for (int i = 0; i < halves.Length; i++)
+                    destination[i] = (float)halves[i];
+                break;
+            case StoredType.Float64:
+                ReadOnlySpan<double> doubles = MemoryMarshal.Cast<byte, double>(source);
+                for (int i = 0; i < doubles.Length; i++)
+                    destination[i] = (float)doubles[i];
+                break;
+            default:
+                throw new ArgumentOutOfRangeException(nameof(type), type, "Not a floating-point type.");
+        }
+    }
+
+    public static void ToBFloat16(StoredType type, ReadOnlySpan<byte> source, Span<BFloat16> destination)
+    {
+        switch (type)
+        {
+            case StoredType.BFloat16:
+                source.CopyTo(MemoryMarshal.AsBytes(destination));
+                break;
+            case StoredType.Float32:
+                ReadOnlySpan<float> singles = MemoryMarshal.Cast<byte, float>(source);
+                for (int i = 0; i < singles.Length; i++)
+                    destination[i] = (BFloat16)singles[i];
+                break;
+            case StoredType.Float16:
+                // A binary16 is exact in binary32, so this rounds once.
+                ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(source);
+                for (int i = 0; i < halves.Length; i++)
+                    destination[i] = (BFloat16)(float)halves[i];
+                break;
+            case StoredType.Float64:
+                ReadOnlySpan<double> doubles = MemoryMarshal.Cast<byte, double>(source);
+                for (int i = 0; i < doubles.Length; i++)
+                    destination[i] = (BFloat16)(float)doubles[i];
+                break;
+            default:
+                throw new ArgumentOutOfRangeException(nameof(type), type, "Not a floating-point type.");
+        }
+    }
+
+    /// <summary>Converts integers; returns the index of the first one that does not fit, or −1.</summary>
+    public static int ToInt32(StoredType type, ReadOnlySpan<byte> source, Span<int> destination)
+    {
+        switch (type)
+        {
+            case StoredType.Int32:
+                source.CopyTo(MemoryMarshal.AsBytes(destination));
+                return -1;
+            case StoredType.Int64:
+                ReadOnlySpan<long> longs = MemoryMarshal.Cast<byte, long>(source);
+                for (int i = 0; i < longs.Length; i++)
+                {
+                    if (longs[i] != (int)longs[i])
+                        return i;
+                    destination[i] = (int)longs[i];
+                }
+
+                return -1;
+            case StoredType.UInt8 or StoredType.Boolean:
+                for (int i = 0; i < source.Length; i++)
+                    destination[i] = source[i];
+                return -1;
+            default:
+                throw new ArgumentOutOfRangeException(nameof(type), type, "Not an integer type.");
+        }
+    }
+
+    private static void Widen(ReadOnlySpan<ushort> source, Span<uint> destination)
+    {
+        int i = 0;
+        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
+        {
+            Vector.Widen(new Vector<ushort>(source[i..]), out Vector<uint> low, out Vector<uint> high);
+            (low << 16).CopyTo(destination[i..]);
+            (high << 16).CopyTo(destination[(i + Vector<uint>.Count)..]);
+        }
+
+        for (; i < source.Length; i++)
+            destination[i] = (uint)source[i] << 16;
+    }
+}

@@ -1,0 +1,145 @@
+using System.Text.Json;
+using Skylight.Checkpoints;
+
+namespace Skylight.Models;
+
+/// <summary>The sizes of a Qwen2.5 language model. The defaults are those of transformers' Qwen2Config.</summary>
+public sealed record LanguageConfiguration
+{
+    private const int LargestSize = 1 << 24;
+
+    /// <summary>The width of a token's hidden state.</summary>
+    public int HiddenSize { get; init; } = 4096;
+
+    /// <summary>The number of transformer layers.</summary>
+    public int LayerCount { get; init; } = 32;
+
+    /// <summary>The number of query heads.</summary>
+    public int HeadCount { get; init; } = 32;
+
+    /// <summary>The number of key and value heads; each serves <see cref="HeadCount"/> / <see cref="KeyValueHeadCount"/> query heads.</summary>
+    public int KeyValueHeadCount { get; init; } = 32;
+
+    /// <summary>The width of one head; even, because RoPE rotates its two halves.</summary>
+    public int HeadDimension { get; init; } = 128;
+
+    /// <summary>The width of gate and up.</summary>
+    public int IntermediateSize { get; init; } = 22016;
+
+    /// <summary>The number of token ids, which is the rows of the embedding.</summary>
+    public int VocabularySize { get; init; } = 151936;
+
+    /// <summary>The epsilon of all norms.</summary>
+    public float RmsNormEpsilon { get; init; } = 1e-6f;
+
+    /// <summary>The base of the rotary frequencies.</summary>
+    public double RopeTheta { get; init; } = 10000;
+
+    /// <summary>The longest sequence, in tokens. Up to here dynamic RoPE scaling changes nothing, and beyond it we do not go.</summary>
+    public int MaxPositions { get; init; } = 32768;
+
+    /// <summary>Whether the vocabulary head is the embedding matrix.</summary>
+    public bool TieWordEmbeddings { get; init; }
+
+    /// <summary>The width of all query heads together.</summary>
+    public int QuerySize => HeadCount * HeadDimension;
+
+    /// <summary>The width of all key heads (or value heads) together.</summary>
+    public int KeyValueSize => KeyValueHeadCount * HeadDimension;
+
+    /// <summary>Reads a Qwen2Config, with the field names of transformers 4 or 5.</summary>
+    /// <param name="json">The <c>llm_config</c> or <c>text_config</c>.</param>
+    /// <param name="tieWordEmbeddings">What the outer configuration says, for when this one says nothing.</param>
+    internal static LanguageConfiguration Parse(JsonSource json, bool tieWordEmbeddings)
+    {
+        json.Demand("model_type", json.Text("model_type", "qwen2"), "qwen2");
+        foreach (string architecture in json.Texts("architectures"))
+            json.Demand("architectures", architecture, "Qwen2ForCausalLM", "Qwen2Model");
+        json.Demand("hidden_act", json.Text("hidden_act", "silu"), "silu");
+        json.Demand("use_sliding_window", json.Boolean("use_sliding_window", false), false);
+        foreach (string layerType in json.Texts("layer_types"))
+            json.Demand("layer_types", layerType, "full_attention");
+
+        var defaults = new LanguageConfiguration();
+        int hiddenSize = json.Integer("hidden_size", defaults.HiddenSize, 1, LargestSize);
+        int headCount = json.Integer("num_attention_heads", defaults.HeadCount, 1, LargestSize);
+        int? headDimension = json.OptionalInteger("head_dim", 1, LargestSize);
+        if (headDimension is null)
+            ConfigurationCheck.Divides(json.File, json.Path, "hidden_size", hiddenSize, "num_attention_heads", headCount);
+        return new LanguageConfiguration
+        {
+            HiddenSize = hiddenSize,
+            LayerCount = json.Integer("num_hidden_layers", defaults.LayerCount, 1, LargestSize),
+            HeadCount = headCount,
+            // The class's own default is 32 heads, and an explicit null means as many as there are query heads.
+            KeyValueHeadCount = json.Integer("num_key_value_heads", json.Element.TryGetProperty("num_key_value_heads", out _) ? headCount : defaults.KeyValueHeadCount, 1, LargestSize),
+            HeadDimension = headDimension ?? hiddenSize / headCount,
+            IntermediateSize = json.Integer("intermediate_size", defaults.IntermediateSize, 1, LargestSize),
+            VocabularySize = json.Integer("vocab_size", defaults.VocabularySize, 1, LargestSize),
+            RmsNormEpsilon = (float)json.Positive("rms_norm_eps", defaults.RmsNormEpsilon),
+            RopeTheta = ParseRopeTheta(json, defaults.RopeTheta),
+            MaxPositions = json.Integer("max_position_embeddings", defaults.MaxPositions, 1),
+            TieWordEmbeddings = json.Boolean("tie_word_embeddings", tieWordEmbeddings),
+        };
+    }
+
+    /// <summary>Refuses sizes that contradict each other.</summary>
+    /// <param name="file">Named in the error.</param>
+    /// <param name="path">How the file names this part, such as "text_config.".</param>
+    internal void Validate(string file, string path)
+    {
+        ConfigurationCheck.Positive(file, path, LargestSize,
+            ("hidden_size", HiddenSize), ("num_hidden_layers", LayerCount), ("num_attention_heads", HeadCount), ("num_key_value_heads", KeyValueHeadCount),
+            ("head_dim", HeadDimension), ("intermediate_size", IntermediateSize), ("vocab_size", VocabularySize));
+        ConfigurationCheck.Positive(file, path, int.MaxValue, ("max_position_embeddings", MaxPositions));
+        ConfigurationCheck.LayerCount(file, path, LayerCount);
+        ConfigurationCheck.Divides(file, path, "num_attention_heads", HeadCount, "num_key_value_heads", KeyValueHeadCount);
+        if ((long)HeadCount * HeadDimension > LargestSize)
+            throw new CheckpointException(file, $"'{path}num_attention_heads' {HeadCount} × head dimension {HeadDimension} is too wide; supported: at most {LargestSize}.");
+        if (HeadDimension % 2 != 0)
+            throw new CheckpointException(file, $"'{path}head_dim' (hidden_size / num_attention_heads where absent) is {HeadDimension}; supported: even numbers, because RoPE rotates two halves.");
+        ConfigurationCheck.Epsilon(file, $"{path}rms_norm_eps", RmsNormEpsilon);
+        if (!double.IsFinite(RopeTheta) || RopeTheta <= 0)
+            throw new CheckpointException(file, $"'{path}rope_theta' is {RopeTheta}; supported: a positive number.");
+    }
+
+    internal void WriteJson(Utf8JsonWriter json)
+    {
+        json.WriteString("model_type", "qwen2");
+        json.WriteNumber("hidden_size", HiddenSize);
+        json.WriteNumber("num_hidden_layers", LayerCount);
+        json.WriteNumber("num_attention_heads", HeadCount);
+        json.WriteNumber("num_key_value_heads", KeyValueHeadCount);
+        if (HeadDimension * HeadCount != HiddenSize)
+            json.WriteNumber("head_dim", HeadDimension);
+        json.WriteNumber("intermediate_size", IntermediateSize);
+        json.WriteNumber("vocab_size", VocabularySize);
+        json.WriteNumber("rms_norm_eps", RmsNormEpsilon);
+        // Both spellings, so that transformers 4 and 5 read the same number.
+        json.WriteNumber("rope_theta", RopeTheta);
+        json.WriteStartObject("rope_parameters");
+        json.WriteString("rope_type", "default");
+        json.WriteNumber("rope_theta", RopeTheta);
+        json.WriteEndObject();
+        json.WriteNumber("max_position_embeddings", MaxPositions);
+        json.WriteBoolean("tie_word_embeddings", TieWordEmbeddings);
+        json.WriteString("hidden_act", "silu");
+        json.WriteBoolean("use_sliding_window", false);
+    }
+
+    private static double ParseRopeTheta(JsonSource json, double otherwise)
+    {
+        double theta = json.Positive("rope_theta", otherwise);
+        foreach (string field in (ReadOnlySpan<string>)["rope_scaling", "rope_parameters"])
+        {
+            if (json.Object(field) is not { } rope)
+                continue;
+            // Dynamic scaling starts beyond max_position_embeddings, where we refuse to go.
+            foreach (string spelling in (ReadOnlySpan<string>)["rope_type", "type"])
+                rope.Demand(spelling, rope.Text(spelling, "default"), "default", "dynamic");
+            theta = rope.Positive("rope_theta", theta);
+        }
+
+        return theta;
+    }
+}

@@ -1,0 +1,219 @@
+using System.Collections.Immutable;
+using System.Text;
+using System.Text.Json;
+using Skylight.Checkpoints;
+
+namespace Skylight.Models;
+
+/// <summary>A vision-language model of the InternVL3 / Skywork-R1V3 family: InternViT, pixel shuffle, MLP connector, Qwen2.5.</summary>
+public sealed record ModelConfiguration
+{
+    private const string FileName = "config.json";
+
+    /// <summary>The vision encoder.</summary>
+    public required VisionConfiguration Vision { get; init; }
+
+    /// <summary>The language model.</summary>
+    public required LanguageConfiguration Language { get; init; }
+
+    /// <summary>How many patches in each direction the pixel shuffle joins into one token; 1 / <c>downsample_ratio</c>.</summary>
+    public int ShuffleFactor { get; init; } = 2;
+
+    /// <summary>The epsilon of the connector's LayerNorm, which no configuration file states.</summary>
+    public float ConnectorEpsilon { get; init; } = 1e-5f;
+
+    /// <summary>The token whose embedding rows image features overwrite; null in original configurations, where the tokenizer knows it by name.</summary>
+    public int? ImageTokenId { get; init; }
+
+    /// <summary>
+    /// The tokens that end a text, as far as config.json and generation_config.json say; may be empty. The small InternVL3 models
+    /// state a wrong one, so a chat program adds the tokenizer's <c>&lt;|im_end|&gt;</c>.
+    /// </summary>
+    public ImmutableArray<int> StopTokenIds { get; init; } = [];
+
+    /// <summary>The class that the configuration names, such as "InternVLChatModel" or "InternVLForConditionalGeneration".</summary>
+    public string Architecture { get; init; } = "InternVLForConditionalGeneration";
+
+    /// <summary>Tokens of one image tile after the pixel shuffle.</summary>
+    public int TokensPerTile => Vision.PatchCount / (ShuffleFactor * ShuffleFactor);
+
+    /// <summary>The width of a shuffled token, which enters the connector.</summary>
+    public int ConnectorInputSize => Vision.HiddenSize * ShuffleFactor * ShuffleFactor;
+
+    /// <summary>
+    /// Reads <c>config.json</c> of InternVLChatModel, SkyworkR1VChatModel or transformers' InternVL, and the stop tokens of
+    /// <c>generation_config.json</c> where there is one.
+    /// </summary>
+    /// <param name="directory">The checkpoint's folder.</param>
+    /// <exception cref="CheckpointException">The file is missing, is not JSON, or asks for something that is not supported; names file, field, what was found and what is supported.</exception>
+    public static ModelConfiguration Load(string directory)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(directory);
+        string file = Path.Combine(directory, FileName);
+        if (!File.Exists(file))
+            throw new CheckpointException(file, "is missing. A checkpoint is a folder with config.json and *.safetensors.");
+        JsonSource json = JsonSource.Load(file);
+        string generationFile = Path.Combine(directory, "generation_config.json");
+        JsonSource? generation = File.Exists(generationFile) ? JsonSource.Load(generationFile) : null;
+        return Parse(json, generation);
+    }
+
+    /// <summary>Refuses sizes that contradict each other. <see cref="Load"/> has done so; call it for a configuration made by a program.</summary>
+    /// <exception cref="CheckpointException">Names the field as config.json would.</exception>
+    public ModelConfiguration Validate() => Validate("configuration", "vision_config.", "text_config.");
+
+    /// <summary>The configuration as transformers' InternVL writes it; <see cref="Load"/> reads it back to an equal record.</summary>
+    public string ToJson()
+    {
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
+        {
+            json.WriteStartObject();
+            json.WriteStartArray("architectures");
+            json.WriteStringValue(Architecture);
+            json.WriteEndArray();
+            json.WriteString("model_type", "internvl");
+            json.WriteNumber("downsample_ratio", 1.0 / ShuffleFactor);
+            json.WriteNumber("image_seq_length", TokensPerTile);
+            if (ImageTokenId is { } imageToken)
+                json.WriteNumber("image_token_id", imageToken);
+            else
+                json.WriteNull("image_token_id");
+            if (!StopTokenIds.IsDefaultOrEmpty)
+            {
+                json.WriteStartArray("eos_token_id");
+                foreach (int id in StopTokenIds)
+                    json.WriteNumberValue(id);
+                json.WriteEndArray();
+            }
+
+            json.WriteString("projector_hidden_act", "gelu");
+            json.WriteNumber("vision_feature_layer", -1);
+            json.WriteString("vision_feature_select_strategy", "default");
+            json.WriteBoolean("tie_word_embeddings", Language.TieWordEmbeddings);
+            json.WriteStartObject("vision_config");
+            Vision.WriteJson(json);
+            json.WriteEndObject();
+            json.WriteStartObject("text_config");
+            Language.WriteJson(json);
+            json.WriteEndObject();
+            json.WriteEndObject();
+        }
+
+        return Encoding.UTF8.GetString(buffer.ToArray());
+    }
+
+    /// <inheritdoc/>
+    public bool Equals(ModelConfiguration? other) =>
+        other is not null && Vision == other.Vision && Language == other.Language && ShuffleFactor == other.ShuffleFactor
+        && ConnectorEpsilon == other.ConnectorEpsilon && ImageTokenId == other.ImageTokenId && Architecture == other.Architecture
+        && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan());
+
+    /// <inheritdoc/>
+    public override int GetHashCode() => HashCode.Combine(Vision, Language, ImageTokenId, Architecture);
+
+    private static ModelConfiguration Parse(JsonSource json, JsonSource? generation)
+    {
+        string modelType = json.Text("model_type") ?? throw new CheckpointException(json.File, "'model_type' is missing; supported: 'internvl_chat', 'skywork_chat', 'internvl'.");
+        json.Demand("model_type", modelType, "internvl_chat", "skywork_chat", "internvl");
+        if (json.Has("quantization_config"))
+            throw new CheckpointException(json.File, "'quantization_config' is there, so the weights are quantised; supported: float32, bfloat16 and float16 weights. Use the unquantised checkpoint.");
+
+        ModelConfiguration configuration = modelType == "internvl" ? ParseHuggingFace(json) : ParseOriginal(json);
+        string languagePath = modelType == "internvl" ? "text_config." : "llm_config.";
+        return (configuration with { StopTokenIds = ParseStopTokens(json, json.Object(languagePath.TrimEnd('.')), generation) })
+            .Validate(json.File, "vision_config.", languagePath);
+    }
+
+    private static ModelConfiguration ParseOriginal(JsonSource json)
+    {
+        // The class's default is "v1", the older token order.
+        json.Demand("ps_version", json.Text("ps_version", "v1"), "v2");
+        DemandNumber(json, "select_layer", json.Integer("select_layer", -1, int.MinValue), -1);
+        VisionConfiguration vision = VisionConfiguration.ParseOriginal(json.RequiredObject("vision_config"));
+        if (json.OptionalInteger("force_image_size", 1) is { } tile && (tile != vision.ImageHeight || tile != vision.ImageWidth))
+            throw new CheckpointException(json.File, $"'force_image_size' is {tile}; supported: the same as 'vision_config.image_size' ([{vision.ImageHeight}, {vision.ImageWidth}]).");
+        return new ModelConfiguration
+        {
+            Vision = vision,
+            Language = LanguageConfiguration.Parse(json.RequiredObject("llm_config"), json.Boolean("tie_word_embeddings", false)),
+            ShuffleFactor = ParseShuffleFactor(json),
+            Architecture = ParseArchitecture(json, "InternVLChatModel", "SkyworkR1VChatModel"),
+        };
+    }
+
+    private static ModelConfiguration ParseHuggingFace(JsonSource json)
+    {
+        json.Demand("projector_hidden_act", json.Text("projector_hidden_act", "gelu"), "gelu");
+        json.Demand("vision_feature_select_strategy", json.Text("vision_feature_select_strategy", "default"), "default");
+        DemandNumber(json, "vision_feature_layer", json.Integer("vision_feature_layer", -1, int.MinValue), -1);
+        LanguageConfiguration language = LanguageConfiguration.Parse(json.RequiredObject("text_config"), json.Boolean("tie_word_embeddings", false));
+        var configuration = new ModelConfiguration
+        {
+            Vision = VisionConfiguration.ParseHuggingFace(json.RequiredObject("vision_config")),
+            Language = language,
+            ShuffleFactor = ParseShuffleFactor(json),
+            ImageTokenId = ParseImageToken(json, language),
+            Architecture = ParseArchitecture(json, "InternVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"),
+        };
+        configuration.Vision.Validate(json.File, "vision_config.", configuration.ShuffleFactor);
+        if (json.OptionalInteger("image_seq_length", 1) is { } tokens && tokens != configuration.TokensPerTile)
+            throw new CheckpointException(json.File, $"'image_seq_length' is {tokens}, but image and patch size make {configuration.TokensPerTile} tokens of a tile; supported: the same number.");
+        return configuration;
+    }
+
+    private ModelConfiguration Validate(string file, string visionPath, string languagePath)
+    {
+        if (ShuffleFactor != 2)
+            throw new CheckpointException(file, $"'downsample_ratio' is 1/{ShuffleFactor}; supported: 0.5.");
+        Vision.Validate(file, visionPath, ShuffleFactor);
+        Language.Validate(file, languagePath);
+        ConfigurationCheck.Epsilon(file, "connector epsilon", ConnectorEpsilon);
+        if (ImageTokenId is { } id && (id < 0 || id >= Language.VocabularySize))
+            throw new CheckpointException(file, $"'image_token_id' is {id}; supported: an id below '{languagePath}vocab_size' ({Language.VocabularySize}).");
+        return this;
+    }
+
+    private static int ParseShuffleFactor(JsonSource json)
+    {
+        double ratio = json.Positive("downsample_ratio", 0.5);
+        if (ratio != 0.5)
+            throw new CheckpointException(json.File, FormattableString.Invariant($"'downsample_ratio' is {ratio}; supported: 0.5."));
+        return 2;
+    }
+
+    private static int? ParseImageToken(JsonSource json, LanguageConfiguration language)
+    {
+        // An explicit null is our own way of writing that it is unknown.
+        if (json.Element.TryGetProperty("image_token_id", out _))
+            return json.OptionalInteger("image_token_id");
+        const int ClassDefault = 151667;
+        return ClassDefault < language.VocabularySize ? ClassDefault : null;
+    }
+
+    private static string ParseArchitecture(JsonSource json, params ReadOnlySpan<string> supported)
+    {
+        ImmutableArray<string> architectures = json.Texts("architectures");
+        foreach (string architecture in architectures)
+            json.Demand("architectures", architecture, supported);
+        return architectures.IsEmpty ? supported[0] : architectures[0];
+    }
+
+    /// <summary>The generation configuration decides; without it, the outer configuration; without that, the language model's.</summary>
+    private static ImmutableArray<int> ParseStopTokens(JsonSource json, JsonSource? language, JsonSource? generation)
+    {
+        foreach (JsonSource? source in (ReadOnlySpan<JsonSource?>)[generation, json, language])
+        {
+            if (source is { } found && found.Integers("eos_token_id") is { IsEmpty: false } ids)
+                return ids;
+        }
+
+        return [];
+    }
+
+    private static void DemandNumber(JsonSource json, string field, int found, int supported)
+    {
+        if (found != supported)
+            throw new CheckpointException(json.File, $"'{json.Path}{field}' is {found}; supported: {supported}.");
+    }
+}
