@@ -31,15 +31,11 @@ public sealed record OptimizerOptions
 /// </summary>
 public sealed class ModelTrainer : IDisposable
 {
-    private const int MaximumPasses = 96;
-
     private readonly VisionLanguageModel _model;
     private readonly OptimizerOptions _options;
     private readonly TrainedParameter[] _trained;
     private readonly Workspace _workspace;
-    private readonly Dictionary<TrainingPass.Key, TrainingPass> _passes = [];
-    private readonly int _microBatchTokens;
-    private readonly bool _recompute;
+    private readonly PassRunner _passes;
     private readonly Executor _norm;
     private readonly Executor _update;
     private readonly Value _hyper;
@@ -56,13 +52,12 @@ public sealed class ModelTrainer : IDisposable
         ArgumentNullException.ThrowIfNull(model);
         _model = model;
         _options = options ?? new OptimizerOptions();
-        _microBatchTokens = microBatchTokens;
-        _recompute = recompute;
         Modules = modules;
         _trained = [.. model.Parameters.All.Where(modules.Includes).Select(parameter => new TrainedParameter(parameter))];
         if (_trained.Length == 0)
             throw new ArgumentException("Nothing to train: choose at least one module.", nameof(modules));
         _workspace = new Workspace(model.Device);
+        _passes = new PassRunner(model, _trained, _workspace, microBatchTokens, recompute);
         foreach (PersistentTensor tensor in _trained.SelectMany(trained => trained.Tensors))
             model.Device.Bind(tensor);
         CopyMasters();
@@ -108,11 +103,11 @@ public sealed class ModelTrainer : IDisposable
     /// <param name="cancellationToken">Checked between ops; <see cref="ClearGradients"/> before going on after a cancellation.</param>
     /// <exception cref="TrainingDivergedException">The objective is not finite.</exception>
     public BatchResult AccumulateGradients(IReadOnlyList<TrainingSample> samples, Objective objective, CancellationToken cancellationToken = default) =>
-        Run(samples, objective, backward: true, cancellationToken);
+        _passes.Run(samples, objective, backward: true, StepCount + 1, cancellationToken);
 
     /// <summary>Runs samples forward only: the objective, log-probabilities and entropies.</summary>
     public BatchResult Evaluate(IReadOnlyList<TrainingSample> samples, Objective objective, CancellationToken cancellationToken = default) =>
-        Run(samples, objective, backward: false, cancellationToken);
+        _passes.Run(samples, objective, backward: false, StepCount + 1, cancellationToken);
 
     /// <summary>Applies the gradients and clears them.</summary>
     /// <param name="learningRate">The step's learning rate.</param>
@@ -174,73 +169,6 @@ public sealed class ModelTrainer : IDisposable
             if (trained.Master is not null)
                 ParameterSet.Write(_model.Device, trained.Master, ParameterSet.Read(_model.Device, trained.Parameter));
         }
-    }
-
-    private BatchResult Run(IReadOnlyList<TrainingSample> samples, Objective objective, bool backward, CancellationToken cancellationToken)
-    {
-        ArgumentNullException.ThrowIfNull(samples);
-        ArgumentNullException.ThrowIfNull(objective);
-        foreach (TrainingSample sample in samples)
-            sample.Validate(objective);
-        var logProbabilities = new List<float[]>();
-        var entropies = new List<float[]>();
-        double loss = 0, kl = 0;
-        int clipped = 0;
-        float maximumLogRatio = 0;
-        foreach (TrainingSample[] micro in MicroBatches(samples))
-        {
-            BatchResult result = RunMicroBatch(micro, objective, backward, cancellationToken);
-            loss += result.Loss;
-            kl += result.Kl;
-            clipped += result.ClippedTokens;
-            maximumLogRatio = Math.Max(maximumLogRatio, result.MaximumLogRatio);
-            logProbabilities.AddRange(result.LogProbabilities);
-            entropies.AddRange(result.Entropies);
-        }
-
-        if (!double.IsFinite(loss))
-            throw new TrainingDivergedException($"Optimizer step {StepCount + 1}: the loss is {loss}. The parameters were left as they were; resume from the last checkpoint with a lower learning rate.");
-        return new BatchResult(loss, [.. logProbabilities], [.. entropies], clipped, kl, maximumLogRatio);
-    }
-
-    private BatchResult RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, CancellationToken cancellationToken)
-    {
-        var batch = PackedBatch.Pack([.. samples.Select(sample => sample.Sequence)], _model.Configuration, TrainingPass.TokenMultiple);
-        var key = new TrainingPass.Key(batch.Shape, TrainingPass.RowsFor(samples), objective, backward);
-        if (!_passes.TryGetValue(key, out TrainingPass? pass))
-        {
-            if (_passes.Count >= MaximumPasses)
-                _passes.Clear();
-            pass = new TrainingPass(_model, key, _trained, _workspace, _recompute);
-            _passes.Add(key, pass);
-        }
-
-        return pass.Run(samples, batch, cancellationToken);
-    }
-
-    private IEnumerable<TrainingSample[]> MicroBatches(IReadOnlyList<TrainingSample> samples)
-    {
-        var batch = new List<TrainingSample>();
-        int tokens = 0;
-        foreach (TrainingSample sample in samples)
-        {
-            int length = sample.Sequence.Tokens.Length;
-            bool sizeChanges = sample.Sequence.Images.Count > 0
-                && batch.SelectMany(other => other.Sequence.Images).FirstOrDefault() is { } image
-                && (image.Height, image.Width) != (sample.Sequence.Images[0].Height, sample.Sequence.Images[0].Width);
-            if (batch.Count > 0 && (tokens + length > _microBatchTokens || sizeChanges))
-            {
-                yield return [.. batch];
-                batch.Clear();
-                tokens = 0;
-            }
-
-            batch.Add(sample);
-            tokens += length;
-        }
-
-        if (batch.Count > 0)
-            yield return [.. batch];
     }
 }
 

@@ -61,7 +61,7 @@ public sealed class LanguageModel
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(attention);
-        Value table = graph.Add(new RotaryTable(_configuration.HeadDimension, _configuration.RopeTheta), positions);
+        Value table = graph.Add(new RotaryTable(_configuration.HeadDimension, (float)_configuration.RopeTheta), positions);
         Value hidden = embedded;
         for (int layer = 0; layer < _configuration.LayerCount; layer++)
         {

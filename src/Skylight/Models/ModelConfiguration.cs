@@ -37,6 +37,16 @@ public sealed record ModelConfiguration
     /// <summary>Tokens of one image tile after the pixel shuffle.</summary>
     public int TokensPerTile => Vision.PatchCount / (ShuffleFactor * ShuffleFactor);
 
+    /// <summary>Tokens of a picture of any size after the pixel shuffle.</summary>
+    /// <exception cref="ArgumentException">The size is no multiple of the patches that one token joins.</exception>
+    public int TokensPerImage(int height, int width)
+    {
+        int tokenHeight = Vision.PatchHeight * ShuffleFactor, tokenWidth = Vision.PatchWidth * ShuffleFactor;
+        if (height % tokenHeight != 0 || width % tokenWidth != 0)
+            throw new ArgumentException($"A picture of {height}×{width} pixels cannot be cut into tokens of {tokenHeight}×{tokenWidth} pixels.");
+        return height / tokenHeight * (width / tokenWidth);
+    }
+
     /// <summary>The width of a shuffled token, which enters the connector.</summary>
     public int ConnectorInputSize => Vision.HiddenSize * ShuffleFactor * ShuffleFactor;
 

@@ -59,6 +59,9 @@ public sealed record VisionConfiguration
     /// <summary>Whether the query, key and value projections have a bias.</summary>
     public bool QkvBias { get; init; } = true;
 
+    /// <summary>What the layer scales start with in a model that is initialized at random.</summary>
+    public float LayerScaleInitial { get; init; } = 0.1f;
+
     /// <summary>The width of one attention head.</summary>
     public int HeadDimension => HiddenSize / HeadCount;
 

@@ -115,14 +115,14 @@ public sealed class VisionEncoder
         return graph.Add(new Add(), hidden, graph.Add(new LayerScale(), outer, Parameter(graph, prefix + ".scale2")));
     }
 
-    private Value Norm(Graph graph, Value x, string prefix) => _configuration.Norm == NormKind.RmsNorm
+    private Value Norm(Graph graph, Value x, string prefix) => _configuration.NormKind == NormKind.RmsNorm
         ? graph.Add(new RmsNorm(_configuration.NormEpsilon), x, Parameter(graph, prefix + ".weight"))
         : graph.Add(new LayerNorm(_configuration.NormEpsilon), x, Parameter(graph, prefix + ".weight"), Parameter(graph, prefix + ".bias"));
 
     private void AddNorm(string prefix, DataType dataType)
     {
         _parameters.Add(prefix + ".weight", dataType, _configuration.HiddenSize);
-        if (_configuration.Norm == NormKind.LayerNorm)
+        if (_configuration.NormKind == NormKind.LayerNorm)
             _parameters.Add(prefix + ".bias", dataType, _configuration.HiddenSize);
     }
 

@@ -1,0 +1,76 @@
+using Skylight.Generation;
+using Skylight.Ops;
+
+namespace Skylight.Training;
+
+/// <summary>How the losses of tokens become one number.</summary>
+public enum LossAggregation
+{
+    /// <summary>The mean over a sequence's tokens, then the mean over sequences: the paper's equation 7.</summary>
+    SequenceMean,
+
+    /// <summary>The mean over all tokens (DAPO).</summary>
+    TokenMean,
+
+    /// <summary>The sum over all tokens, divided by sequences × a constant length (Dr. GRPO).</summary>
+    Constant,
+}
+
+/// <summary>Group-relative policy optimisation (DeepSeekMath, arXiv 2402.03300; Skywork-R1V3, arXiv 2507.06167, section 3.3).</summary>
+public sealed record GrpoOptions
+{
+    /// <summary>Completions drawn for each prompt.</summary>
+    public int GroupSize { get; init; } = 8;
+
+    /// <summary>The objective: clipping, KL term. Its temperature is that of the rollouts.</summary>
+    public PolicyObjective Objective { get; init; } = new();
+
+    /// <summary>How the losses of tokens become one number.</summary>
+    public LossAggregation Aggregation { get; init; } = LossAggregation.SequenceMean;
+
+    /// <summary>The length that <see cref="LossAggregation.Constant"/> divides by; usually the most new tokens.</summary>
+    public int ConstantLength { get; init; } = 256;
+
+    /// <summary>Optimizer steps per batch of rollouts: 1 is on-policy, more use the log-probabilities of the rollouts as old ones.</summary>
+    public int MiniBatches { get; init; } = 1;
+
+    /// <summary>How often groups whose rewards are all equal are replaced by those of other prompts; 0 for never.</summary>
+    public int ResampleAttempts { get; init; }
+
+    /// <summary>How completions are drawn.</summary>
+    public SamplingOptions Sampling { get; init; } = new();
+}
+
+/// <summary>The arithmetic of groups.</summary>
+public static class GroupAdvantages
+{
+    /// <summary>Added to the standard deviation.</summary>
+    public const double Epsilon = 1e-6;
+
+    /// <summary>(r − mean) / (unbiased standard deviation + 1e-6); all zero for a group without spread.</summary>
+    public static float[] Of(IReadOnlyList<double> rewards)
+    {
+        ArgumentNullException.ThrowIfNull(rewards);
+        double mean = rewards.Average();
+        double squares = rewards.Sum(reward => (reward - mean) * (reward - mean));
+        double deviation = rewards.Count > 1 ? Math.Sqrt(squares / (rewards.Count - 1)) : 0;
+        return [.. rewards.Select(reward => deviation == 0 ? 0f : (float)((reward - mean) / (deviation + Epsilon)))];
+    }
+
+    /// <summary>The weight of each token of each completion.</summary>
+    /// <param name="lengths">The completions' lengths in tokens.</param>
+    /// <param name="aggregation">How the losses of tokens become one number.</param>
+    /// <param name="constantLength">For <see cref="LossAggregation.Constant"/>.</param>
+    public static float[] TokenWeights(IReadOnlyList<int> lengths, LossAggregation aggregation, int constantLength)
+    {
+        ArgumentNullException.ThrowIfNull(lengths);
+        double total = lengths.Sum();
+        return [.. lengths.Select(length => (float)(aggregation switch
+        {
+            LossAggregation.SequenceMean => 1.0 / ((double)lengths.Count * length),
+            LossAggregation.TokenMean => 1.0 / total,
+            LossAggregation.Constant => 1.0 / ((double)lengths.Count * constantLength),
+            _ => throw new ArgumentOutOfRangeException(nameof(aggregation), aggregation, "Unknown aggregation."),
+        }))];
+    }
+}

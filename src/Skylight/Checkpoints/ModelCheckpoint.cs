@@ -1,0 +1,76 @@
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Models;
+using Skylight.Tensors;
+
+namespace Skylight.Checkpoints;
+
+/// <summary>Loads and saves whole models.</summary>
+public static class ModelCheckpoint
+{
+    /// <summary>Loads a model from a checkpoint folder in any of the three namings.</summary>
+    /// <param name="directory">The folder with config.json and the safetensors files.</param>
+    /// <param name="device">Where the model is to live.</param>
+    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16 becomes float32).</param>
+    /// <param name="progress">The fraction of parameters read.</param>
+    /// <param name="cancellationToken">Checked between parameters.</param>
+    /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
+    public static VisionLanguageModel Load(string directory, Device device, DataType? parameterType = null, IProgress<float>? progress = null, CancellationToken cancellationToken = default)
+    {
+        ModelConfiguration configuration = ModelConfiguration.Load(directory);
+        using CheckpointReader reader = CheckpointReader.Open(directory);
+        KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
+        reader.Verify(keyMap);
+        DataType type = parameterType ?? (reader.Tensors.All(tensor => tensor.Type == StoredType.BFloat16) ? DataType.BFloat16 : DataType.Float32);
+        var model = new VisionLanguageModel(configuration, device, type);
+        try
+        {
+            for (int index = 0; index < keyMap.Entries.Length; index++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                PersistentTensor parameter = model.Parameters[keyMap.Entries[index].ParameterName];
+                device.Bind(parameter);
+                Read(reader, keyMap.Entries[index], device, parameter);
+                progress?.Report((index + 1f) / keyMap.Entries.Length);
+            }
+        }
+        catch
+        {
+            model.Dispose();
+            throw;
+        }
+
+        return model;
+    }
+
+    /// <summary>Saves a model as a checkpoint folder in the on-disk naming of transformers.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="directory">The folder; made where it does not exist.</param>
+    /// <param name="cancellationToken">Checked between tensors.</param>
+    /// <exception cref="CheckpointException">It cannot be written; what was there before stays.</exception>
+    public static void Save(VisionLanguageModel model, string directory, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        StoredType type = model.ParameterType == DataType.BFloat16 ? StoredType.BFloat16 : StoredType.Float32;
+        CheckpointWriter.Write(
+            directory, model.Configuration, CheckpointNaming.HuggingFace, type,
+            (entry, span) => ParameterSet.Read(model.Device, model.Parameters[entry.ParameterName]).CopyTo(span), cancellationToken);
+    }
+
+    private static void Read(CheckpointReader reader, KeyMapEntry entry, Device device, PersistentTensor parameter)
+    {
+        long count = parameter.Type.Shape.ElementCount;
+        if (parameter.Type.DataType == DataType.BFloat16)
+        {
+            var bits = new BFloat16[count];
+            reader.ReadParameterBits(entry, bits);
+            device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes(bits.AsSpan()), parameter.Tensor);
+        }
+        else
+        {
+            var values = new float[count];
+            reader.ReadParameter(entry, values);
+            ParameterSet.Write(device, parameter, values);
+        }
+    }
+}
