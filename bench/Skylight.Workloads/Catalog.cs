@@ -9,4 +9,5 @@ public static class Catalog
         .. MatMulWorkloads.All,
         .. NormWorkloads.All,
     ];
+    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All, .. HeadWorkloads.All, .. OptimizerWorkloads.All];
 }
