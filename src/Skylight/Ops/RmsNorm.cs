@@ -44,20 +44,25 @@ public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
         ElementWise.ForRows(arguments.Input(0).Shape.Rows, columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
-            {
-                var source = new ReadOnlySpan<float>(x + (long)row * columns, columns);
-                var target = new Span<float>(y + (long)row * columns, columns);
-                float scale = 1f / MathF.Sqrt(TensorPrimitives.SumOfSquares(source) / columns + epsilon);
-                TensorPrimitives.Multiply(source, scale, target);
-                TensorPrimitives.Multiply(target, weight, target);
-            }
+                NormalizeRow(x + (long)row * columns, y + (long)row * columns, weight, epsilon);
         });
+    }
+
+    /// <summary>One row; <paramref name="target"/> may be <paramref name="source"/>.</summary>
+    internal static unsafe void NormalizeRow(float* source, float* target, float[] weight, float epsilon)
+    {
+        int columns = weight.Length;
+        float scale = 1f / MathF.Sqrt(RowMath.SumOfSquares(source, columns) / columns + epsilon);
+        var result = new Span<float>(target, columns);
+        TensorPrimitives.Multiply(new ReadOnlySpan<float>(source, columns), scale, result);
+        TensorPrimitives.Multiply(result, weight, result);
     }
 }
 
 /// <summary>
-/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w − x·r²·mean(dy·w·x)),
+/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w − x·r²·mean(dy·w·x)) + more,
 /// dweight = Σ over rows of dy·x·r, added in blocks of 64 rows so that the sum does not depend on the number of threads.
+/// <c>more</c> is a gradient that x gets from elsewhere (in <see cref="AddRmsNorm"/>, through the sum).
 /// </summary>
 /// <param name="Epsilon">As in the forward op.</param>
 public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
@@ -67,7 +72,10 @@ public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(3).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns).Activation(2, "dy").SameShape(2, "dy", 0, "x");
+        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns)
+            .Is(1, "weight", DataType.Float32, DataType.BFloat16).Activation(2, "dy").SameShape(2, "dy", 0, "x");
+        if (inputs.Count == 4)
+            check.Activation(3, "more").SameShape(3, "more", 0, "x");
         return [inputs[0], new TensorType(DataType.Float32, inputs[1].Shape)];
     }
 
@@ -85,29 +93,36 @@ public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns;
-        float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0), partial = arguments.ScratchPointer;
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0);
+        float* more = arguments.InputCount == 4 ? arguments.InputPointer(3) : null;
+        float* partial = blocks > 0 ? arguments.ScratchPointer : null;
         float[] weight = arguments.ReadParameter(1);
         float epsilon = Epsilon;
-        CpuParallel.For(RowBlocks.Count(rows, RowBlock), block =>
+        CpuParallel.For(blocks, block =>
         {
             var weightGradient = new Span<float>(partial + (long)block * columns, columns);
             weightGradient.Clear();
-            Span<float> normalized = new float[columns];
-            for (int row = block * RowBlock; row < Math.Min(rows, (block + 1) * RowBlock); row++)
+            var normalizedRow = new float[columns];
+            fixed (float* normalized = normalizedRow)
             {
-                var source = new ReadOnlySpan<float>(x + (long)row * columns, columns);
-                var gradient = new ReadOnlySpan<float>(dy + (long)row * columns, columns);
-                var target = new Span<float>(dx + (long)row * columns, columns);
-                float scale = 1f / MathF.Sqrt(TensorPrimitives.SumOfSquares(source) / columns + epsilon);
-                TensorPrimitives.Multiply(source, scale, normalized);
-                TensorPrimitives.MultiplyAdd(gradient, normalized, weightGradient, weightGradient);
-                TensorPrimitives.Multiply(gradient, weight, target);
-                float mean = TensorPrimitives.Dot<float>(target, normalized) / columns;
-                TensorPrimitives.MultiplyAdd(normalized, -mean, target, target);
-                TensorPrimitives.Multiply(target, scale, target);
+                for (int row = block * RowBlock; row < Math.Min(rows, (block + 1) * RowBlock); row++)
+                {
+                    long offset = (long)row * columns;
+                    var gradient = new ReadOnlySpan<float>(dy + offset, columns);
+                    var target = new Span<float>(dx + offset, columns);
+                    float scale = 1f / MathF.Sqrt(RowMath.SumOfSquares(x + offset, columns) / columns + epsilon);
+                    TensorPrimitives.Multiply(new ReadOnlySpan<float>(x + offset, columns), scale, normalizedRow);
+                    TensorPrimitives.MultiplyAdd(gradient, normalizedRow, weightGradient, weightGradient);
+                    TensorPrimitives.Multiply(gradient, weight, target);
+                    float mean = RowMath.Dot(dx + offset, normalized, columns) / columns;
+                    TensorPrimitives.MultiplyAdd(normalizedRow, -mean, target, target);
+                    TensorPrimitives.Multiply(target, scale, target);
+                    if (more is not null)
+                        TensorPrimitives.Add(target, new ReadOnlySpan<float>(more + offset, columns), target);
+                }
             }
         });
-        RowBlocks.Sum(partial, RowBlocks.Count(rows, RowBlock), columns, arguments.OutputPointer(1));
+        RowBlocks.Sum(partial, blocks, columns, arguments.OutputPointer(1));
     }
 }

@@ -1,0 +1,89 @@
+using System.Numerics;
+using Skylight.Cpu;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Ops;
+
+/// <summary>Gaussian error linear unit, exact: <c>x → x/2 · (1 + erf(x/√2))</c> (Hendrycks and Gimpel, 2016).</summary>
+public sealed record Gelu : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(1).Activation(0, "x");
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
+        [context.Graph.Add(new GeluBackward(), context.Inputs[0], context.OutputGradient(0))];
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(5.0 * inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public override int InPlaceInput(int output) => 0;
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        float* x = arguments.InputPointer(0), y = arguments.OutputPointer(0);
+        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Forward>(x + start, y + start, count));
+    }
+
+    private readonly struct Forward : IUnaryFunction
+    {
+        private const float InverseSqrt2 = 0.70710678118654752f;
+
+        public static Vector<float> Of(Vector<float> x) => x * 0.5f * (Vector<float>.One + VectorMath.Erf(x * InverseSqrt2));
+
+        public static float Of(float x) => x * 0.5f * (1f + VectorMath.Erf(x * InverseSqrt2));
+    }
+}
+
+/// <summary>The gradient of <see cref="Gelu"/>: <c>(x, dy) → dy · (Φ(x) + x·φ(x))</c>, Φ and φ the normal distribution and density.</summary>
+public sealed record GeluBackward : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy").SameShape(1, "dy", 0, "x");
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(10.0 * inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public override int InPlaceInput(int output) => 1;
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        float* x = arguments.InputPointer(0), dy = arguments.InputPointer(1), dx = arguments.OutputPointer(0);
+        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Backward>(x + start, dy + start, dx + start, count));
+    }
+
+    private readonly struct Backward : IBinaryFunction
+    {
+        private const float InverseSqrt2 = 0.70710678118654752f;
+        private const float InverseSqrtTwoPi = 0.39894228040143268f;
+
+        public static Vector<float> Of(Vector<float> x, Vector<float> dy)
+        {
+            Vector<float> distribution = (Vector<float>.One + VectorMath.Erf(x * InverseSqrt2)) * 0.5f;
+            Vector<float> density = VectorMath.Exp(x * x * -0.5f) * InverseSqrtTwoPi;
+            return dy * (distribution + x * density);
+        }
+
+        public static float Of(float x, float dy)
+        {
+            float distribution = (1f + VectorMath.Erf(x * InverseSqrt2)) * 0.5f;
+            float density = VectorMath.Exp(x * x * -0.5f) * InverseSqrtTwoPi;
+            return dy * (distribution + x * density);
+        }
+    }
+}

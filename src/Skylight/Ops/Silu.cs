@@ -1,0 +1,82 @@
+using System.Numerics;
+using Skylight.Cpu;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Ops;
+
+/// <summary>Sigmoid-weighted linear unit: <c>x → x · sigmoid(x)</c> (Elfwing et al., 2018).</summary>
+public sealed record Silu : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(1).Activation(0, "x");
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
+        [context.Graph.Add(new SiluBackward(), context.Inputs[0], context.OutputGradient(0))];
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(4.0 * inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public override int InPlaceInput(int output) => 0;
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        float* x = arguments.InputPointer(0), y = arguments.OutputPointer(0);
+        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Forward>(x + start, y + start, count));
+    }
+
+    private readonly struct Forward : IUnaryFunction
+    {
+        public static Vector<float> Of(Vector<float> x) => x * VectorMath.Sigmoid(x);
+
+        public static float Of(float x) => x * VectorMath.Sigmoid(x);
+    }
+}
+
+/// <summary>The gradient of <see cref="Silu"/>: <c>(x, dy) → dy · s·(1 + x·(1 − s))</c> with s = sigmoid(x).</summary>
+public sealed record SiluBackward : Op, ICpuKernel
+{
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy").SameShape(1, "dy", 0, "x");
+        return [inputs[0]];
+    }
+
+    /// <inheritdoc/>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(8.0 * inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
+
+    /// <inheritdoc/>
+    public override int InPlaceInput(int output) => 1;
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        float* x = arguments.InputPointer(0), dy = arguments.InputPointer(1), dx = arguments.OutputPointer(0);
+        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Backward>(x + start, dy + start, dx + start, count));
+    }
+
+    private readonly struct Backward : IBinaryFunction
+    {
+        public static Vector<float> Of(Vector<float> x, Vector<float> dy)
+        {
+            Vector<float> sigmoid = VectorMath.Sigmoid(x);
+            return dy * sigmoid * (Vector<float>.One + x * (Vector<float>.One - sigmoid));
+        }
+
+        public static float Of(float x, float dy)
+        {
+            float sigmoid = VectorMath.Sigmoid(x);
+            return dy * sigmoid * (1f + x * (1f - sigmoid));
+        }
+    }
+}
