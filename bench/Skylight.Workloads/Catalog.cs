@@ -4,10 +4,11 @@ namespace Skylight.Workloads;
 public static class Catalog
 {
     /// <summary>Every workload of every family.</summary>
-    public static IReadOnlyList<Workload> All { get; } = 
+    public static IReadOnlyList<Workload> All { get; } =
     [
         .. MatMulWorkloads.All,
         .. NormWorkloads.All,
+        .. HeadWorkloads.All,
+        .. OptimizerWorkloads.All,
     ];
-    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All, .. HeadWorkloads.All, .. OptimizerWorkloads.All];
 }
