@@ -52,7 +52,7 @@ public sealed class GrpoTrainer
     private readonly GenerationEngine _engine;
     private readonly GrpoOptions _options;
     private readonly CriticalTokens _criticalTokens;
-    private readonly ModelScorer? _reference;
+    private readonly PolicyUpdate _update;
 
     /// <summary>Makes a trainer.</summary>
     /// <param name="trainer">The model's optimizer; says which modules are trained.</param>
@@ -76,7 +76,7 @@ public sealed class GrpoTrainer
         _engine = engine;
         _options = options;
         _criticalTokens = criticalTokens;
-        _reference = reference;
+        _update = new PolicyUpdate(trainer, options, reference);
     }
 
     /// <summary>The steps taken so far; with the seed it decides the random numbers of the next.</summary>
@@ -110,7 +110,7 @@ public sealed class GrpoTrainer
             BatchResult result;
             try
             {
-                result = AccumulateGradients([.. miniBatches[index].SelectMany(group => group)], cancellationToken);
+                result = _update.AccumulateGradients([.. miniBatches[index].SelectMany(group => group)], cancellationToken);
             }
             catch
             {
@@ -136,40 +136,6 @@ public sealed class GrpoTrainer
             all.Sum(rollout => (long)rollout.Completion.Tokens.Length), rolloutSeconds, System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds);
     }
 
-    /// <summary>Adds the gradients of the objective over rollouts; <see cref="ModelTrainer.Step"/> applies them.</summary>
-    /// <param name="rollouts">All completions of whole groups: they share the normalisation of the loss.</param>
-    /// <param name="cancellationToken">Checked between ops.</param>
-    public BatchResult AccumulateGradients(IReadOnlyList<Rollout> rollouts, CancellationToken cancellationToken = default)
-    {
-        ArgumentNullException.ThrowIfNull(rollouts);
-        float[] weights = GroupAdvantages.TokenWeights([.. rollouts.Select(rollout => rollout.Completion.Tokens.Length)], _options.Aggregation, _options.ConstantLength);
-        bool hasKl = _options.Objective.Kl != KlKind.None;
-        var samples = new List<TrainingSample>();
-        for (int index = 0; index < rollouts.Count; index++)
-        {
-            // Without a KL term a completion without advantage has no gradient: it need not be run.
-            if (hasKl || rollouts[index].Advantage != 0)
-                samples.Add(Sample(rollouts[index], weights[index]));
-        }
-
-        return samples.Count == 0
-            ? new BatchResult(0, [], [], 0, 0, 0)
-            : _trainer.AccumulateGradients(hasKl ? WithReference(samples, cancellationToken) : samples, _options.Objective, cancellationToken);
-    }
-
-    private static TrainingSample Sample(Rollout rollout, float weight)
-    {
-        int[] prompt = rollout.Prompt.Tokens, completion = rollout.Completion.Tokens;
-        var weights = new float[completion.Length];
-        Array.Fill(weights, weight);
-        return new TrainingSample(new TokenSequence([.. prompt, .. completion], rollout.Prompt.Images), prompt.Length, weights)
-        {
-            Advantage = rollout.Advantage,
-            OldLogProbabilities = rollout.Completion.LogProbabilities,
-            ReferenceLogProbabilities = rollout.ReferenceLogProbabilities,
-        };
-    }
-
     private static bool HasSpread(Rollout[] group) => group.Any(rollout => rollout.Advantage != 0);
 
     private List<Rollout[]> Draw(IReadOnlyList<GrpoPrompt> prompts, int attempt, CancellationToken cancellationToken)
@@ -187,16 +153,5 @@ public sealed class GrpoTrainer
         }
 
         return groups;
-    }
-
-    /// <summary>Fills in the reference model's log-probabilities where the caller gave none.</summary>
-    private List<TrainingSample> WithReference(List<TrainingSample> samples, CancellationToken cancellationToken)
-    {
-        if (samples.TrueForAll(sample => sample.ReferenceLogProbabilities is not null))
-            return samples;
-        if (_reference is null)
-            throw new InvalidOperationException("A KL term needs a reference model, or rollouts with reference log-probabilities.");
-        float[][] reference = _reference.Score(samples, _options.Objective.Temperature, cancellationToken).LogProbabilities;
-        return [.. samples.Select((sample, index) => sample with { ReferenceLogProbabilities = reference[index] })];
     }
 }
