@@ -10,5 +10,9 @@ public static class Catalog
         .. NormWorkloads.All,
         .. HeadWorkloads.All,
         .. OptimizerWorkloads.All,
+        .. ActivationWorkloads.All,
+        .. EmbeddingWorkloads.All,
+        .. VisionWorkloads.All,
+        .. RotaryWorkloads.All,
     ];
 }

@@ -1,0 +1,16 @@
+using Skylight.Graphs;
+
+namespace Skylight.Ops;
+
+/// <summary>The fusion rules of the built-in ops.</summary>
+public static class FusionRules
+{
+    /// <summary>All of them, in the order in which they are tried. Each is defined next to its fused op.</summary>
+    public static IReadOnlyList<FusionRule> All { get; } =
+    [
+        new AddRmsNormFusion(),
+        new AddLayerNormFusion(),
+        new SwiGluFusion(),
+        new QkvSplitRotaryFusion(),
+    ];
+}
