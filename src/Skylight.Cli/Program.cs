@@ -1,2 +1,6 @@
-Console.WriteLine("skylight");
-return 0;
+using System.CommandLine;
+using Skylight.Cli.Demo;
+using Skylight.Cli.Verify;
+
+var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.") { DemoCommand.Create(), VerifyCommand.Create() };
+return await ErrorReporting.RunAsync(root, args);

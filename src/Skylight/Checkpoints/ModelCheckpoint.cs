@@ -12,12 +12,15 @@ public static class ModelCheckpoint
     /// <param name="directory">The folder with config.json and the safetensors files.</param>
     /// <param name="device">Where the model is to live.</param>
     /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16 becomes float32).</param>
+    /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
     /// <param name="progress">The fraction of parameters read.</param>
     /// <param name="cancellationToken">Checked between parameters.</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
-    public static VisionLanguageModel Load(string directory, Device device, DataType? parameterType = null, IProgress<float>? progress = null, CancellationToken cancellationToken = default)
+    public static VisionLanguageModel Load(
+        string directory, Device device, DataType? parameterType = null, int? imageTokenId = null, IProgress<float>? progress = null, CancellationToken cancellationToken = default)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
+        configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId };
         using CheckpointReader reader = CheckpointReader.Open(directory);
         KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
         reader.Verify(keyMap);
@@ -41,6 +44,20 @@ public static class ModelCheckpoint
         }
 
         return model;
+    }
+
+    /// <summary>Reads a checkpoint's weights into a model of the same configuration, whose parameters have memory.</summary>
+    /// <param name="model">The model; changed only once the whole checkpoint was found to fit it.</param>
+    /// <param name="directory">The folder.</param>
+    /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of other sizes.</exception>
+    public static void ReadInto(VisionLanguageModel model, string directory)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        using CheckpointReader reader = CheckpointReader.Open(directory);
+        KeyMap keyMap = KeyMap.For(model.Configuration, reader.DetectNaming());
+        reader.Verify(keyMap);
+        foreach (KeyMapEntry entry in keyMap.Entries)
+            Read(reader, entry, model.Device, model.Parameters[entry.ParameterName]);
     }
 
     /// <summary>Saves a model as a checkpoint folder in the on-disk naming of transformers.</summary>

@@ -1,0 +1,53 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Skylight.Cli.Demo.Report;
+
+namespace Skylight.Cli.Demo;
+
+/// <summary>How far a run has come and what it found: with the weights all that is needed to go on.</summary>
+internal sealed record DemoState
+{
+    public ulong Seed { get; set; }
+
+    public bool Quick { get; set; }
+
+    /// <summary>The index of the phase that runs or comes next.</summary>
+    public int Phase { get; set; }
+
+    /// <summary>The steps of that phase that are done.</summary>
+    public int Step { get; set; }
+
+    /// <summary>The optimizer steps of that phase.</summary>
+    public int OptimizerSteps { get; set; }
+
+    /// <summary>Wall time so far, over all sittings.</summary>
+    public double Seconds { get; set; }
+
+    /// <summary>Wall time of the current phase so far.</summary>
+    public double PhaseSeconds { get; set; }
+
+    public double CaptionAccuracy { get; set; }
+
+    public double MaximumLogProbabilityDifference { get; set; }
+
+    public List<PhaseResult> Results { get; set; } = [];
+
+    public List<TrainingStep> Grpo { get; set; } = [];
+
+    public List<TrainingStep> Frozen { get; set; } = [];
+
+    public List<CheckpointScore> Checkpoints { get; set; } = [];
+
+    public List<ExampleAnswer> Before { get; set; } = [];
+
+    public List<ExampleAnswer> After { get; set; } = [];
+
+    public string ToJson() => JsonSerializer.Serialize(this, DemoStateJson.Default.DemoState);
+
+    public static DemoState FromJson(string json) =>
+        JsonSerializer.Deserialize(json, DemoStateJson.Default.DemoState) ?? throw new InvalidDataException("The saved state of the demo is empty.");
+}
+
+[JsonSourceGenerationOptions(WriteIndented = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
+[JsonSerializable(typeof(DemoState))]
+internal sealed partial class DemoStateJson : JsonSerializerContext;

@@ -1,0 +1,34 @@
+using System.CommandLine;
+using Skylight.Checkpoints;
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Training;
+
+namespace Skylight.Cli;
+
+/// <summary>Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace.</summary>
+internal static class ErrorReporting
+{
+    /// <summary>Cancelled by the user, as shells number it.</summary>
+    public const int Cancelled = 130;
+
+    public static async Task<int> RunAsync(RootCommand root, string[] arguments)
+    {
+        try
+        {
+            var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(30) };
+            return await root.Parse(arguments).InvokeAsync(configuration);
+        }
+        catch (OperationCanceledException)
+        {
+            await Console.Error.WriteLineAsync("skylight: stopped.");
+            return Cancelled;
+        }
+        catch (Exception exception) when (exception is CheckpointException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
+            or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
+        {
+            await Console.Error.WriteLineAsync($"skylight: {exception.Message}");
+            return 1;
+        }
+    }
+}

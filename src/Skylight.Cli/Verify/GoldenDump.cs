@@ -1,0 +1,101 @@
+using System.Globalization;
+using System.Text.Json;
+using Skylight.Checkpoints;
+using Skylight.Models;
+
+namespace Skylight.Cli.Verify;
+
+/// <summary>One sequence of a reference dump.</summary>
+/// <param name="Name">Its prefix, such as <c>s0</c>.</param>
+/// <param name="Sequence">Tokens and pictures.</param>
+/// <param name="CompletionStart">The index of the first completion token.</param>
+internal sealed record GoldenSequence(string Name, TokenSequence Sequence, int CompletionStart)
+{
+    /// <summary>The number of completion tokens.</summary>
+    public int CompletionLength => Sequence.Tokens.Length - CompletionStart;
+}
+
+/// <summary>A dump of reference results: a safetensors file, and the JSON of the same name beside it.</summary>
+internal sealed class GoldenDump : IDisposable
+{
+    private readonly SafetensorsFile _file;
+
+    private GoldenDump(SafetensorsFile file) => _file = file;
+
+    /// <summary>Whether the dump has a tensor.</summary>
+    public bool Has(string name) => _file.Contains(name);
+
+    /// <summary>The names that start with a prefix, without it.</summary>
+    public IReadOnlyList<string> Below(string prefix) =>
+        [.. _file.Entries.Select(entry => entry.Name).Where(name => name.StartsWith(prefix, StringComparison.Ordinal)).Select(name => name[prefix.Length..])];
+
+    /// <summary>Opens a dump.</summary>
+    /// <exception cref="CheckpointException">The file is missing or corrupt.</exception>
+    public static GoldenDump Open(string path) => new(SafetensorsFile.Open(path));
+
+    /// <summary>The elements of a float tensor.</summary>
+    public float[] Floats(string name) => _file.ReadFloat32(name);
+
+    /// <summary>The elements of an integer tensor.</summary>
+    public int[] Integers(string name) => _file.ReadInt32(name);
+
+    /// <summary>A number.</summary>
+    public float Number(string name) => Floats(name)[0];
+
+    /// <summary>The sequences, as many as there are.</summary>
+    public IReadOnlyList<GoldenSequence> Sequences()
+    {
+        var sequences = new List<GoldenSequence>();
+        for (int index = 0; Has($"s{index}.input_ids"); index++)
+        {
+            string name = $"s{index}";
+            sequences.Add(new GoldenSequence(name, new TokenSequence(Integers(name + ".input_ids"), Images(name)), Integers(name + ".completion_start")[0]));
+        }
+
+        return sequences.Count > 0 ? sequences : throw new CheckpointException(_file.Path, "holds no sequences: s0.input_ids is missing. It is no reference dump.");
+    }
+
+    /// <summary>
+    /// The token that stands for image features, which original configurations do not state: from the JSON beside the dump, else the
+    /// one that appears as often as there are features.
+    /// </summary>
+    public int ImageTokenId(ModelConfiguration configuration)
+    {
+        if (configuration.ImageTokenId is { } known)
+            return known;
+        string json = Path.ChangeExtension(_file.Path, ".json");
+        if (File.Exists(json))
+        {
+            using JsonDocument document = JsonDocument.Parse(File.ReadAllText(json));
+            if (document.RootElement.TryGetProperty("image_token_id", out JsonElement element))
+                return element.GetInt32();
+        }
+
+        foreach (GoldenSequence sequence in Sequences())
+        {
+            int features = sequence.Sequence.Images.Sum(image => configuration.TokensPerImage(image.Height, image.Width));
+            int[] candidates = [.. sequence.Sequence.Tokens.GroupBy(token => token).Where(group => features > 0 && group.Count() == features).Select(group => group.Key)];
+            if (candidates.Length == 1)
+                return candidates[0];
+        }
+
+        throw new CheckpointException(_file.Path, "the token that stands for image features is not known: neither config.json nor the dump's JSON has image_token_id.");
+    }
+
+    /// <summary>The number at the end of the first name that starts so: <c>s0.greedy_24</c> → 24.</summary>
+    public int? TrailingNumber(string prefix) =>
+        Below(prefix) is [{ } first, ..] && int.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : null;
+
+    /// <inheritdoc/>
+    public void Dispose() => _file.Dispose();
+
+    private List<ImageTile> Images(string name)
+    {
+        if (!Has(name + ".pixel_values"))
+            return [];
+        Tensors.Shape shape = _file[name + ".pixel_values"].Shape;
+        float[] pixels = Floats(name + ".pixel_values");
+        int size = pixels.Length / Math.Max(1, shape[0]);
+        return [.. Enumerable.Range(0, shape[0]).Select(tile => new ImageTile(pixels[(tile * size)..((tile + 1) * size)], shape[2], shape[3]))];
+    }
+}

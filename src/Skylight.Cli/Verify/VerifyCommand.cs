@@ -1,0 +1,43 @@
+using System.CommandLine;
+using System.Globalization;
+using Skylight.Cpu;
+using Skylight.Execution;
+using Spectre.Console;
+
+namespace Skylight.Cli.Verify;
+
+/// <summary><c>skylight verify</c>: compares a checkpoint with a reference dump.</summary>
+internal static class VerifyCommand
+{
+    public static Command Create()
+    {
+        var checkpoint = new Argument<string>("checkpoint") { Description = "The checkpoint's folder: config.json and *.safetensors." };
+        var golden = new Argument<string>("golden") { Description = "The reference dump, a safetensors file." };
+        Option<string> device = DeviceOption.Create();
+        var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
+        var command = new Command("verify", "Recompute everything a reference dump holds and compare.") { checkpoint, golden, device, unfused };
+        command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
+            parse.GetRequiredValue(checkpoint), parse.GetRequiredValue(golden), parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken)));
+        return command;
+    }
+
+    private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)
+    {
+        using Device device = DeviceOption.Open(deviceName);
+        IReadOnlyList<ComparisonRow> rows = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
+        var table = new Table().Border(TableBorder.Simple).AddColumns("group", "tensors", "error", "limit", "", "worst element");
+        table.Columns[2].RightAligned();
+        foreach (ComparisonRow row in rows)
+        {
+            bool holds = row.Failures.Count == 0;
+            table.AddRow(
+                Markup.Escape(row.Group), $"{row.Tensors}", row.Error.ToString("E2", CultureInfo.InvariantCulture), row.Limit.ToString("E0", CultureInfo.InvariantCulture),
+                holds ? "[green]ok[/]" : "[red]FAILS[/]", Markup.Escape(row.Worst));
+        }
+
+        AnsiConsole.Write(table);
+        foreach (ComparisonRow row in rows.Where(row => row.Failures.Count > 0))
+            AnsiConsole.MarkupLineInterpolated($"[red]{row.Group}[/]: beyond the limit: {string.Join(", ", row.Failures)}");
+        return rows.All(row => row.Failures.Count == 0) ? 0 : 1;
+    }
+}
