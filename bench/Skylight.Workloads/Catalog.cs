@@ -4,5 +4,5 @@ namespace Skylight.Workloads;
 public static class Catalog
 {
     /// <summary>Every workload of every family.</summary>
-    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All];
+    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All, .. AttentionWorkloads.All];
 }
