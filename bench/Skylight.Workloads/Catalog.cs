@@ -15,4 +15,5 @@ public static class Catalog
         .. VisionWorkloads.All,
         .. RotaryWorkloads.All,
     ];
+    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All, .. AttentionWorkloads.All];
 }

@@ -1,0 +1,89 @@
+using Skylight.Cpu;
+using Skylight.Ops;
+using Skylight.Tensors;
+using static Skylight.Workloads.Operand;
+
+namespace Skylight.Workloads;
+
+/// <summary>Attention: packed sequences, its gradient, and over a key-value cache.</summary>
+internal static class AttentionWorkloads
+{
+    private const int PageSize = AttentionCore.PageSize;
+
+    public static IReadOnlyList<Workload> All { get; } =
+    [
+        // Padding rows at the end, an empty sequence, one longer than a page.
+        new("attention/tiny-causal", new Attention(4, 2, 5, Causal: true), [Normal(46, 20), Normal(46, 10), Normal(46, 10), Integers([0, 3, 3, 38, 44])], Tiny: true),
+        new("attention/tiny-full", new Attention(2, 2, 16, Causal: false), [Normal(12, 32), Normal(12, 32), Normal(12, 32), Integers([0, 5, 12])], Tiny: true),
+        Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),
+        Packed("attention/internvl3-1b-1k", 14, 2, 64, causal: true, sequences: 1, length: 1024),
+        Packed("attention/internvl3-8b-1k", 28, 4, 128, causal: true, sequences: 1, length: 1024),
+        Packed("attention/internvit-300m", 16, 16, 64, causal: false, sequences: 1, length: 1025),
+
+        Backward("attention_backward/tiny", 4, 2, 5, causal: true, tiny: true, sequences: 2, length: 7),
+        Backward("attention_backward/demo-training", 4, 4, 32, causal: true, tiny: false, sequences: 256, length: 80),
+        Backward("attention_backward/internvl3-1b-1k", 14, 2, 64, causal: true, tiny: false, sequences: 1, length: 1024),
+        Backward("attention_backward/internvit-300m", 16, 16, 64, causal: false, tiny: false, sequences: 1, length: 1025),
+
+        Write("key_value_write/tiny", 2, 5, tokens: 6, pages: 3, tiny: true),
+        Write("key_value_write/internvl3-1b-1k", 2, 64, tokens: 1024, pages: 64, tiny: false),
+
+        Paged("paged_attention/tiny", 4, 2, 5, sequences: 3, rows: 2, context: 40, tiny: true),
+        Paged("paged_attention/demo-decode", 4, 4, 32, sequences: 256, rows: 1, context: 80, tiny: false),
+        Paged("paged_attention/internvl3-1b-decode", 14, 2, 64, sequences: 32, rows: 1, context: 2048, tiny: false),
+        Paged("paged_attention/internvl3-1b-prefill", 14, 2, 64, sequences: 1, rows: 1024, context: 1024, tiny: false),
+    ];
+
+    private static Workload Packed(string name, int heads, int keyValueHeads, int dimension, bool causal, int sequences, int length) =>
+        new(name, new Attention(heads, keyValueHeads, dimension, causal), [.. QueryKeyValue(heads, keyValueHeads, dimension, sequences * length), Starts(sequences, length)], Tiny: false);
+
+    private static Workload Backward(string name, int heads, int keyValueHeads, int dimension, bool causal, bool tiny, int sequences, int length)
+    {
+        int rows = sequences * length;
+        // A log-sum-exp in its usual range; not that of these queries and keys.
+        Operand logSumExp = Normal(rows, heads) with { Differentiable = false, Fill = seed => Shifted(Normal(rows, heads).Fill(seed), MathF.Log(length) + 2) };
+        Operand[] operands = [.. QueryKeyValue(heads, keyValueHeads, dimension, rows), Normal(rows, heads * dimension), logSumExp, Normal(rows, heads * dimension), Starts(sequences, length)];
+        return new(name, new AttentionBackward(heads, keyValueHeads, dimension, causal), [.. operands.Select(operand => operand with { Differentiable = false })], tiny);
+    }
+
+    private static Workload Write(string name, int keyValueHeads, int dimension, int tokens, int pages, bool tiny)
+    {
+        // A sequence that starts in the middle of a page, from the last page backwards, after a skipped token.
+        int[] slots = [-1, .. Enumerable.Range(PageSize / 2, tokens - 1).Select(position => (pages - 1 - position / PageSize) * PageSize + position % PageSize)];
+        Operand rows = Normal(tokens, keyValueHeads * dimension) with { Differentiable = false };
+        return new(name, new KeyValueWrite(keyValueHeads, dimension), [rows, rows, Cache(pages, keyValueHeads, dimension), Cache(pages, keyValueHeads, dimension), Integers(slots)], tiny);
+    }
+
+    private static Workload Paged(string name, int heads, int keyValueHeads, int dimension, int sequences, int rows, int context, bool tiny)
+    {
+        int pagesEach = (context + PageSize - 1) / PageSize, pages = sequences * pagesEach;
+        var table = new Operand(TensorType.Int32(sequences, pagesEach), seed =>
+        {
+            int[] order = [.. Enumerable.Range(0, pages)];
+            new Random(seed).Shuffle(order);
+            return order;
+        });
+        return new(
+            name,
+            new PagedAttention(heads, keyValueHeads, dimension),
+            [
+                Normal(sequences * rows, heads * dimension) with { Differentiable = false },
+                Cache(pages, keyValueHeads, dimension),
+                Cache(pages, keyValueHeads, dimension),
+                table,
+                Starts(sequences, rows),
+                Integers([.. Enumerable.Repeat(context, sequences)]),
+            ],
+            tiny);
+    }
+
+    private static IEnumerable<Operand> QueryKeyValue(int heads, int keyValueHeads, int dimension, int rows) =>
+        [Normal(rows, heads * dimension), Normal(rows, keyValueHeads * dimension), Normal(rows, keyValueHeads * dimension)];
+
+    private static Operand Cache(int pages, int keyValueHeads, int dimension) =>
+        Normal(pages, keyValueHeads, PageSize * dimension) with { Differentiable = false, Persistent = true };
+
+    private static Operand Starts(int sequences, int length) => Integers([.. Enumerable.Range(0, sequences + 1).Select(sequence => sequence * length)]);
+
+    private static float[] Shifted(Array values, float shift) => Array.ConvertAll((float[])values, value => value + shift);
+}

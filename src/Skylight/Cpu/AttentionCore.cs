@@ -1,0 +1,201 @@
+using System.Runtime.Intrinsics;
+
+namespace Skylight.Cpu;
+
+/// <summary>
+/// Attention on the CPU: the one forward loop that training, prefill and decoding share.
+/// </summary>
+/// <remarks>
+/// <para>
+/// A query row walks the keys in pages of 32 at fixed absolute positions, in ascending order, with an online softmax
+/// (Milakov and Gimelshein, 2018). Per page: scores are one chain of fused multiply-adds over the head dimension; the running
+/// maximum, the correction exp(old − new) and p = exp(score − maximum) follow; the 32 running sums of p (one for each offset in
+/// a page, added in a fixed tree at the end) and the weighted sum of the values are corrected and continued, keys ascending.
+/// Keys that a row does not see contribute exact zeros.
+/// </para>
+/// <para>
+/// So the bits of a row depend on its query, the keys and values it sees and their positions, and on nothing else: not on the
+/// rows computed beside it, not on chunks, pages in memory, threads or vector width.
+/// </para>
+/// </remarks>
+public static unsafe partial class AttentionCore
+{
+    /// <summary>Tokens in a page of a key-value cache: page i of a sequence holds positions 32·i to 32·i + 31.</summary>
+    public const int PageSize = 32;
+
+    /// <summary>
+    /// Query rows computed together: a page's scores, queries and weighted sums stay in the first cache, and causal tiles that
+    /// start at a page's first position end with the page.
+    /// </summary>
+    private const int TileRows = 32;
+
+    /// <summary>The keys and values of one sequence and one key-value head.</summary>
+    internal struct Pages
+    {
+        /// <summary>Page 0's keys: element (d, offset) at d·32 + offset.</summary>
+        public float* Keys;
+
+        /// <summary>Page 0's values: element (offset, d) at offset·D + d.</summary>
+        public float* Values;
+
+        /// <summary>Floats from a page to the next in memory.</summary>
+        public nint Stride;
+
+        /// <summary>Which page in memory is page i of the sequence; null where they lie in order.</summary>
+        public int* Table;
+
+        /// <summary>Where page i of the sequence starts, in floats from page 0 in memory.</summary>
+        public readonly nint Offset(int page) => (Table == null ? page : Table[page]) * Stride;
+    }
+
+    /// <summary>Consecutive query rows of one sequence, for all query heads that read one key-value head.</summary>
+    internal struct Queries
+    {
+        /// <summary>The first row's query of the group's first head; [Rows][Group·D] at <see cref="RowStride"/>.</summary>
+        public float* Query;
+
+        /// <summary>The output that belongs to <see cref="Query"/>, in the same layout.</summary>
+        public float* Output;
+
+        /// <summary>The first row's log-sum-exp of the group's first head; null where it is not wanted.</summary>
+        public float* LogSumExp;
+
+        /// <summary>Floats from a row to the next.</summary>
+        public nint RowStride;
+
+        /// <summary>Floats from a row of <see cref="LogSumExp"/> to the next.</summary>
+        public nint LogSumExpStride;
+
+        /// <summary>Query rows (tokens).</summary>
+        public int Rows;
+
+        /// <summary>Query heads.</summary>
+        public int Group;
+
+        /// <summary>The width of a head.</summary>
+        public int HeadDimension;
+
+        /// <summary>How many keys the first row sees, counted from position 0; at least 1.</summary>
+        public int Visible;
+
+        /// <summary>Whether every row sees one key more than the row before; otherwise all see the same.</summary>
+        public bool Causal;
+
+        /// <summary>How many keys a row sees.</summary>
+        public readonly int VisibleTo(int row) => Causal ? Visible + row : Visible;
+    }
+
+    /// <summary>The factor on every score: 1/√D.</summary>
+    internal static float Scale(int headDimension) => (float)(1 / Math.Sqrt(headDimension));
+
+    /// <summary>The threads worth using, given the size of one row's operands times the rows or keys there are.</summary>
+    internal static int ThreadsFor(double elements) => elements < 16 * 1024 ? 1 : CpuParallel.ThreadCount;
+
+    /// <summary>Computes the outputs of some query rows on the calling thread.</summary>
+    internal static void Forward(in Queries queries, in Pages pages)
+    {
+        if (Vector512.IsHardwareAccelerated)
+            Forward<Simd512, Vector512<float>>(queries, pages);
+        else if (Vector256.IsHardwareAccelerated)
+            Forward<Simd256, Vector256<float>>(queries, pages);
+        else
+            Forward<Simd128, Vector128<float>>(queries, pages);
+    }
+
+    private static void Forward<TSimd, TVector>(in Queries queries, in Pages pages)
+        where TSimd : struct, ISimd<TVector>
+    {
+        int dimension = queries.HeadDimension, group = queries.Group;
+        int pairs = queries.Rows * group;
+        float* scratch = AttentionScratch.Tile(TileRows * (2 * (nint)dimension + 2 * PageSize) + 3 * TileRows);
+        float* query = scratch;
+        float* sum = query + (nint)TileRows * dimension;
+        float* scores = sum + (nint)TileRows * dimension;
+        var state = new SoftmaxState
+        {
+            Scores = scores,
+            Weights = scores + TileRows * PageSize,
+            Maximum = scores + 2 * TileRows * PageSize,
+            PageMaximum = scores + 2 * TileRows * PageSize + TileRows,
+            Correction = scores + 2 * TileRows * PageSize + 2 * TileRows,
+        };
+        int* visible = stackalloc int[TileRows];
+        for (int first = 0; first < pairs; first += TileRows)
+        {
+            int rows = Math.Min(TileRows, pairs - first);
+            int most = GatherQueries<TSimd, TVector>(queries, first, rows, query, visible);
+            new Span<float>(sum, rows * dimension).Clear();
+            state.Start(rows);
+            for (int start = 0, page = 0; start < most; start += PageSize, page++)
+            {
+                nint offset = pages.Offset(page);
+                int keys = Math.Min(PageSize, most - start);
+                Multiply(query, dimension, 1, pages.Keys + offset, PageSize, scores, PageSize, rows, dimension, accumulate: false);
+                // Only the first row's count can be the smallest.
+                bool masked = visible[0] - start < PageSize;
+                SoftmaxPage<TSimd, TVector>(state, rows, masked, visible, start);
+                Correct<TSimd, TVector>(sum, state.Correction, rows, dimension);
+                AddValues<TSimd, TVector>(scores, pages.Values + offset, sum, rows, dimension, keys);
+            }
+
+            WriteOutputs<TSimd, TVector>(queries, first, rows, state, sum);
+        }
+    }
+
+    /// <summary>Copies scaled queries side by side, and says how many keys each row sees.</summary>
+    /// <returns>The most keys that a row sees.</returns>
+    private static int GatherQueries<TSimd, TVector>(in Queries queries, int first, int rows, float* query, int* visible)
+        where TSimd : struct, ISimd<TVector>
+    {
+        int dimension = queries.HeadDimension, row = first / queries.Group, head = first % queries.Group;
+        float scale = Scale(dimension);
+        for (int index = 0; index < rows; index++)
+        {
+            visible[index] = queries.VisibleTo(row);
+            Rescale<TSimd, TVector>(queries.Query + row * queries.RowStride + (nint)head * dimension, scale, query + (nint)index * dimension, dimension);
+            if (++head == queries.Group)
+            {
+                head = 0;
+                row++;
+            }
+        }
+
+        return visible[rows - 1];
+    }
+
+    private static void WriteOutputs<TSimd, TVector>(in Queries queries, int first, int rows, in SoftmaxState state, float* sum)
+        where TSimd : struct, ISimd<TVector>
+    {
+        int dimension = queries.HeadDimension, row = first / queries.Group, head = first % queries.Group;
+        for (int index = 0; index < rows; index++)
+        {
+            float total = SumOfLanes(state.Weights + index * PageSize);
+            Rescale<TSimd, TVector>(sum + (nint)index * dimension, 1 / total, queries.Output + row * queries.RowStride + (nint)head * dimension, dimension);
+            if (queries.LogSumExp != null)
+                queries.LogSumExp[row * queries.LogSumExpStride + head] = state.Maximum[index] + MathF.Log(total);
+            if (++head == queries.Group)
+            {
+                head = 0;
+                row++;
+            }
+        }
+    }
+
+    /// <summary>The register tiles with 32 columns that exist in b and c.</summary>
+    private static void Multiply(float* a, nint aRow, nint aStep, float* b, nint bStep, float* c, nint cRow, int rows, int steps, bool accumulate)
+    {
+        var tile = new TileArguments
+        {
+            A = (byte*)a,
+            ARowBytes = aRow * sizeof(float),
+            AStepBytes = aStep * sizeof(float),
+            B = (byte*)b,
+            BStepBytes = bStep * sizeof(float),
+            C = c,
+            CRowFloats = cRow,
+            Steps = steps,
+            Accumulate = accumulate,
+        };
+        MicroKernel.FullTile<FloatElement>(tile, rows);
+    }
+}

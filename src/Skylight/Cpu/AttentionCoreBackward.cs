@@ -1,0 +1,184 @@
+using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
+
+namespace Skylight.Cpu;
+
+// The gradient: scores are computed again, page by page; nothing of the size of rows × keys is ever stored.
+public static unsafe partial class AttentionCore
+{
+    /// <summary>The gradient of one sequence and one key-value head, all query heads of its group included.</summary>
+    internal struct Gradient
+    {
+        /// <summary>Queries, outputs and log-sum-exp, which are only read; as in the forward pass.</summary>
+        public Queries Forward;
+
+        /// <summary>The gradient of the output, laid out like it.</summary>
+        public float* OutputGradient;
+
+        /// <summary>The gradient of the queries, laid out like them; overwritten.</summary>
+        public float* QueryGradient;
+
+        /// <summary>Position 0's key of this head.</summary>
+        public float* Keys;
+
+        /// <summary>Position 0's value of this head.</summary>
+        public float* Values;
+
+        /// <summary>The gradient of the keys; overwritten.</summary>
+        public float* KeyGradient;
+
+        /// <summary>The gradient of the values; overwritten.</summary>
+        public float* ValueGradient;
+
+        /// <summary>Floats from a position to the next, in keys, values and their gradients.</summary>
+        public nint Stride;
+
+        /// <summary>Positions.</summary>
+        public int Count;
+    }
+
+    /// <summary>Computes the gradient on the calling thread, in an order that depends on nothing but the sequence.</summary>
+    internal static void Backward(in Gradient gradient)
+    {
+        if (Vector512.IsHardwareAccelerated)
+            Backward<Simd512, Vector512<float>>(gradient);
+        else if (Vector256.IsHardwareAccelerated)
+            Backward<Simd256, Vector256<float>>(gradient);
+        else
+            Backward<Simd128, Vector128<float>>(gradient);
+    }
+
+    /// <remarks>
+    /// With P = exp(S − logSumExp) and δ = Σ dO·O per row: dV = Pᵀ·dO, dS = P ∘ (dO·Vᵀ − δ), dQ = dS·K / √D, dK = dSᵀ·Q / √D
+    /// (Dao et al., 2022, algorithm 4). Rows of operands are padded to whole register tiles of 32.
+    /// </remarks>
+    private static void Backward<TSimd, TVector>(in Gradient gradient)
+        where TSimd : struct, ISimd<TVector>
+    {
+        int dimension = gradient.Forward.HeadDimension, width = PageCount(dimension) * PageSize;
+        int pageCount = PageCount(gradient.Count);
+        nint pageFloats = (nint)PageSize * dimension, paddedFloats = (nint)PageSize * width;
+        float* keyPages = AttentionScratch.Sequence(pageCount * (2 * pageFloats + 3 * paddedFloats));
+        float* valuePages = keyPages + pageCount * pageFloats;
+        float* keyRows = valuePages + pageCount * pageFloats;
+        float* keySums = keyRows + pageCount * paddedFloats;
+        float* valueSums = keySums + pageCount * paddedFloats;
+        PackTransposed(gradient.Keys, gradient.Stride, gradient.Count, dimension, keyPages);
+        PackTransposed(gradient.Values, gradient.Stride, gradient.Count, dimension, valuePages);
+        PadRows(gradient.Keys, gradient.Stride, gradient.Count, dimension, keyRows, width);
+        Clear(keySums, 2 * pageCount * paddedFloats);
+
+        float* scratch = AttentionScratch.Tile(TileRows * (3 * (nint)width + 2 * PageSize + 2));
+        float* query = scratch, outputGradient = query + TileRows * (nint)width, queryGradient = outputGradient + TileRows * (nint)width;
+        float* weights = queryGradient + TileRows * (nint)width, scoreGradients = weights + TileRows * PageSize;
+        float* logSumExp = scoreGradients + TileRows * PageSize, delta = logSumExp + TileRows;
+        int* visible = stackalloc int[TileRows];
+        int pairs = gradient.Forward.Rows * gradient.Forward.Group;
+        for (int first = 0; first < pairs; first += TileRows)
+        {
+            int rows = Math.Min(TileRows, pairs - first);
+            int most = GatherRows(gradient, first, rows, width, query, outputGradient, logSumExp, delta, visible);
+            Clear(queryGradient, rows * (nint)width);
+            for (int start = 0, page = 0; start < most; start += PageSize, page++)
+            {
+                int keys = Math.Min(PageSize, most - start);
+                Multiply(query, width, 1, keyPages + page * pageFloats, PageSize, weights, PageSize, rows, dimension, accumulate: false);
+                Multiply(outputGradient, width, 1, valuePages + page * pageFloats, PageSize, scoreGradients, PageSize, rows, dimension, accumulate: false);
+                SoftmaxGradient<TSimd, TVector>(weights, scoreGradients, rows, logSumExp, delta, visible, start);
+                for (int d = 0; d < width; d += PageSize)
+                {
+                    Multiply(weights, 1, PageSize, outputGradient + d, width, valueSums + page * paddedFloats + d, width, keys, rows, accumulate: true);
+                    Multiply(scoreGradients, 1, PageSize, query + d, width, keySums + page * paddedFloats + d, width, keys, rows, accumulate: true);
+                    Multiply(scoreGradients, PageSize, 1, keyRows + page * paddedFloats + d, width, queryGradient + d, width, rows, keys, accumulate: true);
+                }
+            }
+
+            WriteQueryGradients<TSimd, TVector>(gradient, first, rows, queryGradient, width);
+        }
+
+        for (int key = 0; key < gradient.Count; key++)
+        {
+            Rescale<TSimd, TVector>(keySums + key * (nint)width, 1, gradient.KeyGradient + key * gradient.Stride, dimension);
+            Rescale<TSimd, TVector>(valueSums + key * (nint)width, 1, gradient.ValueGradient + key * gradient.Stride, dimension);
+        }
+    }
+
+    /// <summary>Copies scaled queries and output gradients side by side, with each row's log-sum-exp, δ and number of keys.</summary>
+    /// <returns>The most keys that a row sees.</returns>
+    private static int GatherRows(in Gradient gradient, int first, int rows, int width, float* query, float* outputGradient, float* logSumExp, float* delta, int* visible)
+    {
+        Queries forward = gradient.Forward;
+        int dimension = forward.HeadDimension, row = first / forward.Group, head = first % forward.Group;
+        float scale = Scale(dimension);
+        for (int index = 0; index < rows; index++)
+        {
+            nint offset = row * forward.RowStride + (nint)head * dimension;
+            var queryRow = new Span<float>(query + index * (nint)width, width);
+            var gradientRow = new Span<float>(outputGradient + index * (nint)width, width);
+            TensorPrimitives.Multiply(new ReadOnlySpan<float>(forward.Query + offset, dimension), scale, queryRow);
+            new ReadOnlySpan<float>(gradient.OutputGradient + offset, dimension).CopyTo(gradientRow);
+            queryRow[dimension..].Clear();
+            gradientRow[dimension..].Clear();
+            delta[index] = TensorPrimitives.Dot<float>(gradientRow[..dimension], new ReadOnlySpan<float>(forward.Output + offset, dimension));
+            logSumExp[index] = forward.LogSumExp[row * forward.LogSumExpStride + head];
+            visible[index] = forward.VisibleTo(row);
+            if (++head == forward.Group)
+            {
+                head = 0;
+                row++;
+            }
+        }
+
+        return visible[rows - 1];
+    }
+
+    /// <summary>Scores become P, and gradients of P become gradients of the scores; both are 0 where a key is not seen.</summary>
+    private static void SoftmaxGradient<TSimd, TVector>(float* weights, float* gradients, int rows, float* logSumExp, float* delta, int* visible, int pageStart)
+        where TSimd : struct, ISimd<TVector>
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            float* weight = weights + row * PageSize;
+            float* gradient = gradients + row * PageSize;
+            if (visible[row] - pageStart < PageSize)
+                Hide<TSimd, TVector>(weight, visible[row] - pageStart);
+            TVector total = TSimd.Broadcast(logSumExp[row]), rowDelta = TSimd.Broadcast(delta[row]);
+            for (int lane = 0; lane < PageSize; lane += TSimd.Count)
+            {
+                TVector p = VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Load(weight + lane), total));
+                TSimd.Store(weight + lane, p);
+                TSimd.Store(gradient + lane, TSimd.Multiply(p, TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));
+            }
+        }
+    }
+
+    private static void WriteQueryGradients<TSimd, TVector>(in Gradient gradient, int first, int rows, float* queryGradient, int width)
+        where TSimd : struct, ISimd<TVector>
+    {
+        Queries forward = gradient.Forward;
+        int dimension = forward.HeadDimension, row = first / forward.Group, head = first % forward.Group;
+        float scale = Scale(dimension);
+        for (int index = 0; index < rows; index++)
+        {
+            Rescale<TSimd, TVector>(queryGradient + index * (nint)width, scale, gradient.QueryGradient + row * forward.RowStride + (nint)head * dimension, dimension);
+            if (++head == forward.Group)
+            {
+                head = 0;
+                row++;
+            }
+        }
+    }
+
+    private static void PadRows(float* source, nint stride, int rows, int columns, float* target, int width)
+    {
+        for (int row = 0; row < rows; row++)
+        {
+            var targetRow = new Span<float>(target + row * (nint)width, width);
+            new ReadOnlySpan<float>(source + row * stride, columns).CopyTo(targetRow);
+            targetRow[columns..].Clear();
+        }
+    }
+
+    private static void Clear(float* target, nint floats) =>
+        System.Runtime.InteropServices.NativeMemory.Clear(target, (nuint)floats * sizeof(float));
+}

@@ -1,0 +1,89 @@
+using System.Runtime.CompilerServices;
+
+namespace Skylight.Cpu;
+
+// Keys and values of a sequence in the order of cache pages.
+public static unsafe partial class AttentionCore
+{
+    /// <summary>Pages that hold so many tokens.</summary>
+    internal static int PageCount(int tokens) => (tokens + PageSize - 1) / PageSize;
+
+    /// <summary>
+    /// Packs the keys and values of one sequence and one key-value head into this thread's buffer; valid until the next call on
+    /// this thread.
+    /// </summary>
+    /// <param name="keys">Position 0's key of this head.</param>
+    /// <param name="values">Position 0's value of this head.</param>
+    /// <param name="stride">Floats from a position to the next, in both.</param>
+    /// <param name="count">Positions.</param>
+    /// <param name="dimension">The width of a head.</param>
+    internal static Pages Pack(float* keys, float* values, nint stride, int count, int dimension)
+    {
+        nint pageFloats = (nint)PageSize * dimension;
+        float* buffer = AttentionScratch.Sequence(2 * PageCount(count) * pageFloats);
+        var pages = new Pages { Keys = buffer, Values = buffer + PageCount(count) * pageFloats, Stride = pageFloats };
+        PackTransposed(keys, stride, count, dimension, pages.Keys);
+        CopyRows(values, stride, pages.Values, dimension, count, dimension);
+        return pages;
+    }
+
+    /// <summary>Rows to pages of [D][32]; the last page is filled up with zeros.</summary>
+    private static void PackTransposed(float* source, nint stride, int count, int dimension, float* pages)
+    {
+        for (int first = 0; first < count; first += PageSize)
+            WeightPanels.PackTransposed(source + first * stride, stride, Math.Min(PageSize, count - first), dimension, pages + (nint)first * dimension);
+    }
+
+    private static void CopyRows(float* source, nint sourceStride, float* target, nint targetStride, int rows, int columns)
+    {
+        for (int row = 0; row < rows; row++)
+            Unsafe.CopyBlockUnaligned(target + row * targetStride, source + row * sourceStride, (uint)columns * sizeof(float));
+    }
+
+    /// <summary>Writes the keys and values of consecutive tokens into the cache pages of all heads.</summary>
+    /// <param name="keys">[count][heads·D].</param>
+    /// <param name="values">[count][heads·D].</param>
+    /// <param name="slots">Where each token goes: page·32 + offset, or negative to skip it; in range.</param>
+    /// <param name="count">Tokens.</param>
+    /// <param name="keyCache">[pages][heads][D][32].</param>
+    /// <param name="valueCache">[pages][heads][32][D].</param>
+    /// <param name="heads">Key-value heads.</param>
+    /// <param name="dimension">The width of a head.</param>
+    internal static void Write(float* keys, float* values, int* slots, int count, float* keyCache, float* valueCache, int heads, int dimension)
+    {
+        nint rowFloats = (nint)heads * dimension, pageFloats = (nint)PageSize * dimension;
+        for (int token = 0; token < count;)
+        {
+            int slot = slots[token];
+            if (slot < 0)
+            {
+                token++;
+                continue;
+            }
+
+            int offset = slot % PageSize, run = 1;
+            while (token + run < count && offset + run < PageSize && slots[token + run] == slot + run)
+                run++;
+            nint page = slot / PageSize * heads * pageFloats;
+            for (int head = 0; head < heads; head++)
+            {
+                float* key = keys + token * rowFloats + (nint)head * dimension, value = values + token * rowFloats + (nint)head * dimension;
+                float* keyPage = keyCache + page + head * pageFloats, valuePage = valueCache + page + head * pageFloats;
+                CopyRows(value, rowFloats, valuePage + (nint)offset * dimension, dimension, run, dimension);
+                if (run == PageSize)
+                {
+                    WeightPanels.PackTransposed(key, rowFloats, PageSize, dimension, keyPage);
+                    continue;
+                }
+
+                for (int d = 0; d < dimension; d++)
+                {
+                    for (int index = 0; index < run; index++)
+                        keyPage[(nint)d * PageSize + offset + index] = key[index * rowFloats + d];
+                }
+            }
+
+            token += run;
+        }
+    }
+}

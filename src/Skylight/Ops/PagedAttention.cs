@@ -1,0 +1,125 @@
+using Skylight.Cpu;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Ops;
+
+/// <summary>
+/// Causal attention of new tokens over a cache of pages (Kwon et al., 2023), for decoding and for prefill, whole or in chunks:
+/// <c>(q [T, Hq·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], pageTable int32 [B, maxPages], starts int32 [B+1],
+/// lengths int32 [B]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its context of lengths[b] tokens
+/// ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has position lengths[b] − rows + r and sees the
+/// positions up to its own, which <see cref="KeyValueWrite"/> wrote before. Rows of no sequence get 0. Sequences may share pages.
+/// </summary>
+/// <remarks>A row has the same bits as in <see cref="Attention"/>, in any batch and in chunks of any size. There is no gradient.</remarks>
+/// <param name="HeadCount">Query heads, Hq.</param>
+/// <param name="KeyValueHeadCount">Key-value heads, Hkv; divides Hq.</param>
+/// <param name="HeadDimension">The width of a head, D.</param>
+public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int HeadDimension) : Op, ICpuKernel
+{
+    // Query rows of all heads of a group that one task computes. Nothing is packed, so a few tiles are enough.
+    private const int PairsPerTask = 64;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    {
+        TypeCheck check = new TypeCheck(this, inputs).Count(6)
+            .That(HeadCount >= 1 && KeyValueHeadCount >= 1 && HeadDimension >= 1, "head counts and the head dimension must be at least 1")
+            .That(HeadCount % KeyValueHeadCount == 0, $"{KeyValueHeadCount} key-value heads cannot be shared by {HeadCount} query heads: one must divide the other")
+            .Activation(0, "q").Rank(0, "q", 2).Shape(0, "q", inputs[0].Shape[0], checked(HeadCount * HeadDimension));
+        CheckCaches(check, inputs, 1, KeyValueHeadCount, HeadDimension);
+        check.Is(3, "pageTable", DataType.Int32).Rank(3, "pageTable", 2);
+        int sequences = inputs[3].Shape[0];
+        check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32).Shape(5, "lengths", sequences);
+        return [inputs[0]];
+    }
+
+    /// <summary>An upper bound, as if every context filled its row of the page table.</summary>
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs)
+    {
+        double context = (double)inputs[3].Shape[1] * AttentionCore.PageSize;
+        double cache = Math.Min(inputs[1].Bytes, inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * sizeof(float));
+        return new(4 * context * inputs[0].Shape.ElementCount, inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
+    }
+
+    /// <inheritdoc/>
+    public unsafe void Run(in CpuArguments arguments)
+    {
+        int heads = HeadCount, keyValueHeads = KeyValueHeadCount, dimension = HeadDimension, group = heads / keyValueHeads;
+        int tableWidth = arguments.Input(3).Shape[1];
+        ReadOnlySpan<int> starts = arguments.InputInt32(4);
+        PackedSequences.CheckStarts(Name, starts, arguments.Input(0).Shape[0]);
+        long context = CheckPages(arguments, starts, tableWidth);
+        PackedSequences.ClearOutside(starts, arguments.OutputFloat32(0), heads * dimension);
+
+        float* q = arguments.InputPointer(0), keyCache = arguments.InputPointer(1), valueCache = arguments.InputPointer(2), output = arguments.OutputPointer(0);
+        int* table = (int*)arguments.InputPointer(3);
+        int* firstRows = (int*)arguments.InputPointer(4);
+        int* lengths = (int*)arguments.InputPointer(5);
+        PackedSequences.Piece[] pieces = PackedSequences.Cut(starts, Math.Max(AttentionCore.PageSize, PairsPerTask / group));
+        CpuParallel.For(pieces.Length * keyValueHeads, AttentionCore.ThreadsFor((double)context * heads * dimension), task =>
+        {
+            PackedSequences.Piece piece = pieces[task / keyValueHeads];
+            int head = task % keyValueHeads, sequence = piece.Sequence;
+            int rows = firstRows[sequence + 1] - firstRows[sequence];
+            nint pageFloats = (nint)AttentionCore.PageSize * dimension;
+            nint query = ((nint)(firstRows[sequence] + piece.First) * heads + head * group) * dimension;
+            AttentionCore.Forward(
+                new AttentionCore.Queries
+                {
+                    Query = q + query,
+                    Output = output + query,
+                    RowStride = (nint)heads * dimension,
+                    Rows = piece.Rows,
+                    Group = group,
+                    HeadDimension = dimension,
+                    Visible = lengths[sequence] - rows + piece.First + 1,
+                    Causal = true,
+                },
+                new AttentionCore.Pages
+                {
+                    Keys = keyCache + head * pageFloats,
+                    Values = valueCache + head * pageFloats,
+                    Stride = keyValueHeads * pageFloats,
+                    Table = table + (nint)sequence * tableWidth,
+                });
+        });
+    }
+
+    /// <summary>Checks a key cache and the value cache after it.</summary>
+    internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads, int dimension)
+    {
+        check.Is(keyCache, "keyCache", DataType.Float32).Rank(keyCache, "keyCache", 3)
+            .Shape(keyCache, "keyCache", inputs[keyCache].Shape[0], keyValueHeads, checked(AttentionCore.PageSize * dimension))
+            .Is(keyCache + 1, "valueCache", DataType.Float32).SameShape(keyCache + 1, "valueCache", keyCache, "keyCache")
+            .That(inputs[keyCache].Storage == Storage.RowMajor && inputs[keyCache + 1].Storage == Storage.RowMajor, "the caches must be row-major");
+    }
+
+    /// <summary>Checks lengths and the part of the page table that is used.</summary>
+    /// <returns>The tokens of all contexts.</returns>
+    private long CheckPages(in CpuArguments arguments, ReadOnlySpan<int> starts, int tableWidth)
+    {
+        ReadOnlySpan<int> table = arguments.InputInt32(3), lengths = arguments.InputInt32(5);
+        int pages = arguments.Input(1).Shape[0];
+        long limit = (long)tableWidth * AttentionCore.PageSize, total = 0;
+        for (int sequence = 0; sequence < lengths.Length; sequence++)
+        {
+            int rows = starts[sequence + 1] - starts[sequence], length = lengths[sequence];
+            if (length < rows)
+                throw PackedSequences.Error(Name, "lengths", sequence, length, $"the sequence has {rows} new rows, which its length includes");
+            if (length > limit)
+                throw PackedSequences.Error(Name, "lengths", sequence, length, $"{tableWidth} pages per sequence hold only {limit} tokens");
+            if (rows == 0)
+                continue;
+            total += length;
+            for (int page = 0; page < AttentionCore.PageCount(length); page++)
+            {
+                int entry = table[sequence * tableWidth + page];
+                if ((uint)entry >= (uint)pages)
+                    throw PackedSequences.Error(Name, "pageTable", sequence * tableWidth + page, entry, $"page {page} of sequence {sequence} must be one of the cache's {pages} pages");
+            }
+        }
+
+        return total;
+    }
+}
