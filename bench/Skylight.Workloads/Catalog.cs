@@ -8,5 +8,7 @@ public static class Catalog
     [
         .. MatMulWorkloads.All,
         .. NormWorkloads.All,
+        .. HeadWorkloads.All,
+        .. OptimizerWorkloads.All,
     ];
 }
