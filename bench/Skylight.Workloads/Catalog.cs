@@ -14,6 +14,6 @@ public static class Catalog
         .. EmbeddingWorkloads.All,
         .. VisionWorkloads.All,
         .. RotaryWorkloads.All,
+        .. AttentionWorkloads.All,
     ];
-    public static IReadOnlyList<Workload> All { get; } = [.. NormWorkloads.All, .. AttentionWorkloads.All];
 }

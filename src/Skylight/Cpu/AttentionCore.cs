@@ -21,7 +21,7 @@ namespace Skylight.Cpu;
 public static unsafe partial class AttentionCore
 {
     /// <summary>Tokens in a page of a key-value cache: page i of a sequence holds positions 32·i to 32·i + 31.</summary>
-    public const int PageSize = 32;
+    public const int PageSize = Ops.PagedAttention.PageSize;
 
     /// <summary>
     /// Query rows computed together: a page's scores, queries and weighted sums stay in the first cache, and causal tiles that

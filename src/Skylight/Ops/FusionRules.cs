@@ -12,5 +12,6 @@ public static class FusionRules
         new AddLayerNormFusion(),
         new SwiGluFusion(),
         new QkvSplitRotaryFusion(),
+        new VocabularyHeadFusion(),
     ];
 }

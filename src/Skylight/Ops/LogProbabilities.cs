@@ -107,3 +107,23 @@ public sealed record LogProbabilitiesBackward(float Temperature, bool HasLogProb
         });
     }
 }
+
+/// <summary>
+/// <see cref="MatMul"/> without bias, then <see cref="LogProbabilities"/>, to <see cref="VocabularyHead"/>: same bits, no logits
+/// in memory. Applies where nothing else reads the logits.
+/// </summary>
+public sealed class VocabularyHeadFusion : FusionRule
+{
+    /// <inheritdoc/>
+    public override string Name => "matmul + log_probabilities → vocabulary_head";
+
+    /// <inheritdoc/>
+    public override FusionMatch? Match(Node node, ValueUses uses)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        ArgumentNullException.ThrowIfNull(uses);
+        if (node.Op is not LogProbabilities losses || node.Inputs[0].Producer is not { Op: MatMul, Inputs.Count: 2 } product || !uses.OnlyReadBy(node.Inputs[0], node))
+            return null;
+        return new FusionMatch([product, node], new VocabularyHead(losses.Temperature), [.. product.Inputs, node.Inputs[1]], node.Outputs);
+    }
+}

@@ -1,0 +1,88 @@
+using System.CommandLine;
+using Skylight.Checkpoints;
+using Skylight.Cli.Demo.Digits;
+using Skylight.Cli.Demo.Report;
+using Skylight.Execution;
+using Spectre.Console;
+
+namespace Skylight.Cli.Demo;
+
+/// <summary><c>skylight demo</c>: trains a small vision-language model to reason about handwriting, and writes a report.</summary>
+internal static class DemoCommand
+{
+    public static Command Create()
+    {
+        var quick = new Option<bool>("--quick") { Description = "A shorter run with a smaller gain." };
+        var seed = new Option<ulong?>("--seed") { Description = "Everything random follows from it (1)." };
+        var digits = new Option<string?>("--digits") { Description = "A folder with MNIST-style IDX files; by default the bundled ones." };
+        var output = new Option<string?>("--out") { Description = "Where checkpoints and report.html go (demo-out)." };
+        var resume = new Option<string?>("--resume") { Description = "Go on with the run in this folder." };
+        var json = new Option<bool>("--json") { Description = "Print the results as one JSON object on the last line; progress goes to the error stream." };
+        Option<string> device = DeviceOption.Create();
+        var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, seed, digits, output, resume, json, device };
+        command.SetAction((parse, cancellationToken) => Task.Run(
+            () => Run(new Choices(parse.GetValue(quick), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken),
+            CancellationToken.None));
+        return command;
+    }
+
+    private sealed record Choices(bool Quick, ulong? Seed, string? Digits, string? Output, string? Resume, bool Json, string Device);
+
+    private static int Run(Choices choices, CancellationToken cancellationToken)
+    {
+        IAnsiConsole console = choices.Json
+            ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
+            : AnsiConsole.Console;
+        string directory = choices.Resume ?? choices.Output ?? "demo-out";
+        DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Quick = choices.Quick } : LoadState(choices);
+        DemoSettings settings = DemoSettings.Create(state.Seed, state.Quick);
+        DigitDataset digits = choices.Digits is null ? DigitDataset.FindBundled() : DigitDataset.Load(choices.Digits);
+        MakeWritable(directory);
+        using Device device = DeviceOption.Open(choices.Device);
+        using var run = new DemoRun(settings, digits, device, directory, new DemoDisplay(console), state);
+        try
+        {
+            run.Run(cancellationToken);
+        }
+        catch (OperationCanceledException)
+        {
+            console.MarkupLineInterpolated($"Stopped. Go on with: skylight demo --resume {directory}");
+            return ErrorReporting.Cancelled;
+        }
+
+        DemoResult result = run.Result(CommandLine(settings, choices));
+        string report = Path.Combine(directory, "report.html");
+        AtomicText.Write(report, HtmlReport.Render(result));
+        console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(report)}[/]");
+        if (choices.Json)
+            Console.WriteLine(result.ToJson());
+        return 0;
+    }
+
+    private static DemoState LoadState(Choices choices)
+    {
+        using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(DemoRun.StatePath(choices.Resume!));
+        DemoState state = DemoState.FromJson(checkpoint.StateJson);
+        if (choices.Seed is { } seed && seed != state.Seed)
+            throw new ArgumentException($"The run in '{choices.Resume}' has seed {state.Seed}, not {seed}. Leave --seed out when resuming.");
+        return state;
+    }
+
+    private static void MakeWritable(string directory)
+    {
+        try
+        {
+            Directory.CreateDirectory(directory);
+            string probe = Path.Combine(directory, ".write-test");
+            File.WriteAllText(probe, "");
+            File.Delete(probe);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException($"The output folder '{directory}' cannot be written: {exception.Message} Choose another with --out.", exception);
+        }
+    }
+
+    private static string CommandLine(DemoSettings settings, Choices choices) =>
+        $"skylight demo{(settings.Quick ? " --quick" : "")} --seed {settings.Seed}{(choices.Digits is null ? "" : $" --digits {choices.Digits}")}";
+}
