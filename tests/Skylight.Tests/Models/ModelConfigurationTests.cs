@@ -60,7 +60,7 @@ public class ModelConfigurationTests
     {
         ModelConfiguration configuration = CheckpointFixture.Small(tied, norm);
         Assert.Equal(configuration, Load(configuration.ToJson()));
-        ModelConfiguration other = configuration with { ImageTokenId = null, StopTokenIds = [], Architecture = "SkyworkR1VChatModel", Language = configuration.Language with { HeadDimension = 8, RmsNormEpsilon = 3.3e-5f } };
+        ModelConfiguration other = configuration with { ImageTokenId = null, StopTokenIds = [], Architecture = "SkyworkR1VChatModel", Vision = configuration.Vision with { LayerScaleInitial = 0.5f }, Language = configuration.Language with { HeadDimension = 8, RmsNormEpsilon = 3.3e-5f } };
         Assert.Equal(other, Load(other.ToJson()));
         Assert.NotEqual(configuration, other);
     }
