@@ -65,12 +65,17 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     }
 
     /// <summary>A positive, finite number.</summary>
-    public double Positive(string field, double otherwise)
+    public double Positive(string field, double otherwise) => Number(field, otherwise, "a positive number", number => number > 0);
+
+    /// <summary>A finite number.</summary>
+    public double Number(string field, double otherwise) => Number(field, otherwise, "a number", _ => true);
+
+    private double Number(string field, double otherwise, string supported, Func<double, bool> fits)
     {
         if (Get(field) is not { } value)
             return otherwise;
-        if (value.ValueKind != JsonValueKind.Number || !value.TryGetDouble(out double number) || !double.IsFinite(number) || number <= 0)
-            throw Error(field, value, "a positive number");
+        if (value.ValueKind != JsonValueKind.Number || !value.TryGetDouble(out double number) || !double.IsFinite(number) || !fits(number))
+            throw Error(field, value, supported);
         return number;
     }
 

@@ -111,6 +111,7 @@ public sealed record VisionConfiguration
             NormKind = ParseNorm(json, "layer_norm"),
             QueryKeyNorm = json.Boolean("use_qk_norm", false),
             QkvBias = json.Boolean("attention_bias", false),
+            LayerScaleInitial = (float)json.Number("layer_scale_init_value", 0.1),
         });
     }
 
@@ -137,6 +138,8 @@ public sealed record VisionConfiguration
         }
 
         ConfigurationCheck.Epsilon(file, $"{path}layer_norm_eps", NormEpsilon);
+        if (!float.IsFinite(LayerScaleInitial))
+            throw new CheckpointException(file, $"'{path}layer_scale_init_value' is {LayerScaleInitial}; supported: a finite number.");
     }
 
     internal void WriteJson(Utf8JsonWriter json)
@@ -153,6 +156,7 @@ public sealed record VisionConfiguration
         json.WriteNumber("layer_norm_eps", NormEpsilon);
         json.WriteBoolean("use_qk_norm", QueryKeyNorm);
         json.WriteBoolean("attention_bias", QkvBias);
+        json.WriteNumber("layer_scale_init_value", LayerScaleInitial);
         json.WriteString("hidden_act", "gelu");
         json.WriteBoolean("use_absolute_position_embeddings", true);
         json.WriteBoolean("use_mask_token", false);

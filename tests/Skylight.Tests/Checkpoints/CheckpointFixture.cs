@@ -1,0 +1,94 @@
+using System.Buffers.Binary;
+using System.Text;
+using Skylight.Models;
+
+namespace Skylight.Tests.Checkpoints;
+
+/// <summary>Temporary folders, the golden checkpoints, and small models for the tests of this room.</summary>
+internal static class CheckpointFixture
+{
+    public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf", "vit6b-style/original"];
+
+    /// <summary>A model small enough to write in a test, with unequal sizes everywhere so that a mix-up shows.</summary>
+    public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm) => new()
+    {
+        Vision = new VisionConfiguration
+        {
+            HiddenSize = 12,
+            LayerCount = 2,
+            HeadCount = 3,
+            IntermediateSize = 20,
+            ImageHeight = 28,
+            ImageWidth = 84,
+            PatchHeight = 7,
+            PatchWidth = 7,
+            ChannelCount = 1,
+            NormKind = norm,
+            QueryKeyNorm = norm == NormKind.RmsNorm,
+            QkvBias = norm == NormKind.LayerNorm,
+        },
+        Language = new LanguageConfiguration
+        {
+            HiddenSize = 24,
+            LayerCount = 3,
+            HeadCount = 4,
+            KeyValueHeadCount = 2,
+            HeadDimension = 6,
+            IntermediateSize = 40,
+            VocabularySize = 50,
+            RopeTheta = 12345.5,
+            MaxPositions = 128,
+            TieWordEmbeddings = tied,
+        },
+        ImageTokenId = 49,
+        StopTokenIds = [3, 5],
+    };
+
+    /// <summary>The path of something in <c>../shared/golden</c>; skips the test where it is absent.</summary>
+    public static string Golden(string name)
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (!File.Exists(Path.Combine(folder.FullName, "Runtime.sln")))
+                continue;
+            string path = Path.GetFullPath(Path.Combine(folder.FullName, "..", "shared", "golden", name));
+            if (Path.Exists(path))
+                return path;
+        }
+
+        Assert.Skip($"needs ../shared/golden/{name}");
+        return "";
+    }
+
+    /// <summary>The bytes of a safetensors file with any header, honest or not.</summary>
+    public static byte[] Raw(string header, int dataBytes, long? claimedLength = null)
+    {
+        byte[] json = Encoding.UTF8.GetBytes(header);
+        byte[] file = new byte[8 + json.Length + dataBytes];
+        BinaryPrimitives.WriteInt64LittleEndian(file, claimedLength ?? json.Length);
+        json.CopyTo(file, 8);
+        for (int i = 0; i < dataBytes; i++)
+            file[8 + json.Length + i] = (byte)(i * 7 + 1);
+        return file;
+    }
+}
+
+/// <summary>A folder of its own for one test, removed after it.</summary>
+internal sealed class TemporaryFolder : IDisposable
+{
+    public string Path { get; } = Directory.CreateTempSubdirectory("skylight-test-").FullName;
+
+    public string this[string name] => System.IO.Path.Combine(Path, name);
+
+    public string Write(string name, byte[] content)
+    {
+        File.WriteAllBytes(this[name], content);
+        return this[name];
+    }
+
+    public string Write(string name, string content) => Write(name, Encoding.UTF8.GetBytes(content));
+
+    public string[] Names() => [.. Directory.EnumerateFileSystemEntries(Path).Select(entry => System.IO.Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
+
+    public void Dispose() => Directory.Delete(Path, recursive: true);
+}
