@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Skylight.Cli;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Verify;
 

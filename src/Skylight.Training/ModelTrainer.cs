@@ -53,7 +53,7 @@ public sealed class ModelTrainer : IDisposable
         _model = model;
         _options = options ?? new OptimizerOptions();
         Modules = modules;
-        _trained = [.. model.Parameters.All.Where(modules.Includes).Select(parameter => new TrainedParameter(parameter))];
+        _trained = [.. model.Parameters.All.Where(parameter => modules.Includes(parameter)).Select(parameter => new TrainedParameter(parameter))];
         if (_trained.Length == 0)
             throw new ArgumentException("Nothing to train: choose at least one module.", nameof(modules));
         _workspace = new Workspace(model.Device);

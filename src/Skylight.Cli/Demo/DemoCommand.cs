@@ -36,7 +36,8 @@ internal static class DemoCommand
         string directory = choices.Resume ?? choices.Output ?? "demo-out";
         DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Quick = choices.Quick } : LoadState(choices);
         DemoSettings settings = DemoSettings.Create(state.Seed, state.Quick);
-        DigitDataset digits = choices.Digits is null ? DigitDataset.FindBundled() : DigitDataset.Load(choices.Digits);
+        DigitDataset digits = DigitDataset.Load(choices.Digits ?? DigitDataset.FindBundled()
+            ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
         MakeWritable(directory);
         using Device device = DeviceOption.Open(choices.Device);
         using var run = new DemoRun(settings, digits, device, directory, new DemoDisplay(console), state);
