@@ -60,7 +60,7 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "dy").Rank(1, "weight", 2)
+        new TypeCheck(this, inputs).Count(2).Activation(0, "dy").Rank(1, "weight", 2).Is(1, "weight", DataType.Float32, DataType.BFloat16)
             .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
             .That(inputs[0].Shape.Columns == inputs[1].Shape[0], $"dy has {inputs[0].Shape.Columns} columns, but the weight makes {inputs[1].Shape[0]}");
         return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[1].Shape[1]) }];
