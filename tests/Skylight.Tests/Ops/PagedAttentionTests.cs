@@ -1,0 +1,284 @@
+using Skylight.Cpu;
+using Skylight.Graphs;
+using Skylight.Ops;
+using Skylight.Tensors;
+using Skylight.Tests.Cpu;
+
+namespace Skylight.Tests.Ops;
+
+/// <summary>Attention over a cache gives the bits of attention in training, however the tokens come.</summary>
+[Collection(CpuThreadsCollection.Name)]
+public sealed class PagedAttentionTests : IDisposable
+{
+    private const int Page = AttentionCore.PageSize;
+    private readonly int _threads = CpuParallel.ThreadCount;
+
+    public void Dispose() => CpuParallel.ThreadCount = _threads;
+
+    [Theory]
+    [InlineData(4, 4, 32, 1)]
+    [InlineData(4, 4, 32, 2)]
+    [InlineData(6, 2, 5, 2)]
+    [InlineData(2, 1, 1, 2)]
+    [InlineData(3, 1, 16, 1)]
+    [InlineData(7, 1, 20, 2)]
+    [InlineData(14, 2, 64, 2)]
+    [InlineData(2, 2, 128, 2)]
+    public void Chunked_prefill_and_decoding_give_the_bits_of_training(int heads, int keyValueHeads, int dimension, int threads)
+    {
+        CpuParallel.ThreadCount = threads;
+        var random = new Random(heads * 1000 + dimension);
+        int[] lengths = [330, 1, 64, 97, 31, 205];
+        using var conversation = new Conversation(heads, keyValueHeads, dimension, lengths, random);
+
+        conversation.Reset();
+        conversation.Step(lengths);
+        conversation.AssertEqualsTraining("prefill in one go");
+
+        conversation.Reset();
+        while (conversation.Left > 0)
+            conversation.Step([.. lengths.Select(_ => 1)]);
+        conversation.AssertEqualsTraining("one token at a time");
+
+        for (int round = 0; round < 4; round++)
+        {
+            conversation.Reset();
+            while (conversation.Left > 0)
+                conversation.Step([.. lengths.Select(_ => random.Next(3) switch { 0 => 0, 1 => random.Next(1, 4), _ => random.Next(1, 90) })]);
+            conversation.AssertEqualsTraining($"chunks, round {round}");
+        }
+    }
+
+    [Fact]
+    public void Sequences_may_share_pages()
+    {
+        // 40 tokens of prompt, prefilled once; page 0 shared, page 1 copied by writing its 8 tokens again.
+        const int Heads = 2, Dimension = 16, Prompt = 40, Width = Heads * Dimension;
+        var random = new Random(4);
+        float[] q = AttentionHarness.Random(random, Width), k = AttentionHarness.Random(random, Prompt * Width), v = AttentionHarness.Random(random, Prompt * Width);
+        using var cache = new Cache(Heads, Heads, Dimension, pages: 5);
+        cache.Write(k, v, [.. Enumerable.Range(2 * Page, Prompt)]);
+        cache.Write(k[(Page * Width)..], v[(Page * Width)..], [.. Enumerable.Range(0, Prompt - Page)]);
+        float[] twice = cache.Attend([.. q, .. q], [2, 3, 2, 0], [0, 1, 2], [Prompt, Prompt]);
+        AttentionHarness.AssertSameBits(twice.AsSpan(0, Width), twice.AsSpan(Width), "second sequence");
+        float[] alone = cache.Attend(q, [2, 3], [0, 1], [Prompt]);
+        AttentionHarness.AssertSameBits(alone, twice.AsSpan(0, Width), "alone");
+    }
+
+    [Fact]
+    public void Rows_of_no_sequence_are_zero_and_empty_sequences_do_not_matter()
+    {
+        using var cache = new Cache(1, 1, 4, pages: 2);
+        cache.Write(new float[8], [1, 2, 3, 4, 1, 2, 3, 4], [Page, Page + 1]);
+        var q = new float[16];
+        // Once with every row in use, so that zeros were made.
+        cache.Attend(q, [1, 1, 1, 1], [0, 1, 2, 3, 4], [1, 1, 1, 1]);
+        float[] output = cache.Attend(q, [-7, 1, 99, 99], [1, 1, 2, 2, 2], [0, 2, 32, 0]);
+        Assert.Equal([0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0], output);
+    }
+
+    [Fact]
+    public void Writing_touches_the_given_slots_only()
+    {
+        const int Heads = 2, Dimension = 3, Tokens = 40;
+        using var cache = new Cache(Heads, Heads, Dimension, pages: 4);
+        float[] k = [.. Enumerable.Range(0, Tokens * Heads * Dimension).Select(index => (float)index)];
+        float[] v = [.. k.Select(value => -value)];
+        // A skipped token, a run over the end of a page, a whole page, a lone token.
+        int[] slots = [-1, 30, 31, 96, 97, 98, .. Enumerable.Range(64, 32), 40, -1];
+        cache.Write(k, v, slots);
+        ReadOnlySpan<float> keys = CpuMemory.Span<float>(cache.Keys.Tensor), values = CpuMemory.Span<float>(cache.Values.Tensor);
+        for (int slot = 0; slot < 4 * Page; slot++)
+        {
+            int token = Array.IndexOf(slots, slot);
+            for (int head = 0; head < Heads; head++)
+            {
+                for (int d = 0; d < Dimension; d++)
+                {
+                    int page = (slot / Page * Heads + head) * Page * Dimension;
+                    float expected = token < 0 ? float.NaN : (token * Heads + head) * Dimension + d;
+                    Assert.Equal(expected, keys[page + d * Page + slot % Page]);
+                    Assert.Equal(-expected, values[page + slot % Page * Dimension + d]);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public void Bad_indices_are_named()
+    {
+        using var cache = new Cache(1, 1, 4, pages: 3);
+        AssertError("KeyValueWrite: slots[1] is 96, but must be −1 or within the cache's 96 slots", () => cache.Write(new float[8], new float[8], [0, 96]));
+        AssertError("KeyValueWrite: slots[0] is -2", () => cache.Write(new float[8], new float[8], [-2, 0]));
+        var q = new float[16];
+        AssertError("PagedAttention: lengths[0] is 65, but 2 pages per sequence hold only 64 tokens", () => cache.Attend(q, [0, 1], [0, 4], [65]));
+        AssertError("PagedAttention: lengths[0] is 3, but the sequence has 4 new rows", () => cache.Attend(q, [0, 1], [0, 4], [3]));
+        AssertError("PagedAttention: starts[1] is 5, but there are only 4 rows", () => cache.Attend(q, [0, 1], [0, 5], [5]));
+        AssertError("PagedAttention: starts[1] is 1, but starts must ascend", () => cache.Attend(q, [0, 1], [2, 1], [5]));
+        AssertError("PagedAttention: pageTable[1] is 3, but page 1 of sequence 0 must be one of the cache's 3 pages", () => cache.Attend(q, [0, 3], [0, 4], [33]));
+        AssertError("PagedAttention: pageTable[0] is -1", () => cache.Attend(q, [-1, 0], [0, 4], [4]));
+        // What lies beyond the length is not looked at.
+        cache.Write(new float[16], new float[16], [0, 1, 2, 3]);
+        cache.Attend(q, [0, 99], [0, 4], [4]);
+    }
+
+    [Fact]
+    public void Wrong_shapes_are_named()
+    {
+        TensorType q = TensorType.Float32(8, 12), k = TensorType.Float32(8, 6), pages = TensorType.Float32(5, 2, 96);
+        TensorType table = TensorType.Int32(3, 4), starts = TensorType.Int32(4), lengths = TensorType.Int32(3);
+        var read = new PagedAttention(4, 2, 3);
+        Assert.Equal([q], read.Infer([q, pages, pages, table, starts, lengths]));
+        Assert.Throws<GraphException>(() => read.Infer([k, pages, pages, table, starts, lengths]));
+        Assert.Throws<GraphException>(() => read.Infer([q, TensorType.Float32(5, 2, 95), pages, table, starts, lengths]));
+        Assert.Throws<GraphException>(() => read.Infer([q, pages, TensorType.Float32(4, 2, 96), table, starts, lengths]));
+        Assert.Throws<GraphException>(() => read.Infer([q, pages, pages, table, lengths, lengths]));
+        Assert.Throws<GraphException>(() => read.Infer([q, pages, pages, table, starts, starts]));
+        Assert.Throws<GraphException>(() => new PagedAttention(3, 2, 4).Infer([q, pages, pages, table, starts, lengths]));
+        var write = new KeyValueWrite(2, 3);
+        TensorType slots = TensorType.Int32(8);
+        Assert.Empty(write.Infer([k, k, pages, pages, slots]));
+        Assert.Throws<GraphException>(() => write.Infer([q, k, pages, pages, slots]));
+        Assert.Throws<GraphException>(() => write.Infer([k, k, pages, pages, starts]));
+        Assert.Throws<GraphException>(() => write.Infer([k, k, k, k, slots]));
+    }
+
+    private static void AssertError(string message, Action action) =>
+        Assert.Contains(message, Assert.Throws<ArgumentOutOfRangeException>(action).Message, StringComparison.Ordinal);
+
+    /// <summary>A cache full of NaN, and the two ops on it.</summary>
+    private sealed class Cache(int heads, int keyValueHeads, int dimension, int pages) : IDisposable
+    {
+        private readonly Dictionary<(int, int, int), AttentionHarness> _harnesses = [];
+
+        public PersistentTensor Keys { get; } = AttentionHarness.Filled("keys", float.NaN, pages, keyValueHeads, Page * dimension);
+
+        public PersistentTensor Values { get; } = AttentionHarness.Filled("values", float.NaN, pages, keyValueHeads, Page * dimension);
+
+        public void Write(float[] k, float[] v, int[] slots)
+        {
+            TensorType rows = TensorType.Float32(slots.Length, keyValueHeads * dimension);
+            using var harness = new AttentionHarness(
+                new KeyValueWrite(keyValueHeads, dimension), [rows, rows, Keys.Type, Values.Type, TensorType.Int32(slots.Length)], null, null, Keys, Values);
+            harness.Run(k, v, null, null, slots);
+        }
+
+        public float[] Attend(float[] q, int[] table, int[] starts, int[] lengths)
+        {
+            int rows = q.Length / (heads * dimension);
+            if (!_harnesses.TryGetValue((rows, table.Length, lengths.Length), out AttentionHarness? harness))
+            {
+                harness = new AttentionHarness(
+                    new PagedAttention(heads, keyValueHeads, dimension),
+                    [
+                        TensorType.Float32(rows, heads * dimension), Keys.Type, Values.Type,
+                        TensorType.Int32(lengths.Length, table.Length / lengths.Length), TensorType.Int32(starts.Length), TensorType.Int32(lengths.Length),
+                    ],
+                    null, Keys, Values);
+                _harnesses.Add((rows, table.Length, lengths.Length), harness);
+            }
+
+            return harness.Run(q, null, null, table, starts, lengths)[0];
+        }
+
+        public void Dispose()
+        {
+            foreach (AttentionHarness harness in _harnesses.Values)
+                harness.Dispose();
+        }
+    }
+
+    /// <summary>Sequences whose tokens come in steps, in any portions, into pages in any order.</summary>
+    private sealed class Conversation : IDisposable
+    {
+        private readonly int _heads, _keyValueHeads, _dimension, _pagesEach;
+        private readonly int[] _lengths, _starts, _done;
+        private readonly float[] _q, _k, _v, _trained, _output;
+        private readonly Random _random;
+        private Cache? _cache;
+        private int[] _table = [];
+
+        public Conversation(int heads, int keyValueHeads, int dimension, int[] lengths, Random random)
+        {
+            (_heads, _keyValueHeads, _dimension, _lengths, _random) = (heads, keyValueHeads, dimension, lengths, random);
+            _pagesEach = (lengths.Max() + Page - 1) / Page;
+            _done = new int[lengths.Length];
+            _starts = new int[lengths.Length + 1];
+            for (int sequence = 0; sequence < lengths.Length; sequence++)
+                _starts[sequence + 1] = _starts[sequence] + lengths[sequence];
+            int rows = _starts[^1];
+            _q = AttentionHarness.Random(random, rows * heads * dimension, 2);
+            _k = AttentionHarness.Random(random, rows * keyValueHeads * dimension, 2);
+            _v = AttentionHarness.Random(random, rows * keyValueHeads * dimension);
+            TensorType key = TensorType.Float32(rows, keyValueHeads * dimension);
+            using var training = new AttentionHarness(
+                new Attention(heads, keyValueHeads, dimension, Causal: true), [TensorType.Float32(rows, heads * dimension), key, key, TensorType.Int32(_starts.Length)]);
+            _trained = training.Run(_q, _k, _v, _starts)[0];
+            _output = new float[_trained.Length];
+        }
+
+        public int Left => _lengths.Sum() - _done.Sum();
+
+        public void Reset()
+        {
+            _cache?.Dispose();
+            int pages = _lengths.Sum(length => (length + Page - 1) / Page) + 3;
+            _cache = new Cache(_heads, _keyValueHeads, _dimension, pages);
+            int[] order = [.. Enumerable.Range(0, pages)];
+            _random.Shuffle(order);
+            // Pages that a sequence never needs are no pages at all.
+            _table = new int[_lengths.Length * _pagesEach];
+            Array.Fill(_table, -1);
+            int next = 0;
+            for (int sequence = 0; sequence < _lengths.Length; sequence++)
+            {
+                for (int page = 0; page * Page < _lengths[sequence]; page++)
+                    _table[sequence * _pagesEach + page] = order[next++];
+            }
+
+            Array.Clear(_done);
+            Array.Fill(_output, float.NaN);
+        }
+
+        public void Step(int[] portions)
+        {
+            var rows = new List<int>();
+            var slots = new List<int>();
+            int[] starts = new int[_lengths.Length + 1], lengths = new int[_lengths.Length];
+            for (int sequence = 0; sequence < _lengths.Length; sequence++)
+            {
+                int count = Math.Min(portions[sequence], _lengths[sequence] - _done[sequence]);
+                for (int index = 0; index < count; index++)
+                {
+                    int position = _done[sequence]++;
+                    rows.Add(_starts[sequence] + position);
+                    slots.Add(_table[sequence * _pagesEach + position / Page] * Page + position % Page);
+                }
+
+                lengths[sequence] = _done[sequence];
+                starts[sequence + 1] = rows.Count;
+            }
+
+            if (rows.Count == 0)
+                return;
+            _cache!.Write(Gather(_k, _keyValueHeads, rows), Gather(_v, _keyValueHeads, rows), [.. slots]);
+            float[] output = _cache.Attend(Gather(_q, _heads, rows), _table, starts, lengths);
+            int width = _heads * _dimension;
+            for (int index = 0; index < rows.Count; index++)
+                output.AsSpan(index * width, width).CopyTo(_output.AsSpan(rows[index] * width));
+        }
+
+        public void AssertEqualsTraining(string what) => AttentionHarness.AssertSameBits(_trained, _output, what);
+
+        public void Dispose() => _cache?.Dispose();
+
+        private float[] Gather(float[] values, int heads, List<int> rows)
+        {
+            int width = heads * _dimension;
+            var gathered = new float[rows.Count * width];
+            for (int index = 0; index < rows.Count; index++)
+                values.AsSpan(rows[index] * width, width).CopyTo(gathered.AsSpan(index * width));
+            return gathered;
+        }
+    }
+}
