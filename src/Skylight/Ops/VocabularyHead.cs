@@ -22,6 +22,9 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
     private const int BlockRows = 2048;
     private const int TileRows = 192;
 
+    // Rows a power of two apart would fall into the same cache sets.
+    internal const int RowPadding = 32;
+
     [ThreadStatic]
     private static float[]? _tile;
 
@@ -87,7 +90,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
             CpuParallel.For(tiles * segments, threads, task =>
             {
                 int segment = task / tiles, firstRow = task % tiles * tileRows, rowCount = Math.Min(tileRows, count - firstRow);
-                int columns = VocabularyCore.ColumnsOf(segment, vocabulary), panels = WeightPanels.PanelCount(columns), stride = panels * WeightPanels.Width;
+                int columns = VocabularyCore.ColumnsOf(segment, vocabulary), panels = WeightPanels.PanelCount(columns), stride = panels * WeightPanels.Width + RowPadding;
                 float* logits = Tile(rowCount * stride);
                 Gemm.MultiplyWeightRange(
                     x + (long)firstRow * width, width, weight, weightType, logits, stride, rowCount,
@@ -170,7 +173,7 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
     {
         int vocabulary = inputs[1].Shape.Rows;
         long rows = BlockRows(inputs[0].Shape.Rows, vocabulary);
-        return rows * (2 * inputs[0].Shape.Columns + Math.Min(vocabulary, VocabularyCore.SegmentWidth)) * sizeof(float);
+        return rows * (2 * inputs[0].Shape.Columns + Math.Min(vocabulary, VocabularyCore.SegmentWidth) + VocabularyHead.RowPadding) * sizeof(float);
     }
 
     /// <inheritdoc/>
@@ -192,7 +195,7 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
 
         int blockRows = BlockRows(tokens, vocabulary), segments = VocabularyCore.SegmentCount(vocabulary);
         float* gathered = arguments.ScratchPointer, gatheredGradient = gathered + (long)blockRows * width, logits = gatheredGradient + (long)blockRows * width;
-        int stride = Math.Min(vocabulary, VocabularyCore.SegmentWidth);
+        int stride = Math.Min(vocabulary, VocabularyCore.SegmentWidth) + VocabularyHead.RowPadding;
         for (int start = 0; start < rows.Length; start += blockRows)
         {
             int first = start, count = Math.Min(blockRows, rows.Length - start);

@@ -121,20 +121,22 @@ public sealed class VocabularyHeadTests : IDisposable
         }
     }
 
-    [Fact]
-    public void The_fusion_rule_keeps_outputs_and_gradients_bit_for_bit()
+    /// <summary>The larger case takes several blocks of rows, forward and backward.</summary>
+    [Theory]
+    [InlineData(90, 1300, 20)]
+    [InlineData(3300, 1030, 6)]
+    public void The_fusion_rule_keeps_outputs_and_gradients_bit_for_bit(int tokens, int vocabulary, int width)
     {
-        const int Tokens = 90, Vocabulary = 1300, Width = 20;
-        float[] hidden = HeadReference.Normal(Tokens * Width, 1), weight = HeadReference.Normal(Vocabulary * Width, 2);
-        int[] targets = HeadReference.Targets(Tokens, Vocabulary, 3, everyNone: 3);
+        float[] hidden = HeadReference.Normal(tokens * width, 1), weight = HeadReference.Normal(vocabulary * width, 2);
+        int[] targets = HeadReference.Targets(tokens, vocabulary, 3, everyNone: 3);
         var results = new List<Array[]>();
         foreach (bool fuse in new[] { false, true })
         {
             using var harness = new HeadHarness();
             Graph graph = harness.Graph;
-            Value x = harness.Add(Given.Rows(hidden, Tokens, Width)), w = harness.Add(Given.Weight(weight, Vocabulary, Width));
+            Value x = harness.Add(Given.Rows(hidden, tokens, width)), w = harness.Add(Given.Weight(weight, vocabulary, width));
             IReadOnlyList<Value> outputs = graph.AddNode(new LogProbabilities(1.1f), graph.Add(new MatMul(), x, w), harness.Add(Given.Ids(targets)));
-            Value loss = Objective(harness, outputs, HeadReference.Normal(Tokens, 4), HeadReference.Normal(Tokens, 5));
+            Value loss = Objective(harness, outputs, HeadReference.Normal(tokens, 4), HeadReference.Normal(tokens, 5));
             Assert.Equal(fuse ? 1 : 0, fuse ? graph.Fuse([new VocabularyHeadFusion()]) : 0);
             Assert.Equal(fuse, graph.Nodes.All(node => node.Op is not MatMul));
             IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x, w], harness.One(), new Add());
