@@ -159,7 +159,7 @@ internal static unsafe class Gemm
             Steps = k,
             Accumulate = accumulate,
         };
-        MicroKernel.Tile(tile, rows, columns, isBFloat16: false);
+        MicroKernel.Tile<FloatElement>(tile, rows, columns);
     }
 
     private static GemmOperands WeightProduct(

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Skylight.Cpu;
@@ -20,9 +21,9 @@ internal static unsafe class GemmFewRows
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
         if (product.Layout == RightOperand.BFloat16Panels)
-            Run<BFloat16Element>(product, threads);
+            Run<Streamed<BFloat16Element>>(product, threads);
         else
-            Run<FloatElement>(product, threads);
+            Run<Streamed<FloatElement>>(product, threads);
     }
 
     private static void Run<TElement>(in GemmOperands product, int threads)
@@ -39,7 +40,9 @@ internal static unsafe class GemmFewRows
     }
 
     private static void RunPanels<TElement>(GemmOperands product, int threads)
-        where TElement : struct, IPanelElement =>
+        where TElement : struct, IPanelElement
+    {
+        product.SpreadFewRows();
         CpuParallel.For(WeightPanels.PanelCount(product.Columns), threads, panel =>
         {
             var tile = new TileArguments
@@ -54,8 +57,9 @@ internal static unsafe class GemmFewRows
                 Steps = product.Steps,
                 Bias = product.Bias == null ? null : product.Bias + panel * Width,
             };
-            MicroKernel.Tile(tile, product.Rows, product.ColumnsOf(panel), TElement.Size == sizeof(ushort));
+            MicroKernel.Tile<TElement>(tile, product.Rows, product.ColumnsOf(panel));
         });
+    }
 
     private static byte* PanelStart<TElement>(in GemmOperands product, int panel)
         where TElement : struct, IPanelElement =>
@@ -103,6 +107,7 @@ internal static unsafe class GemmFewRows
             target[column] = sums[column] + product.Bias[firstColumn + column];
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void OneRow<TSimd, TVector, TElement>(float* x, byte** starts, nint steps, float* sums)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -136,6 +141,7 @@ internal static unsafe class GemmFewRows
         TSimd.Store(sums + 7 * count, c7);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void TwoRows<TSimd, TVector, TElement>(float* x0, float* x1, byte** starts, nint steps, float* sums)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -160,6 +166,8 @@ internal static unsafe class GemmFewRows
             b = TElement.Load<TSimd, TVector>(p1 + offset + second);
             c3 = TSimd.FusedMultiplyAdd(a0, b, c3);
             d3 = TSimd.FusedMultiplyAdd(a1, b, d3);
+            TElement.Prefetch(p0 + offset);
+            TElement.Prefetch(p1 + offset);
             offset += Width * TElement.Size;
         }
         int count = TSimd.Count;

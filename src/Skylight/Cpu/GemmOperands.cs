@@ -41,6 +41,7 @@ internal unsafe struct PanelBlock
 internal unsafe struct GemmOperands
 {
     private const int Width = WeightPanels.Width;
+    private const int MostSpreadRows = 96;
 
     /// <summary>a[0, 0].</summary>
     public float* A;
@@ -87,8 +88,28 @@ internal unsafe struct GemmOperands
     /// <summary>The multiply-adds of the product.</summary>
     public readonly double Work => (double)Rows * Columns * Steps;
 
+    /// <summary>Whether blocks of B are copied, so that many rows should share a block.</summary>
+    public readonly bool CopiesBlocks => Layout is not (RightOperand.FloatPanels or RightOperand.BFloat16Panels);
+
     /// <summary>The columns of C that a panel really has.</summary>
     public readonly int ColumnsOf(int panel) => Math.Min(Width, Columns - panel * Width);
+
+    /// <summary>
+    /// Rows whole pages apart share the cache sets of every step and, beside a streamed weight, drive each other
+    /// out (12 rows of 8192: a third slower); a few such rows are copied to a distance that does not.
+    /// </summary>
+    public void SpreadFewRows()
+    {
+        const int PageFloats = 1024, Padding = 16;
+        if (AStep != 1 || ARow % PageFloats != 0 || Rows < 4 || Rows > MostSpreadRows || Columns < 8 * Width)
+            return;
+        nint stride = Steps + Padding;
+        float* rows = GemmScratch.FewRows(Rows * stride);
+        for (int row = 0; row < Rows; row++)
+            new ReadOnlySpan<float>(A + row * ARow, Steps).CopyTo(new Span<float>(rows + row * stride, Steps));
+        A = rows;
+        ARow = stride;
+    }
 
     /// <summary>
     /// Makes steps [start, start + count) of a panel readable. <paramref name="once"/>: it is read by one tile
@@ -102,11 +123,7 @@ internal unsafe struct GemmOperands
                 return Floats((float*)B + ((nint)panel * BStride + start) * Width, Width);
             case RightOperand.BFloat16Panels:
                 ushort* bits = (ushort*)B + ((nint)panel * BStride + start) * Width;
-                if (once)
-                    return new PanelBlock { Start = (byte*)bits, StepBytes = Width * sizeof(ushort), IsBFloat16 = true };
-                float* wide = GemmScratch.PanelBlock((nint)count * Width);
-                Widen(bits, wide, (nint)count * Width);
-                return Floats(wide, Width);
+                return new PanelBlock { Start = (byte*)bits, StepBytes = Width * sizeof(ushort), IsBFloat16 = true };
             case RightOperand.RowMajor:
                 float* rows = (float*)B + start * BStride + (nint)panel * Width;
                 if (once && ColumnsOf(panel) == Width)
@@ -127,6 +144,17 @@ internal unsafe struct GemmOperands
     private readonly float* CopyRows(float* rows, int columns, int count)
     {
         float* copy = GemmScratch.PanelBlock((nint)count * Width);
+        if (columns == Width)
+        {
+            for (int k = 0; k < count; k++)
+            {
+                float* source = rows + k * BStride, whole = copy + (nint)k * Width;
+                Vector512<float> first = Vector512.Load(source), second = Vector512.Load(source + 16);
+                first.Store(whole);
+                second.Store(whole + 16);
+            }
+            return copy;
+        }
         for (int k = 0; k < count; k++)
         {
             var target = new Span<float>(copy + (nint)k * Width, Width);

@@ -8,22 +8,22 @@ internal static unsafe class GemmScratch
     private const nuint Alignment = 64;
 
     [ThreadStatic]
-    private static Buffer? _packedInput;
-
-    [ThreadStatic]
     private static Buffer? _panelBlock;
 
     [ThreadStatic]
     private static Buffer? _tile;
 
-    /// <summary>Room for the packed left operand of a product.</summary>
-    public static float* PackedInput(nint floats) => (_packedInput ??= new Buffer()).Get(floats);
+    [ThreadStatic]
+    private static Buffer? _fewRows;
 
     /// <summary>Room for a block of the right operand.</summary>
     public static float* PanelBlock(nint floats) => (_panelBlock ??= new Buffer()).Get(floats);
 
     /// <summary>Room for the padded right operand of one tile.</summary>
     public static float* Tile(nint floats) => (_tile ??= new Buffer()).Get(floats);
+
+    /// <summary>Room for a few rows of the left operand.</summary>
+    public static float* FewRows(nint floats) => (_fewRows ??= new Buffer()).Get(floats);
 
     private sealed class Buffer
     {

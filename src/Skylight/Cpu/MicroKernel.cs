@@ -1,36 +1,7 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
 
 namespace Skylight.Cpu;
-
-/// <summary>How the elements of a panel are stored and widened.</summary>
-internal unsafe interface IPanelElement
-{
-    /// <summary>Bytes per element.</summary>
-    static abstract int Size { get; }
-
-    /// <summary>Loads a vector of consecutive elements as floats.</summary>
-    static abstract TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector>;
-}
-
-/// <summary>float32 elements.</summary>
-internal readonly unsafe struct FloatElement : IPanelElement
-{
-    public static int Size => sizeof(float);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector> => TSimd.Load((float*)source);
-}
-
-/// <summary>bfloat16 elements.</summary>
-internal readonly unsafe struct BFloat16Element : IPanelElement
-{
-    public static int Size => sizeof(ushort);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector> => TSimd.LoadBFloat16((ushort*)source);
-}
 
 /// <summary>What a register tile reads and writes: c[r, j] (+)= Σ_k a[r, k] · b[k, j], then + bias[j].</summary>
 internal unsafe struct TileArguments

@@ -1,9 +1,12 @@
+using System.Runtime.CompilerServices;
+
 namespace Skylight.Cpu;
 
 // The tiles of few rows: tails, short inputs, and all rows on machines with 16 vector registers.
 internal static unsafe partial class MicroKernel
 {
     /// <summary>6 rows × 2 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows6<TSimd, TVector, TElement>(in TileArguments tile)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -51,6 +54,7 @@ internal static unsafe partial class MicroKernel
             c51 = TSimd.FusedMultiplyAdd(x, b1, c51);
             a0 += aStep;
             a3 += aStep;
+            TElement.Prefetch(b);
             b += bStep;
         }
         if (tile.Bias != null)
@@ -72,6 +76,7 @@ internal static unsafe partial class MicroKernel
     }
 
     /// <summary>4 rows × 2 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows4<TSimd, TVector, TElement>(in TileArguments tile)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -109,6 +114,7 @@ internal static unsafe partial class MicroKernel
             c31 = TSimd.FusedMultiplyAdd(x, b1, c31);
             a0 += aStep;
             a3 += aStep;
+            TElement.Prefetch(b);
             b += bStep;
         }
         if (tile.Bias != null)
@@ -126,6 +132,7 @@ internal static unsafe partial class MicroKernel
     }
 
     /// <summary>3 rows × 2 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows3<TSimd, TVector, TElement>(in TileArguments tile)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -156,6 +163,7 @@ internal static unsafe partial class MicroKernel
             c20 = TSimd.FusedMultiplyAdd(x, b0, c20);
             c21 = TSimd.FusedMultiplyAdd(x, b1, c21);
             a0 += aStep;
+            TElement.Prefetch(b);
             b += bStep;
         }
         if (tile.Bias != null)
@@ -171,6 +179,7 @@ internal static unsafe partial class MicroKernel
     }
 
     /// <summary>2 rows × 2 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows2<TSimd, TVector, TElement>(in TileArguments tile)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -196,6 +205,7 @@ internal static unsafe partial class MicroKernel
             c10 = TSimd.FusedMultiplyAdd(x, b0, c10);
             c11 = TSimd.FusedMultiplyAdd(x, b1, c11);
             a0 += aStep;
+            TElement.Prefetch(b);
             b += bStep;
         }
         if (tile.Bias != null)
@@ -209,6 +219,7 @@ internal static unsafe partial class MicroKernel
     }
 
     /// <summary>1 row × 2 vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Rows1<TSimd, TVector, TElement>(in TileArguments tile)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
@@ -229,6 +240,7 @@ internal static unsafe partial class MicroKernel
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);
             a0 += aStep;
+            TElement.Prefetch(b);
             b += bStep;
         }
         if (tile.Bias != null)

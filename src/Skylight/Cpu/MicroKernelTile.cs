@@ -1,6 +1,6 @@
 namespace Skylight.Cpu;
 
-// Tiles narrower than a panel, and the choice of the element type.
+// Tiles narrower than a panel.
 internal static unsafe partial class MicroKernel
 {
     private const int PartialRows = 12;
@@ -9,18 +9,18 @@ internal static unsafe partial class MicroKernel
     /// A tile of any number of rows and at most 32 columns; b must be readable for 32 columns, c and the bias
     /// need only have <paramref name="columns"/>.
     /// </summary>
-    public static void Tile(in TileArguments tile, int rows, int columns, bool isBFloat16)
+    public static void Tile<TElement>(in TileArguments tile, int rows, int columns)
+        where TElement : struct, IPanelElement
     {
         if (columns < Width)
-            NarrowTile(tile, rows, columns, isBFloat16);
-        else if (isBFloat16)
-            FullTile<BFloat16Element>(tile, rows);
+            NarrowTile<TElement>(tile, rows, columns);
         else
-            FullTile<FloatElement>(tile, rows);
+            FullTile<TElement>(tile, rows);
     }
 
     /// <summary>Computes 32 columns beside c and copies the ones that exist.</summary>
-    private static void NarrowTile(in TileArguments tile, int rows, int columns, bool isBFloat16)
+    private static void NarrowTile<TElement>(in TileArguments tile, int rows, int columns)
+        where TElement : struct, IPanelElement
     {
         float* beside = stackalloc float[PartialRows * Width];
         float* bias = stackalloc float[Width];
@@ -44,10 +44,7 @@ internal static unsafe partial class MicroKernel
                     Copy(c + r * tile.CRowFloats, beside + r * Width, columns);
             }
             part.A = tile.A + row * tile.ARowBytes;
-            if (isBFloat16)
-                FullTile<BFloat16Element>(part, count);
-            else
-                FullTile<FloatElement>(part, count);
+            FullTile<TElement>(part, count);
             for (int r = 0; r < count; r++)
                 Copy(beside + r * Width, c + r * tile.CRowFloats, columns);
         }

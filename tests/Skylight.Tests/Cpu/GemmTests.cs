@@ -21,7 +21,7 @@ public sealed unsafe class GemmTests : IDisposable
         {
             (1, 1, 1), (1, 33, 1), (2, 5, 3), (5, 32, 1), (13, 95, 2), (1, 257, 300), (2, 257, 300), (3, 130, 515), (12, 64, 256),
             (12, 70, 257), (24, 64, 512), (25, 96, 513), (64, 64, 64), (100, 100, 100), (131, 67, 700), (290, 33, 40), (600, 257, 270),
-            (7, 9, 0), (300, 40, 0),
+            (7, 9, 0), (300, 40, 0), (100, 40, 1100), (13, 40, 2100),
         })
             data.Add(m, n, k);
         return data;
@@ -217,6 +217,29 @@ public sealed unsafe class GemmTests : IDisposable
                 Gemm.MultiplyWeight(px + m * K, K, pp, DataType.Float32, null, ps + m * N, N, 1, N, K);
         }
         GemmReference.AssertSameBits(whole, single, "row");
+    }
+
+    /// <summary>Rows that are whole pages apart take a path of their own.</summary>
+    [Theory]
+    [InlineData(5)]
+    [InlineData(12)]
+    [InlineData(30)]
+    public void Rows_pages_apart_give_the_same_bits(int M)
+    {
+        const int N = 260, K = 1000, PageFloats = 1024;
+        float[] x = GemmReference.Random(M * PageFloats, 1), panels = GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K);
+        var close = new float[M * K];
+        for (int m = 0; m < M; m++)
+            Array.Copy(x, m * PageFloats, close, m * K, K);
+        var expected = new float[M * N];
+        var actual = new float[M * N];
+        fixed (float* px = x, pq = close, pp = panels, pe = expected, pa = actual)
+        {
+            for (int m = 0; m < M; m++)
+                Gemm.MultiplyWeight(pq + m * K, K, pp, DataType.Float32, null, pe + m * N, N, 1, N, K);
+            Gemm.MultiplyWeight(px, PageFloats, pp, DataType.Float32, null, pa, N, M, N, K);
+        }
+        GemmReference.AssertSameBits(expected, actual, "rows pages apart");
     }
 
     [Fact]

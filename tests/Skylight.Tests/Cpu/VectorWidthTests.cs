@@ -1,0 +1,98 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Runtime.Intrinsics;
+using Skylight.Cpu;
+using Skylight.Tensors;
+
+namespace Skylight.Tests.Cpu;
+
+/// <summary>
+/// The same results whatever vectors the machine has: this assembly's kernel tests run again in a process whose
+/// runtime is told to leave instructions unused, and a checksum from there must equal the one from here.
+/// </summary>
+[Collection(CpuThreadsCollection.Name)]
+public sealed class VectorWidthTests
+{
+    private const string ChecksumFile = "SKYLIGHT_TEST_CHECKSUM_FILE";
+
+    private static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+
+    [Theory]
+    [InlineData("DOTNET_EnableAVX512", 256)]
+    [InlineData("DOTNET_EnableAVX2", 128)]
+    public async Task Narrower_vectors_give_the_same_bits(string setting, int bits)
+    {
+        Assert.SkipWhen(Environment.GetEnvironmentVariable(ChecksumFile) != null, "runs in the outer process only");
+        Assert.SkipUnless(VectorBits > bits, $"this machine has no vectors wider than {bits} bits");
+        string file = Path.GetTempFileName();
+        try
+        {
+            var start = new ProcessStartInfo("dotnet")
+            {
+                ArgumentList =
+                {
+                    Path.Combine(AppContext.BaseDirectory, "Skylight.Tests.dll"), "-noColor",
+                    "-class", typeof(GemmTests).FullName!, "-class", typeof(VectorMathTests).FullName!, "-class", typeof(VectorWidthTests).FullName!,
+                },
+                RedirectStandardOutput = true,
+                RedirectStandardError = true,
+            };
+            start.Environment[setting] = "0";
+            start.Environment[ChecksumFile] = file;
+            using Process child = Process.Start(start)!;
+            Task<string> errors = child.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+            string output = await child.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+            await child.WaitForExitAsync(TestContext.Current.CancellationToken);
+            Assert.True(child.ExitCode == 0, output + await errors);
+            Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{bits} {Checksum():x8}"), await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken));
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+    }
+
+    /// <summary>In the child: leaves the checksum for the outer process.</summary>
+    [Fact]
+    public void A_checksum_is_left_for_the_outer_process()
+    {
+        string? file = Environment.GetEnvironmentVariable(ChecksumFile);
+        Assert.SkipWhen(file == null, "runs in the inner process only");
+        File.WriteAllText(file!, string.Create(CultureInfo.InvariantCulture, $"{VectorBits} {Checksum():x8}"));
+    }
+
+    private static unsafe uint Checksum()
+    {
+        const int N = 130, K = 300;
+        uint sum = 0;
+        foreach (int M in new[] { 1, 2, 3, 7, 29, 128 })
+        {
+            float[] x = GemmReference.Random(M * K, M), panels = GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K);
+            ushort[] bits = GemmReference.ToBits(panels);
+            var y = new float[M * N];
+            var dx = new float[M * K];
+            var dw = new float[panels.Length];
+            fixed (float* px = x, pp = panels, py = y, pdx = dx, pdw = dw)
+            fixed (ushort* ph = bits)
+            {
+                Gemm.MultiplyWeight(px, K, ph, DataType.BFloat16, null, py, N, M, N, K);
+                Add(ref sum, y);
+                Gemm.MultiplyWeight(px, K, pp, DataType.Float32, null, py, N, M, N, K);
+                Gemm.MultiplyWeightTransposed(py, N, pp, DataType.Float32, pdx, K, M, N, K, accumulate: false);
+                Gemm.WeightGradient(px, K, py, N, pdw, M, N, K, accumulate: false);
+            }
+            Add(ref sum, y);
+            Add(ref sum, dx);
+            Add(ref sum, dw);
+            Add(ref sum, Array.ConvertAll(x, VectorMath.Exp));
+            Add(ref sum, Array.ConvertAll(x, VectorMath.Erf));
+        }
+        return sum;
+    }
+
+    private static void Add(ref uint sum, float[] values)
+    {
+        foreach (float value in values)
+            sum = (sum ^ BitConverter.SingleToUInt32Bits(value)) * 16777619;
+    }
+}
