@@ -35,7 +35,7 @@ public sealed class PolicyUpdate(ModelTrainer trainer, GrpoOptions options, Mode
         int[] prompt = rollout.Prompt.Tokens, completion = rollout.Completion.Tokens;
         var weights = new float[completion.Length];
         Array.Fill(weights, weight);
-        return new TrainingSample(new TokenSequence([.. prompt, .. completion], rollout.Prompt.Images), prompt.Length, weights)
+        return new TrainingSample(new TokenSequence([.. prompt, .. completion], rollout.Prompt.Images) { TextFrom = prompt.Length }, prompt.Length, weights)
         {
             Advantage = rollout.Advantage,
             OldLogProbabilities = rollout.Completion.LogProbabilities,

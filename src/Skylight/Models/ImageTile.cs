@@ -43,4 +43,9 @@ public sealed record TokenSequence(int[] Tokens, IReadOnlyList<ImageTile> Images
         : this(tokens, [])
     {
     }
+
+    /// <summary>
+    /// From this index on every token is text, even one that stands for image features elsewhere: a model may write any token.
+    /// </summary>
+    public int TextFrom { get; init; } = int.MaxValue;
 }

@@ -86,7 +86,7 @@ public sealed class PackedBatch
                 throw new ArgumentException($"Sequence {index}: token {token} at position {position} is outside the vocabulary of {configuration.Language.VocabularySize}.");
             Tokens[start + position] = token;
             Positions[start + position] = position;
-            if (sequence.Images.Count == 0 || token != configuration.ImageTokenId)
+            if (sequence.Images.Count == 0 || token != configuration.ImageTokenId || position >= sequence.TextFrom)
                 continue;
             int image = places / featuresPerImage;
             if (image < sequence.Images.Count)
