@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Skylight.Cpu;
 
@@ -129,6 +130,8 @@ public static unsafe partial class AttentionCore
             for (int start = 0, page = 0; start < most; start += PageSize, page++)
             {
                 nint offset = pages.Offset(page);
+                if (first == 0 && start + PageSize < most)
+                    PrefetchPage(pages, pages.Offset(page + 1), Math.Min(PageSize, most - start - PageSize), dimension);
                 int keys = Math.Min(PageSize, most - start);
                 Multiply(query, dimension, 1, pages.Keys + offset, PageSize, scores, PageSize, rows, dimension, accumulate: false);
                 // Only the first row's count can be the smallest.
@@ -179,6 +182,18 @@ public static unsafe partial class AttentionCore
                 row++;
             }
         }
+    }
+
+    /// <summary>Asks for a page while the one before is worked on: pages lie anywhere, so the processor cannot guess the next.</summary>
+    private static void PrefetchPage(in Pages pages, nint offset, int keys, int dimension)
+    {
+        if (!Sse.IsSupported)
+            return;
+        const int Line = 16;
+        for (nint index = 0; index < PageSize * (nint)dimension; index += Line)
+            Sse.Prefetch0(pages.Keys + offset + index);
+        for (nint index = 0; index < keys * (nint)dimension; index += Line)
+            Sse.Prefetch0(pages.Values + offset + index);
     }
 
     /// <summary>The register tiles with 32 columns that exist in b and c.</summary>

@@ -140,15 +140,13 @@ public static unsafe partial class AttentionCore
         {
             float* weight = weights + row * PageSize;
             float* gradient = gradients + row * PageSize;
-            if (visible[row] - pageStart < PageSize)
-                Hide<TSimd, TVector>(weight, visible[row] - pageStart);
             TVector total = TSimd.Broadcast(logSumExp[row]), rowDelta = TSimd.Broadcast(delta[row]);
+            if (visible[row] - pageStart < PageSize)
+                ExponentialsOfVisible<TSimd, TVector>(weight, total, visible[row] - pageStart);
+            else
+                Exponentials<TSimd, TVector>(weight, total);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-            {
-                TVector p = VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Load(weight + lane), total));
-                TSimd.Store(weight + lane, p);
-                TSimd.Store(gradient + lane, TSimd.Multiply(p, TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));
-            }
+                TSimd.Store(gradient + lane, TSimd.Multiply(TSimd.Load(weight + lane), TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));
         }
     }
 

@@ -47,20 +47,12 @@ public static unsafe partial class AttentionCore
     private static void SoftmaxPage<TSimd, TVector>(in SoftmaxState state, int rows, bool masked, int* visible, int pageStart)
         where TSimd : struct, ISimd<TVector>
     {
-        float* scores = state.Scores;
         for (int row = 0; row < rows; row++)
         {
-            float* source = scores + row * PageSize;
-            if (masked && visible[row] - pageStart < PageSize)
-                Hide<TSimd, TVector>(source, visible[row] - pageStart);
-            TVector greatest = TSimd.Load(source);
-            for (int lane = TSimd.Count; lane < PageSize; lane += TSimd.Count)
-            {
-                TVector other = TSimd.Load(source + lane);
-                greatest = TSimd.SelectGreater(other, greatest, other, greatest);
-            }
-
-            state.PageMaximum[row] = MaximumAcross<TSimd, TVector>(greatest);
+            float* scores = state.Scores + row * PageSize;
+            state.PageMaximum[row] = masked && visible[row] - pageStart < PageSize
+                ? Greatest<TSimd, TVector>(scores, visible[row] - pageStart)
+                : Greatest<TSimd, TVector>(scores);
         }
 
         for (int row = 0; row < rows; row += TSimd.Count)
@@ -73,26 +65,71 @@ public static unsafe partial class AttentionCore
 
         for (int row = 0; row < rows; row++)
         {
-            float* target = scores + row * PageSize;
+            float* scores = state.Scores + row * PageSize;
             float* weights = state.Weights + row * PageSize;
             TVector maximum = TSimd.Broadcast(state.Maximum[row]), correction = TSimd.Broadcast(state.Correction[row]);
+            if (masked && visible[row] - pageStart < PageSize)
+                ExponentialsOfVisible<TSimd, TVector>(scores, maximum, visible[row] - pageStart);
+            else
+                Exponentials<TSimd, TVector>(scores, maximum);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-            {
-                TVector p = VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Load(target + lane), maximum));
-                TSimd.Store(target + lane, p);
-                TSimd.Store(weights + lane, TSimd.FusedMultiplyAdd(TSimd.Load(weights + lane), correction, p));
-            }
+                TSimd.Store(weights + lane, TSimd.FusedMultiplyAdd(TSimd.Load(weights + lane), correction, TSimd.Load(scores + lane)));
         }
     }
 
-    /// <summary>Lanes from the limit on become −∞, whatever they hold: memory beyond the keys seen may hold anything.</summary>
-    private static void Hide<TSimd, TVector>(float* scores, int limit)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Greatest<TSimd, TVector>(float* scores)
         where TSimd : struct, ISimd<TVector>
     {
-        TVector end = TSimd.Broadcast(limit), hidden = TSimd.Broadcast(float.NegativeInfinity);
+        TVector greatest = TSimd.Load(scores);
+        for (int lane = TSimd.Count; lane < PageSize; lane += TSimd.Count)
+        {
+            TVector other = TSimd.Load(scores + lane);
+            greatest = TSimd.SelectGreater(other, greatest, other, greatest);
+        }
+
+        return MaximumAcross<TSimd, TVector>(greatest);
+    }
+
+    /// <summary>The greatest of the lanes before the limit; the others may hold anything.</summary>
+    private static float Greatest<TSimd, TVector>(float* scores, int limit)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector end = TSimd.Broadcast(limit), hidden = TSimd.Broadcast(float.NegativeInfinity), greatest = hidden;
         float* lanes = LanePointer;
         for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-            TSimd.Store(scores + lane, TSimd.SelectGreater(end, TSimd.Load(lanes + lane), TSimd.Load(scores + lane), hidden));
+        {
+            TVector other = TSimd.SelectGreater(end, TSimd.Load(lanes + lane), TSimd.Load(scores + lane), hidden);
+            greatest = TSimd.SelectGreater(other, greatest, other, greatest);
+        }
+
+        return MaximumAcross<TSimd, TVector>(greatest);
+    }
+
+    /// <summary>scores = exp(scores − shift).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Exponentials<TSimd, TVector>(float* scores, TVector shift)
+        where TSimd : struct, ISimd<TVector>
+    {
+        for (int lane = 0; lane < PageSize; lane += TSimd.Count)
+            TSimd.Store(scores + lane, VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Load(scores + lane), shift)));
+    }
+
+    /// <summary>
+    /// The same for the lanes before the limit; 0 for the others, whatever they hold. Those pass through the exponential as 0,
+    /// not as −∞: results that underflow are slow on many processors.
+    /// </summary>
+    private static void ExponentialsOfVisible<TSimd, TVector>(float* scores, TVector shift, int limit)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector end = TSimd.Broadcast(limit);
+        float* lanes = LanePointer;
+        for (int lane = 0; lane < PageSize; lane += TSimd.Count)
+        {
+            TVector index = TSimd.Load(lanes + lane);
+            TVector difference = TSimd.SelectGreater(end, index, TSimd.Subtract(TSimd.Load(scores + lane), shift), TSimd.Zero);
+            TSimd.Store(scores + lane, TSimd.SelectGreater(end, index, VectorMath.Exp<TSimd, TVector>(difference), TSimd.Zero));
+        }
     }
 
     /// <summary>sum[r] ·= correction[r]; a factor of one changes nothing and is skipped.</summary>
