@@ -26,7 +26,10 @@ internal static unsafe class GemmBenchmark
         Console.WriteLine(OpenBlas.IsAvailable ? $"OpenBLAS: {OpenBlas.Description}" : "OpenBLAS: not found (Debian: apt-get install libopenblas0); left out");
         Console.WriteLine($"{"M×N×K",-16} {"peak",8} {"weight",8} {"of peak",8} {"unpacked",9} {"OpenBLAS",9} {"ratio",6} {"unp.",6}  GFLOP/s, medians");
         Row[] rows = Array.ConvertAll(Shapes, shape => Measure(shape.M, shape.N, shape.K));
-        BenchmarkReport.Write("cpu-gemm.json", "gemm", json => WriteRows(json, rows));
+        if (OpenBlas.ForcedKernels is string kernels)
+            BenchmarkReport.Write($"cpu-gemm-openblas-{kernels.ToLowerInvariant()}.json", "gemm", json => WriteRows(json, rows), $"OPENBLAS_CORETYPE={kernels} ");
+        else
+            BenchmarkReport.Write("cpu-gemm.json", "gemm", json => WriteRows(json, rows));
         return 0;
     }
 

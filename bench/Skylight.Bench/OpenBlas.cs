@@ -13,6 +13,12 @@ internal static unsafe class OpenBlas
     /// <summary>Whether the library was found.</summary>
     public static bool IsAvailable => Sgemm != null;
 
+    /// <summary>
+    /// The processor kernels that the user asks OpenBLAS for in place of its own choice, or null: older versions
+    /// do not know newer processors and choose narrower vectors than these have.
+    /// </summary>
+    public static string? ForcedKernels { get; } = Environment.GetEnvironmentVariable("OPENBLAS_CORETYPE");
+
     /// <summary>Version, build and the processor kernels that it chose.</summary>
     public static string Description { get; } = "";
 
