@@ -78,7 +78,7 @@ public sealed class ModelTrainer : IDisposable
             List<Value> inputs = [update.Persistent(trained.Parameter), gradient, update.Persistent(trained.FirstMoment), update.Persistent(trained.SecondMoment), _hyper, _scale];
             if (trained.Master is not null)
                 inputs.Add(update.Persistent(trained.Master));
-            update.AddNode(adamW, [.. inputs]);
+            update.AddNode(trained.Master is null ? adamW : adamW with { HasMaster = true }, [.. inputs]);
             update.AddNode(new Clear(), gradient);
         }
 
@@ -126,7 +126,7 @@ public sealed class ModelTrainer : IDisposable
         }
 
         int step = StepCount + 1;
-        _update.Write<float>(_hyper, [learningRate, _options.WeightDecay, (float)(1 - Math.Pow(_options.Beta1, step)), (float)(1 - Math.Pow(_options.Beta2, step))]);
+        _update.Write<float>(_hyper, [learningRate, _options.WeightDecay, Correction(_options.Beta1, step), Correction(_options.Beta2, step)]);
         _update.Write<float>(_scale, scale);
         _update.Run();
         StepCount = step;
@@ -161,6 +161,9 @@ public sealed class ModelTrainer : IDisposable
             tensor.Tensor.Memory.Dispose();
         _workspace.Dispose();
     }
+
+    /// <summary>1 − βᵗ for the decimal that β was written as: 0.999, not the float32 nearest to it.</summary>
+    private static float Correction(float beta, int step) => (float)(1 - Math.Pow((double)(decimal)beta, step));
 
     private void CopyMasters()
     {
