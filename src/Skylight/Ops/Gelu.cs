@@ -29,9 +29,12 @@ public sealed record Gelu : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        float* x = arguments.InputPointer(0), y = arguments.OutputPointer(0);
-        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Forward>(x + start, y + start, count));
+        Apply(arguments.InputPointer(0), arguments.OutputPointer(0), arguments.InputFloat32(0).Length);
     }
+
+    /// <summary>Element by element; <paramref name="y"/> may be <paramref name="x"/>.</summary>
+    internal static unsafe void Apply(float* x, float* y, int count) =>
+        ElementWise.For(count, (start, length) => ElementMap.Apply<Forward>(x + start, y + start, length));
 
     private readonly struct Forward : IUnaryFunction
     {

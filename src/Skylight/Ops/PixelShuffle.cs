@@ -29,21 +29,25 @@ public sealed record PixelShuffle(int GridHeight, int GridWidth) : Op, ICpuKerne
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int columns = arguments.Input(0).Shape.Columns, tokens = GridHeight * GridWidth / 4, gridHeight = GridHeight, gridWidth = GridWidth;
+        int columns = arguments.Input(0).Shape.Columns;
         float* hidden = arguments.InputPointer(0), y = arguments.OutputPointer(0);
         ElementWise.ForRows(arguments.Output(0).Shape.Rows, 4 * columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
-            {
-                int image = row / tokens, token = row % tokens, top = token / (gridWidth / 2) * 2, left = token % (gridWidth / 2) * 2;
-                for (int half = 0; half < 2; half++)
-                {
-                    // Neighbours in one line of the grid are neighbours in memory.
-                    long patch = (long)image * (1 + gridHeight * gridWidth) + 1 + (top + half) * gridWidth + left;
-                    new ReadOnlySpan<float>(hidden + patch * columns, 2 * columns).CopyTo(new Span<float>(y + ((long)row * 4 + half * 2) * columns, 2 * columns));
-                }
-            }
+                GatherToken(hidden, y + (long)row * 4 * columns, row, columns);
         });
+    }
+
+    /// <summary>One shuffled token: two runs of two patches, for neighbours in one line of the grid are neighbours in memory.</summary>
+    internal unsafe void GatherToken(float* hidden, float* token, int row, int columns)
+    {
+        int tokens = GridHeight * GridWidth / 4, image = row / tokens, index = row % tokens;
+        int top = index / (GridWidth / 2) * 2, left = index % (GridWidth / 2) * 2;
+        for (int half = 0; half < 2; half++)
+        {
+            long patch = (long)image * (1 + GridHeight * GridWidth) + 1 + (top + half) * GridWidth + left;
+            new ReadOnlySpan<float>(hidden + patch * columns, 2 * columns).CopyTo(new Span<float>(token + (long)half * 2 * columns, 2 * columns));
+        }
     }
 }
 
