@@ -12,7 +12,8 @@ namespace Skylight.Cpu;
 /// (Milakov and Gimelshein, 2018). Per page: scores are one chain of fused multiply-adds over the head dimension; the running
 /// maximum, the correction exp(old − new) and p = exp(score − maximum) follow; the 32 running sums of p (one for each offset in
 /// a page, added in a fixed tree at the end) and the weighted sum of the values are corrected and continued, keys ascending.
-/// Keys that a row does not see contribute exact zeros.
+/// Keys that a row does not see contribute exact zeros: p = 0, times a value that must be finite where another row of the same
+/// sequence and tile sees it. Memory beyond what any row sees is never used.
 /// </para>
 /// <para>
 /// So the bits of a row depend on its query, the keys and values it sees and their positions, and on nothing else: not on the

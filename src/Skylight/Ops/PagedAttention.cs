@@ -42,7 +42,9 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
     {
         double context = (double)inputs[3].Shape[1] * AttentionCore.PageSize;
         double cache = Math.Min(inputs[1].Bytes, inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * sizeof(float));
-        return new(4 * context * inputs[0].Shape.ElementCount, inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
+        double rows = (double)inputs[0].Shape[0] / Math.Max(1, inputs[3].Shape[0]);
+        double seen = Math.Max(0, context - Math.Max(0, rows - 1) / 2);
+        return new(4 * seen * inputs[0].Shape.ElementCount, inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
     }
 
     /// <inheritdoc/>
