@@ -13,6 +13,14 @@ internal static unsafe class OpenBlas
     /// <summary>Whether the library was found.</summary>
     public static bool IsAvailable => Sgemm != null;
 
+    /// <summary>
+    /// The OPENBLAS_* variables that are set, or empty. They can force narrower kernels than the processor's own
+    /// (OPENBLAS_CORETYPE), so a fair comparison has none.
+    /// </summary>
+    public static string Variables { get; } = string.Join(
+        ' ', Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => name.StartsWith("OPENBLAS_", StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal).Select(name => $"{name}={Environment.GetEnvironmentVariable(name)}"));
+
     /// <summary>Version, build and the processor kernels that it chose.</summary>
     public static string Description { get; } = "";
 
