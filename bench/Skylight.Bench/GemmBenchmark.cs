@@ -24,6 +24,8 @@ internal static unsafe class GemmBenchmark
     public static int Run()
     {
         Console.WriteLine(OpenBlas.IsAvailable ? $"OpenBLAS: {OpenBlas.Description}" : "OpenBLAS: not found (Debian: apt-get install libopenblas0); left out");
+        if (OpenBlas.Variables.Length > 0)
+            Console.WriteLine($"Not its own choice of kernels: {OpenBlas.Variables}. Unset these for a fair comparison.");
         Console.WriteLine($"{"M×N×K",-16} {"peak",8} {"weight",8} {"of peak",8} {"unpacked",9} {"OpenBLAS",9} {"ratio",6} {"unp.",6}  GFLOP/s, medians");
         Row[] rows = Array.ConvertAll(Shapes, shape => Measure(shape.M, shape.N, shape.K));
         if (OpenBlas.ForcedKernels is string kernels)
@@ -74,6 +76,7 @@ internal static unsafe class GemmBenchmark
     private static void WriteRows(Utf8JsonWriter json, Row[] rows)
     {
         json.WriteString("openblas", OpenBlas.IsAvailable ? OpenBlas.Description : "not found");
+        json.WriteString("openblas_variables", OpenBlas.Variables);
         json.WriteString("unit", "GFLOP/s, median over the rounds, arms in turn");
         json.WriteStartArray("products");
         foreach (Row row in rows)

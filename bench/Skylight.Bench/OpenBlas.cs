@@ -14,10 +14,12 @@ internal static unsafe class OpenBlas
     public static bool IsAvailable => Sgemm != null;
 
     /// <summary>
-    /// The processor kernels that the user asks OpenBLAS for in place of its own choice, or null: older versions
-    /// do not know newer processors and choose narrower vectors than these have.
+    /// The OPENBLAS_* variables that are set, or empty. They can force narrower kernels than the processor's own
+    /// (OPENBLAS_CORETYPE), so a fair comparison has none.
     /// </summary>
-    public static string? ForcedKernels { get; } = Environment.GetEnvironmentVariable("OPENBLAS_CORETYPE");
+    public static string Variables { get; } = string.Join(
+        ' ', Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => name.StartsWith("OPENBLAS_", StringComparison.Ordinal))
+            .Order(StringComparer.Ordinal).Select(name => $"{name}={Environment.GetEnvironmentVariable(name)}"));
 
     /// <summary>Version, build and the processor kernels that it chose.</summary>
     public static string Description { get; } = "";
