@@ -1,4 +1,5 @@
 using Skylight.Execution;
+using Skylight.Graphs;
 using Skylight.Models;
 
 namespace Skylight.Training;
@@ -19,7 +20,7 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
         BatchResult[] results = [.. MicroBatches(samples).Select(micro => RunMicroBatch(micro, objective, backward, cancellationToken))];
         double loss = results.Sum(result => result.Loss);
         if (!double.IsFinite(loss))
-            throw new TrainingDivergedException($"Optimizer step {step}: the loss is {loss}. The parameters were left as they were; resume from the last checkpoint with a lower learning rate.");
+            throw Diverged(step, loss, samples, [.. results.SelectMany(result => result.LogProbabilities)]);
         return new BatchResult(
             loss,
             [.. results.SelectMany(result => result.LogProbabilities)],
@@ -27,6 +28,17 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
             results.Sum(result => result.ClippedTokens),
             results.Sum(result => result.Kl),
             results.Select(result => result.MaximumLogRatio).DefaultIfEmpty().Max());
+    }
+
+    /// <summary>Says where it began: a parameter that is not finite, else the first sample whose log-probabilities are not.</summary>
+    private TrainingDivergedException Diverged(int step, double loss, IReadOnlyList<TrainingSample> samples, float[][] logProbabilities)
+    {
+        PersistentTensor? parameter = model.Parameters.All.FirstOrDefault(parameter => ParameterSet.Read(model.Device, parameter).Any(value => !float.IsFinite(value)));
+        int sample = Array.FindIndex(logProbabilities, values => values.Any(value => !float.IsFinite(value)));
+        string where = parameter is not null ? $"parameter '{parameter.Name}' is not finite"
+            : sample >= 0 ? $"the log-probabilities of sample {sample} ({samples[sample].Sequence.Tokens.Length} tokens) are not finite"
+            : "the weights or advantages of the samples are not finite";
+        return new TrainingDivergedException($"Optimizer step {step}: the loss is {loss}; {where}. This step changed nothing; resume from the last checkpoint with a lower learning rate.");
     }
 
     private BatchResult RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, CancellationToken cancellationToken)

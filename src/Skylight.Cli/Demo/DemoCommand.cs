@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Cli.Demo.Report;
@@ -53,7 +54,8 @@ internal static class DemoCommand
 
         DemoResult result = run.Result(CommandLine(settings, choices));
         string report = Path.Combine(directory, "report.html");
-        AtomicText.Write(report, HtmlReport.Render(result));
+        byte[] page = Encoding.UTF8.GetBytes(HtmlReport.Render(result));
+        AtomicFile.Write(report, page.Length, stream => stream.Write(page));
         console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(report)}[/]");
         if (choices.Json)
             Console.WriteLine(result.ToJson());

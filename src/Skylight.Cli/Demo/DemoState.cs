@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Cli.Demo.Report;
+using Skylight.Training;
 
 namespace Skylight.Cli.Demo;
 

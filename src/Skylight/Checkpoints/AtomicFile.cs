@@ -4,15 +4,17 @@ namespace Skylight.Checkpoints;
 /// Writes a file so that at every moment either the old one or the complete new one is there: into a temporary file
 /// beside it, flushed to the disk, then renamed over it. Whatever goes wrong, the temporary file is removed.
 /// </summary>
-internal static class AtomicFile
+public static class AtomicFile
 {
     /// <summary>Writes <paramref name="path"/>.</summary>
     /// <param name="path">The file to write or replace.</param>
     /// <param name="length">The bytes that will come, so that a full disk is known before the work; 0 when unknown.</param>
     /// <param name="write">Writes the content.</param>
-    /// <param name="open">How the temporary file is opened; a test's way in.</param>
     /// <exception cref="CheckpointException">The system refused; names the file.</exception>
-    public static void Write(string path, long length, Action<Stream> write, Func<string, long, Stream>? open = null)
+    public static void Write(string path, long length, Action<Stream> write) => Write(path, length, write, Open);
+
+    /// <summary>The same with the way in which the temporary file is opened: a test's way in.</summary>
+    internal static void Write(string path, long length, Action<Stream> write, Func<string, long, Stream>? open)
     {
         string full = Path.GetFullPath(path);
         string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp");

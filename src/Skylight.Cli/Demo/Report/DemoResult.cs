@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Skylight.Training;
 
 namespace Skylight.Cli.Demo.Report;
 
@@ -107,13 +108,6 @@ internal sealed record PhaseResult(string Key, string Name, string Description, 
 /// <param name="TokensPerSecond">Tokens generated per second of rollout.</param>
 internal sealed record TrainingStep(
     int Step, double Reward, double Accuracy, double? CriticalEntropy, double MeanEntropy, double ResponseLength, double TokensPerSecond);
-
-/// <summary>A saved checkpoint with its two scores.</summary>
-/// <param name="Step">The step after which it was saved.</param>
-/// <param name="CriticalEntropy">Mean entropy of critical tokens on validation, in nats; null if there was none.</param>
-/// <param name="Accuracy">Accuracy on validation, in [0, 1].</param>
-/// <param name="Chosen">Whether the demo went on with it.</param>
-internal sealed record CheckpointScore(int Step, double? CriticalEntropy, double Accuracy, bool Chosen);
 
 /// <summary>A held-out problem and what the model made of it.</summary>
 /// <param name="Pixels">Gray levels, [height, width], 0 = paper and 255 = ink.</param>

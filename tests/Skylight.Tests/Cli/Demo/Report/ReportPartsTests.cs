@@ -3,6 +3,7 @@ using System.IO.Compression;
 using System.Text;
 using System.Xml.Linq;
 using Skylight.Cli.Demo.Report;
+using Skylight.Training;
 
 namespace Skylight.Tests.Cli.Demo.Report;
 

@@ -1,11 +1,18 @@
-namespace Skylight.Cli.Demo.Report;
+namespace Skylight.Training;
+
+/// <summary>A saved checkpoint with its two scores.</summary>
+/// <param name="Step">The step after which it was saved.</param>
+/// <param name="CriticalEntropy">Mean entropy of critical tokens on validation, in nats; null if there was none.</param>
+/// <param name="Accuracy">Accuracy on validation, in [0, 1].</param>
+/// <param name="Chosen">Whether training went on with it.</param>
+public sealed record CheckpointScore(int Step, double? CriticalEntropy, double Accuracy, bool Chosen);
 
 /// <summary>Compares how critical-token entropy and accuracy rank the same checkpoints.</summary>
 /// <param name="BestByEntropy">The checkpoint with the highest critical-token entropy.</param>
 /// <param name="BestByAccuracy">The checkpoint with the highest accuracy; of equal ones the earliest.</param>
 /// <param name="Agree">Whether the first is as accurate as the second.</param>
 /// <param name="RankCorrelation">Spearman's, in [-1, 1]; null if there are fewer than three or all of a kind are equal.</param>
-internal sealed record CheckpointRanking(
+public sealed record CheckpointRanking(
     CheckpointScore BestByEntropy, CheckpointScore BestByAccuracy, bool Agree, double? RankCorrelation)
 {
     /// <summary>Ranks the checkpoints that have an entropy; null if none has.</summary>
