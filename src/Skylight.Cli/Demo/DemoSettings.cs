@@ -57,10 +57,10 @@ internal sealed record DemoSettings
         {
             Seed = seed,
             Quick = true,
-            Pretraining = new LearningRateSchedule(2e-3f, 350, 20, LearningRateDecay.Cosine, 0.05f),
+            Pretraining = new LearningRateSchedule(1.5e-3f, 350, 20, LearningRateDecay.Cosine, 0.05f),
             ColdStart = new LearningRateSchedule(5e-4f, 40, 5),
-            Grpo = new LearningRateSchedule(3e-4f, 40, 3),
-            CheckpointEvery = 10,
+            Grpo = new LearningRateSchedule(2e-4f, 90, 3),
+            CheckpointEvery = 15,
             ConnectorOnly = new LearningRateSchedule(2e-4f, 10, 2, LearningRateDecay.Cosine),
         }
         : new DemoSettings
@@ -69,7 +69,7 @@ internal sealed record DemoSettings
             Quick = false,
             Pretraining = new LearningRateSchedule(1.5e-3f, 700, 30, LearningRateDecay.Cosine, 0.05f),
             ColdStart = new LearningRateSchedule(5e-4f, 40, 5),
-            Grpo = new LearningRateSchedule(2e-4f, 120, 5),
+            Grpo = new LearningRateSchedule(2e-4f, 160, 5),
             CheckpointEvery = 20,
             ConnectorOnly = new LearningRateSchedule(1e-4f, 30, 3, LearningRateDecay.Cosine),
         };
