@@ -3,8 +3,8 @@ using System.Numerics;
 namespace Skylight.Cpu;
 
 /// <summary>
-/// Sums over one row in a fixed order: it depends on the row's length alone. (The sums of <c>TensorPrimitives</c> start at
-/// the next aligned address, so there a row's result depends on where it lies in the batch.)
+/// Sums over one row in a fixed order that depends on the row's length alone, never on its address: a row's result must
+/// not depend on where it lies in the batch. (<c>TensorPrimitives</c> leaves the order of its sums open.)
 /// </summary>
 internal static unsafe class RowMath
 {
