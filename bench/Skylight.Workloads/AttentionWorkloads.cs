@@ -1,4 +1,4 @@
-using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Ops;
 using Skylight.Tensors;
 using static Skylight.Workloads.Operand;
@@ -8,7 +8,7 @@ namespace Skylight.Workloads;
 /// <summary>Attention: packed sequences, its gradient, and over a key-value cache.</summary>
 internal static class AttentionWorkloads
 {
-    private const int PageSize = AttentionCore.PageSize;
+    private const int PageSize = KeyValuePages.Size;
 
     public static IReadOnlyList<Workload> All { get; } =
     [

@@ -2,6 +2,7 @@ using Skylight.Cli.Demo.Digits;
 using Skylight.Cli.Demo.Report;
 using Skylight.Generation;
 using Skylight.Models;
+using Skylight.Tensors;
 using Skylight.Text;
 using Skylight.Training;
 using Skylight.Training.Entropy;

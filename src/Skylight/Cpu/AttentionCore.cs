@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Skylight.Execution;
 
 namespace Skylight.Cpu;
 
@@ -20,10 +21,10 @@ namespace Skylight.Cpu;
 /// rows computed beside it, not on chunks, pages in memory, threads or vector width.
 /// </para>
 /// </remarks>
-public static unsafe partial class AttentionCore
+internal static unsafe partial class AttentionCore
 {
     /// <summary>Tokens in a page of a key-value cache: page i of a sequence holds positions 32·i to 32·i + 31.</summary>
-    public const int PageSize = Ops.PagedAttention.PageSize;
+    public const int PageSize = KeyValuePages.Size;
 
     /// <summary>
     /// Query rows computed together: a page's scores, queries and weighted sums stay in the first cache, and causal tiles that

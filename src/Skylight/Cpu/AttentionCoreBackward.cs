@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace Skylight.Cpu;
 
 // The gradient: scores are computed again, page by page; nothing of the size of rows × keys is ever stored.
-public static unsafe partial class AttentionCore
+internal static unsafe partial class AttentionCore
 {
     /// <summary>The gradient of one sequence and one key-value head, all query heads of its group included.</summary>
     internal struct Gradient

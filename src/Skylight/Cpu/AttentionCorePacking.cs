@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 namespace Skylight.Cpu;
 
 // Keys and values of a sequence in the order of cache pages.
-public static unsafe partial class AttentionCore
+internal static unsafe partial class AttentionCore
 {
     /// <summary>Pages that hold so many tokens.</summary>
     internal static int PageCount(int tokens) => (tokens + PageSize - 1) / PageSize;

@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics;
 namespace Skylight.Cpu;
 
 // What happens to the scores of one page, and to the running sums.
-public static unsafe partial class AttentionCore
+internal static unsafe partial class AttentionCore
 {
     private static ReadOnlySpan<float> Lanes =>
     [

@@ -10,7 +10,7 @@ namespace Skylight.Cpu;
 /// The caller works too and never waits for a worker that has not started. A loop inside a loop, and a loop
 /// started while another thread's loop runs, run inline on their own thread, so any caller is safe.
 /// </remarks>
-internal static class CpuParallel
+public static class CpuParallel
 {
     // Ownership of the workers, so that two callers never share one loop's fields.
     private static int _owner;
@@ -37,7 +37,7 @@ internal static class CpuParallel
     private static bool _insideLoop;
 
     /// <summary>The number of threads that a loop may use, the caller included; at least 1.</summary>
-    public static int ThreadCount
+    internal static int ThreadCount
     {
         get => _threadCount;
         set
@@ -52,7 +52,7 @@ internal static class CpuParallel
     public static void For(int count, Action<int> body) => For(count, _threadCount, body);
 
     /// <summary>Runs <paramref name="body"/> for every index in [0, count) on at most <paramref name="maxThreads"/> threads.</summary>
-    public static void For(int count, int maxThreads, Action<int> body)
+    internal static void For(int count, int maxThreads, Action<int> body)
     {
         if (RunsInline(count, maxThreads))
         {
@@ -71,7 +71,7 @@ internal static class CpuParallel
     /// Runs <paramref name="body"/>(start, end) over ranges that cover [0, count); a range holds at least
     /// <paramref name="grain"/> indices (the last may be shorter), and starts at a multiple of it.
     /// </summary>
-    public static void ForRange(int count, int grain, Action<int, int> body)
+    internal static void ForRange(int count, int grain, Action<int, int> body)
     {
         if (count <= 0)
             return;

@@ -1,6 +1,7 @@
 using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Ops;
+using Skylight.Tensors;
 
 namespace Skylight.Generation;
 

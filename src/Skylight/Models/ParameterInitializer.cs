@@ -1,4 +1,3 @@
-using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Tensors;
 

@@ -1,4 +1,5 @@
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Tensors;
 
@@ -18,7 +19,7 @@ namespace Skylight.Ops;
 public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int HeadDimension) : Op, ICpuKernel
 {
     /// <summary>The tokens of a cache page; page i of a sequence holds positions 32·i to 32·i + 31, on every device.</summary>
-    public const int PageSize = 32;
+    public const int PageSize = KeyValuePages.Size;
 
     // Query rows of all heads of a group that one task computes. Nothing is packed, so a few tiles are enough.
     private const int PairsPerTask = 64;

@@ -1,4 +1,4 @@
-using Skylight.Generation;
+using Skylight.Tensors;
 
 namespace Skylight.Cli.Demo.Digits;
 

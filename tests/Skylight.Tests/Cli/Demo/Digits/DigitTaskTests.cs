@@ -1,6 +1,6 @@
 using System.Text.RegularExpressions;
 using Skylight.Cli.Demo.Digits;
-using Skylight.Generation;
+using Skylight.Tensors;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Tests.Cli.Demo.Digits;

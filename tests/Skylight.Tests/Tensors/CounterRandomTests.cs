@@ -1,6 +1,6 @@
-using Skylight.Generation;
+using Skylight.Tensors;
 
-namespace Skylight.Tests.Generation;
+namespace Skylight.Tests.Tensors;
 
 public class CounterRandomTests
 {

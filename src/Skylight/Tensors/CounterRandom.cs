@@ -1,4 +1,4 @@
-namespace Skylight.Generation;
+namespace Skylight.Tensors;
 
 /// <summary>
 /// A counter-based random generator: Philox 4×32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",

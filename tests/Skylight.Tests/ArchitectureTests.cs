@@ -1,0 +1,180 @@
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+using Skylight.Graphs;
+using Skylight.Ops;
+using Skylight.Tensors;
+using Skylight.Workloads;
+
+namespace Skylight.Tests;
+
+/// <summary>Holds the arrows of docs/design.md, and what every file of the repository promises.</summary>
+public partial class ArchitectureTests
+{
+    private const int MostLines = 600;
+
+    /// <summary>Which rooms of src/Skylight a room may use. A new room adds its line here and in docs/design.md.</summary>
+    private static readonly Dictionary<string, string[]> Arrows = new()
+    {
+        ["Tensors"] = [],
+        ["Graphs"] = ["Tensors"],
+        ["Execution"] = ["Graphs", "Tensors"],
+        ["Cpu"] = ["Execution", "Graphs", "Tensors"],
+        ["Ops"] = ["Cpu", "Execution", "Graphs", "Tensors"],
+        ["Models"] = ["Checkpoints", "Ops", "Execution", "Graphs", "Tensors"],
+        ["Checkpoints"] = ["Models", "Execution", "Graphs", "Tensors"],
+        ["Generation"] = ["Models", "Ops", "Execution", "Graphs", "Tensors"],
+        ["Text"] = [],
+        ["Images"] = [],
+    };
+
+    /// <summary>Which projects a project of src may use.</summary>
+    private static readonly Dictionary<string, string[]> ProjectArrows = new()
+    {
+        ["Skylight"] = [],
+        ["Skylight.Training"] = ["Skylight"],
+        ["Skylight.Cuda"] = ["Skylight"],
+        ["Skylight.Extensions.AI"] = ["Skylight"],
+        ["Skylight.Cli"] = ["Skylight", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI"],
+    };
+
+    public static TheoryData<string> Rooms => [.. Directory.EnumerateDirectories(Repository.PathOf("src", "Skylight"))
+        .Select(folder => Path.GetFileName(folder)).Where(name => name is not ("bin" or "obj"))];
+
+    public static TheoryData<string> Projects => [.. Repository.Files(Repository.PathOf("src"), "*.csproj").Select(file => Path.GetFileNameWithoutExtension(file))];
+
+    [Theory]
+    [MemberData(nameof(Rooms))]
+    public void Room_uses_only_rooms_below_it(string room)
+    {
+        Assert.True(Arrows.ContainsKey(room), $"src/Skylight/{room} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
+        string[] violations = [.. Repository.Files(Repository.PathOf("src", "Skylight", room), "*.cs")
+            .SelectMany(file => RoomsUsedBy(File.ReadAllText(file), room).Except(Arrows[room]).Select(used => $"{Repository.Relative(file)} uses {used}"))];
+        Assert.Empty(violations);
+    }
+
+    [Theory]
+    [MemberData(nameof(Rooms))]
+    public void Namespace_is_that_of_the_folder(string room)
+    {
+        string root = Repository.PathOf("src", "Skylight");
+        string[] violations = [.. Repository.Files(Path.Combine(root, room), "*.cs")
+            .Where(file => !File.ReadLines(file).Any(line => line == $"namespace Skylight.{Path.GetRelativePath(root, Path.GetDirectoryName(file)!).Replace(Path.DirectorySeparatorChar, '.')};"))
+            .Select(Repository.Relative)];
+        Assert.Empty(violations);
+    }
+
+    [Theory]
+    [InlineData("using Skylight.Ops;\nnamespace Skylight.Cpu;", "Ops")]
+    [InlineData("namespace Skylight.Cpu;\nclass X { int page = Ops.PagedAttention.PageSize; }", "Ops")]
+    [InlineData("namespace Skylight.Cpu;\nclass X { object op = new global::Skylight.Ops.Add(); }", "Ops")]
+    [InlineData("namespace Skylight.Cpu;\nusing static Skylight.Models.ImageTile;", "Models")]
+    [InlineData("namespace Skylight.Cpu;\nclass X { object t = new Skylight.Training.ModelTrainer(); }", "Training")]
+    public void A_use_is_found(string source, string used) => Assert.Equal([used], RoomsUsedBy(source, "Cpu"));
+
+    [Theory]
+    [InlineData("/// <summary>See <c>Skylight.Ops.Add</c>.</summary>\nnamespace Skylight.Cpu;")]
+    [InlineData("namespace Skylight.Cpu;\nclass X { int Length => batch.Text.Length; } // Skylight.Ops")]
+    public void A_comment_or_a_property_is_no_use(string source) => Assert.Empty(RoomsUsedBy(source, "Cpu"));
+
+    [Theory]
+    [MemberData(nameof(Projects))]
+    public void Project_uses_only_projects_below_it(string project)
+    {
+        Assert.True(ProjectArrows.ContainsKey(project), $"src/{project} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
+        IEnumerable<string> used = XDocument.Load(Repository.PathOf("src", project, project + ".csproj")).Descendants("ProjectReference")
+            .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/')));
+        Assert.Empty(used.Except(ProjectArrows[project]));
+    }
+
+    [Fact]
+    public void Training_does_not_know_a_device()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("src", "Skylight.Training"), "*.cs")
+            .Where(file => RoomsUsedBy(File.ReadAllText(file), "Training").Intersect(["Cpu", "Cuda"]).Any()).Select(Repository.Relative)];
+        Assert.Empty(violations);
+    }
+
+    [Fact]
+    public void No_source_file_is_too_long()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("src"), "*.cs")
+            .Select(file => (Name: Repository.Relative(file), Lines: File.ReadLines(file).Count())).Where(file => file.Lines > MostLines).Select(file => $"{file.Name}: {file.Lines} lines")];
+        Assert.Empty(violations);
+    }
+
+    [Fact]
+    public void Nothing_names_a_package_registry_or_a_place_on_one_machine()
+    {
+        string[] violations = [.. Repository.Files(Repository.Root).Where(IsText)
+            .SelectMany(file => Places().Matches(File.ReadAllText(file)).Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
+        Assert.Empty(violations);
+    }
+
+    [Fact]
+    public void Every_project_has_a_lock_file()
+    {
+        IEnumerable<string> unlocked = Repository.Files(Repository.Root, "*.csproj").Where(file => !File.Exists(Path.Combine(Path.GetDirectoryName(file)!, "packages.lock.json")));
+        Assert.Empty(unlocked.Select(Repository.Relative));
+    }
+
+    /// <summary>A workload gives an op its tests; a backward op gets them through the op that makes it.</summary>
+    [Fact]
+    public void Every_op_has_a_workload_or_belongs_to_the_gradient_of_one_that_has()
+    {
+        var reached = new HashSet<Type>(Catalog.All.Select(workload => workload.Op.GetType()));
+        foreach (Workload workload in Catalog.All.Where(workload => workload.Tiny))
+            reached.UnionWith(OpsOfGradient(workload));
+        IEnumerable<Type> ops = typeof(Op).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(Op)) && !type.IsAbstract);
+        Assert.Empty(ops.Except(reached).Select(type => type.Name));
+    }
+
+    private static HashSet<Type> OpsOfGradient(Workload workload)
+    {
+        var graph = new Graph();
+        Value[] inputs = [.. workload.Inputs.Select((operand, index) => operand.Persistent || operand.Type.Storage == Storage.Weight
+            ? graph.Persistent(new PersistentTensor($"persistent{index}", operand.Type)) : graph.Input($"input{index}", operand.Type))];
+        Value[] wanted = [.. inputs.Where((_, index) => workload.Inputs[index].Differentiable)];
+        foreach (Value output in graph.AddNode(workload.Op, inputs).Where(output => output.Type.DataType == DataType.Float32 && wanted.Length > 0))
+        {
+            try
+            {
+                Value loss = output.Shape.ElementCount == 1 ? output : graph.Add(new Sum(), output);
+                graph.Differentiate(loss, wanted, graph.Add(new One()), new Add());
+            }
+            catch (GraphException)
+            {
+                // A by-product that says it has no gradient; what else it lacks, the gradient tests find.
+            }
+        }
+
+        return [.. graph.Nodes.Select(node => node.Op.GetType())];
+    }
+
+    /// <summary>The rooms (and other projects) that a source file names: in full, or as <c>Room.Type</c>.</summary>
+    private static IEnumerable<string> RoomsUsedBy(string source, string room)
+    {
+        string code = Comment().Replace(source, "");
+        IEnumerable<string> full = FullName().Matches(code).Select(match => match.Groups[1].Value);
+        IEnumerable<string> relative = RelativeName().Matches(code)
+            .Where(match => typeof(Op).Assembly.GetType($"Skylight.{match.Groups[1].Value}.{match.Groups[2].Value}") is not null)
+            .Select(match => match.Groups[1].Value);
+        return full.Concat(relative).Where(used => used != room).Distinct().Order();
+    }
+
+    private static bool IsText(string file) => Path.GetExtension(file) is
+        ".cs" or ".csproj" or ".props" or ".targets" or ".sln" or ".json" or ".config" or ".md" or ".txt" or ".yml" or ".html" or ".cu" or ".cuh" or ".cpp" or ".h" or ""
+        || Path.GetFileName(file).Equals("NuGet.Config", StringComparison.OrdinalIgnoreCase);
+
+    [GeneratedRegex(@"//.*|/\*[\s\S]*?\*/")]
+    private static partial Regex Comment();
+
+    [GeneratedRegex(@"\bSkylight\.([A-Z]\w*)")]
+    private static partial Regex FullName();
+
+    [GeneratedRegex(@"(?<![\w.])([A-Z]\w*)\.([A-Z]\w*)")]
+    private static partial Regex RelativeName();
+
+    // The brackets keep this line from finding itself.
+    [GeneratedRegex(@"nuget[.]org|pkgs[.]dev[.]azure|pypi[.]org|registry[.]npmjs|(?<![\w./])/(?:[w]ork|[h]ome|[r]oot|[U]sers)/\w+", RegexOptions.IgnoreCase)]
+    private static partial Regex Places();
+}
