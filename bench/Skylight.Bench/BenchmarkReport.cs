@@ -10,7 +10,7 @@ namespace Skylight.Bench;
 internal static class BenchmarkReport
 {
     /// <summary>Writes the file; <paramref name="writeResults"/> adds its own members to the root object.</summary>
-    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults, string environment = "")
+    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults)
     {
         string root = RepositoryRoot();
         string folder = Path.Combine(root, "bench", "results");
@@ -20,7 +20,7 @@ internal static class BenchmarkReport
         using (var json = new Utf8JsonWriter(file, new JsonWriterOptions { Indented = true }))
         {
             json.WriteStartObject();
-            json.WriteString("command", $"{environment}dotnet run -c Release --project bench/Skylight.Bench -- {verb}");
+            json.WriteString("command", $"dotnet run -c Release --project bench/Skylight.Bench -- {verb}");
             json.WriteString("commit", Git(root, "rev-parse HEAD"));
             json.WriteBoolean("uncommitted_changes", Git(root, "status --porcelain -- src bench/Skylight.Bench").Length > 0);
             json.WriteString("measured_utc", DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm'Z'", null));

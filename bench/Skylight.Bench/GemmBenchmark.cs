@@ -28,10 +28,7 @@ internal static unsafe class GemmBenchmark
             Console.WriteLine($"Not its own choice of kernels: {OpenBlas.Variables}. Unset these for a fair comparison.");
         Console.WriteLine($"{"M×N×K",-16} {"peak",8} {"weight",8} {"of peak",8} {"unpacked",9} {"OpenBLAS",9} {"ratio",6} {"unp.",6}  GFLOP/s, medians");
         Row[] rows = Array.ConvertAll(Shapes, shape => Measure(shape.M, shape.N, shape.K));
-        if (OpenBlas.ForcedKernels is string kernels)
-            BenchmarkReport.Write($"cpu-gemm-openblas-{kernels.ToLowerInvariant()}.json", "gemm", json => WriteRows(json, rows), $"OPENBLAS_CORETYPE={kernels} ");
-        else
-            BenchmarkReport.Write("cpu-gemm.json", "gemm", json => WriteRows(json, rows));
+        BenchmarkReport.Write("cpu-gemm.json", "gemm", json => WriteRows(json, rows));
         return 0;
     }
 
