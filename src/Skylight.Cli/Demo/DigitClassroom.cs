@@ -44,7 +44,7 @@ internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenize
         var sequences = examples.Select(example => (Prompt: Prompt(example), Completion: (int[])[.. tokenizer.Encode(example.Completion, allowSpecial: true), _end])).ToArray();
         float weight = 1f / sequences.Sum(sequence => sequence.Completion.Length);
         return [.. sequences.Select(sequence => new TrainingSample(
-            new TokenSequence([.. sequence.Prompt.Tokens, .. sequence.Completion], sequence.Prompt.Images), sequence.Prompt.Tokens.Length,
+            new TokenSequence([.. sequence.Prompt.Tokens, .. sequence.Completion], sequence.Prompt.Images) { TextFrom = sequence.Prompt.Tokens.Length }, sequence.Prompt.Tokens.Length,
             [.. Enumerable.Repeat(weight, sequence.Completion.Length)]))];
     }
 

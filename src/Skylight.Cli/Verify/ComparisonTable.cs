@@ -18,6 +18,7 @@ internal sealed class ComparisonTable
     private const double VanishingLimit = 1e-6;
 
     private readonly List<(string Group, string Tensor, float[] Ours, float[] Reference, double Limit)> _comparisons = [];
+    private readonly List<(string Group, string Name, float Ours, float Reference, double Limit)> _numbers = [];
 
     /// <summary>Adds a tensor.</summary>
     public void Add(string group, string tensor, float[] ours, float[] reference, double limit)
@@ -27,11 +28,26 @@ internal sealed class ComparisonTable
         _comparisons.Add((group, tensor, ours, reference, limit));
     }
 
-    /// <summary>Adds a number.</summary>
-    public void Add(string group, string tensor, double ours, double reference, double limit) => Add(group, tensor, [(float)ours], [(float)reference], limit);
+    /// <summary>
+    /// Adds a number. The numbers of a group are compared as one vector: a policy loss near zero is the difference of larger terms,
+    /// whose rounding would otherwise be measured against almost nothing.
+    /// </summary>
+    public void Add(string group, string tensor, double ours, double reference, double limit) => _numbers.Add((group, tensor, (float)ours, (float)reference, limit));
 
-    /// <summary>One row per group, in the order in which groups appeared.</summary>
-    public IReadOnlyList<ComparisonRow> Rows() => [.. _comparisons.GroupBy(comparison => comparison.Group).Select(group => Row(group.Key, [.. group]))];
+    /// <summary>One row per group; groups of tensors first, then groups of numbers, each in the order in which they appeared.</summary>
+    public IReadOnlyList<ComparisonRow> Rows() =>
+    [
+        .. _comparisons.GroupBy(comparison => comparison.Group).Select(group => Row(group.Key, [.. group])),
+        .. _numbers.GroupBy(number => number.Group).Select(group => NumberRow(group.Key, [.. group])),
+    ];
+
+    private static ComparisonRow NumberRow(string group, List<(string Group, string Name, float Ours, float Reference, double Limit)> numbers)
+    {
+        float[] ours = [.. numbers.Select(number => number.Ours)], reference = [.. numbers.Select(number => number.Reference)];
+        double difference = Distance(ours, reference), error = difference == 0 ? 0 : difference / Norm(reference);
+        (_, string name, float worst, float expected, double limit) = numbers[WorstElement(ours, reference)];
+        return new ComparisonRow(group, numbers.Count, error, limit, $"{name}: {worst:G9} for {expected:G9}", error <= limit ? [] : [name]);
+    }
 
     private static ComparisonRow Row(string group, List<(string Group, string Tensor, float[] Ours, float[] Reference, double Limit)> comparisons)
     {
