@@ -51,10 +51,13 @@ public static class GroupAdvantages
     public static float[] Of(IReadOnlyList<double> rewards)
     {
         ArgumentNullException.ThrowIfNull(rewards);
+        // Asked before any rounding: the mean of equal rewards need not be equal to them, and 1e-17 over 1e-6 is an advantage too.
+        if (rewards.All(reward => reward == rewards[0]))
+            return new float[rewards.Count];
         double mean = rewards.Average();
         double squares = rewards.Sum(reward => (reward - mean) * (reward - mean));
-        double deviation = rewards.Count > 1 ? Math.Sqrt(squares / (rewards.Count - 1)) : 0;
-        return [.. rewards.Select(reward => deviation == 0 ? 0f : (float)((reward - mean) / (deviation + Epsilon)))];
+        double deviation = Math.Sqrt(squares / (rewards.Count - 1));
+        return [.. rewards.Select(reward => (float)((reward - mean) / (deviation + Epsilon)))];
     }
 
     /// <summary>The weight of each token of each completion.</summary>
