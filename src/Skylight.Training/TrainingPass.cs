@@ -65,6 +65,9 @@ internal sealed class TrainingPass
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
 
+    /// <summary>What is run.</summary>
+    public Plan Plan => _executor.Plan;
+
     /// <summary>What a pass depends on.</summary>
     /// <param name="Shape">The packed batch.</param>
     /// <param name="Rows">Scored tokens, padded.</param>

@@ -59,6 +59,9 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Called after every decode step with the number of completions that run and tokens made so far.</summary>
     public Action<int, long>? Progress { get; set; }
 
+    /// <summary>The pages of the cache that nobody uses.</summary>
+    internal int FreePages => _cache.FreePages;
+
     /// <summary>Completes prompts.</summary>
     /// <param name="requests">The prompts.</param>
     /// <param name="options">How tokens are chosen.</param>
@@ -85,13 +88,14 @@ public sealed class GenerationEngine : IDisposable
                 if (Admit(requests, waiting, options, running) is { Count: > 0 } admitted)
                 {
                     Prefill(requests, admitted, options, running, cancellationToken);
+                    tokens += admitted.Sum(index => requests[index].Count);
                 }
                 else
                 {
                     Decode(running, options, cancellationToken);
+                    tokens += running.Count;
                 }
 
-                tokens += running.Count;
                 Retire(running, results);
                 Progress?.Invoke(running.Count, tokens);
             }

@@ -1,0 +1,89 @@
+using Skylight.Cpu;
+using Skylight.Models;
+using Skylight.Tensors;
+
+namespace Skylight.Tests.Models;
+
+/// <summary>A random model that runs in microseconds, with prompts for it: text, and pictures of 28×28 pixels, which are 4 tokens each.</summary>
+internal static class TinyModel
+{
+    public const int ImageToken = 39;
+
+    public const int StopToken = 38;
+
+    public const int TokensPerImage = 4;
+
+    public static ModelConfiguration Configuration { get; } = new ModelConfiguration
+    {
+        Vision = new VisionConfiguration
+        {
+            HiddenSize = 16,
+            LayerCount = 2,
+            HeadCount = 2,
+            IntermediateSize = 24,
+            ImageHeight = 28,
+            ImageWidth = 28,
+            PatchHeight = 7,
+            PatchWidth = 7,
+            ChannelCount = 1,
+        },
+        Language = new LanguageConfiguration
+        {
+            HiddenSize = 32,
+            LayerCount = 2,
+            HeadCount = 4,
+            KeyValueHeadCount = 2,
+            HeadDimension = 8,
+            IntermediateSize = 40,
+            VocabularySize = 40,
+            MaxPositions = 256,
+        },
+        ImageTokenId = ImageToken,
+        StopTokenIds = [StopToken],
+    }.Validate();
+
+    public static VisionLanguageModel Create(DataType parameterType = DataType.Float32, bool useFusion = true, ulong seed = 5)
+    {
+        var model = new VisionLanguageModel(Configuration, new CpuDevice(), parameterType) { UseFusion = useFusion };
+        model.Initialize(seed);
+        foreach (string name in (string[])["language.embedding.weight", "language.head.weight"])
+        {
+            // Far from uniform, so that an error in the context shows in the distribution.
+            float[] values = ParameterSet.Read(model.Device, model.Parameters[name]);
+            ParameterSet.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))]);
+        }
+
+        return model;
+    }
+
+    public static ImageTile Picture(ulong seed, int height = 28, int width = 28)
+    {
+        var random = new CounterRandom(seed, 0x1A6E);
+        var pixels = new float[height * width];
+        for (int index = 0; index < pixels.Length; index++)
+            pixels[index] = 2 * random.NextSingle() - 1;
+        return new ImageTile(pixels, height, width);
+    }
+
+    /// <summary>Random text without image places.</summary>
+    public static int[] Text(ulong seed, int length)
+    {
+        var random = new CounterRandom(seed, 0x7E87);
+        var tokens = new int[length];
+        for (int index = 0; index < length; index++)
+            tokens[index] = random.Next(StopToken);
+        return tokens;
+    }
+
+    /// <summary>A token, the pictures' places, and text up to the length.</summary>
+    public static TokenSequence Prompt(ulong seed, int length, params ReadOnlySpan<ImageTile> images)
+    {
+        int[] tokens = Text(seed, length);
+        Array.Fill(tokens, ImageToken, 1, images.Length * TokensPerImage);
+        return new TokenSequence(tokens, images.ToArray());
+    }
+
+    /// <summary>All parameters as one list of floats.</summary>
+    public static float[] Weights(VisionLanguageModel model) =>
+        [.. model.Parameters.All.SelectMany(parameter => ParameterSet.Read(model.Device, parameter))];
+}
