@@ -35,7 +35,7 @@ public sealed record Rollout(TokenSequence Prompt, Completion Completion, Reward
 /// <param name="ClippedTokens">Tokens whose ratio was clipped.</param>
 /// <param name="Kl">The weighted divergence from the reference model.</param>
 /// <param name="RolloutTrainDifference">The greatest |log p of training − log p of the rollout| of the first mini-batch: 0.</param>
-/// <param name="GeneratedTokens">Tokens drawn.</param>
+/// <param name="GeneratedTokens">Tokens drawn, those of replaced groups and of their replacements included.</param>
 /// <param name="RolloutSeconds">Time spent on drawing.</param>
 /// <param name="UpdateSeconds">Time spent on forward, backward and optimizer.</param>
 public sealed record GrpoMetrics(
@@ -86,6 +86,7 @@ public sealed class GrpoTrainer
     /// <param name="prompts">The prompts of the step; each call gives the next batch (called again where groups are resampled).</param>
     /// <param name="learningRate">The step's learning rate.</param>
     /// <param name="cancellationToken">The model is unchanged if cancelled during rollouts; gradients of an unfinished update are dropped.</param>
+    /// <exception cref="TrainingDivergedException">Rollouts, loss or gradients are not finite.</exception>
     public GrpoMetrics Step(Func<IReadOnlyList<GrpoPrompt>> prompts, float learningRate, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prompts);
@@ -93,10 +94,13 @@ public sealed class GrpoTrainer
         List<Rollout[]> groups = Draw(prompts(), attempt: 0, cancellationToken);
         int drawn = groups.Count;
         List<Rollout> all = [.. groups.SelectMany(group => group)];
+        long tokens = Tokens(groups);
         int active = groups.Count(HasSpread);
         for (int attempt = 1; attempt <= _options.ResampleAttempts && groups.Exists(group => !HasSpread(group)); attempt++)
         {
-            var fresh = new Queue<Rollout[]>(Draw(prompts(), attempt, cancellationToken).Where(HasSpread));
+            List<Rollout[]> others = Draw(prompts(), attempt, cancellationToken);
+            tokens += Tokens(others);
+            var fresh = new Queue<Rollout[]>(others.Where(HasSpread));
             groups = [.. groups.Select(group => HasSpread(group) || fresh.Count == 0 ? group : fresh.Dequeue())];
         }
 
@@ -133,10 +137,12 @@ public sealed class GrpoTrainer
         return new GrpoMetrics(
             StepCount, all.Average(rollout => rollout.Reward.Total), all.Average(rollout => rollout.Reward.Accuracy), all.Average(rollout => rollout.Reward.Format),
             (double)active / drawn, all.Average(rollout => rollout.Completion.Tokens.Length), entropy, loss, norm, clipped, kl, difference,
-            all.Sum(rollout => (long)rollout.Completion.Tokens.Length), rolloutSeconds, System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds);
+            tokens, rolloutSeconds, System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds);
     }
 
     private static bool HasSpread(Rollout[] group) => group.Any(rollout => rollout.Advantage != 0);
+
+    private static long Tokens(List<Rollout[]> groups) => groups.Sum(group => group.Sum(rollout => (long)rollout.Completion.Tokens.Length));
 
     private List<Rollout[]> Draw(IReadOnlyList<GrpoPrompt> prompts, int attempt, CancellationToken cancellationToken)
     {
@@ -144,6 +150,7 @@ public sealed class GrpoTrainer
         ulong first = ((ulong)StepCount << 32) + ((ulong)attempt << 24);
         GenerationRequest[] requests = [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Prompt, _options.GroupSize, first + (ulong)index))];
         IReadOnlyList<Completion[]> completions = _engine.Generate(requests, _options.Sampling, cancellationToken);
+        CheckFinite(completions);
         var groups = new List<Rollout[]>(prompts.Count);
         for (int index = 0; index < prompts.Count; index++)
         {
@@ -153,5 +160,16 @@ public sealed class GrpoTrainer
         }
 
         return groups;
+    }
+
+    /// <summary>
+    /// A broken model writes nothing that earns a reward, so its groups have no spread and no loss would ever show that it is broken.
+    /// </summary>
+    private void CheckFinite(IReadOnlyList<Completion[]> completions)
+    {
+        if (completions.All(group => group.All(completion => completion.LogProbabilities.All(float.IsFinite))))
+            return;
+        string where = PassRunner.FirstNotFinite(_trainer.Model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
+        throw new TrainingDivergedException($"Optimizer step {_trainer.StepCount + 1}: the log-probabilities of the rollouts are not finite; {where}. This step changed nothing; resume from the last checkpoint with a lower learning rate.");
     }
 }

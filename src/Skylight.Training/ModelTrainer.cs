@@ -85,6 +85,9 @@ public sealed class ModelTrainer : IDisposable
         _update = new Executor(Planner.Plan(update, model.Device), _workspace);
     }
 
+    /// <summary>What is trained.</summary>
+    internal VisionLanguageModel Model => _model;
+
     /// <summary>Which parts of the model are trained.</summary>
     public TrainableModules Modules { get; }
 

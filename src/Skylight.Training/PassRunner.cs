@@ -33,13 +33,17 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
     /// <summary>Says where it began: a parameter that is not finite, else the first sample whose log-probabilities are not.</summary>
     private TrainingDivergedException Diverged(int step, double loss, IReadOnlyList<TrainingSample> samples, float[][] logProbabilities)
     {
-        PersistentTensor? parameter = model.Parameters.All.FirstOrDefault(parameter => ParameterSet.Read(model.Device, parameter).Any(value => !float.IsFinite(value)));
+        PersistentTensor? parameter = FirstNotFinite(model);
         int sample = Array.FindIndex(logProbabilities, values => values.Any(value => !float.IsFinite(value)));
         string where = parameter is not null ? $"parameter '{parameter.Name}' is not finite"
             : sample >= 0 ? $"the log-probabilities of sample {sample} ({samples[sample].Sequence.Tokens.Length} tokens) are not finite"
             : "the weights or advantages of the samples are not finite";
         return new TrainingDivergedException($"Optimizer step {step}: the loss is {loss}; {where}. This step changed nothing; resume from the last checkpoint with a lower learning rate.");
     }
+
+    /// <summary>The first parameter with a NaN or an infinity; null if all are finite.</summary>
+    internal static PersistentTensor? FirstNotFinite(VisionLanguageModel model) =>
+        model.Parameters.All.FirstOrDefault(parameter => ParameterSet.Read(model.Device, parameter).Any(value => !float.IsFinite(value)));
 
     private BatchResult RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, CancellationToken cancellationToken)
     {
