@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text;
+using System.Text.Json;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Cli.Demo.Report;
@@ -11,7 +12,8 @@ namespace Skylight.Cli.Demo;
 /// <summary><c>skylight demo</c>: trains a small vision-language model to reason about handwriting, and writes a report.</summary>
 internal static class DemoCommand
 {
-    public static Command Create()
+    /// <param name="settings">Sizes and steps for a seed and for whether the run is quick; a test makes them tiny.</param>
+    public static Command Create(Func<ulong, bool, DemoSettings>? settings = null)
     {
         var quick = new Option<bool>("--quick") { Description = "A shorter run with a smaller gain." };
         var seed = new Option<ulong?>("--seed") { Description = "Everything random follows from it (1)." };
@@ -22,21 +24,21 @@ internal static class DemoCommand
         Option<string> device = DeviceOption.Create();
         var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, seed, digits, output, resume, json, device };
         command.SetAction((parse, cancellationToken) => Task.Run(
-            () => Run(new Choices(parse.GetValue(quick), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken),
+            () => Run(settings ?? DemoSettings.Create, new Choices(parse.GetValue(quick), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken),
             CancellationToken.None));
         return command;
     }
 
     private sealed record Choices(bool Quick, ulong? Seed, string? Digits, string? Output, string? Resume, bool Json, string Device);
 
-    private static int Run(Choices choices, CancellationToken cancellationToken)
+    private static int Run(Func<ulong, bool, DemoSettings> settingsFor, Choices choices, CancellationToken cancellationToken)
     {
         IAnsiConsole console = choices.Json
             ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
             : AnsiConsole.Console;
         string directory = choices.Resume ?? choices.Output ?? "demo-out";
         DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Quick = choices.Quick } : LoadState(choices);
-        DemoSettings settings = DemoSettings.Create(state.Seed, state.Quick);
+        DemoSettings settings = settingsFor(state.Seed, state.Quick);
         DigitDataset digits = DigitDataset.Load(choices.Digits ?? DigitDataset.FindBundled()
             ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
         MakeWritable(directory);
@@ -65,7 +67,15 @@ internal static class DemoCommand
     private static DemoState LoadState(Choices choices)
     {
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(DemoRun.StatePath(choices.Resume!));
-        DemoState state = DemoState.FromJson(checkpoint.StateJson);
+        DemoState state;
+        try
+        {
+            state = DemoState.FromJson(checkpoint.StateJson);
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidDataException)
+        {
+            throw new CheckpointException(checkpoint.Directory, $"is not the state of a demo run: {exception.Message}", innerException: exception);
+        }
         if (choices.Seed is { } seed && seed != state.Seed)
             throw new ArgumentException($"The run in '{choices.Resume}' has seed {state.Seed}, not {seed}. Leave --seed out when resuming.");
         return state;

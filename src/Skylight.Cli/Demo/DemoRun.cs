@@ -66,7 +66,10 @@ internal sealed class DemoRun : IDisposable
 
     private ulong Stream => ((ulong)(_state.Phase + 1) << 40) + (ulong)_state.Step;
 
-    /// <summary>Runs what is left. If it is cancelled or diverges, the state after the last whole step is saved.</summary>
+    /// <summary>
+    /// Runs what is left. If it is cancelled, the state after the last whole step is saved; if it diverges, the state that was saved
+    /// before stays, because the last steps are what went wrong.
+    /// </summary>
     public void Run(CancellationToken cancellationToken)
     {
         while (_state.Phase < _phases.Length)
@@ -108,8 +111,13 @@ internal sealed class DemoRun : IDisposable
         _display.Begin(phase.Name, phase.Description, phase.Schedule.Steps);
         try
         {
-            while (_state.Step < phase.Schedule.Steps)
+            while (true)
             {
+                // Between two steps, and before the first of a resumed run: a step that is done is never done again because its checkpoint was not.
+                if (IsCheckpointDue(phase))
+                    SaveCheckpoint(_state.Step, cancellationToken);
+                if (_state.Step >= phase.Schedule.Steps)
+                    break;
                 phase.Step(phase.Schedule.At(_state.Step), cancellationToken);
                 _state.Step++;
                 _state.OptimizerSteps = _trainer!.StepCount;
@@ -120,7 +128,7 @@ internal sealed class DemoRun : IDisposable
 
             Finish(phase, cancellationToken);
         }
-        catch (Exception exception) when (exception is OperationCanceledException or TrainingDivergedException)
+        catch (OperationCanceledException)
         {
             Tick();
             SaveState();
@@ -231,15 +239,15 @@ internal sealed class DemoRun : IDisposable
         _display.Step(
             _state.Step + 1,
             $"reward {metrics.Reward:F3}  accuracy {metrics.Accuracy:P1}  entropy {metrics.Entropy.MeanEntropy:F3}  critical {critical}  {metrics.ResponseLength:F1} tokens  {tokensPerSecond:N0} tokens/s");
-        if (!ablation && (_state.Step + 1) % _settings.CheckpointEvery == 0)
-            SaveCheckpoint(_state.Step + 1, cancellationToken);
     }
+
+    private bool IsCheckpointDue(DemoPhase phase) =>
+        phase.Key == PhaseResult.Grpo && _state.Step > 0 && _state.Step % _settings.CheckpointEvery == 0 && !_state.Checkpoints.Exists(checkpoint => checkpoint.Step == _state.Step);
 
     private void SaveCheckpoint(int step, CancellationToken cancellationToken)
     {
         TestResult validation = _classroom.Test(_engine, _validation, _settings.MaxNewTokens, cancellationToken);
         ModelCheckpoint.Save(_model, GrpoCheckpoint(step), CancellationToken.None);
-        _state.Checkpoints.RemoveAll(checkpoint => checkpoint.Step == step);
         _state.Checkpoints.Add(new CheckpointScore(step, validation.Entropy.MeanCriticalEntropy, validation.Accuracy, Chosen: false));
     }
 

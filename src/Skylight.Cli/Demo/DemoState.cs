@@ -45,8 +45,15 @@ internal sealed record DemoState
 
     public string ToJson() => JsonSerializer.Serialize(this, DemoStateJson.Default.DemoState);
 
-    public static DemoState FromJson(string json) =>
-        JsonSerializer.Deserialize(json, DemoStateJson.Default.DemoState) ?? throw new InvalidDataException("The saved state of the demo is empty.");
+    /// <exception cref="JsonException">The text is not such a state.</exception>
+    /// <exception cref="InvalidDataException">It is one that no run has.</exception>
+    public static DemoState FromJson(string json)
+    {
+        DemoState state = JsonSerializer.Deserialize(json, DemoStateJson.Default.DemoState) ?? throw new InvalidDataException("it is empty.");
+        if (state.Phase < 0 || state.Step < 0 || state.Results.Count != state.Phase)
+            throw new InvalidDataException($"it says phase {state.Phase}, step {state.Step}, with the results of {state.Results.Count} phases.");
+        return state;
+    }
 }
 
 [JsonSourceGenerationOptions(WriteIndented = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]

@@ -1,0 +1,118 @@
+using System.Diagnostics;
+using Skylight.Checkpoints;
+using Skylight.Cli.Demo;
+using Skylight.Cli.Demo.Digits;
+using Skylight.Tests.Checkpoints;
+
+namespace Skylight.Tests.Cli;
+
+/// <summary>The program as a user starts it: what goes wrong ends in one line that says what to do.</summary>
+public sealed class CommandLineTests
+{
+    [Fact]
+    public async Task An_output_folder_that_cannot_be_written_is_refused_before_anything_runs()
+    {
+        using var folder = new TemporaryFolder();
+        string file = folder.Write("file", "not a folder");
+        await Fails($"demo --out {file}/below", "The output folder", "cannot be written", "--out");
+    }
+
+    [Fact]
+    public async Task A_corrupt_digit_file_is_named()
+    {
+        using var folder = new TemporaryFolder();
+        CopyDigits(folder);
+        string images = Directory.GetFiles(folder.Path, "train-images*").Single();
+        File.WriteAllBytes(images, File.ReadAllBytes(images)[..1000]);
+        await Fails($"demo --digits {folder.Path} --out {folder["out"]}", Path.GetFileName(images));
+        await Fails($"demo --digits {folder["absent"]} --out {folder["out"]}", "absent", "--digits");
+        Assert.False(Directory.Exists(folder["out"]));
+    }
+
+    [Fact]
+    public async Task A_run_that_is_not_there_or_damaged_cannot_be_resumed()
+    {
+        using var folder = new TemporaryFolder();
+        await Fails($"demo --resume {folder["absent"]}", "absent", "no such checkpoint");
+
+        TrainingCheckpoint.Save(folder["other/state"], [TensorToWrite.Float32("x", new(1), new float[1])], """["not", "a", "demo"]""");
+        await Fails($"demo --resume {folder["other"]}", "state", "demo");
+        TrainingCheckpoint.Save(folder["late/state"], [TensorToWrite.Float32("x", new(1), new float[1])], """{"Phase": 2, "Step": 3}""");
+        await Fails($"demo --resume {folder["late"]}", "state", "phase 2, step 3, with the results of 0 phases");
+        TrainingCheckpoint.Save(folder["empty/state"], [TensorToWrite.Float32("x", new(1), new float[1])], new DemoState { Seed = 1, Step = 3, Quick = true }.ToJson());
+        await Fails($"demo --resume {folder["empty"]}", "state.safetensors");
+        await Fails($"demo --resume {folder["empty"]} --seed 5", "seed 1, not 5");
+    }
+
+    [Fact]
+    public async Task A_device_or_checkpoint_that_does_not_exist_is_named()
+    {
+        using var folder = new TemporaryFolder();
+        await Fails($"demo --device tpu --out {folder["out"]}", "no device 'tpu'", "cpu");
+        await Fails($"verify {folder["absent"]} {folder["golden.safetensors"]}", "golden.safetensors");
+        string golden = CheckpointFixture.Golden("vit300m-style/golden.safetensors");
+        await Fails($"verify {folder["absent"]} {golden}", "absent", "config.json");
+        await Fails($"verify {CheckpointFixture.Golden("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}", "golden.safetensors");
+        await Fails($"verify {CheckpointFixture.Golden("vit300m-style/hf")} {CheckpointFixture.Golden("vit6b-style/golden.safetensors")}", "");
+    }
+
+    [Fact]
+    public async Task Verify_succeeds_only_if_everything_holds()
+    {
+        string golden = CheckpointFixture.Golden("vit300m-style/golden.safetensors");
+        (int code, string output, _) = await Run(["verify", CheckpointFixture.Golden("vit300m-style/original"), golden]);
+        Assert.Equal(0, code);
+        Assert.Contains("sft.grad", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task An_unknown_option_is_an_error_with_help()
+    {
+        (int code, _, string error) = await Run(["demo", "--sead", "3"]);
+        Assert.NotEqual(0, code);
+        Assert.Contains("--sead", error, StringComparison.Ordinal);
+    }
+
+    private static async Task Fails(string arguments, params string[] expected)
+    {
+        (int code, _, string error) = await Run(arguments.Split(' '));
+        Assert.NotEqual(0, code);
+        string line = error.Trim();
+        Assert.StartsWith("skylight: ", line, StringComparison.Ordinal);
+        Assert.DoesNotContain("\n", line, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", line, StringComparison.Ordinal);
+        Assert.All(expected, part => Assert.Contains(part, line, StringComparison.Ordinal));
+    }
+
+    /// <summary>Runs the real program in a process of its own.</summary>
+    private static async Task<(int Code, string Output, string Error)> Run(string[] arguments)
+    {
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Skylight.Cli.dll"), .. arguments])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            WorkingDirectory = Path.GetTempPath(),
+        };
+        using Process process = Process.Start(start)!;
+        Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
+        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+        try
+        {
+            await process.WaitForExitAsync(timeout.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            process.Kill();
+            throw;
+        }
+
+        return (process.ExitCode, await output, await error);
+    }
+
+    private static void CopyDigits(TemporaryFolder folder)
+    {
+        foreach (string file in Directory.GetFiles(DigitDataset.FindBundled()!, "*ubyte*"))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+    }
+}
