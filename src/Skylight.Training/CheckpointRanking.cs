@@ -15,15 +15,20 @@ public sealed record CheckpointScore(int Step, double? CriticalEntropy, double A
 public sealed record CheckpointRanking(
     CheckpointScore BestByEntropy, CheckpointScore BestByAccuracy, bool Agree, double? RankCorrelation)
 {
-    /// <summary>Ranks the checkpoints that have an entropy; null if none has.</summary>
+    /// <summary>
+    /// Ranks checkpoints; null if none has an entropy. The correlation is over those that have one; a checkpoint without critical
+    /// tokens can still be the most accurate.
+    /// </summary>
     public static CheckpointRanking? Of(IEnumerable<CheckpointScore> checkpoints)
     {
-        CheckpointScore[] scored = [.. checkpoints.Where(checkpoint => checkpoint.CriticalEntropy is double entropy && double.IsFinite(entropy))];
+        ArgumentNullException.ThrowIfNull(checkpoints);
+        CheckpointScore[] all = [.. checkpoints];
+        CheckpointScore[] scored = [.. all.Where(checkpoint => checkpoint.CriticalEntropy is double entropy && double.IsFinite(entropy))];
         if (scored.Length == 0)
             return null;
 
         CheckpointScore byEntropy = scored.MaxBy(checkpoint => checkpoint.CriticalEntropy)!;
-        CheckpointScore byAccuracy = scored.MaxBy(checkpoint => checkpoint.Accuracy)!;
+        CheckpointScore byAccuracy = all.MaxBy(checkpoint => checkpoint.Accuracy)!;
         double[] entropyRanks = Ranks([.. scored.Select(checkpoint => checkpoint.CriticalEntropy!.Value)]);
         double[] accuracyRanks = Ranks([.. scored.Select(checkpoint => checkpoint.Accuracy)]);
         return new CheckpointRanking(

@@ -10,6 +10,7 @@ using Skylight.Models;
 using Skylight.Tensors;
 using Skylight.Text;
 using Skylight.Training;
+using Skylight.Training.Entropy;
 
 namespace Skylight.Cli.Demo;
 
@@ -21,6 +22,7 @@ internal sealed class DemoRun : IDisposable
 {
     private const int SaveEvery = 20;
     private const int ExampleCount = 6;
+    private const int ValidationAnswers = 4;
 
     private readonly DemoSettings _settings;
     private readonly string _directory;
@@ -247,8 +249,9 @@ internal sealed class DemoRun : IDisposable
     private void SaveCheckpoint(int step, CancellationToken cancellationToken)
     {
         TestResult validation = _classroom.Test(_engine, _validation, _settings.MaxNewTokens, cancellationToken);
+        CriticalTokenEntropy entropy = _classroom.MeasureEntropy(_engine, _validation, ValidationAnswers, _classroom.Rollouts(_settings), cancellationToken);
         ModelCheckpoint.Save(_model, GrpoCheckpoint(step), CancellationToken.None);
-        _state.Checkpoints.Add(new CheckpointScore(step, validation.Entropy.MeanCriticalEntropy, validation.Accuracy, Chosen: false));
+        _state.Checkpoints.Add(new CheckpointScore(step, entropy.MeanCriticalEntropy, validation.Accuracy, Chosen: false));
     }
 
     private void ConnectorOnlyStep(float learningRate, CancellationToken cancellationToken)

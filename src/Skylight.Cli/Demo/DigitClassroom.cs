@@ -72,6 +72,17 @@ internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenize
         return new TestResult(answers.Count(answer => answer.Correct), problems.Count, entropy, answers);
     }
 
+    /// <summary>The entropies of sampled answers: greedy ones seldom hesitate.</summary>
+    public CriticalTokenEntropy MeasureEntropy(GenerationEngine engine, IReadOnlyList<DigitExample> problems, int answersPerProblem, SamplingOptions sampling, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<Completion[]> completions = engine.Generate(
+            [.. problems.Select((problem, index) => new GenerationRequest(Prompt(problem), answersPerProblem, (ulong)index))], sampling, cancellationToken);
+        var entropy = default(CriticalTokenEntropy);
+        foreach (Completion completion in completions.SelectMany(answers => answers))
+            entropy += CriticalTokens.Measure(completion.Tokens, completion.Entropies);
+        return entropy;
+    }
+
     /// <summary>The share of pictures whose caption is right: both digits.</summary>
     public double TestCaptions(GenerationEngine engine, int count, CancellationToken cancellationToken)
     {

@@ -63,6 +63,9 @@ public class ReportPartsTests
         CheckpointRanking disagree = CheckpointRanking.Of([new(1, 0.9, 0.3, false), new(2, 0.8, 0.4, false), new(3, 0.7, 0.5, false)])!;
         Assert.Equal((1, 3, false), (disagree.BestByEntropy.Step, disagree.BestByAccuracy.Step, disagree.Agree));
         Assert.Equal(-1.0, disagree.RankCorrelation!.Value, 12);
+        // The most accurate one writes no critical token at all.
+        CheckpointRanking silent = CheckpointRanking.Of([new(1, 0.9, 0.3, false), new(2, 0.8, 0.2, false), new(3, null, 0.5, true)])!;
+        Assert.Equal((1, 3, false), (silent.BestByEntropy.Step, silent.BestByAccuracy.Step, silent.Agree));
 
         CheckpointRanking tie = CheckpointRanking.Of([new(1, 0.7, 0.5, false), new(2, 0.9, 0.5, false), new(3, null, 0.9, false)])!;
         Assert.True(tie.Agree);
