@@ -11,7 +11,7 @@ namespace Skylight.Bench;
 /// </summary>
 internal static unsafe class GemmBenchmark
 {
-    private sealed record Row(int M, int N, int K, int Rounds, double Peak, double Weight, double Unpacked, double? OpenBlas);
+    private sealed record Row(int M, int N, int K, int Rounds, bool IsCalm, double Peak, double Weight, double Unpacked, double? OpenBlas);
 
     // The square sizes, then layers of a small model (rows = tokens of a batch).
     private static readonly (int M, int N, int K)[] Shapes =
@@ -46,21 +46,19 @@ internal static unsafe class GemmBenchmark
 
         var arms = new List<Action>
         {
-            MachinePeak.FusedMultiplyAdds,
             () => Repeat(repeats, () => Gemm.MultiplyWeight(px, K, pp, DataType.Float32, null, py, N, M, N, K)),
             () => Repeat(repeats, () => Gemm.Multiply(px, K, false, pw, N, false, py, N, M, N, K, false)),
         };
         if (OpenBlas.IsAvailable)
             arms.Add(() => Repeat(repeats, () => OpenBlas.Multiply(px, pw, py, M, N, K)));
-        double[][] times = Measurement.InTurn(rounds, [.. arms]);
+        Measurement measured = Measurement.InTurn(rounds, [.. arms]);
 
-        double Speed(int arm) => flops * repeats / Measurement.Median(times[arm]) / 1e9;
+        double Speed(int arm) => flops * repeats / measured.Seconds(arm) / 1e9;
         var row = new Row(
-            M, N, K, rounds, MachinePeak.FusedMultiplyAddFlops / Measurement.Median(times[0]) / 1e9, Speed(1), Speed(2),
-            OpenBlas.IsAvailable ? Speed(3) : null);
+            M, N, K, measured.Rounds, measured.IsCalm, measured.PeakFlops / 1e9, Speed(0), Speed(1), OpenBlas.IsAvailable ? Speed(2) : null);
         Console.WriteLine(
             $"{$"{M}×{N}×{K}",-16} {row.Peak,8:F1} {row.Weight,8:F1} {row.Weight / row.Peak,8:P1} {row.Unpacked,9:F1} " +
-            $"{row.OpenBlas,9:F1} {row.Weight / row.OpenBlas,6:F2} {row.Unpacked / row.OpenBlas,6:F2}");
+            $"{row.OpenBlas,9:F1} {row.Weight / row.OpenBlas,6:F2} {row.Unpacked / row.OpenBlas,6:F2}{(row.IsCalm ? "" : "  (machine busy)")}");
         return row;
     }
 
@@ -74,7 +72,7 @@ internal static unsafe class GemmBenchmark
     {
         json.WriteString("openblas", OpenBlas.IsAvailable ? OpenBlas.Description : "not found");
         json.WriteString("openblas_variables", OpenBlas.Variables);
-        json.WriteString("unit", "GFLOP/s, median over the rounds, arms in turn");
+        json.WriteString("unit", "GFLOP/s, median over the rounds in which nothing else had a core, arms in turn");
         json.WriteStartArray("products");
         foreach (Row row in rows)
         {
@@ -83,6 +81,7 @@ internal static unsafe class GemmBenchmark
             json.WriteNumber("n", row.N);
             json.WriteNumber("k", row.K);
             json.WriteNumber("rounds", row.Rounds);
+            json.WriteBoolean("machine_was_calm", row.IsCalm);
             json.WriteNumber("fma_peak", Math.Round(row.Peak, 1));
             json.WriteNumber("weight_in_panels", Math.Round(row.Weight, 1));
             json.WriteNumber("weight_in_panels_share_of_peak", Math.Round(row.Weight / row.Peak, 3));

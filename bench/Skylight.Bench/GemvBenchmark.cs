@@ -13,7 +13,7 @@ internal static unsafe class GemvBenchmark
     private const int Size = 8192;
     private const int Rounds = 101;
 
-    private sealed record Row(int M, double Bandwidth, double Speed);
+    private sealed record Row(int M, int Rounds, bool IsCalm, double Bandwidth, double Speed);
 
     /// <summary>Measures, prints and writes the results.</summary>
     public static int Run()
@@ -32,13 +32,13 @@ internal static unsafe class GemvBenchmark
         var rows = new List<Row>();
         foreach (int m in new[] { 1, 2, 4, 8, 12 })
         {
-            double[][] times = Measurement.InTurn(
+            Measurement measured = Measurement.InTurn(
                 Rounds,
                 () => MachinePeak.Read(pb, (long)Size * Size / 2),
                 () => Gemm.MultiplyWeight(px, Size, bits, DataType.BFloat16, null, py, Size, m, Size, Size));
-            var row = new Row(m, bytes / Measurement.Median(times[0]) / 1e9, bytes / Measurement.Median(times[1]) / 1e9);
+            var row = new Row(m, measured.Rounds, measured.IsCalm, bytes / measured.Seconds(0) / 1e9, bytes / measured.Seconds(1) / 1e9);
             rows.Add(row);
-            Console.WriteLine($"{m,4} {row.Bandwidth,8:F1} {row.Speed,8:F1} {row.Speed / row.Bandwidth,7:P1}");
+            Console.WriteLine($"{m,4} {row.Bandwidth,8:F1} {row.Speed,8:F1} {row.Speed / row.Bandwidth,7:P1}{(row.IsCalm ? "" : "  (machine busy)")}");
         }
         BenchmarkReport.Write("cpu-gemv.json", "gemv", json => WriteRows(json, rows));
         return 0;
@@ -47,12 +47,14 @@ internal static unsafe class GemvBenchmark
     private static void WriteRows(Utf8JsonWriter json, List<Row> rows)
     {
         json.WriteString("weight", $"bfloat16 {Size} × {Size} in panels");
-        json.WriteString("unit", $"GB/s, median over {Rounds} rounds, arms in turn");
+        json.WriteString("unit", "GB/s, median over the rounds in which nothing else had a core, arms in turn");
         json.WriteStartArray("products");
         foreach (Row row in rows)
         {
             json.WriteStartObject();
             json.WriteNumber("rows", row.M);
+            json.WriteNumber("rounds", row.Rounds);
+            json.WriteBoolean("machine_was_calm", row.IsCalm);
             json.WriteNumber("read_bandwidth", Math.Round(row.Bandwidth, 1));
             json.WriteNumber("weight_bandwidth", Math.Round(row.Speed, 1));
             json.WriteNumber("share", Math.Round(row.Speed / row.Bandwidth, 3));
