@@ -17,7 +17,7 @@ internal static unsafe class OpBenchmark
     private const int Rounds = 15;
     private const long BandwidthFloats = 64L << 20;
 
-    private sealed record Row(string Workload, double Milliseconds, double GigaflopsPerSecond, double GigabytesPerSecond, double RooflineShare);
+    private sealed record Row(string Workload, double Milliseconds, double GigaflopsPerSecond, double GigabytesPerSecond, double RooflineShare, bool IsCalm);
 
     /// <summary>Measures, prints and writes the results.</summary>
     /// <param name="filter">Only workloads whose name contains it; null for all, which alone writes the results.</param>
@@ -38,7 +38,7 @@ internal static unsafe class OpBenchmark
         {
             Row row = Measure(workload, peak, bandwidth);
             rows.Add(row);
-            Console.WriteLine($"{row.Workload,-44} {row.Milliseconds,9:F3} {row.GigaflopsPerSecond,9:F1} {row.GigabytesPerSecond,8:F1} {row.RooflineShare,9:P0}");
+            Console.WriteLine($"{row.Workload,-44} {row.Milliseconds,9:F3} {row.GigaflopsPerSecond,9:F1} {row.GigabytesPerSecond,8:F1} {row.RooflineShare,9:P0}{(row.IsCalm ? "" : "  (machine busy)")}");
         }
 
         if (filter is null)
@@ -50,8 +50,8 @@ internal static unsafe class OpBenchmark
     {
         using var buffer = new NativeFloats(BandwidthFloats);
         float* pointer = buffer.Pointer;
-        double[][] times = Measurement.InTurn(Rounds, MachinePeak.FusedMultiplyAdds, () => MachinePeak.Read(pointer, BandwidthFloats));
-        return (MachinePeak.FusedMultiplyAddFlops / Measurement.Median(times[0]), BandwidthFloats * sizeof(float) / Measurement.Median(times[1]));
+        Measurement measured = Measurement.InTurn(Rounds, () => MachinePeak.Read(pointer, BandwidthFloats));
+        return (measured.PeakFlops, BandwidthFloats * sizeof(float) / measured.Seconds(0));
     }
 
     private static Row Measure(Workload workload, double peak, double bandwidth)
@@ -64,12 +64,13 @@ internal static unsafe class OpBenchmark
         for (int index = 0; index < outputs.Count; index++)
             graph.Output($"output{index}", outputs[index]);
         var executor = new Executor(Planner.Plan(graph, device), workspace);
-        double seconds = Measurement.Median(Measurement.InTurn(Rounds, () => executor.Run())[0]);
+        Measurement measured = Measurement.InTurn(Rounds, () => executor.Run());
+        double seconds = measured.Seconds(0);
         foreach (PersistentTensor operand in operands)
             operand.Tensor.Memory.Dispose();
         OpCost cost = graph.Nodes[0].Cost;
         double roofline = Math.Max(cost.Flops / peak, cost.Bytes / bandwidth);
-        return new Row(workload.Name, seconds * 1e3, cost.Flops / seconds / 1e9, cost.Bytes / seconds / 1e9, roofline / seconds);
+        return new Row(workload.Name, seconds * 1e3, cost.Flops / seconds / 1e9, cost.Bytes / seconds / 1e9, roofline / seconds, measured.IsCalm);
     }
 
     private static PersistentTensor Bind(CpuDevice device, Operand operand, int index)
@@ -91,7 +92,7 @@ internal static unsafe class OpBenchmark
 
     private static void WriteRows(Utf8JsonWriter json, List<Row> rows, double peak, double bandwidth)
     {
-        json.WriteString("unit", $"median over {Rounds} rounds; roofline: the longer of flops at the FMA peak and fewest bytes at the read bandwidth, over the median");
+        json.WriteString("unit", "median over the rounds in which nothing else had a core; roofline: the longer of flops at the FMA peak and fewest bytes at the read bandwidth, over the median");
         json.WriteNumber("fma_peak_gflops", Math.Round(peak / 1e9));
         json.WriteNumber("read_bandwidth_gbs", Math.Round(bandwidth / 1e9, 1));
         json.WriteStartArray("workloads");
@@ -99,6 +100,7 @@ internal static unsafe class OpBenchmark
         {
             json.WriteStartObject();
             json.WriteString("workload", row.Workload);
+            json.WriteBoolean("machine_was_calm", row.IsCalm);
             json.WriteNumber("ms", Math.Round(row.Milliseconds, 4));
             json.WriteNumber("gflops", Math.Round(row.GigaflopsPerSecond, 1));
             json.WriteNumber("gbs", Math.Round(row.GigabytesPerSecond, 1));

@@ -35,6 +35,9 @@ internal static class VerifyCommand
                 holds ? "[green]ok[/]" : "[red]FAILS[/]", Markup.Escape(row.Worst));
         }
 
+        // A log has no width of its own: let the table have what it needs.
+        if (Console.IsOutputRedirected)
+            AnsiConsole.Profile.Width = 200;
         AnsiConsole.Write(table);
         foreach (ComparisonRow row in rows.Where(row => row.Failures.Count > 0))
             AnsiConsole.MarkupLineInterpolated($"[red]{row.Group}[/]: beyond the limit: {string.Join(", ", row.Failures)}");
