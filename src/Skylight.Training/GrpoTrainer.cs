@@ -170,6 +170,6 @@ public sealed class GrpoTrainer
         if (completions.All(group => group.All(completion => completion.LogProbabilities.All(float.IsFinite))))
             return;
         string where = PassRunner.FirstNotFinite(_trainer.Model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
-        throw new TrainingDivergedException($"Optimizer step {_trainer.StepCount + 1}: the log-probabilities of the rollouts are not finite; {where}. This step changed nothing; resume from the last checkpoint with a lower learning rate.");
+        throw new TrainingDivergedException($"Optimizer step {_trainer.StepCount + 1}: the log-probabilities of the rollouts are not finite; {where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
     }
 }

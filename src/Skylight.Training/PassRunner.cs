@@ -38,7 +38,7 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
         string where = parameter is not null ? $"parameter '{parameter.Name}' is not finite"
             : sample >= 0 ? $"the log-probabilities of sample {sample} ({samples[sample].Sequence.Tokens.Length} tokens) are not finite"
             : "the weights or advantages of the samples are not finite";
-        return new TrainingDivergedException($"Optimizer step {step}: the loss is {loss}; {where}. This step changed nothing; resume from the last checkpoint with a lower learning rate.");
+        return new TrainingDivergedException($"Optimizer step {step}: the loss is {loss}; {where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
     }
 
     /// <summary>The first parameter with a NaN or an infinity; null if all are finite.</summary>

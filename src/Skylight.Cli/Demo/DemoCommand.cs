@@ -38,8 +38,9 @@ internal static class DemoCommand
             : AnsiConsole.Console;
         string directory = choices.Resume ?? choices.Output ?? "demo-out";
         DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Quick = choices.Quick } : LoadState(choices);
+        state.Digits = choices.Digits is null ? state.Digits : Path.GetFullPath(choices.Digits);
         DemoSettings settings = settingsFor(state.Seed, state.Quick);
-        DigitDataset digits = DigitDataset.Load(choices.Digits ?? DigitDataset.FindBundled()
+        DigitDataset digits = DigitDataset.Load(state.Digits ?? DigitDataset.FindBundled()
             ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
         MakeWritable(directory);
         using Device device = DeviceOption.Open(choices.Device);
@@ -54,7 +55,7 @@ internal static class DemoCommand
             return ErrorReporting.Cancelled;
         }
 
-        DemoResult result = run.Result(CommandLine(settings, choices));
+        DemoResult result = run.Result(CommandLine(state));
         string report = Path.Combine(directory, "report.html");
         byte[] page = Encoding.UTF8.GetBytes(HtmlReport.Render(result));
         AtomicFile.Write(report, page.Length, stream => stream.Write(page));
@@ -96,6 +97,6 @@ internal static class DemoCommand
         }
     }
 
-    private static string CommandLine(DemoSettings settings, Choices choices) =>
-        $"skylight demo{(settings.Quick ? " --quick" : "")} --seed {settings.Seed}{(choices.Digits is null ? "" : $" --digits {choices.Digits}")}";
+    private static string CommandLine(DemoState state) =>
+        $"skylight demo{(state.Quick ? " --quick" : "")} --seed {state.Seed}{(state.Digits is null ? "" : $" --digits {state.Digits}")}";
 }

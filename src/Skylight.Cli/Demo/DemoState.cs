@@ -12,6 +12,9 @@ internal sealed record DemoState
 
     public bool Quick { get; set; }
 
+    /// <summary>The folder of the digits; null for the bundled ones.</summary>
+    public string? Digits { get; set; }
+
     /// <summary>The index of the phase that runs or comes next.</summary>
     public int Phase { get; set; }
 

@@ -49,6 +49,9 @@ internal static class GemmReference
         Assert.Equal(expected.Length, actual.Length);
         for (int i = 0; i < expected.Length; i++)
         {
+            // Which NaN an instruction makes depends on the order of its operands; that it is one does not.
+            if (float.IsNaN(expected[i]) && float.IsNaN(actual[i]))
+                continue;
             if (BitConverter.SingleToInt32Bits(expected[i]) != BitConverter.SingleToInt32Bits(actual[i]))
                 Assert.Fail($"{what}: element {i} is {actual[i]:R}, not {expected[i]:R}");
         }

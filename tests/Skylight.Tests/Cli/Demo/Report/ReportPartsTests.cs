@@ -67,7 +67,7 @@ public class ReportPartsTests
         CheckpointRanking silent = CheckpointRanking.Of([new(1, 0.9, 0.3, false), new(2, 0.8, 0.2, false), new(3, null, 0.5, true)])!;
         Assert.Equal((1, 3, false), (silent.BestByEntropy.Step, silent.BestByAccuracy.Step, silent.Agree));
 
-        CheckpointRanking tie = CheckpointRanking.Of([new(1, 0.7, 0.5, false), new(2, 0.9, 0.5, false), new(3, null, 0.9, false)])!;
+        CheckpointRanking tie = CheckpointRanking.Of([new(1, 0.7, 0.5, false), new(2, 0.9, 0.5, false), new(3, null, 0.4, false)])!;
         Assert.True(tie.Agree);
         Assert.Null(tie.RankCorrelation);
         Assert.Null(CheckpointRanking.Of([new(1, null, 0.5, false)]));
