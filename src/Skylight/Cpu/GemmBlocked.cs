@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics.X86;
+
 namespace Skylight.Cpu;
 
 /// <summary>
@@ -68,6 +70,23 @@ internal static unsafe class GemmBlocked
         return Math.Max(16, ((product.Steps + blocks - 1) / blocks + 15) & ~15);
     }
 
+    /// <summary>
+    /// Asks for what a tile touches first, its part of C and the start of its rows, while the tile before it
+    /// computes: both wait for a farther cache otherwise (2–3 % of a large product).
+    /// </summary>
+    private static void PrefetchTile(in GemmOperands product, int row, int start, int panel)
+    {
+        int end = Math.Min(row + TileRows, product.Rows);
+        for (; row < end; row++)
+        {
+            float* c = product.C + row * product.CRow + panel * product.CPanel;
+            Sse.Prefetch0(c);
+            Sse.Prefetch0(c + Width / 2);
+            if (product.AStep == 1)
+                Sse.Prefetch0(product.A + row * product.ARow + start);
+        }
+    }
+
     private static void RunTask(
         in GemmOperands product, int stepBlock, int firstTile, int endTile, int firstPanel, int endPanel)
     {
@@ -94,6 +113,8 @@ internal static unsafe class GemmBlocked
                     int row = t * TileRows;
                     tile.A = (byte*)(product.A + row * product.ARow + start * product.AStep);
                     tile.C = product.C + row * product.CRow + panel * product.CPanel;
+                    if (Sse.IsSupported && t + 1 < endTile)
+                        PrefetchTile(product, row + TileRows, start, panel);
                     int rows = Math.Min(TileRows, product.Rows - row);
                     if (block.IsBFloat16)
                         MicroKernel.Tile<BFloat16Element>(tile, rows, product.ColumnsOf(panel));
