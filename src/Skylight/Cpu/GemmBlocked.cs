@@ -22,8 +22,7 @@ internal static unsafe class GemmBlocked
     private const int MaxStridedStepBlock = 256;
     private const int MaxFewRowsStepBlock = 2048;
     private const int FewRows = 96;
-    private const int RowTilesPerTask = 22;
-    private const int CopyRowTiles = 88;
+    private const int RowTilesPerTask = 88;
     private const int PanelsPerTask = 8;
 
     // Below this a loop on several threads costs more than it saves.
@@ -41,8 +40,7 @@ internal static unsafe class GemmBlocked
         int tiles = (product.Rows + TileRows - 1) / TileRows;
         int panels = WeightPanels.PanelCount(product.Columns);
         int stepBlock = StepBlock(product);
-        int rowTilesPerTask = product.CopiesBlocks ? CopyRowTiles : RowTilesPerTask;
-        int rowTasks = (tiles + rowTilesPerTask - 1) / rowTilesPerTask;
+        int rowTasks = (tiles + RowTilesPerTask - 1) / RowTilesPerTask;
         int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
         if (threads > 1)
         {

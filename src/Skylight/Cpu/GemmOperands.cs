@@ -88,9 +88,6 @@ internal unsafe struct GemmOperands
     /// <summary>The multiply-adds of the product.</summary>
     public readonly double Work => (double)Rows * Columns * Steps;
 
-    /// <summary>Whether blocks of B are copied, so that many rows should share a block.</summary>
-    public readonly bool CopiesBlocks => Layout is not (RightOperand.FloatPanels or RightOperand.BFloat16Panels);
-
     /// <summary>The columns of C that a panel really has.</summary>
     public readonly int ColumnsOf(int panel) => Math.Min(Width, Columns - panel * Width);
 
