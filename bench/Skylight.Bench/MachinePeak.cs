@@ -66,27 +66,31 @@ internal static unsafe class MachinePeak
         return lanes[0];
     }
 
-    /// <summary>Reads a buffer front to back on every thread, adding its floats.</summary>
+    /// <summary>
+    /// Reads a buffer on every thread, adding its floats. Each thread follows four streams at once: one alone
+    /// leaves the memory waiting.
+    /// </summary>
     public static void Read(float* buffer, long floats)
     {
         const long Piece = 1 << 18;
-        CpuParallel.For((int)(floats / Piece), piece => Volatile.Write(ref _sink, Sum(buffer + piece * Piece, Piece)));
+        CpuParallel.For((int)(floats / Piece), piece => Volatile.Write(ref _sink, Sum(buffer + piece * Piece, Piece / 4)));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
-    private static float Sum(float* buffer, long floats)
+    private static float Sum(float* buffer, long stream)
     {
         Vector512<float> a = default, b = default, c = default, d = default, e = default, f = default, g = default, h = default;
-        for (long i = 0; i < floats; i += 128)
+        float* p0 = buffer, p1 = p0 + stream, p2 = p1 + stream, p3 = p2 + stream;
+        for (long i = 0; i < stream; i += 32)
         {
-            a += Vector512.Load(buffer + i);
-            b += Vector512.Load(buffer + i + 16);
-            c += Vector512.Load(buffer + i + 32);
-            d += Vector512.Load(buffer + i + 48);
-            e += Vector512.Load(buffer + i + 64);
-            f += Vector512.Load(buffer + i + 80);
-            g += Vector512.Load(buffer + i + 96);
-            h += Vector512.Load(buffer + i + 112);
+            a += Vector512.Load(p0 + i);
+            b += Vector512.Load(p0 + i + 16);
+            c += Vector512.Load(p1 + i);
+            d += Vector512.Load(p1 + i + 16);
+            e += Vector512.Load(p2 + i);
+            f += Vector512.Load(p2 + i + 16);
+            g += Vector512.Load(p3 + i);
+            h += Vector512.Load(p3 + i + 16);
         }
         return Vector512.Sum(a + b + (c + d) + (e + f + (g + h)));
     }
