@@ -17,10 +17,16 @@ internal static class ActivationWorkloads
         new("scale/qwen2.5-0.5b-1k", new Scale(0.5f), [Normal(1024, 896)], Tiny: false),
         new("sum/tiny", new Sum(), [Normal(3, 17)], Tiny: true),
         new("sum/qwen2.5-0.5b-1k", new Sum(), [Normal(1024, 896)], Tiny: false),
-        new("broadcast/tiny", new Broadcast(new Shape(3, 17)), [Normal(1)], Tiny: true),
-        new("broadcast/qwen2.5-0.5b-1k", new Broadcast(new Shape(1024, 896)), [Normal(1)], Tiny: false),
-        new("zeros/tiny", new Zeros(TensorType.Float32(3, 17)), [], Tiny: true),
-        new("zeros/qwen2.5-0.5b-1k", new Zeros(TensorType.Float32(1024, 896)), [], Tiny: false),
+        BroadcastOf("broadcast/tiny", 3, 17, tiny: true),
+        BroadcastOf("broadcast/qwen2.5-0.5b-1k", 1024, 896, tiny: false),
+        ZerosOf("zeros/tiny", 3, 17, tiny: true),
+        ZerosOf("zeros/qwen2.5-0.5b-1k", 1024, 896, tiny: false),
+        // Of activations, to float32; and of what stays float32, to activations.
+        new("cast/tiny", new Cast(DataType.Float32), [Normal(3, 17)], Tiny: true),
+        new("cast/tiny-parameter", new Cast(DataType.Float32), [Weight(DataType.BFloat16, 33, 9)], Tiny: true),
+        ToActivations("cast/tiny-to-activations", tiny: true, 3, 17),
+        new("cast/qwen2.5-0.5b-1k", new Cast(DataType.Float32), [Normal(1024, 896)], Tiny: false),
+        ToActivations("cast/internvit-300m-pixels", tiny: false, 2, 3, 448, 448),
         new("silu/tiny", new Silu(), [Normal(3, 17)], Tiny: true),
         new("silu/qwen2.5-0.5b-1k", new Silu(), [Normal(1024, 4864)], Tiny: false),
         new("gelu/tiny", new Gelu(), [Normal(3, 17)], Tiny: true),
@@ -32,4 +38,13 @@ internal static class ActivationWorkloads
         new("concatenate_columns/tiny", new ConcatenateColumns(), [Normal(4, 3), Normal(4, 9), Normal(4, 5)], Tiny: true),
         new("concatenate_columns/qwen2.5-0.5b-1k", new ConcatenateColumns(), [Normal(1024, 896), Normal(1024, 128), Normal(1024, 128)], Tiny: false),
     ];
+
+    private static Workload BroadcastOf(string name, int rows, int columns, bool tiny) =>
+        new(name, new Broadcast(new Shape(rows, columns)), [Normal(1)], tiny) { OpFor = type => new Broadcast(new Shape(rows, columns), type) };
+
+    private static Workload ZerosOf(string name, int rows, int columns, bool tiny) =>
+        new(name, new Zeros(TensorType.Float32(rows, columns)), [], tiny) { OpFor = type => new Zeros(new TensorType(type, new Shape(rows, columns))) };
+
+    private static Workload ToActivations(string name, bool tiny, params int[] shape) =>
+        new(name, new Cast(DataType.Float32), [Normal(shape) with { KeepsType = true }], tiny) { OpFor = type => new Cast(type) };
 }

@@ -9,15 +9,17 @@ internal static class EmbeddingWorkloads
 {
     public static IReadOnlyList<Workload> All { get; } =
     [
-        new("embedding_lookup/tiny", new EmbeddingLookup(), [Normal(7, 5), Integers([3, 0, 6, 3, 3])], Tiny: true),
-        new("embedding_lookup/tiny-weight", new EmbeddingLookup(), [Weight(DataType.Float32, 37, 6), Integers([3, 0, 36, 32, 3, 31])], Tiny: true),
-        new("embedding_lookup/tiny-bf16", new EmbeddingLookup(), [Weight(DataType.BFloat16, 37, 6), Integers([3, 0, 36, 32, 3, 31])], Tiny: true),
-        new("embedding_lookup/demo-16k", new EmbeddingLookup(), [Weight(DataType.Float32, 96, 128), Integers(0, 96, 16384)], Tiny: false),
-        new("embedding_lookup/qwen2.5-0.5b-1k", new EmbeddingLookup(), [Weight(DataType.BFloat16, 32768, 896), Integers(0, 32768, 1024)], Tiny: false),
+        new("embedding_lookup/tiny", new EmbeddingLookup(), [Normal(7, 5), Integers([3, 0, 6, 3, 3])], Tiny: true) { OpFor = Lookup },
+        new("embedding_lookup/tiny-weight", new EmbeddingLookup(), [Weight(DataType.Float32, 37, 6), Integers([3, 0, 36, 32, 3, 31])], Tiny: true) { OpFor = Lookup },
+        new("embedding_lookup/tiny-bf16", new EmbeddingLookup(), [Weight(DataType.BFloat16, 37, 6), Integers([3, 0, 36, 32, 3, 31])], Tiny: true) { OpFor = Lookup },
+        new("embedding_lookup/demo-16k", new EmbeddingLookup(), [Weight(DataType.Float32, 96, 128), Integers(0, 96, 16384)], Tiny: false) { OpFor = Lookup },
+        new("embedding_lookup/qwen2.5-0.5b-1k", new EmbeddingLookup(), [Weight(DataType.BFloat16, 32768, 896), Integers(0, 32768, 1024)], Tiny: false) { OpFor = Lookup },
         new("embedding_gradient/demo-16k", new EmbeddingGradient(new TensorType(DataType.Float32, new Shape(96, 128), Storage.Weight)), [Integers(0, 96, 16384), Normal(16384, 128)], Tiny: false),
         new("scatter_image_features/tiny", new ScatterImageFeatures(), [Normal(6, 5), Normal(4, 5), Integers([-1, 2, 0, -1, 2, 3])], Tiny: true),
         new("scatter_image_features/internvl3-1b-1k", new ScatterImageFeatures(), [Normal(1024, 896), Normal(256, 896), Integers(-1, 256, 1024)], Tiny: false),
         new("gather_rows/tiny", new GatherRows(), [Normal(6, 5), Integers([5, 1, 1, 0])], Tiny: true),
         new("gather_rows/qwen2.5-0.5b-1k", new GatherRows(), [Normal(1024, 896), Integers(0, 1024, 512)], Tiny: false),
     ];
+
+    private static EmbeddingLookup Lookup(DataType type) => new(type);
 }

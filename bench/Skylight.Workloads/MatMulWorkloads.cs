@@ -11,6 +11,7 @@ internal static class MatMulWorkloads
     [
         new("matmul/tiny", new MatMul(), [Normal(5, 7), Weight(DataType.Float32, 35, 7), Normal(35)], Tiny: true),
         new("matmul/tiny-bf16", new MatMul(), [Normal(3, 9), Weight(DataType.BFloat16, 33, 9)], Tiny: true),
+        new("matmul/tiny-logits", new MatMul(DataType.Float32), [Normal(3, 9), Weight(DataType.Float32, 41, 9)], Tiny: true),
         new("matmul/qwen2.5-0.5b-gate-up-1k", new MatMul(), [Normal(1024, 896), Weight(DataType.BFloat16, 9728, 896)], Tiny: false),
         new("matmul/qwen2.5-0.5b-down-decode", new MatMul(), [Normal(1, 4864), Weight(DataType.BFloat16, 896, 4864)], Tiny: false),
         new("matmul_input_gradient/tiny", new MatMulInputGradient(), [Normal(4, 34), Weight(DataType.Float32, 34, 5)], Tiny: true),

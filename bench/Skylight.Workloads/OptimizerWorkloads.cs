@@ -16,6 +16,7 @@ internal static class OptimizerWorkloads
         new("gradient_norm/tiny", new GradientNorm(1), [Fixed(5, 20), Fixed(7)], Tiny: true),
         new("gradient_norm/qwen2.5-0.5b-mlp", new GradientNorm(1), [Fixed(4864, 896), Fixed(896), Fixed(896, 4864)], Tiny: false),
         new("accumulate/tiny", new Accumulate(), [State(5, 20), Fixed(5, 20)], Tiny: true),
+        new("accumulate/tiny-bf16", new Accumulate(), [State(5, 20), State(5, 20) with { Type = new TensorType(DataType.BFloat16, new Shape(5, 20)) }], Tiny: true),
         new("accumulate/qwen2.5-0.5b-mlp", new Accumulate(), [State(4864, 896), Fixed(4864, 896)], Tiny: false),
         new("clear/tiny", new Clear(), [State(5, 20)], Tiny: true),
         new("clear/qwen2.5-0.5b-mlp", new Clear(), [State(4864, 896)], Tiny: false),

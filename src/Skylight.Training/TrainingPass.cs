@@ -37,7 +37,7 @@ internal sealed class TrainingPass
         _targets = graph.Input("targets", TensorType.Int32(key.Rows));
         _weights = graph.Input("weights", TensorType.Float32(key.Rows));
         Value scored = graph.Add(new GatherRows(), _forward.Hidden, _rows);
-        Value logits = graph.Add(new MatMul(), scored, model.Language.HeadWeight(graph));
+        Value logits = model.Language.Logits(graph, scored);
         IReadOnlyList<Value> head = graph.AddNode(new LogProbabilities(key.Objective.Temperature), logits, _targets);
         (_logProbability, _entropy) = (head[0], head[1]);
         if (key.Objective is PolicyObjective policy)

@@ -84,7 +84,7 @@ internal sealed class ModelVerification
             var batch = PackedBatch.Pack([sequence.Sequence], _model.Configuration);
             var graph = new Graph();
             PackedForward forward = _model.Forward(graph, batch.Shape);
-            var outputs = new List<(string Name, Value Value)> { ("logits", graph.Add(new MatMul(), forward.Hidden, _model.Language.HeadWeight(graph))) };
+            var outputs = new List<(string Name, Value Value)> { ("logits", _model.Language.Logits(graph, forward.Hidden)) };
             if (forward.Features is not null)
                 outputs.AddRange([("vit.embeddings", forward.VisionEmbeddings!), ("vit.last_hidden", forward.VisionHidden!), ("connector.output", forward.Features)]);
             foreach ((string name, Value value) in outputs)
@@ -94,7 +94,7 @@ internal sealed class ModelVerification
             forward.Write(executor, batch);
             executor.Run(cancellationToken);
             foreach ((string name, _) in outputs.Where(output => _dump.Has($"{sequence.Name}.{output.Name}")))
-                _table.Add(name, $"{sequence.Name}.{name}", executor.Read<float>(graph.OutputNamed(name)), _dump.Floats($"{sequence.Name}.{name}"), ActivationLimit);
+                _table.Add(name, $"{sequence.Name}.{name}", executor.ReadFloats(graph.OutputNamed(name)), _dump.Floats($"{sequence.Name}.{name}"), ActivationLimit);
         }
     }
 

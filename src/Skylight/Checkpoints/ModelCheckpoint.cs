@@ -11,14 +11,19 @@ public static class ModelCheckpoint
     /// <summary>Loads a model from a checkpoint folder in any of the three namings.</summary>
     /// <param name="directory">The folder with config.json and the safetensors files.</param>
     /// <param name="device">Where the model is to live.</param>
-    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16 becomes float32).</param>
+    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16 becomes float32), and on a
+    /// device that computes in bfloat16 always bfloat16, to which others are rounded.</param>
     /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
     /// <param name="progress">The fraction of parameters read.</param>
     /// <param name="cancellationToken">Checked between parameters.</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
+    /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     public static VisionLanguageModel Load(
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null, IProgress<float>? progress = null, CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(device);
+        if (device.ActivationType == DataType.BFloat16)
+            parameterType ??= DataType.BFloat16;
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
         configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId };
         using CheckpointReader reader = CheckpointReader.Open(directory);

@@ -32,7 +32,7 @@ public readonly struct CpuArguments
     public Tensor Output(int index) => _arguments.Outputs[index];
 
     /// <summary>The first element of a float32 input.</summary>
-    public unsafe float* InputPointer(int index) => (float*)CpuMemory.Pointer(_arguments.Inputs[index]);
+    public unsafe float* InputPointer(int index) => (float*)CpuMemory.Pointer(NotBFloat16(index));
 
     /// <summary>The first element of a float32 output.</summary>
     public unsafe float* OutputPointer(int index) => (float*)CpuMemory.Pointer(_arguments.Outputs[index]);
@@ -41,7 +41,7 @@ public readonly struct CpuArguments
     public ReadOnlySpan<int> InputInt32(int index) => CpuMemory.Span<int>(_arguments.Inputs[index]);
 
     /// <summary>The elements of a float32 input, in storage order.</summary>
-    public Span<float> InputFloat32(int index) => CpuMemory.Span<float>(_arguments.Inputs[index]);
+    public Span<float> InputFloat32(int index) => CpuMemory.Span<float>(NotBFloat16(index));
 
     /// <summary>The elements of a float32 output, in storage order.</summary>
     public Span<float> OutputFloat32(int index) => CpuMemory.Span<float>(_arguments.Outputs[index]);
@@ -57,6 +57,11 @@ public readonly struct CpuArguments
             Widen(CpuMemory.Span<BFloat16>(tensor), elements);
         return elements;
     }
+
+    /// <summary>An input, unless it is bfloat16: read as float32 it would be other numbers, and memory behind it.</summary>
+    private Tensor NotBFloat16(int index) => _arguments.Inputs[index].Type.DataType != DataType.BFloat16
+        ? _arguments.Inputs[index]
+        : throw new NotSupportedException($"cpu: the kernel reads input {index} as float32, but it is {_arguments.Inputs[index]}. Cast the parameter to float32, or read it by {nameof(ReadParameter)}.");
 
     private static void Widen(ReadOnlySpan<BFloat16> source, Span<float> target)
     {

@@ -105,6 +105,18 @@ public sealed class Executor
         return elements;
     }
 
+    /// <summary>Reads a float32 or bfloat16 output as float32, where the caller does not care which it is.</summary>
+    public float[] ReadFloats(Value value)
+    {
+        ArgumentNullException.ThrowIfNull(value);
+        return value.Type.DataType switch
+        {
+            DataType.Float32 => Read<float>(value),
+            DataType.BFloat16 => Array.ConvertAll(Read<BFloat16>(value), element => (float)element),
+            _ => throw new ArgumentException($"{value} holds no floating-point numbers.", nameof(value)),
+        };
+    }
+
     /// <summary>Reads an output into memory of the caller.</summary>
     /// <typeparam name="T">float, int or <see cref="BFloat16"/>, as the value's data type says.</typeparam>
     public void Read<T>(Value value, Span<T> elements)

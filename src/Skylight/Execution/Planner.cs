@@ -1,5 +1,6 @@
 using System.Globalization;
 using Skylight.Graphs;
+using Skylight.Tensors;
 
 namespace Skylight.Execution;
 
@@ -136,14 +137,15 @@ public static class Planner
         return last;
     }
 
-    /// <summary>The input whose memory the output may take over: it dies here and is as large.</summary>
+    /// <summary>The input whose memory the output may take over: it dies here, is as large and has elements of the same size.</summary>
     private static Value? InPlaceHost(Node node, int output, int step, long bytes, Dictionary<Value, ArenaSlot> slots, Dictionary<Value, int> lastUse, HashSet<Value> takenOver)
     {
         int input = node.Op.InPlaceInput(output);
         if (input < 0)
             return null;
         Value host = node.Inputs[input];
-        bool free = host.Kind == ValueKind.Computed && lastUse[host] == step && slots[host].Bytes == bytes && !takenOver.Contains(host);
+        bool free = host.Kind == ValueKind.Computed && lastUse[host] == step && slots[host].Bytes == bytes
+            && host.Type.DataType.Size() == node.Outputs[output].Type.DataType.Size() && !takenOver.Contains(host);
         return free && node.Inputs.Count(value => value == host) == 1 ? host : null;
     }
 

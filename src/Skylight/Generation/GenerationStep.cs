@@ -64,7 +64,7 @@ internal sealed class GenerationStep
             graph.AddNode(write, key, value, keys, values, _slots);
             return graph.Add(attend, query, keys, values, _pageTable, _starts, _lengths);
         });
-        _logits = graph.Add(new MatMul(), graph.Add(new GatherRows(), hidden, _lastRows), model.Language.HeadWeight(graph));
+        _logits = model.Language.Logits(graph, graph.Add(new GatherRows(), hidden, _lastRows));
         IReadOnlyList<Value> statistics = graph.AddNode(new LogitStatistics(shape.Temperature), _logits);
         (_maximum, _logSum, _entropy) = (statistics[0], statistics[1], statistics[2]);
         graph.Output("logits", _logits);
@@ -74,6 +74,9 @@ internal sealed class GenerationStep
         model.Fuse(graph);
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
+
+    /// <summary>What is run.</summary>
+    public Plan Plan => _executor.Plan;
 
     /// <summary>What a step reads. Padding rows have slot −1 and lie beyond the last start.</summary>
     public readonly record struct Inputs(int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[] FeatureIndex, float[] Pixels);

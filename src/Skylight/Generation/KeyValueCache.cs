@@ -8,7 +8,7 @@ namespace Skylight.Generation;
 
 /// <summary>
 /// Keys and values of all layers in pages of <see cref="PagedAttention.PageSize"/> tokens. Sequences that begin alike share their
-/// full pages; a page goes back when its last user lets go.
+/// full pages; a page goes back when its last user lets go. Their data type is that of the device's activations.
 /// </summary>
 public sealed class KeyValueCache : IDisposable
 {
@@ -24,7 +24,7 @@ public sealed class KeyValueCache : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(pageCount, 1);
         _device = device;
         _users = new int[pageCount];
-        var type = TensorType.Float32(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension);
+        var type = new TensorType(device.ActivationType, new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
         Keys = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
         Values = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
         foreach (PersistentTensor tensor in Keys.Concat(Values))
@@ -84,7 +84,7 @@ public sealed class KeyValueCache : IDisposable
     private static Tensor Page(PersistentTensor tensor, int page)
     {
         Shape shape = tensor.Type.Shape;
-        var type = TensorType.Float32(1, shape[1], shape[2]);
+        TensorType type = tensor.Type with { Shape = new Shape(1, shape[1], shape[2]) };
         return new Tensor(tensor.Tensor.Memory, tensor.Tensor.ByteOffset + page * type.Bytes, type);
     }
 }

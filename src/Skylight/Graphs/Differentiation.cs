@@ -89,6 +89,9 @@ public static class Differentiation
                 Value value = node.Inputs[input];
                 if (gradient.Shape != value.Shape)
                     throw new GraphException($"{node.Op.Name}: the gradient of input {input} is {gradient.Type}, but the input is {value.Type}.");
+                // What flows on has the type of its activation; what arrives at a parameter or an input may be float32 whatever that is.
+                if (gradient.Type.DataType != value.Type.DataType && value.Kind == ValueKind.Computed)
+                    throw new GraphException($"{node.Op.Name}: the gradient of input {input} is {gradient.Type}, but the input is {value.Type}. Cast the gradient.");
                 gradients[value] = gradients.TryGetValue(value, out Value? existing) ? graph.Add(sum, existing, gradient) : gradient;
             }
         }

@@ -95,12 +95,48 @@ public readonly ref struct TypeCheck
         throw Error($"input {input} ({name}) must be {string.Join(" or ", allowed.ToArray())}, not {_inputs[input]}");
     }
 
-    /// <summary>Checks that an input is row-major float32 activations.</summary>
+    /// <summary>Checks that an input is activations: row-major, float32 or bfloat16.</summary>
     public TypeCheck Activation(int input, string name)
     {
         if (_inputs[input].Storage != Storage.RowMajor)
             throw Error($"input {input} ({name}) must be row-major, not {_inputs[input]}");
         return Is(input, name, DataType.Float32, DataType.BFloat16);
+    }
+
+    /// <summary>Checks that an input is activations of the data type of another one, as all operands that meet in one sum must be.</summary>
+    public TypeCheck Activation(int input, string name, int other, string otherName) => Activation(input, name).SameDataType(input, name, other, otherName);
+
+    /// <summary>
+    /// Checks that an input is row-major float32: logits, statistics, losses, rotation tables, which keep float32 whatever
+    /// the activations are.
+    /// </summary>
+    public TypeCheck Float32(int input, string name)
+    {
+        if (_inputs[input].Storage != Storage.RowMajor)
+            throw Error($"input {input} ({name}) must be row-major, not {_inputs[input]}");
+        return Is(input, name, DataType.Float32);
+    }
+
+    /// <summary>
+    /// Checks that an input is a matrix in weight storage which can multiply an activation: a float32 activation takes float32
+    /// and bfloat16 weights, a bfloat16 one takes bfloat16 weights only.
+    /// </summary>
+    public TypeCheck Weight(int input, string name, int activation, string activationName)
+    {
+        Is(input, name, DataType.Float32, DataType.BFloat16).Rank(input, name, 2);
+        if (_inputs[input].Storage != Storage.Weight)
+            throw Error($"input {input} ({name}) must have weight storage, not {_inputs[input]}");
+        if (_inputs[activation].DataType == DataType.BFloat16 && _inputs[input].DataType != DataType.BFloat16)
+            throw Error($"input {activation} ({activationName}) is bf16, so input {input} ({name}) must be bf16 too, not {_inputs[input]}: give the model bfloat16 parameters");
+        return this;
+    }
+
+    /// <summary>Checks that an input has the data type of another one.</summary>
+    public TypeCheck SameDataType(int input, string name, int other, string otherName)
+    {
+        if (_inputs[input].DataType != _inputs[other].DataType)
+            throw Error($"input {input} ({name}) must have the data type of input {other} ({otherName}), {_inputs[other]}, not {_inputs[input]}: insert a Cast");
+        return this;
     }
 
     /// <summary>Checks the rank of an input.</summary>

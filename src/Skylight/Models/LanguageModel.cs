@@ -11,10 +11,12 @@ public sealed class LanguageModel
 {
     private readonly LanguageConfiguration _configuration;
     private readonly ParameterSet _parameters;
+    private readonly DataType _activationType;
 
-    internal LanguageModel(LanguageConfiguration configuration, ParameterSet parameters, DataType dataType)
+    internal LanguageModel(LanguageConfiguration configuration, ParameterSet parameters, DataType dataType, DataType activationType)
     {
         _configuration = configuration;
+        _activationType = activationType;
         _parameters = parameters;
         int hidden = configuration.HiddenSize, qkv = (configuration.HeadCount + 2 * configuration.KeyValueHeadCount) * configuration.HeadDimension;
         parameters.AddWeight("language.embedding.weight", dataType, configuration.VocabularySize, hidden);
@@ -42,12 +44,19 @@ public sealed class LanguageModel
     public Value HeadWeight(Graph graph) =>
         Parameter(graph, _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight");
 
+    /// <summary>The logits of hidden states: [rows, hidden] → [rows, vocabulary], float32 whatever the hidden states are.</summary>
+    public Value Logits(Graph graph, Value hidden)
+    {
+        ArgumentNullException.ThrowIfNull(graph);
+        return graph.Add(new MatMul(DataType.Float32), hidden, HeadWeight(graph));
+    }
+
     /// <summary>Looks tokens up: int32 [tokens] → [tokens, hidden].</summary>
     public Value Embed(Graph graph, Value tokens)
     {
         ArgumentNullException.ThrowIfNull(graph);
         using IDisposable scope = graph.Scope("language.embedding");
-        return graph.Add(new EmbeddingLookup(), Parameter(graph, "language.embedding.weight"), tokens);
+        return graph.Add(new EmbeddingLookup(_activationType), Parameter(graph, "language.embedding.weight"), tokens);
     }
 
     /// <summary>Runs all layers and the last norm.</summary>

@@ -12,10 +12,12 @@ public sealed class VisionEncoder
 {
     private readonly VisionConfiguration _configuration;
     private readonly ParameterSet _parameters;
+    private readonly DataType _activationType;
 
-    internal VisionEncoder(VisionConfiguration configuration, ParameterSet parameters, DataType dataType)
+    internal VisionEncoder(VisionConfiguration configuration, ParameterSet parameters, DataType dataType, DataType activationType)
     {
         _configuration = configuration;
+        _activationType = activationType;
         _parameters = parameters;
         int hidden = configuration.HiddenSize;
         int patch = configuration.ChannelCount * configuration.PatchHeight * configuration.PatchWidth;
@@ -50,7 +52,7 @@ public sealed class VisionEncoder
 
     /// <summary>Cuts images into patches and embeds them.</summary>
     /// <param name="graph">Where to write.</param>
-    /// <param name="pixels">[images, channels, height, width], normalised; height and width multiples of the patch. Another size
+    /// <param name="pixels">[images, channels, height, width], normalised, float32 or already activations; height and width multiples of the patch. Another size
     /// than the configured one interpolates the position embedding.</param>
     /// <returns>[images · (1 + patches), hidden]; each image's class token comes first.</returns>
     public Value Embed(Graph graph, Value pixels)
@@ -59,7 +61,7 @@ public sealed class VisionEncoder
         ArgumentNullException.ThrowIfNull(pixels);
         using IDisposable scope = graph.Scope("vision.embeddings");
         int gridHeight = pixels.Shape[2] / _configuration.PatchHeight, gridWidth = pixels.Shape[3] / _configuration.PatchWidth;
-        Value patches = graph.Add(new PatchGather(_configuration.PatchHeight, _configuration.PatchWidth), pixels);
+        Value patches = graph.Add(new PatchGather(_configuration.PatchHeight, _configuration.PatchWidth), Cast.To(graph, pixels, _activationType));
         Value embedded = graph.Add(new MatMul(), patches, Parameter(graph, "vision.patch_embedding.weight"), Parameter(graph, "vision.patch_embedding.bias"));
         Value positions = Parameter(graph, "vision.position_embedding");
         if (gridHeight != _configuration.GridHeight || gridWidth != _configuration.GridWidth)

@@ -15,6 +15,7 @@ namespace Skylight.Models;
 /// <param name="VisionHidden">The last layer's output, class tokens included; null without pictures.</param>
 /// <param name="Features">The connector's output [images · features, hidden]; null without pictures.</param>
 /// <param name="Hidden">[tokens, hidden], after the last norm.</param>
+/// <remarks>Pixels are float32; the values from the embeddings on have the activation type of the model's device.</remarks>
 public sealed record PackedForward(
     Value Tokens, Value Positions, Value Starts, Value? FeatureIndex, Value? Pixels, Value? VisionEmbeddings, Value? VisionHidden, Value? Features, Value Hidden)
 {
@@ -43,19 +44,19 @@ public sealed class VisionLanguageModel : IDisposable
     /// <summary>Describes a model; its parameters have no memory until <see cref="Allocate"/>.</summary>
     /// <param name="configuration">Sizes and styles.</param>
     /// <param name="device">Where it lives.</param>
-    /// <param name="parameterType">float32 or bfloat16.</param>
-    public VisionLanguageModel(ModelConfiguration configuration, Device device, DataType parameterType = DataType.Float32)
+    /// <param name="parameterType">float32 or bfloat16; by default that of the device's activations. A device that computes in bfloat16 takes
+    /// bfloat16 parameters only; their training keeps float32 masters.</param>
+    /// <exception cref="ArgumentException">The parameters cannot have that type on the device.</exception>
+    public VisionLanguageModel(ModelConfiguration configuration, Device device, DataType? parameterType = null)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         ArgumentNullException.ThrowIfNull(device);
-        if (!parameterType.IsFloatingPoint())
-            throw new ArgumentException($"Parameters cannot be {parameterType}.", nameof(parameterType));
+        ParameterType = CheckParameterType(parameterType ?? device.ActivationType, device);
         Configuration = configuration;
         Device = device;
-        ParameterType = parameterType;
-        Vision = new VisionEncoder(configuration.Vision, Parameters, parameterType);
-        Connector = new Connector(configuration, Parameters, parameterType);
-        Language = new LanguageModel(configuration.Language, Parameters, parameterType);
+        Vision = new VisionEncoder(configuration.Vision, Parameters, ParameterType, device.ActivationType);
+        Connector = new Connector(configuration, Parameters, ParameterType);
+        Language = new LanguageModel(configuration.Language, Parameters, ParameterType, device.ActivationType);
     }
 
     /// <summary>Sizes and styles.</summary>
@@ -150,6 +151,17 @@ public sealed class VisionLanguageModel : IDisposable
     {
         if (UseFusion)
             graph.Fuse(FusionRules.All);
+    }
+
+    /// <summary>Checks before anything is loaded that a device can compute with parameters of a type.</summary>
+    /// <returns>The type.</returns>
+    internal static DataType CheckParameterType(DataType parameterType, Device device)
+    {
+        if (!parameterType.IsFloatingPoint())
+            throw new ArgumentException($"Parameters cannot be {parameterType}: choose {DataType.Float32} or {DataType.BFloat16}.", nameof(parameterType));
+        if (device.ActivationType == DataType.BFloat16 && parameterType != DataType.BFloat16)
+            throw new ArgumentException($"{device.Name} computes in bfloat16 and cannot multiply by {parameterType} parameters. Leave the parameter type out, or ask for {DataType.BFloat16}: training keeps float32 masters of them.", nameof(parameterType));
+        return parameterType;
     }
 
     /// <inheritdoc/>

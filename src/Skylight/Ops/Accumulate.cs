@@ -5,7 +5,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
-/// <summary>Adds to a persistent float32 tensor in any storage: <c>(accumulator, value) → nothing</c>; accumulator ← accumulator + value. For gradients of several micro-batches.</summary>
+/// <summary>
+/// Adds to a persistent float32 tensor in any storage: <c>(accumulator, value) → nothing</c>; accumulator ← accumulator + value. The value is
+/// float32 or bfloat16. For gradients of several micro-batches.
+/// </summary>
 public sealed record Accumulate : Op, ICpuKernel
 {
     /// <inheritdoc/>
@@ -15,7 +18,8 @@ public sealed record Accumulate : Op, ICpuKernel
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(2).Is(0, "accumulator", DataType.Float32)
-            .That(inputs[0] == inputs[1], "accumulator and value must be of one type");
+            .Is(1, "value", DataType.Float32, DataType.BFloat16)
+            .That(inputs[0].Shape == inputs[1].Shape && inputs[0].Storage == inputs[1].Storage, "accumulator and value must have one shape and storage");
         return [];
     }
 
@@ -26,7 +30,19 @@ public sealed record Accumulate : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        float* accumulator = arguments.InputPointer(0), value = arguments.InputPointer(1);
+        float* accumulator = arguments.InputPointer(0);
+        if (arguments.Input(1).Type.DataType == DataType.BFloat16)
+        {
+            var stored = (BFloat16*)CpuMemory.Pointer(arguments.Input(1));
+            ElementWise.For(arguments.InputFloat32(0).Length, (start, count) =>
+            {
+                for (int index = start; index < start + count; index++)
+                    accumulator[index] += stored[index];
+            });
+            return;
+        }
+
+        float* value = arguments.InputPointer(1);
         ElementWise.For(arguments.InputFloat32(0).Length, (start, count) =>
         {
             var target = new Span<float>(accumulator + start, count);

@@ -62,7 +62,7 @@ public sealed record AdamW(float Beta1, float Beta2, float Epsilon, bool HasMast
         int count = arguments.InputFloat32(1).Length;
         float* gradient = arguments.InputPointer(1), first = arguments.InputPointer(2), second = arguments.InputPointer(3);
         float* weight = arguments.InputPointer(HasMaster ? 6 : 0);
-        ushort* rounded = HasMaster ? (ushort*)arguments.InputPointer(0) : null;
+        ushort* rounded = HasMaster ? (ushort*)CpuMemory.Pointer(arguments.Input(0)) : null;
         ElementWise.For(count, (start, length) =>
         {
             step.Apply(new Span<float>(weight + start, length), new ReadOnlySpan<float>(gradient + start, length), new Span<float>(first + start, length), new Span<float>(second + start, length));

@@ -15,8 +15,8 @@ public sealed record AddRmsNorm(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(3).Activation(0, "residual").Activation(1, "x")
-            .That(inputs[0] == inputs[1], "residual and x must be of one type")
+        new TypeCheck(this, inputs).Count(3).Activation(0, "residual").Activation(1, "x", 0, "residual")
+            .SameShape(1, "x", 0, "residual")
             .Shape(2, "weight", inputs[0].Shape.Columns).Is(2, "weight", DataType.Float32, DataType.BFloat16);
         return [inputs[0], inputs[0]];
     }

@@ -102,7 +102,7 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
     {
         check.That(heads >= 1 && keyValueHeads >= 1 && dimension >= 1, "head counts and the head dimension must be at least 1")
             .That(heads % keyValueHeads == 0, $"{keyValueHeads} key-value heads cannot be shared by {heads} query heads: one must divide the other")
-            .Activation(0, "q").Rank(0, "q", 2).Activation(1, "k").Activation(2, "v");
+            .Activation(0, "q").Rank(0, "q", 2).Activation(1, "k", 0, "q").Activation(2, "v", 0, "q");
         int rows = inputs[0].Shape[0];
         check.Shape(0, "q", rows, checked(heads * dimension)).Shape(1, "k", rows, checked(keyValueHeads * dimension)).SameShape(2, "v", 1, "k");
     }

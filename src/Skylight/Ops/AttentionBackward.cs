@@ -20,9 +20,9 @@ public sealed record AttentionBackward(int HeadCount, int KeyValueHeadCount, int
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(7);
         Attention.CheckInputs(check, inputs, HeadCount, KeyValueHeadCount, HeadDimension);
-        check.Activation(3, "out").SameShape(3, "out", 0, "q")
-            .Is(4, "logSumExp", DataType.Float32).Shape(4, "logSumExp", inputs[0].Shape[0], HeadCount)
-            .Activation(5, "dOut").SameShape(5, "dOut", 0, "q")
+        check.Activation(3, "out", 0, "q").SameShape(3, "out", 0, "q")
+            .Float32(4, "logSumExp").Shape(4, "logSumExp", inputs[0].Shape[0], HeadCount)
+            .Activation(5, "dOut", 0, "q").SameShape(5, "dOut", 0, "q")
             .Is(6, "starts", DataType.Int32).Rank(6, "starts", 1)
             .That(inputs[6].Shape.Columns >= 1, "starts must have one element more than there are sequences");
         return [inputs[0], inputs[1], inputs[2]];

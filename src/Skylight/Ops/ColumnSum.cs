@@ -6,7 +6,7 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The sum over rows, <c>x [.., n] → [n]</c>: the gradient of a bias. Rows are added in blocks of 256, so that the sum does not
+/// The sum over rows, <c>x [.., n] → [n]</c>, float32 whatever x is: the gradient of a bias. Rows are added in blocks of 256, so that the sum does not
 /// depend on the number of threads.
 /// </summary>
 public sealed record ColumnSum : Op, ICpuKernel

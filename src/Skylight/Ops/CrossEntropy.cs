@@ -5,7 +5,7 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Weighted cross-entropy: <c>(logProbability [T], weights [T]) → loss [1] = −Σ weight·logProbability</c>, summed in double
+/// Weighted cross-entropy, all float32: <c>(logProbability [T], weights [T]) → loss [1] = −Σ weight·logProbability</c>, summed in double
 /// precision in order. Rows of weight 0 are ignored, whatever they hold.
 /// </summary>
 public sealed record CrossEntropy : Op, ICpuKernel
@@ -13,8 +13,8 @@ public sealed record CrossEntropy : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "logProbability").Rank(0, "logProbability", 1)
-            .Is(1, "weights", DataType.Float32).SameShape(1, "weights", 0, "logProbability");
+        new TypeCheck(this, inputs).Count(2).Float32(0, "logProbability").Rank(0, "logProbability", 1)
+            .Float32(1, "weights").SameShape(1, "weights", 0, "logProbability");
         return [TensorType.Float32(1)];
     }
 
@@ -51,7 +51,7 @@ public sealed record CrossEntropyBackward : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "weights").Rank(0, "weights", 1).Is(1, "dLoss", DataType.Float32).Shape(1, "dLoss", 1);
+        new TypeCheck(this, inputs).Count(2).Float32(0, "weights").Rank(0, "weights", 1).Is(1, "dLoss", DataType.Float32).Shape(1, "dLoss", 1);
         return [inputs[0]];
     }
 

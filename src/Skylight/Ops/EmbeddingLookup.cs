@@ -5,17 +5,19 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c> float32. The table is float32 or bfloat16, row-major or in
+/// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c>. The table is float32 or bfloat16, row-major or in
 /// weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error at run time.
 /// </summary>
-public sealed record EmbeddingLookup : Op, ICpuKernel
+/// <param name="OutputType">The data type of the output: that of the activations which follow.</param>
+public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(2).Is(0, "table", DataType.Float32, DataType.BFloat16).Rank(0, "table", 2)
-            .Is(1, "ids", DataType.Int32).Rank(1, "ids", 1);
-        return [TensorType.Float32(inputs[1].Shape[0], inputs[0].Shape[1])];
+            .Is(1, "ids", DataType.Int32).Rank(1, "ids", 1)
+            .That(OutputType.IsFloatingPoint(), $"embeddings cannot be {OutputType}");
+        return [new TensorType(OutputType, new Shape(inputs[1].Shape[0], inputs[0].Shape[1]))];
     }
 
     /// <inheritdoc/>

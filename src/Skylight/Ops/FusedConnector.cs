@@ -29,7 +29,7 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
             check.Is(input, names[input], DataType.Float32, DataType.BFloat16);
         check.That(inputs[0].Shape[0] % tokens == 0, $"input 0 (hidden) must have a multiple of {tokens} rows, not {inputs[0]}")
             .Shape(1, names[1], width).Shape(2, names[2], width)
-            .That(inputs[3].Storage == Storage.Weight && inputs[5].Storage == Storage.Weight, "weight1 and weight2 must have weight storage")
+            .Weight(3, names[3], 0, names[0]).Weight(5, names[5], 0, names[0])
             .That(n >= 0 && inputs[3].Shape[1] == width, $"input 3 (weight1) must be [n, {width}], not {inputs[3]}")
             .Shape(4, names[4], n).Shape(5, names[5], n, n).Shape(6, names[6], n);
         return [inputs[0] with { Shape = new Shape(inputs[0].Shape[0] / tokens * (GridHeight * GridWidth / 4), n) }];
@@ -119,7 +119,9 @@ public sealed class ConnectorFusion : FusionRule
             || Only(gelu, uses) is not { Op: MatMul, Inputs.Count: 3 } linear
             || Only(linear, uses) is not { Op: LayerNorm layerNorm } norm
             || Only(norm, uses) is not { Op: PixelShuffle shuffle } shuffled
-            || node.Outputs[0].Shape.Columns != linear.Outputs[0].Shape.Columns)
+            || node.Outputs[0].Shape.Columns != linear.Outputs[0].Shape.Columns
+            || node.Outputs[0].Type.DataType != linear.Outputs[0].Type.DataType
+            || node.Outputs[0].Type.DataType != shuffled.Inputs[0].Type.DataType)
         {
             return null;
         }

@@ -52,7 +52,7 @@ public sealed record GeluBackward : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy").SameShape(1, "dy", 0, "x");
+        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy", 0, "x").SameShape(1, "dy", 0, "x");
         return [inputs[0]];
     }
 

@@ -6,7 +6,7 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Position embeddings for another grid of patches: <c>table [1 + sh·sw, h] → [1 + th·tw, h]</c>. The class token's row is copied; the
+/// Position embeddings for another grid of patches: <c>table [1 + sh·sw, h] → [1 + th·tw, h]</c>, float32 whatever the table is. The class token's row is copied; the
 /// patches' rows are interpolated bicubically as PyTorch's <c>interpolate(mode="bicubic", align_corners=False)</c> does: Keys' kernel
 /// with a = −0.75, pixel centres at half integers, taps beyond the border clamped to it, no antialiasing.
 /// </summary>

@@ -8,7 +8,7 @@ namespace Skylight.Ops;
 /// Writes the keys and values of new tokens into the pages of a cache:
 /// <c>(k [T, Hkv·D], v [T, Hkv·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], slots int32 [T]) → ()</c>. Token t goes
 /// to slots[t] = page·32 + offset, where offset is the token's position in its sequence modulo 32; −1 skips it. The slots of one
-/// call must differ. The caches are float32 persistent tensors whose order within a page is the device's own; only
+/// call must differ. The caches are persistent tensors of the data type of k and v, whose order within a page is the device's own; only
 /// <see cref="PagedAttention"/> reads them.
 /// </summary>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv.</param>
@@ -23,10 +23,10 @@ public sealed record KeyValueWrite(int KeyValueHeadCount, int HeadDimension) : O
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(5)
             .That(KeyValueHeadCount >= 1 && HeadDimension >= 1, "the head count and the head dimension must be at least 1")
-            .Activation(0, "k").Rank(0, "k", 2).Activation(1, "v");
+            .Activation(0, "k").Rank(0, "k", 2).Activation(1, "v", 0, "k");
         int rows = inputs[0].Shape[0];
         check.Shape(0, "k", rows, checked(KeyValueHeadCount * HeadDimension)).SameShape(1, "v", 0, "k");
-        PagedAttention.CheckCaches(check, inputs, 2, KeyValueHeadCount, HeadDimension);
+        PagedAttention.CheckCaches(check, inputs, 2, KeyValueHeadCount, HeadDimension, "k");
         check.Is(4, "slots", DataType.Int32).Shape(4, "slots", rows);
         return [];
     }

@@ -59,7 +59,7 @@ public sealed record LayerScaleBackward : Op, ICpuKernel
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(3).Activation(0, "x").Shape(1, "scale", inputs[0].Shape.Columns)
-            .Is(1, "scale", DataType.Float32, DataType.BFloat16).Activation(2, "dy").SameShape(2, "dy", 0, "x");
+            .Is(1, "scale", DataType.Float32, DataType.BFloat16).Activation(2, "dy", 0, "x").SameShape(2, "dy", 0, "x");
         return [inputs[0], new TensorType(DataType.Float32, inputs[1].Shape)];
     }
 

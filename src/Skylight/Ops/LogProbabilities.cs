@@ -5,7 +5,7 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Log-probabilities of targets from stored logits: <c>(logits [T, V], targets int32 [T]) → (logProbability [T], entropy [T],
+/// Log-probabilities of targets from stored logits: <c>(logits [T, V] float32, targets int32 [T]) → (logProbability [T], entropy [T],
 /// logSumExp [T], maximum [T], logSum [T])</c>: the unfused form of <see cref="VocabularyHead"/>, which says what they are.
 /// </summary>
 /// <param name="Temperature">Divides the logits; above zero.</param>
@@ -52,7 +52,7 @@ public sealed record LogProbabilities(float Temperature = 1f) : Op, ICpuKernel
     }
 
     internal static void CheckInputs(TypeCheck check, IReadOnlyList<TensorType> inputs, float temperature) =>
-        check.Activation(0, "logits").Rank(0, "logits", 2)
+        check.Float32(0, "logits").Rank(0, "logits", 2)
             .That(temperature > 0 && float.IsFinite(temperature), $"the temperature must be above zero, not {temperature}")
             .That(inputs[0].Shape.Columns > 0, "the vocabulary is empty")
             .Is(1, "targets", DataType.Int32).Shape(1, "targets", inputs[0].Shape.Rows);

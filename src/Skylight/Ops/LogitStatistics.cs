@@ -5,7 +5,7 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// What sampling needs of stored logits: <c>logits [T, V] → (maximum [T], logSum [T], entropy [T])</c> with
+/// What sampling needs of stored logits: <c>logits [T, V] float32 → (maximum [T], logSum [T], entropy [T])</c> with
 /// x = logits / temperature, maximum = max x, logSum = log Σ exp(x − maximum) ≥ 0, and the entropy of softmax(x) in nats.
 /// A token's log-probability is <c>(logit / temperature − maximum) − logSum</c>, in this order of float32 operations:
 /// then it, and the entropy, equal those of <see cref="VocabularyHead"/> bit for bit. No gradient.
@@ -16,7 +16,7 @@ public sealed record LogitStatistics(float Temperature = 1f) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(1).Activation(0, "logits").Rank(0, "logits", 2)
+        new TypeCheck(this, inputs).Count(1).Float32(0, "logits").Rank(0, "logits", 2)
             .That(Temperature > 0 && float.IsFinite(Temperature), $"the temperature must be above zero, not {Temperature}")
             .That(inputs[0].Shape.Columns > 0, "the vocabulary is empty");
         return [.. Enumerable.Repeat(TensorType.Float32(inputs[0].Shape.Rows), 3)];

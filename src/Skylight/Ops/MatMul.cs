@@ -6,20 +6,22 @@ namespace Skylight.Ops;
 
 /// <summary>
 /// Product with a weight: <c>(x [.., k], weight [n, k]) → x · weightᵀ [.., n]</c>, with a third input <c>bias [n]</c> added.
-/// Every output element adds its k terms in one fixed order, whatever the number of rows.
+/// Every output element adds its k terms in float32 in one fixed order, whatever the number of rows.
 /// </summary>
-public sealed record MatMul : Op, ICpuKernel
+/// <param name="OutputType">The data type of the output: that of x (null), or float32 where sums of bfloat16 products are to stay unrounded, as logits are.</param>
+public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(2, 3).Activation(0, "x")
-            .Is(1, "weight", DataType.Float32, DataType.BFloat16).Rank(1, "weight", 2)
-            .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
+            .Weight(1, "weight", 0, "x")
             .That(inputs[0].Shape.Columns == inputs[1].Shape.Columns, $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
         if (inputs.Count == 3)
             check.Is(2, "bias", DataType.Float32, DataType.BFloat16).Shape(2, "bias", inputs[1].Shape[0]);
-        return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[1].Shape[0]) }];
+        DataType output = OutputType ?? inputs[0].DataType;
+        check.That(output == inputs[0].DataType || output == DataType.Float32, $"the output can be float32 or have the data type of x, not {output}");
+        return [new TensorType(output, inputs[0].Shape.WithColumns(inputs[1].Shape[0]))];
     }
 
     /// <inheritdoc/>
@@ -27,10 +29,12 @@ public sealed record MatMul : Op, ICpuKernel
     {
         Value x = context.Inputs[0], weight = context.Inputs[1], gradient = context.OutputGradient(0);
         Value?[] gradients = context.NoGradients();
+        // Products read operands of one type; a bias, which is only added up, sees the gradient unrounded.
+        Value operand = context.Needs(0) || context.Needs(1) ? Cast.To(context.Graph, gradient, x.Type.DataType) : gradient;
         if (context.Needs(0))
-            gradients[0] = context.Graph.Add(new MatMulInputGradient(), gradient, weight);
+            gradients[0] = context.Graph.Add(new MatMulInputGradient(), operand, weight);
         if (context.Needs(1))
-            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), x, gradient);
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), x, operand);
         if (context.Inputs.Count == 3 && context.Needs(2))
             gradients[2] = context.Graph.Add(new ColumnSum(), gradient);
         return gradients;
@@ -60,8 +64,7 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "dy").Rank(1, "weight", 2).Is(1, "weight", DataType.Float32, DataType.BFloat16)
-            .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
+        new TypeCheck(this, inputs).Count(2).Activation(0, "dy").Weight(1, "weight", 0, "dy")
             .That(inputs[0].Shape.Columns == inputs[1].Shape[0], $"dy has {inputs[0].Shape.Columns} columns, but the weight makes {inputs[1].Shape[0]}");
         return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[1].Shape[1]) }];
     }
@@ -97,7 +100,7 @@ public sealed record MatMulWeightGradient : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy")
+        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy", 0, "x")
             .That(inputs[0].Shape.Rows == inputs[1].Shape.Rows, $"x has {inputs[0].Shape.Rows} rows, but dy {inputs[1].Shape.Rows}");
         return [new TensorType(DataType.Float32, new Shape(inputs[1].Shape.Columns, inputs[0].Shape.Columns), Storage.Weight)];
     }

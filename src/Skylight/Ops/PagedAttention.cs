@@ -10,7 +10,7 @@ namespace Skylight.Ops;
 /// <c>(q [T, Hq·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], pageTable int32 [B, maxPages], starts int32 [B+1],
 /// lengths int32 [B]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its context of lengths[b] tokens
 /// ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has position lengths[b] − rows + r and sees the
-/// positions up to its own, which <see cref="KeyValueWrite"/> wrote before. Rows of no sequence get 0. Sequences may share pages.
+/// positions up to its own, which <see cref="KeyValueWrite"/> wrote before. The caches have the data type of q. Rows of no sequence get 0. Sequences may share pages.
 /// </summary>
 /// <remarks>A row has the same bits as in <see cref="Attention"/>, in any batch and in chunks of any size. There is no gradient.</remarks>
 /// <param name="HeadCount">Query heads, Hq.</param>
@@ -31,7 +31,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
             .That(HeadCount >= 1 && KeyValueHeadCount >= 1 && HeadDimension >= 1, "head counts and the head dimension must be at least 1")
             .That(HeadCount % KeyValueHeadCount == 0, $"{KeyValueHeadCount} key-value heads cannot be shared by {HeadCount} query heads: one must divide the other")
             .Activation(0, "q").Rank(0, "q", 2).Shape(0, "q", inputs[0].Shape[0], checked(HeadCount * HeadDimension));
-        CheckCaches(check, inputs, 1, KeyValueHeadCount, HeadDimension);
+        CheckCaches(check, inputs, 1, KeyValueHeadCount, HeadDimension, "q");
         check.Is(3, "pageTable", DataType.Int32).Rank(3, "pageTable", 2);
         int sequences = inputs[3].Shape[0];
         check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32).Shape(5, "lengths", sequences);
@@ -42,7 +42,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs)
     {
         double context = (double)inputs[3].Shape[1] * AttentionCore.PageSize;
-        double cache = Math.Min(inputs[1].Bytes, inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * sizeof(float));
+        double cache = Math.Min(inputs[1].Bytes, inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * inputs[1].DataType.Size());
         double rows = (double)inputs[0].Shape[0] / Math.Max(1, inputs[3].Shape[0]);
         double seen = Math.Max(0, context - Math.Max(0, rows - 1) / 2);
         return new(4 * seen * inputs[0].Shape.ElementCount, inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
@@ -92,13 +92,12 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         });
     }
 
-    /// <summary>Checks a key cache and the value cache after it.</summary>
-    internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads, int dimension)
+    /// <summary>Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, so that a token's bits survive them.</summary>
+    internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads, int dimension, string activation)
     {
-        check.Is(keyCache, "keyCache", DataType.Float32).Rank(keyCache, "keyCache", 3)
+        check.Activation(keyCache, "keyCache", 0, activation).Rank(keyCache, "keyCache", 3)
             .Shape(keyCache, "keyCache", inputs[keyCache].Shape[0], keyValueHeads, checked(AttentionCore.PageSize * dimension))
-            .Is(keyCache + 1, "valueCache", DataType.Float32).SameShape(keyCache + 1, "valueCache", keyCache, "keyCache")
-            .That(inputs[keyCache].Storage == Storage.RowMajor && inputs[keyCache + 1].Storage == Storage.RowMajor, "the caches must be row-major");
+            .Activation(keyCache + 1, "valueCache", 0, activation).SameShape(keyCache + 1, "valueCache", keyCache, "keyCache");
     }
 
     /// <summary>Checks lengths and the part of the page table that is used.</summary>

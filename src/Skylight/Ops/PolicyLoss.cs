@@ -21,7 +21,7 @@ public enum KlKind
 }
 
 /// <summary>
-/// The clipped policy-gradient loss of PPO and GRPO with an optional KL penalty:
+/// The clipped policy-gradient loss of PPO and GRPO with an optional KL penalty, all float32:
 /// <c>(logProbability [T], oldLogProbability [T], referenceLogProbability [T], advantages [T], weights [T]) →
 /// (loss [1], clippedTokens int32 [1], kl [1], maxAbsLogRatio [1])</c>.
 /// With ρ = exp(logProbability − old): loss = Σ weight·(−min(ρ·A, clip(ρ, 1 − low, 1 + high)·A) + β·kl).
@@ -162,12 +162,12 @@ internal readonly record struct PolicyTerm(double Loss, double Kl, double LogRat
     /// <summary>Checks the five inputs and the attributes.</summary>
     public static void Check(TypeCheck check, PolicyLoss op)
     {
-        check.Activation(0, "logProbability").Rank(0, "logProbability", 1)
+        check.Float32(0, "logProbability").Rank(0, "logProbability", 1)
             .That(op.ClipLow is >= 0 and <= 1 && op.ClipHigh >= 0, $"the clip range 1 − {op.ClipLow} … 1 + {op.ClipHigh} must contain 1 and nothing negative")
             .That(op.DualClip is 0 or > 1, $"the dual clip must be above 1, or 0 for none, not {op.DualClip}")
             .That(float.IsFinite(op.Beta) && Enum.IsDefined(op.Kl), "the KL penalty is not valid");
         ReadOnlySpan<string> names = ["logProbability", "oldLogProbability", "referenceLogProbability", "advantages", "weights"];
         for (int input = 1; input < names.Length; input++)
-            check.Is(input, names[input], DataType.Float32).SameShape(input, names[input], 0, names[0]);
+            check.Float32(input, names[input]).SameShape(input, names[input], 0, names[0]);
     }
 }

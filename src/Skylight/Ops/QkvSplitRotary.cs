@@ -21,7 +21,7 @@ public sealed record QkvSplitRotary(int HeadCount, int KeyValueHeadCount, int He
             .That(HeadDimension > 0 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}");
         int tokens = inputs[0].Shape[0];
         check.Shape(0, "qkv", tokens, checked((HeadCount + 2 * KeyValueHeadCount) * HeadDimension))
-            .Is(1, "table", DataType.Float32).Activation(1, "table").Shape(1, "table", tokens, HeadDimension);
+            .Float32(1, "table").Shape(1, "table", tokens, HeadDimension);
         TensorType query = inputs[0] with { Shape = new Shape(tokens, HeadCount * HeadDimension) };
         TensorType key = inputs[0] with { Shape = new Shape(tokens, KeyValueHeadCount * HeadDimension) };
         return [query, key, key];
@@ -77,15 +77,15 @@ public sealed record QkvMergeRotary(int HeadCount, int KeyValueHeadCount, int He
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         int count = 1 + (HasQuery ? 1 : 0) + (HasKey ? 1 : 0) + (HasValue ? 1 : 0);
-        TypeCheck check = new TypeCheck(this, inputs).Count(count).Is(0, "table", DataType.Float32).Activation(0, "table").Rank(0, "table", 2);
+        TypeCheck check = new TypeCheck(this, inputs).Count(count).Float32(0, "table").Rank(0, "table", 2);
         int tokens = inputs[0].Shape[0], input = 1;
         check.Shape(0, "table", tokens, HeadDimension);
         if (HasQuery)
             check.Activation(input, "dq").Shape(input++, "dq", tokens, HeadCount * HeadDimension);
         if (HasKey)
-            check.Activation(input, "dk").Shape(input++, "dk", tokens, KeyValueHeadCount * HeadDimension);
+            check.Activation(input, "dk", 1, "the first gradient").Shape(input++, "dk", tokens, KeyValueHeadCount * HeadDimension);
         if (HasValue)
-            check.Activation(input, "dv").Shape(input, "dv", tokens, KeyValueHeadCount * HeadDimension);
+            check.Activation(input, "dv", 1, "the first gradient").Shape(input, "dv", tokens, KeyValueHeadCount * HeadDimension);
         return [(count > 1 ? inputs[1] : inputs[0]) with { Shape = new Shape(tokens, (HeadCount + 2 * KeyValueHeadCount) * HeadDimension) }];
     }
 

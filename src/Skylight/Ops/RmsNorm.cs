@@ -73,9 +73,9 @@ public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns)
-            .Is(1, "weight", DataType.Float32, DataType.BFloat16).Activation(2, "dy").SameShape(2, "dy", 0, "x");
+            .Is(1, "weight", DataType.Float32, DataType.BFloat16).Activation(2, "dy", 0, "x").SameShape(2, "dy", 0, "x");
         if (inputs.Count == 4)
-            check.Activation(3, "more").SameShape(3, "more", 0, "x");
+            check.Activation(3, "more", 0, "x").SameShape(3, "more", 0, "x");
         return [inputs[0], new TensorType(DataType.Float32, inputs[1].Shape)];
     }
 

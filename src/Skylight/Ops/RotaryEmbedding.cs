@@ -19,7 +19,7 @@ public sealed record RotaryEmbedding(int HeadDimension, bool Inverse = false) : 
         new TypeCheck(this, inputs).Count(2).Activation(0, "x").Rank(0, "x", 2)
             .That(HeadDimension > 0 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}")
             .That(inputs[0].Shape[1] % HeadDimension == 0, $"input 0 (x) must have a multiple of {HeadDimension} columns, not {inputs[0]}")
-            .Is(1, "table", DataType.Float32).Activation(1, "table").Shape(1, "table", inputs[0].Shape[0], HeadDimension);
+            .Float32(1, "table").Shape(1, "table", inputs[0].Shape[0], HeadDimension);
         return [inputs[0]];
     }
 

@@ -4,7 +4,7 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
-/// <summary>The sum of all elements: <c>x [..] → [1]</c>, added in blocks of fixed size, so that it does not depend on the number of threads.</summary>
+/// <summary>The sum of all elements: <c>x [..] → [1]</c>, float32 whatever x is, added in blocks of fixed size, so that it does not depend on the number of threads.</summary>
 public sealed record Sum : Op, ICpuKernel
 {
     private const int Block = 8192;
@@ -13,12 +13,12 @@ public sealed record Sum : Op, ICpuKernel
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(1).Activation(0, "x");
-        return [new TensorType(inputs[0].DataType, new Shape(1))];
+        return [TensorType.Float32(1)];
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        [context.Graph.Add(new Broadcast(context.Inputs[0].Shape), context.OutputGradient(0))];
+        [context.Graph.Add(new Broadcast(context.Inputs[0].Shape, context.Inputs[0].Type.DataType), context.OutputGradient(0))];
 
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
@@ -44,15 +44,17 @@ public sealed record Sum : Op, ICpuKernel
     }
 }
 
-/// <summary>One number in every place: <c>x [1] → shape</c>. The gradient of <see cref="Sum"/>.</summary>
+/// <summary>One number in every place: <c>x [1] float32 → shape</c>. The gradient of <see cref="Sum"/>.</summary>
 /// <param name="Shape">The shape of the output.</param>
-public sealed record Broadcast(Shape Shape) : Op, ICpuKernel
+/// <param name="OutputType">The data type of the output.</param>
+public sealed record Broadcast(Shape Shape, DataType OutputType = DataType.Float32) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(1).Activation(0, "x").Shape(0, "x", 1);
-        return [new TensorType(inputs[0].DataType, Shape)];
+        new TypeCheck(this, inputs).Count(1).Float32(0, "x").Shape(0, "x", 1)
+            .That(OutputType.IsFloatingPoint(), $"a number cannot be spread as {OutputType}");
+        return [new TensorType(OutputType, Shape)];
     }
 
     /// <inheritdoc/>

@@ -53,7 +53,7 @@ public sealed record SwiGluBackward : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "gateUp").Activation(1, "dy")
+        new TypeCheck(this, inputs).Count(2).Activation(0, "gateUp").Activation(1, "dy", 0, "gateUp")
             .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns % 2 == 0, $"input 0 (gateUp) must have an even number of columns, not {inputs[0]}")
             .Shape(1, "dy", [.. inputs[0].Shape.WithColumns(inputs[0].Shape.Columns / 2).Dimensions]);
         return [inputs[0]];

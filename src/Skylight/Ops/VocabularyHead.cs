@@ -8,7 +8,7 @@ namespace Skylight.Ops;
 /// The last layer and the loss's raw material in one, without a tokens × vocabulary array:
 /// <c>(hidden [T, h], weight [V, h], targets int32 [T]) → (logProbability [T], entropy [T], logSumExp [T], maximum [T], logSum [T])</c>
 /// of softmax(x), x = hidden·weightᵀ / temperature. Entropy is in nats; logSumExp = maximum + logSum, where maximum = max x
-/// and logSum = log Σ exp(x − maximum). A target of −1 means none: its row is not computed, its outputs are 0 and it has no gradient.
+/// and logSum = log Σ exp(x − maximum). All five are float32, and so are the logits in between, whatever hidden is. A target of −1 means none: its row is not computed, its outputs are 0 and it has no gradient.
 /// </summary>
 /// <remarks>
 /// Always logProbability ≤ 0 and 0 ≤ entropy ≤ ln V. Equal bit for bit to <see cref="LogitStatistics"/> and
@@ -115,8 +115,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
     internal static void CheckWeightAndTargets(TypeCheck check, IReadOnlyList<TensorType> inputs, float temperature)
     {
         check.That(temperature > 0 && float.IsFinite(temperature), $"the temperature must be above zero, not {temperature}")
-            .Rank(1, "weight", 2).Is(1, "weight", DataType.Float32, DataType.BFloat16)
-            .That(inputs[1].Storage == Storage.Weight, "input 1 (weight) must be stored as a weight")
+            .Weight(1, "weight", 0, "hidden")
             .That(inputs[1].Shape.Rows > 0, "the vocabulary is empty")
             .That(inputs[1].Shape.Columns == inputs[0].Shape.Columns, "the weight's columns must be as many as those of hidden")
             .Is(2, "targets", DataType.Int32).Shape(2, "targets", inputs[0].Shape.Rows);
@@ -155,7 +154,7 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
             .That(NeedsHidden || NeedsWeight, "no gradient is needed");
         VocabularyHead.CheckWeightAndTargets(check, inputs, Temperature);
         for (int input = 3; input < inputs.Count; input++)
-            check.Is(input, "a value per row", DataType.Float32).Shape(input, "a value per row", inputs[0].Shape.Rows);
+            check.Float32(input, "a value per row").Shape(input, "a value per row", inputs[0].Shape.Rows);
         var outputs = new List<TensorType>();
         if (NeedsHidden)
             outputs.Add(inputs[0]);

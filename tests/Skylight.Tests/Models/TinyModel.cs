@@ -1,4 +1,5 @@
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Tensors;
 
@@ -42,9 +43,9 @@ internal static class TinyModel
         StopTokenIds = [StopToken],
     }.Validate();
 
-    public static VisionLanguageModel Create(DataType parameterType = DataType.Float32, bool useFusion = true, ulong seed = 5)
+    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null)
     {
-        var model = new VisionLanguageModel(Configuration, new CpuDevice(), parameterType) { UseFusion = useFusion };
+        var model = new VisionLanguageModel(Configuration, device ?? new CpuDevice(), parameterType) { UseFusion = useFusion };
         model.Initialize(seed);
         foreach (string name in (string[])["language.embedding.weight", "language.head.weight"])
         {
