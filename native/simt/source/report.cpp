@@ -39,11 +39,11 @@ std::string read_lines(const std::string& command) {
     return text;
 }
 
-// Drops "./" and the part of the path before the kernel folder, and the discriminator addr2line adds.
+// Drops "./" and the discriminator that addr2line adds.
 std::string tidy(std::string place) {
     const auto discriminator = place.find(" (discriminator");
     if (discriminator != std::string::npos) place.erase(discriminator);
-    if (place.rfind("./", 0) == 0) place.erase(0, 2);
+    while (place.rfind("./", 0) == 0) place.erase(0, 2);
     return place;
 }
 
