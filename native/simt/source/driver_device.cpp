@@ -4,6 +4,7 @@
 #include "configuration.hpp"
 #include "driver.hpp"
 #include "memory.hpp"
+#include "module.hpp"
 
 namespace simt {
 
@@ -224,3 +225,6 @@ SIMT_EXPORT int simtConfigure(const char* name, const char* value) {
     std::string message;
     return configure(name, value, message) ? CUDA_SUCCESS : refuse(CUDA_ERROR_INVALID_VALUE, message);
 }
+
+// Names this build of the emulator: a module compiled by another one is refused, so this belongs into the key of a cache of modules.
+SIMT_EXPORT const char* simtFingerprint() { return fingerprint().c_str(); }

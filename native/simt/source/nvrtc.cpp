@@ -169,14 +169,16 @@ int compile(Program& program, int count, const char* const* given) {
     const std::vector<EntryPoint> entries = find_entry_points(program.preprocessed);
     write_file(root + "program.ii", program.preprocessed + entry_table(entries));
 
-    // Instrumented for ThreadSanitizer, whose run-time functions the emulator has; nothing that merges or reorders accesses; no
-    // instruction of this very machine, because the object may be cached on a shared disk.
+    // Instrumented for ThreadSanitizer, whose run-time functions the emulator has; nothing that merges accesses or splits them (the
+    // copy of a 16-byte struct is one access, as it is on a GPU); no instruction of this very machine, because the object may be
+    // cached on a shared disk.
     std::vector<std::string> translate_step = {
         compiler, "-x", "c++-cpp-output", options.standard, "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-fsanitize=thread", "-fno-exceptions",
         "-fno-rtti", "-ffp-contract=off", "-fno-strict-aliasing", "-fno-math-errno", "-fno-omit-frame-pointer", "-Wno-unknown-pragmas",
         "-fdebug-prefix-map=" + directory.path() + "=.", "-c", "program.ii", "-o", "program.o"};
     if (compiler.find("clang") == std::string::npos) {
-        for (const char* flag : {"-fno-gnu-unique", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-store-merging", "--param", "tsan-instrument-func-entry-exit=0"})
+        for (const char* flag : {"-fno-gnu-unique", "-fno-tree-vectorize", "-fno-tree-slp-vectorize", "-fno-store-merging", "-fno-tree-sra",
+                                 "--param", "tsan-instrument-func-entry-exit=0"})
             translate_step.push_back(flag);
     } else {
         for (const char* flag : {"-fno-vectorize", "-fno-slp-vectorize", "-mllvm", "-tsan-instrument-func-entry-exit=0"}) translate_step.push_back(flag);
