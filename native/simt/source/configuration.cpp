@@ -1,0 +1,82 @@
+#include "configuration.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "report.hpp"
+
+namespace simt {
+
+namespace {
+
+bool parse_unsigned(const std::string& text, std::uint64_t& value) {
+    if (text.empty()) return false;
+    char* end = nullptr;
+    value = std::strtoull(text.c_str(), &end, 10);
+    return *end == '\0';
+}
+
+bool set(Configuration& target, const std::string& name, const std::string& value, std::string& message) {
+    std::uint64_t number = 0;
+    if (name == "schedule") {
+        if (value == "forward") target.schedule = Schedule::forward;
+        else if (value == "reverse") target.schedule = Schedule::reverse;
+        else if (value.rfind("seed:", 0) == 0 && parse_unsigned(value.substr(5), number)) {
+            target.schedule = Schedule::seeded;
+            target.seed = number;
+        } else {
+            message = "schedule is forward, reverse or seed:<number>, not '" + value + "'";
+            return false;
+        }
+    } else if (name == "async") {
+        if (value != "late" && value != "immediate") {
+            message = "async is late or immediate, not '" + value + "'";
+            return false;
+        }
+        target.asynchronous_late = value == "late";
+    } else if (name == "checks") {
+        if (value != "on" && value != "off") {
+            message = "checks is on or off, not '" + value + "'";
+            return false;
+        }
+        target.checks = value == "on";
+    } else if (name == "memory" && parse_unsigned(value, number)) {
+        target.memory = number;
+    } else if (name == "workers" && parse_unsigned(value, number) && number <= 64) {
+        target.workers = static_cast<unsigned>(number);
+    } else if (name == "compiler") {
+        target.compiler = value;
+    } else {
+        message = "no setting '" + name + "' with value '" + value +
+                  "': there are schedule, async, checks, memory (bytes), workers (up to 64) and compiler";
+        return false;
+    }
+    return true;
+}
+
+Configuration from_environment() {
+    Configuration result;
+    const std::pair<const char*, const char*> variables[] = {
+        {"SKYLIGHT_SIMT_SCHEDULE", "schedule"}, {"SKYLIGHT_SIMT_ASYNC", "async"},     {"SKYLIGHT_SIMT_CHECKS", "checks"},
+        {"SKYLIGHT_SIMT_MEMORY", "memory"},     {"SKYLIGHT_SIMT_WORKERS", "workers"}, {"SKYLIGHT_SIMT_COMPILER", "compiler"},
+    };
+    for (const auto& [variable, name] : variables) {
+        const char* value = std::getenv(variable);
+        std::string message;
+        if (value != nullptr && !set(result, name, value, message)) report(std::string(variable) + ": " + message);
+    }
+    return result;
+}
+
+}  // namespace
+
+Configuration& configuration() {
+    static Configuration instance = from_environment();
+    return instance;
+}
+
+bool configure(const std::string& name, const std::string& value, std::string& message) {
+    return set(configuration(), name, value, message);
+}
+
+}  // namespace simt

@@ -1,0 +1,174 @@
+// What a running launch consists of: worker → cluster of blocks → warps → threads. All of it belongs to one operating system
+// thread (the worker), so none of it is locked.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "fiber.hpp"
+
+namespace simt {
+
+using Result = int;  // a CUresult
+
+struct Dim3 {
+    unsigned x = 1, y = 1, z = 1;
+    std::uint64_t volume() const noexcept { return std::uint64_t{x} * y * z; }
+};
+
+// A place in a kernel: the return address of a call into the emulator, or a file and line given by a default argument.
+struct Site {
+    const void* address = nullptr;
+    const char* file = nullptr;
+    int line = 0;
+};
+
+struct Block;
+struct Warp;
+struct Worker;
+struct Launch;
+
+// One asynchronous copy into shared memory that has been issued and not completed.
+struct PendingCopy {
+    char* destination;
+    const char* source;
+    unsigned bytes;         // written to the destination
+    unsigned source_bytes;  // read from the source; the rest is zero
+    Site site;
+};
+
+enum class ThreadState : std::uint8_t { ready, blocked, finished };
+
+struct Thread {
+    void* stack_pointer = nullptr;
+    Dim3 index;
+    unsigned number = 0;  // within the block
+    unsigned slot = 0;    // within the cluster: numbers ready bits and stacks
+    unsigned lane = 0;
+    Warp* warp = nullptr;
+    Block* block = nullptr;
+    ThreadState state = ThreadState::ready;
+    const char* waiting_for = "";
+    Site site;
+    unsigned long idle_polls = 0;  // polls of a condition since the cluster last made progress
+    std::vector<PendingCopy> open_copies;
+    std::deque<std::vector<PendingCopy>> committed_copies;
+};
+
+// A warp-wide operation some lanes have arrived at. `arguments[lane]` points into the lane's own stack.
+struct Collective {
+    const char* name = nullptr;
+    std::uint32_t mask = 0;
+    std::uint32_t arrived = 0;
+    std::array<void*, 32> arguments{};
+};
+
+struct Warp {
+    Block* block = nullptr;
+    unsigned slot = 0;  // within the cluster
+    unsigned first_thread = 0;
+    unsigned lanes = 0;
+    std::uint32_t finished = 0;  // lanes that have returned from the kernel
+    std::array<Collective, 32> collectives;  // one per lowest lane of a mask
+    std::uint32_t epoch = 0;                 // stamps this warp's accesses to shared memory
+    std::vector<std::uint32_t> known;        // per warp of the cluster: the newest epoch that is ordered before this warp's next access
+};
+
+// A barrier of a block (bar.sync), or the barrier of a cluster.
+struct Barrier {
+    unsigned expected = 0;
+    unsigned arrived = 0;
+    Site first_site;
+    std::vector<Thread*> waiting;
+    std::vector<std::uint32_t> released;  // what the arrivals know, joined
+    int predicate_count = 0;
+    bool predicate_and = true, predicate_or = false;
+};
+
+struct Block {
+    Dim3 index;
+    unsigned rank = 0;  // within the cluster
+    unsigned threads = 0, warps = 0;
+    unsigned finished = 0;
+    Thread* first_thread = nullptr;
+    Warp* first_warp = nullptr;
+    char* shared = nullptr;
+    unsigned shared_bytes = 0;
+    std::array<Barrier, 16> barriers;
+};
+
+struct Module;
+
+// A kernel entry point of a loaded module.
+struct Kernel {
+    Module* module = nullptr;
+    std::string name;
+    void (*invoke)(void** parameters) = nullptr;
+    std::vector<std::size_t> parameter_bytes;
+    unsigned maximum_threads = 1024;
+    unsigned maximum_dynamic_shared = 48 * 1024;
+};
+
+// One launch: everything the workers share.
+struct Launch {
+    const Kernel* kernel = nullptr;
+    Dim3 grid, block, cluster;
+    unsigned shared_bytes = 0;
+    void** parameters = nullptr;
+    std::vector<std::uint64_t> order;  // cluster numbers in the order in which they are started; empty: ascending
+    std::uint64_t clusters = 0;
+    std::atomic<std::uint64_t> next{0};
+    std::atomic<bool> aborted{false};
+    std::mutex failure;
+    Result result = 0;
+};
+
+class SharedShadow;
+
+struct Worker {
+    unsigned number = 0;
+    Launch* launch = nullptr;
+    Thread* current = nullptr;
+    void* scheduler_stack_pointer = nullptr;
+    StackPool stacks;
+    char* shared_low = nullptr;  // the shared windows of a cluster's blocks, one every window_stride bytes
+    std::size_t shared_bytes = 0;
+    std::vector<Thread> threads;
+    std::vector<Warp> warps;
+    std::vector<Block> blocks;
+    Barrier cluster_barrier;
+    std::vector<std::uint64_t> ready;  // one bit per thread slot
+    unsigned live = 0;                 // threads that have not returned
+    std::uint64_t random = 0;
+    std::uint32_t now = 0;      // the newest epoch handed out
+    std::uint32_t started = 0;  // epochs up to this one belong to earlier clusters
+    std::unique_ptr<SharedShadow> shadow;
+    struct CachedRange {
+        std::uintptr_t low = 0;
+        std::size_t bytes = 0;
+    };
+    std::array<CachedRange, 4> recent;  // live global allocations hit last
+    unsigned recent_next = 0;
+
+    static constexpr std::size_t window_stride = 512 * 1024;
+
+    Worker();
+    ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+};
+
+// The worker of this operating system thread; null outside of a kernel.
+extern thread_local Worker* this_worker __attribute__((tls_model("initial-exec")));
+
+inline Thread& current_thread() noexcept { return *this_worker->current; }
+
+inline Site call_site(const void* address) noexcept { return Site{address, nullptr, 0}; }
+
+}  // namespace simt
