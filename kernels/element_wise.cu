@@ -1,12 +1,13 @@
 // Element-wise ops on whole tensors, in any storage order.
 //   add    sum[i] = a[i] + b[i]
 //   scale  y[i] = factor · x[i]
-// T is float or bfloat16 (-D); arithmetic in float, rounded once. Outputs may be inputs.
+// ELEMENT is float or bfloat16 (-D); arithmetic in float, rounded once. Outputs may be inputs.
 // Launch: 256 threads, each with one 16-byte pack; the grid covers the elements. The last pack may be incomplete.
 // FLOPs: one per element. Bytes: every operand once (add 3·n·sizeof(T), scale 2·n·sizeof(T)).
 // Measured: nothing yet.
 #include "common/types.cuh"
 
+using T = ELEMENT;
 constexpr int width = pack_width<T>;
 
 __device__ __forceinline__ long long first_element() { return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * width; }

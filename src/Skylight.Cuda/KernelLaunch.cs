@@ -86,13 +86,14 @@ public sealed class KernelLaunch
     public KernelLaunch Define(string name, bool value) => Define(name, value ? "1" : "0");
 
     /// <summary>Defines a constant as text.</summary>
-    /// <exception cref="ArgumentException">The name is not an identifier, or was defined with another value.</exception>
+    /// <exception cref="ArgumentException">The name is not upper-case and three characters long or longer, or was defined with another value.</exception>
     public KernelLaunch Define(string name, string value)
     {
         ArgumentNullException.ThrowIfNull(name);
         ArgumentNullException.ThrowIfNull(value);
-        if (name.Length == 0 || char.IsAsciiDigit(name[0]) || !name.All(character => char.IsAsciiLetterOrDigit(character) || character == '_'))
-            throw new ArgumentException($"{_builder.Op.Name}: '{name}' cannot be defined for {EntryPoint}: it is not an identifier.", nameof(name));
+        // A macro T or N would rewrite the template parameters of every header, NVRTC's own among them.
+        if (name.Length < 3 || !char.IsAsciiLetterUpper(name[0]) || !name.All(character => char.IsAsciiLetterUpper(character) || char.IsAsciiDigit(character) || character == '_'))
+            throw new ArgumentException($"{_builder.Op.Name}: '{name}' cannot be defined for {EntryPoint}: constants have upper-case names of three characters or more, so that they meet no name of a header.", nameof(name));
         if (_defines.TryGetValue(name, out string? before) && before != value)
             throw new ArgumentException($"{_builder.Op.Name}: {name} is defined twice for {EntryPoint}, as {before} and as {value}.", nameof(name));
         _defines[name] = value;
@@ -100,7 +101,9 @@ public sealed class KernelLaunch
         return this;
     }
 
-    /// <summary>Defines an element type: <c>-Dname=float</c>, <c>bfloat16</c> or <c>int</c>.</summary>
+    /// <summary>
+    /// Defines an element type: <c>-DELEMENT=float</c>, <c>bfloat16</c> or <c>int</c>. The source gives it the name it likes: <c>using T = ELEMENT;</c>.
+    /// </summary>
     public KernelLaunch Type(string name, DataType dataType) => Define(name, NameOf(dataType));
 
     /// <summary>A pointer to an input.</summary>

@@ -43,6 +43,7 @@ public sealed class KernelVariant : IEquatable<KernelVariant>
         $"--gpu-architecture={ArchitectureName}",
         "--std=c++17",
         "--generate-line-info",
+        "--ptxas-options=-v",
         .. Defines.Select(define => $"-D{define.Key}={define.Value}"),
     ];
 

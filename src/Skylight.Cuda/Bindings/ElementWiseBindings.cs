@@ -21,6 +21,6 @@ internal static class ElementWiseBindings
     {
         int perThread = 16 / Tensors.DataTypes.Size(kernel.Outputs[0].DataType);
         return kernel.Launch("element_wise.cu", entryPoint, CudaKernelBuilder.Blocks(Elements(kernel), Threads * perThread), Threads)
-            .Type("T", kernel.Outputs[0].DataType);
+            .Type("ELEMENT", kernel.Outputs[0].DataType);
     }
 }

@@ -16,12 +16,12 @@ public class CudaBindingsTests
         CudaKernelDescription description = CudaBindings.Standard.Describe(new Add(), [type, type], CudaTarget.Hopper);
         KernelLaunch launch = Assert.Single(description.Launches);
         Assert.Equal(("element_wise.cu", "add"), (launch.Source.Name, launch.EntryPoint));
-        Assert.Equal("bfloat16", launch.Defines["T"]);
+        Assert.Equal("bfloat16", launch.Defines["ELEMENT"]);
         Assert.Equal(2, launch.Grid.X); // 3000 elements, 2048 for a block of 256 threads with 8 each
         Assert.Equal([KernelArgumentKind.Pointer, KernelArgumentKind.Pointer, KernelArgumentKind.Pointer, KernelArgumentKind.Int64], launch.Arguments.Select(argument => argument.Kind));
         Assert.Equal(3000, launch.Arguments[3].Bits);
         Assert.Contains("--gpu-architecture=sm_90a", launch.Variant.Options);
-        Assert.Contains("-DT=bfloat16", launch.Variant.Options);
+        Assert.Contains("-DELEMENT=bfloat16", launch.Variant.Options);
     }
 
     [Fact]
@@ -66,10 +66,10 @@ public class CudaBindingsTests
     {
         CudaKernelDescription description = Describe(kernel =>
         {
-            kernel.Launch(Source, "a", 1, 32).Define("A", 1).Define("B", true);
-            kernel.Launch(Source, "b", 2, 64).Define("B", true).Define("A", 1);
-            kernel.Launch(Source, "a", 1, 32).Define("A", 2).Define("B", true);
-            kernel.Launch(Source with { Text = "other" }, "a", 1, 32).Define("A", 1).Define("B", true);
+            kernel.Launch(Source, "a", 1, 32).Define("ALPHA", 1).Define("BETA", true);
+            kernel.Launch(Source, "b", 2, 64).Define("BETA", true).Define("ALPHA", 1);
+            kernel.Launch(Source, "a", 1, 32).Define("ALPHA", 2).Define("BETA", true);
+            kernel.Launch(Source with { Text = "other" }, "a", 1, 32).Define("ALPHA", 1).Define("BETA", true);
         });
         KernelVariant[] variants = [.. description.Launches.Select(launch => launch.Variant)];
         Assert.Equal(variants[0], variants[1]);
@@ -93,8 +93,9 @@ public class CudaBindingsTests
         AssertError<NotSupportedException>("clusters", kernel => kernel.Launch(Source, "a", 2, 32).Cluster(2));
         AssertError<ArgumentOutOfRangeException>("no Input 1", kernel => kernel.Launch(Source, "a", 1, 32).Input(1));
         AssertError<ArgumentOutOfRangeException>("byte 24", kernel => kernel.Launch(Source, "a", 1, 32).Output(0, byteOffset: 24));
-        AssertError<ArgumentException>("defined twice", kernel => kernel.Launch(Source, "a", 1, 32).Define("N", 1).Define("N", 2));
-        AssertError<ArgumentException>("not an identifier", kernel => kernel.Launch(Source, "a", 1, 32).Define("N M", 1));
+        AssertError<ArgumentException>("defined twice", kernel => kernel.Launch(Source, "a", 1, 32).Define("WIDTH", 1).Define("WIDTH", 2));
+        AssertError<ArgumentException>("upper-case", kernel => kernel.Launch(Source, "a", 1, 32).Define("WIDTH X", 1));
+        AssertError<ArgumentException>("meet no name of a header", kernel => kernel.Launch(Source, "a", 1, 32).Type("T", DataType.Float32));
         AssertError<NotSupportedException>("deterministic", kernel => kernel.Product(Square(kernel)));
     }
 
