@@ -1,0 +1,50 @@
+namespace Skylight.Cuda;
+
+/// <summary>A call of the driver, NVRTC or cuBLAS failed, or one of them was not found. The message names the call, the code and what would help.</summary>
+public class CudaException : Exception
+{
+    /// <summary>Makes an exception.</summary>
+    public CudaException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Makes an exception with its cause.</summary>
+    public CudaException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+
+    /// <summary>Makes an exception without a message.</summary>
+    public CudaException()
+    {
+    }
+}
+
+/// <summary>A kernel source does not compile. The message holds the compiler's log, with file and line.</summary>
+public sealed class KernelCompilationException : CudaException
+{
+    /// <summary>Makes an exception for a variant.</summary>
+    public KernelCompilationException(KernelVariant variant, string log)
+        : base($"{variant} does not compile:\n{log}") => Log = log;
+
+    /// <summary>Makes an exception.</summary>
+    public KernelCompilationException(string message)
+        : base(message)
+    {
+    }
+
+    /// <summary>Makes an exception with its cause.</summary>
+    public KernelCompilationException(string message, Exception innerException)
+        : base(message, innerException)
+    {
+    }
+
+    /// <summary>Makes an exception without a message.</summary>
+    public KernelCompilationException()
+    {
+    }
+
+    /// <summary>What the compiler said.</summary>
+    public string Log { get; } = "";
+}

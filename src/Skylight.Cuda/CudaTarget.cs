@@ -1,0 +1,36 @@
+namespace Skylight.Cuda;
+
+/// <summary>What a binding may know of the card that a kernel is chosen for. Describing and compiling kernels needs no more than this.</summary>
+/// <param name="Architecture">The compute capability as one number: 80, 86, 89, 90, 100.</param>
+/// <param name="ArchitectureName">What NVRTC compiles for, for example <c>sm_90a</c>; the suffix gives the instructions of that architecture only (<c>wgmma</c>).</param>
+/// <param name="MultiprocessorCount">How many blocks can run side by side, at least. In deterministic mode no reduction may depend on it.</param>
+/// <param name="SharedBytesPerBlock">The most shared memory that one block may ask for, in bytes.</param>
+/// <param name="Deterministic">
+/// Whether the same numbers must come out whatever the batch and whatever else runs: no atomic additions, no library products, no split that depends
+/// on the load.
+/// </param>
+public sealed record CudaTarget(int Architecture, string ArchitectureName, int MultiprocessorCount, int SharedBytesPerBlock, bool Deterministic = true)
+{
+    /// <summary>An A100: compute capability 8.0, 108 multiprocessors, 163 KiB of shared memory for a block.</summary>
+    public static CudaTarget Ampere { get; } = new(80, "sm_80", 108, 163 * 1024);
+
+    /// <summary>An H100 or H200: compute capability 9.0, 132 multiprocessors, 227 KiB of shared memory for a block.</summary>
+    public static CudaTarget Hopper { get; } = new(90, "sm_90a", 132, 227 * 1024);
+
+    /// <summary>A typical card of an architecture, for compiling without a card.</summary>
+    /// <param name="architectureName"><c>sm_80</c>, <c>sm_86</c>, <c>sm_87</c>, <c>sm_89</c>, <c>sm_90</c>, <c>sm_90a</c>, <c>sm_100a</c> or <c>sm_120a</c>.</param>
+    /// <exception cref="ArgumentException">There is no such architecture, or the kernels cannot run on it (they need 8.0 or newer).</exception>
+    public static CudaTarget For(string architectureName) => architectureName switch
+    {
+        "sm_80" => Ampere,
+        "sm_86" => new CudaTarget(86, architectureName, 84, 99 * 1024),
+        "sm_87" => new CudaTarget(87, architectureName, 16, 163 * 1024),
+        "sm_89" => new CudaTarget(89, architectureName, 128, 99 * 1024),
+        "sm_90" or "sm_90a" => Hopper with { ArchitectureName = architectureName },
+        "sm_100" or "sm_100a" => new CudaTarget(100, architectureName, 148, 227 * 1024),
+        "sm_120" or "sm_120a" => new CudaTarget(120, architectureName, 170, 99 * 1024),
+        _ => throw new ArgumentException(
+            $"'{architectureName}' is not an architecture that the kernels can be compiled for. They need bfloat16 matrix instructions: sm_80, sm_86, sm_87, sm_89, sm_90, sm_90a, sm_100, sm_100a, sm_120 or sm_120a.",
+            nameof(architectureName)),
+    };
+}

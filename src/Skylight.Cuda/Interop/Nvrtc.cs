@@ -1,0 +1,110 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Skylight.Cuda.Interop;
+
+/// <summary>
+/// NVRTC by function pointers. Source-generated imports bind a name once per assembly; here the real library and the emulator's may be in use
+/// in one process, each with its own table.
+/// </summary>
+internal sealed unsafe class Nvrtc
+{
+    private readonly delegate* unmanaged<int*, int*, int> _version;
+    private readonly delegate* unmanaged<nint*, byte*, byte*, int, byte**, byte**, int> _createProgram;
+    private readonly delegate* unmanaged<nint*, int> _destroyProgram;
+    private readonly delegate* unmanaged<nint, int, byte**, int> _compileProgram;
+    private readonly delegate* unmanaged<nint, nuint*, int> _logSize;
+    private readonly delegate* unmanaged<nint, byte*, int> _log;
+    private readonly delegate* unmanaged<nint, nuint*, int> _cubinSize;
+    private readonly delegate* unmanaged<nint, byte*, int> _cubin;
+    private readonly delegate* unmanaged<int, byte*> _errorString;
+
+    /// <summary>Looks up the functions of a library.</summary>
+    public Nvrtc(NativeLibraryFile library)
+    {
+        Library = library;
+        _version = (delegate* unmanaged<int*, int*, int>)library.Function("nvrtcVersion");
+        _createProgram = (delegate* unmanaged<nint*, byte*, byte*, int, byte**, byte**, int>)library.Function("nvrtcCreateProgram");
+        _destroyProgram = (delegate* unmanaged<nint*, int>)library.Function("nvrtcDestroyProgram");
+        _compileProgram = (delegate* unmanaged<nint, int, byte**, int>)library.Function("nvrtcCompileProgram");
+        _logSize = (delegate* unmanaged<nint, nuint*, int>)library.Function("nvrtcGetProgramLogSize");
+        _log = (delegate* unmanaged<nint, byte*, int>)library.Function("nvrtcGetProgramLog");
+        _cubinSize = (delegate* unmanaged<nint, nuint*, int>)library.Function("nvrtcGetCUBINSize");
+        _cubin = (delegate* unmanaged<nint, byte*, int>)library.Function("nvrtcGetCUBIN");
+        _errorString = (delegate* unmanaged<int, byte*>)library.Function("nvrtcGetErrorString");
+        int major, minor;
+        Check(_version(&major, &minor), "nvrtcVersion");
+        Version = new Version(major, minor);
+    }
+
+    /// <summary>The library.</summary>
+    public NativeLibraryFile Library { get; }
+
+    /// <summary>Its version.</summary>
+    public Version Version { get; }
+
+    /// <summary>Compiles a program to a cubin.</summary>
+    /// <returns>The cubin, null when the source does not compile; and the compiler's log.</returns>
+    public (byte[]? Cubin, string Log) Compile(KernelSource source, IReadOnlyList<KernelSource> headers, IReadOnlyList<string> options)
+    {
+        using var text = new Utf8Strings([source.Text, source.Name]);
+        using var headerTexts = new Utf8Strings([.. headers.Select(header => header.Text)]);
+        using var headerNames = new Utf8Strings([.. headers.Select(header => header.Name)]);
+        using var optionTexts = new Utf8Strings(options);
+        nint program;
+        Check(_createProgram(&program, text.Pointers[0], text.Pointers[1], headers.Count, headerTexts.Pointers, headerNames.Pointers), "nvrtcCreateProgram");
+        try
+        {
+            int result = _compileProgram(program, options.Count, optionTexts.Pointers);
+            nuint size;
+            Check(_logSize(program, &size), "nvrtcGetProgramLogSize");
+            var log = new byte[size];
+            fixed (byte* bytes = log)
+                Check(_log(program, bytes), "nvrtcGetProgramLog");
+            string logText = Encoding.UTF8.GetString(log).TrimEnd('\0', '\n');
+            if (result == CompilationFailed)
+                return (null, logText);
+            Check(result, "nvrtcCompileProgram", $" ({source.Name}, {string.Join(' ', options)}) {logText}");
+            Check(_cubinSize(program, &size), "nvrtcGetCUBINSize");
+            var cubin = new byte[size];
+            fixed (byte* bytes = cubin)
+                Check(_cubin(program, bytes), "nvrtcGetCUBIN");
+            return (cubin, logText);
+        }
+        finally
+        {
+            _ = _destroyProgram(&program);
+        }
+    }
+
+    private const int CompilationFailed = 6;
+
+    private void Check(int result, string call, string details = "")
+    {
+        if (result != 0)
+            throw new CudaException($"{call} of {Library.Path} failed with code {result}, {Marshal.PtrToStringUTF8((nint)_errorString(result))}.{details}");
+    }
+
+    /// <summary>Strings as zero-terminated UTF-8, for the time of a call.</summary>
+    private sealed class Utf8Strings : IDisposable
+    {
+        private readonly nint[] _strings;
+
+        public Utf8Strings(IReadOnlyList<string> strings)
+        {
+            _strings = [.. strings.Select(Marshal.StringToCoTaskMemUTF8)];
+            Pointers = (byte**)NativeMemory.Alloc((nuint)Math.Max(_strings.Length, 1), (nuint)sizeof(byte*));
+            for (int index = 0; index < _strings.Length; index++)
+                Pointers[index] = (byte*)_strings[index];
+        }
+
+        public byte** Pointers { get; }
+
+        public void Dispose()
+        {
+            foreach (nint text in _strings)
+                Marshal.FreeCoTaskMem(text);
+            NativeMemory.Free(Pointers);
+        }
+    }
+}
