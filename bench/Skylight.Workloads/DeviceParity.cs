@@ -2,7 +2,6 @@ using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
-using Skylight.Ops;
 using Skylight.Tensors;
 
 namespace Skylight.Workloads;
@@ -27,122 +26,66 @@ public static class DeviceParity
     // Of bfloat16: 8 bits, rounded at every op. Of float32: the order of sums.
     private const double ForwardTolerance = 2e-2, GradientTolerance = 5e-2, ForwardFloat32 = 1e-5, GradientFloat32 = 1e-4;
 
-    /// <summary>Whether a workload's op has gradients that can be compared.</summary>
-    public static bool HasGradient(Workload workload)
-    {
-        ArgumentNullException.ThrowIfNull(workload);
-        return workload.Op is not PatchGather && workload.Inputs.Any(input => input.Differentiable) && Differentiates(workload);
-    }
-
     /// <summary>Runs a workload forward on both devices.</summary>
     /// <exception cref="NotSupportedException">The device has no kernel for it.</exception>
-    public static IReadOnlyList<ParityRow> CheckForward(Workload workload, Device device) => Check(workload, device, gradients: false);
+    public static IReadOnlyList<ParityRow> CheckForward(Workload workload, Device device)
+    {
+        (WorkloadGraph own, WorkloadGraph reference) = Pair(workload, device, WorkloadGraph.Forward);
+        return Check(own, reference, device, ForwardTolerance, ForwardFloat32);
+    }
 
-    /// <summary>Compares the gradients of a workload, of its first output and its other activations weighted with random numbers.</summary>
+    /// <summary>Compares the gradients of a workload; none where its op has no gradient.</summary>
     /// <exception cref="NotSupportedException">The device has no kernel for one of the ops.</exception>
-    public static IReadOnlyList<ParityRow> CheckGradients(Workload workload, Device device) => Check(workload, device, gradients: true);
+    public static IReadOnlyList<ParityRow> CheckGradients(Workload workload, Device device)
+    {
+        (WorkloadGraph? own, WorkloadGraph? reference) = Pair(workload, device, WorkloadGraph.Gradients);
+        return own is null || reference is null ? [] : Check(own, reference, device, GradientTolerance, GradientFloat32);
+    }
 
-    private static List<ParityRow> Check(Workload workload, Device device, bool gradients)
+    private static (T Own, T Reference) Pair<T>(Workload workload, Device device, Func<Workload, T> build)
     {
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(device);
-        Workload own = workload.ForActivations(device.ActivationType), reference = own.ForActivations(DataType.Float32);
-        TensorType[] inputs = [.. own.Inputs.Select(input => input.Type)];
-        IReadOnlyList<TensorType> outputs = own.Op.Infer(inputs);
-        bool rounds = inputs.Concat(outputs).Any(type => type.DataType == DataType.BFloat16);
-        double tolerance = (gradients, rounds) switch
-        {
-            (false, true) => ForwardTolerance,
-            (true, true) => GradientTolerance,
-            (false, false) => ForwardFloat32,
-            _ => GradientFloat32,
-        };
-        int[]? chosen = gradients ? [.. Enumerable.Range(0, outputs.Count).Where(index => index == 0 || outputs[index].DataType == DataType.BFloat16)] : null;
-        using var cpu = new CpuDevice();
-        List<(string Name, Array Elements)> expected = Run(reference, cpu, chosen), actual = Run(own, device, chosen);
-        return [.. expected.Zip(actual, (left, right) => new ParityRow(workload.Name, left.Name, Distance(right.Elements, left.Elements), left.Elements is int[] ? 0 : tolerance))];
+        Workload own = workload.ForActivations(device.ActivationType);
+        // bfloat16 is for parameters alone on the CPU.
+        Workload reference = own.ForActivations(DataType.Float32);
+        reference = reference with { Inputs = [.. reference.Inputs.Select(input => input with { Persistent = input.Persistent || input.Type.DataType == DataType.BFloat16 })] };
+        return (build(own), build(reference));
     }
 
-    /// <summary>Runs a workload: its outputs and what it changes, or the gradients through chosen outputs.</summary>
-    private static List<(string Name, Array Elements)> Run(Workload workload, Device device, int[]? chosen)
+    private static ParityRow[] Check(WorkloadGraph own, WorkloadGraph reference, Device device, double rounded, double exact)
     {
-        var graph = new Graph();
-        bool onCpu = device is CpuDevice;
-        Operand[] operands = [.. workload.Inputs.Select(input => input with { Persistent = input.Persistent || (input.Type.DataType == DataType.BFloat16 && onCpu) })];
-        var memory = new List<PersistentTensor>();
+        bool rounds = own.Graph.Nodes.SelectMany(node => node.Inputs.Concat(node.Outputs)).Any(value => value.Type.DataType == DataType.BFloat16);
+        using var cpu = new CpuDevice();
+        List<(string Name, Array Elements)> expected = Run(reference, cpu), actual = Run(own, device);
+        return [.. expected.Zip(actual, (left, right) => new ParityRow(own.Workload.Name, left.Name, Distance(right.Elements, left.Elements), left.Elements is int[] ? 0 : rounds ? rounded : exact))];
+    }
+
+    private static List<(string Name, Array Elements)> Run(WorkloadGraph graph, Device device)
+    {
+        List<PersistentTensor> memory = [.. graph.Inputs.Select(input => input.Persistent).OfType<PersistentTensor>()];
         try
         {
-            Value[] inputs = [.. operands.Select((operand, index) => Declare(graph, operand, index, device, memory))];
-            IReadOnlyList<Value> outputs = graph.AddNode(workload.Op, inputs);
-            var wanted = new List<(string Name, Value Value)>();
-            var weights = new List<Value>();
-            if (chosen is null)
-            {
-                wanted.AddRange(outputs.Select((output, index) => ($"output {index}", output)));
-            }
-            else
-            {
-                weights.AddRange(chosen.Select(index => graph.Input($"weight{index}", outputs[index].Type)));
-                Value loss = chosen.Select((output, index) => graph.Add(new Sum(), graph.Add(new Multiply(), outputs[output], weights[index]))).Aggregate((left, right) => graph.Add(new Add(), left, right));
-                int[] differentiable = [.. Enumerable.Range(0, operands.Length).Where(index => workload.Inputs[index].Differentiable)];
-                IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [.. differentiable.Select(index => inputs[index])], graph.Add(new One()), new Add());
-                wanted.AddRange(differentiable.Select(index => ($"gradient of input {index}", gradients[inputs[index]])));
-            }
-
-            for (int index = 0; index < wanted.Count; index++)
-                graph.Output($"result{index}", wanted[index].Value);
+            memory.ForEach(device.Bind);
             using var workspace = new Workspace(device);
-            var executor = new Executor(Planner.Plan(graph, device), workspace);
-            for (int index = 0; index < inputs.Length; index++)
-                Write(executor, inputs[index], operands[index].Fill(100 + index));
-            foreach (Value weight in weights)
+            var executor = new Executor(Planner.Plan(graph.Graph, device), workspace);
+            for (int index = 0; index < graph.Inputs.Count; index++)
+                Write(executor, graph.Inputs[index], graph.Workload.Inputs[index].Fill(100 + index));
+            foreach (Value weight in graph.Weights)
                 Write(executor, weight, Array.ConvertAll((float[])Operand.Normal((int)weight.Shape.ElementCount).Fill(7), value => (float)(BFloat16)value));
             executor.Run();
-            List<(string, Array)> results = [.. wanted.Select(result => (result.Name, Read(executor, result.Value)))];
-            if (chosen is null)
-                results.AddRange(workload.Op.MutatedInputs.Select(index => ($"changed input {index}", (Array)ParameterSet.Read(device, inputs[index].Persistent!))));
+            List<(string, Array)> results = [.. graph.Results.Select(result => (result.Name, Read(executor, result.Value)))];
+            if (graph.Weights.Count == 0)
+                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index => ($"changed input {index}", (Array)ParameterSet.Read(device, graph.Inputs[index].Persistent!))));
             return results;
         }
         finally
         {
-            foreach (PersistentTensor tensor in memory)
+            foreach (PersistentTensor tensor in memory.Where(tensor => tensor.IsBound))
                 tensor.Tensor.Memory.Dispose();
         }
     }
 
-    private static bool Differentiates(Workload workload)
-    {
-        // Asked of the op itself rather than by reflection, which trimming would break.
-        var graph = new Graph();
-        Value[] inputs = [.. workload.Inputs.Select((operand, index) => operand.Persistent
-            ? graph.Persistent(new PersistentTensor($"parameter{index}", operand.Type))
-            : graph.Input($"input{index}", operand.Type))];
-        IReadOnlyList<Value> outputs = graph.AddNode(workload.Op, inputs);
-        if (outputs.Count == 0 || !outputs[0].Type.DataType.IsFloatingPoint())
-            return false;
-        try
-        {
-            Value[] wanted = [.. inputs.Where((_, index) => workload.Inputs[index].Differentiable)];
-            Value loss = graph.Add(new Sum(), outputs[0]);
-            return graph.Differentiate(loss, wanted, graph.Add(new One()), new Add()).Count == wanted.Length;
-        }
-        catch (GraphException)
-        {
-            return false;
-        }
-    }
-
-    private static Value Declare(Graph graph, Operand operand, int index, Device device, List<PersistentTensor> memory)
-    {
-        if (!operand.Persistent)
-            return graph.Input($"input{index}", operand.Type);
-        var tensor = new PersistentTensor($"parameter{index}", operand.Type);
-        device.Bind(tensor);
-        memory.Add(tensor);
-        return graph.Persistent(tensor);
-    }
-
-    /// <summary>Writes elements in the type of the value.</summary>
     private static void Write(Executor executor, Value value, Array data)
     {
         if (value.Persistent is { } persistent)

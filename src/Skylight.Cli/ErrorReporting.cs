@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Skylight.Checkpoints;
+using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Training;
@@ -24,7 +25,7 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
+        catch (Exception exception) when (exception is CheckpointException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {exception.Message}");

@@ -1,7 +1,8 @@
 using System.CommandLine;
 using Skylight.Cli;
 using Skylight.Cli.Demo;
+using Skylight.Cli.Kernels;
 using Skylight.Cli.Verify;
 
-var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.") { DemoCommand.Create(), VerifyCommand.Create() };
+var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.") { DemoCommand.Create(), VerifyCommand.Create(), KernelsCommand.Create() };
 return await ErrorReporting.RunAsync(root, args);

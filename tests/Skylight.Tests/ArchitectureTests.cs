@@ -34,7 +34,7 @@ public partial class ArchitectureTests
         ["Skylight.Training"] = ["Skylight"],
         ["Skylight.Cuda"] = ["Skylight"],
         ["Skylight.Extensions.AI"] = ["Skylight"],
-        ["Skylight.Cli"] = ["Skylight", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI"],
+        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI"],
     };
 
     public static TheoryData<string> Rooms => [.. Directory.EnumerateDirectories(Repository.PathOf("src", "Skylight"))

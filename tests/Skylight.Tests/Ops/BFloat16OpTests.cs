@@ -14,7 +14,7 @@ public sealed class BFloat16OpTests
 {
     public static TheoryData<string> Tiny => [.. Catalog.All.Where(workload => workload.Tiny).Select(workload => workload.Name)];
 
-    public static TheoryData<string> Differentiable => [.. Catalog.All.Where(workload => workload.Tiny && HasGradient(workload)).Select(workload => workload.Name)];
+    public static TheoryData<string> Differentiable => [.. Catalog.All.Where(workload => workload.Tiny && WorkloadGraph.Gradients(workload) is not null).Select(workload => workload.Name)];
 
     [Fact]
     public void Every_workload_has_a_form_for_either_activation_type_and_back()
@@ -80,33 +80,27 @@ public sealed class BFloat16OpTests
     [MemberData(nameof(Tiny))]
     public void Rounded_inputs_are_the_same_numbers_for_both_devices_and_results_are_close(string name)
     {
-        Workload half = Half(name), full = half.ForActivations(DataType.Float32);
         using var rounding = new RoundingDevice();
-        using var cpu = new CpuDevice();
-        float[][] expected = Run(full, cpu), actual = Run(half, rounding);
-        Assert.Equal(expected.Length, actual.Length);
-        for (int index = 0; index < expected.Length; index++)
-            Assert.InRange(Distance(actual[index], expected[index]), 0, 4e-3);
+        foreach (ParityRow row in DeviceParity.CheckForward(Catalog.All.First(workload => workload.Name == name), rounding))
+            Assert.InRange(row.Error, 0, 4e-3);
     }
 
     [Theory]
     [MemberData(nameof(Differentiable))]
     public void Gradients_flow_in_the_type_of_activations_and_end_in_float32(string name)
     {
-        Workload half = Half(name), full = half.ForActivations(DataType.Float32);
-        IReadOnlyList<TensorType> outputs = half.Op.Infer([.. half.Inputs.Select(input => input.Type)]);
-        int[] chosen = [.. Enumerable.Range(0, outputs.Count).Where(index => index == 0 || outputs[index].DataType == DataType.BFloat16)];
-        using var rounding = new RoundingDevice();
-        using var cpu = new CpuDevice();
-        float[][] actual = Run(half, rounding, chosen, (operand, gradient) =>
+        WorkloadGraph graph = WorkloadGraph.Gradients(Half(name))!;
+        foreach ((string label, Value gradient) in graph.Results)
         {
+            int input = int.Parse(label.AsSpan(label.LastIndexOf(' ') + 1), System.Globalization.CultureInfo.InvariantCulture);
+            Operand operand = graph.Workload.Inputs[input];
             TensorType full = operand.Type with { DataType = DataType.Float32 };
-            Assert.True(gradient == full || (gradient == operand.Type && !operand.Persistent), $"The gradient of {operand.Type} is {gradient}.");
-        });
-        float[][] expected = Run(full, cpu, chosen, (_, gradient) => Assert.Equal(DataType.Float32, gradient.DataType));
-        Assert.Equal(expected.Length, actual.Length);
-        for (int index = 0; index < expected.Length; index++)
-            Assert.InRange(Distance(actual[index], expected[index]), 0, 2e-2);
+            Assert.True(gradient.Type == full || (gradient.Type == operand.Type && !operand.Persistent), $"The gradient of {operand.Type} is {gradient.Type}.");
+        }
+
+        using var rounding = new RoundingDevice();
+        foreach (ParityRow row in DeviceParity.CheckGradients(Catalog.All.First(workload => workload.Name == name), rounding))
+            Assert.InRange(row.Error, 0, 2e-2);
     }
 
     [Fact]
@@ -220,78 +214,6 @@ public sealed class BFloat16OpTests
     private static TensorType Bf16(params ReadOnlySpan<int> shape) => new(DataType.BFloat16, new Shape(shape));
 
     private static Workload Half(string name) => Catalog.All.First(workload => workload.Name == name).ForActivations(DataType.BFloat16);
-
-    private static bool HasGradient(Workload workload) => workload.Op is not PatchGather
-        && workload.Inputs.Any(input => input.Differentiable) && workload.Op.GetType().GetMethod(nameof(Op.Gradient))!.DeclaringType != typeof(Op);
-
-    /// <summary>Runs a workload: its floating-point outputs and what it changes, or the gradients through chosen outputs.</summary>
-    private static float[][] Run(Workload workload, Device device, int[]? chosen = null, Action<Operand, TensorType>? checkGradient = null)
-    {
-        var graph = new Graph();
-        Operand[] operands = [.. workload.Inputs.Select(input => input with { Persistent = input.Persistent || (input.Type.DataType == DataType.BFloat16 && device is CpuDevice) })];
-        Value[] inputs = [.. operands.Select((operand, index) => Declare(graph, operand, index, device))];
-        IReadOnlyList<Value> outputs = graph.AddNode(workload.Op, inputs);
-        var weights = new List<Value>();
-        var wanted = new List<Value>();
-        if (chosen is null)
-        {
-            wanted.AddRange(outputs.Where(output => output.Type.DataType.IsFloatingPoint()));
-        }
-        else
-        {
-            weights.AddRange(chosen.Select(index => graph.Input($"weight{index}", outputs[index].Type)));
-            Value loss = chosen.Select((output, index) => graph.Add(new Sum(), graph.Add(new Multiply(), outputs[output], weights[index]))).Aggregate((left, right) => graph.Add(new Add(), left, right));
-            int[] differentiable = [.. Enumerable.Range(0, operands.Length).Where(index => workload.Inputs[index].Differentiable)];
-            IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [.. differentiable.Select(index => inputs[index])], graph.Add(new One()), new Add());
-            foreach (int index in differentiable)
-            {
-                checkGradient?.Invoke(operands[index], gradients[inputs[index]].Type);
-                wanted.Add(gradients[inputs[index]]);
-            }
-        }
-
-        for (int index = 0; index < wanted.Count; index++)
-            graph.Output($"output{index}", wanted[index]);
-        using var workspace = new Workspace(device);
-        var executor = new Executor(Planner.Plan(graph, device), workspace);
-        for (int index = 0; index < inputs.Length; index++)
-            Write(executor, inputs[index], operands[index].Fill(100 + index));
-        foreach (Value weight in weights)
-            Write(executor, weight, Array.ConvertAll(Numbers.Random(7, (int)weight.Shape.ElementCount), value => (float)(BFloat16)value));
-        executor.Run();
-        float[][] changed = chosen is null
-            ? [.. workload.Op.MutatedInputs.Select(index => Skylight.Models.ParameterSet.Read(device, inputs[index].Persistent!))]
-            : [];
-        return [.. wanted.Select(executor.ReadFloats), .. changed];
-    }
-
-    private static Value Declare(Graph graph, Operand operand, int index, Device device)
-    {
-        if (!operand.Persistent)
-            return graph.Input($"input{index}", operand.Type);
-        var tensor = new PersistentTensor($"parameter{index}", operand.Type);
-        device.Bind(tensor);
-        return graph.Persistent(tensor);
-    }
-
-    private static void Write(Executor executor, Value value, Array data)
-    {
-        if (value.Persistent is { } persistent)
-            Skylight.Models.ParameterSet.Write(executor.Plan.Device, persistent, (float[])data);
-        else if (data is int[] integers)
-            executor.Write<int>(value, integers);
-        else if (value.Type.DataType == DataType.Float32)
-            executor.Write<float>(value, (float[])data);
-        else
-            executor.Write<BFloat16>(value, Array.ConvertAll((float[])data, number => (BFloat16)number));
-    }
-
-    private static double Distance(float[] actual, float[] expected)
-    {
-        Assert.Equal(expected.Length, actual.Length);
-        double norm = Math.Sqrt(expected.Sum(value => (double)value * value));
-        return norm == 0 && actual.All(value => value == 0) ? 0 : Math.Sqrt(actual.Zip(expected).Sum(pair => Math.Pow(pair.First - pair.Second, 2))) / norm;
-    }
 
     private sealed record InPlaceCast : Op, ICpuKernel
     {

@@ -1,0 +1,94 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Skylight.Cuda;
+
+namespace Skylight.Cli.Kernels;
+
+/// <summary>What one entry point of one variant takes of a multiprocessor, as NVRTC's assembler reports it.</summary>
+/// <param name="Kernel">The source file, its constants and the entry point.</param>
+/// <param name="Architecture">For example <c>sm_90a</c>.</param>
+/// <param name="Registers">Registers of a thread.</param>
+/// <param name="SpillBytes">Bytes that a thread spills, stores and loads together.</param>
+/// <param name="StackBytes">The stack frame of a thread.</param>
+/// <param name="SharedBytes">Static and dynamic shared memory of a block, at most.</param>
+/// <param name="Threads">Threads of a block, at most.</param>
+internal sealed record KernelFigures(string Kernel, string Architecture, int Registers, int SpillBytes, int StackBytes, int SharedBytes, int Threads);
+
+/// <summary>The committed table of <see cref="KernelFigures"/>, <c>kernels/budget.json</c>: a kernel may get better, not worse, without the table being changed.</summary>
+internal static class KernelBudget
+{
+    /// <summary>Compiles every variant and pairs each entry point in use with its figures.</summary>
+    /// <param name="compiler">NVRTC.</param>
+    /// <param name="uses">What to compile.</param>
+    /// <param name="progress">Told each variant before it is compiled.</param>
+    /// <param name="cancellationToken">Stops between two variants.</param>
+    public static IReadOnlyList<KernelFigures> Measure(CudaCompiler compiler, IReadOnlyList<KernelUse> uses, Action<KernelVariant>? progress, CancellationToken cancellationToken)
+    {
+        var variants = uses.GroupBy(use => use.Variant.ToString(), StringComparer.Ordinal).ToArray();
+        var figures = new KernelFigures[variants.Length][];
+        // NVRTC compiles side by side since version 11.8.
+        Parallel.For(0, variants.Length, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Environment.ProcessorCount }, index =>
+        {
+            KernelVariant variant = variants[index].First().Variant;
+            progress?.Invoke(variant);
+            IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
+            figures[index] = [.. variants[index].Select(use => Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
+        });
+        return [.. figures.SelectMany(group => group)];
+    }
+
+    /// <summary>What is worse than the table says, new with a spill, or not in it; empty when the table holds.</summary>
+    public static IReadOnlyList<string> Compare(IReadOnlyList<KernelFigures> measured, IReadOnlyList<KernelFigures> budget)
+    {
+        Dictionary<(string, string), KernelFigures> allowed = budget.ToDictionary(figures => (figures.Kernel, figures.Architecture));
+        var faults = new List<string>();
+        foreach (KernelFigures now in measured)
+        {
+            if (!allowed.TryGetValue((now.Kernel, now.Architecture), out KernelFigures? limit))
+            {
+                faults.Add($"{now.Kernel} ({now.Architecture}) is not in the table");
+                continue;
+            }
+
+            Check("registers", now.Registers, limit.Registers);
+            Check("spilled bytes", now.SpillBytes, limit.SpillBytes);
+            Check("stack bytes", now.StackBytes, limit.StackBytes);
+            Check("shared bytes", now.SharedBytes, limit.SharedBytes);
+
+            void Check(string what, int value, int most)
+            {
+                if (value > most)
+                    faults.Add($"{now.Kernel} ({now.Architecture}): {value} {what}, the table allows {most}");
+            }
+        }
+
+        return faults;
+    }
+
+    /// <summary>Reads a table.</summary>
+    public static IReadOnlyList<KernelFigures> Read(string path) =>
+        JsonSerializer.Deserialize(File.ReadAllText(path), KernelJson.Default.KernelFiguresArray) ?? throw new InvalidDataException($"{path} holds no table.");
+
+    /// <summary>A table as text, one kernel per line so that changes read well.</summary>
+    public static string Format(IReadOnlyList<KernelFigures> figures) =>
+        "[\n" + string.Join(",\n", figures.Select(row => "  " + JsonSerializer.Serialize(row, KernelJson.Default.KernelFigures))) + "\n]\n";
+
+    private static string Name(KernelVariant variant) =>
+        string.Join(" ", variant.Defines.Select(define => $"{define.Key}={define.Value}").Prepend(variant.Source.Name));
+
+    private static KernelFigures Figures(KernelUse use, KernelResources? resources)
+    {
+        if (resources is null)
+            throw new CudaException($"{use.Variant}: the compiler reports nothing about {use.EntryPoint}.");
+        return new KernelFigures(
+            $"{Name(use.Variant)} {use.EntryPoint}", use.Variant.ArchitectureName, resources.Registers, resources.SpillStoreBytes + resources.SpillLoadBytes,
+            resources.StackBytes, resources.StaticSharedBytes + use.SharedBytes, use.Threads);
+    }
+}
+
+/// <summary>JSON of the kernel commands.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSerializable(typeof(KernelFigures[]))]
+[JsonSerializable(typeof(KernelFigures))]
+[JsonSerializable(typeof(CheckedQuantity[]))]
+internal sealed partial class KernelJson : JsonSerializerContext;
