@@ -19,6 +19,15 @@ public class CudaException : Exception
     public CudaException()
     {
     }
+
+    /// <summary>Makes an exception for a failed call.</summary>
+    /// <param name="message">The call, the code and what would help.</param>
+    /// <param name="code">The code that the call returned.</param>
+    public CudaException(string message, int code)
+        : base(message) => Code = code;
+
+    /// <summary>The code that the call returned (<c>CUresult</c>, or cuBLAS's status); 0 when it was no call that failed.</summary>
+    public int Code { get; }
 }
 
 /// <summary>A kernel source does not compile. The message holds the compiler's log, with file and line.</summary>

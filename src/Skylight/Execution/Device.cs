@@ -18,7 +18,10 @@ public abstract class Device : IDisposable
     /// <summary>The element type of activations: what a model computes in between its parameters.</summary>
     public abstract DataType ActivationType { get; }
 
-    /// <summary>Reserves memory, filled with zeros and aligned to at least 64 bytes.</summary>
+    /// <summary>What the places of values and temporary memory in a plan's arena are aligned to, in bytes: a power of two, at least 64.</summary>
+    public virtual int Alignment => 64;
+
+    /// <summary>Reserves memory, filled with zeros and aligned to at least <see cref="Alignment"/> bytes.</summary>
     /// <exception cref="OutOfDeviceMemoryException">There is not that much.</exception>
     public abstract DeviceMemory Allocate(long bytes);
 

@@ -10,8 +10,6 @@ namespace Skylight.Execution;
 /// </summary>
 public static class Planner
 {
-    private const long Alignment = 64;
-
     /// <summary>Plans a graph for a device. Nothing is allocated.</summary>
     /// <exception cref="OutOfDeviceMemoryException">The plan's peak is more than the device has; the error has the numbers.</exception>
     /// <exception cref="NotSupportedException">The device has no kernel for an op.</exception>
@@ -30,7 +28,7 @@ public static class Planner
         var slots = new Dictionary<Value, ArenaSlot>();
         foreach (Value input in graph.Inputs)
         {
-            long bytes = Align(device.StorageBytes(input.Type));
+            long bytes = Align(device.StorageBytes(input.Type), device);
             slots.Add(input, new ArenaSlot(arena.Take(bytes), bytes, -1, lastUse.GetValueOrDefault(input, -1)));
         }
 
@@ -50,7 +48,7 @@ public static class Planner
             for (int index = 0; index < node.Outputs.Count; index++)
             {
                 Value output = node.Outputs[index];
-                long bytes = Align(Math.Max(device.StorageBytes(output.Type), 1));
+                long bytes = Align(Math.Max(device.StorageBytes(output.Type), 1), device);
                 int last = lastUse.GetValueOrDefault(output, step);
                 Value? host = InPlaceHost(node, index, step, bytes, slots, lastUse, takenOver);
                 long offset;
@@ -70,7 +68,7 @@ public static class Planner
             long scratch = -1;
             if (kernels[step].ScratchBytes > 0)
             {
-                long bytes = Align(kernels[step].ScratchBytes);
+                long bytes = Align(kernels[step].ScratchBytes, device);
                 scratch = arena.Take(bytes);
                 arena.Return(scratch, bytes);
             }
@@ -103,7 +101,7 @@ public static class Planner
 
     private static string Gigabytes(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
 
-    private static long Align(long bytes) => (bytes + Alignment - 1) / Alignment * Alignment;
+    private static long Align(long bytes, Device device) => (bytes + device.Alignment - 1) / device.Alignment * device.Alignment;
 
     /// <summary>The nodes on which an output or a change of persistent memory depends.</summary>
     private static List<Node> Needed(Graph graph)

@@ -1,0 +1,281 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using Skylight.Cuda.Interop;
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Tensors;
+
+namespace Skylight.Cuda;
+
+/// <summary>
+/// An NVIDIA card, compute capability 8.0 or newer. Activations are bfloat16, weights bfloat16 and row-major, sums float32. Everything is queued on
+/// one stream: calls return before the work is done, and errors of kernels appear when results are read. Kernels are compiled when a plan is made
+/// and kept in a cache.
+/// </summary>
+public sealed class CudaDevice : Device
+{
+    private const int AttributeMultiprocessors = 16;
+    private const int AttributeMajor = 75;
+    private const int AttributeMinor = 76;
+    private const int AttributeSharedBytesOptIn = 97;
+    private const int PoolReleaseThreshold = 4;
+
+    private readonly CudaContextHandle _context;
+    private readonly StagingMemory _staging;
+    private readonly nint _pool;
+    private readonly long _memoryBytes;
+    private readonly CudaBindings _bindings;
+    private bool _disposed;
+
+    /// <summary>Makes a device of the first card that is visible.</summary>
+    /// <exception cref="CudaException">A library was not found, or a call failed.</exception>
+    public CudaDevice()
+        : this(new CudaDeviceOptions())
+    {
+    }
+
+    /// <summary>Makes a device.</summary>
+    /// <exception cref="CudaException">A library was not found, there is no such card, or a call failed.</exception>
+    /// <exception cref="NotSupportedException">The card is older than compute capability 8.0.</exception>
+    public unsafe CudaDevice(CudaDeviceOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        Libraries = options.Libraries ?? CudaLibraries.Load();
+        _bindings = options.Bindings;
+        Name = string.Create(CultureInfo.InvariantCulture, $"{(Libraries.IsSimulated ? "simt" : "cuda")}:{options.Ordinal}");
+        int device = Find(options.Ordinal);
+        CardName = NameOf(device);
+        Target = TargetOf(device, options.Deterministic);
+        _context = new CudaContextHandle(Libraries, device);
+        Stream = new CudaStreamHandle(_context);
+        nint pool;
+        Driver.Check(Driver.DeviceGetDefaultMemPool(&pool, device), "cuDeviceGetDefaultMemPool");
+        _pool = pool;
+
+        // Memory that was given back stays with the process: a plan that is bound anew does not wait for the operating system.
+        ulong keepAll = ulong.MaxValue;
+        Driver.Check(Driver.MemPoolSetAttribute(pool, PoolReleaseThreshold, &keepAll), "cuMemPoolSetAttribute");
+        _memoryBytes = options.MemoryBytes ?? FreeBytes().Free;
+        Modules = new ModuleTable(_context, new KernelCache(Libraries, options.CacheFolder));
+        Products = new ProductLibrary(this);
+        _staging = new StagingMemory(Stream);
+        Status = new KernelStatus(this);
+    }
+
+    /// <inheritdoc/>
+    public override string Name { get; }
+
+    /// <summary>The card's own name.</summary>
+    public string CardName { get; }
+
+    /// <summary>The native libraries it works with.</summary>
+    public CudaLibraries Libraries { get; }
+
+    /// <summary>What bindings know of the card.</summary>
+    public CudaTarget Target { get; }
+
+    /// <inheritdoc/>
+    public override long MemoryBytes => _memoryBytes;
+
+    /// <inheritdoc/>
+    public override int Alignment => 256;
+
+    /// <inheritdoc/>
+    public override DataType ActivationType => DataType.BFloat16;
+
+    internal Driver Driver => Libraries.Driver;
+
+    internal CudaStreamHandle Stream { get; }
+
+    internal ModuleTable Modules { get; }
+
+    internal ProductLibrary Products { get; }
+
+    internal KernelStatus Status { get; }
+
+    /// <inheritdoc/>
+    public override DeviceMemory Allocate(long bytes)
+    {
+        CudaMemory memory = AllocateUninitialized(Math.Max(bytes, 1));
+        Clear(memory.Address, memory.Bytes);
+        return memory;
+    }
+
+    /// <inheritdoc/>
+    public override long StorageBytes(TensorType type) => type.Bytes;
+
+    /// <inheritdoc/>
+    public override void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination)
+    {
+        ArgumentNullException.ThrowIfNull(destination);
+        CheckBytes(rowMajor.Length, destination.Type);
+        MakeCurrent();
+        _staging.Upload(rowMajor, AddressOf(destination));
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    public override void Download(Tensor source, Span<byte> rowMajor)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        CheckBytes(rowMajor.Length, source.Type);
+        MakeCurrent();
+        Status.Check();
+        Download(AddressOf(source), rowMajor);
+    }
+
+    /// <inheritdoc/>
+    public override void Copy(Tensor source, Tensor destination)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+        ArgumentNullException.ThrowIfNull(destination);
+        if (source.Type != destination.Type)
+            throw new ArgumentException($"Cannot copy {source} to {destination}: the types differ.");
+        MakeCurrent();
+        Copy(AddressOf(source), AddressOf(destination), source.Type.Bytes);
+    }
+
+    /// <inheritdoc/>
+    public override void Clear(Tensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        MakeCurrent();
+        Clear(AddressOf(tensor), tensor.Type.Bytes);
+    }
+
+    /// <inheritdoc/>
+    public override Kernel CreateKernel(Node node)
+    {
+        ArgumentNullException.ThrowIfNull(node);
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        return new CudaKernel(this, _bindings.Describe(node.Op, node.InputTypes, node.OutputTypes, Target));
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    public override void Synchronize()
+    {
+        MakeCurrent();
+        Status.Check();
+        Stream.Synchronize();
+    }
+
+    /// <summary>Makes the card's context current on the calling thread.</summary>
+    internal void MakeCurrent()
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        _context.MakeCurrent();
+    }
+
+    internal ulong AddressOf(Tensor tensor) => CudaMemory.AddressOf(tensor, Stream);
+
+    internal unsafe void Copy(ulong source, ulong destination, long bytes)
+    {
+        if (source != destination && bytes > 0)
+            Driver.Check(Driver.MemcpyDtoDAsync(destination, source, (nuint)bytes, Stream.Value), "cuMemcpyDtoDAsync");
+    }
+
+    internal unsafe void Clear(ulong address, long bytes)
+    {
+        if (bytes > 0)
+            Driver.Check(Driver.MemsetD8Async(address, 0, (nuint)bytes, Stream.Value), "cuMemsetD8Async");
+    }
+
+    internal void Download(ulong source, Span<byte> bytes) => _staging.Download(source, bytes);
+
+    internal unsafe CudaMemory AllocateUninitialized(long bytes)
+    {
+        MakeCurrent();
+        ulong address;
+        int result = Driver.MemAllocAsync(&address, (nuint)bytes, Stream.Value);
+        if (result == Driver.OutOfMemory)
+        {
+            // What the pool keeps may lie in pieces that are too small: give it back and ask again.
+            Stream.Synchronize();
+            Driver.Check(Driver.MemPoolTrimTo(_pool, 0), "cuMemPoolTrimTo");
+            result = Driver.MemAllocAsync(&address, (nuint)bytes, Stream.Value);
+        }
+
+        if (result == Driver.OutOfMemory)
+        {
+            (long free, long total) = FreeBytes();
+            throw new OutOfDeviceMemoryException(string.Create(
+                CultureInfo.InvariantCulture,
+                $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer tokens per step, recomputation of layers, or fewer trained modules would help; other processes may use the card too."));
+        }
+
+        Driver.Check(result, "cuMemAllocAsync");
+        return new CudaMemory(Stream, address, bytes);
+    }
+
+    /// <inheritdoc/>
+    protected override unsafe void Dispose(bool disposing)
+    {
+        if (_disposed || !disposing)
+            return;
+        _disposed = true;
+        _context.TryMakeCurrent();
+        int result = Driver.StreamSynchronize(Stream.Value);
+        Status.Dispose();
+        _staging.Dispose();
+        Products.Dispose();
+        Modules.Dispose();
+        Stream.Dispose();
+        _context.Dispose();
+
+        // A card's context ends with its last owner; the emulator's outlives a lost device only when told to.
+        if (Driver.IsLasting(result))
+            Libraries.Emulator?.Reset();
+    }
+
+    private static void CheckBytes(int bytes, TensorType type)
+    {
+        if (bytes != type.Bytes)
+            throw new ArgumentException($"{type} has {type.Bytes} bytes, not {bytes}.");
+    }
+
+    private unsafe int Find(int ordinal)
+    {
+        Driver.Check(Driver.Init(0), "cuInit");
+        int count;
+        Driver.Check(Driver.DeviceGetCount(&count), "cuDeviceGetCount");
+        if (ordinal < 0 || ordinal >= count)
+            throw new CudaException(string.Create(CultureInfo.InvariantCulture, $"There is no card {ordinal}: {count} are visible, counted from 0. See CUDA_VISIBLE_DEVICES."));
+        int device;
+        Driver.Check(Driver.DeviceGet(&device, ordinal), "cuDeviceGet");
+        return device;
+    }
+
+    private unsafe string NameOf(int device)
+    {
+        byte* name = stackalloc byte[256];
+        Driver.Check(Driver.DeviceGetName(name, 256, device), "cuDeviceGetName");
+        return Marshal.PtrToStringUTF8((nint)name) ?? "";
+    }
+
+    private CudaTarget TargetOf(int device, bool deterministic)
+    {
+        int major = Attribute(device, AttributeMajor);
+        int architecture = 10 * major + Attribute(device, AttributeMinor);
+        if (major < 8)
+            throw new NotSupportedException(string.Create(CultureInfo.InvariantCulture, $"{CardName} has compute capability {architecture / 10.0:F1}; the kernels need bfloat16 matrix instructions, 8.0 or newer (Ampere)."));
+
+        // From 9.0 on, the suffix gives the instructions that only this architecture has.
+        string name = string.Create(CultureInfo.InvariantCulture, $"sm_{architecture}{(major >= 9 ? "a" : "")}");
+        return new CudaTarget(architecture, name, Attribute(device, AttributeMultiprocessors), Attribute(device, AttributeSharedBytesOptIn), deterministic);
+    }
+
+    private unsafe int Attribute(int device, int attribute)
+    {
+        int value;
+        Driver.Check(Driver.DeviceGetAttribute(&value, attribute, device), "cuDeviceGetAttribute");
+        return value;
+    }
+
+    private unsafe (long Free, long Total) FreeBytes()
+    {
+        nuint free, total;
+        Driver.Check(Driver.MemGetInfo(&free, &total), "cuMemGetInfo");
+        return ((long)free, (long)total);
+    }
+}

@@ -1,0 +1,28 @@
+namespace Skylight.Cuda;
+
+/// <summary>How a <see cref="CudaDevice"/> is made.</summary>
+public sealed record CudaDeviceOptions
+{
+    /// <summary>Which card, counted from 0 among those that are visible.</summary>
+    public int Ordinal { get; init; }
+
+    /// <summary>
+    /// The native libraries; null for those of CUDA, as <see cref="CudaLibraries.Load"/> finds them. For the emulator give
+    /// <see cref="CudaLibraries.LoadSimulated"/>.
+    /// </summary>
+    public CudaLibraries? Libraries { get; init; }
+
+    /// <summary>Whether the same numbers come out whatever the batch and whatever else runs. Without, products go to cuBLAS.</summary>
+    public bool Deterministic { get; init; } = true;
+
+    /// <summary>
+    /// Where compiled kernels are kept; null for the folder of <c>SKYLIGHT_CACHE</c>, else the user's cache folder. Empty keeps them in memory only.
+    /// </summary>
+    public string? CacheFolder { get; init; }
+
+    /// <summary>Which kernels compute which op.</summary>
+    public CudaBindings Bindings { get; init; } = CudaBindings.Standard;
+
+    /// <summary>The memory that plans may use in bytes; null for what is free on the card when the device is made.</summary>
+    public long? MemoryBytes { get; init; }
+}

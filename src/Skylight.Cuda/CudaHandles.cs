@@ -1,0 +1,169 @@
+using System.Runtime.InteropServices;
+using Skylight.Cuda.Interop;
+
+namespace Skylight.Cuda;
+
+/// <summary>The primary context of a card: what modules, streams and memory belong to.</summary>
+internal sealed unsafe class CudaContextHandle : SafeHandle
+{
+    private readonly int _device;
+
+    /// <summary>Retains the context and makes it current.</summary>
+    public CudaContextHandle(CudaLibraries libraries, int device)
+        : base(0, ownsHandle: true)
+    {
+        Libraries = libraries;
+        _device = device;
+        nint context;
+        Driver.Check(Driver.DevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
+        SetHandle(context);
+        MakeCurrent();
+    }
+
+    public override bool IsInvalid => handle == 0;
+
+    public CudaLibraries Libraries { get; }
+
+    public Driver Driver => Libraries.Driver;
+
+    /// <summary>Makes the context current on the calling thread. Every use of the driver begins so: callers may come from any thread.</summary>
+    public void MakeCurrent() => Driver.Check(Driver.CtxSetCurrent(handle), "cuCtxSetCurrent");
+
+    /// <summary>As <see cref="MakeCurrent"/>, for giving back: what fails here has failed before.</summary>
+    public void TryMakeCurrent() => _ = Driver.CtxSetCurrent(handle);
+
+    protected override bool ReleaseHandle() => Driver.DevicePrimaryCtxRelease(_device) == 0;
+}
+
+/// <summary>Something that belongs to a context and keeps it alive. Making one needs the context to be current.</summary>
+internal abstract class CudaHandle : SafeHandle
+{
+    protected CudaHandle(CudaContextHandle context)
+        : base(0, ownsHandle: true)
+    {
+        Context = context;
+    }
+
+    public override bool IsInvalid => handle == 0;
+
+    public CudaContextHandle Context { get; }
+
+    public Driver Driver => Context.Driver;
+
+    /// <summary>Takes over what a constructor has made.</summary>
+    protected void Own(nint value)
+    {
+        bool added = false;
+        Context.DangerousAddRef(ref added);
+        SetHandle(value);
+    }
+
+    /// <summary>Gives the thing back; returns the driver's code.</summary>
+    protected abstract int Destroy();
+
+    protected sealed override bool ReleaseHandle()
+    {
+        Context.TryMakeCurrent();
+        int result = Destroy();
+        Context.DangerousRelease();
+        return result == 0;
+    }
+}
+
+/// <summary>A queue of work, independent of the null stream.</summary>
+internal sealed unsafe class CudaStreamHandle : CudaHandle
+{
+    private const uint NonBlocking = 1;
+
+    public CudaStreamHandle(CudaContextHandle context)
+        : base(context)
+    {
+        nint stream;
+        Driver.Check(Driver.StreamCreate(&stream, NonBlocking), "cuStreamCreate");
+        Own(stream);
+    }
+
+    public nint Value => handle;
+
+    /// <summary>Waits until all queued work is done. Errors of that work appear here.</summary>
+    public void Synchronize() => Driver.Check(Driver.StreamSynchronize(handle), "cuStreamSynchronize");
+
+    protected override int Destroy() => Driver.StreamDestroy(handle);
+}
+
+/// <summary>A mark in a stream, to be waited for; it takes no time.</summary>
+internal sealed unsafe class CudaEventHandle : CudaHandle
+{
+    private const uint DisableTiming = 2;
+    private const uint Default = 0;
+
+    public CudaEventHandle(CudaContextHandle context, bool timing = false)
+        : base(context)
+    {
+        nint mark;
+        Driver.Check(Driver.EventCreate(&mark, timing ? Default : DisableTiming), "cuEventCreate");
+        Own(mark);
+    }
+
+    public void Record(CudaStreamHandle stream) => Driver.Check(Driver.EventRecord(handle, stream.Value), "cuEventRecord");
+
+    /// <summary>Waits until the work before the mark is done; at once when it was never recorded.</summary>
+    public void Synchronize() => Driver.Check(Driver.EventSynchronize(handle), "cuEventSynchronize");
+
+    protected override int Destroy() => Driver.EventDestroy(handle);
+}
+
+/// <summary>Memory of the host that the card reads and writes by itself.</summary>
+internal sealed unsafe class PinnedMemory : CudaHandle
+{
+    public PinnedMemory(CudaContextHandle context, int bytes)
+        : base(context)
+    {
+        void* pointer;
+        Driver.Check(Driver.MemHostAlloc(&pointer, (nuint)bytes, 0), "cuMemHostAlloc");
+        Own((nint)pointer);
+        Bytes = bytes;
+    }
+
+    public int Bytes { get; }
+
+    public byte* Pointer => (byte*)handle;
+
+    protected override int Destroy() => Driver.MemFreeHost((void*)handle);
+}
+
+/// <summary>Machine code on the card.</summary>
+internal sealed unsafe class CudaModuleHandle : CudaHandle
+{
+    public CudaModuleHandle(CudaContextHandle context, CompiledKernels kernels)
+        : base(context)
+    {
+        nint module;
+        fixed (byte* image = kernels.Cubin.Span)
+        {
+            int result = Driver.ModuleLoadData(&module, image);
+            if (result != 0)
+                throw Driver.Error(result, $"cuModuleLoadData for {kernels.Variant}");
+        }
+
+        Own(module);
+    }
+
+    /// <summary>A kernel by its name.</summary>
+    public nint Function(string name, KernelVariant variant)
+    {
+        nint text = Marshal.StringToCoTaskMemUTF8(name);
+        try
+        {
+            nint function;
+            int result = Driver.ModuleGetFunction(&function, handle, (byte*)text);
+            return result == 0 ? function : throw Driver.Error(result, $"cuModuleGetFunction for {name} in {variant}");
+        }
+        finally
+        {
+            Marshal.FreeCoTaskMem(text);
+        }
+    }
+
+    protected override int Destroy() => Driver.ModuleUnload(handle);
+}

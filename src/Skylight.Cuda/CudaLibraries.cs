@@ -1,0 +1,58 @@
+using Skylight.Cuda.Interop;
+
+namespace Skylight.Cuda;
+
+/// <summary>
+/// The native libraries that a device works with: driver, NVRTC and cuBLAS, or the emulator in place of all three. A process may use both.
+/// Libraries stay loaded until the process ends.
+/// </summary>
+public sealed class CudaLibraries
+{
+    private readonly Lazy<Cublas> _cublas;
+
+    private CudaLibraries(NativeLibraryFile driver, NativeLibraryFile nvrtc, Func<NativeLibraryFile> cublas, Emulator? emulator)
+    {
+        Emulator = emulator;
+        Driver = new Driver(driver, emulator);
+        Nvrtc = new Nvrtc(nvrtc);
+        _cublas = new Lazy<Cublas>(() => new Cublas(cublas()));
+    }
+
+    /// <summary>Whether this is the emulator: kernels run on the CPU, checked, and no time means anything.</summary>
+    public bool IsSimulated => Emulator is not null;
+
+    /// <summary>Where the driver was found.</summary>
+    public string DriverPath => Driver.Library.Path;
+
+    /// <summary>Where NVRTC was found.</summary>
+    public string NvrtcPath => Nvrtc.Library.Path;
+
+    /// <summary>NVRTC's version.</summary>
+    public Version NvrtcVersion => Nvrtc.Version;
+
+    internal Driver Driver { get; }
+
+    internal Nvrtc Nvrtc { get; }
+
+    /// <summary>Loaded when first used: deterministic mode does without.</summary>
+    internal Cublas Cublas => _cublas.Value;
+
+    internal Emulator? Emulator { get; }
+
+    /// <summary>Loads the libraries of CUDA.</summary>
+    /// <param name="driver">The driver's library; by default that of <c>SKYLIGHT_CUDA_DRIVER</c>, else the system's.</param>
+    /// <param name="nvrtc">NVRTC; by default that of <c>SKYLIGHT_NVRTC</c>, else the newest that the system finds.</param>
+    /// <param name="cublas">cuBLAS, loaded when first used; by default that of <c>SKYLIGHT_CUBLAS</c>, else the newest that the system finds.</param>
+    /// <exception cref="CudaException">The driver or NVRTC was not found; the error lists what was tried.</exception>
+    public static CudaLibraries Load(string? driver = null, string? nvrtc = null, string? cublas = null) =>
+        new(CudaLibraryPaths.LoadDriver(driver), CudaLibraryPaths.LoadNvrtc(nvrtc), () => CudaLibraryPaths.LoadCublas(cublas), emulator: null);
+
+    /// <summary>Loads the emulator. It compiles kernels with the system's C++ compiler and runs them on the CPU, finding races and bad accesses.</summary>
+    /// <param name="path">The library; by default that of <c>SKYLIGHT_SIMT</c>, else <c>libskylight_simt.so</c> beside the program.</param>
+    /// <exception cref="CudaException">It was not found; the error lists what was tried.</exception>
+    public static CudaLibraries LoadSimulated(string? path = null)
+    {
+        NativeLibraryFile library = CudaLibraryPaths.LoadEmulator(path);
+        return new CudaLibraries(library, library, () => library, new Emulator(library));
+    }
+}

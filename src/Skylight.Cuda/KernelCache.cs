@@ -1,0 +1,156 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Skylight.Cuda;
+
+/// <summary>
+/// Compiled variants, in memory and on disk. The name of a file is the hash of all that goes into its machine code: source, every header, options
+/// and compiler. Files are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
+/// </summary>
+internal sealed class KernelCache
+{
+    private const int HashBytes = 32;
+    private static readonly byte[] Magic = "skylight kernel 1\n"u8.ToArray();
+    private static readonly byte[] HeaderHash = HashOfHeaders();
+
+    private readonly CudaCompiler _compiler;
+    private readonly string _compilerIdentity;
+    private readonly string? _folder;
+    private readonly ConcurrentDictionary<KernelVariant, Lazy<Task<CompiledKernels>>> _variants = new();
+    private int _compilations;
+
+    /// <summary>Makes a cache.</summary>
+    /// <param name="libraries">Whose NVRTC compiles.</param>
+    /// <param name="folder">Where files lie; null for <see cref="DefaultFolder"/>, empty for no files.</param>
+    public KernelCache(CudaLibraries libraries, string? folder)
+    {
+        _compiler = new CudaCompiler(libraries.Nvrtc);
+        _compilerIdentity = libraries.Emulator?.Fingerprint ?? $"NVRTC {libraries.NvrtcVersion}";
+        _folder = folder is "" ? null : folder ?? DefaultFolder();
+    }
+
+    /// <summary>How many variants were not found and had to be compiled.</summary>
+    public int Compilations => _compilations;
+
+    /// <summary>The folder of <c>SKYLIGHT_CACHE</c>, else one for the user.</summary>
+    public static string DefaultFolder()
+    {
+        string? root = Environment.GetEnvironmentVariable("SKYLIGHT_CACHE");
+        if (!string.IsNullOrEmpty(root))
+            return Path.Combine(root, "kernels");
+        if (OperatingSystem.IsWindows())
+            root = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
+        else if (Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } cache)
+            root = cache;
+        else
+            root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
+        return Path.Combine(root, "skylight", "kernels");
+    }
+
+    /// <summary>Starts to compile a variant on another thread, so that a whole plan compiles on all cores.</summary>
+    public void Prepare(KernelVariant variant) => _ = TaskOf(variant);
+
+    /// <summary>A compiled variant.</summary>
+    /// <exception cref="KernelCompilationException">The source does not compile.</exception>
+    public CompiledKernels Get(KernelVariant variant)
+    {
+        try
+        {
+            return TaskOf(variant).GetAwaiter().GetResult();
+        }
+        catch
+        {
+            // The next time may go better: a full disk, a compiler that was stopped.
+            _variants.TryRemove(variant, out _);
+            throw;
+        }
+    }
+
+    private Task<CompiledKernels> TaskOf(KernelVariant variant) =>
+        _variants.GetOrAdd(variant, key => new Lazy<Task<CompiledKernels>>(() => Task.Run(() => Load(key)))).Value;
+
+    private CompiledKernels Load(KernelVariant variant)
+    {
+        string? path = _folder is null ? null : Path.Combine(_folder, Key(variant));
+        if (path is not null && Read(path, variant) is { } found)
+            return found;
+        CompiledKernels compiled = _compiler.Compile(variant);
+        Interlocked.Increment(ref _compilations);
+        if (path is not null)
+            Write(path, compiled);
+        return compiled;
+    }
+
+    private string Key(KernelVariant variant)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(HeaderHash);
+        foreach (string part in (string[])[_compilerIdentity, variant.Source.Name, variant.Source.Text, .. variant.Options])
+            Append(hash, part);
+        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetHashAndReset())}.bin";
+    }
+
+    private static byte[] HashOfHeaders()
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach (KernelSource header in KernelSource.Headers)
+        {
+            Append(hash, header.Name);
+            Append(hash, header.Text);
+        }
+
+        return hash.GetHashAndReset();
+    }
+
+    /// <summary>A text and its end: two texts are not the same as one that joins them.</summary>
+    private static void Append(IncrementalHash hash, string text)
+    {
+        hash.AppendData(Encoding.UTF8.GetBytes(text));
+        hash.AppendData([0]);
+    }
+
+    /// <summary>Magic, SHA-256 of the rest, length of the log, log, cubin. Null when there is no such file or it is damaged.</summary>
+    private static CompiledKernels? Read(string path, KernelVariant variant)
+    {
+        byte[] file;
+        try
+        {
+            file = File.ReadAllBytes(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+
+        int start = Magic.Length + HashBytes;
+        if (file.Length < start + sizeof(int) || !file.AsSpan().StartsWith(Magic))
+            return null;
+        ReadOnlySpan<byte> body = file.AsSpan(start);
+        if (!SHA256.HashData(body).AsSpan().SequenceEqual(file.AsSpan(Magic.Length, HashBytes)))
+            return null;
+        int logBytes = MemoryMarshal.Read<int>(body);
+        string log = Encoding.UTF8.GetString(body.Slice(sizeof(int), logBytes));
+        return new CompiledKernels(variant, file.AsMemory(start + sizeof(int) + logBytes), log);
+    }
+
+    private static void Write(string path, CompiledKernels kernels)
+    {
+        byte[] log = Encoding.UTF8.GetBytes(kernels.Log);
+        byte[] body = [.. BitConverter.GetBytes(log.Length), .. log, .. kernels.Cubin.Span];
+        string beside = $"{path}.{Guid.NewGuid():N}";
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            File.WriteAllBytes(beside, [.. Magic, .. SHA256.HashData(body), .. body]);
+            File.Move(beside, path, overwrite: true);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // A folder that cannot be written costs time at the next start, nothing else.
+            if (File.Exists(beside))
+                File.Delete(beside);
+        }
+    }
+}
