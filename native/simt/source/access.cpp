@@ -59,6 +59,14 @@ void global_access(std::uintptr_t address, std::size_t bytes, Access access, con
     worker.recent[worker.recent_next++ % worker.recent.size()] = {allocation->address, allocation->bytes};
 }
 
+void count_access(std::uintptr_t address, std::size_t bytes, Access access, const void* instruction) {
+    const bool shared = address - reinterpret_cast<std::uintptr_t>(this_worker->shared_low) < this_worker->shared_bytes;
+    if (!shared && !memory().contains(address)) return;  // constants of the module
+    static constexpr TracedAccess::Kind kinds[2][3] = {{TracedAccess::global_load, TracedAccess::global_store, TracedAccess::global_atomic},
+                                                       {TracedAccess::shared_load, TracedAccess::shared_store, TracedAccess::shared_atomic}};
+    trace(instruction, address, bytes, kinds[shared][static_cast<int>(access)]);
+}
+
 void check_alignment(std::uintptr_t address, std::size_t bytes, std::size_t alignment, Access access, const Site& site) {
     if ((address & (alignment - 1)) == 0) return;
     fail_current(CUDA_ERROR_MISALIGNED_ADDRESS,
@@ -73,6 +81,7 @@ void check_access(const void* pointer, std::size_t bytes, std::size_t alignment,
     Worker& worker = *this_worker;
     const auto address = reinterpret_cast<std::uintptr_t>(pointer);
     if (address - reinterpret_cast<std::uintptr_t>(worker.stacks.low()) < worker.stacks.bytes()) return;  // local memory
+    if (worker.counting) count_access(address, bytes, access, site.address);
     if (!configuration().checks) return;
     check_alignment(address, bytes, alignment, access, site);
     const auto position = address - reinterpret_cast<std::uintptr_t>(worker.shared_low);

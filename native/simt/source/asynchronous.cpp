@@ -36,6 +36,10 @@ SIMT_EXPORT void simt_copy_async(unsigned shared, const void* global, int bytes,
     PendingCopy copy{shared_pointer(shared, size, size, "cp.async", site), static_cast<const char*>(global), size,
                      static_cast<unsigned>(source_bytes), site};
     check_global(global, copy.source_bytes, size, Access::read, site);
+    if (this_worker->counting) {
+        if (copy.source_bytes > 0) trace(site.address, reinterpret_cast<std::uintptr_t>(global), copy.source_bytes, TracedAccess::global_load);
+        trace(site.address, reinterpret_cast<std::uintptr_t>(copy.destination), size, TracedAccess::shared_store);
+    }
     if (!configuration().asynchronous_late) {
         perform(copy, false);
         return;

@@ -40,6 +40,12 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
             return false;
         }
         target.checks = value == "on";
+    } else if (name == "counters") {
+        if (value != "on" && value != "off") {
+            message = "counters is on or off, not '" + value + "'";
+            return false;
+        }
+        target.counters = value == "on";
     } else if (name == "memory" && parse_unsigned(value, number)) {
         target.memory = number;
     } else if (name == "workers" && parse_unsigned(value, number) && number <= 64) {
@@ -48,7 +54,7 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
         target.compiler = value;
     } else {
         message = "no setting '" + name + "' with value '" + value +
-                  "': there are schedule, async, checks, memory (bytes), workers (up to 64) and compiler";
+                  "': there are schedule, async, checks, counters, memory (bytes), workers (up to 64) and compiler";
         return false;
     }
     return true;
@@ -59,6 +65,7 @@ Configuration from_environment() {
     const std::pair<const char*, const char*> variables[] = {
         {"SKYLIGHT_SIMT_SCHEDULE", "schedule"}, {"SKYLIGHT_SIMT_ASYNC", "async"},     {"SKYLIGHT_SIMT_CHECKS", "checks"},
         {"SKYLIGHT_SIMT_MEMORY", "memory"},     {"SKYLIGHT_SIMT_WORKERS", "workers"}, {"SKYLIGHT_SIMT_COMPILER", "compiler"},
+        {"SKYLIGHT_SIMT_COUNTERS", "counters"},
     };
     for (const auto& [variable, name] : variables) {
         const char* value = std::getenv(variable);

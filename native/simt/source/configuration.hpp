@@ -14,6 +14,7 @@ struct Configuration {
     std::uint64_t seed = 0;
     bool asynchronous_late = true;  // asynchronous operations complete at the last legal moment, otherwise at once
     bool checks = true;             // bounds, alignment and races
+    bool counters = false;          // count what kernels do
     std::size_t memory = std::size_t{4} << 30;
     unsigned workers = 0;  // 0: one per processor, at most 8
     std::string compiler;  // empty: $CXX, c++, g++, clang++

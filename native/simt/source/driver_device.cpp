@@ -218,12 +218,27 @@ SIMT_EXPORT int simtReset() {
     return CUDA_SUCCESS;
 }
 
-// Sets schedule (forward, reverse, seed:N), async (late, immediate), checks (on, off), memory (bytes), workers or compiler.
+// Sets schedule (forward, reverse, seed:N), async (late, immediate), checks (on, off), counters (on, off), memory (bytes), workers or compiler.
 SIMT_EXPORT int simtConfigure(const char* name, const char* value) {
     const std::lock_guard<std::recursive_mutex> lock(context().lock);
     if (name == nullptr || value == nullptr) return CUDA_ERROR_INVALID_VALUE;
     std::string message;
     return configure(name, value, message) ? CUDA_SUCCESS : refuse(CUDA_ERROR_INVALID_VALUE, message);
+}
+
+// Forgets all counts. Counting is on only after simtConfigure("counters", "on").
+SIMT_EXPORT int simtCountersReset() {
+    clear_counters();
+    return CUDA_SUCCESS;
+}
+
+// The counts of a kernel's launches since the last reset, of all kernels for null; work that still waits on a stream is not in them.
+SIMT_EXPORT int simtCountersRead(const char* kernel, KernelCounters* counters) {
+    const std::lock_guard<std::recursive_mutex> lock(context().lock);
+    if (counters == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    if (!configuration().counters) return refuse(CUDA_ERROR_NOT_READY, "nothing is counted: call simtConfigure(\"counters\", \"on\") before the launch");
+    const std::string name = kernel == nullptr ? "" : kernel;
+    return read_counters(name, *counters) ? CUDA_SUCCESS : refuse(CUDA_ERROR_NOT_FOUND, "no launch of '" + name + "' has been counted");
 }
 
 // Names this build of the emulator: a module compiled by another one is refused, so this belongs into the key of a cache of modules.

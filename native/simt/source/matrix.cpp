@@ -50,6 +50,7 @@ void compute_product(void* const* arguments, std::uint32_t) {
             d[place.row][place.column] = product.d[index];
         }
     }
+    this_worker->counters.matrix_instructions++;
     multiply_add(&a[0][0], 16, &b[0][0], 8, &d[0][0], 8, 16, 8, 16);
     for (int lane = 0; lane < 32; lane++) {
         auto& product = *static_cast<Product*>(arguments[lane]);

@@ -178,6 +178,7 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             thread.idle_polls = 0;
             thread.open_copies.clear();
             thread.committed_copies.clear();
+            thread.trace.clear();
             thread.stack_pointer = prepare_fiber(worker.stacks.top(thread.slot), fiber_main);
             set_ready(worker, thread.slot);
         }
@@ -260,12 +261,15 @@ void run_worker(Worker& worker, Launch& launch) {
     this_worker = &worker;
     worker.launch = &launch;
     worker.recent = {};
+    worker.counting = configuration().counters;
+    worker.counters = KernelCounters{};
     try {
         for (std::uint64_t turn = launch.next++; turn < launch.clusters && !launch.aborted.load(); turn = launch.next++)
             run_cluster(worker, launch, launch.order.empty() ? turn : launch.order[turn]);
     } catch (const std::bad_alloc&) {
         fail(launch, CUDA_ERROR_OUT_OF_MEMORY, "kernel '" + launch.kernel->name + "': no host memory for the stacks of its threads");
     }
+    if (worker.counting) merge_counters(launch.kernel->name, worker.counters);
     worker.current = nullptr;
     worker.launch = nullptr;
     this_worker = nullptr;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "counters.hpp"
 #include "fiber.hpp"
 
 namespace simt {
@@ -59,6 +60,7 @@ struct Thread {
     unsigned long idle_polls = 0;  // polls of a condition since the cluster last made progress
     std::vector<PendingCopy> open_copies;
     std::deque<std::vector<PendingCopy>> committed_copies;
+    std::vector<TracedAccess> trace;  // since the warp was last at one point together, when counting
 };
 
 // A warp-wide operation some lanes have arrived at. `arguments[lane]` points into the lane's own stack.
@@ -75,6 +77,7 @@ struct Warp {
     unsigned first_thread = 0;
     unsigned lanes = 0;
     std::uint32_t finished = 0;  // lanes that have returned from the kernel
+    std::uint32_t existing() const noexcept { return lanes == 32 ? 0xFFFFFFFFu : (1u << lanes) - 1; }
     std::array<Collective, 32> collectives;  // one per lowest lane of a mask
     std::uint32_t epoch = 0;                 // stamps this warp's accesses to shared memory
     std::vector<std::uint32_t> known;        // per warp of the cluster: the newest epoch that is ordered before this warp's next access
@@ -155,6 +158,8 @@ struct Worker {
     };
     std::array<CachedRange, 4> recent;  // live global allocations hit last
     unsigned recent_next = 0;
+    bool counting = false;
+    KernelCounters counters{};  // of this launch
 
     static constexpr std::size_t window_stride = 512 * 1024;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "cuda_abi.hpp"
 #include "report.hpp"
@@ -24,11 +25,20 @@ bool same_place(const Site& left, const Site& right) {
 
 void complete(Warp& warp, Collective& pending, Compute compute) {
     if (compute != nullptr) compute(pending.arguments.data(), pending.mask);
+    if (this_worker->counting && (pending.mask & warp.existing()) == warp.existing()) count_traces(warp);
     const std::uint32_t waiting = pending.arrived;
     pending.arrived = 0;
     warp.epoch = ++this_worker->now;  // lanes are ordered by the operation
     Thread* first = warp.block->first_thread + warp.first_thread;
     for (std::uint32_t bits = waiting; bits != 0; bits &= bits - 1) wake(first[__builtin_ctz(bits)]);
+}
+
+// Warps of which every lane waits are at one point together.
+void count_whole_warps(const Barrier& barrier) {
+    std::map<Warp*, std::uint32_t> lanes;
+    for (const Thread* thread : barrier.waiting) lanes[thread->warp] |= 1u << thread->lane;
+    for (const auto& [warp, mask] : lanes)
+        if (mask == warp->existing()) count_traces(*warp);
 }
 
 void complete(Barrier& barrier) {
@@ -41,6 +51,8 @@ void complete(Barrier& barrier) {
             last->epoch = ++worker.now;
         }
     }
+    worker.counters.barriers++;
+    if (worker.counting) count_whole_warps(barrier);
     for (Thread* thread : barrier.waiting) wake(*thread);
     barrier.waiting.clear();
     barrier.arrived = 0;
@@ -96,6 +108,7 @@ void collective(const char* name, std::uint32_t mask, void* arguments, Compute c
 void lane_finished(Thread& thread) {
     Warp& warp = *thread.warp;
     warp.finished |= 1u << thread.lane;
+    if (this_worker->counting && warp.finished == 0xFFFFFFFFu) count_traces(warp);
     for (Collective& pending : warp.collectives)
         if (pending.arrived != 0 && std::strcmp(pending.name, "__syncwarp") == 0 && pending.arrived == (pending.mask & ~warp.finished))
             complete(warp, pending, nullptr);
@@ -157,6 +170,7 @@ int vote_at_barrier(Vote vote, bool predicate, const char* name, const Site& sit
     arrive_at_barrier(0, 0, Arrival::wait, true, name, site);
     const int result = vote == Vote::count ? barrier.predicate_count : vote == Vote::all ? barrier.predicate_and : barrier.predicate_or;
     arrive_at_barrier(0, 0, Arrival::wait, true, name, site);
+    if (current_thread().number == 0) this_worker->counters.barriers--;  // one barrier to the kernel
     return result;
 }
 

@@ -92,6 +92,12 @@ Result run(Launch& launch) {
         }
     }
     Pool::instance().run(launch);
+    if (settings.counters) {
+        KernelCounters counters{};
+        counters.launches = 1;
+        counters.blocks = launch.grid.volume();
+        merge_counters(launch.kernel->name, counters);
+    }
     return launch.result;
 }
 

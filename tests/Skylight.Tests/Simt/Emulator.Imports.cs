@@ -150,4 +150,10 @@ internal sealed unsafe partial class Emulator
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int simtConfigure(string name, string value);
+
+    [LibraryImport(Library)]
+    internal static partial int simtCountersReset();
+
+    [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
+    internal static partial int simtCountersRead(string? kernel, out EmulatorCounters counters);
 }

@@ -33,7 +33,7 @@ internal sealed unsafe partial class Emulator : IDisposable
     {
         Require();
         _ = simtReset();
-        foreach ((string name, string value) in new[] { ("schedule", "forward"), ("async", "late"), ("checks", "on"), ("memory", "4294967296"), ("workers", "2") })
+        foreach ((string name, string value) in new[] { ("schedule", "forward"), ("async", "late"), ("checks", "on"), ("counters", "off"), ("memory", "4294967296"), ("workers", "2") })
             Configure(name, value);
         Check(cuInit(0));
         Check(cuDevicePrimaryCtxRetain(out nint context, 0));
@@ -178,5 +178,6 @@ internal sealed unsafe partial class Emulator : IDisposable
         Configure("schedule", "forward");
         Configure("async", "late");
         Configure("checks", "on");
+        Configure("counters", "off");
     }
 }
