@@ -33,10 +33,28 @@ internal static class ActivationWorkloads
         new("gelu/internvit-300m-1k", new Gelu(), [Normal(1025, 4096)], Tiny: false),
         new("swiglu/tiny", new SwiGlu(), [Normal(3, 34)], Tiny: true),
         new("swiglu/qwen2.5-0.5b-1k", new SwiGlu(), [Normal(1024, 2 * 4864)], Tiny: false),
+        // More than one block of threads, with and without an incomplete end; nothing.
+        .. Maps("blocks", 3, 2052),
+        .. Maps("odd-blocks", 3, 2731),
+        .. Maps("nothing", 0, 8),
         new("split_columns/tiny", new SplitColumns(3, 9, 5), [Normal(4, 17)], Tiny: true),
         new("split_columns/qwen2.5-0.5b-1k", new SplitColumns(896, 128, 128), [Normal(1024, 1152)], Tiny: false),
         new("concatenate_columns/tiny", new ConcatenateColumns(), [Normal(4, 3), Normal(4, 9), Normal(4, 5)], Tiny: true),
         new("concatenate_columns/qwen2.5-0.5b-1k", new ConcatenateColumns(), [Normal(1024, 896), Normal(1024, 128), Normal(1024, 128)], Tiny: false),
+    ];
+
+    private static Workload[] Maps(string name, int rows, int columns) =>
+    [
+        new($"add/{name}", new Add(), [Normal(rows, columns), Normal(rows, columns)], Tiny: false),
+        new($"multiply/{name}", new Multiply(), [Normal(rows, columns), Normal(rows, columns)], Tiny: false),
+        new($"scale/{name}", new Scale(-1.5f), [Normal(rows, columns)], Tiny: false),
+        new($"sum/{name}", new Sum(), [Normal(rows, columns)], Tiny: false),
+        new($"silu/{name}", new Silu(), [Normal(3, rows, columns)], Tiny: false),
+        new($"gelu/{name}", new Gelu(), [Normal(3, rows, columns)], Tiny: false),
+        new($"swiglu/{name}", new SwiGlu(), [Normal(rows, 2 * columns)], Tiny: false),
+        new($"cast/{name}", new Cast(DataType.Float32), [Normal(rows, columns)], Tiny: false),
+        ToActivations($"cast/{name}-to-activations", tiny: false, rows, columns),
+        BroadcastOf($"broadcast/{name}", rows, columns, tiny: false),
     ];
 
     private static Workload BroadcastOf(string name, int rows, int columns, bool tiny) =>

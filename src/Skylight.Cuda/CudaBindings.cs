@@ -63,6 +63,10 @@ public sealed class CudaBindings
     {
         var bindings = new Builder();
         ElementWiseBindings.Add(bindings);
+        ColumnWiseBindings.Add(bindings);
+        NormBindings.Add(bindings);
+        OptimizerBindings.Add(bindings);
+        ReductionBindings.Add(bindings);
         return new CudaBindings(bindings.Bindings);
     }
 

@@ -31,15 +31,16 @@ public sealed record ColumnSum : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns;
-        float* x = arguments.InputPointer(0), partial = arguments.ScratchPointer;
-        CpuParallel.For(RowBlocks.Count(rows, RowBlock), block =>
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        float* x = arguments.InputPointer(0);
+        float* partial = blocks > 0 ? arguments.ScratchPointer : null;
+        CpuParallel.For(blocks, block =>
         {
             var sum = new Span<float>(partial + (long)block * columns, columns);
             sum.Clear();
             for (int row = block * RowBlock; row < Math.Min(rows, (block + 1) * RowBlock); row++)
                 TensorPrimitives.Add(sum, new ReadOnlySpan<float>(x + (long)row * columns, columns), sum);
         });
-        RowBlocks.Sum(partial, RowBlocks.Count(rows, RowBlock), columns, arguments.OutputPointer(0));
+        RowBlocks.Sum(partial, blocks, columns, arguments.OutputPointer(0));
     }
 }
