@@ -16,7 +16,7 @@
 
 using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0>;
 
-extern "C" __global__ void __launch_bounds__(Product::threads, Product::threads >= 256 ? 2 : 1) matrix_product(
+extern "C" __global__ void __launch_bounds__(Product::threads, Product::threads >= 256 && ALIGNED != 0 ? 2 : 1) matrix_product(
     const bfloat16* left, const bfloat16* right, const BIAS* bias, RESULT* result, int rows, int columns, int inner, int left_stride, int right_stride,
     int result_stride, long long left_batch_stride, long long right_batch_stride, long long result_batch_stride) {
     SKYLIGHT_SHARED(shared);

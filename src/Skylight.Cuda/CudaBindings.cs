@@ -63,6 +63,8 @@ public sealed class CudaBindings
     {
         var bindings = new Builder();
         ElementWiseBindings.Add(bindings);
+        MatMulBindings.Add(bindings);
+        ConnectorBindings.Add(bindings);
         return new CudaBindings(bindings.Bindings);
     }
 
