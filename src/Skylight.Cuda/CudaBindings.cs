@@ -67,6 +67,8 @@ public sealed class CudaBindings
         NormBindings.Add(bindings);
         OptimizerBindings.Add(bindings);
         ReductionBindings.Add(bindings);
+        MatMulBindings.Add(bindings);
+        ConnectorBindings.Add(bindings);
         return new CudaBindings(bindings.Bindings);
     }
 

@@ -1,0 +1,197 @@
+// The first half of the connector, without the shuffled and the normalised activations in memory.
+//   connector_statistics  hidden → (mean, 1 / standard deviation) [rows] of every shuffled token
+//   connector_inner       inner [rows, columns] = GELU(LayerNorm(shuffled) [rows, 4·width] · weightᵀ + bias), weight [columns, 4·width]
+// hidden is [images·(1 + grid_height·grid_width), width] with the class token first; shuffled token (i, j) of an image is patches (2i, 2j),
+// (2i, 2j + 1), (2i + 1, 2j), (2i + 1, 2j + 1): two runs of 2·width elements. rows = images·grid_height·grid_width/4.
+// hidden, weight and inner are bfloat16; NORM (weight and bias of the LayerNorm) and BIAS are float or bfloat16; statistics are float32. The
+// normalised activations are rounded to bfloat16 on their way into the product, the GELU (with the error function) is taken of the
+// unrounded sum. The second half of the connector is matrix_product of gemm.cu.
+// ALIGNED 1: width is a multiple of 8.
+// Launch: connector_statistics one block of 128 threads per row; connector_inner as matrix_product, with statistics and gather in the loader
+// of the left tiles: chunks are read before the products of an iteration, normalised and stored after them.
+// FLOPs: 8·rows·columns·width. Bytes: hidden twice, weight and inner once; with one block per tile column, hidden again from the
+// second-level cache.
+// Measured: nothing yet (no GPU has run it).
+#include "common/matrix_tile.cuh"
+#include "common/shared.cuh"
+
+using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, false, true>;
+using Pack8 = Pack<bfloat16, 8>;
+
+// Where the shuffled tokens lie in hidden.
+struct Shuffle {
+    int grid_height;
+    int grid_width;
+    int width;
+
+    // The first element of a token's first run; the second run is line() elements further on.
+    __device__ __forceinline__ long long first(int token) const {
+        const int tokens = grid_height * grid_width / 4, across = grid_width / 2;
+        const int image = token / tokens, index = token % tokens;
+        return ((long long)image * (1 + grid_height * grid_width) + 1 + index / across * 2 * grid_width + index % across * 2) * width;
+    }
+
+    __device__ __forceinline__ long long line() const { return (long long)grid_width * width; }
+};
+
+constexpr int statistics_threads = 128;
+
+// The sum over the block; all threads get it. `partial` has one float per warp and is free again on return.
+__device__ __forceinline__ float block_sum(float value, float* partial) {
+    for (int distance = 16; distance > 0; distance /= 2)
+        value += shuffle_xor(value, distance);
+    if (lane_index() == 0)
+        partial[threadIdx.x / 32] = value;
+    synchronize_block();
+    float sum = 0;
+    for (int warp = 0; warp < statistics_threads / 32; warp++)
+        sum += partial[warp];
+    synchronize_block();
+    return sum;
+}
+
+// The sum of visit(element) over the elements of a token that this thread has, in an order that depends on the width only.
+template <class Visit>
+__device__ __forceinline__ float sum_token(const bfloat16* run, const Shuffle& shuffle, Visit visit) {
+    float sum = 0;
+    for (int half = 0; half < 2; half++, run += shuffle.line()) {
+        if constexpr (ALIGNED != 0) {
+            for (int column = (int)threadIdx.x * 8; column < 2 * shuffle.width; column += statistics_threads * 8) {
+                const Pack8 pack = load_pack<8>(run + column);
+#pragma unroll
+                for (int element = 0; element < 8; element++)
+                    sum += visit(pack.get(element));
+            }
+        } else {
+            for (int column = (int)threadIdx.x; column < 2 * shuffle.width; column += statistics_threads)
+                sum += visit(to_float(run[column]));
+        }
+    }
+
+    return sum;
+}
+
+extern "C" __global__ void __launch_bounds__(statistics_threads) connector_statistics(
+    const bfloat16* hidden, float* statistics, int grid_height, int grid_width, int width, float epsilon) {
+    SKYLIGHT_SHARED(shared);
+    float* partial = reinterpret_cast<float*>(shared);
+    const Shuffle shuffle{grid_height, grid_width, width};
+    const bfloat16* run = hidden + shuffle.first((int)blockIdx.x);
+    const float mean = block_sum(sum_token(run, shuffle, [](float x) { return x; }), partial) / (4 * width);
+    const float squares = block_sum(sum_token(run, shuffle, [mean](float x) { return (x - mean) * (x - mean); }), partial);
+    if (threadIdx.x == 0) {
+        Pack<float, 2> pair;
+        pair.set(0, mean);
+        pair.set(1, 1.0f / sqrtf(squares / (4 * width) + epsilon));
+        store_pack<2>(statistics + 2LL * blockIdx.x, pair);
+    }
+}
+
+// Brings tiles of the normalised, shuffled tokens into shared memory; stands where a TileLoader does.
+struct NormalizingLoader {
+    using Tile = Product::Left;
+    static constexpr int chunks_per_thread = Tile::rows * Tile::chunks / Product::threads;
+    static_assert(Tile::rows * Tile::chunks % Product::threads == 0 && Product::threads % Tile::chunks == 0, "a thread has the same chunk of several rows");
+
+    const bfloat16* hidden;
+    const NORM* norm_weight;
+    const NORM* norm_bias;
+    int run;         // elements
+    long long line;  // elements
+    int column;
+    long long token[chunks_per_thread];  // first element; negative outside of the rows
+    Pack<float, 2> statistics[chunks_per_thread];
+    Pack8 held[chunks_per_thread];
+
+    static __device__ __forceinline__ int own_row(int i) { return ((int)threadIdx.x + i * Product::threads) / Tile::chunks; }
+
+    static __device__ __forceinline__ int own_chunk() { return (int)threadIdx.x % Tile::chunks; }
+
+    __device__ __forceinline__ NormalizingLoader(const bfloat16* hidden_, const float* statistics_, const NORM* norm_weight_, const NORM* norm_bias_, const Shuffle& shuffle,
+                                                 int first_row, int rows)
+        : hidden(hidden_), norm_weight(norm_weight_), norm_bias(norm_bias_), run(2 * shuffle.width), line(shuffle.line()), column(0) {
+#pragma unroll
+        for (int i = 0; i < chunks_per_thread; i++) {
+            const int row = first_row + own_row(i);
+            token[i] = -1;
+            if (row < rows) {
+                token[i] = shuffle.first(row);
+                statistics[i] = load_pack<2>(statistics_ + 2LL * row);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void begin(unsigned int, int, int first_column) {
+        column = first_column + own_chunk() * 8;
+        const int half = column >= run;
+#pragma unroll
+        for (int i = 0; i < chunks_per_thread; i++) {
+            if (token[i] < 0 || column >= 2 * run)
+                continue;
+            const bfloat16* source = hidden + token[i];
+            if constexpr (ALIGNED != 0) {
+                held[i] = load_pack<8>(source + half * line + (column - half * run));
+            } else {
+                for (int element = 0; element < 8; element++) {
+                    const int at = column + element, second = at >= run;
+                    held[i].elements[element] = at < 2 * run ? source[second * line + (at - second * run)] : bfloat16{0};
+                }
+            }
+        }
+    }
+
+    __device__ __forceinline__ void finish(unsigned char* tile) {
+        float scale[8] = {}, shift[8] = {};
+        if constexpr (ALIGNED != 0) {
+            if (column < 2 * run) {
+                const Pack<NORM, 8> weights = load_pack<8>(norm_weight + column), biases = load_pack<8>(norm_bias + column);
+#pragma unroll
+                for (int element = 0; element < 8; element++) {
+                    scale[element] = weights.get(element);
+                    shift[element] = biases.get(element);
+                }
+            }
+        } else {
+            for (int element = 0; element < 8 && column + element < 2 * run; element++) {
+                scale[element] = to_float(norm_weight[column + element]);
+                shift[element] = to_float(norm_bias[column + element]);
+            }
+        }
+
+#pragma unroll
+        for (int i = 0; i < chunks_per_thread; i++) {
+            Pack8 normalized;
+#pragma unroll
+            for (int element = 0; element < 8; element++) {
+                const bool inside = token[i] >= 0 && column + element < 2 * run;
+                const float value = inside ? (held[i].get(element) - statistics[i].get(0)) * statistics[i].get(1) * scale[element] + shift[element] : 0;
+                normalized.set(element, value);
+            }
+
+            store_pack<8>(reinterpret_cast<bfloat16*>(tile + Tile::offset(own_row(i), own_chunk())), normalized);
+        }
+    }
+};
+
+__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
+
+extern "C" __global__ void __launch_bounds__(Product::threads) connector_inner(
+    const bfloat16* hidden, const float* statistics, const NORM* norm_weight, const NORM* norm_bias, const bfloat16* weight, const BIAS* bias, bfloat16* inner,
+    int rows, int columns, int grid_height, int grid_width, int width) {
+    SKYLIGHT_SHARED(shared);
+    const TilePosition position((int)blockIdx.x, divide_up(rows, Product::tile_rows), divide_up(columns, Product::tile_columns));
+    const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::tile_columns;
+    NormalizingLoader left(hidden, statistics, norm_weight, norm_bias, Shuffle{grid_height, grid_width, width}, first_row, rows);
+    TileLoader<Product::Right, Product::threads, ALIGNED != 0> right(weight, 4 * width, columns, 4 * width);
+    Product::Sums sums;
+    Product::multiply(sums, shared, left, right, first_row, first_column, 4 * width);
+
+    Product::for_each_pair(sums, [&](int row, int column, float first, float second) {
+        row += first_row;
+        column += first_column;
+        if (row >= rows || column >= columns)
+            return;
+        const bool both = column + 1 < columns;
+        store_pair(inner + (long long)row * columns + column, gelu(first + to_float(bias[column])), both ? gelu(second + to_float(bias[column + 1])) : 0, both);
+    });
+}

@@ -1,0 +1,49 @@
+// Matrix products with a batch-invariant order of summation.
+//   matrix_product  result [rows, columns] = left [rows, inner] · right [inner, columns] (+ bias [columns]), for each matrix of a batch
+// left is stored [inner, rows] where TRANSPOSE_LEFT is 1; right is stored [columns, inner], as weights are, where TRANSPOSE_RIGHT is 1. So
+//   x · weightᵀ   x [m, k],        weight [n, k]      TRANSPOSE_RIGHT
+//   dy · weight   dy [m, n],       weight [n, k]      neither
+//   dyᵀ · x       dy [rows, n],    x [rows, k]        TRANSPOSE_LEFT
+// Factors are bfloat16, sums float32; bias is BIAS and the result RESULT (float or bfloat16), rounded once, after the bias.
+// Any extents, also inner = 0 (the bias, or zeros). ALIGNED 1: both factors, of every matrix of the batch, begin at multiples of 16 bytes,
+// and their strides are multiples of 8 elements.
+// Every element is one chain of m16n8k16 steps with the inner index ascending, so the tile shape changes no bit (common/matrix_tile.cuh).
+// Launch: batch · tiles blocks of 32·WARPS_DOWN·WARPS_ACROSS threads, STAGES·(TILE_ROWS + TILE_COLUMNS)·TILE_INNER·2 bytes of shared memory.
+// FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once.
+// Measured: nothing yet (no GPU has run it).
+#include "common/matrix_tile.cuh"
+#include "common/shared.cuh"
+
+using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0>;
+
+extern "C" __global__ void __launch_bounds__(Product::threads, Product::threads >= 256 && ALIGNED != 0 ? 2 : 1) matrix_product(
+    const bfloat16* left, const bfloat16* right, const BIAS* bias, RESULT* result, int rows, int columns, int inner, int left_stride, int right_stride,
+    int result_stride, long long left_batch_stride, long long right_batch_stride, long long result_batch_stride) {
+    SKYLIGHT_SHARED(shared);
+    const int tile_rows = divide_up(rows, Product::tile_rows), tile_columns = divide_up(columns, Product::tile_columns);
+    const int batch = (int)blockIdx.x / (tile_rows * tile_columns);
+    const TilePosition position((int)blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
+    const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::tile_columns;
+
+    TileLoader<Product::Left, Product::threads, ALIGNED != 0> left_loader(
+        left + batch * left_batch_stride, left_stride, Product::transpose_left ? inner : rows, Product::transpose_left ? rows : inner);
+    TileLoader<Product::Right, Product::threads, ALIGNED != 0> right_loader(
+        right + batch * right_batch_stride, right_stride, Product::transpose_right ? columns : inner, Product::transpose_right ? inner : columns);
+    Product::Sums sums;
+    Product::multiply(sums, shared, left_loader, right_loader, first_row, first_column, inner);
+
+    RESULT* target = result + batch * result_batch_stride;
+    Product::for_each_pair(sums, [&](int row, int column, float first, float second) {
+        row += first_row;
+        column += first_column;
+        if (row >= rows || column >= columns)
+            return;
+        const bool both = column + 1 < columns;
+        if (bias != nullptr) {
+            first += to_float(bias[column]);
+            second += both ? to_float(bias[column + 1]) : 0;
+        }
+
+        store_pair(target + (long long)row * result_stride + column, first, second, both);
+    });
+}

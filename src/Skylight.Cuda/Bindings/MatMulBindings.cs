@@ -1,0 +1,135 @@
+using Skylight.Ops;
+using Skylight.Tensors;
+
+namespace Skylight.Cuda.Bindings;
+
+/// <summary>
+/// Matrix products; see <c>kernels/gemm.cu</c>. In deterministic mode they are made by the own kernel, otherwise by cuBLAS.
+/// </summary>
+internal static class MatMulBindings
+{
+    /// <summary>Adds the family.</summary>
+    public static void Add(CudaBindings.Builder bindings)
+    {
+        bindings.Add<MatMul>((_, kernel) =>
+        {
+            (int columns, int inner) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
+            var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), kernel.Inputs[0].Shape.Rows, columns, inner) { TransposeRight = true };
+            QueueInputs(kernel, kernel.Inputs.Count == 3 ? product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType } : product);
+        });
+        bindings.Add<MatMulInputGradient>((_, kernel) =>
+        {
+            (int inner, int columns) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
+            QueueInputs(kernel, new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), kernel.Inputs[0].Shape.Rows, columns, inner));
+        });
+        bindings.Add<MatMulWeightGradient>((_, kernel) =>
+        {
+            Shape x = kernel.Inputs[0].Shape, gradient = kernel.Inputs[1].Shape;
+            QueueInputs(kernel, new MatrixProduct(kernel.Input(1), kernel.Input(0), kernel.Output(0), gradient.Columns, x.Columns, x.Rows) { TransposeLeft = true });
+        });
+        bindings.Add<BatchedMatMul>((op, kernel) =>
+        {
+            Shape left = kernel.Inputs[0].Shape, result = kernel.Outputs[0].Shape;
+            QueueInputs(kernel, new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), result[1], result[2], op.TransposeA ? left[1] : left[2])
+            {
+                TransposeLeft = op.TransposeA,
+                TransposeRight = op.TransposeB,
+                Batch = result[0],
+            });
+        });
+    }
+
+    /// <summary>Queues a product; the factors must be bfloat16.</summary>
+    internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product)
+    {
+        DataType resultType = product.ResultType ?? kernel.Outputs[0].DataType;
+        if (kernel.Target.Deterministic || product.Inner == 0)
+            QueueOwn(kernel, product, resultType);
+        else
+            QueueLibrary(kernel, product, resultType);
+    }
+
+    private static void QueueInputs(CudaKernelBuilder kernel, MatrixProduct product)
+    {
+        foreach (TensorType factor in kernel.Inputs.Take(2))
+        {
+            if (factor.DataType != DataType.BFloat16)
+                throw kernel.Unsupported($"matrix products read bfloat16, not {factor.DataType}: give the model bfloat16 parameters and activations, or insert a Cast");
+        }
+
+        Queue(kernel, product);
+    }
+
+    private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType)
+    {
+        int leftStride = product.TransposeLeft ? product.Rows : product.Inner, rightStride = product.TransposeRight ? product.Inner : product.Columns;
+        // Operands begin at multiples of 256 bytes; rows and the matrices of a batch follow one another without gaps.
+        bool aligned = leftStride % 8 == 0 && rightStride % 8 == 0;
+        MatrixTile tile = MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target);
+        KernelLaunch launch = tile.Launch(kernel, "gemm.cu", "matrix_product", product.Rows, product.Columns, product.Batch)
+            .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight).Define("ALIGNED", aligned)
+            .Type("BIAS", product.BiasType).Type("RESULT", resultType)
+            .Pointer(product.Left).Pointer(product.Right);
+        (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
+            .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner)
+            .Int32(leftStride).Int32(rightStride).Int32(product.Columns)
+            .Int64((long)product.Rows * product.Inner).Int64((long)product.Inner * product.Columns).Int64((long)product.Rows * product.Columns);
+    }
+
+    private static void QueueLibrary(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType)
+    {
+        if (product.Bias is { } bias)
+        {
+            long count = (long)product.Rows * product.Columns;
+            kernel.Launch("bias.cu", "fill_rows", CudaKernelBuilder.Blocks(count, 256), 256).Type("BIAS", product.BiasType).Type("RESULT", resultType)
+                .Pointer(bias).Pointer(product.Result).Int64(count).Int32(product.Columns);
+        }
+
+        kernel.Product(new CudaProductStep
+        {
+            Left = product.Left,
+            Right = product.Right,
+            Result = product.Result,
+            Rows = product.Rows,
+            Columns = product.Columns,
+            Inner = product.Inner,
+            TransposeLeft = product.TransposeLeft,
+            TransposeRight = product.TransposeRight,
+            FactorType = DataType.BFloat16,
+            ResultType = resultType,
+            Beta = product.Bias is null ? 0 : 1,
+            Batch = product.Batch,
+            LeftBatchStride = (long)product.Rows * product.Inner,
+            RightBatchStride = (long)product.Inner * product.Columns,
+            ResultBatchStride = (long)product.Rows * product.Columns,
+        });
+    }
+}
+
+/// <summary>result [rows, columns] = left [rows, inner] · right [inner, columns] + bias, dense, for each matrix of a batch.</summary>
+/// <param name="Left">bfloat16; stored [inner, rows] when <see cref="TransposeLeft"/> is set.</param>
+/// <param name="Right">bfloat16; stored [columns, inner] when <see cref="TransposeRight"/> is set.</param>
+/// <param name="Result">float32 or bfloat16.</param>
+/// <param name="Rows">Rows of the result.</param>
+/// <param name="Columns">Columns of the result.</param>
+/// <param name="Inner">The length of the sums.</param>
+internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOperand Result, int Rows, int Columns, int Inner)
+{
+    /// <summary>Whether the left matrix lies transposed.</summary>
+    public bool TransposeLeft { get; init; }
+
+    /// <summary>Whether the right matrix lies transposed, as weights do.</summary>
+    public bool TransposeRight { get; init; }
+
+    /// <summary><c>[columns]</c>, or none.</summary>
+    public CudaOperand? Bias { get; init; }
+
+    /// <summary>The element type of the bias.</summary>
+    public DataType BiasType { get; init; } = DataType.BFloat16;
+
+    /// <summary>The element type of the result; by default that of the op's output.</summary>
+    public DataType? ResultType { get; init; }
+
+    /// <summary>The number of products.</summary>
+    public int Batch { get; init; } = 1;
+}

@@ -1,0 +1,70 @@
+namespace Skylight.Cuda.Bindings;
+
+/// <summary>
+/// The part of a product that one block makes, and how; the constants of <c>kernels/common/matrix_tile.cuh</c>. Which tile is chosen changes
+/// no bit of a product, so the choice may look at the number of rows and at the card.
+/// </summary>
+/// <param name="Rows">Rows of the result per block.</param>
+/// <param name="Columns">Columns of the result per block.</param>
+/// <param name="Inner">Inner indices that are brought into shared memory at once.</param>
+/// <param name="WarpsDown">Warps that share the rows.</param>
+/// <param name="WarpsAcross">Warps that share the columns.</param>
+/// <param name="Stages">How many such pieces are in flight or in use.</param>
+internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int WarpsDown, int WarpsAcross, int Stages)
+{
+    /// <summary>Decoding with a small weight: many blocks, so that the whole card streams it.</summary>
+    public static MatrixTile Narrow { get; } = new(16, 16, 128, 1, 2, 6);
+
+    /// <summary>Decoding with a large weight.</summary>
+    public static MatrixTile Wide { get; } = new(16, 64, 64, 1, 4, 6);
+
+    /// <summary>Few rows.</summary>
+    public static MatrixTile Small { get; } = new(64, 32, 64, 2, 2, 5);
+
+    /// <summary>More rows, or factors that are not aligned.</summary>
+    public static MatrixTile Medium { get; } = new(64, 64, 64, 2, 2, 4);
+
+    /// <summary>The most arithmetic per byte; two blocks fit on a multiprocessor.</summary>
+    public static MatrixTile Large { get; } = new(128, 128, 32, 2, 4, 4);
+
+    /// <summary>For the connector, whose left tiles take registers on their way in.</summary>
+    public static MatrixTile Tall { get; } = new(128, 64, 32, 4, 2, 4);
+
+    /// <summary>All tiles that <see cref="Choose"/> chooses from.</summary>
+    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Wide, Small, Medium, Large];
+
+    /// <summary>The threads of a block.</summary>
+    public int Threads => 32 * WarpsDown * WarpsAcross;
+
+    /// <summary>The shared memory of a block, for bfloat16 factors.</summary>
+    public int SharedBytes => Stages * (Rows + Columns) * Inner * 2;
+
+    /// <summary>The tile for a batch of products.</summary>
+    /// <param name="rows">Of a result.</param>
+    /// <param name="columns">Of a result.</param>
+    /// <param name="batch">The number of products.</param>
+    /// <param name="aligned">Whether factors can be copied 16 bytes at a time.</param>
+    /// <param name="target">The card.</param>
+    public static MatrixTile Choose(int rows, int columns, int batch, bool aligned, CudaTarget target)
+    {
+        int multiprocessors = target.MultiprocessorCount;
+        if (rows <= Narrow.Rows)
+            return Wide.Blocks(rows, columns, batch) >= 2 * multiprocessors ? Wide : Narrow;
+        if (aligned && Large.Blocks(rows, columns, batch) >= multiprocessors)
+            return Large;
+        return Medium.Blocks(rows, columns, batch) >= multiprocessors ? Medium : Small;
+    }
+
+    /// <summary>How many blocks make a batch of products.</summary>
+    public long Blocks(int rows, int columns, int batch = 1) =>
+        (long)batch * CudaKernelBuilder.Blocks(rows, Rows) * CudaKernelBuilder.Blocks(columns, Columns);
+
+    /// <summary>Queues a launch with this tile and defines its constants.</summary>
+    public KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows, int columns, int batch = 1) =>
+        Define(kernel.Launch(resource, entryPoint, checked((int)Blocks(rows, columns, batch)), Threads, SharedBytes));
+
+    /// <summary>Defines the tile's constants.</summary>
+    public KernelLaunch Define(KernelLaunch launch) => launch
+        .Define("TILE_ROWS", Rows).Define("TILE_COLUMNS", Columns).Define("TILE_INNER", Inner)
+        .Define("WARPS_DOWN", WarpsDown).Define("WARPS_ACROSS", WarpsAcross).Define("STAGES", Stages);
+}
