@@ -227,6 +227,13 @@ struct MatrixTile {
     // threads may still read the last stage: synchronize before reusing the memory.
     template <class LeftLoader, class RightLoader>
     static __device__ __forceinline__ void multiply(Sums& sums, unsigned char* shared, LeftLoader& left, RightLoader& right, int first_row, int first_column, int inner) {
+        clear(sums);
+        multiply_onto(sums, shared, left, right, first_row, first_column, inner);
+    }
+
+    // sums += left · right: goes on with chains that earlier inner indices began.
+    template <class LeftLoader, class RightLoader>
+    static __device__ __forceinline__ void multiply_onto(Sums& sums, unsigned char* shared, LeftLoader& left, RightLoader& right, int first_row, int first_column, int inner) {
         const unsigned int address = shared_address(shared);
         const int count = divide_up(inner, TileInner);
         const auto begin = [&](int stage, int first) {
@@ -239,7 +246,6 @@ struct MatrixTile {
             right.finish(shared + stage * stage_bytes + Left::bytes);
         };
 
-        clear(sums);
 #pragma unroll
         for (int stage = 0; stage < Stages - 1; stage++) {
             if (stage < count) {

@@ -69,6 +69,9 @@ public sealed class CudaBindings
         ReductionBindings.Add(bindings);
         MatMulBindings.Add(bindings);
         ConnectorBindings.Add(bindings);
+        LogitBindings.Add(bindings);
+        LossBindings.Add(bindings);
+        VocabularyHeadBindings.Add(bindings);
         return new CudaBindings(bindings.Bindings);
     }
 
