@@ -62,6 +62,7 @@ public sealed class CudaBindings
     private static CudaBindings MakeStandard()
     {
         var bindings = new Builder();
+        AttentionBindings.Add(bindings);
         ElementWiseBindings.Add(bindings);
         ColumnWiseBindings.Add(bindings);
         NormBindings.Add(bindings);
