@@ -73,6 +73,10 @@ public sealed class CudaBindings
         LogitBindings.Add(bindings);
         LossBindings.Add(bindings);
         VocabularyHeadBindings.Add(bindings);
+        EmbeddingBindings.Add(bindings);
+        ColumnsBindings.Add(bindings);
+        RotaryBindings.Add(bindings);
+        VisionBindings.Add(bindings);
         return new CudaBindings(bindings.Bindings);
     }
 
