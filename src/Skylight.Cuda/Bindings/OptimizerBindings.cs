@@ -35,7 +35,8 @@ internal static class OptimizerBindings
         long[] counts = [.. kernel.Inputs.Select(input => input.Shape.ElementCount)];
         int[] blocks = [.. counts.Select(count => CudaKernelBuilder.Blocks(count, SquareBlock))];
         int allBlocks = checked(blocks.Sum());
-        CudaScratch partial = kernel.Scratch((long)allBlocks * sizeof(double));
+        // Tensors without elements have no sums, but the merging kernel is given an address in any case.
+        CudaScratch partial = kernel.Scratch(Math.Max(1, allBlocks) * (long)sizeof(double));
         int before = 0;
         for (int first = 0; first < counts.Length; first += TensorsPerLaunch)
         {

@@ -45,7 +45,7 @@ internal readonly record struct RowLayout(int Vector, int Threads, int Packs)
         if (packs > 2 * threads)
             threads *= 2;
         int each = CudaKernelBuilder.Blocks(packs, threads);
-        return each <= 2 ? new RowLayout(vector, threads, each) : new RowLayout(vector, MostThreads, 0);
+        return new RowLayout(vector, threads, each <= 2 ? each : 0);
     }
 
     /// <summary>Gives the layout to a launch.</summary>
