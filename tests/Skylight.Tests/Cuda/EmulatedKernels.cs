@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Skylight.Cuda;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -11,6 +12,9 @@ namespace Skylight.Tests.Cuda;
 /// </summary>
 internal sealed unsafe class EmulatedKernels : IDisposable
 {
+    // Compiling takes longer than running.
+    private static readonly ConcurrentDictionary<KernelVariant, byte[]> Compiled = new();
+
     private readonly Emulator _emulator = new();
     private readonly CudaCompiler _compiler = new(Path.Combine(AppContext.BaseDirectory, "libskylight_simt.so"));
     private readonly Dictionary<KernelVariant, nint> _modules = [];
@@ -59,7 +63,7 @@ internal sealed unsafe class EmulatedKernels : IDisposable
     {
         if (!_modules.TryGetValue(launch.Variant, out nint module))
         {
-            Emulator.Check(Emulator.cuModuleLoadData(out module, _compiler.Compile(launch.Variant).Cubin.ToArray()));
+            Emulator.Check(Emulator.cuModuleLoadData(out module, Compiled.GetOrAdd(launch.Variant, variant => _compiler.Compile(variant).Cubin.ToArray())));
             _modules.Add(launch.Variant, module);
         }
 
