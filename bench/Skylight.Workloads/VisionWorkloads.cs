@@ -19,6 +19,7 @@ internal static class VisionWorkloads
         new("pixel_shuffle/tiny", new PixelShuffle(2, 4), [Normal(18, 3)], Tiny: true),
         new("pixel_shuffle/internvit-300m", new PixelShuffle(32, 32), [Normal(2050, 1024)], Tiny: false),
         new("connector/tiny", new FusedConnector(2, 4, 1e-5f), [Normal(18, 3), Normal(12), Normal(12), Weight(DataType.Float32, 6, 12), Normal(6), Weight(DataType.Float32, 6, 6), Normal(6)], Tiny: true),
+        new("connector/tiny-8-wide", new FusedConnector(4, 4, 1e-5f), [Normal(34, 8), Normal(32), Normal(32), Weight(DataType.BFloat16, 24, 32), Normal(24), Weight(DataType.BFloat16, 24, 24), Normal(24)], Tiny: true),
         new("connector/internvl3-1b-1-tile", new FusedConnector(32, 32, 1e-5f), [Normal(1025, 1024), Normal(4096), Normal(4096), Weight(DataType.BFloat16, 896, 4096), Normal(896), Weight(DataType.BFloat16, 896, 896), Normal(896)], Tiny: false),
     ];
 }

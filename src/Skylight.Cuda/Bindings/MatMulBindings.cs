@@ -39,12 +39,12 @@ internal static class MatMulBindings
         });
     }
 
-    /// <summary>Queues a product; the factors must be bfloat16.</summary>
-    internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product)
+    /// <summary>Queues a product; the factors must be bfloat16. A tile may be given for the own kernel; it changes no bit.</summary>
+    internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product, MatrixTile? tile = null)
     {
         DataType resultType = product.ResultType ?? kernel.Outputs[0].DataType;
         if (kernel.Target.Deterministic || product.Inner == 0)
-            QueueOwn(kernel, product, resultType);
+            QueueOwn(kernel, product, resultType, tile);
         else
             QueueLibrary(kernel, product, resultType);
     }
@@ -60,12 +60,12 @@ internal static class MatMulBindings
         Queue(kernel, product);
     }
 
-    private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType)
+    private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given)
     {
         int leftStride = product.TransposeLeft ? product.Rows : product.Inner, rightStride = product.TransposeRight ? product.Inner : product.Columns;
         // Operands begin at multiples of 256 bytes; rows and the matrices of a batch follow one another without gaps.
         bool aligned = leftStride % 8 == 0 && rightStride % 8 == 0;
-        MatrixTile tile = MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target);
+        MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target);
         KernelLaunch launch = tile.Launch(kernel, "gemm.cu", "matrix_product", product.Rows, product.Columns, product.Batch)
             .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight).Define("ALIGNED", aligned)
             .Type("BIAS", product.BiasType).Type("RESULT", resultType)

@@ -1,0 +1,90 @@
+using System.Collections.Concurrent;
+using Skylight.Cuda;
+using Skylight.Graphs;
+using Skylight.Tensors;
+using Skylight.Tests.Simt;
+
+namespace Skylight.Tests.Cuda;
+
+/// <summary>
+/// Runs what a binding describes on the emulator, launch by launch, without a device around it: so that a test can choose the geometry and the
+/// card, and sees the bits of the results.
+/// </summary>
+internal sealed unsafe class EmulatedKernels : IDisposable
+{
+    // Compiling takes longer than running.
+    private static readonly ConcurrentDictionary<KernelVariant, byte[]> Compiled = new();
+
+    private readonly Emulator _emulator = new();
+    private readonly CudaCompiler _compiler = new(Path.Combine(AppContext.BaseDirectory, "libskylight_simt.so"));
+    private readonly Dictionary<KernelVariant, nint> _modules = [];
+
+    /// <summary>Runs a binding's launches on arrays of the inputs' types, and gives the first output.</summary>
+    public TResult[] Run<TResult>(CudaKernelDescription description, TensorType output, params Array[] inputs)
+        where TResult : unmanaged
+    {
+        ulong[] arrays = [.. inputs.Select(Upload)];
+        int count = (int)output.Shape.ElementCount;
+        ulong result = _emulator.Allocate(Math.Max(count * sizeof(TResult), 16)), scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16));
+        foreach (CudaStep step in description.Steps)
+            Launch(Assert.IsType<CudaLaunchStep>(step).Launch, operand => (operand.Kind switch
+            {
+                CudaOperandKind.Input => arrays[operand.Index],
+                CudaOperandKind.Output => result,
+                _ => scratch,
+            }) + (ulong)operand.ByteOffset);
+        TResult[] elements = _emulator.Download<TResult>(result, count);
+        foreach (ulong array in (ulong[])[.. arrays, result, scratch])
+            _emulator.Free(array);
+        return elements;
+    }
+
+    /// <summary>Describes an op with the standard bindings, runs it, and gives its first output.</summary>
+    public TResult[] Run<TResult>(Op op, IReadOnlyList<TensorType> types, params Array[] inputs)
+        where TResult : unmanaged =>
+        Run<TResult>(CudaBindings.Standard.Describe(op, types, CudaTarget.Ampere), op.Infer(types)[0], inputs);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (nint module in _modules.Values)
+            _ = Emulator.cuModuleUnload(module);
+        _emulator.Dispose();
+    }
+
+    private ulong Upload(Array elements) => elements.Length == 0 ? _emulator.Allocate(16) : elements switch
+    {
+        float[] floats => _emulator.Upload(floats),
+        BFloat16[] halves => _emulator.Upload(halves),
+        _ => _emulator.Upload((int[])elements),
+    };
+
+    private void Launch(KernelLaunch launch, Func<CudaOperand, ulong> address)
+    {
+        if (!_modules.TryGetValue(launch.Variant, out nint module))
+        {
+            Emulator.Check(Emulator.cuModuleLoadData(out module, Compiled.GetOrAdd(launch.Variant, variant => _compiler.Compile(variant).Cubin.ToArray())));
+            _modules.Add(launch.Variant, module);
+        }
+
+        Emulator.Check(Emulator.cuModuleGetFunction(out nint function, module, launch.EntryPoint));
+        const int MaximumDynamicSharedBytes = 8;
+        Emulator.Check(Emulator.cuFuncSetAttribute(function, MaximumDynamicSharedBytes, launch.SharedBytes));
+        ulong[] values = [.. launch.Arguments.Select(argument => argument.Kind switch
+        {
+            KernelArgumentKind.Pointer => address(argument.Operand),
+            KernelArgumentKind.Null => 0UL,
+            _ => (ulong)argument.Bits,
+        })];
+        void** parameters = stackalloc void*[values.Length];
+        fixed (ulong* pinned = values)
+        {
+            for (int index = 0; index < values.Length; index++)
+                parameters[index] = pinned + index;
+            Emulator.Check(Emulator.cuLaunchKernel(
+                function, (uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads.X, (uint)launch.Threads.Y, (uint)launch.Threads.Z,
+                (uint)launch.SharedBytes, _emulator.Stream, parameters, null));
+            Emulator.Check(Emulator.cuStreamSynchronize(_emulator.Stream));
+        }
+    }
+}
