@@ -37,9 +37,9 @@ measure() {
     "$skylight" kernels check --device cuda:0 --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
     for style in "$here"/golden/*-style; do
         [ -d "$style" ] || continue
-        for dump in "$style"/golden*.safetensors; do
-            echo "== verify $(basename "$style") $(basename "$dump")"
-            "$skylight" verify "$style" "$dump" --device cuda:0 2>&1 | tee "$results/verify-$(basename "$style").log"
+        for checkpoint in "$style"/hf "$style"/original; do
+            echo "== verify $(basename "$style")/$(basename "$checkpoint")"
+            "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device cuda:0 2>&1 | tee "$results/verify-$(basename "$style")-$(basename "$checkpoint").log"
             [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
         done
     done

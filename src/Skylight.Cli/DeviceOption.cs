@@ -1,5 +1,7 @@
 using System.CommandLine;
+using System.Globalization;
 using Skylight.Cpu;
+using Skylight.Cuda;
 using Skylight.Execution;
 
 namespace Skylight.Cli;
@@ -7,12 +9,22 @@ namespace Skylight.Cli;
 /// <summary>The <c>--device</c> option of every command.</summary>
 internal static class DeviceOption
 {
-    public static Option<string> Create(string defaultDevice = "cpu") => new("--device") { Description = "Where to run: cpu, cuda:0 (or another number), or simt, the CUDA emulator.", DefaultValueFactory = _ => defaultDevice };
+    private const string Cuda = "cuda:";
+
+    public static Option<string> Create(string defaultDevice = "cpu") => new("--device")
+    {
+        Description = "Where to run: cpu; cuda:0 or another card; simt, the CUDA emulator.",
+        DefaultValueFactory = _ => defaultDevice,
+    };
 
     /// <summary>Opens a device by name; never another one than asked for.</summary>
     public static Device Open(string name) => name switch
     {
         "cpu" => new CpuDevice(),
-        _ => throw new ArgumentException($"There is no device '{name}'. This build knows: cpu."),
+        "simt" => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() }),
+        "cuda" => new CudaDevice(),
+        _ when name.StartsWith(Cuda, StringComparison.Ordinal) && int.TryParse(name.AsSpan(Cuda.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal)
+            => new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal }),
+        _ => throw new ArgumentException($"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt."),
     };
 }
