@@ -26,6 +26,38 @@ internal static class HeadWorkloads
         new("policy_loss/tiny", new PolicyLoss(0.2f, 0.28f, KlKind.K3, 0.04f),
             [Near(-1f, -2f, -0.5f, -3f), Constant(-1.1f, -1.5f, -0.5f, -2.5f), Constant(-1.2f, -1.9f, -0.6f, -3.3f), Constant(1, -0.7f, 0.5f, -2), Constant(0.25f, 0.25f, 0, 0.5f)], Tiny: true),
         new("policy_loss/20k", new PolicyLoss(0.2f, 0.28f, KlKind.K3, 0.04f), [Normal(0.1f, 20480), Fixed(20480), Fixed(20480), Fixed(20480), Ones(20480)], Tiny: false),
+        // What GPUs treat in different ways: incomplete tiles of rows, columns and the inner index; several segments of the vocabulary and
+        // several blocks of a row; nothing to do.
+        .. Heads("tails", 131, 1101, 20, Integers(-1, 1101, 131)),
+        .. Heads("segments", 20, 4200, 24, Integers(-1, 4200, 20)),
+        .. Heads("no-targets", 3, 40, 8, Integers([-1, -1, -1])),
+        .. Heads("no-rows", 0, 40, 8, Integers([])),
+        new("cross_entropy/blocks", new CrossEntropy(), [Normal(700), Fixed(700)], Tiny: false),
+        new("cross_entropy/no-rows", new CrossEntropy(), [Normal(0), Fixed(0)], Tiny: false),
+        .. Policies("k1", new PolicyLoss(0.2f, 0.28f, KlKind.K1, 0.1f)),
+        .. Policies("k2-dual-clip", new PolicyLoss(0.2f, 0.28f, KlKind.K2, 0.1f, 1.5f)),
+        .. Policies("no-kl", new PolicyLoss(0.1f, 0.2f, KlKind.None, 0)),
+    ];
+
+    private static Workload[] Heads(string name, int tokens, int vocabulary, int width, Operand targets) =>
+    [
+        new($"vocabulary_head/{name}", new VocabularyHead(1.3f), [Normal(tokens, width), Weight(DataType.Float32, vocabulary, width), targets], Tiny: false),
+        new($"vocabulary_head_backward/{name}", new VocabularyHeadBackward(1.3f, true, true, true, true),
+            [Normal(tokens, width), Weight(DataType.Float32, vocabulary, width), targets, Zeros(tokens), Ones(tokens), Ones(tokens), Fixed(tokens), Fixed(tokens)], Tiny: false),
+        new($"vocabulary_head_backward/{name}-entropy-to-weight", new VocabularyHeadBackward(1, false, true, false, true),
+            [Normal(tokens, width), Weight(DataType.Float32, vocabulary, width), targets, Zeros(tokens), Ones(tokens), Ones(tokens), Fixed(tokens)], Tiny: false),
+        new($"log_probabilities/{name}", new LogProbabilities(1.3f), [Normal(tokens, vocabulary), targets], Tiny: false),
+        new($"log_probabilities_backward/{name}", new LogProbabilitiesBackward(1.3f, true, true),
+            [Normal(tokens, vocabulary), targets, Zeros(tokens), Ones(tokens), Ones(tokens), Fixed(tokens), Fixed(tokens)], Tiny: false),
+        new($"logit_statistics/{name}", new LogitStatistics(), [Fixed(tokens, vocabulary)], Tiny: false),
+    ];
+
+    private static Workload[] Policies(string name, PolicyLoss op) =>
+    [
+        // The third token's ratio is far above the dual clip, with a negative advantage.
+        new($"policy_loss/{name}", op,
+            [Near(-1f, -2f, -0.5f, -3f), Constant(-1.1f, -1.5f, -1.7f, -2.5f), Constant(-1.2f, -1.9f, -0.6f, -3.3f), Constant(1, -0.7f, -1.5f, -2), Constant(0.25f, 0, 0.25f, 0.5f)], Tiny: true),
+        new($"policy_loss/{name}-blocks", op, [Normal(0.1f, 700), Fixed(700), Fixed(700), Fixed(700), Fixed(700)], Tiny: false),
     ];
 
     private static Operand Fixed(params int[] shape) => Normal(shape) with { Differentiable = false };
