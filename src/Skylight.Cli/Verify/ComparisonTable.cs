@@ -1,32 +1,38 @@
 namespace Skylight.Cli.Verify;
 
+/// <summary>How the error of a group is measured.</summary>
+internal enum ErrorMeasure
+{
+    /// <summary>‖ours − reference‖ / ‖reference‖.</summary>
+    Relative,
+
+    /// <summary>The largest |ours − reference| of any element: for values whose scale means something by itself, such as nats.</summary>
+    LargestDifference,
+}
+
 /// <summary>How a group of tensors compares with its references.</summary>
 /// <param name="Group">What they are, such as <c>sft.grad</c>.</param>
 /// <param name="Tensors">How many were compared.</param>
-/// <param name="Error">The greatest relative error ‖ours − reference‖ / ‖reference‖ of any of them.</param>
+/// <param name="Error">The greatest error of any of them.</param>
 /// <param name="Limit">What it may be.</param>
 /// <param name="Worst">The tensor and element with the greatest error.</param>
 /// <param name="Failures">The tensors that are beyond the limit.</param>
-internal sealed record ComparisonRow(string Group, int Tensors, double Error, double Limit, string Worst, IReadOnlyList<string> Failures);
+/// <param name="Measure">What <paramref name="Error"/> and <paramref name="Limit"/> measure.</param>
+internal sealed record ComparisonRow(string Group, int Tensors, double Error, double Limit, string Worst, IReadOnlyList<string> Failures, ErrorMeasure Measure = ErrorMeasure.Relative);
 
 /// <summary>Collects comparisons by group.</summary>
-internal sealed class ComparisonTable
+/// <param name="vanishingNorm">A gradient whose reference is smaller than this fraction of the largest one of its group is rounding noise.</param>
+/// <param name="vanishingLimit">By how much of that largest one it may be off.</param>
+internal sealed class ComparisonTable(double vanishingNorm = 1e-7, double vanishingLimit = 1e-6)
 {
-    /// <summary>A gradient whose reference is smaller than this fraction of the largest one of its group is rounding noise.</summary>
-    private const double VanishingNorm = 1e-7;
-
-    private const double VanishingLimit = 1e-6;
-
-    private readonly List<(string Group, string Tensor, float[] Ours, float[] Reference, double Limit)> _comparisons = [];
+    private readonly List<Comparison> _comparisons = [];
     private readonly List<(string Group, string Name, float Ours, float Reference, double Limit)> _numbers = [];
 
-    /// <summary>Adds a tensor.</summary>
-    public void Add(string group, string tensor, float[] ours, float[] reference, double limit)
-    {
-        if (ours.Length != reference.Length)
-            throw new InvalidDataException($"{tensor}: the reference has {reference.Length} elements, the model gives {ours.Length}. The dump belongs to another model.");
-        _comparisons.Add((group, tensor, ours, reference, limit));
-    }
+    /// <summary>Adds a tensor, whose relative error is limited.</summary>
+    public void Add(string group, string tensor, float[] ours, float[] reference, double limit) => Add(new Comparison(group, tensor, ours, reference, limit, ErrorMeasure.Relative));
+
+    /// <summary>Adds a tensor, the difference of whose elements is limited. A group has one measure.</summary>
+    public void AddAbsolute(string group, string tensor, float[] ours, float[] reference, double limit) => Add(new Comparison(group, tensor, ours, reference, limit, ErrorMeasure.LargestDifference));
 
     /// <summary>
     /// Adds a number. The numbers of a group are compared as one vector: a policy loss near zero is the difference of larger terms,
@@ -37,9 +43,16 @@ internal sealed class ComparisonTable
     /// <summary>One row per group; groups of tensors first, then groups of numbers, each in the order in which they appeared.</summary>
     public IReadOnlyList<ComparisonRow> Rows() =>
     [
-        .. _comparisons.GroupBy(comparison => comparison.Group).Select(group => Row(group.Key, [.. group])),
+        .. _comparisons.GroupBy(comparison => comparison.Group).Select(group => group.First().Measure == ErrorMeasure.Relative ? Row(group.Key, [.. group]) : AbsoluteRow(group.Key, [.. group])),
         .. _numbers.GroupBy(number => number.Group).Select(group => NumberRow(group.Key, [.. group])),
     ];
+
+    private void Add(Comparison comparison)
+    {
+        if (comparison.Ours.Length != comparison.Reference.Length)
+            throw new InvalidDataException($"{comparison.Tensor}: the reference has {comparison.Reference.Length} elements, the model gives {comparison.Ours.Length}. The dump belongs to another model.");
+        _comparisons.Add(comparison);
+    }
 
     private static ComparisonRow NumberRow(string group, List<(string Group, string Name, float Ours, float Reference, double Limit)> numbers)
     {
@@ -49,27 +62,49 @@ internal sealed class ComparisonTable
         return new ComparisonRow(group, numbers.Count, error, limit, $"{name}: {worst:G9} for {expected:G9}", error <= limit ? [] : [name]);
     }
 
-    private static ComparisonRow Row(string group, List<(string Group, string Tensor, float[] Ours, float[] Reference, double Limit)> comparisons)
+    private static ComparisonRow AbsoluteRow(string group, List<Comparison> comparisons)
+    {
+        double worst = -1;
+        string where = "";
+        var failures = new List<string>();
+        foreach (Comparison comparison in comparisons.Where(comparison => comparison.Ours.Length > 0))
+        {
+            int element = WorstElement(comparison.Ours, comparison.Reference);
+            double error = Math.Abs((double)comparison.Ours[element] - comparison.Reference[element]);
+
+            // As below: NaN is not within the limit.
+            if (!(error <= comparison.Limit))
+                failures.Add(comparison.Tensor);
+            if (!(error > worst || double.IsNaN(error)))
+                continue;
+            worst = error;
+            where = comparison.WhereIs(element);
+        }
+
+        return new ComparisonRow(group, comparisons.Count, Math.Max(worst, 0), comparisons[0].Limit, where, failures, ErrorMeasure.LargestDifference);
+    }
+
+    private ComparisonRow Row(string group, List<Comparison> comparisons)
     {
         double largest = comparisons.Max(comparison => Norm(comparison.Reference));
         bool gradients = group.EndsWith(".grad", StringComparison.Ordinal);
         double worst = -1;
         string where = "";
         var failures = new List<string>();
-        foreach ((_, string tensor, float[] ours, float[] reference, double limit) in comparisons)
+        foreach (Comparison comparison in comparisons)
         {
+            (float[] ours, float[] reference) = (comparison.Ours, comparison.Reference);
             double norm = Norm(reference), difference = Distance(ours, reference);
-            bool vanishing = gradients && norm < VanishingNorm * largest;
+            bool vanishing = gradients && norm < vanishingNorm * largest;
             double error = vanishing ? difference / Math.Max(largest, double.Epsilon) : difference == 0 ? 0 : difference / norm;
 
             // NaN compares false with everything, so ask whether the error is within the limit, not whether it is beyond.
-            if (!(error <= (vanishing ? VanishingLimit : limit)))
-                failures.Add(tensor);
+            if (!(error <= (vanishing ? vanishingLimit : comparison.Limit)))
+                failures.Add(comparison.Tensor);
             if (vanishing || !(error > worst || double.IsNaN(error)))
                 continue;
             worst = error;
-            int element = WorstElement(ours, reference);
-            where = $"{tensor}[{element}]: {ours[element]:G9} for {reference[element]:G9}";
+            where = comparison.WhereIs(WorstElement(ours, reference));
         }
 
         return new ComparisonRow(group, comparisons.Count, worst, comparisons[0].Limit, where, failures);
@@ -89,5 +124,11 @@ internal sealed class ComparisonTable
         }
 
         return worst;
+    }
+
+    /// <summary>A tensor and its reference.</summary>
+    private sealed record Comparison(string Group, string Tensor, float[] Ours, float[] Reference, double Limit, ErrorMeasure Measure)
+    {
+        public string WhereIs(int element) => $"{Tensor}[{element}]: {Ours[element]:G9} for {Reference[element]:G9}";
     }
 }

@@ -39,8 +39,8 @@ internal sealed class GoldenDump : IDisposable
     /// <summary>The elements of an integer tensor.</summary>
     public int[] Integers(string name) => _file.ReadInt32(name);
 
-    /// <summary>A number.</summary>
-    public float Number(string name) => Floats(name)[0];
+    /// <summary>The elements of a float or integer tensor, as floats.</summary>
+    public float[] Elements(string name) => _file[name].Type is StoredType.Int32 or StoredType.Int64 ? [.. Integers(name).Select(element => (float)element)] : Floats(name);
 
     /// <summary>The sequences, as many as there are.</summary>
     public IReadOnlyList<GoldenSequence> Sequences()

@@ -24,23 +24,27 @@ internal static class VerifyCommand
     private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)
     {
         using Device device = DeviceOption.Open(deviceName);
-        IReadOnlyList<ComparisonRow> rows = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
+        VerificationReport report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
         var table = new Table().Border(TableBorder.Simple).AddColumns("group", "tensors", "error", "limit", "", "worst element");
         table.Columns[2].RightAligned();
-        foreach (ComparisonRow row in rows)
+        foreach (ComparisonRow row in report.Rows)
         {
             bool holds = row.Failures.Count == 0;
             table.AddRow(
-                Markup.Escape(row.Group), $"{row.Tensors}", row.Error.ToString("E2", CultureInfo.InvariantCulture), row.Limit.ToString("E0", CultureInfo.InvariantCulture),
+                Markup.Escape(row.Group), $"{row.Tensors}", Number(row.Error, "E2", row.Measure), Number(row.Limit, "E0", row.Measure),
                 holds ? "[green]ok[/]" : "[red]FAILS[/]", Markup.Escape(row.Worst));
         }
 
         // A log has no width of its own: let the table have what it needs.
         if (Console.IsOutputRedirected)
             AnsiConsole.Profile.Width = 200;
+        AnsiConsole.MarkupLineInterpolated($"{device.Name} against {report.Reference}");
         AnsiConsole.Write(table);
-        foreach (ComparisonRow row in rows.Where(row => row.Failures.Count > 0))
+        foreach (ComparisonRow row in report.Rows.Where(row => row.Failures.Count > 0))
             AnsiConsole.MarkupLineInterpolated($"[red]{row.Group}[/]: beyond the limit: {string.Join(", ", row.Failures)}");
-        return rows.All(row => row.Failures.Count == 0) ? 0 : 1;
+        return report.Holds ? 0 : 1;
     }
+
+    private static string Number(double value, string format, ErrorMeasure measure) =>
+        (measure == ErrorMeasure.LargestDifference ? "±" : "") + value.ToString(format, CultureInfo.InvariantCulture);
 }

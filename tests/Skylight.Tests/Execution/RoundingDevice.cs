@@ -12,7 +12,8 @@ namespace Skylight.Tests.Execution;
 /// Slow, and what a device with bfloat16 kernels is meant to compute. Weights lie row-major.
 /// </summary>
 /// <param name="activationType">The type of activations.</param>
-internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16) : Device
+/// <param name="disturb">Plants an error: given an op, it may change the elements of its first output before they are rounded.</param>
+internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16, Action<Op, float[]>? disturb = null) : Device
 {
     private readonly CpuDevice _cpu = new();
 
@@ -42,7 +43,7 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
                 throw new NotSupportedException($"{node.Op.Name}: {value}");
         }
 
-        return new CpuKernel(node, _cpu);
+        return new CpuKernel(node, _cpu, disturb);
     }
 
     public override void Synchronize()
@@ -72,9 +73,12 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
         private readonly TensorType[] _inputs;
         private readonly TensorType[] _outputs;
 
-        public CpuKernel(Node node, CpuDevice cpu)
+        private readonly Action<Op, float[]>? _disturb;
+
+        public CpuKernel(Node node, CpuDevice cpu, Action<Op, float[]>? disturb)
         {
             _node = node;
+            _disturb = disturb;
             _cpu = cpu;
             _kernel = (ICpuKernel)node.Op;
             _inputs = [.. node.InputTypes.Select(OnCpu)];
@@ -88,6 +92,8 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
             long scratchBytes = _kernel.ScratchBytes(_inputs);
             Tensor? scratch = scratchBytes > 0 ? _cpu.AllocateTensor(TensorType.Float32(checked((int)((scratchBytes + 3) / 4)))) : null;
             _kernel.Run(new CpuArguments(new KernelArguments(inputs, outputs, scratch)));
+            if (_disturb is not null && outputs is [{ Type.DataType: DataType.Float32 } first, ..])
+                Disturb(first);
             for (int index = 0; index < outputs.Length; index++)
                 Round(outputs[index], arguments.Outputs[index]);
             foreach (int index in _node.Op.MutatedInputs)
@@ -110,6 +116,14 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
             else
                 _cpu.Upload(MemoryMarshal.AsBytes<float>(Array.ConvertAll(MemoryMarshal.Cast<byte, BFloat16>(bytes).ToArray(), value => (float)value)), target);
             return target;
+        }
+
+        private void Disturb(Tensor output)
+        {
+            var values = new float[output.Shape.ElementCount];
+            _cpu.Download(output, MemoryMarshal.AsBytes(values.AsSpan()));
+            _disturb!(_node.Op, values);
+            _cpu.Upload(MemoryMarshal.AsBytes<float>(values), output);
         }
 
         private void Round(Tensor source, Tensor target)

@@ -18,7 +18,10 @@ public sealed class ModelVerificationTests
     public void Everything_in_the_dump_is_reproduced(string directory, bool useFusion)
     {
         using var device = new CpuDevice();
-        IReadOnlyList<ComparisonRow> rows = ModelVerification.Run(CheckpointFixture.Golden(directory), Dump(directory), device, useFusion: useFusion);
+        VerificationReport report = ModelVerification.Run(CheckpointFixture.Golden(directory), Dump(directory), device, useFusion: useFusion);
+        IReadOnlyList<ComparisonRow> rows = report.Rows;
+        Assert.Equal("the dump", report.Reference);
+        Assert.True(report.Holds);
         Assert.All(rows, row => Assert.True(row.Failures.Count == 0, $"{row.Group}: {row.Error} for {row.Limit}: {string.Join(", ", row.Failures)}; {row.Worst}"));
         Assert.Equal(
             [
@@ -46,7 +49,7 @@ public sealed class ModelVerificationTests
             ModelCheckpoint.Save(model, folder["wrong"]);
         }
 
-        Dictionary<string, ComparisonRow> rows = ModelVerification.Run(folder["wrong"], Dump(Directory), device).ToDictionary(row => row.Group);
+        Dictionary<string, ComparisonRow> rows = ModelVerification.Run(folder["wrong"], Dump(Directory), device).Rows.ToDictionary(row => row.Group);
         Assert.All(holding.Split(','), group => Assert.Empty(rows[group].Failures));
         Assert.All(failing.Split(','), group => Assert.NotEmpty(rows[group].Failures));
     }
