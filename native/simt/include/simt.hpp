@@ -81,6 +81,37 @@ void simt_copy_async(unsigned int shared, const void* global, int bytes, int sou
 void simt_copy_async_commit();
 void simt_copy_async_wait(int newest);
 
+unsigned int simt_cluster_rank();
+unsigned int simt_cluster_size();
+void simt_cluster_arrive();
+void simt_cluster_wait();
+unsigned int simt_map_shared(unsigned int shared, unsigned int rank);
+float simt_load_cluster(unsigned int address);
+void simt_store_cluster(unsigned int address, float value);
+void simt_set_registers(int registers, int increase);
+
+void simt_memory_barrier_initialize(unsigned int barrier, unsigned int count);
+void simt_memory_barrier_invalidate(unsigned int barrier);
+void simt_memory_barrier_arrive(unsigned int barrier, unsigned int bytes);
+int simt_memory_barrier_try_wait(unsigned int barrier, unsigned int parity);
+void simt_memory_barrier_wait(unsigned int barrier, unsigned int parity);
+void simt_fence_proxy();
+
+void simt_tensor_prefetch(const void* map);
+void simt_tensor_load_2d(unsigned int shared, const void* map, unsigned int barrier, int x, int y);
+void simt_tensor_load_3d(unsigned int shared, const void* map, unsigned int barrier, int x, int y, int z);
+void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, int x, int y, unsigned int blocks);
+void simt_bulk_load(unsigned int shared, const void* global, unsigned int bytes, unsigned int barrier);
+void simt_tensor_store_2d(const void* map, unsigned int shared, int x, int y);
+void simt_bulk_store_commit();
+void simt_bulk_store_wait(int newest, int only_read);
+
+void simt_warpgroup_product(float* d, int columns, const unsigned int* a, unsigned long long a_descriptor, unsigned long long b_descriptor,
+                            int accumulate, int transpose_a, int transpose_b);
+void simt_warpgroup_fence();
+void simt_warpgroup_commit();
+void simt_warpgroup_wait(int newest);
+
 unsigned int simt_atomic_32(int kind, unsigned int* target, unsigned int value, unsigned int compare);
 unsigned long long simt_atomic_64(int kind, unsigned long long* target, unsigned long long value, unsigned long long compare);
 float simt_atomic_add_float(float* target, float value);

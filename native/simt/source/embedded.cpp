@@ -19,13 +19,17 @@
 
 SIMT_EMBED(prelude, "simt.hpp")
 SIMT_EMBED(math_prelude, "simt_math.hpp")
+SIMT_EMBED(cluster, "ptx/cluster.cuh")
 SIMT_EMBED(convert, "ptx/convert.cuh")
 SIMT_EMBED(cp_async, "ptx/cp_async.cuh")
 SIMT_EMBED(ldmatrix, "ptx/ldmatrix.cuh")
 SIMT_EMBED(math, "ptx/math.cuh")
+SIMT_EMBED(mbarrier, "ptx/mbarrier.cuh")
 SIMT_EMBED(memory, "ptx/memory.cuh")
 SIMT_EMBED(mma, "ptx/mma.cuh")
+SIMT_EMBED(tma, "ptx/tma.cuh")
 SIMT_EMBED(warp, "ptx/warp.cuh")
+SIMT_EMBED(wgmma, "ptx/wgmma.cuh")
 
 namespace simt {
 
@@ -38,6 +42,8 @@ const EmbeddedFile files[] = {
     SIMT_FILE(prelude, "simt.hpp"),     SIMT_FILE(math_prelude, "simt_math.hpp"), SIMT_FILE(convert, "ptx/convert.cuh"),
     SIMT_FILE(cp_async, "ptx/cp_async.cuh"), SIMT_FILE(ldmatrix, "ptx/ldmatrix.cuh"), SIMT_FILE(math, "ptx/math.cuh"),
     SIMT_FILE(memory, "ptx/memory.cuh"), SIMT_FILE(mma, "ptx/mma.cuh"), SIMT_FILE(warp, "ptx/warp.cuh"),
+    SIMT_FILE(cluster, "ptx/cluster.cuh"), SIMT_FILE(mbarrier, "ptx/mbarrier.cuh"), SIMT_FILE(tma, "ptx/tma.cuh"),
+    SIMT_FILE(wgmma, "ptx/wgmma.cuh"),
 };
 
 }  // namespace

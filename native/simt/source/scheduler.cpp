@@ -7,8 +7,10 @@
 
 #include <sys/mman.h>
 
+#include "cluster.hpp"
 #include "configuration.hpp"
 #include "cuda_abi.hpp"
+#include "memory_barrier.hpp"
 #include "report.hpp"
 #include "shadow.hpp"
 #include "synchronization.hpp"
@@ -92,6 +94,7 @@ void fiber_main() {
     worker.live--;
     clear_ready(worker, thread.slot);
     lane_finished(thread);
+    cluster_thread_finished();
     leave(worker, thread, pick(worker));
     __builtin_unreachable();
 }
@@ -132,6 +135,9 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
     worker.random = mix(configuration().seed * 0x10001 + cluster);
     worker.shadow->begin_cluster(worker);
     worker.cluster_barrier = Barrier{};
+    worker.cluster_phase = 0;
+    worker.memory_barriers.clear();
+    worker.bulk_loads.clear();
 
     const Dim3 clusters{launch.grid.x / launch.cluster.x, launch.grid.y / launch.cluster.y, launch.grid.z / launch.cluster.z};
     const Dim3 origin = unflatten(cluster, clusters);
@@ -153,6 +159,8 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             barrier.waiting.clear();
             barrier.released.clear();
         }
+        block.product_log.assign((warps + 3) / 4, {});
+        block.register_limits.assign((warps + 3) / 4, 0);
         std::fill_n(block.shared, launch.shared_bytes, static_cast<char>(0xFF));  // NaN in every floating type
         for (unsigned number = 0; number < warps; number++) {
             Warp& warp = block.first_warp[number];
@@ -164,7 +172,13 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             warp.finished = warp.lanes == 32 ? 0 : ~((1u << warp.lanes) - 1);
             for (Collective& collective : warp.collectives) collective.arrived = 0;
             warp.epoch = ++worker.now;
-            warp.known.assign(worker.warps.size(), 0);
+            warp.known.assign(2 * worker.warps.size(), 0);
+            warp.open_products.clear();
+            warp.committed_products.clear();
+            warp.accumulators.clear();
+            warp.finished_accumulators.clear();
+            warp.registers_fenced = false;
+            warp.products = 0;
         }
         for (unsigned number = 0; number < threads; number++) {
             Thread& thread = block.first_thread[number];
@@ -178,6 +192,9 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             thread.idle_polls = 0;
             thread.open_copies.clear();
             thread.committed_copies.clear();
+            thread.open_stores.clear();
+            thread.committed_stores.clear();
+            thread.arrived_at_cluster = false;
             thread.trace.clear();
             thread.stack_pointer = prepare_fiber(worker.stacks.top(thread.slot), fiber_main);
             set_ready(worker, thread.slot);
@@ -218,6 +235,7 @@ std::string describe_hang(const Worker& worker) {
              << ", " << describe(group.first->site) << " (first: block " << coordinates(group.first->block->index) << ", thread "
              << coordinates(group.first->index) << ')';
     }
+    text << describe_memory_barriers(worker);
     if (finished > 0) text << "\n  " << finished << (finished == 1 ? " thread has" : " threads have") << " returned from the kernel";
     return text.str();
 }
@@ -234,9 +252,18 @@ void run_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
     prepare_cluster(worker, launch, cluster);
     while (!launch.aborted.load(std::memory_order_relaxed)) {
         Thread* next = pick(worker);
-        if (next == nullptr) break;
+        if (next == nullptr) {
+            // Nobody can go on without a copy: now is the last moment at which one may arrive.
+            if (deliver_awaited_load()) continue;
+            break;
+        }
         worker.current = next;
         simt_fiber_switch(&worker.scheduler_stack_pointer, next->stack_pointer);
+    }
+    if (worker.live == 0 && !launch.aborted.load() && !worker.bulk_loads.empty()) {
+        const BulkLoad& load = worker.bulk_loads.front();
+        fail(launch, CUDA_ERROR_LAUNCH_FAILED, "kernel '" + launch.kernel->name + "', " + describe(load.site) +
+                                                   ": the kernel ended before this copy into shared memory arrived: nobody waited for its mbarrier");
     }
     if (worker.live > 0 && !launch.aborted.load()) {
         bool returned = false, barrier = false;

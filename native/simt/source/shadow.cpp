@@ -33,15 +33,18 @@ void unmap(T*& pointer, std::size_t count) {
 SharedShadow::~SharedShadow() {
     unmap(words_, blocks_ * window_words);
     unmap(bytes_, blocks_ * window_bytes);
+    unmap(readers_, blocks_ * window_words);
 }
 
 void SharedShadow::reserve(unsigned blocks) {
     if (blocks <= blocks_) return;
     unmap(words_, blocks_ * window_words);
     unmap(bytes_, blocks_ * window_bytes);
+    unmap(readers_, blocks_ * window_words);
     blocks_ = 0;
     words_ = map_zeroed<Word>(blocks * window_words);
     bytes_ = map_zeroed<Cell>(blocks * window_bytes);
+    readers_ = map_zeroed<Readers>(blocks * window_words);
     blocks_ = blocks;
 }
 
@@ -50,11 +53,13 @@ void SharedShadow::begin_cluster(Worker& worker) {
         const unsigned blocks = blocks_;
         unmap(words_, blocks_ * window_words);
         unmap(bytes_, blocks_ * window_bytes);
+        unmap(readers_, blocks_ * window_words);
         blocks_ = 0;
         reserve(blocks);
         worker.now = 0;
     }
     started_ = ++worker.now;
+    active_readers_ = 0;
     worker.started = started_;
 }
 
@@ -80,10 +85,11 @@ void SharedShadow::touch(Cell& cell, Access access, const Record& mine, unsigned
     cell.last_read.epoch = 0;
 }
 
-void SharedShadow::touch(unsigned rank, unsigned offset, unsigned bytes, Access access, const Site& site) {
+void SharedShadow::touch(unsigned rank, unsigned offset, unsigned bytes, Access access, const Site& site, Proxy proxy) {
     const Thread& thread = current_thread();
+    const bool asynchronous = proxy == Proxy::asynchronous;
     const Record mine{thread.warp->epoch, static_cast<std::uint16_t>(thread.warp->slot), static_cast<std::uint8_t>(thread.lane),
-                      access == Access::atomic, site.address};
+                      access == Access::atomic, asynchronous, site.address};
     Word* words = words_ + rank * window_words;
     const unsigned end = offset + bytes;
     while (offset < end) {
@@ -93,9 +99,11 @@ void SharedShadow::touch(unsigned rank, unsigned offset, unsigned bytes, Access 
                                                        std::to_string(offset) + " while the asynchronous copy issued at " +
                                                        describe(call_site(word.pending_address)) + " may still be filling it: no wait covers that copy",
                          site);
+        if (active_readers_ > 0 && access != Access::read) check_readers(rank, offset, access, site);
         const unsigned stop = std::min(end, offset / 4 * 4 + 4);
         if (word.split != started_ && stop - offset == 4) {
             touch(word.cell, access, mine, offset, site);
+            if (asynchronous && access == Access::read) check_fenced(word.cell.write, offset, site);
             offset = stop;
             continue;
         }
@@ -104,7 +112,45 @@ void SharedShadow::touch(unsigned rank, unsigned offset, unsigned bytes, Access 
             for (int index = 0; index < 4; index++) cells[index] = word.cell;
             word.split = started_;
         }
-        for (; offset < stop; offset++) touch(cells[offset % 4], access, mine, offset, site);
+        for (; offset < stop; offset++) {
+            touch(cells[offset % 4], access, mine, offset, site);
+            if (asynchronous && access == Access::read) check_fenced(cells[offset % 4].write, offset, site);
+        }
+    }
+}
+
+void SharedShadow::check_readers(unsigned rank, unsigned offset, Access access, const Site& site) const {
+    const Readers& readers = readers_[rank * window_words + offset / 4];
+    if (readers.stamp != started_ || readers.count == 0) return;
+    fail_current(CUDA_ERROR_LAUNCH_FAILED, std::string(access == Access::write ? "write" : "atomic update") + " of shared memory at offset " +
+                                               std::to_string(offset) + " while the asynchronous operation issued at " +
+                                               describe(call_site(readers.address)) + " may still be reading it: no wait covers that operation",
+                 site);
+}
+
+void SharedShadow::check_fenced(const Record& write, unsigned offset, const Site& site) const {
+    if (write.epoch <= started_ || write.asynchronous) return;
+    const Warp& warp = *current_thread().warp;
+    if (warp.known[warp.known.size() / 2 + write.warp] >= write.epoch) return;
+    fail_current(CUDA_ERROR_LAUNCH_FAILED, "shared memory at offset " + std::to_string(offset) + ", written by ordinary stores at " +
+                                               describe(call_site(write.address)) +
+                                               ", is read by the tensor cores or the copy engine without a fence_proxy_async in between", site);
+}
+
+void SharedShadow::begin_read(unsigned rank, unsigned offset, unsigned bytes, const Site& site) {
+    for (unsigned word = offset / 4; word < (offset + bytes + 3) / 4; word++) {
+        Readers& readers = readers_[rank * window_words + word];
+        if (readers.stamp != started_) readers = {started_, 0, nullptr};
+        readers.count++;
+        readers.address = site.address;
+        active_readers_++;
+    }
+}
+
+void SharedShadow::end_read(unsigned rank, unsigned offset, unsigned bytes) {
+    for (unsigned word = offset / 4; word < (offset + bytes + 3) / 4; word++) {
+        readers_[rank * window_words + word].count--;
+        active_readers_--;
     }
 }
 

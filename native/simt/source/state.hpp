@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -34,6 +36,7 @@ struct Block;
 struct Warp;
 struct Worker;
 struct Launch;
+struct Thread;
 
 // One asynchronous copy into shared memory that has been issued and not completed.
 struct PendingCopy {
@@ -42,6 +45,55 @@ struct PendingCopy {
     unsigned bytes;         // written to the destination
     unsigned source_bytes;  // read from the source; the rest is zero
     Site site;
+};
+
+// A copy of the bulk engine into shared memory that has been issued and has not arrived.
+struct BulkLoad {
+    unsigned rank, offset, bytes;             // where it goes
+    std::uint32_t barrier;                    // key of the mbarrier that its bytes are counted on
+    std::function<void(char* window)> fill;  // writes the bytes, given the start of the block's shared memory
+    unsigned warp;                            // who issued it, and its epoch: the write in the shadow
+    std::uint32_t epoch;
+    Site site;
+};
+
+// A copy of the bulk engine out of shared memory.
+struct BulkStore {
+    unsigned rank, offset, bytes;
+    std::function<std::vector<char>(const char* window)> read;
+    std::function<void(const std::vector<char>& data)> write;
+    std::vector<char> data;  // read, and not yet written
+    bool captured = false;
+    Site site;
+};
+
+// An mbarrier. Its eight bytes in shared memory hold a mark only.
+struct MemoryBarrier {
+    unsigned count = 0;    // arrivals that end a phase
+    unsigned pending = 0;  // of them missing in this phase
+    long bytes = 0;        // expected minus arrived
+    unsigned phase = 0;    // phases that have ended
+    std::vector<std::uint32_t> arriving, completed;  // what the arrivals of this and of the last phase know
+    std::vector<Thread*> waiting;
+    Site initialized;
+};
+
+// One wgmma of a warp: its 16 rows of the product.
+struct WarpgroupProduct {
+    int columns;
+    bool a_in_registers, transpose_a, transpose_b, accumulate;
+    std::uint64_t a_descriptor, b_descriptor;
+    std::array<std::array<unsigned, 4>, 32> a;
+    float* accumulator;  // lane 0's registers: names the accumulator
+    Site site;
+};
+
+// Registers of a warp that matrix products in flight accumulate into; the registers themselves hold NaN meanwhile.
+struct FlyingAccumulator {
+    std::array<float*, 32> registers{};
+    int columns = 0;
+    std::vector<float> values;  // [16, columns]
+    unsigned products = 0;
 };
 
 enum class ThreadState : std::uint8_t { ready, blocked, finished };
@@ -60,6 +112,10 @@ struct Thread {
     unsigned long idle_polls = 0;  // polls of a condition since the cluster last made progress
     std::vector<PendingCopy> open_copies;
     std::deque<std::vector<PendingCopy>> committed_copies;
+    std::vector<BulkStore> open_stores;
+    std::deque<std::vector<BulkStore>> committed_stores;
+    bool arrived_at_cluster = false;    // barrier.cluster.arrive without its wait so far
+    std::uint32_t cluster_phase = 0;    // the phase it arrived in
     std::vector<TracedAccess> trace;  // since the warp was last at one point together, when counting
 };
 
@@ -80,7 +136,15 @@ struct Warp {
     std::uint32_t existing() const noexcept { return lanes == 32 ? 0xFFFFFFFFu : (1u << lanes) - 1; }
     std::array<Collective, 32> collectives;  // one per lowest lane of a mask
     std::uint32_t epoch = 0;                 // stamps this warp's accesses to shared memory
-    std::vector<std::uint32_t> known;        // per warp of the cluster: the newest epoch that is ordered before this warp's next access
+    // Per warp of the cluster the newest epoch that is ordered before this warp's next access; then the same once more for what is
+    // also visible to tensor cores and the copy engine, through a proxy fence.
+    std::vector<std::uint32_t> known;
+    std::vector<WarpgroupProduct> open_products;
+    std::deque<std::vector<WarpgroupProduct>> committed_products;
+    std::map<float*, FlyingAccumulator> accumulators;
+    std::map<float*, std::uint64_t> finished_accumulators;  // hash of what the last product left in the registers
+    bool registers_fenced = false;                          // wgmma.fence since the last wait
+    std::size_t products = 0;                               // issued so far
 };
 
 // A barrier of a block (bar.sync), or the barrier of a cluster.
@@ -104,6 +168,8 @@ struct Block {
     char* shared = nullptr;
     unsigned shared_bytes = 0;
     std::array<Barrier, 16> barriers;
+    std::vector<std::vector<std::uint64_t>> product_log;  // per warpgroup: a hash of every wgmma, which its warps must agree on
+    std::vector<unsigned> register_limits;                // per warpgroup, from setmaxnreg; 0: not set
 };
 
 struct Module;
@@ -146,6 +212,10 @@ struct Worker {
     std::vector<Warp> warps;
     std::vector<Block> blocks;
     Barrier cluster_barrier;
+    std::uint32_t cluster_phase = 0;
+    std::vector<std::uint32_t> cluster_completed;  // what the arrivals of its last phase know
+    std::map<std::uint32_t, MemoryBarrier> memory_barriers;  // by rank and offset
+    std::vector<BulkLoad> bulk_loads;                        // in the order of issue
     std::vector<std::uint64_t> ready;  // one bit per thread slot
     unsigned live = 0;                 // threads that have not returned
     std::uint64_t random = 0;

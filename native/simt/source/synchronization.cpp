@@ -4,9 +4,11 @@
 #include <cstring>
 #include <map>
 
+#include "bulk.hpp"
 #include "cuda_abi.hpp"
 #include "report.hpp"
 #include "scheduler.hpp"
+#include "warpgroup.hpp"
 
 namespace simt {
 
@@ -107,8 +109,10 @@ void collective(const char* name, std::uint32_t mask, void* arguments, Compute c
 
 void lane_finished(Thread& thread) {
     Warp& warp = *thread.warp;
+    finish_stores(thread);
     warp.finished |= 1u << thread.lane;
     if (this_worker->counting && warp.finished == 0xFFFFFFFFu) count_traces(warp);
+    if (warp.finished == 0xFFFFFFFFu) finish_products(warp);
     for (Collective& pending : warp.collectives)
         if (pending.arrived != 0 && std::strcmp(pending.name, "__syncwarp") == 0 && pending.arrived == (pending.mask & ~warp.finished))
             complete(warp, pending, nullptr);
