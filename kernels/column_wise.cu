@@ -9,6 +9,7 @@
 // layer_scale_backward over blocks of rows_per_block rows), its y over columns.
 // FLOPs: 5, 10, 1 and 3 per element of y. Bytes: 3, 5, 2 and 3 times n·sizeof(ELEMENT), n the elements of y or dx.
 // Measured: nothing yet (no GPU has run it).
+// NVRTC 12.4, sm_80 and sm_90a: at most 32 registers, layer_scale_backward 56, no spills.
 #include "common/activation.cuh"
 
 using T = ELEMENT;

@@ -8,6 +8,7 @@
 // [blocks, columns] float. A thread has the same columns in every row: its sums stay in registers, or in `partial` where PACKS is 0.
 // FLOPs: 11 (RMS) to 16 (layer) per element. Bytes: 3·n·sizeof(ELEMENT), 4 with `more`; 4·blocks·columns written for each parameter.
 // Measured: nothing yet (no GPU has run it).
+// NVRTC 12.4, sm_80 and sm_90a, bfloat16, 128 threads with one pack: 53 (RMS) and 56 (layer) registers; with two at most 80 and 114, no spills.
 #include "common/reduce.cuh"
 #include "common/row.cuh"
 #include "common/shared.cuh"

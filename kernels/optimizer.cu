@@ -11,6 +11,7 @@
 // Both need BlockSum::bytes of shared memory. The order of the sums depends on the tensors' sizes alone.
 // FLOPs: 14 and 2 per element. Bytes: adamw 28·n (float) or 30·n (bfloat16 weight), square_sums 4·n.
 // Measured: nothing yet (no GPU has run it).
+// NVRTC 12.4, sm_80 and sm_90a: adamw at most 43 registers, square_sums 40, gradient_norm 30, no spills.
 #include "common/reduce.cuh"
 #include "common/shared.cuh"
 
