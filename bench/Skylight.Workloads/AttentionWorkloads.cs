@@ -15,6 +15,10 @@ internal static class AttentionWorkloads
         // Padding rows at the end, an empty sequence, one longer than a page.
         new("attention/tiny-causal", new Attention(4, 2, 5, Causal: true), [Normal(46, 20), Normal(46, 10), Normal(46, 10), Integers([0, 3, 3, 38, 44])], Tiny: true),
         new("attention/tiny-full", new Attention(2, 2, 16, Causal: false), [Normal(12, 32), Normal(12, 32), Normal(12, 32), Integers([0, 5, 12])], Tiny: true),
+        // Several blocks of keys, with ends inside of one; rows before the first sequence; the widest heads.
+        new("attention/tiny-blocks", new Attention(6, 2, 24, Causal: true), [Normal(160, 144), Normal(160, 48), Normal(160, 48), Integers([2, 20, 20, 155])], Tiny: true),
+        new("attention/tiny-blocks-full", new Attention(2, 1, 72, Causal: false), [Normal(100, 144), Normal(100, 72), Normal(100, 72), Integers([0, 100])], Tiny: true),
+        new("attention/tiny-wide", new Attention(1, 1, 128, Causal: true), [Normal(70, 128), Normal(70, 128), Normal(70, 128), Integers([0, 70])], Tiny: true),
         Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),
         Packed("attention/internvl3-1b-1k", 14, 2, 64, causal: true, sequences: 1, length: 1024),
         Packed("attention/internvl3-8b-1k", 28, 4, 128, causal: true, sequences: 1, length: 1024),
@@ -29,6 +33,9 @@ internal static class AttentionWorkloads
         Write("key_value_write/internvl3-1b-1k", 2, 64, tokens: 1024, pages: 64, tiny: false),
 
         Paged("paged_attention/tiny", 4, 2, 5, sequences: 3, rows: 2, context: 40, tiny: true),
+        Paged("paged_attention/tiny-decode", 6, 2, 16, sequences: 2, rows: 1, context: 130, tiny: true),
+        Paged("paged_attention/tiny-decode-wide", 3, 1, 128, sequences: 1, rows: 1, context: 70, tiny: true),
+        Paged("paged_attention/tiny-prefill", 6, 2, 8, sequences: 2, rows: 50, context: 130, tiny: true),
         Paged("paged_attention/demo-decode", 4, 4, 32, sequences: 256, rows: 1, context: 80, tiny: false),
         Paged("paged_attention/internvl3-1b-decode", 14, 2, 64, sequences: 32, rows: 1, context: 2048, tiny: false),
         Paged("paged_attention/internvl3-1b-prefill", 14, 2, 64, sequences: 1, rows: 1024, context: 1024, tiny: false),

@@ -2,6 +2,7 @@ using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
+using Skylight.Ops;
 using Skylight.Tensors;
 
 namespace Skylight.Workloads;
@@ -70,13 +71,13 @@ public static class DeviceParity
             using var workspace = new Workspace(device);
             var executor = new Executor(Planner.Plan(graph.Graph, device), workspace);
             for (int index = 0; index < graph.Inputs.Count; index++)
-                Write(executor, graph.Inputs[index], graph.Workload.Inputs[index].Fill(100 + index));
+                Write(executor, graph.Inputs[index], InOrderOf(device, graph.Workload.Op, index, graph.Workload.Inputs[index].Fill(100 + index), written: true));
             foreach (Value weight in graph.Weights)
                 Write(executor, weight, Array.ConvertAll((float[])Operand.Normal((int)weight.Shape.ElementCount).Fill(7), value => (float)(BFloat16)value));
             executor.Run();
             List<(string, Array)> results = [.. graph.Results.Select(result => (result.Name, Read(executor, result.Value)))];
             if (graph.Weights.Count == 0)
-                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index => ($"changed input {index}", (Array)ParameterSet.Read(device, graph.Inputs[index].Persistent!))));
+                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index => ($"changed input {index}", InOrderOf(device, graph.Workload.Op, index, ParameterSet.Read(device, graph.Inputs[index].Persistent!), written: false))));
             return results;
         }
         finally
@@ -84,6 +85,32 @@ public static class DeviceParity
             foreach (PersistentTensor tensor in memory.Where(tensor => tensor.IsBound))
                 tensor.Tensor.Memory.Dispose();
         }
+    }
+
+    /// <summary>
+    /// Elements of an input as the device keeps them, or back. The order within a page of a key cache is the device's own: workloads have
+    /// keys as rows, [32, D], and the CPU has them as columns, [D, 32].
+    /// </summary>
+    private static Array InOrderOf(Device device, Op op, int input, Array data, bool written)
+    {
+        int dimension = (op, input) switch
+        {
+            (PagedAttention paged, 1) => paged.HeadDimension,
+            (KeyValueWrite write, 2) => write.HeadDimension,
+            _ => 0,
+        };
+        if (dimension == 0 || device is not CpuDevice)
+            return data;
+        var from = (float[])data;
+        float[] result = new float[from.Length];
+        int rows = written ? KeyValuePages.Size : dimension, columns = written ? dimension : KeyValuePages.Size;
+        for (int index = 0; index < from.Length; index++)
+        {
+            int page = index / (rows * columns), row = index / columns % rows, column = index % columns;
+            result[page * rows * columns + column * rows + row] = from[index];
+        }
+
+        return result;
     }
 
     private static void Write(Executor executor, Value value, Array data)

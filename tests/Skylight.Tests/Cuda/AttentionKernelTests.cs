@@ -1,0 +1,270 @@
+using Skylight.Cuda;
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Ops;
+using Skylight.Tensors;
+using Skylight.Tests.Simt;
+
+namespace Skylight.Tests.Cuda;
+
+/// <summary>What parity with the CPU cannot show of the attention kernels: equal bits, bad input, the card's limits.</summary>
+[Collection(EmulatorCollection.Name)]
+public sealed class AttentionKernelTests
+{
+    private const int PageSize = PagedAttention.PageSize;
+
+    public AttentionKernelTests()
+    {
+        Emulator.Require();
+        Emulator.Configure("schedule", "forward");
+    }
+
+    [Theory]
+    [InlineData(6, 2, 64, "forward")] // two row tiles for a warp
+    [InlineData(3, 1, 80, "reverse")] // one row tile; an uneven share of the columns in decoding
+    [InlineData(4, 2, 5, "seed:3")] // heads that are no whole 16 bytes
+    public void Prefill_whole_or_in_chunks_and_decoding_have_the_bits_of_the_training_forward(int heads, int keyValueHeads, int dimension, string schedule)
+    {
+        const int Length = 75;
+        using CudaDevice device = Device();
+        var batch = new Tokens(Length, heads, keyValueHeads, dimension);
+        BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
+        Assert.Contains(expected, element => (float)element != 0);
+        Emulator.Configure("schedule", schedule);
+        Assert.Equal(expected, Continue(device, batch, 0, Length));
+        // Chunks that begin and end inside of blocks and pages; one row alone is decoding.
+        foreach ((int first, int rows) in new[] { (0, 20), (20, 50), (70, 4), (Length - 1, 1), (63, 1), (64, 1) })
+            Assert.Equal(batch.RowsOf(expected, first, rows), Continue(device, batch, first, rows));
+    }
+
+    [Fact]
+    public void A_sequence_has_the_same_bits_alone_and_beside_others()
+    {
+        const int First = 37, Length = 70, Rows = 150;
+        using CudaDevice device = Device();
+        var batch = new Tokens(Rows, 4, 2, 16);
+        Array[] together = Differentiate(device, batch, [3, First, First + Length, First + Length, Rows - 2]), alone = Differentiate(device, batch.Part(First, Length), [0, Length]);
+        int[] widths = [64, 64, 32, 32];
+        for (int tensor = 0; tensor < widths.Length; tensor++)
+        {
+            var (own, others) = ((BFloat16[])alone[tensor], (BFloat16[])together[tensor]);
+            Assert.Equal(own, others.Skip(First * widths[tensor]).Take(Length * widths[tensor]));
+            Assert.All(others.Take(3 * widths[tensor]).Concat(others.TakeLast(2 * widths[tensor])), element => Assert.Equal(0f, (float)element));
+        }
+    }
+
+    [Fact]
+    public void Sequences_that_share_pages_decode_together_as_alone()
+    {
+        // Two sequences with a common first page, the second with more of its own.
+        using CudaDevice device = Device();
+        var (op, pool) = (new PagedAttention(2, 1, 16), new Tokens(5 * PageSize, 2, 1, 16));
+        int[] table = [3, 1, 0, 3, 2, 4];
+        BFloat16[] queries = pool.Query[..(2 * 32)];
+        BFloat16[] together = Page(device, op, queries, pool, table, [0, 1, 2], [40, 90]);
+        Assert.Equal(together[..32], Page(device, op, queries[..32], pool, table[..3], [0, 1], [40]));
+        Assert.Equal(together[32..], Page(device, op, queries[32..], pool, table[3..], [0, 1], [90]));
+        Assert.NotEqual(together[..32], together[32..]);
+    }
+
+    [Fact]
+    public void Keys_shared_out_over_blocks_give_nearly_the_same()
+    {
+        // Splits of unequal length; the first context ends before the last split begins.
+        using CudaDevice device = Device(), loose = Device(deterministic: false);
+        var (op, pool) = (new PagedAttention(4, 2, 24), new Tokens(40 * PageSize, 4, 2, 24));
+        int[] table = [.. Enumerable.Range(0, 40).Reverse()];
+        BFloat16[] queries = pool.Query[..(3 * 96)];
+        BFloat16[] expected = Page(device, op, queries, pool, table, [0, 1, 3], [130, 610]), actual = Page(loose, op, queries, pool, table, [0, 1, 3], [130, 610]);
+        Assert.Contains(Describe(op, CudaTarget.Ampere with { Deterministic = false }, queries.Length / 96, 40, 2, 20).Launches, launch => launch.EntryPoint == "paged_merge");
+        double error = expected.Zip(actual).Sum(pair => Math.Pow((float)pair.First - (float)pair.Second, 2)), norm = expected.Sum(element => Math.Pow((float)element, 2));
+        Assert.InRange(Math.Sqrt(error / norm), 0, 4e-3);
+    }
+
+    [Theory]
+    [InlineData("starts[1] is 9, but starts must ascend", new[] { 0, 9 }, new[] { 5 }, new[] { 1 })]
+    [InlineData("starts[0] is -1, but starts must ascend", new[] { -1, 2 }, new[] { 5 }, new[] { 1 })]
+    [InlineData("lengths[0] is 1, but the sequence has more new rows", new[] { 0, 2 }, new[] { 1 }, new[] { 1 })]
+    [InlineData("lengths[0] is 33, but the pages of a sequence hold only 32 tokens", new[] { 0, 2 }, new[] { 33 }, new[] { 1 })]
+    [InlineData("pageTable[0] is 2, which is no page of the cache", new[] { 0, 2 }, new[] { 5 }, new[] { 2 })]
+    [InlineData("pageTable[0] is -7, which is no page of the cache", new[] { 0, 2 }, new[] { 5 }, new[] { -7 })]
+    public void Bad_indices_are_reported(string message, int[] starts, int[] lengths, int[] table)
+    {
+        using CudaDevice device = Device();
+        var pool = new Tokens(2 * PageSize, 2, 1, 8);
+        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(() => Page(device, new PagedAttention(2, 1, 8), pool.Query[..32], pool, table, starts, lengths));
+        Assert.Contains("PagedAttention: " + message, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Bad_starts_of_training_are_reported()
+    {
+        using CudaDevice device = Device();
+        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(() => Attend(device, new Tokens(9, 1, 1, 8), [0, 5, 4, 9], causal: true));
+        Assert.Contains("Attention: starts[2] is 4, but starts must ascend", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Kernels_fit_into_the_shared_memory_of_every_card()
+    {
+        foreach (string architecture in new[] { "sm_80", "sm_86", "sm_89", "sm_90a", "sm_120a" })
+        {
+            foreach (int dimension in new[] { 8, 64, 80, 128 })
+            {
+                CudaTarget target = CudaTarget.For(architecture);
+                TensorType q = Type(70, 2 * dimension), k = Type(70, dimension), starts = TensorType.Int32(2), statistics = TensorType.Float32(70, 2);
+                Assert.NotEmpty(CudaBindings.Standard.Describe(new Attention(2, 1, dimension, true), [q, k, k, starts], target).Steps);
+                Assert.NotEmpty(CudaBindings.Standard.Describe(new AttentionBackward(2, 1, dimension, true), [q, k, k, q, statistics, q, starts], target).Steps);
+                Assert.NotEmpty(Describe(new PagedAttention(2, 1, dimension), target, 1, 4, 1, 4).Steps);
+                Assert.NotEmpty(Describe(new PagedAttention(2, 1, dimension), target, 100, 4, 1, 4).Steps);
+            }
+        }
+    }
+
+    [Fact]
+    public void Wider_heads_and_other_types_are_refused()
+    {
+        TensorType wide = Type(4, 136), exact = TensorType.Float32(4, 8), starts = TensorType.Int32(2);
+        Assert.Contains("heads may be 128 wide at most", Refused(new Attention(1, 1, 136, false), [wide, wide, wide, starts]), StringComparison.Ordinal);
+        Assert.Contains("attention works on bfloat16", Refused(new Attention(1, 1, 8, false), [exact, exact, exact, starts]), StringComparison.Ordinal);
+        static string Refused(Op op, TensorType[] types) => Assert.Throws<NotSupportedException>(() => CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper)).Message;
+    }
+
+    private static CudaDevice Device(bool deterministic = true) => new(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = deterministic });
+
+    private static CudaKernelDescription Describe(PagedAttention op, CudaTarget target, int rows, int pages, int sequences, int tableWidth)
+    {
+        var cache = new TensorType(DataType.BFloat16, new Shape(pages, op.KeyValueHeadCount, PageSize * op.HeadDimension));
+        return CudaBindings.Standard.Describe(
+            op, [Type(rows, op.HeadCount * op.HeadDimension), cache, cache, TensorType.Int32(sequences, tableWidth), TensorType.Int32(sequences + 1), TensorType.Int32(sequences)], target);
+    }
+
+    private static TensorType Type(int rows, int columns) => new(DataType.BFloat16, new Shape(rows, columns));
+
+    private static Array[] Attend(CudaDevice device, Tokens tokens, int[] starts, bool causal) =>
+        Run(device, graph => graph.AddNode(new Attention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, causal), Inputs(graph, tokens, starts)), [.. tokens.Arrays, starts]);
+
+    /// <summary>The output, and the gradients of the squared output's half by queries, keys and values.</summary>
+    private static Array[] Differentiate(CudaDevice device, Tokens tokens, int[] starts) => Run(
+        device,
+        graph =>
+        {
+            Value[] inputs = Inputs(graph, tokens, starts);
+            IReadOnlyList<Value> forward = graph.AddNode(new Attention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, true), inputs);
+            return [forward[0], .. graph.AddNode(new AttentionBackward(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, true), inputs[0], inputs[1], inputs[2], forward[0], forward[1], forward[0], inputs[3])];
+        },
+        [.. tokens.Arrays, starts]);
+
+    private static Value[] Inputs(Graph graph, Tokens tokens, int[] starts)
+    {
+        int rows = tokens.Query.Length / (tokens.Heads * tokens.Dimension);
+        TensorType narrow = Type(rows, tokens.KeyValueHeads * tokens.Dimension);
+        return [graph.Input("q", Type(rows, tokens.Heads * tokens.Dimension)), graph.Input("k", narrow), graph.Input("v", narrow), graph.Input("starts", TensorType.Int32(starts.Length))];
+    }
+
+    /// <summary>Rows of a sequence whose keys and values up to the last of them lie in shuffled pages; the rest of the cache is not a number.</summary>
+    private static BFloat16[] Continue(CudaDevice device, Tokens tokens, int first, int rows)
+    {
+        int length = first + rows, used = (length + PageSize - 1) / PageSize, pages = used + 2, width = tokens.KeyValueHeads * tokens.Dimension;
+        int[] table = [.. Enumerable.Range(0, pages)];
+        new Random(length).Shuffle(table);
+        table = table[..used];
+        var cached = new Tokens(pages * PageSize, tokens.Heads, tokens.KeyValueHeads, tokens.Dimension);
+        Array.Fill(cached.Key, (BFloat16)float.NaN);
+        Array.Fill(cached.Value, (BFloat16)float.NaN);
+        for (int position = 0; position < length; position++)
+        {
+            int slot = table[position / PageSize] * PageSize + position % PageSize;
+            tokens.Key.AsSpan(position * width, width).CopyTo(cached.Key.AsSpan(slot * width));
+            tokens.Value.AsSpan(position * width, width).CopyTo(cached.Value.AsSpan(slot * width));
+        }
+
+        return Page(device, new PagedAttention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension), tokens.RowsOf(tokens.Query, first, rows), cached, table, [0, rows], [length]);
+    }
+
+    /// <summary>Runs paged attention over a cache whose slots, in order, are the rows of a batch.</summary>
+    private static BFloat16[] Page(CudaDevice device, PagedAttention op, BFloat16[] queries, Tokens cached, int[] table, int[] starts, int[] lengths)
+    {
+        int sequences = lengths.Length, rowWidth = op.HeadCount * op.HeadDimension, pages = cached.Key.Length / (PageSize * op.KeyValueHeadCount * op.HeadDimension);
+        var cache = new TensorType(DataType.BFloat16, new Shape(pages, op.KeyValueHeadCount, PageSize * op.HeadDimension));
+        TensorType[] types = [Type(queries.Length / rowWidth, rowWidth), cache, cache, TensorType.Int32(sequences, table.Length / sequences), TensorType.Int32(sequences + 1), TensorType.Int32(sequences)];
+        return (BFloat16[])Run(
+            device,
+            graph => graph.AddNode(op, [.. types.Select((type, index) => graph.Input($"input{index}", type))]),
+            [queries, ByHead(cached.Key), ByHead(cached.Value), table, starts, lengths])[0];
+
+        // [pages·32, Hkv, D] → [pages, Hkv, 32, D]
+        BFloat16[] ByHead(BFloat16[] rows)
+        {
+            var result = new BFloat16[rows.Length];
+            for (int index = 0; index < rows.Length; index++)
+            {
+                int element = index % op.HeadDimension, head = index / op.HeadDimension % op.KeyValueHeadCount, slot = index / (op.HeadDimension * op.KeyValueHeadCount);
+                result[((slot / PageSize * op.KeyValueHeadCount + head) * PageSize + slot % PageSize) * op.HeadDimension + element] = rows[index];
+            }
+
+            return result;
+        }
+    }
+
+    /// <summary>Runs a graph whose inputs are these arrays, and reads its results: bfloat16 as it is.</summary>
+    private static Array[] Run(CudaDevice device, Func<Graph, IReadOnlyList<Value>> build, Array[] data)
+    {
+        var graph = new Graph();
+        Value[] results = [.. build(graph)];
+        for (int index = 0; index < results.Length; index++)
+            graph.Output($"result{index}", results[index]);
+        using var workspace = new Workspace(device);
+        var executor = new Executor(Planner.Plan(graph, device), workspace);
+        for (int index = 0; index < data.Length; index++)
+        {
+            if (data[index] is int[] integers)
+                executor.Write<int>(graph.Inputs[index], integers);
+            else
+                executor.Write<BFloat16>(graph.Inputs[index], (BFloat16[])data[index]);
+        }
+
+        executor.Run(TestContext.Current.CancellationToken);
+        return [.. results.Select(result => result.Type.DataType == DataType.BFloat16 ? (Array)executor.Read<BFloat16>(result) : executor.ReadFloats(result))];
+    }
+
+    /// <summary>Queries, keys and values of some rows.</summary>
+    private sealed class Tokens
+    {
+        public Tokens(int rows, int heads, int keyValueHeads, int dimension)
+            : this(heads, keyValueHeads, dimension, Random(rows * heads * dimension, 1), Random(rows * keyValueHeads * dimension, 2), Random(rows * keyValueHeads * dimension, 3))
+        {
+        }
+
+        private Tokens(int heads, int keyValueHeads, int dimension, BFloat16[] query, BFloat16[] key, BFloat16[] value) =>
+            (Heads, KeyValueHeads, Dimension, Query, Key, Value) = (heads, keyValueHeads, dimension, query, key, value);
+
+        public int Heads { get; }
+
+        public int KeyValueHeads { get; }
+
+        public int Dimension { get; }
+
+        public BFloat16[] Query { get; }
+
+        public BFloat16[] Key { get; }
+
+        public BFloat16[] Value { get; }
+
+        public Array[] Arrays => [Query, Key, Value];
+
+        public BFloat16[] RowsOf(BFloat16[] query, int first, int rows) => query.AsSpan(first * Heads * Dimension, rows * Heads * Dimension).ToArray();
+
+        public Tokens Part(int first, int rows)
+        {
+            int width = KeyValueHeads * Dimension;
+            return new(Heads, KeyValueHeads, Dimension, RowsOf(Query, first, rows), Key.AsSpan(first * width, rows * width).ToArray(), Value.AsSpan(first * width, rows * width).ToArray());
+        }
+
+        private static BFloat16[] Random(int count, int seed)
+        {
+            var random = new Random(seed);
+            return [.. Enumerable.Range(0, count).Select(_ => (BFloat16)(float)(4 * random.NextDouble() - 2))];
+        }
+    }
+}
