@@ -4,7 +4,8 @@
 // ELEMENT is float or bfloat16 (-D); WIDTH elements are one access; WIDTH divides D. Slot −1 skips a token; slots differ.
 // Launch: 256 threads, each with one pack of k and the same of v. A slot outside of the cache is reported and skipped.
 // FLOPs: none. Bytes: 4·tokens·heads·D·sizeof(T).
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a: no spills.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, bfloat16, WIDTH 8: no spills; registers on sm_80 / sm_90a:
+// 18 / 18.
 #include "common/places.cuh"
 #include "common/status.cuh"
 

@@ -12,7 +12,8 @@
 // Launch: 256 threads. rotary_table: each one frequency of 8 neighbouring tokens; the others: each one pack of the first half of
 // a head and the same of the second half. A negative position is reported, and its row is that of a negative angle.
 // FLOPs: 6 per pair. Bytes: every operand once; the table is read again by every head, from cache.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a: no spills.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, bfloat16, WIDTH 8: no spills; registers on sm_80 / sm_90a:
+// rotary_table 32 / 64 (it calls pow), qkv_split_rotary 48 / 40, qkv_merge_rotary 40 / 40, rotary_embedding 32 / 32.
 #include "common/places.cuh"
 #include "common/status.cuh"
 

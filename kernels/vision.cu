@@ -13,7 +13,8 @@
 // Launch: 256 threads, each with one pack of the output (add_class_token_backward: of dpositions).
 // FLOPs: add_class_token one per element, interpolation 32, the others none. Bytes: every operand once; interpolation reads up to 16 rows
 // for one, from cache.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a: no spills.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, bfloat16, WIDTH 8: no spills; registers on sm_80 / sm_90a:
+// interpolate_positions_backward and add_class_token_backward 40 / 40, interpolate_positions 32 / 32, the others 16–26.
 #include "common/places.cuh"
 
 using T = ELEMENT;

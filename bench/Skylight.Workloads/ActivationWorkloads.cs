@@ -38,6 +38,7 @@ internal static class ActivationWorkloads
         .. Maps("odd-blocks", 3, 2731),
         .. Maps("nothing", 0, 8),
         new("split_columns/tiny", new SplitColumns(3, 9, 5), [Normal(4, 17)], Tiny: true),
+        new("split_columns/tiny-wide", new SplitColumns(8, 16, 8), [Normal(3, 32)], Tiny: true),
         new("split_columns/qwen2.5-0.5b-1k", new SplitColumns(896, 128, 128), [Normal(1024, 1152)], Tiny: false),
         new("concatenate_columns/tiny", new ConcatenateColumns(), [Normal(4, 3), Normal(4, 9), Normal(4, 5)], Tiny: true),
         new("concatenate_columns/qwen2.5-0.5b-1k", new ConcatenateColumns(), [Normal(1024, 896), Normal(1024, 128), Normal(1024, 128)], Tiny: false),

@@ -64,7 +64,7 @@ internal static class RotaryBindings
         RowPacks.Launch(kernel, "key_value_write.cu", "key_value_write", tokens, op.KeyValueHeadCount * op.HeadDimension, RowPacks.Width([type], op.HeadDimension))
             .Type("ELEMENT", type).Input(0).Input(1).Input(2).Input(3).Input(4)
             .Int32(tokens).Int32(op.KeyValueHeadCount).Int32(op.HeadDimension).Int32((int)slots)
-            .Status(string.Create(CultureInfo.InvariantCulture, $"slots[{{index}}] is {{value}}, but must be −1 or within the cache's {slots} slots."));
+            .Status(string.Create(CultureInfo.InvariantCulture, $"slots[{{index}}] is {{value}}, but must be −1 or within the cache's {slots} slots"));
     }
 
     /// <summary>A launch with a thread for each pack of the first halves of all heads.</summary>

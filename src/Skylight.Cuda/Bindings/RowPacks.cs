@@ -47,5 +47,5 @@ internal static class RowPacks
 
     /// <summary>What a kernel says about an index that is not in [minimum, limit), in the words of the CPU.</summary>
     public static string RangeMessage(string input, int minimum, int limit) =>
-        string.Create(CultureInfo.InvariantCulture, $"{input}[{{index}}] is {{value}}, but must be at least {minimum} and less than {limit}.");
+        string.Create(CultureInfo.InvariantCulture, $"{input}[{{index}}] is {{value}}, but must be at least {minimum} and less than {limit}");
 }
