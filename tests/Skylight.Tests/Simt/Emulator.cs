@@ -139,8 +139,6 @@ internal sealed unsafe partial class Emulator : IDisposable
     public int TryLaunch(nint function, int grid, int block, int sharedBytes, params object[] arguments)
     {
         const int LargestArgument = 128;
-        if (sharedBytes > 48 * 1024)
-            Check(cuFuncSetAttribute(function, 8, sharedBytes));
         byte* storage = stackalloc byte[LargestArgument * arguments.Length];
         void** pointers = stackalloc void*[arguments.Length + 1];
         for (int index = 0; index < arguments.Length; index++)

@@ -85,6 +85,7 @@ public sealed class WarpgroupTests
         ushort[] imageA = layoutA.Image(a), imageB = layoutB.Image(b);
         ulong result = emulator.Allocate(Rows * columns * sizeof(float));
         nint kernel = emulator.Kernel(Source, "product", [.. options]);
+        Emulator.Check(Emulator.cuFuncSetAttribute(kernel, 8, 1 << 16));
         foreach (string mode in new[] { "late", "immediate" })
         {
             Emulator.Configure("async", mode);
