@@ -107,6 +107,13 @@ internal sealed unsafe partial class Emulator
     internal static partial int cuLaunchKernel(
         nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
 
+    [LibraryImport(Library)]
+    internal static partial int cuLaunchKernelEx(LaunchConfiguration* configuration, nint function, void** parameters, void** extra);
+
+    [LibraryImport(Library)]
+    internal static partial int cuTensorMapEncodeTiled(
+        void* map, int type, uint rank, ulong address, ulong* extents, ulong* strides, uint* box, uint* elementStrides, int interleave, int swizzle, int promotion, int fill);
+
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int nvrtcCreateProgram(out nint program, string source, string name, int count, nint[] headers, nint[] names);
 
@@ -156,4 +163,31 @@ internal sealed unsafe partial class Emulator
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int simtCountersRead(string? kernel, out EmulatorCounters counters);
+
+    /// <summary>CUlaunchConfig of cuda.h.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct LaunchConfiguration
+    {
+        public uint GridX, GridY, GridZ, BlockX, BlockY, BlockZ, SharedBytes;
+        public nint Stream;
+        public LaunchAttribute* Attributes;
+        public uint AttributeCount;
+    }
+
+    /// <summary>CUlaunchAttribute of cuda.h with cluster dimensions as its value.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 72)]
+    internal struct LaunchAttribute
+    {
+        [FieldOffset(0)]
+        public int Id;
+
+        [FieldOffset(8)]
+        public uint X;
+
+        [FieldOffset(12)]
+        public uint Y;
+
+        [FieldOffset(16)]
+        public uint Z;
+    }
 }

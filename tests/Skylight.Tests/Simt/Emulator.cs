@@ -23,7 +23,7 @@ internal sealed unsafe partial class Emulator : IDisposable
     private const string Prelude = "#define SHARED(name) unsigned char* name = simt::shared_memory()\n";
 
     /// <summary>The instruction wrappers a kernel may include; the emulator puts its own bodies in their place.</summary>
-    private static readonly string[] Headers = ["convert", "cp_async", "ldmatrix", "math", "memory", "mma", "warp"];
+    private static readonly string[] Headers = ["cluster", "convert", "cp_async", "ldmatrix", "math", "mbarrier", "memory", "mma", "tma", "warp", "wgmma"];
 
     private readonly List<ulong> allocations = [];
     private readonly List<nint> modules = [];
@@ -44,6 +44,9 @@ internal sealed unsafe partial class Emulator : IDisposable
 
     /// <summary>The stream that launches and copies go to.</summary>
     public nint Stream { get; }
+
+    /// <summary>Blocks per cluster of the launches.</summary>
+    public int ClusterSize { get; set; } = 1;
 
     /// <summary>What the emulator found last.</summary>
     public static string Report => Marshal.PtrToStringUTF8(simtLastReport()) ?? "";
@@ -135,19 +138,32 @@ internal sealed unsafe partial class Emulator : IDisposable
     /// <summary>Puts a launch on the stream; arguments are unmanaged values. Returns the driver's code.</summary>
     public int TryLaunch(nint function, int grid, int block, int sharedBytes, params object[] arguments)
     {
-        byte* storage = stackalloc byte[16 * arguments.Length];
+        const int LargestArgument = 128;
+        byte* storage = stackalloc byte[LargestArgument * arguments.Length];
         void** pointers = stackalloc void*[arguments.Length + 1];
         for (int index = 0; index < arguments.Length; index++)
         {
-            byte* place = storage + 16 * index;
+            byte* place = storage + LargestArgument * index;
             pointers[index] = place;
             switch (arguments[index])
             {
                 case ulong address: *(ulong*)place = address; break;
                 case int number: *(int*)place = number; break;
                 case float number: *(float*)place = number; break;
+                case byte[] map: map.CopyTo(new Span<byte>(place, LargestArgument)); break;
                 default: throw new ArgumentException($"Argument {index}: {arguments[index].GetType()} is not supported here.");
             }
+        }
+
+        if (ClusterSize > 1)
+        {
+            LaunchAttribute cluster = new() { Id = 4, X = (uint)ClusterSize, Y = 1, Z = 1 };
+            LaunchConfiguration configuration = new()
+            {
+                GridX = (uint)grid, GridY = 1, GridZ = 1, BlockX = (uint)block, BlockY = 1, BlockZ = 1,
+                SharedBytes = (uint)sharedBytes, Stream = Stream, Attributes = &cluster, AttributeCount = 1,
+            };
+            return cuLaunchKernelEx(&configuration, function, pointers, null);
         }
 
         return cuLaunchKernel(function, (uint)grid, 1, 1, (uint)block, 1, 1, (uint)sharedBytes, Stream, pointers, null);
@@ -162,6 +178,35 @@ internal sealed unsafe partial class Emulator : IDisposable
 
     /// <summary>Launches and waits; the kernel must succeed.</summary>
     public void Run(nint function, int grid, int block, int sharedBytes, params object[] arguments) => Check(TryRun(function, grid, block, sharedBytes, arguments));
+
+    /// <summary>A tensor map of 16-bit elements, as a kernel argument; extents, strides (bytes, all but the first dimension) and box innermost first.</summary>
+    public static byte[] TensorMap(ulong address, ulong[] extents, ulong[] strides, uint[] box, int swizzle)
+    {
+        (int result, byte[] map) = TryTensorMap(address, extents, strides, box, swizzle);
+        Check(result);
+        return map;
+    }
+
+    /// <summary>The same, with the driver's code.</summary>
+    public static (int Result, byte[] Map) TryTensorMap(ulong address, ulong[] extents, ulong[] strides, uint[] box, int swizzle)
+    {
+        const int BFloat16 = 9;
+        void* map = NativeMemory.AlignedAlloc(128, 64);
+        try
+        {
+            uint[] ones = [.. box.Select(_ => 1u)];
+            fixed (ulong* e = extents, s = strides)
+            fixed (uint* b = box, o = ones)
+            {
+                int result = cuTensorMapEncodeTiled(map, BFloat16, (uint)extents.Length, address, e, s, b, o, 0, swizzle, 0, 0);
+                return (result, new Span<byte>(map, 128).ToArray());
+            }
+        }
+        finally
+        {
+            NativeMemory.AlignedFree(map);
+        }
+    }
 
     /// <summary>Fails the test with the emulator's report when a call failed.</summary>
     public static void Check(int result) => Assert.True(result == 0, $"CUresult {result}: {Report}");

@@ -306,12 +306,13 @@ public sealed class PlantedBugTests
     }
 
     /// <summary>Runs the kernel <c>bug</c> on an array of 64 words: it must fail with that code, name the kernel and one of the lines marked BUG.</summary>
-    private static void Finds(int code, string finding, string source, int threads, int shared = 0, string schedule = "forward")
+    internal static void Finds(int code, string finding, string source, int threads, int shared = 0, string schedule = "forward", int cluster = 1)
     {
         using Emulator emulator = new();
         Emulator.Configure("schedule", schedule);
         ulong x = emulator.Upload(new float[64]);
-        int result = emulator.TryRun(emulator.Kernel(source, "bug"), 1, threads, shared, x);
+        emulator.ClusterSize = cluster;
+        int result = emulator.TryRun(emulator.Kernel(source, "bug"), cluster, threads, shared, x);
         string report = Emulator.Report;
         Assert.True(result == code, $"result {result}: {report}");
         Assert.Contains("kernel 'bug'", report, StringComparison.Ordinal);
