@@ -1,0 +1,57 @@
+using Skylight.Cuda;
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Tensors;
+using Skylight.Tests.Simt;
+
+namespace Skylight.Tests.Cuda;
+
+/// <summary>A <see cref="CudaDevice"/> on the emulator with a kernel cache of its own, for one test. Tests that use it are in <see cref="EmulatorCollection"/>.</summary>
+internal sealed class SimulatedCard : IDisposable
+{
+    /// <summary>Makes the device; skips the calling test where the emulator was not built.</summary>
+    public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null, long? memoryBytes = null)
+    {
+        Emulator.Require();
+        Emulator.Configure("schedule", "forward");
+        Emulator.Configure("async", "late");
+        Emulator.Configure("checks", "on");
+        Device = new CudaDevice(new CudaDeviceOptions
+        {
+            Libraries = CudaLibraries.LoadSimulated(),
+            Bindings = bindings ?? CudaBindings.Standard,
+            Deterministic = deterministic,
+            CacheFolder = cacheFolder ?? "",
+            MemoryBytes = memoryBytes,
+        });
+        Workspace = new Workspace(Device);
+    }
+
+    public CudaDevice Device { get; }
+
+    public Workspace Workspace { get; }
+
+    /// <summary>Makes an executor for one op on inputs of some types.</summary>
+    public (Executor Executor, Value[] Inputs, IReadOnlyList<Value> Outputs) Prepare(Op op, params TensorType[] types)
+    {
+        var graph = new Graph();
+        Value[] inputs = [.. types.Select((type, index) => graph.Input($"input{index}", type))];
+        IReadOnlyList<Value> outputs = graph.AddNode(op, inputs);
+        for (int index = 0; index < outputs.Count; index++)
+            graph.Output($"output{index}", outputs[index]);
+        return (new Executor(Planner.Plan(graph, Device), Workspace), inputs, outputs);
+    }
+
+    public void Dispose()
+    {
+        Workspace.Dispose();
+        Device.Dispose();
+    }
+}
+
+/// <summary>An op of a test: what it computes is said by the binding that the test gives it.</summary>
+/// <param name="Result">The type of its output; null for that of its first input.</param>
+internal sealed record HostOp(TensorType? Result = null) : Op
+{
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs) => [Result ?? inputs[0]];
+}
