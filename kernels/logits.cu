@@ -118,14 +118,14 @@ extern "C" __global__ void __launch_bounds__(threads)
         weighted_sum = fma(scale, fma(shift, (double)partial.sum, (double)partial.weighted_sum), weighted_sum);
     }
 
-    sums[2 * lane] = sum;
-    sums[2 * lane + 1] = weighted_sum;
+    sums[lane] = sum;
+    sums[32 + lane] = weighted_sum;
     synchronize_warp();
     if (lane != 0)
         return;
     for (int other = 1; other < 32; other++) {
-        sum += sums[2 * other];
-        weighted_sum += sums[2 * other + 1];
+        sum += sums[other];
+        weighted_sum += sums[32 + other];
     }
 
     // The largest term is 1 and all of the weighted terms are ≤ 0, so nothing cancels.
