@@ -6,8 +6,8 @@
 // threads, a warp for a row; logit_gradients 256 threads, 4096 columns of one row.
 // FLOPs: about 8 per logit, 10 in the gradient. Bytes: the logits once (4·rows·vocabulary), in the gradient read and written; the partials
 // are 12 bytes for 1024 columns, written and read.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits 32 registers, finish_rows 36 and
-// 40, logit_gradients 30; no spills.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits and finish_rows 32 registers,
+// logit_gradients 29 and 30; no spills.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"
@@ -118,14 +118,14 @@ extern "C" __global__ void __launch_bounds__(threads)
         weighted_sum = fma(scale, fma(shift, (double)partial.sum, (double)partial.weighted_sum), weighted_sum);
     }
 
-    sums[2 * lane] = sum;
-    sums[2 * lane + 1] = weighted_sum;
+    sums[lane] = sum;
+    sums[32 + lane] = weighted_sum;
     synchronize_warp();
     if (lane != 0)
         return;
     for (int other = 1; other < 32; other++) {
-        sum += sums[2 * other];
-        weighted_sum += sums[2 * other + 1];
+        sum += sums[other];
+        weighted_sum += sums[32 + other];
     }
 
     // The largest term is 1 and all of the weighted terms are ≤ 0, so nothing cancels.
