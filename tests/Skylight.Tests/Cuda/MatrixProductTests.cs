@@ -4,6 +4,7 @@ using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Tests.Ops;
 using Skylight.Tests.Simt;
+using Skylight.Workloads;
 
 namespace Skylight.Tests.Cuda;
 
@@ -139,6 +140,20 @@ public sealed class MatrixProductTests
         Assert.Equal((24, 16, 5, 0f, DataType.Float32), (gradient.Rows, gradient.Columns, gradient.Inner, gradient.Beta, gradient.ResultType));
         // There is no product over nothing in the library's terms; the own kernel writes the zeros.
         Assert.Equal("matrix_product", Assert.Single(CudaBindings.Standard.Describe(new MatMulWeightGradient(), [Half(0, 16), Half(0, 24)], Relaxed).Launches).EntryPoint);
+    }
+
+    [Theory]
+    [InlineData("matmul/tiny")]
+    [InlineData("matmul/tiny-logits")]
+    [InlineData("matmul_input_gradient/tiny")]
+    [InlineData("matmul_weight_gradient/tiny")]
+    [InlineData("batched_matmul/tiny-transposed-both")]
+    [InlineData("connector/tiny-8-wide")]
+    public void Library_products_agree_with_the_cpu(string name)
+    {
+        Emulator.Require();
+        using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = false });
+        Assert.All(DeviceParity.CheckForward(Catalog.All.First(workload => workload.Name == name), device), row => Assert.True(row.Passed, $"{row}"));
     }
 
     [Fact]
