@@ -21,10 +21,17 @@ internal enum ErrorMeasure
 internal sealed record ComparisonRow(string Group, int Tensors, double Error, double Limit, string Worst, IReadOnlyList<string> Failures, ErrorMeasure Measure = ErrorMeasure.Relative);
 
 /// <summary>Collects comparisons by group.</summary>
-/// <param name="vanishingNorm">A gradient whose reference is smaller than this fraction of the largest one of its group is rounding noise.</param>
-/// <param name="vanishingLimit">By how much of that largest one it may be off.</param>
-internal sealed class ComparisonTable(double vanishingNorm = 1e-7, double vanishingLimit = 1e-6)
+/// <param name="gradientFloor">
+/// Where rounding is coarse, a gradient that is small because large terms cancel has the rounding noise of those terms. This fraction of the largest
+/// norm of a group of gradients is therefore added to every reference's norm before an error is divided by it. 0 where sums are float32.
+/// </param>
+internal sealed class ComparisonTable(double gradientFloor = 0)
 {
+    /// <summary>A gradient whose reference is smaller than this fraction of the largest one of its group is rounding noise.</summary>
+    private const double VanishingNorm = 1e-7;
+
+    private const double VanishingLimit = 1e-6;
+
     private readonly List<Comparison> _comparisons = [];
     private readonly List<(string Group, string Name, float Ours, float Reference, double Limit)> _numbers = [];
 
@@ -95,11 +102,13 @@ internal sealed class ComparisonTable(double vanishingNorm = 1e-7, double vanish
         {
             (float[] ours, float[] reference) = (comparison.Ours, comparison.Reference);
             double norm = Norm(reference), difference = Distance(ours, reference);
-            bool vanishing = gradients && norm < vanishingNorm * largest;
+            bool vanishing = gradients && gradientFloor == 0 && norm < VanishingNorm * largest;
+            if (gradients)
+                norm += gradientFloor * largest;
             double error = vanishing ? difference / Math.Max(largest, double.Epsilon) : difference == 0 ? 0 : difference / norm;
 
             // NaN compares false with everything, so ask whether the error is within the limit, not whether it is beyond.
-            if (!(error <= (vanishing ? vanishingLimit : comparison.Limit)))
+            if (!(error <= (vanishing ? VanishingLimit : comparison.Limit)))
                 failures.Add(comparison.Tensor);
             if (vanishing || !(error > worst || double.IsNaN(error)))
                 continue;

@@ -44,6 +44,39 @@ public sealed class ComparisonTableTests
     }
 
     [Fact]
+    public void Where_rounding_is_coarse_a_small_gradient_is_allowed_noise_but_may_not_be_missing()
+    {
+        var table = new ComparisonTable(gradientFloor: 1e-3);
+        table.Add("sft.grad", "large", [1.04f], [1f], 5e-2);
+        table.Add("sft.grad", "cancelled", [1e-5f], [1e-10f], 5e-2);
+        table.Add("sft.grad", "noisy", [1.06e-4f], [1e-4f], 5e-2);
+        Assert.Empty(Assert.Single(table.Rows()).Failures);
+        table.Add("sft.grad", "missing", [0f], [1e-4f], 5e-2);
+        table.Add("sft.grad", "wrong", [1.1e-2f], [1e-2f], 5e-2);
+        Assert.Equal(["missing", "wrong"], Assert.Single(table.Rows()).Failures);
+    }
+
+    [Fact]
+    public void Absolute_differences_are_those_of_single_elements()
+    {
+        var table = new ComparisonTable();
+        table.AddAbsolute("token_logprob", "good", [-100.04f, -1f], [-100f, -1f], 0.05);
+        table.AddAbsolute("token_logprob", "bad", [-100f, -1f], [-100f, -1.06f], 0.05);
+        table.AddAbsolute("token_logprob", "nan", [-1f, float.NaN], [-1f, -2f], 0.05);
+        ComparisonRow row = Assert.Single(table.Rows());
+        Assert.Equal(["bad", "nan"], row.Failures);
+        Assert.Equal(ErrorMeasure.LargestDifference, row.Measure);
+        Assert.True(double.IsNaN(row.Error));
+        Assert.StartsWith("nan[1]", row.Worst, StringComparison.Ordinal);
+
+        var equal = new ComparisonTable();
+        equal.AddAbsolute("rollout", "same", [-0.5f], [-0.5f], 0);
+        Assert.Empty(Assert.Single(equal.Rows()).Failures);
+        equal.AddAbsolute("rollout", "other", [-0.5f], [MathF.BitDecrement(-0.5f)], 0);
+        Assert.Equal(["other"], Assert.Single(equal.Rows()).Failures);
+    }
+
+    [Fact]
     public void Another_number_of_elements_is_another_model() =>
         Assert.Contains("belongs to another model", Assert.Throws<InvalidDataException>(() => new ComparisonTable().Add("x", "y", [1], [1, 2], 0)).Message, StringComparison.Ordinal);
 }
