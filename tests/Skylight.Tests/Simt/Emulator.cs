@@ -160,8 +160,16 @@ internal sealed unsafe partial class Emulator : IDisposable
             LaunchAttribute cluster = new() { Id = 4, X = (uint)ClusterSize, Y = 1, Z = 1 };
             LaunchConfiguration configuration = new()
             {
-                GridX = (uint)grid, GridY = 1, GridZ = 1, BlockX = (uint)block, BlockY = 1, BlockZ = 1,
-                SharedBytes = (uint)sharedBytes, Stream = Stream, Attributes = &cluster, AttributeCount = 1,
+                GridX = (uint)grid,
+                GridY = 1,
+                GridZ = 1,
+                BlockX = (uint)block,
+                BlockY = 1,
+                BlockZ = 1,
+                SharedBytes = (uint)sharedBytes,
+                Stream = Stream,
+                Attributes = &cluster,
+                AttributeCount = 1,
             };
             return cuLaunchKernelEx(&configuration, function, pointers, null);
         }
