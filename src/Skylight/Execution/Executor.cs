@@ -81,6 +81,7 @@ public sealed class Executor
     /// <typeparam name="T">float, int or <see cref="BFloat16"/>, as the input's data type says.</typeparam>
     /// <param name="input">An input of the graph.</param>
     /// <param name="elements">All its elements, row-major.</param>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
     public void Write<T>(Value input, ReadOnlySpan<T> elements)
         where T : unmanaged
     {
