@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using Skylight.Cuda.Interop;
 using Skylight.Execution;
 using Skylight.Graphs;
@@ -14,10 +13,6 @@ namespace Skylight.Cuda;
 /// </summary>
 public sealed class CudaDevice : Device
 {
-    private const int AttributeMultiprocessors = 16;
-    private const int AttributeMajor = 75;
-    private const int AttributeMinor = 76;
-    private const int AttributeSharedBytesOptIn = 97;
     private const int PoolReleaseThreshold = 4;
 
     private readonly CudaContextHandle _context;
@@ -25,6 +20,8 @@ public sealed class CudaDevice : Device
     private readonly nint _pool;
     private readonly long _memoryBytes;
     private readonly CudaBindings _bindings;
+    private readonly bool _capturesGraphs;
+    private HashSet<CudaMemory>? _memoryOfRecording;
     private bool _disposed;
 
     /// <summary>Makes a device of the first card that is visible.</summary>
@@ -42,9 +39,10 @@ public sealed class CudaDevice : Device
         ArgumentNullException.ThrowIfNull(options);
         Libraries = options.Libraries ?? CudaLibraries.Load();
         _bindings = options.Bindings;
+        _capturesGraphs = options.CaptureGraphs;
         Name = string.Create(CultureInfo.InvariantCulture, $"{(Libraries.IsSimulated ? "simt" : "cuda")}:{options.Ordinal}");
         int device = Find(options.Ordinal);
-        CardName = NameOf(device);
+        CardName = Driver.NameOf(device);
         Target = TargetOf(device, options.Deterministic);
         _context = new CudaContextHandle(Libraries, device);
         Stream = new CudaStreamHandle(_context);
@@ -55,7 +53,7 @@ public sealed class CudaDevice : Device
         // Memory that was given back stays with the process: a plan that is bound anew does not wait for the operating system.
         ulong keepAll = ulong.MaxValue;
         Driver.Check(Driver.MemPoolSetAttribute(pool, PoolReleaseThreshold, &keepAll), "cuMemPoolSetAttribute");
-        _memoryBytes = options.MemoryBytes ?? FreeBytes().Free;
+        _memoryBytes = options.MemoryBytes ?? ReadMemory().FreeBytes;
         Modules = new ModuleTable(_context, new KernelCache(Libraries, options.CacheFolder));
         Products = new ProductLibrary(this);
         _staging = new StagingMemory(Stream);
@@ -160,6 +158,34 @@ public sealed class CudaDevice : Device
         Stream.Synchronize();
     }
 
+    /// <summary>What is free on the card now, after what this and other processes have taken. Memory that was given back may stay with the process.</summary>
+    public unsafe CudaMemoryInfo ReadMemory()
+    {
+        MakeCurrent();
+        nuint free, total;
+        Driver.Check(Driver.MemGetInfo(&free, &total), "cuMemGetInfo");
+        return new CudaMemoryInfo((long)free, (long)total);
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="CudaException">Something was queued that no graph can hold; the device works on.</exception>
+    public override RecordedWork? Record(Action queue)
+    {
+        ArgumentNullException.ThrowIfNull(queue);
+        if (!_capturesGraphs)
+            return null;
+        MakeCurrent();
+        _memoryOfRecording = [];
+        try
+        {
+            return CudaGraph.Record(this, queue, _memoryOfRecording);
+        }
+        finally
+        {
+            _memoryOfRecording = null;
+        }
+    }
+
     /// <summary>Makes the card's context current on the calling thread.</summary>
     internal void MakeCurrent()
     {
@@ -167,7 +193,12 @@ public sealed class CudaDevice : Device
         _context.MakeCurrent();
     }
 
-    internal ulong AddressOf(Tensor tensor) => CudaMemory.AddressOf(tensor, Stream);
+    internal ulong AddressOf(Tensor tensor)
+    {
+        ulong address = CudaMemory.AddressOf(tensor, Stream);
+        _memoryOfRecording?.Add((CudaMemory)tensor.Memory);
+        return address;
+    }
 
     internal unsafe void Copy(ulong source, ulong destination, long bytes)
     {
@@ -186,6 +217,8 @@ public sealed class CudaDevice : Device
     internal unsafe CudaMemory AllocateUninitialized(long bytes)
     {
         MakeCurrent();
+        if (Stream.IsCapturing)
+            throw new InvalidOperationException($"{bytes:N0} bytes cannot be reserved while work is recorded as a graph: its replays would not own them.");
         ulong address;
         int result = Driver.MemAllocAsync(&address, (nuint)bytes, Stream.Value);
         if (result == Driver.OutOfMemory)
@@ -198,7 +231,7 @@ public sealed class CudaDevice : Device
 
         if (result == Driver.OutOfMemory)
         {
-            (long free, long total) = FreeBytes();
+            (long free, long total) = ReadMemory();
             throw new OutOfDeviceMemoryException(string.Create(
                 CultureInfo.InvariantCulture,
                 $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer tokens per step, recomputation of layers, or fewer trained modules would help; other processes may use the card too."));
@@ -246,36 +279,16 @@ public sealed class CudaDevice : Device
         return device;
     }
 
-    private unsafe string NameOf(int device)
-    {
-        byte* name = stackalloc byte[256];
-        Driver.Check(Driver.DeviceGetName(name, 256, device), "cuDeviceGetName");
-        return Marshal.PtrToStringUTF8((nint)name) ?? "";
-    }
-
     private CudaTarget TargetOf(int device, bool deterministic)
     {
-        int major = Attribute(device, AttributeMajor);
-        int architecture = 10 * major + Attribute(device, AttributeMinor);
-        if (major < 8)
-            throw new NotSupportedException(string.Create(CultureInfo.InvariantCulture, $"{CardName} has compute capability {architecture / 10.0:F1}; the kernels need bfloat16 matrix instructions, 8.0 or newer (Ampere)."));
-
-        // From 9.0 on, the suffix gives the instructions that only this architecture has.
-        string name = string.Create(CultureInfo.InvariantCulture, $"sm_{architecture}{(major >= 9 ? "a" : "")}");
-        return new CudaTarget(architecture, name, Attribute(device, AttributeMultiprocessors), Attribute(device, AttributeSharedBytesOptIn), deterministic);
-    }
-
-    private unsafe int Attribute(int device, int attribute)
-    {
-        int value;
-        Driver.Check(Driver.DeviceGetAttribute(&value, attribute, device), "cuDeviceGetAttribute");
-        return value;
-    }
-
-    private unsafe (long Free, long Total) FreeBytes()
-    {
-        nuint free, total;
-        Driver.Check(Driver.MemGetInfo(&free, &total), "cuMemGetInfo");
-        return ((long)free, (long)total);
+        int architecture = Driver.ArchitectureOf(device);
+        if (CudaTarget.WhyUnsupported(architecture) is { } reason)
+            throw new NotSupportedException($"{CardName} {reason}.");
+        return new CudaTarget(
+            architecture,
+            CudaTarget.NameOf(architecture),
+            Driver.AttributeOf(device, Driver.AttributeMultiprocessors),
+            Driver.AttributeOf(device, Driver.AttributeSharedBytesOptIn),
+            deterministic);
     }
 }

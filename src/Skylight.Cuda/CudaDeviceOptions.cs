@@ -20,6 +20,12 @@ public sealed record CudaDeviceOptions
     /// </summary>
     public string? CacheFolder { get; init; }
 
+    /// <summary>
+    /// Whether a plan that runs again is recorded as a CUDA graph and from then on queued by one call. Without, every kernel is queued by itself,
+    /// so that a profiler or <c>CUDA_LAUNCH_BLOCKING</c> shows the step.
+    /// </summary>
+    public bool CaptureGraphs { get; init; } = true;
+
     /// <summary>Which kernels compute which op.</summary>
     public CudaBindings Bindings { get; init; } = CudaBindings.Standard;
 

@@ -75,6 +75,12 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
 {
     private const uint NonBlocking = 1;
 
+    /// <summary>Calls that no graph can hold fail in the capturing thread only; other threads may go on with other devices.</summary>
+    private const int ThreadLocalCapture = 1;
+
+    private readonly Lock _freeing = new();
+    private readonly List<ulong> _freedWhileCapturing = [];
+
     public CudaStreamHandle(CudaContextHandle context)
         : base(context)
     {
@@ -85,8 +91,53 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
 
     public nint Value => handle;
 
+    /// <summary>Whether what is queued goes into a graph instead of being done.</summary>
+    public bool IsCapturing { get; private set; }
+
     /// <summary>Waits until all queued work is done. Errors of that work appear here.</summary>
     public void Synchronize() => Driver.Check(Driver.StreamSynchronize(handle), "cuStreamSynchronize");
+
+    /// <summary>Begins to put what is queued into a graph.</summary>
+    public void BeginCapture()
+    {
+        lock (_freeing)
+        {
+            Driver.Check(Driver.StreamBeginCapture(handle, ThreadLocalCapture), "cuStreamBeginCapture");
+            IsCapturing = true;
+        }
+    }
+
+    /// <summary>Ends what <see cref="BeginCapture"/> began.</summary>
+    /// <returns>The driver's code, and the graph: zero when something could not be captured.</returns>
+    public (int Result, nint Graph) EndCapture()
+    {
+        lock (_freeing)
+        {
+            nint graph;
+            int result = Driver.StreamEndCapture(handle, &graph);
+            IsCapturing = false;
+            foreach (ulong address in _freedWhileCapturing)
+                _ = Driver.MemFreeAsync(address, handle);
+            _freedWhileCapturing.Clear();
+            return (result, result == 0 ? graph : 0);
+        }
+    }
+
+    /// <summary>
+    /// Gives memory back once all queued work is done; may be called by the finalizer's thread at any time. During a capture it waits for the end:
+    /// otherwise every replay would give the memory back.
+    /// </summary>
+    public void Free(ulong address)
+    {
+        lock (_freeing)
+        {
+            // What fails here has failed before: a lost device gives nothing back.
+            if (IsCapturing)
+                _freedWhileCapturing.Add(address);
+            else
+                _ = Driver.MemFreeAsync(address, handle);
+        }
+    }
 
     protected override int Destroy() => Driver.StreamDestroy(handle);
 }
@@ -109,6 +160,14 @@ internal sealed unsafe class CudaEventHandle : CudaHandle
 
     /// <summary>Waits until the work before the mark is done; at once when it was never recorded.</summary>
     public void Synchronize() => Driver.Check(Driver.EventSynchronize(handle), "cuEventSynchronize");
+
+    /// <summary>The milliseconds from another mark to this one, both done.</summary>
+    public float MillisecondsSince(CudaEventHandle start)
+    {
+        float milliseconds;
+        Driver.Check(Driver.EventElapsedTime(&milliseconds, start.handle, handle), "cuEventElapsedTime");
+        return milliseconds;
+    }
 
     protected override int Destroy() => Driver.EventDestroy(handle);
 }
@@ -166,4 +225,21 @@ internal sealed unsafe class CudaModuleHandle : CudaHandle
     }
 
     protected override int Destroy() => Driver.ModuleUnload(handle);
+}
+
+/// <summary>Recorded work, ready to be launched.</summary>
+internal sealed unsafe class CudaGraphHandle : CudaHandle
+{
+    /// <summary>Instantiates a graph.</summary>
+    public CudaGraphHandle(CudaContextHandle context, nint graph)
+        : base(context)
+    {
+        nint executable;
+        Driver.Check(Driver.GraphInstantiate(&executable, graph, 0), "cuGraphInstantiate");
+        Own(executable);
+    }
+
+    public void Launch(CudaStreamHandle stream) => Driver.Check(Driver.GraphLaunch(handle, stream.Value), "cuGraphLaunch");
+
+    protected override int Destroy() => Driver.GraphExecDestroy(handle);
 }

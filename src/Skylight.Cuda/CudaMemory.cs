@@ -1,4 +1,3 @@
-using Skylight.Cuda.Interop;
 using Skylight.Tensors;
 
 namespace Skylight.Cuda;
@@ -48,16 +47,13 @@ public sealed class CudaMemory : DeviceMemory
     }
 
     /// <inheritdoc/>
-    protected override unsafe void Dispose(bool disposing)
+    protected override void Dispose(bool disposing)
     {
         ulong address = Interlocked.Exchange(ref _address, 0);
         if (address == 0)
             return;
         _stream.Context.TryMakeCurrent();
-        Driver driver = _stream.Driver;
-
-        // What fails here has failed before: a lost device gives nothing back.
-        _ = driver.MemFreeAsync(address, _stream.Value);
+        _stream.Free(address);
         _stream.DangerousRelease();
     }
 }

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Skylight.Cuda;
 
 /// <summary>What a binding may know of the card that a kernel is chosen for. Describing and compiling kernels needs no more than this.</summary>
@@ -33,4 +35,12 @@ public sealed record CudaTarget(int Architecture, string ArchitectureName, int M
             $"'{architectureName}' is not an architecture that the kernels can be compiled for. They need bfloat16 matrix instructions: sm_80, sm_86, sm_87, sm_89, sm_90, sm_90a, sm_100, sm_100a, sm_120 or sm_120a.",
             nameof(architectureName)),
     };
+
+    /// <summary>The name of an architecture for NVRTC. From 9.0 on, the suffix gives the instructions that only this architecture has.</summary>
+    internal static string NameOf(int architecture) => string.Create(CultureInfo.InvariantCulture, $"sm_{architecture}{(architecture >= 90 ? "a" : "")}");
+
+    /// <summary>Why the kernels cannot run on an architecture, to be read after the card's name; null when they can.</summary>
+    internal static string? WhyUnsupported(int architecture) => architecture >= 80
+        ? null
+        : string.Create(CultureInfo.InvariantCulture, $"has compute capability {architecture / 10}.{architecture % 10}; the kernels need bfloat16 matrix instructions, 8.0 or newer (Ampere)");
 }

@@ -48,13 +48,15 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
         target.counters = value == "on";
     } else if (name == "memory" && parse_unsigned(value, number)) {
         target.memory = number;
+    } else if (name == "capability" && parse_unsigned(value, number) && number >= 10 && number < 1000) {
+        target.capability = static_cast<int>(number);
     } else if (name == "workers" && parse_unsigned(value, number) && number <= 64) {
         target.workers = static_cast<unsigned>(number);
     } else if (name == "compiler") {
         target.compiler = value;
     } else {
         message = "no setting '" + name + "' with value '" + value +
-                  "': there are schedule, async, checks, counters, memory (bytes), workers (up to 64) and compiler";
+                  "': there are schedule, async, checks, counters, memory (bytes), capability (90 for 9.0), workers (up to 64) and compiler";
         return false;
     }
     return true;

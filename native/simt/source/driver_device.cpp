@@ -36,8 +36,8 @@ int attribute_value(int attribute) {
         case 39: return 2048;             // threads per multiprocessor
         case 40: return 1;                // copy engines
         case 41: return 1;                // unified addressing
-        case 75: return 9;                // compute capability
-        case 76: return 0;
+        case 75: return configuration().capability / 10;
+        case 76: return configuration().capability % 10;
         case 81: return 228 * 1024;       // shared memory per multiprocessor
         case 97: return 227 * 1024;       // shared memory per block, opt-in
         case 106: return 32;              // blocks per multiprocessor
@@ -218,7 +218,7 @@ SIMT_EXPORT int simtReset() {
     return CUDA_SUCCESS;
 }
 
-// Sets schedule (forward, reverse, seed:N), async (late, immediate), checks (on, off), counters (on, off), memory (bytes), workers or compiler.
+// Sets schedule (forward, reverse, seed:N), async (late, immediate), checks (on, off), counters (on, off), memory (bytes), capability, workers or compiler.
 SIMT_EXPORT int simtConfigure(const char* name, const char* value) {
     const std::lock_guard<std::recursive_mutex> lock(context().lock);
     if (name == nullptr || value == nullptr) return CUDA_ERROR_INVALID_VALUE;

@@ -29,6 +29,17 @@ internal sealed unsafe class Cublas
     /// <summary>The library.</summary>
     public NativeLibraryFile Library { get; }
 
+    /// <summary>Its version; null where it does not tell (the emulator). Needs no card.</summary>
+    public Version? Version
+    {
+        get
+        {
+            var property = (delegate* unmanaged<int, int*, int>)Library.OptionalFunction("cublasGetProperty");
+            int major, minor, patch;
+            return property is not null && property(0, &major) == 0 && property(1, &minor) == 0 && property(2, &patch) == 0 ? new Version(major, minor, patch) : null;
+        }
+    }
+
     /// <summary>Throws when a call failed.</summary>
     public void Check(int status, string call)
     {

@@ -13,6 +13,15 @@ internal sealed unsafe class Driver
     /// <summary><c>CUDA_ERROR_OUT_OF_MEMORY</c>.</summary>
     public const int OutOfMemory = 2;
 
+    /// <summary><c>CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT</c>.</summary>
+    public const int AttributeMultiprocessors = 16;
+
+    /// <summary><c>CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN</c>.</summary>
+    public const int AttributeSharedBytesOptIn = 97;
+
+    private const int AttributeMajor = 75;
+    private const int AttributeMinor = 76;
+
     private readonly Emulator? _emulator;
     private readonly delegate* unmanaged<int, byte**, int> _getErrorName;
     private readonly delegate* unmanaged<int, byte**, int> _getErrorString;
@@ -117,6 +126,25 @@ internal sealed unsafe class Driver
 
     /// <summary>The library.</summary>
     public NativeLibraryFile Library { get; }
+
+    /// <summary>A card's own name.</summary>
+    public string NameOf(int device)
+    {
+        byte* name = stackalloc byte[256];
+        Check(DeviceGetName(name, 256, device), "cuDeviceGetName");
+        return Marshal.PtrToStringUTF8((nint)name) ?? "";
+    }
+
+    /// <summary>One of a card's numbers.</summary>
+    public int AttributeOf(int device, int attribute)
+    {
+        int value;
+        Check(DeviceGetAttribute(&value, attribute, device), "cuDeviceGetAttribute");
+        return value;
+    }
+
+    /// <summary>A card's compute capability times ten.</summary>
+    public int ArchitectureOf(int device) => 10 * AttributeOf(device, AttributeMajor) + AttributeOf(device, AttributeMinor);
 
     /// <summary>Throws when a call failed.</summary>
     /// <param name="result">What the call returned.</param>

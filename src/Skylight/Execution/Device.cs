@@ -47,6 +47,13 @@ public abstract class Device : IDisposable
     /// <summary>Waits until all queued work is done.</summary>
     public abstract void Synchronize();
 
+    /// <summary>
+    /// Records the work that an action queues, without doing it, so that all of it can be queued again at once. The action must have run before
+    /// in the ordinary way, with the same tensors, and may only run kernels, clear and copy.
+    /// </summary>
+    /// <returns>What was recorded; null, without a call of the action, on a device that records nothing.</returns>
+    public virtual RecordedWork? Record(Action queue) => null;
+
     /// <summary>Reserves memory for one tensor of its own.</summary>
     public Tensor AllocateTensor(TensorType type) => new(Allocate(Math.Max(StorageBytes(type), 1)), 0, type);
 
@@ -78,6 +85,24 @@ public abstract class Kernel
 
     /// <summary>Computes (or queues the computation of) the outputs.</summary>
     public abstract void Run(in KernelArguments arguments);
+}
+
+/// <summary>Work that was recorded on a device, bound to the memory it was recorded with.</summary>
+public abstract class RecordedWork : IDisposable
+{
+    /// <summary>Queues all of it.</summary>
+    /// <exception cref="ObjectDisposedException">Memory that it uses was given back.</exception>
+    public abstract void Replay();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(disposing: true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Gives the recording back; called once or more.</summary>
+    protected abstract void Dispose(bool disposing);
 }
 
 /// <summary>The tensors of one kernel run.</summary>

@@ -40,13 +40,20 @@ public sealed class Workspace(Device device) : IDisposable
     }
 }
 
-/// <summary>Runs a plan. Not safe for use by several threads at once.</summary>
+/// <summary>
+/// Runs a plan. Its first run queues step after step; on a device that records work the second one records them all, and from then on a run is one
+/// replay, until the arena or a persistent tensor has other memory. Not safe for use by several threads at once.
+/// </summary>
 public sealed class Executor
 {
     private readonly Workspace _workspace;
     private readonly KernelArguments[] _arguments;
     private readonly Dictionary<Value, Tensor> _tensors = [];
+    private readonly (PersistentTensor Persistent, Tensor? Bound)[] _persistent;
+    private readonly Action _queueSteps;
     private DeviceMemory? _bound;
+    private bool _hasRun;
+    private RecordedWork? _recorded;
 
     /// <summary>Makes an executor.</summary>
     /// <param name="plan">What to run.</param>
@@ -60,15 +67,21 @@ public sealed class Executor
         Plan = plan;
         _workspace = workspace;
         _arguments = new KernelArguments[plan.Steps.Count];
+        _persistent = [.. plan.Steps.SelectMany(step => step.Node.Inputs).Select(input => input.Persistent).OfType<PersistentTensor>().Distinct().Select(tensor => (tensor, (Tensor?)null))];
+        _queueSteps = () => QueueSteps(CancellationToken.None);
     }
 
     /// <summary>What is run.</summary>
     public Plan Plan { get; }
 
+    /// <summary>Whether the next run replays what was recorded, if no memory is bound anew before it.</summary>
+    internal bool IsRecorded => _recorded is not null;
+
     /// <summary>Writes an input. To be called before every run, for every input.</summary>
     /// <typeparam name="T">float, int or <see cref="BFloat16"/>, as the input's data type says.</typeparam>
     /// <param name="input">An input of the graph.</param>
     /// <param name="elements">All its elements, row-major.</param>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
     public void Write<T>(Value input, ReadOnlySpan<T> elements)
         where T : unmanaged
     {
@@ -81,17 +94,36 @@ public sealed class Executor
     }
 
     /// <summary>Runs all steps.</summary>
-    /// <exception cref="OperationCanceledException">Cancelled between two steps; persistent tensors may be half updated.</exception>
+    /// <exception cref="OperationCanceledException">
+    /// Cancelled between two steps; persistent tensors may be half updated. A replay is cancelled before it begins, or not at all.
+    /// </exception>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
     public void Run(CancellationToken cancellationToken = default)
     {
+        cancellationToken.ThrowIfCancellationRequested();
+        foreach ((PersistentTensor persistent, Tensor? bound) in _persistent)
+        {
+            if (persistent.Tensor != bound)
+                _bound = null;
+        }
+
         BindMemory();
+
+        // Every time: their places may have been taken over by values of later steps, or by another plan of the workspace.
         foreach ((Value constant, int[] elements) in Plan.Graph.Constants)
             Plan.Device.Upload(MemoryMarshal.AsBytes<int>(elements), TensorOf(constant));
-        for (int step = 0; step < _arguments.Length; step++)
+
+        // Kernels are loaded in the first run, which must not happen while work is recorded.
+        if (_hasRun && _recorded is null)
+            _recorded = Plan.Device.Record(_queueSteps);
+        if (_recorded is not null)
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            Plan.Steps[step].Kernel.Run(_arguments[step]);
+            _recorded.Replay();
+            return;
         }
+
+        QueueSteps(cancellationToken);
+        _hasRun = true;
     }
 
     /// <summary>Reads an output (or any value that still has its memory), after everything queued before.</summary>
@@ -146,12 +178,38 @@ public sealed class Executor
             : throw new ArgumentException($"{value} is not computed by this plan.", nameof(value));
     }
 
+    private void QueueSteps(CancellationToken cancellationToken)
+    {
+        for (int step = 0; step < _arguments.Length; step++)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Plan.Steps[step].Kernel.Run(_arguments[step]);
+        }
+    }
+
+    private DeviceMemory ReserveArena()
+    {
+        try
+        {
+            return _workspace.Reserve(Plan.ArenaBytes);
+        }
+        catch (OutOfDeviceMemoryException exception)
+        {
+            throw new OutOfDeviceMemoryException($"{Plan.DescribePeak()}, and there is no place for the first part. {exception.Message}", exception);
+        }
+    }
+
     private void BindMemory()
     {
-        DeviceMemory memory = _workspace.Reserve(Plan.ArenaBytes);
+        DeviceMemory memory = ReserveArena();
         if (memory == _bound)
             return;
-        _bound = memory;
+
+        // Set at the end: what fails here is tried again by the next call.
+        _bound = null;
+        _hasRun = false;
+        _recorded?.Dispose();
+        _recorded = null;
         _tensors.Clear();
         foreach ((Value value, ArenaSlot slot) in Plan.Slots)
             _tensors.Add(value, new Tensor(memory, slot.Offset, value.Type));
@@ -166,5 +224,9 @@ public sealed class Executor
                 [.. planStep.Node.Outputs.Select(TensorOf)],
                 scratch);
         }
+
+        for (int index = 0; index < _persistent.Length; index++)
+            _persistent[index].Bound = _persistent[index].Persistent.Tensor;
+        _bound = memory;
     }
 }

@@ -51,6 +51,14 @@ public sealed class Plan
     /// <summary>The most memory the plan needs at any moment.</summary>
     public long PeakBytes => ArenaBytes + PersistentBytes;
 
+    /// <summary>The beginning of a sentence that says what the plan needs.</summary>
+    internal string DescribePeak() => string.Create(
+        CultureInfo.InvariantCulture,
+        $"The plan needs {Gigabytes(PeakBytes)} at its peak ({Gigabytes(ArenaBytes)} of activations and temporaries, {Gigabytes(PersistentBytes)} of weights and state)");
+
+    /// <summary>A number of bytes, to be read by people.</summary>
+    internal static string Gigabytes(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
+
     /// <summary>Steps, arena map and peak, to be read by people.</summary>
     public string Describe()
     {

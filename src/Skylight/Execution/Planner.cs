@@ -93,13 +93,11 @@ public static class Planner
         {
             throw new OutOfDeviceMemoryException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"The plan needs {Gigabytes(plan.PeakBytes)} at its peak ({Gigabytes(plan.ArenaBytes)} of activations and temporaries, {Gigabytes(plan.PersistentBytes)} of weights and state), but {device.Name} has {Gigabytes(device.MemoryBytes)}. Fewer tokens per step, recomputation of layers, or fewer trained modules would help."));
+                $"{plan.DescribePeak()}, but {device.Name} has {Execution.Plan.Gigabytes(device.MemoryBytes)}. Fewer tokens per step, recomputation of layers, or fewer trained modules would help."));
         }
 
         return plan;
     }
-
-    private static string Gigabytes(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
 
     private static long Align(long bytes, Device device) => (bytes + device.Alignment - 1) / device.Alignment * device.Alignment;
 

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Digits;
@@ -64,6 +65,24 @@ public sealed class CommandLineTests
         Assert.Equal(0, code);
         Assert.Contains("sft.grad", output, StringComparison.Ordinal);
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Devices_are_listed_or_the_reason_why_not()
+    {
+        (int code, string output, _) = await Run(["devices"]);
+        Assert.Equal(0, code);
+        Assert.StartsWith("cpu ", output, StringComparison.Ordinal);
+        (code, output, _) = await Run(["devices", "--json"]);
+        Assert.Equal(0, code);
+        using JsonDocument list = JsonDocument.Parse(output);
+        Assert.Equal("cpu", list.RootElement.GetProperty("cpu").GetProperty("name").GetString());
+        foreach (string name in new[] { "cuda", "simt" })
+        {
+            JsonElement installation = list.RootElement.GetProperty(name);
+            bool usable = installation.GetProperty("problem").ValueKind == JsonValueKind.Null;
+            Assert.True(usable ? installation.GetProperty("cards").GetArrayLength() > 0 : installation.GetProperty("problem").GetString()!.Length > 20, output);
+        }
     }
 
     [Fact]

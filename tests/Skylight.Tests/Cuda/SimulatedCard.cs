@@ -10,7 +10,7 @@ namespace Skylight.Tests.Cuda;
 internal sealed class SimulatedCard : IDisposable
 {
     /// <summary>Makes the device; skips the calling test where the emulator was not built.</summary>
-    public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null, long? memoryBytes = null)
+    public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null, long? memoryBytes = null, bool captureGraphs = true)
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
@@ -23,6 +23,7 @@ internal sealed class SimulatedCard : IDisposable
             Deterministic = deterministic,
             CacheFolder = cacheFolder ?? "",
             MemoryBytes = memoryBytes,
+            CaptureGraphs = captureGraphs,
         });
         Workspace = new Workspace(Device);
     }

@@ -1,0 +1,96 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Skylight.Cpu;
+using Skylight.Cuda;
+
+namespace Skylight.Cli;
+
+/// <summary>The processor.</summary>
+/// <param name="Name">The device's name.</param>
+/// <param name="Architecture">The instruction set.</param>
+/// <param name="Threads">How many threads it runs at once.</param>
+/// <param name="VectorBits">The widest vectors that are fast.</param>
+/// <param name="MemoryBytes">What plans may use.</param>
+internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits, long MemoryBytes);
+
+/// <summary>What <c>skylight devices --json</c> prints.</summary>
+/// <param name="Cpu">The processor.</param>
+/// <param name="Cuda">CUDA and its cards.</param>
+/// <param name="Simt">The emulator.</param>
+internal sealed record DeviceList(ProcessorInfo Cpu, CudaInstallation Cuda, CudaInstallation Simt);
+
+/// <summary><c>skylight devices</c>: what <c>--device</c> can be given on this machine, and why not more.</summary>
+internal static class DevicesCommand
+{
+    public static Command Create()
+    {
+        var json = new Option<bool>("--json") { Description = "Print the list as JSON." };
+        var command = new Command("devices", "List what can be given to --device: the CPU, the CUDA cards and the emulator, or why they cannot be used.") { json };
+        command.SetAction((parse, _) => Task.FromResult(Run(parse.GetValue(json))));
+        return command;
+    }
+
+    private static int Run(bool json)
+    {
+        DeviceList list = Find();
+        Console.Write(json ? JsonSerializer.Serialize(list, DeviceJson.Default.DeviceList) + "\n" : Format(list));
+        return 0;
+    }
+
+    private static DeviceList Find()
+    {
+        using var cpu = new CpuDevice();
+        int vectorBits = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
+        var processor = new ProcessorInfo(cpu.Name, $"{RuntimeInformation.ProcessArchitecture}", Environment.ProcessorCount, vectorBits, cpu.MemoryBytes);
+        return new DeviceList(processor, CudaDevices.Find(), CudaDevices.FindSimulated());
+    }
+
+    private static string Format(DeviceList list)
+    {
+        var lines = new List<string>
+        {
+            string.Create(CultureInfo.InvariantCulture, $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {list.Cpu.VectorBits}-bit vectors, {Gigabytes(list.Cpu.MemoryBytes)}"),
+        };
+        AddCards(lines, "cuda", list.Cuda);
+        lines.Add(Library("driver", list.Cuda.Driver, "up to CUDA "));
+        lines.Add(Library("NVRTC", list.Cuda.Nvrtc, ""));
+        lines.Add(Library("cuBLAS", list.Cuda.Cublas, ""));
+        AddCards(lines, "simt", list.Simt);
+        if (list.Simt.Driver.Path is { } path)
+            lines.Add($"         {path}");
+        return string.Join('\n', lines) + "\n";
+    }
+
+    private static void AddCards(List<string> lines, string name, CudaInstallation installation)
+    {
+        foreach (CudaCardInfo card in installation.Cards)
+        {
+            string free = card.FreeBytes is { } bytes ? $"{Gigabytes(bytes)} of {Gigabytes(card.TotalBytes)} free" : Gigabytes(card.TotalBytes);
+            string device = name == "simt" ? name : string.Create(CultureInfo.InvariantCulture, $"{name}:{card.Ordinal}");
+            lines.Add(string.Create(CultureInfo.InvariantCulture, $"{device,-8} {card.Name}, {card.Architecture}, {card.MultiprocessorCount} multiprocessors, {free}"));
+            if (card.Problem is { } problem)
+                lines.Add(Indented($"cannot be used: {problem}"));
+        }
+
+        // Where the driver is missing, its own line says why.
+        if (installation.Cards.Count == 0)
+            lines.Add($"{name,-8} " + (installation.Driver.Problem is null || name == "simt" ? $"none: {Indented(installation.Problem ?? "").TrimStart()}" : "none: there is no driver"));
+    }
+
+    private static string Library(string name, CudaLibraryInfo library, string versionPrefix) => library.Problem is { } problem
+        ? Indented($"{name}: {problem}")
+        : $"         {name}: {library.Path}{(library.Version is { } version ? $", {versionPrefix}{version}" : "")}";
+
+    private static string Indented(string text) => "         " + text.Replace("\n", "\n         ", StringComparison.Ordinal);
+
+    private static string Gigabytes(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F1} GB");
+}
+
+/// <summary>How the list is written.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(DeviceList))]
+internal sealed partial class DeviceJson : JsonSerializerContext;
