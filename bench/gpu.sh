@@ -7,12 +7,13 @@
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
+# The lock files of the checkout are for builds of every system: a publish for one of them keeps its own.
 publish() {
     local folder=${1:-$here/../gpu-run} repository=$here/.. golden
     mkdir -p "$folder/golden"
     for project in src/Skylight.Cli bench/Skylight.Bench; do
         dotnet publish "$repository/$project" -c Release -r linux-x64 --self-contained -p:PublishSingleFile=true \
-            -p:EnableCompressionInSingleFile=true -p:DebugType=none -o "$folder/$(basename "$project")" || return 1
+            -p:EnableCompressionInSingleFile=true -p:DebugType=none -p:NuGetLockFilePath=obj/publish.lock.json -o "$folder/$(basename "$project")" || return 1
     done
     cp "$here/gpu.sh" "$here/baselines/torch_baselines.py" "$folder/"
     golden=${SKYLIGHT_GOLDEN:-$repository/../shared/golden}

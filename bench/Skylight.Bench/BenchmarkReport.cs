@@ -10,19 +10,25 @@ namespace Skylight.Bench;
 internal static class BenchmarkReport
 {
     /// <summary>Writes the file; <paramref name="writeResults"/> adds its own members to the root object.</summary>
-    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults)
+    /// <param name="name">The file's name in bench/results.</param>
+    /// <param name="verb">The benchmark, as it is named on the command line.</param>
+    /// <param name="writeResults">Adds members to the root object.</param>
+    /// <param name="output">Another path for the file. With it, and the commit in SKYLIGHT_COMMIT, no checkout is needed.</param>
+    /// <param name="announce">Whether to print where the results are.</param>
+    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults, string? output = null, bool announce = true)
     {
-        string root = RepositoryRoot();
-        string folder = Path.Combine(root, "bench", "results");
-        Directory.CreateDirectory(folder);
-        string path = Path.Combine(folder, name);
+        string? given = Environment.GetEnvironmentVariable("SKYLIGHT_COMMIT");
+        string root = output is not null && given is { Length: > 0 } ? "" : RepositoryRoot();
+        string path = Path.GetFullPath(output ?? Path.Combine(root, "bench", "results", name));
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         using (FileStream file = File.Create(path))
         using (var json = new Utf8JsonWriter(file, new JsonWriterOptions { Indented = true }))
         {
             json.WriteStartObject();
             json.WriteString("command", $"dotnet run -c Release --project bench/Skylight.Bench -- {verb}");
-            json.WriteString("commit", Git(root, "rev-parse HEAD"));
-            json.WriteBoolean("uncommitted_changes", Git(root, "status --porcelain -- src bench/Skylight.Bench").Length > 0);
+            json.WriteString("commit", given is { Length: > 0 } ? given : Git(root, "rev-parse HEAD"));
+            if (root.Length > 0)
+                json.WriteBoolean("uncommitted_changes", Git(root, "status --porcelain -- src kernels bench/Skylight.Bench").Length > 0);
             json.WriteString("measured_utc", DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm'Z'", null));
             json.WriteString("cpu", CpuModel());
             json.WriteNumber("cores", Environment.ProcessorCount);
@@ -35,7 +41,8 @@ internal static class BenchmarkReport
             json.WriteEndObject();
         }
         File.AppendAllText(path, "\n");
-        Console.WriteLine($"written: {Path.GetRelativePath(root, path)}");
+        if (announce)
+            Console.WriteLine($"written: {(root.Length > 0 ? Path.GetRelativePath(root, path) : path)}");
     }
 
     private static string RepositoryRoot()

@@ -1,4 +1,5 @@
 using Skylight.Bench;
+using Skylight.Bench.Kernels;
 
 string verb = args.Length > 0 ? args[0] : "";
 switch (verb)
@@ -9,6 +10,10 @@ switch (verb)
         return GemvBenchmark.Run();
     case "ops":
         return OpBenchmark.Run(args.Length > 1 ? args[1] : null);
+    case "kernels":
+        return KernelBenchmark.Run(args.AsSpan(1));
+    case "counters":
+        return EmulatorCounts.Run(args.Length > 1 ? args[1] : null);
     default:
         Console.Error.WriteLine(
             $"""
@@ -18,6 +23,11 @@ switch (verb)
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
+              kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json
+                     (--filter NAME: only workloads whose name contains NAME, written only with --output PATH; --device cuda:0;
+                     --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)
+              counters every op at the catalog's small shapes on the emulator: bytes moved, bank conflicts, no times → bench/results/simt-counters.json
+                     (counters NAME: only workloads whose name contains NAME; nothing is written)
             """);
         return 2;
 }
