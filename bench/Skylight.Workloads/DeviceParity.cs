@@ -59,7 +59,7 @@ public static class DeviceParity
         bool rounds = own.Graph.Nodes.SelectMany(node => node.Inputs.Concat(node.Outputs)).Any(value => value.Type.DataType == DataType.BFloat16);
         using var cpu = new CpuDevice();
         List<(string Name, Array Elements)> expected = Run(reference, cpu), actual = Run(own, device);
-        return [.. expected.Zip(actual, (left, right) => new ParityRow(own.Workload.Name, left.Name, Distance(right.Elements, left.Elements), left.Elements is int[] ? 0 : rounds ? rounded : exact))];
+        return [.. expected.Zip(actual, (left, right) => new ParityRow(own.Workload.Name, left.Name, Distance(right.Elements, left.Elements), left.Elements is int[]? 0 : rounds ? rounded : exact))];
     }
 
     private static List<(string Name, Array Elements)> Run(WorkloadGraph graph, Device device)
@@ -88,8 +88,8 @@ public static class DeviceParity
     }
 
     /// <summary>
-    /// Elements of an input as the device keeps them, or back. The order within a page of a key cache is the device's own: workloads have
-    /// keys as rows, [32, D], and the CPU has them as columns, [D, 32].
+    /// Elements of an input as the device keeps them, or back. The order within a page of a key cache is the device's own; workloads have
+    /// keys as rows.
     /// </summary>
     private static Array InOrderOf(Device device, Op op, int input, Array data, bool written)
     {
@@ -99,7 +99,7 @@ public static class DeviceParity
             (KeyValueWrite write, 2) => write.HeadDimension,
             _ => 0,
         };
-        if (dimension == 0 || device is not CpuDevice)
+        if (dimension == 0 || !device.HasKeysAsColumns)
             return data;
         var from = (float[])data;
         float[] result = new float[from.Length];

@@ -28,6 +28,9 @@ public sealed class CpuDevice : Device
     public override DataType ActivationType => DataType.Float32;
 
     /// <inheritdoc/>
+    public override bool HasKeysAsColumns => true;
+
+    /// <inheritdoc/>
     public override DeviceMemory Allocate(long bytes)
     {
         try

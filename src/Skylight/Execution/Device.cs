@@ -21,6 +21,12 @@ public abstract class Device : IDisposable
     /// <summary>What the places of values and temporary memory in a plan's arena are aligned to, in bytes: a power of two, at least 64.</summary>
     public virtual int Alignment => 64;
 
+    /// <summary>
+    /// Whether a key cache has a page's keys as columns, [D, 32], rather than as rows, [32, D], of a head. Values are rows everywhere. Only who
+    /// fills or reads a cache without <see cref="Ops.KeyValueWrite"/> and <see cref="Ops.PagedAttention"/> needs to know.
+    /// </summary>
+    public virtual bool HasKeysAsColumns => false;
+
     /// <summary>Reserves memory, filled with zeros and aligned to at least <see cref="Alignment"/> bytes.</summary>
     /// <exception cref="OutOfDeviceMemoryException">There is not that much.</exception>
     public abstract DeviceMemory Allocate(long bytes);

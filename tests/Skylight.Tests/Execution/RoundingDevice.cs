@@ -23,6 +23,8 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
 
     public override DataType ActivationType => activationType;
 
+    public override bool HasKeysAsColumns => true;
+
     public override DeviceMemory Allocate(long bytes) => new ByteMemory(bytes);
 
     public override long StorageBytes(TensorType type) => type.Bytes;
