@@ -15,6 +15,9 @@ internal static unsafe class EmulatorCounts
 {
     private const int SectorBytes = 32;
 
+    // What the emulator runs in seconds. Larger workloads are counted when they are named.
+    private const double MostFlops = 2e8, MostBytes = 2e7;
+
     private sealed record Row(string Workload, string Kernel, double LeastBytes, Counters Counters);
 
     /// <summary>The layout that simtCountersRead writes.</summary>
@@ -42,8 +45,17 @@ internal static unsafe class EmulatorCounts
         Configure(library, "counters", "on");
         Console.WriteLine($"{"workload",-44} {"kernel",-32} {"launches",8} {"bytes",12} {"/ least",8} {"sectors",8} {"conflicts",10}");
         var rows = new List<Row>();
+        var leftOut = new List<string>();
         foreach (Workload workload in workloads)
         {
+            TensorType[] types = [.. workload.Inputs.Select(input => input.Type)];
+            OpCost cost = workload.Op.Cost(types, workload.Op.Infer(types));
+            if (filter is null && (cost.Flops > MostFlops || cost.Bytes > MostBytes))
+            {
+                leftOut.Add(workload.Name);
+                continue;
+            }
+
             foreach (Row row in Count(device, library, workload))
             {
                 rows.Add(row);
@@ -52,8 +64,10 @@ internal static unsafe class EmulatorCounts
             }
         }
 
+        if (leftOut.Count > 0)
+            Console.WriteLine($"Left out as too large for the emulator, unless named: {string.Join(", ", leftOut)}.");
         if (filter is null)
-            BenchmarkReport.Write("simt-counters.json", "counters", json => Write(json, rows, device));
+            BenchmarkReport.Write("simt-counters.json", "counters", json => Write(json, rows, leftOut, device));
         return 0;
     }
 
@@ -95,10 +109,13 @@ internal static unsafe class EmulatorCounts
     private static double SectorShare(Counters counters) =>
         counters.LoadSectors + counters.StoreSectors == 0 ? 1 : (double)(counters.LoadBytes + counters.StoreBytes) / (SectorBytes * (counters.LoadSectors + counters.StoreSectors));
 
-    private static void Write(Utf8JsonWriter json, List<Row> rows, CudaDevice device)
+    private static void Write(Utf8JsonWriter json, List<Row> rows, List<string> leftOut, CudaDevice device)
     {
         json.WriteString("architecture", device.Target.ArchitectureName);
         json.WriteString("unit", "counts of the emulator at the catalog's shapes, bfloat16 activations; no time is among them. least_bytes: what the whole op must read and write; an op of several kernels has one row for each");
+        json.WriteStartArray("left_out_as_too_large");
+        leftOut.ForEach(json.WriteStringValue);
+        json.WriteEndArray();
         json.WriteStartArray("kernels");
         foreach (Row row in rows)
         {

@@ -61,7 +61,15 @@ internal static class KernelBenchmark
             return Refuse("Emulator time is never GPU time: the emulator is not timed. Its counters are: the verb 'counters'. What would run on a card: --dry-run.");
         if (!device.StartsWith("cuda:", StringComparison.Ordinal) || !int.TryParse(device.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal))
             return Refuse($"There is no card '{device}': give cuda:0 or another number.");
-        return Measure(workloads, ordinal, filter, output);
+        try
+        {
+            return Measure(workloads, ordinal, filter, output);
+        }
+        catch (CudaException exception)
+        {
+            Console.Error.WriteLine(exception.Message);
+            return 1;
+        }
     }
 
     /// <summary>The median.</summary>
