@@ -1,11 +1,16 @@
 using Skylight.Checkpoints;
+using Skylight.Cpu;
+using Skylight.Cuda;
+using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
+using Skylight.Tests.Simt;
 using Skylight.Workloads;
 
 namespace Skylight.Tests.Samples;
 
 /// <summary>README's samples are these files, and they work.</summary>
+[Collection(EmulatorCollection.Name)]
 public class ReadmeTests
 {
     [Theory]
@@ -20,14 +25,36 @@ public class ReadmeTests
         Assert.Contains($"```csharp\n{sample}```\n", ReadLines(Repository.PathOf("README.md")), StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void A_hosts_own_op_computes_value_and_gradient()
+    [Theory]
+    [InlineData("cpu")]
+    [InlineData("simt")]
+    public void A_hosts_own_op_computes_value_and_gradient(string deviceName)
     {
-        float[] x = [1, -2, 3.5f], branch = [4, 6, -1];
-        (float[] sum, float[] gradient) = ScaledResidualSample.Run(x, branch);
-        Assert.Equal([3f, 1f, 3f], sum);
+        // Beyond the first block of the kernel, and with a last pack that is incomplete.
+        float[] x = [1, -2, 3.5f, .. Enumerable.Range(0, 1200).Select(index => index * 0.25f)];
+        float[] branch = [4, 6, -1, .. Enumerable.Range(0, 1200).Select(index => 300f - index)];
+        if (deviceName == "simt")
+            Emulator.Require();
+        using Device device = deviceName == "simt" ? ScaledResidualCuda.OpenEmulator() : new CpuDevice();
+        (float[] sum, float[] gradient) = ScaledResidualSample.Run(device, x, branch);
+        float[] expected = [3, 1, 3, .. Enumerable.Range(0, 1200).Select(index => index * 0.25f + 0.5f * (300f - index))];
+        Assert.Equal(expected, sum);
         // d(Σ s²)/d branch = 2·s·½ = s.
-        Assert.Equal([3f, 1f, 3f], gradient);
+        Assert.Equal(expected, gradient);
+    }
+
+    [Theory]
+    [InlineData(3, 5)]
+    [InlineData(9, 251)]
+    public void A_hosts_own_op_agrees_between_cuda_in_bfloat16_and_the_cpu(int rows, int columns)
+    {
+        Emulator.Require();
+        using CudaDevice device = ScaledResidualCuda.OpenEmulator();
+        var workload = new Workload("scaled-residual", new ScaledResidual(0.37f), [Operand.Normal(rows, columns), Operand.Normal(rows, columns)], Tiny: true);
+        ParityRow[] checks = [.. DeviceParity.CheckForward(workload, device), .. DeviceParity.CheckGradients(workload, device)];
+        // The output, and the gradients of both inputs.
+        Assert.True(checks.Length >= 3);
+        Assert.All(checks, check => Assert.True(check.Passed, $"{check.Quantity}: {check.Error} of {check.Tolerance}"));
     }
 
     [Fact]

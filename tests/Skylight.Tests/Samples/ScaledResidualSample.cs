@@ -1,6 +1,7 @@
 #region README: a host's own op
 using System.Numerics.Tensors;
 using Skylight.Cpu;
+using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Ops;
@@ -39,9 +40,35 @@ public sealed record ScaledResidual(float Factor) : Op, ICpuKernel
     }
 }
 
+public static class ScaledResidualCuda
+{
+    // The CUDA kernel: the loop over packs of 16 bytes comes from kernels/common, the arithmetic is float whatever ELEMENT is.
+    private static readonly KernelSource _source = new("scaled_residual.cu", """
+        #include "common/element_wise.cuh"
+
+        extern "C" __global__ void scaled_residual(const ELEMENT* x, const ELEMENT* branch, ELEMENT* sum, long long count, float factor) {
+            map_elements(x, branch, sum, count, [=](float left, float right) { return left + factor * right; });
+        }
+        """);
+
+    // The binding: geometry, constants and arguments, from the types of the operands.
+    public static CudaBindings Bindings { get; } = CudaBindings.Standard.With<ScaledResidual>((op, kernel) =>
+    {
+        TensorType sum = kernel.Outputs[0];
+        long count = sum.Shape.ElementCount;
+        const int Threads = 256;
+        kernel.Launch(_source, "scaled_residual", CudaKernelBuilder.Blocks(count, Threads * 16 / sum.DataType.Size()), Threads)
+            .Type("ELEMENT", sum.DataType).Input(0).Input(1).Output(0).Int64(count).Float32(op.Factor);
+    });
+
+    // The emulator. Without Libraries this is the first NVIDIA card.
+    public static CudaDevice OpenEmulator() => new(new CudaDeviceOptions { Bindings = Bindings, Libraries = CudaLibraries.LoadSimulated() });
+}
+
 public static class ScaledResidualSample
 {
-    public static (float[] Sum, float[] BranchGradient) Run(float[] x, float[] branch)
+    // On new CpuDevice(), on ScaledResidualCuda.OpenEmulator(), on a GPU.
+    public static (float[] Sum, float[] BranchGradient) Run(Device device, float[] x, float[] branch)
     {
         // The forward pass: a loss of the squared sum.
         var graph = new Graph();
@@ -55,7 +82,6 @@ public static class ScaledResidualSample
         graph.Output("branch_gradient", gradients[branchValue]);
 
         // Plan and run: nothing above knew the device.
-        using var device = new CpuDevice();
         using var workspace = new Workspace(device);
         var executor = new Executor(Planner.Plan(graph, device), workspace);
         executor.Write<float>(xValue, x);
