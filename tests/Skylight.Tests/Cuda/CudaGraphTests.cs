@@ -107,7 +107,7 @@ public sealed class CudaGraphTests
     {
         using var card = new SimulatedCard(PickBindings);
         var graph = new Graph();
-        Value table = graph.Input("table", TensorType.Float32(4)), order = graph.Constant("order", [3, 1, 0, 2]);
+        Value order = graph.Constant("order", [3, 1, 0, 2]), table = graph.Input("table", TensorType.Float32(4));
         Value picked = graph.AddNode(new HostOp(TensorType.Float32(4)), table, order)[0];
         Value scaled = graph.Add(new Scale(2), picked), again = graph.Add(new Add(), scaled, picked);
         graph.Output("again", again);
