@@ -29,7 +29,7 @@ public sealed class KernelBudgetTests
         List<KernelUse> uses = [.. new[] { "sm_80", "sm_90a" }.SelectMany(architecture => KernelInventory.Collect(Catalog.All, CudaTarget.For(architecture), unsupported))];
         IReadOnlyList<KernelFigures> measured = KernelBudget.Measure(compiler, uses, null, TestContext.Current.CancellationToken);
         Assert.Empty(unsupported);
-        Assert.Empty(measured.Where(figures => figures.SpillBytes > 0));
+        Assert.DoesNotContain(measured, figures => figures.SpillBytes > 0);
         Assert.Empty(KernelBudget.Compare(measured, KernelBudget.Read(Repository.PathOf("kernels", "budget.json"))));
     }
 
