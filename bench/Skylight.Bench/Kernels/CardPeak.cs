@@ -15,7 +15,7 @@ internal sealed record CardPeak(double BytesPerSecond, double? FlopsPerSecond, s
     private const int ProductSize = 8192;
 
     /// <summary>Measures both.</summary>
-    public static CardPeak Measure(CudaDevice device, CudaTimer timer, CudaDevice libraryDevice, CudaTimer libraryTimer, int rounds)
+    public static CardPeak Measure(CudaDevice device, ColdTimer timer, CudaDevice libraryDevice, ColdTimer libraryTimer, int rounds)
     {
         double? flops = null;
         string? why = null;
@@ -35,7 +35,7 @@ internal sealed record CardPeak(double BytesPerSecond, double? FlopsPerSecond, s
     public double? LeastSeconds(Graphs.OpCost cost) =>
         FlopsPerSecond is { } flops ? Math.Max(cost.Flops / flops, cost.Bytes / BytesPerSecond) : null;
 
-    private static double Copy(CudaDevice device, CudaTimer timer, int rounds)
+    private static double Copy(CudaDevice device, ColdTimer timer, int rounds)
     {
         using CudaMemory source = device.AllocateUninitialized(CopyBytes), destination = device.AllocateUninitialized(CopyBytes);
         device.Clear(source.Address, CopyBytes);
@@ -43,7 +43,7 @@ internal sealed record CardPeak(double BytesPerSecond, double? FlopsPerSecond, s
         return 2.0 * CopyBytes / KernelBenchmark.Median(seconds[3..]);
     }
 
-    private static double Product(CudaDevice device, CudaTimer timer, int rounds)
+    private static double Product(CudaDevice device, ColdTimer timer, int rounds)
     {
         Workload workload = new Workload("peak", new MatMul(), [Operand.Normal(ProductSize, ProductSize), Operand.Weight(DataType.Float32, ProductSize, ProductSize)], Tiny: false).ForActivations(DataType.BFloat16);
         CudaKernelDescription description = CudaBindings.Standard.Describe(workload.Op, [.. workload.Inputs.Select(input => input.Type)], device.Target);

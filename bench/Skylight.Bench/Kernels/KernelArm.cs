@@ -9,7 +9,7 @@ namespace Skylight.Bench.Kernels;
 internal sealed class KernelArm : IDisposable
 {
     private readonly CudaDevice _device;
-    private readonly CudaTimer? _timer;
+    private readonly ColdTimer? _timer;
     private readonly PersistentTensor[] _operands;
     private readonly Workspace _workspace;
     private readonly Executor _executor;
@@ -18,7 +18,7 @@ internal sealed class KernelArm : IDisposable
     /// <summary>Plans the workload and fills its operands; without a timer it can be run, not timed.</summary>
     /// <exception cref="OutOfDeviceMemoryException">It does not fit.</exception>
     /// <exception cref="NotSupportedException">The device has no kernel for it.</exception>
-    public KernelArm(string name, CudaDevice device, CudaTimer? timer, Workload workload)
+    public KernelArm(string name, CudaDevice device, ColdTimer? timer, Workload workload)
     {
         Name = name;
         _device = device;

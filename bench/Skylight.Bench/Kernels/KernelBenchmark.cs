@@ -90,8 +90,8 @@ internal static class KernelBenchmark
     {
         using var own = new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal });
         using var library = new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal, Deterministic = false });
-        using var ownTimer = new CudaTimer(own, ordinal);
-        using var libraryTimer = new CudaTimer(library, ordinal);
+        using var ownTimer = new ColdTimer(own, ordinal);
+        using var libraryTimer = new ColdTimer(library, ordinal);
         CardPeak peak = CardPeak.Measure(own, ownTimer, library, libraryTimer, Rounds);
         Console.WriteLine(FormattableString.Invariant($"{own.CardName}: copy {peak.BytesPerSecond / 1e9:F0} GB/s read and written; cuBLAS bfloat16 product {(peak.FlopsPerSecond is { } flops ? FormattableString.Invariant($"{flops / 1e12:F0} TFLOP/s") : $"not measured: {peak.WhyNoFlops}")}"));
         Console.WriteLine($"{"workload",-56} {"arm",-8} {"ms",9} {"TFLOP/s",8} {"GB/s",7} {"roofline",9}");
@@ -125,7 +125,7 @@ internal static class KernelBenchmark
         return rows.Any(row => row.Skipped is not null) ? 1 : 0;
     }
 
-    private static Row Measure(Workload workload, CudaDevice own, CudaTimer ownTimer, CudaDevice library, CudaTimer libraryTimer)
+    private static Row Measure(Workload workload, CudaDevice own, ColdTimer ownTimer, CudaDevice library, ColdTimer libraryTimer)
     {
         TensorType[] types = [.. workload.Inputs.Select(input => input.Type)];
         bool same = KernelDescriptions.AsText(CudaBindings.Standard.Describe(workload.Op, types, own.Target)) == KernelDescriptions.AsText(CudaBindings.Standard.Describe(workload.Op, types, library.Target));
@@ -155,7 +155,7 @@ internal static class KernelBenchmark
             Console.WriteLine($"{row.Workload.Name,-56} skipped: {row.Skipped}");
     }
 
-    private static void Write(Utf8JsonWriter json, List<Row> rows, CudaDevice device, CudaTimer timer, CardPeak peak)
+    private static void Write(Utf8JsonWriter json, List<Row> rows, CudaDevice device, ColdTimer timer, CardPeak peak)
     {
         json.WriteString("device", device.CardName);
         json.WriteString("architecture", device.Target.ArchitectureName);

@@ -3,35 +3,33 @@ using Skylight.Cuda;
 namespace Skylight.Bench.Kernels;
 
 /// <summary>
-/// Times work on a card's stream by two events. Before every timed run the level-2 cache is overwritten; while the card does that, the host
-/// queues the rest, so that what is measured is the card's work and not the host's queueing.
+/// Times work on a card with a cold level-2 cache, which is overwritten before every timed run; while the card does that, the host queues the
+/// rest, so that what is measured is the card's work and not the host's queueing.
 /// </summary>
-internal sealed unsafe class CudaTimer : IDisposable
+internal sealed unsafe class ColdTimer : IDisposable
 {
     private const int AttributeLevel2Bytes = 38;
     private const long LeastClearedBytes = 256L << 20;
 
     private readonly CudaDevice _device;
-    private readonly CudaEventHandle _begin;
-    private readonly CudaEventHandle _end;
+    private readonly CudaTimer _timer;
     private readonly CudaMemory _cleared;
 
     /// <summary>Makes a timer.</summary>
     /// <param name="device">The device whose stream is timed.</param>
     /// <param name="ordinal">The device's number.</param>
     /// <exception cref="InvalidOperationException">It is the emulator.</exception>
-    public CudaTimer(CudaDevice device, int ordinal)
+    public ColdTimer(CudaDevice device, int ordinal)
     {
         if (device.Libraries.IsSimulated)
             throw new InvalidOperationException("Emulator time is never GPU time: the emulator is not timed.");
         _device = device;
         device.MakeCurrent();
-        _begin = new CudaEventHandle(device.Stream.Context, timing: true);
-        _end = new CudaEventHandle(device.Stream.Context, timing: true);
         int card, bytes;
         device.Driver.Check(device.Driver.DeviceGet(&card, ordinal), "cuDeviceGet");
         device.Driver.Check(device.Driver.DeviceGetAttribute(&bytes, AttributeLevel2Bytes, card), "cuDeviceGetAttribute");
         Level2Bytes = bytes;
+        _timer = new CudaTimer(device);
         _cleared = device.AllocateUninitialized(Math.Max(LeastClearedBytes, 4L * bytes));
     }
 
@@ -46,20 +44,13 @@ internal sealed unsafe class CudaTimer : IDisposable
     {
         _device.MakeCurrent();
         _device.Clear(_cleared.Address, _cleared.Bytes);
-        _begin.Record(_device.Stream);
-        queue();
-        _end.Record(_device.Stream);
-        _end.Synchronize();
-        float milliseconds;
-        _device.Driver.Check(_device.Driver.EventElapsedTime(&milliseconds, _begin.DangerousGetHandle(), _end.DangerousGetHandle()), "cuEventElapsedTime");
-        return milliseconds * 1e-3;
+        return _timer.Measure(queue).TotalSeconds;
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
         _cleared.Dispose();
-        _begin.Dispose();
-        _end.Dispose();
+        _timer.Dispose();
     }
 }
