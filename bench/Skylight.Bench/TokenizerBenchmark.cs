@@ -16,6 +16,15 @@ internal static class TokenizerBenchmark
     /// <summary>Measures and prints; writes the results where no text is given.</summary>
     public static int Run(ReadOnlySpan<string> arguments)
     {
+        foreach (string argument in arguments)
+        {
+            if (!File.Exists(argument))
+            {
+                Console.Error.WriteLine($"There is no file '{argument}'.");
+                return 2;
+            }
+        }
+
         string root = Checkout();
         string tokenizerFile = arguments.Length > 1 ? arguments[1] : Unpack(Path.Combine(root, "tests", "Skylight.Tests", "Text", "Golden", "tokenizer.json.br"));
         BytePairTokenizer tokenizer = BytePairTokenizer.Load(tokenizerFile);
