@@ -10,14 +10,12 @@ namespace Skylight.Generation;
 /// <param name="Tokens">New tokens of all sequences together.</param>
 /// <param name="Sequences">The number of sequences.</param>
 /// <param name="Pages">The width of the page table.</param>
-/// <param name="Images">The number of pictures.</param>
-/// <param name="ImageHeight">Pixels from top to bottom.</param>
-/// <param name="ImageWidth">Pixels from left to right.</param>
+/// <param name="HasFeatures">Whether some of the tokens stand for image features.</param>
 /// <param name="Temperature">At which log-probabilities and entropies are taken.</param>
-internal readonly record struct StepShape(int Tokens, int Sequences, int Pages, int Images, int ImageHeight, int ImageWidth, float Temperature);
+internal readonly record struct StepShape(int Tokens, int Sequences, int Pages, bool HasFeatures, float Temperature);
 
 /// <summary>
-/// One run of the language model over new tokens, whose keys and values go to the cache: prefill and decode alike. Gives the
+/// One run of the language model over new tokens, whose keys and values go to the cache: parts of prompts and decoding alike, side by side. Gives the
 /// logits after the last new token of each sequence, with their statistics.
 /// </summary>
 internal sealed class GenerationStep
@@ -30,7 +28,7 @@ internal sealed class GenerationStep
     private readonly Value _pageTable;
     private readonly Value _lastRows;
     private readonly Value? _featureIndex;
-    private readonly Value? _pixels;
+    private readonly Value? _features;
     private readonly Value _logits;
     private readonly Value _maximum;
     private readonly Value _logSum;
@@ -49,11 +47,11 @@ internal sealed class GenerationStep
         _pageTable = graph.Input("page_table", TensorType.Int32(shape.Sequences, shape.Pages));
         _lastRows = graph.Input("last_rows", TensorType.Int32(shape.Sequences));
         Value embedded = model.Language.Embed(graph, _tokens);
-        if (shape.Images > 0)
+        if (shape.HasFeatures)
         {
             _featureIndex = graph.Input("feature_index", TensorType.Int32(shape.Tokens));
-            _pixels = graph.Input("pixels", TensorType.Float32(shape.Images, model.Configuration.Vision.ChannelCount, shape.ImageHeight, shape.ImageWidth));
-            embedded = graph.Add(new ScatterImageFeatures(), embedded, model.EncodeImages(graph, _pixels).Features, _featureIndex);
+            _features = graph.Input("features", new TensorType(model.Device.ActivationType, new Shape(shape.Tokens, language.HiddenSize)));
+            embedded = graph.Add(new ScatterImageFeatures(), embedded, _features, _featureIndex);
         }
 
         var write = new KeyValueWrite(language.KeyValueHeadCount, language.HeadDimension);
@@ -78,8 +76,10 @@ internal sealed class GenerationStep
     /// <summary>What is run.</summary>
     public Plan Plan => _executor.Plan;
 
-    /// <summary>What a step reads. Padding rows have slot −1 and lie beyond the last start.</summary>
-    public readonly record struct Inputs(int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[] FeatureIndex, float[] Pixels);
+    /// <summary>
+    /// What a step reads. Padding rows have slot −1 and lie beyond the last start. Features [tokens, hidden] and their index are null without pictures.
+    /// </summary>
+    public readonly record struct Inputs(int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[]? FeatureIndex, float[]? Features);
 
     /// <summary>What a step gives: logits [sequences, vocabulary] and per sequence their maximum, log-sum and entropy.</summary>
     public readonly record struct Result(float[] Logits, float[] Maximum, float[] LogSum, float[] Entropy);
@@ -93,10 +93,10 @@ internal sealed class GenerationStep
         _executor.Write<int>(_slots, inputs.Slots);
         _executor.Write<int>(_pageTable, inputs.PageTable);
         _executor.Write<int>(_lastRows, inputs.LastRows);
-        if (_featureIndex is not null && _pixels is not null)
+        if (_featureIndex is not null && _features is not null)
         {
             _executor.Write<int>(_featureIndex, inputs.FeatureIndex);
-            _executor.Write<float>(_pixels, inputs.Pixels);
+            _executor.WriteFloats(_features, inputs.Features);
         }
 
         _executor.Run(cancellationToken);

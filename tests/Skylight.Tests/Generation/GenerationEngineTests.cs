@@ -90,6 +90,8 @@ public sealed class GenerationEngineTests
         Assert.Contains("Top-k", Refused(new(TinyModel.Prompt(1, 5)), new() { TopK = -1 }), StringComparison.Ordinal);
         Assert.Contains("outside the vocabulary of 40", Refused(new(new TokenSequence([3, 40])), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
 
+        Assert.Contains("has 2 colour planes", Refused(new(TinyModel.Prompt(1, 10, new ImageTile(new float[2 * 28 * 28], 28, 28))), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
+
         // Nothing was lost to the refusals, not even to the one that came after pages were taken.
         Assert.Single(engine.Generate([new(TinyModel.Prompt(1, 10), 1)], new() { MaxNewTokens = 2 * Page })[0]);
 
