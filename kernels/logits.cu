@@ -6,8 +6,8 @@
 // threads, a warp for a row; logit_gradients 256 threads, 4096 columns of one row.
 // FLOPs: about 8 per logit, 10 in the gradient. Bytes: the logits once (4·rows·vocabulary), in the gradient read and written; the partials
 // are 12 bytes for 1024 columns, written and read.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits and finish_rows 32 registers,
-// logit_gradients 29 and 30; no spills.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits 34 and 32 registers,
+// finish_rows 32, logit_gradients 29 and 30; no spills.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"

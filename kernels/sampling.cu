@@ -12,7 +12,8 @@
 // row four times, otherwise through one segment, by one warp; adjust_logits 256 threads, 4096 columns of one row.
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
 // has just read them), 8 for 1024 logits beside.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: REGISTERS.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: weigh_segments 30 registers,
+// choose_tokens 39, adjust_logits 27 and 28; no spills.
 #include "common/philox.cuh"
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
@@ -129,6 +130,7 @@ __device__ __forceinline__ Bound find_bound(const float* line, int vocabulary, f
         }
 
         synchronize_block();
+#pragma unroll 1
         for (int column = threadIdx.x; column < vocabulary; column += choose_threads) {
             const float logit = line[column];
             const uint32_t own = key_of(logit);
@@ -148,6 +150,7 @@ __device__ __forceinline__ Bound find_bound(const float* line, int vocabulary, f
             const int last = bins - 1 - (int)threadIdx.x * own_bins;
             int own_count = 0;
             Weight own_weight = 0;
+#pragma unroll 4
             for (int i = 0; i < own_bins; i++) {
                 own_count += counts[last - i];
                 own_weight += weights[last - i];
@@ -158,6 +161,7 @@ __device__ __forceinline__ Bound find_bound(const float* line, int vocabulary, f
             const unsigned int crossing = ballot(count + own_count >= limit || weight + own_weight >= needed);
             if ((int)threadIdx.x == __ffs((int)crossing) - 1) {
                 int bin = last;
+#pragma unroll 1
                 while (count + counts[bin] < limit && weight + weights[bin] < needed) {
                     count += counts[bin];
                     weight += weights[bin--];
@@ -204,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(weigh_threads)
 }
 
 // Bytes of shared memory: 12 for each of 2048 bins, and a Board. `sums` of the row are overwritten.
-extern "C" __global__ void __launch_bounds__(choose_threads, 2)
+extern "C" __global__ void __launch_bounds__(choose_threads)
     choose_tokens(const float* logits, const float* temperatures, const int* top_k, const float* top_p, const float* min_p, const uint32_t* random,
                   const SoftmaxPartial* partials, const float* maximum, const float* log_sum, Weight* sums, int* ties, int* token, float* log_probability,
                   int segments, int vocabulary, Status* parameter_status, int parameter_tag, Status* number_status, int number_tag,

@@ -28,10 +28,9 @@ public sealed record AdjustLogits : Op, ICpuKernel
         return [inputs[0]];
     }
 
-    /// <summary>In place only the listed logits move.</summary>
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
-        new(2.0 * inputs[2].Shape.ElementCount, Traffic([.. inputs.Skip(1)], []) + 2.0 * inputs[2].Bytes);
+        new(2.0 * inputs[2].Shape.ElementCount, Traffic(inputs, outputs));
 
     /// <inheritdoc/>
     public override int InPlaceInput(int output) => 0;
