@@ -105,6 +105,7 @@ public sealed class GenerationEngine : IDisposable
     /// Admits what fits, encodes some pictures if a prompt waits for them, and runs the model once. Returns at once if there is nothing to do.
     /// </summary>
     /// <param name="cancellationToken">Stops within the step. The requests are then where they were before it, and the step may be run again.</param>
+    /// <exception cref="LogitsNotFiniteException">The model gave logits that are no numbers.</exception>
     public void Step(CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -112,9 +113,11 @@ public sealed class GenerationEngine : IDisposable
         EncodeImages(cancellationToken);
         if (StepBatch.Compose(_model.Configuration, _cache, _writing, _reading, Budget) is not { } batch)
             return;
-        GenerationStep.Result result = _steps.Get(batch.Shape).Run(batch.Inputs, cancellationToken);
-        for (int row = 0; row < batch.Rows.Count; row++)
-            Advance(batch.Rows[row], row, result);
+        GenerationStep.Result result = Run(batch, cancellationToken);
+        foreach (StepRow row in batch.Rows)
+            Advance(row);
+        for (int draw = 0; draw < batch.Drawing.Count; draw++)
+            Accept(batch.Drawing[draw], result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
         _writing.RemoveAll(sequence => sequence.Finished is not null);
     }
 
@@ -171,6 +174,9 @@ public sealed class GenerationEngine : IDisposable
         int positions = _model.Configuration.Language.MaxPositions;
         if ((long)prompt + options.MaxNewTokens > positions)
             throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {positions} positions.");
+        int vocabulary = _model.Configuration.Language.VocabularySize;
+        foreach (int token in options.LogitBias.Keys.Where(token => (uint)token >= (uint)vocabulary))
+            throw new ArgumentException($"The bias names token {token}, which is outside the vocabulary of {vocabulary}.");
         int channels = _model.Configuration.Vision.ChannelCount;
         if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
             throw new ArgumentException($"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
@@ -222,32 +228,43 @@ public sealed class GenerationEngine : IDisposable
             _features.Keep(picture);
     }
 
-    /// <summary>Takes over what a pass computed for one of its rows.</summary>
-    private void Advance(in StepRow row, int index, in GenerationStep.Result result)
+    private GenerationStep.Result Run(StepBatch batch, CancellationToken cancellationToken)
+    {
+        GenerationStep step = _steps.Get(batch.Shape);
+        try
+        {
+            return step.Run(batch.Inputs, cancellationToken);
+        }
+        catch (ArgumentOutOfRangeException exception)
+        {
+            // Tokens, places and parameters were checked when the requests came: all that kernels can still object to are the logits.
+            throw new LogitsNotFiniteException($"The model's logits are not finite: it has diverged, or its weights are damaged. {exception.Message}", exception);
+        }
+    }
+
+    /// <summary>Takes note of the keys and values that a pass has written.</summary>
+    private void Advance(in StepRow row)
     {
         if (row.Sequence is { } sequence)
         {
             sequence.Length++;
-            Choose(sequence, index, result);
             return;
         }
 
-        RequestRun run = row.Run;
-        run.PrefilledTokens += row.Count;
-        if (run.PrefilledTokens < run.PromptLength)
+        row.Run.PrefilledTokens += row.Count;
+        if (!row.IsLast)
             return;
-        _reading.Remove(run);
-        Fork(run, index, result);
-        EndReading(run);
+        _reading.Remove(row.Run);
+        Fork(row.Run);
+        EndReading(row.Run);
     }
 
     /// <summary>Starts a request's completions on the pages of its prompt: full pages are shared, the last partial one is copied.</summary>
-    private void Fork(RequestRun run, int row, in GenerationStep.Result result)
+    private void Fork(RequestRun run)
     {
         int full = run.PromptLength / PagedAttention.PageSize;
-        for (int completion = 0; completion < run.Request.Count; completion++)
+        foreach (SequenceRun sequence in run.Sequences)
         {
-            var sequence = new SequenceRun(run, completion);
             _writing.Add(sequence);
             for (int page = 0; page < full; page++)
             {
@@ -261,32 +278,19 @@ public sealed class GenerationEngine : IDisposable
                 sequence.Pages.Add(copy);
                 _cache.Copy(run.Pages[full], copy);
             }
-
-            Choose(sequence, row, result);
         }
     }
 
-    private void Choose(SequenceRun sequence, int row, in GenerationStep.Result result)
+    private void Accept(SequenceRun sequence, int token, float logProbability, float entropy)
     {
-        SamplingOptions options = sequence.Run.Options;
-        int vocabulary = _model.Configuration.Language.VocabularySize;
-        ReadOnlySpan<float> logits = result.Logits.AsSpan(row * vocabulary, vocabulary);
-        int token = Sampler.Draw(logits, result.Maximum[row], options, sequence.Random.NextDouble());
-        float score = options.ScoreTemperature == 1f ? logits[token] : logits[token] / options.ScoreTemperature;
-        sequence.Tokens.Add(token);
-        sequence.LogProbabilities.Add(score - result.Maximum[row] - result.LogSum[row]);
-        sequence.Entropies.Add(result.Entropy[row]);
-        if (options.StopTokens.Contains(token))
-            sequence.Finished = FinishReason.Stop;
-        else if (sequence.Tokens.Count >= options.MaxNewTokens)
-            sequence.Finished = FinishReason.Length;
+        sequence.Accept(token, logProbability, entropy);
         if (sequence.Finished is { } reason)
         {
             sequence.Run.Finish(sequence, reason);
             Release(sequence.Pages);
         }
 
-        sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, sequence.LogProbabilities[^1], sequence.Entropies[^1], sequence.Finished));
+        sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished));
     }
 
     /// <summary>Lets go of a prompt's pages and pictures; its completions hold the pages they share.</summary>

@@ -16,6 +16,7 @@ public sealed class RequestRun
         Places = places;
         OnToken = onToken;
         _completions = new Completion?[request.Count];
+        Sequences = [.. Enumerable.Range(0, request.Count).Select(completion => new SequenceRun(this, completion))];
     }
 
     /// <summary>The request.</summary>
@@ -46,6 +47,9 @@ public sealed class RequestRun
     /// <summary>The features of its pictures, once the request is admitted.</summary>
     internal ImageFeatures[] Features { get; set; } = [];
 
+    /// <summary>The completions, which begin when the prompt has been read.</summary>
+    internal SequenceRun[] Sequences { get; }
+
     internal int PromptLength => Request.Prompt.Tokens.Length;
 
     /// <summary>The most pages the request can come to use.</summary>
@@ -65,14 +69,18 @@ public sealed class RequestRun
 /// <summary>A completion in the making.</summary>
 internal sealed class SequenceRun(RequestRun run, int completion)
 {
-    public CounterRandom Random = new(run.Options.Seed, run.Request.Stream * 0x9E3779B97F4A7C15UL + (ulong)completion);
+    private SortedSet<int>? _seen;
+    private CounterRandom _random = new(run.Options.Seed, run.Request.Stream * 0x9E3779B97F4A7C15UL + (ulong)completion);
 
     public RequestRun Run { get; } = run;
 
     public int Completion { get; } = completion;
 
+    /// <summary>Its random numbers: one for each token.</summary>
+    public CounterRandom Random => _random;
+
     /// <summary>The tokens whose keys and values are in the cache.</summary>
-    public int Length { get; set; } = run.PromptLength;
+    public int Length { get; set; } = run.Request.Prompt.Tokens.Length;
 
     public List<int> Pages { get; } = [];
 
@@ -82,8 +90,33 @@ internal sealed class SequenceRun(RequestRun run, int completion)
 
     public List<float> Entropies { get; } = [];
 
-    public FinishReason? Finished { get; set; }
+    public FinishReason? Finished { get; private set; }
 
     /// <summary>The pages it may still ask for.</summary>
     public int PagesToCome => KeyValueCache.PagesFor(Run.PromptLength + Run.Options.MaxNewTokens) - Pages.Count;
+
+    /// <summary>Takes a token that was drawn for it, and finds out whether it is the last one.</summary>
+    public void Accept(int token, float logProbability, float entropy)
+    {
+        _random.NextUInt64();
+        _seen?.Add(token);
+        Tokens.Add(token);
+        LogProbabilities.Add(logProbability);
+        Entropies.Add(entropy);
+        if (Run.Options.StopTokens.Contains(token))
+            Finished = FinishReason.Stop;
+        else if (Tokens.Count >= Run.Options.MaxNewTokens)
+            Finished = FinishReason.Length;
+    }
+
+    /// <summary>The logits to change before the next token is drawn, in ascending order of tokens.</summary>
+    public IEnumerable<(int Token, float Penalty, float Bias)> Adjustments()
+    {
+        SamplingOptions options = Run.Options;
+        if (options.RepetitionPenalty == 1f)
+            return options.LogitBias.OrderBy(pair => pair.Key).Select(pair => (pair.Key, 1f, pair.Value));
+        _seen ??= [.. Run.Request.Prompt.Tokens, .. Tokens];
+        return _seen.Concat(options.LogitBias.Keys.Where(token => !_seen.Contains(token))).Order()
+            .Select(token => (token, _seen.Contains(token) ? options.RepetitionPenalty : 1f, options.LogitBias.GetValueOrDefault(token)));
+    }
 }

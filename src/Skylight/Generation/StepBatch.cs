@@ -12,20 +12,30 @@ internal readonly record struct StepRow(RequestRun Run, SequenceRun? Sequence, i
 {
     public List<int> Pages => Sequence?.Pages ?? Run.Pages;
 
+    /// <summary>Whether a token is drawn after it, or one for each completion that begins.</summary>
+    public bool IsLast => Sequence is not null || Start + Count == Run.PromptLength;
+
+    /// <summary>The completions that draw a token after it.</summary>
+    public IEnumerable<SequenceRun> Drawing => Sequence is not null ? [Sequence] : IsLast ? Run.Sequences : [];
+
     public int TokenAt(int index) => Sequence is null ? Run.Request.Prompt.Tokens[Start + index] : Sequence.Tokens[^1];
 }
 
 /// <summary>What one pass of the language model reads: a row for each completion and for each prompt that takes part.</summary>
 internal sealed class StepBatch
 {
-    private StepBatch(IReadOnlyList<StepRow> rows, StepShape shape, GenerationStep.Inputs inputs)
+    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun> drawing, StepShape shape, GenerationStep.Inputs inputs)
     {
         Rows = rows;
+        Drawing = drawing;
         Shape = shape;
         Inputs = inputs;
     }
 
     public IReadOnlyList<StepRow> Rows { get; }
+
+    /// <summary>The completions that draw a token, in the order of the rows.</summary>
+    public IReadOnlyList<SequenceRun> Drawing { get; }
 
     public StepShape Shape { get; }
 
@@ -85,7 +95,9 @@ internal sealed class StepBatch
         bool hasFeatures = rows.Exists(HasFeatures);
         int hidden = configuration.Language.HiddenSize;
         int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount], table = new int[sequences * width];
-        int[] starts = new int[sequences + 1], lengths = new int[sequences], lastRows = new int[sequences];
+        int[] starts = new int[sequences + 1], lengths = new int[sequences];
+        List<SequenceRun> drawing = [];
+        List<int> lastRows = [];
         int[]? featureIndex = hasFeatures ? new int[tokenCount] : null;
         float[]? features = hasFeatures ? new float[(long)tokenCount * hidden] : null;
         Array.Fill(slots, -1);
@@ -111,12 +123,19 @@ internal sealed class StepBatch
                 }
             }
 
-            lastRows[index] = next - 1;
+            foreach (SequenceRun sequence in row.Drawing)
+            {
+                drawing.Add(sequence);
+                lastRows.Add(next - 1);
+            }
         }
 
         Array.Fill(starts, next, rows.Count, starts.Length - rows.Count);
-        var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, lastRows, featureIndex, features);
-        return new StepBatch(rows, new StepShape(tokenCount, sequences, width, hasFeatures, rows[0].Run.Options.ScoreTemperature), inputs);
+        int draws = BucketOf(drawing.Count);
+        lastRows.AddRange(new int[draws - drawing.Count]);
+        SamplingInputs sampling = SamplingInputs.Of(drawing, draws);
+        var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows], featureIndex, features, sampling);
+        return new StepBatch(rows, drawing, new StepShape(tokenCount, sequences, draws, width, hasFeatures, sampling.AdjustedTokens.Length), inputs);
     }
 
     private static bool HasFeatures(StepRow row) =>
