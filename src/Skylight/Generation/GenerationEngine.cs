@@ -132,7 +132,7 @@ public sealed class GenerationEngine : IDisposable
             throw new ArgumentException($"A request needs at least one completion, not {request.Count}.");
         int positions = _model.Configuration.Language.MaxPositions;
         if (prompt + options.MaxNewTokens > positions)
-            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {positions} positions.");
+            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {_model.Configuration.Language.DescribePositions()}.");
         int pages = WorstCasePages(request, options);
         if (pages > _cache.PageCount)
             throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {pages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
