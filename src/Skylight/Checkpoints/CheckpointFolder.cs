@@ -67,8 +67,15 @@ internal static class CheckpointFolder
     /// <summary>Copies tokenizer, template and preprocessor files.</summary>
     public static void CopyTextFiles(string source, string target)
     {
+        if (File.Exists(source))
+        {
+            FileFaults.Check(source);
+            File.Copy(source, Path.Combine(target, Path.GetFileName(source)));
+            return;
+        }
+
         if (!Directory.Exists(source))
-            throw new CheckpointException(source, "there is no such folder to copy tokenizer files from.");
+            throw new CheckpointException(source, "there is no such file or folder to copy a tokenizer from.");
         foreach (string name in s_textFiles)
         {
             string file = Path.Combine(source, name);

@@ -66,6 +66,9 @@ public static class CheckpointWriter
         if (type is not (StoredType.Float32 or StoredType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(type), type, "A model is written as Float32 or BFloat16.");
 
+        // What the file said is no longer so.
+        if (configuration.WeightType is not null)
+            configuration = configuration with { WeightType = type == StoredType.Float32 ? "float32" : "bfloat16" };
         KeyMap keyMap = KeyMap.For(configuration, options.Naming);
         long total = keyMap.Entries.Sum(entry => entry.Shape.ElementCount) * type.Size(), done = 0;
         CheckpointFolder.DemandRoom(directory, total, options.FreeBytes);
@@ -215,7 +218,7 @@ public sealed record CheckpointWriterOptions
     /// <summary>The most bytes of tensors in one file; a single tensor may be larger. A model that fits one file has no index.</summary>
     public long MaximumShardBytes { get; init; } = 5_000_000_000;
 
-    /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied; null for none.</summary>
+    /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file; null for none.</summary>
     public string? CopyFrom { get; init; }
 
     /// <summary>The fraction of bytes written.</summary>

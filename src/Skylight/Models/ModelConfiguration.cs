@@ -35,6 +35,9 @@ public sealed record ModelConfiguration
     /// <summary>The <c>model_type</c> that the checkpoint came with: "internvl_chat", "skywork_chat" or "internvl".</summary>
     public string ModelType { get; init; } = "internvl";
 
+    /// <summary>The data type of the weights as config.json names it (<c>dtype</c>, formerly <c>torch_dtype</c>), such as "bfloat16"; null where it does not.</summary>
+    public string? WeightType { get; init; }
+
     /// <summary>How a picture becomes tiles.</summary>
     public ImagePreprocessing Preprocessing { get; init; } = new();
 
@@ -92,7 +95,7 @@ public sealed record ModelConfiguration
     public bool Equals(ModelConfiguration? other) =>
         other is not null && Vision == other.Vision && Language == other.Language && ShuffleFactor == other.ShuffleFactor
         && ConnectorEpsilon == other.ConnectorEpsilon && ImageTokenId == other.ImageTokenId && Architecture == other.Architecture
-        && ModelType == other.ModelType && Preprocessing == other.Preprocessing && Template == other.Template && SystemMessage == other.SystemMessage
+        && ModelType == other.ModelType && WeightType == other.WeightType && Preprocessing == other.Preprocessing && Template == other.Template && SystemMessage == other.SystemMessage
         && Generation == other.Generation && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan());
 
     /// <inheritdoc/>
@@ -117,6 +120,7 @@ public sealed record ModelConfiguration
             // What it was before this library wrote it in the other form.
             ModelType = json.Text(ModelConfigurationJson.OriginField, modelType),
             StopTokenIds = ParseStopTokens(json, json.Object(languagePath.TrimEnd('.')), generation),
+            WeightType = json.Text("dtype") ?? json.Text("torch_dtype") ?? json.Object(languagePath.TrimEnd('.'))?.Text("torch_dtype"),
             Template = json.Text("template"),
             SystemMessage = json.Text("system_message"),
             Generation = generation,

@@ -26,6 +26,13 @@ internal static class ModelConfigurationJson
             json.WriteString("model_type", modelType);
             if (modelType != configuration.ModelType)
                 json.WriteString(OriginField, configuration.ModelType);
+            if (configuration.WeightType is { } weightType)
+            {
+                // Both spellings, as transformers 4 and 5 read them.
+                json.WriteString("dtype", weightType);
+                json.WriteString("torch_dtype", weightType);
+            }
+
             json.WriteNumber("downsample_ratio", 1.0 / configuration.ShuffleFactor);
             json.WriteBoolean("tie_word_embeddings", configuration.Language.TieWordEmbeddings);
             if (!configuration.StopTokenIds.IsDefaultOrEmpty)

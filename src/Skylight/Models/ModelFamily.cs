@@ -73,6 +73,7 @@ public static class ModelFamily
         ImageTokenId = 151667,
         StopTokenIds = [151645],
         ModelType = "internvl_chat",
+        WeightType = "bfloat16",
         Architecture = "InternVLChatModel",
         Template = "internvl2_5",
     };
