@@ -173,7 +173,7 @@ public sealed class GenerationEngine : IDisposable
             throw new ArgumentException($"A request needs at least one completion, not {request.Count}.");
         int positions = _model.Configuration.Language.MaxPositions;
         if ((long)prompt + options.MaxNewTokens > positions)
-            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {positions} positions.");
+            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {_model.Configuration.Language.DescribePositions()}.");
         int vocabulary = _model.Configuration.Language.VocabularySize;
         foreach (int token in options.LogitBias.Keys.Where(token => (uint)token >= (uint)vocabulary))
             throw new ArgumentException($"The bias names token {token}, which is outside the vocabulary of {vocabulary}.");
