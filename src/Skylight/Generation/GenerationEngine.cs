@@ -11,7 +11,10 @@ namespace Skylight.Generation;
 /// </summary>
 public sealed class GenerationEngine : IDisposable
 {
-    private const int MostTokensOfEncoding = 4096;
+    /// <summary>How many prompt tokens are run together unless another number is given.</summary>
+    internal const int DefaultPrefillTokens = 4096;
+
+    private const int MostPatchesOfEncoding = 4096;
 
     private readonly VisionLanguageModel _model;
     private readonly KeyValueCache _cache;
@@ -30,7 +33,7 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="prefillTokens">How many prompt tokens are run together at most; longer prompts are run in parts.</param>
     /// <param name="imageCacheBytes">How many bytes of image features are kept for later requests that hold the same picture. 0, the default, where the
     /// model is trained between requests: features that are kept do not see new weights until <see cref="ForgetImages"/>.</param>
-    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = 4096, long imageCacheBytes = 0)
+    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens, long imageCacheBytes = 0)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(prefillTokens, 1);
@@ -154,6 +157,10 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Forgets the image features that are kept: to be called when the vision encoder or the connector have been trained.</summary>
     public void ForgetImages() => _features.Clear();
 
+    /// <summary>How many pictures of a size are encoded together at most.</summary>
+    internal static int ImagesPerEncoding(ModelConfiguration configuration, int height, int width) =>
+        Math.Max(1, MostPatchesOfEncoding / Math.Max(1, height / configuration.Vision.PatchHeight * (width / configuration.Vision.PatchWidth)));
+
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -207,21 +214,18 @@ public sealed class GenerationEngine : IDisposable
     private void EncodeImages(CancellationToken cancellationToken)
     {
         List<ImageFeatures> pictures = [];
-        int tokens = 0;
         foreach (ImageFeatures picture in _reading.SelectMany(run => run.Features).Where(picture => picture.Rows is null).Distinct())
         {
             ImageTile tile = picture.Tile;
-            tokens += tile.Height * tile.Width / (_model.Configuration.Vision.PatchHeight * _model.Configuration.Vision.PatchWidth);
-            if (pictures.Count > 0 && (tokens > MostTokensOfEncoding || (tile.Height, tile.Width) != (pictures[0].Tile.Height, pictures[0].Tile.Width)))
+            // While completions are being written, they wait for no more than one picture.
+            int most = _writing.Count > 0 && PrefillTokensBesideDecoding < int.MaxValue ? 1 : ImagesPerEncoding(_model.Configuration, tile.Height, tile.Width);
+            if (pictures.Count == most || (pictures.Count > 0 && (tile.Height, tile.Width) != (pictures[0].Tile.Height, pictures[0].Tile.Width)))
                 break;
             pictures.Add(picture);
         }
 
         if (pictures.Count == 0)
             return;
-        // While completions are being written, they wait for no more than one picture.
-        if (_writing.Count > 0 && PrefillTokensBesideDecoding < int.MaxValue)
-            pictures.RemoveRange(1, pictures.Count - 1);
         _encodings.Get(new ImageEncodingShape(pictures.Count, pictures[0].Tile.Height, pictures[0].Tile.Width)).Run(pictures, cancellationToken);
         EncodedImages += pictures.Count;
         foreach (ImageFeatures picture in pictures)

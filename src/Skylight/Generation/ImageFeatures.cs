@@ -116,6 +116,9 @@ internal sealed class ImageEncodingStep
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
 
+    /// <summary>What is run.</summary>
+    public Plan Plan => _executor.Plan;
+
     /// <summary>Computes the features of pictures.</summary>
     public void Run(IReadOnlyList<ImageFeatures> pictures, CancellationToken cancellationToken)
     {
