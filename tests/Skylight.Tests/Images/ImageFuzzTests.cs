@@ -26,9 +26,9 @@ public class ImageFuzzTests
     }
 
     [Theory]
-    [InlineData(".png", 40_000)]
-    [InlineData(".jpg", 60_000)]
-    [InlineData(".webp", 2_000)]
+    [InlineData(".png", 60_000)]
+    [InlineData(".jpg", 300_000)]
+    [InlineData(".webp", 5_000)]
     public void Damage_is_survived(string extension, int cases)
     {
         if (extension == ".webp")
