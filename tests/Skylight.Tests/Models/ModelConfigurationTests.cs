@@ -22,7 +22,7 @@ public class ModelConfigurationTests
           "vision_config": { "model_type": "internvl_vision", "hidden_act": "gelu", "hidden_size": 48, "image_size": [56, 56], "intermediate_size": 96, "layer_norm_eps": 1e-06,
             "norm_type": "layer_norm", "num_attention_heads": 3, "num_channels": 3, "num_hidden_layers": 3, "patch_size": [14, 14], "use_qk_norm": false, "attention_bias": true },
           "text_config": { "model_type": "qwen2", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 112, "max_position_embeddings": 32768, "num_attention_heads": 4,
-            "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_parameters": { "rope_theta": 1000000.0, "rope_type": "default" }, "vocab_size": 512 } }
+            "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_parameters": { "rope_theta": 1000000.0, "rope_type": "dynamic", "factor": 2.0 }, "vocab_size": 512 } }
         """;
 
     [Theory]
