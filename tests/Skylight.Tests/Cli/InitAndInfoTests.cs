@@ -39,6 +39,12 @@ public class InitAndInfoTests
         // 1000 tokens are 32 pages of 32 tokens for each of two sequences.
         Assert.Equal(2 * 32 * 32 * 512, inference.GetProperty("parts").GetProperty("keyValueCache").GetInt64());
 
+        (_, output) = await Run(InfoCommand.Create(), folder["model"], "--device", "sm_90a", "--memory-gb", "0.05", "--context", "4096");
+        Assert.Contains("256 bytes for each token on sm_90a", output, StringComparison.Ordinal);
+        Assert.Contains("which does not fit sm_90a (0.05 GB)", output, StringComparison.Ordinal);
+        (_, output) = await Run(InfoCommand.Create(), folder["model"], "--device", "sm_80");
+        Assert.DoesNotContain("fit", output, StringComparison.Ordinal);
+
         await Assert.ThrowsAsync<CheckpointException>(() => Run(InitCommand.Create(), "--like", "tiny", folder["model"]));
         await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], "--context", "40000"));
         await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], "--device", "tpu"));
@@ -60,7 +66,7 @@ public class InitAndInfoTests
         Assert.InRange(info.Modules.Single(module => module.Name == "connector").Parameters, 91.7e6, 91.9e6);
         Assert.Equal(2 * 262_144, info.KeyValueBytesPerToken);
         Assert.All(info.Plans, plan => Assert.Null(plan.Problem));
-        Assert.All(info.Plans, plan => Assert.False(plan.Fits));
+        Assert.All(info.Plans, plan => Assert.Equal(false, plan.Fits));
         Assert.All(info.Plans, plan => Assert.InRange(plan.PeakBytes, info.Bytes, 150e9));
         // Two moments, a master and a gradient of float32 for each of the connector's weights.
         Assert.InRange(info.Plans[1].Parts["gradientsAndOptimizer"], 16 * 91.7e6, 16 * 92e6);
