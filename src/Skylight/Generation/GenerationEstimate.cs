@@ -6,7 +6,7 @@ namespace Skylight.Generation;
 /// <summary>The memory that inference needs on a device, from plans; nothing is reserved.</summary>
 /// <param name="WeightBytes">The parameters.</param>
 /// <param name="CacheBytes">Keys and values of all sequences at full length.</param>
-/// <param name="PrefillBytes">Activations and temporaries while one prompt as long as the context, with its pictures, is run.</param>
+/// <param name="PrefillBytes">Activations and temporaries while pictures are encoded or a part of a prompt is run, whichever is more.</param>
 /// <param name="DecodeBytes">The same while each sequence gets one token.</param>
 public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long PrefillBytes, long DecodeBytes)
 {
@@ -18,9 +18,10 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
     /// <param name="context">Tokens of a sequence, prompt and completion.</param>
     /// <param name="batch">Sequences at once.</param>
     /// <param name="tiles">Tiles of the prompt's pictures.</param>
+    /// <param name="prefillTokens">Prompt tokens that are run together at most.</param>
     /// <exception cref="ArgumentException">The context is longer than the model's positions or too short for the tiles.</exception>
     /// <exception cref="OutOfDeviceMemoryException">A plan is more than the device has.</exception>
-    public static GenerationEstimate Of(VisionLanguageModel model, int context, int batch = 1, int tiles = 0)
+    public static GenerationEstimate Of(VisionLanguageModel model, int context, int batch = 1, int tiles = 0, int prefillTokens = GenerationEngine.DefaultPrefillTokens)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
@@ -35,13 +36,19 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         int pages = KeyValueCache.PagesFor(context);
         using var cache = new KeyValueCache(language, model.Device, checked(pages * batch), reserve: false);
         using var workspace = new Workspace(model.Device);
-        (int height, int width) = tiles > 0 ? (vision.ImageHeight, vision.ImageWidth) : (0, 0);
-        var prefill = new GenerationStep(model, cache, workspace, new StepShape(context, 1, pages, tiles, height, width, 1));
-        var decode = new GenerationStep(model, cache, workspace, new StepShape(batch, batch, pages, 0, 0, 0, 1));
+        var prefill = new GenerationStep(model, cache, workspace, new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));
+        var decode = new GenerationStep(model, cache, workspace, new StepShape(batch, batch, batch, pages, false, 0));
+        long encodingBytes = 0;
+        if (tiles > 0)
+        {
+            int together = Math.Min(tiles, GenerationEngine.ImagesPerEncoding(model.Configuration, vision.ImageHeight, vision.ImageWidth));
+            encodingBytes = new ImageEncodingStep(model, workspace, new ImageEncodingShape(together, vision.ImageHeight, vision.ImageWidth)).Plan.ArenaBytes;
+        }
+
         return new GenerationEstimate(
             model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),
             cache.Keys.Concat(cache.Values).Sum(tensor => model.Device.StorageBytes(tensor.Type)),
-            prefill.Plan.ArenaBytes,
+            Math.Max(prefill.Plan.ArenaBytes, encodingBytes),
             decode.Plan.ArenaBytes);
     }
 }
