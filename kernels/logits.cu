@@ -6,8 +6,8 @@
 // threads, a warp for a row; logit_gradients 256 threads, 4096 columns of one row.
 // FLOPs: about 8 per logit, 10 in the gradient. Bytes: the logits once (4·rows·vocabulary), in the gradient read and written; the partials
 // are 12 bytes for 1024 columns, written and read.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits and finish_rows 32 registers,
-// logit_gradients 29 and 30; no spills.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits 34 and 32 registers,
+// finish_rows 32, logit_gradients 29 and 30; no spills.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"
@@ -16,9 +16,10 @@ constexpr int threads = 256;
 constexpr int block_segments = 4;
 constexpr int gradient_columns = 4096;
 
-// Bytes of shared memory: threads / 4 partials. Rows whose target is no token are left out.
+// Bytes of shared memory: threads / 4 partials. Rows whose target is no token are left out. With `temperatures` every row has its own.
 extern "C" __global__ void __launch_bounds__(threads)
-    reduce_logits(const float* logits, const int* targets, SoftmaxPartial* partials, int segments, int vocabulary, float temperature) {
+    reduce_logits(const float* logits, const int* targets, SoftmaxPartial* partials, int segments, int vocabulary, const float* temperatures,
+                  float temperature) {
     SKYLIGHT_SHARED(memory);
     SoftmaxPartial* slices = reinterpret_cast<SoftmaxPartial*>(memory);
     const int row_blocks = divide_up(segments, block_segments);
@@ -50,6 +51,8 @@ extern "C" __global__ void __launch_bounds__(threads)
         }
     }
 
+    if (temperatures)
+        temperature = score_temperature(temperatures[row]);
     if (temperature != 1.0f) {
 #pragma unroll
         for (int i = 0; i < slice_values; i++)
@@ -75,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(threads)
 extern "C" __global__ void __launch_bounds__(threads)
     finish_rows(const SoftmaxPartial* partials, const int* targets, const int* positions, const float* target_logits, const float* logits,
                 float* log_probability, float* entropy, float* log_sum_exp, float* maximum, float* log_sum, int rows, int segments, int vocabulary,
-                float temperature, float largest_entropy, Status* status, int tag) {
+                const float* temperatures, float temperature, float largest_entropy, Status* status, int tag) {
     SKYLIGHT_SHARED(memory);
     const int lane = threadIdx.x % 32;
     double* sums = reinterpret_cast<double*>(memory) + threadIdx.x / 32 * 64;
@@ -131,6 +134,8 @@ extern "C" __global__ void __launch_bounds__(threads)
     // The largest term is 1 and all of the weighted terms are ≤ 0, so nothing cancels.
     const double row_log_sum = log(sum);
     const float row_entropy = (float)(row_log_sum - weighted_sum / sum), rounded_log_sum = (float)row_log_sum;
+    if (temperatures)
+        temperature = score_temperature(temperatures[row]);
     entropy[row] = row_entropy < 0.0f ? 0.0f : row_entropy > largest_entropy ? largest_entropy : row_entropy;
     maximum[row] = largest;
     log_sum[row] = rounded_log_sum;

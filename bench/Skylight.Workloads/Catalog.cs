@@ -9,6 +9,7 @@ public static class Catalog
         .. MatMulWorkloads.All,
         .. NormWorkloads.All,
         .. HeadWorkloads.All,
+        .. SamplingWorkloads.All,
         .. OptimizerWorkloads.All,
         .. ActivationWorkloads.All,
         .. EmbeddingWorkloads.All,

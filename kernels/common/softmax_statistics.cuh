@@ -38,6 +38,9 @@ __device__ __forceinline__ float exponential(float x) { return exp2_approximate(
 // x = logit / temperature; most often the temperature is 1, and the division, exact then, is left out.
 __device__ __forceinline__ float scaled_logit(float logit, float temperature) { return temperature == 1.0f ? logit : logit / temperature; }
 
+// What a row is scored with that is sampled with the given temperature: 0 takes the greatest logit, and is scored as 1.
+__device__ __forceinline__ float score_temperature(float temperature) { return temperature == 0.0f ? 1.0f : temperature; }
+
 // Reduces a slice; the four lanes of the quad come together and all receive the result. Columns outside of the vocabulary are −∞.
 __device__ __forceinline__ SoftmaxPartial reduce_slice(const float (&x)[slice_values]) {
     float maximum = negative_infinity();

@@ -18,13 +18,15 @@ internal static class DeviceOption
     };
 
     /// <summary>Opens a device by name; never another one than asked for.</summary>
-    public static Device Open(string name) => name switch
+    /// <param name="name">What was given to the option.</param>
+    /// <param name="memoryBytes">What plans may use; null for what there is.</param>
+    public static Device Open(string name, long? memoryBytes = null) => name switch
     {
-        "cpu" => new CpuDevice(),
-        "simt" => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() }),
-        "cuda" => new CudaDevice(),
+        "cpu" => new CpuDevice(memoryBytes),
+        "simt" => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), MemoryBytes = memoryBytes }),
+        "cuda" => new CudaDevice(new CudaDeviceOptions { MemoryBytes = memoryBytes }),
         _ when name.StartsWith(Cuda, StringComparison.Ordinal) && int.TryParse(name.AsSpan(Cuda.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal)
-            => new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal }),
+            => new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal, MemoryBytes = memoryBytes }),
         _ => throw new ArgumentException($"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt."),
     };
 }

@@ -71,6 +71,7 @@ public sealed class CudaBindings
         MatMulBindings.Add(bindings);
         ConnectorBindings.Add(bindings);
         LogitBindings.Add(bindings);
+        SamplingBindings.Add(bindings);
         LossBindings.Add(bindings);
         VocabularyHeadBindings.Add(bindings);
         EmbeddingBindings.Add(bindings);

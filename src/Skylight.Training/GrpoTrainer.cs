@@ -149,8 +149,7 @@ public sealed class GrpoTrainer
         // Streams never repeat: step, attempt and prompt each have their digits.
         ulong first = ((ulong)StepCount << 32) + ((ulong)attempt << 24);
         GenerationRequest[] requests = [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Prompt, _options.GroupSize, first + (ulong)index))];
-        IReadOnlyList<Completion[]> completions = _engine.Generate(requests, _options.Sampling, cancellationToken);
-        CheckFinite(completions);
+        IReadOnlyList<Completion[]> completions = Complete(requests, cancellationToken);
         var groups = new List<Rollout[]>(prompts.Count);
         for (int index = 0; index < prompts.Count; index++)
         {
@@ -165,11 +164,17 @@ public sealed class GrpoTrainer
     /// <summary>
     /// A broken model writes nothing that earns a reward, so its groups have no spread and no loss would ever show that it is broken.
     /// </summary>
-    private void CheckFinite(IReadOnlyList<Completion[]> completions)
+    private IReadOnlyList<Completion[]> Complete(GenerationRequest[] requests, CancellationToken cancellationToken)
     {
-        if (completions.All(group => group.All(completion => completion.LogProbabilities.All(float.IsFinite))))
-            return;
-        string where = PassRunner.FirstNotFinite(_trainer.Model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
-        throw new TrainingDivergedException($"Optimizer step {_trainer.StepCount + 1}: the log-probabilities of the rollouts are not finite; {where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
+        try
+        {
+            return _engine.Generate(requests, _options.Sampling, cancellationToken);
+        }
+        catch (LogitsNotFiniteException exception)
+        {
+            string where = PassRunner.FirstNotFinite(_trainer.Model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
+            throw new TrainingDivergedException(
+                $"Optimizer step {_trainer.StepCount + 1}: the logits of the rollouts are not finite; {where}. That step was not taken; resume from the last checkpoint with a lower learning rate.", exception);
+        }
     }
 }

@@ -25,6 +25,7 @@ public partial class ArchitectureTests
         ["Generation"] = ["Models", "Ops", "Execution", "Graphs", "Tensors"],
         ["Text"] = [],
         ["Images"] = [],
+        ["Chat"] = ["Checkpoints", "Cpu", "Execution", "Generation", "Images", "Models", "Tensors", "Text"],
     };
 
     /// <summary>Which projects a project of src may use.</summary>
@@ -34,7 +35,8 @@ public partial class ArchitectureTests
         ["Skylight.Training"] = ["Skylight"],
         ["Skylight.Cuda"] = ["Skylight"],
         ["Skylight.Extensions.AI"] = ["Skylight"],
-        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI"],
+        ["Skylight.Server"] = ["Skylight"],
+        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI", "Skylight.Server"],
     };
 
     public static TheoryData<string> Rooms => [.. Directory.EnumerateDirectories(Repository.PathOf("src", "Skylight"))

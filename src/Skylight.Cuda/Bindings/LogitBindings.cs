@@ -21,7 +21,7 @@ internal static class LogitBindings
     {
         bindings.Add<LogitStatistics>((op, kernel) =>
         {
-            CudaScratch partials = Reduce(kernel, null, op.Temperature);
+            CudaScratch partials = Reduce(kernel, null, null, op.Temperature);
             Shape logits = kernel.Inputs[0].Shape;
             FinishLaunch(kernel, logits.Rows).Scratch(partials).Null().Null().Null().Null()
                 .Null().Output(2).Null().Output(0).Output(1)
@@ -29,7 +29,7 @@ internal static class LogitBindings
         });
         bindings.Add<LogProbabilities>((op, kernel) =>
         {
-            CudaScratch partials = Reduce(kernel, 1, op.Temperature);
+            CudaScratch partials = Reduce(kernel, 1, null, op.Temperature);
             Shape logits = kernel.Inputs[0].Shape;
             FinishLaunch(kernel, logits.Rows).Scratch(partials).Input(1).Null().Null().Input(0)
                 .Output(0).Output(1).Output(2).Output(3).Output(4)
@@ -57,8 +57,14 @@ internal static class LogitBindings
         kernel.Launch("logits.cu", "finish_rows", CudaKernelBuilder.Blocks(rows, Threads / 32), Threads, 2 * sizeof(double) * Threads);
 
     /// <summary>The numbers that end the arguments of <see cref="FinishLaunch"/>.</summary>
-    public static KernelLaunch FinishNumbers(this KernelLaunch launch, int rows, int vocabulary, float temperature) =>
-        launch.Int32(rows).Int32(Segments(vocabulary)).Int32(vocabulary).Float32(temperature).Float32(LargestEntropy(vocabulary)).Status(WrongTarget);
+    /// <param name="launch">The launch.</param>
+    /// <param name="rows">Rows of logits.</param>
+    /// <param name="vocabulary">Their length.</param>
+    /// <param name="temperature">Divides the logits.</param>
+    /// <param name="temperatures">The input with a temperature for each row, which then counts instead.</param>
+    public static KernelLaunch FinishNumbers(this KernelLaunch launch, int rows, int vocabulary, float temperature, int? temperatures = null) =>
+        launch.Int32(rows).Int32(Segments(vocabulary)).Int32(vocabulary).InputOrNull(temperatures).Float32(temperature)
+            .Float32(LargestEntropy(vocabulary)).Status(WrongTarget);
 
     /// <summary>
     /// The arguments maximum, logSum, entropy, dLogProbability and dEntropy, of which the op has the last three as far as they are needed.
@@ -76,16 +82,23 @@ internal static class LogitBindings
         return hasEntropy ? launch.Input(next) : launch.Null();
     }
 
-    private static CudaScratch Reduce(CudaKernelBuilder kernel, int? targets, float temperature)
+    /// <summary>Queues the reduction of the logits (input 0) to segments.</summary>
+    /// <param name="kernel">Where to.</param>
+    /// <param name="targets">The input that says which rows count; null: all.</param>
+    /// <param name="temperatures">The input with a temperature for each row; null: they have the same.</param>
+    /// <param name="temperature">That temperature.</param>
+    /// <returns>The partial sums, for <see cref="FinishLaunch"/>.</returns>
+    public static CudaScratch Reduce(CudaKernelBuilder kernel, int? targets, int? temperatures, float temperature)
     {
         Shape logits = kernel.Inputs[0].Shape;
         CudaScratch partials = Partials(kernel, logits.Rows, logits.Columns);
         int segments = Segments(logits.Columns), blocks = checked(logits.Rows * CudaKernelBuilder.Blocks(segments, SegmentsOfBlock));
-        KernelLaunch launch = kernel.Launch("logits.cu", "reduce_logits", blocks, Threads, Threads / 4 * PartialBytes).Input(0);
-        launch = targets is int input ? launch.Input(input) : launch.Null();
-        launch.Scratch(partials).Int32(segments).Int32(logits.Columns).Float32(temperature);
+        kernel.Launch("logits.cu", "reduce_logits", blocks, Threads, Threads / 4 * PartialBytes).Input(0).InputOrNull(targets)
+            .Scratch(partials).Int32(segments).Int32(logits.Columns).InputOrNull(temperatures).Float32(temperature);
         return partials;
     }
+
+    private static KernelLaunch InputOrNull(this KernelLaunch launch, int? input) => input is int index ? launch.Input(index) : launch.Null();
 
     /// <summary>ln V, rounded towards zero.</summary>
     private static float LargestEntropy(int vocabulary)

@@ -9,8 +9,8 @@ namespace Skylight.Checkpoints;
 /// </summary>
 public sealed class CheckpointReader : IDisposable
 {
-    private const string SingleName = "model.safetensors";
-    private const string IndexName = "model.safetensors.index.json";
+    internal const string SingleName = "model.safetensors";
+    internal const string IndexName = "model.safetensors.index.json";
 
     private readonly List<SafetensorsFile> _files = [];
     private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
@@ -157,7 +157,7 @@ public sealed class CheckpointReader : IDisposable
         string[] shards = [.. shardOf.Values.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
         string[] missing = [.. shards.Where(shard => !File.Exists(Path.Combine(Directory, shard)))];
         if (missing.Length > 0)
-            throw new CheckpointException(index, $"names {missing.Length} of {shards.Length} files that are not in the folder.{Report("missing", missing)}");
+            throw new CheckpointException(index, $"names {missing.Length} of {shards.Length} files that are not in the folder.{FileFaults.DescribeUnfinished(Directory)}{Report("missing", missing)}");
         foreach (string shard in shards)
             Add(SafetensorsFile.Open(Path.Combine(Directory, shard)));
 
@@ -212,9 +212,9 @@ public sealed class CheckpointReader : IDisposable
     {
         string[] present = [.. System.IO.Directory.EnumerateFiles(directory).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
         string hint = Array.Exists(present, name => name.EndsWith(".bin", StringComparison.Ordinal) || name.EndsWith(".pth", StringComparison.Ordinal))
-            ? " It holds weights in PyTorch's own format; convert them to safetensors."
+            ? " It holds weights in PyTorch's own format (.bin, .pth), which can run code when loaded and is not supported: get the safetensors files of the model, or convert it."
             : Array.Exists(present, name => name.EndsWith(".gguf", StringComparison.Ordinal)) ? " GGUF files are not supported." : "";
-        return new CheckpointException(directory, $"holds neither {SingleName} nor {IndexName}.{hint} Files there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");
+        return new CheckpointException(directory, $"holds neither {SingleName} nor {IndexName}.{hint}{FileFaults.DescribeUnfinished(directory)} Files there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");
     }
 
     private static string Report(string title, IReadOnlyList<string> names)

@@ -1,4 +1,7 @@
+using System.Buffers;
+using System.Globalization;
 using System.Text;
+using System.Text.Json;
 using Skylight.Models;
 using Skylight.Tensors;
 
@@ -7,8 +10,11 @@ namespace Skylight.Checkpoints;
 /// <summary>Writes a model as a checkpoint folder that <see cref="CheckpointReader"/> and other programs read.</summary>
 public static class CheckpointWriter
 {
+    // Elements on their way to disk at one time.
+    private const int ChunkElements = 1 << 22;
+
     /// <summary>
-    /// Writes <c>model.safetensors</c>, then <c>config.json</c>, each atomically. Parameters are asked for one after the other, so that
+    /// Writes <c>model.safetensors</c> and <c>config.json</c>. Parameters are asked for whole, one after the other, so that
     /// beside the model only its largest parameter is in memory.
     /// </summary>
     /// <param name="directory">The folder; made where it does not exist.</param>
@@ -27,20 +33,115 @@ public static class CheckpointWriter
         ReadParameter readParameter,
         CancellationToken cancellationToken = default)
     {
+        ArgumentNullException.ThrowIfNull(readParameter);
+        var current = new CurrentParameter(readParameter);
+        Write(directory, configuration, type, current.Read, new CheckpointWriterOptions { Naming = naming }, cancellationToken);
+    }
+
+    /// <summary>
+    /// Writes a checkpoint: safetensors (with an index where there are several), <c>config.json</c>, <c>generation_config.json</c> where the
+    /// configuration has such values, and the tokenizer files asked for. A new folder appears complete or not at all; in one that exists files are
+    /// replaced by complete ones after all have been written, the configuration last. Parameters are asked for in parts, in the order of the model.
+    /// </summary>
+    /// <param name="directory">The folder; made where it does not exist.</param>
+    /// <param name="configuration">The model.</param>
+    /// <param name="type">Float32, or BFloat16 (rounded to nearest even).</param>
+    /// <param name="readParameter">Fills the span with some elements of a parameter.</param>
+    /// <param name="options">Naming, sizes of shards, files to copy, progress.</param>
+    /// <param name="cancellationToken">Stops within a tensor; what was there before stays.</param>
+    /// <exception cref="CheckpointException">A file cannot be written, the disk has too little room, or the configuration contradicts itself.</exception>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    public static void Write(
+        string directory,
+        ModelConfiguration configuration,
+        StoredType type,
+        ReadParameterPart readParameter,
+        CheckpointWriterOptions options,
+        CancellationToken cancellationToken = default)
+    {
         ArgumentException.ThrowIfNullOrEmpty(directory);
         ArgumentNullException.ThrowIfNull(readParameter);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaximumShardBytes, 1, nameof(options));
         if (type is not (StoredType.Float32 or StoredType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(type), type, "A model is written as Float32 or BFloat16.");
 
-        KeyMap keyMap = KeyMap.For(configuration, naming);
-        CreateDirectory(directory);
-        var current = new CurrentParameter(keyMap, readParameter);
+        // What the file said is no longer so.
+        if (configuration.WeightType is not null)
+            configuration = configuration with { WeightType = type == StoredType.Float32 ? "float32" : "bfloat16" };
+        KeyMap keyMap = KeyMap.For(configuration, options.Naming);
+        long total = keyMap.Entries.Sum(entry => entry.Shape.ElementCount) * type.Size(), done = 0;
+        CheckpointFolder.DemandRoom(directory, total, options.FreeBytes);
         TensorToWrite[] tensors = [.. keyMap.Entries.SelectMany(entry => entry.Pieces.Select(piece =>
-            new TensorToWrite(piece.TensorName, type, piece.OnDiskShape, stream => WritePiece(stream, type, piece.Of(current.Get(entry))))))];
-        SafetensorsWriter.Write(Path.Combine(directory, "model.safetensors"), tensors, cancellationToken: cancellationToken);
+            new TensorToWrite(piece.TensorName, type, piece.OnDiskShape, stream => WritePiece(stream, type, entry, piece, readParameter, count =>
+                options.Progress?.Report((float)((done += count * type.Size()) / (double)total))))))];
+        CheckpointFolder.Replace(directory, staging =>
+        {
+            WriteShards(staging, Shards(tensors, options.MaximumShardBytes), total, cancellationToken);
+            if (options.CopyFrom is { } source)
+                CheckpointFolder.CopyTextFiles(source, staging);
+            if (configuration.Generation != GenerationDefaults.None)
+                WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson());
+            WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original ? configuration.ToOriginalJson() : configuration.ToJson());
+        });
+    }
 
-        byte[] json = Encoding.UTF8.GetBytes(configuration.ToJson() + "\n");
-        AtomicFile.Write(Path.Combine(directory, "config.json"), json.Length, stream => stream.Write(json));
+    /// <summary>Tensors in their order, as many to a file as fit.</summary>
+    private static List<List<TensorToWrite>> Shards(IEnumerable<TensorToWrite> tensors, long most)
+    {
+        List<List<TensorToWrite>> shards = [[]];
+        long bytes = 0;
+        foreach (TensorToWrite tensor in tensors)
+        {
+            if (bytes > 0 && bytes + tensor.ByteCount > most)
+            {
+                shards.Add([]);
+                bytes = 0;
+            }
+
+            shards[^1].Add(tensor);
+            bytes += tensor.ByteCount;
+        }
+
+        return shards;
+    }
+
+    private static void WriteShards(string directory, List<List<TensorToWrite>> shards, long totalBytes, CancellationToken cancellationToken)
+    {
+        if (shards.Count == 1)
+        {
+            SafetensorsWriter.Write(Path.Combine(directory, CheckpointReader.SingleName), shards[0], cancellationToken: cancellationToken);
+            return;
+        }
+
+        using var buffer = new MemoryStream();
+        using (var index = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
+        {
+            index.WriteStartObject();
+            index.WriteStartObject("metadata");
+            index.WriteNumber("total_size", totalBytes);
+            index.WriteEndObject();
+            index.WriteStartObject("weight_map");
+            for (int shard = 0; shard < shards.Count; shard++)
+            {
+                string name = string.Create(CultureInfo.InvariantCulture, $"model-{shard + 1:D5}-of-{shards.Count:D5}.safetensors");
+                SafetensorsWriter.Write(Path.Combine(directory, name), shards[shard], cancellationToken: cancellationToken);
+                foreach (TensorToWrite tensor in shards[shard])
+                    index.WriteString(tensor.Name, name);
+            }
+
+            index.WriteEndObject();
+            index.WriteEndObject();
+        }
+
+        byte[] json = buffer.ToArray();
+        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json));
+    }
+
+    private static void WriteText(string directory, string name, string text)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(text + "\n");
+        AtomicFile.Write(Path.Combine(directory, name), bytes.Length, stream => stream.Write(bytes));
     }
 
     internal static void CreateDirectory(string directory)
@@ -55,45 +156,85 @@ public static class CheckpointWriter
         }
     }
 
-    private static void WritePiece(Stream stream, StoredType type, ReadOnlySpan<float> values)
+    private static void WritePiece(Stream stream, StoredType type, KeyMapEntry entry, KeyMapPiece piece, ReadParameterPart readParameter, Action<int> written)
     {
-        if (type == StoredType.Float32)
+        long start = (long)piece.RowOffset * piece.RowWidth, end = start + (long)piece.RowCount * piece.RowWidth;
+        float[] values = ArrayPool<float>.Shared.Rent((int)Math.Min(end - start, ChunkElements));
+        BFloat16[] rounded = type == StoredType.BFloat16 ? ArrayPool<BFloat16>.Shared.Rent(values.Length) : [];
+        try
         {
-            TensorToWrite.WriteElements(stream, values);
-            return;
-        }
+            for (long element = start; element < end; element += ChunkElements)
+            {
+                Span<float> part = values.AsSpan(0, (int)Math.Min(ChunkElements, end - element));
+                readParameter(entry, element, part);
+                if (type == StoredType.BFloat16)
+                {
+                    StoredElements.Round(part, rounded);
+                    TensorToWrite.WriteElements<BFloat16>(stream, rounded.AsSpan(0, part.Length));
+                }
+                else
+                {
+                    TensorToWrite.WriteElements<float>(stream, part);
+                }
 
-        BFloat16[] rounded = new BFloat16[Math.Min(values.Length, 1 << 18)];
-        for (int done = 0; done < values.Length; done += rounded.Length)
+                written(part.Length);
+            }
+        }
+        finally
         {
-            int count = Math.Min(rounded.Length, values.Length - done);
-            for (int i = 0; i < count; i++)
-                rounded[i] = (BFloat16)values[done + i];
-            TensorToWrite.WriteElements<BFloat16>(stream, rounded.AsSpan(0, count));
+            ArrayPool<float>.Shared.Return(values);
+            if (rounded.Length > 0)
+                ArrayPool<BFloat16>.Shared.Return(rounded);
         }
     }
 
-    /// <summary>Holds one parameter: its pieces are written one after the other.</summary>
-    private sealed class CurrentParameter(KeyMap keyMap, ReadParameter readParameter)
+    /// <summary>Holds one parameter whole, for who can only give it so: its parts are written one after the other.</summary>
+    private sealed class CurrentParameter(ReadParameter readParameter)
     {
-        private readonly float[] _buffer = new float[keyMap.Entries.Max(entry => entry.Shape.ElementCount)];
+        private float[] _values = [];
         private KeyMapEntry? _entry;
 
-        public ReadOnlySpan<float> Get(KeyMapEntry entry)
+        public void Read(KeyMapEntry entry, long firstElement, Span<float> destination)
         {
-            Span<float> values = _buffer.AsSpan(0, (int)entry.Shape.ElementCount);
             if (_entry != entry)
             {
-                readParameter(entry, values);
+                if (_values.Length < entry.Shape.ElementCount)
+                    _values = new float[entry.Shape.ElementCount];
+                readParameter(entry, _values.AsSpan(0, (int)entry.Shape.ElementCount));
                 _entry = entry;
             }
 
-            return values;
+            _values.AsSpan((int)firstElement, destination.Length).CopyTo(destination);
         }
     }
+}
+
+/// <summary>How a checkpoint is written.</summary>
+public sealed record CheckpointWriterOptions
+{
+    /// <summary>The names on disk, and the form of config.json that goes with them.</summary>
+    public CheckpointNaming Naming { get; init; } = CheckpointNaming.HuggingFace;
+
+    /// <summary>The most bytes of tensors in one file; a single tensor may be larger. A model that fits one file has no index.</summary>
+    public long MaximumShardBytes { get; init; } = 5_000_000_000;
+
+    /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file; null for none.</summary>
+    public string? CopyFrom { get; init; }
+
+    /// <summary>The fraction of bytes written.</summary>
+    public IProgress<float>? Progress { get; init; }
+
+    /// <summary>The room on the disk of a folder: a test's way in.</summary>
+    internal Func<string, long> FreeBytes { get; init; } = folder => new DriveInfo(folder).AvailableFreeSpace;
 }
 
 /// <summary>Fills a span with a parameter's elements, row-major.</summary>
 /// <param name="entry">Which parameter.</param>
 /// <param name="destination">As many elements as its shape has.</param>
 public delegate void ReadParameter(KeyMapEntry entry, Span<float> destination);
+
+/// <summary>Fills a span with consecutive elements of a parameter, row-major.</summary>
+/// <param name="entry">Which parameter.</param>
+/// <param name="firstElement">Where to start.</param>
+/// <param name="destination">As many elements as are wanted.</param>
+public delegate void ReadParameterPart(KeyMapEntry entry, long firstElement, Span<float> destination);

@@ -15,6 +15,7 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
         try
         {
             byte[] bytes = System.IO.File.ReadAllBytes(file);
+            FileFaults.RefuseEmptyOrPointer(file, bytes, bytes.Length);
             using JsonDocument document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException(file, "must hold a JSON object.");
@@ -69,6 +70,25 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
 
     /// <summary>A finite number.</summary>
     public double Number(string field, double otherwise) => Number(field, otherwise, "a number", _ => true);
+
+    /// <summary>A finite number that fits; null when absent.</summary>
+    public double? OptionalNumber(string field, string supported, Func<double, bool> fits) => Has(field) ? Number(field, 0, supported, fits) : null;
+
+    /// <summary>One finite number or a list of them; empty when absent.</summary>
+    public ImmutableArray<double> Numbers(string field)
+    {
+        if (Get(field) is not { } value)
+            return [];
+        var values = ImmutableArray.CreateBuilder<double>();
+        foreach (JsonElement element in value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray()] : (JsonElement[])[value])
+        {
+            if (element.ValueKind != JsonValueKind.Number || !element.TryGetDouble(out double number) || !double.IsFinite(number))
+                throw Error(field, element, "a number");
+            values.Add(number);
+        }
+
+        return values.ToImmutable();
+    }
 
     private double Number(string field, double otherwise, string supported, Func<double, bool> fits)
     {

@@ -8,14 +8,17 @@ namespace Skylight.Checkpoints;
 /// <summary>Loads and saves whole models.</summary>
 public static class ModelCheckpoint
 {
-    /// <summary>Loads a model from a checkpoint folder in any of the three namings.</summary>
+    /// <summary>
+    /// Loads a model from a checkpoint folder in any of the three namings. All names and shapes are checked before memory is reserved; then weights
+    /// stream through a buffer of some megabytes, so that host memory holds nothing but the model.
+    /// </summary>
     /// <param name="directory">The folder with config.json and the safetensors files.</param>
     /// <param name="device">Where the model is to live.</param>
     /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16 becomes float32), and on a
     /// device that computes in bfloat16 always bfloat16, to which others are rounded.</param>
     /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
-    /// <param name="progress">The fraction of parameters read.</param>
-    /// <param name="cancellationToken">Checked between parameters.</param>
+    /// <param name="progress">The fraction of bytes read.</param>
+    /// <param name="cancellationToken">Checked every few megabytes.</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     public static VisionLanguageModel Load(
@@ -33,14 +36,13 @@ public static class ModelCheckpoint
         var model = new VisionLanguageModel(configuration, device, type);
         try
         {
-            for (int index = 0; index < keyMap.Entries.Length; index++)
+            foreach (PersistentTensor parameter in model.Parameters.All)
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                PersistentTensor parameter = model.Parameters[keyMap.Entries[index].ParameterName];
                 device.Bind(parameter);
-                Read(reader, keyMap.Entries[index], device, parameter);
-                progress?.Report((index + 1f) / keyMap.Entries.Length);
             }
+
+            Read(reader, keyMap, model, progress, cancellationToken);
         }
         catch
         {
@@ -61,8 +63,7 @@ public static class ModelCheckpoint
         using CheckpointReader reader = CheckpointReader.Open(directory);
         KeyMap keyMap = KeyMap.For(model.Configuration, reader.DetectNaming());
         reader.Verify(keyMap);
-        foreach (KeyMapEntry entry in keyMap.Entries)
-            Read(reader, entry, model.Device, model.Parameters[entry.ParameterName]);
+        Read(reader, keyMap, model, null, CancellationToken.None);
     }
 
     /// <summary>Saves a model as a checkpoint folder in the on-disk naming of transformers.</summary>
@@ -70,29 +71,33 @@ public static class ModelCheckpoint
     /// <param name="directory">The folder; made where it does not exist.</param>
     /// <param name="cancellationToken">Checked between tensors.</param>
     /// <exception cref="CheckpointException">It cannot be written; what was there before stays.</exception>
-    public static void Save(VisionLanguageModel model, string directory, CancellationToken cancellationToken = default)
+    public static void Save(VisionLanguageModel model, string directory, CancellationToken cancellationToken = default) =>
+        Save(model, directory, new CheckpointWriterOptions(), cancellationToken);
+
+    /// <summary>Saves a model as a checkpoint folder.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="directory">The folder; made where it does not exist.</param>
+    /// <param name="options">Naming, sizes of shards, tokenizer files to copy, progress.</param>
+    /// <param name="cancellationToken">Checked within tensors too.</param>
+    /// <exception cref="CheckpointException">It cannot be written; what was there before stays.</exception>
+    public static void Save(VisionLanguageModel model, string directory, CheckpointWriterOptions options, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         StoredType type = model.ParameterType == DataType.BFloat16 ? StoredType.BFloat16 : StoredType.Float32;
+        var transfer = new ParameterTransfer(model.Device);
         CheckpointWriter.Write(
-            directory, model.Configuration, CheckpointNaming.HuggingFace, type,
-            (entry, span) => ParameterSet.Read(model.Device, model.Parameters[entry.ParameterName]).CopyTo(span), cancellationToken);
+            directory, model.Configuration, type,
+            (entry, first, destination) => transfer.Save(model.Parameters[entry.ParameterName].Tensor, first, destination), options, cancellationToken);
     }
 
-    private static void Read(CheckpointReader reader, KeyMapEntry entry, Device device, PersistentTensor parameter)
+    private static void Read(CheckpointReader reader, KeyMap keyMap, VisionLanguageModel model, IProgress<float>? progress, CancellationToken cancellationToken)
     {
-        long count = parameter.Type.Shape.ElementCount;
-        if (parameter.Type.DataType == DataType.BFloat16)
+        var transfer = new ParameterTransfer(model.Device);
+        long total = model.Parameters.All.Sum(parameter => parameter.Type.Bytes), done = 0;
+        foreach (KeyMapEntry entry in keyMap.Entries)
         {
-            var bits = new BFloat16[count];
-            reader.ReadParameterBits(entry, bits);
-            device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes(bits.AsSpan()), parameter.Tensor);
-        }
-        else
-        {
-            var values = new float[count];
-            reader.ReadParameter(entry, values);
-            ParameterSet.Write(device, parameter, values);
+            Tensor parameter = model.Parameters[entry.ParameterName].Tensor;
+            transfer.Load(reader, entry, parameter, bytes => progress?.Report((float)((done += bytes) / (double)total)), cancellationToken);
         }
     }
 }

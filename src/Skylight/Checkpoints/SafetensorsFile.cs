@@ -1,4 +1,7 @@
+using System.Buffers;
 using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Skylight.Tensors;
 
 namespace Skylight.Checkpoints;
@@ -13,13 +16,18 @@ public sealed unsafe class SafetensorsFile : IDisposable
     // A multiple of every element size; spans hold at most 2³¹ − 1 bytes, tensors more.
     private const int ChunkBytes = 1 << 26;
 
+    // Of elements that are converted on their way; stays within a core's cache.
+    private const int ScratchElements = 1 << 16;
+
     private readonly Dictionary<string, SafetensorsEntry> _byName;
     private readonly MemoryMappedFile _map;
     private readonly MemoryMappedViewAccessor _view;
+    private readonly SafeFileHandle _handle;
     private byte* _start;
 
-    private SafetensorsFile(string path, SafetensorsHeader header, MemoryMappedFile map)
+    private SafetensorsFile(string path, SafetensorsHeader header, MemoryMappedFile map, SafeFileHandle handle)
     {
+        _handle = handle;
         Path = path;
         Entries = header.Entries;
         Metadata = header.Metadata;
@@ -47,14 +55,16 @@ public sealed unsafe class SafetensorsFile : IDisposable
         {
             using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete, bufferSize: 1);
             SafetensorsHeader header = SafetensorsHeader.Read(path, stream, stream.Length);
+            SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
             MemoryMappedFile map = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
             try
             {
-                return new SafetensorsFile(path, header, map);
+                return new SafetensorsFile(path, header, map, handle);
             }
             catch
             {
                 map.Dispose();
+                handle.Dispose();
                 throw;
             }
         }
@@ -170,6 +180,63 @@ public sealed unsafe class SafetensorsFile : IDisposable
         _view.SafeMemoryMappedViewHandle.ReleasePointer();
         _view.Dispose();
         _map.Dispose();
+        _handle.Dispose();
+    }
+
+    /// <summary>
+    /// Reads consecutive elements into a buffer, without touching the map: loading a model must not leave its checkpoint's pages with the process.
+    /// Any number of threads may read at once.
+    /// </summary>
+    /// <param name="entry">A floating-point tensor of this file.</param>
+    /// <param name="firstElement">Where to start.</param>
+    /// <param name="type">Float32, or BFloat16 (rounded to nearest even).</param>
+    /// <param name="destination">A whole number of elements of that type.</param>
+    internal void ReadElements(SafetensorsEntry entry, long firstElement, DataType type, Span<byte> destination)
+    {
+        int size = entry.Type.Size(), count = destination.Length / type.Size();
+        if (entry.Type == type.ToStored())
+        {
+            ReadBytes(entry, firstElement * size, destination);
+            return;
+        }
+
+        byte[] stored = ArrayPool<byte>.Shared.Rent(Math.Min(count, ScratchElements) * size);
+        try
+        {
+            for (int done = 0; done < count; done += ScratchElements)
+            {
+                int part = Math.Min(ScratchElements, count - done);
+                Span<byte> bytes = stored.AsSpan(0, part * size);
+                ReadBytes(entry, (firstElement + done) * size, bytes);
+                Span<byte> target = destination.Slice(done * type.Size(), part * type.Size());
+                if (type == DataType.Float32)
+                    StoredElements.ToFloat32(entry.Type, bytes, MemoryMarshal.Cast<byte, float>(target));
+                else
+                    StoredElements.ToBFloat16(entry.Type, bytes, MemoryMarshal.Cast<byte, BFloat16>(target));
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(stored);
+        }
+    }
+
+    private void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination)
+    {
+        try
+        {
+            for (int done = 0; done < destination.Length;)
+            {
+                int read = RandomAccess.Read(_handle, destination[done..], entry.ByteOffset + offset + done);
+                if (read == 0)
+                    throw new CheckpointException(Path, "the file became shorter while it was read. Copy or download it again.", entry.Name);
+                done += read;
+            }
+        }
+        catch (IOException exception)
+        {
+            throw new CheckpointException(Path, $"cannot be read: {exception.Message}", entry.Name, exception);
+        }
     }
 
     /// <summary>A part of a tensor's bytes as stored.</summary>

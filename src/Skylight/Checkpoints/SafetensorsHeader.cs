@@ -77,7 +77,7 @@ internal sealed class SafetensorsHeader
                 if (property.Name == "__metadata__")
                     metadata = ParseMetadata(file, property.Value);
                 else
-                    entries.Add(ParseEntry(file, property.Name, property.Value, dataStart, fileLength));
+                    entries.Add(ParseEntry(file, property.Name, property.Value, dataStart));
             }
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
@@ -86,6 +86,7 @@ internal sealed class SafetensorsHeader
             throw new CheckpointException(file, $"the header is not valid JSON: {exception.Message}", innerException: exception);
         }
 
+        RefuseTruncated(file, entries, fileLength);
         entries.Sort((left, right) => (left.ByteOffset, left.ByteCount).CompareTo((right.ByteOffset, right.ByteCount)));
         CheckCoverage(file, entries, dataStart, fileLength);
         return new SafetensorsHeader(entries, metadata);
@@ -106,7 +107,7 @@ internal sealed class SafetensorsHeader
         return metadata;
     }
 
-    private static SafetensorsEntry ParseEntry(string file, string name, JsonElement element, long dataStart, long fileLength)
+    private static SafetensorsEntry ParseEntry(string file, string name, JsonElement element, long dataStart)
     {
         if (element.ValueKind != JsonValueKind.Object)
             throw new CheckpointException(file, $"its header entry must be an object with dtype, shape and data_offsets, not {Excerpt(element)}.", name);
@@ -114,11 +115,10 @@ internal sealed class SafetensorsHeader
         StoredType type = ParseType(file, name, element);
         (Shape shape, long bytes) = ParseShape(file, name, element, type);
         (long begin, long end) = ParseOffsets(file, name, element);
-        long dataLength = fileLength - dataStart;
         if (begin > end)
             throw new CheckpointException(file, $"data_offsets [{begin}, {end}] run backwards. The file is corrupt.", name);
-        if (end > dataLength)
-            throw new CheckpointException(file, $"data_offsets [{begin}, {end}] lie outside the file, which holds {dataLength} bytes of data. The file is truncated or corrupt; copy or download it again.", name);
+        if (end > long.MaxValue - dataStart)
+            throw new CheckpointException(file, $"data_offsets [{begin}, {end}] lie outside the file: no file is that long. It is corrupt.", name);
         if (end - begin != bytes)
             throw new CheckpointException(file, $"{type.HeaderName()} {shape} takes {bytes} bytes, but data_offsets [{begin}, {end}] give it {end - begin}. The file is corrupt.", name);
         return new SafetensorsEntry(name, type, shape, dataStart + begin, bytes);
@@ -176,6 +176,15 @@ internal sealed class SafetensorsHeader
         return (begin, end);
     }
 
+    /// <summary>A download that broke off leaves the header whole and the data short.</summary>
+    private static void RefuseTruncated(string file, List<SafetensorsEntry> entries, long fileLength)
+    {
+        if (entries.Find(entry => entry.ByteOffset + entry.ByteCount > fileLength) is not { } first)
+            return;
+        long expected = entries.Max(entry => entry.ByteOffset + entry.ByteCount);
+        throw new CheckpointException(file, $"its data lie outside the file. By its header the file has {expected} bytes, but {fileLength} are there: it is truncated (a download that broke off?) or corrupt. Copy or download it again.", first.Name);
+    }
+
     private static void CheckCoverage(string file, List<SafetensorsEntry> entries, long dataStart, long fileLength)
     {
         long covered = dataStart;
@@ -196,10 +205,7 @@ internal sealed class SafetensorsHeader
 
     private static void RefuseOtherFormats(string file, ReadOnlySpan<byte> start)
     {
-        if (start.IsEmpty)
-            throw new CheckpointException(file, "the file is empty. Copy or download it again.");
-        if (start.StartsWith("version https://git-lfs"u8))
-            throw new CheckpointException(file, "this is a git-lfs pointer, not the data. Run `git lfs pull` in the repository that it came from.");
+        FileFaults.RefuseEmptyOrPointer(file, start, start.Length);
         if (start.TrimStart(" \t\r\n\uFEFF"u8).StartsWith("<"u8))
             throw new CheckpointException(file, "this is a web page or XML, not a safetensors file: a download that went wrong. Download it again.");
         if (start.StartsWith("PK\x03\x04"u8))

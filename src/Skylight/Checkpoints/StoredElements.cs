@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Skylight.Tensors;
 
@@ -18,9 +19,7 @@ internal static class StoredElements
                 Widen(MemoryMarshal.Cast<byte, ushort>(source), MemoryMarshal.Cast<float, uint>(destination));
                 break;
             case StoredType.Float16:
-                ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(source);
-                for (int i = 0; i < halves.Length; i++)
-                    destination[i] = (float)halves[i];
+                TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(source), destination);
                 break;
             case StoredType.Float64:
                 ReadOnlySpan<double> doubles = MemoryMarshal.Cast<byte, double>(source);
@@ -40,15 +39,19 @@ internal static class StoredElements
                 source.CopyTo(MemoryMarshal.AsBytes(destination));
                 break;
             case StoredType.Float32:
-                ReadOnlySpan<float> singles = MemoryMarshal.Cast<byte, float>(source);
-                for (int i = 0; i < singles.Length; i++)
-                    destination[i] = (BFloat16)singles[i];
+                Round(MemoryMarshal.Cast<byte, float>(source), destination);
                 break;
             case StoredType.Float16:
                 // A binary16 is exact in binary32, so this rounds once.
                 ReadOnlySpan<Half> halves = MemoryMarshal.Cast<byte, Half>(source);
-                for (int i = 0; i < halves.Length; i++)
-                    destination[i] = (BFloat16)(float)halves[i];
+                Span<float> exact = stackalloc float[512];
+                for (int i = 0; i < halves.Length; i += exact.Length)
+                {
+                    int count = Math.Min(exact.Length, halves.Length - i);
+                    TensorPrimitives.ConvertToSingle(halves.Slice(i, count), exact);
+                    Round(exact[..count], destination[i..]);
+                }
+
                 break;
             case StoredType.Float64:
                 ReadOnlySpan<double> doubles = MemoryMarshal.Cast<byte, double>(source);
@@ -85,6 +88,26 @@ internal static class StoredElements
             default:
                 throw new ArgumentOutOfRangeException(nameof(type), type, "Not an integer type.");
         }
+    }
+
+    /// <summary>Rounds to nearest even, as the conversion operator of <see cref="BFloat16"/> does.</summary>
+    public static void Round(ReadOnlySpan<float> source, Span<BFloat16> destination)
+    {
+        ReadOnlySpan<uint> bits = MemoryMarshal.Cast<float, uint>(source);
+        Span<ushort> rounded = MemoryMarshal.Cast<BFloat16, ushort>(destination);
+        int i = 0;
+        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
+            Vector.Narrow(Upper(new Vector<uint>(bits[i..])), Upper(new Vector<uint>(bits[(i + Vector<uint>.Count)..]))).CopyTo(rounded[i..]);
+        for (; i < source.Length; i++)
+            destination[i] = (BFloat16)source[i];
+    }
+
+    private static Vector<uint> Upper(Vector<uint> bits)
+    {
+        Vector<uint> upper = bits >>> 16;
+        Vector<uint> nearest = (bits + new Vector<uint>(0x7FFF) + (upper & Vector<uint>.One)) >>> 16;
+        // A NaN must not be carried over into an infinity.
+        return Vector.ConditionalSelect(Vector.GreaterThan(bits & new Vector<uint>(0x7FFF_FFFF), new Vector<uint>(0x7F80_0000)), upper | new Vector<uint>(0x40), nearest);
     }
 
     private static void Widen(ReadOnlySpan<ushort> source, Span<uint> destination)

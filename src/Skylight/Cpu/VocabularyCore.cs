@@ -54,9 +54,12 @@ internal static unsafe class VocabularyCore
         double sum = 0, weighted = 0;
         for (int segment = 0; segment < count; segment++)
         {
+            // Nothing but −∞ there. The sum is NaN, and must stay so, where a logit was.
+            if (segments[segment].Sum == 0)
+                continue;
             double shift = (double)segments[segment].Maximum - maximum;
             double scale = Math.Exp(shift);
-            if (scale == 0)
+            if (scale == 0 && !float.IsNaN(segments[segment].Sum))
                 continue;
             sum += scale * segments[segment].Sum;
             weighted += scale * (segments[segment].WeightedSum + shift * segments[segment].Sum);
@@ -108,10 +111,12 @@ internal static unsafe class VocabularyCore
         }
 
         maximum /= temperature;
+        // Where every column is −∞, the differences from 0 are too, and nothing is added.
+        float origin = float.IsNegativeInfinity(maximum) ? 0 : maximum;
         float* sums = stackalloc float[2 * Lanes];
         new Span<float>(sums, 2 * Lanes).Clear();
-        AddExponentials<TSimd, TVector>(logits, 0, whole, temperature, maximum, sums, sums + Lanes);
-        AddExponentials<SimdScalar, float>(logits, whole, count, temperature, maximum, sums, sums + Lanes);
+        AddExponentials<TSimd, TVector>(logits, 0, whole, temperature, origin, sums, sums + Lanes);
+        AddExponentials<SimdScalar, float>(logits, whole, count, temperature, origin, sums, sums + Lanes);
         for (int half = Lanes / 2; half > 0; half /= 2)
         {
             for (int lane = 0; lane < half; lane++)

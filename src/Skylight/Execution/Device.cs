@@ -60,6 +60,35 @@ public abstract class Device : IDisposable
     /// <returns>What was recorded; null, without a call of the action, on a device that records nothing.</returns>
     public virtual RecordedWork? Record(Action queue) => null;
 
+    /// <summary>
+    /// Rows of a weight (<see cref="Storage.Weight"/>) lie in blocks of this many on every device, one block after the other: a part of it begins at a multiple.
+    /// </summary>
+    public const int RowBlock = 32;
+
+    /// <summary>
+    /// Consecutive rows of a matrix, or elements of a vector, as a tensor of their own in the same memory, so that a tensor too large for one
+    /// buffer is uploaded and downloaded in parts.
+    /// </summary>
+    /// <param name="tensor">A vector or matrix of this device.</param>
+    /// <param name="firstRow">Where the part begins; for weights a multiple of <see cref="RowBlock"/>.</param>
+    /// <param name="rowCount">Its rows; for weights a multiple of <see cref="RowBlock"/> unless it reaches to the last row.</param>
+    /// <exception cref="ArgumentException">The rows are not there, or not whole blocks.</exception>
+    public Tensor Part(Tensor tensor, int firstRow, int rowCount)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        TensorType type = tensor.Type;
+        int rows = type.Shape.Rank == 1 ? type.Shape[0] : type.Shape.Rows;
+        if (firstRow < 0 || rowCount < 0 || firstRow > rows - rowCount)
+            throw new ArgumentException($"{tensor} has no rows from {firstRow} to {(long)firstRow + rowCount}.");
+        if (type.Storage == Storage.Weight && (firstRow % RowBlock != 0 || (rowCount % RowBlock != 0 && firstRow + rowCount != rows)))
+            throw new ArgumentException($"Rows from {firstRow} to {firstRow + rowCount} of {tensor} are not whole blocks of {RowBlock}.");
+        TensorType before = type with { Shape = RowsOf(type.Shape, firstRow) };
+        long offset = type.Storage == Storage.Weight ? StorageBytes(before) : before.Bytes;
+        return new Tensor(tensor.Memory, tensor.ByteOffset + offset, type with { Shape = RowsOf(type.Shape, rowCount) });
+    }
+
+    private static Shape RowsOf(Shape shape, int rows) => shape.Rank == 1 ? new Shape(rows) : new Shape(rows, shape.Columns);
+
     /// <summary>Reserves memory for one tensor of its own.</summary>
     public Tensor AllocateTensor(TensorType type) => new(Allocate(Math.Max(StorageBytes(type), 1)), 0, type);
 

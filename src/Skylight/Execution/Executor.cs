@@ -93,6 +93,22 @@ public sealed class Executor
         Plan.Device.Upload(MemoryMarshal.AsBytes(elements), TensorOf(input));
     }
 
+    /// <summary>Writes a float32 or bfloat16 input from float32 numbers, which are rounded for the latter.</summary>
+    public void WriteFloats(Value input, ReadOnlySpan<float> elements)
+    {
+        ArgumentNullException.ThrowIfNull(input);
+        if (input.Type.DataType == DataType.Float32)
+        {
+            Write(input, elements);
+            return;
+        }
+
+        var rounded = new BFloat16[elements.Length];
+        for (int index = 0; index < rounded.Length; index++)
+            rounded[index] = (BFloat16)elements[index];
+        Write<BFloat16>(input, rounded);
+    }
+
     /// <summary>Runs all steps.</summary>
     /// <exception cref="OperationCanceledException">
     /// Cancelled between two steps; persistent tensors may be half updated. A replay is cancelled before it begins, or not at all.

@@ -1,113 +1,165 @@
 using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Ops;
-using Skylight.Tensors;
 
 namespace Skylight.Generation;
 
-/// <summary>A prompt to complete.</summary>
-/// <param name="Prompt">Tokens and pictures.</param>
-/// <param name="Count">How many completions to draw; the prompt is run once for all of them.</param>
-/// <param name="Stream">Tells this prompt's random numbers from those of others.</param>
-public sealed record GenerationRequest(TokenSequence Prompt, int Count = 1, ulong Stream = 0);
-
-/// <summary>Why a completion ended.</summary>
-public enum FinishReason
-{
-    /// <summary>A stop token was chosen.</summary>
-    Stop,
-
-    /// <summary>The most new tokens were reached.</summary>
-    Length,
-}
-
-/// <summary>What a model wrote.</summary>
-/// <param name="Tokens">The new tokens, the stop token included.</param>
-/// <param name="LogProbabilities">Of each token in the distribution it was drawn from, before top-k and top-p; nats.</param>
-/// <param name="Entropies">Of those distributions; nats.</param>
-/// <param name="FinishReason">Why it ended.</param>
-public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] Entropies, FinishReason FinishReason);
-
 /// <summary>
-/// Runs many completions of one model at once over a paged key-value cache: prompts join between decode steps as pages become
-/// free, and leave when they are done. A completion's tokens and log-probabilities do not depend on what else runs.
-/// Not safe for use by several threads at once.
+/// Runs many completions of one model at once over a paged key-value cache. Requests join and leave between steps: a step runs one token of every
+/// completion in progress together with the next part of the prompts that are being read. A completion's tokens and log-probabilities do not depend on
+/// what else runs, nor on how its prompt was cut. Not safe for use by several threads at once; <see cref="GenerationService"/> is.
 /// </summary>
 public sealed class GenerationEngine : IDisposable
 {
-    private const int MaximumSteps = 96;
+    /// <summary>How many prompt tokens are run together unless another number is given.</summary>
+    internal const int DefaultPrefillTokens = 4096;
+
+    private const int MostPatchesOfEncoding = 4096;
 
     private readonly VisionLanguageModel _model;
     private readonly KeyValueCache _cache;
     private readonly Workspace _workspace;
-    private readonly Dictionary<StepShape, GenerationStep> _steps = [];
+    private readonly PlanCache<StepShape, GenerationStep> _steps;
+    private readonly PlanCache<ImageEncodingShape, ImageEncodingStep> _encodings;
+    private readonly ImageFeatureStore _features;
     private readonly int _prefillTokens;
+    private readonly LinkedList<RequestRun> _waiting = [];
+    private readonly List<RequestRun> _reading = [];
+    private readonly List<SequenceRun> _writing = [];
 
     /// <summary>Makes an engine.</summary>
     /// <param name="model">The model; its weights are read at every step, so that training them is seen at once.</param>
     /// <param name="cacheTokens">How many tokens the cache holds.</param>
-    /// <param name="prefillTokens">How many prompt tokens are run together at most (a longer prompt runs alone).</param>
-    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = 4096)
+    /// <param name="prefillTokens">How many prompt tokens are run together at most; longer prompts are run in parts.</param>
+    /// <param name="imageCacheBytes">How many bytes of image features are kept for later requests that hold the same picture. 0, the default, where the
+    /// model is trained between requests: features that are kept do not see new weights until <see cref="ForgetImages"/>.</param>
+    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens, long imageCacheBytes = 0)
     {
         ArgumentNullException.ThrowIfNull(model);
+        ArgumentOutOfRangeException.ThrowIfLessThan(prefillTokens, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(imageCacheBytes);
         _model = model;
         _cache = new KeyValueCache(model.Configuration.Language, model.Device, KeyValueCache.PagesFor(cacheTokens));
         _workspace = new Workspace(model.Device);
+        _steps = new PlanCache<StepShape, GenerationStep>(shape => new GenerationStep(model, _cache, _workspace, shape));
+        _encodings = new PlanCache<ImageEncodingShape, ImageEncodingStep>(shape => new ImageEncodingStep(model, _workspace, shape));
+        _features = new ImageFeatureStore(imageCacheBytes);
         _prefillTokens = prefillTokens;
     }
 
-    /// <summary>Called after every decode step with the number of completions that run and tokens made so far.</summary>
+    /// <summary>Called after every step with the number of completions that run and the tokens that <see cref="Generate"/> has made so far.</summary>
     public Action<int, long>? Progress { get; set; }
 
+    /// <summary>How many prompt tokens are run together at most while completions are being written, which wait for them.</summary>
+    public int PrefillTokensBesideDecoding { get; init; } = int.MaxValue;
+
+    /// <summary>Whether a request is waiting or running.</summary>
+    public bool HasWork => _waiting.Count + _reading.Count + _writing.Count > 0;
+
+    /// <summary>Requests that wait for pages.</summary>
+    public int WaitingRequests => _waiting.Count;
+
+    /// <summary>Requests whose prompt is being read.</summary>
+    public int ReadingRequests => _reading.Count;
+
+    /// <summary>Completions that are being written.</summary>
+    public int WritingSequences => _writing.Count;
+
+    /// <summary>The pages of the cache.</summary>
+    public int PageCount => _cache.PageCount;
+
     /// <summary>The pages of the cache that nobody uses.</summary>
-    internal int FreePages => _cache.FreePages;
+    public int FreePages => _cache.FreePages;
+
+    /// <summary>The bytes of image features that are kept for later requests.</summary>
+    public long ImageCacheBytes => _features.KeptBytes;
+
+    /// <summary>Pictures encoded since the engine was made; those found again are not counted.</summary>
+    public long EncodedImages { get; private set; }
+
+    /// <summary>Puts a request into the queue; requests are admitted in this order, when the pages of their worst case are free.</summary>
+    /// <param name="request">The prompt.</param>
+    /// <param name="options">How its tokens are chosen.</param>
+    /// <param name="onToken">Called within <see cref="Step"/> with every new token.</param>
+    /// <exception cref="ArgumentException">The prompt is empty, does not fit its pictures, can never fit the cache, or is longer than the model's positions.</exception>
+    public RequestRun Add(GenerationRequest request, SamplingOptions options, Action<GeneratedToken>? onToken = null)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        RequestRun run = Check(request, options, onToken);
+        _waiting.AddLast(run);
+        return run;
+    }
+
+    /// <summary>Ends a request, wherever it is; its pages are free at once. Nothing happens if it has ended already.</summary>
+    public void Remove(RequestRun run)
+    {
+        ArgumentNullException.ThrowIfNull(run);
+        _waiting.Remove(run);
+        if (_reading.Remove(run))
+            EndReading(run);
+        foreach (SequenceRun sequence in _writing.Where(sequence => sequence.Run == run))
+            Release(sequence.Pages);
+        _writing.RemoveAll(sequence => sequence.Run == run);
+    }
+
+    /// <summary>
+    /// Admits what fits, encodes some pictures if a prompt waits for them, and runs the model once. Returns at once if there is nothing to do.
+    /// </summary>
+    /// <param name="cancellationToken">Stops within the step. The requests are then where they were before it, and the step may be run again.</param>
+    /// <exception cref="LogitsNotFiniteException">The model gave logits that are no numbers.</exception>
+    public void Step(CancellationToken cancellationToken = default)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        Admit();
+        EncodeImages(cancellationToken);
+        if (StepBatch.Compose(_model.Configuration, _cache, _writing, _reading, Budget) is not { } batch)
+            return;
+        GenerationStep.Result result = Run(batch, cancellationToken);
+        foreach (StepRow row in batch.Rows)
+            Advance(row);
+        for (int draw = 0; draw < batch.Drawing.Count; draw++)
+            Accept(batch.Drawing[draw], result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
+        _writing.RemoveAll(sequence => sequence.Finished is not null);
+    }
 
     /// <summary>Completes prompts.</summary>
     /// <param name="requests">The prompts.</param>
     /// <param name="options">How tokens are chosen.</param>
-    /// <param name="cancellationToken">Checked between steps; all pages are given back.</param>
+    /// <param name="cancellationToken">Stops within a step; all pages are given back.</param>
     /// <returns>For each request its completions.</returns>
     /// <exception cref="ArgumentException">A prompt is empty, can never fit the cache, or is longer than the model's positions.</exception>
     public IReadOnlyList<Completion[]> Generate(IReadOnlyList<GenerationRequest> requests, SamplingOptions options, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
-        ArgumentNullException.ThrowIfNull(options);
-        options.Validate();
-        foreach (GenerationRequest request in requests)
-            CheckFits(request, options);
-
-        var results = requests.Select(request => new Completion[request.Count]).ToArray();
-        var waiting = new Queue<int>(Enumerable.Range(0, requests.Count));
-        var running = new List<RunningSequence>();
         long tokens = 0;
+        var runs = new List<RequestRun>(requests.Count);
         try
         {
-            while (waiting.Count > 0 || running.Count > 0)
+            foreach (GenerationRequest request in requests)
+                runs.Add(Add(request, options, _ => tokens++));
+            while (runs.Exists(run => !run.IsFinished))
             {
-                cancellationToken.ThrowIfCancellationRequested();
-                if (Admit(requests, waiting, options, running) is { Count: > 0 } admitted)
-                {
-                    Prefill(requests, admitted, options, running, cancellationToken);
-                    tokens += admitted.Sum(index => requests[index].Count);
-                }
-                else
-                {
-                    Decode(running, options, cancellationToken);
-                    tokens += running.Count;
-                }
-
-                Retire(running, results);
-                Progress?.Invoke(running.Count, tokens);
+                Step(cancellationToken);
+                Progress?.Invoke(_writing.Count, tokens);
             }
         }
         finally
         {
-            foreach (RunningSequence sequence in running)
-                sequence.Release(_cache);
+            foreach (RequestRun run in runs)
+                Remove(run);
         }
 
-        return results;
+        return [.. runs.Select(run => run.Completions.Select(completion => completion!).ToArray())];
     }
+
+    /// <summary>Forgets the image features that are kept: to be called when the vision encoder or the connector have been trained.</summary>
+    public void ForgetImages() => _features.Clear();
+
+    /// <summary>How many pictures of a size are encoded together at most.</summary>
+    internal static int ImagesPerEncoding(ModelConfiguration configuration, int height, int width) =>
+        Math.Max(1, MostPatchesOfEncoding / Math.Max(1, height / configuration.Vision.PatchHeight * (width / configuration.Vision.PatchWidth)));
 
     /// <inheritdoc/>
     public void Dispose()
@@ -116,14 +168,10 @@ public sealed class GenerationEngine : IDisposable
         _workspace.Dispose();
     }
 
-    /// <summary>The most pages a request can come to use.</summary>
-    private static int WorstCasePages(GenerationRequest request, SamplingOptions options)
-    {
-        int prompt = request.Prompt.Tokens.Length, shared = prompt / PagedAttention.PageSize;
-        return KeyValueCache.PagesFor(prompt) + request.Count * (KeyValueCache.PagesFor(prompt + options.MaxNewTokens) - shared);
-    }
+    /// <summary>The prompt tokens that may join the next pass.</summary>
+    private int Budget => _writing.Count > 0 ? Math.Min(_prefillTokens, PrefillTokensBesideDecoding) : _prefillTokens;
 
-    private void CheckFits(GenerationRequest request, SamplingOptions options)
+    private RequestRun Check(GenerationRequest request, SamplingOptions options, Action<GeneratedToken>? onToken)
     {
         int prompt = request.Prompt.Tokens.Length;
         if (prompt == 0)
@@ -131,221 +179,137 @@ public sealed class GenerationEngine : IDisposable
         if (request.Count < 1)
             throw new ArgumentException($"A request needs at least one completion, not {request.Count}.");
         int positions = _model.Configuration.Language.MaxPositions;
-        if (prompt + options.MaxNewTokens > positions)
-            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {positions} positions.");
-        int pages = WorstCasePages(request, options);
-        if (pages > _cache.PageCount)
-            throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {pages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
+        if ((long)prompt + options.MaxNewTokens > positions)
+            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {_model.Configuration.Language.DescribePositions()}.");
+        int vocabulary = _model.Configuration.Language.VocabularySize;
+        foreach (int token in options.LogitBias.Keys.Where(token => (uint)token >= (uint)vocabulary))
+            throw new ArgumentException($"The bias names token {token}, which is outside the vocabulary of {vocabulary}.");
+        int channels = _model.Configuration.Vision.ChannelCount;
+        if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
+            throw new ArgumentException($"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
+        var run = new RequestRun(request, options, FeaturePlace.Of(request.Prompt, _model.Configuration, "The prompt"), onToken);
+        if (run.WorstCasePages > _cache.PageCount)
+            throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
+        return run;
     }
 
-    /// <summary>The waiting requests that fit now, up to the prefill limit, with pages for the worst case set aside.</summary>
-    private List<int> Admit(IReadOnlyList<GenerationRequest> requests, Queue<int> waiting, SamplingOptions options, List<RunningSequence> running)
+    /// <summary>Admits the waiting requests that fit now, with pages for the worst case set aside.</summary>
+    private void Admit()
     {
-        var admitted = new List<int>();
-        int available = _cache.FreePages - running.Sum(sequence => sequence.PagesToCome);
-        int tokens = 0;
-        while (waiting.TryPeek(out int index))
+        int available = _cache.FreePages - _writing.Sum(sequence => sequence.PagesToCome) - _reading.Sum(run => run.WorstCasePages - run.Pages.Count);
+        while (_waiting.First is { } first && first.Value.WorstCasePages <= available)
         {
-            GenerationRequest request = requests[index];
-            int pages = WorstCasePages(request, options), length = request.Prompt.Tokens.Length;
-            bool sameSize = admitted.Count == 0 || SameImageSize(requests[admitted[0]].Prompt, request.Prompt);
-            if (pages > available || (admitted.Count > 0 && tokens + length > _prefillTokens) || !sameSize)
+            RequestRun run = first.Value;
+            _waiting.RemoveFirst();
+            available -= run.WorstCasePages;
+            while (run.Pages.Count < KeyValueCache.PagesFor(run.PromptLength))
+                run.Pages.Add(_cache.Take());
+            run.Features = [.. run.Request.Prompt.Images.Select(_features.Take)];
+            run.IsAdmitted = true;
+            _reading.Add(run);
+        }
+    }
+
+    /// <summary>Encodes some of the pictures for which prompts wait, in the order of the requests.</summary>
+    private void EncodeImages(CancellationToken cancellationToken)
+    {
+        List<ImageFeatures> pictures = [];
+        foreach (ImageFeatures picture in _reading.SelectMany(run => run.Features).Where(picture => picture.Rows is null).Distinct())
+        {
+            ImageTile tile = picture.Tile;
+            // While completions are being written, they wait for no more than one picture.
+            int most = _writing.Count > 0 && PrefillTokensBesideDecoding < int.MaxValue ? 1 : ImagesPerEncoding(_model.Configuration, tile.Height, tile.Width);
+            if (pictures.Count == most || (pictures.Count > 0 && (tile.Height, tile.Width) != (pictures[0].Tile.Height, pictures[0].Tile.Width)))
                 break;
-            available -= pages;
-            tokens += length;
-            admitted.Add(waiting.Dequeue());
+            pictures.Add(picture);
         }
 
-        return admitted;
+        if (pictures.Count == 0)
+            return;
+        _encodings.Get(new ImageEncodingShape(pictures.Count, pictures[0].Tile.Height, pictures[0].Tile.Width)).Run(pictures, cancellationToken);
+        EncodedImages += pictures.Count;
+        foreach (ImageFeatures picture in pictures)
+            _features.Keep(picture);
     }
 
-    private static bool SameImageSize(TokenSequence left, TokenSequence right) =>
-        left.Images.Count == 0 || right.Images.Count == 0 || (left.Images[0].Height, left.Images[0].Width) == (right.Images[0].Height, right.Images[0].Width);
-
-    private void Prefill(IReadOnlyList<GenerationRequest> requests, List<int> admitted, SamplingOptions options, List<RunningSequence> running, CancellationToken cancellationToken)
+    private GenerationStep.Result Run(StepBatch batch, CancellationToken cancellationToken)
     {
-        var batch = PackedBatch.Pack([.. admitted.Select(index => requests[index].Prompt)], _model.Configuration, tokenMultiple: 32);
-        int[][] prompts = new int[admitted.Count][];
-        int sequences = BucketOf(admitted.Count), width = BucketOf(admitted.Max(index => KeyValueCache.PagesFor(requests[index].Prompt.Tokens.Length)));
-        var slots = new int[batch.Shape.Tokens];
-        var table = new int[sequences * width];
-        int[] starts = new int[sequences + 1], lengths = new int[sequences], lastRows = new int[sequences];
-        Array.Fill(slots, -1);
+        GenerationStep step = _steps.Get(batch.Shape);
         try
         {
-            for (int row = 0; row < admitted.Count; row++)
-            {
-                int length = requests[admitted[row]].Prompt.Tokens.Length;
-                prompts[row] = new int[KeyValueCache.PagesFor(length)];
-                for (int page = 0; page < prompts[row].Length; page++)
-                    table[row * width + page] = prompts[row][page] = _cache.Take();
-                for (int position = 0; position < length; position++)
-                    slots[batch.Starts[row] + position] = Slot(prompts[row], position);
-                starts[row] = batch.Starts[row];
-                lengths[row] = length;
-                lastRows[row] = batch.Starts[row + 1] - 1;
-            }
-
-            Array.Fill(starts, batch.Starts[^1], admitted.Count, starts.Length - admitted.Count);
-            var shape = new StepShape(batch.Shape.Tokens, sequences, width, batch.Shape.Images, batch.Shape.ImageHeight, batch.Shape.ImageWidth, options.ScoreTemperature);
-            GenerationStep.Result result = Step(shape).Run(
-                new GenerationStep.Inputs(batch.Tokens, batch.Positions, starts, lengths, slots, table, lastRows, batch.FeatureIndex, batch.Pixels), cancellationToken);
-            for (int row = 0; row < admitted.Count; row++)
-                Fork(requests[admitted[row]], admitted[row], prompts[row], row, result, options, running);
+            return step.Run(batch.Inputs, cancellationToken);
         }
-        finally
+        catch (ArgumentOutOfRangeException exception)
         {
-            // The completions hold the shared pages now (or nobody does, after an error).
-            foreach (int page in prompts.Where(pages => pages is not null).SelectMany(pages => pages))
-                _cache.Return(page);
+            // Tokens, places and parameters were checked when the requests came: all that kernels can still object to are the logits.
+            throw new LogitsNotFiniteException($"The model's logits are not finite: it has diverged, or its weights are damaged. {exception.Message}", exception);
         }
+    }
+
+    /// <summary>Takes note of the keys and values that a pass has written.</summary>
+    private void Advance(in StepRow row)
+    {
+        if (row.Sequence is { } sequence)
+        {
+            sequence.Length++;
+            return;
+        }
+
+        row.Run.PrefilledTokens += row.Count;
+        if (!row.IsLast)
+            return;
+        _reading.Remove(row.Run);
+        Fork(row.Run);
+        EndReading(row.Run);
     }
 
     /// <summary>Starts a request's completions on the pages of its prompt: full pages are shared, the last partial one is copied.</summary>
-    private void Fork(GenerationRequest request, int requestIndex, int[] promptPages, int row, in GenerationStep.Result result, SamplingOptions options, List<RunningSequence> running)
+    private void Fork(RequestRun run)
     {
-        int length = request.Prompt.Tokens.Length, full = length / PagedAttention.PageSize;
-        for (int completion = 0; completion < request.Count; completion++)
+        int full = run.PromptLength / PagedAttention.PageSize;
+        foreach (SequenceRun sequence in run.Sequences)
         {
-            var sequence = new RunningSequence(requestIndex, completion, length, KeyValueCache.PagesFor(length + options.MaxNewTokens),
-                new CounterRandom(options.Seed, StreamOf(request.Stream, completion)));
-            running.Add(sequence);
+            _writing.Add(sequence);
             for (int page = 0; page < full; page++)
             {
-                _cache.Share(promptPages[page]);
-                sequence.Pages.Add(promptPages[page]);
+                _cache.Share(run.Pages[page]);
+                sequence.Pages.Add(run.Pages[page]);
             }
 
-            if (promptPages.Length > full)
+            if (run.Pages.Count > full)
             {
                 int copy = _cache.Take();
                 sequence.Pages.Add(copy);
-                _cache.Copy(promptPages[full], copy);
+                _cache.Copy(run.Pages[full], copy);
             }
-
-            Choose(sequence, row, result, options);
         }
     }
 
-    private void Decode(List<RunningSequence> running, SamplingOptions options, CancellationToken cancellationToken)
+    private void Accept(SequenceRun sequence, int token, float logProbability, float entropy)
     {
-        int count = running.Count, sequences = BucketOf(count);
-        foreach (RunningSequence sequence in running)
+        sequence.Accept(token, logProbability, entropy);
+        if (sequence.Finished is { } reason)
         {
-            if (sequence.Pages.Count < KeyValueCache.PagesFor(sequence.Length + 1))
-                sequence.Pages.Add(_cache.Take());
+            sequence.Run.Finish(sequence, reason);
+            Release(sequence.Pages);
         }
 
-        int width = BucketOf(running.Max(sequence => sequence.Pages.Count));
-        int[] tokens = new int[sequences], positions = new int[sequences], starts = new int[sequences + 1], lengths = new int[sequences];
-        int[] slots = new int[sequences], table = new int[sequences * width], lastRows = new int[sequences];
-        Array.Fill(slots, -1);
-        for (int row = 0; row < count; row++)
-        {
-            RunningSequence sequence = running[row];
-            tokens[row] = sequence.Tokens[^1];
-            positions[row] = sequence.Length;
-            slots[row] = Slot(sequence.Pages, sequence.Length);
-            starts[row] = lastRows[row] = row;
-            lengths[row] = ++sequence.Length;
-            for (int page = 0; page < sequence.Pages.Count; page++)
-                table[row * width + page] = sequence.Pages[page];
-        }
-
-        Array.Fill(starts, count, count, starts.Length - count);
-        GenerationStep.Result result = Step(new StepShape(sequences, sequences, width, 0, 0, 0, options.ScoreTemperature)).Run(
-            new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, lastRows, [], []), cancellationToken);
-        for (int row = 0; row < count; row++)
-            Choose(running[row], row, result, options);
+        sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished));
     }
 
-    private void Choose(RunningSequence sequence, int row, in GenerationStep.Result result, SamplingOptions options)
+    /// <summary>Lets go of a prompt's pages and pictures; its completions hold the pages they share.</summary>
+    private void EndReading(RequestRun run)
     {
-        int vocabulary = _model.Configuration.Language.VocabularySize;
-        ReadOnlySpan<float> logits = result.Logits.AsSpan(row * vocabulary, vocabulary);
-        int token = Sampler.Draw(logits, result.Maximum[row], options, sequence.Random.NextDouble());
-        float score = options.ScoreTemperature == 1f ? logits[token] : logits[token] / options.ScoreTemperature;
-        sequence.Tokens.Add(token);
-        sequence.LogProbabilities.Add(score - result.Maximum[row] - result.LogSum[row]);
-        sequence.Entropies.Add(result.Entropy[row]);
-        if (options.StopTokens.Contains(token))
-            sequence.Finished = FinishReason.Stop;
-        else if (sequence.Tokens.Count >= options.MaxNewTokens)
-            sequence.Finished = FinishReason.Length;
+        Release(run.Pages);
+        foreach (ImageTile tile in run.Request.Prompt.Images)
+            _features.Return(tile);
+        run.Features = [];
     }
 
-    private void Retire(List<RunningSequence> running, Completion[][] results)
+    private void Release(List<int> pages)
     {
-        foreach (RunningSequence sequence in running)
-        {
-            if (sequence.Finished is not { } reason)
-                continue;
-            results[sequence.Request][sequence.Completion] = new Completion([.. sequence.Tokens], [.. sequence.LogProbabilities], [.. sequence.Entropies], reason);
-            sequence.Release(_cache);
-        }
-
-        running.RemoveAll(sequence => sequence.Finished is not null);
-    }
-
-    private GenerationStep Step(StepShape shape)
-    {
-        if (_steps.TryGetValue(shape, out GenerationStep? step))
-            return step;
-        if (_steps.Count >= MaximumSteps)
-            _steps.Clear();
-        step = new GenerationStep(_model, _cache, _workspace, shape);
-        _steps.Add(shape, step);
-        return step;
-    }
-
-    /// <summary>Rounds up to 1, 2, 3, 4, 6, 8, 12, 16, 24 …, so that few plans serve all sizes.</summary>
-    private static int BucketOf(int count)
-    {
-        int bucket = 1;
-        while (bucket < count)
-        {
-            if (bucket + bucket / 2 >= count && bucket > 1)
-                return bucket + bucket / 2;
-            bucket *= 2;
-        }
-
-        return bucket;
-    }
-
-    private static int Slot(IReadOnlyList<int> pages, int position) =>
-        pages[position / PagedAttention.PageSize] * PagedAttention.PageSize + position % PagedAttention.PageSize;
-
-    private static ulong StreamOf(ulong request, int completion) => request * 0x9E3779B97F4A7C15UL + (ulong)completion;
-
-    /// <summary>A completion in the making.</summary>
-    private sealed class RunningSequence(int request, int completion, int length, int mostPages, CounterRandom random)
-    {
-        public CounterRandom Random = random;
-
-        public int Request { get; } = request;
-
-        public int Completion { get; } = completion;
-
-        /// <summary>The tokens whose keys and values are in the cache.</summary>
-        public int Length { get; set; } = length;
-
-        public List<int> Pages { get; } = [];
-
-        public List<int> Tokens { get; } = [];
-
-        public List<float> LogProbabilities { get; } = [];
-
-        public List<float> Entropies { get; } = [];
-
-        public FinishReason? Finished { get; set; }
-
-        public int PagesToCome => mostPages - Pages.Count;
-
-        public void Release(KeyValueCache cache)
-        {
-            foreach (int page in Pages)
-                cache.Return(page);
-            Pages.Clear();
-        }
+        foreach (int page in pages)
+            _cache.Return(page);
+        pages.Clear();
     }
 }

@@ -9,16 +9,15 @@ namespace Skylight.Generation;
 /// <summary>The extents on which a generation step depends.</summary>
 /// <param name="Tokens">New tokens of all sequences together.</param>
 /// <param name="Sequences">The number of sequences.</param>
+/// <param name="Draws">The number of tokens that are drawn.</param>
 /// <param name="Pages">The width of the page table.</param>
-/// <param name="Images">The number of pictures.</param>
-/// <param name="ImageHeight">Pixels from top to bottom.</param>
-/// <param name="ImageWidth">Pixels from left to right.</param>
-/// <param name="Temperature">At which log-probabilities and entropies are taken.</param>
-internal readonly record struct StepShape(int Tokens, int Sequences, int Pages, int Images, int ImageHeight, int ImageWidth, float Temperature);
+/// <param name="HasFeatures">Whether some of the tokens stand for image features.</param>
+/// <param name="Adjustments">How many logits are changed before tokens are drawn.</param>
+internal readonly record struct StepShape(int Tokens, int Sequences, int Draws, int Pages, bool HasFeatures, int Adjustments);
 
 /// <summary>
-/// One run of the language model over new tokens, whose keys and values go to the cache: prefill and decode alike. Gives the
-/// logits after the last new token of each sequence, with their statistics.
+/// One run of the language model over new tokens, whose keys and values go to the cache: parts of prompts and decoding alike, side by side. Draws
+/// tokens after the last new ones: one for each completion, several after a prompt that has several.
 /// </summary>
 internal sealed class GenerationStep
 {
@@ -30,10 +29,15 @@ internal sealed class GenerationStep
     private readonly Value _pageTable;
     private readonly Value _lastRows;
     private readonly Value? _featureIndex;
-    private readonly Value? _pixels;
-    private readonly Value _logits;
-    private readonly Value _maximum;
-    private readonly Value _logSum;
+    private readonly Value? _features;
+    private readonly Value _temperature;
+    private readonly Value _topK;
+    private readonly Value _topP;
+    private readonly Value _minP;
+    private readonly Value _random;
+    private readonly (Value Starts, Value Tokens, Value Penalty, Value Bias)? _adjustments;
+    private readonly Value _drawn;
+    private readonly Value _logProbability;
     private readonly Value _entropy;
     private readonly Executor _executor;
 
@@ -47,13 +51,13 @@ internal sealed class GenerationStep
         _lengths = graph.Input("lengths", TensorType.Int32(shape.Sequences));
         _slots = graph.Input("slots", TensorType.Int32(shape.Tokens));
         _pageTable = graph.Input("page_table", TensorType.Int32(shape.Sequences, shape.Pages));
-        _lastRows = graph.Input("last_rows", TensorType.Int32(shape.Sequences));
+        _lastRows = graph.Input("last_rows", TensorType.Int32(shape.Draws));
         Value embedded = model.Language.Embed(graph, _tokens);
-        if (shape.Images > 0)
+        if (shape.HasFeatures)
         {
             _featureIndex = graph.Input("feature_index", TensorType.Int32(shape.Tokens));
-            _pixels = graph.Input("pixels", TensorType.Float32(shape.Images, model.Configuration.Vision.ChannelCount, shape.ImageHeight, shape.ImageWidth));
-            embedded = graph.Add(new ScatterImageFeatures(), embedded, model.EncodeImages(graph, _pixels).Features, _featureIndex);
+            _features = graph.Input("features", new TensorType(model.Device.ActivationType, new Shape(shape.Tokens, language.HiddenSize)));
+            embedded = graph.Add(new ScatterImageFeatures(), embedded, _features, _featureIndex);
         }
 
         var write = new KeyValueWrite(language.KeyValueHeadCount, language.HeadDimension);
@@ -64,12 +68,25 @@ internal sealed class GenerationStep
             graph.AddNode(write, key, value, keys, values, _slots);
             return graph.Add(attend, query, keys, values, _pageTable, _starts, _lengths);
         });
-        _logits = model.Language.Logits(graph, graph.Add(new GatherRows(), hidden, _lastRows));
-        IReadOnlyList<Value> statistics = graph.AddNode(new LogitStatistics(shape.Temperature), _logits);
-        (_maximum, _logSum, _entropy) = (statistics[0], statistics[1], statistics[2]);
-        graph.Output("logits", _logits);
-        graph.Output("maximum", _maximum);
-        graph.Output("log_sum", _logSum);
+        Value logits = model.Language.Logits(graph, graph.Add(new GatherRows(), hidden, _lastRows));
+        if (shape.Adjustments > 0)
+        {
+            var adjustments = (
+                Starts: graph.Input("adjustment_starts", TensorType.Int32(shape.Draws + 1)), Tokens: graph.Input("adjusted_tokens", TensorType.Int32(shape.Adjustments)),
+                Penalty: graph.Input("penalty", TensorType.Float32(shape.Adjustments)), Bias: graph.Input("bias", TensorType.Float32(shape.Adjustments)));
+            logits = graph.Add(new AdjustLogits(), logits, adjustments.Starts, adjustments.Tokens, adjustments.Penalty, adjustments.Bias);
+            _adjustments = adjustments;
+        }
+
+        _temperature = graph.Input("temperature", TensorType.Float32(shape.Draws));
+        _topK = graph.Input("top_k", TensorType.Int32(shape.Draws));
+        _topP = graph.Input("top_p", TensorType.Float32(shape.Draws));
+        _minP = graph.Input("min_p", TensorType.Float32(shape.Draws));
+        _random = graph.Input("random", TensorType.Int32(shape.Draws, SampleTokens.RandomWords));
+        IReadOnlyList<Value> drawn = graph.AddNode(new SampleTokens(), logits, _temperature, _topK, _topP, _minP, _random);
+        (_drawn, _logProbability, _entropy) = (drawn[0], drawn[1], drawn[2]);
+        graph.Output("drawn", _drawn);
+        graph.Output("log_probability", _logProbability);
         graph.Output("entropy", _entropy);
         model.Fuse(graph);
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
@@ -78,11 +95,14 @@ internal sealed class GenerationStep
     /// <summary>What is run.</summary>
     public Plan Plan => _executor.Plan;
 
-    /// <summary>What a step reads. Padding rows have slot −1 and lie beyond the last start.</summary>
-    public readonly record struct Inputs(int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[] FeatureIndex, float[] Pixels);
+    /// <summary>
+    /// What a step reads. Padding rows have slot −1 and lie beyond the last start. Features [tokens, hidden] and their index are null without pictures.
+    /// </summary>
+    public readonly record struct Inputs(
+        int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[]? FeatureIndex, float[]? Features, SamplingInputs Sampling);
 
-    /// <summary>What a step gives: logits [sequences, vocabulary] and per sequence their maximum, log-sum and entropy.</summary>
-    public readonly record struct Result(float[] Logits, float[] Maximum, float[] LogSum, float[] Entropy);
+    /// <summary>What a step gives for each token that is drawn.</summary>
+    public readonly record struct Result(int[] Tokens, float[] LogProbabilities, float[] Entropies);
 
     public Result Run(in Inputs inputs, CancellationToken cancellationToken)
     {
@@ -93,13 +113,27 @@ internal sealed class GenerationStep
         _executor.Write<int>(_slots, inputs.Slots);
         _executor.Write<int>(_pageTable, inputs.PageTable);
         _executor.Write<int>(_lastRows, inputs.LastRows);
-        if (_featureIndex is not null && _pixels is not null)
+        if (_featureIndex is not null && _features is not null)
         {
             _executor.Write<int>(_featureIndex, inputs.FeatureIndex);
-            _executor.Write<float>(_pixels, inputs.Pixels);
+            _executor.WriteFloats(_features, inputs.Features);
+        }
+
+        SamplingInputs sampling = inputs.Sampling;
+        _executor.Write<float>(_temperature, sampling.Temperature);
+        _executor.Write<int>(_topK, sampling.TopK);
+        _executor.Write<float>(_topP, sampling.TopP);
+        _executor.Write<float>(_minP, sampling.MinP);
+        _executor.Write<int>(_random, sampling.Random);
+        if (_adjustments is { } adjustments)
+        {
+            _executor.Write<int>(adjustments.Starts, sampling.AdjustmentStarts);
+            _executor.Write<int>(adjustments.Tokens, sampling.AdjustedTokens);
+            _executor.Write<float>(adjustments.Penalty, sampling.Penalty);
+            _executor.Write<float>(adjustments.Bias, sampling.Bias);
         }
 
         _executor.Run(cancellationToken);
-        return new Result(_executor.Read<float>(_logits), _executor.Read<float>(_maximum), _executor.Read<float>(_logSum), _executor.Read<float>(_entropy));
+        return new Result(_executor.Read<int>(_drawn), _executor.Read<float>(_logProbability), _executor.Read<float>(_entropy));
     }
 }

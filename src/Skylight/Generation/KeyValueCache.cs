@@ -18,6 +18,12 @@ public sealed class KeyValueCache : IDisposable
 
     /// <summary>Reserves the memory of all pages.</summary>
     public KeyValueCache(LanguageConfiguration configuration, Device device, int pageCount)
+        : this(configuration, device, pageCount, reserve: true)
+    {
+    }
+
+    /// <summary>The same without memory, if need be: for planning.</summary>
+    internal KeyValueCache(LanguageConfiguration configuration, Device device, int pageCount, bool reserve)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         ArgumentNullException.ThrowIfNull(device);
@@ -27,7 +33,7 @@ public sealed class KeyValueCache : IDisposable
         var type = new TensorType(device.ActivationType, new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
         Keys = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
         Values = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
-        foreach (PersistentTensor tensor in Keys.Concat(Values))
+        foreach (PersistentTensor tensor in reserve ? Keys.Concat(Values) : [])
             device.Bind(tensor);
         for (int page = pageCount - 1; page >= 0; page--)
             _free.Push(page);
@@ -77,7 +83,7 @@ public sealed class KeyValueCache : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (PersistentTensor tensor in Keys.Concat(Values))
+        foreach (PersistentTensor tensor in Keys.Concat(Values).Where(tensor => tensor.IsBound))
             tensor.Tensor.Memory.Dispose();
     }
 

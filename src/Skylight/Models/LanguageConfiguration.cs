@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Skylight.Checkpoints;
 
@@ -38,8 +39,16 @@ public sealed record LanguageConfiguration
     /// <summary>The longest sequence, in tokens. Up to here dynamic RoPE scaling changes nothing, and beyond it we do not go.</summary>
     public int MaxPositions { get; init; } = 32768;
 
+    /// <summary>The factor of dynamic RoPE scaling, which would begin beyond <see cref="MaxPositions"/>; null where none is configured.</summary>
+    public double? DynamicRopeFactor { get; init; }
+
     /// <summary>Whether the vocabulary head is the embedding matrix.</summary>
     public bool TieWordEmbeddings { get; init; }
+
+    /// <summary>What ends at <see cref="MaxPositions"/>, for the error of a longer prompt: "32768 positions", and that scaling beyond is not applied.</summary>
+    public string DescribePositions() => DynamicRopeFactor is { } factor
+        ? string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions (its dynamic RoPE scaling by {factor} would begin there and is not supported)")
+        : string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions");
 
     /// <summary>The width of all query heads together.</summary>
     public int QuerySize => HeadCount * HeadDimension;
@@ -52,14 +61,16 @@ public sealed record LanguageConfiguration
     /// <param name="tieWordEmbeddings">What the outer configuration says, for when this one says nothing.</param>
     internal static LanguageConfiguration Parse(JsonSource json, bool tieWordEmbeddings)
     {
-        json.Demand("model_type", json.Text("model_type", "qwen2"), "qwen2");
+        // The architecture is the name that people know, so it is named first.
         foreach (string architecture in json.Texts("architectures"))
-            json.Demand("architectures", architecture, "Qwen2ForCausalLM", "Qwen2Model");
+            DemandFamily(json, "architectures", architecture, "Qwen2ForCausalLM", "Qwen2Model");
+        DemandFamily(json, "model_type", json.Text("model_type", "qwen2"), "qwen2");
         json.Demand("hidden_act", json.Text("hidden_act", "silu"), "silu");
         json.Demand("use_sliding_window", json.Boolean("use_sliding_window", false), false);
         foreach (string layerType in json.Texts("layer_types"))
             json.Demand("layer_types", layerType, "full_attention");
 
+        (double theta, double? dynamicFactor) = ParseRope(json, 10000);
         var defaults = new LanguageConfiguration();
         int hiddenSize = json.Integer("hidden_size", defaults.HiddenSize, 1, LargestSize);
         int headCount = json.Integer("num_attention_heads", defaults.HeadCount, 1, LargestSize);
@@ -77,7 +88,8 @@ public sealed record LanguageConfiguration
             IntermediateSize = json.Integer("intermediate_size", defaults.IntermediateSize, 1, LargestSize),
             VocabularySize = json.Integer("vocab_size", defaults.VocabularySize, 1, LargestSize),
             RmsNormEpsilon = (float)json.Positive("rms_norm_eps", defaults.RmsNormEpsilon),
-            RopeTheta = ParseRopeTheta(json, defaults.RopeTheta),
+            RopeTheta = theta,
+            DynamicRopeFactor = dynamicFactor,
             MaxPositions = json.Integer("max_position_embeddings", defaults.MaxPositions, 1),
             TieWordEmbeddings = json.Boolean("tie_word_embeddings", tieWordEmbeddings),
         };
@@ -115,10 +127,21 @@ public sealed record LanguageConfiguration
         json.WriteNumber("intermediate_size", IntermediateSize);
         json.WriteNumber("vocab_size", VocabularySize);
         json.WriteNumber("rms_norm_eps", RmsNormEpsilon);
-        // Both spellings, so that transformers 4 and 5 read the same number.
+        // Both spellings, so that transformers 4 and 5 read the same numbers.
         json.WriteNumber("rope_theta", RopeTheta);
+        if (DynamicRopeFactor is { } factor)
+        {
+            json.WriteStartObject("rope_scaling");
+            json.WriteString("rope_type", "dynamic");
+            json.WriteString("type", "dynamic");
+            json.WriteNumber("factor", factor);
+            json.WriteEndObject();
+        }
+
         json.WriteStartObject("rope_parameters");
-        json.WriteString("rope_type", "default");
+        json.WriteString("rope_type", DynamicRopeFactor is null ? "default" : "dynamic");
+        if (DynamicRopeFactor is { } same)
+            json.WriteNumber("factor", same);
         json.WriteNumber("rope_theta", RopeTheta);
         json.WriteEndObject();
         json.WriteNumber("max_position_embeddings", MaxPositions);
@@ -127,19 +150,37 @@ public sealed record LanguageConfiguration
         json.WriteBoolean("use_sliding_window", false);
     }
 
-    private static double ParseRopeTheta(JsonSource json, double otherwise)
+    private static (double Theta, double? DynamicFactor) ParseRope(JsonSource json, double otherwise)
     {
         double theta = json.Positive("rope_theta", otherwise);
+        double? dynamicFactor = null;
         foreach (string field in (ReadOnlySpan<string>)["rope_scaling", "rope_parameters"])
         {
             if (json.Object(field) is not { } rope)
                 continue;
-            // Dynamic scaling starts beyond max_position_embeddings, where we refuse to go.
             foreach (string spelling in (ReadOnlySpan<string>)["rope_type", "type"])
-                rope.Demand(spelling, rope.Text(spelling, "default"), "default", "dynamic");
+            {
+                string kind = rope.Text(spelling, "default");
+                // Dynamic scaling starts beyond max_position_embeddings, where we refuse to go.
+                rope.Demand(spelling, kind, "default", "dynamic");
+                if (kind == "dynamic")
+                    dynamicFactor = rope.Positive("factor", 1);
+            }
+
             theta = rope.Positive("rope_theta", theta);
+            if (rope.Positive("partial_rotary_factor", 1) is var part and not 1)
+                throw new CheckpointException(json.File, FormattableString.Invariant($"'{rope.Path}partial_rotary_factor' is {part}; supported: 1."));
         }
 
-        return theta;
+        return (theta, dynamicFactor);
+    }
+
+    private static void DemandFamily(JsonSource json, string field, string found, params ReadOnlySpan<string> supported)
+    {
+        if (!supported.Contains(found))
+        {
+            throw new CheckpointException(json.File, $"'{json.Path}{field}' is '{found}'; supported: {string.Join(", ", supported.ToArray().Select(text => $"'{text}'"))}, "
+                + $"the language model of {ModelFamily.Supported}.");
+        }
     }
 }

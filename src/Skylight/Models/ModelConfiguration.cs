@@ -1,6 +1,4 @@
 using System.Collections.Immutable;
-using System.Text;
-using System.Text.Json;
 using Skylight.Checkpoints;
 
 namespace Skylight.Models;
@@ -34,6 +32,24 @@ public sealed record ModelConfiguration
     /// <summary>The class that the configuration names, such as "InternVLChatModel" or "InternVLForConditionalGeneration".</summary>
     public string Architecture { get; init; } = "InternVLForConditionalGeneration";
 
+    /// <summary>The <c>model_type</c> that the checkpoint came with: "internvl_chat", "skywork_chat" or "internvl".</summary>
+    public string ModelType { get; init; } = "internvl";
+
+    /// <summary>The data type of the weights as config.json names it (<c>dtype</c>, formerly <c>torch_dtype</c>), such as "bfloat16"; null where it does not.</summary>
+    public string? WeightType { get; init; }
+
+    /// <summary>How a picture becomes tiles.</summary>
+    public ImagePreprocessing Preprocessing { get; init; } = new();
+
+    /// <summary>The name of the chat template, such as "internvl2_5"; null where config.json names none.</summary>
+    public string? Template { get; init; }
+
+    /// <summary>The system message; null where config.json has none, and the template's own applies.</summary>
+    public string? SystemMessage { get; init; }
+
+    /// <summary>What generation_config.json proposes.</summary>
+    public GenerationDefaults Generation { get; init; } = GenerationDefaults.None;
+
     /// <summary>Tokens of one image tile after the pixel shuffle.</summary>
     public int TokensPerTile => Vision.PatchCount / (ShuffleFactor * ShuffleFactor);
 
@@ -61,11 +77,8 @@ public sealed record ModelConfiguration
         ArgumentException.ThrowIfNullOrEmpty(directory);
         string file = Path.Combine(directory, FileName);
         if (!File.Exists(file))
-            throw new CheckpointException(file, "is missing. A checkpoint is a folder with config.json and *.safetensors.");
-        JsonSource json = JsonSource.Load(file);
-        string generationFile = Path.Combine(directory, "generation_config.json");
-        JsonSource? generation = File.Exists(generationFile) ? JsonSource.Load(generationFile) : null;
-        return Parse(json, generation);
+            throw new CheckpointException(file, $"is missing. A checkpoint is a folder with config.json and *.safetensors.{FileFaults.DescribeUnfinished(directory)}");
+        return Parse(JsonSource.Load(file), GenerationDefaults.Load(directory), LoadPreprocessor(directory));
     }
 
     /// <summary>Refuses sizes that contradict each other. <see cref="Load"/> has done so; call it for a configuration made by a program.</summary>
@@ -73,69 +86,59 @@ public sealed record ModelConfiguration
     public ModelConfiguration Validate() => Validate("configuration", "vision_config.", "text_config.");
 
     /// <summary>The configuration as transformers' InternVL writes it; <see cref="Load"/> reads it back to an equal record.</summary>
-    public string ToJson()
-    {
-        using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
-        {
-            json.WriteStartObject();
-            json.WriteStartArray("architectures");
-            json.WriteStringValue(Architecture);
-            json.WriteEndArray();
-            json.WriteString("model_type", "internvl");
-            json.WriteNumber("downsample_ratio", 1.0 / ShuffleFactor);
-            json.WriteNumber("image_seq_length", TokensPerTile);
-            if (ImageTokenId is { } imageToken)
-                json.WriteNumber("image_token_id", imageToken);
-            else
-                json.WriteNull("image_token_id");
-            if (!StopTokenIds.IsDefaultOrEmpty)
-            {
-                json.WriteStartArray("eos_token_id");
-                foreach (int id in StopTokenIds)
-                    json.WriteNumberValue(id);
-                json.WriteEndArray();
-            }
+    public string ToJson() => ModelConfigurationJson.Write(this, original: false);
 
-            json.WriteString("projector_hidden_act", "gelu");
-            json.WriteNumber("vision_feature_layer", -1);
-            json.WriteString("vision_feature_select_strategy", "default");
-            json.WriteBoolean("tie_word_embeddings", Language.TieWordEmbeddings);
-            json.WriteStartObject("vision_config");
-            Vision.WriteJson(json);
-            json.WriteEndObject();
-            json.WriteStartObject("text_config");
-            Language.WriteJson(json);
-            json.WriteEndObject();
-            json.WriteEndObject();
-        }
-
-        return Encoding.UTF8.GetString(buffer.ToArray());
-    }
+    /// <summary>The configuration in the form of InternVLChatModel; <see cref="Load"/> reads it back to an equal record.</summary>
+    public string ToOriginalJson() => ModelConfigurationJson.Write(this, original: true);
 
     /// <inheritdoc/>
     public bool Equals(ModelConfiguration? other) =>
         other is not null && Vision == other.Vision && Language == other.Language && ShuffleFactor == other.ShuffleFactor
         && ConnectorEpsilon == other.ConnectorEpsilon && ImageTokenId == other.ImageTokenId && Architecture == other.Architecture
-        && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan());
+        && ModelType == other.ModelType && WeightType == other.WeightType && Preprocessing == other.Preprocessing && Template == other.Template && SystemMessage == other.SystemMessage
+        && Generation == other.Generation && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan());
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(Vision, Language, ImageTokenId, Architecture);
 
-    private static ModelConfiguration Parse(JsonSource json, JsonSource? generation)
+    private static ModelConfiguration Parse(JsonSource json, GenerationDefaults generation, JsonSource? preprocessor)
     {
-        string modelType = json.Text("model_type") ?? throw new CheckpointException(json.File, "'model_type' is missing; supported: 'internvl_chat', 'skywork_chat', 'internvl'.");
-        json.Demand("model_type", modelType, "internvl_chat", "skywork_chat", "internvl");
+        string modelType = json.Text("model_type") ?? throw new CheckpointException(json.File, $"'model_type' is missing; supported: 'internvl_chat', 'skywork_chat', 'internvl', the types of {ModelFamily.Supported}.");
+        if (modelType is not ("internvl_chat" or "skywork_chat" or "internvl"))
+        {
+            string architectures = string.Join(", ", json.Texts("architectures").Select(name => $"'{name}'"));
+            throw new CheckpointException(json.File, $"'model_type' is '{modelType}'{(architectures.Length > 0 ? $" ({architectures})" : "")}; supported: 'internvl_chat', 'skywork_chat', 'internvl', the types of {ModelFamily.Supported}.");
+        }
+
         if (json.Has("quantization_config"))
             throw new CheckpointException(json.File, "'quantization_config' is there, so the weights are quantised; supported: float32, bfloat16 and float16 weights. Use the unquantised checkpoint.");
 
-        ModelConfiguration configuration = modelType == "internvl" ? ParseHuggingFace(json) : ParseOriginal(json);
+        ModelConfiguration configuration = modelType == "internvl" ? ParseHuggingFace(json, preprocessor) : ParseOriginal(json, preprocessor);
         string languagePath = modelType == "internvl" ? "text_config." : "llm_config.";
-        return (configuration with { StopTokenIds = ParseStopTokens(json, json.Object(languagePath.TrimEnd('.')), generation) })
-            .Validate(json.File, "vision_config.", languagePath);
+        configuration = configuration with
+        {
+            // What it was before this library wrote it in the other form.
+            ModelType = json.Text(ModelConfigurationJson.OriginField, modelType),
+            StopTokenIds = ParseStopTokens(json, json.Object(languagePath.TrimEnd('.')), generation),
+            WeightType = json.Text("dtype") ?? json.Text("torch_dtype") ?? json.Object(languagePath.TrimEnd('.'))?.Text("torch_dtype"),
+            Template = json.Text("template"),
+            SystemMessage = json.Text("system_message"),
+            Generation = generation,
+        };
+        return configuration.Validate(json.File, "vision_config.", languagePath);
     }
 
-    private static ModelConfiguration ParseOriginal(JsonSource json)
+    /// <summary>The image processor's own file, or its part of the processor's.</summary>
+    private static JsonSource? LoadPreprocessor(string directory)
+    {
+        string file = Path.Combine(directory, "preprocessor_config.json");
+        if (File.Exists(file))
+            return JsonSource.Load(file);
+        file = Path.Combine(directory, "processor_config.json");
+        return File.Exists(file) ? JsonSource.Load(file).Object("image_processor") : null;
+    }
+
+    private static ModelConfiguration ParseOriginal(JsonSource json, JsonSource? preprocessor)
     {
         // The class's default is "v1", the older token order.
         json.Demand("ps_version", json.Text("ps_version", "v1"), "v2");
@@ -148,11 +151,13 @@ public sealed record ModelConfiguration
             Vision = vision,
             Language = LanguageConfiguration.Parse(json.RequiredObject("llm_config"), json.Boolean("tie_word_embeddings", false)),
             ShuffleFactor = ParseShuffleFactor(json),
-            Architecture = ParseArchitecture(json, "InternVLChatModel", "SkyworkR1VChatModel"),
+            ImageTokenId = json.OptionalInteger(ModelConfigurationJson.OriginalImageTokenField),
+            Preprocessing = ImagePreprocessing.ParseOriginal(json, preprocessor),
+            Architecture = ParseArchitecture(json, "InternVLChatModel", "SkyworkR1VChatModel", "InternVLForConditionalGeneration"),
         };
     }
 
-    private static ModelConfiguration ParseHuggingFace(JsonSource json)
+    private static ModelConfiguration ParseHuggingFace(JsonSource json, JsonSource? preprocessor)
     {
         json.Demand("projector_hidden_act", json.Text("projector_hidden_act", "gelu"), "gelu");
         json.Demand("vision_feature_select_strategy", json.Text("vision_feature_select_strategy", "default"), "default");
@@ -166,6 +171,7 @@ public sealed record ModelConfiguration
             ImageTokenId = ParseImageToken(json, language),
             Architecture = ParseArchitecture(json, "InternVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"),
         };
+        configuration = configuration with { Preprocessing = ImagePreprocessing.ParseHuggingFace(json, preprocessor, configuration.Vision) };
         configuration.Vision.Validate(json.File, "vision_config.", configuration.ShuffleFactor);
         if (json.OptionalInteger("image_seq_length", 1) is { } tokens && tokens != configuration.TokensPerTile)
             throw new CheckpointException(json.File, $"'image_seq_length' is {tokens}, but image and patch size make {configuration.TokensPerTile} tokens of a tile; supported: the same number.");
@@ -179,6 +185,7 @@ public sealed record ModelConfiguration
         Vision.Validate(file, visionPath, ShuffleFactor);
         Language.Validate(file, languagePath);
         ConfigurationCheck.Epsilon(file, "connector epsilon", ConnectorEpsilon);
+        Preprocessing.Validate(file);
         if (ImageTokenId is { } id && (id < 0 || id >= Language.VocabularySize))
             throw new CheckpointException(file, $"'image_token_id' is {id}; supported: an id below '{languagePath}vocab_size' ({Language.VocabularySize}).");
         return this;
@@ -210,9 +217,11 @@ public sealed record ModelConfiguration
     }
 
     /// <summary>The generation configuration decides; without it, the outer configuration; without that, the language model's.</summary>
-    private static ImmutableArray<int> ParseStopTokens(JsonSource json, JsonSource? language, JsonSource? generation)
+    private static ImmutableArray<int> ParseStopTokens(JsonSource json, JsonSource? language, GenerationDefaults generation)
     {
-        foreach (JsonSource? source in (ReadOnlySpan<JsonSource?>)[generation, json, language])
+        if (!generation.StopTokenIds.IsEmpty)
+            return generation.StopTokenIds;
+        foreach (JsonSource? source in (ReadOnlySpan<JsonSource?>)[json, language])
         {
             if (source is { } found && found.Integers("eos_token_id") is { IsEmpty: false } ids)
                 return ids;

@@ -78,26 +78,13 @@ public sealed class PackedBatch
 
     private void Place(TokenSequence sequence, int index, int start, Dictionary<ImageTile, int> images, int featuresPerImage, ModelConfiguration configuration)
     {
-        int places = 0;
+        FeaturePlace[] places = FeaturePlace.Of(sequence, configuration, $"Sequence {index}");
         for (int position = 0; position < sequence.Tokens.Length; position++)
         {
-            int token = sequence.Tokens[position];
-            if (token < 0 || token >= configuration.Language.VocabularySize)
-                throw new ArgumentException($"Sequence {index}: token {token} at position {position} is outside the vocabulary of {configuration.Language.VocabularySize}.");
-            Tokens[start + position] = token;
+            Tokens[start + position] = sequence.Tokens[position];
             Positions[start + position] = position;
-            if (sequence.Images.Count == 0 || token != configuration.ImageTokenId || position >= sequence.TextFrom)
-                continue;
-            int image = places / featuresPerImage;
-            if (image < sequence.Images.Count)
-                FeatureIndex[start + position] = images[sequence.Images[image]] * featuresPerImage + places % featuresPerImage;
-            places++;
-        }
-
-        if (places != sequence.Images.Count * featuresPerImage)
-        {
-            throw new ArgumentException(
-                $"Sequence {index} has {places} image places (token {configuration.ImageTokenId}), but its {sequence.Images.Count} pictures need {sequence.Images.Count * featuresPerImage}: {featuresPerImage} each.");
+            if (places[position].Image >= 0)
+                FeatureIndex[start + position] = images[sequence.Images[places[position].Image]] * featuresPerImage + places[position].Row;
         }
     }
 

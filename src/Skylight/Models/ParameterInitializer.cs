@@ -8,27 +8,43 @@ internal static class ParameterInitializer
 {
     private const float EmbeddingDeviation = 0.02f;
 
+    // A part of this many elements is one thread's work.
+    private const int PartElements = 1 << 16;
+
     /// <summary>The initial elements of a parameter, row-major.</summary>
     public static float[] Values(PersistentTensor parameter, ModelConfiguration configuration, ulong seed, ulong stream)
     {
-        string name = parameter.Name;
         var values = new float[parameter.Type.Shape.ElementCount];
-        if (name.EndsWith("bias", StringComparison.Ordinal))
-            return values;
-        if (name.EndsWith("norm.weight", StringComparison.Ordinal) || name.EndsWith("norm1.weight", StringComparison.Ordinal) || name.EndsWith("norm2.weight", StringComparison.Ordinal))
-        {
-            Array.Fill(values, 1f);
-            return values;
-        }
-
-        if (name.Contains(".scale", StringComparison.Ordinal))
-        {
-            Array.Fill(values, configuration.Vision.LayerScaleInitial);
-            return values;
-        }
-
-        FillNormal(values, Deviation(parameter, configuration), new CounterRandom(seed, stream));
+        Fill(parameter, configuration, seed, stream, 0, values);
         return values;
+    }
+
+    /// <summary>Some of the initial elements of a parameter, computed on all cores; the same ones whatever the parts in which they are asked for.</summary>
+    /// <param name="parameter">Its name and shape say what it starts with.</param>
+    /// <param name="configuration">The model.</param>
+    /// <param name="seed">The seed of the model.</param>
+    /// <param name="stream">The parameter's place among all.</param>
+    /// <param name="firstElement">Where to start, row-major.</param>
+    /// <param name="destination">As many elements as are wanted.</param>
+    public static void Fill(PersistentTensor parameter, ModelConfiguration configuration, ulong seed, ulong stream, long firstElement, Span<float> destination)
+    {
+        string name = parameter.Name;
+        if (name.EndsWith("bias", StringComparison.Ordinal))
+        {
+            destination.Clear();
+        }
+        else if (name.EndsWith("norm.weight", StringComparison.Ordinal) || name.EndsWith("norm1.weight", StringComparison.Ordinal) || name.EndsWith("norm2.weight", StringComparison.Ordinal))
+        {
+            destination.Fill(1f);
+        }
+        else if (name.Contains(".scale", StringComparison.Ordinal))
+        {
+            destination.Fill(configuration.Vision.LayerScaleInitial);
+        }
+        else
+        {
+            FillNormalInParallel(destination, Deviation(parameter, configuration), seed, stream, firstElement);
+        }
     }
 
     private static float Deviation(PersistentTensor parameter, ModelConfiguration configuration)
@@ -41,13 +57,23 @@ internal static class ParameterInitializer
         return residual ? deviation / MathF.Sqrt(2f * configuration.Language.LayerCount) : deviation;
     }
 
-    /// <summary>Box–Muller; the same bits on every machine up to the last place of log and cos.</summary>
-    private static void FillNormal(float[] values, float deviation, CounterRandom random)
+    private static unsafe void FillNormalInParallel(Span<float> values, float deviation, ulong seed, ulong stream, long firstElement)
     {
-        for (int index = 0; index < values.Length; index++)
+        int parts = (values.Length + PartElements - 1) / PartElements, length = values.Length;
+        if (parts <= 1)
         {
-            double radius = Math.Sqrt(-2 * Math.Log(1 - (double)random.NextSingle()));
-            values[index] = (float)(deviation * radius * Math.Cos(2 * Math.PI * random.NextSingle()));
+            NormalNumbers.Fill(values, deviation, seed, stream, firstElement);
+            return;
+        }
+
+        fixed (float* start = values)
+        {
+            float* first = start;
+            Parallel.For(0, parts, part =>
+            {
+                int offset = part * PartElements;
+                NormalNumbers.Fill(new Span<float>(first + offset, Math.Min(PartElements, length - offset)), deviation, seed, stream, firstElement + offset);
+            });
         }
     }
 }

@@ -94,6 +94,7 @@ public sealed record VisionConfiguration
             NormKind = ParseNorm(json, "rms_norm"),
             QueryKeyNorm = json.Boolean("qk_normalization", true),
             QkvBias = json.Boolean("qkv_bias", false),
+            LayerScaleInitial = (float)json.Number("layer_scale_init_value", 0.1),
         });
     }
 
@@ -145,6 +146,24 @@ public sealed record VisionConfiguration
     internal void WriteJson(Utf8JsonWriter json)
     {
         json.WriteString("model_type", "internvl_vision");
+        WriteSizes(json);
+        json.WriteBoolean("use_qk_norm", QueryKeyNorm);
+        json.WriteBoolean("attention_bias", QkvBias);
+        json.WriteBoolean("use_absolute_position_embeddings", true);
+        json.WriteBoolean("use_mask_token", false);
+        json.WriteBoolean("use_mean_pooling", true);
+    }
+
+    internal void WriteOriginalJson(Utf8JsonWriter json)
+    {
+        json.WriteString("model_type", "intern_vit_6b");
+        WriteSizes(json);
+        json.WriteBoolean("qk_normalization", QueryKeyNorm);
+        json.WriteBoolean("qkv_bias", QkvBias);
+    }
+
+    private void WriteSizes(Utf8JsonWriter json)
+    {
         json.WriteNumber("hidden_size", HiddenSize);
         json.WriteNumber("num_hidden_layers", LayerCount);
         json.WriteNumber("num_attention_heads", HeadCount);
@@ -154,13 +173,8 @@ public sealed record VisionConfiguration
         json.WriteNumber("num_channels", ChannelCount);
         json.WriteString("norm_type", NormKind == NormKind.LayerNorm ? "layer_norm" : "rms_norm");
         json.WriteNumber("layer_norm_eps", NormEpsilon);
-        json.WriteBoolean("use_qk_norm", QueryKeyNorm);
-        json.WriteBoolean("attention_bias", QkvBias);
         json.WriteNumber("layer_scale_init_value", LayerScaleInitial);
         json.WriteString("hidden_act", "gelu");
-        json.WriteBoolean("use_absolute_position_embeddings", true);
-        json.WriteBoolean("use_mask_token", false);
-        json.WriteBoolean("use_mean_pooling", true);
     }
 
     private static VisionConfiguration ParseSizes(JsonSource json, VisionConfiguration defaults)
@@ -203,6 +217,13 @@ public sealed record VisionConfiguration
 
     private static void WritePair(Utf8JsonWriter json, string field, int height, int width)
     {
+        // The original classes know squares only, and transformers reads a number as both.
+        if (height == width)
+        {
+            json.WriteNumber(field, height);
+            return;
+        }
+
         json.WriteStartArray(field);
         json.WriteNumberValue(height);
         json.WriteNumberValue(width);

@@ -153,6 +153,16 @@ public sealed class VisionLanguageModel : IDisposable
             graph.Fuse(FusionRules.All);
     }
 
+    /// <summary>The parameters of a model that lives nowhere: names, types and order.</summary>
+    internal static ParameterSet DescribeParameters(ModelConfiguration configuration, DataType parameterType)
+    {
+        var parameters = new ParameterSet();
+        _ = new VisionEncoder(configuration.Vision, parameters, parameterType, parameterType);
+        _ = new Connector(configuration, parameters, parameterType);
+        _ = new LanguageModel(configuration.Language, parameters, parameterType, parameterType);
+        return parameters;
+    }
+
     /// <summary>Checks before anything is loaded that a device can compute with parameters of a type.</summary>
     /// <returns>The type.</returns>
     internal static DataType CheckParameterType(DataType parameterType, Device device)

@@ -47,7 +47,7 @@ public sealed record LogProbabilities(float Temperature = 1f) : Op, ICpuKernel
         var outputs = new HeadOutputs(arguments);
         float temperature = Temperature;
         outputs.Clear(arguments.Input(0).Shape.Rows);
-        StoredLogits.Reduce(arguments, rows, temperature, (row, statistics) =>
+        StoredLogits.Reduce(arguments, rows, new RowTemperatures(temperature), (row, statistics) =>
             outputs.Write(row, logits[(long)row * vocabulary + targets[row]], temperature, statistics));
     }
 

@@ -33,7 +33,7 @@ public sealed record LogitStatistics(float Temperature = 1f) : Op, ICpuKernel
     public unsafe void Run(in CpuArguments arguments)
     {
         float* maximum = arguments.OutputPointer(0), logSum = arguments.OutputPointer(1), entropy = arguments.OutputPointer(2);
-        StoredLogits.Reduce(arguments, null, Temperature, (row, statistics) =>
+        StoredLogits.Reduce(arguments, null, new RowTemperatures(Temperature), (row, statistics) =>
         {
             maximum[row] = statistics.Maximum;
             logSum[row] = statistics.LogSum;
@@ -54,9 +54,9 @@ internal static unsafe class StoredLogits
     /// <summary>Hands over the statistics of each row, in any order and on any thread.</summary>
     /// <param name="arguments">Input 0 and the temporary memory.</param>
     /// <param name="rows">Which rows; null for all.</param>
-    /// <param name="temperature">Divides the logits.</param>
+    /// <param name="temperatures">Divide the logits.</param>
     /// <param name="write">Takes a row and its statistics.</param>
-    public static void Reduce(in CpuArguments arguments, int[]? rows, float temperature, Action<int, RowStatistics> write)
+    public static void Reduce(in CpuArguments arguments, int[]? rows, RowTemperatures temperatures, Action<int, RowStatistics> write)
     {
         Shape shape = arguments.Input(0).Shape;
         float* logits = arguments.InputPointer(0);
@@ -67,8 +67,9 @@ internal static unsafe class StoredLogits
             for (int index = start; index < end; index++)
             {
                 int row = index / segments, segment = index % segments;
-                float* line = logits + (long)(rows?[row] ?? row) * vocabulary;
-                statistics[index] = VocabularyCore.Reduce(line + segment * VocabularyCore.SegmentWidth, VocabularyCore.ColumnsOf(segment, vocabulary), temperature);
+                int stored = rows?[row] ?? row;
+                float* line = logits + (long)stored * vocabulary;
+                statistics[index] = VocabularyCore.Reduce(line + segment * VocabularyCore.SegmentWidth, VocabularyCore.ColumnsOf(segment, vocabulary), temperatures.Of(stored));
             }
         });
         ElementWise.ForRows(count, 16 * segments, (start, length) =>
@@ -77,4 +78,20 @@ internal static unsafe class StoredLogits
                 write(rows?[row] ?? row, VocabularyCore.Merge(statistics + (long)row * segments, vocabulary));
         });
     }
+}
+
+/// <summary>What divides the logits of each row.</summary>
+internal readonly struct RowTemperatures
+{
+    private readonly float[]? _ofRows;
+    private readonly float _ofAll;
+
+    /// <summary>One for all rows.</summary>
+    public RowTemperatures(float ofAll) => _ofAll = ofAll;
+
+    /// <summary>One for each row.</summary>
+    public RowTemperatures(float[] ofRows) => _ofRows = ofRows;
+
+    /// <summary>That of a row.</summary>
+    public float Of(int row) => _ofRows is null ? _ofAll : _ofRows[row];
 }

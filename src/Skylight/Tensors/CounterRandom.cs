@@ -8,10 +8,10 @@ namespace Skylight.Tensors;
 /// <remarks>It is a mutable value: pass it by <see langword="ref"/> to a method that draws from it.</remarks>
 public struct CounterRandom
 {
-    private const uint Multiplier0 = 0xD2511F53;
-    private const uint Multiplier1 = 0xCD9E8D57;
-    private const uint Weyl0 = 0x9E3779B9;
-    private const uint Weyl1 = 0xBB67AE85;
+    internal const uint Multiplier0 = 0xD2511F53;
+    internal const uint Multiplier1 = 0xCD9E8D57;
+    internal const uint Weyl0 = 0x9E3779B9;
+    internal const uint Weyl1 = 0xBB67AE85;
     private const int Rounds = 10;
 
     /// <summary>Makes a generator.</summary>

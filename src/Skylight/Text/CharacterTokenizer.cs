@@ -17,7 +17,7 @@ public sealed class CharacterTokenizer : ITokenizer
     /// <summary>Makes a tokenizer.</summary>
     /// <param name="alphabet">The characters that plain text may hold; each once.</param>
     /// <param name="specialTokens">Spellings that are one token each when the caller allows it; none may be empty or repeated.</param>
-    /// <exception cref="ArgumentException">A character or a special token is repeated, or a special token is empty.</exception>
+    /// <exception cref="ArgumentException">A character or a special token is repeated, a special token is empty, or a character needs two UTF-16 units.</exception>
     public CharacterTokenizer(string alphabet, params ReadOnlySpan<string> specialTokens)
     {
         ArgumentNullException.ThrowIfNull(alphabet);
@@ -36,6 +36,8 @@ public sealed class CharacterTokenizer : ITokenizer
         var characters = new Dictionary<char, int>();
         foreach (char character in alphabet)
         {
+            if (char.IsSurrogate(character))
+                throw new ArgumentException($"The alphabet holds {Describe(character)}, which is half of a character.", nameof(alphabet));
             if (!characters.TryAdd(character, texts.Count))
                 throw new ArgumentException($"The alphabet holds {Describe(character)} twice.", nameof(alphabet));
             texts.Add(character.ToString());
@@ -52,6 +54,9 @@ public sealed class CharacterTokenizer : ITokenizer
 
     /// <inheritdoc/>
     public int? TokenId(string specialToken) => _specials.TryGetValue(specialToken, out int id) ? id : null;
+
+    /// <inheritdoc/>
+    public bool IsSpecial(int token) => token >= 0 && token < _specials.Count;
 
     /// <inheritdoc/>
     public bool CanEncode(string text)
@@ -92,7 +97,7 @@ public sealed class CharacterTokenizer : ITokenizer
     }
 
     /// <inheritdoc/>
-    public string Decode(ReadOnlySpan<int> tokens)
+    public string Decode(ReadOnlySpan<int> tokens, bool skipSpecial = false)
     {
         var text = new StringBuilder(tokens.Length);
         foreach (int token in tokens)
@@ -103,7 +108,8 @@ public sealed class CharacterTokenizer : ITokenizer
                     nameof(tokens), token, $"Token {token} is outside the vocabulary of {_texts.Length} tokens.");
             }
 
-            text.Append(_texts[token]);
+            if (!skipSpecial || token >= _specials.Count)
+                text.Append(_texts[token]);
         }
 
         return text.ToString();

@@ -90,10 +90,46 @@ public sealed class GenerationEngineTests
         Assert.Contains("Top-k", Refused(new(TinyModel.Prompt(1, 5)), new() { TopK = -1 }), StringComparison.Ordinal);
         Assert.Contains("outside the vocabulary of 40", Refused(new(new TokenSequence([3, 40])), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
 
+        Assert.Contains("has 2 colour planes", Refused(new(TinyModel.Prompt(1, 10, new ImageTile(new float[2 * 28 * 28], 28, 28))), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
+
         // Nothing was lost to the refusals, not even to the one that came after pages were taken.
         Assert.Single(engine.Generate([new(TinyModel.Prompt(1, 10), 1)], new() { MaxNewTokens = 2 * Page })[0]);
 
         string Refused(GenerationRequest request, SamplingOptions options) => Assert.ThrowsAny<ArgumentException>(() => engine.Generate([request], options)).Message;
+    }
+
+    [Fact]
+    public void Requests_with_options_of_their_own_share_steps()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        using var engine = new GenerationEngine(model, 64 * Page, prefillTokens: 33);
+        SamplingOptions[] options =
+        [
+            new() { Temperature = 0, MaxNewTokens = 30 },
+            new() { Temperature = 0, MaxNewTokens = 30, RepetitionPenalty = 3f },
+            new() { Temperature = 0.8f, TopK = 5, MaxNewTokens = 30, Seed = 3 },
+            new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 30, Seed = 4, LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } },
+            new() { Temperature = 1f, TopP = 0.7f, MaxNewTokens = 30, Seed = 5, RepetitionPenalty = 1.2f, LogitBias = new Dictionary<int, float> { [0] = float.NegativeInfinity } },
+        ];
+        var request = new GenerationRequest(TinyModel.Prompt(1, 45), 3);
+        RequestRun[] together = [.. options.Select(each => engine.Add(request, each))];
+        while (engine.HasWork)
+            engine.Step(TestContext.Current.CancellationToken);
+        for (int index = 0; index < options.Length; index++)
+        {
+            Completion[] alone = engine.Generate([request], options[index])[0];
+            Assert.Equal(alone.Select(completion => completion.Tokens), together[index].Completions.Select(completion => completion!.Tokens));
+            Assert.Equal(alone.Select(completion => completion.LogProbabilities), together[index].Completions.Select(completion => completion!.LogProbabilities));
+        }
+
+        int[] Tokens(int index) => [.. together[index].Completions.SelectMany(completion => completion!.Tokens)];
+        Assert.NotEqual(Tokens(0), Tokens(1));
+        Assert.True(Tokens(1).Distinct().Count() > Tokens(0).Distinct().Count());
+        Assert.DoesNotContain(7, Tokens(3));
+        Assert.Contains(3, Tokens(3));
+        Assert.DoesNotContain(0, Tokens(4));
+        Assert.Contains("token 40, which is outside", Assert.Throws<ArgumentException>(
+            () => engine.Add(request, new() { MaxNewTokens = 5, LogitBias = new Dictionary<int, float> { [40] = 1 } })).Message, StringComparison.Ordinal);
     }
 
     [Theory]

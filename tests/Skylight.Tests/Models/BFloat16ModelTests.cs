@@ -77,7 +77,7 @@ public sealed class BFloat16ModelTests
             using var model = new VisionLanguageModel(TinyModel.Configuration, device) { UseFusion = fusion };
             using var cache = new KeyValueCache(model.Configuration.Language, device, 8);
             using var workspace = new Workspace(device);
-            return new GenerationStep(model, cache, workspace, new StepShape(16, 16, 8, 0, 0, 0, 1f)).Plan;
+            return new GenerationStep(model, cache, workspace, new StepShape(16, 16, 16, 8, false, 0)).Plan;
         }
     }
 
@@ -169,6 +169,7 @@ public sealed class BFloat16ModelTests
                 LogProbabilities or LogProbabilitiesBackward or LogitStatistics or CrossEntropy or CrossEntropyBackward or PolicyLossBackward or VocabularyHead or
                     RotaryTable or One or MatMulWeightGradient or ColumnSum or EmbeddingGradient or InterpolatePositions or InterpolatePositionsBackward
                     => [.. node.Outputs.Select(_ => DataType.Float32)],
+                SampleTokens => [DataType.Int32, DataType.Float32, DataType.Float32],
                 PolicyLoss => [DataType.Float32, DataType.Int32, DataType.Float32, DataType.Float32],
                 MatMul { OutputType: DataType.Float32 } => [DataType.Float32],
                 Attention => [DataType.BFloat16, DataType.Float32],

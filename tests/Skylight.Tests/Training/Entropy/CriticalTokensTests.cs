@@ -115,7 +115,9 @@ public class CriticalTokensTests
 
         public int? TokenId(string specialToken) => null;
 
-        public string Decode(ReadOnlySpan<int> tokens) => string.Concat(tokens.ToArray().Select(token => words[token]));
+        public bool IsSpecial(int token) => false;
+
+        public string Decode(ReadOnlySpan<int> tokens, bool skipSpecial = false) => string.Concat(tokens.ToArray().Select(token => words[token]));
 
         public int[] Encode(string text, bool allowSpecial = false) => TryEncode(text) ?? throw new ArgumentException(text);
 

@@ -1,0 +1,177 @@
+using System.Text.Json.Serialization;
+using Skylight.Checkpoints;
+using Skylight.Execution;
+using Skylight.Generation;
+using Skylight.Graphs;
+using Skylight.Models;
+using Skylight.Tensors;
+using Skylight.Training;
+
+namespace Skylight.Cli;
+
+/// <summary>The size of a part of a model.</summary>
+/// <param name="Name">Vision, connector, language, or embeddings and head.</param>
+/// <param name="Parameters">Its weights.</param>
+/// <param name="Bytes">What they take in the checkpoint's data type.</param>
+internal sealed record ModuleInfo(string Name, long Parameters, long Bytes);
+
+/// <summary>What lies on disk.</summary>
+/// <param name="Naming">The naming of the tensors.</param>
+/// <param name="DataTypes">Their element types.</param>
+/// <param name="Files">The number of files.</param>
+/// <param name="Bytes">The bytes of all tensors.</param>
+/// <param name="Problem">Why the weights cannot be loaded; null if they can.</param>
+internal sealed record WeightsInfo(string? Naming, string[] DataTypes, int Files, long Bytes, string? Problem);
+
+/// <summary>How positions are encoded.</summary>
+/// <param name="Theta">The base.</param>
+/// <param name="MaxPositions">The longest sequence.</param>
+/// <param name="Scaling">"default" or "dynamic".</param>
+/// <param name="Factor">Of dynamic scaling.</param>
+internal sealed record RopeInfo(double Theta, int MaxPositions, string Scaling, double? Factor);
+
+/// <summary>How pictures are cut.</summary>
+/// <param name="TileHeight">Pixels.</param>
+/// <param name="TileWidth">Pixels.</param>
+/// <param name="TokensPerTile">After the pixel shuffle.</param>
+/// <param name="IsTiled">Whether a picture may have several.</param>
+/// <param name="MinimumTiles">The fewest.</param>
+/// <param name="MaximumTiles">The most.</param>
+/// <param name="HasThumbnail">Whether one of the whole follows.</param>
+internal sealed record PictureInfo(int TileHeight, int TileWidth, int TokensPerTile, bool IsTiled, int MinimumTiles, int MaximumTiles, bool HasThumbnail);
+
+/// <summary>A plan's outcome.</summary>
+/// <param name="Task">What was planned.</param>
+/// <param name="Parts">Bytes by what they are for.</param>
+/// <param name="PeakBytes">The most at any moment.</param>
+/// <param name="Fits">Whether the device has that much.</param>
+/// <param name="Problem">Why it could not be planned; null if it could.</param>
+internal sealed record PlanInfo(string Task, Dictionary<string, long> Parts, long PeakBytes, bool Fits, string? Problem);
+
+/// <summary>All that <c>skylight info</c> says.</summary>
+/// <param name="Directory">The folder.</param>
+/// <param name="Architecture">The class.</param>
+/// <param name="ModelType">As config.json has it.</param>
+/// <param name="Vision">The vision encoder in words.</param>
+/// <param name="Language">The language model in words.</param>
+/// <param name="Modules">Sizes.</param>
+/// <param name="Parameters">All weights.</param>
+/// <param name="Bytes">What they take in the data type.</param>
+/// <param name="DataType">Of the weights: as stored, else as config.json says.</param>
+/// <param name="Weights">On disk.</param>
+/// <param name="Rope">Positions.</param>
+/// <param name="Pictures">Tiles.</param>
+/// <param name="Template">Of the chat.</param>
+/// <param name="StopTokenIds">As the files have them.</param>
+/// <param name="ImageTokenId">As config.json has it.</param>
+/// <param name="KeyValueBytesPerToken">On the device.</param>
+/// <param name="Device">For which it was planned.</param>
+/// <param name="DeviceBytes">What it has.</param>
+/// <param name="Plans">What tasks would need.</param>
+internal sealed record CheckpointInfo(
+    string Directory, string Architecture, string ModelType, string Vision, string Language, ModuleInfo[] Modules, long Parameters, long Bytes, string DataType, WeightsInfo Weights,
+    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId, long KeyValueBytesPerToken, string Device, long DeviceBytes, PlanInfo[] Plans)
+{
+    /// <summary>Collects the facts.</summary>
+    /// <param name="directory">The folder; without weights in it that is said, and the rest follows from config.json.</param>
+    /// <param name="device">A device that says it has enough memory for any plan.</param>
+    /// <param name="deviceBytes">What it has in truth.</param>
+    /// <param name="request">What is to be planned.</param>
+    public static CheckpointInfo Of(string directory, Device device, long deviceBytes, InfoRequest request)
+    {
+        ModelConfiguration configuration = ModelConfiguration.Load(directory);
+        (WeightsInfo weights, StoredType? stored) = ReadWeights(directory, configuration);
+        StoredType type = stored ?? (configuration.WeightType is "float32" ? StoredType.Float32 : configuration.WeightType is "float16" ? StoredType.Float16 : StoredType.BFloat16);
+        DataType parameterType = device.ActivationType == Tensors.DataType.BFloat16 || type == StoredType.BFloat16 ? Tensors.DataType.BFloat16 : Tensors.DataType.Float32;
+        using var model = new VisionLanguageModel(configuration, device, parameterType);
+        ModuleInfo[] modules = [.. model.Parameters.All.GroupBy(ModuleOf).Select(group =>
+            new ModuleInfo(group.Key, group.Sum(parameter => parameter.Type.Shape.ElementCount), group.Sum(parameter => parameter.Type.Shape.ElementCount) * type.Size()))];
+        LanguageConfiguration language = configuration.Language;
+        VisionConfiguration vision = configuration.Vision;
+        ImagePreprocessing pictures = configuration.Preprocessing;
+        return new CheckpointInfo(
+            directory, configuration.Architecture, configuration.ModelType,
+            $"InternViT, {vision.LayerCount} layers of {vision.HiddenSize}, {vision.HeadCount} heads, MLP {vision.IntermediateSize}, {(vision.NormKind == NormKind.RmsNorm ? "RMSNorm" : "LayerNorm")}",
+            $"Qwen2.5, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
+            modules, model.Parameters.ElementCount, model.Parameters.ElementCount * type.Size(), Name(type), weights,
+            new RopeInfo(language.RopeTheta, language.MaxPositions, language.DynamicRopeFactor is null ? "default" : "dynamic", language.DynamicRopeFactor),
+            new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled, pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
+            configuration.Template, [.. configuration.StopTokenIds], configuration.ImageTokenId,
+            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes, Plan(model, deviceBytes, request));
+    }
+
+    private static PlanInfo[] Plan(VisionLanguageModel model, long deviceBytes, InfoRequest request)
+    {
+        ImagePreprocessing pictures = model.Configuration.Preprocessing;
+        int most = pictures.IsTiled ? pictures.MaximumTiles + (pictures.HasThumbnail && pictures.MaximumTiles > 1 ? 1 : 0) : 1;
+        int context = request.Context ?? model.Configuration.Language.MaxPositions, perTile = model.Configuration.TokensPerTile;
+        int tiles = request.Tiles ?? Math.Min(most, (context - 1) / perTile);
+        int trainingTiles = request.Tiles ?? Math.Min(most, request.TrainingTokens / 2 / perTile);
+        int scored = Math.Max(1, (request.TrainingTokens - trainingTiles * perTile) / 2);
+        return
+        [
+            Try($"inference: context {context}, batch {request.Batch}, {tiles} tiles", deviceBytes, () =>
+            {
+                GenerationEstimate estimate = GenerationEstimate.Of(model, context, request.Batch, tiles);
+                return (estimate.PeakBytes, new() { ["weights"] = estimate.WeightBytes, ["keyValueCache"] = estimate.CacheBytes, ["prefill"] = estimate.PrefillBytes, ["decode"] = estimate.DecodeBytes });
+            }),
+            Try($"connector training: {request.TrainingTokens} tokens, {trainingTiles} tiles, {scored} scored, {(request.Recompute ? "layers recomputed" : "activations kept")}", deviceBytes, () =>
+            {
+                TrainingEstimate estimate = TrainingEstimate.Of(model, TrainableModules.Connector, request.TrainingTokens, trainingTiles, scored, request.Recompute);
+                return (estimate.PeakBytes, new() { ["weights"] = estimate.WeightBytes, ["gradientsAndOptimizer"] = estimate.StateBytes, ["activations"] = estimate.ActivationBytes });
+            }),
+        ];
+    }
+
+    private static PlanInfo Try(string task, long deviceBytes, Func<(long Peak, Dictionary<string, long> Parts)> plan)
+    {
+        try
+        {
+            (long peak, Dictionary<string, long> parts) = plan();
+            return new PlanInfo(task, parts, peak, peak <= deviceBytes, null);
+        }
+        catch (Exception exception) when (exception is NotSupportedException or OutOfDeviceMemoryException or GraphException or OverflowException)
+        {
+            return new PlanInfo(task, [], 0, false, exception.Message);
+        }
+    }
+
+    private static (WeightsInfo Weights, StoredType? Type) ReadWeights(string directory, ModelConfiguration configuration)
+    {
+        try
+        {
+            using CheckpointReader reader = CheckpointReader.Open(directory);
+            StoredType[] types = [.. reader.Tensors.Select(tensor => tensor.Type).Distinct().Order()];
+            long bytes = reader.Tensors.Sum(tensor => tensor.ByteCount);
+            string[] names = [.. types.Select(Name)];
+            try
+            {
+                KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
+                reader.Verify(keyMap);
+                // As loading does: bfloat16 where all is, else what holds the widest.
+                return (new WeightsInfo($"{keyMap.Naming}", names, reader.Files.Count, bytes, null), types is [StoredType.BFloat16] or [StoredType.Float16] ? types[0] : StoredType.Float32);
+            }
+            catch (CheckpointException exception)
+            {
+                return (new WeightsInfo(null, names, reader.Files.Count, bytes, exception.Message), null);
+            }
+        }
+        catch (CheckpointException exception)
+        {
+            return (new WeightsInfo(null, [], 0, 0, exception.Message), null);
+        }
+    }
+
+    private static string ModuleOf(PersistentTensor parameter) => parameter.Name switch
+    {
+        "language.embedding.weight" or "language.head.weight" => "embeddings and head",
+        var name => name[..name.IndexOf('.', StringComparison.Ordinal)],
+    };
+
+    private static string Name(StoredType type) => type.ToString().ToLowerInvariant();
+}
+
+/// <summary>How the facts are written.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, WriteIndented = true)]
+[JsonSerializable(typeof(CheckpointInfo))]
+internal sealed partial class InfoJson : JsonSerializerContext;

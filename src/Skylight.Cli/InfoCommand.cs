@@ -1,0 +1,49 @@
+using System.CommandLine;
+using System.Text.Json;
+using Skylight.Execution;
+
+namespace Skylight.Cli;
+
+/// <summary><c>skylight info</c>: what a checkpoint folder holds, and what it would need on a device. Loads nothing.</summary>
+internal static class InfoCommand
+{
+    public static Command Create()
+    {
+        var directory = new Argument<string>("directory") { Description = "The checkpoint's folder; config.json is enough." };
+        var json = new Option<bool>("--json") { Description = "Print the facts as JSON." };
+        var context = new Option<int?>("--context") { Description = "Tokens of a sequence, prompt and completion; by default all the model's positions." };
+        var batch = new Option<int>("--batch") { Description = "Sequences at once.", DefaultValueFactory = _ => 1 };
+        var tokens = new Option<int>("--tokens") { Description = "Tokens of a micro-batch in training.", DefaultValueFactory = _ => 4096 };
+        var tiles = new Option<int?>("--tiles") { Description = "Tiles of the pictures of a prompt or micro-batch; by default as many as one large picture has." };
+        var keep = new Option<bool>("--no-recompute") { Description = "Plan training with all activations kept, rather than with layers recomputed." };
+        Option<string> device = DeviceOption.Create();
+        var command = new Command("info", "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would need on a device. Loads nothing.")
+        {
+            directory, json, context, batch, tokens, tiles, keep, device,
+        };
+        command.SetAction((parse, _) => Task.FromResult(Run(
+            parse.GetRequiredValue(directory), parse.GetValue(json), parse.GetRequiredValue(device),
+            new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens), parse.GetValue(tiles), !parse.GetValue(keep)))));
+        return command;
+    }
+
+    private static int Run(string directory, bool json, string deviceName, InfoRequest request)
+    {
+        // Plans may be larger than the device: that is what is to be found out.
+        using Device device = DeviceOption.Open(deviceName, long.MaxValue);
+        long memoryBytes;
+        using (Device real = DeviceOption.Open(deviceName))
+            memoryBytes = real.MemoryBytes;
+        CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request);
+        Console.Write(json ? JsonSerializer.Serialize(info, InfoJson.Default.CheckpointInfo) + "\n" : InfoText.Format(info));
+        return 0;
+    }
+}
+
+/// <summary>What is to be planned.</summary>
+/// <param name="Context">Tokens of a sequence; null for all positions.</param>
+/// <param name="Batch">Sequences at once.</param>
+/// <param name="TrainingTokens">Tokens of a micro-batch.</param>
+/// <param name="Tiles">Tiles; null for those of one large picture.</param>
+/// <param name="Recompute">Whether layers are recomputed in training.</param>
+internal sealed record InfoRequest(int? Context = null, int Batch = 1, int TrainingTokens = 4096, int? Tiles = null, bool Recompute = true);

@@ -1,0 +1,358 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using Skylight.Execution;
+using Skylight.Generation;
+using Skylight.Images;
+using Skylight.Models;
+using Skylight.Tensors;
+using Skylight.Text;
+
+namespace Skylight.Chat;
+
+/// <summary>
+/// A model with its tokenizer, its way with pictures and a <see cref="GenerationService"/>: messages go in, an answer streams out. Any number of callers
+/// may use it at once; their requests are batched continuously and share one copy of the weights. To be made by <c>VisionLanguageModel.LoadAsync</c>.
+/// </summary>
+public sealed class ChatModel : IAsyncDisposable, IDisposable
+{
+    private const int DefaultNewTokens = 4096;
+
+    private readonly ChatModelOptions _options;
+    private readonly Device _device;
+    private readonly GenerationService _service;
+    private readonly SemaphoreSlim _preparing = new(Environment.ProcessorCount);
+    private readonly int[] _stopTokens;
+    private readonly int _cacheTokens;
+    private bool _disposed;
+
+    /// <summary>Starts serving a model.</summary>
+    /// <param name="name">What it is called.</param>
+    /// <param name="model">The model; closed together with this.</param>
+    /// <param name="tokenizer">Its tokenizer.</param>
+    /// <param name="options">How it is served; its device is not looked at.</param>
+    /// <exception cref="TokenizerException">The tokenizer does not belong to the model.</exception>
+    public ChatModel(string name, VisionLanguageModel model, ITokenizer tokenizer, ChatModelOptions? options = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ModelConfiguration configuration = model.Configuration;
+        tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
+        _options = options ?? new ChatModelOptions();
+        (Name, Model, Tokenizer, _device) = (name, model, tokenizer, model.Device);
+        Template = _options.Template ?? TemplateOf(configuration);
+        _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)];
+        _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model);
+        ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue, Math.Min(configuration.Language.MaxPositions, _cacheTokens));
+        var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes) { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
+        _service = new GenerationService(engine, _options.MaximumRequests);
+    }
+
+    /// <summary>What the model is called.</summary>
+    public string Name { get; }
+
+    /// <summary>The network and its weights.</summary>
+    public VisionLanguageModel Model { get; }
+
+    /// <summary>Text to tokens and back.</summary>
+    public ITokenizer Tokenizer { get; }
+
+    /// <summary>How messages become a prompt.</summary>
+    public ChatTemplate Template { get; }
+
+    /// <summary>The most tokens of one request, prompt and answer.</summary>
+    public int ContextTokens { get; }
+
+    /// <summary>What is going on.</summary>
+    public GenerationLoad Load => _service.Load;
+
+    /// <summary>Answers.</summary>
+    /// <param name="messages">The conversation, oldest message first.</param>
+    /// <param name="options">How the answer is made.</param>
+    /// <param name="cancellationToken">Takes the request out, also while pictures are encoded or the prompt is read; its memory is free at once.</param>
+    /// <returns>The answer in pieces that never end within a character; the last one has the end's reason and the usage.</returns>
+    /// <exception cref="ArgumentException">The messages or options cannot be used, or can never fit; the message has the numbers.</exception>
+    /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
+    /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
+    /// <exception cref="ObjectDisposedException">The model is, or is being, closed.</exception>
+    public async IAsyncEnumerable<GenerationUpdate> GenerateAsync(
+        IReadOnlyList<Message> messages, GenerationOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+    {
+        long start = Stopwatch.GetTimestamp();
+        options ??= new GenerationOptions();
+        PreparedPrompt prompt = await PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
+        SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
+        var reader = new AnswerReader(prompt.OpensThinking, options.StopTexts);
+        var decoder = new StreamingDecoder(Tokenizer, skipSpecial: true);
+        var details = new List<TokenDetail>();
+        TimeSpan toFirst = default;
+        int tokens = 0, thinking = 0;
+        AnswerEnd end = AnswerEnd.Length;
+        var ending = new List<(UpdateKind Kind, string Text)>();
+        await foreach (GeneratedToken token in _service.GenerateAsync(new GenerationRequest(prompt.Sequence), sampling, cancellationToken).ConfigureAwait(false))
+        {
+            if (tokens++ == 0)
+                toFirst = Stopwatch.GetElapsedTime(start);
+            if (reader.Kind == UpdateKind.Thinking)
+                thinking++;
+            if (options.ReportTokens)
+                details.Add(new TokenDetail(token.Token, token.LogProbability, token.Entropy));
+            List<(UpdateKind Kind, string Text)> pieces = reader.Append(decoder.Append(token.Token));
+            if (reader.IsStopped)
+                end = AnswerEnd.StopText;
+            else if (token.FinishReason == FinishReason.Stop)
+                end = AnswerEnd.Stop;
+            if (reader.IsStopped || token.FinishReason is not null)
+            {
+                ending = pieces;
+                break;
+            }
+
+            for (int piece = 0; piece < pieces.Count; piece++)
+                yield return new GenerationUpdate(pieces[piece].Kind, pieces[piece].Text) { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
+        }
+
+        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true));
+        foreach ((UpdateKind kind, string text) in ending)
+            yield return new GenerationUpdate(kind, text);
+        yield return new GenerationUpdate(reader.Kind, "")
+        {
+            Tokens = Take(details),
+            End = end,
+            Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, tokens, thinking, toFirst, Stopwatch.GetElapsedTime(start)),
+        };
+    }
+
+    /// <summary>Answers, and gives the whole answer at its end.</summary>
+    /// <inheritdoc cref="GenerateAsync"/>
+    public async Task<ChatAnswer> CompleteAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        System.Text.StringBuilder thinking = new(), answer = new();
+        var tokens = new List<TokenDetail>();
+        GenerationUpdate? last = null;
+        await foreach (GenerationUpdate update in GenerateAsync(messages, options, cancellationToken).ConfigureAwait(false))
+        {
+            (update.Kind == UpdateKind.Thinking ? thinking : answer).Append(update.Text);
+            tokens.AddRange(update.Tokens);
+            last = update;
+        }
+
+        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.End!.Value, last.Usage!);
+    }
+
+    /// <summary>Turns messages into what the model reads: pictures decoded and cut into tiles, text into tokens.</summary>
+    /// <exception cref="ArgumentException">The messages cannot be used, or are longer than the context.</exception>
+    /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
+    public async Task<PreparedPrompt> PrepareAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(messages);
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        options ??= new GenerationOptions();
+        CheckMessages(messages);
+        ImageProcessor processor = ProcessorOf(options.MaximumTiles);
+        var tiles = new List<ImageTile>();
+        var turns = new List<ChatTurn>(messages.Count);
+        foreach (Message message in messages)
+        {
+            var parts = new List<ChatPart>(message.Parts.Count);
+            foreach (MessagePart part in message.Parts)
+            {
+                if (part is not ImagePart image)
+                {
+                    parts.Add(new ChatText(((TextPart)part).Text));
+                    continue;
+                }
+
+                ImageTile[] tilesOfImage = await TilesAsync(image, processor, cancellationToken).ConfigureAwait(false);
+                tiles.AddRange(tilesOfImage);
+                parts.Add(new ChatImage(tilesOfImage.Length * Model.Configuration.TokensPerTile));
+                if ((long)tiles.Count * Model.Configuration.TokensPerTile >= ContextTokens)
+                    throw new ArgumentException($"The pictures take {tiles.Count} tiles of {Model.Configuration.TokensPerTile} tokens or more, and the context has {ContextTokens} tokens: send fewer or set a lower maximum of tiles (it is {processor.Tiling.MaximumTiles}).", nameof(messages));
+            }
+
+            turns.Add(new ChatTurn(message.Role, [.. parts]));
+        }
+
+        ChatTemplate template = options.Thinking == ThinkingMode.Default ? Template : Template with { OpensThinking = options.Thinking == ThinkingMode.On };
+        ChatPrompt prompt = template.Apply(Tokenizer, turns);
+        if (prompt.Tokens.Length >= ContextTokens)
+            throw new ArgumentException($"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for pictures), and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
+        return new PreparedPrompt(new TokenSequence(prompt.Tokens, tiles), prompt.ImageTokenCount, prompt.OpensThinking);
+    }
+
+    /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
+    /// <param name="action">Gets the engine; may not keep it. Image features are forgotten afterwards, because weights may have changed.</param>
+    public Task BetweenStepsAsync(Action<GenerationEngine> action)
+    {
+        ArgumentNullException.ThrowIfNull(action);
+        return _service.BetweenStepsAsync(engine =>
+        {
+            action(engine);
+            engine.ForgetImages();
+        });
+    }
+
+    /// <summary>Takes no more requests, and ends when those that are there have their answers.</summary>
+    public Task DrainAsync(CancellationToken cancellationToken = default) => _service.DrainAsync(cancellationToken);
+
+    /// <summary>Ends all requests with an <see cref="OperationCanceledException"/> and frees everything.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        await _service.DisposeAsync().ConfigureAwait(false);
+        Free();
+    }
+
+    /// <inheritdoc cref="DisposeAsync"/>
+    public void Dispose()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        _service.Dispose();
+        Free();
+    }
+
+    /// <summary>The template that belongs to a checkpoint, with the system message that its configuration names.</summary>
+    private static ChatTemplate TemplateOf(ModelConfiguration configuration)
+    {
+        ChatTemplate template = ChatTemplate.For(configuration.ModelType, configuration.Template);
+        return configuration.SystemMessage is { } message ? template with { SystemMessage = message.Length == 0 ? null : message } : template;
+    }
+
+    private static int DefaultCacheTokens(VisionLanguageModel model)
+    {
+        const int Most = 16384, Fewest = 1024;
+        LanguageConfiguration language = model.Configuration.Language;
+        long weights = model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
+        long perToken = 2L * language.LayerCount * language.KeyValueSize * model.Device.ActivationType.Size();
+        return (int)Math.Clamp((model.Device.MemoryBytes - weights) / 4 / perToken, Fewest, Most);
+    }
+
+    private static IReadOnlyList<TokenDetail> Take(List<TokenDetail> details)
+    {
+        if (details.Count == 0)
+            return [];
+        TokenDetail[] taken = [.. details];
+        details.Clear();
+        return taken;
+    }
+
+    private void Free()
+    {
+        Model.Dispose();
+        _device.Dispose();
+        _preparing.Dispose();
+    }
+
+    private void CheckMessages(IReadOnlyList<Message> messages)
+    {
+        if (messages.Count == 0)
+            throw new ArgumentException("A conversation needs at least one message.", nameof(messages));
+        int images = 0;
+        for (int index = 0; index < messages.Count; index++)
+        {
+            Message message = messages[index] ?? throw new ArgumentException($"Message {index} is null.", nameof(messages));
+            foreach (MessagePart part in message.Parts)
+            {
+                ArgumentNullException.ThrowIfNull(part);
+                if (part is ImagePart && message.Role != ChatRole.User)
+                    throw new ArgumentException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
+                images += part is ImagePart ? 1 : 0;
+            }
+        }
+
+        if (images > _options.MaximumImages)
+            throw new ArgumentException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
+    }
+
+    private ImageProcessor ProcessorOf(int? maximumTiles)
+    {
+        ImagePreprocessing preprocessing = Model.Configuration.Preprocessing;
+        if (maximumTiles < 1)
+            throw new ArgumentException($"A picture needs at least 1 tile, not {maximumTiles}.");
+        int most = preprocessing.IsTiled ? maximumTiles ?? preprocessing.MaximumTiles : 1;
+        var tiling = new ImageTiling
+        {
+            TileSize = Model.Configuration.Vision.ImageHeight,
+            MinimumTiles = Math.Min(most, preprocessing.IsTiled ? preprocessing.MinimumTiles : 1),
+            MaximumTiles = most,
+            UseThumbnail = preprocessing.HasThumbnail,
+        };
+        return new ImageProcessor(tiling, Channels(preprocessing.Mean), Channels(preprocessing.Deviation));
+
+        static float[] Channels(ColorChannels channels) => [(float)channels.Red, (float)channels.Green, (float)channels.Blue];
+    }
+
+    /// <summary>Decodes a picture and cuts it; only so many at once as there are processors, because a large one takes much memory.</summary>
+    private async Task<ImageTile[]> TilesAsync(ImagePart image, ImageProcessor processor, CancellationToken cancellationToken)
+    {
+        await _preparing.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return await Task.Run(
+                async () =>
+                {
+                    RgbImage picture = await image.OpenAsync(_options.ImageDecoders, _options.ImageLimits, cancellationToken).ConfigureAwait(false);
+                    ProcessedImage processed = processor.Process(picture, cancellationToken);
+                    return processed.Pixels.Select(pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize)).ToArray();
+                },
+                cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _preparing.Release();
+        }
+    }
+
+    private SamplingOptions SamplingOf(GenerationOptions options, int promptTokens)
+    {
+        GenerationDefaults defaults = Model.Configuration.Generation;
+        bool sample = defaults.Sample == true;
+        int left = ContextTokens - promptTokens;
+        int most = options.MaxNewTokens ?? Math.Min(left, defaults.MaxNewTokens ?? DefaultNewTokens);
+        if (options.MaxNewTokens > left)
+            throw new ArgumentException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
+        foreach (string text in options.StopTexts)
+        {
+            if (string.IsNullOrEmpty(text))
+                throw new ArgumentException("A stop text cannot be empty.");
+        }
+
+        var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
+        foreach (int token in options.BannedWords.SelectMany(TokensOf))
+            bias[token] = float.NegativeInfinity;
+        return new SamplingOptions
+        {
+            Temperature = options.Temperature ?? (sample ? (float)(defaults.Temperature ?? 1) : 0),
+            TopP = options.TopP ?? (sample ? (float)(defaults.TopP ?? 1) : 1),
+            TopK = options.TopK ?? (sample ? defaults.TopK ?? 0 : 0),
+            MinP = options.MinP ?? 0,
+            RepetitionPenalty = options.RepetitionPenalty ?? (float)(defaults.RepetitionPenalty ?? 1),
+            LogitBias = bias,
+            MaxNewTokens = most,
+            StopTokens = _stopTokens,
+            Seed = options.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
+        };
+    }
+
+    /// <summary>The tokens that spell a word alone.</summary>
+    private IEnumerable<int> TokensOf(string word)
+    {
+        if (string.IsNullOrWhiteSpace(word))
+            throw new ArgumentException("A banned word cannot be empty.");
+        string plain = word.Trim(), lower = plain.ToLowerInvariant();
+        string[] spellings = [.. new[] { plain, lower, char.ToUpperInvariant(lower[0]) + lower[1..] }.Distinct().SelectMany(spelling => new[] { spelling, " " + spelling })];
+        int[] tokens = [.. spellings.Where(Tokenizer.CanEncode).Select(spelling => Tokenizer.Encode(spelling)).Where(encoded => encoded.Length == 1).Select(encoded => encoded[0])];
+        return tokens.Length > 0 ? tokens : throw new ArgumentException($"The word '{word}' cannot be banned: the vocabulary has no single token for it.");
+    }
+}
+
+/// <summary>A conversation as the model reads it.</summary>
+/// <param name="Sequence">Tokens and tiles.</param>
+/// <param name="ImageTokens">How many of the tokens stand for pictures.</param>
+/// <param name="OpensThinking">Whether the answer begins inside a think block.</param>
+public sealed record PreparedPrompt(TokenSequence Sequence, int ImageTokens, bool OpensThinking);

@@ -1,0 +1,49 @@
+using Skylight.Execution;
+using Skylight.Images;
+using Skylight.Tensors;
+using Skylight.Text;
+
+namespace Skylight.Chat;
+
+/// <summary>How a model is loaded and served.</summary>
+public sealed record ChatModelOptions
+{
+    /// <summary>Where the model lives; closed together with it. The CPU if null.</summary>
+    public Device? Device { get; init; }
+
+    /// <summary>The data type of the weights in memory; that of the checkpoint if null.</summary>
+    public DataType? ParameterType { get; init; }
+
+    /// <summary>The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the weights leave, at most 16,384 tokens.</summary>
+    public int? CacheTokens { get; init; }
+
+    /// <summary>The most tokens of one request, prompt and answer; by default the model's positions or the cache, whichever is less.</summary>
+    public int? ContextTokens { get; init; }
+
+    /// <summary>Prompt tokens that are run together at most.</summary>
+    public int PrefillTokens { get; init; } = 1024;
+
+    /// <summary>Prompt tokens that are run together at most while other answers are being written, which wait for them.</summary>
+    public int PrefillTokensBesideDecoding { get; init; } = 128;
+
+    /// <summary>Bytes of image features that are kept, so that a picture is encoded once for all turns of a conversation.</summary>
+    public long ImageCacheBytes { get; init; } = 256L << 20;
+
+    /// <summary>The most requests at once, those that wait included.</summary>
+    public int MaximumRequests { get; init; } = 1024;
+
+    /// <summary>The most pictures of one request.</summary>
+    public int MaximumImages { get; init; } = 64;
+
+    /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
+    public ITokenizer? Tokenizer { get; init; }
+
+    /// <summary>The chat template; by default the one that belongs to the checkpoint.</summary>
+    public ChatTemplate? Template { get; init; }
+
+    /// <summary>How large pictures may be.</summary>
+    public ImageLimits ImageLimits { get; init; } = ImageLimits.Default;
+
+    /// <summary>What decodes pictures.</summary>
+    public ImageDecoders ImageDecoders { get; init; } = ImageDecoders.Standard;
+}

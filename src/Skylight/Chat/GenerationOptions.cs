@@ -1,0 +1,57 @@
+namespace Skylight.Chat;
+
+/// <summary>Whether a model thinks before it answers.</summary>
+public enum ThinkingMode
+{
+    /// <summary>As the model was made: Skywork-R1V3 thinks, InternVL3 does not.</summary>
+    Default,
+
+    /// <summary>The prompt opens a think block.</summary>
+    On,
+
+    /// <summary>The prompt opens none.</summary>
+    Off,
+}
+
+/// <summary>How an answer is made. What is null follows the checkpoint's <c>generation_config.json</c>, and else the default named here.</summary>
+public sealed record GenerationOptions
+{
+    /// <summary>Divides the logits; 0 takes the most likely token. By default 0, unless the checkpoint says <c>do_sample</c>.</summary>
+    public float? Temperature { get; init; }
+
+    /// <summary>Only the most likely tokens that together have this probability are eligible; by default all.</summary>
+    public float? TopP { get; init; }
+
+    /// <summary>Only so many of the most likely tokens are eligible; by default (and for 0) all.</summary>
+    public int? TopK { get; init; }
+
+    /// <summary>Only tokens at least this much as probable as the most likely one are eligible; by default all.</summary>
+    public float? MinP { get; init; }
+
+    /// <summary>Makes tokens less likely that were read or written before; by default 1, which changes nothing.</summary>
+    public float? RepetitionPenalty { get; init; }
+
+    /// <summary>Added to the logits of single tokens, by number.</summary>
+    public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
+
+    /// <summary>Words that are never written, such as "Wait": as given, in lower case and with a capital, alone and after a space.</summary>
+    public IReadOnlyList<string> BannedWords { get; init; } = [];
+
+    /// <summary>The most tokens of the answer, its thinking included. By default 4096, or as many as context and cache leave.</summary>
+    public int? MaxNewTokens { get; init; }
+
+    /// <summary>The answer ends before any of these texts. They are looked for in the answer, not in the thinking.</summary>
+    public IReadOnlyList<string> StopTexts { get; init; } = [];
+
+    /// <summary>The same seed and messages give the same answer, whatever else runs; null for another one each time.</summary>
+    public ulong? Seed { get; init; }
+
+    /// <summary>Whether the model thinks first.</summary>
+    public ThinkingMode Thinking { get; init; }
+
+    /// <summary>The most tiles of a picture; by default what the checkpoint says (12).</summary>
+    public int? MaximumTiles { get; init; }
+
+    /// <summary>Whether updates carry their tokens with log-probability and entropy.</summary>
+    public bool ReportTokens { get; init; }
+}

@@ -1,0 +1,62 @@
+namespace Skylight.Chat;
+
+/// <summary>What a piece of text belongs to.</summary>
+public enum UpdateKind
+{
+    /// <summary>The think block.</summary>
+    Thinking,
+
+    /// <summary>What is meant for the reader.</summary>
+    Answer,
+}
+
+/// <summary>Why an answer ended.</summary>
+public enum AnswerEnd
+{
+    /// <summary>The model ended it.</summary>
+    Stop,
+
+    /// <summary>It reached the most tokens.</summary>
+    Length,
+
+    /// <summary>It reached one of the stop texts.</summary>
+    StopText,
+}
+
+/// <summary>A token of an answer.</summary>
+/// <param name="Token">Its number.</param>
+/// <param name="LogProbability">In the distribution it was drawn from, before top-k and top-p; nats.</param>
+/// <param name="Entropy">Of that distribution; nats.</param>
+public readonly record struct TokenDetail(int Token, float LogProbability, float Entropy);
+
+/// <summary>What an answer took.</summary>
+/// <param name="PromptTokens">Tokens of the prompt, those of pictures included.</param>
+/// <param name="ImageTokens">Tokens of the prompt that stand for pictures.</param>
+/// <param name="CompletionTokens">Tokens that were made.</param>
+/// <param name="ThinkingTokens">Those of them that are in the think block.</param>
+/// <param name="TimeToFirstToken">From the call to the first token: pictures, waiting and prompt.</param>
+/// <param name="Duration">From the call to the end.</param>
+public sealed record Usage(int PromptTokens, int ImageTokens, int CompletionTokens, int ThinkingTokens, TimeSpan TimeToFirstToken, TimeSpan Duration);
+
+/// <summary>A piece of an answer. All pieces of a kind together are its text.</summary>
+/// <param name="Kind">What it belongs to.</param>
+/// <param name="Text">The text; may be empty.</param>
+public sealed record GenerationUpdate(UpdateKind Kind, string Text)
+{
+    /// <summary>The tokens made since the last update, where they were asked for.</summary>
+    public IReadOnlyList<TokenDetail> Tokens { get; init; } = [];
+
+    /// <summary>Why the answer ended; in the last update.</summary>
+    public AnswerEnd? End { get; init; }
+
+    /// <summary>What the answer took; in the last update.</summary>
+    public Usage? Usage { get; init; }
+}
+
+/// <summary>A whole answer.</summary>
+/// <param name="Thinking">The text of the think block; empty if there is none.</param>
+/// <param name="Answer">What is meant for the reader.</param>
+/// <param name="Tokens">All tokens, where they were asked for.</param>
+/// <param name="End">Why it ended.</param>
+/// <param name="Usage">What it took.</param>
+public sealed record ChatAnswer(string Thinking, string Answer, IReadOnlyList<TokenDetail> Tokens, AnswerEnd End, Usage Usage);

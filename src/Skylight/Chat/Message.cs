@@ -1,0 +1,93 @@
+using Skylight.Images;
+using Skylight.Text;
+
+namespace Skylight.Chat;
+
+/// <summary>A part of a message: <see cref="TextPart"/> or <see cref="ImagePart"/>.</summary>
+public abstract record MessagePart
+{
+    private protected MessagePart()
+    {
+    }
+}
+
+/// <summary>Plain text; what is spelled like a special token stays text.</summary>
+/// <param name="Text">The text.</param>
+public sealed record TextPart(string Text) : MessagePart;
+
+/// <summary>A picture.</summary>
+public sealed record ImagePart : MessagePart
+{
+    private readonly Func<ImageDecoders, ImageLimits, CancellationToken, Task<RgbImage>> _open;
+
+    private ImagePart(string name, Func<ImageDecoders, ImageLimits, CancellationToken, Task<RgbImage>> open)
+    {
+        Name = name;
+        _open = open;
+    }
+
+    /// <summary>What errors call it.</summary>
+    public string Name { get; }
+
+    /// <summary>A PNG, JPEG or WebP file, read when the message is used.</summary>
+    public static ImagePart FromFile(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return new ImagePart(path, async (decoders, limits, cancellationToken) =>
+        {
+            long bytes = new FileInfo(path) is { Exists: true } file ? file.Length : throw new FileNotFoundException($"There is no picture '{path}'.", path);
+            limits.CheckEncodedBytes("Picture", bytes);
+            return decoders.Decode(await File.ReadAllBytesAsync(path, cancellationToken).ConfigureAwait(false), limits, cancellationToken);
+        });
+    }
+
+    /// <summary>The content of a PNG, JPEG or WebP file; not copied.</summary>
+    public static ImagePart FromBytes(ReadOnlyMemory<byte> encoded) =>
+        new("picture", (decoders, limits, cancellationToken) => Task.FromResult(decoders.Decode(encoded, limits, cancellationToken)));
+
+    /// <summary>A picture that the host has decoded itself.</summary>
+    public static ImagePart FromRgb(RgbImage image)
+    {
+        ArgumentNullException.ThrowIfNull(image);
+        return new ImagePart("picture", (_, limits, _) =>
+        {
+            limits.CheckSize("RGB picture", image.Width, image.Height);
+            return Task.FromResult(image);
+        });
+    }
+
+    /// <summary>Decodes it.</summary>
+    /// <exception cref="ImageException">It cannot be decoded, or is too large.</exception>
+    internal async Task<RgbImage> OpenAsync(ImageDecoders decoders, ImageLimits limits, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await _open(decoders, limits, cancellationToken).ConfigureAwait(false);
+        }
+        catch (ImageException exception)
+        {
+            throw new ImageException($"{Name}: {exception.Message}", exception);
+        }
+    }
+}
+
+/// <summary>What one side of a conversation says.</summary>
+/// <param name="Role">Who says it.</param>
+/// <param name="Parts">Text and pictures, in the order in which the model is to read them; pictures only from the user.</param>
+public sealed record Message(ChatRole Role, IReadOnlyList<MessagePart> Parts)
+{
+    /// <summary>A message of text alone.</summary>
+    public Message(ChatRole role, string text)
+        : this(role, [new TextPart(text)])
+    {
+    }
+
+    /// <summary>What the program says about the whole conversation.</summary>
+    public static Message System(string text) => new(ChatRole.System, text);
+
+    /// <summary>Pictures, and then a question about them.</summary>
+    public static Message User(string text, params ReadOnlySpan<ImagePart> images) => new(ChatRole.User, [.. images, new TextPart(text)]);
+
+    /// <summary>An earlier answer of the model.</summary>
+    public static Message Assistant(string text) => new(ChatRole.Assistant, text);
+}

@@ -1,0 +1,115 @@
+using System.Globalization;
+
+namespace Skylight.Checkpoints;
+
+/// <summary>Makes or replaces a checkpoint folder, and what lies beside the weights in it.</summary>
+internal static class CheckpointFolder
+{
+    /// <summary>What a chat needs beside the weights; a missing one is passed over.</summary>
+    private static readonly string[] s_textFiles =
+    [
+        "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json",
+        "chat_template.jinja", "chat_template.json", "preprocessor_config.json", "processor_config.json", "generation_config.json",
+    ];
+
+    /// <summary>Refuses to begin what the disk cannot hold.</summary>
+    /// <param name="directory">The folder to be written; need not exist.</param>
+    /// <param name="bytes">What will be written.</param>
+    /// <param name="freeBytes">The room on the disk of a folder.</param>
+    public static void DemandRoom(string directory, long bytes, Func<string, long> freeBytes)
+    {
+        string folder = Path.GetFullPath(directory);
+        while (!Directory.Exists(folder) && Path.GetDirectoryName(folder) is { } parent)
+            folder = parent;
+        long free;
+        try
+        {
+            free = freeBytes(folder);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            // A file system that does not say: the write itself will tell.
+            return;
+        }
+
+        if (free < bytes)
+            throw new CheckpointException(directory, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB would be written, but the disk has {free / 1e9:F2} GB free. Free space or choose another folder."));
+    }
+
+    /// <summary>Fills a temporary folder and then puts it, or its files, in place. Whatever goes wrong before that, nothing has changed.</summary>
+    public static void Replace(string directory, Action<string> write)
+    {
+        string target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
+        bool exists = Directory.Exists(target);
+        // Beside a new folder, within one that is there: that may be all that we may write to, and is on the same disk.
+        string name = $".{Path.GetFileName(target)}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
+        string staging = Path.Combine(exists ? target : Path.GetDirectoryName(target) ?? target, name);
+        CheckpointWriter.CreateDirectory(staging);
+        try
+        {
+            write(staging);
+            if (exists)
+                MoveFiles(staging, target);
+            else
+                Directory.Move(staging, target);
+        }
+        catch (Exception exception)
+        {
+            TryDelete(staging);
+            if (exception is IOException or UnauthorizedAccessException)
+                throw new CheckpointException(directory, $"cannot be written: {exception.Message} Free space or choose another folder.", innerException: exception);
+            throw;
+        }
+
+        TryDelete(staging);
+    }
+
+    /// <summary>Copies tokenizer, template and preprocessor files.</summary>
+    public static void CopyTextFiles(string source, string target)
+    {
+        if (File.Exists(source))
+        {
+            FileFaults.Check(source);
+            File.Copy(source, Path.Combine(target, Path.GetFileName(source)));
+            return;
+        }
+
+        if (!Directory.Exists(source))
+            throw new CheckpointException(source, "there is no such file or folder to copy a tokenizer from.");
+        foreach (string name in s_textFiles)
+        {
+            string file = Path.Combine(source, name);
+            if (!File.Exists(file))
+                continue;
+            FileFaults.Check(file);
+            File.Copy(file, Path.Combine(target, name));
+        }
+    }
+
+    /// <summary>Weights first, the configuration last; then weights of an earlier save that would be taken for this one's are removed.</summary>
+    private static void MoveFiles(string staging, string target)
+    {
+        string[] names = [.. Directory.EnumerateFiles(staging).Select(file => Path.GetFileName(file)).OrderBy(name => name == "config.json").ThenBy(name => name, StringComparer.Ordinal)];
+        foreach (string name in names)
+            File.Move(Path.Combine(staging, name), Path.Combine(target, name), overwrite: true);
+        foreach (string old in Directory.EnumerateFiles(target).Where(file => IsWeights(Path.GetFileName(file)) && !names.Contains(Path.GetFileName(file))).ToArray())
+            File.Delete(old);
+    }
+
+    private static bool IsWeights(string name) =>
+        name is CheckpointReader.SingleName or CheckpointReader.IndexName
+        || (name.StartsWith("model-", StringComparison.Ordinal) && name.Contains("-of-", StringComparison.Ordinal) && name.EndsWith(".safetensors", StringComparison.Ordinal));
+
+    private static void TryDelete(string directory)
+    {
+        try
+        {
+            if (Directory.Exists(directory))
+                Directory.Delete(directory, recursive: true);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // The first error is the one to report; the name is hidden and never taken for a checkpoint.
+        }
+    }
+}

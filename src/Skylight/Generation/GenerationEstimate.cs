@@ -1,0 +1,54 @@
+using Skylight.Execution;
+using Skylight.Models;
+
+namespace Skylight.Generation;
+
+/// <summary>The memory that inference needs on a device, from plans; nothing is reserved.</summary>
+/// <param name="WeightBytes">The parameters.</param>
+/// <param name="CacheBytes">Keys and values of all sequences at full length.</param>
+/// <param name="PrefillBytes">Activations and temporaries while pictures are encoded or a part of a prompt is run, whichever is more.</param>
+/// <param name="DecodeBytes">The same while each sequence gets one token.</param>
+public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long PrefillBytes, long DecodeBytes)
+{
+    /// <summary>The most at any moment.</summary>
+    public long PeakBytes => WeightBytes + CacheBytes + Math.Max(PrefillBytes, DecodeBytes);
+
+    /// <summary>Plans inference.</summary>
+    /// <param name="model">The model; its parameters need no memory. To plan for more than its device has, give it one that says it has enough.</param>
+    /// <param name="context">Tokens of a sequence, prompt and completion.</param>
+    /// <param name="batch">Sequences at once.</param>
+    /// <param name="tiles">Tiles of the prompt's pictures.</param>
+    /// <param name="prefillTokens">Prompt tokens that are run together at most.</param>
+    /// <exception cref="ArgumentException">The context is longer than the model's positions or too short for the tiles.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">A plan is more than the device has.</exception>
+    public static GenerationEstimate Of(VisionLanguageModel model, int context, int batch = 1, int tiles = 0, int prefillTokens = GenerationEngine.DefaultPrefillTokens)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(tiles);
+        LanguageConfiguration language = model.Configuration.Language;
+        VisionConfiguration vision = model.Configuration.Vision;
+        if (context > language.MaxPositions)
+            throw new ArgumentException($"A context of {context} tokens exceeds the model's {language.DescribePositions()}.", nameof(context));
+        if ((long)tiles * model.Configuration.TokensPerTile >= context)
+            throw new ArgumentException($"{tiles} tiles of {model.Configuration.TokensPerTile} tokens leave no room for text in a context of {context} tokens.", nameof(tiles));
+        int pages = KeyValueCache.PagesFor(context);
+        using var cache = new KeyValueCache(language, model.Device, checked(pages * batch), reserve: false);
+        using var workspace = new Workspace(model.Device);
+        var prefill = new GenerationStep(model, cache, workspace, new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));
+        var decode = new GenerationStep(model, cache, workspace, new StepShape(batch, batch, batch, pages, false, 0));
+        long encodingBytes = 0;
+        if (tiles > 0)
+        {
+            int together = Math.Min(tiles, GenerationEngine.ImagesPerEncoding(model.Configuration, vision.ImageHeight, vision.ImageWidth));
+            encodingBytes = new ImageEncodingStep(model, workspace, new ImageEncodingShape(together, vision.ImageHeight, vision.ImageWidth)).Plan.ArenaBytes;
+        }
+
+        return new GenerationEstimate(
+            model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),
+            cache.Keys.Concat(cache.Values).Sum(tensor => model.Device.StorageBytes(tensor.Type)),
+            Math.Max(prefill.Plan.ArenaBytes, encodingBytes),
+            decode.Plan.ArenaBytes);
+    }
+}

@@ -1,0 +1,34 @@
+using Skylight.Models;
+
+namespace Skylight.Generation;
+
+/// <summary>A prompt to complete.</summary>
+/// <param name="Prompt">Tokens and pictures.</param>
+/// <param name="Count">How many completions to draw; the prompt is run once for all of them.</param>
+/// <param name="Stream">Tells this prompt's random numbers from those of others.</param>
+public sealed record GenerationRequest(TokenSequence Prompt, int Count = 1, ulong Stream = 0);
+
+/// <summary>Why a completion ended.</summary>
+public enum FinishReason
+{
+    /// <summary>A stop token was chosen.</summary>
+    Stop,
+
+    /// <summary>The most new tokens were reached.</summary>
+    Length,
+}
+
+/// <summary>What a model wrote.</summary>
+/// <param name="Tokens">The new tokens, the stop token included.</param>
+/// <param name="LogProbabilities">Of each token in the distribution it was drawn from, before top-k and top-p; nats.</param>
+/// <param name="Entropies">Of those distributions; nats.</param>
+/// <param name="FinishReason">Why it ended.</param>
+public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] Entropies, FinishReason FinishReason);
+
+/// <summary>A token just made.</summary>
+/// <param name="Completion">Which of the request's completions it belongs to.</param>
+/// <param name="Token">Its number.</param>
+/// <param name="LogProbability">In the distribution it was drawn from, before top-k and top-p; nats.</param>
+/// <param name="Entropy">Of that distribution; nats.</param>
+/// <param name="FinishReason">Why the completion ends with it; null while it goes on.</param>
+public readonly record struct GeneratedToken(int Completion, int Token, float LogProbability, float Entropy, FinishReason? FinishReason);

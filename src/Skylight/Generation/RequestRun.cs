@@ -1,0 +1,122 @@
+using Skylight.Models;
+using Skylight.Ops;
+using Skylight.Tensors;
+
+namespace Skylight.Generation;
+
+/// <summary>A request that an engine works on: what is done of its prompt, and its completions.</summary>
+public sealed class RequestRun
+{
+    private readonly Completion?[] _completions;
+
+    internal RequestRun(GenerationRequest request, SamplingOptions options, FeaturePlace[] places, Action<GeneratedToken>? onToken)
+    {
+        Request = request;
+        Options = options;
+        Places = places;
+        OnToken = onToken;
+        _completions = new Completion?[request.Count];
+        Sequences = [.. Enumerable.Range(0, request.Count).Select(completion => new SequenceRun(this, completion))];
+    }
+
+    /// <summary>The request.</summary>
+    public GenerationRequest Request { get; }
+
+    /// <summary>How its tokens are chosen.</summary>
+    public SamplingOptions Options { get; }
+
+    /// <summary>Whether all completions are there.</summary>
+    public bool IsFinished => _completions.All(completion => completion is not null);
+
+    /// <summary>The completions; null where one is still being written.</summary>
+    public IReadOnlyList<Completion?> Completions => _completions;
+
+    /// <summary>The tokens of the prompt whose keys and values are in the cache.</summary>
+    public int PrefilledTokens { get; internal set; }
+
+    /// <summary>Whether the request has its pages; before that it waits.</summary>
+    public bool IsAdmitted { get; internal set; }
+
+    internal FeaturePlace[] Places { get; }
+
+    internal Action<GeneratedToken>? OnToken { get; }
+
+    /// <summary>The pages of the prompt, until its completions have taken them over.</summary>
+    internal List<int> Pages { get; } = [];
+
+    /// <summary>The features of its pictures, once the request is admitted.</summary>
+    internal ImageFeatures[] Features { get; set; } = [];
+
+    /// <summary>The completions, which begin when the prompt has been read.</summary>
+    internal SequenceRun[] Sequences { get; }
+
+    internal int PromptLength => Request.Prompt.Tokens.Length;
+
+    /// <summary>The most pages the request can come to use.</summary>
+    internal int WorstCasePages
+    {
+        get
+        {
+            int shared = PromptLength / PagedAttention.PageSize;
+            return KeyValueCache.PagesFor(PromptLength) + Request.Count * (KeyValueCache.PagesFor(PromptLength + Options.MaxNewTokens) - shared);
+        }
+    }
+
+    internal void Finish(SequenceRun sequence, FinishReason reason) =>
+        _completions[sequence.Completion] = new Completion([.. sequence.Tokens], [.. sequence.LogProbabilities], [.. sequence.Entropies], reason);
+}
+
+/// <summary>A completion in the making.</summary>
+internal sealed class SequenceRun(RequestRun run, int completion)
+{
+    private SortedSet<int>? _seen;
+    private CounterRandom _random = new(run.Options.Seed, run.Request.Stream * 0x9E3779B97F4A7C15UL + (ulong)completion);
+
+    public RequestRun Run { get; } = run;
+
+    public int Completion { get; } = completion;
+
+    /// <summary>Its random numbers: one for each token.</summary>
+    public CounterRandom Random => _random;
+
+    /// <summary>The tokens whose keys and values are in the cache.</summary>
+    public int Length { get; set; } = run.Request.Prompt.Tokens.Length;
+
+    public List<int> Pages { get; } = [];
+
+    public List<int> Tokens { get; } = [];
+
+    public List<float> LogProbabilities { get; } = [];
+
+    public List<float> Entropies { get; } = [];
+
+    public FinishReason? Finished { get; private set; }
+
+    /// <summary>The pages it may still ask for.</summary>
+    public int PagesToCome => KeyValueCache.PagesFor(Run.PromptLength + Run.Options.MaxNewTokens) - Pages.Count;
+
+    /// <summary>Takes a token that was drawn for it, and finds out whether it is the last one.</summary>
+    public void Accept(int token, float logProbability, float entropy)
+    {
+        _random.NextUInt64();
+        _seen?.Add(token);
+        Tokens.Add(token);
+        LogProbabilities.Add(logProbability);
+        Entropies.Add(entropy);
+        if (Run.Options.StopTokens.Contains(token))
+            Finished = FinishReason.Stop;
+        else if (Tokens.Count >= Run.Options.MaxNewTokens)
+            Finished = FinishReason.Length;
+    }
+
+    /// <summary>The logits to change before the next token is drawn, in ascending order of tokens.</summary>
+    public IEnumerable<(int Token, float Penalty, float Bias)> Adjustments()
+    {
+        SamplingOptions options = Run.Options;
+        if (options.RepetitionPenalty == 1f)
+            return options.LogitBias.OrderBy(pair => pair.Key).Select(pair => (pair.Key, 1f, pair.Value));
+        _seen ??= [.. Run.Request.Prompt.Tokens, .. Tokens];
+        return _seen.Concat(options.LogitBias.Keys.Where(token => !_seen.Contains(token))).Order()
+            .Select(token => (token, _seen.Contains(token) ? options.RepetitionPenalty : 1f, options.LogitBias.GetValueOrDefault(token)));
+    }
+}

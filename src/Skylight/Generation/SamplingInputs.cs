@@ -1,0 +1,68 @@
+using Skylight.Ops;
+
+namespace Skylight.Generation;
+
+/// <summary>What <see cref="SampleTokens"/> and <see cref="AdjustLogits"/> read in a pass; one row for each token that is drawn, padding included.</summary>
+internal sealed class SamplingInputs
+{
+    private SamplingInputs(int rows)
+    {
+        Temperature = new float[rows];
+        TopK = new int[rows];
+        TopP = new float[rows];
+        MinP = new float[rows];
+        Random = new int[rows * SampleTokens.RandomWords];
+        AdjustmentStarts = new int[rows + 1];
+        // Padding is drawn greedily from the logits of row 0.
+        Array.Fill(TopP, 1f);
+    }
+
+    public float[] Temperature { get; }
+
+    public int[] TopK { get; }
+
+    public float[] TopP { get; }
+
+    public float[] MinP { get; }
+
+    public int[] Random { get; }
+
+    public int[] AdjustmentStarts { get; }
+
+    public int[] AdjustedTokens { get; private set; } = [];
+
+    public float[] Penalty { get; private set; } = [];
+
+    public float[] Bias { get; private set; } = [];
+
+    /// <summary>Collects the parameters of rows.</summary>
+    /// <param name="rows">The completions that draw a token.</param>
+    /// <param name="padded">The number of rows with padding.</param>
+    public static SamplingInputs Of(IReadOnlyList<SequenceRun> rows, int padded)
+    {
+        var inputs = new SamplingInputs(padded);
+        var entries = new List<(int Token, float Penalty, float Bias)>();
+        for (int row = 0; row < rows.Count; row++)
+        {
+            SamplingOptions options = rows[row].Run.Options;
+            inputs.AdjustmentStarts[row] = entries.Count;
+            inputs.Temperature[row] = options.Temperature;
+            inputs.TopK[row] = options.TopK;
+            inputs.TopP[row] = options.TopP;
+            inputs.MinP[row] = options.MinP;
+            SampleTokens.WriteRandom(rows[row].Random, inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
+            entries.AddRange(rows[row].Adjustments());
+        }
+
+        Array.Fill(inputs.AdjustmentStarts, entries.Count, rows.Count, padded + 1 - rows.Count);
+        if (entries.Count > 0)
+        {
+            int count = StepBatch.BucketOf(entries.Count);
+            (inputs.AdjustedTokens, inputs.Penalty, inputs.Bias) = (new int[count], new float[count], new float[count]);
+            for (int entry = 0; entry < entries.Count; entry++)
+                (inputs.AdjustedTokens[entry], inputs.Penalty[entry], inputs.Bias[entry]) = entries[entry];
+        }
+
+        return inputs;
+    }
+}

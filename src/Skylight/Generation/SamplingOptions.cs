@@ -1,0 +1,59 @@
+namespace Skylight.Generation;
+
+/// <summary>How tokens are chosen.</summary>
+public sealed record SamplingOptions
+{
+    /// <summary>Divides the logits before the softmax; 0 takes the most likely token (the lowest id of equals).</summary>
+    public float Temperature { get; init; } = 1f;
+
+    /// <summary>Only this many of the most likely tokens are eligible; 0 for all.</summary>
+    public int TopK { get; init; }
+
+    /// <summary>Only the most likely tokens that together have this probability are eligible; 1 for all.</summary>
+    public float TopP { get; init; } = 1f;
+
+    /// <summary>Only tokens at least this much as probable as the most likely one are eligible; 0 for all.</summary>
+    public float MinP { get; init; }
+
+    /// <summary>
+    /// Divides the positive logits, and multiplies the negative ones, of tokens that the prompt or the completion holds already; 1 for none. Log-probabilities
+    /// are then those of the changed distribution.
+    /// </summary>
+    public float RepetitionPenalty { get; init; } = 1f;
+
+    /// <summary>Added to the logits of single tokens; −∞ bans a token. Log-probabilities are then those of the changed distribution.</summary>
+    public IReadOnlyDictionary<int, float> LogitBias { get; init; } = System.Collections.Frozen.FrozenDictionary<int, float>.Empty;
+
+    /// <summary>The most tokens of a completion.</summary>
+    public int MaxNewTokens { get; init; } = 256;
+
+    /// <summary>Tokens after which a completion ends; they are part of it.</summary>
+    public IReadOnlyList<int> StopTokens { get; init; } = [];
+
+    /// <summary>The same seed, prompts and streams give the same completions, whatever else runs.</summary>
+    public ulong Seed { get; init; }
+
+    /// <summary>Checks the ranges.</summary>
+    /// <exception cref="ArgumentException">A value is out of its range.</exception>
+    public void Validate()
+    {
+        if (!(Temperature >= 0) || !float.IsFinite(Temperature))
+            throw new ArgumentException($"The temperature must be 0 or more, not {Temperature}.");
+        if (TopK < 0)
+            throw new ArgumentException($"Top-k must be 0 (all) or more, not {TopK}.");
+        if (!(TopP > 0 && TopP <= 1))
+            throw new ArgumentException($"Top-p must be in (0, 1], not {TopP}.");
+        if (!(MinP >= 0 && MinP <= 1))
+            throw new ArgumentException($"Min-p must be in [0, 1], not {MinP}.");
+        if (!(RepetitionPenalty > 0) || !float.IsFinite(RepetitionPenalty))
+            throw new ArgumentException($"The repetition penalty must be above 0, not {RepetitionPenalty}.");
+        foreach ((int token, float bias) in LogitBias)
+        {
+            if (!(bias < float.PositiveInfinity))
+                throw new ArgumentException($"The bias of token {token} must be a number or −∞, not {bias}.");
+        }
+
+        if (MaxNewTokens < 1)
+            throw new ArgumentException($"A completion needs at least 1 new token, not {MaxNewTokens}.");
+    }
+}

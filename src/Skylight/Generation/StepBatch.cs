@@ -1,0 +1,143 @@
+using Skylight.Models;
+using Skylight.Ops;
+
+namespace Skylight.Generation;
+
+/// <summary>New tokens of one sequence in a pass: the next token of a completion, or the next part of a prompt.</summary>
+/// <param name="Run">The request.</param>
+/// <param name="Sequence">The completion; null for a prompt.</param>
+/// <param name="Start">The position of the first new token.</param>
+/// <param name="Count">The new tokens.</param>
+internal readonly record struct StepRow(RequestRun Run, SequenceRun? Sequence, int Start, int Count)
+{
+    public List<int> Pages => Sequence?.Pages ?? Run.Pages;
+
+    /// <summary>Whether a token is drawn after it, or one for each completion that begins.</summary>
+    public bool IsLast => Sequence is not null || Start + Count == Run.PromptLength;
+
+    /// <summary>The completions that draw a token after it.</summary>
+    public IEnumerable<SequenceRun> Drawing => Sequence is not null ? [Sequence] : IsLast ? Run.Sequences : [];
+
+    public int TokenAt(int index) => Sequence is null ? Run.Request.Prompt.Tokens[Start + index] : Sequence.Tokens[^1];
+}
+
+/// <summary>What one pass of the language model reads: a row for each completion and for each prompt that takes part.</summary>
+internal sealed class StepBatch
+{
+    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun> drawing, StepShape shape, GenerationStep.Inputs inputs)
+    {
+        Rows = rows;
+        Drawing = drawing;
+        Shape = shape;
+        Inputs = inputs;
+    }
+
+    public IReadOnlyList<StepRow> Rows { get; }
+
+    /// <summary>The completions that draw a token, in the order of the rows.</summary>
+    public IReadOnlyList<SequenceRun> Drawing { get; }
+
+    public StepShape Shape { get; }
+
+    public GenerationStep.Inputs Inputs { get; }
+
+    /// <summary>Puts a pass together: every completion, and prompts whose pictures are encoded, as far as the budget goes.</summary>
+    /// <param name="configuration">The model's.</param>
+    /// <param name="cache">Gives completions the pages for their next token.</param>
+    /// <param name="writing">The completions.</param>
+    /// <param name="reading">The prompts.</param>
+    /// <param name="budget">The most prompt tokens.</param>
+    /// <returns>Null if there is nothing to run.</returns>
+    public static StepBatch? Compose(ModelConfiguration configuration, KeyValueCache cache, List<SequenceRun> writing, List<RequestRun> reading, int budget)
+    {
+        var rows = new List<StepRow>(writing.Count + reading.Count);
+        foreach (SequenceRun sequence in writing)
+        {
+            if (sequence.Pages.Count < KeyValueCache.PagesFor(sequence.Length + 1))
+                sequence.Pages.Add(cache.Take());
+            rows.Add(new StepRow(sequence.Run, sequence, sequence.Length, 1));
+        }
+
+        foreach (RequestRun run in reading)
+        {
+            if (budget == 0)
+                break;
+            if (run.Features.Any(picture => picture.Rows is null))
+                continue;
+            int count = Math.Min(budget, run.PromptLength - run.PrefilledTokens);
+            rows.Add(new StepRow(run, null, run.PrefilledTokens, count));
+            budget -= count;
+        }
+
+        return rows.Count == 0 ? null : Pack(rows, configuration);
+    }
+
+    /// <summary>Rounds up to 1, 2, 3, 4, 6, 8, 12, 16, 24 …, so that few plans serve all sizes.</summary>
+    internal static int BucketOf(int count)
+    {
+        int bucket = 1;
+        while (bucket < count)
+        {
+            if (bucket + bucket / 2 >= count && bucket > 1)
+                return bucket + bucket / 2;
+            bucket *= 2;
+        }
+
+        return bucket;
+    }
+
+    private static StepBatch Pack(List<StepRow> rows, ModelConfiguration configuration)
+    {
+        int total = rows.Sum(row => row.Count);
+        // Small passes take one of few sizes; for large ones padding would cost more than a plan.
+        int tokenCount = total <= 64 ? BucketOf(total) : (total + 31) / 32 * 32;
+        int sequences = BucketOf(rows.Count), width = BucketOf(rows.Max(row => KeyValueCache.PagesFor(row.Start + row.Count)));
+        bool hasFeatures = rows.Exists(HasFeatures);
+        int hidden = configuration.Language.HiddenSize;
+        int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount], table = new int[sequences * width];
+        int[] starts = new int[sequences + 1], lengths = new int[sequences];
+        List<SequenceRun> drawing = [];
+        List<int> lastRows = [];
+        int[]? featureIndex = hasFeatures ? new int[tokenCount] : null;
+        float[]? features = hasFeatures ? new float[(long)tokenCount * hidden] : null;
+        Array.Fill(slots, -1);
+        Array.Fill(featureIndex ?? [], -1);
+        int next = 0;
+        for (int index = 0; index < rows.Count; index++)
+        {
+            StepRow row = rows[index];
+            starts[index] = next;
+            lengths[index] = row.Start + row.Count;
+            for (int page = 0; page < KeyValueCache.PagesFor(lengths[index]); page++)
+                table[index * width + page] = row.Pages[page];
+            for (int offset = 0; offset < row.Count; offset++, next++)
+            {
+                int position = row.Start + offset;
+                tokens[next] = row.TokenAt(offset);
+                positions[next] = position;
+                slots[next] = row.Pages[position / PagedAttention.PageSize] * PagedAttention.PageSize + position % PagedAttention.PageSize;
+                if (row.Sequence is null && row.Run.Places[position] is { Image: >= 0 } place)
+                {
+                    featureIndex![next] = next;
+                    row.Run.Features[place.Image].Rows.AsSpan(place.Row * hidden, hidden).CopyTo(features.AsSpan(next * hidden, hidden));
+                }
+            }
+
+            foreach (SequenceRun sequence in row.Drawing)
+            {
+                drawing.Add(sequence);
+                lastRows.Add(next - 1);
+            }
+        }
+
+        Array.Fill(starts, next, rows.Count, starts.Length - rows.Count);
+        int draws = BucketOf(drawing.Count);
+        lastRows.AddRange(new int[draws - drawing.Count]);
+        SamplingInputs sampling = SamplingInputs.Of(drawing, draws);
+        var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows], featureIndex, features, sampling);
+        return new StepBatch(rows, drawing, new StepShape(tokenCount, sequences, draws, width, hasFeatures, sampling.AdjustedTokens.Length), inputs);
+    }
+
+    private static bool HasFeatures(StepRow row) =>
+        row.Sequence is null && row.Run.Places.AsSpan(row.Start, row.Count).ContainsAnyExcept(FeaturePlace.Text);
+}

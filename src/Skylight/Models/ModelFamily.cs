@@ -1,0 +1,80 @@
+using System.Collections.Immutable;
+
+namespace Skylight.Models;
+
+/// <summary>
+/// The shapes of the published models, for checkpoints of random weights and for planning without weights. The sizes are those of the models' public
+/// configurations (InternViT-300M or -6B, Qwen2.5, a vocabulary of 151674 tokens, head and embedding not tied).
+/// </summary>
+public static class ModelFamily
+{
+    private static readonly VisionConfiguration s_small = new();
+
+    private static readonly VisionConfiguration s_large = new()
+    {
+        HiddenSize = 3200,
+        LayerCount = 45,
+        HeadCount = 25,
+        IntermediateSize = 12800,
+        NormKind = NormKind.RmsNorm,
+        QueryKeyNorm = true,
+        QkvBias = false,
+    };
+
+    private static readonly ImmutableArray<(string Name, ModelConfiguration Configuration)> s_members =
+    [
+        ("internvl3-1b", Member(s_small, 896, 24, 14, 2, 4864)),
+        ("internvl3-2b", Member(s_small, 1536, 28, 12, 2, 8960)),
+        ("internvl3-8b", Member(s_small, 3584, 28, 28, 4, 18944)),
+        ("internvl3-14b", Member(s_small, 5120, 48, 40, 8, 13824)),
+        ("internvl3-38b", Member(s_large, 5120, 64, 40, 8, 27648)),
+        ("skywork-r1v3-38b", Member(s_large, 5120, 64, 40, 8, 27648) with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" }),
+        ("tiny", Member(new VisionConfiguration { HiddenSize = 64, LayerCount = 2, HeadCount = 4, IntermediateSize = 128 }, 64, 2, 4, 2, 128)),
+    ];
+
+    /// <summary>The names that <see cref="Configuration"/> takes: published models, and "tiny", which has few and narrow layers but real tiles and the real vocabulary.</summary>
+    public static ImmutableArray<string> Names { get; } = [.. s_members.Select(member => member.Name)];
+
+    /// <summary>The models that can be loaded, for an error that names what was found.</summary>
+    internal static string Supported => "InternVL3 (1B, 2B, 8B, 14B, 38B, 78B; not 9B, which is built on InternLM3) and Skywork-R1V3: InternViT with Qwen2.5";
+
+    /// <summary>The shape of a member.</summary>
+    /// <param name="name">One of <see cref="Names"/>.</param>
+    /// <exception cref="ArgumentException">There is none of that name; the error lists them.</exception>
+    public static ModelConfiguration Configuration(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        foreach ((string known, ModelConfiguration configuration) in s_members)
+        {
+            if (string.Equals(known, name, StringComparison.OrdinalIgnoreCase))
+                return configuration;
+        }
+
+        throw new ArgumentException($"No model is named '{name}'. There are: {string.Join(", ", Names)}.", nameof(name));
+    }
+
+    private static ModelConfiguration Member(VisionConfiguration vision, int hidden, int layers, int heads, int keyValueHeads, int intermediate) => new ModelConfiguration
+    {
+        Vision = vision,
+        Language = new LanguageConfiguration
+        {
+            HiddenSize = hidden,
+            LayerCount = layers,
+            HeadCount = heads,
+            KeyValueHeadCount = keyValueHeads,
+            HeadDimension = hidden / heads,
+            IntermediateSize = intermediate,
+            VocabularySize = 151674,
+            RopeTheta = 1e6,
+            MaxPositions = 32768,
+            DynamicRopeFactor = 2,
+        },
+        // <IMG_CONTEXT> and <|im_end|> of the family's tokenizer.
+        ImageTokenId = 151667,
+        StopTokenIds = [151645],
+        ModelType = "internvl_chat",
+        WeightType = "bfloat16",
+        Architecture = "InternVLChatModel",
+        Template = "internvl2_5",
+    };
+}

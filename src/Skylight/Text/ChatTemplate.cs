@@ -1,0 +1,217 @@
+using System.Text;
+
+namespace Skylight.Text;
+
+/// <summary>
+/// How a chat becomes the tokens that a model was trained to read. All templates of the family have one layout, turns of
+/// <c>&lt;|im_start|&gt;role\n…&lt;|im_end|&gt;\n</c> and pictures as <c>&lt;img&gt;&lt;IMG_CONTEXT&gt;…&lt;/img&gt;\n</c>; they differ in the system
+/// message and in how the answer begins. Text of turns never becomes a special token.
+/// </summary>
+/// <remarks>
+/// Sources: InternVL's <c>conversation.py</c> (<c>internvl2_5</c>), the chat template of transformers'
+/// <c>convert_internvl_weights_to_hf.py</c>, and Skywork-R1V3's templates as its authors state them (Skywork-R1V issue 40: the answer begins
+/// <c>&lt;|im_start|&gt;assistant\n&lt;think&gt;\n</c>; system message: technical report, section 6.2).
+/// </remarks>
+public sealed record ChatTemplate
+{
+    private const string InternVLName = "internvl2_5", InternVLBareName = "internvl2_5-no-system", TransformersName = "transformers";
+    private const string ThinkingName = "r1v3", NoThinkingName = "r1v3-no-think";
+
+    /// <summary>InternVL2.5's and InternVL3's own, with its Chinese introduction as system message.</summary>
+    public static ChatTemplate InternVL { get; } = new()
+    {
+        Name = InternVLName,
+        SystemMessage = "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。",
+    };
+
+    /// <summary><see cref="InternVL"/> without a system message.</summary>
+    public static ChatTemplate InternVLWithoutSystem { get; } = new() { Name = InternVLBareName };
+
+    /// <summary>The one that transformers' converted checkpoints bring: no system message unless the chat begins with one.</summary>
+    public static ChatTemplate Transformers { get; } = new() { Name = TransformersName };
+
+    /// <summary>Skywork-R1V3 thinking: the prompt ends <c>&lt;think&gt;\n</c>.</summary>
+    public static ChatTemplate SkyworkThinking { get; } = new() { Name = ThinkingName, SystemMessage = "You are a helpful assistant.", OpensThinking = true };
+
+    /// <summary>Skywork-R1V3 answering at once: as <see cref="SkyworkThinking"/> without the opened think block.</summary>
+    public static ChatTemplate SkyworkNoThinking { get; } = SkyworkThinking with { Name = NoThinkingName, OpensThinking = false };
+
+    /// <summary>The names that <see cref="Named"/> knows.</summary>
+    public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName, ThinkingName, NoThinkingName];
+
+    /// <summary>What it is called.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The system message of a chat that does not begin with one; null for none.</summary>
+    public string? SystemMessage { get; init; }
+
+    /// <summary>Whether the prompt opens a think block for the answer.</summary>
+    public bool OpensThinking { get; init; }
+
+    /// <summary>
+    /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as reasoning models expect.
+    /// On, an answer that closes a think block which its prompt had opened gets the opening back.
+    /// </summary>
+    public bool KeepsThinking { get; init; }
+
+    /// <summary>A template by name.</summary>
+    /// <exception cref="ArgumentException">There is none of that name; lists those that there are.</exception>
+    public static ChatTemplate Named(string name) => name switch
+    {
+        InternVLName => InternVL,
+        InternVLBareName => InternVLWithoutSystem,
+        TransformersName => Transformers,
+        ThinkingName => SkyworkThinking,
+        NoThinkingName => SkyworkNoThinking,
+        _ => throw new ArgumentException($"There is no chat template '{name}'; there are: {string.Join(", ", Names)}.", nameof(name)),
+    };
+
+    /// <summary>The template that belongs to a checkpoint.</summary>
+    /// <param name="modelType">What config.json says in <c>model_type</c>: "internvl_chat", "skywork_chat" or "internvl".</param>
+    /// <param name="templateName">What it says in <c>template</c>, if anything; only "internvl_chat" is chosen by it.</param>
+    /// <param name="thinking">Whether a model that can think before it answers does.</param>
+    /// <exception cref="ArgumentException">The model or its template is not supported; names what was found and what is supported.</exception>
+    public static ChatTemplate For(string modelType, string? templateName = null, bool thinking = true) => (modelType, templateName) switch
+    {
+        ("skywork_chat", _) => thinking ? SkyworkThinking : SkyworkNoThinking,
+        ("internvl", _) => Transformers,
+        ("internvl_chat", null or InternVLName) => InternVL,
+        ("internvl_chat", _) => throw new ArgumentException($"config.json asks for the chat template '{templateName}'; supported: '{InternVLName}'.", nameof(templateName)),
+        _ => throw new ArgumentException($"There is no chat template for models of type '{modelType}'; supported: 'internvl_chat', 'skywork_chat', 'internvl'.", nameof(modelType)),
+    };
+
+    /// <summary>Turns a chat into the tokens of a prompt; the model's answer comes next.</summary>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="turns">The chat, oldest turn first.</param>
+    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or its token count is not usable.</exception>
+    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names it.</exception>
+    public ChatPrompt Apply(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(turns);
+        if (turns.Count == 0)
+            throw new ArgumentException("A chat needs at least one turn.", nameof(turns));
+
+        var prompt = new Writer(tokenizer);
+        if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
+            Write(prompt, ChatTurn.System(message), 0);
+        for (int i = 0; i < turns.Count; i++)
+            Write(prompt, turns[i], i);
+        prompt.Special(SpecialTokens.TurnStart);
+        prompt.Text("assistant\n");
+        if (OpensThinking)
+        {
+            // One token where the tokenizer has it, else as the model writes it: plain text, cut together with what surrounds it.
+            if (tokenizer.TokenId(SpecialTokens.ThinkStart) is null)
+                prompt.Text(SpecialTokens.ThinkStart);
+            else
+                prompt.Special(SpecialTokens.ThinkStart);
+            prompt.Text("\n");
+        }
+
+        return new ChatPrompt(prompt.Finish(), OpensThinking, prompt.ImageTokenCount);
+    }
+
+    /// <summary>An answer without its thinking: what follows the last <c>&lt;/think&gt;</c>, without the empty lines before it; the whole answer if there is none.</summary>
+    public static string WithoutThinking(string answer)
+    {
+        ArgumentNullException.ThrowIfNull(answer);
+        int end = answer.LastIndexOf(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
+        return end < 0 ? answer : answer[(end + SpecialTokens.ThinkEnd.Length)..].TrimStart('\n');
+    }
+
+    private void Write(Writer prompt, ChatTurn turn, int index)
+    {
+        if (turn is null || turn.Parts.IsDefault)
+            throw new ArgumentException($"Turn {index} of the chat is null or has no parts.", "turns");
+        prompt.Special(SpecialTokens.TurnStart);
+        prompt.Text(turn.Role switch
+        {
+            ChatRole.System => "system\n",
+            ChatRole.User => "user\n",
+            ChatRole.Assistant => "assistant\n",
+            _ => throw new ArgumentException($"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User and Assistant.", "turns"),
+        });
+        if (turn.Role == ChatRole.Assistant)
+            prompt.Text(Answer(string.Concat(turn.Parts.Select(part => TextOf(part, turn, index)))));
+        else
+            WriteParts(prompt, turn, index);
+        prompt.Special(SpecialTokens.TurnEnd);
+        prompt.Text("\n");
+    }
+
+    private static void WriteParts(Writer prompt, ChatTurn turn, int index)
+    {
+        foreach (ChatPart part in turn.Parts)
+        {
+            if (part is ChatImage image && turn.Role == ChatRole.User)
+            {
+                if (image.TokenCount is < 1 or > ChatImage.MostTokens)
+                    throw new ArgumentException($"A picture in turn {index} of the chat has {image.TokenCount} tokens; supported: 1 to {ChatImage.MostTokens}.", "turns");
+                prompt.Image(image.TokenCount);
+                prompt.Text("\n");
+            }
+            else
+            {
+                prompt.Text(TextOf(part, turn, index));
+            }
+        }
+    }
+
+    private static string TextOf(ChatPart part, ChatTurn turn, int index) => part switch
+    {
+        ChatText { Text: { } text } => text,
+        ChatImage => throw new ArgumentException($"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's turn.", "turns"),
+        _ => throw new ArgumentException($"Turn {index} of the chat has a part that is null or holds null.", "turns"),
+    };
+
+    private string Answer(string text)
+    {
+        if (!KeepsThinking)
+            return WithoutThinking(text);
+        bool opened = text.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal) || !text.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
+        return OpensThinking && !opened ? $"{SpecialTokens.ThinkStart}\n{text}" : text;
+    }
+
+    /// <summary>Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens than in training.</summary>
+    private sealed class Writer(ITokenizer tokenizer)
+    {
+        private readonly List<int> _tokens = [];
+        private readonly StringBuilder _text = new();
+
+        public int ImageTokenCount { get; private set; }
+
+        public void Text(string text) => _text.Append(text);
+
+        public void Special(string token)
+        {
+            Encode();
+            _tokens.Add(tokenizer.RequiredTokenId(token));
+        }
+
+        public void Image(int count)
+        {
+            Special(SpecialTokens.ImageStart);
+            int context = tokenizer.RequiredTokenId(SpecialTokens.ImageContext);
+            _tokens.EnsureCapacity(_tokens.Count + count + 1);
+            for (int i = 0; i < count; i++)
+                _tokens.Add(context);
+            Special(SpecialTokens.ImageEnd);
+            ImageTokenCount += count;
+        }
+
+        public int[] Finish()
+        {
+            Encode();
+            return [.. _tokens];
+        }
+
+        private void Encode()
+        {
+            if (_text.Length == 0)
+                return;
+            _tokens.AddRange(tokenizer.Encode(_text.ToString()));
+            _text.Clear();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+using Skylight.Cpu;
+using Skylight.Execution;
+using Skylight.Generation;
+using Skylight.Models;
+using Skylight.Ops;
+using Skylight.Tests.Models;
+
+namespace Skylight.Tests.Generation;
+
+public sealed class GenerationServiceTests
+{
+    private const int Page = PagedAttention.PageSize;
+
+    [Fact]
+    public async Task Concurrent_callers_get_what_each_would_get_alone()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        GenerationRequest[] requests = [.. Enumerable.Range(0, 24).Select(index => index % 3 == 0
+            ? new GenerationRequest(TinyModel.Prompt((ulong)index, 20 + 3 * index, TinyModel.Picture((ulong)index % 5)), 1, (ulong)index)
+            : new GenerationRequest(TinyModel.Prompt((ulong)index, 1 + 5 * index), 1, (ulong)index))];
+        SamplingOptions Options(int index) => new() { MaxNewTokens = 10 + index, Seed = (ulong)index, StopTokens = [TinyModel.StopToken], TopK = index % 4 };
+        using var alone = new GenerationEngine(model, 16 * Page);
+        Completion[] expected = [.. requests.Select((request, index) => alone.Generate([request], Options(index))[0][0])];
+
+        await using var service = new GenerationService(new GenerationEngine(model, 20 * Page, prefillTokens: 48, imageCacheBytes: 1 << 20) { PrefillTokensBesideDecoding = 7 });
+        List<GeneratedToken>[] actual = await Task.WhenAll(requests.Select((request, index) => Task.Run(async () =>
+        {
+            await Task.Delay(index % 7, TestContext.Current.CancellationToken);
+            return await Collect(service, request, Options(index));
+        })));
+        Assert.Equal(expected.Select(completion => completion.Tokens), actual.Select(tokens => tokens.Select(token => token.Token).ToArray()));
+        Assert.Equal(expected.Select(completion => completion.LogProbabilities), actual.Select(tokens => tokens.Select(token => token.LogProbability).ToArray()));
+        Assert.Equal(expected.Select(completion => (FinishReason?)completion.FinishReason), actual.Select(tokens => tokens[^1].FinishReason));
+        await UntilIdle(service);
+    }
+
+    [Fact]
+    public async Task A_cancelled_request_leaves_at_once_and_the_others_are_unharmed()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        await using var service = new GenerationService(new GenerationEngine(model, 40 * Page));
+        var other = new GenerationRequest(TinyModel.Prompt(1, 12));
+        var options = new SamplingOptions { MaxNewTokens = 60, Seed = 4 };
+        List<GeneratedToken> expected = await Collect(service, other, options);
+        Task<List<GeneratedToken>> beside = Task.Run(() => Collect(service, other, options));
+        for (int after = 0; after < 5; after++)
+        {
+            using var cancellation = new CancellationTokenSource();
+            int seen = 0;
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+            {
+                if (after == 0)
+                    cancellation.CancelAfter(1);
+                await foreach (GeneratedToken _ in service.GenerateAsync(new(TinyModel.Prompt(9, 100, TinyModel.Picture(2))), new() { MaxNewTokens = 150 }, cancellation.Token))
+                {
+                    if (++seen == after)
+                        await cancellation.CancelAsync();
+                }
+            });
+        }
+
+        Assert.Equal(expected, await beside);
+        await UntilIdle(service);
+    }
+
+    [Fact]
+    public async Task An_abandoned_enumeration_frees_its_pages()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        await using var service = new GenerationService(new GenerationEngine(model, 10 * Page));
+        await foreach (GeneratedToken token in service.GenerateAsync(new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken))
+        {
+            Assert.Null(token.FinishReason);
+            break;
+        }
+
+        await UntilIdle(service);
+    }
+
+    [Fact]
+    public async Task What_can_never_fit_and_what_is_one_too_many_are_refused_and_what_must_wait_waits()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        await using var service = new GenerationService(new GenerationEngine(model, 4 * Page), mostRequests: 3);
+        var fitting = new SamplingOptions { MaxNewTokens = 80 };
+        ArgumentException refused = await Assert.ThrowsAsync<ArgumentException>(() => Collect(service, new(TinyModel.Prompt(1, 40)), new() { MaxNewTokens = 120 }));
+        Assert.Contains("but the cache has 4", refused.Message, StringComparison.Ordinal);
+
+        var gate = new TaskCompletionSource();
+        Task paused = service.BetweenStepsAsync(_ => gate.Task.Wait());
+        Task<List<GeneratedToken>>[] three = [.. Enumerable.Range(0, 3).Select(index => Collect(service, new(TinyModel.Prompt((ulong)index, 12)), fitting))];
+        GenerationQueueFullException full = await Assert.ThrowsAsync<GenerationQueueFullException>(() => Collect(service, new(TinyModel.Prompt(7, 12)), fitting));
+        Assert.Contains("no more than 3", full.Message, StringComparison.Ordinal);
+        gate.SetResult();
+        await paused;
+        Assert.All(await Task.WhenAll(three), tokens => Assert.Equal(80, tokens.Count));
+    }
+
+    [Fact]
+    public async Task Draining_ends_what_runs_and_takes_no_more()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        await using var service = new GenerationService(new GenerationEngine(model, 8 * Page));
+        Task<List<GeneratedToken>> running = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 50 });
+        await service.DrainAsync(TestContext.Current.CancellationToken);
+        Assert.Equal(50, (await running).Count);
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => Collect(service, new(TinyModel.Prompt(1, 12)), new()));
+    }
+
+    [Fact]
+    public async Task Disposal_cancels_what_runs()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        var service = new GenerationService(new GenerationEngine(model, 8 * Page));
+        await using IAsyncEnumerator<GeneratedToken> tokens = service.GenerateAsync(new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken)
+            .GetAsyncEnumerator(TestContext.Current.CancellationToken);
+        Assert.True(await tokens.MoveNextAsync());
+        await service.DisposeAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            while (await tokens.MoveNextAsync())
+            {
+            }
+        });
+        await service.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task A_failing_step_reaches_those_in_it_and_the_service_goes_on()
+    {
+        using VisionLanguageModel model = TinyModel.Create(device: new CpuDevice(memoryBytes: 250_000));
+        await using var service = new GenerationService(new GenerationEngine(model, 8 * Page));
+        var fitting = new SamplingOptions { MaxNewTokens = 40, Seed = 2 };
+        List<GeneratedToken> expected = await Collect(service, new(TinyModel.Prompt(1, 12)), fitting);
+        OutOfDeviceMemoryException failed = await Assert.ThrowsAsync<OutOfDeviceMemoryException>(() => Collect(service, new(TinyModel.Prompt(1, 200)), new() { MaxNewTokens = 5 }));
+        Assert.Contains("peak", failed.Message, StringComparison.OrdinalIgnoreCase);
+        Assert.Equal(expected, await Collect(service, new(TinyModel.Prompt(1, 12)), fitting));
+        await UntilIdle(service);
+    }
+
+    [Fact]
+    public async Task Features_of_a_picture_are_found_again_by_content()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        const int Bytes = TinyModel.TokensPerImage * 32 * sizeof(float);
+        await using var service = new GenerationService(new GenerationEngine(model, 16 * Page, imageCacheBytes: 2 * Bytes));
+        var options = new SamplingOptions { MaxNewTokens = 2 };
+        long[] encoded = [1, 1, 2, 3, 4, 4];
+        ulong[] pictures = [1, 1, 2, 3, 1, 3];
+        for (int index = 0; index < pictures.Length; index++)
+        {
+            await Collect(service, new(TinyModel.Prompt(1, 12, TinyModel.Picture(pictures[index]))), options);
+            long count = -1;
+            await service.BetweenStepsAsync(engine => count = engine.EncodedImages);
+            Assert.Equal(encoded[index], count);
+        }
+
+        await service.BetweenStepsAsync(engine =>
+        {
+            Assert.Equal(2 * Bytes, engine.ImageCacheBytes);
+            engine.ForgetImages();
+            Assert.Equal(0, engine.ImageCacheBytes);
+        });
+    }
+
+    private static async Task<List<GeneratedToken>> Collect(GenerationService service, GenerationRequest request, SamplingOptions options)
+    {
+        var tokens = new List<GeneratedToken>();
+        await foreach (GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
+            tokens.Add(token);
+        return tokens;
+    }
+
+    /// <summary>After all requests have left, all pages are free.</summary>
+    private static Task UntilIdle(GenerationService service) => service.BetweenStepsAsync(engine =>
+    {
+        Assert.False(engine.HasWork);
+        Assert.Equal(engine.PageCount, engine.FreePages);
+    });
+}
