@@ -82,6 +82,32 @@ public class JpegDecoderTests
         Refused("wrong order", [.. file[..scans[0]], .. file[next..]]);
     }
 
+    /// <summary>Every bit of every coefficient in a scan of its own is a right file; an encoder that does this does not exist.</summary>
+    [Fact]
+    public void Too_many_scans_are_refused()
+    {
+        byte[] table = [0, .. Enumerable.Repeat((byte)1, 64)];
+        var file = new List<byte>([0xFF, 0xD8, 0xFF, 0xDB, 0, 67, .. table, 0xFF, 0xC2, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0]);
+        foreach (byte kind in (byte[])[0x00, 0x10])
+            file.AddRange([0xFF, 0xC4, 0, 20, kind, 1, .. new byte[15], 0]);
+        // One code, '0': no difference, or the end of the block.
+        Scan(0, 0);
+        Assert.Equal(8, Decode().Width);
+        for (int coefficient = 1; coefficient <= 63 && file.Count < 20_000; coefficient++)
+        {
+            Scan(coefficient, 9);
+            for (int low = 8; low >= 0; low--)
+                Scan(coefficient, (low + 1) << 4 | low);
+            if (coefficient == 20)
+                Assert.Equal(128, Decode().Pixels[0]);
+        }
+
+        Assert.Contains("more than 256 scans", Assert.Throws<ImageException>(Decode).Message);
+
+        void Scan(int coefficient, int bits) => file.AddRange([0xFF, 0xDA, 0, 8, 1, 1, 0, (byte)coefficient, (byte)coefficient, (byte)bits, 0x3F]);
+        RgbImage Decode() => ImageDecoders.Standard.Decode((byte[])[.. file, 0xFF, 0xD9]);
+    }
+
     [Fact]
     public void A_missing_restart_marker_is_refused()
     {
