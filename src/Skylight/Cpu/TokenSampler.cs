@@ -40,7 +40,7 @@ internal static unsafe class TokenSampler
     private const float Floor = -105f;
 
     // Where candidates are sought first, in nats below the maximum; then among all tokens.
-    private static readonly float[] s_reaches = [4f, 12f, float.PositiveInfinity];
+    private static readonly float[] s_reaches = [3f, 7f, 11f, 15f, float.PositiveInfinity];
 
     [ThreadStatic]
     private static Candidates? _candidates;
@@ -143,7 +143,8 @@ internal static unsafe class TokenSampler
 
     private static ulong Target(ulong total, ulong random) => Math.BigMul(total, random, out _);
 
-    private static ulong Weight(float exponential) => (ulong)(long)Math.Round(exponential * One);
+    // The whole number that Rounder leaves is in the lower bits of the sum's significand.
+    private static ulong Weight(float exponential) => BitConverter.DoubleToUInt64Bits(exponential * One + Rounder) & ((1UL << 52) - 1);
 
     /// <summary>Equal logits have equal keys, greater ones greater keys.</summary>
     private static uint Key(float logit)
@@ -208,22 +209,24 @@ internal static unsafe class TokenSampler
         /// <summary>Collects the tokens whose logits are not below the bound; gives the sum of their weights.</summary>
         public ulong Collect(ReadOnlySpan<float> logits, float bound, float temperature, float maximum)
         {
-            Reserve(logits.Length + 1);
-            int count = 0, token = 0, width = Vector<float>.Count;
-            var bounds = new Vector<float>(bound);
-            for (; token < logits.Length; token += width)
+            Reserve(logits.Length);
+            int count = 0, token = 0;
+            Vector256<float> bounds = Vector256.Create(bound);
+            for (; token + Vector256<float>.Count <= logits.Length; token += Vector256<float>.Count)
             {
-                int end = Math.Min(token + width, logits.Length);
-                if (end - token == width && !Vector.GreaterThanOrEqualAny(new Vector<float>(logits[token..]), bounds))
-                    continue;
-                for (int index = token; index < end; index++)
-                {
-                    _tokens[count] = index;
-                    _logits[count] = logits[index];
-                    count += logits[index] >= bound ? 1 : 0;
-                }
+                uint mask = Vector256.GreaterThanOrEqual(Vector256.Create(logits[token..]), bounds).ExtractMostSignificantBits();
+                for (; mask != 0; mask &= mask - 1)
+                    _tokens[count++] = token + BitOperations.TrailingZeroCount(mask);
             }
 
+            for (; token < logits.Length; token++)
+            {
+                if (logits[token] >= bound)
+                    _tokens[count++] = token;
+            }
+
+            for (int index = 0; index < count; index++)
+                _logits[index] = logits[_tokens[index]];
             Count = count;
             fixed (float* source = _logits, target = _exponentials)
                 Exponentials(source, target, count, temperature, maximum);
