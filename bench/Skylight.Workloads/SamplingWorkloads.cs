@@ -21,6 +21,7 @@ internal static class SamplingWorkloads
         Rows("sample_tokens/qwen2.5-greedy-16", 151674, [.. Enumerable.Repeat((0f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-plain-16", 151674, [.. Enumerable.Repeat((1f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-top-p-16", 151674, [.. Enumerable.Repeat((1f, 0, 0.95f, 0f), 16)]),
+        Rows("sample_tokens/qwen2.5-cool-top-p-16", 151674, [.. Enumerable.Repeat((0.6f, 0, 0.95f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-top-k-16", 151674, [.. Enumerable.Repeat((1f, 50, 1f, 0f), 16)]),
         new("adjust_logits/tiny", new AdjustLogits(),
             [
