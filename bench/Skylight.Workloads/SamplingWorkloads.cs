@@ -37,7 +37,7 @@ internal static class SamplingWorkloads
     ];
 
     /// <summary>Normal logits of deviation 3, about as spread as those of a model.</summary>
-    private static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows) =>
+    public static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows) =>
         new(name, new SampleTokens(), [Normal(3f, rows.Length, vocabulary) with { Differentiable = false }, .. Parameters(rows)], Tiny: false);
 
     private static Operand[] Parameters((float Temperature, int TopK, float TopP, float MinP)[] rows) =>

@@ -313,9 +313,10 @@ internal static unsafe class TokenSampler
         /// <summary>The first token at which the sum of weights exceeds the target.</summary>
         public int Walk(ulong target)
         {
+            ReadOnlySpan<ulong> weights = _weights.AsSpan(0, Count);
             int index = 0;
             ulong sum = 0;
-            while ((sum += _weights[index]) <= target)
+            while ((sum += weights[index]) <= target)
                 index++;
             return _tokens[index];
         }
