@@ -129,5 +129,5 @@ internal static class ChatOptionsReader
     }
 
     private static ArgumentException Unusable(string key, object value, string wanted) => new(
-        string.Create(CultureInfo.InvariantCulture, $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is {(value is IFormattable or string or JsonElement ? $"'{value}'" : "an object")} of type {value.GetType().Name}; give {wanted}."));
+        string.Create(CultureInfo.InvariantCulture, $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is {(value is IConvertible or JsonElement ? $"'{value}'" : "an object")} of type {value.GetType().Name}; give {wanted}."));
 }

@@ -173,12 +173,15 @@ public sealed class SkylightChatClient : IChatClient
         GenerationOptions generation = ChatOptionsReader.Read(options, _options.Defaults, this, _name);
         foreach (string key in ChatOptionsReader.UnusedKeys(options))
             Log.UnusedProperty(_logger, responseId, key);
+        ChatMessage[] conversation = [.. messages];
         cancellationToken.ThrowIfCancellationRequested();
+        // From here on not on the caller's thread: a long prompt takes a while to become tokens, and the caller may be a user interface.
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         ChatModel model = await _modelOf(cancellationToken).ConfigureAwait(false);
-        List<Message> conversation = await ChatMessageReader.ReadAsync(
-            messages, options?.Instructions, model.Template.KeepsThinking, _options.ImageUriResolver, cancellationToken).ConfigureAwait(false);
-        trace.Record(conversation, generation);
-        await foreach (GenerationUpdate update in model.GenerateAsync(conversation, generation, cancellationToken).ConfigureAwait(false))
+        List<Message> read = await ChatMessageReader.ReadAsync(
+            conversation, options?.Instructions, model.Template.KeepsThinking, _options.ImageUriResolver, cancellationToken).ConfigureAwait(false);
+        trace.Record(read, generation);
+        await foreach (GenerationUpdate update in model.GenerateAsync(read, generation, cancellationToken).ConfigureAwait(false))
             yield return update;
     }
 

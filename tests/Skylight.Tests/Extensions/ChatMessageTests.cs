@@ -81,7 +81,7 @@ public class ChatMessageTests
     public async Task Nothing_and_nulls_are_refused()
     {
         await Assert.ThrowsAsync<ArgumentException>(() => Read());
-        await Assert.ThrowsAsync<ArgumentException>(() => Read(null!));
+        await Assert.ThrowsAsync<ArgumentException>(() => Read([null!]));
         await Assert.ThrowsAsync<ArgumentException>(() => Read(new ChatMessage(ChatRole.User, [null!])));
     }
 

@@ -46,7 +46,8 @@ public class ChatOptionsTests
         Assert.Same(defaults, Read(null, defaults));
         GenerationOptions read = Read(new ChatOptions(), defaults);
         Assert.Equal(defaults, read with { StopTexts = defaults.StopTexts, BannedWords = defaults.BannedWords });
-        Assert.Equal((["b"], ["a"]), (read.StopTexts, read.BannedWords));
+        Assert.Equal(["b"], read.StopTexts);
+        Assert.Equal(["a"], read.BannedWords);
     }
 
     [Fact]

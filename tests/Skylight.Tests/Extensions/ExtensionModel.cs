@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.IO.Compression;
 using System.Text;
 using Skylight.Chat;
@@ -103,7 +104,14 @@ internal static class ExtensionModel
 
         public int VocabularySize => TokenizerFixture.Real.VocabularySize;
 
-        public int[] Encode(string text, bool allowSpecial = false) => TokenizerFixture.Real.Encode(text, allowSpecial);
+        /// <summary>The threads that called <see cref="Encode"/>.</summary>
+        public ConcurrentBag<Thread> EncodingThreads { get; } = [];
+
+        public int[] Encode(string text, bool allowSpecial = false)
+        {
+            EncodingThreads.Add(Thread.CurrentThread);
+            return TokenizerFixture.Real.Encode(text, allowSpecial);
+        }
 
         public string Decode(ReadOnlySpan<int> tokens, bool skipSpecial = false)
         {

@@ -203,6 +203,25 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
     }
 
     [Fact]
+    public async Task The_callers_thread_does_not_make_tokens_and_its_context_is_not_used()
+    {
+        var tokenizer = new ExtensionModel.ThinkEndingTokenizer();
+        await using ChatModel model = ExtensionModel.Create("threads", tokenizer);
+        using var client = new SkylightChatClient(model);
+        Task<ChatResponse>? answering = null;
+        var caller = new Thread(() =>
+        {
+            SynchronizationContext.SetSynchronizationContext(new DeadContext());
+            answering = client.GetResponseAsync("A long prompt.", _sampled);
+        });
+        caller.Start();
+        caller.Join();
+        Assert.NotEmpty((await answering!).Text);
+        Assert.NotEmpty(tokenizer.EncodingThreads);
+        Assert.DoesNotContain(caller, tokenizer.EncodingThreads);
+    }
+
+    [Fact]
     public async Task Callers_at_once_get_what_each_gets_alone()
     {
         using var client = new SkylightChatClient(Model);
@@ -251,6 +270,14 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
     }
 
     private static DataContent Picture(byte red, byte green, byte blue) => new(ExtensionModel.Png(red, green, blue), "image/png");
+
+    /// <summary>As that of a window whose thread is busy.</summary>
+    private sealed class DeadContext : SynchronizationContext
+    {
+        public override void Post(SendOrPostCallback d, object? state)
+        {
+        }
+    }
 
     private async Task AssertIdle()
     {

@@ -15,6 +15,8 @@ public class ReadmeTests
 {
     [Theory]
     [InlineData("ScaledResidualSample.cs", "a host's own op")]
+    [InlineData("ChatSample.cs", "chat")]
+    [InlineData("ChatClientSample.cs", "IChatClient")]
     [InlineData("GenerationSample.cs", "generate")]
     public void Readme_shows_the_sample_as_it_is_compiled(string file, string region)
     {
