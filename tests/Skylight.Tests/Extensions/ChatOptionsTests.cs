@@ -40,8 +40,19 @@ public class ChatOptionsTests
     {
         var defaults = new GenerationOptions
         {
-            Temperature = 1, TopP = 0.5f, TopK = 4, MinP = 0.2f, RepetitionPenalty = 2, LogitBias = new Dictionary<int, float> { [1] = 2 }, BannedWords = ["a"],
-            MaxNewTokens = 5, StopTexts = ["b"], Seed = 6, Thinking = ThinkingMode.On, MaximumTiles = 2, ReportTokens = true,
+            Temperature = 1,
+            TopP = 0.5f,
+            TopK = 4,
+            MinP = 0.2f,
+            RepetitionPenalty = 2,
+            LogitBias = new Dictionary<int, float> { [1] = 2 },
+            BannedWords = ["a"],
+            MaxNewTokens = 5,
+            StopTexts = ["b"],
+            Seed = 6,
+            Thinking = ThinkingMode.On,
+            MaximumTiles = 2,
+            ReportTokens = true,
         };
         Assert.Same(defaults, Read(null, defaults));
         GenerationOptions read = Read(new ChatOptions(), defaults);

@@ -87,7 +87,7 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
         using var device = new CpuDevice();
         Dictionary<Action<SkylightOptions>, string> wrong = new()
         {
-            [_ => { }] = "ModelDirectory is not set",
+            [options => options.ModelDirectory = ""] = "ModelDirectory is not set",
             [options => options.ModelDirectory = Path.Combine(folder.Path, "nowhere")] = "there is no such folder",
             [options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { Device = device })] = "use CreateDevice",
             [options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { CacheTokens = 0 })] = "CacheTokens is 0; give 1 or more",

@@ -69,7 +69,11 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         // In 200 tokens the end of the think block comes but for once in hundreds of thousands.
         ChatOptions options = new()
         {
-            Temperature = 2, Seed = 1, MaxOutputTokens = 200, Reasoning = new() { Effort = ReasoningEffort.High }, RawRepresentationFactory = _ => new GenerationOptions { ReportTokens = true },
+            Temperature = 2,
+            Seed = 1,
+            MaxOutputTokens = 200,
+            Reasoning = new() { Effort = ReasoningEffort.High },
+            RawRepresentationFactory = _ => new GenerationOptions { ReportTokens = true },
         };
         List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync("Think.", options).ToListAsync(TestContext.Current.CancellationToken);
         ChatResponse response = updates.ToChatResponse();

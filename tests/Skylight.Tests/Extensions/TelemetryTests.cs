@@ -45,7 +45,13 @@ public sealed class TelemetryTests : IDisposable
 
     private static ChatOptions Options => new()
     {
-        Temperature = 0.5f, TopP = 0.75f, TopK = 50, Seed = 3, MaxOutputTokens = 6, StopSequences = ["\u0001"], Reasoning = new() { Effort = ReasoningEffort.High },
+        Temperature = 0.5f,
+        TopP = 0.75f,
+        TopK = 50,
+        Seed = 3,
+        MaxOutputTokens = 6,
+        StopSequences = ["\u0001"],
+        Reasoning = new() { Effort = ReasoningEffort.High },
     };
 
     public void Dispose()
