@@ -15,6 +15,7 @@ public class ReadmeTests
 {
     [Theory]
     [InlineData("ScaledResidualSample.cs", "a host's own op")]
+    [InlineData("ChatClientSample.cs", "IChatClient")]
     [InlineData("GenerationSample.cs", "generate")]
     [InlineData("ChatSample.cs", "chat")]
     public void Readme_shows_the_sample_as_it_is_compiled(string file, string region)
@@ -61,24 +62,6 @@ public class ReadmeTests
     [Fact]
     public void A_hosts_own_op_passes_the_gradient_check_of_the_house() =>
         Ops.GradientCheck.Check(new ScaledResidual(0.37f), [Operand.Normal(3, 5), Operand.Normal(3, 5)], [0]);
-
-    [Fact]
-    public async Task A_host_asks_about_a_photograph()
-    {
-        string folder = Directory.CreateTempSubdirectory("skylight-sample-").FullName;
-        try
-        {
-            string checkpoint = Path.Combine(folder, "model");
-            RandomCheckpoint.Write(checkpoint, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, cancellationToken: TestContext.Current.CancellationToken);
-            File.WriteAllBytes(Path.Combine(checkpoint, "tokenizer.json"), Text.TokenizerFixture.RealJson);
-            string photograph = Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "square-512.jpg");
-            Assert.NotEqual("", await ChatSample.AskAsync(checkpoint, photograph, "What is in the picture?", TestContext.Current.CancellationToken));
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
-    }
 
     [Fact]
     public void A_host_generates_from_a_checkpoint()
