@@ -24,6 +24,13 @@ struct PackedWork {
     int group;
     int start;
     int rows;
+    float4* spans;
+
+    // Block by block; see SpanSums.
+    __device__ __forceinline__ float4* earlier() const {
+        constexpr long long each = ROW_TILES * (2 * AttentionRows<dimension>::chunks + 1) * 32 * warps;
+        return spans + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * each;
+    }
 
     __device__ __forceinline__ AttentionQueries<1> queries() const {
         const AttentionTile tile = tiles[blockIdx.y];
@@ -52,10 +59,10 @@ struct PackedWork {
 
 extern "C" __global__ void __launch_bounds__(128)
     attention_forward(const bfloat16* q, const bfloat16* k, const bfloat16* v, const AttentionTile* tiles, bfloat16* output, float* log_sum_exp,
-                      int group, float scale, float natural_scale) {
+                      float4* spans, int group, float scale, float natural_scale) {
     SKYLIGHT_SHARED(shared);
     const AttentionTile tile = tiles[blockIdx.y];
     if (tile.rows == 0) return;
-    PackedWork work{q, k, v, tiles, output, log_sum_exp, group, tile.start, tile.rows};
+    PackedWork work{q, k, v, tiles, output, log_sum_exp, group, tile.start, tile.rows, spans};
     walk_keys<dimension, warps, ROW_TILES>(shared, work, scale, natural_scale);
 }

@@ -6,6 +6,10 @@
 // follow; a lane sums the p of its 16 columns in order; every output element continues its chain over the keys, ascending, with p
 // rounded to bfloat16. Which warp computes which columns, and which rows lie in a tile beside each other, changes none of this.
 // Keys that a row does not see have p = 0; a block of which it sees nothing multiplies by 1 and adds zeros, so it may be skipped or not.
+//
+// Eight blocks are a span, again at fixed positions. The chains start anew with each span, and the spans are joined in ascending order:
+// so the spans of a row may be computed one after the other (training, prefill) or side by side by many blocks (decoding), and those of
+// which several sequences have the same pages by one block for all of them, with the same bits.
 #pragma once
 
 #include "common/shared.cuh"
@@ -18,6 +22,8 @@
 #include "ptx/warp.cuh"
 
 constexpr int attention_block = 64;  // keys of a step; two pages of the cache
+constexpr int span_blocks = 8;
+constexpr int attention_span = attention_block * span_blocks;
 constexpr float log2_of_e = 1.4426950408889634f;
 constexpr float log_of_2 = 0.6931471805599453f;
 
@@ -191,6 +197,22 @@ __device__ __forceinline__ void correct(float (&output)[columns][4], const float
 __device__ __forceinline__ float sum_of_row(float value) {
     value += shuffle_xor(value, 1);
     return value + shuffle_xor(value, 2);
+}
+
+// How a span is joined to the spans before it.
+struct SpanFactors {
+    float earlier;
+    float later;
+
+    __device__ __forceinline__ float join(float earlier_value, float later_value) const { return fmaf(later_value, later, __fmul_rn(earlier_value, earlier)); }
+};
+
+// maximum: that of the earlier spans, which is no hidden score; becomes that of all. A span of which a row sees nothing changes nothing.
+__device__ __forceinline__ SpanFactors join_maximum(float& maximum, float later, float scale) {
+    const float greatest = fmaxf(maximum, later);
+    const SpanFactors factors{exp2_approximate(__fmul_rn(maximum - greatest, scale)), exp2_approximate(__fmul_rn(later - greatest, scale))};
+    maximum = greatest;
+    return factors;
 }
 
 // Writes two neighbouring elements of a head, those of them that exist.
