@@ -81,14 +81,14 @@ struct PageRows {
 struct PagedKeys {
     const PagedArguments& arguments;
     int sequence;
-    int length;
     BlockPages upcoming;
 
     __device__ __forceinline__ PagedKeys(const PagedArguments& given, int own_sequence, int first_block)
-        : arguments(given), sequence(own_sequence), length(given.lengths[own_sequence]), upcoming(find(first_block)) {}
+        : arguments(given), sequence(own_sequence), upcoming(find(first_block)) {}
 
     __device__ __forceinline__ BlockPages find(int block) const {
         BlockPages found;
+        const int length = arguments.lengths[sequence];
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             const int index = 2 * block + i;
@@ -108,7 +108,7 @@ struct PagedKeys {
         const BlockPages pages = upcoming;
         upcoming = find(block + 1);
         const long long page_elements = page_size * dimension, stride = gridDim.x * page_elements, head = blockIdx.x * page_elements;
-        const int first = block * attention_block;
+        const int first = block * attention_block, length = arguments.lengths[sequence];
         load_rows<dimension, attention_block, threads>(key_tile, PageRows{arguments.key_cache + head, stride, pages, first, length}, first);
         load_rows<dimension, attention_block, threads>(value_tile, PageRows{arguments.value_cache + head, stride, pages, first, length}, first);
     }

@@ -55,9 +55,10 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const Source& sou
     if constexpr (head_dimension % 8 == 0) {
         constexpr int packs = 2 * Rows::chunks, count = rows * packs;
         const uint32_t address = shared_address(tile);
+        const int thread = thread_index();  // addresses that follow from it are computed again, not kept in registers
 #pragma unroll
         for (int step = 0; step < divide_up(count, threads); step++) {
-            const int index = step * threads + threadIdx.x;
+            const int index = step * threads + thread;
             if (count % threads != 0 && index >= count) break;
             const int row = index / packs, pack = index % packs;
             const bfloat16* from = source.row(first + row);
@@ -89,15 +90,17 @@ __device__ __forceinline__ uint32_t column_fragment(const unsigned char* tile, i
 // products [16·row_tiles, 16·column_chunks] = left · rightᵀ, both with heads as rows. left is a row fragment, right a column fragment.
 template <int head_dimension, int row_tiles, int column_chunks>
 __device__ __forceinline__ void multiply_rows(float (&products)[row_tiles][2 * column_chunks][4], uint32_t left, uint32_t right) {
-    constexpr int bytes = AttentionRows<head_dimension>::bytes;
+    constexpr int bytes = AttentionRows<head_dimension>::bytes, all = AttentionRows<head_dimension>::chunks;
+    // With the sums of wide tiles in registers there is no room for fragments of several chunks.
+    constexpr int unrolled = row_tiles * all > 8 ? 1 : all;
 #pragma unroll
     for (int tile = 0; tile < row_tiles; tile++)
 #pragma unroll
         for (int column = 0; column < 2 * column_chunks; column++)
 #pragma unroll
             for (int i = 0; i < 4; i++) products[tile][column][i] = 0.0f;
-#pragma unroll
-    for (int chunk = 0; chunk < AttentionRows<head_dimension>::chunks; chunk++) {
+#pragma unroll unrolled
+    for (int chunk = 0; chunk < all; chunk++) {
         unsigned int a[row_tiles][4];
 #pragma unroll
         for (int tile = 0; tile < row_tiles; tile++) ldmatrix_x4(a[tile], left + tile * 16 * bytes + chunk * 32);

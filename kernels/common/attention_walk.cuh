@@ -44,6 +44,8 @@ __device__ __forceinline__ QueryRows<head_dimension, Queries> query_rows(const Q
 template <int head_dimension, int row_tiles>
 struct SpanSums {
     static constexpr int columns = 2 * AttentionRows<head_dimension>::chunks;
+    // Whether the statistics lie in shared memory, where they are not needed: wide tiles take nearly all registers.
+    static constexpr bool parked = row_tiles * columns > 16;
     float output[row_tiles][columns][4];
     float maximum[row_tiles][2];
     float sum[row_tiles][2];
@@ -61,6 +63,19 @@ struct SpanSums {
                 sum[tile][half] = 0.0f;
             }
         }
+    }
+
+    __device__ __forceinline__ void park(float4* statistics, int tile) const {
+        if (parked) *statistics = float4{maximum[tile][0], maximum[tile][1], sum[tile][0], sum[tile][1]};
+    }
+
+    __device__ __forceinline__ void fetch(const float4* statistics, int tile) {
+        if (!parked) return;
+        const float4 values = *statistics;
+        maximum[tile][0] = values.x;
+        maximum[tile][1] = values.y;
+        sum[tile][0] = values.z;
+        sum[tile][1] = values.w;
     }
 
     // Lanes that share a row get its whole sum.
@@ -115,7 +130,7 @@ struct SpanSums {
 // Walks the blocks begin to end − 1. Work::queries() describes the tile; it is called again where it is needed, because nothing of it
 // that the loop does not need should keep a register. load(key_tile, value_tile, block) queues the copies of one block of keys; it is
 // called for the blocks in order. span_ends(block) is called after the last block of a span, unless the warp sees nothing after it.
-// Shared memory: 16·warps·row_tiles + 4·64 rows.
+// Shared memory: 16·warps·row_tiles + 4·64 rows, and row_tiles·threads float4, where statistics are parked.
 template <int head_dimension, int warps, int row_tiles, class Work, class SpanEnds>
 __device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>& sums, unsigned char* shared, Work& work, int begin, int end, float scale,
                                             const SpanEnds& span_ends) {
@@ -130,7 +145,10 @@ __device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>&
     load_rows<head_dimension, tile_pairs, threads>(shared, query_rows<head_dimension>(start), start.first);
     work.load(blocks + begin % 2 * 2 * block_bytes, blocks + (begin % 2 * 2 + 1) * block_bytes, begin);
     cp_async_commit();
+    float4* statistics = reinterpret_cast<float4*>(blocks + 4 * block_bytes) + threadIdx.x;
     sums.clear();
+#pragma unroll
+    for (int tile = 0; tile < row_tiles; tile++) sums.park(statistics + tile * threads, tile);
 
     for (int block = begin; block < end; block++) {
         cp_async_wait<0>();
@@ -156,13 +174,23 @@ __device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>&
                 hide_keys(scores[tile], queries.visible_to(pair) - first_key, queries.visible_to(pair + 8) - first_key, lane);
             }
             float correction[2];
+            sums.fetch(statistics + tile * threads, tile);
             soften(scores[tile], sums.maximum[tile], sums.sum[tile], correction, scale);
+            sums.park(statistics + tile * threads, tile);
             correct(sums.output[tile], correction);
             round_weights<depth>(weights[tile], scores[tile]);
         }
         multiply_weights<head_dimension, row_tiles, depth, 1, Rows::chunks>(sums.output, weights, row_fragment<head_dimension>(current + block_bytes, lane), 0);
-        if ((block + 1) % span_blocks == 0 && first_key + attention_block < most) span_ends(block);
+        if ((block + 1) % span_blocks == 0 && first_key + attention_block < most) {
+#pragma unroll
+            for (int tile = 0; tile < row_tiles; tile++) sums.fetch(statistics + tile * threads, tile);
+            span_ends(block);
+#pragma unroll
+            for (int tile = 0; tile < row_tiles; tile++) sums.park(statistics + tile * threads, tile);
+        }
     }
+#pragma unroll
+    for (int tile = 0; tile < row_tiles; tile++) sums.fetch(statistics + tile * threads, tile);
 }
 
 // The walk over all keys that a tile sees. Work::earlier() is where this block keeps the sums of earlier spans:

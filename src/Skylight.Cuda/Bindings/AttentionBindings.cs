@@ -184,15 +184,19 @@ internal static class AttentionBindings
             throw kernel.Unsupported($"heads may be {WidestHead} wide at most");
     }
 
-    /// <summary>The m16n8k16 tiles of a warp: two halve the reads of keys and values, and fit into registers with narrow heads only.</summary>
-    private static int RowTiles(CudaKernelBuilder kernel, int dimension) =>
-        dimension <= 64 && WalkBytes(dimension, 2) <= kernel.Target.SharedBytesPerBlock ? 2 : 1;
+    /// <summary>The m16n8k16 tiles of a warp: two halve the reads of keys and values from shared memory, where the card has enough of it.</summary>
+    private static int RowTiles(CudaKernelBuilder kernel, int dimension) => WalkBytes(dimension, 2) <= kernel.Target.SharedBytesPerBlock ? 2 : 1;
 
     private static int Padded(int dimension) => (dimension + 15) / 16 * 16;
 
     private static int RowBytes(int dimension) => 2 * (Padded(dimension) + 8);
 
-    private static int WalkBytes(int dimension, int rowTiles) => RowBytes(dimension) * (16 * Warps * rowTiles + 4 * Block);
+    private static int WalkBytes(int dimension, int rowTiles)
+    {
+        // Wide tiles keep their statistics there too.
+        int parked = rowTiles * Padded(dimension) / 8 > 16 ? rowTiles * Threads * 4 * sizeof(float) : 0;
+        return RowBytes(dimension) * (16 * Warps * rowTiles + 4 * Block) + parked;
+    }
 
     private static int DecodeBytes(int dimension, int stages) =>
         Math.Max(RowBytes(dimension) * (DecodePairs + 2 * stages * Block) + DecodePairs * (Block + 8) * sizeof(float), RowBytes(dimension) * (SharedPairs + 4 * Block));
