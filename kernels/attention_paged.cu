@@ -126,7 +126,10 @@ struct PrefillWork {
         return arguments.queries(tile.start, tile.rows, tile.first, arguments.lengths[tile.sequence] - tile.rows + 1, true);
     }
 
-    __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) { keys.load(key_tile, value_tile, block); }
+    __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {
+        keys.sequence = tiles[blockIdx.y].sequence;  // read again: registers are scarce here
+        keys.load(key_tile, value_tile, block);
+    }
 
     // Block by block; see SpanSums.
     __device__ __forceinline__ float4* earlier() const {
@@ -248,8 +251,8 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
         for (int j = 0; j < 2; j++)
 #pragma unroll
             for (int half = 0; half < 2; half++)
-                *reinterpret_cast<float2*>(meeting + (row + 8 * half) * score_stride + 16 * warp + 8 * j + column) =
-                    float2{quarter[0][j][2 * half], quarter[0][j][2 * half + 1]};
+                store_shared(reinterpret_cast<float2*>(meeting + (row + 8 * half) * score_stride + 16 * warp + 8 * j + column),
+                             float2{quarter[0][j][2 * half], quarter[0][j][2 * half + 1]});
         synchronize_block();
 
         float scores[attention_block / 8][4];
@@ -257,7 +260,7 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
         for (int j = 0; j < attention_block / 8; j++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const float2 pair = *reinterpret_cast<const float2*>(meeting + (row + 8 * half) * score_stride + 8 * j + column);
+                const float2 pair = load_shared(reinterpret_cast<const float2*>(meeting + (row + 8 * half) * score_stride + 8 * j + column));
                 scores[j][2 * half] = pair.x;
                 scores[j][2 * half + 1] = pair.y;
             }

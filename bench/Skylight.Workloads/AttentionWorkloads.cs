@@ -21,6 +21,8 @@ internal static class AttentionWorkloads
         new("attention/tiny-wide", new Attention(1, 1, 128, Causal: true), [Normal(70, 128), Normal(70, 128), Normal(70, 128), Integers([0, 70])], Tiny: true),
         // More keys than the CUDA kernels take together.
         new("attention/tiny-spans", new Attention(2, 1, 16, Causal: true), [Normal(600, 32), Normal(600, 16), Normal(600, 16), Integers([0, 20, 600])], Tiny: true),
+        // The heads of one key-value head of the 8B model.
+        Packed("attention/8b-group-320", 7, 1, 128, causal: true, sequences: 1, length: 320),
         Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),
         Packed("attention/internvl3-1b-1k", 14, 2, 64, causal: true, sequences: 1, length: 1024),
         Packed("attention/internvl3-8b-1k", 28, 4, 128, causal: true, sequences: 1, length: 1024),

@@ -66,12 +66,12 @@ struct SpanSums {
     }
 
     __device__ __forceinline__ void park(float4* statistics, int tile) const {
-        if (parked) *statistics = float4{maximum[tile][0], maximum[tile][1], sum[tile][0], sum[tile][1]};
+        if (parked) store_shared(statistics, float4{maximum[tile][0], maximum[tile][1], sum[tile][0], sum[tile][1]});
     }
 
     __device__ __forceinline__ void fetch(const float4* statistics, int tile) {
         if (!parked) return;
-        const float4 values = *statistics;
+        const float4 values = load_shared(statistics);
         maximum[tile][0] = values.x;
         maximum[tile][1] = values.y;
         sum[tile][0] = values.z;
