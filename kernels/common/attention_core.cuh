@@ -67,6 +67,7 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const Source& sou
         }
     } else {
         constexpr int width = 16 * Rows::chunks;
+#pragma unroll 1
         for (int index = threadIdx.x; index < rows * width; index += threads) {
             const int row = index / width, column = index % width;
             const bfloat16* from = source.row(first + row);
