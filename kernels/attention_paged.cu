@@ -17,7 +17,7 @@
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those of spans in common
 // once per 64 pairs; q and out once; with several spans 8·(D' + 2) bytes per pair and span.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: paged_prefill with ROW_TILES 2: D = 64: 228 registers on sm_80,
-// 235 on sm_90a; D = 128: 255 and 255; paged_decode with STAGES 3: D = 64: 123 and 122, D = 128: 163 and 168; paged_merge 40 and 36.
+// 235 on sm_90a; D = 128: 255 and 255; paged_decode with STAGES 3: D = 64: 139 and 134, D = 128: 180 and 177; paged_merge 40 and 36.
 // Counted by the emulator for one key-value head of a 38B model, 12 completions of a prompt of 1,024 tokens with 76 of their own
 // (workloads paged_attention/38b-group-…): paged_decode moves 1.4 MB with the prompt's pages in common, 7.6 MB with copies of them (the keys
 // and values alone: 1.0 and 6.8 MB). No bank conflicts at D ≥ 64. A span that is in common only in part is read by each sequence, mostly from the
@@ -86,14 +86,14 @@ struct PageRows {
 struct PagedKeys {
     const PagedArguments& arguments;
     int sequence;
+    int length;
     BlockPages upcoming;
 
     __device__ __forceinline__ PagedKeys(const PagedArguments& given, int own_sequence, int first_block)
-        : arguments(given), sequence(own_sequence), upcoming(find(first_block)) {}
+        : arguments(given), sequence(own_sequence), length(given.lengths[own_sequence]), upcoming(find(first_block)) {}
 
     __device__ __forceinline__ BlockPages find(int block) const {
         BlockPages found;
-        const int length = arguments.lengths[sequence];
 #pragma unroll
         for (int i = 0; i < 2; i++) {
             const int index = 2 * block + i;
@@ -113,7 +113,7 @@ struct PagedKeys {
         const BlockPages pages = upcoming;
         upcoming = find(block + 1);
         const long long page_elements = page_size * dimension, stride = gridDim.x * page_elements, head = blockIdx.x * page_elements;
-        const int first = block * attention_block, length = arguments.lengths[sequence];
+        const int first = block * attention_block;
         load_rows<dimension, attention_block, threads>(key_tile, PageRows{arguments.key_cache + head, stride, pages, first, length}, first);
         load_rows<dimension, attention_block, threads>(value_tile, PageRows{arguments.value_cache + head, stride, pages, first, length}, first);
     }
@@ -132,7 +132,9 @@ struct PrefillWork {
     }
 
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {
-        keys.sequence = tiles[blockIdx.y].sequence;  // read again: registers are scarce here
+        // Read again: registers are scarce here.
+        keys.sequence = tiles[blockIdx.y].sequence;
+        keys.length = arguments.lengths[keys.sequence];
         keys.load(key_tile, value_tile, block);
     }
 
@@ -293,7 +295,8 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
     }
 }
 
-extern "C" __global__ void __launch_bounds__(threads)
+// Two blocks on a multiprocessor are wanted; said so, the compiler aims at no more and does not spill for it.
+extern "C" __global__ void __launch_bounds__(threads, 2)
     paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* lengths, const SpanTile* tiles,
                  const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int rows, int group, int table_width, int pages,
                  float scale, Status* status, int tag) {
