@@ -1,8 +1,11 @@
 using System.CommandLine;
 using Skylight.Checkpoints;
+using Skylight.Cli.Chat;
 using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Graphs;
+using Skylight.Images;
+using Skylight.Text;
 using Skylight.Training;
 
 namespace Skylight.Cli;
@@ -17,15 +20,20 @@ internal static class ErrorReporting
     {
         try
         {
-            var configuration = new InvocationConfiguration { EnableDefaultExceptionHandler = false, ProcessTerminationTimeout = TimeSpan.FromSeconds(30) };
-            return await root.Parse(arguments).InvokeAsync(configuration);
+            ParseResult parse = root.Parse(arguments);
+            var configuration = new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = parse.CommandResult.Command is SignalHandlingCommand ? null : TimeSpan.FromSeconds(30),
+            };
+            return await parse.InvokeAsync(configuration);
         }
         catch (OperationCanceledException)
         {
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
+        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {exception.Message}");

@@ -1,0 +1,80 @@
+using System.Globalization;
+using System.Text;
+using Skylight.Chat;
+using Spectre.Console;
+using Spectre.Console.Rendering;
+
+namespace Skylight.Cli.Chat;
+
+/// <summary>
+/// Shows an answer as it comes. On a terminal thinking is dimmed and goes before the answer; elsewhere the output gets the answer alone, so that it can be
+/// used, and thinking goes to the error stream.
+/// </summary>
+/// <param name="console">Where the answer goes.</param>
+/// <param name="thinking">Where thinking goes if the console is no terminal; null for nowhere.</param>
+internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
+{
+    private readonly bool _isTerminal = console.Profile.Capabilities.Ansi;
+    private UpdateKind? _shown;
+
+    /// <summary>Shows a piece.</summary>
+    public void Show(GenerationUpdate update)
+    {
+        if (update.Text.Length == 0)
+            return;
+        if (update.Kind != _shown)
+            Change(update.Kind);
+        // A model can write anything, also what would move the cursor or change the title.
+        string text = _isTerminal ? Printable(update.Text) : update.Text;
+        TextWriter? writer = update.Kind == UpdateKind.Answer || _isTerminal ? console.Profile.Out.Writer : thinking;
+        writer?.Write(text);
+        writer?.Flush();
+    }
+
+    /// <summary>Ends the answer's last line.</summary>
+    public void End()
+    {
+        Change(null);
+        console.Profile.Out.Writer.WriteLine();
+        console.Profile.Out.Writer.Flush();
+    }
+
+    /// <summary>A line about what an answer took.</summary>
+    public static string Describe(Usage usage)
+    {
+        double seconds = (usage.Duration - usage.TimeToFirstToken).TotalSeconds;
+        string speed = usage.CompletionTokens > 1 && seconds > 0 ? string.Create(CultureInfo.InvariantCulture, $", {(usage.CompletionTokens - 1) / seconds:F1} tokens/s") : "";
+        string pictures = usage.ImageTokens > 0 ? $" ({usage.ImageTokens} of pictures)" : "";
+        return string.Create(CultureInfo.InvariantCulture, $"{usage.PromptTokens} prompt tokens{pictures}, first token after {usage.TimeToFirstToken.TotalSeconds:F2} s, {usage.CompletionTokens} tokens written{speed}");
+    }
+
+    /// <summary>Text without control characters, but for line breaks and tabs.</summary>
+    internal static string Printable(string text)
+    {
+        if (!text.Any(IsControl))
+            return text;
+        var printable = new StringBuilder(text.Length);
+        foreach (char character in text)
+            printable.Append(IsControl(character) ? '\uFFFD' : character);
+        return printable.ToString();
+
+        static bool IsControl(char character) => char.IsControl(character) && character is not ('\n' or '\t');
+    }
+
+    private void Change(UpdateKind? kind)
+    {
+        if (_shown == UpdateKind.Thinking)
+        {
+            if (_isTerminal)
+                console.Write(new ControlCode("\u001b[0m"));
+            if (kind is not null)
+                (_isTerminal ? console.Profile.Out.Writer : thinking)?.Write("\n\n");
+            else if (!_isTerminal)
+                thinking?.WriteLine();
+        }
+
+        if (kind == UpdateKind.Thinking && _isTerminal)
+            console.Write(new ControlCode("\u001b[2m"));
+        _shown = kind;
+    }
+}

@@ -1,0 +1,61 @@
+using System.CommandLine;
+using System.Globalization;
+using Skylight.Chat;
+using Skylight.Execution;
+using Skylight.Models;
+using Skylight.Tensors;
+
+namespace Skylight.Cli.Chat;
+
+/// <summary>The argument and options of the commands that load a model to talk to.</summary>
+internal sealed class ModelSelection
+{
+    private readonly Argument<string> _directory = new("directory") { Description = "The checkpoint's folder: config.json, tokenizer.json and *.safetensors." };
+    private readonly Option<string> _device = DeviceOption.Create();
+    private readonly Option<string?> _type = new("--dtype") { Description = "The data type of the weights in memory; by default the checkpoint's." };
+    private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
+    private readonly Option<int?> _cache = new("--cache-tokens") { Description = "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that the weights leave, at most 16384." };
+
+    public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32");
+
+    public void AddTo(Command command)
+    {
+        command.Add(_directory);
+        foreach (Option option in (Option[])[_device, _type, _context, _cache])
+            command.Add(option);
+    }
+
+    /// <summary>Loads it, and says how far that is where standard error is a terminal.</summary>
+    /// <param name="parse">What was given.</param>
+    /// <param name="change">What a command changes of how it is served.</param>
+    /// <param name="cancellationToken">Stops the loading.</param>
+    public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change, CancellationToken cancellationToken)
+    {
+        string directory = parse.GetRequiredValue(_directory);
+        int? context = Positive(parse, _context), cache = Positive(parse, _cache);
+        Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
+        try
+        {
+            var options = new ChatModelOptions
+            {
+                Device = device,
+                ParameterType = parse.GetValue(_type) switch { "bfloat16" => DataType.BFloat16, "float32" => DataType.Float32, _ => null },
+                ContextTokens = context,
+                CacheTokens = cache,
+            };
+            var progress = new ConsoleProgress("Loading", WeightBytes(directory));
+            return await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);
+        }
+        catch
+        {
+            device.Dispose();
+            throw;
+        }
+    }
+
+    private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value ? null : value >= 1 ? value
+        : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {value}; give a positive number of tokens."));
+
+    private static long WeightBytes(string directory) =>
+        Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
+}

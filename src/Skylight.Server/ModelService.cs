@@ -1,0 +1,265 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+using System.Threading.Channels;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using Skylight.Chat;
+
+namespace Skylight.Server;
+
+/// <summary>Answers the requests to one model.</summary>
+/// <param name="model">The model.</param>
+/// <param name="options">Names, keys and limits.</param>
+/// <param name="logger">Where it is noted.</param>
+/// <param name="stopping">When no more requests are taken.</param>
+internal sealed class ModelService(ChatModel model, SkylightServerOptions options, ILogger logger, CancellationToken stopping)
+{
+    private readonly string _name = options.ModelName ?? model.Name;
+    private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
+    private readonly byte[][] _keyHashes = [.. options.ApiKeys.Select(key => SHA256.HashData(Encoding.UTF8.GetBytes(key)))];
+    private readonly ServerMetrics _metrics = new();
+
+    /// <summary><c>POST /v1/chat/completions</c>.</summary>
+    public async Task CompleteAsync(HttpContext context)
+    {
+        long start = Stopwatch.GetTimestamp();
+        string id = $"chatcmpl-{Guid.NewGuid():N}";
+        var answers = new AnswerCollector(id, _name, model.Tokenizer);
+        int status = StatusCodes.Status200OK;
+        Exception? failure = null;
+        _metrics.Begin();
+        try
+        {
+            Admit(context);
+            var reader = new ChatRequestReader(_name, model.Tokenizer.VocabularySize, options);
+            ChatRequest request = await reader.ReadAsync(await RequestBody.ReadAsync(context, options.MaximumBodyBytes).ConfigureAwait(false), context.RequestAborted).ConfigureAwait(false);
+            answers.Start(request);
+            if (request.Stream)
+                await StreamAsync(context, request, answers).ConfigureAwait(false);
+            else
+                await AnswerAsync(context, request, answers).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            failure = exception;
+            status = await FailAsync(context, exception).ConfigureAwait(false);
+        }
+
+        TimeSpan duration = Stopwatch.GetElapsedTime(start);
+        _metrics.End(status, duration);
+        foreach (Usage usage in answers.Usages)
+            _metrics.Add(usage);
+        Log(id, status, duration.TotalMilliseconds, failure, answers);
+    }
+
+    /// <summary><c>GET /v1/models</c>.</summary>
+    public Task ListModelsAsync(HttpContext context) => GuardAsync(context, () => WriteAsync(context, new ModelList("list", [Card()]), ServerJson.Default.ModelList));
+
+    /// <summary><c>GET /v1/models/{id}</c>.</summary>
+    public Task DescribeModelAsync(HttpContext context) => GuardAsync(context, () => context.Request.RouteValues["id"] as string == _name
+        ? WriteAsync(context, Card(), ServerJson.Default.ModelCard)
+        : throw new ApiException(StatusCodes.Status404NotFound, $"There is no such model here. This server has: {_name}.", "model", "model_not_found"));
+
+    /// <summary><c>GET /health</c>: 200 while requests are taken, 503 afterwards. Needs no key.</summary>
+    public Task ReportHealthAsync(HttpContext context)
+    {
+        bool takes = !stopping.IsCancellationRequested;
+        context.Response.StatusCode = takes ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
+        return WriteAsync(context, new Health(takes ? "ok" : "draining", _name), ServerJson.Default.Health);
+    }
+
+    /// <summary><c>GET /metrics</c>.</summary>
+    public Task ReportMetricsAsync(HttpContext context) => GuardAsync(context, () =>
+    {
+        context.Response.ContentType = "text/plain; version=0.0.4; charset=utf-8";
+        return context.Response.WriteAsync(_metrics.Format(model.Load), context.RequestAborted);
+    });
+
+    private ModelCard Card() => new(_name, "model", _created, "skylight", model.ContextTokens);
+
+    /// <summary>Whether the request may be answered at all; looked at before its body.</summary>
+    private void Admit(HttpContext context)
+    {
+        Authorize(context);
+        if (stopping.IsCancellationRequested)
+            throw ApiException.Draining();
+    }
+
+    private void Authorize(HttpContext context)
+    {
+        const string Scheme = "Bearer ";
+        if (_keyHashes.Length == 0)
+            return;
+        string? header = context.Request.Headers.Authorization;
+        // Hashes have one length: how long the comparison takes says nothing about the key.
+        byte[] given = SHA256.HashData(Encoding.UTF8.GetBytes(header is not null && header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) ? header[Scheme.Length..].Trim() : ""));
+        bool known = false;
+        foreach (byte[] hash in _keyHashes)
+            known |= CryptographicOperations.FixedTimeEquals(hash, given);
+        if (known)
+            return;
+        context.Response.Headers.WWWAuthenticate = "Bearer";
+        string message = string.IsNullOrEmpty(header) ? "An API key is needed: send it as 'Authorization: Bearer KEY'." : "The API key is not one of this server's.";
+        throw new ApiException(StatusCodes.Status401Unauthorized, message, code: "invalid_api_key");
+    }
+
+    private async Task AnswerAsync(HttpContext context, ChatRequest request, AnswerCollector answers)
+    {
+        await foreach ((int choice, GenerationUpdate update) in GenerateAsync(request, context.RequestAborted).ConfigureAwait(false))
+            answers.Add(choice, update);
+        await WriteAsync(context, answers.Completion(), ServerJson.Default.ChatCompletion).ConfigureAwait(false);
+    }
+
+    private async Task StreamAsync(HttpContext context, ChatRequest request, AnswerCollector answers)
+    {
+        CancellationToken aborted = context.RequestAborted;
+        IAsyncEnumerator<(int Choice, GenerationUpdate Update)> updates = GenerateAsync(request, aborted).GetAsyncEnumerator(aborted);
+        await using (updates.ConfigureAwait(false))
+        {
+            // Whatever is wrong with a request shows before its first token, while the status can still say so.
+            bool more = await updates.MoveNextAsync().ConfigureAwait(false);
+            var stream = new EventStream(context.Response);
+            for (int choice = 0; choice < request.Count; choice++)
+                stream.Add(answers.Opening(choice));
+            for (; more; more = await updates.MoveNextAsync().ConfigureAwait(false))
+            {
+                (int choice, GenerationUpdate update) = updates.Current;
+                answers.Add(choice, update);
+                if (answers.Chunk(choice, update) is { } chunk)
+                {
+                    stream.Add(chunk);
+                    await stream.FlushAsync(aborted).ConfigureAwait(false);
+                }
+            }
+
+            if (request.IncludeUsage)
+                stream.Add(answers.UsageChunk());
+            stream.End();
+            await stream.FlushAsync(aborted).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>All answers to a request, piece by piece; they are written together.</summary>
+    private async IAsyncEnumerable<(int Choice, GenerationUpdate Update)> GenerateAsync(ChatRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        if (request.Count == 1)
+        {
+            await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.Options, cancellationToken).ConfigureAwait(false))
+                yield return (0, update);
+            yield break;
+        }
+
+        using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var updates = Channel.CreateUnbounded<(int, GenerationUpdate)>(new UnboundedChannelOptions { SingleReader = true });
+        Task all = Task.WhenAll(Enumerable.Range(0, request.Count).Select(choice => ForwardAsync(choice, cancellation.Token)))
+            .ContinueWith(_ => updates.Writer.TryComplete(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        try
+        {
+            await foreach ((int, GenerationUpdate) update in updates.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
+                yield return update;
+        }
+        finally
+        {
+            await cancellation.CancelAsync().ConfigureAwait(false);
+            await all.ConfigureAwait(false);
+        }
+
+        async Task ForwardAsync(int choice, CancellationToken token)
+        {
+            try
+            {
+                await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.OptionsOf(choice), token).ConfigureAwait(false))
+                    updates.Writer.TryWrite((choice, update));
+            }
+            catch (Exception exception)
+            {
+                // One answer that fails fails the request.
+                updates.Writer.TryComplete(exception);
+            }
+        }
+    }
+
+    /// <summary>Says what went wrong, as far as it can still be said; gives the status for the log.</summary>
+    private static async Task<int> FailAsync(HttpContext context, Exception exception)
+    {
+        if (context.RequestAborted.IsCancellationRequested)
+            return ApiException.ClientClosedRequest;
+        ApiException error = ApiException.From(exception);
+        try
+        {
+            if (context.Response.HasStarted)
+            {
+                var stream = new EventStream(context.Response);
+                stream.AddError(error);
+                stream.End();
+                await stream.FlushAsync(context.RequestAborted).ConfigureAwait(false);
+            }
+            else
+            {
+                await WriteErrorAsync(context, error).ConfigureAwait(false);
+            }
+        }
+        catch (Exception writing) when (writing is OperationCanceledException or IOException)
+        {
+            return ApiException.ClientClosedRequest;
+        }
+
+        return error.Status;
+    }
+
+    internal static Task WriteErrorAsync(HttpContext context, ApiException error)
+    {
+        context.Response.StatusCode = error.Status;
+        context.Response.ContentType = "application/json; charset=utf-8";
+        if (error.Status == StatusCodes.Status429TooManyRequests)
+            context.Response.Headers.RetryAfter = "1";
+        return context.Response.Body.WriteAsync(error.ToJson(), context.RequestAborted).AsTask();
+    }
+
+    private static Task WriteAsync<T>(HttpContext context, T value, JsonTypeInfo<T> type)
+    {
+        context.Response.ContentType = "application/json; charset=utf-8";
+        return context.Response.Body.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(value, type), context.RequestAborted).AsTask();
+    }
+
+    private async Task GuardAsync(HttpContext context, Func<Task> answer)
+    {
+        try
+        {
+            Authorize(context);
+            await answer().ConfigureAwait(false);
+        }
+        catch (ApiException error)
+        {
+            await WriteErrorAsync(context, error).ConfigureAwait(false);
+        }
+    }
+
+    private void Log(string id, int status, double milliseconds, Exception? failure, AnswerCollector answers)
+    {
+        if (status == ApiException.ClientClosedRequest)
+        {
+            ServerLog.Abandoned(logger, id, milliseconds);
+        }
+        else if (failure is null)
+        {
+            Usage[] usages = [.. answers.Usages];
+            ServerLog.Answered(
+                logger, id, status, milliseconds, usages[0].PromptTokens, usages[0].ImageTokens, usages.Sum(usage => usage.CompletionTokens),
+                usages.Min(usage => usage.TimeToFirstToken).TotalMilliseconds, answers.Ends);
+        }
+        else if (status >= StatusCodes.Status500InternalServerError && status != StatusCodes.Status503ServiceUnavailable)
+        {
+            ServerLog.Failed(logger, failure, id, status, milliseconds);
+        }
+        else
+        {
+            ApiException error = ApiException.From(failure);
+            ServerLog.Refused(logger, id, status, milliseconds, error.Code, error.Parameter);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+using System.Text.Json.Serialization;
+
+namespace Skylight.Server;
+
+/// <summary>What went wrong, as OpenAI says it.</summary>
+internal sealed record ErrorBody(ErrorDetail Error);
+
+/// <summary>The error.</summary>
+internal sealed record ErrorDetail(
+    string Message,
+    string Type,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Param,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Code);
+
+/// <summary>A whole answer.</summary>
+internal sealed record ChatCompletion(string Id, string Object, long Created, string Model, IReadOnlyList<ChatChoice> Choices, ChatUsage Usage);
+
+/// <summary>One of the answers.</summary>
+internal sealed record ChatChoice(
+    int Index,
+    ChatMessage Message,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] ChatLogProbabilities? Logprobs,
+    string FinishReason);
+
+/// <summary>What the model says; its thinking is in a field of its own, as other servers have it.</summary>
+internal sealed record ChatMessage(
+    string Role,
+    string Content,
+    string? ReasoningContent,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
+
+/// <summary>A piece of an answer.</summary>
+internal sealed record ChatChunk(string Id, string Object, long Created, string Model, IReadOnlyList<ChunkChoice> Choices, ChatUsage? Usage);
+
+/// <summary>A piece of one of the answers.</summary>
+internal sealed record ChunkChoice(
+    int Index,
+    ChunkDelta Delta,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] ChatLogProbabilities? Logprobs,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? FinishReason);
+
+/// <summary>What is new in a piece.</summary>
+internal sealed record ChunkDelta(string? Role = null, string? Content = null, string? ReasoningContent = null);
+
+/// <summary>The tokens of an answer.</summary>
+internal sealed record ChatLogProbabilities(IReadOnlyList<TokenLogProbability> Content, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
+
+/// <summary>A token; its bytes may be a part of a character.</summary>
+internal sealed record TokenLogProbability(string Token, float Logprob, int[] Bytes, int[] TopLogprobs);
+
+/// <summary>What an answer took.</summary>
+internal sealed record ChatUsage(int PromptTokens, int CompletionTokens, int TotalTokens, PromptTokensDetails PromptTokensDetails, CompletionTokensDetails CompletionTokensDetails);
+
+/// <summary>Tokens of the prompt that stand for pictures.</summary>
+internal sealed record PromptTokensDetails(int ImageTokens);
+
+/// <summary>Tokens of the think block.</summary>
+internal sealed record CompletionTokensDetails(int ReasoningTokens);
+
+/// <summary>The models.</summary>
+internal sealed record ModelList(string Object, IReadOnlyList<ModelCard> Data);
+
+/// <summary>A model.</summary>
+internal sealed record ModelCard(string Id, string Object, long Created, string OwnedBy, int MaxModelLen);
+
+/// <summary>Whether the server can be asked.</summary>
+internal sealed record Health(string Status, string Model);
+
+/// <summary>How all this is written.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, GenerationMode = JsonSourceGenerationMode.Metadata)]
+[JsonSerializable(typeof(ErrorBody))]
+[JsonSerializable(typeof(ChatCompletion))]
+[JsonSerializable(typeof(ChatChunk))]
+[JsonSerializable(typeof(ModelList))]
+[JsonSerializable(typeof(Health))]
+internal sealed partial class ServerJson : JsonSerializerContext;

@@ -1,0 +1,42 @@
+using Skylight.Images;
+
+namespace Skylight.Server;
+
+/// <summary>How a model is served over HTTP.</summary>
+public sealed record SkylightServerOptions
+{
+    private const long MostBodyBytes = 1L << 30;
+
+    /// <summary>What clients call the model; <c>ChatModel.Name</c> if null.</summary>
+    public string? ModelName { get; init; }
+
+    /// <summary>What clients must send as <c>Authorization: Bearer …</c>, except to <c>/health</c>; none if empty.</summary>
+    public IReadOnlyList<string> ApiKeys { get; init; } = [];
+
+    /// <summary>The most bytes of a request's body; a picture in a data URL takes 4/3 of its file. A host's own limit does not apply to these endpoints.</summary>
+    public long MaximumBodyBytes { get; init; } = 32L << 20;
+
+    /// <summary>The most answers to one request (<c>n</c>).</summary>
+    public int MaximumChoices { get; init; } = 8;
+
+    /// <summary>
+    /// Gets the file of a picture that a request names by a URL that is not a data URL. Null, the default, refuses such URLs: nothing is ever fetched.
+    /// <see cref="ImageUrlFetcher"/> fetches from public addresses. May throw <see cref="ImageException"/> or <see cref="HttpRequestException"/>.
+    /// </summary>
+    public Func<Uri, CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? ImageResolver { get; init; }
+
+    /// <summary>Checks the values.</summary>
+    /// <exception cref="ArgumentException">A value is of no use.</exception>
+    internal SkylightServerOptions Validate()
+    {
+        if (MaximumBodyBytes is < 1 or > MostBodyBytes)
+            throw new ArgumentException($"{nameof(MaximumBodyBytes)} is {MaximumBodyBytes}; it must be from 1 to {MostBodyBytes}.");
+        if (MaximumChoices < 1)
+            throw new ArgumentException($"{nameof(MaximumChoices)} is {MaximumChoices}; it must be at least 1.");
+        if (ModelName is { Length: 0 })
+            throw new ArgumentException($"{nameof(ModelName)} is empty; leave it null for the model's own name.");
+        if (ApiKeys.Any(string.IsNullOrWhiteSpace))
+            throw new ArgumentException($"One of the {nameof(ApiKeys)} is empty: everybody could guess it.");
+        return this;
+    }
+}
