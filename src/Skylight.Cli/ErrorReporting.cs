@@ -3,6 +3,7 @@ using Skylight.Checkpoints;
 using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Graphs;
+using Skylight.Text;
 using Skylight.Training;
 
 namespace Skylight.Cli;
@@ -25,7 +26,7 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
+        catch (Exception exception) when (exception is CheckpointException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or TokenizerException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {exception.Message}");

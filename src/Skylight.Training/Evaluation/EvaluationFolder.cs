@@ -38,9 +38,8 @@ public sealed class EvaluationFolder : IDisposable
         ArgumentException.ThrowIfNullOrEmpty(path);
         ArgumentNullException.ThrowIfNull(settings);
         string settingsFile = Path.Combine(path, SettingsName), resultsFile = Path.Combine(path, ResultsName);
-        bool isThere = File.Exists(settingsFile) || File.Exists(resultsFile);
-        if (isThere && !resume)
-            throw new InvalidDataException($"The folder '{path}' already holds an evaluation. Go on with it (--resume), or name another folder (--output).");
+        bool isThere = Holds(path);
+        CheckFree(path, resume);
         if (isThere)
             CheckSettings(settingsFile, settings);
         try
@@ -64,6 +63,15 @@ public sealed class EvaluationFolder : IDisposable
         {
             throw new IOException($"The folder '{path}' cannot be written: {exception.Message} Choose another (--output).", exception);
         }
+    }
+
+    /// <summary>Refuses a folder that holds a run, unless it is to be gone on with: what can be known before a model is loaded.</summary>
+    /// <exception cref="InvalidDataException">It does.</exception>
+    public static void CheckFree(string path, bool resume)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        if (!resume && Holds(path))
+            throw new InvalidDataException($"The folder '{path}' already holds an evaluation. Go on with it (--resume), or name another folder (--output).");
     }
 
     /// <summary>Adds a response. It is in the file when this returns.</summary>
@@ -90,6 +98,8 @@ public sealed class EvaluationFolder : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _results.Dispose();
+
+    private static bool Holds(string path) => File.Exists(Path.Combine(path, SettingsName)) || File.Exists(Path.Combine(path, ResultsName));
 
     /// <summary>Reads what is there; a last line without its end was being written when the program ended, and is taken away.</summary>
     private static List<EvaluationResult> ReadResults(FileStream stream, string file)
