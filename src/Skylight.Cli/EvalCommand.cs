@@ -84,7 +84,7 @@ internal static class EvalCommand
         if (choices.Json ? Console.IsErrorRedirected : Console.IsOutputRedirected)
             console.Profile.Width = 200;
 
-        await using ChatModel model = await LoadAsync(choices, cancellationToken);
+        await using ChatModel model = await LoadAsync(choices, options.Concurrency, cancellationToken);
         if (options.MaxNewTokens + RoomForPrompts > model.ContextTokens)
             console.MarkupLineInterpolated($"[yellow]The context holds {model.ContextTokens:N0} tokens for prompt and response: responses cannot always have {options.MaxNewTokens:N0}. A larger cache is set with --cache-tokens.[/]");
         var evaluator = new Evaluator(model, options);
@@ -118,14 +118,14 @@ internal static class EvalCommand
         return 0;
     }
 
-    private static async Task<ChatModel> LoadAsync(Choices choices, CancellationToken cancellationToken)
+    private static async Task<ChatModel> LoadAsync(Choices choices, int concurrency, CancellationToken cancellationToken)
     {
         Device device = DeviceOption.Open(choices.Device);
         try
         {
             long bytes = Directory.Exists(choices.Directory) ? Directory.EnumerateFiles(choices.Directory, "*.safetensors").Sum(file => new FileInfo(file).Length) : 0;
             return await VisionLanguageModel.LoadAsync(
-                choices.Directory, new ChatModelOptions { Device = device, CacheTokens = choices.CacheTokens }, new ConsoleProgress("Loading", bytes), cancellationToken);
+                choices.Directory, new ChatModelOptions { Device = device, CacheTokens = choices.CacheTokens, MaximumRequests = Math.Max(1024, concurrency) }, new ConsoleProgress("Loading", bytes), cancellationToken);
         }
         catch
         {

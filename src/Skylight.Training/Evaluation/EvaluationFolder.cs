@@ -50,7 +50,7 @@ public sealed class EvaluationFolder : IDisposable
             {
                 IReadOnlyList<EvaluationResult> before = ReadResults(results, resultsFile);
                 if (!isThere)
-                    WriteJson(settingsFile, JsonSerializer.Serialize(settings, ReportJson.Default.EvaluationSettings));
+                    WriteJson(settingsFile, JsonSerializer.Serialize(settings, ReportJson.Readable.EvaluationSettings));
                 return new EvaluationFolder(path, results, before);
             }
             catch
@@ -78,7 +78,7 @@ public sealed class EvaluationFolder : IDisposable
     public void Append(EvaluationResult result)
     {
         ArgumentNullException.ThrowIfNull(result);
-        byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(result, ResultJson.Default.EvaluationResult), (byte)'\n'];
+        byte[] line = [.. JsonSerializer.SerializeToUtf8Bytes(result, ResultJson.Readable.EvaluationResult), (byte)'\n'];
         lock (_gate)
         {
             _results.Write(line);
@@ -117,7 +117,7 @@ public sealed class EvaluationFolder : IDisposable
             int length = bytes.AsSpan(start, end - start).IndexOf((byte)'\n');
             try
             {
-                results.Add(JsonSerializer.Deserialize(bytes.AsSpan(start, length), ResultJson.Default.EvaluationResult) ?? throw new JsonException("it is null."));
+                results.Add(JsonSerializer.Deserialize(bytes.AsSpan(start, length), ResultJson.Readable.EvaluationResult) ?? throw new JsonException("it is null."));
             }
             catch (JsonException exception)
             {
@@ -142,7 +142,7 @@ public sealed class EvaluationFolder : IDisposable
             throw new InvalidDataException($"The evaluation cannot be resumed, because its settings '{file}' cannot be read: {exception.Message} Begin another (--output).", exception);
         }
 
-        var wanted = (JsonObject)JsonSerializer.SerializeToNode(settings, ReportJson.Default.EvaluationSettings)!;
+        var wanted = (JsonObject)JsonSerializer.SerializeToNode(settings, ReportJson.Readable.EvaluationSettings)!;
         foreach ((string name, JsonNode? value) in wanted)
         {
             if (!JsonNode.DeepEquals(value, there[name]))

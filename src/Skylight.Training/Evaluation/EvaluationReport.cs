@@ -118,7 +118,7 @@ public sealed record EvaluationReport
     }
 
     /// <summary>The report as JSON.</summary>
-    public string ToJson() => JsonSerializer.Serialize(this, ReportJson.Default.EvaluationReport);
+    public string ToJson() => JsonSerializer.Serialize(this, ReportJson.Readable.EvaluationReport);
 }
 
 /// <summary>The accuracy in a category.</summary>
