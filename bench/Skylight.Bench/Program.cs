@@ -14,6 +14,8 @@ switch (verb)
         return KernelBenchmark.Run(args.AsSpan(1));
     case "counters":
         return EmulatorCounts.Run(args.Length > 1 ? args[1] : null);
+    case "tokenizer":
+        return TokenizerBenchmark.Run(args.AsSpan(1));
     default:
         Console.Error.WriteLine(
             $"""
@@ -23,6 +25,8 @@ switch (verb)
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
+              tokenizer  loading, encoding and decoding on one thread → bench/results/cpu-tokenizer.json
+                     (tokenizer TEXT [TOKENIZER]: a file of text, and another tokenizer.json; nothing is written)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json
                      (--filter NAME: only workloads whose name contains NAME, written only with --output PATH; --device cuda:0;
                      --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)
