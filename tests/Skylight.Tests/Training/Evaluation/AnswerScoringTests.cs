@@ -15,7 +15,8 @@ public sealed class AnswerScoringTests
     [InlineData("Answer: B", AnswerRule.OptionLetter)]
     [InlineData("The answer is B, for it barks.", AnswerRule.OptionLetter)]
     [InlineData(@"Answer: \boxed{B}", AnswerRule.OptionLetter)]
-    [InlineData(@"It is \boxed{\text{B}}", AnswerRule.Boxed)]
+    [InlineData(@"It is \boxed{\text{B}}", AnswerRule.OptionLetter)]
+    [InlineData(@"Of A, B, C I take \boxed{\text{B}}", AnswerRule.Boxed)]
     [InlineData(@"\boxed{b}", AnswerRule.Boxed)]
     [InlineData(@"$\boxed{ {b} }$", AnswerRule.Boxed)]
     [InlineData("it is clearly a dog", AnswerRule.OptionText)]
@@ -43,9 +44,9 @@ public sealed class AnswerScoringTests
     [InlineData("<think>B, I think", null, AnswerRule.None)]
     [InlineData("Z", null, AnswerRule.Refusal)]
     [InlineData("Cannot determine the answer: a dog", null, AnswerRule.Refusal)]
-    [InlineData(@"A? B? \boxed{C}", "C", AnswerRule.Boxed)]
-    [InlineData(@"A or B? \boxed{}", null, AnswerRule.None)]
-    [InlineData(@"A or B? \boxed{B", null, AnswerRule.None)]
+    [InlineData(@"A or B, so \boxed{C}", "C", AnswerRule.Boxed)]
+    [InlineData(@"A or B: \boxed{}", null, AnswerRule.None)]
+    [InlineData(@"A or B: \boxed{B", null, AnswerRule.None)]
     public void A_wrong_choice_is_wrong(string response, string? given, AnswerRule rule) =>
         Assert.Equal(new AnswerScore(false, given, rule), AnswerScoring.Score(Choice(s_animals, "B"), response));
 

@@ -173,7 +173,7 @@ public sealed class EvaluatorTests
         string text = page.Root!.Value;
         Assert.Contains($"<m> answers {Markup.Percent(0.5)} of 3 questions", text, StringComparison.Ordinal);
         Assert.Contains("x & y", text, StringComparison.Ordinal);
-        Assert.Empty(page.Descendants().Where(element => element.Name.LocalName is "script" or "link"));
+        Assert.DoesNotContain(page.Descendants(), element => element.Name.LocalName is "script" or "link");
         Assert.All(page.Descendants().Attributes("src"), source => Assert.StartsWith("data:image/", source.Value, StringComparison.Ordinal));
 
         static EvaluationResult Result(string id, int sample, bool right, AnswerEnd end, int tokens, EntropySums entropy) => new(id, sample)
