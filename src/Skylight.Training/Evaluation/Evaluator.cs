@@ -61,6 +61,7 @@ public sealed class Evaluator
     /// <param name="cancellationToken">Stops; responses that are complete are in the folder.</param>
     /// <returns>The report, and all responses by item and sample.</returns>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
+    /// <exception cref="ArgumentException">The model refuses the options; says why.</exception>
     public async Task<(EvaluationReport Report, IReadOnlyList<EvaluationResult> Results)> RunAsync(
         IReadOnlyList<EvaluationItem> items, EvaluationSettings settings, EvaluationFolder? folder = null, IProgress<EvaluationProgress>? progress = null,
         CancellationToken cancellationToken = default)
@@ -114,11 +115,13 @@ public sealed class Evaluator
             Seed = SeedOf(_options.Seed, item.Id, sample),
             ReportTokens = true,
         };
+        bool isPrepared = false;
         try
         {
             Message[] messages = [MmmuPrompt.Write(item, _options.Prompt)];
             // How long the prompt is tells what the context leaves for the response.
             PreparedPrompt prompt = await _model.PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
+            isPrepared = true;
             int budget = Math.Min(_options.MaxNewTokens, _model.ContextTokens - prompt.Sequence.Tokens.Length);
             ChatAnswer answer = await AnswerAsync(messages, options with { MaxNewTokens = budget }, meter, cancellationToken).ConfigureAwait(false);
             AnswerScore score = AnswerScoring.Score(item, answer.Answer);
@@ -140,8 +143,9 @@ public sealed class Evaluator
                 Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds,
             };
         }
-        catch (Exception exception) when (exception is ImageException or ArgumentException or InvalidDataException or IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is ImageException or InvalidDataException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
         {
+            // A fault of this item. What is refused once its prompt is there is refused for all: a word that cannot be banned, say.
             return result with { Error = exception.Message, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
         }
     }

@@ -122,6 +122,22 @@ public sealed class EvaluatorTests
     }
 
     [Fact]
+    public async Task What_is_wrong_for_all_items_ends_the_run_and_what_is_too_long_only_fails_itself()
+    {
+        EvaluationItem[] items = [new EvaluationItem("short", "Hm?", ["x"]), new EvaluationItem("long", string.Concat(Enumerable.Repeat("word ", 300)), ["x"])];
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 256, ContextTokens = 160 });
+        var evaluator = new Evaluator(model, s_options with { Samples = 1 });
+        (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items, evaluator.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken);
+        Assert.Null(results[0].Error);
+        Assert.Contains("160", results[1].Error, StringComparison.Ordinal);
+        Assert.Equal((1, 0), (report.Failures, report.ShortenedBudgets));
+
+        var banning = new Evaluator(model, s_options with { BannedWords = ["Waaaaaaait"] });
+        ArgumentException refused = await Assert.ThrowsAsync<ArgumentException>(() => banning.RunAsync(items[..1], banning.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken));
+        Assert.Contains("Waaaaaaait", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task The_model_is_right_where_the_answer_is_what_it_says()
     {
         using var folder = new TemporaryFolder();
