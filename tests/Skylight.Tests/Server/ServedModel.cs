@@ -23,9 +23,11 @@ internal sealed class ServedModel : IAsyncDisposable
     private readonly WebApplication _app;
     private readonly CollectingLogger _logger;
 
-    private ServedModel(WebApplication app, ChatModel model, CollectingLogger logger)
+    private readonly string? _key;
+
+    private ServedModel(WebApplication app, ChatModel model, CollectingLogger logger, string? key)
     {
-        (_app, Model, _logger) = (app, model, logger);
+        (_app, Model, _logger, _key) = (app, model, logger, key);
         Address = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
         Client = new HttpClient { BaseAddress = Address };
     }
@@ -55,7 +57,7 @@ internal sealed class ServedModel : IAsyncDisposable
         app.MapSkylight(model, options);
         app.MapFallback(SkylightErrors.WriteNotFoundAsync);
         await app.StartAsync();
-        return new ServedModel(app, model, logger);
+        return new ServedModel(app, model, logger, options?.ApiKeys.FirstOrDefault());
     }
 
     /// <summary>A request for a few tokens, drawn with a fixed seed.</summary>
@@ -157,13 +159,22 @@ internal sealed class ServedModel : IAsyncDisposable
         for (int attempt = 0; attempt < 600; attempt++)
         {
             Skylight.Generation.GenerationLoad load = Model.Load;
-            string metrics = await Client.GetStringAsync("/metrics");
+            string metrics = await MetricsAsync();
             if (load is { WaitingRequests: 0, ReadingRequests: 0, WritingSequences: 0, UsedPages: 0 } && metrics.Contains("\nskylight_requests_running 0\n", StringComparison.Ordinal))
                 return;
             await Task.Delay(50);
         }
 
         Assert.Fail($"Still busy after 30 s: {Model.Load}");
+    }
+
+    private async Task<string> MetricsAsync()
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, "/metrics");
+        if (_key is not null)
+            request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _key);
+        using HttpResponseMessage response = await Client.SendAsync(request);
+        return await response.EnsureSuccessStatusCode().Content.ReadAsStringAsync();
     }
 
     public Task StopAsync(CancellationToken cancellationToken) => _app.StopAsync(cancellationToken);

@@ -1,0 +1,108 @@
+using System.Diagnostics;
+using System.Net.Http.Json;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Skylight.Cli.Chat;
+
+namespace Skylight.Tests.Cli.Chat;
+
+/// <summary><c>skylight serve</c> and the sample host, as processes of their own.</summary>
+public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture<ChatCheckpoint>
+{
+    private static readonly ServeChoices s_choices = new("127.0.0.1", 8080, null, false, 32, false, null, 256, 30);
+
+    [Fact]
+    public void Only_this_machine_is_served_without_a_key()
+    {
+        Assert.Equal("127.0.0.1", s_choices.Check().ToString());
+        Assert.Equal("127.0.0.1", (s_choices with { Host = "localhost" }).Check().ToString());
+        Assert.Equal("::1", (s_choices with { Host = "::1" }).Check().ToString());
+        Assert.Equal("0.0.0.0", (s_choices with { Host = "0.0.0.0", ApiKey = "key" }).Check().ToString());
+        Assert.Equal("0.0.0.0", (s_choices with { Host = "0.0.0.0", Insecure = true }).Check().ToString());
+        foreach ((ServeChoices choices, string expected) in new[]
+        {
+            (s_choices with { Host = "0.0.0.0" }, "--insecure"), (s_choices with { Host = "::" }, "--insecure"), (s_choices with { Host = "example.com" }, "'example.com'"), (s_choices with { Port = 70000 }, "--port is 70000"),
+            (s_choices with { BodyMegabytes = 0 }, "--max-body"), (s_choices with { Requests = 0 }, "--max-requests"), (s_choices with { DrainSeconds = -1 }, "--drain-seconds"), (s_choices with { ApiKey = " " }, "API key is empty"),
+        })
+            Assert.Contains(expected, Assert.Throws<ArgumentException>(choices.Check).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task It_serves_until_it_is_told_to_end_and_finishes_what_runs()
+    {
+        using Process process = ChatCheckpoint.Start(["serve", checkpoint.Folder, "--port", "0", "--name", "served"]);
+        try
+        {
+            Task<string> error = process.StandardError.ReadToEndAsync();
+            string? line = await process.StandardOutput.ReadLineAsync();
+            Assert.True(line is not null && line.StartsWith("Serving served on http://127.0.0.1:", StringComparison.Ordinal), line ?? await error);
+            using var client = new HttpClient { BaseAddress = new Uri(line!.Split(" on ")[1]) };
+            Assert.Equal("ok", JsonDocument.Parse(await client.GetStringAsync("/health")).RootElement.GetProperty("status").GetString());
+            using (var foreign = new HttpRequestMessage(HttpMethod.Get, "/v1/models") { Headers = { Host = "rebound.example.com" } })
+            using (HttpResponseMessage refused = await client.SendAsync(foreign))
+                Assert.Equal(403, (int)refused.StatusCode);
+            using (HttpResponseMessage nothing = await client.GetAsync("/v1/embeddings"))
+                Assert.Contains("GET /v1/models", await nothing.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+
+            var body = JsonNode.Parse("""{"model": "served", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 300, "stream": true, "logit_bias": {"151643": -100, "151645": -100}}""")!;
+            using var post = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = JsonContent.Create(body) };
+            using HttpResponseMessage response = await client.SendAsync(post, HttpCompletionOption.ResponseHeadersRead);
+            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+            Assert.StartsWith("data: {", await reader.ReadLineAsync(), StringComparison.Ordinal);
+            using (Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"]))
+                await kill.WaitForExitAsync();
+            string rest = await reader.ReadToEndAsync();
+            Assert.Contains("\"finish_reason\":\"length\"", rest, StringComparison.Ordinal);
+            Assert.EndsWith("data: [DONE]\n\n", rest, StringComparison.Ordinal);
+            await ChatCheckpoint.EndsAsync(process);
+            Assert.Equal(0, process.ExitCode);
+            string log = await error;
+            Assert.Contains(" 200 in ", log, StringComparison.Ordinal);
+            Assert.Contains("running answers have 30 s", log, StringComparison.Ordinal);
+        }
+        finally
+        {
+            if (!process.HasExited)
+                process.Kill(entireProcessTree: true);
+        }
+    }
+
+    [Fact]
+    public async Task The_sample_host_describes_pictures()
+    {
+        using Process process = ChatCheckpoint.Start(["--Model", checkpoint.Folder, "--ApiKey", "sample-key", "--urls", "http://127.0.0.1:0"], "AspNetHost.dll");
+        try
+        {
+            const string Listening = "Now listening on: ";
+            string? line;
+            do
+            {
+                line = await process.StandardOutput.ReadLineAsync();
+            }
+            while (line is not null && !line.Contains(Listening, StringComparison.Ordinal));
+            Assert.True(line is not null, line is null ? await process.StandardError.ReadToEndAsync() : "");
+            Task<string> rest = process.StandardOutput.ReadToEndAsync();
+            using var client = new HttpClient { BaseAddress = new Uri(line!.Split(Listening)[1]) };
+            using var picture = new ByteArrayContent(await File.ReadAllBytesAsync(ChatCheckpoint.Picture("cat.png")));
+            using HttpResponseMessage described = await client.PostAsync("/describe", picture);
+            Assert.True(described.IsSuccessStatusCode && (await described.Content.ReadAsStringAsync()).Length > 5);
+            using var text = new StringContent("not a picture");
+            using HttpResponseMessage refused = await client.PostAsync("/describe", text);
+            Assert.Equal(400, (int)refused.StatusCode);
+            using HttpResponseMessage models = await client.GetAsync("/v1/models");
+            Assert.Equal(401, (int)models.StatusCode);
+        }
+        finally
+        {
+            process.Kill(entireProcessTree: true);
+            await process.WaitForExitAsync();
+        }
+    }
+
+    [Fact]
+    public async Task The_documentation_shows_the_sample_as_it_is_compiled()
+    {
+        string program = await File.ReadAllTextAsync(Repository.PathOf("docs", "samples", "AspNetHost", "Program.cs")), page = await File.ReadAllTextAsync(Repository.PathOf("docs", "serving.md"));
+        Assert.Contains($"```csharp\n{program}```\n", page.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+    }
+}
