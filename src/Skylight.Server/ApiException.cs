@@ -33,7 +33,7 @@ internal sealed class ApiException(int status, string message, string? parameter
             >= 500 => "server_error",
             _ => "invalid_request_error",
         };
-        return JsonSerializer.SerializeToUtf8Bytes(new ErrorBody(new ErrorDetail(Message, type, parameter, code)), ServerJson.Default.ErrorBody);
+        return JsonSerializer.SerializeToUtf8Bytes(new ErrorBody(new ErrorDetail(Message, type, parameter, code)), ServerJson.Compact.ErrorBody);
     }
 
     /// <summary>A request that is wrong in itself.</summary>

@@ -26,7 +26,7 @@ internal sealed class EventStream
         _writer = response.BodyWriter;
     }
 
-    public void Add(ChatChunk chunk) => Add(JsonSerializer.SerializeToUtf8Bytes(chunk, ServerJson.Default.ChatChunk));
+    public void Add(ChatChunk chunk) => Add(JsonSerializer.SerializeToUtf8Bytes(chunk, ServerJson.Compact.ChatChunk));
 
     public void AddError(ApiException error) => Add(error.ToJson());
 

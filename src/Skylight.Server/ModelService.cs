@@ -57,11 +57,11 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     }
 
     /// <summary><c>GET /v1/models</c>.</summary>
-    public Task ListModelsAsync(HttpContext context) => GuardAsync(context, () => WriteAsync(context, new ModelList("list", [Card()]), ServerJson.Default.ModelList));
+    public Task ListModelsAsync(HttpContext context) => GuardAsync(context, () => WriteAsync(context, new ModelList("list", [Card()]), ServerJson.Compact.ModelList));
 
     /// <summary><c>GET /v1/models/{id}</c>.</summary>
     public Task DescribeModelAsync(HttpContext context) => GuardAsync(context, () => context.Request.RouteValues["id"] as string == _name
-        ? WriteAsync(context, Card(), ServerJson.Default.ModelCard)
+        ? WriteAsync(context, Card(), ServerJson.Compact.ModelCard)
         : throw new ApiException(StatusCodes.Status404NotFound, $"There is no such model here. This server has: {_name}.", "model", "model_not_found"));
 
     /// <summary><c>GET /health</c>: 200 while requests are taken, 503 afterwards. Needs no key.</summary>
@@ -69,7 +69,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     {
         bool takes = !stopping.IsCancellationRequested;
         context.Response.StatusCode = takes ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
-        return WriteAsync(context, new Health(takes ? "ok" : "draining", _name), ServerJson.Default.Health);
+        return WriteAsync(context, new Health(takes ? "ok" : "draining", _name), ServerJson.Compact.Health);
     }
 
     /// <summary><c>GET /metrics</c>.</summary>
@@ -111,7 +111,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     {
         await foreach ((int choice, GenerationUpdate update) in GenerateAsync(request, context.RequestAborted).ConfigureAwait(false))
             answers.Add(choice, update);
-        await WriteAsync(context, answers.Completion(), ServerJson.Default.ChatCompletion).ConfigureAwait(false);
+        await WriteAsync(context, answers.Completion(), ServerJson.Compact.ChatCompletion).ConfigureAwait(false);
     }
 
     private async Task StreamAsync(HttpContext context, ChatRequest request, AnswerCollector answers)

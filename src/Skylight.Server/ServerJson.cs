@@ -1,3 +1,5 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 namespace Skylight.Server;
@@ -73,4 +75,8 @@ internal sealed record Health(string Status, string Model);
 [JsonSerializable(typeof(ChatChunk))]
 [JsonSerializable(typeof(ModelList))]
 [JsonSerializable(typeof(Health))]
-internal sealed partial class ServerJson : JsonSerializerContext;
+internal sealed partial class ServerJson : JsonSerializerContext
+{
+    /// <summary>With all characters as they are: escaped, a Chinese answer would have twice its bytes.</summary>
+    public static ServerJson Compact => field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+}

@@ -14,6 +14,11 @@ namespace Skylight.Cli.Chat;
 /// <param name="thinking">Where thinking goes if the console is no terminal; null for nowhere.</param>
 internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
 {
+    /// <summary>The program's console: without escapes where standard output is no terminal, whatever else the environment says.</summary>
+    public static IAnsiConsole Console => System.Console.IsOutputRedirected
+        ? AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Out = new AnsiConsoleOutput(System.Console.Out) })
+        : AnsiConsole.Console;
+
     private readonly bool _isTerminal = console.Profile.Capabilities.Ansi;
     private UpdateKind? _shown;
 

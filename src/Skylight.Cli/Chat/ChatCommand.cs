@@ -30,10 +30,11 @@ internal static class ChatCommand
         });
         await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = 1 }, loading.Token);
         bool isInteractive = !Console.IsInputRedirected;
-        var session = new ChatSession(model, settings.Options(parse), settings.System(parse), Console.In, AnsiConsole.Console, Console.Error, isInteractive);
+        IAnsiConsole console = AnswerPrinter.Console;
+        var session = new ChatSession(model, settings.Options(parse), settings.System(parse), Console.In, console, Console.Error, isInteractive);
         Volatile.Write(ref interrupt, session.Interrupt);
         if (isInteractive)
-            AnsiConsole.MarkupLineInterpolated($"{model.Name}, {model.ContextTokens} tokens of context. [dim]/help lists what can be typed, /exit ends.[/]");
+            console.MarkupLineInterpolated($"{model.Name}, {model.ContextTokens} tokens of context. [dim]/help lists what can be typed, /exit ends.[/]");
         return await session.RunAsync(cancellationToken);
     }
 }

@@ -1,8 +1,8 @@
 using System.CommandLine;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Chat;
-using Spectre.Console;
 
 namespace Skylight.Cli.Chat;
 
@@ -49,12 +49,12 @@ internal static class GenerateCommand
             new GenerateResult(
                 model.Name, answer.Thinking, answer.Answer, answer.End, usage.PromptTokens, usage.ImageTokens, usage.CompletionTokens, usage.ThinkingTokens,
                 usage.TimeToFirstToken.TotalSeconds, usage.Duration.TotalSeconds),
-            GenerateJson.Default.GenerateResult);
+            GenerateJson.Readable.GenerateResult);
     }
 
     private static async Task StreamAsync(ChatModel model, List<Message> messages, GenerationOptions options, CancellationToken cancellationToken)
     {
-        var printer = new AnswerPrinter(AnsiConsole.Console, Console.Error);
+        var printer = new AnswerPrinter(AnswerPrinter.Console, Console.Error);
         await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
         {
             printer.Show(update);
@@ -84,4 +84,8 @@ internal sealed record GenerateResult(
 /// <summary>How it is written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]
 [JsonSerializable(typeof(GenerateResult))]
-internal sealed partial class GenerateJson : JsonSerializerContext;
+internal sealed partial class GenerateJson : JsonSerializerContext
+{
+    /// <summary>With all characters as they are: it is read by programs and people, not put into a page.</summary>
+    public static GenerateJson Readable => field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+}

@@ -93,7 +93,9 @@ internal static class ServeCommand
             console.ColorBehavior = LoggerColorBehavior.Disabled;
         });
         builder.Services.Configure<ConsoleLoggerOptions>(console => console.LogToStandardErrorThreshold = LogLevel.Trace);
-        builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Skylight.Server", LogLevel.Information);
+        builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Skylight.Server", LogLevel.Information)
+            // What fails at the start is reported as the error of every command.
+            .AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
         WebApplication app = builder.Build();
         if (IPAddress.IsLoopback(address) && choices.ApiKey is null)
             app.Use(RefuseForeignHosts);
