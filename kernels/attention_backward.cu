@@ -11,9 +11,9 @@
 // Two kernels that both compute p and dp (7 products instead of 5) need no additions across blocks: every sum has one order, which depends
 // on positions within the sequence only.
 // FLOPs: 14·D per pair of query and visible key and head. Bytes: all operands once.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills: keys D = 64 with QUERY_ROWS 64: 219 registers on sm_80,
-// 221 on sm_90a; D = 128 with QUERY_ROWS 32: 242 and 244 (with 64: 255, no spills either, not chosen); queries with STAGES 2: D = 64: 168
-// and 166, D = 128: 246 and 250; statistics: 18 and 19.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills: keys D = 64 with QUERY_ROWS 64: 194 registers on sm_80,
+// 212 on sm_90a; D = 128 with QUERY_ROWS 32: 240 and 238; queries with STAGES 2: D = 64: 128 and 126, D = 128: 167 and 167; statistics: 18
+// and 19. Loads that compute their addresses anew (thread_index) took up to 80 registers off the queries.
 #include "common/attention_core.cuh"
 #include "common/attention_tile.cuh"
 

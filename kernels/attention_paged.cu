@@ -1,19 +1,27 @@
 // Causal attention of new rows over a key-value cache of pages (the op PagedAttention): prefill, whole or in chunks, and decoding.
 //   q [T, Hq·D], key and value cache [pages, Hkv, 32, D] bfloat16, page table int32 [B, table_width], lengths int32 [B], tiles of
-//   attention_plan → out [T, Hq·D] bfloat16
+//   attention_plan or attention_plan_spans → out [T, Hq·D] bfloat16
 // HEAD_DIMENSION (D, up to 128), ROW_TILES (prefill) and STAGES (decode, blocks of keys in flight) are constants. The pairs
 // (row, head) of a group of query heads fill the rows of a tile, so keys and values are read once for the whole group.
 //   paged_prefill: grid (Hkv, tiles), 128 threads, 64·ROW_TILES pairs in a tile, as in attention_forward.
-//   paged_decode: grid (Hkv, tiles, splits), 128 threads, 16 pairs in a tile. The four warps share the tile: each multiplies a
-//     quarter of the keys, the scores meet in shared memory, every warp softens all of them and has a quarter of the output's columns.
-//     Shared memory: (16 + 128·STAGES)·(2·D' + 16) + 16·288 bytes, D' = D rounded up to 16.
-//   paged_merge: with splits > 1 only: joins the parts in order. The order of sums then differs from attention_forward, so deterministic
-//     mode has one split.
+//   paged_decode: grid (Hkv, tiles, spans of 512 keys), 128 threads; every span is a block's own work, so one sequence alone already
+//     occupies many multiprocessors. A tile has
+//     - 16 pairs at most: the four warps share it. Each multiplies a quarter of the keys, the scores meet in shared memory, every warp
+//       softens all of them and has a quarter of the output's columns.
+//     - up to 64 pairs of several sequences that have the same pages in this span (the prompt of a GRPO group): a warp has 16 of them, and the
+//       keys and values are read once for all.
+//     Shared memory: the greater of (16 + 128·STAGES)·(2·D' + 16) + 16·288 and 320·(2·D' + 16) bytes, D' = D rounded up to 16.
+//   paged_merge: grid divide_up(T·Hq, 4), 128 threads: joins the spans of the rows that see more than one, ascending.
+// A row's spans are joined in the same order here, in prefill and in training (common/attention_core.cuh): the bits are the same.
 // A page outside of the cache is reported and read as zeros.
-// FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, q and out once.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: paged_prefill D = 64 with ROW_TILES 2: 246 registers on sm_80,
-// 251 on sm_90a; D = 128 with ROW_TILES 1: 215 and 217; paged_decode with STAGES 4: D = 64: 96 and 120, D = 128: 120 and 114;
-// paged_merge: 48.
+// FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those of spans in common
+// once per 64 pairs; q and out once; with several spans 8·(D' + 2) bytes per pair and span.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: paged_prefill with ROW_TILES 2: D = 64: 228 registers on sm_80,
+// 235 on sm_90a; D = 128: 255 and 255; paged_decode with STAGES 3: D = 64: 139 and 134, D = 128: 180 and 177; paged_merge 40 and 36.
+// Counted by the emulator for one key-value head of a 38B model, 12 completions of a prompt of 1,024 tokens with 76 of their own
+// (workloads paged_attention/38b-group-…): paged_decode moves 1.4 MB with the prompt's pages in common, 7.6 MB with copies of them (the keys
+// and values alone: 1.0 and 6.8 MB). No bank conflicts at D ≥ 64. A span that is in common only in part is read by each sequence, mostly from the
+// second cache.
 #include "common/attention_tile.cuh"
 #include "common/attention_walk.cuh"
 #include "common/status.cuh"
@@ -30,7 +38,6 @@ struct PagedArguments {
     const bfloat16* value_cache;
     const int* table;
     const int* lengths;
-    const AttentionTile* tiles;
     bfloat16* output;
     int group;
     int table_width;
@@ -38,19 +45,19 @@ struct PagedArguments {
     Status* status;
     int tag;
 
-    __device__ __forceinline__ AttentionQueries<0> queries() const {
-        const AttentionTile tile = tiles[blockIdx.y];
+    // The heads of this block's group in some rows of the batch, from pair first on.
+    __device__ __forceinline__ AttentionQueries<0> queries(int start, int rows, int first, int visible, bool causal) const {
         const long long row_stride = (long long)gridDim.x * group * dimension;
-        const long long first = tile.start * row_stride + (long long)blockIdx.x * group * dimension;
+        const long long offset = start * row_stride + (long long)blockIdx.x * group * dimension;
         AttentionQueries<0> queries{};
-        queries.query = q + first;
-        queries.output = output + first;
+        queries.query = q + offset;
+        queries.output = output + offset;
         queries.row_stride = row_stride;
         queries.any_group = group;
-        queries.first = tile.first;
-        queries.count = tile.rows * group;
-        queries.visible = lengths[tile.sequence] - tile.rows + 1;
-        queries.causal = true;
+        queries.first = first;
+        queries.count = rows * group;
+        queries.visible = visible;
+        queries.causal = causal;
         return queries;
     }
 };
@@ -115,62 +122,122 @@ struct PagedKeys {
 #ifdef ROW_TILES
 struct PrefillWork {
     const PagedArguments& arguments;
+    const AttentionTile* tiles;
+    float4* spans;
     PagedKeys keys;
 
-    __device__ __forceinline__ AttentionQueries<0> queries() const { return arguments.queries(); }
+    __device__ __forceinline__ AttentionQueries<0> queries() const {
+        const AttentionTile tile = tiles[blockIdx.y];
+        return arguments.queries(tile.start, tile.rows, tile.first, arguments.lengths[tile.sequence] - tile.rows + 1, true);
+    }
 
-    __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) { keys.load(key_tile, value_tile, block); }
+    __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {
+        // Read again: registers are scarce here.
+        keys.sequence = tiles[blockIdx.y].sequence;
+        keys.length = arguments.lengths[keys.sequence];
+        keys.load(key_tile, value_tile, block);
+    }
+
+    // Block by block; see SpanSums.
+    __device__ __forceinline__ float4* earlier() const {
+        return spans + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * (ROW_TILES * (2 * Rows::chunks + 1) * threads);
+    }
 };
 
 extern "C" __global__ void __launch_bounds__(threads)
     paged_prefill(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* lengths,
-                  const AttentionTile* tiles, bfloat16* output, int group, int table_width, int pages, float scale, Status* status, int tag) {
+                  const AttentionTile* tiles, bfloat16* output, float4* spans, int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const AttentionTile tile = tiles[blockIdx.y];
     if (tile.rows == 0) return;
-    const PagedArguments arguments{q, key_cache, value_cache, table, lengths, tiles, output, group, table_width, pages, status, tag};
-    PrefillWork work{arguments, PagedKeys(arguments, tile.sequence, 0)};
+    const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
+    PrefillWork work{arguments, tiles, spans, PagedKeys(arguments, tile.sequence, 0)};
     walk_keys<dimension, warps, ROW_TILES>(shared, work, scale, 0.0f);
 }
 #endif
 
 #ifdef STAGES
-constexpr int decode_pairs = 16;
 constexpr int score_stride = attention_block + 8;  // floats; rows fall into different banks
 constexpr int own_chunks = divide_up(Rows::chunks, warps);
 
-// The part of a pair that one split has: output not yet normalised, greatest score, sum of p. parts [splits, tiles, Hkv, 16 pairs].
+// What the spans of the rows give: output not yet normalised, and greatest score and sum of p.
 struct Parts {
-    float* sums;     // [parts, D']
-    float* maximum;  // [parts]
-    float* total;    // [parts]
+    float* sums;         // [spans, T, Hq, D']
+    float2* statistics;  // [spans, T, Hq]
+    const int* visible;  // [T]
+    int rows;
+    int group;
 
-    __device__ __forceinline__ static long long index(int split, int pair) {
-        return (((long long)split * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x) * decode_pairs + pair;
+    __device__ __forceinline__ long long index(int span, int row, int head) const { return ((long long)span * rows + row) * (gridDim.x * group) + blockIdx.x * group + head; }
+};
+
+// Where a pair's sums of one span go: normalised to the output, where it sees no other span; otherwise to a part.
+struct PairTarget {
+    bfloat16* output;
+    float* sums;
+    float2* statistics;
+    float inverse;
+
+    __device__ __forceinline__ PairTarget(const Parts& parts, const AttentionQueries<0>& queries, int start, int pair, float maximum, float total)
+        : output(nullptr), sums(nullptr), statistics(nullptr), inverse(0.0f) {
+        if (pair >= queries.count) return;
+        const int row = start + pair / parts.group, seen = parts.visible[row];
+        if (seen > attention_span) {
+            const long long part = parts.index(blockIdx.z, row, pair % parts.group);
+            sums = parts.sums + part * (16 * Rows::chunks);
+            statistics = parts.statistics + part;
+            *statistics = float2{maximum, total};
+        } else if (blockIdx.z == 0) {
+            output = queries.output + queries.offset(pair, dimension);
+            inverse = 1.0f / total;
+        }
+    }
+
+    __device__ __forceinline__ void store(int column, float low, float high) const {
+        if (sums != nullptr)
+            *reinterpret_cast<float2*>(sums + column) = float2{low, high};
+        else if (output != nullptr)
+            store_normalised<dimension>(output, column, low, high, inverse);
     }
 };
 
-extern "C" __global__ void __launch_bounds__(threads)
-    paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* lengths,
-                 const AttentionTile* tiles, bfloat16* output, float* part_sums, float* part_maximum, float* part_total, int group, int table_width,
-                 int pages, float scale, Status* status, int tag) {
-    SKYLIGHT_SHARED(shared);
-    const AttentionTile tile = tiles[blockIdx.y];
-    if (tile.rows == 0) return;
-    const PagedArguments arguments{q, key_cache, value_cache, table, lengths, tiles, output, group, table_width, pages, status, tag};
-    const AttentionQueries<0> queries = arguments.queries();
+// Pairs of several sequences that see the same keys.
+struct SharedWork {
+    const AttentionQueries<0>& own;
+    PagedKeys& keys;
+
+    __device__ __forceinline__ AttentionQueries<0> queries() const { return own; }
+
+    __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) { keys.load(key_tile, value_tile, block); }
+};
+
+__device__ __forceinline__ void decode_shared(unsigned char* shared, const AttentionQueries<0>& queries, PagedKeys& keys, const Parts& parts, int start,
+                                              int begin, float scale) {
+    SharedWork work{queries, keys};
+    SpanSums<dimension, 1> sums;
+    walk_blocks<dimension, warps, 1>(sums, shared, work, begin, begin + span_blocks, scale, [](int) {});
+    sums.add_lanes();
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const PairTarget target(parts, queries, start, queries.first + 16 * warp + 8 * half + lane / 4, sums.maximum[0][half], sums.sum[0][half]);
+#pragma unroll
+        for (int column = 0; column < sums.columns; column++)
+            target.store(8 * column + lane % 4 * 2, sums.output[0][column][2 * half], sums.output[0][column][2 * half + 1]);
+    }
+}
+
+__device__ __forceinline__ void decode_few(unsigned char* shared, const AttentionQueries<0>& queries, PagedKeys& keys, const Parts& parts, int start, int begin,
+                                           int end, float scale) {
     constexpr int block_bytes = attention_block * Rows::bytes;
     float* meeting = reinterpret_cast<float*>(shared);
     unsigned char* query_tile = shared + decode_pairs * score_stride * sizeof(float);
     unsigned char* stages = query_tile + decode_pairs * Rows::bytes;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, row = lane / 4, column = lane % 4 * 2;
-    const int visible_low = queries.visible_to(tile.first + row), visible_high = queries.visible_to(tile.first + row + 8);
-    const int least = queries.visible_to(tile.first);
-    const int all_blocks = divide_up(queries.visible_to(tile.first + decode_pairs - 1), attention_block);
-    const int each = divide_up(all_blocks, gridDim.z), begin = blockIdx.z * each, end = min(begin + each, all_blocks);
+    const int visible_low = queries.visible_to(queries.first + row), visible_high = queries.visible_to(queries.first + row + 8);
+    const int least = queries.visible_to(queries.first);
 
-    load_rows<dimension, decode_pairs, threads>(query_tile, query_rows<dimension>(queries), tile.first);
-    PagedKeys keys(arguments, tile.sequence, begin);
+    load_rows<dimension, decode_pairs, threads>(query_tile, query_rows<dimension>(queries), queries.first);
     auto load = [&](int block) {
         unsigned char* stage = stages + block % STAGES * 2 * block_bytes;
         if (block < end) keys.load(stage, stage + block_bytes, block);
@@ -191,8 +258,8 @@ extern "C" __global__ void __launch_bounds__(threads)
         for (int j = 0; j < 2; j++)
 #pragma unroll
             for (int half = 0; half < 2; half++)
-                *reinterpret_cast<float2*>(meeting + (row + 8 * half) * score_stride + 16 * warp + 8 * j + column) =
-                    float2{quarter[0][j][2 * half], quarter[0][j][2 * half + 1]};
+                store_shared(reinterpret_cast<float2*>(meeting + (row + 8 * half) * score_stride + 16 * warp + 8 * j + column),
+                             float2{quarter[0][j][2 * half], quarter[0][j][2 * half + 1]});
         synchronize_block();
 
         float scores[attention_block / 8][4];
@@ -200,7 +267,7 @@ extern "C" __global__ void __launch_bounds__(threads)
         for (int j = 0; j < attention_block / 8; j++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const float2 pair = *reinterpret_cast<const float2*>(meeting + (row + 8 * half) * score_stride + 8 * j + column);
+                const float2 pair = load_shared(reinterpret_cast<const float2*>(meeting + (row + 8 * half) * score_stride + 8 * j + column));
                 scores[j][2 * half] = pair.x;
                 scores[j][2 * half + 1] = pair.y;
             }
@@ -216,54 +283,73 @@ extern "C" __global__ void __launch_bounds__(threads)
 
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const float total = sum_of_row(sum[half]);
-        const int local = row + 8 * half, pair = tile.first + local;
-        if (pair >= queries.count) continue;
-        bfloat16* target = queries.output + queries.offset(pair, dimension);
-        const float inverse = 1.0f / total;
-        const long long part = Parts::index(blockIdx.z, local);
+        // All warps have the same statistics.
+        const PairTarget target(parts, queries, start, queries.first + row + 8 * half, maximum[half], sum_of_row(sum[half]));
 #pragma unroll
-        for (int chunk = 0; chunk < own_chunks; chunk++)
+        for (int chunk = 0; chunk < own_chunks; chunk++) {
+            if (warp + chunk * warps >= Rows::chunks) break;
 #pragma unroll
-            for (int j = 0; j < 2; j++) {
-                const int own = (warp + chunk * warps) * 16 + 8 * j + column;
-                const float low = sums[0][2 * chunk + j][2 * half], high = sums[0][2 * chunk + j][2 * half + 1];
-                if (own >= 16 * Rows::chunks) continue;
-                if (gridDim.z == 1)
-                    store_normalised<dimension>(target, own, low, high, inverse);
-                else
-                    *reinterpret_cast<float2*>(part_sums + part * (16 * Rows::chunks) + own) = float2{low, high};
-            }
-        if (gridDim.z > 1 && warp == 0 && lane % 4 == 0) {
-            part_maximum[part] = maximum[half];
-            part_total[part] = total;
+            for (int j = 0; j < 2; j++)
+                target.store((warp + chunk * warps) * 16 + 8 * j + column, sums[0][2 * chunk + j][2 * half], sums[0][2 * chunk + j][2 * half + 1]);
         }
     }
 }
 
-// Grid (Hkv, tiles), 128 threads: a warp has every fourth pair of the tile.
-extern "C" __global__ void __launch_bounds__(threads)
-    paged_merge(const bfloat16* q, const int* lengths, const AttentionTile* tiles, bfloat16* output, const float* part_sums, const float* part_maximum,
-                const float* part_total, int group, int splits, float scale) {
-    const AttentionTile tile = tiles[blockIdx.y];
+// Two blocks on a multiprocessor are wanted; said so, the compiler aims at no more and does not spill for it.
+extern "C" __global__ void __launch_bounds__(threads, 2)
+    paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* lengths, const SpanTile* tiles,
+                 const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int rows, int group, int table_width, int pages,
+                 float scale, Status* status, int tag) {
+    SKYLIGHT_SHARED(shared);
+    const SpanTile tile = tiles[blockIdx.z * gridDim.y + blockIdx.y];
     if (tile.rows == 0) return;
-    const PagedArguments arguments{q, nullptr, nullptr, nullptr, lengths, tiles, output, group, 0, 0, nullptr, 0};
-    const AttentionQueries<0> queries = arguments.queries();
-    const int lane = threadIdx.x % 32;
-    for (int local = threadIdx.x / 32; local < decode_pairs && tile.first + local < queries.count; local += warps) {
-        float greatest = hidden_score();
-        for (int split = 0; split < splits; split++) greatest = fmaxf(greatest, part_maximum[Parts::index(split, local)]);
-        bfloat16* target = queries.output + queries.offset(tile.first + local, dimension);
-        for (int column = lane; column < dimension; column += 32) {
-            float total = 0.0f, sum = 0.0f;
-            for (int split = 0; split < splits; split++) {
-                const long long part = Parts::index(split, local);
-                const float factor = exp2_approximate((part_maximum[part] - greatest) * scale);
-                total = fmaf(part_total[part], factor, total);
-                sum = fmaf(part_sums[part * (16 * Rows::chunks) + column], factor, sum);
-            }
-            target[column] = from_float<bfloat16>(fmaf(sum, 1.0f / total, 0.0f));
+    const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
+    const Parts parts{part_sums, part_statistics, visible, rows, group};
+    const int begin = blockIdx.z * span_blocks;
+    const AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
+                                                    : arguments.queries(tile.start, tile.rows, tile.first, lengths[tile.sequence] - tile.rows + 1, true);
+    PagedKeys keys(arguments, tile.sequence, begin);
+    if (tile.shared && queries.count - tile.first > decode_pairs) {
+        decode_shared(shared, queries, keys, parts, tile.start, begin, scale);
+    } else {
+        const int all_blocks = divide_up(queries.visible_to(tile.first + decode_pairs - 1), attention_block);
+        decode_few(shared, queries, keys, parts, tile.start, begin, min(begin + span_blocks, all_blocks), scale);
+    }
+}
+
+// A warp has a row and head.
+extern "C" __global__ void __launch_bounds__(threads)
+    paged_merge(const int* visible, bfloat16* output, const float* part_sums, const float2* part_statistics, int rows, int heads, float scale) {
+    const long long pair = (long long)blockIdx.x * warps + threadIdx.x / 32, pairs = (long long)rows * heads;
+    if (pair >= pairs) return;
+    const int seen = visible[pair / heads], spans = divide_up(seen, attention_span), first = threadIdx.x % 32 * 2;
+    if (spans <= 1) return;
+    constexpr int width = 16 * Rows::chunks, columns = divide_up(width, 64);
+    float2 sums[columns] = {};
+    float maximum = 0.0f, total = 0.0f;
+#pragma unroll 4
+    for (int span = 0; span < spans; span++) {
+        const long long part = span * pairs + pair;
+        const float2 statistics = part_statistics[part];
+        float2 values[columns];
+#pragma unroll
+        for (int i = 0; i < columns; i++)
+            values[i] = 64 * i + first < width ? *reinterpret_cast<const float2*>(part_sums + part * width + 64 * i + first) : float2{0.0f, 0.0f};
+        if (span == 0) {
+            maximum = statistics.x;
+            total = statistics.y;
+#pragma unroll
+            for (int i = 0; i < columns; i++) sums[i] = values[i];
+        } else {
+            const SpanFactors factors = join_maximum(maximum, statistics.x, scale);
+            total = factors.join(total, statistics.y);
+#pragma unroll
+            for (int i = 0; i < columns; i++) sums[i] = float2{factors.join(sums[i].x, values[i].x), factors.join(sums[i].y, values[i].y)};
         }
     }
+    const float inverse = 1.0f / total;
+#pragma unroll
+    for (int i = 0; i < columns; i++)
+        if (64 * i + first < width) store_normalised<dimension>(output + pair * dimension, 64 * i + first, sums[i].x, sums[i].y, inverse);
 }
 #endif

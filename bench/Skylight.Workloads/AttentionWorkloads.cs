@@ -19,6 +19,10 @@ internal static class AttentionWorkloads
         new("attention/tiny-blocks", new Attention(6, 2, 24, Causal: true), [Normal(160, 144), Normal(160, 48), Normal(160, 48), Integers([2, 20, 20, 155])], Tiny: true),
         new("attention/tiny-blocks-full", new Attention(2, 1, 72, Causal: false), [Normal(100, 144), Normal(100, 72), Normal(100, 72), Integers([0, 100])], Tiny: true),
         new("attention/tiny-wide", new Attention(1, 1, 128, Causal: true), [Normal(70, 128), Normal(70, 128), Normal(70, 128), Integers([0, 70])], Tiny: true),
+        // More keys than the CUDA kernels take together.
+        new("attention/tiny-spans", new Attention(2, 1, 16, Causal: true), [Normal(600, 32), Normal(600, 16), Normal(600, 16), Integers([0, 20, 600])], Tiny: true),
+        // The heads of one key-value head of the 8B model.
+        Packed("attention/8b-group-320", 7, 1, 128, causal: true, sequences: 1, length: 320),
         Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),
         Packed("attention/internvl3-1b-1k", 14, 2, 64, causal: true, sequences: 1, length: 1024),
         Packed("attention/internvl3-8b-1k", 28, 4, 128, causal: true, sequences: 1, length: 1024),
@@ -36,6 +40,10 @@ internal static class AttentionWorkloads
         Paged("paged_attention/tiny-decode", 6, 2, 16, sequences: 2, rows: 1, context: 130, tiny: true),
         Paged("paged_attention/tiny-decode-wide", 3, 1, 128, sequences: 1, rows: 1, context: 70, tiny: true),
         Paged("paged_attention/tiny-prefill", 6, 2, 8, sequences: 2, rows: 50, context: 130, tiny: true),
+        Group("paged_attention/tiny-group", 4, 2, 8, completions: 9, prompt: 544, context: 600, together: true, tiny: true),
+        // One key-value head of the 38B model's: completions of one prompt, with the prompt's pages in common, and each with its own.
+        Group("paged_attention/38b-group-shared", 5, 1, 128, completions: 12, prompt: 1024, context: 1100, together: true, tiny: false),
+        Group("paged_attention/38b-group-apart", 5, 1, 128, completions: 12, prompt: 1024, context: 1100, together: false, tiny: false),
         Paged("paged_attention/demo-decode", 4, 4, 32, sequences: 256, rows: 1, context: 80, tiny: false),
         Paged("paged_attention/internvl3-1b-decode", 14, 2, 64, sequences: 32, rows: 1, context: 2048, tiny: false),
         Paged("paged_attention/internvl3-1b-prefill", 14, 2, 64, sequences: 1, rows: 1024, context: 1024, tiny: false),
@@ -80,6 +88,32 @@ internal static class AttentionWorkloads
                 table,
                 Starts(sequences, rows),
                 Integers([.. Enumerable.Repeat(context, sequences)]),
+            ],
+            tiny);
+    }
+
+    /// <summary>One new token for each completion of a prompt that fills whole pages.</summary>
+    private static Workload Group(string name, int heads, int keyValueHeads, int dimension, int completions, int prompt, int context, bool together, bool tiny)
+    {
+        int common = together ? prompt / PageSize : 0, width = (context + PageSize - 1) / PageSize, pages = common + completions * (width - common);
+        var table = new Operand(TensorType.Int32(completions, width), seed =>
+        {
+            int[] order = [.. Enumerable.Range(0, pages)];
+            new Random(seed).Shuffle(order);
+            return Enumerable.Range(0, completions * width)
+                .Select(place => (Completion: place / width, Page: place % width))
+                .Select(place => order[place.Page < common ? place.Page : common + place.Completion * (width - common) + place.Page - common]).ToArray();
+        });
+        return new(
+            name,
+            new PagedAttention(heads, keyValueHeads, dimension),
+            [
+                Normal(completions, heads * dimension) with { Differentiable = false },
+                Cache(pages, keyValueHeads, dimension),
+                Cache(pages, keyValueHeads, dimension),
+                table,
+                Starts(completions, 1),
+                Integers([.. Enumerable.Repeat(context, completions)]),
             ],
             tiny);
     }

@@ -6,6 +6,10 @@
 // follow; a lane sums the p of its 16 columns in order; every output element continues its chain over the keys, ascending, with p
 // rounded to bfloat16. Which warp computes which columns, and which rows lie in a tile beside each other, changes none of this.
 // Keys that a row does not see have p = 0; a block of which it sees nothing multiplies by 1 and adds zeros, so it may be skipped or not.
+//
+// Eight blocks are a span, again at fixed positions. The chains start anew with each span, and the spans are joined in ascending order:
+// so the spans of a row may be computed one after the other (training, prefill) or side by side by many blocks (decoding), and those of
+// which several sequences have the same pages by one block for all of them, with the same bits.
 #pragma once
 
 #include "common/shared.cuh"
@@ -18,6 +22,8 @@
 #include "ptx/warp.cuh"
 
 constexpr int attention_block = 64;  // keys of a step; two pages of the cache
+constexpr int span_blocks = 8;
+constexpr int attention_span = attention_block * span_blocks;
 constexpr float log2_of_e = 1.4426950408889634f;
 constexpr float log_of_2 = 0.6931471805599453f;
 
@@ -49,9 +55,10 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const Source& sou
     if constexpr (head_dimension % 8 == 0) {
         constexpr int packs = 2 * Rows::chunks, count = rows * packs;
         const uint32_t address = shared_address(tile);
+        const int thread = thread_index();  // addresses that follow from it are computed again, not kept in registers
 #pragma unroll
         for (int step = 0; step < divide_up(count, threads); step++) {
-            const int index = step * threads + threadIdx.x;
+            const int index = step * threads + thread;
             if (count % threads != 0 && index >= count) break;
             const int row = index / packs, pack = index % packs;
             const bfloat16* from = source.row(first + row);
@@ -60,6 +67,7 @@ __device__ __forceinline__ void load_rows(unsigned char* tile, const Source& sou
         }
     } else {
         constexpr int width = 16 * Rows::chunks;
+#pragma unroll 1
         for (int index = threadIdx.x; index < rows * width; index += threads) {
             const int row = index / width, column = index % width;
             const bfloat16* from = source.row(first + row);
@@ -83,15 +91,17 @@ __device__ __forceinline__ uint32_t column_fragment(const unsigned char* tile, i
 // products [16·row_tiles, 16·column_chunks] = left · rightᵀ, both with heads as rows. left is a row fragment, right a column fragment.
 template <int head_dimension, int row_tiles, int column_chunks>
 __device__ __forceinline__ void multiply_rows(float (&products)[row_tiles][2 * column_chunks][4], uint32_t left, uint32_t right) {
-    constexpr int bytes = AttentionRows<head_dimension>::bytes;
+    constexpr int bytes = AttentionRows<head_dimension>::bytes, all = AttentionRows<head_dimension>::chunks;
+    // With the sums of wide tiles in registers there is no room for fragments of several chunks.
+    constexpr int unrolled = row_tiles * all > 8 ? 1 : all;
 #pragma unroll
     for (int tile = 0; tile < row_tiles; tile++)
 #pragma unroll
         for (int column = 0; column < 2 * column_chunks; column++)
 #pragma unroll
             for (int i = 0; i < 4; i++) products[tile][column][i] = 0.0f;
-#pragma unroll
-    for (int chunk = 0; chunk < AttentionRows<head_dimension>::chunks; chunk++) {
+#pragma unroll unrolled
+    for (int chunk = 0; chunk < all; chunk++) {
         unsigned int a[row_tiles][4];
 #pragma unroll
         for (int tile = 0; tile < row_tiles; tile++) ldmatrix_x4(a[tile], left + tile * 16 * bytes + chunk * 32);
@@ -191,6 +201,22 @@ __device__ __forceinline__ void correct(float (&output)[columns][4], const float
 __device__ __forceinline__ float sum_of_row(float value) {
     value += shuffle_xor(value, 1);
     return value + shuffle_xor(value, 2);
+}
+
+// How a span is joined to the spans before it.
+struct SpanFactors {
+    float earlier;
+    float later;
+
+    __device__ __forceinline__ float join(float earlier_value, float later_value) const { return fmaf(later_value, later, __fmul_rn(earlier_value, earlier)); }
+};
+
+// maximum: that of the earlier spans, which is no hidden score; becomes that of all. A span of which a row sees nothing changes nothing.
+__device__ __forceinline__ SpanFactors join_maximum(float& maximum, float later, float scale) {
+    const float greatest = fmaxf(maximum, later);
+    const SpanFactors factors{exp2_approximate(__fmul_rn(maximum - greatest, scale)), exp2_approximate(__fmul_rn(later - greatest, scale))};
+    maximum = greatest;
+    return factors;
 }
 
 // Writes two neighbouring elements of a head, those of them that exist.

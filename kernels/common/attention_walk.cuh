@@ -40,11 +40,100 @@ __device__ __forceinline__ QueryRows<head_dimension, Queries> query_rows(const Q
     return {queries.query, queries};
 }
 
-// What the walk is given: Work::queries() describes the tile; it is called again after the loop, because nothing of it that the loop does
-// not need should keep a register. load(key_tile, value_tile, block) queues the copies of one block of keys; it is called for blocks 0, 1,
-// 2, … in order. Shared memory: 16·warps·row_tiles + 4·64 rows.
-template <int head_dimension, int warps, int row_tiles, class Work>
-__device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, float scale, float natural_scale) {
+// The accumulators of a warp's rows within a span.
+template <int head_dimension, int row_tiles>
+struct SpanSums {
+    static constexpr int columns = 2 * AttentionRows<head_dimension>::chunks;
+    // Whether the statistics lie in shared memory, where they are not needed: wide tiles take nearly all registers.
+    static constexpr bool parked = row_tiles * columns > 16;
+    float output[row_tiles][columns][4];
+    float maximum[row_tiles][2];
+    float sum[row_tiles][2];
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (int tile = 0; tile < row_tiles; tile++) {
+#pragma unroll
+            for (int column = 0; column < columns; column++)
+#pragma unroll
+                for (int i = 0; i < 4; i++) output[tile][column][i] = 0.0f;
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                maximum[tile][half] = hidden_score();
+                sum[tile][half] = 0.0f;
+            }
+        }
+    }
+
+    __device__ __forceinline__ void park(float4* statistics, int tile) const {
+        if (parked) store_shared(statistics, float4{maximum[tile][0], maximum[tile][1], sum[tile][0], sum[tile][1]});
+    }
+
+    __device__ __forceinline__ void fetch(const float4* statistics, int tile) {
+        if (!parked) return;
+        const float4 values = load_shared(statistics);
+        maximum[tile][0] = values.x;
+        maximum[tile][1] = values.y;
+        sum[tile][0] = values.z;
+        sum[tile][1] = values.w;
+    }
+
+    // Lanes that share a row get its whole sum.
+    __device__ __forceinline__ void add_lanes() {
+#pragma unroll
+        for (int tile = 0; tile < row_tiles; tile++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) sum[tile][half] = sum_of_row(sum[tile][half]);
+    }
+
+    // Joins this span to the earlier ones, which lie in global memory, each thread's own at a stride of threads (they would cost as many
+    // registers as the accumulators; they are touched once in a span). Afterwards the sums are those of all spans so far.
+    template <int threads>
+    __device__ __forceinline__ void join(const float4* earlier, float scale) {
+#pragma unroll
+        for (int tile = 0; tile < row_tiles; tile++) {
+            const float4* own = earlier + tile * (columns + 1) * threads;
+            const float4 statistics = own[columns * threads];
+            float all_maximum[2] = {statistics.x, statistics.y};
+            const float earlier_sum[2] = {statistics.z, statistics.w};
+            SpanFactors factors[2];
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                factors[half] = join_maximum(all_maximum[half], maximum[tile][half], scale);
+                maximum[tile][half] = all_maximum[half];
+                sum[tile][half] = factors[half].join(earlier_sum[half], sum[tile][half]);
+            }
+#pragma unroll
+            for (int column = 0; column < columns; column++) {
+                const float4 values = own[column * threads];
+                output[tile][column][0] = factors[0].join(values.x, output[tile][column][0]);
+                output[tile][column][1] = factors[0].join(values.y, output[tile][column][1]);
+                output[tile][column][2] = factors[1].join(values.z, output[tile][column][2]);
+                output[tile][column][3] = factors[1].join(values.w, output[tile][column][3]);
+            }
+        }
+    }
+
+    template <int threads>
+    __device__ __forceinline__ void store(float4* earlier) const {
+#pragma unroll
+        for (int tile = 0; tile < row_tiles; tile++) {
+            float4* own = earlier + tile * (columns + 1) * threads;
+#pragma unroll
+            for (int column = 0; column < columns; column++)
+                own[column * threads] = float4{output[tile][column][0], output[tile][column][1], output[tile][column][2], output[tile][column][3]};
+            own[columns * threads] = float4{maximum[tile][0], maximum[tile][1], sum[tile][0], sum[tile][1]};
+        }
+    }
+};
+
+// Walks the blocks begin to end − 1. Work::queries() describes the tile; it is called again where it is needed, because nothing of it
+// that the loop does not need should keep a register. load(key_tile, value_tile, block) queues the copies of one block of keys; it is
+// called for the blocks in order. span_ends(block) is called after the last block of a span, unless the warp sees nothing after it.
+// Shared memory: 16·warps·row_tiles + 4·64 rows, and row_tiles·threads float4, where statistics are parked.
+template <int head_dimension, int warps, int row_tiles, class Work, class SpanEnds>
+__device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>& sums, unsigned char* shared, Work& work, int begin, int end, float scale,
+                                            const SpanEnds& span_ends) {
     using Rows = AttentionRows<head_dimension>;
     constexpr int threads = 32 * warps, tile_pairs = 16 * row_tiles * warps, block_bytes = attention_block * Rows::bytes;
     constexpr int depth = attention_block / 16;
@@ -53,20 +142,19 @@ __device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, flo
     const auto start = work.queries();
     const int own_first = start.first + 16 * row_tiles * warp;
     const int least = start.visible_to(own_first), most = start.visible_to(own_first + 16 * row_tiles - 1);
-    const int block_count = divide_up(start.visible_to(start.first + tile_pairs - 1), attention_block);
     load_rows<head_dimension, tile_pairs, threads>(shared, query_rows<head_dimension>(start), start.first);
-    work.load(blocks, blocks + block_bytes, 0);
+    work.load(blocks + begin % 2 * 2 * block_bytes, blocks + (begin % 2 * 2 + 1) * block_bytes, begin);
     cp_async_commit();
-
-    float output[row_tiles][2 * Rows::chunks][4] = {}, maximum[row_tiles][2], sum[row_tiles][2] = {};
+    float4* statistics = reinterpret_cast<float4*>(blocks + 4 * block_bytes) + threadIdx.x;
+    sums.clear();
 #pragma unroll
-    for (int tile = 0; tile < row_tiles; tile++) maximum[tile][0] = maximum[tile][1] = hidden_score();
+    for (int tile = 0; tile < row_tiles; tile++) sums.park(statistics + tile * threads, tile);
 
-    for (int block = 0; block < block_count; block++) {
+    for (int block = begin; block < end; block++) {
         cp_async_wait<0>();
         synchronize_block();
         unsigned char* current = blocks + block % 2 * 2 * block_bytes;
-        if (block + 1 < block_count) {
+        if (block + 1 < end) {
             unsigned char* next = blocks + (block + 1) % 2 * 2 * block_bytes;
             work.load(next, next + block_bytes, block + 1);
         }
@@ -86,28 +174,58 @@ __device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, flo
                 hide_keys(scores[tile], queries.visible_to(pair) - first_key, queries.visible_to(pair + 8) - first_key, lane);
             }
             float correction[2];
-            soften(scores[tile], maximum[tile], sum[tile], correction, scale);
-            correct(output[tile], correction);
+            sums.fetch(statistics + tile * threads, tile);
+            soften(scores[tile], sums.maximum[tile], sums.sum[tile], correction, scale);
+            sums.park(statistics + tile * threads, tile);
+            correct(sums.output[tile], correction);
             round_weights<depth>(weights[tile], scores[tile]);
         }
-        multiply_weights<head_dimension, row_tiles, depth, 1, Rows::chunks>(output, weights, row_fragment<head_dimension>(current + block_bytes, lane), 0);
+        multiply_weights<head_dimension, row_tiles, depth, 1, Rows::chunks>(sums.output, weights, row_fragment<head_dimension>(current + block_bytes, lane), 0);
+        if ((block + 1) % span_blocks == 0 && first_key + attention_block < most) {
+#pragma unroll
+            for (int tile = 0; tile < row_tiles; tile++) sums.fetch(statistics + tile * threads, tile);
+            span_ends(block);
+#pragma unroll
+            for (int tile = 0; tile < row_tiles; tile++) sums.park(statistics + tile * threads, tile);
+        }
     }
+#pragma unroll
+    for (int tile = 0; tile < row_tiles; tile++) sums.fetch(statistics + tile * threads, tile);
+}
 
+// The walk over all keys that a tile sees. Work::earlier() is where this block keeps the sums of earlier spans:
+// row_tiles·(2·D' / 16 + 1)·threads float4, not used where no row sees more than a span.
+template <int head_dimension, int warps, int row_tiles, class Work>
+__device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, float scale, float natural_scale) {
+    constexpr int threads = 32 * warps, tile_pairs = 16 * row_tiles * warps;
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const auto start = work.queries();
+    const int block_count = divide_up(start.visible_to(start.first + tile_pairs - 1), attention_block);
+    SpanSums<head_dimension, row_tiles> sums;
+    walk_blocks<head_dimension, warps, row_tiles>(sums, shared, work, 0, block_count, scale, [&](int block) {
+        float4* earlier = work.earlier() + threadIdx.x;
+        sums.add_lanes();
+        if (block >= span_blocks) sums.template join<threads>(earlier, scale);
+        sums.template store<threads>(earlier);
+        sums.clear();
+    });
+    sums.add_lanes();
     const auto queries = work.queries();
+    if (queries.visible_to(queries.first + 16 * row_tiles * (warp + 1) - 1) > attention_span) sums.template join<threads>(work.earlier() + threadIdx.x, scale);
 #pragma unroll
     for (int tile = 0; tile < row_tiles; tile++)
 #pragma unroll
         for (int half = 0; half < 2; half++) {
-            const float total = sum_of_row(sum[tile][half]);
+            const float total = sums.sum[tile][half];
             const int pair = queries.first + 16 * (row_tiles * warp + tile) + 8 * half + lane / 4;
             if (pair >= queries.count) continue;
             bfloat16* target = queries.output + queries.offset(pair, head_dimension);
             const float inverse = 1.0f / total;
 #pragma unroll
-            for (int column = 0; column < 2 * Rows::chunks; column++)
-                store_normalised<head_dimension>(target, 8 * column + lane % 4 * 2, output[tile][column][2 * half], output[tile][column][2 * half + 1], inverse);
+            for (int column = 0; column < sums.columns; column++)
+                store_normalised<head_dimension>(target, 8 * column + lane % 4 * 2, sums.output[tile][column][2 * half], sums.output[tile][column][2 * half + 1], inverse);
             if (queries.log_sum_exp != nullptr && lane % 4 == 0)
                 queries.log_sum_exp[(long long)(pair / queries.group()) * queries.log_sum_exp_stride + pair % queries.group()] =
-                    fmaf(log2_approximate(total), log_of_2, __fmul_rn(maximum[tile][half], natural_scale));
+                    fmaf(log2_approximate(total), log_of_2, __fmul_rn(sums.maximum[tile][half], natural_scale));
         }
 }

@@ -23,3 +23,13 @@ __device__ __forceinline__ void store_streaming(void* target, uint4 value) {
 
 // membar.gl: earlier writes of this thread are seen by the whole device before later ones.
 __device__ __forceinline__ void fence_device() { asm volatile("membar.gl;" ::: "memory"); }
+
+// ld.shared.v2.f32 and ld.shared.v4.f32, st.shared.v2.f32 and st.shared.v4.f32: one access of 8 or 16 bytes. Here the compiler makes them
+// from the types; the host's compiler would take the members one by one.
+__device__ __forceinline__ float2 load_shared(const float2* source) { return *source; }
+
+__device__ __forceinline__ float4 load_shared(const float4* source) { return *source; }
+
+__device__ __forceinline__ void store_shared(float2* target, float2 value) { *target = value; }
+
+__device__ __forceinline__ void store_shared(float4* target, float4 value) { *target = value; }

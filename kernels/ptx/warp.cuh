@@ -65,3 +65,10 @@ __device__ __forceinline__ int lane_index() {
     asm("mov.u32 %0, %%laneid;" : "=r"(lane));
     return lane;
 }
+
+// mov %tid.x: threadIdx.x, read anew each time. What is computed from it within a loop is then not kept in registers over the loop.
+__device__ __forceinline__ int thread_index() {
+    int index;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+    return index;
+}

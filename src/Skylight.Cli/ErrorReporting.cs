@@ -3,6 +3,7 @@ using Skylight.Checkpoints;
 using Skylight.Cli.Chat;
 using Skylight.Cuda;
 using Skylight.Execution;
+using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Images;
 using Skylight.Text;
@@ -33,7 +34,7 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException
+        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {exception.Message}");

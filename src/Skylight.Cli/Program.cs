@@ -5,5 +5,5 @@ using Skylight.Cli.Demo;
 using Skylight.Cli.Kernels;
 using Skylight.Cli.Verify;
 
-var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.") { DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create() };
+var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.") { DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(), EvalCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create() };
 return await ErrorReporting.RunAsync(root, args);

@@ -1,3 +1,4 @@
+using Skylight.Cpu;
 using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Graphs;
@@ -12,6 +13,7 @@ namespace Skylight.Tests.Cuda;
 public sealed class AttentionKernelTests
 {
     private const int PageSize = PagedAttention.PageSize;
+    private const int Span = 512; // keys whose softmax stands alone
 
     public AttentionKernelTests()
     {
@@ -20,8 +22,9 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
-    [InlineData(6, 2, 64, "forward")] // two row tiles for a warp
-    [InlineData(3, 1, 80, "reverse")] // one row tile; an uneven share of the columns in decoding
+    [InlineData(6, 2, 64, "forward")]
+    [InlineData(3, 1, 80, "reverse")] // statistics in shared memory; an uneven share of the columns in decoding
+    [InlineData(2, 1, 128, "seed:11")]
     [InlineData(4, 2, 5, "seed:3")] // heads that are no whole 16 bytes
     public void Prefill_whole_or_in_chunks_and_decoding_have_the_bits_of_the_training_forward(int heads, int keyValueHeads, int dimension, string schedule)
     {
@@ -67,18 +70,95 @@ public sealed class AttentionKernelTests
         Assert.NotEqual(together[..32], together[32..]);
     }
 
-    [Fact]
-    public void Keys_shared_out_over_blocks_give_nearly_the_same()
+    [Theory]
+    [InlineData(6, 2, 16, "forward")]
+    [InlineData(2, 1, 72, "seed:5")] // statistics in shared memory
+    public void Spans_side_by_side_have_the_bits_of_spans_one_after_the_other(int heads, int keyValueHeads, int dimension, string schedule)
     {
-        // Splits of unequal length; the first context ends before the last split begins.
-        using CudaDevice device = Device(), loose = Device(deterministic: false);
-        var (op, pool) = (new PagedAttention(4, 2, 24), new Tokens(40 * PageSize, 4, 2, 24));
-        int[] table = [.. Enumerable.Range(0, 40).Reverse()];
-        BFloat16[] queries = pool.Query[..(3 * 96)];
-        BFloat16[] expected = Page(device, op, queries, pool, table, [0, 1, 3], [130, 610]), actual = Page(loose, op, queries, pool, table, [0, 1, 3], [130, 610]);
-        Assert.Contains(Describe(op, CudaTarget.Ampere with { Deterministic = false }, queries.Length / 96, 40, 2, 20).Launches, launch => launch.EntryPoint == "paged_merge");
-        double error = expected.Zip(actual).Sum(pair => Math.Pow((float)pair.First - (float)pair.Second, 2)), norm = expected.Sum(element => Math.Pow((float)element, 2));
-        Assert.InRange(Math.Sqrt(error / norm), 0, 4e-3);
+        const int Length = 2 * Span + 70;
+        using CudaDevice device = Device();
+        var batch = new Tokens(Length, heads, keyValueHeads, dimension);
+        BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
+        Emulator.Configure("schedule", schedule);
+        foreach ((int first, int rows) in new[] { (Span - 4, 9), (Length - 1, 1), (Span - 1, 1), (Span, 1), (2 * Span - 1, 1), (2 * Span, 1), (Span - 60, 130) })
+            Assert.Equal(batch.RowsOf(expected, first, rows), Continue(device, batch, first, rows));
+    }
+
+    [Fact]
+    public void Several_spans_agree_with_the_cpu()
+    {
+        const int Length = 2 * Span + 33;
+        using CudaDevice device = Device();
+        var batch = new Tokens(Length, 2, 1, 24);
+        foreach (bool causal in new[] { true, false })
+        {
+            Array[] actual = Attend(device, batch, [0, Length], causal);
+            var graph = new Graph();
+            TensorType wide = TensorType.Float32(Length, 48), narrow = TensorType.Float32(Length, 24);
+            Value[] inputs = [graph.Input("q", wide), graph.Input("k", narrow), graph.Input("v", narrow), graph.Input("starts", TensorType.Int32(2))];
+            IReadOnlyList<Value> results = graph.AddNode(new Attention(2, 1, 24, causal), inputs);
+            graph.Output("out", results[0]);
+            graph.Output("logSumExp", results[1]);
+            using var workspace = new Workspace(new CpuDevice());
+            var executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
+            for (int index = 0; index < 3; index++)
+                executor.Write<float>(inputs[index], Array.ConvertAll((BFloat16[])batch.Arrays[index], element => (float)element));
+            executor.Write<int>(inputs[3], [0, Length]);
+            executor.Run(TestContext.Current.CancellationToken);
+            Assert.InRange(Distance(executor.ReadFloats(results[0]), Array.ConvertAll((BFloat16[])actual[0], element => (float)element)), 0, 6e-3);
+            Assert.InRange(Distance(executor.ReadFloats(results[1]), (float[])actual[1]), 0, 1e-3);
+        }
+    }
+
+    [Theory]
+    [InlineData(2, 1, 16, 3, "forward")] // all pairs of the group in one tile of 16
+    [InlineData(6, 2, 32, 24, "reverse")] // 72 pairs: one tile of 64 and one of 8
+    [InlineData(5, 1, 80, 8, "seed:7")] // 40 pairs
+    public void A_group_of_completions_with_a_common_prompt_decodes_as_with_copies_of_it(int heads, int keyValueHeads, int dimension, int completions, string schedule)
+    {
+        // The prompt ends inside of the second span; after it every completion has pages of its own. A stranger stands before the group.
+        const int Prompt = Span + 3 * PageSize, Longest = Prompt + 2 * PageSize;
+        int promptPages = Prompt / PageSize, width = Longest / PageSize, sequences = completions + 1;
+        int[] lengths = [Span - 7, .. Enumerable.Range(0, completions).Select(completion => Prompt + 1 + completion % (2 * PageSize))];
+        int pages = promptPages + sequences * width;
+        Emulator.Configure("schedule", schedule);
+        using CudaDevice device = Device();
+        var (op, pool) = (new PagedAttention(heads, keyValueHeads, dimension), new Tokens(pages * PageSize, heads, keyValueHeads, dimension));
+        int[] shared = new int[sequences * width], copied = new int[sequences * width];
+        int pageWidth = PageSize * keyValueHeads * dimension;
+        for (int place = 0; place < shared.Length; place++)
+        {
+            bool common = place >= width && place % width < promptPages;
+            copied[place] = promptPages + place;
+            shared[place] = common ? place % width : promptPages + place;
+            foreach (BFloat16[] rows in new[] { pool.Key, pool.Value }.Where(_ => common))
+                rows.AsSpan(shared[place] * pageWidth, pageWidth).CopyTo(rows.AsSpan(copied[place] * pageWidth));
+        }
+
+        BFloat16[] queries = pool.Query[..(sequences * heads * dimension)];
+        int[] starts = [.. Enumerable.Range(0, sequences + 1)];
+        (BFloat16[] apart, long bytesApart) = Counted(copied);
+        (BFloat16[] together, long bytesTogether) = Counted(shared);
+        Assert.Equal(apart, together);
+        Assert.Contains(together, element => (float)element != 0);
+
+        // One reading of the first span for every 64 pairs, instead of one for every sequence.
+        int readings = (completions * (heads / keyValueHeads) + 63) / 64;
+        long saved = (long)(completions - readings) * Span * keyValueHeads * dimension * 2 * sizeof(ushort);
+        Assert.InRange(bytesApart - bytesTogether, saved * 9 / 10, long.MaxValue);
+
+        int row = heads * dimension;
+        Assert.Equal(together[(2 * row)..(3 * row)], Page(device, op, queries[(2 * row)..(3 * row)], pool, shared[(2 * width)..(3 * width)], [0, 1], [lengths[2]]));
+
+        (BFloat16[] Output, long LoadBytes) Counted(int[] table)
+        {
+            Emulator.Configure("counters", "on");
+            Emulator.Check(Emulator.simtCountersReset());
+            BFloat16[] output = Page(device, op, queries, pool, table, starts, lengths);
+            Emulator.Check(Emulator.simtCountersRead("paged_decode", out EmulatorCounters counters));
+            Emulator.Configure("counters", "off");
+            return (output, (long)counters.GlobalLoadBytes);
+        }
     }
 
     [Theory]
@@ -131,6 +211,9 @@ public sealed class AttentionKernelTests
     }
 
     private static CudaDevice Device(bool deterministic = true) => new(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = deterministic });
+
+    private static double Distance(float[] expected, float[] actual) =>
+        Math.Sqrt(expected.Zip(actual).Sum(pair => Math.Pow(pair.First - pair.Second, 2)) / expected.Sum(element => Math.Pow(element, 2)));
 
     private static CudaKernelDescription Describe(PagedAttention op, CudaTarget target, int rows, int pages, int sequences, int tableWidth)
     {

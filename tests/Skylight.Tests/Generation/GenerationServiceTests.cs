@@ -3,6 +3,7 @@ using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
+using Skylight.Tensors;
 using Skylight.Tests.Models;
 
 namespace Skylight.Tests.Generation;
@@ -60,6 +61,52 @@ public sealed class GenerationServiceTests
         }
 
         Assert.Equal(expected, await beside);
+        await UntilIdle(service);
+    }
+
+    [Fact]
+    public async Task Random_arrivals_and_departures_lose_no_page_and_change_no_answer()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        using var alone = new GenerationEngine(model, 64 * Page);
+        await using var service = new GenerationService(new GenerationEngine(model, 24 * Page, prefillTokens: 40, imageCacheBytes: 2000) { PrefillTokensBesideDecoding = 9 });
+        int finished = 0, left = 0;
+        await Task.WhenAll(Enumerable.Range(0, 120).Select(index => Task.Run(async () =>
+        {
+            var random = new CounterRandom(77, (ulong)index);
+            ImageTile[] pictures = [.. Enumerable.Range(0, random.Next(3)).Select(_ => TinyModel.Picture((ulong)random.Next(4)))];
+            var request = new GenerationRequest(TinyModel.Prompt((ulong)index, 10 + random.Next(80), pictures), 1 + random.Next(3), (ulong)index);
+            var options = new SamplingOptions { MaxNewTokens = 1 + random.Next(50), Seed = 9, Temperature = random.Next(2), RepetitionPenalty = 1 + random.NextSingle() };
+            int patience = random.Next(2) == 0 ? int.MaxValue : random.Next(40);
+            await Task.Delay(random.Next(60), TestContext.Current.CancellationToken);
+            using var cancellation = new CancellationTokenSource();
+            var tokens = new List<int>[request.Count];
+            for (int completion = 0; completion < tokens.Length; completion++)
+                tokens[completion] = [];
+            try
+            {
+                if (patience == 0)
+                    cancellation.CancelAfter(random.Next(20));
+                await foreach (GeneratedToken token in service.GenerateAsync(request, options, cancellation.Token))
+                {
+                    tokens[token.Completion].Add(token.Token);
+                    if (--patience == 0)
+                        break;
+                }
+            }
+            catch (OperationCanceledException)
+            {
+                patience = 0;
+            }
+
+            Completion[] expected;
+            lock (alone)
+                expected = alone.Generate([request], options)[0];
+            for (int completion = 0; completion < tokens.Length; completion++)
+                Assert.Equal(patience > 0 ? expected[completion].Tokens : expected[completion].Tokens[..tokens[completion].Count], tokens[completion]);
+            _ = patience > 0 ? Interlocked.Increment(ref finished) : Interlocked.Increment(ref left);
+        })));
+        Assert.True(finished >= 40 && left >= 20, $"{finished} finished, {left} left");
         await UntilIdle(service);
     }
 

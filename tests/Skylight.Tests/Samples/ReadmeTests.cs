@@ -15,7 +15,9 @@ public class ReadmeTests
 {
     [Theory]
     [InlineData("ScaledResidualSample.cs", "a host's own op")]
+    [InlineData("ChatClientSample.cs", "IChatClient")]
     [InlineData("GenerationSample.cs", "generate")]
+    [InlineData("ChatSample.cs", "chat")]
     public void Readme_shows_the_sample_as_it_is_compiled(string file, string region)
     {
         string source = ReadLines(Repository.PathOf("tests", "Skylight.Tests", "Samples", file));

@@ -27,3 +27,5 @@ __device__ __forceinline__ int lane_index() {
     const uint3 extent = simt_block_extent(), index = simt_thread_index();
     return (int)((index.x + extent.x * (index.y + extent.y * index.z)) % 32);
 }
+
+__device__ __forceinline__ int thread_index() { return (int)threadIdx.x; }

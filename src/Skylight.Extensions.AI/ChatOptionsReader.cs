@@ -1,0 +1,133 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.Extensions.AI;
+using Skylight.Chat;
+
+namespace Skylight.Extensions.AI;
+
+/// <summary>Turns a request's options into the model's. What the model cannot do is refused, what it can do approximately is said here.</summary>
+internal static class ChatOptionsReader
+{
+    /// <summary>Keys of <see cref="ChatOptions.AdditionalProperties"/> that are used.</summary>
+    public const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", MaximumTiles = "max_tiles", BannedWords = "banned_words";
+
+    /// <summary>Reads options.</summary>
+    /// <param name="options">The request's options.</param>
+    /// <param name="defaults">What is used where they say nothing.</param>
+    /// <param name="client">Given to <see cref="ChatOptions.RawRepresentationFactory"/>.</param>
+    /// <param name="modelName">What <see cref="ChatOptions.ModelId"/> must be, if it is given.</param>
+    /// <exception cref="NotSupportedException">An option asks for something that the model cannot do; names it.</exception>
+    /// <exception cref="ArgumentException">An option has an unusable value; names it.</exception>
+    public static GenerationOptions Read(ChatOptions? options, GenerationOptions defaults, IChatClient client, string modelName)
+    {
+        if (options is null)
+            return defaults;
+        Refuse(options, modelName);
+        // By convention a factory's object for some other client is left alone, and what ours has set goes before the portable options.
+        GenerationOptions raw = options.RawRepresentationFactory?.Invoke(client) as GenerationOptions ?? new GenerationOptions();
+        IReadOnlyList<string> bannedWords = raw.BannedWords.Count > 0 ? raw.BannedWords : WordsOf(options) ?? defaults.BannedWords;
+        string[] stopTexts = [.. raw.StopTexts.Concat(options.StopSequences ?? []).Distinct()];
+        return new GenerationOptions
+        {
+            Temperature = raw.Temperature ?? options.Temperature ?? defaults.Temperature,
+            TopP = raw.TopP ?? options.TopP ?? defaults.TopP,
+            TopK = raw.TopK ?? options.TopK ?? defaults.TopK,
+            MinP = raw.MinP ?? (float?)NumberOf(options, MinP) ?? defaults.MinP,
+            RepetitionPenalty = raw.RepetitionPenalty ?? (float?)NumberOf(options, RepetitionPenalty) ?? defaults.RepetitionPenalty,
+            LogitBias = raw.LogitBias ?? defaults.LogitBias,
+            BannedWords = bannedWords,
+            MaxNewTokens = raw.MaxNewTokens ?? options.MaxOutputTokens ?? defaults.MaxNewTokens,
+            StopTexts = stopTexts.Length > 0 ? stopTexts : defaults.StopTexts,
+            Seed = raw.Seed ?? (options.Seed is { } seed ? unchecked((ulong)seed) : defaults.Seed),
+            Thinking = raw.Thinking != ThinkingMode.Default ? raw.Thinking : ThinkingOf(options.Reasoning?.Effort) ?? defaults.Thinking,
+            MaximumTiles = raw.MaximumTiles ?? CountOf(options, MaximumTiles) ?? defaults.MaximumTiles,
+            ReportTokens = raw.ReportTokens || defaults.ReportTokens,
+        };
+    }
+
+    /// <summary>Whether the thinking is part of what the client gives.</summary>
+    public static bool ShowsThinking(ChatOptions? options) => options?.Reasoning?.Output != ReasoningOutput.None;
+
+    /// <summary>Keys that nothing here uses; they may be meant for a middleware.</summary>
+    public static IEnumerable<string> UnusedKeys(ChatOptions? options) =>
+        options?.AdditionalProperties?.Keys.Where(key => key is not (MinP or RepetitionPenalty or MaximumTiles or BannedWords)) ?? [];
+
+    private static void Refuse(ChatOptions options, string modelName)
+    {
+        if (options.ModelId is { } model && model != modelName)
+            throw new ArgumentException($"{nameof(ChatOptions.ModelId)} is '{model}', but this client has '{modelName}'; leave it null, or use the client of that model.");
+        if (options.Tools is { Count: > 0 } tools)
+            throw new NotSupportedException($"{nameof(ChatOptions.Tools)} holds {tools.Count} ('{tools[0].Name}' first), but the model was not trained to call tools: leave it empty.");
+        if (options.ToolMode is RequiredChatToolMode)
+            throw new NotSupportedException($"{nameof(ChatOptions.ToolMode)} requires a tool call, but the model was not trained to call tools.");
+        if (options.ResponseFormat is ChatResponseFormatJson)
+            throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} asks for JSON, but the decoder cannot be held to a grammar and nothing is promised that may not hold: leave it null or {nameof(ChatResponseFormat.Text)}, ask for JSON in the prompt and check the answer.");
+        if (options.ResponseFormat is not (null or ChatResponseFormatText))
+            throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} is a {options.ResponseFormat.GetType().Name}; only {nameof(ChatResponseFormat.Text)} is supported.");
+        RefusePenalty(options.FrequencyPenalty, nameof(ChatOptions.FrequencyPenalty));
+        RefusePenalty(options.PresencePenalty, nameof(ChatOptions.PresencePenalty));
+        if (!string.IsNullOrEmpty(options.ConversationId))
+            throw new NotSupportedException($"{nameof(ChatOptions.ConversationId)} is '{options.ConversationId}', but the client keeps no conversations: send all messages and leave it null. (Image features of earlier turns are found again by content.)");
+#pragma warning disable MEAI001 // Experimental, and refused.
+        if (options.ContinuationToken is not null)
+            throw new NotSupportedException($"{nameof(ChatOptions.ContinuationToken)} is set, but answers are not made in the background and cannot be resumed.");
+#pragma warning restore MEAI001
+        if (options.Reasoning?.Output == ReasoningOutput.Summary)
+            throw new NotSupportedException($"{nameof(ChatOptions.Reasoning)} asks for a summary of the reasoning, but the model writes none: ask for {nameof(ReasoningOutput.Full)} or {nameof(ReasoningOutput.None)}.");
+    }
+
+    private static void RefusePenalty(float? penalty, string name)
+    {
+        if (penalty is not (null or 0))
+            throw new NotSupportedException(string.Create(CultureInfo.InvariantCulture, $"{name} is {penalty}, but there is only a repetition penalty, which divides instead of subtracting: leave it null and set {nameof(ChatOptions.AdditionalProperties)}[\"{RepetitionPenalty}\"] (1 changes nothing)."));
+    }
+
+    /// <summary>The model thinks or does not; there are no degrees.</summary>
+    private static ThinkingMode? ThinkingOf(ReasoningEffort? effort) => effort switch
+    {
+        null => null,
+        ReasoningEffort.None => ThinkingMode.Off,
+        _ => ThinkingMode.On,
+    };
+
+    private static double? NumberOf(ChatOptions options, string key)
+    {
+        if (options.AdditionalProperties is not { } properties || !properties.TryGetValue(key, out object? value) || value is null)
+            return null;
+        return value switch
+        {
+            float number => number,
+            double number => number,
+            decimal number => (double)number,
+            int number => number,
+            long number => number,
+            JsonElement { ValueKind: JsonValueKind.Number } number => number.GetDouble(),
+            _ => throw Unusable(key, value, "a number"),
+        };
+    }
+
+    private static int? CountOf(ChatOptions options, string key) => NumberOf(options, key) switch
+    {
+        null => null,
+        { } number when number == Math.Truncate(number) && Math.Abs(number) <= int.MaxValue => (int)number,
+        { } number => throw Unusable(key, number, "a whole number"),
+    };
+
+    private static IReadOnlyList<string>? WordsOf(ChatOptions options)
+    {
+        if (options.AdditionalProperties is not { } properties || !properties.TryGetValue(BannedWords, out object? value) || value is null)
+            return null;
+        return value switch
+        {
+            string word => [word],
+            IEnumerable<string> words => [.. words],
+            JsonElement { ValueKind: JsonValueKind.String } word => [word.GetString()!],
+            JsonElement { ValueKind: JsonValueKind.Array } words when words.EnumerateArray().All(word => word.ValueKind == JsonValueKind.String) =>
+                [.. words.EnumerateArray().Select(word => word.GetString()!)],
+            _ => throw Unusable(BannedWords, value, "a list of words"),
+        };
+    }
+
+    private static ArgumentException Unusable(string key, object value, string wanted) => new(
+        string.Create(CultureInfo.InvariantCulture, $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is {(value is IConvertible or JsonElement ? $"'{value}'" : "an object")} of type {value.GetType().Name}; give {wanted}."));
+}

@@ -1,0 +1,29 @@
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.DependencyInjection;
+using Skylight.Tests.Extensions;
+
+namespace Skylight.Tests.Samples;
+
+/// <summary>README's samples of chats work; that README shows them as they are, <see cref="ReadmeTests"/> holds.</summary>
+public class ChatSampleTests(CheckpointFolder folder) : IClassFixture<CheckpointFolder>
+{
+    [Fact]
+    public async Task A_program_asks_about_a_picture()
+    {
+        string picture = Path.Combine(Path.GetDirectoryName(folder.Path)!, "picture.png");
+        await File.WriteAllBytesAsync(picture, ExtensionModel.Png(200, 100, 50), TestContext.Current.CancellationToken);
+        using var output = new StringWriter();
+        await ChatSample.AskAsync(folder.Path, picture, output, TestContext.Current.CancellationToken);
+        Assert.Contains($"{ExtensionModel.TokensPerTile} of them for the picture; 100 written]", output.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_host_asks_through_the_standard_interface()
+    {
+        var services = new ServiceCollection();
+        ChatClientSample.AddModel(services, folder.Path);
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        string answer = await ChatClientSample.DescribeAsync(provider.GetRequiredService<IChatClient>(), ExtensionModel.Png(200, 100, 50), TestContext.Current.CancellationToken);
+        Assert.EndsWith("(length, 100 tokens)", answer, StringComparison.Ordinal);
+    }
+}
