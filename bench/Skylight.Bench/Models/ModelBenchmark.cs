@@ -1,0 +1,135 @@
+using System.Globalization;
+using Skylight.Cpu;
+using Skylight.Execution;
+using Skylight.Generation;
+using Skylight.Models;
+
+namespace Skylight.Bench.Models;
+
+/// <summary>
+/// Generation with a real model's shape and random weights, in this process: the time of a decoding step and of reading a prompt, with and without a picture,
+/// beside the machine's read bandwidth and multiply-add peak in the same rounds, the time of every op, and the most memory that was resident.
+/// </summary>
+internal static unsafe class ModelBenchmark
+{
+    private const int DecodeRounds = 61;
+    private const int PrefillRounds = 11;
+    private const int NewTokens = 96;
+    private const int MemoryPrompt = 512;
+    private const int MemoryTokens = 32;
+    private const long BandwidthFloats = 64L << 20;
+
+    /// <summary>Measures, prints, and writes the results if a path is given.</summary>
+    public static int Run(ReadOnlySpan<string> arguments)
+    {
+        (ModelBenchmarkOptions? options, string? fault) = ModelBenchmarkOptions.Parse(arguments);
+        if (options is null)
+        {
+            Console.Error.WriteLine(fault);
+            Console.Error.WriteLine($"Usage: {ModelBenchmarkOptions.Usage}");
+            return 2;
+        }
+
+        long residentBefore = ProcessMemory.Peak();
+        using var device = new TimedDevice(new CpuDevice());
+        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device, options.Type);
+        RandomWeights.Fill(model);
+        var results = new ModelResults(options, model);
+        results.Memory = MeasureMemory(model, device, residentBefore);
+        Console.WriteLine(results.Memory);
+
+        using var buffer = new NativeFloats(BandwidthFloats);
+        var yardstick = new Arm(() => MachinePeak.Read(buffer.Pointer, BandwidthFloats));
+        foreach (int tiles in options.Tiles)
+        {
+            foreach (int prompt in options.Prompts)
+                results.Add(MeasurePrefill(model, device, yardstick, prompt, tiles, options));
+        }
+
+        foreach (int tiles in options.Tiles)
+        {
+            foreach (int batch in options.Batches)
+                results.Add(MeasureDecoding(model, device, yardstick, options.Prompts[0], tiles, batch, options));
+        }
+
+        if (options.Output is not null)
+            BenchmarkReport.Write("cpu-model.json", $"model {string.Join(' ', arguments.ToArray())}", results.Write, options.Output);
+        return 0;
+    }
+
+    /// <summary>A prompt of random text after the places of a picture's tiles.</summary>
+    private static TokenSequence Prompt(ModelConfiguration configuration, int text, int tiles, int seed)
+    {
+        var random = new Random(seed);
+        VisionConfiguration vision = configuration.Vision;
+        if (configuration.ImageTokenId is not { } place)
+            throw new InvalidOperationException("The model has no token for places of pictures.");
+        ImageTile[] images = [.. Enumerable.Range(0, tiles).Select(_ => new ImageTile(
+            [.. Enumerable.Range(0, vision.ChannelCount * vision.ImageHeight * vision.ImageWidth).Select(_ => random.NextSingle() * 2 - 1)], vision.ImageHeight, vision.ImageWidth))];
+        int[] places = [.. Enumerable.Repeat(place, tiles * configuration.TokensPerTile)];
+        return new TokenSequence([.. places, .. Enumerable.Range(0, text).Select(_ => random.Next(place))], images);
+    }
+
+    private static MemoryResult MeasureMemory(VisionLanguageModel model, Device device, long residentBefore)
+    {
+        int tokens = MemoryPrompt + MemoryTokens;
+        using var engine = new GenerationEngine(model, tokens);
+        engine.Generate([new GenerationRequest(Prompt(model.Configuration, MemoryPrompt, 0, 1))], new SamplingOptions { MaxNewTokens = MemoryTokens });
+        LanguageConfiguration language = model.Configuration.Language;
+        long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount * language.HeadDimension * sizeof(float);
+        return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache, residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
+    }
+
+    private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text, int tiles, ModelBenchmarkOptions options)
+    {
+        TokenSequence prompt = Prompt(model.Configuration, text, tiles, 2);
+        using var engine = new GenerationEngine(model, prompt.Tokens.Length + 1);
+        var sampling = new SamplingOptions { MaxNewTokens = 1 };
+        var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
+        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick, PrefillRounds, options);
+    }
+
+    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text, int tiles, int batch, ModelBenchmarkOptions options)
+    {
+        TokenSequence prompt = Prompt(model.Configuration, text, tiles, 3);
+        using var engine = new GenerationEngine(model, batch * (prompt.Tokens.Length + NewTokens + KeyValuePages.Size));
+        var sampling = new SamplingOptions { MaxNewTokens = NewTokens };
+        var pass = new Arm(() => engine.Step(), () =>
+        {
+            if (engine.HasWork)
+                return;
+            for (int sequence = 0; sequence < batch; sequence++)
+                engine.Add(new GenerationRequest(prompt, Stream: (ulong)sequence), sampling);
+            engine.Step();
+        });
+        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick, DecodeRounds, options);
+    }
+
+    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, int rounds, ModelBenchmarkOptions options)
+    {
+        pass.PrepareAndRun();
+        Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds), yardstick, pass);
+        // Apart from the measurement: the times of single ops, of passes alone.
+        var profiled = new List<(double Seconds, OpTime[] Ops)>();
+        for (int run = 0; run < Math.Min(9, rounds); run++)
+        {
+            pass.Prepare?.Invoke();
+            device.Clear();
+            long start = System.Diagnostics.Stopwatch.GetTimestamp();
+            pass.Run();
+            profiled.Add((System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds, [.. device.Times.Select(time => time.Copy())]));
+        }
+
+        // The fastest: disturbances only ever add.
+        (double profileSeconds, OpTime[] ops) = profiled.MinBy(run => run.Seconds);
+        var result = new PassResult(
+            name, tokens, measured.Seconds(1), measured.Shortest(1), BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
+            measured.PeakFlops, measured.IsCalm, profileSeconds, ops);
+        Console.WriteLine(result);
+        return result;
+    }
+
+    private static string Describe(int text, int tiles) => tiles == 0
+        ? string.Create(CultureInfo.InvariantCulture, $"{text} text tokens")
+        : string.Create(CultureInfo.InvariantCulture, $"{text} text tokens and {tiles} tiles");
+}
