@@ -5,10 +5,33 @@ using Skylight.Tensors;
 
 namespace Skylight.Bench.Models;
 
-/// <summary>Another device whose kernels add up how long they ran, by op and the shape of the weight they read.</summary>
+/// <summary>Another device whose kernels know the shortest time that they took: disturbances only ever add.</summary>
 internal sealed class TimedDevice(Device inner) : Device
 {
-    private readonly Dictionary<string, OpTime> _times = [];
+    private readonly List<TimedKernel> _kernels = [];
+    private long _ticks;
+
+    /// <summary>The seconds in kernels since <see cref="Clear()"/>.</summary>
+    public double KernelSeconds => (double)_ticks / Stopwatch.Frequency;
+
+    /// <summary>The shortest times of the kernels that ran since <see cref="Clear()"/>, added up by op and by the shape of the weight they read; longest first.</summary>
+    public OpTime[] Times =>
+    [
+        .. _kernels.Where(kernel => kernel.ShortestTicks < long.MaxValue).GroupBy(kernel => kernel.OpName).Select(group => new OpTime(
+            group.Key, group.Count(), (double)group.Sum(kernel => kernel.ShortestTicks) / Stopwatch.Frequency, group.Sum(kernel => kernel.Cost.Flops), group.Sum(kernel => kernel.Cost.Bytes)))
+            .OrderByDescending(time => time.Seconds),
+    ];
+
+    /// <summary>Whether kernels are timed.</summary>
+    public bool IsTiming { get; set; } = true;
+
+    /// <summary>Forgets the times.</summary>
+    public void Clear()
+    {
+        _ticks = 0;
+        foreach (TimedKernel kernel in _kernels)
+            kernel.ShortestTicks = long.MaxValue;
+    }
 
     /// <inheritdoc/>
     public override string Name => inner.Name;
@@ -24,16 +47,6 @@ internal sealed class TimedDevice(Device inner) : Device
 
     /// <inheritdoc/>
     public override bool HasKeysAsColumns => inner.HasKeysAsColumns;
-
-    /// <summary>What ran since <see cref="Clear"/>, longest first.</summary>
-    public IReadOnlyList<OpTime> Times => [.. _times.Values.Where(time => time.Calls > 0).OrderByDescending(time => time.Ticks)];
-
-    /// <summary>Forgets the times.</summary>
-    public void Clear()
-    {
-        foreach (OpTime time in _times.Values)
-            time.Clear();
-    }
 
     /// <inheritdoc/>
     public override DeviceMemory Allocate(long bytes) => inner.Allocate(bytes);
@@ -61,9 +74,9 @@ internal sealed class TimedDevice(Device inner) : Device
     {
         Value? weight = node.Inputs.FirstOrDefault(input => input.Type.Storage == Storage.Weight);
         string name = weight is null ? node.Op.Name : $"{node.Op.Name} {weight.Type.DataType} {weight.Shape}";
-        if (!_times.TryGetValue(name, out OpTime? time))
-            _times.Add(name, time = new OpTime(name));
-        return new TimedKernel(inner.CreateKernel(node), time, node.Cost);
+        var kernel = new TimedKernel(this, inner.CreateKernel(node), name, node.Cost);
+        _kernels.Add(kernel);
+        return kernel;
     }
 
     /// <inheritdoc/>
@@ -73,43 +86,33 @@ internal sealed class TimedDevice(Device inner) : Device
             inner.Dispose();
     }
 
-    private sealed class TimedKernel(Kernel inner, OpTime time, OpCost cost) : Kernel
+    private sealed class TimedKernel(TimedDevice device, Kernel inner, string opName, OpCost cost) : Kernel
     {
+        public string OpName => opName;
+
+        public OpCost Cost => cost;
+
+        public long ShortestTicks { get; set; } = long.MaxValue;
+
         public override long ScratchBytes => inner.ScratchBytes;
 
         public override void Run(in KernelArguments arguments)
         {
             long start = Stopwatch.GetTimestamp();
             inner.Run(arguments);
-            time.Add(Stopwatch.GetTimestamp() - start, cost);
+            long ticks = Stopwatch.GetTimestamp() - start;
+            if (!device.IsTiming)
+                return;
+            device._ticks += ticks;
+            ShortestTicks = Math.Min(ShortestTicks, ticks);
         }
     }
 }
 
-/// <summary>The runs of an op.</summary>
-internal sealed class OpTime(string name)
-{
-    public string Name { get; } = name;
-
-    public long Ticks { get; private set; }
-
-    public int Calls { get; private set; }
-
-    public double Flops { get; private set; }
-
-    public double Bytes { get; private set; }
-
-    public double Seconds => (double)Ticks / Stopwatch.Frequency;
-
-    public void Add(long ticks, OpCost cost)
-    {
-        Ticks += ticks;
-        Calls++;
-        Flops += cost.Flops;
-        Bytes += cost.Bytes;
-    }
-
-    public OpTime Copy() => (OpTime)MemberwiseClone();
-
-    public void Clear() => (Ticks, Calls, Flops, Bytes) = (0, 0, 0, 0);
-}
+/// <summary>The kernels of an op in one pass.</summary>
+/// <param name="Name">The op, and the weight it reads.</param>
+/// <param name="Calls">Kernels.</param>
+/// <param name="Seconds">Their shortest times together.</param>
+/// <param name="Flops">Floating-point operations.</param>
+/// <param name="Bytes">The fewest bytes that must move.</param>
+internal sealed record OpTime(string Name, int Calls, double Seconds, double Flops, double Bytes);
