@@ -27,7 +27,7 @@ switch (verb)
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
               model  generation with a real model's shape and random weights: decoding, prompts, pictures, time by op, memory
-                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --dtype bfloat16 --seconds 12 --output bench/results/cpu-model.json)
+                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json
                      (--filter NAME: only workloads whose name contains NAME, written only with --output PATH; --device cuda:0;
                      --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)

@@ -41,18 +41,22 @@ internal static unsafe class ModelBenchmark
         results.Memory = MeasureMemory(model, device, residentBefore);
         Console.WriteLine(results.Memory);
 
+        using LlamaCppArms? llama = options.LlamaCpp is null ? null : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
+        results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));
+        if (llama is not null)
+            Console.WriteLine(results.LlamaCpp);
         using var buffer = new NativeFloats(BandwidthFloats);
         var yardstick = new Arm(() => MachinePeak.Read(buffer.Pointer, BandwidthFloats));
         foreach (int tiles in options.Tiles)
         {
             foreach (int prompt in options.Prompts)
-                results.Add(MeasurePrefill(model, device, yardstick, prompt, tiles, options));
+                results.Add(MeasurePrefill(model, device, yardstick, llama, prompt, tiles, options));
         }
 
         foreach (int tiles in options.Tiles)
         {
             foreach (int batch in options.Batches)
-                results.Add(MeasureDecoding(model, device, yardstick, options.Prompts[0], tiles, batch, options));
+                results.Add(MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, options));
         }
 
         if (options.Output is not null)
@@ -83,16 +87,16 @@ internal static unsafe class ModelBenchmark
         return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache, residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
     }
 
-    private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text, int tiles, ModelBenchmarkOptions options)
+    private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, ModelBenchmarkOptions options)
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 2);
         using var engine = new GenerationEngine(model, prompt.Tokens.Length + 1);
         var sampling = new SamplingOptions { MaxNewTokens = 1 };
         var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
-        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick, PrefillRounds, options);
+        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick, tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
     }
 
-    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text, int tiles, int batch, ModelBenchmarkOptions options)
+    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 3);
         using var engine = new GenerationEngine(model, batch * (prompt.Tokens.Length + NewTokens + KeyValuePages.Size));
@@ -107,13 +111,13 @@ internal static unsafe class ModelBenchmark
             engine.Step();
             device.IsTiming = true;
         });
-        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick, DecodeRounds, options);
+        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick, tiles > 0 ? null : llama?.Decoding(prompt.Tokens, batch, NewTokens), DecodeRounds, options);
     }
 
-    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, int rounds, ModelBenchmarkOptions options)
+    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, Arm? llama, int rounds, ModelBenchmarkOptions options)
     {
         pass.PrepareAndRun();
-        Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds), yardstick, pass);
+        Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds), llama is null ? [yardstick, pass] : [yardstick, pass, llama]);
         // Apart from the measurement: the shortest time of every kernel, and of what is outside of kernels.
         device.Clear();
         double outside = double.MaxValue;
@@ -129,7 +133,11 @@ internal static unsafe class ModelBenchmark
 
         var result = new PassResult(
             name, tokens, measured.Seconds(1), measured.Shortest(1), BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
-            measured.PeakFlops, measured.IsCalm, outside, device.Times);
+            measured.PeakFlops, measured.IsCalm, outside, device.Times)
+        {
+            LlamaCppSeconds = llama is null ? null : measured.Seconds(2),
+            LlamaCppShortestSeconds = llama is null ? null : measured.Shortest(2),
+        };
         Console.WriteLine(result);
         return result;
     }

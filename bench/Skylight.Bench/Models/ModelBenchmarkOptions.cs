@@ -9,7 +9,7 @@ internal sealed record ModelBenchmarkOptions
 {
     /// <summary>The command line, for errors.</summary>
     public const string Usage =
-        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32] [--seconds 12] [--output PATH]";
+        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32] [--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
 
     /// <summary>A member of <see cref="ModelFamily"/>.</summary>
     public string Like { get; init; } = "internvl3-1b";
@@ -28,6 +28,9 @@ internal sealed record ModelBenchmarkOptions
 
     /// <summary>The longest that one measurement goes on.</summary>
     public double Seconds { get; init; } = 12;
+
+    /// <summary>The folder of a llama.cpp library that is measured in turn on the language part; null without.</summary>
+    public string? LlamaCpp { get; init; }
 
     /// <summary>Where the results go; null to write none.</summary>
     public string? Output { get; init; }
@@ -51,6 +54,7 @@ internal sealed record ModelBenchmarkOptions
                 "--tiles" => Numbers(value, 0) is { } tiles ? options with { Tiles = tiles } : null,
                 "--dtype" => Enum.TryParse(value, ignoreCase: true, out DataType type) && type.IsFloatingPoint() ? options with { Type = type } : null,
                 "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0 ? options with { Seconds = seconds } : null,
+                "--llama-cpp" => options with { LlamaCpp = Path.GetFullPath(value) },
                 "--output" => options with { Output = value },
                 _ => null,
             };

@@ -30,6 +30,12 @@ internal sealed record MemoryResult(long WeightBytes, long CacheBytes, long Resi
 internal sealed record PassResult(
     string Name, int Tokens, double Seconds, double ShortestSeconds, double Bandwidth, double BestBandwidth, double PeakFlops, bool IsCalm, double OutsideSeconds, OpTime[] Ops)
 {
+    /// <summary>The median of llama.cpp in the same rounds; null where it does not run.</summary>
+    public double? LlamaCppSeconds { get; init; }
+
+    /// <summary>The same at its best.</summary>
+    public double? LlamaCppShortestSeconds { get; init; }
+
     /// <summary>The shortest times of all parts together: a pass that nothing disturbs.</summary>
     public double UndisturbedSeconds => OutsideSeconds + Ops.Sum(op => op.Seconds);
 
@@ -45,6 +51,8 @@ internal sealed record PassResult(
         var text = new StringBuilder();
         CultureInfo culture = CultureInfo.InvariantCulture;
         text.AppendLine(culture, $"{Name}: {Seconds * 1e3:F2} ms, {Tokens / Seconds:F1} tokens/s (at best {ShortestSeconds * 1e3:F2} ms, {Tokens / ShortestSeconds:F1}); read {Bandwidth / 1e9:F1} GB/s (at best {BestBandwidth / 1e9:F1}), FMA {PeakFlops / 1e9:F0} GFLOP/s{(IsCalm ? "" : "  (machine busy)")}");
+        if (LlamaCppSeconds is { } llama && LlamaCppShortestSeconds is { } llamaShortest)
+            text.AppendLine(culture, $"  llama.cpp {llama * 1e3:F2} ms, {Tokens / llama:F1} tokens/s (at best {llamaShortest * 1e3:F2} ms, {Tokens / llamaShortest:F1}); Skylight is {llama / Seconds:F2} times as fast (at best {llamaShortest / ShortestSeconds:F2})");
         text.AppendLine(culture, $"  {"op",-52} {"calls",5} {"ms",9} {"share",6} {"GFLOP/s",8} {"GB/s",7} {"roofline",9}");
         foreach (OpTime op in Ops.Take(14))
             text.AppendLine(culture, $"  {op.Name,-52} {op.Calls,5} {op.Seconds * 1e3,9:F3} {op.Seconds / UndisturbedSeconds,6:P0} {op.Flops / op.Seconds / 1e9,8:F1} {op.Bytes / op.Seconds / 1e9,7:F1} {RooflineOf(op) / op.Seconds,9:P0}");
@@ -61,6 +69,14 @@ internal sealed record PassResult(
         json.WriteNumber("ms", Math.Round(Seconds * 1e3, 3));
         json.WriteNumber("shortest_ms", Math.Round(ShortestSeconds * 1e3, 3));
         json.WriteNumber("tokens_per_second", Math.Round(Tokens / Seconds, 1));
+        if (LlamaCppSeconds is { } llama && LlamaCppShortestSeconds is { } llamaShortest)
+        {
+            json.WriteNumber("llama_cpp_ms", Math.Round(llama * 1e3, 3));
+            json.WriteNumber("llama_cpp_shortest_ms", Math.Round(llamaShortest * 1e3, 3));
+            json.WriteNumber("llama_cpp_tokens_per_second", Math.Round(Tokens / llama, 1));
+            json.WriteNumber("speed_over_llama_cpp", Math.Round(llama / Seconds, 2));
+        }
+
         json.WriteNumber("read_bandwidth_gbs", Math.Round(Bandwidth / 1e9, 1));
         json.WriteNumber("best_read_bandwidth_gbs", Math.Round(BestBandwidth / 1e9, 1));
         json.WriteNumber("fma_peak_gflops", Math.Round(PeakFlops / 1e9));
@@ -91,6 +107,9 @@ internal sealed class ModelResults(ModelBenchmarkOptions options, VisionLanguage
     /// <summary>The most memory.</summary>
     public MemoryResult? Memory { get; set; }
 
+    /// <summary>The llama.cpp that ran beside; null without.</summary>
+    public string? LlamaCpp { get; set; }
+
     /// <summary>Adds a pass.</summary>
     public void Add(PassResult pass) => _passes.Add(pass);
 
@@ -101,6 +120,8 @@ internal sealed class ModelResults(ModelBenchmarkOptions options, VisionLanguage
         json.WriteNumber("parameters", model.Parameters.ElementCount);
         json.WriteString("parameter_type", options.Type.ToString());
         json.WriteString("unit", "medians over the rounds in which nothing else had a core, with a read of 256 MB in turn; a prefill is a whole engine step: picture, prompt and first token; roofline: for each op the longer of its flops at the FMA peak and fewest bytes at the best read bandwidth");
+        if (LlamaCpp is not null)
+            json.WriteString("llama_cpp", LlamaCpp);
         if (Memory is { } memory)
         {
             json.WriteStartObject("memory");
