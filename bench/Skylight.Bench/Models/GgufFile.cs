@@ -49,8 +49,8 @@ internal sealed class GgufFile
     /// <summary>Writes the file.</summary>
     public static void Write(string path, VisionLanguageModel model)
     {
-        if (model.ParameterType != DataType.BFloat16)
-            throw new NotSupportedException($"Only bfloat16 models are written for llama.cpp, not {model.ParameterType}.");
+        if (model.ParameterType != DataType.BFloat16 || model.IsQuantized)
+            throw new NotSupportedException($"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? DataType.Int8 : model.ParameterType)}.");
         var file = new GgufFile(model);
         using FileStream stream = File.Create(path);
         using var writer = new BinaryWriter(stream);

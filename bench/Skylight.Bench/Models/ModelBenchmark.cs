@@ -4,6 +4,7 @@ using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
+using Skylight.Tensors;
 
 namespace Skylight.Bench.Models;
 
@@ -35,11 +36,18 @@ internal static unsafe class ModelBenchmark
 
         long residentBefore = ProcessMemory.Peak();
         using var device = new TimedDevice(new CpuDevice());
-        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device, options.Type);
+        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device, options.Type == DataType.Int8 ? DataType.BFloat16 : options.Type);
         RandomWeights.Fill(model);
         var results = new ModelResults(options, model);
         results.Memory = MeasureMemory(model, device, residentBefore);
         Console.WriteLine(results.Memory);
+
+        if (options.Type == DataType.Int8)
+        {
+            // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
+            model.Quantize();
+            Console.WriteLine($"rounded to int8: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
+        }
 
         using LlamaCppArms? llama = options.LlamaCpp is null ? null : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
         results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));

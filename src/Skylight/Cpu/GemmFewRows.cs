@@ -22,6 +22,8 @@ internal static unsafe class GemmFewRows
             return;
         if (product.Layout == RightOperand.BFloat16Panels)
             Run<Streamed<BFloat16Element>>(product, threads);
+        else if (product.Layout == RightOperand.Int8Panels)
+            Run<Streamed<Int8Element>>(product, threads);
         else
             Run<Streamed<FloatElement>>(product, threads);
     }
@@ -55,9 +57,11 @@ internal static unsafe class GemmFewRows
                 C = product.C + panel * product.CPanel,
                 CRowFloats = product.CRow,
                 Steps = product.Steps,
-                Bias = product.Bias == null ? null : product.Bias + panel * Width,
+                Bias = product.Bias == null || product.Scales != null ? null : product.Bias + panel * Width,
             };
             MicroKernel.Tile<TElement>(tile, product.Rows, product.ColumnsOf(panel));
+            if (product.Scales != null)
+                product.Finish(tile.C, product.CRow, 0, product.Rows, panel * Width, product.ColumnsOf(panel));
         });
     }
 
@@ -97,6 +101,12 @@ internal static unsafe class GemmFewRows
 
     private static void Finish(in GemmOperands product, int row, int firstColumn, int columns, float* sums)
     {
+        if (product.Scales != null)
+        {
+            product.Finish(sums, 0, row, 1, firstColumn, columns);
+            return;
+        }
+
         float* target = product.C + row * product.CRow + firstColumn;
         if (product.Bias == null)
         {

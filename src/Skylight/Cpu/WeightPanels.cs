@@ -35,18 +35,24 @@ internal static unsafe class WeightPanels
         });
 
     /// <summary>Reorders a row-major [outputs, inputs] matrix of bfloat16 bits into panels.</summary>
-    public static void Pack(ushort* source, ushort* panels, int outputs, int inputs) =>
+    public static void Pack(ushort* source, ushort* panels, int outputs, int inputs) => Pack<ushort>(source, panels, outputs, inputs);
+
+    /// <summary>Reorders a row-major [outputs, inputs] matrix of signed bytes into panels.</summary>
+    public static void Pack(sbyte* source, sbyte* panels, int outputs, int inputs) => Pack<sbyte>(source, panels, outputs, inputs);
+
+    private static void Pack<T>(T* source, T* panels, int outputs, int inputs)
+        where T : unmanaged =>
         CpuParallel.For(PanelCount(outputs), panel =>
         {
-            ushort* from = source + (nint)panel * Width * inputs;
-            ushort* to = panels + (nint)panel * Width * inputs;
+            T* from = source + (nint)panel * Width * inputs;
+            T* to = panels + (nint)panel * Width * inputs;
             int valid = Math.Min(Width, outputs - panel * Width);
             for (int start = 0; start < inputs; start += Width)
             {
                 int end = Math.Min(inputs, start + Width);
                 for (int n = 0; n < Width; n++)
                     for (int k = start; k < end; k++)
-                        to[(nint)k * Width + n] = n < valid ? from[(nint)n * inputs + k] : (ushort)0;
+                        to[(nint)k * Width + n] = n < valid ? from[(nint)n * inputs + k] : default;
             }
         });
 
@@ -57,6 +63,10 @@ internal static unsafe class WeightPanels
     /// <summary>Restores a row-major [outputs, inputs] matrix of bfloat16 bits from panels.</summary>
     public static void Unpack(ushort* panels, ushort* target, int outputs, int inputs) =>
         CpuParallel.For(PanelCount(outputs), panel => Unpack<ushort>(panels, target, outputs, inputs, panel));
+
+    /// <summary>Restores a row-major [outputs, inputs] matrix of signed bytes from panels.</summary>
+    public static void Unpack(sbyte* panels, sbyte* target, int outputs, int inputs) =>
+        CpuParallel.For(PanelCount(outputs), panel => Unpack<sbyte>(panels, target, outputs, inputs, panel));
 
     private static void Unpack<T>(T* panels, T* target, int outputs, int inputs, int panel)
         where T : unmanaged
