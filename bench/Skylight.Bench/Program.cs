@@ -17,6 +17,8 @@ switch (verb)
         return KernelBenchmark.Run(args.AsSpan(1));
     case "counters":
         return EmulatorCounts.Run(args.Length > 1 ? args[1] : null);
+    case "tokenizer":
+        return TokenizerBenchmark.Run(args.AsSpan(1));
     default:
         Console.Error.WriteLine(
             $"""
@@ -28,6 +30,8 @@ switch (verb)
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
               model  generation with a real model's shape and random weights: decoding, prompts, pictures, time by op, memory
                      (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
+              tokenizer  loading, encoding and decoding on one thread → bench/results/cpu-tokenizer.json
+                     (tokenizer TEXT [TOKENIZER]: a file of text, and another tokenizer.json; nothing is written)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json
                      (--filter NAME: only workloads whose name contains NAME, written only with --output PATH; --device cuda:0;
                      --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)

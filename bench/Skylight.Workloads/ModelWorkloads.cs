@@ -54,7 +54,8 @@ public static class ModelWorkloads
             string at = $"{model.Name}-decode-{batch}";
             yield return Paged($"paged_attention/{at}", model, batch);
             yield return Make($"matmul/{at}-gate-up", new MatMul(), [Normal(batch, model.Hidden), Weight(DataType.Float32, 2 * model.Intermediate, model.Hidden)]);
-            yield return Make($"logit_statistics/{at}", new LogitStatistics(), [Normal(batch, model.Vocabulary)]);
+            yield return SamplingWorkloads.Rows($"sample_tokens/{at}", model.Vocabulary, [.. Enumerable.Repeat((1f, 0, 1f, 0f), batch)]);
+            yield return SamplingWorkloads.Rows($"sample_tokens/{at}-top-p", model.Vocabulary, [.. Enumerable.Repeat((0.6f, 0, 0.95f, 0f), batch)]);
         }
 
         string training = $"{model.Name}-training-8k";

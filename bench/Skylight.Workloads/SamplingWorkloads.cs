@@ -21,6 +21,7 @@ internal static class SamplingWorkloads
         Rows("sample_tokens/qwen2.5-greedy-16", 151674, [.. Enumerable.Repeat((0f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-plain-16", 151674, [.. Enumerable.Repeat((1f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-top-p-16", 151674, [.. Enumerable.Repeat((1f, 0, 0.95f, 0f), 16)]),
+        Rows("sample_tokens/qwen2.5-cool-top-p-16", 151674, [.. Enumerable.Repeat((0.6f, 0, 0.95f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-top-k-16", 151674, [.. Enumerable.Repeat((1f, 50, 1f, 0f), 16)]),
         new("adjust_logits/tiny", new AdjustLogits(),
             [
@@ -36,7 +37,7 @@ internal static class SamplingWorkloads
     ];
 
     /// <summary>Normal logits of deviation 3, about as spread as those of a model.</summary>
-    private static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows) =>
+    public static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows) =>
         new(name, new SampleTokens(), [Normal(3f, rows.Length, vocabulary) with { Differentiable = false }, .. Parameters(rows)], Tiny: false);
 
     private static Operand[] Parameters((float Temperature, int TopK, float TopP, float MinP)[] rows) =>

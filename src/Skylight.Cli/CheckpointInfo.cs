@@ -44,9 +44,9 @@ internal sealed record PictureInfo(int TileHeight, int TileWidth, int TokensPerT
 /// <param name="Task">What was planned.</param>
 /// <param name="Parts">Bytes by what they are for.</param>
 /// <param name="PeakBytes">The most at any moment.</param>
-/// <param name="Fits">Whether the device has that much.</param>
+/// <param name="Fits">Whether the device has that much; null where its memory is not known.</param>
 /// <param name="Problem">Why it could not be planned; null if it could.</param>
-internal sealed record PlanInfo(string Task, Dictionary<string, long> Parts, long PeakBytes, bool Fits, string? Problem);
+internal sealed record PlanInfo(string Task, Dictionary<string, long> Parts, long PeakBytes, bool? Fits, string? Problem);
 
 /// <summary>All that <c>skylight info</c> says.</summary>
 /// <param name="Directory">The folder.</param>
@@ -66,18 +66,18 @@ internal sealed record PlanInfo(string Task, Dictionary<string, long> Parts, lon
 /// <param name="ImageTokenId">As config.json has it.</param>
 /// <param name="KeyValueBytesPerToken">On the device.</param>
 /// <param name="Device">For which it was planned.</param>
-/// <param name="DeviceBytes">What it has.</param>
+/// <param name="DeviceBytes">What it has; null where that is not known.</param>
 /// <param name="Plans">What tasks would need.</param>
 internal sealed record CheckpointInfo(
     string Directory, string Architecture, string ModelType, string Vision, string Language, ModuleInfo[] Modules, long Parameters, long Bytes, string DataType, WeightsInfo Weights,
-    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId, long KeyValueBytesPerToken, string Device, long DeviceBytes, PlanInfo[] Plans)
+    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId, long KeyValueBytesPerToken, string Device, long? DeviceBytes, PlanInfo[] Plans)
 {
     /// <summary>Collects the facts.</summary>
     /// <param name="directory">The folder; without weights in it that is said, and the rest follows from config.json.</param>
     /// <param name="device">A device that says it has enough memory for any plan.</param>
-    /// <param name="deviceBytes">What it has in truth.</param>
+    /// <param name="deviceBytes">What it has in truth; null where that is not known.</param>
     /// <param name="request">What is to be planned.</param>
-    public static CheckpointInfo Of(string directory, Device device, long deviceBytes, InfoRequest request)
+    public static CheckpointInfo Of(string directory, Device device, long? deviceBytes, InfoRequest request)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
         (WeightsInfo weights, StoredType? stored) = ReadWeights(directory, configuration);
@@ -100,7 +100,7 @@ internal sealed record CheckpointInfo(
             2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes, Plan(model, deviceBytes, request));
     }
 
-    private static PlanInfo[] Plan(VisionLanguageModel model, long deviceBytes, InfoRequest request)
+    private static PlanInfo[] Plan(VisionLanguageModel model, long? deviceBytes, InfoRequest request)
     {
         ImagePreprocessing pictures = model.Configuration.Preprocessing;
         int most = pictures.IsTiled ? pictures.MaximumTiles + (pictures.HasThumbnail && pictures.MaximumTiles > 1 ? 1 : 0) : 1;
@@ -123,16 +123,16 @@ internal sealed record CheckpointInfo(
         ];
     }
 
-    private static PlanInfo Try(string task, long deviceBytes, Func<(long Peak, Dictionary<string, long> Parts)> plan)
+    private static PlanInfo Try(string task, long? deviceBytes, Func<(long Peak, Dictionary<string, long> Parts)> plan)
     {
         try
         {
             (long peak, Dictionary<string, long> parts) = plan();
-            return new PlanInfo(task, parts, peak, peak <= deviceBytes, null);
+            return new PlanInfo(task, parts, peak, deviceBytes is null ? null : peak <= deviceBytes, null);
         }
         catch (Exception exception) when (exception is NotSupportedException or OutOfDeviceMemoryException or GraphException or OverflowException)
         {
-            return new PlanInfo(task, [], 0, false, exception.Message);
+            return new PlanInfo(task, [], 0, null, exception.Message);
         }
     }
 

@@ -9,21 +9,30 @@ namespace Skylight.Cli;
 /// <summary>The <c>--device</c> option of every command.</summary>
 internal static class DeviceOption
 {
+    /// <summary>The device of who names none.</summary>
+    public const string Default = "cpu";
+
+    /// <summary>The CUDA emulator.</summary>
+    public const string Emulator = "simt";
+
     private const string Cuda = "cuda:";
 
-    public static Option<string> Create(string defaultDevice = "cpu") => new("--device")
+    public static Option<string> Create(string defaultDevice = Default) => new("--device")
     {
         Description = "Where to run: cpu; cuda:0 or another card; simt, the CUDA emulator.",
         DefaultValueFactory = _ => defaultDevice,
     };
+
+    /// <summary>A device in words: its name, and for CUDA that of the card.</summary>
+    public static string Describe(Device device) => device is CudaDevice card ? $"{card.Name} ({card.CardName})" : device.Name;
 
     /// <summary>Opens a device by name; never another one than asked for.</summary>
     /// <param name="name">What was given to the option.</param>
     /// <param name="memoryBytes">What plans may use; null for what there is.</param>
     public static Device Open(string name, long? memoryBytes = null) => name switch
     {
-        "cpu" => new CpuDevice(memoryBytes),
-        "simt" => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), MemoryBytes = memoryBytes }),
+        Default => new CpuDevice(memoryBytes),
+        Emulator => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), MemoryBytes = memoryBytes }),
         "cuda" => new CudaDevice(new CudaDeviceOptions { MemoryBytes = memoryBytes }),
         _ when name.StartsWith(Cuda, StringComparison.Ordinal) && int.TryParse(name.AsSpan(Cuda.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal)
             => new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal, MemoryBytes = memoryBytes }),

@@ -16,24 +16,33 @@ internal static class InfoCommand
         var tokens = new Option<int>("--tokens") { Description = "Tokens of a micro-batch in training.", DefaultValueFactory = _ => 4096 };
         var tiles = new Option<int?>("--tiles") { Description = "Tiles of the pictures of a prompt or micro-batch; by default as many as one large picture has." };
         var keep = new Option<bool>("--no-recompute") { Description = "Plan training with all activations kept, rather than with layers recomputed." };
+        var memory = new Option<double?>("--memory-gb") { Description = "Gigabytes of memory to compare with; by default those of the device." };
         Option<string> device = DeviceOption.Create();
+        device.Description += " Also sm_80, sm_90a and so on, for a card that is not here.";
         var command = new Command("info", "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would need on a device. Loads nothing.")
         {
-            directory, json, context, batch, tokens, tiles, keep, device,
+            directory, json, context, batch, tokens, tiles, keep, memory, device,
         };
         command.SetAction((parse, _) => Task.FromResult(Run(
-            parse.GetRequiredValue(directory), parse.GetValue(json), parse.GetRequiredValue(device),
+            parse.GetRequiredValue(directory), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
             new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens), parse.GetValue(tiles), !parse.GetValue(keep)))));
         return command;
     }
 
-    private static int Run(string directory, bool json, string deviceName, InfoRequest request)
+    private static int Run(string directory, bool json, string deviceName, double? memoryGigabytes, InfoRequest request)
     {
+        if (memoryGigabytes is { } given && !(given > 0 && given < 1e9))
+            throw new ArgumentException(FormattableString.Invariant($"--memory-gb is {given}; give a positive number of gigabytes."));
+        bool isAbsent = deviceName.StartsWith("sm_", StringComparison.Ordinal);
         // Plans may be larger than the device: that is what is to be found out.
-        using Device device = DeviceOption.Open(deviceName, long.MaxValue);
-        long memoryBytes;
-        using (Device real = DeviceOption.Open(deviceName))
+        using Device device = isAbsent ? new AbsentCard(deviceName) : DeviceOption.Open(deviceName, long.MaxValue);
+        long? memoryBytes = memoryGigabytes is { } gigabytes ? (long)(gigabytes * 1e9) : null;
+        if (memoryBytes is null && !isAbsent)
+        {
+            using Device real = DeviceOption.Open(deviceName);
             memoryBytes = real.MemoryBytes;
+        }
+
         CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request);
         Console.Write(json ? JsonSerializer.Serialize(info, InfoJson.Default.CheckpointInfo) + "\n" : InfoText.Format(info));
         return 0;

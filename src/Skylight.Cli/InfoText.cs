@@ -39,7 +39,8 @@ internal static class InfoText
 
             foreach ((string part, long bytes) in plan.Parts)
                 Line("", string.Create(CultureInfo.InvariantCulture, $"{Words(part),-26} {Gigabytes(bytes),10}"));
-            Line("", $"{"at its peak",-26} {Gigabytes(plan.PeakBytes),10}, {(plan.Fits ? "which fits" : "which does not fit")} {info.Device} ({Gigabytes(info.DeviceBytes)})");
+            string verdict = plan.Fits is { } fits && info.DeviceBytes is { } memory ? $", which {(fits ? "fits" : "does not fit")} {info.Device} ({Gigabytes(memory)})" : "";
+            Line("", $"{"at its peak",-26} {Gigabytes(plan.PeakBytes),10}{verdict}");
         }
 
         return text.ToString();

@@ -49,6 +49,8 @@ internal static unsafe class ModelBenchmark
             Console.WriteLine($"rounded to int8: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
         }
 
+        results.PlanSeconds = MeasurePlans(model);
+        Console.WriteLine($"plan of a decoding step of another shape: {results.PlanSeconds * 1e3:F2} ms");
         using LlamaCppArms? llama = options.LlamaCpp is null ? null : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
         results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));
         if (llama is not null)
@@ -93,6 +95,22 @@ internal static unsafe class ModelBenchmark
         LanguageConfiguration language = model.Configuration.Language;
         long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount * language.HeadDimension * sizeof(float);
         return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache, residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
+    }
+
+    /// <summary>What the first step of a new shape costs besides its kernels, when plans were made before: the shortest of some.</summary>
+    private static double MeasurePlans(VisionLanguageModel model)
+    {
+        using var cache = new KeyValueCache(model.Configuration.Language, model.Device, 1);
+        using var workspace = new Workspace(model.Device);
+        double shortest = double.MaxValue;
+        for (int sequences = 1; sequences <= 24; sequences++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            _ = new GenerationStep(model, cache, workspace, new StepShape(sequences, sequences, sequences, 4, false, 0));
+            shortest = Math.Min(shortest, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        }
+
+        return shortest;
     }
 
     private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, ModelBenchmarkOptions options)

@@ -107,6 +107,9 @@ internal sealed class ModelResults(ModelBenchmarkOptions options, VisionLanguage
     /// <summary>The most memory.</summary>
     public MemoryResult? Memory { get; set; }
 
+    /// <summary>The time to plan a step of another shape.</summary>
+    public double PlanSeconds { get; set; }
+
     /// <summary>The llama.cpp that ran beside; null without.</summary>
     public string? LlamaCpp { get; set; }
 
@@ -134,6 +137,7 @@ internal sealed class ModelResults(ModelBenchmarkOptions options, VisionLanguage
             json.WriteEndObject();
         }
 
+        json.WriteNumber("plan_ms", Math.Round(PlanSeconds * 1e3, 2));
         json.WriteStartArray("passes");
         foreach (PassResult pass in _passes)
             pass.Write(json);

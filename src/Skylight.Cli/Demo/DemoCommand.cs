@@ -12,38 +12,41 @@ namespace Skylight.Cli.Demo;
 /// <summary><c>skylight demo</c>: trains a small vision-language model to reason about handwriting, and writes a report.</summary>
 internal static class DemoCommand
 {
-    /// <param name="settings">Sizes and steps for a seed and for whether the run is quick; a test makes them tiny.</param>
-    public static Command Create(Func<ulong, bool, DemoSettings>? settings = null)
+    /// <param name="settings">Sizes and steps for a seed and a preset; a test makes them smaller.</param>
+    public static Command Create(Func<ulong, DemoPreset, DemoSettings>? settings = null)
     {
         var quick = new Option<bool>("--quick") { Description = "A shorter run with a smaller gain." };
+        var tiny = new Option<bool>("--tiny") { Description = "A few steps of every phase, to see that a device can do it all; what the emulator (simt) runs unless told otherwise." };
         var seed = new Option<ulong?>("--seed") { Description = "Everything random follows from it (1)." };
         var digits = new Option<string?>("--digits") { Description = "A folder with MNIST-style IDX files; by default the bundled ones." };
         var output = new Option<string?>("--out") { Description = "Where checkpoints and report.html go (demo-out)." };
         var resume = new Option<string?>("--resume") { Description = "Go on with the run in this folder." };
         var json = new Option<bool>("--json") { Description = "Print the results as one JSON object on the last line; progress goes to the error stream." };
         Option<string> device = DeviceOption.Create();
-        var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, seed, digits, output, resume, json, device };
+        var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, tiny, seed, digits, output, resume, json, device };
         command.SetAction((parse, cancellationToken) => Task.Run(
-            () => Run(settings ?? DemoSettings.Create, new Choices(parse.GetValue(quick), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken),
+            () => Run(settings ?? DemoSettings.Create, new Choices(parse.GetValue(quick), parse.GetValue(tiny), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken),
             CancellationToken.None));
         return command;
     }
 
-    private sealed record Choices(bool Quick, ulong? Seed, string? Digits, string? Output, string? Resume, bool Json, string Device);
+    private sealed record Choices(bool Quick, bool Tiny, ulong? Seed, string? Digits, string? Output, string? Resume, bool Json, string Device);
 
-    private static int Run(Func<ulong, bool, DemoSettings> settingsFor, Choices choices, CancellationToken cancellationToken)
+    private static int Run(Func<ulong, DemoPreset, DemoSettings> settingsFor, Choices choices, CancellationToken cancellationToken)
     {
         IAnsiConsole console = choices.Json
             ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
             : AnsiConsole.Console;
         string directory = choices.Resume ?? choices.Output ?? "demo-out";
-        DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Quick = choices.Quick } : LoadState(choices);
+        DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Preset = PresetOf(choices) } : LoadState(choices);
         state.Digits = choices.Digits is null ? state.Digits : Path.GetFullPath(choices.Digits);
-        DemoSettings settings = settingsFor(state.Seed, state.Quick);
+        DemoSettings settings = settingsFor(state.Seed, state.Preset);
         DigitDataset digits = DigitDataset.Load(state.Digits ?? DigitDataset.FindBundled()
             ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
         MakeWritable(directory);
         using Device device = DeviceOption.Open(choices.Device);
+        if (state.Preset == DemoPreset.Tiny)
+            console.MarkupLineInterpolated($"[grey]{DeviceOption.Describe(device)}: the tiny run. It takes a few steps of every phase; its figures mean nothing about learning.[/]");
         using var run = new DemoRun(settings, digits, device, directory, new DemoDisplay(console), state);
         try
         {
@@ -55,7 +58,7 @@ internal static class DemoCommand
             return ErrorReporting.Cancelled;
         }
 
-        DemoResult result = run.Result(CommandLine(state));
+        DemoResult result = run.Result(CommandLine(state, choices.Device));
         string report = Path.Combine(directory, "report.html");
         byte[] page = Encoding.UTF8.GetBytes(HtmlReport.Render(result));
         AtomicFile.Write(report, page.Length, stream => stream.Write(page));
@@ -63,6 +66,13 @@ internal static class DemoCommand
         if (choices.Json)
             Console.WriteLine(result.ToJson());
         return 0;
+    }
+
+    private static DemoPreset PresetOf(Choices choices)
+    {
+        if (choices.Quick && choices.Tiny)
+            throw new ArgumentException("--quick and --tiny are two different runs. Give one of them.");
+        return choices.Quick ? DemoPreset.Quick : choices.Tiny || choices.Device == DeviceOption.Emulator ? DemoPreset.Tiny : DemoPreset.Full;
     }
 
     private static DemoState LoadState(Choices choices)
@@ -97,6 +107,6 @@ internal static class DemoCommand
         }
     }
 
-    private static string CommandLine(DemoState state) =>
-        $"skylight demo{(state.Quick ? " --quick" : "")} --seed {state.Seed}{(state.Digits is null ? "" : $" --digits {state.Digits}")}";
+    private static string CommandLine(DemoState state, string device) =>
+        $"skylight demo{(state.Preset switch { DemoPreset.Quick => " --quick", DemoPreset.Tiny => " --tiny", _ => "" })}{(device == DeviceOption.Default ? "" : $" --device {device}")} --seed {state.Seed}{(state.Digits is null ? "" : $" --digits {state.Digits}")}";
 }

@@ -91,7 +91,8 @@ internal sealed class DemoRun : IDisposable
         RolloutTrainMaxAbsLogprobDiff = _state.MaximumLogProbabilityDifference,
         Seconds = _state.Seconds,
         Seed = _settings.Seed,
-        Quick = _settings.Quick,
+        Preset = _settings.Preset,
+        Device = DeviceOption.Describe(_model.Device),
         Model = $"InternVL3 architecture, {_model.Parameters.ElementCount:N0} parameters: ViT {_model.Configuration.Vision.LayerCount}×{_model.Configuration.Vision.HiddenSize}, language model {_model.Configuration.Language.LayerCount}×{_model.Configuration.Language.HiddenSize}; reads {_state.CaptionAccuracy:P1} of held-out digit pairs after pre-training",
         Machine = $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, {Environment.ProcessorCount} cores, {RuntimeInformation.FrameworkDescription}",
         Command = command,
@@ -269,6 +270,9 @@ internal sealed class DemoRun : IDisposable
                 correct.Add(problems[index] with { Completion = _classroom.Text(answer) });
         }
 
+        // After a few steps a model solves hardly anything, and the tiny run is there to take every kind of step.
+        if (correct.Count == 0 && _settings.Preset == DemoPreset.Tiny)
+            correct.Add(_classroom.Task.ColdStartExample(ref random));
         if (correct.Count > 0)
             SupervisedStep(correct, learningRate, cancellationToken);
     }

@@ -4,14 +4,27 @@ using Skylight.Training;
 
 namespace Skylight.Cli.Demo;
 
+/// <summary>How long a demo run is.</summary>
+internal enum DemoPreset
+{
+    /// <summary>The run that the figures in the documentation are from.</summary>
+    Full,
+
+    /// <summary>Shorter, with a smaller gain.</summary>
+    Quick,
+
+    /// <summary>A few steps of every phase: shows that a device can do it all, and nothing about learning.</summary>
+    Tiny,
+}
+
 /// <summary>Sizes, steps and learning rates of a demo run.</summary>
 internal sealed record DemoSettings
 {
     /// <summary>Everything random follows from it.</summary>
     public required ulong Seed { get; init; }
 
-    /// <summary>Whether this is the short run.</summary>
-    public required bool Quick { get; init; }
+    /// <summary>Which run this is.</summary>
+    public required DemoPreset Preset { get; init; }
 
     /// <summary>Captions per step of pre-training.</summary>
     public int PretrainingCaptions { get; init; } = 48;
@@ -52,27 +65,49 @@ internal sealed record DemoSettings
     /// <summary>The most tokens of an answer; traces have at most 40.</summary>
     public int MaxNewTokens { get; init; } = 48;
 
-    public static DemoSettings Create(ulong seed, bool quick) => quick
-        ? new DemoSettings
+    public static DemoSettings Create(ulong seed, DemoPreset preset) => preset switch
+    {
+        DemoPreset.Quick => new DemoSettings
         {
             Seed = seed,
-            Quick = true,
+            Preset = preset,
             Pretraining = new LearningRateSchedule(1.5e-3f, 350, 20, LearningRateDecay.Cosine, 0.05f),
             ColdStart = new LearningRateSchedule(5e-4f, 40, 5),
             Grpo = new LearningRateSchedule(2e-4f, 90, 3),
             CheckpointEvery = 15,
             ConnectorOnly = new LearningRateSchedule(2e-4f, 10, 2, LearningRateDecay.Cosine),
-        }
-        : new DemoSettings
+        },
+        // Every phase, none long enough to learn from.
+        DemoPreset.Tiny => new DemoSettings
         {
             Seed = seed,
-            Quick = false,
+            Preset = preset,
+            Pretraining = new LearningRateSchedule(2e-3f, 3),
+            PretrainingCaptions = 4,
+            PretrainingProblems = 2,
+            ColdStart = new LearningRateSchedule(4e-3f, 12, 3),
+            ColdStartTraces = 4,
+            ColdStartBatch = 4,
+            Grpo = new LearningRateSchedule(1e-4f, 2),
+            GrpoPrompts = 2,
+            GroupSize = 4,
+            CheckpointEvery = 1,
+            ConnectorOnly = new LearningRateSchedule(1e-4f, 1),
+            ConnectorOnlyBatch = 2,
+            TestProblems = 4,
+            ValidationProblems = 2,
+        },
+        _ => new DemoSettings
+        {
+            Seed = seed,
+            Preset = preset,
             Pretraining = new LearningRateSchedule(1.5e-3f, 700, 30, LearningRateDecay.Cosine, 0.05f),
             ColdStart = new LearningRateSchedule(5e-4f, 40, 5),
             Grpo = new LearningRateSchedule(2e-4f, 160, 5),
             CheckpointEvery = 20,
             ConnectorOnly = new LearningRateSchedule(1e-4f, 30, 3, LearningRateDecay.Cosine),
-        };
+        },
+    };
 
     /// <summary>A vision-language model of the InternVL3 architecture with under a million parameters.</summary>
     public static ModelConfiguration Model(int vocabularySize, int imageTokenId, int endTokenId, int channels) => new ModelConfiguration

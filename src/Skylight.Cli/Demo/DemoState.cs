@@ -10,7 +10,7 @@ internal sealed record DemoState
 {
     public ulong Seed { get; set; }
 
-    public bool Quick { get; set; }
+    public DemoPreset Preset { get; set; }
 
     /// <summary>The folder of the digits; null for the bundled ones.</summary>
     public string? Digits { get; set; }
@@ -59,6 +59,6 @@ internal sealed record DemoState
     }
 }
 
-[JsonSourceGenerationOptions(WriteIndented = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
+[JsonSourceGenerationOptions(WriteIndented = true, UseStringEnumConverter = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
 [JsonSerializable(typeof(DemoState))]
 internal sealed partial class DemoStateJson : JsonSerializerContext;

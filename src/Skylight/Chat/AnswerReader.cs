@@ -10,7 +10,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
 {
     private string _held = "";
     private bool _isAtStart = !isThinking;
-    private bool _isAfterThinking;
+    private bool _skipsLineBreaks;
 
     /// <summary>Where the text is now.</summary>
     public UpdateKind Kind { get; private set; } = isThinking ? UpdateKind.Thinking : UpdateKind.Answer;
@@ -35,12 +35,12 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     /// <summary>One decision; false if there is nothing more to decide.</summary>
     private bool Advance(List<(UpdateKind, string)> pieces, bool isEnd)
     {
-        if (_isAfterThinking)
+        if (_skipsLineBreaks)
         {
             _held = _held.TrimStart('\n');
             if (_held.Length == 0)
                 return false;
-            _isAfterThinking = false;
+            _skipsLineBreaks = false;
         }
 
         if (_isAtStart)
@@ -51,8 +51,8 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
             _isAtStart = false;
             if (trimmed.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal))
             {
-                Kind = UpdateKind.Thinking;
-                _held = trimmed[SpecialTokens.ThinkStart.Length..].TrimStart('\n');
+                (Kind, _skipsLineBreaks) = (UpdateKind.Thinking, true);
+                _held = trimmed[SpecialTokens.ThinkStart.Length..];
                 return true;
             }
         }
@@ -73,7 +73,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
             if (Kind == UpdateKind.Thinking)
             {
                 Emit(pieces, before.TrimEnd('\n'));
-                (Kind, _isAfterThinking) = (UpdateKind.Answer, true);
+                (Kind, _skipsLineBreaks) = (UpdateKind.Answer, true);
             }
             else
             {

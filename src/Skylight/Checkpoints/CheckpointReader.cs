@@ -212,7 +212,7 @@ public sealed class CheckpointReader : IDisposable
     {
         string[] present = [.. System.IO.Directory.EnumerateFiles(directory).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
         string hint = Array.Exists(present, name => name.EndsWith(".bin", StringComparison.Ordinal) || name.EndsWith(".pth", StringComparison.Ordinal))
-            ? " It holds weights in PyTorch's own format (.bin, .pth), which can run code when loaded and is not supported: get the safetensors files of the model, or convert it."
+            ? " It holds weights in PyTorch's own format (.bin, .pth), which can run code when loaded and is not supported: get the model's safetensors files, or convert them to safetensors."
             : Array.Exists(present, name => name.EndsWith(".gguf", StringComparison.Ordinal)) ? " GGUF files are not supported." : "";
         return new CheckpointException(directory, $"holds neither {SingleName} nor {IndexName}.{hint}{FileFaults.DescribeUnfinished(directory)} Files there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");
     }

@@ -40,7 +40,7 @@ internal static unsafe class TokenSampler
     private const float Floor = -105f;
 
     // Where candidates are sought first, in nats below the maximum; then among all tokens.
-    private static readonly float[] s_reaches = [4f, 12f, float.PositiveInfinity];
+    private static readonly float[] s_reaches = [3f, 7f, 11f, 15f, float.PositiveInfinity];
 
     [ThreadStatic]
     private static Candidates? _candidates;
@@ -143,7 +143,8 @@ internal static unsafe class TokenSampler
 
     private static ulong Target(ulong total, ulong random) => Math.BigMul(total, random, out _);
 
-    private static ulong Weight(float exponential) => (ulong)(long)Math.Round(exponential * One);
+    // The whole number that Rounder leaves is in the lower bits of the sum's significand.
+    private static ulong Weight(float exponential) => BitConverter.DoubleToUInt64Bits(exponential * One + Rounder) & ((1UL << 52) - 1);
 
     /// <summary>Equal logits have equal keys, greater ones greater keys.</summary>
     private static uint Key(float logit)
@@ -208,28 +209,33 @@ internal static unsafe class TokenSampler
         /// <summary>Collects the tokens whose logits are not below the bound; gives the sum of their weights.</summary>
         public ulong Collect(ReadOnlySpan<float> logits, float bound, float temperature, float maximum)
         {
-            Reserve(logits.Length + 1);
-            int count = 0, token = 0, width = Vector<float>.Count;
-            var bounds = new Vector<float>(bound);
-            for (; token < logits.Length; token += width)
+            Reserve(logits.Length);
+            int[] tokens = _tokens;
+            int count = 0, token = 0;
+            Vector256<float> bounds = Vector256.Create(bound);
+            for (; token + Vector256<float>.Count <= logits.Length; token += Vector256<float>.Count)
             {
-                int end = Math.Min(token + width, logits.Length);
-                if (end - token == width && !Vector.GreaterThanOrEqualAny(new Vector<float>(logits[token..]), bounds))
-                    continue;
-                for (int index = token; index < end; index++)
-                {
-                    _tokens[count] = index;
-                    _logits[count] = logits[index];
-                    count += logits[index] >= bound ? 1 : 0;
-                }
+                uint mask = Vector256.GreaterThanOrEqual(Vector256.Create(logits[token..]), bounds).ExtractMostSignificantBits();
+                for (; mask != 0; mask &= mask - 1)
+                    tokens[count++] = token + BitOperations.TrailingZeroCount(mask);
+            }
+
+            for (; token < logits.Length; token++)
+            {
+                if (logits[token] >= bound)
+                    tokens[count++] = token;
             }
 
             Count = count;
-            fixed (float* source = _logits, target = _exponentials)
+            Span<float> collected = _logits.AsSpan(0, count), exponentials = _exponentials.AsSpan(0, count);
+            for (int index = 0; index < collected.Length; index++)
+                collected[index] = logits[tokens[index]];
+            fixed (float* source = collected, target = exponentials)
                 Exponentials(source, target, count, temperature, maximum);
+            Span<ulong> weights = _weights.AsSpan(0, count);
             ulong sum = 0;
-            for (int index = 0; index < count; index++)
-                sum += _weights[index] = Weight(_exponentials[index]);
+            for (int index = 0; index < weights.Length; index++)
+                sum += weights[index] = Weight(exponentials[index]);
             return sum;
         }
 
@@ -240,58 +246,65 @@ internal static unsafe class TokenSampler
         /// <returns>The key of the last of them, and how many of those that have it are among them; 0 where all are.</returns>
         public (uint Threshold, int Ties) Select(int limit, ulong needed)
         {
-            int size = Count, countBefore = 0;
+            int[] counts = _counts;
+            ulong[] sums = _sums;
+            Span<int> selected = _selected.AsSpan(0, Count);
+            ReadOnlySpan<float> logits = _logits.AsSpan(0, Count);
+            ReadOnlySpan<ulong> weights = _weights.AsSpan(0, Count);
+            for (int index = 0; index < selected.Length; index++)
+                selected[index] = index;
+            int countBefore = 0;
             ulong weightBefore = 0;
-            for (int index = 0; index < size; index++)
-                _selected[index] = index;
             uint key = 0;
             foreach ((int shift, int bits) in s_digits)
             {
                 uint mask = (1u << bits) - 1;
-                Array.Clear(_counts);
-                Array.Clear(_sums);
-                for (int index = 0; index < size; index++)
+                Array.Clear(counts);
+                Array.Clear(sums);
+                foreach (int index in selected)
                 {
-                    uint digit = Key(_logits[_selected[index]]) >> shift & mask;
-                    _counts[digit]++;
-                    _sums[digit] += _weights[_selected[index]];
+                    uint digit = Key(logits[index]) >> shift & mask;
+                    counts[digit]++;
+                    sums[digit] += weights[index];
                 }
 
                 int bin = (int)mask;
-                while (bin >= 0 && countBefore + _counts[bin] < limit && weightBefore + _sums[bin] < needed)
+                while (bin >= 0 && countBefore + counts[bin] < limit && weightBefore + sums[bin] < needed)
                 {
-                    countBefore += _counts[bin];
-                    weightBefore += _sums[bin--];
+                    countBefore += counts[bin];
+                    weightBefore += sums[bin--];
                 }
 
                 if (bin < 0)
                     return (0, 0);
                 int left = 0;
-                for (int index = 0; index < size; index++)
+                foreach (int index in selected)
                 {
-                    if ((Key(_logits[_selected[index]]) >> shift & mask) == (uint)bin)
-                        _selected[left++] = _selected[index];
+                    if ((Key(logits[index]) >> shift & mask) == (uint)bin)
+                        selected[left++] = index;
                 }
 
-                size = left;
+                selected = selected[..left];
                 key = key << bits | (uint)bin;
             }
 
-            ulong weight = _weights[_selected[0]], missing = needed - weightBefore;
+            ulong weight = weights[selected[0]], missing = needed - weightBefore;
             ulong byWeight = weight == 0 ? ulong.MaxValue : missing / weight + (missing % weight == 0 ? 0u : 1u);
-            return (key, (int)Math.Min((ulong)Math.Min(limit - countBefore, size), byWeight));
+            return (key, (int)Math.Min((ulong)Math.Min(limit - countBefore, selected.Length), byWeight));
         }
 
         /// <summary>Takes the weight from all tokens that are not kept; gives the sum that is left.</summary>
         public ulong Keep(uint threshold, int ties, float minP)
         {
+            ReadOnlySpan<float> logits = _logits.AsSpan(0, Count), exponentials = _exponentials.AsSpan(0, Count);
+            Span<ulong> weights = _weights.AsSpan(0, Count);
             ulong sum = 0;
-            for (int index = 0; index < Count; index++)
+            for (int index = 0; index < weights.Length; index++)
             {
-                uint key = Key(_logits[index]);
-                if (key < threshold || (key == threshold && ties-- <= 0) || _exponentials[index] < minP)
-                    _weights[index] = 0;
-                sum += _weights[index];
+                uint key = Key(logits[index]);
+                if (key < threshold || (key == threshold && ties-- <= 0) || exponentials[index] < minP)
+                    weights[index] = 0;
+                sum += weights[index];
             }
 
             return sum;
@@ -300,9 +313,10 @@ internal static unsafe class TokenSampler
         /// <summary>The first token at which the sum of weights exceeds the target.</summary>
         public int Walk(ulong target)
         {
+            ReadOnlySpan<ulong> weights = _weights.AsSpan(0, Count);
             int index = 0;
             ulong sum = 0;
-            while ((sum += _weights[index]) <= target)
+            while ((sum += weights[index]) <= target)
                 index++;
             return _tokens[index];
         }

@@ -35,25 +35,38 @@ internal static unsafe class WeightPanels
         });
 
     /// <summary>Reorders a row-major [outputs, inputs] matrix of bfloat16 bits into panels.</summary>
-    public static void Pack(ushort* source, ushort* panels, int outputs, int inputs) => Pack<ushort>(source, panels, outputs, inputs);
-
-    /// <summary>Reorders a row-major [outputs, inputs] matrix of signed bytes into panels.</summary>
-    public static void Pack(sbyte* source, sbyte* panels, int outputs, int inputs) => Pack<sbyte>(source, panels, outputs, inputs);
-
-    private static void Pack<T>(T* source, T* panels, int outputs, int inputs)
-        where T : unmanaged =>
+    public static void Pack(ushort* source, ushort* panels, int outputs, int inputs) =>
         CpuParallel.For(PanelCount(outputs), panel =>
         {
-            T* from = source + (nint)panel * Width * inputs;
-            T* to = panels + (nint)panel * Width * inputs;
-            int valid = Math.Min(Width, outputs - panel * Width);
-            for (int start = 0; start < inputs; start += Width)
+            ushort* from = source + (nint)panel * Width * inputs;
+            ushort* to = panels + (nint)panel * Width * inputs;
+            int valid = Math.Min(Width, outputs - panel * Width), start = 0;
+            if (Sse2.IsSupported && valid == Width)
+            {
+                for (; start <= inputs - 8; start += 8)
+                    for (int n = 0; n < Width; n += 8)
+                        Transpose8(from + (nint)n * inputs + start, inputs, to + (nint)start * Width + n);
+            }
+
+            for (; start < inputs; start += Width)
             {
                 int end = Math.Min(inputs, start + Width);
                 for (int n = 0; n < Width; n++)
                     for (int k = start; k < end; k++)
-                        to[(nint)k * Width + n] = n < valid ? from[(nint)n * inputs + k] : default;
+                        to[(nint)k * Width + n] = n < valid ? from[(nint)n * inputs + k] : (ushort)0;
             }
+        });
+
+    /// <summary>Reorders a row-major [outputs, inputs] matrix of signed bytes into panels.</summary>
+    public static void Pack(sbyte* source, sbyte* panels, int outputs, int inputs) =>
+        CpuParallel.For(PanelCount(outputs), panel =>
+        {
+            sbyte* from = source + (nint)panel * Width * inputs;
+            sbyte* to = panels + (nint)panel * Width * inputs;
+            int valid = Math.Min(Width, outputs - panel * Width);
+            for (int k = 0; k < inputs; k++)
+                for (int n = 0; n < Width; n++)
+                    to[(nint)k * Width + n] = n < valid ? from[(nint)n * inputs + k] : (sbyte)0;
         });
 
     /// <summary>Restores a row-major [outputs, inputs] matrix of float32 from panels.</summary>
@@ -102,6 +115,32 @@ internal static unsafe class WeightPanels
             for (int n = rows; n < Width; n++)
                 row[n] = 0;
         }
+    }
+
+    /// <summary>Transposes an 8 × 8 block of 16-bit elements into rows of 32.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Transpose8(ushort* source, nint stride, ushort* target)
+    {
+        Vector128<ushort> r0 = Vector128.Load(source), r1 = Vector128.Load(source + stride);
+        Vector128<ushort> r2 = Vector128.Load(source + 2 * stride), r3 = Vector128.Load(source + 3 * stride);
+        Vector128<ushort> r4 = Vector128.Load(source + 4 * stride), r5 = Vector128.Load(source + 5 * stride);
+        Vector128<ushort> r6 = Vector128.Load(source + 6 * stride), r7 = Vector128.Load(source + 7 * stride);
+        Vector128<uint> a0 = Sse2.UnpackLow(r0, r1).AsUInt32(), a1 = Sse2.UnpackHigh(r0, r1).AsUInt32();
+        Vector128<uint> a2 = Sse2.UnpackLow(r2, r3).AsUInt32(), a3 = Sse2.UnpackHigh(r2, r3).AsUInt32();
+        Vector128<uint> a4 = Sse2.UnpackLow(r4, r5).AsUInt32(), a5 = Sse2.UnpackHigh(r4, r5).AsUInt32();
+        Vector128<uint> a6 = Sse2.UnpackLow(r6, r7).AsUInt32(), a7 = Sse2.UnpackHigh(r6, r7).AsUInt32();
+        Vector128<ulong> b0 = Sse2.UnpackLow(a0, a2).AsUInt64(), b1 = Sse2.UnpackHigh(a0, a2).AsUInt64();
+        Vector128<ulong> b2 = Sse2.UnpackLow(a1, a3).AsUInt64(), b3 = Sse2.UnpackHigh(a1, a3).AsUInt64();
+        Vector128<ulong> b4 = Sse2.UnpackLow(a4, a6).AsUInt64(), b5 = Sse2.UnpackHigh(a4, a6).AsUInt64();
+        Vector128<ulong> b6 = Sse2.UnpackLow(a5, a7).AsUInt64(), b7 = Sse2.UnpackHigh(a5, a7).AsUInt64();
+        Sse2.UnpackLow(b0, b4).AsUInt16().Store(target);
+        Sse2.UnpackHigh(b0, b4).AsUInt16().Store(target + Width);
+        Sse2.UnpackLow(b1, b5).AsUInt16().Store(target + 2 * Width);
+        Sse2.UnpackHigh(b1, b5).AsUInt16().Store(target + 3 * Width);
+        Sse2.UnpackLow(b2, b6).AsUInt16().Store(target + 4 * Width);
+        Sse2.UnpackHigh(b2, b6).AsUInt16().Store(target + 5 * Width);
+        Sse2.UnpackLow(b3, b7).AsUInt16().Store(target + 6 * Width);
+        Sse2.UnpackHigh(b3, b7).AsUInt16().Store(target + 7 * Width);
     }
 
     /// <summary>Transposes an 8 × 8 block into rows of 32 floats.</summary>

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Collections.Frozen;
 using System.Text;
+using System.Text.RegularExpressions;
 
 namespace Skylight.Text;
 
@@ -61,6 +62,7 @@ public sealed class BytePairTokenizer : ITokenizer
     /// With <paramref name="allowSpecial"/> the spelling of every added token becomes that token, as in Hugging Face's tokenizers;
     /// without it none does, also of those that the file does not call special, such as <c>&lt;tool_call&gt;</c>.
     /// </remarks>
+    /// <exception cref="TokenizerException">The file's regular expression, where it is not Qwen2's, takes too long.</exception>
     public int[] Encode(string text, bool allowSpecial = false)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -162,11 +164,23 @@ public sealed class BytePairTokenizer : ITokenizer
         else
         {
             int start = 0;
-            foreach (int end in _regex.Ends(text))
+            foreach (int end in Cut(_regex, text))
             {
                 EncodePiece(text[start..end], ref tokens);
                 start = end;
             }
+        }
+    }
+
+    private List<int> Cut(RegexPieces regex, ReadOnlySpan<char> text)
+    {
+        try
+        {
+            return regex.Ends(text);
+        }
+        catch (RegexMatchTimeoutException exception)
+        {
+            throw new TokenizerException(File, $"its regular expression needs more than {exception.MatchTimeout.TotalSeconds:F0} s for a text of {text.Length} characters.", exception);
         }
     }
 

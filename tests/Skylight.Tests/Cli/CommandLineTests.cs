@@ -40,7 +40,7 @@ public sealed class CommandLineTests
         await Fails($"demo --resume {folder["other"]}", "state", "demo");
         TrainingCheckpoint.Save(folder["late/state"], [TensorToWrite.Float32("x", new(1), new float[1])], """{"Phase": 2, "Step": 3}""");
         await Fails($"demo --resume {folder["late"]}", "state", "phase 2, step 3, with the results of 0 phases");
-        TrainingCheckpoint.Save(folder["empty/state"], [TensorToWrite.Float32("x", new(1), new float[1])], new DemoState { Seed = 1, Step = 3, Quick = true }.ToJson());
+        TrainingCheckpoint.Save(folder["empty/state"], [TensorToWrite.Float32("x", new(1), new float[1])], new DemoState { Seed = 1, Step = 3, Preset = DemoPreset.Quick }.ToJson());
         await Fails($"demo --resume {folder["empty"]}", "state.safetensors");
         await Fails($"demo --resume {folder["empty"]} --seed 5", "seed 1, not 5");
     }

@@ -46,6 +46,6 @@ public class ModelWorkloadTests
             Assert.InRange(launch.Grid.Count, 1, int.MaxValue);
         });
         // Activations and weights are bfloat16 for the matrix units; logits alone stay float32.
-        Assert.Equal(workload.Op is LogitStatistics ? DataType.Float32 : DataType.BFloat16, workload.Inputs[0].Type.DataType);
+        Assert.Equal(workload.Op is SampleTokens ? DataType.Float32 : DataType.BFloat16, workload.Inputs[0].Type.DataType);
     }
 }

@@ -22,7 +22,7 @@ public class ModelConfigurationTests
           "vision_config": { "model_type": "internvl_vision", "hidden_act": "gelu", "hidden_size": 48, "image_size": [56, 56], "intermediate_size": 96, "layer_norm_eps": 1e-06,
             "norm_type": "layer_norm", "num_attention_heads": 3, "num_channels": 3, "num_hidden_layers": 3, "patch_size": [14, 14], "use_qk_norm": false, "attention_bias": true },
           "text_config": { "model_type": "qwen2", "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 112, "max_position_embeddings": 32768, "num_attention_heads": 4,
-            "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_parameters": { "rope_theta": 1000000.0, "rope_type": "default" }, "vocab_size": 512 } }
+            "num_hidden_layers": 3, "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_parameters": { "rope_theta": 1000000.0, "rope_type": "dynamic", "factor": 2.0 }, "vocab_size": 512 } }
         """;
 
     [Theory]
@@ -41,6 +41,103 @@ public class ModelConfigurationTests
         Assert.Equal(1e-6f, configuration.Language.RmsNormEpsilon);
         Assert.Equal(16, configuration.Language.HeadDimension);
         Assert.Equal(image / 28 * (image / 28), configuration.TokensPerTile);
+    }
+
+    [Fact]
+    public void PreprocessingAndTemplateAreReadFromTheOriginalForm()
+    {
+        ModelConfiguration plain = Load(Original);
+        // The class's own defaults.
+        Assert.Equal(new ImagePreprocessing { IsTiled = false, MaximumTiles = 6, HasThumbnail = false }, plain.Preprocessing);
+        Assert.Equal(("internvl_chat", null, null, null), (plain.ModelType, plain.Template, plain.SystemMessage, plain.WeightType));
+        ModelConfiguration chat = Load(Edit(Original, ("dynamic_image_size", "true"), ("max_dynamic_patch", "12"), ("min_dynamic_patch", "2"), ("use_thumbnail", "true"), ("template", "\"internvl2_5\""),
+            ("system_message", "\"Be brief.\""), ("torch_dtype", "\"bfloat16\""), ("pad2square", "false")));
+        Assert.Equal(new ImagePreprocessing { MinimumTiles = 2 }, chat.Preprocessing);
+        Assert.Equal(("internvl2_5", "Be brief.", "bfloat16"), (chat.Template, chat.SystemMessage, chat.WeightType));
+        AssertRefused(Edit(Original, ("pad2square", "true")), "'pad2square'", "true", "false");
+        AssertRefused(Edit(Original, ("min_dynamic_patch", "13"), ("max_dynamic_patch", "12")), "'min_dynamic_patch'", "13", "12");
+        AssertRefused(Edit(Original, ("use_thumbnail", "1")), "'use_thumbnail'", "true or false");
+    }
+
+    [Theory]
+    [InlineData("preprocessor_config.json", "")]
+    [InlineData("processor_config.json", "\"image_processor\": ")]
+    public void PreprocessingIsReadFromTheImageProcessor(string name, string field)
+    {
+        using var folder = new TemporaryFolder();
+        folder.Write("config.json", Edit(HuggingFace, ("dtype", "\"float16\"")));
+        Write("""{ "crop_to_patches": false, "min_patches": 1, "max_patches": 8, "image_mean": [0.5, 0.25, 0.75], "image_std": [0.5, 0.5, 0.5], "size": { "height": 56, "width": 56 }, "resample": 3 }""");
+        ModelConfiguration configuration = ModelConfiguration.Load(folder.Path);
+        Assert.Equal(new ImagePreprocessing { MaximumTiles = 8, Mean = new(0.5, 0.25, 0.75), Deviation = new(0.5, 0.5, 0.5) }, configuration.Preprocessing);
+        Assert.Equal("float16", configuration.WeightType);
+        foreach ((string json, string part) in (ReadOnlySpan<(string, string)>)[("""{ "size": { "height": 448, "width": 448 } }""", "448"), ("""{ "resample": 2 }""", "bicubic"), ("""{ "image_std": [1, 0, 1] }""", "positive"), ("""{ "image_mean": [1, 0] }""", "2 numbers"), ("""{ "image_mean": ["a"] }""", "a number")])
+        {
+            Write(json);
+            Assert.Contains(part, Assert.Throws<CheckpointException>(() => ModelConfiguration.Load(folder.Path)).Message, StringComparison.Ordinal);
+        }
+
+        void Write(string json) => folder.Write(name, field.Length == 0 ? json : $"{{ {field}{json} }}");
+    }
+
+    [Theory]
+    [InlineData("InternLM3ForCausalLM", "internlm3")]
+    [InlineData("InternLM2ForCausalLM", "internlm2")]
+    [InlineData("LlamaForCausalLM", "llama")]
+    [InlineData("Qwen3ForCausalLM", "qwen3")]
+    [InlineData("Qwen3MoeForCausalLM", "qwen3_moe")]
+    public void OtherLanguageModelsAreNamedWithWhatIsSupported(string architecture, string modelType)
+    {
+        AssertRefused(Edit(Original, ("llm_config.architectures", $"[\"{architecture}\"]"), ("llm_config.model_type", $"\"{modelType}\"")), architecture, "Qwen2ForCausalLM", "InternVL3 (1B", "Skywork-R1V3");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", $"\"{modelType}\"")), modelType, "qwen2", "InternVL3 (1B");
+    }
+
+    [Theory]
+    [InlineData("qwen2_vl", "Qwen2VLForConditionalGeneration")]
+    [InlineData("qwen2", "Qwen2ForCausalLM")]
+    [InlineData("llava", "LlavaForConditionalGeneration")]
+    public void OtherFamiliesAreNamedWithWhatIsSupported(string modelType, string architecture) =>
+        AssertRefused($$"""{ "model_type": "{{modelType}}", "architectures": ["{{architecture}}"] }""", modelType, architecture, "internvl_chat", "InternVL3 (1B");
+
+    [Fact]
+    public void DynamicRopeIsSaidWhereItWouldBegin()
+    {
+        LanguageConfiguration dynamic = Load(Original).Language;
+        Assert.Equal(2, dynamic.DynamicRopeFactor);
+        Assert.Contains("32768 positions (its dynamic RoPE scaling by 2 would begin there", dynamic.DescribePositions(), StringComparison.Ordinal);
+        LanguageConfiguration plain = Load(Edit(Original, ("llm_config.rope_scaling", "null"))).Language;
+        Assert.Null(plain.DynamicRopeFactor);
+        Assert.Equal("32768 positions", plain.DescribePositions());
+        AssertRefused(Edit(HuggingFace, ("text_config.rope_parameters", """{ "rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5 }""")), "partial_rotary_factor", "0.5");
+    }
+
+    [Fact]
+    public void GenerationDefaultsAreReadAndImpossibleOnesRefused()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Equal(GenerationDefaults.None, GenerationDefaults.Load(folder.Path));
+        folder.Write("generation_config.json", """{ "eos_token_id": [7, 8], "bos_token_id": 1, "do_sample": true, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.05, "max_new_tokens": 64000, "transformers_version": "4.37.2" }""");
+        var expected = new GenerationDefaults { StopTokenIds = [7, 8], BeginTokenId = 1, Sample = true, Temperature = 0.6, TopP = 0.95, TopK = 20, RepetitionPenalty = 1.05, MaxNewTokens = 64000 };
+        Assert.Equal(expected, GenerationDefaults.Load(folder.Path));
+        folder.Write("generation_config.json", expected.ToJson());
+        Assert.Equal(expected, GenerationDefaults.Load(folder.Path));
+        foreach ((string field, string value) in (ReadOnlySpan<(string, string)>)[("temperature", "-1"), ("top_p", "0"), ("top_p", "1.5"), ("top_k", "-3"), ("repetition_penalty", "0"), ("max_new_tokens", "0"), ("eos_token_id", "\"x\""), ("do_sample", "\"yes\"")])
+        {
+            folder.Write("generation_config.json", $"{{ \"{field}\": {value} }}");
+            CheckpointException error = Assert.Throws<CheckpointException>(() => GenerationDefaults.Load(folder.Path));
+            Assert.Equal(folder["generation_config.json"], error.File);
+            Assert.Contains(field, error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
+    public void OriginalFormIsReadBackEqual()
+    {
+        foreach (string name in ModelFamily.Names)
+        {
+            ModelConfiguration configuration = ModelFamily.Configuration(name);
+            Assert.Equal(configuration, Load(configuration.ToOriginalJson()));
+            Assert.Equal(configuration, Load(configuration.ToJson()));
+        }
     }
 
     [Fact]

@@ -51,5 +51,13 @@ public class CharacterTokenizerTests
         Assert.Throws<ArgumentException>(() => new CharacterTokenizer("aba"));
         Assert.Throws<ArgumentException>(() => new CharacterTokenizer("ab", "<x>", "<x>"));
         Assert.Throws<ArgumentException>(() => new CharacterTokenizer("ab", ""));
+        Assert.Contains("half of a character", Assert.Throws<ArgumentException>(() => new CharacterTokenizer("🙂")).Message);
+    }
+
+    [Fact]
+    public void Specials_are_left_out_when_asked()
+    {
+        Assert.Equal("a b", Tokenizer.Decode([3, 1, 5, 0, 4], skipSpecial: true));
+        Assert.Equal([true, true, true, false, false], new[] { 0, 1, 2, 3, -1 }.Select(Tokenizer.IsSpecial));
     }
 }

@@ -31,8 +31,11 @@ internal sealed record DemoResult
     /// <summary>Seed of the run.</summary>
     public required ulong Seed { get; init; }
 
-    /// <summary>Whether this was the short run.</summary>
-    public bool Quick { get; init; }
+    /// <summary>Which run this was.</summary>
+    public DemoPreset Preset { get; init; }
+
+    /// <summary>The name of the device it ran on.</summary>
+    public required string Device { get; init; }
 
     /// <summary>The model in words: sizes and parameter count.</summary>
     public required string Model { get; init; }
@@ -42,6 +45,9 @@ internal sealed record DemoResult
 
     /// <summary>The command that repeats the run.</summary>
     public required string Command { get; init; }
+
+    /// <summary>The name of <see cref="Preset"/>.</summary>
+    public string PresetName => Preset switch { DemoPreset.Full => "full", DemoPreset.Quick => "quick", _ => "tiny" };
 
     /// <summary>The phase of that key, or null if it was not run.</summary>
     public PhaseResult? Phase(string key) => Phases.FirstOrDefault(phase => phase.Key == key);
@@ -58,7 +64,9 @@ internal sealed record DemoResult
             json.WriteNumber("rollout_train_max_abs_logprob_diff", RolloutTrainMaxAbsLogprobDiff);
             json.WriteNumber("seconds", Math.Round(Seconds, 1));
             json.WriteNumber("seed", Seed);
-            json.WriteBoolean("quick", Quick);
+            json.WriteBoolean("quick", Preset == DemoPreset.Quick);
+            json.WriteString("device", Device);
+            json.WriteString("preset", PresetName);
             json.WriteEndObject();
         }
 

@@ -33,7 +33,7 @@ internal static partial class HtmlReport
         PhaseResult? before = result.Phase(PhaseResult.ColdStart);
         PhaseResult? after = result.Phase(PhaseResult.Grpo);
         page.Append("<header>\n<p class=\"eyebrow\">Skylight demo</p>\n");
-        page.Append($"<h1>{Markup.Escape(Headline(before, after))}</h1>\n");
+        page.Append($"<h1>{Markup.Escape(Headline(result, before, after))}</h1>\n");
         page.Append("<p class=\"lead\">A small vision-language model learned to read pictures of two handwritten digits and, apart from that, to calculate in text. ");
         page.Append("A few written-out examples taught it to do both at once; GRPO then trained it on nothing but whether its final answer was right.</p>\n");
 
@@ -49,12 +49,14 @@ internal static partial class HtmlReport
             "Decoding against training",
             result.RolloutTrainMaxAbsLogprobDiff == 0 ? "0" : result.RolloutTrainMaxAbsLogprobDiff.ToString("0.0e+0", System.Globalization.CultureInfo.InvariantCulture),
             result.RolloutTrainMaxAbsLogprobDiff == 0 ? "max |Δ log p|: equal bit for bit" : "max |Δ log p|: should be exactly 0");
-        AppendFigure(page, "Time", Markup.Duration(result.Seconds), result.Quick ? "quick run, all phases" : "all phases");
+        AppendFigure(page, "Time", Markup.Duration(result.Seconds), result.Preset == DemoPreset.Full ? "all phases" : $"{result.PresetName} run, all phases");
         page.Append("</dl>\n</header>\n");
     }
 
-    private static string Headline(PhaseResult? before, PhaseResult? after)
+    private static string Headline(DemoResult result, PhaseResult? before, PhaseResult? after)
     {
+        if (result.Preset == DemoPreset.Tiny)
+            return $"Every phase ran on {result.Device}, too briefly to learn: the figures here mean nothing about learning";
         if (before is null || after is null)
             return "Learning to reason about handwriting";
         string change = $"from {Markup.Percent(before.Accuracy)} to {Markup.Percent(after.Accuracy)} of unseen handwriting problems";
@@ -203,6 +205,7 @@ internal static partial class HtmlReport
         AppendFact(page, "Command", $"<code>{Markup.Escape(result.Command)}</code>");
         AppendFact(page, "Seed", Markup.Escape($"{result.Seed}"));
         AppendFact(page, "Model", Markup.Escape(result.Model));
+        AppendFact(page, "Device", Markup.Escape(result.Device));
         AppendFact(page, "Machine", Markup.Escape(result.Machine));
         AppendFact(page, "Time", Markup.Duration(result.Seconds));
         page.Append("</dl>\n</section>\n");

@@ -221,6 +221,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
             throw Damaged("a scan header");
         ReadOnlySpan<byte> tail = segment[(1 + (2 * count))..];
         JpegBand band = frame.Progressive ? new JpegBand(tail[0], tail[1], tail[2] >> 4, tail[2] & 15) : JpegBand.Whole;
+        if (frame.Progressive)
+            band.CheckProgressive(count);
         var parts = new JpegScanPart[count];
         for (int i = 0; i < count; i++)
         {

@@ -8,6 +8,14 @@ namespace Skylight.Images.Jpeg;
 internal readonly record struct JpegBand(int First, int Last, int High, int Low)
 {
     public static JpegBand Whole { get; } = new(0, 63, 0, 0);
+
+    /// <summary>Refuses what a progressive scan of so many components cannot bring.</summary>
+    public void CheckProgressive(int components)
+    {
+        bool valid = First == 0 ? Last == 0 : First <= Last && Last <= 63 && components == 1;
+        if (!valid || Low > 13 || (High != 0 && Low != High - 1))
+            throw new ImageException($"JPEG: a scan of {components} components, coefficients {First} to {Last}, bits {High} to {Low} is not valid: the file is damaged.");
+    }
 }
 
 /// <summary>A component in a scan, with the codes that the scan needs for it.</summary>
@@ -29,9 +37,6 @@ internal sealed class JpegScan
     public JpegScan(JpegFrame frame, JpegScanPart[] parts, JpegBand band, int restartInterval, CancellationToken cancellationToken)
     {
         (_frame, _parts, _band, _restartInterval, _cancellationToken) = (frame, parts, band, restartInterval, cancellationToken);
-        bool valid = band.First == 0 ? band.Last == 0 || !frame.Progressive : band.First <= band.Last && band.Last <= 63 && parts.Length == 1;
-        if (!valid || band.Low > 13 || (band.High != 0 && band.Low != band.High - 1))
-            throw new ImageException($"JPEG: a scan of coefficients {band.First} to {band.Last}, bits {band.High} to {band.Low} is not valid: the file is damaged.");
         foreach (JpegScanPart part in parts)
             Enter(part.Component);
     }

@@ -17,7 +17,7 @@ public sealed class DemoCommandTests
     public async Task The_last_line_of_a_run_with_json_is_the_result()
     {
         using var folder = new TemporaryFolder();
-        DemoSettings Settings(ulong seed, bool quick) => TinyDemo.Shortest with { Seed = seed, Quick = quick };
+        DemoSettings Settings(ulong seed, DemoPreset preset) => TinyDemo.Shortest with { Seed = seed, Preset = preset };
         (int code, string output, string error) = await InProcess(new RootCommand { DemoCommand.Create(Settings) }, ["demo", "--quick", "--seed", "9", "--json", "--out", folder["out"]]);
         Assert.True(code == 0, error);
         using JsonDocument json = JsonDocument.Parse(output.TrimEnd().Split('\n')[^1]);

@@ -16,7 +16,7 @@ public sealed class DemoRunTests
     public void An_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit()
     {
         using TemporaryFolder straight = new(), interrupted = new();
-        DemoResult expected = RunOn(straight.Path, new DemoState { Seed = 7, Quick = true }, new ScriptedDisplay())!;
+        DemoResult expected = RunOn(straight.Path, new DemoState { Seed = 7, Preset = DemoPreset.Tiny }, new ScriptedDisplay())!;
 
         // The steps of all phases are 3 + 28 + 4 + 2 + 4. Cancelled within a phase, at the end of one (before its test), after a GRPO
         // step whose checkpoint is due (33), at the last one (35), and in the phases that start from saved checkpoints.
@@ -32,7 +32,7 @@ public sealed class DemoRunTests
                 done = before + steps;
                 return stops.TryPeek(out int stop) && done == stop;
             });
-            actual = RunOn(interrupted.Path, sittings == 1 ? new DemoState { Seed = 7, Quick = true } : Saved(interrupted.Path), display);
+            actual = RunOn(interrupted.Path, sittings == 1 ? new DemoState { Seed = 7, Preset = DemoPreset.Tiny } : Saved(interrupted.Path), display);
             if (actual is null)
                 stops.Dequeue();
         }

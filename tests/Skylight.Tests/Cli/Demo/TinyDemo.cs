@@ -12,7 +12,7 @@ internal static class TinyDemo
     public static DemoSettings Settings { get; } = new()
     {
         Seed = 7,
-        Quick = true,
+        Preset = DemoPreset.Tiny,
         Pretraining = new LearningRateSchedule(2e-3f, 3),
         PretrainingCaptions = 4,
         PretrainingProblems = 2,

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Xml.Linq;
+using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Report;
 
 namespace Skylight.Tests.Cli.Demo.Report;
@@ -28,9 +29,19 @@ public class HtmlReportTests
         Seconds = 348,
         Seed = 42,
         Model = "0.83 M parameters",
+        Device = "cpu",
         Machine = "2 \"cores\"",
         Command = "skylight demo --seed 42",
     };
+
+    [Fact]
+    public void A_tiny_run_claims_nothing_about_learning()
+    {
+        string page = HtmlReport.Render(Result() with { Preset = DemoPreset.Tiny, Device = "simt:0" });
+        Assert.Contains("Every phase ran on simt:0, too briefly to learn: the figures here mean nothing about learning", page, StringComparison.Ordinal);
+        Assert.DoesNotContain("GRPO lifted accuracy", page, StringComparison.Ordinal);
+        Assert.Contains("GRPO lifted accuracy", HtmlReport.Render(Result()), StringComparison.Ordinal);
+    }
 
     [Fact]
     public void The_page_is_well_formed_and_loads_nothing()

@@ -1,0 +1,220 @@
+using Skylight.Chat;
+using Skylight.Checkpoints;
+using Skylight.Images;
+using Skylight.Models;
+using Skylight.Tensors;
+using Skylight.Tests.Text;
+using Skylight.Text;
+
+namespace Skylight.Tests.Chat;
+
+public sealed class ChatModelTests
+{
+    private static readonly GenerationOptions s_drawn = new() { Temperature = 1, Seed = 3, MaxNewTokens = 24 };
+
+    [Fact]
+    public async Task A_folder_is_loaded_and_asked_about_a_photograph()
+    {
+        string folder = Directory.CreateTempSubdirectory("skylight-chat-").FullName;
+        try
+        {
+            string checkpoint = Path.Combine(folder, "tiny-model");
+            RandomCheckpoint.Write(checkpoint, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, cancellationToken: TestContext.Current.CancellationToken);
+            await Assert.ThrowsAsync<TokenizerException>(() => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
+            await File.WriteAllBytesAsync(Path.Combine(checkpoint, "tokenizer.json"), TokenizerFixture.RealJson, TestContext.Current.CancellationToken);
+            var fractions = new List<float>();
+            using ChatModel model = await VisionLanguageModel.LoadAsync(
+                checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add), TestContext.Current.CancellationToken);
+            Assert.Equal("tiny-model", model.Name);
+            Assert.Equal("internvl2_5", model.Template.Name);
+            Assert.Equal(1f, fractions[^1]);
+            Assert.Equal(fractions.Order(), fractions);
+            string photograph = Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.jpg");
+            ChatAnswer answer = await model.CompleteAsync([Message.User("What is in the picture?", ImagePart.FromFile(photograph))], s_drawn, TestContext.Current.CancellationToken);
+            Assert.InRange(answer.Usage.CompletionTokens, 1, 24);
+            Assert.Equal(0, answer.Usage.ImageTokens % 256);
+            Assert.InRange(answer.Usage.PromptTokens - answer.Usage.ImageTokens, 20, 60);
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Streaming_gives_the_answer_in_pieces_with_its_tokens_and_usage()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        Message[] messages = [Message.System("Be brief."), Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))];
+        GenerationOptions options = s_drawn with { ReportTokens = true };
+        ChatAnswer whole = await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken);
+        var updates = new List<GenerationUpdate>();
+        await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, TestContext.Current.CancellationToken))
+            updates.Add(update);
+        Assert.Equal(whole.Answer, string.Concat(updates.Select(update => update.Text)));
+        Assert.Equal(whole.Tokens, updates.SelectMany(update => update.Tokens));
+        Assert.True(updates.Count > 5);
+        Assert.All(updates[..^1], update => Assert.True(update.End is null && update.Usage is null));
+        Assert.Equal(model.Tokenizer.Decode([.. whole.Tokens.Select(token => token.Token)], skipSpecial: true), whole.Answer);
+        Assert.All(whole.Tokens, token => Assert.True(token.LogProbability <= 0 && token.Entropy >= 0 && token.Entropy <= Math.Log(151674) + 1e-3));
+        Usage usage = updates[^1].Usage!;
+        Assert.Equal((whole.Tokens.Count, 0, 256), (usage.CompletionTokens, usage.ThinkingTokens, usage.ImageTokens));
+        Assert.True(usage.TimeToFirstToken > TimeSpan.Zero && usage.TimeToFirstToken <= usage.Duration);
+        Assert.Equal(AnswerEnd.Length, updates[^1].End);
+        await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
+    }
+
+    [Fact]
+    public async Task Pictures_words_and_their_order_make_a_difference_and_the_seed_makes_none_twice()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        ImagePart first = ImagePart.FromRgb(TinyChatModel.Picture(1)), second = ImagePart.FromRgb(TinyChatModel.Picture(2));
+        Message[][] conversations =
+        [
+            [Message.User("Compare.", first, second)],
+            [Message.User("Compare.", second, first)],
+            [Message.User("Compare.", first, first)],
+            [Message.User("Compare.", first)],
+            [Message.User("Compare.")],
+            [Message.User("Contrast.")],
+            [Message.User("Compare."), Message.Assistant("No."), Message.User("Compare.")],
+            [new Message(ChatRole.User, [new TextPart("Compare."), first])],
+        ];
+        var answers = new List<string>();
+        foreach (Message[] conversation in conversations)
+        {
+            ChatAnswer answer = await model.CompleteAsync(conversation, s_drawn, TestContext.Current.CancellationToken);
+            Assert.Equal(answer.Answer, (await model.CompleteAsync(conversation, s_drawn, TestContext.Current.CancellationToken)).Answer);
+            answers.Add(answer.Answer);
+        }
+
+        Assert.Equal(answers.Count, answers.Distinct().Count());
+        Assert.NotEqual(answers[4], (await model.CompleteAsync(conversations[4], s_drawn with { Seed = 4 }, TestContext.Current.CancellationToken)).Answer);
+    }
+
+    [Fact]
+    public async Task A_model_that_thinks_begins_inside_the_think_block()
+    {
+        await using ChatModel model = TinyChatModel.Create(thinking: true);
+        Message[] messages = [Message.User("Why?")];
+        ChatAnswer thinking = await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken);
+        Assert.Equal("", thinking.Answer);
+        Assert.NotEqual("", thinking.Thinking);
+        Assert.Equal(thinking.Usage.CompletionTokens, thinking.Usage.ThinkingTokens);
+        ChatAnswer direct = await model.CompleteAsync(messages, s_drawn with { Thinking = ThinkingMode.Off }, TestContext.Current.CancellationToken);
+        Assert.Equal("", direct.Thinking);
+        Assert.Equal(0, direct.Usage.ThinkingTokens);
+        Assert.True(direct.Usage.PromptTokens < thinking.Usage.PromptTokens);
+    }
+
+    [Fact]
+    public async Task A_picture_is_encoded_once_for_all_turns()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        byte[] file = await File.ReadAllBytesAsync(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "gray.jpg"), TestContext.Current.CancellationToken);
+        var messages = new List<Message> { Message.User("What is it?", ImagePart.FromBytes(file)) };
+        long first = 0, last = 0;
+        for (int turn = 0; turn < 3; turn++)
+        {
+            ChatAnswer answer = await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 }, TestContext.Current.CancellationToken);
+            messages.AddRange([Message.Assistant(answer.Answer), Message.User("And then?")]);
+            await model.BetweenStepsAsync(engine => last = engine.EncodedImages);
+            first = first == 0 ? last : first;
+            if (turn == 1)
+                break;
+        }
+
+        // Between steps weights may change, so the second turn had to encode it again; without that it would not.
+        Assert.Equal(2 * first, last);
+        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 }, TestContext.Current.CancellationToken);
+        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 }, TestContext.Current.CancellationToken);
+        await model.BetweenStepsAsync(engine => last = engine.EncodedImages);
+        Assert.Equal(3 * first, last);
+    }
+
+    [Fact]
+    public async Task Words_that_are_banned_and_stop_texts_are_not_written()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        Message[] messages = [Message.User("Go.")];
+        ChatAnswer free = await model.CompleteAsync(messages, s_drawn with { ReportTokens = true }, TestContext.Current.CancellationToken);
+        string stop = model.Tokenizer.Decode([free.Tokens[5].Token]);
+        ChatAnswer stopped = await model.CompleteAsync(messages, s_drawn with { StopTexts = [stop] }, TestContext.Current.CancellationToken);
+        Assert.Equal(free.Answer[..free.Answer.IndexOf(stop, StringComparison.Ordinal)], stopped.Answer);
+        Assert.Equal(AnswerEnd.StopText, stopped.End);
+        await model.BetweenStepsAsync(engine => Assert.False(engine.HasWork));
+
+        int wait = model.Tokenizer.Encode(" Wait")[0];
+        var always = new Dictionary<int, float> { [wait] = 1000 };
+        Assert.Equal(" Wait", (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, MaxNewTokens = 1 }, TestContext.Current.CancellationToken)).Answer);
+        Assert.DoesNotContain("Wait", (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, BannedWords = ["wait"] }, TestContext.Current.CancellationToken)).Answer, StringComparison.OrdinalIgnoreCase);
+    }
+
+    [Fact]
+    public async Task Cancellation_and_disposal_free_everything()
+    {
+        ChatModel model = TinyChatModel.Create();
+        using var cancellation = new CancellationTokenSource();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (GenerationUpdate _ in model.GenerateAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 500 }, cancellation.Token))
+                await cancellation.CancelAsync();
+        });
+        await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
+        Task<ChatAnswer> running = model.CompleteAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 4000 }, TestContext.Current.CancellationToken);
+        await model.DisposeAsync();
+        await Assert.ThrowsAnyAsync<Exception>(() => running);
+        await model.DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => model.CompleteAsync([Message.User("Go.")], s_drawn, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task What_cannot_be_used_is_refused_by_name()
+    {
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 1024, MaximumImages = 2, ImageLimits = new ImageLimits { MaximumPixels = 100_000 } });
+        ImagePart picture = ImagePart.FromRgb(TinyChatModel.Picture(1));
+        await Refused<ArgumentException>("at least one message", []);
+        await Refused<ArgumentException>("takes pictures from the user only", [new Message(ChatRole.Assistant, [picture])]);
+        await Refused<ArgumentException>("at most 2 are allowed", [Message.User("?", picture, picture, picture)]);
+        await Refused<ArgumentException>("the context has 1024 tokens", [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 200)), picture)]);
+        await Refused<ArgumentException>("none is left for an answer", [Message.User(string.Concat(Enumerable.Repeat("word ", 1200)))]);
+        await Refused<ArgumentException>("exceeds the context of 1024", [Message.User("?")], s_drawn with { MaxNewTokens = 1020 });
+        await Refused<ArgumentException>("at least 1 tile", [Message.User("?", picture)], s_drawn with { MaximumTiles = 0 });
+        await Refused<ArgumentException>("stop text", [Message.User("?")], s_drawn with { StopTexts = [""] });
+        await Refused<ArgumentException>("no single token", [Message.User("?")], s_drawn with { BannedWords = ["antidisestablishmentarianism"] });
+        await Refused<ArgumentException>("temperature", [Message.User("?")], s_drawn with { Temperature = -1 });
+        await Refused<ImageException>("allows", [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 300)))]);
+        await Refused<ImageException>("cannot be decoded", [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray()))]);
+        await Refused<FileNotFoundException>("nowhere.png", [Message.User("?", ImagePart.FromFile("nowhere.png"))]);
+        Assert.Equal(24, (await model.CompleteAsync([Message.User("?")], s_drawn, TestContext.Current.CancellationToken)).Usage.CompletionTokens);
+
+        async Task Refused<T>(string part, Message[] messages, GenerationOptions? options = null)
+            where T : Exception =>
+            Assert.Contains(part, (await Assert.ThrowsAnyAsync<T>(() => model.CompleteAsync(messages, options ?? s_drawn))).Message, StringComparison.OrdinalIgnoreCase);
+    }
+
+    [Fact]
+    public async Task What_the_checkpoint_says_about_generation_is_the_default()
+    {
+        await using ChatModel greedy = TinyChatModel.Create();
+        await using ChatModel drawn = TinyChatModel.Create(change: configuration => configuration with
+        {
+            Generation = new GenerationDefaults { Sample = true, Temperature = 0.9, MaxNewTokens = 7 },
+            SystemMessage = "Short.",
+        });
+        Message[] messages = [Message.User("Go.")];
+        var options = new GenerationOptions { MaxNewTokens = 12 };
+        Assert.Equal(
+            (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer, (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
+        Assert.Equal(7, (await drawn.CompleteAsync(messages, cancellationToken: TestContext.Current.CancellationToken)).Usage.CompletionTokens);
+        Assert.NotEqual(
+            (await drawn.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer, (await drawn.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
+        PreparedPrompt prompt = await drawn.PrepareAsync(messages, cancellationToken: TestContext.Current.CancellationToken);
+        Assert.StartsWith("<|im_start|>system\nShort.<|im_end|>\n<|im_start|>user\nGo.", drawn.Tokenizer.Decode(prompt.Sequence.Tokens), StringComparison.Ordinal);
+    }
+
+    private sealed class Listener(Action<float> action) : IProgress<float>
+    {
+        public void Report(float value) => action(value);
+    }
+}

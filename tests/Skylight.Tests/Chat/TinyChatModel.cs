@@ -1,0 +1,43 @@
+using Skylight.Chat;
+using Skylight.Cpu;
+using Skylight.Images;
+using Skylight.Models;
+using Skylight.Tensors;
+using Skylight.Tests.Text;
+
+namespace Skylight.Tests.Chat;
+
+/// <summary>A random model with the real vocabulary, the real tokenizer and real tiles; narrow, so that it answers in milliseconds.</summary>
+internal static class TinyChatModel
+{
+    /// <summary>The model as InternVL3 or, thinking, as Skywork-R1V3.</summary>
+    public static ChatModel Create(ChatModelOptions? options = null, bool thinking = false, Func<ModelConfiguration, ModelConfiguration>? change = null)
+    {
+        ModelConfiguration configuration = ModelFamily.Configuration("tiny");
+        if (thinking)
+            configuration = configuration with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" };
+        configuration = change?.Invoke(configuration) ?? configuration;
+        var model = new VisionLanguageModel(configuration, new CpuDevice(), DataType.BFloat16);
+        model.Initialize(5);
+        // Far from uniform, so that pictures and words make a difference.
+        Scale(model, "language.embedding.weight", 30);
+        Scale(model, "connector.linear2.weight", 30);
+        return new ChatModel("tiny", model, TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
+    }
+
+    /// <summary>A picture of noise; a square one is one tile.</summary>
+    public static RgbImage Picture(int seed, int width = 48, int height = 48)
+    {
+        var pixels = new byte[3 * width * height];
+        var random = new CounterRandom((ulong)seed, 0x91C7);
+        for (int index = 0; index < pixels.Length; index++)
+            pixels[index] = (byte)random.Next(256);
+        return new RgbImage(width, height, pixels);
+    }
+
+    private static void Scale(VisionLanguageModel model, string name, float factor)
+    {
+        float[] values = ParameterSet.Read(model.Device, model.Parameters[name]);
+        ParameterSet.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * factor)]);
+    }
+}
