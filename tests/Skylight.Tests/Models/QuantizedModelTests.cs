@@ -1,9 +1,11 @@
+using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
+using Skylight.Tests.Chat;
 using Skylight.Training;
 
 namespace Skylight.Tests.Models;
@@ -108,6 +110,18 @@ public sealed class QuantizedModelTests
         Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 5), weight, TensorType.Float32(6)]));
         Assert.Throws<GraphException>(() => product.Infer([new TensorType(DataType.BFloat16, new Shape(3, 4)), weight, TensorType.Float32(6)]));
         Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight with { Storage = Storage.RowMajor }, TensorType.Float32(6)]));
+    }
+
+    [Fact]
+    public async Task A_chat_model_rounds_its_weights_when_asked_to()
+    {
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 2048, QuantizeWeights = true });
+        Assert.True(model.Model.IsQuantized);
+        Assert.Equal(DataType.Int8, model.Model.Parameters["language.head.weight"].Type.DataType);
+        Assert.Equal(DataType.BFloat16, model.Model.Parameters["language.embedding.weight"].Type.DataType);
+        ChatAnswer answer = await model.CompleteAsync(
+            [Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))], new GenerationOptions { MaxNewTokens = 8, Seed = 1 }, TestContext.Current.CancellationToken);
+        Assert.InRange(answer.Usage.CompletionTokens, 1, 8);
     }
 
     private static long Bytes(VisionLanguageModel model) => model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
