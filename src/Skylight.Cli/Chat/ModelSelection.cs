@@ -12,11 +12,11 @@ internal sealed class ModelSelection
 {
     private readonly Argument<string> _directory = new("directory") { Description = "The checkpoint's folder: config.json, tokenizer.json and *.safetensors." };
     private readonly Option<string> _device = DeviceOption.Create();
-    private readonly Option<string?> _type = new("--dtype") { Description = "The data type of the weights in memory; by default the checkpoint's." };
+    private readonly Option<string?> _type = new("--dtype") { Description = "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's matrices: faster on the CPU, slightly other answers." };
     private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
     private readonly Option<int?> _cache = new("--cache-tokens") { Description = "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that the weights leave, at most 16384." };
 
-    public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32");
+    public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
 
     public void AddTo(Command command)
     {
@@ -40,6 +40,7 @@ internal sealed class ModelSelection
             {
                 Device = device,
                 ParameterType = parse.GetValue(_type) switch { "bfloat16" => DataType.BFloat16, "float32" => DataType.Float32, _ => null },
+                QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
             };

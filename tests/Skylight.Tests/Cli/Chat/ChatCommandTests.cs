@@ -41,6 +41,17 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
         Assert.Equal(result.GetProperty("completionTokens").GetInt32(), result.GetProperty("thinkingTokens").GetInt32());
     }
 
+    [Fact]
+    public async Task Weights_are_rounded_to_int8_on_request()
+    {
+        string[] command = ["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn];
+        (int code, string rounded, _) = await ChatCheckpoint.RunAsync([.. command, "--dtype", "int8"]);
+        Assert.Equal(0, code);
+        (_, string exact, _) = await ChatCheckpoint.RunAsync(command);
+        Assert.NotEqual("", rounded.Trim());
+        Assert.NotEqual(exact, rounded);
+    }
+
     [Theory]
     [InlineData("--image /nowhere/cat.png", "/nowhere/cat.png")]
     [InlineData("--temperature -1", "temperature")]
