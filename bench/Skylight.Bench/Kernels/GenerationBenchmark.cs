@@ -119,7 +119,7 @@ internal static class GenerationBenchmark
     private static Row Prefill(VisionLanguageModel model, int text, int tiles)
     {
         int tokens = Prompt(model.Configuration, text, tiles, 0).Tokens.Length, replayed = 0;
-        using var engine = new GenerationEngine(model, tokens + 1);
+        using var engine = new GenerationEngine(model, tokens + 2 * KeyValuePages.Size);
         var seconds = new double[Rounds];
         for (int round = -WarmUps; round < Rounds; round++)
         {
@@ -141,7 +141,7 @@ internal static class GenerationBenchmark
     {
         var sampling = new SamplingOptions { MaxNewTokens = NewTokens };
         GenerationRequest[] requests = [.. Enumerable.Range(0, ofOnePrompt ? 1 : batch).Select(index => new GenerationRequest(Prompt(model.Configuration, text, tiles, index), ofOnePrompt ? batch : 1, (ulong)index))];
-        using var engine = new GenerationEngine(model, batch * (requests[0].Prompt.Tokens.Length + NewTokens + 64));
+        using var engine = new GenerationEngine(model, batch * (requests[0].Prompt.Tokens.Length + NewTokens + 2 * KeyValuePages.Size));
         foreach (GenerationRequest request in requests)
             engine.Add(request, sampling);
         var seconds = new List<double>();

@@ -12,7 +12,7 @@ namespace Skylight.Tests.Cuda;
 /// their own, plans that are recorded and replayed.
 /// </summary>
 [Collection(EmulatorCollection.Name)]
-public sealed class GenerationOnCardTests(KernelFolder kernels) : IClassFixture<KernelFolder>
+public sealed class GenerationOnCardTests(KernelFolder kernels)
 {
     private const int Page = PagedAttention.PageSize;
 
@@ -160,9 +160,9 @@ public sealed class GenerationOnCardTests(KernelFolder kernels) : IClassFixture<
     /// <summary>All cases at once: they come one after the other, their prompts are read in parts, and the cache is too small for all of them.</summary>
     private static RequestRun[] Together(VisionLanguageModel model, out int replayed)
     {
-        using var engine = new GenerationEngine(model, 34 * Page, prefillTokens: 200) { PrefillTokensBesideDecoding = 90 };
+        using var engine = new GenerationEngine(model, 30 * Page, prefillTokens: 200) { PrefillTokensBesideDecoding = 90 };
         var runs = new List<RequestRun>();
-        int most = 0;
+        int most = 0, waited = 0;
         replayed = 0;
         while (runs.Count < s_cases.Length || engine.HasWork)
         {
@@ -171,9 +171,11 @@ public sealed class GenerationOnCardTests(KernelFolder kernels) : IClassFixture<
             int before = engine.Plans.Made;
             engine.Step(TestContext.Current.CancellationToken);
             most = Math.Max(most, engine.ReadingRequests > 0 ? engine.WritingSequences : 0);
+            waited += engine.WaitingRequests;
             replayed += engine.Plans.Made == before && engine.Plans.Kept.Last().IsRecorded ? 1 : 0;
         }
 
+        Assert.True(waited > 0, "no request waited for pages");
         Assert.True(most > 0, "no prompt was read beside completions");
         Assert.Equal(engine.PageCount, engine.FreePages);
         runs.Reverse();
