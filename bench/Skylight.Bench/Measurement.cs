@@ -38,14 +38,17 @@ internal sealed class Measurement
     /// Warms up, then runs the arms in turn until <paramref name="rounds"/> undisturbed rounds are there or 12 s
     /// have passed.
     /// </summary>
-    public static Measurement InTurn(int rounds, params Action[] arms)
+    public static Measurement InTurn(int rounds, params Action[] arms) => InTurn(rounds, Longest, Array.ConvertAll(arms, arm => new Arm(arm)));
+
+    /// <summary>The same for arms that something must be made ready for each time, within another time.</summary>
+    public static Measurement InTurn(int rounds, TimeSpan longest, params Arm[] arms)
     {
         // Long enough for the runtime to recompile the loops with what it learned.
-        foreach (Action arm in arms.Prepend(MachinePeak.FusedMultiplyAdds))
+        foreach (Arm arm in arms.Prepend(new Arm(MachinePeak.FusedMultiplyAdds)))
         {
             long begin = Stopwatch.GetTimestamp();
             do
-                arm();
+                arm.PrepareAndRun();
             while (Stopwatch.GetElapsedTime(begin).TotalMilliseconds < 200);
         }
         var peak = new List<double>();
@@ -58,16 +61,23 @@ internal sealed class Measurement
             alone.Add(Time(MachinePeak.FusedMultiplyAddsOnThisThread));
             peak.Add(Time(MachinePeak.FusedMultiplyAdds));
             for (int arm = 0; arm < arms.Length; arm++)
-                times[arm].Add(Time(arms[arm]));
+            {
+                arms[arm].Prepare?.Invoke();
+                times[arm].Add(Time(arms[arm].Run));
+            }
+
             calm = CalmRounds([.. peak, Time(MachinePeak.FusedMultiplyAdds)], alone.Min());
         }
-        while (calm.Length < rounds && Stopwatch.GetElapsedTime(start) < Longest);
+        while (calm.Length < rounds && Stopwatch.GetElapsedTime(start) < longest);
         bool isCalm = calm.Length >= rounds / 2;
         int[] counted = isCalm ? calm : [.. Enumerable.Range(0, peak.Count)];
         return new Measurement(
             Array.ConvertAll(times, arm => Array.ConvertAll(counted, round => arm[round])),
             Median(Array.ConvertAll(counted, round => peak[round])), counted.Length, isCalm);
     }
+
+    /// <summary>The shortest time of an arm in seconds.</summary>
+    public double Shortest(int arm) => _times[arm].Min();
 
     private static double Time(Action action)
     {
@@ -86,5 +96,18 @@ internal sealed class Measurement
     {
         double[] sorted = [.. values.Order()];
         return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
+    }
+}
+
+/// <summary>What is timed.</summary>
+/// <param name="Run">Is timed.</param>
+/// <param name="Prepare">Runs before it each time and is not.</param>
+internal sealed record Arm(Action Run, Action? Prepare = null)
+{
+    /// <summary>Both, untimed.</summary>
+    public void PrepareAndRun()
+    {
+        Prepare?.Invoke();
+        Run();
     }
 }

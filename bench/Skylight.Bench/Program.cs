@@ -1,5 +1,6 @@
 using Skylight.Bench;
 using Skylight.Bench.Kernels;
+using Skylight.Bench.Models;
 
 string verb = args.Length > 0 ? args[0] : "";
 switch (verb)
@@ -10,6 +11,8 @@ switch (verb)
         return GemvBenchmark.Run();
     case "ops":
         return OpBenchmark.Run(args.Length > 1 ? args[1] : null);
+    case "model":
+        return ModelBenchmark.Run(args.AsSpan(1));
     case "kernels":
         return KernelBenchmark.Run(args.AsSpan(1));
     case "generation":
@@ -27,6 +30,8 @@ switch (verb)
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
+              model  generation with a real model's shape and random weights: decoding, prompts, pictures, time by op, memory
+                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
               tokenizer  loading, encoding and decoding on one thread → bench/results/cpu-tokenizer.json
                      (tokenizer TEXT [TOKENIZER]: a file of text, and another tokenizer.json; nothing is written)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json

@@ -16,7 +16,7 @@ namespace Skylight.Server;
 /// <param name="options">Limits and the resolver of pictures.</param>
 internal sealed class ChatRequestReader(string modelName, int vocabularySize, SkylightServerOptions options)
 {
-    private const int MostStops = 16, MostBias = 1024;
+    private const int MostStops = 16, MostBias = 1024, MostReason = 160;
 
     /// <summary>Reads a body.</summary>
     /// <param name="body">JSON in UTF-8.</param>
@@ -31,7 +31,9 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         }
         catch (JsonException exception)
         {
+            // It quotes what it does not understand up to the end of the body: megabytes of a picture, perhaps.
             string reason = exception.Message.Split(" LineNumber:")[0];
+            reason = reason.Length <= MostReason ? reason : reason[..MostReason] + "…";
             throw ApiException.BadRequest($"The body is not valid JSON: line {exception.LineNumber + 1}, byte {exception.BytePositionInLine + 1}: {reason}", code: "invalid_json");
         }
         catch (InvalidOperationException)

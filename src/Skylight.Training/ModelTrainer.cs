@@ -50,6 +50,8 @@ public sealed class ModelTrainer : IDisposable
     public ModelTrainer(VisionLanguageModel model, TrainableModules modules, OptimizerOptions? options = null, int microBatchTokens = 8192, bool recompute = false)
     {
         ArgumentNullException.ThrowIfNull(model);
+        if (model.IsQuantized)
+            throw new ArgumentException("The model's weights were rounded to int8, which serves inference only. Train it with float32 or bfloat16 parameters.", nameof(model));
         _model = model;
         _options = options ?? new OptimizerOptions();
         Modules = modules;

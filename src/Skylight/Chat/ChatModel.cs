@@ -41,6 +41,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
         _options = options ?? new ChatModelOptions();
         (Name, Model, Tokenizer, _device) = (name, model, tokenizer, model.Device);
+        if (_options.QuantizeWeights)
+            model.Quantize();
         Template = _options.Template ?? TemplateOf(configuration);
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)];
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model);

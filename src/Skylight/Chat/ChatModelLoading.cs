@@ -38,6 +38,8 @@ public static class ChatModelLoading
         try
         {
             model = ModelCheckpoint.Load(directory, device, options.ParameterType, tokenizer.RequiredTokenId(SpecialTokens.ImageContext), progress, cancellationToken);
+            if (options.QuantizeWeights)
+                model.Quantize(cancellationToken);
             return new ChatModel(Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory))), model, tokenizer, options);
         }
         catch

@@ -14,6 +14,12 @@ public sealed record ChatModelOptions
     /// <summary>The data type of the weights in memory; that of the checkpoint if null.</summary>
     public DataType? ParameterType { get; init; }
 
+    /// <summary>
+    /// Whether the language model's matrices are rounded to int8 with a scale for each output once they are loaded (<see cref="Models.VisionLanguageModel.Quantize"/>): faster
+    /// decoding and less memory on the CPU, for slightly other probabilities. Other devices refuse it.
+    /// </summary>
+    public bool QuantizeWeights { get; init; }
+
     /// <summary>The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the weights leave, at most 16,384 tokens.</summary>
     public int? CacheTokens { get; init; }
 

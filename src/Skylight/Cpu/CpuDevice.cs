@@ -59,7 +59,9 @@ public sealed class CpuDevice : Device
             void* panels = CpuMemory.Pointer(destination);
             fixed (byte* source = rowMajor)
             {
-                if (type.DataType == DataType.Float32)
+                if (type.DataType == DataType.Int8)
+                    WeightPanels.Pack((sbyte*)source, (sbyte*)panels, type.Shape.Rows, type.Shape.Columns);
+                else if (type.DataType == DataType.Float32)
                     WeightPanels.Pack((float*)source, (float*)panels, type.Shape.Rows, type.Shape.Columns);
                 else
                     WeightPanels.Pack((ushort*)source, (ushort*)panels, type.Shape.Rows, type.Shape.Columns);
@@ -80,7 +82,9 @@ public sealed class CpuDevice : Device
             void* panels = CpuMemory.Pointer(source);
             fixed (byte* target = rowMajor)
             {
-                if (type.DataType == DataType.Float32)
+                if (type.DataType == DataType.Int8)
+                    WeightPanels.Unpack((sbyte*)panels, (sbyte*)target, type.Shape.Rows, type.Shape.Columns);
+                else if (type.DataType == DataType.Float32)
                     WeightPanels.Unpack((float*)panels, (float*)target, type.Shape.Rows, type.Shape.Columns);
                 else
                     WeightPanels.Unpack((ushort*)panels, (ushort*)target, type.Shape.Rows, type.Shape.Columns);

@@ -3,7 +3,7 @@ using Skylight.Tensors;
 
 namespace Skylight.Cpu;
 
-/// <summary>Native memory, aligned to 64 bytes and filled with zeros.</summary>
+/// <summary>Native memory, aligned to at least 64 bytes and filled with zeros; in large pages where there are such.</summary>
 public sealed unsafe class CpuMemory : DeviceMemory
 {
     private readonly long _bytes;
@@ -12,7 +12,8 @@ public sealed unsafe class CpuMemory : DeviceMemory
     internal CpuMemory(long bytes)
     {
         _bytes = bytes;
-        _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, 64);
+        _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, HugePages.AlignmentFor(bytes));
+        HugePages.Request(_pointer, bytes);
         NativeMemory.Clear(_pointer, (nuint)bytes);
     }
 

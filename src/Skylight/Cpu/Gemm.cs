@@ -27,6 +27,19 @@ internal static unsafe class Gemm
             GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
     }
 
+    /// <summary>y[m, n] = (Σ_k x[m, k]·q[n, k])·scales[n] (+ bias[n]) for a weight of signed bytes in panels; the sum is the usual chain.</summary>
+    public static void MultiplyQuantizedWeight(float* x, int ldx, sbyte* panels, float* scales, float* bias, float* y, int ldy, int M, int N, int K)
+    {
+        GemmOperands product = WeightProduct(x, ldx, panels, DataType.Float32, y, ldy, M, N, K);
+        product.Layout = RightOperand.Int8Panels;
+        product.Scales = scales;
+        product.Bias = bias;
+        if (M <= GemmFewRows.MaxRows)
+            GemmFewRows.Run(product, GemmBlocked.ThreadsFor(product.Work));
+        else
+            GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+    }
+
     /// <summary>
     /// The product of <see cref="MultiplyWeight"/> for some panels only, on the calling thread: column 0 of
     /// <paramref name="y"/> is the first output of <paramref name="firstPanel"/>. y has

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics.X86;
+using Skylight.Tensors;
 
 namespace Skylight.Cpu;
 
@@ -104,7 +105,7 @@ internal static unsafe class GemmBlocked
                     CRowFloats = product.CRow,
                     Steps = steps,
                     Accumulate = product.Accumulate || start > 0,
-                    Bias = product.Bias != null && start + steps == product.Steps ? product.Bias + panel * Width : null,
+                    Bias = product.Bias != null && product.Scales == null && start + steps == product.Steps ? product.Bias + panel * Width : null,
                 };
                 for (int t = firstTile; t < endTile; t++)
                 {
@@ -114,10 +115,14 @@ internal static unsafe class GemmBlocked
                     if (Sse.IsSupported && t + 1 < endTile)
                         PrefetchTile(product, row + TileRows, start, panel);
                     int rows = Math.Min(TileRows, product.Rows - row);
-                    if (block.IsBFloat16)
+                    if (block.Type == DataType.BFloat16)
                         MicroKernel.Tile<BFloat16Element>(tile, rows, product.ColumnsOf(panel));
+                    else if (block.Type == DataType.Int8)
+                        MicroKernel.Tile<Int8Element>(tile, rows, product.ColumnsOf(panel));
                     else
                         MicroKernel.Tile<FloatElement>(tile, rows, product.ColumnsOf(panel));
+                    if (product.Scales != null && start + steps == product.Steps)
+                        product.Finish(tile.C, product.CRow, row, rows, panel * Width, product.ColumnsOf(panel));
                 }
             }
             start += steps;

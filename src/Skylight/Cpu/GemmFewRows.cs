@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Skylight.Cpu;
 
@@ -22,6 +23,8 @@ internal static unsafe class GemmFewRows
             return;
         if (product.Layout == RightOperand.BFloat16Panels)
             Run<Streamed<BFloat16Element>>(product, threads);
+        else if (product.Layout == RightOperand.Int8Panels)
+            Run<Streamed<Int8Element>>(product, threads);
         else
             Run<Streamed<FloatElement>>(product, threads);
     }
@@ -55,9 +58,11 @@ internal static unsafe class GemmFewRows
                 C = product.C + panel * product.CPanel,
                 CRowFloats = product.CRow,
                 Steps = product.Steps,
-                Bias = product.Bias == null ? null : product.Bias + panel * Width,
+                Bias = product.Bias == null || product.Scales != null ? null : product.Bias + panel * Width,
             };
             MicroKernel.Tile<TElement>(tile, product.Rows, product.ColumnsOf(panel));
+            if (product.Scales != null)
+                product.Finish(tile.C, product.CRow, 0, product.Rows, panel * Width, product.ColumnsOf(panel));
         });
     }
 
@@ -86,7 +91,7 @@ internal static unsafe class GemmFewRows
             }
             float* sums = stackalloc float[2 * groupColumns];
             if (product.Rows == 1)
-                OneRow<TSimd, TVector, TElement>(product.A, starts, product.Steps, sums);
+                OneRow<TSimd, TVector, TElement>(product.A, starts, product.Steps, product.BStride * Width * TElement.Size, sums);
             else
                 TwoRows<TSimd, TVector, TElement>(product.A, product.A + product.ARow, starts, product.Steps, sums);
             int columns = Math.Min(groupColumns, product.Columns - firstColumn);
@@ -97,6 +102,12 @@ internal static unsafe class GemmFewRows
 
     private static void Finish(in GemmOperands product, int row, int firstColumn, int columns, float* sums)
     {
+        if (product.Scales != null)
+        {
+            product.Finish(sums, 0, row, 1, firstColumn, columns);
+            return;
+        }
+
         float* target = product.C + row * product.CRow + firstColumn;
         if (product.Bias == null)
         {
@@ -107,8 +118,14 @@ internal static unsafe class GemmFewRows
             target[column] = sums[column] + product.Bias[firstColumn + column];
     }
 
+    // Measured on one core of Zen 5 with four panels side by side, GB/s without → with: int8 30 → 41 where a panel has 896 steps and 36 → 40 where it has 4864,
+    // bfloat16 38 → 42 and 41 → 39. Long bfloat16 panels therefore go without.
+    private const int PrefetchAhead = 2048;
+    private const int LongPanel = 1 << 17;
+
+    /// <summary>One row: four pairs of vectors. Lines are asked for ahead; at a panel's end, those of the panel four further on, which the next group begins with.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void OneRow<TSimd, TVector, TElement>(float* x, byte** starts, nint steps, float* sums)
+    private static void OneRow<TSimd, TVector, TElement>(float* x, byte** starts, nint steps, nint panelBytes, float* sums)
         where TSimd : struct, ISimd<TVector>
         where TElement : struct, IPanelElement
     {
@@ -116,7 +133,8 @@ internal static unsafe class GemmFewRows
         nint second = TSimd.Count * TElement.Size;
         TVector c0 = TSimd.Zero, c1 = TSimd.Zero, c2 = TSimd.Zero, c3 = TSimd.Zero;
         TVector c4 = TSimd.Zero, c5 = TSimd.Zero, c6 = TSimd.Zero, c7 = TSimd.Zero;
-        nint offset = 0;
+        bool prefetches = Sse.IsSupported && (TElement.Size == 1 || panelBytes < LongPanel);
+        nint offset = 0, ahead = PrefetchAhead, lastOfPanel = panelBytes - PrefetchAhead;
         for (nint k = 0; k < steps; k++)
         {
             TVector a = TSimd.Broadcast(x[k]);
@@ -128,6 +146,17 @@ internal static unsafe class GemmFewRows
             c5 = TSimd.FusedMultiplyAdd(a, TElement.Load<TSimd, TVector>(p2 + offset + second), c5);
             c6 = TSimd.FusedMultiplyAdd(a, TElement.Load<TSimd, TVector>(p3 + offset), c6);
             c7 = TSimd.FusedMultiplyAdd(a, TElement.Load<TSimd, TVector>(p3 + offset + second), c7);
+            // Two steps of int8 share a line.
+            if (prefetches && (TElement.Size > 1 || (k & 1) == 0))
+            {
+                if (offset >= lastOfPanel)
+                    ahead = PrefetchAhead + 3 * panelBytes;
+                Sse.Prefetch0(p0 + offset + ahead);
+                Sse.Prefetch0(p1 + offset + ahead);
+                Sse.Prefetch0(p2 + offset + ahead);
+                Sse.Prefetch0(p3 + offset + ahead);
+            }
+
             offset += Width * TElement.Size;
         }
         int count = TSimd.Count;

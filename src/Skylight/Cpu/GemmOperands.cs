@@ -1,4 +1,6 @@
+using System.Numerics.Tensors;
 using System.Runtime.Intrinsics;
+using Skylight.Tensors;
 
 namespace Skylight.Cpu;
 
@@ -17,6 +19,9 @@ internal enum RightOperand
     /// <summary>The same with bfloat16 elements.</summary>
     BFloat16Panels,
 
+    /// <summary>The same with signed bytes, which <see cref="GemmOperands.Scales"/> belong to.</summary>
+    Int8Panels,
+
     /// <summary>A float32 weight in panels, used as W: steps are its outputs, columns its inputs.</summary>
     FloatPanelsAcross,
 
@@ -33,8 +38,8 @@ internal unsafe struct PanelBlock
     /// <summary>Bytes from a step to the next.</summary>
     public nint StepBytes;
 
-    /// <summary>Whether the elements are bfloat16 rather than float32.</summary>
-    public bool IsBFloat16;
+    /// <summary>The elements: float32, bfloat16 or int8.</summary>
+    public DataType Type;
 }
 
 /// <summary>One matrix product C (+)= A·B (+ bias) with all its strides; the columns of C in panels of 32.</summary>
@@ -73,6 +78,9 @@ internal unsafe struct GemmOperands
     /// <summary>Per column, added last; or null.</summary>
     public float* Bias;
 
+    /// <summary>Per column, multiplied with the finished sum before the bias is added; or null.</summary>
+    public float* Scales;
+
     /// <summary>Rows of C.</summary>
     public int Rows;
 
@@ -90,6 +98,20 @@ internal unsafe struct GemmOperands
 
     /// <summary>The columns of C that a panel really has.</summary>
     public readonly int ColumnsOf(int panel) => Math.Min(Width, Columns - panel * Width);
+
+    /// <summary>Multiplies finished sums by the scales of their columns and adds the bias: each element by itself, so that blocking changes no bit.</summary>
+    public readonly void Finish(float* sums, nint sumsRow, int firstRow, int rows, int firstColumn, int columns)
+    {
+        var scales = new ReadOnlySpan<float>(Scales + firstColumn, columns);
+        for (int row = 0; row < rows; row++)
+        {
+            var source = new ReadOnlySpan<float>(sums + row * sumsRow, columns);
+            var target = new Span<float>(C + (firstRow + row) * CRow + firstColumn / Width * CPanel + firstColumn % Width, columns);
+            TensorPrimitives.Multiply(source, scales, target);
+            if (Bias != null)
+                TensorPrimitives.Add(target, new ReadOnlySpan<float>(Bias + firstColumn, columns), target);
+        }
+    }
 
     /// <summary>
     /// Rows whole pages apart share the cache sets of every step and, beside a streamed weight, drive each other
@@ -120,7 +142,10 @@ internal unsafe struct GemmOperands
                 return Floats((float*)B + ((nint)panel * BStride + start) * Width, Width);
             case RightOperand.BFloat16Panels:
                 ushort* bits = (ushort*)B + ((nint)panel * BStride + start) * Width;
-                return new PanelBlock { Start = (byte*)bits, StepBytes = Width * sizeof(ushort), IsBFloat16 = true };
+                return new PanelBlock { Start = (byte*)bits, StepBytes = Width * sizeof(ushort), Type = DataType.BFloat16 };
+            case RightOperand.Int8Panels:
+                sbyte* bytes = (sbyte*)B + ((nint)panel * BStride + start) * Width;
+                return new PanelBlock { Start = (byte*)bytes, StepBytes = Width, Type = DataType.Int8 };
             case RightOperand.RowMajor:
                 float* rows = (float*)B + start * BStride + (nint)panel * Width;
                 if (once && ColumnsOf(panel) == Width)

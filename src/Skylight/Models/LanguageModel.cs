@@ -41,14 +41,13 @@ public sealed class LanguageModel
     public delegate Value AttentionBuilder(int layer, Value query, Value key, Value value);
 
     /// <summary>The head's weight [vocabulary, hidden]; the embedding's where they are tied.</summary>
-    public Value HeadWeight(Graph graph) =>
-        Parameter(graph, _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight");
+    public Value HeadWeight(Graph graph) => Parameter(graph, HeadName);
 
     /// <summary>The logits of hidden states: [rows, hidden] → [rows, vocabulary], float32 whatever the hidden states are.</summary>
     public Value Logits(Graph graph, Value hidden)
     {
         ArgumentNullException.ThrowIfNull(graph);
-        return graph.Add(new MatMul(DataType.Float32), hidden, HeadWeight(graph));
+        return Product(graph, hidden, HeadName, outputType: DataType.Float32);
     }
 
     /// <summary>Looks tokens up: int32 [tokens] → [tokens, hidden].</summary>
@@ -88,17 +87,29 @@ public sealed class LanguageModel
         string prefix = $"language.layers.{layer}";
         int dimension = _configuration.HeadDimension, keyWidth = _configuration.KeyValueHeadCount * dimension;
         Value normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, prefix + ".input_norm.weight"));
-        Value qkv = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".attention.qkv.weight"), Parameter(graph, prefix + ".attention.qkv.bias"));
+        Value qkv = Product(graph, normalized, prefix + ".attention.qkv.weight", prefix + ".attention.qkv.bias");
         IReadOnlyList<Value> parts = graph.AddNode(new SplitColumns(_configuration.HeadCount * dimension, keyWidth, keyWidth), qkv);
         Value query = graph.Add(new RotaryEmbedding(dimension), parts[0], table);
         Value key = graph.Add(new RotaryEmbedding(dimension), parts[1], table);
         Value attended = attention(layer, query, key, parts[2]);
-        hidden = graph.Add(new Add(), hidden, graph.Add(new MatMul(), attended, Parameter(graph, prefix + ".attention.output.weight")));
+        hidden = graph.Add(new Add(), hidden, Product(graph, attended, prefix + ".attention.output.weight"));
         normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, prefix + ".output_norm.weight"));
-        Value gateUp = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".mlp.gate_up.weight"));
+        Value gateUp = Product(graph, normalized, prefix + ".mlp.gate_up.weight");
         IReadOnlyList<Value> gateAndUp = graph.AddNode(new SplitColumns(_configuration.IntermediateSize, _configuration.IntermediateSize), gateUp);
         Value inner = graph.Add(new Multiply(), graph.Add(new Silu(), gateAndUp[0]), gateAndUp[1]);
-        return graph.Add(new Add(), hidden, graph.Add(new MatMul(), inner, Parameter(graph, prefix + ".mlp.down.weight")));
+        return graph.Add(new Add(), hidden, Product(graph, inner, prefix + ".mlp.down.weight"));
+    }
+
+    private string HeadName => _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight";
+
+    private Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null)
+    {
+        List<Value> inputs = [x, Parameter(graph, weight)];
+        if (_parameters.TryGet(weight + WeightQuantizer.ScaleSuffix, out PersistentTensor? scales) && scales is not null)
+            inputs.Add(graph.Persistent(scales));
+        if (bias is not null)
+            inputs.Add(Parameter(graph, bias));
+        return graph.Add(new MatMul(outputType), [.. inputs]);
     }
 
     private Value Parameter(Graph graph, string name) => graph.Persistent(_parameters[name]);

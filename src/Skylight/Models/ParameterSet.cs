@@ -42,6 +42,7 @@ public sealed class ParameterSet
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(parameter);
+        RefuseQuantized(parameter);
         if (parameter.Type.DataType == DataType.Float32)
         {
             device.Upload(MemoryMarshal.AsBytes(rowMajor), parameter.Tensor);
@@ -59,6 +60,7 @@ public sealed class ParameterSet
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(parameter);
+        RefuseQuantized(parameter);
         var elements = new float[parameter.Type.Shape.ElementCount];
         if (parameter.Type.DataType == DataType.Float32)
         {
@@ -71,6 +73,27 @@ public sealed class ParameterSet
         for (int index = 0; index < elements.Length; index++)
             elements[index] = stored[index];
         return elements;
+    }
+
+    /// <summary>Puts other parameters into a parameter's place; its memory is freed.</summary>
+    internal void Replace(PersistentTensor old, params ReadOnlySpan<PersistentTensor> parameters)
+    {
+        int place = _all.IndexOf(old);
+        _all.RemoveAt(place);
+        _byName.Remove(old.Name);
+        foreach (PersistentTensor parameter in parameters)
+        {
+            _all.Insert(place++, parameter);
+            _byName.Add(parameter.Name, parameter);
+        }
+
+        old.Tensor.Memory.Dispose();
+    }
+
+    private static void RefuseQuantized(PersistentTensor parameter)
+    {
+        if (parameter.Type.DataType == DataType.Int8)
+            throw new ArgumentException($"'{parameter.Name}' was rounded to int8 for inference: its numbers can be neither read nor set. Load the model again.", nameof(parameter));
     }
 
     private void Add(string name, TensorType type)

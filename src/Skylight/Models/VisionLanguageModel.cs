@@ -105,6 +105,31 @@ public sealed class VisionLanguageModel : IDisposable
         }
     }
 
+    /// <summary>Whether <see cref="Quantize"/> has rounded weights: the model then serves inference only.</summary>
+    public bool IsQuantized { get; private set; }
+
+    /// <summary>
+    /// Rounds the matrices of the language model to int8 with a scale for each output, and frees what they took before: decoding, which reads all of them for every
+    /// token, then reads half of the bytes of bfloat16. The vision encoder, the connector and the embedding stay as they are. To be called before anything is planned with the model.
+    /// </summary>
+    /// <param name="cancellationToken">Checked between matrices; the model then has some of either kind and works.</param>
+    /// <exception cref="NotSupportedException">The device multiplies no int8 weights.</exception>
+    public void Quantize(CancellationToken cancellationToken = default)
+    {
+        if (Device.ActivationType != DataType.Float32)
+            throw new NotSupportedException($"{Device.Name} multiplies no int8 weights; the CPU does.");
+        foreach (PersistentTensor parameter in Parameters.All.ToArray())
+        {
+            bool layers = parameter.Name.StartsWith("language.", StringComparison.Ordinal) && parameter.Name != "language.embedding.weight";
+            if (!layers || parameter.Type.Storage != Storage.Weight || parameter.Type.DataType == DataType.Int8)
+                continue;
+            cancellationToken.ThrowIfCancellationRequested();
+            (PersistentTensor weight, PersistentTensor scales) = WeightQuantizer.Quantize(Device, parameter);
+            Parameters.Replace(parameter, weight, scales);
+            IsQuantized = true;
+        }
+    }
+
     /// <summary>Writes the image part of the forward pass.</summary>
     /// <param name="graph">Where to write.</param>
     /// <param name="pixels">[images, channels, height, width], normalised.</param>

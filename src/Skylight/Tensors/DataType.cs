@@ -11,6 +11,9 @@ public enum DataType
 
     /// <summary>32-bit signed integer: token ids, indices, lengths.</summary>
     Int32,
+
+    /// <summary>8-bit signed integer: weights of products with a scale for each output, for inference only.</summary>
+    Int8,
 }
 
 /// <summary>Sizes of the data types.</summary>
@@ -21,6 +24,7 @@ public static class DataTypes
     {
         DataType.Float32 or DataType.Int32 => 4,
         DataType.BFloat16 => 2,
+        DataType.Int8 => 1,
         _ => throw new ArgumentOutOfRangeException(nameof(dataType), dataType, "Unknown data type."),
     };
 

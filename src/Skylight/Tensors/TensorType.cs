@@ -32,7 +32,7 @@ public readonly record struct TensorType(DataType DataType, Shape Shape, Storage
     /// <inheritdoc/>
     public override string ToString()
     {
-        string name = DataType switch { DataType.Float32 => "f32", DataType.BFloat16 => "bf16", _ => "i32" };
+        string name = DataType switch { DataType.Float32 => "f32", DataType.BFloat16 => "bf16", DataType.Int8 => "i8", _ => "i32" };
         return Storage == Storage.Weight ? $"{name}{Shape} weight" : $"{name}{Shape}";
     }
 }

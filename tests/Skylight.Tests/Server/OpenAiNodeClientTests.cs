@@ -18,7 +18,7 @@ public sealed class OpenAiNodeClientTests
                 File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
             if (await RunAsync(folder, "node", ["--version"]) is not { Code: 0 })
                 Assert.Skip("There is no node on this machine.");
-            if (await RunAsync(folder, "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]) is not { } install)
+            if (await RunAsync(folder, "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]) is not { } install)
                 Assert.Skip("There is no npm on this machine.");
             else if (install.Code != 0)
                 Assert.Skip($"npm ci fails, so that there is no client to test with: {install.Error}");

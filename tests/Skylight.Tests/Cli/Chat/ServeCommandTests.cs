@@ -30,6 +30,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
     [Fact]
     public async Task It_serves_until_it_is_told_to_end_and_finishes_what_runs()
     {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has no SIGTERM to send.");
         using Process process = ChatCheckpoint.Start(["serve", checkpoint.Folder, "--port", "0", "--name", "served"]);
         try
         {

@@ -1,0 +1,81 @@
+using System.Globalization;
+using Skylight.Cpu;
+using Skylight.Execution;
+using Skylight.Generation;
+using Skylight.Models;
+
+namespace Skylight.Bench.Models;
+
+/// <summary>The language part of a model in llama.cpp, with the same weights, as arms of a measurement. It only computes logits: nothing is sampled.</summary>
+internal sealed class LlamaCppArms : IDisposable
+{
+    private readonly LlamaCpp _llama;
+    private readonly string _file;
+
+    /// <summary>Writes the weights to a temporary file and loads them.</summary>
+    public LlamaCppArms(string folder, VisionLanguageModel model, int sequences, int tokensPerSequence)
+    {
+        _file = Path.Combine(Path.GetTempPath(), $"skylight-bench-{Environment.ProcessId}.gguf");
+        try
+        {
+            GgufFile.Write(_file, model);
+            _llama = new LlamaCpp(folder, _file, sequences * ((tokensPerSequence + 255) / 256 * 256), sequences, CpuParallel.ThreadCount);
+        }
+        catch
+        {
+            File.Delete(_file);
+            throw;
+        }
+    }
+
+    /// <summary>Says what runs, and how far its log-probabilities of a greedy completion lie from Skylight's.</summary>
+    public string Describe(VisionLanguageModel model, TokenSequence prompt)
+    {
+        const int NewTokens = 8;
+        using var engine = new GenerationEngine(model, prompt.Tokens.Length + NewTokens);
+        Completion completion = engine.Generate([new GenerationRequest(prompt)], new SamplingOptions { Temperature = 0, MaxNewTokens = NewTokens })[0][0];
+        double difference = 0;
+        int same = 0;
+        _llama.Clear();
+        _llama.Decode(prompt.Tokens, 1, 0);
+        for (int index = 0; index < NewTokens; index++)
+        {
+            ReadOnlySpan<float> logits = _llama.Logits(-1, model.Configuration.Language.VocabularySize);
+            float greatest = System.Numerics.Tensors.TensorPrimitives.Max(logits);
+            double sum = 0;
+            foreach (float logit in logits)
+                sum += Math.Exp(logit - greatest);
+            difference = Math.Max(difference, Math.Abs(logits[completion.Tokens[index]] - greatest - Math.Log(sum) - completion.LogProbabilities[index]));
+            same += logits[completion.Tokens[index]] == greatest ? 1 : 0;
+            _llama.Decode([completion.Tokens[index]], 1, prompt.Tokens.Length + index);
+        }
+
+        return string.Create(CultureInfo.InvariantCulture,
+            $"llama.cpp with the same weights: greedy tokens {same} of {NewTokens} alike, log-probabilities differ by at most {difference:G2}; {_llama.Description.Trim()}");
+    }
+
+    /// <summary>Reads a prompt.</summary>
+    public Arm Prefill(int[] prompt) => new(() => _llama.Decode(prompt, 1, 0), _llama.Clear);
+
+    /// <summary>Adds a token to each of some sequences, which begin again after so many.</summary>
+    public Arm Decoding(int[] prompt, int sequences, int newTokens)
+    {
+        int position = int.MaxValue;
+        int[] prompts = [.. Enumerable.Repeat(prompt, sequences).SelectMany(tokens => tokens)], next = [.. Enumerable.Repeat(prompt[0], sequences)];
+        return new Arm(() => _llama.Decode(next, sequences, position++), () =>
+        {
+            if (position < prompt.Length + newTokens)
+                return;
+            position = prompt.Length;
+            _llama.Clear();
+            _llama.Decode(prompts, sequences, 0);
+        });
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _llama.Dispose();
+        File.Delete(_file);
+    }
+}

@@ -1,0 +1,174 @@
+using System.Diagnostics;
+using System.Globalization;
+using Skylight.Cpu;
+using Skylight.Execution;
+using Skylight.Generation;
+using Skylight.Models;
+using Skylight.Tensors;
+
+namespace Skylight.Bench.Models;
+
+/// <summary>
+/// Generation with a real model's shape and random weights, in this process: the time of a decoding step and of reading a prompt, with and without a picture,
+/// beside the machine's read bandwidth and multiply-add peak in the same rounds, the time of every op, and the most memory that was resident.
+/// </summary>
+internal static unsafe class ModelBenchmark
+{
+    private const int DecodeRounds = 61;
+    private const int PrefillRounds = 11;
+
+    // They fill one more page of the cache, so that all decoding steps have one plan: their kernels are compared.
+    private const int NewTokens = KeyValuePages.Size;
+    private const int MemoryPrompt = 512;
+    private const int MemoryTokens = 32;
+    private const long BandwidthFloats = 64L << 20;
+
+    /// <summary>Measures, prints, and writes the results if a path is given.</summary>
+    public static int Run(ReadOnlySpan<string> arguments)
+    {
+        (ModelBenchmarkOptions? options, string? fault) = ModelBenchmarkOptions.Parse(arguments);
+        if (options is null)
+        {
+            Console.Error.WriteLine(fault);
+            Console.Error.WriteLine($"Usage: {ModelBenchmarkOptions.Usage}");
+            return 2;
+        }
+
+        long residentBefore = ProcessMemory.Peak();
+        using var device = new TimedDevice(new CpuDevice());
+        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device, options.Type == DataType.Int8 ? DataType.BFloat16 : options.Type);
+        RandomWeights.Fill(model);
+        var results = new ModelResults(options, model);
+        results.Memory = MeasureMemory(model, device, residentBefore);
+        Console.WriteLine(results.Memory);
+
+        if (options.Type == DataType.Int8)
+        {
+            // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
+            model.Quantize();
+            Console.WriteLine($"rounded to int8: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
+        }
+
+        results.PlanSeconds = MeasurePlans(model);
+        Console.WriteLine($"plan of a decoding step of another shape: {results.PlanSeconds * 1e3:F2} ms");
+        using LlamaCppArms? llama = options.LlamaCpp is null ? null : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
+        results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));
+        if (llama is not null)
+            Console.WriteLine(results.LlamaCpp);
+        using var buffer = new NativeFloats(BandwidthFloats);
+        var yardstick = new Arm(() => MachinePeak.Read(buffer.Pointer, BandwidthFloats));
+        foreach (int tiles in options.Tiles)
+        {
+            foreach (int prompt in options.Prompts)
+                results.Add(MeasurePrefill(model, device, yardstick, llama, prompt, tiles, options));
+        }
+
+        foreach (int tiles in options.Tiles)
+        {
+            foreach (int batch in options.Batches)
+                results.Add(MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, options));
+        }
+
+        if (options.Output is not null)
+            BenchmarkReport.Write("cpu-model.json", $"model {string.Join(' ', arguments.ToArray())}", results.Write, options.Output);
+        return 0;
+    }
+
+    /// <summary>A prompt of random text after the places of a picture's tiles.</summary>
+    private static TokenSequence Prompt(ModelConfiguration configuration, int text, int tiles, int seed)
+    {
+        var random = new Random(seed);
+        VisionConfiguration vision = configuration.Vision;
+        if (configuration.ImageTokenId is not { } place)
+            throw new InvalidOperationException("The model has no token for places of pictures.");
+        ImageTile[] images = [.. Enumerable.Range(0, tiles).Select(_ => new ImageTile(
+            [.. Enumerable.Range(0, vision.ChannelCount * vision.ImageHeight * vision.ImageWidth).Select(_ => random.NextSingle() * 2 - 1)], vision.ImageHeight, vision.ImageWidth))];
+        int[] places = [.. Enumerable.Repeat(place, tiles * configuration.TokensPerTile)];
+        return new TokenSequence([.. places, .. Enumerable.Range(0, text).Select(_ => random.Next(place))], images);
+    }
+
+    private static MemoryResult MeasureMemory(VisionLanguageModel model, Device device, long residentBefore)
+    {
+        int tokens = MemoryPrompt + MemoryTokens;
+        using var engine = new GenerationEngine(model, tokens);
+        engine.Generate([new GenerationRequest(Prompt(model.Configuration, MemoryPrompt, 0, 1))], new SamplingOptions { MaxNewTokens = MemoryTokens });
+        LanguageConfiguration language = model.Configuration.Language;
+        long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount * language.HeadDimension * sizeof(float);
+        return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache, residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
+    }
+
+    /// <summary>What the first step of a new shape costs besides its kernels, when plans were made before: the shortest of some.</summary>
+    private static double MeasurePlans(VisionLanguageModel model)
+    {
+        using var cache = new KeyValueCache(model.Configuration.Language, model.Device, 1);
+        using var workspace = new Workspace(model.Device);
+        double shortest = double.MaxValue;
+        for (int sequences = 1; sequences <= 24; sequences++)
+        {
+            long start = Stopwatch.GetTimestamp();
+            _ = new GenerationStep(model, cache, workspace, new StepShape(sequences, sequences, sequences, 4, false, 0));
+            shortest = Math.Min(shortest, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        }
+
+        return shortest;
+    }
+
+    private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, ModelBenchmarkOptions options)
+    {
+        TokenSequence prompt = Prompt(model.Configuration, text, tiles, 2);
+        using var engine = new GenerationEngine(model, prompt.Tokens.Length + 1);
+        var sampling = new SamplingOptions { MaxNewTokens = 1 };
+        var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
+        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick, tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
+    }
+
+    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)
+    {
+        TokenSequence prompt = Prompt(model.Configuration, text, tiles, 3);
+        using var engine = new GenerationEngine(model, batch * (prompt.Tokens.Length + NewTokens + KeyValuePages.Size));
+        var sampling = new SamplingOptions { MaxNewTokens = NewTokens };
+        var pass = new Arm(() => engine.Step(), () =>
+        {
+            if (engine.HasWork)
+                return;
+            device.IsTiming = false;
+            for (int sequence = 0; sequence < batch; sequence++)
+                engine.Add(new GenerationRequest(prompt, Stream: (ulong)sequence), sampling);
+            engine.Step();
+            device.IsTiming = true;
+        });
+        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick, tiles > 0 ? null : llama?.Decoding(prompt.Tokens, batch, NewTokens), DecodeRounds, options);
+    }
+
+    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, Arm? llama, int rounds, ModelBenchmarkOptions options)
+    {
+        pass.PrepareAndRun();
+        Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds), llama is null ? [yardstick, pass] : [yardstick, pass, llama]);
+        // Apart from the measurement: the shortest time of every kernel, and of what is outside of kernels.
+        device.Clear();
+        double outside = double.MaxValue;
+        long begin = Stopwatch.GetTimestamp();
+        for (int run = 0; run < 3 || (run < rounds && Stopwatch.GetElapsedTime(begin).TotalSeconds < options.Seconds); run++)
+        {
+            pass.Prepare?.Invoke();
+            double before = device.KernelSeconds;
+            long start = Stopwatch.GetTimestamp();
+            pass.Run();
+            outside = Math.Min(outside, Stopwatch.GetElapsedTime(start).TotalSeconds - (device.KernelSeconds - before));
+        }
+
+        var result = new PassResult(
+            name, tokens, measured.Seconds(1), measured.Shortest(1), BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
+            measured.PeakFlops, measured.IsCalm, outside, device.Times)
+        {
+            LlamaCppSeconds = llama is null ? null : measured.Seconds(2),
+            LlamaCppShortestSeconds = llama is null ? null : measured.Shortest(2),
+        };
+        Console.WriteLine(result);
+        return result;
+    }
+
+    private static string Describe(int text, int tiles) => tiles == 0
+        ? string.Create(CultureInfo.InvariantCulture, $"{text} text tokens")
+        : string.Create(CultureInfo.InvariantCulture, $"{text} text tokens and {tiles} tiles");
+}

@@ -1,0 +1,81 @@
+using System.Globalization;
+using Skylight.Models;
+using Skylight.Tensors;
+
+namespace Skylight.Bench.Models;
+
+/// <summary>What the verb 'model' measures.</summary>
+internal sealed record ModelBenchmarkOptions
+{
+    /// <summary>The command line, for errors.</summary>
+    public const string Usage =
+        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32|int8] [--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
+
+    /// <summary>A member of <see cref="ModelFamily"/>.</summary>
+    public string Like { get; init; } = "internvl3-1b";
+
+    /// <summary>Sequences that decode side by side.</summary>
+    public int[] Batches { get; init; } = [1, 8];
+
+    /// <summary>Text tokens of prompts.</summary>
+    public int[] Prompts { get; init; } = [64, 512];
+
+    /// <summary>Tiles of the picture before the prompt; 0 for text alone.</summary>
+    public int[] Tiles { get; init; } = [0, 1];
+
+    /// <summary>Of the parameters; int8: bfloat16, with the language model's matrices rounded.</summary>
+    public DataType Type { get; init; } = DataType.BFloat16;
+
+    /// <summary>The longest that one measurement goes on.</summary>
+    public double Seconds { get; init; } = 12;
+
+    /// <summary>The folder of a llama.cpp library that is measured in turn on the language part; null without.</summary>
+    public string? LlamaCpp { get; init; }
+
+    /// <summary>Where the results go; null to write none.</summary>
+    public string? Output { get; init; }
+
+    /// <summary>Reads the arguments after the verb.</summary>
+    /// <returns>The options, or what is wrong.</returns>
+    public static (ModelBenchmarkOptions? Options, string? Fault) Parse(ReadOnlySpan<string> arguments)
+    {
+        var options = new ModelBenchmarkOptions();
+        for (int index = 0; index < arguments.Length; index += 2)
+        {
+            string name = arguments[index];
+            if (index + 1 == arguments.Length)
+                return (null, $"{name} needs a value.");
+            string value = arguments[index + 1];
+            ModelBenchmarkOptions? next = name switch
+            {
+                "--like" => ModelFamily.Names.Contains(value) ? options with { Like = value } : null,
+                "--batch" => Numbers(value, 1) is { } batches ? options with { Batches = batches } : null,
+                "--prompt" => Numbers(value, 1) is { } prompts ? options with { Prompts = prompts } : null,
+                "--tiles" => Numbers(value, 0) is { } tiles ? options with { Tiles = tiles } : null,
+                "--dtype" => Enum.TryParse(value, ignoreCase: true, out DataType type) && type != DataType.Int32 ? options with { Type = type } : null,
+                "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0 ? options with { Seconds = seconds } : null,
+                "--llama-cpp" => options with { LlamaCpp = Path.GetFullPath(value) },
+                "--output" => options with { Output = value },
+                _ => null,
+            };
+            if (next is null)
+                return (null, $"'{name} {value}' is not understood. Models: {string.Join(", ", ModelFamily.Names)}.");
+            options = next;
+        }
+
+        return (options, null);
+    }
+
+    private static int[]? Numbers(string list, int least)
+    {
+        var numbers = new List<int>();
+        foreach (string part in list.Split(','))
+        {
+            if (!int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int number) || number < least)
+                return null;
+            numbers.Add(number);
+        }
+
+        return [.. numbers];
+    }
+}

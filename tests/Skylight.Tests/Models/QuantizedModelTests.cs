@@ -1,0 +1,143 @@
+using Skylight.Chat;
+using Skylight.Checkpoints;
+using Skylight.Generation;
+using Skylight.Graphs;
+using Skylight.Models;
+using Skylight.Ops;
+using Skylight.Tensors;
+using Skylight.Tests.Chat;
+using Skylight.Training;
+
+namespace Skylight.Tests.Models;
+
+/// <summary>A model whose language matrices were rounded to int8: what it writes, what it refuses.</summary>
+public sealed class QuantizedModelTests
+{
+    private const int NewTokens = 24;
+
+    private static readonly GenerationRequest[] s_requests =
+    [
+        new(TinyModel.Prompt(1, 40, TinyModel.Picture(1)), 2, 1),
+        new(TinyModel.Prompt(2, PagedAttention.PageSize - 1), 1, 2),
+        new(TinyModel.Prompt(3, 5), 3, 3),
+    ];
+
+    [Theory]
+    [InlineData(DataType.Float32)]
+    [InlineData(DataType.BFloat16)]
+    public void Log_probabilities_stay_near_those_of_the_weights_it_was_made_from(DataType type)
+    {
+        using VisionLanguageModel model = TinyModel.Create(type), quantized = TinyModel.Create(type);
+        long before = Bytes(quantized);
+        quantized.Quantize();
+        Assert.True(quantized.IsQuantized);
+        Assert.True(Bytes(quantized) < before);
+        double difference = 0;
+        int compared = 0;
+        foreach ((Completion[] exact, Completion[] rounded) in Generate(model, 4096).Zip(Generate(quantized, 4096)))
+        {
+            foreach ((Completion first, Completion second) in exact.Zip(rounded))
+            {
+                // As long as both wrote the same, their distributions are of the same text.
+                for (int token = 0; token < first.Tokens.Length && first.Tokens[token] == second.Tokens[token]; token++, compared++)
+                    difference = Math.Max(difference, Math.Abs(first.LogProbabilities[token] - second.LogProbabilities[token]));
+            }
+        }
+
+        Assert.InRange(compared, 30, int.MaxValue);
+        // Not 0: the weights were rounded indeed.
+        Assert.InRange(difference, 1e-6, 0.3);
+    }
+
+    [Fact]
+    public void Prompts_read_in_parts_and_beside_others_give_the_same_bits()
+    {
+        using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
+        model.Quantize();
+        IReadOnlyList<Completion[]> whole = Generate(model, 4096);
+        foreach (int part in (int[])[1, 7, 33])
+            AssertSame(whole, Generate(model, part));
+        AssertSame(whole, [.. s_requests.Select(request => Generate(model, 4096, request)[0])]);
+    }
+
+    [Fact]
+    public void Scale_times_127_is_the_largest_weight_of_an_output()
+    {
+        using VisionLanguageModel model = TinyModel.Create(DataType.Float32);
+        const string Name = "language.layers.1.mlp.down.weight";
+        float[] weights = ParameterSet.Read(model.Device, model.Parameters[Name]);
+        int columns = model.Parameters[Name].Type.Shape.Columns;
+        weights.AsSpan(2 * columns, columns).Clear();
+        ParameterSet.Write(model.Device, model.Parameters[Name], weights);
+        model.Quantize();
+        PersistentTensor quantized = model.Parameters[Name];
+        float[] scales = ParameterSet.Read(model.Device, model.Parameters[Name + ".scale"]);
+        var bytes = new sbyte[quantized.Type.Shape.ElementCount];
+        model.Device.Download(quantized.Tensor, System.Runtime.InteropServices.MemoryMarshal.AsBytes(bytes.AsSpan()));
+        for (int index = 0; index < bytes.Length; index++)
+            Assert.InRange(bytes[index] * scales[index / columns] - weights[index], -0.501f * scales[index / columns], 0.501f * scales[index / columns]);
+        for (int row = 0; row < scales.Length; row++)
+            Assert.Equal(row == 2 ? 0 : 127, bytes.AsSpan(row * columns, columns).ToArray().Max(value => Math.Abs((int)value)));
+    }
+
+    [Fact]
+    public void Training_saving_and_reading_weights_are_refused()
+    {
+        using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
+        model.Quantize();
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.All)).Message, StringComparison.Ordinal);
+        string folder = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
+        Assert.Contains("int8", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder));
+        PersistentTensor weight = model.Parameters["language.head.weight"];
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => ParameterSet.Read(model.Device, weight)).Message, StringComparison.Ordinal);
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => ParameterSet.Write(model.Device, weight, [1])).Message, StringComparison.Ordinal);
+
+        var graph = new Graph();
+        Value x = graph.Input("x", TensorType.Float32(2, TinyModel.Configuration.Language.HiddenSize));
+        Value loss = graph.Add(new Sum(), model.Language.Logits(graph, x));
+        Assert.Contains("int8", Assert.Throws<GraphException>(() => graph.Differentiate(loss, [x], graph.Add(new One()), new Add())).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Products_check_scales_and_activations()
+    {
+        var weight = new TensorType(DataType.Int8, new Shape(6, 4), Storage.Weight);
+        var product = new MatMul();
+        Assert.Equal(TensorType.Float32(3, 6), product.Infer([TensorType.Float32(3, 4), weight, TensorType.Float32(6)])[0]);
+        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight]));
+        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight, TensorType.Float32(4)]));
+        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 5), weight, TensorType.Float32(6)]));
+        Assert.Throws<GraphException>(() => product.Infer([new TensorType(DataType.BFloat16, new Shape(3, 4)), weight, TensorType.Float32(6)]));
+        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight with { Storage = Storage.RowMajor }, TensorType.Float32(6)]));
+    }
+
+    [Fact]
+    public async Task A_chat_model_rounds_its_weights_when_asked_to()
+    {
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 2048, QuantizeWeights = true });
+        Assert.True(model.Model.IsQuantized);
+        Assert.Equal(DataType.Int8, model.Model.Parameters["language.head.weight"].Type.DataType);
+        Assert.Equal(DataType.BFloat16, model.Model.Parameters["language.embedding.weight"].Type.DataType);
+        ChatAnswer answer = await model.CompleteAsync(
+            [Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))], new GenerationOptions { MaxNewTokens = 8, Seed = 1 }, TestContext.Current.CancellationToken);
+        Assert.InRange(answer.Usage.CompletionTokens, 1, 8);
+    }
+
+    private static long Bytes(VisionLanguageModel model) => model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
+
+    private static IReadOnlyList<Completion[]> Generate(VisionLanguageModel model, int prefillTokens, params GenerationRequest[] requests)
+    {
+        using var engine = new GenerationEngine(model, 1024, prefillTokens);
+        return engine.Generate(requests.Length == 0 ? s_requests : requests, new SamplingOptions { MaxNewTokens = NewTokens, Seed = 7 });
+    }
+
+    private static void AssertSame(IReadOnlyList<Completion[]> expected, IReadOnlyList<Completion[]> actual)
+    {
+        foreach ((Completion first, Completion second) in expected.SelectMany(completions => completions).Zip(actual.SelectMany(completions => completions)))
+        {
+            Assert.Equal(first.Tokens, second.Tokens);
+            Assert.Equal(first.LogProbabilities.Select(BitConverter.SingleToInt32Bits), second.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
+        }
+    }
+}
