@@ -6,7 +6,9 @@
 #                                   generation benchmarks, and PyTorch's where it is found
 #   bench/gpu.sh                    both, on a machine that has .NET and a GPU
 # Results: RESULTS/*.json and *.log (default: results beside the script). Exit code 1 when parity, verify or generation fails; the rest runs all the same.
-# Variables: SKYLIGHT_GPU_MODELS, the shapes that generation is measured with (internvl3-1b internvl3-8b).
+# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify generate generation kernels torch: all); SKYLIGHT_GPU_MODELS, the shapes that generation is
+# measured with (internvl3-1b; skylight init --help names the others); SKYLIGHT_GPU_DEVICE (cuda:0). So the script itself can be tried without a GPU:
+#   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_PARTS="verify generate generation" FOLDER/gpu.sh
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -34,53 +36,68 @@ publish() {
     du -sh "$folder" "$folder.tar.xz"
 }
 
+wants() { [[ " ${SKYLIGHT_GPU_PARTS:-parity verify generate generation kernels torch} " == *" $1 "* ]]; }
+
 measure() {
-    local results=${1:-$here/results} failed=0 style
+    local results=${1:-$here/results} failed=0 style checkpoint name model run
+    local skylight=$here/bin/Skylight.Cli bench=$here/bin/Skylight.Bench device=${SKYLIGHT_GPU_DEVICE:-cuda:0} models=${SKYLIGHT_GPU_MODELS:-internvl3-1b}
     mkdir -p "$results"
     export SKYLIGHT_COMMIT DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
     SKYLIGHT_COMMIT=$(cat "$here/commit" 2>/dev/null || echo unknown)
-    local skylight=$here/bin/Skylight.Cli bench=$here/bin/Skylight.Bench device=cuda:0 model run
-    local models=${SKYLIGHT_GPU_MODELS-internvl3-1b internvl3-8b}
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit --format=csv | tee "$results/gpu.csv"
 
-    echo "== parity"
-    "$skylight" kernels check --device "$device" --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
-    for style in "$here"/golden/*-style; do
-        [ -d "$style" ] || continue
-        for checkpoint in "$style"/hf "$style"/original; do
-            echo "== verify $(basename "$style")/$(basename "$checkpoint")"
-            "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device "$device" 2>&1 | tee "$results/verify-$(basename "$style")-$(basename "$checkpoint").log"
+    if wants parity; then
+        echo "== parity"
+        "$skylight" kernels check --device "$device" --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
+    fi
+    if wants verify; then
+        for style in "$here"/golden/*-style; do
+            [ -d "$style" ] || continue
+            for checkpoint in "$style"/hf "$style"/original; do
+                name=$(basename "$style")-$(basename "$checkpoint")
+                echo "== verify $name"
+                "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device "$device" 2>&1 | tee "$results/verify-$name.log"
+                [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+            done
+        done
+    fi
+    if wants generate && [ -f "$here/golden/tokenizer.json" ]; then
+        echo "== generate (random weights: the words mean nothing, but there must be some, twice the same)"
+        generate "$results" || failed=1
+    fi
+    if wants generation; then
+        for model in $models; do
+            echo "== generation, $model"
+            "$bench" generation --like "$model" --device "$device" --output "$results/cuda-generation-$model.json" 2>&1 | tee "$results/generation-$model.log"
             [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
         done
-    done
-
-    if [ -f "$here/golden/tokenizer.json" ]; then
-        echo "== generate (random weights: the words mean nothing, but there must be some, twice the same)"
-        rm -rf "$results/random-model"
-        "$skylight" init "$results/random-model" --like internvl3-1b --tokenizer "$here/golden/tokenizer.json" || failed=1
-        for run in 1 2; do
-            "$skylight" generate "$results/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
-                --max-tokens 64 --seed 1 --json >"$results/generate-$run.json" 2> >(tee "$results/generate-$run.log" >&2) || failed=1
-        done
-        cat "$results/generate-2.json"
-        [ -s "$results/generate-1.json" ] && diff <(grep -v '"seconds' "$results/generate-1.json") <(grep -v '"seconds' "$results/generate-2.json") || failed=1
-        rm -rf "$results/random-model"
     fi
-
-    for model in $models; do
-        echo "== generation, $model"
-        "$bench" generation --like "$model" --device "$device" --output "$results/cuda-generation-$model.json" 2>&1 | tee "$results/generation-$model.log"
-        [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
-    done
-
-    echo "== kernels"
-    "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
-    if command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    if wants kernels; then
+        echo "== kernels"
+        "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
+    fi
+    if wants torch && command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
         echo "== PyTorch"
         python3 "$here/torch_baselines.py" "$results/torch.json" 2>&1 | tee "$results/torch.log"
     fi
     [ "$failed" -eq 0 ] && echo "gpu.sh: parity, verify and generation hold" || echo "gpu.sh: parity, verify or generation FAILED (see above and $results)"
     return "$failed"
+}
+
+# A question about a picture through everything that users run: the same answer twice. Uses what measure has.
+generate() {
+    local answers
+    rm -rf "$1/random-model"
+    "$skylight" init "$1/random-model" --like "${models%% *}" --tokenizer "$here/golden/tokenizer.json" || return 1
+    for run in 1 2; do
+        "$skylight" generate "$1/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
+            --max-tokens 32 --temperature 1 --seed 1 --json >"$1/generate-$run.json" 2> >(tee "$1/generate-$run.log" >&2) || return 1
+        cat "$1/generate-$run.json"
+    done
+    rm -rf "$1/random-model"
+    # Times are last, and differ.
+    answers=$(sed 's/,"secondsToFirstToken.*//' "$1/generate-1.json" "$1/generate-2.json" | sort -u | wc -l)
+    [ "$answers" -eq 1 ] || { echo "gpu.sh: the two answers differ" >&2; return 1; }
 }
 
 case "${1:-}" in
