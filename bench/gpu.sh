@@ -1,63 +1,108 @@
 #!/usr/bin/env bash
 # Everything a GPU must show, in one command. Two halves, so that the machine with the GPU needs neither .NET nor a network:
-#   bench/gpu.sh publish [FOLDER]   here: publishes the command and the benchmarks, self-contained, with checkpoints and dumps, into FOLDER (gpu-run)
-#   FOLDER/gpu.sh [RESULTS]         there (an NVIDIA driver and NVRTC are enough): parity, verify, kernel benchmarks, and PyTorch's where it is found
+#   bench/gpu.sh publish [FOLDER]   here: publishes the command and the benchmarks, self-contained, with checkpoints and dumps, into FOLDER (gpu-run),
+#                                   and packs it as FOLDER.tar.xz, a quarter of the size
+#   FOLDER/gpu.sh [RESULTS]         there (an NVIDIA driver and NVRTC are enough; tar xf unpacks): parity, verify, a generated answer, kernel and
+#                                   generation benchmarks, and PyTorch's where it is found
 #   bench/gpu.sh                    both, on a machine that has .NET and a GPU
-# Results: RESULTS/*.json and *.log (default: results beside the script). Exit code 1 when parity or verify fails; the rest runs all the same.
+# Results: RESULTS/*.json and *.log (default: results beside the script). Exit code 1 when parity, verify or generation fails; the rest runs all the same.
+# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify generate generation kernels torch: all); SKYLIGHT_GPU_MODELS, the shapes that generation is
+# measured with (internvl3-1b; skylight init --help names the others); SKYLIGHT_GPU_DEVICE (cuda:0). So the script itself can be tried without a GPU:
+#   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_PARTS="verify generate generation" FOLDER/gpu.sh
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# The lock files of the checkout are for builds of every system: a publish for one of them keeps its own.
+# The lock files of the checkout are for builds of every system: a publish for one of them keeps its own. Both programs lie in one folder: most of
+# it is the runtime, which they share.
 publish() {
     local folder=${1:-$here/../gpu-run} repository=$here/.. golden
+    rm -rf "$folder/bin"
     mkdir -p "$folder/golden"
+    folder=$(cd "$folder" && pwd)
     for project in src/Skylight.Cli bench/Skylight.Bench; do
-        dotnet publish "$repository/$project" -c Release -r linux-x64 --self-contained -p:PublishSingleFile=true \
-            -p:EnableCompressionInSingleFile=true -p:DebugType=none -p:NuGetLockFilePath=obj/publish.lock.json -o "$folder/$(basename "$project")" || return 1
+        dotnet publish "$repository/$project" -c Release -r linux-x64 --self-contained -p:DebugType=none -p:PublishDocumentationFiles=false \
+            -p:PublishReferencesDocumentationFiles=false -p:NuGetLockFilePath=obj/publish.lock.json -o "$folder/bin" || return 1
     done
     cp "$here/gpu.sh" "$here/baselines/torch_baselines.py" "$folder/"
     golden=${SKYLIGHT_GOLDEN:-$repository/../shared/golden}
     if [ -d "$golden" ]; then
         for style in "$golden"/*-style; do cp -r "$style" "$folder/golden/"; done
+        cp "$golden/tokenizer/tokenizer.json" "$golden/images/square-512.jpg" "$folder/golden/"
     else
-        echo "gpu.sh: no reference dumps at $golden (SKYLIGHT_GOLDEN names them); verify will not run" >&2
+        echo "gpu.sh: no reference dumps at $golden (SKYLIGHT_GOLDEN names them); neither verify nor generate will run" >&2
     fi
     git -C "$repository" rev-parse HEAD >"$folder/commit" 2>/dev/null || echo unknown >"$folder/commit"
-    du -sh "$folder"
+    tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")" || return 1
+    du -sh "$folder" "$folder.tar.xz"
 }
 
+wants() { [[ " ${SKYLIGHT_GPU_PARTS:-parity verify generate generation kernels torch} " == *" $1 "* ]]; }
+
 measure() {
-    local results=${1:-$here/results} failed=0 style dump
+    local results=${1:-$here/results} failed=0 style checkpoint name model run
+    local skylight=$here/bin/Skylight.Cli bench=$here/bin/Skylight.Bench device=${SKYLIGHT_GPU_DEVICE:-cuda:0} models=${SKYLIGHT_GPU_MODELS:-internvl3-1b}
     mkdir -p "$results"
     export SKYLIGHT_COMMIT DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
     SKYLIGHT_COMMIT=$(cat "$here/commit" 2>/dev/null || echo unknown)
-    local skylight=$here/Skylight.Cli/Skylight.Cli bench=$here/Skylight.Bench/Skylight.Bench
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.mem,power.limit --format=csv | tee "$results/gpu.csv"
 
-    echo "== parity"
-    "$skylight" kernels check --device cuda:0 --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
-    for style in "$here"/golden/*-style; do
-        [ -d "$style" ] || continue
-        for checkpoint in "$style"/hf "$style"/original; do
-            echo "== verify $(basename "$style")/$(basename "$checkpoint")"
-            "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device cuda:0 2>&1 | tee "$results/verify-$(basename "$style")-$(basename "$checkpoint").log"
+    if wants parity; then
+        echo "== parity"
+        "$skylight" kernels check --device "$device" --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
+    fi
+    if wants verify; then
+        for style in "$here"/golden/*-style; do
+            [ -d "$style" ] || continue
+            for checkpoint in "$style"/hf "$style"/original; do
+                name=$(basename "$style")-$(basename "$checkpoint")
+                echo "== verify $name"
+                "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device "$device" 2>&1 | tee "$results/verify-$name.log"
+                [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+            done
+        done
+    fi
+    if wants generate && [ -f "$here/golden/tokenizer.json" ]; then
+        echo "== generate (random weights: the words mean nothing, but there must be some, twice the same)"
+        generate "$results" || failed=1
+    fi
+    if wants generation; then
+        for model in $models; do
+            echo "== generation, $model"
+            "$bench" generation --like "$model" --device "$device" --output "$results/cuda-generation-$model.json" 2>&1 | tee "$results/generation-$model.log"
             [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
         done
-    done
-
-    echo "== kernels"
-    "$bench" kernels --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
-    if command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    fi
+    if wants kernels; then
+        echo "== kernels"
+        "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
+    fi
+    if wants torch && command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
         echo "== PyTorch"
         python3 "$here/torch_baselines.py" "$results/torch.json" 2>&1 | tee "$results/torch.log"
     fi
-    [ "$failed" -eq 0 ] && echo "gpu.sh: parity and verify hold" || echo "gpu.sh: parity or verify FAILED (see above and $results)"
+    [ "$failed" -eq 0 ] && echo "gpu.sh: parity, verify and generation hold" || echo "gpu.sh: parity, verify or generation FAILED (see above and $results)"
     return "$failed"
+}
+
+# A question about a picture through everything that users run: the same answer twice. Uses what measure has.
+generate() {
+    local answers
+    rm -rf "$1/random-model"
+    "$skylight" init "$1/random-model" --like "${models%% *}" --tokenizer "$here/golden/tokenizer.json" || return 1
+    for run in 1 2; do
+        "$skylight" generate "$1/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
+            --max-tokens 32 --temperature 1 --seed 1 --json >"$1/generate-$run.json" 2> >(tee "$1/generate-$run.log" >&2) || return 1
+        cat "$1/generate-$run.json"
+    done
+    rm -rf "$1/random-model"
+    # Times are last, and differ.
+    answers=$(sed 's/,"secondsToFirstToken.*//' "$1/generate-1.json" "$1/generate-2.json" | sort -u | wc -l)
+    [ "$answers" -eq 1 ] || { echo "gpu.sh: the two answers differ" >&2; return 1; }
 }
 
 case "${1:-}" in
 publish) publish "${2:-}" ;;
-*) if [ -x "$here/Skylight.Cli/Skylight.Cli" ]; then measure "${1:-}"; else
+*) if [ -x "$here/bin/Skylight.Cli" ]; then measure "${1:-}"; else
     publish "$here/../gpu-run" && "$here/../gpu-run/gpu.sh" "${1:-$here/../gpu-run/results}"
 fi ;;
 esac

@@ -15,6 +15,8 @@ switch (verb)
         return ModelBenchmark.Run(args.AsSpan(1));
     case "kernels":
         return KernelBenchmark.Run(args.AsSpan(1));
+    case "generation":
+        return GenerationBenchmark.Run(args.AsSpan(1));
     case "counters":
         return EmulatorCounts.Run(args.Length > 1 ? args[1] : null);
     case "tokenizer":
@@ -35,6 +37,8 @@ switch (verb)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json
                      (--filter NAME: only workloads whose name contains NAME, written only with --output PATH; --device cuda:0;
                      --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)
+              generation  first token and decoding on a card, end to end, random weights → bench/results/cuda-generation.json
+                     (--like internvl3-1b --device cuda:0 --batch 1,8,32 --prompt 512 --tiles 0,1 --output PATH; --like tiny --device simt: everything runs, nothing is timed)
               counters every op at the catalog's small shapes on the emulator: bytes moved, bank conflicts, no times → bench/results/simt-counters.json
                      (counters NAME: only workloads whose name contains NAME; nothing is written)
             """);

@@ -77,6 +77,9 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Pictures encoded since the engine was made; those found again are not counted.</summary>
     public long EncodedImages { get; private set; }
 
+    /// <summary>The plans of steps.</summary>
+    internal PlanCache<StepShape, GenerationStep> Plans => _steps;
+
     /// <summary>Puts a request into the queue; requests are admitted in this order, when the pages of their worst case are free.</summary>
     /// <param name="request">The prompt.</param>
     /// <param name="options">How its tokens are chosen.</param>

@@ -95,6 +95,9 @@ internal sealed class GenerationStep
     /// <summary>What is run.</summary>
     public Plan Plan => _executor.Plan;
 
+    /// <summary>Whether the next run replays what was recorded, if no memory is bound anew before it.</summary>
+    public bool IsRecorded => _executor.IsRecorded;
+
     /// <summary>
     /// What a step reads. Padding rows have slot −1 and lie beyond the last start. Features [tokens, hidden] and their index are null without pictures.
     /// </summary>

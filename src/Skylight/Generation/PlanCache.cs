@@ -9,6 +9,12 @@ internal sealed class PlanCache<TShape, TStep>(Func<TShape, TStep> create)
     private readonly Dictionary<TShape, LinkedListNode<(TShape Shape, TStep Step)>> _steps = [];
     private readonly LinkedList<(TShape Shape, TStep Step)> _leastRecentFirst = [];
 
+    /// <summary>How many plans were made, those included that made room since.</summary>
+    public int Made { get; private set; }
+
+    /// <summary>The plans that are kept.</summary>
+    public IEnumerable<TStep> Kept => _leastRecentFirst.Select(entry => entry.Step);
+
     public TStep Get(TShape shape)
     {
         if (_steps.TryGetValue(shape, out LinkedListNode<(TShape Shape, TStep Step)>? node))
@@ -25,6 +31,7 @@ internal sealed class PlanCache<TShape, TStep>(Func<TShape, TStep> create)
         }
 
         TStep step = create(shape);
+        Made++;
         _steps.Add(shape, _leastRecentFirst.AddLast((shape, step)));
         return step;
     }

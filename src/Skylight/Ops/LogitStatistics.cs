@@ -5,7 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// What sampling needs of stored logits: <c>logits [T, V] float32 → (maximum [T], logSum [T], entropy [T])</c> with
+/// For hosts that choose tokens themselves (beam search, a grammar, checking drafts) and score any number of candidates of a row as training would;
+/// <see cref="SampleTokens"/>, which generation uses, draws and scores on the device. <c>logits [T, V] float32 → (maximum [T], logSum [T], entropy [T])</c> with
 /// x = logits / temperature, maximum = max x, logSum = log Σ exp(x − maximum) ≥ 0, and the entropy of softmax(x) in nats.
 /// A token's log-probability is <c>(logit / temperature − maximum) − logSum</c>, in this order of float32 operations:
 /// then it, and the entropy, equal those of <see cref="VocabularyHead"/> bit for bit. No gradient.

@@ -10,14 +10,14 @@ namespace Skylight.Tests.Chat;
 /// <summary>A random model with the real vocabulary, the real tokenizer and real tiles; narrow, so that it answers in milliseconds.</summary>
 internal static class TinyChatModel
 {
-    /// <summary>The model as InternVL3 or, thinking, as Skywork-R1V3.</summary>
+    /// <summary>The model as InternVL3 or, thinking, as Skywork-R1V3; on the CPU unless the options name another device.</summary>
     public static ChatModel Create(ChatModelOptions? options = null, bool thinking = false, Func<ModelConfiguration, ModelConfiguration>? change = null)
     {
         ModelConfiguration configuration = ModelFamily.Configuration("tiny");
         if (thinking)
             configuration = configuration with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" };
         configuration = change?.Invoke(configuration) ?? configuration;
-        var model = new VisionLanguageModel(configuration, new CpuDevice(), DataType.BFloat16);
+        var model = new VisionLanguageModel(configuration, options?.Device ?? new CpuDevice(), DataType.BFloat16);
         model.Initialize(5);
         // Far from uniform, so that pictures and words make a difference.
         Scale(model, "language.embedding.weight", 30);

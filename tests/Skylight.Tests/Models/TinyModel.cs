@@ -43,9 +43,10 @@ internal static class TinyModel
         StopTokenIds = [StopToken],
     }.Validate();
 
-    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null)
+    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null, int? maxPositions = null)
     {
-        var model = new VisionLanguageModel(Configuration, device ?? new CpuDevice(), parameterType) { UseFusion = useFusion };
+        ModelConfiguration configuration = Configuration with { Language = Configuration.Language with { MaxPositions = maxPositions ?? Configuration.Language.MaxPositions } };
+        var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(), parameterType) { UseFusion = useFusion };
         model.Initialize(seed);
         foreach (string name in (string[])["language.embedding.weight", "language.head.weight"])
         {

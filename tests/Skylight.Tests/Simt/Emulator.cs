@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Skylight.Tests.Cuda;
 
 namespace Skylight.Tests.Simt;
 
@@ -8,7 +9,7 @@ namespace Skylight.Tests.Simt;
 /// belong to the process.
 /// </summary>
 [CollectionDefinition(Name, DisableParallelization = true)]
-public sealed class EmulatorCollection
+public sealed class EmulatorCollection : ICollectionFixture<KernelFolder>
 {
     /// <summary>The name of the collection.</summary>
     public const string Name = "emulator";
