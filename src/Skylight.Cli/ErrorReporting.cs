@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Invocation;
 using Skylight.Checkpoints;
 using Skylight.Cli.Chat;
 using Skylight.Cuda;
@@ -22,6 +23,9 @@ internal static class ErrorReporting
         try
         {
             ParseResult parse = root.Parse(arguments);
+            // The whole help would hide the error, and go to where a program expects the answer.
+            if (parse.Action is ParseErrorAction mistake)
+                mistake.ShowHelp = false;
             var configuration = new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
@@ -37,7 +41,7 @@ internal static class ErrorReporting
         catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
-            await Console.Error.WriteLineAsync($"skylight: {exception.Message}");
+            await Console.Error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
             return 1;
         }
     }

@@ -80,9 +80,7 @@ internal static class EvalCommand
             throw new ArgumentException($"--cache-tokens is {choices.CacheTokens}; give a number of tokens.");
         IReadOnlyList<EvaluationItem> items = EvaluationData.Load(choices.Data);
         EvaluationFolder.CheckFree(choices.Output, choices.Resume);
-        IAnsiConsole console = choices.Json ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) }) : AnsiConsole.Console;
-        if (choices.Json ? Console.IsErrorRedirected : Console.IsOutputRedirected)
-            console.Profile.Width = 200;
+        IAnsiConsole console = PlainConsole.ForProgress(choices.Json);
 
         await using ChatModel model = await LoadAsync(choices, options.Concurrency, cancellationToken);
         if (options.MaxNewTokens + RoomForPrompts > model.ContextTokens)

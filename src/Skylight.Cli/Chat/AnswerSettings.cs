@@ -28,7 +28,8 @@ internal sealed class AnswerSettings
 
     public string? System(ParseResult parse) => parse.GetValue(_system);
 
-    public GenerationOptions Options(ParseResult parse) => new()
+    /// <summary>The options, of which none is out of its range.</summary>
+    public GenerationOptions Options(ParseResult parse) => new GenerationOptions
     {
         MaxNewTokens = parse.GetValue(_maxTokens),
         Temperature = parse.GetValue(_temperature),
@@ -40,7 +41,7 @@ internal sealed class AnswerSettings
         StopTexts = parse.GetValue(_stop) ?? [],
         Thinking = ThinkingOf(parse.GetValue(_think)),
         MaximumTiles = parse.GetValue(_maxTiles),
-    };
+    }.Validate();
 
     /// <summary>What on, off and nothing mean.</summary>
     public static ThinkingMode ThinkingOf(string? text) => text switch { "on" => ThinkingMode.On, "off" => ThinkingMode.Off, _ => ThinkingMode.Default };
