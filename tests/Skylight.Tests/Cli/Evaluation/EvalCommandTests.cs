@@ -6,7 +6,7 @@ using Skylight.Cli;
 using Skylight.Cli.Evaluation;
 using Skylight.Models;
 using Skylight.Tests.Checkpoints;
-using Skylight.Tests.Text;
+using Skylight.Tests.Chat;
 
 namespace Skylight.Tests.Cli.Evaluation;
 
@@ -74,8 +74,7 @@ public sealed class EvalCommandTests
 
     private static string Checkpoint(TemporaryFolder folder)
     {
-        string tokenizer = folder.Write("tokenizer.json", TokenizerFixture.RealJson);
-        RandomCheckpoint.Write(folder["model"], ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, new CheckpointWriterOptions { CopyFrom = tokenizer }, TestContext.Current.CancellationToken);
+        TinyChatModel.WriteCheckpoint(folder["model"]);
         return folder["model"];
     }
 
