@@ -64,6 +64,7 @@ public sealed class CommandLineTests
         Assert.Equal(0, code);
         Assert.Contains("sft.grad", output, StringComparison.Ordinal);
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("\u001b", output, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -48,7 +48,6 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [InlineData("--context 0", "--context")]
     [InlineData("--context 4", "and the context has 4: none is left for an answer.\n")]
     [InlineData("--cache-tokens 2147483647", "key-value cache of 2,147,483,648 tokens")]
-    [InlineData("--stop=", "stop text")]
     [InlineData("--max-tiles 0", "at least 1 tile")]
     [InlineData("--device tpu", "no device 'tpu'")]
     public async Task What_cannot_be_used_is_named(string arguments, string expected)
