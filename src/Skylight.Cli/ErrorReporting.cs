@@ -1,4 +1,6 @@
 using System.CommandLine;
+using System.CommandLine.Invocation;
+using System.CommandLine.Parsing;
 using Skylight.Checkpoints;
 using Skylight.Cli.Chat;
 using Skylight.Cuda;
@@ -22,6 +24,9 @@ internal static class ErrorReporting
         try
         {
             ParseResult parse = root.Parse(arguments);
+            // The whole help would hide the error, and go to where a program expects the answer.
+            if (parse.Action is ParseErrorAction)
+                return await RefuseAsync(parse);
             var configuration = new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
@@ -37,8 +42,22 @@ internal static class ErrorReporting
         catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
-            await Console.Error.WriteLineAsync($"skylight: {exception.Message}");
+            await Console.Error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
             return 1;
+        }
+    }
+
+    private static async Task<int> RefuseAsync(ParseResult parse)
+    {
+        string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse().Skip(1).Prepend("skylight"));
+        string mistakes = string.Join(' ', parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
+        await Console.Error.WriteLineAsync($"skylight: {mistakes} '{command} --help' lists what there is.");
+        return 1;
+
+        static IEnumerable<string> Ancestry(SymbolResult? result)
+        {
+            for (; result is CommandResult at; result = at.Parent)
+                yield return at.Command.Name;
         }
     }
 }

@@ -3,9 +3,8 @@ using System.Globalization;
 using System.Text;
 using Skylight.Chat;
 using Skylight.Checkpoints;
+using Skylight.Cli.Chat;
 using Skylight.Cli.Evaluation;
-using Skylight.Execution;
-using Skylight.Models;
 using Skylight.Training.Evaluation;
 using Spectre.Console;
 
@@ -19,7 +18,7 @@ internal static class EvalCommand
     public static Command Create()
     {
         var defaults = new EvaluationOptions();
-        var directory = new Argument<string>("directory") { Description = "The checkpoint's folder, with its tokenizer.json." };
+        var model = new ModelSelection();
         var data = new Option<string>("--data") { Description = "The questions: a file with a JSON object a line (docs/evaluation.md).", Required = true };
         var samples = new Option<int>("--samples") { Description = "Responses to each question; its score is their mean.", DefaultValueFactory = _ => defaults.Samples };
         var temperature = new Option<float>("--temperature") { Description = "Divides the logits; 0 takes the most likely token.", DefaultValueFactory = _ => defaults.Temperature };
@@ -29,21 +28,20 @@ internal static class EvalCommand
         var maxTiles = new Option<int?>("--max-tiles") { Description = "The most tiles of a picture; by default what the checkpoint says." };
         var prompt = new Option<string>("--prompt") { Description = "direct: as VLMEvalKit asks MMMU. cot: with a request to think step by step and to box the answer.", DefaultValueFactory = _ => "direct" };
         prompt.AcceptOnlyFromAmong("direct", "cot");
-        var thinking = new Option<string>("--thinking") { Description = "Whether the prompt opens a think block; by default as the model was made.", DefaultValueFactory = _ => "default" };
+        var thinking = new Option<string>("--thinking", "--think") { Description = "Whether the prompt opens a think block; by default as the model was made.", DefaultValueFactory = _ => "default" };
         thinking.AcceptOnlyFromAmong("default", "on", "off");
         var ban = new Option<string[]>("--ban") { Description = "A word that is never written, such as Wait; may be repeated.", DefaultValueFactory = _ => [] };
         var concurrency = new Option<int>("--concurrency") { Description = "Responses that are written at once.", DefaultValueFactory = _ => defaults.Concurrency };
-        var cacheTokens = new Option<int?>("--cache-tokens") { Description = "Tokens that the key-value cache holds for all responses together; by default what a quarter of the free memory holds, at most 16,384." };
         var seed = new Option<ulong>("--seed") { Description = "Every response follows from it.", DefaultValueFactory = _ => defaults.Seed };
         var limit = new Option<int?>("--limit") { Description = "Ask only the first so many questions." };
         var output = new Option<string>("--output") { Description = "Where results.jsonl, report.json and report.html go.", DefaultValueFactory = _ => "eval-out" };
         var resume = new Option<bool>("--resume") { Description = "Go on with the evaluation in the output folder." };
         var json = new Option<bool>("--json") { Description = "Print the report as JSON; progress goes to the error stream." };
-        Option<string> device = DeviceOption.Create();
         var command = new Command("eval", "Put the questions of a file to a model, score its responses by rules, and write a report.")
         {
-            directory, data, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, ban, concurrency, cacheTokens, seed, limit, output, resume, json, device,
+            data, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, ban, concurrency, seed, limit, output, resume, json,
         };
+        model.AddTo(command);
         command.SetAction((parse, cancellationToken) =>
         {
             var options = new EvaluationOptions
@@ -55,36 +53,32 @@ internal static class EvalCommand
                 MaxNewTokens = parse.GetValue(maxTokens),
                 MaximumTiles = parse.GetValue(maxTiles),
                 Prompt = parse.GetValue(prompt) == "cot" ? PromptStyle.StepByStep : PromptStyle.Direct,
-                Thinking = parse.GetValue(thinking) switch { "on" => ThinkingMode.On, "off" => ThinkingMode.Off, _ => ThinkingMode.Default },
+                Thinking = AnswerSettings.ThinkingOf(parse.GetValue(thinking)),
                 BannedWords = parse.GetValue(ban) ?? [],
                 Concurrency = parse.GetValue(concurrency),
                 Seed = parse.GetValue(seed),
             };
             var choices = new Choices(
-                parse.GetRequiredValue(directory), parse.GetRequiredValue(data), parse.GetRequiredValue(output), parse.GetRequiredValue(device), parse.GetValue(cacheTokens),
-                parse.GetValue(limit), parse.GetValue(resume), parse.GetValue(json));
-            return RunAsync(choices, options, cancellationToken);
+                model.Directory(parse), parse.GetRequiredValue(data), parse.GetRequiredValue(output), parse.GetValue(limit), parse.GetValue(resume), parse.GetValue(json));
+            return RunAsync(choices, options, change => model.LoadAsync(parse, change, cancellationToken), cancellationToken);
         });
         return command;
     }
 
-    private sealed record Choices(string Directory, string Data, string Output, string Device, int? CacheTokens, int? Limit, bool Resume, bool Json);
+    private sealed record Choices(string Directory, string Data, string Output, int? Limit, bool Resume, bool Json);
 
-    private static async Task<int> RunAsync(Choices choices, EvaluationOptions options, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(
+        Choices choices, EvaluationOptions options, Func<Func<ChatModelOptions, ChatModelOptions>, Task<ChatModel>> loadAsync, CancellationToken cancellationToken)
     {
         // What can be wrong without the model is found before gigabytes are read.
         options.Validate();
         if (choices.Limit < 1)
             throw new ArgumentException($"--limit is {choices.Limit}; give a number of questions.");
-        if (choices.CacheTokens < 1)
-            throw new ArgumentException($"--cache-tokens is {choices.CacheTokens}; give a number of tokens.");
         IReadOnlyList<EvaluationItem> items = EvaluationData.Load(choices.Data);
         EvaluationFolder.CheckFree(choices.Output, choices.Resume);
-        IAnsiConsole console = choices.Json ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) }) : AnsiConsole.Console;
-        if (choices.Json ? Console.IsErrorRedirected : Console.IsOutputRedirected)
-            console.Profile.Width = 200;
+        IAnsiConsole console = PlainConsole.ForProgress(choices.Json);
 
-        await using ChatModel model = await LoadAsync(choices, options.Concurrency, cancellationToken);
+        await using ChatModel model = await loadAsync(load => load with { MaximumRequests = Math.Max(load.MaximumRequests, options.Concurrency) });
         if (options.MaxNewTokens + RoomForPrompts > model.ContextTokens)
             console.MarkupLineInterpolated($"[yellow]The context holds {model.ContextTokens:N0} tokens for prompt and response: responses cannot always have {options.MaxNewTokens:N0}. A larger cache is set with --cache-tokens.[/]");
         var evaluator = new Evaluator(model, options);
@@ -116,21 +110,5 @@ internal static class EvalCommand
         if (choices.Json)
             Console.WriteLine(report.ToJson());
         return 0;
-    }
-
-    private static async Task<ChatModel> LoadAsync(Choices choices, int concurrency, CancellationToken cancellationToken)
-    {
-        Device device = DeviceOption.Open(choices.Device);
-        try
-        {
-            long bytes = Directory.Exists(choices.Directory) ? Directory.EnumerateFiles(choices.Directory, "*.safetensors").Sum(file => new FileInfo(file).Length) : 0;
-            return await VisionLanguageModel.LoadAsync(
-                choices.Directory, new ChatModelOptions { Device = device, CacheTokens = choices.CacheTokens, MaximumRequests = Math.Max(1024, concurrency) }, new ConsoleProgress("Loading", bytes), cancellationToken);
-        }
-        catch
-        {
-            device.Dispose();
-            throw;
-        }
     }
 }

@@ -33,6 +33,10 @@ internal static class InfoCommand
     {
         if (memoryGigabytes is { } given && !(given > 0 && given < 1e9))
             throw new ArgumentException(FormattableString.Invariant($"--memory-gb is {given}; give a positive number of gigabytes."));
+        Within("--context", request.Context, 1);
+        Within("--batch", request.Batch, 1);
+        Within("--tokens", request.TrainingTokens, 2);
+        Within("--tiles", request.Tiles, 0);
         bool isAbsent = deviceName.StartsWith("sm_", StringComparison.Ordinal);
         // Plans may be larger than the device: that is what is to be found out.
         using Device device = isAbsent ? new AbsentCard(deviceName) : DeviceOption.Open(deviceName, long.MaxValue);
@@ -46,6 +50,12 @@ internal static class InfoCommand
         CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request);
         Console.Write(json ? JsonSerializer.Serialize(info, InfoJson.Default.CheckpointInfo) + "\n" : InfoText.Format(info));
         return 0;
+    }
+
+    private static void Within(string option, int? value, int least)
+    {
+        if (value < least)
+            throw new ArgumentException(FormattableString.Invariant($"{option} is {value}; give {least} or more."));
     }
 }
 

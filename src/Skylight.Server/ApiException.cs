@@ -50,7 +50,7 @@ internal sealed class ApiException(int status, string message, string? parameter
         OutOfDeviceMemoryException => new ApiException(StatusCodes.Status503ServiceUnavailable, exception.Message, code: "out_of_memory", innerException: exception),
         LogitsNotFiniteException => new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error", innerException: exception),
         ArgumentNullException or ArgumentOutOfRangeException => Internal(exception),
-        ArgumentException argument => new ApiException(StatusCodes.Status400BadRequest, MessageOf(argument), argument.ParamName == "messages" ? "messages" : null, innerException: exception),
+        ArgumentException argument => new ApiException(StatusCodes.Status400BadRequest, PlainMessages.Of(argument), argument.ParamName == "messages" ? "messages" : null, innerException: exception),
         _ => Internal(exception),
     };
 
@@ -60,11 +60,4 @@ internal sealed class ApiException(int status, string message, string? parameter
 
     private static ApiException Internal(Exception exception) =>
         new(StatusCodes.Status500InternalServerError, "The server failed to answer; its log says why.", code: "internal_error", innerException: exception);
-
-    /// <summary>The message without the name of a method's parameter, which says nothing to a client.</summary>
-    private static string MessageOf(ArgumentException exception)
-    {
-        string suffix = $" (Parameter '{exception.ParamName}')";
-        return exception.ParamName is not null && exception.Message.EndsWith(suffix, StringComparison.Ordinal) ? exception.Message[..^suffix.Length] : exception.Message;
-    }
 }

@@ -229,7 +229,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                     "high" or "auto" => false,
                     _ => throw detail.Wrong("'low' (one tile), 'high' or 'auto'"),
                 };
-                return (ImagePart.FromBytes(await OpenAsync(url, cancellationToken).ConfigureAwait(false)), isLow);
+                return (ImagePart.FromBytes(await OpenAsync(url, cancellationToken).ConfigureAwait(false), part.Path), isLow);
             default:
                 throw ApiException.BadRequest($"'{type.Path}' is '{type.Text()}'; the model takes 'text' and 'image_url'.", type.Path, "unsupported_content");
         }

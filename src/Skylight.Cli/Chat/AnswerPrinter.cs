@@ -14,10 +14,8 @@ namespace Skylight.Cli.Chat;
 /// <param name="thinking">Where thinking goes if the console is no terminal; null for nowhere.</param>
 internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
 {
-    /// <summary>The program's console: without escapes where standard output is no terminal, whatever else the environment says.</summary>
-    public static IAnsiConsole Console => System.Console.IsOutputRedirected
-        ? AnsiConsole.Create(new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Out = new AnsiConsoleOutput(System.Console.Out) })
-        : AnsiConsole.Console;
+    /// <summary>Said of an answer that did not come to its end.</summary>
+    public const string CutOff = "; cut off: --max-tokens and --context say how long it may be";
 
     private readonly bool _isTerminal = console.Profile.Capabilities.Ansi;
     private UpdateKind? _shown;
@@ -29,9 +27,10 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
             return;
         if (update.Kind != _shown)
             Change(update.Kind);
-        // A model can write anything, also what would move the cursor or change the title.
-        string text = _isTerminal ? Printable(update.Text) : update.Text;
-        TextWriter? writer = update.Kind == UpdateKind.Answer || _isTerminal ? console.Profile.Out.Writer : thinking;
+        bool isBeside = update.Kind == UpdateKind.Thinking && !_isTerminal;
+        // A model can write anything, also what would move the cursor or change the title; the error stream may be a terminal where the output is none.
+        string text = _isTerminal || isBeside ? Printable(update.Text) : update.Text;
+        TextWriter? writer = isBeside ? thinking : console.Profile.Out.Writer;
         writer?.Write(text);
         writer?.Flush();
     }

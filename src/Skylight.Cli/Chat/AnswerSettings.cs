@@ -15,7 +15,7 @@ internal sealed class AnswerSettings
     private readonly Option<float?> _penalty = new("--repetition-penalty") { Description = "Above 1, makes tokens less likely that were read or written before." };
     private readonly Option<ulong?> _seed = new("--seed") { Description = "The same seed gives the same answer." };
     private readonly Option<string[]> _stop = new("--stop") { Description = "The answer ends before this text. May be given several times." };
-    private readonly Option<string?> _think = new("--think") { Description = "Whether the model thinks first; by default as it was made." };
+    private readonly Option<string?> _think = new("--think", "--thinking") { Description = "Whether the model thinks first; by default as it was made." };
     private readonly Option<int?> _maxTiles = new("--max-tiles") { Description = "The most tiles of a picture; by default what the checkpoint says." };
 
     public AnswerSettings() => _think.AcceptOnlyFromAmong("on", "off");
@@ -28,7 +28,8 @@ internal sealed class AnswerSettings
 
     public string? System(ParseResult parse) => parse.GetValue(_system);
 
-    public GenerationOptions Options(ParseResult parse) => new()
+    /// <summary>The options, of which none is out of its range.</summary>
+    public GenerationOptions Options(ParseResult parse) => new GenerationOptions
     {
         MaxNewTokens = parse.GetValue(_maxTokens),
         Temperature = parse.GetValue(_temperature),
@@ -40,7 +41,7 @@ internal sealed class AnswerSettings
         StopTexts = parse.GetValue(_stop) ?? [],
         Thinking = ThinkingOf(parse.GetValue(_think)),
         MaximumTiles = parse.GetValue(_maxTiles),
-    };
+    }.Validate();
 
     /// <summary>What on, off and nothing mean.</summary>
     public static ThinkingMode ThinkingOf(string? text) => text switch { "on" => ThinkingMode.On, "off" => ThinkingMode.Off, _ => ThinkingMode.Default };

@@ -21,6 +21,7 @@ internal static class ChatCommand
 
     private static async Task<int> RunAsync(ModelSelection selection, AnswerSettings settings, ParseResult parse, CancellationToken cancellationToken)
     {
+        GenerationOptions options = settings.Options(parse);
         using var loading = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Action interrupt = loading.Cancel;
         using PosixSignalRegistration signal = PosixSignalRegistration.Create(PosixSignal.SIGINT, context =>
@@ -30,8 +31,8 @@ internal static class ChatCommand
         });
         await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = 1 }, loading.Token);
         bool isInteractive = !Console.IsInputRedirected;
-        IAnsiConsole console = AnswerPrinter.Console;
-        var session = new ChatSession(model, settings.Options(parse), settings.System(parse), Console.In, console, Console.Error, isInteractive);
+        IAnsiConsole console = AnsiConsole.Console;
+        var session = new ChatSession(model, options, settings.System(parse), Console.In, console, Console.Error, isInteractive);
         Volatile.Write(ref interrupt, session.Interrupt);
         if (isInteractive)
             console.MarkupLineInterpolated($"{model.Name}, {model.ContextTokens} tokens of context. [dim]/help lists what can be typed, /exit ends.[/]");

@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Execution;
 using Spectre.Console;
 
 namespace Skylight.Cli.Chat;
@@ -62,14 +63,14 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 try
                 {
                     if (line.StartsWith('/'))
-                        Obey(line);
+                        await ObeyAsync(line);
                     else
                         await AnswerAsync(line);
                 }
-                catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException or Images.ImageException or Execution.OutOfDeviceMemoryException)
+                catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException or Images.ImageException or OutOfDeviceMemoryException)
                 {
                     failed = true;
-                    await error.WriteLineAsync($"skylight: {exception.Message}");
+                    await error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
                 }
             }
         }
@@ -89,16 +90,15 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
         return await Task.Run(input.ReadLine, CancellationToken.None).WaitAsync(_exit.Token);
     }
 
-    private void Obey(string line)
+    private async Task ObeyAsync(string line)
     {
         string[] words = line.Split((char[]?)null, 2, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
         switch (words)
         {
             case ["/image", var path]:
                 path = path.Trim('"', '\'');
-                if (!File.Exists(path))
-                    throw new FileNotFoundException($"There is no picture '{path}'.", path);
-                _pictures.Add(ImagePart.FromFile(path));
+                // Read now: every later turn looks at it again, and the file may be gone by then.
+                _pictures.Add(await ImagePart.ReadFileAsync(path, model.ImageLimits, _exit.Token));
                 break;
             case ["/think", "on" or "off"]:
                 _options = _options with { Thinking = AnswerSettings.ThinkingOf(words[1]) };
@@ -108,7 +108,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 Note("The conversation is forgotten.");
                 break;
             case ["/help"]:
-                console.WriteLine(Help);
+                console.Profile.Out.Writer.WriteLine(Help);
                 break;
             default:
                 throw new ArgumentException($"There is no command '{AnswerPrinter.Printable(line)}'. There are: /image PATH, /think on|off, /reset, /exit and /help.");
@@ -143,7 +143,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 if (update.Usage is not { } usage)
                     continue;
                 printer.End();
-                Note($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? "; cut off at --max-tokens" : "")}");
+                Note($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
             }
 
             _conversation.Add(message);

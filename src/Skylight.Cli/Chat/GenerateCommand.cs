@@ -3,6 +3,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Chat;
+using Spectre.Console;
 
 namespace Skylight.Cli.Chat;
 
@@ -28,14 +29,17 @@ internal static class GenerateCommand
             string question = parse.GetRequiredValue(prompt);
             if (question == "-")
                 question = await Console.In.ReadToEndAsync(cancellationToken);
+            if (string.IsNullOrWhiteSpace(question) && files.Length == 0)
+                throw new ArgumentException("The question is empty: say something with --prompt, or name a picture with --image.");
+            GenerationOptions options = settings.Options(parse);
             List<Message> messages = [Message.User(question, [.. files.Select(ImagePart.FromFile)])];
             if (settings.System(parse) is { } system)
                 messages.Insert(0, Message.System(system));
             await using ChatModel loaded = await model.LoadAsync(parse, null, cancellationToken);
             if (parse.GetValue(json))
-                Console.WriteLine(await AnswerAsync(loaded, messages, settings.Options(parse), cancellationToken));
+                Console.WriteLine(await AnswerAsync(loaded, messages, options, cancellationToken));
             else
-                await StreamAsync(loaded, messages, settings.Options(parse), cancellationToken);
+                await StreamAsync(loaded, messages, options, cancellationToken);
             return 0;
         });
         return command;
@@ -54,7 +58,7 @@ internal static class GenerateCommand
 
     private static async Task StreamAsync(ChatModel model, List<Message> messages, GenerationOptions options, CancellationToken cancellationToken)
     {
-        var printer = new AnswerPrinter(AnswerPrinter.Console, Console.Error);
+        var printer = new AnswerPrinter(AnsiConsole.Console, Console.Error);
         await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
         {
             printer.Show(update);
@@ -62,7 +66,7 @@ internal static class GenerateCommand
                 continue;
             printer.End();
             if (!Console.IsErrorRedirected)
-                await Console.Error.WriteLineAsync($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? "; cut off at --max-tokens" : "")}");
+                await Console.Error.WriteLineAsync($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
         }
     }
 }

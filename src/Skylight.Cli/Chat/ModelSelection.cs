@@ -25,13 +25,16 @@ internal sealed class ModelSelection
             command.Add(option);
     }
 
+    /// <summary>The checkpoint's folder.</summary>
+    public string Directory(ParseResult parse) => parse.GetRequiredValue(_directory);
+
     /// <summary>Loads it, and says how far that is where standard error is a terminal.</summary>
     /// <param name="parse">What was given.</param>
     /// <param name="change">What a command changes of how it is served.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
     public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change, CancellationToken cancellationToken)
     {
-        string directory = parse.GetRequiredValue(_directory);
+        string directory = Directory(parse);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
         Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
         try
@@ -58,5 +61,5 @@ internal sealed class ModelSelection
         : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {value}; give a positive number of tokens."));
 
     private static long WeightBytes(string directory) =>
-        Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
+        System.IO.Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Net;
+using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -20,6 +21,8 @@ namespace Skylight.Cli.Chat;
 internal static class ServeCommand
 {
     private const string KeyVariable = "SKYLIGHT_API_KEY";
+
+    private static readonly TimeSpan s_farewell = TimeSpan.FromSeconds(2);
 
     public static Command Create()
     {
@@ -65,12 +68,29 @@ internal static class ServeCommand
         await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = choices.Requests }, loading.Token);
         using var fetcher = new ImageUrlFetcher(choices.BodyBytes);
         await using WebApplication app = Build(address, choices, model, fetcher);
-        await app.StartAsync(loading.Token);
+        try
+        {
+            await app.StartAsync(loading.Token);
+        }
+        catch (SocketException exception)
+        {
+            throw new IOException($"{address}, port {choices.Port}, cannot be listened on: {exception.Message}. Choose another --host or --port.", exception);
+        }
+
         Console.WriteLine($"Serving {choices.Name ?? model.Name} on {app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()}");
         await Task.Delay(Timeout.Infinite, loading.Token).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         await Console.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"skylight: ending; running answers have {choices.DrainSeconds} s. Ctrl-C again ends them."));
         second.CancelAfter(TimeSpan.FromSeconds(choices.DrainSeconds));
-        await app.StopAsync(second.Token);
+        // Who still waits then is told so, before connections are closed.
+        using var close = new CancellationTokenSource();
+        using CancellationTokenRegistration end = second.Token.UnsafeRegister(
+            _ =>
+            {
+                _ = model.DisposeAsync().AsTask();
+                close.CancelAfter(s_farewell);
+            },
+            null);
+        await app.StopAsync(close.Token);
         return 0;
     }
 
@@ -84,7 +104,7 @@ internal static class ServeCommand
             kestrel.Listen(address, choices.Port);
         });
         builder.Services.AddRoutingCore();
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(choices.DrainSeconds));
+        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(choices.DrainSeconds) + 2 * s_farewell);
         builder.Services.AddSingleton<IHostLifetime, NoLifetime>();
         builder.Logging.AddSimpleConsole(console =>
         {

@@ -34,9 +34,7 @@ internal static class DemoCommand
 
     private static int Run(Func<ulong, DemoPreset, DemoSettings> settingsFor, Choices choices, CancellationToken cancellationToken)
     {
-        IAnsiConsole console = choices.Json
-            ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(Console.Error) })
-            : AnsiConsole.Console;
+        IAnsiConsole console = PlainConsole.ForProgress(choices.Json);
         string directory = choices.Resume ?? choices.Output ?? "demo-out";
         DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Preset = PresetOf(choices) } : LoadState(choices);
         state.Digits = choices.Digits is null ? state.Digits : Path.GetFullPath(choices.Digits);

@@ -81,8 +81,6 @@ internal static class CheckCommand
     {
         using Device device = DeviceOption.Open(deviceName);
         IReadOnlyList<Workload> selected = Select(filter);
-        if (Console.IsOutputRedirected)
-            AnsiConsole.Profile.Width = 200;
         Workload[] workloads = deviceName == "simt" && !all ? [.. selected.Where(IsSmall)] : [.. selected];
         var rows = new List<CheckedQuantity>();
         foreach (Workload workload in workloads)

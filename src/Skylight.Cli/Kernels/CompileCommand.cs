@@ -52,8 +52,6 @@ internal static class CompileCommand
             table.Columns[column].RightAligned();
         foreach (KernelFigures row in figures)
             table.AddRow(Markup.Escape(row.Kernel), row.Architecture, $"{row.Threads}", $"{row.Registers}", row.SpillBytes == 0 ? "0" : $"[red]{row.SpillBytes}[/]", $"{row.StackBytes}", $"{row.SharedBytes}");
-        if (Console.IsOutputRedirected)
-            AnsiConsole.Profile.Width = 200;
         AnsiConsole.Write(table);
         AnsiConsole.MarkupLineInterpolated($"{figures.Count} kernels, {figures.Count(row => row.SpillBytes > 0)} with spills; NVRTC {compiler.Version.ToString()} at {compiler.LibraryPath}");
     }

@@ -35,9 +35,6 @@ internal static class VerifyCommand
                 holds ? "[green]ok[/]" : "[red]FAILS[/]", Markup.Escape(row.Worst));
         }
 
-        // A log has no width of its own: let the table have what it needs.
-        if (Console.IsOutputRedirected)
-            AnsiConsole.Profile.Width = 200;
         AnsiConsole.MarkupLineInterpolated($"{device.Name} against {report.Reference}");
         AnsiConsole.Write(table);
         foreach (ComparisonRow row in report.Rows.Where(row => row.Failures.Count > 0))

@@ -18,12 +18,16 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
 {
     private const int DefaultNewTokens = 4096;
 
+    // How much shorter text becomes at most when a tokenizer composes its characters (NFC, in UTF-8).
+    private const int MostShrinking = 3;
+
     private readonly ChatModelOptions _options;
     private readonly Device _device;
     private readonly GenerationService _service;
     private readonly SemaphoreSlim _preparing = new(Environment.ProcessorCount);
     private readonly int[] _stopTokens;
     private readonly int _cacheTokens;
+    private int? _longestToken;
     private bool _disposed;
 
     /// <summary>Starts serving a model.</summary>
@@ -39,7 +43,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         ArgumentNullException.ThrowIfNull(tokenizer);
         ModelConfiguration configuration = model.Configuration;
         tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
-        _options = options ?? new ChatModelOptions();
+        _options = (options ?? new ChatModelOptions()).Validate();
         (Name, Model, Tokenizer, _device) = (name, model, tokenizer, model.Device);
         if (_options.QuantizeWeights)
             model.Quantize();
@@ -65,6 +69,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
 
     /// <summary>The most tokens of one request, prompt and answer.</summary>
     public int ContextTokens { get; }
+
+    /// <summary>How large pictures may be.</summary>
+    public ImageLimits ImageLimits => _options.ImageLimits;
 
     /// <summary>What is going on.</summary>
     public GenerationLoad Load => _service.Load;
@@ -151,6 +158,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         ArgumentNullException.ThrowIfNull(messages);
         ObjectDisposedException.ThrowIf(_disposed, this);
         options ??= new GenerationOptions();
+        options.Validate();
         CheckMessages(messages);
         ImageProcessor processor = ProcessorOf(options.MaximumTiles);
         var tiles = new List<ImageTile>();
@@ -267,15 +275,32 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             }
         }
 
+        CheckLength(messages);
         if (images > _options.MaximumImages)
             throw new ArgumentException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
+    }
+
+    /// <summary>Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for seconds.</summary>
+    private void CheckLength(IReadOnlyList<Message> messages)
+    {
+        long bytes = messages.Sum(BytesOf);
+        if (bytes / MostShrinking < ContextTokens)
+            return;
+        _longestToken ??= Enumerable.Range(0, Tokenizer.VocabularySize).Max(token => Tokenizer.TokenBytes(token).Length);
+        long fewest = bytes / MostShrinking / Math.Max(1, _longestToken.Value);
+        if (fewest >= ContextTokens)
+            throw new ArgumentException($"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
+    }
+
+    private long BytesOf(Message message)
+    {
+        string text = string.Concat(message.Parts.OfType<TextPart>().Select(part => part.Text));
+        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
     }
 
     private ImageProcessor ProcessorOf(int? maximumTiles)
     {
         ImagePreprocessing preprocessing = Model.Configuration.Preprocessing;
-        if (maximumTiles < 1)
-            throw new ArgumentException($"A picture needs at least 1 tile, not {maximumTiles}.");
         int most = preprocessing.IsTiled ? maximumTiles ?? preprocessing.MaximumTiles : 1;
         var tiling = new ImageTiling
         {
@@ -318,11 +343,6 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         int most = options.MaxNewTokens ?? Math.Min(left, defaults.MaxNewTokens ?? DefaultNewTokens);
         if (options.MaxNewTokens > left)
             throw new ArgumentException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
-        foreach (string text in options.StopTexts)
-        {
-            if (string.IsNullOrEmpty(text))
-                throw new ArgumentException("A stop text cannot be empty.");
-        }
 
         var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
         foreach (int token in options.BannedWords.SelectMany(TokensOf))
@@ -344,8 +364,6 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>The tokens that spell a word alone.</summary>
     private IEnumerable<int> TokensOf(string word)
     {
-        if (string.IsNullOrWhiteSpace(word))
-            throw new ArgumentException("A banned word cannot be empty.");
         string plain = word.Trim(), lower = plain.ToLowerInvariant();
         string[] spellings = [.. new[] { plain, lower, char.ToUpperInvariant(lower[0]) + lower[1..] }.Distinct().SelectMany(spelling => new[] { spelling, " " + spelling })];
         int[] tokens = [.. spellings.Where(Tokenizer.CanEncode).Select(spelling => Tokenizer.Encode(spelling)).Where(encoded => encoded.Length == 1).Select(encoded => encoded[0])];

@@ -52,4 +52,18 @@ public sealed record ChatModelOptions
 
     /// <summary>What decodes pictures.</summary>
     public ImageDecoders ImageDecoders { get; init; } = ImageDecoders.Standard;
+
+    /// <summary>Checks the numbers.</summary>
+    internal ChatModelOptions Validate()
+    {
+        foreach ((string name, long? value) in ((string, long?)[])[
+            (nameof(CacheTokens), CacheTokens), (nameof(ContextTokens), ContextTokens), (nameof(PrefillTokens), PrefillTokens),
+            (nameof(PrefillTokensBesideDecoding), PrefillTokensBesideDecoding), (nameof(MaximumRequests), MaximumRequests)])
+        {
+            if (value < 1)
+                throw new ArgumentException($"{name} is {value}; it must be at least 1.");
+        }
+
+        return MaximumImages >= 0 && ImageCacheBytes >= 0 ? this : throw new ArgumentException($"{nameof(MaximumImages)} and {nameof(ImageCacheBytes)} cannot be negative.");
+    }
 }

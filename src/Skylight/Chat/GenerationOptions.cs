@@ -1,3 +1,5 @@
+using Skylight.Generation;
+
 namespace Skylight.Chat;
 
 /// <summary>Whether a model thinks before it answers.</summary>
@@ -54,4 +56,27 @@ public sealed record GenerationOptions
 
     /// <summary>Whether updates carry their tokens with log-probability and entropy.</summary>
     public bool ReportTokens { get; init; }
+
+    /// <summary>Checks the ranges of what is given; what the model says of it shows when it answers.</summary>
+    /// <returns>These options.</returns>
+    /// <exception cref="ArgumentException">A value is out of its range.</exception>
+    public GenerationOptions Validate()
+    {
+        var sampling = new SamplingOptions();
+        (sampling with
+        {
+            Temperature = Temperature ?? sampling.Temperature,
+            TopP = TopP ?? sampling.TopP,
+            TopK = TopK ?? sampling.TopK,
+            MinP = MinP ?? sampling.MinP,
+            RepetitionPenalty = RepetitionPenalty ?? sampling.RepetitionPenalty,
+            LogitBias = LogitBias ?? sampling.LogitBias,
+            MaxNewTokens = MaxNewTokens ?? sampling.MaxNewTokens,
+        }).Validate();
+        if (StopTexts.Any(string.IsNullOrEmpty))
+            throw new ArgumentException("A stop text cannot be empty.");
+        if (BannedWords.Any(string.IsNullOrWhiteSpace))
+            throw new ArgumentException("A banned word cannot be empty.");
+        return MaximumTiles is null or >= 1 ? this : throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
+    }
 }

@@ -34,16 +34,36 @@ public sealed record ImagePart : MessagePart
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return new ImagePart(path, async (decoders, limits, cancellationToken) =>
+            decoders.Decode(await ReadAsync(path, limits, cancellationToken).ConfigureAwait(false), limits, cancellationToken));
+    }
+
+    /// <summary>A PNG, JPEG or WebP file, read now: for conversations whose later turns must not depend on the file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="limits">How large it may be; the default limits if null.</param>
+    /// <param name="cancellationToken">Stops the reading.</param>
+    /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="ImageException">It is larger than the limits allow.</exception>
+    public static async Task<ImagePart> ReadFileAsync(string path, ImageLimits? limits = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        try
         {
-            long bytes = new FileInfo(path) is { Exists: true } file ? file.Length : throw new FileNotFoundException($"There is no picture '{path}'.", path);
-            limits.CheckEncodedBytes("Picture", bytes);
-            return decoders.Decode(await File.ReadAllBytesAsync(path, cancellationToken).ConfigureAwait(false), limits, cancellationToken);
-        });
+            return FromBytes(await ReadAsync(path, limits ?? ImageLimits.Default, cancellationToken).ConfigureAwait(false), path);
+        }
+        catch (ImageException exception)
+        {
+            throw Named(path, exception);
+        }
     }
 
     /// <summary>The content of a PNG, JPEG or WebP file; not copied.</summary>
-    public static ImagePart FromBytes(ReadOnlyMemory<byte> encoded) =>
-        new("picture", (decoders, limits, cancellationToken) => Task.FromResult(decoders.Decode(encoded, limits, cancellationToken)));
+    /// <param name="encoded">The content.</param>
+    /// <param name="name">What errors call it.</param>
+    public static ImagePart FromBytes(ReadOnlyMemory<byte> encoded, string name = "picture")
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return new ImagePart(name, (decoders, limits, cancellationToken) => Task.FromResult(decoders.Decode(encoded, limits, cancellationToken)));
+    }
 
     /// <summary>A picture that the host has decoded itself.</summary>
     public static ImagePart FromRgb(RgbImage image)
@@ -66,9 +86,18 @@ public sealed record ImagePart : MessagePart
         }
         catch (ImageException exception)
         {
-            throw new ImageException($"{Name}: {exception.Message}", exception);
+            throw Named(Name, exception);
         }
     }
+
+    private static async Task<byte[]> ReadAsync(string path, ImageLimits limits, CancellationToken cancellationToken)
+    {
+        long bytes = new FileInfo(path) is { Exists: true } file ? file.Length : throw new FileNotFoundException($"There is no picture '{path}'.", path);
+        limits.CheckEncodedBytes("Picture", bytes);
+        return await File.ReadAllBytesAsync(path, cancellationToken).ConfigureAwait(false);
+    }
+
+    private static ImageException Named(string name, ImageException exception) => new($"{name}: {exception.Message}", exception);
 }
 
 /// <summary>What one side of a conversation says.</summary>

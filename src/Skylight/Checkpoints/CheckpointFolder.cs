@@ -70,7 +70,9 @@ internal static class CheckpointFolder
         if (File.Exists(source))
         {
             FileFaults.Check(source);
-            File.Copy(source, Path.Combine(target, Path.GetFileName(source)));
+            string own = Path.GetFileName(source);
+            // A tokenizer may be called anything where it comes from; here it is looked for under one name.
+            File.Copy(source, Path.Combine(target, s_textFiles.Contains(own) ? own : "tokenizer.json"));
             return;
         }
 

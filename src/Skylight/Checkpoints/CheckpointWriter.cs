@@ -218,7 +218,7 @@ public sealed record CheckpointWriterOptions
     /// <summary>The most bytes of tensors in one file; a single tensor may be larger. A model that fits one file has no index.</summary>
     public long MaximumShardBytes { get; init; } = 5_000_000_000;
 
-    /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file; null for none.</summary>
+    /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file (of another name, it is a tokenizer.json); null for none.</summary>
     public string? CopyFrom { get; init; }
 
     /// <summary>The fraction of bytes written.</summary>

@@ -33,8 +33,8 @@ public sealed class KeyValueCache : IDisposable
         var type = new TensorType(device.ActivationType, new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
         Keys = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
         Values = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
-        foreach (PersistentTensor tensor in reserve ? Keys.Concat(Values) : [])
-            device.Bind(tensor);
+        if (reserve)
+            Reserve();
         for (int page = pageCount - 1; page >= 0; page--)
             _free.Push(page);
     }
@@ -52,7 +52,7 @@ public sealed class KeyValueCache : IDisposable
     public int FreePages => _free.Count;
 
     /// <summary>The pages that so many tokens take.</summary>
-    public static int PagesFor(int tokens) => (tokens + PagedAttention.PageSize - 1) / PagedAttention.PageSize;
+    public static int PagesFor(int tokens) => (int)(((long)tokens + PagedAttention.PageSize - 1) / PagedAttention.PageSize);
 
     /// <summary>Takes a free page.</summary>
     public int Take()
@@ -85,6 +85,22 @@ public sealed class KeyValueCache : IDisposable
     {
         foreach (PersistentTensor tensor in Keys.Concat(Values).Where(tensor => tensor.IsBound))
             tensor.Tensor.Memory.Dispose();
+    }
+
+    private void Reserve()
+    {
+        try
+        {
+            foreach (PersistentTensor tensor in Keys.Concat(Values))
+                _device.Bind(tensor);
+        }
+        catch (OutOfDeviceMemoryException exception)
+        {
+            Dispose();
+            long bytes = Keys.Concat(Values).Sum(tensor => _device.StorageBytes(tensor.Type));
+            throw new OutOfDeviceMemoryException(
+                $"A key-value cache of {(long)PageCount * PagedAttention.PageSize:N0} tokens takes {bytes:N0} bytes, which {_device.Name} does not have: give it fewer tokens. {exception.Message}", exception);
+        }
     }
 
     private static Tensor Page(PersistentTensor tensor, int page)

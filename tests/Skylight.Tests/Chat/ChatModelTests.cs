@@ -19,9 +19,11 @@ public sealed class ChatModelTests
         try
         {
             string checkpoint = Path.Combine(folder, "tiny-model");
-            RandomCheckpoint.Write(checkpoint, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, cancellationToken: TestContext.Current.CancellationToken);
+            TinyChatModel.WriteCheckpoint(checkpoint);
+            string tokenizer = Path.Combine(checkpoint, "tokenizer.json"), hidden = Path.Combine(folder, "hidden");
+            File.Move(tokenizer, hidden);
             await Assert.ThrowsAsync<TokenizerException>(() => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
-            await File.WriteAllBytesAsync(Path.Combine(checkpoint, "tokenizer.json"), TokenizerFixture.RealJson, TestContext.Current.CancellationToken);
+            File.Move(hidden, tokenizer);
             var fractions = new List<float>();
             using ChatModel model = await VisionLanguageModel.LoadAsync(
                 checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add), TestContext.Current.CancellationToken);
@@ -183,6 +185,10 @@ public sealed class ChatModelTests
         await Refused<ArgumentException>("stop text", [Message.User("?")], s_drawn with { StopTexts = [""] });
         await Refused<ArgumentException>("no single token", [Message.User("?")], s_drawn with { BannedWords = ["antidisestablishmentarianism"] });
         await Refused<ArgumentException>("temperature", [Message.User("?")], s_drawn with { Temperature = -1 });
+        await Refused<ArgumentException>("banned word", [Message.User("?")], s_drawn with { BannedWords = [" "] });
+        await Refused<ArgumentException>("more than", [Message.User(new string('a', 3 << 20))]);
+        await Refused<ArgumentException>("more than", [Message.Assistant(new string('中', 1 << 20)), Message.User("?")]);
+        await Refused<ImageException>("a file: ", [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray(), "a file"))]);
         await Refused<ImageException>("allows", [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 300)))]);
         await Refused<ImageException>("cannot be decoded", [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray()))]);
         await Refused<FileNotFoundException>("nowhere.png", [Message.User("?", ImagePart.FromFile("nowhere.png"))]);
@@ -191,6 +197,29 @@ public sealed class ChatModelTests
         async Task Refused<T>(string part, Message[] messages, GenerationOptions? options = null)
             where T : Exception =>
             Assert.Contains(part, (await Assert.ThrowsAnyAsync<T>(() => model.CompleteAsync(messages, options ?? s_drawn))).Message, StringComparison.OrdinalIgnoreCase);
+    }
+
+    [Fact]
+    public async Task Text_that_composes_or_is_thinking_is_not_too_long()
+    {
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 256 });
+        // Three letters in nine bytes are one syllable in three; runs of spaces are one token, up to 128 of them.
+        string spaces = new(' ', 128 * 128), syllables = string.Concat(Enumerable.Repeat("\u1112\u1161\u11ab", 60));
+        await Fits(Message.User(spaces));
+        await Fits(Message.User(syllables));
+        await Fits(Message.User("?"), Message.Assistant(new string('a', 3 << 20) + "</think>\nYes."), Message.User("Why?"));
+
+        async Task Fits(params Message[] messages) =>
+            Assert.InRange((await model.PrepareAsync(messages, cancellationToken: TestContext.Current.CancellationToken)).Sequence.Tokens.Length, 40, 255);
+    }
+
+    [Fact]
+    public void Options_of_no_use_are_refused()
+    {
+        foreach (ChatModelOptions options in (ChatModelOptions[])[
+            new() { CacheTokens = 0 }, new() { ContextTokens = -1 }, new() { PrefillTokens = 0 }, new() { PrefillTokensBesideDecoding = 0 }, new() { MaximumRequests = 0 },
+            new() { MaximumImages = -1 }, new() { ImageCacheBytes = -1 }])
+            Assert.ThrowsAny<ArgumentException>(() => TinyChatModel.Create(options).Dispose());
     }
 
     [Fact]

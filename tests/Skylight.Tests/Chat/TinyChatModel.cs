@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Checkpoints;
 using Skylight.Cpu;
 using Skylight.Images;
 using Skylight.Models;
@@ -19,7 +20,6 @@ internal static class TinyChatModel
         configuration = change?.Invoke(configuration) ?? configuration;
         var model = new VisionLanguageModel(configuration, options?.Device ?? new CpuDevice(), DataType.BFloat16);
         model.Initialize(5);
-        // Far from uniform, so that pictures and words make a difference.
         Scale(model, "language.embedding.weight", 30);
         Scale(model, "connector.linear2.weight", 30);
         return new ChatModel("tiny", model, TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
@@ -35,7 +35,15 @@ internal static class TinyChatModel
         return new RgbImage(width, height, pixels);
     }
 
-    private static void Scale(VisionLanguageModel model, string name, float factor)
+    /// <summary>A folder as it is downloaded.</summary>
+    public static void WriteCheckpoint(string folder, ModelConfiguration? configuration = null)
+    {
+        RandomCheckpoint.Write(folder, configuration ?? ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, new CheckpointWriterOptions { Naming = CheckpointNaming.Original });
+        File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), TokenizerFixture.RealJson);
+    }
+
+    /// <summary>Makes a parameter larger, so that what was read shows in what is written.</summary>
+    public static void Scale(VisionLanguageModel model, string name, float factor)
     {
         float[] values = ParameterSet.Read(model.Device, model.Parameters[name]);
         ParameterSet.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * factor)]);

@@ -16,8 +16,8 @@ public class InitAndInfoTests
     public async Task ACheckpointIsMadeAndDescribed()
     {
         using var folder = new TemporaryFolder();
-        folder.Write("tokenizer.json", "{}");
-        (int code, string output) = await Run(InitCommand.Create(), "--like", "tiny", folder["model"], "--naming", "huggingface", "--shard-gb", "0.02", "--tokenizer", folder["tokenizer.json"], "--seed", "3");
+        folder.Write("the-tokenizer.json", "{}");
+        (int code, string output) = await Run(InitCommand.Create(), "--like", "tiny", folder["model"], "--naming", "huggingface", "--shard-gb", "0.02", "--tokenizer", folder["the-tokenizer.json"], "--seed", "3");
         Assert.Equal(0, code);
         Assert.Contains("in the shape of tiny", output, StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(folder["model"], "tokenizer.json")));
@@ -46,6 +46,8 @@ public class InitAndInfoTests
         Assert.DoesNotContain("fit", output, StringComparison.Ordinal);
 
         await Assert.ThrowsAsync<CheckpointException>(() => Run(InitCommand.Create(), "--like", "tiny", folder["model"]));
+        foreach (string option in (string[])["--context", "--batch", "--tokens"])
+            Assert.Contains($"{option} is 0", (await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], option, "0"))).Message, StringComparison.Ordinal);
         await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], "--context", "40000"));
         await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], "--device", "tpu"));
         await Assert.ThrowsAsync<CheckpointException>(() => Run(InfoCommand.Create(), folder["absent"]));

@@ -6,6 +6,7 @@ using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Cpu;
 using Skylight.Extensions.AI;
+using Skylight.Tests.Chat;
 
 namespace Skylight.Tests.Extensions;
 
@@ -14,7 +15,7 @@ public sealed class CheckpointFolder : IDisposable
 {
     private readonly DirectoryInfo _root = Directory.CreateTempSubdirectory("skylight-extensions-");
 
-    public CheckpointFolder() => ExtensionModel.WriteCheckpoint(Path = System.IO.Path.Combine(_root.FullName, "a-model"));
+    public CheckpointFolder() => TinyChatModel.WriteCheckpoint(Path = System.IO.Path.Combine(_root.FullName, "a-model"), ExtensionModel.Configuration);
 
     public string Path { get; }
 

@@ -1,11 +1,10 @@
-using System.Buffers.Binary;
 using System.Collections.Concurrent;
-using System.IO.Compression;
 using System.Text;
 using Skylight.Chat;
-using Skylight.Checkpoints;
 using Skylight.Cpu;
 using Skylight.Models;
+using Skylight.Tests.Chat;
+using Skylight.Tests.Images;
 using Skylight.Tests.Models;
 using Skylight.Tests.Text;
 using Skylight.Text;
@@ -30,71 +29,23 @@ internal static class ExtensionModel
     {
         var model = new VisionLanguageModel(Configuration, new CpuDevice());
         model.Initialize(5);
-        foreach (string parameter in (string[])["language.embedding.weight", "language.head.weight"])
-        {
-            // Far from uniform, so that what was read shows in what is written.
-            float[] values = ParameterSet.Read(model.Device, model.Parameters[parameter]);
-            ParameterSet.Write(model.Device, model.Parameters[parameter], [.. values.Select(value => value * (parameter.Contains("embedding", StringComparison.Ordinal) ? 30 : 10))]);
-        }
-
+        TinyChatModel.Scale(model, "language.embedding.weight", 30);
+        TinyChatModel.Scale(model, "language.head.weight", 10);
         return new ChatModel(name, model, tokenizer ?? TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
-    }
-
-    /// <summary>A folder as it is downloaded.</summary>
-    public static void WriteCheckpoint(string folder)
-    {
-        RandomCheckpoint.Write(folder, Configuration, StoredType.BFloat16, 1, new CheckpointWriterOptions { Naming = CheckpointNaming.Original });
-        File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), TokenizerFixture.RealJson);
     }
 
     /// <summary>A PNG file of a gradient in some colour.</summary>
     public static byte[] Png(byte red, byte green, byte blue, int side = TileSize)
     {
-        using var rows = new MemoryStream();
-        using (var packed = new ZLibStream(rows, CompressionLevel.Fastest, leaveOpen: true))
+        var rows = new List<byte>();
+        for (int y = 0; y < side; y++)
         {
-            for (int y = 0; y < side; y++)
-            {
-                packed.WriteByte(0);
-                for (int x = 0; x < side; x++)
-                    packed.Write([(byte)(red * x / side), (byte)(green * y / side), blue]);
-            }
+            rows.Add(0);
+            for (int x = 0; x < side; x++)
+                rows.AddRange([(byte)(red * x / side), (byte)(green * y / side), blue]);
         }
 
-        var file = new MemoryStream();
-        file.Write([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]);
-        byte[] header = new byte[13];
-        BinaryPrimitives.WriteInt32BigEndian(header, side);
-        BinaryPrimitives.WriteInt32BigEndian(header.AsSpan(4), side);
-        (header[8], header[9]) = (8, 2);
-        Chunk(file, "IHDR", header);
-        Chunk(file, "IDAT", rows.ToArray());
-        Chunk(file, "IEND", []);
-        return file.ToArray();
-    }
-
-    private static void Chunk(MemoryStream file, string name, byte[] data)
-    {
-        byte[] content = [.. Encoding.ASCII.GetBytes(name), .. data];
-        Span<byte> number = stackalloc byte[4];
-        BinaryPrimitives.WriteInt32BigEndian(number, data.Length);
-        file.Write(number);
-        file.Write(content);
-        BinaryPrimitives.WriteUInt32BigEndian(number, Crc32(content));
-        file.Write(number);
-    }
-
-    private static uint Crc32(ReadOnlySpan<byte> data)
-    {
-        uint crc = uint.MaxValue;
-        foreach (byte value in data)
-        {
-            crc ^= value;
-            for (int bit = 0; bit < 8; bit++)
-                crc = (crc >> 1) ^ ((crc & 1) * 0xEDB88320u);
-        }
-
-        return ~crc;
+        return PngWriter.File(("IHDR", PngWriter.Header(side, side, 8, 2)), ("IDAT", PngWriter.Compress([.. rows])), ("IEND", []));
     }
 
     /// <summary>The real tokenizer, but some tokens end thinking.</summary>

@@ -99,6 +99,10 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         bytes.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         using HttpResponseMessage broken = await served.SendAsync(bytes);
         await ErrorAsync(broken, 400);
+        using HttpResponseMessage megabytes = await served.PostAsync(ServedModel.Request(new string('a', 20_000_000)));
+        Assert.Contains("20,000,000 bytes of text", (await ErrorAsync(megabytes, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        using HttpResponseMessage picture = await served.PostAsync(ServedModel.PictureRequest("data:image/png;base64,bm8="));
+        Assert.StartsWith("messages[0].content[0]: ", (await ErrorAsync(picture, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
         await served.AskAsync(ServedModel.Request(tokens: 2));
     }
 

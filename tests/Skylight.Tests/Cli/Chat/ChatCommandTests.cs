@@ -10,10 +10,10 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [Fact]
     public async Task Generate_writes_the_answer_and_JSON_tells_the_rest()
     {
-        (int code, string output, string error) = await ChatCheckpoint.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
+        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
         Assert.True(code == 0, error);
         Assert.Equal("", error);
-        (_, string json, _) = await ChatCheckpoint.RunAsync(["generate", checkpoint.Folder, "--prompt", "-", "--json", .. s_drawn], "Hello");
+        (_, string json, _) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "-", "--json", .. s_drawn], "Hello");
         JsonElement result = JsonDocument.Parse(json).RootElement;
         Assert.Equal(output.TrimEnd('\r', '\n'), result.GetProperty("answer").GetString()!.TrimEnd('\r', '\n'));
         Assert.Equal("tiny-model", result.GetProperty("model").GetString());
@@ -21,7 +21,7 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
         Assert.InRange(result.GetProperty("completionTokens").GetInt32(), 1, 8);
         Assert.Equal(0, result.GetProperty("imageTokens").GetInt32());
 
-        (code, json, error) = await ChatCheckpoint.RunAsync(
+        (code, json, error) = await SkylightProgram.RunAsync(
             ["generate", checkpoint.Folder, "--prompt", "What is this?", "--image", ChatCheckpoint.Picture("cat.png"), "--image", ChatCheckpoint.Picture("gray.jpg"), "--max-tiles", "1", "--system", "Be brief.", "--json", .. s_drawn]);
         Assert.True(code == 0, error);
         Assert.Equal(512, JsonDocument.Parse(json).RootElement.GetProperty("imageTokens").GetInt32());
@@ -30,10 +30,10 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [Fact]
     public async Task Thinking_goes_to_the_error_stream_where_there_is_no_terminal()
     {
-        (int code, string output, string error) = await ChatCheckpoint.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", .. s_drawn]);
+        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", .. s_drawn]);
         Assert.Equal(0, code);
         Assert.Equal("", output.Trim());
-        (_, string json, _) = await ChatCheckpoint.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", "--json", .. s_drawn]);
+        (_, string json, _) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", "--json", .. s_drawn]);
         JsonElement result = JsonDocument.Parse(json).RootElement;
         string thinking = result.GetProperty("thinking").GetString()!;
         Assert.True(thinking.Length > 5);
@@ -57,10 +57,13 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [InlineData("--temperature -1", "temperature")]
     [InlineData("--max-tokens 1000000", "exceeds the context")]
     [InlineData("--context 0", "--context")]
+    [InlineData("--context 4", "and the context has 4: none is left for an answer.\n")]
+    [InlineData("--cache-tokens 2147483647", "key-value cache of 2,147,483,648 tokens")]
+    [InlineData("--max-tiles 0", "at least 1 tile")]
     [InlineData("--device tpu", "no device 'tpu'")]
     public async Task What_cannot_be_used_is_named(string arguments, string expected)
     {
-        (int code, string output, string error) = await ChatCheckpoint.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. arguments.Split(' ')]);
+        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. arguments.Split(' ')]);
         Assert.Equal(1, code);
         Assert.Equal("", output);
         Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
@@ -69,12 +72,30 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     }
 
     [Fact]
+    public async Task What_is_wrong_with_the_question_is_said_before_weights_are_read()
+    {
+        string absent = Path.Combine(checkpoint.Folder, "nothing");
+        await Fails(["generate", absent, "--prompt", "Hello", "--max-tokens", "0"], "at least 1 new token");
+        await Fails(["generate", absent, "--prompt", " "], "The question is empty");
+        await Fails(["generate", absent, "--prompt", "-"], "The question is empty");
+        await Fails(["chat", absent, "--top-p", "2"], "Top-p");
+        await Fails(["generate", absent, "--prompt", " ", "--image", ChatCheckpoint.Picture("cat.png")], "config.json");
+
+        static async Task Fails(string[] arguments, string expected)
+        {
+            (int code, string output, string error) = await SkylightProgram.RunAsync(arguments);
+            Assert.Equal((1, ""), (code, output));
+            Assert.Contains(expected, Assert.Single(error.Trim().Split('\n')), StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task A_folder_without_a_model_is_named()
     {
         string folder = Path.Combine(checkpoint.Folder, "nothing");
         foreach (string command in new[] { "generate", "chat", "serve" })
         {
-            (int code, _, string error) = await ChatCheckpoint.RunAsync([command, folder, .. command == "generate" ? new[] { "--prompt", "Hello" } : []]);
+            (int code, _, string error) = await SkylightProgram.RunAsync([command, folder, .. command == "generate" ? new[] { "--prompt", "Hello" } : []]);
             Assert.Equal(1, code);
             Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
             Assert.Contains("nothing", error, StringComparison.Ordinal);
@@ -84,12 +105,12 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [Fact]
     public async Task A_piped_chat_answers_line_by_line()
     {
-        (int code, string output, string error) = await ChatCheckpoint.RunAsync(["chat", checkpoint.Folder, .. s_drawn], "Hello\n/reset\nHello\n/exit\nnever asked\n");
+        (int code, string output, string error) = await SkylightProgram.RunAsync(["chat", checkpoint.Folder, .. s_drawn], "Hello\n/reset\nHello\n/exit\nnever asked\n");
         Assert.True(code == 0, error);
-        (_, string alone, _) = await ChatCheckpoint.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
+        (_, string alone, _) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
         Assert.Equal(alone + alone, output);
 
-        (code, output, error) = await ChatCheckpoint.RunAsync(["chat", checkpoint.Folder, .. s_drawn], "/image /nowhere/cat.png\n/dance\nHello\n");
+        (code, output, error) = await SkylightProgram.RunAsync(["chat", checkpoint.Folder, .. s_drawn], "/image /nowhere/cat.png\n/dance\nHello\n");
         Assert.Equal(1, code);
         Assert.Equal(alone, output);
         Assert.Contains("/nowhere/cat.png", error, StringComparison.Ordinal);

@@ -31,7 +31,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
     public async Task It_serves_until_it_is_told_to_end_and_finishes_what_runs()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has no SIGTERM to send.");
-        using Process process = ChatCheckpoint.Start(["serve", checkpoint.Folder, "--port", "0", "--name", "served"]);
+        using Process process = SkylightProgram.Start(["serve", checkpoint.Folder, "--port", "0", "--name", "served"]);
         try
         {
             Task<string> error = process.StandardError.ReadToEndAsync();
@@ -55,7 +55,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
             string rest = await reader.ReadToEndAsync();
             Assert.Contains("\"finish_reason\":\"length\"", rest, StringComparison.Ordinal);
             Assert.EndsWith("data: [DONE]\n\n", rest, StringComparison.Ordinal);
-            await ChatCheckpoint.EndsAsync(process);
+            await SkylightProgram.EndsAsync(process);
             Assert.Equal(0, process.ExitCode);
             string log = await error;
             Assert.Contains(" 200 in ", log, StringComparison.Ordinal);
@@ -69,9 +69,50 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
     }
 
     [Fact]
+    public async Task Answers_that_outlast_the_end_hear_of_it()
+    {
+        using Process process = SkylightProgram.Start(["serve", checkpoint.Folder, "--port", "0", "--drain-seconds", "0", "--cache-tokens", "20000", "--name", "served"]);
+        try
+        {
+            Task<string> error = process.StandardError.ReadToEndAsync();
+            string? line = await process.StandardOutput.ReadLineAsync();
+            Assert.True(line is not null, line is null ? await error : "");
+            using var client = new HttpClient { BaseAddress = new Uri(line!.Split(" on ")[1]) };
+            var body = JsonNode.Parse("""{"model": "served", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 19000, "stream": true, "logit_bias": {"151643": -100, "151645": -100}}""")!;
+            using var post = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = JsonContent.Create(body) };
+            using HttpResponseMessage response = await client.SendAsync(post, HttpCompletionOption.ResponseHeadersRead);
+            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+            Assert.StartsWith("data: {", await reader.ReadLineAsync(), StringComparison.Ordinal);
+            using (Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"]))
+                await kill.WaitForExitAsync();
+            string rest = await reader.ReadToEndAsync();
+            Assert.Contains("\"code\":\"draining\"", rest, StringComparison.Ordinal);
+            Assert.EndsWith("data: [DONE]\n\n", rest, StringComparison.Ordinal);
+            await SkylightProgram.EndsAsync(process);
+            Assert.Equal(0, process.ExitCode);
+            Assert.Contains(" 503 in ", await error, StringComparison.Ordinal);
+        }
+        finally
+        {
+            if (!process.HasExited)
+                process.Kill(entireProcessTree: true);
+        }
+    }
+
+    [Fact]
+    public async Task An_address_that_is_not_this_machines_is_refused_in_a_line()
+    {
+        // Of the range kept for documentation.
+        (int code, string output, string error) = await SkylightProgram.RunAsync(["serve", checkpoint.Folder, "--host", "192.0.2.1", "--insecure"]);
+        Assert.Equal((1, ""), (code, output));
+        Assert.Single(error.Trim().Split('\n'));
+        Assert.StartsWith("skylight: 192.0.2.1, port 8080, cannot be listened on: ", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task The_sample_host_describes_pictures()
     {
-        using Process process = ChatCheckpoint.Start(["--Model", checkpoint.Folder, "--ApiKey", "sample-key", "--urls", "http://127.0.0.1:0"], "AspNetHost.dll");
+        using Process process = SkylightProgram.Start(["--Model", checkpoint.Folder, "--ApiKey", "sample-key", "--urls", "http://127.0.0.1:0"], "AspNetHost.dll");
         try
         {
             const string Listening = "Now listening on: ";

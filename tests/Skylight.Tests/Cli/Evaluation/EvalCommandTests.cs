@@ -4,9 +4,8 @@ using System.Xml.Linq;
 using Skylight.Checkpoints;
 using Skylight.Cli;
 using Skylight.Cli.Evaluation;
-using Skylight.Models;
+using Skylight.Tests.Chat;
 using Skylight.Tests.Checkpoints;
-using Skylight.Tests.Text;
 
 namespace Skylight.Tests.Cli.Evaluation;
 
@@ -51,6 +50,8 @@ public sealed class EvalCommandTests
         Assert.Contains("line 4", (await Assert.ThrowsAsync<InvalidDataException>(() => Run([folder["absent"], "--data", wrong]))).Message, StringComparison.Ordinal);
         await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--samples", "0"]));
         await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--limit", "0"]));
+        await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--cache-tokens", "0"]));
+        await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--device", "tpu"]));
         CheckpointException absent = await Assert.ThrowsAsync<CheckpointException>(() => Run([folder["absent"], "--data", data, "--output", folder["out"]]));
         Assert.Contains("absent", absent.Message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["out"]));
@@ -74,8 +75,7 @@ public sealed class EvalCommandTests
 
     private static string Checkpoint(TemporaryFolder folder)
     {
-        string tokenizer = folder.Write("tokenizer.json", TokenizerFixture.RealJson);
-        RandomCheckpoint.Write(folder["model"], ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, new CheckpointWriterOptions { CopyFrom = tokenizer }, TestContext.Current.CancellationToken);
+        TinyChatModel.WriteCheckpoint(folder["model"]);
         return folder["model"];
     }
 
