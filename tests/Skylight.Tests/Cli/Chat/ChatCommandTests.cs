@@ -45,9 +45,9 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     public async Task Weights_are_rounded_to_int8_on_request()
     {
         string[] command = ["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn];
-        (int code, string rounded, _) = await ChatCheckpoint.RunAsync([.. command, "--dtype", "int8"]);
+        (int code, string rounded, _) = await SkylightProgram.RunAsync([.. command, "--dtype", "int8"]);
         Assert.Equal(0, code);
-        (_, string exact, _) = await ChatCheckpoint.RunAsync(command);
+        (_, string exact, _) = await SkylightProgram.RunAsync(command);
         Assert.NotEqual("", rounded.Trim());
         Assert.NotEqual(exact, rounded);
     }
