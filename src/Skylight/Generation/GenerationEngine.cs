@@ -266,7 +266,9 @@ public sealed class GenerationEngine : IDisposable
         EndReading(row.Run);
     }
 
-    /// <summary>Starts a request's completions on the pages of its prompt: full pages are shared, the last partial one is copied.</summary>
+    /// <summary>
+    /// Starts a request's completions on the pages of its prompt: full pages are shared; the last, partial one is copied, and goes to the last completion.
+    /// </summary>
     private void Fork(RequestRun run)
     {
         int full = run.PromptLength / PagedAttention.PageSize;
@@ -279,7 +281,14 @@ public sealed class GenerationEngine : IDisposable
                 sequence.Pages.Add(run.Pages[page]);
             }
 
-            if (run.Pages.Count > full)
+            if (run.Pages.Count == full)
+                continue;
+            if (sequence == run.Sequences[^1])
+            {
+                sequence.Pages.Add(run.Pages[full]);
+                run.Pages.RemoveAt(full);
+            }
+            else
             {
                 int copy = _cache.Take();
                 sequence.Pages.Add(copy);

@@ -58,7 +58,7 @@ public sealed class RequestRun
         get
         {
             int shared = PromptLength / PagedAttention.PageSize;
-            return KeyValueCache.PagesFor(PromptLength) + Request.Count * (KeyValueCache.PagesFor(PromptLength + Options.MaxNewTokens) - shared);
+            return shared + Request.Count * (KeyValueCache.PagesFor(PromptLength + Options.MaxNewTokens) - shared);
         }
     }
 

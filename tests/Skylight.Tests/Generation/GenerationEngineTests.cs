@@ -65,8 +65,8 @@ public sealed class GenerationEngineTests
     public void Requests_that_do_not_fit_together_wait_and_progress_counts_every_token()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        // A request takes a page for its prompt and two for its completion: two of them fit.
-        using var engine = new GenerationEngine(model, 6 * Page);
+        // A request comes to take two pages: two of them fit.
+        using var engine = new GenerationEngine(model, 4 * Page);
         int mostRunning = 0;
         long tokens = 0;
         engine.Progress = (running, made) => (mostRunning, tokens) = (Math.Max(mostRunning, running), made);
@@ -81,7 +81,7 @@ public sealed class GenerationEngineTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 4 * Page);
-        Assert.Contains("can need 7 pages of 32 tokens, but the cache has 4", Refused(new(TinyModel.Prompt(1, 10), 3), new() { MaxNewTokens = Page }), StringComparison.Ordinal);
+        Assert.Contains("can need 6 pages of 32 tokens, but the cache has 4", Refused(new(TinyModel.Prompt(1, 10), 3), new() { MaxNewTokens = Page }), StringComparison.Ordinal);
         Assert.Contains("exceeds the model's 256 positions", Refused(new(TinyModel.Prompt(1, 10)), new() { MaxNewTokens = 250 }), StringComparison.Ordinal);
         Assert.Contains("at least one token", Refused(new(new TokenSequence([])), new()), StringComparison.Ordinal);
         Assert.Contains("at least one completion", Refused(new(TinyModel.Prompt(1, 5), 0), new()), StringComparison.Ordinal);
