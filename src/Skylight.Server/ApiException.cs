@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
+using Skylight.Chat;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Images;
@@ -49,6 +50,8 @@ internal sealed class ApiException(int status, string message, string? parameter
         ObjectDisposedException or OperationCanceledException => Draining(exception),
         OutOfDeviceMemoryException => new ApiException(StatusCodes.Status503ServiceUnavailable, exception.Message, code: "out_of_memory", innerException: exception),
         LogitsNotFiniteException => new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error", innerException: exception),
+        ContextLengthException length => new ApiException(
+            StatusCodes.Status400BadRequest, PlainMessages.Of(length), length.ParamName == "messages" ? "messages" : null, "context_length_exceeded", exception),
         ArgumentNullException or ArgumentOutOfRangeException => Internal(exception),
         ArgumentException argument => new ApiException(StatusCodes.Status400BadRequest, PlainMessages.Of(argument), argument.ParamName == "messages" ? "messages" : null, innerException: exception),
         _ => Internal(exception),

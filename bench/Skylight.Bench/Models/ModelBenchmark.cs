@@ -70,7 +70,7 @@ internal static unsafe class ModelBenchmark
         }
 
         if (options.Output is not null)
-            BenchmarkReport.Write("cpu-model.json", $"model {string.Join(' ', arguments.ToArray())}", results.Write, options.Output);
+            BenchmarkReport.Write("cpu-model.json", $"model {Describe(arguments)}", results.Write, options.Output);
         return 0;
     }
 
@@ -171,4 +171,13 @@ internal static unsafe class ModelBenchmark
     private static string Describe(int text, int tiles) => tiles == 0
         ? string.Create(CultureInfo.InvariantCulture, $"{text} text tokens")
         : string.Create(CultureInfo.InvariantCulture, $"{text} text tokens and {tiles} tiles");
+
+    /// <summary>The arguments as anybody may repeat them: where this machine keeps files is nobody's business.</summary>
+    private static string Describe(ReadOnlySpan<string> arguments)
+    {
+        var described = new List<string>();
+        for (int index = 0; index < arguments.Length; index++)
+            described.Add(index > 0 && arguments[index - 1] == "--llama-cpp" ? "FOLDER" : arguments[index]);
+        return string.Join(' ', described);
+    }
 }

@@ -81,7 +81,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <param name="options">How the answer is made.</param>
     /// <param name="cancellationToken">Takes the request out, also while pictures are encoded or the prompt is read; its memory is free at once.</param>
     /// <returns>The answer in pieces that never end within a character; the last one has the end's reason and the usage.</returns>
-    /// <exception cref="ArgumentException">The messages or options cannot be used, or can never fit; the message has the numbers.</exception>
+    /// <exception cref="ArgumentException">The messages or options cannot be used.</exception>
+    /// <exception cref="ContextLengthException">Messages and answer are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
     /// <exception cref="ObjectDisposedException">The model is, or is being, closed.</exception>
@@ -151,7 +152,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Turns messages into what the model reads: pictures decoded and cut into tiles, text into tokens.</summary>
-    /// <exception cref="ArgumentException">The messages cannot be used, or are longer than the context.</exception>
+    /// <exception cref="ArgumentException">The messages cannot be used.</exception>
+    /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     public async Task<PreparedPrompt> PrepareAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
@@ -178,7 +180,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                 tiles.AddRange(tilesOfImage);
                 parts.Add(new ChatImage(tilesOfImage.Length * Model.Configuration.TokensPerTile));
                 if ((long)tiles.Count * Model.Configuration.TokensPerTile >= ContextTokens)
-                    throw new ArgumentException($"The pictures take {tiles.Count} tiles of {Model.Configuration.TokensPerTile} tokens or more, and the context has {ContextTokens} tokens: send fewer or set a lower maximum of tiles (it is {processor.Tiling.MaximumTiles}).", nameof(messages));
+                    throw new ContextLengthException($"The pictures take {tiles.Count} tiles of {Model.Configuration.TokensPerTile} tokens or more, and the context has {ContextTokens} tokens: send fewer or set a lower maximum of tiles (it is {processor.Tiling.MaximumTiles}).", nameof(messages));
             }
 
             turns.Add(new ChatTurn(message.Role, [.. parts]));
@@ -187,7 +189,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         ChatTemplate template = options.Thinking == ThinkingMode.Default ? Template : Template with { OpensThinking = options.Thinking == ThinkingMode.On };
         ChatPrompt prompt = template.Apply(Tokenizer, turns);
         if (prompt.Tokens.Length >= ContextTokens)
-            throw new ArgumentException($"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for pictures), and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
+            throw new ContextLengthException($"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for pictures), and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
         return new PreparedPrompt(new TokenSequence(prompt.Tokens, tiles), prompt.ImageTokenCount, prompt.OpensThinking);
     }
 
@@ -289,7 +291,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         _longestToken ??= Enumerable.Range(0, Tokenizer.VocabularySize).Max(token => Tokenizer.TokenBytes(token).Length);
         long fewest = bytes / MostShrinking / Math.Max(1, _longestToken.Value);
         if (fewest >= ContextTokens)
-            throw new ArgumentException($"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
+            throw new ContextLengthException($"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
     }
 
     private long BytesOf(Message message)
@@ -342,7 +344,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         int left = ContextTokens - promptTokens;
         int most = options.MaxNewTokens ?? Math.Min(left, defaults.MaxNewTokens ?? DefaultNewTokens);
         if (options.MaxNewTokens > left)
-            throw new ArgumentException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
+            throw new ContextLengthException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
 
         var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
         foreach (int token in options.BannedWords.SelectMany(TokensOf))

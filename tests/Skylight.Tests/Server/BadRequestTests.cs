@@ -82,6 +82,7 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         using HttpResponseMessage response = await served.PostAsync(body);
         JsonElement error = await ErrorAsync(response, status);
         Assert.Contains(expected, error.GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Equal(expected.StartsWith("exceeds the context", StringComparison.Ordinal), error.GetProperty("code").GetString() == "context_length_exceeded");
         Assert.Equal("invalid_request_error", error.GetProperty("type").GetString());
         Assert.True(error.TryGetProperty("param", out _) && error.TryGetProperty("code", out _));
         await served.AskAsync(ServedModel.Request(tokens: 2));
@@ -94,7 +95,9 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         using HttpResponseMessage deep = await served.PostAsync("{\"messages\":" + new string('[', 100_000) + new string(']', 100_000) + "}");
         Assert.Contains("depth", (await ErrorAsync(deep, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
         using HttpResponseMessage @long = await served.PostAsync(ServedModel.Request(string.Concat(Enumerable.Repeat("word ", 20_000))));
-        Assert.Contains("and the context has 8192", (await ErrorAsync(@long, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        JsonElement tooLong = await ErrorAsync(@long, 400);
+        Assert.Contains("and the context has 8192", tooLong.GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Equal("context_length_exceeded", tooLong.GetProperty("code").GetString());
         using var bytes = new ByteArrayContent([.. "{\"messages\":[{\"role\":\"user\",\"content\":\""u8, 0xFF, 0xC0, .. "\"}]}"u8]);
         bytes.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         using HttpResponseMessage broken = await served.SendAsync(bytes);
