@@ -17,7 +17,7 @@ internal static class CompileCommand
         var filter = new Option<string?>("--filter") { Description = "Only workloads whose name contains this." };
         var json = new Option<bool>("--json") { Description = "Print the figures as JSON, as kernels/budget.json holds them." };
         var budget = new Option<string?>("--budget") { Description = "Compare with this table; exit code 1 if a kernel is worse." };
-        var command = new Command("compile", "Compile every kernel with NVRTC and report registers, spills, stack and shared memory. Needs no GPU.") { architectures, filter, json, budget };
+        var command = new Command("compile", "Compile every kernel with NVRTC and report registers, spills, stack, shared memory, and how many blocks a multiprocessor can hold. Needs no GPU.") { architectures, filter, json, budget };
         command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
             parse.GetRequiredValue(architectures), parse.GetValue(filter), parse.GetValue(json), parse.GetValue(budget), cancellationToken)));
         return command;
@@ -47,11 +47,11 @@ internal static class CompileCommand
 
     private static void Print(IReadOnlyList<KernelFigures> figures, CudaCompiler compiler)
     {
-        var table = new Table().Border(TableBorder.Simple).AddColumns("kernel", "architecture", "threads", "registers", "spilled bytes", "stack", "shared bytes");
-        for (int column = 2; column < 7; column++)
+        var table = new Table().Border(TableBorder.Simple).AddColumns("kernel", "architecture", "threads", "registers", "spilled bytes", "stack", "shared bytes", "blocks", "occupancy");
+        for (int column = 2; column < 9; column++)
             table.Columns[column].RightAligned();
         foreach (KernelFigures row in figures)
-            table.AddRow(Markup.Escape(row.Kernel), row.Architecture, $"{row.Threads}", $"{row.Registers}", row.SpillBytes == 0 ? "0" : $"[red]{row.SpillBytes}[/]", $"{row.StackBytes}", $"{row.SharedBytes}");
+            table.AddRow(Markup.Escape(row.Kernel), row.Architecture, $"{row.Threads}", $"{row.Registers}", row.SpillBytes == 0 ? "0" : $"[red]{row.SpillBytes}[/]", $"{row.StackBytes}", $"{row.SharedBytes}", $"{row.Blocks}", $"{row.OccupancyPercent} %");
         AnsiConsole.Write(table);
         AnsiConsole.MarkupLineInterpolated($"{figures.Count} kernels, {figures.Count(row => row.SpillBytes > 0)} with spills; NVRTC {compiler.Version.ToString()} at {compiler.LibraryPath}");
     }

@@ -12,7 +12,14 @@ namespace Skylight.Cli.Kernels;
 /// <param name="StackBytes">The stack frame of a thread.</param>
 /// <param name="SharedBytes">Static and dynamic shared memory of a block, at most.</param>
 /// <param name="Threads">Threads of a block, at most.</param>
-internal sealed record KernelFigures(string Kernel, string Architecture, int Registers, int SpillBytes, int StackBytes, int SharedBytes, int Threads);
+internal sealed record KernelFigures(string Kernel, string Architecture, int Registers, int SpillBytes, int StackBytes, int SharedBytes, int Threads)
+{
+    /// <summary>The blocks that one multiprocessor can hold.</summary>
+    public int Blocks => KernelOccupancy.Blocks(Architecture, Registers, Threads, SharedBytes);
+
+    /// <summary>The share of a multiprocessor's warps that they have, in percent.</summary>
+    public int OccupancyPercent => (int)Math.Round(100 * KernelOccupancy.Occupancy(Architecture, Registers, Threads, SharedBytes));
+}
 
 /// <summary>The committed table of <see cref="KernelFigures"/>, <c>kernels/budget.json</c>: a kernel may get better, not worse, without the table being changed.</summary>
 internal static class KernelBudget
