@@ -243,7 +243,7 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
     {
         using var client = new SkylightChatClient(Model);
         await Assert.ThrowsAsync<ImageException>(() => client.GetResponseAsync([new(ChatRole.User, [new DataContent(new byte[] { 1, 2, 3 }, "image/png")])], _sampled));
-        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 1_000_000 }));
+        await Assert.ThrowsAsync<ContextLengthException>(() => client.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 1_000_000 }));
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("x", new ChatOptions { Temperature = -1 }));
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync([], _sampled));
         await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync("x", new ChatOptions { ResponseFormat = ChatResponseFormat.Json }));
