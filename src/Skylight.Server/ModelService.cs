@@ -186,7 +186,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     /// <summary>Says what went wrong, as far as it can still be said; gives the status for the log.</summary>
     private static async Task<int> FailAsync(HttpContext context, Exception exception)
     {
-        if (context.RequestAborted.IsCancellationRequested)
+        // A write to a connection that was closed can fail before the request is marked as aborted.
+        if (context.RequestAborted.IsCancellationRequested || exception is IOException and not BadHttpRequestException)
             return ApiException.ClientClosedRequest;
         ApiException error = ApiException.From(exception);
         try

@@ -22,12 +22,14 @@ internal sealed class ServerMetrics
     /// <summary>A request has its answer, or the reason why not.</summary>
     public void End(int status, TimeSpan duration)
     {
-        Interlocked.Decrement(ref _running);
         lock (_gate)
         {
             _requests[status] = _requests.GetValueOrDefault(status) + 1;
             _duration.Add(duration.TotalSeconds);
         }
+
+        // At the end: who sees that nothing runs sees all that ran.
+        Interlocked.Decrement(ref _running);
     }
 
     /// <summary>An answer is complete.</summary>
