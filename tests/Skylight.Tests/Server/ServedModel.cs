@@ -29,7 +29,8 @@ internal sealed class ServedModel : IAsyncDisposable
     {
         (_app, Model, _logger, _key) = (app, model, logger, key);
         Address = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
-        Client = new HttpClient { BaseAddress = Address };
+        // An answer that is left is closed at once; by default up to a megabyte of it is read first, and it may be complete by then.
+        Client = new HttpClient(new SocketsHttpHandler { ResponseDrainTimeout = TimeSpan.Zero }) { BaseAddress = Address };
     }
 
     public ChatModel Model { get; }
