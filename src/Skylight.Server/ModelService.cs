@@ -153,6 +153,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
             yield break;
         }
 
+        PreparedPrompt prompt = await model.PrepareAsync(request.Messages, request.Options, cancellationToken).ConfigureAwait(false);
         using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var updates = Channel.CreateUnbounded<(int, GenerationUpdate)>(new UnboundedChannelOptions { SingleReader = true });
         Task all = Task.WhenAll(Enumerable.Range(0, request.Count).Select(choice => ForwardAsync(choice, cancellation.Token)))
@@ -172,7 +173,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         {
             try
             {
-                await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.OptionsOf(choice), token).ConfigureAwait(false))
+                await foreach (GenerationUpdate update in model.GenerateAsync(prompt, request.OptionsOf(choice), token).ConfigureAwait(false))
                     updates.Writer.TryWrite((choice, update));
             }
             catch (Exception exception)

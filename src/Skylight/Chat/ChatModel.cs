@@ -92,6 +92,28 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         long start = Stopwatch.GetTimestamp();
         options ??= new GenerationOptions();
         PreparedPrompt prompt = await PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
+        await foreach (GenerationUpdate update in AnswerAsync(prompt, options, start, cancellationToken).ConfigureAwait(false))
+            yield return update;
+    }
+
+    /// <summary>Answers a conversation that was prepared before: several answers to it need not read its pictures several times.</summary>
+    /// <param name="prompt">What <see cref="PrepareAsync"/> gave, with options of the same thinking mode and tiles.</param>
+    /// <param name="options">How the answer is made.</param>
+    /// <param name="cancellationToken">Takes the request out.</param>
+    /// <returns>As for messages.</returns>
+    /// <exception cref="ArgumentException">The options cannot be used.</exception>
+    /// <exception cref="ContextLengthException">Prompt and answer are longer than the context.</exception>
+    /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
+    /// <exception cref="ObjectDisposedException">The model is, or is being, closed.</exception>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(PreparedPrompt prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        return AnswerAsync(prompt, options ?? new GenerationOptions(), Stopwatch.GetTimestamp(), cancellationToken);
+    }
+
+    private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(
+        PreparedPrompt prompt, GenerationOptions options, long start, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
         var reader = new AnswerReader(prompt.OpensThinking, options.StopTexts);
         var decoder = new StreamingDecoder(Tokenizer, skipSpecial: true);
@@ -135,7 +157,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Answers, and gives the whole answer at its end.</summary>
-    /// <inheritdoc cref="GenerateAsync"/>
+    /// <inheritdoc cref="GenerateAsync(IReadOnlyList{Message}, GenerationOptions, CancellationToken)"/>
     public async Task<ChatAnswer> CompleteAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         System.Text.StringBuilder thinking = new(), answer = new();
@@ -327,7 +349,11 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                 {
                     RgbImage picture = await image.OpenAsync(_options.ImageDecoders, _options.ImageLimits, cancellationToken).ConfigureAwait(false);
                     ProcessedImage processed = processor.Process(picture, cancellationToken);
-                    return processed.Pixels.Select(pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize)).ToArray();
+                    ImageTile[] tiles = [.. processed.Pixels.Select(pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize))];
+                    // Here, and not on the thread that everybody's tokens wait for.
+                    if (_options.ImageCacheBytes > 0)
+                        Array.ForEach(tiles, tile => _ = tile.ContentKey);
+                    return tiles;
                 },
                 cancellationToken).ConfigureAwait(false);
         }

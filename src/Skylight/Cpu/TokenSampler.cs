@@ -37,8 +37,6 @@ internal static unsafe class TokenSampler
     // Adding it to a number from 0 to 2⁵² rounds that to a whole one.
     private const double Rounder = 1L << 52;
 
-    private const float Floor = -105f;
-
     // Where candidates are sought first, in nats below the maximum; then among all tokens.
     private static readonly float[] s_reaches = [3f, 7f, 11f, 15f, float.PositiveInfinity];
 
@@ -176,15 +174,11 @@ internal static unsafe class TokenSampler
     private static void ExponentialRange<TSimd, TVector>(float* logits, float* exponentials, int start, int end, float temperature, float maximum)
         where TSimd : struct, ISimd<TVector>
     {
-        TVector largest = TSimd.Broadcast(maximum), divisor = TSimd.Broadcast(temperature), floor = TSimd.Broadcast(Floor);
+        TVector largest = TSimd.Broadcast(maximum), divisor = TSimd.Broadcast(temperature), floor = TSimd.Broadcast(VocabularyCore.Floor);
         bool divides = temperature != 1f;
         for (int column = start; column < end; column += TSimd.Count)
         {
-            TVector x = TSimd.Load(logits + column);
-            if (divides)
-                x = TSimd.Divide(x, divisor);
-            x = TSimd.Subtract(x, largest);
-            x = TSimd.SelectGreater(floor, x, floor, x);
+            TVector x = VocabularyCore.BelowMaximum<TSimd, TVector>(logits + column, divides, divisor, largest, floor);
             TSimd.Store(exponentials + column, VectorMath.Exp<TSimd, TVector>(x));
         }
     }

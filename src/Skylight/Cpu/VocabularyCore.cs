@@ -15,7 +15,7 @@ internal static unsafe class VocabularyCore
     public const int SegmentWidth = 1024;
 
     // Below this e^x is 0. A floor keeps 0·(−∞) out of the sums where a logit was masked with −∞.
-    private const float Floor = -105f;
+    internal const float Floor = -105f;
 
     // Partial sums per segment: more than the widest vector, so that every width adds in the same order.
     private const int Lanes = 64;
@@ -151,6 +151,18 @@ internal static unsafe class VocabularyCore
         return maximum;
     }
 
+    /// <summary>logit / temperature − maximum, at least the floor: the exponents of every probability, whoever asks for it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static TVector BelowMaximum<TSimd, TVector>(float* logits, bool divides, TVector divisor, TVector maximum, TVector floor)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector x = TSimd.Load(logits);
+        if (divides)
+            x = TSimd.Divide(x, divisor);
+        x = TSimd.Subtract(x, maximum);
+        return TSimd.SelectGreater(floor, x, floor, x);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void AddExponentials<TSimd, TVector>(float* logits, int start, int end, float temperature, float maximum, float* sums, float* weightedSums)
         where TSimd : struct, ISimd<TVector>
@@ -159,11 +171,7 @@ internal static unsafe class VocabularyCore
         bool divides = temperature != 1f;
         for (int column = start; column < end; column += TSimd.Count)
         {
-            TVector x = TSimd.Load(logits + column);
-            if (divides)
-                x = TSimd.Divide(x, divisor);
-            x = TSimd.Subtract(x, largest);
-            x = TSimd.SelectGreater(floor, x, floor, x);
+            TVector x = BelowMaximum<TSimd, TVector>(logits + column, divides, divisor, largest, floor);
             TVector exponential = VectorMath.Exp<TSimd, TVector>(x);
             int lane = column % Lanes;
             TSimd.Store(sums + lane, TSimd.Add(TSimd.Load(sums + lane), exponential));

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -39,7 +37,7 @@ internal sealed class ImageFeatureStore(long capacityBytes)
     {
         if (!_active.TryGetValue(tile, out ImageFeatures? features))
         {
-            string? key = capacityBytes > 0 ? KeyOf(tile) : null;
+            string? key = capacityBytes > 0 ? tile.ContentKey : null;
             features = key is not null && _kept.TryGetValue(key, out LinkedListNode<ImageFeatures>? kept) ? Touch(kept) : new ImageFeatures(tile, key);
             _active.Add(tile, features);
         }
@@ -80,9 +78,6 @@ internal sealed class ImageFeatureStore(long capacityBytes)
     }
 
     private static long Bytes(ImageFeatures features) => (long)features.Rows!.Length * sizeof(float);
-
-    private static string KeyOf(ImageTile tile) =>
-        $"{tile.Height}x{tile.Width}:{Convert.ToHexString(SHA256.HashData(MemoryMarshal.AsBytes<float>(tile.Pixels)))}";
 
     private ImageFeatures Touch(LinkedListNode<ImageFeatures> node)
     {

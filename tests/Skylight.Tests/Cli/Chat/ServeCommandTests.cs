@@ -45,14 +45,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
             using (HttpResponseMessage nothing = await client.GetAsync("/v1/embeddings"))
                 Assert.Contains("GET /v1/models", await nothing.Content.ReadAsStringAsync(), StringComparison.Ordinal);
 
-            var body = JsonNode.Parse("""{"model": "served", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 300, "stream": true, "logit_bias": {"151643": -100, "151645": -100}}""")!;
-            using var post = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = JsonContent.Create(body) };
-            using HttpResponseMessage response = await client.SendAsync(post, HttpCompletionOption.ResponseHeadersRead);
-            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
-            Assert.StartsWith("data: {", await reader.ReadLineAsync(), StringComparison.Ordinal);
-            using (Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"]))
-                await kill.WaitForExitAsync();
-            string rest = await reader.ReadToEndAsync();
+            string rest = await RestOfAnAnswerThatIsInterruptedAsync(process, client, tokens: 300);
             Assert.Contains("\"finish_reason\":\"length\"", rest, StringComparison.Ordinal);
             Assert.EndsWith("data: [DONE]\n\n", rest, StringComparison.Ordinal);
             await SkylightProgram.EndsAsync(process);
@@ -78,14 +71,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
             string? line = await process.StandardOutput.ReadLineAsync();
             Assert.True(line is not null, line is null ? await error : "");
             using var client = new HttpClient { BaseAddress = new Uri(line!.Split(" on ")[1]) };
-            var body = JsonNode.Parse("""{"model": "served", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 19000, "stream": true, "logit_bias": {"151643": -100, "151645": -100}}""")!;
-            using var post = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = JsonContent.Create(body) };
-            using HttpResponseMessage response = await client.SendAsync(post, HttpCompletionOption.ResponseHeadersRead);
-            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
-            Assert.StartsWith("data: {", await reader.ReadLineAsync(), StringComparison.Ordinal);
-            using (Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"]))
-                await kill.WaitForExitAsync();
-            string rest = await reader.ReadToEndAsync();
+            string rest = await RestOfAnAnswerThatIsInterruptedAsync(process, client, tokens: 19000);
             Assert.Contains("\"code\":\"draining\"", rest, StringComparison.Ordinal);
             Assert.EndsWith("data: [DONE]\n\n", rest, StringComparison.Ordinal);
             await SkylightProgram.EndsAsync(process);
@@ -146,5 +132,19 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
     {
         string program = await File.ReadAllTextAsync(Repository.PathOf("docs", "samples", "AspNetHost", "Program.cs")), page = await File.ReadAllTextAsync(Repository.PathOf("docs", "serving.md"));
         Assert.Contains($"```csharp\n{program}```\n", page.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+    }
+
+    /// <summary>Asks for an answer that only its length ends, tells the server to end after the first piece of it, and reads on.</summary>
+    private static async Task<string> RestOfAnAnswerThatIsInterruptedAsync(Process process, HttpClient client, int tokens)
+    {
+        JsonNode body = JsonNode.Parse("""{"model": "served", "messages": [{"role": "user", "content": "Hi"}], "stream": true, "logit_bias": {"151643": -100, "151645": -100}}""")!;
+        body["max_tokens"] = tokens;
+        using var post = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = JsonContent.Create(body) };
+        using HttpResponseMessage response = await client.SendAsync(post, HttpCompletionOption.ResponseHeadersRead);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
+        Assert.StartsWith("data: {", await reader.ReadLineAsync(), StringComparison.Ordinal);
+        using (Process kill = Process.Start("kill", ["-TERM", $"{process.Id}"]))
+            await kill.WaitForExitAsync();
+        return await reader.ReadToEndAsync();
     }
 }
