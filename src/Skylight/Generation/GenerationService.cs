@@ -235,6 +235,7 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
                     command();
                 if (_engine.HasWork)
                     RunStep();
+                EndFinished();
                 RecordLoad();
                 if (_draining && Jobs().Length == 0)
                     break;
@@ -292,7 +293,11 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
             lock (_gate)
                 _step = null;
         }
+    }
 
+    /// <summary>Not after a step alone: what runs between two steps may make some of its own.</summary>
+    private void EndFinished()
+    {
         foreach (Job job in Jobs().Where(job => job.Run is { IsFinished: true }))
         {
             Forget(job);

@@ -3,6 +3,7 @@ using Skylight.Checkpoints;
 using Skylight.Images;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Tests.Generation;
 using Skylight.Tests.Text;
 using Skylight.Text;
 
@@ -163,9 +164,13 @@ public sealed class ChatModelTests
                 await cancellation.CancelAsync();
         });
         await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(model.BetweenStepsAsync);
         Task<ChatAnswer> running = model.CompleteAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 4000 }, TestContext.Current.CancellationToken);
-        await model.DisposeAsync();
-        await Assert.ThrowsAnyAsync<Exception>(() => running);
+        ValueTask disposal;
+        using (await writing)
+            disposal = model.DisposeAsync();
+        await disposal;
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => running);
         await model.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => model.CompleteAsync([Message.User("Go.")], s_drawn, TestContext.Current.CancellationToken));
     }

@@ -3,6 +3,7 @@ using Skylight.Chat;
 using Skylight.Extensions.AI;
 using Skylight.Generation;
 using Skylight.Images;
+using Skylight.Tests.Generation;
 using Skylight.Text;
 using ChatRole = Microsoft.Extensions.AI.ChatRole;
 
@@ -157,25 +158,15 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         using var cancellation = new CancellationTokenSource();
         string text = string.Concat(Enumerable.Repeat("one two three four ", 1000));
         int updates = 0;
-        Task reading = Task.Run(async () =>
+        Task<GenerationHold> reading = GenerationHold.WhenAsync(Model.BetweenStepsAsync, engine => engine.ReadingRequests == 1 && engine.FreePages < engine.PageCount);
+        Task answering = Task.Run(async () =>
         {
             await foreach (ChatResponseUpdate _ in client.GetStreamingResponseAsync(text, _sampled, cancellation.Token))
                 updates++;
         });
-        // Between two of the prompt's more than a hundred parts.
-        bool wasReading = false;
-        while (!wasReading && !reading.IsCompleted)
-        {
-            await Model.BetweenStepsAsync(engine =>
-            {
-                wasReading = engine.ReadingRequests == 1 && engine.FreePages < engine.PageCount;
-                if (wasReading)
-                    cancellation.Cancel();
-            });
-        }
-
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => reading);
-        Assert.True(wasReading);
+        using (await reading)
+            await cancellation.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => answering);
         Assert.Equal(0, updates);
         await AssertIdle();
     }

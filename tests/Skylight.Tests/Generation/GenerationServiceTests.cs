@@ -39,27 +39,13 @@ public sealed class GenerationServiceTests
     public async Task A_cancelled_request_leaves_at_once_and_the_others_are_unharmed()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        await using var service = new GenerationService(new GenerationEngine(model, 40 * Page));
+        await using var service = new GenerationService(new GenerationEngine(model, 40 * Page, prefillTokens: 48));
         var other = new GenerationRequest(TinyModel.Prompt(1, 12));
         var options = new SamplingOptions { MaxNewTokens = 60, Seed = 4 };
         List<GeneratedToken> expected = await Collect(service, other, options);
         Task<List<GeneratedToken>> beside = Task.Run(() => Collect(service, other, options));
         for (int after = 0; after < 5; after++)
-        {
-            using var cancellation = new CancellationTokenSource();
-            int seen = 0;
-            await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
-            {
-                if (after == 0)
-                    cancellation.CancelAfter(1);
-                await foreach (GeneratedToken _ in service.GenerateAsync(new(TinyModel.Prompt(9, 100, TinyModel.Picture(2))), new() { MaxNewTokens = 150 }, cancellation.Token))
-                {
-                    if (++seen == after)
-                        await cancellation.CancelAsync();
-                }
-            });
-        }
-
+            Assert.InRange(await LeaveAsync(service, new(TinyModel.Prompt(9, 100, TinyModel.Picture(2))), new() { MaxNewTokens = 150 }, after), after, after == 0 ? 0 : 150);
         Assert.Equal(expected, await beside);
         await UntilIdle(service);
     }
@@ -159,10 +145,14 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         var service = new GenerationService(new GenerationEngine(model, 8 * Page));
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(service.BetweenStepsAsync);
         await using IAsyncEnumerator<GeneratedToken> tokens = service.GenerateAsync(new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken)
             .GetAsyncEnumerator(TestContext.Current.CancellationToken);
         Assert.True(await tokens.MoveNextAsync());
-        await service.DisposeAsync();
+        ValueTask disposal;
+        using (await writing)
+            disposal = service.DisposeAsync();
+        await disposal;
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             while (await tokens.MoveNextAsync())
@@ -170,6 +160,21 @@ public sealed class GenerationServiceTests
             }
         });
         await service.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task Answers_that_end_while_something_else_has_the_engine_end_for_their_callers()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        await using var service = new GenerationService(new GenerationEngine(model, 16 * Page));
+        Task<GenerationHold> held = GenerationHold.WhenAsync(service.BetweenStepsAsync);
+        Task<List<GeneratedToken>> beside = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 20 });
+        Task rollout;
+        using (await held)
+            rollout = service.BetweenStepsAsync(engine => engine.Generate([new(TinyModel.Prompt(2, 12))], new() { MaxNewTokens = 60 }));
+        await rollout;
+        Assert.Equal(20, (await beside).Count);
+        await UntilIdle(service);
     }
 
     [Fact]
@@ -208,6 +213,31 @@ public sealed class GenerationServiceTests
             engine.ForgetImages();
             Assert.Equal(0, engine.ImageCacheBytes);
         });
+    }
+
+    /// <summary>Asks for much and leaves after some tokens: after 0, while the prompt is read.</summary>
+    /// <returns>The tokens that came, those included that were made before the engine heard of it.</returns>
+    internal static async Task<int> LeaveAsync(GenerationService service, GenerationRequest request, SamplingOptions options, int after)
+    {
+        using var cancellation = new CancellationTokenSource();
+        Task<GenerationHold>? reading = after == 0 ? GenerationHold.WhenAsync(service.BetweenStepsAsync, engine => engine.ReadingRequests > 0) : null;
+        int seen = 0;
+        Task left = Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (GeneratedToken _ in service.GenerateAsync(request, options, cancellation.Token))
+            {
+                if (++seen == after)
+                    await cancellation.CancelAsync();
+            }
+        });
+        if (reading is not null)
+        {
+            using (await reading)
+                await cancellation.CancelAsync();
+        }
+
+        await left;
+        return seen;
     }
 
     private static async Task<List<GeneratedToken>> Collect(GenerationService service, GenerationRequest request, SamplingOptions options)

@@ -4,6 +4,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Skylight.Chat;
 using Skylight.Server;
+using Skylight.Tests.Generation;
 
 namespace Skylight.Tests.Server;
 
@@ -55,7 +56,9 @@ public sealed class ServerLifeTests
     public async Task A_full_queue_refuses_and_says_when_to_come_back()
     {
         await using ServedModel served = await ServedModel.StartAsync(modelOptions: new ChatModelOptions { CacheTokens = 8192, MaximumRequests = 1 });
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync);
         (HttpResponseMessage response, StreamReader reader) = await served.BeginStreamAsync(ServedModel.LongRequest(7000));
+        using (await writing)
         using (HttpResponseMessage refused = await served.PostAsync(ServedModel.Request(tokens: 2)))
         {
             Assert.Equal("rate_limit_error", (await BadRequestTests.ErrorAsync(refused, 429)).GetProperty("type").GetString());
@@ -77,28 +80,43 @@ public sealed class ServerLifeTests
         string expected = ChatCompletionsTests.Content(await served.AskAsync(ServedModel.Request(tokens: 30)));
         JsonObject leaving = ServedModel.LongRequest(2000);
         leaving["n"] = choices;
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync, engine => engine.WritingSequences == choices);
         (HttpResponseMessage response, StreamReader reader) = await served.BeginStreamAsync(leaving);
-        Assert.True(served.Model.Load.UsedPages > 0);
-        Task<JsonElement> other = served.AskAsync(ServedModel.Request(tokens: 30));
-        reader.Dispose();
-        response.Dispose();
+        Task<JsonElement> other;
+        using (await writing)
+        {
+            other = served.AskAsync(ServedModel.Request(tokens: 30));
+            reader.Dispose();
+            response.Dispose();
+            await LeftAsync(1);
+        }
+
         Assert.Equal(expected, ChatCompletionsTests.Content(await other));
         await served.BecomesIdleAsync();
 
         // The same without a stream.
         using var leave = new CancellationTokenSource();
-        JsonObject silent = ServedModel.LongRequest(7000);
-        Task<HttpResponseMessage> waiting = served.PostAsync(silent, leave.Token);
-        while (served.Model.Load.WritingSequences == 0 && !waiting.IsCompleted)
-            await Task.Delay(10);
-        await leave.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+        writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync);
+        Task<HttpResponseMessage> waiting = served.PostAsync(ServedModel.LongRequest(2000), leave.Token);
+        using (await writing)
+        {
+            await leave.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+            await LeftAsync(2);
+        }
+
         await served.BecomesIdleAsync();
         string metrics = await served.Client.GetStringAsync("/metrics");
         Assert.Equal(
             ["skylight_requests_total{status=\"200\"} 2", "skylight_requests_total{status=\"499\"} 2"],
             metrics.Split('\n').Where(line => line.StartsWith("skylight_requests_total{", StringComparison.Ordinal)));
         Assert.Contains("the client went away", served.Log, StringComparison.Ordinal);
+
+        async Task LeftAsync(int requests)
+        {
+            while (!(await served.Client.GetStringAsync("/metrics")).Contains($"skylight_requests_total{{status=\"499\"}} {requests}\n", StringComparison.Ordinal))
+                await Task.Delay(10, TestContext.Current.CancellationToken);
+        }
     }
 
     [Fact]
@@ -107,10 +125,12 @@ public sealed class ServerLifeTests
         await using ServedModel served = await ServedModel.StartAsync();
         using var second = new HttpClient { BaseAddress = served.Address };
         await second.GetStringAsync("/health");
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync);
         (HttpResponseMessage response, StreamReader reader) = await served.BeginStreamAsync(ServedModel.LongRequest(400));
         using (response)
         using (reader)
         {
+            using GenerationHold held = await writing;
             // As StopAsync begins, but before the server closes its door.
             served.Lifetime.StopApplication();
             using HttpResponseMessage health = await second.GetAsync("/health");
@@ -118,6 +138,7 @@ public sealed class ServerLifeTests
             using HttpResponseMessage refused = await second.PostAsync("/v1/chat/completions", Json(ServedModel.Request()));
             Assert.Equal("draining", (await BadRequestTests.ErrorAsync(refused, 503)).GetProperty("code").GetString());
             Task stopped = served.StopAsync(CancellationToken.None);
+            held.Dispose();
             string rest = await reader.ReadToEndAsync();
             Assert.EndsWith("data: [DONE]\n\n", rest, StringComparison.Ordinal);
             Assert.Contains("\"finish_reason\":\"length\"", rest, StringComparison.Ordinal);
@@ -129,11 +150,15 @@ public sealed class ServerLifeTests
     public async Task A_model_that_is_closed_ends_its_streams_with_an_error()
     {
         await using ServedModel served = await ServedModel.StartAsync();
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync);
         (HttpResponseMessage response, StreamReader reader) = await served.BeginStreamAsync(ServedModel.LongRequest(7000));
         using (response)
         using (reader)
         {
-            await served.Model.DisposeAsync();
+            ValueTask closed;
+            using (await writing)
+                closed = served.Model.DisposeAsync();
+            await closed;
             string[] events = (await reader.ReadToEndAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
             Assert.Equal("data: [DONE]", events[^1]);
             Assert.Equal("server_error", JsonDocument.Parse(events[^2]["data: ".Length..]).RootElement.GetProperty("error").GetProperty("type").GetString());

@@ -2,6 +2,7 @@ using Skylight.Chat;
 using Skylight.Cli;
 using Skylight.Cli.Chat;
 using Skylight.Tests.Chat;
+using Skylight.Tests.Generation;
 using Skylight.Tests.Text;
 using Skylight.Text;
 using Spectre.Console;
@@ -91,13 +92,14 @@ public sealed class ChatSessionTests
         var output = new StringWriter();
         var session = new ChatSession(model, endless, null, input, Console(output, false), new StringWriter(), isInteractive: false);
         Task<int> run = session.RunAsync();
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(model.BetweenStepsAsync);
         input.Add("Go on forever");
-        while (model.Load.WritingSequences == 0)
-            await Task.Delay(5);
-        session.Interrupt();
-        while (model.Load.UsedPages > 0)
+        using (await writing)
+            session.Interrupt();
+        while (!input.IsWaiting)
             await Task.Delay(5);
         Assert.False(run.IsCompleted);
+        await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
         Assert.Empty(session.Conversation);
         input.Add("/think off");
         while (!input.IsWaiting)
