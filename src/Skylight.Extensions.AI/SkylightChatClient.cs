@@ -197,6 +197,7 @@ public sealed class SkylightChatClient : IChatClient
             contents.Add(new UsageContent(new UsageDetails
             {
                 InputTokenCount = usage.PromptTokens,
+                CachedInputTokenCount = usage.CachedTokens,
                 OutputTokenCount = usage.CompletionTokens,
                 TotalTokenCount = (long)usage.PromptTokens + usage.CompletionTokens,
                 ReasoningTokenCount = usage.ThinkingTokens,

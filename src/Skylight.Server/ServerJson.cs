@@ -53,8 +53,8 @@ internal sealed record TokenLogProbability(string Token, float Logprob, int[] By
 /// <summary>What an answer took.</summary>
 internal sealed record ChatUsage(int PromptTokens, int CompletionTokens, int TotalTokens, PromptTokensDetails PromptTokensDetails, CompletionTokensDetails CompletionTokensDetails);
 
-/// <summary>Tokens of the prompt that stand for pictures.</summary>
-internal sealed record PromptTokensDetails(int ImageTokens);
+/// <summary>Tokens of the prompt that did not have to be read again, and those that stand for pictures.</summary>
+internal sealed record PromptTokensDetails(int CachedTokens, int ImageTokens);
 
 /// <summary>Tokens of the think block.</summary>
 internal sealed record CompletionTokensDetails(int ReasoningTokens);

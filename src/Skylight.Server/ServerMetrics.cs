@@ -13,7 +13,7 @@ internal sealed class ServerMetrics
     private readonly Lock _gate = new();
     private readonly SortedDictionary<int, long> _requests = [];
     private readonly Histogram _firstToken = new(Bounds), _duration = new(Bounds);
-    private long _promptTokens, _imageTokens, _completionTokens, _thinkingTokens;
+    private long _promptTokens, _imageTokens, _cachedTokens, _completionTokens, _thinkingTokens;
     private int _running;
 
     /// <summary>A request came.</summary>
@@ -39,6 +39,7 @@ internal sealed class ServerMetrics
         {
             _promptTokens += usage.PromptTokens;
             _imageTokens += usage.ImageTokens;
+            _cachedTokens += usage.CachedTokens;
             _completionTokens += usage.CompletionTokens;
             _thinkingTokens += usage.ThinkingTokens;
             _firstToken.Add(usage.TimeToFirstToken.TotalSeconds);
@@ -58,6 +59,7 @@ internal sealed class ServerMetrics
             Single(text, "skylight_requests_running", "gauge", "Requests for chat completions that have no end yet.", Volatile.Read(ref _running));
             Single(text, "skylight_prompt_tokens_total", "counter", "Tokens of prompts of complete answers, those of pictures included.", _promptTokens);
             Single(text, "skylight_image_tokens_total", "counter", "Tokens of prompts that stand for pictures.", _imageTokens);
+            Single(text, "skylight_cached_tokens_total", "counter", "Tokens of prompts that were still in the key-value cache.", _cachedTokens);
             Single(text, "skylight_completion_tokens_total", "counter", "Tokens of complete answers.", _completionTokens);
             Single(text, "skylight_thinking_tokens_total", "counter", "Tokens of complete answers that are in the think block.", _thinkingTokens);
             Single(text, "skylight_queue_length", "gauge", "Answers that wait for room in the key-value cache.", load.WaitingRequests);

@@ -61,6 +61,7 @@ internal static unsafe class ModelBenchmark
         {
             foreach (int prompt in options.Prompts)
                 results.Add(MeasurePrefill(model, device, yardstick, llama, prompt, tiles, options));
+            results.Add(MeasureNextTurn(model, device, yardstick, options.Prompts[0], tiles, options));
         }
 
         foreach (int tiles in options.Tiles)
@@ -120,6 +121,22 @@ internal static unsafe class ModelBenchmark
         var sampling = new SamplingOptions { MaxNewTokens = 1 };
         var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
         return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick, tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
+    }
+
+    /// <summary>Reads a question that goes on where an earlier prompt ended, whose pages are kept.</summary>
+    private static PassResult MeasureNextTurn(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text, int tiles, ModelBenchmarkOptions options)
+    {
+        TokenSequence earlier = Prompt(model.Configuration, text, tiles, 2);
+        using var engine = new GenerationEngine(model, 2 * (earlier.Tokens.Length + NewTokens + KeyValuePages.Size), imageCacheBytes: 1 << 30, cachePrefixes: true);
+        var sampling = new SamplingOptions { MaxNewTokens = 1 };
+        engine.Generate([new GenerationRequest(earlier)], sampling);
+        int turn = 0;
+        var pass = new Arm(() => engine.Step(), () =>
+        {
+            int[] question = Prompt(model.Configuration, NewTokens, 0, 100 + turn++).Tokens;
+            engine.Add(new GenerationRequest(earlier with { Tokens = [.. earlier.Tokens, .. question] }), sampling);
+        });
+        return Measure($"next turn of {NewTokens} tokens after {Describe(text, tiles)}", NewTokens, pass, device, yardstick, null, PrefillRounds, options);
     }
 
     private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)

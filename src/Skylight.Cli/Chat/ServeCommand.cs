@@ -35,17 +35,18 @@ internal static class ServeCommand
         var urls = new Option<bool>("--allow-image-urls") { Description = "Fetch pictures that requests name by http and https URLs, from public addresses only. Without, pictures come as data URLs." };
         var name = new Option<string?>("--name") { Description = "What clients call the model; by default the folder's name." };
         var requests = new Option<int>("--max-requests") { Description = "The most answers at once, those that wait included; more are refused with 429.", DefaultValueFactory = _ => 256 };
+        var prefixes = new Option<bool>("--no-prefix-cache") { Description = "Read every prompt anew. Without, a prompt that begins like an earlier one is read from where they differ, which the sender can tell by the time it takes." };
         var drain = new Option<int>("--drain-seconds") { Description = "How long running answers may take when the server is told to end.", DefaultValueFactory = _ => 30 };
         var command = new SignalHandlingCommand("serve", "Serve a model over HTTP to clients of OpenAI's chat completions, with pictures and streaming.")
         {
-            host, port, key, insecure, body, urls, name, requests, drain,
+            host, port, key, insecure, body, urls, name, requests, prefixes, drain,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) => RunAsync(
             model, parse,
             new ServeChoices(
                 parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key) ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
-                parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), parse.GetValue(drain)),
+                parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes), parse.GetValue(drain)),
             cancellationToken));
         return command;
     }
@@ -65,7 +66,7 @@ internal static class ServeCommand
 
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal), terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
         using CancellationTokenRegistration stop = first.Token.UnsafeRegister(_ => loading.Cancel(), null);
-        await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = choices.Requests }, loading.Token);
+        await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = choices.Requests, CachePrefixes = choices.CachePrefixes }, loading.Token);
         using var fetcher = new ImageUrlFetcher(choices.BodyBytes);
         await using WebApplication app = Build(address, choices, model, fetcher);
         try
@@ -158,8 +159,9 @@ internal static class ServeCommand
 /// <param name="AllowImageUrls">Whether pictures are fetched.</param>
 /// <param name="Name">What clients call the model; null for its own name.</param>
 /// <param name="Requests">The most answers at once.</param>
+/// <param name="CachePrefixes">Whether a prompt is read from where it differs from earlier ones.</param>
 /// <param name="DrainSeconds">How long running answers may take at the end.</param>
-internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes, bool AllowImageUrls, string? Name, int Requests, int DrainSeconds)
+internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes, bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, int DrainSeconds)
 {
     public long BodyBytes => (long)BodyMegabytes << 20;
 

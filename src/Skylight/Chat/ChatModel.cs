@@ -51,7 +51,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)];
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model);
         ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue, Math.Min(configuration.Language.MaxPositions, _cacheTokens));
-        var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes) { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
+        var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes, _options.CachePrefixes) { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
         _service = new GenerationService(engine, _options.MaximumRequests);
     }
 
@@ -119,13 +119,13 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         var decoder = new StreamingDecoder(Tokenizer, skipSpecial: true);
         var details = new List<TokenDetail>();
         TimeSpan toFirst = default;
-        int tokens = 0, thinking = 0;
+        int tokens = 0, thinking = 0, cached = 0;
         AnswerEnd end = AnswerEnd.Length;
         var ending = new List<(UpdateKind Kind, string Text)>();
         await foreach (GeneratedToken token in _service.GenerateAsync(new GenerationRequest(prompt.Sequence), sampling, cancellationToken).ConfigureAwait(false))
         {
             if (tokens++ == 0)
-                toFirst = Stopwatch.GetElapsedTime(start);
+                (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);
             if (reader.Kind == UpdateKind.Thinking)
                 thinking++;
             if (options.ReportTokens)
@@ -152,7 +152,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         {
             Tokens = Take(details),
             End = end,
-            Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, tokens, thinking, toFirst, Stopwatch.GetElapsedTime(start)),
+            Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, cached, tokens, thinking, toFirst, Stopwatch.GetElapsedTime(start)),
         };
     }
 
@@ -216,14 +216,14 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
-    /// <param name="action">Gets the engine; may not keep it. Image features are forgotten afterwards, because weights may have changed.</param>
+    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed.</param>
     public Task BetweenStepsAsync(Action<GenerationEngine> action)
     {
         ArgumentNullException.ThrowIfNull(action);
         return _service.BetweenStepsAsync(engine =>
         {
             action(engine);
-            engine.ForgetImages();
+            engine.Forget();
         });
     }
 
@@ -351,7 +351,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                     ProcessedImage processed = processor.Process(picture, cancellationToken);
                     ImageTile[] tiles = [.. processed.Pixels.Select(pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize))];
                     // Here, and not on the thread that everybody's tokens wait for.
-                    if (_options.ImageCacheBytes > 0)
+                    if (_options.ImageCacheBytes > 0 || _options.CachePrefixes)
                         Array.ForEach(tiles, tile => _ = tile.ContentKey);
                     return tiles;
                 },

@@ -35,6 +35,13 @@ public sealed record ChatModelOptions
     /// <summary>Bytes of image features that are kept, so that a picture is encoded once for all turns of a conversation.</summary>
     public long ImageCacheBytes { get; init; } = 256L << 20;
 
+    /// <summary>
+    /// Whether what the key-value cache holds is kept while there is room, so that a prompt that begins like an earlier one is read only from where they
+    /// differ: the next turn of a conversation, or a system message that all share. The answers are the same. Whoever measures how long a first token takes
+    /// can tell whether somebody has sent the same beginning before: switch it off where that must not be.
+    /// </summary>
+    public bool CachePrefixes { get; init; } = true;
+
     /// <summary>The most requests at once, those that wait included.</summary>
     public int MaximumRequests { get; init; } = 1024;
 

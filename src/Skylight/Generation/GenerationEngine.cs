@@ -22,6 +22,7 @@ public sealed class GenerationEngine : IDisposable
     private readonly PlanCache<StepShape, GenerationStep> _steps;
     private readonly PlanCache<ImageEncodingShape, ImageEncodingStep> _encodings;
     private readonly ImageFeatureStore _features;
+    private readonly bool _cachesPrefixes;
     private readonly int _prefillTokens;
     private readonly LinkedList<RequestRun> _waiting = [];
     private readonly List<RequestRun> _reading = [];
@@ -32,8 +33,10 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="cacheTokens">How many tokens the cache holds.</param>
     /// <param name="prefillTokens">How many prompt tokens are run together at most; longer prompts are run in parts.</param>
     /// <param name="imageCacheBytes">How many bytes of image features are kept for later requests that hold the same picture. 0, the default, where the
-    /// model is trained between requests: features that are kept do not see new weights until <see cref="ForgetImages"/>.</param>
-    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens, long imageCacheBytes = 0)
+    /// model is trained between requests: features that are kept do not see new weights until <see cref="Forget"/>.</param>
+    /// <param name="cachePrefixes">Whether pages that nobody uses any more are kept while there is room, so that a prompt that begins like an earlier one,
+    /// the next turn of a conversation say, is read only from where they differ. Not where the model is trained between requests, either.</param>
+    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens, long imageCacheBytes = 0, bool cachePrefixes = false)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(prefillTokens, 1);
@@ -45,6 +48,7 @@ public sealed class GenerationEngine : IDisposable
         _encodings = new PlanCache<ImageEncodingShape, ImageEncodingStep>(shape => new ImageEncodingStep(model, _workspace, shape));
         _features = new ImageFeatureStore(imageCacheBytes);
         _prefillTokens = prefillTokens;
+        _cachesPrefixes = cachePrefixes;
     }
 
     /// <summary>Called after every step with the number of completions that run and the tokens that <see cref="Generate"/> has made so far.</summary>
@@ -68,8 +72,11 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>The pages of the cache.</summary>
     public int PageCount => _cache.PageCount;
 
-    /// <summary>The pages of the cache that nobody uses.</summary>
+    /// <summary>The pages of the cache that nobody uses, those included that are kept for prompts to come.</summary>
     public int FreePages => _cache.FreePages;
+
+    /// <summary>The pages of the cache that nobody uses and that are kept for prompts to come.</summary>
+    public int KeptPages => _cache.KeptPages;
 
     /// <summary>The bytes of image features that are kept for later requests.</summary>
     public long ImageCacheBytes => _features.KeptBytes;
@@ -157,8 +164,12 @@ public sealed class GenerationEngine : IDisposable
         return [.. runs.Select(run => run.Completions.Select(completion => completion!).ToArray())];
     }
 
-    /// <summary>Forgets the image features that are kept: to be called when the vision encoder or the connector have been trained.</summary>
-    public void ForgetImages() => _features.Clear();
+    /// <summary>Forgets the image features and the pages that are kept: to be called when the weights have changed.</summary>
+    public void Forget()
+    {
+        _features.Clear();
+        _cache.Forget();
+    }
 
     /// <summary>How many pictures of a size are encoded together at most.</summary>
     internal static int ImagesPerEncoding(ModelConfiguration configuration, int height, int width) =>
@@ -205,19 +216,37 @@ public sealed class GenerationEngine : IDisposable
             RequestRun run = first.Value;
             _waiting.RemoveFirst();
             available -= run.WorstCasePages;
+            if (_cachesPrefixes)
+                FindPrefix(run);
             while (run.Pages.Count < KeyValueCache.PagesFor(run.PromptLength))
                 run.Pages.Add(_cache.Take());
-            run.Features = [.. run.Request.Prompt.Images.Select(_features.Take)];
+            run.Features = new ImageFeatures?[run.Request.Prompt.Images.Count];
+            foreach (FeaturePlace place in run.Places.AsSpan(run.PrefilledTokens))
+            {
+                if (place.Image >= 0)
+                    run.Features[place.Image] ??= _features.Take(run.Request.Prompt.Images[place.Image]);
+            }
+
             run.IsAdmitted = true;
             _reading.Add(run);
         }
+    }
+
+    /// <summary>Gives a prompt the pages that hold its beginning already. Its last token is run in any case: the first new token is drawn after it.</summary>
+    private void FindPrefix(RequestRun run)
+    {
+        run.NamePages(_cache.Root);
+        int most = (run.PromptLength - 1) / PagedAttention.PageSize;
+        while (run.Pages.Count < most && _cache.TryShare(run.PageNames[run.Pages.Count], out int page))
+            run.Pages.Add(page);
+        run.PrefilledTokens = run.CachedTokens = run.Pages.Count * PagedAttention.PageSize;
     }
 
     /// <summary>Encodes some of the pictures for which prompts wait, in the order of the requests.</summary>
     private void EncodeImages(CancellationToken cancellationToken)
     {
         List<ImageFeatures> pictures = [];
-        foreach (ImageFeatures picture in _reading.SelectMany(run => run.Features).Where(picture => picture.Rows is null).Distinct())
+        foreach (ImageFeatures picture in _reading.SelectMany(run => run.Features).OfType<ImageFeatures>().Where(picture => picture.Rows is null).Distinct())
         {
             ImageTile tile = picture.Tile;
             // While completions are being written, they wait for no more than one picture.
@@ -244,7 +273,9 @@ public sealed class GenerationEngine : IDisposable
         }
         catch (ArgumentOutOfRangeException exception)
         {
-            // Tokens, places and parameters were checked when the requests came: all that kernels can still object to are the logits.
+            // Tokens, places and parameters were checked when the requests came: all that kernels can still object to are the logits. What the same
+            // weights have left in the cache is no better.
+            Forget();
             throw new LogitsNotFiniteException($"The model's logits are not finite: it has diverged, or its weights are damaged. {exception.Message}", exception);
         }
     }
@@ -255,10 +286,15 @@ public sealed class GenerationEngine : IDisposable
         if (row.Sequence is { } sequence)
         {
             sequence.Length++;
+            if (_cachesPrefixes && sequence.Length % PagedAttention.PageSize == 0)
+                _cache.Name(sequence.Pages[sequence.Length / PagedAttention.PageSize - 1], sequence.NameNextPage());
             return;
         }
 
+        int filled = row.Run.PrefilledTokens / PagedAttention.PageSize;
         row.Run.PrefilledTokens += row.Count;
+        for (int page = filled; _cachesPrefixes && page < row.Run.PrefilledTokens / PagedAttention.PageSize; page++)
+            _cache.Name(row.Run.Pages[page], row.Run.PageNames[page]);
         if (!row.IsLast)
             return;
         _reading.Remove(row.Run);
@@ -306,22 +342,27 @@ public sealed class GenerationEngine : IDisposable
             Release(sequence.Pages);
         }
 
-        sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished));
+        sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished, sequence.Run.CachedTokens));
     }
 
     /// <summary>Lets go of a prompt's pages and pictures; its completions hold the pages they share.</summary>
     private void EndReading(RequestRun run)
     {
         Release(run.Pages);
-        foreach (ImageTile tile in run.Request.Prompt.Images)
-            _features.Return(tile);
+        for (int image = 0; image < run.Features.Length; image++)
+        {
+            if (run.Features[image] is not null)
+                _features.Return(run.Request.Prompt.Images[image]);
+        }
+
         run.Features = [];
     }
 
+    /// <summary>From the end: of pages that are kept, the last is worth nothing without the first, which therefore goes last.</summary>
     private void Release(List<int> pages)
     {
-        foreach (int page in pages)
-            _cache.Return(page);
+        for (int index = pages.Count - 1; index >= 0; index--)
+            _cache.Return(pages[index]);
         pages.Clear();
     }
 }

@@ -31,4 +31,5 @@ public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] 
 /// <param name="LogProbability">In the distribution it was drawn from, before top-k and top-p; nats.</param>
 /// <param name="Entropy">Of that distribution; nats.</param>
 /// <param name="FinishReason">Why the completion ends with it; null while it goes on.</param>
-public readonly record struct GeneratedToken(int Completion, int Token, float LogProbability, float Entropy, FinishReason? FinishReason);
+/// <param name="CachedPromptTokens">How many of the prompt's tokens were found in the cache.</param>
+public readonly record struct GeneratedToken(int Completion, int Token, float LogProbability, float Entropy, FinishReason? FinishReason, int CachedPromptTokens = 0);

@@ -34,6 +34,9 @@ public sealed class RequestRun
     /// <summary>The tokens of the prompt whose keys and values are in the cache.</summary>
     public int PrefilledTokens { get; internal set; }
 
+    /// <summary>The tokens of the prompt whose keys and values were found in the cache when the request was admitted.</summary>
+    public int CachedTokens { get; internal set; }
+
     /// <summary>Whether the request has its pages; before that it waits.</summary>
     public bool IsAdmitted { get; internal set; }
 
@@ -44,8 +47,11 @@ public sealed class RequestRun
     /// <summary>The pages of the prompt, until its completions have taken them over.</summary>
     internal List<int> Pages { get; } = [];
 
-    /// <summary>The features of its pictures, once the request is admitted.</summary>
-    internal ImageFeatures[] Features { get; set; } = [];
+    /// <summary>The names of the prompt's full pages, where pages are kept.</summary>
+    internal PrefixKey[] PageNames { get; private set; } = [];
+
+    /// <summary>The features of its pictures, once the request is admitted; null for those that stand before <see cref="CachedTokens"/>.</summary>
+    internal ImageFeatures?[] Features { get; set; } = [];
 
     /// <summary>The completions, which begin when the prompt has been read.</summary>
     internal SequenceRun[] Sequences { get; }
@@ -60,6 +66,18 @@ public sealed class RequestRun
             int shared = PromptLength / PagedAttention.PageSize;
             return shared + Request.Count * (KeyValueCache.PagesFor(PromptLength + Options.MaxNewTokens) - shared);
         }
+    }
+
+    /// <summary>Names the full pages of the prompt.</summary>
+    /// <param name="root">The name of what comes before the first.</param>
+    internal void NamePages(PrefixKey root)
+    {
+        const int Size = PagedAttention.PageSize;
+        PageNames = new PrefixKey[PromptLength / Size];
+        for (int page = 0; page < PageNames.Length; page++)
+            PageNames[page] = root = root.Next(Request.Prompt.Tokens.AsSpan(page * Size, Size), Places.AsSpan(page * Size, Size), Request.Prompt.Images);
+        foreach (SequenceRun sequence in Sequences)
+            sequence.LastName = root;
     }
 
     internal void Finish(SequenceRun sequence, FinishReason reason) =>
@@ -94,6 +112,25 @@ internal sealed class SequenceRun(RequestRun run, int completion)
 
     /// <summary>The pages it may still ask for.</summary>
     public int PagesToCome => KeyValueCache.PagesFor(Run.PromptLength + Run.Options.MaxNewTokens) - Pages.Count;
+
+    /// <summary>The name of the last page that it has filled, where pages are kept.</summary>
+    public PrefixKey LastName { get; set; }
+
+    /// <summary>The name of the page that it has just filled.</summary>
+    public PrefixKey NameNextPage()
+    {
+        Span<int> tokens = stackalloc int[PagedAttention.PageSize];
+        Span<FeaturePlace> places = stackalloc FeaturePlace[PagedAttention.PageSize];
+        for (int index = 0; index < tokens.Length; index++)
+        {
+            int position = Length - tokens.Length + index;
+            (tokens[index], places[index]) = position < Run.PromptLength
+                ? (Run.Request.Prompt.Tokens[position], Run.Places[position])
+                : (Tokens[position - Run.PromptLength], FeaturePlace.Text);
+        }
+
+        return LastName = LastName.Next(tokens, places, Run.Request.Prompt.Images);
+    }
 
     /// <summary>Takes a token that was drawn for it, and finds out whether it is the last one.</summary>
     public void Accept(int token, float logProbability, float entropy)

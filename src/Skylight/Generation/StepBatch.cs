@@ -62,7 +62,7 @@ internal sealed class StepBatch
         {
             if (budget == 0)
                 break;
-            if (run.Features.Any(picture => picture.Rows is null))
+            if (run.Features.Any(picture => picture is { Rows: null }))
                 continue;
             int count = Math.Min(budget, run.PromptLength - run.PrefilledTokens);
             rows.Add(new StepRow(run, null, run.PrefilledTokens, count));
@@ -119,7 +119,7 @@ internal sealed class StepBatch
                 if (row.Sequence is null && row.Run.Places[position] is { Image: >= 0 } place)
                 {
                     featureIndex![next] = next;
-                    row.Run.Features[place.Image].Rows.AsSpan(place.Row * hidden, hidden).CopyTo(features.AsSpan(next * hidden, hidden));
+                    row.Run.Features[place.Image]!.Rows.AsSpan(place.Row * hidden, hidden).CopyTo(features.AsSpan(next * hidden, hidden));
                 }
             }
 

@@ -136,6 +136,25 @@ public sealed class ChatModelTests
     }
 
     [Fact]
+    public async Task A_turn_is_read_from_where_the_conversation_goes_on()
+    {
+        await using ChatModel keeping = TinyChatModel.Create(), fresh = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 8192, CachePrefixes = false });
+        var messages = new List<Message> { Message.System("Be brief."), Message.User("What is it?", ImagePart.FromRgb(TinyChatModel.Picture(1, 900, 450))) };
+        int read = 0;
+        for (int turn = 0; turn < 4; turn++)
+        {
+            ChatAnswer answer = await keeping.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken), expected = await fresh.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken);
+            Assert.Equal(expected.Answer, answer.Answer);
+            Assert.Equal(0, expected.Usage.CachedTokens);
+            // What the model writes is not always spelt with the tokens that it wrote: the answer may be read again, the prompt never.
+            Assert.InRange(answer.Usage.CachedTokens, read / 32 * 32, Math.Max(0, answer.Usage.PromptTokens - 1));
+            Assert.True(turn == 0 || answer.Usage.CachedTokens > 500, $"{answer.Usage}");
+            read = answer.Usage.PromptTokens - 20;
+            messages.AddRange([Message.Assistant(answer.Answer), Message.User("And then?")]);
+        }
+    }
+
+    [Fact]
     public async Task Words_that_are_banned_and_stop_texts_are_not_written()
     {
         await using ChatModel model = TinyChatModel.Create();

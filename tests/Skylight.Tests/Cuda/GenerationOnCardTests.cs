@@ -128,7 +128,7 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
             using var trainer = new ModelTrainer(model, TrainableModules.All);
             trainer.AccumulateGradients(Samples(cases[1].Request, expected[1]), new CrossEntropyObjective());
             trainer.Step(0.05f);
-            engine.ForgetImages();
+            engine.Forget();
         });
         List<GeneratedToken>[] after = await Task.WhenAll(cases.Select(each => Task.Run(() => Collect(service, each.Request, each.Options))));
         Completion[][] trained = Alone(model, cases);
@@ -139,6 +139,26 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         }
 
         await UntilIdle(service);
+    }
+
+    [Fact]
+    public void What_is_found_in_the_cache_gives_the_bits_of_what_is_read()
+    {
+        using SimulatedCard card = new(cacheFolder: kernels.Path);
+        using VisionLanguageModel model = Create(card);
+        using GenerationEngine keeping = new(model, 64 * Page, cachePrefixes: true), fresh = new(model, 64 * Page);
+        (GenerationRequest request, SamplingOptions options) = s_cases[0];
+        RequestRun first = keeping.Add(request, options);
+        while (!first.IsFinished)
+            keeping.Step(TestContext.Current.CancellationToken);
+        int[] text = [.. request.Prompt.Tokens, .. first.Completions[1]!.Tokens, .. TinyModel.Text(7, Page + 3)];
+        GenerationRequest next = new(new TokenSequence(text, [TinyModel.Picture(1)]) { TextFrom = request.Prompt.Tokens.Length }, 2, 9);
+        RequestRun second = keeping.Add(next, options);
+        while (!second.IsFinished)
+            keeping.Step(TestContext.Current.CancellationToken);
+        Assert.Equal(17 * Page, second.CachedTokens);
+        Assert.Equal(1, keeping.EncodedImages);
+        AssertSame(fresh.Generate([next], options)[0], Completions(second));
     }
 
     [Fact]

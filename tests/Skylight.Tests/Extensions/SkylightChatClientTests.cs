@@ -60,6 +60,9 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         ChatResponse response = await client.GetResponseAsync(messages, _sampled, TestContext.Current.CancellationToken);
         Assert.Equal(prompt.Sequence.Tokens.Length, response.Usage!.InputTokenCount);
         Assert.Equal(2 * ExtensionModel.TokensPerTile, response.Usage.AdditionalCounts![SkylightChatClient.ImageTokenCount]);
+        ChatResponse again = await client.GetResponseAsync(messages, _sampled, TestContext.Current.CancellationToken);
+        Assert.InRange(again.Usage!.CachedInputTokenCount!.Value, again.Usage.InputTokenCount!.Value - 32, again.Usage.InputTokenCount.Value - 1);
+        Assert.Equal(response.Text, again.Text);
         Assert.Equal(0, response.Usage.ReasoningTokenCount);
     }
 

@@ -55,13 +55,13 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var alone = new GenerationEngine(model, 64 * Page);
-        await using var service = new GenerationService(new GenerationEngine(model, 24 * Page, prefillTokens: 40, imageCacheBytes: 2000) { PrefillTokensBesideDecoding = 9 });
+        await using var service = new GenerationService(new GenerationEngine(model, 24 * Page, prefillTokens: 40, imageCacheBytes: 2000, cachePrefixes: true) { PrefillTokensBesideDecoding = 9 });
         int finished = 0, left = 0;
         await Task.WhenAll(Enumerable.Range(0, 120).Select(index => Task.Run(async () =>
         {
             var random = new CounterRandom(77, (ulong)index);
             ImageTile[] pictures = [.. Enumerable.Range(0, random.Next(3)).Select(_ => TinyModel.Picture((ulong)random.Next(4)))];
-            var request = new GenerationRequest(TinyModel.Prompt((ulong)index, 10 + random.Next(80), pictures), 1 + random.Next(3), (ulong)index);
+            var request = new GenerationRequest(TinyModel.Prompt((ulong)index % 5, 10 + random.Next(80), pictures), 1 + random.Next(3), (ulong)index);
             var options = new SamplingOptions { MaxNewTokens = 1 + random.Next(50), Seed = 9, Temperature = random.Next(2), RepetitionPenalty = 1 + random.NextSingle() };
             int patience = random.Next(2) == 0 ? int.MaxValue : random.Next(40);
             await Task.Delay(random.Next(60), TestContext.Current.CancellationToken);
@@ -210,7 +210,7 @@ public sealed class GenerationServiceTests
         await service.BetweenStepsAsync(engine =>
         {
             Assert.Equal(2 * Bytes, engine.ImageCacheBytes);
-            engine.ForgetImages();
+            engine.Forget();
             Assert.Equal(0, engine.ImageCacheBytes);
         });
     }

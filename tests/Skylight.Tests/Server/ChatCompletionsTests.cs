@@ -48,7 +48,8 @@ public sealed class ChatCompletionsTests
         Assert.Equal(whole.GetProperty("choices")[0].GetProperty("finish_reason").GetString(), last.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
         Assert.All(events[..^2], chunk => Assert.Equal(JsonValueKind.Null, chunk.GetProperty("choices")[0].GetProperty("finish_reason").ValueKind));
         Assert.Equal(0, events[^1].GetProperty("choices").GetArrayLength());
-        Assert.Equal(whole.GetProperty("usage").GetRawText(), events[^1].GetProperty("usage").GetRawText());
+        // The second time, the prompt's first page is still in the cache.
+        Assert.Equal(whole.GetProperty("usage").GetRawText().Replace("\"cached_tokens\":0", "\"cached_tokens\":32", StringComparison.Ordinal), events[^1].GetProperty("usage").GetRawText());
 
         List<JsonElement> without = await served.StreamAsync(ServedModel.Request());
         Assert.Equal(events.Count - 1, without.Count);

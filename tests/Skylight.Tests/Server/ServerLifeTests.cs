@@ -173,19 +173,22 @@ public sealed class ServerLifeTests
     {
         await using ServedModel served = await ServedModel.StartAsync();
         JsonElement usage = (await served.AskAsync(ServedModel.LongRequest(5))).GetProperty("usage");
-        JsonElement seen = (await served.AskAsync(ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low"))).GetProperty("usage");
+        JsonElement again = (await served.AskAsync(ServedModel.LongRequest(5))).GetProperty("usage"), seen = (await served.AskAsync(ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low"))).GetProperty("usage");
         using (HttpResponseMessage refused = await served.PostAsync("{\"messages\":[{\"role\":\"user\",\"content\":\"secretive\"}],\"stop\":[\"secretive\"],\"temperature\":\"secretive\"}"))
             await BadRequestTests.ErrorAsync(refused, 400);
-        await served.AskAsync(ServedModel.Request("secretive", 2));
+        JsonElement secret = (await served.AskAsync(ServedModel.Request("secretive", 2))).GetProperty("usage");
+        int[] cached = [.. new[] { usage, again, seen, secret }.Select(each => each.GetProperty("prompt_tokens_details").GetProperty("cached_tokens").GetInt32())];
+        Assert.True(cached[0] == 0 && cached[1] >= 32, string.Join(", ", cached));
         await served.BecomesIdleAsync();
         using HttpResponseMessage response = await served.Client.GetAsync("/metrics");
         Assert.Equal("text/plain; version=0.0.4; charset=utf-8", response.Content.Headers.ContentType!.ToString());
         string metrics = await response.Content.ReadAsStringAsync();
-        Assert.Contains("skylight_requests_total{status=\"200\"} 3\n", metrics, StringComparison.Ordinal);
+        Assert.Contains("skylight_requests_total{status=\"200\"} 4\n", metrics, StringComparison.Ordinal);
         Assert.Contains("skylight_requests_total{status=\"400\"} 1\n", metrics, StringComparison.Ordinal);
         Assert.Contains($"skylight_image_tokens_total {seen.GetProperty("prompt_tokens_details").GetProperty("image_tokens").GetInt32()}\n", metrics, StringComparison.Ordinal);
-        Assert.Contains("skylight_time_to_first_token_seconds_count 3\n", metrics, StringComparison.Ordinal);
-        Assert.Contains("skylight_time_to_first_token_seconds_bucket{le=\"+Inf\"} 3\n", metrics, StringComparison.Ordinal);
+        Assert.Contains($"skylight_cached_tokens_total {cached.Sum()}\n", metrics, StringComparison.Ordinal);
+        Assert.Contains("skylight_time_to_first_token_seconds_count 4\n", metrics, StringComparison.Ordinal);
+        Assert.Contains("skylight_time_to_first_token_seconds_bucket{le=\"+Inf\"} 4\n", metrics, StringComparison.Ordinal);
         Assert.Contains($"skylight_cache_pages {served.Model.Load.PageCount}\n", metrics, StringComparison.Ordinal);
         Assert.True(served.Model.Load.PageCount > 0 && usage.GetProperty("completion_tokens").GetInt32() == 5);
         Assert.All(metrics.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => Assert.Matches(@"^(# (HELP|TYPE) skylight_\w+ .+|skylight_\w+(\{\w+=""[^""]+""\})? [0-9.E+-]+)$", line));

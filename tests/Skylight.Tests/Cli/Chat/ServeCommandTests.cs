@@ -9,7 +9,7 @@ namespace Skylight.Tests.Cli.Chat;
 /// <summary><c>skylight serve</c> and the sample host, as processes of their own.</summary>
 public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture<ChatCheckpoint>
 {
-    private static readonly ServeChoices s_choices = new("127.0.0.1", 8080, null, false, 32, false, null, 256, 30);
+    private static readonly ServeChoices s_choices = new("127.0.0.1", 8080, null, false, 32, false, null, 256, true, 30);
 
     [Fact]
     public void Only_this_machine_is_served_without_a_key()
@@ -31,7 +31,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
     public async Task It_serves_until_it_is_told_to_end_and_finishes_what_runs()
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has no SIGTERM to send.");
-        using Process process = SkylightProgram.Start(["serve", checkpoint.Folder, "--port", "0", "--name", "served"]);
+        using Process process = SkylightProgram.Start(["serve", checkpoint.Folder, "--port", "0", "--name", "served", "--no-prefix-cache"]);
         try
         {
             Task<string> error = process.StandardError.ReadToEndAsync();
@@ -44,6 +44,12 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
                 Assert.Equal(403, (int)refused.StatusCode);
             using (HttpResponseMessage nothing = await client.GetAsync("/v1/embeddings"))
                 Assert.Contains("GET /v1/models", await nothing.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+            for (int time = 0; time < 2; time++)
+            {
+                JsonNode body = JsonNode.Parse("""{"model": "served", "messages": [{"role": "user", "content": "One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve."}], "max_tokens": 1}""")!;
+                using HttpResponseMessage answer = await client.PostAsJsonAsync("/v1/chat/completions", body);
+                Assert.Contains("\"cached_tokens\":0,", await answer.Content.ReadAsStringAsync(), StringComparison.Ordinal);
+            }
 
             string rest = await RestOfAnAnswerThatIsInterruptedAsync(process, client, tokens: 300);
             Assert.Contains("\"finish_reason\":\"length\"", rest, StringComparison.Ordinal);
