@@ -79,6 +79,9 @@ public sealed class CudaDevice : Device
     public override int Alignment => 256;
 
     /// <inheritdoc/>
+    public override int GroupedInputBytes => 64 << 10;
+
+    /// <inheritdoc/>
     public override DataType ActivationType => DataType.BFloat16;
 
     internal Driver Driver => Libraries.Driver;
@@ -90,6 +93,9 @@ public sealed class CudaDevice : Device
     internal ProductLibrary Products { get; }
 
     internal KernelStatus Status { get; }
+
+    /// <summary>How many copies to the card were queued.</summary>
+    internal long Uploads => _staging.Uploads;
 
     /// <inheritdoc/>
     public override DeviceMemory Allocate(long bytes)
@@ -116,10 +122,26 @@ public sealed class CudaDevice : Device
     public override void Download(Tensor source, Span<byte> rowMajor)
     {
         ArgumentNullException.ThrowIfNull(source);
-        CheckBytes(rowMajor.Length, source.Type);
+        Download([source], rowMajor);
+    }
+
+    /// <inheritdoc/>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    public override void Download(ReadOnlySpan<Tensor> sources, Span<byte> rowMajor)
+    {
+        var parts = new (ulong Address, int Bytes)[sources.Length];
+        int rest = rowMajor.Length;
+        for (int index = 0; index < sources.Length; index++)
+        {
+            int bytes = (int)Math.Min(sources[index].Type.Bytes, int.MaxValue);
+            if (bytes > rest || (index == sources.Length - 1 && bytes < rest))
+                throw new ArgumentException($"{string.Join(", ", sources.ToArray().Select(source => source.Type))} have {sources.ToArray().Sum(source => source.Type.Bytes)} bytes, not {rowMajor.Length}.");
+            parts[index] = (AddressOf(sources[index]), bytes);
+            rest -= bytes;
+        }
+
         MakeCurrent();
-        Status.Check();
-        Download(AddressOf(source), rowMajor);
+        Status.CheckAndDownload(parts, rowMajor);
     }
 
     /// <inheritdoc/>
@@ -212,7 +234,7 @@ public sealed class CudaDevice : Device
             Driver.Check(Driver.MemsetD8Async(address, 0, (nuint)bytes, Stream.Value), "cuMemsetD8Async");
     }
 
-    internal void Download(ulong source, Span<byte> bytes) => _staging.Download(source, bytes);
+    internal void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes) => _staging.Download(parts, bytes);
 
     internal unsafe CudaMemory AllocateUninitialized(long bytes)
     {

@@ -95,7 +95,14 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
     public bool IsCapturing { get; private set; }
 
     /// <summary>Waits until all queued work is done. Errors of that work appear here.</summary>
-    public void Synchronize() => Driver.Check(Driver.StreamSynchronize(handle), "cuStreamSynchronize");
+    public void Synchronize()
+    {
+        Waits++;
+        Driver.Check(Driver.StreamSynchronize(handle), "cuStreamSynchronize");
+    }
+
+    /// <summary>How often the host has waited.</summary>
+    public long Waits { get; private set; }
 
     /// <summary>Begins to put what is queued into a graph.</summary>
     public void BeginCapture()

@@ -24,6 +24,9 @@ internal sealed unsafe class StagingMemory : IDisposable
         _download = new PinnedMemory(stream.Context, HalfBytes);
     }
 
+    /// <summary>How many copies to the card were queued.</summary>
+    public long Uploads { get; private set; }
+
     /// <summary>Queues copies of bytes to the card; the bytes may be changed afterwards.</summary>
     public void Upload(ReadOnlySpan<byte> bytes, ulong destination)
     {
@@ -35,23 +38,40 @@ internal sealed unsafe class StagingMemory : IDisposable
             byte* staged = _halves[_half].Pointer + _used;
             bytes[..count].CopyTo(new Span<byte>(staged, count));
             _stream.Driver.Check(_stream.Driver.MemcpyHtoDAsync(destination, staged, (nuint)count, _stream.Value), "cuMemcpyHtoDAsync");
+            Uploads++;
             _used = Math.Min((_used + count + Alignment - 1) / Alignment * Alignment, HalfBytes);
             bytes = bytes[count..];
             destination += (ulong)count;
         }
     }
 
-    /// <summary>Copies bytes from the card, after all work queued before.</summary>
-    public void Download(ulong source, Span<byte> bytes)
+    /// <summary>Copies bytes from the card, one part after the other, after all work queued before. Waits once for every half that they fill.</summary>
+    public void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes)
     {
-        while (!bytes.IsEmpty)
+        int filled = 0;
+        foreach ((ulong address, int count) in parts)
         {
-            int count = Math.Min(bytes.Length, HalfBytes);
-            _stream.Driver.Check(_stream.Driver.MemcpyDtoHAsync(_download.Pointer, source, (nuint)count, _stream.Value), "cuMemcpyDtoHAsync");
+            for (int done = 0; done < count;)
+            {
+                int piece = Math.Min(count - done, HalfBytes - filled);
+                _stream.Driver.Check(_stream.Driver.MemcpyDtoHAsync(_download.Pointer + filled, address + (ulong)done, (nuint)piece, _stream.Value), "cuMemcpyDtoHAsync");
+                filled += piece;
+                done += piece;
+                if (filled == HalfBytes)
+                    Empty(ref bytes);
+            }
+        }
+
+        Empty(ref bytes);
+
+        void Empty(ref Span<byte> rest)
+        {
+            if (filled == 0)
+                return;
             _stream.Synchronize();
-            new ReadOnlySpan<byte>(_download.Pointer, count).CopyTo(bytes);
-            bytes = bytes[count..];
-            source += (ulong)count;
+            new ReadOnlySpan<byte>(_download.Pointer, filled).CopyTo(rest);
+            rest = rest[filled..];
+            filled = 0;
         }
     }
 

@@ -77,7 +77,7 @@ internal static class EvalPage
 
     private static void AppendRules(StringBuilder page, EvaluationReport report)
     {
-        page.Append("<section>\n<h2>How answers were found</h2>\n<div class=\"card scroll\"><table>\n<thead><tr><th>Rule</th><th>Responses</th><th>Right</th></tr></thead>\n<tbody>\n");
+        page.Append("<section>\n<h2>How answers were found</h2>\n<div class=\"card scroll\"><table class=\"numbers\">\n<thead><tr><th>Rule</th><th>Responses</th><th>Right</th></tr></thead>\n<tbody>\n");
         foreach (RuleCount rule in report.Rules)
             page.Append($"<tr><td>{Name(rule.Rule)}</td><td>{Markup.Number(rule.Responses)}</td><td>{Markup.Number(rule.Right)}</td></tr>\n");
         page.Append("</tbody>\n</table></div>\n</section>\n");

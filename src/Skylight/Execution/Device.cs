@@ -22,6 +22,12 @@ public abstract class Device : IDisposable
     public virtual int Alignment => 64;
 
     /// <summary>
+    /// Inputs of a plan of up to so many bytes are put side by side and uploaded as one, because a copy to the device costs more than their bytes; 0
+    /// where it costs nothing.
+    /// </summary>
+    public virtual int GroupedInputBytes => 0;
+
+    /// <summary>
     /// Whether a key cache has a page's keys as columns, [D, 32], rather than as rows, [32, D], of a head. Values are rows everywhere. Only who
     /// fills or reads a cache without <see cref="Ops.KeyValueWrite"/> and <see cref="Ops.PagedAttention"/> needs to know.
     /// </summary>
@@ -39,6 +45,17 @@ public abstract class Device : IDisposable
 
     /// <summary>Copies elements from the device into dense row-major order, after all work queued before.</summary>
     public abstract void Download(Tensor source, Span<byte> rowMajor);
+
+    /// <summary>Copies the elements of several tensors from the device, one tensor after the other, with one wait for the work queued before.</summary>
+    public virtual void Download(ReadOnlySpan<Tensor> sources, Span<byte> rowMajor)
+    {
+        foreach (Tensor source in sources)
+        {
+            int bytes = checked((int)source.Type.Bytes);
+            Download(source, rowMajor[..bytes]);
+            rowMajor = rowMajor[bytes..];
+        }
+    }
 
     /// <summary>Copies the bytes of one tensor to another of the same type.</summary>
     public abstract void Copy(Tensor source, Tensor destination);

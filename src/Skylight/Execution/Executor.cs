@@ -51,6 +51,8 @@ public sealed class Executor
     private readonly Dictionary<Value, Tensor> _tensors = [];
     private readonly (PersistentTensor Persistent, Tensor? Bound)[] _persistent;
     private readonly Action _queueSteps;
+    private readonly byte[] _grouped;
+    private bool _groupIsNew;
     private DeviceMemory? _bound;
     private bool _hasRun;
     private RecordedWork? _recorded;
@@ -69,6 +71,9 @@ public sealed class Executor
         _arguments = new KernelArguments[plan.Steps.Count];
         _persistent = [.. plan.Steps.SelectMany(step => step.Node.Inputs).Select(input => input.Persistent).OfType<PersistentTensor>().Distinct().Select(tensor => (tensor, (Tensor?)null))];
         _queueSteps = () => QueueSteps(CancellationToken.None);
+        _grouped = new byte[plan.GroupedInputBytes];
+        foreach ((Value constant, int[] elements) in plan.Graph.Constants.Where(constant => IsGrouped(constant.Key)))
+            MemoryMarshal.AsBytes<int>(elements).CopyTo(GroupedPlace(constant));
     }
 
     /// <summary>What is run.</summary>
@@ -90,7 +95,15 @@ public sealed class Executor
             throw new ArgumentException($"{input} is not an input.", nameof(input));
         CheckElements<T>(input, elements.Length);
         BindMemory();
-        Plan.Device.Upload(MemoryMarshal.AsBytes(elements), TensorOf(input));
+        if (IsGrouped(input))
+        {
+            MemoryMarshal.AsBytes(elements).CopyTo(GroupedPlace(input));
+            _groupIsNew = true;
+        }
+        else
+        {
+            Plan.Device.Upload(MemoryMarshal.AsBytes(elements), TensorOf(input));
+        }
     }
 
     /// <summary>Writes a float32 or bfloat16 input from float32 numbers, which are rounded for the latter.</summary>
@@ -126,8 +139,12 @@ public sealed class Executor
         BindMemory();
 
         // Every time: their places may have been taken over by values of later steps, or by another plan of the workspace.
+        UploadGroup();
         foreach ((Value constant, int[] elements) in Plan.Graph.Constants)
-            Plan.Device.Upload(MemoryMarshal.AsBytes<int>(elements), TensorOf(constant));
+        {
+            if (!IsGrouped(constant))
+                Plan.Device.Upload(MemoryMarshal.AsBytes<int>(elements), TensorOf(constant));
+        }
 
         // Kernels are loaded in the first run, which must not happen while work is recorded.
         if (_hasRun && _recorded is null)
@@ -173,7 +190,26 @@ public sealed class Executor
         ArgumentNullException.ThrowIfNull(value);
         CheckElements<T>(value, elements.Length);
         BindMemory();
+        if (_groupIsNew)
+            UploadGroup();
         Plan.Device.Download(TensorOf(value), MemoryMarshal.AsBytes(elements));
+    }
+
+    /// <summary>Reads several outputs at once: the elements of one after those of the other, as bytes.</summary>
+    internal byte[] ReadTogether(params ReadOnlySpan<Value> values)
+    {
+        BindMemory();
+        var tensors = new Tensor[values.Length];
+        long bytes = 0;
+        for (int index = 0; index < values.Length; index++)
+        {
+            tensors[index] = TensorOf(values[index]);
+            bytes += tensors[index].Type.Bytes;
+        }
+
+        var elements = new byte[bytes];
+        Plan.Device.Download(tensors, elements);
+        return elements;
     }
 
     private static unsafe void CheckElements<T>(Value value, int count)
@@ -183,6 +219,17 @@ public sealed class Executor
             throw new ArgumentException($"{value} cannot be accessed as {typeof(T).Name}.");
         if (count != value.Shape.ElementCount)
             throw new ArgumentException($"{value} has {value.Shape.ElementCount} elements, not {count}.");
+    }
+
+    private bool IsGrouped(Value input) => Plan.Slots[input].Offset < _grouped.Length;
+
+    private Span<byte> GroupedPlace(Value input) => _grouped.AsSpan((int)Plan.Slots[input].Offset, (int)input.Type.Bytes);
+
+    private void UploadGroup()
+    {
+        if (_grouped.Length > 0)
+            Plan.Device.Upload(_grouped, new Tensor(_bound!, 0, TensorType.Int32(_grouped.Length / sizeof(int))));
+        _groupIsNew = false;
     }
 
     private Tensor TensorOf(Value value)

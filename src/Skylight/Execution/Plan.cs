@@ -45,6 +45,9 @@ public sealed class Plan
     /// <summary>The size of the arena: every input, intermediate, output and temporary.</summary>
     public long ArenaBytes { get; }
 
+    /// <summary>The beginning of the arena in which small inputs lie side by side, to be uploaded as one; see <see cref="Device.GroupedInputBytes"/>.</summary>
+    internal int GroupedInputBytes { get; init; }
+
     /// <summary>The memory of the persistent tensors that the plan touches.</summary>
     public long PersistentBytes { get; }
 

@@ -26,9 +26,14 @@ public static class Planner
         Dictionary<Value, int> lastUse = LastUses(graph, nodes);
         var arena = new Arena();
         var slots = new Dictionary<Value, ArenaSlot>();
-        foreach (Value input in graph.Inputs)
+        // Those that are uploaded together come first, one after the other.
+        bool IsGrouped(Value input) => input.Type.Storage == Storage.RowMajor && input.Type.Bytes <= device.GroupedInputBytes;
+        long grouped = 0;
+        foreach (Value input in graph.Inputs.OrderBy(input => IsGrouped(input) ? 0 : 1))
         {
             long bytes = Align(device.StorageBytes(input.Type), device);
+            if (IsGrouped(input))
+                grouped += bytes;
             slots.Add(input, new ArenaSlot(arena.Take(bytes), bytes, -1, lastUse.GetValueOrDefault(input, -1)));
         }
 
@@ -88,7 +93,7 @@ public static class Planner
         }
 
         long persistentBytes = graph.PersistentValues.Sum(value => device.StorageBytes(value.Type));
-        var plan = new Plan(graph, device, steps, slots, arena.Peak, persistentBytes);
+        var plan = new Plan(graph, device, steps, slots, arena.Peak, persistentBytes) { GroupedInputBytes = checked((int)grouped) };
         if (plan.PeakBytes > device.MemoryBytes)
         {
             throw new OutOfDeviceMemoryException(string.Create(

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -137,6 +138,11 @@ internal sealed class GenerationStep
         }
 
         _executor.Run(cancellationToken);
-        return new Result(_executor.Read<int>(_drawn), _executor.Read<float>(_logProbability), _executor.Read<float>(_entropy));
+        ReadOnlySpan<byte> results = _executor.ReadTogether(_drawn, _logProbability, _entropy);
+        int each = results.Length / 3;
+        return new Result(
+            MemoryMarshal.Cast<byte, int>(results[..each]).ToArray(),
+            MemoryMarshal.Cast<byte, float>(results[each..(2 * each)]).ToArray(),
+            MemoryMarshal.Cast<byte, float>(results[(2 * each)..]).ToArray());
     }
 }

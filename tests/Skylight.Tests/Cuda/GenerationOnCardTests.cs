@@ -90,7 +90,10 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         while (engine.HasWork)
         {
             int before = engine.Plans.Made;
+            long uploads = card.Device.Uploads, waits = card.Device.Stream.Waits;
             engine.Step(TestContext.Current.CancellationToken);
+            // All small inputs go to the card as one, and all results come back with one wait.
+            Assert.Equal((1, 1), (card.Device.Uploads - uploads, card.Device.Stream.Waits - waits));
             steps++;
             replayed += engine.Plans.Made == before && engine.Plans.Kept.Last().IsRecorded ? 1 : 0;
         }

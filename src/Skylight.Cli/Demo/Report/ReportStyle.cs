@@ -32,7 +32,7 @@ internal static class ReportStyle
         .lead { color: var(--soft); max-width: 74ch; }
         .note { color: var(--soft); font-size: 14px; max-width: 84ch; margin-bottom: 14px; }
         .card { background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 18px 20px; box-shadow: var(--shadow); }
-        .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 14px; margin-top: 26px; }
+        .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 14px; margin-top: 26px; }
         .figures dt { color: var(--soft); font-size: 13px; }
         .figures dd { margin: 2px 0 0; }
         .figures .value { font-size: 28px; font-weight: 650; letter-spacing: -.02em; line-height: 1.25; font-variant-numeric: tabular-nums; }
@@ -73,6 +73,7 @@ internal static class ReportStyle
         th { color: var(--soft); font-weight: 500; font-size: 13px; }
         th:first-child, td:first-child { text-align: left; padding-left: 0; }
         th:last-child, td:last-child { text-align: left; }
+        .numbers th:last-child, .numbers td:last-child { text-align: right; }
         tr:last-child td { border-bottom: 0; }
         tr.chosen td { font-weight: 650; }
         .tag { display: inline-block; font-size: 12px; font-weight: 600; line-height: 1.6; padding: 0 8px; border-radius: 99px; background: var(--track); color: var(--soft); }
