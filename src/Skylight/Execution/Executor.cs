@@ -73,7 +73,7 @@ public sealed class Executor
         _queueSteps = () => QueueSteps(CancellationToken.None);
         _grouped = new byte[plan.GroupedInputBytes];
         foreach ((Value constant, int[] elements) in plan.Graph.Constants.Where(constant => IsGrouped(constant.Key)))
-            MemoryMarshal.AsBytes<int>(elements).CopyTo(GroupedPlace(constant));
+            MemoryMarshal.AsBytes<int>(elements).CopyTo(_grouped.AsSpan((int)plan.Slots[constant].Offset));
     }
 
     /// <summary>What is run.</summary>
@@ -95,14 +95,15 @@ public sealed class Executor
             throw new ArgumentException($"{input} is not an input.", nameof(input));
         CheckElements<T>(input, elements.Length);
         BindMemory();
-        if (IsGrouped(input))
+        Tensor place = TensorOf(input);
+        if (place.ByteOffset < _grouped.Length)
         {
-            MemoryMarshal.AsBytes(elements).CopyTo(GroupedPlace(input));
+            MemoryMarshal.AsBytes(elements).CopyTo(_grouped.AsSpan((int)place.ByteOffset));
             _groupIsNew = true;
         }
         else
         {
-            Plan.Device.Upload(MemoryMarshal.AsBytes(elements), TensorOf(input));
+            Plan.Device.Upload(MemoryMarshal.AsBytes(elements), place);
         }
     }
 
@@ -221,9 +222,7 @@ public sealed class Executor
             throw new ArgumentException($"{value} has {value.Shape.ElementCount} elements, not {count}.");
     }
 
-    private bool IsGrouped(Value input) => Plan.Slots[input].Offset < _grouped.Length;
-
-    private Span<byte> GroupedPlace(Value input) => _grouped.AsSpan((int)Plan.Slots[input].Offset, (int)input.Type.Bytes);
+    private bool IsGrouped(Value constant) => Plan.Slots[constant].Offset < _grouped.Length;
 
     private void UploadGroup()
     {

@@ -30,6 +30,37 @@ public class ExecutorTests
     }
 
     [Fact]
+    public void Small_inputs_and_constants_are_uploaded_as_one_before_every_run()
+    {
+        using var device = new RoundingDevice(DataType.Float32, groupedInputBytes: 100);
+        using var workspace = new Workspace(device);
+        var graph = new Graph();
+        Value first = graph.Input("first", TensorType.Float32(5)), large = graph.Input("large", TensorType.Float32(30, 5)), second = graph.Input("second", TensorType.Float32(5));
+        Value rows = graph.Constant("rows", [7, 3]), empty = graph.Input("empty", TensorType.Float32(0));
+        graph.Output("sum", graph.Add(new Add(), first, second));
+        graph.Output("rows", graph.Add(new GatherRows(), large, rows));
+        var executor = new Executor(Planner.Plan(graph, device), workspace);
+        float[] table = [.. Enumerable.Range(0, 150).Select(index => (float)index)];
+        for (int run = 1; run <= 3; run++)
+        {
+            int before = device.Uploads;
+            executor.Write<float>(second, [run, run, run, run, run]);
+            executor.Write<float>(large, table);
+            executor.Write<float>(first, [1f, 2f, 3f, 4f, 5f]);
+            executor.Write<float>(empty, []);
+            executor.Run();
+            Assert.InRange(device.Uploads - before, 2, 3); // the small ones, the large one, and perhaps nothing at all
+            Assert.Equal([1f + run, 2f + run, 3f + run, 4f + run, 5f + run], executor.Read<float>(graph.OutputNamed("sum")));
+            Assert.Equal([35f, 36f, 37f, 38f, 39f, 15f, 16f, 17f, 18f, 19f], executor.Read<float>(graph.OutputNamed("rows")));
+        }
+
+        executor.Write<float>(first, [9f, 8f, 7f, 6f, 5f]);
+        Assert.Equal([9f, 8f, 7f, 6f, 5f], executor.Read<float>(first));
+        Value foreign = new Graph().Input("foreign", TensorType.Float32(4));
+        Assert.Contains("not computed by this plan", Assert.Throws<ArgumentException>(() => executor.Write<float>(foreign, [1f, 2f, 3f, 4f])).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Wrong_elements_are_refused()
     {
         using var device = new CpuDevice();

@@ -21,18 +21,24 @@ public class PlannerTests
         }
     }
 
-    [Fact]
-    public void Random_graphs_compute_what_they_say()
+    [Theory]
+    [InlineData(-1)]
+    [InlineData(0)]
+    [InlineData(200)]
+    [InlineData(1 << 20)]
+    public void Random_graphs_compute_what_they_say(int groupedInputBytes)
     {
         for (int seed = 0; seed < 100; seed++)
         {
             Graph graph = RandomGraph(seed, out List<Value> values);
-            using var device = new CpuDevice();
+            using Device device = groupedInputBytes < 0 ? new CpuDevice() : new RoundingDevice(DataType.Float32, groupedInputBytes);
             using var workspace = new Workspace(device);
             Plan plan = Planner.Plan(graph, device);
             var executor = new Executor(plan, workspace);
             // Whatever memory held before must not matter.
-            CpuMemory.Span<byte>(new Tensor(workspace.Reserve(plan.ArenaBytes), 0, TensorType.Float32((int)(plan.ArenaBytes / 4)))).Fill(0xFF);
+            byte[] other = new byte[plan.ArenaBytes];
+            other.AsSpan().Fill(0xFF);
+            device.Upload(other, new Tensor(workspace.Reserve(plan.ArenaBytes), 0, TensorType.Float32((int)(plan.ArenaBytes / 4))));
             var expected = new Dictionary<Value, float[]>();
             foreach (Value input in graph.Inputs)
             {

@@ -16,6 +16,15 @@ namespace Skylight.Tests.Execution;
 internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16, Action<Op, float[]>? disturb = null) : Device
 {
     private readonly CpuDevice _cpu = new();
+    private readonly int _groupedInputBytes;
+
+    /// <summary>Makes a device that takes small inputs together.</summary>
+    public RoundingDevice(DataType activationType, int groupedInputBytes)
+        : this(activationType) => _groupedInputBytes = groupedInputBytes;
+
+    public override int GroupedInputBytes => _groupedInputBytes;
+
+    public int Uploads { get; private set; }
 
     public override string Name => "rounding";
 
@@ -29,7 +38,11 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
 
     public override long StorageBytes(TensorType type) => type.Bytes;
 
-    public override void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination) => rowMajor.CopyTo(Bytes(destination));
+    public override void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination)
+    {
+        Uploads++;
+        rowMajor.CopyTo(Bytes(destination));
+    }
 
     public override void Download(Tensor source, Span<byte> rowMajor) => Bytes(source).CopyTo(rowMajor);
 
