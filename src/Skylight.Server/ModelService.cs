@@ -153,6 +153,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
             yield break;
         }
 
+        long start = Stopwatch.GetTimestamp();
         PreparedPrompt prompt = await model.PrepareAsync(request.Messages, request.Options, cancellationToken).ConfigureAwait(false);
         using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var updates = Channel.CreateUnbounded<(int, GenerationUpdate)>(new UnboundedChannelOptions { SingleReader = true });
@@ -173,7 +174,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         {
             try
             {
-                await foreach (GenerationUpdate update in model.GenerateAsync(prompt, request.OptionsOf(choice), token).ConfigureAwait(false))
+                await foreach (GenerationUpdate update in model.AnswerAsync(prompt, request.OptionsOf(choice), start, token).ConfigureAwait(false))
                     updates.Writer.TryWrite((choice, update));
             }
             catch (Exception exception)

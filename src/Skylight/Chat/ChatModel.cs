@@ -100,7 +100,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <param name="prompt">What <see cref="PrepareAsync"/> gave, with options of the same thinking mode and tiles.</param>
     /// <param name="options">How the answer is made.</param>
     /// <param name="cancellationToken">Takes the request out.</param>
-    /// <returns>As for messages.</returns>
+    /// <returns>As for messages; times count from here.</returns>
     /// <exception cref="ArgumentException">The options cannot be used.</exception>
     /// <exception cref="ContextLengthException">Prompt and answer are longer than the context.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
@@ -108,10 +108,13 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     public IAsyncEnumerable<GenerationUpdate> GenerateAsync(PreparedPrompt prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prompt);
-        return AnswerAsync(prompt, options ?? new GenerationOptions(), Stopwatch.GetTimestamp(), cancellationToken);
+        options ??= new GenerationOptions();
+        options.Validate();
+        return AnswerAsync(prompt, options, Stopwatch.GetTimestamp(), cancellationToken);
     }
 
-    private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(
+    /// <summary>The same, with the time from which times count.</summary>
+    internal async IAsyncEnumerable<GenerationUpdate> AnswerAsync(
         PreparedPrompt prompt, GenerationOptions options, long start, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
@@ -216,14 +219,21 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
-    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed.</param>
+    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; an
+    /// action that changes them and then generates calls <see cref="GenerationEngine.Forget"/> in between.</param>
     public Task BetweenStepsAsync(Action<GenerationEngine> action)
     {
         ArgumentNullException.ThrowIfNull(action);
         return _service.BetweenStepsAsync(engine =>
         {
-            action(engine);
-            engine.Forget();
+            try
+            {
+                action(engine);
+            }
+            finally
+            {
+                engine.Forget();
+            }
         });
     }
 
@@ -369,6 +379,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         bool sample = defaults.Sample == true;
         int left = ContextTokens - promptTokens;
         int most = options.MaxNewTokens ?? Math.Min(left, defaults.MaxNewTokens ?? DefaultNewTokens);
+        if (left < 1)
+            throw new ContextLengthException($"The prompt has {promptTokens} tokens, and the context has {ContextTokens}: none is left for an answer.");
         if (options.MaxNewTokens > left)
             throw new ContextLengthException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
 

@@ -37,7 +37,7 @@ public sealed record ChatModelOptions
 
     /// <summary>
     /// Whether what the key-value cache holds is kept while there is room, so that a prompt that begins like an earlier one is read only from where they
-    /// differ: the next turn of a conversation, or a system message that all share. The answers are the same. Whoever measures how long a first token takes
+    /// differ: the next turn of a conversation, or a system message that all share. The answers are the same, on a card in deterministic mode. Whoever measures how long a first token takes
     /// can tell whether somebody has sent the same beginning before: switch it off where that must not be.
     /// </summary>
     public bool CachePrefixes { get; init; } = true;

@@ -201,6 +201,9 @@ public sealed class GenerationEngine : IDisposable
         int channels = _model.Configuration.Vision.ChannelCount;
         if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
             throw new ArgumentException($"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
+        // Pages have names by their tokens, which the caller could change.
+        if (_cachesPrefixes)
+            request = request with { Prompt = request.Prompt with { Tokens = [.. request.Prompt.Tokens] } };
         var run = new RequestRun(request, options, FeaturePlace.Of(request.Prompt, _model.Configuration, "The prompt"), onToken);
         if (run.WorstCasePages > _cache.PageCount)
             throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
@@ -280,20 +283,23 @@ public sealed class GenerationEngine : IDisposable
         }
     }
 
+    /// <summary>Whether others may find what a request writes: not when the weights have changed since it began.</summary>
+    private bool NamesPages(RequestRun run) => _cachesPrefixes && run.Root == _cache.Root;
+
     /// <summary>Takes note of the keys and values that a pass has written.</summary>
     private void Advance(in StepRow row)
     {
         if (row.Sequence is { } sequence)
         {
             sequence.Length++;
-            if (_cachesPrefixes && sequence.Length % PagedAttention.PageSize == 0)
+            if (NamesPages(sequence.Run) && sequence.Length % PagedAttention.PageSize == 0)
                 _cache.Name(sequence.Pages[sequence.Length / PagedAttention.PageSize - 1], sequence.NameNextPage());
             return;
         }
 
         int filled = row.Run.PrefilledTokens / PagedAttention.PageSize;
         row.Run.PrefilledTokens += row.Count;
-        for (int page = filled; _cachesPrefixes && page < row.Run.PrefilledTokens / PagedAttention.PageSize; page++)
+        for (int page = filled; NamesPages(row.Run) && page < row.Run.PrefilledTokens / PagedAttention.PageSize; page++)
             _cache.Name(row.Run.Pages[page], row.Run.PageNames[page]);
         if (!row.IsLast)
             return;
@@ -349,12 +355,8 @@ public sealed class GenerationEngine : IDisposable
     private void EndReading(RequestRun run)
     {
         Release(run.Pages);
-        for (int image = 0; image < run.Features.Length; image++)
-        {
-            if (run.Features[image] is not null)
-                _features.Return(run.Request.Prompt.Images[image]);
-        }
-
+        foreach (ImageFeatures features in run.Features.OfType<ImageFeatures>())
+            _features.Return(features);
         run.Features = [];
     }
 

@@ -46,10 +46,9 @@ internal sealed class ImageFeatureStore(long capacityBytes)
         return features;
     }
 
-    /// <summary>Lets go of what was taken with a picture.</summary>
-    public void Return(ImageTile tile)
+    /// <summary>Lets go of what was taken.</summary>
+    public void Return(ImageFeatures features)
     {
-        ImageFeatures features = _active[tile];
         if (--features.Users > 0)
             return;
         foreach (ImageTile alias in _active.Where(pair => pair.Value == features).Select(pair => pair.Key).ToArray())
@@ -70,9 +69,10 @@ internal sealed class ImageFeatureStore(long capacityBytes)
         _bytes += bytes;
     }
 
-    /// <summary>Forgets what is kept: to be called when the vision encoder or the connector have changed.</summary>
+    /// <summary>Forgets everything: to be called when the vision encoder or the connector have changed. Who has taken features keeps those.</summary>
     public void Clear()
     {
+        _active.Clear();
         while (_leastRecentFirst.First is { } oldest)
             Drop(oldest);
     }

@@ -88,6 +88,8 @@ public sealed class KeyValueCache : IDisposable
     /// <summary>Removes a user from a page; without users it is free.</summary>
     public void Return(int page)
     {
+        if (_users[page] == 0)
+            throw new InvalidOperationException($"Page {page} of the key-value cache has no user who could return it.");
         if (--_users[page] > 0)
             return;
         if (_names.ContainsKey(page))

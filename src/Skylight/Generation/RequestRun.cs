@@ -47,6 +47,9 @@ public sealed class RequestRun
     /// <summary>The pages of the prompt, until its completions have taken them over.</summary>
     internal List<int> Pages { get; } = [];
 
+    /// <summary>The name of what comes before the prompt's first page, where pages are kept.</summary>
+    internal PrefixKey? Root { get; private set; }
+
     /// <summary>The names of the prompt's full pages, where pages are kept.</summary>
     internal PrefixKey[] PageNames { get; private set; } = [];
 
@@ -73,6 +76,7 @@ public sealed class RequestRun
     internal void NamePages(PrefixKey root)
     {
         const int Size = PagedAttention.PageSize;
+        Root = root;
         PageNames = new PrefixKey[PromptLength / Size];
         for (int page = 0; page < PageNames.Length; page++)
             PageNames[page] = root = root.Next(Request.Prompt.Tokens.AsSpan(page * Size, Size), Places.AsSpan(page * Size, Size), Request.Prompt.Images);

@@ -3,6 +3,8 @@ namespace Skylight.Generation;
 /// <summary>How tokens are chosen.</summary>
 public sealed record SamplingOptions
 {
+    private const float Smallest = 1e-6f, Largest = 1e6f;
+
     /// <summary>Divides the logits before the softmax; 0 takes the most likely token (the lowest id of equals).</summary>
     public float Temperature { get; init; } = 1f;
 
@@ -37,20 +39,21 @@ public sealed record SamplingOptions
     /// <exception cref="ArgumentException">A value is out of its range.</exception>
     public void Validate()
     {
-        if (!(Temperature >= 0) || !float.IsFinite(Temperature))
-            throw new ArgumentException($"The temperature must be 0 or more, not {Temperature}.");
+        // Beyond these bounds logits could overflow, and then nobody's tokens could be drawn in the step.
+        if (Temperature != 0 && !(Temperature >= Smallest && Temperature <= Largest))
+            throw new ArgumentException($"The temperature must be 0 (the most likely token) or from {Smallest} to {Largest}, not {Temperature}.");
         if (TopK < 0)
             throw new ArgumentException($"Top-k must be 0 (all) or more, not {TopK}.");
         if (!(TopP > 0 && TopP <= 1))
             throw new ArgumentException($"Top-p must be in (0, 1], not {TopP}.");
         if (!(MinP >= 0 && MinP <= 1))
             throw new ArgumentException($"Min-p must be in [0, 1], not {MinP}.");
-        if (!(RepetitionPenalty > 0) || !float.IsFinite(RepetitionPenalty))
-            throw new ArgumentException($"The repetition penalty must be above 0, not {RepetitionPenalty}.");
+        if (!(RepetitionPenalty >= Smallest && RepetitionPenalty <= Largest))
+            throw new ArgumentException($"The repetition penalty must be from {Smallest} to {Largest}, not {RepetitionPenalty}.");
         foreach ((int token, float bias) in LogitBias)
         {
-            if (!(bias < float.PositiveInfinity))
-                throw new ArgumentException($"The bias of token {token} must be a number or −∞, not {bias}.");
+            if (!(MathF.Abs(bias) <= Largest || float.IsNegativeInfinity(bias)))
+                throw new ArgumentException($"The bias of token {token} must be from −{Largest} to {Largest}, or −∞, not {bias}.");
         }
 
         if (MaxNewTokens < 1)

@@ -12,7 +12,7 @@ public sealed class ImageTile
     private string? _contentKey;
 
     /// <summary>Makes a tile.</summary>
-    /// <param name="pixels">[channels, height, width], normalised; not copied.</param>
+    /// <param name="pixels">[channels, height, width], normalised; not copied, and not to be changed any more.</param>
     /// <param name="height">Pixels from top to bottom.</param>
     /// <param name="width">Pixels from left to right.</param>
     public ImageTile(float[] pixels, int height, int width)

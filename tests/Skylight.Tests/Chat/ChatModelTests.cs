@@ -155,6 +155,45 @@ public sealed class ChatModelTests
     }
 
     [Fact]
+    public async Task What_was_prepared_is_answered_like_its_messages()
+    {
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 1024 });
+        Message[] messages = [Message.User("What is it?", ImagePart.FromRgb(TinyChatModel.Picture(1)))];
+        string expected = (await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken)).Answer;
+        PreparedPrompt prompt = await model.PrepareAsync(messages, s_drawn, TestContext.Current.CancellationToken);
+        for (int time = 0; time < 2; time++)
+            Assert.Equal(expected, await Answer(model, prompt, s_drawn));
+        Assert.Throws<ArgumentException>(() => { _ = model.GenerateAsync(prompt, s_drawn with { StopTexts = [""] }, TestContext.Current.CancellationToken); });
+        Assert.Throws<ArgumentException>(() => { _ = model.GenerateAsync(prompt, s_drawn with { BannedWords = [" "] }, TestContext.Current.CancellationToken); });
+
+        await using ChatModel small = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 256 });
+        Assert.Contains("none is left", (await Assert.ThrowsAsync<ContextLengthException>(() => Answer(small, prompt, s_drawn with { MaxNewTokens = null }))).Message, StringComparison.Ordinal);
+
+        static async Task<string> Answer(ChatModel model, PreparedPrompt prompt, GenerationOptions options)
+        {
+            string answer = "";
+            await foreach (GenerationUpdate update in model.GenerateAsync(prompt, options, TestContext.Current.CancellationToken))
+                answer += update.Text;
+            return answer;
+        }
+    }
+
+    [Fact]
+    public async Task What_changes_the_model_and_then_fails_leaves_nothing_of_the_old_one()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        Message[] messages = [Message.System("One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve."), Message.User("And then?")];
+        await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken);
+        await Assert.ThrowsAsync<IOException>(() => model.BetweenStepsAsync(engine =>
+        {
+            TinyChatModel.Scale(model.Model, "language.embedding.weight", 2);
+            throw new IOException("The disk is full.");
+        }));
+        Assert.Equal(0, (await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken)).Usage.CachedTokens);
+        Assert.True((await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken)).Usage.CachedTokens >= 32);
+    }
+
+    [Fact]
     public async Task Words_that_are_banned_and_stop_texts_are_not_written()
     {
         await using ChatModel model = TinyChatModel.Create();

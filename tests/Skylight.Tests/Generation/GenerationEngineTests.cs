@@ -86,6 +86,10 @@ public sealed class GenerationEngineTests
         Assert.Contains("at least one token", Refused(new(new TokenSequence([])), new()), StringComparison.Ordinal);
         Assert.Contains("at least one completion", Refused(new(TinyModel.Prompt(1, 5), 0), new()), StringComparison.Ordinal);
         Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = float.NaN }), StringComparison.Ordinal);
+        // Logits that overflow would fail the step of all.
+        Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = 1e-39f }), StringComparison.Ordinal);
+        Assert.Contains("penalty", Refused(new(TinyModel.Prompt(1, 5)), new() { RepetitionPenalty = 1e-39f }), StringComparison.Ordinal);
+        Assert.Contains("bias of token 3", Refused(new(TinyModel.Prompt(1, 5)), new() { LogitBias = new Dictionary<int, float> { [3] = 3e38f } }), StringComparison.Ordinal);
         Assert.Contains("Top-p", Refused(new(TinyModel.Prompt(1, 5)), new() { TopP = 0 }), StringComparison.Ordinal);
         Assert.Contains("Top-k", Refused(new(TinyModel.Prompt(1, 5)), new() { TopK = -1 }), StringComparison.Ordinal);
         Assert.Contains("outside the vocabulary of 40", Refused(new(new TokenSequence([3, 40])), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
@@ -171,6 +175,8 @@ public sealed class GenerationEngineTests
         cache.Return(first);
         Assert.Equal(1, cache.FreePages);
         cache.Return(first);
+        Assert.Equal(2, cache.FreePages);
+        Assert.Contains("no user", Assert.Throws<InvalidOperationException>(() => cache.Return(first)).Message, StringComparison.Ordinal);
         Assert.Equal(2, cache.FreePages);
         Assert.Equal(0, KeyValueCache.PagesFor(0));
         Assert.Equal(1, KeyValueCache.PagesFor(Page));

@@ -154,18 +154,72 @@ public sealed class PrefixCacheTests
     }
 
     [Fact]
+    public void A_picture_that_old_weights_have_encoded_is_encoded_again_for_whoever_comes_after()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        using GenerationEngine engine = Keeping(model, 30, prefillTokens: Page), fresh = new(model, 30 * Page);
+        TokenSequence prompt = TinyModel.Prompt(1, 3 * Page + 1, TinyModel.Picture(1));
+        var options = new SamplingOptions { MaxNewTokens = 5, Seed = 3 };
+        RequestRun before = engine.Add(new(prompt), options);
+        engine.Step(TestContext.Current.CancellationToken);
+        Assert.False(before.IsFinished);
+        Scale(model, "connector.linear2.weight", 3f);
+        engine.Forget();
+        // The same picture, as the same object, while the first request still uses what the old weights made of it.
+        RequestRun beside = engine.Add(new(prompt), options);
+        while (engine.HasWork)
+            engine.Step(TestContext.Current.CancellationToken);
+        Completion expected = fresh.Generate([new(prompt)], options)[0][0];
+        AssertSame(expected, beside.Completions[0]!);
+        Assert.NotEqual(expected.LogProbabilities, before.Completions[0]!.LogProbabilities);
+        (RequestRun after, Completion own) = Complete(engine, TinyModel.Prompt(1, 3 * Page + 1, TinyModel.Picture(1)), options);
+        Assert.Equal(3 * Page, after.CachedTokens);
+        AssertSame(expected, own);
+        Assert.Equal(engine.PageCount, engine.FreePages);
+    }
+
+    [Fact]
+    public void Tokens_that_the_caller_changes_afterwards_are_not_what_is_found()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        using GenerationEngine engine = Keeping(model, 30, prefillTokens: Page), fresh = new(model, 30 * Page);
+        var options = new SamplingOptions { MaxNewTokens = 5, Seed = 3 };
+        TokenSequence mine = TinyModel.Prompt(1, 3 * Page + 1), same = TinyModel.Prompt(1, 3 * Page + 1);
+        RequestRun run = engine.Add(new(mine), options);
+        engine.Step(TestContext.Current.CancellationToken);
+        Array.Fill(mine.Tokens, 7);
+        while (engine.HasWork)
+            engine.Step(TestContext.Current.CancellationToken);
+        Completion expected = fresh.Generate([new(same)], options)[0][0];
+        AssertSame(expected, run.Completions[0]!);
+        AssertSame(expected, Complete(engine, same, options).Answer);
+    }
+
+    [Fact]
     public void Weights_that_are_no_numbers_leave_nothing_behind()
     {
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 20, prefillTokens: Page);
-        var request = new GenerationRequest(TinyModel.Prompt(1, 3 * Page + 1));
+        // One token's embedding is bad. It stands in a part of the prompt after which only another request draws, so that it shows when its page is full.
+        const int Bad = 37;
+        int[] tokens = [.. TinyModel.Text(1, 3 * Page + 1).Select(token => token == Bad ? 0 : token)];
+        tokens[Page + 9] = Bad;
+        var request = new GenerationRequest(new TokenSequence(tokens, []));
         var options = new SamplingOptions { MaxNewTokens = 2 };
-        PersistentTensor head = model.Parameters["language.embedding.weight"];
-        float[] weights = ParameterSet.Read(model.Device, head);
-        ParameterSet.Write(model.Device, head, [.. weights.Select(_ => float.NaN)]);
-        Assert.Throws<LogitsNotFiniteException>(() => engine.Generate([request], options));
-        Assert.Equal(0, engine.KeptPages);
-        ParameterSet.Write(model.Device, head, weights);
+        PersistentTensor embedding = model.Parameters["language.embedding.weight"];
+        float[] weights = ParameterSet.Read(model.Device, embedding);
+        int width = weights.Length / model.Configuration.Language.VocabularySize;
+        ParameterSet.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? float.NaN : weight)]);
+        RequestRun beside = engine.Add(new(TinyModel.Prompt(3, 5, TinyModel.Picture(1))), new() { MaxNewTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
+        engine.Step(TestContext.Current.CancellationToken);
+        RequestRun run = engine.Add(request, options);
+        for (int step = 0; step < 3; step++)
+            engine.Step(TestContext.Current.CancellationToken);
+        Assert.Throws<LogitsNotFiniteException>(() => engine.Step(TestContext.Current.CancellationToken));
+        engine.Remove(run);
+        engine.Remove(beside);
+        Assert.Equal((0, engine.PageCount), (engine.KeptPages, engine.FreePages));
+        ParameterSet.Write(model.Device, embedding, weights);
         using var fresh = new GenerationEngine(model, 20 * Page);
         AssertSame(fresh.Generate([request], options)[0][0], Complete(engine, request.Prompt, options).Answer);
     }

@@ -114,8 +114,14 @@ public sealed class ServerLifeTests
 
         async Task LeftAsync(int requests)
         {
-            while (!(await served.Client.GetStringAsync("/metrics")).Contains($"skylight_requests_total{{status=\"499\"}} {requests}\n", StringComparison.Ordinal))
+            string metrics = "";
+            for (int attempt = 0; attempt < 3000 && !metrics.Contains($"skylight_requests_total{{status=\"499\"}} {requests}\n", StringComparison.Ordinal); attempt++)
+            {
                 await Task.Delay(10, TestContext.Current.CancellationToken);
+                metrics = await served.Client.GetStringAsync("/metrics");
+            }
+
+            Assert.Contains($"skylight_requests_total{{status=\"499\"}} {requests}\n", metrics, StringComparison.Ordinal);
         }
     }
 
