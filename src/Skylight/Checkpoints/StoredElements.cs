@@ -16,7 +16,7 @@ internal static class StoredElements
                 source.CopyTo(MemoryMarshal.AsBytes(destination));
                 break;
             case StoredType.BFloat16:
-                Widen(MemoryMarshal.Cast<byte, ushort>(source), MemoryMarshal.Cast<float, uint>(destination));
+                BFloat16.Widen(MemoryMarshal.Cast<byte, BFloat16>(source), destination);
                 break;
             case StoredType.Float16:
                 TensorPrimitives.ConvertToSingle(MemoryMarshal.Cast<byte, Half>(source), destination);
@@ -108,19 +108,5 @@ internal static class StoredElements
         Vector<uint> nearest = (bits + new Vector<uint>(0x7FFF) + (upper & Vector<uint>.One)) >>> 16;
         // A NaN must not be carried over into an infinity.
         return Vector.ConditionalSelect(Vector.GreaterThan(bits & new Vector<uint>(0x7FFF_FFFF), new Vector<uint>(0x7F80_0000)), upper | new Vector<uint>(0x40), nearest);
-    }
-
-    private static void Widen(ReadOnlySpan<ushort> source, Span<uint> destination)
-    {
-        int i = 0;
-        for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
-        {
-            Vector.Widen(new Vector<ushort>(source[i..]), out Vector<uint> low, out Vector<uint> high);
-            (low << 16).CopyTo(destination[i..]);
-            (high << 16).CopyTo(destination[(i + Vector<uint>.Count)..]);
-        }
-
-        for (; i < source.Length; i++)
-            destination[i] = (uint)source[i] << 16;
     }
 }

@@ -51,23 +51,28 @@ public readonly struct CpuArguments
     {
         Tensor tensor = _arguments.Inputs[index];
         var elements = new float[tensor.Shape.ElementCount];
-        if (tensor.Type.DataType == DataType.Float32)
-            CpuMemory.Span<float>(tensor).CopyTo(elements);
-        else
-            Widen(CpuMemory.Span<BFloat16>(tensor), elements);
+        ReadRows(tensor, 0, elements);
         return elements;
+    }
+
+    /// <summary>Copies consecutive rows of a float32 or bfloat16 tensor as float32.</summary>
+    /// <param name="tensor">An input.</param>
+    /// <param name="first">The first row.</param>
+    /// <param name="rows">As many elements as are wanted.</param>
+    public static void ReadRows(Tensor tensor, int first, Span<float> rows)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        int start = first * tensor.Shape.Columns;
+        if (tensor.Type.DataType == DataType.Float32)
+            CpuMemory.Span<float>(tensor).Slice(start, rows.Length).CopyTo(rows);
+        else
+            BFloat16.Widen(CpuMemory.Span<BFloat16>(tensor).Slice(start, rows.Length), rows);
     }
 
     /// <summary>An input, unless it is bfloat16: read as float32 it would be other numbers, and memory behind it.</summary>
     private Tensor NotBFloat16(int index) => _arguments.Inputs[index].Type.DataType != DataType.BFloat16
         ? _arguments.Inputs[index]
         : throw new NotSupportedException($"cpu: the kernel reads input {index} as float32, but it is {_arguments.Inputs[index]}. Cast the parameter to float32, or read it by {nameof(ReadParameter)}.");
-
-    private static void Widen(ReadOnlySpan<BFloat16> source, Span<float> target)
-    {
-        for (int index = 0; index < source.Length; index++)
-            target[index] = source[index];
-    }
 
     /// <summary>The temporary memory, uninitialized.</summary>
     public unsafe float* ScratchPointer => (float*)CpuMemory.Pointer(_arguments.Scratch ?? throw new InvalidOperationException("The kernel asked for no temporary memory."));

@@ -40,7 +40,8 @@ public sealed record AddClassTokenAndPositions : Op, ICpuKernel
     {
         int columns = arguments.Input(0).Shape.Columns, tokens = arguments.Input(2).Shape[0];
         float* patches = arguments.InputPointer(0), y = arguments.OutputPointer(0);
-        float[] classToken = arguments.ReadParameter(1), positions = arguments.ReadParameter(2);
+        float[] classToken = arguments.ReadParameter(1);
+        var positions = arguments.Input(2);
         ElementWise.ForRows(arguments.Output(0).Shape.Rows, columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
@@ -49,7 +50,9 @@ public sealed record AddClassTokenAndPositions : Op, ICpuKernel
                 ReadOnlySpan<float> source = token == 0
                     ? classToken
                     : new ReadOnlySpan<float>(patches + ((long)image * (tokens - 1) + token - 1) * columns, columns);
-                TensorPrimitives.Add(source, positions.AsSpan(token * columns, columns), new Span<float>(y + (long)row * columns, columns));
+                var target = new Span<float>(y + (long)row * columns, columns);
+                CpuArguments.ReadRows(positions, token, target);
+                TensorPrimitives.Add(source, target, target);
             }
         });
     }

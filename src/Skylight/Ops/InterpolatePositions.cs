@@ -34,13 +34,22 @@ public sealed record InterpolatePositions(int SourceHeight, int SourceWidth, int
         new(32.0 * outputs[0].Shape.ElementCount, Traffic(inputs, outputs));
 
     /// <inheritdoc/>
+    public long ScratchBytes(IReadOnlyList<TensorType> inputs) => inputs[0].DataType == DataType.Float32 ? 0 : inputs[0].Shape.ElementCount * sizeof(float);
+
+    /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
         int columns = arguments.Input(0).Shape.Columns, sourceWidth = SourceWidth, targetWidth = TargetWidth;
         BicubicTap[][] lines = BicubicTap.ForAxis(SourceHeight, TargetHeight), places = BicubicTap.ForAxis(SourceWidth, TargetWidth);
-        float[] table = arguments.ReadParameter(0);
-        float* y = arguments.OutputPointer(0);
-        table.AsSpan(0, columns).CopyTo(new Span<float>(y, columns));
+        var stored = arguments.Input(0);
+        float* y = arguments.OutputPointer(0), table = stored.Type.DataType == DataType.Float32 ? arguments.InputPointer(0) : arguments.ScratchPointer;
+        if (stored.Type.DataType != DataType.Float32)
+        {
+            ElementWise.ForRows(stored.Shape.Rows, columns, (start, count) =>
+                CpuArguments.ReadRows(stored, start, new Span<float>(table + (long)start * columns, count * columns)));
+        }
+
+        new ReadOnlySpan<float>(table, columns).CopyTo(new Span<float>(y, columns));
         ElementWise.ForRows(TargetHeight * TargetWidth, 16 * columns, (start, count) =>
         {
             for (int patch = start; patch < start + count; patch++)
@@ -50,7 +59,7 @@ public sealed record InterpolatePositions(int SourceHeight, int SourceWidth, int
                 foreach (BicubicTap line in lines[patch / targetWidth])
                 {
                     foreach (BicubicTap place in places[patch % targetWidth])
-                        TensorPrimitives.MultiplyAdd(table.AsSpan((1 + line.Index * sourceWidth + place.Index) * columns, columns), line.Weight * place.Weight, target, target);
+                        TensorPrimitives.MultiplyAdd(new ReadOnlySpan<float>(table + (1 + (long)line.Index * sourceWidth + place.Index) * columns, columns), line.Weight * place.Weight, target, target);
                 }
             }
         });

@@ -1,4 +1,6 @@
 using System.Globalization;
+using System.Numerics;
+using System.Runtime.InteropServices;
 
 namespace Skylight.Tensors;
 
@@ -30,6 +32,25 @@ public readonly struct BFloat16 : IEquatable<BFloat16>
 
     /// <summary>Widens exactly.</summary>
     public static implicit operator float(BFloat16 value) => BitConverter.UInt32BitsToSingle((uint)value._bits << 16);
+
+    /// <summary>Widens many numbers exactly.</summary>
+    /// <param name="source">The numbers.</param>
+    /// <param name="destination">Where they go; at least as many places.</param>
+    public static void Widen(ReadOnlySpan<BFloat16> source, Span<float> destination)
+    {
+        ReadOnlySpan<ushort> halves = MemoryMarshal.Cast<BFloat16, ushort>(source);
+        Span<uint> words = MemoryMarshal.Cast<float, uint>(destination[..source.Length]);
+        int index = 0;
+        for (; index <= halves.Length - Vector<ushort>.Count; index += Vector<ushort>.Count)
+        {
+            Vector.Widen(new Vector<ushort>(halves[index..]), out Vector<uint> low, out Vector<uint> high);
+            (low << 16).CopyTo(words[index..]);
+            (high << 16).CopyTo(words[(index + Vector<uint>.Count)..]);
+        }
+
+        for (; index < halves.Length; index++)
+            words[index] = (uint)halves[index] << 16;
+    }
 
     /// <inheritdoc/>
     public bool Equals(BFloat16 other) => (float)this == other;
