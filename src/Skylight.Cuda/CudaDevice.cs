@@ -129,18 +129,15 @@ public sealed class CudaDevice : Device
     /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
     public override void Download(ReadOnlySpan<Tensor> sources, Span<byte> rowMajor)
     {
-        var parts = new (ulong Address, int Bytes)[sources.Length];
-        int rest = rowMajor.Length;
-        for (int index = 0; index < sources.Length; index++)
-        {
-            int bytes = (int)Math.Min(sources[index].Type.Bytes, int.MaxValue);
-            if (bytes > rest || (index == sources.Length - 1 && bytes < rest))
-                throw new ArgumentException($"{string.Join(", ", sources.ToArray().Select(source => source.Type))} have {sources.ToArray().Sum(source => source.Type.Bytes)} bytes, not {rowMajor.Length}.");
-            parts[index] = (AddressOf(sources[index]), bytes);
-            rest -= bytes;
-        }
-
+        long bytes = 0;
+        foreach (Tensor source in sources)
+            bytes += source.Type.Bytes;
+        if (bytes != rowMajor.Length)
+            throw new ArgumentException($"{string.Join(", ", sources.ToArray().Select(source => source.Type))}: {bytes} bytes, not {rowMajor.Length}.");
         MakeCurrent();
+        var parts = new (ulong Address, int Bytes)[sources.Length];
+        for (int index = 0; index < sources.Length; index++)
+            parts[index] = (AddressOf(sources[index]), (int)sources[index].Type.Bytes);
         Status.CheckAndDownload(parts, rowMajor);
     }
 

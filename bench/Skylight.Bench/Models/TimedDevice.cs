@@ -46,6 +46,9 @@ internal sealed class TimedDevice(Device inner) : Device
     public override int Alignment => inner.Alignment;
 
     /// <inheritdoc/>
+    public override int GroupedInputBytes => inner.GroupedInputBytes;
+
+    /// <inheritdoc/>
     public override bool HasKeysAsColumns => inner.HasKeysAsColumns;
 
     /// <inheritdoc/>

@@ -175,12 +175,13 @@ public sealed class Executor
     public float[] ReadFloats(Value value)
     {
         ArgumentNullException.ThrowIfNull(value);
-        return value.Type.DataType switch
-        {
-            DataType.Float32 => Read<float>(value),
-            DataType.BFloat16 => Array.ConvertAll(Read<BFloat16>(value), element => (float)element),
-            _ => throw new ArgumentException($"{value} holds no floating-point numbers.", nameof(value)),
-        };
+        if (value.Type.DataType == DataType.Float32)
+            return Read<float>(value);
+        if (value.Type.DataType != DataType.BFloat16)
+            throw new ArgumentException($"{value} holds no floating-point numbers.", nameof(value));
+        var elements = new float[value.Shape.ElementCount];
+        BFloat16.Widen(Read<BFloat16>(value), elements);
+        return elements;
     }
 
     /// <summary>Reads an output into memory of the caller.</summary>
@@ -190,16 +191,14 @@ public sealed class Executor
     {
         ArgumentNullException.ThrowIfNull(value);
         CheckElements<T>(value, elements.Length);
-        BindMemory();
-        if (_groupIsNew)
-            UploadGroup();
+        PrepareToRead();
         Plan.Device.Download(TensorOf(value), MemoryMarshal.AsBytes(elements));
     }
 
     /// <summary>Reads several outputs at once: the elements of one after those of the other, as bytes.</summary>
     internal byte[] ReadTogether(params ReadOnlySpan<Value> values)
     {
-        BindMemory();
+        PrepareToRead();
         var tensors = new Tensor[values.Length];
         long bytes = 0;
         for (int index = 0; index < values.Length; index++)
@@ -223,6 +222,14 @@ public sealed class Executor
     }
 
     private bool IsGrouped(Value constant) => Plan.Slots[constant].Offset < _grouped.Length;
+
+    /// <summary>An input can be read back too, before any run.</summary>
+    private void PrepareToRead()
+    {
+        BindMemory();
+        if (_groupIsNew)
+            UploadGroup();
+    }
 
     private void UploadGroup()
     {

@@ -70,8 +70,7 @@ public sealed class ParameterSet
 
         var stored = new BFloat16[elements.Length];
         device.Download(parameter.Tensor, MemoryMarshal.AsBytes(stored.AsSpan()));
-        for (int index = 0; index < elements.Length; index++)
-            elements[index] = stored[index];
+        BFloat16.Widen(stored, elements);
         return elements;
     }
 
