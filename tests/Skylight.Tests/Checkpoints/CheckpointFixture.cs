@@ -44,22 +44,6 @@ internal static class CheckpointFixture
         StopTokenIds = [3, 5],
     };
 
-    /// <summary>The path of something in <c>../shared/golden</c>; skips the test where it is absent.</summary>
-    public static string Golden(string name)
-    {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (!File.Exists(Path.Combine(folder.FullName, "Runtime.sln")))
-                continue;
-            string path = Path.GetFullPath(Path.Combine(folder.FullName, "..", "shared", "golden", name));
-            if (Path.Exists(path))
-                return path;
-        }
-
-        Assert.Skip($"needs ../shared/golden/{name}");
-        return "";
-    }
-
     /// <summary>The bytes of a safetensors file with any header, honest or not.</summary>
     public static byte[] Raw(string header, int dataBytes, long? claimedLength = null)
     {

@@ -11,7 +11,7 @@ public class KeyMapTests
     [InlineData("vit6b-style")]
     public void BothGoldenNamingsHoldTheSameParametersBitForBit(string style)
     {
-        string huggingFace = CheckpointFixture.Golden($"{style}/hf"), original = CheckpointFixture.Golden($"{style}/original");
+        string huggingFace = Golden.PathOf($"{style}/hf"), original = Golden.PathOf($"{style}/original");
         using CheckpointReader left = CheckpointReader.Open(huggingFace), right = CheckpointReader.Open(original);
         Assert.Equal(CheckpointNaming.HuggingFace, left.DetectNaming());
         Assert.Equal(CheckpointNaming.Original, right.DetectNaming());
@@ -35,8 +35,8 @@ public class KeyMapTests
     [InlineData("vit6b-style")]
     public void EveryGoldenGradientIsSomePieceOfAParameter(string style)
     {
-        using SafetensorsFile golden = SafetensorsFile.Open(CheckpointFixture.Golden($"{style}/golden.safetensors"));
-        KeyMap map = KeyMap.For(ModelConfiguration.Load(CheckpointFixture.Golden($"{style}/hf")), CheckpointNaming.HuggingFace);
+        using SafetensorsFile golden = SafetensorsFile.Open(Golden.PathOf($"{style}/golden.safetensors"));
+        KeyMap map = KeyMap.For(ModelConfiguration.Load(Golden.PathOf($"{style}/hf")), CheckpointNaming.HuggingFace);
         SafetensorsEntry[] gradients = [.. golden.Entries.Where(entry => entry.Name.StartsWith("sft.grad.", StringComparison.Ordinal))];
         Assert.NotEmpty(gradients);
         foreach (SafetensorsEntry gradient in gradients)

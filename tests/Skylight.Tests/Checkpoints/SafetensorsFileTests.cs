@@ -9,7 +9,7 @@ public class SafetensorsFileTests
     [Fact]
     public void GoldenDumpIsRead()
     {
-        using SafetensorsFile file = SafetensorsFile.Open(CheckpointFixture.Golden("vit300m-style/golden.safetensors"));
+        using SafetensorsFile file = SafetensorsFile.Open(Golden.PathOf("vit300m-style/golden.safetensors"));
         Assert.Equal(18, file.ReadInt32("s0.input_ids").Length);
         Assert.Equal(new Shape(1, 3, 56, 56), file["s0.pixel_values"].Shape);
         float[] entropy = file.ReadFloat32("s0.token_entropy");

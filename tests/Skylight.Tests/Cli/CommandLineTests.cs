@@ -50,17 +50,17 @@ public sealed class CommandLineTests
         using var folder = new TemporaryFolder();
         await Fails($"demo --device tpu --out {folder["out"]}", "no device 'tpu'", "cpu");
         await Fails($"verify {folder["absent"]} {folder["golden.safetensors"]}", "golden.safetensors");
-        string golden = CheckpointFixture.Golden("vit300m-style/golden.safetensors");
+        string golden = Golden.PathOf("vit300m-style/golden.safetensors");
         await Fails($"verify {folder["absent"]} {golden}", "absent", "config.json");
-        await Fails($"verify {CheckpointFixture.Golden("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}", "golden.safetensors");
-        await Fails($"verify {CheckpointFixture.Golden("vit300m-style/hf")} {CheckpointFixture.Golden("vit6b-style/golden.safetensors")}", "");
+        await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}", "golden.safetensors");
+        await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {Golden.PathOf("vit6b-style/golden.safetensors")}", "");
     }
 
     [Fact]
     public async Task Verify_succeeds_only_if_everything_holds()
     {
-        string golden = CheckpointFixture.Golden("vit300m-style/golden.safetensors");
-        (int code, string output, _) = await SkylightProgram.RunAsync(["verify", CheckpointFixture.Golden("vit300m-style/original"), golden]);
+        string golden = Golden.PathOf("vit300m-style/golden.safetensors");
+        (int code, string output, _) = await SkylightProgram.RunAsync(["verify", Golden.PathOf("vit300m-style/original"), golden]);
         Assert.Equal(0, code);
         Assert.Contains("sft.grad", output, StringComparison.Ordinal);
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);

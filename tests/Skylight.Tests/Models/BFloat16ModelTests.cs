@@ -100,7 +100,7 @@ public sealed class BFloat16ModelTests
     public void Parameters_are_bfloat16_unless_asked_otherwise_which_is_refused()
     {
         using var device = new RoundingDevice();
-        string path = CheckpointFixture.Golden("vit300m-style/hf");
+        string path = Golden.PathOf("vit300m-style/hf");
         using VisionLanguageModel model = ModelCheckpoint.Load(path, device);
         Assert.Equal(DataType.BFloat16, model.ParameterType);
         using var cpu = new CpuDevice();

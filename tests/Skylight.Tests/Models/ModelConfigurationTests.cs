@@ -32,7 +32,7 @@ public class ModelConfigurationTests
     [InlineData("vit6b-style/original", NormKind.RmsNorm, true, false, 60, 84, null)]
     public void GoldenConfigurationsAreRead(string directory, NormKind norm, bool queryKeyNorm, bool qkvBias, int visionWidth, int image, int? imageToken)
     {
-        ModelConfiguration configuration = ModelConfiguration.Load(CheckpointFixture.Golden(directory));
+        ModelConfiguration configuration = ModelConfiguration.Load(Golden.PathOf(directory));
 
         Assert.Equal((norm, queryKeyNorm, qkvBias, visionWidth, image, image),
             (configuration.Vision.NormKind, configuration.Vision.QueryKeyNorm, configuration.Vision.QkvBias, configuration.Vision.HiddenSize, configuration.Vision.ImageHeight, configuration.Vision.ImageWidth));

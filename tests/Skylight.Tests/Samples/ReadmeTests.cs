@@ -66,14 +66,11 @@ public class ReadmeTests
     [Fact]
     public void A_host_generates_from_a_checkpoint()
     {
-        string golden = Path.Combine(Repository.Root, "..", "shared", "golden", "vit300m-style");
-        if (!Directory.Exists(golden))
-            Assert.Skip("needs ../shared/golden/vit300m-style");
-        using SafetensorsFile dump = SafetensorsFile.Open(Path.Combine(golden, "golden.safetensors"));
+        using SafetensorsFile dump = SafetensorsFile.Open(Golden.PathOf("vit300m-style/golden.safetensors"));
         Skylight.Tensors.Shape pixels = dump["s0.pixel_values"].Shape;
         var picture = new ImageTile(dump.ReadFloat32("s0.pixel_values"), pixels[^2], pixels[^1]);
 
-        Completion[] completions = GenerationSample.Complete(Path.Combine(golden, "hf"), dump.ReadInt32("s0.input_ids"), [picture]);
+        Completion[] completions = GenerationSample.Complete(Golden.PathOf("vit300m-style/hf"), dump.ReadInt32("s0.input_ids"), [picture]);
 
         Assert.Equal(4, completions.Length);
         Assert.All(completions, completion =>

@@ -18,7 +18,7 @@ public sealed class ModelVerificationTests
     public void Everything_in_the_dump_is_reproduced(string directory, bool useFusion)
     {
         using var device = new CpuDevice();
-        VerificationReport report = ModelVerification.Run(CheckpointFixture.Golden(directory), Dump(directory), device, useFusion: useFusion);
+        VerificationReport report = ModelVerification.Run(Golden.PathOf(directory), Dump(directory), device, useFusion: useFusion);
         IReadOnlyList<ComparisonRow> rows = report.Rows;
         Assert.Equal("the dump", report.Reference);
         Assert.True(report.Holds);
@@ -41,7 +41,7 @@ public sealed class ModelVerificationTests
         const string Directory = "vit300m-style/hf";
         using var device = new CpuDevice();
         using var folder = new TemporaryFolder();
-        using (VisionLanguageModel model = ModelCheckpoint.Load(CheckpointFixture.Golden(Directory), device))
+        using (VisionLanguageModel model = ModelCheckpoint.Load(Golden.PathOf(Directory), device))
         {
             float[] values = ParameterSet.Read(device, model.Parameters[parameter]);
             values[1] += 0.05f;
@@ -58,9 +58,9 @@ public sealed class ModelVerificationTests
     public void A_dump_of_another_model_is_refused_by_name()
     {
         using var device = new CpuDevice();
-        Exception exception = Assert.ThrowsAny<Exception>(() => ModelVerification.Run(CheckpointFixture.Golden("vit300m-style/hf"), CheckpointFixture.Golden("vit6b-style/golden.safetensors"), device));
+        Exception exception = Assert.ThrowsAny<Exception>(() => ModelVerification.Run(Golden.PathOf("vit300m-style/hf"), Golden.PathOf("vit6b-style/golden.safetensors"), device));
         Assert.True(exception is InvalidDataException or CheckpointException or ArgumentException, exception.ToString());
     }
 
-    private static string Dump(string directory) => CheckpointFixture.Golden(Path.Combine(Path.GetDirectoryName(directory)!, "golden.safetensors"));
+    private static string Dump(string directory) => Golden.PathOf(Path.Combine(Path.GetDirectoryName(directory)!, "golden.safetensors"));
 }

@@ -84,6 +84,6 @@ public sealed class RoundedVerificationTests
     private static VerificationReport Verify(string model, Action<Op, float[]>? disturb = null, bool useFusion = true)
     {
         using var device = new RoundingDevice(DataType.BFloat16, disturb);
-        return ModelVerification.Run(CheckpointFixture.Golden(model + "/hf"), CheckpointFixture.Golden(model + "/golden.safetensors"), device, useFusion: useFusion);
+        return ModelVerification.Run(Golden.PathOf(model + "/hf"), Golden.PathOf(model + "/golden.safetensors"), device, useFusion: useFusion);
     }
 }

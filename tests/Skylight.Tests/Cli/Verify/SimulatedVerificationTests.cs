@@ -15,7 +15,7 @@ public sealed class SimulatedVerificationTests
     public void The_dump_is_reproduced_within_the_limits_of_bfloat16(string model)
     {
         Emulator.Require();
-        string checkpoint = CheckpointFixture.Golden(model + "/hf"), dump = CheckpointFixture.Golden(model + "/golden.safetensors");
+        string checkpoint = Golden.PathOf(model + "/hf"), dump = Golden.PathOf(model + "/golden.safetensors");
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
         Emulator.Configure("checks", "on");
