@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
+using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Cli.Chat;
 using Skylight.Cuda;
