@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Text.Json;
 using Skylight.Checkpoints;
 using Skylight.Models;
 
@@ -49,7 +48,7 @@ internal sealed class GoldenDump : IDisposable
         for (int index = 0; Has($"s{index}.input_ids"); index++)
         {
             string name = $"s{index}";
-            sequences.Add(new GoldenSequence(name, new TokenSequence(Integers(name + ".input_ids"), Images(name)), Integers(name + ".completion_start")[0]));
+            sequences.Add(new GoldenSequence(name, new TokenSequence(Integers(name + ".input_ids"), Images(name)), CompletionStart(name)));
         }
 
         return sequences.Count > 0 ? sequences : throw new CheckpointException(_file.Path, "holds no sequences: s0.input_ids is missing. It is no reference dump.");
@@ -66,9 +65,9 @@ internal sealed class GoldenDump : IDisposable
         string json = Path.ChangeExtension(_file.Path, ".json");
         if (File.Exists(json))
         {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllText(json));
-            if (document.RootElement.TryGetProperty("image_token_id", out JsonElement element))
-                return element.GetInt32();
+            JsonSource beside = JsonSource.Load(json);
+            if (beside.Has("image_token_id"))
+                return beside.Integer("image_token_id", 0);
         }
 
         foreach (GoldenSequence sequence in Sequences())
@@ -89,11 +88,17 @@ internal sealed class GoldenDump : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
+    private int CompletionStart(string name) => Integers(name + ".completion_start") is [{ } start, ..]
+        ? start
+        : throw new CheckpointException(_file.Path, "is empty; supported: one number.", name + ".completion_start");
+
     private List<ImageTile> Images(string name)
     {
         if (!Has(name + ".pixel_values"))
             return [];
         Tensors.Shape shape = _file[name + ".pixel_values"].Shape;
+        if (shape.Rank != 4)
+            throw new CheckpointException(_file.Path, $"has the shape {shape}; supported: [tiles, channels, height, width].", name + ".pixel_values");
         float[] pixels = Floats(name + ".pixel_values");
         int size = pixels.Length / Math.Max(1, shape[0]);
         return [.. Enumerable.Range(0, shape[0]).Select(tile => new ImageTile(pixels[(tile * size)..((tile + 1) * size)], shape[2], shape[3]))];
