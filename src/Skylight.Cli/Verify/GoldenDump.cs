@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using Skylight.Checkpoints;
 using Skylight.Models;
 
@@ -63,12 +64,8 @@ internal sealed class GoldenDump : IDisposable
         if (configuration.ImageTokenId is { } known)
             return known;
         string json = Path.ChangeExtension(_file.Path, ".json");
-        if (File.Exists(json))
-        {
-            JsonSource beside = JsonSource.Load(json);
-            if (beside.Has("image_token_id"))
-                return beside.Integer("image_token_id", 0);
-        }
+        if (File.Exists(json) && ReadImageTokenId(json) is { } stated)
+            return stated;
 
         foreach (GoldenSequence sequence in Sequences())
         {
@@ -79,6 +76,25 @@ internal sealed class GoldenDump : IDisposable
         }
 
         throw new CheckpointException(_file.Path, "the token that stands for image features is not known: neither config.json nor the dump's JSON has image_token_id.");
+    }
+
+    private static int? ReadImageTokenId(string file)
+    {
+        try
+        {
+            using JsonDocument document = JsonText.Parse(File.ReadAllBytes(file));
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+                throw new CheckpointException(file, "must hold a JSON object.");
+            if (!document.RootElement.TryGetProperty("image_token_id", out JsonElement value) || value.ValueKind == JsonValueKind.Null)
+                return null;
+            return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int token) && token >= 0
+                ? token
+                : throw new CheckpointException(file, "'image_token_id' is not a token: a whole number of 0 or more.");
+        }
+        catch (JsonException exception)
+        {
+            throw new CheckpointException(file, $"is not valid JSON: {exception.Message}", innerException: exception);
+        }
     }
 
     /// <summary>The number at the end of the first name that starts so: <c>s0.greedy_24</c> → 24.</summary>
