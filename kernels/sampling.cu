@@ -27,6 +27,8 @@ constexpr int adjust_threads = 256;
 constexpr int adjust_columns = 4096;
 constexpr int bins = 2048;
 constexpr int random_words = 6;
+constexpr int not_finite = -1;       // SampleTokens.NotFinite
+constexpr int nothing_to_draw = -2;  // SampleTokens.NothingToDraw
 constexpr int lane_columns = segment_columns / 32;
 
 // VectorMath.Exp for x ≤ 0, operation by operation.
@@ -211,8 +213,7 @@ extern "C" __global__ void __launch_bounds__(weigh_threads)
 extern "C" __global__ void __launch_bounds__(choose_threads)
     choose_tokens(const float* logits, const float* temperatures, const int* top_k, const float* top_p, const float* min_p, const uint32_t* random,
                   const SoftmaxPartial* partials, const float* maximum, const float* log_sum, Weight* sums, int* ties, int* token, float* log_probability,
-                  int segments, int vocabulary, Status* parameter_status, int parameter_tag, Status* number_status, int number_tag,
-                  Status* empty_status, int empty_tag) {
+                  float* entropy, int segments, int vocabulary, Status* parameter_status, int parameter_tag) {
     SKYLIGHT_SHARED(memory);
     Weight* weights = reinterpret_cast<Weight*>(memory);
     int* counts = reinterpret_cast<int*>(memory + bins * sizeof(Weight));
@@ -226,15 +227,12 @@ extern "C" __global__ void __launch_bounds__(choose_threads)
     const bool has_parameters = temperature >= 0 && temperature <= largest_float && limit >= 0 && nucleus > 0 && nucleus <= 1 && share >= 0 && share <= 1;
     const bool has_numbers = own_log_sum >= -1 && own_log_sum <= largest_float && largest >= -largest_float && largest <= largest_float;
     if (!has_parameters || !has_numbers) {
+        // Nothing can be drawn of the row; the others go on.
         if (threadIdx.x == 0) {
-            token[row] = 0;
-            log_probability[row] = 0;
+            token[row] = largest == negative_infinity() && own_log_sum == negative_infinity() ? nothing_to_draw : not_finite;
+            log_probability[row] = entropy[row] = __int_as_float(0x7FC00000);
             if (!has_parameters)
                 report_status(parameter_status, parameter_tag, row, 0);
-            else if (largest == negative_infinity() && own_log_sum == negative_infinity())
-                report_status(empty_status, empty_tag, row, 0);
-            else
-                report_status(number_status, number_tag, row, 0);
         }
 
         return;

@@ -49,7 +49,7 @@ internal sealed class ApiException(int status, string message, string? parameter
         GenerationQueueFullException => new ApiException(StatusCodes.Status429TooManyRequests, exception.Message, code: "rate_limit_exceeded", innerException: exception),
         ObjectDisposedException or OperationCanceledException => Draining(exception),
         OutOfDeviceMemoryException => new ApiException(StatusCodes.Status503ServiceUnavailable, exception.Message, code: "out_of_memory", innerException: exception),
-        LogitsNotFiniteException => new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error", innerException: exception),
+        LogitsNotFiniteException or ImageFeaturesNotFiniteException => new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error", innerException: exception),
         ContextLengthException length => new ApiException(
             StatusCodes.Status400BadRequest, PlainMessages.Of(length), length.ParamName == "messages" ? "messages" : null, "context_length_exceeded", exception),
         ArgumentNullException or ArgumentOutOfRangeException => Internal(exception),
@@ -59,7 +59,7 @@ internal sealed class ApiException(int status, string message, string? parameter
 
     /// <summary>The server takes no more requests.</summary>
     public static ApiException Draining(Exception? exception = null) =>
-        new(StatusCodes.Status503ServiceUnavailable, "The server is shutting down and takes no more requests.", code: "draining", innerException: exception);
+        new(StatusCodes.Status503ServiceUnavailable, "The server is shutting down: it takes no more requests, and ends answers that are not complete in time.", code: "draining", innerException: exception);
 
     private static ApiException Internal(Exception exception) =>
         new(StatusCodes.Status500InternalServerError, "The server failed to answer; its log says why.", code: "internal_error", innerException: exception);

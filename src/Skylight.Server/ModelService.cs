@@ -23,6 +23,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     private readonly byte[][] _keyHashes = [.. options.ApiKeys.Select(key => SHA256.HashData(Encoding.UTF8.GetBytes(key)))];
     private readonly ServerMetrics _metrics = new();
 
+    private bool IsDraining => stopping.IsCancellationRequested || options.Draining.IsCancellationRequested;
+
     /// <summary><c>POST /v1/chat/completions</c>.</summary>
     public async Task CompleteAsync(HttpContext context)
     {
@@ -67,7 +69,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     /// <summary><c>GET /health</c>: 200 while requests are taken, 503 afterwards. Needs no key.</summary>
     public Task ReportHealthAsync(HttpContext context)
     {
-        bool takes = !stopping.IsCancellationRequested;
+        bool takes = !IsDraining;
         context.Response.StatusCode = takes ? StatusCodes.Status200OK : StatusCodes.Status503ServiceUnavailable;
         return WriteAsync(context, new Health(takes ? "ok" : "draining", _name), ServerJson.Compact.Health);
     }
@@ -85,7 +87,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     private void Admit(HttpContext context)
     {
         Authorize(context);
-        if (stopping.IsCancellationRequested)
+        if (IsDraining)
             throw ApiException.Draining();
     }
 
@@ -197,8 +199,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
             if (context.Response.HasStarted)
             {
                 var stream = new EventStream(context.Response);
+                // Without the mark of a complete answer.
                 stream.AddError(error);
-                stream.End();
                 await stream.FlushAsync(context.RequestAborted).ConfigureAwait(false);
             }
             else

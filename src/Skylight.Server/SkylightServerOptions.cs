@@ -25,6 +25,12 @@ public sealed record SkylightServerOptions
     /// </summary>
     public Func<Uri, CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? ImageResolver { get; init; }
 
+    /// <summary>
+    /// When it is cancelled no more requests are taken, and <c>GET /health</c> says so, while those that run go on and the host still listens. A host that stops
+    /// does the same, but its web server takes no new connections from then on: cancel this first, where whoever asks for the health is to get an answer.
+    /// </summary>
+    public CancellationToken Draining { get; init; }
+
     /// <summary>Checks the values.</summary>
     /// <exception cref="ArgumentException">A value is of no use.</exception>
     internal SkylightServerOptions Validate()

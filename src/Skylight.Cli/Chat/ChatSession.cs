@@ -19,7 +19,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
         /think on|off    whether the model thinks before it answers
         /reset           forget the conversation
         /exit            end
-        Ctrl-C           stop the answer; again, or while nothing is written, end
+        Ctrl-C           stop the answer, which is what was written so far; again, or while nothing is written, end
         """;
 
     private readonly Lock _gate = new();
@@ -146,18 +146,25 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 Note($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
             }
 
-            _conversation.Add(message);
-            _conversation.Add(Message.Assistant(answer.ToString()));
+            Remember();
         }
         catch (OperationCanceledException) when (answering.IsCancellationRequested && !_exit.IsCancellationRequested)
         {
             printer.End();
-            Note("Stopped; the question is forgotten. Ctrl-C again ends.");
+            if (answer.Length > 0)
+                Remember();
+            Note(answer.Length > 0 ? "Stopped; what was written is the answer. Ctrl-C again ends." : "Stopped before an answer; the question is forgotten. Ctrl-C again ends.");
         }
         finally
         {
             lock (_gate)
                 _answering = null;
+        }
+
+        void Remember()
+        {
+            _conversation.Add(message);
+            _conversation.Add(Message.Assistant(answer.ToString()));
         }
     }
 

@@ -68,7 +68,8 @@ internal static class ServeCommand
         using CancellationTokenRegistration stop = first.Token.UnsafeRegister(_ => loading.Cancel(), null);
         await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = choices.Requests, CachePrefixes = choices.CachePrefixes }, loading.Token);
         using var fetcher = new ImageUrlFetcher(choices.BodyBytes);
-        await using WebApplication app = Build(address, choices, model, fetcher);
+        var running = new RunningRequests();
+        await using WebApplication app = Build(address, choices, model, fetcher, running, first.Token);
         try
         {
             await app.StartAsync(loading.Token);
@@ -91,11 +92,13 @@ internal static class ServeCommand
                 close.CancelAfter(s_farewell);
             },
             null);
+        // Until the last answer has ended the server listens, and says that it is draining.
+        await running.NoneAsync(close.Token);
         await app.StopAsync(close.Token);
         return 0;
     }
 
-    private static WebApplication Build(IPAddress address, ServeChoices choices, ChatModel model, ImageUrlFetcher fetcher)
+    private static WebApplication Build(IPAddress address, ServeChoices choices, ChatModel model, ImageUrlFetcher fetcher, RunningRequests running, CancellationToken draining)
     {
         // Nothing is read from files or variables: what is served is what the command line says.
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
@@ -120,12 +123,14 @@ internal static class ServeCommand
         WebApplication app = builder.Build();
         if (IPAddress.IsLoopback(address) && choices.ApiKey is null)
             app.Use(RefuseForeignHosts);
+        app.Use(running.CountAsync);
         app.UseRouting();
         app.MapSkylight(model, new SkylightServerOptions
         {
             ModelName = choices.Name,
             ApiKeys = choices.ApiKey is { } key ? [key] : [],
             MaximumBodyBytes = choices.BodyBytes,
+            Draining = draining,
             ImageResolver = choices.AllowImageUrls ? fetcher.FetchAsync : null,
         });
         app.MapFallback((RequestDelegate)(context => SkylightErrors.WriteNotFoundAsync(context)));

@@ -35,10 +35,8 @@ internal static class SamplingBindings
             .Input(0).Input(1).Scratch(maximum).Scratch(sums).Int32(segments).Int32(vocabulary);
         kernel.Launch(Source, "choose_tokens", rows, ChooseThreads, ChooseSharedBytes)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5).Scratch(partials).Scratch(maximum).Scratch(logSum)
-            .Scratch(sums).Scratch(ties).Output(0).Output(1).Int32(segments).Int32(vocabulary)
-            .Status("row {index}: the temperature must be 0 or more, top-k 0 (all) or more, top-p in (0, 1] and min-p in [0, 1]")
-            .Status("row {index}: a logit is NaN or +∞: the model has diverged, or its weights are damaged")
-            .Status("row {index}: every logit is −∞, so there is no token to choose");
+            .Scratch(sums).Scratch(ties).Output(0).Output(1).Output(2).Int32(segments).Int32(vocabulary)
+            .Status("row {index}: the temperature must be 0 or more, top-k 0 (all) or more, top-p in (0, 1] and min-p in [0, 1]");
     }
 
     private static void Adjust(CudaKernelBuilder kernel)

@@ -23,14 +23,21 @@ namespace Skylight.Ops;
 /// </para>
 /// <para>
 /// random is seed, stream and counter of a <see cref="CounterRandom"/>, low word first (<see cref="WriteRandom"/>): the row uses that generator's next
-/// 64 bits. A logit that is NaN or +∞, a row whose logits are all −∞, and a parameter out of its range are errors at run time
-/// that name the row. −∞ bans a token. No gradient.
+/// 64 bits. −∞ bans a token. A row of which nothing can be drawn has a number below 0 for a token, with NaN for log-probability and entropy, and is no
+/// concern of the others: <see cref="NotFinite"/> where a logit is NaN or +∞, <see cref="NothingToDraw"/> where all are −∞. A parameter out of its
+/// range is an error at run time that names the row. No gradient.
 /// </para>
 /// </remarks>
 public sealed record SampleTokens : Op, ICpuKernel
 {
     /// <summary>The words of a row of <c>random</c>.</summary>
     public const int RandomWords = 6;
+
+    /// <summary>The token of a row of which a logit is NaN or +∞.</summary>
+    public const int NotFinite = -1;
+
+    /// <summary>The token of a row whose logits are all −∞.</summary>
+    public const int NothingToDraw = -2;
 
     /// <summary>The largest vocabulary.</summary>
     public const int LargestVocabulary = TokenSampler.LargestVocabulary;
@@ -82,9 +89,6 @@ public sealed record SampleTokens : Op, ICpuKernel
         float[] temperatures = Array.ConvertAll(choices, choice => choice.Temperature == 0 ? 1f : choice.Temperature);
         var rows = new RowStatistics[rowCount];
         StoredLogits.Reduce(arguments, null, new RowTemperatures(temperatures), (row, statistics) => rows[row] = statistics);
-        for (int row = 0; row < rowCount; row++)
-            CheckStatistics(row, rows[row]);
-
         // Reduce has left the statistics of the segments there.
         var segmentStatistics = (SegmentStatistics*)arguments.ScratchPointer;
         ulong* weights = (ulong*)((byte*)arguments.ScratchPointer + StatisticsBytes(shape));
@@ -93,7 +97,7 @@ public sealed record SampleTokens : Op, ICpuKernel
             for (int index = start; index < end; index++)
             {
                 int row = index / segments, segment = index % segments;
-                if (choices[row].Temperature == 0)
+                if (choices[row].Temperature == 0 || Fault(rows[row]) != 0)
                     continue;
                 float* line = logits + (long)row * vocabulary + segment * VocabularyCore.SegmentWidth;
                 weights[index] = TokenSampler.SumOfWeights(line, VocabularyCore.ColumnsOf(segment, vocabulary), temperatures[row], rows[row].Maximum);
@@ -103,6 +107,10 @@ public sealed record SampleTokens : Op, ICpuKernel
         {
             for (int row = start; row < start + length; row++)
             {
+                token[row] = Fault(rows[row]);
+                logProbability[row] = entropy[row] = float.NaN;
+                if (token[row] != 0)
+                    continue;
                 float* line = logits + (long)row * vocabulary;
                 SegmentStatistics* ofRow = segmentStatistics + (long)row * segments;
                 token[row] = choices[row].Temperature == 0
@@ -143,12 +151,12 @@ public sealed record SampleTokens : Op, ICpuKernel
         return choices;
     }
 
-    private void CheckStatistics(int row, in RowStatistics statistics)
+    /// <summary>What stands for the token of a row of which nothing can be drawn; 0 for any other.</summary>
+    private static int Fault(in RowStatistics statistics)
     {
         if (float.IsNegativeInfinity(statistics.Maximum) && !float.IsNaN(statistics.LogSum))
-            throw new ArgumentOutOfRangeException(null, $"{Name}: row {row}: every logit is −∞, so there is no token to choose.");
-        if (!float.IsFinite(statistics.Maximum) || !float.IsFinite(statistics.LogSum))
-            throw new ArgumentOutOfRangeException(null, $"{Name}: row {row}: a logit is NaN or +∞: the model has diverged, or its weights are damaged.");
+            return NothingToDraw;
+        return float.IsFinite(statistics.Maximum) && float.IsFinite(statistics.LogSum) ? 0 : NotFinite;
     }
 
     private static ulong Join(int low, int high) => (uint)low | (ulong)(uint)high << 32;

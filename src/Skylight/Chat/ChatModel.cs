@@ -24,6 +24,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     private readonly ChatModelOptions _options;
     private readonly Device _device;
     private readonly GenerationService _service;
+    // Not disposed: who waits for it while the model is closed would wait for ever.
     private readonly SemaphoreSlim _preparing = new(Environment.ProcessorCount);
     private readonly int[] _stopTokens;
     // Where they are special tokens: the reader of answers wants to see them, and leaves them out.
@@ -90,7 +91,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <exception cref="ContextLengthException">Messages and answer are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
-    /// <exception cref="ObjectDisposedException">The model is, or is being, closed.</exception>
+    /// <exception cref="LogitsNotFiniteException">The model's logits for this request are not finite; other requests go on.</exception>
+    /// <exception cref="ImageFeaturesNotFiniteException">The features of one of its pictures are not; likewise.</exception>
+    /// <exception cref="ObjectDisposedException">The model is, or is being, closed; also while the request runs.</exception>
     public async IAsyncEnumerable<GenerationUpdate> GenerateAsync(
         IReadOnlyList<Message> messages, GenerationOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
@@ -261,7 +264,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>Takes no more requests, and ends when those that are there have their answers.</summary>
     public Task DrainAsync(CancellationToken cancellationToken = default) => _service.DrainAsync(cancellationToken);
 
-    /// <summary>Ends all requests with an <see cref="OperationCanceledException"/> and frees everything.</summary>
+    /// <summary>Ends all requests with an <see cref="ObjectDisposedException"/> and frees everything.</summary>
     public async ValueTask DisposeAsync()
     {
         if (_disposed)
@@ -310,7 +313,6 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     {
         Model.Dispose();
         _device.Dispose();
-        _preparing.Dispose();
     }
 
     private void CheckMessages(IReadOnlyList<Message> messages)

@@ -1,3 +1,6 @@
+using System.Collections.Frozen;
+using System.Numerics.Tensors;
+using System.Runtime.ExceptionServices;
 using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Ops;
@@ -90,12 +93,15 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Puts a request into the queue; requests are admitted in this order, when the pages of their worst case are free.</summary>
     /// <param name="request">The prompt.</param>
     /// <param name="options">How its tokens are chosen.</param>
-    /// <param name="onToken">Called within <see cref="Step"/> with every new token.</param>
+    /// <param name="onToken">Called within <see cref="Step"/> with every new token. What it throws fails the request, and no other.</param>
     /// <exception cref="ArgumentException">The prompt is empty, does not fit its pictures, can never fit the cache, or is longer than the model's positions.</exception>
     public RequestRun Add(GenerationRequest request, SamplingOptions options, Action<GeneratedToken>? onToken = null)
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(options);
+        // The caller's lists may change while the request runs: what is not valid any more would fail everybody's step.
+        request = request with { Prompt = request.Prompt with { Tokens = [.. request.Prompt.Tokens], Images = [.. request.Prompt.Images] } };
+        options = options with { StopTokens = [.. options.StopTokens], LogitBias = options.LogitBias.ToFrozenDictionary() };
         options.Validate();
         RequestRun run = Check(request, options, onToken);
         _waiting.AddLast(run);
@@ -106,6 +112,7 @@ public sealed class GenerationEngine : IDisposable
     public void Remove(RequestRun run)
     {
         ArgumentNullException.ThrowIfNull(run);
+        run.HasLeft = true;
         _waiting.Remove(run);
         if (_reading.Remove(run))
             EndReading(run);
@@ -115,10 +122,10 @@ public sealed class GenerationEngine : IDisposable
     }
 
     /// <summary>
-    /// Admits what fits, encodes some pictures if a prompt waits for them, and runs the model once. Returns at once if there is nothing to do.
+    /// Admits what fits, encodes some pictures if a prompt waits for them, and runs the model once. Returns at once if there is nothing to do. What goes wrong
+    /// with one request, features or logits that are not finite or a callback that throws, ends that request with a <see cref="RequestRun.Failure"/>.
     /// </summary>
     /// <param name="cancellationToken">Stops within the step. The requests are then where they were before it, and the step may be run again.</param>
-    /// <exception cref="LogitsNotFiniteException">The model gave logits that are no numbers.</exception>
     public void Step(CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -126,11 +133,24 @@ public sealed class GenerationEngine : IDisposable
         EncodeImages(cancellationToken);
         if (StepBatch.Compose(_model.Configuration, _cache, _writing, _reading, Budget) is not { } batch)
             return;
-        GenerationStep.Result result = Run(batch, cancellationToken);
+        GenerationStep.Result result = _steps.Get(batch.Shape).Run(batch.Inputs, cancellationToken);
+        int next = 0;
         foreach (StepRow row in batch.Rows)
-            Advance(row);
+        {
+            int lowest = TensorPrimitives.Min<int>(result.Tokens.AsSpan(next, row.Drawing.Count));
+            next += row.Drawing.Count;
+            if (lowest < 0)
+                Fail(row.Run, LogitsNotFiniteException.After(row, lowest == SampleTokens.NothingToDraw));
+            else if (!row.Run.HasLeft)
+                Advance(row);
+        }
+
         for (int draw = 0; draw < batch.Drawing.Count; draw++)
-            Accept(batch.Drawing[draw], result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
+        {
+            if (batch.Drawing[draw] is { Run.HasLeft: false } sequence)
+                Accept(sequence, result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
+        }
+
         _writing.RemoveAll(sequence => sequence.Finished is not null);
     }
 
@@ -140,6 +160,8 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="cancellationToken">Stops within a step; all pages are given back.</param>
     /// <returns>For each request its completions.</returns>
     /// <exception cref="ArgumentException">A prompt is empty, can never fit the cache, or is longer than the model's positions.</exception>
+    /// <exception cref="LogitsNotFiniteException">Logits are not finite; the message names the request.</exception>
+    /// <exception cref="ImageFeaturesNotFiniteException">So are the features of a picture; likewise.</exception>
     public IReadOnlyList<Completion[]> Generate(IReadOnlyList<GenerationRequest> requests, SamplingOptions options, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
@@ -152,6 +174,8 @@ public sealed class GenerationEngine : IDisposable
             while (runs.Exists(run => !run.IsFinished))
             {
                 Step(cancellationToken);
+                for (int index = 0; index < runs.Count; index++)
+                    ThrowFailure(runs[index], index);
                 Progress?.Invoke(_writing.Count, tokens);
             }
         }
@@ -203,9 +227,6 @@ public sealed class GenerationEngine : IDisposable
         int channels = _model.Configuration.Vision.ChannelCount;
         if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
             throw new ArgumentException($"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
-        // Pages have names by their tokens, which the caller could change.
-        if (_cachesPrefixes)
-            request = request with { Prompt = request.Prompt with { Tokens = [.. request.Prompt.Tokens] } };
         var run = new RequestRun(request, options, FeaturePlace.Of(request.Prompt, _model.Configuration, "The prompt"), onToken);
         if (run.WorstCasePages > _cache.PageCount)
             throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
@@ -263,25 +284,66 @@ public sealed class GenerationEngine : IDisposable
 
         if (pictures.Count == 0)
             return;
-        _encodings.Get(new ImageEncodingShape(pictures.Count, pictures[0].Tile.Height, pictures[0].Tile.Width)).Run(pictures, cancellationToken);
-        EncodedImages += pictures.Count;
-        foreach (ImageFeatures picture in pictures)
-            _features.Keep(picture);
+        Encode(pictures, cancellationToken);
     }
 
-    private GenerationStep.Result Run(StepBatch batch, CancellationToken cancellationToken)
+    /// <summary>Encodes pictures; those that cannot be encoded fail the requests that hold them.</summary>
+    private void Encode(IReadOnlyList<ImageFeatures> pictures, CancellationToken cancellationToken)
     {
-        GenerationStep step = _steps.Get(batch.Shape);
         try
         {
-            return step.Run(batch.Inputs, cancellationToken);
+            _encodings.Get(new ImageEncodingShape(pictures.Count, pictures[0].Tile.Height, pictures[0].Tile.Width)).Run(pictures, cancellationToken);
         }
-        catch (ArgumentOutOfRangeException exception)
+        catch (Exception exception) when (exception is not OperationCanceledException)
         {
-            // Tokens, places and parameters were checked when the requests came: all that kernels can still object to are the logits. What the same
-            // weights have left in the cache is no better.
-            Forget();
-            throw new LogitsNotFiniteException($"The model's logits are not finite: it has diverged, or its weights are damaged. {exception.Message}", exception);
+            // Which of them it is shows when each is encoded alone.
+            if (pictures.Count > 1)
+            {
+                foreach (ImageFeatures picture in pictures)
+                    Encode([picture], cancellationToken);
+                return;
+            }
+
+            foreach (RequestRun run in UsersOf(pictures[0]))
+                Fail(run, exception);
+            return;
+        }
+
+        EncodedImages += pictures.Count;
+        foreach (ImageFeatures picture in pictures)
+        {
+            if (picture.AreFinite)
+            {
+                _features.Keep(picture);
+                continue;
+            }
+
+            foreach (RequestRun run in UsersOf(picture))
+                Fail(run, ImageFeaturesNotFiniteException.Of(run, picture));
+        }
+    }
+
+    private RequestRun[] UsersOf(ImageFeatures picture) => [.. _reading.Where(run => run.Features.Contains(picture))];
+
+    private void Fail(RequestRun run, Exception exception)
+    {
+        run.Failure ??= exception;
+        Remove(run);
+    }
+
+    private static void ThrowFailure(RequestRun run, int index)
+    {
+        switch (run.Failure)
+        {
+            case null:
+                return;
+            case LogitsNotFiniteException logits:
+                throw new LogitsNotFiniteException($"Request {index}: {logits.Message}", logits);
+            case ImageFeaturesNotFiniteException features:
+                throw new ImageFeaturesNotFiniteException($"Request {index}: {features.Message}", features);
+            default:
+                ExceptionDispatchInfo.Throw(run.Failure);
+                return;
         }
     }
 
@@ -350,7 +412,14 @@ public sealed class GenerationEngine : IDisposable
             Release(sequence.Pages);
         }
 
-        sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished, sequence.Run.CachedTokens));
+        try
+        {
+            sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished, sequence.Run.CachedTokens));
+        }
+        catch (Exception exception)
+        {
+            Fail(sequence.Run, exception);
+        }
     }
 
     /// <summary>Lets go of a prompt's pages and pictures; its completions hold the pages they share.</summary>

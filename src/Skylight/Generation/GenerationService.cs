@@ -75,7 +75,9 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
     /// <returns>The tokens of all its completions, as they are made.</returns>
     /// <exception cref="ArgumentException">The request can never be served; the message has the numbers.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
-    /// <exception cref="ObjectDisposedException">The service is, or is being, closed.</exception>
+    /// <exception cref="ObjectDisposedException">The service is, or is being, closed; also while the request runs.</exception>
+    /// <exception cref="LogitsNotFiniteException">The request's logits are not finite; other requests go on.</exception>
+    /// <exception cref="ImageFeaturesNotFiniteException">The features of one of its pictures are not; likewise.</exception>
     public async IAsyncEnumerable<GeneratedToken> GenerateAsync(
         GenerationRequest request, SamplingOptions options, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
@@ -133,7 +135,7 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         await _ended.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Ends all requests with an <see cref="OperationCanceledException"/> and frees everything; waits for at most the node of the graph that runs.</summary>
+    /// <summary>Ends all requests with an <see cref="ObjectDisposedException"/> and frees everything; waits for at most the node of the graph that runs.</summary>
     public async ValueTask DisposeAsync()
     {
         Stop();
@@ -246,7 +248,7 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         finally
         {
             foreach (Job job in Jobs())
-                job.Tokens.Writer.TryComplete(new OperationCanceledException("The service was closed."));
+                job.Tokens.Writer.TryComplete(new ObjectDisposedException(nameof(GenerationService), "The model was closed while the request ran."));
             lock (_gate)
             {
                 _draining = _stopping = true;
@@ -301,7 +303,7 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         foreach (Job job in Jobs().Where(job => job.Run is { IsFinished: true }))
         {
             Forget(job);
-            job.Tokens.Writer.TryComplete();
+            job.Tokens.Writer.TryComplete(job.Run!.Failure);
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -14,6 +15,9 @@ internal sealed class ImageFeatures(ImageTile tile, string? key)
     public string? Key { get; } = key;
 
     public float[]? Rows { get; set; }
+
+    /// <summary>Whether all computed features are numbers.</summary>
+    public bool AreFinite => float.IsFinite(TensorPrimitives.MaxMagnitude<float>(Rows));
 
     public int Users { get; set; }
 }

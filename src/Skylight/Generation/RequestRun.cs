@@ -25,10 +25,13 @@ public sealed class RequestRun
     /// <summary>How its tokens are chosen.</summary>
     public SamplingOptions Options { get; }
 
-    /// <summary>Whether all completions are there.</summary>
-    public bool IsFinished => _completions.All(completion => completion is not null);
+    /// <summary>Whether all completions are there, or will never be.</summary>
+    public bool IsFinished => Failure is not null || _completions.All(completion => completion is not null);
 
-    /// <summary>The completions; null where one is still being written.</summary>
+    /// <summary>What ended the request before its completions were there, and no other request; null while nothing has.</summary>
+    public Exception? Failure { get; internal set; }
+
+    /// <summary>The completions; null where one is still being written, or was when the request failed.</summary>
     public IReadOnlyList<Completion?> Completions => _completions;
 
     /// <summary>The tokens of the prompt whose keys and values are in the cache.</summary>
@@ -39,6 +42,9 @@ public sealed class RequestRun
 
     /// <summary>Whether the request has its pages; before that it waits.</summary>
     public bool IsAdmitted { get; internal set; }
+
+    /// <summary>Whether the engine works on it no more, whatever the reason.</summary>
+    internal bool HasLeft { get; set; }
 
     internal FeaturePlace[] Places { get; }
 

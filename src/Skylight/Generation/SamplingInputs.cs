@@ -13,7 +13,7 @@ internal sealed class SamplingInputs
         MinP = new float[rows];
         Random = new int[rows * SampleTokens.RandomWords];
         AdjustmentStarts = new int[rows + 1];
-        // Padding is drawn greedily from the logits of row 0.
+        // Padding is drawn greedily from the logits of row 0, and so are tokens that nobody gets from their own.
         Array.Fill(TopP, 1f);
     }
 
@@ -36,22 +36,24 @@ internal sealed class SamplingInputs
     public float[] Bias { get; private set; } = [];
 
     /// <summary>Collects the parameters of rows.</summary>
-    /// <param name="rows">The completions that draw a token.</param>
+    /// <param name="rows">The completions that draw a token; null where nobody gets it.</param>
     /// <param name="padded">The number of rows with padding.</param>
-    public static SamplingInputs Of(IReadOnlyList<SequenceRun> rows, int padded)
+    public static SamplingInputs Of(IReadOnlyList<SequenceRun?> rows, int padded)
     {
         var inputs = new SamplingInputs(padded);
         var entries = new List<(int Token, float Penalty, float Bias)>();
         for (int row = 0; row < rows.Count; row++)
         {
-            SamplingOptions options = rows[row].Run.Options;
             inputs.AdjustmentStarts[row] = entries.Count;
+            if (rows[row] is not { } sequence)
+                continue;
+            SamplingOptions options = sequence.Run.Options;
             inputs.Temperature[row] = options.Temperature;
             inputs.TopK[row] = options.TopK;
             inputs.TopP[row] = options.TopP;
             inputs.MinP[row] = options.MinP;
-            SampleTokens.WriteRandom(rows[row].Random, inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
-            entries.AddRange(rows[row].Adjustments());
+            SampleTokens.WriteRandom(sequence.Random, inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
+            entries.AddRange(sequence.Adjustments());
         }
 
         Array.Fill(inputs.AdjustmentStarts, entries.Count, rows.Count, padded + 1 - rows.Count);

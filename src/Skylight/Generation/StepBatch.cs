@@ -15,8 +15,11 @@ internal readonly record struct StepRow(RequestRun Run, SequenceRun? Sequence, i
     /// <summary>Whether a token is drawn after it, or one for each completion that begins.</summary>
     public bool IsLast => Sequence is not null || Start + Count == Run.PromptLength;
 
-    /// <summary>The completions that draw a token after it.</summary>
-    public IEnumerable<SequenceRun> Drawing => Sequence is not null ? [Sequence] : IsLast ? Run.Sequences : [];
+    /// <summary>
+    /// The completions that draw a token after it. Where a prompt goes on one token is drawn for nobody: it sees all that the pass has written of the
+    /// sequence, so it shows whether that is finite before anybody else can find it.
+    /// </summary>
+    public IReadOnlyList<SequenceRun?> Drawing => Sequence is null && IsLast ? Run.Sequences : new[] { Sequence };
 
     public int TokenAt(int index) => Sequence is null ? Run.Request.Prompt.Tokens[Start + index] : Sequence.Tokens[^1];
 }
@@ -24,7 +27,7 @@ internal readonly record struct StepRow(RequestRun Run, SequenceRun? Sequence, i
 /// <summary>What one pass of the language model reads: a row for each completion and for each prompt that takes part.</summary>
 internal sealed class StepBatch
 {
-    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun> drawing, StepShape shape, GenerationStep.Inputs inputs)
+    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun?> drawing, StepShape shape, GenerationStep.Inputs inputs)
     {
         Rows = rows;
         Drawing = drawing;
@@ -34,8 +37,8 @@ internal sealed class StepBatch
 
     public IReadOnlyList<StepRow> Rows { get; }
 
-    /// <summary>The completions that draw a token, in the order of the rows.</summary>
-    public IReadOnlyList<SequenceRun> Drawing { get; }
+    /// <summary>The completions that draw a token, in the order of the rows; null for a token that nobody gets.</summary>
+    public IReadOnlyList<SequenceRun?> Drawing { get; }
 
     public StepShape Shape { get; }
 
@@ -96,7 +99,7 @@ internal sealed class StepBatch
         int hidden = configuration.Language.HiddenSize;
         int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount], table = new int[sequences * width];
         int[] starts = new int[sequences + 1], lengths = new int[sequences];
-        List<SequenceRun> drawing = [];
+        List<SequenceRun?> drawing = [];
         List<int> lastRows = [];
         int[]? featureIndex = hasFeatures ? new int[tokenCount] : null;
         float[]? features = hasFeatures ? new float[(long)tokenCount * hidden] : null;
@@ -123,7 +126,7 @@ internal sealed class StepBatch
                 }
             }
 
-            foreach (SequenceRun sequence in row.Drawing)
+            foreach (SequenceRun? sequence in row.Drawing)
             {
                 drawing.Add(sequence);
                 lastRows.Add(next - 1);

@@ -176,7 +176,7 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         Skylight.Graphs.PersistentTensor head = model.Parameters["language.head.weight"];
         float[] weights = PersistentTensors.Read(card.Device, head);
         PersistentTensors.Write(card.Device, head, [.. weights.Select(_ => float.NaN)]);
-        Assert.Throws<LogitsNotFiniteException>(() => engine.Generate([request], options));
+        Assert.Contains("Request 0: The logits", Assert.Throws<LogitsNotFiniteException>(() => engine.Generate([request], options)).Message, StringComparison.Ordinal);
         Assert.Equal(engine.PageCount, engine.FreePages);
         PersistentTensors.Write(card.Device, head, weights);
         AssertSame(expected, engine.Generate([request], options)[0]);

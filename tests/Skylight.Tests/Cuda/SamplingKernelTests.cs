@@ -61,24 +61,26 @@ public sealed class SamplingKernelTests
     }
 
     [Theory]
-    [InlineData(float.NaN, "SampleTokens: row 1: a logit is NaN or +∞")]
-    [InlineData(float.PositiveInfinity, "SampleTokens: row 1: a logit is NaN or +∞")]
-    [InlineData(float.NegativeInfinity, "SampleTokens: row 1: every logit is −∞")]
-    public void Logits_without_a_distribution_are_named_and_the_device_works_on(float bad, string message)
+    [InlineData(float.NaN, SampleTokens.NotFinite)]
+    [InlineData(float.PositiveInfinity, SampleTokens.NotFinite)]
+    [InlineData(float.NegativeInfinity, SampleTokens.NothingToDraw)]
+    public void A_row_of_which_nothing_can_be_drawn_says_so_and_changes_no_other(float bad, int token)
     {
-        float[] logits = new float[3 * 1030];
+        const int Vocabulary = 1030;
+        float[] logits = HeadReference.Normal(3 * Vocabulary, 3, 1), healthy = [.. logits];
         if (float.IsNegativeInfinity(bad))
-            Array.Fill(logits, bad, 1030, 1030);
+            Array.Fill(logits, bad, Vocabulary, Vocabulary);
         else
-            logits[1030 + 1027] = bad;
+            logits[Vocabulary + 1027] = bad;
         using CudaDevice device = Device();
         foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 5, 0.5f, 0)])
         {
-            Exception error = Assert.Throws<ArgumentOutOfRangeException>(() => Run(device, Inputs(logits, 1030, [parameters, parameters, parameters], 1)));
-            Assert.Contains(message, error.Message, StringComparison.Ordinal);
+            (int[] tokens, float[] scores, float[] entropies) = RunAll(device, Inputs(healthy, Vocabulary, [parameters, parameters, parameters], 1));
+            (int[] drawn, float[] drawnScores, float[] drawnEntropies) = RunAll(device, Inputs(logits, Vocabulary, [parameters, parameters, parameters], 1));
+            Assert.Equal([tokens[0], token, tokens[2]], drawn);
+            Assert.Equal([scores[0], float.NaN, scores[2]], drawnScores);
+            Assert.Equal([entropies[0], float.NaN, entropies[2]], drawnEntropies);
         }
-
-        Assert.Equal([0], Run(device, Inputs(new float[40], 40, [new Parameters(0, 0, 1, 0)], 1)).Tokens);
     }
 
     [Theory]

@@ -201,7 +201,7 @@ public sealed class PrefixCacheTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 20, prefillTokens: Page);
-        // One token's embedding is bad. It stands in a part of the prompt after which only another request draws, so that it shows when its page is full.
+        // One token's embedding is bad. It stands in a part of the prompt after which the prompt goes on.
         const int Bad = 37;
         int[] tokens = [.. TinyModel.Text(1, 3 * Page + 1).Select(token => token == Bad ? 0 : token)];
         tokens[Page + 9] = Bad;
@@ -214,12 +214,15 @@ public sealed class PrefixCacheTests
         RequestRun beside = engine.Add(new(TinyModel.Prompt(3, 5, TinyModel.Picture(1))), new() { MaxNewTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
         engine.Step(TestContext.Current.CancellationToken);
         RequestRun run = engine.Add(request, options);
-        for (int step = 0; step < 3; step++)
-            engine.Step(TestContext.Current.CancellationToken);
-        Assert.Throws<LogitsNotFiniteException>(() => engine.Step(TestContext.Current.CancellationToken));
-        engine.Remove(run);
+        engine.Step(TestContext.Current.CancellationToken);
+        Assert.Null(run.Failure);
+        engine.Step(TestContext.Current.CancellationToken);
+        Assert.Contains("after prompt token 64 of 97 are not finite", Assert.IsType<LogitsNotFiniteException>(run.Failure).Message, StringComparison.Ordinal);
+        Assert.True(run.IsFinished);
+        Assert.False(beside.IsFinished);
         engine.Remove(beside);
-        Assert.Equal((0, engine.PageCount), (engine.KeptPages, engine.FreePages));
+        // Only the page before the bad one is kept.
+        Assert.Equal((1, engine.PageCount), (engine.KeptPages, engine.FreePages));
         PersistentTensors.Write(model.Device, embedding, weights);
         using var fresh = new GenerationEngine(model, 20 * Page);
         AssertSame(fresh.Generate([request], options)[0][0], Complete(engine, request.Prompt, options).Answer);

@@ -159,24 +159,37 @@ public sealed class SampleTokensTests : IDisposable
     }
 
     [Theory]
-    [InlineData(float.NaN, "row 2: a logit is NaN or +∞")]
-    [InlineData(float.PositiveInfinity, "row 2: a logit is NaN or +∞")]
-    [InlineData(float.NegativeInfinity, "row 2: every logit is −∞")]
-    public void Logits_without_a_distribution_are_named(float bad, string message)
+    [InlineData(float.NaN, SampleTokens.NotFinite)]
+    [InlineData(float.PositiveInfinity, SampleTokens.NotFinite)]
+    [InlineData(float.NegativeInfinity, SampleTokens.NothingToDraw)]
+    public void A_row_of_which_nothing_can_be_drawn_says_so_and_changes_no_other(float bad, int token)
     {
-        float[] logits = new float[4 * 2100];
+        const int Vocabulary = 2100;
+        float[] logits = HeadReference.Normal(4 * Vocabulary, 3, 1), healthy = [.. logits];
         if (bad == Banned)
-            Array.Fill(logits, bad, 2 * 2100, 2100);
+            Array.Fill(logits, bad, 2 * Vocabulary, Vocabulary);
         else
-            logits[2 * 2100 + 1999] = bad;
-        foreach (float temperature in (float[])[0, 1])
-            Assert.Contains(message, Refused(logits, 2100, new Parameters(temperature, 0, 1, 0)), StringComparison.Ordinal);
-        // The only one that is not −∞.
-        if (float.IsNaN(bad))
+            logits[2 * Vocabulary + 1999] = bad;
+        foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 9, 0.5f, 0), new(3, 0, 0.999f, 0.1f)])
         {
-            Array.Fill(logits, Banned, 2 * 2100, 2100);
-            logits[2 * 2100 + 1999] = bad;
-            Assert.Contains(message, Refused(logits, 2100, new Parameters(1, 0, 1, 0)), StringComparison.Ordinal);
+            Check(logits, parameters);
+            // The only one that is not −∞.
+            if (float.IsNaN(bad))
+            {
+                float[] alone = [.. logits];
+                Array.Fill(alone, Banned, 2 * Vocabulary, Vocabulary);
+                alone[2 * Vocabulary + 1999] = bad;
+                Check(alone, parameters);
+            }
+        }
+
+        void Check(float[] given, Parameters parameters)
+        {
+            Drawn expected = Sample(healthy, Vocabulary, parameters, 1), drawn = Sample(given, Vocabulary, parameters, 1);
+            Assert.Equal(token, drawn.Tokens[2]);
+            Assert.True(float.IsNaN(drawn.LogProbabilities[2]) && float.IsNaN(drawn.Entropies[2]));
+            foreach (int row in (int[])[0, 1, 3])
+                Assert.Equal((expected.Tokens[row], expected.LogProbabilities[row], expected.Entropies[row]), (drawn.Tokens[row], drawn.LogProbabilities[row], drawn.Entropies[row]));
         }
     }
 
@@ -213,9 +226,6 @@ public sealed class SampleTokensTests : IDisposable
             Given.Rows([.. rows.Select(row => row.TopP)]), Given.Rows([.. rows.Select(row => row.MinP)]), new Given(TensorType.Int32(rows.Length, SampleTokens.RandomWords), words),
         ];
     }
-
-    private static string Refused(float[] logits, int vocabulary, Parameters parameters) =>
-        Assert.Throws<ArgumentOutOfRangeException>(() => Sample(logits, vocabulary, parameters, 1)).Message;
 
     private static Drawn Sample(float[] logits, int vocabulary, Parameters parameters, ulong seed) =>
         Sample(logits, vocabulary, [.. Enumerable.Repeat(parameters, logits.Length / vocabulary)], seed);

@@ -166,8 +166,10 @@ public sealed class ServerLifeTests
                 closed = served.Model.DisposeAsync();
             await closed;
             string[] events = (await reader.ReadToEndAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
-            Assert.Equal("data: [DONE]", events[^1]);
-            Assert.Equal("server_error", JsonDocument.Parse(events[^2]["data: ".Length..]).RootElement.GetProperty("error").GetProperty("type").GetString());
+            JsonElement error = JsonDocument.Parse(events[^1]["data: ".Length..]).RootElement.GetProperty("error");
+            Assert.Equal(("server_error", "draining"), (error.GetProperty("type").GetString(), error.GetProperty("code").GetString()));
+            Assert.Contains("ends answers that are not complete", error.GetProperty("message").GetString(), StringComparison.Ordinal);
+            Assert.DoesNotContain(events, line => line.Contains("[DONE]", StringComparison.Ordinal));
         }
 
         using HttpResponseMessage refused = await served.PostAsync(ServedModel.Request());

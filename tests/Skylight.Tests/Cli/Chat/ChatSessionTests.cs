@@ -92,15 +92,24 @@ public sealed class ChatSessionTests
         var output = new StringWriter();
         var session = new ChatSession(model, endless, null, input, Console(output, false), new StringWriter(), isInteractive: false);
         Task<int> run = session.RunAsync();
-        Task<GenerationHold> writing = GenerationHold.WhenAsync(model.BetweenStepsAsync);
-        input.Add("Go on forever");
-        using (await writing)
+        Task<GenerationHold> reading = GenerationHold.WhenAsync(model.BetweenStepsAsync, engine => engine.ReadingRequests + engine.WaitingRequests > 0);
+        input.Add("What is forgotten");
+        using (await reading)
             session.Interrupt();
+        while (!input.IsWaiting)
+            await Task.Delay(5);
+        Assert.Empty(session.Conversation);
+        input.Add("Go on forever");
+        while (output.ToString().Length < 20)
+            await Task.Delay(1);
+        session.Interrupt();
         while (!input.IsWaiting)
             await Task.Delay(5);
         Assert.False(run.IsCompleted);
         await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
-        Assert.Empty(session.Conversation);
+        // What was written until then is the answer.
+        Assert.Equal(["Go on forever", output.ToString().Trim('\n')], session.Conversation.Select(message => Assert.IsType<TextPart>(Assert.Single(message.Parts)).Text.TrimEnd('\n')));
+        Assert.NotEqual("", output.ToString().Trim());
         input.Add("/think off");
         while (!input.IsWaiting)
             await Task.Delay(5);
