@@ -3,7 +3,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Cpu;
 
-/// <summary>Native memory, aligned to at least 64 bytes and filled with zeros; in large pages where there are such.</summary>
+/// <summary>
+/// Native memory, aligned to at least 64 bytes and filled with zeros. Pieces of a megabyte or more are the system's again as soon as they are disposed; they
+/// lie in large pages where there are such.
+/// </summary>
 public sealed unsafe class CpuMemory : DeviceMemory
 {
     private readonly long _bytes;
@@ -12,9 +15,13 @@ public sealed unsafe class CpuMemory : DeviceMemory
     internal CpuMemory(long bytes)
     {
         _bytes = bytes;
-        _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, HugePages.AlignmentFor(bytes));
-        HugePages.Request(_pointer, bytes);
-        NativeMemory.Clear(_pointer, (nuint)bytes);
+        if (MappedMemory.IsFor(bytes))
+            _pointer = MappedMemory.Map(bytes);
+        else
+        {
+            _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, 64);
+            NativeMemory.Clear(_pointer, (nuint)bytes);
+        }
     }
 
     /// <summary>Frees memory that was never disposed.</summary>
@@ -45,7 +52,12 @@ public sealed unsafe class CpuMemory : DeviceMemory
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        NativeMemory.AlignedFree(_pointer);
+        if (_pointer is null)
+            return;
+        if (MappedMemory.IsFor(_bytes))
+            MappedMemory.Unmap(_pointer, _bytes);
+        else
+            NativeMemory.AlignedFree(_pointer);
         _pointer = null;
     }
 }
