@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 using System.Text.Json;
 using Skylight.Cpu;
 
@@ -33,7 +32,7 @@ internal static class BenchmarkReport
             json.WriteString("cpu", CpuModel());
             json.WriteNumber("cores", Environment.ProcessorCount);
             json.WriteNumber("threads", CpuParallel.ThreadCount);
-            json.WriteNumber("vector_bits", Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128);
+            json.WriteNumber("vector_bits", CpuVectors.Bits);
             json.WriteString("load_average", LoadAverage());
             json.WriteString("runtime", RuntimeInformation.FrameworkDescription);
             json.WriteString("system", RuntimeInformation.RuntimeIdentifier);

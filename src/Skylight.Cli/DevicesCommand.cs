@@ -1,7 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Cpu;
@@ -13,9 +12,10 @@ namespace Skylight.Cli;
 /// <param name="Name">The device's name.</param>
 /// <param name="Architecture">The instruction set.</param>
 /// <param name="Threads">How many threads it runs at once.</param>
-/// <param name="VectorBits">The widest vectors that are fast.</param>
+/// <param name="VectorBits">The width of the vectors that kernels use.</param>
+/// <param name="MachineVectorBits">The width of the widest fast vectors that the machine has.</param>
 /// <param name="MemoryBytes">What plans may use.</param>
-internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits, long MemoryBytes);
+internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits, int MachineVectorBits, long MemoryBytes);
 
 /// <summary>What <c>skylight devices --json</c> prints.</summary>
 /// <param name="Cpu">The processor.</param>
@@ -44,8 +44,8 @@ internal static class DevicesCommand
     private static DeviceList Find()
     {
         using var cpu = new CpuDevice();
-        int vectorBits = Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
-        var processor = new ProcessorInfo(cpu.Name, $"{RuntimeInformation.ProcessArchitecture}", Environment.ProcessorCount, vectorBits, cpu.MemoryBytes);
+        var processor = new ProcessorInfo(
+            cpu.Name, $"{RuntimeInformation.ProcessArchitecture}", Environment.ProcessorCount, CpuVectors.Bits, CpuVectors.MachineBits, cpu.MemoryBytes);
         return new DeviceList(processor, CudaDevices.Find(), CudaDevices.FindSimulated());
     }
 
@@ -53,7 +53,7 @@ internal static class DevicesCommand
     {
         var lines = new List<string>
         {
-            string.Create(CultureInfo.InvariantCulture, $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {list.Cpu.VectorBits}-bit vectors, {Gigabytes(list.Cpu.MemoryBytes)}"),
+            string.Create(CultureInfo.InvariantCulture, $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
         };
         AddCards(lines, "cuda", list.Cuda);
         lines.Add(Library("driver", list.Cuda.Driver, "up to CUDA "));
@@ -64,6 +64,9 @@ internal static class DevicesCommand
             lines.Add($"         {path}");
         return string.Join('\n', lines) + "\n";
     }
+
+    private static string Vectors(ProcessorInfo cpu) => string.Create(
+        CultureInfo.InvariantCulture, $"{cpu.VectorBits}-bit vectors{(cpu.MachineVectorBits > cpu.VectorBits ? $" (the machine has {cpu.MachineVectorBits}-bit ones)" : "")}");
 
     private static void AddCards(List<string> lines, string name, CudaInstallation installation)
     {

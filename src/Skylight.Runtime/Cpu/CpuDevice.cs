@@ -11,12 +11,21 @@ namespace Skylight.Cpu;
 /// </summary>
 public sealed class CpuDevice : Device
 {
+    private static int s_hasWarned;
+
     private readonly long _memoryBytes;
 
-    /// <summary>Makes a device.</summary>
+    /// <summary>
+    /// Makes a device. Where the machine has wider vectors than this program uses, the first one of a process says so in one line on the error stream
+    /// (<see cref="CpuVectors.Warning"/>).
+    /// </summary>
     /// <param name="memoryBytes">What plans may use; by default what the process may use.</param>
-    public CpuDevice(long? memoryBytes = null) =>
+    public CpuDevice(long? memoryBytes = null)
+    {
         _memoryBytes = memoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+        if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
+            Console.Error.WriteLine($"Skylight: {warning}");
+    }
 
     /// <inheritdoc/>
     public override string Name => "cpu";

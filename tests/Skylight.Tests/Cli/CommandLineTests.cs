@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Skylight.Cpu;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Digits;
@@ -76,7 +77,10 @@ public sealed class CommandLineTests
         (code, output, _) = await SkylightProgram.RunAsync(["devices", "--json"]);
         Assert.Equal(0, code);
         using JsonDocument list = JsonDocument.Parse(output);
-        Assert.Equal("cpu", list.RootElement.GetProperty("cpu").GetProperty("name").GetString());
+        JsonElement cpu = list.RootElement.GetProperty("cpu");
+        Assert.Equal("cpu", cpu.GetProperty("name").GetString());
+        Assert.Equal(CpuVectors.Bits, cpu.GetProperty("vectorBits").GetInt32());
+        Assert.Equal(CpuVectors.MachineBits, cpu.GetProperty("machineVectorBits").GetInt32());
         foreach (string name in new[] { "cuda", "simt" })
         {
             JsonElement installation = list.RootElement.GetProperty(name);

@@ -1,4 +1,5 @@
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Tensors;
 
 namespace Skylight.Tests.Cpu;
@@ -8,6 +9,8 @@ public sealed unsafe class CpuMemoryTests
     /// <summary>Sizes below, at and beside that of a large page: zeros to the last byte, and writable there.</summary>
     [Theory]
     [InlineData(1)]
+    [InlineData((1 << 20) - 4)]
+    [InlineData(1 << 20)]
     [InlineData((2 << 20) - 4)]
     [InlineData(2 << 20)]
     [InlineData((5 << 20) + 12)]
@@ -24,5 +27,13 @@ public sealed unsafe class CpuMemoryTests
         Assert.True(elements.IndexOfAnyExcept((sbyte)0) < 0);
         elements.Fill(-1);
         Assert.True(elements.IndexOfAnyExcept((sbyte)-1) < 0);
+    }
+
+    [Fact]
+    public void More_than_there_is_is_refused()
+    {
+        using var device = new CpuDevice();
+        Assert.Contains("cannot be reserved", Assert.Throws<OutOfDeviceMemoryException>(() => device.Allocate(long.MaxValue)).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be reserved", Assert.Throws<OutOfDeviceMemoryException>(() => device.Allocate(1L << 50)).Message, StringComparison.Ordinal);
     }
 }

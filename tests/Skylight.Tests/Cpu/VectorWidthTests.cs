@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Runtime.Intrinsics;
+using System.Runtime.InteropServices;
 using Skylight.Cpu;
 using Skylight.Tensors;
 
@@ -15,15 +15,13 @@ public sealed class VectorWidthTests
 {
     private const string ChecksumFile = "SKYLIGHT_TEST_CHECKSUM_FILE";
 
-    private static int VectorBits => Vector512.IsHardwareAccelerated ? 512 : Vector256.IsHardwareAccelerated ? 256 : 128;
-
     [Theory]
     [InlineData("DOTNET_EnableAVX512", 256)]
     [InlineData("DOTNET_EnableAVX2", 128)]
     public async Task Narrower_vectors_give_the_same_bits(string setting, int bits)
     {
         Assert.SkipWhen(Environment.GetEnvironmentVariable(ChecksumFile) != null, "runs in the outer process only");
-        Assert.SkipUnless(VectorBits > bits, $"this machine has no vectors wider than {bits} bits");
+        Assert.SkipUnless(CpuVectors.Bits > bits, $"this machine has no vectors wider than {bits} bits");
         string file = Path.GetTempFileName();
         try
         {
@@ -44,6 +42,8 @@ public sealed class VectorWidthTests
             string output = await child.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
             await child.WaitForExitAsync(TestContext.Current.CancellationToken);
             Assert.True(child.ExitCode == 0, output + await errors);
+            // Said once, however many devices there are.
+            Assert.Equal($"Skylight: {CpuVectors.Describe(bits, CpuVectors.MachineBits, isAheadOfTime: false)}\n", (await errors).ReplaceLineEndings("\n"));
             Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{bits} {Checksum():x8}"), await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken));
         }
         finally
@@ -58,7 +58,38 @@ public sealed class VectorWidthTests
     {
         string? file = Environment.GetEnvironmentVariable(ChecksumFile);
         Assert.SkipWhen(file == null, "runs in the inner process only");
-        File.WriteAllText(file!, string.Create(CultureInfo.InvariantCulture, $"{VectorBits} {Checksum():x8}"));
+        new CpuDevice().Dispose();
+        new CpuDevice().Dispose();
+        File.WriteAllText(file!, string.Create(CultureInfo.InvariantCulture, $"{CpuVectors.Bits} {Checksum():x8}"));
+    }
+
+    [Fact]
+    public void The_machine_has_the_vectors_that_its_system_lists()
+    {
+        Assert.True(CpuVectors.MachineBits >= CpuVectors.Bits);
+        Assert.SkipUnless(OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64, "reads /proc/cpuinfo of x64");
+        string[] flags = File.ReadLines("/proc/cpuinfo").First(line => line.StartsWith("flags", StringComparison.Ordinal)).Split(' ');
+        Assert.Equal(flags.Contains("avx2") && flags.Contains("fma"), CpuVectors.MachineBits >= 256);
+        if (CpuVectors.MachineBits == 512)
+            Assert.Contains("avx512f", flags);
+    }
+
+    [Theory]
+    [InlineData(512, 512, true, null)]
+    [InlineData(256, 128, true, null)]
+    [InlineData(128, 256, true, "x86-64-v3")]
+    [InlineData(256, 512, true, "x86-64-v4")]
+    [InlineData(256, 512, false, "DOTNET_Enable")]
+    public void A_warning_names_both_widths_and_what_to_do(int bits, int machineBits, bool isAheadOfTime, string? remedy)
+    {
+        string? warning = CpuVectors.Describe(bits, machineBits, isAheadOfTime);
+        Assert.Equal(remedy is null, warning is null);
+        if (remedy is null)
+            return;
+        Assert.Contains($"{bits} bits", warning, StringComparison.Ordinal);
+        Assert.Contains($"{machineBits} bits", warning, StringComparison.Ordinal);
+        Assert.Contains(remedy, warning, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', warning!);
     }
 
     private static unsafe uint Checksum()
