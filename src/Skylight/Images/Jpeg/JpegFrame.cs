@@ -122,6 +122,9 @@ internal sealed class JpegFrame
     /// <summary>Interleaved units from top to bottom.</summary>
     public int UnitsDown { get; }
 
+    /// <summary>Scans that have begun.</summary>
+    public int Scans { get; set; }
+
     /// <summary>The row of interleaved units in which the latest scan's data ended, or the last one.</summary>
     public int LastRowWithData { get; set; }
 

@@ -261,7 +261,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         int slot = number + (direct ? 0 : 4);
         if (_tables[slot] is { } built)
             return built;
-        (byte[] counts, byte[] symbols) = _codes[slot] ?? throw new ImageException($"JPEG: {(direct ? "DC" : "AC")} Huffman table {number} is missing: the file is damaged.");
+        (byte[] counts, byte[] symbols) = _codes[slot] ?? (_frame!.Progressive ? null : JpegStandardCodes.Of(number, direct))
+            ?? throw new ImageException($"JPEG: {(direct ? "DC" : "AC")} Huffman table {number} is missing: the file is damaged.");
         var table = new JpegHuffmanTable(counts, symbols);
         if (direct && table.LargestSymbol > 15)
             throw Damaged($"DC Huffman table {number}");

@@ -41,6 +41,7 @@ internal sealed class JpegScan
     public JpegScan(JpegFrame frame, JpegScanPart[] parts, JpegBand band, int restartInterval, int number, CancellationToken cancellationToken)
     {
         (_frame, _parts, _band, _restartInterval, _number, _cancellationToken) = (frame, parts, band, restartInterval, number, cancellationToken);
+        frame.Scans = number;
         foreach (JpegScanPart part in parts)
             Enter(part.Component);
     }

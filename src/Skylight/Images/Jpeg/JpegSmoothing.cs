@@ -9,6 +9,8 @@ internal static class JpegSmoothing
     /// <summary>The coefficients, in coding order, that are estimated or decide about it.</summary>
     public const int Coefficients = 10;
 
+    private static ReadOnlySpan<sbyte> Nothing => [-1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+
     /// <summary>Weights of the 5 × 5 levels for each coefficient where nothing but levels is known; the first replaces the level.</summary>
     private static readonly int[][] FromLevelsAlone =
     [
@@ -63,8 +65,9 @@ internal static class JpegSmoothing
     public static void Estimate(JpegFrame frame, JpegComponent component, int row, int column, Span<int> block)
     {
         // Below the row in which the last scan's data ended, that scan has refined nothing.
-        sbyte[] known = row / component.Vertical > frame.LastRowWithData ? component.CodedBefore : component.CodedTo;
-        bool levelsAlone = !known.AsSpan(1, Coefficients - 1).ContainsAnyExcept((sbyte)-1);
+        ReadOnlySpan<sbyte> known = row / component.Vertical <= frame.LastRowWithData ? component.CodedTo
+            : frame.Scans > 1 ? component.CodedBefore : Nothing;
+        bool levelsAlone = !known[1..Coefficients].ContainsAnyExcept((sbyte)-1);
         int[][] kernels = levelsAlone ? FromLevelsAlone : BesideCoefficients;
         Span<int> levels = stackalloc int[25];
         ReadLevels(frame, component, row, column, levels);

@@ -44,6 +44,7 @@ internal static class PngPixels
         }
 
         // One byte more makes zlib look at the checksum after the pixels; data beyond the picture does no harm, nor does a checksum cut off.
+        source.EndWithThisPart();
         try
         {
             Span<byte> beyond = stackalloc byte[1];
@@ -181,9 +182,13 @@ internal sealed class PngDataStream(IReadOnlyList<ReadOnlyMemory<byte>> parts) :
 {
     private int _part;
     private int _offset;
+    private int _end = parts.Count;
 
     /// <summary>Whether more was asked for than there is.</summary>
     public bool IsAtEnd { get; private set; }
+
+    /// <summary>Lets the data end with the chunk that was read last, as for Pillow, which asks for no more once it has all pixels.</summary>
+    public void EndWithThisPart() => _end = Math.Min(_end, _part + 1);
 
     public override bool CanRead => true;
 
@@ -201,7 +206,7 @@ internal sealed class PngDataStream(IReadOnlyList<ReadOnlyMemory<byte>> parts) :
 
     public override int Read(Span<byte> buffer)
     {
-        while (_part < parts.Count)
+        while (_part < _end)
         {
             ReadOnlySpan<byte> rest = parts[_part].Span[_offset..];
             if (rest.IsEmpty)
