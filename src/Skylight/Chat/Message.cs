@@ -92,9 +92,10 @@ public sealed record ImagePart : MessagePart
 
     private static async Task<byte[]> ReadAsync(string path, ImageLimits limits, CancellationToken cancellationToken)
     {
-        long bytes = new FileInfo(path) is { Exists: true } file ? file.Length : throw new FileNotFoundException($"There is no picture '{path}'.", path);
-        limits.CheckEncodedBytes("Picture", bytes);
-        return await File.ReadAllBytesAsync(path, cancellationToken).ConfigureAwait(false);
+        if (!File.Exists(path))
+            throw new FileNotFoundException($"There is no picture '{path}'.", path);
+        return await BoundedFile.ReadAsync(path, limits.MaximumEncodedBytes, cancellationToken).ConfigureAwait(false)
+            ?? throw new ImageException($"Picture: the file has more than the {limits.MaximumEncodedBytes:N0} bytes that {nameof(ImageLimits)}.{nameof(ImageLimits.MaximumEncodedBytes)} allows.");
     }
 
     private static ImageException Named(string name, ImageException exception) => new($"{name}: {exception.Message}", exception);

@@ -9,12 +9,16 @@ namespace Skylight.Checkpoints;
 /// <param name="Element">The object.</param>
 internal readonly record struct JsonSource(string File, string Path, JsonElement Element)
 {
+    /// <summary>Far more than any configuration has.</summary>
+    private const int MostBytes = 64 << 20;
+
     /// <summary>Reads a file that must hold a JSON object.</summary>
     public static JsonSource Load(string file)
     {
         try
         {
-            byte[] bytes = System.IO.File.ReadAllBytes(file);
+            byte[] bytes = BoundedFile.Read(file, MostBytes)
+                ?? throw new CheckpointException(file, $"has more than the {MostBytes:N0} bytes that are supported.");
             FileFaults.RefuseEmptyOrPointer(file, bytes, bytes.Length);
             using JsonDocument document = JsonText.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind != JsonValueKind.Object)

@@ -55,10 +55,8 @@ internal sealed class TokenizerFile
     {
         try
         {
-            long length = new FileInfo(file).Length;
-            if (length > MostBytes)
-                throw new TokenizerException(file, $"has {length:N0} bytes; supported: at most {MostBytes:N0}.");
-            byte[] bytes = System.IO.File.ReadAllBytes(file);
+            byte[] bytes = BoundedFile.Read(file, MostBytes)
+                ?? throw new TokenizerException(file, $"has more than the {MostBytes:N0} bytes that are supported.");
             if (bytes.AsSpan().StartsWith("version https://git-lfs"u8))
                 throw new TokenizerException(file, "this is a git-lfs pointer, not the data. Run `git lfs pull` in the repository that it came from.");
             return bytes.AsSpan().StartsWith("\uFEFF"u8) ? bytes[3..] : bytes;

@@ -50,36 +50,31 @@ public class JpegDecoderTests
         Refused("component 1", Changed(Baseline, 0xC0, 11, 0x52));
         Refused("component 1", Changed(Baseline, 0xC0, 11, 0));
         Refused("component 2", Changed(Baseline, 0xC0, 14, 0x10));
-        Refused("component 1", Changed(Baseline, 0xC0, 13, 1));
+        Refused("names component 2", Changed(Baseline, 0xC0, 13, 1));
         Refused("quantisation table 3 is missing", Changed(Baseline, 0xC0, 12, 3));
         Refused("scan header", Changed(Baseline, 0xDA, 4, 0));
         Refused("component 9", Changed(Baseline, 0xDA, 5, 9));
         Refused("Huffman table 3 is missing", Changed(Baseline, 0xDA, 6, 0x33));
-        Refused("wrong order", Changed(Progressive, 0xDA, 13, 0x10));
         Refused("not valid", Changed(Progressive, 0xDA, 12, 9));
         Refused("Huffman table", Changed(Baseline, 0xC4, 5, 200));
         Refused("more codes of 1 bits", Changed(Changed(Baseline, 0xC4, 5, 3), 0xC4, 7, 0));
         Refused("quantisation", Changed(Baseline, 0xDB, 4, 0x20));
         Refused("two frame headers", Repeated(Baseline, 0xC0));
         Refused("before the frame header", Without(Baseline, 0xC0));
-        Refused("Huffman table 0 is missing", Without(Baseline, 0xC4));
+        Refused("Huffman table 0 is missing", Without(Progressive, 0xC4));
         Refused("without a picture", [0xFF, 0xD8, 0xFF, 0xD9]);
         int segment = Segments(Baseline)[1];
-        Refused("no segment", [.. Baseline[..segment], 1, 2, 3, .. Baseline[segment..]]);
+        Refused("no segment of kind 0x02", [.. Baseline[..segment], 0xFF, 2, 3, .. Baseline[segment..]]);
         Refused("second picture", [.. Baseline[..2], 0xFF, 0xD8, 0, 2, .. Baseline[2..]]);
-        Refused("DNL", [.. Baseline[..2], 0xFF, 0xDC, 0, 4, 0, 0, .. Baseline[2..]]);
     }
 
     /// <summary>A file cannot send the same scan again and again to keep the decoder busy.</summary>
     [Fact]
     public void Repeated_scans_are_refused()
     {
-        byte[] file = Progressive;
-        int[] scans = [.. Segments(file).Where(marker => file[marker + 1] == 0xDA)];
-        byte[] second = file[scans[1]..scans[2]];
-        Refused("come twice", [.. file[..scans[2]], .. second, .. file[scans[2]..]]);
-        int next = Segments(file).First(marker => marker > scans[0]);
-        Refused("wrong order", [.. file[..scans[0]], .. file[next..]]);
+        byte[] file = Baseline;
+        int scan = Segments(file).First(marker => file[marker + 1] == 0xDA);
+        Refused("comes twice", [.. file[..^2], .. file[scan..]]);
     }
 
     /// <summary>Every bit of every coefficient in a scan of its own is a right file; an encoder that does this does not exist.</summary>
@@ -106,15 +101,6 @@ public class JpegDecoderTests
 
         void Scan(int coefficient, int bits) => file.AddRange([0xFF, 0xDA, 0, 8, 1, 1, 0, (byte)coefficient, (byte)coefficient, (byte)bits, 0x3F]);
         RgbImage Decode() => ImageDecoders.Standard.Decode((byte[])[.. file, 0xFF, 0xD9]);
-    }
-
-    [Fact]
-    public void A_missing_restart_marker_is_refused()
-    {
-        byte[] file = ImageSamples.Bytes("variants/baseline-22_11_11-restart3-35x33.jpg");
-        int marker = file.AsSpan().IndexOf((ReadOnlySpan<byte>)[0xFF, 0xD1]);
-        file[marker + 1] = 0xD2;
-        Refused("restart marker 1", file);
     }
 
     private static void Refused(string says, byte[] file) =>

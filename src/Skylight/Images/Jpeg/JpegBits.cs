@@ -4,8 +4,9 @@ using System.Runtime.CompilerServices;
 namespace Skylight.Images.Jpeg;
 
 /// <summary>
-/// Reads the bits of compressed data up to the next marker. Beyond it there are zeros; whoever has read some of them finds out by
-/// <see cref="Check"/>, so that the data needs no test for its end in the middle of a block.
+/// Reads the bits of compressed data up to the next marker. Beyond it there are zeros, as libjpeg makes them up; whoever has read some of
+/// them finds out by <see cref="IsExhausted"/>, so that the data needs no test for its end in the middle of a block. Data that ends without
+/// any marker is a file that is cut off.
 /// </summary>
 internal ref struct JpegBits(ReadOnlySpan<byte> data, int position)
 {
@@ -61,24 +62,40 @@ internal ref struct JpegBits(ReadOnlySpan<byte> data, int position)
         return set;
     }
 
-    /// <summary>Fails if more bits were read than there are.</summary>
-    public readonly void Check()
-    {
-        if (_count < _invented)
-            throw new ImageException("JPEG: compressed data ends early: the file is cut off or damaged.");
-    }
+    /// <summary>Whether more bits were read than there are before the next marker.</summary>
+    /// <exception cref="ImageException">There is no next marker: the file is cut off.</exception>
+    public readonly bool IsExhausted => _count >= 0 ? _count < _invented : throw CutOff();
 
-    /// <summary>Drops what is left of the current interval and passes the restart marker after it.</summary>
-    public void Restart(int expected)
+    /// <summary>
+    /// Drops what is left of the current interval and looks for the restart marker after it. Where another marker stands there, libjpeg's rule
+    /// decides: one of the next two numbers, or the end of the scan, means that data was lost, and is left for later; one of the two numbers
+    /// before, or no valid marker, is passed over; any other restart marker is taken for the right one.
+    /// </summary>
+    /// <param name="expected">The number of the marker, 0 to 7.</param>
+    /// <returns>Whether a restart marker was passed, so that data follows.</returns>
+    public bool Restart(int expected)
     {
-        int marker = JpegReader.FindMarker(_data, Position);
-        if (marker < 0 || _data[marker + 1] != 0xD0 + expected)
-            throw new ImageException($"JPEG: restart marker {expected} is missing: the file is cut off or damaged.");
-        Position = marker + 2;
         _bits = 0;
         _count = 0;
         _invented = 0;
+        while (true)
+        {
+            int marker = JpegReader.FindMarker(_data, Position);
+            if (marker < 0)
+                throw CutOff();
+            int kind = _data[marker + 1];
+            bool restart = kind is >= 0xD0 and <= 0xD7;
+            int ahead = (kind - 0xD0 - expected) & 7;
+            Position = marker;
+            if (kind >= 0xC0 && (!restart || ahead is 1 or 2))
+                return false;
+            Position = marker + 2;
+            if (restart && ahead is not (6 or 7))
+                return true;
+        }
     }
+
+    private static ImageException CutOff() => new("JPEG: the file is cut off: its compressed data ends early.");
 
     /// <summary>At least 32 bits more than none.</summary>
     private void Fill()
@@ -98,20 +115,31 @@ internal ref struct JpegBits(ReadOnlySpan<byte> data, int position)
 
         while (_count <= 56)
         {
-            int next = Position < _data.Length ? _data[Position] : 0xFF;
-            if (next == 0xFF)
+            int after = Position;
+            while (after < _data.Length && _data[after] == 0xFF)
+                after++;
+            if (after >= _data.Length)
             {
-                if (Position + 1 >= _data.Length || _data[Position + 1] != 0)
+                // Like libjpeg, which looks at 8 bits for a code: data without a marker behind it needs some to spare.
+                if (_count < 8)
+                    throw CutOff();
+                return;
+            }
+
+            int next = _data[after];
+            if (after > Position)
+            {
+                if (next != 0)
                 {
                     _invented += 64 - _count;
                     _count = 64;
                     return;
                 }
 
-                Position++;
+                next = 0xFF;
             }
 
-            Position++;
+            Position = after + 1;
             _bits |= (ulong)next << (56 - _count);
             _count += 8;
         }

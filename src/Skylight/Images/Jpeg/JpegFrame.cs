@@ -58,7 +58,10 @@ internal sealed class JpegComponent(int id, int horizontal, int vertical, int qu
     public int Predictor { get; set; }
 
     /// <summary>For each coefficient the lowest bit that has been coded, −1 before any.</summary>
-    public sbyte[] CodedTo { get; } = NothingCoded();
+    public sbyte[] CodedTo { get; } = NothingCoded(64);
+
+    /// <summary>The same of the first ten coefficients before the latest scan of this component, as libjpeg keeps it for block smoothing.</summary>
+    public sbyte[] CodedBefore { get; } = NothingCoded(JpegSmoothing.Coefficients);
 
     public ReadOnlySpan<byte> Row(int y) => Samples.AsSpan(y * Stride, Width);
 
@@ -67,13 +70,15 @@ internal sealed class JpegComponent(int id, int horizontal, int vertical, int qu
     public void Allocate(bool coefficients)
     {
         Samples = new byte[checked(64 * BlockStride * BlockRows)];
+        // What no data comes for is medium gray.
+        Array.Fill(Samples, (byte)128);
         if (coefficients)
             Coefficients = new short[Samples.Length];
     }
 
-    private static sbyte[] NothingCoded()
+    private static sbyte[] NothingCoded(int count)
     {
-        sbyte[] bits = new sbyte[64];
+        sbyte[] bits = new sbyte[count];
         Array.Fill(bits, (sbyte)-1);
         return bits;
     }
@@ -116,6 +121,12 @@ internal sealed class JpegFrame
 
     /// <summary>Interleaved units from top to bottom.</summary>
     public int UnitsDown { get; }
+
+    /// <summary>Scans that have begun.</summary>
+    public int Scans { get; set; }
+
+    /// <summary>The row of interleaved units in which the latest scan's data ended, or the last one.</summary>
+    public int LastRowWithData { get; set; }
 
     /// <summary>Blocks of all components.</summary>
     public long Blocks => Components.Sum(component => (long)component.BlocksAcross * component.BlocksDown);

@@ -47,13 +47,12 @@ internal sealed class JpegHuffmanTable
     /// <summary>The largest symbol.</summary>
     public int LargestSymbol => _symbols.Length == 0 ? 0 : _symbols.Max();
 
-    /// <summary>Length × 256 + symbol for the next 16 bits.</summary>
-    /// <exception cref="ImageException">There is no such code.</exception>
+    /// <summary>Length × 256 + symbol for the next 16 bits. Of damaged data, whose bits are no code, libjpeg drops 17 and goes on with symbol 0.</summary>
     public int Find(int bits)
     {
         int length = 1;
         while (bits >= _limit[length])
             length++;
-        return length <= 16 ? (length << 8) | _symbols[(bits >> (16 - length)) + _offset[length]] : throw new ImageException("JPEG: the compressed data holds a code that is in no table: the file is damaged.");
+        return length <= 16 ? (length << 8) | _symbols[(bits >> (16 - length)) + _offset[length]] : 17 << 8;
     }
 }

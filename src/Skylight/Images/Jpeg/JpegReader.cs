@@ -21,6 +21,9 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
     private int _restartInterval;
     private int _scans;
     private bool _jfif;
+
+    /// <summary>Whether one scan has brought all that the picture has.</summary>
+    private bool _whole;
     private int? _adobeTransform;
 
     /// <summary>The place in a block, row by row, of each coefficient as it is coded.</summary>
@@ -35,20 +38,33 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         for (int position = 2; ;)
         {
             int marker = FindMarker(data, position);
+            // Bytes between segments are passed over, and a picture whose only scan is there needs no end marker: as in libjpeg.
             if (marker < 0)
-                throw new ImageException($"JPEG: the file is cut off after {data.Length:N0} bytes: its end marker is missing.");
-            // Behind compressed data some encoders leave a few bytes too many, elsewhere nothing may stand between segments.
-            if (_scans == 0 && data[position..marker].ContainsAnyExcept((byte)0xFF))
-                throw new ImageException($"JPEG: no segment begins at byte {position:N0}: the file is damaged.");
+                return _whole ? Finish() : throw new ImageException($"JPEG: the file is cut off after {data.Length:N0} bytes: its end marker is missing.");
             int kind = data[marker + 1];
             position = marker + 2;
             if (kind == 0xD9)
-                return Finish();
+            {
+                if (_frame is not null || !data[position..].StartsWith((ReadOnlySpan<byte>)[0xFF, 0xD8]))
+                    return Finish();
+                // A file of tables alone; the picture that uses them follows.
+                position += 2;
+                (_jfif, _adobeTransform, _restartInterval) = (false, null, 0);
+                continue;
+            }
+
             if (kind is 0x01 or (>= 0xD0 and <= 0xD7))
                 continue;
+            if (kind < 0xC0)
+                throw new ImageException($"JPEG: there is no segment of kind 0x{kind:X2}, at byte {marker:N0}: the file is damaged.");
             if (data.Length - position < 2)
                 continue;
             int length = BinaryPrimitives.ReadUInt16BigEndian(data[position..]);
+            // Of segments that are only passed over, libjpeg takes a length that does not even count itself for an empty one.
+            if (length < 2 && kind is (>= 0xE0 and <= 0xEF) or 0xFE or 0xDC)
+                length = 2;
+            if (_whole && length > data.Length - position)
+                return Finish();
             if (length < 2 || length > data.Length - position)
                 throw new ImageException($"JPEG: segment 0x{kind:X2} of {length} bytes at byte {marker:N0} does not fit into the file of {data.Length:N0} bytes: it is cut off or damaged.");
             ReadOnlySpan<byte> segment = data.Slice(position + 2, length - 2);
@@ -89,14 +105,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
 
     private JpegFrame Finish()
     {
-        if (_frame is null)
+        if (_frame is null || _scans == 0)
             throw new ImageException("JPEG: the file ends without a picture.");
-        foreach (JpegComponent component in _frame.Components)
-        {
-            if (component.CodedTo[0] < 0)
-                throw new ImageException($"JPEG: the file ends without the data of component {component.Id}: it is damaged.");
-        }
-
         if (_frame.Progressive)
             JpegScan.Transform(_frame, cancellationToken);
         return _frame;
@@ -117,8 +127,6 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
             case 0xDB:
                 ReadQuantization(segment);
                 break;
-            case 0xDC:
-                throw new ImageException("JPEG: the height stands behind the picture (DNL segment), which is not supported: save it again with another program.");
             case 0xDD:
                 _restartInterval = segment.Length == 2 ? BinaryPrimitives.ReadUInt16BigEndian(segment) : throw Damaged("the restart interval");
                 break;
@@ -198,7 +206,7 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         {
             ReadOnlySpan<byte> entry = segment.Slice(6 + (3 * i), 3);
             var component = new JpegComponent(entry[0], entry[1] >> 4, entry[1] & 15, entry[2]);
-            if (component.Horizontal is 0 or > 4 || component.Vertical is 0 or > 4 || component.Quantization > 3 || components.Any(other => other?.Id == component.Id))
+            if (component.Horizontal is 0 or > 4 || component.Vertical is 0 or > 4 || component.Quantization > 3)
                 throw Damaged($"component {component.Id} in the frame header");
             components[i] = component;
         }
@@ -228,8 +236,10 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         {
             int id = segment[1 + (2 * i)];
             int tables = segment[2 + (2 * i)];
-            JpegComponent component = Array.Find(frame.Components, component => component.Id == id) ?? throw Damaged($"a scan header, which names component {id},");
-            if (parts.Any(part => part?.Component == component) || tables >> 4 > 3 || (tables & 15) > 3)
+            // As in libjpeg: components come in the frame's order, so that some that bear the same number are told apart.
+            JpegComponent component = frame.Components.Skip(i).FirstOrDefault(component => component.Id == id)
+                ?? throw Damaged($"a scan header, which names component {id},");
+            if (parts.Any(part => part?.Component == component))
                 throw Damaged("a scan header");
             component.Table ??= _quantization[component.Quantization] ?? throw new ImageException($"JPEG: quantisation table {component.Quantization} is missing: the file is damaged.");
             component.Predictor = 0;
@@ -239,15 +249,20 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
 
         if (count > 1 && parts.Sum(part => part.Component.Horizontal * part.Component.Vertical) > 10)
             throw Damaged("a scan header: its units of more than 10 blocks");
-        return new JpegScan(frame, parts, band, _restartInterval, cancellationToken).Decode(data, position);
+        int end = new JpegScan(frame, parts, band, _restartInterval, _scans, cancellationToken).Decode(data, position);
+        _whole = !frame.Progressive && _scans == 1 && count == frame.Components.Length;
+        return end;
     }
 
     private JpegHuffmanTable Table(int number, bool direct)
     {
+        if (number > 3)
+            throw Damaged("a scan header");
         int slot = number + (direct ? 0 : 4);
         if (_tables[slot] is { } built)
             return built;
-        (byte[] counts, byte[] symbols) = _codes[slot] ?? throw new ImageException($"JPEG: {(direct ? "DC" : "AC")} Huffman table {number} is missing: the file is damaged.");
+        (byte[] counts, byte[] symbols) = _codes[slot] ?? (_frame!.Progressive ? null : JpegStandardCodes.Of(number, direct))
+            ?? throw new ImageException($"JPEG: {(direct ? "DC" : "AC")} Huffman table {number} is missing: the file is damaged.");
         var table = new JpegHuffmanTable(counts, symbols);
         if (direct && table.LargestSymbol > 15)
             throw Damaged($"DC Huffman table {number}");

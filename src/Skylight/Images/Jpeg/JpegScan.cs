@@ -21,22 +21,27 @@ internal readonly record struct JpegBand(int First, int Last, int High, int Low)
 /// <summary>A component in a scan, with the codes that the scan needs for it.</summary>
 internal sealed record JpegScanPart(JpegComponent Component, JpegHuffmanTable? Direct, JpegHuffmanTable? Alternating);
 
-/// <summary>Decodes one scan: into samples (sequential) or into coefficients (progressive).</summary>
+/// <summary>
+/// Decodes one scan: into samples (sequential) or into coefficients (progressive). Damaged data is read as libjpeg reads it: a coefficient
+/// beyond the block goes to its last place.
+/// </summary>
 internal sealed class JpegScan
 {
     private readonly JpegFrame _frame;
     private readonly JpegScanPart[] _parts;
     private readonly JpegBand _band;
     private readonly int _restartInterval;
+    private readonly int _number;
     private readonly CancellationToken _cancellationToken;
     private readonly int[] _block = new int[64];
 
     /// <summary>Blocks to come in which the band is zero.</summary>
     private int _emptyBlocks;
 
-    public JpegScan(JpegFrame frame, JpegScanPart[] parts, JpegBand band, int restartInterval, CancellationToken cancellationToken)
+    public JpegScan(JpegFrame frame, JpegScanPart[] parts, JpegBand band, int restartInterval, int number, CancellationToken cancellationToken)
     {
-        (_frame, _parts, _band, _restartInterval, _cancellationToken) = (frame, parts, band, restartInterval, cancellationToken);
+        (_frame, _parts, _band, _restartInterval, _number, _cancellationToken) = (frame, parts, band, restartInterval, number, cancellationToken);
+        frame.Scans = number;
         foreach (JpegScanPart part in parts)
             Enter(part.Component);
     }
@@ -50,25 +55,33 @@ internal sealed class JpegScan
         int down = alone ? _parts[0].Component.BlocksDown : _frame.UnitsDown;
         int untilRestart = _restartInterval > 0 ? _restartInterval : int.MaxValue;
         int restarts = 0;
+        // As in libjpeg, after the data has ended nothing more is decoded before a restart marker.
+        bool exhausted = false;
         for (int row = 0; row < down; row++)
         {
             _cancellationToken.ThrowIfCancellationRequested();
             for (int column = 0; column < across; column++)
             {
+                if (!exhausted)
+                    _frame.LastRowWithData = alone ? row / _parts[0].Component.Vertical : row;
+                else if (_restartInterval == 0)
+                    return bits.Position;
                 if (untilRestart-- == 0)
                 {
-                    bits.Restart(restarts++ & 7);
+                    exhausted &= !bits.Restart(restarts++ & 7);
                     untilRestart = _restartInterval - 1;
                     _emptyBlocks = 0;
                     foreach (JpegScanPart part in _parts)
                         part.Component.Predictor = 0;
                 }
 
+                if (exhausted)
+                    continue;
                 if (alone)
                     DecodeBlock(ref bits, _parts[0], row, column);
                 else
                     DecodeUnit(ref bits, row, column);
-                bits.Check();
+                exhausted = bits.IsExhausted;
             }
         }
 
@@ -79,9 +92,12 @@ internal sealed class JpegScan
     public static void Transform(JpegFrame frame, CancellationToken cancellationToken)
     {
         Span<int> block = stackalloc int[64];
+        bool smooth = JpegSmoothing.IsUseful(frame);
         foreach (JpegComponent component in frame.Components)
         {
-            ushort[] table = component.Table!;
+            // A component without any scan stays gray.
+            if (component.Table is not { } table)
+                continue;
             for (int row = 0; row < component.BlocksDown; row++)
             {
                 cancellationToken.ThrowIfCancellationRequested();
@@ -89,7 +105,11 @@ internal sealed class JpegScan
                 {
                     ReadOnlySpan<short> coefficients = component.Coefficients.AsSpan(64 * ((row * component.BlockStride) + column), 64);
                     for (int i = 0; i < 64; i++)
-                        block[i] = coefficients[i] * table[i];
+                        block[i] = coefficients[i];
+                    if (smooth)
+                        JpegSmoothing.Estimate(frame, component, row, column, block);
+                    for (int i = 0; i < 64; i++)
+                        block[i] = (short)(block[i] * table[i]);
                     JpegTransform.Inverse(block, component.Samples.AsSpan(8 * ((row * component.Stride) + column)), component.Stride);
                 }
             }
@@ -97,22 +117,17 @@ internal sealed class JpegScan
     }
 
     /// <summary>
-    /// Notes what the scan brings. Every bit of a coefficient may come once, from the highest down, which also bounds the work that a file can ask for.
+    /// Notes what the scan brings. A progressive picture's scans may come in any order and twice, as in libjpeg; how many there may be bounds
+    /// the work that a file can ask for.
     /// </summary>
     private void Enter(JpegComponent component)
     {
-        int expected = _band.High == 0 ? -1 : _band.High;
-        if (_band.First > 0 && component.CodedTo[0] < 0)
-            throw Order(component);
-        for (int i = _band.First; i <= _band.Last; i++)
-        {
-            if (component.CodedTo[i] != expected)
-                throw Order(component);
-            component.CodedTo[i] = (sbyte)_band.Low;
-        }
+        if (!_frame.Progressive && component.CodedTo[0] >= 0)
+            throw new ImageException($"JPEG: the scan of component {component.Id} comes twice: the file is damaged.");
+        for (int i = Math.Min(_band.First, 1); i < JpegSmoothing.Coefficients; i++)
+            component.CodedBefore[i] = _number > 1 ? component.CodedTo[i] : (sbyte)0;
+        component.CodedTo.AsSpan(_band.First, _band.Last - _band.First + 1).Fill((sbyte)_band.Low);
     }
-
-    private static ImageException Order(JpegComponent component) => new($"JPEG: the scans of component {component.Id} come twice or in a wrong order: the file is damaged.");
 
     private void DecodeUnit(ref JpegBits bits, int row, int column)
     {
@@ -174,7 +189,7 @@ internal sealed class JpegScan
         JpegHuffmanTable alternating = part.Alternating!;
         block.Clear();
         part.Component.Predictor += Difference(ref bits, part.Direct!);
-        block[0] = (short)part.Component.Predictor * table[0];
+        block[0] = (short)((short)part.Component.Predictor * table[0]);
         for (int k = 1; k < 64; k++)
         {
             int symbol = bits.Symbol(alternating);
@@ -188,10 +203,8 @@ internal sealed class JpegScan
             }
 
             k += symbol >> 4;
-            if (k > 63)
-                throw Overflow();
-            int place = order[k];
-            block[place] = bits.Value(length) * table[place];
+            int place = order[Math.Min(k, 63)];
+            block[place] = (short)(bits.Value(length) * table[place]);
         }
     }
 
@@ -212,9 +225,7 @@ internal sealed class JpegScan
             if (length != 0)
             {
                 k += run;
-                if (k > _band.Last)
-                    throw Overflow();
-                block[JpegReader.NaturalOrder[k]] = (short)(bits.Value(length) << _band.Low);
+                block[JpegReader.NaturalOrder[Math.Min(k, 63)]] = (short)(bits.Value(length) << _band.Low);
             }
             else if (run == 15)
             {
@@ -240,9 +251,8 @@ internal sealed class JpegScan
                 int symbol = bits.Symbol(table);
                 int run = symbol >> 4;
                 short value = 0;
-                if ((symbol & 15) > 1)
-                    throw Overflow();
-                if ((symbol & 15) == 1)
+                // Any size but 1 is damage, which libjpeg reads as 1.
+                if ((symbol & 15) != 0)
                 {
                     value = bits.Bit() ? plus : (short)-plus;
                 }
@@ -263,9 +273,7 @@ internal sealed class JpegScan
 
                 if (value == 0)
                     continue;
-                if (k > _band.Last)
-                    throw Overflow();
-                block[JpegReader.NaturalOrder[k]] = value;
+                block[JpegReader.NaturalOrder[Math.Min(k, 63)]] = value;
             }
         }
 
@@ -286,6 +294,4 @@ internal sealed class JpegScan
         if (bits.Bit() && (coefficient & plus) == 0)
             coefficient += coefficient >= 0 ? plus : (short)-plus;
     }
-
-    private static ImageException Overflow() => new("JPEG: a block has more than 64 coefficients: the file is damaged.");
 }

@@ -21,36 +21,27 @@ internal sealed record PngFile(PngHeader Header, byte[] Palette, IReadOnlyList<R
         PngHeader? header = null;
         byte[] palette = [];
         var pixels = new List<ReadOnlyMemory<byte>>();
-        bool pixelsEnded = false;
         for (int position = Signature.Length; ;)
         {
+            int start = position;
             (string type, ReadOnlyMemory<byte> chunk) = Chunk(data, ref position);
-            if (header is null && type != "IHDR")
-                throw new ImageException($"PNG: the first chunk is '{type}' instead of 'IHDR'.");
-            pixelsEnded |= pixels.Count > 0 && type != "IDAT";
             switch (type)
             {
                 case "IHDR":
-                    if (header is not null)
-                        throw new ImageException("PNG: there are two header chunks.");
                     header = PngHeader.Read(chunk.Span, limits);
                     break;
                 case "PLTE":
-                    if (chunk.Length is 0 or > 768 || chunk.Length % 3 != 0)
-                        throw new ImageException($"PNG: a palette of {chunk.Length} bytes is not 1 to 256 colours of 3 bytes.");
+                    if (chunk.Length > 770)
+                        throw new ImageException($"PNG: a palette of {chunk.Length} bytes has more than 256 colours of 3 bytes.");
                     palette = chunk.ToArray();
                     break;
                 case "IDAT":
-                    if (pixelsEnded)
-                        throw new ImageException("PNG: another chunk stands between two chunks of pixels.");
-                    pixels.Add(chunk);
-                    break;
+                    if (header is null)
+                        throw new ImageException("PNG: the first chunk is 'IDAT' instead of 'IHDR'.");
+                    CollectPixels(data, start, pixels);
+                    return Checked(new PngFile(header.Value, palette, pixels));
                 case "IEND":
-                    return Checked(new PngFile(header!.Value, palette, pixels));
-                default:
-                    if (char.IsAsciiLetterUpper(type[0]))
-                        throw new ImageException($"PNG: unknown critical chunk '{type}'.");
-                    break;
+                    throw new ImageException("PNG: there are no pixels (no 'IDAT' chunk).");
             }
         }
     }
@@ -60,12 +51,25 @@ internal sealed record PngFile(PngHeader Header, byte[] Palette, IReadOnlyList<R
         long compressed = file.Data.Sum(part => (long)part.Length);
         if (compressed == 0)
             throw new ImageException("PNG: there are no pixels (no 'IDAT' chunk).");
-        if (file.Header.Color == PngColor.Palette && file.Palette.Length == 0)
-            throw new ImageException("PNG: the pixels refer to a palette, and there is none (no 'PLTE' chunk).");
         // A file that claims to be huge is refused here, before its pixels have a place.
         if (file.Header.DataBytes > compressed * MostCompression)
             throw new ImageException($"PNG: {compressed:N0} compressed bytes cannot hold {file.Header.Width:N0}×{file.Header.Height:N0} pixels: the file is cut off or its header is wrong.");
         return file;
+    }
+
+    /// <summary>
+    /// The chunks of pixels that follow each other. Their checksums are not looked at, and the last may be cut off: the pixels have a checksum
+    /// of their own, and a picture that is whole needs nothing that comes behind it.
+    /// </summary>
+    private static void CollectPixels(ReadOnlyMemory<byte> data, int position, List<ReadOnlyMemory<byte>> pixels)
+    {
+        while (data.Length - position >= 8 && data.Span.Slice(position + 4, 4).SequenceEqual("IDAT"u8))
+        {
+            uint length = BinaryPrimitives.ReadUInt32BigEndian(data.Span[position..]);
+            int there = (int)Math.Min(length, data.Length - position - 8);
+            pixels.Add(data.Slice(position + 8, there));
+            position = (int)Math.Min(data.Length, position + 12L + there);
+        }
     }
 
     /// <summary>The next chunk; the checksum of one that the pixels need is verified.</summary>
@@ -78,11 +82,13 @@ internal sealed record PngFile(PngHeader Header, byte[] Palette, IReadOnlyList<R
         ReadOnlySpan<byte> name = rest.Slice(4, 4);
         foreach (byte letter in name)
         {
-            if (!char.IsAsciiLetter((char)letter))
+            if (!char.IsAsciiLetterOrDigit((char)letter) && letter != '_')
                 throw new ImageException($"PNG: no chunk begins at byte {position:N0}: the file is damaged.");
         }
 
         string type = Encoding.ASCII.GetString(name);
+        if (type == "IDAT")
+            return (type, default);
         if (length > rest.Length - 12)
             throw CutOff(data.Length);
         if (char.IsAsciiLetterUpper(type[0]) && PngChecksum.Of(rest.Slice(4, (int)length + 4)) != BinaryPrimitives.ReadUInt32BigEndian(rest[((int)length + 8)..]))

@@ -43,7 +43,7 @@ internal readonly record struct PngHeader(int Width, int Height, int BitDepth, P
 
     public static PngHeader Read(ReadOnlySpan<byte> chunk, ImageLimits limits)
     {
-        if (chunk.Length != 13)
+        if (chunk.Length < 13)
             throw new ImageException($"PNG: the header chunk has {chunk.Length} bytes instead of 13.");
         uint width = BinaryPrimitives.ReadUInt32BigEndian(chunk);
         uint height = BinaryPrimitives.ReadUInt32BigEndian(chunk[4..]);
@@ -59,9 +59,10 @@ internal readonly record struct PngHeader(int Width, int Height, int BitDepth, P
         };
         if (!known)
             throw new ImageException($"PNG: there is no colour type {color} with {depth} bits.");
-        if (chunk[10] != 0 || chunk[11] != 0 || chunk[12] > 1)
-            throw new ImageException($"PNG: unknown compression {chunk[10]}, filter {chunk[11]} or interlace {chunk[12]} method.");
-        return new PngHeader((int)width, (int)height, depth, (PngColor)color, chunk[12] == 1);
+        // There is one method of compression and one of interlacing; Pillow does not ask for their numbers.
+        if (chunk[11] != 0)
+            throw new ImageException($"PNG: unknown filter method {chunk[11]}.");
+        return new PngHeader((int)width, (int)height, depth, (PngColor)color, chunk[12] != 0);
     }
 }
 

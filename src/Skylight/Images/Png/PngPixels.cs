@@ -12,11 +12,12 @@ internal static class PngPixels
         PngHeader header = file.Header;
         byte[] pixels = new byte[3 * header.Width * header.Height];
         byte[] palette = Colors(file);
-        int usedColors = header.Color == PngColor.Palette ? file.Palette.Length / 3 : 0;
         int widest = (int)header.RowBytes(header.Width) + 1;
         byte[] current = new byte[widest];
         byte[] previous = new byte[widest];
-        using var stream = new ZLibStream(new PngDataStream(file.Data), CompressionMode.Decompress);
+        var source = new PngDataStream(file.Data);
+        using var stream = new ZLibStream(source, CompressionMode.Decompress);
+        bool ended = false;
         foreach (PngPass pass in PngPass.Of(header))
         {
             int length = (int)header.RowBytes(pass.Columns) + 1;
@@ -26,19 +27,33 @@ internal static class PngPixels
                 if (row % 64 == 0)
                     cancellationToken.ThrowIfCancellationRequested();
                 Span<byte> line = current.AsSpan(0, length);
-                if (stream.ReadAtLeast(line, length, throwOnEndOfStream: false) < length)
+                int count = ended ? 0 : stream.ReadAtLeast(line, length, throwOnEndOfStream: false);
+                // Rows that whole data does not hold are zero, as Pillow leaves them.
+                ended |= count == 0 && (row > 0 || pass.Top + pass.Left > 0) && !source.IsAtEnd;
+                if (count < length && !ended)
                     throw new ImageException("PNG: the compressed pixels end before the picture does.");
-                Unfilter(line[0], line[1..], previous.AsSpan(1, length - 1), header.FilterDistance);
+                if (ended)
+                    line.Clear();
+                else
+                    Unfilter(line[0], line[1..], previous.AsSpan(1, length - 1), header.FilterDistance);
                 int y = pass.Top + (row * pass.StepY);
                 Span<byte> target = pixels.AsSpan(3 * ((header.Width * y) + pass.Left), (3 * pass.StepX * (pass.Columns - 1)) + 3);
-                Expand(header, line[1..], palette, usedColors, target, 3 * pass.StepX);
+                Expand(header, line[1..], palette, target, 3 * pass.StepX);
                 (current, previous) = (previous, current);
             }
         }
 
-        // One byte more makes zlib look at the checksum after the pixels; data beyond the picture does no harm.
-        Span<byte> beyond = stackalloc byte[1];
-        _ = stream.Read(beyond);
+        // One byte more makes zlib look at the checksum after the pixels; data beyond the picture does no harm, nor does a checksum cut off.
+        source.EndWithThisPart();
+        try
+        {
+            Span<byte> beyond = stackalloc byte[1];
+            _ = stream.Read(beyond);
+        }
+        catch (InvalidDataException) when (source.IsAtEnd)
+        {
+        }
+
         return new RgbImage(header.Width, header.Height, pixels);
     }
 
@@ -48,7 +63,10 @@ internal static class PngPixels
         byte[] colors = new byte[3 * 256];
         if (file.Header.Color == PngColor.Palette)
         {
-            file.Palette.CopyTo(colors, 0);
+            // Colours beyond the palette are gray, as in Pillow.
+            for (int value = 0; value < 256; value++)
+                colors.AsSpan(3 * value, 3).Fill((byte)value);
+            file.Palette.AsSpan(0, file.Palette.Length / 3 * 3).CopyTo(colors);
         }
         else if (file.Header.BitDepth <= 8)
         {
@@ -115,7 +133,7 @@ internal static class PngPixels
     }
 
     /// <summary>Writes a row of samples as RGB, each pixel <paramref name="step"/> bytes after the one before.</summary>
-    private static void Expand(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, int usedColors, Span<byte> target, int step)
+    private static void Expand(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, Span<byte> target, int step)
     {
         bool wide = header.BitDepth == 16;
         switch (header.Color)
@@ -142,25 +160,20 @@ internal static class PngPixels
 
                 break;
             default:
-                LookUp(header, row, colors, usedColors, target, step);
+                LookUp(header, row, colors, target, step);
                 break;
         }
     }
 
     /// <summary>Gray of at most 8 bits, and palettes.</summary>
-    private static void LookUp(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, int usedColors, Span<byte> target, int step)
+    private static void LookUp(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, Span<byte> target, int step)
     {
         int mask = (1 << header.BitDepth) - 1;
-        int largest = 0;
         for (int to = 0, bit = 0; to < target.Length; to += step, bit += header.BitDepth)
         {
             int value = (row[bit >> 3] >> (8 - header.BitDepth - (bit & 7))) & mask;
-            largest = Math.Max(largest, value);
             colors.Slice(3 * value, 3).CopyTo(target[to..]);
         }
-
-        if (header.Color == PngColor.Palette && largest >= usedColors)
-            throw new ImageException($"PNG: a pixel has colour {largest} of a palette of {usedColors}: the file is damaged.");
     }
 }
 
@@ -169,6 +182,13 @@ internal sealed class PngDataStream(IReadOnlyList<ReadOnlyMemory<byte>> parts) :
 {
     private int _part;
     private int _offset;
+    private int _end = parts.Count;
+
+    /// <summary>Whether more was asked for than there is.</summary>
+    public bool IsAtEnd { get; private set; }
+
+    /// <summary>Lets the data end with the chunk that was read last, as for Pillow, which asks for no more once it has all pixels.</summary>
+    public void EndWithThisPart() => _end = Math.Min(_end, _part + 1);
 
     public override bool CanRead => true;
 
@@ -186,7 +206,7 @@ internal sealed class PngDataStream(IReadOnlyList<ReadOnlyMemory<byte>> parts) :
 
     public override int Read(Span<byte> buffer)
     {
-        while (_part < parts.Count)
+        while (_part < _end)
         {
             ReadOnlySpan<byte> rest = parts[_part].Span[_offset..];
             if (rest.IsEmpty)
@@ -202,6 +222,7 @@ internal sealed class PngDataStream(IReadOnlyList<ReadOnlyMemory<byte>> parts) :
             return count;
         }
 
+        IsAtEnd = true;
         return 0;
     }
 
