@@ -109,6 +109,7 @@ internal static class EvalCommand
         console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(page)}[/]");
         if (choices.Json)
             Console.WriteLine(report.ToJson());
-        return 0;
+        // Whoever runs this from a script must not take a number for whole that misses responses.
+        return report.Failures > 0 ? 1 : 0;
     }
 }

@@ -54,6 +54,8 @@ public sealed record EvaluationOptions
             throw new ArgumentException($"The repetition penalty must be above 0, not {RepetitionPenalty}.");
         if (MaxNewTokens < 1)
             throw new ArgumentException($"A response needs at least 1 new token, not {MaxNewTokens}.");
+        if (BannedWords.Any(string.IsNullOrWhiteSpace))
+            throw new ArgumentException("A word that is never written cannot be empty or white space; leave it out, or name a word such as Wait.");
         if (MaximumTiles < 1)
             throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
     }

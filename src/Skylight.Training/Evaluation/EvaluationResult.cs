@@ -47,7 +47,7 @@ public sealed record EvaluationResult(string Id, int Sample)
     /// <summary>Seconds from its start to its end, beside whatever else ran.</summary>
     public double Seconds { get; init; }
 
-    /// <summary>Why there is no response; null if there is one. It counts as wrong, and resuming tries again.</summary>
+    /// <summary>Why there is no response; null if there is one. It is neither right nor wrong, and resuming tries again.</summary>
     public string? Error { get; init; }
 }
 
