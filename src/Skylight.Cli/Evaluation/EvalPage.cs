@@ -87,7 +87,8 @@ internal static class EvalPage
     {
         AnswerRule.OptionLetter => "one option’s letter stands in it",
         AnswerRule.OptionText => "one option’s or answer’s text stands in it",
-        AnswerRule.Boxed => "the last \\boxed{…}",
+        AnswerRule.Boxed => "the last \\boxed{…}, or answer tags",
+        AnswerRule.Stated => "it says that the answer is this",
         AnswerRule.Refusal => "it declines to answer",
         _ => "none: no answer was found",
     };

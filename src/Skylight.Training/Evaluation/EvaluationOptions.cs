@@ -20,6 +20,9 @@ public sealed record EvaluationOptions
     /// <summary>The most tokens of a response, its thinking included; fewer where the context leaves fewer.</summary>
     public int MaxNewTokens { get; init; } = 16384;
 
+    /// <summary>The rules that responses are scored by.</summary>
+    public ScoringRules Scoring { get; init; }
+
     /// <summary>How questions are put.</summary>
     public PromptStyle Prompt { get; init; } = PromptStyle.Direct;
 

@@ -77,7 +77,11 @@ public sealed record EntropySums(double CriticalSum, long CriticalCount, double 
 /// <param name="MaximumTiles">The most tiles of a picture; null for the checkpoint's.</param>
 public sealed record EvaluationSettings(
     string Model, string ModelFingerprint, string Data, ulong Seed, float Temperature, float TopP, float RepetitionPenalty, int MaxNewTokens, int ContextTokens,
-    PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles);
+    PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles)
+{
+    /// <summary>The rules that responses are scored by.</summary>
+    public ScoringRules Scoring { get; init; }
+}
 
 /// <summary>JSON of evaluations: camel case, enumerations by name.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]

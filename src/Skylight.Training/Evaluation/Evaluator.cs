@@ -55,7 +55,10 @@ public sealed class Evaluator
     /// <param name="modelFingerprint">Tells the model from others of its name; may be empty.</param>
     public EvaluationSettings SettingsFor(IReadOnlyList<EvaluationItem> items, string modelFingerprint = "") => new(
         _model.Name, modelFingerprint, EvaluationData.Fingerprint(items), _options.Seed, _options.Temperature, _options.TopP, _options.RepetitionPenalty, _options.MaxNewTokens,
-        _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords), _options.MaximumTiles);
+        _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords), _options.MaximumTiles)
+    {
+        Scoring = _options.Scoring,
+    };
 
     /// <summary>Asks everything that is not in the folder yet, and reports.</summary>
     /// <param name="items">The items to ask.</param>
@@ -132,7 +135,7 @@ public sealed class Evaluator
             isPrepared = true;
             int budget = Math.Min(_options.MaxNewTokens, _model.ContextTokens - prompt.Sequence.Tokens.Length);
             ChatAnswer answer = await AnswerAsync(messages, options with { MaxNewTokens = budget }, meter, cancellationToken).ConfigureAwait(false);
-            AnswerScore score = AnswerScoring.Score(item, answer.Answer);
+            AnswerScore score = AnswerScoring.Score(item, answer.Answer, _options.Scoring);
             CriticalTokenEntropy entropy = _criticalTokens.Measure(
                 [.. answer.Tokens.Select(token => token.Token)], [.. answer.Tokens.Select(token => token.Entropy)], prompt.OpensThinking);
             return result with
