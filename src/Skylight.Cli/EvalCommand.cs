@@ -30,6 +30,8 @@ internal static class EvalCommand
         prompt.AcceptOnlyFromAmong("direct", "cot");
         var thinking = new Option<string>("--thinking", "--think") { Description = "Whether the prompt opens a think block; by default as the model was made.", DefaultValueFactory = _ => "default" };
         thinking.AcceptOnlyFromAmong("default", "on", "off");
+        var scoring = new Option<string>("--scoring") { Description = "checker: rules for options and mathematics, as rewards use them. paper: those of the paper's repository.", DefaultValueFactory = _ => "checker" };
+        scoring.AcceptOnlyFromAmong("checker", "paper");
         var ban = new Option<string[]>("--ban") { Description = "A word that is never written, such as Wait; may be repeated.", DefaultValueFactory = _ => [] };
         var concurrency = new Option<int>("--concurrency") { Description = "Responses that are written at once.", DefaultValueFactory = _ => defaults.Concurrency };
         var seed = new Option<ulong>("--seed") { Description = "Every response follows from it.", DefaultValueFactory = _ => defaults.Seed };
@@ -39,7 +41,7 @@ internal static class EvalCommand
         var json = new Option<bool>("--json") { Description = "Print the report as JSON; progress goes to the error stream." };
         var command = new Command("eval", "Put the questions of a file to a model, score its responses by rules, and write a report.")
         {
-            data, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, ban, concurrency, seed, limit, output, resume, json,
+            data, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, scoring, ban, concurrency, seed, limit, output, resume, json,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) =>
@@ -54,6 +56,7 @@ internal static class EvalCommand
                 MaximumTiles = parse.GetValue(maxTiles),
                 Prompt = parse.GetValue(prompt) == "cot" ? PromptStyle.StepByStep : PromptStyle.Direct,
                 Thinking = AnswerSettings.ThinkingOf(parse.GetValue(thinking)),
+                Scoring = parse.GetValue(scoring) == "paper" ? ScoringRules.Paper : ScoringRules.Checker,
                 BannedWords = parse.GetValue(ban) ?? [],
                 Concurrency = parse.GetValue(concurrency),
                 Seed = parse.GetValue(seed),
@@ -109,6 +112,7 @@ internal static class EvalCommand
         console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(page)}[/]");
         if (choices.Json)
             Console.WriteLine(report.ToJson());
-        return 0;
+        // Whoever runs this from a script must not take a number for whole that misses responses.
+        return report.Failures > 0 ? 1 : 0;
     }
 }

@@ -20,7 +20,7 @@ internal sealed record TestResult(int Correct, int Count, CriticalTokenEntropy E
 internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenizer, ModelConfiguration configuration)
 {
     private readonly int _end = tokenizer.TokenId(DigitVocabulary.EndToken)!.Value;
-    private readonly RewardFunction _reward = new(new BoxedAnswerVerifier());
+    private readonly RewardFunction _reward = new(new AnswerVerifier());
 
     public CriticalTokens CriticalTokens { get; } = new(tokenizer);
 

@@ -51,7 +51,10 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
         }
 
         AccuracyInterval accuracy = report.Accuracy;
-        console.MarkupLine(Text($"accuracy [bold green]{accuracy.Mean * 100:F1} %[/] [grey](95 %: {accuracy.Low * 100:F1}–{accuracy.High * 100:F1}; {accuracy.Items} items, {accuracy.Samples} responses)[/]"));
+        if (accuracy.Items == 0)
+            console.MarkupLine(Text($"[bold red]accuracy unknown[/]: every response failed"));
+        else
+            console.MarkupLine(Text($"accuracy [bold green]{accuracy.Mean * 100:F1} %[/] [grey](95 %: {accuracy.Low * 100:F1}–{accuracy.High * 100:F1}; {accuracy.Items} items, {accuracy.Samples} responses)[/]"));
         console.WriteLine(Text($"{report.MeanTokens:F0} tokens a response, {report.TruncatedShare * 100:F1} % cut off, {report.UnansweredShare * 100:F1} % without an answer"));
         console.WriteLine(report.MeanCriticalEntropy is { } entropy
             ? Text($"critical-token entropy {entropy:F3} nats over {report.CriticalTokens} tokens")
@@ -60,7 +63,7 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
             console.MarkupLine(Text($"[yellow]{report.ShortenedBudgets} responses had room for fewer tokens than asked for; see --cache-tokens[/]"));
         if (report.Failures > 0)
         {
-            console.MarkupLine(Text($"[yellow]{report.Failures} responses failed and count as wrong; --resume tries them again[/]"));
+            console.MarkupLine(Text($"[yellow]{report.Failures} responses failed and count neither as right nor as wrong ({report.Wrong} are wrong); --resume tries them again[/]"));
             foreach (string reason in report.FailureReasons)
                 console.WriteLine("  " + reason);
         }
@@ -69,8 +72,9 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
     private static string Line(EvaluationProgress value)
     {
         string left = value.Remaining is { } remaining ? Text($"{(int)remaining.TotalHours}:{remaining:mm\\:ss} left") : "";
-        string right = value.Done > 0 ? Text($"{100.0 * value.Right / value.Done:F1} % right") : "";
-        return Text($"  {value.Done,5}/{value.Total}  {right}  {value.TokensPerSecond:F1} tokens/s  {left}");
+        string right = value.Done > value.Failed ? Text($"{100.0 * value.Right / (value.Done - value.Failed):F1} % right") : "";
+        string failed = value.Failed > 0 ? Text($"  {value.Failed} failed") : "";
+        return Text($"  {value.Done,5}/{value.Total}  {right}{failed}  {value.TokensPerSecond:F1} tokens/s  {left}");
     }
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);

@@ -41,7 +41,7 @@ internal static class EvalPage
         page.Append("<header>\n<p class=\"eyebrow\">Skylight evaluation</p>\n");
         page.Append($"<h1>{Markup.Escape(report.Settings.Model)} answers {Markup.Percent(accuracy.Mean)} of {Markup.Number(accuracy.Items)} questions</h1>\n");
         page.Append("<p class=\"lead\">Scored by rules alone, with no judge model: a response that says the right thing in words the rules do not know counts as wrong.</p>\n<dl class=\"figures\">\n");
-        AppendFigure(page, "Accuracy", Markup.Percent(accuracy.Mean), $"{Range(accuracy)} at 95 % confidence");
+        AppendFigure(page, "Accuracy", accuracy.Items > 0 ? Markup.Percent(accuracy.Mean) : "unknown", $"{Range(accuracy)} at 95 % confidence");
         AppendFigure(page, "Critical-token entropy", Markup.Number(report.MeanCriticalEntropy, 3), report.CriticalTokens > 0 ? $"nats, mean over {Markup.Number(report.CriticalTokens)} tokens such as “Wait”" : "no “Wait” or its like was written in a think block");
         AppendFigure(page, "Tokens of a response", Markup.Number(report.MeanTokens), $"mean; {Markup.Number(report.MeanThinkingTokens)} of them thinking");
         AppendFigure(page, "Cut off", Markup.Percent(report.TruncatedShare), $"of {Markup.Number(accuracy.Samples)} responses reached the most tokens");
@@ -87,7 +87,8 @@ internal static class EvalPage
     {
         AnswerRule.OptionLetter => "one option’s letter stands in it",
         AnswerRule.OptionText => "one option’s or answer’s text stands in it",
-        AnswerRule.Boxed => "the last \\boxed{…}",
+        AnswerRule.Boxed => "the last \\boxed{…}, or answer tags",
+        AnswerRule.Stated => "it says that the answer is this",
         AnswerRule.Refusal => "it declines to answer",
         _ => "none: no answer was found",
     };
@@ -100,7 +101,7 @@ internal static class EvalPage
         if (report.ShortenedBudgets > 0)
             page.Append($"<p>{Markup.Number(report.ShortenedBudgets)} responses had room for fewer tokens than the {Markup.Number(report.Settings.MaxNewTokens)} asked for, because the context has {Markup.Number(report.Settings.ContextTokens)}.</p>\n");
         if (report.Failures > 0)
-            page.Append($"<p>{Markup.Number(report.Failures)} responses failed and count as wrong:</p>\n<ul>{string.Concat(report.FailureReasons.Select(reason => $"<li>{Markup.Escape(reason)}</li>"))}</ul>\n");
+            page.Append($"<p>{Markup.Number(report.Failures)} responses failed and count neither as right nor as wrong:</p>\n<ul>{string.Concat(report.FailureReasons.Select(reason => $"<li>{Markup.Escape(reason)}</li>"))}</ul>\n");
         page.Append("</div>\n</section>\n");
     }
 
@@ -126,7 +127,7 @@ internal static class EvalPage
             page.Append($"<div class=\"pictures\">{string.Concat(pictures)}</div>");
         string options = string.Concat(item.Options.Select((option, place) => $"\n{EvaluationItem.Letter(place)}. {option}"));
         page.Append($"<p class=\"asked\"><code>{Markup.Escape(item.Question + options)}</code><span class=\"answer\">{Markup.Escape(item.Id)} · answer {Markup.Escape(string.Join(" or ", item.Answers))}</span></p>");
-        string verdict = result.IsCorrect ? "<span class=\"tag good\">✓ right</span>" : "<span class=\"tag bad\">✗ wrong</span>";
+        string verdict = result.Error is not null ? "<span class=\"tag bad\">failed</span>" : result.IsCorrect ? "<span class=\"tag good\">✓ right</span>" : "<span class=\"tag bad\">✗ wrong</span>";
         page.Append($"<div class=\"turn\"><div class=\"head\"><span>{Markup.Number(result.CompletionTokens)} tokens{(result.Given is null ? ", no answer found" : $", gives {Markup.Escape(result.Given)}")}</span>{verdict}</div>");
         if (result.Thinking.Length > 0)
         {

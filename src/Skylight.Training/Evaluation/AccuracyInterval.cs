@@ -13,6 +13,9 @@ public sealed record AccuracyInterval(double Mean, double Low, double High, int 
     /// <summary>What the interval is, in words.</summary>
     public const string Method = "Wilson, 95 %, clustered by item (effective number of responses from the spread between items)";
 
+    /// <summary>What is known of an accuracy without any response: that it lies between 0 and 1.</summary>
+    public static AccuracyInterval Unknown { get; } = new(0, 0, 1, 0, 0);
+
     /// <summary>
     /// Measures. The samples of an item resemble each other, so that n of them tell less than n items: Wilson's interval is taken for the number of
     /// independent responses that would spread as much as the items do. With one sample an item this is Wilson's interval itself.

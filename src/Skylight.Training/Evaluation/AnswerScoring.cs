@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Skylight.Training.Answers;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Training.Evaluation;
@@ -20,6 +21,19 @@ public enum AnswerRule
 
     /// <summary>It declines to answer.</summary>
     Refusal,
+
+    /// <summary>It says that the answer is this.</summary>
+    Stated,
+}
+
+/// <summary>The rules that responses are scored by.</summary>
+public enum ScoringRules
+{
+    /// <summary><see cref="AnswerChecker"/>, which rewards use too.</summary>
+    Checker,
+
+    /// <summary>Those of the paper's repository and of VLMEvalKit, for comparing with published figures: <see cref="AnswerScoring"/>.</summary>
+    Paper,
 }
 
 /// <summary>How a response was scored.</summary>
@@ -39,7 +53,22 @@ public static partial class AnswerScoring
 
     private static readonly char[] s_punctuation = [.. ".()[],:;!*#{}"];
 
-    /// <summary>Scores a response.</summary>
+    /// <summary>Scores a response by the rules that are asked for.</summary>
+    /// <param name="item">The question.</param>
+    /// <param name="response">The response; only what follows its think block counts.</param>
+    /// <param name="rules">The rules.</param>
+    public static AnswerScore Score(EvaluationItem item, string response, ScoringRules rules)
+    {
+        ArgumentNullException.ThrowIfNull(item);
+        return rules switch
+        {
+            ScoringRules.Checker => AnswerChecker.Score(response, item.Answers, item.Options, needsMark: false),
+            ScoringRules.Paper => Score(item, response),
+            _ => throw new ArgumentOutOfRangeException(nameof(rules), rules, "These rules are not known."),
+        };
+    }
+
+    /// <summary>Scores a response by the paper's rules.</summary>
     /// <param name="item">The question.</param>
     /// <param name="response">The response; only what follows its think block counts.</param>
     public static AnswerScore Score(EvaluationItem item, string response)

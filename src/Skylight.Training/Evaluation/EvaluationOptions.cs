@@ -20,6 +20,9 @@ public sealed record EvaluationOptions
     /// <summary>The most tokens of a response, its thinking included; fewer where the context leaves fewer.</summary>
     public int MaxNewTokens { get; init; } = 16384;
 
+    /// <summary>The rules that responses are scored by.</summary>
+    public ScoringRules Scoring { get; init; }
+
     /// <summary>How questions are put.</summary>
     public PromptStyle Prompt { get; init; } = PromptStyle.Direct;
 
@@ -54,6 +57,8 @@ public sealed record EvaluationOptions
             throw new ArgumentException($"The repetition penalty must be above 0, not {RepetitionPenalty}.");
         if (MaxNewTokens < 1)
             throw new ArgumentException($"A response needs at least 1 new token, not {MaxNewTokens}.");
+        if (BannedWords.Any(string.IsNullOrWhiteSpace))
+            throw new ArgumentException("A word that is never written cannot be empty or white space; leave it out, or name a word such as Wait.");
         if (MaximumTiles < 1)
             throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
     }

@@ -11,7 +11,7 @@ public sealed record EvaluationReport
     /// <summary>What responses depended on.</summary>
     public required EvaluationSettings Settings { get; init; }
 
-    /// <summary>The accuracy over all items.</summary>
+    /// <summary>The accuracy over the items with a response; <see cref="AccuracyInterval.Unknown"/> if all failed.</summary>
     public required AccuracyInterval Accuracy { get; init; }
 
     /// <summary>How <see cref="Accuracy"/>'s interval is made.</summary>
@@ -56,7 +56,10 @@ public sealed record EvaluationReport
     /// <summary>How many responses had a smaller budget than was asked for, because of the context.</summary>
     public required int ShortenedBudgets { get; init; }
 
-    /// <summary>How many responses failed; they count as wrong.</summary>
+    /// <summary>How many responses are wrong; those that failed are not among them.</summary>
+    public required int Wrong { get; init; }
+
+    /// <summary>How many responses failed: there is none, so that they are neither right nor wrong.</summary>
     public required int Failures { get; init; }
 
     /// <summary>The reasons of up to ten of them.</summary>
@@ -84,37 +87,47 @@ public sealed record EvaluationReport
         ILookup<string, EvaluationResult> byItem = results.ToLookup(result => result.Id, StringComparer.Ordinal);
         if (items.FirstOrDefault(item => byItem[item.Id].Count() != samples) is { } incomplete)
             throw new ArgumentException($"The item '{incomplete.Id}' has {byItem[incomplete.Id].Count()} responses, not {samples}.", nameof(results));
-        long steps = results.Sum(result => (long)result.CompletionTokens), critical = results.Sum(result => result.Entropy.CriticalCount);
+        // A response that failed says nothing of the model: it is counted, and neither right nor wrong.
+        EvaluationResult[] answered = [.. results.Where(result => result.Error is null)];
+        long steps = answered.Sum(result => (long)result.CompletionTokens), critical = answered.Sum(result => result.Entropy.CriticalCount);
         return new EvaluationReport
         {
             Settings = settings,
             Accuracy = Measure(items),
             Samples = samples,
-            SampleAccuracies = [.. results.GroupBy(result => result.Sample).OrderBy(group => group.Key).Select(group => group.Average(result => result.IsCorrect ? 1.0 : 0))],
+            SampleAccuracies = [.. answered.GroupBy(result => result.Sample).OrderBy(group => group.Key).Select(group => group.Average(result => result.IsCorrect ? 1.0 : 0))],
             Categories = items.All(item => item.Category is null)
                 ? []
                 : [.. items.GroupBy(item => item.Category ?? "(none)", StringComparer.Ordinal).OrderBy(group => group.Key, StringComparer.Ordinal).Select(group => Category(group.Key, [.. group]))],
-            Rules = [.. results.GroupBy(result => result.Rule).OrderBy(group => group.Key).Select(group => new RuleCount(group.Key, group.Count(), group.Count(result => result.IsCorrect)))],
-            MeanCriticalEntropy = critical == 0 ? null : results.Sum(result => result.Entropy.CriticalSum) / critical,
+            Rules = [.. answered.GroupBy(result => result.Rule).OrderBy(group => group.Key).Select(group => new RuleCount(group.Key, group.Count(), group.Count(result => result.IsCorrect)))],
+            MeanCriticalEntropy = critical == 0 ? null : answered.Sum(result => result.Entropy.CriticalSum) / critical,
             CriticalTokens = critical,
-            MeanEntropy = steps == 0 ? null : results.Sum(result => result.Entropy.Sum) / steps,
-            ShareAboveThreshold = steps == 0 ? null : (double)results.Sum(result => result.Entropy.AboveThreshold) / steps,
-            MeanTokens = results.Average(result => (double)result.CompletionTokens),
-            MeanThinkingTokens = results.Average(result => (double)result.ThinkingTokens),
+            MeanEntropy = steps == 0 ? null : answered.Sum(result => result.Entropy.Sum) / steps,
+            ShareAboveThreshold = steps == 0 ? null : (double)answered.Sum(result => result.Entropy.AboveThreshold) / steps,
+            MeanTokens = Mean(answered, result => result.CompletionTokens),
+            MeanThinkingTokens = Mean(answered, result => result.ThinkingTokens),
             TruncatedShare = Share(result => result.End == Skylight.Chat.AnswerEnd.Length),
             UnansweredShare = Share(result => result.Given is null),
             ShortenedBudgets = results.Count(result => result.Error is null && result.TokenBudget < settings.MaxNewTokens),
+            Wrong = answered.Count(result => !result.IsCorrect),
             Failures = results.Count(result => result.Error is not null),
             FailureReasons = [.. results.Where(result => result.Error is not null).OrderBy(result => result.Id, StringComparer.Ordinal).ThenBy(result => result.Sample).Take(10).Select(result => $"{result.Id}: {result.Error}")],
         };
 
-        AccuracyInterval Measure(IEnumerable<EvaluationItem> some) =>
-            AccuracyInterval.Of([.. some.Select(item => (byItem[item.Id].Count(result => result.IsCorrect), samples))]);
+        AccuracyInterval Measure(IEnumerable<EvaluationItem> some)
+        {
+            (int Right, int Samples)[] counts = [.. some
+                .Select(item => (byItem[item.Id].Count(result => result.IsCorrect), byItem[item.Id].Count(result => result.Error is null)))
+                .Where(count => count.Item2 > 0)];
+            return counts.Length > 0 ? AccuracyInterval.Of(counts) : AccuracyInterval.Unknown;
+        }
+
+        static double Mean(IEnumerable<EvaluationResult> some, Func<EvaluationResult, int> value) => some.Select(result => (double)value(result)).DefaultIfEmpty().Average();
 
         CategoryAccuracy Category(string name, EvaluationItem[] some) =>
-            new(name, Measure(some), some.SelectMany(item => byItem[item.Id]).Average(result => (double)result.CompletionTokens));
+            new(name, Measure(some), Mean(some.SelectMany(item => byItem[item.Id]).Where(result => result.Error is null), result => result.CompletionTokens));
 
-        double Share(Func<EvaluationResult, bool> holds) => (double)results.Count(holds) / results.Count;
+        double Share(Func<EvaluationResult, bool> holds) => (double)answered.Count(holds) / Math.Max(1, answered.Length);
     }
 
     /// <summary>The report as JSON.</summary>

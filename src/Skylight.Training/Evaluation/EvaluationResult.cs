@@ -47,7 +47,7 @@ public sealed record EvaluationResult(string Id, int Sample)
     /// <summary>Seconds from its start to its end, beside whatever else ran.</summary>
     public double Seconds { get; init; }
 
-    /// <summary>Why there is no response; null if there is one. It counts as wrong, and resuming tries again.</summary>
+    /// <summary>Why there is no response; null if there is one. It is neither right nor wrong, and resuming tries again.</summary>
     public string? Error { get; init; }
 }
 
@@ -77,7 +77,11 @@ public sealed record EntropySums(double CriticalSum, long CriticalCount, double 
 /// <param name="MaximumTiles">The most tiles of a picture; null for the checkpoint's.</param>
 public sealed record EvaluationSettings(
     string Model, string ModelFingerprint, string Data, ulong Seed, float Temperature, float TopP, float RepetitionPenalty, int MaxNewTokens, int ContextTokens,
-    PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles);
+    PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles)
+{
+    /// <summary>The rules that responses are scored by.</summary>
+    public ScoringRules Scoring { get; init; }
+}
 
 /// <summary>JSON of evaluations: camel case, enumerations by name.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]

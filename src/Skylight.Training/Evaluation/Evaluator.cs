@@ -18,6 +18,9 @@ namespace Skylight.Training.Evaluation;
 /// <param name="Remaining">What is left at the speed so far; null before the first response.</param>
 public sealed record EvaluationProgress(int Done, int Total, int Right, long Tokens, TimeSpan Elapsed, TimeSpan? Remaining)
 {
+    /// <summary>How many of those that are there failed: they are neither right nor wrong.</summary>
+    public int Failed { get; init; }
+
     /// <summary>Tokens for each second of this run.</summary>
     public double TokensPerSecond => Elapsed > TimeSpan.Zero ? Tokens / Elapsed.TotalSeconds : 0;
 }
@@ -37,12 +40,13 @@ public sealed class Evaluator
     /// <summary>Makes one.</summary>
     /// <param name="model">The model; stays open.</param>
     /// <param name="options">How it is asked.</param>
-    /// <exception cref="ArgumentException">An option is out of its range.</exception>
+    /// <exception cref="ArgumentException">An option is out of its range, or the model refuses it for every item.</exception>
     public Evaluator(ChatModel model, EvaluationOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         (_model, _options) = (model, options ?? new EvaluationOptions());
         _options.Validate();
+        model.CheckOptions(CommonOptions());
         _criticalTokens = new CriticalTokens(model.Tokenizer, threshold: EvaluationReport.EntropyThreshold);
     }
 
@@ -51,7 +55,10 @@ public sealed class Evaluator
     /// <param name="modelFingerprint">Tells the model from others of its name; may be empty.</param>
     public EvaluationSettings SettingsFor(IReadOnlyList<EvaluationItem> items, string modelFingerprint = "") => new(
         _model.Name, modelFingerprint, EvaluationData.Fingerprint(items), _options.Seed, _options.Temperature, _options.TopP, _options.RepetitionPenalty, _options.MaxNewTokens,
-        _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords), _options.MaximumTiles);
+        _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords), _options.MaximumTiles)
+    {
+        Scoring = _options.Scoring,
+    };
 
     /// <summary>Asks everything that is not in the folder yet, and reports.</summary>
     /// <param name="items">The items to ask.</param>
@@ -61,7 +68,6 @@ public sealed class Evaluator
     /// <param name="cancellationToken">Stops; responses that are complete are in the folder.</param>
     /// <returns>The report, and all responses by item and sample.</returns>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
-    /// <exception cref="ArgumentException">The model refuses the options; says why.</exception>
     public async Task<(EvaluationReport Report, IReadOnlyList<EvaluationResult> Results)> RunAsync(
         IReadOnlyList<EvaluationItem> items, EvaluationSettings settings, EvaluationFolder? folder = null, IProgress<EvaluationProgress>? progress = null,
         CancellationToken cancellationToken = default)
@@ -83,7 +89,7 @@ public sealed class Evaluator
             EvaluationResult result = await AskAsync(pair.Item, pair.Sample, meter, token).ConfigureAwait(false);
             folder?.Append(result);
             results[(result.Id, result.Sample)] = result;
-            meter.Finish(result.IsCorrect);
+            meter.Finish(result);
         }).ConfigureAwait(false);
         EvaluationResult[] ordered = [.. items.SelectMany(item => Enumerable.Range(0, _options.Samples).Select(sample => results[(item.Id, sample)]))];
         EvaluationProgress end = meter.Now();
@@ -98,22 +104,27 @@ public sealed class Evaluator
         return BinaryPrimitives.ReadUInt64LittleEndian(hash);
     }
 
+    /// <summary>What all responses are made with.</summary>
+    private GenerationOptions CommonOptions() => new()
+    {
+        Temperature = _options.Temperature,
+        TopP = _options.TopP,
+        TopK = 0,
+        RepetitionPenalty = _options.RepetitionPenalty,
+        BannedWords = _options.BannedWords,
+        Thinking = _options.Thinking,
+        ReportTokens = true,
+    };
+
     private async Task<EvaluationResult> AskAsync(EvaluationItem item, int sample, Meter meter, CancellationToken cancellationToken)
     {
         var result = new EvaluationResult(item.Id, sample);
         long start = Stopwatch.GetTimestamp();
         int most = _model.Model.Configuration.Preprocessing.MaximumTiles;
-        var options = new GenerationOptions
+        GenerationOptions options = CommonOptions() with
         {
-            Temperature = _options.Temperature,
-            TopP = _options.TopP,
-            TopK = 0,
-            RepetitionPenalty = _options.RepetitionPenalty,
-            BannedWords = _options.BannedWords,
-            Thinking = _options.Thinking,
             MaximumTiles = Math.Min(_options.MaximumTiles ?? most, Math.Max(1, MostTilesOfAnItem / Math.Max(1, item.Images.Count))),
             Seed = SeedOf(_options.Seed, item.Id, sample),
-            ReportTokens = true,
         };
         bool isPrepared = false;
         try
@@ -124,7 +135,7 @@ public sealed class Evaluator
             isPrepared = true;
             int budget = Math.Min(_options.MaxNewTokens, _model.ContextTokens - prompt.Sequence.Tokens.Length);
             ChatAnswer answer = await AnswerAsync(messages, options with { MaxNewTokens = budget }, meter, cancellationToken).ConfigureAwait(false);
-            AnswerScore score = AnswerScoring.Score(item, answer.Answer);
+            AnswerScore score = AnswerScoring.Score(item, answer.Answer, _options.Scoring);
             CriticalTokenEntropy entropy = _criticalTokens.Measure(
                 [.. answer.Tokens.Select(token => token.Token)], [.. answer.Tokens.Select(token => token.Entropy)], prompt.OpensThinking);
             return result with
@@ -145,7 +156,7 @@ public sealed class Evaluator
         }
         catch (Exception exception) when (exception is ImageException or InvalidDataException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
         {
-            // A fault of this item. What is refused once its prompt is there is refused for all: a word that cannot be banned, say.
+            // A fault of this item. What is refused once its prompt is there is refused for all.
             return result with { Error = exception.Message, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
         }
     }
@@ -176,6 +187,7 @@ public sealed class Evaluator
         private long _reported = Stopwatch.GetTimestamp();
         private int _finished;
         private int _right = right;
+        private int _failed;
         private long _tokens;
 
         public void Add(int tokens)
@@ -187,12 +199,13 @@ public sealed class Evaluator
             }
         }
 
-        public void Finish(bool isCorrect)
+        public void Finish(EvaluationResult result)
         {
             lock (_gate)
             {
                 _finished++;
-                _right += isCorrect ? 1 : 0;
+                _right += result.IsCorrect ? 1 : 0;
+                _failed += result.Error is null ? 0 : 1;
                 Report(always: _finished == pending);
             }
         }
@@ -202,7 +215,7 @@ public sealed class Evaluator
             lock (_gate)
             {
                 TimeSpan elapsed = Stopwatch.GetElapsedTime(_start);
-                return new EvaluationProgress(done + _finished, total, _right, _tokens, elapsed, _finished == 0 ? null : elapsed / _finished * (pending - _finished));
+                return new EvaluationProgress(done + _finished, total, _right, _tokens, elapsed, _finished == 0 ? null : elapsed / _finished * (pending - _finished)) { Failed = _failed };
             }
         }
 

@@ -13,50 +13,76 @@ public static class BoxedAnswer
     /// </summary>
     /// <param name="text">The text to search.</param>
     /// <param name="content">What stands between the outer braces, unchanged.</param>
-    public static bool TryFindLast(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content)
+    public static bool TryFindLast(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content) => TryFind(text, Command, null, out content);
+
+    /// <summary>
+    /// As <see cref="TryFindLast"/>, and also <c>\fbox{…}</c>, and a box around a number or letter without braces (<c>\boxed 5</c>).
+    /// </summary>
+    /// <param name="text">The text to search.</param>
+    /// <param name="content">What stands in the box, unchanged.</param>
+    public static bool TryFindLastBox(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content) => TryFind(text, Command, @"\fbox", out content);
+
+    // One pass, whatever the text: a box is the last if it opens last, and counts only once it is closed.
+    private static bool TryFind(ReadOnlySpan<char> text, string command, string? other, [NotNullWhen(true)] out string? content)
     {
-        int searchEnd = text.Length;
-        while (true)
+        var open = new Stack<(int Start, bool IsBox)>();
+        (int from, int to) = (-1, -1);
+        int boxBrace = -1;
+        for (int at = 0; at < text.Length; at++)
         {
-            int start = text[..searchEnd].LastIndexOf(Command, StringComparison.Ordinal);
-            if (start < 0)
-            {
-                content = null;
-                return false;
-            }
-
-            if (TryReadBraces(text[(start + Command.Length)..], out content))
-                return true;
-            searchEnd = start;
-        }
-    }
-
-    private static bool TryReadBraces(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content)
-    {
-        content = null;
-        int open = 0;
-        while (open < text.Length && char.IsWhiteSpace(text[open]))
-            open++;
-        if (open == text.Length || text[open] != '{')
-            return false;
-
-        int depth = 0;
-        for (int position = open; position < text.Length; position++)
-        {
-            switch (text[position])
+            switch (text[at])
             {
                 case '\\':
-                    position++; // the escaped character, be it a brace or another backslash
+                    int length = LengthOf(text[at..], command, other);
+                    if (length == 0)
+                    {
+                        // The escaped character, be it a brace or another backslash; but "\\boxed" is a box behind a line's end.
+                        at += at + 1 < text.Length && LengthOf(text[(at + 1)..], command, other) > 0 ? 0 : 1;
+                        break;
+                    }
+
+                    int next = at + length;
+                    while (next < text.Length && char.IsWhiteSpace(text[next]))
+                        next++;
+                    if (next < text.Length && text[next] == '{')
+                        boxBrace = next;
+                    else if (other is not null && BareEnd(text, next) is var end && end > next && next + 1 > from)
+                        (from, to) = (next, end);
+                    at += length - 1;
                     break;
                 case '{':
-                    depth++;
+                    open.Push((at, at == boxBrace));
                     break;
-                case '}' when --depth == 0:
-                    content = text[(open + 1)..position].ToString();
-                    return true;
+                case '}' when open.Count > 0:
+                    (int start, bool isBox) = open.Pop();
+                    if (isBox && start + 1 > from)
+                        (from, to) = (start + 1, at);
+                    break;
             }
         }
 
-        return false;
+        content = from < 0 ? null : text[from..to].ToString();
+        return from >= 0;
+    }
+
+    private static int LengthOf(ReadOnlySpan<char> text, string command, string? other)
+    {
+        int length = text.StartsWith(command, StringComparison.Ordinal) ? command.Length
+            : other is not null && text.StartsWith(other, StringComparison.Ordinal) ? other.Length : 0;
+        return length > 0 && length < text.Length && char.IsAsciiLetter(text[length]) ? 0 : length;
+    }
+
+    /// <summary>The end of a number or of a letter that stands alone; the place itself if there is neither.</summary>
+    private static int BareEnd(ReadOnlySpan<char> text, int at)
+    {
+        int end = at;
+        if (end < text.Length && text[end] is '-' or '−')
+            end++;
+        int first = end;
+        while (end < text.Length && (char.IsAsciiDigit(text[end]) || (text[end] == '.' && end + 1 < text.Length && char.IsAsciiDigit(text[end + 1]))))
+            end++;
+        if (end > first)
+            return end;
+        return at < text.Length && char.IsAsciiLetter(text[at]) && (at + 1 == text.Length || !char.IsLetterOrDigit(text[at + 1])) ? at + 1 : at;
     }
 }

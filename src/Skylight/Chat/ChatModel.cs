@@ -396,6 +396,16 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>Checks options as far as no prompt is needed for it: their ranges, and whether each banned word has a token.</summary>
+    /// <exception cref="ArgumentException">An answer with them would be refused; says why.</exception>
+    public void CheckOptions(GenerationOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        foreach (string word in options.BannedWords)
+            TokensOf(word);
+    }
+
     private SamplingOptions SamplingOf(GenerationOptions options, int promptTokens)
     {
         GenerationDefaults defaults = Model.Configuration.Generation;
@@ -429,7 +439,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>The tokens that spell a word alone.</summary>
-    private IEnumerable<int> TokensOf(string word)
+    private int[] TokensOf(string word)
     {
         string plain = word.Trim(), lower = plain.ToLowerInvariant();
         string[] spellings = [.. new[] { plain, lower, char.ToUpperInvariant(lower[0]) + lower[1..] }.Distinct().SelectMany(spelling => new[] { spelling, " " + spelling })];

@@ -43,6 +43,20 @@ public sealed class EvalCommandTests
     }
 
     [Fact]
+    public async Task Responses_that_fail_give_exit_code_1()
+    {
+        using var folder = new TemporaryFolder();
+        string model = Checkpoint(folder), data = folder.Write("data.jsonl", Data);
+        Assert.Equal(1, await Run([model, "--data", data, "--output", folder["out"], "--max-tokens", "5", "--context", "8"]));
+        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(folder["out"], "report.json"), TestContext.Current.CancellationToken));
+        Assert.Equal(3, report.RootElement.GetProperty("failures").GetInt32());
+        Assert.Equal(0, report.RootElement.GetProperty("wrong").GetInt32());
+        await Assert.ThrowsAsync<ArgumentException>(() => Run([model, "--data", data, "--output", folder["other"], "--ban", " "]));
+        await Assert.ThrowsAsync<ArgumentException>(() => Run([model, "--data", data, "--output", folder["other"], "--ban", "Waaaaaaait"]));
+        Assert.False(Directory.Exists(folder["other"]));
+    }
+
+    [Fact]
     public async Task What_is_wrong_is_said_before_a_model_is_loaded()
     {
         using var folder = new TemporaryFolder();

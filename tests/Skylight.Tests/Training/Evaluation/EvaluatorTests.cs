@@ -82,7 +82,7 @@ public sealed class EvaluatorTests
     }
 
     [Fact]
-    public async Task What_cannot_be_asked_counts_as_wrong_and_is_tried_again()
+    public async Task What_cannot_be_asked_is_counted_apart_and_is_tried_again()
     {
         using var folder = new TemporaryFolder();
         IReadOnlyList<EvaluationItem> items = Items(folder);
@@ -95,6 +95,8 @@ public sealed class EvaluatorTests
         {
             (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items, settings, output, cancellationToken: TestContext.Current.CancellationToken);
             Assert.Equal(items.Count(item => item.Images.Count > 0), report.Failures);
+            Assert.Equal(results.Count(result => result is { Error: null, IsCorrect: false }), report.Wrong);
+            Assert.Equal(results.Count - report.Failures, report.Accuracy.Samples);
             Assert.Contains("one.png", report.FailureReasons[0], StringComparison.Ordinal);
             Assert.All(results.Where(result => result.Error is not null), result => Assert.False(result.IsCorrect));
             string page = EvalPage.Render(report, items, results);
@@ -132,9 +134,13 @@ public sealed class EvaluatorTests
         Assert.Contains("160", results[1].Error, StringComparison.Ordinal);
         Assert.Equal((1, 0), (report.Failures, report.ShortenedBudgets));
 
-        var banning = new Evaluator(model, s_options with { BannedWords = ["Waaaaaaait"] });
-        ArgumentException refused = await Assert.ThrowsAsync<ArgumentException>(() => banning.RunAsync(items[..1], banning.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken));
+        (EvaluationReport failed, _) = await evaluator.RunAsync(items[1..], evaluator.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken);
+        Assert.Equal((1, 0, AccuracyInterval.Unknown), (failed.Failures, failed.Wrong, failed.Accuracy));
+
+        // Before the first item, and before there is a folder.
+        ArgumentException refused = Assert.Throws<ArgumentException>(() => new Evaluator(model, s_options with { BannedWords = ["Waaaaaaait"] }));
         Assert.Contains("Waaaaaaait", refused.Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => new Evaluator(model, s_options with { BannedWords = [" "] }));
     }
 
     [Fact]

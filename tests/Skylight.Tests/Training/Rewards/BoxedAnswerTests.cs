@@ -46,5 +46,5 @@ public class BoxedAnswerTests
     [InlineData(@"\boxed{12}</think>\boxed{13}", "13", true)] // the prompt opened the block
     [InlineData(@"<think>\boxed{12}", "12", false)] // never closed: no answer yet
     public void The_verifier_compares_what_follows_the_think_block(string response, string expected, bool correct) =>
-        Assert.Equal(correct, new BoxedAnswerVerifier().Verify(response, expected));
+        Assert.Equal(correct, new AnswerVerifier().Verify(response, expected));
 }

@@ -27,7 +27,7 @@ public class RewardFunctionTests
     public void Accuracy_and_format_are_weighed_as_in_the_paper(
         string completion, bool finished, double total, double accuracy, double format)
     {
-        RewardBreakdown reward = new RewardFunction(new BoxedAnswerVerifier()).Score("<think>", completion, finished, "12");
+        RewardBreakdown reward = new RewardFunction(new AnswerVerifier()).Score("<think>", completion, finished, "12");
         Assert.Equal(total, reward.Total, 12);
         Assert.Equal(accuracy, reward.Accuracy);
         Assert.Equal(format, reward.Format);
@@ -36,7 +36,7 @@ public class RewardFunctionTests
     [Fact]
     public void Weights_are_the_callers()
     {
-        var rewards = new RewardFunction(new BoxedAnswerVerifier(), accuracyWeight: 2, formatWeight: 0.5) { RewardUnfinished = true };
+        var rewards = new RewardFunction(new AnswerVerifier(), accuracyWeight: 2, formatWeight: 0.5) { RewardUnfinished = true };
         Assert.Equal(2.5, rewards.Score("<think>", @"</think>\boxed{1}", true, "1").Total);
         Assert.Equal(2.0, rewards.Score("<think>", @"</think>\boxed{1}", false, "1").Total);
     }
@@ -47,7 +47,7 @@ public class RewardFunctionTests
     [InlineData(double.PositiveInfinity)]
     public void A_senseless_weight_is_refused(double weight)
     {
-        Assert.Throws<ArgumentOutOfRangeException>(() => new RewardFunction(new BoxedAnswerVerifier(), accuracyWeight: weight));
-        Assert.Throws<ArgumentOutOfRangeException>(() => new RewardFunction(new BoxedAnswerVerifier(), formatWeight: weight));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new RewardFunction(new AnswerVerifier(), accuracyWeight: weight));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new RewardFunction(new AnswerVerifier(), formatWeight: weight));
     }
 }

@@ -52,7 +52,7 @@ public class DigitTaskTests
     [Fact]
     public void Every_reference_trace_earns_the_full_reward_and_names_the_digits_last()
     {
-        var rewards = new RewardFunction(new BoxedAnswerVerifier());
+        var rewards = new RewardFunction(new AnswerVerifier());
         var random = new CounterRandom(11, 0);
         int corrected = 0;
         const int draws = 2000;
