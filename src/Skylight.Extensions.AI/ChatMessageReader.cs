@@ -1,5 +1,6 @@
 using Microsoft.Extensions.AI;
 using Skylight.Chat;
+using Skylight.Images;
 using Skylight.Text;
 using ChatRole = Microsoft.Extensions.AI.ChatRole;
 
@@ -23,7 +24,8 @@ internal static class ChatMessageReader
         IEnumerable<ChatMessage> messages, string? instructions, bool keepsThinking, ImageUriResolver? resolver, CancellationToken cancellationToken)
     {
         var read = new List<Message>();
-        foreach (ChatMessage? message in messages)
+        ChatMessage?[] conversation = [.. messages];
+        foreach (ChatMessage? message in conversation)
         {
             int index = read.Count;
             if (message is null)
@@ -37,6 +39,9 @@ internal static class ChatMessageReader
                     parts.Add(part);
             }
 
+            // What the model is to continue is read whole, and its think block is open until there is an answer.
+            if (role == Text.ChatRole.Assistant && index == conversation.Length - 1 && ThinkingOf(message) is { Length: > 0 } thinking)
+                parts = [new TextPart(ChatTemplate.JoinThinking(thinking, string.Concat(message.Contents.OfType<TextContent>().Select(text => text.Text)), closes: false))];
             read.Add(new Message(role, parts));
         }
 
@@ -53,6 +58,8 @@ internal static class ChatMessageReader
 
         return read;
     }
+
+    private static string ThinkingOf(ChatMessage message) => string.Concat(message.Contents.OfType<TextReasoningContent>().Select(reasoning => reasoning.Text));
 
     private static Text.ChatRole RoleOf(ChatRole role, int index)
     {
@@ -109,17 +116,7 @@ internal static class ChatMessageReader
     {
         if (content.Uri.IsAbsoluteUri && content.Uri.Scheme == "data")
         {
-            DataContent data;
-            try
-            {
-                data = new DataContent(content.Uri);
-            }
-            catch (Exception exception) when (exception is ArgumentException or FormatException)
-            {
-                throw new ArgumentException($"{place} holds {Describe(content)} whose data URI cannot be read: {exception.Message}", exception);
-            }
-
-            return FromData(data, place);
+            return FromDataUri(content, place);
         }
 
         EnsureImage(content, content.HasTopLevelMediaType("image"), place);
@@ -130,6 +127,26 @@ internal static class ChatMessageReader
         }
 
         return ImagePart.FromBytes(await resolver(content.Uri, cancellationToken).ConfigureAwait(false));
+    }
+
+    private static ImagePart FromDataUri(UriContent content, string place)
+    {
+        const string Encoding = ";base64";
+        string uri = content.Uri.OriginalString;
+        int comma = uri.IndexOf(',', StringComparison.Ordinal);
+        string header = comma < 0 ? "" : uri["data:".Length..comma].Trim();
+        byte[]? bytes = null;
+        // The abstraction knows base64 with padding and in the standard alphabet only.
+        if (header.EndsWith(Encoding, StringComparison.OrdinalIgnoreCase) && !ImageBase64.TryDecode(Uri.UnescapeDataString(uri[(comma + 1)..]), out bytes))
+            throw new ArgumentException($"{place} holds {Describe(content)} whose data URI is not valid base64.");
+        try
+        {
+            return FromData(bytes is null ? new DataContent(content.Uri) : new DataContent(bytes, header[..^Encoding.Length]), place);
+        }
+        catch (Exception exception) when (exception is ArgumentException or FormatException)
+        {
+            throw new ArgumentException($"{place} holds {Describe(content)} whose data URI cannot be read: {exception.Message}", exception);
+        }
     }
 
     private static void EnsureImage(AIContent content, bool isImage, string place)

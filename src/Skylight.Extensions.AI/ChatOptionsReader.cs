@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Microsoft.Extensions.AI;
 using Skylight.Chat;
+using Skylight.Text;
 
 namespace Skylight.Extensions.AI;
 
@@ -10,6 +11,8 @@ internal static class ChatOptionsReader
 {
     /// <summary>Keys of <see cref="ChatOptions.AdditionalProperties"/> that are used.</summary>
     public const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", MaximumTiles = "max_tiles", BannedWords = "banned_words";
+
+    private static readonly string[] s_keys = [MinP, RepetitionPenalty, MaximumTiles, BannedWords];
 
     /// <summary>Reads options.</summary>
     /// <param name="options">The request's options.</param>
@@ -36,6 +39,10 @@ internal static class ChatOptionsReader
             RepetitionPenalty = raw.RepetitionPenalty ?? (float?)NumberOf(options, RepetitionPenalty) ?? defaults.RepetitionPenalty,
             LogitBias = raw.LogitBias ?? defaults.LogitBias,
             BannedWords = bannedWords,
+            StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,
+            IgnoreEndOfSequence = raw.IgnoreEndOfSequence || defaults.IgnoreEndOfSequence,
+            MinNewTokens = raw.MinNewTokens > 0 ? raw.MinNewTokens : defaults.MinNewTokens,
+            SkipSpecialTokens = raw.SkipSpecialTokens && defaults.SkipSpecialTokens,
             MaxNewTokens = raw.MaxNewTokens ?? options.MaxOutputTokens ?? defaults.MaxNewTokens,
             StopTexts = stopTexts.Length > 0 ? stopTexts : defaults.StopTexts,
             Seed = raw.Seed ?? (options.Seed is { } seed ? unchecked((ulong)seed) : defaults.Seed),
@@ -47,10 +54,6 @@ internal static class ChatOptionsReader
 
     /// <summary>Whether the thinking is part of what the client gives.</summary>
     public static bool ShowsThinking(ChatOptions? options) => options?.Reasoning?.Output != ReasoningOutput.None;
-
-    /// <summary>Keys that nothing here uses; they may be meant for a middleware.</summary>
-    public static IEnumerable<string> UnusedKeys(ChatOptions? options) =>
-        options?.AdditionalProperties?.Keys.Where(key => key is not (MinP or RepetitionPenalty or MaximumTiles or BannedWords)) ?? [];
 
     private static void Refuse(ChatOptions options, string modelName)
     {
@@ -64,6 +67,14 @@ internal static class ChatOptionsReader
             throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} asks for JSON, but the decoder cannot be held to a grammar and nothing is promised that may not hold: leave it null or {nameof(ChatResponseFormat.Text)}, ask for JSON in the prompt and check the answer.");
         if (options.ResponseFormat is not (null or ChatResponseFormatText))
             throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} is a {options.ResponseFormat.GetType().Name}; only {nameof(ChatResponseFormat.Text)} is supported.");
+        foreach (string key in options.AdditionalProperties?.Keys ?? [])
+        {
+            if (s_keys.Contains(key, StringComparer.OrdinalIgnoreCase))
+                continue;
+            string hint = NameDistance.Nearest(key, s_keys) is { } near ? $"did you mean \"{near}\"?" : $"there are {string.Join(", ", s_keys)}; a GenerationOptions from {nameof(ChatOptions.RawRepresentationFactory)} sets the rest.";
+            throw new NotSupportedException($"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is not known, and nothing is dropped silently: {hint}");
+        }
+
         RefusePenalty(options.FrequencyPenalty, nameof(ChatOptions.FrequencyPenalty));
         RefusePenalty(options.PresencePenalty, nameof(ChatOptions.PresencePenalty));
         if (!string.IsNullOrEmpty(options.ConversationId))

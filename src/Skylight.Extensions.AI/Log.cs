@@ -21,9 +21,6 @@ internal static partial class Log
     [LoggerMessage(5, LogLevel.Warning, "Request {ResponseId} failed with {ErrorType} after {Seconds:F3} s.")]
     public static partial void Failed(ILogger logger, string responseId, string errorType, double seconds);
 
-    [LoggerMessage(6, LogLevel.Debug, "Request {ResponseId} has the additional property '{Key}', which the model does not use.")]
-    public static partial void UnusedProperty(ILogger logger, string responseId, string key);
-
     [LoggerMessage(7, LogLevel.Information, "Loading {Model}.")]
     public static partial void Loading(ILogger logger, string model);
 

@@ -171,8 +171,6 @@ public sealed class SkylightChatClient : IChatClient
         IEnumerable<ChatMessage> messages, ChatOptions? options, string responseId, ChatTrace trace, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         GenerationOptions generation = ChatOptionsReader.Read(options, _options.Defaults, this, _name);
-        foreach (string key in ChatOptionsReader.UnusedKeys(options))
-            Log.UnusedProperty(_logger, responseId, key);
         ChatMessage[] conversation = [.. messages];
         cancellationToken.ThrowIfCancellationRequested();
         // From here on not on the caller's thread: a long prompt takes a while to become tokens, and the caller may be a user interface.

@@ -8,8 +8,8 @@ using Skylight.Text;
 namespace Skylight.Server;
 
 /// <summary>
-/// Reads a request for chat completions. Fields that mean nothing here are ignored; what would change the answer and is not supported (tools, JSON
-/// schemas, other media) is refused by name, so that nothing is dropped silently.
+/// Reads a request for chat completions. Which fields there are, and what becomes of them, <see cref="RequestFields"/> says: what is unknown or would
+/// change the answer and is not supported is refused by name, so that nothing is dropped silently.
 /// </summary>
 /// <param name="modelName">What the model is called.</param>
 /// <param name="vocabularySize">The model's tokens.</param>
@@ -49,41 +49,20 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             throw ApiException.BadRequest("The body must be a JSON object.");
         if (root["model"]?.Text() is { } name && name != modelName)
             throw new ApiException(StatusCodes.Status404NotFound, $"There is no model '{(name.Length <= 100 ? name : name[..100] + "…")}' here. This server has: {modelName}.", "model", "model_not_found");
-        RefuseWhatIsNotSupported(root);
+        RequestFields.Check(root, "");
         bool stream = root["stream"]?.Boolean() ?? false;
+        if (root["stream_options"] is { } streaming)
+            RequestFields.Check(streaming, "stream_options.");
         bool includeUsage = root["stream_options"]?["include_usage"]?.Boolean() ?? false;
         if (!stream && root["stream_options"] is { } streamOptions)
             throw ApiException.BadRequest($"'{streamOptions.Path}' needs 'stream' to be true.", streamOptions.Path);
         int count = root["n"]?.Integer(1, options.MaximumChoices) ?? 1;
         GenerationOptions generation = ReadOptions(root);
         (List<Message> messages, bool lowDetail) = await ReadMessagesAsync(root.Required("messages"), cancellationToken).ConfigureAwait(false);
+        CheckContinuation(root, messages[^1].Role == ChatRole.Assistant);
         if (lowDetail && generation.MaximumTiles is null)
             generation = generation with { MaximumTiles = 1 };
         return new ChatRequest(messages, generation, count, stream, includeUsage);
-    }
-
-    private static void RefuseWhatIsNotSupported(JsonField root)
-    {
-        foreach (string name in (ReadOnlySpan<string>)["tools", "functions"])
-        {
-            if (root[name] is { } tools && !(tools.Kind == JsonValueKind.Array && tools.Count == 0))
-                throw ApiException.BadRequest($"'{name}' are not supported: the model calls no tools. Leave them out.", name, "unsupported_parameter");
-        }
-
-        foreach (string name in (ReadOnlySpan<string>)["frequency_penalty", "presence_penalty"])
-        {
-            if (root[name]?.Number(-2, 2) is not (null or 0))
-                throw ApiException.BadRequest($"'{name}' is not supported; 'repetition_penalty' is.", name, "unsupported_parameter");
-        }
-
-        if (root["response_format"] is { } format && format.Required("type") is var type && type.Text() != "text")
-            throw ApiException.BadRequest($"'{type.Path}' must be 'text': answers cannot be bound to '{type.Text()}' yet. Ask for JSON in the prompt, and check what comes.", type.Path, "unsupported_parameter");
-        if (root["modalities"] is { } modalities && modalities.Items().FirstOrDefault(item => item.Text() != "text") is { Path: not null } modality)
-            throw ApiException.BadRequest($"'{modality.Path}' must be 'text': the model writes nothing else.", modality.Path, "unsupported_parameter");
-        if (root["audio"] is not null)
-            throw ApiException.BadRequest("'audio' is not supported: the model writes text.", "audio", "unsupported_parameter");
-        if (root["top_logprobs"] is { } top && top.Integer(0, 20) > 0)
-            throw ApiException.BadRequest("'top_logprobs' is not supported; 'logprobs' gives the log-probability of the chosen tokens.", "top_logprobs", "unsupported_parameter");
     }
 
     private GenerationOptions ReadOptions(JsonField root)
@@ -101,8 +80,13 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             MinP = root["min_p"]?.Number(0, 1),
             RepetitionPenalty = root["repetition_penalty"]?.Number(0, float.MaxValue),
             LogitBias = ReadBias(root["logit_bias"]),
-            MaxNewTokens = (root["max_completion_tokens"] ?? root["max_tokens"])?.Integer(1, int.MaxValue),
-            StopTexts = ReadStops(root["stop"]),
+            BannedWords = ReadTexts(root["bad_words"], MostBias),
+            MaxNewTokens = ReadMost(root),
+            MinNewTokens = root["min_tokens"]?.Integer(0, int.MaxValue) ?? 0,
+            StopTexts = ReadTexts(root["stop"], MostStops),
+            StopTokenIds = ReadStopTokens(root["stop_token_ids"]),
+            IgnoreEndOfSequence = root["ignore_eos"]?.Boolean() ?? false,
+            SkipSpecialTokens = root["skip_special_tokens"]?.Boolean() ?? true,
             Seed = root["seed"]?.Seed(),
             Thinking = ReadThinking(root),
             MaximumTiles = root["max_tiles"]?.Integer(1, 1024),
@@ -110,28 +94,97 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         };
     }
 
-    private static ThinkingMode ReadThinking(JsonField root)
+    private static int? ReadMost(JsonField root)
     {
-        if ((root["chat_template_kwargs"]?["enable_thinking"] ?? root["chat_template_kwargs"]?["thinking"])?.Boolean() is { } thinks)
-            return thinks ? ThinkingMode.On : ThinkingMode.Off;
-        if (root["reasoning_effort"] is not { } effort)
-            return ThinkingMode.Default;
-        return effort.Text() switch
-        {
-            "none" or "minimal" => ThinkingMode.Off,
-            "low" or "medium" or "high" or "xhigh" => ThinkingMode.On,
-            _ => throw effort.Wrong("'none', 'minimal' (no thinking), 'low', 'medium', 'high' or 'xhigh' (thinking)"),
-        };
+        int? most = root["max_completion_tokens"]?.Integer(1, int.MaxValue), older = root["max_tokens"]?.Integer(1, int.MaxValue);
+        return most is null || older is null || most == older
+            ? most ?? older : throw ApiException.BadRequest($"'max_completion_tokens' is {most} and 'max_tokens' is {older}: send one of them.", "max_tokens");
     }
 
-    private static string[] ReadStops(JsonField? stop)
+    /// <summary>All that says whether the model thinks must say the same.</summary>
+    private static ThinkingMode ReadThinking(JsonField root)
     {
-        if (stop is not { } field)
+        (string Path, bool Thinks)? first = null;
+        foreach ((string path, bool thinks) in ThinkingSettings(root))
+        {
+            if (first is { } other && other.Thinks != thinks)
+                throw ApiException.BadRequest($"'{other.Path}' and '{path}' contradict each other: one wants thinking, the other does not. Send one of them.", path);
+            first = (path, thinks);
+        }
+
+        return first is { } setting ? setting.Thinks ? ThinkingMode.On : ThinkingMode.Off : ThinkingMode.Default;
+    }
+
+    private static IEnumerable<(string Path, bool Thinks)> ThinkingSettings(JsonField root)
+    {
+        if (root["chat_template_kwargs"] is { } settings)
+        {
+            RequestFields.Check(settings, "chat_template_kwargs.");
+            foreach (string name in (string[])["enable_thinking", "thinking"])
+            {
+                if (settings[name] is { } setting)
+                    yield return (setting.Path, setting.Boolean());
+            }
+        }
+
+        if (root["enable_thinking"] is { } enable)
+            yield return (enable.Path, enable.Boolean());
+        if (root["thinking"] is { } thinking)
+        {
+            if (thinking.Kind == JsonValueKind.Object)
+                RequestFields.Check(thinking, "thinking.");
+            yield return (thinking.Path, thinking.Kind == JsonValueKind.Object ? ReadThinkingType(thinking.Required("type")) : thinking.Boolean());
+        }
+
+        if (root["reasoning_effort"] is { } effort)
+        {
+            yield return (effort.Path, effort.Text() switch
+            {
+                "none" or "minimal" => false,
+                "low" or "medium" or "high" or "xhigh" => true,
+                _ => throw effort.Wrong("'none', 'minimal' (no thinking), 'low', 'medium', 'high' or 'xhigh' (thinking)"),
+            });
+        }
+    }
+
+    private static bool ReadThinkingType(JsonField type) => type.Text() switch
+    {
+        "enabled" => true,
+        "disabled" => false,
+        _ => throw type.Wrong("'enabled' or 'disabled'"),
+    };
+
+    private static string[] ReadTexts(JsonField? texts, int most)
+    {
+        if (texts is not { } field)
             return [];
         JsonField[] items = field.Kind == JsonValueKind.String ? [field] : field.Kind == JsonValueKind.Array ? [.. field.Items()] : throw field.Wrong("a string or an array of strings");
-        if (items.Length > MostStops)
-            throw ApiException.BadRequest($"'stop' has {items.Length} texts; at most {MostStops} are allowed.", "stop");
+        if (items.Length > most)
+            throw ApiException.BadRequest($"'{field.Path}' has {items.Length} texts; at most {most} are allowed.", field.Path);
         return [.. items.Select(item => item.Text() is { Length: > 0 } text ? text : throw item.Wrong("a text that is not empty"))];
+    }
+
+    private int[] ReadStopTokens(JsonField? tokens)
+    {
+        if (tokens is not { } field)
+            return [];
+        JsonField[] items = [.. field.Items()];
+        return items.Length <= MostBias
+            ? [.. items.Select(item => item.Integer(0, vocabularySize - 1))]
+            : throw ApiException.BadRequest($"'{field.Path}' has {items.Length} tokens; at most {MostBias} are allowed.", field.Path);
+    }
+
+    /// <summary>Whether the last message is continued is not a choice; whoever says it must say it as it is.</summary>
+    private static void CheckContinuation(JsonField root, bool continues)
+    {
+        if (root["continue_final_message"] is { } continuation && continuation.Boolean() != continues)
+        {
+            throw continuation.Wrong(continues
+                ? "true or left out: a last message of the assistant is continued (add a message of the user for a new answer)" : "false or left out: only a last message of the assistant can be continued");
+        }
+
+        if (root["add_generation_prompt"] is { } opening && opening.Boolean() == continues)
+            throw opening.Wrong(continues ? "false or left out: a last message of the assistant is continued" : "true or left out: the answer begins a turn of its own");
     }
 
     private Dictionary<int, float>? ReadBias(JsonField? bias)
@@ -155,14 +208,16 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     private async Task<(List<Message> Messages, bool LowDetail)> ReadMessagesAsync(JsonField field, CancellationToken cancellationToken)
     {
         var messages = new List<Message>();
-        int low = 0, pictures = 0;
+        int low = 0, pictures = 0, index = 0;
+        bool wasToolResult = false;
         foreach (JsonField message in field.Items())
         {
-            ChatRole role = ReadRole(message);
+            (ChatRole role, bool isToolResult) = ReadRole(message);
             var parts = new List<MessagePart>();
             if (message["content"] is not { } content)
             {
-                throw ApiException.BadRequest($"'{message.Path}.content' is missing.", $"{message.Path}.content");
+                if (role != ChatRole.Assistant || (Calls(message) is null && Thinking(message) is null))
+                    throw ApiException.BadRequest($"'{message.Path}.content' is missing.", $"{message.Path}.content");
             }
             else if (content.Kind == JsonValueKind.String)
             {
@@ -174,14 +229,28 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                     throw content.Wrong("a string or an array of parts");
                 foreach (JsonField part in content.Items())
                 {
-                    (MessagePart read, bool isLow) = await ReadPartAsync(part, role, cancellationToken).ConfigureAwait(false);
+                    (MessagePart read, bool isLow) = await ReadPartAsync(part, isToolResult ? ChatRole.Assistant : role, cancellationToken).ConfigureAwait(false);
                     parts.Add(read);
                     pictures += read is ImagePart ? 1 : 0;
                     low += isLow ? 1 : 0;
                 }
             }
 
-            messages.Add(new Message(role, parts));
+            if (isToolResult)
+            {
+                AddToolResult(messages, TextOf(parts), followsAnother: wasToolResult);
+            }
+            else
+            {
+                if (Calls(message) is { } calls)
+                    parts = [new TextPart(ToolCallText.WithCalls(TextOf(parts), calls))];
+                if (Thinking(message) is { } thinking)
+                    parts = [new TextPart(ChatTemplate.JoinThinking(thinking, TextOf(parts), closes: index < field.Count - 1))];
+                messages.Add(new Message(role, parts));
+            }
+
+            wasToolResult = isToolResult;
+            index++;
         }
 
         if (messages.Count == 0)
@@ -189,30 +258,51 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         return (messages, pictures > 0 && low == pictures);
     }
 
-    private static ChatRole ReadRole(JsonField message)
+    private static (ChatRole Role, bool IsToolResult) ReadRole(JsonField message)
     {
         if (message.Kind != JsonValueKind.Object)
             throw message.Wrong("an object");
         JsonField role = message.Required("role");
-        foreach (string name in (ReadOnlySpan<string>)["tool_calls", "function_call", "audio"])
+        RequestFields.Check(message, RequestFields.Messages);
+        (ChatRole Role, bool IsToolResult) read = role.Text() switch
         {
-            if (message[name] is { } call && !(call.Kind == JsonValueKind.Array && call.Count == 0))
-                throw ApiException.BadRequest($"'{call.Path}' is not supported: the model calls no tools and hears nothing.", call.Path, "unsupported_parameter");
+            "system" or "developer" => (ChatRole.System, false),
+            "user" => (ChatRole.User, false),
+            "assistant" => (ChatRole.Assistant, false),
+            "tool" => (ChatRole.User, true),
+            "function" => throw ApiException.BadRequest($"'{role.Path}' is 'function', which is not supported: send results of tools with the role 'tool'.", role.Path, "unsupported_parameter"),
+            _ => throw role.Wrong("'system', 'developer', 'user', 'assistant' or 'tool'"),
+        };
+        foreach (string name in (string[])["tool_calls", "reasoning_content", "reasoning"])
+        {
+            if (read.Role != ChatRole.Assistant && message[name] is { } own && !(own.Kind == JsonValueKind.Array && own.Count == 0))
+                throw ApiException.BadRequest($"'{own.Path}' is in a message from the {role.Text()}; only the assistant's have it.", own.Path);
         }
 
-        return role.Text() switch
-        {
-            "system" or "developer" => ChatRole.System,
-            "user" => ChatRole.User,
-            "assistant" => ChatRole.Assistant,
-            "tool" or "function" => throw ApiException.BadRequest($"'{role.Path}' is '{role.Text()}': the model calls no tools, so that nothing can have come from one.", role.Path, "unsupported_parameter"),
-            _ => throw role.Wrong("'system', 'developer', 'user' or 'assistant'"),
-        };
+        return read;
+    }
+
+    private static JsonField? Calls(JsonField message) => message["tool_calls"] is { } calls && !(calls.Kind == JsonValueKind.Array && calls.Count == 0) ? calls : null;
+
+    private static string? Thinking(JsonField message) =>
+        (message["reasoning_content"] ?? message["reasoning"])?.Text() is { Length: > 0 } thinking ? thinking : null;
+
+    private static string TextOf(IEnumerable<MessagePart> parts) => string.Concat(parts.OfType<TextPart>().Select(part => part.Text));
+
+    /// <summary>Results of tools that follow each other are one turn of the user's, as in Qwen's template.</summary>
+    private static void AddToolResult(List<Message> messages, string text, bool followsAnother)
+    {
+        string result = ToolCallText.Result(text);
+        if (followsAnother)
+            messages[^1] = Message.User($"{TextOf(messages[^1].Parts)}\n{result}");
+        else
+            messages.Add(Message.User(result));
     }
 
     private async Task<(MessagePart Part, bool IsLow)> ReadPartAsync(JsonField part, ChatRole role, CancellationToken cancellationToken)
     {
         JsonField type = part.Required("type");
+        RequestFields.Check(part, RequestFields.Parts);
         switch (type.Text())
         {
             case "text":
@@ -221,6 +311,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                 if (role != ChatRole.User)
                     throw ApiException.BadRequest($"'{part.Path}' is a picture in a message that is not the user's; the model takes pictures from the user only.", part.Path);
                 JsonField image = part.Required("image_url");
+                if (image.Kind == JsonValueKind.Object)
+                    RequestFields.Check(image, RequestFields.Picture);
                 // Some clients give the URL alone.
                 JsonField url = image.Kind == JsonValueKind.String ? image : image.Required("url");
                 bool isLow = image.Kind == JsonValueKind.Object && image["detail"] is { } detail && detail.Text() switch

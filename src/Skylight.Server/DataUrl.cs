@@ -1,4 +1,4 @@
-using System.Text;
+using Skylight.Images;
 
 namespace Skylight.Server;
 
@@ -31,14 +31,8 @@ internal static class DataUrl
     private static byte[]? FromBase64(ReadOnlySpan<char> text)
     {
         // Some clients escape the data as if it were a query.
-        string? unescaped = text.Contains('%') ? Uri.UnescapeDataString(text.ToString()) : null;
-        ReadOnlySpan<char> encoded = unescaped ?? text;
-        byte[] bytes = new byte[(encoded.Length + 3) / 4 * 3];
-        if (Convert.TryFromBase64Chars(encoded, bytes, out int written))
-            return bytes[..written];
-        // Without its padding.
-        int missing = (4 - encoded.Length % 4) % 4;
-        return missing is 1 or 2 && Convert.TryFromBase64String(new StringBuilder().Append(encoded).Append('=', missing).ToString(), bytes, out written) ? bytes[..written] : null;
+        string encoded = text.Contains('%') ? Uri.UnescapeDataString(text.ToString()) : text.ToString();
+        return ImageBase64.TryDecode(encoded, out byte[]? bytes) ? bytes : null;
     }
 
     private static string Shortened(string text) => text.Length <= 40 ? text : text[..40] + "…";

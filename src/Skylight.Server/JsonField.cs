@@ -47,8 +47,11 @@ internal readonly struct JsonField(JsonElement element, string path)
     public IEnumerable<(string Name, JsonField Value)> Members()
     {
         string place = path;
-        return Expect(JsonValueKind.Object, "an object").EnumerateObject().Select(member => (member.Name, new JsonField(member.Value, $"{place}.{member.Name}")));
+        return Expect(JsonValueKind.Object, "an object").EnumerateObject().Select(member => (member.Name, new JsonField(member.Value, place.Length == 0 ? member.Name : $"{place}.{member.Name}")));
     }
+
+    /// <summary>Whether the value is another one: numbers by what they are worth, objects whatever the order of their members.</summary>
+    public bool IsEqualTo(JsonElement other) => JsonElement.DeepEquals(element, other);
 
     public int Count => element.ValueKind == JsonValueKind.Array ? element.GetArrayLength() : 0;
 

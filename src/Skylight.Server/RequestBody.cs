@@ -11,12 +11,14 @@ internal static class RequestBody
     /// <summary>A whole body.</summary>
     /// <param name="context">The request.</param>
     /// <param name="most">The most bytes.</param>
-    /// <exception cref="ApiException">The body is too long or of another type than JSON.</exception>
+    /// <exception cref="ApiException">The body is too long, compressed, or of another type than JSON.</exception>
     public static async Task<ReadOnlyMemory<byte>> ReadAsync(HttpContext context, long most)
     {
         HttpRequest request = context.Request;
         if (!request.HasJsonContentType())
             throw new ApiException(StatusCodes.Status415UnsupportedMediaType, $"The Content-Type must be application/json, not {(request.ContentType is { Length: > 0 } type ? $"'{type}'" : "missing")}.", code: "unsupported_media_type");
+        if (request.Headers.ContentEncoding is [{ Length: > 0 } encoding, ..] && !encoding.Equals("identity", StringComparison.OrdinalIgnoreCase))
+            throw new ApiException(StatusCodes.Status415UnsupportedMediaType, $"The Content-Encoding is '{encoding}'; send the body as it is, not compressed.", code: "unsupported_content_encoding");
         if (request.ContentLength > most)
             throw TooLarge(most);
         // The server's own limit is that of pages, not of pictures.

@@ -16,8 +16,9 @@ internal static class GenerateCommand
         var settings = new AnswerSettings();
         var prompt = new Option<string>("--prompt") { Description = "The question; - reads it from standard input.", Required = true };
         var images = new Option<string[]>("--image") { Description = "A PNG, JPEG or WebP file to look at, before the question. May be given several times." };
+        var prefill = new Option<string?>("--prefill") { Description = "What the answer begins with (its thinking, where the model thinks); the model goes on there. It is not printed." };
         var json = new Option<bool>("--json") { Description = "Print the answer, its thinking and what it took as one JSON object at the end." };
-        var command = new Command("generate", "Ask a model one question, with or without pictures. The answer is streamed.") { prompt, images, json };
+        var command = new Command("generate", "Ask a model one question, with or without pictures. The answer is streamed.") { prompt, images, prefill, json };
         model.AddTo(command);
         settings.AddTo(command);
         command.SetAction(async (parse, cancellationToken) =>
@@ -35,6 +36,8 @@ internal static class GenerateCommand
             List<Message> messages = [Message.User(question, [.. files.Select(ImagePart.FromFile)])];
             if (settings.System(parse) is { } system)
                 messages.Insert(0, Message.System(system));
+            if (parse.GetValue(prefill) is { } begun)
+                messages.Add(Message.Assistant(begun));
             await using ChatModel loaded = await model.LoadAsync(parse, null, cancellationToken);
             if (parse.GetValue(json))
                 Console.WriteLine(await AnswerAsync(loaded, messages, options, cancellationToken));

@@ -83,7 +83,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     public GenerationLoad Load => _service.Load;
 
     /// <summary>Answers.</summary>
-    /// <param name="messages">The conversation, oldest message first.</param>
+    /// <param name="messages">The conversation, oldest message first. A last message of the assistant is what the answer begins with (its thinking, where the
+    /// model thinks, up to a <c>&lt;/think&gt;</c> in it): the model goes on there, and the updates hold what is new.</param>
     /// <param name="options">How the answer is made.</param>
     /// <param name="cancellationToken">Takes the request out, also while pictures are encoded or the prompt is read; its memory is free at once.</param>
     /// <returns>The answer in pieces that never end within a character; the last one has the end's reason and the usage.</returns>
@@ -340,7 +341,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for seconds.</summary>
     private void CheckLength(IReadOnlyList<Message> messages)
     {
-        long bytes = messages.Sum(BytesOf);
+        // Of the last message nothing is left out: it is continued.
+        long bytes = messages.Select((message, index) => BytesOf(message, index == messages.Count - 1)).Sum();
         if (bytes / MostShrinking < ContextTokens)
             return;
         _longestToken ??= Enumerable.Range(0, Tokenizer.VocabularySize).Max(token => Tokenizer.TokenBytes(token).Length);
@@ -349,10 +351,10 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             throw new ContextLengthException($"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
     }
 
-    private long BytesOf(Message message)
+    private long BytesOf(Message message, bool isLast)
     {
         string text = string.Concat(message.Parts.OfType<TextPart>().Select(part => part.Text));
-        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
+        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !isLast && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
     }
 
     private ImageProcessor ProcessorOf(int? maximumTiles)

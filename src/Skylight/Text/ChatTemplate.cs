@@ -80,7 +80,11 @@ public sealed record ChatTemplate
         _ => throw new ArgumentException($"There is no chat template for models of type '{modelType}'; supported: 'internvl_chat', 'skywork_chat', 'internvl'.", nameof(modelType)),
     };
 
-    /// <summary>Turns a chat into the tokens of a prompt; the model's answer comes next.</summary>
+    /// <summary>
+    /// Turns a chat into the tokens of a prompt; the model's answer comes next. Where the last turn is the assistant's, it is what the model has written
+    /// so far, and the model goes on there: behind <c>&lt;think&gt;\n</c> where <see cref="OpensThinking"/>, so that it is thinking up to a
+    /// <c>&lt;/think&gt;</c> in it; else the answer, unless it begins with <c>&lt;think&gt;</c> itself.
+    /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="turns">The chat, oldest turn first.</param>
     /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or its token count is not usable.</exception>
@@ -95,21 +99,31 @@ public sealed record ChatTemplate
         var prompt = new Writer(tokenizer);
         if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
             Write(prompt, ChatTurn.System(message), 0);
+        string begun = "";
         for (int i = 0; i < turns.Count; i++)
-            Write(prompt, turns[i], i);
-        prompt.Special(SpecialTokens.TurnStart);
-        prompt.Text("assistant\n");
-        if (OpensThinking)
         {
-            // One token where the tokenizer has it, else as the model writes it: plain text, cut together with what surrounds it.
-            if (tokenizer.TokenId(SpecialTokens.ThinkStart) is null)
-                prompt.Text(SpecialTokens.ThinkStart);
+            if (i == turns.Count - 1 && turns[i] is { Role: ChatRole.Assistant, Parts.IsDefault: false } last)
+                begun = string.Concat(last.Parts.Select(part => TextOf(part, last, i)));
             else
-                prompt.Special(SpecialTokens.ThinkStart);
-            prompt.Text("\n");
+                Write(prompt, turns[i], i);
         }
 
-        return new ChatPrompt(prompt.Finish(), OpensThinking, prompt.ImageTokenCount);
+        prompt.Special(SpecialTokens.TurnStart);
+        prompt.Text("assistant\n");
+        bool isThinking = WriteBeginning(prompt, begun);
+        return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
+    }
+
+    /// <summary>An answer of the model with its thinking, as it wrote them.</summary>
+    /// <param name="thinking">The thinking, without tags.</param>
+    /// <param name="answer">The answer; if it is empty and the thinking goes on, the think block stays open.</param>
+    /// <param name="closes">Whether the block is closed before an empty answer.</param>
+    public static string JoinThinking(string thinking, string answer, bool closes)
+    {
+        ArgumentNullException.ThrowIfNull(thinking);
+        ArgumentNullException.ThrowIfNull(answer);
+        string open = $"{SpecialTokens.ThinkStart}\n{thinking}";
+        return closes || answer.Length > 0 ? $"{open}\n{SpecialTokens.ThinkEnd}\n\n{answer}" : open;
     }
 
     /// <summary>An answer without its thinking: what follows the last <c>&lt;/think&gt;</c>, without the empty lines before it; the whole answer if there is none.</summary>
@@ -118,6 +132,27 @@ public sealed record ChatTemplate
         ArgumentNullException.ThrowIfNull(answer);
         int end = answer.LastIndexOf(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
         return end < 0 ? answer : answer[(end + SpecialTokens.ThinkEnd.Length)..].TrimStart('\n');
+    }
+
+    /// <summary>Writes how the answer begins, and says whether that ends within a think block.</summary>
+    private bool WriteBeginning(Writer prompt, string begun)
+    {
+        bool tagged = begun.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal);
+        if (!OpensThinking && !tagged)
+        {
+            prompt.Text(begun);
+            return false;
+        }
+
+        prompt.Tag(SpecialTokens.ThinkStart);
+        string rest = tagged ? begun[SpecialTokens.ThinkStart.Length..] : "\n" + begun;
+        int end = rest.IndexOf(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
+        prompt.Text(end < 0 ? rest : rest[..end]);
+        if (end < 0)
+            return true;
+        prompt.Tag(SpecialTokens.ThinkEnd);
+        prompt.Text(rest[(end + SpecialTokens.ThinkEnd.Length)..]);
+        return false;
     }
 
     private void Write(Writer prompt, ChatTurn turn, int index)
@@ -187,6 +222,15 @@ public sealed record ChatTemplate
         {
             Encode();
             _tokens.Add(tokenizer.RequiredTokenId(token));
+        }
+
+        /// <summary>One token where the tokenizer has it, else as the model writes it: plain text, cut together with what surrounds it.</summary>
+        public void Tag(string tag)
+        {
+            if (tokenizer.TokenId(tag) is null)
+                Text(tag);
+            else
+                Special(tag);
         }
 
         public void Image(int count)

@@ -30,7 +30,7 @@ public class ChatMessageTests
     public async Task Thinking_of_earlier_answers_is_kept_only_for_a_model_that_reads_it()
     {
         ChatMessage message = new(ChatRole.Assistant, [new TextReasoningContent("hm"), new TextContent("yes")]);
-        List<Message> kept = await ChatMessageReader.ReadAsync([message], null, keepsThinking: true, null, default);
+        List<Message> kept = await ChatMessageReader.ReadAsync([message, new(ChatRole.User, "more")], null, keepsThinking: true, null, default);
         Assert.Equal("<think>\nhm\n</think>\n\nyes", string.Concat(kept[0].Parts.Cast<TextPart>().Select(part => part.Text)));
     }
 
@@ -84,6 +84,24 @@ public class ChatMessageTests
         await Assert.ThrowsAsync<ArgumentException>(() => Read([null!]));
         await Assert.ThrowsAsync<ArgumentException>(() => Read(new ChatMessage(ChatRole.User, [null!])));
     }
+
+    [Fact]
+    public async Task What_the_model_is_to_continue_keeps_its_thinking()
+    {
+        Assert.Equal("<think>\nhm", await Last(new TextReasoningContent("h"), new TextReasoningContent("m")));
+        Assert.Equal("<think>\nhm\n</think>\n\nyes", await Last(new TextReasoningContent("hm"), new TextContent("yes")));
+        Assert.Equal("yes", await Last(new TextContent("yes")));
+
+        static async Task<string> Last(params AIContent[] contents) =>
+            string.Concat((await Read(new ChatMessage(ChatRole.User, "?"), new ChatMessage(ChatRole.Assistant, contents)))[1].Parts.Cast<TextPart>().Select(part => part.Text));
+    }
+
+    [Theory]
+    [InlineData("data:image/png;base64,_-8")]
+    [InlineData("data:image/png;base64,%2F%2B8%3D")]
+    [InlineData("data:image/png,%89PNG")]
+    public async Task A_data_uri_may_be_urlsafe_and_without_padding(string uri) =>
+        Assert.IsType<ImagePart>((await Read(new ChatMessage(ChatRole.User, [new UriContent(uri, "image/png")])))[0].Parts.Single());
 
     [Theory]
     [InlineData("data:image/png;base64,@@@")]

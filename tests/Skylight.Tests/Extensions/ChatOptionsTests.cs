@@ -27,7 +27,7 @@ public class ChatOptionsTests
             PresencePenalty = 0,
             ToolMode = ChatToolMode.None,
             Reasoning = new ReasoningOptions { Effort = ReasoningEffort.Low },
-            AdditionalProperties = new() { ["min_p"] = 0.1f, ["repetition_penalty"] = 1.5, ["max_tiles"] = 3, ["banned_words"] = new[] { "Wait", "Hmm" }, ["other"] = "x" },
+            AdditionalProperties = new() { ["min_p"] = 0.1f, ["repetition_penalty"] = 1.5, ["max_tiles"] = 3, ["banned_words"] = new[] { "Wait", "Hmm" } },
         });
         Assert.Equal((0.5f, 0.75f, 7, ulong.MaxValue, 12), (read.Temperature, read.TopP, read.TopK, read.Seed, read.MaxNewTokens));
         Assert.Equal((0.1f, 1.5f, 3, ThinkingMode.On), (read.MinP, read.RepetitionPenalty, read.MaximumTiles, read.Thinking));
@@ -53,6 +53,10 @@ public class ChatOptionsTests
             Thinking = ThinkingMode.On,
             MaximumTiles = 2,
             ReportTokens = true,
+            StopTokenIds = [3],
+            IgnoreEndOfSequence = true,
+            MinNewTokens = 2,
+            SkipSpecialTokens = false,
         };
         Assert.Same(defaults, Read(null, defaults));
         GenerationOptions read = Read(new ChatOptions(), defaults);
@@ -103,6 +107,8 @@ public class ChatOptionsTests
         { "FrequencyPenalty is 0.5", new() { FrequencyPenalty = 0.5f } },
         { "PresencePenalty is -1", new() { PresencePenalty = -1 } },
         { "ConversationId is 'c1'", new() { ConversationId = "c1" } },
+        { "[\"repetition_penality\"] is not known, and nothing is dropped silently: did you mean \"repetition_penalty\"?", new() { AdditionalProperties = new() { ["repetition_penality"] = 1.1 } } },
+        { "[\"other\"] is not known, and nothing is dropped silently: there are min_p", new() { AdditionalProperties = new() { ["other"] = "x" } } },
         { "asks for a summary", new() { Reasoning = new() { Output = ReasoningOutput.Summary } } },
     };
 

@@ -176,7 +176,7 @@ public sealed class ChatCompletionsTests
     }
 
     [Fact]
-    public async Task Conversations_and_unknown_fields_are_taken_as_clients_send_them()
+    public async Task Conversations_and_harmless_fields_are_taken_as_clients_send_them()
     {
         await using ServedModel served = await ServedModel.StartAsync();
         var request = JsonNode.Parse("""

@@ -59,6 +59,22 @@ public class ChatTemplateTests
         Assert.Equal("no tag", ChatTemplate.WithoutThinking("no tag"));
     }
 
+    [Theory]
+    [InlineData(false, "The", "The", false)]
+    [InlineData(false, "<think>\nHm", "<think>\nHm", true)]
+    [InlineData(false, "<think>\nHm\n</think>\n\nThe", "<think>\nHm\n</think>\n\nThe", false)]
+    [InlineData(true, "", "<think>\n", true)]
+    [InlineData(true, "Hm", "<think>\nHm", true)]
+    [InlineData(true, "<think>\nHm", "<think>\nHm", true)]
+    [InlineData(true, "Hm\n</think>\n\nThe", "<think>\nHm\n</think>\n\nThe", false)]
+    public void A_last_turn_of_the_assistant_is_continued(bool thinking, string begun, string expected, bool isThinking)
+    {
+        ChatTemplate template = (thinking ? ChatTemplate.SkyworkThinking : ChatTemplate.SkyworkNoThinking) with { SystemMessage = null };
+        ChatPrompt prompt = template.Apply(Real, [ChatTurn.User("1+1?"), ChatTurn.Assistant(begun)]);
+        Assert.Equal($"<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n{expected}", Real.Decode(prompt.Tokens));
+        Assert.Equal(isThinking, prompt.OpensThinking);
+    }
+
     [Fact]
     public void Text_cannot_become_a_control_token()
     {
