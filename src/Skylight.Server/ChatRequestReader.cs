@@ -26,7 +26,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(body);
+            using JsonDocument document = JsonDocument.Parse(body, new JsonDocumentOptions { AllowDuplicateProperties = false });
             return await ReadAsync(new JsonField(document.RootElement, ""), cancellationToken).ConfigureAwait(false);
         }
         catch (JsonException exception)
@@ -34,7 +34,9 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             // It quotes what it does not understand up to the end of the body: megabytes of a picture, perhaps.
             string reason = exception.Message.Split(" LineNumber:")[0];
             reason = reason.Length <= MostReason ? reason : reason[..MostReason] + "…";
-            throw ApiException.BadRequest($"The body is not valid JSON: line {exception.LineNumber + 1}, byte {exception.BytePositionInLine + 1}: {reason}", code: "invalid_json");
+            // A name that comes twice has no place.
+            string place = exception.LineNumber is { } line ? $"line {line + 1}, byte {exception.BytePositionInLine + 1}: " : "";
+            throw ApiException.BadRequest($"The body is not valid JSON: {place}{reason}", code: "invalid_json");
         }
         catch (InvalidOperationException)
         {

@@ -17,6 +17,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("", 400, "not valid JSON")]
     [InlineData("{\"messages\": [}", 400, "line 1, byte 15")]
     [InlineData("{\n \"messages\": tru\n}", 400, "line 2")]
+    [InlineData("{" + Messages + ",\"temperature\":0,\"temperature\":1}", 400, "'temperature'")]
+    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\",\"content\":\"Ho\"}]}", 400, "'content'")]
     [InlineData("[]", 400, "must be a JSON object")]
     [InlineData("\"text\"", 400, "must be a JSON object")]
     [InlineData("{}", 400, "'messages' is missing")]

@@ -137,9 +137,20 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         request["max_tokens"] = 4;
         JsonElement rest = await served.AskAsync(request);
         Assert.Equal(PromptTokens(whole) + spelled.Length, PromptTokens(rest));
-        // The prompt is the one from which the whole came, where its pieces are cut as the tokenizer cuts them.
-        if (spelled.SequenceEqual(Tokens(whole).Take(4)))
-            Assert.Equal(string.Concat(pieces.Skip(4)), ChatCompletionsTests.Content(rest));
+        // What comes is what the model writes behind those very tokens.
+        PreparedPrompt asked = await served.Model.PrepareAsync([Message.User("Describe.")], cancellationToken: TestContext.Current.CancellationToken);
+        var continued = new PreparedPrompt(new Skylight.Models.TokenSequence([.. asked.Sequence.Tokens, .. spelled], []), 0, false);
+        Dictionary<int, float> bias = served.Model.Tokenizer.StopTokenIds().ToDictionary(token => token, _ => -100f);
+        var text = new StringBuilder();
+        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 4, LogitBias = bias };
+        await foreach (GenerationUpdate update in served.Model.GenerateAsync(continued, options, TestContext.Current.CancellationToken))
+            text.Append(update.Text);
+        Assert.Equal(text.ToString(), ChatCompletionsTests.Content(rest));
+        // With thinking on it is the think block that is continued, until it is closed.
+        request["enable_thinking"] = true;
+        Assert.Equal("", ChatCompletionsTests.Content(await served.AskAsync(request)));
+        request["messages"]![1]!["reasoning_content"] = "Hm.";
+        Assert.NotEqual("", ChatCompletionsTests.Content(await served.AskAsync(request)));
         request["continue_final_message"] = false;
         using HttpResponseMessage refused = await served.PostAsync(request);
         Assert.Contains("is continued", (await BadRequestTests.ErrorAsync(refused, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);

@@ -8,6 +8,22 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     private static readonly string[] s_drawn = ["--temperature", "1", "--seed", "3", "--max-tokens", "8"];
 
     [Fact]
+    public async Task An_answer_goes_on_from_its_given_beginning()
+    {
+        string[] command = ["generate", checkpoint.Folder, "--prompt", "Hello", "--json", .. s_drawn];
+        (_, string plain, _) = await SkylightProgram.RunAsync(command);
+        (int code, string begun, string error) = await SkylightProgram.RunAsync([.. command, "--prefill", "The"]);
+        Assert.True(code == 0, error);
+        // "The" is one token, and behind it the model writes something else.
+        Assert.Equal(PromptTokens(plain) + 1, PromptTokens(begun));
+        Assert.NotEqual(Answer(plain), Answer(begun));
+
+        static int PromptTokens(string json) => JsonDocument.Parse(json).RootElement.GetProperty("promptTokens").GetInt32();
+
+        static string Answer(string json) => JsonDocument.Parse(json).RootElement.GetProperty("answer").GetString()!;
+    }
+
+    [Fact]
     public async Task Generate_writes_the_answer_and_JSON_tells_the_rest()
     {
         (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
