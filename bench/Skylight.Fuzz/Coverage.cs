@@ -1,22 +1,18 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using SharpFuzz.Common;
 
 namespace Skylight.Fuzz;
 
 /// <summary>Which branches inputs take, and how often, where SharpFuzz has instrumented the assemblies; elsewhere nothing is ever new.</summary>
-internal sealed unsafe class Coverage : IDisposable
+internal sealed unsafe class Coverage
 {
     private const int Places = 1 << 16;
 
-    private readonly byte* _counts = (byte*)NativeMemory.AllocZeroed(Places);
-    private readonly byte[] _seen = new byte[Places];
-    private readonly byte* _before;
+    // Never freed: instrumented code writes to it for as long as the program runs.
+    private static readonly byte* s_counts = (byte*)NativeMemory.AllocZeroed(Places);
 
-    public Coverage()
-    {
-        _before = Trace.SharedMem;
-        Trace.SharedMem = _counts;
-    }
+    private readonly byte[] _seen = new byte[Places];
 
     /// <summary>How many branches have been taken.</summary>
     public int Branches => _seen.Count(bits => bits != 0);
@@ -25,14 +21,14 @@ internal sealed unsafe class Coverage : IDisposable
     public bool IsNew()
     {
         bool isNew = false;
-        var words = new Span<ulong>(_counts, Places / sizeof(ulong));
+        var words = new Span<ulong>(s_counts, Places / sizeof(ulong));
         for (int word = 0; word < words.Length; word++)
         {
             if (words[word] == 0)
                 continue;
             for (int place = word * sizeof(ulong); place < (word + 1) * sizeof(ulong); place++)
             {
-                byte bits = Class(_counts[place]);
+                byte bits = Class(s_counts[place]);
                 if ((bits & ~_seen[place]) != 0)
                 {
                     _seen[place] |= bits;
@@ -47,12 +43,9 @@ internal sealed unsafe class Coverage : IDisposable
         return isNew;
     }
 
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        Trace.SharedMem = _before;
-        NativeMemory.Free(_counts);
-    }
+    /// <summary>Before anything instrumented runs: without a place to count it would write to nowhere.</summary>
+    [ModuleInitializer]
+    internal static void Begin() => Trace.SharedMem = s_counts;
 
     /// <summary>Counts that differ little are alike.</summary>
     private static byte Class(byte count) => count switch

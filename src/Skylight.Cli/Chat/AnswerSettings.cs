@@ -15,6 +15,7 @@ internal sealed class AnswerSettings
     private readonly Option<float?> _penalty = new("--repetition-penalty") { Description = "Above 1, makes tokens less likely that were read or written before." };
     private readonly Option<ulong?> _seed = new("--seed") { Description = "The same seed gives the same answer." };
     private readonly Option<string[]> _stop = new("--stop") { Description = "The answer ends before this text. May be given several times." };
+    private readonly Option<bool> _keepSpecial = new("--keep-special-tokens") { Description = "Show special tokens in the answer, those of grounding (<ref>, <box>) among them." };
     private readonly Option<string?> _think = new("--think", "--thinking") { Description = "Whether the model thinks first; by default as it was made." };
     private readonly Option<int?> _maxTiles = new("--max-tiles") { Description = "The most tiles of a picture; by default what the checkpoint says." };
 
@@ -22,7 +23,7 @@ internal sealed class AnswerSettings
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty, _seed, _stop, _think, _maxTiles])
+        foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty, _seed, _stop, _keepSpecial, _think, _maxTiles])
             command.Add(option);
     }
 
@@ -39,6 +40,7 @@ internal sealed class AnswerSettings
         RepetitionPenalty = parse.GetValue(_penalty),
         Seed = parse.GetValue(_seed),
         StopTexts = parse.GetValue(_stop) ?? [],
+        SkipSpecialTokens = !parse.GetValue(_keepSpecial),
         Thinking = ThinkingOf(parse.GetValue(_think)),
         MaximumTiles = parse.GetValue(_maxTiles),
     }.Validate();

@@ -26,6 +26,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     private readonly GenerationService _service;
     private readonly SemaphoreSlim _preparing = new(Environment.ProcessorCount);
     private readonly int[] _stopTokens;
+    // Where they are special tokens: the reader of answers wants to see them, and leaves them out.
+    private readonly Dictionary<int, string> _thinkTags;
     private readonly int _cacheTokens;
     private int? _longestToken;
     private bool _disposed;
@@ -48,7 +50,10 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         if (_options.QuantizeWeights)
             model.Quantize();
         Template = _options.Template ?? TemplateOf(configuration);
-        _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)];
+        // A number beyond the vocabulary is never drawn.
+        _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds).Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
+        _thinkTags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd }
+            .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model);
         ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue, Math.Min(configuration.Language.MaxPositions, _cacheTokens));
         var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes, _options.CachePrefixes) { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
@@ -132,7 +137,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
         var reader = new AnswerReader(prompt.OpensThinking, options.StopTexts);
-        var decoder = new StreamingDecoder(Tokenizer, skipSpecial: true);
+        var decoder = new StreamingDecoder(Tokenizer, options.SkipSpecialTokens);
         var details = new List<TokenDetail>();
         TimeSpan toFirst = default;
         int tokens = 0, thinking = 0, cached = 0;
@@ -146,7 +151,10 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                 thinking++;
             if (options.ReportTokens)
                 details.Add(new TokenDetail(token.Token, token.LogProbability, token.Entropy));
-            List<(UpdateKind Kind, string Text)> pieces = reader.Append(decoder.Append(token.Token));
+            string text = token.FinishReason == FinishReason.Stop ? ""
+                : _thinkTags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
+                : decoder.Append(token.Token);
+            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text);
             if (reader.IsStopped)
                 end = AnswerEnd.StopText;
             else if (token.FinishReason == FinishReason.Stop)
@@ -397,6 +405,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         if (options.MaxNewTokens > left)
             throw new ContextLengthException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
 
+        if (options.MinNewTokens > most)
+            throw new ContextLengthException($"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {options.MinNewTokens} that it is to have at least.");
+
         var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
         foreach (int token in options.BannedWords.SelectMany(TokensOf))
             bias[token] = float.NegativeInfinity;
@@ -409,7 +420,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             RepetitionPenalty = options.RepetitionPenalty ?? (float)(defaults.RepetitionPenalty ?? 1),
             LogitBias = bias,
             MaxNewTokens = most,
-            StopTokens = _stopTokens,
+            MinNewTokens = options.MinNewTokens,
+            StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0 ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
             Seed = options.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
         };
     }

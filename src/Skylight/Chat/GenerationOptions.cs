@@ -45,6 +45,24 @@ public sealed record GenerationOptions
     /// <summary>The answer ends before any of these texts. They are looked for in the answer, not in the thinking.</summary>
     public IReadOnlyList<string> StopTexts { get; init; } = [];
 
+    /// <summary>Tokens that end the answer, by number, beside those with which the model ends it. Like those they are no part of its text.</summary>
+    public IReadOnlyList<int> StopTokenIds { get; init; } = [];
+
+    /// <summary>
+    /// Whether the tokens with which the model ends an answer end nothing: it goes on until <see cref="MaxNewTokens"/>, one of <see cref="StopTokenIds"/>, or
+    /// one of <see cref="StopTexts"/>.
+    /// </summary>
+    public bool IgnoreEndOfSequence { get; init; }
+
+    /// <summary>No token that would end the answer is drawn before it has so many tokens; 0 for none. Stop texts end it all the same.</summary>
+    public int MinNewTokens { get; init; }
+
+    /// <summary>
+    /// Whether special tokens are left out of the text, as they are by default. Grounding, <c>&lt;ref&gt;…&lt;/ref&gt;&lt;box&gt;…&lt;/box&gt;</c>, is
+    /// written with such tokens. The token that ends the answer and the tags of think blocks are no part of the text either way.
+    /// </summary>
+    public bool SkipSpecialTokens { get; init; } = true;
+
     /// <summary>The same seed and messages give the same answer, whatever else runs; null for another one each time.</summary>
     public ulong? Seed { get; init; }
 
@@ -71,7 +89,9 @@ public sealed record GenerationOptions
             MinP = MinP ?? sampling.MinP,
             RepetitionPenalty = RepetitionPenalty ?? sampling.RepetitionPenalty,
             LogitBias = LogitBias ?? sampling.LogitBias,
-            MaxNewTokens = MaxNewTokens ?? sampling.MaxNewTokens,
+            MaxNewTokens = MaxNewTokens ?? Math.Max(sampling.MaxNewTokens, MinNewTokens),
+            MinNewTokens = MinNewTokens,
+            StopTokens = StopTokenIds,
         }).Validate();
         if (StopTexts.Any(string.IsNullOrEmpty))
             throw new ArgumentException("A stop text cannot be empty.");

@@ -198,6 +198,8 @@ public sealed class GenerationEngine : IDisposable
         int vocabulary = _model.Configuration.Language.VocabularySize;
         foreach (int token in options.LogitBias.Keys.Where(token => (uint)token >= (uint)vocabulary))
             throw new ArgumentException($"The bias names token {token}, which is outside the vocabulary of {vocabulary}.");
+        foreach (int token in options.StopTokens.Where(token => (uint)token >= (uint)vocabulary))
+            throw new ArgumentException($"Token {token}, which is to end the answer, is outside the vocabulary of {vocabulary}.");
         int channels = _model.Configuration.Vision.ChannelCount;
         if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
             throw new ArgumentException($"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");

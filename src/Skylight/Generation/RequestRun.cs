@@ -154,10 +154,17 @@ internal sealed class SequenceRun(RequestRun run, int completion)
     public IEnumerable<(int Token, float Penalty, float Bias)> Adjustments()
     {
         SamplingOptions options = Run.Options;
-        if (options.RepetitionPenalty == 1f)
+        bool mayEnd = Tokens.Count >= options.MinNewTokens;
+        if (options.RepetitionPenalty == 1f && mayEnd)
             return options.LogitBias.OrderBy(pair => pair.Key).Select(pair => (pair.Key, 1f, pair.Value));
-        _seen ??= [.. Run.Request.Prompt.Tokens, .. Tokens];
-        return _seen.Concat(options.LogitBias.Keys.Where(token => !_seen.Contains(token))).Order()
-            .Select(token => (token, _seen.Contains(token) ? options.RepetitionPenalty : 1f, options.LogitBias.GetValueOrDefault(token)));
+        if (options.RepetitionPenalty != 1f)
+            _seen ??= [.. Run.Request.Prompt.Tokens, .. Tokens];
+        var changed = new SortedSet<int>(options.LogitBias.Keys);
+        changed.UnionWith(_seen ?? []);
+        changed.UnionWith(mayEnd ? [] : options.StopTokens);
+        return changed.Select(token => (
+            token,
+            _seen?.Contains(token) == true ? options.RepetitionPenalty : 1f,
+            !mayEnd && options.StopTokens.Contains(token) ? float.NegativeInfinity : options.LogitBias.GetValueOrDefault(token)));
     }
 }

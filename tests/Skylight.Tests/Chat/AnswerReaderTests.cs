@@ -17,6 +17,19 @@ public sealed class AnswerReaderTests
     [InlineData(false, "<thin", "", "<thin")]
     [InlineData(false, "  lead", "", "  lead")]
     [InlineData(false, "", "", "")]
+    [InlineData(true, "<think>\nwhy\n</think>\n\nso", "why", "so")]
+    [InlineData(true, "\n <think>\n<think>why</think>so", "why", "so")]
+    [InlineData(true, "one <think>two</think>three", "one two", "three")]
+    [InlineData(true, "<think>", "", "")]
+    [InlineData(true, "a</think>\n\n</think>b", "a", "b")]
+    [InlineData(true, "a</think>\n<think>\nb\n</think>\nc", "ab", "c")]
+    [InlineData(false, "</think>\n\nso", "", "so")]
+    [InlineData(false, "\n</think>so", "", "so")]
+    [InlineData(false, "why\n</think>\nso", "", "why\n\nso")]
+    [InlineData(false, "a</think>b</think>c", "", "abc")]
+    [InlineData(false, "</think>", "", "")]
+    [InlineData(false, "Write <think>why</think> so.</think>", "", "Write <think>why</think> so.")]
+    [InlineData(true, "a</think>Write <think>why</think> so.", "a", "Write <think>why</think> so.")]
     public void Thinking_and_answer_are_told_apart_however_the_text_is_cut(bool isThinking, string text, string thinking, string answer)
     {
         foreach (int length in (int[])[1, 2, 3, 7, 1000])
@@ -30,6 +43,8 @@ public sealed class AnswerReaderTests
     [InlineData("ab", new[] { "abc" }, "ab")]
     [InlineData("aab", new[] { "ab" }, "a")]
     [InlineData("<think>END</think>x END", new[] { "END" }, "x ")]
+    [InlineData("x</think> END", new[] { "</think>" }, "x")]
+    [InlineData("\n</think> END", new[] { "</think>" }, "\n")]
     public void Stop_texts_end_the_answer_but_not_the_thinking(string text, string[] stops, string answer)
     {
         foreach (int length in (int[])[1, 2, 1000])

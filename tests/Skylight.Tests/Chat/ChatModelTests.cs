@@ -96,6 +96,59 @@ public sealed class ChatModelTests
     }
 
     [Fact]
+    public async Task Special_tokens_are_kept_when_asked_for()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        Message[] messages = [Message.User("Where?")];
+        GenerationOptions options = s_drawn with { MaxNewTokens = 4, LogitBias = new Dictionary<int, float> { [model.Tokenizer.RequiredTokenId("<box>")] = 1e6f } };
+        Assert.Equal("", (await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
+        ChatAnswer kept = await model.CompleteAsync(messages, options with { SkipSpecialTokens = false }, TestContext.Current.CancellationToken);
+        Assert.Equal("<box><box><box><box>", kept.Answer);
+    }
+
+    [Fact]
+    public async Task A_token_can_end_an_answer_or_not_and_not_before_it_has_its_fewest_tokens()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        Message[] messages = [Message.User("Go on.")];
+        int word = Assert.Single(model.Tokenizer.Encode(" the")), end = model.Tokenizer.RequiredTokenId(SpecialTokens.TurnEnd);
+        GenerationOptions words = s_drawn with { MaxNewTokens = 6, LogitBias = new Dictionary<int, float> { [word] = 1e6f } };
+        Assert.Equal((" the the the the the the", AnswerEnd.Length, 6), await AnswerAsync(words));
+        Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(words with { StopTokenIds = [word] }));
+        (string text, AnswerEnd reason, int tokens) = await AnswerAsync(words with { StopTokenIds = [word], MinNewTokens = 3 });
+        Assert.Equal((AnswerEnd.Stop, 4), (reason, tokens));
+        Assert.DoesNotContain(" the", text, StringComparison.Ordinal);
+
+        GenerationOptions ends = s_drawn with { MaxNewTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
+        Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(ends with { SkipSpecialTokens = false }));
+        Assert.Equal(("", AnswerEnd.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true }));
+        Assert.Equal((string.Concat(Enumerable.Repeat("<|im_end|>", 6)), AnswerEnd.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true, SkipSpecialTokens = false }));
+        Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(ends with { IgnoreEndOfSequence = true, StopTokenIds = [end] }));
+        (_, reason, tokens) = await AnswerAsync(ends with { MinNewTokens = 2, RepetitionPenalty = 1.1f });
+        Assert.Equal((AnswerEnd.Stop, 3), (reason, tokens));
+
+        async Task<(string Text, AnswerEnd End, int Tokens)> AnswerAsync(GenerationOptions options)
+        {
+            ChatAnswer answer = await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken);
+            return (answer.Answer, answer.End, answer.Usage.CompletionTokens);
+        }
+    }
+
+    [Theory]
+    [InlineData(7, 6, new int[0], "from 0 to the most new tokens (6), not 7")]
+    [InlineData(-1, 6, new int[0], "not -1")]
+    [InlineData(0, 6, new[] { 5, -2 }, "number -2")]
+    [InlineData(0, 6, new[] { 1 << 20 }, "outside the vocabulary")]
+    [InlineData(20000, null, new int[0], "fewer than the 20000")]
+    public async Task Ends_that_cannot_be_are_refused(int fewest, int? most, int[] stops, string message)
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        GenerationOptions options = s_drawn with { MinNewTokens = fewest, MaxNewTokens = most, StopTokenIds = stops };
+        ArgumentException error = await Assert.ThrowsAnyAsync<ArgumentException>(() => model.CompleteAsync([Message.User("Go on.")], options, TestContext.Current.CancellationToken));
+        Assert.Contains(message, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_model_that_thinks_begins_inside_the_think_block()
     {
         await using ChatModel model = TinyChatModel.Create(thinking: true);
