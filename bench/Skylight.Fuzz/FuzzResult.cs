@@ -1,3 +1,5 @@
+using System.Reflection;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -19,7 +21,21 @@ internal sealed record FuzzResult(
     string Target, int Seed, long Inputs, double InputsPerSecond, long Refused, int Corpus, int Branches, double SlowestMilliseconds, long LargestAllocation, double LargestShareOfLimit,
     SortedDictionary<string, long> Faults);
 
-/// <summary>How results are written.</summary>
+/// <summary>What a run found.</summary>
+/// <param name="Command">What was run.</param>
+/// <param name="Version">The version of Skylight with its commit.</param>
+/// <param name="Machine">Where.</param>
+/// <param name="Results">Each target's.</param>
+internal sealed record FuzzReport(string Command, string Version, string Machine, IReadOnlyList<FuzzResult> Results)
+{
+    public static FuzzReport Of(string command, IReadOnlyList<FuzzResult> results) => new(
+        command,
+        typeof(Models.ModelConfiguration).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion,
+        $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, {Environment.ProcessorCount} threads, {RuntimeInformation.FrameworkDescription}",
+        results);
+}
+
+/// <summary>How reports are written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, WriteIndented = true)]
-[JsonSerializable(typeof(List<FuzzResult>))]
+[JsonSerializable(typeof(FuzzReport))]
 internal sealed partial class FuzzJson : JsonSerializerContext;

@@ -33,21 +33,26 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
         var mutator = new Mutator(target.Words);
         List<byte[]> corpus = [.. target.Seeds];
         // What is loaded for the first time is no input's fault; and most of what is spoilt must have been right.
-        if (corpus.Count(IsRead) * 2 <= corpus.Count)
+        List<byte[]> read = [.. corpus.Where(IsRead)];
+        if (read.Count * 2 <= corpus.Count)
             throw new InvalidOperationException($"{target.Name}: half of the {corpus.Count} inputs to begin with are refused.");
         coverage.IsNew();
 
         long count = 0, start = Stopwatch.GetTimestamp();
         for (; count < inputs && Stopwatch.GetElapsedTime(start) < time; count++)
         {
-            // Half of the time one of those that were found last.
-            byte[] parent = corpus[_random.Next(2) == 0 ? _random.Next(corpus.Count) : corpus.Count - 1 - _random.Next(Math.Min(corpus.Count, 50))];
+            // Half of the time one that was read to its end, and of the others half of the time one of those that were found last.
+            byte[] parent = _random.Next(2) == 0 ? read[_random.Next(read.Count)]
+                : corpus[_random.Next(2) == 0 ? _random.Next(corpus.Count) : corpus.Count - 1 - _random.Next(Math.Min(corpus.Count, 50))];
             byte[] input = mutator.Mutate(parent, corpus[_random.Next(corpus.Count)], MostBytes, _random);
             if (_random.Next(4) != 0)
                 target.Repair(input, _random);
-            Read(input);
-            if (coverage.IsNew())
-                corpus.Add(input);
+            bool isRead = Read(input);
+            if (!coverage.IsNew())
+                continue;
+            corpus.Add(input);
+            if (isRead)
+                read.Add(input);
         }
 
         Volatile.Write(ref _started, 0);
@@ -69,7 +74,7 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
         }
     }
 
-    private void Read(byte[] input)
+    private bool Read(byte[] input)
     {
         (TimeSpan time, long bytes, Exception? exception) = Measure(input);
         // Other programs take time too; who is slow is slow three times.
@@ -87,6 +92,7 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
             Keep(input, "slow", $"{time.TotalSeconds:F1} s");
         if (share > 1)
             Keep(input, "memory", $"{bytes} bytes of {target.AllocationLimit(input.Length)}");
+        return exception is null;
     }
 
     private (TimeSpan Time, long Bytes, Exception? Exception) Measure(byte[] input)

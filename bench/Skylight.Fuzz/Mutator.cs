@@ -30,6 +30,14 @@ internal sealed class Mutator(IReadOnlyList<byte[]> words)
     public byte[] Mutate(byte[] input, byte[] other, int mostBytes, Random random)
     {
         byte[] data = [.. input];
+        // Of texts with values half stay JSON: what reads the values is behind what reads the text.
+        if (words.Count > 0 && random.Next(2) == 0)
+        {
+            for (int times = random.Next(1, 4); times > 0 && data.Length > 0; times--)
+                data = ReplaceValue(data, random.Next(data.Length), other, random);
+            return data.Length <= mostBytes ? data : input;
+        }
+
         for (int times = 1 << random.Next(4); times > 0; times--)
             data = Change(data, other, random);
         return data.Length <= mostBytes ? data : data[..mostBytes];
