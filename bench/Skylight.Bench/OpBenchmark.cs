@@ -80,7 +80,7 @@ internal static unsafe class OpBenchmark
         switch (operand.Fill(index + 1))
         {
             case float[] values:
-                ParameterSet.Write(device, tensor, values);
+                PersistentTensors.Write(device, tensor, values);
                 break;
             case int[] values:
                 device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes<int>(values), tensor.Tensor);

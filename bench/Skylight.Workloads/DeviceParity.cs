@@ -1,7 +1,6 @@
 using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Graphs;
-using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
 
@@ -77,7 +76,7 @@ public static class DeviceParity
             executor.Run();
             List<(string, Array)> results = [.. graph.Results.Select(result => (result.Name, Read(executor, result.Value)))];
             if (graph.Weights.Count == 0)
-                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index => ($"changed input {index}", InOrderOf(device, graph.Workload.Op, index, ParameterSet.Read(device, graph.Inputs[index].Persistent!), written: false))));
+                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index => ($"changed input {index}", InOrderOf(device, graph.Workload.Op, index, PersistentTensors.Read(device, graph.Inputs[index].Persistent!), written: false))));
             return results;
         }
         finally
@@ -116,7 +115,7 @@ public static class DeviceParity
     private static void Write(Executor executor, Value value, Array data)
     {
         if (value.Persistent is { } persistent)
-            ParameterSet.Write(executor.Plan.Device, persistent, (float[])data);
+            PersistentTensors.Write(executor.Plan.Device, persistent, (float[])data);
         else if (data is int[] integers)
             executor.Write<int>(value, integers);
         else if (value.Type.DataType == DataType.Float32)

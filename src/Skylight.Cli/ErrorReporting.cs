@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Invocation;
 using System.CommandLine.Parsing;
+using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Cli.Chat;
 using Skylight.Cuda;
@@ -23,6 +24,7 @@ internal static class ErrorReporting
     {
         try
         {
+            NumberOptions.Apply(root);
             ParseResult parse = root.Parse(arguments);
             // The whole help would hide the error, and go to where a program expects the answer.
             if (parse.Action is ParseErrorAction)

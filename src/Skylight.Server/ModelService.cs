@@ -176,7 +176,7 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         {
             try
             {
-                await foreach (GenerationUpdate update in model.AnswerAsync(prompt, request.OptionsOf(choice), start, token).ConfigureAwait(false))
+                await foreach (GenerationUpdate update in model.GenerateAsync(prompt, request.OptionsOf(choice), start, token).ConfigureAwait(false))
                     updates.Writer.TryWrite((choice, update));
             }
             catch (Exception exception)

@@ -125,7 +125,7 @@ public sealed class ModelTrainer : IDisposable
         float[] scale = _norm.Read<float>(_norm.Plan.Graph.OutputNamed("scale"));
         if (!float.IsFinite(norm))
         {
-            string culprit = _trained.FirstOrDefault(trained => ParameterSet.Read(_model.Device, trained.Gradient).Any(value => !float.IsFinite(value)))?.Parameter.Name ?? "their sum of squares";
+            string culprit = _trained.FirstOrDefault(trained => PersistentTensors.Read(_model.Device, trained.Gradient).Any(value => !float.IsFinite(value)))?.Parameter.Name ?? "their sum of squares";
             ClearGradients();
             throw new TrainingDivergedException($"Optimizer step {StepCount + 1}: the gradient of '{culprit}' is not finite. The parameters were left as they were; resume from the last checkpoint with a lower learning rate.");
         }
@@ -175,7 +175,7 @@ public sealed class ModelTrainer : IDisposable
         foreach (TrainedParameter trained in _trained)
         {
             if (trained.Master is not null)
-                ParameterSet.Write(_model.Device, trained.Master, ParameterSet.Read(_model.Device, trained.Parameter));
+                PersistentTensors.Write(_model.Device, trained.Master, PersistentTensors.Read(_model.Device, trained.Parameter));
         }
     }
 }

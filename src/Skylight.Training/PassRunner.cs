@@ -43,7 +43,7 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
 
     /// <summary>The first parameter with a NaN or an infinity; null if all are finite.</summary>
     internal static PersistentTensor? FirstNotFinite(VisionLanguageModel model) =>
-        model.Parameters.All.FirstOrDefault(parameter => ParameterSet.Read(model.Device, parameter).Any(value => !float.IsFinite(value)));
+        model.Parameters.All.FirstOrDefault(parameter => PersistentTensors.Read(model.Device, parameter).Any(value => !float.IsFinite(value)));
 
     private BatchResult RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, CancellationToken cancellationToken)
     {

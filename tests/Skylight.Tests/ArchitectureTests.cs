@@ -1,5 +1,7 @@
+using System.Reflection;
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
+using Skylight.Chat;
 using Skylight.Graphs;
 using Skylight.Ops;
 using Skylight.Tensors;
@@ -12,7 +14,10 @@ public partial class ArchitectureTests
 {
     private const int MostLines = 600;
 
-    /// <summary>Which rooms of src/Skylight a room may use. A new room adds its line here and in docs/design.md.</summary>
+    /// <summary>The projects that are cut into rooms; the compiler holds the arrow between them.</summary>
+    private static readonly string[] ProjectsOfRooms = ["Skylight.Runtime", "Skylight"];
+
+    /// <summary>Which rooms a room may use. A new room adds its line here and in docs/design.md.</summary>
     private static readonly Dictionary<string, string[]> Arrows = new()
     {
         ["Tensors"] = [],
@@ -31,34 +36,40 @@ public partial class ArchitectureTests
     /// <summary>Which projects a project of src may use.</summary>
     private static readonly Dictionary<string, string[]> ProjectArrows = new()
     {
-        ["Skylight"] = [],
+        ["Skylight.Runtime"] = [],
+        ["Skylight"] = ["Skylight.Runtime"],
         ["Skylight.Training"] = ["Skylight"],
-        ["Skylight.Cuda"] = ["Skylight"],
+        ["Skylight.Cuda"] = ["Skylight.Runtime"],
         ["Skylight.Extensions.AI"] = ["Skylight"],
         ["Skylight.Server"] = ["Skylight"],
         ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI", "Skylight.Server"],
     };
 
-    public static TheoryData<string> Rooms => [.. Directory.EnumerateDirectories(Repository.PathOf("src", "Skylight"))
-        .Select(folder => Path.GetFileName(folder)).Where(name => name is not ("bin" or "obj"))];
+    public static TheoryData<string, string> Rooms => [.. from project in ProjectsOfRooms
+        from folder in Directory.EnumerateDirectories(Repository.PathOf("src", project))
+        let room = Path.GetFileName(folder)
+        where room is not ("bin" or "obj")
+        select new TheoryDataRow<string, string>(project, room)];
+
+    private static readonly Assembly[] AssembliesOfRooms = [typeof(Op).Assembly, typeof(ChatModel).Assembly];
 
     public static TheoryData<string> Projects => [.. Repository.Files(Repository.PathOf("src"), "*.csproj").Select(file => Path.GetFileNameWithoutExtension(file))];
 
     [Theory]
     [MemberData(nameof(Rooms))]
-    public void Room_uses_only_rooms_below_it(string room)
+    public void Room_uses_only_rooms_below_it(string project, string room)
     {
-        Assert.True(Arrows.ContainsKey(room), $"src/Skylight/{room} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
-        string[] violations = [.. Repository.Files(Repository.PathOf("src", "Skylight", room), "*.cs")
+        Assert.True(Arrows.ContainsKey(room), $"src/{project}/{room} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
+        string[] violations = [.. Repository.Files(Repository.PathOf("src", project, room), "*.cs")
             .SelectMany(file => RoomsUsedBy(File.ReadAllText(file), room).Except(Arrows[room]).Select(used => $"{Repository.Relative(file)} uses {used}"))];
         Assert.Empty(violations);
     }
 
     [Theory]
     [MemberData(nameof(Rooms))]
-    public void Namespace_is_that_of_the_folder(string room)
+    public void Namespace_is_that_of_the_folder(string project, string room)
     {
-        string root = Repository.PathOf("src", "Skylight");
+        string root = Repository.PathOf("src", project);
         string[] violations = [.. Repository.Files(Path.Combine(root, room), "*.cs")
             .Where(file => !File.ReadLines(file).Any(line => line == $"namespace Skylight.{Path.GetRelativePath(root, Path.GetDirectoryName(file)!).Replace(Path.DirectorySeparatorChar, '.')};"))
             .Select(Repository.Relative)];
@@ -86,6 +97,16 @@ public partial class ArchitectureTests
         IEnumerable<string> used = XDocument.Load(Repository.PathOf("src", project, project + ".csproj")).Descendants("ProjectReference")
             .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/')));
         Assert.Empty(used.Except(ProjectArrows[project]));
+    }
+
+    /// <summary>What lies above lives on what is public; only tests and benchmarks look inside.</summary>
+    [Theory]
+    [MemberData(nameof(Projects))]
+    public void Internals_are_open_to_tests_and_benchmarks_only(string project)
+    {
+        IEnumerable<string> friends = XDocument.Load(Repository.PathOf("src", project, project + ".csproj")).Descendants("InternalsVisibleTo")
+            .Select(friend => friend.Attribute("Include")!.Value);
+        Assert.Empty(friends.Except(["Skylight.Tests", "Skylight.Bench"]));
     }
 
     [Fact]
@@ -158,7 +179,7 @@ public partial class ArchitectureTests
         string code = Comment().Replace(source, "");
         IEnumerable<string> full = FullName().Matches(code).Select(match => match.Groups[1].Value);
         IEnumerable<string> relative = RelativeName().Matches(code)
-            .Where(match => typeof(Op).Assembly.GetType($"Skylight.{match.Groups[1].Value}.{match.Groups[2].Value}") is not null)
+            .Where(match => AssembliesOfRooms.Any(assembly => assembly.GetType($"Skylight.{match.Groups[1].Value}.{match.Groups[2].Value}") is not null))
             .Select(match => match.Groups[1].Value);
         return full.Concat(relative).Where(used => used != room).Distinct().Order();
     }

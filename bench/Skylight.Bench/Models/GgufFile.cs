@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -138,7 +139,7 @@ internal sealed class GgufFile
     private ReadOnlySpan<byte> Elements(PersistentTensor parameter, int firstRow, int rows)
     {
         if (!IsMatrix(parameter))
-            return MemoryMarshal.AsBytes(ParameterSet.Read(_model.Device, parameter).AsSpan(firstRow, rows));
+            return MemoryMarshal.AsBytes(PersistentTensors.Read(_model.Device, parameter).AsSpan(firstRow, rows));
         int columns = parameter.Type.Shape.Columns;
         var stored = new BFloat16[parameter.Type.Shape.ElementCount];
         _model.Device.Download(parameter.Tensor, MemoryMarshal.AsBytes(stored.AsSpan()));

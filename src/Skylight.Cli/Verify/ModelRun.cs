@@ -189,7 +189,7 @@ internal sealed class ModelRun
         var recorded = new HashSet<string>();
         foreach ((string name, PersistentTensor tensor) in tensors)
         {
-            float[] values = ParameterSet.Read(_model.Device, tensor);
+            float[] values = PersistentTensors.Read(_model.Device, tensor);
             foreach (KeyMapPiece piece in _names[name].Pieces)
             {
                 string reference = $"{group}.{piece.TensorName}";

@@ -35,6 +35,7 @@ internal sealed unsafe class Nvrtc
         int major, minor;
         Check(_version(&major, &minor), "nvrtcVersion");
         Version = new Version(major, minor);
+        LoadBuiltins();
     }
 
     /// <summary>The library.</summary>
@@ -78,6 +79,21 @@ internal sealed unsafe class Nvrtc
     }
 
     private const int CompilationFailed = 6;
+
+    /// <summary>
+    /// NVRTC opens its builtins by bare name when it first compiles, which fails where its folder is not on the loader's path.
+    /// The loader gives it a library of that name that is already loaded.
+    /// </summary>
+    private void LoadBuiltins()
+    {
+        if (Path.GetDirectoryName(Library.Path) is not { Length: > 0 } folder)
+            return;
+        string path = Path.GetFullPath(Path.Combine(folder, OperatingSystem.IsWindows()
+            ? $"nvrtc-builtins64_{Version.Major}{Version.Minor}.dll"
+            : $"libnvrtc-builtins.so.{Version.Major}.{Version.Minor}"));
+        if (File.Exists(path))
+            _ = NativeLibraryFile.Load("NVRTC's library of builtins", [path], "Install NVRTC anew: its two libraries are of one version.");
+    }
 
     private void Check(int result, string call, string details = "")
     {

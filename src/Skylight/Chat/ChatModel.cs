@@ -121,8 +121,21 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         return AnswerAsync(prompt, options, Stopwatch.GetTimestamp(), cancellationToken);
     }
 
-    /// <summary>The same, with the time from which times count.</summary>
-    internal async IAsyncEnumerable<GenerationUpdate> AnswerAsync(
+    /// <summary>The same, where times count from an earlier moment: that at which a server received the request, say.</summary>
+    /// <param name="prompt">What <see cref="PrepareAsync"/> gave, with options of the same thinking mode and tiles.</param>
+    /// <param name="options">How the answer is made.</param>
+    /// <param name="startTimestamp">That moment, as <see cref="Stopwatch.GetTimestamp"/> gave it.</param>
+    /// <param name="cancellationToken">Takes the request out.</param>
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(
+        PreparedPrompt prompt, GenerationOptions options, long startTimestamp, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(prompt);
+        ArgumentNullException.ThrowIfNull(options);
+        options.Validate();
+        return AnswerAsync(prompt, options, startTimestamp, cancellationToken);
+    }
+
+    private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(
         PreparedPrompt prompt, GenerationOptions options, long start, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);

@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Tensors;
 
@@ -34,46 +32,6 @@ public sealed class ParameterSet
     internal void Add(string name, DataType dataType, params ReadOnlySpan<int> dimensions) =>
         Add(name, new TensorType(dataType, new Shape(dimensions)));
 
-    /// <summary>Sets a parameter, rounding to its data type.</summary>
-    /// <param name="device">Where the parameter's memory is.</param>
-    /// <param name="parameter">The parameter.</param>
-    /// <param name="rowMajor">All its elements, row-major.</param>
-    public static void Write(Device device, PersistentTensor parameter, ReadOnlySpan<float> rowMajor)
-    {
-        ArgumentNullException.ThrowIfNull(device);
-        ArgumentNullException.ThrowIfNull(parameter);
-        RefuseQuantized(parameter);
-        if (parameter.Type.DataType == DataType.Float32)
-        {
-            device.Upload(MemoryMarshal.AsBytes(rowMajor), parameter.Tensor);
-            return;
-        }
-
-        var rounded = new BFloat16[rowMajor.Length];
-        for (int index = 0; index < rounded.Length; index++)
-            rounded[index] = (BFloat16)rowMajor[index];
-        device.Upload(MemoryMarshal.AsBytes(rounded.AsSpan()), parameter.Tensor);
-    }
-
-    /// <summary>Reads a parameter (or any float tensor) as float32, row-major.</summary>
-    public static float[] Read(Device device, PersistentTensor parameter)
-    {
-        ArgumentNullException.ThrowIfNull(device);
-        ArgumentNullException.ThrowIfNull(parameter);
-        RefuseQuantized(parameter);
-        var elements = new float[parameter.Type.Shape.ElementCount];
-        if (parameter.Type.DataType == DataType.Float32)
-        {
-            device.Download(parameter.Tensor, MemoryMarshal.AsBytes(elements.AsSpan()));
-            return elements;
-        }
-
-        var stored = new BFloat16[elements.Length];
-        device.Download(parameter.Tensor, MemoryMarshal.AsBytes(stored.AsSpan()));
-        BFloat16.Widen(stored, elements);
-        return elements;
-    }
-
     /// <summary>Puts other parameters into a parameter's place; its memory is freed.</summary>
     internal void Replace(PersistentTensor old, params ReadOnlySpan<PersistentTensor> parameters)
     {
@@ -87,12 +45,6 @@ public sealed class ParameterSet
         }
 
         old.Tensor.Memory.Dispose();
-    }
-
-    private static void RefuseQuantized(PersistentTensor parameter)
-    {
-        if (parameter.Type.DataType == DataType.Int8)
-            throw new ArgumentException($"'{parameter.Name}' was rounded to int8 for inference: its numbers can be neither read nor set. Load the model again.", nameof(parameter));
     }
 
     private void Add(string name, TensorType type)

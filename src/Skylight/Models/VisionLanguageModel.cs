@@ -101,7 +101,7 @@ public sealed class VisionLanguageModel : IDisposable
         for (int index = 0; index < Parameters.All.Count; index++)
         {
             PersistentTensor parameter = Parameters.All[index];
-            ParameterSet.Write(Device, parameter, ParameterInitializer.Values(parameter, Configuration, seed, (ulong)index));
+            PersistentTensors.Write(Device, parameter, ParameterInitializer.Values(parameter, Configuration, seed, (ulong)index));
         }
     }
 

@@ -1,6 +1,7 @@
 using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Images;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -45,7 +46,7 @@ internal static class TinyChatModel
     /// <summary>Makes a parameter larger, so that what was read shows in what is written.</summary>
     public static void Scale(VisionLanguageModel model, string name, float factor)
     {
-        float[] values = ParameterSet.Read(model.Device, model.Parameters[name]);
-        ParameterSet.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * factor)]);
+        float[] values = PersistentTensors.Read(model.Device, model.Parameters[name]);
+        PersistentTensors.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * factor)]);
     }
 }

@@ -76,7 +76,7 @@ public class ModelFolderTests
         {
             using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device, wanted);
             foreach (PersistentTensor parameter in model.Parameters.All)
-                Assert.Equal(written[parameter.Name].Select(value => wanted == DataType.BFloat16 ? (BFloat16)value : value), ParameterSet.Read(device, parameter));
+                Assert.Equal(written[parameter.Name].Select(value => wanted == DataType.BFloat16 ? (BFloat16)value : value), PersistentTensors.Read(device, parameter));
             device.Dispose();
         }
     }
@@ -220,7 +220,7 @@ public class ModelFolderTests
     private static void AssertSameWeights(VisionLanguageModel expected, VisionLanguageModel found)
     {
         foreach (PersistentTensor parameter in expected.Parameters.All)
-            Assert.True(ParameterSet.Read(expected.Device, parameter).AsSpan().SequenceEqual(ParameterSet.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
+            Assert.True(PersistentTensors.Read(expected.Device, parameter).AsSpan().SequenceEqual(PersistentTensors.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
     }
 
     private static string[] Names(string directory) => [.. Directory.EnumerateFileSystemEntries(directory).Select(entry => Path.GetFileName(entry)).Order(StringComparer.Ordinal)];

@@ -1,5 +1,6 @@
 using Skylight.Checkpoints;
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -32,6 +33,6 @@ public sealed class CheckpointOnCardTests
     {
         Assert.Equal(DataType.BFloat16, found.ParameterType);
         foreach (PersistentTensor parameter in expected.Parameters.All)
-            Assert.True(ParameterSet.Read(expected.Device, parameter).AsSpan().SequenceEqual(ParameterSet.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
+            Assert.True(PersistentTensors.Read(expected.Device, parameter).AsSpan().SequenceEqual(PersistentTensors.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
     }
 }

@@ -146,7 +146,7 @@ public sealed class DataMovementKernelTests
             executor.Write<int>(places, slots);
             executor.Run();
             device.Synchronize();
-            return (Array.ConvertAll(numbers, number => (float)number), Array.ConvertAll(negative, number => (float)number), ParameterSet.Read(device, caches[0]), ParameterSet.Read(device, caches[1]));
+            return (Array.ConvertAll(numbers, number => (float)number), Array.ConvertAll(negative, number => (float)number), PersistentTensors.Read(device, caches[0]), PersistentTensors.Read(device, caches[1]));
         }
         finally
         {

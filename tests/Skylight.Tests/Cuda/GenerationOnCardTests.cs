@@ -1,3 +1,4 @@
+using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
@@ -173,11 +174,11 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         (GenerationRequest request, SamplingOptions options) = s_cases[3];
         Completion[] expected = engine.Generate([request], options)[0];
         Skylight.Graphs.PersistentTensor head = model.Parameters["language.head.weight"];
-        float[] weights = ParameterSet.Read(card.Device, head);
-        ParameterSet.Write(card.Device, head, [.. weights.Select(_ => float.NaN)]);
+        float[] weights = PersistentTensors.Read(card.Device, head);
+        PersistentTensors.Write(card.Device, head, [.. weights.Select(_ => float.NaN)]);
         Assert.Contains("Request 0: The logits", Assert.Throws<LogitsNotFiniteException>(() => engine.Generate([request], options)).Message, StringComparison.Ordinal);
         Assert.Equal(engine.PageCount, engine.FreePages);
-        ParameterSet.Write(card.Device, head, weights);
+        PersistentTensors.Write(card.Device, head, weights);
         AssertSame(expected, engine.Generate([request], options)[0]);
     }
 

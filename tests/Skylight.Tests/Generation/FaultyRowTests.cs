@@ -72,7 +72,7 @@ public sealed class FaultyRowTests
             engine.Step(TestContext.Current.CancellationToken);
         Assert.NotNull(run.Failure);
         // As if the fault had been one of the machine's, that does not come again.
-        ParameterSet.Write(model.Device, model.Parameters["language.embedding.weight"], weights);
+        PersistentTensors.Write(model.Device, model.Parameters["language.embedding.weight"], weights);
         RequestRun again = engine.Add(new(prompt), Options(0));
         while (engine.HasWork)
             engine.Step(TestContext.Current.CancellationToken);
@@ -198,9 +198,9 @@ public sealed class FaultyRowTests
     private static float[] Poison(VisionLanguageModel model, float bad)
     {
         PersistentTensor embedding = model.Parameters["language.embedding.weight"];
-        float[] weights = ParameterSet.Read(model.Device, embedding);
+        float[] weights = PersistentTensors.Read(model.Device, embedding);
         int width = weights.Length / model.Configuration.Language.VocabularySize;
-        ParameterSet.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? bad : weight)]);
+        PersistentTensors.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? bad : weight)]);
         return weights;
     }
 

@@ -1,3 +1,4 @@
+using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -207,9 +208,9 @@ public sealed class PrefixCacheTests
         var request = new GenerationRequest(new TokenSequence(tokens, []));
         var options = new SamplingOptions { MaxNewTokens = 2 };
         PersistentTensor embedding = model.Parameters["language.embedding.weight"];
-        float[] weights = ParameterSet.Read(model.Device, embedding);
+        float[] weights = PersistentTensors.Read(model.Device, embedding);
         int width = weights.Length / model.Configuration.Language.VocabularySize;
-        ParameterSet.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? float.NaN : weight)]);
+        PersistentTensors.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? float.NaN : weight)]);
         RequestRun beside = engine.Add(new(TinyModel.Prompt(3, 5, TinyModel.Picture(1))), new() { MaxNewTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
         engine.Step(TestContext.Current.CancellationToken);
         RequestRun run = engine.Add(request, options);
@@ -222,7 +223,7 @@ public sealed class PrefixCacheTests
         engine.Remove(beside);
         // Only the page before the bad one is kept.
         Assert.Equal((1, engine.PageCount), (engine.KeptPages, engine.FreePages));
-        ParameterSet.Write(model.Device, embedding, weights);
+        PersistentTensors.Write(model.Device, embedding, weights);
         using var fresh = new GenerationEngine(model, 20 * Page);
         AssertSame(fresh.Generate([request], options)[0][0], Complete(engine, request.Prompt, options).Answer);
     }
@@ -289,7 +290,7 @@ public sealed class PrefixCacheTests
     }
 
     private static void Scale(VisionLanguageModel model, string name, float factor) =>
-        ParameterSet.Write(model.Device, model.Parameters[name], [.. ParameterSet.Read(model.Device, model.Parameters[name]).Select(value => value * factor)]);
+        PersistentTensors.Write(model.Device, model.Parameters[name], [.. PersistentTensors.Read(model.Device, model.Parameters[name]).Select(value => value * factor)]);
 
     private static void AssertSame(Completion expected, Completion actual)
     {

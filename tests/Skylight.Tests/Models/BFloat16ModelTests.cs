@@ -131,7 +131,7 @@ public sealed class BFloat16ModelTests
         Assert.All(actual.LogProbabilities.SelectMany(row => row).Zip(expected.LogProbabilities.SelectMany(row => row)), pair => Assert.InRange(pair.First - pair.Second, -0.05f, 0.05f));
         foreach (((PersistentTensor parameter, PersistentTensor gradient), (_, PersistentTensor reference)) in halfTrainer.Gradients.Zip(fullTrainer.Gradients))
         {
-            float[] values = ParameterSet.Read(half.Device, gradient), wanted = ParameterSet.Read(full.Device, reference);
+            float[] values = PersistentTensors.Read(half.Device, gradient), wanted = PersistentTensors.Read(full.Device, reference);
             double difference = Math.Sqrt(values.Zip(wanted).Sum(pair => Math.Pow(pair.First - pair.Second, 2))), norm = Math.Sqrt(wanted.Sum(value => (double)value * value));
             Assert.True(difference <= 0.05 * norm, $"{parameter.Name}: {difference / norm:P1}");
         }

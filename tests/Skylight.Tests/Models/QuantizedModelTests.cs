@@ -1,5 +1,6 @@
 using Skylight.Chat;
 using Skylight.Checkpoints;
+using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -65,13 +66,13 @@ public sealed class QuantizedModelTests
     {
         using VisionLanguageModel model = TinyModel.Create(DataType.Float32);
         const string Name = "language.layers.1.mlp.down.weight";
-        float[] weights = ParameterSet.Read(model.Device, model.Parameters[Name]);
+        float[] weights = PersistentTensors.Read(model.Device, model.Parameters[Name]);
         int columns = model.Parameters[Name].Type.Shape.Columns;
         weights.AsSpan(2 * columns, columns).Clear();
-        ParameterSet.Write(model.Device, model.Parameters[Name], weights);
+        PersistentTensors.Write(model.Device, model.Parameters[Name], weights);
         model.Quantize();
         PersistentTensor quantized = model.Parameters[Name];
-        float[] scales = ParameterSet.Read(model.Device, model.Parameters[Name + ".scale"]);
+        float[] scales = PersistentTensors.Read(model.Device, model.Parameters[Name + ".scale"]);
         var bytes = new sbyte[quantized.Type.Shape.ElementCount];
         model.Device.Download(quantized.Tensor, System.Runtime.InteropServices.MemoryMarshal.AsBytes(bytes.AsSpan()));
         for (int index = 0; index < bytes.Length; index++)
@@ -90,8 +91,8 @@ public sealed class QuantizedModelTests
         Assert.Contains("int8", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder));
         PersistentTensor weight = model.Parameters["language.head.weight"];
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => ParameterSet.Read(model.Device, weight)).Message, StringComparison.Ordinal);
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => ParameterSet.Write(model.Device, weight, [1])).Message, StringComparison.Ordinal);
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => PersistentTensors.Read(model.Device, weight)).Message, StringComparison.Ordinal);
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => PersistentTensors.Write(model.Device, weight, [1])).Message, StringComparison.Ordinal);
 
         var graph = new Graph();
         Value x = graph.Input("x", TensorType.Float32(2, TinyModel.Configuration.Language.HiddenSize));

@@ -51,8 +51,8 @@ internal static class TinyModel
         foreach (string name in (string[])["language.embedding.weight", "language.head.weight"])
         {
             // Far from uniform, so that an error in the context shows in the distribution.
-            float[] values = ParameterSet.Read(model.Device, model.Parameters[name]);
-            ParameterSet.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))]);
+            float[] values = PersistentTensors.Read(model.Device, model.Parameters[name]);
+            PersistentTensors.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))]);
         }
 
         return model;
@@ -87,5 +87,5 @@ internal static class TinyModel
 
     /// <summary>All parameters as one list of floats.</summary>
     public static float[] Weights(VisionLanguageModel model) =>
-        [.. model.Parameters.All.SelectMany(parameter => ParameterSet.Read(model.Device, parameter))];
+        [.. model.Parameters.All.SelectMany(parameter => PersistentTensors.Read(model.Device, parameter))];
 }

@@ -158,6 +158,6 @@ public sealed class VisionLanguageModelTests
         using var trainer = new ModelTrainer(model, modules, recompute: recompute);
         TrainingSample[] samples = [.. Enumerable.Range(1, 5).Select(index => SampleOf(TinyModel.Prompt((ulong)index, 14 + index, TinyModel.Picture((ulong)index / 2))))];
         BatchResult result = trainer.AccumulateGradients([.. samples.Select(sample => sample with { Weights = [.. sample.Weights.Select(_ => 0.02f)] })], new CrossEntropyObjective());
-        return ([.. trainer.Gradients.SelectMany(pair => ParameterSet.Read(model.Device, pair.Gradient))], result.Loss);
+        return ([.. trainer.Gradients.SelectMany(pair => PersistentTensors.Read(model.Device, pair.Gradient))], result.Loss);
     }
 }

@@ -54,7 +54,7 @@ public class FusedConnectorTests
         {
             tensors[index] = new PersistentTensor($"operand{index}", operands[index].Type);
             device.Bind(tensors[index]);
-            Skylight.Models.ParameterSet.Write(device, tensors[index], (float[])operands[index].Fill(index + 1));
+            PersistentTensors.Write(device, tensors[index], (float[])operands[index].Fill(index + 1));
         }
 
         Value[] inputs = [.. tensors.Select(graph.Persistent)];

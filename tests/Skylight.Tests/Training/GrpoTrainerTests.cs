@@ -1,3 +1,4 @@
+using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
@@ -95,9 +96,9 @@ public sealed class GrpoTrainerTests
     {
         using var toy = new Toy(s_options);
         const string Culprit = "language.layers.0.mlp.down.weight";
-        float[] values = ParameterSet.Read(toy.Model.Device, toy.Model.Parameters[Culprit]);
+        float[] values = PersistentTensors.Read(toy.Model.Device, toy.Model.Parameters[Culprit]);
         values[0] = float.NaN;
-        ParameterSet.Write(toy.Model.Device, toy.Model.Parameters[Culprit], values);
+        PersistentTensors.Write(toy.Model.Device, toy.Model.Parameters[Culprit], values);
         string message = Assert.Throws<TrainingDivergedException>(() => toy.Trainer.Step(() => Prompts(_ => 0), 0.01f)).Message;
         Assert.Contains("step 1:", message, StringComparison.Ordinal);
         Assert.Contains(Culprit, message, StringComparison.Ordinal);

@@ -1,4 +1,5 @@
 using Skylight.Checkpoints;
+using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -29,7 +30,7 @@ public sealed class ModelTrainerTests
             Train(trainer, 0, 3);
             TrainingCheckpoint.Save(
                 folder["state"],
-                [.. Tensors(interrupted, trainer).Select(tensor => TensorToWrite.Float32(tensor.Name, tensor.Type.Shape, ParameterSet.Read(interrupted.Device, tensor)))],
+                [.. Tensors(interrupted, trainer).Select(tensor => TensorToWrite.Float32(tensor.Name, tensor.Type.Shape, PersistentTensors.Read(interrupted.Device, tensor)))],
                 $"{{\"step\":{trainer.StepCount}}}");
         }
 
@@ -38,7 +39,7 @@ public sealed class ModelTrainerTests
         {
             using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(folder["state"]);
             foreach (PersistentTensor tensor in Tensors(resumed, trainer))
-                ParameterSet.Write(resumed.Device, tensor, checkpoint.Tensors.ReadFloat32(tensor.Name));
+                PersistentTensors.Write(resumed.Device, tensor, checkpoint.Tensors.ReadFloat32(tensor.Name));
             trainer.StepCount = 3;
             Train(trainer, 3, 6);
         }
@@ -78,11 +79,11 @@ public sealed class ModelTrainerTests
         Dictionary<string, PersistentTensor> state = trainer.OptimizerState.ToDictionary(tensor => tensor.Name);
         foreach (PersistentTensor parameter in model.Parameters.All)
         {
-            float[] master = ParameterSet.Read(model.Device, state[parameter.Name + ".master"]);
-            Assert.Equal(master.Select(value => (float)(BFloat16)value), ParameterSet.Read(model.Device, parameter));
+            float[] master = PersistentTensors.Read(model.Device, state[parameter.Name + ".master"]);
+            Assert.Equal(master.Select(value => (float)(BFloat16)value), PersistentTensors.Read(model.Device, parameter));
         }
 
-        Assert.Contains(ParameterSet.Read(model.Device, state["language.norm.weight.master"]), value => value != (float)(BFloat16)value);
+        Assert.Contains(PersistentTensors.Read(model.Device, state["language.norm.weight.master"]), value => value != (float)(BFloat16)value);
     }
 
     [Theory]
@@ -92,12 +93,12 @@ public sealed class ModelTrainerTests
     public void Only_the_chosen_modules_change(TrainableModules modules, string prefix)
     {
         using VisionLanguageModel model = TinyModel.Create();
-        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => ParameterSet.Read(model.Device, parameter));
+        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(model.Device, parameter));
         using var trainer = new ModelTrainer(model, modules);
         Train(trainer, 0, 1);
         foreach (PersistentTensor parameter in model.Parameters.All)
         {
-            bool changed = !before[parameter.Name].SequenceEqual(ParameterSet.Read(model.Device, parameter));
+            bool changed = !before[parameter.Name].SequenceEqual(PersistentTensors.Read(model.Device, parameter));
             Assert.True(changed == parameter.Name.StartsWith(prefix, StringComparison.Ordinal), parameter.Name);
         }
     }
@@ -119,9 +120,9 @@ public sealed class ModelTrainerTests
         using VisionLanguageModel model = TinyModel.Create();
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
         Train(trainer, 0, 2);
-        float[] values = ParameterSet.Read(model.Device, model.Parameters[culprit]);
+        float[] values = PersistentTensors.Read(model.Device, model.Parameters[culprit]);
         values[3] = float.NaN;
-        ParameterSet.Write(model.Device, model.Parameters[culprit], values);
+        PersistentTensors.Write(model.Device, model.Parameters[culprit], values);
         int[] before = Bits(model);
         string message = Assert.Throws<TrainingDivergedException>(() => trainer.AccumulateGradients(Samples(0), s_crossEntropy)).Message;
         Assert.Contains("step 3", message, StringComparison.Ordinal);
@@ -133,8 +134,8 @@ public sealed class ModelTrainerTests
     public void A_loss_that_overflows_names_the_token()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        float[] head = [.. ParameterSet.Read(model.Device, model.Parameters["language.head.weight"]).Select(value => value * 1e38f)];
-        ParameterSet.Write(model.Device, model.Parameters["language.head.weight"], [.. head.Select(value => Math.Clamp(value, -3e38f, 3e38f))]);
+        float[] head = [.. PersistentTensors.Read(model.Device, model.Parameters["language.head.weight"]).Select(value => value * 1e38f)];
+        PersistentTensors.Write(model.Device, model.Parameters["language.head.weight"], [.. head.Select(value => Math.Clamp(value, -3e38f, 3e38f))]);
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
         string message = Assert.Throws<TrainingDivergedException>(() => trainer.AccumulateGradients(Samples(0), s_crossEntropy)).Message;
         Assert.Contains("the log-probabilities of sample 0", message, StringComparison.Ordinal);
@@ -148,9 +149,9 @@ public sealed class ModelTrainerTests
         Train(trainer, 0, 1);
         trainer.AccumulateGradients(Samples(1), s_crossEntropy);
         (PersistentTensor parameter, PersistentTensor gradient) = trainer.Gradients.Single(pair => pair.Parameter.Name == "connector.linear1.bias");
-        float[] values = ParameterSet.Read(model.Device, gradient);
+        float[] values = PersistentTensors.Read(model.Device, gradient);
         values[^1] = float.PositiveInfinity;
-        ParameterSet.Write(model.Device, gradient, values);
+        PersistentTensors.Write(model.Device, gradient, values);
         int[] before = Bits(model);
         string message = Assert.Throws<TrainingDivergedException>(() => trainer.Step(0.1f)).Message;
         Assert.Contains("step 2", message, StringComparison.Ordinal);
@@ -196,7 +197,7 @@ public sealed class ModelTrainerTests
     {
         using var trainer = new ModelTrainer(model, TrainableModules.All, microBatchTokens: microBatchTokens);
         double loss = trainer.AccumulateGradients(Samples(0), s_crossEntropy).Loss;
-        return ([.. trainer.Gradients.SelectMany(pair => ParameterSet.Read(model.Device, pair.Gradient))], loss);
+        return ([.. trainer.Gradients.SelectMany(pair => PersistentTensors.Read(model.Device, pair.Gradient))], loss);
     }
 
     private static double Distance(float[] left, float[] right) =>

@@ -3,6 +3,7 @@ using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Report;
 using Skylight.Cpu;
 using Skylight.Cuda;
+using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Tests.Checkpoints;
 using Skylight.Tests.Simt;
@@ -49,7 +50,7 @@ public sealed class SimulatedDemoTests
         {
             using var cpu = new CpuDevice();
             using VisionLanguageModel model = ModelCheckpoint.Load(Path.Combine(folder.Path, "checkpoints", checkpoint), cpu);
-            return model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => ParameterSet.Read(cpu, parameter));
+            return model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(cpu, parameter));
         }
     }
 }

@@ -1,6 +1,7 @@
 using Skylight.Checkpoints;
 using Skylight.Cli.Verify;
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Tests.Checkpoints;
 
@@ -43,9 +44,9 @@ public sealed class ModelVerificationTests
         using var folder = new TemporaryFolder();
         using (VisionLanguageModel model = ModelCheckpoint.Load(Golden.PathOf(Directory), device))
         {
-            float[] values = ParameterSet.Read(device, model.Parameters[parameter]);
+            float[] values = PersistentTensors.Read(device, model.Parameters[parameter]);
             values[1] += 0.05f;
-            ParameterSet.Write(device, model.Parameters[parameter], values);
+            PersistentTensors.Write(device, model.Parameters[parameter], values);
             ModelCheckpoint.Save(model, folder["wrong"]);
         }
 

@@ -8,10 +8,18 @@ namespace Skylight.Tensors;
 /// <remarks>It is a mutable value: pass it by <see langword="ref"/> to a method that draws from it.</remarks>
 public struct CounterRandom
 {
-    internal const uint Multiplier0 = 0xD2511F53;
-    internal const uint Multiplier1 = 0xCD9E8D57;
-    internal const uint Weyl0 = 0x9E3779B9;
-    internal const uint Weyl1 = 0xBB67AE85;
+    /// <summary>What the counter's first word is multiplied by in every round; with the other constants, for those who compute many blocks at once.</summary>
+    public const uint Multiplier0 = 0xD2511F53;
+
+    /// <summary>What the counter's third word is multiplied by in every round.</summary>
+    public const uint Multiplier1 = 0xCD9E8D57;
+
+    /// <summary>What the first word of the key grows by with every round.</summary>
+    public const uint Weyl0 = 0x9E3779B9;
+
+    /// <summary>What the second word of the key grows by with every round.</summary>
+    public const uint Weyl1 = 0xBB67AE85;
+
     private const int Rounds = 10;
 
     /// <summary>Makes a generator.</summary>
@@ -74,7 +82,8 @@ public struct CounterRandom
         }
     }
 
-    internal static (uint A, uint B, uint C, uint D) Block((uint A, uint B, uint C, uint D) counter, (uint A, uint B) key)
+    /// <summary>One block of the generator: four words from a counter and a key, by ten rounds.</summary>
+    public static (uint A, uint B, uint C, uint D) Block((uint A, uint B, uint C, uint D) counter, (uint A, uint B) key)
     {
         for (int round = 0; round < Rounds; round++)
         {

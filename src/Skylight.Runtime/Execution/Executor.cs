@@ -80,7 +80,7 @@ public sealed class Executor
     public Plan Plan { get; }
 
     /// <summary>Whether the next run replays what was recorded, if no memory is bound anew before it.</summary>
-    internal bool IsRecorded => _recorded is not null;
+    public bool IsRecorded => _recorded is not null;
 
     /// <summary>Writes an input. To be called before every run, for every input.</summary>
     /// <typeparam name="T">float, int or <see cref="BFloat16"/>, as the input's data type says.</typeparam>
@@ -195,8 +195,9 @@ public sealed class Executor
         Plan.Device.Download(TensorOf(value), MemoryMarshal.AsBytes(elements));
     }
 
-    /// <summary>Reads several outputs at once: the elements of one after those of the other, as bytes.</summary>
-    internal byte[] ReadTogether(params ReadOnlySpan<Value> values)
+    /// <summary>Reads several outputs at once, which a device does with one wait: the elements of one after those of the other, row-major, as bytes.</summary>
+    /// <param name="values">Outputs of the graph, of any data types.</param>
+    public byte[] ReadTogether(params ReadOnlySpan<Value> values)
     {
         PrepareToRead();
         var tensors = new Tensor[values.Length];

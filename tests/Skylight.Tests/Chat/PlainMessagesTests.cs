@@ -1,6 +1,6 @@
-using Skylight.Execution;
+using Skylight.Chat;
 
-namespace Skylight.Tests.Execution;
+namespace Skylight.Tests.Chat;
 
 public sealed class PlainMessagesTests
 {

@@ -1,7 +1,7 @@
-namespace Skylight.Execution;
+namespace Skylight.Chat;
 
 /// <summary>What errors say to people who do not see the code: users of the command line and of a server.</summary>
-internal static class PlainMessages
+public static class PlainMessages
 {
     /// <summary>The message without the name of a method's parameter, which says nothing to who called none.</summary>
     public static string Of(Exception exception)

@@ -6,14 +6,24 @@ namespace Skylight.Cpu;
 /// <summary>Native memory, aligned to at least 64 bytes and filled with zeros; in large pages where there are such.</summary>
 public sealed unsafe class CpuMemory : DeviceMemory
 {
+    // Below, a mapping of its own would cost more than what the C library keeps.
+    private const long MappedFrom = 2 << 20;
+
     private readonly long _bytes;
+    private readonly bool _isMapped;
     private byte* _pointer;
 
     internal CpuMemory(long bytes)
     {
         _bytes = bytes;
-        _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, HugePages.AlignmentFor(bytes));
+        nuint alignment = HugePages.AlignmentFor(bytes);
+        if (bytes >= MappedFrom)
+            _pointer = MappedMemory.TryAllocate(bytes, alignment);
+        _isMapped = _pointer is not null;
+        if (!_isMapped)
+            _pointer = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, alignment);
         HugePages.Request(_pointer, bytes);
+        // Also where the system gives zeros: memory that is not there is found missing here, and not within a step.
         NativeMemory.Clear(_pointer, (nuint)bytes);
     }
 
@@ -45,7 +55,10 @@ public sealed unsafe class CpuMemory : DeviceMemory
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        NativeMemory.AlignedFree(_pointer);
+        if (!_isMapped)
+            NativeMemory.AlignedFree(_pointer);
+        else if (_pointer is not null)
+            MappedMemory.Free(_pointer, _bytes);
         _pointer = null;
     }
 }
