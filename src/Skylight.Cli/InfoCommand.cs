@@ -49,7 +49,7 @@ internal static class InfoCommand
 
         CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request);
         Console.Write(json ? JsonSerializer.Serialize(info, InfoJson.Default.CheckpointInfo) + "\n" : InfoText.Format(info));
-        return 0;
+        return info.Weights.Problem is null ? 0 : 1;
     }
 
     private static void Within(string option, int? value, int least)

@@ -49,7 +49,7 @@ internal sealed class GoldenDump : IDisposable
         for (int index = 0; Has($"s{index}.input_ids"); index++)
         {
             string name = $"s{index}";
-            sequences.Add(new GoldenSequence(name, new TokenSequence(Integers(name + ".input_ids"), Images(name)), Integers(name + ".completion_start")[0]));
+            sequences.Add(new GoldenSequence(name, new TokenSequence(Integers(name + ".input_ids"), Images(name)), CompletionStart(name)));
         }
 
         return sequences.Count > 0 ? sequences : throw new CheckpointException(_file.Path, "holds no sequences: s0.input_ids is missing. It is no reference dump.");
@@ -64,12 +64,8 @@ internal sealed class GoldenDump : IDisposable
         if (configuration.ImageTokenId is { } known)
             return known;
         string json = Path.ChangeExtension(_file.Path, ".json");
-        if (File.Exists(json))
-        {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllText(json));
-            if (document.RootElement.TryGetProperty("image_token_id", out JsonElement element))
-                return element.GetInt32();
-        }
+        if (File.Exists(json) && ReadImageTokenId(json) is { } stated)
+            return stated;
 
         foreach (GoldenSequence sequence in Sequences())
         {
@@ -82,6 +78,25 @@ internal sealed class GoldenDump : IDisposable
         throw new CheckpointException(_file.Path, "the token that stands for image features is not known: neither config.json nor the dump's JSON has image_token_id.");
     }
 
+    private static int? ReadImageTokenId(string file)
+    {
+        try
+        {
+            using JsonDocument document = JsonText.Parse(File.ReadAllBytes(file));
+            if (document.RootElement.ValueKind != JsonValueKind.Object)
+                throw new CheckpointException(file, "must hold a JSON object.");
+            if (!document.RootElement.TryGetProperty("image_token_id", out JsonElement value) || value.ValueKind == JsonValueKind.Null)
+                return null;
+            return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int token) && token >= 0
+                ? token
+                : throw new CheckpointException(file, "'image_token_id' is not a token: a whole number of 0 or more.");
+        }
+        catch (JsonException exception)
+        {
+            throw new CheckpointException(file, $"is not valid JSON: {exception.Message}", innerException: exception);
+        }
+    }
+
     /// <summary>The number at the end of the first name that starts so: <c>s0.greedy_24</c> → 24.</summary>
     public int? TrailingNumber(string prefix) =>
         Below(prefix) is [{ } first, ..] && int.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : null;
@@ -89,11 +104,17 @@ internal sealed class GoldenDump : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
+    private int CompletionStart(string name) => Integers(name + ".completion_start") is [{ } start, ..]
+        ? start
+        : throw new CheckpointException(_file.Path, "is empty; supported: one number.", name + ".completion_start");
+
     private List<ImageTile> Images(string name)
     {
         if (!Has(name + ".pixel_values"))
             return [];
         Tensors.Shape shape = _file[name + ".pixel_values"].Shape;
+        if (shape.Rank != 4)
+            throw new CheckpointException(_file.Path, $"has the shape {shape}; supported: [tiles, channels, height, width].", name + ".pixel_values");
         float[] pixels = Floats(name + ".pixel_values");
         int size = pixels.Length / Math.Max(1, shape[0]);
         return [.. Enumerable.Range(0, shape[0]).Select(tile => new ImageTile(pixels[(tile * size)..((tile + 1) * size)], shape[2], shape[3]))];

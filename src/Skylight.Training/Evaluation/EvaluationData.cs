@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Skylight.Checkpoints;
 
 namespace Skylight.Training.Evaluation;
 
@@ -89,7 +90,7 @@ public static class EvaluationData
     /// <summary>Reads one line.</summary>
     internal static EvaluationItem Parse(string line, string folder)
     {
-        using JsonDocument document = JsonDocument.Parse(line);
+        using JsonDocument document = JsonText.Parse(Encoding.UTF8.GetBytes(line));
         JsonElement root = document.RootElement;
         if (root.ValueKind != JsonValueKind.Object)
             throw new InvalidDataException($"is {Describe(root)}, but an item is a JSON object.");

@@ -117,6 +117,7 @@ public sealed class EvaluationFolder : IDisposable
             int length = bytes.AsSpan(start, end - start).IndexOf((byte)'\n');
             try
             {
+                JsonText.Check(bytes.AsSpan(start, length));
                 results.Add(JsonSerializer.Deserialize(bytes.AsSpan(start, length), ResultJson.Readable.EvaluationResult) ?? throw new JsonException("it is null."));
             }
             catch (JsonException exception)
@@ -135,7 +136,10 @@ public sealed class EvaluationFolder : IDisposable
         JsonObject there;
         try
         {
-            there = JsonNode.Parse(File.ReadAllText(file)) as JsonObject ?? throw new JsonException("it is no object.");
+            byte[] bytes = File.ReadAllBytes(file);
+            JsonText.Check(bytes);
+            // Without duplicates: a node would report them only when it is asked for a member.
+            there = JsonNode.Parse(bytes, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("it is no object.");
         }
         catch (Exception exception) when (exception is JsonException or IOException)
         {

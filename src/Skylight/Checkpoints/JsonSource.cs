@@ -16,7 +16,7 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
         {
             byte[] bytes = System.IO.File.ReadAllBytes(file);
             FileFaults.RefuseEmptyOrPointer(file, bytes, bytes.Length);
-            using JsonDocument document = JsonDocument.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
+            using JsonDocument document = JsonText.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException(file, "must hold a JSON object.");
             return new JsonSource(file, "", document.RootElement.Clone());
@@ -25,7 +25,7 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
         {
             throw new CheckpointException(file, $"cannot be read: {exception.Message}", innerException: exception);
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        catch (JsonException exception)
         {
             throw new CheckpointException(file, $"is not valid JSON: {exception.Message}", innerException: exception);
         }
