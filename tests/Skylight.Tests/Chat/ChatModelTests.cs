@@ -281,7 +281,7 @@ public sealed class ChatModelTests
         using (await writing)
             disposal = model.DisposeAsync();
         await disposal;
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => running);
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => running);
         await model.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => model.CompleteAsync([Message.User("Go.")], s_drawn, TestContext.Current.CancellationToken));
     }
