@@ -48,7 +48,7 @@ public partial class ArchitectureTests
     public static TheoryData<string, string> Rooms => [.. from project in ProjectsOfRooms
         from folder in Directory.EnumerateDirectories(Repository.PathOf("src", project))
         let room = Path.GetFileName(folder)
-        where room is not ("bin" or "obj")
+        where room is not ("bin" or "obj") && Repository.Files(folder, "*.cs").Any()
         select new TheoryDataRow<string, string>(project, room)];
 
     private static readonly Assembly[] AssembliesOfRooms = [typeof(Op).Assembly, typeof(ChatModel).Assembly];
