@@ -90,7 +90,11 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         {
             using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(_ => Leave(job), null);
             await foreach (GeneratedToken token in job.Tokens.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
+            {
                 yield return token;
+                // A caller who cancels has cancelled, also where the rest of the answer was written already and waits to be read.
+                cancellationToken.ThrowIfCancellationRequested();
+            }
         }
         finally
         {
