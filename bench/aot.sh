@@ -4,7 +4,7 @@
 #   bench/aot.sh [MODEL [TOKENS [ROUNDS]]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-model=${1:-internvl3-1b} tokens=${2:-48} rounds=${3:-5}
+model=${1:-internvl3-1b} tokens=${2:-16} rounds=${3:-3}
 folder=$PWD/build/aot-bench
 .ci/aot "$folder" >/dev/null
 dotnet publish build/aot/host -c Release -r "linux-$(uname -m | sed 's/x86_64/x64/; s/aarch64/arm64/')" -v quiet \

@@ -94,7 +94,8 @@ internal sealed class ConfigurationTarget() : FileTarget("config.json", "config.
 
     public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
 
-    public override long AllocationLimit(int inputBytes) => (16 << 20) + (64L * inputBytes);
+    // The names of the parameters of a model with as many layers as a configuration may have.
+    public override long AllocationLimit(int inputBytes) => (64 << 20) + (64L * inputBytes);
 
     public override bool IsDocumented(Exception exception) => exception is CheckpointException;
 
@@ -110,7 +111,8 @@ internal sealed class TokenizerTarget() : FileTarget("tokenizer.json", "tokenize
 
     public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
 
-    public override long AllocationLimit(int inputBytes) => (16 << 20) + (64L * inputBytes);
+    // The table of as many tokens as a vocabulary may have; one token may have the last number.
+    public override long AllocationLimit(int inputBytes) => (64 << 20) + (64L * inputBytes);
 
     public override bool IsDocumented(Exception exception) => exception is TokenizerException;
 

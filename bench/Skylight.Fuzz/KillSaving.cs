@@ -89,18 +89,17 @@ internal static class KillSaving
         if (!Directory.Exists(path))
             return 0;
         int? number = null;
-        foreach (string file in Directory.EnumerateFiles(path, "model-*.safetensors"))
+        using CheckpointReader reader = CheckpointReader.Open(path);
+        KeyMap keyMap = KeyMap.For(ModelConfiguration.Load(path), reader.DetectNaming());
+        reader.Verify(keyMap);
+        foreach (KeyMapEntry entry in keyMap.Entries)
         {
-            using SafetensorsFile tensors = SafetensorsFile.Open(file);
-            foreach (SafetensorsEntry entry in tensors.Entries)
-            {
-                float[] values = tensors.ReadFloat32(entry.Name);
-                Check("model", entry.Name, values, number ??= (int)values[0]);
-            }
+            float[] values = new float[entry.Shape.ElementCount];
+            reader.ReadParameter(entry, values);
+            Check("model", entry.ParameterName, values, number ??= (int)values[0]);
         }
 
-        _ = ModelConfiguration.Load(path);
-        return number ?? throw new InvalidDataException("The model's folder has no weights.");
+        return number ?? 0;
     }
 
     private static void Check(string what, string tensor, ReadOnlySpan<float> values, int number)

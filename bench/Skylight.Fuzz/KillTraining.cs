@@ -25,8 +25,7 @@ internal static class KillTraining
         {
             string run = Path.Combine(folder, $"chain-{chains++}");
             int before = killed;
-            // Early kills only would never let it end: up to half of a whole run, so that a chain has several.
-            while (Demo(program, run, killed < kills ? random.Next(milliseconds / 2) : Timeout.Infinite) is not 0 and var code)
+            while (Demo(program, run, killed < kills ? random.Next(milliseconds) : Timeout.Infinite) is not 0 and var code)
             {
                 if (code != Killed)
                     throw new InvalidDataException($"Chain {chains}, after {killed - before} kills: the resumed run failed with {code}; {run} is kept.");

@@ -88,15 +88,51 @@ internal static class CheckpointFolder
         }
     }
 
-    /// <summary>Weights first, the configuration last; then weights of an earlier save that would be taken for this one's are removed.</summary>
+    /// <summary>A name for shards that none of a folder has: those of an earlier save stay until the new index is in place, so that it never names shards of two saves.</summary>
+    /// <param name="directory">The folder to be written; need not exist.</param>
+    /// <param name="count">How many shards there are.</param>
+    /// <returns>The name of a shard, counted from 0.</returns>
+    public static Func<int, string> ShardNames(string directory, int count)
+    {
+        for (int save = 1; ; save++)
+        {
+            string end = save == 1 ? ".safetensors" : string.Create(CultureInfo.InvariantCulture, $"-{save}.safetensors");
+            string Name(int shard) => string.Create(CultureInfo.InvariantCulture, $"model-{shard + 1:D5}-of-{count:D5}{end}");
+            if (!Enumerable.Range(0, count).Any(shard => File.Exists(Path.Combine(directory, Name(shard)))))
+                return Name;
+        }
+    }
+
+    /// <summary>
+    /// What the weights do not need, then shards, then the one file that makes the weights others (the index, or they themselves), the configuration last; then weights of
+    /// an earlier save are removed. At any moment the folder has the weights of one save. What is new when it fails is removed.
+    /// </summary>
     private static void MoveFiles(string staging, string target)
     {
-        string[] names = [.. Directory.EnumerateFiles(staging).Select(file => Path.GetFileName(file)).OrderBy(name => name == "config.json").ThenBy(name => name, StringComparer.Ordinal)];
-        foreach (string name in names)
-            File.Move(Path.Combine(staging, name), Path.Combine(target, name), overwrite: true);
+        string[] names = [.. Directory.EnumerateFiles(staging).Select(file => Path.GetFileName(file)).OrderBy(Rank).ThenBy(name => name, StringComparer.Ordinal)];
+        string[] added = [.. names.Where(name => !File.Exists(Path.Combine(target, name)))];
+        try
+        {
+            foreach (string name in names)
+                File.Move(Path.Combine(staging, name), Path.Combine(target, name), overwrite: true);
+        }
+        catch
+        {
+            foreach (string name in added.Where(name => !File.Exists(Path.Combine(staging, name))))
+                File.Delete(Path.Combine(target, name));
+            throw;
+        }
+
         foreach (string old in Directory.EnumerateFiles(target).Where(file => IsWeights(Path.GetFileName(file)) && !names.Contains(Path.GetFileName(file))).ToArray())
             File.Delete(old);
     }
+
+    private static int Rank(string name) => name switch
+    {
+        "config.json" => 3,
+        CheckpointReader.SingleName or CheckpointReader.IndexName => 2,
+        _ => IsWeights(name) ? 1 : 0,
+    };
 
     private static bool IsWeights(string name) =>
         name is CheckpointReader.SingleName or CheckpointReader.IndexName

@@ -77,12 +77,13 @@ public static class CheckpointWriter
                 options.Progress?.Report((float)((done += count * type.Size()) / (double)total))))))];
         CheckpointFolder.Replace(directory, staging =>
         {
-            WriteShards(staging, Shards(tensors, options.MaximumShardBytes), total, cancellationToken);
+            List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
+            WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
             if (options.CopyFrom is { } source)
                 CheckpointFolder.CopyTextFiles(source, staging);
             if (configuration.Generation != GenerationDefaults.None)
-                WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson());
-            WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original ? configuration.ToOriginalJson() : configuration.ToJson());
+                WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson(), options.Open);
+            WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original ? configuration.ToOriginalJson() : configuration.ToJson(), options.Open);
         });
     }
 
@@ -106,11 +107,12 @@ public static class CheckpointWriter
         return shards;
     }
 
-    private static void WriteShards(string directory, List<List<TensorToWrite>> shards, long totalBytes, CancellationToken cancellationToken)
+    private static void WriteShards(
+        string directory, List<List<TensorToWrite>> shards, Func<int, string> names, long totalBytes, Func<string, long, Stream>? open, CancellationToken cancellationToken)
     {
         if (shards.Count == 1)
         {
-            SafetensorsWriter.Write(Path.Combine(directory, CheckpointReader.SingleName), shards[0], cancellationToken: cancellationToken);
+            SafetensorsWriter.Write(Path.Combine(directory, CheckpointReader.SingleName), shards[0], metadata: null, open, cancellationToken);
             return;
         }
 
@@ -124,8 +126,8 @@ public static class CheckpointWriter
             index.WriteStartObject("weight_map");
             for (int shard = 0; shard < shards.Count; shard++)
             {
-                string name = string.Create(CultureInfo.InvariantCulture, $"model-{shard + 1:D5}-of-{shards.Count:D5}.safetensors");
-                SafetensorsWriter.Write(Path.Combine(directory, name), shards[shard], cancellationToken: cancellationToken);
+                string name = names(shard);
+                SafetensorsWriter.Write(Path.Combine(directory, name), shards[shard], metadata: null, open, cancellationToken);
                 foreach (TensorToWrite tensor in shards[shard])
                     index.WriteString(tensor.Name, name);
             }
@@ -135,13 +137,13 @@ public static class CheckpointWriter
         }
 
         byte[] json = buffer.ToArray();
-        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json));
+        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json), open);
     }
 
-    private static void WriteText(string directory, string name, string text)
+    private static void WriteText(string directory, string name, string text, Func<string, long, Stream>? open)
     {
         byte[] bytes = Encoding.UTF8.GetBytes(text + "\n");
-        AtomicFile.Write(Path.Combine(directory, name), bytes.Length, stream => stream.Write(bytes));
+        AtomicFile.Write(Path.Combine(directory, name), bytes.Length, stream => stream.Write(bytes), open);
     }
 
     internal static void CreateDirectory(string directory)
@@ -223,6 +225,9 @@ public sealed record CheckpointWriterOptions
 
     /// <summary>The fraction of bytes written.</summary>
     public IProgress<float>? Progress { get; init; }
+
+    /// <summary>How files are opened: a test's way in.</summary>
+    internal Func<string, long, Stream>? Open { get; init; }
 
     /// <summary>The room on the disk of a folder: a test's way in.</summary>
     internal Func<string, long> FreeBytes { get; init; } = folder => new DriveInfo(folder).AvailableFreeSpace;

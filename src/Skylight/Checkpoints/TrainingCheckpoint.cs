@@ -40,7 +40,12 @@ public sealed class TrainingCheckpoint : IDisposable
     /// <exception cref="CheckpointException">It cannot be written: no permission, disk full.</exception>
     /// <exception cref="ArgumentException"><paramref name="stateJson"/> is not JSON, the folder's name ends in .tmp or .old, or a tensor is not what it says.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
-    public static void Save(string directory, IReadOnlyList<TensorToWrite> tensors, string stateJson, CancellationToken cancellationToken = default)
+    public static void Save(string directory, IReadOnlyList<TensorToWrite> tensors, string stateJson, CancellationToken cancellationToken = default) =>
+        Save(directory, tensors, stateJson, open: null, cancellationToken);
+
+    /// <summary>The same with the way in which files are opened: a test's way in.</summary>
+    internal static void Save(
+        string directory, IReadOnlyList<TensorToWrite> tensors, string stateJson, Func<string, long, Stream>? open, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
         ArgumentNullException.ThrowIfNull(stateJson);
@@ -56,9 +61,9 @@ public sealed class TrainingCheckpoint : IDisposable
             FinishReplacement(target);
             DeleteIfThere(unfinished);
             CheckpointWriter.CreateDirectory(unfinished);
-            SafetensorsWriter.Write(Path.Combine(unfinished, TensorsName), tensors, cancellationToken: cancellationToken);
+            SafetensorsWriter.Write(Path.Combine(unfinished, TensorsName), tensors, metadata: null, open, cancellationToken);
             byte[] json = Encoding.UTF8.GetBytes(stateJson);
-            AtomicFile.Write(Path.Combine(unfinished, JsonName), json.Length, stream => stream.Write(json));
+            AtomicFile.Write(Path.Combine(unfinished, JsonName), json.Length, stream => stream.Write(json), open);
             Replace(unfinished, target);
         }
         catch (Exception exception)
@@ -71,7 +76,7 @@ public sealed class TrainingCheckpoint : IDisposable
     }
 
     /// <summary>Opens a checkpoint.</summary>
-    /// <param name="directory">The folder that was given to <see cref="Save"/>.</param>
+    /// <param name="directory">The folder that was given to <see cref="Save(string, IReadOnlyList{TensorToWrite}, string, CancellationToken)"/>.</param>
     /// <exception cref="CheckpointException">It is not there, incomplete or corrupt.</exception>
     public static TrainingCheckpoint Load(string directory)
     {
