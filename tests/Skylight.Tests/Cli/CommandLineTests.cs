@@ -1,8 +1,8 @@
 using System.Text.Json;
-using Skylight.Cpu;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Digits;
+using Skylight.Cpu;
 using Skylight.Tests.Checkpoints;
 
 namespace Skylight.Tests.Cli;

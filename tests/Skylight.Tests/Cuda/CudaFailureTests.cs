@@ -11,8 +11,6 @@ namespace Skylight.Tests.Cuda;
 [Collection(EmulatorCollection.Name)]
 public sealed class CudaFailureTests
 {
-    private const string DefaultMemory = "4294967296";
-
     [Fact]
     public void A_card_that_runs_out_of_memory_in_training_keeps_weights_and_checkpoints()
     {
@@ -40,7 +38,7 @@ public sealed class CudaFailureTests
         }
         finally
         {
-            Emulator.Configure("memory", DefaultMemory);
+            Emulator.ConfigureDefaults();
         }
 
         Assert.Equal(reference.State, training.State);

@@ -34,8 +34,7 @@ internal sealed unsafe partial class Emulator : IDisposable
     {
         Require();
         _ = simtReset();
-        foreach ((string name, string value) in new[] { ("schedule", "forward"), ("async", "late"), ("checks", "on"), ("counters", "off"), ("memory", "4294967296"), ("workers", "2") })
-            Configure(name, value);
+        ConfigureDefaults();
         Check(cuInit(0));
         Check(cuDevicePrimaryCtxRetain(out nint context, 0));
         Check(cuCtxSetCurrent(context));
@@ -51,6 +50,14 @@ internal sealed unsafe partial class Emulator : IDisposable
 
     /// <summary>What the emulator found last.</summary>
     public static string Report => Marshal.PtrToStringUTF8(simtLastReport()) ?? "";
+
+    /// <summary>The settings that tests begin with.</summary>
+    public static void ConfigureDefaults()
+    {
+        (string, string)[] defaults = [("schedule", "forward"), ("async", "late"), ("checks", "on"), ("counters", "off"), ("memory", "4294967296"), ("workers", "2")];
+        foreach ((string name, string value) in defaults)
+            Configure(name, value);
+    }
 
     /// <summary>Skips the calling test, or fails it where <c>CI</c> is <c>true</c>, when the library was not built.</summary>
     public static void Require()
@@ -223,15 +230,13 @@ internal sealed unsafe partial class Emulator : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        // The settings are the process's: the next test's device may be made by other means.
+        ConfigureDefaults();
         _ = simtReset();
         foreach (ulong address in allocations)
             _ = cuMemFree_v2(address);
         foreach (nint module in modules)
             _ = cuModuleUnload(module);
         _ = cuStreamDestroy_v2(Stream);
-        Configure("schedule", "forward");
-        Configure("async", "late");
-        Configure("checks", "on");
-        Configure("counters", "off");
     }
 }
