@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Skylight.Training.Reports;
 using Skylight.Training.Evaluation;
 using Spectre.Console;
 

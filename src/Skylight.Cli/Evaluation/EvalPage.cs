@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Skylight.Training.Reports;
 using Skylight.Cli.Demo.Report;
 using Skylight.Training.Evaluation;
 

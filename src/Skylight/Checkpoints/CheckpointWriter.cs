@@ -69,7 +69,7 @@ public static class CheckpointWriter
         // What the file said is no longer so.
         if (configuration.WeightType is not null)
             configuration = configuration with { WeightType = type == StoredType.Float32 ? "float32" : "bfloat16" };
-        KeyMap keyMap = KeyMap.For(configuration, options.Naming);
+        KeyMap keyMap = KeyMap.For(configuration, options.Like is { } like ? CheckpointCompanions.NamingOf(like) : options.Naming);
         long total = keyMap.Entries.Sum(entry => entry.Shape.ElementCount) * type.Size(), done = 0;
         CheckpointFolder.DemandRoom(directory, total, options.FreeBytes);
         TensorToWrite[] tensors = [.. keyMap.Entries.SelectMany(entry => entry.Pieces.Select(piece =>
@@ -79,6 +79,13 @@ public static class CheckpointWriter
         {
             List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
             WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
+            if (options.Like is { } model)
+            {
+                CheckpointCompanions.Copy(model, staging);
+                WriteText(staging, "config.json", CheckpointCompanions.Configuration(model, type), options.Open);
+                return;
+            }
+
             if (options.CopyFrom is { } source)
                 CheckpointFolder.CopyTextFiles(source, staging);
             if (configuration.Generation != GenerationDefaults.None)
@@ -222,6 +229,12 @@ public sealed record CheckpointWriterOptions
 
     /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file (of another name, it is a tokenizer.json); null for none.</summary>
     public string? CopyFrom { get; init; }
+
+    /// <summary>
+    /// The checkpoint that the model was loaded from: the new one is written in its naming, with its config.json (but for the type of the weights) and all that
+    /// lies beside its weights, the code of its repository included, so that every program that reads the one reads the other. Null for a new configuration.
+    /// </summary>
+    public string? Like { get; init; }
 
     /// <summary>The fraction of bytes written.</summary>
     public IProgress<float>? Progress { get; init; }

@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.RegularExpressions;
+using Skylight.Training.Reports;
 using Skylight.Training;
 
 namespace Skylight.Cli.Demo.Report;

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Xml.Linq;
+using Skylight.Training.Reports;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Report;
 

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.IO.Compression;
 using System.Text;
 using System.Xml.Linq;
+using Skylight.Training.Reports;
 using Skylight.Cli.Demo.Report;
 using Skylight.Training;
 

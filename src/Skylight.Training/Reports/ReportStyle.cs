@@ -1,7 +1,7 @@
-namespace Skylight.Cli.Demo.Report;
+namespace Skylight.Training.Reports;
 
 /// <summary>The report's look: one style sheet, light and dark.</summary>
-internal static class ReportStyle
+public static class ReportStyle
 {
     // No "<" or "&" in here: the page is XML, too.
     public const string Css = """

@@ -1,10 +1,10 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
 
-namespace Skylight.Cli.Demo.Report;
+namespace Skylight.Training.Reports;
 
 /// <summary>Writes small gray pictures as PNG, for pictures inside the report.</summary>
-internal static class PngWriter
+public static class PngWriter
 {
     private static readonly uint[] CrcTable = MakeCrcTable();
 

@@ -1,10 +1,10 @@
 using System.Globalization;
 using System.Text;
 
-namespace Skylight.Cli.Demo.Report;
+namespace Skylight.Training.Reports;
 
 /// <summary>Text and numbers as they go into the report, which is well-formed XML and so also valid for strict readers.</summary>
-internal static class Markup
+public static class Markup
 {
     /// <summary>Text for element content or a quoted attribute; characters that XML cannot hold become U+FFFD.</summary>
     public static string Escape(string text)

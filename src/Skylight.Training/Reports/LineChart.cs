@@ -1,16 +1,16 @@
 using System.Text;
 
-namespace Skylight.Cli.Demo.Report;
+namespace Skylight.Training.Reports;
 
 /// <summary>One line of a chart.</summary>
 /// <param name="Name">Its name in the legend.</param>
 /// <param name="Style">CSS class that carries its colour.</param>
 /// <param name="Points">Its points by rising x; those without a finite y are left out.</param>
 /// <param name="Dots">Whether the points are drawn as dots and nothing is smoothed.</param>
-internal sealed record ChartSeries(string Name, string Style, IReadOnlyList<(double X, double? Y)> Points, bool Dots = false);
+public sealed record ChartSeries(string Name, string Style, IReadOnlyList<(double X, double? Y)> Points, bool Dots = false);
 
 /// <summary>A line chart as inline SVG: thin measured lines, thick smoothed ones, and a value at the end of each.</summary>
-internal sealed class LineChart
+public sealed class LineChart
 {
     private const double Width = 560;
     private const double Height = 250;

@@ -1,0 +1,94 @@
+using System.Buffers;
+using System.Text.Json;
+
+namespace Skylight.Training.Runs;
+
+/// <summary>
+/// What a run writes as it goes: <c>metrics.jsonl</c>, <c>samples.jsonl</c> and a TensorBoard event file. The lengths belong to the saved state.
+/// </summary>
+internal sealed class RunLog : IDisposable
+{
+    public const string MetricsName = "metrics.jsonl", SamplesName = "samples.jsonl", EventsName = "events.out.tfevents.skylight";
+
+    private readonly AppendedFile _metrics;
+    private readonly AppendedFile _samples;
+    private readonly AppendedFile _events;
+
+    /// <summary>Opens the files of a folder at the lengths of a saved state; zeros for a new run.</summary>
+    public RunLog(string folder, RunLogLengths lengths)
+    {
+        ArgumentNullException.ThrowIfNull(lengths);
+        _metrics = new AppendedFile(Path.Combine(folder, MetricsName), lengths.Metrics);
+        _samples = new AppendedFile(Path.Combine(folder, SamplesName), lengths.Samples);
+        _events = new AppendedFile(Path.Combine(folder, EventsName), lengths.Events);
+        if (lengths.Events == 0)
+            _events.Append(TensorBoardLog.Header(Now()));
+    }
+
+    /// <summary>How long the files are.</summary>
+    public RunLogLengths Lengths => new(_metrics.Length, _samples.Length, _events.Length);
+
+    /// <summary>Writes figures.</summary>
+    public void Write(StepFigures figures)
+    {
+        string kind = figures.Kind == FigureKind.Step ? "train" : "eval";
+        _metrics.Append(Line(json =>
+        {
+            json.WriteNumber("step", figures.Step);
+            json.WriteString("kind", kind);
+            foreach ((string name, double value) in figures.Values)
+            {
+                if (double.IsFinite(value))
+                    json.WriteNumber(name, value);
+                else
+                    json.WriteNull(name);
+            }
+        }));
+        _events.Append(TensorBoardLog.Scalars(Now(), figures.Step, figures.Values.Where(figure => double.IsFinite(figure.Value)).Select(figure => ($"{kind}/{figure.Name}", figure.Value))));
+    }
+
+    /// <summary>Writes a sample.</summary>
+    public void Write(RunSample sample) => _samples.Append(Line(json =>
+    {
+        json.WriteNumber("step", sample.Step);
+        json.WriteString("id", sample.Id);
+        json.WriteString("prompt", sample.Prompt);
+        json.WriteString("completion", sample.Completion);
+        json.WriteStartObject("rewards");
+        foreach ((string name, double value) in sample.Rewards)
+            json.WriteNumber(name, value);
+        json.WriteEndObject();
+        json.WriteNumber("advantage", sample.Advantage);
+        json.WriteNumber("tokens", sample.Tokens);
+        json.WriteBoolean("finished", sample.Finished);
+    }));
+
+    public void Dispose()
+    {
+        _metrics.Dispose();
+        _samples.Dispose();
+        _events.Dispose();
+    }
+
+    private static double Now() => (DateTime.UtcNow - DateTime.UnixEpoch).TotalSeconds;
+
+    private static byte[] Line(Action<Utf8JsonWriter> write)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        {
+            json.WriteStartObject();
+            write(json);
+            json.WriteEndObject();
+        }
+
+        buffer.Write("\n"u8);
+        return buffer.WrittenSpan.ToArray();
+    }
+}
+
+/// <summary>Lengths of a run's files in bytes.</summary>
+internal sealed record RunLogLengths(long Metrics, long Samples, long Events)
+{
+    public static RunLogLengths None { get; } = new(0, 0, 0);
+}

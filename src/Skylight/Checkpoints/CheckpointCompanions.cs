@@ -1,0 +1,68 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace Skylight.Checkpoints;
+
+/// <summary>What lies beside the weights of a checkpoint, for one that is written in its likeness.</summary>
+internal static class CheckpointCompanions
+{
+    private const string ConfigurationName = "config.json";
+    private const long MostBytes = 256 << 20;
+
+    // Tokenizers, templates, processors, the code that auto_map names, and the licence; a model card would speak of other weights.
+    private static readonly string[] s_endings = [".json", ".txt", ".jinja", ".model", ".py"];
+
+    /// <summary>The naming of a checkpoint's tensors.</summary>
+    /// <exception cref="CheckpointException">It cannot be read.</exception>
+    public static CheckpointNaming NamingOf(string directory)
+    {
+        using CheckpointReader reader = CheckpointReader.Open(directory);
+        return reader.DetectNaming();
+    }
+
+    /// <summary>Copies all but weights, their index and the configuration.</summary>
+    /// <exception cref="CheckpointException">A file cannot be read.</exception>
+    public static void Copy(string source, string target)
+    {
+        foreach (string file in Directory.EnumerateFiles(source).Order(StringComparer.Ordinal))
+        {
+            string name = Path.GetFileName(file);
+            if (name.StartsWith('.') || name is ConfigurationName || name.EndsWith(".index.json", StringComparison.Ordinal))
+                continue;
+            if (!s_endings.Contains(Path.GetExtension(name)) && !name.StartsWith("LICENSE", StringComparison.Ordinal) && !name.StartsWith("NOTICE", StringComparison.Ordinal))
+                continue;
+            FileFaults.Check(file);
+            if (new FileInfo(file).Length > MostBytes)
+                throw new CheckpointException(file, $"has more than {MostBytes >> 20} MB, which no file beside the weights has. Move it away, or give another folder.");
+            File.Copy(file, Path.Combine(target, name));
+        }
+    }
+
+    /// <summary>The configuration of a checkpoint, with another type of weights where it names one.</summary>
+    /// <exception cref="CheckpointException">It cannot be read.</exception>
+    public static string Configuration(string source, StoredType type)
+    {
+        string file = Path.Combine(source, ConfigurationName);
+        try
+        {
+            byte[] text = BoundedFile.Read(file, MostBytes) ?? throw new CheckpointException(file, $"has more than {MostBytes >> 20} MB.");
+            JsonText.Check(text);
+            var root = (JsonObject)JsonNode.Parse(text)!;
+            string name = type == StoredType.Float32 ? "float32" : "bfloat16";
+            foreach (string field in (ReadOnlySpan<string>)["dtype", "torch_dtype"])
+            {
+                if (root.ContainsKey(field))
+                    root[field] = name;
+            }
+
+            using var buffer = new MemoryStream();
+            using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+                root.WriteTo(json);
+            return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
+        }
+        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException or InvalidCastException)
+        {
+            throw new CheckpointException(file, $"cannot be read: {exception.Message}", innerException: exception);
+        }
+    }
+}
