@@ -24,7 +24,6 @@ internal static class ErrorReporting
     {
         try
         {
-            NumberOptions.Apply(root);
             ParseResult parse = root.Parse(arguments);
             // The whole help would hide the error, and go to where a program expects the answer.
             if (parse.Action is ParseErrorAction)

@@ -11,7 +11,7 @@ namespace Skylight.Cuda;
 /// </summary>
 internal sealed class KernelCache
 {
-    private const int HashBytes = 32;
+    private const int HashBytes = 32, MostBytes = 256 << 20;
     private static readonly byte[] Magic = "skylight kernel 1\n"u8.ToArray();
     private static readonly byte[] HeaderHash = HashOfHeaders();
 
@@ -117,7 +117,7 @@ internal sealed class KernelCache
         byte[] file;
         try
         {
-            file = File.ReadAllBytes(path);
+            file = BoundedFile.Read(path, MostBytes);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using Skylight.Text;
 
@@ -24,7 +25,7 @@ internal enum FieldUse
 /// <param name="Neutral">Values in JSON of a refused one that change nothing; null is one always.</param>
 internal sealed record RequestField(string Name, FieldUse Use, string Meaning, string Example, params string[] Neutral)
 {
-    private readonly JsonElement[] _neutral = [.. Neutral.Select(value => JsonElement.Parse(value))];
+    private readonly JsonElement[] _neutral = [.. Neutral.Select(value => JsonText.ParseElement(Encoding.UTF8.GetBytes(value)))];
 
     /// <summary>Whether a value changes nothing.</summary>
     public bool IsNeutral(JsonField value) => _neutral.Any(value.IsEqualTo);

@@ -6,7 +6,7 @@ namespace Skylight.Cli.Evaluation;
 /// <summary>Tells checkpoints apart without reading all of them.</summary>
 internal static class ModelFingerprint
 {
-    private const int Piece = 1 << 20;
+    private const int Piece = 1 << 20, MostBytes = 1 << 29;
 
     /// <summary>A hash of the configurations, and of the length, beginning, middle and end of each file of weights.</summary>
     public static string Of(string directory)
@@ -16,13 +16,13 @@ internal static class ModelFingerprint
         foreach (string name in whole.Where(name => File.Exists(Path.Combine(directory, name))))
         {
             hash.AppendData(Encoding.UTF8.GetBytes(name));
-            hash.AppendData(File.ReadAllBytes(Path.Combine(directory, name)));
+            hash.AppendData(BoundedFile.Read(Path.Combine(directory, name), MostBytes));
         }
 
         var piece = new byte[Piece];
         foreach (string file in Directory.EnumerateFiles(directory, "*.safetensors").Order(StringComparer.Ordinal))
         {
-            using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
+            using FileStream stream = BoundedFile.Open(file, FileShare.Read);
             hash.AppendData(Encoding.UTF8.GetBytes(Path.GetFileName(file)));
             hash.AppendData(BitConverter.GetBytes(stream.Length));
             foreach (long position in (long[])[0, stream.Length / 2, Math.Max(0, stream.Length - Piece)])

@@ -24,6 +24,8 @@ internal sealed record KernelFigures(string Kernel, string Architecture, int Reg
 /// <summary>The committed table of <see cref="KernelFigures"/>, <c>kernels/budget.json</c>: a kernel may get better, not worse, without the table being changed.</summary>
 internal static class KernelBudget
 {
+    private const int MostTableBytes = 16 << 20;
+
     /// <summary>Compiles every variant and pairs each entry point in use with its figures.</summary>
     /// <param name="compiler">NVRTC.</param>
     /// <param name="uses">What to compile.</param>
@@ -73,8 +75,24 @@ internal static class KernelBudget
     }
 
     /// <summary>Reads a table.</summary>
-    public static IReadOnlyList<KernelFigures> Read(string path) =>
-        JsonSerializer.Deserialize(File.ReadAllText(path), KernelJson.Default.KernelFiguresArray) ?? throw new InvalidDataException($"{path} holds no table.");
+    /// <exception cref="InvalidDataException">It is not such a table.</exception>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static IReadOnlyList<KernelFigures> Read(string path)
+    {
+        KernelFigures[] table;
+        try
+        {
+            table = JsonText.Deserialize(BoundedFile.Read(path, MostTableBytes), KernelJson.Default.KernelFiguresArray);
+        }
+        catch (JsonException exception)
+        {
+            throw new InvalidDataException($"'{path}' is no table of kernels: {exception.Message}", exception);
+        }
+
+        return table.GroupBy(figures => (figures.Kernel, figures.Architecture)).FirstOrDefault(group => group.Count() > 1) is { } twice
+            ? throw new InvalidDataException($"'{path}' has {twice.Key.Kernel} ({twice.Key.Architecture}) twice.")
+            : table;
+    }
 
     /// <summary>A table as text, one kernel per line so that changes read well.</summary>
     public static string Format(IReadOnlyList<KernelFigures> figures) =>
@@ -94,7 +112,7 @@ internal static class KernelBudget
 }
 
 /// <summary>JSON of the kernel commands.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(KernelFigures[]))]
 [JsonSerializable(typeof(KernelFigures))]
 [JsonSerializable(typeof(CheckedQuantity[]))]

@@ -319,23 +319,23 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     private void CheckMessages(IReadOnlyList<Message> messages)
     {
         if (messages.Count == 0)
-            throw new ArgumentException("A conversation needs at least one message.", nameof(messages));
+            throw new ConversationException("A conversation needs at least one message.", nameof(messages));
         int images = 0;
         for (int index = 0; index < messages.Count; index++)
         {
-            Message message = messages[index] ?? throw new ArgumentException($"Message {index} is null.", nameof(messages));
+            Message message = messages[index] ?? throw new ConversationException($"Message {index} is null.", nameof(messages));
             foreach (MessagePart part in message.Parts)
             {
                 ArgumentNullException.ThrowIfNull(part);
                 if (part is ImagePart && message.Role != ChatRole.User)
-                    throw new ArgumentException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
+                    throw new ConversationException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
                 images += part is ImagePart ? 1 : 0;
             }
         }
 
         CheckLength(messages);
         if (images > _options.MaximumImages)
-            throw new ArgumentException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
+            throw new ConversationException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
     }
 
     /// <summary>Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for seconds.</summary>

@@ -112,7 +112,7 @@ public class TokenizerFileTests
     [InlineData("", "not valid JSON")]
     [InlineData("[]", "must hold a JSON object")]
     [InlineData("{} {}", "not valid JSON")]
-    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\\ud800\":1}}}", "not valid text")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\\ud800\":1}}}", "half of a surrogate pair")]
     [InlineData("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git-lfs pointer")]
     public void What_is_no_tokenizer_is_said(string content, string expected) =>
         Assert.Contains(expected, Assert.Throws<TokenizerException>(() => TokenizerFixture.LoadText(content)).Message);
