@@ -7,7 +7,7 @@ namespace Skylight.Cuda;
 
 /// <summary>
 /// Compiled variants, in memory and on disk. The name of a file is the hash of all that goes into its machine code: source, every header, options
-/// and compiler. Files are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
+/// and compiler; its ending says machine code (<c>.cubin</c>) or PTX (<c>.ptx</c>). Files are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
 /// </summary>
 internal sealed class KernelCache
 {
@@ -23,7 +23,7 @@ internal sealed class KernelCache
 
     /// <summary>Makes a cache.</summary>
     /// <param name="libraries">Whose NVRTC compiles.</param>
-    /// <param name="folder">Where files lie; null for <see cref="DefaultFolder"/>, empty for no files.</param>
+    /// <param name="folder">Where files lie; null for <see cref="DefaultFolder()"/>, empty for no files.</param>
     public KernelCache(CudaLibraries libraries, string? folder)
     {
         _compiler = new CudaCompiler(libraries.Nvrtc);
@@ -34,19 +34,22 @@ internal sealed class KernelCache
     /// <summary>How many variants were not found and had to be compiled.</summary>
     public int Compilations => _compilations;
 
-    /// <summary>The folder of <c>SKYLIGHT_CACHE</c>, else one for the user.</summary>
-    public static string DefaultFolder()
+    /// <summary>Where kernels are kept by default.</summary>
+    public static string DefaultFolder() => DefaultFolder("kernels");
+
+    /// <summary>A folder in that of <c>SKYLIGHT_CACHE</c>, else in one for the user.</summary>
+    public static string DefaultFolder(string name)
     {
         string? root = Environment.GetEnvironmentVariable("SKYLIGHT_CACHE");
         if (!string.IsNullOrEmpty(root))
-            return Path.Combine(root, "kernels");
+            return Path.Combine(root, name);
         if (OperatingSystem.IsWindows())
             root = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
         else if (Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } cache)
             root = cache;
         else
             root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
-        return Path.Combine(root, "skylight", "kernels");
+        return Path.Combine(root, "skylight", name);
     }
 
     /// <summary>Starts to compile a variant on another thread, so that a whole plan compiles on all cores.</summary>
@@ -89,7 +92,7 @@ internal sealed class KernelCache
         hash.AppendData(HeaderHash);
         foreach (string part in (string[])[_compilerIdentity, variant.Source.Name, variant.Source.Text, .. variant.Options])
             Append(hash, part);
-        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetHashAndReset())}.bin";
+        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetHashAndReset())}{(variant.IsPtx ? ".ptx" : ".cubin")}";
     }
 
     private static byte[] HashOfHeaders()
@@ -111,7 +114,7 @@ internal sealed class KernelCache
         hash.AppendData([0]);
     }
 
-    /// <summary>Magic, SHA-256 of the rest, length of the log, log, cubin. Null when there is no such file or it is damaged.</summary>
+    /// <summary>Magic, SHA-256 of the rest, length of the log, log, cubin or PTX. Null when there is no such file or it is damaged.</summary>
     private static CompiledKernels? Read(string path, KernelVariant variant)
     {
         byte[] file;
@@ -138,7 +141,7 @@ internal sealed class KernelCache
     private static void Write(string path, CompiledKernels kernels)
     {
         byte[] log = Encoding.UTF8.GetBytes(kernels.Log);
-        byte[] body = [.. BitConverter.GetBytes(log.Length), .. log, .. kernels.Cubin.Span];
+        byte[] body = [.. BitConverter.GetBytes(log.Length), .. log, .. kernels.Image.Span];
         string beside = $"{path}.{Guid.NewGuid():N}";
         try
         {

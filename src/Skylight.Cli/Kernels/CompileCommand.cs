@@ -29,7 +29,8 @@ internal static class CompileCommand
         IReadOnlyList<Workload> workloads = CheckCommand.Select(filter);
         var compiler = new CudaCompiler();
         var unsupported = new List<string>();
-        List<KernelUse> uses = [.. architectures.Distinct().SelectMany(architecture => KernelInventory.Collect(workloads, CudaTarget.For(architecture), unsupported))];
+        List<CudaTarget> targets = [.. architectures.Distinct().Select(compiler.TargetFor)];
+        List<KernelUse> uses = [.. targets.SelectMany(target => KernelInventory.Collect(workloads, target, unsupported))];
         int done = 0;
         IReadOnlyList<KernelFigures> figures = KernelBudget.Measure(
             compiler, uses, variant => Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Interlocked.Increment(ref done),4}  {variant}")), cancellationToken);
@@ -37,6 +38,13 @@ internal static class CompileCommand
             Console.Write(KernelBudget.Format(figures));
         else
             Print(figures, compiler);
+        foreach (CudaTarget target in targets.Where(target => target.ArchitectureName.StartsWith("compute_", StringComparison.Ordinal)))
+        {
+            Console.Error.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"sm_{target.Architecture}: compiled to PTX of {target.ArchitectureName}, because NVRTC {compiler.Version} does not know it; the driver makes the machine code, so there are no figures."));
+        }
+
         foreach (string message in unsupported)
             Console.Error.WriteLine(message);
         IReadOnlyList<string> faults = table is null ? [] : KernelBudget.Compare(figures, table);

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Cuda;
@@ -26,7 +27,7 @@ internal static class KernelBudget
 {
     private const int MostTableBytes = 16 << 20;
 
-    /// <summary>Compiles every variant and pairs each entry point in use with its figures.</summary>
+    /// <summary>Compiles every variant and pairs each entry point in use with its figures. PTX is compiled, too, but has none.</summary>
     /// <param name="compiler">NVRTC.</param>
     /// <param name="uses">What to compile.</param>
     /// <param name="progress">Told each variant before it is compiled.</param>
@@ -36,13 +37,22 @@ internal static class KernelBudget
         var variants = uses.GroupBy(use => use.Variant.ToString(), StringComparer.Ordinal).ToArray();
         var figures = new KernelFigures[variants.Length][];
         // NVRTC compiles side by side since version 11.8.
-        Parallel.For(0, variants.Length, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Environment.ProcessorCount }, index =>
+        try
         {
-            KernelVariant variant = variants[index].First().Variant;
-            progress?.Invoke(variant);
-            IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
-            figures[index] = [.. variants[index].Select(use => Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
-        });
+            Parallel.For(0, variants.Length, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Environment.ProcessorCount }, index =>
+            {
+                KernelVariant variant = variants[index].First().Variant;
+                progress?.Invoke(variant);
+                IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
+                figures[index] = variant.IsPtx ? [] : [.. variants[index].Select(use => Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
+            });
+        }
+        catch (AggregateException exception)
+        {
+            // The first variant that does not compile, as if it had been compiled here.
+            ExceptionDispatchInfo.Throw(exception.InnerExceptions[0]);
+        }
+
         return [.. figures.SelectMany(group => group)];
     }
 
