@@ -1,6 +1,6 @@
 using System.Collections.Concurrent;
+using System.IO.Hashing;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text;
 
 namespace Skylight.Cuda;
@@ -11,8 +11,8 @@ namespace Skylight.Cuda;
 /// </summary>
 internal sealed class KernelCache
 {
-    private const int HashBytes = 32, MostBytes = 256 << 20;
-    private static readonly byte[] Magic = "skylight kernel 1\n"u8.ToArray();
+    private const int HashBytes = 16, MostBytes = 256 << 20;
+    private static readonly byte[] Magic = "skylight kernel 2\n"u8.ToArray();
     private static readonly byte[] HeaderHash = HashOfHeaders();
 
     private readonly CudaCompiler _compiler;
@@ -88,33 +88,33 @@ internal sealed class KernelCache
 
     private string Key(KernelVariant variant)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(HeaderHash);
+        var hash = new XxHash128();
+        hash.Append(HeaderHash);
         foreach (string part in (string[])[_compilerIdentity, variant.Source.Name, variant.Source.Text, .. variant.Options])
             Append(hash, part);
-        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetHashAndReset())}{(variant.IsPtx ? ".ptx" : ".cubin")}";
+        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetCurrentHash())}{(variant.IsPtx ? ".ptx" : ".cubin")}";
     }
 
     private static byte[] HashOfHeaders()
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var hash = new XxHash128();
         foreach (KernelSource header in KernelSource.Headers)
         {
             Append(hash, header.Name);
             Append(hash, header.Text);
         }
 
-        return hash.GetHashAndReset();
+        return hash.GetCurrentHash();
     }
 
     /// <summary>A text and its end: two texts are not the same as one that joins them.</summary>
-    private static void Append(IncrementalHash hash, string text)
+    private static void Append(XxHash128 hash, string text)
     {
-        hash.AppendData(Encoding.UTF8.GetBytes(text));
-        hash.AppendData([0]);
+        hash.Append(Encoding.UTF8.GetBytes(text));
+        hash.Append([0]);
     }
 
-    /// <summary>Magic, SHA-256 of the rest, length of the log, log, cubin or PTX. Null when there is no such file or it is damaged.</summary>
+    /// <summary>Magic, XXH128 of the rest, length of the log, log, cubin or PTX. Null when there is no such file or it is damaged.</summary>
     private static CompiledKernels? Read(string path, KernelVariant variant)
     {
         byte[] file;
@@ -131,7 +131,7 @@ internal sealed class KernelCache
         if (file.Length < start + sizeof(int) || !file.AsSpan().StartsWith(Magic))
             return null;
         ReadOnlySpan<byte> body = file.AsSpan(start);
-        if (!SHA256.HashData(body).AsSpan().SequenceEqual(file.AsSpan(Magic.Length, HashBytes)))
+        if (!XxHash128.Hash(body).AsSpan().SequenceEqual(file.AsSpan(Magic.Length, HashBytes)))
             return null;
         int logBytes = MemoryMarshal.Read<int>(body);
         string log = Encoding.UTF8.GetString(body.Slice(sizeof(int), logBytes));
@@ -146,7 +146,7 @@ internal sealed class KernelCache
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            File.WriteAllBytes(beside, [.. Magic, .. SHA256.HashData(body), .. body]);
+            File.WriteAllBytes(beside, [.. Magic, .. XxHash128.Hash(body), .. body]);
             File.Move(beside, path, overwrite: true);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

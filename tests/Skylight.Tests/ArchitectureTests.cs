@@ -109,6 +109,19 @@ public partial class ArchitectureTests
         Assert.Empty(friends.Except(["Skylight.Tests", "Skylight.Bench", "Skylight.Fuzz"]));
     }
 
+    /// <summary>What lies in the system's temporary folder is removed whatever happens, which one class sees to.</summary>
+    [Fact]
+    public void Only_one_class_of_the_tests_makes_temporary_folders()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("tests"), "*.cs")
+            .Where(file => Path.GetFileName(file) != $"{nameof(TemporaryFolder)}.cs" && MakesTemporaryFiles().IsMatch(File.ReadAllText(file))).Select(Repository.Relative)];
+        Assert.Equal(["tests/Skylight.Tests/Cli/SkylightProgram.cs"], violations);
+    }
+
+    // The one other use is the working directory of a program.
+    [GeneratedRegex(@"Directory\.CreateTempSubdirectory|Path\.GetTemp(FileName|Path)\(")]
+    private static partial Regex MakesTemporaryFiles();
+
     [Fact]
     public void Training_does_not_know_a_device()
     {

@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.Security.Cryptography;
+using System.IO.Hashing;
 using System.Text;
 using System.Text.Json;
 
@@ -62,7 +62,7 @@ public static class EvaluationData
     public static string Fingerprint(IReadOnlyList<EvaluationItem> items)
     {
         ArgumentNullException.ThrowIfNull(items);
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var hash = new XxHash128();
         foreach (EvaluationItem item in items)
         {
             Append(item.Id);
@@ -75,7 +75,7 @@ public static class EvaluationData
             AppendAll([.. item.Images.Select(image => new FileInfo(image).Length.ToString(CultureInfo.InvariantCulture))]);
         }
 
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
 
         void AppendAll(IReadOnlyList<string> texts)
         {
@@ -88,8 +88,8 @@ public static class EvaluationData
         void Append(string text)
         {
             byte[] bytes = Encoding.UTF8.GetBytes(text);
-            hash.AppendData(BitConverter.GetBytes(bytes.Length));
-            hash.AppendData(bytes);
+            hash.Append(BitConverter.GetBytes(bytes.Length));
+            hash.Append(bytes);
         }
     }
 

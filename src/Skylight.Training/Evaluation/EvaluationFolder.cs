@@ -155,15 +155,24 @@ public sealed class EvaluationFolder : IDisposable
         }
 
         var wanted = (JsonObject)JsonSerializer.SerializeToNode(settings, ReportJson.Readable.EvaluationSettings)!;
+        const string Version = "version";
+        if (!JsonNode.DeepEquals(wanted[Version], there[Version]))
+        {
+            throw new InvalidDataException(
+                $"The evaluation in '{Path.GetDirectoryName(file)}' was begun by another version of Skylight (version {Show(there[Version])} of the settings, this is {Show(wanted[Version])}), "
+                + "which computed seeds and fingerprints in another way. Begin another (--output).");
+        }
+
         foreach ((string name, JsonNode? value) in wanted)
         {
             if (!JsonNode.DeepEquals(value, there[name]))
             {
-                string Show(JsonNode? node) => node?.ToJsonString() is not { } text ? "none" : text.Length <= MostShown ? text : text[..MostShown] + "…";
                 throw new InvalidDataException(
                     $"The evaluation in '{Path.GetDirectoryName(file)}' was begun with another {name}: {Show(there[name])}, not {Show(value)}. Resume it with the same settings and data, or begin another (--output).");
             }
         }
+
+        static string Show(JsonNode? node) => node?.ToJsonString() is not { } text ? "none" : text.Length <= MostShown ? text : text[..MostShown] + "…";
     }
 
     private static void WriteJson(string file, string json)

@@ -1,7 +1,6 @@
-using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Security.Cryptography;
+using System.IO.Hashing;
 using System.Text;
 using Skylight.Chat;
 using Skylight.Images;
@@ -98,11 +97,7 @@ public sealed class Evaluator
     }
 
     /// <summary>The seed of a response.</summary>
-    internal static ulong SeedOf(ulong seed, string id, int sample)
-    {
-        byte[] hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
-        return BinaryPrimitives.ReadUInt64LittleEndian(hash);
-    }
+    internal static ulong SeedOf(ulong seed, string id, int sample) => XxHash64.HashToUInt64(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
 
     /// <summary>What all responses are made with.</summary>
     private GenerationOptions CommonOptions() => new()

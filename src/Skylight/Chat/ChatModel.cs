@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Images;
@@ -436,8 +435,16 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             MaxNewTokens = most,
             MinNewTokens = options.MinNewTokens,
             StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0 ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
-            Seed = options.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
+            Seed = options.Seed ?? AnySeed(),
         };
+    }
+
+    /// <summary>A seed for those who gave none; no secret, so that no cryptography is needed.</summary>
+    private static ulong AnySeed()
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        Random.Shared.NextBytes(bytes);
+        return BitConverter.ToUInt64(bytes);
     }
 
     /// <summary>The tokens that spell a word alone.</summary>
