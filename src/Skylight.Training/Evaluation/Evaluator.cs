@@ -159,7 +159,7 @@ public sealed class Evaluator
         catch (Exception exception) when (exception is ImageException or InvalidDataException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
         {
             // A fault of this item. What is refused once its prompt is there is refused for all.
-            return result with { Error = exception.Message, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
+            return result with { Error = PlainMessages.Of(exception), Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
         }
     }
 
