@@ -42,7 +42,7 @@ internal static class ChatOptionsReader
             BannedWords = bannedWords,
             StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,
             IgnoreEndOfSequence = raw.IgnoreEndOfSequence || defaults.IgnoreEndOfSequence,
-            MinNewTokens = raw.MinNewTokens > 0 ? raw.MinNewTokens : defaults.MinNewTokens,
+            MinNewTokens = raw.MinNewTokens ?? defaults.MinNewTokens,
             SkipSpecialTokens = raw.SkipSpecialTokens && defaults.SkipSpecialTokens,
             MaxNewTokens = raw.MaxNewTokens ?? options.MaxOutputTokens ?? defaults.MaxNewTokens,
             StopTexts = stopTexts.Length > 0 ? stopTexts : defaults.StopTexts,

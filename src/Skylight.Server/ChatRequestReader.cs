@@ -74,7 +74,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             LogitBias = ReadBias(root["logit_bias"]),
             BannedWords = ReadTexts(root["bad_words"], MostBias),
             MaxNewTokens = ReadMost(root),
-            MinNewTokens = root["min_tokens"]?.Integer(0, int.MaxValue) ?? 0,
+            MinNewTokens = root["min_tokens"]?.Integer(0, int.MaxValue),
             StopTexts = ReadTexts(root["stop"], MostStops),
             StopTokenIds = ReadStopTokens(root["stop_token_ids"]),
             IgnoreEndOfSequence = root["ignore_eos"]?.Boolean() ?? false,

@@ -18,8 +18,8 @@ internal static class CompileCommand
         var json = new Option<bool>("--json") { Description = "Print the figures as JSON, as kernels/budget.json holds them." };
         var budget = new Option<string?>("--budget") { Description = "Compare with this table; exit code 1 if a kernel is worse." };
         var command = new Command("compile", "Compile every kernel with NVRTC and report registers, spills, stack, shared memory, and how many blocks a multiprocessor can hold. Needs no GPU.") { architectures, filter, json, budget };
-        command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
-            parse.GetRequiredValue(architectures), parse.GetValue(filter), parse.GetValue(json), parse.GetValue(budget), cancellationToken)));
+        command.SetCancellableAction((parse, cancellationToken) => Run(
+            parse.GetRequiredValue(architectures), parse.GetValue(filter), parse.GetValue(json), parse.GetValue(budget), cancellationToken));
         return command;
     }
 

@@ -105,6 +105,8 @@ public sealed class Evaluator
         Temperature = _options.Temperature,
         TopP = _options.TopP,
         TopK = 0,
+        MinP = 0,
+        MinNewTokens = 0,
         RepetitionPenalty = _options.RepetitionPenalty,
         BannedWords = _options.BannedWords,
         Thinking = _options.Thinking,

@@ -75,6 +75,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>The most tokens of one request, prompt and answer.</summary>
     public int ContextTokens { get; }
 
+    /// <summary>What the checkpoint's files ask for that is not done and changes answers (beams, say), a sentence each; a program tells its user.</summary>
+    public IReadOnlyList<string> Warnings => Model.Configuration.Warnings;
+
     /// <summary>How large pictures may be.</summary>
     public ImageLimits ImageLimits => _options.ImageLimits;
 
@@ -157,7 +160,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             string text = token.FinishReason == FinishReason.Stop ? ""
                 : _thinkTags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
                 : decoder.Append(token.Token);
-            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text);
+            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text, mayStop: tokens > sampling.MinNewTokens);
             if (reader.IsStopped)
                 end = AnswerEnd.StopText;
             else if (token.FinishReason == FinishReason.Stop)
@@ -172,7 +175,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                 yield return new GenerationUpdate(pieces[piece].Kind, pieces[piece].Text) { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
         }
 
-        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true));
+        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true, mayStop: tokens > sampling.MinNewTokens));
+        if (reader.IsStopped)
+            end = AnswerEnd.StopText;
         foreach ((UpdateKind kind, string text) in ending)
             yield return new GenerationUpdate(kind, text);
         yield return new GenerationUpdate(reader.Kind, "")
@@ -418,22 +423,24 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         if (options.MaxNewTokens > left)
             throw new ContextLengthException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
 
-        if (options.MinNewTokens > most)
-            throw new ContextLengthException($"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {options.MinNewTokens} that it is to have at least.");
+        int fewest = options.MinNewTokens ?? Math.Min(defaults.MinNewTokens ?? 0, most);
+        if (fewest > most)
+            throw new ContextLengthException($"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it is to have at least.");
 
         var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
-        foreach (int token in options.BannedWords.SelectMany(TokensOf))
+        // A number beyond the vocabulary is never drawn anyway.
+        foreach (int token in options.BannedWords.SelectMany(TokensOf).Concat(defaults.SuppressedTokenIds.Where(token => (uint)token < (uint)Model.Configuration.Language.VocabularySize)))
             bias[token] = float.NegativeInfinity;
         return new SamplingOptions
         {
             Temperature = options.Temperature ?? (sample ? (float)(defaults.Temperature ?? 1) : 0),
             TopP = options.TopP ?? (sample ? (float)(defaults.TopP ?? 1) : 1),
             TopK = options.TopK ?? (sample ? defaults.TopK ?? 0 : 0),
-            MinP = options.MinP ?? 0,
+            MinP = options.MinP ?? (sample ? (float)(defaults.MinP ?? 0) : 0),
             RepetitionPenalty = options.RepetitionPenalty ?? (float)(defaults.RepetitionPenalty ?? 1),
             LogitBias = bias,
             MaxNewTokens = most,
-            MinNewTokens = options.MinNewTokens,
+            MinNewTokens = fewest,
             StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0 ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
             Seed = options.Seed ?? AnySeed(),
         };

@@ -77,10 +77,11 @@ public static class CheckpointWriter
                 options.Progress?.Report((float)((done += count * type.Size()) / (double)total))))))];
         CheckpointFolder.Replace(directory, staging =>
         {
-            List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
-            WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
+            // First, because what is wrong with it need not wait for gigabytes.
             if (options.CopyFrom is { } source)
                 CheckpointFolder.CopyTextFiles(source, staging);
+            List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
+            WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
             if (configuration.Generation != GenerationDefaults.None)
                 WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson(), options.Open);
             WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original ? configuration.ToOriginalJson() : configuration.ToJson(), options.Open);
