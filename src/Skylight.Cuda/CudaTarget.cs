@@ -22,6 +22,9 @@ public sealed record CudaTarget(int Architecture, string ArchitectureName, int M
     /// <summary>An H100 or H200: compute capability 9.0, 132 multiprocessors, 227 KiB of shared memory for a block.</summary>
     public static CudaTarget Hopper { get; } = new(90, "sm_90a", 132, 227 * 1024);
 
+    /// <summary>Whether kernels are compiled to PTX, which the driver translates; otherwise to the card's machine code.</summary>
+    public bool UsesPtx => CompiledForm.IsPtx(ArchitectureName);
+
     /// <summary>Whether kernels may use the instructions that only compute capability 9.0 has (<c>wgmma</c>, <c>setmaxnreg</c>): neither older nor newer cards run them.</summary>
     public bool HasHopperInstructions => ArchitectureName == "sm_90a";
 

@@ -69,7 +69,7 @@ Configuration from_environment() {
     const std::pair<const char*, const char*> variables[] = {
         {"SKYLIGHT_SIMT_SCHEDULE", "schedule"}, {"SKYLIGHT_SIMT_ASYNC", "async"},     {"SKYLIGHT_SIMT_CHECKS", "checks"},
         {"SKYLIGHT_SIMT_MEMORY", "memory"},     {"SKYLIGHT_SIMT_WORKERS", "workers"}, {"SKYLIGHT_SIMT_COMPILER", "compiler"},
-        {"SKYLIGHT_SIMT_COUNTERS", "counters"},
+        {"SKYLIGHT_SIMT_COUNTERS", "counters"}, {"SKYLIGHT_SIMT_CAPABILITY", "capability"}, {"SKYLIGHT_SIMT_POOLS", "pools"},
     };
     for (const auto& [variable, name] : variables) {
         const char* value = std::getenv(variable);

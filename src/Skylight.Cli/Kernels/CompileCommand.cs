@@ -38,7 +38,7 @@ internal static class CompileCommand
             Console.Write(KernelBudget.Format(figures));
         else
             Print(figures, compiler);
-        foreach (CudaTarget target in targets.Where(target => target.ArchitectureName.StartsWith("compute_", StringComparison.Ordinal)))
+        foreach (CudaTarget target in targets.Where(target => target.UsesPtx))
         {
             Console.Error.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,

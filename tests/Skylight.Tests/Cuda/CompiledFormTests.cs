@@ -5,6 +5,7 @@ using Skylight.Graphs;
 using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Tests.Checkpoints;
+using Skylight.Tests.Cli;
 using Skylight.Tests.Simt;
 using Emulator = Skylight.Tests.Simt.Emulator;
 
@@ -81,6 +82,20 @@ public sealed class CompiledFormTests
         }
 
         Assert.Equal(ending, Path.GetExtension(Assert.Single(Directory.GetFiles(folder["kernels"]))));
+    }
+
+    [Theory]
+    [InlineData("90", "sm_90a", "kernels: machine code for sm_90a")]
+    [InlineData("120", "sm_120", "kernels: PTX of compute_90, which the driver translates, because NVRTC does not know sm_120")]
+    public async Task The_list_of_devices_says_which_way_each_card_goes(string capability, string architecture, string line)
+    {
+        Emulator.Require();
+        (int code, string output, string error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["devices"], environment: ("SKYLIGHT_SIMT_CAPABILITY", capability)));
+        Assert.True(code == 0, error);
+        string[] lines = [.. output.Split('\n').Select(one => one.Trim())];
+        int card = Array.FindIndex(lines, one => one.StartsWith("simt ", StringComparison.Ordinal) && one.Contains($", {architecture}, ", StringComparison.Ordinal));
+        Assert.True(card >= 0, output);
+        Assert.Equal(line, lines[card + 1]);
     }
 
     [Theory]
