@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Skylight.Chat;
+using Skylight.Checkpoints;
 using Skylight.Images;
 using Skylight.Text;
 
@@ -26,7 +27,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(body, new JsonDocumentOptions { AllowDuplicateProperties = false });
+            using JsonDocument document = JsonDocument.Parse(body);
+            JsonMembers.CheckUnique(document.RootElement);
             return await ReadAsync(new JsonField(document.RootElement, ""), cancellationToken).ConfigureAwait(false);
         }
         catch (JsonException exception)

@@ -137,9 +137,10 @@ public sealed class EvaluationFolder : IDisposable
         try
         {
             byte[] bytes = File.ReadAllBytes(file);
-            JsonText.Check(bytes);
-            // Without duplicates: a node would report them only when it is asked for a member.
-            there = JsonNode.Parse(bytes, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("it is no object.");
+            using JsonDocument document = JsonText.Parse(bytes);
+            // A node would report them only when it is asked for a member.
+            JsonMembers.CheckUnique(document.RootElement);
+            there = JsonNode.Parse(bytes) as JsonObject ?? throw new JsonException("it is no object.");
         }
         catch (Exception exception) when (exception is JsonException or IOException)
         {

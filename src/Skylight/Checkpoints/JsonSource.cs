@@ -20,7 +20,8 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
             byte[] bytes = BoundedFile.Read(file, MostBytes)
                 ?? throw new CheckpointException(file, $"has more than the {MostBytes:N0} bytes that are supported.");
             FileFaults.RefuseEmptyOrPointer(file, bytes, bytes.Length);
-            using JsonDocument document = JsonText.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
+            using JsonDocument document = JsonText.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64 });
+            JsonMembers.CheckUnique(document.RootElement);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException(file, "must hold a JSON object.");
             return new JsonSource(file, "", document.RootElement.Clone());

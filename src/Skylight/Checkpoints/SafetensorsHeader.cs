@@ -71,7 +71,8 @@ internal sealed class SafetensorsHeader
         IReadOnlyDictionary<string, string> metadata = new Dictionary<string, string>();
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 8 });
+            using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { MaxDepth = 8 });
+            JsonMembers.CheckUnique(document.RootElement);
             foreach (JsonProperty property in document.RootElement.EnumerateObject())
             {
                 if (property.Name == "__metadata__")
