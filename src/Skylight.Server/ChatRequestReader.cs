@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Skylight.Chat;
+using Skylight.Checkpoints;
 using Skylight.Images;
 using Skylight.Text;
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -27,7 +26,17 @@ public static class JsonText
         CheckText(utf8.Span, maxDepth);
         try
         {
-            return JsonDocument.Parse(utf8, new JsonDocumentOptions { MaxDepth = maxDepth, AllowDuplicateProperties = false });
+            JsonDocument document = JsonDocument.Parse(utf8, new JsonDocumentOptions { MaxDepth = maxDepth });
+            try
+            {
+                JsonMembers.CheckUnique(document.RootElement);
+                return document;
+            }
+            catch
+            {
+                document.Dispose();
+                throw;
+            }
         }
         catch (JsonException exception)
         {
@@ -75,8 +84,12 @@ public static class JsonText
 
     /// <summary>The value on which a reader of ours stands.</summary>
     /// <exception cref="JsonException">It is broken, or a member comes twice.</exception>
-    internal static JsonElement ParseValue(ref Utf8JsonReader reader) => JsonElement.Parse(
-        JsonMarshal.GetRawUtf8Value(JsonElement.ParseValue(ref reader)), new JsonDocumentOptions { MaxDepth = MostDepth, AllowDuplicateProperties = false });
+    internal static JsonElement ParseValue(ref Utf8JsonReader reader)
+    {
+        var value = JsonElement.ParseValue(ref reader);
+        JsonMembers.CheckUnique(value);
+        return value;
+    }
 
     /// <summary>The error as people read it: lines and bytes counted from 1, nothing of options or types, and no megabytes quoted.</summary>
     internal static JsonException Plain(JsonException exception)

@@ -122,6 +122,16 @@ public partial class ArchitectureTests
     [GeneratedRegex(@"Directory\.CreateTempSubdirectory|Path\.GetTemp(FileName|Path)\(")]
     private static partial Regex MakesTemporaryFiles();
 
+    /// <summary>A slim machine without OpenSSL runs everything but the server and HTTPS: hashes are of System.IO.Hashing, members that come twice are found by JsonMembers.</summary>
+    [Fact]
+    public void Only_the_server_needs_OpenSSL()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("src"), "*.cs")
+            .Where(file => File.ReadLines(file).Any(line => line.Contains("System.Security.Cryptography", StringComparison.Ordinal) || line.Contains("AllowDuplicateProperties =", StringComparison.Ordinal)))
+            .Select(Repository.Relative)];
+        Assert.Equal(["src/Skylight.Server/ModelService.cs"], violations);
+    }
+
     [Fact]
     public void Training_does_not_know_a_device()
     {
