@@ -43,7 +43,7 @@ internal static class ErrorReporting
         catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
-            await Console.Error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
+            await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
             return 1;
         }
     }
@@ -52,7 +52,7 @@ internal static class ErrorReporting
     {
         string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse().Skip(1).Prepend("skylight"));
         string mistakes = string.Join(' ', parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
-        await Console.Error.WriteLineAsync($"skylight: {mistakes} '{command} --help' lists what there is.");
+        await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
         return 1;
 
         static IEnumerable<string> Ancestry(SymbolResult? result)

@@ -71,7 +71,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException or Images.ImageException or OutOfDeviceMemoryException)
                 {
                     failed = true;
-                    await error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
+                    await error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
                 }
             }
         }

@@ -48,7 +48,7 @@ public static class EvaluationData
             }
             catch (Exception exception) when (exception is InvalidDataException or JsonException)
             {
-                problems.Add($"line {number}: {(exception is JsonException ? "is not a JSON object: " : "")}{exception.Message}");
+                problems.Add($"line {number}: {(exception is JsonException json ? $"is not a JSON object: {WithinLine(json)}" : exception.Message)}");
             }
         }
 
@@ -91,6 +91,13 @@ public static class EvaluationData
             hash.Append(BitConverter.GetBytes(bytes.Length));
             hash.Append(bytes);
         }
+    }
+
+    /// <summary>An error in a line of a file without the number of its line in the line.</summary>
+    internal static string WithinLine(JsonException exception)
+    {
+        const string Only = "line 1, ";
+        return exception.Message.StartsWith(Only, StringComparison.Ordinal) ? exception.Message[Only.Length..] : exception.Message;
     }
 
     /// <summary>Reads one line.</summary>

@@ -49,6 +49,31 @@ public sealed class DamagedFilesTests(DamagedCheckpoint checkpoint) : IClassFixt
     }
 
     [Theory]
+    [InlineData("config-gbk.json", "config.json")]
+    [InlineData("config-gbk.json", "generation_config.json")]
+    [InlineData("config-gbk.json", "preprocessor_config.json")]
+    [InlineData("surrogate-key.jsonl", "config.json")]
+    [InlineData("surrogate-question.jsonl", "tokenizer.json")]
+    public async Task What_went_wrong_for_somebody_is_named(string fault, string name) => await checkpoint.WithAsync(
+        name, file => File.Copy(Golden.PathOf("faults/" + fault), file), () => ConsoleRun.FailsAsync(checkpoint.CommandLine("generate"), name));
+
+    [Theory]
+    [InlineData("surrogate-key.jsonl")]
+    [InlineData("surrogate-question.jsonl")]
+    public Task Data_that_went_wrong_for_somebody_are_named(string fault) => ConsoleRun.FailsAsync(
+        ["eval", checkpoint.Folder, "--data", Golden.PathOf("faults/" + fault), "--output", checkpoint.Output], fault, "line 1", "surrogate");
+
+    // Names come out of files, and files from anywhere: none may write to the terminal what is not meant to be read.
+    [Fact]
+    public async Task No_message_has_escapes_for_the_terminal()
+    {
+        using var folder = new TemporaryFolder();
+        string data = folder.Write("data.jsonl", "{\"id\": \"\\u001b[31mred\\u0007\", \"question\": \"q\", \"answer\": \"a\"}\n{\"id\": \"\\u001b[31mred\\u0007\", \"question\": \"q\", \"answer\": \"a\"}\n");
+        string error = await ConsoleRun.FailsAsync(["eval", checkpoint.Folder, "--data", data, "--output", folder["out"]], "line 2", "red");
+        Assert.DoesNotContain(error, character => char.IsControl(character) && character is not ('\n' or '\r'));
+    }
+
+    [Theory]
     [InlineData("config.json", "hidden_size", "1e400")]
     [InlineData("config.json", "hidden_size", "-1e999")]
     [InlineData("config.json", "hidden_size", "3000000000")]

@@ -49,7 +49,7 @@ public sealed class PlainCommandLineTests
     public static TheoryData<string> Lines =>
     [
         "", "nonsense", "info", "info DIR", "info DIR --json=maybe", "info DIR --context 40000000", "info MODEL --context 40000", "info MODEL --tiles 100000", "info MODEL --tokens 2 --tiles 50",
-        "info MODEL --batch 0", "info MODEL --memory-gb 0", "info MODEL --device tpu", "info MODEL --device sm_1", "info MODEL --device cuda:99", "generate DIR --prompt x", "generate MODEL --prompt x",
+        "info MODEL --batch 0", "info MODEL --tokens 2147483647", "info MODEL --tiles 2147483647", "info MODEL --memory-gb 0", "info MODEL --device tpu", "info MODEL --device sm_1", "info MODEL --device cuda:99", "generate DIR --prompt x", "generate MODEL --prompt x",
         "generate MODEL --prompt x --image DIR", "generate MODEL --prompt x --image absent.png", "generate MODEL --prompt x --temperature -1", "generate MODEL --prompt x --top-p 7",
         "generate MODEL --prompt x --max-tokens 0", "generate MODEL --prompt x --dtype int3", "chat MODEL --cache-tokens 0", "serve MODEL --port 99999999", "serve MODEL --host 300.1.1.1",
         "serve MODEL --max-body 0", "eval DIR --data DIR", "eval DIR --data absent.jsonl", "eval DIR --data DIR --samples 0", "eval MODEL --data absent --limit 0", "verify MODEL absent.safetensors",

@@ -46,6 +46,7 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\",\"detail\":\"fine\"}}]}]}", 400, "detail' must be 'low'")]
     [InlineData("{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}]}]}", 400, "from the user only")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}]}", 400, "half of a surrogate pair")]
+    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud800\\\"}\"}}]},{\"role\":\"user\",\"content\":\"Hi\"}]}", 400, "JSON in a string")]
     [InlineData("{" + Messages + ",\"model\":\"gpt-4o\"}", 404, "no model 'gpt-4o' here. This server has: tiny")]
     [InlineData("{" + Messages + ",\"model\":3}", 400, "'model' must be a string, not 3")]
     [InlineData("{" + Messages + ",\"temperature\":-1}", 400, "'temperature' must be a number of 0 or more, not -1")]
