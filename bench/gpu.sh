@@ -12,25 +12,22 @@
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# The lock files of the checkout are for builds of every system: a publish for one of them keeps its own. Both programs lie in one folder: most of
+# The lock files and outputs of the checkout are for builds of every system: a publish for one of them keeps its own. Both programs lie in one folder: most of
 # it is the runtime, which they share.
 publish() {
     local folder=${1:-$here/../gpu-run} repository=$here/.. golden
-    rm -rf "$folder/bin"
+    rm -rf "$folder/bin" "$folder/golden"
     mkdir -p "$folder/golden"
     folder=$(cd "$folder" && pwd)
     for project in src/Skylight.Cli bench/Skylight.Bench; do
-        dotnet publish "$repository/$project" -c Release -r linux-x64 --self-contained -p:DebugType=none -p:PublishDocumentationFiles=false \
+        dotnet publish "$repository/$project" -c Release -r linux-x64 --self-contained --artifacts-path "$repository/build/gpu" -p:DebugType=none -p:PublishDocumentationFiles=false \
             -p:PublishReferencesDocumentationFiles=false -p:NuGetLockFilePath=obj/publish.lock.json -o "$folder/bin" || return 1
     done
     cp "$here/gpu.sh" "$here/baselines/torch_baselines.py" "$folder/"
-    golden=${SKYLIGHT_GOLDEN:-$repository/../shared/golden}
-    if [ -d "$golden" ]; then
-        for style in "$golden"/*-style; do cp -r "$style" "$folder/golden/"; done
-        cp "$golden/tokenizer/tokenizer.json" "$golden/images/square-512.jpg" "$folder/golden/"
-    else
-        echo "gpu.sh: no reference dumps at $golden (SKYLIGHT_GOLDEN names them); neither verify nor generate will run" >&2
-    fi
+    golden=$repository/tests/golden
+    cp -r "$golden"/*-style "$golden/tokenizer/tokenizer.json.gz" "$repository/tests/Skylight.Tests/Images/samples/square-512.jpg" "$folder/golden/" || return 1
+    # What is stored compressed is unpacked here: xz packs it better, and the other machine has it ready.
+    find "$folder/golden" -name '*.gz' -exec gunzip {} + || return 1
     git -C "$repository" rev-parse HEAD >"$folder/commit" 2>/dev/null || echo unknown >"$folder/commit"
     tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")" || return 1
     du -sh "$folder" "$folder.tar.xz"

@@ -26,7 +26,20 @@ internal static class TokenizerBenchmark
         }
 
         string root = Checkout();
-        string tokenizerFile = arguments.Length > 1 ? arguments[1] : Unpack(Path.Combine(root, "tests", "Skylight.Tests", "Text", "Golden", "tokenizer.json.br"));
+        string tokenizerFile = arguments.Length > 1 ? arguments[1] : Unpack(Path.Combine(root, "tests", "golden", "tokenizer", "tokenizer.json.gz"));
+        try
+        {
+            return Run(arguments, root, tokenizerFile);
+        }
+        finally
+        {
+            if (arguments.Length < 2)
+                File.Delete(tokenizerFile);
+        }
+    }
+
+    private static int Run(ReadOnlySpan<string> arguments, string root, string tokenizerFile)
+    {
         BytePairTokenizer tokenizer = BytePairTokenizer.Load(tokenizerFile);
         Measurement loading = Measurement.InTurn(7, () => BytePairTokenizer.Load(tokenizerFile));
         Console.WriteLine($"load {loading.Seconds(0) * 1e3:F0} ms{(loading.IsCalm ? "" : "  (machine busy)")}");
@@ -46,8 +59,6 @@ internal static class TokenizerBenchmark
 
         if (arguments.Length == 0)
             BenchmarkReport.Write("cpu-tokenizer.json", "tokenizer", json => Write(json, loading, rows));
-        if (arguments.Length < 2)
-            File.Delete(tokenizerFile);
         return 0;
     }
 
@@ -83,7 +94,7 @@ internal static class TokenizerBenchmark
     private static string Unpack(string packed)
     {
         string file = Path.GetTempFileName();
-        using var from = new BrotliStream(File.OpenRead(packed), CompressionMode.Decompress);
+        using var from = new GZipStream(File.OpenRead(packed), CompressionMode.Decompress);
         using FileStream to = File.Create(file);
         from.CopyTo(to);
         return file;

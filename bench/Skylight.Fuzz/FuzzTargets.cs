@@ -89,6 +89,7 @@ internal sealed class ConfigurationTarget() : FileTarget("config.json", "config.
     public override IReadOnlyList<byte[]> Seeds { get; } =
     [
         .. Directory.EnumerateFiles(Repository.PathOf("tests", "golden"), "config.json", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(File.ReadAllBytes),
+        .. Directory.EnumerateFiles(Repository.PathOf("tests", "golden", "configs"), "*.json").Order(StringComparer.Ordinal).Select(File.ReadAllBytes),
         .. ModelFamily.Names.SelectMany(name => new[] { ModelFamily.Configuration(name).ToJson(), ModelFamily.Configuration(name).ToOriginalJson() }).Select(Encoding.UTF8.GetBytes),
     ];
 

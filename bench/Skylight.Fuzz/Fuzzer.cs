@@ -1,5 +1,5 @@
 using System.Diagnostics;
-using System.Security.Cryptography;
+using System.IO.Hashing;
 
 namespace Skylight.Fuzz;
 
@@ -127,7 +127,7 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
         if (failures is null || times > MostFilesOfAKind)
             return;
         Directory.CreateDirectory(failures);
-        string file = Path.Combine(failures, $"{target.Name.Replace(' ', '-')}-{Convert.ToHexStringLower(SHA256.HashData(input))[..12]}");
+        string file = Path.Combine(failures, $"{target.Name.Replace(' ', '-')}-{Convert.ToHexStringLower(XxHash64.Hash(input))}");
         File.WriteAllBytes(file, input);
         File.WriteAllText(file + ".txt", $"{target.Name}: {kind}\n{text}\n");
     }

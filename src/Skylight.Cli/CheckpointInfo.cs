@@ -68,9 +68,10 @@ internal sealed record PlanInfo(string Task, Dictionary<string, long> Parts, lon
 /// <param name="Device">For which it was planned.</param>
 /// <param name="DeviceBytes">What it has; null where that is not known.</param>
 /// <param name="Plans">What tasks would need.</param>
+/// <param name="Warnings">What the files ask for that is not done, a sentence each.</param>
 internal sealed record CheckpointInfo(
     string Directory, string Architecture, string ModelType, string Vision, string Language, ModuleInfo[] Modules, long Parameters, long Bytes, string DataType, WeightsInfo Weights,
-    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId, long KeyValueBytesPerToken, string Device, long? DeviceBytes, PlanInfo[] Plans)
+    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId, long KeyValueBytesPerToken, string Device, long? DeviceBytes, PlanInfo[] Plans, string[] Warnings)
 {
     /// <summary>Collects the facts.</summary>
     /// <param name="directory">The folder; without weights in it that is said, and the rest follows from config.json.</param>
@@ -97,7 +98,7 @@ internal sealed record CheckpointInfo(
             new RopeInfo(language.RopeTheta, language.MaxPositions, language.DynamicRopeFactor is null ? "default" : "dynamic", language.DynamicRopeFactor),
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled, pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
             configuration.Template, [.. configuration.StopTokenIds], configuration.ImageTokenId,
-            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes, Plan(model, deviceBytes, request));
+            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes, Plan(model, deviceBytes, request), [.. configuration.Warnings]);
     }
 
     private static PlanInfo[] Plan(VisionLanguageModel model, long? deviceBytes, InfoRequest request)

@@ -23,6 +23,10 @@ internal static class DeviceOption
         DefaultValueFactory = _ => defaultDevice,
     };
 
+    /// <summary>Says why the first use takes so long.</summary>
+    private static void SayThatItIsBuilt() =>
+        Console.Error.WriteLine("The emulator is compiled now, because this is its first use on this machine. This can take minutes.");
+
     /// <summary>A device in words: its name, and for CUDA that of the card.</summary>
     public static string Describe(Device device) => device is CudaDevice card ? $"{card.Name} ({card.CardName})" : device.Name;
 
@@ -32,7 +36,7 @@ internal static class DeviceOption
     public static Device Open(string name, long? memoryBytes = null) => name switch
     {
         Default => new CpuDevice(memoryBytes),
-        Emulator => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), MemoryBytes = memoryBytes }),
+        Emulator => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(building: SayThatItIsBuilt), MemoryBytes = memoryBytes }),
         "cuda" => new CudaDevice(new CudaDeviceOptions { MemoryBytes = memoryBytes }),
         _ when name.StartsWith(Cuda, StringComparison.Ordinal) && int.TryParse(name.AsSpan(Cuda.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal)
             => new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal, MemoryBytes = memoryBytes }),

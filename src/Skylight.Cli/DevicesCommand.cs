@@ -75,6 +75,8 @@ internal static class DevicesCommand
             string free = card.FreeBytes is { } bytes ? $"{Gigabytes(bytes)} of {Gigabytes(card.TotalBytes)} free" : Gigabytes(card.TotalBytes);
             string device = name == "simt" ? name : string.Create(CultureInfo.InvariantCulture, $"{name}:{card.Ordinal}");
             lines.Add(string.Create(CultureInfo.InvariantCulture, $"{device,-8} {card.Name}, {card.Architecture}, {card.MultiprocessorCount} multiprocessors, {free}"));
+            if (card.CompiledFor is { } compiledFor)
+                lines.Add($"         kernels: {Form(card, compiledFor)}");
             if (card.Problem is { } problem)
                 lines.Add(Indented($"cannot be used: {problem}"));
         }
@@ -83,6 +85,10 @@ internal static class DevicesCommand
         if (installation.Cards.Count == 0)
             lines.Add($"{name,-8} " + (installation.Driver.Problem is null || name == "simt" ? $"none: {Indented(installation.Problem ?? "").TrimStart()}" : "none: there is no driver"));
     }
+
+    private static string Form(CudaCardInfo card, string compiledFor) => compiledFor == card.Architecture
+        ? $"machine code for {compiledFor}"
+        : $"PTX of {compiledFor}, which the driver translates, because NVRTC does not know {card.Architecture}";
 
     private static string Library(string name, CudaLibraryInfo library, string versionPrefix) => library.Problem is { } problem
         ? Indented($"{name}: {problem}")

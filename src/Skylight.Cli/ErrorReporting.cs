@@ -24,7 +24,6 @@ internal static class ErrorReporting
     {
         try
         {
-            NumberOptions.Apply(root);
             ParseResult parse = root.Parse(arguments);
             // The whole help would hide the error, and go to where a program expects the answer.
             if (parse.Action is ParseErrorAction)
@@ -44,7 +43,7 @@ internal static class ErrorReporting
         catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
-            await Console.Error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
+            await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
             return 1;
         }
     }
@@ -53,7 +52,7 @@ internal static class ErrorReporting
     {
         string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse().Skip(1).Prepend("skylight"));
         string mistakes = string.Join(' ', parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
-        await Console.Error.WriteLineAsync($"skylight: {mistakes} '{command} --help' lists what there is.");
+        await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
         return 1;
 
         static IEnumerable<string> Ancestry(SymbolResult? result)

@@ -7,6 +7,9 @@ namespace Skylight.Cli;
 /// <summary><c>skylight info</c>: what a checkpoint folder holds, and what it would need on a device. Loads nothing.</summary>
 internal static class InfoCommand
 {
+    // Far more than a micro-batch has; sizes that are computed from it fit their types.
+    private const int MostTokens = 10_000_000;
+
     public static Command Create()
     {
         var directory = new Argument<string>("directory") { Description = "The checkpoint's folder; config.json is enough." };
@@ -35,7 +38,7 @@ internal static class InfoCommand
             throw new ArgumentException(FormattableString.Invariant($"--memory-gb is {given}; give a positive number of gigabytes."));
         Within("--context", request.Context, 1);
         Within("--batch", request.Batch, 1);
-        Within("--tokens", request.TrainingTokens, 2);
+        Within("--tokens", request.TrainingTokens, 2, MostTokens);
         Within("--tiles", request.Tiles, 0);
         bool isAbsent = deviceName.StartsWith("sm_", StringComparison.Ordinal);
         // Plans may be larger than the device: that is what is to be found out.
@@ -52,10 +55,10 @@ internal static class InfoCommand
         return info.Weights.Problem is null ? 0 : 1;
     }
 
-    private static void Within(string option, int? value, int least)
+    private static void Within(string option, int? value, int least, int most = int.MaxValue)
     {
-        if (value < least)
-            throw new ArgumentException(FormattableString.Invariant($"{option} is {value}; give {least} or more."));
+        if (value < least || value > most)
+            throw new ArgumentException(FormattableString.Invariant($"{option} is {value}; give {least} {(most == int.MaxValue ? "or more" : $"to {most}")}."));
     }
 }
 

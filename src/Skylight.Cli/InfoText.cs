@@ -27,6 +27,8 @@ internal static class InfoText
         Line("stop tokens", info.StopTokenIds.Length > 0 ? string.Join(", ", info.StopTokenIds) : "none named");
         Line("image token", info.ImageTokenId is { } id ? $"{id}" : "not named; the tokenizer knows it as <IMG_CONTEXT>");
         Line("key-value cache", string.Create(CultureInfo.InvariantCulture, $"{info.KeyValueBytesPerToken:N0} bytes for each token on {info.Device}"));
+        foreach (string warning in info.Warnings)
+            Line("not used", warning);
         foreach (PlanInfo plan in info.Plans)
         {
             text.AppendLine();

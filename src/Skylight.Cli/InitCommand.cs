@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using Skylight.Checkpoints;
 using Skylight.Models;
+using Skylight.Text;
 
 namespace Skylight.Cli;
 
@@ -19,15 +20,15 @@ internal static class InitCommand
         type.AcceptOnlyFromAmong("bfloat16", "float32");
         var naming = new Option<string>("--naming") { Description = "The names of the tensors: those of the original repositories, of the -hf ones, or of newer transformers.", DefaultValueFactory = _ => "original" };
         naming.AcceptOnlyFromAmong("original", "huggingface", "huggingface-nested");
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder with one, to copy beside the weights, so that a chat works." };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder with one, to copy beside the weights, so that a chat works. It must fit the model." };
         var shard = new Option<double>("--shard-gb") { Description = "The most gigabytes in one file.", DefaultValueFactory = _ => 5 };
         var command = new Command("init", "Make a checkpoint of random weights in the shape of a published model, for tests and measurements without its weights.")
         {
             directory, like, seed, type, naming, tokenizer, shard,
         };
-        command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
+        command.SetCancellableAction((parse, cancellationToken) => Run(
             parse.GetRequiredValue(directory), parse.GetRequiredValue(like), parse.GetValue(seed), parse.GetRequiredValue(type), parse.GetRequiredValue(naming),
-            parse.GetValue(tokenizer), parse.GetValue(shard), cancellationToken)));
+            parse.GetValue(tokenizer), parse.GetValue(shard), cancellationToken));
         return command;
     }
 
@@ -46,6 +47,9 @@ internal static class InitCommand
             CopyFrom = tokenizer,
             Progress = new ConsoleProgress("Writing", bytes),
         };
+        // A chat would find out only after gigabytes were written.
+        if (tokenizer is not null)
+            BytePairTokenizer.Load(tokenizer, cancellationToken).EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
         long start = Stopwatch.GetTimestamp();
         RandomCheckpoint.Write(directory, configuration, stored, seed, options, cancellationToken);
         Console.WriteLine(string.Create(

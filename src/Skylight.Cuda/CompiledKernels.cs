@@ -14,11 +14,11 @@ public sealed record KernelResources(string EntryPoint, int Registers, int Spill
 
 /// <summary>A compiled variant.</summary>
 /// <param name="Variant">What was compiled.</param>
-/// <param name="Cubin">The machine code, to be loaded as a module.</param>
+/// <param name="Image">The machine code (a cubin), or PTX with a zero at its end where <see cref="KernelVariant.IsPtx"/>; to be loaded as a module.</param>
 /// <param name="Log">What the compiler said: warnings, and the assembler's report.</param>
-public sealed partial record CompiledKernels(KernelVariant Variant, ReadOnlyMemory<byte> Cubin, string Log)
+public sealed partial record CompiledKernels(KernelVariant Variant, ReadOnlyMemory<byte> Image, string Log)
 {
-    /// <summary>The assembler's figures for each entry point, from the log; none from a compiler that does not report them (the emulator's).</summary>
+    /// <summary>The assembler's figures for each entry point, from the log; none for PTX, or from a compiler that does not report them (the emulator's).</summary>
     public IReadOnlyList<KernelResources> Resources => ParseResources(Log);
 
     private static List<KernelResources> ParseResources(string log)

@@ -13,11 +13,8 @@ namespace Skylight.Cuda;
 /// </summary>
 public sealed class CudaDevice : Device
 {
-    private const int PoolReleaseThreshold = 4;
-
     private readonly CudaContextHandle _context;
     private readonly StagingMemory _staging;
-    private readonly nint _pool;
     private readonly long _memoryBytes;
     private readonly CudaBindings _bindings;
     private readonly bool _capturesGraphs;
@@ -32,9 +29,9 @@ public sealed class CudaDevice : Device
     }
 
     /// <summary>Makes a device.</summary>
-    /// <exception cref="CudaException">A library was not found, there is no such card, or a call failed.</exception>
+    /// <exception cref="CudaException">A library was not found, there is no such card, NVRTC makes nothing that it could run, or a call failed.</exception>
     /// <exception cref="NotSupportedException">The card is older than compute capability 8.0.</exception>
-    public unsafe CudaDevice(CudaDeviceOptions options)
+    public CudaDevice(CudaDeviceOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
         Libraries = options.Libraries ?? CudaLibraries.Load();
@@ -46,13 +43,6 @@ public sealed class CudaDevice : Device
         Target = TargetOf(device, options.Deterministic);
         _context = new CudaContextHandle(Libraries, device);
         Stream = new CudaStreamHandle(_context);
-        nint pool;
-        Driver.Check(Driver.DeviceGetDefaultMemPool(&pool, device), "cuDeviceGetDefaultMemPool");
-        _pool = pool;
-
-        // Memory that was given back stays with the process: a plan that is bound anew does not wait for the operating system.
-        ulong keepAll = ulong.MaxValue;
-        Driver.Check(Driver.MemPoolSetAttribute(pool, PoolReleaseThreshold, &keepAll), "cuMemPoolSetAttribute");
         _memoryBytes = options.MemoryBytes ?? ReadMemory().FreeBytes;
         Modules = new ModuleTable(_context, new KernelCache(Libraries, options.CacheFolder));
         Products = new ProductLibrary(this);
@@ -233,22 +223,13 @@ public sealed class CudaDevice : Device
 
     internal void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes) => _staging.Download(parts, bytes);
 
-    internal unsafe CudaMemory AllocateUninitialized(long bytes)
+    internal CudaMemory AllocateUninitialized(long bytes)
     {
         MakeCurrent();
         if (Stream.IsCapturing)
             throw new InvalidOperationException($"{bytes:N0} bytes cannot be reserved while work is recorded as a graph: its replays would not own them.");
-        ulong address;
-        int result = Driver.MemAllocAsync(&address, (nuint)bytes, Stream.Value);
-        if (result == Driver.OutOfMemory)
-        {
-            // What the pool keeps may lie in pieces that are too small: give it back and ask again.
-            Stream.Synchronize();
-            Driver.Check(Driver.MemPoolTrimTo(_pool, 0), "cuMemPoolTrimTo");
-            result = Driver.MemAllocAsync(&address, (nuint)bytes, Stream.Value);
-        }
-
-        if (result == Driver.OutOfMemory)
+        int result = Stream.Allocate(bytes, out ulong address);
+        if (result == CudaNumbers.OutOfMemory)
         {
             (long free, long total) = ReadMemory();
             throw new OutOfDeviceMemoryException(string.Create(
@@ -256,7 +237,7 @@ public sealed class CudaDevice : Device
                 $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer tokens per step, recomputation of layers, or fewer trained modules would help; other processes may use the card too."));
         }
 
-        Driver.Check(result, "cuMemAllocAsync");
+        Driver.Check(result, Stream.HasMemoryPool ? "cuMemAllocAsync" : "cuMemAlloc");
         return new CudaMemory(Stream, address, bytes);
     }
 
@@ -303,11 +284,12 @@ public sealed class CudaDevice : Device
         int architecture = Driver.ArchitectureOf(device);
         if (CudaTarget.WhyUnsupported(architecture) is { } reason)
             throw new NotSupportedException($"{CardName} {reason}.");
+        CompiledForm form = CompiledForm.For(architecture, Libraries.Nvrtc, Driver.Version);
         return new CudaTarget(
             architecture,
-            CudaTarget.NameOf(architecture),
-            Driver.AttributeOf(device, Driver.AttributeMultiprocessors),
-            Driver.AttributeOf(device, Driver.AttributeSharedBytesOptIn),
+            form.ArchitectureName ?? throw new CudaException($"{CardName}: {form.Problem}"),
+            Driver.AttributeOf(device, CudaNumbers.AttributeMultiprocessors),
+            Driver.AttributeOf(device, CudaNumbers.AttributeSharedBytesOptIn),
             deterministic);
     }
 }

@@ -11,40 +11,41 @@ public static class CudaDevices
     /// <param name="cublas">cuBLAS, likewise.</param>
     public static CudaInstallation Find(string? driver = null, string? nvrtc = null, string? cublas = null) => Describe(
         () => CudaLibraryPaths.LoadDriver(driver),
-        () => CudaLibraryPaths.LoadNvrtc(nvrtc),
-        () => CudaLibraryPaths.LoadCublas(cublas),
+        version => CudaLibraryPaths.LoadNvrtc(nvrtc, version),
+        version => CudaLibraryPaths.LoadCublas(cublas, version),
         isSimulated: false);
 
-    /// <summary>Looks for the emulator, which stands for all of them.</summary>
+    /// <summary>Looks for the emulator, which stands for all of them. One that is not built yet is not built for this.</summary>
     /// <param name="path">The library; by default as <see cref="CudaLibraries.LoadSimulated"/> looks for it.</param>
     public static CudaInstallation FindSimulated(string? path = null)
     {
-        NativeLibraryFile Load() => CudaLibraryPaths.LoadEmulator(path);
-        return Describe(Load, Load, Load, isSimulated: true);
+        NativeLibraryFile Load(Version? driver = null) => CudaLibraryPaths.LoadEmulator(path);
+        return Describe(() => Load(), Load, Load, isSimulated: true);
     }
 
-    private static CudaInstallation Describe(Func<NativeLibraryFile> loadDriver, Func<NativeLibraryFile> loadNvrtc, Func<NativeLibraryFile> loadCublas, bool isSimulated)
+    private static CudaInstallation Describe(Func<NativeLibraryFile> loadDriver, Func<Version?, NativeLibraryFile> loadNvrtc, Func<Version?, NativeLibraryFile> loadCublas, bool isSimulated)
     {
-        CudaLibraryInfo nvrtc = Library(() =>
-        {
-            var library = new Nvrtc(loadNvrtc());
-            return (library.Library, library.Version);
-        });
-        CudaLibraryInfo cublas = Library(() =>
-        {
-            var library = new Cublas(loadCublas());
-            return (library.Library, library.Version);
-        });
         Driver? driver = null;
         CudaLibraryInfo driverInfo = Library(() =>
         {
             NativeLibraryFile file = loadDriver();
             driver = new Driver(file, isSimulated ? new Emulator(file) : null);
-            return (file, SupportedVersion(driver));
+            return (file, driver.Version);
+        });
+        Nvrtc? compiler = null;
+        CudaLibraryInfo nvrtc = Library(() =>
+        {
+            compiler = new Nvrtc(loadNvrtc(driverInfo.Version));
+            return (compiler.Library, compiler.Version);
+        });
+        CudaLibraryInfo cublas = Library(() =>
+        {
+            var library = new Cublas(loadCublas(driverInfo.Version));
+            return (library.Library, library.Version);
         });
         if (driver is null)
             return new CudaInstallation(driverInfo, nvrtc, cublas, [], driverInfo.Problem);
-        (IReadOnlyList<CudaCardInfo> cards, string? problem) = Cards(driver);
+        (IReadOnlyList<CudaCardInfo> cards, string? problem) = Cards(driver, compiler);
         return new CudaInstallation(driverInfo, nvrtc, cublas, cards, problem ?? (cards.Any(card => card.Problem is null) ? nvrtc.Problem : cards.FirstOrDefault()?.Problem ?? "The driver shows no card."));
     }
 
@@ -61,20 +62,14 @@ public static class CudaDevices
         }
     }
 
-    private static unsafe Version? SupportedVersion(Driver driver)
-    {
-        int version;
-        return driver.DriverGetVersion(&version) == 0 ? new Version(version / 1000, version % 1000 / 10) : null;
-    }
-
-    private static unsafe (IReadOnlyList<CudaCardInfo> Cards, string? Problem) Cards(Driver driver)
+    private static unsafe (IReadOnlyList<CudaCardInfo> Cards, string? Problem) Cards(Driver driver, Nvrtc? compiler)
     {
         try
         {
             driver.Check(driver.Init(0), "cuInit");
             int count;
             driver.Check(driver.DeviceGetCount(&count), "cuDeviceGetCount");
-            return ([.. Enumerable.Range(0, count).Select(ordinal => Card(driver, ordinal))], null);
+            return ([.. Enumerable.Range(0, count).Select(ordinal => Card(driver, compiler, ordinal))], null);
         }
         catch (CudaException exception)
         {
@@ -82,7 +77,7 @@ public static class CudaDevices
         }
     }
 
-    private static unsafe CudaCardInfo Card(Driver driver, int ordinal)
+    private static unsafe CudaCardInfo Card(Driver driver, Nvrtc? compiler, int ordinal)
     {
         int device;
         driver.Check(driver.DeviceGet(&device, ordinal), "cuDeviceGet");
@@ -91,6 +86,9 @@ public static class CudaDevices
         int architecture = driver.ArchitectureOf(device);
         string name = driver.NameOf(device);
         string? problem = CudaTarget.WhyUnsupported(architecture) is { } reason ? $"{name} {reason}." : null;
+        CompiledForm? form = problem is null && compiler is not null ? CompiledForm.For(architecture, compiler, driver.Version) : null;
+        if (form?.Problem is { } why)
+            problem = $"{name}: {why}";
         long? free = null;
         try
         {
@@ -101,7 +99,7 @@ public static class CudaDevices
             problem ??= exception.Message;
         }
 
-        return new CudaCardInfo(ordinal, name, CudaTarget.NameOf(architecture), driver.AttributeOf(device, Driver.AttributeMultiprocessors), (long)total, free, problem);
+        return new CudaCardInfo(ordinal, name, CudaTarget.NameOf(architecture), form?.ArchitectureName, driver.AttributeOf(device, CudaNumbers.AttributeMultiprocessors), (long)total, free, problem);
     }
 
     /// <summary>Free memory can be asked within a context only; it is retained for the question.</summary>

@@ -24,6 +24,9 @@ internal sealed unsafe class CudaContextHandle : SafeHandle
 
     public CudaLibraries Libraries { get; }
 
+    /// <summary>The card, as the driver's functions name it.</summary>
+    public int Device => _device;
+
     public Driver Driver => Libraries.Driver;
 
     /// <summary>Makes the context current on the calling thread. Every use of the driver begins so: callers may come from any thread.</summary>
@@ -70,26 +73,34 @@ internal abstract class CudaHandle : SafeHandle
     }
 }
 
-/// <summary>A queue of work, independent of the null stream.</summary>
+/// <summary>A queue of work, independent of the null stream, and the memory that is taken and given back in its order.</summary>
 internal sealed unsafe class CudaStreamHandle : CudaHandle
 {
-    private const uint NonBlocking = 1;
-
-    /// <summary>Calls that no graph can hold fail in the capturing thread only; other threads may go on with other devices.</summary>
-    private const int ThreadLocalCapture = 1;
-
     private readonly Lock _freeing = new();
     private readonly List<ulong> _freedWhileCapturing = [];
+    private readonly nint _pool;
 
     public CudaStreamHandle(CudaContextHandle context)
         : base(context)
     {
         nint stream;
-        Driver.Check(Driver.StreamCreate(&stream, NonBlocking), "cuStreamCreate");
+        Driver.Check(Driver.StreamCreate(&stream, CudaNumbers.StreamNonBlocking), "cuStreamCreate");
         Own(stream);
+        if (Driver.AttributeOf(context.Device, CudaNumbers.AttributeMemoryPools) == 0)
+            return;
+        nint pool;
+        Driver.Check(Driver.DeviceGetDefaultMemPool(&pool, context.Device), "cuDeviceGetDefaultMemPool");
+        _pool = pool;
+
+        // Memory that was given back stays with the process: a plan that is bound anew does not wait for the operating system.
+        ulong keepAll = ulong.MaxValue;
+        Driver.Check(Driver.MemPoolSetAttribute(pool, CudaNumbers.PoolReleaseThreshold, &keepAll), "cuMemPoolSetAttribute");
     }
 
     public nint Value => handle;
+
+    /// <summary>Whether memory comes from the driver's pool, which keeps what is given back; a card without one (some virtual GPUs) reserves and frees plainly.</summary>
+    public bool HasMemoryPool => _pool != 0;
 
     /// <summary>Whether what is queued goes into a graph instead of being done.</summary>
     public bool IsCapturing { get; private set; }
@@ -109,7 +120,8 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
     {
         lock (_freeing)
         {
-            Driver.Check(Driver.StreamBeginCapture(handle, ThreadLocalCapture), "cuStreamBeginCapture");
+            // Calls that no graph can hold fail in the capturing thread only; other threads may go on with other devices.
+            Driver.Check(Driver.StreamBeginCapture(handle, CudaNumbers.CaptureThreadLocal), "cuStreamBeginCapture");
             IsCapturing = true;
         }
     }
@@ -124,10 +136,23 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
             int result = Driver.StreamEndCapture(handle, &graph);
             IsCapturing = false;
             foreach (ulong address in _freedWhileCapturing)
-                _ = Driver.MemFreeAsync(address, handle);
+                FreeNow(address);
             _freedWhileCapturing.Clear();
             return (result, result == 0 ? graph : 0);
         }
+    }
+
+    /// <summary>Reserves memory for what is queued from now on. What was given back, and is in pieces too small, is first returned to the card where it is short.</summary>
+    /// <returns>The driver's code.</returns>
+    public int Allocate(long bytes, out ulong address)
+    {
+        int result = AllocateOnce(bytes, out address);
+        if (result != CudaNumbers.OutOfMemory)
+            return result;
+        Synchronize();
+        if (HasMemoryPool)
+            Driver.Check(Driver.MemPoolTrimTo(_pool, 0), "cuMemPoolTrimTo");
+        return AllocateOnce(bytes, out address);
     }
 
     /// <summary>
@@ -142,8 +167,29 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
             if (IsCapturing)
                 _freedWhileCapturing.Add(address);
             else
-                _ = Driver.MemFreeAsync(address, handle);
+                FreeNow(address);
         }
+    }
+
+    private int AllocateOnce(long bytes, out ulong address)
+    {
+        ulong found;
+        int result = HasMemoryPool ? Driver.MemAllocAsync(&found, (nuint)bytes, handle) : Driver.MemAlloc(&found, (nuint)bytes);
+        address = result == 0 ? found : 0;
+        return result;
+    }
+
+    private void FreeNow(ulong address)
+    {
+        if (HasMemoryPool)
+        {
+            _ = Driver.MemFreeAsync(address, handle);
+            return;
+        }
+
+        // The plain call knows no order of work: what is queued may still use the memory.
+        _ = Driver.StreamSynchronize(handle);
+        _ = Driver.MemFree(address);
     }
 
     protected override int Destroy() => Driver.StreamDestroy(handle);
@@ -152,14 +198,11 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
 /// <summary>A mark in a stream, to be waited for; it takes no time.</summary>
 internal sealed unsafe class CudaEventHandle : CudaHandle
 {
-    private const uint DisableTiming = 2;
-    private const uint Default = 0;
-
     public CudaEventHandle(CudaContextHandle context, bool timing = false)
         : base(context)
     {
         nint mark;
-        Driver.Check(Driver.EventCreate(&mark, timing ? Default : DisableTiming), "cuEventCreate");
+        Driver.Check(Driver.EventCreate(&mark, timing ? (uint)CudaNumbers.EventDefault : CudaNumbers.EventDisableTiming), "cuEventCreate");
         Own(mark);
     }
 
@@ -198,18 +241,29 @@ internal sealed unsafe class PinnedMemory : CudaHandle
     protected override int Destroy() => Driver.MemFreeHost((void*)handle);
 }
 
-/// <summary>Machine code on the card.</summary>
+/// <summary>Machine code on the card. PTX is translated to it by the driver, which keeps what it translated in a cache of its own.</summary>
 internal sealed unsafe class CudaModuleHandle : CudaHandle
 {
+    private const int LogBytes = 4096;
+
     public CudaModuleHandle(CudaContextHandle context, CompiledKernels kernels)
         : base(context)
     {
         nint module;
-        fixed (byte* image = kernels.Cubin.Span)
+        byte* log = stackalloc byte[LogBytes];
+        *log = 0;
+        int* options = stackalloc int[] { CudaNumbers.TranslationLog, CudaNumbers.TranslationLogBytes };
+
+        // A number is given in place of a pointer to it.
+        void** values = stackalloc void*[] { log, (void*)LogBytes };
+        fixed (byte* image = kernels.Image.Span)
         {
-            int result = Driver.ModuleLoadData(&module, image);
+            int result = Driver.ModuleLoadDataEx(&module, image, 2, options, values);
             if (result != 0)
-                throw Driver.Error(result, $"cuModuleLoadData for {kernels.Variant}");
+            {
+                string said = (Marshal.PtrToStringUTF8((nint)log) ?? "").Trim();
+                throw Driver.Error(result, $"cuModuleLoadDataEx for {kernels.Variant}{(said.Length > 0 ? $" ({said})" : "")}");
+            }
         }
 
         Own(module);

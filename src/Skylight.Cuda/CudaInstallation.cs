@@ -17,9 +17,10 @@ public sealed record CudaLibraryInfo(string? Path, Version? Version, string? Pro
 /// <summary>A card.</summary>
 /// <param name="Ordinal">Its number among those that are visible, from 0.</param>
 /// <param name="Name">Its own name.</param>
-/// <param name="Architecture">What kernels are compiled for, for example <c>sm_90a</c>.</param>
+/// <param name="Architecture">What it is, for example <c>sm_90a</c>.</param>
+/// <param name="CompiledFor">What NVRTC compiles its kernels for: <c>sm_90a</c>, machine code, or <c>compute_90</c>, PTX that the driver translates; null where it cannot be used.</param>
 /// <param name="MultiprocessorCount">Its multiprocessors.</param>
 /// <param name="TotalBytes">Its memory.</param>
 /// <param name="FreeBytes">What of it is free; null when that could not be asked.</param>
 /// <param name="Problem">Why it cannot be used; null when it can.</param>
-public sealed record CudaCardInfo(int Ordinal, string Name, string Architecture, int MultiprocessorCount, long TotalBytes, long? FreeBytes, string? Problem);
+public sealed record CudaCardInfo(int Ordinal, string Name, string Architecture, string? CompiledFor, int MultiprocessorCount, long TotalBytes, long? FreeBytes, string? Problem);

@@ -146,7 +146,7 @@ internal sealed class CudaKernel : Kernel
                         null);
                 }
 
-                var attribute = new LaunchAttribute { Id = LaunchAttribute.ClusterDimension, X = (uint)cluster.X, Y = (uint)cluster.Y, Z = (uint)cluster.Z };
+                var attribute = new LaunchAttribute { Id = CudaNumbers.LaunchClusterDimension, X = (uint)cluster.X, Y = (uint)cluster.Y, Z = (uint)cluster.Z };
                 var configuration = new LaunchConfiguration
                 {
                     GridX = (uint)grid.X,

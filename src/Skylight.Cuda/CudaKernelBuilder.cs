@@ -11,6 +11,7 @@ namespace Skylight.Cuda;
 public sealed class CudaKernelBuilder
 {
     private const int ScratchAlignment = 256;
+    private const string HopperHeader = "ptx/wgmma.cuh";
     private const int MostThreads = 1024;
     private const int MostBlocksAcross = 65535;
 
@@ -82,7 +83,7 @@ public sealed class CudaKernelBuilder
     /// <param name="threads">The threads of a block, at most 1024.</param>
     /// <param name="sharedBytes">The dynamic shared memory of a block.</param>
     /// <returns>The launch, to be given constants and arguments.</returns>
-    /// <exception cref="NotSupportedException">The card has not that much shared memory for a block.</exception>
+    /// <exception cref="NotSupportedException">The card has not that much shared memory for a block, or not the source's instructions (<c>ptx/wgmma.cuh</c>).</exception>
     /// <exception cref="ArgumentException">The geometry is impossible.</exception>
     public KernelLaunch Launch(KernelSource source, string entryPoint, Dim3 grid, Dim3 threads, int sharedBytes = 0)
     {
@@ -99,6 +100,10 @@ public sealed class CudaKernelBuilder
                 CultureInfo.InvariantCulture,
                 $"{entryPoint} needs {sharedBytes:N0} bytes of shared memory for a block, {Target.ArchitectureName} has {Target.SharedBytesPerBlock:N0}"));
         }
+
+        // PTX with such an instruction would be refused by the driver only when the plan first runs.
+        if (!Target.HasHopperInstructions && source.Text.Contains(HopperHeader, StringComparison.Ordinal))
+            throw Unsupported($"{entryPoint} has instructions that only compute capability 9.0 has ({HopperHeader}); this card's kernels are compiled for {Target.ArchitectureName}");
 
         var launch = new KernelLaunch(this, source, entryPoint, grid, threads, sharedBytes);
         if (grid.Count > 0)

@@ -1,18 +1,18 @@
 using System.Collections.Concurrent;
+using System.IO.Hashing;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text;
 
 namespace Skylight.Cuda;
 
 /// <summary>
 /// Compiled variants, in memory and on disk. The name of a file is the hash of all that goes into its machine code: source, every header, options
-/// and compiler. Files are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
+/// and compiler; its ending says machine code (<c>.cubin</c>) or PTX (<c>.ptx</c>). Files are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
 /// </summary>
 internal sealed class KernelCache
 {
-    private const int HashBytes = 32;
-    private static readonly byte[] Magic = "skylight kernel 1\n"u8.ToArray();
+    private const int HashBytes = 16, MostBytes = 256 << 20;
+    private static readonly byte[] Magic = "skylight kernel 2\n"u8.ToArray();
     private static readonly byte[] HeaderHash = HashOfHeaders();
 
     private readonly CudaCompiler _compiler;
@@ -23,7 +23,7 @@ internal sealed class KernelCache
 
     /// <summary>Makes a cache.</summary>
     /// <param name="libraries">Whose NVRTC compiles.</param>
-    /// <param name="folder">Where files lie; null for <see cref="DefaultFolder"/>, empty for no files.</param>
+    /// <param name="folder">Where files lie; null for <see cref="DefaultFolder()"/>, empty for no files.</param>
     public KernelCache(CudaLibraries libraries, string? folder)
     {
         _compiler = new CudaCompiler(libraries.Nvrtc);
@@ -34,19 +34,22 @@ internal sealed class KernelCache
     /// <summary>How many variants were not found and had to be compiled.</summary>
     public int Compilations => _compilations;
 
-    /// <summary>The folder of <c>SKYLIGHT_CACHE</c>, else one for the user.</summary>
-    public static string DefaultFolder()
+    /// <summary>Where kernels are kept by default.</summary>
+    public static string DefaultFolder() => DefaultFolder("kernels");
+
+    /// <summary>A folder in that of <c>SKYLIGHT_CACHE</c>, else in one for the user.</summary>
+    public static string DefaultFolder(string name)
     {
         string? root = Environment.GetEnvironmentVariable("SKYLIGHT_CACHE");
         if (!string.IsNullOrEmpty(root))
-            return Path.Combine(root, "kernels");
+            return Path.Combine(root, name);
         if (OperatingSystem.IsWindows())
             root = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
         else if (Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } cache)
             root = cache;
         else
             root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
-        return Path.Combine(root, "skylight", "kernels");
+        return Path.Combine(root, "skylight", name);
     }
 
     /// <summary>Starts to compile a variant on another thread, so that a whole plan compiles on all cores.</summary>
@@ -85,39 +88,39 @@ internal sealed class KernelCache
 
     private string Key(KernelVariant variant)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(HeaderHash);
+        var hash = new XxHash128();
+        hash.Append(HeaderHash);
         foreach (string part in (string[])[_compilerIdentity, variant.Source.Name, variant.Source.Text, .. variant.Options])
             Append(hash, part);
-        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetHashAndReset())}.bin";
+        return $"{Path.GetFileNameWithoutExtension(variant.Source.Name)}-{Convert.ToHexStringLower(hash.GetCurrentHash())}{(variant.IsPtx ? ".ptx" : ".cubin")}";
     }
 
     private static byte[] HashOfHeaders()
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var hash = new XxHash128();
         foreach (KernelSource header in KernelSource.Headers)
         {
             Append(hash, header.Name);
             Append(hash, header.Text);
         }
 
-        return hash.GetHashAndReset();
+        return hash.GetCurrentHash();
     }
 
     /// <summary>A text and its end: two texts are not the same as one that joins them.</summary>
-    private static void Append(IncrementalHash hash, string text)
+    private static void Append(XxHash128 hash, string text)
     {
-        hash.AppendData(Encoding.UTF8.GetBytes(text));
-        hash.AppendData([0]);
+        hash.Append(Encoding.UTF8.GetBytes(text));
+        hash.Append([0]);
     }
 
-    /// <summary>Magic, SHA-256 of the rest, length of the log, log, cubin. Null when there is no such file or it is damaged.</summary>
+    /// <summary>Magic, XXH128 of the rest, length of the log, log, cubin or PTX. Null when there is no such file or it is damaged.</summary>
     private static CompiledKernels? Read(string path, KernelVariant variant)
     {
         byte[] file;
         try
         {
-            file = File.ReadAllBytes(path);
+            file = BoundedFile.Read(path, MostBytes);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -128,7 +131,7 @@ internal sealed class KernelCache
         if (file.Length < start + sizeof(int) || !file.AsSpan().StartsWith(Magic))
             return null;
         ReadOnlySpan<byte> body = file.AsSpan(start);
-        if (!SHA256.HashData(body).AsSpan().SequenceEqual(file.AsSpan(Magic.Length, HashBytes)))
+        if (!XxHash128.Hash(body).AsSpan().SequenceEqual(file.AsSpan(Magic.Length, HashBytes)))
             return null;
         int logBytes = MemoryMarshal.Read<int>(body);
         string log = Encoding.UTF8.GetString(body.Slice(sizeof(int), logBytes));
@@ -138,12 +141,12 @@ internal sealed class KernelCache
     private static void Write(string path, CompiledKernels kernels)
     {
         byte[] log = Encoding.UTF8.GetBytes(kernels.Log);
-        byte[] body = [.. BitConverter.GetBytes(log.Length), .. log, .. kernels.Cubin.Span];
+        byte[] body = [.. BitConverter.GetBytes(log.Length), .. log, .. kernels.Image.Span];
         string beside = $"{path}.{Guid.NewGuid():N}";
         try
         {
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
-            File.WriteAllBytes(beside, [.. Magic, .. SHA256.HashData(body), .. body]);
+            File.WriteAllBytes(beside, [.. Magic, .. XxHash128.Hash(body), .. body]);
             File.Move(beside, path, overwrite: true);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)

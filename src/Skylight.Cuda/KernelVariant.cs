@@ -12,7 +12,7 @@ public sealed class KernelVariant : IEquatable<KernelVariant>
 
     /// <summary>Makes a variant.</summary>
     /// <param name="source">The source.</param>
-    /// <param name="architectureName">For example <c>sm_90a</c>.</param>
+    /// <param name="architectureName">For example <c>sm_90a</c> for machine code, <c>compute_90</c> for PTX.</param>
     /// <param name="defines">Constants; their order does not matter.</param>
     public KernelVariant(KernelSource source, string architectureName, IEnumerable<KeyValuePair<string, string>> defines)
     {
@@ -34,6 +34,9 @@ public sealed class KernelVariant : IEquatable<KernelVariant>
     /// <summary>What is compiled for.</summary>
     public string ArchitectureName { get; }
 
+    /// <summary>Whether the compiler makes PTX, which the driver translates to the card's machine code; otherwise it makes the machine code itself.</summary>
+    public bool IsPtx => CompiledForm.IsPtx(ArchitectureName);
+
     /// <summary>The constants, ordered by name.</summary>
     public IReadOnlyList<KeyValuePair<string, string>> Defines { get; }
 
@@ -43,7 +46,7 @@ public sealed class KernelVariant : IEquatable<KernelVariant>
         $"--gpu-architecture={ArchitectureName}",
         "--std=c++17",
         "--generate-line-info",
-        "--ptxas-options=-v",
+        .. (IsPtx ? (string[])[] : ["--ptxas-options=-v"]),
         .. Defines.Select(define => $"-D{define.Key}={define.Value}"),
     ];
 

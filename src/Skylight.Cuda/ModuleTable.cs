@@ -6,7 +6,6 @@ namespace Skylight.Cuda;
 /// <summary>The modules that a device has loaded, one for a variant, and their kernels.</summary>
 internal sealed unsafe class ModuleTable(CudaContextHandle context, KernelCache cache) : IDisposable
 {
-    private const int MaximumDynamicSharedBytes = 8;
     private const int SharedBytesWithoutAsking = 48 * 1024;
 
     private readonly Dictionary<KernelVariant, CudaModuleHandle> _modules = [];
@@ -35,7 +34,7 @@ internal sealed unsafe class ModuleTable(CudaContextHandle context, KernelCache 
         if (launch.SharedBytes > _sharedBytes.GetValueOrDefault(function, SharedBytesWithoutAsking))
         {
             Driver driver = context.Driver;
-            int result = driver.FuncSetAttribute(function, MaximumDynamicSharedBytes, launch.SharedBytes);
+            int result = driver.FuncSetAttribute(function, CudaNumbers.FunctionDynamicSharedBytes, launch.SharedBytes);
             if (result != 0)
                 throw driver.Error(result, string.Create(CultureInfo.InvariantCulture, $"cuFuncSetAttribute for {launch.SharedBytes:N0} bytes of shared memory of {launch.EntryPoint} in {variant}"));
             _sharedBytes[function] = launch.SharedBytes;

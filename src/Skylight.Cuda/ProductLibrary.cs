@@ -6,11 +6,6 @@ namespace Skylight.Cuda;
 /// <summary>cuBLAS on a device's stream; loaded when the first product is made.</summary>
 internal sealed unsafe class ProductLibrary(CudaDevice device) : IDisposable
 {
-    private const int ComputeFloat32 = 68;
-    private const int DefaultAlgorithm = -1;
-    private const int RealFloat32 = 0;
-    private const int RealBFloat16 = 14;
-
     /// <summary>What NVIDIA advises for Hopper; own memory, so that products can be part of a captured graph.</summary>
     private const long WorkspaceBytes = 32 << 20;
 
@@ -43,8 +38,8 @@ internal sealed unsafe class ProductLibrary(CudaDevice device) : IDisposable
         cublas.Check(
             cublas.GemmStridedBatched(
                 _handle,
-                product.TransposeRight ? 1 : 0,
-                product.TransposeLeft ? 1 : 0,
+                product.TransposeRight ? CudaNumbers.ProductTransposed : CudaNumbers.ProductAsIs,
+                product.TransposeLeft ? CudaNumbers.ProductTransposed : CudaNumbers.ProductAsIs,
                 product.Columns,
                 product.Rows,
                 product.Inner,
@@ -63,8 +58,8 @@ internal sealed unsafe class ProductLibrary(CudaDevice device) : IDisposable
                 product.ResultStride,
                 product.ResultBatchStride,
                 product.Batch,
-                ComputeFloat32,
-                DefaultAlgorithm),
+                CudaNumbers.ProductComputeFloat32,
+                CudaNumbers.ProductDefaultAlgorithm),
             "cublasGemmStridedBatchedEx");
     }
 
@@ -78,8 +73,8 @@ internal sealed unsafe class ProductLibrary(CudaDevice device) : IDisposable
 
     private static int TypeOf(DataType? type) => type switch
     {
-        DataType.Float32 => RealFloat32,
-        DataType.BFloat16 => RealBFloat16,
+        DataType.Float32 => CudaNumbers.RealFloat32,
+        DataType.BFloat16 => CudaNumbers.RealBFloat16,
         _ => throw new NotSupportedException($"cuBLAS multiplies float32 and bfloat16 matrices, not {type}."),
     };
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using Microsoft.Extensions.AI;
 using Skylight.Chat;
@@ -41,7 +42,7 @@ internal static class ChatOptionsReader
             BannedWords = bannedWords,
             StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,
             IgnoreEndOfSequence = raw.IgnoreEndOfSequence || defaults.IgnoreEndOfSequence,
-            MinNewTokens = raw.MinNewTokens > 0 ? raw.MinNewTokens : defaults.MinNewTokens,
+            MinNewTokens = raw.MinNewTokens ?? defaults.MinNewTokens,
             SkipSpecialTokens = raw.SkipSpecialTokens && defaults.SkipSpecialTokens,
             MaxNewTokens = raw.MaxNewTokens ?? options.MaxOutputTokens ?? defaults.MaxNewTokens,
             StopTexts = stopTexts.Length > 0 ? stopTexts : defaults.StopTexts,
@@ -66,7 +67,7 @@ internal static class ChatOptionsReader
         if (options.ResponseFormat is ChatResponseFormatJson)
             throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} asks for JSON, but the decoder cannot be held to a grammar and nothing is promised that may not hold: leave it null or {nameof(ChatResponseFormat.Text)}, ask for JSON in the prompt and check the answer.");
         if (options.ResponseFormat is not (null or ChatResponseFormatText))
-            throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} is a {options.ResponseFormat.GetType().Name}; only {nameof(ChatResponseFormat.Text)} is supported.");
+            throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; only {nameof(ChatResponseFormat.Text)} is supported.");
         foreach (string key in options.AdditionalProperties?.Keys ?? [])
         {
             if (s_keys.Contains(key, StringComparer.OrdinalIgnoreCase))
@@ -101,19 +102,37 @@ internal static class ChatOptionsReader
         _ => ThinkingMode.On,
     };
 
+    /// <summary>What stands under a key; JSON only as far as it can be read.</summary>
+    private static object? ValueOf(ChatOptions options, string key)
+    {
+        if (options.AdditionalProperties is not { } properties || !properties.TryGetValue(key, out object? value))
+            return null;
+        if (value is not JsonElement element)
+            return value;
+        if (element.ValueKind is JsonValueKind.Null or JsonValueKind.Undefined)
+            return null;
+        try
+        {
+            return JsonText.ParseElement(JsonMarshal.GetRawUtf8Value(element).ToArray());
+        }
+        catch (JsonException exception)
+        {
+            throw new ArgumentException($"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] cannot be read: {exception.Message}", exception);
+        }
+    }
+
     private static double? NumberOf(ChatOptions options, string key)
     {
-        if (options.AdditionalProperties is not { } properties || !properties.TryGetValue(key, out object? value) || value is null)
-            return null;
-        return value switch
+        return ValueOf(options, key) switch
         {
+            null => null,
             float number => number,
             double number => number,
             decimal number => (double)number,
             int number => number,
             long number => number,
             JsonElement { ValueKind: JsonValueKind.Number } number => number.GetDouble(),
-            _ => throw Unusable(key, value, "a number"),
+            { } value => throw Unusable(key, value, "a number"),
         };
     }
 
@@ -126,19 +145,33 @@ internal static class ChatOptionsReader
 
     private static IReadOnlyList<string>? WordsOf(ChatOptions options)
     {
-        if (options.AdditionalProperties is not { } properties || !properties.TryGetValue(BannedWords, out object? value) || value is null)
-            return null;
-        return value switch
+        return ValueOf(options, BannedWords) switch
         {
+            null => null,
             string word => [word],
             IEnumerable<string> words => [.. words],
             JsonElement { ValueKind: JsonValueKind.String } word => [word.GetString()!],
             JsonElement { ValueKind: JsonValueKind.Array } words when words.EnumerateArray().All(word => word.ValueKind == JsonValueKind.String) =>
                 [.. words.EnumerateArray().Select(word => word.GetString()!)],
-            _ => throw Unusable(BannedWords, value, "a list of words"),
+            { } value => throw Unusable(BannedWords, value, "a list of words"),
         };
     }
 
+    private static string Describe(object value) => value switch
+    {
+        string text => $"the text '{Shortened(text)}'",
+        JsonElement { ValueKind: JsonValueKind.String } text => $"the text '{Shortened(text.GetString()!)}'",
+        JsonElement { ValueKind: JsonValueKind.Object } => "an object",
+        JsonElement { ValueKind: JsonValueKind.Array } => "a list",
+        JsonElement other => Shortened(other.GetRawText()),
+        bool flag => flag ? "true" : "false",
+        IConvertible number => string.Create(CultureInfo.InvariantCulture, $"{number}"),
+        System.Collections.IEnumerable => "a list",
+        _ => "an object",
+    };
+
+    private static string Shortened(string text) => text.Length <= 80 ? text : text[..80] + "…";
+
     private static ArgumentException Unusable(string key, object value, string wanted) => new(
-        string.Create(CultureInfo.InvariantCulture, $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is {(value is IConvertible or JsonElement ? $"'{value}'" : "an object")} of type {value.GetType().Name}; give {wanted}."));
+        $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is {Describe(value)}; give {wanted}.");
 }

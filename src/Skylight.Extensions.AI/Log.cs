@@ -29,4 +29,7 @@ internal static partial class Log
 
     [LoggerMessage(9, LogLevel.Error, "{Model} could not be loaded.")]
     public static partial void LoadingFailed(ILogger logger, string model, Exception exception);
+
+    [LoggerMessage(10, LogLevel.Warning, "{Model}: {Warning}")]
+    public static partial void SettingIgnored(ILogger logger, string model, string warning);
 }

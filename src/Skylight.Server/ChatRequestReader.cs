@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Skylight.Chat;
+using Skylight.Checkpoints;
 using Skylight.Images;
 using Skylight.Text;
 
@@ -16,7 +17,7 @@ namespace Skylight.Server;
 /// <param name="options">Limits and the resolver of pictures.</param>
 internal sealed class ChatRequestReader(string modelName, int vocabularySize, SkylightServerOptions options)
 {
-    private const int MostStops = 16, MostBias = 1024, MostReason = 160;
+    private const int MostStops = 16, MostBias = 1024;
 
     /// <summary>Reads a body.</summary>
     /// <param name="body">JSON in UTF-8.</param>
@@ -26,22 +27,12 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(body, new JsonDocumentOptions { AllowDuplicateProperties = false });
+            using JsonDocument document = JsonText.Parse(body);
             return await ReadAsync(new JsonField(document.RootElement, ""), cancellationToken).ConfigureAwait(false);
         }
         catch (JsonException exception)
         {
-            // It quotes what it does not understand up to the end of the body: megabytes of a picture, perhaps.
-            string reason = exception.Message.Split(" LineNumber:")[0];
-            reason = reason.Length <= MostReason ? reason : reason[..MostReason] + "…";
-            // A name that comes twice has no place.
-            string place = exception.LineNumber is { } line ? $"line {line + 1}, byte {exception.BytePositionInLine + 1}: " : "";
-            throw ApiException.BadRequest($"The body is not valid JSON: {place}{reason}", code: "invalid_json");
-        }
-        catch (InvalidOperationException)
-        {
-            // Half a surrogate pair or bytes that are not UTF-8, in a string.
-            throw ApiException.BadRequest("The body holds text that is not valid Unicode.", code: "invalid_json");
+            throw ApiException.BadRequest($"The body is not valid JSON: {exception.Message}", code: "invalid_json");
         }
     }
 
@@ -84,7 +75,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             LogitBias = ReadBias(root["logit_bias"]),
             BannedWords = ReadTexts(root["bad_words"], MostBias),
             MaxNewTokens = ReadMost(root),
-            MinNewTokens = root["min_tokens"]?.Integer(0, int.MaxValue) ?? 0,
+            MinNewTokens = root["min_tokens"]?.Integer(0, int.MaxValue),
             StopTexts = ReadTexts(root["stop"], MostStops),
             StopTokenIds = ReadStopTokens(root["stop_token_ids"]),
             IgnoreEndOfSequence = root["ignore_eos"]?.Boolean() ?? false,

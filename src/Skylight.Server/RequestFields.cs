@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using Skylight.Text;
 
@@ -24,7 +25,7 @@ internal enum FieldUse
 /// <param name="Neutral">Values in JSON of a refused one that change nothing; null is one always.</param>
 internal sealed record RequestField(string Name, FieldUse Use, string Meaning, string Example, params string[] Neutral)
 {
-    private readonly JsonElement[] _neutral = [.. Neutral.Select(value => JsonElement.Parse(value))];
+    private readonly JsonElement[] _neutral = [.. Neutral.Select(value => JsonText.ParseElement(Encoding.UTF8.GetBytes(value)))];
 
     /// <summary>Whether a value changes nothing.</summary>
     public bool IsNeutral(JsonField value) => _neutral.Any(value.IsEqualTo);
@@ -70,7 +71,7 @@ internal static class RequestFields
         new("bad_words", FieldUse.Used, "words that are never written: as given, in lower case, with a capital, and after a space. A word that is no single token is refused", "[\"Wait\"]"),
         new("max_completion_tokens", FieldUse.Used, "the most tokens of the answer, its thinking included", "5"),
         new("max_tokens", FieldUse.Used, "the same; the two may not differ", "5"),
-        new("min_tokens", FieldUse.Used, "no token that ends the answer is drawn before it has so many; 'stop' ends it all the same", "3"),
+        new("min_tokens", FieldUse.Used, "no token that ends the answer is drawn before it has so many, and 'stop' is not looked for in them; a text of 'stop' that ends behind them counts", "3"),
         new("stop", FieldUse.Used, "up to 16 texts before any of which the answer ends; not looked for in the thinking", "[\"END\"]"),
         new("stop_token_ids", FieldUse.Used, "up to 1024 tokens that end the answer, beside the model's own; they are no part of its text", "[5]"),
         new("ignore_eos", FieldUse.Used, "the model's own end ends nothing", "true"),

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 
@@ -30,7 +31,7 @@ internal static class ToolCallText
         string text = arguments.Text();
         try
         {
-            JsonElement.Parse(text);
+            JsonText.Parse(Encoding.UTF8.GetBytes(text)).Dispose();
         }
         catch (JsonException)
         {

@@ -109,6 +109,29 @@ public partial class ArchitectureTests
         Assert.Empty(friends.Except(["Skylight.Tests", "Skylight.Bench", "Skylight.Fuzz"]));
     }
 
+    /// <summary>What lies in the system's temporary folder is removed whatever happens, which one class sees to.</summary>
+    [Fact]
+    public void Only_one_class_of_the_tests_makes_temporary_folders()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("tests"), "*.cs")
+            .Where(file => Path.GetFileName(file) != $"{nameof(TemporaryFolder)}.cs" && MakesTemporaryFiles().IsMatch(File.ReadAllText(file))).Select(Repository.Relative)];
+        Assert.Equal(["tests/Skylight.Tests/Cli/SkylightProgram.cs"], violations);
+    }
+
+    // The one other use is the working directory of a program.
+    [GeneratedRegex(@"Directory\.CreateTempSubdirectory|Path\.GetTemp(FileName|Path)\(")]
+    private static partial Regex MakesTemporaryFiles();
+
+    /// <summary>A slim machine without OpenSSL runs everything but the server and HTTPS: hashes are of System.IO.Hashing, members that come twice are found by JsonMembers.</summary>
+    [Fact]
+    public void Only_the_server_needs_OpenSSL()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("src"), "*.cs")
+            .Where(file => File.ReadLines(file).Any(line => line.Contains("System.Security.Cryptography", StringComparison.Ordinal) || line.Contains("AllowDuplicateProperties =", StringComparison.Ordinal)))
+            .Select(Repository.Relative)];
+        Assert.Equal(["src/Skylight.Server/ModelService.cs"], violations);
+    }
+
     [Fact]
     public void Training_does_not_know_a_device()
     {
@@ -131,6 +154,40 @@ public partial class ArchitectureTests
         string[] violations = [.. Repository.Files(Repository.Root).Where(IsText)
             .SelectMany(file => Places().Matches(File.ReadAllText(file)).Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
         Assert.Empty(violations);
+    }
+
+    /// <summary>What goes around the guard meets exceptions that nobody documents.</summary>
+    [Fact]
+    public void Only_the_guard_enters_System_Text_Json() => Assert.Empty(ViolationsOf(RawJson(), "JsonText.cs"));
+
+    /// <summary>What goes around it waits for pipes, reads devices without end, and puts U+FFFD where bytes are not UTF-8.</summary>
+    [Fact]
+    public void Only_the_bounded_reader_opens_files_that_others_made() => Assert.Empty(ViolationsOf(RawFiles(), "BoundedFile.cs"));
+
+    [Theory]
+    [InlineData("using JsonDocument d = JsonDocument.Parse(bytes);")]
+    [InlineData("JsonElement e = JsonElement.ParseValue(ref json);")]
+    [InlineData("JsonObject o = (JsonObject)JsonNode.Parse(text)!;")]
+    [InlineData("var x = JsonSerializer.Deserialize(text, Context.Default.X);")]
+    [InlineData("var x = document.RootElement.Deserialize(Context.Default.X);")]
+    [InlineData("var json = new Utf8JsonReader(bytes);")]
+    public void A_way_around_the_guard_is_found(string source) => Assert.Matches(RawJson(), source);
+
+    [Theory]
+    [InlineData("byte[] b = File.ReadAllBytes(path);")]
+    [InlineData("foreach (string line in System.IO.File.ReadLines(path))")]
+    [InlineData("using var s = File.OpenRead(path);")]
+    [InlineData("var s = new FileStream(path, FileMode.Open, FileAccess.Read);")]
+    [InlineData("using var r = new StreamReader(path);")]
+    public void A_way_around_the_bounded_reader_is_found(string source) => Assert.Matches(RawFiles(), source);
+
+    [Theory]
+    [InlineData("using JsonDocument d = JsonText.Parse(bytes); JsonElement e = JsonText.ParseValue(ref json); X x = JsonText.Deserialize(bytes, type);")]
+    [InlineData("var s = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite); using FileStream f = BoundedFile.Open(path);")]
+    public void The_guards_are_no_way_around_them(string source)
+    {
+        Assert.DoesNotMatch(RawJson(), source);
+        Assert.DoesNotMatch(RawFiles(), source);
     }
 
     [Fact]
@@ -184,6 +241,10 @@ public partial class ArchitectureTests
         return full.Concat(relative).Where(used => used != room).Distinct().Order();
     }
 
+    private static string[] ViolationsOf(Regex forbidden, string guard) => [.. Repository.Files(Repository.PathOf("src"), "*.cs")
+        .Where(file => Path.GetFileName(file) != guard)
+        .SelectMany(file => forbidden.Matches(Comment().Replace(File.ReadAllText(file), "")).Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
+
     private static bool IsText(string file) => Path.GetExtension(file) is
         ".cs" or ".csproj" or ".props" or ".targets" or ".sln" or ".json" or ".config" or ".md" or ".txt" or ".yml" or ".html" or ".cu" or ".cuh" or ".cpp" or ".h" or ""
         || Path.GetFileName(file).Equals("NuGet.Config", StringComparison.OrdinalIgnoreCase);
@@ -196,6 +257,12 @@ public partial class ArchitectureTests
 
     [GeneratedRegex(@"(?<![\w.])([A-Z]\w*)\.([A-Z]\w*)")]
     private static partial Regex RelativeName();
+
+    [GeneratedRegex(@"\bJson(Document|Element|Node|Object|Array|Value)\.(Try)?Parse\w*|(?<!\bJsonText)\.Deserialize\w*|\bnew Utf8JsonReader\b|\bReadFromJson\w*")]
+    private static partial Regex RawJson();
+
+    [GeneratedRegex(@"\bFile\.(ReadAll\w*|ReadLines\w*|OpenRead|OpenText)\b|\bnew FileStream\([^;]*\bFileMode\.Open\b|\bnew StreamReader\((?!assembly\.|\s*Console\.)")]
+    private static partial Regex RawFiles();
 
     // The brackets keep this line from finding itself.
     [GeneratedRegex(@"nuget[.]org|pkgs[.]dev[.]azure|pypi[.]org|registry[.]npmjs|(?<![\w./])/(?:[w]ork|[h]ome|[r]oot|[U]sers)/\w+", RegexOptions.IgnoreCase)]

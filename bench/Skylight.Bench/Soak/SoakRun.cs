@@ -54,7 +54,7 @@ internal static class SoakRun
 
             var tally = new Tally();
             using var time = new CancellationTokenSource(TimeSpan.FromMinutes(minutes));
-            var memory = new List<(double Seconds, long Resident, long Managed)>();
+            var memory = new List<MemorySample>();
             Task watching = WatchAsync(memory, tally, time.Token);
             await Task.WhenAll(Enumerable.Range(0, clients).Select(number => ClientAsync(client, requests, number, tally, time.Token)));
             await watching;
@@ -72,12 +72,13 @@ internal static class SoakRun
                 json.WriteNumber("resident_bytes_after_warm_up", first);
                 json.WriteNumber("resident_bytes_at_the_end", last);
                 json.WriteStartArray("memory");
-                foreach ((double seconds, long resident, long managed) in memory)
+                foreach (MemorySample sample in memory)
                 {
                     json.WriteStartObject();
-                    json.WriteNumber("seconds", Math.Round(seconds));
-                    json.WriteNumber("resident_bytes", resident);
-                    json.WriteNumber("managed_bytes", managed);
+                    json.WriteNumber("seconds", Math.Round(sample.Seconds));
+                    json.WriteNumber("resident_bytes", sample.Resident);
+                    json.WriteNumber("managed_bytes", sample.Managed);
+                    json.WriteNumber("managed_committed_bytes", sample.Committed);
                     json.WriteEndObject();
                 }
 
@@ -161,7 +162,7 @@ internal static class SoakRun
         return code == "model_error" ? new Answer(End.Failed, text) : new Answer(End.Lost, text, json);
     }
 
-    private static async Task WatchAsync(List<(double Seconds, long Resident, long Managed)> memory, Tally tally, CancellationToken time)
+    private static async Task WatchAsync(List<MemorySample> memory, Tally tally, CancellationToken time)
     {
         long start = Stopwatch.GetTimestamp();
         using var process = Process.GetCurrentProcess();
@@ -170,24 +171,31 @@ internal static class SoakRun
             await Task.Delay(TimeSpan.FromSeconds(2), time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             process.Refresh();
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            memory.Add((seconds, process.WorkingSet64, GC.GetTotalMemory(forceFullCollection: false)));
+            memory.Add(new MemorySample(seconds, process.WorkingSet64, GC.GetTotalMemory(forceFullCollection: false), GC.GetGCMemoryInfo().TotalCommittedBytes));
             if (memory.Count % 15 == 0)
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{seconds,5:0} s: {tally.Whole} whole, {tally.Left} left, {tally.Poisoned} poisoned, {tally.Faults.Count} lost or mixed, {process.WorkingSet64 / 1e6:0} MB"));
+                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{seconds,5:0} s: {tally.Whole} whole, {tally.Left} left, {tally.Poisoned} poisoned, {tally.Faults.Count} lost or mixed, {process.WorkingSet64 / 1e6:0} MB, {memory[^1].Committed / 1e6:0} of it managed"));
         }
     }
 
     /// <summary>The medians of the second quarter, after the warm-up, and of the last one.</summary>
-    private static (long First, long Last) Ends(List<(double Seconds, long Resident, long Managed)> memory)
+    private static (long First, long Last) Ends(List<MemorySample> memory)
     {
         int quarter = Math.Max(1, memory.Count / 4);
         return (Median(memory.Skip(quarter).Take(quarter)), Median(memory.TakeLast(quarter)));
 
-        static long Median(IEnumerable<(double Seconds, long Resident, long Managed)> samples)
+        static long Median(IEnumerable<MemorySample> samples)
         {
             long[] sorted = [.. samples.Select(sample => sample.Resident).Order()];
             return sorted.Length == 0 ? 0 : sorted[sorted.Length / 2];
         }
     }
+
+    /// <summary>The process at a moment.</summary>
+    /// <param name="Seconds">Since the clients began.</param>
+    /// <param name="Resident">Bytes in memory.</param>
+    /// <param name="Managed">Bytes of managed objects, dead ones among them.</param>
+    /// <param name="Committed">Bytes that the garbage collector holds.</param>
+    private sealed record MemorySample(double Seconds, long Resident, long Managed, long Committed);
 
     private enum End
     {

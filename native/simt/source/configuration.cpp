@@ -46,6 +46,8 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
             return false;
         }
         target.counters = value == "on";
+    } else if (name == "pools" && (value == "on" || value == "off")) {
+        target.pools = value == "on";
     } else if (name == "memory" && parse_unsigned(value, number)) {
         target.memory = number;
     } else if (name == "capability" && parse_unsigned(value, number) && number >= 10 && number < 1000) {
@@ -56,7 +58,7 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
         target.compiler = value;
     } else {
         message = "no setting '" + name + "' with value '" + value +
-                  "': there are schedule, async, checks, counters, memory (bytes), capability (90 for 9.0), workers (up to 64) and compiler";
+                  "': there are schedule, async, checks, counters, memory (bytes), pools (on, off), capability (90 for 9.0), workers (up to 64) and compiler";
         return false;
     }
     return true;
@@ -67,7 +69,7 @@ Configuration from_environment() {
     const std::pair<const char*, const char*> variables[] = {
         {"SKYLIGHT_SIMT_SCHEDULE", "schedule"}, {"SKYLIGHT_SIMT_ASYNC", "async"},     {"SKYLIGHT_SIMT_CHECKS", "checks"},
         {"SKYLIGHT_SIMT_MEMORY", "memory"},     {"SKYLIGHT_SIMT_WORKERS", "workers"}, {"SKYLIGHT_SIMT_COMPILER", "compiler"},
-        {"SKYLIGHT_SIMT_COUNTERS", "counters"},
+        {"SKYLIGHT_SIMT_COUNTERS", "counters"}, {"SKYLIGHT_SIMT_CAPABILITY", "capability"}, {"SKYLIGHT_SIMT_POOLS", "pools"},
     };
     for (const auto& [variable, name] : variables) {
         const char* value = std::getenv(variable);

@@ -42,7 +42,7 @@ int attribute_value(int attribute) {
         case 97: return 227 * 1024;       // shared memory per block, opt-in
         case 106: return 32;              // blocks per multiprocessor
         case 111: return 1024;            // shared memory reserved per block
-        case 115: return 1;               // memory pools
+        case 115: return configuration().pools ? 1 : 0;  // memory pools
         case 120: return 1;               // clusters
         default: return 0;
     }
@@ -64,6 +64,7 @@ constexpr ErrorText errors[] = {
     {CUDA_ERROR_INVALID_IMAGE, "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"},
     {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
     {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
+    {CUDA_ERROR_INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_ILLEGAL_STATE, "CUDA_ERROR_ILLEGAL_STATE", "the operation cannot be performed in the present state"},
     {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
@@ -218,7 +219,7 @@ SIMT_EXPORT int simtReset() {
     return CUDA_SUCCESS;
 }
 
-// Sets schedule (forward, reverse, seed:N), async (late, immediate), checks (on, off), counters (on, off), memory (bytes), capability, workers or compiler.
+// Sets schedule (forward, reverse, seed:N), async (late, immediate), checks (on, off), counters (on, off), memory (bytes), pools (on, off), capability, workers or compiler.
 SIMT_EXPORT int simtConfigure(const char* name, const char* value) {
     const std::lock_guard<std::recursive_mutex> lock(context().lock);
     if (name == nullptr || value == nullptr) return CUDA_ERROR_INVALID_VALUE;

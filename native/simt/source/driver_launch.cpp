@@ -78,11 +78,28 @@ SIMT_EXPORT int cuModuleLoadData(void** handle, const void* image) {
     SIMT_CONTEXT();
     if (handle == nullptr || image == nullptr) return CUDA_ERROR_INVALID_VALUE;
     std::string message;
-    *handle = load_module(image, message);
-    return *handle != nullptr ? CUDA_SUCCESS : refuse(CUDA_ERROR_INVALID_IMAGE, message);
+    int code = CUDA_SUCCESS;
+    *handle = load_module(image, code, message);
+    return *handle != nullptr ? CUDA_SUCCESS : refuse(code, message);
 }
 
-SIMT_EXPORT int cuModuleLoadDataEx(void** handle, const void* image, unsigned, int*, void**) { return cuModuleLoadData(handle, image); }
+SIMT_EXPORT int cuModuleLoadDataEx(void** handle, const void* image, unsigned count, int* options, void** values) {
+    if (count > 0 && (options == nullptr || values == nullptr)) return CUDA_ERROR_INVALID_VALUE;
+    const int result = cuModuleLoadData(handle, image);
+    if (result == CUDA_SUCCESS) return result;
+    // What the translator said goes into the error log that the caller gives, and its length in place of the buffer's.
+    char* log = nullptr;
+    std::size_t bytes = 0;
+    for (unsigned index = 0; index < count; index++) {
+        if (options[index] == CU_JIT_ERROR_LOG_BUFFER) log = static_cast<char*>(values[index]);
+        if (options[index] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES) bytes = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(values[index]));
+    }
+    if (log != nullptr && bytes > 0) {
+        std::strncpy(log, last_report().c_str(), bytes - 1);
+        log[bytes - 1] = '\0';
+    }
+    return result;
+}
 
 SIMT_EXPORT int cuModuleUnload(void* handle) {
     SIMT_CONTEXT();

@@ -78,6 +78,7 @@ SIMT_EXPORT int cuMemAllocAsync(CUdeviceptr* address, std::size_t bytes, void* h
     SIMT_CONTEXT();
     Stream* stream = context().stream(handle);
     if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+    if (!configuration().pools) return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuMemAllocAsync on a device without memory pools");
     if (stream->capture != nullptr) return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuMemAllocAsync on a capturing stream: the emulator has no memory nodes in graphs");
     return allocate(address, bytes);
 }
@@ -86,6 +87,7 @@ SIMT_EXPORT int cuMemFreeAsync(CUdeviceptr address, void* handle) {
     SIMT_CONTEXT();
     Stream* stream = context().stream(handle);
     if (stream == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+    if (!configuration().pools) return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuMemFreeAsync on a device without memory pools");
     if (stream->capture != nullptr) return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuMemFreeAsync on a capturing stream: the emulator has no memory nodes in graphs");
     const Allocation* allocation = memory().find(static_cast<std::uintptr_t>(address));
     if (allocation == nullptr || allocation->address != address || allocation->freed || allocation->host)
@@ -100,6 +102,7 @@ SIMT_EXPORT int cuDeviceGetDefaultMemPool(void** pool, int device) {
     SIMT_DRIVER();
     if (pool == nullptr) return CUDA_ERROR_INVALID_VALUE;
     if (device != 0) return CUDA_ERROR_INVALID_DEVICE;
+    if (!configuration().pools) return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuDeviceGetDefaultMemPool on a device without memory pools");
     *pool = &memory();
     return CUDA_SUCCESS;
 }

@@ -9,6 +9,8 @@
 #include <cstring>
 
 
+#include "configuration.hpp"
+#include "cuda_abi.hpp"
 #include "image.hpp"
 
 namespace simt {
@@ -36,8 +38,22 @@ Module::~Module() {
     if (file >= 0) close(file);
 }
 
-Module* load_module(const void* image, std::string& message) {
+namespace {
+
+// Whether the device runs what was compiled for an architecture: machine code within its major version from its minor version on, PTX of any that is
+// not newer, and what uses the instructions of one architecture only there.
+bool runs(const ImageHeader& header) {
+    const int device = configuration().capability;
+    if (header.exact) return header.architecture == device;
+    if (header.ptx) return header.architecture <= device;
+    return header.architecture / 10 == device / 10 && header.architecture <= device;
+}
+
+}  // namespace
+
+Module* load_module(const void* image, int& code, std::string& message) {
     ImageHeader header;
+    code = CUDA_ERROR_INVALID_IMAGE;
     std::memcpy(&header, image, sizeof header);
     if (std::memcmp(header.magic, image_magic, sizeof header.magic) != 0) {
         message = "the module is not one that this emulator's NVRTC compiled (a cubin of the real NVRTC cannot run here)";
@@ -45,6 +61,12 @@ Module* load_module(const void* image, std::string& message) {
     }
     if (fingerprint() != std::string(header.fingerprint, sizeof header.fingerprint)) {
         message = "the module was compiled by another build of the emulator: compile it again";
+        return nullptr;
+    }
+    if (!runs(header)) {
+        code = header.ptx ? CUDA_ERROR_INVALID_PTX : CUDA_ERROR_NO_BINARY_FOR_GPU;
+        message = std::string(header.ptx ? "PTX of compute_" : "machine code for sm_") + std::to_string(header.architecture) + (header.exact ? "a" : "") +
+                  " does not run on a device of compute capability " + std::to_string(configuration().capability / 10) + "." + std::to_string(configuration().capability % 10);
         return nullptr;
     }
     auto module = std::make_unique<Module>();

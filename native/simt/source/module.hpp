@@ -29,7 +29,7 @@ struct Module {
 };
 
 // Loads the bytes a compilation gave. Null with a message when they are not such bytes or come from another emulator build.
-Module* load_module(const void* image, std::string& message);
+Module* load_module(const void* image, int& code, std::string& message);
 bool unload_module(Module* module);
 
 // Whether a handle is an entry point of a loaded module.

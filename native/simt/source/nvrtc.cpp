@@ -38,14 +38,17 @@ struct Program {
     Source source;
     std::vector<Source> headers;
     std::string log;
-    std::string preprocessed;
-    std::string image;
+    std::string cubin;
+    std::string ptx;
 };
 
 struct Options {
     std::vector<std::string> flags;
     std::string standard = "-std=c++17";
     std::string invalid;
+    int architecture = 52;  // as NVRTC's own default
+    bool exact = false;
+    bool ptx = true;
 };
 
 bool starts_with(const std::string& text, const char* prefix) { return text.rfind(prefix, 0) == 0; }
@@ -62,6 +65,9 @@ void add_architecture(Options& options, const std::string& value) {
         options.invalid = "invalid value '" + value + "' for --gpu-architecture (-arch)";
         return;
     }
+    options.architecture = std::stoi(digits);
+    options.exact = features;
+    options.ptx = starts_with(value, "compute_");
     options.flags.push_back("-D__CUDA_ARCH__=" + digits + "0");
     if (features) options.flags.push_back("-D__CUDA_ARCH_FEAT_SM" + digits + "_ALL=1");
 }
@@ -137,7 +143,8 @@ std::string header_text(const Source& header) {
 
 int compile(Program& program, int count, const char* const* given) {
     program.log.clear();
-    program.image.clear();
+    program.cubin.clear();
+    program.ptx.clear();
     const Options options = translate(count, given);
     if (!options.invalid.empty()) {
         program.log = "nvrtc: error: " + options.invalid + "\n";
@@ -165,9 +172,9 @@ int compile(Program& program, int count, const char* const* given) {
     preprocess.insert(preprocess.end(), options.flags.begin(), options.flags.end());
     preprocess.insert(preprocess.end(), {source, "-o", "program.ii"});
     if (run_process(preprocess, directory.path(), program.log) != 0) return NVRTC_ERROR_COMPILATION;
-    program.preprocessed = read_file(root + "program.ii");
-    const std::vector<EntryPoint> entries = find_entry_points(program.preprocessed);
-    write_file(root + "program.ii", program.preprocessed + entry_table(entries));
+    std::string preprocessed = read_file(root + "program.ii");
+    const std::vector<EntryPoint> entries = find_entry_points(preprocessed);
+    write_file(root + "program.ii", preprocessed + entry_table(entries));
 
     // Instrumented for ThreadSanitizer, whose run-time functions the emulator has; nothing that merges accesses or splits them (the
     // copy of a 16-byte struct is one access, as it is on a GPU); no instruction of this very machine, because the object may be
@@ -197,8 +204,13 @@ int compile(Program& program, int count, const char* const* given) {
     std::memcpy(header.fingerprint, fingerprint().data(), sizeof header.fingerprint);
     std::strncpy(header.name, source.c_str(), sizeof header.name - 1);
     header.bytes = object.size();
-    program.image.assign(reinterpret_cast<const char*>(&header), sizeof header);
-    program.image += object;
+    header.architecture = options.architecture;
+    header.exact = options.exact;
+    header.ptx = options.ptx;
+    // As NVRTC: no cubin for an architecture compute_…. The PTX here is no text; it knows its own length.
+    std::string& image = options.ptx ? program.ptx : program.cubin;
+    image.assign(reinterpret_cast<const char*>(&header), sizeof header);
+    image += object;
     return NVRTC_SUCCESS;
 }
 
@@ -272,8 +284,8 @@ SIMT_EXPORT int nvrtcCompileProgram(void* handle, int count, const char* const* 
         std::memcpy(target, text.c_str(), text.size() + (terminator));                              \
         return NVRTC_SUCCESS;                                                                       \
     }
-SIMT_PROGRAM_RESULT(nvrtcGetCUBINSize, nvrtcGetCUBIN, image, 0)
-SIMT_PROGRAM_RESULT(nvrtcGetPTXSize, nvrtcGetPTX, preprocessed, 1)
+SIMT_PROGRAM_RESULT(nvrtcGetCUBINSize, nvrtcGetCUBIN, cubin, 0)
+SIMT_PROGRAM_RESULT(nvrtcGetPTXSize, nvrtcGetPTX, ptx, 1)
 SIMT_PROGRAM_RESULT(nvrtcGetProgramLogSize, nvrtcGetProgramLog, log, 1)
 
 SIMT_EXPORT const char* nvrtcGetErrorString(int result) {

@@ -32,7 +32,7 @@ internal static class ChatCommand
         await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = 1 }, loading.Token);
         bool isInteractive = !Console.IsInputRedirected;
         IAnsiConsole console = AnsiConsole.Console;
-        var session = new ChatSession(model, options, settings.System(parse), Console.In, console, Console.Error, isInteractive);
+        var session = new ChatSession(model, options, settings.System(parse), isInteractive ? Console.In : StandardInput.Open(), console, Console.Error, isInteractive);
         Volatile.Write(ref interrupt, session.Interrupt);
         if (isInteractive)
             console.MarkupLineInterpolated($"{model.Name}, {model.ContextTokens} tokens of context. [dim]/help lists what can be typed, /exit ends.[/]");

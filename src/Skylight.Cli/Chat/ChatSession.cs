@@ -1,3 +1,4 @@
+using System.Text;
 using Skylight.Chat;
 using Skylight.Execution;
 using Spectre.Console;
@@ -70,7 +71,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException or Images.ImageException or OutOfDeviceMemoryException)
                 {
                     failed = true;
-                    await error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
+                    await error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
                 }
             }
         }
@@ -87,7 +88,15 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
         if (isInteractive)
             console.Markup(_pictures.Count > 0 ? $"[bold]({_pictures.Count} picture{(_pictures.Count == 1 ? "" : "s")}) >[/] " : "[bold]>[/] ");
         // A terminal's read cannot be cancelled: it is left behind.
-        return await Task.Run(input.ReadLine, CancellationToken.None).WaitAsync(_exit.Token);
+        try
+        {
+            string? line = await Task.Run(input.ReadLine, CancellationToken.None).WaitAsync(_exit.Token);
+            return line?.Contains('\0', StringComparison.Ordinal) == true ? throw StandardInput.NoText("it holds a byte of zero, as UTF-16 does; write it in UTF-8.") : line;
+        }
+        catch (DecoderFallbackException exception)
+        {
+            throw StandardInput.NoText("its bytes are not UTF-8; write it in UTF-8.", exception);
+        }
     }
 
     private async Task ObeyAsync(string line)

@@ -29,7 +29,7 @@ internal static class GenerateCommand
                 throw new FileNotFoundException($"There is no picture '{file}'.", file);
             string question = parse.GetRequiredValue(prompt);
             if (question == "-")
-                question = await Console.In.ReadToEndAsync(cancellationToken);
+                question = await StandardInput.ReadAsync(cancellationToken);
             if (string.IsNullOrWhiteSpace(question) && files.Length == 0)
                 throw new ArgumentException("The question is empty: say something with --prompt, or name a picture with --image.");
             GenerationOptions options = settings.Options(parse);

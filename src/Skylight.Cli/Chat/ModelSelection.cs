@@ -48,7 +48,10 @@ internal sealed class ModelSelection
                 CacheTokens = cache,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(directory));
-            return await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);
+            ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);
+            foreach (string warning in model.Warnings)
+                await Console.Error.WriteLineAsync($"skylight: {warning}");
+            return model;
         }
         catch
         {

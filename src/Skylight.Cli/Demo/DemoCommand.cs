@@ -24,9 +24,7 @@ internal static class DemoCommand
         var json = new Option<bool>("--json") { Description = "Print the results as one JSON object on the last line; progress goes to the error stream." };
         Option<string> device = DeviceOption.Create();
         var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, tiny, seed, digits, output, resume, json, device };
-        command.SetAction((parse, cancellationToken) => Task.Run(
-            () => Run(settings ?? DemoSettings.Create, new Choices(parse.GetValue(quick), parse.GetValue(tiny), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken),
-            CancellationToken.None));
+        command.SetCancellableAction((parse, cancellationToken) => Run(settings ?? DemoSettings.Create, new Choices(parse.GetValue(quick), parse.GetValue(tiny), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken));
         return command;
     }
 
@@ -41,6 +39,7 @@ internal static class DemoCommand
         DemoSettings settings = settingsFor(state.Seed, state.Preset);
         DigitDataset digits = DigitDataset.Load(state.Digits ?? DigitDataset.FindBundled()
             ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
+        bool isNew = !Directory.Exists(directory);
         MakeWritable(directory);
         using Device device = DeviceOption.Open(choices.Device);
         if (state.Preset == DemoPreset.Tiny)
@@ -52,7 +51,12 @@ internal static class DemoCommand
         }
         catch (OperationCanceledException)
         {
-            console.MarkupLineInterpolated($"Stopped. Go on with: skylight demo --resume {directory}");
+            if (Directory.Exists(DemoRun.StatePath(directory)))
+                console.MarkupLineInterpolated($"Stopped. Go on with: skylight demo --resume {directory}");
+            else
+                console.MarkupLineInterpolated($"Stopped before there was anything to go on with.");
+            if (isNew && !Directory.EnumerateFileSystemEntries(directory).Any())
+                Directory.Delete(directory);
             return ErrorReporting.Cancelled;
         }
 

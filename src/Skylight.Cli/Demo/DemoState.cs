@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Cli.Demo.Report;
@@ -52,13 +53,17 @@ internal sealed record DemoState
     /// <exception cref="InvalidDataException">It is one that no run has.</exception>
     public static DemoState FromJson(string json)
     {
-        DemoState state = JsonSerializer.Deserialize(json, DemoStateJson.Default.DemoState) ?? throw new InvalidDataException("it is empty.");
+        DemoState state = JsonText.Deserialize(Encoding.UTF8.GetBytes(json), DemoStateJson.Default.DemoState);
+        if (!Enum.IsDefined(state.Preset))
+            throw new InvalidDataException("its 'Preset' is a number that stands for nothing.");
         if (state.Phase < 0 || state.Step < 0 || state.Results.Count != state.Phase)
             throw new InvalidDataException($"it says phase {state.Phase}, step {state.Step}, with the results of {state.Results.Count} phases.");
         return state;
     }
 }
 
-[JsonSourceGenerationOptions(WriteIndented = true, UseStringEnumConverter = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
+[JsonSourceGenerationOptions(
+    WriteIndented = true, UseStringEnumConverter = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(DemoState))]
 internal sealed partial class DemoStateJson : JsonSerializerContext;

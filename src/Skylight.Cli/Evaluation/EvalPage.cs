@@ -145,9 +145,9 @@ internal static class EvalPage
         string? type = Path.GetExtension(file).ToLowerInvariant() switch { ".png" => "png", ".jpg" or ".jpeg" => "jpeg", ".webp" => "webp", _ => null };
         try
         {
-            return type is null || new FileInfo(file).Length > MostPictureBytes ? null : $"<img alt=\"\" src=\"data:image/{type};base64,{Convert.ToBase64String(File.ReadAllBytes(file))}\"/>";
+            return type is null ? null : $"<img alt=\"\" src=\"data:image/{type};base64,{Convert.ToBase64String(BoundedFile.Read(file, MostPictureBytes))}\"/>";
         }
-        catch (IOException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             return null;
         }

@@ -1,4 +1,4 @@
-using System.Security.Cryptography;
+using System.IO.Hashing;
 using System.Text;
 
 namespace Skylight.Cli.Evaluation;
@@ -6,33 +6,33 @@ namespace Skylight.Cli.Evaluation;
 /// <summary>Tells checkpoints apart without reading all of them.</summary>
 internal static class ModelFingerprint
 {
-    private const int Piece = 1 << 20;
+    private const int Piece = 1 << 20, MostBytes = 1 << 29;
 
     /// <summary>A hash of the configurations, and of the length, beginning, middle and end of each file of weights.</summary>
     public static string Of(string directory)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var hash = new XxHash128();
         string[] whole = ["config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"];
         foreach (string name in whole.Where(name => File.Exists(Path.Combine(directory, name))))
         {
-            hash.AppendData(Encoding.UTF8.GetBytes(name));
-            hash.AppendData(File.ReadAllBytes(Path.Combine(directory, name)));
+            hash.Append(Encoding.UTF8.GetBytes(name));
+            hash.Append(BoundedFile.Read(Path.Combine(directory, name), MostBytes));
         }
 
         var piece = new byte[Piece];
         foreach (string file in Directory.EnumerateFiles(directory, "*.safetensors").Order(StringComparer.Ordinal))
         {
-            using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 0);
-            hash.AppendData(Encoding.UTF8.GetBytes(Path.GetFileName(file)));
-            hash.AppendData(BitConverter.GetBytes(stream.Length));
+            using FileStream stream = BoundedFile.Open(file, FileShare.Read);
+            hash.Append(Encoding.UTF8.GetBytes(Path.GetFileName(file)));
+            hash.Append(BitConverter.GetBytes(stream.Length));
             foreach (long position in (long[])[0, stream.Length / 2, Math.Max(0, stream.Length - Piece)])
             {
                 stream.Position = position;
                 int read = stream.ReadAtLeast(piece, Piece, throwOnEndOfStream: false);
-                hash.AppendData(piece, 0, read);
+                hash.Append(piece.AsSpan(0, read));
             }
         }
 
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
     }
 }

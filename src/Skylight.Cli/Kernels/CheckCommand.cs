@@ -31,8 +31,8 @@ internal static class CheckCommand
         var all = new Option<bool>("--all") { Description = "On the emulator too, run the workloads of real models' sizes (slow)." };
         var json = new Option<bool>("--json") { Description = "Print the rows as JSON." };
         var command = new Command("check", "Run every workload and its gradients on a device and compare with the CPU.") { device, filter, all, json };
-        command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
-            parse.GetRequiredValue(device), parse.GetValue(filter), parse.GetValue(all), parse.GetValue(json), cancellationToken)));
+        command.SetCancellableAction((parse, cancellationToken) => Run(
+            parse.GetRequiredValue(device), parse.GetValue(filter), parse.GetValue(all), parse.GetValue(json), cancellationToken));
         return command;
     }
 

@@ -18,8 +18,8 @@ internal static class CompileCommand
         var json = new Option<bool>("--json") { Description = "Print the figures as JSON, as kernels/budget.json holds them." };
         var budget = new Option<string?>("--budget") { Description = "Compare with this table; exit code 1 if a kernel is worse." };
         var command = new Command("compile", "Compile every kernel with NVRTC and report registers, spills, stack, shared memory, and how many blocks a multiprocessor can hold. Needs no GPU.") { architectures, filter, json, budget };
-        command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
-            parse.GetRequiredValue(architectures), parse.GetValue(filter), parse.GetValue(json), parse.GetValue(budget), cancellationToken)));
+        command.SetCancellableAction((parse, cancellationToken) => Run(
+            parse.GetRequiredValue(architectures), parse.GetValue(filter), parse.GetValue(json), parse.GetValue(budget), cancellationToken));
         return command;
     }
 
@@ -29,7 +29,8 @@ internal static class CompileCommand
         IReadOnlyList<Workload> workloads = CheckCommand.Select(filter);
         var compiler = new CudaCompiler();
         var unsupported = new List<string>();
-        List<KernelUse> uses = [.. architectures.Distinct().SelectMany(architecture => KernelInventory.Collect(workloads, CudaTarget.For(architecture), unsupported))];
+        List<CudaTarget> targets = [.. architectures.Distinct().Select(compiler.TargetFor)];
+        List<KernelUse> uses = [.. targets.SelectMany(target => KernelInventory.Collect(workloads, target, unsupported))];
         int done = 0;
         IReadOnlyList<KernelFigures> figures = KernelBudget.Measure(
             compiler, uses, variant => Console.Error.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{Interlocked.Increment(ref done),4}  {variant}")), cancellationToken);
@@ -37,6 +38,13 @@ internal static class CompileCommand
             Console.Write(KernelBudget.Format(figures));
         else
             Print(figures, compiler);
+        foreach (CudaTarget target in targets.Where(target => target.UsesPtx))
+        {
+            Console.Error.WriteLine(string.Create(
+                CultureInfo.InvariantCulture,
+                $"sm_{target.Architecture}: compiled to PTX of {target.ArchitectureName}, because NVRTC {compiler.Version} does not know it; the driver makes the machine code, so there are no figures."));
+        }
+
         foreach (string message in unsupported)
             Console.Error.WriteLine(message);
         IReadOnlyList<string> faults = table is null ? [] : KernelBudget.Compare(figures, table);

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Cuda;
@@ -24,7 +25,9 @@ internal sealed record KernelFigures(string Kernel, string Architecture, int Reg
 /// <summary>The committed table of <see cref="KernelFigures"/>, <c>kernels/budget.json</c>: a kernel may get better, not worse, without the table being changed.</summary>
 internal static class KernelBudget
 {
-    /// <summary>Compiles every variant and pairs each entry point in use with its figures.</summary>
+    private const int MostTableBytes = 16 << 20;
+
+    /// <summary>Compiles every variant and pairs each entry point in use with its figures. PTX is compiled, too, but has none.</summary>
     /// <param name="compiler">NVRTC.</param>
     /// <param name="uses">What to compile.</param>
     /// <param name="progress">Told each variant before it is compiled.</param>
@@ -34,13 +37,22 @@ internal static class KernelBudget
         var variants = uses.GroupBy(use => use.Variant.ToString(), StringComparer.Ordinal).ToArray();
         var figures = new KernelFigures[variants.Length][];
         // NVRTC compiles side by side since version 11.8.
-        Parallel.For(0, variants.Length, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Environment.ProcessorCount }, index =>
+        try
         {
-            KernelVariant variant = variants[index].First().Variant;
-            progress?.Invoke(variant);
-            IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
-            figures[index] = [.. variants[index].Select(use => Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
-        });
+            Parallel.For(0, variants.Length, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Environment.ProcessorCount }, index =>
+            {
+                KernelVariant variant = variants[index].First().Variant;
+                progress?.Invoke(variant);
+                IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
+                figures[index] = variant.IsPtx ? [] : [.. variants[index].Select(use => Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
+            });
+        }
+        catch (AggregateException exception)
+        {
+            // The first variant that does not compile, as if it had been compiled here.
+            ExceptionDispatchInfo.Throw(exception.InnerExceptions[0]);
+        }
+
         return [.. figures.SelectMany(group => group)];
     }
 
@@ -73,8 +85,24 @@ internal static class KernelBudget
     }
 
     /// <summary>Reads a table.</summary>
-    public static IReadOnlyList<KernelFigures> Read(string path) =>
-        JsonSerializer.Deserialize(File.ReadAllText(path), KernelJson.Default.KernelFiguresArray) ?? throw new InvalidDataException($"{path} holds no table.");
+    /// <exception cref="InvalidDataException">It is not such a table.</exception>
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static IReadOnlyList<KernelFigures> Read(string path)
+    {
+        KernelFigures[] table;
+        try
+        {
+            table = JsonText.Deserialize(BoundedFile.Read(path, MostTableBytes), KernelJson.Default.KernelFiguresArray);
+        }
+        catch (JsonException exception)
+        {
+            throw new InvalidDataException($"'{path}' is no table of kernels: {exception.Message}", exception);
+        }
+
+        return table.GroupBy(figures => (figures.Kernel, figures.Architecture)).FirstOrDefault(group => group.Count() > 1) is { } twice
+            ? throw new InvalidDataException($"'{path}' has {twice.Key.Kernel} ({twice.Key.Architecture}) twice.")
+            : table;
+    }
 
     /// <summary>A table as text, one kernel per line so that changes read well.</summary>
     public static string Format(IReadOnlyList<KernelFigures> figures) =>
@@ -94,7 +122,7 @@ internal static class KernelBudget
 }
 
 /// <summary>JSON of the kernel commands.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(KernelFigures[]))]
 [JsonSerializable(typeof(KernelFigures))]
 [JsonSerializable(typeof(CheckedQuantity[]))]

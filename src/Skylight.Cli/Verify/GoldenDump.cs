@@ -18,6 +18,8 @@ internal sealed record GoldenSequence(string Name, TokenSequence Sequence, int C
 /// <summary>A dump of reference results: a safetensors file, and the JSON of the same name beside it.</summary>
 internal sealed class GoldenDump : IDisposable
 {
+    private const int MostJsonBytes = 64 << 20;
+
     private readonly SafetensorsFile _file;
 
     private GoldenDump(SafetensorsFile file) => _file = file;
@@ -36,11 +38,19 @@ internal sealed class GoldenDump : IDisposable
     /// <summary>The elements of a float tensor.</summary>
     public float[] Floats(string name) => _file.ReadFloat32(name);
 
+    /// <summary>The elements of a float tensor that must have so many.</summary>
+    /// <exception cref="CheckpointException">It has more or fewer.</exception>
+    public float[] Floats(string name, int count) => Counted(name, Floats(name), count);
+
     /// <summary>The elements of an integer tensor.</summary>
     public int[] Integers(string name) => _file.ReadInt32(name);
 
     /// <summary>The elements of a float or integer tensor, as floats.</summary>
     public float[] Elements(string name) => _file[name].Type is StoredType.Int32 or StoredType.Int64 ? [.. Integers(name).Select(element => (float)element)] : Floats(name);
+
+    /// <summary>The one element of a float or integer tensor.</summary>
+    /// <exception cref="CheckpointException">It has none, or several.</exception>
+    public float Number(string name) => Counted(name, Elements(name), 1)[0];
 
     /// <summary>The sequences, as many as there are.</summary>
     public IReadOnlyList<GoldenSequence> Sequences()
@@ -49,7 +59,8 @@ internal sealed class GoldenDump : IDisposable
         for (int index = 0; Has($"s{index}.input_ids"); index++)
         {
             string name = $"s{index}";
-            sequences.Add(new GoldenSequence(name, new TokenSequence(Integers(name + ".input_ids"), Images(name)), CompletionStart(name)));
+            int[] tokens = Integers(name + ".input_ids");
+            sequences.Add(new GoldenSequence(name, new TokenSequence(tokens, Images(name)), CompletionStart(name, tokens.Length)));
         }
 
         return sequences.Count > 0 ? sequences : throw new CheckpointException(_file.Path, "holds no sequences: s0.input_ids is missing. It is no reference dump.");
@@ -82,7 +93,7 @@ internal sealed class GoldenDump : IDisposable
     {
         try
         {
-            using JsonDocument document = JsonText.Parse(File.ReadAllBytes(file));
+            using JsonDocument document = JsonText.Parse(BoundedFile.Read(file, MostJsonBytes));
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException(file, "must hold a JSON object.");
             if (!document.RootElement.TryGetProperty("image_token_id", out JsonElement value) || value.ValueKind == JsonValueKind.Null)
@@ -95,6 +106,10 @@ internal sealed class GoldenDump : IDisposable
         {
             throw new CheckpointException(file, $"is not valid JSON: {exception.Message}", innerException: exception);
         }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException(file, $"cannot be read: {exception.Message}", innerException: exception);
+        }
     }
 
     /// <summary>The number at the end of the first name that starts so: <c>s0.greedy_24</c> → 24.</summary>
@@ -104,18 +119,28 @@ internal sealed class GoldenDump : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
 
-    private int CompletionStart(string name) => Integers(name + ".completion_start") is [{ } start, ..]
-        ? start
-        : throw new CheckpointException(_file.Path, "is empty; supported: one number.", name + ".completion_start");
+    private int CompletionStart(string name, int tokens)
+    {
+        int[] found = Integers(name + ".completion_start");
+        if (found is not [{ } start])
+            throw new CheckpointException(_file.Path, $"has {found.Length} elements; supported: one number.", name + ".completion_start");
+        return start >= 1 && start < tokens
+            ? start
+            : throw new CheckpointException(_file.Path, $"is {start}, and {name}.input_ids has {tokens} tokens; supported: a place after the first and before the last.", name + ".completion_start");
+    }
+
+    private float[] Counted(string name, float[] elements, int count) => elements.Length == count
+        ? elements
+        : throw new CheckpointException(_file.Path, $"has {elements.Length} elements; supported here: {count}. The dump is damaged, or belongs to another model.", name);
 
     private List<ImageTile> Images(string name)
     {
         if (!Has(name + ".pixel_values"))
             return [];
         Tensors.Shape shape = _file[name + ".pixel_values"].Shape;
-        if (shape.Rank != 4)
-            throw new CheckpointException(_file.Path, $"has the shape {shape}; supported: [tiles, channels, height, width].", name + ".pixel_values");
         float[] pixels = Floats(name + ".pixel_values");
+        if (shape.Rank != 4 || pixels.Length == 0)
+            throw new CheckpointException(_file.Path, $"has the shape {shape}; supported: [tiles, channels, height, width], none of them 0.", name + ".pixel_values");
         int size = pixels.Length / Math.Max(1, shape[0]);
         return [.. Enumerable.Range(0, shape[0]).Select(tile => new ImageTile(pixels[(tile * size)..((tile + 1) * size)], shape[2], shape[3]))];
     }

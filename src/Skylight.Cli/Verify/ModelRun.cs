@@ -152,7 +152,7 @@ internal sealed class ModelRun
     private void ComputePolicy(string name, PolicyObjective objective, LossAggregation aggregation, int constantLength, CancellationToken cancellationToken)
     {
         string prefix = $"grpo.{name}";
-        float[] advantages = GroupAdvantages.Of([.. _dump.Floats("grpo.rewards").Select(reward => (double)reward)]);
+        float[] advantages = GroupAdvantages.Of([.. _dump.Floats("grpo.rewards", _sequences.Count).Select(reward => (double)reward)]);
         _record(new ModelResult(ResultKind.Advantage, "grpo.advantages", prefix + ".advantages", advantages) { DumpName = "grpo.advantages" });
         Rollout[] rollouts = [.. _sequences.Select((sequence, index) => RolloutOf(index, sequence, advantages[index]))];
         using var trainer = new ModelTrainer(_model, TrainableModules.All, s_optimizer);
@@ -214,10 +214,10 @@ internal sealed class ModelRun
     private Rollout RolloutOf(int index, GoldenSequence sequence, float advantage)
     {
         int[] tokens = sequence.Sequence.Tokens;
-        var completion = new Completion(tokens[sequence.CompletionStart..], SeenFromHere(index, _dump.Floats($"grpo.{sequence.Name}.old_logprob")), [], FinishReason.Stop);
+        var completion = new Completion(tokens[sequence.CompletionStart..], SeenFromHere(index, _dump.Floats($"grpo.{sequence.Name}.old_logprob", sequence.CompletionLength)), [], FinishReason.Stop);
         return new Rollout(new TokenSequence(tokens[..sequence.CompletionStart], sequence.Sequence.Images), completion, default, advantage)
         {
-            ReferenceLogProbabilities = SeenFromHere(index, _dump.Floats($"grpo.{sequence.Name}.ref_logprob")),
+            ReferenceLogProbabilities = SeenFromHere(index, _dump.Floats($"grpo.{sequence.Name}.ref_logprob", sequence.CompletionLength)),
         };
     }
 
@@ -231,7 +231,7 @@ internal sealed class ModelRun
         if (!_roundsWeights)
             return others;
         // Ours are of all tokens but the first, the others of the completion.
-        float[] own = _logProbabilities[sequence], dump = _dump.Floats(_sequences[sequence].Name + ".token_logprob");
+        float[] own = _logProbabilities[sequence], dump = _dump.Floats(_sequences[sequence].Name + ".token_logprob", own.Length);
         int first = _sequences[sequence].CompletionStart - 1;
         return [.. others.Select((other, token) => (float)(other + ((double)own[first + token] - dump[first + token])))];
     }

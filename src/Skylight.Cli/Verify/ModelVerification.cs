@@ -89,7 +89,6 @@ internal sealed class ModelVerification
 
     private void CompareWithDump(ModelResult result)
     {
-        float[] dump = _dump.Elements(result.DumpName);
         double limit = result.Kind switch
         {
             ResultKind.Gradient or ResultKind.Weight or ResultKind.GradientNorm => GradientLimit,
@@ -97,9 +96,9 @@ internal sealed class ModelVerification
             _ => ActivationLimit,
         };
         if (result.Kind is ResultKind.Loss or ResultKind.MeanEntropy or ResultKind.GradientNorm or ResultKind.ClippedTokens)
-            _table.Add(result.Group, result.Name, result.Values[0], dump[0], limit);
+            _table.Add(result.Group, result.Name, result.Values[0], _dump.Number(result.DumpName), limit);
         else
-            _table.Add(result.Group, result.Name, result.Values, dump, limit);
+            _table.Add(result.Group, result.Name, result.Values, _dump.Elements(result.DumpName), limit);
     }
 
     private void CompareRounded(ModelResult result, Dictionary<string, float[]> reference)

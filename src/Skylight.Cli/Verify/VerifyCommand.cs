@@ -16,8 +16,8 @@ internal static class VerifyCommand
         Option<string> device = DeviceOption.Create();
         var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
         var command = new Command("verify", "Recompute everything a reference dump holds and compare.") { checkpoint, golden, device, unfused };
-        command.SetAction((parse, cancellationToken) => Task.FromResult(Run(
-            parse.GetRequiredValue(checkpoint), parse.GetRequiredValue(golden), parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken)));
+        command.SetCancellableAction((parse, cancellationToken) => Run(
+            parse.GetRequiredValue(checkpoint), parse.GetRequiredValue(golden), parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken));
         return command;
     }
 

@@ -3,29 +3,68 @@ namespace Skylight.Cuda.Interop;
 /// <summary>Where the libraries of CUDA are looked for.</summary>
 internal static class CudaLibraryPaths
 {
+    /// <summary>The versions of CUDA whose libraries are used, the newest first.</summary>
+    private static readonly int[] Majors = [13, 12];
+
     /// <summary>Loads the driver. It comes with the graphics driver only, so no toolkit folder is searched (those hold a stub without a card behind it).</summary>
     public static NativeLibraryFile LoadDriver(string? path = null) => NativeLibraryFile.Load(
         "The CUDA driver",
         Asked(path, "SKYLIGHT_CUDA_DRIVER") ?? [OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1"],
         "It is part of NVIDIA's graphics driver: install that (525 or newer), give the container access to it, or give its path in SKYLIGHT_CUDA_DRIVER.");
 
+    /// <summary>The newest CUDA that the installed driver supports; null where there is none.</summary>
+    public static Version? DriverVersion()
+    {
+        try
+        {
+            return new Driver(LoadDriver(), emulator: null).Version;
+        }
+        catch (CudaException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>Loads NVRTC.</summary>
-    public static NativeLibraryFile LoadNvrtc(string? path = null) => NativeLibraryFile.Load(
+    /// <param name="path">A path that was asked for.</param>
+    /// <param name="driver">The newest CUDA that the driver supports; null where there is no driver.</param>
+    public static NativeLibraryFile LoadNvrtc(string? path, Version? driver) => NativeLibraryFile.Load(
         "NVRTC, the compiler of the kernels,",
-        Asked(path, "SKYLIGHT_NVRTC") ?? Toolkit(["libnvrtc.so.13", "libnvrtc.so.12"], ["nvrtc64_130_0.dll", "nvrtc64_120_0.dll"]),
+        Asked(path, "SKYLIGHT_NVRTC") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"nvrtc64_{major}0_0.dll" : $"libnvrtc.so.{major}", driver),
         "Install it from NVIDIA's packages (it comes with CUDA 12 or 13 and needs no GPU), or give its path in SKYLIGHT_NVRTC.");
 
     /// <summary>Loads cuBLAS.</summary>
-    public static NativeLibraryFile LoadCublas(string? path = null) => NativeLibraryFile.Load(
+    /// <param name="path">A path that was asked for.</param>
+    /// <param name="driver">The newest CUDA that the driver supports; null where there is no driver.</param>
+    public static NativeLibraryFile LoadCublas(string? path, Version? driver) => NativeLibraryFile.Load(
         "cuBLAS, which multiplies matrices outside of deterministic mode,",
-        Asked(path, "SKYLIGHT_CUBLAS") ?? Toolkit(["libcublas.so.13", "libcublas.so.12"], ["cublas64_13.dll", "cublas64_12.dll"]),
+        Asked(path, "SKYLIGHT_CUBLAS") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"cublas64_{major}.dll" : $"libcublas.so.{major}", driver),
         "Install it from NVIDIA's packages (it comes with CUDA 12 or 13), give its path in SKYLIGHT_CUBLAS, or use deterministic mode, which does without.");
 
     /// <summary>Loads the emulator, which stands in for all three.</summary>
-    public static NativeLibraryFile LoadEmulator(string? path = null) => NativeLibraryFile.Load(
-        "The CUDA emulator",
-        Asked(path, "SKYLIGHT_SIMT") ?? [Path.Combine(AppContext.BaseDirectory, "libskylight_simt.so"), "libskylight_simt.so"],
-        "It is built from native/simt beside the managed code, on Linux and where there is a C++ compiler; or give its path in SKYLIGHT_SIMT.");
+    /// <param name="path">A path that was asked for.</param>
+    /// <param name="build">Builds it where it is not found, and gives the path; null where it is not to be built.</param>
+    public static NativeLibraryFile LoadEmulator(string? path = null, Func<string>? build = null)
+    {
+        const string What = "The CUDA emulator";
+        if (Asked(path, "SKYLIGHT_SIMT") is { } asked)
+            return NativeLibraryFile.Load(What, asked, "Give the path of libskylight_simt.so in SKYLIGHT_SIMT, or none for the one that comes with Skylight.");
+        if (!OperatingSystem.IsLinux())
+            throw new CudaException($"{What} runs on Linux only.");
+        try
+        {
+            return NativeLibraryFile.Load(
+                What, [Path.Combine(AppContext.BaseDirectory, EmulatorBuild.FileName), EmulatorBuild.FileName, EmulatorBuild.LibraryPath], "");
+        }
+        catch (CudaException) when (build is not null)
+        {
+            return NativeLibraryFile.Load(What, [build()], "Delete the file, so that it is built anew, or give another one in SKYLIGHT_SIMT.");
+        }
+        catch (CudaException exception)
+        {
+            throw new CudaException($"{What} is not built yet: its first use compiles it with the system's C++ compiler, which can take minutes, and keeps it in {EmulatorBuild.Folder}.", exception);
+        }
+    }
 
     /// <summary>A path that was asked for is the only candidate: asking for one library never loads another.</summary>
     private static string[]? Asked(string? path, string variable)
@@ -34,14 +73,26 @@ internal static class CudaLibraryPaths
         return string.IsNullOrEmpty(path) ? null : [path];
     }
 
-    private static IEnumerable<string> Toolkit(string[] linux, string[] windows)
+    /// <summary>
+    /// Where a library of the toolkit may lie, the best first: those that are not of a later CUDA than the driver's (of any, where there is no driver), in
+    /// each place the newest first; then the later ones, whose code the driver may refuse.
+    /// </summary>
+    /// <param name="name">The library's file name for a major version.</param>
+    /// <param name="driver">The newest CUDA that the driver supports.</param>
+    internal static IReadOnlyList<string> Toolkit(Func<int, string> name, Version? driver) =>
+    [
+        .. InAllPlaces(name, Majors.Where(major => driver is null || major <= driver.Major)),
+        .. InAllPlaces(name, Majors.Where(major => driver is not null && major > driver.Major)),
+    ];
+
+    private static IEnumerable<string> InAllPlaces(Func<int, string> name, IEnumerable<int> majors)
     {
-        string[] names = OperatingSystem.IsWindows() ? windows : linux;
+        string[] names = [.. majors.Select(name)];
         return
         [
-            .. names.Select(name => Path.Combine(AppContext.BaseDirectory, name)),
+            .. names.Select(file => Path.Combine(AppContext.BaseDirectory, file)),
             .. names,
-            .. ToolkitFolders().SelectMany(folder => names.Select(name => Path.Combine(folder, name))),
+            .. ToolkitFolders().SelectMany(folder => names.Select(file => Path.Combine(folder, file))),
         ];
     }
 

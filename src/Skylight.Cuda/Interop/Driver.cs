@@ -10,18 +10,6 @@ namespace Skylight.Cuda.Interop;
 /// </summary>
 internal sealed unsafe class Driver
 {
-    /// <summary><c>CUDA_ERROR_OUT_OF_MEMORY</c>.</summary>
-    public const int OutOfMemory = 2;
-
-    /// <summary><c>CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT</c>.</summary>
-    public const int AttributeMultiprocessors = 16;
-
-    /// <summary><c>CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN</c>.</summary>
-    public const int AttributeSharedBytesOptIn = 97;
-
-    private const int AttributeMajor = 75;
-    private const int AttributeMinor = 76;
-
     private readonly Emulator? _emulator;
     private readonly delegate* unmanaged<int, byte**, int> _getErrorName;
     private readonly delegate* unmanaged<int, byte**, int> _getErrorString;
@@ -38,6 +26,8 @@ internal sealed unsafe class Driver
     public readonly delegate* unmanaged<nint, int> CtxSetCurrent;
     public readonly delegate* unmanaged<int> CtxSynchronize;
     public readonly delegate* unmanaged<nuint*, nuint*, int> MemGetInfo;
+    public readonly delegate* unmanaged<ulong*, nuint, int> MemAlloc;
+    public readonly delegate* unmanaged<ulong, int> MemFree;
     public readonly delegate* unmanaged<ulong*, nuint, nint, int> MemAllocAsync;
     public readonly delegate* unmanaged<ulong, nint, int> MemFreeAsync;
     public readonly delegate* unmanaged<nint*, int, int> DeviceGetDefaultMemPool;
@@ -63,7 +53,7 @@ internal sealed unsafe class Driver
     public readonly delegate* unmanaged<nint, nint, int> EventRecord;
     public readonly delegate* unmanaged<nint, int> EventSynchronize;
     public readonly delegate* unmanaged<float*, nint, nint, int> EventElapsedTime;
-    public readonly delegate* unmanaged<nint*, void*, int> ModuleLoadData;
+    public readonly delegate* unmanaged<nint*, void*, uint, int*, void**, int> ModuleLoadDataEx;
     public readonly delegate* unmanaged<nint, int> ModuleUnload;
     public readonly delegate* unmanaged<nint*, nint, byte*, int> ModuleGetFunction;
     public readonly delegate* unmanaged<nint, int, int, int> FuncSetAttribute;
@@ -91,6 +81,8 @@ internal sealed unsafe class Driver
         CtxSetCurrent = (delegate* unmanaged<nint, int>)library.Function("cuCtxSetCurrent");
         CtxSynchronize = (delegate* unmanaged<int>)library.Function("cuCtxSynchronize");
         MemGetInfo = (delegate* unmanaged<nuint*, nuint*, int>)library.Function("cuMemGetInfo_v2");
+        MemAlloc = (delegate* unmanaged<ulong*, nuint, int>)library.Function("cuMemAlloc_v2");
+        MemFree = (delegate* unmanaged<ulong, int>)library.Function("cuMemFree_v2");
         MemAllocAsync = (delegate* unmanaged<ulong*, nuint, nint, int>)library.Function("cuMemAllocAsync");
         MemFreeAsync = (delegate* unmanaged<ulong, nint, int>)library.Function("cuMemFreeAsync");
         DeviceGetDefaultMemPool = (delegate* unmanaged<nint*, int, int>)library.Function("cuDeviceGetDefaultMemPool");
@@ -116,7 +108,7 @@ internal sealed unsafe class Driver
         EventRecord = (delegate* unmanaged<nint, nint, int>)library.Function("cuEventRecord");
         EventSynchronize = (delegate* unmanaged<nint, int>)library.Function("cuEventSynchronize");
         EventElapsedTime = (delegate* unmanaged<float*, nint, nint, int>)library.Function("cuEventElapsedTime");
-        ModuleLoadData = (delegate* unmanaged<nint*, void*, int>)library.Function("cuModuleLoadData");
+        ModuleLoadDataEx = (delegate* unmanaged<nint*, void*, uint, int*, void**, int>)library.Function("cuModuleLoadDataEx");
         ModuleUnload = (delegate* unmanaged<nint, int>)library.Function("cuModuleUnload");
         ModuleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)library.Function("cuModuleGetFunction");
         FuncSetAttribute = (delegate* unmanaged<nint, int, int, int>)library.Function("cuFuncSetAttribute");
@@ -126,6 +118,16 @@ internal sealed unsafe class Driver
 
     /// <summary>The library.</summary>
     public NativeLibraryFile Library { get; }
+
+    /// <summary>The newest CUDA that it supports, major and minor; null when it does not say.</summary>
+    public Version? Version
+    {
+        get
+        {
+            int version;
+            return DriverGetVersion(&version) == 0 ? new Version(version / 1000, version % 1000 / 10) : null;
+        }
+    }
 
     /// <summary>A card's own name.</summary>
     public string NameOf(int device)
@@ -144,7 +146,7 @@ internal sealed unsafe class Driver
     }
 
     /// <summary>A card's compute capability times ten.</summary>
-    public int ArchitectureOf(int device) => 10 * AttributeOf(device, AttributeMajor) + AttributeOf(device, AttributeMinor);
+    public int ArchitectureOf(int device) => 10 * AttributeOf(device, CudaNumbers.AttributeMajor) + AttributeOf(device, CudaNumbers.AttributeMinor);
 
     /// <summary>Throws when a call failed.</summary>
     /// <param name="result">What the call returned.</param>
@@ -174,14 +176,21 @@ internal sealed unsafe class Driver
     }
 
     /// <summary>Whether an error leaves the context unusable: all later calls give the same code.</summary>
-    public static bool IsLasting(int result) => result is 214 or 700 or 702 or 710 or (>= 714 and <= 719);
+    public static bool IsLasting(int result) => result
+        is CudaNumbers.MemoryErrorUncorrectable or CudaNumbers.IllegalAddress or CudaNumbers.LaunchTimeout or CudaNumbers.DeviceAssertion
+        or CudaNumbers.HardwareStackError or CudaNumbers.IllegalInstruction or CudaNumbers.MisalignedAddress
+        or CudaNumbers.InvalidAddressSpace or CudaNumbers.InvalidProgramCounter or CudaNumbers.LaunchFailed;
 
     private static string Hint(int result) => result switch
     {
-        100 => " No card is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, and whether a container was given the card.",
-        3 or 803 or 804 => " The driver and its kernel module do not fit together, or are too old: update the driver.",
-        200 or 209 => " The machine code does not fit the card or the driver: delete the kernel cache, and use an NVRTC that is not newer than the driver.",
-        OutOfMemory => " The card's memory is full; other processes may use it too.",
+        CudaNumbers.NoDevice => " No card is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, and whether a container was given the card.",
+        CudaNumbers.NotInitialized or CudaNumbers.DriverMismatch or CudaNumbers.CompatibilityNotSupported => " The driver and its kernel module do not fit together, or are too old: update the driver.",
+        CudaNumbers.InvalidImage or CudaNumbers.NoBinaryForCard or CudaNumbers.InvalidPtx
+            => " The kernels' code does not fit the card or the driver: delete the kernel cache, and use an NVRTC that is not newer than the driver.",
+        CudaNumbers.UnsupportedPtxVersion => " NVRTC is newer than the driver, which cannot translate its PTX: update the driver, or give an older NVRTC in SKYLIGHT_NVRTC.",
+        CudaNumbers.TranslatorNotFound => " The driver's translator of PTX (libnvidia-ptxjitcompiler.so.1) is missing: install it, or give the container access to it; an NVRTC that knows the card does without.",
+        CudaNumbers.TranslationDisabled => " CUDA_DISABLE_PTX_JIT forbids the driver to translate PTX, which this card needs with this NVRTC: unset it, or install an NVRTC that knows the card.",
+        CudaNumbers.OutOfMemory => " The card's memory is full; other processes may use it too.",
         _ when IsLasting(result) => " The device is lost: what was in its memory is gone, and it must be made anew. The kernel at fault ran before this call; with the environment variable CUDA_LAUNCH_BLOCKING=1 its own launch fails.",
         _ => "",
     };
@@ -191,9 +200,6 @@ internal sealed unsafe class Driver
 [StructLayout(LayoutKind.Explicit, Size = 72)]
 internal struct LaunchAttribute
 {
-    /// <summary>The number of <c>CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION</c>.</summary>
-    public const int ClusterDimension = 4;
-
     [FieldOffset(0)]
     public int Id;
 

@@ -17,6 +17,8 @@ internal sealed unsafe class Nvrtc
     private readonly delegate* unmanaged<nint, byte*, int> _log;
     private readonly delegate* unmanaged<nint, nuint*, int> _cubinSize;
     private readonly delegate* unmanaged<nint, byte*, int> _cubin;
+    private readonly delegate* unmanaged<nint, nuint*, int> _ptxSize;
+    private readonly delegate* unmanaged<nint, byte*, int> _ptx;
     private readonly delegate* unmanaged<int, byte*> _errorString;
 
     /// <summary>Looks up the functions of a library.</summary>
@@ -31,10 +33,13 @@ internal sealed unsafe class Nvrtc
         _log = (delegate* unmanaged<nint, byte*, int>)library.Function("nvrtcGetProgramLog");
         _cubinSize = (delegate* unmanaged<nint, nuint*, int>)library.Function("nvrtcGetCUBINSize");
         _cubin = (delegate* unmanaged<nint, byte*, int>)library.Function("nvrtcGetCUBIN");
+        _ptxSize = (delegate* unmanaged<nint, nuint*, int>)library.Function("nvrtcGetPTXSize");
+        _ptx = (delegate* unmanaged<nint, byte*, int>)library.Function("nvrtcGetPTX");
         _errorString = (delegate* unmanaged<int, byte*>)library.Function("nvrtcGetErrorString");
         int major, minor;
         Check(_version(&major, &minor), "nvrtcVersion");
         Version = new Version(major, minor);
+        SupportedArchitectures = ReadArchitectures();
         LoadBuiltins();
     }
 
@@ -44,9 +49,16 @@ internal sealed unsafe class Nvrtc
     /// <summary>Its version.</summary>
     public Version Version { get; }
 
-    /// <summary>Compiles a program to a cubin.</summary>
-    /// <returns>The cubin, null when the source does not compile; and the compiler's log.</returns>
-    public (byte[]? Cubin, string Log) Compile(KernelSource source, IReadOnlyList<KernelSource> headers, IReadOnlyList<string> options)
+    /// <summary>The architectures that it makes machine code for, ascending: compute capabilities times ten.</summary>
+    public IReadOnlyList<int> SupportedArchitectures { get; }
+
+    /// <summary>Compiles a program.</summary>
+    /// <param name="source">The program.</param>
+    /// <param name="headers">What it may include.</param>
+    /// <param name="options">What the compiler is given.</param>
+    /// <param name="toPtx">Whether the result is PTX, ended by a zero, for an architecture <c>compute_…</c>; otherwise a cubin, for <c>sm_…</c>.</param>
+    /// <returns>PTX or cubin, null when the source does not compile; and the compiler's log.</returns>
+    public (byte[]? Image, string Log) Compile(KernelSource source, IReadOnlyList<KernelSource> headers, IReadOnlyList<string> options, bool toPtx)
     {
         using var text = new Utf8Strings([source.Text, source.Name]);
         using var headerTexts = new Utf8Strings([.. headers.Select(header => header.Text)]);
@@ -63,14 +75,14 @@ internal sealed unsafe class Nvrtc
             fixed (byte* bytes = log)
                 Check(_log(program, bytes), "nvrtcGetProgramLog");
             string logText = Encoding.UTF8.GetString(log).TrimEnd('\0', '\n');
-            if (result == CompilationFailed)
+            if (result == CudaNumbers.CompilationFailed)
                 return (null, logText);
             Check(result, "nvrtcCompileProgram", $" ({source.Name}, {string.Join(' ', options)}) {logText}");
-            Check(_cubinSize(program, &size), "nvrtcGetCUBINSize");
-            var cubin = new byte[size];
-            fixed (byte* bytes = cubin)
-                Check(_cubin(program, bytes), "nvrtcGetCUBIN");
-            return (cubin, logText);
+            Check(toPtx ? _ptxSize(program, &size) : _cubinSize(program, &size), toPtx ? "nvrtcGetPTXSize" : "nvrtcGetCUBINSize");
+            var image = new byte[size];
+            fixed (byte* bytes = image)
+                Check(toPtx ? _ptx(program, bytes) : _cubin(program, bytes), toPtx ? "nvrtcGetPTX" : "nvrtcGetCUBIN");
+            return (image, logText);
         }
         finally
         {
@@ -78,7 +90,18 @@ internal sealed unsafe class Nvrtc
         }
     }
 
-    private const int CompilationFailed = 6;
+    private int[] ReadArchitectures()
+    {
+        var count = (delegate* unmanaged<int*, int>)Library.Function("nvrtcGetNumSupportedArchs");
+        var read = (delegate* unmanaged<int*, int>)Library.Function("nvrtcGetSupportedArchs");
+        int length;
+        Check(count(&length), "nvrtcGetNumSupportedArchs");
+        var architectures = new int[length];
+        fixed (int* first = architectures)
+            Check(read(first), "nvrtcGetSupportedArchs");
+        Array.Sort(architectures);
+        return architectures;
+    }
 
     /// <summary>
     /// NVRTC opens its builtins by bare name when it first compiles, which fails where its folder is not on the loader's path.

@@ -1,8 +1,7 @@
 using System.Globalization;
-using System.Security.Cryptography;
+using System.IO.Hashing;
 using System.Text;
 using System.Text.Json;
-using Skylight.Checkpoints;
 
 namespace Skylight.Training.Evaluation;
 
@@ -14,24 +13,31 @@ public static class EvaluationData
 {
     private const int MostProblems = 10;
 
+    // Far more than the questions of any set; pictures lie in files of their own.
+    private const int MostBytes = 256 << 20;
+
     /// <summary>Reads a file, and looks whether its pictures are there.</summary>
     /// <param name="path">The file; paths of pictures in it are relative to its folder, or absolute.</param>
     /// <exception cref="InvalidDataException">Lines are wrong, or pictures missing; names up to ten of them with their line numbers.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
+    /// <exception cref="IOException">It cannot be read, is no file, or has more than 256 MiB.</exception>
     public static IReadOnlyList<EvaluationItem> Load(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (!File.Exists(path))
+        if (!Path.Exists(path))
             throw new FileNotFoundException($"There is no data file '{path}'.", path);
         string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
         var items = new List<EvaluationItem>();
         var lineOf = new Dictionary<string, int>(StringComparer.Ordinal);
         var problems = new List<string>();
+        byte[] bytes = BoundedFile.Read(path, MostBytes);
+        if (Utf8Text.Fault(bytes) is { } fault)
+            throw new InvalidDataException(Describe(path, [fault]));
         int number = 0;
-        foreach (string line in File.ReadLines(path))
+        foreach (ReadOnlyMemory<byte> line in Lines(Utf8Text.WithoutMark(bytes)))
         {
             number++;
-            if (string.IsNullOrWhiteSpace(line))
+            if (line.Span.IndexOfAnyExcept(" \t\v\f"u8) < 0)
                 continue;
             try
             {
@@ -42,7 +48,7 @@ public static class EvaluationData
             }
             catch (Exception exception) when (exception is InvalidDataException or JsonException)
             {
-                problems.Add($"line {number}: {(exception is JsonException ? "is not a JSON object: " : "")}{exception.Message}");
+                problems.Add($"line {number}: {(exception is JsonException json ? $"is not a JSON object: {WithinLine(json)}" : exception.Message)}");
             }
         }
 
@@ -56,7 +62,7 @@ public static class EvaluationData
     public static string Fingerprint(IReadOnlyList<EvaluationItem> items)
     {
         ArgumentNullException.ThrowIfNull(items);
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var hash = new XxHash128();
         foreach (EvaluationItem item in items)
         {
             Append(item.Id);
@@ -69,7 +75,7 @@ public static class EvaluationData
             AppendAll([.. item.Images.Select(image => new FileInfo(image).Length.ToString(CultureInfo.InvariantCulture))]);
         }
 
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
 
         void AppendAll(IReadOnlyList<string> texts)
         {
@@ -82,15 +88,22 @@ public static class EvaluationData
         void Append(string text)
         {
             byte[] bytes = Encoding.UTF8.GetBytes(text);
-            hash.AppendData(BitConverter.GetBytes(bytes.Length));
-            hash.AppendData(bytes);
+            hash.Append(BitConverter.GetBytes(bytes.Length));
+            hash.Append(bytes);
         }
     }
 
-    /// <summary>Reads one line.</summary>
-    internal static EvaluationItem Parse(string line, string folder)
+    /// <summary>An error in a line of a file without the number of its line in the line.</summary>
+    internal static string WithinLine(JsonException exception)
     {
-        using JsonDocument document = JsonText.Parse(Encoding.UTF8.GetBytes(line));
+        const string Only = "line 1, ";
+        return exception.Message.StartsWith(Only, StringComparison.Ordinal) ? exception.Message[Only.Length..] : exception.Message;
+    }
+
+    /// <summary>Reads one line.</summary>
+    private static EvaluationItem Parse(ReadOnlyMemory<byte> line, string folder)
+    {
+        using JsonDocument document = JsonText.Parse(line);
         JsonElement root = document.RootElement;
         if (root.ValueKind != JsonValueKind.Object)
             throw new InvalidDataException($"is {Describe(root)}, but an item is a JSON object.");
@@ -109,6 +122,17 @@ public static class EvaluationData
             Category = Optional(root, "category"),
             Hint = Optional(root, "hint"),
         };
+    }
+
+    /// <summary>Lines as all systems end them.</summary>
+    private static IEnumerable<ReadOnlyMemory<byte>> Lines(ReadOnlyMemory<byte> text)
+    {
+        while (!text.IsEmpty)
+        {
+            int end = text.Span.IndexOfAny((byte)'\r', (byte)'\n');
+            yield return end < 0 ? text : text[..end];
+            text = end < 0 ? default : text[(end + (text.Span[end..].StartsWith("\r\n"u8) ? 2 : 1))..];
+        }
     }
 
     private static EvaluationItem Check(EvaluationItem item)

@@ -11,6 +11,12 @@ namespace Skylight.Training.Evaluation;
 /// </summary>
 public sealed class EvaluationFolder : IDisposable
 {
+    // An array cannot be much larger; of settings there are few.
+    private const int MostResultsBytes = 2_000_000_000, MostSettingsBytes = 16 << 20;
+
+    // What is shown of a setting that somebody wrote by hand.
+    private const int MostShown = 80;
+
     private const string SettingsName = "settings.json", ResultsName = "results.jsonl", ReportName = "report.json";
 
     private readonly FileStream _results;
@@ -45,6 +51,9 @@ public sealed class EvaluationFolder : IDisposable
         try
         {
             Directory.CreateDirectory(path);
+            // What is no file would be waited for, or never end.
+            if (File.Exists(resultsFile))
+                BoundedFile.Open(resultsFile).Dispose();
             var results = new FileStream(resultsFile, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
             try
             {
@@ -104,8 +113,7 @@ public sealed class EvaluationFolder : IDisposable
     /// <summary>Reads what is there; a last line without its end was being written when the program ended, and is taken away.</summary>
     private static List<EvaluationResult> ReadResults(FileStream stream, string file)
     {
-        var bytes = new byte[stream.Length];
-        stream.ReadExactly(bytes);
+        byte[] bytes = BoundedFile.ReadToEnd(stream, file, MostResultsBytes);
         int end = bytes.AsSpan().LastIndexOf((byte)'\n') + 1;
         if (end < bytes.Length)
             stream.SetLength(end);
@@ -117,12 +125,14 @@ public sealed class EvaluationFolder : IDisposable
             int length = bytes.AsSpan(start, end - start).IndexOf((byte)'\n');
             try
             {
-                JsonText.Check(bytes.AsSpan(start, length));
-                results.Add(JsonSerializer.Deserialize(bytes.AsSpan(start, length), ResultJson.Readable.EvaluationResult) ?? throw new JsonException("it is null."));
+                EvaluationResult result = JsonText.Deserialize(bytes.AsMemory(start, length), ResultJson.Readable.EvaluationResult);
+                if (!Enum.IsDefined(result.Rule) || (result.End is { } ending && !Enum.IsDefined(ending)))
+                    throw new JsonException("its 'rule' or 'end' is a number that stands for nothing.");
+                results.Add(result);
             }
             catch (JsonException exception)
             {
-                throw new InvalidDataException($"'{file}' is damaged in line {number}: {exception.Message} Take the line out to have that response written again.", exception);
+                throw new InvalidDataException($"'{file}' is damaged in line {number}: {EvaluationData.WithinLine(exception)} Take the line out to have that response written again.", exception);
             }
 
             start += length + 1;
@@ -136,26 +146,33 @@ public sealed class EvaluationFolder : IDisposable
         JsonObject there;
         try
         {
-            byte[] bytes = File.ReadAllBytes(file);
-            JsonText.Check(bytes);
-            // Without duplicates: a node would report them only when it is asked for a member.
-            there = JsonNode.Parse(bytes, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false }) as JsonObject ?? throw new JsonException("it is no object.");
+            JsonElement root = JsonText.ParseElement(BoundedFile.Read(file, MostSettingsBytes));
+            there = root.ValueKind == JsonValueKind.Object ? JsonObject.Create(root)! : throw new JsonException("it is no object.");
         }
-        catch (Exception exception) when (exception is JsonException or IOException)
+        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
             throw new InvalidDataException($"The evaluation cannot be resumed, because its settings '{file}' cannot be read: {exception.Message} Begin another (--output).", exception);
         }
 
         var wanted = (JsonObject)JsonSerializer.SerializeToNode(settings, ReportJson.Readable.EvaluationSettings)!;
+        const string Version = "version";
+        if (!JsonNode.DeepEquals(wanted[Version], there[Version]))
+        {
+            throw new InvalidDataException(
+                $"The evaluation in '{Path.GetDirectoryName(file)}' was begun by another version of Skylight (version {Show(there[Version])} of the settings, this is {Show(wanted[Version])}), "
+                + "which computed seeds and fingerprints in another way. Begin another (--output).");
+        }
+
         foreach ((string name, JsonNode? value) in wanted)
         {
             if (!JsonNode.DeepEquals(value, there[name]))
             {
-                string Show(JsonNode? node) => node?.ToJsonString() ?? "none";
                 throw new InvalidDataException(
                     $"The evaluation in '{Path.GetDirectoryName(file)}' was begun with another {name}: {Show(there[name])}, not {Show(value)}. Resume it with the same settings and data, or begin another (--output).");
             }
         }
+
+        static string Show(JsonNode? node) => node?.ToJsonString() is not { } text ? "none" : text.Length <= MostShown ? text : text[..MostShown] + "…";
     }
 
     private static void WriteJson(string file, string json)

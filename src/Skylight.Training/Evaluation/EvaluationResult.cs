@@ -79,12 +79,19 @@ public sealed record EvaluationSettings(
     string Model, string ModelFingerprint, string Data, ulong Seed, float Temperature, float TopP, float RepetitionPenalty, int MaxNewTokens, int ContextTokens,
     PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles)
 {
+    /// <summary>Counts how often seeds or fingerprints have come to be computed in another way; what was written before there was a number has none.</summary>
+    internal const int CurrentVersion = 2;
+
+    /// <summary>How seeds and fingerprints were computed: folders of another version are not resumed, because their responses would be drawn from other seeds.</summary>
+    public int Version { get; init; } = CurrentVersion;
+
     /// <summary>The rules that responses are scored by.</summary>
     public ScoringRules Scoring { get; init; }
 }
 
 /// <summary>JSON of evaluations: camel case, enumerations by name.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(EvaluationResult))]
 internal sealed partial class ResultJson : JsonSerializerContext
 {

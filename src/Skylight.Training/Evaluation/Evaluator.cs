@@ -1,7 +1,6 @@
-using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Security.Cryptography;
+using System.IO.Hashing;
 using System.Text;
 using Skylight.Chat;
 using Skylight.Images;
@@ -98,11 +97,7 @@ public sealed class Evaluator
     }
 
     /// <summary>The seed of a response.</summary>
-    internal static ulong SeedOf(ulong seed, string id, int sample)
-    {
-        byte[] hash = SHA256.HashData(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
-        return BinaryPrimitives.ReadUInt64LittleEndian(hash);
-    }
+    internal static ulong SeedOf(ulong seed, string id, int sample) => XxHash64.HashToUInt64(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
 
     /// <summary>What all responses are made with.</summary>
     private GenerationOptions CommonOptions() => new()
@@ -110,6 +105,8 @@ public sealed class Evaluator
         Temperature = _options.Temperature,
         TopP = _options.TopP,
         TopK = 0,
+        MinP = 0,
+        MinNewTokens = 0,
         RepetitionPenalty = _options.RepetitionPenalty,
         BannedWords = _options.BannedWords,
         Thinking = _options.Thinking,
@@ -157,7 +154,7 @@ public sealed class Evaluator
         catch (Exception exception) when (exception is ImageException or InvalidDataException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
         {
             // A fault of this item. What is refused once its prompt is there is refused for all.
-            return result with { Error = exception.Message, Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
+            return result with { Error = PlainMessages.Of(exception), Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
         }
     }
 

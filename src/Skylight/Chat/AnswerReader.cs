@@ -7,22 +7,19 @@ namespace Skylight.Chat;
 /// until it is decided.
 /// </summary>
 /// <remarks>
-/// The tags of think blocks are no part of the text, those included that nobody asked for: one that opens a block which is open already, and one that closes
-/// a block where none was. An answer may speak of the tags: an opening one is text where the answer has begun, and then so is the one that closes it, and
-/// after a think block both are.
+/// The tags of think blocks are no part of the text, wherever they stand and whether or not anybody asked for them: what is between them is thinking, all else the
+/// answer. A tag that opens a block which is open, or closes one where none is, is left out.
 /// </remarks>
 internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTexts)
 {
-    private static readonly string[] s_thinkingMarks = [SpecialTokens.ThinkEnd, SpecialTokens.ThinkStart];
+    private static readonly string[] s_tags = [SpecialTokens.ThinkEnd, SpecialTokens.ThinkStart];
 
-    private readonly string[] _answerMarks = [.. stopTexts, SpecialTokens.ThinkEnd, SpecialTokens.ThinkStart];
     private string _held = "";
-    // Nothing but white space and tags has come since the beginning, or since the think block.
+    // So much of what is held is from tokens that no stop text may end in.
+    private int _unstoppable;
+    // Nothing but white space and tags has come since the beginning, or since a think block began or ended.
     private bool _isAtStart = true;
     private bool _skipsLineBreaks;
-    private bool _hasThought = isThinking;
-    // Opening tags of which the answer speaks.
-    private int _mentioned;
 
     /// <summary>Where the text is now.</summary>
     public UpdateKind Kind { get; private set; } = isThinking ? UpdateKind.Thinking : UpdateKind.Answer;
@@ -30,13 +27,18 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     /// <summary>Whether a stop text was found: nothing that comes after it counts.</summary>
     public bool IsStopped { get; private set; }
 
+    private IEnumerable<string> StopTexts => Kind == UpdateKind.Thinking ? [] : stopTexts;
+
     /// <summary>Takes a piece of text and gives what is decided.</summary>
     /// <param name="text">The piece.</param>
     /// <param name="isEnd">Whether it is the last one: nothing is held back then.</param>
-    public List<(UpdateKind Kind, string Text)> Append(string text, bool isEnd = false)
+    /// <param name="mayStop">Whether a stop text may end in this piece; one may begin in a piece where none may end.</param>
+    public List<(UpdateKind Kind, string Text)> Append(string text, bool isEnd = false, bool mayStop = true)
     {
         var pieces = new List<(UpdateKind, string)>();
         _held += text;
+        if (!mayStop)
+            _unstoppable = _held.Length;
         while (!IsStopped && Advance(pieces, isEnd))
         {
         }
@@ -49,7 +51,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     {
         if (_skipsLineBreaks)
         {
-            _held = _held.TrimStart('\n');
+            Take(_held.Length - _held.TrimStart('\n').Length);
             if (_held.Length == 0)
                 return false;
             _skipsLineBreaks = false;
@@ -57,87 +59,106 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
 
         if (_isAtStart)
         {
-            string trimmed = _held.TrimStart();
-            bool opens = trimmed.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal);
-            bool closes = Kind == UpdateKind.Answer && trimmed.StartsWith(SpecialTokens.ThinkEnd, StringComparison.Ordinal) && !stopTexts.Contains(SpecialTokens.ThinkEnd);
-            if (opens || closes)
+            int blank = _held.Length - _held.TrimStart().Length;
+            string? tag = s_tags.FirstOrDefault(tag => _held.AsSpan(blank).StartsWith(tag));
+            bool isStop = tag is not null && StopTexts.Contains(tag) && blank + tag.Length > _unstoppable;
+            if (tag is not null && !isStop && (tag == SpecialTokens.ThinkStart || Kind == UpdateKind.Answer))
             {
-                if (opens)
-                    (Kind, _hasThought) = (UpdateKind.Thinking, true);
-                _held = trimmed[(opens ? SpecialTokens.ThinkStart : SpecialTokens.ThinkEnd).Length..];
+                Take(blank + tag.Length);
+                Kind = tag == SpecialTokens.ThinkStart ? UpdateKind.Thinking : UpdateKind.Answer;
                 _skipsLineBreaks = true;
                 return true;
             }
 
-            if (!isEnd && s_thinkingMarks.Any(tag => trimmed.Length < tag.Length && tag.StartsWith(trimmed, StringComparison.Ordinal)))
+            if (!isEnd && s_tags.Any(tag => _held.Length - blank < tag.Length && tag.AsSpan().StartsWith(_held.AsSpan(blank))))
                 return false;
             _isAtStart = false;
         }
 
-        string[] marks = Kind == UpdateKind.Thinking ? s_thinkingMarks : _answerMarks;
-        (int at, string mark) = (-1, "");
-        foreach (string candidate in marks)
-        {
-            int found = _held.IndexOf(candidate, StringComparison.Ordinal);
-            if (found >= 0 && (at < 0 || found < at))
-                (at, mark) = (found, candidate);
-        }
-
+        (int at, int length, bool isTag) = FirstMark();
         if (at >= 0)
         {
-            Pass(pieces, at, mark);
+            Pass(pieces, at, length, isTag);
             return true;
         }
 
-        int decided = isEnd ? _held.Length : _held.Length - Undecided(marks);
-        Emit(pieces, _held[..decided]);
-        _held = _held[decided..];
+        Emit(pieces, Take(isEnd ? _held.Length : _held.Length - Undecided()));
         return false;
     }
 
-    /// <summary>Gives the text before a mark, and does what the mark says.</summary>
-    private void Pass(List<(UpdateKind, string)> pieces, int at, string mark)
+    private (int At, int Length, bool IsTag) FirstMark()
     {
-        string before = _held[..at];
-        _held = _held[(at + mark.Length)..];
-        if (Kind == UpdateKind.Thinking && mark == SpecialTokens.ThinkEnd)
+        (int At, int Length, bool IsTag) first = (-1, 0, false);
+        // Of a tag that is a stop text as well the stop text counts.
+        foreach (string stop in StopTexts)
+            Look(stop, Math.Max(0, _unstoppable - stop.Length + 1), isTag: false);
+        foreach (string tag in s_tags)
+            Look(tag, 0, isTag: true);
+        return first;
+
+        void Look(string mark, int start, bool isTag)
         {
-            Emit(pieces, before.TrimEnd('\n'));
-            (Kind, _isAtStart, _skipsLineBreaks) = (UpdateKind.Answer, true, true);
-        }
-        else if (Kind == UpdateKind.Thinking)
-        {
-            Emit(pieces, before);
-        }
-        else if (stopTexts.Contains(mark))
-        {
-            Emit(pieces, before);
-            IsStopped = true;
-        }
-        else
-        {
-            bool opens = mark == SpecialTokens.ThinkStart, isText = opens || _hasThought || _mentioned > 0;
-            Emit(pieces, isText ? before + mark : before);
-            _mentioned = Math.Max(0, _mentioned + (opens ? 1 : -1));
+            int found = start < _held.Length ? _held.IndexOf(mark, start, StringComparison.Ordinal) : -1;
+            if (found >= 0 && (first.At < 0 || found < first.At))
+                first = (found, mark.Length, isTag);
         }
     }
 
-    /// <summary>The length of the longest end of the text that could begin a mark; the line breaks before the end of a think block belong to it.</summary>
-    private int Undecided(string[] marks)
+    /// <summary>Gives the text before a mark, and does what the mark says.</summary>
+    private void Pass(List<(UpdateKind, string)> pieces, int at, int length, bool isTag)
+    {
+        UpdateKind next = !isTag ? Kind : _held[at + 1] == '/' ? UpdateKind.Answer : UpdateKind.Thinking;
+        if (isTag && next == Kind)
+        {
+            // Left out before what stands before it is decided: that and what comes may make a mark together.
+            _held = _held.Remove(at, length);
+            _unstoppable = Math.Max(Math.Min(_unstoppable, at), _unstoppable - length);
+            return;
+        }
+
+        string before = Take(at);
+        Emit(pieces, Kind == UpdateKind.Thinking ? before.TrimEnd('\n') : before);
+        Take(length);
+        (IsStopped, Kind) = (!isTag, next);
+        _isAtStart = _skipsLineBreaks = isTag;
+    }
+
+    /// <summary>
+    /// The length of the end of the text that is not decided: what could begin a mark, and before it what could begin one once that is left out; the line breaks
+    /// before the end of a think block belong to it.
+    /// </summary>
+    private int Undecided()
+    {
+        int undecided = 0;
+        while (Beginning(_held.AsSpan(0, _held.Length - undecided)) is var length and > 0)
+            undecided += length;
+        while (Kind == UpdateKind.Thinking && undecided < _held.Length && _held[_held.Length - undecided - 1] == '\n')
+            undecided++;
+        return undecided;
+    }
+
+    /// <summary>The length of the longest end of a text that could begin a mark.</summary>
+    private int Beginning(ReadOnlySpan<char> text)
     {
         int most = 0;
-        foreach (string mark in marks)
+        foreach (string mark in StopTexts.Concat(s_tags))
         {
-            for (int length = Math.Min(mark.Length - 1, _held.Length); length > most; length--)
+            for (int length = Math.Min(mark.Length - 1, text.Length); length > most; length--)
             {
-                if (_held.AsSpan(_held.Length - length).SequenceEqual(mark.AsSpan(0, length)))
+                if (text[^length..].SequenceEqual(mark.AsSpan(0, length)))
                     most = length;
             }
         }
 
-        while (Kind == UpdateKind.Thinking && most < _held.Length && _held[_held.Length - most - 1] == '\n')
-            most++;
         return most;
+    }
+
+    private string Take(int count)
+    {
+        string taken = _held[..count];
+        _held = _held[count..];
+        _unstoppable = Math.Max(0, _unstoppable - count);
+        return taken;
     }
 
     private void Emit(List<(UpdateKind, string)> pieces, string text)

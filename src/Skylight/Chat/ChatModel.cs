@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
-using System.Security.Cryptography;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Images;
@@ -75,6 +74,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
 
     /// <summary>The most tokens of one request, prompt and answer.</summary>
     public int ContextTokens { get; }
+
+    /// <summary>What the checkpoint's files ask for that is not done and changes answers (beams, say), a sentence each; a program tells its user.</summary>
+    public IReadOnlyList<string> Warnings => Model.Configuration.Warnings;
 
     /// <summary>How large pictures may be.</summary>
     public ImageLimits ImageLimits => _options.ImageLimits;
@@ -158,7 +160,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             string text = token.FinishReason == FinishReason.Stop ? ""
                 : _thinkTags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
                 : decoder.Append(token.Token);
-            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text);
+            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text, mayStop: tokens > sampling.MinNewTokens);
             if (reader.IsStopped)
                 end = AnswerEnd.StopText;
             else if (token.FinishReason == FinishReason.Stop)
@@ -173,7 +175,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                 yield return new GenerationUpdate(pieces[piece].Kind, pieces[piece].Text) { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
         }
 
-        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true));
+        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true, mayStop: tokens > sampling.MinNewTokens));
+        if (reader.IsStopped)
+            end = AnswerEnd.StopText;
         foreach ((UpdateKind kind, string text) in ending)
             yield return new GenerationUpdate(kind, text);
         yield return new GenerationUpdate(reader.Kind, "")
@@ -319,23 +323,23 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     private void CheckMessages(IReadOnlyList<Message> messages)
     {
         if (messages.Count == 0)
-            throw new ArgumentException("A conversation needs at least one message.", nameof(messages));
+            throw new ConversationException("A conversation needs at least one message.", nameof(messages));
         int images = 0;
         for (int index = 0; index < messages.Count; index++)
         {
-            Message message = messages[index] ?? throw new ArgumentException($"Message {index} is null.", nameof(messages));
+            Message message = messages[index] ?? throw new ConversationException($"Message {index} is null.", nameof(messages));
             foreach (MessagePart part in message.Parts)
             {
                 ArgumentNullException.ThrowIfNull(part);
                 if (part is ImagePart && message.Role != ChatRole.User)
-                    throw new ArgumentException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
+                    throw new ConversationException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
                 images += part is ImagePart ? 1 : 0;
             }
         }
 
         CheckLength(messages);
         if (images > _options.MaximumImages)
-            throw new ArgumentException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
+            throw new ConversationException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
     }
 
     /// <summary>Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for seconds.</summary>
@@ -419,25 +423,35 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         if (options.MaxNewTokens > left)
             throw new ContextLengthException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
 
-        if (options.MinNewTokens > most)
-            throw new ContextLengthException($"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {options.MinNewTokens} that it is to have at least.");
+        int fewest = options.MinNewTokens ?? Math.Min(defaults.MinNewTokens ?? 0, most);
+        if (fewest > most)
+            throw new ContextLengthException($"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it is to have at least.");
 
         var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
-        foreach (int token in options.BannedWords.SelectMany(TokensOf))
+        // A number beyond the vocabulary is never drawn anyway.
+        foreach (int token in options.BannedWords.SelectMany(TokensOf).Concat(defaults.SuppressedTokenIds.Where(token => (uint)token < (uint)Model.Configuration.Language.VocabularySize)))
             bias[token] = float.NegativeInfinity;
         return new SamplingOptions
         {
             Temperature = options.Temperature ?? (sample ? (float)(defaults.Temperature ?? 1) : 0),
             TopP = options.TopP ?? (sample ? (float)(defaults.TopP ?? 1) : 1),
             TopK = options.TopK ?? (sample ? defaults.TopK ?? 0 : 0),
-            MinP = options.MinP ?? 0,
+            MinP = options.MinP ?? (sample ? (float)(defaults.MinP ?? 0) : 0),
             RepetitionPenalty = options.RepetitionPenalty ?? (float)(defaults.RepetitionPenalty ?? 1),
             LogitBias = bias,
             MaxNewTokens = most,
-            MinNewTokens = options.MinNewTokens,
+            MinNewTokens = fewest,
             StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0 ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
-            Seed = options.Seed ?? BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))),
+            Seed = options.Seed ?? AnySeed(),
         };
+    }
+
+    /// <summary>A seed for those who gave none; no secret, so that no cryptography is needed.</summary>
+    private static ulong AnySeed()
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        Random.Shared.NextBytes(bytes);
+        return BitConverter.ToUInt64(bytes);
     }
 
     /// <summary>The tokens that spell a word alone.</summary>

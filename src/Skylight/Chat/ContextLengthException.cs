@@ -1,7 +1,7 @@
 namespace Skylight.Chat;
 
 /// <summary>A conversation, or the answer asked for, is longer than the context; the message has the numbers.</summary>
-public sealed class ContextLengthException : ArgumentException
+public sealed class ContextLengthException : ConversationException
 {
     /// <summary>Makes the error.</summary>
     public ContextLengthException(string message)

@@ -27,7 +27,7 @@ public sealed record GenerationOptions
     /// <summary>Only so many of the most likely tokens are eligible; by default (and for 0) all.</summary>
     public int? TopK { get; init; }
 
-    /// <summary>Only tokens at least this much as probable as the most likely one are eligible; by default all.</summary>
+    /// <summary>Only tokens at least this much as probable as the most likely one are eligible, from 0 to 1; by default all.</summary>
     public float? MinP { get; init; }
 
     /// <summary>Makes tokens less likely that were read or written before; by default 1, which changes nothing.</summary>
@@ -54,8 +54,11 @@ public sealed record GenerationOptions
     /// </summary>
     public bool IgnoreEndOfSequence { get; init; }
 
-    /// <summary>No token that would end the answer is drawn before it has so many tokens; 0 for none. Stop texts end it all the same.</summary>
-    public int MinNewTokens { get; init; }
+    /// <summary>
+    /// No token that would end the answer is drawn before it has so many tokens, and no stop text is looked for in them; by default (and for 0) it may end at once. A
+    /// stop text that begins in them and ends behind them counts.
+    /// </summary>
+    public int? MinNewTokens { get; init; }
 
     /// <summary>
     /// Whether special tokens are left out of the text, as they are by default. Grounding, <c>&lt;ref&gt;…&lt;/ref&gt;&lt;box&gt;…&lt;/box&gt;</c>, is
@@ -89,8 +92,8 @@ public sealed record GenerationOptions
             MinP = MinP ?? sampling.MinP,
             RepetitionPenalty = RepetitionPenalty ?? sampling.RepetitionPenalty,
             LogitBias = LogitBias ?? sampling.LogitBias,
-            MaxNewTokens = MaxNewTokens ?? Math.Max(sampling.MaxNewTokens, MinNewTokens),
-            MinNewTokens = MinNewTokens,
+            MaxNewTokens = MaxNewTokens ?? Math.Max(sampling.MaxNewTokens, MinNewTokens ?? 0),
+            MinNewTokens = MinNewTokens ?? 0,
             StopTokens = StopTokenIds,
         }).Validate();
         if (StopTexts.Any(string.IsNullOrEmpty))

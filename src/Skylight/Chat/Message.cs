@@ -94,8 +94,14 @@ public sealed record ImagePart : MessagePart
     {
         if (!File.Exists(path))
             throw new FileNotFoundException($"There is no picture '{path}'.", path);
-        return await BoundedFile.ReadAsync(path, limits.MaximumEncodedBytes, cancellationToken).ConfigureAwait(false)
-            ?? throw new ImageException($"Picture: the file has more than the {limits.MaximumEncodedBytes:N0} bytes that {nameof(ImageLimits)}.{nameof(ImageLimits.MaximumEncodedBytes)} allows.");
+        try
+        {
+            return await BoundedFile.ReadAsync(path, limits.MaximumEncodedBytes, cancellationToken).ConfigureAwait(false);
+        }
+        catch (FileTooLargeException exception)
+        {
+            throw new ImageException($"Picture: the file has more than the {limits.MaximumEncodedBytes:N0} bytes that {nameof(ImageLimits)}.{nameof(ImageLimits.MaximumEncodedBytes)} allows.", exception);
+        }
     }
 
     private static ImageException Named(string name, ImageException exception) => new($"{name}: {exception.Message}", exception);

@@ -6,10 +6,16 @@ public static class PlainMessages
     /// <summary>The message without the name of a method's parameter, which says nothing to who called none.</summary>
     public static string Of(Exception exception)
     {
-        if (exception is not ArgumentException { ParamName: { } parameter } argument)
-            return exception.Message;
+        ArgumentNullException.ThrowIfNull(exception);
+        return Without(exception.Message, (exception as ArgumentException)?.ParamName);
+    }
+
+    internal static string Without(string message, string? parameter)
+    {
+        if (parameter is null)
+            return message;
         string suffix = $" (Parameter '{parameter}')";
-        int at = argument.Message.IndexOf(suffix, StringComparison.Ordinal);
-        return at < 0 ? argument.Message : argument.Message.Remove(at, suffix.Length);
+        int at = message.IndexOf(suffix, StringComparison.Ordinal);
+        return at < 0 ? message : message.Remove(at, suffix.Length);
     }
 }

@@ -44,6 +44,7 @@ internal static class CheckpointFolder
         // Beside a new folder, within one that is there: that may be all that we may write to, and is on the same disk.
         string name = $".{Path.GetFileName(target)}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
         string staging = Path.Combine(exists ? target : Path.GetDirectoryName(target) ?? target, name);
+        string[] parents = [.. MissingParents(staging)];
         CheckpointWriter.CreateDirectory(staging);
         try
         {
@@ -56,6 +57,8 @@ internal static class CheckpointFolder
         catch (Exception exception)
         {
             TryDelete(staging);
+            foreach (string parent in parents)
+                TryDelete(parent, recursive: false);
             if (exception is IOException or UnauthorizedAccessException)
                 throw new CheckpointException(directory, $"cannot be written: {exception.Message} Free space or choose another folder.", innerException: exception);
             throw;
@@ -138,12 +141,19 @@ internal static class CheckpointFolder
         name is CheckpointReader.SingleName or CheckpointReader.IndexName
         || (name.StartsWith("model-", StringComparison.Ordinal) && name.Contains("-of-", StringComparison.Ordinal) && name.EndsWith(".safetensors", StringComparison.Ordinal));
 
-    private static void TryDelete(string directory)
+    /// <summary>The folders in which another will lie and that are not there yet, the innermost first.</summary>
+    private static IEnumerable<string> MissingParents(string directory)
+    {
+        for (string? parent = Path.GetDirectoryName(directory); parent is not null && !Directory.Exists(parent); parent = Path.GetDirectoryName(parent))
+            yield return parent;
+    }
+
+    private static void TryDelete(string directory, bool recursive = true)
     {
         try
         {
             if (Directory.Exists(directory))
-                Directory.Delete(directory, recursive: true);
+                Directory.Delete(directory, recursive);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

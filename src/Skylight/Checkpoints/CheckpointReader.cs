@@ -134,22 +134,15 @@ public sealed class CheckpointReader : IDisposable
     {
         JsonSource weightMap = JsonSource.Load(index).RequiredObject("weight_map");
         var shardOf = new Dictionary<string, string>(StringComparer.Ordinal);
-        try
+        foreach (JsonProperty property in weightMap.Element.EnumerateObject())
         {
-            foreach (JsonProperty property in weightMap.Element.EnumerateObject())
-            {
-                if (property.Value.ValueKind != JsonValueKind.String)
-                    throw new CheckpointException(index, "its entry in 'weight_map' is not a file name.", property.Name);
-                string shard = property.Value.GetString()!;
-                // An index must not make us open files elsewhere.
-                if (shard.Length == 0 || shard is "." or ".." || shard.AsSpan().ContainsAny('/', '\\', '\0'))
-                    throw new CheckpointException(index, $"its entry in 'weight_map' is '{shard}'; supported: the name of a file in the same folder.", property.Name);
-                shardOf.Add(property.Name, shard);
-            }
-        }
-        catch (InvalidOperationException exception)
-        {
-            throw new CheckpointException(index, $"is not valid JSON: {exception.Message}", innerException: exception);
+            if (property.Value.ValueKind != JsonValueKind.String)
+                throw new CheckpointException(index, "its entry in 'weight_map' is not a file name.", property.Name);
+            string shard = property.Value.GetString()!;
+            // An index must not make us open files elsewhere.
+            if (shard.Length == 0 || shard is "." or ".." || shard.AsSpan().ContainsAny('/', '\\', '\0'))
+                throw new CheckpointException(index, $"its entry in 'weight_map' is '{shard}'; supported: the name of a file in the same folder.", property.Name);
+            shardOf.Add(property.Name, shard);
         }
 
         if (shardOf.Count == 0)

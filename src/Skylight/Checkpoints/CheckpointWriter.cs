@@ -77,17 +77,19 @@ public static class CheckpointWriter
                 options.Progress?.Report((float)((done += count * type.Size()) / (double)total))))))];
         CheckpointFolder.Replace(directory, staging =>
         {
+            // First, because what is wrong with them need not wait for gigabytes.
+            if (options.Like is { } model)
+                CheckpointCompanions.Copy(model, staging);
+            else if (options.CopyFrom is { } source)
+                CheckpointFolder.CopyTextFiles(source, staging);
             List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
             WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
-            if (options.Like is { } model)
+            if (options.Like is { } origin)
             {
-                CheckpointCompanions.Copy(model, staging);
-                WriteText(staging, "config.json", CheckpointCompanions.Configuration(model, type), options.Open);
+                WriteText(staging, "config.json", CheckpointCompanions.Configuration(origin, type), options.Open);
                 return;
             }
 
-            if (options.CopyFrom is { } source)
-                CheckpointFolder.CopyTextFiles(source, staging);
             if (configuration.Generation != GenerationDefaults.None)
                 WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson(), options.Open);
             WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original ? configuration.ToOriginalJson() : configuration.ToJson(), options.Open);

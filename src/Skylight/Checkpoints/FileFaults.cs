@@ -15,9 +15,10 @@ public static class FileFaults
             throw new CheckpointException(path, "is missing." + DescribeUnfinished(Path.GetDirectoryName(Path.GetFullPath(path))!));
         try
         {
-            using FileStream stream = File.OpenRead(path);
+            using FileStream stream = BoundedFile.Open(path);
             Span<byte> start = stackalloc byte[LongestPointer];
-            RefuseEmptyOrPointer(path, start[..stream.ReadAtLeast(start, start.Length, throwOnEndOfStream: false)], stream.Length);
+            start = start[..stream.ReadAtLeast(start, start.Length, throwOnEndOfStream: false)];
+            RefuseEmptyOrPointer(path, start, start.Length);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -17,10 +17,9 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     {
         try
         {
-            byte[] bytes = BoundedFile.Read(file, MostBytes)
-                ?? throw new CheckpointException(file, $"has more than the {MostBytes:N0} bytes that are supported.");
+            byte[] bytes = BoundedFile.Read(file, MostBytes);
             FileFaults.RefuseEmptyOrPointer(file, bytes, bytes.Length);
-            using JsonDocument document = JsonText.Parse(bytes, new JsonDocumentOptions { MaxDepth = 64, AllowDuplicateProperties = false });
+            using JsonDocument document = JsonText.Parse(bytes);
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException(file, "must hold a JSON object.");
             return new JsonSource(file, "", document.RootElement.Clone());
@@ -113,7 +112,7 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
 
     public string? Text(string field) => Get(field) is not { } value
         ? null
-        : value.ValueKind == JsonValueKind.String ? StringOf(field, value) : throw Error(field, value, "a string");
+        : value.ValueKind == JsonValueKind.String ? value.GetString() : throw Error(field, value, "a string");
 
     /// <summary>A list of strings; empty when absent.</summary>
     public ImmutableArray<string> Texts(string field)
@@ -124,7 +123,7 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
             throw Error(field, value, "a list of strings");
         var texts = ImmutableArray.CreateBuilder<string>();
         foreach (JsonElement element in value.EnumerateArray())
-            texts.Add(element.ValueKind == JsonValueKind.String ? StringOf(field, element) : throw Error(field, element, "a string"));
+            texts.Add(element.ValueKind == JsonValueKind.String ? element.GetString()! : throw Error(field, element, "a string"));
         return texts.ToImmutable();
     }
 
@@ -149,18 +148,6 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
         value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) && number >= least && number <= most
             ? number
             : throw Error(field, value, $"a whole number from {least} to {most}");
-
-    private string StringOf(string field, JsonElement value)
-    {
-        try
-        {
-            return value.GetString()!;
-        }
-        catch (InvalidOperationException)
-        {
-            throw Error(field, value, "valid text");
-        }
-    }
 
     private CheckpointException Error(string field, JsonElement value, string supported)
     {

@@ -1,6 +1,5 @@
 using System.Buffers.Binary;
 using System.Text.Json;
-using System.Text.Unicode;
 using Skylight.Tensors;
 
 namespace Skylight.Checkpoints;
@@ -64,14 +63,14 @@ internal sealed class SafetensorsHeader
 
     private static SafetensorsHeader Parse(string file, byte[] json, long dataStart, long fileLength)
     {
-        if (json.Length == 0 || json[0] != (byte)'{' || !Utf8.IsValid(json))
+        if (json.Length == 0 || json[0] != (byte)'{' || Utf8Text.Fault(json) is not null)
             throw new CheckpointException(file, "the header is not a JSON object in UTF-8. This is no safetensors file, or it is corrupt.");
 
         var entries = new List<SafetensorsEntry>();
         IReadOnlyDictionary<string, string> metadata = new Dictionary<string, string>();
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { AllowDuplicateProperties = false, MaxDepth = 8 });
+            using JsonDocument document = JsonText.Parse(json, maxDepth: 8);
             foreach (JsonProperty property in document.RootElement.EnumerateObject())
             {
                 if (property.Name == "__metadata__")
@@ -80,9 +79,8 @@ internal sealed class SafetensorsHeader
                     entries.Add(ParseEntry(file, property.Name, property.Value, dataStart));
             }
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        catch (JsonException exception)
         {
-            // InvalidOperationException: a name with a lone surrogate cannot become a string. Duplicate names arrive as JsonException.
             throw new CheckpointException(file, $"the header is not valid JSON: {exception.Message}", innerException: exception);
         }
 

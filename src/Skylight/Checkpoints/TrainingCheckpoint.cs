@@ -16,6 +16,11 @@ public sealed class TrainingCheckpoint : IDisposable
     private const string Unfinished = ".tmp";
     private const string Replaced = ".old";
 
+    // Far more than steps, seeds, counters and what a run reports of itself.
+    private const int MostJsonBytes = 256 << 20;
+
+    private static readonly UTF8Encoding _strictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
     private TrainingCheckpoint(string directory, SafetensorsFile tensors, string stateJson)
     {
         Directory = directory;
@@ -52,8 +57,7 @@ public sealed class TrainingCheckpoint : IDisposable
         string target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
         if (target.EndsWith(Unfinished, StringComparison.Ordinal) || target.EndsWith(Replaced, StringComparison.Ordinal))
             throw new ArgumentException($"A checkpoint's folder cannot end in {Unfinished} or {Replaced}: '{directory}'.", nameof(directory));
-        if (!IsJson(stateJson))
-            throw new ArgumentException("The state is not valid JSON.", nameof(stateJson));
+        byte[] json = ToJson(stateJson);
 
         string unfinished = target + Unfinished;
         try
@@ -62,7 +66,6 @@ public sealed class TrainingCheckpoint : IDisposable
             DeleteIfThere(unfinished);
             CheckpointWriter.CreateDirectory(unfinished);
             SafetensorsWriter.Write(Path.Combine(unfinished, TensorsName), tensors, metadata: null, open, cancellationToken);
-            byte[] json = Encoding.UTF8.GetBytes(stateJson);
             AtomicFile.Write(Path.Combine(unfinished, JsonName), json.Length, stream => stream.Write(json), open);
             Replace(unfinished, target);
         }
@@ -92,12 +95,15 @@ public sealed class TrainingCheckpoint : IDisposable
         SafetensorsFile tensors = SafetensorsFile.Open(Path.Combine(folder, TensorsName));
         try
         {
-            string json = File.ReadAllText(jsonFile);
-            return IsJson(json) ? new TrainingCheckpoint(folder, tensors, json) : throw new CheckpointException(jsonFile, "is not valid JSON. Resume from an earlier checkpoint.");
+            byte[] json = BoundedFile.Read(jsonFile, MostJsonBytes);
+            JsonText.Parse(json).Dispose();
+            return new TrainingCheckpoint(folder, tensors, Encoding.UTF8.GetString(Utf8Text.WithoutMark(json).Span));
         }
         catch (Exception exception)
         {
             tensors.Dispose();
+            if (exception is JsonException)
+                throw new CheckpointException(jsonFile, $"is not valid JSON: {exception.Message} Resume from an earlier checkpoint.", innerException: exception);
             if (exception is IOException or UnauthorizedAccessException)
                 throw new CheckpointException(jsonFile, $"cannot be read: {exception.Message} Resume from an earlier checkpoint.", innerException: exception);
             throw;
@@ -195,16 +201,18 @@ public sealed class TrainingCheckpoint : IDisposable
         }
     }
 
-    private static bool IsJson(string text)
+    private static byte[] ToJson(string stateJson)
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(text);
-            return true;
+            byte[] json = _strictUtf8.GetBytes(stateJson);
+            JsonText.Parse(json).Dispose();
+            return json;
         }
-        catch (JsonException)
+        catch (Exception exception) when (exception is JsonException or EncoderFallbackException)
         {
-            return false;
+            string reason = exception is JsonException ? exception.Message : "it holds half of a surrogate pair.";
+            throw new ArgumentException($"The state is not valid JSON: {reason}", nameof(stateJson), exception);
         }
     }
 

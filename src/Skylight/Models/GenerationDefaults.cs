@@ -31,6 +31,9 @@ public sealed record GenerationDefaults
     /// <summary>The probability that the tokens to choose from have together, above 0 and up to 1.</summary>
     public double? TopP { get; init; }
 
+    /// <summary>How probable a token must be at least, as a part of the probability of the likeliest one; from 0 to 1.</summary>
+    public double? MinP { get; init; }
+
     /// <summary>How many tokens there are to choose from; 0 for all.</summary>
     public int? TopK { get; init; }
 
@@ -39,6 +42,15 @@ public sealed record GenerationDefaults
 
     /// <summary>The most tokens to generate.</summary>
     public int? MaxNewTokens { get; init; }
+
+    /// <summary>The fewest tokens to generate (<c>min_new_tokens</c>).</summary>
+    public int? MinNewTokens { get; init; }
+
+    /// <summary>Tokens that are never drawn (<c>suppress_tokens</c>).</summary>
+    public ImmutableArray<int> SuppressedTokenIds { get; init; } = [];
+
+    /// <summary>What the file asks for besides, which changes answers and is not done. It is kept, so that a checkpoint that is saved says it still.</summary>
+    public ImmutableArray<IgnoredSetting> Ignored { get; init; } = [];
 
     /// <summary>Reads <c>generation_config.json</c> of a checkpoint folder.</summary>
     /// <param name="directory">The folder.</param>
@@ -53,17 +65,25 @@ public sealed record GenerationDefaults
         JsonSource json = JsonSource.Load(file);
         return new GenerationDefaults
         {
-            StopTokenIds = json.Integers("eos_token_id"),
-            BeginTokenId = json.OptionalInteger("bos_token_id"),
-            PaddingTokenId = json.OptionalInteger("pad_token_id"),
+            StopTokenIds = ParseStopTokens(json),
+            // Neither is ever used, so that no number of theirs is wrong.
+            BeginTokenId = json.OptionalInteger("bos_token_id", int.MinValue),
+            PaddingTokenId = json.OptionalInteger("pad_token_id", int.MinValue),
             Sample = json.Boolean("do_sample"),
             Temperature = json.OptionalNumber("temperature", "a number of 0 or more", number => number >= 0),
             TopP = json.OptionalNumber("top_p", "a number above 0 and up to 1", number => number is > 0 and <= 1),
             TopK = json.OptionalInteger("top_k"),
+            MinP = json.OptionalNumber("min_p", "a number from 0 to 1", number => number is >= 0 and <= 1),
             RepetitionPenalty = json.OptionalNumber("repetition_penalty", "a positive number", number => number > 0),
             MaxNewTokens = json.OptionalInteger("max_new_tokens", 1),
+            MinNewTokens = json.OptionalInteger("min_new_tokens"),
+            SuppressedTokenIds = json.Integers("suppress_tokens", int.MinValue),
+            Ignored = [.. GenerationMembers.Ignored(json)],
         };
     }
+
+    /// <summary>The tokens that end a text. Below 0 there is no token: that is how some files say that there is none.</summary>
+    internal static ImmutableArray<int> ParseStopTokens(JsonSource json) => [.. json.Integers("eos_token_id", int.MinValue).Where(token => token >= 0)];
 
     /// <summary>The text of <c>generation_config.json</c>; <see cref="Load"/> reads it back to an equal record.</summary>
     public string ToJson()
@@ -82,7 +102,17 @@ public sealed record GenerationDefaults
             Write(json, "top_p", TopP);
             Write(json, "top_k", TopK);
             Write(json, "repetition_penalty", RepetitionPenalty);
+            Write(json, "min_p", MinP);
             Write(json, "max_new_tokens", MaxNewTokens);
+            Write(json, "min_new_tokens", MinNewTokens);
+            if (!SuppressedTokenIds.IsDefaultOrEmpty)
+                ModelConfigurationJson.WriteIds(json, "suppress_tokens", SuppressedTokenIds);
+            foreach (IgnoredSetting setting in Ignored.IsDefault ? [] : Ignored)
+            {
+                json.WritePropertyName(setting.Name);
+                json.WriteRawValue(setting.Value);
+            }
+
             json.WriteEndObject();
         }
 
@@ -93,7 +123,8 @@ public sealed record GenerationDefaults
     public bool Equals(GenerationDefaults? other) =>
         other is not null && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan()) && BeginTokenId == other.BeginTokenId && PaddingTokenId == other.PaddingTokenId
         && Sample == other.Sample && Temperature == other.Temperature && TopP == other.TopP && TopK == other.TopK && RepetitionPenalty == other.RepetitionPenalty
-        && MaxNewTokens == other.MaxNewTokens;
+        && MinP == other.MinP && MaxNewTokens == other.MaxNewTokens && MinNewTokens == other.MinNewTokens
+        && SuppressedTokenIds.AsSpan().SequenceEqual(other.SuppressedTokenIds.AsSpan()) && Ignored.AsSpan().SequenceEqual(other.Ignored.AsSpan());
 
     /// <inheritdoc/>
     public override int GetHashCode() => HashCode.Combine(BeginTokenId, Sample, Temperature, TopP, TopK, RepetitionPenalty, MaxNewTokens);

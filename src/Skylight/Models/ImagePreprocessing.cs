@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Skylight.Checkpoints;
 
 namespace Skylight.Models;
@@ -15,6 +16,17 @@ public readonly record struct ColorChannels(double Red, double Green, double Blu
 public sealed record ImagePreprocessing
 {
     private const int LargestTiles = 1024;
+
+    private static readonly ConfigurationMembers s_processorMembers = new(
+        ["min_patches", "max_patches", "image_mean", "image_std", "resample", "size", "do_center_crop", "crop_size"],
+        // How tensors are handed over, where it runs, what is not padded, and crop_to_patches: the processor of this model overrules it and always cuts into tiles.
+        [
+            "crop_to_patches", "image_processor_type", "processor_class", "feature_extractor_type", "data_format", "input_data_format", "return_tensors", "device", "disable_grouping",
+            "default_to_square", "pad_size", "do_convert_rgb",
+        ],
+        [
+            ("do_resize", "true"), ("do_rescale", "true"), ("do_normalize", "true"), ("do_pad", "false"), ("use_thumbnail", "true"),
+        ]);
 
     /// <summary>Whether a picture is cut into several tiles (<c>dynamic_image_size</c>); without, it is squeezed into one.</summary>
     public bool IsTiled { get; init; } = true;
@@ -41,12 +53,11 @@ public sealed record ImagePreprocessing
     }
 
     /// <summary>config.json has these fields only where this library wrote it; else they are the image processor's.</summary>
-    internal static ImagePreprocessing ParseHuggingFace(JsonSource json, JsonSource? preprocessor, VisionConfiguration vision)
+    internal static ImagePreprocessing ParseHuggingFace(JsonSource json, JsonSource? preprocessor, VisionConfiguration vision, int tokensPerTile)
     {
         var preprocessing = new ImagePreprocessing();
         if (preprocessor is { } source)
         {
-            // crop_to_patches is not read: the processor of this model overrules it and always cuts into tiles.
             preprocessing = preprocessing with
             {
                 MinimumTiles = source.Integer("min_patches", preprocessing.MinimumTiles, 1, LargestTiles),
@@ -54,9 +65,11 @@ public sealed record ImagePreprocessing
             };
             if (source.Has("resample") && source.Integer("resample", 3) is var filter and not 3)
                 throw new CheckpointException(source.File, $"'{source.Path}resample' is {filter}; supported: 3, which is bicubic.");
-            if (source.Has("size") && source.Object("size") is { } size && size.Has("height")
-                && (size.Integer("height", 0), size.Integer("width", 0)) is var (height, width) && (height, width) != (vision.ImageHeight, vision.ImageWidth))
-                throw new CheckpointException(source.File, $"'{size.Path}height' and 'width' are {height} and {width}; supported: 'vision_config.image_size' ([{vision.ImageHeight}, {vision.ImageWidth}]).");
+            DemandSize(source, "size", vision);
+            // A tile that is cropped to its own size stays what it is.
+            if (source.Boolean("do_center_crop", false))
+                DemandSize(source, "crop_size", vision);
+            s_processorMembers.Check(source, ("rescale_factor", 1.0 / 255), ("image_seq_length", tokensPerTile));
         }
 
         return ParseColors(ParseTiles(json, preprocessing), preprocessor);
@@ -71,6 +84,22 @@ public sealed record ImagePreprocessing
             if (!double.IsFinite(deviation) || deviation <= 0)
                 throw new CheckpointException(file, FormattableString.Invariant($"'image_std' has {deviation}; supported: positive numbers."));
         }
+    }
+
+    /// <summary>Refuses a size that is not a tile's: a number, an object with height and width, or one with the shortest edge.</summary>
+    private static void DemandSize(JsonSource json, string field, VisionConfiguration vision)
+    {
+        if (!json.Has(field))
+            return;
+        (int height, int width) = (0, 0);
+        if (json.Element.GetProperty(field).ValueKind != JsonValueKind.Object)
+            height = width = json.Integer(field, 0);
+        else if (json.RequiredObject(field) is var size && size.Has("shortest_edge"))
+            height = width = size.Integer("shortest_edge", 0);
+        else
+            (height, width) = (size.Integer("height", 0), size.Integer("width", 0));
+        if ((height, width) != (vision.ImageHeight, vision.ImageWidth))
+            throw new CheckpointException(json.File, $"'{json.Path}{field}' is {height}×{width} (height, width); supported: 'vision_config.image_size' ([{vision.ImageHeight}, {vision.ImageWidth}]).");
     }
 
     private static ImagePreprocessing ParseTiles(JsonSource json, ImagePreprocessing defaults) => defaults with

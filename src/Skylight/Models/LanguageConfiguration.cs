@@ -9,6 +9,21 @@ public sealed record LanguageConfiguration
 {
     private const int LargestSize = 1 << 24;
 
+    private static readonly ConfigurationMembers s_members = new(
+        [
+            "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "rms_norm_eps", "rope_theta", "rope_scaling",
+            "rope_parameters", "max_position_embeddings", "tie_word_embeddings", "hidden_act", "use_sliding_window", "layer_types",
+        ],
+        // Of windows that are not used.
+        ["sliding_window", "max_window_layers"],
+        // Qwen2's attention has biases for queries, keys and values and none after it, its MLP none; and nothing is scaled, clipped or normed but by the RMSNorms.
+        [
+            ("attention_bias", "true"), ("qkv_bias", "true"), ("attention_out_bias", "false"), ("o_bias", "false"), ("mlp_bias", "false"), ("lm_head_bias", "false"),
+            ("hidden_activation", "\"silu\""), ("norm_type", "\"rms_norm\"|\"rmsnorm\""), ("logit_scale", "1"), ("logits_scaling", "1"), ("embedding_multiplier", "1"),
+            ("residual_multiplier", "1"), ("partial_rotary_factor", "1"), ("rotary_pct", "1"), ("rope_interleaved", "false"), ("use_mrope", "false"), ("use_qk_norm", "false"),
+            ("qk_norm", "false"), ("qk_layernorm", "false"), ("qk_normalization", "false"), ("use_moe", "false"), ("use_dynamic_ntk", "false"), ("use_logn_attn", "false"),
+        ]);
+
     /// <summary>The width of a token's hidden state.</summary>
     public int HiddenSize { get; init; } = 4096;
 
@@ -70,14 +85,15 @@ public sealed record LanguageConfiguration
         foreach (string layerType in json.Texts("layer_types"))
             json.Demand("layer_types", layerType, "full_attention");
 
-        (double theta, double? dynamicFactor) = ParseRope(json, 10000);
         var defaults = new LanguageConfiguration();
+        int maxPositions = json.Integer("max_position_embeddings", defaults.MaxPositions, 1);
+        RopeParameters rope = RopeParameters.Parse(json, defaults.RopeTheta, maxPositions);
         int hiddenSize = json.Integer("hidden_size", defaults.HiddenSize, 1, LargestSize);
         int headCount = json.Integer("num_attention_heads", defaults.HeadCount, 1, LargestSize);
         int? headDimension = json.OptionalInteger("head_dim", 1, LargestSize);
         if (headDimension is null)
             ConfigurationCheck.Divides(json.File, json.Path, "hidden_size", hiddenSize, "num_attention_heads", headCount);
-        return new LanguageConfiguration
+        var configuration = new LanguageConfiguration
         {
             HiddenSize = hiddenSize,
             LayerCount = json.Integer("num_hidden_layers", defaults.LayerCount, 1, LargestSize),
@@ -88,11 +104,15 @@ public sealed record LanguageConfiguration
             IntermediateSize = json.Integer("intermediate_size", defaults.IntermediateSize, 1, LargestSize),
             VocabularySize = json.Integer("vocab_size", defaults.VocabularySize, 1, LargestSize),
             RmsNormEpsilon = (float)json.Positive("rms_norm_eps", defaults.RmsNormEpsilon),
-            RopeTheta = theta,
-            DynamicRopeFactor = dynamicFactor,
-            MaxPositions = json.Integer("max_position_embeddings", defaults.MaxPositions, 1),
+            RopeTheta = rope.Theta,
+            DynamicRopeFactor = rope.DynamicFactor,
+            MaxPositions = maxPositions,
             TieWordEmbeddings = json.Boolean("tie_word_embeddings", tieWordEmbeddings),
         };
+        s_members.Check(
+            json, ("layer_norm_eps", configuration.RmsNormEpsilon), ("norm_eps", configuration.RmsNormEpsilon), ("query_pre_attn_scalar", configuration.HeadDimension),
+            ("attention_multiplier", 1 / Math.Sqrt(configuration.HeadDimension)));
+        return configuration;
     }
 
     /// <summary>Refuses sizes that contradict each other.</summary>
@@ -148,31 +168,6 @@ public sealed record LanguageConfiguration
         json.WriteBoolean("tie_word_embeddings", TieWordEmbeddings);
         json.WriteString("hidden_act", "silu");
         json.WriteBoolean("use_sliding_window", false);
-    }
-
-    private static (double Theta, double? DynamicFactor) ParseRope(JsonSource json, double otherwise)
-    {
-        double theta = json.Positive("rope_theta", otherwise);
-        double? dynamicFactor = null;
-        foreach (string field in (ReadOnlySpan<string>)["rope_scaling", "rope_parameters"])
-        {
-            if (json.Object(field) is not { } rope)
-                continue;
-            foreach (string spelling in (ReadOnlySpan<string>)["rope_type", "type"])
-            {
-                string kind = rope.Text(spelling, "default");
-                // Dynamic scaling starts beyond max_position_embeddings, where we refuse to go.
-                rope.Demand(spelling, kind, "default", "dynamic");
-                if (kind == "dynamic")
-                    dynamicFactor = rope.Positive("factor", 1);
-            }
-
-            theta = rope.Positive("rope_theta", theta);
-            if (rope.Positive("partial_rotary_factor", 1) is var part and not 1)
-                throw new CheckpointException(json.File, FormattableString.Invariant($"'{rope.Path}partial_rotary_factor' is {part}; supported: 1."));
-        }
-
-        return (theta, dynamicFactor);
     }
 
     private static void DemandFamily(JsonSource json, string field, string found, params ReadOnlySpan<string> supported)

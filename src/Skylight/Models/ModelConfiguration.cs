@@ -8,6 +8,27 @@ public sealed record ModelConfiguration
 {
     private const string FileName = "config.json";
 
+    private static readonly string[] s_read =
+    [
+        "vision_config", "downsample_ratio", "tie_word_embeddings", "dynamic_image_size", "min_dynamic_patch", "max_dynamic_patch", "use_thumbnail", "image_mean", "image_std", "template",
+        "system_message", "image_token_id", "img_context_token_id",
+    ];
+
+    // Of training, and of videos.
+    private static readonly string[] s_idle = ["grad_checkpoint", "loss_reduction", "loss_reduction_all_gather", "video_token_id", "video_token_index"];
+
+    private static readonly (string, string)[] s_single =
+        [("use_backbone_lora", "0|false"), ("use_llm_lora", "0|false"), ("multimodal_projector_bias", "true"), ("use_moe", "false")];
+
+    // What one form has no field for may stand there under the other's name.
+    private static readonly ConfigurationMembers s_originalMembers = new(
+        [.. s_read, "llm_config", "ps_version", "select_layer", "pad2square"], s_idle,
+        [.. s_single, ("projector_hidden_act", "\"gelu\""), ("vision_feature_layer", "-1"), ("vision_feature_select_strategy", "\"default\"")]);
+
+    private static readonly ConfigurationMembers s_huggingFaceMembers = new(
+        [.. s_read, "text_config", "projector_hidden_act", "vision_feature_layer", "vision_feature_select_strategy"], s_idle,
+        [.. s_single, ("ps_version", "\"v2\""), ("select_layer", "-1"), ("pad2square", "false")]);
+
     /// <summary>The vision encoder.</summary>
     public required VisionConfiguration Vision { get; init; }
 
@@ -49,6 +70,9 @@ public sealed record ModelConfiguration
 
     /// <summary>What generation_config.json proposes.</summary>
     public GenerationDefaults Generation { get; init; } = GenerationDefaults.None;
+
+    /// <summary>What the checkpoint's files ask for that is not done and changes answers, a sentence each; no part of what the configuration is.</summary>
+    public ImmutableArray<string> Warnings { get; init; } = [];
 
     /// <summary>Tokens of one image tile after the pixel shuffle.</summary>
     public int TokensPerTile => Vision.PatchCount / (ShuffleFactor * ShuffleFactor);
@@ -110,22 +134,24 @@ public sealed record ModelConfiguration
             throw new CheckpointException(json.File, $"'model_type' is '{modelType}'{(architectures.Length > 0 ? $" ({architectures})" : "")}; supported: 'internvl_chat', 'skywork_chat', 'internvl', the types of {ModelFamily.Supported}.");
         }
 
-        if (json.Has("quantization_config"))
-            throw new CheckpointException(json.File, "'quantization_config' is there, so the weights are quantised; supported: float32, bfloat16 and float16 weights. Use the unquantised checkpoint.");
-
+        string languageField = modelType == "internvl" ? "text_config" : "llm_config", languagePath = $"{languageField}.";
+        foreach (JsonSource? part in (ReadOnlySpan<JsonSource?>)[json, json.Object("vision_config"), json.Object(languageField)])
+            ConfigurationMembers.RefuseQuantized(part);
         ModelConfiguration configuration = modelType == "internvl" ? ParseHuggingFace(json, preprocessor) : ParseOriginal(json, preprocessor);
-        string languagePath = modelType == "internvl" ? "text_config." : "llm_config.";
         configuration = configuration with
         {
             // What it was before this library wrote it in the other form.
             ModelType = json.Text(ModelConfigurationJson.OriginField, modelType),
-            StopTokenIds = ParseStopTokens(json, json.Object(languagePath.TrimEnd('.')), generation),
-            WeightType = json.Text("dtype") ?? json.Text("torch_dtype") ?? json.Object(languagePath.TrimEnd('.'))?.Text("torch_dtype"),
+            StopTokenIds = ParseStopTokens(json, json.Object(languageField), generation),
+            WeightType = json.Text("dtype") ?? json.Text("torch_dtype") ?? json.Object(languageField)?.Text("torch_dtype"),
             Template = json.Text("template"),
             SystemMessage = json.Text("system_message"),
             Generation = generation,
+            Warnings = ParseWarnings(json, json.RequiredObject(languageField), generation),
         };
-        return configuration.Validate(json.File, "vision_config.", languagePath);
+        configuration.Validate(json.File, "vision_config.", languagePath);
+        configuration.CheckMembers(json, languageField);
+        return configuration;
     }
 
     /// <summary>The image processor's own file, or its part of the processor's.</summary>
@@ -151,7 +177,7 @@ public sealed record ModelConfiguration
             Vision = vision,
             Language = LanguageConfiguration.Parse(json.RequiredObject("llm_config"), json.Boolean("tie_word_embeddings", false)),
             ShuffleFactor = ParseShuffleFactor(json),
-            ImageTokenId = json.OptionalInteger(ModelConfigurationJson.OriginalImageTokenField),
+            ImageTokenId = AgreedImageToken(json, json.OptionalInteger(ModelConfigurationJson.OriginalImageTokenField), json.OptionalInteger("image_token_id")),
             Preprocessing = ImagePreprocessing.ParseOriginal(json, preprocessor),
             Architecture = ParseArchitecture(json, "InternVLChatModel", "SkyworkR1VChatModel", "InternVLForConditionalGeneration"),
         };
@@ -171,11 +197,20 @@ public sealed record ModelConfiguration
             ImageTokenId = ParseImageToken(json, language),
             Architecture = ParseArchitecture(json, "InternVLForConditionalGeneration", "InternVLChatModel", "SkyworkR1VChatModel"),
         };
-        configuration = configuration with { Preprocessing = ImagePreprocessing.ParseHuggingFace(json, preprocessor, configuration.Vision) };
         configuration.Vision.Validate(json.File, "vision_config.", configuration.ShuffleFactor);
+        configuration = configuration with { Preprocessing = ImagePreprocessing.ParseHuggingFace(json, preprocessor, configuration.Vision, configuration.TokensPerTile) };
         if (json.OptionalInteger("image_seq_length", 1) is { } tokens && tokens != configuration.TokensPerTile)
             throw new CheckpointException(json.File, $"'image_seq_length' is {tokens}, but image and patch size make {configuration.TokensPerTile} tokens of a tile; supported: the same number.");
         return configuration;
+    }
+
+    /// <summary>Refuses what is not known of the outer object; some files say sizes again there.</summary>
+    private void CheckMembers(JsonSource json, string languageField)
+    {
+        (languageField == "text_config" ? s_huggingFaceMembers : s_originalMembers).Check(
+            json, ("hidden_size", Language.HiddenSize), ("num_hidden_layers", Language.LayerCount), ("num_attention_heads", Language.HeadCount),
+            ("num_key_value_heads", Language.KeyValueHeadCount), ("intermediate_size", Language.IntermediateSize), ("vocab_size", Language.VocabularySize),
+            ("max_position_embeddings", Language.MaxPositions), ("force_image_size", Vision.ImageHeight), ("image_seq_length", TokensPerTile), ("num_image_token", TokensPerTile));
     }
 
     private ModelConfiguration Validate(string file, string visionPath, string languagePath)
@@ -201,12 +236,17 @@ public sealed record ModelConfiguration
 
     private static int? ParseImageToken(JsonSource json, LanguageConfiguration language)
     {
+        int? original = json.OptionalInteger(ModelConfigurationJson.OriginalImageTokenField);
         // An explicit null is our own way of writing that it is unknown.
-        if (json.Element.TryGetProperty("image_token_id", out _))
-            return json.OptionalInteger("image_token_id");
+        if (original is not null || json.Element.TryGetProperty("image_token_id", out _))
+            return AgreedImageToken(json, original, json.OptionalInteger("image_token_id"));
         const int ClassDefault = 151667;
         return ClassDefault < language.VocabularySize ? ClassDefault : null;
     }
+
+    private static int? AgreedImageToken(JsonSource json, int? original, int? huggingFace) => original is null || huggingFace is null || original == huggingFace
+        ? original ?? huggingFace
+        : throw new CheckpointException(json.File, $"'{ModelConfigurationJson.OriginalImageTokenField}' is {original} and 'image_token_id' is {huggingFace}; supported: one of them, or the same in both.");
 
     private static string ParseArchitecture(JsonSource json, params ReadOnlySpan<string> supported)
     {
@@ -223,12 +263,20 @@ public sealed record ModelConfiguration
             return generation.StopTokenIds;
         foreach (JsonSource? source in (ReadOnlySpan<JsonSource?>)[json, language])
         {
-            if (source is { } found && found.Integers("eos_token_id") is { IsEmpty: false } ids)
+            if (source is { } found && GenerationDefaults.ParseStopTokens(found) is { IsEmpty: false } ids)
                 return ids;
         }
 
         return [];
     }
+
+    /// <summary>As in transformers, what the model's own configuration says of generation counts only where generation_config.json says nothing.</summary>
+    private static ImmutableArray<string> ParseWarnings(JsonSource json, JsonSource language, GenerationDefaults generation) =>
+    [
+        .. generation.Ignored.Select(setting => setting.Describe(GenerationDefaults.FileName)),
+        .. generation != GenerationDefaults.None ? []
+            : GenerationMembers.IgnoredLegacy(json).Concat(GenerationMembers.IgnoredLegacy(language)).Select(setting => setting.Describe(FileName)),
+    ];
 
     private static void DemandNumber(JsonSource json, string field, int found, int supported)
     {

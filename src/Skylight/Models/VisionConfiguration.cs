@@ -20,6 +20,28 @@ public sealed record VisionConfiguration
     private const int LargestSize = 1 << 24;
     private const int LargestImage = 1 << 14;
 
+    private static readonly string[] s_read =
+    [
+        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size", "num_channels", "norm_type", "layer_norm_eps", "layer_scale_init_value",
+        "hidden_act",
+    ];
+
+    // A mixture of experts that the published files describe and switch off, and what is the outer configuration's.
+    private static readonly string[] s_idle =
+    [
+        "capacity_factor", "eval_capacity_factor", "laux_allreduce", "moe_coeff_ratio", "moe_intermediate_size", "moe_output_scale", "noisy_gate_policy", "num_experts", "num_routed_experts",
+        "num_shared_experts", "shared_expert_intermediate_size", "use_residual", "use_rts", "use_weighted_residual", "tie_word_embeddings",
+    ];
+
+    private static readonly (string, string)[] s_single = [("use_moe", "false"), ("mlp_bias", "true"), ("partial_rotary_factor", "1")];
+
+    private static readonly ConfigurationMembers s_originalMembers = new(
+        [.. s_read, "qk_normalization", "qkv_bias", "use_qk_norm", "attention_bias"], s_idle,
+        [.. s_single, ("use_absolute_position_embeddings", "true"), ("use_mask_token", "false"), ("use_mean_pooling", "true")]);
+
+    private static readonly ConfigurationMembers s_huggingFaceMembers = new(
+        [.. s_read, "use_qk_norm", "attention_bias", "qk_normalization", "qkv_bias", "use_absolute_position_embeddings", "use_mask_token", "use_mean_pooling"], s_idle, s_single);
+
     /// <summary>The width of a patch's hidden state.</summary>
     public int HiddenSize { get; init; } = 1024;
 
@@ -82,7 +104,7 @@ public sealed record VisionConfiguration
     {
         json.Demand("model_type", json.Text("model_type", "intern_vit_6b"), "intern_vit_6b");
         json.Demand("hidden_act", json.Text("hidden_act", "gelu"), "gelu");
-        return ParseSizes(json, new VisionConfiguration
+        VisionConfiguration configuration = ParseSizes(json, new VisionConfiguration
         {
             // What the configuration class takes for a field that the file leaves out.
             HiddenSize = 3200,
@@ -96,6 +118,8 @@ public sealed record VisionConfiguration
             QkvBias = json.Boolean("qkv_bias", false),
             LayerScaleInitial = (float)json.Number("layer_scale_init_value", 0.1),
         });
+        configuration.CheckMembers(json, s_originalMembers, ("use_qk_norm", configuration.QueryKeyNorm), ("attention_bias", configuration.QkvBias));
+        return configuration;
     }
 
     /// <summary>Reads transformers' InternVLVisionConfig.</summary>
@@ -107,13 +131,15 @@ public sealed record VisionConfiguration
         json.Demand("use_mask_token", json.Boolean("use_mask_token", false), false);
         // With mean pooling the class has no norm after the last layer, as in the original encoder.
         json.Demand("use_mean_pooling", json.Boolean("use_mean_pooling", true), true);
-        return ParseSizes(json, new VisionConfiguration
+        VisionConfiguration configuration = ParseSizes(json, new VisionConfiguration
         {
             NormKind = ParseNorm(json, "layer_norm"),
             QueryKeyNorm = json.Boolean("use_qk_norm", false),
             QkvBias = json.Boolean("attention_bias", false),
             LayerScaleInitial = (float)json.Number("layer_scale_init_value", 0.1),
         });
+        configuration.CheckMembers(json, s_huggingFaceMembers, ("qk_normalization", configuration.QueryKeyNorm), ("qkv_bias", configuration.QkvBias));
+        return configuration;
     }
 
     /// <summary>Refuses sizes that contradict each other.</summary>
@@ -175,6 +201,15 @@ public sealed record VisionConfiguration
         json.WriteNumber("layer_norm_eps", NormEpsilon);
         json.WriteNumber("layer_scale_init_value", LayerScaleInitial);
         json.WriteString("hidden_act", "gelu");
+    }
+
+    /// <summary>Refuses what is not known, and switches in the other form's name that say something else.</summary>
+    private void CheckMembers(JsonSource json, ConfigurationMembers members, params ReadOnlySpan<(string Name, bool Value)> switches)
+    {
+        foreach ((string name, bool value) in switches)
+            json.Demand(name, json.Boolean(name, value), value);
+        members.Check(
+            json, ("rms_norm_eps", NormEpsilon), ("num_key_value_heads", HeadCount), ("head_dim", HeadCount > 0 ? HiddenSize / HeadCount : 0));
     }
 
     private static VisionConfiguration ParseSizes(JsonSource json, VisionConfiguration defaults)

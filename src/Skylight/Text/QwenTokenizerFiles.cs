@@ -17,7 +17,7 @@ internal static class QwenTokenizerFiles
     {
         TokenizerFile.ReadingJson(result.File, () =>
         {
-            var json = new Utf8JsonReader(TokenizerFile.ReadBytes(result.File));
+            Utf8JsonReader json = JsonText.Reader(TokenizerFile.ReadBytes(result.File));
             json.Read();
             result.ReadVocabulary(ref json, "vocabulary", cancellationToken);
             json.Read();
@@ -28,7 +28,10 @@ internal static class QwenTokenizerFiles
 
     private static void ReadMerges(string file, TokenizerFile result, CancellationToken cancellationToken)
     {
-        ReadOnlySpan<byte> text = TokenizerFile.ReadBytes(file);
+        byte[] bytes = TokenizerFile.ReadBytes(file);
+        if (Utf8Text.Fault(bytes) is { } fault)
+            throw new TokenizerException(file, $"cannot be read: {fault}");
+        ReadOnlySpan<byte> text = Utf8Text.WithoutMark(bytes).Span;
         var merges = new List<(int, int, int)>(result.Tokens.Count);
         int line = 0;
         while (!text.IsEmpty)
@@ -55,7 +58,7 @@ internal static class QwenTokenizerFiles
         JsonElement root = Object(configuration);
         string? tokenizerClass = root.TryGetProperty("tokenizer_class", out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
         if (tokenizerClass is not ("Qwen2Tokenizer" or "Qwen2TokenizerFast"))
-            throw new TokenizerException(configuration, $"'tokenizer_class' is '{tokenizerClass}'; supported without a tokenizer.json: 'Qwen2Tokenizer'.");
+            throw new TokenizerException(configuration, $"'tokenizer_class' is {(tokenizerClass is null ? "missing or no text" : $"'{tokenizerClass}'")}; supported without a tokenizer.json: 'Qwen2Tokenizer'.");
 
         if (root.TryGetProperty("added_tokens_decoder", out JsonElement tokens) && tokens.ValueKind == JsonValueKind.Object)
         {
@@ -88,8 +91,7 @@ internal static class QwenTokenizerFiles
         JsonElement root = default;
         TokenizerFile.ReadingJson(file, () =>
         {
-            using JsonDocument document = JsonDocument.Parse(TokenizerFile.ReadBytes(file));
-            root = document.RootElement.Clone();
+            root = JsonText.ParseElement(TokenizerFile.ReadBytes(file));
         });
         return root.ValueKind == JsonValueKind.Object ? root : throw new TokenizerException(file, "must hold a JSON object.");
     }

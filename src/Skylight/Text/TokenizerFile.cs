@@ -55,11 +55,10 @@ internal sealed class TokenizerFile
     {
         try
         {
-            byte[] bytes = BoundedFile.Read(file, MostBytes)
-                ?? throw new TokenizerException(file, $"has more than the {MostBytes:N0} bytes that are supported.");
+            byte[] bytes = BoundedFile.Read(file, MostBytes);
             if (bytes.AsSpan().StartsWith("version https://git-lfs"u8))
                 throw new TokenizerException(file, "this is a git-lfs pointer, not the data. Run `git lfs pull` in the repository that it came from.");
-            return bytes.AsSpan().StartsWith("\uFEFF"u8) ? bytes[3..] : bytes;
+            return bytes;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
@@ -76,12 +75,7 @@ internal sealed class TokenizerFile
         }
         catch (JsonException exception)
         {
-            throw new TokenizerException(file, $"is not valid JSON, or only half of the file is here: {exception.Message}", exception);
-        }
-        catch (InvalidOperationException exception)
-        {
-            // How the reader reports half of a surrogate pair or broken UTF-8 in a string.
-            throw new TokenizerException(file, $"holds a string that is not valid text: {exception.Message}", exception);
+            throw new TokenizerException(file, $"is not valid JSON, or only half of the file is here: {JsonText.Plain(exception).Message}", exception);
         }
     }
 
@@ -160,31 +154,34 @@ internal sealed class TokenizerFile
 
     private void Read(byte[] bytes, CancellationToken cancellationToken)
     {
-        var json = new Utf8JsonReader(bytes);
+        Utf8JsonReader json = JsonText.Reader(bytes);
+        var fields = new HashSet<string>(StringComparer.Ordinal);
         bool hasModel = false, hasPieces = false, hasDecoder = false;
         if (!json.Read() || json.TokenType != JsonTokenType.StartObject)
             throw Error("must hold a JSON object.");
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
             string field = json.GetString()!;
+            if (!fields.Add(field))
+                throw Error($"'{field}' is there twice.");
             json.Read();
             switch (field)
             {
                 case "added_tokens":
-                    ReadAdded(JsonElement.ParseValue(ref json));
+                    ReadAdded(JsonText.ParseValue(ref json));
                     break;
                 case "normalizer":
-                    Composes = TokenizerParts.Composes(this, JsonElement.ParseValue(ref json));
+                    Composes = TokenizerParts.Composes(this, JsonText.ParseValue(ref json));
                     break;
                 case "pre_tokenizer":
-                    Pattern = TokenizerParts.Pattern(this, JsonElement.ParseValue(ref json));
+                    Pattern = TokenizerParts.Pattern(this, JsonText.ParseValue(ref json));
                     hasPieces = true;
                     break;
                 case "post_processor":
-                    TokenizerParts.CheckPostProcessor(this, JsonElement.ParseValue(ref json));
+                    TokenizerParts.CheckPostProcessor(this, JsonText.ParseValue(ref json));
                     break;
                 case "decoder":
-                    TokenizerParts.CheckDecoder(this, JsonElement.ParseValue(ref json));
+                    TokenizerParts.CheckDecoder(this, JsonText.ParseValue(ref json));
                     hasDecoder = true;
                     break;
                 case "model":
@@ -209,6 +206,7 @@ internal sealed class TokenizerFile
         if (json.TokenType != JsonTokenType.StartObject)
             throw Error($"'model' is {Describe(json.TokenType)}; supported: an object.");
         string? type = null;
+        var fields = new HashSet<string>(StringComparer.Ordinal);
         bool hasVocabulary = false, hasMerges = false;
         Utf8JsonReader merges = default;
         Utf8JsonReader start = json;
@@ -232,6 +230,8 @@ internal sealed class TokenizerFile
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
             string field = json.GetString()!;
+            if (!fields.Add(field))
+                throw Error($"'model.{field}' is there twice.");
             json.Read();
             switch (field)
             {
@@ -245,7 +245,7 @@ internal sealed class TokenizerFile
                     hasMerges = true;
                     break;
                 default:
-                    TokenizerParts.CheckModelField(this, field, JsonElement.ParseValue(ref json));
+                    TokenizerParts.CheckModelField(this, field, JsonText.ParseValue(ref json));
                     break;
             }
         }

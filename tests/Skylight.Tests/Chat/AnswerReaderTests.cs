@@ -9,9 +9,9 @@ public sealed class AnswerReaderTests
     [InlineData(true, "never ends\n\n", "never ends\n\n", "")]
     [InlineData(true, "</think>At once", "", "At once")]
     [InlineData(true, "a </thin b", "a </thin b", "")]
-    [InlineData(true, "a</think>b</think>c", "a", "b</think>c")]
+    [InlineData(true, "a</think>b</think>c", "a", "bc")]
     [InlineData(true, "a</think>", "a", "")]
-    [InlineData(false, "Plain <think> text", "", "Plain <think> text")]
+    [InlineData(false, "Plain <think> text", " text", "Plain ")]
     [InlineData(false, "<think>\nwhy\n</think>\nso", "why", "so")]
     [InlineData(false, "\n<think>why</think>so", "why", "so")]
     [InlineData(false, "<thin", "", "<thin")]
@@ -28,12 +28,53 @@ public sealed class AnswerReaderTests
     [InlineData(false, "why\n</think>\nso", "", "why\n\nso")]
     [InlineData(false, "a</think>b</think>c", "", "abc")]
     [InlineData(false, "</think>", "", "")]
-    [InlineData(false, "Write <think>why</think> so.</think>", "", "Write <think>why</think> so.")]
-    [InlineData(true, "a</think>Write <think>why</think> so.", "a", "Write <think>why</think> so.")]
+    [InlineData(false, "Write <think>why</think> so.</think>", "why", "Write  so.")]
+    [InlineData(true, "a</think>Write <think>why</think> so.", "awhy", "Write  so.")]
+    [InlineData(false, "It is <think>\nsure?\n</think>\n\n2.", "sure?", "It is 2.")]
+    [InlineData(false, "One.\n\n<think>\na\n</think>\n\nTwo.\n<think>b</think></think>\nThree.", "ab", "One.\n\nTwo.\nThree.")]
+    [InlineData(false, "a<think>b<think>c</think>d</think>e", "bc", "ade")]
+    [InlineData(false, "a</thi</think>nk>b", "", "ab")]
+    [InlineData(true, "a<th<think>ink>b</think>c", "ab", "c")]
+    [InlineData(false, "a < b <thin </think", "", "a < b <thin </think")]
     public void Thinking_and_answer_are_told_apart_however_the_text_is_cut(bool isThinking, string text, string thinking, string answer)
     {
         foreach (int length in (int[])[1, 2, 3, 7, 1000])
-            Assert.Equal((thinking, answer, false), Read(isThinking, text, length));
+            Assert.Equal((thinking, answer, false), Read(isThinking, [.. text.Chunk(length).Select(part => new string(part))]));
+        for (int first = 0; first <= text.Length; first++)
+        {
+            for (int second = first; second <= text.Length; second++)
+                Assert.Equal((thinking, answer, false), Read(isThinking, [text[..first], text[first..second], text[second..]]));
+        }
+    }
+
+    [Theory]
+    [InlineData("END, END", 3, "END, ")]
+    [InlineData("END, END", 2, "")]
+    [InlineData("END, END", 8, "END, END")]
+    [InlineData("ENDEND", 4, "END")]
+    [InlineData("EEND", 3, "E")]
+    [InlineData("<think>END</think>END", 20, "")]
+    [InlineData("a</think>ENDb", 11, "a")]
+    [InlineData("a</think>ENDb", 12, "aENDb")]
+    [InlineData("EN</think>D", 5, "")]
+    public void No_stop_text_ends_in_what_comes_before_the_fewest_tokens(string text, int before, string answer)
+    {
+        for (int length = 1; length <= before; length++)
+        {
+            var reader = new AnswerReader(false, ["END"]);
+            string actual = "";
+            for (int start = 0; start < text.Length;)
+            {
+                int end = Math.Min(start < before ? before : text.Length, start + length);
+                foreach ((UpdateKind kind, string piece) in reader.Append(text[start..end], mayStop: start >= before))
+                    actual += kind == UpdateKind.Answer ? piece : "";
+                start = end;
+            }
+
+            foreach ((UpdateKind _, string piece) in reader.Append("", isEnd: true))
+                actual += piece;
+            Assert.Equal((answer, answer != text.Replace("</think>", "", StringComparison.Ordinal)), (actual, reader.IsStopped));
+        }
     }
 
     [Theory]
@@ -49,7 +90,7 @@ public sealed class AnswerReaderTests
     {
         foreach (int length in (int[])[1, 2, 1000])
         {
-            (string _, string actual, bool stopped) = Read(false, text, length, stops);
+            (string _, string actual, bool stopped) = Read(false, [.. text.Chunk(length).Select(part => new string(part))], stops);
             Assert.Equal(answer, actual);
             Assert.Equal(answer.Length < text.Length && !text.EndsWith(answer, StringComparison.Ordinal), stopped);
         }
@@ -66,12 +107,12 @@ public sealed class AnswerReaderTests
         Assert.Equal([(UpdateKind.Answer, "x")], reader.Append("nk>\nx"));
     }
 
-    private static (string Thinking, string Answer, bool Stopped) Read(bool isThinking, string text, int length, params string[] stops)
+    private static (string Thinking, string Answer, bool Stopped) Read(bool isThinking, string[] parts, params string[] stops)
     {
         var reader = new AnswerReader(isThinking, stops);
         string thinking = "", answer = "";
-        for (int start = 0; start < text.Length; start += length)
-            Take(reader.Append(text[start..Math.Min(text.Length, start + length)]));
+        foreach (string part in parts)
+            Take(reader.Append(part));
         Take(reader.Append("", isEnd: true));
         return (thinking, answer, reader.IsStopped);
 

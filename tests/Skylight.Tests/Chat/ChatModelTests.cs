@@ -16,32 +16,25 @@ public sealed class ChatModelTests
     [Fact]
     public async Task A_folder_is_loaded_and_asked_about_a_photograph()
     {
-        string folder = Directory.CreateTempSubdirectory("skylight-chat-").FullName;
-        try
-        {
-            string checkpoint = Path.Combine(folder, "tiny-model");
-            TinyChatModel.WriteCheckpoint(checkpoint);
-            string tokenizer = Path.Combine(checkpoint, "tokenizer.json"), hidden = Path.Combine(folder, "hidden");
-            File.Move(tokenizer, hidden);
-            await Assert.ThrowsAsync<TokenizerException>(() => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
-            File.Move(hidden, tokenizer);
-            var fractions = new List<float>();
-            using ChatModel model = await VisionLanguageModel.LoadAsync(
-                checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add), TestContext.Current.CancellationToken);
-            Assert.Equal("tiny-model", model.Name);
-            Assert.Equal("internvl2_5", model.Template.Name);
-            Assert.Equal(1f, fractions[^1]);
-            Assert.Equal(fractions.Order(), fractions);
-            string photograph = Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.jpg");
-            ChatAnswer answer = await model.CompleteAsync([Message.User("What is in the picture?", ImagePart.FromFile(photograph))], s_drawn, TestContext.Current.CancellationToken);
-            Assert.InRange(answer.Usage.CompletionTokens, 1, 24);
-            Assert.Equal(0, answer.Usage.ImageTokens % 256);
-            Assert.InRange(answer.Usage.PromptTokens - answer.Usage.ImageTokens, 20, 60);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        using var folder = new TemporaryFolder();
+        string checkpoint = folder["tiny-model"];
+        TinyChatModel.WriteCheckpoint(checkpoint);
+        string tokenizer = Path.Combine(checkpoint, "tokenizer.json"), hidden = folder["hidden"];
+        File.Move(tokenizer, hidden);
+        await Assert.ThrowsAsync<TokenizerException>(() => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
+        File.Move(hidden, tokenizer);
+        var fractions = new List<float>();
+        using ChatModel model = await VisionLanguageModel.LoadAsync(
+            checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add), TestContext.Current.CancellationToken);
+        Assert.Equal("tiny-model", model.Name);
+        Assert.Equal("internvl2_5", model.Template.Name);
+        Assert.Equal(1f, fractions[^1]);
+        Assert.Equal(fractions.Order(), fractions);
+        string photograph = Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.jpg");
+        ChatAnswer answer = await model.CompleteAsync([Message.User("What is in the picture?", ImagePart.FromFile(photograph))], s_drawn, TestContext.Current.CancellationToken);
+        Assert.InRange(answer.Usage.CompletionTokens, 1, 24);
+        Assert.Equal(0, answer.Usage.ImageTokens % 256);
+        Assert.InRange(answer.Usage.PromptTokens - answer.Usage.ImageTokens, 20, 60);
     }
 
     [Fact]

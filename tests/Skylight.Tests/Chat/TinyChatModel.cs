@@ -23,7 +23,7 @@ internal static class TinyChatModel
         model.Initialize(5);
         Scale(model, "language.embedding.weight", 30);
         Scale(model, "connector.linear2.weight", 30);
-        return new ChatModel("tiny", model, TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
+        return new ChatModel("tiny", model, options?.Tokenizer ?? TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
     }
 
     /// <summary>A picture of noise; a square one is one tile.</summary>

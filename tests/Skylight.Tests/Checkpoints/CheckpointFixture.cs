@@ -4,7 +4,7 @@ using Skylight.Models;
 
 namespace Skylight.Tests.Checkpoints;
 
-/// <summary>Temporary folders, the golden checkpoints, and small models for the tests of this room.</summary>
+/// <summary>The golden checkpoints, and small models for the tests of this room.</summary>
 internal static class CheckpointFixture
 {
     public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf", "vit6b-style/original"];
@@ -55,24 +55,4 @@ internal static class CheckpointFixture
             file[8 + json.Length + i] = (byte)(i * 7 + 1);
         return file;
     }
-}
-
-/// <summary>A folder of its own for one test, removed after it.</summary>
-internal sealed class TemporaryFolder : IDisposable
-{
-    public string Path { get; } = Directory.CreateTempSubdirectory("skylight-test-").FullName;
-
-    public string this[string name] => System.IO.Path.Combine(Path, name);
-
-    public string Write(string name, byte[] content)
-    {
-        File.WriteAllBytes(this[name], content);
-        return this[name];
-    }
-
-    public string Write(string name, string content) => Write(name, Encoding.UTF8.GetBytes(content));
-
-    public string[] Names() => [.. Directory.EnumerateFileSystemEntries(Path).Select(entry => System.IO.Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
-
-    public void Dispose() => Directory.Delete(Path, recursive: true);
 }

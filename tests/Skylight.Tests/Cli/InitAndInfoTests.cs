@@ -5,6 +5,7 @@ using Skylight.Cpu;
 using Skylight.Models;
 using Skylight.Tensors;
 using Skylight.Tests.Checkpoints;
+using Skylight.Tests.Text;
 
 namespace Skylight.Tests.Cli;
 
@@ -16,7 +17,7 @@ public class InitAndInfoTests
     public async Task ACheckpointIsMadeAndDescribed()
     {
         using var folder = new TemporaryFolder();
-        folder.Write("the-tokenizer.json", "{}");
+        folder.Write("the-tokenizer.json", TokenizerFixture.RealJson);
         (int code, string output) = await Run(InitCommand.Create(), "--like", "tiny", folder["model"], "--naming", "huggingface", "--shard-gb", "0.02", "--tokenizer", folder["the-tokenizer.json"], "--seed", "3");
         Assert.Equal(0, code);
         Assert.Contains("in the shape of tiny", output, StringComparison.Ordinal);

@@ -7,7 +7,10 @@ namespace Skylight.Tests.Cli;
 internal static class SkylightProgram
 {
     /// <summary>Starts the real program, or another one beside it, in a process of its own.</summary>
-    public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll")
+    /// <param name="arguments">What it is given.</param>
+    /// <param name="assembly">Another program's file, or the path of a copy.</param>
+    /// <param name="environment">Variables that are set for it.</param>
+    public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll", params (string Name, string Value)[] environment)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, assembly), .. arguments])
         {
@@ -19,13 +22,18 @@ internal static class SkylightProgram
             WorkingDirectory = Path.GetTempPath(),
         };
         start.Environment.Remove("SKYLIGHT_API_KEY");
+        foreach ((string name, string value) in environment)
+            start.Environment[name] = value;
         return Process.Start(start)!;
     }
 
     /// <summary>Runs the real program to its end.</summary>
-    public static async Task<(int Code, string Output, string Error)> RunAsync(string[] arguments, string input = "")
+    public static Task<(int Code, string Output, string Error)> RunAsync(string[] arguments, string input = "") => RunAsync(Start(arguments), input);
+
+    /// <summary>Lets a started program run to its end.</summary>
+    public static async Task<(int Code, string Output, string Error)> RunAsync(Process started, string input = "")
     {
-        using Process process = Start(arguments);
+        using Process process = started;
         Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
         await process.StandardInput.WriteAsync(input);
         process.StandardInput.Close();

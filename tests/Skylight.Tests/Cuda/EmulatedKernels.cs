@@ -63,7 +63,9 @@ internal sealed unsafe class EmulatedKernels : IDisposable
     {
         if (!_modules.TryGetValue(launch.Variant, out nint module))
         {
-            Emulator.Check(Emulator.cuModuleLoadData(out module, Compiled.GetOrAdd(launch.Variant, variant => _compiler.Compile(variant).Cubin.ToArray())));
+            // The card is the one that the kernel was described for: another one would not load it.
+            Emulator.Configure("capability", string.Concat(launch.Variant.ArchitectureName.Where(char.IsAsciiDigit)));
+            Emulator.Check(Emulator.cuModuleLoadData(out module, Compiled.GetOrAdd(launch.Variant, variant => _compiler.Compile(variant).Image.ToArray())));
             _modules.Add(launch.Variant, module);
         }
 

@@ -120,16 +120,33 @@ public class ChatOptionsTests
     public static TheoryData<string, ChatOptions> Broken => new()
     {
         { "'gpt-4'", new() { ModelId = "gpt-4" } },
-        { "[\"min_p\"] is 'much' of type String; give a number", new() { AdditionalProperties = new() { ["min_p"] = "much" } } },
-        { "[\"max_tiles\"] is '1.5' of type Double; give a whole number", new() { AdditionalProperties = new() { ["max_tiles"] = 1.5 } } },
-        { "[\"repetition_penalty\"] is 'True' of type Boolean", new() { AdditionalProperties = new() { ["repetition_penalty"] = true } } },
-        { "[\"banned_words\"] is '3' of type Int32; give a list of words", new() { AdditionalProperties = new() { ["banned_words"] = 3 } } },
+        { "[\"min_p\"] is the text 'much'; give a number", new() { AdditionalProperties = new() { ["min_p"] = "much" } } },
+        { "[\"max_tiles\"] is 1.5; give a whole number", new() { AdditionalProperties = new() { ["max_tiles"] = 1.5 } } },
+        { "[\"repetition_penalty\"] is true; give a number", new() { AdditionalProperties = new() { ["repetition_penalty"] = true } } },
+        { "[\"banned_words\"] cannot be read: a text at byte 1 holds half of a surrogate pair", new() { AdditionalProperties = new() { ["banned_words"] = Json("\"\\ud800\"") } } },
+        { "[\"banned_words\"] cannot be read: a text at byte 2 holds half", new() { AdditionalProperties = new() { ["banned_words"] = Json("[\"\\udc00\"]") } } },
+        { "[\"min_p\"] cannot be read: a text", new() { AdditionalProperties = new() { ["min_p"] = Json("\"\\ud800\"") } } },
+        { "[\"min_p\"] is an object; give a number", new() { AdditionalProperties = new() { ["min_p"] = Json("{\"a\":1}") } } },
+        { "[\"max_tiles\"] is", new() { AdditionalProperties = new() { ["max_tiles"] = Json("1e999") } } },
+        { "[\"min_p\"] is an object; give a number", new() { AdditionalProperties = new() { ["min_p"] = new object() } } },
+        { "[\"banned_words\"] is a list; give a list of words", new() { AdditionalProperties = new() { ["banned_words"] = new[] { 1 } } } },
+        { "[\"banned_words\"] is 3; give a list of words", new() { AdditionalProperties = new() { ["banned_words"] = 3 } } },
     };
 
     [Theory]
     [MemberData(nameof(Broken))]
-    public void An_unusable_value_is_named(string message, ChatOptions options) =>
-        Assert.Contains(message, Assert.Throws<ArgumentException>(() => Read(options)).Message, StringComparison.Ordinal);
+    public void An_unusable_value_is_named(string message, ChatOptions options)
+    {
+        string error = Assert.Throws<ArgumentException>(() => Read(options)).Message;
+        Assert.Contains(message, error, StringComparison.Ordinal);
+        PlainWords.Check(error);
+    }
+
+    private static JsonElement Json(string json)
+    {
+        using JsonDocument document = JsonDocument.Parse(json);
+        return document.RootElement.Clone();
+    }
 
     /// <summary>A new version of the abstractions may bring options that would be ignored silently.</summary>
     [Fact]

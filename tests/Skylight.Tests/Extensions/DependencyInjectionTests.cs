@@ -13,13 +13,13 @@ namespace Skylight.Tests.Extensions;
 /// <summary>A checkpoint folder for the tests of a class.</summary>
 public sealed class CheckpointFolder : IDisposable
 {
-    private readonly DirectoryInfo _root = Directory.CreateTempSubdirectory("skylight-extensions-");
+    private readonly TemporaryFolder _root = new();
 
-    public CheckpointFolder() => TinyChatModel.WriteCheckpoint(Path = System.IO.Path.Combine(_root.FullName, "a-model"), ExtensionModel.Configuration);
+    public CheckpointFolder() => TinyChatModel.WriteCheckpoint(Path = _root["a-model"], ExtensionModel.Configuration);
 
     public string Path { get; }
 
-    public void Dispose() => _root.Delete(recursive: true);
+    public void Dispose() => _root.Dispose();
 }
 
 public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<CheckpointFolder>

@@ -88,7 +88,8 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
 
         Assert.Equal(200, tokens.Length);
         Assert.Equal(text[..end].TrimEnd('\n'), string.Concat(response.Messages[0].Contents.OfType<TextReasoningContent>().Select(content => content.Text)));
-        Assert.Equal(text[(end + SpecialTokens.ThinkEnd.Length)..].TrimStart('\n'), response.Text);
+        // Ends of a block that come again are no part of the text.
+        Assert.Equal(text[end..].Replace(SpecialTokens.ThinkEnd, "", StringComparison.Ordinal).TrimStart('\n'), response.Text);
         Assert.Equal(thinking, response.Usage!.ReasoningTokenCount);
 
         options.Reasoning.Output = ReasoningOutput.None;

@@ -87,7 +87,8 @@ public sealed class QuantizedModelTests
         using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
         model.Quantize();
         Assert.Contains("int8", Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.All)).Message, StringComparison.Ordinal);
-        string folder = Path.Combine(Path.GetTempPath(), Path.GetRandomFileName());
+        using var temporary = new TemporaryFolder();
+        string folder = temporary["model"];
         Assert.Contains("int8", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder));
         PersistentTensor weight = model.Parameters["language.head.weight"];

@@ -45,7 +45,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAAAAAA\"}}]}]}", 400, "cannot be decoded")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\",\"detail\":\"fine\"}}]}]}", 400, "detail' must be 'low'")]
     [InlineData("{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}]}]}", 400, "from the user only")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}]}", 400, "not valid Unicode")]
+    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}]}", 400, "half of a surrogate pair")]
+    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud800\\\"}\"}}]},{\"role\":\"user\",\"content\":\"Hi\"}]}", 400, "JSON in a string")]
     [InlineData("{" + Messages + ",\"model\":\"gpt-4o\"}", 404, "no model 'gpt-4o' here. This server has: tiny")]
     [InlineData("{" + Messages + ",\"model\":3}", 400, "'model' must be a string, not 3")]
     [InlineData("{" + Messages + ",\"temperature\":-1}", 400, "'temperature' must be a number of 0 or more, not -1")]
@@ -84,10 +85,25 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         using HttpResponseMessage response = await served.PostAsync(body);
         JsonElement error = await ErrorAsync(response, status);
         Assert.Contains(expected, error.GetProperty("message").GetString(), StringComparison.Ordinal);
+        PlainWords.Check(error.GetProperty("message").GetString()!);
         Assert.Equal(expected.StartsWith("exceeds the context", StringComparison.Ordinal), error.GetProperty("code").GetString() == "context_length_exceeded");
         Assert.Equal("invalid_request_error", error.GetProperty("type").GetString());
         Assert.True(error.TryGetProperty("param", out _) && error.TryGetProperty("code", out _));
         await served.AskAsync(ServedModel.Request(tokens: 2));
+    }
+
+    public static TheoryData<string> Damages => [.. DamagedJson.Kinds];
+
+    [Theory]
+    [MemberData(nameof(Damages))]
+    public async Task A_damaged_body_hears_so_in_plain_words(string kind)
+    {
+        using var body = new ByteArrayContent(DamagedJson.Damage(kind, "{" + Messages + "}"));
+        body.Headers.ContentType = new MediaTypeHeaderValue("application/json");
+        using HttpResponseMessage response = await shared.Served.SendAsync(body);
+        string message = (await ErrorAsync(response, 400)).GetProperty("message").GetString()!;
+        Assert.StartsWith(kind is "a list" or "null" or "a number" ? "The body must be a JSON object." : "The body is not valid JSON: ", message, StringComparison.Ordinal);
+        PlainWords.Check(message);
     }
 
     [Fact]

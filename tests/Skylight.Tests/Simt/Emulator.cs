@@ -54,7 +54,7 @@ internal sealed unsafe partial class Emulator : IDisposable
     /// <summary>The settings that tests begin with.</summary>
     public static void ConfigureDefaults()
     {
-        (string, string)[] defaults = [("schedule", "forward"), ("async", "late"), ("checks", "on"), ("counters", "off"), ("memory", "4294967296"), ("workers", "2")];
+        (string, string)[] defaults = [("schedule", "forward"), ("async", "late"), ("checks", "on"), ("counters", "off"), ("memory", "4294967296"), ("workers", "2"), ("capability", "90"), ("pools", "on")];
         foreach ((string name, string value) in defaults)
             Configure(name, value);
     }

@@ -12,7 +12,7 @@ public class BytePairTokenizerTests
     [Fact]
     public void All_reference_texts_are_exact_both_ways()
     {
-        using JsonDocument golden = JsonDocument.Parse(TokenizerFixture.Unpack("encodings.json.br"));
+        using JsonDocument golden = JsonDocument.Parse(File.ReadAllBytes(Golden.PathOf("tokenizer/encodings.json")));
         int count = 0;
         foreach (JsonElement item in golden.RootElement.GetProperty("cases").EnumerateArray())
         {

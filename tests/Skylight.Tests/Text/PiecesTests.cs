@@ -36,7 +36,7 @@ public class PiecesTests
     [Fact]
     public void Normalization_is_as_Unicode_says()
     {
-        using JsonDocument golden = JsonDocument.Parse(TokenizerFixture.Read("normalization.json"));
+        using JsonDocument golden = JsonDocument.Parse(File.ReadAllBytes(Golden.PathOf("tokenizer/normalization.json")));
         foreach (JsonElement item in golden.RootElement.EnumerateArray())
         {
             string text = item[0].GetString()!, expected = item[1].GetString()!;

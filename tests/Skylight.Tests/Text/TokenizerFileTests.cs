@@ -112,10 +112,73 @@ public class TokenizerFileTests
     [InlineData("", "not valid JSON")]
     [InlineData("[]", "must hold a JSON object")]
     [InlineData("{} {}", "not valid JSON")]
-    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\\ud800\":1}}}", "not valid text")]
+    [InlineData("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"\\ud800\":1}}}", "half of a surrogate pair")]
     [InlineData("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "git-lfs pointer")]
     public void What_is_no_tokenizer_is_said(string content, string expected) =>
         Assert.Contains(expected, Assert.Throws<TokenizerException>(() => TokenizerFixture.LoadText(content)).Message);
+
+    public static TheoryData<string, string> DamagedFiles => new(
+        from name in (string[])["tokenizer.json", "vocab.json", "tokenizer_config.json", "added_tokens.json"] from kind in DamagedJson.Kinds select (name, kind));
+
+    [Theory]
+    [MemberData(nameof(DamagedFiles))]
+    public void A_damaged_file_is_named_in_plain_words(string name, string kind)
+    {
+        string message = Fails(folder =>
+        {
+            string json = name == "tokenizer.json" ? TokenizerFixture.Small().ToJsonString() : WriteOld(folder, name);
+            File.WriteAllBytes(Path.Combine(folder, name), DamagedJson.Damage(kind, json));
+        });
+        Assert.Contains(name, message);
+        PlainWords.Check(message);
+    }
+
+    [Theory]
+    [InlineData("UTF-16")]
+    [InlineData("Latin-1")]
+    public void Merges_in_another_encoding_are_refused(string encoding)
+    {
+        string message = Fails(folder =>
+        {
+            WriteOld(folder, "merges.txt");
+            const string Merges = "#version: 0.2\na é\n";
+            File.WriteAllBytes(Path.Combine(folder, "merges.txt"), encoding == "UTF-16" ? System.Text.Encoding.Unicode.GetBytes(Merges) : System.Text.Encoding.Latin1.GetBytes(Merges));
+        });
+        Assert.Contains(encoding == "UTF-16" ? "from line 1 on" : "line 2, byte 3 is 0xE9", message);
+        Assert.Contains("merges.txt", message);
+    }
+
+    [Theory]
+    [InlineData("\"post_processor\":", "\"post_processor\":null,\"post_processor\":", "'post_processor' is there twice")]
+    [InlineData("\"normalizer\":", "\"normalizer\":null,\"normalizer\":", "'normalizer' is there twice")]
+    [InlineData("\"merges\":", "\"merges\":[],\"merges\":", "'model.merges' is there twice")]
+    [InlineData("\"behavior\":", "\"behavior\":\"Removed\",\"behavior\":", "'behavior' is there twice")]
+    [InlineData("\"id\":259", "\"id\":1e400", "'added_tokens[0].id'")]
+    [InlineData("\"bc\":256", "\"bc\":1e400", "'model.vocab'")]
+    public void A_member_that_is_there_twice_or_out_of_range_is_named(string member, string instead, string expected)
+    {
+        string json = TokenizerFixture.Small().ToJsonString(), changed = json.Replace(member, instead);
+        Assert.NotEqual(json, changed);
+        string message = Assert.Throws<TokenizerException>(() => TokenizerFixture.LoadText(changed)).Message;
+        Assert.Contains(expected, message);
+        PlainWords.Check(message);
+    }
+
+    /// <summary>The files of the older form.</summary>
+    /// <returns>The content of one of them.</returns>
+    private static string WriteOld(string folder, string wanted)
+    {
+        var files = new Dictionary<string, string>
+        {
+            ["vocab.json"] = TokenizerFixture.Small()["model"]!["vocab"]!.ToJsonString(),
+            ["merges.txt"] = "#version: 0.2\nb c\na b\nab c\n",
+            ["tokenizer_config.json"] = "{\"tokenizer_class\":\"Qwen2Tokenizer\"}",
+            ["added_tokens.json"] = "{\"<|im_end|>\":259}",
+        };
+        foreach ((string name, string content) in files)
+            File.WriteAllText(Path.Combine(folder, name), content);
+        return files[wanted];
+    }
 
     [Fact]
     public void A_repeated_token_is_named()

@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using System.Text;
 using System.Text.Json.Nodes;
 using Skylight.Text;
@@ -8,30 +7,17 @@ namespace Skylight.Tests.Text;
 /// <summary>The tokenizer of the model family, and files of small ones.</summary>
 internal static class TokenizerFixture
 {
-    private static readonly Lazy<byte[]> LazyJson = new(() => Unpack("tokenizer.json.br"));
-    private static readonly Lazy<BytePairTokenizer> LazyReal = new(() => InFolder(folder =>
-    {
-        File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), LazyJson.Value);
-        return BytePairTokenizer.Load(folder);
-    }));
+    private static readonly Lazy<BytePairTokenizer> LazyReal = new(() => BytePairTokenizer.Load(RealPath));
+    private static readonly Lazy<byte[]> LazyJson = new(() => File.ReadAllBytes(RealPath));
+
+    /// <summary>The file of Qwen2.5's tokenizer with InternVL3's added tokens.</summary>
+    public static string RealPath => Golden.PathOf("tokenizer/tokenizer.json");
 
     /// <summary>Qwen2.5's tokenizer with InternVL3's added tokens.</summary>
     public static BytePairTokenizer Real => LazyReal.Value;
 
     /// <summary>Its tokenizer.json.</summary>
     public static byte[] RealJson => LazyJson.Value;
-
-    /// <summary>A file of the Golden folder.</summary>
-    public static byte[] Read(string name) => File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Text", "Golden", name));
-
-    /// <summary>A file of the Golden folder, without its Brotli compression.</summary>
-    public static byte[] Unpack(string name)
-    {
-        using var packed = new BrotliStream(new MemoryStream(Read(name)), CompressionMode.Decompress);
-        using var bytes = new MemoryStream();
-        packed.CopyTo(bytes);
-        return bytes.ToArray();
-    }
 
     /// <summary>A correct tokenizer.json with the 256 bytes, "ab", "abc" and "bc", and two added tokens; to be spoilt.</summary>
     public static JsonObject Small()
@@ -85,15 +71,8 @@ internal static class TokenizerFixture
     /// <summary>Does something in a folder that is gone afterwards.</summary>
     public static T InFolder<T>(Func<string, T> use)
     {
-        string folder = Directory.CreateTempSubdirectory("skylight-tokenizer-").FullName;
-        try
-        {
-            return use(folder);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        using var folder = new TemporaryFolder();
+        return use(folder.Path);
     }
 
     /// <summary>Text of all kinds: words, code, digits, Chinese, Arabic, emoji, marks, jamo, white space, special tokens, rarely a lone surrogate.</summary>

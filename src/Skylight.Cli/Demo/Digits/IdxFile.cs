@@ -67,7 +67,7 @@ internal static class IdxFile
     {
         try
         {
-            return File.OpenRead(path);
+            return BoundedFile.Open(path, FileShare.Read);
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {

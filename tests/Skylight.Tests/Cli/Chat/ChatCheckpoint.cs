@@ -5,11 +5,11 @@ namespace Skylight.Tests.Cli.Chat;
 /// <summary>A checkpoint of a small model with the real tokenizer.</summary>
 public sealed class ChatCheckpoint : IDisposable
 {
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("skylight-cli-");
+    private readonly TemporaryFolder _folder = new();
 
     public ChatCheckpoint()
     {
-        Folder = Path.Combine(_folder.FullName, "tiny-model");
+        Folder = _folder["tiny-model"];
         TinyChatModel.WriteCheckpoint(Folder);
     }
 
@@ -19,5 +19,5 @@ public sealed class ChatCheckpoint : IDisposable
     /// <summary>A sample picture.</summary>
     public static string Picture(string name) => Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", name);
 
-    public void Dispose() => _folder.Delete(recursive: true);
+    public void Dispose() => _folder.Dispose();
 }

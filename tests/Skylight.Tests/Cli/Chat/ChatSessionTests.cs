@@ -44,30 +44,23 @@ public sealed class ChatSessionTests
     public async Task A_picture_stays_in_the_conversation_when_its_file_is_gone()
     {
         await using ChatModel model = TinyChatModel.Create();
-        DirectoryInfo folder = Directory.CreateTempSubdirectory("skylight-picture-");
-        try
-        {
-            string picture = Path.Combine(folder.FullName, "picture.png");
-            File.Copy(ChatCheckpoint.Picture("cat.png"), picture);
-            var input = new Lines();
-            var error = new StringWriter();
-            var session = new ChatSession(model, s_drawn with { MaximumTiles = 1 }, null, input, PlainConsole.On(new StringWriter()), error, isInteractive: false);
-            Task<int> run = session.RunAsync();
-            input.Add($"/image {picture}");
-            input.Add("What?");
-            while (session.Conversation.Count < 2 && !run.IsCompleted)
-                await Task.Delay(5);
-            File.Delete(picture);
-            input.Add("And now?");
-            input.Add(null);
-            Assert.Equal(0, await run);
-            Assert.Equal(4, session.Conversation.Count);
-            Assert.Equal("", error.ToString());
-        }
-        finally
-        {
-            folder.Delete(recursive: true);
-        }
+        using var folder = new TemporaryFolder();
+        string picture = folder["picture.png"];
+        File.Copy(ChatCheckpoint.Picture("cat.png"), picture);
+        var input = new Lines();
+        var error = new StringWriter();
+        var session = new ChatSession(model, s_drawn with { MaximumTiles = 1 }, null, input, PlainConsole.On(new StringWriter()), error, isInteractive: false);
+        Task<int> run = session.RunAsync();
+        input.Add($"/image {picture}");
+        input.Add("What?");
+        while (session.Conversation.Count < 2 && !run.IsCompleted)
+            await Task.Delay(5);
+        File.Delete(picture);
+        input.Add("And now?");
+        input.Add(null);
+        Assert.Equal(0, await run);
+        Assert.Equal(4, session.Conversation.Count);
+        Assert.Equal("", error.ToString());
     }
 
     [Fact]

@@ -31,7 +31,8 @@ public sealed class EvaluationDataTests
     }
 
     [Theory]
-    [InlineData("{\"id\": \"a\", \"question\"", "not a JSON object")]
+    [InlineData("{\"id\": \"a\", \"question\"", "not a JSON object: byte 23: ")]
+    [InlineData("{\"id\": \"a\", \"id\": \"b\", \"question\": \"q\", \"answer\": \"a\"}", "'id' is there twice")]
     [InlineData("[1]", "is a list")]
     [InlineData("{\"question\": \"q\", \"answer\": \"a\"}", "no 'id'")]
     [InlineData("{\"id\": \"a\", \"answer\": \"a\"}", "no 'question'")]
@@ -57,6 +58,20 @@ public sealed class EvaluationDataTests
         Assert.Contains("line 3: ", message, StringComparison.Ordinal);
         Assert.Contains(expected, message, StringComparison.Ordinal);
         Assert.Contains("data.jsonl", message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("\n")]
+    [InlineData("\r\n")]
+    [InlineData("\r")]
+    public void Lines_end_as_on_any_system_and_a_byte_order_mark_is_passed_over(string end)
+    {
+        using var folder = new TemporaryFolder();
+        string Line(int id) => $"{{\"id\": \"{id}\", \"question\": \"Où?\", \"answer\": \"a\"}}{end}";
+        IReadOnlyList<EvaluationItem> items = EvaluationData.Load(folder.Write("data.jsonl", "\uFEFF" + Line(1) + end + Line(2)));
+        Assert.Equal(["1", "2"], items.Select(item => item.Id));
+        Assert.All(items, item => Assert.Equal("Où?", item.Question));
+        Assert.Contains("line 4: ", Assert.Throws<InvalidDataException>(() => EvaluationData.Load(folder.Write("data.jsonl", Line(1) + end + Line(2) + "{}" + end))).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -69,15 +69,23 @@ public sealed class EvaluatorTests
         (EvaluationSettings Other, string Name)[] others =
         [
             (settings with { Seed = 4 }, "seed: 3, not 4"), (settings with { Temperature = 0.5f }, "temperature"), (settings with { ModelFingerprint = "g" }, "modelFingerprint"),
-            (settings with { Data = EvaluationData.Fingerprint([.. items.Skip(1)]) }, "data"), (settings with { MaximumTiles = null }, "maximumTiles: 1, not none"),
+            (settings with { Data = EvaluationData.Fingerprint([.. items.Skip(1)]) }, "data"), (settings with { MaximumTiles = null }, "maximumTiles: 1, not none"), (settings with { Version = 1 }, "another version of Skylight (version 2 of the settings, this is 1)"),
         ];
         foreach ((EvaluationSettings other, string name) in others)
             Assert.Contains(name, Assert.Throws<InvalidDataException>(() => EvaluationFolder.Open(folder["out"], other, resume: true)).Message, StringComparison.Ordinal);
 
+        // As folders of the time before there was a version are.
+        string settingsFile = Path.Combine(folder["out"], "settings.json"), written = await File.ReadAllTextAsync(settingsFile, TestContext.Current.CancellationToken);
+        string unnumbered = string.Join('\n', written.Split('\n').Where(line => !line.Contains("\"version\"", StringComparison.Ordinal)));
+        Assert.NotEqual(written, unnumbered);
+        await File.WriteAllTextAsync(settingsFile, unnumbered, TestContext.Current.CancellationToken);
+        Assert.Contains("another version of Skylight", Assert.Throws<InvalidDataException>(() => EvaluationFolder.Open(folder["out"], settings, resume: true)).Message, StringComparison.Ordinal);
+        await File.WriteAllTextAsync(settingsFile, written, TestContext.Current.CancellationToken);
+
         EvaluationFolder.Open(folder["out"], settings, resume: true).Dispose();
         await File.WriteAllTextAsync(Path.Combine(folder["out"], "results.jsonl"), "{\"id\":\"a\",\"sample\":0}\nnonsense\n", TestContext.Current.CancellationToken);
         Assert.Contains("line 2", Assert.Throws<InvalidDataException>(() => EvaluationFolder.Open(folder["out"], settings, resume: true)).Message, StringComparison.Ordinal);
-        await File.WriteAllTextAsync(Path.Combine(folder["out"], "settings.json"), "", TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(settingsFile, "", TestContext.Current.CancellationToken);
         Assert.Contains("settings.json", Assert.Throws<InvalidDataException>(() => EvaluationFolder.Open(folder["out"], settings, resume: true)).Message, StringComparison.Ordinal);
     }
 
@@ -132,6 +140,7 @@ public sealed class EvaluatorTests
         (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items, evaluator.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken);
         Assert.Null(results[0].Error);
         Assert.Contains("160", results[1].Error, StringComparison.Ordinal);
+        Assert.DoesNotContain("(Parameter", results[1].Error, StringComparison.Ordinal);
         Assert.Equal((1, 0), (report.Failures, report.ShortenedBudgets));
 
         (EvaluationReport failed, _) = await evaluator.RunAsync(items[1..], evaluator.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken);
@@ -217,6 +226,8 @@ public sealed class EvaluatorTests
     {
         ulong[] seeds = [Evaluator.SeedOf(1, "a", 0), Evaluator.SeedOf(1, "a", 1), Evaluator.SeedOf(1, "b", 0), Evaluator.SeedOf(2, "a", 0), Evaluator.SeedOf(1, "0\na", 0)];
         Assert.Equal(seeds.Length, seeds.Distinct().Count());
+        // The same in every build, or a resumed run would go on with others: change them with EvaluationSettings.CurrentVersion only.
+        Assert.Equal(5317712996757560242ul, seeds[0]);
     }
 
     private static List<EvaluationItem> Items(TemporaryFolder folder)

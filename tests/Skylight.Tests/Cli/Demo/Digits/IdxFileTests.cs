@@ -6,9 +6,9 @@ namespace Skylight.Tests.Cli.Demo.Digits;
 
 public sealed class IdxFileTests : IDisposable
 {
-    private readonly string _folder = Directory.CreateTempSubdirectory("skylight-idx-").FullName;
+    private readonly TemporaryFolder _folder = new();
 
-    public void Dispose() => Directory.Delete(_folder, recursive: true);
+    public void Dispose() => _folder.Dispose();
 
     [Theory]
     [InlineData(false)]
@@ -75,7 +75,7 @@ public sealed class IdxFileTests : IDisposable
         flipped.AsSpan(60, 200).Fill(0xFF);
         foreach (byte[] content in (byte[][])[flipped, stored[..(stored.Length / 2)], stored[..12]])
         {
-            string path = Path.Combine(_folder, "damaged.gz");
+            string path = _folder["damaged.gz"];
             File.WriteAllBytes(path, content);
             var error = Assert.Throws<InvalidDataException>(() => IdxFile.ReadImages(path, out _));
             Assert.Contains(path, error.Message);
@@ -98,7 +98,7 @@ public sealed class IdxFileTests : IDisposable
         Write("t10k-images-idx3-ubyte", Images(2), compress: false);
         Write("t10k-labels-idx1-ubyte", Labels(4, 5), compress: true);
 
-        DigitDataset dataset = DigitDataset.Load(_folder);
+        DigitDataset dataset = DigitDataset.Load(_folder.Path);
         Assert.Equal(3, dataset.Training.Count);
         Assert.Equal(2, dataset.HeldOut.Count);
         Assert.Equal(5, dataset[DigitSplit.HeldOut].Label(1));
@@ -108,21 +108,21 @@ public sealed class IdxFileTests : IDisposable
     public void A_missing_file_and_differing_counts_are_named()
     {
         Write("train-images-idx3-ubyte", Images(3), compress: true);
-        var missing = Assert.Throws<InvalidDataException>(() => DigitDataset.Load(_folder));
+        var missing = Assert.Throws<InvalidDataException>(() => DigitDataset.Load(_folder.Path));
         Assert.Contains("train-labels-idx1-ubyte", missing.Message);
 
         string labels = Write("train-labels-idx1-ubyte", Labels(1, 2), compress: true);
-        var differing = Assert.Throws<InvalidDataException>(() => DigitDataset.Load(_folder));
+        var differing = Assert.Throws<InvalidDataException>(() => DigitDataset.Load(_folder.Path));
         Assert.Contains(labels, differing.Message);
         Assert.Contains("2 labels, but there are 3 images", differing.Message);
 
-        var folder = Assert.Throws<DirectoryNotFoundException>(() => DigitDataset.Load(Path.Combine(_folder, "nowhere")));
+        var folder = Assert.Throws<DirectoryNotFoundException>(() => DigitDataset.Load(_folder["nowhere"]));
         Assert.Contains("--digits", folder.Message);
     }
 
     private string Write(string name, byte[] content, bool compress)
     {
-        string path = Path.Combine(_folder, compress ? name + ".gz" : name);
+        string path = _folder[compress ? name + ".gz" : name];
         File.WriteAllBytes(path, compress ? Compress(content) : content);
         return path;
     }

@@ -3,7 +3,7 @@ using Skylight.Cli;
 
 namespace Skylight.Tests.Cli;
 
-public sealed class NumberOptionsTests
+public sealed class OptionReadersTests
 {
     [Theory]
     [InlineData("--temperature", "0,5")]
@@ -65,7 +65,7 @@ public sealed class NumberOptionsTests
             new Option<ulong?>("--optional-seed"),
         };
         var root = new RootCommand { command };
-        NumberOptions.Apply(root);
+        OptionReaders.Apply(root);
         return root.Parse(["run", .. arguments]);
     }
 }

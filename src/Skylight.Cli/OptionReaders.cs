@@ -7,15 +7,21 @@ namespace Skylight.Cli;
 
 /// <summary>
 /// One reader for the numbers of all options: written with a point, without thousands separators, on every machine. A comma is refused, since it would
-/// be a decimal point to one half of the world and nothing to the other.
+/// be a decimal point to one half of the world and nothing to the other. That a text is empty is said
+/// here too, where the name of its option is known.
 /// </summary>
-internal static class NumberOptions
+internal static class OptionReaders
 {
+    // What may be said with no words; that a key is empty, its command says better.
+    private static readonly string[] _mayBeEmpty = ["--prompt", "--system", "--prefill", "--ban", "--api-key"];
+
     /// <summary>Gives all options of a command and of those below it this reader.</summary>
     public static void Apply(Command command)
     {
         foreach (Option option in command.Options)
             Apply(option);
+        foreach (Argument argument in command.Arguments)
+            argument.Validators.Add(result => RefuseEmpty(result, argument.Name));
         foreach (Command child in command.Subcommands)
             Apply(child);
     }
@@ -32,6 +38,7 @@ internal static class NumberOptions
             case Option<double?> number: number.CustomParser = result => Read<double>(result); break;
             case Option<ulong> number: number.CustomParser = Seed; break;
             case Option<ulong?> number: number.CustomParser = result => Seed(result); break;
+            case Option<string> or Option<string[]> when !_mayBeEmpty.Contains(option.Name): option.Validators.Add(result => RefuseEmpty(result, option.Name)); break;
         }
     }
 
@@ -46,6 +53,12 @@ internal static class NumberOptions
         string wanted = whole ? $"a whole number from {RangeOf<T>()}" : "a number, written with a point and without thousands separators (0.5)";
         result.AddError($"{NameOf(result)} takes {wanted}, not '{text}'.");
         return default;
+    }
+
+    private static void RefuseEmpty(SymbolResult result, string name)
+    {
+        if (result.Tokens.Any(token => token.Value.Length == 0))
+            result.AddError($"{name} is empty; give it a value.");
     }
 
     // A negative seed names a sequence too, as over HTTP: the same 64 bits.
