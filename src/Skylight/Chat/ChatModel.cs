@@ -244,8 +244,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
-    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; an
-    /// action that changes them and then generates calls <see cref="GenerationEngine.Forget"/> in between.</param>
+    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; the
+    /// engine sees it itself where the action changes them by a trainer and then generates.</param>
     public Task BetweenStepsAsync(Action<GenerationEngine> action)
     {
         ArgumentNullException.ThrowIfNull(action);
