@@ -300,7 +300,7 @@ internal sealed class DemoRun : IDisposable
     {
         IEnumerable<PersistentTensor> tensors = _model.Parameters.All.Concat(_trainer?.OptimizerState ?? []);
         TrainingCheckpoint.Save(
-            StatePath(_directory), [.. tensors.Select(tensor => TensorToWrite.Float32(tensor.Name, tensor.Type.Shape, PersistentTensors.Read(_model.Device, tensor)))], _state.ToJson());
+            StatePath(_directory), [.. tensors.Select(tensor => TensorToWrite.Float32(_model.Device, tensor))], _state.ToJson());
     }
 
     /// <summary>Where the state of a run lies.</summary>
@@ -318,7 +318,7 @@ internal sealed class DemoRun : IDisposable
     {
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(StatePath(_directory));
         foreach (PersistentTensor tensor in tensors)
-            PersistentTensors.Write(_model.Device, tensor, checkpoint.Tensors.ReadFloat32(tensor.Name));
+            checkpoint.ReadInto(_model.Device, tensor);
     }
 }
 

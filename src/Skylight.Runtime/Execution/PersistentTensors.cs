@@ -25,6 +25,7 @@ public static class PersistentTensors
         RefuseQuantized(parameter);
         if (rowMajor.Length != parameter.Type.Shape.ElementCount)
             throw new ArgumentException($"'{parameter.Name}' ({parameter.Type}) has {parameter.Type.Shape.ElementCount} elements, not {rowMajor.Length}.", nameof(rowMajor));
+        parameter.MarkChanged();
         int done = 0;
         foreach (Tensor part in Parts(device, parameter))
         {
@@ -32,8 +33,28 @@ public static class PersistentTensors
             Upload(device, rowMajor.Slice(done, count), part);
             done += count;
         }
+    }
 
+    /// <summary>Sets a parameter part after part, rounding to its data type, so that nothing of its size is reserved.</summary>
+    /// <param name="device">Where the parameter's memory is.</param>
+    /// <param name="parameter">The parameter.</param>
+    /// <param name="fill">Takes the index of the first element and fills in the elements, row-major.</param>
+    /// <exception cref="ArgumentException">It was rounded to int8.</exception>
+    public static void WriteParts(Device device, PersistentTensor parameter, Action<long, Span<float>> fill)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(parameter);
+        ArgumentNullException.ThrowIfNull(fill);
+        RefuseQuantized(parameter);
         parameter.MarkChanged();
+        long done = 0;
+        foreach (Tensor part in Parts(device, parameter))
+        {
+            var elements = new float[part.Type.Shape.ElementCount];
+            fill(done, elements);
+            Upload(device, elements, part);
+            done += elements.Length;
+        }
     }
 
     /// <summary>Reads a parameter (or any float tensor) as float32, row-major.</summary>
