@@ -37,7 +37,16 @@ public sealed record GrpoOptions
     /// <summary>How often groups whose rewards are all equal are replaced by those of other prompts; 0 for never.</summary>
     public int ResampleAttempts { get; init; }
 
-    /// <summary>How completions are drawn.</summary>
+    /// <summary>
+    /// For how many steps groups are kept that have a spread and for which a step that replaces others had no place: they are the first to replace groups in the steps that follow,
+    /// with the log-probabilities they were drawn with. 0 drops them.
+    /// </summary>
+    public int KeepSurplusSteps { get; init; }
+
+    /// <summary>
+    /// How completions are drawn: at the temperature of the objective, and with nothing else that changes the distribution (penalty, bias, top-k, top-p, min-p, fewest tokens),
+    /// which a trainer refuses.
+    /// </summary>
     public SamplingOptions Sampling { get; init; } = new();
 }
 

@@ -1,65 +1,34 @@
+using System.Diagnostics;
 using Skylight.Generation;
-using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Training.Entropy;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Training;
 
-/// <summary>A prompt with what is needed to judge its completions.</summary>
-/// <param name="Prompt">Tokens and pictures.</param>
-/// <param name="Score">Judges a completion.</param>
-public sealed record GrpoPrompt(TokenSequence Prompt, Func<Completion, RewardBreakdown> Score);
-
-/// <summary>A completion with its reward.</summary>
-/// <param name="Prompt">What was completed.</param>
-/// <param name="Completion">What the model wrote, with the log-probabilities of the moment.</param>
-/// <param name="Reward">How it was judged.</param>
-/// <param name="Advantage">How much better than its group it is.</param>
-public sealed record Rollout(TokenSequence Prompt, Completion Completion, RewardBreakdown Reward, float Advantage)
-{
-    /// <summary>The log-probabilities under the reference model; needed with a KL term.</summary>
-    public float[]? ReferenceLogProbabilities { get; init; }
-}
-
-/// <summary>What a step of GRPO found.</summary>
-/// <param name="Step">Counted from 1.</param>
-/// <param name="Reward">The mean total reward.</param>
-/// <param name="Accuracy">The mean accuracy reward.</param>
-/// <param name="Format">The mean format reward.</param>
-/// <param name="ActiveGroups">The fraction of groups whose rewards differ.</param>
-/// <param name="ResponseLength">The mean length of completions in tokens.</param>
-/// <param name="Entropy">Critical-token and mean entropies of the rollouts.</param>
-/// <param name="Loss">The objective.</param>
-/// <param name="GradientNorm">Before clipping, of the last mini-batch.</param>
-/// <param name="ClippedTokens">Tokens whose ratio was clipped.</param>
-/// <param name="Kl">The weighted divergence from the reference model.</param>
-/// <param name="RolloutTrainDifference">The greatest |log p of training − log p of the rollout| of the first mini-batch: 0.</param>
-/// <param name="GeneratedTokens">Tokens drawn, those of replaced groups and of their replacements included.</param>
-/// <param name="RolloutSeconds">Time spent on drawing.</param>
-/// <param name="UpdateSeconds">Time spent on forward, backward and optimizer.</param>
-public sealed record GrpoMetrics(
-    int Step, double Reward, double Accuracy, double Format, double ActiveGroups, double ResponseLength, CriticalTokenEntropy Entropy, double Loss,
-    double GradientNorm, int ClippedTokens, double Kl, double RolloutTrainDifference, long GeneratedTokens, double RolloutSeconds, double UpdateSeconds);
-
 /// <summary>
 /// Group-relative policy optimisation: draws a group of completions for each prompt, compares their rewards, and makes the better
 /// ones more likely. Rollout and training share weights, kernels and bits: the on-policy ratio is exactly 1.
 /// </summary>
+/// <remarks>
+/// A step is whole or has not happened: until the weights move for the first time a cancellation or a fault leaves everything as it was, and the same step may be
+/// repeated; from then on the step counts as taken, a cancellation is heard when it is complete, and what it drew is never drawn again.
+/// </remarks>
 public sealed class GrpoTrainer
 {
     private readonly ModelTrainer _trainer;
     private readonly GenerationEngine _engine;
     private readonly GrpoOptions _options;
     private readonly CriticalTokens _criticalTokens;
-    private readonly PolicyUpdate _update;
+    private readonly ModelScorer? _reference;
 
     /// <summary>Makes a trainer.</summary>
     /// <param name="trainer">The model's optimizer; says which modules are trained.</param>
-    /// <param name="engine">Draws completions from the same model.</param>
+    /// <param name="engine">Draws completions from the same model. It may keep pages and image features: what it keeps is forgotten when weights change.</param>
     /// <param name="options">Group size, objective, sampling.</param>
     /// <param name="criticalTokens">Measures the entropy where reasoning starts.</param>
     /// <param name="reference">The model that the KL term compares with; null without one.</param>
+    /// <exception cref="ArgumentException">The options cannot work; names the option and says what to set.</exception>
     public GrpoTrainer(ModelTrainer trainer, GenerationEngine engine, GrpoOptions options, CriticalTokens criticalTokens, ModelScorer? reference = null)
     {
         ArgumentNullException.ThrowIfNull(trainer);
@@ -70,105 +39,216 @@ public sealed class GrpoTrainer
             throw new ArgumentException($"A group needs at least 2 completions to compare, not {options.GroupSize}.", nameof(options));
         if (options.MiniBatches < 1)
             throw new ArgumentException($"A step needs at least 1 mini-batch, not {options.MiniBatches}.", nameof(options));
+        if (options.ResampleAttempts < 0 || options.KeepSurplusSteps < 0)
+            throw new ArgumentException($"{nameof(options.ResampleAttempts)} and {nameof(options.KeepSurplusSteps)} must be 0 or more, not {options.ResampleAttempts} and {options.KeepSurplusSteps}.", nameof(options));
+        RolloutSampling.Check(options.Sampling);
         if (options.Sampling.Temperature != options.Objective.Temperature)
             throw new ArgumentException($"Rollouts at temperature {options.Sampling.Temperature} cannot be trained at {options.Objective.Temperature}: the ratio would not be 1.", nameof(options));
         _trainer = trainer;
         _engine = engine;
         _options = options;
         _criticalTokens = criticalTokens;
-        _update = new PolicyUpdate(trainer, options, reference);
+        _reference = reference;
     }
 
     /// <summary>The steps taken so far; with the seed it decides the random numbers of the next.</summary>
     public int StepCount { get; set; }
 
+    /// <summary>
+    /// Groups with a spread that earlier steps drew and had no place for (<see cref="GrpoOptions.KeepSurplusSteps"/>), oldest first. A run that is to be resumed saves them
+    /// beside <see cref="StepCount"/> (<see cref="RolloutGroups"/>).
+    /// </summary>
+    public IReadOnlyList<RolloutGroup> KeptGroups { get; set; } = [];
+
     /// <summary>Takes one step.</summary>
     /// <param name="prompts">The prompts of the step; each call gives the next batch (called again where groups are resampled).</param>
-    /// <param name="learningRate">The step's learning rate.</param>
-    /// <param name="cancellationToken">The model is unchanged if cancelled during rollouts; gradients of an unfinished update are dropped.</param>
+    /// <param name="learningRates">The step's learning rates; one number for all modules.</param>
+    /// <param name="cancellationToken">Heard until the weights move for the first time: the model is then as before the step. Later the step is completed first.</param>
+    /// <exception cref="ArgumentException">There are fewer prompts than mini-batches.</exception>
+    /// <exception cref="RewardException">A reward failed or is not a number; nothing was changed.</exception>
     /// <exception cref="TrainingDivergedException">Rollouts, loss or gradients are not finite.</exception>
-    public GrpoMetrics Step(Func<IReadOnlyList<GrpoPrompt>> prompts, float learningRate, CancellationToken cancellationToken = default)
+    public GrpoMetrics Step(Func<IReadOnlyList<GrpoPrompt>> prompts, LearningRates learningRates, CancellationToken cancellationToken = default) =>
+        Step(prompts, learningRates, _options.Sampling, cancellationToken);
+
+    /// <summary>Takes one step with sampling options of its own: another temperature, say, or a longer completion. The objective follows the temperature.</summary>
+    /// <param name="prompts">The prompts of the step.</param>
+    /// <param name="learningRates">The step's learning rates.</param>
+    /// <param name="sampling">How this step's completions are drawn. Plans depend on the temperature: let it take few values over a run.</param>
+    /// <param name="cancellationToken">As without sampling options.</param>
+    /// <exception cref="ArgumentException">The options draw from another distribution than is trained, or there are fewer prompts than mini-batches.</exception>
+    /// <inheritdoc cref="Step(Func{IReadOnlyList{GrpoPrompt}}, LearningRates, CancellationToken)"/>
+    public GrpoMetrics Step(Func<IReadOnlyList<GrpoPrompt>> prompts, LearningRates learningRates, SamplingOptions sampling, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prompts);
-        long start = System.Diagnostics.Stopwatch.GetTimestamp();
-        List<Rollout[]> groups = Draw(prompts(), attempt: 0, cancellationToken);
-        int drawn = groups.Count;
-        List<Rollout> all = [.. groups.SelectMany(group => group)];
-        long tokens = Tokens(groups);
-        int active = groups.Count(HasSpread);
-        for (int attempt = 1; attempt <= _options.ResampleAttempts && groups.Exists(group => !HasSpread(group)); attempt++)
-        {
-            List<Rollout[]> others = Draw(prompts(), attempt, cancellationToken);
-            tokens += Tokens(others);
-            var fresh = new Queue<Rollout[]>(others.Where(HasSpread));
-            groups = [.. groups.Select(group => HasSpread(group) || fresh.Count == 0 ? group : fresh.Dequeue())];
-        }
-
-        double rolloutSeconds = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;
-        start = System.Diagnostics.Stopwatch.GetTimestamp();
-        double loss = 0, kl = 0, difference = 0, norm = 0;
-        int clipped = 0;
-        Rollout[][][] miniBatches = [.. groups.Chunk((groups.Count + _options.MiniBatches - 1) / _options.MiniBatches)];
-        for (int index = 0; index < miniBatches.Length; index++)
-        {
-            BatchResult result;
-            try
-            {
-                result = _update.AccumulateGradients([.. miniBatches[index].SelectMany(group => group)], cancellationToken);
-            }
-            catch
-            {
-                _trainer.ClearGradients();
-                throw;
-            }
-
-            norm = _trainer.Step(learningRate);
-            loss += result.Loss / miniBatches.Length;
-            kl += result.Kl / miniBatches.Length;
-            clipped += result.ClippedTokens;
-            if (index == 0)
-                difference = result.MaximumLogRatio;
-        }
-
-        StepCount++;
-        var entropy = default(CriticalTokenEntropy);
-        foreach (Rollout rollout in all)
-            entropy += _criticalTokens.Measure(rollout.Completion.Tokens, rollout.Completion.Entropies);
+        RolloutSampling.Check(sampling);
+        learningRates.Validate();
+        long start = Stopwatch.GetTimestamp();
+        RolloutBatch batch = Fill(prompts, sampling, cancellationToken);
+        double rolloutSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        start = Stopwatch.GetTimestamp();
+        int step = StepCount;
+        UpdateResult update = Update(batch, learningRates, sampling.Temperature, cancellationToken);
+        Rollout[] all = [.. batch.Groups.SelectMany(group => group.Rollouts)];
         return new GrpoMetrics(
-            StepCount, all.Average(rollout => rollout.Reward.Total), all.Average(rollout => rollout.Reward.Accuracy), all.Average(rollout => rollout.Reward.Format),
-            (double)active / drawn, all.Average(rollout => rollout.Completion.Tokens.Length), entropy, loss, norm, clipped, kl, difference,
-            tokens, rolloutSeconds, System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds);
+            step + 1, all.Average(rollout => rollout.Reward.Total), all.Average(rollout => rollout.Reward.Accuracy), all.Average(rollout => rollout.Reward.Format),
+            ActiveShare(batch.Groups), all.Average(rollout => rollout.Completion.Tokens.Length), Entropy(batch.Groups), update.Loss, update.GradientNorm,
+            update.ClippedTokens, update.Kl, update.Difference, batch.GeneratedTokens, rolloutSeconds, Stopwatch.GetElapsedTime(start).TotalSeconds)
+        {
+            DrawnReward = batch.Drawn.SelectMany(group => group.Rollouts).Average(rollout => rollout.Reward.Total),
+            DrawnActiveGroups = ActiveShare(batch.Drawn),
+            OptimizerSteps = update.OptimizerSteps,
+            GroupsFromEarlierSteps = batch.Groups.Count(group => group.Step != step),
+            GroupsKept = batch.Kept.Count,
+            GroupsDropped = batch.Dropped,
+        };
     }
 
-    private static bool HasSpread(Rollout[] group) => group.Any(rollout => rollout.Advantage != 0);
+    private static double ActiveShare(IReadOnlyList<RolloutGroup> groups) => (double)groups.Count(group => group.IsActive) / groups.Count;
 
-    private static long Tokens(List<Rollout[]> groups) => groups.Sum(group => group.Sum(rollout => (long)rollout.Completion.Tokens.Length));
-
-    private List<Rollout[]> Draw(IReadOnlyList<GrpoPrompt> prompts, int attempt, CancellationToken cancellationToken)
+    /// <summary>Draws, and replaces groups without spread: by kept ones, the oldest first, then by those of other prompts.</summary>
+    private RolloutBatch Fill(Func<IReadOnlyList<GrpoPrompt>> prompts, SamplingOptions sampling, CancellationToken cancellationToken)
     {
+        IReadOnlyList<GrpoPrompt> batch = prompts();
+        if (batch.Count < _options.MiniBatches)
+            throw new ArgumentException($"{_options.MiniBatches} mini-batches need at least as many prompts, not {batch.Count}: give more prompts or set {nameof(GrpoOptions.MiniBatches)} to {Math.Max(1, batch.Count)}.");
+        IReadOnlyList<RolloutGroup> drawn = Draw(batch, attempt: 0, sampling, cancellationToken);
+        long tokens = Tokens(drawn);
+        RolloutGroup[] groups = [.. drawn];
+        var spare = new Queue<RolloutGroup>(KeptGroups.Where(group => group.Temperature == sampling.Temperature && StepCount - group.Step <= _options.KeepSurplusSteps));
+        int dropped = KeptGroups.Count - spare.Count;
+        Replace();
+        for (int attempt = 1; attempt <= _options.ResampleAttempts && Array.Exists(groups, group => !group.IsActive); attempt++)
+        {
+            IReadOnlyList<RolloutGroup> others = Draw(prompts(), attempt, sampling, cancellationToken);
+            tokens += Tokens(others);
+            foreach (RolloutGroup other in others.Where(other => other.IsActive))
+                spare.Enqueue(other);
+            Replace();
+        }
+
+        RolloutGroup[] kept = [.. spare.Where(group => StepCount + 1 - group.Step <= _options.KeepSurplusSteps)];
+        return new RolloutBatch(groups, drawn, kept, dropped + spare.Count - kept.Length, tokens);
+
+        void Replace()
+        {
+            for (int index = 0; index < groups.Length && spare.Count > 0; index++)
+            {
+                if (!groups[index].IsActive)
+                    groups[index] = spare.Dequeue();
+            }
+        }
+    }
+
+    /// <summary>One optimizer step for each mini-batch that has a gradient.</summary>
+    private UpdateResult Update(RolloutBatch batch, LearningRates learningRates, float temperature, CancellationToken cancellationToken)
+    {
+        GrpoOptions options = _options with { Objective = _options.Objective with { Temperature = temperature } };
+        var update = new PolicyUpdate(_trainer, options, _reference);
+        bool hasKl = options.Objective.Kl != KlKind.None && options.Objective.Beta != 0;
+        double loss = 0, kl = 0, norm = 0;
+        double? difference = null;
+        int clipped = 0, first = 0, steps = 0;
+        bool isTaken = false;
+        for (int index = 0; index < options.MiniBatches; index++)
+        {
+            // Sizes differ by one at most, so that no mini-batch is missing.
+            int end = (int)((long)batch.Groups.Count * (index + 1) / options.MiniBatches);
+            IReadOnlyList<RolloutGroup> groups = [.. batch.Groups.Skip(first).Take(end - first)];
+            first = end;
+            BatchResult result = update.AccumulateGradients([.. groups.SelectMany(group => group.Rollouts)], isTaken ? CancellationToken.None : cancellationToken);
+            loss += result.Loss / options.MiniBatches;
+            kl += result.Kl / options.MiniBatches;
+            clipped += result.ClippedTokens;
+            if (index == 0 && groups.All(group => group.Step == StepCount))
+                difference = result.MaximumLogRatio;
+            if (!hasKl && !groups.Any(group => group.IsActive))
+            {
+                _trainer.ClearGradients();
+                continue;
+            }
+
+            norm = _trainer.Step(learningRates);
+            steps++;
+            if (!isTaken)
+                Take(batch);
+            isTaken = true;
+        }
+
+        if (!isTaken)
+            Take(batch);
+        return new UpdateResult(loss, kl, clipped, difference, norm, steps);
+    }
+
+    private void Take(RolloutBatch batch)
+    {
+        StepCount++;
+        KeptGroups = batch.Kept;
+    }
+
+    private CriticalTokenEntropy Entropy(IReadOnlyList<RolloutGroup> groups)
+    {
+        var entropy = default(CriticalTokenEntropy);
+        foreach (RolloutGroup group in groups)
+        {
+            bool thinks = _criticalTokens.EndsInsideThink(group.Rollouts[0].Prompt.Tokens);
+            foreach (Rollout rollout in group.Rollouts)
+                entropy += _criticalTokens.Measure(rollout.Completion.Tokens, rollout.Completion.Entropies, thinks);
+        }
+
+        return entropy;
+    }
+
+    private static long Tokens(IReadOnlyList<RolloutGroup> groups) => groups.Sum(group => group.Rollouts.Sum(rollout => (long)rollout.Completion.Tokens.Length));
+
+    private RolloutGroup[] Draw(IReadOnlyList<GrpoPrompt> prompts, int attempt, SamplingOptions sampling, CancellationToken cancellationToken)
+    {
+        if (prompts.Count == 0)
+            throw new ArgumentException("A step needs at least one prompt.", nameof(prompts));
         // Streams never repeat: step, attempt and prompt each have their digits.
         ulong first = ((ulong)StepCount << 32) + ((ulong)attempt << 24);
         GenerationRequest[] requests = [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Prompt, _options.GroupSize, first + (ulong)index))];
-        IReadOnlyList<Completion[]> completions = Complete(requests, cancellationToken);
-        var groups = new List<Rollout[]>(prompts.Count);
+        IReadOnlyList<Completion[]> completions = Complete(requests, sampling, cancellationToken);
+        var groups = new RolloutGroup[prompts.Count];
         for (int index = 0; index < prompts.Count; index++)
         {
-            RewardBreakdown[] rewards = [.. completions[index].Select(prompts[index].Score)];
+            RewardBreakdown[] rewards = [.. completions[index].Select((completion, member) => Judge(prompts[index], completion, attempt, index, member))];
             float[] advantages = GroupAdvantages.Of([.. rewards.Select(reward => (double)reward.Total)]);
-            groups.Add([.. completions[index].Select((completion, member) => new Rollout(prompts[index].Prompt, completion, rewards[member], advantages[member]))]);
+            groups[index] = new RolloutGroup(
+                StepCount, sampling.Temperature, [.. completions[index].Select((completion, member) => new Rollout(prompts[index].Prompt, completion, rewards[member], advantages[member]))]);
         }
 
         return groups;
     }
 
+    /// <summary>A reward that is not a number would spoil its whole group, and look like a model that diverges.</summary>
+    private RewardBreakdown Judge(GrpoPrompt prompt, Completion completion, int attempt, int index, int member)
+    {
+        string sample = $"Step {StepCount + 1}, prompt {index}{(attempt > 0 ? $" of draw {attempt + 1}" : "")}, completion {member}";
+        RewardBreakdown reward;
+        try
+        {
+            reward = prompt.Score(completion);
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException)
+        {
+            throw new RewardException($"{sample}: its reward failed: {exception.Message} Nothing was trained in this step.", exception);
+        }
+
+        (string Name, double Value)[] parts = [("accuracy", reward.Accuracy), ("format", reward.Format), ("total", reward.Total)];
+        (string Name, double Value)[] wrong = [.. parts.Where(part => !double.IsFinite(part.Value))];
+        return wrong.Length == 0
+            ? reward
+            : throw new RewardException($"{sample}: {string.Join(", ", wrong.Select(part => $"the {part.Name} reward is {part.Value}"))}. A reward must be a finite number: correct the reward, or let it give one where it has no opinion. Nothing was trained in this step.");
+    }
+
     /// <summary>
     /// A broken model writes nothing that earns a reward, so its groups have no spread and no loss would ever show that it is broken.
     /// </summary>
-    private IReadOnlyList<Completion[]> Complete(GenerationRequest[] requests, CancellationToken cancellationToken)
+    private IReadOnlyList<Completion[]> Complete(GenerationRequest[] requests, SamplingOptions sampling, CancellationToken cancellationToken)
     {
         try
         {
-            return _engine.Generate(requests, _options.Sampling, cancellationToken);
+            return _engine.Generate(requests, sampling, cancellationToken);
         }
         catch (ArithmeticException exception) when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
         {
@@ -177,4 +257,8 @@ public sealed class GrpoTrainer
                 $"Optimizer step {_trainer.StepCount + 1}: the rollouts are not finite; {where}. {exception.Message} That step was not taken; resume from the last checkpoint with a lower learning rate.", exception);
         }
     }
+
+    private sealed record RolloutBatch(IReadOnlyList<RolloutGroup> Groups, IReadOnlyList<RolloutGroup> Drawn, IReadOnlyList<RolloutGroup> Kept, int Dropped, long GeneratedTokens);
+
+    private sealed record UpdateResult(double Loss, double Kl, int ClippedTokens, double? Difference, double GradientNorm, int OptimizerSteps);
 }

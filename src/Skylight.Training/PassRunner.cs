@@ -11,53 +11,120 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
 
     private readonly Dictionary<TrainingPass.Key, TrainingPass> _passes = [];
 
-    public BatchResult Run(IReadOnlyList<TrainingSample> samples, Objective objective, bool backward, int step, CancellationToken cancellationToken)
+    // What no plan can be made for: whether there is one depends on the device's size alone, so it need not be tried again.
+    private readonly HashSet<TrainingPass.Key> _tooLarge = [];
+
+    /// <summary>How often a micro-batch was cut in two because the device had no memory for it.</summary>
+    public int Splits { get; private set; }
+
+    /// <summary>Refuses samples that contradict themselves or the objective, before any is run.</summary>
+    public static void Validate(IReadOnlyList<TrainingSample> samples, Objective objective)
     {
         ArgumentNullException.ThrowIfNull(samples);
         ArgumentNullException.ThrowIfNull(objective);
         foreach (TrainingSample sample in samples)
             sample.Validate(objective);
-        BatchResult[] results = [.. MicroBatches(samples).Select(micro => RunMicroBatch(micro, objective, backward, cancellationToken))];
-        double loss = results.Sum(result => result.Loss);
-        if (!double.IsFinite(loss))
-            throw Diverged(step, loss, samples, [.. results.SelectMany(result => result.LogProbabilities)]);
-        return new BatchResult(
-            loss,
+    }
+
+    /// <summary>Runs samples that are valid.</summary>
+    /// <returns>What was found, and what to throw where the objective is not finite.</returns>
+    public (BatchResult Result, TrainingDivergedException? Fault) Run(
+        IReadOnlyList<TrainingSample> samples, Objective objective, bool backward, int step, CancellationToken cancellationToken)
+    {
+        BatchResult[] results = [.. MicroBatches(samples).SelectMany(micro => RunMicroBatch(micro, objective, backward, step, cancellationToken))];
+        var result = new BatchResult(
+            results.Sum(result => result.Loss),
             [.. results.SelectMany(result => result.LogProbabilities)],
             [.. results.SelectMany(result => result.Entropies)],
             results.Sum(result => result.ClippedTokens),
             results.Sum(result => result.Kl),
             results.Select(result => result.MaximumLogRatio).DefaultIfEmpty().Max());
+        return (result, double.IsFinite(result.Loss) ? null : Diverged(step, samples, result));
     }
 
-    /// <summary>Says where it began: a parameter that is not finite, else the first sample whose log-probabilities are not.</summary>
-    private TrainingDivergedException Diverged(int step, double loss, IReadOnlyList<TrainingSample> samples, float[][] logProbabilities)
+    /// <summary>Says where it began: a sample whose numbers are not finite, a parameter, else the first sample whose log-probabilities are not.</summary>
+    private TrainingDivergedException Diverged(int step, IReadOnlyList<TrainingSample> samples, BatchResult result)
     {
-        PersistentTensor? parameter = FirstNotFinite(model);
-        int sample = Array.FindIndex(logProbabilities, values => values.Any(value => !float.IsFinite(value)));
-        string where = parameter is not null ? $"parameter '{parameter.Name}' is not finite"
+        string beginning = $"Optimizer step {step}: the loss is {result.Loss}; ";
+        for (int index = 0; index < samples.Count; index++)
+        {
+            if (NotFiniteIn(samples[index]) is { } name)
+                return new TrainingDivergedException($"{beginning}the {name} of sample {index} ({samples[index].Sequence.Tokens.Length} tokens) are not finite. That step was not taken; look at where they come from.");
+        }
+
+        int sample = Array.FindIndex(result.LogProbabilities, values => values.Any(value => !float.IsFinite(value)));
+        string where = FirstNotFinite(model) is { } parameter ? $"parameter '{parameter.Name}' is not finite"
             : sample >= 0 ? $"the log-probabilities of sample {sample} ({samples[sample].Sequence.Tokens.Length} tokens) are not finite"
-            : "the weights or advantages of the samples are not finite";
-        return new TrainingDivergedException($"Optimizer step {step}: the loss is {loss}; {where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
+            : "all parameters and log-probabilities are finite, so their sum overflowed";
+        return new TrainingDivergedException($"{beginning}{where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
     }
+
+    private static string? NotFiniteIn(TrainingSample sample) =>
+        !sample.Weights.All(float.IsFinite) ? "weights"
+        : !float.IsFinite(sample.Advantage) ? "advantages"
+        : sample.OldLogProbabilities?.All(float.IsFinite) == false ? "log-probabilities of the rollout"
+        : sample.ReferenceLogProbabilities?.All(float.IsFinite) == false ? "log-probabilities under the reference model"
+        : null;
 
     /// <summary>The first parameter with a NaN or an infinity; null if all are finite.</summary>
     internal static PersistentTensor? FirstNotFinite(VisionLanguageModel model) =>
-        model.Parameters.All.FirstOrDefault(parameter => PersistentTensors.Read(model.Device, parameter).Any(value => !float.IsFinite(value)));
+        model.Parameters.All.FirstOrDefault(parameter => !PersistentTensors.AreFinite(model.Device, parameter));
 
-    private BatchResult RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, CancellationToken cancellationToken)
+    /// <summary>Runs samples together; where the device has no memory for that, each half of them.</summary>
+    private IReadOnlyList<BatchResult> RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, int step, CancellationToken cancellationToken)
     {
+        cancellationToken.ThrowIfCancellationRequested();
         var batch = PackedBatch.Pack([.. samples.Select(sample => sample.Sequence)], model.Configuration, TrainingPass.TokenMultiple);
         var key = new TrainingPass.Key(batch.Shape, TrainingPass.RowsFor(samples), objective, backward);
-        if (!_passes.TryGetValue(key, out TrainingPass? pass))
+        TrainingPass pass;
+        try
         {
-            if (_passes.Count >= MaximumPasses)
-                _passes.Clear();
-            pass = new TrainingPass(model, key, trained, workspace, recompute);
-            _passes.Add(key, pass);
+            pass = Pass(key, samples.Length > 1);
+            // All memory is reserved here, before anything was added to a gradient.
+            pass.Reserve();
+        }
+        catch (OutOfDeviceMemoryException exception)
+        {
+            if (samples.Length == 1)
+                throw DoesNotFit(samples[0], step, exception);
+            Splits++;
+            int half = samples.Length / 2;
+            return [.. RunMicroBatch(samples[..half], objective, backward, step, cancellationToken), .. RunMicroBatch(samples[half..], objective, backward, step, cancellationToken)];
         }
 
-        return pass.Run(samples, batch, cancellationToken);
+        return [pass.Run(samples, batch, cancellationToken)];
+    }
+
+    private TrainingPass Pass(TrainingPass.Key key, bool canBeCut)
+    {
+        if (_passes.TryGetValue(key, out TrainingPass? pass))
+            return pass;
+        if (canBeCut && _tooLarge.Contains(key))
+            throw new OutOfDeviceMemoryException();
+        if (_passes.Count >= MaximumPasses)
+            _passes.Clear();
+        try
+        {
+            pass = new TrainingPass(model, key, trained, workspace, recompute);
+        }
+        catch (OutOfDeviceMemoryException)
+        {
+            if (_tooLarge.Count >= MaximumPasses)
+                _tooLarge.Clear();
+            _tooLarge.Add(key);
+            throw;
+        }
+
+        _passes.Add(key, pass);
+        return pass;
+    }
+
+    private OutOfDeviceMemoryException DoesNotFit(TrainingSample sample, int step, OutOfDeviceMemoryException exception)
+    {
+        string pictures = sample.Sequence.Images.Count == 0 ? "no pictures" : $"{sample.Sequence.Images.Count} tiles of pictures";
+        string help = recompute ? "Shorten or leave out such samples, or use fewer tiles" : "Recompute layers, shorten or leave out such samples, or use fewer tiles";
+        return new OutOfDeviceMemoryException(
+            $"Optimizer step {step}: a sample of {sample.Sequence.Tokens.Length} tokens ({sample.CompletionLength} of them scored, {pictures}) does not fit {model.Device.Name} even alone. {help}. {exception.Message}", exception);
     }
 
     private IEnumerable<TrainingSample[]> MicroBatches(IReadOnlyList<TrainingSample> samples)

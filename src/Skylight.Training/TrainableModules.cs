@@ -29,13 +29,15 @@ public static class TrainableModuleExtensions
     public static bool Includes(this TrainableModules modules, PersistentTensor parameter)
     {
         ArgumentNullException.ThrowIfNull(parameter);
-        TrainableModules module = parameter.Name[..parameter.Name.IndexOf('.', StringComparison.Ordinal)] switch
-        {
-            "vision" => TrainableModules.Vision,
-            "connector" => TrainableModules.Connector,
-            "language" => TrainableModules.Language,
-            _ => throw new ArgumentException($"'{parameter.Name}' belongs to no known module."),
-        };
-        return modules.HasFlag(module);
+        return modules.HasFlag(ModuleOf(parameter));
     }
+
+    /// <summary>The one module that a parameter belongs to.</summary>
+    internal static TrainableModules ModuleOf(PersistentTensor parameter) => parameter.Name[..parameter.Name.IndexOf('.', StringComparison.Ordinal)] switch
+    {
+        "vision" => TrainableModules.Vision,
+        "connector" => TrainableModules.Connector,
+        "language" => TrainableModules.Language,
+        _ => throw new ArgumentException($"'{parameter.Name}' belongs to no known module."),
+    };
 }

@@ -68,6 +68,10 @@ internal sealed class TrainingPass
     /// <summary>What is run.</summary>
     public Plan Plan => _executor.Plan;
 
+    /// <summary>Reserves the memory that a run needs.</summary>
+    /// <exception cref="OutOfDeviceMemoryException">The device has not as much.</exception>
+    public void Reserve() => _executor.Reserve();
+
     /// <summary>What a pass depends on.</summary>
     /// <param name="Shape">The packed batch.</param>
     /// <param name="Rows">Scored tokens, padded.</param>
@@ -128,12 +132,11 @@ internal sealed class TrainingPass
         HashSet<PersistentTensor> read = [.. graph.PersistentValues.Select(value => value.Persistent!)];
         TrainedParameter[] reached = [.. trained.Where(parameter => read.Contains(parameter.Parameter))];
         Value one = graph.Add(new One());
-        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(_loss, [.. reached.Select(parameter => graph.Persistent(parameter.Parameter))], one, new Add());
-        foreach (TrainedParameter parameter in reached)
-        {
-            if (gradients.TryGetValue(graph.Persistent(parameter.Parameter), out Value? gradient))
-                graph.AddNode(new Accumulate(), graph.Persistent(parameter.Gradient), gradient);
-        }
+        Dictionary<Value, TrainedParameter> byValue = reached.ToDictionary(parameter => graph.Persistent(parameter.Parameter));
+        // At once, not at the end: else all gradients would live in the arena beside those that they are added to.
+        graph.Differentiate(
+            _loss, byValue.Keys, one, new Add(),
+            (parameter, gradient) => graph.AddNode(new Accumulate(), graph.Persistent(byValue[parameter].Gradient), gradient));
     }
 
     private static float[][] Split(float[] rows, IReadOnlyList<TrainingSample> samples)

@@ -168,7 +168,7 @@ internal sealed class DemoRun : IDisposable
             ModelCheckpoint.ReadInto(_model, checkpoint);
         if (!fresh || (_state.Phase > 0 && phase.StartFrom is null))
             RestoreWeights();
-        _trainer = new ModelTrainer(_model, phase.Modules, new OptimizerOptions { WeightDecay = 0.01f });
+        _trainer = new ModelTrainer(_model, phase.Modules, new OptimizerOptions { Beta2 = 0.95f, WeightDecay = 0.01f, DecaysEveryParameter = true });
         if (!fresh)
             RestoreOptimizer();
         _grpo = new GrpoTrainer(_trainer, _engine, new GrpoOptions { GroupSize = _settings.GroupSize, Sampling = _classroom.Rollouts(_settings) }, _classroom.CriticalTokens)
@@ -202,22 +202,9 @@ internal sealed class DemoRun : IDisposable
 
     private void SupervisedStep(IReadOnlyList<DigitExample> examples, float learningRate, CancellationToken cancellationToken)
     {
-        BatchResult result = Accumulate(_classroom.Supervised(examples), cancellationToken);
-        _trainer!.Step(learningRate);
+        BatchResult result = _trainer!.AccumulateGradients(_classroom.Supervised(examples), new CrossEntropyObjective(), cancellationToken);
+        _trainer.Step(learningRate);
         _display.Step(_state.Step + 1, $"loss {result.Loss:F3}");
-    }
-
-    private BatchResult Accumulate(IReadOnlyList<TrainingSample> samples, CancellationToken cancellationToken)
-    {
-        try
-        {
-            return _trainer!.AccumulateGradients(samples, new CrossEntropyObjective(), cancellationToken);
-        }
-        catch
-        {
-            _trainer!.ClearGradients();
-            throw;
-        }
     }
 
     private void GrpoStep(float learningRate, CancellationToken cancellationToken)
@@ -233,7 +220,7 @@ internal sealed class DemoRun : IDisposable
         }
 
         GrpoMetrics metrics = _grpo!.Step(NextPrompts, learningRate, cancellationToken);
-        _state.MaximumLogProbabilityDifference = Math.Max(_state.MaximumLogProbabilityDifference, metrics.RolloutTrainDifference);
+        _state.MaximumLogProbabilityDifference = Math.Max(_state.MaximumLogProbabilityDifference, metrics.RolloutTrainDifference ?? 0);
         double tokensPerSecond = metrics.GeneratedTokens / Math.Max(metrics.RolloutSeconds, 1e-9);
         bool ablation = Current.Key == PhaseResult.GrpoConnectorFrozen;
         (ablation ? _state.Frozen : _state.Grpo).Add(new TrainingStep(
@@ -313,7 +300,7 @@ internal sealed class DemoRun : IDisposable
     {
         IEnumerable<PersistentTensor> tensors = _model.Parameters.All.Concat(_trainer?.OptimizerState ?? []);
         TrainingCheckpoint.Save(
-            StatePath(_directory), [.. tensors.Select(tensor => TensorToWrite.Float32(tensor.Name, tensor.Type.Shape, PersistentTensors.Read(_model.Device, tensor)))], _state.ToJson());
+            StatePath(_directory), [.. tensors.Select(tensor => TensorToWrite.Float32(_model.Device, tensor))], _state.ToJson());
     }
 
     /// <summary>Where the state of a run lies.</summary>
@@ -331,7 +318,7 @@ internal sealed class DemoRun : IDisposable
     {
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(StatePath(_directory));
         foreach (PersistentTensor tensor in tensors)
-            PersistentTensors.Write(_model.Device, tensor, checkpoint.Tensors.ReadFloat32(tensor.Name));
+            checkpoint.ReadInto(_model.Device, tensor);
     }
 }
 

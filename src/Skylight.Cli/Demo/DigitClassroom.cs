@@ -65,7 +65,7 @@ internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenize
         for (int index = 0; index < problems.Count; index++)
         {
             Completion completion = completions[index][0];
-            entropy += CriticalTokens.Measure(completion.Tokens, completion.Entropies);
+            entropy += CriticalTokens.Measure(completion.Tokens, completion.Entropies, CriticalTokens.EndsInsideThink(Prompt(problems[index]).Tokens));
             answers.Add(new ExampleAnswer(Text(completion), Judge(problems[index], completion).Accuracy > 0));
         }
 
@@ -78,8 +78,13 @@ internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenize
         IReadOnlyList<Completion[]> completions = engine.Generate(
             [.. problems.Select((problem, index) => new GenerationRequest(Prompt(problem), answersPerProblem, (ulong)index))], sampling, cancellationToken);
         var entropy = default(CriticalTokenEntropy);
-        foreach (Completion completion in completions.SelectMany(answers => answers))
-            entropy += CriticalTokens.Measure(completion.Tokens, completion.Entropies);
+        for (int index = 0; index < problems.Count; index++)
+        {
+            bool thinks = CriticalTokens.EndsInsideThink(Prompt(problems[index]).Tokens);
+            foreach (Completion completion in completions[index])
+                entropy += CriticalTokens.Measure(completion.Tokens, completion.Entropies, thinks);
+        }
+
         return entropy;
     }
 

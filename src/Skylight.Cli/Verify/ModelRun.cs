@@ -20,7 +20,7 @@ internal sealed class ModelRun
         ("constant_kl1", new PolicyObjective(0.2f, 0.2f, KlKind.K1, 0.04f), LossAggregation.Constant, 64),
     ];
 
-    private static readonly OptimizerOptions s_optimizer = new() { Beta1 = 0.9f, Beta2 = 0.95f, Epsilon = 1e-8f, WeightDecay = 0.1f, MaximumGradientNorm = 1f };
+    private static readonly OptimizerOptions s_optimizer = new() { Beta1 = 0.9f, Beta2 = 0.95f, Epsilon = 1e-8f, WeightDecay = 0.1f, DecaysEveryParameter = true, MaximumGradientNorm = 1f };
     private const float OptimizerLearningRate = 1e-3f;
 
     private readonly VisionLanguageModel _model;

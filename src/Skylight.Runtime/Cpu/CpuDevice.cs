@@ -108,11 +108,11 @@ public sealed class CpuDevice : Device
         ArgumentNullException.ThrowIfNull(destination);
         if (source.Type != destination.Type)
             throw new ArgumentException($"Cannot copy {source} to {destination}: the types differ.");
-        CpuMemory.Span<byte>(source).CopyTo(CpuMemory.Span<byte>(destination));
+        CpuMemory.Copy(source, destination);
     }
 
     /// <inheritdoc/>
-    public override void Clear(Tensor tensor) => CpuMemory.Span<byte>(tensor).Clear();
+    public override void Clear(Tensor tensor) => CpuMemory.Clear(tensor);
 
     /// <inheritdoc/>
     public override Kernel CreateKernel(Node node)

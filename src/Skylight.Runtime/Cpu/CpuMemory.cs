@@ -46,8 +46,16 @@ public sealed unsafe class CpuMemory : DeviceMemory
         where T : unmanaged
     {
         void* pointer = Pointer(tensor);
-        return new Span<T>(pointer, checked((int)(CpuDevice.StorageElements(tensor.Type) * tensor.Type.DataType.Size() / sizeof(T))));
+        return new Span<T>(pointer, checked((int)(BytesOf(tensor) / sizeof(T))));
     }
+
+    /// <summary>Fills a tensor with zeros, padding included; one whose bytes are too many for a span, too.</summary>
+    public static void Clear(Tensor tensor) => NativeMemory.Clear(Pointer(tensor), (nuint)BytesOf(tensor));
+
+    /// <summary>Copies the stored elements of a tensor to another of the same type, likewise.</summary>
+    internal static void Copy(Tensor source, Tensor destination) => NativeMemory.Copy(Pointer(source), Pointer(destination), (nuint)BytesOf(source));
+
+    private static long BytesOf(Tensor tensor) => CpuDevice.StorageElements(tensor.Type) * tensor.Type.DataType.Size();
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

@@ -50,6 +50,7 @@ public sealed class Executor
     private readonly KernelArguments[] _arguments;
     private readonly Dictionary<Value, Tensor> _tensors = [];
     private readonly (PersistentTensor Persistent, Tensor? Bound)[] _persistent;
+    private readonly PersistentTensor[] _changed;
     private readonly Action _queueSteps;
     private readonly byte[] _grouped;
     private bool _groupIsNew;
@@ -70,6 +71,7 @@ public sealed class Executor
         _workspace = workspace;
         _arguments = new KernelArguments[plan.Steps.Count];
         _persistent = [.. plan.Steps.SelectMany(step => step.Node.Inputs).Select(input => input.Persistent).OfType<PersistentTensor>().Distinct().Select(tensor => (tensor, (Tensor?)null))];
+        _changed = [.. plan.Steps.SelectMany(step => step.Node.Op.MutatedInputs.Select(input => step.Node.Inputs[input].Persistent)).OfType<PersistentTensor>().Distinct()];
         _queueSteps = () => QueueSteps(CancellationToken.None);
         _grouped = new byte[plan.GroupedInputBytes];
         foreach ((Value constant, int[] elements) in plan.Graph.Constants.Where(constant => IsGrouped(constant.Key)))
@@ -81,6 +83,10 @@ public sealed class Executor
 
     /// <summary>Whether the next run replays what was recorded, if no memory is bound anew before it.</summary>
     public bool IsRecorded => _recorded is not null;
+
+    /// <summary>Reserves the memory of the arena now rather than at the first write: what fails then has changed nothing.</summary>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
+    public void Reserve() => BindMemory();
 
     /// <summary>Writes an input. To be called before every run, for every input.</summary>
     /// <typeparam name="T">float, int or <see cref="BFloat16"/>, as the input's data type says.</typeparam>
@@ -138,6 +144,8 @@ public sealed class Executor
         }
 
         BindMemory();
+        foreach (PersistentTensor persistent in _changed)
+            persistent.MarkChanged();
 
         // Every time: their places may have been taken over by values of later steps, or by another plan of the workspace.
         UploadGroup();

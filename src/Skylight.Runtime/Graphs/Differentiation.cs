@@ -52,8 +52,14 @@ public static class Differentiation
     /// <param name="withRespectTo">The values whose gradients are wanted.</param>
     /// <param name="lossGradient">The gradient of the loss itself: a float32 value of one element.</param>
     /// <param name="sum">An op that adds two values of one type, used where a value is read several times.</param>
+    /// <param name="complete">
+    /// Called with each wanted value and its gradient as soon as nothing is added to it any more; may append nodes. What it does with the gradient there
+    /// need not keep it until the end of the backward pass.
+    /// </param>
     /// <returns>The gradients, by value. A value on which the loss does not depend is absent.</returns>
-    public static IReadOnlyDictionary<Value, Value> Differentiate(this Graph graph, Value loss, IReadOnlyCollection<Value> withRespectTo, Value lossGradient, Op sum)
+    public static IReadOnlyDictionary<Value, Value> Differentiate(
+        this Graph graph, Value loss, IReadOnlyCollection<Value> withRespectTo, Value lossGradient, Op sum,
+        Action<Value, Value>? complete = null)
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(loss);
@@ -68,12 +74,23 @@ public static class Differentiation
         gradients[loss] = lossGradient;
         var recomputation = new Recomputation(graph);
         int forwardCount = loss.Producer!.Index + 1;
+        ILookup<int, Value> completedAt = FirstReaders(graph, withRespectTo, forwardCount);
         for (int index = forwardCount - 1; index >= 0; index--)
         {
             Node node = graph.NodeList[index];
-            bool wanted = node.Outputs.Any(gradients.ContainsKey) && node.Inputs.Any(active.Contains);
-            if (!wanted)
-                continue;
+            if (node.Outputs.Any(gradients.ContainsKey) && node.Inputs.Any(active.Contains))
+                Append(node);
+            foreach (Value value in completedAt[index])
+            {
+                if (gradients.TryGetValue(value, out Value? gradient))
+                    complete?.Invoke(value, gradient);
+            }
+        }
+
+        return withRespectTo.Where(gradients.ContainsKey).ToDictionary(value => value, value => gradients[value]);
+
+        void Append(Node node)
+        {
             recomputation.Enter(node, forwardCount);
             var context = new GradientContext(
                 graph,
@@ -95,8 +112,19 @@ public static class Differentiation
                 gradients[value] = gradients.TryGetValue(value, out Value? existing) ? graph.Add(sum, existing, gradient) : gradient;
             }
         }
+    }
 
-        return withRespectTo.Where(gradients.ContainsKey).ToDictionary(value => value, value => gradients[value]);
+    /// <summary>The values by the first node that reads them: the last that adds to their gradient, because nodes are taken backwards.</summary>
+    private static ILookup<int, Value> FirstReaders(Graph graph, IReadOnlyCollection<Value> values, int nodeCount)
+    {
+        var first = new Dictionary<Value, int>();
+        for (int index = 0; index < nodeCount; index++)
+        {
+            foreach (Value input in graph.NodeList[index].Inputs)
+                first.TryAdd(input, index);
+        }
+
+        return values.Where(first.ContainsKey).ToLookup(value => first[value]);
     }
 
     /// <summary>The values that depend on something wanted: only through them do gradients flow.</summary>

@@ -8,6 +8,8 @@ namespace Skylight.Graphs;
 /// </summary>
 public sealed class PersistentTensor
 {
+    private static long s_changes;
+
     private Tensor? _tensor;
 
     /// <summary>Describes a tensor; it has no memory yet.</summary>
@@ -40,7 +42,20 @@ public sealed class PersistentTensor
         if (tensor.Type != Type)
             throw new ArgumentException($"'{Name}' is {Type}, but the memory holds {tensor.Type}.", nameof(tensor));
         _tensor = tensor;
+        MarkChanged();
     }
+
+    /// <summary>
+    /// When the elements were changed last: a number that grows with every change of any persistent tensor, so that what was computed from the elements
+    /// (kept keys, image features, rounded copies) can tell whether it is stale.
+    /// </summary>
+    public long Version { get; private set; }
+
+    /// <summary>
+    /// Says that the elements were changed. Plans that change a tensor, <c>PersistentTensors.Write</c> and the reading of checkpoints say so themselves; to be
+    /// called by who uploads or copies into the tensor's memory directly.
+    /// </summary>
+    public void MarkChanged() => Version = Interlocked.Increment(ref s_changes);
 
     /// <inheritdoc/>
     public override string ToString() => $"{Name}: {Type}";

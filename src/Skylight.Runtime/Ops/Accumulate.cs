@@ -65,5 +65,5 @@ public sealed record Clear : Op, ICpuKernel
     }
 
     /// <inheritdoc/>
-    public void Run(in CpuArguments arguments) => CpuMemory.Span<byte>(arguments.Input(0)).Clear();
+    public void Run(in CpuArguments arguments) => CpuMemory.Clear(arguments.Input(0));
 }

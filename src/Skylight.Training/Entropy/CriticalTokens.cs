@@ -20,6 +20,9 @@ public sealed class CriticalTokens
     /// <summary>The words that are watched unless others are given.</summary>
     public static IReadOnlyList<string> DefaultWords { get; } = ["Wait", "Alternatively", "Hmm"];
 
+    /// <summary>The threshold unless another is given, in nats: the Skywork-R1V3 report's number, whose unit it does not state.</summary>
+    public const double DefaultThreshold = 6.8;
+
     private readonly ITokenizer _tokenizer;
     private readonly string[] _spellings;
     private readonly FrozenSet<int> _firstTokens;
@@ -31,7 +34,7 @@ public sealed class CriticalTokens
     /// <param name="words">The words; <see cref="DefaultWords"/> if null. Each is watched as given, in lower, upper and title case.</param>
     /// <param name="threshold">Entropy, in nats, above which a step counts for <see cref="CriticalTokenEntropy.ShareAboveThreshold"/>.</param>
     /// <exception cref="ArgumentException">A word is empty or starts or ends with white space.</exception>
-    public CriticalTokens(ITokenizer tokenizer, IReadOnlyList<string>? words = null, double threshold = 1.0)
+    public CriticalTokens(ITokenizer tokenizer, IReadOnlyList<string>? words = null, double threshold = DefaultThreshold)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
 
@@ -49,15 +52,25 @@ public sealed class CriticalTokens
     /// <summary>The tokens with which a watched word can begin.</summary>
     public IReadOnlySet<int> FirstTokens => _firstTokens;
 
+    /// <summary>Whether a prompt ends inside an open think block, so that its completion starts by reasoning.</summary>
+    /// <param name="prompt">The prompt's tokens. Where it is a chat, only its last turn is looked at: what a question says of think blocks opens none.</param>
+    public bool EndsInsideThink(ReadOnlySpan<int> prompt)
+    {
+        if (_tokenizer.TokenId(SpecialTokens.TurnStart) is { } turn)
+            prompt = prompt[(prompt.LastIndexOf(turn) + 1)..];
+        string text = Spell(prompt, out int[] starts);
+        return LastMark(prompt, text, starts, _openToken, ThinkBlock.Open) > LastMark(prompt, text, starts, _closeToken, ThinkBlock.Close);
+    }
+
     /// <summary>Measures one completion.</summary>
     /// <param name="tokens">The tokens of the completion, in order.</param>
     /// <param name="entropies">For each token the entropy, in nats, of the distribution that it was drawn from.</param>
     /// <param name="startsInsideThink">
-    /// Whether the prompt ended inside an open think block (<see cref="ThinkBlock.IsOpenAtEnd"/>); if not, the block starts at
+    /// Whether the prompt ended inside an open think block (<see cref="EndsInsideThink"/>); if not, the block starts at
     /// the completion's own <c>&lt;think&gt;</c>.
     /// </param>
     /// <exception cref="ArgumentException">There is not one entropy for each token.</exception>
-    public CriticalTokenEntropy Measure(ReadOnlySpan<int> tokens, ReadOnlySpan<float> entropies, bool startsInsideThink = true)
+    public CriticalTokenEntropy Measure(ReadOnlySpan<int> tokens, ReadOnlySpan<float> entropies, bool startsInsideThink)
     {
         if (tokens.Length != entropies.Length)
             throw new ArgumentException($"There must be one entropy for each of the {tokens.Length} tokens, but there are {entropies.Length}.", nameof(entropies));
@@ -85,7 +98,7 @@ public sealed class CriticalTokens
     /// <summary>The positions, in order, of the tokens that begin a watched word inside the think block of a completion.</summary>
     /// <param name="tokens">The tokens of the completion, in order.</param>
     /// <param name="startsInsideThink">As for <see cref="Measure"/>.</param>
-    public IReadOnlyList<int> Find(ReadOnlySpan<int> tokens, bool startsInsideThink = true)
+    public IReadOnlyList<int> Find(ReadOnlySpan<int> tokens, bool startsInsideThink)
     {
         bool nominated = false;
         foreach (int token in tokens)
@@ -180,6 +193,15 @@ public sealed class CriticalTokens
         }
 
         return spelled;
+    }
+
+    /// <summary>The last token that is, or begins, a mark; −1 if there is none.</summary>
+    private static int LastMark(ReadOnlySpan<int> tokens, string text, int[] starts, int? markToken, string mark)
+    {
+        int spelled = text.LastIndexOf(mark, StringComparison.Ordinal);
+        // By tokens, not by characters: several that decode to nothing stand in one place.
+        int position = spelled < 0 ? -1 : Array.FindLastIndex(starts, tokens.Length - 1, start => start <= spelled);
+        return markToken is { } id ? Math.Max(position, tokens.LastIndexOf(id)) : position;
     }
 
     private bool BeginsWord(string text, int tokenStart, int tokenEnd, int blockEnd)

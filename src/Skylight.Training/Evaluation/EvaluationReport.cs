@@ -5,8 +5,8 @@ namespace Skylight.Training.Evaluation;
 /// <summary>What an evaluation measured.</summary>
 public sealed record EvaluationReport
 {
-    /// <summary>Entropy, in nats, above which a step counts for <see cref="ShareAboveThreshold"/>: the Skywork-R1V3 report's number, whose unit it does not state.</summary>
-    public const double EntropyThreshold = 6.8;
+    /// <summary>Entropy, in nats, above which a step counts for <see cref="ShareAboveThreshold"/>.</summary>
+    public const double EntropyThreshold = Entropy.CriticalTokens.DefaultThreshold;
 
     /// <summary>What responses depended on.</summary>
     public required EvaluationSettings Settings { get; init; }

@@ -17,19 +17,14 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
 {
     private const int DefaultNewTokens = 4096;
 
-    // How much shorter text becomes at most when a tokenizer composes its characters (NFC, in UTF-8).
-    private const int MostShrinking = 3;
-
     private readonly ChatModelOptions _options;
     private readonly Device _device;
     private readonly GenerationService _service;
-    // Not disposed: who waits for it while the model is closed would wait for ever.
-    private readonly SemaphoreSlim _preparing = new(Environment.ProcessorCount);
+    private readonly ConversationEncoder _encoder;
     private readonly int[] _stopTokens;
     // Where they are special tokens: the reader of answers wants to see them, and leaves them out.
     private readonly Dictionary<int, string> _thinkTags;
     private readonly int _cacheTokens;
-    private int? _longestToken;
     private bool _disposed;
 
     /// <summary>Starts serving a model.</summary>
@@ -49,13 +44,20 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         (Name, Model, Tokenizer, _device) = (name, model, tokenizer, model.Device);
         if (_options.QuantizeWeights)
             model.Quantize();
-        Template = _options.Template ?? TemplateOf(configuration);
         // A number beyond the vocabulary is never drawn.
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds).Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
         _thinkTags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model);
         ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue, Math.Min(configuration.Language.MaxPositions, _cacheTokens));
+        _encoder = new ConversationEncoder(configuration, tokenizer, _options.Template)
+        {
+            MaximumTokens = ContextTokens,
+            MaximumImages = _options.MaximumImages,
+            ImageLimits = _options.ImageLimits,
+            ImageDecoders = _options.ImageDecoders,
+            NamesPictures = _options.ImageCacheBytes > 0 || _options.CachePrefixes,
+        };
         var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes, _options.CachePrefixes) { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
         _service = new GenerationService(engine, _options.MaximumRequests);
     }
@@ -70,7 +72,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     public ITokenizer Tokenizer { get; }
 
     /// <summary>How messages become a prompt.</summary>
-    public ChatTemplate Template { get; }
+    public ChatTemplate Template => _encoder.Template;
 
     /// <summary>The most tokens of one request, prompt and answer.</summary>
     public int ContextTokens { get; }
@@ -215,41 +217,12 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         ObjectDisposedException.ThrowIf(_disposed, this);
         options ??= new GenerationOptions();
         options.Validate();
-        CheckMessages(messages);
-        ImageProcessor processor = ProcessorOf(options.MaximumTiles);
-        var tiles = new List<ImageTile>();
-        var turns = new List<ChatTurn>(messages.Count);
-        foreach (Message message in messages)
-        {
-            var parts = new List<ChatPart>(message.Parts.Count);
-            foreach (MessagePart part in message.Parts)
-            {
-                if (part is not ImagePart image)
-                {
-                    parts.Add(new ChatText(((TextPart)part).Text));
-                    continue;
-                }
-
-                ImageTile[] tilesOfImage = await TilesAsync(image, processor, cancellationToken).ConfigureAwait(false);
-                tiles.AddRange(tilesOfImage);
-                parts.Add(new ChatImage(tilesOfImage.Length * Model.Configuration.TokensPerTile));
-                if ((long)tiles.Count * Model.Configuration.TokensPerTile >= ContextTokens)
-                    throw new ContextLengthException($"The pictures take {tiles.Count} tiles of {Model.Configuration.TokensPerTile} tokens or more, and the context has {ContextTokens} tokens: send fewer or set a lower maximum of tiles (it is {processor.Tiling.MaximumTiles}).", nameof(messages));
-            }
-
-            turns.Add(new ChatTurn(message.Role, [.. parts]));
-        }
-
-        ChatTemplate template = options.Thinking == ThinkingMode.Default ? Template : Template with { OpensThinking = options.Thinking == ThinkingMode.On };
-        ChatPrompt prompt = template.Apply(Tokenizer, turns);
-        if (prompt.Tokens.Length >= ContextTokens)
-            throw new ContextLengthException($"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for pictures), and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
-        return new PreparedPrompt(new TokenSequence(prompt.Tokens, tiles), prompt.ImageTokenCount, prompt.OpensThinking);
+        return await _encoder.PromptAsync(messages, options.Thinking, options.MaximumTiles, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
-    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; an
-    /// action that changes them and then generates calls <see cref="GenerationEngine.Forget"/> in between.</param>
+    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; the
+    /// engine sees it itself where the action changes them by a trainer and then generates.</param>
     public Task BetweenStepsAsync(Action<GenerationEngine> action)
     {
         ArgumentNullException.ThrowIfNull(action);
@@ -289,13 +262,6 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         Free();
     }
 
-    /// <summary>The template that belongs to a checkpoint, with the system message that its configuration names.</summary>
-    private static ChatTemplate TemplateOf(ModelConfiguration configuration)
-    {
-        ChatTemplate template = ChatTemplate.For(configuration.ModelType, configuration.Template);
-        return configuration.SystemMessage is { } message ? template with { SystemMessage = message.Length == 0 ? null : message } : template;
-    }
-
     private static int DefaultCacheTokens(VisionLanguageModel model)
     {
         const int Most = 16384, Fewest = 1024;
@@ -318,88 +284,6 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     {
         Model.Dispose();
         _device.Dispose();
-    }
-
-    private void CheckMessages(IReadOnlyList<Message> messages)
-    {
-        if (messages.Count == 0)
-            throw new ConversationException("A conversation needs at least one message.", nameof(messages));
-        int images = 0;
-        for (int index = 0; index < messages.Count; index++)
-        {
-            Message message = messages[index] ?? throw new ConversationException($"Message {index} is null.", nameof(messages));
-            foreach (MessagePart part in message.Parts)
-            {
-                ArgumentNullException.ThrowIfNull(part);
-                if (part is ImagePart && message.Role != ChatRole.User)
-                    throw new ConversationException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
-                images += part is ImagePart ? 1 : 0;
-            }
-        }
-
-        CheckLength(messages);
-        if (images > _options.MaximumImages)
-            throw new ConversationException($"The conversation holds {images} pictures; at most {_options.MaximumImages} are allowed.", nameof(messages));
-    }
-
-    /// <summary>Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for seconds.</summary>
-    private void CheckLength(IReadOnlyList<Message> messages)
-    {
-        // Of the last message nothing is left out: it is continued.
-        long bytes = messages.Select((message, index) => BytesOf(message, index == messages.Count - 1)).Sum();
-        if (bytes / MostShrinking < ContextTokens)
-            return;
-        _longestToken ??= Enumerable.Range(0, Tokenizer.VocabularySize).Max(token => Tokenizer.TokenBytes(token).Length);
-        long fewest = bytes / MostShrinking / Math.Max(1, _longestToken.Value);
-        if (fewest >= ContextTokens)
-            throw new ContextLengthException($"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has {ContextTokens}: none is left for an answer.", nameof(messages));
-    }
-
-    private long BytesOf(Message message, bool isLast)
-    {
-        string text = string.Concat(message.Parts.OfType<TextPart>().Select(part => part.Text));
-        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !isLast && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
-    }
-
-    private ImageProcessor ProcessorOf(int? maximumTiles)
-    {
-        ImagePreprocessing preprocessing = Model.Configuration.Preprocessing;
-        int most = preprocessing.IsTiled ? maximumTiles ?? preprocessing.MaximumTiles : 1;
-        var tiling = new ImageTiling
-        {
-            TileSize = Model.Configuration.Vision.ImageHeight,
-            MinimumTiles = Math.Min(most, preprocessing.IsTiled ? preprocessing.MinimumTiles : 1),
-            MaximumTiles = most,
-            UseThumbnail = preprocessing.HasThumbnail,
-        };
-        return new ImageProcessor(tiling, Channels(preprocessing.Mean), Channels(preprocessing.Deviation));
-
-        static float[] Channels(ColorChannels channels) => [(float)channels.Red, (float)channels.Green, (float)channels.Blue];
-    }
-
-    /// <summary>Decodes a picture and cuts it; only so many at once as there are processors, because a large one takes much memory.</summary>
-    private async Task<ImageTile[]> TilesAsync(ImagePart image, ImageProcessor processor, CancellationToken cancellationToken)
-    {
-        await _preparing.WaitAsync(cancellationToken).ConfigureAwait(false);
-        try
-        {
-            return await Task.Run(
-                async () =>
-                {
-                    RgbImage picture = await image.OpenAsync(_options.ImageDecoders, _options.ImageLimits, cancellationToken).ConfigureAwait(false);
-                    ProcessedImage processed = processor.Process(picture, cancellationToken);
-                    ImageTile[] tiles = [.. processed.Pixels.Select(pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize))];
-                    // Here, and not on the thread that everybody's tokens wait for.
-                    if (_options.ImageCacheBytes > 0 || _options.CachePrefixes)
-                        Array.ForEach(tiles, tile => _ = tile.ContentKey);
-                    return tiles;
-                },
-                cancellationToken).ConfigureAwait(false);
-        }
-        finally
-        {
-            _preparing.Release();
-        }
     }
 
     /// <summary>Checks options as far as no prompt is needed for it: their ranges, and whether each banned word has a token.</summary>
@@ -463,9 +347,3 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         return tokens.Length > 0 ? tokens : throw new ArgumentException($"The word '{word}' cannot be banned: the vocabulary has no single token for it.");
     }
 }
-
-/// <summary>A conversation as the model reads it.</summary>
-/// <param name="Sequence">Tokens and tiles.</param>
-/// <param name="ImageTokens">How many of the tokens stand for pictures.</param>
-/// <param name="OpensThinking">Whether the answer begins inside a think block.</param>
-public sealed record PreparedPrompt(TokenSequence Sequence, int ImageTokens, bool OpensThinking);

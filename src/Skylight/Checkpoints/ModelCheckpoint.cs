@@ -98,8 +98,9 @@ public static class ModelCheckpoint
         long total = model.Parameters.All.Sum(parameter => parameter.Type.Bytes), done = 0;
         foreach (KeyMapEntry entry in keyMap.Entries)
         {
-            Tensor parameter = model.Parameters[entry.ParameterName].Tensor;
-            transfer.Load(reader, entry, parameter, bytes => progress?.Report((float)((done += bytes) / (double)total)), cancellationToken);
+            PersistentTensor parameter = model.Parameters[entry.ParameterName];
+            parameter.MarkChanged();
+            transfer.Load(reader, entry, parameter.Tensor, bytes => progress?.Report((float)((done += bytes) / (double)total)), cancellationToken);
         }
     }
 }

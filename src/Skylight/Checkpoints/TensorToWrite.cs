@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using Skylight.Execution;
+using Skylight.Graphs;
 using Skylight.Tensors;
 
 namespace Skylight.Checkpoints;
@@ -34,6 +36,19 @@ public sealed record TensorToWrite(string Name, StoredType Type, Shape Shape, Ac
     /// <exception cref="ArgumentException">The values do not fill the shape.</exception>
     public static TensorToWrite UInt8(string name, Shape shape, ReadOnlyMemory<byte> values) =>
         From(name, StoredType.UInt8, shape, values);
+
+    /// <summary>A parameter, moment or master as float32 under its own name, read from its device part after part when its turn comes.</summary>
+    /// <param name="device">Where its memory is.</param>
+    /// <param name="tensor">The tensor; it stays as it is until written.</param>
+    public static TensorToWrite Float32(Device device, PersistentTensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        return new TensorToWrite(tensor.Name, StoredType.Float32, tensor.Type.Shape, stream => PersistentTensors.ReadParts(device, tensor, (_, part) =>
+        {
+            WriteElements(stream, part);
+            return true;
+        }));
+    }
 
     /// <summary>A tensor of a device's type, from its bytes in memory that stay as they are until written.</summary>
     /// <exception cref="ArgumentException">The bytes do not fill the type, or the type is not row-major.</exception>

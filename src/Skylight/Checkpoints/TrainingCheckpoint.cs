@@ -1,6 +1,8 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using Skylight.Execution;
+using Skylight.Graphs;
 
 namespace Skylight.Checkpoints;
 
@@ -135,6 +137,18 @@ public sealed class TrainingCheckpoint : IDisposable
         {
             throw new CheckpointException(root, $"cannot be listed: {exception.Message}", innerException: exception);
         }
+    }
+
+    /// <summary>Reads a parameter, moment or master by its name, part after part.</summary>
+    /// <param name="device">Where its memory is.</param>
+    /// <param name="tensor">The tensor.</param>
+    /// <exception cref="CheckpointException">There is no such tensor, it holds no floating-point numbers, or it has another shape.</exception>
+    public void ReadInto(Device device, PersistentTensor tensor)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        if (Tensors[tensor.Name].Shape != tensor.Type.Shape)
+            throw new CheckpointException(Tensors.Path, $"has the shape {Tensors[tensor.Name].Shape}, but the run has {tensor.Type.Shape}. Resume with the model the run was started with.", tensor.Name);
+        PersistentTensors.WriteParts(device, tensor, (first, part) => Tensors.ReadFloat32(tensor.Name, first, part));
     }
 
     /// <inheritdoc/>

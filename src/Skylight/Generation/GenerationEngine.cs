@@ -30,13 +30,14 @@ public sealed class GenerationEngine : IDisposable
     private readonly LinkedList<RequestRun> _waiting = [];
     private readonly List<RequestRun> _reading = [];
     private readonly List<SequenceRun> _writing = [];
+    private long _weightsVersion;
 
     /// <summary>Makes an engine.</summary>
     /// <param name="model">The model; its weights are read at every step, so that training them is seen at once.</param>
     /// <param name="cacheTokens">How many tokens the cache holds.</param>
     /// <param name="prefillTokens">How many prompt tokens are run together at most; longer prompts are run in parts.</param>
     /// <param name="imageCacheBytes">How many bytes of image features are kept for later requests that hold the same picture. 0, the default, where the
-    /// model is trained between requests: features that are kept do not see new weights until <see cref="Forget"/>.</param>
+    /// model is trained between requests: what is kept is forgotten at the first step after the weights have changed.</param>
     /// <param name="cachePrefixes">Whether pages that nobody uses any more are kept while there is room, so that a prompt that begins like an earlier one,
     /// the next turn of a conversation say, is read only from where they differ. Not where the model is trained between requests, either.</param>
     public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens, long imageCacheBytes = 0, bool cachePrefixes = false)
@@ -52,6 +53,7 @@ public sealed class GenerationEngine : IDisposable
         _features = new ImageFeatureStore(imageCacheBytes);
         _prefillTokens = prefillTokens;
         _cachesPrefixes = cachePrefixes;
+        _weightsVersion = model.Parameters.Version;
     }
 
     /// <summary>Called after every step with the number of completions that run and the tokens that <see cref="Generate"/> has made so far.</summary>
@@ -129,6 +131,7 @@ public sealed class GenerationEngine : IDisposable
     public void Step(CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
+        ForgetWhatIsStale();
         Admit();
         EncodeImages(cancellationToken);
         if (StepBatch.Compose(_model.Configuration, _cache, _writing, _reading, Budget) is not { } batch)
@@ -188,7 +191,10 @@ public sealed class GenerationEngine : IDisposable
         return [.. runs.Select(run => run.Completions.Select(completion => completion!).ToArray())];
     }
 
-    /// <summary>Forgets the image features and the pages that are kept: to be called when the weights have changed.</summary>
+    /// <summary>
+    /// Forgets the image features and the pages that are kept. Not needed where weights have changed: the engine sees at its next step that a parameter has
+    /// another <see cref="Graphs.PersistentTensor.Version"/>, and forgets by itself.
+    /// </summary>
     public void Forget()
     {
         _features.Clear();
@@ -231,6 +237,16 @@ public sealed class GenerationEngine : IDisposable
         if (run.WorstCasePages > _cache.PageCount)
             throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
         return run;
+    }
+
+    /// <summary>What is kept was computed from the weights as they were.</summary>
+    private void ForgetWhatIsStale()
+    {
+        long version = _model.Parameters.Version;
+        if (version == _weightsVersion)
+            return;
+        _weightsVersion = version;
+        Forget();
     }
 
     /// <summary>Admits the waiting requests that fit now, with pages for the worst case set aside.</summary>

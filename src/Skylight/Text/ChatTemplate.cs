@@ -114,6 +114,76 @@ public sealed record ChatTemplate
         return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
     }
 
+    /// <summary>
+    /// Turns a chat with its answers into the tokens that it is when the model has written them: each answer begins where the prompt that <see cref="Apply"/> makes
+    /// ends, and ends with the token that ends a turn. Where <see cref="OpensThinking"/>, the opening of the think block belongs to the
+    /// prompt of the last answer. Earlier answers are without their thinking, as prompts have them, unless <see cref="KeepsThinking"/>.
+    /// </summary>
+    /// <param name="tokenizer">The model's tokenizer.</param>
+    /// <param name="turns">The chat, oldest turn first; the last one is the assistant's.</param>
+    /// <exception cref="ArgumentException">As for <see cref="Apply"/>; the last turn is not the assistant's, or an answer does not close the think block that its prompt opens.</exception>
+    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names it.</exception>
+    public ChatTranscript ApplyWithAnswers(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
+    {
+        ArgumentNullException.ThrowIfNull(tokenizer);
+        ArgumentNullException.ThrowIfNull(turns);
+        if (turns.Count == 0 || turns[^1] is not { Role: ChatRole.Assistant })
+            throw new ArgumentException("A chat to learn from must end with the assistant's turn.", nameof(turns));
+
+        var transcript = new Writer(tokenizer);
+        var answers = new List<(int Start, int End)>();
+        if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
+            Write(transcript, ChatTurn.System(message), 0);
+        for (int i = 0; i < turns.Count; i++)
+        {
+            if (turns[i] is not { Role: ChatRole.Assistant, Parts.IsDefault: false } turn)
+            {
+                Write(transcript, turns[i], i);
+                continue;
+            }
+
+            bool thinks = i == turns.Count - 1 || KeepsThinking;
+            string answer = string.Concat(turn.Parts.Select(part => TextOf(part, turn, i)));
+            transcript.Special(SpecialTokens.TurnStart);
+            transcript.Text("assistant\n");
+            answers.Add(WriteAnswer(transcript, thinks ? answer : WithoutThinking(answer), thinks && OpensThinking, i));
+            transcript.Text("\n");
+        }
+
+        return new ChatTranscript(transcript.Finish(), answers, transcript.ImageTokenCount);
+    }
+
+    /// <summary>Writes an answer with the token that ends it, and says where it is.</summary>
+    private static (int Start, int End) WriteAnswer(Writer transcript, string answer, bool isOpened, int index)
+    {
+        bool tagged = answer.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal);
+        string rest = tagged ? answer[SpecialTokens.ThinkStart.Length..] : answer;
+        if (isOpened)
+        {
+            if (!rest.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal))
+                throw new ArgumentException($"The answer in turn {index} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt opens a think block: give the answer with its thinking ({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", "turns");
+            transcript.Tag(SpecialTokens.ThinkStart);
+            transcript.Text("\n");
+            if (tagged && rest.StartsWith('\n'))
+                rest = rest[1..];
+        }
+
+        // Cut here, where the prompt ends when the model writes: text on both sides is never one token.
+        int start = transcript.Cut();
+        if (tagged && !isOpened)
+            transcript.Tag(SpecialTokens.ThinkStart);
+        int end = tagged || isOpened ? rest.IndexOf(SpecialTokens.ThinkEnd, StringComparison.Ordinal) : -1;
+        transcript.Text(end < 0 ? rest : rest[..end]);
+        if (end >= 0)
+        {
+            transcript.Tag(SpecialTokens.ThinkEnd);
+            transcript.Text(rest[(end + SpecialTokens.ThinkEnd.Length)..]);
+        }
+
+        transcript.Special(SpecialTokens.TurnEnd);
+        return (start, transcript.Cut());
+    }
+
     /// <summary>An answer of the model with its thinking, as it wrote them.</summary>
     /// <param name="thinking">The thinking, without tags.</param>
     /// <param name="answer">The answer; if it is empty and the thinking goes on, the think block stays open.</param>
@@ -242,6 +312,13 @@ public sealed record ChatTemplate
                 _tokens.Add(context);
             Special(SpecialTokens.ImageEnd);
             ImageTokenCount += count;
+        }
+
+        /// <summary>Ends the text so far and says how many tokens there are.</summary>
+        public int Cut()
+        {
+            Encode();
+            return _tokens.Count;
         }
 
         public int[] Finish()

@@ -58,3 +58,9 @@ public sealed record ChatTurn(ChatRole Role, ImmutableArray<ChatPart> Parts)
 /// <param name="OpensThinking">Whether the tokens end inside an open think block: the answer then holds <c>&lt;/think&gt;</c> without its opening.</param>
 /// <param name="ImageTokenCount">How many of the tokens are image tokens.</param>
 public sealed record ChatPrompt(int[] Tokens, bool OpensThinking, int ImageTokenCount);
+
+/// <summary>A chat with its answers as the model reads, and writes, it.</summary>
+/// <param name="Tokens">The tokens; every picture's feature vectors go, in order, where the image token is.</param>
+/// <param name="Answers">For each turn of the assistant the tokens that the model writes, the one that ends the turn included: [start, end).</param>
+/// <param name="ImageTokenCount">How many of the tokens are image tokens.</param>
+public sealed record ChatTranscript(int[] Tokens, IReadOnlyList<(int Start, int End)> Answers, int ImageTokenCount);

@@ -50,6 +50,31 @@ public class DifferentiationTests
     }
 
     [Fact]
+    public void A_gradient_is_handed_over_once_and_as_soon_as_it_is_complete()
+    {
+        (Graph graph, Value loss, PersistentTensor[] weights) = Layers(4, recomputed: false);
+        var handed = new List<(Value Weight, Value Gradient, int At)>();
+        Value[] wanted = [.. weights.Select(graph.Persistent)];
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(
+            loss, wanted, graph.Add(new One()), new Add(), (weight, gradient) => handed.Add((weight, gradient, graph.Nodes.Count)));
+        Assert.Equal(wanted.Reverse(), handed.Select(one => one.Weight));
+        Assert.All(handed, one => Assert.Same(gradients[one.Weight], one.Gradient));
+        // Each before the nodes of the layers below it.
+        Assert.Equal(handed.Select(one => one.At).Distinct().Order(), handed.Select(one => one.At));
+    }
+
+    [Fact]
+    public void The_gradient_of_a_value_that_is_read_twice_is_handed_over_after_the_last_addition()
+    {
+        var graph = new Graph();
+        Value x = graph.Input("x", TensorType.Float32(3));
+        Value loss = graph.Add(new Sum(), graph.Add(new Add(), graph.Add(new Multiply(), x, x), graph.Add(new Scale(3f), x)));
+        var handed = new List<Value>();
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x], graph.Add(new One()), new Add(), (_, gradient) => handed.Add(gradient));
+        Assert.Equal([gradients[x]], handed);
+    }
+
+    [Fact]
     public void Only_scalars_can_be_differentiated()
     {
         var graph = new Graph();

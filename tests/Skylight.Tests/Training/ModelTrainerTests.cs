@@ -4,6 +4,7 @@ using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Tensors;
 using Skylight.Tests.Checkpoints;
+using Skylight.Tests.Execution;
 using Skylight.Tests.Models;
 using Skylight.Training;
 
@@ -30,7 +31,7 @@ public sealed class ModelTrainerTests
             Train(trainer, 0, 3);
             TrainingCheckpoint.Save(
                 folder["state"],
-                [.. Tensors(interrupted, trainer).Select(tensor => TensorToWrite.Float32(tensor.Name, tensor.Type.Shape, PersistentTensors.Read(interrupted.Device, tensor)))],
+                [.. Tensors(interrupted, trainer).Select(tensor => TensorToWrite.Float32(interrupted.Device, tensor))],
                 $"{{\"step\":{trainer.StepCount}}}");
         }
 
@@ -38,8 +39,11 @@ public sealed class ModelTrainerTests
         using (var trainer = new ModelTrainer(resumed, TrainableModules.All, options))
         {
             using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(folder["state"]);
-            foreach (PersistentTensor tensor in Tensors(resumed, trainer))
-                PersistentTensors.Write(resumed.Device, tensor, checkpoint.Tensors.ReadFloat32(tensor.Name));
+            // In any order: a master is not overwritten by the rounded parameter that was read after it.
+            foreach (PersistentTensor tensor in Tensors(resumed, trainer).Reverse())
+                checkpoint.ReadInto(resumed.Device, tensor);
+            var other = new PersistentTensor(resumed.Parameters.All[0].Name, TensorType.Float32(3));
+            Assert.Contains(other.Name, Assert.Throws<CheckpointException>(() => checkpoint.ReadInto(resumed.Device, other)).Message, StringComparison.Ordinal);
             trainer.StepCount = 3;
             Train(trainer, 3, 6);
         }
@@ -161,6 +165,173 @@ public sealed class ModelTrainerTests
         Assert.Equal(0, trainer.Step(0));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Gradients_do_not_live_in_the_arena_beside_those_they_are_added_to(bool tied)
+    {
+        LanguageConfiguration language = TinyModel.Configuration.Language with { LayerCount = 12, IntermediateSize = 4096, TieWordEmbeddings = tied };
+        using var model = new VisionLanguageModel(TinyModel.Configuration with { Language = language }, new Skylight.Cpu.CpuDevice());
+        TrainingEstimate estimate = TrainingEstimate.Of(model, TrainableModules.Language, 16, 0, 4, recompute: true);
+        long gradients = model.Parameters.All.Where(parameter => TrainableModules.Language.Includes(parameter)).Sum(parameter => model.Device.StorageBytes(parameter.Type));
+        Assert.InRange(estimate.ActivationBytes, 1, gradients - gradients / 4);
+    }
+
+    [Theory]
+    [InlineData(DataType.Float32)]
+    [InlineData(DataType.BFloat16)]
+    public void Weights_that_are_written_while_a_trainer_lives_are_what_it_goes_on_from(DataType type)
+    {
+        using VisionLanguageModel model = TinyModel.Create(type), other = TinyModel.Create(type, seed: 77);
+        using var trainer = new ModelTrainer(model, TrainableModules.All);
+        Train(trainer, 0, 2);
+        foreach (PersistentTensor parameter in model.Parameters.All)
+            PersistentTensors.Write(model.Device, parameter, PersistentTensors.Read(other.Device, other.Parameters[parameter.Name]));
+        trainer.AccumulateGradients(Samples(2), s_crossEntropy);
+        trainer.Step(0);
+        Assert.Equal(TinyModel.Weights(other), TinyModel.Weights(model));
+    }
+
+    [Fact]
+    public void The_defaults_are_those_of_the_field_and_decay_is_for_matrices()
+    {
+        var defaults = new OptimizerOptions();
+        Assert.Equal((0.9f, 0.999f, 1e-8f, 0f), (defaults.Beta1, defaults.Beta2, defaults.Epsilon, defaults.WeightDecay));
+        foreach (bool every in (ReadOnlySpan<bool>)[false, true])
+        {
+            Dictionary<string, float[]> without = After(defaults), with = After(defaults with { WeightDecay = 0.5f, DecaysEveryParameter = every });
+            foreach ((string name, float[] values) in without)
+            {
+                bool isMatrix = name.EndsWith(".weight", StringComparison.Ordinal) && !name.Contains("norm", StringComparison.Ordinal);
+                bool decays = every || isMatrix;
+                Assert.True(decays || values.SequenceEqual(with[name]), name);
+                Assert.True(!isMatrix || !values.SequenceEqual(with[name]), name);
+                // Biases begin at 0, which decays to 0.
+                Assert.True(!every || name.EndsWith(".bias", StringComparison.Ordinal) || !values.SequenceEqual(with[name]), name);
+            }
+        }
+
+        static Dictionary<string, float[]> After(OptimizerOptions options)
+        {
+            using VisionLanguageModel model = TinyModel.Create();
+            using var trainer = new ModelTrainer(model, TrainableModules.All, options);
+            Train(trainer, 0, 1);
+            return model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(model.Device, parameter));
+        }
+    }
+
+    [Fact]
+    public void Each_module_has_its_own_learning_rate()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(model.Device, parameter));
+        using var trainer = new ModelTrainer(model, TrainableModules.All);
+        trainer.AccumulateGradients(Samples(0), s_crossEntropy);
+        trainer.Step(new LearningRates(Vision: 0, Connector: 0.001f, Language: 0.01f));
+        // The first step of Adam moves every weight that has a gradient by the learning rate.
+        Assert.Equal(0, Moved("vision."));
+        Assert.Equal(0.001, Moved("connector."), 1e-5);
+        Assert.Equal(0.01, Moved("language."), 1e-4);
+        Assert.Contains("connector", Assert.Throws<ArgumentException>(() => trainer.Step(new LearningRates(0, float.NaN, 0))).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentException>(() => trainer.Step(-1));
+        Assert.Equal(new LearningRates(0.5f, 1, 2), new LearningRates(1, 2, 4).Times(0.5f));
+
+        double Moved(string prefix) => model.Parameters.All.Where(parameter => parameter.Name.StartsWith(prefix, StringComparison.Ordinal))
+            .Max(parameter => PersistentTensors.Read(model.Device, parameter).Zip(before[parameter.Name]).Max(pair => Math.Abs(pair.First - pair.Second)));
+    }
+
+    [Fact]
+    public void A_hook_between_gradients_and_step_sees_both_and_may_stop_it()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        using var trainer = new ModelTrainer(model, TrainableModules.All);
+        float[] before = TinyModel.Weights(model);
+        int calls = 0;
+        trainer.BeforeStep = seen =>
+        {
+            calls++;
+            Assert.Equal(before, TinyModel.Weights(model));
+            Assert.Contains(seen.Gradients, pair => PersistentTensors.Read(model.Device, pair.Gradient).Any(value => value != 0));
+            throw new InvalidOperationException("enough");
+        };
+        trainer.AccumulateGradients(Samples(0), s_crossEntropy);
+        Assert.Equal("enough", Assert.Throws<InvalidOperationException>(() => trainer.Step(0.1f)).Message);
+        Assert.Equal(before, TinyModel.Weights(model));
+        // What it does to the gradients counts.
+        trainer.BeforeStep = seen =>
+        {
+            foreach ((_, PersistentTensor gradient) in seen.Gradients)
+                PersistentTensors.Write(model.Device, gradient, new float[gradient.Type.Shape.ElementCount]);
+        };
+        trainer.AccumulateGradients(Samples(0), s_crossEntropy);
+        Assert.Equal(0, trainer.Step(0.1f));
+        Assert.Equal(before, TinyModel.Weights(model));
+        Assert.Equal((1, 1), (calls, trainer.StepCount));
+    }
+
+    [Fact]
+    public void Steps_that_are_not_finite_are_skipped_and_counted_if_asked()
+    {
+        using VisionLanguageModel model = TinyModel.Create();
+        using var trainer = new ModelTrainer(model, TrainableModules.All, new OptimizerOptions { NotFinite = NotFiniteStep.Skip });
+        Train(trainer, 0, 1);
+        float[] before = TinyModel.Weights(model);
+        trainer.BeforeStep = seen =>
+        {
+            PersistentTensor gradient = seen.Gradients.Single(pair => pair.Parameter.Name == "connector.linear1.bias").Gradient;
+            PersistentTensors.Write(model.Device, gradient, [.. Enumerable.Repeat(float.NaN, (int)gradient.Type.Shape.ElementCount)]);
+        };
+        trainer.AccumulateGradients(Samples(1), s_crossEntropy);
+        Assert.False(float.IsFinite(trainer.Step(0.1f)));
+        Assert.Equal((1, 1), (trainer.SkippedSteps, trainer.StepCount));
+        Assert.Contains("step 2", trainer.LastSkippedStep, StringComparison.Ordinal);
+        Assert.Contains("'connector.linear1.bias'", trainer.LastSkippedStep, StringComparison.Ordinal);
+
+        // A loss that is not finite, too; the step after it begins without its gradients.
+        trainer.BeforeStep = null;
+        TrainingSample[] samples = Samples(1);
+        samples[2] = samples[2] with { Weights = [.. samples[2].Weights.Select(_ => float.NaN)] };
+        trainer.AccumulateGradients(samples, s_crossEntropy);
+        trainer.Step(0.1f);
+        Assert.Equal((2, 1), (trainer.SkippedSteps, trainer.StepCount));
+        Assert.Contains("the weights of sample 2", trainer.LastSkippedStep, StringComparison.Ordinal);
+        Assert.Equal(before, TinyModel.Weights(model));
+        Assert.Equal(0, trainer.Step(0));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Samples_for_which_there_is_no_memory_together_are_run_in_halves_down_to_one(bool planned)
+    {
+        using var device = new LimitedDevice();
+        using VisionLanguageModel model = TinyModel.Create(device: device), alone = TinyModel.Create();
+        using ModelTrainer trainer = new(model, TrainableModules.All), one = new(alone, TrainableModules.All, microBatchTokens: 1), hopeless = new(model, TrainableModules.All);
+        long needed = TrainingEstimate.Of(model, TrainableModules.All, 128, 1, 32, recompute: false).ActivationBytes;
+        Limit(needed + needed / 8);
+        float[] before = TinyModel.Weights(model);
+        double loss = trainer.AccumulateGradients(LongSamples(), s_crossEntropy).Loss;
+        Assert.Equal(one.AccumulateGradients(LongSamples(), s_crossEntropy).Loss, loss);
+        Assert.Equal(3, trainer.SplitMicroBatches);
+        Assert.Equal(one.Gradients.Select(pair => PersistentTensors.Read(alone.Device, pair.Gradient)), trainer.Gradients.Select(pair => PersistentTensors.Read(device, pair.Gradient)));
+
+        // Less than one needs: refused with the numbers, and what was added before is forgotten.
+        Limit(needed * 9 / 10);
+        string message = Assert.Throws<OutOfDeviceMemoryException>(() => hopeless.AccumulateGradients(LongSamples(), s_crossEntropy)).Message;
+        foreach (string part in (string[])["Optimizer step 1", "100 tokens (30 of them scored, 1 tiles", "does not fit limited even alone", "Recompute layers", planned ? "GB" : "are free"])
+            Assert.Contains(part, message, StringComparison.Ordinal);
+        Assert.Equal(0, hopeless.Step(0.1f));
+        Assert.Equal(before, TinyModel.Weights(model));
+
+        void Limit(long activations)
+        {
+            if (planned)
+                device.PlannedBytes = model.Parameters.All.Sum(parameter => 2 * device.StorageBytes(parameter.Type)) + activations;
+            else
+                device.MostBytes = activations;
+        }
+    }
+
     [Fact]
     public void Samples_that_contradict_themselves_are_refused()
     {
@@ -189,6 +360,9 @@ public sealed class ModelTrainerTests
 
     private static TrainingSample[] Samples(int step) =>
         [.. Enumerable.Range(0, 4).Select(index => Sample(TinyModel.Prompt((ulong)(step * 10 + index), 13 + index, TinyModel.Picture((ulong)index)), 7))];
+
+    private static TrainingSample[] LongSamples() =>
+        [.. Enumerable.Range(0, 4).Select(index => Sample(TinyModel.Prompt((ulong)index, 100, TinyModel.Picture((ulong)index)), 70))];
 
     private static TrainingSample Sample(TokenSequence sequence, int start) =>
         new(sequence, start, [.. Enumerable.Repeat(0.03f, sequence.Tokens.Length - start)]);

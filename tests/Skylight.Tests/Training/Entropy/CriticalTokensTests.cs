@@ -49,7 +49,7 @@ public class CriticalTokensTests
 
         // Wait| Wait|,| Wait|ing|\n\n|Wait|</|think|>| wait
         int[] tokens = [0, 1, 5, 1, 7, 11, 0, 8, 9, 10, 2];
-        Assert.Equal([0, 1, 6], critical.Find(tokens));
+        Assert.Equal([0, 1, 6], critical.Find(tokens, startsInsideThink: true));
         Assert.Superset(new HashSet<int> { 0, 1, 2 }, critical.FirstTokens.ToHashSet());
         Assert.DoesNotContain(6, critical.FirstTokens); // white space alone is never a critical token
     }
@@ -57,10 +57,11 @@ public class CriticalTokensTests
     [Fact]
     public void Entropy_is_that_of_the_first_token_of_the_word()
     {
+        Assert.Equal(Skylight.Training.Evaluation.EvaluationReport.EntropyThreshold, new CriticalTokens(Characters).Threshold);
         var critical = new CriticalTokens(Characters, threshold: 1.0);
         int[] tokens = Characters.Encode("a Wait b");
         float[] entropies = [0.5f, 9f, 2f, 0f, 0f, 0f, 0.5f, 0f];
-        CriticalTokenEntropy measured = critical.Measure(tokens, entropies);
+        CriticalTokenEntropy measured = critical.Measure(tokens, entropies, startsInsideThink: true);
 
         Assert.Equal(2.0, measured.MeanCriticalEntropy);
         Assert.Equal(1, measured.CriticalCount);
@@ -72,11 +73,11 @@ public class CriticalTokensTests
     [Fact]
     public void Adding_measurements_weighs_tokens_not_completions()
     {
-        var critical = new CriticalTokens(Characters);
+        var critical = new CriticalTokens(Characters, threshold: 1.0);
         CriticalTokenEntropy total = default;
-        total += critical.Measure(Characters.Encode("Wait Wait"), [1, 0, 0, 0, 0, 2, 0, 0, 0]);
-        total += critical.Measure(Characters.Encode("Wait"), [6, 0, 0, 0]);
-        total += critical.Measure(Characters.Encode("ab"), [4, 0]);
+        total += critical.Measure(Characters.Encode("Wait Wait"), [1, 0, 0, 0, 0, 2, 0, 0, 0], true);
+        total += critical.Measure(Characters.Encode("Wait"), [6, 0, 0, 0], true);
+        total += critical.Measure(Characters.Encode("ab"), [4, 0], true);
 
         Assert.Equal(3.0, total.MeanCriticalEntropy);
         Assert.Equal(3, total.CriticalCount);
@@ -84,10 +85,29 @@ public class CriticalTokensTests
         Assert.Equal(3.0 / 15, total.ShareAboveThreshold, 12); // 2, 6 and 4: 1 is not above 1
     }
 
+    [Theory]
+    [InlineData("what? <think>", true)]
+    [InlineData("what? <think>hm</think>", false)]
+    [InlineData("what? <think>hm</think>no <think>", true)]
+    [InlineData("what?", false)]
+    [InlineData("", false)]
+    [InlineData("[what is <think>?[answer ", false)]
+    [InlineData("[what is </think>?[answer <think>", true)]
+    public void A_prompt_says_itself_whether_it_ends_inside_a_think_block(string prompt, bool inside)
+    {
+        // As characters, and with tokens of their own that decode to nothing visible before the next.
+        foreach (string[] special in (string[][])[[], ["<think>", "</think>"]])
+        {
+            var tokenizer = new CharacterTokenizer(" abcdefghijklmnopqrstuvwxyzW<>/?.", [.. special, SpecialTokens.TurnStart]);
+            int[] tokens = tokenizer.Encode(prompt.Replace("[", SpecialTokens.TurnStart, StringComparison.Ordinal), allowSpecial: true);
+            Assert.Equal(inside, new CriticalTokens(tokenizer).EndsInsideThink(tokens));
+        }
+    }
+
     [Fact]
     public void No_critical_token_has_no_mean()
     {
-        CriticalTokenEntropy measured = new CriticalTokens(Characters).Measure(Characters.Encode("ab"), [1, 1]);
+        CriticalTokenEntropy measured = new CriticalTokens(Characters).Measure(Characters.Encode("ab"), [1, 1], true);
         Assert.Null(measured.MeanCriticalEntropy);
         Assert.True(double.IsNaN(default(CriticalTokenEntropy).MeanEntropy));
     }
@@ -99,14 +119,14 @@ public class CriticalTokensTests
         Assert.Empty(digitsOnly.FirstTokens);
 
         var custom = new CriticalTokens(Characters, ["but"]);
-        Assert.Equal([0, 4], custom.Find(Characters.Encode("but But Wait")));
+        Assert.Equal([0, 4], custom.Find(Characters.Encode("but But Wait"), startsInsideThink: true));
         Assert.Throws<ArgumentException>(() => new CriticalTokens(Characters, [" but"]));
         Assert.Throws<ArgumentException>(() => new CriticalTokens(Characters, [""]));
     }
 
     [Fact]
     public void One_entropy_is_needed_for_each_token() =>
-        Assert.Throws<ArgumentException>(() => new CriticalTokens(Characters).Measure([1, 2], [0f]));
+        Assert.Throws<ArgumentException>(() => new CriticalTokens(Characters).Measure([1, 2], [0f], true));
 
     // Takes the longest word that fits, as a byte-pair vocabulary does for common words.
     private sealed class WordTokenizer(params string[] words) : ITokenizer
