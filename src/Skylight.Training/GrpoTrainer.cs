@@ -2,6 +2,7 @@ using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Training.Entropy;
+using Skylight.Training.Objectives;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Training;
@@ -20,6 +21,12 @@ public sealed record Rollout(TokenSequence Prompt, Completion Completion, Reward
 {
     /// <summary>The log-probabilities under the reference model; needed with a KL term.</summary>
     public float[]? ReferenceLogProbabilities { get; init; }
+
+    /// <summary>
+    /// The log-probabilities under the policy that drew the completion, where that was not the one being trained: those of <see cref="Completion"/> are then
+    /// what the trained model says. Tokens are weighted by <see cref="PolicyObjective.ImportanceCap"/>. Null where the completion is the model's own.
+    /// </summary>
+    public float[]? RolloutLogProbabilities { get; init; }
 }
 
 /// <summary>What a step of GRPO found.</summary>
@@ -104,6 +111,8 @@ public sealed class GrpoTrainer
             groups = [.. groups.Select(group => HasSpread(group) || fresh.Count == 0 ? group : fresh.Dequeue())];
         }
 
+        // Only now, because a scale over the batch is that of the groups which are trained.
+        groups = GroupAdvantages.Assign(groups, _options.AdvantageScale);
         double rolloutSeconds = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;
         start = System.Diagnostics.Stopwatch.GetTimestamp();
         double loss = 0, kl = 0, difference = 0, norm = 0;
