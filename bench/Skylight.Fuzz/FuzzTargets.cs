@@ -8,6 +8,7 @@ using Skylight.Server;
 using Skylight.Tensors;
 using Skylight.Text;
 using Skylight.Training.Evaluation;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Fuzz;
 
@@ -27,6 +28,7 @@ internal static class FuzzTargets
             ["png"] = () => new PictureTarget("png", ".png"),
             ["jpeg"] = () => new PictureTarget("jpeg", ".jpg"),
             ["evaluation"] = () => new EvaluationTarget(),
+            ["losses"] = () => new LossesTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
         };
         if (new WebPDecoder().IsAvailable)
@@ -176,6 +178,35 @@ internal sealed class EvaluationTarget() : FileTarget("evaluation", "data.jsonl"
     public override bool IsDocumented(Exception exception) => exception is InvalidDataException;
 
     protected override void Read() => EvaluationData.Fingerprint(EvaluationData.Load(FilePath));
+}
+
+/// <summary>Reference values of policy objectives, every number of them.</summary>
+internal sealed class LossesTarget() : FileTarget("losses", "losses.json")
+{
+    public override IReadOnlyList<byte[]> Seeds { get; } =
+    [
+        """
+        {"lengths": [2, 1], "groups": [0, 0], "rewards": [1.0, 0.2], "max_completion_length": 4, "current": [[-0.5, -1.25e-1], [-2]], "old": [[-0.5, -0.1], [-1.5]], "reference": [[-1, -1], [-1]],
+        "rollout": [[-1, -1], [-1]], "advantages": {"group": [0.7, -0.7], "none": [0.4, -0.4]}, "objectives": {"grpo": {"note": "", "loss": 0.1, "gradient": [[0.1, 0], [-0.2]]}}, "pairs": [[0, 1]]}
+        """u8.ToArray(),
+    ];
+
+    public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
+
+    public override long AllocationLimit(int inputBytes) => (1 << 20) + (128L * inputBytes);
+
+    public override bool IsDocumented(Exception exception) => exception is CheckpointException;
+
+    protected override void Read()
+    {
+        LossesFile losses = LossesFile.Read(FilePath);
+        foreach (string rows in (string[])["old", "reference", "rollout"])
+            losses.Rows(rows);
+        _ = losses.MaximumCompletionLength;
+        _ = losses.Advantages().Count();
+        foreach ((_, Func<LossesObjective> read) in losses.Objectives())
+            read();
+    }
 }
 
 /// <summary>The body of a request for chat completions, with a picture; and the error that is sent back must itself be JSON.</summary>

@@ -37,6 +37,28 @@ internal static class HeadWorkloads
         .. Policies("k1", new PolicyLoss(0.2f, 0.28f, KlKind.K1, 0.1f)),
         .. Policies("k2-dual-clip", new PolicyLoss(0.2f, 0.28f, KlKind.K2, 0.1f, 1.5f)),
         .. Policies("no-kl", new PolicyLoss(0.1f, 0.2f, KlKind.None, 0)),
+        .. Policies("sapo", new PolicyLoss(0, 0, KlKind.K3, 0.1f) { Form = PolicyForm.Sapo }),
+        .. Policies("reinforce", new PolicyLoss(0, 0, KlKind.K2, 0.1f) { Form = PolicyForm.Reinforce }),
+        // Every ratio is beyond its bound: only then is a held ratio a constant also to finite differences.
+        new("policy_loss/cispo", new PolicyLoss(0.1f, 0.28f, KlKind.None, 0) { Form = PolicyForm.Cispo },
+            [Near(-1f, -2f, -0.5f, -3f), Constant(-1.6f, -2.7f, -1.2f, -2.5f), Fixed(4), Constant(1, -0.7f, -1.5f, -2), Constant(0.25f, 0, 0.25f, 0.5f)], Tiny: true),
+        new("policy_loss/cispo-blocks", new PolicyLoss(1, 0.28f, KlKind.K3, 0.1f) { Form = PolicyForm.Cispo },
+            [Normal(0.1f, 700), Fixed(700), Fixed(700), Fixed(700), Fixed(700)], Tiny: false),
+        new("policy_loss/no-rows", new PolicyLoss(0.2f, 0.2f, KlKind.K3, 0.1f), [Normal(0), Fixed(0), Fixed(0), Fixed(0), Fixed(0)], Tiny: false),
+        // Weights differ within a sequence, one token has none, and a row of no sequence has one.
+        new("policy_loss/gspo", new PolicyLoss(0.2f, 0.28f, KlKind.K3, 0.1f) { Form = PolicyForm.Gspo },
+            [
+                Near(-1f, -2f, -0.5f, -3f, -1f, -0.5f, -1), Constant(-1.1f, -1.5f, -0.5f, -2.5f, -1.6f, -1.2f, -1), Fixed(7), Constant(1, 0.5f, 1, -0.7f, -0.7f, 2, 3),
+                Constant(0.25f, 0.5f, 0, 0.3f, 0.2f, 0.5f, 9), Integers([4, 4, 4, 7, 7, 4, -1]),
+            ], Tiny: true),
+        // With equal weights the value's slope in each token is the token's own gradient.
+        new("policy_loss/gspo-token", new PolicyLoss(0.2f, 0.28f, KlKind.None, 0, 1.5f) { Form = PolicyForm.GspoToken },
+            [
+                Near(-1f, -2f, -0.5f, -3f, -1f, -0.5f), Constant(-1.1f, -1.5f, -0.5f, -2.5f, -1.6f, -1.2f), Fixed(6), Constant(1, 1, 1, -0.7f, -0.7f, -2),
+                Constant(0.25f, 0.25f, 0.25f, 0.3f, 0.3f, 0.5f), Integers([0, 0, 0, 1, 1, 2]),
+            ], Tiny: true),
+        .. Sequences(PolicyForm.Gspo),
+        .. Sequences(PolicyForm.GspoToken),
     ];
 
     private static Workload[] Heads(string name, int tokens, int vocabulary, int width, Operand targets) =>
@@ -59,6 +81,19 @@ internal static class HeadWorkloads
             [Near(-1f, -2f, -0.5f, -3f), Constant(-1.1f, -1.5f, -1.7f, -2.5f), Constant(-1.2f, -1.9f, -0.6f, -3.3f), Constant(1, -0.7f, -1.5f, -2), Constant(0.25f, 0, 0.25f, 0.5f)], Tiny: true),
         new($"policy_loss/{name}-blocks", op, [Normal(0.1f, 700), Fixed(700), Fixed(700), Fixed(700), Fixed(700)], Tiny: false),
     ];
+
+    /// <summary>Sequences shorter and longer than a block of threads, numbers that come again later, rows of none; and no rows.</summary>
+    private static Workload[] Sequences(PolicyForm form)
+    {
+        (int Number, int Length)[] runs = [(5, 1), (0, 300), (5, 37), (-1, 2), (6, 256), (0, 64), (-1, 40)];
+        int[] sequences = [.. runs.SelectMany(run => Enumerable.Repeat(run.Number, run.Length))];
+        var op = new PolicyLoss(0.05f, 0.1f, KlKind.K2, 0.1f, 3) { Form = form };
+        return [Of("blocks", sequences), Of("no-rows", [])];
+
+        Workload Of(string name, int[] numbers) => new(
+            $"policy_loss/{form}-{name}", op,
+            [Normal(0.1f, numbers.Length), Fixed(numbers.Length), Fixed(numbers.Length), Fixed(numbers.Length), Fixed(numbers.Length), Integers(numbers)], Tiny: false);
+    }
 
     private static Operand Fixed(params int[] shape) => Normal(shape) with { Differentiable = false };
 

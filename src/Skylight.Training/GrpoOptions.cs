@@ -1,20 +1,7 @@
 using Skylight.Generation;
-using Skylight.Ops;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training;
-
-/// <summary>How the losses of tokens become one number.</summary>
-public enum LossAggregation
-{
-    /// <summary>The mean over a sequence's tokens, then the mean over sequences: the paper's equation 7.</summary>
-    SequenceMean,
-
-    /// <summary>The mean over all tokens (DAPO).</summary>
-    TokenMean,
-
-    /// <summary>The sum over all tokens, divided by sequences × a constant length (Dr. GRPO).</summary>
-    Constant,
-}
 
 /// <summary>Group-relative policy optimisation (DeepSeekMath, arXiv 2402.03300; Skywork-R1V3, arXiv 2507.06167, section 3.3).</summary>
 public sealed record GrpoOptions
@@ -22,14 +9,29 @@ public sealed record GrpoOptions
     /// <summary>Completions drawn for each prompt.</summary>
     public int GroupSize { get; init; } = 8;
 
-    /// <summary>The objective: clipping, KL term. Its temperature is that of the rollouts.</summary>
+    /// <summary>The objective: form, clipping, KL term. Its temperature is that of the rollouts.</summary>
     public PolicyObjective Objective { get; init; } = new();
+
+    /// <summary>What the distance of a reward from its group's mean is divided by.</summary>
+    public AdvantageScale AdvantageScale { get; init; } = AdvantageScale.Group;
 
     /// <summary>How the losses of tokens become one number.</summary>
     public LossAggregation Aggregation { get; init; } = LossAggregation.SequenceMean;
 
     /// <summary>The length that <see cref="LossAggregation.Constant"/> divides by; usually the most new tokens.</summary>
     public int ConstantLength { get; init; } = 256;
+
+    /// <summary>
+    /// Whether completions that reached the most new tokens have no loss (DAPO's overlong filtering, arXiv 2503.14476, section 3.4). Their rewards still count in
+    /// their groups; means over sequences still divide by all sequences, means over tokens by the tokens that are left. Off by default, as in TRL.
+    /// </summary>
+    public bool MaskTruncated { get; init; }
+
+    /// <summary>
+    /// The share of tokens, those of the highest entropy over the rollouts of an update, whose advantage counts; the others have none, and only a KL term if
+    /// there is one. 0.2 in "Beyond the 80/20 Rule" (arXiv 2506.01939); 1, the default, masks nothing. What the loss is divided by stays as it is.
+    /// </summary>
+    public double TopEntropyShare { get; init; } = 1;
 
     /// <summary>Optimizer steps per batch of rollouts: 1 is on-policy, more use the log-probabilities of the rollouts as old ones.</summary>
     public int MiniBatches { get; init; } = 1;
@@ -48,41 +50,18 @@ public sealed record GrpoOptions
     /// which a trainer refuses.
     /// </summary>
     public SamplingOptions Sampling { get; init; } = new();
-}
 
-/// <summary>The arithmetic of groups.</summary>
-public static class GroupAdvantages
-{
-    /// <summary>Added to the standard deviation.</summary>
-    public const double Epsilon = 1e-6;
-
-    /// <summary>(r − mean) / (unbiased standard deviation + 1e-6); all zero for a group without spread.</summary>
-    public static float[] Of(IReadOnlyList<double> rewards)
+    /// <summary>Refuses what no update can be made with.</summary>
+    /// <exception cref="ArgumentException">What it is and what would be right.</exception>
+    internal GrpoOptions Checked()
     {
-        ArgumentNullException.ThrowIfNull(rewards);
-        // Asked before any rounding: the mean of equal rewards need not be equal to them, and 1e-17 over 1e-6 is an advantage too.
-        if (rewards.All(reward => reward == rewards[0]))
-            return new float[rewards.Count];
-        double mean = rewards.Average();
-        double squares = rewards.Sum(reward => (reward - mean) * (reward - mean));
-        double deviation = Math.Sqrt(squares / (rewards.Count - 1));
-        return [.. rewards.Select(reward => (float)((reward - mean) / (deviation + Epsilon)))];
-    }
-
-    /// <summary>The weight of each token of each completion.</summary>
-    /// <param name="lengths">The completions' lengths in tokens.</param>
-    /// <param name="aggregation">How the losses of tokens become one number.</param>
-    /// <param name="constantLength">For <see cref="LossAggregation.Constant"/>.</param>
-    public static float[] TokenWeights(IReadOnlyList<int> lengths, LossAggregation aggregation, int constantLength)
-    {
-        ArgumentNullException.ThrowIfNull(lengths);
-        double total = lengths.Sum();
-        return [.. lengths.Select(length => (float)(aggregation switch
-        {
-            LossAggregation.SequenceMean => 1.0 / ((double)lengths.Count * length),
-            LossAggregation.TokenMean => 1.0 / total,
-            LossAggregation.Constant => 1.0 / ((double)lengths.Count * constantLength),
-            _ => throw new ArgumentOutOfRangeException(nameof(aggregation), aggregation, "Unknown aggregation."),
-        }))];
+        Objective.CheckAttributes();
+        if (!(TopEntropyShare is > 0 and <= 1))
+            throw new ArgumentException($"{nameof(TopEntropyShare)} must be above 0 and at most 1, which masks nothing, not {TopEntropyShare}.");
+        if (Aggregation == LossAggregation.Constant && ConstantLength < 1)
+            throw new ArgumentException($"{nameof(ConstantLength)} must be at least 1, not {ConstantLength}; usually the most new tokens.");
+        if (!Enum.IsDefined(Aggregation) || !Enum.IsDefined(AdvantageScale))
+            throw new ArgumentException($"There is no aggregation {Aggregation} or no advantage scale {AdvantageScale}.");
+        return this;
     }
 }

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Skylight.Generation;
 using Skylight.Ops;
 using Skylight.Training.Entropy;
+using Skylight.Training.Objectives;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Training;
@@ -46,7 +47,7 @@ public sealed class GrpoTrainer
             throw new ArgumentException($"Rollouts at temperature {options.Sampling.Temperature} cannot be trained at {options.Objective.Temperature}: the ratio would not be 1.", nameof(options));
         _trainer = trainer;
         _engine = engine;
-        _options = options;
+        _options = options.Checked();
         _criticalTokens = criticalTokens;
         _reference = reference;
     }
@@ -83,7 +84,8 @@ public sealed class GrpoTrainer
         RolloutSampling.Check(sampling);
         learningRates.Validate();
         long start = Stopwatch.GetTimestamp();
-        RolloutBatch batch = Fill(prompts, sampling, cancellationToken);
+        // Only after it is filled, because a scale over the batch is that of the groups which are trained.
+        RolloutBatch batch = Assigned(Fill(prompts, sampling, cancellationToken));
         double rolloutSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         start = Stopwatch.GetTimestamp();
         int step = StepCount;
@@ -101,6 +103,12 @@ public sealed class GrpoTrainer
             GroupsKept = batch.Kept.Count,
             GroupsDropped = batch.Dropped,
         };
+    }
+
+    private RolloutBatch Assigned(RolloutBatch batch)
+    {
+        List<Rollout[]> rollouts = GroupAdvantages.Assign([.. batch.Groups.Select(group => group.Rollouts.ToArray())], _options.AdvantageScale);
+        return batch with { Groups = [.. batch.Groups.Select((group, index) => group with { Rollouts = rollouts[index] })] };
     }
 
     private static double ActiveShare(IReadOnlyList<RolloutGroup> groups) => (double)groups.Count(group => group.IsActive) / groups.Count;
@@ -161,7 +169,8 @@ public sealed class GrpoTrainer
             clipped += result.ClippedTokens;
             if (index == 0 && groups.All(group => group.Step == StepCount))
                 difference = result.MaximumLogRatio;
-            if (!hasKl && !groups.Any(group => group.IsActive))
+            // Nothing was run: no group has a spread, or all that have one are masked.
+            if (!hasKl && (result.LogProbabilities.Length == 0 || !groups.Any(group => group.IsActive)))
             {
                 _trainer.ClearGradients();
                 continue;

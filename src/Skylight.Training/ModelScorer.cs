@@ -1,5 +1,6 @@
 using Skylight.Execution;
 using Skylight.Models;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training;
 

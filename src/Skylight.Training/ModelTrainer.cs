@@ -3,6 +3,7 @@ using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training;
 

@@ -1,6 +1,7 @@
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training;
 

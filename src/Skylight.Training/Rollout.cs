@@ -19,6 +19,12 @@ public sealed record Rollout(TokenSequence Prompt, Completion Completion, Reward
 {
     /// <summary>The log-probabilities under the reference model; needed with a KL term.</summary>
     public float[]? ReferenceLogProbabilities { get; init; }
+
+    /// <summary>
+    /// The log-probabilities under the policy that drew the completion, where that was not the one being trained: those of <see cref="Completion"/> are then
+    /// what the trained model says. Tokens are weighted by <see cref="Objectives.PolicyObjective.ImportanceCap"/>. Null where the completion is the model's own.
+    /// </summary>
+    public float[]? RolloutLogProbabilities { get; init; }
 }
 
 /// <summary>The completions of one prompt, whose rewards are compared.</summary>

@@ -3,6 +3,7 @@ using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training;
 
@@ -17,14 +18,7 @@ internal sealed class TrainingPass
     private readonly Executor _executor;
     private readonly Value _rows;
     private readonly Value _targets;
-    private readonly Value _weights;
-    private readonly Value? _old;
-    private readonly Value? _reference;
-    private readonly Value? _advantages;
-    private readonly Value _loss;
-    private readonly Value _logProbability;
-    private readonly Value _entropy;
-    private readonly IReadOnlyList<Value>? _policy;
+    private readonly ObjectiveGraph _objective;
 
     public TrainingPass(VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained, Workspace workspace, bool recompute)
     {
@@ -35,30 +29,12 @@ internal sealed class TrainingPass
         // Only completion tokens are scored: their rows are gathered before the costly head.
         _rows = graph.Input("rows", TensorType.Int32(key.Rows));
         _targets = graph.Input("targets", TensorType.Int32(key.Rows));
-        _weights = graph.Input("weights", TensorType.Float32(key.Rows));
         Value scored = graph.Add(new GatherRows(), _forward.Hidden, _rows);
         Value logits = model.Language.Logits(graph, scored);
         IReadOnlyList<Value> head = graph.AddNode(new LogProbabilities(key.Objective.Temperature), logits, _targets);
-        (_logProbability, _entropy) = (head[0], head[1]);
-        if (key.Objective is PolicyObjective policy)
-        {
-            _old = graph.Input("old_log_probabilities", TensorType.Float32(key.Rows));
-            _reference = graph.Input("reference_log_probabilities", TensorType.Float32(key.Rows));
-            _advantages = graph.Input("advantages", TensorType.Float32(key.Rows));
-            _policy = graph.AddNode(new PolicyLoss(policy.ClipLow, policy.ClipHigh, policy.Kl, policy.Beta), _logProbability, _old, _reference, _advantages, _weights);
-            _loss = _policy[0];
-            graph.Output("clipped_tokens", _policy[1]);
-            graph.Output("kl", _policy[2]);
-            graph.Output("maximum_log_ratio", _policy[3]);
-        }
-        else
-        {
-            _loss = graph.Add(new CrossEntropy(), _logProbability, _weights);
-        }
-
-        graph.Output("loss", _loss);
-        graph.Output("log_probability", _logProbability);
-        graph.Output("entropy", _entropy);
+        _objective = new ObjectiveGraph(graph, key.Objective, head[0], head[1]);
+        graph.Output("log_probability", _objective.LogProbabilities);
+        graph.Output("entropy", _objective.Entropies);
         model.Fuse(graph);
         if (key.Backward)
             AppendBackward(graph, trained);
@@ -87,7 +63,6 @@ internal sealed class TrainingPass
     {
         _forward.Write(_executor, batch);
         int[] rows = new int[_key.Rows], targets = new int[_key.Rows];
-        float[] weights = new float[_key.Rows], old = new float[_key.Rows], reference = new float[_key.Rows], advantages = new float[_key.Rows];
         Array.Fill(targets, -1);
         int next = 0;
         for (int index = 0; index < samples.Count; index++)
@@ -97,33 +72,19 @@ internal sealed class TrainingPass
             {
                 rows[next] = batch.Starts[index] + sample.CompletionStart + token - 1;
                 targets[next] = sample.Sequence.Tokens[sample.CompletionStart + token];
-                advantages[next] = sample.Advantage;
             }
-
-            int first = next - sample.CompletionLength;
-            sample.Weights.CopyTo(weights, first);
-            sample.OldLogProbabilities?.CopyTo(old, first);
-            sample.ReferenceLogProbabilities?.CopyTo(reference, first);
         }
 
         _executor.Write<int>(_rows, rows);
         _executor.Write<int>(_targets, targets);
-        _executor.Write<float>(_weights, weights);
-        if (_old is not null && _reference is not null && _advantages is not null)
-        {
-            _executor.Write<float>(_old, old);
-            _executor.Write<float>(_reference, reference);
-            _executor.Write<float>(_advantages, advantages);
-        }
-
+        _objective.Write(_executor, samples);
         _executor.Run(cancellationToken);
+        (float loss, int clippedTokens, float kl, float maximumLogRatio) = _objective.Read(_executor);
         return new BatchResult(
-            _executor.Read<float>(_loss)[0],
-            Split(_executor.Read<float>(_logProbability), samples),
-            Split(_executor.Read<float>(_entropy), samples),
-            _policy is null ? 0 : _executor.Read<int>(_policy[1])[0],
-            _policy is null ? 0 : _executor.Read<float>(_policy[2])[0],
-            _policy is null ? 0 : _executor.Read<float>(_policy[3])[0]);
+            loss,
+            ObjectiveGraph.Split(_executor.Read<float>(_objective.LogProbabilities), samples),
+            ObjectiveGraph.Split(_executor.Read<float>(_objective.Entropies), samples),
+            clippedTokens, kl, maximumLogRatio);
     }
 
     private void AppendBackward(Graph graph, IReadOnlyList<TrainedParameter> trained)
@@ -135,20 +96,7 @@ internal sealed class TrainingPass
         Dictionary<Value, TrainedParameter> byValue = reached.ToDictionary(parameter => graph.Persistent(parameter.Parameter));
         // At once, not at the end: else all gradients would live in the arena beside those that they are added to.
         graph.Differentiate(
-            _loss, byValue.Keys, one, new Add(),
+            _objective.Loss, byValue.Keys, one, new Add(),
             (parameter, gradient) => graph.AddNode(new Accumulate(), graph.Persistent(byValue[parameter].Gradient), gradient));
-    }
-
-    private static float[][] Split(float[] rows, IReadOnlyList<TrainingSample> samples)
-    {
-        var parts = new float[samples.Count][];
-        int next = 0;
-        for (int index = 0; index < samples.Count; index++)
-        {
-            parts[index] = rows[next..(next + samples[index].CompletionLength)];
-            next += samples[index].CompletionLength;
-        }
-
-        return parts;
     }
 }

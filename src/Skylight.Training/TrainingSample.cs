@@ -1,5 +1,5 @@
 using Skylight.Models;
-using Skylight.Ops;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training;
 
@@ -15,8 +15,17 @@ public sealed record TrainingSample(TokenSequence Sequence, int CompletionStart,
     /// <summary>The advantage of the completion; for a policy objective.</summary>
     public float Advantage { get; init; }
 
-    /// <summary>The log-probability of each completion token when it was drawn; for a policy objective.</summary>
+    /// <summary>The log-probability of each completion token under the policy before the update, which drew it unless another one did; for a policy objective.</summary>
     public float[]? OldLogProbabilities { get; init; }
+
+    /// <summary>
+    /// The log-probability of each completion token under the policy that drew it, where that was another one (another engine, older weights): tokens are then
+    /// weighted by <see cref="PolicyObjective.ImportanceCap"/>. Null where <see cref="OldLogProbabilities"/> are those.
+    /// </summary>
+    public float[]? RolloutLogProbabilities { get; init; }
+
+    /// <summary>Whether each completion token's advantage counts; null for all. For a policy objective.</summary>
+    public bool[]? AdvantageMask { get; init; }
 
     /// <summary>The log-probability of each completion token under the reference model; for a policy objective with a KL term.</summary>
     public float[]? ReferenceLogProbabilities { get; init; }
@@ -25,36 +34,17 @@ public sealed record TrainingSample(TokenSequence Sequence, int CompletionStart,
     {
         if (CompletionStart < 1 || CompletionStart >= Sequence.Tokens.Length)
             throw new ArgumentException($"A completion must start after the first and before the last of the {Sequence.Tokens.Length} tokens, not at {CompletionStart}.");
-        Check(Weights, nameof(Weights));
-        if (objective is PolicyObjective policy)
-        {
-            Check(OldLogProbabilities, nameof(OldLogProbabilities));
-            if (policy.Kl != KlKind.None)
-                Check(ReferenceLogProbabilities, nameof(ReferenceLogProbabilities));
-        }
+        CheckRows(Weights, nameof(Weights));
+        objective.Check(this);
     }
 
-    private void Check(float[]? values, string name)
+    /// <summary>Refuses rows that are not as many as there are completion tokens.</summary>
+    internal void CheckRows(Array? values, string name)
     {
         if (values?.Length != CompletionLength)
             throw new ArgumentException($"{name} must have one element for each of the {CompletionLength} completion tokens, not {values?.Length ?? 0}.");
     }
 }
-
-/// <summary>What a training step minimises.</summary>
-/// <param name="Temperature">Divides the logits before the softmax.</param>
-public abstract record Objective(float Temperature);
-
-/// <summary>Cross-entropy: −Σ weight · log p. Supervised tuning.</summary>
-public sealed record CrossEntropyObjective() : Objective(1f);
-
-/// <summary>The clipped policy objective with an optional KL term: Σ weight · (−min(ρA, clip(ρ)A) + β·KL).</summary>
-/// <param name="ClipLow">The ratio is clipped from below at 1 − this.</param>
-/// <param name="ClipHigh">The ratio is clipped from above at 1 + this.</param>
-/// <param name="Kl">How the divergence from the reference model is estimated.</param>
-/// <param name="Beta">Its weight.</param>
-/// <param name="Temperature">The temperature of the rollouts.</param>
-public sealed record PolicyObjective(float ClipLow = 0.2f, float ClipHigh = 0.2f, KlKind Kl = KlKind.None, float Beta = 0f, float Temperature = 1f) : Objective(Temperature);
 
 /// <summary>What a forward (and backward) pass over samples found.</summary>
 /// <param name="Loss">The objective.</param>

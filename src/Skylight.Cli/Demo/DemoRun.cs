@@ -11,6 +11,7 @@ using Skylight.Tensors;
 using Skylight.Text;
 using Skylight.Training;
 using Skylight.Training.Entropy;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Cli.Demo;
 

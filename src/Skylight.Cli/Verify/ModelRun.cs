@@ -5,6 +5,7 @@ using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Training;
+using Skylight.Training.Objectives;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Cli.Verify;

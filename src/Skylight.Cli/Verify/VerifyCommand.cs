@@ -11,14 +11,34 @@ internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var checkpoint = new Argument<string>("checkpoint") { Description = "The checkpoint's folder: config.json and *.safetensors." };
-        var golden = new Argument<string>("golden") { Description = "The reference dump, a safetensors file." };
+        var checkpoint = new Argument<string?>("checkpoint") { Description = "The checkpoint's folder: config.json and *.safetensors.", Arity = ArgumentArity.ZeroOrOne };
+        var golden = new Argument<string?>("golden") { Description = "The reference dump, a safetensors file.", Arity = ArgumentArity.ZeroOrOne };
+        var losses = new Option<string?>("--losses") { Description = "In their place: a JSON file of policy objectives and their gradients to recompute." };
         Option<string> device = DeviceOption.Create();
         var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
-        var command = new Command("verify", "Recompute everything a reference dump holds and compare.") { checkpoint, golden, device, unfused };
-        command.SetCancellableAction((parse, cancellationToken) => Run(
-            parse.GetRequiredValue(checkpoint), parse.GetRequiredValue(golden), parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken));
+        var command = new Command("verify", "Recompute everything a reference dump, or a file of losses, holds and compare.") { checkpoint, golden, losses, device, unfused };
+        command.Validators.Add(result =>
+        {
+            if (result.GetResult(losses) is null)
+            {
+                if (result.GetValue(checkpoint) is null || result.GetValue(golden) is null)
+                    result.AddError("Give a checkpoint and a golden dump, or --losses with a file.");
+            }
+            else if (result.GetValue(checkpoint) is not null || result.GetValue(unfused))
+            {
+                result.AddError("--losses takes neither a checkpoint and a dump nor --no-fusion: it recomputes the file's objectives, without a model.");
+            }
+        });
+        command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
+            ? RunLosses(file, parse.GetRequiredValue(device), cancellationToken)
+            : Run(parse.GetValue(checkpoint)!, parse.GetValue(golden)!, parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken));
         return command;
+    }
+
+    private static int RunLosses(string file, string deviceName, CancellationToken cancellationToken)
+    {
+        using Device device = DeviceOption.Open(deviceName);
+        return LossesTable.Run(file, device, cancellationToken);
     }
 
     private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)

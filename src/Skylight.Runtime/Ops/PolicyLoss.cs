@@ -4,16 +4,41 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
+/// <summary>What of a token's ratio ρ = π/π_old and advantage A is made larger. "Held" means that no gradient flows through it.</summary>
+public enum PolicyForm
+{
+    /// <summary>min(ρA, clip(ρ)A): PPO and GRPO; DAPO and Dr. GRPO differ in clip range and weights (arXiv 2402.03300, 2503.14476, 2503.20783).</summary>
+    Clip,
+
+    /// <summary>As <see cref="Clip"/> with the ratio of the whole sequence, s = exp(mean log ρ), in the place of ρ: GSPO (arXiv 2507.18071).</summary>
+    Gspo,
+
+    /// <summary>The value of <see cref="Gspo"/>, of which each token gets its own gradient −weight·sA, s held: GSPO-token.</summary>
+    GspoToken,
+
+    /// <summary>clip(ρ)·A·log π with the clipped ratio held: CISPO (arXiv 2506.13585). A clip range below of 1 leaves the ratio free to fall.</summary>
+    Cispo,
+
+    /// <summary>(4/t)·sigmoid(t·(ρ − 1))·A with a temperature t for A above 0 and another one otherwise: SAPO (arXiv 2511.20347).</summary>
+    Sapo,
+
+    /// <summary>A·log π, without any ratio: REINFORCE, REINFORCE++ (arXiv 2501.03262).</summary>
+    Reinforce,
+}
+
 /// <summary>Estimators per token of the Kullback–Leibler divergence from a reference policy, with r = log p_ref − log p (Schulman, 2020).</summary>
 public enum KlKind
 {
     /// <summary>No penalty; the reference is not read.</summary>
     None,
 
-    /// <summary>−r: unbiased, of any sign.</summary>
+    /// <summary>
+    /// −r: unbiased, of any sign. As a part of a loss it does nothing but add noise: its gradient is that of log p, whose expectation under p is zero.
+    /// It belongs into the reward, or into a figure to look at.
+    /// </summary>
     K1,
 
-    /// <summary>r²/2: biased, low variance.</summary>
+    /// <summary>r²/2: biased, low variance; the only one whose gradient, on-policy, is that of the divergence in expectation.</summary>
     K2,
 
     /// <summary>e^r − r − 1: unbiased, never negative.</summary>
@@ -21,28 +46,43 @@ public enum KlKind
 }
 
 /// <summary>
-/// The clipped policy-gradient loss of PPO and GRPO with an optional KL penalty, all float32:
-/// <c>(logProbability [T], oldLogProbability [T], referenceLogProbability [T], advantages [T], weights [T]) →
+/// The loss of policy gradients in all their forms, with an optional KL penalty; float32 but for the sequences:
+/// <c>(logProbability [T], oldLogProbability [T], referenceLogProbability [T], advantages [T], weights [T][, sequences int32 [T]]) →
 /// (loss [1], clippedTokens int32 [1], kl [1], maxAbsLogRatio [1])</c>.
-/// With ρ = exp(logProbability − old): loss = Σ weight·(−min(ρ·A, clip(ρ, 1 − low, 1 + high)·A) + β·kl).
+/// With ρ = exp(logProbability − old): loss = Σ weight·(−objective(ρ, A) + β·kl), the objective as <see cref="PolicyForm"/> says.
 /// </summary>
 /// <remarks>
-/// clippedTokens counts tokens whose clipped term is strictly smaller (or whose dual clip acts), kl = Σ weight·kl, and
-/// maxAbsLogRatio is the largest |logProbability − old|. Rows of weight 0 are ignored, whatever they hold. Sums run in double
-/// precision in order. The gradient flows from the loss to logProbability only.
+/// The forms of GSPO, and only they, take sequences: rows next to each other with the same number are one sequence, rows with a number below 0 belong to
+/// none and are ignored. The ratio of a sequence is of all its rows, also of those of weight 0.
+/// clippedTokens counts tokens whose clipped term is strictly smaller, or whose dual clip or (CISPO) cap acts; kl = Σ weight·kl, and
+/// maxAbsLogRatio is the largest |logProbability − old| of a token. Rows of weight 0 have no loss; in the forms without sequences they may hold anything.
+/// Sums run in double precision in order. The gradient flows from the loss to logProbability only.
 /// </remarks>
-/// <param name="ClipLow">How far below 1 the ratio may go; in [0, 1].</param>
-/// <param name="ClipHigh">How far above 1 the ratio may go; not negative.</param>
+/// <param name="ClipLow">How far below 1 the ratio may go; in [0, 1]. Read by the clipped forms, CISPO among them.</param>
+/// <param name="ClipHigh">How far above 1 the ratio may go; not negative. Read by the clipped forms, CISPO among them.</param>
 /// <param name="Kl">The estimator of the penalty.</param>
 /// <param name="Beta">The weight of the penalty.</param>
-/// <param name="DualClip">Where above 1: for negative advantages the objective is not less than DualClip·A (Ye et al., 2020). 0 for none.</param>
+/// <param name="DualClip">
+/// Where above 1: for negative advantages the objective is not less than DualClip·A (Ye et al., 2020). 0 for none. For the forms that take the smaller of two terms.
+/// </param>
 public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float Beta, float DualClip = 0) : Op, ICpuKernel
 {
+    /// <summary>What is made larger.</summary>
+    public PolicyForm Form { get; init; }
+
+    /// <summary>SAPO's temperature where the advantage is above 0.</summary>
+    public float SapoPositive { get; init; } = 1f;
+
+    /// <summary>SAPO's temperature elsewhere: steeper, because the gradient of a token made less likely spreads over the whole vocabulary.</summary>
+    public float SapoNegative { get; init; } = 1.05f;
+
+    /// <summary>Whether a ratio is that of a whole sequence, so that the op takes a sixth input.</summary>
+    public bool TakesSequences => Form is PolicyForm.Gspo or PolicyForm.GspoToken;
+
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        var check = new TypeCheck(this, inputs).Count(5);
-        PolicyTerm.Check(check, this);
+        Check(new TypeCheck(this, inputs).Count(InputCount));
         return [TensorType.Float32(1), TensorType.Int32(1), TensorType.Float32(1), TensorType.Float32(1)];
     }
 
@@ -69,19 +109,24 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        ReadOnlySpan<float> logProbability = arguments.InputFloat32(0), old = arguments.InputFloat32(1), reference = arguments.InputFloat32(2);
-        ReadOnlySpan<float> advantages = arguments.InputFloat32(3), weights = arguments.InputFloat32(4);
+        var rows = new PolicyRows(this, arguments);
         double loss = 0, kl = 0, largest = 0;
         int clipped = 0;
-        for (int row = 0; row < weights.Length; row++)
+        for (int first = 0; first < rows.Count; first = rows.EndOf(first))
         {
-            if (weights[row] == 0)
-                continue;
-            var term = PolicyTerm.Of(this, logProbability[row], old[row], reference[row], advantages[row]);
-            loss += weights[row] * term.Loss;
-            kl += weights[row] * term.Kl;
-            largest = Math.Max(largest, Math.Abs(term.LogRatio));
-            clipped += term.IsClipped ? 1 : 0;
+            int end = rows.EndOf(first);
+            double logRatio = rows.IsIgnored(first) ? 0 : rows.MeanLogRatio(first, end);
+            for (int row = first; row < end; row++)
+            {
+                if (rows.IsIgnored(row) || rows.Weights[row] == 0)
+                    continue;
+                PolicyTerm term = rows.Term(row, logRatio);
+                double weight = rows.Weights[row];
+                loss += weight * (term.Loss + Beta * term.Kl);
+                kl += weight * term.Kl;
+                largest = Math.Max(largest, Math.Abs(rows.LogRatio(row)));
+                clipped += term.IsClipped ? 1 : 0;
+            }
         }
 
         arguments.OutputFloat32(0)[0] = (float)loss;
@@ -89,11 +134,30 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
         arguments.OutputFloat32(2)[0] = (float)kl;
         arguments.OutputFloat32(3)[0] = (float)largest;
     }
+
+    internal int InputCount => TakesSequences ? 6 : 5;
+
+    /// <summary>Checks the rows and the attributes.</summary>
+    internal void Check(TypeCheck check)
+    {
+        check.Float32(0, "logProbability").Rank(0, "logProbability", 1)
+            .That(Enum.IsDefined(Form), $"the form {Form} is not defined")
+            .That(ClipLow is >= 0 and <= 1 && ClipHigh >= 0, $"the clip range 1 − {ClipLow} … 1 + {ClipHigh} must contain 1 and nothing negative")
+            .That(DualClip is 0 or > 1, $"the dual clip must be above 1, or 0 for none, not {DualClip}")
+            .That(DualClip == 0 || Form is PolicyForm.Clip || TakesSequences, $"{Form} takes no minimum that a dual clip of {DualClip} could bound: give it 0")
+            .That(SapoPositive > 0 && SapoNegative > 0 && float.IsFinite(SapoPositive) && float.IsFinite(SapoNegative), $"SAPO's temperatures must be above 0, not {SapoPositive} and {SapoNegative}")
+            .That(float.IsFinite(Beta) && Enum.IsDefined(Kl), "the KL penalty is not valid");
+        ReadOnlySpan<string> names = ["logProbability", "oldLogProbability", "referenceLogProbability", "advantages", "weights"];
+        for (int input = 1; input < names.Length; input++)
+            check.Float32(input, names[input]).SameShape(input, names[input], 0, names[0]);
+        if (TakesSequences)
+            check.Is(5, "sequences", DataType.Int32).SameShape(5, "sequences", 0, names[0]);
+    }
 }
 
 /// <summary>
-/// The gradient of <see cref="PolicyLoss"/>: <c>(its five inputs, dLoss [1]) → dLogProbability [T]</c>; zero for clipped
-/// tokens' ratio term and for rows of weight 0.
+/// The gradient of <see cref="PolicyLoss"/>: <c>(its inputs, dLoss [1]) → dLogProbability [T]</c>. Zero for the clipped term of clipped tokens and for what
+/// has no weight; in GSPO every row of a sequence has the same share, (Σ of the sequence's weighted gradients in log s) / its length, for s is a mean.
 /// </summary>
 /// <param name="Forward">The forward op.</param>
 public sealed record PolicyLossBackward(PolicyLoss Forward) : Op, ICpuKernel
@@ -101,9 +165,9 @@ public sealed record PolicyLossBackward(PolicyLoss Forward) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        var check = new TypeCheck(this, inputs).Count(6);
-        PolicyTerm.Check(check, Forward);
-        check.Is(5, "dLoss", DataType.Float32).Shape(5, "dLoss", 1);
+        TypeCheck check = new TypeCheck(this, inputs).Count(Forward.InputCount + 1);
+        Forward.Check(check);
+        check.Is(Forward.InputCount, "dLoss", DataType.Float32).Shape(Forward.InputCount, "dLoss", 1);
         return [inputs[0]];
     }
 
@@ -114,60 +178,34 @@ public sealed record PolicyLossBackward(PolicyLoss Forward) : Op, ICpuKernel
     /// <inheritdoc/>
     public void Run(in CpuArguments arguments)
     {
-        ReadOnlySpan<float> logProbability = arguments.InputFloat32(0), old = arguments.InputFloat32(1), reference = arguments.InputFloat32(2);
-        ReadOnlySpan<float> advantages = arguments.InputFloat32(3), weights = arguments.InputFloat32(4);
+        var rows = new PolicyRows(Forward, arguments);
         Span<float> gradient = arguments.OutputFloat32(0);
-        double lossGradient = arguments.InputFloat32(5)[0];
-        for (int row = 0; row < weights.Length; row++)
+        double lossGradient = arguments.InputFloat32(Forward.InputCount)[0];
+        for (int first = 0; first < rows.Count; first = rows.EndOf(first))
         {
-            gradient[row] = weights[row] == 0
-                ? 0
-                : (float)(lossGradient * weights[row] * PolicyTerm.Of(Forward, logProbability[row], old[row], reference[row], advantages[row]).Gradient);
-        }
-    }
-}
-
-/// <summary>One token of the policy loss and its derivative, in double precision.</summary>
-internal readonly record struct PolicyTerm(double Loss, double Kl, double LogRatio, bool IsClipped, double Gradient)
-{
-    public static PolicyTerm Of(PolicyLoss op, double logProbability, double old, double reference, double advantage)
-    {
-        double logRatio = logProbability - old, ratio = Math.Exp(logRatio);
-        double free = ratio * advantage, bounded = Math.Clamp(ratio, 1.0 - op.ClipLow, 1.0 + op.ClipHigh) * advantage;
-        bool isClipped = bounded < free;
-        double objective = isClipped ? bounded : free;
-        if (op.DualClip > 0 && advantage < 0 && objective < op.DualClip * advantage)
-        {
-            objective = op.DualClip * advantage;
-            isClipped = true;
-        }
-
-        double kl = 0, klGradient = 0;
-        if (op.Kl != KlKind.None)
-        {
-            double difference = reference - logProbability;
-            (kl, klGradient) = op.Kl switch
+            int end = rows.EndOf(first);
+            if (rows.IsIgnored(first))
             {
-                KlKind.K1 => (-difference, 1),
-                KlKind.K2 => (difference * difference / 2, -difference),
-                // e^r − 1 without cancellation near zero would need expm1; double precision has digits to spare.
-                _ => (Math.Exp(difference) - difference - 1, 1 - Math.Exp(difference)),
-            };
+                gradient[first..end].Clear();
+                continue;
+            }
+
+            // Without sequences, a run is one token and its share its own gradient.
+            double logRatio = rows.MeanLogRatio(first, end), share = 0;
+            for (int row = first; row < end && Forward.Form != PolicyForm.GspoToken; row++)
+                share += rows.Weights[row] == 0 ? 0 : rows.Weights[row] * rows.Term(row, logRatio).Gradient;
+            share /= end - first;
+            for (int row = first; row < end; row++)
+            {
+                double sum = share;
+                if (rows.Weights[row] != 0)
+                {
+                    PolicyTerm term = rows.Term(row, logRatio);
+                    sum += rows.Weights[row] * ((Forward.Form == PolicyForm.GspoToken ? term.Gradient : 0) + Forward.Beta * term.KlGradient);
+                }
+
+                gradient[row] = (float)(lossGradient * sum);
+            }
         }
-
-        double gradient = (isClipped ? 0 : -free) + op.Beta * klGradient;
-        return new PolicyTerm(-objective + op.Beta * kl, kl, logRatio, isClipped, gradient);
-    }
-
-    /// <summary>Checks the five inputs and the attributes.</summary>
-    public static void Check(TypeCheck check, PolicyLoss op)
-    {
-        check.Float32(0, "logProbability").Rank(0, "logProbability", 1)
-            .That(op.ClipLow is >= 0 and <= 1 && op.ClipHigh >= 0, $"the clip range 1 − {op.ClipLow} … 1 + {op.ClipHigh} must contain 1 and nothing negative")
-            .That(op.DualClip is 0 or > 1, $"the dual clip must be above 1, or 0 for none, not {op.DualClip}")
-            .That(float.IsFinite(op.Beta) && Enum.IsDefined(op.Kl), "the KL penalty is not valid");
-        ReadOnlySpan<string> names = ["logProbability", "oldLogProbability", "referenceLogProbability", "advantages", "weights"];
-        for (int input = 1; input < names.Length; input++)
-            check.Float32(input, names[input]).SameShape(input, names[input], 0, names[0]);
     }
 }

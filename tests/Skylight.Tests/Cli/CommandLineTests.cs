@@ -69,6 +69,28 @@ public sealed class CommandLineTests
     }
 
     [Fact]
+    public async Task Verify_recomputes_a_file_of_losses()
+    {
+        string losses = Golden.PathOf("losses/losses.json");
+        (int code, string output, _) = await SkylightProgram.RunAsync(["verify", "--losses", losses]);
+        Assert.Equal(0, code);
+        Assert.All(["dapo_kl_k3", "gspo_token", "skipped, on preference pairs: dpo, bco, mpo"], part => Assert.Contains(part, output, StringComparison.Ordinal));
+        Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
+
+        using var folder = new TemporaryFolder();
+        string wrong = folder.Write("wrong.json", File.ReadAllText(losses).Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
+        (code, output, _) = await SkylightProgram.RunAsync(["verify", "--losses", wrong]);
+        Assert.Equal(1, code);
+        Assert.Contains("FAILS", output, StringComparison.Ordinal);
+
+        await Fails($"verify --losses {folder["absent.json"]}", "absent.json", "no such file");
+        await Fails("verify", "Give a checkpoint and a golden dump, or --losses");
+        await Fails($"verify {folder.Path}", "Give a checkpoint and a golden dump");
+        await Fails($"verify {folder.Path} {losses} --losses {losses}", "--losses takes neither");
+        await Fails($"verify --losses {losses} --no-fusion", "--no-fusion");
+    }
+
+    [Fact]
     public async Task Devices_are_listed_or_the_reason_why_not()
     {
         (int code, string output, _) = await SkylightProgram.RunAsync(["devices"]);

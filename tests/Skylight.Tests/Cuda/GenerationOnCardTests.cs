@@ -6,6 +6,7 @@ using Skylight.Tests.Generation;
 using Skylight.Tests.Models;
 using Skylight.Tests.Simt;
 using Skylight.Training;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Tests.Cuda;
 

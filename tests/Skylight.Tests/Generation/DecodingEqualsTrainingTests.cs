@@ -6,6 +6,7 @@ using Skylight.Tensors;
 using Skylight.Tests.Cpu;
 using Skylight.Tests.Models;
 using Skylight.Training;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Tests.Generation;
 

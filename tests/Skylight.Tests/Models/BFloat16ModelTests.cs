@@ -10,6 +10,7 @@ using Skylight.Tests.Checkpoints;
 using Skylight.Tests.Execution;
 using Skylight.Training;
 using Skylight.Training.Entropy;
+using Skylight.Training.Objectives;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Tests.Models;

@@ -6,6 +6,7 @@ using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Training;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Tests.Models;
 

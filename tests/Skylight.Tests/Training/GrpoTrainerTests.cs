@@ -6,6 +6,7 @@ using Skylight.Tests.Models;
 using Skylight.Text;
 using Skylight.Training;
 using Skylight.Training.Entropy;
+using Skylight.Training.Objectives;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Tests.Training;
@@ -46,6 +47,40 @@ public sealed class GrpoTrainerTests
         Assert.Equal(0, metrics.RolloutTrainDifference);
         Assert.Equal(miniBatches, toy.ModelTrainer.StepCount);
         Assert.Equal(miniBatches > 1, metrics.ClippedTokens > 0);
+    }
+
+    public static TheoryData<string> Presets => [.. GrpoPresets.All.Keys];
+
+    [Theory]
+    [MemberData(nameof(Presets))]
+    public void On_policy_every_objective_has_the_plain_policy_gradient(string preset)
+    {
+        // Where all ratios are 1 the forms differ in their weights and advantages alone: a loss that has the same ones must have the same gradient.
+        GrpoOptions options = GrpoPresets.All[preset] with { GroupSize = s_options.GroupSize, Sampling = s_options.Sampling };
+        using Toy toy = new(options), plain = new(options with { Objective = new PolicyObjective { Form = PolicyForm.Reinforce } });
+        GrpoMetrics metrics = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f), expected = plain.Trainer.Step(() => Prompts(LowTokens), 0.01f);
+        Assert.Equal(0, metrics.RolloutTrainDifference);
+        Assert.True(metrics.GradientNorm > 1e-6);
+        Assert.Equal(expected.GradientNorm, metrics.GradientNorm, 1e-4 * expected.GradientNorm);
+        float[] weights = TinyModel.Weights(plain.Model);
+        Assert.Equal(weights, TinyModel.Weights(toy.Model), (left, right) => Math.Abs(left - right) < 1e-3);
+    }
+
+    [Fact]
+    public void Truncated_completions_teach_nothing_if_masked()
+    {
+        using Toy masked = new(s_options with { MaskTruncated = true }), plain = new(s_options);
+        int truncated = 0, finished = 0;
+        double Judge(Completion completion)
+        {
+            _ = completion.FinishReason == FinishReason.Length ? truncated++ : finished++;
+            return LowTokens(completion);
+        }
+
+        double norm = masked.Trainer.Step(() => Prompts(Judge), 0.01f).GradientNorm;
+        Assert.True(truncated > 0 && finished > 0);
+        Assert.InRange(norm, 1e-6, double.MaxValue);
+        Assert.NotEqual(plain.Trainer.Step(() => Prompts(LowTokens), 0.01f).GradientNorm, norm, 1e-6);
     }
 
     [Theory]
@@ -322,6 +357,7 @@ public sealed class GrpoTrainerTests
         Refused(s_options with { MiniBatches = 0 }, "mini-batch");
         Refused(s_options with { ResampleAttempts = -1 }, "ResampleAttempts");
         Refused(s_options with { KeepSurplusSteps = -1 }, "KeepSurplusSteps");
+        Refused(s_options with { Objective = new PolicyObjective { DualClip = 0.5f } }, "dual clip");
         Refused(s_options with { Objective = new PolicyObjective(Temperature: 0.5f) }, "temperature 1 cannot be trained at 0.5");
 
         // What draws from another distribution than is trained.

@@ -7,6 +7,7 @@ using Skylight.Tests.Checkpoints;
 using Skylight.Tests.Execution;
 using Skylight.Tests.Models;
 using Skylight.Training;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Tests.Training;
 

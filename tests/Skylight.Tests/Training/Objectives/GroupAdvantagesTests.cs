@@ -1,6 +1,6 @@
-using Skylight.Training;
+using Skylight.Training.Objectives;
 
-namespace Skylight.Tests.Training;
+namespace Skylight.Tests.Training.Objectives;
 
 public sealed class GroupAdvantagesTests
 {
@@ -26,11 +26,25 @@ public sealed class GroupAdvantagesTests
         Assert.All(GroupAdvantages.Of([.. Enumerable.Repeat(reward, count)]), advantage => Assert.Equal(0f, advantage));
 
     [Fact]
+    public void A_scale_is_of_the_group_of_the_batch_or_none()
+    {
+        double[][] groups = [[1, 0], [0, 0.5, 1], [0.25, 0.25]];
+        Assert.Equal([[0.5f, -0.5f], [-0.5f, 0, 0.5f], [0, 0]], GroupAdvantages.Of(groups, AdvantageScale.None));
+        Assert.Equal(groups.Select(group => GroupAdvantages.Of(group)), GroupAdvantages.Of(groups, AdvantageScale.Group));
+
+        // All seven: mean 3/7, squares 1 + 1/4 + 1 + 1/8 less 9/7.
+        float half = (float)(0.5 / (Math.Sqrt((2.375 - (9.0 / 7)) / 6) + 1e-6));
+        Assert.Equal([[half, -half], [-half, 0, half], [0, 0]], GroupAdvantages.Of(groups, AdvantageScale.Batch));
+        Assert.Throws<ArgumentOutOfRangeException>(() => GroupAdvantages.Of(groups, (AdvantageScale)7));
+    }
+
+    [Fact]
     public void Token_weights_follow_the_aggregation()
     {
         int[] lengths = [2, 6];
         Assert.Equal([0.25f, 1f / 12], GroupAdvantages.TokenWeights(lengths, LossAggregation.SequenceMean, 0));
         Assert.Equal([0.125f, 0.125f], GroupAdvantages.TokenWeights(lengths, LossAggregation.TokenMean, 0));
         Assert.Equal([0.05f, 0.05f], GroupAdvantages.TokenWeights(lengths, LossAggregation.Constant, 10));
+        Assert.Equal([0, 1f / 12], GroupAdvantages.TokenWeights([0, 6], LossAggregation.SequenceMean, 0));
     }
 }
