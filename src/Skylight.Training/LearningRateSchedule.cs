@@ -6,6 +6,9 @@ public enum LearningRateDecay
     /// <summary>It stays.</summary>
     Constant,
 
+    /// <summary>A line down to the final fraction.</summary>
+    Linear,
+
     /// <summary>Half a cosine down to the final fraction.</summary>
     Cosine,
 }
@@ -15,7 +18,7 @@ public enum LearningRateDecay
 /// <param name="Steps">The number of steps of the whole run.</param>
 /// <param name="WarmupSteps">Steps of linear rise at the start.</param>
 /// <param name="Decay">What follows.</param>
-/// <param name="FinalFraction">The fraction of the peak at the end of a cosine.</param>
+/// <param name="FinalFraction">The fraction of the peak at the end.</param>
 public sealed record LearningRateSchedule(float Peak, int Steps, int WarmupSteps = 0, LearningRateDecay Decay = LearningRateDecay.Constant, float FinalFraction = 0f)
 {
     /// <summary>The learning rate of a step, counted from 0.</summary>
@@ -26,6 +29,7 @@ public sealed record LearningRateSchedule(float Peak, int Steps, int WarmupSteps
         if (Decay == LearningRateDecay.Constant)
             return Peak;
         double progress = Math.Clamp((double)(step - WarmupSteps) / Math.Max(1, Steps - WarmupSteps), 0, 1);
-        return (float)(Peak * (FinalFraction + (1 - FinalFraction) * 0.5 * (1 + Math.Cos(Math.PI * progress))));
+        double left = Decay == LearningRateDecay.Linear ? 1 - progress : 0.5 * (1 + Math.Cos(Math.PI * progress));
+        return (float)(Peak * (FinalFraction + (1 - FinalFraction) * left));
     }
 }

@@ -126,7 +126,7 @@ public sealed class Evaluator
         bool isPrepared = false;
         try
         {
-            Message[] messages = [MmmuPrompt.Write(item, _options.Prompt)];
+            IReadOnlyList<Message> messages = _options.Messages?.Invoke(item) ?? [MmmuPrompt.Write(item, _options.Prompt)];
             // How long the prompt is tells what the context leaves for the response.
             PreparedPrompt prompt = await _model.PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
             isPrepared = true;

@@ -4,6 +4,7 @@ namespace Skylight.Training.Reports;
 public static class ReportStyle
 {
     // No "<" or "&" in here: the page is XML, too.
+    /// <summary>The sheet.</summary>
     public const string Css = """
         :root {
           color-scheme: light dark;

@@ -42,13 +42,13 @@ public enum CheckpointCriterion
     Loss,
 }
 
-/// <summary>What a run does about a reward that fails, or a step that is not finite.</summary>
+/// <summary>What a run does about a reward that fails.</summary>
 public enum FaultPolicy
 {
     /// <summary>It stops; what was saved before stays.</summary>
     Stop,
 
-    /// <summary>It leaves the sample or step out, and counts it.</summary>
+    /// <summary>It leaves the sample's group out, and counts it.</summary>
     Skip,
 
     /// <summary>The reward counts as 0, and is counted as a fault.</summary>
@@ -77,7 +77,10 @@ public sealed record Recipe
     public ulong Seed { get; init; } = 1;
 
     /// <summary>The learning rate of each module; 0 freezes it.</summary>
-    public ModuleRates LearningRate { get; init; } = new(0, 0, 0);
+    public LearningRates LearningRate { get; init; }
+
+    /// <summary>What is trained: the modules with a learning rate.</summary>
+    public TrainableModules Modules => RecipeReader.ModulesOf(LearningRate);
 
     /// <summary>What is trained on.</summary>
     public IReadOnlyList<DataSettings> Data { get; init; } = [];
@@ -117,17 +120,6 @@ public sealed record Recipe
 
     /// <summary>The recipe as YAML, with what the command line has set.</summary>
     public string Text { get; init; } = "";
-}
-
-/// <summary>A learning rate for each module.</summary>
-/// <param name="Vision">The vision encoder's; 0 freezes it.</param>
-/// <param name="Connector">The connector's; 0 freezes it.</param>
-/// <param name="Language">The language model's, its embedding and head included; 0 freezes it.</param>
-public sealed record ModuleRates(float Vision, float Connector, float Language)
-{
-    /// <summary>What is trained.</summary>
-    public TrainableModules Modules =>
-        (Vision > 0 ? TrainableModules.Vision : 0) | (Connector > 0 ? TrainableModules.Connector : 0) | (Language > 0 ? TrainableModules.Language : 0);
 }
 
 /// <summary>A source of examples.</summary>
@@ -198,9 +190,6 @@ public sealed record OptimizerSettings
 
     /// <summary>Whether layers are computed again in the backward pass, which needs less memory.</summary>
     public bool Recompute { get; init; }
-
-    /// <summary>What becomes of a step whose loss or gradient is not finite: <see cref="FaultPolicy.Stop"/> or <see cref="FaultPolicy.Skip"/>.</summary>
-    public FaultPolicy NotFinite { get; init; } = FaultPolicy.Stop;
 }
 
 /// <summary>How completions are drawn.</summary>
@@ -217,6 +206,9 @@ public sealed record SamplingSettings
 
     /// <summary>Completions of a prompt.</summary>
     public int Group { get; init; } = 8;
+
+    /// <summary>The tokens that the key-value cache holds; null for a quarter of the memory that the weights leave, at most 16,384.</summary>
+    public int? CacheTokens { get; init; }
 }
 
 /// <summary>The policy objective.</summary>

@@ -17,7 +17,7 @@ public static class RecipeFile
     public static Recipe Load(string path, IEnumerable<string>? settings = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        byte[] bytes = BoundedFile.ReadAllBytes(path, MostBytes, "recipe");
+        byte[] bytes = BoundedFile.Read(path, MostBytes);
         string text;
         try
         {

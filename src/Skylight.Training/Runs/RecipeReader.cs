@@ -1,5 +1,6 @@
 using Skylight.Chat;
 using Skylight.Ops;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Training.Runs;
 
@@ -47,25 +48,29 @@ internal static class RecipeReader
             : throw node.Fault($"has the name '{name}'; it names a folder: use letters, digits, '-', '_' and '.'.");
     }
 
-    private static ModuleRates LearningRate(RecipeNode node)
+    private static LearningRates LearningRate(RecipeNode node)
     {
         if (!node.Has("learning_rate"))
             throw node.Fault("has no 'learning_rate': give one for all modules, or one for each of vision, connector and language.");
-        ModuleRates rates;
+        LearningRates rates;
         if (node.HasMap("learning_rate"))
         {
             RecipeNode map = node.Map("learning_rate");
-            rates = new ModuleRates((float)(map.Number("vision", 0) ?? 0), (float)(map.Number("connector", 0) ?? 0), (float)(map.Number("language", 0) ?? 0));
+            rates = new LearningRates((float)(map.Number("vision", 0) ?? 0), (float)(map.Number("connector", 0) ?? 0), (float)(map.Number("language", 0) ?? 0));
             map.Finish();
         }
         else
         {
             float rate = (float)node.Number("learning_rate", 0)!.Value;
-            rates = new ModuleRates(rate, rate, rate);
+            rates = new LearningRates(rate, rate, rate);
         }
 
-        return rates.Modules != TrainableModules.None ? rates : throw node.Fault("trains nothing: give one of the modules a learning rate above 0.");
+        return ModulesOf(rates) != TrainableModules.None ? rates : throw node.Fault("trains nothing: give one of the modules a learning rate above 0.");
     }
+
+    /// <summary>What has a learning rate.</summary>
+    public static TrainableModules ModulesOf(LearningRates rates) =>
+        (rates.Vision > 0 ? TrainableModules.Vision : 0) | (rates.Connector > 0 ? TrainableModules.Connector : 0) | (rates.Language > 0 ? TrainableModules.Language : 0);
 
     private static DataSettings[] Data(RecipeNode node, string? folder)
     {
@@ -134,10 +139,10 @@ internal static class RecipeReader
                 Epsilon = (float)(node.Number("epsilon", 0) ?? defaults.Epsilon),
                 WeightDecay = (float)(node.Number("weight_decay", 0) ?? defaults.WeightDecay),
                 MaximumGradientNorm = (float)(node.Number("max_gradient_norm", 0) ?? defaults.MaximumGradientNorm),
+                NotFinite = node.Choice("not_finite", ("stop", NotFiniteStep.Stop), ("skip", NotFiniteStep.Skip)) ?? NotFiniteStep.Stop,
             },
             MicroBatchTokens = node.Count("micro_batch_tokens", 2) ?? 8192,
             Recompute = node.Flag("recompute") ?? false,
-            NotFinite = node.Choice("not_finite", ("stop", FaultPolicy.Stop), ("skip", FaultPolicy.Skip)) ?? FaultPolicy.Stop,
         };
         node.Finish();
         return optimizer;
@@ -154,6 +159,7 @@ internal static class RecipeReader
             FinalTemperature = temperatures.Count > 1 ? temperatures[1].AsNumber(0.01, 100) : null,
             MaximumNewTokens = NewTokens(node),
             Group = node.Count("group", 1, 4096) ?? 8,
+            CacheTokens = node.Count("cache_tokens", 32),
         };
         node.Finish();
         return sampling;
@@ -178,10 +184,9 @@ internal static class RecipeReader
 
     private static GrpoSettings Grpo(RecipeNode node, SamplingSettings sampling)
     {
-        GrpoOptions options = node.Choice(
-            "loss",
-            ("grpo", GrpoOptions.Grpo), ("dapo", GrpoOptions.Dapo), ("dr_grpo", GrpoOptions.DrGrpo), ("gspo", GrpoOptions.Gspo), ("gspo_token", GrpoOptions.GspoToken),
-            ("cispo", GrpoOptions.Cispo), ("sapo", GrpoOptions.Sapo), ("reinforce_pp", GrpoOptions.ReinforcePlusPlus)) ?? GrpoOptions.Grpo;
+        string loss = node.Text("loss") ?? "grpo";
+        if (!GrpoPresets.All.TryGetValue(loss, out GrpoOptions? options))
+            throw node.Fault($"has the loss '{loss}'; it must be one of {string.Join(", ", GrpoPresets.All.Keys)}.");
         PolicyObjective objective = options.Objective;
         var grpo = new GrpoSettings
         {
@@ -201,9 +206,9 @@ internal static class RecipeReader
                     "aggregation", ("sequence_mean", LossAggregation.SequenceMean), ("token_mean", LossAggregation.TokenMean), ("constant", LossAggregation.Constant)) ?? options.Aggregation,
                 MiniBatches = node.Count("mini_batches", 1) ?? 1,
                 ResampleAttempts = node.Count("resample", 0, 255) ?? 0,
-                KeepSurplusGroups = node.Flag("keep_surplus") ?? false,
+                KeepSurplusSteps = node.Count("keep_surplus", 0, 1000) ?? 0,
                 MaskTruncated = node.Flag("mask_truncated") ?? false,
-                EntropyShare = (float)(node.Number("entropy_share", 0.001, 1) ?? 1),
+                TopEntropyShare = node.Number("entropy_share", 0.001, 1) ?? 1,
             },
             DropSolved = node.Number("drop_solved", 0, 1),
         };

@@ -63,6 +63,49 @@ internal sealed class RunLog : IDisposable
         json.WriteBoolean("finished", sample.Finished);
     }));
 
+    /// <summary>Reads figures back.</summary>
+    /// <exception cref="InvalidDataException">A line is not what <see cref="Write(StepFigures)"/> writes.</exception>
+    public static IReadOnlyList<StepFigures> ReadMetrics(string file, int mostBytes) =>
+    [
+        .. Read(file, mostBytes).Select(line => new StepFigures(
+            line.GetProperty("step").GetInt32(), line.GetProperty("kind").GetString() == "train" ? FigureKind.Step : FigureKind.Evaluation,
+            [.. line.EnumerateObject().Where(member => member.Value.ValueKind == JsonValueKind.Number && member.Name != "step").Select(member => (member.Name, member.Value.GetDouble()))])),
+    ];
+
+    /// <summary>Reads samples back.</summary>
+    /// <exception cref="InvalidDataException">A line is not what <see cref="Write(RunSample)"/> writes.</exception>
+    public static IReadOnlyList<RunSample> ReadSamples(string file, int mostBytes) =>
+    [
+        .. Read(file, mostBytes).Select(line => new RunSample(
+            line.GetProperty("step").GetInt32(), line.GetProperty("id").GetString()!, line.GetProperty("prompt").GetString()!, line.GetProperty("completion").GetString()!,
+            [.. line.GetProperty("rewards").EnumerateObject().Select(member => (member.Name, member.Value.GetDouble()))],
+            line.GetProperty("advantage").GetDouble(), line.GetProperty("tokens").GetInt32(), line.GetProperty("finished").GetBoolean())),
+    ];
+
+    private static IEnumerable<JsonElement> Read(string file, int mostBytes)
+    {
+        ReadOnlyMemory<byte> rest = BoundedFile.Read(file, mostBytes);
+        for (int number = 1; rest.Length > 0; number++)
+        {
+            int end = rest.Span.IndexOf((byte)'\n');
+            ReadOnlyMemory<byte> line = end < 0 ? rest : rest[..end];
+            rest = end < 0 ? default : rest[(end + 1)..];
+            JsonElement element;
+            try
+            {
+                element = JsonText.ParseElement(line);
+                if (element.ValueKind != JsonValueKind.Object)
+                    throw new JsonException("it is no object.");
+            }
+            catch (JsonException exception)
+            {
+                throw new InvalidDataException($"'{file}' is damaged in line {number}: {exception.Message}", exception);
+            }
+
+            yield return element;
+        }
+    }
+
     public void Dispose()
     {
         _metrics.Dispose();

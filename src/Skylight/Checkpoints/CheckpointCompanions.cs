@@ -7,7 +7,7 @@ namespace Skylight.Checkpoints;
 internal static class CheckpointCompanions
 {
     private const string ConfigurationName = "config.json";
-    private const long MostBytes = 256 << 20;
+    private const int MostBytes = 256 << 20;
 
     // Tokenizers, templates, processors, the code that auto_map names, and the licence; a model card would speak of other weights.
     private static readonly string[] s_endings = [".json", ".txt", ".jinja", ".model", ".py"];
@@ -45,9 +45,8 @@ internal static class CheckpointCompanions
         string file = Path.Combine(source, ConfigurationName);
         try
         {
-            byte[] text = BoundedFile.Read(file, MostBytes) ?? throw new CheckpointException(file, $"has more than {MostBytes >> 20} MB.");
-            JsonText.Check(text);
-            var root = (JsonObject)JsonNode.Parse(text)!;
+            JsonElement element = JsonText.ParseElement(BoundedFile.Read(file, MostBytes));
+            JsonObject root = element.ValueKind == JsonValueKind.Object ? JsonObject.Create(element)! : throw new JsonException("it is no object.");
             string name = type == StoredType.Float32 ? "float32" : "bfloat16";
             foreach (string field in (ReadOnlySpan<string>)["dtype", "torch_dtype"])
             {
@@ -60,7 +59,7 @@ internal static class CheckpointCompanions
                 root.WriteTo(json);
             return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
         }
-        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException or InvalidCastException)
+        catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
             throw new CheckpointException(file, $"cannot be read: {exception.Message}", innerException: exception);
         }

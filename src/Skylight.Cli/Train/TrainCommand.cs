@@ -1,0 +1,166 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using Skylight.Execution;
+using Skylight.Training.Runs;
+using Spectre.Console;
+
+namespace Skylight.Cli.Train;
+
+/// <summary><c>skylight train</c>: runs recipes, one after the other.</summary>
+internal static class TrainCommand
+{
+    public static Command Create()
+    {
+        var recipes = new Argument<string[]>("recipe") { Description = "Recipes (YAML); several run in order, each from the result of the one before.", Arity = ArgumentArity.OneOrMore };
+        var set = new Option<string[]>("--set") { Description = "Sets a key of all recipes: steps=100, data.0.file=train.jsonl; NAME:key=value sets it in one of them." };
+        var output = new Option<string>("--output") { Description = "The folder of the run; with several recipes each has a folder of its name in it.", DefaultValueFactory = _ => "train-out" };
+        var resume = new Option<bool>("--resume") { Description = "Go on with what is in the output folder." };
+        var plan = new Option<bool>("--plan") { Description = "Only say parameters, steps, tokens and memory, before anything is loaded." };
+        var json = new Option<bool>("--json") { Description = "Print the result as one JSON object on the last line; progress goes to the error stream." };
+        Option<string> device = DeviceOption.Create();
+        var command = new Command("train", "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device };
+        command.SetCancellableAction((parse, cancellationToken) =>
+        {
+            List<Recipe> read = Read(parse.GetRequiredValue(recipes), parse.GetValue(set) ?? []);
+            string folder = parse.GetRequiredValue(output);
+            return parse.GetValue(plan)
+                ? Plan(read, parse.GetRequiredValue(device), cancellationToken)
+                : RunAsync(read, folder, parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device), cancellationToken).GetAwaiter().GetResult();
+        });
+        return command;
+    }
+
+    /// <summary>Runs recipes in order; those that have ended are passed over when resuming.</summary>
+    public static async Task<IReadOnlyList<RunResult>> RunAllAsync(
+        IReadOnlyList<Recipe> recipes, string output, bool resume, Func<Device> openDevice, IRunObserver observer, CancellationToken cancellationToken)
+    {
+        var results = new List<RunResult>();
+        var folders = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (Recipe recipe in recipes)
+        {
+            string folder = recipes.Count == 1 ? output : Path.Combine(output, recipe.Name);
+            string model = recipe.Model ?? (recipe.From is { } from ? folders[from] : folders[recipes[results.Count - 1].Name]);
+            // Only what is there goes on; recipes behind it have not begun.
+            bool isThere = Directory.Exists(Path.Combine(folder, "state"));
+            var options = new TrainingRunOptions(openDevice()) { Resume = resume && isThere, Observer = observer, LoadReward = RewardLoading.Load };
+            await using TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false);
+            results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
+            folders[recipe.Name] = folder;
+        }
+
+        return results;
+    }
+
+    /// <summary>Reads recipes and sees that each knows what it begins with.</summary>
+    internal static List<Recipe> Read(IReadOnlyList<string> files, IReadOnlyList<string> settings)
+    {
+        var recipes = new List<Recipe>();
+        foreach (string file in files)
+        {
+            string ownName = Path.GetFileNameWithoutExtension(file);
+            Recipe recipe = RecipeFile.Load(file, settings.Where(setting => !IsForOne(setting, out _)).Select(setting => setting));
+            string[] own = [.. settings.Where(setting => IsForOne(setting, out string? name) && (name == recipe.Name || name == ownName))];
+            if (own.Length > 0)
+                recipe = RecipeFile.Load(file, settings.Where(setting => !IsForOne(setting, out _)).Concat(own.Select(setting => setting[(setting.IndexOf(':', StringComparison.Ordinal) + 1)..])));
+            if (recipes.Exists(other => other.Name == recipe.Name))
+                throw new RecipeException($"{file}: another recipe is called '{recipe.Name}' too; give one of them another name.");
+            if (recipe.Model is null && recipe.From is null && recipes.Count == 0)
+                throw new RecipeException($"{file}: nothing says which model it begins with. Give 'model', or run it after another recipe.");
+            if (recipe.From is { } from && !recipes.Exists(other => other.Name == from))
+                throw new RecipeException($"{file}: it begins with the result of '{from}', which is no recipe before it{(recipes.Count > 0 ? $" ({string.Join(", ", recipes.Select(other => other.Name))})" : "")}.");
+            recipes.Add(recipe);
+        }
+
+        foreach (string setting in settings)
+        {
+            if (IsForOne(setting, out string? name) && !recipes.Exists(recipe => recipe.Name == name) && !files.Any(file => Path.GetFileNameWithoutExtension(file) == name))
+                throw new RecipeException($"--set {setting}: no recipe is called '{name}'.");
+        }
+
+        return recipes;
+    }
+
+    private static bool IsForOne(string setting, out string? name)
+    {
+        int colon = setting.IndexOf(':', StringComparison.Ordinal), equals = setting.IndexOf('=', StringComparison.Ordinal);
+        name = colon > 0 && colon < equals ? setting[..colon] : null;
+        return name is not null;
+    }
+
+    private static async Task<int> RunAsync(List<Recipe> recipes, string output, bool resume, bool json, string device, CancellationToken cancellationToken)
+    {
+        IAnsiConsole console = PlainConsole.ForProgress(json);
+        try
+        {
+            IReadOnlyList<RunResult> results = await RunAllAsync(recipes, output, resume, () => DeviceOption.Open(device), new RunDisplay(console), cancellationToken).ConfigureAwait(false);
+            console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(Path.Combine(results[^1].Folder, "report.html"))}[/]");
+            if (json)
+                Console.WriteLine(ToJson(results));
+            return 0;
+        }
+        catch (OperationCanceledException)
+        {
+            console.MarkupLineInterpolated($"Stopped. Go on with the same command and --resume.");
+            return ErrorReporting.Cancelled;
+        }
+    }
+
+    private static int Plan(List<Recipe> recipes, string deviceName, CancellationToken cancellationToken)
+    {
+        using Device device = DeviceOption.Open(deviceName);
+        string? model = null;
+        bool fits = true;
+        foreach (Recipe recipe in recipes)
+        {
+            // Results have the shape of what they began with.
+            model = recipe.Model ?? model!;
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, cancellationToken).GetAwaiter().GetResult();
+            AnsiConsole.MarkupLineInterpolated($"[bold]{recipe.Name}[/]");
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}"));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {recipe.Schedule.Batch}{(plan.RolloutTokens > 0 ? $", up to {plan.RolloutTokens:N0} tokens drawn a step" : "")}"));
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  memory       {plan.PeakBytes / 1e9:F2} GB of {plan.DeviceBytes / 1e9:F2} on {device.Name}: weights {plan.Estimate.WeightBytes / 1e9:F2}, gradients and optimizer {plan.Estimate.StateBytes / 1e9:F2}, activations {plan.Estimate.ActivationBytes / 1e9:F2}, cache {plan.CacheBytes / 1e9:F2}{(plan.ReferenceBytes > 0 ? $", reference {plan.ReferenceBytes / 1e9:F2}" : "")}"));
+            Console.WriteLine(plan.Fits ? "  fits" : $"  DOES NOT FIT. What helps:\n    {string.Join("\n    ", plan.Advice)}");
+            fits &= plan.Fits;
+        }
+
+        return fits ? 0 : 1;
+    }
+
+    private static string ToJson(IReadOnlyList<RunResult> results)
+    {
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            json.WriteStartArray("runs");
+            foreach (RunResult result in results)
+            {
+                json.WriteStartObject();
+                json.WriteString("name", result.Name);
+                json.WriteString("folder", result.Folder);
+                json.WriteNumber("steps", result.Steps);
+                json.WriteNumber("result_step", result.ResultStep);
+                Number(json, "accuracy", result.Accuracy);
+                Number(json, "accuracy_before", result.FirstAccuracy);
+                Number(json, "log_probability_difference", result.LogProbabilityDifference);
+                json.WriteNumber("seconds", Math.Round(result.Seconds, 1));
+                json.WriteNumber("bad_rows", result.BadRows);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
+
+        static void Number(Utf8JsonWriter json, string name, double? value)
+        {
+            if (value is { } number)
+                json.WriteNumber(name, number);
+            else
+                json.WriteNull(name);
+        }
+    }
+}
