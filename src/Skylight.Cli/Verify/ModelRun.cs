@@ -120,16 +120,15 @@ internal sealed class ModelRun
             string name = $"{sequence.Name}.greedy_{count}";
             using var engine = new GenerationEngine(_model, cacheTokens: 2 * (sequence.Sequence.Tokens.Length + count + 64));
             Completion completion = engine.Generate([new GenerationRequest(sequence.Sequence)], new SamplingOptions { Temperature = 0, MaxNewTokens = count }, cancellationToken)[0][0];
-            if (_roundsWeights)
-                RecordRollout(sequence.Sequence, name, completion, cancellationToken);
-            else
+            RecordRollout(sequence.Sequence, name, completion, cancellationToken);
+            // Where two tokens are nearly as likely, rounding decides between them, and all that follows is another text.
+            if (!_roundsWeights)
                 Record(ResultKind.GreedyTokens, $"greedy_{count}", name, [.. completion.Tokens.Select(token => (float)token)]);
         }
     }
 
     /// <summary>
-    /// Where two tokens are nearly as likely, rounding decides between them, and all that follows is another text: with rounded weights the dump's tokens
-    /// say nothing. What must hold instead, to the last bit, is that training sees the completion as likely as generating it said.
+    /// What must hold on every device, to the last bit: training sees the completion as likely as generating it said.
     /// </summary>
     private void RecordRollout(TokenSequence prompt, string name, Completion completion, CancellationToken cancellationToken)
     {

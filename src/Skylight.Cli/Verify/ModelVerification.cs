@@ -81,7 +81,9 @@ internal sealed class ModelVerification
 
     private void Compare(ModelResult result)
     {
-        if (_reference is null)
+        if (result.Kind == ResultKind.Rollout)
+            _table.AddAbsolute(result.Group, result.Name, result.Values, result.Twin!, 0);
+        else if (_reference is null)
             CompareWithDump(result);
         else
             CompareRounded(result, _reference);
@@ -112,9 +114,6 @@ internal sealed class ModelVerification
                 break;
             case ResultKind.LogProbability or ResultKind.Entropy or ResultKind.MeanEntropy:
                 _table.AddAbsolute(result.Group, result.Name, result.Values, reference[result.Name], RoundedNats);
-                break;
-            case ResultKind.Rollout:
-                _table.AddAbsolute(result.Group, result.Name, result.Values, result.Twin!, 0);
                 break;
             case ResultKind.Gradient:
                 _table.Add(result.Group, result.Name, result.Values, reference[result.Name], RoundedGradientLimit);

@@ -115,6 +115,16 @@ public sealed class CompiledFormTests
         Assert.Equal(code, error.Code);
     }
 
+    [Theory]
+    [InlineData(221, "libnvidia-ptxjitcompiler.so.1")]
+    [InlineData(222, "give an older NVRTC in SKYLIGHT_NVRTC")]
+    [InlineData(223, "CUDA_DISABLE_PTX_JIT")]
+    public void What_keeps_a_driver_from_translating_is_said_with_what_helps(int code, string part)
+    {
+        using var card = new SimulatedCard();
+        Assert.Contains(part, card.Device.Libraries.Driver.Error(code, "cuModuleLoadDataEx").Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Kernels_with_instructions_of_Hopper_only_are_not_offered_for_another_card()
     {

@@ -27,7 +27,7 @@ public sealed class ModelVerificationTests
         Assert.Equal(
             [
                 "adamw.after2", "adamw.grad_norm", "adamw.loss", "connector.output", "greedy_24", "grpo.advantages", "grpo.clipped_tokens",
-                "grpo.constant_kl1.grad", "grpo.loss", "grpo.mean_entropy", "grpo.sequence_mean.grad", "grpo.token_mean_kl3.grad", "logits", "sft.grad", "sft.loss",
+                "grpo.constant_kl1.grad", "grpo.loss", "grpo.mean_entropy", "grpo.sequence_mean.grad", "grpo.token_mean_kl3.grad", "logits", "rollout − training", "sft.grad", "sft.loss",
                 "token_entropy", "token_logprob", "vit.embeddings", "vit.last_hidden",
             ],
             rows.Select(row => row.Group).Order(StringComparer.Ordinal));
