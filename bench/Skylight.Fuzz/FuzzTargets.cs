@@ -27,6 +27,8 @@ internal static class FuzzTargets
             ["png"] = () => new PictureTarget("png", ".png"),
             ["jpeg"] = () => new PictureTarget("jpeg", ".jpg"),
             ["evaluation"] = () => new EvaluationTarget(),
+            ["examples"] = () => new ExamplesTarget(),
+            ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
         };
         if (new WebPDecoder().IsAvailable)
