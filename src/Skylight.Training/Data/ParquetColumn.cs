@@ -1,5 +1,8 @@
 using System.Globalization;
+using System.Text;
+using Parquet;
 using Parquet.Data;
+using Parquet.Schema;
 
 namespace Skylight.Training.Data;
 
@@ -12,35 +15,31 @@ namespace Skylight.Training.Data;
 /// <param name="Repetition">How many of them are repeated.</param>
 /// <param name="Children">What it consists of; none of a leaf.</param>
 /// <param name="Leaf">The number of the leaf; -1 of a group.</param>
-internal sealed record ParquetNode(string Name, string Path, bool IsRepeated, bool IsList, int Definition, int Repetition, IReadOnlyList<ParquetNode> Children, int Leaf);
+/// <param name="IsText">Whether the bytes of a leaf are a text.</param>
+internal sealed record ParquetNode(string Name, string Path, bool IsRepeated, bool IsList, int Definition, int Repetition, IReadOnlyList<ParquetNode> Children, int Leaf, bool IsText);
 
 /// <summary>The values of a leaf in a row group, and where those of each row begin.</summary>
-internal sealed class ParquetLeaf : IDisposable
+internal sealed class ParquetLeaf
 {
-    private readonly RawColumnData? _data;
+    private static readonly UTF8Encoding s_strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
     private readonly Func<int, DataValue>? _value;
-    private readonly int[]? _entryOfRow;
-    private readonly int[]? _valueOfRow;
+    private readonly int[]? _definitions, _repetitions;
+    private readonly int[]? _entryOfRow, _valueOfRow;
     private readonly int _definition;
     private int _entry, _end, _next;
 
-    /// <summary>Wraps what was read; belongs to this from now on.</summary>
-    public ParquetLeaf(ParquetNode node, RawColumnData data, int rows)
+    private ParquetLeaf(ParquetNode node, Func<int, DataValue> value, int[]? definitions, int[]? repetitions, int rows)
     {
-        (_data, _definition) = (data, node.Definition);
-        _value = Reader(data);
-        if (_value is null)
-            Fault = "its type is not supported";
-        if (node.Definition == 0)
+        (_value, _definitions, _repetitions, _definition) = (value, definitions, repetitions, node.Definition);
+        if (definitions is null)
             return;
-        ReadOnlySpan<int> definitions = data.DefinitionLevels;
-        ReadOnlySpan<int> repetitions = node.Repetition > 0 ? data.RepetitionLevels : [];
         _entryOfRow = new int[rows + 1];
         _valueOfRow = new int[rows + 1];
         int row = 0, values = 0;
         for (int entry = 0; entry < definitions.Length; entry++)
         {
-            if (repetitions.IsEmpty || repetitions[entry] == 0)
+            if (repetitions is null || repetitions[entry] == 0)
             {
                 if (row == rows)
                     throw new InvalidDataException("has more rows than its row group");
@@ -61,17 +60,93 @@ internal sealed class ParquetLeaf : IDisposable
         _valueOfRow[rows] = values;
     }
 
-    /// <summary>A leaf that cannot be read.</summary>
-    public ParquetLeaf(string fault) => Fault = fault;
+    private ParquetLeaf(string fault) => Fault = fault;
 
     /// <summary>Why it cannot be read; null if it can.</summary>
     public string? Fault { get; }
 
     /// <summary>How many of the nodes above the next entry are there.</summary>
-    public int DefinitionLevel => _entryOfRow is null ? 0 : _entry < _end ? _data!.DefinitionLevels[_entry] : throw new InvalidDataException("ends in the middle of a row");
+    public int DefinitionLevel => _definitions is null ? 0 : _entry < _end ? _definitions[_entry] : throw new InvalidDataException("ends in the middle of a row");
 
     /// <summary>Which list the next entry goes on with; 0 for none, also at the end of the row.</summary>
-    public int RepetitionLevel => _entry < _end && _entry > 0 ? _data!.RepetitionLevels[_entry] : 0;
+    public int RepetitionLevel => _entry < _end && _repetitions is not null ? _repetitions[_entry] : 0;
+
+    /// <summary>Reads the leaf of a row group.</summary>
+    /// <param name="node">Its node.</param>
+    /// <param name="field">What the library calls it.</param>
+    /// <param name="count">How many values it has, nulls included.</param>
+    /// <param name="group">The row group.</param>
+    /// <param name="cancellationToken">Stops the reading.</param>
+    public static async Task<ParquetLeaf> ReadAsync(ParquetNode node, DataField field, int count, ParquetRowGroupReader group, CancellationToken cancellationToken)
+    {
+        int[]? definitions = node.Definition > 0 ? new int[count] : null, repetitions = node.Repetition > 0 ? new int[count] : null;
+        Func<int, DataValue>? value;
+        try
+        {
+            value = await ValuesAsync(field.ClrType).ConfigureAwait(false);
+        }
+        catch (NotSupportedException exception)
+        {
+            return new ParquetLeaf(exception.Message);
+        }
+
+        return value is null ? new ParquetLeaf("its type is not supported") : new ParquetLeaf(node, value, definitions, repetitions, (int)group.RowCount);
+
+        // By type, one after the other: a method that is found by its type at run time is not there in a program that was compiled ahead of time.
+        async Task<Func<int, DataValue>?> ValuesAsync(Type type)
+        {
+            if (type == typeof(ReadOnlyMemory<byte>) && await ReadAsync<ReadOnlyMemory<byte>>().ConfigureAwait(false) is var bytes)
+                return node.IsText ? at => Text(bytes[at].Span, node.Path) : at => new BytesValue(bytes[at].ToArray());
+            if (type == typeof(ReadOnlyMemory<char>) && await ReadAsync<ReadOnlyMemory<char>>().ConfigureAwait(false) is var texts)
+                return at => new TextValue(texts[at].ToString());
+            if (type == typeof(bool) && await ReadAsync<bool>().ConfigureAwait(false) is var booleans)
+                return at => new BooleanValue(booleans[at]);
+            if (type == typeof(int))
+                return await NumbersAsync<int>().ConfigureAwait(false);
+            if (type == typeof(long))
+                return await NumbersAsync<long>().ConfigureAwait(false);
+            if (type == typeof(double))
+                return await NumbersAsync<double>().ConfigureAwait(false);
+            if (type == typeof(float))
+                return await NumbersAsync<float>().ConfigureAwait(false);
+            if (type == typeof(short))
+                return await NumbersAsync<short>().ConfigureAwait(false);
+            if (type == typeof(ushort))
+                return await NumbersAsync<ushort>().ConfigureAwait(false);
+            if (type == typeof(sbyte))
+                return await NumbersAsync<sbyte>().ConfigureAwait(false);
+            if (type == typeof(byte))
+                return await NumbersAsync<byte>().ConfigureAwait(false);
+            if (type == typeof(uint))
+                return await NumbersAsync<uint>().ConfigureAwait(false);
+            if (type == typeof(ulong))
+                return await NumbersAsync<ulong>().ConfigureAwait(false);
+            if (type == typeof(decimal))
+                return await NumbersAsync<decimal>().ConfigureAwait(false);
+            if (type == typeof(BigDecimal) && await ReadAsync<BigDecimal>().ConfigureAwait(false) is var decimals)
+                return at => new NumberValue(decimals[at].ToString());
+            if (type == typeof(DateTime) && await ReadAsync<DateTime>().ConfigureAwait(false) is var times)
+                return at => new TextValue(times[at].ToString("yyyy-MM-ddTHH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture));
+            if (type == typeof(TimeSpan) && await ReadAsync<TimeSpan>().ConfigureAwait(false) is var spans)
+                return at => new TextValue(spans[at].ToString("c", CultureInfo.InvariantCulture));
+            return null;
+        }
+
+        async Task<Func<int, DataValue>> NumbersAsync<T>()
+            where T : struct, IFormattable
+        {
+            T[] numbers = await ReadAsync<T>().ConfigureAwait(false);
+            return at => new NumberValue(numbers[at].ToString(null, CultureInfo.InvariantCulture));
+        }
+
+        async Task<T[]> ReadAsync<T>()
+            where T : struct
+        {
+            var values = new T[count];
+            await group.ReadRawAsync<T>(field, values, Levels(definitions), Levels(repetitions), cancellationToken).ConfigureAwait(false);
+            return values;
+        }
+    }
 
     /// <summary>Goes to a row.</summary>
     public void Seek(int row)
@@ -84,39 +159,23 @@ internal sealed class ParquetLeaf : IDisposable
     /// <summary>Takes the next entry; null where nothing is there.</summary>
     public DataValue? Take()
     {
-        bool isThere = _entryOfRow is null || DefinitionLevel == _definition;
+        bool isThere = _definitions is null || DefinitionLevel == _definition;
         _entry++;
         return isThere ? _value!(_next++) : null;
     }
 
-    /// <inheritdoc/>
-    public void Dispose() => _data?.Dispose();
+    // A bare null would become memory without elements.
+    private static Memory<int>? Levels(int[]? levels) => levels is null ? default(Memory<int>?) : levels.AsMemory();
 
-    private static Func<int, DataValue>? Reader(RawColumnData data) => data switch
+    private static TextValue Text(ReadOnlySpan<byte> utf8, string column)
     {
-        RawColumnData<ReadOnlyMemory<char>> text => at => new TextValue(text.Values[at].ToString()),
-        RawColumnData<ReadOnlyMemory<byte>> bytes => at => new BytesValue(bytes.Values[at].ToArray()),
-        RawColumnData<bool> boolean => at => new BooleanValue(boolean.Values[at]),
-        RawColumnData<int> number => Number(number),
-        RawColumnData<long> number => Number(number),
-        RawColumnData<double> number => Number(number),
-        RawColumnData<float> number => Number(number),
-        RawColumnData<short> number => Number(number),
-        RawColumnData<ushort> number => Number(number),
-        RawColumnData<sbyte> number => Number(number),
-        RawColumnData<byte> number => Number(number),
-        RawColumnData<uint> number => Number(number),
-        RawColumnData<ulong> number => Number(number),
-        RawColumnData<decimal> number => Number(number),
-        RawColumnData<BigDecimal> number => at => new NumberValue(number.Values[at].ToString()),
-        RawColumnData<Guid> guid => at => new TextValue(guid.Values[at].ToString()),
-        RawColumnData<DateTime> time => at => new TextValue(time.Values[at].ToString("yyyy-MM-ddTHH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture)),
-        RawColumnData<DateOnly> day => at => new TextValue(day.Values[at].ToString("yyyy-MM-dd", CultureInfo.InvariantCulture)),
-        RawColumnData<TimeSpan> time => at => new TextValue(time.Values[at].ToString("c", CultureInfo.InvariantCulture)),
-        RawColumnData<TimeOnly> time => at => new TextValue(time.Values[at].ToString("HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture)),
-        _ => null,
-    };
-
-    private static Func<int, DataValue> Number<T>(RawColumnData<T> data)
-        where T : struct, IFormattable => at => new NumberValue(data.Values[at].ToString(null, CultureInfo.InvariantCulture));
+        try
+        {
+            return new TextValue(s_strict.GetString(utf8));
+        }
+        catch (DecoderFallbackException exception)
+        {
+            throw new InvalidDataException($"has a text in '{column}' that is not UTF-8.", exception);
+        }
+    }
 }

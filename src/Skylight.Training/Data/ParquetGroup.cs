@@ -1,7 +1,7 @@
 namespace Skylight.Training.Data;
 
 /// <summary>A row group in memory. One thread at a time.</summary>
-internal sealed class ParquetGroup(IReadOnlyList<ParquetNode> columns, ParquetLeaf[] leaves) : IDisposable
+internal sealed class ParquetGroup(IReadOnlyList<ParquetNode> columns, ParquetLeaf[] leaves)
 {
     /// <summary>Puts a row together.</summary>
     /// <exception cref="InvalidDataException">What the columns say does not fit.</exception>
@@ -10,13 +10,6 @@ internal sealed class ParquetGroup(IReadOnlyList<ParquetNode> columns, ParquetLe
         foreach (ParquetLeaf leaf in leaves)
             leaf.Seek(row);
         return new StructValue([.. columns.Select(column => KeyValuePair.Create(column.Name, Field(column)))]);
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        foreach (ParquetLeaf leaf in leaves)
-            leaf.Dispose();
     }
 
     private DataValue? Field(ParquetNode node)

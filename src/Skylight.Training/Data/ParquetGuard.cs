@@ -9,9 +9,15 @@ internal static class ParquetGuard
 {
     private const int MostFooterBytes = 64 << 20, MostSchemaDepth = 32, MostPageHeadBytes = 16 << 20, UsualPageHeadBytes = 1 << 10;
 
+    // Of texts the library makes characters, and of bytes that are no text a question mark without a word. So it is told that they are bytes (BSON in both
+    // places where a column says what it is), and texts are read here.
+    private const int TextConverted = 0, TextLogical = 1;
+    private const byte BytesConverted = 20 << 1, BytesLogical = 13 << 4;
+
     /// <summary>Checks the frame and the footer of a file.</summary>
+    /// <returns>Where the footer stands, the footer in which texts are bytes, and which elements of the schema are texts.</returns>
     /// <exception cref="InvalidDataException">The reason, as the end of a sentence.</exception>
-    public static void CheckFooter(SafeFileHandle handle)
+    public static (long At, byte[] Footer, IReadOnlyList<bool> AreTexts) ReadFooter(SafeFileHandle handle)
     {
         long length = RandomAccess.GetLength(handle);
         Span<byte> tail = stackalloc byte[8];
@@ -28,7 +34,9 @@ internal static class ParquetGuard
             throw new InvalidDataException($"its footer has {footer:N0} bytes, more than the {MostFooterBytes:N0} that are supported: write fewer and larger row groups");
         byte[] bytes = new byte[footer];
         Read(handle, bytes, length - 8 - footer);
-        CheckSchema(bytes);
+        var reader = new CompactThrift(bytes);
+        ThriftShape.Footer.Check(ref reader);
+        return (length - 8 - footer, bytes, CheckSchema(bytes));
     }
 
     /// <summary>Checks the pages of a column of a row group.</summary>
@@ -78,9 +86,10 @@ internal static class ParquetGuard
     }
 
     /// <summary>Sees that the schema is one tree and no deeper than anybody needs: the library walks it on the stack.</summary>
-    private static void CheckSchema(ReadOnlySpan<byte> footer)
+    private static List<bool> CheckSchema(Span<byte> footer)
     {
         var reader = new CompactThrift(footer);
+        var areTexts = new List<bool>();
         bool hasSchema = false;
         int field = 0;
         while (reader.NextField(ref field, out int type))
@@ -92,7 +101,7 @@ internal static class ParquetGuard
             }
 
             (int element, int count) = reader.NextList();
-            if (element != CompactThrift.Struct || count == 0)
+            if (element != CompactThrift.Struct || count == 0 || hasSchema)
                 throw new InvalidDataException("its footer has no schema");
             hasSchema = true;
             // How many children each node on the way down still lacks.
@@ -104,7 +113,8 @@ internal static class ParquetGuard
                 if (open.Count == 0)
                     throw new InvalidDataException("its schema has more columns than it says");
                 open.Push(open.Pop() - 1);
-                long children = Children(ref reader);
+                (long children, bool isText) = Element(ref reader, footer);
+                areTexts.Add(isText);
                 if (children < 0 || children > count)
                     throw new InvalidDataException("its schema claims more columns than it has");
                 if (children > 0)
@@ -119,21 +129,50 @@ internal static class ParquetGuard
 
         if (!hasSchema)
             throw new InvalidDataException("its footer has no schema");
+        return areTexts;
     }
 
-    private static long Children(ref CompactThrift reader)
+    /// <summary>Reads an element of the schema, and makes bytes of a text.</summary>
+    private static (long Children, bool IsText) Element(ref CompactThrift reader, Span<byte> footer)
     {
         long children = 0;
+        bool isText = false;
         int field = 0;
         while (reader.NextField(ref field, out int type))
         {
             if (field == 5 && type == CompactThrift.Int32)
+            {
                 children = reader.NextZigZag();
+            }
+            else if (field == 6 && type == CompactThrift.Int32)
+            {
+                int at = reader.Position;
+                if (reader.NextZigZag() != TextConverted || reader.Position != at + 1)
+                    continue;
+                footer[at] = BytesConverted;
+                isText = true;
+            }
+            else if (field == 10 && type == CompactThrift.Struct)
+            {
+                int inner = 0, at = reader.Position;
+                while (reader.NextField(ref inner, out int innerType))
+                {
+                    if (inner == TextLogical && innerType == CompactThrift.Struct && reader.Position == at + 1)
+                    {
+                        footer[at] = BytesLogical | CompactThrift.Struct;
+                        isText = true;
+                    }
+
+                    reader.Skip(innerType);
+                }
+            }
             else
+            {
                 reader.Skip(type);
+            }
         }
 
-        return children;
+        return (children, isText);
     }
 
     private static PageHead ReadHead(SafeFileHandle handle, ref byte[] buffer, long at, long end)
@@ -170,6 +209,8 @@ internal static class ParquetGuard
 
         public static PageHead Read(ReadOnlySpan<byte> bytes)
         {
+            var whole = new CompactThrift(bytes);
+            ThriftShape.PageHead.Check(ref whole);
             var reader = new CompactThrift(bytes);
             var head = new PageHead(-1, -1, -1, 0, 0);
             int field = 0;

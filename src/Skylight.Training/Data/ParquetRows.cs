@@ -1,6 +1,5 @@
 using Microsoft.Win32.SafeHandles;
 using Parquet;
-using Parquet.Data;
 using Parquet.Meta;
 using Parquet.Schema;
 
@@ -17,13 +16,13 @@ internal sealed class ParquetRows : IDataFile
     private readonly ParquetNode[] _leaves;
     private readonly long[] _firstRows;
 
-    private ParquetRows(string path, SafeFileHandle handle, ParquetReader reader, ParquetGroupCache cache)
+    private ParquetRows(string path, SafeFileHandle handle, ParquetReader reader, IReadOnlyList<bool> areTexts, ParquetGroupCache cache)
     {
         (FilePath, _handle, _reader, _cache) = (path, handle, reader, cache);
         FileMetaData footer = reader.Metadata ?? throw new InvalidDataException("it has no footer");
         var leaves = new List<ParquetNode>();
         int at = 1;
-        _columns = Children(footer.Schema, ref at, footer.Schema[0].NumChildren ?? 0, null, leaves);
+        _columns = Children(footer.Schema, areTexts, ref at, footer.Schema[0].NumChildren ?? 0, null, leaves);
         _leaves = [.. leaves];
         Dictionary<string, DataField> fields = reader.Schema.DataFields.ToDictionary(field => string.Join('/', field.Path.ToList()), StringComparer.Ordinal);
         _fields = [.. leaves.Select(leaf => fields.GetValueOrDefault(leaf.Path) ?? throw new InvalidDataException($"its column '{leaf.Path}' is of a kind that is not supported"))];
@@ -59,12 +58,12 @@ internal sealed class ParquetRows : IDataFile
     /// <exception cref="InvalidDataException">It is not Parquet, or damaged; the end of a sentence.</exception>
     public static async Task<ParquetRows> OpenAsync(string path, SafeFileHandle handle, ParquetGroupCache cache, CancellationToken cancellationToken)
     {
-        ParquetGuard.CheckFooter(handle);
+        (long at, byte[] footer, IReadOnlyList<bool> areTexts) = ParquetGuard.ReadFooter(handle);
         try
         {
-            // Without a buffer of its own: the library reads whole pages.
-            ParquetReader reader = await ParquetReader.CreateAsync(new FileStream(handle, FileAccess.Read, bufferSize: 4096), cancellationToken: cancellationToken).ConfigureAwait(false);
-            return new ParquetRows(path, handle, reader, cache);
+            var stream = new BufferedStream(new OverlaidStream(handle, at, footer));
+            ParquetReader reader = await ParquetReader.CreateAsync(stream, cancellationToken: cancellationToken).ConfigureAwait(false);
+            return new ParquetRows(path, handle, reader, areTexts, cache);
         }
         catch (Exception exception) when (IsDamage(exception))
         {
@@ -104,17 +103,13 @@ internal sealed class ParquetRows : IDataFile
                 ColumnChunk chunk = reader.RowGroup.Columns.FirstOrDefault(column => column.MetaData is { } data && string.Join('/', data.PathInSchema) == node.Path)
                     ?? throw new InvalidDataException("is not there");
                 ParquetGuard.CheckPages(_handle, chunk, ref mostBytes);
-                leaves.Add(await ReadLeafAsync(reader, leaf, cancellationToken).ConfigureAwait(false));
+                leaves.Add(await ParquetLeaf.ReadAsync(node, _fields[leaf], checked((int)chunk.MetaData!.NumValues), reader, cancellationToken).ConfigureAwait(false));
             }
 
             return new ParquetGroup(_columns, [.. leaves]);
         }
-        catch (Exception exception)
+        catch (Exception exception) when (IsDamage(exception))
         {
-            foreach (ParquetLeaf leaf in leaves)
-                leaf.Dispose();
-            if (!IsDamage(exception))
-                throw;
             throw new InvalidDataException($"is in row group {group + 1}, of which column '{node?.Path}' cannot be read: {exception.Message}", exception);
         }
     }
@@ -123,40 +118,27 @@ internal sealed class ParquetRows : IDataFile
     public void Dispose()
     {
         _cache.Forget(this);
-        // The reader closes its stream, and that the handle.
         _reader.DisposeAsync().AsTask().GetAwaiter().GetResult();
         _handle.Dispose();
-    }
-
-    private async Task<ParquetLeaf> ReadLeafAsync(ParquetRowGroupReader reader, int leaf, CancellationToken cancellationToken)
-    {
-        try
-        {
-            RawColumnData data = await reader.ReadRawColumnDataBaseAsync(_fields[leaf], cancellationToken).ConfigureAwait(false);
-            return new ParquetLeaf(_leaves[leaf], data, (int)reader.RowCount);
-        }
-        catch (NotSupportedException exception)
-        {
-            return new ParquetLeaf(exception.Message);
-        }
     }
 
     /// <summary>What the library throws when a file is damaged has no one type.</summary>
     private static bool IsDamage(Exception exception) => exception is not (OperationCanceledException or ObjectDisposedException or OutOfMemoryException);
 
-    private static ParquetNode[] Children(List<SchemaElement> schema, ref int at, int count, ParquetNode? parent, List<ParquetNode> leaves)
+    private static ParquetNode[] Children(List<SchemaElement> schema, IReadOnlyList<bool> areTexts, ref int at, int count, ParquetNode? parent, List<ParquetNode> leaves)
     {
         var children = new ParquetNode[count];
         for (int child = 0; child < count; child++)
         {
+            bool isText = areTexts[at];
             SchemaElement element = schema[at++];
             bool isRepeated = element.RepetitionType == FieldRepetitionType.REPEATED, isOptional = element.RepetitionType == FieldRepetitionType.OPTIONAL;
             var node = new ParquetNode(
                 element.Name, parent is null ? element.Name : $"{parent.Path}/{element.Name}", isRepeated, false,
-                (parent?.Definition ?? 0) + (isRepeated || isOptional ? 1 : 0), (parent?.Repetition ?? 0) + (isRepeated ? 1 : 0), [], -1);
+                (parent?.Definition ?? 0) + (isRepeated || isOptional ? 1 : 0), (parent?.Repetition ?? 0) + (isRepeated ? 1 : 0), [], -1, isText);
             if (element.NumChildren is > 0 and int below)
             {
-                ParquetNode[] inner = Children(schema, ref at, below, node, leaves);
+                ParquetNode[] inner = Children(schema, areTexts, ref at, below, node, leaves);
                 bool isAnnotated = element.LogicalType is { LIST: not null } or { MAP: not null } || element.ConvertedType is ConvertedType.LIST or ConvertedType.MAP or ConvertedType.MAP_KEY_VALUE;
                 node = node with { Children = inner, IsList = isAnnotated && !isRepeated && inner is [{ IsRepeated: true }] };
             }
@@ -223,8 +205,6 @@ internal sealed class ParquetGroupCache(int mostGroups, long mostGroupBytes) : I
         _gate.Wait();
         try
         {
-            foreach ((_, _, ParquetGroup? rows, _) in _groups.Where(known => known.File == file))
-                rows?.Dispose();
             _groups.RemoveAll(known => known.File == file);
         }
         finally
@@ -246,10 +226,7 @@ internal sealed class ParquetGroupCache(int mostGroups, long mostGroupBytes) : I
     private async Task AddAsync(ParquetRows file, int group, CancellationToken cancellationToken)
     {
         while (_groups.Count >= MostGroups)
-        {
-            _groups[0].Rows?.Dispose();
             _groups.RemoveAt(0);
-        }
 
         GroupsRead++;
         try

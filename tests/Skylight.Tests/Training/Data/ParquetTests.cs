@@ -123,6 +123,14 @@ public sealed class ParquetTests
     }
 
     [Fact]
+    public async Task A_text_that_is_not_UTF8_is_a_bad_row_and_one_with_a_replacement_character_is_not()
+    {
+        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("not-utf8.parquet"));
+        Assert.Contains("row 1: has a text in 'question' that is not UTF-8", (await Assert.ThrowsAsync<BadRowException>(async () => await files.ReadAsync(0))).Message, StringComparison.Ordinal);
+        Assert.Equal("fine \uFFFD", (await files.ReadAsync(1)).Question);
+    }
+
+    [Fact]
     public async Task A_damaged_file_is_refused_or_its_rows_are_bad_ones_with_the_column_named()
     {
         using var folder = new TemporaryFolder();
