@@ -29,6 +29,8 @@ internal static class FuzzTargets
             ["jpeg"] = () => new PictureTarget("jpeg", ".jpg"),
             ["evaluation"] = () => new EvaluationTarget(),
             ["losses"] = () => new LossesTarget(),
+            ["examples"] = () => new ExamplesTarget(),
+            ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
         };
         if (new WebPDecoder().IsAvailable)

@@ -5,6 +5,7 @@ using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Cli.Chat;
 using Skylight.Cli.Evaluation;
+using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
 using Spectre.Console;
 
@@ -19,7 +20,8 @@ internal static class EvalCommand
     {
         var defaults = new EvaluationOptions();
         var model = new ModelSelection();
-        var data = new Option<string>("--data") { Description = "The questions: a file with a JSON object a line (docs/evaluation.md).", Required = true };
+        var data = new Option<string>("--data") { Description = "The questions: JSONL or Parquet, a file, a folder or a pattern (docs/data.md).", Required = true };
+        var columns = new Option<string[]>("--columns") { Description = "Which column is which part, such as answer=solution; may be repeated. By default found by the usual names.", DefaultValueFactory = _ => [] };
         var samples = new Option<int>("--samples") { Description = "Responses to each question; its score is their mean.", DefaultValueFactory = _ => defaults.Samples };
         var temperature = new Option<float>("--temperature") { Description = "Divides the logits; 0 takes the most likely token.", DefaultValueFactory = _ => defaults.Temperature };
         var topP = new Option<float>("--top-p") { Description = "Only the most likely tokens that together have this probability are eligible.", DefaultValueFactory = _ => defaults.TopP };
@@ -41,7 +43,7 @@ internal static class EvalCommand
         var json = new Option<bool>("--json") { Description = "Print the report as JSON; progress goes to the error stream." };
         var command = new Command("eval", "Put the questions of a file to a model, score its responses by rules, and write a report.")
         {
-            data, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, scoring, ban, concurrency, seed, limit, output, resume, json,
+            data, columns, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, scoring, ban, concurrency, seed, limit, output, resume, json,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) =>
@@ -62,13 +64,13 @@ internal static class EvalCommand
                 Seed = parse.GetValue(seed),
             };
             var choices = new Choices(
-                model.Directory(parse), parse.GetRequiredValue(data), parse.GetRequiredValue(output), parse.GetValue(limit), parse.GetValue(resume), parse.GetValue(json));
+                model.Directory(parse), parse.GetRequiredValue(data), ColumnMap.Parse(parse.GetValue(columns) ?? []), parse.GetRequiredValue(output), parse.GetValue(limit), parse.GetValue(resume), parse.GetValue(json));
             return RunAsync(choices, options, change => model.LoadAsync(parse, change, cancellationToken), cancellationToken);
         });
         return command;
     }
 
-    private sealed record Choices(string Directory, string Data, string Output, int? Limit, bool Resume, bool Json);
+    private sealed record Choices(string Directory, string Data, ColumnMap Columns, string Output, int? Limit, bool Resume, bool Json);
 
     private static async Task<int> RunAsync(
         Choices choices, EvaluationOptions options, Func<Func<ChatModelOptions, ChatModelOptions>, Task<ChatModel>> loadAsync, CancellationToken cancellationToken)
@@ -77,7 +79,7 @@ internal static class EvalCommand
         options.Validate();
         if (choices.Limit < 1)
             throw new ArgumentException($"--limit is {choices.Limit}; give a number of questions.");
-        IReadOnlyList<EvaluationItem> items = EvaluationData.Load(choices.Data);
+        IReadOnlyList<EvaluationItem> items = await EvaluationData.LoadAsync(choices.Data, choices.Columns, cancellationToken);
         EvaluationFolder.CheckFree(choices.Output, choices.Resume);
         IAnsiConsole console = PlainConsole.ForProgress(choices.Json);
 

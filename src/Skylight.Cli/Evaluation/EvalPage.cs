@@ -2,6 +2,8 @@ using System.Globalization;
 using System.Text;
 using Skylight.Training.Reports;
 using Skylight.Cli.Demo.Report;
+using Skylight.Images;
+using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
 
 namespace Skylight.Cli.Evaluation;
@@ -140,14 +142,18 @@ internal static class EvalPage
     }
 
     /// <summary>A picture inside the page; none if it is large or no longer there.</summary>
-    private static string? Picture(string file)
+    private static string? Picture(ExampleImage image)
     {
-        string? type = Path.GetExtension(file).ToLowerInvariant() switch { ".png" => "png", ".jpg" or ".jpeg" => "jpeg", ".webp" => "webp", _ => null };
         try
         {
-            return type is null ? null : $"<img alt=\"\" src=\"data:image/{type};base64,{Convert.ToBase64String(BoundedFile.Read(file, MostPictureBytes))}\"/>";
+            if (image.Length > MostPictureBytes)
+                return null;
+            ReadOnlySpan<byte> file = image.ReadAsync().AsTask().GetAwaiter().GetResult().Span;
+            string? type = file.StartsWith((ReadOnlySpan<byte>)[0x89, (byte)'P', (byte)'N', (byte)'G']) ? "png" : file.StartsWith((ReadOnlySpan<byte>)[0xFF, 0xD8]) ? "jpeg"
+                : file.StartsWith("RIFF"u8) ? "webp" : null;
+            return type is null ? null : $"<img alt=\"\" src=\"data:image/{type};base64,{Convert.ToBase64String(file)}\"/>";
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ImageException or BadRowException)
         {
             return null;
         }

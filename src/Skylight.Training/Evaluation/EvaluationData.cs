@@ -1,60 +1,72 @@
 using System.Globalization;
 using System.IO.Hashing;
 using System.Text;
-using System.Text.Json;
+using Skylight.Chat;
+using Skylight.Text;
+using Skylight.Training.Data;
 
 namespace Skylight.Training.Evaluation;
 
 /// <summary>
-/// The questions of an evaluation, one JSON object a line: <c>id</c>, <c>question</c>, <c>answer</c> and, as they apply, <c>options</c>, <c>images</c>,
-/// <c>category</c> and <c>hint</c>.
+/// The questions of an evaluation, from the same files and in the same forms as examples to train on: see <see cref="ExampleFiles"/>. Of a row with <c>question</c> the
+/// question is put as evaluations put it; of a row with <c>messages</c> the conversation as it is, without the answer at its end.
 /// </summary>
 public static class EvaluationData
 {
     private const int MostProblems = 10;
 
-    // Far more than the questions of any set; pictures lie in files of their own.
-    private const int MostBytes = 256 << 20;
-
     /// <summary>Reads a file, and looks whether its pictures are there.</summary>
-    /// <param name="path">The file; paths of pictures in it are relative to its folder, or absolute.</param>
-    /// <exception cref="InvalidDataException">Lines are wrong, or pictures missing; names up to ten of them with their line numbers.</exception>
+    /// <param name="path">The file, JSONL or Parquet, a folder of them, or a pattern; paths of pictures in it are relative to its folder, or absolute.</param>
+    /// <param name="columns">Which column is which part; null to find them by their usual names.</param>
+    /// <exception cref="InvalidDataException">Rows are wrong, or pictures missing; names up to ten of them with their lines or rows.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
-    /// <exception cref="IOException">It cannot be read, is no file, or has more than 256 MiB.</exception>
-    public static IReadOnlyList<EvaluationItem> Load(string path)
+    /// <exception cref="IOException">It cannot be read.</exception>
+    public static IReadOnlyList<EvaluationItem> Load(string path, ColumnMap? columns = null) => LoadAsync(path, columns).GetAwaiter().GetResult();
+
+    /// <inheritdoc cref="Load"/>
+    public static async Task<IReadOnlyList<EvaluationItem>> LoadAsync(string path, ColumnMap? columns = null, CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
-        if (!Path.Exists(path))
-            throw new FileNotFoundException($"There is no data file '{path}'.", path);
-        string folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
-        var items = new List<EvaluationItem>();
-        var lineOf = new Dictionary<string, int>(StringComparer.Ordinal);
-        var problems = new List<string>();
-        byte[] bytes = BoundedFile.Read(path, MostBytes);
-        if (Utf8Text.Fault(bytes) is { } fault)
-            throw new InvalidDataException(Describe(path, [fault]));
-        int number = 0;
-        foreach (ReadOnlyMemory<byte> line in Lines(Utf8Text.WithoutMark(bytes)))
+        var options = new ExampleOptions { Columns = columns ?? ColumnMap.Detected, Needs = ExampleNeeds.Answer };
+        ExampleFiles source = await ExampleFiles.OpenAsync(path, options, cancellationToken).ConfigureAwait(false);
+        // Pictures within the data set are not kept in memory but read again, so it stays open.
+        bool staysOpen = false;
+        try
         {
-            number++;
-            if (line.Span.IndexOfAnyExcept(" \t\v\f"u8) < 0)
-                continue;
-            try
+            var items = new List<EvaluationItem>();
+            var placeOf = new Dictionary<string, string>(StringComparer.Ordinal);
+            using var problems = new BadRows();
+            for (long row = 0; row < source.Count; row++)
             {
-                EvaluationItem item = Check(Parse(line, folder));
-                if (!lineOf.TryAdd(item.Id, number))
-                    throw new InvalidDataException($"the id '{item.Id}' is already that of line {lineOf[item.Id]}; give every item its own.");
-                items.Add(item);
+                try
+                {
+                    TrainingExample example = await source.ReadAsync(row, cancellationToken).ConfigureAwait(false);
+                    EvaluationItem item = Item(example, source, row);
+                    if (!placeOf.TryAdd(item.Id, $"{example.Unit} {example.Row}"))
+                        problems.Add(example, $"the id '{item.Id}' is already that of {placeOf[item.Id]}; give every item its own.");
+                    items.Add(item);
+                    staysOpen |= example.Images.Any(image => image.IsEmbedded);
+                }
+                catch (BadRowException exception)
+                {
+                    problems.Add(exception.Row);
+                }
             }
-            catch (Exception exception) when (exception is InvalidDataException or JsonException)
-            {
-                problems.Add($"line {number}: {(exception is JsonException json ? $"is not a JSON object: {WithinLine(json)}" : exception.Message)}");
-            }
-        }
 
-        if (problems.Count > 0)
-            throw new InvalidDataException(Describe(path, problems));
-        return items.Count > 0 ? items : throw new InvalidDataException($"The data file '{path}' has no items: give one JSON object a line, with id, question and answer.");
+            if (problems.Count > 0)
+                throw new InvalidDataException(Describe(path, problems));
+            return items;
+        }
+        catch
+        {
+            staysOpen = false;
+            throw;
+        }
+        finally
+        {
+            if (!staysOpen)
+                source.Dispose();
+        }
     }
 
     /// <summary>A hash of everything that the answers and scores of items depend on, with the sizes of their pictures.</summary>
@@ -71,8 +83,12 @@ public static class EvaluationData
             Append(item.Category ?? "");
             AppendAll(item.Answers);
             AppendAll(item.Options);
+            if (item.SystemPrompt is not null)
+                AppendAll(["system", item.SystemPrompt]);
+            if (item.Conversation is not null)
+                AppendAll([.. item.Conversation.SelectMany(message => (string[])[message.Role.ToString(), ImagePlaces.Join(message.Parts)])]);
             // Not their paths: a data set that was moved is still the same.
-            AppendAll([.. item.Images.Select(image => new FileInfo(image).Length.ToString(CultureInfo.InvariantCulture))]);
+            AppendAll([.. item.Images.Select(image => image.Length.ToString(CultureInfo.InvariantCulture))]);
         }
 
         return Convert.ToHexStringLower(hash.GetCurrentHash());
@@ -93,133 +109,52 @@ public static class EvaluationData
         }
     }
 
-    /// <summary>An error in a line of a file without the number of its line in the line.</summary>
-    internal static string WithinLine(JsonException exception)
+    internal static EvaluationItem Item(TrainingExample example, ExampleFiles source, long row)
     {
-        const string Only = "line 1, ";
-        return exception.Message.StartsWith(Only, StringComparison.Ordinal) ? exception.Message[Only.Length..] : exception.Message;
-    }
-
-    /// <summary>Reads one line.</summary>
-    private static EvaluationItem Parse(ReadOnlyMemory<byte> line, string folder)
-    {
-        using JsonDocument document = JsonText.Parse(line);
-        JsonElement root = document.RootElement;
-        if (root.ValueKind != JsonValueKind.Object)
-            throw new InvalidDataException($"is {Describe(root)}, but an item is a JSON object.");
-        string[] known = ["id", "question", "answer", "options", "images", "image", "category", "hint"];
-        if (root.EnumerateObject().Select(property => property.Name).FirstOrDefault(name => IsNearly(name, known)) is { } wrong)
-            throw new InvalidDataException($"has a field '{wrong}'; fields are in lower case: {string.Join(", ", known)}.");
-        if (root.TryGetProperty("images", out _) && root.TryGetProperty("image", out _))
-            throw new InvalidDataException("has both 'image' and 'images'; give one.");
-        string[] options = [.. Options(root)];
-        string[] answers = [.. Texts(root, "answer")];
-        string[] images = [.. Texts(root, "images"), .. Texts(root, "image")];
-        return new EvaluationItem(Required(root, "id"), Required(root, "question"), options.Length > 0 ? [.. answers.Select(answer => LetterOf(answer, options))] : answers)
+        ExampleImage[] images = [.. example.Images.Select((image, place) => image.IsEmbedded
+            ? ExampleImage.FromReader(image.Name, image.Length, async cancellationToken =>
+                await (await source.ReadAsync(row, cancellationToken).ConfigureAwait(false)).Images[place].ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false))
+            : image)];
+        if (example.Question is not null)
         {
-            Options = options,
-            Images = [.. images.Select(image => Path.Combine(folder, image))],
-            Category = Optional(root, "category"),
-            Hint = Optional(root, "hint"),
+            return new EvaluationItem(example.Id, example.Question, example.Answers)
+            {
+                Options = example.Options,
+                Images = images,
+                Category = example.Category,
+                Hint = example.Hint,
+                SystemPrompt = example.Messages[0] is { Role: ChatRole.System, Parts: [TextPart system] } ? system.Text : null,
+            };
+        }
+
+        // The same conversation with pictures that are not held in memory.
+        int next = 0;
+        Message[] conversation = [.. example.Prompt.Select(message => new Message(message.Role, [.. message.Parts.Select(part => part is ImagePart ? Following(part) : part)]))];
+        return new EvaluationItem(example.Id, ImagePlaces.Join(conversation.Last(message => message.Role == ChatRole.User).Parts), example.Answers)
+        {
+            Images = images,
+            Category = example.Category,
+            Conversation = conversation,
         };
-    }
 
-    /// <summary>Lines as all systems end them.</summary>
-    private static IEnumerable<ReadOnlyMemory<byte>> Lines(ReadOnlyMemory<byte> text)
-    {
-        while (!text.IsEmpty)
+        // A picture may stand twice, so it is found by its name.
+        MessagePart Following(MessagePart part)
         {
-            int end = text.Span.IndexOfAny((byte)'\r', (byte)'\n');
-            yield return end < 0 ? text : text[..end];
-            text = end < 0 ? default : text[(end + (text.Span[end..].StartsWith("\r\n"u8) ? 2 : 1))..];
+            string name = ((ImagePart)part).Name;
+            int found = Array.FindIndex(images, Math.Min(next, images.Length - 1), image => image.Name == name);
+            found = found >= 0 ? found : Array.FindIndex(images, image => image.Name == name);
+            next = found + 1;
+            return images[found].ToPart();
         }
     }
 
-    private static EvaluationItem Check(EvaluationItem item)
+    private static string Describe(string path, BadRows problems)
     {
-        if (item.Answers.Count == 0)
-            throw new InvalidDataException("has no 'answer'; give a letter, a text, or a list of accepted texts.");
-        if (item.Answers.Any(string.IsNullOrWhiteSpace))
-            throw new InvalidDataException("has an empty 'answer'.");
-        if (item.IsMultipleChoice && item.Answers.Count > 1)
-            throw new InvalidDataException($"has options and {item.Answers.Count} answers; a question with options has one.");
-        if (item.Options.FirstOrDefault(string.IsNullOrWhiteSpace) is not null)
-            throw new InvalidDataException("has an empty option.");
-        foreach (string image in item.Images)
-        {
-            if (!File.Exists(image))
-                throw new InvalidDataException($"there is no picture '{image}'.");
-        }
-
-        MmmuPrompt.CheckImages(item);
-        return item;
+        // One file needs no name in each line.
+        bool isOne = problems.Rows.All(row => row.File == path);
+        string[] listed = [.. problems.Rows.Take(MostProblems).Select(row => isOne ? $"{row.Unit} {row.Row}: {row.Reason}" : row.ToString())];
+        return problems.Count == 1
+            ? $"The data file '{path}' cannot be used: {listed[0]}"
+            : $"The data file '{path}' cannot be used:\n  {string.Join("\n  ", listed)}{(problems.Count > MostProblems ? $"\n  and {problems.Count - MostProblems} more" : "")}";
     }
-
-    private static IEnumerable<string> Options(JsonElement root)
-    {
-        if (!root.TryGetProperty("options", out JsonElement options) || options.ValueKind != JsonValueKind.Object)
-            return Texts(root, "options");
-        var list = new List<string>();
-        foreach (JsonProperty option in options.EnumerateObject())
-        {
-            if (list.Count >= 26 || option.Name != EvaluationItem.Letter(list.Count).ToString())
-                throw new InvalidDataException($"has an option '{option.Name}' where {(list.Count < 26 ? EvaluationItem.Letter(list.Count) : "none")} would be next; letters go from A without a gap.");
-            list.Add(Text(option.Value, "options"));
-        }
-
-        return list;
-    }
-
-    /// <summary>The letter of an answer that is given as a letter or as the text of an option.</summary>
-    private static string LetterOf(string answer, string[] options)
-    {
-        if (options.Length > 26)
-            throw new InvalidDataException($"has {options.Length} options; at most 26 have a letter.");
-        string trimmed = answer.Trim();
-        if (trimmed.Length == 1 && trimmed[0] - 'A' is >= 0 and var place && place < options.Length)
-            return trimmed;
-        int[] same = [.. Enumerable.Range(0, options.Length).Where(option => options[option].Trim() == trimmed)];
-        return same.Length == 1
-            ? EvaluationItem.Letter(same[0]).ToString()
-            : throw new InvalidDataException($"has the answer '{answer}', but its options are A to {EvaluationItem.Letter(options.Length - 1)}: give one of these letters, or the text of one option.");
-    }
-
-    private static string Required(JsonElement root, string name) =>
-        Optional(root, name) is { } text && !string.IsNullOrWhiteSpace(text) ? text : throw new InvalidDataException($"has no '{name}'.");
-
-    private static string? Optional(JsonElement root, string name) =>
-        root.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? Text(value, name) : null;
-
-    /// <summary>A text, or a list of them.</summary>
-    private static IEnumerable<string> Texts(JsonElement root, string name)
-    {
-        if (!root.TryGetProperty(name, out JsonElement value) || value.ValueKind == JsonValueKind.Null)
-            return [];
-        return value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray().Select(element => Text(element, name))] : [Text(value, name)];
-    }
-
-    private static string Text(JsonElement value, string name) => value.ValueKind switch
-    {
-        JsonValueKind.String => value.GetString()!,
-        JsonValueKind.Number => value.GetRawText(),
-        JsonValueKind.True => "true",
-        JsonValueKind.False => "false",
-        _ => throw new InvalidDataException($"has {Describe(value)} in '{name}', where a text is expected."),
-    };
-
-    private static string Describe(JsonElement value) => value.ValueKind switch
-    {
-        JsonValueKind.Object => "an object",
-        JsonValueKind.Array => "a list",
-        JsonValueKind.Null => "null",
-        JsonValueKind.String => "a text",
-        _ => $"'{value.GetRawText()}'",
-    };
-
-    // Other fields are the user's own; one that differs from ours by case alone is a slip that would go unnoticed.
-    private static bool IsNearly(string name, string[] known) => !known.Contains(name) && known.Contains(name, StringComparer.OrdinalIgnoreCase);
-
-    private static string Describe(string path, List<string> problems) => problems.Count == 1
-        ? $"The data file '{path}' cannot be used: {problems[0]}"
-        : $"The data file '{path}' cannot be used:\n  {string.Join("\n  ", problems.Take(MostProblems))}{(problems.Count > MostProblems ? $"\n  and {problems.Count - MostProblems} more" : "")}";
 }

@@ -1,3 +1,6 @@
+using Skylight.Chat;
+using Skylight.Training.Data;
+
 namespace Skylight.Training.Evaluation;
 
 /// <summary>A question of an evaluation.</summary>
@@ -9,8 +12,14 @@ public sealed record EvaluationItem(string Id, string Question, IReadOnlyList<st
     /// <summary>The texts to choose from, A first; empty for an open question. They may hold <c>&lt;image k&gt;</c> too.</summary>
     public IReadOnlyList<string> Options { get; init; } = [];
 
-    /// <summary>The files of the pictures: <c>&lt;image 1&gt;</c> is the first.</summary>
-    public IReadOnlyList<string> Images { get; init; } = [];
+    /// <summary>The pictures: <c>&lt;image 1&gt;</c> is the first.</summary>
+    public IReadOnlyList<ExampleImage> Images { get; init; } = [];
+
+    /// <summary>A conversation, with its pictures, that is put to the model as it is, in place of the question; null to put the question.</summary>
+    public IReadOnlyList<Message>? Conversation { get; init; }
+
+    /// <summary>What the program says before the question; null for nothing.</summary>
+    public string? SystemPrompt { get; init; }
 
     /// <summary>What is said before the question; null for nothing.</summary>
     public string? Hint { get; init; }

@@ -26,9 +26,6 @@ public sealed record EvaluationOptions
     /// <summary>How questions are put.</summary>
     public PromptStyle Prompt { get; init; } = PromptStyle.Direct;
 
-    /// <summary>The conversation that an item is put by, where that is not <see cref="Prompt"/>'s: a run's own prompts, say.</summary>
-    public Func<EvaluationItem, IReadOnlyList<Message>>? Messages { get; init; }
-
     /// <summary>Whether the model thinks first.</summary>
     public ThinkingMode Thinking { get; init; }
 

@@ -4,6 +4,7 @@ using System.IO.Hashing;
 using System.Text;
 using Skylight.Chat;
 using Skylight.Images;
+using Skylight.Training.Data;
 using Skylight.Training.Entropy;
 
 namespace Skylight.Training.Evaluation;
@@ -126,7 +127,7 @@ public sealed class Evaluator
         bool isPrepared = false;
         try
         {
-            IReadOnlyList<Message> messages = _options.Messages?.Invoke(item) ?? [MmmuPrompt.Write(item, _options.Prompt)];
+            IReadOnlyList<Message> messages = item.Conversation ?? [.. item.SystemPrompt is null ? Array.Empty<Message>() : [Message.System(item.SystemPrompt)], MmmuPrompt.Write(item, _options.Prompt)];
             // How long the prompt is tells what the context leaves for the response.
             PreparedPrompt prompt = await _model.PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
             isPrepared = true;
@@ -151,7 +152,7 @@ public sealed class Evaluator
                 Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds,
             };
         }
-        catch (Exception exception) when (exception is ImageException or InvalidDataException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
+        catch (Exception exception) when (exception is ImageException or InvalidDataException or BadRowException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
         {
             // A fault of this item. What is refused once its prompt is there is refused for all.
             return result with { Error = PlainMessages.Of(exception), Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };

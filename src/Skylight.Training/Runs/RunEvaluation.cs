@@ -40,7 +40,7 @@ internal sealed class RunEvaluation
                 {
                     example = await files.ReadAsync(row, cancellationToken).ConfigureAwait(false);
                     if (example.Answers.Count > 0)
-                        items.Add((EvaluationData.Item(example), example));
+                        items.Add((EvaluationData.Item(example, files, row) with { Conversation = prompts.Prompt(example) }, example));
                     else if (example.Messages[^1].Role == ChatRole.Assistant)
                         samples.Add(await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false));
                     else
@@ -83,7 +83,6 @@ internal sealed class RunEvaluation
             // The same at every step, so that points differ by the model alone.
             Seed = _recipe.Seed,
             Concurrency = 64,
-            Messages = item => _prompts.Prompt(byId[item.Id]),
         });
         EvaluationItem[] items = [.. _items.Select(pair => pair.Item)];
         (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items, evaluator.SettingsFor(items), cancellationToken: cancellationToken).ConfigureAwait(false);

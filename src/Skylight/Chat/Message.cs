@@ -65,6 +65,17 @@ public sealed record ImagePart : MessagePart
         return new ImagePart(name, (decoders, limits, cancellationToken) => Task.FromResult(decoders.Decode(encoded, limits, cancellationToken)));
     }
 
+    /// <summary>The content of a PNG, JPEG or WebP file that lies elsewhere, such as in a data set; fetched when the message is used.</summary>
+    /// <param name="name">What errors call it.</param>
+    /// <param name="read">Fetches the content.</param>
+    public static ImagePart FromReader(string name, Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>> read)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(read);
+        return new ImagePart(name, async (decoders, limits, cancellationToken) =>
+            decoders.Decode(await read(cancellationToken).ConfigureAwait(false), limits, cancellationToken));
+    }
+
     /// <summary>A picture that the host has decoded itself.</summary>
     public static ImagePart FromRgb(RgbImage image)
     {

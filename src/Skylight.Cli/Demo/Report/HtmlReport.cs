@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.RegularExpressions;
+using Skylight.Images;
 using Skylight.Training.Reports;
 using Skylight.Training;
 
@@ -178,7 +179,7 @@ internal static partial class HtmlReport
         page.Append("<section>\n<h2>Examples</h2>\n<p class=\"note\">Held-out pictures with the model's whole answer, greedy, after the cold start and after GRPO.</p>\n<div class=\"examples\">\n");
         foreach (ExampleProblem example in result.Examples)
         {
-            string picture = Convert.ToBase64String(PngWriter.WriteGray(example.Pixels, example.Width, example.Height));
+            string picture = Convert.ToBase64String(PngEncoder.EncodeGray(example.Pixels, example.Width, example.Height));
             page.Append($"<article class=\"card example\"><img alt=\"Two handwritten digits\" width=\"{example.Width}\" height=\"{example.Height}\" src=\"data:image/png;base64,{picture}\"/>");
             page.Append($"<p class=\"asked\"><span>{Markup.Escape(example.Question)}</span><span class=\"answer\">answer {Markup.Escape(example.Expected)}</span></p>");
             AppendTurn(page, "Before GRPO", example.Before);

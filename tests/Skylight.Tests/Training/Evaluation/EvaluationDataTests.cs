@@ -1,4 +1,7 @@
+using Skylight.Chat;
 using Skylight.Tests.Checkpoints;
+using Skylight.Text;
+using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
 
 namespace Skylight.Tests.Training.Evaluation;
@@ -20,10 +23,10 @@ public sealed class EvaluationDataTests
         Assert.Equal(["val_1", "2", "3", "4"], items.Select(item => item.Id));
         Assert.Equal(["a cat", "a dog"], items[0].Options);
         Assert.Equal(["B"], items[0].Answers);
-        Assert.Equal(picture, Path.GetFullPath(items[0].Images.Single()));
+        Assert.Equal(picture, Path.GetFullPath(items[0].Images.Single().Name));
         Assert.Equal("Art", items[0].Category);
         Assert.Equal(["3", "3.0", "three"], items[1].Answers);
-        Assert.Equal(picture, items[1].Images.Single());
+        Assert.Equal(picture, items[1].Images.Single().Name);
         Assert.Equal("Count.", items[1].Hint);
         Assert.Equal(["A"], items[2].Answers);
         Assert.Equal(["true"], items[3].Answers);
@@ -34,7 +37,7 @@ public sealed class EvaluationDataTests
     [InlineData("{\"id\": \"a\", \"question\"", "not a JSON object: byte 23: ")]
     [InlineData("{\"id\": \"a\", \"id\": \"b\", \"question\": \"q\", \"answer\": \"a\"}", "'id' is there twice")]
     [InlineData("[1]", "is a list")]
-    [InlineData("{\"question\": \"q\", \"answer\": \"a\"}", "no 'id'")]
+    [InlineData("{\"id\": \" \", \"question\": \"q\", \"answer\": \"a\"}", "empty 'id'")]
     [InlineData("{\"id\": \"a\", \"answer\": \"a\"}", "no 'question'")]
     [InlineData("{\"id\": \"a\", \"question\": \"q\"}", "no 'answer'")]
     [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": []}", "no 'answer'")]
@@ -85,6 +88,27 @@ public sealed class EvaluationDataTests
         Assert.Contains("2 more", message, StringComparison.Ordinal);
         Assert.Contains("no items", Assert.Throws<InvalidDataException>(() => EvaluationData.Load(folder.Write("empty.jsonl", "\n"))).Message, StringComparison.Ordinal);
         Assert.Contains("absent", Assert.Throws<FileNotFoundException>(() => EvaluationData.Load(folder["absent"])).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Rows_of_other_forms_are_asked_too_and_pictures_within_them_are_read_when_they_are_used()
+    {
+        IReadOnlyList<EvaluationItem> items = EvaluationData.Load(Golden.PathOf(Path.Combine("data", "mmmu.parquet")));
+        Assert.Equal(["validation_Art_1", "validation_Math_2", "validation_Open_3"], items.Select(item => item.Id));
+        Assert.Equal(["B", "A", "24/7"], items.Select(item => item.Answers[0]));
+        Assert.Equal(264, (await items[1].Images[1].ReadAsync()).Length);
+        Assert.Equal(2, MmmuPrompt.Write(items[1]).Parts.OfType<ImagePart>().Count() / 2);
+
+        EvaluationItem conversation = EvaluationData.Load(Golden.PathOf(Path.Combine("data", "verl.parquet")))[0];
+        Assert.Equal(("verl.parquet:1", "<image 1>What digit?", "3"), (conversation.Id, conversation.Question, conversation.Answers.Single()));
+        Assert.Equal([ChatRole.User], conversation.Conversation!.Select(message => message.Role));
+        Assert.IsType<ImagePart>(conversation.Conversation![0].Parts[0]);
+        Assert.NotEqual(EvaluationData.Fingerprint([conversation]), EvaluationData.Fingerprint([conversation with { Conversation = null }]));
+
+        using var folder = new TemporaryFolder();
+        string file = folder.Write("data.jsonl", "{\"problem\": \"Q\", \"solution\": \"\\\\boxed{4}\", \"answer\": \"no\"}\n");
+        Assert.Contains("'answer' and 'solution'", Assert.Throws<InvalidDataException>(() => EvaluationData.Load(file)).Message, StringComparison.Ordinal);
+        Assert.Equal(["4"], EvaluationData.Load(file, ColumnMap.Parse(["answer=solution"])).Single().Answers);
     }
 
     [Fact]

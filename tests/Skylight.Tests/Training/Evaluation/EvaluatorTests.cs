@@ -4,8 +4,10 @@ using System.Xml.Linq;
 using Skylight.Chat;
 using Skylight.Cli.Demo.Report;
 using Skylight.Cli.Evaluation;
+using Skylight.Images;
 using Skylight.Tests.Chat;
 using Skylight.Tests.Checkpoints;
+using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
 
 namespace Skylight.Tests.Training.Evaluation;
@@ -236,12 +238,12 @@ public sealed class EvaluatorTests
         var gray = new byte[picture.Width * picture.Height];
         for (int pixel = 0; pixel < gray.Length; pixel++)
             gray[pixel] = (byte)(pixel * 7);
-        string file = folder.Write("one.png", PngWriter.WriteGray(gray, picture.Width, picture.Height));
+        string file = folder.Write("one.png", PngEncoder.EncodeGray(gray, picture.Width, picture.Height));
         return
         [
             new EvaluationItem("i0", "What is 2 + 2?", ["4", "four"]) { Category = "Sums" },
-            new EvaluationItem("i1", "Which is it?", ["B"]) { Options = ["a cat", "a dog"], Images = [file], Category = "Art" },
-            new EvaluationItem("i2", "See <image 1>. Why?", ["because"]) { Images = [file] },
+            new EvaluationItem("i1", "Which is it?", ["B"]) { Options = ["a cat", "a dog"], Images = [ExampleImage.FromFile(file)], Category = "Art" },
+            new EvaluationItem("i2", "See <image 1>. Why?", ["because"]) { Images = [ExampleImage.FromFile(file)] },
             new EvaluationItem("i3", "Which?", ["A"]) { Options = ["left", "right"], Category = "Art" },
         ];
     }

@@ -1,12 +1,13 @@
 using Skylight.Chat;
 using Skylight.Text;
+using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
 
 namespace Skylight.Tests.Training.Evaluation;
 
 public sealed class MmmuPromptTests
 {
-    private static readonly EvaluationItem s_item = new("1", "Which is <image 2>?", ["A"]) { Options = ["like <image 1>", "a dog"], Images = ["/one.png", "/two.png"] };
+    private static readonly EvaluationItem s_item = new("1", "Which is <image 2>?", ["A"]) { Options = ["like <image 1>", "a dog"], Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] };
 
     [Fact]
     public void The_text_is_that_of_VLMEvalKit()
@@ -42,10 +43,10 @@ public sealed class MmmuPromptTests
     {
         Assert.Equal(
             ["Question: ", "[/one.png]", "[/one.png]", "\n"],
-            MmmuPrompt.Write(new EvaluationItem("1", "<image 1><image 1>", ["3"]) { Images = ["/one.png"] }).Parts.Select(Show));
+            MmmuPrompt.Write(new EvaluationItem("1", "<image 1><image 1>", ["3"]) { Images = [ExampleImage.FromFile("/one.png")] }).Parts.Select(Show));
         Assert.Equal(
             ["[/one.png]", "[/two.png]", "Question: Same? <image of a cat> <image>\n"],
-            MmmuPrompt.Write(new EvaluationItem("1", "Same? <image of a cat> <image>", ["yes"]) { Images = ["/one.png", "/two.png"] }).Parts.Select(Show));
+            MmmuPrompt.Write(new EvaluationItem("1", "Same? <image of a cat> <image>", ["yes"]) { Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] }).Parts.Select(Show));
     }
 
     [Theory]
@@ -55,7 +56,7 @@ public sealed class MmmuPromptTests
     [InlineData("<image 2>", "no place for picture 1")]
     public void Places_and_pictures_must_match(string question, string expected)
     {
-        var item = new EvaluationItem("1", question, ["3"]) { Images = ["/one.png", "/two.png"] };
+        var item = new EvaluationItem("1", question, ["3"]) { Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] };
         Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => MmmuPrompt.Write(item)).Message, StringComparison.Ordinal);
     }
 

@@ -4,6 +4,7 @@ using System.Text;
 using System.Xml.Linq;
 using Skylight.Training.Reports;
 using Skylight.Cli.Demo.Report;
+using Skylight.Images;
 using Skylight.Training;
 
 namespace Skylight.Tests.Cli.Demo.Report;
@@ -15,7 +16,7 @@ public class ReportPartsTests
     {
         var pixels = new byte[7 * 5];
         new Random(1).NextBytes(pixels);
-        byte[] png = PngWriter.WriteGray(pixels, width: 7, height: 5);
+        byte[] png = PngEncoder.EncodeGray(pixels, width: 7, height: 5);
 
         Assert.Equal([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], png[..8]);
         Dictionary<string, byte[]> chunks = ReadChunks(png);
@@ -30,7 +31,7 @@ public class ReportPartsTests
 
         // The checksum of an empty IEND chunk is the same in every PNG.
         Assert.Equal([0xAE, 0x42, 0x60, 0x82], png[^4..]);
-        Assert.Throws<ArgumentException>(() => PngWriter.WriteGray(pixels, 7, 6));
+        Assert.Throws<ArgumentException>(() => PngEncoder.EncodeGray(pixels, 7, 6));
     }
 
     [Theory]
