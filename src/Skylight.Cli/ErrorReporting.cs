@@ -11,6 +11,7 @@ using Skylight.Graphs;
 using Skylight.Images;
 using Skylight.Text;
 using Skylight.Training;
+using Skylight.Training.Rewards;
 
 namespace Skylight.Cli;
 
@@ -41,7 +42,7 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
+        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or RewardException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
             or ArgumentException or IOException or InvalidDataException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {PlainMessages.Of(exception)}");
