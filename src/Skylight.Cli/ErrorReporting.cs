@@ -12,6 +12,8 @@ using Skylight.Images;
 using Skylight.Text;
 using Skylight.Training;
 using Skylight.Training.Data;
+using Skylight.Training.Rewards;
+using Skylight.Training.Runs;
 
 namespace Skylight.Cli;
 
@@ -41,7 +43,7 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
+        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
             or ArgumentException or IOException or InvalidDataException or BadRowException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");

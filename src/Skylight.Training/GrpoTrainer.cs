@@ -21,6 +21,7 @@ public sealed class GrpoTrainer
     private readonly GenerationEngine _engine;
     private readonly GrpoOptions _options;
     private readonly CriticalTokens _criticalTokens;
+    private readonly RewardSet _rewards;
     private readonly ModelScorer? _reference;
 
     /// <summary>Makes a trainer.</summary>
@@ -28,14 +29,16 @@ public sealed class GrpoTrainer
     /// <param name="engine">Draws completions from the same model. It may keep pages and image features: what it keeps is forgotten when weights change.</param>
     /// <param name="options">Group size, objective, sampling.</param>
     /// <param name="criticalTokens">Measures the entropy where reasoning starts.</param>
+    /// <param name="rewards">Judges completions, those of a draw together; stays open.</param>
     /// <param name="reference">The model that the KL term compares with; null without one.</param>
     /// <exception cref="ArgumentException">The options cannot work; names the option and says what to set.</exception>
-    public GrpoTrainer(ModelTrainer trainer, GenerationEngine engine, GrpoOptions options, CriticalTokens criticalTokens, ModelScorer? reference = null)
+    public GrpoTrainer(ModelTrainer trainer, GenerationEngine engine, GrpoOptions options, CriticalTokens criticalTokens, RewardSet rewards, ModelScorer? reference = null)
     {
         ArgumentNullException.ThrowIfNull(trainer);
         ArgumentNullException.ThrowIfNull(engine);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(criticalTokens);
+        ArgumentNullException.ThrowIfNull(rewards);
         if (options.GroupSize < 2)
             throw new ArgumentException($"A group needs at least 2 completions to compare, not {options.GroupSize}.", nameof(options));
         if (options.MiniBatches < 1)
@@ -49,6 +52,7 @@ public sealed class GrpoTrainer
         _engine = engine;
         _options = options.Checked();
         _criticalTokens = criticalTokens;
+        _rewards = rewards;
         _reference = reference;
     }
 
@@ -92,10 +96,11 @@ public sealed class GrpoTrainer
         UpdateResult update = Update(batch, learningRates, sampling.Temperature, cancellationToken);
         Rollout[] all = [.. batch.Groups.SelectMany(group => group.Rollouts)];
         return new GrpoMetrics(
-            step + 1, all.Average(rollout => rollout.Reward.Total), all.Average(rollout => rollout.Reward.Accuracy), all.Average(rollout => rollout.Reward.Format),
-            ActiveShare(batch.Groups), all.Average(rollout => rollout.Completion.Tokens.Length), Entropy(batch.Groups), update.Loss, update.GradientNorm,
+            step + 1, all.Average(rollout => rollout.Reward.Total), ActiveShare(batch.Groups), all.Average(rollout => rollout.Completion.Tokens.Length), Entropy(batch.Groups), update.Loss, update.GradientNorm,
             update.ClippedTokens, update.Kl, update.Difference, batch.GeneratedTokens, rolloutSeconds, Stopwatch.GetElapsedTime(start).TotalSeconds)
         {
+            Components = [.. _rewards.Components.Select((name, component) => (name, all.Average(rollout => rollout.Reward.Values[component])))],
+            Groups = batch.Groups,
             DrawnReward = batch.Drawn.SelectMany(group => group.Rollouts).Average(rollout => rollout.Reward.Total),
             DrawnActiveGroups = ActiveShare(batch.Drawn),
             OptimizerSteps = update.OptimizerSteps,
@@ -217,37 +222,22 @@ public sealed class GrpoTrainer
         ulong first = ((ulong)StepCount << 32) + ((ulong)attempt << 24);
         GenerationRequest[] requests = [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Prompt, _options.GroupSize, first + (ulong)index))];
         IReadOnlyList<Completion[]> completions = Complete(requests, sampling, cancellationToken);
+        RewardRequest[] judged = [.. prompts.SelectMany((prompt, index) => completions[index].Select(prompt.Request))];
+        // On this thread, because the engine is the caller's while a step is taken; rewards run side by side on others.
+        RewardBreakdown[] rewards = _rewards.ScoreAsync(judged, cancellationToken).GetAwaiter().GetResult();
         var groups = new RolloutGroup[prompts.Count];
-        for (int index = 0; index < prompts.Count; index++)
+        for (int index = 0, offset = 0; index < prompts.Count; offset += completions[index].Length, index++)
         {
-            RewardBreakdown[] rewards = [.. completions[index].Select((completion, member) => Judge(prompts[index], completion, attempt, index, member))];
-            float[] advantages = GroupAdvantages.Of([.. rewards.Select(reward => (double)reward.Total)]);
+            RewardBreakdown[] ofGroup = rewards[offset..(offset + completions[index].Length)];
+            // A group with a sample that no reward can judge has nothing to compare, where the policy is to leave it out.
+            float[] advantages = ofGroup.Any(reward => reward.IsSkipped) ? new float[ofGroup.Length] : GroupAdvantages.Of([.. ofGroup.Select(reward => reward.Total)]);
+            int start = offset;
             groups[index] = new RolloutGroup(
-                StepCount, sampling.Temperature, [.. completions[index].Select((completion, member) => new Rollout(prompts[index].Prompt, completion, rewards[member], advantages[member]))]);
+                StepCount, sampling.Temperature,
+                [.. completions[index].Select((completion, member) => new Rollout(prompts[index].Prompt, completion, ofGroup[member], advantages[member]) { Request = judged[start + member] })]);
         }
 
         return groups;
-    }
-
-    /// <summary>A reward that is not a number would spoil its whole group, and look like a model that diverges.</summary>
-    private RewardBreakdown Judge(GrpoPrompt prompt, Completion completion, int attempt, int index, int member)
-    {
-        string sample = $"Step {StepCount + 1}, prompt {index}{(attempt > 0 ? $" of draw {attempt + 1}" : "")}, completion {member}";
-        RewardBreakdown reward;
-        try
-        {
-            reward = prompt.Score(completion);
-        }
-        catch (Exception exception) when (exception is not OperationCanceledException)
-        {
-            throw new RewardException($"{sample}: its reward failed: {exception.Message} Nothing was trained in this step.", exception);
-        }
-
-        (string Name, double Value)[] parts = [("accuracy", reward.Accuracy), ("format", reward.Format), ("total", reward.Total)];
-        (string Name, double Value)[] wrong = [.. parts.Where(part => !double.IsFinite(part.Value))];
-        return wrong.Length == 0
-            ? reward
-            : throw new RewardException($"{sample}: {string.Join(", ", wrong.Select(part => $"the {part.Name} reward is {part.Value}"))}. A reward must be a finite number: correct the reward, or let it give one where it has no opinion. Nothing was trained in this step.");
     }
 
     /// <summary>

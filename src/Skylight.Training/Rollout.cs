@@ -7,8 +7,8 @@ namespace Skylight.Training;
 
 /// <summary>A prompt with what is needed to judge its completions.</summary>
 /// <param name="Prompt">Tokens and pictures.</param>
-/// <param name="Score">Judges a completion.</param>
-public sealed record GrpoPrompt(TokenSequence Prompt, Func<Completion, RewardBreakdown> Score);
+/// <param name="Request">What rewards are to see of a completion: its text, the row's answers.</param>
+public sealed record GrpoPrompt(TokenSequence Prompt, Func<Completion, RewardRequest> Request);
 
 /// <summary>A completion with its reward.</summary>
 /// <param name="Prompt">What was completed.</param>
@@ -17,6 +17,9 @@ public sealed record GrpoPrompt(TokenSequence Prompt, Func<Completion, RewardBre
 /// <param name="Advantage">How much better than its group it is.</param>
 public sealed record Rollout(TokenSequence Prompt, Completion Completion, RewardBreakdown Reward, float Advantage)
 {
+    /// <summary>What rewards saw of it; null where nothing was judged.</summary>
+    public RewardRequest? Request { get; init; }
+
     /// <summary>The log-probabilities under the reference model; needed with a KL term.</summary>
     public float[]? ReferenceLogProbabilities { get; init; }
 
@@ -40,8 +43,6 @@ public sealed record RolloutGroup(int Step, float Temperature, IReadOnlyList<Rol
 /// <summary>What a step of GRPO found. Rewards, lengths and entropies are those of the completions that were trained on.</summary>
 /// <param name="Step">Counted from 1.</param>
 /// <param name="Reward">The mean total reward.</param>
-/// <param name="Accuracy">The mean accuracy reward.</param>
-/// <param name="Format">The mean format reward.</param>
 /// <param name="ActiveGroups">The fraction of groups whose rewards differ, after replacement.</param>
 /// <param name="ResponseLength">The mean length of completions in tokens.</param>
 /// <param name="Entropy">Critical-token and mean entropies of the rollouts.</param>
@@ -55,9 +56,15 @@ public sealed record RolloutGroup(int Step, float Temperature, IReadOnlyList<Rol
 /// <param name="RolloutSeconds">Time spent on drawing and judging.</param>
 /// <param name="UpdateSeconds">Time spent on forward, backward and optimizer.</param>
 public sealed record GrpoMetrics(
-    int Step, double Reward, double Accuracy, double Format, double ActiveGroups, double ResponseLength, CriticalTokenEntropy Entropy, double Loss,
+    int Step, double Reward, double ActiveGroups, double ResponseLength, CriticalTokenEntropy Entropy, double Loss,
     double GradientNorm, int ClippedTokens, double Kl, double? RolloutTrainDifference, long GeneratedTokens, double RolloutSeconds, double UpdateSeconds)
 {
+    /// <summary>The mean of each component of the reward, by name, before its weight.</summary>
+    public required IReadOnlyList<(string Name, double Value)> Components { get; init; }
+
+    /// <summary>What was trained on.</summary>
+    public required IReadOnlyList<RolloutGroup> Groups { get; init; }
+
     /// <summary>The mean total reward of the first draw: of all prompts, before groups without spread were replaced. What a curve of progress shows.</summary>
     public required double DrawnReward { get; init; }
 

@@ -215,7 +215,7 @@ internal sealed class ModelRun
     {
         int[] tokens = sequence.Sequence.Tokens;
         var completion = new Completion(tokens[sequence.CompletionStart..], SeenFromHere(index, _dump.Floats($"grpo.{sequence.Name}.old_logprob", sequence.CompletionLength)), [], FinishReason.Stop);
-        return new Rollout(new TokenSequence(tokens[..sequence.CompletionStart], sequence.Sequence.Images), completion, default, advantage)
+        return new Rollout(new TokenSequence(tokens[..sequence.CompletionStart], sequence.Sequence.Images), completion, new RewardBreakdown(0, [], []), advantage)
         {
             ReferenceLogProbabilities = SeenFromHere(index, _dump.Floats($"grpo.{sequence.Name}.ref_logprob", sequence.CompletionLength)),
         };

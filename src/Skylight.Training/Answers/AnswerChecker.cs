@@ -123,7 +123,7 @@ public static class AnswerChecker
     }
 
     /// <summary>What stands in a box that is the whole answer.</summary>
-    private static string Unbox(string answer)
+    internal static string Unbox(string answer)
     {
         string text = answer.Trim();
         string bare = text.Trim('$', ' ');

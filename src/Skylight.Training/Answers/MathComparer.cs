@@ -14,7 +14,7 @@ internal sealed class MathComparer
     public static bool AreEqual(MathNode given, MathNode expected) => new MathComparer().Same(Simplify(given), Simplify(expected));
 
     /// <summary>An equation that only names what is asked for ("x = 5") is its other side; a membership is its set.</summary>
-    private static MathNode Named(MathNode node) =>
+    internal static MathNode Named(MathNode node) =>
         node is { Kind: MathKind.Relation, Name: "∈", Parts: [{ Kind: MathKind.Variable }, var set] } ? set
         : node.Kind == MathKind.Relation && node.Name.All(sign => sign == '=') && IsName(node.Parts[0]) ? node.Parts[^1] : node;
 

@@ -75,7 +75,8 @@ public static class GroupAdvantages
     /// <summary>Gives the rollouts of a step's groups their advantages.</summary>
     internal static List<Rollout[]> Assign(IReadOnlyList<Rollout[]> groups, AdvantageScale scale)
     {
-        float[][] advantages = Of([.. groups.Select(group => (IReadOnlyList<double>)[.. group.Select(rollout => (double)rollout.Reward.Total)])], scale);
+        // A group that is left out counts as one without spread.
+        float[][] advantages = Of([.. groups.Select(group => (IReadOnlyList<double>)[.. group.Select(rollout => group.Any(other => other.Reward.IsSkipped) ? 0 : rollout.Reward.Total)])], scale);
         return [.. groups.Select((group, index) => group.Select((rollout, member) => rollout with { Advantage = advantages[index][member] }).ToArray())];
     }
 

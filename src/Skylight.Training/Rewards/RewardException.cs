@@ -1,22 +1,29 @@
 namespace Skylight.Training.Rewards;
 
-/// <summary>A reward failed or is not a number; the message names the sample and the reward.</summary>
+/// <summary>A reward cannot judge a sample, and the run is to stop then.</summary>
 public sealed class RewardException : Exception
 {
-    /// <summary>Makes an exception.</summary>
-    public RewardException(string message)
-        : base(message)
-    {
-    }
+    /// <summary>Names the reward and the sample.</summary>
+    /// <param name="reward">The reward's name.</param>
+    /// <param name="sampleId">The sample's <see cref="RewardRequest.Id"/>.</param>
+    /// <param name="fault">Why.</param>
+    public RewardException(string reward, string sampleId, Exception fault)
+        : base($"Reward '{reward}', sample '{sampleId}': {Describe(fault)} Mend the row or the reward, or let the run go on with such samples worth zero, or skipped.", fault) =>
+        (Reward, SampleId) = (reward, sampleId);
 
-    /// <summary>Makes an exception with its cause.</summary>
-    public RewardException(string message, Exception innerException)
-        : base(message, innerException)
-    {
-    }
+    /// <summary>The reward's name.</summary>
+    public string Reward { get; }
 
-    /// <summary>Makes an exception without a message.</summary>
-    public RewardException()
+    /// <summary>The sample that it could not judge; the first of them, if the whole batch failed.</summary>
+    public string SampleId { get; }
+
+    /// <summary>What is wrong, as a sentence; the type is named where the message is not from here.</summary>
+    internal static string Describe(Exception fault)
     {
+        string message = fault.Message.Trim();
+        message = message.Length == 0 ? "no message" : message;
+        if (fault is not (InvalidDataException or VerifierException))
+            message = $"{fault.GetType().Name}: {message}";
+        return message[^1] is '.' or '!' or '?' ? message : message + ".";
     }
 }
