@@ -11,7 +11,7 @@ namespace Skylight.Training;
 /// <remarks>Little-endian: a mark, the different pictures once each, then the groups. A picture's pixels are most of it: 2.4 MB for a tile of 448×448.</remarks>
 public static class RolloutGroups
 {
-    private const ulong Mark = 0x3150524754484C53; // "SLHTGRP1"
+    private const ulong Mark = 0x3250524754484C53; // "SLHTGRP2"
 
     /// <summary>Writes groups.</summary>
     /// <param name="stream">Where to; stays open.</param>
@@ -92,8 +92,14 @@ public static class RolloutGroups
         Write<float>(writer, rollout.Completion.Entropies);
         writer.Write((int)rollout.Completion.FinishReason);
         writer.Write(rollout.Reward.Total);
-        writer.Write(rollout.Reward.Accuracy);
-        writer.Write(rollout.Reward.Format);
+        writer.Write(rollout.Reward.Components.Count);
+        for (int component = 0; component < rollout.Reward.Components.Count; component++)
+        {
+            writer.Write(rollout.Reward.Components[component]);
+            writer.Write(rollout.Reward.Values[component]);
+        }
+
+        WriteRequest(writer, rollout.Request);
         writer.Write(rollout.Advantage);
         writer.Write(rollout.ReferenceLogProbabilities is not null);
         Write<float>(writer, rollout.ReferenceLogProbabilities ?? []);
@@ -109,12 +115,42 @@ public static class RolloutGroups
         var completion = new Completion(Read<int>(reader), Read<float>(reader), Read<float>(reader), (FinishReason)reader.ReadInt32());
         if (completion.LogProbabilities.Length != completion.Tokens.Length || completion.Entropies.Length != completion.Tokens.Length)
             throw new ArgumentException("A completion has more or fewer numbers than tokens.");
-        var reward = new RewardBreakdown(reader.ReadDouble(), reader.ReadDouble(), reader.ReadDouble());
+        double total = reader.ReadDouble();
+        var names = new string[Count(reader)];
+        var values = new double[names.Length];
+        for (int component = 0; component < names.Length; component++)
+            (names[component], values[component]) = (reader.ReadString(), reader.ReadDouble());
+        var reward = new RewardBreakdown(total, names, values);
+        RewardRequest? request = ReadRequest(reader);
         float advantage = reader.ReadSingle();
         bool hasReference = reader.ReadBoolean();
         float[] reference = Read<float>(reader);
-        return new Rollout(prompt, completion, reward, advantage) { ReferenceLogProbabilities = hasReference ? reference : null };
+        return new Rollout(prompt, completion, reward, advantage) { Request = request, ReferenceLogProbabilities = hasReference ? reference : null };
     }
+
+    /// <summary>What logs show of it; the row's answers and columns have been looked at.</summary>
+    private static void WriteRequest(BinaryWriter writer, RewardRequest? request)
+    {
+        writer.Write(request is not null);
+        if (request is null)
+            return;
+        foreach (string text in (string[])[request.Id, request.Question, request.PromptSuffix, request.Completion])
+            writer.Write(text);
+        writer.Write(request.Finished);
+        writer.Write(request.TokenCount);
+        writer.Write(request.MaximumTokens);
+    }
+
+    private static RewardRequest? ReadRequest(BinaryReader reader) => !reader.ReadBoolean() ? null : new RewardRequest
+    {
+        Id = reader.ReadString(),
+        Question = reader.ReadString(),
+        PromptSuffix = reader.ReadString(),
+        Completion = reader.ReadString(),
+        Finished = reader.ReadBoolean(),
+        TokenCount = reader.ReadInt32(),
+        MaximumTokens = reader.ReadInt32(),
+    };
 
     private static void Write<T>(BinaryWriter writer, ReadOnlySpan<T> elements)
         where T : unmanaged

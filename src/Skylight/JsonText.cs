@@ -108,6 +108,14 @@ public static class JsonText
         return new JsonException(place + reason, null, exception.LineNumber, exception.BytePositionInLine, exception);
     }
 
+    /// <summary>What is wrong with a line of a file, without the number that the line has within itself.</summary>
+    public static string WithinLine(JsonException exception)
+    {
+        ArgumentNullException.ThrowIfNull(exception);
+        const string Only = "line 1, ";
+        return exception.Message.StartsWith(Only, StringComparison.Ordinal) ? exception.Message[Only.Length..] : exception.Message;
+    }
+
     private static void CheckText(ReadOnlySpan<byte> utf8, int maxDepth)
     {
         if (utf8.IndexOfAnyExcept(" \t\r\n"u8) < 0)

@@ -12,7 +12,7 @@ internal sealed class JsonLinesFile : IDataFile
 
     private const int BlockBytes = 1 << 20;
 
-    private static readonly JsonDocumentOptions s_options = new() { MaxDepth = 64, AllowDuplicateProperties = false };
+    private const int MostDepth = 64;
 
     private readonly SafeFileHandle _handle;
     private readonly long[] _starts;
@@ -130,14 +130,14 @@ internal sealed class JsonLinesFile : IDataFile
     {
         try
         {
-            using JsonDocument document = JsonText.Parse(line, s_options);
+            using JsonDocument document = JsonText.Parse(line, MostDepth);
             return Value(document.RootElement) is { } value
                 ? value as StructValue ?? throw new InvalidDataException($"is {value.Kind}, but a row is a JSON object.")
                 : throw new InvalidDataException("is null, but a row is a JSON object.");
         }
         catch (JsonException exception)
         {
-            throw new InvalidDataException($"is not a JSON object: {exception.Message}", exception);
+            throw new InvalidDataException($"is not a JSON object: {JsonText.WithinLine(exception)}", exception);
         }
     }
 

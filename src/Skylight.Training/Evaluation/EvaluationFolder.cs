@@ -132,7 +132,7 @@ public sealed class EvaluationFolder : IDisposable
             }
             catch (JsonException exception)
             {
-                throw new InvalidDataException($"'{file}' is damaged in line {number}: {EvaluationData.WithinLine(exception)} Take the line out to have that response written again.", exception);
+                throw new InvalidDataException($"'{file}' is damaged in line {number}: {JsonText.WithinLine(exception)} Take the line out to have that response written again.", exception);
             }
 
             start += length + 1;

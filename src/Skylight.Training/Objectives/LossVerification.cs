@@ -5,6 +5,7 @@ using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
+using Skylight.Training.Rewards;
 
 namespace Skylight.Training.Objectives;
 
@@ -160,7 +161,7 @@ public static class LossVerification
         float[] advantages = Advantages(losses, options.AdvantageScale);
 
         // Which tokens they are decides nothing: their log-probabilities are given.
-        return [.. losses.Lengths.Select((length, index) => new Rollout(new TokenSequence([0]), new Completion(new int[length], old[index], [], FinishReason.Stop), default, advantages[index])
+        return [.. losses.Lengths.Select((length, index) => new Rollout(new TokenSequence([0]), new Completion(new int[length], old[index], [], FinishReason.Stop), new RewardBreakdown(0, [], []), advantages[index])
         {
             ReferenceLogProbabilities = reference?[index],
             RolloutLogProbabilities = elsewhere?[index],

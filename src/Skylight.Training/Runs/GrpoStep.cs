@@ -52,7 +52,7 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
             ("log_probability_difference", metrics.RolloutTrainDifference ?? double.NaN), ("rollout_seconds", metrics.RolloutSeconds), ("update_seconds", metrics.UpdateSeconds),
             ("rollout_tokens_per_second", metrics.GeneratedTokens / Math.Max(metrics.RolloutSeconds, 1e-9)), ("update_tokens_per_second", tokens / Math.Max(metrics.UpdateSeconds, 1e-9)),
         ];
-        RewardRequest[] requests = [.. metrics.Groups.SelectMany(group => group.Rollouts).Select(rollout => rollout.Request)];
+        RewardRequest[] requests = [.. metrics.Groups.SelectMany(group => group.Rollouts).Select(rollout => rollout.Request!)];
         return Task.FromResult(new StepOutcome(
             figures, Samples(context, requests, [.. metrics.Groups.SelectMany(group => group.Rollouts).Select(rollout => rollout.Reward)],
             [.. metrics.Groups.SelectMany(group => group.Rollouts).Select(rollout => (double)rollout.Advantage)])));
@@ -100,8 +100,8 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
         {
             // What the first component says: the answer's, as recipes have it.
             int solved = group.Rollouts.Count(rollout => rollout.Reward.Values[0] > 0);
-            long[] before = state.Solved.GetValueOrDefault(group.Rollouts[0].Request.Id, [0, 0]);
-            state.Solved[group.Rollouts[0].Request.Id] = [before[0] + group.Rollouts.Count, before[1] + solved];
+            long[] before = state.Solved.GetValueOrDefault(group.Rollouts[0].Request!.Id, [0, 0]);
+            state.Solved[group.Rollouts[0].Request!.Id] = [before[0] + group.Rollouts.Count, before[1] + solved];
         }
     }
 }

@@ -1,5 +1,6 @@
 using Skylight.Execution;
 using Skylight.Models;
+using Skylight.Tensors;
 using Skylight.Training.Data;
 
 namespace Skylight.Training.Runs;
@@ -45,7 +46,7 @@ public sealed record RunPlan(
             examples += files.Count;
         }
 
-        Tensors.DataType type = device.ActivationType == Tensors.DataType.BFloat16 || configuration.WeightType == "bfloat16" ? Tensors.DataType.BFloat16 : Tensors.DataType.Float32;
+        DataType type = device.ActivationType == DataType.BFloat16 || configuration.WeightType == "bfloat16" ? DataType.BFloat16 : DataType.Float32;
         using var shape = new VisionLanguageModel(configuration, device, type);
         int longest = Math.Min(recipe.Prompt.MaximumSequence ?? configuration.Language.MaxPositions, configuration.Language.MaxPositions);
         int tokens = Math.Max(longest, Math.Min(recipe.Optimizer.MicroBatchTokens, (int)Math.Min(int.MaxValue, (long)longest * recipe.Schedule.Batch)));
@@ -53,7 +54,7 @@ public sealed record RunPlan(
         int tiles = Math.Min((tokens - completion - 2) / Math.Max(1, configuration.TokensPerTile), (recipe.Prompt.MaximumTiles ?? configuration.Preprocessing.MaximumTiles) + 1);
         TrainingEstimate estimate = TrainingEstimate.Of(shape, recipe.Modules, tokens, Math.Max(0, tiles), Math.Max(1, completion), recipe.Optimizer.Recompute);
         LanguageConfiguration language = configuration.Language;
-        long perToken = 2L * language.LayerCount * language.KeyValueSize * Tensors.DataTypeExtensions.Size(device.ActivationType);
+        long perToken = 2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size();
         long cacheTokens = recipe.Method == TrainingMethod.Supervised && recipe.Evaluation is null ? 0 : recipe.Sampling.CacheTokens ?? 16384;
         int steps = TrainingRun.StepsOf(recipe, examples);
         long drawn = recipe.Method == TrainingMethod.Supervised ? 0 : (long)recipe.Schedule.Batch * recipe.Sampling.Group * recipe.Sampling.MaximumNewTokens[^1].Tokens;

@@ -344,6 +344,6 @@ public sealed class TrainingRun : IAsyncDisposable
         _trainer.StepCount = _state.OptimizerSteps;
         _trainer.SkippedSteps = _state.SkippedSteps;
         if (_method is GrpoStep grpo && checkpoint.Tensors.Contains(RunFolder.KeptGroupsName))
-            grpo.KeptGroups = RolloutGroups.Load(new MemoryStream(checkpoint.Tensors.ReadBytes(RunFolder.KeptGroupsName)));
+            grpo.KeptGroups = RolloutGroups.Load(new MemoryStream(checkpoint.Tensors.Bytes(RunFolder.KeptGroupsName).ToArray()));
     }
 }
