@@ -28,6 +28,7 @@ internal static class FuzzTargets
             ["jpeg"] = () => new PictureTarget("jpeg", ".jpg"),
             ["evaluation"] = () => new EvaluationTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
+            ["verifier-reply"] = () => new VerifierReplyTarget(),
         };
         if (new WebPDecoder().IsAvailable)
             targets["webp"] = () => new PictureTarget("webp", ".webp");
