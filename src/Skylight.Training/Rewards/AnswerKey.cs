@@ -12,6 +12,8 @@ internal static class AnswerKey
     {
         if (request.Answers.Count == 0 || request.Answers.All(string.IsNullOrWhiteSpace))
             throw new InvalidDataException("the row has no answer to compare with; name the column that holds it.");
+        if (request.Answers.Any(answer => answer is null))
+            throw new InvalidDataException("one of the row's answers is null.");
         return request.Options.Count == 0 ? request.Answers : [.. request.Answers.Select(answer => Letter(answer, request.Options))];
     }
 
@@ -33,8 +35,10 @@ internal static class AnswerKey
             same = [.. Enumerable.Range(0, options.Count).Where(option => AnswerChecker.AreEqual(trimmed, options[option]))];
         if (same.Length == 1)
             return EvaluationItem.Letter(same[0]).ToString();
-        return same.Length == 0 && OptionRules.LetterOf(trimmed, options.Count, acceptsLowerCase: true) is { } letter ? letter.ToString()
-            : throw new InvalidDataException($"the row's answer '{Shortened(answer)}' is {(same.Length == 0 ? "none" : "more than one")} of its {options.Count} options; give a letter from A to {EvaluationItem.Letter(options.Count - 1)}, or the text of one option.");
+        if (same.Length == 0 && OptionRules.LetterOf(trimmed, options.Count, acceptsLowerCase: true) is { } letter)
+            return letter.ToString();
+        string wrong = $"the row's answer '{Shortened(answer)}' is {(same.Length == 0 ? "none" : "more than one")} of its {options.Count} options";
+        throw new InvalidDataException($"{wrong}; give a letter from A to {EvaluationItem.Letter(options.Count - 1)}, or the text of one option.");
     }
 
     /// <summary>A text as errors show it.</summary>

@@ -12,6 +12,9 @@ public sealed record ModelVerifierOptions
     /// <summary>Responses that the model judges at once.</summary>
     public int MaximumRequests { get; init; } = 16;
 
+    /// <summary>What the model sees of a longer response: its last characters, where the final answer stands. A response that rambles would be longer than the model's context.</summary>
+    public int MaximumCharacters { get; init; } = 8000;
+
     /// <summary>Verdicts that are kept; 0 for none.</summary>
     public int CacheEntries { get; init; } = 100_000;
 }
@@ -38,6 +41,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         ArgumentNullException.ThrowIfNull(model);
         options ??= new ModelVerifierOptions();
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaximumRequests, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.MaximumCharacters, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(options.CacheEntries);
         (_model, _options, _cache, _places) = (model, options, new VerdictCache(options.CacheEntries), new SemaphoreSlim(options.MaximumRequests));
     }
@@ -74,7 +78,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
                 continue;
             }
 
-            Question question = Question.Of(requests[sample]);
+            Question question = Question.Of(requests[sample], _options.MaximumCharacters);
             VerdictCache.Int256 key = VerdictCache.KeyOf(question.Text, question.Answers, question.Response);
             if (_cache.TryGet(key, out bool isCorrect))
             {
@@ -113,7 +117,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
 
             return ThinkBlock.Answer(request.Turn).IsWhiteSpace() ? RewardRow.Of(0) : null;
         }
-        catch (InvalidDataException exception)
+        catch (Exception exception)
         {
             return RewardRow.Failed(exception);
         }
@@ -177,9 +181,15 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
     {
         public List<int> Samples { get; } = [];
 
-        public static Question Of(RewardRequest request)
+        public static Question Of(RewardRequest request, int mostCharacters)
         {
             string response = ThinkBlock.Answer(request.Turn).Trim().ToString();
+            if (response.Length > mostCharacters)
+            {
+                int start = response.Length - mostCharacters;
+                response = "[…] " + response[(char.IsLowSurrogate(response[start]) ? start + 1 : start)..];
+            }
+
             if (request.Options.Count == 0)
                 return new Question(request.Question, [.. request.Answers], response);
             string[] options = [.. request.Options.Select((option, index) => $"{(char)('A' + index)}. {option.Trim()}")];

@@ -129,62 +129,34 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         return new Outcome($"answers {status}{Explanation(content)}{advice}", mayPass, after);
     }
 
-    /// <summary>What the body of a refusal says, as OpenAI and its like write it, or the beginning of its text.</summary>
+    /// <summary>What the body of a refusal says, or the beginning of its text.</summary>
     private string Explanation(byte[]? content)
     {
-        if (content is not { Length: > 0 })
+        if (content is null)
             return "";
-        string? message = null;
-        try
-        {
-            using JsonDocument document = JsonDocument.Parse(content);
-            JsonElement root = document.RootElement;
-            if (root.ValueKind == JsonValueKind.Object)
-            {
-                message = root.TryGetProperty("error", out JsonElement error) && error.ValueKind == JsonValueKind.Object && error.TryGetProperty("message", out JsonElement text) ? TextOf(text)
-                    : error.ValueKind == JsonValueKind.String ? TextOf(error) : root.TryGetProperty("message", out text) ? TextOf(text) : null;
-            }
-        }
-        catch (JsonException)
-        {
-            // A proxy's page, say.
-        }
-
-        message = AnswerKey.Shortened(WithoutKey(message ?? Encoding.UTF8.GetString(content)), 200).TrimEnd('.');
+        string message = AnswerKey.Shortened(WithoutKey(ChatReply.ErrorOf(content) ?? Encoding.UTF8.GetString(content)), 200).TrimEnd('.');
         return message.Length == 0 ? "" : $": {message}";
     }
 
     private Outcome ReplyOf(byte[] content)
     {
-        string reply;
-        string? end;
-        (long prompt, long completion) = (0, 0);
+        ChatReply reply;
         try
         {
-            using JsonDocument document = JsonDocument.Parse(content);
-            JsonElement root = document.RootElement, choice = root.GetProperty("choices")[0];
-            reply = TextOf(choice.GetProperty("message").GetProperty("content")) ?? throw new KeyNotFoundException();
-            end = choice.TryGetProperty("finish_reason", out JsonElement reason) ? TextOf(reason) : null;
-            if (root.TryGetProperty("usage", out JsonElement usage) && usage.ValueKind == JsonValueKind.Object)
-                (prompt, completion) = (Number(usage, "prompt_tokens"), Number(usage, "completion_tokens"));
+            reply = ChatReply.Parse(content);
         }
-        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or IndexOutOfRangeException)
+        catch (InvalidDataException)
         {
             return new Outcome($"sends no chat completion but '{AnswerKey.Shortened(WithoutKey(Encoding.UTF8.GetString(content)))}'");
         }
 
-        bool? verdict = VerifierPrompt.Read(reply);
+        bool? verdict = VerifierPrompt.Read(reply.Text);
+        string shown = WithoutKey(reply.Text);
         // A reply that is cut off while it thinks is the usual reason.
-        string shown = WithoutKey(reply);
-        if (verdict is null && end == "length")
+        if (verdict is null && reply.IsCutOff)
             shown = $"{AnswerKey.Shortened(shown, 20)} (cut off at the most tokens of a reply, {_options.MaximumTokens})";
-        return new Outcome(null) { Verdict = new VerifierVerdict(verdict, shown, 1, prompt, completion) };
+        return new Outcome(null) { Verdict = new VerifierVerdict(verdict, shown, 1, reply.PromptTokens, reply.CompletionTokens) };
     }
-
-    private static string? TextOf(JsonElement element) => element.ValueKind == JsonValueKind.String ? element.GetString() : null;
-
-    private static long Number(JsonElement usage, string name) =>
-        usage.TryGetProperty(name, out JsonElement number) && number.ValueKind == JsonValueKind.Number && number.TryGetInt64(out long value) ? Math.Clamp(value, 0, int.MaxValue) : 0;
 
     /// <summary>The body of a reply; null if it is larger than any verdict.</summary>
     private static async Task<byte[]?> ReadAsync(HttpResponseMessage response, CancellationToken cancellationToken)
@@ -254,7 +226,7 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         if (!endpoint.IsAbsoluteUri || endpoint.Scheme is not ("http" or "https"))
             throw new ArgumentException("The verifier's endpoint must be an http or https URL, such as http://host:8000/v1.", nameof(endpoint));
         if (endpoint.UserInfo.Length > 0)
-            throw new ArgumentException($"The verifier's endpoint at {endpoint.Authority} has a user or password in its URL; put the key into an environment variable and name that.", nameof(endpoint));
+            throw new ArgumentException($"The verifier's endpoint at {endpoint.Authority} has a user or password in its URL; put the key into an environment variable.", nameof(endpoint));
         string path = endpoint.AbsolutePath.TrimEnd('/');
         return path.EndsWith("/chat/completions", StringComparison.Ordinal) ? endpoint : new UriBuilder(endpoint) { Path = path + "/chat/completions" }.Uri;
     }

@@ -65,7 +65,8 @@ internal sealed class RegexReward : SampleReward
         }
         catch (RegexMatchTimeoutException exception)
         {
-            throw new InvalidDataException($"the expression was not done with its {text.Length:N0} characters after {exception.MatchTimeout.TotalSeconds:0.###} s; one without lookarounds and back references cannot take so long.", exception);
+            string took = $"the expression was not done with its {text.Length:N0} characters after {exception.MatchTimeout.TotalSeconds:0.###} s";
+            throw new InvalidDataException($"{took}; one without lookarounds and back references cannot take so long.", exception);
         }
     }
 }

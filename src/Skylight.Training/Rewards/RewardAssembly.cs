@@ -29,7 +29,11 @@ public static class RewardAssembly
         ArgumentException.ThrowIfNullOrWhiteSpace(path);
         ArgumentException.ThrowIfNullOrWhiteSpace(typeName);
         if (!canLoad)
-            throw new NotSupportedException($"This program was compiled ahead of time and cannot load the assembly '{path}'. Run it on the .NET runtime (dotnet, not PublishAot), or compile the reward into it.");
+        {
+            throw new NotSupportedException(
+                $"This program was compiled ahead of time and cannot load the assembly '{path}'. Run it on the .NET runtime (dotnet, not PublishAot), or compile the reward into it.");
+        }
+
         path = Path.GetFullPath(path);
         if (!File.Exists(path))
             throw new FileNotFoundException($"There is no assembly '{path}' with the reward '{typeName}'; build its project first.", path);
@@ -46,13 +50,15 @@ public static class RewardAssembly
         catch (Exception exception) when (exception is TypeLoadException or MissingMemberException or ReflectionTypeLoadException or FileLoadException or FileNotFoundException)
         {
             string reason = exception is ReflectionTypeLoadException { LoaderExceptions: [{ } first, ..] } ? first.Message : exception.Message;
-            throw new ArgumentException($"The reward '{typeName}' of '{path}' cannot be loaded: {reason} Build it for Skylight {OurVersion} and put what it needs beside it (dotnet publish).", exception);
+            throw new ArgumentException(
+                $"The reward '{typeName}' of '{path}' cannot be loaded: {reason} Build it for Skylight {OurVersion} and put what it needs beside it (dotnet publish).", exception);
         }
     }
 
     private static Version OurVersion => typeof(IReward).Assembly.GetName().Version!;
 
     /// <summary>Before 1.0 each minor version may change what rewards see; after it, a newer one has what an older one had.</summary>
+    [RequiresUnreferencedCode(Why)]
     private static void CheckVersion(Assembly assembly, string path)
     {
         foreach (AssemblyName used in assembly.GetReferencedAssemblies().Where(name => name.Name == typeof(IReward).Assembly.GetName().Name))
@@ -70,7 +76,8 @@ public static class RewardAssembly
         Type[] found = [.. types.Where(type => type.FullName == typeName)];
         if (found.Length == 0)
             found = [.. types.Where(type => type.Name == typeName)];
-        string[] rewards = [.. types.Where(type => type.IsAssignableTo(typeof(IReward)) && type is { IsAbstract: false, ContainsGenericParameters: false }).Select(type => type.FullName!).Order(StringComparer.Ordinal)];
+        string[] rewards = [.. types.Where(type => type.IsAssignableTo(typeof(IReward)) && type is { IsAbstract: false, ContainsGenericParameters: false })
+            .Select(type => type.FullName!).Order(StringComparer.Ordinal)];
         string there = rewards.Length == 0 ? "It has no class that implements IReward." : $"It has the rewards {string.Join(", ", rewards)}.";
         if (found.Length != 1)
             throw new ArgumentException($"'{path}' has {(found.Length == 0 ? "no class" : "several classes")} '{typeName}'. {there}");
@@ -90,7 +97,12 @@ public static class RewardAssembly
         if (withOptions is null && without is null)
             throw new ArgumentException($"The reward '{type.FullName}' of '{path}' has no public constructor without parameters, nor one with an IReadOnlyDictionary<string, string> for its options.");
         if (withOptions is null && options.Count > 0)
-            throw new ArgumentException($"The reward '{type.FullName}' of '{path}' takes no options but is given {string.Join(", ", options.Keys.Select(name => $"'{name}'"))}: give it a constructor with an IReadOnlyDictionary<string, string>, or leave them out.");
+        {
+            string given = string.Join(", ", options.Keys.Select(name => $"'{name}'"));
+            throw new ArgumentException(
+                $"The reward '{type.FullName}' of '{path}' takes no options but is given {given}: give it a constructor with an IReadOnlyDictionary<string, string>, or leave them out.");
+        }
+
         try
         {
             return (IReward)(withOptions is not null ? withOptions.Invoke([new Dictionary<string, string>(options)]) : without!.Invoke(null));

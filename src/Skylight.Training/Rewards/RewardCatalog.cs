@@ -48,7 +48,8 @@ public static class RewardCatalog
             Make = (options, _) => new NumericReward(options.Number("tolerance", 0), options.Number("absolute_tolerance", 0), options.Flag("needs_mark"), options.Flag("unfinished")),
         },
         new("format", RewardKind.YesOrNo, "The turn is one think block, then an answer, and has ended.", []) { Make = (_, _) => new FormatReward() },
-        new("length", "−1 to 0, or as set", "DAPO's soft penalty for completions that come near the limit; or a reward that falls with the length of right answers and rises with that of wrong ones.",
+        new("length", "−1 to 0, or as set",
+            "DAPO's soft penalty for completions that come near the limit; or a reward that falls with the length of right answers and rises with that of wrong ones.",
         [
             new("shape", "overlong", "`overlong`: 0 up to the buffer before the most tokens, then down to −1. `cosine`, `linear`: between the four values below."),
             new("max_tokens", "", "The most tokens of a completion; by default what the run allows."),
@@ -88,6 +89,7 @@ public static class RewardCatalog
             new("key_variable", "", "The name of the environment variable that holds the endpoint's key. Never the key."),
             new("use_rule", "true", "Whether the rule of `answer` is asked first, and the model only where it says no."),
             new("prompt", "", "Another prompt, with `{question}`, `{answer}` and `{response}`, that asks for yes or no."),
+            new("max_characters", "8000", "What the model sees of a longer response: its last characters, where the final answer stands."),
             new("max_tokens", "256", "The most tokens of a reply, thinking included."),
             new("extra_body", "", "A JSON object whose fields are added to requests to an endpoint, or replace them; null takes one away."),
             new("max_requests", "16", "Responses that are judged at once."),
@@ -201,6 +203,7 @@ public static class RewardCatalog
             RewardUnfinished = options.Flag("unfinished"),
             MaximumRequests = options.Integer("max_requests", 1, 4096),
             CacheEntries = options.Integer("cache", 0, 10_000_000),
+            MaximumCharacters = options.Integer("max_characters", 1),
         };
         VerifierPrompt prompt = options.OptionalText("prompt") is { } template ? new VerifierPrompt(template) : new VerifierPrompt();
         if (checkpoint is not null)
@@ -240,11 +243,15 @@ public static class RewardCatalog
             throw new ArgumentException($"Reward 'all_of': the option '{stray}' is for none of its rewards, {string.Join(", ", names)}.");
         foreach (string name in names)
         {
-            if (name == "all_of" || (Array.Find(s_kinds, kind => kind.Name == name) is { } kind && !kind.IsYesOrNo))
-                throw options.Wrong("of", $"'{name}' cannot be one of them: give rewards of 0 or 1, {string.Join(", ", s_kinds.Where(kind => kind.IsYesOrNo && kind.Name != "all_of").Select(kind => kind.Name))}");
+            if (name != "all_of" && (Array.Find(s_kinds, kind => kind.Name == name) is not { } kind || kind.IsYesOrNo))
+                continue;
+            string there = string.Join(", ", s_kinds.Where(kind => kind.IsYesOrNo && kind.Name != "all_of").Select(kind => kind.Name));
+            throw options.Wrong("of", $"'{name}' cannot be one of them: give rewards of 0 or 1, {there}");
         }
 
-        return new AllOfReward([.. names.Select(name => Make(
-            name, options.Given.Where(option => option.Key.StartsWith(name + ".", StringComparison.Ordinal)).ToDictionary(option => option.Key[(name.Length + 1)..], option => option.Value), context))]);
+        return new AllOfReward([.. names.Select(name => Make(name, OptionsOf(name), context))]);
+
+        Dictionary<string, string> OptionsOf(string name) => options.Given.Where(option => option.Key.StartsWith(name + ".", StringComparison.Ordinal))
+            .ToDictionary(option => option.Key[(name.Length + 1)..], option => option.Value);
     }
 }

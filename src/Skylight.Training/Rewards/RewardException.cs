@@ -1,3 +1,5 @@
+using Skylight.Chat;
+
 namespace Skylight.Training.Rewards;
 
 /// <summary>A reward cannot judge a sample, and the run is to stop then.</summary>
@@ -20,7 +22,7 @@ public sealed class RewardException : Exception
     /// <summary>What is wrong, as a sentence; the type is named where the message is not from here.</summary>
     internal static string Describe(Exception fault)
     {
-        string message = fault.Message.Trim();
+        string message = PlainMessages.Of(fault).Trim();
         message = message.Length == 0 ? "no message" : message;
         if (fault is not (InvalidDataException or VerifierException))
             message = $"{fault.GetType().Name}: {message}";

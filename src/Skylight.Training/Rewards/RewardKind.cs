@@ -33,8 +33,11 @@ internal sealed class RewardOptionValues(RewardKind kind, IReadOnlyDictionary<st
     public bool IsGiven(string name) => given.ContainsKey(name);
 
     /// <summary>The text that was given, else the default.</summary>
-    public string Text(string name) => given.TryGetValue(name, out string? value) ? value
-        : kind.Options.First(option => option.Name == name).Default ?? throw new ArgumentException($"Reward '{kind.Name}' needs the option '{name}': {kind.Options.First(option => option.Name == name).Description}");
+    public string Text(string name)
+    {
+        RewardOption option = kind.Options.First(option => option.Name == name);
+        return given.TryGetValue(name, out string? value) ? value : option.Default ?? throw new ArgumentException($"Reward '{kind.Name}' needs the option '{name}': {option.Description}");
+    }
 
     /// <summary>The text; null if there is none.</summary>
     public string? OptionalText(string name) => Text(name) is { Length: > 0 } text ? text : null;

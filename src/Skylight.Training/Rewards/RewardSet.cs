@@ -20,6 +20,7 @@ public sealed class RewardSet : IAsyncDisposable
 {
     private readonly RewardTerm[] _terms;
     private readonly string[] _components;
+    private long _faultCount;
 
     /// <summary>Joins rewards; they are disposed with the set.</summary>
     /// <param name="terms">The rewards with their weights.</param>
@@ -50,6 +51,9 @@ public sealed class RewardSet : IAsyncDisposable
 
     /// <summary>The weight of each component.</summary>
     public IReadOnlyList<double> Weights { get; }
+
+    /// <summary>Samples so far that a reward could not judge and with which the run went on.</summary>
+    public long FaultCount => Interlocked.Read(ref _faultCount);
 
     /// <summary>What all verifier models of the set have done so far; null if there is none.</summary>
     public VerifierUsage? VerifierUsage => _terms.SelectMany(term => term.Reward is AllOfReward all ? all.Parts : [term.Reward])
@@ -119,6 +123,8 @@ public sealed class RewardSet : IAsyncDisposable
             }
         }
 
+        if (faults.Count > 0)
+            Interlocked.Increment(ref _faultCount);
         return new RewardBreakdown(total, _components, values)
         {
             Fault = faults.Count > 0 ? string.Join(" ", faults) : null,

@@ -33,7 +33,11 @@ public sealed record RewardTerm
             throw new ArgumentException("A reward's name cannot be blank.", nameof(name));
         _components = [.. reward.Components];
         if (_components.Length == 0 || _components.Any(string.IsNullOrWhiteSpace) || _components.Distinct().Count() != _components.Length)
-            throw new ArgumentException($"{reward.GetType().Name} must name its components, each once, not {string.Join(", ", _components.Select(component => $"'{component}'"))}.", nameof(reward));
+        {
+            string named = string.Join(", ", _components.Select(component => $"'{component}'"));
+            throw new ArgumentException($"{reward.GetType().Name} must name its components, each once, not {(named.Length > 0 ? named : "none")}.", nameof(reward));
+        }
+
         string label = name ?? string.Join(" + ", _components);
         foreach (string unknown in weights.Keys.Except(_components))
             throw new ArgumentException($"Reward '{label}' has no component '{unknown}' to weigh: {NameHint.For(unknown, _components)}", nameof(weights));
@@ -66,7 +70,8 @@ public sealed record RewardTerm
     {
         ArgumentNullException.ThrowIfNull(reward);
         return reward.Components is [var only] ? new() { [only] = weight }
-            : throw new ArgumentException($"{reward.GetType().Name} has {reward.Components.Count} components ({string.Join(", ", reward.Components)}): give a weight for each of them.", nameof(reward));
+            : throw new ArgumentException(
+                $"{reward.GetType().Name} has {reward.Components.Count} components ({string.Join(", ", reward.Components)}): give a weight for each of them.", nameof(reward));
     }
 }
 

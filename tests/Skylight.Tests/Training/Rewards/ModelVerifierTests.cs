@@ -63,6 +63,27 @@ public sealed class ModelVerifierTests
         Assert.Equal(9, model.Asked.Count);
     }
 
+    [Theory]
+    [InlineData("0123456789", 10, "0123456789")]
+    [InlineData("0123456789", 9, "[…] 123456789")]
+    [InlineData("0\U0001F600456789", 7, "[…] 456789")] // no half of a character
+    public async Task Of_a_long_response_the_end_is_judged(string response, int most, string shown)
+    {
+        var model = new Judge((_, _, _) => true);
+        await using var verifier = new ModelVerifier(model, new ModelVerifierOptions { MaximumCharacters = most });
+        await verifier.ScoreAsync(Request("<think>so</think>" + response, "12"));
+        Assert.Equal(shown, Assert.Single(model.Asked).Response);
+    }
+
+    [Fact]
+    public async Task A_request_that_makes_no_sense_is_its_own_fault()
+    {
+        await using var rewards = new RewardSet([new RewardTerm(new ModelVerifier(new Judge((_, _, _) => true)), 1)], RewardFailure.Zero);
+        RewardBreakdown[] found = await rewards.ScoreAsync([Request("ten", "12") with { Answers = ["12", null!] }, Request("ten", "12")], Token);
+        Assert.Equal([0, 1], found.Select(reward => reward.Total));
+        Assert.Equal("verifier: one of the row's answers is null.", found[0].Fault);
+    }
+
     [Fact]
     public void The_cache_keeps_what_was_used_last_and_no_more_than_it_may()
     {
@@ -182,7 +203,8 @@ public sealed class ModelVerifierTests
                     return opened = await VisionLanguageModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 }, cancellationToken: cancellationToken);
                 },
             };
-            var verifier = (ModelVerifier)RewardCatalog.Create("verifier", new Dictionary<string, string> { ["checkpoint"] = Path.GetFileName(folder), ["max_tokens"] = "4" }, context);
+            var options = new Dictionary<string, string> { ["checkpoint"] = Path.GetFileName(folder), ["max_tokens"] = "4", ["max_characters"] = "1000000" };
+            var verifier = (ModelVerifier)RewardCatalog.Create("verifier", options, context);
             Assert.Equal(1, await verifier.ScoreAsync(Request(@"\boxed{12}", "12")));
             Assert.Equal(0, loads);
             await using var rewards = new RewardSet([new RewardTerm(verifier, 1)], RewardFailure.Zero);

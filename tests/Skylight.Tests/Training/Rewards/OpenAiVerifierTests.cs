@@ -135,6 +135,8 @@ public sealed class OpenAiVerifierTests
     [InlineData(422, """{"message": "of vLLM"}""", "answers 422: of vLLM.")]
     [InlineData(401, """{"error": {"message": "Incorrect API key provided: sk-secret/0123456789."}}""", "answers 401: Incorrect API key provided: (the key); check the key in the environment variable")]
     [InlineData(403, """[ "sk-secret\/0123456789" ]""", "answers 403: [ \"(the key)\" ]; check the key")]
+    [InlineData(400, "{\"error\": {\"message\": \"\\ud800 half a character\"}}", "answers 400: {\"error\"")]
+    [InlineData(400, """{"error": {"code": 1}}""", "answers 400: {\"error\": {\"code\": 1}}")]
     [InlineData(404, "", "answers 404; check the base URL")]
     [InlineData(301, "", "answers 301; give the address that it redirects to.")]
     public async Task What_is_wrong_for_good_fails_at_once(int status, string body, string message)
@@ -169,6 +171,7 @@ public sealed class OpenAiVerifierTests
     [InlineData("""{"choices": [{"message": {"content": null}}]}""")]
     [InlineData("""{"choices": [{"message": {"content": ["yes"]}}]}""")]
     [InlineData("""{"choices": {"message": {"content": "yes"}}}""")]
+    [InlineData("{\"choices\": [{\"message\": {\"content\": \"yes\\ud800\"}}]}")]
     public async Task Garbage_is_no_verdict(string body)
     {
         await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => context.Response.WriteAsync(body));

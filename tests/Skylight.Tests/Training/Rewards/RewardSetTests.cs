@@ -5,7 +5,7 @@ namespace Skylight.Tests.Training.Rewards;
 
 public class RewardSetTests
 {
-    private static readonly RewardRequest[] s_three = [Request("1", id: "data.jsonl:1"), Request("2", id: "data.jsonl:2"), Request("3", id: "data.jsonl:3")];
+    private static readonly RewardRequest[] s_three = [.. new[] { 1, 2, 3 }.Select(number => Request($"{number}", id: $"data.jsonl:{number}"))];
 
     private static CancellationToken Token => TestContext.Current.CancellationToken;
 
@@ -68,7 +68,9 @@ public class RewardSetTests
         Assert.Contains($"Reward 'mine', sample 'data.jsonl:2': {why}", stopped.Message, StringComparison.Ordinal);
         foreach (RewardFailure policy in new[] { RewardFailure.Zero, RewardFailure.Skip })
         {
-            RewardBreakdown[] found = await Set(policy).ScoreAsync(s_three, Token);
+            RewardSet set = Set(policy);
+            RewardBreakdown[] found = await set.ScoreAsync(s_three, Token);
+            Assert.Equal(1, set.FaultCount);
             Assert.Equal([1.25, 0.25, 1.25], found.Select(reward => reward.Total));
             Assert.Contains($"mine: {why}", found[1].Fault, StringComparison.Ordinal);
             Assert.Equal([false, policy == RewardFailure.Skip, false], found.Select(reward => reward.IsSkipped));
@@ -93,7 +95,8 @@ public class RewardSetTests
     [Fact]
     public async Task After_a_throw_the_good_samples_are_judged_together_again()
     {
-        var reward = new UserReward((requests, _) => requests.Any(request => request.Completion == "2") ? throw new FormatException("2") : Task.FromResult(requests.Select(_ => new[] { (double)requests.Count }).ToArray()), "size");
+        var reward = new UserReward((requests, _) => requests.Any(request => request.Completion == "2") ? throw new FormatException("2")
+            : Task.FromResult(requests.Select(_ => new[] { (double)requests.Count }).ToArray()), "size");
         await using var rewards = new RewardSet([new RewardTerm(reward, 1)], RewardFailure.Zero);
         Assert.Equal([2, 0, 2], (await rewards.ScoreAsync(s_three, Token)).Select(found => found.Total));
         Assert.Equal(5, reward.Calls);
