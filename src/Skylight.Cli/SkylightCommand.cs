@@ -2,6 +2,7 @@ using System.CommandLine;
 using Skylight.Cli.Chat;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Kernels;
+using Skylight.Cli.Train;
 using Skylight.Cli.Verify;
 
 namespace Skylight.Cli;
@@ -13,7 +14,7 @@ internal static class SkylightCommand
     {
         var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.")
         {
-            DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
+            TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
             EvalCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create(),
         };
         OptionReaders.Apply(root);

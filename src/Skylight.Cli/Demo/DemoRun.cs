@@ -172,7 +172,7 @@ internal sealed class DemoRun : IDisposable
         _trainer = new ModelTrainer(_model, phase.Modules, new OptimizerOptions { Beta2 = 0.95f, WeightDecay = 0.01f, DecaysEveryParameter = true });
         if (!fresh)
             RestoreOptimizer();
-        _grpo = new GrpoTrainer(_trainer, _engine, new GrpoOptions { GroupSize = _settings.GroupSize, Sampling = _classroom.Rollouts(_settings) }, _classroom.CriticalTokens)
+        _grpo = new GrpoTrainer(_trainer, _engine, new GrpoOptions { GroupSize = _settings.GroupSize, Sampling = _classroom.Rollouts(_settings) }, _classroom.CriticalTokens, _classroom.Rewards)
         {
             StepCount = (_state.Phase << 16) + _state.Step,
         };
@@ -225,12 +225,14 @@ internal sealed class DemoRun : IDisposable
         double tokensPerSecond = metrics.GeneratedTokens / Math.Max(metrics.RolloutSeconds, 1e-9);
         bool ablation = Current.Key == PhaseResult.GrpoConnectorFrozen;
         (ablation ? _state.Frozen : _state.Grpo).Add(new TrainingStep(
-            _state.Step + 1, metrics.Reward, metrics.Accuracy, metrics.Entropy.MeanCriticalEntropy, metrics.Entropy.MeanEntropy, metrics.ResponseLength, tokensPerSecond));
+            _state.Step + 1, metrics.Reward, Accuracy(metrics), metrics.Entropy.MeanCriticalEntropy, metrics.Entropy.MeanEntropy, metrics.ResponseLength, tokensPerSecond));
         string critical = metrics.Entropy.MeanCriticalEntropy is { } nats ? $"{nats:F2} ({metrics.Entropy.CriticalCount})" : "–";
         _display.Step(
             _state.Step + 1,
-            $"reward {metrics.Reward:F3}  accuracy {metrics.Accuracy:P1}  entropy {metrics.Entropy.MeanEntropy:F3}  critical {critical}  {metrics.ResponseLength:F1} tokens  {tokensPerSecond:N0} tokens/s");
+            $"reward {metrics.Reward:F3}  accuracy {Accuracy(metrics):P1}  entropy {metrics.Entropy.MeanEntropy:F3}  critical {critical}  {metrics.ResponseLength:F1} tokens  {tokensPerSecond:N0} tokens/s");
     }
+
+    private static double Accuracy(GrpoMetrics metrics) => metrics.Components.First(component => component.Name == "accuracy").Value;
 
     private bool IsCheckpointDue(DemoPhase phase) =>
         phase.Key == PhaseResult.Grpo && _state.Step > 0 && _state.Step % _settings.CheckpointEvery == 0 && !_state.Checkpoints.Exists(checkpoint => checkpoint.Step == _state.Step);
@@ -254,7 +256,7 @@ internal sealed class DemoRun : IDisposable
         var correct = new List<DigitExample>();
         for (int index = 0; index < problems.Count; index++)
         {
-            if (answers[index].FirstOrDefault(answer => _classroom.Judge(problems[index], answer).Accuracy > 0) is { } answer)
+            if (answers[index].FirstOrDefault(answer => _classroom.IsRight(problems[index], answer)) is { } answer)
                 correct.Add(problems[index] with { Completion = _classroom.Text(answer) });
         }
 

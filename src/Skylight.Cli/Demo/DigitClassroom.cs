@@ -20,7 +20,10 @@ internal sealed record TestResult(int Correct, int Count, CriticalTokenEntropy E
 internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenizer, ModelConfiguration configuration)
 {
     private readonly int _end = tokenizer.TokenId(DigitVocabulary.EndToken)!.Value;
-    private readonly RewardFunction _reward = new(new AnswerVerifier());
+    // The paper's: 0.8 for the answer, 0.2 for the form.
+    public RewardSet Rewards { get; } = new([
+        new RewardTerm(RewardCatalog.Create("answer", new Dictionary<string, string>()), 0.8, "accuracy"),
+        new RewardTerm(RewardCatalog.Create("format", new Dictionary<string, string>()), 0.2, "format")]);
 
     public CriticalTokens CriticalTokens { get; } = new(tokenizer);
 
@@ -49,10 +52,19 @@ internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenize
     }
 
     /// <summary>A prompt whose completions are judged by the final answer and the form.</summary>
-    public GrpoPrompt Problem(DigitExample example) => new(Prompt(example), completion => Judge(example, completion));
+    public GrpoPrompt Problem(DigitExample example) => new(Prompt(example), completion => Request(example, completion));
 
-    public RewardBreakdown Judge(DigitExample example, Completion completion) =>
-        _reward.Score(DigitTask.PromptSuffix, Text(completion), completion.FinishReason == FinishReason.Stop, example.Answer);
+    public bool IsRight(DigitExample example, Completion completion) => Rewards.ScoreAsync([Request(example, completion)]).GetAwaiter().GetResult()[0]["accuracy"] > 0;
+
+    private RewardRequest Request(DigitExample example, Completion completion) => new()
+    {
+        Id = example.Prompt,
+        Completion = Text(completion),
+        PromptSuffix = DigitTask.PromptSuffix,
+        Finished = completion.FinishReason == FinishReason.Stop,
+        Answers = [example.Answer],
+        TokenCount = completion.Tokens.Length,
+    };
 
     /// <summary>Answers problems greedily.</summary>
     public TestResult Test(GenerationEngine engine, IReadOnlyList<DigitExample> problems, int maxNewTokens, CancellationToken cancellationToken)
@@ -66,7 +78,7 @@ internal sealed class DigitClassroom(DigitTask task, CharacterTokenizer tokenize
         {
             Completion completion = completions[index][0];
             entropy += CriticalTokens.Measure(completion.Tokens, completion.Entropies, CriticalTokens.EndsInsideThink(Prompt(problems[index]).Tokens));
-            answers.Add(new ExampleAnswer(Text(completion), Judge(problems[index], completion).Accuracy > 0));
+            answers.Add(new ExampleAnswer(Text(completion), IsRight(problems[index], completion)));
         }
 
         return new TestResult(answers.Count(answer => answer.Correct), problems.Count, entropy, answers);

@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using Skylight.Training.Reports;
 using Skylight.Training.Evaluation;
 using Spectre.Console;
 

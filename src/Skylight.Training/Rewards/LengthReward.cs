@@ -8,7 +8,7 @@ internal sealed class OverlongReward(int maxTokens, int buffer) : SampleReward("
         int most = MaximumLength.Of(request, maxTokens);
         if (buffer > most)
             throw new InvalidDataException($"the buffer of {buffer} tokens is longer than the most tokens of a completion, {most}.");
-        return -Math.Clamp((request.TokenCount - (most - (double)buffer)) / buffer, 0, 1);
+        return OverlongPenalty.Of(request.TokenCount, most, buffer);
     }
 }
 

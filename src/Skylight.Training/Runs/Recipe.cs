@@ -229,7 +229,14 @@ public sealed record GrpoSettings
 /// <param name="Weight">What its component counts in the sum.</param>
 /// <param name="Options">Its own settings, as texts.</param>
 /// <param name="Assembly">The file of a user's own rewards; null for the library.</param>
-public sealed record RewardSettings(string Name, double Weight, IReadOnlyDictionary<string, string> Options, string? Assembly = null);
+public sealed record RewardSettings(string Name, double Weight, IReadOnlyDictionary<string, string> Options, string? Assembly = null)
+{
+    /// <summary>Weights by component, of a reward with several; empty for one.</summary>
+    public IReadOnlyDictionary<string, double> Weights { get; init; } = new Dictionary<string, double>();
+
+    /// <summary>What it is called in metrics, where not by its own name; two of one kind need it.</summary>
+    public string? Label { get; init; }
+}
 
 /// <summary>How a run is tried on held-out data.</summary>
 public sealed record EvaluationSettings

@@ -77,6 +77,8 @@ public static class RecipeKeys
         new("rewards", "list", "answer 0.8, format 0.2", "What completions earn (docs/rewards.md): names, or maps of the keys below."),
         new("rewards.*.name", "text", "required", "`answer`, `choice`, `numeric`, `format`, `length`, `repetition`, `regex`, `verifier`, or a type of `assembly`."),
         new("rewards.*.weight", "number", "1", "What it counts in the sum."),
+        new("rewards.*.weights", "map", "", "Of a reward with several components, what each counts."),
+        new("rewards.*.label", "text", "its name", "What it is called in metrics; two of one kind need it."),
         new("rewards.*.assembly", "path", "", "A .NET assembly with rewards of your own."),
         new("rewards.*.options", "map", "", "Its own settings."),
         new("reward_faults", "`stop`, `zero`, `skip`", "stop", "What becomes of a reward that throws or is not a number: the run stops, it counts 0, or the group is left out."),

@@ -229,9 +229,26 @@ internal static class RecipeReader
         if (!node.IsMap)
             return new RewardSettings(node.AsText(), 1, new Dictionary<string, string>());
         var reward = new RewardSettings(
-            node.Text("name") ?? throw node.Fault("has no 'name'."), node.Number("weight") ?? 1, node.Texts("options"), node.Text("assembly"));
+            node.Text("name") ?? throw node.Fault("has no 'name'."), node.Number("weight") ?? 1, node.Texts("options"), node.Text("assembly"))
+        {
+            Weights = Weights(node),
+            Label = node.Text("label"),
+        };
         node.Finish();
         return reward;
+    }
+
+    private static Dictionary<string, double> Weights(RecipeNode node)
+    {
+        var weights = new Dictionary<string, double>(StringComparer.Ordinal);
+        foreach ((string component, string text) in node.Texts("weights"))
+        {
+            if (!double.TryParse(text, System.Globalization.NumberStyles.Float, System.Globalization.CultureInfo.InvariantCulture, out double weight) || !double.IsFinite(weight))
+                throw node.Fault($"has the weight '{text}' for '{component}', which is not a number.");
+            weights.Add(component, weight);
+        }
+
+        return weights;
     }
 
     private static EvaluationSettings Evaluation(RecipeNode node, string? folder)

@@ -200,12 +200,25 @@ public sealed class TrainingRun : IAsyncDisposable
     internal static ExampleOptions OptionsOf(DataSettings data, ExampleNeeds needs) =>
         new() { Needs = needs, Columns = ColumnMap.Parse(data.Columns.Select(pair => $"{pair.Key}={pair.Value}")) };
 
-    private static RewardSet RewardsOf(Recipe recipe, TrainingRunOptions options) => new(
-        [.. recipe.Rewards.Select(settings => new RewardTerm(
-            settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, options.Rewards)
-                : options.LoadReward?.Invoke(settings) ?? throw new RecipeException($"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program cannot load."),
-            settings.Weight))],
-        recipe.RewardFaults switch { FaultPolicy.Zero => RewardFailure.Zero, FaultPolicy.Skip => RewardFailure.Skip, _ => RewardFailure.Stop });
+    private static RewardSet RewardsOf(Recipe recipe, TrainingRunOptions options)
+    {
+        RewardTerm TermOf(RewardSettings settings)
+        {
+            try
+            {
+                IReward reward = settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, options.Rewards)
+                    : options.LoadReward?.Invoke(settings) ?? throw new RecipeException($"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program cannot load.");
+                return settings.Weights.Count > 0 ? new RewardTerm(reward, settings.Weights, settings.Label) : new RewardTerm(reward, settings.Weight, settings.Label);
+            }
+            catch (ArgumentException exception)
+            {
+                throw new RecipeException($"The recipe '{recipe.Name}' has a reward that cannot be made: {PlainMessages.Of(exception)}", exception);
+            }
+        }
+
+        return new RewardSet(
+            [.. recipe.Rewards.Select(TermOf)], recipe.RewardFaults switch { FaultPolicy.Zero => RewardFailure.Zero, FaultPolicy.Skip => RewardFailure.Skip, _ => RewardFailure.Stop });
+    }
 
     private bool IsWanted(TrainingExample example)
     {

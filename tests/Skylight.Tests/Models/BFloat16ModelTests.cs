@@ -149,10 +149,10 @@ public sealed class BFloat16ModelTests
         using var engine = new GenerationEngine(model, 4096);
         var options = new GrpoOptions { GroupSize = 6, Sampling = new SamplingOptions { MaxNewTokens = 10, StopTokens = [TinyModel.StopToken], Seed = 3 } };
         var criticalTokens = new CriticalTokens(new Skylight.Text.CharacterTokenizer(" 0123456789abcdefghijklmnopqrstuvwxyzW", "<end>", "<img>"));
-        var grpo = new GrpoTrainer(trainer, engine, options, criticalTokens);
+        var grpo = new GrpoTrainer(trainer, engine, options, criticalTokens, Training.ComputedReward.Set());
         GrpoPrompt[] prompts = [.. Enumerable.Range(0, 3).Select(index => new GrpoPrompt(
             index == 1 ? TinyModel.Prompt(1, 9) : TinyModel.Prompt((ulong)index, 8 + index, TinyModel.Picture((ulong)index)),
-            completion => new RewardBreakdown(completion.Tokens.Count(token => token < 10) / (double)completion.Tokens.Length, 0, 0)))];
+            Training.ComputedReward.Request(completion => completion.Tokens.Count(token => token < 10) / (double)completion.Tokens.Length)))];
         GrpoMetrics[] steps = [.. Enumerable.Range(0, 3).Select(_ => grpo.Step(() => prompts, 0.02f))];
         Assert.All(steps, step => Assert.Equal(0, step.RolloutTrainDifference));
         Assert.All(steps, step => Assert.True(step.GradientNorm > 0));

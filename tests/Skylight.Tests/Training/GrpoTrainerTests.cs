@@ -178,7 +178,7 @@ public sealed class GrpoTrainerTests
 
         Assert.Equal(before, TinyModel.Weights(toy.Model));
         GrpoMetrics repeated = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f), fresh = other.Trainer.Step(() => Prompts(LowTokens), 0.01f);
-        Assert.Equal(fresh with { RolloutSeconds = 0, UpdateSeconds = 0 }, repeated with { RolloutSeconds = 0, UpdateSeconds = 0 });
+        Assert.Equal(fresh with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] }, repeated with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
         Assert.Equal(TinyModel.Weights(other.Model), TinyModel.Weights(toy.Model));
     }
 
@@ -224,7 +224,7 @@ public sealed class GrpoTrainerTests
         };
         GrpoMetrics cancelled = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token), whole = other.Trainer.Step(() => Prompts(LowTokens), 0.01f);
         Assert.True(cancellation.IsCancellationRequested);
-        Assert.Equal(whole with { RolloutSeconds = 0, UpdateSeconds = 0 }, cancelled with { RolloutSeconds = 0, UpdateSeconds = 0 });
+        Assert.Equal(whole with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] }, cancelled with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
         Assert.Equal(TinyModel.Weights(other.Model), TinyModel.Weights(toy.Model));
         Assert.ThrowsAny<OperationCanceledException>(() => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token));
         Assert.Equal(1, toy.Trainer.StepCount);
@@ -290,13 +290,13 @@ public sealed class GrpoTrainerTests
         float[] before = TinyModel.Weights(toy.Model);
         int judged = 0;
         string message = Message(completion => judged++ == 2 * 8 + 5 ? double.NaN : LowTokens(completion));
-        foreach (string part in (string[])["Step 1, prompt 2, completion 5", "the total reward is NaN", "finite"])
+        foreach (string part in (string[])["Reward 'reward', sample 'test:3'", "is NaN", "finite"])
             Assert.Contains(part, message, StringComparison.Ordinal);
         Assert.DoesNotContain("learning rate", message, StringComparison.Ordinal);
 
         judged = 0;
-        message = Message(completion => judged++ == 9 ? throw new FormatException("no such answer") : LowTokens(completion));
-        Assert.Contains("Step 1, prompt 1, completion 1: its reward failed: no such answer", message, StringComparison.Ordinal);
+        message = Message(completion => judged++ == 9 ? double.PositiveInfinity : LowTokens(completion));
+        Assert.Contains("sample 'test:2'", message, StringComparison.Ordinal);
         Assert.Equal(before, TinyModel.Weights(toy.Model));
         Assert.Equal(0, toy.Trainer.StepCount);
 
@@ -327,7 +327,7 @@ public sealed class GrpoTrainerTests
         (GrpoMetrics again, _) = Step(resumed, idle: [1, 3]);
         // Both come from those that were kept; the third is too old for the step after this one.
         Assert.Equal((1, 0, 2, 1), (calls, two.GroupsKept, two.GroupsFromEarlierSteps, two.GroupsDropped));
-        Assert.Equal(two with { RolloutSeconds = 0, UpdateSeconds = 0 }, again with { RolloutSeconds = 0, UpdateSeconds = 0 });
+        Assert.Equal(two with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] }, again with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
         Assert.Equal(TinyModel.Weights(straight.Model), TinyModel.Weights(resumed.Model));
         // They were drawn under other weights than those that are trained now.
         Assert.Null(two.RolloutTrainDifference);
@@ -343,7 +343,7 @@ public sealed class GrpoTrainerTests
             GrpoPrompt[] Next()
             {
                 bool isFirst = calls++ == 0;
-                return [.. Prompts(LowTokens).Select((prompt, index) => isFirst && idle.Contains(index) ? prompt with { Score = _ => new RewardBreakdown(0.5, 0, 0) } : prompt)];
+                return [.. Prompts(LowTokens).Select((prompt, index) => isFirst && idle.Contains(index) ? prompt with { Request = ComputedReward.Request(_ => 0.5) } : prompt)];
             }
 
             return (toy.Trainer.Step(Next, 0.01f), calls);
@@ -389,7 +389,7 @@ public sealed class GrpoTrainerTests
 
     private static GrpoPrompt[] Prompts(Func<Completion, double> reward, int count = 4) => [.. Enumerable.Range(0, count).Select(index => new GrpoPrompt(
         index % 2 == 0 ? TinyModel.Prompt((ulong)index, 8 + index, TinyModel.Picture((ulong)index)) : TinyModel.Prompt((ulong)index, 8 + index),
-        completion => new RewardBreakdown(reward(completion), 0, 0)))];
+        ComputedReward.Request(reward, $"test:{index + 1}")))];
 
     private sealed class Toy : IDisposable
     {
@@ -398,7 +398,7 @@ public sealed class GrpoTrainerTests
             Model = TinyModel.Create();
             ModelTrainer = new ModelTrainer(Model, TrainableModules.All);
             Engine = keeps ? new GenerationEngine(Model, 4096, imageCacheBytes: 1 << 20, cachePrefixes: true) : new GenerationEngine(Model, 4096);
-            Trainer = new GrpoTrainer(ModelTrainer, Engine, options, s_criticalTokens, reference);
+            Trainer = new GrpoTrainer(ModelTrainer, Engine, options, s_criticalTokens, ComputedReward.Set(), reference);
         }
 
         public VisionLanguageModel Model { get; }

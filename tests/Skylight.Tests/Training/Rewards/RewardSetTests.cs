@@ -169,11 +169,11 @@ public class RewardSetTests
     }
 
     [Fact]
-    public void Accuracy_and_format_are_components_too()
+    public void Values_have_their_names()
     {
-        var reward = new RewardBreakdown(0.9, 1, 0.5);
-        Assert.Equal((1, 0.5, 0.5), (reward["accuracy"], reward["format"], reward.Format));
-        Assert.Equal((0, 0), (new RewardBreakdown(1, ["other"], [1]).Accuracy, new RewardBreakdown(1, ["other"], [1]).Format));
+        var reward = new RewardBreakdown(0.9, ["answer", "format"], [1, 0.5]);
+        Assert.Equal((1, 0.5), (reward["answer"], reward["format"]));
+        Assert.Throws<KeyNotFoundException>(() => reward["other"]);
         Assert.Throws<ArgumentException>(() => new RewardBreakdown(1, ["other"], []));
     }
 }

@@ -52,14 +52,14 @@ public class DigitTaskTests
     [Fact]
     public void Every_reference_trace_earns_the_full_reward_and_names_the_digits_last()
     {
-        var rewards = new RewardFunction(new AnswerVerifier());
         var random = new CounterRandom(11, 0);
         int corrected = 0;
         const int draws = 2000;
         for (int draw = 0; draw < draws; draw++)
         {
             DigitExample example = Task.Problem(ref random, DigitSplit.Training);
-            Assert.Equal(1.0, rewards.Score(DigitTask.PromptSuffix, example.Completion, finished: true, example.Answer).Total, 12);
+            Assert.True(new AnswerVerifier().Verify(DigitTask.PromptSuffix + example.Completion, example.Answer));
+            Assert.True(ThinkFormatReward.IsWellFormed(DigitTask.PromptSuffix, example.Completion, finished: true));
             Assert.EndsWith(DigitTask.PromptSuffix, example.Prompt);
 
             Match named = Regex.Match(example.Completion, @"^(?:(\d) and (\d)\. Wait, )?(\d) and (\d)\. ([^<]|<\d)*</think>");
