@@ -128,7 +128,7 @@ public sealed class ModelTrainer : IDisposable
         }
         catch
         {
-            ClearGradients();
+            DropGradients();
             throw;
         }
     }
@@ -221,6 +221,19 @@ public sealed class ModelTrainer : IDisposable
         return norm;
     }
 
+    /// <summary>After a fault, which is what is to be seen: a device that is lost cannot clear anything either.</summary>
+    private void DropGradients()
+    {
+        try
+        {
+            ClearGradients();
+        }
+        catch (Exception exception)
+        {
+            _spoilt = $"Optimizer step {StepCount + 1}: the gradients of an unfinished step could not be cleared: {exception.Message}";
+        }
+    }
+
     private void CallBeforeStep()
     {
         try
@@ -229,7 +242,7 @@ public sealed class ModelTrainer : IDisposable
         }
         catch
         {
-            ClearGradients();
+            DropGradients();
             throw;
         }
     }
