@@ -57,8 +57,8 @@ internal static class HeadWorkloads
                 Near(-1f, -2f, -0.5f, -3f, -1f, -0.5f), Constant(-1.1f, -1.5f, -0.5f, -2.5f, -1.6f, -1.2f), Fixed(6), Constant(1, 1, 1, -0.7f, -0.7f, -2),
                 Constant(0.25f, 0.25f, 0.25f, 0.3f, 0.3f, 0.5f), Integers([0, 0, 0, 1, 1, 2]),
             ], Tiny: true),
-        .. Sequences(PolicyForm.Gspo),
-        .. Sequences(PolicyForm.GspoToken),
+        .. Sequences("gspo", PolicyForm.Gspo),
+        .. Sequences("gspo-token", PolicyForm.GspoToken),
     ];
 
     private static Workload[] Heads(string name, int tokens, int vocabulary, int width, Operand targets) =>
@@ -83,7 +83,7 @@ internal static class HeadWorkloads
     ];
 
     /// <summary>Sequences shorter and longer than a block of threads, numbers that come again later, rows of none; and no rows.</summary>
-    private static Workload[] Sequences(PolicyForm form)
+    private static Workload[] Sequences(string prefix, PolicyForm form)
     {
         (int Number, int Length)[] runs = [(5, 1), (0, 300), (5, 37), (-1, 2), (6, 256), (0, 64), (-1, 40)];
         int[] sequences = [.. runs.SelectMany(run => Enumerable.Repeat(run.Number, run.Length))];
@@ -91,7 +91,7 @@ internal static class HeadWorkloads
         return [Of("blocks", sequences), Of("no-rows", [])];
 
         Workload Of(string name, int[] numbers) => new(
-            $"policy_loss/{form}-{name}", op,
+            $"policy_loss/{prefix}-{name}", op,
             [Normal(0.1f, numbers.Length), Fixed(numbers.Length), Fixed(numbers.Length), Fixed(numbers.Length), Fixed(numbers.Length), Integers(numbers)], Tiny: false);
     }
 

@@ -25,7 +25,8 @@ internal static class LossBindings
             return;
         }
 
-        CudaScratch ratios = kernel.Scratch((long)Tokens(kernel) * sizeof(double));
+        // Also where there are no rows: the sums are launched all the same, and a region without bytes has no address.
+        CudaScratch ratios = kernel.Scratch(Math.Max(Tokens(kernel), 1L) * sizeof(double));
         Launch(kernel, "sequence_log_ratio", Tokens(kernel), SumBytes).Input(0).Input(1).Input(5).Scratch(ratios).Int32(Tokens(kernel));
         Settings(Outputs(Inputs(Launch(kernel, "policy_loss", 1, SumBytes), 6).Scratch(ratios)).Int32(Tokens(kernel)), op);
     }

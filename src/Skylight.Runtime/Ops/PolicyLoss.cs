@@ -145,7 +145,8 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
             .That(ClipLow is >= 0 and <= 1 && ClipHigh >= 0, $"the clip range 1 − {ClipLow} … 1 + {ClipHigh} must contain 1 and nothing negative")
             .That(DualClip is 0 or > 1, $"the dual clip must be above 1, or 0 for none, not {DualClip}")
             .That(DualClip == 0 || Form is PolicyForm.Clip || TakesSequences, $"{Form} takes no minimum that a dual clip of {DualClip} could bound: give it 0")
-            .That(SapoPositive > 0 && SapoNegative > 0 && float.IsFinite(SapoPositive) && float.IsFinite(SapoNegative), $"SAPO's temperatures must be above 0, not {SapoPositive} and {SapoNegative}")
+            .That(SapoPositive is > 0 and < float.PositiveInfinity && SapoNegative is > 0 and < float.PositiveInfinity,
+                $"SAPO's temperatures must be above 0, not {SapoPositive} and {SapoNegative}")
             .That(float.IsFinite(Beta) && Enum.IsDefined(Kl), "the KL penalty is not valid");
         ReadOnlySpan<string> names = ["logProbability", "oldLogProbability", "referenceLogProbability", "advantages", "weights"];
         for (int input = 1; input < names.Length; input++)

@@ -46,7 +46,8 @@ public static class LossVerification
 
     private static readonly string[] s_onPairs = ["dpo", "bco", "mpo"];
 
-    private static readonly Dictionary<string, AdvantageScale> s_scales = new() { ["group"] = AdvantageScale.Group, ["batch"] = AdvantageScale.Batch, ["none"] = AdvantageScale.None };
+    private static readonly Dictionary<string, AdvantageScale> s_scales =
+        new() { ["group"] = AdvantageScale.Group, ["batch"] = AdvantageScale.Batch, ["none"] = AdvantageScale.None };
 
     /// <summary>The objectives that a file may hold, as its maker defines them.</summary>
     private static readonly Dictionary<string, GrpoOptions> s_objectives = new()
@@ -86,6 +87,7 @@ public static class LossVerification
             checks.Add(new LossCheck($"advantages.{name}", null, Error(ours, reference, Math.Sqrt(ours.Length)), Worst(ours, reference, index => $"completion {index}")));
         }
 
+        string known = string.Join(", ", s_objectives.Keys);
         var skipped = new List<string>();
         using var workspace = new Workspace(device);
         bool any = false;
@@ -98,15 +100,22 @@ public static class LossVerification
             }
 
             if (!s_objectives.TryGetValue(name, out GrpoOptions? options))
-                throw losses.Wrong($"objectives.{name}", $"is no objective that this version knows: {string.Join(", ", s_objectives.Keys)}; on preference pairs, and skipped: {string.Join(", ", s_onPairs)}");
+            {
+                throw losses.Wrong(
+                    $"objectives.{name}", $"is no objective that this version knows: {known}; on preference pairs, and skipped: {string.Join(", ", s_onPairs)}");
+            }
+
+            if (options.Aggregation == LossAggregation.Constant)
+                options = options with { ConstantLength = losses.MaximumCompletionLength };
             any = true;
-            checks.Add(Check(losses, read(), options.Aggregation == LossAggregation.Constant ? options with { ConstantLength = losses.MaximumCompletionLength } : options, workspace, cancellationToken));
+            checks.Add(Check(losses, read(), options, workspace, cancellationToken));
         }
 
-        return any ? new LossReport(checks, skipped) : throw losses.Wrong("objectives", $"has no policy objective to verify; known are {string.Join(", ", s_objectives.Keys)}");
+        return any ? new LossReport(checks, skipped) : throw losses.Wrong("objectives", $"has no policy objective to verify; known are {known}");
     }
 
-    private static GrpoOptions With(string preset, Func<PolicyObjective, PolicyObjective> change) => GrpoPresets.All[preset] with { Objective = change(GrpoPresets.All[preset].Objective) };
+    private static GrpoOptions With(string preset, Func<PolicyObjective, PolicyObjective> change) =>
+        GrpoPresets.All[preset] with { Objective = change(GrpoPresets.All[preset].Objective) };
 
     private static LossCheck Check(LossesFile losses, LossesObjective reference, GrpoOptions options, Workspace workspace, CancellationToken cancellationToken)
     {
@@ -116,8 +125,8 @@ public static class LossVerification
         double[][] gradient = [.. losses.Lengths.Select(length => new double[length])];
         if (samples.Count > 0)
         {
-            (loss, float[][] parts) = Compute(
-                [.. samples.Select(pair => pair.Sample)], [.. samples.SelectMany(pair => losses.Current[pair.Rollout]).Select(value => (float)value)], options.Objective, workspace, cancellationToken);
+            float[] current = [.. samples.SelectMany(pair => losses.Current[pair.Rollout]).Select(value => (float)value)];
+            (loss, float[][] parts) = Compute([.. samples.Select(pair => pair.Sample)], current, options.Objective, workspace, cancellationToken);
             for (int index = 0; index < parts.Length; index++)
                 gradient[samples[index].Rollout] = Array.ConvertAll(parts[index], value => (double)value);
         }
@@ -157,11 +166,13 @@ public static class LossVerification
     private static Rollout[] Rollouts(LossesFile losses, GrpoOptions options, bool isFromElsewhere)
     {
         float[][] old = Floats(losses.Rows("old"));
-        float[][]? reference = options.Objective.Kl == KlKind.None ? null : Floats(losses.Rows("reference")), elsewhere = isFromElsewhere ? Floats(losses.Rows("rollout")) : null;
+        float[][]? reference = options.Objective.Kl == KlKind.None ? null : Floats(losses.Rows("reference"));
+        float[][]? elsewhere = isFromElsewhere ? Floats(losses.Rows("rollout")) : null;
         float[] advantages = Advantages(losses, options.AdvantageScale);
 
         // Which tokens they are decides nothing: their log-probabilities are given.
-        return [.. losses.Lengths.Select((length, index) => new Rollout(new TokenSequence([0]), new Completion(new int[length], old[index], [], FinishReason.Stop), new RewardBreakdown(0, [], []), advantages[index])
+        return [.. losses.Lengths.Select((length, index) => new Rollout(
+            new TokenSequence([0]), new Completion(new int[length], old[index], [], FinishReason.Stop), new RewardBreakdown(0, [], []), advantages[index])
         {
             ReferenceLogProbabilities = reference?[index],
             RolloutLogProbabilities = elsewhere?[index],

@@ -120,14 +120,21 @@ internal sealed class LossesFile
     {
         if (list.ValueKind != JsonValueKind.Array)
             throw Wrong(where, $"must be a list of {of}");
-        return count is null || list.GetArrayLength() == count ? [.. list.EnumerateArray()] : throw Wrong(where, $"must have {count} {of}, as 'lengths' says, not {list.GetArrayLength()}");
+        return count is null || list.GetArrayLength() == count
+            ? [.. list.EnumerateArray()]
+            : throw Wrong(where, $"must have {count} {of}, as 'lengths' says, not {list.GetArrayLength()}");
     }
 
-    private double Number(JsonElement value, string where) =>
-        value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && double.IsFinite(number) && Math.Abs(number) <= float.MaxValue
-            ? number
-            : throw Wrong(where, $"must be a number within float32's range, not {(value.ValueKind == JsonValueKind.Number && value.GetRawText() is { Length: < 40 } text ? text : value.ValueKind)}");
+    private double Number(JsonElement value, string where)
+    {
+        if (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && Math.Abs(number) <= float.MaxValue)
+            return number;
+        string found = value.ValueKind == JsonValueKind.Number && value.GetRawText() is { Length: < 40 } text ? text : $"{value.ValueKind}";
+        throw Wrong(where, $"must be a number within float32's range, not {found}");
+    }
 
     private int Whole(double number, string where, int minimum) =>
-        number == Math.Floor(number) && number >= minimum && number <= int.MaxValue ? (int)number : throw Wrong(where, $"must be a whole number of {minimum} or more, not {number}");
+        number == Math.Floor(number) && number >= minimum && number <= int.MaxValue
+            ? (int)number
+            : throw Wrong(where, $"must be a whole number of {minimum} or more, not {number}");
 }

@@ -30,7 +30,11 @@ public sealed class ObjectiveGraph
         Weights = AddInput("weights", sample => sample.Weights);
         Loss = objective.AppendLoss(this);
         if (Loss.Type != TensorType.Float32(1))
-            throw new ArgumentException($"The loss of {objective.GetType().Name} must be one number, {TensorType.Float32(1)}, not {Loss.Type}: sum it over the rows.", nameof(objective));
+        {
+            throw new ArgumentException(
+                $"The loss of {objective.GetType().Name} must be one number, {TensorType.Float32(1)}, not {Loss.Type}: sum it over the rows.", nameof(objective));
+        }
+
         graph.Output("loss", Loss);
     }
 

@@ -22,7 +22,9 @@ internal static class PolicySamples
             if (!counts[index] || (!hasKl && rollouts[index].Advantage == 0))
                 continue;
             TrainingSample sample = Sample(rollouts[index], weights[index]);
-            samples.Add((index, options.TopEntropyShare < 1 ? sample with { AdvantageMask = [.. rollouts[index].Completion.Entropies.Select(entropy => entropy >= lowest)] } : sample));
+            if (options.TopEntropyShare < 1)
+                sample = sample with { AdvantageMask = [.. rollouts[index].Completion.Entropies.Select(entropy => entropy >= lowest)] };
+            samples.Add((index, sample));
         }
 
         return samples;
@@ -47,8 +49,9 @@ internal static class PolicySamples
     {
         foreach (Rollout rollout in rollouts)
         {
-            if (rollout.Completion.Entropies.Length != rollout.Completion.Tokens.Length)
-                throw new ArgumentException($"{nameof(GrpoOptions.TopEntropyShare)} needs the entropy of each of a rollout's {rollout.Completion.Tokens.Length} tokens, not {rollout.Completion.Entropies.Length}.");
+            (int tokens, int given) = (rollout.Completion.Tokens.Length, rollout.Completion.Entropies.Length);
+            if (given != tokens)
+                throw new ArgumentException($"{nameof(GrpoOptions.TopEntropyShare)} needs the entropy of each of a rollout's {tokens} tokens, not {given}.");
         }
 
         float[] entropies = [.. rollouts.SelectMany(rollout => rollout.Completion.Entropies)];

@@ -3,6 +3,7 @@ using Skylight.Models;
 using Skylight.Tests.Chat;
 using Skylight.Text;
 using Skylight.Training;
+using Skylight.Training.Objectives;
 
 namespace Skylight.Tests.Training;
 

@@ -9,6 +9,7 @@ using Skylight.Tests.Chat;
 using Skylight.Tests.Checkpoints;
 using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
+using Skylight.Training.Reports;
 
 namespace Skylight.Tests.Training.Evaluation;
 

@@ -19,7 +19,8 @@ public sealed class ObjectiveTests
         var objective = new EntropyBonusObjective(0.7f);
         TrainingSample[] samples = Samples();
         BatchResult result = trainer.AccumulateGradients(samples, objective, TestContext.Current.CancellationToken);
-        double expected = -samples.Select((sample, index) => sample.Weights.Select((weight, token) => weight * (result.LogProbabilities[index][token] + (0.7 * result.Entropies[index][token]))).Sum()).Sum();
+        double expected = -samples.Select((sample, index) =>
+            sample.Weights.Select((weight, token) => weight * (result.LogProbabilities[index][token] + (0.7 * result.Entropies[index][token]))).Sum()).Sum();
         Assert.Equal(expected, result.Loss, 1e-5 * Math.Abs(expected));
         Assert.NotEqual(trainer.Evaluate(samples, new CrossEntropyObjective(), TestContext.Current.CancellationToken).Loss, result.Loss, 1e-3);
 

@@ -7,6 +7,7 @@ using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Training;
 using Skylight.Training.Objectives;
+using Skylight.Training.Rewards;
 
 namespace Skylight.Tests.Training.Objectives;
 
@@ -95,5 +96,5 @@ public sealed class PolicySamplesTests
     }
 
     private static Rollout Rollout(int length, float advantage, FinishReason reason = FinishReason.Stop, float[]? entropies = null) =>
-        new(new TokenSequence([0]), new Completion(new int[length], new float[length], entropies ?? [], reason), default, advantage);
+        new(new TokenSequence([0]), new Completion(new int[length], new float[length], entropies ?? [], reason), new RewardBreakdown(0, [], []), advantage);
 }
