@@ -157,7 +157,7 @@ internal sealed class ExampleReader(ExampleOptions options)
     {
         RowColumns columns = draft.Columns;
         string[] options = [.. Options(columns)];
-        string? hint = columns.Find(ColumnMap.Hint) is { } said ? Text(said) : null;
+        string? hint = columns.Find(ColumnMap.Hint) is { } said && Text(said) is { } clue && !string.IsNullOrWhiteSpace(clue) ? clue : null;
         (string[] texts, ExampleImage[] images) = ImagePlaces.Number([hint ?? "", question, .. options], draft.AllImages(), draft.MayBeUnused);
         if (string.IsNullOrWhiteSpace(question) && images.Length == 0)
             throw new InvalidDataException("has no 'question': it is empty.");

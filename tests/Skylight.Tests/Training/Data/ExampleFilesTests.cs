@@ -28,6 +28,9 @@ public sealed class ExampleFilesTests
     // Questions
     [InlineData("""{"problem": "<image>Q", "solution": "s", "images": ["a.png"]}""", "User: [a.png]Q")]
     [InlineData("""{"question": "Q", "answer": 3, "image": "a.png"}""", "User: [a.png]Q")]
+    [InlineData("""{"image": {"bytes": null, "path": "a.png"}, "problem": "Q", "solution": "<answer>1</answer>", "original_question": "O", "original_answer": "1"}""", "User: [a.png]Q")]
+    [InlineData("""{"question": "Q", "hint": "", "answer": "3"}""", "User: Q")]
+    [InlineData("""{"question": "Q", "hint": "H", "answer": "3"}""", "User: Hint: H\nQuestion: Q\n")]
     [InlineData("""{"question": "Which of <image2> or <image1>?", "answer": "3", "images": ["a.png", "b.png"]}""", "User: Which of [b.png] or [a.png]?")]
     public async Task A_row_of_each_form_is_the_conversation_that_it_means(string line, string expected)
     {
