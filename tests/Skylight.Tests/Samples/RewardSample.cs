@@ -19,8 +19,14 @@ public static class RewardSample
     {
         var request = new RewardRequest
         {
-            Id = "train.jsonl:12", Question = "What is 7 + 5?", Answers = ["12"], PromptSuffix = "<think>\n", Completion = "7 + 5 = 12</think>It is a dozen.",
-            Finished = true, TokenCount = 4000, MaximumTokens = 4096,
+            Id = "train.jsonl:12",
+            Question = "What is 7 + 5?",
+            Answers = ["12"],
+            PromptSuffix = "<think>\n",
+            Completion = "7 + 5 = 12</think>It is a dozen.",
+            Finished = true,
+            TokenCount = 4000,
+            MaximumTokens = 4096,
         };
         RewardBreakdown reward = (await rewards.ScoreAsync([request], cancellationToken))[0];
         return reward.IsSkipped ? $"skipped: {reward.Fault}" : $"{reward.Total:F4}: {string.Join(", ", reward.Components.Zip(reward.Values))}";

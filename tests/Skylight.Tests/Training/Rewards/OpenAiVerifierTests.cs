@@ -19,8 +19,14 @@ public sealed class OpenAiVerifierTests
 
     private static OpenAiVerifierOptions Options(Uri address, int retries = 3) => new()
     {
-        Endpoint = address, Model = "judge", Retries = retries, RetryDelay = TimeSpan.FromMilliseconds(1), LongestRetryDelay = TimeSpan.FromMilliseconds(20), Timeout = TimeSpan.FromSeconds(30),
-        KeyVariable = "JUDGE_KEY", EnvironmentVariable = name => name == "JUDGE_KEY" ? Key : null,
+        Endpoint = address,
+        Model = "judge",
+        Retries = retries,
+        RetryDelay = TimeSpan.FromMilliseconds(1),
+        LongestRetryDelay = TimeSpan.FromMilliseconds(20),
+        Timeout = TimeSpan.FromSeconds(30),
+        KeyVariable = "JUDGE_KEY",
+        EnvironmentVariable = name => name == "JUDGE_KEY" ? Key : null,
     };
 
     private static ValueTask<VerifierVerdict> AskAsync(OpenAiVerifier verifier, string response = "a dozen") => verifier.JudgeAsync("7 + 5?", ["12", "twelve"], response, Token);
@@ -58,7 +64,8 @@ public sealed class OpenAiVerifierTests
         await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => JudgeSite.ReplyAsync(context, "no"));
         using var verifier = new OpenAiVerifier(Options(site.Address) with
         {
-            KeyVariable = null, ExtraBody = """{"max_completion_tokens": 5, "temperature": null, "model": "other", "chat_template_kwargs": {"enable_thinking": false}}""",
+            KeyVariable = null,
+            ExtraBody = """{"max_completion_tokens": 5, "temperature": null, "model": "other", "chat_template_kwargs": {"enable_thinking": false}}""",
         });
         Assert.False((await AskAsync(verifier)).IsCorrect);
         (JsonObject body, string? authorization) = Assert.Single(site.Received);
@@ -119,13 +126,12 @@ public sealed class OpenAiVerifierTests
     {
         await using JudgeSite site = await JudgeSite.StartAsync((context, number, _) =>
         {
-            context.Response.Headers.RetryAfter = number == 1 ? after == "date" ? DateTimeOffset.UtcNow.AddSeconds(2).ToString("r") : after : "86400";
+            context.Response.Headers.RetryAfter = number == 1 ? after == "date" ? DateTimeOffset.UtcNow.AddSeconds(10).ToString("r") : after : "86400";
             return number <= 2 ? JudgeSite.RefuseAsync(context, 429) : JudgeSite.ReplyAsync(context, "yes");
         });
         using var verifier = new OpenAiVerifier(Options(site.Address) with { LongestRetryDelay = TimeSpan.FromSeconds(1.5) });
         long start = Stopwatch.GetTimestamp();
         Assert.True((await AskAsync(verifier)).IsCorrect);
-        // The date has no fractions of a second, so that of two is at least one.
         Assert.InRange(Stopwatch.GetElapsedTime(start).TotalSeconds, 2.4, 60);
     }
 

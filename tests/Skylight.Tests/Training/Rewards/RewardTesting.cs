@@ -7,7 +7,13 @@ internal static class RewardTesting
 {
     public static RewardRequest Request(string completion, string? answer = null, string id = "data.jsonl:1", bool finished = true, string suffix = "", params string[] options) => new()
     {
-        Id = id, Completion = completion, Answers = answer is null ? [] : [answer], Options = options, Finished = finished, PromptSuffix = suffix, TokenCount = 10,
+        Id = id,
+        Completion = completion,
+        Answers = answer is null ? [] : [answer],
+        Options = options,
+        Finished = finished,
+        PromptSuffix = suffix,
+        TokenCount = 10,
     };
 
     public static IReward Create(string name, params (string Option, string Value)[] options) =>
