@@ -78,7 +78,7 @@ internal static class EmulatorBuild
         {
             using Stream source = Open(name);
             hash.Append(Encoding.UTF8.GetBytes($"{name} {source.Length}\n"));
-            hash.Append(XxHash128.Hash(source));
+            hash.Append(source);
         }
 
         return Convert.ToHexStringLower(hash.GetCurrentHash());
