@@ -169,6 +169,8 @@ internal static class DataFiles
     /// <summary>Opens a file; its content says what it is.</summary>
     public static async Task<IDataFile> OpenAsync(string path, ParquetGroupCache cache, CancellationToken cancellationToken)
     {
+        // Refuses folders and pipes, which would wait for ever.
+        BoundedFile.Open(path).Dispose();
         SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
         try
         {

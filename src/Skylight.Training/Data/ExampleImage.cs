@@ -58,7 +58,7 @@ public sealed class ExampleImage
             return await _read(cancellationToken).ConfigureAwait(false);
         limits ??= ImageLimits.Default;
         limits.CheckEncodedBytes("Picture", Length);
-        return await File.ReadAllBytesAsync(_path!, cancellationToken).ConfigureAwait(false);
+        return await BoundedFile.ReadAsync(_path!, limits.MaximumEncodedBytes, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>The picture as a part of a message.</summary>

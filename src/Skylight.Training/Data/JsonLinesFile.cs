@@ -45,7 +45,9 @@ internal sealed class JsonLinesFile : IDataFile
         // Where the line begins, whether anything stands in it, and lines so far without anything.
         long line = 0, blank = 0, at = 0;
         bool isFilled = false;
-        while (RandomAccess.Read(handle, buffer, at) is > 0 and int count)
+        // No further than the file was long: a device has no end.
+        long end = RandomAccess.GetLength(handle);
+        while (at < end && RandomAccess.Read(handle, buffer.AsSpan(0, (int)Math.Min(buffer.Length, end - at)), at) is > 0 and int count)
         {
             cancellationToken.ThrowIfCancellationRequested();
             ReadOnlySpan<byte> block = buffer.AsSpan(0, count);

@@ -16,6 +16,8 @@ internal sealed record LossesObjective(string Name, double Loss, double[][] Grad
 internal sealed class LossesFile
 {
     private readonly string _file;
+    private const int MostBytes = 256 << 20;
+
     private readonly JsonElement _root;
 
     private LossesFile(string file, JsonElement root)
@@ -85,7 +87,7 @@ internal sealed class LossesFile
     {
         try
         {
-            using JsonDocument document = JsonText.Parse(File.ReadAllBytes(file));
+            using JsonDocument document = JsonText.Parse(BoundedFile.Read(file, MostBytes));
             return document.RootElement.ValueKind == JsonValueKind.Object
                 ? new LossesFile(file, document.RootElement.Clone())
                 : throw new CheckpointException(file, "must hold a JSON object with lengths, groups, rewards, log-probabilities and objectives.");

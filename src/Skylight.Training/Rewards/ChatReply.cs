@@ -16,7 +16,7 @@ internal sealed record ChatReply(string Text, bool IsCutOff, long PromptTokens, 
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(content);
+            using JsonDocument document = JsonText.Parse(content);
             JsonElement root = document.RootElement, choice = root.GetProperty("choices")[0];
             string text = TextOf(choice.GetProperty("message").GetProperty("content")) ?? throw new InvalidDataException("There is no text in the chat completion.");
             string? end = choice.TryGetProperty("finish_reason", out JsonElement reason) ? TextOf(reason) : null;
@@ -36,7 +36,7 @@ internal sealed record ChatReply(string Text, bool IsCutOff, long PromptTokens, 
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(content);
+            using JsonDocument document = JsonText.Parse(content);
             JsonElement root = document.RootElement;
             if (root.ValueKind != JsonValueKind.Object)
                 return null;

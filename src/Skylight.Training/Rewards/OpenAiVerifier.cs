@@ -253,7 +253,7 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         JsonDocument document;
         try
         {
-            document = JsonDocument.Parse(extra);
+            document = JsonText.Parse(System.Text.Encoding.UTF8.GetBytes(extra));
         }
         catch (JsonException exception)
         {

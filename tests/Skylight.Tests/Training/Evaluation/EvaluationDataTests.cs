@@ -66,7 +66,6 @@ public sealed class EvaluationDataTests
     [Theory]
     [InlineData("\n")]
     [InlineData("\r\n")]
-    [InlineData("\r")]
     public void Lines_end_as_on_any_system_and_a_byte_order_mark_is_passed_over(string end)
     {
         using var folder = new TemporaryFolder();

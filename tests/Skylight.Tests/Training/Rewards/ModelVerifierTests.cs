@@ -186,41 +186,35 @@ public sealed class ModelVerifierTests
     [Fact]
     public async Task A_checkpoint_judges_in_this_process_and_is_loaded_once()
     {
-        string folder = Path.Combine(Path.GetTempPath(), $"skylight-judge-{Guid.NewGuid():N}");
+        using var temporary = new TemporaryFolder();
+        string folder = temporary["judge"];
         Directory.CreateDirectory(folder);
-        try
+        TinyChatModel.WriteCheckpoint(folder);
+        int loads = 0;
+        ChatModel? opened = null;
+        var context = new RewardContext
         {
-            TinyChatModel.WriteCheckpoint(folder);
-            int loads = 0;
-            ChatModel? opened = null;
-            var context = new RewardContext
+            Folder = Path.GetDirectoryName(folder),
+            OpenCheckpoint = async (path, cancellationToken) =>
             {
-                Folder = Path.GetDirectoryName(folder),
-                OpenCheckpoint = async (path, cancellationToken) =>
-                {
-                    loads++;
-                    Assert.Equal(folder, path);
-                    return opened = await VisionLanguageModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 }, cancellationToken: cancellationToken);
-                },
-            };
-            var options = new Dictionary<string, string> { ["checkpoint"] = Path.GetFileName(folder), ["max_tokens"] = "4", ["max_characters"] = "1000000" };
-            var verifier = (ModelVerifier)RewardCatalog.Create("verifier", options, context);
-            Assert.Equal(1, await verifier.ScoreAsync(Request(@"\boxed{12}", "12")));
-            Assert.Equal(0, loads);
-            await using var rewards = new RewardSet([new RewardTerm(verifier, 1)], RewardFailure.Zero);
-            RewardBreakdown[] found = await rewards.ScoreAsync([Request("a dozen", "12"), Request("ten", "12"), Request(new string('x', 200_000), "12")], Token);
-            // A random model says neither yes nor no.
-            Assert.Contains("says neither yes nor no but '", found[0].Fault, StringComparison.Ordinal);
-            Assert.Contains("the verifier's checkpoint cannot judge: The conversation has", found[2].Fault, StringComparison.Ordinal);
-            Assert.Equal((1, 3, 3), (loads, verifier.Usage.Faults, verifier.Usage.Requests));
-            Assert.InRange(verifier.Usage.CompletionTokens, 2, 8);
-            await rewards.DisposeAsync();
-            await Assert.ThrowsAsync<ObjectDisposedException>(() => opened!.CompleteAsync([Message.User("x")], cancellationToken: Token));
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+                loads++;
+                Assert.Equal(folder, path);
+                return opened = await VisionLanguageModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 }, cancellationToken: cancellationToken);
+            },
+        };
+        var options = new Dictionary<string, string> { ["checkpoint"] = Path.GetFileName(folder), ["max_tokens"] = "4", ["max_characters"] = "1000000" };
+        var verifier = (ModelVerifier)RewardCatalog.Create("verifier", options, context);
+        Assert.Equal(1, await verifier.ScoreAsync(Request(@"\boxed{12}", "12")));
+        Assert.Equal(0, loads);
+        await using var rewards = new RewardSet([new RewardTerm(verifier, 1)], RewardFailure.Zero);
+        RewardBreakdown[] found = await rewards.ScoreAsync([Request("a dozen", "12"), Request("ten", "12"), Request(new string('x', 200_000), "12")], Token);
+        // A random model says neither yes nor no.
+        Assert.Contains("says neither yes nor no but '", found[0].Fault, StringComparison.Ordinal);
+        Assert.Contains("the verifier's checkpoint cannot judge: The conversation has", found[2].Fault, StringComparison.Ordinal);
+        Assert.Equal((1, 3, 3), (loads, verifier.Usage.Faults, verifier.Usage.Requests));
+        Assert.InRange(verifier.Usage.CompletionTokens, 2, 8);
+        await rewards.DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => opened!.CompleteAsync([Message.User("x")], cancellationToken: Token));
     }
 
     [Fact]

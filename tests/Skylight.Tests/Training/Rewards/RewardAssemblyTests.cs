@@ -45,16 +45,8 @@ public sealed class RewardAssemblyTests
         Assert.Contains("takes no options but is given 'colum'", Refused(s_tests, typeof(PlainReward).FullName!, option), StringComparison.Ordinal);
         Assert.Contains("fails: ArgumentException: There is no option 'colum' but 'column'.", Refused(s_own, UnitReward, option), StringComparison.Ordinal);
 
-        string text = Path.Combine(Path.GetTempPath(), $"skylight-reward-{Guid.NewGuid():N}.dll");
-        File.WriteAllText(text, "no assembly");
-        try
-        {
-            Assert.Contains("is no .NET assembly", Refused(text, "X"), StringComparison.Ordinal);
-        }
-        finally
-        {
-            File.Delete(text);
-        }
+        using var temporary = new TemporaryFolder();
+        Assert.Contains("is no .NET assembly", Refused(temporary.Write("reward.dll", "no assembly"), "X"), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -68,27 +60,13 @@ public sealed class RewardAssemblyTests
     [InlineData(0, 1, true)]
     public void Another_version_of_Skylight_is_refused(int major, int minor, bool fits)
     {
-        string folder = Path.Combine(Path.GetTempPath(), $"skylight-reward-{Guid.NewGuid():N}"), path = Path.Combine(folder, "OwnReward.dll");
-        Directory.CreateDirectory(folder);
-        try
-        {
-            File.WriteAllBytes(path, WithVersion(File.ReadAllBytes(s_own), major, minor));
-            if (fits)
-                Assert.Equal(["unit", "brevity"], RewardAssembly.Load(path, UnitReward).Components);
-            else
-                Assert.Contains($"was built for Skylight {major}.{minor}.0.0, and this is 0.1.0.0", Refused(path, UnitReward), StringComparison.Ordinal);
-        }
-        finally
-        {
-            // A loaded assembly stays mapped, which some systems do not let go of.
-            try
-            {
-                Directory.Delete(folder, recursive: true);
-            }
-            catch (UnauthorizedAccessException)
-            {
-            }
-        }
+        using var folder = new TemporaryFolder();
+        string path = folder["OwnReward.dll"];
+        File.WriteAllBytes(path, WithVersion(File.ReadAllBytes(s_own), major, minor));
+        if (fits)
+            Assert.Equal(["unit", "brevity"], RewardAssembly.Load(path, UnitReward).Components);
+        else
+            Assert.Contains($"was built for Skylight {major}.{minor}.0.0, and this is 0.1.0.0", Refused(path, UnitReward), StringComparison.Ordinal);
     }
 
     private static string Refused(string path, string type, Dictionary<string, string>? options = null) => Assert.Throws<ArgumentException>(() => RewardAssembly.Load(path, type, options)).Message;
