@@ -80,6 +80,8 @@ public static class CheckpointWriter
             // First, because what is wrong with it need not wait for gigabytes.
             if (options.CopyFrom is { } source)
                 CheckpointFolder.CopyTextFiles(source, staging);
+            foreach ((string name, string text) in options.TextFiles.Where(file => !File.Exists(Path.Combine(staging, file.Key))))
+                WriteText(staging, name, text, options.Open);
             List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
             WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
             if (configuration.Generation != GenerationDefaults.None)
@@ -223,6 +225,9 @@ public sealed record CheckpointWriterOptions
 
     /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file (of another name, it is a tokenizer.json); null for none.</summary>
     public string? CopyFrom { get; init; }
+
+    /// <summary>Files to write beside the weights, by name; one that <see cref="CopyFrom"/> brings goes before that of its name here.</summary>
+    public IReadOnlyList<KeyValuePair<string, string>> TextFiles { get; init; } = [];
 
     /// <summary>The fraction of bytes written.</summary>
     public IProgress<float>? Progress { get; init; }
