@@ -1,8 +1,8 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.IO.Hashing;
 using System.Reflection;
 using System.Runtime.InteropServices;
-using System.Security.Cryptography;
 using System.Text;
 
 namespace Skylight.Cuda.Interop;
@@ -73,15 +73,15 @@ internal static class EmulatorBuild
 
     private static string HashOfSources()
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var hash = new XxHash128();
         foreach (string name in Sources())
         {
             using Stream source = Open(name);
-            hash.AppendData(Encoding.UTF8.GetBytes($"{name} {source.Length}\n"));
-            hash.AppendData(SHA256.HashData(source));
+            hash.Append(Encoding.UTF8.GetBytes($"{name} {source.Length}\n"));
+            hash.Append(source);
         }
 
-        return Convert.ToHexStringLower(hash.GetHashAndReset())[..32];
+        return Convert.ToHexStringLower(hash.GetCurrentHash());
     }
 
     private static IEnumerable<string> Sources() => typeof(EmulatorBuild).Assembly.GetManifestResourceNames()

@@ -7,17 +7,17 @@ namespace Skylight.Tests.Cli;
 /// <summary>A small model in shards with everything that a folder may hold, one file of which is damaged at a time.</summary>
 public sealed class DamagedCheckpoint : IDisposable
 {
-    private readonly DirectoryInfo _root = Directory.CreateTempSubdirectory("skylight-damaged-");
+    private readonly TemporaryFolder _root = new();
 
     public DamagedCheckpoint()
     {
-        Folder = Path.Combine(_root.FullName, "model");
+        Folder = Path.Combine(_root.Path, "model");
         RandomCheckpoint.Write(
             Folder, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, new CheckpointWriterOptions { Naming = CheckpointNaming.Original, MaximumShardBytes = 8 << 20 });
         File.WriteAllBytes(Path.Combine(Folder, "tokenizer.json"), TokenizerFixture.RealJson);
         File.WriteAllText(Path.Combine(Folder, "generation_config.json"), """{"eos_token_id": 151645}""");
         File.WriteAllText(Path.Combine(Folder, "preprocessor_config.json"), """{"do_rescale": true}""");
-        Data = Path.Combine(_root.FullName, "data.jsonl");
+        Data = Path.Combine(_root.Path, "data.jsonl");
         File.WriteAllText(Data, """{"id": "1", "question": "What is 2 + 2?", "answer": "4"}""" + "\n");
     }
 
@@ -28,7 +28,7 @@ public sealed class DamagedCheckpoint : IDisposable
     public string Data { get; }
 
     /// <summary>A place beside the checkpoint where nothing is.</summary>
-    public string Output => Path.Combine(_root.FullName, "out");
+    public string Output => Path.Combine(_root.Path, "out");
 
     /// <summary>The command lines that load the model.</summary>
     public string[] CommandLine(string command) => command switch
@@ -46,7 +46,7 @@ public sealed class DamagedCheckpoint : IDisposable
     /// <param name="run">Told nothing.</param>
     public async Task WithAsync(string name, Action<string> replace, Func<Task> run)
     {
-        string file = Path.Combine(Folder, name), aside = Path.Combine(_root.FullName, "aside");
+        string file = Path.Combine(Folder, name), aside = Path.Combine(_root.Path, "aside");
         bool isThere = File.Exists(file);
         if (isThere)
             File.Move(file, aside);
@@ -68,7 +68,7 @@ public sealed class DamagedCheckpoint : IDisposable
         }
     }
 
-    public void Dispose() => _root.Delete(recursive: true);
+    public void Dispose() => _root.Dispose();
 
-    private string Names() => string.Join('\n', Directory.EnumerateFileSystemEntries(_root.FullName, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal));
+    private string Names() => string.Join('\n', Directory.EnumerateFileSystemEntries(_root.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal));
 }

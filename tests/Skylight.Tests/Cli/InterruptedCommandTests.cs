@@ -101,7 +101,7 @@ public sealed class InterruptedCommandTests
             Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
             for (int attempt = 0; !hasBegun(); attempt++)
             {
-                Assert.False(process.HasExited || attempt > 6000, process.HasExited ? await output + await error : "It does not begin.");
+                Assert.False(process.HasExited || attempt > 30_000, process.HasExited ? await output + await error : "It does not begin.");
                 await Task.Delay(10, TestContext.Current.CancellationToken);
             }
 

@@ -43,7 +43,7 @@ internal static class SkylightProgram
 
     public static async Task EndsAsync(Process process)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(2));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(5));
         try
         {
             await process.WaitForExitAsync(timeout.Token);
