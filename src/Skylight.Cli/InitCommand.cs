@@ -16,26 +16,29 @@ internal static class InitCommand
         var like = new Option<string>("--like") { Description = "The model whose shape it has.", Required = true };
         like.AcceptOnlyFromAmong([.. ModelFamily.Names]);
         var seed = new Option<ulong>("--seed") { Description = "The seed of the weights.", DefaultValueFactory = _ => 0 };
-        var type = new Option<string>("--dtype") { Description = "The data type of the weights.", DefaultValueFactory = _ => "bfloat16" };
+        var type = new Option<string?>("--dtype") { Description = "The data type of the weights (bfloat16; float32 for demo)." };
         type.AcceptOnlyFromAmong("bfloat16", "float32");
-        var naming = new Option<string>("--naming") { Description = "The names of the tensors: those of the original repositories, of the -hf ones, or of newer transformers.", DefaultValueFactory = _ => "original" };
+        var naming = new Option<string?>("--naming") { Description = "The names of the tensors: those of the original repositories, of the -hf ones, or of newer transformers (original; huggingface-nested for demo)." };
         naming.AcceptOnlyFromAmong("original", "huggingface", "huggingface-nested");
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder with one, to copy beside the weights, so that a chat works. It must fit the model." };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder with one, to copy beside the weights, so that a chat works. It must fit the model; demo brings its own." };
         var shard = new Option<double>("--shard-gb") { Description = "The most gigabytes in one file.", DefaultValueFactory = _ => 5 };
         var command = new Command("init", "Make a checkpoint of random weights in the shape of a published model, for tests and measurements without its weights.")
         {
             directory, like, seed, type, naming, tokenizer, shard,
         };
         command.SetCancellableAction((parse, cancellationToken) => Run(
-            parse.GetRequiredValue(directory), parse.GetRequiredValue(like), parse.GetValue(seed), parse.GetRequiredValue(type), parse.GetRequiredValue(naming),
+            parse.GetRequiredValue(directory), parse.GetRequiredValue(like), parse.GetValue(seed), parse.GetValue(type), parse.GetValue(naming),
             parse.GetValue(tokenizer), parse.GetValue(shard), cancellationToken));
         return command;
     }
 
-    private static int Run(string directory, string like, ulong seed, string type, string naming, string? tokenizer, double shard, CancellationToken cancellationToken)
+    private static int Run(string directory, string like, ulong seed, string? type, string? naming, string? tokenizer, double shard, CancellationToken cancellationToken)
     {
         if (!(shard > 0 && shard < 1e9))
             throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--shard-gb is {shard}; give a positive number of gigabytes."));
+        bool isDemo = like == ModelFamily.Demo;
+        type ??= isDemo ? "float32" : "bfloat16";
+        naming ??= isDemo ? "huggingface-nested" : "original";
         ModelConfiguration configuration = ModelFamily.Configuration(like);
         long parameters = KeyMap.For(configuration, CheckpointNaming.Original).Entries.Sum(entry => entry.Shape.ElementCount);
         StoredType stored = type == "float32" ? StoredType.Float32 : StoredType.BFloat16;
@@ -45,6 +48,7 @@ internal static class InitCommand
             Naming = naming switch { "original" => CheckpointNaming.Original, "huggingface" => CheckpointNaming.HuggingFace, _ => CheckpointNaming.HuggingFaceNested },
             MaximumShardBytes = Math.Max(1, (long)(shard * 1e9)),
             CopyFrom = tokenizer,
+            TextFiles = [.. isDemo && tokenizer is null ? DemoTokenizer.Files() : [], .. naming == "original" ? [] : ProcessorFiles.Of(configuration)],
             Progress = new ConsoleProgress("Writing", bytes),
         };
         // A chat would find out only after gigabytes were written.
@@ -54,7 +58,7 @@ internal static class InitCommand
         RandomCheckpoint.Write(directory, configuration, stored, seed, options, cancellationToken);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{directory}: random weights in the shape of {like}, {parameters / 1e9:F3} billion parameters, {bytes / 1e9:F2} GB in {type}, {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s."));
+            $"{directory}: random weights in the shape of {like}, {(parameters < 1e8 ? $"{parameters / 1e6:F3} million" : $"{parameters / 1e9:F3} billion")} parameters, {(bytes < 1e8 ? $"{bytes / 1e6:F2} MB" : $"{bytes / 1e9:F2} GB")} in {type}, {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s."));
         return 0;
     }
 }

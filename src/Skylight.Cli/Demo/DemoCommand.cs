@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using Skylight.Checkpoints;
@@ -23,8 +24,17 @@ internal static class DemoCommand
         var resume = new Option<string?>("--resume") { Description = "Go on with the run in this folder." };
         var json = new Option<bool>("--json") { Description = "Print the results as one JSON object on the last line; progress goes to the error stream." };
         Option<string> device = DeviceOption.Create();
-        var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, tiny, seed, digits, output, resume, json, device };
-        command.SetCancellableAction((parse, cancellationToken) => Run(settings ?? DemoSettings.Create, new Choices(parse.GetValue(quick), parse.GetValue(tiny), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device)), cancellationToken));
+        var data = new Option<string?>("--write-data") { Description = "Train nothing: write the demo's examples as JSONL and PNG files into this folder, which must be empty or not exist." };
+        var command = new Command("demo", "The paper in miniature: learn to see, to calculate, and to reason about pictures.") { quick, tiny, seed, digits, output, resume, json, device, data };
+        command.SetCancellableAction((parse, cancellationToken) =>
+        {
+            var choices = new Choices(parse.GetValue(quick), parse.GetValue(tiny), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device));
+            if (parse.GetValue(data) is not { } folder)
+                return Run(settings ?? DemoSettings.Create, choices, cancellationToken);
+            Option[] unused = [.. ((Option[])[output, resume, json, device]).Where(option => parse.GetResult(option) is { Implicit: false })];
+            return unused.Length == 0 ? WriteData(folder, choices, cancellationToken)
+                : throw new ArgumentException($"{string.Join(", ", unused.Select(option => option.Name))} cannot be used with --write-data, which trains nothing. Leave out what belongs to a run.");
+        });
         return command;
     }
 
@@ -37,8 +47,7 @@ internal static class DemoCommand
         DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Preset = PresetOf(choices) } : LoadState(choices);
         state.Digits = choices.Digits is null ? state.Digits : Path.GetFullPath(choices.Digits);
         DemoSettings settings = settingsFor(state.Seed, state.Preset);
-        DigitDataset digits = DigitDataset.Load(state.Digits ?? DigitDataset.FindBundled()
-            ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
+        DigitDataset digits = LoadDigits(state.Digits);
         bool isNew = !Directory.Exists(directory);
         MakeWritable(directory);
         using Device device = DeviceOption.Open(choices.Device);
@@ -69,6 +78,19 @@ internal static class DemoCommand
             Console.WriteLine(result.ToJson());
         return 0;
     }
+
+    private static int WriteData(string directory, Choices choices, CancellationToken cancellationToken)
+    {
+        DemoDataSizes sizes = DemoDataSizes.Of(PresetOf(choices));
+        int pictures = DemoData.Write(directory, LoadDigits(choices.Digits), choices.Seed ?? 1, sizes, cancellationToken);
+        Console.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{directory}: {sizes.Captions:N0} captions, {sizes.Arithmetic:N0} rows of arithmetic, {sizes.ColdStart:N0} traces for the cold start, {sizes.Problems:N0} problems, {sizes.Validation:N0} for validation and {sizes.Test:N0} for the test; {pictures:N0} pictures."));
+        return 0;
+    }
+
+    private static DigitDataset LoadDigits(string? directory) => DigitDataset.Load(directory ?? DigitDataset.FindBundled()
+        ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
 
     private static DemoPreset PresetOf(Choices choices)
     {

@@ -66,7 +66,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
     async ValueTask<RewardRow[]> IFaultingReward.ScoreEachAsync(IReadOnlyList<RewardRequest> requests, bool stopAtFault, CancellationToken cancellationToken)
     {
         var rows = new RewardRow[requests.Count];
-        var open = new Dictionary<VerdictCache.Int256, Question>();
+        var open = new Dictionary<UInt128, Question>();
         for (int sample = 0; sample < rows.Length; sample++)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -79,7 +79,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
             }
 
             Question question = Question.Of(requests[sample], _options.MaximumCharacters);
-            VerdictCache.Int256 key = VerdictCache.KeyOf(question.Text, question.Answers, question.Response);
+            UInt128 key = VerdictCache.KeyOf(question.Text, question.Answers, question.Response);
             if (_cache.TryGet(key, out bool isCorrect))
             {
                 rows[sample] = RewardRow.Of(isCorrect ? 1 : 0);
@@ -123,7 +123,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         }
     }
 
-    private async Task AnswerAsync(VerdictCache.Int256 key, Question question, RewardRow[] rows, bool stopAtFault, CancellationTokenSource stop)
+    private async Task AnswerAsync(UInt128 key, Question question, RewardRow[] rows, bool stopAtFault, CancellationTokenSource stop)
     {
         RewardRow row;
         try
@@ -150,7 +150,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
             await stop.CancelAsync().ConfigureAwait(false);
     }
 
-    private async Task<RewardRow> AskAsync(VerdictCache.Int256 key, Question question, CancellationToken cancellationToken)
+    private async Task<RewardRow> AskAsync(UInt128 key, Question question, CancellationToken cancellationToken)
     {
         int samples = question.Samples.Count;
         try

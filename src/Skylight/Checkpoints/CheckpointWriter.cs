@@ -82,6 +82,8 @@ public static class CheckpointWriter
                 CheckpointCompanions.Copy(model, staging);
             else if (options.CopyFrom is { } source)
                 CheckpointFolder.CopyTextFiles(source, staging);
+            foreach ((string name, string text) in options.TextFiles.Where(file => !File.Exists(Path.Combine(staging, file.Key))))
+                WriteText(staging, name, text, options.Open);
             List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
             WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
             if (options.Like is { } origin)
@@ -237,6 +239,9 @@ public sealed record CheckpointWriterOptions
     /// lies beside its weights, the code of its repository included, so that every program that reads the one reads the other. Null for a new configuration.
     /// </summary>
     public string? Like { get; init; }
+
+    /// <summary>Files to write beside the weights, by name; one that <see cref="CopyFrom"/> brings goes before that of its name here.</summary>
+    public IReadOnlyList<KeyValuePair<string, string>> TextFiles { get; init; } = [];
 
     /// <summary>The fraction of bytes written.</summary>
     public IProgress<float>? Progress { get; init; }

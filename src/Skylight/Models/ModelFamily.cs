@@ -21,6 +21,9 @@ public static class ModelFamily
         QkvBias = false,
     };
 
+    /// <summary>The name of the demo's model.</summary>
+    public const string Demo = "demo";
+
     private static readonly ImmutableArray<(string Name, ModelConfiguration Configuration)> s_members =
     [
         ("internvl3-1b", Member(s_small, 896, 24, 14, 2, 4864)),
@@ -30,9 +33,13 @@ public static class ModelFamily
         ("internvl3-38b", Member(s_large, 5120, 64, 40, 8, 27648)),
         ("skywork-r1v3-38b", Member(s_large, 5120, 64, 40, 8, 27648) with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" }),
         ("tiny", Member(new VisionConfiguration { HiddenSize = 64, LayerCount = 2, HeadCount = 4, IntermediateSize = 128 }, 64, 2, 4, 2, 128)),
+        (Demo, DemoModel()),
     ];
 
-    /// <summary>The names that <see cref="Configuration"/> takes: published models, and "tiny", which has few and narrow layers but real tiles and the real vocabulary.</summary>
+    /// <summary>
+    /// The names that <see cref="Configuration"/> takes: published models; "tiny", which has few and narrow layers but real tiles and the real vocabulary; and "demo", which
+    /// learns to read and add two handwritten digits in minutes: tiles of 28×28 pixels, and a small vocabulary of its own.
+    /// </summary>
     public static ImmutableArray<string> Names { get; } = [.. s_members.Select(member => member.Name)];
 
     /// <summary>The models that can be loaded, for an error that names what was found.</summary>
@@ -76,5 +83,42 @@ public static class ModelFamily
         WeightType = "bfloat16",
         Architecture = "InternVLChatModel",
         Template = "internvl2_5",
+    };
+
+    /// <summary>In transformers' form: no system message, which would be longer than the demo's texts.</summary>
+    private static ModelConfiguration DemoModel() => new()
+    {
+        Vision = new VisionConfiguration
+        {
+            HiddenSize = 64,
+            LayerCount = 3,
+            HeadCount = 4,
+            IntermediateSize = 256,
+            ImageHeight = 28,
+            ImageWidth = 28,
+            PatchHeight = 7,
+            PatchWidth = 7,
+        },
+        Language = new LanguageConfiguration
+        {
+            HiddenSize = 128,
+            LayerCount = 3,
+            HeadCount = 4,
+            KeyValueHeadCount = 2,
+            HeadDimension = 32,
+            IntermediateSize = 384,
+            VocabularySize = 313,
+            RopeTheta = 10000,
+            MaxPositions = 512,
+        },
+        // <IMG_CONTEXT>, <|im_end|> and <|endoftext|> of its tokenizer.
+        ImageTokenId = 309,
+        StopTokenIds = [306],
+        Generation = new GenerationDefaults { StopTokenIds = [306], PaddingTokenId = 304 },
+        // A digit to a tile, and MNIST's mean and deviation.
+        Preprocessing = new ImagePreprocessing { MaximumTiles = 2, Mean = new ColorChannels(0.1307, 0.1307, 0.1307), Deviation = new ColorChannels(0.3081, 0.3081, 0.3081) },
+        ModelType = "internvl",
+        WeightType = "float32",
+        Architecture = "InternVLForConditionalGeneration",
     };
 }

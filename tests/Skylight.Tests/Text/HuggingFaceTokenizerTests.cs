@@ -54,6 +54,40 @@ public sealed class HuggingFaceTokenizerTests
         }
     });
 
+    [Fact]
+    public void The_tokenizer_of_the_demo_has_the_same_ids_and_decodings()
+    {
+        using var folder = new TemporaryFolder();
+        foreach ((string name, string text) in DemoTokenizer.Files())
+            folder.Write(name, text);
+        WithBoth(folder["tokenizer.json"], BytePairTokenizer.Load(folder.Path), (ours, theirs) =>
+        {
+            string[] texts =
+            [
+                "<|im_start|>system\nassistants use the user<|im_end|>\n<|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nlarger?<|im_end|>\n<|im_start|>assistant\n",
+                "<think>\n7 and 3. Wait, 7 and 5. 7+5=12</think>\\boxed{12}<|im_end|>", "Waiting sands, differ: digits smallers sum", "\\boxed \\box\\boxed{\\boxed}", "  Wait  and\n\n and",
+                .. Enumerable.Range(0, 2000).Select(seed => RandomText(new Random(seed))),
+            ];
+            foreach (string text in texts)
+            {
+                AssertEqual(ours, theirs, text);
+                int[] ids = ours.Encode(text, allowSpecial: true);
+                Assert.Equal(theirs.Decode([.. ids.Select(id => (uint)id)]), ours.Decode(ids, skipSpecial: true));
+            }
+        });
+
+        // Half of it of pieces of the demo's own texts, where the merges are.
+        static string RandomText(Random random) => random.Next(2) == 0
+            ? TokenizerFixture.RandomText(random, random.Next(1, 40)).Replace("\0", "", StringComparison.Ordinal)
+            : string.Concat(Enumerable.Range(0, random.Next(1, 20)).Select(_ => s_pieces[random.Next(s_pieces.Length)]));
+    }
+
+    private static readonly string[] s_pieces =
+    [
+        "as", "sist", "ant", "us", "er", "user", "sy", "stem", "\\", "box", "ed", "boxed", "{", "}", "di", "git", "ff", "s", "su", "m", "la", "rg", "sm", "all", "an", "d", "and", "Wa", "it", "Wait", " ", " and",
+        " Wait", "\n", "<think>", "</think>", "<|im_end|>", "<img>", "<video>", "7", "12", "?", ". ", "=", "<", "é", "數", "🙂",
+    ];
+
     private static void AssertEqual(BytePairTokenizer ours, Tokenizers.DotNet.Tokenizer theirs, string text)
     {
         int[] expected = [.. theirs.Encode(text).Select(id => (int)id)];
@@ -63,12 +97,14 @@ public sealed class HuggingFaceTokenizerTests
                 + $"expected {string.Join(' ', expected)}, found {string.Join(' ', actual)}");
     }
 
-    private static void WithBoth(Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use)
+    private static void WithBoth(Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use) => WithBoth(TokenizerFixture.RealPath, TokenizerFixture.Real, use);
+
+    private static void WithBoth(string file, BytePairTokenizer ours, Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use)
     {
         try
         {
-            using var theirs = new Tokenizers.DotNet.Tokenizer(vocabPath: TokenizerFixture.RealPath);
-            use(TokenizerFixture.Real, theirs);
+            using var theirs = new Tokenizers.DotNet.Tokenizer(vocabPath: file);
+            use(ours, theirs);
         }
         catch (Exception exception) when (exception is DllNotFoundException or BadImageFormatException)
         {

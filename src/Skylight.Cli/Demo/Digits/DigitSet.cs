@@ -32,6 +32,23 @@ internal sealed class DigitSet
     /// <summary>Which digit it is, 0 to 9.</summary>
     public int Label(int index) => _labels[index];
 
+    /// <summary>How many rows and columns around the ink of a digit are empty; all of them where there is no ink.</summary>
+    public (int Left, int Top, int Right, int Bottom) Margins(int index)
+    {
+        (int left, int top, int right, int bottom) = (Side, Side, Side, Side);
+        ReadOnlySpan<byte> image = Image(index);
+        for (int pixel = 0; pixel < Area; pixel++)
+        {
+            if (image[pixel] == 0)
+                continue;
+            int x = pixel % Side, y = pixel / Side;
+            (left, top) = (Math.Min(left, x), Math.Min(top, y));
+            (right, bottom) = (Math.Min(right, Side - 1 - x), Math.Min(bottom, Side - 1 - y));
+        }
+
+        return (left, top, right, bottom);
+    }
+
     /// <summary>Mean of all pixels and of their squares, each pixel in [0, 1].</summary>
     public (double Mean, double MeanSquare) Moments()
     {

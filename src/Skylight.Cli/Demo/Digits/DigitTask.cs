@@ -25,19 +25,16 @@ internal sealed class DigitTask
         Options = options ?? new DigitTaskOptions();
         if (Options.Channels < 1)
             throw new ArgumentException($"A picture cannot have {Options.Channels} channels.", nameof(options));
-        if (Options.HorizontalJitter is < 0 or > LargestHorizontalJitter || Options.VerticalJitter is < 0 or >= DigitSet.Side)
-            throw new ArgumentException($"Digits would leave the picture: jitter {Options.HorizontalJitter} × {Options.VerticalJitter}; at most {LargestHorizontalJitter} × {DigitSet.Side - 1}.", nameof(options));
+        if (Options.Jitter is < 0 or >= DigitSet.Side)
+            throw new ArgumentException($"Digits cannot be moved by up to {Options.Jitter} pixels; from 0 to {DigitSet.Side - 1}.", nameof(options));
 
         _dataset = dataset;
 
-        // Statistics of the picture, not of the digit: the third of it that no digit covers is empty. Training digits only.
-        const double covered = 2.0 * DigitSet.Area / (DigitPicture.Height * DigitPicture.Width);
+        // Of training digits only.
         (double mean, double meanSquare) = dataset.Training.Moments();
-        _pixelMean = (float)(covered * mean);
-        _pixelDeviation = (float)Math.Max(1e-3, Math.Sqrt(covered * meanSquare - covered * mean * (covered * mean)));
+        _pixelMean = (float)mean;
+        _pixelDeviation = (float)Math.Max(1e-3, Math.Sqrt(meanSquare - (mean * mean)));
     }
-
-    private const int LargestHorizontalJitter = (DigitPicture.Width / 2 - DigitSet.Side) / 2;
 
     /// <summary>How examples are made.</summary>
     public DigitTaskOptions Options { get; }
@@ -74,6 +71,18 @@ internal sealed class DigitTask
             question);
     }
 
+    /// <summary>
+    /// Arithmetic without a picture, as a turn and its answer: <c>7 and 5. sum?</c> → <c>7 and 5. 7+5=12&lt;/think&gt;\boxed{12}</c>, the thought that a trace ends with.
+    /// </summary>
+    public static DigitExample Arithmetic(ref CounterRandom random)
+    {
+        DigitQuestion question = DrawQuestion(ref random);
+        int left = random.Next(10);
+        int right = random.Next(10);
+        string named = $"{left} and {right}. ";
+        return new DigitExample(null, named + question.Ask(), named + Conclude(question, left, right), AnswerText(question, left, right), question);
+    }
+
     /// <summary>A picture, a question and a whole reasoning trace, from training digits.</summary>
     public DigitExample ColdStartExample(ref CounterRandom random) => Problem(ref random, DigitSplit.Training);
 
@@ -106,7 +115,7 @@ internal sealed class DigitTask
         return problems;
     }
 
-    /// <summary>A picture as the model takes it: [channels, 28, 84], mean 0 and standard deviation 1 over the training pictures.</summary>
+    /// <summary>A picture as the model takes it: [channels, 28, 56], mean 0 and standard deviation 1 over the training pictures.</summary>
     public float[] Normalize(DigitPicture picture)
     {
         var pixels = new float[Options.Channels * DigitPicture.Height * DigitPicture.Width];
@@ -132,17 +141,17 @@ internal sealed class DigitTask
         DigitSet digits = _dataset[split];
         int left = random.Next(digits.Count);
         int right = random.Next(digits.Count);
-        (int X, int Y) leftAt = DrawPlace(ref random, 0);
-        (int X, int Y) rightAt = DrawPlace(ref random, DigitPicture.Width / 2);
-        DigitPicture picture = DigitPicture.Draw(digits.Image(left), leftAt, digits.Image(right), rightAt);
+        (int X, int Y) leftBy = DrawMove(ref random, digits.Margins(left));
+        (int X, int Y) rightBy = DrawMove(ref random, digits.Margins(right));
+        DigitPicture picture = DigitPicture.Draw(digits.Image(left), leftBy, digits.Image(right), rightBy);
         return (picture, digits.Label(left), digits.Label(right));
     }
 
-    private (int X, int Y) DrawPlace(ref CounterRandom random, int halfStart)
+    private (int X, int Y) DrawMove(ref CounterRandom random, (int Left, int Top, int Right, int Bottom) margins)
     {
-        int x = random.Next(-Options.HorizontalJitter, Options.HorizontalJitter + 1);
-        int y = random.Next(-Options.VerticalJitter, Options.VerticalJitter + 1);
-        return (halfStart + LargestHorizontalJitter + x, y);
+        int x = random.Next(-Options.Jitter, Options.Jitter + 1);
+        int y = random.Next(-Options.Jitter, Options.Jitter + 1);
+        return (Math.Clamp(x, -margins.Left, margins.Right), Math.Clamp(y, -margins.Top, margins.Bottom));
     }
 
     private static DigitQuestion DrawQuestion(ref CounterRandom random) =>

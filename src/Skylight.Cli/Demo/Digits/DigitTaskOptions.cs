@@ -6,11 +6,8 @@ internal sealed record DigitTaskOptions
     /// <summary>Channels of the pixels given to the model; a gray picture repeats in each.</summary>
     public int Channels { get; init; } = 3;
 
-    /// <summary>How far, in pixels, a digit may stand left or right of the middle of its half; at most 7.</summary>
-    public int HorizontalJitter { get; init; } = 5;
-
-    /// <summary>How far, in pixels, a digit may stand above or below the middle; the margin of a digit is 4.</summary>
-    public int VerticalJitter { get; init; } = 3;
+    /// <summary>How far, in pixels, a digit may be moved in each direction; never further than its margin, which is 4 for most.</summary>
+    public int Jitter { get; init; } = 3;
 
     /// <summary>Share of captions among the pre-training examples; the rest is arithmetic in text.</summary>
     public double CaptionShare { get; init; } = 2.0 / 3;

@@ -88,7 +88,7 @@ public sealed class ModelVerifierTests
     public void The_cache_keeps_what_was_used_last_and_no_more_than_it_may()
     {
         var cache = new VerdictCache(2);
-        VerdictCache.Int256 a = VerdictCache.KeyOf("q", ["a"], "r"), b = VerdictCache.KeyOf("q", ["b"], "r"), c = VerdictCache.KeyOf("q", ["c"], "r");
+        UInt128 a = VerdictCache.KeyOf("q", ["a"], "r"), b = VerdictCache.KeyOf("q", ["b"], "r"), c = VerdictCache.KeyOf("q", ["c"], "r");
         cache.Add(a, true);
         cache.Add(b, false);
         Assert.True(cache.TryGet(a, out bool isCorrect) && isCorrect);

@@ -142,8 +142,8 @@ public class DigitTaskTests
         for (int draw = 0; draw < 300; draw++)
         {
             float[] pixels = Task.Normalize(Task.Caption(ref random, DigitSplit.Training).Picture!);
-            Assert.Equal(3 * 28 * 84, pixels.Length);
-            Assert.True(pixels.AsSpan(0, 28 * 84).SequenceEqual(pixels.AsSpan(2 * 28 * 84)));
+            Assert.Equal(3 * 28 * 56, pixels.Length);
+            Assert.True(pixels.AsSpan(0, 28 * 56).SequenceEqual(pixels.AsSpan(2 * 28 * 56)));
             foreach (float pixel in pixels)
             {
                 sum += pixel;
@@ -154,7 +154,7 @@ public class DigitTaskTests
 
         Assert.InRange(sum / count, -0.03, 0.03);
         Assert.InRange(squares / count, 0.95, 1.05);
-        Assert.Equal(28 * 84, new DigitTask(Bundled, new DigitTaskOptions { Channels = 1 }).Normalize(new DigitPicture(new byte[28 * 84])).Length);
+        Assert.Equal(28 * 56, new DigitTask(Bundled, new DigitTaskOptions { Channels = 1 }).Normalize(new DigitPicture(new byte[28 * 56])).Length);
     }
 
     [Fact]
@@ -174,10 +174,40 @@ public class DigitTaskTests
     }
 
     [Fact]
+    public void Each_digit_stands_whole_in_its_half()
+    {
+        // Ink at the left and the lower edge: such a digit moves to the right and up only.
+        var pixels = new byte[DigitSet.Area];
+        pixels[14 * DigitSet.Side] = 1;
+        pixels[27 * DigitSet.Side + 5] = 2;
+        var task = new DigitTask(new DigitDataset(new DigitSet(pixels, [3]), new DigitSet(pixels, [3])), new DigitTaskOptions { Jitter = 27 });
+        var random = new CounterRandom(6, 0);
+        var places = new HashSet<int>();
+        for (int draw = 0; draw < 100; draw++)
+        {
+            byte[] picture = task.Caption(ref random, DigitSplit.Training).Picture!.Pixels;
+            foreach (bool right in (bool[])[false, true])
+            {
+                byte[] half = [.. picture.Where((_, index) => index % DigitPicture.Width >= 28 == right)];
+                int edge = Array.IndexOf(half, (byte)1), lower = Array.IndexOf(half, (byte)2);
+                Assert.Equal(13 * 28 + 5, lower - edge);
+                Assert.Equal(3, half.Sum(pixel => pixel));
+                places.Add(edge);
+            }
+        }
+
+        Assert.InRange(places.Count, 50, 200);
+    }
+
+    [Fact]
     public void Digits_that_would_leave_the_picture_are_refused()
     {
-        Assert.Throws<ArgumentException>(() => new DigitTask(Bundled, new DigitTaskOptions { HorizontalJitter = 8 }));
-        Assert.Throws<ArgumentException>(() => DigitPicture.Draw(new byte[784], (20, 0), new byte[784], (42, 0)));
+        Assert.Throws<ArgumentException>(() => new DigitTask(Bundled, new DigitTaskOptions { Jitter = 28 }));
+        var corner = new byte[784];
+        corner[0] = 9;
+        foreach ((int, int) by in ((int, int)[])[(-1, 0), (0, -1), (28, 0), (0, 28)])
+            Assert.Contains("outside of its half", Assert.Throws<ArgumentException>(() => DigitPicture.Draw(new byte[784], (0, 0), corner, by)).Message, StringComparison.Ordinal);
+        Assert.Equal(9, DigitPicture.Draw(new byte[784], (-9, 99), corner, (27, 27)).Pixels[^1]);
     }
 
     private static DigitSet MarkedDigits(int offset)
