@@ -56,7 +56,7 @@ internal sealed class RunFolder : IDisposable
         FileStream held = Hold(System.IO.Path.Combine(path, LockName), path);
         try
         {
-            RunState state = isThere ? Load(statePath, recipe) : new RunState { Recipe = recipe.Text, Model = System.IO.Path.GetFullPath(model) };
+            RunState state = isThere ? Load(statePath, recipe, System.IO.Path.GetFullPath(model)) : new RunState { Recipe = recipe.Text, Model = System.IO.Path.GetFullPath(model) };
             if (!isThere)
             {
                 byte[] text = Encoding.UTF8.GetBytes(recipe.Text);
@@ -131,12 +131,14 @@ internal sealed class RunFolder : IDisposable
         }
     }
 
-    private static RunState Load(string statePath, Recipe recipe)
+    private static RunState Load(string statePath, Recipe recipe, string model)
     {
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(statePath);
         RunState state = Parse(checkpoint);
         if (state.Recipe != recipe.Text)
             throw new RecipeException($"The run in '{System.IO.Path.GetDirectoryName(statePath)}' was begun with another recipe ({RecipeName} beside it): {FirstDifference(state.Recipe, recipe.Text)}. Resume it with the same one, or give another folder (--output).");
+        if (state.Model != model)
+            throw new RecipeException($"The run in '{System.IO.Path.GetDirectoryName(statePath)}' was begun with the model '{state.Model}', not '{model}'. Resume it with the same one, or give another folder (--output).");
         return state;
     }
 

@@ -103,10 +103,9 @@ public sealed class TrainingRun : IAsyncDisposable
         RewardSet? rewards = null;
         try
         {
-            RunFolder run = RunFolder.Open(folder, recipe, model, options.Resume);
-            owned.Add(run);
-            ModelConfiguration configuration = ModelConfiguration.Load(run.State.Model);
-            ITokenizer tokenizer = BytePairTokenizer.Load(run.State.Model, cancellationToken);
+            // Model and data first: what is wrong with them leaves no folder behind.
+            ModelConfiguration configuration = ModelConfiguration.Load(model);
+            ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
             var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
             var sources = new List<WeightedSource>();
             foreach (DataSettings data in recipe.Data)
@@ -122,6 +121,8 @@ public sealed class TrainingRun : IAsyncDisposable
             RunEvaluation? evaluation = recipe.Evaluation is null ? null : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
             if (recipe.Method != TrainingMethod.Supervised)
                 rewards = RewardsOf(recipe, options);
+            RunFolder run = RunFolder.Open(folder, recipe, model, options.Resume);
+            owned.Add(run);
             int? cache = recipe.Method == TrainingMethod.Supervised ? null : recipe.Sampling.CacheTokens;
             chat = await VisionLanguageModel.LoadAsync(
                 run.State.Model, new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache }, progress: null, cancellationToken).ConfigureAwait(false);
