@@ -31,11 +31,8 @@ public sealed class DemoTokenizerTests
             Assert.Equal(word, tokenizer.Decode([Assert.Single(tokenizer.Encode(word))]));
         Assert.Equal(13, tokenizer.Encode("\n7 and 5. 7+5=12").Length);
         Assert.Equal(["\\boxed", "{", "1", "2", "}"], tokenizer.Encode("\\boxed{12}").Select(token => tokenizer.Decode([token])));
-        for (int seed = 0; seed < 200; seed++)
-        {
-            string text = TokenizerFixture.RandomText(new Random(seed), 30).Normalize(System.Text.NormalizationForm.FormC);
-            Assert.Equal(text, tokenizer.Decode(tokenizer.Encode(text)));
-        }
+        const string Text = "naïve 数学 🙂\r\n\t  assistants\0 \\boxed{½}";
+        Assert.Equal(Text, tokenizer.Decode(tokenizer.Encode(Text)));
 
         // Who leaves out special tokens still sees the thinking.
         Assert.Equal("<think>a</think>b", tokenizer.Decode(tokenizer.Encode("<|im_start|><think>a</think>b<|im_end|>", allowSpecial: true), skipSpecial: true));
