@@ -107,7 +107,7 @@ public static class RecipeFile
                     var key = new YamlScalarNode(keys[index]);
                     if (isLast)
                         map.Children[key] = value;
-                    else if (!map.Children.TryGetValue(key, out at!) || at is YamlScalarNode)
+                    else if (!map.Children.TryGetValue(key, out at!))
                         map.Children[key] = at = new YamlMappingNode();
                     break;
                 case YamlSequenceNode list when int.TryParse(keys[index], out int place) && place >= 0 && place < list.Children.Count:

@@ -45,7 +45,7 @@ internal sealed class RecipeNode(string file, string path, YamlNode yaml)
     {
         null => [],
         YamlSequenceNode list => [.. list.Select((node, index) => new RecipeNode(file, $"{PathOf(key)}.{index}", node))],
-        YamlNode single => [new RecipeNode(file, PathOf(key), single)],
+        YamlNode single => [new RecipeNode(file, $"{PathOf(key)}.0", single)],
     };
 
     /// <summary>The pairs of a map with keys of the user's own, such as names of columns.</summary>
