@@ -6,13 +6,17 @@ namespace Skylight.Tests.Cli;
 /// <summary>The program as a user starts it.</summary>
 internal static class SkylightProgram
 {
+    // Shells start what runs in the background with Ctrl-C ignored, and everything that it starts inherits that.
+    private static readonly string[] s_interruptible = IgnoresInterrupts() ? ["env", "--default-signal=INT"] : [];
+
     /// <summary>Starts the real program, or another one beside it, in a process of its own.</summary>
     /// <param name="arguments">What it is given.</param>
     /// <param name="assembly">Another program's file, or the path of a copy.</param>
     /// <param name="environment">Variables that are set for it.</param>
     public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll", params (string Name, string Value)[] environment)
     {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, assembly), .. arguments])
+        string[] command = [.. s_interruptible, "dotnet", Path.Combine(AppContext.BaseDirectory, assembly), .. arguments];
+        var start = new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -53,5 +57,12 @@ internal static class SkylightProgram
             process.Kill(entireProcessTree: true);
             throw;
         }
+    }
+
+    private static bool IgnoresInterrupts()
+    {
+        const int Interrupt = 2;
+        string? line = OperatingSystem.IsLinux() ? File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith("SigIgn:", StringComparison.Ordinal)) : null;
+        return line is not null && (Convert.ToUInt64(line["SigIgn:".Length..].Trim(), 16) >> (Interrupt - 1) & 1) == 1;
     }
 }
