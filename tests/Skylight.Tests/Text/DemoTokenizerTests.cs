@@ -14,7 +14,7 @@ public sealed class DemoTokenizerTests
         BytePairTokenizer tokenizer = BytePairTokenizer.Load(folder.Path);
         ModelConfiguration model = ModelFamily.Configuration(ModelFamily.Demo);
         Assert.Equal(model.Language.VocabularySize, tokenizer.VocabularySize);
-        Assert.Equal(model.Language.MaxPositions, DemoTokenizer.MaximumTokens);
+        Assert.Equal(DemoTokenizer.MaximumTokens, model.Language.MaxPositions);
         Assert.Equal(model.ImageTokenId, tokenizer.TokenId(SpecialTokens.ImageContext));
         Assert.Equal([tokenizer.TokenId(SpecialTokens.TurnEnd)!.Value], model.StopTokenIds);
         Assert.Equal(model.StopTokenIds, model.Generation.StopTokenIds);
