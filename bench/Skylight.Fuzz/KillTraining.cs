@@ -48,7 +48,7 @@ internal static class KillTraining
     /// <summary>Runs the demo, or goes on with it, and kills it after a while.</summary>
     private static int Demo(string program, string run, int milliseconds)
     {
-        bool resumes = TrainingCheckpoint.LatestIn(run) is not null;
+        bool resumes = File.Exists(Path.Combine(run, "demo.json"));
         var start = new ProcessStartInfo("dotnet", [program, "demo", .. resumes ? (string[])["--resume", run] : ["--tiny", "--seed", "1", "--out", run]])
         {
             RedirectStandardOutput = true,
@@ -70,16 +70,28 @@ internal static class KillTraining
         return code;
     }
 
-    /// <summary>Whatever has a checkpoint's name is one, whole.</summary>
-    private static void CheckFolders(string run)
+    /// <summary>Whatever has a checkpoint's name is one, whole: the model that all begins with, results that are there, and what was saved on the way.</summary>
+    private static void CheckFolders(string demo)
     {
-        if (Directory.Exists(Path.Combine(run, "state")) && TrainingCheckpoint.LatestIn(run) is null)
-            throw new InvalidDataException($"The state in {run} cannot be read.");
-        string checkpoints = Path.Combine(run, "checkpoints");
-        foreach (string checkpoint in Directory.Exists(checkpoints) ? Directory.EnumerateDirectories(checkpoints) : [])
+        Check(Path.Combine(demo, "model"));
+        foreach (string run in Folders(Path.Combine(demo, "runs")))
         {
-            if (Path.GetFileName(checkpoint).StartsWith('.'))
-                continue;
+            if (Directory.Exists(Path.Combine(run, "state")) && TrainingCheckpoint.LatestIn(run) is null)
+                throw new InvalidDataException($"The state in {run} cannot be read.");
+            // Into the folder of a run the files of its result come one by one, the configuration last.
+            if (File.Exists(Path.Combine(run, "config.json")))
+                Check(run);
+            foreach (string checkpoint in Folders(Path.Combine(run, "checkpoints")))
+                Check(checkpoint);
+        }
+
+        static IEnumerable<string> Folders(string parent) =>
+            Directory.Exists(parent) ? Directory.EnumerateDirectories(parent).Where(folder => !Path.GetFileName(folder).StartsWith('.')) : [];
+
+        static void Check(string checkpoint)
+        {
+            if (!Directory.Exists(checkpoint))
+                return;
             using CheckpointReader reader = CheckpointReader.Open(checkpoint);
             reader.Verify(KeyMap.For(Models.ModelConfiguration.Load(checkpoint), reader.DetectNaming()));
         }
@@ -97,8 +109,8 @@ internal static class KillTraining
         }
     }
 
-    /// <summary>All files of weights, optimizers and configurations; not the report and the results, which hold times.</summary>
+    /// <summary>All files of weights, optimizers, configurations, data and samples; not metrics, states and reports, which hold times and paths.</summary>
     private static string[] Weights(string run) =>
-        [.. Directory.EnumerateFiles(run, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(run, file)).Where(file => Path.GetExtension(file) == ".safetensors" || Path.GetFileName(file) == "config.json")
+        [.. Directory.EnumerateFiles(run, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(run, file)).Where(file => Path.GetExtension(file) is ".safetensors" or ".png" || Path.GetFileName(file) == "config.json" || (Path.GetExtension(file) == ".jsonl" && Path.GetFileName(file) != "metrics.jsonl"))
             .Where(file => !file.Split(Path.DirectorySeparatorChar).Any(part => part.StartsWith('.'))).Order(StringComparer.Ordinal)];
 }

@@ -10,6 +10,8 @@ namespace Skylight.Cli;
 /// <summary><c>skylight init</c>: a checkpoint of random weights in the shape of a published model.</summary>
 internal static class InitCommand
 {
+    private const string DemoNaming = "huggingface-nested";
+
     public static Command Create()
     {
         var directory = new Argument<string>("directory") { Description = "The folder to make; it must be empty or not exist." };
@@ -38,17 +40,15 @@ internal static class InitCommand
             throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--shard-gb is {shard}; give a positive number of gigabytes."));
         bool isDemo = like == ModelFamily.Demo;
         type ??= isDemo ? "float32" : "bfloat16";
-        naming ??= isDemo ? "huggingface-nested" : "original";
+        naming ??= isDemo ? DemoNaming : "original";
         ModelConfiguration configuration = ModelFamily.Configuration(like);
         long parameters = KeyMap.For(configuration, CheckpointNaming.Original).Entries.Sum(entry => entry.Shape.ElementCount);
         StoredType stored = type == "float32" ? StoredType.Float32 : StoredType.BFloat16;
         long bytes = parameters * stored.Size();
-        var options = new CheckpointWriterOptions
+        CheckpointWriterOptions options = Options(configuration, NamingOf(naming), isDemo && tokenizer is null) with
         {
-            Naming = naming switch { "original" => CheckpointNaming.Original, "huggingface" => CheckpointNaming.HuggingFace, _ => CheckpointNaming.HuggingFaceNested },
             MaximumShardBytes = Math.Max(1, (long)(shard * 1e9)),
             CopyFrom = tokenizer,
-            TextFiles = [.. isDemo && tokenizer is null ? DemoTokenizer.Files() : [], .. naming == "original" ? [] : ProcessorFiles.Of(configuration)],
             Progress = new ConsoleProgress("Writing", bytes),
         };
         // A chat would find out only after gigabytes were written.
@@ -61,4 +61,20 @@ internal static class InitCommand
             $"{directory}: random weights in the shape of {like}, {(parameters < 1e8 ? $"{parameters / 1e6:F3} million" : $"{parameters / 1e9:F3} billion")} parameters, {(bytes < 1e8 ? $"{bytes / 1e6:F2} MB" : $"{bytes / 1e9:F2} GB")} in {type}, {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s."));
         return 0;
     }
+
+    /// <summary>Makes what <c>init --like demo --seed SEED</c> makes.</summary>
+    public static void WriteDemo(string directory, ulong seed, CancellationToken cancellationToken)
+    {
+        ModelConfiguration configuration = ModelFamily.Configuration(ModelFamily.Demo);
+        RandomCheckpoint.Write(directory, configuration, StoredType.Float32, seed, Options(configuration, NamingOf(DemoNaming), bringsTokenizer: true), cancellationToken);
+    }
+
+    private static CheckpointNaming NamingOf(string naming) =>
+        naming switch { "original" => CheckpointNaming.Original, "huggingface" => CheckpointNaming.HuggingFace, _ => CheckpointNaming.HuggingFaceNested };
+
+    private static CheckpointWriterOptions Options(ModelConfiguration configuration, CheckpointNaming naming, bool bringsTokenizer) => new()
+    {
+        Naming = naming,
+        TextFiles = [.. bringsTokenizer ? DemoTokenizer.Files() : [], .. naming == CheckpointNaming.Original ? [] : ProcessorFiles.Of(configuration)],
+    };
 }

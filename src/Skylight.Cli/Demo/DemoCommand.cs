@@ -1,10 +1,10 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text;
-using System.Text.Json;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Cli.Demo.Report;
+using Skylight.Cli.Train;
 using Skylight.Execution;
 using Spectre.Console;
 
@@ -13,14 +13,13 @@ namespace Skylight.Cli.Demo;
 /// <summary><c>skylight demo</c>: trains a small vision-language model to reason about handwriting, and writes a report.</summary>
 internal static class DemoCommand
 {
-    /// <param name="settings">Sizes and steps for a seed and a preset; a test makes them smaller.</param>
-    public static Command Create(Func<ulong, DemoPreset, DemoSettings>? settings = null)
+    public static Command Create()
     {
         var quick = new Option<bool>("--quick") { Description = "A shorter run with a smaller gain." };
         var tiny = new Option<bool>("--tiny") { Description = "A few steps of every phase, to see that a device can do it all; what the emulator (simt) runs unless told otherwise." };
         var seed = new Option<ulong?>("--seed") { Description = "Everything random follows from it (1)." };
         var digits = new Option<string?>("--digits") { Description = "A folder with MNIST-style IDX files; by default the bundled ones." };
-        var output = new Option<string?>("--out") { Description = "Where checkpoints and report.html go (demo-out)." };
+        var output = new Option<string?>("--out") { Description = "The folder of model, data, runs and report.html (demo-out); it must hold no demo yet." };
         var resume = new Option<string?>("--resume") { Description = "Go on with the run in this folder." };
         var json = new Option<bool>("--json") { Description = "Print the results as one JSON object on the last line; progress goes to the error stream." };
         Option<string> device = DeviceOption.Create();
@@ -30,7 +29,7 @@ internal static class DemoCommand
         {
             var choices = new Choices(parse.GetValue(quick), parse.GetValue(tiny), parse.GetValue(seed), parse.GetValue(digits), parse.GetValue(output), parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device));
             if (parse.GetValue(data) is not { } folder)
-                return Run(settings ?? DemoSettings.Create, choices, cancellationToken);
+                return RunAsync(choices, cancellationToken).GetAwaiter().GetResult();
             Option[] unused = [.. ((Option[])[output, resume, json, device]).Where(option => parse.GetResult(option) is { Implicit: false })];
             return unused.Length == 0 ? WriteData(folder, choices, cancellationToken)
                 : throw new ArgumentException($"{string.Join(", ", unused.Select(option => option.Name))} cannot be used with --write-data, which trains nothing. Leave out what belongs to a run.");
@@ -40,37 +39,33 @@ internal static class DemoCommand
 
     private sealed record Choices(bool Quick, bool Tiny, ulong? Seed, string? Digits, string? Output, string? Resume, bool Json, string Device);
 
-    private static int Run(Func<ulong, DemoPreset, DemoSettings> settingsFor, Choices choices, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(Choices choices, CancellationToken cancellationToken)
     {
         IAnsiConsole console = PlainConsole.ForProgress(choices.Json);
-        string directory = choices.Resume ?? choices.Output ?? "demo-out";
-        DemoState state = choices.Resume is null ? new DemoState { Seed = choices.Seed ?? 1, Preset = PresetOf(choices) } : LoadState(choices);
-        state.Digits = choices.Digits is null ? state.Digits : Path.GetFullPath(choices.Digits);
-        DemoSettings settings = settingsFor(state.Seed, state.Preset);
-        DigitDataset digits = LoadDigits(state.Digits);
-        bool isNew = !Directory.Exists(directory);
-        MakeWritable(directory);
-        using Device device = DeviceOption.Open(choices.Device);
-        if (state.Preset == DemoPreset.Tiny)
-            console.MarkupLineInterpolated($"[grey]{DeviceOption.Describe(device)}: the tiny run. It takes a few steps of every phase; its figures mean nothing about learning.[/]");
-        using var run = new DemoRun(settings, digits, device, directory, new DemoDisplay(console), state);
+        DemoFolder? saved = choices.Resume is null ? null : OpenFolder(choices);
+        // What can be wrong with digits and device leaves no folder behind.
+        if (saved is null)
+            DigitDataset.Open(choices.Digits);
+        string name;
+        using (Device device = DeviceOption.Open(choices.Device))
+            name = DeviceOption.Describe(device);
+        DemoFolder folder = saved ?? DemoFolder.Create(
+            choices.Output ?? "demo-out", new DemoState { Seed = choices.Seed ?? 1, Preset = PresetOf(choices), Digits = choices.Digits is null ? null : Path.GetFullPath(choices.Digits) });
+        if (folder.State.Preset == DemoPreset.Tiny)
+            console.MarkupLineInterpolated($"[grey]{name}: the tiny run. It takes a few steps of every phase; its figures mean nothing about learning.[/]");
+        DemoResult result;
         try
         {
-            run.Run(cancellationToken);
+            var run = new DemoRun(folder, () => DeviceOption.Open(choices.Device), new RunDisplay(console), test => Show(console, test));
+            result = await run.RunAsync(name, CommandLine(folder.State, choices.Device), cancellationToken).ConfigureAwait(false);
         }
         catch (OperationCanceledException)
         {
-            if (Directory.Exists(DemoRun.StatePath(directory)))
-                console.MarkupLineInterpolated($"Stopped. Go on with: skylight demo --resume {directory}");
-            else
-                console.MarkupLineInterpolated($"Stopped before there was anything to go on with.");
-            if (isNew && !Directory.EnumerateFileSystemEntries(directory).Any())
-                Directory.Delete(directory);
+            console.MarkupLineInterpolated($"Stopped. Go on with: skylight demo --resume {folder.Path}");
             return ErrorReporting.Cancelled;
         }
 
-        DemoResult result = run.Result(CommandLine(state, choices.Device));
-        string report = Path.Combine(directory, "report.html");
+        string report = Path.Combine(folder.Path, DemoFolder.ReportName);
         byte[] page = Encoding.UTF8.GetBytes(HtmlReport.Render(result));
         AtomicFile.Write(report, page.Length, stream => stream.Write(page));
         console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(report)}[/]");
@@ -79,18 +74,23 @@ internal static class DemoCommand
         return 0;
     }
 
+    private static void Show(IAnsiConsole console, PhaseResult test)
+    {
+        (double low, double high) = test.Interval;
+        console.MarkupLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"  held-out accuracy [bold green]{test.Accuracy * 100:F1} %[/] [grey](95 %: {low * 100:F1}–{high * 100:F1}; {test.Count} problems; {test.Seconds:F0} s)[/]"));
+    }
+
     private static int WriteData(string directory, Choices choices, CancellationToken cancellationToken)
     {
         DemoDataSizes sizes = DemoDataSizes.Of(PresetOf(choices));
-        int pictures = DemoData.Write(directory, LoadDigits(choices.Digits), choices.Seed ?? 1, sizes, cancellationToken);
+        int pictures = DemoData.Write(directory, DigitDataset.Open(choices.Digits), choices.Seed ?? 1, sizes, cancellationToken);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"{directory}: {sizes.Captions:N0} captions, {sizes.Arithmetic:N0} rows of arithmetic, {sizes.ColdStart:N0} traces for the cold start, {sizes.Problems:N0} problems, {sizes.Validation:N0} for validation and {sizes.Test:N0} for the test; {pictures:N0} pictures."));
         return 0;
     }
-
-    private static DigitDataset LoadDigits(string? directory) => DigitDataset.Load(directory ?? DigitDataset.FindBundled()
-        ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
 
     private static DemoPreset PresetOf(Choices choices)
     {
@@ -99,36 +99,19 @@ internal static class DemoCommand
         return choices.Quick ? DemoPreset.Quick : choices.Tiny || choices.Device == DeviceOption.Emulator ? DemoPreset.Tiny : DemoPreset.Full;
     }
 
-    private static DemoState LoadState(Choices choices)
+    private static DemoFolder OpenFolder(Choices choices)
     {
-        using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(DemoRun.StatePath(choices.Resume!));
-        DemoState state;
-        try
-        {
-            state = DemoState.FromJson(checkpoint.StateJson);
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidDataException)
-        {
-            throw new CheckpointException(checkpoint.Directory, $"is not the state of a demo run: {exception.Message}", innerException: exception);
-        }
+        DemoFolder folder = DemoFolder.Open(choices.Resume!);
+        DemoState state = folder.State;
         if (choices.Seed is { } seed && seed != state.Seed)
-            throw new ArgumentException($"The run in '{choices.Resume}' has seed {state.Seed}, not {seed}. Leave --seed out when resuming.");
-        return state;
-    }
+            throw Conflict($"has seed {state.Seed}, not {seed}", "--seed");
+        if ((choices.Quick || choices.Tiny) && PresetOf(choices) != state.Preset)
+            throw Conflict($"is a {DemoResult.NameOf(state.Preset)} run", choices.Quick ? "--quick" : "--tiny");
+        if (choices.Digits is not null && Path.GetFullPath(choices.Digits) != state.Digits)
+            throw Conflict($"has the digits of {state.Digits ?? "the program"}", "--digits");
+        return choices.Output is null ? folder : throw Conflict("stays in its folder", "--out");
 
-    private static void MakeWritable(string directory)
-    {
-        try
-        {
-            Directory.CreateDirectory(directory);
-            string probe = Path.Combine(directory, ".write-test");
-            File.WriteAllText(probe, "");
-            File.Delete(probe);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-        {
-            throw new IOException($"The output folder '{directory}' cannot be written: {exception.Message} Choose another with --out.", exception);
-        }
+        ArgumentException Conflict(string what, string option) => new($"The run in '{choices.Resume}' {what}. Leave {option} out when resuming.");
     }
 
     private static string CommandLine(DemoState state, string device) =>

@@ -3,6 +3,7 @@ using System.Text;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Images;
 using Skylight.Tensors;
+using Skylight.Text;
 
 namespace Skylight.Cli.Demo;
 
@@ -58,8 +59,8 @@ internal sealed class DemoData
         });
         WriteRows("cold-start", _sizes.ColdStart, _seed, 2, cancellationToken, (ref random, row) =>
         {
-            DigitExample trace = _task.ColdStartExample(ref random);
-            row.Conversation(trace.Question!.Value.Ask(), Thought(trace), Picture(trace));
+            DigitExample trace = _task.Problem(ref random, DigitSplit.Training);
+            row.Conversation(trace.Prompt, Thought(trace), Picture(trace));
         });
         WriteProblems("problems", _sizes.Problems, DigitSplit.Training, _seed, 3, cancellationToken);
         WriteProblems("validation", _sizes.Validation, DigitSplit.Training, seed: 0, 4, cancellationToken);
@@ -71,8 +72,7 @@ internal sealed class DemoData
         WriteRows(name, count, seed, stream, cancellationToken, (ref random, row) =>
         {
             DigitExample problem = _task.Problem(ref random, split);
-            DigitQuestion question = problem.Question!.Value;
-            row.Problem(question.Ask(), problem.Answer, Picture(problem), question.ToString().ToLowerInvariant());
+            row.Problem(problem.Prompt, problem.Answer, Picture(problem), problem.Question!.Value.ToString().ToLowerInvariant());
         });
 
     private void WriteRows(string name, int count, ulong seed, ulong stream, CancellationToken cancellationToken, RowMaker make)
@@ -89,7 +89,7 @@ internal sealed class DemoData
 
     private delegate void RowMaker(ref CounterRandom random, DemoDataRow row);
 
-    private static string Thought(DigitExample example) => $"{DigitVocabulary.ThinkToken}\n{example.Completion}";
+    private static string Thought(DigitExample example) => $"{SpecialTokens.ThinkStart}\n{example.Completion}";
 
     /// <summary>The file of a picture; rows with the same picture share it.</summary>
     private string Picture(DigitExample example)

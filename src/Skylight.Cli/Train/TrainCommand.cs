@@ -22,7 +22,7 @@ internal static class TrainCommand
         var command = new Command("train", "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device };
         command.SetCancellableAction((parse, cancellationToken) =>
         {
-            List<Recipe> read = Read(parse.GetRequiredValue(recipes), parse.GetValue(set) ?? []);
+            List<Recipe> read = Read(parse.GetRequiredValue(recipes), parse.GetValue(set) ?? [], RecipeFile.Load);
             string folder = parse.GetRequiredValue(output);
             return parse.GetValue(plan)
                 ? Plan(read, parse.GetRequiredValue(device), cancellationToken)
@@ -32,8 +32,16 @@ internal static class TrainCommand
     }
 
     /// <summary>Runs recipes in order; those that have ended are passed over when resuming.</summary>
+    /// <param name="recipes">From <see cref="Read"/>.</param>
+    /// <param name="output">The folder of the run; with several recipes each has a folder of its name in it.</param>
+    /// <param name="resume">Whether what is there goes on.</param>
+    /// <param name="openDevice">Opens the device anew for every run.</param>
+    /// <param name="observer">Is told how they go.</param>
+    /// <param name="cancellationToken">Stops after the step.</param>
+    /// <param name="ended">Awaited after every run, once its model is closed; null for nothing.</param>
     public static async Task<IReadOnlyList<RunResult>> RunAllAsync(
-        IReadOnlyList<Recipe> recipes, string output, bool resume, Func<Device> openDevice, IRunObserver observer, CancellationToken cancellationToken)
+        IReadOnlyList<Recipe> recipes, string output, bool resume, Func<Device> openDevice, IRunObserver observer, CancellationToken cancellationToken,
+        Func<RunResult, Task>? ended = null)
     {
         var results = new List<RunResult>();
         var folders = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -42,27 +50,31 @@ internal static class TrainCommand
             string folder = recipes.Count == 1 ? output : Path.Combine(output, recipe.Name);
             string model = recipe.Model ?? (recipe.From is { } from ? folders[from] : folders[recipes[results.Count - 1].Name]);
             // Only what is there goes on; recipes behind it have not begun.
-            bool isThere = Directory.Exists(Path.Combine(folder, "state"));
-            var options = new TrainingRunOptions(openDevice()) { Resume = resume && isThere, Observer = observer, LoadReward = RewardLoading.Load };
-            await using TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false);
-            results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
+            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load };
+            await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false))
+                results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
             folders[recipe.Name] = folder;
+            if (ended is not null)
+                await ended(results[^1]).ConfigureAwait(false);
         }
 
         return results;
     }
 
     /// <summary>Reads recipes and sees that each knows what it begins with.</summary>
-    internal static List<Recipe> Read(IReadOnlyList<string> files, IReadOnlyList<string> settings)
+    /// <param name="files">The recipes in order.</param>
+    /// <param name="settings">As <c>--set</c> has them.</param>
+    /// <param name="load">Reads one with what is set in it.</param>
+    internal static List<Recipe> Read(IReadOnlyList<string> files, IReadOnlyList<string> settings, Func<string, IEnumerable<string>, Recipe> load)
     {
         var recipes = new List<Recipe>();
         foreach (string file in files)
         {
             string ownName = Path.GetFileNameWithoutExtension(file);
-            Recipe recipe = RecipeFile.Load(file, settings.Where(setting => !IsForOne(setting, out _)).Select(setting => setting));
+            Recipe recipe = load(file, settings.Where(setting => !IsForOne(setting, out _)));
             string[] own = [.. settings.Where(setting => IsForOne(setting, out string? name) && (name == recipe.Name || name == ownName))];
             if (own.Length > 0)
-                recipe = RecipeFile.Load(file, settings.Where(setting => !IsForOne(setting, out _)).Concat(own.Select(setting => setting[(setting.IndexOf(':', StringComparison.Ordinal) + 1)..])));
+                recipe = load(file, settings.Where(setting => !IsForOne(setting, out _)).Concat(own.Select(setting => setting[(setting.IndexOf(':', StringComparison.Ordinal) + 1)..])));
             if (recipes.Exists(other => other.Name == recipe.Name))
                 throw new RecipeException($"{file}: another recipe is called '{recipe.Name}' too; give one of them another name.");
             if (recipe.Model is null && recipe.From is null && recipes.Count == 0)

@@ -42,13 +42,13 @@ internal sealed class RunFolder : IDisposable
     public static RunFolder Open(string path, Recipe recipe, string model, bool resume)
     {
         string statePath = System.IO.Path.Combine(path, StateName);
-        bool isThere = Directory.Exists(statePath) || Directory.Exists(statePath + ".old");
+        bool isThere = IsRun(path);
         if (isThere && !resume)
             throw new RecipeException($"There is a run in '{path}' already. Go on with it (--resume), or give another folder (--output).");
         if (!isThere && Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(entry => !resume || System.IO.Path.GetFileName(entry) is not LockName))
         {
             // What a run leaves that was killed before its first saved state is begun again.
-            if (!Directory.EnumerateFileSystemEntries(path).All(entry => System.IO.Path.GetFileName(entry) is LockName or RecipeName or RunLog.MetricsName or RunLog.SamplesName or RunLog.EventsName or BadRowsName))
+            if (!Directory.EnumerateFileSystemEntries(path).All(entry => IsOfABeginning(System.IO.Path.GetFileName(entry))))
                 throw new RecipeException($"The folder '{path}' is not empty and holds no run. Give another one (--output).");
         }
 
@@ -61,6 +61,8 @@ internal sealed class RunFolder : IDisposable
             {
                 byte[] text = Encoding.UTF8.GetBytes(recipe.Text);
                 AtomicFile.Write(System.IO.Path.Combine(path, RecipeName), text.Length, stream => stream.Write(text));
+                // From here on the folder is a run: whatever is written into it is gone on with, never taken for something of others.
+                TrainingCheckpoint.Save(statePath, [], state.ToJson());
             }
 
             return new RunFolder(path, state, held);
@@ -71,6 +73,13 @@ internal sealed class RunFolder : IDisposable
             throw;
         }
     }
+
+    /// <summary>Whether a folder holds a run; a crash while the state is replaced leaves the old one.</summary>
+    public static bool IsRun(string path) =>
+        Directory.Exists(System.IO.Path.Combine(path, StateName)) || Directory.Exists(System.IO.Path.Combine(path, StateName + ".old"));
+
+    private static bool IsOfABeginning(string name) =>
+        name is LockName or RecipeName or RunLog.MetricsName or RunLog.SamplesName or RunLog.EventsName or BadRowsName or StateName + ".tmp" || (name.StartsWith('.') && name.EndsWith(".tmp", StringComparison.Ordinal));
 
     /// <summary>Whether a folder holds a run that has ended.</summary>
     public static bool IsComplete(string path)

@@ -6,16 +6,22 @@ namespace Skylight.Training.Runs;
 /// <summary>
 /// What a run writes as it goes: <c>metrics.jsonl</c>, <c>samples.jsonl</c> and a TensorBoard event file. The lengths belong to the saved state.
 /// </summary>
-internal sealed class RunLog : IDisposable
+public sealed class RunLog : IDisposable
 {
-    public const string MetricsName = "metrics.jsonl", SamplesName = "samples.jsonl", EventsName = "events.out.tfevents.skylight";
+    /// <summary>The file of figures in the folder of a run: a line for each step or evaluation.</summary>
+    public const string MetricsName = "metrics.jsonl";
+
+    /// <summary>The file of samples: a line for each.</summary>
+    public const string SamplesName = "samples.jsonl";
+
+    internal const string EventsName = "events.out.tfevents.skylight";
 
     private readonly AppendedFile _metrics;
     private readonly AppendedFile _samples;
     private readonly AppendedFile _events;
 
     /// <summary>Opens the files of a folder at the lengths of a saved state; zeros for a new run.</summary>
-    public RunLog(string folder, RunLogLengths lengths)
+    internal RunLog(string folder, RunLogLengths lengths)
     {
         ArgumentNullException.ThrowIfNull(lengths);
         _metrics = new AppendedFile(Path.Combine(folder, MetricsName), lengths.Metrics);
@@ -26,10 +32,10 @@ internal sealed class RunLog : IDisposable
     }
 
     /// <summary>How long the files are.</summary>
-    public RunLogLengths Lengths => new(_metrics.Length, _samples.Length, _events.Length);
+    internal RunLogLengths Lengths => new(_metrics.Length, _samples.Length, _events.Length);
 
     /// <summary>Writes figures.</summary>
-    public void Write(StepFigures figures)
+    internal void Write(StepFigures figures)
     {
         string kind = figures.Kind == FigureKind.Step ? "train" : "eval";
         _metrics.Append(Line(json =>
@@ -48,7 +54,7 @@ internal sealed class RunLog : IDisposable
     }
 
     /// <summary>Writes a sample.</summary>
-    public void Write(RunSample sample) => _samples.Append(Line(json =>
+    internal void Write(RunSample sample) => _samples.Append(Line(json =>
     {
         json.WriteNumber("step", sample.Step);
         json.WriteString("id", sample.Id);
@@ -64,6 +70,8 @@ internal sealed class RunLog : IDisposable
     }));
 
     /// <summary>Reads figures back.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="mostBytes">The most bytes that it may have.</param>
     /// <exception cref="InvalidDataException">A line is not what <see cref="Write(StepFigures)"/> writes.</exception>
     public static IReadOnlyList<StepFigures> ReadMetrics(string file, int mostBytes) =>
     [
@@ -73,6 +81,8 @@ internal sealed class RunLog : IDisposable
     ];
 
     /// <summary>Reads samples back.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="mostBytes">The most bytes that it may have.</param>
     /// <exception cref="InvalidDataException">A line is not what <see cref="Write(RunSample)"/> writes.</exception>
     public static IReadOnlyList<RunSample> ReadSamples(string file, int mostBytes) =>
     [
@@ -106,6 +116,7 @@ internal sealed class RunLog : IDisposable
         }
     }
 
+    /// <inheritdoc/>
     public void Dispose()
     {
         _metrics.Dispose();

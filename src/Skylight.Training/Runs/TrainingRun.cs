@@ -85,6 +85,13 @@ public sealed class TrainingRun : IAsyncDisposable
     internal static int StepsOf(Recipe recipe, long examples) =>
         recipe.Schedule.Steps ?? (int)Math.Min(int.MaxValue, Math.Max(1, Math.Ceiling(recipe.Schedule.Epochs!.Value * examples / recipe.Schedule.Batch)));
 
+    /// <summary>Whether a folder holds a run that can go on, or has ended.</summary>
+    public static bool IsIn(string folder)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        return RunFolder.IsRun(folder);
+    }
+
     /// <summary>Opens model, data and folder; everything that can be wrong with them is found here.</summary>
     /// <param name="recipe">The recipe.</param>
     /// <param name="model">The folder of the model to begin with.</param>

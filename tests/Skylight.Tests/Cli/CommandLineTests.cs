@@ -1,6 +1,5 @@
 using System.Text.Json;
 using Skylight.Checkpoints;
-using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Cpu;
 using Skylight.Tests.Checkpoints;
@@ -34,15 +33,30 @@ public sealed class CommandLineTests
     public async Task A_run_that_is_not_there_or_damaged_cannot_be_resumed()
     {
         using var folder = new TemporaryFolder();
-        await Fails($"demo --resume {folder["absent"]}", "absent", "no such checkpoint");
+        await Fails($"demo --resume {folder["absent"]}", "absent", "demo.json");
+        folder.Write("other/demo.json", """["not", "a", "demo"]""");
+        await Fails($"demo --resume {folder["other"]}", "demo.json", "not the state of a demo");
+        folder.Write("late/demo.json", """{"Tests": [{"Phase": "grpo", "Correct": 1, "Count": 2, "Seconds": 1, "Examples": []}]}""");
+        await Fails($"demo --resume {folder["late"]}", "demo.json", "'grpo', which does not come there");
+        folder.Write("quick/demo.json", """{"Seed": 1, "Preset": "Quick"}""");
+        await Fails($"demo --resume {folder["quick"]} --seed 5", "seed 1, not 5");
+        await Fails($"demo --resume {folder["quick"]} --tiny", "is a quick run", "--tiny");
+        await Fails($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program", "--digits");
+        await Fails($"demo --resume {folder["quick"]} --out {folder["new"]}", "stays in its folder", "--out");
+        folder.Write("broken/demo.json", """{"Seed": 1, "Preset": "Tiny"}""");
+        TrainingCheckpoint.Save(folder["broken/runs/pretraining/state"], [], """{"Step": "x"}""");
+        await Fails($"demo --resume {folder["broken"]}", "state", "not the state of a run");
+    }
 
-        TrainingCheckpoint.Save(folder["other/state"], [TensorToWrite.Float32("x", new(1), new float[1])], """["not", "a", "demo"]""");
-        await Fails($"demo --resume {folder["other"]}", "state", "demo");
-        TrainingCheckpoint.Save(folder["late/state"], [TensorToWrite.Float32("x", new(1), new float[1])], """{"Phase": 2, "Step": 3}""");
-        await Fails($"demo --resume {folder["late"]}", "state", "phase 2, step 3, with the results of 0 phases");
-        TrainingCheckpoint.Save(folder["empty/state"], [TensorToWrite.Float32("x", new(1), new float[1])], new DemoState { Seed = 1, Step = 3, Preset = DemoPreset.Quick }.ToJson());
-        await Fails($"demo --resume {folder["empty"]}", "state.safetensors");
-        await Fails($"demo --resume {folder["empty"]} --seed 5", "seed 1, not 5");
+    [Fact]
+    public async Task A_folder_that_holds_a_demo_or_something_of_its_names_is_not_begun_in()
+    {
+        using var folder = new TemporaryFolder();
+        folder.Write("done/demo.json", "{}");
+        await Fails($"demo --out {folder["done"]}", "There is a demo", "--resume", "--out");
+        folder.Write("mine/model/notes.txt", "x");
+        await Fails($"demo --out {folder["mine"]}", "'model'", "--out");
+        Assert.Equal(["model"], Directory.EnumerateFileSystemEntries(folder["mine"]).Select(path => Path.GetFileName(path)));
     }
 
     [Fact]

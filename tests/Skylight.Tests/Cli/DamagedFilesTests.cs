@@ -245,25 +245,24 @@ public sealed class DamagedFilesTests(DamagedCheckpoint checkpoint) : IClassFixt
     public async Task A_damaged_state_of_a_demo_is_named(string kind)
     {
         using var folder = new TemporaryFolder();
-        TrainingCheckpoint.Save(folder["run/state"], [TensorToWrite.Float32("x", new(1), new float[1])], """{"Seed": 3}""");
-        File.WriteAllBytes(folder["run/state/state.json"], DamagedJson.Damage(kind, """{"Seed": 3}"""));
-        await ConsoleRun.FailsAsync(["demo", "--resume", folder["run"]], "state");
+        folder.Write("run/demo.json", DamagedJson.Damage(kind, """{"Seed": 3}"""));
+        await ConsoleRun.FailsAsync(["demo", "--resume", folder["run"]], "demo.json");
     }
 
     [Theory]
     [InlineData("{\"Seed\": 1e999}", "'Seed'")]
     [InlineData("{\"Preset\": 77}", "'Preset'")]
     [InlineData("{\"Preset\": \"Slow\"}", "'Preset'")]
-    [InlineData("{\"Results\": [null], \"Phase\": 1}", "null")]
-    [InlineData("{\"Results\": null}", "'Results'")]
-    [InlineData("{\"Results\": [{}], \"Phase\": 1}", "'Results[0]' lacks")]
-    [InlineData("{\"Grpo\": [{}]}", "'Grpo[0]' lacks")]
-    [InlineData("{\"Before\": [{}]}", "'Before[0]' lacks")]
+    [InlineData("{\"Tests\": [null]}", "null")]
+    [InlineData("{\"Tests\": null}", "'Tests'")]
+    [InlineData("{\"Tests\": [{}]}", "'Tests[0]' lacks")]
+    [InlineData("{\"Tests\": [{\"Phase\": \"pretrained\", \"Correct\": 3, \"Count\": 2, \"Seconds\": 1, \"Examples\": []}]}", "3 of 2")]
+    [InlineData("{\"Tests\": [{\"Phase\": \"pretrained\", \"Correct\": 1, \"Count\": 2, \"Seconds\": 1, \"Examples\": [{}]}]}", "lacks")]
     public async Task A_state_that_no_demo_has_is_named(string state, string expected)
     {
         using var folder = new TemporaryFolder();
-        TrainingCheckpoint.Save(folder["run/state"], [TensorToWrite.Float32("x", new(1), new float[1])], state);
-        await ConsoleRun.FailsAsync(["demo", "--resume", folder["run"]], "state", expected);
+        folder.Write("run/demo.json", state);
+        await ConsoleRun.FailsAsync(["demo", "--resume", folder["run"]], "demo.json", expected);
     }
 
     [Theory]

@@ -28,6 +28,11 @@ internal sealed record DigitDataset(DigitSet Training, DigitSet HeldOut)
         return new DigitDataset(LoadSet(directory, "train"), LoadSet(directory, "test", "t10k"));
     }
 
+    /// <summary>Loads the digits of a folder, or those that come with the program where none is named.</summary>
+    /// <inheritdoc cref="Load"/>
+    public static DigitDataset Open(string? directory) => Load(directory ?? FindBundled()
+        ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
+
     /// <summary>The folder of digits that comes with the program, or null if it is not there.</summary>
     public static string? FindBundled()
     {

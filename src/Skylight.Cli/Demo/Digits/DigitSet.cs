@@ -48,19 +48,4 @@ internal sealed class DigitSet
 
         return (left, top, right, bottom);
     }
-
-    /// <summary>Mean of all pixels and of their squares, each pixel in [0, 1].</summary>
-    public (double Mean, double MeanSquare) Moments()
-    {
-        double sum = 0;
-        double squares = 0;
-        foreach (byte pixel in _images)
-        {
-            double value = pixel / 255.0;
-            sum += value;
-            squares += value * value;
-        }
-
-        return (sum / _images.Length, squares / _images.Length);
-    }
 }

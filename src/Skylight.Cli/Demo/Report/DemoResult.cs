@@ -47,7 +47,10 @@ internal sealed record DemoResult
     public required string Command { get; init; }
 
     /// <summary>The name of <see cref="Preset"/>.</summary>
-    public string PresetName => Preset switch { DemoPreset.Full => "full", DemoPreset.Quick => "quick", _ => "tiny" };
+    public string PresetName => NameOf(Preset);
+
+    /// <summary>What a preset is called.</summary>
+    public static string NameOf(DemoPreset preset) => preset switch { DemoPreset.Full => "full", DemoPreset.Quick => "quick", _ => "tiny" };
 
     /// <summary>The phase of that key, or null if it was not run.</summary>
     public PhaseResult? Phase(string key) => Phases.FirstOrDefault(phase => phase.Key == key);
@@ -89,6 +92,9 @@ internal sealed record PhaseResult(string Key, string Name, string Description, 
     public const string ConnectorOnly = "connector_only";
     public const string GrpoConnectorFrozen = "grpo_connector_frozen";
 
+    /// <summary>The report of its run, relative to the page; null if there is none.</summary>
+    public string? Report { get; init; }
+
     /// <summary>Share of problems solved, in [0, 1].</summary>
     public double Accuracy => (double)Correct / Count;
 
@@ -109,7 +115,7 @@ internal sealed record PhaseResult(string Key, string Name, string Description, 
 /// <summary>One step of GRPO.</summary>
 /// <param name="Step">Its number, from 1.</param>
 /// <param name="Reward">Mean total reward of its completions.</param>
-/// <param name="Accuracy">Share of its completions with the right answer.</param>
+/// <param name="Accuracy">Share of its completions with the right answer; not finite if that was not measured.</param>
 /// <param name="CriticalEntropy">Mean entropy of critical tokens, in nats; null if there was none.</param>
 /// <param name="MeanEntropy">Mean entropy of all tokens, in nats.</param>
 /// <param name="ResponseLength">Mean tokens of a completion.</param>
@@ -118,7 +124,7 @@ internal sealed record TrainingStep(
     int Step, double Reward, double Accuracy, double? CriticalEntropy, double MeanEntropy, double ResponseLength, double TokensPerSecond);
 
 /// <summary>A held-out problem and what the model made of it.</summary>
-/// <param name="Pixels">Gray levels, [height, width], 0 = paper and 255 = ink.</param>
+/// <param name="Picture">The picture as a PNG file.</param>
 /// <param name="Width">Width of the picture.</param>
 /// <param name="Height">Height of the picture.</param>
 /// <param name="Question">The question for people.</param>
@@ -126,7 +132,7 @@ internal sealed record TrainingStep(
 /// <param name="Before">The model after the cold start.</param>
 /// <param name="After">The model after GRPO.</param>
 internal sealed record ExampleProblem(
-    byte[] Pixels, int Width, int Height, string Question, string Expected, ExampleAnswer Before, ExampleAnswer After);
+    byte[] Picture, int Width, int Height, string Question, string Expected, ExampleAnswer Before, ExampleAnswer After);
 
 /// <summary>One answer: the model's text, special tokens spelled out, and whether it is right.</summary>
 internal sealed record ExampleAnswer(string Text, bool Correct);

@@ -1,6 +1,5 @@
 using System.Text;
 using System.Text.RegularExpressions;
-using Skylight.Images;
 using Skylight.Training.Reports;
 using Skylight.Training;
 
@@ -81,7 +80,7 @@ internal static partial class HtmlReport
         {
             (double low, double high) = phase.Interval;
             string style = phase.Key switch { PhaseResult.Grpo => "fill", PhaseResult.GrpoConnectorFrozen => "fill two", _ => "fill quiet" };
-            page.Append($"<div class=\"phase\"><div class=\"name\">{Markup.Escape(phase.Name)}<span class=\"about\">{Markup.Escape(phase.Description)} · {Markup.Duration(phase.Seconds)}</span></div>");
+            page.Append($"<div class=\"phase\"><div class=\"name\">{Markup.Escape(phase.Name)}<span class=\"about\">{Markup.Escape(phase.Description)} · {Markup.Duration(phase.Seconds)}{RunLink(phase)}</span></div>");
             page.Append($"<div class=\"track\"><div class=\"{style}\" style=\"width:{Markup.Coordinate(100 * phase.Accuracy)}%\"></div>");
             page.Append($"<div class=\"whisker\" style=\"left:{Markup.Coordinate(100 * low)}%;width:{Markup.Coordinate(100 * (high - low))}%\"></div></div>");
             page.Append($"<div class=\"percent\">{Markup.Percent(phase.Accuracy)}<span class=\"range\">{Markup.Number(100 * low, 1)} – {Markup.Percent(high)}</span></div></div>\n");
@@ -89,6 +88,8 @@ internal static partial class HtmlReport
 
         page.Append("</div>\n</section>\n");
     }
+
+    private static string RunLink(PhaseResult phase) => phase.Report is { } report ? $" · <a href=\"{Markup.Escape(report)}\">its run</a>" : "";
 
     private static void AppendTraining(StringBuilder page, DemoResult result)
     {
@@ -179,7 +180,7 @@ internal static partial class HtmlReport
         page.Append("<section>\n<h2>Examples</h2>\n<p class=\"note\">Held-out pictures with the model's whole answer, greedy, after the cold start and after GRPO.</p>\n<div class=\"examples\">\n");
         foreach (ExampleProblem example in result.Examples)
         {
-            string picture = Convert.ToBase64String(PngEncoder.EncodeGray(example.Pixels, example.Width, example.Height));
+            string picture = Convert.ToBase64String(example.Picture);
             page.Append($"<article class=\"card example\"><img alt=\"Two handwritten digits\" width=\"{example.Width}\" height=\"{example.Height}\" src=\"data:image/png;base64,{picture}\"/>");
             page.Append($"<p class=\"asked\"><span>{Markup.Escape(example.Question)}</span><span class=\"answer\">answer {Markup.Escape(example.Expected)}</span></p>");
             AppendTurn(page, "Before GRPO", example.Before);

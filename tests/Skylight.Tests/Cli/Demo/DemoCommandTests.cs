@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Text.Json;
 using Skylight.Cli;
 using Skylight.Cli.Demo;
-using Skylight.Tests.Checkpoints;
 
 namespace Skylight.Tests.Cli.Demo;
 
@@ -17,17 +16,17 @@ public sealed class DemoCommandTests
     public async Task The_last_line_of_a_run_with_json_is_the_result()
     {
         using var folder = new TemporaryFolder();
-        DemoSettings Settings(ulong seed, DemoPreset preset) => TinyDemo.Shortest with { Seed = seed, Preset = preset };
-        (int code, string output, string error) = await InProcess(new RootCommand { DemoCommand.Create(Settings) }, ["demo", "--quick", "--seed", "9", "--json", "--out", folder["out"]]);
+        (int code, string output, string error) = await InProcess(new RootCommand { DemoCommand.Create() }, ["demo", "--tiny", "--seed", "9", "--json", "--out", folder["out"]]);
         Assert.True(code == 0, error);
         using JsonDocument json = JsonDocument.Parse(output.TrimEnd().Split('\n')[^1]);
         Assert.Equal(9, json.RootElement.GetProperty("seed").GetInt32());
         Assert.Equal(0, json.RootElement.GetProperty("rollout_train_max_abs_logprob_diff").GetDouble());
         Assert.InRange(json.RootElement.GetProperty("grpo").GetDouble(), 0, 1);
+        Assert.Equal("cpu", json.RootElement.GetProperty("device").GetString());
         Assert.Contains("<html", File.ReadAllText(folder["out/report.html"]), StringComparison.OrdinalIgnoreCase);
 
         // Resuming what is finished prints the same result again.
-        (code, output, error) = await InProcess(new RootCommand { DemoCommand.Create(Settings) }, ["demo", "--json", "--resume", folder["out"]]);
+        (code, output, error) = await InProcess(new RootCommand { DemoCommand.Create() }, ["demo", "--json", "--resume", folder["out"]]);
         Assert.True(code == 0, error);
         using JsonDocument again = JsonDocument.Parse(output.TrimEnd().Split('\n')[^1]);
         Assert.Equal(json.RootElement.GetRawText(), again.RootElement.GetRawText());

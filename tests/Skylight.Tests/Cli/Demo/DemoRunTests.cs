@@ -2,84 +2,60 @@ using System.Text.Json;
 using Skylight.Checkpoints;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Report;
-using Skylight.Cpu;
-using Skylight.Tests.Checkpoints;
 using Skylight.Training;
+using Skylight.Training.Runs;
 
 namespace Skylight.Tests.Cli.Demo;
 
 public sealed class DemoRunTests
 {
-    private static readonly string[] s_checkpoints = ["pretrained", "cold_start", "grpo-0002", "grpo-0004", "grpo", "connector_only", "grpo_connector_frozen"];
+    private static readonly string[] s_runs = ["cold-start", "connector", "frozen-connector", "grpo", "pretraining"];
 
     [Fact]
-    public void An_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit()
+    public async Task An_interrupted_and_resumed_run_equals_an_uninterrupted_one_bit_for_bit()
     {
         using TemporaryFolder straight = new(), interrupted = new();
-        DemoResult expected = RunOn(straight.Path, new DemoState { Seed = 7, Preset = DemoPreset.Tiny }, new ScriptedDisplay())!;
+        DemoResult expected = (await TinyDemo.RunAsync(straight["demo"]))!;
 
-        // The steps of all phases are 3 + 28 + 4 + 2 + 4. Cancelled within a phase, at the end of one (before its test), after a GRPO
-        // step whose checkpoint is due (33), at the last one (35), and in the phases that start from saved checkpoints.
-        var stops = new Queue<int>([2, 3, 20, 32, 33, 35, 36, 37, 39]);
+        // Stopped again and again: within a phase, before and after its last step, before its test and after it, at evaluations and checkpoints.
         DemoResult? actual = null;
-        int done = 0, sittings = 0;
-        while (actual is null)
+        int sittings = 0;
+        for (; actual is null; sittings++)
         {
-            Assert.InRange(++sittings, 1, 20);
-            int before = done;
-            var display = new ScriptedDisplay(steps =>
-            {
-                done = before + steps;
-                return stops.TryPeek(out int stop) && done == stop;
-            });
-            actual = RunOn(interrupted.Path, sittings == 1 ? new DemoState { Seed = 7, Preset = DemoPreset.Tiny } : Saved(interrupted.Path), display);
-            if (actual is null)
-                stops.Dequeue();
+            Assert.True(sittings < 40);
+            actual = await TinyDemo.RunAsync(interrupted["demo"], user: new ScriptedUser(1 + sittings % 3));
         }
 
-        Assert.Equal(10, sittings);
-        foreach (string checkpoint in s_checkpoints)
-            Assert.True(Weights(straight.Path, checkpoint).SequenceEqual(Weights(interrupted.Path, checkpoint)), checkpoint);
+        Assert.InRange(sittings, 10, 40);
+        string[] files = Files(straight["demo"]);
+        Assert.Equal(files, Files(interrupted["demo"]));
+        foreach (string file in files)
+            Assert.True(File.ReadAllBytes(Path.Combine(straight["demo"], file)).AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(interrupted["demo"], file))), file);
+        Assert.Equal(s_runs, Directory.GetDirectories(straight["demo/runs"]).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal));
         Assert.Equal(expected.Phases.Select(phase => phase with { Seconds = 0 }), actual.Phases.Select(phase => phase with { Seconds = 0 }));
         Assert.Equal(expected.Grpo.Select(step => step with { TokensPerSecond = 0 }), actual.Grpo.Select(step => step with { TokensPerSecond = 0 }));
         Assert.Equal(expected.FrozenConnector.Select(step => step with { TokensPerSecond = 0 }), actual.FrozenConnector.Select(step => step with { TokensPerSecond = 0 }));
         Assert.Equal(expected.Checkpoints, actual.Checkpoints);
         Assert.Equal(expected.Examples.Select(example => (example.Before, example.After)), actual.Examples.Select(example => (example.Before, example.After)));
 
-        // Not vacuous: some rollouts were rewarded and some not, so that GRPO had something to learn from.
+        // Not vacuous: some completions earned more than others, so that GRPO had something to learn from, and every phase has changed its model.
+        Assert.Equal((2, 2), (expected.Grpo.Count, expected.FrozenConnector.Count));
         Assert.Contains(expected.Grpo, step => step.Reward is > 0.01 and < 0.99);
-        Assert.Equal([2, 4], expected.Checkpoints.Select(checkpoint => checkpoint.Step));
+        Assert.Equal(5, s_runs.Select(run => Convert.ToHexString(File.ReadAllBytes(straight[$"demo/runs/{run}/model.safetensors"]))).Distinct().Count());
+        Assert.Equal([1, 2], expected.Checkpoints.Select(checkpoint => checkpoint.Step));
         Assert.Single(expected.Checkpoints, checkpoint => checkpoint.Chosen);
+        Assert.Equal(4, expected.Examples.Count);
         Assert.Equal(0, expected.RolloutTrainMaxAbsLogprobDiff);
+        Assert.All(expected.Phases, phase => Assert.True(File.Exists(Path.Combine(straight["demo"], phase.Report!))));
     }
 
     [Fact]
-    public void Another_seed_is_another_run()
-    {
-        using TemporaryFolder first = new(), second = new();
-        RunOn(first.Path, new DemoState { Seed = 1 }, new ScriptedDisplay(), TinyDemo.Shortest with { Seed = 1 });
-        RunOn(second.Path, new DemoState { Seed = 2 }, new ScriptedDisplay(), TinyDemo.Shortest with { Seed = 2 });
-        Assert.False(Weights(first.Path, "grpo").SequenceEqual(Weights(second.Path, "grpo")));
-    }
-
-    [Fact]
-    public void A_run_that_diverges_keeps_the_last_good_state()
+    public async Task The_result_has_the_documented_keys_and_another_seed_is_another_run()
     {
         using var folder = new TemporaryFolder();
-        DemoSettings settings = TinyDemo.Shortest with { ColdStart = new LearningRateSchedule(1e30f, 30) };
-        string message = Assert.Throws<TrainingDivergedException>(() => RunOn(folder.Path, new DemoState { Seed = 7 }, new ScriptedDisplay(), settings)).Message;
-        Assert.Contains("Optimizer step", message, StringComparison.Ordinal);
-        DemoState state = Saved(folder.Path);
-        Assert.Equal((1, 0), (state.Phase, state.Step));
-        using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(DemoRun.StatePath(folder.Path));
-        Assert.All(checkpoint.Tensors.Entries, entry => Assert.All(checkpoint.Tensors.ReadFloat32(entry.Name), value => Assert.InRange(value, -100f, 100f)));
-    }
-
-    [Fact]
-    public void The_result_has_the_documented_keys()
-    {
-        using var folder = new TemporaryFolder();
-        DemoResult result = RunOn(folder.Path, new DemoState { Seed = 7 }, new ScriptedDisplay(), TinyDemo.Shortest)!;
+        DemoResult result = (await TinyDemo.RunAsync(folder["first"], seed: 1))!;
+        await TinyDemo.RunAsync(folder["second"], seed: 2);
+        Assert.NotEqual(File.ReadAllBytes(folder["first/runs/grpo/model.safetensors"]), File.ReadAllBytes(folder["second/runs/grpo/model.safetensors"]));
         string json = result.ToJson();
         Assert.DoesNotContain('\n', json);
         using JsonDocument document = JsonDocument.Parse(json);
@@ -87,31 +63,45 @@ public sealed class DemoRunTests
             Assert.InRange(document.RootElement.GetProperty(key).GetDouble(), 0, 1);
         Assert.Equal(0, document.RootElement.GetProperty("rollout_train_max_abs_logprob_diff").GetDouble());
         Assert.True(document.RootElement.GetProperty("seconds").GetDouble() > 0);
-        Assert.Equal(7, document.RootElement.GetProperty("seed").GetInt32());
+        Assert.Equal(1, document.RootElement.GetProperty("seed").GetInt32());
+        Assert.Equal(("tiny", false), (document.RootElement.GetProperty("preset").GetString(), document.RootElement.GetProperty("quick").GetBoolean()));
     }
 
-    /// <summary>Runs until the end, or until the display's user stops it: then null.</summary>
-    private static DemoResult? RunOn(string folder, DemoState state, ScriptedDisplay display, DemoSettings? settings = null)
+    [Fact]
+    public async Task A_run_that_diverges_keeps_what_ended_before()
     {
-        using var device = new CpuDevice();
-        using var run = new DemoRun(settings ?? TinyDemo.Settings, TinyDemo.Digits, device, folder, display, state);
-        try
-        {
-            run.Run(display.Cancellation.Token);
-            return run.Result("demo");
-        }
-        catch (OperationCanceledException)
-        {
-            return null;
-        }
+        using var folder = new TemporaryFolder();
+        string message = (await Assert.ThrowsAsync<TrainingDivergedException>(() => TinyDemo.RunAsync(folder["demo"], settings: "cold-start:learning_rate=1.0e+30"))).Message;
+        Assert.Contains("Optimizer step", message, StringComparison.Ordinal);
+        Assert.Equal(["pretrained"], DemoFolder.Open(folder["demo"]).State.Tests.Select(test => test.Phase));
+        using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(folder["demo/runs/cold-start/state"]);
+        Assert.All(checkpoint.Tensors.Entries, entry => Assert.All(checkpoint.Tensors.ReadFloat32(entry.Name), value => Assert.True(float.IsFinite(value))));
     }
 
-    private static DemoState Saved(string folder)
+    [Theory]
+    [InlineData("Full", 700, 160, 20)]
+    [InlineData("Quick", 350, 90, 15)]
+    [InlineData("Tiny", 3, 2, 1)]
+    public void The_recipes_of_the_repository_are_run_with_what_the_preset_says(string presetName, int pretraining, int grpo, int every)
     {
-        using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(DemoRun.StatePath(folder));
-        return DemoState.FromJson(checkpoint.StateJson);
+        using var folder = new TemporaryFolder();
+        DemoPreset preset = Enum.Parse<DemoPreset>(presetName);
+        IReadOnlyList<Recipe> recipes = DemoPhases.Recipes(DemoFolder.Create(folder["it's"], new DemoState { Seed = 9, Preset = preset }), []);
+        string[] files = [.. Directory.GetFiles(Repository.PathOf("recipes", "demo"), "*.yaml").Order(StringComparer.Ordinal)];
+        Assert.Equal(files.Select(file => RecipeFile.Load(file).Name), recipes.Select(recipe => recipe.Name));
+        Assert.Equal(DemoPhases.All.Select(phase => phase.Recipe), recipes.Select(recipe => recipe.Name));
+        Assert.Equal((pretraining, grpo, grpo), (recipes[0].Schedule.Steps, recipes[2].Schedule.Steps, recipes[4].Schedule.Steps));
+        Assert.Equal((every, every), (recipes[2].Checkpoints.Every, recipes[2].Evaluation!.Every));
+        Assert.Equal(folder["it's/model"], recipes[0].Model);
+        Assert.All(recipes, recipe => Assert.Equal((9ul, true), (recipe.Seed, recipe.Data.All(data => data.File.StartsWith(folder["it's/data"], StringComparison.Ordinal)))));
+        Assert.All(recipes, recipe => Assert.Equal(recipe.Name == "grpo", recipe.Evaluation is not null));
+        Assert.All(recipes, recipe => Assert.Equal(DemoPhases.MaximumNewTokens(preset), recipe.Sampling.MaximumNewTokens[^1].Tokens));
     }
 
-    private static byte[] Weights(string folder, string checkpoint) =>
-        File.ReadAllBytes(Assert.Single(Directory.GetFiles(Path.Combine(folder, "checkpoints", checkpoint), "*.safetensors")));
+    /// <summary>All that does not hold times or paths.</summary>
+    private static string[] Files(string demo) =>
+    [
+        .. Directory.EnumerateFiles(demo, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(demo, file))
+            .Where(file => Path.GetExtension(file) is ".safetensors" or ".png" || Path.GetFileName(file) is "config.json" or "samples.jsonl" or "test.jsonl" or "problems.jsonl").Order(StringComparer.Ordinal),
+    ];
 }

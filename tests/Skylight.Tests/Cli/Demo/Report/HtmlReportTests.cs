@@ -3,6 +3,7 @@ using System.Xml.Linq;
 using Skylight.Training.Reports;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Report;
+using Skylight.Images;
 
 namespace Skylight.Tests.Cli.Demo.Report;
 
@@ -16,14 +17,14 @@ public class HtmlReportTests
         [
             new(PhaseResult.Pretrained, "Pre-training", "captions & sums", 10, 1000, 97),
             new(PhaseResult.ColdStart, "Cold start", "traces", 318, 1000, 12),
-            new(PhaseResult.Grpo, "GRPO", "answers only", 524, 1000, 130),
+            new(PhaseResult.Grpo, "GRPO", "answers only", 524, 1000, 130) { Report = "runs/grpo/report.html" },
         ],
         Grpo = [.. Enumerable.Range(1, 30).Select(step => new TrainingStep(step, 0.4 + step / 100.0, 0.3, step == 5 ? null : 0.9, 0.3, 24, 5000))],
         FrozenConnector = [new(1, 0.4, 0.3, null, double.NaN, 24, 5000)],
         Checkpoints = [new(10, 0.91, 0.41, false), new(20, 0.95, 0.44, true), new(30, 0.80, 0.50, false)],
         Examples =
         [
-            new(new byte[28 * 84], 84, 28, "Is 1 < 2 & 3?", "<7>",
+            new(PngEncoder.EncodeGray(new byte[28 * 84], 84, 28), 84, 28, "Is 1 < 2 & 3?", "<7>",
                 new(@"7 and 3. Wait, <b>no</b></think>\boxed{10}", false), new("never ends \0", true)),
         ],
         RolloutTrainMaxAbsLogprobDiff = 0,
@@ -56,6 +57,10 @@ public class HtmlReportTests
         Assert.DoesNotContain("url(", page);
         Assert.Contains("prefers-color-scheme: dark", page);
     }
+
+    [Fact]
+    public void The_page_links_to_the_report_of_each_run_that_has_one() =>
+        Assert.Equal(["runs/grpo/report.html"], XDocument.Parse(HtmlReport.Render(Result())).Descendants(Html + "a").Select(link => link.Attribute("href")!.Value));
 
     [Fact]
     public void The_page_states_what_was_measured()
