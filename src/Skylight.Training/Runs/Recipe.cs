@@ -256,6 +256,9 @@ public sealed record EvaluationSettings
     /// <summary>The temperature; 0 takes the most likely token.</summary>
     public double Temperature { get; init; }
 
+    /// <summary>Whether the prompt opens a think block; null as in training.</summary>
+    public ThinkingMode? Thinking { get; init; }
+
     /// <summary>The most tokens of a response; null for that of the sampling.</summary>
     public int? MaximumNewTokens { get; init; }
 }

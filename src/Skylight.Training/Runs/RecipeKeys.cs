@@ -92,6 +92,7 @@ public static class RecipeKeys
         new("evaluation.items", "whole number", "all", "The most items."),
         new("evaluation.samples", "whole number", "1", "Responses to each item."),
         new("evaluation.temperature", "number", "0", "0 takes the most likely token."),
+        new("evaluation.thinking", "`default`, `on`, `off`", "prompt's", "Whether its prompts open a think block."),
         new("evaluation.max_new_tokens", "tokens", "sampling's", "The most tokens of a response."),
         new("checkpoints", "map", "", "What is saved."),
         new("checkpoints.every", "steps", "0", "From one checkpoint to the next; 0 for the last one alone."),

@@ -7,6 +7,8 @@ namespace Skylight.Training.Runs;
 /// <summary>Makes a recipe from its YAML, key by key.</summary>
 internal static class RecipeReader
 {
+    private static readonly (string, ThinkingMode)[] s_thinking = [("default", ThinkingMode.Default), ("on", ThinkingMode.On), ("off", ThinkingMode.Off)];
+
     public static Recipe Read(RecipeNode node, string fileName)
     {
         TrainingMethod method = node.Choice("method", ("sft", TrainingMethod.Supervised), ("grpo", TrainingMethod.Grpo), ("rejection", TrainingMethod.Rejection))
@@ -107,7 +109,7 @@ internal static class RecipeReader
         var prompt = new PromptSettings
         {
             System = node.Text("system"),
-            Thinking = node.Choice("thinking", ("default", ThinkingMode.Default), ("on", ThinkingMode.On), ("off", ThinkingMode.Off)) ?? ThinkingMode.Default,
+            Thinking = node.Choice("thinking", s_thinking) ?? ThinkingMode.Default,
             Template = node.Text("template") ?? "{question}",
             MaximumTiles = node.Count("max_tiles", 1),
             MaximumSequence = node.Count("max_sequence", 2),
@@ -260,6 +262,7 @@ internal static class RecipeReader
             Items = node.Count("items", 1),
             Samples = node.Count("samples", 1) ?? 1,
             Temperature = node.Number("temperature", 0) ?? 0,
+            Thinking = node.Choice("thinking", s_thinking),
             MaximumNewTokens = node.Count("max_new_tokens", 1),
         };
         node.Finish();

@@ -78,7 +78,7 @@ internal sealed class RunEvaluation
             Samples = settings.Samples,
             Temperature = (float)settings.Temperature,
             MaxNewTokens = most,
-            Thinking = _recipe.Prompt.Thinking,
+            Thinking = settings.Thinking ?? _recipe.Prompt.Thinking,
             MaximumTiles = _recipe.Prompt.MaximumTiles,
             // The same at every step, so that points differ by the model alone.
             Seed = _recipe.Seed,
@@ -89,7 +89,7 @@ internal sealed class RunEvaluation
         double? reward = null;
         if (rewards is not null)
         {
-            bool opens = _prompts.Opens(_recipe.Prompt.Thinking);
+            bool opens = _prompts.Opens(settings.Thinking ?? _recipe.Prompt.Thinking);
             RewardBreakdown[] judged = await rewards.ScoreAsync([.. results.Select(result => RequestOf(byId[result.Id], result, opens, most))], cancellationToken).ConfigureAwait(false);
             reward = judged.Average(breakdown => breakdown.Total);
         }

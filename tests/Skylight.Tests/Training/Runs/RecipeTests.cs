@@ -48,7 +48,7 @@ public sealed class RecipeTests
             grpo: {loss: dapo, clip_low: 0.1, dual_clip: 3, kl: k3, beta: 0.04, advantage: none, aggregation: constant, mini_batches: 2, resample: 3, keep_surplus: 2, mask_truncated: true, entropy_share: 0.2, drop_solved: 0.9}
             rewards: [{name: answer, weight: 1, label: right}, format, {name: Own, assembly: own.dll, weights: {a: 0.5, b: -1}, options: {x: "1"}}]
             reward_faults: skip
-            evaluation: {data: test.jsonl, every: 5, items: 7, samples: 2, temperature: 0.5, max_new_tokens: 9}
+            evaluation: {data: test.jsonl, every: 5, items: 7, samples: 2, temperature: 0.5, thinking: off, max_new_tokens: 9}
             checkpoints: {every: 10, keep: 2, best: critical_entropy, result: best, save_state: 4}
             samples: all
             """, "recipe.yaml");
@@ -65,7 +65,7 @@ public sealed class RecipeTests
         Assert.Equal([("answer", 1, "right"), ("format", 1, null), ("Own", 1.0, null)], recipe.Rewards.Select(reward => (reward.Name, reward.Weight, reward.Label)));
         Assert.Equal((-1, "1", "own.dll"), (recipe.Rewards[2].Weights["b"], recipe.Rewards[2].Options["x"], recipe.Rewards[2].Assembly));
         Assert.Equal((FaultPolicy.Skip, 3, int.MaxValue), (recipe.RewardFaults, recipe.BadRows, recipe.SamplesPerStep));
-        Assert.Equal((5, 7, 2, 0.5, 9), (recipe.Evaluation!.Every, recipe.Evaluation.Items, recipe.Evaluation.Samples, recipe.Evaluation.Temperature, recipe.Evaluation.MaximumNewTokens));
+        Assert.Equal((ThinkingMode.Off, 5, 7, 2, 0.5, 9), (recipe.Evaluation!.Thinking, recipe.Evaluation.Every, recipe.Evaluation.Items, recipe.Evaluation.Samples, recipe.Evaluation.Temperature, recipe.Evaluation.MaximumNewTokens));
         Assert.Equal(new CheckpointSettings { Every = 10, Keep = 2, Best = CheckpointCriterion.CriticalEntropy, Result = ResultCheckpoint.Best, SaveState = 4 }, recipe.Checkpoints);
         // What is kept says the same.
         Assert.Equal(recipe.Text, RecipeFile.Parse(recipe.Text, "recipe.yaml").Text);
