@@ -36,11 +36,11 @@ internal static class DemoPhases
     /// <param name="settings">What else is set, as <c>skylight train --set</c> has it; later ones count.</param>
     public static IReadOnlyList<Recipe> Recipes(DemoFolder folder, IReadOnlyList<string> settings)
     {
-        Assembly program = typeof(DemoPhases).Assembly;
-        string[] names = [.. program.GetManifestResourceNames().Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+        Assembly assembly = typeof(DemoPhases).Assembly;
+        string[] names = [.. assembly.GetManifestResourceNames().Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
         return TrainCommand.Read(names, [.. Settings(folder), .. settings], (name, own) =>
         {
-            using var text = new StreamReader(program.GetManifestResourceStream(name)!);
+            using var text = new StreamReader(assembly.GetManifestResourceStream(name)!);
             return RecipeFile.Parse(text.ReadToEnd(), name, own);
         });
     }
