@@ -9,13 +9,16 @@ internal static class SkylightProgram
     // Shells start what runs in the background with Ctrl-C ignored, and everything that it starts inherits that.
     private static readonly string[] s_interruptible = IgnoresInterrupts() ? ["env", "--default-signal=INT"] : [];
 
+    // By its place, because a test may give the program another PATH.
+    private static readonly string s_dotnet = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(folder => Path.Combine(folder, "dotnet")).FirstOrDefault(File.Exists) ?? "dotnet";
+
     /// <summary>Starts the real program, or another one beside it, in a process of its own.</summary>
     /// <param name="arguments">What it is given.</param>
     /// <param name="assembly">Another program's file, or the path of a copy.</param>
     /// <param name="environment">Variables that are set for it.</param>
     public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll", params (string Name, string Value)[] environment)
     {
-        string[] command = [.. s_interruptible, "dotnet", Path.Combine(AppContext.BaseDirectory, assembly), .. arguments];
+        string[] command = [.. s_interruptible, s_dotnet, Path.Combine(AppContext.BaseDirectory, assembly), .. arguments];
         var start = new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardInput = true,
