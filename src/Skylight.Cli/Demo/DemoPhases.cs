@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Text;
 using Skylight.Cli.Demo.Report;
 using Skylight.Cli.Train;
 using Skylight.Training.Runs;
@@ -40,8 +41,8 @@ internal static class DemoPhases
         string[] names = [.. program.GetManifestResourceNames().Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
         return TrainCommand.Read(names, [.. Settings(folder), .. settings], (name, own) =>
         {
-            using var text = new StreamReader(program.GetManifestResourceStream(name)!);
-            return RecipeFile.Parse(text.ReadToEnd(), name, own);
+            using Stream resource = program.GetManifestResourceStream(name)!;
+            return RecipeFile.Parse(Encoding.UTF8.GetString(BoundedFile.ReadToEnd(resource, name, resource.Length)), name, own);
         });
     }
 
