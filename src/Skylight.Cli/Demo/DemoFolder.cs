@@ -101,15 +101,16 @@ internal sealed class DemoFolder
 /// <summary>What a demo was begun with, and what it has measured itself; the rest is in the folders of its runs.</summary>
 internal sealed record DemoState
 {
-    public ulong Seed { get; init; } = 1;
+    // Set and not init: what a file does not say keeps its default.
+    public ulong Seed { get; set; } = 1;
 
-    public DemoPreset Preset { get; init; }
+    public DemoPreset Preset { get; set; }
 
     /// <summary>The folder of the digits; null for the bundled ones.</summary>
-    public string? Digits { get; init; }
+    public string? Digits { get; set; }
 
     /// <summary>Of the phases that have ended, in their order.</summary>
-    public IReadOnlyList<PhaseTest> Tests { get; init; } = [];
+    public IReadOnlyList<PhaseTest> Tests { get; set; } = [];
 
     /// <exception cref="JsonException">The text is not such a state.</exception>
     /// <exception cref="InvalidDataException">It is one that no demo has.</exception>

@@ -1,4 +1,5 @@
 using System.Reflection;
+using System.Text;
 using Skylight.Cli.Demo.Report;
 using Skylight.Cli.Train;
 using Skylight.Training.Runs;
@@ -36,12 +37,12 @@ internal static class DemoPhases
     /// <param name="settings">What else is set, as <c>skylight train --set</c> has it; later ones count.</param>
     public static IReadOnlyList<Recipe> Recipes(DemoFolder folder, IReadOnlyList<string> settings)
     {
-        Assembly assembly = typeof(DemoPhases).Assembly;
-        string[] names = [.. assembly.GetManifestResourceNames().Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+        Assembly program = typeof(DemoPhases).Assembly;
+        string[] names = [.. program.GetManifestResourceNames().Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
         return TrainCommand.Read(names, [.. Settings(folder), .. settings], (name, own) =>
         {
-            using var text = new StreamReader(assembly.GetManifestResourceStream(name)!);
-            return RecipeFile.Parse(text.ReadToEnd(), name, own);
+            using Stream resource = program.GetManifestResourceStream(name)!;
+            return RecipeFile.Parse(Encoding.UTF8.GetString(BoundedFile.ReadToEnd(resource, name, resource.Length)), name, own);
         });
     }
 
