@@ -113,7 +113,8 @@ public static class JsonText
     {
         ArgumentNullException.ThrowIfNull(exception);
         const string Only = "line 1, ";
-        return exception.Message.StartsWith(Only, StringComparison.Ordinal) ? exception.Message[Only.Length..] : exception.Message;
+        int at = exception.Message.IndexOf(Only, StringComparison.Ordinal);
+        return at < 0 ? exception.Message : exception.Message.Remove(at, Only.Length);
     }
 
     private static void CheckText(ReadOnlySpan<byte> utf8, int maxDepth)
