@@ -40,7 +40,8 @@ public sealed class BoundedFileTests
         using var folder = new TemporaryFolder();
         Assert.Contains("is a folder; a file is needed", Assert.Throws<IOException>(() => BoundedFile.Read(folder.Path, 10)).Message, StringComparison.Ordinal);
         Assert.Contains("is a folder", Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(folder.Path)).Message, StringComparison.Ordinal);
-        Assert.Contains("is a folder", Assert.Throws<IOException>(() => EvaluationData.Load(folder.Path)).Message, StringComparison.Ordinal);
+        // A folder of data is read; this one has none.
+        Assert.Contains("has no .jsonl and no .parquet files", Assert.Throws<FileNotFoundException>(() => EvaluationData.Load(folder.Path)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -52,7 +53,8 @@ public sealed class BoundedFileTests
         Assert.Empty(BoundedFile.Read("/dev/null", 10));
         Assert.NotEmpty(BoundedFile.Read("/proc/self/status", 1 << 20));
         Assert.Throws<FileTooLargeException>(() => BoundedFile.Read("/proc/self/status", 5));
-        Assert.Throws<FileTooLargeException>(() => EvaluationData.Load("/dev/zero"));
+        // Rows are read one by one, no further than the file is long.
+        Assert.Throws<InvalidDataException>(() => EvaluationData.Load("/dev/zero"));
         Assert.Throws<InvalidDataException>(() => EvaluationData.Load("/proc/self/status"));
     }
 
