@@ -1,10 +1,10 @@
 using System.Globalization;
 using System.Text;
-using Skylight.Training.Reports;
 using Skylight.Cli.Demo.Report;
 using Skylight.Images;
 using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
+using Skylight.Training.Reports;
 
 namespace Skylight.Cli.Evaluation;
 

@@ -1,7 +1,7 @@
 using System.Text;
 using System.Text.RegularExpressions;
-using Skylight.Training.Reports;
 using Skylight.Training;
+using Skylight.Training.Reports;
 
 namespace Skylight.Cli.Demo.Report;
 

@@ -1,6 +1,6 @@
+using Skylight.Checkpoints;
 using Skylight.Cli.Demo.Report;
 using Skylight.Cpu;
-using Skylight.Checkpoints;
 using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Models;

@@ -1,9 +1,9 @@
 using System.Text.Json;
 using System.Xml.Linq;
-using Skylight.Training.Reports;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Demo.Report;
 using Skylight.Images;
+using Skylight.Training.Reports;
 
 namespace Skylight.Tests.Cli.Demo.Report;
 

@@ -2,10 +2,10 @@ using System.Buffers.Binary;
 using System.IO.Compression;
 using System.Text;
 using System.Xml.Linq;
-using Skylight.Training.Reports;
 using Skylight.Cli.Demo.Report;
 using Skylight.Images;
 using Skylight.Training;
+using Skylight.Training.Reports;
 
 namespace Skylight.Tests.Cli.Demo.Report;
 
