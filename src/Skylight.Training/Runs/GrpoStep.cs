@@ -13,8 +13,6 @@ namespace Skylight.Training.Runs;
 /// <param name="state">How often prompts were tried and solved.</param>
 internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens criticalTokens, ModelScorer? reference, RunState state) : ITrainingStep
 {
-    private GrpoTrainer? _trainer;
-
     /// <summary>What has to be saved beside the step: groups that were left over.</summary>
     public IReadOnlyList<RolloutGroup> KeptGroups { get; set; } = [];
 
@@ -23,23 +21,23 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
         SamplingOptions sampling = context.Sampling(steps, stopTokens);
         GrpoOptions options = context.Recipe.Grpo.Options;
         options = options with { Sampling = sampling, Objective = options.Objective with { Temperature = sampling.Temperature }, ConstantLength = sampling.MaxNewTokens };
-        _trainer ??= new GrpoTrainer(context.Trainer, context.Engine, options, criticalTokens, context.Rewards!, reference);
-        (_trainer.StepCount, _trainer.KeptGroups) = (context.Step, KeptGroups);
+        // A new one for each step, because lengths and temperature are the step's.
+        var trainer = new GrpoTrainer(context.Trainer, context.Engine, options, criticalTokens, context.Rewards!, reference) { StepCount = context.Step, KeptGroups = KeptGroups };
         long first = context.Feed.Next;
         GrpoMetrics metrics;
         try
         {
-            metrics = _trainer.Step(() => Prompts(context, sampling, cancellationToken), context.Rates, sampling, cancellationToken);
+            metrics = trainer.Step(() => Prompts(context, sampling, cancellationToken), context.Rates, sampling, cancellationToken);
         }
         catch
         {
             // The step has not happened, so its prompts are drawn again.
-            if (_trainer.StepCount == context.Step)
+            if (trainer.StepCount == context.Step)
                 context.Feed.Next = first;
             throw;
         }
 
-        KeptGroups = _trainer.KeptGroups;
+        KeptGroups = trainer.KeptGroups;
         Count(metrics, context.Recipe.Grpo.DropSolved);
         double tokens = metrics.Groups.Sum(group => group.Rollouts.Sum(rollout => (double)rollout.Completion.Tokens.Length));
         List<(string, double)> figures =

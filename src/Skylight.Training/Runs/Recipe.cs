@@ -133,6 +133,13 @@ public sealed record DataSettings(string File, double Weight, IReadOnlyDictionar
 
     /// <summary>Only rows of at most this difficulty.</summary>
     public double? MostDifficulty { get; init; }
+
+    /// <summary>Whether a row is wanted: one that says nothing of its difficulty is not, where a range is asked for.</summary>
+    public bool Includes(Data.TrainingExample example)
+    {
+        ArgumentNullException.ThrowIfNull(example);
+        return (LeastDifficulty is null && MostDifficulty is null) || (example.Difficulty >= LeastDifficulty && example.Difficulty <= MostDifficulty);
+    }
 }
 
 /// <summary>How examples become prompts.</summary>

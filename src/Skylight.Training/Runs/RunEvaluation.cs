@@ -28,6 +28,7 @@ internal sealed class RunEvaluation
         EvaluationSettings settings = recipe.Evaluation!;
         var items = new List<(EvaluationItem, TrainingExample)>();
         var samples = new List<TrainingSample>();
+        var ids = new HashSet<string>(StringComparer.Ordinal);
         using var badRows = new BadRows();
         foreach (DataSettings data in settings.Data)
         {
@@ -39,7 +40,11 @@ internal sealed class RunEvaluation
                 try
                 {
                     example = await files.ReadAsync(row, cancellationToken).ConfigureAwait(false);
-                    if (example.Answers.Count > 0)
+                    if (!data.Includes(example))
+                        continue;
+                    if (!ids.Add(example.Id))
+                        badRows.Add(example, $"the id '{example.Id}' is that of another row; give every row its own.");
+                    else if (example.Answers.Count > 0)
                         items.Add((EvaluationData.Item(example, files, row) with { Conversation = prompts.Prompt(example) }, example));
                     else if (example.Messages[^1].Role == ChatRole.Assistant)
                         samples.Add(await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false));

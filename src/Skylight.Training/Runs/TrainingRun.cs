@@ -41,6 +41,7 @@ public sealed class TrainingRun : IAsyncDisposable
     private readonly ChatModel _chat;
     private readonly ModelTrainer _trainer;
     private readonly ExampleFeed _feed;
+    private readonly Dictionary<string, DataSettings> _settingsOf;
     private readonly RunPrompts _prompts;
     private readonly RunEvaluation? _evaluation;
     private readonly ITrainingStep _method;
@@ -52,10 +53,12 @@ public sealed class TrainingRun : IAsyncDisposable
     private readonly LearningRateSchedule _schedule;
 
     private TrainingRun(
-        Recipe recipe, RunFolder folder, RunState state, ChatModel chat, RunPrompts prompts, ExampleSchedule schedule, RunEvaluation? evaluation, RewardSet? rewards, BadRows badRows,
+        Recipe recipe, RunFolder folder, RunState state, ChatModel chat, RunPrompts prompts, ExampleSchedule schedule,
+        Dictionary<string, DataSettings> settingsOf, RunEvaluation? evaluation, RewardSet? rewards, BadRows badRows,
         List<IDisposable> owned, IRunObserver? observer)
     {
         (_recipe, _folder, _state, _chat, _prompts, _evaluation, _rewards, _badRows, _owned, _observer) = (recipe, folder, state, chat, prompts, evaluation, rewards, badRows, owned, observer);
+        _settingsOf = settingsOf;
         _steps = StepsOf(recipe, schedule.Count);
         int warmup = (int)Math.Round(recipe.Schedule.Warmup < 1 ? recipe.Schedule.Warmup * _steps : recipe.Schedule.Warmup);
         // A factor of every module's own rate.
@@ -115,11 +118,17 @@ public sealed class TrainingRun : IAsyncDisposable
             ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
             var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
             var sources = new List<WeightedSource>();
+            var settingsOf = new Dictionary<string, DataSettings>(StringComparer.Ordinal);
             foreach (DataSettings data in recipe.Data)
             {
                 ExampleFiles files = await ExampleFiles.OpenAsync(data.File, OptionsOf(data, NeedsOf(recipe)), cancellationToken).ConfigureAwait(false);
                 owned.Add(files);
                 sources.Add(new WeightedSource(files, data.Weight > 0 ? data.Weight : null));
+                foreach (string path in files.FilePaths)
+                {
+                    if (!settingsOf.TryAdd(path, data))
+                        throw new RecipeException($"The recipe '{recipe.Name}' names the data file '{path}' twice; to draw from it more often give it a greater weight.");
+                }
             }
 
             var schedule = new ExampleSchedule(sources, recipe.Seed);
@@ -133,7 +142,7 @@ public sealed class TrainingRun : IAsyncDisposable
             int? cache = recipe.Method == TrainingMethod.Supervised ? null : recipe.Sampling.CacheTokens;
             chat = await VisionLanguageModel.LoadAsync(
                 run.State.Model, new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache }, progress: null, cancellationToken).ConfigureAwait(false);
-            var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, evaluation, rewards, badRows, owned, options.Observer);
+            var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation, rewards, badRows, owned, options.Observer);
             opened.Restore();
             return opened;
         }
@@ -230,12 +239,8 @@ public sealed class TrainingRun : IAsyncDisposable
 
     private bool IsWanted(TrainingExample example)
     {
-        foreach (DataSettings data in _recipe.Data)
-        {
-            if (example.Difficulty is { } difficulty && (difficulty < data.LeastDifficulty || difficulty > data.MostDifficulty))
-                return false;
-        }
-
+        if (!_settingsOf[example.File].Includes(example))
+            return false;
         return _recipe.Grpo.DropSolved is not { } most || !_state.Solved.TryGetValue(example.Id, out long[]? tries) || tries[1] < most * tries[0];
     }
 

@@ -112,6 +112,23 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     }
 
     [Fact]
+    public async Task Each_source_has_its_own_range_of_difficulty()
+    {
+        using var folder = new TemporaryFolder();
+        string[] Rows(string name) => [.. Enumerable.Range(0, 10).Select(index => $"{{\"id\": \"{name}{index}\", \"question\": \"sum?\", \"answer\": \"1\", \"difficulty\": {index}}}")];
+        folder.Write("a.jsonl", string.Join('\n', [.. Rows("a"), "{\"id\": \"a?\", \"question\": \"sum?\", \"answer\": \"1\"}"]));
+        folder.Write("b.jsonl", string.Join('\n', Rows("b")));
+        string data = $"[{{file: '{folder["a.jsonl"]}', difficulty: [2, 4]}}, {{file: '{folder["b.jsonl"]}', difficulty: [6, 9]}}]";
+        await RunAsync(RecipeFile.Parse(Grpo.Replace("problems.jsonl", data, StringComparison.Ordinal), "run.yaml"), folder["run"]);
+        string[] ids = [.. RunLog.ReadSamples(folder["run/samples.jsonl"], 1 << 20).Select(sample => sample.Id).Distinct()];
+        Assert.Contains(ids, id => id[0] == 'a');
+        Assert.Contains(ids, id => id[0] == 'b');
+        Assert.All(ids, id => Assert.Contains(id, (string[])["a2", "a3", "a4", "b6", "b7", "b8", "b9"]));
+        string twice = Grpo.Replace("problems.jsonl", $"['{folder["a.jsonl"]}', '{folder["a.jsonl"]}']", StringComparison.Ordinal);
+        Assert.Contains("twice", (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(RecipeFile.Parse(twice, "run.yaml"), folder["twice"]))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_folder_with_another_run_is_refused()
     {
         using var folder = new TemporaryFolder();
