@@ -140,7 +140,7 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         }
         catch (Exception) when (stop.IsCancellationRequested)
         {
-            // By the caller, who sees it; or by a fault of another sample, whose row says so: what failed on top of that, when an endpoint is down, say, is the same news.
+            // By the caller, who sees it; or by a fault of another sample, whose row says so: what fails on top of that is no news.
             return;
         }
 

@@ -56,15 +56,26 @@ internal sealed class RunEvaluation
 
         badRows.ThrowIfOverLimit();
         if (samples.Count == 0 && (recipe.Schedule.Patience is not null || recipe.Checkpoints.Best == CheckpointCriterion.Loss))
-            throw new InvalidDataException($"The recipe '{recipe.Name}' goes by the loss on its evaluation data, but none of its rows has a response to learn from: give some, or leave out 'patience' and 'checkpoints.best: loss'.");
+        {
+            throw new InvalidDataException(
+                $"The recipe '{recipe.Name}' goes by the loss on its evaluation data, but none of its rows has a response to learn from: "
+                + "give some, or leave out 'patience' and 'checkpoints.best: loss'.");
+        }
+
         if (items.Count == 0 && recipe.Checkpoints is { Result: ResultCheckpoint.Best, Best: not CheckpointCriterion.Loss })
-            throw new InvalidDataException($"The recipe '{recipe.Name}' takes the best checkpoint by what the model answers, but none of the rows of its evaluation data has an answer: give some, or set 'checkpoints.best: loss'.");
+        {
+            throw new InvalidDataException(
+                $"The recipe '{recipe.Name}' takes the best checkpoint by what the model answers, but none of the rows of its evaluation data has an answer: "
+                + "give some, or set 'checkpoints.best: loss'.");
+        }
+
         return new RunEvaluation(recipe, prompts, items, samples);
 
         async Task AddAsync(TrainingExample example, ExampleFiles files, long row)
         {
-            // A response is something to learn from only where responses are learnt; else it is what the data set's author wrote beside the answer.
-            bool isLearnt = example.Messages[^1].Role == ChatRole.Assistant && (example.Answers.Count == 0 || recipe.Method == TrainingMethod.Supervised);
+            // A response beside an answer is something to learn from only where responses are learnt.
+            bool isLearnt = example.Messages[^1].Role == ChatRole.Assistant
+                && (example.Answers.Count == 0 || recipe.Method == TrainingMethod.Supervised);
             if (isLearnt)
                 samples.Add(await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false));
             if (example.Answers.Count > 0)

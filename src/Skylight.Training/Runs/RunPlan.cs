@@ -106,24 +106,40 @@ public sealed record RunPlan(
     {
         Recipe recipe = plan.Recipe;
         if (!recipe.Optimizer.Recompute)
-            yield return ("optimizer.recompute=true", "layers are computed again in the backward pass", r => r with { Optimizer = r.Optimizer with { Recompute = true } });
-        bool isShort = longest <= ShortSequence || (recipe.Method != TrainingMethod.Supervised && recipe.Sampling.MaximumNewTokens[^1].Tokens >= ShortSequence);
+        {
+            yield return (
+                "optimizer.recompute=true", "layers are computed again in the backward pass",
+                r => r with { Optimizer = r.Optimizer with { Recompute = true } });
+        }
+
+        bool needsLong = recipe.Method != TrainingMethod.Supervised && recipe.Sampling.MaximumNewTokens[^1].Tokens >= ShortSequence;
+        bool isShort = longest <= ShortSequence || needsLong;
         int kept = isShort ? longest : ShortSequence;
         if (recipe.Optimizer.MicroBatchTokens > kept && isShort)
         {
             yield return (
-                $"optimizer.micro_batch_tokens={kept}", "fewer tokens at once", r => r with { Optimizer = r.Optimizer with { MicroBatchTokens = kept } });
+                $"optimizer.micro_batch_tokens={kept}", "fewer tokens at once",
+                r => r with { Optimizer = r.Optimizer with { MicroBatchTokens = kept } });
         }
 
         if (!isShort)
         {
             yield return (
-                $"prompt.max_sequence={kept}, prompt.max_tiles={FewTiles}, optimizer.micro_batch_tokens={kept}", "shorter sequences; longer rows cannot be used",
-                r => r with { Prompt = r.Prompt with { MaximumSequence = kept, MaximumTiles = FewTiles }, Optimizer = r.Optimizer with { MicroBatchTokens = kept } });
+                $"prompt.max_sequence={kept}, prompt.max_tiles={FewTiles}, optimizer.micro_batch_tokens={kept}",
+                "shorter sequences; longer rows cannot be used",
+                r => r with
+                {
+                    Prompt = r.Prompt with { MaximumSequence = kept, MaximumTiles = FewTiles },
+                    Optimizer = r.Optimizer with { MicroBatchTokens = kept },
+                });
         }
 
         if (plan.CacheBytes > 0 && (recipe.Sampling.CacheTokens ?? DefaultCacheTokens) > kept)
-            yield return ($"sampling.cache_tokens={kept}", "fewer completions at once", r => r with { Sampling = r.Sampling with { CacheTokens = kept } });
+        {
+            yield return (
+                $"sampling.cache_tokens={kept}", "fewer completions at once", r => r with { Sampling = r.Sampling with { CacheTokens = kept } });
+        }
+
         if (plan.ReferenceBytes > 0)
         {
             yield return (
@@ -133,9 +149,11 @@ public sealed record RunPlan(
 
         if (recipe.Modules != TrainableModules.Connector)
         {
-            float rate = recipe.LearningRate.Connector > 0 ? recipe.LearningRate.Connector : Math.Max(recipe.LearningRate.Vision, recipe.LearningRate.Language);
+            LearningRates rates = recipe.LearningRate;
+            float rate = rates.Connector > 0 ? rates.Connector : Math.Max(rates.Vision, rates.Language);
             yield return (
-                string.Create(CultureInfo.InvariantCulture, $"learning_rate={{connector: {rate}}}").Replace('E', 'e'), "the connector alone is trained",
+                string.Create(CultureInfo.InvariantCulture, $"learning_rate={{connector: {rate}}}").Replace('E', 'e'),
+                "the connector alone is trained",
                 r => r with { LearningRate = new LearningRates(0, rate, 0) });
         }
     }

@@ -297,7 +297,8 @@ public sealed class TrainingRun : IAsyncDisposable
             catch (ArithmeticException exception) when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
             {
                 throw new TrainingDivergedException(
-                    $"The evaluation after optimizer step {_state.OptimizerSteps}: the model's numbers are not finite; {PassRunner.WhereNotFinite(_chat.Model)}. {exception.Message} "
+                    $"The evaluation after optimizer step {_state.OptimizerSteps}: the model's numbers are not finite; "
+                    + $"{PassRunner.WhereNotFinite(_chat.Model)}. {exception.Message} "
                     + "What was saved before stays; resume from the last checkpoint with a lower learning rate.", exception);
             }
 
@@ -343,7 +344,8 @@ public sealed class TrainingRun : IAsyncDisposable
         if (PassRunner.FirstNotFinite(_chat.Model) is { } parameter)
         {
             throw new TrainingDivergedException(
-                $"Optimizer step {_state.OptimizerSteps}: parameter '{parameter.Name}' is not finite after it. It was not saved; resume from the last checkpoint with a lower learning rate.");
+                $"Optimizer step {_state.OptimizerSteps}: parameter '{parameter.Name}' is not finite after it. "
+                + "It was not saved; resume from the last checkpoint with a lower learning rate.");
         }
     }
 
