@@ -251,9 +251,7 @@ public sealed class GrpoTrainer
         }
         catch (ArithmeticException exception) when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
         {
-            string where = PassRunner.FirstNotFinite(_trainer.Model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
-            throw new TrainingDivergedException(
-                $"Optimizer step {_trainer.StepCount + 1}: the rollouts are not finite; {where}. {exception.Message} That step was not taken; resume from the last checkpoint with a lower learning rate.", exception);
+            throw PassRunner.RolloutsDiverged(_trainer, exception);
         }
     }
 

@@ -67,6 +67,15 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
         : sample.ReferenceLogProbabilities?.All(float.IsFinite) == false ? "log-probabilities under the reference model"
         : null;
 
+    /// <summary>What to throw where a model cannot draw completions any more.</summary>
+    internal static TrainingDivergedException RolloutsDiverged(ModelTrainer trainer, ArithmeticException exception) => new(
+        $"Optimizer step {trainer.StepCount + 1}: the rollouts are not finite; {WhereNotFinite(trainer.Model)}. {exception.Message} "
+        + "That step was not taken; resume from the last checkpoint with a lower learning rate.", exception);
+
+    /// <summary>Where a model began not to be finite that cannot compute any more.</summary>
+    internal static string WhereNotFinite(VisionLanguageModel model) =>
+        FirstNotFinite(model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
+
     /// <summary>The first parameter with a NaN or an infinity; null if all are finite.</summary>
     internal static PersistentTensor? FirstNotFinite(VisionLanguageModel model) =>
         model.Parameters.All.FirstOrDefault(parameter => !PersistentTensors.AreFinite(model.Device, parameter));

@@ -14,14 +14,13 @@ public sealed record TrainingEstimate(long WeightBytes, long StateBytes, long Ac
     public long PeakBytes => WeightBytes + StateBytes + ActivationBytes;
 
     /// <summary>Plans supervised tuning of some modules.</summary>
-    /// <param name="model">The model; its parameters need no memory. To plan for more than its device has, give it one that says it has enough.</param>
+    /// <param name="model">The model; its parameters need no memory, and the estimate may be more than its device has.</param>
     /// <param name="modules">What is trained.</param>
     /// <param name="tokens">Tokens of a micro-batch, places of pictures included.</param>
     /// <param name="tiles">Tiles of its pictures.</param>
     /// <param name="completionTokens">How many of the tokens are scored.</param>
     /// <param name="recompute">Whether layers are recomputed in the backward pass.</param>
     /// <exception cref="ArgumentException">The tiles or the scored tokens do not fit the tokens, or nothing is trained.</exception>
-    /// <exception cref="OutOfDeviceMemoryException">The plan is more than the device has.</exception>
     public static TrainingEstimate Of(VisionLanguageModel model, TrainableModules modules, int tokens, int tiles, int completionTokens, bool recompute)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -36,7 +35,7 @@ public sealed record TrainingEstimate(long WeightBytes, long StateBytes, long Ac
         using var workspace = new Workspace(model.Device);
         (int height, int width) = tiles > 0 ? (model.Configuration.Vision.ImageHeight, model.Configuration.Vision.ImageWidth) : (0, 0);
         var key = new TrainingPass.Key(new PackedShape(Padded(tokens), 1, tiles, height, width), Padded(completionTokens), new CrossEntropyObjective(), Backward: true);
-        var pass = new TrainingPass(model, key, trained, workspace, recompute);
+        var pass = new TrainingPass(model, key, trained, workspace, recompute, mayExceedMemory: true);
         return new TrainingEstimate(
             model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),
             trained.SelectMany(parameter => parameter.Tensors).Sum(tensor => model.Device.StorageBytes(tensor.Type)),

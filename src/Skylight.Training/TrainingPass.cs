@@ -20,7 +20,8 @@ internal sealed class TrainingPass
     private readonly Value _targets;
     private readonly ObjectiveGraph _objective;
 
-    public TrainingPass(VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained, Workspace workspace, bool recompute)
+    public TrainingPass(
+        VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained, Workspace workspace, bool recompute, bool mayExceedMemory = false)
     {
         _key = key;
         var graph = new Graph();
@@ -38,7 +39,7 @@ internal sealed class TrainingPass
         model.Fuse(graph);
         if (key.Backward)
             AppendBackward(graph, trained);
-        _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
+        _executor = new Executor(Planner.Plan(graph, workspace.Device, mayExceedMemory), workspace);
     }
 
     /// <summary>What is run.</summary>

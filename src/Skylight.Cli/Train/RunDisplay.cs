@@ -8,10 +8,12 @@ namespace Skylight.Cli.Train;
 /// <summary>Shows how a run goes: on a terminal one line that is rewritten at every step, with an estimate of the time left; elsewhere a line now and then.</summary>
 internal sealed class RunDisplay(IAnsiConsole console) : IRunObserver
 {
+    private const int LongestLine = 10_000;
+
     private static readonly TimeSpan s_lineInterval = TimeSpan.FromSeconds(5);
 
-    /// <summary>What a line shows, with its name there.</summary>
-    private static readonly (string Name, string Shown, string Format)[] s_shown =
+    /// <summary>What a line shows, with its name there; docs/training.md says what each is.</summary>
+    internal static IReadOnlyList<(string Name, string Shown, string Format)> Columns { get; } =
     [
         ("loss", "loss", "F3"), ("reward", "reward", "F3"), ("accepted", "accepted", "P0"), ("active_groups", "active", "P0"), ("completion_tokens", "length", "F1"), ("entropy", "entropy", "F3"),
         ("critical_entropy", "critical", "F2"), ("kl", "kl", "F4"), ("clipped_share", "clipped", "P1"), ("gradient_norm", "norm", "F2"), ("rollout_tokens_per_second", "rollout t/s", "N0"), ("update_tokens_per_second", "update t/s", "N0"),
@@ -27,7 +29,7 @@ internal sealed class RunDisplay(IAnsiConsole console) : IRunObserver
     {
         _firstStep = step;
         _start = _lastLine = Stopwatch.GetTimestamp();
-        console.MarkupLineInterpolated($"[bold]{recipe.Name}[/]  [grey]{recipe.Description}{(step > 0 ? $" (goes on after step {step})" : "")}[/]");
+        Line($"[bold]{recipe.Name}[/]  [grey]{recipe.Description}{(step > 0 ? $" (goes on after step {step})" : "")}[/]");
     }
 
     public void Report(StepFigures figures, int steps)
@@ -37,7 +39,7 @@ internal sealed class RunDisplay(IAnsiConsole console) : IRunObserver
             Clear();
             string[] values = [.. new[] { ("accuracy", "accuracy", "P1"), ("reward", "reward", "F3"), ("critical_entropy", "critical entropy", "F3"), ("loss", "loss", "F4") }
                 .Where(value => figures[value.Item1] is not null).Select(value => string.Create(CultureInfo.InvariantCulture, $"{value.Item2} {figures[value.Item1]!.Value.ToString(value.Item3, CultureInfo.InvariantCulture)}"))];
-            console.MarkupLineInterpolated($"  step {figures.Step}, held out ({figures["items"]:F0} items): [green]{string.Join("  ", values)}[/]");
+            Line($"  step {figures.Step}, held out ({figures["items"]:F0} items): [green]{string.Join("  ", values)}[/]");
             return;
         }
 
@@ -47,7 +49,7 @@ internal sealed class RunDisplay(IAnsiConsole console) : IRunObserver
         double left = Stopwatch.GetElapsedTime(_start).TotalSeconds / (figures.Step - _firstStep) * (steps - figures.Step);
         IEnumerable<string> components = figures.Values.Where(value => value.Name.StartsWith("reward/", StringComparison.Ordinal) && double.IsFinite(value.Value))
             .Select(value => $"{value.Name["reward/".Length..]} {value.Value.ToString("F2", CultureInfo.InvariantCulture)}");
-        IEnumerable<string> shown = s_shown.Where(value => figures[value.Name] is not null).Select(value => $"{value.Shown} {figures[value.Name]!.Value.ToString(value.Format, CultureInfo.InvariantCulture)}");
+        IEnumerable<string> shown = Columns.Where(value => figures[value.Name] is not null).Select(value => $"{value.Shown} {figures[value.Name]!.Value.ToString(value.Format, CultureInfo.InvariantCulture)}");
         string line = string.Create(CultureInfo.InvariantCulture, $"  {figures.Step,4}/{steps}  {string.Join("  ", shown.Take(2).Concat(components).Concat(shown.Skip(2)))}  {Environment.WorkingSet / 1e9:F1} GB  {left:F0} s left");
         if (IsInteractive)
         {
@@ -56,21 +58,31 @@ internal sealed class RunDisplay(IAnsiConsole console) : IRunObserver
         }
         else
         {
-            console.WriteLine(line);
+            console.Profile.Out.Writer.WriteLine(line);
         }
     }
 
     public void Note(string text)
     {
         Clear();
-        console.MarkupLineInterpolated($"  [grey]{text}[/]");
+        Line($"  [grey]{text}[/]");
     }
 
     public void End(RunResult result)
     {
         Clear();
         string accuracy = result.Accuracy is { } share ? string.Create(CultureInfo.InvariantCulture, $", held-out accuracy {share:P1}{(result.FirstAccuracy is { } before ? $" ({before:P1} before)" : "")}") : "";
-        console.MarkupLineInterpolated($"  [bold green]{result.Steps} steps in {result.Seconds:F0} s[/]{accuracy}: {result.Folder}");
+        Line($"  [bold green]{result.Steps} steps in {result.Seconds:F0} s[/]{accuracy}: {result.Folder}");
+    }
+
+    /// <summary>Elsewhere than on a terminal a line stays one, however long it is.</summary>
+    private void Line(FormattableString text)
+    {
+        int width = console.Profile.Width;
+        if (!IsInteractive)
+            console.Profile.Width = LongestLine;
+        console.MarkupLineInterpolated(text);
+        console.Profile.Width = width;
     }
 
     private void Clear()

@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json;
 using Skylight.Execution;
 using Skylight.Training.Runs;
 using Spectre.Console;
@@ -17,7 +15,7 @@ internal static class TrainCommand
         var output = new Option<string>("--output") { Description = "The folder of the run; with several recipes each has a folder of its name in it.", DefaultValueFactory = _ => "train-out" };
         var resume = new Option<bool>("--resume") { Description = "Go on with what is in the output folder." };
         var plan = new Option<bool>("--plan") { Description = "Only say parameters, steps, tokens and memory, before anything is loaded." };
-        var json = new Option<bool>("--json") { Description = "Print the result as one JSON object on the last line; progress goes to the error stream." };
+        var json = new Option<bool>("--json") { Description = "Print the result, or the plan, as one JSON object on a line; progress goes to the error stream." };
         Option<string> device = DeviceOption.Create();
         var command = new Command("train", "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device };
         command.SetCancellableAction((parse, cancellationToken) =>
@@ -25,7 +23,7 @@ internal static class TrainCommand
             List<Recipe> read = Read(parse.GetRequiredValue(recipes), parse.GetValue(set) ?? [], RecipeFile.Load);
             string folder = parse.GetRequiredValue(output);
             return parse.GetValue(plan)
-                ? Plan(read, parse.GetRequiredValue(device), cancellationToken)
+                ? Plan(read, parse.GetValue(json), parse.GetRequiredValue(device), cancellationToken)
                 : RunAsync(read, folder, parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device), cancellationToken).GetAwaiter().GetResult();
         });
         return command;
@@ -108,7 +106,7 @@ internal static class TrainCommand
             IReadOnlyList<RunResult> results = await RunAllAsync(recipes, output, resume, () => DeviceOption.Open(device), new RunDisplay(console), cancellationToken).ConfigureAwait(false);
             console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(Path.Combine(results[^1].Folder, "report.html"))}[/]");
             if (json)
-                Console.WriteLine(ToJson(results));
+                Console.WriteLine(TrainOutput.Json(results));
             return 0;
         }
         catch (OperationCanceledException)
@@ -118,61 +116,23 @@ internal static class TrainCommand
         }
     }
 
-    private static int Plan(List<Recipe> recipes, string deviceName, CancellationToken cancellationToken)
+    private static int Plan(List<Recipe> recipes, bool json, string deviceName, CancellationToken cancellationToken)
     {
         using Device device = DeviceOption.Open(deviceName);
         string? model = null;
-        bool fits = true;
+        var plans = new List<(RunPlan Plan, string Model)>();
         foreach (Recipe recipe in recipes)
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
             RunPlan plan = RunPlan.OfAsync(recipe, model, device, cancellationToken).GetAwaiter().GetResult();
-            AnsiConsole.MarkupLineInterpolated($"[bold]{recipe.Name}[/]");
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}"));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {recipe.Schedule.Batch}{(plan.RolloutTokens > 0 ? $", up to {plan.RolloutTokens:N0} tokens drawn a step" : "")}"));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  memory       {plan.PeakBytes / 1e9:F2} GB of {plan.DeviceBytes / 1e9:F2} on {device.Name}: weights {plan.Estimate.WeightBytes / 1e9:F2}, gradients and optimizer {plan.Estimate.StateBytes / 1e9:F2}, activations {plan.Estimate.ActivationBytes / 1e9:F2}, cache {plan.CacheBytes / 1e9:F2}{(plan.ReferenceBytes > 0 ? $", reference {plan.ReferenceBytes / 1e9:F2}" : "")}"));
-            Console.WriteLine(plan.Fits ? "  fits" : $"  DOES NOT FIT. What helps:\n    {string.Join("\n    ", plan.Advice)}");
-            fits &= plan.Fits;
+            plans.Add((plan, model));
+            if (!json)
+                Console.Write(TrainOutput.Text(plan, device));
         }
 
-        return fits ? 0 : 1;
-    }
-
-    private static string ToJson(IReadOnlyList<RunResult> results)
-    {
-        using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer))
-        {
-            json.WriteStartObject();
-            json.WriteStartArray("runs");
-            foreach (RunResult result in results)
-            {
-                json.WriteStartObject();
-                json.WriteString("name", result.Name);
-                json.WriteString("folder", result.Folder);
-                json.WriteNumber("steps", result.Steps);
-                json.WriteNumber("result_step", result.ResultStep);
-                Number(json, "accuracy", result.Accuracy);
-                Number(json, "accuracy_before", result.FirstAccuracy);
-                Number(json, "log_probability_difference", result.LogProbabilityDifference);
-                json.WriteNumber("seconds", Math.Round(result.Seconds, 1));
-                json.WriteNumber("bad_rows", result.BadRows);
-                json.WriteEndObject();
-            }
-
-            json.WriteEndArray();
-            json.WriteEndObject();
-        }
-
-        return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
-
-        static void Number(Utf8JsonWriter json, string name, double? value)
-        {
-            if (value is { } number)
-                json.WriteNumber(name, number);
-            else
-                json.WriteNull(name);
-        }
+        if (json)
+            Console.WriteLine(TrainOutput.Json(plans, device));
+        return plans.TrueForAll(plan => plan.Plan.Fits) ? 0 : 1;
     }
 }

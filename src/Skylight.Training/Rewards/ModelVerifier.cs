@@ -138,9 +138,9 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
                 _places.Release();
             }
         }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        catch (Exception) when (stop.IsCancellationRequested)
         {
-            // By the caller, who sees it; or by a fault of another sample, whose row says so.
+            // By the caller, who sees it; or by a fault of another sample, whose row says so: what fails on top of that is no news.
             return;
         }
 

@@ -55,71 +55,76 @@ public enum FaultPolicy
     Zero,
 }
 
-/// <summary>A training run, as a YAML file says it. docs/recipes.md describes every key.</summary>
+/// <summary>A training run, as a YAML file or text says it (<see cref="RecipeFile"/>, which also sets single keys). docs/recipes.md describes every key.</summary>
 public sealed record Recipe
 {
+    // What a run has written into its folder is this recipe's text, so nothing may differ from it.
+    internal Recipe()
+    {
+    }
+
     /// <summary>What it is called; the name of its folder where several recipes run in order.</summary>
-    public required string Name { get; init; }
+    public string Name { get; internal init; } = "";
 
     /// <summary>What it is for, in a line.</summary>
-    public string Description { get; init; } = "";
+    public string Description { get; internal init; } = "";
 
     /// <summary>The folder of the model to begin with; null for the result of the recipe before.</summary>
-    public string? Model { get; init; }
+    public string? Model { get; internal init; }
 
     /// <summary>The earlier recipe of the same command whose result is the model to begin with; null for the one before.</summary>
-    public string? From { get; init; }
+    public string? From { get; internal init; }
 
     /// <summary>How it trains.</summary>
-    public TrainingMethod Method { get; init; }
+    public TrainingMethod Method { get; internal init; }
 
     /// <summary>Everything random follows from it.</summary>
-    public ulong Seed { get; init; } = 1;
+    public ulong Seed { get; internal init; } = 1;
 
     /// <summary>The learning rate of each module; 0 freezes it.</summary>
-    public LearningRates LearningRate { get; init; }
+    public LearningRates LearningRate { get; internal init; }
 
     /// <summary>What is trained: the modules with a learning rate.</summary>
     public TrainableModules Modules => RecipeReader.ModulesOf(LearningRate);
 
     /// <summary>What is trained on.</summary>
-    public IReadOnlyList<DataSettings> Data { get; init; } = [];
+    public IReadOnlyList<DataSettings> Data { get; internal init; } = [];
 
     /// <summary>The most rows that may be unusable.</summary>
-    public int BadRows { get; init; }
+    public int BadRows { get; internal init; }
 
     /// <summary>How examples become prompts.</summary>
-    public PromptSettings Prompt { get; init; } = new();
+    public PromptSettings Prompt { get; internal init; } = new();
 
     /// <summary>Steps, batches and how the learning rate goes.</summary>
-    public ScheduleSettings Schedule { get; init; } = new();
+    public ScheduleSettings Schedule { get; internal init; } = new();
 
     /// <summary>The optimizer, and the memory that a pass may take.</summary>
-    public OptimizerSettings Optimizer { get; init; } = new();
+    public OptimizerSettings Optimizer { get; internal init; } = new();
 
     /// <summary>How completions are drawn; for methods that draw.</summary>
-    public SamplingSettings Sampling { get; init; } = new();
+    public SamplingSettings Sampling { get; internal init; } = new();
 
     /// <summary>The policy objective; for <see cref="TrainingMethod.Grpo"/>.</summary>
-    public GrpoSettings Grpo { get; init; } = new();
+    public GrpoSettings Grpo { get; internal init; } = new();
 
     /// <summary>What completions earn, by component.</summary>
-    public IReadOnlyList<RewardSettings> Rewards { get; init; } = [];
+    public IReadOnlyList<RewardSettings> Rewards { get; internal init; } = [];
 
     /// <summary>What becomes of a run in which a reward throws or is not a number.</summary>
-    public FaultPolicy RewardFaults { get; init; } = FaultPolicy.Stop;
+    public FaultPolicy RewardFaults { get; internal init; } = FaultPolicy.Stop;
 
     /// <summary>Held-out data that the model is tried on; null for none.</summary>
-    public EvaluationSettings? Evaluation { get; init; }
+    public EvaluationSettings? Evaluation { get; internal init; }
 
     /// <summary>What is saved, and which result counts.</summary>
-    public CheckpointSettings Checkpoints { get; init; } = new();
+    public CheckpointSettings Checkpoints { get; internal init; } = new();
 
     /// <summary>Completions of each step that are written to samples.jsonl; int.MaxValue for all.</summary>
-    public int SamplesPerStep { get; init; } = 4;
+    public int SamplesPerStep { get; internal init; } = 4;
 
     /// <summary>The recipe as YAML, with what the command line has set.</summary>
-    public string Text { get; init; } = "";
+    public string Text { get; internal init; } = "";
 }
 
 /// <summary>A source of examples.</summary>

@@ -93,7 +93,7 @@ public static class RecipeFile
     {
         int equals = setting.IndexOf('=', StringComparison.Ordinal);
         if (equals < 1)
-            throw new RecipeException($"--set {setting}: write KEY=VALUE, such as steps=100 or grpo.group=16.");
+            throw new RecipeException($"--set {setting}: write KEY=VALUE, such as steps=100 or sampling.group=16.");
         string path = setting[..equals], name = $"--set {setting}";
         YamlNode value = setting.Length == equals + 1 ? new YamlScalarNode("") { Style = ScalarStyle.DoubleQuoted } : Read(setting[(equals + 1)..], name);
         string[] keys = path.Split('.');

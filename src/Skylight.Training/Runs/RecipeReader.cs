@@ -298,6 +298,8 @@ internal static class RecipeReader
             throw node.Fault("has 'patience', which needs method 'sft' and an 'evaluation'.");
         if (recipe.Checkpoints.Result == ResultCheckpoint.Best && recipe.Evaluation is null)
             throw node.Fault("takes the best checkpoint as its result, but has no 'evaluation' to compare them by.");
+        if (recipe.Checkpoints.Result == ResultCheckpoint.Best && recipe.Checkpoints.Every == 0)
+            throw node.Fault("takes the best checkpoint as its result, but saves none before the last: give 'checkpoints.every'.");
         if (recipe.Checkpoints.Best == CheckpointCriterion.Loss && recipe.Method != TrainingMethod.Supervised)
             throw node.Fault("compares checkpoints by loss, which only method 'sft' has.");
     }

@@ -9,7 +9,7 @@ namespace Skylight.Training.Runs;
 
 /// <summary>
 /// Tries a run's model on held-out data: what has answers is answered and scored by the code of <c>skylight eval</c>, with the prompts of the run; what has responses to learn from
-/// has their mean cross-entropy, for supervised tuning.
+/// has their mean cross-entropy; for supervised tuning a row may have both.
 /// </summary>
 internal sealed class RunEvaluation
 {
@@ -34,7 +34,7 @@ internal sealed class RunEvaluation
         {
             ExampleFiles files = await ExampleFiles.OpenAsync(data.File, TrainingRun.OptionsOf(data, ExampleNeeds.None), cancellationToken).ConfigureAwait(false);
             owned.Add(files);
-            for (long row = 0; row < files.Count && items.Count + samples.Count < (settings.Items ?? int.MaxValue); row++)
+            for (long row = 0; row < files.Count && ids.Count < (settings.Items ?? int.MaxValue); row++)
             {
                 TrainingExample example;
                 try
@@ -44,12 +44,8 @@ internal sealed class RunEvaluation
                         continue;
                     if (!ids.Add(example.Id))
                         badRows.Add(example, $"the id '{example.Id}' is that of another row; give every row its own.");
-                    else if (example.Answers.Count > 0)
-                        items.Add((EvaluationData.Item(example, files, row) with { Conversation = prompts.Prompt(example) }, example));
-                    else if (example.Messages[^1].Role == ChatRole.Assistant)
-                        samples.Add(await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false));
                     else
-                        badRows.Add(example, "it has neither an answer nor a response.");
+                        await AddAsync(example, files, row).ConfigureAwait(false);
                 }
                 catch (BadRowException exception)
                 {
@@ -59,7 +55,34 @@ internal sealed class RunEvaluation
         }
 
         badRows.ThrowIfOverLimit();
+        if (samples.Count == 0 && (recipe.Schedule.Patience is not null || recipe.Checkpoints.Best == CheckpointCriterion.Loss))
+        {
+            throw new InvalidDataException(
+                $"The recipe '{recipe.Name}' goes by the loss on its evaluation data, but none of its rows has a response to learn from: "
+                + "give some, or leave out 'patience' and 'checkpoints.best: loss'.");
+        }
+
+        if (items.Count == 0 && recipe.Checkpoints is { Result: ResultCheckpoint.Best, Best: not CheckpointCriterion.Loss })
+        {
+            throw new InvalidDataException(
+                $"The recipe '{recipe.Name}' takes the best checkpoint by what the model answers, but none of the rows of its evaluation data has an answer: "
+                + "give some, or set 'checkpoints.best: loss'.");
+        }
+
         return new RunEvaluation(recipe, prompts, items, samples);
+
+        async Task AddAsync(TrainingExample example, ExampleFiles files, long row)
+        {
+            // A response beside an answer is something to learn from only where responses are learnt.
+            bool isLearnt = example.Messages[^1].Role == ChatRole.Assistant
+                && (example.Answers.Count == 0 || recipe.Method == TrainingMethod.Supervised);
+            if (isLearnt)
+                samples.Add(await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false));
+            if (example.Answers.Count > 0)
+                items.Add((EvaluationData.Item(example, files, row) with { Conversation = prompts.Prompt(example) }, example));
+            else if (!isLearnt)
+                badRows.Add(example, "it has neither an answer nor a response.");
+        }
     }
 
     /// <summary>Answers and scores everything.</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
+using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Ops;
@@ -288,7 +289,19 @@ public sealed class TrainingRun : IAsyncDisposable
         bool isEvaluation = _evaluation is not null && (isLast || isCheckpoint || step % _recipe.Evaluation!.Every == 0) && !_state.Evaluations.Exists(point => point.Step == step);
         if (isEvaluation)
         {
-            EvaluationPoint point = await _evaluation!.TryAsync(_chat, _trainer, _rewards, step, cancellationToken).ConfigureAwait(false);
+            EvaluationPoint point;
+            try
+            {
+                point = await _evaluation!.TryAsync(_chat, _trainer, _rewards, step, cancellationToken).ConfigureAwait(false);
+            }
+            catch (ArithmeticException exception) when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
+            {
+                throw new TrainingDivergedException(
+                    $"The evaluation after optimizer step {_state.OptimizerSteps}: the model's numbers are not finite; "
+                    + $"{PassRunner.WhereNotFinite(_chat.Model)}. {exception.Message} "
+                    + "What was saved before stays; resume from the last checkpoint with a lower learning rate.", exception);
+            }
+
             double lowest = _state.Evaluations.Min(other => other.Loss) ?? double.PositiveInfinity;
             _state.EvaluationsWithoutGain = point.Loss is null || point.Loss < lowest ? 0 : _state.EvaluationsWithoutGain + 1;
             _state.Evaluations.Add(point);
@@ -299,6 +312,7 @@ public sealed class TrainingRun : IAsyncDisposable
 
         if (!isCheckpoint)
             return;
+        CheckFinite();
         ModelCheckpoint.Save(_chat.Model, _folder.CheckpointPath(step), new CheckpointWriterOptions { Like = _state.Model }, CancellationToken.None);
         _state.Checkpoints.Add(step);
         _state.Best = BestOf();
@@ -324,8 +338,22 @@ public sealed class TrainingRun : IAsyncDisposable
         return scored.Length == 0 ? null : scored.MaxBy(pair => pair.Score).Step;
     }
 
+    /// <summary>What is not finite is never put in the place of what was saved before.</summary>
+    private void CheckFinite()
+    {
+        if (PassRunner.FirstNotFinite(_chat.Model) is { } parameter)
+        {
+            throw new TrainingDivergedException(
+                $"Optimizer step {_state.OptimizerSteps}: parameter '{parameter.Name}' is not finite after it. "
+                + "It was not saved; resume from the last checkpoint with a lower learning rate.");
+        }
+    }
+
     private void Finish()
     {
+        CheckFinite();
+        if (_recipe.Checkpoints.Result == ResultCheckpoint.Best && _state.Best is null)
+            _observer?.Note($"No checkpoint has a {_recipe.Checkpoints.Best}, so none is the best: the result is that of the last step.");
         if (_recipe.Checkpoints.Result == ResultCheckpoint.Best && _state.Best is { } best && best != _state.Step)
             ModelCheckpoint.ReadInto(_chat.Model, _folder.CheckpointPath(best));
         ModelCheckpoint.Save(_chat.Model, _folder.Path, new CheckpointWriterOptions { Like = _state.Model }, CancellationToken.None);
@@ -347,6 +375,7 @@ public sealed class TrainingRun : IAsyncDisposable
 
     private void Save()
     {
+        CheckFinite();
         _state.Log = _folder.Log.Lengths;
         List<TensorToWrite> tensors = [.. _chat.Model.Parameters.All.Concat(_trainer.OptimizerState).Select(tensor => TensorToWrite.Float32(_chat.Model.Device, tensor))];
         if (_method is GrpoStep { KeptGroups.Count: > 0 } grpo)

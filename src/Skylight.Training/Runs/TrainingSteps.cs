@@ -107,8 +107,7 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = await context.Feed.TakeAsync(
             context.Recipe.Schedule.Batch, (example, token) => GrpoStep.PromptAsync(context, example, sampling, token), cancellationToken).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
-        IReadOnlyList<Completion[]> drawn = context.Engine.Generate(
-            [.. taken.Select((pair, index) => new GenerationRequest(pair.Prompt.Sequence, context.Recipe.Sampling.Group, ((ulong)context.Step << 32) + (ulong)index))], sampling, cancellationToken);
+        IReadOnlyList<Completion[]> drawn = Draw(context, [.. taken.Select(pair => pair.Prompt)], sampling, cancellationToken);
         RewardRequest[] requests = [.. taken.SelectMany((pair, index) => drawn[index].Select(completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];
         RewardBreakdown[] rewards = await context.Rewards!.ScoreAsync(requests, cancellationToken).ConfigureAwait(false);
         double rolloutSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
@@ -127,6 +126,20 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
         if (samples.Count > 0)
             figures.AddRange(SupervisedStep.Train(context.Trainer, samples, context.Rates, cancellationToken).Figures);
         return new StepOutcome(figures, GrpoStep.Samples(context, requests, rewards, null));
+    }
+
+    private static IReadOnlyList<Completion[]> Draw(StepContext context, IReadOnlyList<PreparedPrompt> prompts, SamplingOptions sampling, CancellationToken cancellationToken)
+    {
+        GenerationRequest[] requests =
+            [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Sequence, context.Recipe.Sampling.Group, ((ulong)context.Step << 32) + (ulong)index))];
+        try
+        {
+            return context.Engine.Generate(requests, sampling, cancellationToken);
+        }
+        catch (ArithmeticException exception) when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
+        {
+            throw PassRunner.RolloutsDiverged(context.Trainer, exception);
+        }
     }
 
     private static TrainingSample SampleOf(TokenSequence prompt, int[] completion)

@@ -18,6 +18,14 @@ internal static class SkylightProgram
     /// <param name="environment">Variables that are set for it.</param>
     public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll", params (string Name, string Value)[] environment)
     {
+        ProcessStartInfo start = Prepare(arguments, assembly);
+        foreach ((string name, string value) in environment)
+            start.Environment[name] = value;
+        return Process.Start(start)!;
+    }
+
+    private static ProcessStartInfo Prepare(string[] arguments, string assembly)
+    {
         string[] command = [.. s_interruptible, s_dotnet, Path.Combine(AppContext.BaseDirectory, assembly), .. arguments];
         var start = new ProcessStartInfo(command[0], command[1..])
         {
@@ -29,8 +37,14 @@ internal static class SkylightProgram
             WorkingDirectory = Path.GetTempPath(),
         };
         start.Environment.Remove("SKYLIGHT_API_KEY");
-        foreach ((string name, string value) in environment)
-            start.Environment[name] = value;
+        return start;
+    }
+
+    /// <summary>Starts the real program in a folder, as a user does who has gone there.</summary>
+    public static Process StartIn(string folder, string[] arguments, string assembly = "Skylight.Cli.dll")
+    {
+        ProcessStartInfo start = Prepare(arguments, assembly);
+        start.WorkingDirectory = folder;
         return Process.Start(start)!;
     }
 

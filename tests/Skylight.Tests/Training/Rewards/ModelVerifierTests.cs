@@ -151,6 +151,25 @@ public sealed class ModelVerifierTests
         Assert.Equal([false, true, true, false], (await Set(RewardFailure.Skip).ScoreAsync(requests, Token)).Select(reward => reward.IsSkipped));
     }
 
+    /// <summary>An endpoint that is down fails many questions at once: those that fail after the first one stopped the rest say nothing new.</summary>
+    [Fact]
+    public async Task Faults_after_the_one_that_stops_do_not_hide_it()
+    {
+        var model = new Judge(async (_, _, response, cancellationToken) =>
+        {
+            if (response == "bad")
+                throw new VerifierException("down.");
+            var stopped = new TaskCompletionSource();
+            await using CancellationTokenRegistration registration = cancellationToken.Register(stopped.SetResult);
+            await stopped.Task;
+            throw new VerifierException("down too.");
+        });
+        await using var rewards = new RewardSet([new RewardTerm(new ModelVerifier(model), 1)]);
+        RewardRequest[] requests = [Request("slow", "12", "d:1"), Request("bad", "12", "d:2"), Request("slower", "12", "d:3")];
+        RewardException fault = await Assert.ThrowsAsync<RewardException>(() => rewards.ScoreAsync(requests, Token).WaitAsync(TimeSpan.FromSeconds(60), Token));
+        Assert.Contains("sample 'd:2': down.", fault.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task The_first_fault_that_stops_ends_the_other_questions()
     {

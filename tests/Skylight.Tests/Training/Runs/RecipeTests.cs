@@ -92,6 +92,7 @@ public sealed class RecipeTests
     [InlineData("epochs: 2", "", "says both 'steps' and 'epochs'")]
     [InlineData("patience: 3", "", "'patience', which needs")]
     [InlineData("checkpoints: {result: best}", "", "no 'evaluation' to compare them by")]
+    [InlineData("evaluation: {data: b.jsonl}\ncheckpoints: {result: best}", "", "give 'checkpoints.every'")]
     [InlineData("name: ../up", "", "it names a folder")]
     [InlineData("evaluation: {every: 3}", "line 5", "has no 'data'")]
     [InlineData("prompt: &a {system: x}\nsampling: *a", "line 6", "aliases ('*a') are not read in recipes")]

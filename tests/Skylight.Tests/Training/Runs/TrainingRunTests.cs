@@ -111,6 +111,45 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
         Assert.Contains("\"line\":4", listed, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("patience: 2\n", "none of its rows has a response to learn from")]
+    [InlineData("", "none of the rows of its evaluation data has an answer")]
+    public async Task An_evaluation_must_have_what_checkpoints_are_compared_by(string more, string expected)
+    {
+        using var folder = new TemporaryFolder();
+        string row = more.Length > 0 ? "{\"question\": \"sum?\", \"answer\": \"1\"}" : "{\"messages\": [{\"role\": \"user\", \"content\": \"sum?\"}, {\"role\": \"assistant\", \"content\": \"<think>\\nx\\n</think>\\n\\n1\"}]}";
+        string text = Supervised.Replace("test.jsonl", $"'{folder.Write("held-out.jsonl", row)}'", StringComparison.Ordinal).Replace("keep: 1", "keep: 1, result: best", StringComparison.Ordinal);
+        string message = (await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(Read(text + more), folder["run"]))).Message;
+        Assert.Contains(expected, message, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder["run"]));
+    }
+
+    [Fact]
+    public async Task Supervised_tuning_has_the_loss_and_the_accuracy_of_rows_with_responses_and_answers()
+    {
+        using var folder = new TemporaryFolder();
+        string row = "{\"messages\": [{\"role\": \"user\", \"content\": \"sum?\"}, {\"role\": \"assistant\", \"content\": \"<think>\\nx\\n</think>\\n\\n1\"}], \"answer\": \"1\"}";
+        await RunAsync(Read(Supervised.Replace("test.jsonl", $"'{folder.Write("held-out.jsonl", row)}'", StringComparison.Ordinal)), folder["run"]);
+        StepFigures last = RunLog.ReadMetrics(folder["run/metrics.jsonl"], 1 << 20).Last(figures => figures.Kind == FigureKind.Evaluation);
+        Assert.True(last["loss"] > 0 && last["accuracy"] is not null);
+    }
+
+    [Theory]
+    [InlineData(Supervised)]
+    [InlineData(Grpo)]
+    [InlineData(Rejection)]
+    public async Task What_is_not_finite_is_named_and_never_saved(string text)
+    {
+        using var folder = new TemporaryFolder();
+        // Some parameters become infinite in the first step that moves anything.
+        string wild = text.Replace("1e-3", "3e38", StringComparison.Ordinal).Replace("\\\\d", ".", StringComparison.Ordinal) + "optimizer: {max_gradient_norm: 0}\n";
+        string message = (await Assert.ThrowsAsync<Skylight.Training.TrainingDivergedException>(() => RunAsync(Read(wild), folder["run"]))).Message;
+        Assert.Matches("ptimizer step [12]: .*'(vision|connector|language)[^']*'", message);
+        Assert.Contains("resume from the last checkpoint", message, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder["run/checkpoints"]));
+        Assert.False(File.Exists(folder["run/model.safetensors"]));
+    }
+
     [Fact]
     public async Task Each_source_has_its_own_range_of_difficulty()
     {
