@@ -255,7 +255,12 @@ public sealed class TrainingRun : IAsyncDisposable
     {
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
-        return (new RunPrompts(recipe.Prompt, configuration, tokenizer), tokenizer);
+        var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
+        int most = recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens), longest = prompts.Encoder.MaximumTokens;
+        // Otherwise every row would be called unusable.
+        if (recipe.Method != TrainingMethod.Supervised && most >= longest)
+            throw new RecipeException($"The recipe '{recipe.Name}' draws completions of up to {most} tokens ('sampling.max_new_tokens'), but its longest sequence ('prompt.max_sequence', by default the checkpoint's context) has {longest}: none is left for a prompt. Give fewer.");
+        return (prompts, tokenizer);
     }
 
     private static async Task<(ExampleSchedule Schedule, Dictionary<string, DataSettings> SettingsOf)> DataOfAsync(Recipe recipe, List<IDisposable> owned, CancellationToken cancellationToken)

@@ -164,6 +164,18 @@ public sealed class TrainingRunFaultTests(TrainingRunTests.Files files) : IClass
         Assert.Equal([folder["out/foreign"]], Directory.GetFileSystemEntries(folder["out"]));
     }
 
+    [Theory]
+    [InlineData("sampling: {group: 2}\n", "up to 1024 tokens")]
+    [InlineData("sampling: {group: 2, max_new_tokens: {0: 8, 3: 512}}\n", "up to 512 tokens")]
+    public async Task Completions_that_leave_no_room_for_a_prompt_are_the_recipes_fault_and_not_that_of_rows(string sampling, string expected)
+    {
+        using var folder = new TemporaryFolder();
+        string text = Grpo.Replace("sampling: {group: 2, max_new_tokens: 6}\n", sampling, StringComparison.Ordinal) + Rewards;
+        string message = (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(Read(folder, text), folder["run"]))).Message;
+        Assert.Contains(expected, message, StringComparison.Ordinal);
+        Assert.Contains("has 512: none is left for a prompt", message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_file_in_the_place_of_the_folder_is_refused()
     {
