@@ -59,9 +59,9 @@ internal static class DemoPhases
     private static readonly string[] s_quick =
     [
         "pretraining:steps=350", "pretraining:warmup=20",
-        "grpo:steps=180", "grpo:warmup=3", "grpo:evaluation.every=30", "grpo:checkpoints.every=30",
+        "grpo:steps=240", "grpo:warmup=3", "grpo:evaluation.every=30", "grpo:checkpoints.every=30",
         "connector:steps=10", "connector:warmup=2", "connector:learning_rate.connector=2.0e-4",
-        "frozen-connector:steps=180", "frozen-connector:warmup=3",
+        "frozen-connector:steps=240", "frozen-connector:warmup=3",
     ];
 
     // What a model earns that has hardly learnt to write: something to tell completions apart by, and something to tune the connector on.

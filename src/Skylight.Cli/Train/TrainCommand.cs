@@ -1,4 +1,8 @@
 using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using Skylight.Chat;
+using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Training.Runs;
 using Spectre.Console;
@@ -42,21 +46,43 @@ internal static class TrainCommand
         Func<RunResult, Task>? ended = null)
     {
         var results = new List<RunResult>();
-        var folders = new Dictionary<string, string>(StringComparer.Ordinal);
+        Dictionary<string, string> folders = recipes.ToDictionary(recipe => recipe.Name, recipe => recipes.Count == 1 ? output : Path.Combine(output, recipe.Name), StringComparer.Ordinal);
+        await CheckAsync(recipes, folders, resume, cancellationToken).ConfigureAwait(false);
         foreach (Recipe recipe in recipes)
         {
-            string folder = recipes.Count == 1 ? output : Path.Combine(output, recipe.Name);
-            string model = recipe.Model ?? (recipe.From is { } from ? folders[from] : folders[recipes[results.Count - 1].Name]);
+            string folder = folders[recipe.Name];
+            string model = recipe.Model ?? folders[recipe.From ?? recipes[results.Count - 1].Name];
             // Only what is there goes on; recipes behind it have not begun.
             var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load };
             await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false))
                 results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
-            folders[recipe.Name] = folder;
             if (ended is not null)
                 await ended(results[^1]).ConfigureAwait(false);
         }
 
         return results;
+    }
+
+    /// <summary>Finds what is wrong with a later recipe before the first one has run for hours.</summary>
+    private static async Task CheckAsync(IReadOnlyList<Recipe> recipes, Dictionary<string, string> folders, bool resume, CancellationToken cancellationToken)
+    {
+        var models = new Dictionary<string, string>(StringComparer.Ordinal);
+        for (int index = 0; index < recipes.Count; index++)
+        {
+            Recipe recipe = recipes[index];
+            // Results have the shape and the tokenizer of what they began with.
+            string model = models[recipe.Name] = recipe.Model ?? models[recipe.From ?? recipes[index - 1].Name];
+            bool isThere = TrainingRun.IsIn(folders[recipe.Name]);
+            try
+            {
+                if (index > 0)
+                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere, RewardLoading.Load, cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is CheckpointException or IOException or InvalidDataException)
+            {
+                throw new RecipeException($"The recipe '{recipe.Name}' could not begin: {PlainMessages.Of(exception)}", exception);
+            }
+        }
     }
 
     /// <summary>Reads recipes and sees that each knows what it begins with.</summary>

@@ -34,21 +34,55 @@ public sealed class BadRowException : Exception
 /// </summary>
 public sealed class BadRows : IDisposable
 {
-    private const int MostListed = 10, MostKept = 1000;
+    private const int MostListed = 10, MostKept = 1000, MostBytes = 1 << 30;
 
     private readonly Lock _gate = new();
     private readonly HashSet<(string File, long Row)> _seen = [];
     private readonly List<BadRow> _rows = [];
     private readonly string? _path;
-    private FileStream? _file;
+    private AppendedFile? _file;
 
     /// <summary>Makes an empty list.</summary>
     /// <param name="limit">How many a run may meet and go on.</param>
-    /// <param name="path">A file that gets a JSON object a line with each; made with the first. A run that is resumed adds to it.</param>
-    public BadRows(int limit = 0, string? path = null)
+    /// <param name="path">A file that gets a JSON object a line with each; made with the first.</param>
+    /// <param name="length">
+    /// How many bytes of that file a run that goes on has written so far (<see cref="Length"/>): its rows count, and what comes behind them is cut off.
+    /// </param>
+    /// <exception cref="IOException">The file is shorter, or cannot be written.</exception>
+    /// <exception cref="InvalidDataException">It is no list of bad rows.</exception>
+    public BadRows(int limit = 0, string? path = null, long length = 0)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(limit);
+        ArgumentOutOfRangeException.ThrowIfNegative(length);
         (Limit, _path) = (limit, path);
+        if (path is null || (length == 0 && !File.Exists(path)))
+            return;
+        if (length == 0)
+        {
+            File.Delete(path);
+            return;
+        }
+
+        _file = new AppendedFile(path, length);
+        try
+        {
+            Read(path);
+        }
+        catch
+        {
+            _file.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Bytes in the file so far.</summary>
+    public long Length
+    {
+        get
+        {
+            lock (_gate)
+                return _file?.Length ?? 0;
+        }
     }
 
     /// <summary>How many a run may meet and go on.</summary>
@@ -128,7 +162,7 @@ public sealed class BadRows : IDisposable
         {
             if (Path.GetDirectoryName(_path) is { Length: > 0 } folder)
                 Directory.CreateDirectory(folder);
-            _file = new FileStream(_path!, FileMode.Append, FileAccess.Write, FileShare.Read);
+            _file = new AppendedFile(_path!, 0);
         }
 
         using var line = new MemoryStream();
@@ -142,7 +176,31 @@ public sealed class BadRows : IDisposable
         }
 
         line.WriteByte((byte)'\n');
-        _file.Write(line.GetBuffer().AsSpan(0, (int)line.Length));
-        _file.Flush();
+        _file.Append(line.GetBuffer().AsSpan(0, (int)line.Length));
+    }
+
+    private void Read(string path)
+    {
+        ReadOnlyMemory<byte> rest = BoundedFile.Read(path, MostBytes);
+        while (rest.Length > 0)
+        {
+            int end = rest.Span.IndexOf((byte)'\n');
+            try
+            {
+                JsonElement row = JsonText.ParseElement(end < 0 ? rest : rest[..end]);
+                string unit = row.TryGetProperty("line", out JsonElement number) ? "line" : "row";
+                if (unit == "row")
+                    number = row.GetProperty("row");
+                var read = new BadRow(row.GetProperty("file").GetString()!, number.GetInt64(), unit, row.GetProperty("reason").GetString()!);
+                if (_seen.Add((read.File, read.Row)) && _rows.Count < MostKept)
+                    _rows.Add(read);
+            }
+            catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+            {
+                throw new InvalidDataException($"'{path}' is no list of bad rows, as the run in its folder has written it. Put it back, or start a new run in another folder.", exception);
+            }
+
+            rest = end < 0 ? default : rest[(end + 1)..];
+        }
     }
 }

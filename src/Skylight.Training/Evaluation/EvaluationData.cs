@@ -109,32 +109,20 @@ public static class EvaluationData
         }
     }
 
-    internal static EvaluationItem Item(TrainingExample example, ExampleFiles source, long row)
+    /// <summary>The same example with pictures that are not held in memory but read from the data set again; a source that has any must stay open.</summary>
+    internal static TrainingExample Light(TrainingExample example, ExampleFiles source, long row)
     {
+        if (!example.Images.Any(image => image.IsEmbedded))
+            return example;
         ExampleImage[] images = [.. example.Images.Select((image, place) => image.IsEmbedded
             ? ExampleImage.FromReader(image.Name, image.Length, async cancellationToken =>
                 await (await source.ReadAsync(row, cancellationToken).ConfigureAwait(false)).Images[place].ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false))
             : image)];
-        if (example.Question is not null)
-        {
-            return new EvaluationItem(example.Id, example.Question, example.Answers)
-            {
-                Options = example.Options,
-                Images = images,
-                Category = example.Category,
-                Hint = example.Hint,
-                SystemPrompt = example.Messages[0] is { Role: ChatRole.System, Parts: [TextPart system] } ? system.Text : null,
-            };
-        }
-
-        // The same conversation with pictures that are not held in memory.
         int next = 0;
-        Message[] conversation = [.. example.Prompt.Select(message => new Message(message.Role, [.. message.Parts.Select(part => part is ImagePart ? Following(part) : part)]))];
-        return new EvaluationItem(example.Id, ImagePlaces.Join(conversation.Last(message => message.Role == ChatRole.User).Parts), example.Answers)
+        return example with
         {
             Images = images,
-            Category = example.Category,
-            Conversation = conversation,
+            Messages = [.. example.Messages.Select(message => new Message(message.Role, [.. message.Parts.Select(part => part is ImagePart ? Following(part) : part)]))],
         };
 
         // A picture may stand twice, so it is found by its name.
@@ -146,6 +134,29 @@ public static class EvaluationData
             next = found + 1;
             return images[found].ToPart();
         }
+    }
+
+    internal static EvaluationItem Item(TrainingExample example, ExampleFiles source, long row)
+    {
+        example = Light(example, source, row);
+        if (example.Question is not null)
+        {
+            return new EvaluationItem(example.Id, example.Question, example.Answers)
+            {
+                Options = example.Options,
+                Images = example.Images,
+                Category = example.Category,
+                Hint = example.Hint,
+                SystemPrompt = example.Messages[0] is { Role: ChatRole.System, Parts: [TextPart system] } ? system.Text : null,
+            };
+        }
+
+        return new EvaluationItem(example.Id, ImagePlaces.Join(example.Prompt.Last(message => message.Role == ChatRole.User).Parts), example.Answers)
+        {
+            Images = example.Images,
+            Category = example.Category,
+            Conversation = example.Prompt,
+        };
     }
 
     private static string Describe(string path, BadRows problems)

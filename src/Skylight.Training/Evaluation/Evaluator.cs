@@ -97,6 +97,9 @@ public sealed class Evaluator
         return (report with { Device = _model.Model.Device.Name, Seconds = end.Elapsed.TotalSeconds, TokensPerSecond = end.TokensPerSecond }, ordered);
     }
 
+    /// <summary>The most tiles of each picture of an item that has several.</summary>
+    internal static int MaximumTilesOf(int most, int images) => Math.Min(most, Math.Max(1, MostTilesOfAnItem / Math.Max(1, images)));
+
     /// <summary>The seed of a response.</summary>
     internal static ulong SeedOf(ulong seed, string id, int sample) => XxHash64.HashToUInt64(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
 
@@ -121,7 +124,7 @@ public sealed class Evaluator
         int most = _model.Model.Configuration.Preprocessing.MaximumTiles;
         GenerationOptions options = CommonOptions() with
         {
-            MaximumTiles = Math.Min(_options.MaximumTiles ?? most, Math.Max(1, MostTilesOfAnItem / Math.Max(1, item.Images.Count))),
+            MaximumTiles = MaximumTilesOf(_options.MaximumTiles ?? most, item.Images.Count),
             Seed = SeedOf(_options.Seed, item.Id, sample),
         };
         bool isPrepared = false;

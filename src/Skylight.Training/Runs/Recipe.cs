@@ -125,6 +125,9 @@ public sealed record Recipe
 
     /// <summary>The recipe as YAML, with what the command line has set.</summary>
     public string Text { get; internal init; } = "";
+
+    /// <summary>Of that text what must be the same when a run goes on.</summary>
+    internal string ResumedText { get; init; } = "";
 }
 
 /// <summary>A source of examples.</summary>

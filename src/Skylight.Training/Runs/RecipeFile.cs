@@ -43,15 +43,24 @@ public static class RecipeFile
         YamlNode root = Read(text, name);
         if (root is not YamlMappingNode map)
             throw new RecipeException($"{name}: a recipe is a map of keys, such as 'method: sft'.");
+        var source = new RecipeSource(name);
         foreach (string setting in settings ?? [])
-            Set(map, setting);
-        using var written = new StringWriter { NewLine = "\n" };
-        new YamlStream(new YamlDocument(map)).Save(written, assignAnchors: false);
-        return RecipeReader.Read(new RecipeNode(name, "", map), System.IO.Path.GetFileNameWithoutExtension(name)) with { Text = Trimmed(written.ToString()) };
+            Set(map, setting, source);
+        Recipe recipe = RecipeReader.Read(new RecipeNode(source, "", map), System.IO.Path.GetFileNameWithoutExtension(name)) with { Text = TextOf(map) };
+        // What becomes of faults may be said anew when a run goes on: what it did so far would have been the same.
+        foreach (string key in (string[])["bad_rows", "reward_faults"])
+            map.Children.Remove(new YamlScalarNode(key));
+        return recipe with { ResumedText = TextOf(map) };
     }
 
-    // The writer ends a document with its mark.
-    private static string Trimmed(string yaml) => yaml.EndsWith("...\n", StringComparison.Ordinal) ? yaml[..^4] : yaml;
+    private static string TextOf(YamlMappingNode map)
+    {
+        using var written = new StringWriter { NewLine = "\n" };
+        new YamlStream(new YamlDocument(map)).Save(written, assignAnchors: false);
+        string yaml = written.ToString();
+        // The writer ends a document with its mark.
+        return yaml.EndsWith("...\n", StringComparison.Ordinal) ? yaml[..^4] : yaml;
+    }
 
     private static YamlNode Read(string text, string name)
     {
@@ -69,7 +78,11 @@ public static class RecipeFile
         }
         catch (YamlException exception)
         {
-            throw new RecipeException($"{name}, line {exception.Start.Line}: the recipe is not YAML: {exception.Message}", exception);
+            // The parser names the map in which the tab stands.
+            int tab = exception.Message.Contains("tab as indentation", StringComparison.Ordinal)
+                ? Array.FindIndex(text.Split('\n'), line => line[..(line.Length - line.TrimStart().Length)].Contains('\t')) : -1;
+            throw new RecipeException(tab >= 0 ? $"{name}, line {tab + 1}: the recipe is not YAML: it is indented with a tab; use spaces."
+                : $"{name}, line {exception.Start.Line}: the recipe is not YAML: {exception.Message}", exception);
         }
     }
 
@@ -89,13 +102,14 @@ public static class RecipeFile
         }
     }
 
-    private static void Set(YamlMappingNode root, string setting)
+    private static void Set(YamlMappingNode root, string setting, RecipeSource source)
     {
         int equals = setting.IndexOf('=', StringComparison.Ordinal);
         if (equals < 1)
             throw new RecipeException($"--set {setting}: write KEY=VALUE, such as steps=100 or sampling.group=16.");
         string path = setting[..equals], name = $"--set {setting}";
         YamlNode value = setting.Length == equals + 1 ? new YamlScalarNode("") { Style = ScalarStyle.DoubleQuoted } : Read(setting[(equals + 1)..], name);
+        source.Set(value, setting);
         string[] keys = path.Split('.');
         YamlNode at = root;
         for (int index = 0; index < keys.Length; index++)
@@ -105,10 +119,11 @@ public static class RecipeFile
             {
                 case YamlMappingNode map:
                     var key = new YamlScalarNode(keys[index]);
+                    source.Set(key, setting);
                     if (isLast)
                         map.Children[key] = value;
                     else if (!map.Children.TryGetValue(key, out at!))
-                        map.Children[key] = at = new YamlMappingNode();
+                        source.Set(map.Children[key] = at = new YamlMappingNode(), setting);
                     break;
                 case YamlSequenceNode list when int.TryParse(keys[index], out int place) && place >= 0 && place < list.Children.Count:
                     if (isLast)

@@ -4,8 +4,26 @@ using YamlDotNet.RepresentationModel;
 
 namespace Skylight.Training.Runs;
 
+/// <summary>Where the values of a recipe come from.</summary>
+/// <param name="File">The recipe as messages call it.</param>
+internal sealed record RecipeSource(string File)
+{
+    private readonly Dictionary<YamlNode, string> _settings = new(ReferenceEqualityComparer.Instance);
+
+    /// <summary>Notes that a value and all that is in it comes from the command line.</summary>
+    public void Set(YamlNode node, string setting)
+    {
+        foreach (YamlNode each in node.AllNodes)
+            _settings[each] = setting;
+    }
+
+    /// <summary>The place of a value, as messages begin with it.</summary>
+    public string PlaceOf(YamlNode node) =>
+        _settings.TryGetValue(node, out string? setting) ? $"{File}, --set {setting}" : node.Start.Line > 0 ? $"{File}, line {node.Start.Line}" : File;
+}
+
 /// <summary>A value in a recipe with the place where it stands, so that every fault names file, line and key.</summary>
-internal sealed class RecipeNode(string file, string path, YamlNode yaml)
+internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml)
 {
     private readonly HashSet<string> _known = new(StringComparer.Ordinal);
 
@@ -37,15 +55,15 @@ internal sealed class RecipeNode(string file, string path, YamlNode yaml)
     public RecipeNode Map(string key)
     {
         YamlNode node = Find(key) ?? new YamlMappingNode();
-        return node is YamlMappingNode ? new RecipeNode(file, PathOf(key), node) : throw Wrong(node, PathOf(key), "a map of keys");
+        return node is YamlMappingNode ? new RecipeNode(source, PathOf(key), node) : throw Wrong(node, PathOf(key), "a map of keys");
     }
 
     /// <summary>The elements of a list; one value that is no list counts as a list of one.</summary>
     public IReadOnlyList<RecipeNode> List(string key) => Find(key) switch
     {
         null => [],
-        YamlSequenceNode list => [.. list.Select((node, index) => new RecipeNode(file, $"{PathOf(key)}.{index}", node))],
-        YamlNode single => [new RecipeNode(file, $"{PathOf(key)}.0", single)],
+        YamlSequenceNode list => [.. list.Select((node, index) => new RecipeNode(source, $"{PathOf(key)}.{index}", node))],
+        YamlNode single => [new RecipeNode(source, $"{PathOf(key)}.0", single)],
     };
 
     /// <summary>The pairs of a map with keys of the user's own, such as names of columns.</summary>
@@ -67,6 +85,12 @@ internal sealed class RecipeNode(string file, string path, YamlNode yaml)
 
     /// <summary>This value as a text.</summary>
     public string AsText() => Scalar(yaml, path, "a text");
+
+    /// <summary>A name or path, which is not empty; null where the key is not there.</summary>
+    public string? Named(string key) => Find(key) is { } node ? Filled(node, PathOf(key)) : null;
+
+    /// <summary>This value as a name or path, which is not empty.</summary>
+    public string AsNamed() => Filled(yaml, path);
 
     /// <summary>A finite number; null where the key is not there.</summary>
     public double? Number(string key, double least = double.NegativeInfinity, double most = double.PositiveInfinity) =>
@@ -142,6 +166,8 @@ internal sealed class RecipeNode(string file, string path, YamlNode yaml)
         const NumberStyles Style = NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
         if (!double.TryParse(Scalar(node, at, "a number"), Style, CultureInfo.InvariantCulture, out double number) || !double.IsFinite(number))
             throw Fault(node, at, $"is '{Shown(node)}', which is not a number; write it as 0.5 or 1e-5.");
+        if (Math.Abs(number) > float.MaxValue)
+            throw Fault(node, at, $"is {Shown(node)}, which is more than a number of 32 bits can hold.");
         return number >= least && number <= most ? number : throw Fault(node, at, $"is {number.ToString(CultureInfo.InvariantCulture)}; {Range(least, most)}.");
     }
 
@@ -154,6 +180,9 @@ internal sealed class RecipeNode(string file, string path, YamlNode yaml)
 
     private static string Range(double least, double most) => string.Create(CultureInfo.InvariantCulture, $"it must be {(double.IsInfinity(most) || most == int.MaxValue ? $"at least {least}"
         : double.IsInfinity(least) ? $"at most {most}" : $"from {least} to {most}")}");
+
+    private string Filled(YamlNode node, string at) =>
+        Scalar(node, at, "a name") is var text && !string.IsNullOrWhiteSpace(text) ? text : throw Fault(node, at, "is empty; give a name, or leave the key out.");
 
     private string Scalar(YamlNode node, string at, string expected) => node is YamlScalarNode { Value: { } value } ? value : throw Wrong(node, at, expected);
 
@@ -169,5 +198,5 @@ internal sealed class RecipeNode(string file, string path, YamlNode yaml)
     private static string Shown(YamlNode node) => node is YamlScalarNode { Value: { } text } ? (text.Length > 60 ? text[..60] + "…" : text) : "";
 
     private RecipeException Fault(YamlNode node, string at, string message) =>
-        new($"{file}{(node.Start.Line > 0 ? $", line {node.Start.Line}" : "")}: {(at.Length == 0 ? "the recipe" : $"'{at}'")} {message}");
+        new($"{source.PlaceOf(node)}: {(at.Length == 0 ? "the recipe" : $"'{at}'")} {message}");
 }

@@ -13,14 +13,14 @@ internal static class RecipeReader
     {
         TrainingMethod method = node.Choice("method", ("sft", TrainingMethod.Supervised), ("grpo", TrainingMethod.Grpo), ("rejection", TrainingMethod.Rejection))
             ?? throw node.Fault("has no 'method': give sft, grpo or rejection.");
-        string? folder = node.Text("data_folder");
+        string? folder = node.Named("data_folder");
         SamplingSettings sampling = Sampling(node.Map("sampling"));
         var recipe = new Recipe
         {
             Name = Name(node, fileName),
             Description = node.Text("description") ?? "",
-            Model = node.Text("model"),
-            From = node.Text("from"),
+            Model = node.Named("model"),
+            From = node.Named("from"),
             Method = method,
             Seed = node.Seed("seed") ?? 1,
             LearningRate = LearningRate(node),
@@ -83,8 +83,8 @@ internal static class RecipeReader
     private static DataSettings Source(RecipeNode node, string? folder)
     {
         if (!node.IsMap)
-            return new DataSettings(InFolder(folder, node.AsText()), 0, new Dictionary<string, string>());
-        string file = node.Text("file") ?? throw node.Fault("has no 'file'.");
+            return new DataSettings(InFolder(folder, node.AsNamed()), 0, new Dictionary<string, string>());
+        string file = node.Named("file") ?? throw node.Fault("has no 'file'.");
         (double? least, double? most) = Range(node, "difficulty");
         var source = new DataSettings(InFolder(folder, file), node.Number("weight", double.Epsilon) ?? 0, node.Texts("columns")) { LeastDifficulty = least, MostDifficulty = most };
         node.Finish();
@@ -229,12 +229,12 @@ internal static class RecipeReader
     private static RewardSettings Reward(RecipeNode node)
     {
         if (!node.IsMap)
-            return new RewardSettings(node.AsText(), 1, new Dictionary<string, string>());
+            return new RewardSettings(node.AsNamed(), 1, new Dictionary<string, string>());
         var reward = new RewardSettings(
-            node.Text("name") ?? throw node.Fault("has no 'name'."), node.Number("weight") ?? 1, node.Texts("options"), node.Text("assembly"))
+            node.Named("name") ?? throw node.Fault("has no 'name'."), node.Number("weight") ?? 1, node.Texts("options"), node.Named("assembly"))
         {
             Weights = Weights(node),
-            Label = node.Text("label"),
+            Label = node.Named("label"),
         };
         node.Finish();
         return reward;

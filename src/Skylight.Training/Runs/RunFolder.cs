@@ -42,25 +42,17 @@ internal sealed class RunFolder : IDisposable
     public static RunFolder Open(string path, Recipe recipe, string model, bool resume)
     {
         string statePath = System.IO.Path.Combine(path, StateName);
-        bool isThere = IsRun(path);
-        if (isThere && !resume)
-            throw new RecipeException($"There is a run in '{path}' already. Go on with it (--resume), or give another folder (--output).");
-        if (!isThere && Directory.Exists(path) && Directory.EnumerateFileSystemEntries(path).Any(entry => !resume || System.IO.Path.GetFileName(entry) is not LockName))
-        {
-            // What a run leaves that was killed before its first saved state is begun again.
-            if (!Directory.EnumerateFileSystemEntries(path).All(entry => IsOfABeginning(System.IO.Path.GetFileName(entry))))
-                throw new RecipeException($"The folder '{path}' is not empty and holds no run. Give another one (--output).");
-        }
-
+        bool isThere = Demand(path, resume);
         Directory.CreateDirectory(path);
         FileStream held = Hold(System.IO.Path.Combine(path, LockName), path);
         try
         {
-            RunState state = isThere ? Load(statePath, recipe, System.IO.Path.GetFullPath(model)) : new RunState { Recipe = recipe.Text, Model = System.IO.Path.GetFullPath(model) };
+            RunState state = isThere ? Load(statePath, recipe, System.IO.Path.GetFullPath(model)) : new RunState { Recipe = recipe.ResumedText, Model = System.IO.Path.GetFullPath(model) };
+            DeleteUnfinished(path);
+            byte[] text = Encoding.UTF8.GetBytes(recipe.Text);
+            AtomicFile.Write(System.IO.Path.Combine(path, RecipeName), text.Length, stream => stream.Write(text));
             if (!isThere)
             {
-                byte[] text = Encoding.UTF8.GetBytes(recipe.Text);
-                AtomicFile.Write(System.IO.Path.Combine(path, RecipeName), text.Length, stream => stream.Write(text));
                 // From here on the folder is a run: whatever is written into it is gone on with, never taken for something of others.
                 TrainingCheckpoint.Save(statePath, [], state.ToJson());
             }
@@ -71,6 +63,45 @@ internal sealed class RunFolder : IDisposable
         {
             held.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Refuses, before anything is loaded or written, a folder that a run cannot be in.</summary>
+    /// <exception cref="RecipeException">There is a run that is not to be resumed or one of another recipe, or something else.</exception>
+    public static void Check(string path, Recipe recipe, bool resume)
+    {
+        if (!Demand(path, resume))
+            return;
+        using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(System.IO.Path.Combine(path, StateName));
+        CheckRecipe(path, Parse(checkpoint), recipe);
+    }
+
+    /// <summary>Whether there is a run in a folder that may be opened.</summary>
+    private static bool Demand(string path, bool resume)
+    {
+        if (File.Exists(path))
+            throw new RecipeException($"'{path}' is a file; a run needs a folder (--output).");
+        bool isThere = IsRun(path);
+        if (isThere && !resume)
+            throw new RecipeException($"There is a run in '{path}' already. Go on with it (--resume), or give another folder (--output).");
+        // What a run leaves that was killed before its first saved state is begun again.
+        if (!isThere && Directory.Exists(path) && !Directory.EnumerateFileSystemEntries(path).All(entry => IsOfABeginning(System.IO.Path.GetFileName(entry))))
+            throw new RecipeException($"The folder '{path}' is not empty and holds no run. Give another one (--output).");
+        return isThere;
+    }
+
+    /// <summary>Removes what a killed run had not finished to write; nobody else has the folder open.</summary>
+    private static void DeleteUnfinished(string path)
+    {
+        foreach (string folder in ((string[])[path, System.IO.Path.Combine(path, CheckpointsName)]).Where(Directory.Exists))
+        {
+            foreach (string entry in Directory.EnumerateFileSystemEntries(folder, ".*.tmp").ToArray())
+            {
+                if (Directory.Exists(entry))
+                    Directory.Delete(entry, recursive: true);
+                else
+                    File.Delete(entry);
+            }
         }
     }
 
@@ -144,11 +175,16 @@ internal sealed class RunFolder : IDisposable
     {
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(statePath);
         RunState state = Parse(checkpoint);
-        if (state.Recipe != recipe.Text)
-            throw new RecipeException($"The run in '{System.IO.Path.GetDirectoryName(statePath)}' was begun with another recipe ({RecipeName} beside it): {FirstDifference(state.Recipe, recipe.Text)}. Resume it with the same one, or give another folder (--output).");
+        CheckRecipe(System.IO.Path.GetDirectoryName(statePath)!, state, recipe);
         if (state.Model != model)
             throw new RecipeException($"The run in '{System.IO.Path.GetDirectoryName(statePath)}' was begun with the model '{state.Model}', not '{model}'. Resume it with the same one, or give another folder (--output).");
         return state;
+    }
+
+    private static void CheckRecipe(string path, RunState state, Recipe recipe)
+    {
+        if (state.Recipe != recipe.ResumedText)
+            throw new RecipeException($"The run in '{path}' was begun with another recipe ({RecipeName} in it): {FirstDifference(state.Recipe, recipe.ResumedText)}. Resume it with the same one, or give another folder (--output).");
     }
 
     private static RunState Parse(TrainingCheckpoint checkpoint)

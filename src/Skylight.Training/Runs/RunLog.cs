@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Text.Json;
+using Skylight.Training.Data;
 
 namespace Skylight.Training.Runs;
 

@@ -2,6 +2,7 @@ using Skylight.Chat;
 using Skylight.Models;
 using Skylight.Text;
 using Skylight.Training.Data;
+using Skylight.Training.Evaluation;
 
 namespace Skylight.Training.Runs;
 
@@ -11,10 +12,11 @@ internal sealed class RunPrompts
     private const string Place = "{question}";
 
     private readonly PromptSettings _settings;
+    private readonly int _mostTiles;
 
     public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer)
     {
-        _settings = settings;
+        (_settings, _mostTiles) = (settings, configuration.Preprocessing.MaximumTiles);
         Template = ConversationEncoder.TemplateOf(configuration);
         if (settings.System is { } system)
             Template = Template with { SystemMessage = system.Length == 0 ? null : system };
@@ -45,6 +47,12 @@ internal sealed class RunPrompts
 
     /// <summary>The conversation up to the answer.</summary>
     public IReadOnlyList<Message> Prompt(TrainingExample example) => Dressed(example.Prompt);
+
+    /// <summary>Makes the prompt of an evaluation, to see whether it can be made.</summary>
+    /// <exception cref="ContextLengthException">It is longer than the longest sequence.</exception>
+    /// <exception cref="Images.ImageException">A picture cannot be decoded.</exception>
+    public Task TryAsync(TrainingExample example, ThinkingMode thinking, CancellationToken cancellationToken) =>
+        Encoder.PromptAsync(Prompt(example), thinking, Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
 
     /// <summary>Writes the template around the last question.</summary>
     private IReadOnlyList<Message> Dressed(IReadOnlyList<Message> messages)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text;
 using Skylight.Training.Reports;
 
@@ -29,7 +30,7 @@ internal static class RunReport
         ("kl", "Divergence", "weighted, from the model at the start", 4, true),
         ("clipped_share", "Clipped", "share of tokens whose ratio was clipped", 4, true),
         ("gradient_norm", "Gradient norm", "before clipping", 3, true),
-        ("learning_rate", "Learning rate", "the highest of the modules", 7, true),
+        ("learning_rate", "Learning rate", "the highest of the modules", 4, true),
         ("rollout_tokens_per_second", "Rollout speed", "tokens a second", 0, true),
         ("update_tokens_per_second", "Update speed", "tokens a second", 0, true),
     ];
@@ -56,11 +57,13 @@ internal static class RunReport
     {
         StepFigures[] steps = [.. data.Figures.Where(figures => figures.Kind == FigureKind.Step)];
         StepFigures[] tries = [.. data.Figures.Where(figures => figures.Kind == FigureKind.Evaluation)];
+        int? chosen = data.Checkpoints.FirstOrDefault(checkpoint => checkpoint.Chosen)?.Step;
+        StepFigures? result = tries.LastOrDefault(figures => chosen is null || figures.Step == chosen);
         page.Append("<dl class=\"figures\">\n");
         AppendFigure(page, "Steps", Markup.Number(steps.Length), data.Recipe.Method switch { TrainingMethod.Supervised => "supervised tuning", TrainingMethod.Grpo => "policy optimisation", _ => "own rewarded answers" });
-        if (tries.Length > 0 && tries[^1]["accuracy"] is { } last)
+        if (result?["accuracy"] is { } last)
             AppendFigure(page, "Held-out accuracy", Markup.Percent(last), tries[0]["accuracy"] is { } first && tries.Length > 1 ? $"{Markup.Percent(first)} before the first step" : "after the last step");
-        if (tries.Length > 0 && tries[^1]["loss"] is { } loss)
+        if (result?["loss"] is { } loss)
             AppendFigure(page, "Held-out loss", Markup.Number(loss, 3), tries[0]["loss"] is { } before && tries.Length > 1 ? $"{Markup.Number(before, 3)} before the first step" : "after the last step");
         if (steps.Length > 0 && steps[^1]["reward"] is { } reward)
             AppendFigure(page, "Reward", Markup.Number(reward, 3), steps[0]["reward"] is { } at ? $"{Markup.Number(at, 3)} in the first step" : "in the last step");
@@ -81,7 +84,9 @@ internal static class RunReport
         page.Append("<section>\n<h2>What happened</h2>\n<p class=\"note\">Thin lines are the steps as measured, thick lines a moving average, dots tries on held-out data. Hover for a value.</p>\n<div class=\"grid2\">\n");
         foreach ((string name, string title, string unit, int decimals, bool fromZero) in s_charts.Take(2).Concat(components).Concat(s_charts.Skip(2)))
         {
-            if (!data.Figures.Any(figures => figures[name] is not null))
+            bool isBlank = name is "kl" or "clipped_share"
+                ? data.Figures.All(figures => figures[name] is null or 0) : data.Figures.All(figures => figures[name] is null);
+            if (isBlank)
                 continue;
             var chart = new LineChart
             {
@@ -91,7 +96,7 @@ internal static class RunReport
                     new ChartSeries("Training", "one", [.. steps.Select(step => ((double)step.Step, step[name]))]),
                     new ChartSeries("Held out", "two", [.. tries.Select(figures => ((double)figures.Step, figures[name]))], Dots: true),
                 ],
-                Format = value => Markup.Number(value, decimals),
+                Format = value => Short(value, decimals),
                 FromZero = fromZero,
             };
             page.Append($"<figure class=\"card\" style=\"margin:0\"><figcaption><h3>{Markup.Escape(title)}</h3><p class=\"note\" style=\"margin:0\">{Markup.Escape(unit)}</p></figcaption>{chart.ToSvg()}</figure>\n");
@@ -99,6 +104,10 @@ internal static class RunReport
 
         page.Append("</div>\n</section>\n");
     }
+
+    /// <summary>A number with so many decimals, or with its power of ten where they would show nothing of it.</summary>
+    private static string Short(double value, int decimals) => value != 0 && Math.Abs(value) < 1e-3
+        ? value.ToString("0.#e-0", CultureInfo.InvariantCulture).Replace('-', '−') : Markup.Number(value, decimals);
 
     private static void AppendCheckpoints(StringBuilder page, RunReportData data)
     {

@@ -6,7 +6,7 @@ namespace Skylight.Training.Runs;
 /// <summary>How far a run has come: with the weights and the optimizer's tensors all that is needed to go on.</summary>
 internal sealed record RunState
 {
-    /// <summary>The recipe as it was run; a resumed run must have the same.</summary>
+    /// <summary>The recipe as it was run, but for what may change; a resumed run must have the same.</summary>
     public string Recipe { get; set; } = "";
 
     /// <summary>The model that it began with.</summary>
@@ -38,6 +38,12 @@ internal sealed record RunState
 
     /// <summary>Rows that could not be used.</summary>
     public int BadRows { get; set; }
+
+    /// <summary>Bytes of the list of those rows.</summary>
+    public long BadRowsLength { get; set; }
+
+    /// <summary>Rows of the data, from which the order of the examples follows.</summary>
+    public long Rows { get; set; }
 
     /// <summary>How often each prompt was tried and solved, by its id: for what leaves solved ones out.</summary>
     public Dictionary<string, long[]> Solved { get; set; } = [];

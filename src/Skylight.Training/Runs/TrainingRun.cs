@@ -115,31 +115,15 @@ public sealed class TrainingRun : IAsyncDisposable
         try
         {
             // Model and data first: what is wrong with them leaves no folder behind.
-            ModelConfiguration configuration = ModelConfiguration.Load(model);
-            ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
-            var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
-            var sources = new List<WeightedSource>();
-            var settingsOf = new Dictionary<string, DataSettings>(StringComparer.Ordinal);
-            foreach (DataSettings data in recipe.Data)
-            {
-                ExampleFiles files = await ExampleFiles.OpenAsync(data.File, OptionsOf(data, NeedsOf(recipe)), cancellationToken).ConfigureAwait(false);
-                owned.Add(files);
-                sources.Add(new WeightedSource(files, data.Weight > 0 ? data.Weight : null));
-                foreach (string path in files.FilePaths)
-                {
-                    if (!settingsOf.TryAdd(path, data))
-                        throw new RecipeException($"The recipe '{recipe.Name}' names the data file '{path}' twice; to draw from it more often give it a greater weight.");
-                }
-            }
-
-            var schedule = new ExampleSchedule(sources, recipe.Seed);
-            var badRows = new BadRows(recipe.BadRows, Path.Combine(folder, RunFolder.BadRowsName));
-            owned.Add(badRows);
+            (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, cancellationToken);
+            (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             RunEvaluation? evaluation = recipe.Evaluation is null ? null : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
-            if (recipe.Method != TrainingMethod.Supervised)
-                rewards = RewardsOf(recipe, options);
+            rewards = RewardsOf(recipe, options.Rewards, options.LoadReward);
             RunFolder run = RunFolder.Open(folder, recipe, model, options.Resume);
             owned.Add(run);
+            CheckRows(run.State, schedule.Count, folder);
+            var badRows = new BadRows(recipe.BadRows, Path.Combine(folder, RunFolder.BadRowsName), run.State.BadRowsLength);
+            owned.Add(badRows);
             int? cache = recipe.Method == TrainingMethod.Supervised ? null : recipe.Sampling.CacheTokens;
             chat = await VisionLanguageModel.LoadAsync(
                 run.State.Model, new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache }, progress: null, cancellationToken).ConfigureAwait(false);
@@ -158,6 +142,40 @@ public sealed class TrainingRun : IAsyncDisposable
             else
                 options.Device.Dispose();
             throw;
+        }
+    }
+
+    /// <summary>Finds what <see cref="OpenAsync"/> would find wrong, without a device, weights or anything written: of recipes that run in order the last may be hours away.</summary>
+    /// <param name="recipe">The recipe.</param>
+    /// <param name="model">The folder of a model of the shape that it begins with.</param>
+    /// <param name="folder">The folder of the run.</param>
+    /// <param name="resume">Whether a run that is in the folder goes on.</param>
+    /// <param name="loadReward">Makes a reward of a user's own from an assembly; null where none can be loaded.</param>
+    /// <param name="cancellationToken">Stops the reading.</param>
+    /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
+    /// <exception cref="CheckpointException">The model's configuration or tokenizer cannot be read.</exception>
+    /// <exception cref="InvalidDataException">A file of the data or a row of the evaluation data cannot be used.</exception>
+    /// <exception cref="IOException">A file cannot be read.</exception>
+    public static async Task CheckAsync(
+        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(recipe);
+        ArgumentException.ThrowIfNullOrEmpty(folder);
+        RunFolder.Check(folder, recipe, resume);
+        var owned = new List<IDisposable>();
+        try
+        {
+            (RunPrompts prompts, _) = PromptsOf(recipe, model, cancellationToken);
+            await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
+            if (recipe.Evaluation is not null)
+                await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
+            if (RewardsOf(recipe, new RewardContext(), loadReward) is { } rewards)
+                await rewards.DisposeAsync().ConfigureAwait(false);
+        }
+        finally
+        {
+            foreach (IDisposable disposable in Enumerable.Reverse(owned))
+                disposable.Dispose();
         }
     }
 
@@ -193,6 +211,22 @@ public sealed class TrainingRun : IAsyncDisposable
             Save();
             throw;
         }
+        catch (Exception exception) when (exception is RewardException or InvalidDataException)
+        {
+            // A reward or a row: the step has not happened, and all before it holds.
+            _state.Seconds = before + Stopwatch.GetElapsedTime(start).TotalSeconds;
+            try
+            {
+                Save();
+                _observer?.Note($"Stopped after step {_state.Step}, which is saved: once the fault is put right, the same command goes on with --resume; 'bad_rows' and 'reward_faults' may be others then.");
+            }
+            catch (CheckpointException)
+            {
+                // The first error is the one to report.
+            }
+
+            throw;
+        }
 
         _state.Seconds = before + Stopwatch.GetElapsedTime(start).TotalSeconds;
         Finish();
@@ -218,14 +252,55 @@ public sealed class TrainingRun : IAsyncDisposable
     internal static ExampleOptions OptionsOf(DataSettings data, ExampleNeeds needs) =>
         new() { Needs = needs, Columns = ColumnMap.Parse(data.Columns.Select(pair => $"{pair.Key}={pair.Value}")) };
 
-    private static RewardSet RewardsOf(Recipe recipe, TrainingRunOptions options)
+    private static (RunPrompts Prompts, ITokenizer Tokenizer) PromptsOf(Recipe recipe, string model, CancellationToken cancellationToken)
     {
+        ModelConfiguration configuration = ModelConfiguration.Load(model);
+        ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
+        var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
+        int most = recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens), longest = prompts.Encoder.MaximumTokens;
+        // Otherwise every row would be called unusable.
+        if (recipe.Method != TrainingMethod.Supervised && most >= longest)
+            throw new RecipeException($"The recipe '{recipe.Name}' draws completions of up to {most} tokens ('sampling.max_new_tokens'), but its longest sequence ('prompt.max_sequence', by default the checkpoint's context) has {longest}: none is left for a prompt. Give fewer.");
+        return (prompts, tokenizer);
+    }
+
+    private static async Task<(ExampleSchedule Schedule, Dictionary<string, DataSettings> SettingsOf)> DataOfAsync(Recipe recipe, List<IDisposable> owned, CancellationToken cancellationToken)
+    {
+        var sources = new List<WeightedSource>();
+        var settingsOf = new Dictionary<string, DataSettings>(StringComparer.Ordinal);
+        foreach (DataSettings data in recipe.Data)
+        {
+            ExampleFiles files = await ExampleFiles.OpenAsync(data.File, OptionsOf(data, NeedsOf(recipe)), cancellationToken).ConfigureAwait(false);
+            owned.Add(files);
+            sources.Add(new WeightedSource(files, data.Weight > 0 ? data.Weight : null));
+            foreach (string path in files.FilePaths)
+            {
+                if (!settingsOf.TryAdd(path, data))
+                    throw new RecipeException($"The recipe '{recipe.Name}' names the data file '{path}' twice; to draw from it more often give it a greater weight.");
+            }
+        }
+
+        return (new ExampleSchedule(sources, recipe.Seed), settingsOf);
+    }
+
+    private static void CheckRows(RunState state, long rows, string folder)
+    {
+        if (state.Rows != 0 && state.Rows != rows && !state.IsComplete)
+            throw new RecipeException($"The run in '{folder}' was begun with {state.Rows} rows of data, and now there are {rows}: the order of examples follows from their number. Put back what was there (correct rows in their place), or begin a new run in another folder (--output).");
+        state.Rows = rows;
+    }
+
+    private static RewardSet? RewardsOf(Recipe recipe, RewardContext context, Func<RewardSettings, IReward>? load)
+    {
+        if (recipe.Method == TrainingMethod.Supervised)
+            return null;
+
         RewardTerm TermOf(RewardSettings settings)
         {
             try
             {
-                IReward reward = settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, options.Rewards)
-                    : options.LoadReward?.Invoke(settings) ?? throw new RecipeException($"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program cannot load.");
+                IReward reward = settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, context)
+                    : load?.Invoke(settings) ?? throw new RecipeException($"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program cannot load.");
                 return settings.Weights.Count > 0 ? new RewardTerm(reward, settings.Weights, settings.Label) : new RewardTerm(reward, settings.Weight, settings.Label);
             }
             catch (ArgumentException exception)
@@ -265,7 +340,7 @@ public sealed class TrainingRun : IAsyncDisposable
         _faultsBefore = _rewards?.FaultCount ?? 0;
         if (_badRows.Count > _state.BadRows)
             _observer?.Note($"{_badRows.Count} of at most {_badRows.Limit} rows cannot be used so far; the last: {_badRows.Rows[^1]}");
-        _state.BadRows = _badRows.Count;
+        (_state.BadRows, _state.BadRowsLength) = (_badRows.Count, _badRows.Length);
         var figures = new StepFigures(_state.Step, FigureKind.Step,
         [
             .. outcome!.Figures, ("learning_rate", Math.Max(rates.Vision, Math.Max(rates.Connector, rates.Language))), ("examples", _state.Examples),

@@ -33,7 +33,9 @@ internal static class CheckpointFolder
         }
 
         if (free < bytes)
-            throw new CheckpointException(directory, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB would be written, but the disk has {free / 1e9:F2} GB free. Free space or choose another folder."));
+            throw new CheckpointException(directory, $"{Size(bytes)} would be written, but the disk has {Size(free)} free. Free space or choose another folder.");
+
+        static string Size(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{(bytes >= 1e8 ? bytes / 1e9 : bytes / 1e6):F2} {(bytes >= 1e8 ? "GB" : "MB")}");
     }
 
     /// <summary>Fills a temporary folder and then puts it, or its files, in place. Whatever goes wrong before that, nothing has changed.</summary>

@@ -257,6 +257,25 @@ public sealed class ExampleFilesTests
 
         Assert.Equal(3, File.ReadAllLines(list).Length);
         Assert.Contains("\"line\":1,\"reason\":\"is over the context\"", File.ReadAllText(list), StringComparison.Ordinal);
+        long length;
+        using (var resumed = new BadRows(limit: 3, list, new FileInfo(list).Length))
+        {
+            Assert.Equal((3, 3), (resumed.Count, resumed.Rows.Count));
+            resumed.Add(resumed.Rows[0]);
+            length = resumed.Length;
+            resumed.Add(await files.ReadAsync(4), "is of a step that was not saved");
+            Assert.Throws<InvalidDataException>(resumed.ThrowIfOverLimit);
+        }
+
+        using (var resumed = new BadRows(limit: 3, list, length))
+            Assert.Equal(3, resumed.Count);
+        Assert.Equal(3, File.ReadAllLines(list).Length);
+        Assert.Contains("was changed since", Assert.Throws<IOException>(() => new BadRows(1, list, length + 1)).Message, StringComparison.Ordinal);
+        File.WriteAllText(list, "{\"file\": 3}\n");
+        Assert.Contains("no list of bad rows", Assert.Throws<InvalidDataException>(() => new BadRows(1, list, 5)).Message, StringComparison.Ordinal);
+        // One that begins anew takes nothing over.
+        using (var anew = new BadRows(limit: 3, list))
+            Assert.False(File.Exists(list));
         using var none = new BadRows();
         var strict = new ExampleSchedule([new WeightedSource(files)], seed: 3, shuffle: false);
         await strict.NextAsync(0, none);

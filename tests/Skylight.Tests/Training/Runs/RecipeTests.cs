@@ -97,6 +97,7 @@ public sealed class RecipeTests
     [InlineData("evaluation: {every: 3}", "line 5", "has no 'data'")]
     [InlineData("prompt: &a {system: x}\nsampling: *a", "line 6", "aliases ('*a') are not read in recipes")]
     [InlineData("prompt: [[[", "", "is not YAML")]
+    [InlineData("prompt:\n\tthinking: on", "line 6", "indented with a tab; use spaces")]
     [InlineData("---\nmethod: grpo", "", "2 documents")]
     public void What_is_wrong_is_named_with_its_line(string more, string line, string expected)
     {
@@ -126,6 +127,19 @@ public sealed class RecipeTests
         Assert.Contains("not UTF-8", Assert.Throws<RecipeException>(() => RecipeFile.Load(folder.Write("latin.yaml", [.. "name: "u8, 0xE9, (byte)'\n']))).Message, StringComparison.Ordinal);
         Assert.ThrowsAny<IOException>(() => RecipeFile.Load(folder["absent.yaml"]));
     }
+
+    [Theory]
+    [InlineData("seed=abc", "my.yaml, --set seed=abc: 'seed' is 'abc'")]
+    [InlineData("optimizer.beta3=1", "my.yaml, --set optimizer.beta3=1: 'optimizer.beta3' is not a key")]
+    [InlineData("evaluation.every=3", "my.yaml, --set evaluation.every=3: 'evaluation' has no 'data'")]
+    [InlineData("rewards=[{name: answer, weight: much}]", "my.yaml, --set rewards=[{name: answer, weight: much}]: 'rewards.0.weight' is 'much'")]
+    [InlineData("foo.bar=1", "my.yaml, --set foo.bar=1: 'foo' is not a key")]
+    [InlineData("learning_rate=1e60", "'learning_rate' is 1e60, which is more than a number of 32 bits can hold")]
+    [InlineData("data=", "'data.0' is empty")]
+    [InlineData("model=", "'model' is empty")]
+    [InlineData("data_folder=' '", "'data_folder' is empty")]
+    public void What_the_command_line_set_wrongly_is_named_as_such(string setting, string expected) =>
+        Assert.Contains(expected, Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least, "my.yaml", [setting])).Message, StringComparison.Ordinal);
 
     [Fact]
     public void Settings_go_before_the_file()

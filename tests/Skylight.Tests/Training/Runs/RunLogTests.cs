@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Skylight.Training.Data;
 using Skylight.Training.Runs;
 
 namespace Skylight.Tests.Training.Runs;

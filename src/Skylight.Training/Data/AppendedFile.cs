@@ -1,4 +1,4 @@
-namespace Skylight.Training.Runs;
+namespace Skylight.Training.Data;
 
 /// <summary>
 /// A file that a run writes at its end. The saved state names its length, and a resumed run cuts off what a run that was killed wrote after that, so that
