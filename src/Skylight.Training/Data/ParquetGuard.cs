@@ -64,6 +64,8 @@ internal static class ParquetGuard
             if (head.Compressed < 0 || head.Uncompressed < 0 || head.Values < 0 || head.Compressed > end - at)
                 throw new InvalidDataException("has a page that is longer than the file, or shorter than nothing");
             Spend(ref budget, head.Uncompressed, 3);
+            if (data.Codec == CompressionCodec.SNAPPY && head.IsCompressed)
+                CheckSnappy(handle, at + head.LevelBytes, at + head.Compressed, head.Uncompressed - head.LevelBytes);
             at += head.Compressed;
             if (head.Type is PageHead.Dictionary)
             {
@@ -76,6 +78,28 @@ internal static class ParquetGuard
                 values += head.Type is PageHead.Data or PageHead.DataV2 ? head.Values : 0;
             }
         }
+    }
+
+    /// <summary>
+    /// A Snappy block begins with the length of what it holds, for which the library reserves memory without a look at
+    /// the page's head; of other codecs it takes the length from there.
+    /// </summary>
+    private static void CheckSnappy(SafeFileHandle handle, long at, long end, long length)
+    {
+        if (at >= end)
+            return;
+        Span<byte> begin = stackalloc byte[(int)Math.Min(5, end - at)];
+        int count = Read(handle, begin, at);
+        ulong claimed = 0;
+        for (int i = 0; i < count; i++)
+        {
+            claimed |= (ulong)(begin[i] & 0x7F) << (7 * i);
+            if (begin[i] < 0x80)
+                break;
+        }
+
+        if (length < 0 || claimed > (ulong)length)
+            throw new InvalidDataException($"has a page that claims to hold {claimed:N0} bytes, but is to have {Math.Max(0, length):N0}");
     }
 
     private static void Spend(ref long budget, long count, int bytes)
@@ -203,7 +227,7 @@ internal static class ParquetGuard
     }
 
     /// <summary>What the head of a page says.</summary>
-    private readonly record struct PageHead(long Type, long Uncompressed, long Compressed, long Values, int HeadBytes)
+    private readonly record struct PageHead(long Type, long Uncompressed, long Compressed, long Values, int HeadBytes, long LevelBytes = 0, bool IsCompressed = true)
     {
         public const int Data = 0, Dictionary = 2, DataV2 = 3;
 
@@ -228,8 +252,13 @@ internal static class ParquetGuard
                     {
                         if (inner == 1 && innerType == CompactThrift.Int32)
                             head = head with { Values = reader.NextZigZag() };
+                        else if (field == 8 && inner is 5 or 6 && innerType == CompactThrift.Int32)
+                            // Levels of a page of the second kind stand before what is compressed.
+                            head = head with { LevelBytes = head.LevelBytes + Math.Max(0, reader.NextZigZag()) };
                         else
                             reader.Skip(innerType);
+                        if (field == 8 && inner == 7 && innerType == ThriftShape.Type.Boolean + 1)
+                            head = head with { IsCompressed = false };
                     }
                 }
                 else

@@ -23,6 +23,8 @@ internal sealed class ThriftShape(params (int Field, ThriftShape.Type Type)[] fi
         {
             if (!_fields.TryGetValue(field, out Type? expected))
                 reader.Skip(type);
+            else if (expected == Type.Encrypted)
+                throw new InvalidDataException("it is encrypted, which is not supported");
             else if (type == expected.Code || (expected.Code == Type.Boolean && type == Type.Boolean + 1))
                 expected.Check(ref reader, type);
             else
@@ -48,16 +50,15 @@ internal sealed class ThriftShape(params (int Field, ThriftShape.Type Type)[] fi
             (1, Type.Int32), (2, Type.ListOf(Type.Int32)), (3, Type.ListOf(Type.Binary)), (4, Type.Int32), (5, Type.Int64), (6, Type.Int64), (7, Type.Int64),
             (8, Type.ListOf(Type.Of(keyValue))), (9, Type.Int64), (10, Type.Int64), (11, Type.Int64), (12, Type.Of(MakeStatistics())), (13, Type.ListOf(Type.Of(pages))),
             (14, Type.Int64), (15, Type.Int32), (16, Type.Of(sizes)));
-        ThriftShape withKey = new((1, Type.ListOf(Type.Binary)), (2, Type.Binary)), crypto = new((1, Type.Of(empty)), (2, Type.Of(withKey)));
         ThriftShape chunk = new(
-            (1, Type.Binary), (2, Type.Int64), (3, Type.Of(column)), (4, Type.Int64), (5, Type.Int32), (6, Type.Int64), (7, Type.Int32), (8, Type.Of(crypto)), (9, Type.Binary));
+            (1, Type.Binary), (2, Type.Int64), (3, Type.Of(column)), (4, Type.Int64), (5, Type.Int32), (6, Type.Int64), (7, Type.Int32), (8, Type.Encrypted), (9, Type.Encrypted));
         ThriftShape sorting = new((1, Type.Int32), (2, Type.True), (3, Type.True));
         ThriftShape group = new(
             (1, Type.ListOf(Type.Of(chunk))), (2, Type.Int64), (3, Type.Int64), (4, Type.ListOf(Type.Of(sorting))), (5, Type.Int64), (6, Type.Int64), (7, Type.Int16));
-        ThriftShape order = new((1, Type.Of(empty))), cipher = new((1, Type.Binary), (2, Type.Binary), (3, Type.True));
+        ThriftShape order = new((1, Type.Of(empty)));
         return new(
             (1, Type.Int32), (2, Type.ListOf(Type.Of(element))), (3, Type.Int64), (4, Type.ListOf(Type.Of(group))), (5, Type.ListOf(Type.Of(keyValue))), (6, Type.Binary),
-            (7, Type.ListOf(Type.Of(order))), (8, Type.Of(new ThriftShape((1, Type.Of(cipher)), (2, Type.Of(cipher))))), (9, Type.Binary));
+            (7, Type.ListOf(Type.Of(order))), (8, Type.Encrypted), (9, Type.Encrypted));
     }
 
     private static ThriftShape MakePageHead()
@@ -78,6 +79,9 @@ internal sealed class ThriftShape(params (int Field, ThriftShape.Type Type)[] fi
         public const int Boolean = 1;
 
         public static readonly Type True = new(Boolean), Byte = new(3), Int16 = new(4), Int32 = new(CompactThrift.Int32), Int64 = new(6), Binary = new(8);
+
+        /// <summary>Of whatever type: what says how a part of the file is encrypted. The library would read its keys.</summary>
+        public static readonly Type Encrypted = new(-1);
 
         public static Type Of(ThriftShape shape) => new(CompactThrift.Struct, null, shape);
 

@@ -161,4 +161,23 @@ public sealed class ParquetTests
     internal static string ShowAll(TrainingExample example) => string.Join("|", example.Messages.Select(message => $"{message.Role}: {string.Concat(message.Parts.Select(Show))}"));
 
     private static string Show(MessagePart part) => part is TextPart text ? text.Text : "[image]";
+
+    /// <summary>Found by fuzzing: a Snappy block that claims a gigabyte, and a column with the keys of its encryption.</summary>
+    [Theory]
+    [InlineData("claims-a-gigabyte.parquet", "claims to hold")]
+    [InlineData("encrypted-column.parquet", "it is encrypted, which is not supported")]
+    public async Task What_claims_more_than_there_is_takes_no_memory(string file, string message)
+    {
+        string path = PathOf(file);
+        long before = GC.GetTotalAllocatedBytes(precise: true);
+        Exception refused = await Assert.ThrowsAnyAsync<Exception>(async () =>
+        {
+            using ExampleFiles files = await ExampleFiles.OpenAsync(path);
+            for (long row = 0; row < files.Count; row++)
+                await files.ReadAsync(row);
+        });
+        Assert.True(refused is InvalidDataException or BadRowException, refused.ToString());
+        Assert.Contains(message, refused.Message, StringComparison.Ordinal);
+        Assert.InRange(GC.GetTotalAllocatedBytes(precise: true) - before, 0, 64 << 20);
+    }
 }
