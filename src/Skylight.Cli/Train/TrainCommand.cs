@@ -120,19 +120,20 @@ internal static class TrainCommand
 
     private static int Plan(List<Recipe> recipes, string deviceName, CancellationToken cancellationToken)
     {
-        using Device device = DeviceOption.Open(deviceName);
+        long deviceBytes;
+        using (Device real = DeviceOption.Open(deviceName))
+            deviceBytes = real.MemoryBytes;
+        // Plans may be larger than the device: that is what is to be found out.
+        using Device device = DeviceOption.Open(deviceName, long.MaxValue);
         string? model = null;
         bool fits = true;
         foreach (Recipe recipe in recipes)
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
-            RunPlan plan = RunPlan.OfAsync(recipe, model, device, cancellationToken).GetAwaiter().GetResult();
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, cancellationToken).GetAwaiter().GetResult();
             AnsiConsole.MarkupLineInterpolated($"[bold]{recipe.Name}[/]");
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}"));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {recipe.Schedule.Batch}{(plan.RolloutTokens > 0 ? $", up to {plan.RolloutTokens:N0} tokens drawn a step" : "")}"));
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  memory       {plan.PeakBytes / 1e9:F2} GB of {plan.DeviceBytes / 1e9:F2} on {device.Name}: weights {plan.Estimate.WeightBytes / 1e9:F2}, gradients and optimizer {plan.Estimate.StateBytes / 1e9:F2}, activations {plan.Estimate.ActivationBytes / 1e9:F2}, cache {plan.CacheBytes / 1e9:F2}{(plan.ReferenceBytes > 0 ? $", reference {plan.ReferenceBytes / 1e9:F2}" : "")}"));
-            Console.WriteLine(plan.Fits ? "  fits" : $"  DOES NOT FIT. What helps:\n    {string.Join("\n    ", plan.Advice)}");
+            Console.WriteLine(PlanText.Format(plan, device.Name));
             fits &= plan.Fits;
         }
 

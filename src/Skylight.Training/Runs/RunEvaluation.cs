@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Images;
 using Skylight.Text;
 using Skylight.Training.Data;
 using Skylight.Training.Evaluation;
@@ -13,6 +14,9 @@ namespace Skylight.Training.Runs;
 /// </summary>
 internal sealed class RunEvaluation
 {
+    /// <summary>Items that are answered at once.</summary>
+    public const int Concurrency = 64;
+
     private readonly Recipe _recipe;
     private readonly RunPrompts _prompts;
     private readonly IReadOnlyList<(EvaluationItem Item, TrainingExample Example)> _items;
@@ -20,6 +24,9 @@ internal sealed class RunEvaluation
 
     private RunEvaluation(Recipe recipe, RunPrompts prompts, IReadOnlyList<(EvaluationItem, TrainingExample)> items, IReadOnlyList<TrainingSample> samples) =>
         (_recipe, _prompts, _items, _samples) = (recipe, prompts, items, samples);
+
+    /// <summary>Whether something is to be answered, and not only scored.</summary>
+    public bool Answers => _items.Count > 0;
 
     /// <summary>Reads the data; held-out data must be usable to its last row.</summary>
     /// <exception cref="InvalidDataException">A row cannot be used.</exception>
@@ -36,7 +43,7 @@ internal sealed class RunEvaluation
             owned.Add(files);
             for (long row = 0; row < files.Count && items.Count + samples.Count < (settings.Items ?? int.MaxValue); row++)
             {
-                TrainingExample example;
+                TrainingExample? example = null;
                 try
                 {
                     example = await files.ReadAsync(row, cancellationToken).ConfigureAwait(false);
@@ -54,6 +61,10 @@ internal sealed class RunEvaluation
                 catch (BadRowException exception)
                 {
                     badRows.Add(exception.Row);
+                }
+                catch (Exception exception) when (example is not null && exception is (ArgumentException or ImageException or IOException or UnauthorizedAccessException))
+                {
+                    badRows.Add(example!, PlainMessages.Of(exception));
                 }
             }
         }
@@ -87,7 +98,7 @@ internal sealed class RunEvaluation
             MaximumTiles = _recipe.Prompt.MaximumTiles,
             // The same at every step, so that points differ by the model alone.
             Seed = _recipe.Seed,
-            Concurrency = 64,
+            Concurrency = Concurrency,
         });
         EvaluationItem[] items = [.. _items.Select(pair => pair.Item)];
         (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items, evaluator.SettingsFor(items), cancellationToken: cancellationToken).ConfigureAwait(false);

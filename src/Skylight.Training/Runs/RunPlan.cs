@@ -1,6 +1,8 @@
+using System.Globalization;
 using Skylight.Execution;
 using Skylight.Models;
-using Skylight.Tensors;
+using Skylight.Ops;
+using Skylight.Text;
 using Skylight.Training.Data;
 
 namespace Skylight.Training.Runs;
@@ -12,72 +14,129 @@ namespace Skylight.Training.Runs;
 /// <param name="Examples">Rows of the data.</param>
 /// <param name="Steps">Optimizer steps.</param>
 /// <param name="RolloutTokens">The most tokens drawn by a step; 0 for supervised tuning.</param>
-/// <param name="Estimate">The memory of training; null where no plan could be made.</param>
-/// <param name="CacheBytes">The key-value cache of rollouts and evaluations.</param>
+/// <param name="Rows">What the memory was planned for: sizes of the rows that were looked at.</param>
+/// <param name="Memory">The memory by its parts.</param>
 /// <param name="DeviceBytes">What the device has.</param>
-/// <param name="Advice">What would make it fit; empty where it does.</param>
+/// <param name="Advice">What would take less, each with what it would then be; empty where it fits.</param>
 public sealed record RunPlan(
-    Recipe Recipe, long Parameters, long TrainedParameters, long Examples, int Steps, long RolloutTokens, TrainingEstimate Estimate, long CacheBytes, long DeviceBytes, IReadOnlyList<string> Advice)
+    Recipe Recipe, long Parameters, long TrainedParameters, long Examples, int Steps, long RolloutTokens, RunPlanRows Rows, RunMemory Memory, long DeviceBytes, IReadOnlyList<RunAdvice> Advice)
 {
-    /// <summary>Weights, optimizer, activations and cache at their most.</summary>
-    public long PeakBytes => Estimate.PeakBytes + CacheBytes + ReferenceBytes;
-
-    /// <summary>The weights of the model that a KL term compares with.</summary>
-    public long ReferenceBytes => Recipe.Method == TrainingMethod.Grpo && Recipe.Grpo.HasReference ? Estimate.WeightBytes : 0;
+    /// <summary>Weights, optimizer, activations, cache and everything else at their most.</summary>
+    public long PeakBytes => Memory.TotalBytes;
 
     /// <summary>Whether it fits the device.</summary>
     public bool Fits => PeakBytes <= DeviceBytes;
 
-    /// <summary>Plans a recipe; reads the model's configuration and counts the rows of the data.</summary>
+    /// <summary>
+    /// Plans a recipe: reads the model's configuration and tokenizer, counts the rows of the data, and makes tokens of some of them (spread evenly) to see how long they are. Rows that are
+    /// longer than all of those need more.
+    /// </summary>
     /// <param name="recipe">The recipe.</param>
     /// <param name="model">The folder of the model.</param>
-    /// <param name="device">Where it would run; nothing is reserved on it.</param>
-    /// <param name="cancellationToken">Stops the counting.</param>
+    /// <param name="device">Where it would run; nothing is reserved on it. It must say that it has enough for anything: what does not fit is to be found out.</param>
+    /// <param name="deviceBytes">The memory that there really is.</param>
+    /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="Checkpoints.CheckpointException">The configuration cannot be read.</exception>
-    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, CancellationToken cancellationToken = default)
+    /// <exception cref="InvalidDataException">None of the rows can be used.</exception>
+    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, long deviceBytes, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(device);
         ModelConfiguration configuration = ModelConfiguration.Load(model);
-        long examples = 0;
-        foreach (DataSettings data in recipe.Data)
+        ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
+        configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? tokenizer.TokenId(SpecialTokens.ImageContext) };
+        using var shape = new VisionLanguageModel(configuration, device, RunMemory.ParameterType(model, device));
+        var measured = new Dictionary<PromptSettings, (RowSizes Rows, RowSizes? Answered, RowSizes? Scored)>();
+        RunPlan plan = await PlanAsync(recipe).ConfigureAwait(false);
+        if (plan.Fits)
+            return plan;
+        var advice = new List<RunAdvice>();
+        Recipe least = recipe;
+        foreach ((string[] settings, string reason, Func<Recipe, Recipe> apply) in Candidates(plan))
         {
-            using ExampleFiles files = await ExampleFiles.OpenAsync(data.File, TrainingRun.OptionsOf(data, ExampleNeeds.None), cancellationToken).ConfigureAwait(false);
-            examples += files.Count;
+            RunPlan other = await PlanAsync(apply(recipe)).ConfigureAwait(false);
+            if (other.PeakBytes >= plan.PeakBytes)
+                continue;
+            advice.Add(new RunAdvice(settings, reason, other.PeakBytes));
+            least = apply(least);
         }
 
-        DataType type = device.ActivationType == DataType.BFloat16 || configuration.WeightType == "bfloat16" ? DataType.BFloat16 : DataType.Float32;
-        using var shape = new VisionLanguageModel(configuration, device, type);
-        int longest = Math.Min(recipe.Prompt.MaximumSequence ?? configuration.Language.MaxPositions, configuration.Language.MaxPositions);
-        int tokens = Math.Max(longest, Math.Min(recipe.Optimizer.MicroBatchTokens, (int)Math.Min(int.MaxValue, (long)longest * recipe.Schedule.Batch)));
-        int completion = Math.Min(tokens / 2, recipe.Method == TrainingMethod.Supervised ? tokens / 2 : Math.Min(tokens / 2, recipe.Sampling.MaximumNewTokens[^1].Tokens * Math.Max(1, tokens / longest)));
-        int tiles = Math.Min((tokens - completion - 2) / Math.Max(1, configuration.TokensPerTile), (recipe.Prompt.MaximumTiles ?? configuration.Preprocessing.MaximumTiles) + 1);
-        TrainingEstimate estimate = TrainingEstimate.Of(shape, recipe.Modules, tokens, Math.Max(0, tiles), Math.Max(1, completion), recipe.Optimizer.Recompute);
-        LanguageConfiguration language = configuration.Language;
-        long perToken = 2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size();
-        long cacheTokens = recipe.Method == TrainingMethod.Supervised && recipe.Evaluation is null ? 0 : recipe.Sampling.CacheTokens ?? 16384;
-        int steps = TrainingRun.StepsOf(recipe, examples);
-        long drawn = recipe.Method == TrainingMethod.Supervised ? 0 : (long)recipe.Schedule.Batch * recipe.Sampling.Group * recipe.Sampling.MaximumNewTokens[^1].Tokens;
-        var plan = new RunPlan(
-            recipe, shape.Parameters.ElementCount, shape.Parameters.All.Where(parameter => recipe.Modules.Includes(parameter)).Sum(parameter => parameter.Type.Shape.ElementCount),
-            examples, steps, drawn, estimate, perToken * cacheTokens, device.MemoryBytes, []);
-        return plan.Fits ? plan : plan with { Advice = AdviceFor(plan) };
+        if (advice.Count > 1)
+            advice.Add(new RunAdvice([.. advice.SelectMany(one => one.Settings)], "all of it", (await PlanAsync(least).ConfigureAwait(false)).PeakBytes));
+        return plan with { Advice = advice };
+
+        async Task<RunPlan> PlanAsync(Recipe recipe)
+        {
+            if (!measured.TryGetValue(recipe.Prompt, out (RowSizes Rows, RowSizes? Answered, RowSizes? Scored) sizes))
+                measured.Add(recipe.Prompt, sizes = await MeasureAsync(recipe, new RunPrompts(recipe.Prompt, configuration, tokenizer), cancellationToken).ConfigureAwait(false));
+            RowSizes rows = sizes.Rows;
+            int newTokens = recipe.Method == TrainingMethod.Supervised ? 0 : recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens);
+            return new RunPlan(
+                recipe, shape.Parameters.ElementCount, shape.Parameters.All.Where(parameter => recipe.Modules.Includes(parameter)).Sum(parameter => parameter.Type.Shape.ElementCount),
+                rows.Count, TrainingRun.StepsOf(recipe, rows.Count), (long)recipe.Schedule.Batch * recipe.Sampling.Group * newTokens,
+                new RunPlanRows(rows.Looked, rows.Unusable, rows.FirstUnusable?.ToString(), rows.MostTokens + newTokens, rows.MostTiles),
+                RunMemory.Of(recipe, shape, deviceBytes, rows, sizes.Answered, sizes.Scored), deviceBytes, []);
+        }
     }
 
-    private static List<string> AdviceFor(RunPlan plan)
+    /// <summary>The rows that are trained on, and of the held-out ones those that are answered and those of which only the loss is measured.</summary>
+    private static async Task<(RowSizes Rows, RowSizes? Answered, RowSizes? Scored)> MeasureAsync(Recipe recipe, RunPrompts prompts, CancellationToken cancellationToken)
     {
-        var advice = new List<string>();
+        RowSizes rows = await RowSizes.OfTrainingAsync(recipe, prompts, cancellationToken).ConfigureAwait(false);
+        if (rows.Rows.Count == 0)
+            throw new InvalidDataException($"None of the {rows.Looked} rows that were looked at can be used{(rows.FirstUnusable is { } bad ? $": {bad}" : ".")}");
+        if (recipe.Evaluation is null)
+            return (rows, null, null);
+        RowSizes answered = await RowSizes.OfEvaluationAsync(recipe, prompts, true, cancellationToken).ConfigureAwait(false);
+        RowSizes scored = await RowSizes.OfEvaluationAsync(recipe, prompts, false, cancellationToken).ConfigureAwait(false);
+        return (rows, answered.Rows.Count > 0 ? answered : null, scored.Rows.Count > 0 ? scored : null);
+    }
+
+    /// <summary>What could be set otherwise: as the command line has it, why that helps, and the recipe with it.</summary>
+    private static IEnumerable<(string[] Settings, string Reason, Func<Recipe, Recipe> Apply)> Candidates(RunPlan plan)
+    {
         Recipe recipe = plan.Recipe;
         if (!recipe.Optimizer.Recompute)
-            advice.Add("optimizer.recompute=true: activations are computed again in the backward pass");
-        if (recipe.Optimizer.MicroBatchTokens > (recipe.Prompt.MaximumSequence ?? int.MaxValue))
-            advice.Add($"optimizer.micro_batch_tokens={recipe.Prompt.MaximumSequence}: fewer tokens at once");
+            yield return (["optimizer.recompute=true"], "layers are computed again in the backward pass: more time, the same numbers", one => one with { Optimizer = one.Optimizer with { Recompute = true } });
+        int longest = plan.Rows.LongestTokens;
+        if (recipe.Optimizer.MicroBatchTokens > longest)
+            yield return ([$"optimizer.micro_batch_tokens={longest}"], "fewer samples at once", one => one with { Optimizer = one.Optimizer with { MicroBatchTokens = longest } });
+        if (plan.Memory.GenerationBytes > 0)
+        {
+            // Room for one group at least, or nothing could be drawn.
+            int cache = checked(recipe.Sampling.Group * ((longest + KeyValuePages.Size - 1) / KeyValuePages.Size) * KeyValuePages.Size);
+            yield return ([$"sampling.cache_tokens={cache}"], "fewer completions are written at once", one => one with { Sampling = one.Sampling with { CacheTokens = cache } });
+        }
+
+        if (plan.Memory.ReferenceBytes > 0)
+        {
+            yield return (["grpo.kl=none", "grpo.beta=0"], "no second model for a divergence: another objective", one => one with
+            {
+                Grpo = one.Grpo with { Options = one.Grpo.Options with { Objective = one.Grpo.Options.Objective with { Kl = KlKind.None, Beta = 0 } } },
+            });
+        }
+
+        if (plan.Rows.MostTiles > 1)
+            yield return (["prompt.max_tiles=1"], "one tile for each picture: less detail", one => one with { Prompt = one.Prompt with { MaximumTiles = 1 } });
         if (recipe.Modules != TrainableModules.Connector)
-            advice.Add($"learning_rate={{connector: …}}: only the connector is trained, without gradients and moments of the rest ({plan.Estimate.StateBytes / 1e9:F1} GB now)");
-        if (recipe.Prompt.MaximumSequence is null or > 4096)
-            advice.Add("prompt.max_sequence=4096, prompt.max_tiles=4: shorter sequences");
-        if (plan.ReferenceBytes > 0)
-            advice.Add("grpo.kl=none, grpo.beta=0: no second model for the divergence");
-        return advice;
+        {
+            float rate = recipe.LearningRate.Connector > 0 ? recipe.LearningRate.Connector : Math.Max(recipe.LearningRate.Vision, recipe.LearningRate.Language);
+            string setting = string.Create(CultureInfo.InvariantCulture, $"learning_rate={{connector: {rate:R}}}");
+            yield return ([setting], "only the connector is trained, without gradients and moments of the rest", one => one with { LearningRate = new LearningRates(0, rate, 0) });
+        }
     }
 }
+
+/// <summary>What a plan was made for.</summary>
+/// <param name="Looked">Rows that were made into tokens; those that come may be longer.</param>
+/// <param name="Unusable">How many of them cannot be used.</param>
+/// <param name="FirstUnusable">The first of these, and why; null if all can be used.</param>
+/// <param name="LongestTokens">Tokens of the longest, with the most new tokens of a completion.</param>
+/// <param name="MostTiles">The most tiles of one.</param>
+public sealed record RunPlanRows(int Looked, int Unusable, string? FirstUnusable, int LongestTokens, int MostTiles);
+
+/// <summary>A way to take less memory.</summary>
+/// <param name="Settings">Keys and values as <c>--set</c> takes them.</param>
+/// <param name="Reason">What becomes less.</param>
+/// <param name="PeakBytes">The memory of the run with it.</param>
+public sealed record RunAdvice(IReadOnlyList<string> Settings, string Reason, long PeakBytes);

@@ -139,11 +139,13 @@ public sealed class TrainingRun : IAsyncDisposable
                 rewards = RewardsOf(recipe, options);
             RunFolder run = RunFolder.Open(folder, recipe, model, options.Resume);
             owned.Add(run);
-            int? cache = recipe.Method == TrainingMethod.Supervised ? null : recipe.Sampling.CacheTokens;
+            int? cache = RunMemory.CacheTokens(recipe, evaluation?.Answers == true);
             chat = await VisionLanguageModel.LoadAsync(
                 run.State.Model, new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache }, progress: null, cancellationToken).ConfigureAwait(false);
             var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation, rewards, badRows, owned, options.Observer);
             opened.Restore();
+            if (rewards is not null)
+                await rewards.OpenAsync(cancellationToken).ConfigureAwait(false);
             return opened;
         }
         catch
@@ -219,11 +221,17 @@ public sealed class TrainingRun : IAsyncDisposable
 
     private static RewardSet RewardsOf(Recipe recipe, TrainingRunOptions options)
     {
+        // A verifier in this process lives beside the model that is trained: another device would have to be asked for.
+        RewardContext context = options.Rewards.OpenCheckpoint is not null ? options.Rewards : options.Rewards with
+        {
+            OpenCheckpoint = (folder, token) => VisionLanguageModel.LoadAsync(folder, new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token),
+        };
+
         RewardTerm TermOf(RewardSettings settings)
         {
             try
             {
-                IReward reward = settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, options.Rewards)
+                IReward reward = settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, context)
                     : options.LoadReward?.Invoke(settings) ?? throw new RecipeException($"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program cannot load.");
                 return settings.Weights.Count > 0 ? new RewardTerm(reward, settings.Weights, settings.Label) : new RewardTerm(reward, settings.Weight, settings.Label);
             }
@@ -268,7 +276,7 @@ public sealed class TrainingRun : IAsyncDisposable
         var figures = new StepFigures(_state.Step, FigureKind.Step,
         [
             .. outcome!.Figures, ("learning_rate", Math.Max(rates.Vision, Math.Max(rates.Connector, rates.Language))), ("examples", _state.Examples),
-            ("skipped_steps", _state.SkippedSteps), ("reward_faults", _state.RewardFaults), ("step_seconds", Stopwatch.GetElapsedTime(start).TotalSeconds),
+            ("skipped_steps", _state.SkippedSteps), ("reward_faults", _state.RewardFaults), .. VerifierFigures(), ("step_seconds", Stopwatch.GetElapsedTime(start).TotalSeconds),
         ]);
         _state.LogProbabilityDifference = Math.Max(_state.LogProbabilityDifference, figures["log_probability_difference"] ?? 0);
         _folder.Log.Write(figures);
@@ -278,6 +286,18 @@ public sealed class TrainingRun : IAsyncDisposable
     }
 
     private long _faultsBefore;
+
+    private VerifierUsage? _usageBefore;
+
+    /// <summary>What verifier models were asked since the last figures.</summary>
+    private IReadOnlyList<(string Name, double Value)> VerifierFigures()
+    {
+        if (_rewards?.VerifierUsage is not { } usage)
+            return [];
+        VerifierUsage since = usage.Since(_usageBefore);
+        _usageBefore = usage;
+        return since.Figures;
+    }
 
     /// <summary>Evaluates and saves a checkpoint where one is due.</summary>
     private async Task TryAsync(bool isLast, CancellationToken cancellationToken)
@@ -293,6 +313,7 @@ public sealed class TrainingRun : IAsyncDisposable
             _state.EvaluationsWithoutGain = point.Loss is null || point.Loss < lowest ? 0 : _state.EvaluationsWithoutGain + 1;
             _state.Evaluations.Add(point);
             StepFigures figures = RunEvaluation.Figures(point);
+            figures = figures with { Values = [.. figures.Values, .. VerifierFigures()] };
             _folder.Log.Write(figures);
             _observer?.Report(figures, _steps);
         }

@@ -105,7 +105,7 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
     {
         SamplingOptions sampling = context.Sampling(steps, stopTokens);
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = await context.Feed.TakeAsync(
-            context.Recipe.Schedule.Batch, (example, token) => GrpoStep.PromptAsync(context, example, sampling, token), cancellationToken).ConfigureAwait(false);
+            context.Recipe.Schedule.Batch, (example, token) => GrpoStep.PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token), cancellationToken).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
         IReadOnlyList<Completion[]> drawn = context.Engine.Generate(
             [.. taken.Select((pair, index) => new GenerationRequest(pair.Prompt.Sequence, context.Recipe.Sampling.Group, ((ulong)context.Step << 32) + (ulong)index))], sampling, cancellationToken);
