@@ -16,11 +16,11 @@ internal static class PlanText
         string tiles = plan.Rows.MostTiles > 0 ? $" with {plan.Rows.MostTiles} tiles" : "", unusable = plan.Rows.Unusable > 0 ? $"; {plan.Rows.Unusable} of them cannot be used, the first: {plan.Rows.FirstUnusable}" : "";
         text.AppendLine(culture, $"  longest      {plan.Rows.LongestTokens:N0} tokens{tiles} of {plan.Rows.Looked:N0} rows that were looked at; longer ones need more{unusable}");
         RunMemory memory = plan.Memory;
-        text.AppendLine(culture, $"  memory       {Gigabytes(plan.PeakBytes)} of {Gigabytes(plan.DeviceBytes)} on {device}: {string.Join(", ", Parts(memory).Where(part => part.Bytes > 0).Select(part => $"{part.Name} {Gigabytes(part.Bytes)}"))}");
+        text.AppendLine(culture, $"  memory       {Size(plan.PeakBytes)} of {Size(plan.DeviceBytes)} on {device}: {string.Join(", ", Parts(memory).Where(part => part.Bytes > 0).Select(part => $"{part.Name} {Size(part.Bytes)}"))}");
         text.AppendLine("               not in it: kernels and libraries of the device, pictures and text in the host's memory");
         text.Append(plan.Fits ? "  fits" : "  DOES NOT FIT.");
         foreach (RunAdvice advice in plan.Advice)
-            text.Append(culture, $"\n    {Gigabytes(advice.PeakBytes)} with {string.Join(' ', advice.Settings.Select(setting => setting.Contains(' ') ? $"--set '{setting}'" : $"--set {setting}"))} ({advice.Reason})");
+            text.Append(culture, $"\n    {Size(advice.PeakBytes)} with {string.Join(' ', advice.Settings.Select(setting => setting.Contains(' ') ? $"--set '{setting}'" : $"--set {setting}"))} ({advice.Reason})");
         return text.ToString();
     }
 
@@ -30,5 +30,7 @@ internal static class PlanText
         ("passes of rollouts and evaluations", memory.GenerationBytes), ("reference", memory.ReferenceBytes), ("verifiers", memory.VerifierBytes),
     ];
 
-    private static string Gigabytes(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
+    private static string Size(long bytes) => bytes < 1e9
+        ? string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} MB")
+        : string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
 }
