@@ -26,6 +26,8 @@ internal sealed record TrainingCase(string Name, string Recipe)
         yield return new TrainingCase("sft, connector, layers recomputed", supervised + Connector + Recompute);
         if (isSmall)
             yield return new TrainingCase("grpo, all modules", policy + Everything);
+        else
+            yield return new TrainingCase("sft, language, layers recomputed", supervised + "learning_rate: {language: 1e-5}\n" + Recompute);
         yield return new TrainingCase("grpo, connector", policy + Connector);
         if (isSmall)
             yield return new TrainingCase("grpo, all modules, divergence from a reference", policy + Everything + "grpo: {kl: k3, beta: 0.01}\n");
