@@ -44,7 +44,8 @@ internal static class BenchmarkReport
             Console.WriteLine($"written: {(root.Length > 0 ? Path.GetRelativePath(root, path) : path)}");
     }
 
-    private static string RepositoryRoot()
+    /// <summary>The folder of this checkout.</summary>
+    public static string RepositoryRoot()
     {
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder != null; folder = folder.Parent)
         {

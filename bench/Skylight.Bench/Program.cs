@@ -2,6 +2,7 @@ using Skylight.Bench;
 using Skylight.Bench.Kernels;
 using Skylight.Bench.Models;
 using Skylight.Bench.Soak;
+using Skylight.Bench.Training;
 
 string verb = args.Length > 0 ? args[0] : "";
 switch (verb)
@@ -22,6 +23,8 @@ switch (verb)
         return EmulatorCounts.Run(args.Length > 1 ? args[1] : null);
     case "tokenizer":
         return TokenizerBenchmark.Run(args.AsSpan(1));
+    case "training":
+        return await TrainingBenchmark.RunAsync(args[1..]);
     case "soak":
         return await SoakRun.RunAsync(args[1..]);
     default:
@@ -42,6 +45,8 @@ switch (verb)
                      --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)
               generation  first token and decoding on a card, end to end, random weights → bench/results/cuda-generation.json
                      (--like internvl3-1b --device cuda:0 --batch 1,8,32 --prompt 512 --tiles 0,1 --output PATH; --like tiny --device simt: everything runs, nothing is timed)
+              training  recipes as `skylight train` runs them, random weights: tokens/s of rollouts and updates, memory beside its plan → bench/results/cpu-training.json
+                     (--like demo,internvl3-1b --steps 5 --output PATH)
               soak   many clients of a server, cancelling and with requests that poison themselves: answers lost or mixed, memory over time
                      (--minutes 10 --clients 64 --output PATH, which is bench/results/soak.json by default; exit code 1 if anything was lost, mixed or left)
               counters every op at the catalog's small shapes on the emulator: bytes moved, bank conflicts, no times → bench/results/simt-counters.json

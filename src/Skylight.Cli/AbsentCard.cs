@@ -19,7 +19,7 @@ internal sealed class AbsentCard(string architecture) : Device
 
     public override int Alignment => 256;
 
-    public override DeviceMemory Allocate(long bytes) => throw NotHere();
+    protected override DeviceMemory Reserve(long bytes) => throw NotHere();
 
     public override long StorageBytes(TensorType type) => type.Bytes;
 

@@ -88,7 +88,7 @@ public sealed class CudaDevice : Device
     internal long Uploads => _staging.Uploads;
 
     /// <inheritdoc/>
-    public override DeviceMemory Allocate(long bytes)
+    protected override DeviceMemory Reserve(long bytes)
     {
         CudaMemory memory = AllocateUninitialized(Math.Max(bytes, 1));
         Clear(memory.Address, memory.Bytes);

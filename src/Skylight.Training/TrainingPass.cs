@@ -20,8 +20,7 @@ internal sealed class TrainingPass
     private readonly Value _targets;
     private readonly ObjectiveGraph _objective;
 
-    public TrainingPass(
-        VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained, Workspace workspace, bool recompute, bool mayExceedMemory = false)
+    public TrainingPass(VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained, Workspace workspace, bool recompute)
     {
         _key = key;
         var graph = new Graph();
@@ -39,7 +38,7 @@ internal sealed class TrainingPass
         model.Fuse(graph);
         if (key.Backward)
             AppendBackward(graph, trained);
-        _executor = new Executor(Planner.Plan(graph, workspace.Device, mayExceedMemory), workspace);
+        _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
 
     /// <summary>What is run.</summary>

@@ -52,7 +52,7 @@ internal sealed class TimedDevice(Device inner) : Device
     public override bool HasKeysAsColumns => inner.HasKeysAsColumns;
 
     /// <inheritdoc/>
-    public override DeviceMemory Allocate(long bytes) => inner.Allocate(bytes);
+    protected override DeviceMemory Reserve(long bytes) => inner.Allocate(bytes);
 
     /// <inheritdoc/>
     public override long StorageBytes(TensorType type) => inner.StorageBytes(type);

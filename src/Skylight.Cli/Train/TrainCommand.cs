@@ -1,6 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
-using System.Text.Json;
 using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
@@ -144,14 +142,18 @@ internal static class TrainCommand
 
     private static int Plan(List<Recipe> recipes, bool json, string deviceName, CancellationToken cancellationToken)
     {
-        using Device device = DeviceOption.Open(deviceName);
+        long deviceBytes;
+        using (Device real = DeviceOption.Open(deviceName))
+            deviceBytes = real.MemoryBytes;
+        // Plans may be larger than the device: that is what is to be found out.
+        using Device device = DeviceOption.Open(deviceName, long.MaxValue);
         string? model = null;
         var plans = new List<(RunPlan Plan, string Model)>();
         foreach (Recipe recipe in recipes)
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
-            RunPlan plan = RunPlan.OfAsync(recipe, model, device, cancellationToken).GetAwaiter().GetResult();
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, cancellationToken).GetAwaiter().GetResult();
             plans.Add((plan, model));
             if (!json)
                 Console.Write(TrainOutput.Text(plan, device));

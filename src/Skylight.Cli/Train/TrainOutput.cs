@@ -12,19 +12,35 @@ internal static class TrainOutput
     /// <summary>A plan in a few lines.</summary>
     public static string Text(RunPlan plan, Device device)
     {
-        string drawn = plan.RolloutTokens > 0 ? $", up to {plan.RolloutTokens:N0} tokens drawn a step" : "";
-        string parts = $"weights {Gigabytes(plan.Estimate.WeightBytes)}, gradients and optimizer {Gigabytes(plan.Estimate.StateBytes)}, "
-            + $"activations {Gigabytes(plan.Estimate.ActivationBytes)}, cache {Gigabytes(plan.CacheBytes)}"
-            + (plan.ReferenceBytes > 0 ? $", reference {Gigabytes(plan.ReferenceBytes)}" : "");
-        return string.Create(CultureInfo.InvariantCulture, $"""
-            {plan.Recipe.Name}
-              parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}
-              data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {plan.Recipe.Schedule.Batch}{drawn}
-              memory       {Gigabytes(plan.PeakBytes)} GB of {Gigabytes(plan.DeviceBytes)} on {device.Name}: {parts}
-              {(plan.Fits ? "fits" : $"DOES NOT FIT. What helps:{string.Concat(plan.Advice.Select(advice => $"\n    {advice}"))}")}
+        CultureInfo culture = CultureInfo.InvariantCulture;
+        RunPlanRows rows = plan.Rows;
+        var text = new StringBuilder();
+        string drawn = plan.RolloutTokens > 0 ? string.Create(culture, $", up to {plan.RolloutTokens:N0} tokens drawn a step") : "";
+        text.AppendLine(plan.Recipe.Name)
+            .AppendLine(culture, $"  parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}")
+            .AppendLine(culture, $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {plan.Recipe.Schedule.Batch}{drawn}");
+        string tiles = rows.MostTiles > 0 ? $" with {rows.MostTiles} tiles" : "";
+        string unusable = rows.Unusable > 0 ? $"; {rows.Unusable} of them cannot be used, the first: {rows.FirstUnusable}" : "";
+        text.AppendLine(culture, $"  longest      {rows.LongestTokens:N0} tokens{tiles} of {rows.Looked:N0} rows that were looked at; longer ones need more{unusable}");
+        IEnumerable<string> parts = Parts(plan.Memory).Where(part => part.Bytes > 0).Select(part => $"{part.Name} {Size(part.Bytes)}");
+        text.AppendLine(culture, $"  memory       {Size(plan.PeakBytes)} of {Size(plan.DeviceBytes)} on {device.Name}: {string.Join(", ", parts)}")
+            .AppendLine(plan.Fits ? "  fits" : "  DOES NOT FIT. What helps:");
+        foreach (RunAdvice advice in plan.Advice)
+        {
+            IEnumerable<string> settings = advice.Settings.Select(setting => setting.Contains(' ', StringComparison.Ordinal) ? $"--set '{setting}'" : $"--set {setting}");
+            text.AppendLine(culture, $"    {Size(advice.PeakBytes)} with {string.Join(' ', settings)} ({advice.Reason})");
+        }
 
-            """).ReplaceLineEndings();
+        if (!plan.Fits && plan.Advice.All(advice => advice.PeakBytes > plan.DeviceBytes))
+            text.AppendLine(plan.Advice.Count > 0 ? "    a device with more memory: these settings alone do not do" : "    a device with more memory");
+        return text.ToString();
     }
+
+    private static (string Name, long Bytes)[] Parts(RunMemory memory) =>
+    [
+        ("weights", memory.WeightBytes), ("gradients and optimizer", memory.StateBytes), ("activations", memory.ActivationBytes), ("cache", memory.CacheBytes),
+        ("passes of rollouts and evaluations", memory.GenerationBytes), ("reference", memory.ReferenceBytes), ("verifiers", memory.VerifierBytes),
+    ];
 
     /// <summary>Plans as one object.</summary>
     public static string Json(IReadOnlyList<(RunPlan Plan, string Model)> plans, Device device) => Object(json =>
@@ -43,19 +59,38 @@ internal static class TrainOutput
             json.WriteNumber("steps", plan.Steps);
             json.WriteNumber("batch", plan.Recipe.Schedule.Batch);
             json.WriteNumber("drawn_tokens_per_step", plan.RolloutTokens);
+            json.WriteStartObject("looked_at");
+            json.WriteNumber("rows", plan.Rows.Looked);
+            json.WriteNumber("unusable", plan.Rows.Unusable);
+            json.WriteString("first_unusable", plan.Rows.FirstUnusable);
+            json.WriteNumber("longest_tokens", plan.Rows.LongestTokens);
+            json.WriteNumber("most_tiles", plan.Rows.MostTiles);
+            json.WriteEndObject();
             json.WriteStartObject("bytes");
             json.WriteNumber("peak", plan.PeakBytes);
             json.WriteNumber("device", plan.DeviceBytes);
-            json.WriteNumber("weights", plan.Estimate.WeightBytes);
-            json.WriteNumber("gradients_and_optimizer", plan.Estimate.StateBytes);
-            json.WriteNumber("activations", plan.Estimate.ActivationBytes);
-            json.WriteNumber("cache", plan.CacheBytes);
-            json.WriteNumber("reference", plan.ReferenceBytes);
+            json.WriteNumber("weights", plan.Memory.WeightBytes);
+            json.WriteNumber("gradients_and_optimizer", plan.Memory.StateBytes);
+            json.WriteNumber("activations", plan.Memory.ActivationBytes);
+            json.WriteNumber("cache", plan.Memory.CacheBytes);
+            json.WriteNumber("passes", plan.Memory.GenerationBytes);
+            json.WriteNumber("reference", plan.Memory.ReferenceBytes);
+            json.WriteNumber("verifiers", plan.Memory.VerifierBytes);
             json.WriteEndObject();
             json.WriteBoolean("fits", plan.Fits);
             json.WriteStartArray("advice");
-            foreach (string advice in plan.Advice)
-                json.WriteStringValue(advice);
+            foreach (RunAdvice advice in plan.Advice)
+            {
+                json.WriteStartObject();
+                json.WriteStartArray("settings");
+                foreach (string setting in advice.Settings)
+                    json.WriteStringValue(setting);
+                json.WriteEndArray();
+                json.WriteString("reason", advice.Reason);
+                json.WriteNumber("peak", advice.PeakBytes);
+                json.WriteEndObject();
+            }
+
             json.WriteEndArray();
             json.WriteEndObject();
         }
@@ -85,7 +120,9 @@ internal static class TrainOutput
         json.WriteEndArray();
     });
 
-    private static string Gigabytes(long bytes) => (bytes / 1e9).ToString("F2", CultureInfo.InvariantCulture);
+    private static string Size(long bytes) => bytes < 1e9
+        ? string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e6:F1} MB")
+        : string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
 
     private static void Number(Utf8JsonWriter json, string name, double? value)
     {

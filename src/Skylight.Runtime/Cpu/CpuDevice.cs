@@ -40,7 +40,7 @@ public sealed class CpuDevice : Device
     public override bool HasKeysAsColumns => true;
 
     /// <inheritdoc/>
-    public override DeviceMemory Allocate(long bytes)
+    protected override DeviceMemory Reserve(long bytes)
     {
         try
         {

@@ -9,6 +9,9 @@ namespace Skylight.Execution;
 /// </summary>
 public abstract class Device : IDisposable
 {
+    private long _reserved;
+    private long _mostReserved;
+
     /// <summary>The name, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
     public abstract string Name { get; }
 
@@ -35,7 +38,29 @@ public abstract class Device : IDisposable
 
     /// <summary>Reserves memory, filled with zeros and aligned to at least <see cref="Alignment"/> bytes.</summary>
     /// <exception cref="OutOfDeviceMemoryException">There is not that much.</exception>
-    public abstract DeviceMemory Allocate(long bytes);
+    public DeviceMemory Allocate(long bytes)
+    {
+        DeviceMemory memory = Reserve(bytes);
+        long now = Interlocked.Add(ref _reserved, memory.Bytes);
+        for (long most = ReservedPeakBytes; most < now && Interlocked.CompareExchange(ref _mostReserved, now, most) != most; most = ReservedPeakBytes)
+        {
+        }
+
+        memory.WhenGivenBack(given => Interlocked.Add(ref _reserved, -given));
+        return memory;
+    }
+
+    /// <summary>
+    /// The bytes that are reserved now: of everything that was asked of <see cref="Allocate"/> and not given back. What a device takes for itself, such as kernels and the
+    /// workspaces of its libraries, is not among them.
+    /// </summary>
+    public long ReservedBytes => Interlocked.Read(ref _reserved);
+
+    /// <summary>The most bytes that were reserved at any moment so far.</summary>
+    public long ReservedPeakBytes => Interlocked.Read(ref _mostReserved);
+
+    /// <summary>Does what <see cref="Allocate"/> says.</summary>
+    protected abstract DeviceMemory Reserve(long bytes);
 
     /// <summary>The bytes that a tensor takes on this device, with the padding its storage order needs.</summary>
     public abstract long StorageBytes(TensorType type);

@@ -11,12 +11,9 @@ namespace Skylight.Execution;
 public static class Planner
 {
     /// <summary>Plans a graph for a device. Nothing is allocated.</summary>
-    /// <param name="graph">What is to run.</param>
-    /// <param name="device">Where.</param>
-    /// <param name="mayExceedMemory">Whether a plan may need more than the device has: to say how much that is, not to be run.</param>
     /// <exception cref="OutOfDeviceMemoryException">The plan's peak is more than the device has; the error has the numbers.</exception>
     /// <exception cref="NotSupportedException">The device has no kernel for an op.</exception>
-    public static Plan Plan(Graph graph, Device device, bool mayExceedMemory = false)
+    public static Plan Plan(Graph graph, Device device)
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(device);
@@ -97,7 +94,7 @@ public static class Planner
 
         long persistentBytes = graph.PersistentValues.Sum(value => device.StorageBytes(value.Type));
         var plan = new Plan(graph, device, steps, slots, arena.Peak, persistentBytes) { GroupedInputBytes = checked((int)grouped) };
-        if (!mayExceedMemory && plan.PeakBytes > device.MemoryBytes)
+        if (plan.PeakBytes > device.MemoryBytes)
         {
             throw new OutOfDeviceMemoryException(string.Create(
                 CultureInfo.InvariantCulture,

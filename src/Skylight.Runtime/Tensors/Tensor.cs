@@ -3,15 +3,21 @@ namespace Skylight.Tensors;
 /// <summary>A block of memory that a device owns.</summary>
 public abstract class DeviceMemory : IDisposable
 {
+    private Action<long>? _given;
+
     /// <summary>The size of the block in bytes.</summary>
     public abstract long Bytes { get; }
 
     /// <inheritdoc/>
     public void Dispose()
     {
+        Interlocked.Exchange(ref _given, null)?.Invoke(Bytes);
         Dispose(disposing: true);
         GC.SuppressFinalize(this);
     }
+
+    /// <summary>Has somebody told, once, when the memory is given back, and how many bytes.</summary>
+    internal void WhenGivenBack(Action<long> told) => _given += told;
 
     /// <summary>Gives the memory back; called once or more.</summary>
     protected abstract void Dispose(bool disposing);

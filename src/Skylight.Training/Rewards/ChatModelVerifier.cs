@@ -25,6 +25,10 @@ public sealed class ChatModelVerifier : IVerifierModel, IAsyncDisposable
         _options = new GenerationOptions { Temperature = 0, RepetitionPenalty = 1, MaxNewTokens = maximumTokens, Thinking = ThinkingMode.Off };
     }
 
+    /// <summary>Loads the model now rather than when it is first asked.</summary>
+    /// <param name="cancellationToken">Stops the loading.</param>
+    public Task OpenAsync(CancellationToken cancellationToken = default) => ModelAsync(cancellationToken);
+
     /// <inheritdoc/>
     public async ValueTask<VerifierVerdict> JudgeAsync(string question, IReadOnlyList<string> answers, string response, CancellationToken cancellationToken)
     {

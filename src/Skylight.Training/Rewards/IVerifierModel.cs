@@ -45,6 +45,17 @@ public sealed record VerifierUsage(long ByRule, long Cached, long Judged, long F
     /// <param name="completionPrice">The price of a million tokens written.</param>
     public double Cost(double promptPrice, double completionPrice) => (PromptTokens * promptPrice + CompletionTokens * completionPrice) / 1e6;
 
+    /// <summary>The counts under the names that metrics use.</summary>
+    internal IReadOnlyList<(string Name, double Value)> Figures =>
+    [
+        ("verifier/by_rule", ByRule), ("verifier/cached", Cached), ("verifier/judged", Judged), ("verifier/faults", Faults), ("verifier/requests", Requests),
+        ("verifier/prompt_tokens", PromptTokens), ("verifier/completion_tokens", CompletionTokens),
+    ];
+
+    /// <summary>What was done since an earlier moment.</summary>
+    internal VerifierUsage Since(VerifierUsage? before) => before is null ? this : this + new VerifierUsage(
+        -before.ByRule, -before.Cached, -before.Judged, -before.Faults, -before.Requests, -before.PromptTokens, -before.CompletionTokens);
+
     /// <summary>Adds what two verifiers have done.</summary>
     public static VerifierUsage operator +(VerifierUsage left, VerifierUsage right)
     {

@@ -98,6 +98,9 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         return rows;
     }
 
+    /// <summary>Loads a model that lives in this process; one behind an endpoint has nothing to load.</summary>
+    internal Task OpenAsync(CancellationToken cancellationToken) => (_model as ChatModelVerifier)?.OpenAsync(cancellationToken) ?? Task.CompletedTask;
+
     /// <summary>Disposes the model.</summary>
     public ValueTask DisposeAsync() => RewardSet.DisposeAsync(_model);
 

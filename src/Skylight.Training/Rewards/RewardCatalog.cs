@@ -8,9 +8,8 @@ namespace Skylight.Training.Rewards;
 /// <summary>What named rewards need from the program around them.</summary>
 public sealed record RewardContext
 {
-    /// <summary>Loads a verifier's checkpoint; on the CPU unless the program says otherwise.</summary>
-    public Func<string, CancellationToken, Task<ChatModel>> OpenCheckpoint { get; init; } =
-        (folder, cancellationToken) => VisionLanguageModel.LoadAsync(folder, cancellationToken: cancellationToken);
+    /// <summary>Loads a verifier's checkpoint. If null it lives on the device of the run, or on the CPU where there is no run.</summary>
+    public Func<string, CancellationToken, Task<ChatModel>>? OpenCheckpoint { get; init; }
 
     /// <summary>Reads an environment variable: those that hold keys.</summary>
     public Func<string, string?> EnvironmentVariable { get; init; } = Environment.GetEnvironmentVariable;
@@ -213,7 +212,8 @@ public static class RewardCatalog
             // Now, and not after the first rollouts.
             if (!File.Exists(Path.Combine(folder, "config.json")))
                 throw options.Wrong("checkpoint", $"there is no config.json in '{folder}'");
-            return new ModelVerifier(new ChatModelVerifier(cancellationToken => context.OpenCheckpoint(folder, cancellationToken), prompt, mostTokens), asking);
+            Func<string, CancellationToken, Task<ChatModel>> open = context.OpenCheckpoint ?? ((path, cancellationToken) => VisionLanguageModel.LoadAsync(path, cancellationToken: cancellationToken));
+            return new ModelVerifier(new ChatModelVerifier(cancellationToken => open(folder, cancellationToken), prompt, mostTokens), asking);
         }
 
         if (!Uri.TryCreate(endpoint, UriKind.Absolute, out Uri? address))

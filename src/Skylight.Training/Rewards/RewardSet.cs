@@ -56,8 +56,16 @@ public sealed class RewardSet : IAsyncDisposable
     public long FaultCount => Interlocked.Read(ref _faultCount);
 
     /// <summary>What all verifier models of the set have done so far; null if there is none.</summary>
-    public VerifierUsage? VerifierUsage => _terms.SelectMany(term => term.Reward is AllOfReward all ? all.Parts : [term.Reward])
-        .OfType<ModelVerifier>().Select(verifier => verifier.Usage).Aggregate((VerifierUsage?)null, (sum, usage) => sum is null ? usage : sum + usage);
+    public VerifierUsage? VerifierUsage => Verifiers.Select(verifier => verifier.Usage).Aggregate((VerifierUsage?)null, (sum, usage) => sum is null ? usage : sum + usage);
+
+    private IEnumerable<ModelVerifier> Verifiers => _terms.SelectMany(term => term.Reward is AllOfReward all ? all.Parts : [term.Reward]).OfType<ModelVerifier>();
+
+    /// <summary>Loads verifiers that live in this process, one after the other: nothing else may use their device meanwhile.</summary>
+    internal async Task OpenAsync(CancellationToken cancellationToken)
+    {
+        foreach (ModelVerifier verifier in Verifiers)
+            await verifier.OpenAsync(cancellationToken).ConfigureAwait(false);
+    }
 
     /// <summary>Judges completions.</summary>
     /// <param name="requests">The completions.</param>

@@ -40,6 +40,8 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
         KeptGroups = trainer.KeptGroups;
         Count(metrics, context.Recipe.Grpo.DropSolved);
         double tokens = metrics.Groups.Sum(group => group.Rollouts.Sum(rollout => (double)rollout.Completion.Tokens.Length));
+        // Without a divergence a completion without advantage is not run, and a step of nothing else has no speed.
+        double trained = metrics.Groups.Sum(group => group.Rollouts.Where(rollout => context.Recipe.Grpo.HasReference || rollout.Advantage != 0).Sum(rollout => (double)rollout.Completion.Tokens.Length));
         List<(string, double)> figures =
         [
             ("loss", metrics.Loss), ("reward", metrics.Reward), .. metrics.Components.Select(component => ($"reward/{component.Name}", component.Value)),
@@ -48,7 +50,7 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
             ("critical_tokens", metrics.Entropy.CriticalCount), ("high_entropy_share", metrics.Entropy.ShareAboveThreshold), ("kl", metrics.Kl), ("clipped_share", metrics.ClippedTokens / Math.Max(1, tokens)),
             ("gradient_norm", metrics.GradientNorm), ("optimizer_steps", metrics.OptimizerSteps), ("kept_groups", metrics.GroupsKept),
             ("log_probability_difference", metrics.RolloutTrainDifference ?? double.NaN), ("rollout_seconds", metrics.RolloutSeconds), ("update_seconds", metrics.UpdateSeconds),
-            ("rollout_tokens_per_second", metrics.GeneratedTokens / Math.Max(metrics.RolloutSeconds, 1e-9)), ("update_tokens_per_second", tokens / Math.Max(metrics.UpdateSeconds, 1e-9)),
+            ("rollout_tokens_per_second", metrics.GeneratedTokens / Math.Max(metrics.RolloutSeconds, 1e-9)), ("update_tokens_per_second", trained > 0 ? trained / Math.Max(metrics.UpdateSeconds, 1e-9) : double.NaN),
         ];
         RewardRequest[] requests = [.. metrics.Groups.SelectMany(group => group.Rollouts).Select(rollout => rollout.Request!)];
         return Task.FromResult(new StepOutcome(
@@ -57,13 +59,13 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
     }
 
     /// <summary>A prompt that leaves room for its completion.</summary>
-    public static async Task<PreparedPrompt> PromptAsync(StepContext context, TrainingExample example, SamplingOptions sampling, CancellationToken cancellationToken)
+    public static async Task<PreparedPrompt> PromptAsync(RunPrompts prompts, TrainingExample example, int mostNewTokens, CancellationToken cancellationToken)
     {
-        PreparedPrompt prompt = await context.Prompts.Samples.PromptAsync(context.Prompts.Prompt(example), cancellationToken).ConfigureAwait(false);
-        int most = context.Prompts.Encoder.MaximumTokens;
-        return prompt.Sequence.Tokens.Length + sampling.MaxNewTokens <= most
+        PreparedPrompt prompt = await prompts.Samples.PromptAsync(prompts.Prompt(example), cancellationToken).ConfigureAwait(false);
+        int most = prompts.Encoder.MaximumTokens;
+        return prompt.Sequence.Tokens.Length + mostNewTokens <= most
             ? prompt
-            : throw new ContextLengthException($"The prompt has {prompt.Sequence.Tokens.Length} tokens, and with {sampling.MaxNewTokens} new ones more than the longest sequence of {most}.");
+            : throw new ContextLengthException($"The prompt has {prompt.Sequence.Tokens.Length} tokens, and with {mostNewTokens} new ones more than the longest sequence of {most}.");
     }
 
     /// <summary>The mean total and the mean of every component.</summary>
@@ -85,7 +87,7 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
     private IReadOnlyList<GrpoPrompt> Prompts(StepContext context, SamplingOptions sampling, CancellationToken cancellationToken)
     {
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = context.Feed.TakeAsync(
-            context.Recipe.Schedule.Batch, (example, token) => PromptAsync(context, example, sampling, token), cancellationToken).GetAwaiter().GetResult();
+            context.Recipe.Schedule.Batch, (example, token) => PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token), cancellationToken).GetAwaiter().GetResult();
         return [.. taken.Select(pair => new GrpoPrompt(pair.Prompt.Sequence, completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];
     }
 

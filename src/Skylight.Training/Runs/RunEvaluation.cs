@@ -14,6 +14,9 @@ namespace Skylight.Training.Runs;
 /// </summary>
 internal sealed class RunEvaluation
 {
+    /// <summary>Items that are answered at once.</summary>
+    public const int Concurrency = 64;
+
     private readonly Recipe _recipe;
     private readonly RunPrompts _prompts;
     private readonly IReadOnlyList<(EvaluationItem Item, TrainingExample Example)> _items;
@@ -21,6 +24,9 @@ internal sealed class RunEvaluation
 
     private RunEvaluation(Recipe recipe, RunPrompts prompts, IReadOnlyList<(EvaluationItem, TrainingExample)> items, IReadOnlyList<TrainingExample> learnt) =>
         (_recipe, _prompts, _items, _learnt) = (recipe, prompts, items, learnt);
+
+    /// <summary>Whether something is to be answered, and not only scored.</summary>
+    public bool Answers => _items.Count > 0;
 
     /// <summary>Reads the data; held-out data must be usable to its last row, pictures and lengths included. Pictures are not kept in memory.</summary>
     /// <exception cref="InvalidDataException">A row cannot be used, or there is none.</exception>
@@ -75,10 +81,7 @@ internal sealed class RunEvaluation
 
         async Task AddAsync(TrainingExample example, ExampleFiles files, long row)
         {
-            bool isAsked = example.Answers.Count > 0;
-            // A response beside an answer is something to learn from only where responses are learnt.
-            bool isLearnt = example.Messages[^1].Role == ChatRole.Assistant
-                && (!isAsked || recipe.Method == TrainingMethod.Supervised);
+            (bool isAsked, bool isLearnt) = UsesOf(recipe, example);
             if (!isLearnt && !isAsked)
             {
                 badRows.Add(example, "it has neither an answer nor a response.");
@@ -91,7 +94,7 @@ internal sealed class RunEvaluation
                 if (isLearnt)
                     await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false);
                 if (isAsked)
-                    await prompts.TryAsync(example, settings.Thinking ?? recipe.Prompt.Thinking, cancellationToken).ConfigureAwait(false);
+                    await prompts.EvaluationPromptAsync(example, settings.Thinking ?? recipe.Prompt.Thinking, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (IsOfTheRow(exception))
             {
@@ -106,8 +109,16 @@ internal sealed class RunEvaluation
         }
     }
 
+    /// <summary>Whether a held-out row is answered, and whether its loss is measured.</summary>
+    public static (bool IsAsked, bool IsLearnt) UsesOf(Recipe recipe, TrainingExample example)
+    {
+        bool isAsked = example.Answers.Count > 0;
+        // A response beside an answer is something to learn from only where responses are learnt.
+        return (isAsked, example.Messages[^1].Role == ChatRole.Assistant && (!isAsked || recipe.Method == TrainingMethod.Supervised));
+    }
+
     /// <summary>Whether a fault is one of the row: too long, a picture that is broken or gone.</summary>
-    private static bool IsOfTheRow(Exception exception) => exception is ArgumentException or ImageException or IOException or UnauthorizedAccessException or InvalidDataException or BadRowException;
+    public static bool IsOfTheRow(Exception exception) => exception is ArgumentException or ImageException or IOException or UnauthorizedAccessException or InvalidDataException or BadRowException;
 
     /// <summary>Answers and scores everything.</summary>
     public async Task<EvaluationPoint> TryAsync(ChatModel chat, ModelTrainer trainer, RewardSet? rewards, int step, CancellationToken cancellationToken)
@@ -127,7 +138,7 @@ internal sealed class RunEvaluation
             MaximumTiles = _recipe.Prompt.MaximumTiles,
             // The same at every step, so that points differ by the model alone.
             Seed = _recipe.Seed,
-            Concurrency = 64,
+            Concurrency = Concurrency,
         });
         EvaluationItem[] items = [.. _items.Select(pair => pair.Item)];
         CheckPictures();

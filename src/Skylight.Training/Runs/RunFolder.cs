@@ -139,18 +139,28 @@ internal sealed class RunFolder : IDisposable
     /// <summary>Writes the page.</summary>
     public void WriteReport(Recipe recipe, RunState state, VisionLanguageModel model, int resultStep)
     {
+        IReadOnlyList<StepFigures> figures = RunLog.ReadMetrics(System.IO.Path.Combine(Path, RunLog.MetricsName), MostLogBytes);
         byte[] page = Encoding.UTF8.GetBytes(RunReport.Render(new RunReportData(
-            recipe.Name, recipe, RunLog.ReadMetrics(System.IO.Path.Combine(Path, RunLog.MetricsName), MostLogBytes),
+            recipe.Name, recipe, figures,
             [.. RunLog.ReadSamples(System.IO.Path.Combine(Path, RunLog.SamplesName), MostLogBytes).TakeLast(LastSamples)],
             [.. state.Evaluations.Where(point => point.Step == 0 || state.Checkpoints.Contains(point.Step) || point.Step == resultStep)
                 .Select(point => new CheckpointScore(point.Step, point.CriticalEntropy, point.Accuracy ?? double.NaN, point.Step == resultStep))],
             [
-                ("Model", $"{state.Model}: {model.Configuration.Architecture}, {model.Parameters.ElementCount:N0} parameters"), ("Device", model.Device.Name),
+                ("Model", $"{state.Model}: {model.Configuration.Architecture}, {model.Parameters.ElementCount:N0} parameters"), ("Device", FormattableString.Invariant($"{model.Device.Name}; {model.Device.ReservedPeakBytes / 1e9:F2} GB reserved at most")),
                 ("Machine", $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, {Environment.ProcessorCount} cores, {RuntimeInformation.FrameworkDescription}"),
                 ("Time", Reports.Markup.Duration(state.Seconds)), ("Steps", $"{state.Step}, of the optimizer {state.OptimizerSteps}; left out {state.SkippedSteps}"),
-                ("Rows that could not be used", $"{state.BadRows}"), ("Rewards that failed", $"{state.RewardFaults}"),
+                ("Rows that could not be used", $"{state.BadRows}"), ("Rewards that failed", $"{state.RewardFaults}"), .. VerifierFacts(figures),
             ])));
         AtomicFile.Write(System.IO.Path.Combine(Path, ReportName), page.Length, stream => stream.Write(page));
+    }
+
+    private static IEnumerable<(string Name, string Value)> VerifierFacts(IReadOnlyList<StepFigures> figures)
+    {
+        if (!figures.Any(figure => figure["verifier/judged"] is not null))
+            yield break;
+        string Sum(string name) => Reports.Markup.Number((long)figures.Sum(figure => figure["verifier/" + name] ?? 0));
+        yield return ("Verifier", $"right by the rule {Sum("by_rule")}, known already {Sum("cached")}, judged by the model {Sum("judged")}, no verdict {Sum("faults")}; "
+            + $"{Sum("requests")} requests, {Sum("prompt_tokens")} tokens read, {Sum("completion_tokens")} written");
     }
 
     public void Dispose()

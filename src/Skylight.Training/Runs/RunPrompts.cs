@@ -48,10 +48,10 @@ internal sealed class RunPrompts
     /// <summary>The conversation up to the answer.</summary>
     public IReadOnlyList<Message> Prompt(TrainingExample example) => Dressed(example.Prompt);
 
-    /// <summary>Makes the prompt of an evaluation, to see whether it can be made.</summary>
+    /// <summary>Makes the prompt of an evaluation.</summary>
     /// <exception cref="ContextLengthException">It is longer than the longest sequence.</exception>
     /// <exception cref="Images.ImageException">A picture cannot be decoded.</exception>
-    public Task TryAsync(TrainingExample example, ThinkingMode thinking, CancellationToken cancellationToken) =>
+    public Task<PreparedPrompt> EvaluationPromptAsync(TrainingExample example, ThinkingMode thinking, CancellationToken cancellationToken) =>
         Encoder.PromptAsync(Prompt(example), thinking, Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
 
     /// <summary>Writes the template around the last question.</summary>

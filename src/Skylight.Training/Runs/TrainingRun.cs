@@ -118,17 +118,19 @@ public sealed class TrainingRun : IAsyncDisposable
             (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, cancellationToken);
             (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             RunEvaluation? evaluation = recipe.Evaluation is null ? null : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
-            rewards = RewardsOf(recipe, options.Rewards, options.LoadReward);
+            rewards = RewardsOf(recipe, RewardContextOf(options), options.LoadReward);
             RunFolder run = RunFolder.Open(folder, recipe, model, options.Resume);
             owned.Add(run);
             CheckRows(run.State, schedule.Count, folder);
             var badRows = new BadRows(recipe.BadRows, Path.Combine(folder, RunFolder.BadRowsName), run.State.BadRowsLength);
             owned.Add(badRows);
-            int? cache = recipe.Method == TrainingMethod.Supervised ? null : recipe.Sampling.CacheTokens;
+            int? cache = RunMemory.CacheTokens(recipe, evaluation?.Answers == true);
             chat = await VisionLanguageModel.LoadAsync(
                 run.State.Model, new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache }, progress: null, cancellationToken).ConfigureAwait(false);
             var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation, rewards, badRows, owned, options.Observer);
             opened.Restore();
+            if (rewards is not null)
+                await rewards.OpenAsync(cancellationToken).ConfigureAwait(false);
             return opened;
         }
         catch
@@ -246,7 +248,7 @@ public sealed class TrainingRun : IAsyncDisposable
         await _chat.DisposeAsync().ConfigureAwait(false);
     }
 
-    private static ExampleNeeds NeedsOf(Recipe recipe) => recipe.Method == TrainingMethod.Supervised ? ExampleNeeds.Response
+    internal static ExampleNeeds NeedsOf(Recipe recipe) => recipe.Method == TrainingMethod.Supervised ? ExampleNeeds.Response
         : recipe.Rewards.Any(reward => reward.Name is "answer" or "choice" or "numeric" or "verifier") ? ExampleNeeds.Answer : ExampleNeeds.None;
 
     internal static ExampleOptions OptionsOf(DataSettings data, ExampleNeeds needs) =>
@@ -256,12 +258,18 @@ public sealed class TrainingRun : IAsyncDisposable
     {
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
+        return (PromptsOf(recipe, configuration, tokenizer), tokenizer);
+    }
+
+    /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
+    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer)
+    {
         var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
         int most = recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens), longest = prompts.Encoder.MaximumTokens;
         // Otherwise every row would be called unusable.
         if (recipe.Method != TrainingMethod.Supervised && most >= longest)
             throw new RecipeException($"The recipe '{recipe.Name}' draws completions of up to {most} tokens ('sampling.max_new_tokens'), but its longest sequence ('prompt.max_sequence', by default the checkpoint's context) has {longest}: none is left for a prompt. Give fewer.");
-        return (prompts, tokenizer);
+        return prompts;
     }
 
     private static async Task<(ExampleSchedule Schedule, Dictionary<string, DataSettings> SettingsOf)> DataOfAsync(Recipe recipe, List<IDisposable> owned, CancellationToken cancellationToken)
@@ -289,6 +297,12 @@ public sealed class TrainingRun : IAsyncDisposable
             throw new RecipeException($"The run in '{folder}' was begun with {state.Rows} rows of data, and now there are {rows}: the order of examples follows from their number. Put back what was there (correct rows in their place), or begin a new run in another folder (--output).");
         state.Rows = rows;
     }
+
+    /// <summary>A verifier in this process lives beside the model that is trained: another device would have to be asked for.</summary>
+    private static RewardContext RewardContextOf(TrainingRunOptions options) => options.Rewards.OpenCheckpoint is not null ? options.Rewards : options.Rewards with
+    {
+        OpenCheckpoint = (folder, token) => VisionLanguageModel.LoadAsync(folder, new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token),
+    };
 
     private static RewardSet? RewardsOf(Recipe recipe, RewardContext context, Func<RewardSettings, IReward>? load)
     {
@@ -344,7 +358,7 @@ public sealed class TrainingRun : IAsyncDisposable
         var figures = new StepFigures(_state.Step, FigureKind.Step,
         [
             .. outcome!.Figures, ("learning_rate", Math.Max(rates.Vision, Math.Max(rates.Connector, rates.Language))), ("examples", _state.Examples),
-            ("skipped_steps", _state.SkippedSteps), ("reward_faults", _state.RewardFaults), ("step_seconds", Stopwatch.GetElapsedTime(start).TotalSeconds),
+            ("skipped_steps", _state.SkippedSteps), ("reward_faults", _state.RewardFaults), .. VerifierFigures(), ("step_seconds", Stopwatch.GetElapsedTime(start).TotalSeconds),
         ]);
         _state.LogProbabilityDifference = Math.Max(_state.LogProbabilityDifference, figures["log_probability_difference"] ?? 0);
         _folder.Log.Write(figures);
@@ -354,6 +368,18 @@ public sealed class TrainingRun : IAsyncDisposable
     }
 
     private long _faultsBefore;
+
+    private VerifierUsage? _usageBefore;
+
+    /// <summary>What verifier models were asked since the last figures.</summary>
+    private IReadOnlyList<(string Name, double Value)> VerifierFigures()
+    {
+        if (_rewards?.VerifierUsage is not { } usage)
+            return [];
+        VerifierUsage since = usage.Since(_usageBefore);
+        _usageBefore = usage;
+        return since.Figures;
+    }
 
     /// <summary>Evaluates and saves a checkpoint where one is due.</summary>
     private async Task TryAsync(bool isLast, CancellationToken cancellationToken)
@@ -381,6 +407,7 @@ public sealed class TrainingRun : IAsyncDisposable
             _state.EvaluationsWithoutGain = point.Loss is null || point.Loss < lowest ? 0 : _state.EvaluationsWithoutGain + 1;
             _state.Evaluations.Add(point);
             StepFigures figures = RunEvaluation.Figures(point);
+            figures = figures with { Values = [.. figures.Values, .. VerifierFigures()] };
             _folder.Log.Write(figures);
             _observer?.Report(figures, _steps);
         }

@@ -105,7 +105,7 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
     {
         SamplingOptions sampling = context.Sampling(steps, stopTokens);
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = await context.Feed.TakeAsync(
-            context.Recipe.Schedule.Batch, (example, token) => GrpoStep.PromptAsync(context, example, sampling, token), cancellationToken).ConfigureAwait(false);
+            context.Recipe.Schedule.Batch, (example, token) => GrpoStep.PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token), cancellationToken).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
         IReadOnlyList<Completion[]> drawn = Draw(context, [.. taken.Select(pair => pair.Prompt)], sampling, cancellationToken);
         RewardRequest[] requests = [.. taken.SelectMany((pair, index) => drawn[index].Select(completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];

@@ -48,7 +48,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds).Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
         _thinkTags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
-        _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model);
+        _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes);
         ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue, Math.Min(configuration.Language.MaxPositions, _cacheTokens));
         _encoder = new ConversationEncoder(configuration, tokenizer, _options.Template)
         {
@@ -262,13 +262,17 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         Free();
     }
 
-    private static int DefaultCacheTokens(VisionLanguageModel model)
+    /// <summary>The tokens that a key-value cache holds where <see cref="ChatModelOptions.CacheTokens"/> says nothing.</summary>
+    /// <param name="model">The model; its parameters need no memory.</param>
+    /// <param name="deviceBytes">The memory of the device.</param>
+    public static int DefaultCacheTokens(VisionLanguageModel model, long deviceBytes)
     {
         const int Most = 16384, Fewest = 1024;
+        ArgumentNullException.ThrowIfNull(model);
         LanguageConfiguration language = model.Configuration.Language;
         long weights = model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
         long perToken = 2L * language.LayerCount * language.KeyValueSize * model.Device.ActivationType.Size();
-        return (int)Math.Clamp((model.Device.MemoryBytes - weights) / 4 / perToken, Fewest, Most);
+        return (int)Math.Clamp((deviceBytes - weights) / 4 / perToken, Fewest, Most);
     }
 
     private static IReadOnlyList<TokenDetail> Take(List<TokenDetail> details)
@@ -283,7 +287,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     private void Free()
     {
         Model.Dispose();
-        _device.Dispose();
+        if (!_options.LeaveDeviceOpen)
+            _device.Dispose();
     }
 
     /// <summary>Checks options as far as no prompt is needed for it: their ranges, and whether each banned word has a token.</summary>

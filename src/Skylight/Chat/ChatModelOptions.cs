@@ -8,8 +8,11 @@ namespace Skylight.Chat;
 /// <summary>How a model is loaded and served.</summary>
 public sealed record ChatModelOptions
 {
-    /// <summary>Where the model lives; closed together with it. The CPU if null.</summary>
+    /// <summary>Where the model lives; closed together with it, unless <see cref="LeaveDeviceOpen"/> says otherwise. The CPU if null.</summary>
     public Device? Device { get; init; }
+
+    /// <summary>Whether the device stays open when the model is closed, because others use it too.</summary>
+    public bool LeaveDeviceOpen { get; init; }
 
     /// <summary>The data type of the weights in memory; that of the checkpoint if null.</summary>
     public DataType? ParameterType { get; init; }

@@ -25,14 +25,12 @@ public static class ModelCheckpoint
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null, IProgress<float>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(device);
-        if (device.ActivationType == DataType.BFloat16)
-            parameterType ??= DataType.BFloat16;
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
         configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId };
         using CheckpointReader reader = CheckpointReader.Open(directory);
         KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
         reader.Verify(keyMap);
-        DataType type = parameterType ?? (reader.Tensors.All(tensor => tensor.Type == StoredType.BFloat16) ? DataType.BFloat16 : DataType.Float32);
+        DataType type = parameterType ?? ParameterTypeOf(reader, device);
         var model = new VisionLanguageModel(configuration, device, type);
         try
         {
@@ -52,6 +50,20 @@ public static class ModelCheckpoint
 
         return model;
     }
+
+    /// <summary>The data type that the weights of a checkpoint have in memory, unless another is asked for.</summary>
+    /// <param name="directory">The folder; only the headers of its files are read.</param>
+    /// <param name="device">Where the model would live.</param>
+    /// <exception cref="CheckpointException">There are no weights, or their headers cannot be read.</exception>
+    public static DataType ParameterTypeOf(string directory, Device device)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        using CheckpointReader reader = CheckpointReader.Open(directory);
+        return ParameterTypeOf(reader, device);
+    }
+
+    private static DataType ParameterTypeOf(CheckpointReader reader, Device device) =>
+        device.ActivationType == DataType.BFloat16 || reader.Tensors.All(tensor => tensor.Type == StoredType.BFloat16) ? DataType.BFloat16 : DataType.Float32;
 
     /// <summary>Reads a checkpoint's weights into a model of the same configuration, whose parameters have memory.</summary>
     /// <param name="model">The model; changed only once the whole checkpoint was found to fit it.</param>

@@ -62,6 +62,9 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>How many prompt tokens are run together at most while completions are being written, which wait for them.</summary>
     public int PrefillTokensBesideDecoding { get; init; } = int.MaxValue;
 
+    /// <summary>Where the model lives.</summary>
+    internal Device Device => _model.Device;
+
     /// <summary>Whether a request is waiting or running.</summary>
     public bool HasWork => _waiting.Count + _reading.Count + _writing.Count > 0;
 

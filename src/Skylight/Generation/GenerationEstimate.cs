@@ -13,6 +13,29 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
     /// <summary>The most at any moment.</summary>
     public long PeakBytes => WeightBytes + CacheBytes + Math.Max(PrefillBytes, DecodeBytes);
 
+    /// <summary>
+    /// What one pass of an engine takes beside weights and cache: parts of prompts and the next tokens of completions side by side, or the pictures that are encoded before it, whichever
+    /// is more.
+    /// </summary>
+    /// <param name="model">The model; its parameters need no memory.</param>
+    /// <param name="tokens">New tokens of all sequences together.</param>
+    /// <param name="sequences">The sequences that they are of.</param>
+    /// <param name="draws">Tokens that are drawn: one for each completion that is written or begins.</param>
+    /// <param name="context">Tokens of the longest sequence.</param>
+    /// <param name="tiles">Tiles of all prompts together; 0 where a pass reads no pictures.</param>
+    /// <exception cref="OutOfDeviceMemoryException">The plan is more than the device has.</exception>
+    public static long PassBytes(VisionLanguageModel model, int tokens, int sequences, int draws, int context, int tiles)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
+        ArgumentOutOfRangeException.ThrowIfNegative(tiles);
+        int pages = KeyValueCache.PagesFor(context);
+        using var cache = new KeyValueCache(model.Configuration.Language, model.Device, pages, reserve: false);
+        using var workspace = new Workspace(model.Device);
+        long pass = new GenerationStep(model, cache, workspace, StepBatch.ShapeOf(tokens, sequences, draws, pages, tiles > 0, 0)).Plan.ArenaBytes;
+        return Math.Max(pass, EncodingBytes(model, workspace, tiles));
+    }
+
     /// <summary>Plans inference.</summary>
     /// <param name="model">The model; its parameters need no memory. To plan for more than its device has, give it one that says it has enough.</param>
     /// <param name="context">Tokens of a sequence, prompt and completion.</param>
@@ -28,7 +51,6 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         ArgumentOutOfRangeException.ThrowIfLessThan(batch, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(tiles);
         LanguageConfiguration language = model.Configuration.Language;
-        VisionConfiguration vision = model.Configuration.Vision;
         if (context > language.MaxPositions)
             throw new ArgumentException($"A context of {context} tokens exceeds the model's {language.DescribePositions()}.", nameof(context));
         if ((long)tiles * model.Configuration.TokensPerTile >= context)
@@ -38,17 +60,19 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         using var workspace = new Workspace(model.Device);
         var prefill = new GenerationStep(model, cache, workspace, new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));
         var decode = new GenerationStep(model, cache, workspace, new StepShape(batch, batch, batch, pages, false, 0));
-        long encodingBytes = 0;
-        if (tiles > 0)
-        {
-            int together = Math.Min(tiles, GenerationEngine.ImagesPerEncoding(model.Configuration, vision.ImageHeight, vision.ImageWidth));
-            encodingBytes = new ImageEncodingStep(model, workspace, new ImageEncodingShape(together, vision.ImageHeight, vision.ImageWidth)).Plan.ArenaBytes;
-        }
-
         return new GenerationEstimate(
             model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),
             cache.Keys.Concat(cache.Values).Sum(tensor => model.Device.StorageBytes(tensor.Type)),
-            Math.Max(prefill.Plan.ArenaBytes, encodingBytes),
+            Math.Max(prefill.Plan.ArenaBytes, EncodingBytes(model, workspace, tiles)),
             decode.Plan.ArenaBytes);
+    }
+
+    private static long EncodingBytes(VisionLanguageModel model, Workspace workspace, int tiles)
+    {
+        if (tiles == 0)
+            return 0;
+        VisionConfiguration vision = model.Configuration.Vision;
+        int together = Math.Min(tiles, GenerationEngine.ImagesPerEncoding(model.Configuration, vision.ImageHeight, vision.ImageWidth));
+        return new ImageEncodingStep(model, workspace, new ImageEncodingShape(together, vision.ImageHeight, vision.ImageWidth)).Plan.ArenaBytes;
     }
 }

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
+using Skylight.Execution;
 
 namespace Skylight.Generation;
 
@@ -40,6 +41,9 @@ public sealed class GenerationQueueFullException : InvalidOperationException
 /// </summary>
 public sealed class GenerationService : IAsyncDisposable, IDisposable
 {
+    // One plan runs at a time on a device, also where several models live on it: a verifier beside the model that is trained.
+    private static readonly ConditionalWeakTable<Device, Lock> s_steps = [];
+
     private readonly GenerationEngine _engine;
     private readonly int _mostRequests;
     private readonly Thread _thread;
@@ -278,7 +282,8 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
                 _step = cancellation;
             }
 
-            _engine.Step(cancellation.Token);
+            lock (s_steps.GetValue(_engine.Device, _ => new Lock()))
+                _engine.Step(cancellation.Token);
         }
         catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {

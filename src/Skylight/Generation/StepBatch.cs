@@ -89,13 +89,16 @@ internal sealed class StepBatch
         return bucket;
     }
 
+    /// <summary>The shape that a pass of so much has. Small passes take one of few sizes; for large ones padding would cost more than a plan.</summary>
+    internal static StepShape ShapeOf(int tokens, int sequences, int draws, int pages, bool hasFeatures, int adjustments) =>
+        new(tokens <= 64 ? BucketOf(tokens) : (tokens + 31) / 32 * 32, BucketOf(sequences), BucketOf(draws), BucketOf(pages), hasFeatures, adjustments);
+
     private static StepBatch Pack(List<StepRow> rows, ModelConfiguration configuration)
     {
-        int total = rows.Sum(row => row.Count);
-        // Small passes take one of few sizes; for large ones padding would cost more than a plan.
-        int tokenCount = total <= 64 ? BucketOf(total) : (total + 31) / 32 * 32;
-        int sequences = BucketOf(rows.Count), width = BucketOf(rows.Max(row => KeyValueCache.PagesFor(row.Start + row.Count)));
         bool hasFeatures = rows.Exists(HasFeatures);
+        StepShape shape = ShapeOf(
+            rows.Sum(row => row.Count), rows.Count, rows.Sum(row => row.Drawing.Count), rows.Max(row => KeyValueCache.PagesFor(row.Start + row.Count)), hasFeatures, 0);
+        (int tokenCount, int sequences, int draws, int width) = (shape.Tokens, shape.Sequences, shape.Draws, shape.Pages);
         int hidden = configuration.Language.HiddenSize;
         int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount], table = new int[sequences * width];
         int[] starts = new int[sequences + 1], lengths = new int[sequences];
@@ -134,11 +137,10 @@ internal sealed class StepBatch
         }
 
         Array.Fill(starts, next, rows.Count, starts.Length - rows.Count);
-        int draws = BucketOf(drawing.Count);
         lastRows.AddRange(new int[draws - drawing.Count]);
         SamplingInputs sampling = SamplingInputs.Of(drawing, draws);
         var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows], featureIndex, features, sampling);
-        return new StepBatch(rows, drawing, new StepShape(tokenCount, sequences, draws, width, hasFeatures, sampling.AdjustedTokens.Length), inputs);
+        return new StepBatch(rows, drawing, shape with { Adjustments = sampling.AdjustedTokens.Length }, inputs);
     }
 
     private static bool HasFeatures(StepRow row) =>

@@ -26,7 +26,7 @@ internal sealed class LimitedDevice : Device
 
     public override bool HasKeysAsColumns => _cpu.HasKeysAsColumns;
 
-    public override DeviceMemory Allocate(long bytes) => bytes <= MostBytes
+    protected override DeviceMemory Reserve(long bytes) => bytes <= MostBytes
         ? _cpu.Allocate(bytes)
         : throw new OutOfDeviceMemoryException($"{Name}: {bytes} bytes cannot be reserved: {MostBytes} are free.");
 

@@ -34,7 +34,7 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
 
     public override bool HasKeysAsColumns => true;
 
-    public override DeviceMemory Allocate(long bytes) => new ByteMemory(bytes);
+    protected override DeviceMemory Reserve(long bytes) => new ByteMemory(bytes);
 
     public override long StorageBytes(TensorType type) => type.Bytes;
 

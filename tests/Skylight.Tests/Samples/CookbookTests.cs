@@ -20,21 +20,24 @@ public sealed class CookbookTests
         using var folder = new TemporaryFolder();
         folder.Write(name, s_page.Recipes().Single(recipe => recipe.File == name).Text);
         string model = Path.GetDirectoryName(folder.Write("model/config.json", File.ReadAllBytes(Golden.PathOf("configs/internvl3-1b.json"))))!;
+        File.Copy(Golden.PathOf("tokenizer/tokenizer.json"), Path.Combine(model, "tokenizer.json"));
         Recipe recipe = RecipeFile.Load(folder[name], [$"data_folder='{folder.Path}'"]);
         Assert.NotNull(recipe.Model);
         foreach (DataSettings data in recipe.Data.Concat(recipe.Evaluation?.Data ?? []))
             await StandInAsync(folder, data, recipe.Method == TrainingMethod.Supervised);
+        // A verifier's checkpoint is somewhere else here.
+        recipe = recipe with { Rewards = [.. recipe.Rewards.Select(reward => reward with { Options = reward.Options.ToDictionary(pair => pair.Key, pair => pair.Key == "checkpoint" ? model : pair.Value) })] };
         foreach (RewardSettings reward in recipe.Rewards)
         {
-            Dictionary<string, string> options = reward.Options.ToDictionary(pair => pair.Key, pair => pair.Key == "checkpoint" ? model : pair.Value);
-            await using var rewards = new RewardSet([new RewardTerm(RewardCatalog.Create(reward.Name, options), reward.Weight)]);
+            await using var rewards = new RewardSet([new RewardTerm(RewardCatalog.Create(reward.Name, reward.Options), reward.Weight)]);
             Assert.NotEmpty(rewards.Components);
         }
 
         using var device = new CpuDevice(long.MaxValue);
-        RunPlan plan = await RunPlan.OfAsync(recipe, model, device, TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(recipe, model, device, device.MemoryBytes, TestContext.Current.CancellationToken);
         Assert.True(plan.Fits && plan.Steps > 0 && plan.Examples > 0 && plan.TrainedParameters > 0);
         Assert.Equal(recipe.Method != TrainingMethod.Supervised, plan.RolloutTokens > 0);
+        Assert.Equal(recipe.Rewards.Any(reward => reward.Options.ContainsKey("checkpoint")), plan.Memory.VerifierBytes > 0);
         // A prompt has room beside the longest completion.
         Assert.True(recipe.Method == TrainingMethod.Supervised || recipe.Sampling.MaximumNewTokens[^1].Tokens < recipe.Prompt.MaximumSequence);
     }

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.RegularExpressions;
 using Skylight.Cli.Train;
 using Skylight.Cpu;
+using Skylight.Images;
 using Skylight.Tests.Cli;
 using Skylight.Training.Runs;
 
@@ -75,14 +76,18 @@ public sealed class TrainingGuideTests(TrainingGuide guide) : IClassFixture<Trai
     {
         using var folder = new TemporaryFolder();
         folder.Write("InternVL3-1B/config.json", File.ReadAllBytes(Golden.PathOf("configs/internvl3-1b.json")));
-        // Rows are counted, not read.
-        folder.Write("train.jsonl", string.Concat(Enumerable.Repeat("{\"question\": \"?\", \"answer\": \"1\"}\n", 1000)));
-        using var device = new CpuDevice((long)bytes);
+        File.Copy(Golden.PathOf("tokenizer/tokenizer.json"), folder["InternVL3-1B/tokenizer.json"]);
+        // The page's row with pictures of 4:3, each of which gives six tiles and a thumbnail.
+        string row = TrainingGuide.Walk.Blocks("json").Single() + "\n";
+        folder.Write("train.jsonl", string.Concat(Enumerable.Repeat(row, 1000)));
+        folder.Write("held-out.jsonl", row);
+        folder.Write("pictures/0001.png", PngEncoder.EncodeGray(new byte[64 * 48], 64, 48));
+        using var device = new CpuDevice(long.MaxValue);
         string text = "";
         foreach ((string file, _) in TrainingGuide.Walk.Recipes())
         {
             Recipe recipe = RecipeFile.Load(guide[file], [$"data_folder='{folder.Path}'"]);
-            RunPlan plan = await RunPlan.OfAsync(recipe, folder["InternVL3-1B"], device, Token);
+            RunPlan plan = await RunPlan.OfAsync(recipe, folder["InternVL3-1B"], device, (long)bytes, Token);
             text += TrainOutput.Text(plan, device).ReplaceLineEndings("\n");
             if (!plan.Fits)
                 break;
