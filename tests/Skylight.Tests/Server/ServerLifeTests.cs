@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
 using Microsoft.Extensions.DependencyInjection;
 using Skylight.Chat;
 using Skylight.Server;
@@ -17,6 +18,7 @@ public sealed class ServerLifeTests
     public async Task A_container_without_a_model_is_told_how_to_get_one()
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore();
         builder.Services.AddRoutingCore();
         await using WebApplication app = builder.Build();
         InvalidOperationException missing = Assert.Throws<InvalidOperationException>(() => app.MapSkylight());
