@@ -1,5 +1,4 @@
 using System.CommandLine;
-using System.Globalization;
 using Skylight.Cpu;
 using Skylight.Cuda;
 using Skylight.Execution;
@@ -15,7 +14,7 @@ internal static class DeviceOption
     /// <summary>The CUDA emulator.</summary>
     public const string Emulator = "simt";
 
-    private const string Cuda = "cuda:";
+    private const string Cuda = "cuda";
 
     public static Option<string> Create(string defaultDevice = Default) => new("--device")
     {
@@ -33,13 +32,14 @@ internal static class DeviceOption
     /// <summary>Opens a device by name; never another one than asked for.</summary>
     /// <param name="name">What was given to the option.</param>
     /// <param name="memoryBytes">What plans may use; null for what there is.</param>
-    public static Device Open(string name, long? memoryBytes = null) => name switch
+    public static Device Open(string name, long? memoryBytes = null) => Open(name, memoryBytes, new CudaDeviceOptions { MemoryBytes = memoryBytes });
+
+    private static Device Open(string name, long? memoryBytes, CudaDeviceOptions options) => name switch
     {
         Default => new CpuDevice(memoryBytes),
-        Emulator => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(building: SayThatItIsBuilt), MemoryBytes = memoryBytes }),
-        "cuda" => new CudaDevice(new CudaDeviceOptions { MemoryBytes = memoryBytes }),
-        _ when name.StartsWith(Cuda, StringComparison.Ordinal) && int.TryParse(name.AsSpan(Cuda.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal)
-            => new CudaDevice(new CudaDeviceOptions { Ordinal = ordinal, MemoryBytes = memoryBytes }),
+        Emulator => CudaDevices.Open(name, options, SayThatItIsBuilt),
+        Cuda => CudaDevices.Open(name, options),
+        _ when name.StartsWith($"{Cuda}:", StringComparison.Ordinal) => CudaDevices.Open(name, options),
         _ => throw new ArgumentException($"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt."),
     };
 }

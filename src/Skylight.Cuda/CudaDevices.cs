@@ -3,7 +3,7 @@ using Skylight.Cuda.Interop;
 namespace Skylight.Cuda;
 
 /// <summary>Looks for cards and for the libraries that work with them. What is missing is described, not thrown.</summary>
-public static class CudaDevices
+public static partial class CudaDevices
 {
     /// <summary>Looks for CUDA.</summary>
     /// <param name="driver">The driver's library; by default as <see cref="CudaLibraries.Load"/> looks for it.</param>

@@ -70,7 +70,8 @@ internal static class ChatOptionsReader
             throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; only {nameof(ChatResponseFormat.Text)} is supported.");
         foreach (string key in options.AdditionalProperties?.Keys ?? [])
         {
-            if (s_keys.Contains(key, StringComparer.OrdinalIgnoreCase))
+            // What OpenAI's protocol asks usage of a stream with, and hosts leave in their options: it comes anyway.
+            if (s_keys.Contains(key, StringComparer.OrdinalIgnoreCase) || key == "stream_options")
                 continue;
             string hint = NameDistance.Nearest(key, s_keys) is { } near ? $"did you mean \"{near}\"?" : $"there are {string.Join(", ", s_keys)}; a GenerationOptions from {nameof(ChatOptions.RawRepresentationFactory)} sets the rest.";
             throw new NotSupportedException($"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is not known, and nothing is dropped silently: {hint}");

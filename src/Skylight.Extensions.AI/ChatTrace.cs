@@ -9,29 +9,49 @@ namespace Skylight.Extensions.AI;
 internal sealed class ChatTrace : IDisposable
 {
     private readonly long _start = Stopwatch.GetTimestamp();
-    private readonly Activity? _activity;
+    // Ours, or that of an OpenTelemetryChatClient before us, which has the conventions' attributes already.
+    private readonly Activity? _activity, _outer;
+    private readonly bool _isStreaming, _isClientMeasured;
     private readonly string _modelName;
     private readonly string _responseId;
     private readonly ILogger _logger;
     private readonly bool _captures;
     private readonly StringBuilder? _thinking, _answer;
-    private TimeSpan _handedOver;
+    private TimeSpan _handedOver, _lastPiece;
+    private TimeSpan? _firstPiece;
     private Usage? _usage;
     private string? _finishReason;
     private Exception? _error;
 
     /// <summary>Begins a request.</summary>
-    public ChatTrace(string modelName, string responseId, bool isStreaming, bool captureContent, ILogger logger)
+    public ChatTrace(string modelName, string responseId, bool isStreaming, SkylightChatClientOptions options, ILogger logger)
     {
-        (_modelName, _responseId, _logger) = (modelName, responseId, logger);
+        (_modelName, _responseId, _isStreaming, _logger) = (modelName, responseId, isStreaming, logger);
+        _outer = OuterOf(Activity.Current);
+        _isClientMeasured = options.ClientTelemetry && _outer is null;
         // Internal: the model runs in this process.
-        _activity = SkylightTelemetry.Source.StartActivity($"{GenAi.Chat} {modelName}", ActivityKind.Internal);
+        _activity = !_isClientMeasured ? null : SkylightTelemetry.Source.StartActivity($"{GenAi.Chat} {modelName}", ActivityKind.Internal);
         _activity?.SetTag(GenAi.OperationName, GenAi.Chat).SetTag(GenAi.Provider, SkylightTelemetry.ProviderName).SetTag(GenAi.RequestModel, modelName)
             .SetTag(GenAi.ResponseModel, modelName).SetTag(GenAi.ResponseId, responseId).SetTag(GenAi.RequestStream, isStreaming);
-        _captures = captureContent && _activity is { IsAllDataRequested: true };
+        _captures = options.CaptureContent && _activity is { IsAllDataRequested: true };
         if (_captures)
             (_thinking, _answer) = (new StringBuilder(), new StringBuilder());
         Log.Started(_logger, responseId, modelName, isStreaming);
+    }
+
+    /// <summary>The span of a client that has counted this request already: of a chat with this provider, not one that called a tool.</summary>
+    private static Activity? OuterOf(Activity? activity)
+    {
+        for (; activity is not null; activity = activity.Parent)
+        {
+            string? operation = activity.GetTagItem(GenAi.OperationName) as string;
+            if (operation == GenAi.Chat)
+                return activity.GetTagItem(GenAi.Provider) as string == SkylightTelemetry.ProviderName ? activity : null;
+            if (operation == GenAi.ExecuteTool)
+                return null;
+        }
+
+        return null;
     }
 
     /// <summary>
@@ -64,6 +84,8 @@ internal sealed class ChatTrace : IDisposable
     public void Record(GenerationUpdate update)
     {
         (update.Kind == UpdateKind.Thinking ? _thinking : _answer)?.Append(update.Text);
+        if (_isStreaming && _isClientMeasured && update.Text.Length > 0)
+            RecordPiece();
         _usage = update.Usage ?? _usage;
         _finishReason = update.End is { } end ? end == AnswerEnd.Length ? "length" : "stop" : _finishReason;
     }
@@ -84,26 +106,43 @@ internal sealed class ChatTrace : IDisposable
 
     private void RecordMetrics(TimeSpan duration, string? errorType)
     {
-        var tags = new TagList
-        {
-            { GenAi.OperationName, GenAi.Chat },
-            { GenAi.Provider, SkylightTelemetry.ProviderName },
-            { GenAi.RequestModel, _modelName },
-            { GenAi.ResponseModel, _modelName },
-        };
+        TagList tags = Tags();
         if (_usage is { } usage)
         {
             SkylightTelemetry.TimeToFirstToken.Record((_handedOver + usage.TimeToFirstToken).TotalSeconds, tags);
             if (usage.CompletionTokens > 1)
                 SkylightTelemetry.TimePerOutputToken.Record((usage.Duration - usage.TimeToFirstToken).TotalSeconds / (usage.CompletionTokens - 1), tags);
-            RecordTokens(usage.PromptTokens, "input", tags);
-            RecordTokens(usage.CompletionTokens, "output", tags);
+            if (_isClientMeasured)
+            {
+                RecordTokens(usage.PromptTokens, "input", tags);
+                RecordTokens(usage.CompletionTokens, "output", tags);
+            }
         }
 
         if (errorType is not null)
             tags.Add(GenAi.ErrorType, errorType);
-        SkylightTelemetry.OperationDuration.Record(duration.TotalSeconds, tags);
+        if (_isClientMeasured)
+            SkylightTelemetry.OperationDuration.Record(duration.TotalSeconds, tags);
         SkylightTelemetry.RequestDuration.Record((_usage is { } done ? _handedOver + done.Duration : duration).TotalSeconds, tags);
+    }
+
+    private TagList Tags() => new()
+    {
+        { GenAi.OperationName, GenAi.Chat },
+        { GenAi.Provider, SkylightTelemetry.ProviderName },
+        { GenAi.RequestModel, _modelName },
+        { GenAi.ResponseModel, _modelName },
+    };
+
+    private void RecordPiece()
+    {
+        TimeSpan now = Stopwatch.GetElapsedTime(_start);
+        if (_firstPiece is null)
+            SkylightTelemetry.TimeToFirstChunk.Record(now.TotalSeconds, Tags());
+        else
+            SkylightTelemetry.TimePerOutputChunk.Record((now - _lastPiece).TotalSeconds, Tags());
+        _firstPiece ??= now;
+        _lastPiece = now;
     }
 
     private static void RecordTokens(int tokens, string type, TagList tags)
@@ -114,12 +153,13 @@ internal sealed class ChatTrace : IDisposable
 
     private void RecordSpan(string? errorType)
     {
+        if (_usage is { } own)
+            (_activity ?? _outer)?.SetTag(GenAi.ImageTokens, own.ImageTokens).SetTag(GenAi.CachedTokens, own.CachedTokens);
         if (_activity is null)
             return;
         if (_usage is { } usage)
         {
-            _activity.SetTag(GenAi.InputTokens, usage.PromptTokens).SetTag(GenAi.OutputTokens, usage.CompletionTokens).SetTag(GenAi.ReasoningTokens, usage.ThinkingTokens)
-                .SetTag(GenAi.ImageTokens, usage.ImageTokens);
+            _activity.SetTag(GenAi.InputTokens, usage.PromptTokens).SetTag(GenAi.OutputTokens, usage.CompletionTokens).SetTag(GenAi.ReasoningTokens, usage.ThinkingTokens);
         }
 
         if (_finishReason is not null)

@@ -134,7 +134,7 @@ public sealed class SkylightChatClient : IChatClient
     {
         string id = Guid.NewGuid().ToString("N"), responseId = "skylight-" + id, messageId = "message-" + id;
         bool showsThinking = ChatOptionsReader.ShowsThinking(options);
-        using var trace = new ChatTrace(_name, responseId, isStreaming, _options.CaptureContent, _logger);
+        using var trace = new ChatTrace(_name, responseId, isStreaming, _options, _logger);
         await using IAsyncEnumerator<GenerationUpdate> updates = GenerateAsync(messages, options, responseId, trace, cancellationToken).GetAsyncEnumerator(cancellationToken);
         while (true)
         {

@@ -28,6 +28,14 @@ public sealed record SkylightChatClientOptions
     public bool CaptureContent { get; init; } =
         string.Equals(Environment.GetEnvironmentVariable(CaptureContentVariable), "true", StringComparison.OrdinalIgnoreCase);
 
+    /// <summary>
+    /// Whether requests have spans and <c>gen_ai.client.*</c> metrics of this client. Where <c>UseOpenTelemetry</c> of
+    /// Microsoft.Extensions.AI stands before it and somebody listens to its spans, that is seen and nothing is counted
+    /// twice: what only the model knows goes into that span. Where a host takes metrics from both but spans from neither,
+    /// this is to be false. What the model does by itself (<c>gen_ai.server.*</c>, <c>skylight.*</c>) is measured always.
+    /// </summary>
+    public bool ClientTelemetry { get; init; } = true;
+
     /// <summary>What tells the time of updates.</summary>
     public TimeProvider TimeProvider { get; init; } = TimeProvider.System;
 }

@@ -37,24 +37,33 @@ public static class SkylightServiceCollectionExtensions
         return services;
     }
 
-    /// <summary>Registers a <see cref="SkylightChatClient"/> as the <see cref="IChatClient"/>, unless there is one; its first request loads the model if nobody has.</summary>
+    /// <summary>
+    /// Registers a <see cref="SkylightChatClient"/> as the <see cref="IChatClient"/>; its first request loads the model if
+    /// nobody has.
+    /// </summary>
     /// <param name="services">The container, with a model from <see cref="AddSkylight"/>.</param>
-    public static IServiceCollection AddSkylightChatClient(this IServiceCollection services)
-    {
-        ArgumentNullException.ThrowIfNull(services);
-        services.TryAddSingleton<IChatClient>(provider => MakeClient(provider, provider.GetRequiredService<SkylightModelProvider>(), Options.DefaultName));
-        return services;
-    }
+    /// <param name="lifetime">How long a client lives; they all share the model.</param>
+    /// <returns>What adds function calls, caches, telemetry and logging before the client.</returns>
+    /// <example>
+    /// <code>
+    /// services.AddSkylight(options => options.ModelDirectory = "InternVL3-1B");
+    /// services.AddSkylightChatClient().UseFunctionInvocation().UseOpenTelemetry();
+    /// </code>
+    /// </example>
+    public static ChatClientBuilder AddSkylightChatClient(
+        this IServiceCollection services, ServiceLifetime lifetime = ServiceLifetime.Singleton) => services.AddChatClient(
+        provider => MakeClient(provider, provider.GetRequiredService<SkylightModelProvider>(), Options.DefaultName), lifetime);
 
     /// <summary>As <see cref="AddSkylightChatClient"/>, under a key.</summary>
     /// <param name="services">The container, with a model from <see cref="AddKeyedSkylight"/>.</param>
     /// <param name="key">The model's key, and the client's.</param>
-    public static IServiceCollection AddKeyedSkylightChatClient(this IServiceCollection services, string key)
+    /// <param name="lifetime">How long a client lives.</param>
+    public static ChatClientBuilder AddKeyedSkylightChatClient(
+        this IServiceCollection services, string key, ServiceLifetime lifetime = ServiceLifetime.Singleton)
     {
-        ArgumentNullException.ThrowIfNull(services);
         ArgumentException.ThrowIfNullOrEmpty(key);
-        services.TryAddKeyedSingleton<IChatClient>(key, (provider, _) => MakeClient(provider, provider.GetRequiredKeyedService<SkylightModelProvider>(key), key));
-        return services;
+        return services.AddKeyedChatClient(
+            key, provider => MakeClient(provider, provider.GetRequiredKeyedService<SkylightModelProvider>(key), key), lifetime);
     }
 
     private static void AddOptions(IServiceCollection services, string name, Action<SkylightOptions> configure)

@@ -17,6 +17,10 @@ public static class SkylightTelemetry
     /// <summary>The value of <c>gen_ai.provider.name</c>.</summary>
     public const string ProviderName = "skylight";
 
+    // The boundaries that the conventions advise.
+    private static readonly double[] s_firstPiece =
+        [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
+    private static readonly double[] s_nextPiece = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5];
     private static readonly Lock _gate = new();
     private static readonly List<Watch> _watches = [];
     private static readonly string? _version = typeof(SkylightTelemetry).Assembly.GetName().Version?.ToString(3);
@@ -31,15 +35,19 @@ public static class SkylightTelemetry
         "gen_ai.client.token.usage", "{token}", "Tokens of a chat operation.", tags: null,
         advice: new InstrumentAdvice<long> { HistogramBucketBoundaries = [.. Doubling(1, 4).Select(value => (long)value)] });
 
+    internal static Histogram<double> TimeToFirstChunk { get; } = Seconds(
+        "gen_ai.client.operation.time_to_first_chunk", "From a streaming request to its first piece.", s_firstPiece);
+
+    internal static Histogram<double> TimePerOutputChunk { get; } = Seconds(
+        "gen_ai.client.operation.time_per_output_chunk", "Time between the pieces of a streaming request.", s_nextPiece);
+
     internal static Histogram<double> RequestDuration { get; } = Seconds("gen_ai.server.request.duration", "From the request to its last token.", Doubling(0.01, 2));
 
     internal static Histogram<double> TimeToFirstToken { get; } = Seconds(
-        "gen_ai.server.time_to_first_token", "From the request to its first token.",
-        [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]);
+        "gen_ai.server.time_to_first_token", "From the request to its first token.", s_firstPiece);
 
     internal static Histogram<double> TimePerOutputToken { get; } = Seconds(
-        "gen_ai.server.time_per_output_token", "Time per token after the first.",
-        [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5]);
+        "gen_ai.server.time_per_output_token", "Time per token after the first.", s_nextPiece);
 
     internal static ObservableGauge<double> CacheUsage { get; } = Meter.CreateObservableGauge(
         "skylight.kv_cache.usage", () => Observe(load => load.PageCount == 0 ? 0 : (double)load.UsedPages / load.PageCount), "1", "The part of the key-value cache's pages in use.");
@@ -91,7 +99,7 @@ public static class SkylightTelemetry
 /// <summary>Names of attributes.</summary>
 internal static class GenAi
 {
-    public const string Chat = "chat";
+    public const string Chat = "chat", ExecuteTool = "execute_tool";
 
     public const string OperationName = "gen_ai.operation.name", Provider = "gen_ai.provider.name", OutputType = "gen_ai.output.type", TokenType = "gen_ai.token.type";
 
@@ -102,6 +110,7 @@ internal static class GenAi
     public const string ResponseId = "gen_ai.response.id", ResponseModel = "gen_ai.response.model", ResponseFinishReasons = "gen_ai.response.finish_reasons";
 
     public const string InputTokens = "gen_ai.usage.input_tokens", OutputTokens = "gen_ai.usage.output_tokens", ReasoningTokens = "gen_ai.usage.reasoning.output_tokens",
+        CachedTokens = "gen_ai.usage.cache_read.input_tokens",
         ImageTokens = "skylight.usage.image_tokens";
 
     public const string InputMessages = "gen_ai.input.messages", OutputMessages = "gen_ai.output.messages";

@@ -12,6 +12,27 @@ namespace Skylight.Server;
 /// <summary>Puts a model into an ASP.NET Core host.</summary>
 public static class SkylightEndpoints
 {
+    /// <summary>Maps the endpoints of the model that is in the container: a <see cref="ChatModel"/>.</summary>
+    /// <param name="endpoints">The host's endpoints, or a group of them with a prefix.</param>
+    /// <param name="options">Names, keys and limits; null for those of the container, if there are any.</param>
+    /// <returns>The endpoints, for the host's own conventions: authorization, rate limits, CORS.</returns>
+    /// <exception cref="InvalidOperationException">The container has no model, or it is not loaded yet.</exception>
+    /// <example>
+    /// <code>
+    /// builder.Services.AddSkylight(options => options.ModelDirectory = "InternVL3-1B");
+    /// WebApplication app = builder.Build();
+    /// await app.Services.GetRequiredService&lt;SkylightModelProvider&gt;().GetAsync();
+    /// app.MapSkylight();
+    /// </code>
+    /// </example>
+    public static IEndpointConventionBuilder MapSkylight(this IEndpointRouteBuilder endpoints, SkylightServerOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(endpoints);
+        ChatModel model = endpoints.ServiceProvider.GetService<ChatModel>() ?? throw new InvalidOperationException(
+            "The container has no ChatModel: register one (AddSkylight of Skylight.Extensions.AI, or AddSingleton), or give it to MapSkylight.");
+        return endpoints.MapSkylight(model, options ?? endpoints.ServiceProvider.GetService<SkylightServerOptions>());
+    }
+
     /// <summary>
     /// Maps <c>POST /v1/chat/completions</c>, <c>GET /v1/models</c> and <c>GET /v1/models/{id}</c> in OpenAI's format, <c>GET /health</c> and
     /// <c>GET /metrics</c> (Prometheus text). Requests are refused with 503 once the host is stopping; those that run go on for as long as the host waits.

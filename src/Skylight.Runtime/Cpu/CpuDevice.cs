@@ -1,4 +1,6 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -14,6 +16,7 @@ public sealed class CpuDevice : Device
     private static int s_hasWarned;
 
     private readonly long _memoryBytes;
+    private readonly int _threads;
 
     /// <summary>
     /// Makes a device. Where the machine has wider vectors than this program uses, the first one of a process says so in one line on the error stream
@@ -21,8 +24,26 @@ public sealed class CpuDevice : Device
     /// </summary>
     /// <param name="memoryBytes">What plans may use; by default what the process may use.</param>
     public CpuDevice(long? memoryBytes = null)
+        : this(new CpuDeviceOptions { MemoryBytes = memoryBytes })
     {
-        _memoryBytes = memoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
+    }
+
+    /// <inheritdoc cref="CpuDevice(long?)"/>
+    /// <param name="options">Memory and threads.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, or not from 1 to 1024 threads.</exception>
+    public CpuDevice(CpuDeviceOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        if (options.MemoryBytes is { } bytes)
+            ArgumentOutOfRangeException.ThrowIfNegative(bytes, nameof(options));
+        if (options.Threads is { } threads)
+        {
+            ArgumentOutOfRangeException.ThrowIfLessThan(threads, 1, nameof(options));
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(threads, 1024, nameof(options));
+            _threads = threads;
+        }
+
+        _memoryBytes = options.MemoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
             Console.Error.WriteLine($"Skylight: {warning}");
     }
@@ -127,7 +148,7 @@ public sealed class CpuDevice : Device
                 throw new NotSupportedException($"{Name} computes activations in float32, but {node.Op.Name} has {value}.");
         }
 
-        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes));
+        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads);
     }
 
     /// <inheritdoc/>
@@ -147,10 +168,27 @@ public sealed class CpuDevice : Device
             throw new ArgumentException($"{type} has {type.Bytes} bytes, not {bytes}.");
     }
 
-    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes) : Kernel
+    // What is in the same assembly needs no call of a program to be known by its name.
+    [ModuleInitializer]
+    [SuppressMessage("Usage", "CA2255", Justification = "Device, in a lower room, cannot name this class.")]
+    internal static void Register() => Register("cpu", name => name == "cpu" ? new CpuDevice()
+        : throw new ArgumentException($"There is no device '{name}': the processor is 'cpu'.", nameof(name)));
+
+    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads) : Kernel
     {
         public override long ScratchBytes => scratchBytes;
 
-        public override void Run(in KernelArguments arguments) => kernel.Run(new CpuArguments(arguments));
+        public override void Run(in KernelArguments arguments)
+        {
+            int before = CpuParallel.SetLimit(threads);
+            try
+            {
+                kernel.Run(new CpuArguments(arguments));
+            }
+            finally
+            {
+                CpuParallel.SetLimit(before);
+            }
+        }
     }
 }

@@ -36,10 +36,14 @@ public static class CpuParallel
     [ThreadStatic]
     private static bool _insideLoop;
 
+    // Of the device whose kernel this thread runs; 0 for none.
+    [ThreadStatic]
+    private static int _limit;
+
     /// <summary>The number of threads that a loop may use, the caller included; at least 1.</summary>
     internal static int ThreadCount
     {
-        get => _threadCount;
+        get => _limit > 0 ? Math.Min(_limit, _threadCount) : _threadCount;
         set
         {
             ArgumentOutOfRangeException.ThrowIfLessThan(value, 1);
@@ -48,8 +52,16 @@ public static class CpuParallel
         }
     }
 
+    /// <summary>The most threads of the loops that this thread starts; 0 for no limit of its own. Gives what was there before.</summary>
+    internal static int SetLimit(int limit)
+    {
+        int before = _limit;
+        _limit = limit;
+        return before;
+    }
+
     /// <summary>Runs <paramref name="body"/> for every index in [0, count), in no particular order.</summary>
-    public static void For(int count, Action<int> body) => For(count, _threadCount, body);
+    public static void For(int count, Action<int> body) => For(count, ThreadCount, body);
 
     /// <summary>Runs <paramref name="body"/> for every index in [0, count) on at most <paramref name="maxThreads"/> threads.</summary>
     internal static void For(int count, int maxThreads, Action<int> body)
@@ -75,16 +87,16 @@ public static class CpuParallel
     {
         if (count <= 0)
             return;
-        if (RunsInline((count + grain - 1) / grain, _threadCount))
+        if (RunsInline((count + grain - 1) / grain, ThreadCount))
         {
             body(0, count);
             return;
         }
-        Run(count, grain, _threadCount, body);
+        Run(count, grain, ThreadCount, body);
     }
 
     private static bool RunsInline(int pieces, int maxThreads) =>
-        pieces <= 1 || maxThreads <= 1 || _threadCount <= 1 || _insideLoop;
+        pieces <= 1 || maxThreads <= 1 || ThreadCount <= 1 || _insideLoop;
 
     private static void Run(int count, int grain, int maxThreads, Action<int, int> body)
     {
@@ -93,7 +105,7 @@ public static class CpuParallel
             body(0, count);
             return;
         }
-        int threads = Math.Min(maxThreads, _threadCount);
+        int threads = Math.Min(maxThreads, ThreadCount);
         EnsureWorkers(threads - 1);
         // A few chunks per thread level out their different speeds; a claim costs a contended increment.
         int pieces = (count + grain - 1) / grain;

@@ -11,6 +11,48 @@ public abstract class Device : IDisposable
 {
     private long _reserved;
     private long _mostReserved;
+    private static readonly Dictionary<string, Func<string, Device>> s_kinds = new(StringComparer.Ordinal);
+
+    /// <summary>
+    /// Opens a device by its name: <c>cpu</c>; and what other assemblies have registered, such as <c>cuda:0</c> and
+    /// <c>simt</c> after <c>CudaDevices.Register()</c>. Never another device than the one asked for.
+    /// </summary>
+    /// <param name="name">A kind, or a kind and what it makes of the rest: <c>cuda:1</c>.</param>
+    /// <exception cref="ArgumentException">No such kind is registered; names those that are.</exception>
+    /// <example><code>using Device device = Device.Parse(args.Length > 0 ? args[0] : "cpu");</code></example>
+    public static Device Parse(string name)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        int colon = name.IndexOf(':', StringComparison.Ordinal);
+        string kind = colon < 0 ? name : name[..colon];
+        Func<string, Device>? open;
+        string[] known;
+        lock (s_kinds)
+        {
+            s_kinds.TryGetValue(kind, out open);
+            known = [.. s_kinds.Keys.Order(StringComparer.Ordinal)];
+        }
+
+        if (open is not null)
+            return open(name);
+        string hint = kind is "cuda" or "simt"
+            ? " Reference Skylight.Cuda and call CudaDevices.Register() when the program starts." : "";
+        throw new ArgumentException(
+            $"There is no device '{name}'. This program knows: {string.Join(", ", known)}.{hint}", nameof(name));
+    }
+
+    /// <summary>Lets <see cref="Parse"/> open devices of another kind; the last registration of a kind counts.</summary>
+    /// <param name="kind">What stands before the colon of a name.</param>
+    /// <param name="open">Opens a device of a whole name.</param>
+    public static void Register(string kind, Func<string, Device> open)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(kind);
+        ArgumentNullException.ThrowIfNull(open);
+        if (kind.Contains(':', StringComparison.Ordinal))
+            throw new ArgumentException($"'{kind}' has a colon, behind which a name says which one of its kind.", nameof(kind));
+        lock (s_kinds)
+            s_kinds[kind] = open;
+    }
 
     /// <summary>The name, for example <c>cpu</c> or <c>cuda:0</c>.</summary>
     public abstract string Name { get; }

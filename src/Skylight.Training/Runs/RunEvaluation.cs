@@ -177,7 +177,7 @@ internal sealed class RunEvaluation
             }
 
             double weight = samples.Sum(sample => sample.Weights.Sum(each => (double)each));
-            await chat.BetweenStepsAsync(_ => sum += weight * trainer.Evaluate(SampleBuilder.WithMeanWeights(samples), new CrossEntropyObjective(), cancellationToken).Loss).ConfigureAwait(false);
+            await chat.BetweenStepsAsync(_ => sum += weight * trainer.Evaluate(SampleBuilder.WithMeanWeights(samples), new CrossEntropyObjective(), cancellationToken).Loss, cancellationToken).ConfigureAwait(false);
             tokens += weight;
         }
 

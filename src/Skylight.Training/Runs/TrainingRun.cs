@@ -345,7 +345,7 @@ public sealed class TrainingRun : IAsyncDisposable
         {
             var context = new StepContext(_recipe, _trainer, engine, _feed, _prompts, _chat.Tokenizer, _rewards, _state.Step, rates);
             outcome = _method.TakeAsync(context, _steps, cancellationToken).GetAwaiter().GetResult();
-        }).ConfigureAwait(false);
+        }, cancellationToken).ConfigureAwait(false);
         _state.Step++;
         _state.OptimizerSteps = _trainer.StepCount;
         _state.SkippedSteps = _trainer.SkippedSteps;

@@ -223,7 +223,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
     /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; the
     /// engine sees it itself where the action changes them by a trainer and then generates.</param>
-    public Task BetweenStepsAsync(Action<GenerationEngine> action)
+    /// <param name="cancellationToken">Heard until the action begins; it is then for the action itself to listen to.</param>
+    /// <exception cref="OperationCanceledException">It was cancelled before it began.</exception>
+    public Task BetweenStepsAsync(Action<GenerationEngine> action, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(action);
         return _service.BetweenStepsAsync(engine =>
@@ -236,7 +238,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             {
                 engine.Forget();
             }
-        });
+        }, cancellationToken);
     }
 
     /// <summary>Takes no more requests, and ends when those that are there have their answers.</summary>

@@ -108,11 +108,19 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
 
     /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
     /// <param name="action">Gets the engine; may not keep it.</param>
+    /// <param name="cancellationToken">Heard until the action begins.</param>
     /// <returns>Ends when the action has, with its error if it failed.</returns>
-    public Task BetweenStepsAsync(Action<GenerationEngine> action)
+    public Task BetweenStepsAsync(Action<GenerationEngine> action, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(action);
         var done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        // 1 as soon as it has begun, 2 if it was cancelled before.
+        int state = 0;
+        CancellationTokenRegistration registration = cancellationToken.Register(() =>
+        {
+            if (Interlocked.CompareExchange(ref state, 2, 0) == 0)
+                done.TrySetCanceled(cancellationToken);
+        });
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_stopping, this);
@@ -120,12 +128,18 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
             {
                 try
                 {
+                    if (Interlocked.CompareExchange(ref state, 1, 0) != 0)
+                        return;
                     action(_engine);
                     done.SetResult();
                 }
                 catch (Exception exception)
                 {
                     done.SetException(exception);
+                }
+                finally
+                {
+                    registration.Dispose();
                 }
             });
         }

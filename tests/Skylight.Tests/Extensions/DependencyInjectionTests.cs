@@ -97,7 +97,9 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
         };
         foreach ((Action<SkylightOptions> configure, string message) in wrong)
         {
-            using ServiceProvider provider = new ServiceCollection().AddSkylight(configure).AddSkylightChatClient().BuildServiceProvider();
+            IServiceCollection services = new ServiceCollection().AddSkylight(configure);
+            services.AddSkylightChatClient();
+            using ServiceProvider provider = services.BuildServiceProvider();
             OptionsValidationException refused = Assert.Throws<OptionsValidationException>(provider.GetRequiredService<IChatClient>);
             Assert.Contains(message, refused.Message, StringComparison.Ordinal);
             // What a host calls when it starts.

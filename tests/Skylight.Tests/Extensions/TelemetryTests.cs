@@ -94,6 +94,7 @@ public sealed class TelemetryTests : IDisposable
             ["gen_ai.usage.input_tokens"] = (int)response.Usage!.InputTokenCount!,
             ["gen_ai.usage.output_tokens"] = 6,
             ["gen_ai.usage.reasoning.output_tokens"] = 6,
+            ["gen_ai.usage.cache_read.input_tokens"] = 0,
             ["skylight.usage.image_tokens"] = ExtensionModel.TokensPerTile,
         };
         Dictionary<string, object?> tags = span.TagObjects.ToDictionary(tag => tag.Key, tag => tag.Value);
@@ -128,6 +129,56 @@ public sealed class TelemetryTests : IDisposable
         Dictionary<string, double> tokens = _measurements.Where(measured => measured.Name == "gen_ai.client.token.usage")
             .ToDictionary(measured => (string)measured.Tags["gen_ai.token.type"]!, measured => measured.Value);
         Assert.Equal((2, (double)response.Usage!.InputTokenCount!, 6.0), (tokens.Count, tokens["input"], tokens["output"]));
+    }
+
+    [Fact]
+    public async Task Pieces_of_a_stream_are_timed()
+    {
+        using var client = new SkylightChatClient(_model);
+        int pieces = 0;
+        await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync(Secret, Options))
+            pieces += update.Contents.Any(content => content is TextContent or TextReasoningContent) ? 1 : 0;
+        Assert.Single(_measurements, measured => measured.Name == "gen_ai.client.operation.time_to_first_chunk");
+        Assert.Equal(pieces - 1, _measurements.Count(measured => measured.Name == "gen_ai.client.operation.time_per_output_chunk"));
+    }
+
+    [Fact]
+    public async Task A_prompt_that_was_kept_is_counted()
+    {
+        using var client = new SkylightChatClient(_model);
+        string prompt = string.Concat(Enumerable.Repeat("A long beginning. ", 40));
+        await client.GetResponseAsync(prompt, Options, TestContext.Current.CancellationToken);
+        ChatResponse again = await client.GetResponseAsync(prompt, Options, TestContext.Current.CancellationToken);
+        Assert.True(again.Usage!.CachedInputTokenCount > 0);
+        Assert.Equal((int)again.Usage.CachedInputTokenCount!, _spans.Last().GetTagItem("gen_ai.usage.cache_read.input_tokens"));
+    }
+
+    /// <summary>A host that takes spans and metrics of UseOpenTelemetry and of this client has each of them once.</summary>
+    [Fact]
+    public async Task Nothing_is_counted_twice_behind_UseOpenTelemetry()
+    {
+        using var outer = new ActivityListener
+        {
+            ShouldListenTo = source => source.Name == "outer",
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = _spans.Enqueue,
+        };
+        ActivitySource.AddActivityListener(outer);
+        using IChatClient client = new SkylightChatClient(_model).AsBuilder().UseOpenTelemetry(sourceName: "outer").Build();
+        await client.GetResponseAsync(
+            [new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])], Options,
+            TestContext.Current.CancellationToken);
+        Activity span = Assert.Single(_spans);
+        Assert.Equal("outer", span.Source.Name);
+        Assert.Equal(ExtensionModel.TokensPerTile, span.GetTagItem("skylight.usage.image_tokens"));
+        Assert.DoesNotContain(_measurements, measured => measured.Name.StartsWith("gen_ai.client.", StringComparison.Ordinal));
+        Assert.Contains(_measurements, measured => measured.Name == "gen_ai.server.request.duration");
+
+        _spans.Clear();
+        using var quiet = new SkylightChatClient(_model, new SkylightChatClientOptions { ClientTelemetry = false });
+        await quiet.GetResponseAsync(Secret, Options, TestContext.Current.CancellationToken);
+        Assert.Empty(_spans);
+        Assert.DoesNotContain(_measurements, measured => measured.Name.StartsWith("gen_ai.client.", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -15,7 +15,7 @@ internal sealed class GenerationHold : IDisposable
     /// <summary>Lets the service work until it has come somewhere. Looks before every step, so nothing is missed.</summary>
     /// <param name="betweenSteps">The method of the service, or of a model, that runs something between its steps.</param>
     /// <param name="isThere">Whether it has come there; by default, that it writes an answer.</param>
-    public static async Task<GenerationHold> WhenAsync(Func<Action<GenerationEngine>, Task> betweenSteps, Func<GenerationEngine, bool>? isThere = null)
+    public static async Task<GenerationHold> WhenAsync(Func<Action<GenerationEngine>, CancellationToken, Task> betweenSteps, Func<GenerationEngine, bool>? isThere = null)
     {
         var hold = new GenerationHold();
         long start = Stopwatch.GetTimestamp();
@@ -48,7 +48,7 @@ internal sealed class GenerationHold : IDisposable
             {
                 hold._reached.TrySetException(exception);
             }
-        });
+        }, CancellationToken.None);
     }
 
     /// <summary>Lets the service go on.</summary>

@@ -49,13 +49,13 @@ internal sealed class ServedModel : IAsyncDisposable
         ChatModel model = TinyChatModel.Create(modelOptions, thinking);
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
-        builder.Services.AddRoutingCore();
+        builder.Services.AddRoutingCore().AddSingleton(model);
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(20));
         var logger = new CollectingLogger();
         builder.Logging.AddProvider(logger).SetMinimumLevel(LogLevel.Information);
         WebApplication app = builder.Build();
         app.UseRouting();
-        app.MapSkylight(model, options);
+        app.MapSkylight(options);
         app.MapFallback(SkylightErrors.WriteNotFoundAsync);
         await app.StartAsync();
         return new ServedModel(app, model, logger, options?.ApiKeys.FirstOrDefault());

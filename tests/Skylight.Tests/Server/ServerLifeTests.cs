@@ -2,6 +2,9 @@ using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.Extensions.DependencyInjection;
 using Skylight.Chat;
 using Skylight.Server;
 using Skylight.Tests.Generation;
@@ -11,6 +14,17 @@ namespace Skylight.Tests.Server;
 /// <summary>Keys, full queues, clients that leave, and the end.</summary>
 public sealed class ServerLifeTests
 {
+    [Fact]
+    public async Task A_container_without_a_model_is_told_how_to_get_one()
+    {
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
+        builder.WebHost.UseKestrelCore();
+        builder.Services.AddRoutingCore();
+        await using WebApplication app = builder.Build();
+        InvalidOperationException missing = Assert.Throws<InvalidOperationException>(() => app.MapSkylight());
+        Assert.Contains("AddSkylight", missing.Message, StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task A_key_is_asked_for_everywhere_but_for_health()
     {
