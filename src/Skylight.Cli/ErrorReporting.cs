@@ -17,7 +17,9 @@ using Skylight.Training.Runs;
 
 namespace Skylight.Cli;
 
-/// <summary>Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace.</summary>
+/// <summary>
+/// Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace.
+/// </summary>
 internal static class ErrorReporting
 {
     /// <summary>Cancelled by the user, as shells number it.</summary>
@@ -34,7 +36,8 @@ internal static class ErrorReporting
             var configuration = new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
-                ProcessTerminationTimeout = parse.CommandResult.Command is SignalHandlingCommand ? null : TimeSpan.FromSeconds(30),
+                ProcessTerminationTimeout = parse.CommandResult.Command is SignalHandlingCommand ? null
+                    : TimeSpan.FromSeconds(30),
             };
             return await parse.InvokeAsync(configuration);
         }
@@ -43,8 +46,12 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
-            or ArgumentException or IOException or InvalidDataException or BadRowException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception exception)
+            when (exception is CheckpointException or TokenizerException or ImageException or CudaException
+                or GraphException or TrainingDivergedException or RewardException or RecipeException
+                    or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
+            or ArgumentException or IOException or InvalidDataException or BadRowException
+                or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
             return 1;
@@ -54,8 +61,10 @@ internal static class ErrorReporting
     private static async Task<int> RefuseAsync(ParseResult parse)
     {
         string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse().Skip(1).Prepend("skylight"));
-        string mistakes = string.Join(' ', parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
-        await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
+        string mistakes = string.Join(' ',
+            parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
+        await Console.Error.WriteLineAsync(
+            $"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
         return 1;
 
         static IEnumerable<string> Ancestry(SymbolResult? result)

@@ -2,7 +2,10 @@ using Spectre.Console;
 
 namespace Skylight.Cli;
 
-/// <summary>Consoles for output that no terminal shows: without escapes, whatever the environment says, and wide enough for every table.</summary>
+/// <summary>
+/// Consoles for output that no terminal shows: without escapes, whatever the environment says, and wide enough for
+/// every table.
+/// </summary>
 internal static class PlainConsole
 {
     private const int Width = 200;
@@ -10,7 +13,13 @@ internal static class PlainConsole
     public static IAnsiConsole On(TextWriter writer)
     {
         IAnsiConsole console = AnsiConsole.Create(
-            new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Interactive = InteractionSupport.No, Out = new AnsiConsoleOutput(writer) });
+            new AnsiConsoleSettings
+            {
+                Ansi = AnsiSupport.No,
+                ColorSystem = ColorSystemSupport.NoColors,
+                Interactive = InteractionSupport.No,
+                Out = new AnsiConsoleOutput(writer),
+            });
         console.Profile.Width = Width;
         return console;
     }

@@ -7,9 +7,9 @@ using Skylight.Tensors;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// An NVIDIA card, compute capability 8.0 or newer. Activations are bfloat16, weights bfloat16 and row-major, sums float32. Everything is queued on
-/// one stream: calls return before the work is done, and errors of kernels appear when results are read. Kernels are compiled when a plan is made
-/// and kept in a cache.
+/// An NVIDIA card, compute capability 8.0 or newer. Activations are bfloat16, weights bfloat16 and row-major, sums
+/// float32. Everything is queued on one stream: calls return before the work is done, and errors of kernels appear when
+/// results are read. Kernels are compiled when a plan is made and kept in a cache.
 /// </summary>
 public sealed class CudaDevice : Device
 {
@@ -29,7 +29,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <summary>Makes a device.</summary>
-    /// <exception cref="CudaException">A library was not found, there is no such card, NVRTC makes nothing that it could run, or a call failed.</exception>
+    /// <exception cref="CudaException">A library was not found, there is no such card, NVRTC makes nothing that it
+    /// could run, or a call failed.</exception>
     /// <exception cref="NotSupportedException">The card is older than compute capability 8.0.</exception>
     public CudaDevice(CudaDeviceOptions options)
     {
@@ -108,7 +109,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the
+    /// message names the op.</exception>
     public override void Download(Tensor source, Span<byte> rowMajor)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -116,14 +118,17 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the
+    /// message names the op.</exception>
     public override void Download(ReadOnlySpan<Tensor> sources, Span<byte> rowMajor)
     {
         long bytes = 0;
         foreach (Tensor source in sources)
             bytes += source.Type.Bytes;
         if (bytes != rowMajor.Length)
-            throw new ArgumentException($"{string.Join(", ", sources.ToArray().Select(source => source.Type))}: {bytes} bytes, not {rowMajor.Length}.");
+            throw new ArgumentException(
+                $"{string.Join(", ", sources.ToArray().Select(source => source.Type))}: {bytes} bytes, not " +
+                $"{rowMajor.Length}.");
         MakeCurrent();
         var parts = new (ulong Address, int Bytes)[sources.Length];
         for (int index = 0; index < sources.Length; index++)
@@ -159,7 +164,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the
+    /// message names the op.</exception>
     public override void Synchronize()
     {
         MakeCurrent();
@@ -167,7 +173,10 @@ public sealed class CudaDevice : Device
         Stream.Synchronize();
     }
 
-    /// <summary>What is free on the card now, after what this and other processes have taken. Memory that was given back may stay with the process.</summary>
+    /// <summary>
+    /// What is free on the card now, after what this and other processes have taken. Memory that was given back may
+    /// stay with the process.
+    /// </summary>
     public unsafe CudaMemoryInfo ReadMemory()
     {
         MakeCurrent();
@@ -221,20 +230,24 @@ public sealed class CudaDevice : Device
             Driver.Check(Driver.MemsetD8Async(address, 0, (nuint)bytes, Stream.Value), "cuMemsetD8Async");
     }
 
-    internal void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes) => _staging.Download(parts, bytes);
+    internal void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes) =>
+        _staging.Download(parts, bytes);
 
     internal CudaMemory AllocateUninitialized(long bytes)
     {
         MakeCurrent();
         if (Stream.IsCapturing)
-            throw new InvalidOperationException($"{bytes:N0} bytes cannot be reserved while work is recorded as a graph: its replays would not own them.");
+            throw new InvalidOperationException(
+                $"{bytes:N0} bytes cannot be reserved while work is recorded as a graph: its replays would not own them.");
         int result = Stream.Allocate(bytes, out ulong address);
         if (result == CudaNumbers.OutOfMemory)
         {
             (long free, long total) = ReadMemory();
             throw new OutOfDeviceMemoryException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer tokens per step, recomputation of layers, or fewer trained modules would help; other processes may use the card too."));
+                $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer " +
+                $"tokens per step, recomputation of layers, or fewer trained modules would help; other " +
+                $"processes may use the card too."));
         }
 
         Driver.Check(result, Stream.HasMemoryPool ? "cuMemAllocAsync" : "cuMemAlloc");
@@ -273,7 +286,8 @@ public sealed class CudaDevice : Device
         int count;
         Driver.Check(Driver.DeviceGetCount(&count), "cuDeviceGetCount");
         if (ordinal < 0 || ordinal >= count)
-            throw new CudaException(string.Create(CultureInfo.InvariantCulture, $"There is no card {ordinal}: {count} are visible, counted from 0. See CUDA_VISIBLE_DEVICES."));
+            throw new CudaException(string.Create(CultureInfo.InvariantCulture,
+                $"There is no card {ordinal}: {count} are visible, counted from 0. See CUDA_VISIBLE_DEVICES."));
         int device;
         Driver.Check(Driver.DeviceGet(&device, ordinal), "cuDeviceGet");
         return device;

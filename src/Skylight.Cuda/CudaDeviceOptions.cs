@@ -12,17 +12,20 @@ public sealed record CudaDeviceOptions
     /// </summary>
     public CudaLibraries? Libraries { get; init; }
 
-    /// <summary>Whether the same numbers come out whatever the batch and whatever else runs. Without, products go to cuBLAS.</summary>
+    /// <summary>
+    /// Whether the same numbers come out whatever the batch and whatever else runs. Without, products go to cuBLAS.
+    /// </summary>
     public bool Deterministic { get; init; } = true;
 
     /// <summary>
-    /// Where compiled kernels are kept; null for the folder of <c>SKYLIGHT_CACHE</c>, else the user's cache folder. Empty keeps them in memory only.
+    /// Where compiled kernels are kept; null for the folder of <c>SKYLIGHT_CACHE</c>, else the user's cache folder.
+    /// Empty keeps them in memory only.
     /// </summary>
     public string? CacheFolder { get; init; }
 
     /// <summary>
-    /// Whether a plan that runs again is recorded as a CUDA graph and from then on queued by one call. Without, every kernel is queued by itself,
-    /// so that a profiler or <c>CUDA_LAUNCH_BLOCKING</c> shows the step.
+    /// Whether a plan that runs again is recorded as a CUDA graph and from then on queued by one call. Without, every
+    /// kernel is queued by itself, so that a profiler or <c>CUDA_LAUNCH_BLOCKING</c> shows the step.
     /// </summary>
     public bool CaptureGraphs { get; init; } = true;
 

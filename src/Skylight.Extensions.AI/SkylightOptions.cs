@@ -13,13 +13,19 @@ public sealed class SkylightOptions
     /// <summary>How the model is loaded and served. Its device is given by <see cref="CreateDevice"/>.</summary>
     public ChatModelOptions Model { get; set; } = new();
 
-    /// <summary>Opens the device, when the model is loaded; it is closed together with the model. The CPU if null. Nothing falls back to another device: an error stays one.</summary>
+    /// <summary>
+    /// Opens the device, when the model is loaded; it is closed together with the model. The CPU if null. Nothing falls
+    /// back to another device: an error stays one.
+    /// </summary>
     public Func<Device>? CreateDevice { get; set; }
 
     /// <summary>Hears the fraction of bytes read while the model is loaded.</summary>
     public IProgress<float>? Progress { get; set; }
 
-    /// <summary>How chat clients work; <see cref="SkylightChatClientOptions.OwnsModel"/> is not looked at, because the container owns the model.</summary>
+    /// <summary>
+    /// How chat clients work; <see cref="SkylightChatClientOptions.OwnsModel"/> is not looked at, because the container
+    /// owns the model.
+    /// </summary>
     public SkylightChatClientOptions Client { get; set; } = new();
 }
 
@@ -30,9 +36,11 @@ internal sealed class SkylightOptionsValidator : IValidateOptions<SkylightOption
     {
         var failures = new List<string>();
         if (string.IsNullOrWhiteSpace(options.ModelDirectory))
-            failures.Add($"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a downloaded checkpoint.");
+            failures.Add(
+                $"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a downloaded checkpoint.");
         else if (!Directory.Exists(options.ModelDirectory))
-            failures.Add($"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such folder.");
+            failures.Add(
+                $"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such folder.");
         if (options.Client is null)
             failures.Add($"{nameof(SkylightOptions.Client)} is null.");
         if (options.Model is { } model)
@@ -45,7 +53,9 @@ internal sealed class SkylightOptionsValidator : IValidateOptions<SkylightOption
     private static void Check(ChatModelOptions model, List<string> failures)
     {
         if (model.Device is not null)
-            failures.Add($"{nameof(SkylightOptions.Model)}.{nameof(ChatModelOptions.Device)} is set: use {nameof(SkylightOptions.CreateDevice)}, so that the device is opened when the model is loaded.");
+            failures.Add(
+                $"{nameof(SkylightOptions.Model)}.{nameof(ChatModelOptions.Device)} is set: use " +
+                $"{nameof(SkylightOptions.CreateDevice)}, so that the device is opened when the model is loaded.");
         Positive(model.CacheTokens, nameof(ChatModelOptions.CacheTokens));
         Positive(model.ContextTokens, nameof(ChatModelOptions.ContextTokens));
         Positive(model.PrefillTokens, nameof(ChatModelOptions.PrefillTokens));

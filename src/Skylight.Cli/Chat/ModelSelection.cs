@@ -10,11 +10,29 @@ namespace Skylight.Cli.Chat;
 /// <summary>The argument and options of the commands that load a model to talk to.</summary>
 internal sealed class ModelSelection
 {
-    private readonly Argument<string> _directory = new("directory") { Description = "The checkpoint's folder: config.json, tokenizer.json and *.safetensors." };
+    private readonly Argument<string> _directory =
+        new("directory") { Description = "The checkpoint's folder: config.json, tokenizer.json and *.safetensors." };
     private readonly Option<string> _device = DeviceOption.Create();
-    private readonly Option<string?> _type = new("--dtype") { Description = "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's matrices: faster on the CPU, slightly other answers." };
-    private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
-    private readonly Option<int?> _cache = new("--cache-tokens") { Description = "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that the weights leave, at most 16384." };
+    private readonly Option<string?> _type =
+        new("--dtype")
+        {
+            Description =
+            "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's " +
+            "matrices: faster on the CPU, slightly other answers."
+        };
+    private readonly Option<int?> _context =
+        new("--context")
+        {
+            Description =
+            "The most tokens of a conversation, the answer included; by default what model and cache hold."
+        };
+    private readonly Option<int?> _cache =
+        new("--cache-tokens")
+        {
+            Description =
+            "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that " +
+            "the weights leave, at most 16384."
+        };
 
     public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
 
@@ -32,7 +50,8 @@ internal sealed class ModelSelection
     /// <param name="parse">What was given.</param>
     /// <param name="change">What a command changes of how it is served.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
-    public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change, CancellationToken cancellationToken)
+    public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change,
+        CancellationToken cancellationToken)
     {
         string directory = Directory(parse);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
@@ -42,13 +61,19 @@ internal sealed class ModelSelection
             var options = new ChatModelOptions
             {
                 Device = device,
-                ParameterType = parse.GetValue(_type) switch { "bfloat16" => DataType.BFloat16, "float32" => DataType.Float32, _ => null },
+                ParameterType = parse.GetValue(_type) switch
+                {
+                    "bfloat16" => DataType.BFloat16,
+                    "float32" => DataType.Float32,
+                    _ => null,
+                },
                 QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(directory));
-            ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);
+            ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options,
+                progress, cancellationToken);
             foreach (string warning in model.Warnings)
                 await Console.Error.WriteLineAsync($"skylight: {warning}");
             return model;
@@ -60,9 +85,12 @@ internal sealed class ModelSelection
         }
     }
 
-    private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value ? null : value >= 1 ? value
-        : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {value}; give a positive number of tokens."));
+    private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value
+        ? null : value >= 1 ? value
+        : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
+            $"{option.Name} is {value}; give a positive number of tokens."));
 
     private static long WeightBytes(string directory) =>
-        System.IO.Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
+        System.IO.Directory.Exists(directory)
+            ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
 }

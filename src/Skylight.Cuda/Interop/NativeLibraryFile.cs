@@ -17,7 +17,10 @@ internal sealed class NativeLibraryFile
     /// <summary>The name or path that it was loaded by.</summary>
     public string Path { get; }
 
-    /// <summary>Loads the first of several candidates that is there. A library stays loaded until the process ends, as CUDA's own threads need.</summary>
+    /// <summary>
+    /// Loads the first of several candidates that is there. A library stays loaded until the process ends, as CUDA's
+    /// own threads need.
+    /// </summary>
     /// <param name="what">What is looked for, for the error.</param>
     /// <param name="candidates">Names or paths, the best first.</param>
     /// <param name="hint">What the reader of the error can do.</param>
@@ -44,7 +47,8 @@ internal sealed class NativeLibraryFile
     /// <exception cref="CudaException">The library does not have it: it is too old, or not what its name says.</exception>
     public nint Function(string name) => NativeLibrary.TryGetExport(_handle, name, out nint address)
         ? address
-        : throw new CudaException($"{Path} has no function {name}: the library is too old (CUDA 12 is needed), or is not what its name says.");
+        : throw new CudaException(
+            $"{Path} has no function {name}: the library is too old (CUDA 12 is needed), or is not what its name says.");
 
     /// <summary>The address of a function, or zero where the library does not have it.</summary>
     public nint OptionalFunction(string name) => NativeLibrary.TryGetExport(_handle, name, out nint address) ? address : 0;

@@ -23,7 +23,8 @@ public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
-        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon), context.Inputs[0], context.Inputs[1], context.OutputGradient(0));
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon), context.Inputs[0],
+            context.Inputs[1], context.OutputGradient(0));
         return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null];
     }
 
@@ -60,8 +61,9 @@ public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
 }
 
 /// <summary>
-/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w − x·r²·mean(dy·w·x)) + more,
-/// dweight = Σ over rows of dy·x·r, added in blocks of 64 rows so that the sum does not depend on the number of threads.
+/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w
+/// − x·r²·mean(dy·w·x)) + more, dweight = Σ over rows of dy·x·r, added in blocks of 64 rows so that the sum does not
+/// depend on the number of threads.
 /// <c>more</c> is a gradient that x gets from elsewhere (in <see cref="AddRmsNorm"/>, through the sum).
 /// </summary>
 /// <param name="Epsilon">As in the forward op.</param>
@@ -72,7 +74,8 @@ public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns)
+        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x")
+            .Shape(1, "weight", inputs[0].Shape.Columns)
             .Is(1, "weight", DataType.Float32, DataType.BFloat16).Activation(2, "dy", 0, "x").SameShape(2, "dy", 0, "x");
         if (inputs.Count == 4)
             check.Activation(3, "more", 0, "x").SameShape(3, "more", 0, "x");
@@ -93,7 +96,8 @@ public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns,
+            blocks = RowBlocks.Count(rows, RowBlock);
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0);
         float* more = arguments.InputCount == 4 ? arguments.InputPointer(3) : null;
         float* partial = blocks > 0 ? arguments.ScratchPointer : null;

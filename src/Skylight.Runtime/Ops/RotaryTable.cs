@@ -5,9 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The rotation of each position: <c>positions int32 [T] → [T, headDimension]</c> float32: first cos(angle), then sin(angle), each for
-/// headDimension / 2 frequencies θ^(−2i/headDimension) (Su et al., 2021). Frequencies and angles are rounded to float32 where the
-/// reference implementations round them. A negative position is an error at run time.
+/// The rotation of each position: <c>positions int32 [T] → [T, headDimension]</c> float32: first cos(angle), then
+/// sin(angle), each for headDimension / 2 frequencies θ^(−2i/headDimension) (Su et al., 2021). Frequencies and angles
+/// are rounded to float32 where the reference implementations round them. A negative position is an error at run time.
 /// </summary>
 /// <param name="HeadDimension">The width of an attention head; even.</param>
 /// <param name="Theta">The base θ of the frequencies.</param>
@@ -53,7 +53,8 @@ public sealed record RotaryTable(int HeadDimension, float Theta) : Op, ICpuKerne
             for (int row = start; row < start + count; row++)
             {
                 if (first[row] != row)
-                    new ReadOnlySpan<float>(table + (long)first[row] * columns, columns).CopyTo(new Span<float>(table + (long)row * columns, columns));
+                    new ReadOnlySpan<float>(table + (long)first[row] * columns, columns)
+                        .CopyTo(new Span<float>(table + (long)row * columns, columns));
             }
         });
     }

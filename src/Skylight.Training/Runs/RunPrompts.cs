@@ -6,7 +6,10 @@ using Skylight.Training.Evaluation;
 
 namespace Skylight.Training.Runs;
 
-/// <summary>How a run puts examples to its model: the recipe's system message, template, thinking mode and tiles, for training and for evaluation alike.</summary>
+/// <summary>
+/// How a run puts examples to its model: the recipe's system message, template, thinking mode and tiles, for training
+/// and for evaluation alike.
+/// </summary>
 internal sealed class RunPrompts
 {
     private const string Place = "{question}";
@@ -22,8 +25,11 @@ internal sealed class RunPrompts
             Template = Template with { SystemMessage = system.Length == 0 ? null : system };
         int context = configuration.Language.MaxPositions;
         if (settings.MaximumSequence > context)
-            throw new RecipeException($"'prompt.max_sequence' is {settings.MaximumSequence}, but the checkpoint's context has {context} tokens.");
-        Encoder = new ConversationEncoder(configuration, tokenizer, Template) { MaximumTokens = settings.MaximumSequence ?? context };
+            throw new RecipeException(
+                $"'prompt.max_sequence' is {settings.MaximumSequence}, but the checkpoint's context has {context} tokens.");
+        Encoder = new ConversationEncoder(configuration, tokenizer,
+            Template)
+        { MaximumTokens = settings.MaximumSequence ?? context };
         Samples = new SampleBuilder(Encoder) { Thinking = settings.Thinking, MaximumTiles = settings.MaximumTiles };
     }
 
@@ -40,7 +46,8 @@ internal sealed class RunPrompts
     public static string SuffixOf(PreparedPrompt prompt) => prompt.OpensThinking ? $"{SpecialTokens.ThinkStart}\n" : "";
 
     /// <summary>Whether prompts open a think block.</summary>
-    public bool Opens(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template.OpensThinking : thinking == ThinkingMode.On;
+    public bool Opens(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template.OpensThinking
+        : thinking == ThinkingMode.On;
 
     /// <summary>A whole conversation, its answer included.</summary>
     public IReadOnlyList<Message> Conversation(TrainingExample example) => Dressed(example.Messages);
@@ -51,8 +58,10 @@ internal sealed class RunPrompts
     /// <summary>Makes the prompt of an evaluation.</summary>
     /// <exception cref="ContextLengthException">It is longer than the longest sequence.</exception>
     /// <exception cref="Images.ImageException">A picture cannot be decoded.</exception>
-    public Task<PreparedPrompt> EvaluationPromptAsync(TrainingExample example, ThinkingMode thinking, CancellationToken cancellationToken) =>
-        Encoder.PromptAsync(Prompt(example), thinking, Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
+    public Task<PreparedPrompt> EvaluationPromptAsync(TrainingExample example, ThinkingMode thinking,
+        CancellationToken cancellationToken) =>
+        Encoder.PromptAsync(Prompt(example), thinking,
+            Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
 
     /// <summary>Writes the template around the last question.</summary>
     private IReadOnlyList<Message> Dressed(IReadOnlyList<Message> messages)

@@ -28,9 +28,11 @@ public sealed class ImageDecoders
     /// <param name="data">The whole file.</param>
     /// <param name="limits">How large it may be; <see cref="ImageLimits.Default"/> if null.</param>
     /// <param name="cancellationToken">Stops the decoding.</param>
-    /// <exception cref="ImageException">No decoder knows the format (the message says what was found), or the one that does cannot decode it.</exception>
+    /// <exception cref="ImageException">No decoder knows the format (the message says what was found), or the one that
+    /// does cannot decode it.</exception>
     /// <exception cref="OperationCanceledException">The decoding was stopped.</exception>
-    public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits? limits = null, CancellationToken cancellationToken = default)
+    public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits? limits = null,
+        CancellationToken cancellationToken = default)
     {
         limits ??= ImageLimits.Default;
         cancellationToken.ThrowIfCancellationRequested();
@@ -42,6 +44,9 @@ public sealed class ImageDecoders
             return decoder.Decode(data, limits, cancellationToken);
         }
 
-        throw new ImageException($"The picture cannot be decoded: {ImageSignatures.Describe(data.Span)}. Supported are {string.Join(", ", Formats)}; convert it to one of these, or decode it yourself and pass an {nameof(RgbImage)}.");
+        throw new ImageException(
+            $"The picture cannot be decoded: {ImageSignatures.Describe(data.Span)}. Supported are " +
+            $"{string.Join(", ", Formats)}; convert it to one of these, or decode it yourself and pass an " +
+            $"{nameof(RgbImage)}.");
     }
 }

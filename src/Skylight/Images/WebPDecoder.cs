@@ -3,7 +3,8 @@ using System.Buffers.Binary;
 namespace Skylight.Images;
 
 /// <summary>
-/// WebP, lossy and lossless, through the system's libwebp, which is looked for when the first picture comes. Alpha is dropped; animations are refused.
+/// WebP, lossy and lossless, through the system's libwebp, which is looked for when the first picture comes. Alpha is
+/// dropped; animations are refused.
 /// </summary>
 public sealed class WebPDecoder : IImageDecoder
 {
@@ -27,7 +28,8 @@ public sealed class WebPDecoder : IImageDecoder
     public bool IsAvailable => _library.Value is not null;
 
     /// <inheritdoc/>
-    public bool Recognizes(ReadOnlySpan<byte> header) => header.Length >= 12 && header.StartsWith("RIFF"u8) && header.Slice(8, 4).SequenceEqual("WEBP"u8);
+    public bool Recognizes(ReadOnlySpan<byte> header) => header.Length >= 12 && header.StartsWith("RIFF"u8)
+        && header.Slice(8, 4).SequenceEqual("WEBP"u8);
 
     /// <inheritdoc/>
     public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits limits, CancellationToken cancellationToken = default)
@@ -38,7 +40,8 @@ public sealed class WebPDecoder : IImageDecoder
         if (!Recognizes(file))
             throw new ImageException("WebP: the signature is missing.");
         WebPLibrary library = _library.Value ?? throw new ImageException(
-            $"WebP: decoding needs the libwebp library, and none was found: install it ({WebPLibrary.HowToInstall}), or convert the picture to PNG or JPEG.");
+            $"WebP: decoding needs the libwebp library, and none was found: install it ({WebPLibrary.HowToInstall}), " +
+            $"or convert the picture to PNG or JPEG.");
         if (BinaryPrimitives.ReadUInt32LittleEndian(file[4..]) > file.Length - 8)
             throw new ImageException($"WebP: the file is cut off after {file.Length:N0} bytes.");
         if (file.Length > 20 && file.Slice(12, 4).SequenceEqual("VP8X"u8) && (file[20] & 2) != 0)

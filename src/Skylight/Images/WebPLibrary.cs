@@ -30,7 +30,8 @@ internal sealed unsafe class WebPLibrary
         {
             if (!NativeLibrary.TryLoad(name, typeof(WebPLibrary).Assembly, null, out nint handle))
                 continue;
-            if (NativeLibrary.TryGetExport(handle, "WebPGetInfo", out nint getInfo) && NativeLibrary.TryGetExport(handle, "WebPDecodeRGBInto", out nint decode))
+            if (NativeLibrary.TryGetExport(handle, "WebPGetInfo", out nint getInfo)
+                && NativeLibrary.TryGetExport(handle, "WebPDecodeRGBInto", out nint decode))
                 return new WebPLibrary(getInfo, decode);
             NativeLibrary.Free(handle);
         }
@@ -56,7 +57,9 @@ internal sealed unsafe class WebPLibrary
     }
 
     private static string[] Names() =>
-        OperatingSystem.IsWindows() ? ["libwebp.dll", "libwebp-7.dll", "webp.dll", "libwebpdecoder.dll", "libwebpdecoder-3.dll"]
-        : OperatingSystem.IsMacOS() ? ["libwebp.7.dylib", "libwebp.dylib", "libwebpdecoder.3.dylib", "/opt/homebrew/lib/libwebp.dylib", "/usr/local/lib/libwebp.dylib"]
+        OperatingSystem.IsWindows()
+            ? ["libwebp.dll", "libwebp-7.dll", "webp.dll", "libwebpdecoder.dll", "libwebpdecoder-3.dll"]
+        : OperatingSystem.IsMacOS() ? ["libwebp.7.dylib", "libwebp.dylib", "libwebpdecoder.3.dylib",
+            "/opt/homebrew/lib/libwebp.dylib", "/usr/local/lib/libwebp.dylib"]
         : ["libwebp.so.7", "libwebp.so.6", "libwebpdecoder.so.3", "libwebpdecoder.so.2", "libwebp.so"];
 }

@@ -11,17 +11,24 @@ public sealed record LanguageConfiguration
 
     private static readonly ConfigurationMembers s_members = new(
         [
-            "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size", "vocab_size", "rms_norm_eps", "rope_theta", "rope_scaling",
-            "rope_parameters", "max_position_embeddings", "tie_word_embeddings", "hidden_act", "use_sliding_window", "layer_types",
+            "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+            "intermediate_size", "vocab_size", "rms_norm_eps", "rope_theta", "rope_scaling",
+            "rope_parameters", "max_position_embeddings", "tie_word_embeddings", "hidden_act", "use_sliding_window",
+            "layer_types",
         ],
         // Of windows that are not used.
         ["sliding_window", "max_window_layers"],
-        // Qwen2's attention has biases for queries, keys and values and none after it, its MLP none; and nothing is scaled, clipped or normed but by the RMSNorms.
+        // Qwen2's attention has biases for queries, keys and values and none after it, its MLP none; and nothing is
+        // scaled, clipped or normed but by the RMSNorms.
         [
-            ("attention_bias", "true"), ("qkv_bias", "true"), ("attention_out_bias", "false"), ("o_bias", "false"), ("mlp_bias", "false"), ("lm_head_bias", "false"),
-            ("hidden_activation", "\"silu\""), ("norm_type", "\"rms_norm\"|\"rmsnorm\""), ("logit_scale", "1"), ("logits_scaling", "1"), ("embedding_multiplier", "1"),
-            ("residual_multiplier", "1"), ("partial_rotary_factor", "1"), ("rotary_pct", "1"), ("rope_interleaved", "false"), ("use_mrope", "false"), ("use_qk_norm", "false"),
-            ("qk_norm", "false"), ("qk_layernorm", "false"), ("qk_normalization", "false"), ("use_moe", "false"), ("use_dynamic_ntk", "false"), ("use_logn_attn", "false"),
+            ("attention_bias", "true"), ("qkv_bias", "true"), ("attention_out_bias", "false"), ("o_bias", "false"),
+            ("mlp_bias", "false"), ("lm_head_bias", "false"),
+            ("hidden_activation", "\"silu\""), ("norm_type", "\"rms_norm\"|\"rmsnorm\""), ("logit_scale", "1"),
+            ("logits_scaling", "1"), ("embedding_multiplier", "1"),
+            ("residual_multiplier", "1"), ("partial_rotary_factor", "1"), ("rotary_pct", "1"),
+            ("rope_interleaved", "false"), ("use_mrope", "false"), ("use_qk_norm", "false"),
+            ("qk_norm", "false"), ("qk_layernorm", "false"), ("qk_normalization", "false"), ("use_moe", "false"),
+            ("use_dynamic_ntk", "false"), ("use_logn_attn", "false"),
         ]);
 
     /// <summary>The width of a token's hidden state.</summary>
@@ -33,7 +40,10 @@ public sealed record LanguageConfiguration
     /// <summary>The number of query heads.</summary>
     public int HeadCount { get; init; } = 32;
 
-    /// <summary>The number of key and value heads; each serves <see cref="HeadCount"/> / <see cref="KeyValueHeadCount"/> query heads.</summary>
+    /// <summary>
+    /// The number of key and value heads; each serves <see cref="HeadCount"/> / <see cref="KeyValueHeadCount"/> query
+    /// heads.
+    /// </summary>
     public int KeyValueHeadCount { get; init; } = 32;
 
     /// <summary>The width of one head; even, because RoPE rotates its two halves.</summary>
@@ -51,18 +61,27 @@ public sealed record LanguageConfiguration
     /// <summary>The base of the rotary frequencies.</summary>
     public double RopeTheta { get; init; } = 10000;
 
-    /// <summary>The longest sequence, in tokens. Up to here dynamic RoPE scaling changes nothing, and beyond it we do not go.</summary>
+    /// <summary>
+    /// The longest sequence, in tokens. Up to here dynamic RoPE scaling changes nothing, and beyond it we do not go.
+    /// </summary>
     public int MaxPositions { get; init; } = 32768;
 
-    /// <summary>The factor of dynamic RoPE scaling, which would begin beyond <see cref="MaxPositions"/>; null where none is configured.</summary>
+    /// <summary>
+    /// The factor of dynamic RoPE scaling, which would begin beyond <see cref="MaxPositions"/>; null where none is
+    /// configured.
+    /// </summary>
     public double? DynamicRopeFactor { get; init; }
 
     /// <summary>Whether the vocabulary head is the embedding matrix.</summary>
     public bool TieWordEmbeddings { get; init; }
 
-    /// <summary>What ends at <see cref="MaxPositions"/>, for the error of a longer prompt: "32768 positions", and that scaling beyond is not applied.</summary>
+    /// <summary>
+    /// What ends at <see cref="MaxPositions"/>, for the error of a longer prompt: "32768 positions", and that scaling
+    /// beyond is not applied.
+    /// </summary>
     public string DescribePositions() => DynamicRopeFactor is { } factor
-        ? string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions (its dynamic RoPE scaling by {factor} would begin there and is not supported)")
+        ? string.Create(CultureInfo.InvariantCulture,
+            $"{MaxPositions} positions (its dynamic RoPE scaling by {factor} would begin there and is not supported)")
         : string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions");
 
     /// <summary>The width of all query heads together.</summary>
@@ -99,7 +118,9 @@ public sealed record LanguageConfiguration
             LayerCount = json.Integer("num_hidden_layers", defaults.LayerCount, 1, LargestSize),
             HeadCount = headCount,
             // The class's own default is 32 heads, and an explicit null means as many as there are query heads.
-            KeyValueHeadCount = json.Integer("num_key_value_heads", json.Element.TryGetProperty("num_key_value_heads", out _) ? headCount : defaults.KeyValueHeadCount, 1, LargestSize),
+            KeyValueHeadCount = json.Integer("num_key_value_heads",
+                json.Element.TryGetProperty("num_key_value_heads", out _) ? headCount : defaults.KeyValueHeadCount, 1,
+                LargestSize),
             HeadDimension = headDimension ?? hiddenSize / headCount,
             IntermediateSize = json.Integer("intermediate_size", defaults.IntermediateSize, 1, LargestSize),
             VocabularySize = json.Integer("vocab_size", defaults.VocabularySize, 1, LargestSize),
@@ -110,7 +131,8 @@ public sealed record LanguageConfiguration
             TieWordEmbeddings = json.Boolean("tie_word_embeddings", tieWordEmbeddings),
         };
         s_members.Check(
-            json, ("layer_norm_eps", configuration.RmsNormEpsilon), ("norm_eps", configuration.RmsNormEpsilon), ("query_pre_attn_scalar", configuration.HeadDimension),
+            json, ("layer_norm_eps", configuration.RmsNormEpsilon), ("norm_eps", configuration.RmsNormEpsilon),
+            ("query_pre_attn_scalar", configuration.HeadDimension),
             ("attention_multiplier", 1 / Math.Sqrt(configuration.HeadDimension)));
         return configuration;
     }
@@ -121,15 +143,20 @@ public sealed record LanguageConfiguration
     internal void Validate(string file, string path)
     {
         ConfigurationCheck.Positive(file, path, LargestSize,
-            ("hidden_size", HiddenSize), ("num_hidden_layers", LayerCount), ("num_attention_heads", HeadCount), ("num_key_value_heads", KeyValueHeadCount),
+            ("hidden_size", HiddenSize), ("num_hidden_layers", LayerCount), ("num_attention_heads", HeadCount),
+            ("num_key_value_heads", KeyValueHeadCount),
             ("head_dim", HeadDimension), ("intermediate_size", IntermediateSize), ("vocab_size", VocabularySize));
         ConfigurationCheck.Positive(file, path, int.MaxValue, ("max_position_embeddings", MaxPositions));
         ConfigurationCheck.LayerCount(file, path, LayerCount);
         ConfigurationCheck.Divides(file, path, "num_attention_heads", HeadCount, "num_key_value_heads", KeyValueHeadCount);
         if ((long)HeadCount * HeadDimension > LargestSize)
-            throw new CheckpointException(file, $"'{path}num_attention_heads' {HeadCount} × head dimension {HeadDimension} is too wide; supported: at most {LargestSize}.");
+            throw new CheckpointException(file,
+                $"'{path}num_attention_heads' {HeadCount} × head dimension {HeadDimension} is too wide; supported: " +
+                $"at most {LargestSize}.");
         if (HeadDimension % 2 != 0)
-            throw new CheckpointException(file, $"'{path}head_dim' (hidden_size / num_attention_heads where absent) is {HeadDimension}; supported: even numbers, because RoPE rotates two halves.");
+            throw new CheckpointException(file,
+                $"'{path}head_dim' (hidden_size / num_attention_heads where absent) is {HeadDimension}; supported: " +
+                $"even numbers, because RoPE rotates two halves.");
         ConfigurationCheck.Epsilon(file, $"{path}rms_norm_eps", RmsNormEpsilon);
         if (!double.IsFinite(RopeTheta) || RopeTheta <= 0)
             throw new CheckpointException(file, $"'{path}rope_theta' is {RopeTheta}; supported: a positive number.");
@@ -174,7 +201,9 @@ public sealed record LanguageConfiguration
     {
         if (!supported.Contains(found))
         {
-            throw new CheckpointException(json.File, $"'{json.Path}{field}' is '{found}'; supported: {string.Join(", ", supported.ToArray().Select(text => $"'{text}'"))}, "
+            throw new CheckpointException(json.File,
+                $"'{json.Path}{field}' is '{found}'; supported: " +
+                $"{string.Join(", ", supported.ToArray().Select(text => $"'{text}'"))}, "
                 + $"the language model of {ModelFamily.Supported}.");
         }
     }

@@ -4,17 +4,20 @@ namespace Skylight.Text;
 
 /// <summary>
 /// How a chat becomes the tokens that a model was trained to read. All templates of the family have one layout, turns of
-/// <c>&lt;|im_start|&gt;role\n…&lt;|im_end|&gt;\n</c> and pictures as <c>&lt;img&gt;&lt;IMG_CONTEXT&gt;…&lt;/img&gt;\n</c>; they differ in the system
-/// message and in how the answer begins. Text of turns never becomes a special token.
+/// <c>&lt;|im_start|&gt;role\n…&lt;|im_end|&gt;\n</c> and pictures as
+/// <c>&lt;img&gt;&lt;IMG_CONTEXT&gt;…&lt;/img&gt;\n</c>; they differ in the system message and in how the answer
+/// begins. Text of turns never becomes a special token.
 /// </summary>
 /// <remarks>
 /// Sources: InternVL's <c>conversation.py</c> (<c>internvl2_5</c>), the chat template of transformers'
-/// <c>convert_internvl_weights_to_hf.py</c>, and Skywork-R1V3's templates as its authors state them (Skywork-R1V issue 40: the answer begins
+/// <c>convert_internvl_weights_to_hf.py</c>, and Skywork-R1V3's templates as its authors state them (Skywork-R1V issue
+/// 40: the answer begins
 /// <c>&lt;|im_start|&gt;assistant\n&lt;think&gt;\n</c>; system message: technical report, section 6.2).
 /// </remarks>
 public sealed record ChatTemplate
 {
-    private const string InternVLName = "internvl2_5", InternVLBareName = "internvl2_5-no-system", TransformersName = "transformers";
+    private const string InternVLName = "internvl2_5", InternVLBareName = "internvl2_5-no-system",
+        TransformersName = "transformers";
     private const string ThinkingName = "r1v3", NoThinkingName = "r1v3-no-think";
 
     /// <summary>InternVL2.5's and InternVL3's own, with its Chinese introduction as system message.</summary>
@@ -27,17 +30,29 @@ public sealed record ChatTemplate
     /// <summary><see cref="InternVL"/> without a system message.</summary>
     public static ChatTemplate InternVLWithoutSystem { get; } = new() { Name = InternVLBareName };
 
-    /// <summary>The one that transformers' converted checkpoints bring: no system message unless the chat begins with one.</summary>
+    /// <summary>
+    /// The one that transformers' converted checkpoints bring: no system message unless the chat begins with one.
+    /// </summary>
     public static ChatTemplate Transformers { get; } = new() { Name = TransformersName };
 
     /// <summary>Skywork-R1V3 thinking: the prompt ends <c>&lt;think&gt;\n</c>.</summary>
-    public static ChatTemplate SkyworkThinking { get; } = new() { Name = ThinkingName, SystemMessage = "You are a helpful assistant.", OpensThinking = true };
+    public static ChatTemplate SkyworkThinking { get; } = new()
+    {
+        Name = ThinkingName,
+        SystemMessage = "You are a helpful assistant.",
+        OpensThinking = true
+    };
 
     /// <summary>Skywork-R1V3 answering at once: as <see cref="SkyworkThinking"/> without the opened think block.</summary>
-    public static ChatTemplate SkyworkNoThinking { get; } = SkyworkThinking with { Name = NoThinkingName, OpensThinking = false };
+    public static ChatTemplate SkyworkNoThinking { get; } = SkyworkThinking with
+    {
+        Name = NoThinkingName,
+        OpensThinking = false,
+    };
 
     /// <summary>The names that <see cref="Named"/> knows.</summary>
-    public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName, ThinkingName, NoThinkingName];
+    public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName,
+        ThinkingName, NoThinkingName];
 
     /// <summary>What it is called.</summary>
     public required string Name { get; init; }
@@ -49,8 +64,8 @@ public sealed record ChatTemplate
     public bool OpensThinking { get; init; }
 
     /// <summary>
-    /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as reasoning models expect.
-    /// On, an answer that closes a think block which its prompt had opened gets the opening back.
+    /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as
+    /// reasoning models expect. On, an answer that closes a think block which its prompt had opened gets the opening back.
     /// </summary>
     public bool KeepsThinking { get; init; }
 
@@ -63,32 +78,45 @@ public sealed record ChatTemplate
         TransformersName => Transformers,
         ThinkingName => SkyworkThinking,
         NoThinkingName => SkyworkNoThinking,
-        _ => throw new ArgumentException($"There is no chat template '{name}'; there are: {string.Join(", ", Names)}.", nameof(name)),
+        _ => throw new ArgumentException($"There is no chat template '{name}'; there are: {string.Join(", ", Names)}.",
+            nameof(name)),
     };
 
     /// <summary>The template that belongs to a checkpoint.</summary>
-    /// <param name="modelType">What config.json says in <c>model_type</c>: "internvl_chat", "skywork_chat" or "internvl".</param>
-    /// <param name="templateName">What it says in <c>template</c>, if anything; only "internvl_chat" is chosen by it.</param>
+    /// <param name="modelType">What config.json says in <c>model_type</c>: "internvl_chat", "skywork_chat" or
+    /// "internvl".</param>
+    /// <param name="templateName">What it says in <c>template</c>, if anything; only "internvl_chat" is chosen by
+    /// it.</param>
     /// <param name="thinking">Whether a model that can think before it answers does.</param>
-    /// <exception cref="ArgumentException">The model or its template is not supported; names what was found and what is supported.</exception>
-    public static ChatTemplate For(string modelType, string? templateName = null, bool thinking = true) => (modelType, templateName) switch
-    {
-        ("skywork_chat", _) => thinking ? SkyworkThinking : SkyworkNoThinking,
-        ("internvl", _) => Transformers,
-        ("internvl_chat", null or InternVLName) => InternVL,
-        ("internvl_chat", _) => throw new ArgumentException($"config.json asks for the chat template '{templateName}'; supported: '{InternVLName}'.", nameof(templateName)),
-        _ => throw new ArgumentException($"There is no chat template for models of type '{modelType}'; supported: 'internvl_chat', 'skywork_chat', 'internvl'.", nameof(modelType)),
-    };
+    /// <exception cref="ArgumentException">The model or its template is not supported; names what was found and what is
+    /// supported.</exception>
+    public static ChatTemplate For(string modelType, string? templateName = null, bool thinking = true) =>
+        (modelType, templateName) switch
+        {
+            ("skywork_chat", _) => thinking ? SkyworkThinking : SkyworkNoThinking,
+            ("internvl", _) => Transformers,
+            ("internvl_chat", null or InternVLName) => InternVL,
+            ("internvl_chat", _) =>
+                throw new ArgumentException(
+                    $"config.json asks for the chat template '{templateName}'; supported: '{InternVLName}'.",
+                    nameof(templateName)),
+            _ => throw new ArgumentException(
+                $"There is no chat template for models of type '{modelType}'; supported: 'internvl_chat', " +
+                $"'skywork_chat', 'internvl'.", nameof(modelType)),
+        };
 
     /// <summary>
-    /// Turns a chat into the tokens of a prompt; the model's answer comes next. Where the last turn is the assistant's, it is what the model has written
-    /// so far, and the model goes on there: behind <c>&lt;think&gt;\n</c> where <see cref="OpensThinking"/>, so that it is thinking up to a
+    /// Turns a chat into the tokens of a prompt; the model's answer comes next. Where the last turn is the assistant's,
+    /// it is what the model has written so far, and the model goes on there: behind <c>&lt;think&gt;\n</c> where
+    /// <see cref="OpensThinking"/>, so that it is thinking up to a
     /// <c>&lt;/think&gt;</c> in it; else the answer, unless it begins with <c>&lt;think&gt;</c> itself.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="turns">The chat, oldest turn first.</param>
-    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or its token count is not usable.</exception>
-    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names it.</exception>
+    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or
+    /// its token count is not usable.</exception>
+    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names
+    /// it.</exception>
     public ChatPrompt Apply(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -115,14 +143,18 @@ public sealed record ChatTemplate
     }
 
     /// <summary>
-    /// Turns a chat with its answers into the tokens that it is when the model has written them: each answer begins where the prompt that <see cref="Apply"/> makes
-    /// ends, and ends with the token that ends a turn. Where <see cref="OpensThinking"/>, the opening of the think block belongs to the
-    /// prompt of the last answer. Earlier answers are without their thinking, as prompts have them, unless <see cref="KeepsThinking"/>.
+    /// Turns a chat with its answers into the tokens that it is when the model has written them: each answer begins
+    /// where the prompt that <see cref="Apply"/> makes ends, and ends with the token that ends a turn. Where
+    /// <see cref="OpensThinking"/>, the opening of the think block belongs to the prompt of the last answer. Earlier
+    /// answers are without their thinking, as prompts have them, unless
+    /// <see cref="KeepsThinking"/>.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="turns">The chat, oldest turn first; the last one is the assistant's.</param>
-    /// <exception cref="ArgumentException">As for <see cref="Apply"/>; the last turn is not the assistant's, or an answer does not close the think block that its prompt opens.</exception>
-    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names it.</exception>
+    /// <exception cref="ArgumentException">As for <see cref="Apply"/>; the last turn is not the assistant's, or an
+    /// answer does not close the think block that its prompt opens.</exception>
+    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names
+    /// it.</exception>
     public ChatTranscript ApplyWithAnswers(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -161,7 +193,10 @@ public sealed record ChatTemplate
         if (isOpened)
         {
             if (!rest.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal))
-                throw new ArgumentException($"The answer in turn {index} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt opens a think block: give the answer with its thinking ({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", "turns");
+                throw new ArgumentException(
+                    $"The answer in turn {index} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt opens a " +
+                    $"think block: give the answer with its thinking " +
+                    $"({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", "turns");
             transcript.Tag(SpecialTokens.ThinkStart);
             transcript.Text("\n");
             if (tagged && rest.StartsWith('\n'))
@@ -196,7 +231,10 @@ public sealed record ChatTemplate
         return closes || answer.Length > 0 ? $"{open}\n{SpecialTokens.ThinkEnd}\n\n{answer}" : open;
     }
 
-    /// <summary>An answer without its thinking: what follows the last <c>&lt;/think&gt;</c>, without the empty lines before it; the whole answer if there is none.</summary>
+    /// <summary>
+    /// An answer without its thinking: what follows the last <c>&lt;/think&gt;</c>, without the empty lines before it;
+    /// the whole answer if there is none.
+    /// </summary>
     public static string WithoutThinking(string answer)
     {
         ArgumentNullException.ThrowIfNull(answer);
@@ -235,7 +273,8 @@ public sealed record ChatTemplate
             ChatRole.System => "system\n",
             ChatRole.User => "user\n",
             ChatRole.Assistant => "assistant\n",
-            _ => throw new ArgumentException($"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User and Assistant.", "turns"),
+            _ => throw new ArgumentException(
+                $"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User and Assistant.", "turns"),
         });
         if (turn.Role == ChatRole.Assistant)
             prompt.Text(Answer(string.Concat(turn.Parts.Select(part => TextOf(part, turn, index)))));
@@ -252,7 +291,9 @@ public sealed record ChatTemplate
             if (part is ChatImage image && turn.Role == ChatRole.User)
             {
                 if (image.TokenCount is < 1 or > ChatImage.MostTokens)
-                    throw new ArgumentException($"A picture in turn {index} of the chat has {image.TokenCount} tokens; supported: 1 to {ChatImage.MostTokens}.", "turns");
+                    throw new ArgumentException(
+                        $"A picture in turn {index} of the chat has {image.TokenCount} tokens; supported: 1 to " +
+                        $"{ChatImage.MostTokens}.", "turns");
                 prompt.Image(image.TokenCount);
                 prompt.Text("\n");
             }
@@ -266,7 +307,10 @@ public sealed record ChatTemplate
     private static string TextOf(ChatPart part, ChatTurn turn, int index) => part switch
     {
         ChatText { Text: { } text } => text,
-        ChatImage => throw new ArgumentException($"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's turn.", "turns"),
+        ChatImage =>
+            throw new ArgumentException(
+                $"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's turn.",
+                "turns"),
         _ => throw new ArgumentException($"Turn {index} of the chat has a part that is null or holds null.", "turns"),
     };
 
@@ -274,11 +318,15 @@ public sealed record ChatTemplate
     {
         if (!KeepsThinking)
             return WithoutThinking(text);
-        bool opened = text.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal) || !text.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
+        bool opened = text.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal)
+            || !text.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
         return OpensThinking && !opened ? $"{SpecialTokens.ThinkStart}\n{text}" : text;
     }
 
-    /// <summary>Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens than in training.</summary>
+    /// <summary>
+    /// Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens
+    /// than in training.
+    /// </summary>
     private sealed class Writer(ITokenizer tokenizer)
     {
         private readonly List<int> _tokens = [];
@@ -294,7 +342,10 @@ public sealed record ChatTemplate
             _tokens.Add(tokenizer.RequiredTokenId(token));
         }
 
-        /// <summary>One token where the tokenizer has it, else as the model writes it: plain text, cut together with what surrounds it.</summary>
+        /// <summary>
+        /// One token where the tokenizer has it, else as the model writes it: plain text, cut together with what
+        /// surrounds it.
+        /// </summary>
         public void Tag(string tag)
         {
             if (tokenizer.TokenId(tag) is null)

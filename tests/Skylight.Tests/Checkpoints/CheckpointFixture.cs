@@ -7,7 +7,8 @@ namespace Skylight.Tests.Checkpoints;
 /// <summary>The golden checkpoints, and small models for the tests of this room.</summary>
 internal static class CheckpointFixture
 {
-    public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf", "vit6b-style/original"];
+    public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf",
+        "vit6b-style/original"];
 
     /// <summary>A model small enough to write in a test, with unequal sizes everywhere so that a mix-up shows.</summary>
     public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm) => new()

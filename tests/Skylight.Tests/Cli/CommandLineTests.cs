@@ -36,12 +36,14 @@ public sealed class CommandLineTests
         await Fails($"demo --resume {folder["absent"]}", "absent", "demo.json");
         folder.Write("other/demo.json", """["not", "a", "demo"]""");
         await Fails($"demo --resume {folder["other"]}", "demo.json", "not the state of a demo");
-        folder.Write("late/demo.json", """{"Tests": [{"Phase": "grpo", "Correct": 1, "Count": 2, "Seconds": 1, "Examples": []}]}""");
+        folder.Write("late/demo.json",
+            """{"Tests": [{"Phase": "grpo", "Correct": 1, "Count": 2, "Seconds": 1, "Examples": []}]}""");
         await Fails($"demo --resume {folder["late"]}", "demo.json", "'grpo', which does not come there");
         folder.Write("quick/demo.json", """{"Seed": 1, "Preset": "Quick"}""");
         await Fails($"demo --resume {folder["quick"]} --seed 5", "seed 1, not 5");
         await Fails($"demo --resume {folder["quick"]} --tiny", "is a quick run", "--tiny");
-        await Fails($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program", "--digits");
+        await Fails($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program",
+            "--digits");
         await Fails($"demo --resume {folder["quick"]} --out {folder["new"]}", "stays in its folder", "--out");
         folder.Write("broken/demo.json", """{"Seed": 1, "Preset": "Tiny"}""");
         TrainingCheckpoint.Save(folder["broken/runs/pretraining/state"], [], """{"Step": "x"}""");
@@ -71,7 +73,8 @@ public sealed class CommandLineTests
         await Fails($"verify {folder["absent"]} {folder["golden.safetensors"]}", "golden.safetensors");
         string golden = Golden.PathOf("vit300m-style/golden.safetensors");
         await Fails($"verify {folder["absent"]} {golden}", "absent", "config.json");
-        await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}", "golden.safetensors");
+        await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}",
+            "golden.safetensors");
         await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {Golden.PathOf("vit6b-style/golden.safetensors")}", "");
     }
 
@@ -79,7 +82,8 @@ public sealed class CommandLineTests
     public async Task Verify_succeeds_only_if_everything_holds()
     {
         string golden = Golden.PathOf("vit300m-style/golden.safetensors");
-        (int code, string output, _) = await SkylightProgram.RunAsync(["verify", Golden.PathOf("vit300m-style/original"), golden]);
+        (int code, string output, _) = await SkylightProgram.RunAsync(
+            ["verify", Golden.PathOf("vit300m-style/original"), golden]);
         Assert.Equal(0, code);
         Assert.Contains("sft.grad", output, StringComparison.Ordinal);
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
@@ -92,11 +96,13 @@ public sealed class CommandLineTests
         string losses = Golden.PathOf("losses/losses.json");
         (int code, string output, _) = await SkylightProgram.RunAsync(["verify", "--losses", losses]);
         Assert.Equal(0, code);
-        Assert.All(["dapo_kl_k3", "gspo_token", "skipped, on preference pairs: dpo, bco, mpo"], part => Assert.Contains(part, output, StringComparison.Ordinal));
+        Assert.All(["dapo_kl_k3", "gspo_token", "skipped, on preference pairs: dpo, bco, mpo"],
+            part => Assert.Contains(part, output, StringComparison.Ordinal));
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
 
         using var folder = new TemporaryFolder();
-        string wrong = folder.Write("wrong.json", File.ReadAllText(losses).Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
+        string wrong = folder.Write("wrong.json",
+            File.ReadAllText(losses).Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
         (code, output, _) = await SkylightProgram.RunAsync(["verify", "--losses", wrong]);
         Assert.Equal(1, code);
         Assert.Contains("FAILS", output, StringComparison.Ordinal);
@@ -125,7 +131,8 @@ public sealed class CommandLineTests
         {
             JsonElement installation = list.RootElement.GetProperty(name);
             bool usable = installation.GetProperty("problem").ValueKind == JsonValueKind.Null;
-            Assert.True(usable ? installation.GetProperty("cards").GetArrayLength() > 0 : installation.GetProperty("problem").GetString()!.Length > 20, output);
+            Assert.True(usable ? installation.GetProperty("cards").GetArrayLength() > 0
+                : installation.GetProperty("problem").GetString()!.Length > 20, output);
         }
     }
 

@@ -5,7 +5,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Tests.Models;
 
-/// <summary>A random model that runs in microseconds, with prompts for it: text, and pictures of 28×28 pixels, which are 4 tokens each.</summary>
+/// <summary>
+/// A random model that runs in microseconds, with prompts for it: text, and pictures of 28×28 pixels, which are 4
+/// tokens each.
+/// </summary>
 internal static class TinyModel
 {
     public const int ImageToken = 39;
@@ -43,16 +46,27 @@ internal static class TinyModel
         StopTokenIds = [StopToken],
     }.Validate();
 
-    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null, int? maxPositions = null)
+    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5,
+        Device? device = null, int? maxPositions = null)
     {
-        ModelConfiguration configuration = Configuration with { Language = Configuration.Language with { MaxPositions = maxPositions ?? Configuration.Language.MaxPositions } };
-        var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(), parameterType) { UseFusion = useFusion };
+        ModelConfiguration configuration =
+            Configuration with
+            {
+                Language = Configuration.Language with
+                {
+                    MaxPositions = maxPositions ?? Configuration.Language.MaxPositions,
+                },
+            };
+        var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(),
+            parameterType)
+        { UseFusion = useFusion };
         model.Initialize(seed);
         foreach (string name in (string[])["language.embedding.weight", "language.head.weight"])
         {
             // Far from uniform, so that an error in the context shows in the distribution.
             float[] values = PersistentTensors.Read(model.Device, model.Parameters[name]);
-            PersistentTensors.Write(model.Device, model.Parameters[name], [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))]);
+            PersistentTensors.Write(model.Device, model.Parameters[name],
+                [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))]);
         }
 
         return model;

@@ -30,7 +30,8 @@ public class FusionTests
 
     [Fact]
     public void Norm_whose_sum_is_read_by_nothing_else() => AssertFused(nameof(AddRmsNorm), 1, (graph, inputs) =>
-        [graph.Add(new RmsNorm(1e-5f), graph.Add(new Add(), inputs[0], inputs[1]), inputs[2])], [Tokens, Hidden], [Tokens, Hidden], [Hidden]);
+        [graph.Add(new RmsNorm(1e-5f), graph.Add(new Add(), inputs[0], inputs[1]), inputs[2])], [Tokens, Hidden],
+        [Tokens, Hidden], [Hidden]);
 
     [Theory]
     [InlineData(false)]
@@ -45,7 +46,8 @@ public class FusionTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Query_key_value_split_and_rotation(bool keyFirst) => AssertFused(nameof(QkvSplitRotary), 1, (graph, inputs) =>
+    public void Query_key_value_split_and_rotation(bool keyFirst) =>
+        AssertFused(nameof(QkvSplitRotary), 1, (graph, inputs) =>
     {
         IReadOnlyList<Value> pieces = graph.AddNode(new SplitColumns(12, 6, 6), inputs[0]);
         Value table = graph.Add(new RotaryTable(6, 100f), graph.Constant("positions", [0, 1, 2, 3, 4, 5]));
@@ -69,7 +71,8 @@ public class FusionTests
         AssertFused(nameof(SwiGlu), 0, (graph, inputs) =>
         {
             IReadOnlyList<Value> halves = graph.AddNode(new SplitColumns(Hidden / 2, Hidden / 2), inputs[0]);
-            return [graph.Add(new Multiply(), graph.Add(new Silu(), halves[0]), halves[1]), graph.Add(new Scale(2f), halves[0])];
+            return [graph.Add(new Multiply(), graph.Add(new Silu(), halves[0]), halves[1]),
+                graph.Add(new Scale(2f), halves[0])];
         }, [Tokens, Hidden]);
         AssertFused(nameof(SwiGlu), 0, (graph, inputs) =>
         {
@@ -94,7 +97,8 @@ public class FusionTests
     }
 
     /// <summary>Runs a graph and its fused twin, forward and backward.</summary>
-    private static void AssertFused(string fusedOp, int expectedCount, Func<Graph, Value[], Value[]> build, params int[][] shapes)
+    private static void AssertFused(string fusedOp, int expectedCount, Func<Graph, Value[], Value[]> build,
+        params int[][] shapes)
     {
         (float[][] plain, Graph plainGraph) = Run(build, shapes, fuse: false);
         (float[][] fused, Graph fusedGraph) = Run(build, shapes, fuse: true);

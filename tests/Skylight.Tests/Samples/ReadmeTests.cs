@@ -52,8 +52,10 @@ public class ReadmeTests
     {
         Emulator.Require();
         using CudaDevice device = ScaledResidualCuda.OpenEmulator();
-        var workload = new Workload("scaled-residual", new ScaledResidual(0.37f), [Operand.Normal(rows, columns), Operand.Normal(rows, columns)], Tiny: true);
-        ParityRow[] checks = [.. DeviceParity.CheckForward(workload, device), .. DeviceParity.CheckGradients(workload, device)];
+        var workload = new Workload("scaled-residual", new ScaledResidual(0.37f),
+            [Operand.Normal(rows, columns), Operand.Normal(rows, columns)], Tiny: true);
+        ParityRow[] checks = [.. DeviceParity.CheckForward(workload, device),
+            .. DeviceParity.CheckGradients(workload, device)];
         // The output, and the gradients of both inputs.
         Assert.True(checks.Length >= 3);
         Assert.All(checks, check => Assert.True(check.Passed, $"{check.Quantity}: {check.Error} of {check.Tolerance}"));
@@ -70,7 +72,8 @@ public class ReadmeTests
         Skylight.Tensors.Shape pixels = dump["s0.pixel_values"].Shape;
         var picture = new ImageTile(dump.ReadFloat32("s0.pixel_values"), pixels[^2], pixels[^1]);
 
-        Completion[] completions = GenerationSample.Complete(Golden.PathOf("vit300m-style/hf"), dump.ReadInt32("s0.input_ids"), [picture]);
+        Completion[] completions = GenerationSample.Complete(Golden.PathOf("vit300m-style/hf"),
+            dump.ReadInt32("s0.input_ids"), [picture]);
 
         Assert.Equal(4, completions.Length);
         Assert.All(completions, completion =>
