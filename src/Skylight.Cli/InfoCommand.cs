@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Skylight.Execution;
+using Skylight.Hub;
 
 namespace Skylight.Cli;
 
@@ -12,7 +13,7 @@ internal static class InfoCommand
 
     public static Command Create()
     {
-        var directory = new Argument<string>("directory") { Description = "The checkpoint's folder; config.json is enough." };
+        var directory = new Argument<string>("model") { Description = $"{ModelFolder.Description} config.json is enough: of a repository that was not pulled, all but the weights is." };
         var json = new Option<bool>("--json") { Description = "Print the facts as JSON." };
         var context = new Option<int?>("--context") { Description = "Tokens of a sequence, prompt and completion; by default all the model's positions." };
         var batch = new Option<int>("--batch") { Description = "Sequences at once.", DefaultValueFactory = _ => 1 };
@@ -26,9 +27,9 @@ internal static class InfoCommand
         {
             directory, json, context, batch, tokens, tiles, keep, memory, device,
         };
-        command.SetAction((parse, _) => Task.FromResult(Run(
-            parse.GetRequiredValue(directory), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
-            new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens), parse.GetValue(tiles), !parse.GetValue(keep)))));
+        command.SetCancellableAction((parse, cancellationToken) => Run(
+            ModelFolder.FindAsync(parse.GetRequiredValue(directory), ModelParts.Description, cancellationToken).GetAwaiter().GetResult(), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
+            new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens), parse.GetValue(tiles), !parse.GetValue(keep))));
         return command;
     }
 

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Skylight.Execution;
+using Skylight.Training.Rewards;
 using Skylight.Training.Runs;
 using Spectre.Console;
 
@@ -50,7 +51,7 @@ internal static class TrainCommand
             string folder = recipes.Count == 1 ? output : Path.Combine(output, recipe.Name);
             string model = recipe.Model ?? (recipe.From is { } from ? folders[from] : folders[recipes[results.Count - 1].Name]);
             // Only what is there goes on; recipes behind it have not begun.
-            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load };
+            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load, Hub = ModelFolder.Hub, Rewards = new RewardContext { Hub = ModelFolder.Hub } };
             await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false))
                 results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
             folders[recipe.Name] = folder;
@@ -127,7 +128,7 @@ internal static class TrainCommand
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
-            RunPlan plan = RunPlan.OfAsync(recipe, model, device, cancellationToken).GetAwaiter().GetResult();
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, ModelFolder.Hub, cancellationToken).GetAwaiter().GetResult();
             AnsiConsole.MarkupLineInterpolated($"[bold]{recipe.Name}[/]");
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}"));
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {recipe.Schedule.Batch}{(plan.RolloutTokens > 0 ? $", up to {plan.RolloutTokens:N0} tokens drawn a step" : "")}"));

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Skylight.Cpu;
 using Skylight.Execution;
+using Skylight.Hub;
 using Spectre.Console;
 
 namespace Skylight.Cli.Verify;
@@ -11,7 +12,7 @@ internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var checkpoint = new Argument<string?>("checkpoint") { Description = "The checkpoint's folder: config.json and *.safetensors.", Arity = ArgumentArity.ZeroOrOne };
+        var checkpoint = new Argument<string?>("checkpoint") { Description = ModelFolder.Description, Arity = ArgumentArity.ZeroOrOne };
         var golden = new Argument<string?>("golden") { Description = "The reference dump, a safetensors file.", Arity = ArgumentArity.ZeroOrOne };
         var losses = new Option<string?>("--losses") { Description = "In their place: a JSON file of policy objectives and their gradients to recompute." };
         Option<string> device = DeviceOption.Create();
@@ -43,6 +44,7 @@ internal static class VerifyCommand
 
     private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)
     {
+        checkpoint = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
         using Device device = DeviceOption.Open(deviceName);
         VerificationReport report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
         var table = new Table().Border(TableBorder.Simple).AddColumns("group", "tensors", "error", "limit", "", "worst element");

@@ -1,4 +1,5 @@
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
 using Skylight.Training.Data;
@@ -30,15 +31,17 @@ public sealed record RunPlan(
 
     /// <summary>Plans a recipe; reads the model's configuration and counts the rows of the data.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of the model.</param>
+    /// <param name="model">The folder of the model, or its repository on the hub, of which all but the weights is read.</param>
     /// <param name="device">Where it would run; nothing is reserved on it.</param>
+    /// <param name="hub">Where a repository is looked for; as the environment says if null.</param>
     /// <param name="cancellationToken">Stops the counting.</param>
+    /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The configuration cannot be read.</exception>
-    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, CancellationToken cancellationToken = default)
+    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, HubOptions? hub = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(device);
-        ModelConfiguration configuration = ModelConfiguration.Load(model);
+        ModelConfiguration configuration = ModelConfiguration.Load(await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false));
         long examples = 0;
         foreach (DataSettings data in recipe.Data)
         {

@@ -3,6 +3,7 @@ using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Graphs;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -27,6 +28,9 @@ public sealed record TrainingRunOptions(Device Device)
 
     /// <summary>Is told how it goes.</summary>
     public IRunObserver? Observer { get; init; }
+
+    /// <summary>From where a model that is named by its repository comes, and where it is kept; as the environment says if null.</summary>
+    public HubOptions? Hub { get; init; }
 }
 
 /// <summary>
@@ -97,11 +101,12 @@ public sealed class TrainingRun : IAsyncDisposable
 
     /// <summary>Opens model, data and folder; everything that can be wrong with them is found here.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of the model to begin with.</param>
+    /// <param name="model">The folder of the model to begin with, or its repository on the hub.</param>
     /// <param name="folder">The folder of the run.</param>
     /// <param name="options">Device, rewards, whether to resume.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
     /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
+    /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="CheckpointException">The model or the saved state cannot be read.</exception>
     /// <exception cref="IOException">The folder cannot be written, or another run is using it.</exception>
     public static async Task<TrainingRun> OpenAsync(Recipe recipe, string model, string folder, TrainingRunOptions options, CancellationToken cancellationToken = default)
@@ -113,7 +118,8 @@ public sealed class TrainingRun : IAsyncDisposable
         RewardSet? rewards = null;
         try
         {
-            // Model and data first: what is wrong with them leaves no folder behind.
+            // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of one commit, with which the run also goes on.
+            model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken).ConfigureAwait(false);
             ModelConfiguration configuration = ModelConfiguration.Load(model);
             ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
             var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);

@@ -18,22 +18,24 @@ internal static class CheckpointFolder
     /// <param name="freeBytes">The room on the disk of a folder.</param>
     public static void DemandRoom(string directory, long bytes, Func<string, long> freeBytes)
     {
+        if (FreeBytes(directory, freeBytes) is { } free && free < bytes)
+            throw new CheckpointException(directory, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB would be written, but the disk has {free / 1e9:F2} GB free. Free space or choose another folder."));
+    }
+
+    /// <summary>The room on the disk of a folder, which need not exist; null where a file system does not say, so that the write itself will tell.</summary>
+    public static long? FreeBytes(string directory, Func<string, long> freeBytes)
+    {
         string folder = Path.GetFullPath(directory);
         while (!Directory.Exists(folder) && Path.GetDirectoryName(folder) is { } parent)
             folder = parent;
-        long free;
         try
         {
-            free = freeBytes(folder);
+            return freeBytes(folder);
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            // A file system that does not say: the write itself will tell.
-            return;
+            return null;
         }
-
-        if (free < bytes)
-            throw new CheckpointException(directory, string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB would be written, but the disk has {free / 1e9:F2} GB free. Free space or choose another folder."));
     }
 
     /// <summary>Fills a temporary folder and then puts it, or its files, in place. Whatever goes wrong before that, nothing has changed.</summary>

@@ -37,7 +37,7 @@ public static class FileFaults
     /// <summary>A sentence about downloads that were not finished, with a space before it; empty when there are none.</summary>
     internal static string DescribeUnfinished(string directory)
     {
-        string[] unfinished = [.. Unfinished(directory).Select(file => $"{Path.GetRelativePath(directory, file)} ({new FileInfo(file).Length} bytes)").Order(StringComparer.Ordinal)];
+        string[] unfinished = [.. Unfinished(directory).Select(file => $"{Path.GetRelativePath(directory, file)} ({BoundedFile.Length(file)} bytes)").Order(StringComparer.Ordinal)];
         return unfinished.Length == 0
             ? ""
             : $" A download was not finished: {string.Join(", ", unfinished.Take(5))}{(unfinished.Length > 5 ? $" and {unfinished.Length - 5} more" : "")}. Start it again; it goes on where it broke off.";
