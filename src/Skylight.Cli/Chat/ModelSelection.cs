@@ -37,10 +37,10 @@ internal sealed class ModelSelection
     {
         string model = parse.GetRequiredValue(_model);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
-        Folder = await ModelFolder.FindAsync(model, ModelParts.Checkpoint, cancellationToken);
         Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
         try
         {
+            Folder = await ModelFolder.FindAsync(model, ModelParts.Checkpoint, cancellationToken);
             var options = new ChatModelOptions
             {
                 Device = device,

@@ -2,7 +2,6 @@ using System.CommandLine;
 using System.Globalization;
 using Skylight.Cpu;
 using Skylight.Execution;
-using Skylight.Hub;
 using Spectre.Console;
 
 namespace Skylight.Cli.Verify;
@@ -44,7 +43,6 @@ internal static class VerifyCommand
 
     private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)
     {
-        checkpoint = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
         using Device device = DeviceOption.Open(deviceName);
         VerificationReport report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
         var table = new Table().Border(TableBorder.Simple).AddColumns("group", "tensors", "error", "limit", "", "worst element");

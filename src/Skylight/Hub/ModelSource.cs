@@ -34,7 +34,7 @@ public static class ModelSource
         if (File.Exists(model))
             throw new CheckpointException(model, "is a file; give the folder that holds config.json and *.safetensors, or a repository of the hub.");
         if (!RepositoryId.TryParse(model, out RepositoryId? id, out string? revision))
-            throw new CheckpointException(model, $"there is no such folder, and it is no repository of the hub: those are {RepositoryId.Form}.");
+            throw new CheckpointException(model, $"there is no such folder (a checkpoint is one with config.json and *.safetensors), and it is no repository of the hub: those are {RepositoryId.Form}.");
         HubSettings settings = HubSettings.Of(options ?? new HubOptions());
         var cache = new HubCache(settings);
         revision ??= RepositoryId.DefaultRevision;

@@ -58,7 +58,7 @@ public sealed class ModelSourceTests
         string relative = Path.GetRelativePath(Environment.CurrentDirectory, AppContext.BaseDirectory);
         Assert.Equal(relative, await ModelSource.FolderAsync(relative, options: site.Options(folder)));
         CheckpointException neither = await Assert.ThrowsAsync<CheckpointException>(() => ModelSource.FolderAsync("internvl3-1b", options: site.Options(folder)));
-        Assert.Contains("no such folder, and it is no repository of the hub: those are OWNER/NAME", neither.Message, StringComparison.Ordinal);
+        Assert.Contains("and it is no repository of the hub: those are OWNER/NAME", neither.Message, StringComparison.Ordinal);
         string file = folder.Write("x", "x");
         Assert.Contains("is a file", (await Assert.ThrowsAsync<CheckpointException>(() => ModelSource.FolderAsync(file, options: site.Options(folder)))).Message, StringComparison.Ordinal);
         Assert.Empty(site.Requests);
