@@ -46,7 +46,10 @@ public static class FileFaults
     /// <summary>Where the usual downloaders keep what they have not finished: beside the files and in a cache folder below.</summary>
     private static IEnumerable<string> Unfinished(string directory)
     {
-        foreach (string folder in (string[])[directory, Path.Combine(directory, ".cache", "huggingface", "download")])
+        // In the hub's cache a folder of links lies beside one of contents.
+        string? snapshots = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)));
+        string[] contents = Path.GetFileName(snapshots) == "snapshots" ? [Path.Combine(Path.GetDirectoryName(snapshots)!, "blobs")] : [];
+        foreach (string folder in (string[])[directory, Path.Combine(directory, ".cache", "huggingface", "download"), .. contents])
         {
             if (!Directory.Exists(folder))
                 continue;

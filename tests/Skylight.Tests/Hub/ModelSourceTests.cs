@@ -112,6 +112,19 @@ public sealed class ModelSourceTests
     }
 
     [Fact]
+    public async Task Half_a_file_of_Python_is_named_where_the_shard_is_missed()
+    {
+        using var cache = new TemporaryFolder();
+        await using HubSite site = await HubSite.StartAsync();
+        cache.Write($"models--Acme--Tiny/snapshots/{site.Commit}/config.json", "{}");
+        cache.Write($"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files["model.safetensors"], true)}.incomplete", new byte[1234]);
+        cache.Write("models--Acme--Tiny/refs/main", site.Commit);
+        string folder = await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true });
+        CheckpointException exception = Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder));
+        Assert.Contains(".incomplete (1234 bytes)", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Without_a_network_and_without_a_cache_it_says_so()
     {
         using var cache = new TemporaryFolder();
@@ -224,6 +237,16 @@ public sealed class ModelSourceTests
         Assert.True(code == 0 && output.Contains(folder, StringComparison.Ordinal), output + error);
         (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["chat", "Acme/Other"], environment: offline));
         Assert.True(code == 1 && error.Contains("no folder 'Acme/Other'", StringComparison.Ordinal), error);
+
+        // Training begins with it too, and so does a tokenizer for random weights.
+        string recipe = home.Write("recipe.yaml", $"model: {HubSite.Id}\nmethod: sft\nlearning_rate: {{connector: 1e-4}}\ndata: {home["train.jsonl"]}\nsteps: 1\nbatch: 1\n");
+        home.Write("train.jsonl", """{"messages": [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]}""" + "\n");
+        (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["train", recipe, "--plan"], environment: offline));
+        Assert.True(code == 0, error);
+        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["train", recipe, "--output", home["run"]], environment: offline));
+        Assert.True(code == 0 && File.Exists(home["run/model.safetensors"]), output + error);
+        (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["init", home["random"], "--like", "demo", "--tokenizer", HubSite.Id], environment: offline));
+        Assert.True(code == 0 && File.Exists(home["random/tokenizer.json"]), error);
         Assert.Equal(before, site.Requests.Count);
     }
 
