@@ -165,8 +165,11 @@ internal sealed class HubCache(HubSettings settings)
     }
 
     /// <summary>The error for a file that the disk does not take.</summary>
-    public static HubException CannotWrite(string path, Exception exception) =>
-        new(HubFault.Disk, $"'{path}' cannot be written: {exception.Message} Free space, or keep models elsewhere with HF_HOME or HF_HUB_CACHE; what has come so far stays.", exception);
+    /// <param name="path">The file.</param>
+    /// <param name="exception">What the system says, which may name the file again.</param>
+    /// <param name="of">Of which file of which repository it is; empty where that is not known.</param>
+    public static HubException CannotWrite(string path, Exception exception, string of = "") =>
+        new(HubFault.Disk, $"{of}'{path}' cannot be written: {exception.Message.Replace($" : '{path}'", "", StringComparison.Ordinal).TrimEnd('.')}. Free space, or keep models elsewhere with HF_HOME or HF_HUB_CACHE; what has come so far stays.", exception);
 
     private static string FolderName(RepositoryId id) => $"models--{id.Owner}--{id.Name}";
 

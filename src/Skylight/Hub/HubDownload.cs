@@ -171,7 +171,7 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
         }
     }
 
-    private static FileStream Open(string part)
+    private FileStream Open(string part)
     {
         FileStream? stream = null;
         Guard(part, () =>
@@ -208,7 +208,7 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
         _check = new ContentCheck(file);
     }
 
-    private static void Guard(string path, Action act)
+    private void Guard(string path, Action act)
     {
         try
         {
@@ -216,7 +216,7 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw HubCache.CannotWrite(path, exception);
+            throw HubCache.CannotWrite(path, exception, $"'{file.Path}' of {id}: ");
         }
     }
 }

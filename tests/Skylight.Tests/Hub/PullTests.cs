@@ -345,6 +345,19 @@ public sealed class PullTests
     }
 
     [Fact]
+    public async Task A_cache_that_cannot_be_written_is_named()
+    {
+        using var cache = new TemporaryFolder();
+        await using HubSite site = await HubSite.StartAsync();
+        // A folder where the half of the weights would be.
+        string part = cache[$"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files[Weights], true)}.incomplete"];
+        Directory.CreateDirectory(part);
+        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache)), HubFault.Disk, "'model.safetensors' of Acme/Tiny", part, "cannot be written", "HF_HUB_CACHE");
+        string file = cache.Write("file", "x");
+        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { CacheDirectory = file }), HubFault.Disk, file, "cannot be written");
+    }
+
+    [Fact]
     public async Task Where_links_are_refused_files_are_copies()
     {
         using var cache = new TemporaryFolder();
