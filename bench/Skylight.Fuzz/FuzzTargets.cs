@@ -32,6 +32,7 @@ internal static class FuzzTargets
             ["examples"] = () => new ExamplesTarget(),
             ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
+            ["hub"] = () => new HubTarget(),
             ["verifier-reply"] = () => new VerifierReplyTarget(),
         };
         if (new WebPDecoder().IsAvailable)

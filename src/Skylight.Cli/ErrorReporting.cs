@@ -8,6 +8,7 @@ using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
+using Skylight.Hub;
 using Skylight.Images;
 using Skylight.Text;
 using Skylight.Training;
@@ -43,7 +44,7 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
+        catch (Exception exception) when (exception is CheckpointException or HubException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
             or ArgumentException or IOException or InvalidDataException or BadRowException or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Skylight.Checkpoints;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Text;
 
@@ -22,7 +23,7 @@ internal static class InitCommand
         type.AcceptOnlyFromAmong("bfloat16", "float32");
         var naming = new Option<string?>("--naming") { Description = "The names of the tensors: those of the original repositories, of the -hf ones, or of newer transformers (original; huggingface-nested for demo)." };
         naming.AcceptOnlyFromAmong("original", "huggingface", "huggingface-nested");
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder with one, to copy beside the weights, so that a chat works. It must fit the model; demo brings its own." };
+        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder or repository with one, to copy beside the weights, so that a chat works. It must fit the model; demo brings its own." };
         var shard = new Option<double>("--shard-gb") { Description = "The most gigabytes in one file.", DefaultValueFactory = _ => 5 };
         var command = new Command("init", "Make a checkpoint of random weights in the shape of a published model, for tests and measurements without its weights.")
         {
@@ -45,6 +46,8 @@ internal static class InitCommand
         long parameters = KeyMap.For(configuration, CheckpointNaming.Original).Entries.Sum(entry => entry.Shape.ElementCount);
         StoredType stored = type == "float32" ? StoredType.Float32 : StoredType.BFloat16;
         long bytes = parameters * stored.Size();
+        if (tokenizer is not null && !File.Exists(tokenizer))
+            tokenizer = ModelFolder.FindAsync(tokenizer, ModelParts.Description, cancellationToken).GetAwaiter().GetResult();
         CheckpointWriterOptions options = Options(configuration, NamingOf(naming), isDemo && tokenizer is null) with
         {
             MaximumShardBytes = Math.Max(1, (long)(shard * 1e9)),

@@ -14,7 +14,7 @@ internal static class SkylightCommand
     {
         var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.")
         {
-            TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
+            PullCommand.Create(), TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
             EvalCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create(),
         };
         OptionReaders.Apply(root);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Skylight.Chat;
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
 
@@ -10,7 +11,7 @@ namespace Skylight.Cli.Chat;
 /// <summary>The argument and options of the commands that load a model to talk to.</summary>
 internal sealed class ModelSelection
 {
-    private readonly Argument<string> _directory = new("directory") { Description = "The checkpoint's folder: config.json, tokenizer.json and *.safetensors." };
+    private readonly Argument<string> _model = new("model") { Description = ModelFolder.Description };
     private readonly Option<string> _device = DeviceOption.Create();
     private readonly Option<string?> _type = new("--dtype") { Description = "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's matrices: faster on the CPU, slightly other answers." };
     private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
@@ -20,13 +21,13 @@ internal sealed class ModelSelection
 
     public void AddTo(Command command)
     {
-        command.Add(_directory);
+        command.Add(_model);
         foreach (Option option in (Option[])[_device, _type, _context, _cache])
             command.Add(option);
     }
 
-    /// <summary>The checkpoint's folder.</summary>
-    public string Directory(ParseResult parse) => parse.GetRequiredValue(_directory);
+    /// <summary>The checkpoint's folder, once the model is loaded.</summary>
+    public string Folder { get; private set; } = "";
 
     /// <summary>Loads it, and says how far that is where standard error is a terminal.</summary>
     /// <param name="parse">What was given.</param>
@@ -34,11 +35,12 @@ internal sealed class ModelSelection
     /// <param name="cancellationToken">Stops the loading.</param>
     public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change, CancellationToken cancellationToken)
     {
-        string directory = Directory(parse);
+        string model = parse.GetRequiredValue(_model);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
         Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
         try
         {
+            Folder = await ModelFolder.FindAsync(model, ModelParts.Checkpoint, cancellationToken);
             var options = new ChatModelOptions
             {
                 Device = device,
@@ -46,12 +48,13 @@ internal sealed class ModelSelection
                 QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
+                Hub = ModelFolder.Hub,
             };
-            var progress = new ConsoleProgress("Loading", WeightBytes(directory));
-            ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);
-            foreach (string warning in model.Warnings)
+            var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
+            ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress, cancellationToken);
+            foreach (string warning in loaded.Warnings)
                 await Console.Error.WriteLineAsync($"skylight: {warning}");
-            return model;
+            return loaded;
         }
         catch
         {
@@ -63,6 +66,5 @@ internal sealed class ModelSelection
     private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value ? null : value >= 1 ? value
         : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {value}; give a positive number of tokens."));
 
-    private static long WeightBytes(string directory) =>
-        System.IO.Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
+    private static long WeightBytes(string folder) => Directory.EnumerateFiles(folder, "*.safetensors").Sum(BoundedFile.Length);
 }

@@ -33,7 +33,7 @@ internal static class ServeCommand
         var insecure = new Option<bool>("--insecure") { Description = "Allow an address that others can reach without an API key." };
         var body = new Option<int>("--max-body") { Description = "The most megabytes of a request, its pictures included.", DefaultValueFactory = _ => 32 };
         var urls = new Option<bool>("--allow-image-urls") { Description = "Fetch pictures that requests name by http and https URLs, from public addresses only. Without, pictures come as data URLs." };
-        var name = new Option<string?>("--name") { Description = "What clients call the model; by default the folder's name." };
+        var name = new Option<string?>("--name") { Description = "What clients call the model; by default the repository's or the folder's name." };
         var requests = new Option<int>("--max-requests") { Description = "The most answers at once, those that wait included; more are refused with 429.", DefaultValueFactory = _ => 256 };
         var prefixes = new Option<bool>("--no-prefix-cache") { Description = "Read every prompt anew. Without, a prompt that begins like an earlier one is read from where they differ, which the sender can tell by the time it takes." };
         var drain = new Option<int>("--drain-seconds") { Description = "How long running answers may take when the server is told to end.", DefaultValueFactory = _ => 30 };

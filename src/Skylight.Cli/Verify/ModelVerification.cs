@@ -1,6 +1,7 @@
 using Skylight.Checkpoints;
 using Skylight.Cpu;
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
 
@@ -45,7 +46,7 @@ internal sealed class ModelVerification
     }
 
     /// <summary>Loads a checkpoint and compares it with a dump.</summary>
-    /// <param name="checkpoint">The checkpoint's folder.</param>
+    /// <param name="checkpoint">The checkpoint's folder or repository.</param>
     /// <param name="goldenFile">The dump.</param>
     /// <param name="device">Where the model is to run.</param>
     /// <param name="progress">Told what is computed now.</param>
@@ -54,6 +55,7 @@ internal sealed class ModelVerification
     public static VerificationReport Run(string checkpoint, string goldenFile, Device device, Action<string>? progress = null, bool useFusion = true, CancellationToken cancellationToken = default)
     {
         using GoldenDump dump = GoldenDump.Open(goldenFile);
+        checkpoint = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
         int imageTokenId = dump.ImageTokenId(ModelConfiguration.Load(checkpoint));
         bool rounded = device.ActivationType == DataType.BFloat16;
         using VisionLanguageModel model = ModelCheckpoint.Load(checkpoint, device, imageTokenId: imageTokenId, cancellationToken: cancellationToken);

@@ -11,7 +11,7 @@ internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var checkpoint = new Argument<string?>("checkpoint") { Description = "The checkpoint's folder: config.json and *.safetensors.", Arity = ArgumentArity.ZeroOrOne };
+        var checkpoint = new Argument<string?>("checkpoint") { Description = ModelFolder.Description, Arity = ArgumentArity.ZeroOrOne };
         var golden = new Argument<string?>("golden") { Description = "The reference dump, a safetensors file.", Arity = ArgumentArity.ZeroOrOne };
         var losses = new Option<string?>("--losses") { Description = "In their place: a JSON file of policy objectives and their gradients to recompute." };
         Option<string> device = DeviceOption.Create();

@@ -45,7 +45,7 @@ public sealed class ExampleImage
 
     /// <summary>How many bytes the encoded picture has.</summary>
     /// <exception cref="IOException">Its file is not there.</exception>
-    public long Length => EncodedBytes ?? new FileInfo(_path!).Length;
+    public long Length => EncodedBytes ?? BoundedFile.Length(_path!);
 
     /// <summary>The content of the file.</summary>
     /// <param name="limits">How large it may be; the default limits if null.</param>

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Skylight.Chat;
+using Skylight.Hub;
 using Skylight.Models;
 
 namespace Skylight.Training.Rewards;
@@ -13,6 +14,9 @@ public sealed record RewardContext
 
     /// <summary>Reads an environment variable: those that hold keys.</summary>
     public Func<string, string?> EnvironmentVariable { get; init; } = Environment.GetEnvironmentVariable;
+
+    /// <summary>From where a checkpoint that is named by its repository comes; as the environment says if null.</summary>
+    public HubOptions? Hub { get; init; }
 
     /// <summary>What relative paths are relative to; the current folder if null.</summary>
     public string? Folder { get; init; }
@@ -82,7 +86,7 @@ public static class RewardCatalog
         },
         new("verifier", RewardKind.YesOrNo, "The rule or a model says that the answer is right, as in the paper. The model is a checkpoint of its own, or behind an endpoint.",
         [
-            new("checkpoint", "", "The folder of a checkpoint that judges in this process."),
+            new("checkpoint", "", "The folder of a checkpoint that judges in this process, or its repository on the hub."),
             new("endpoint", "", "Instead: the base URL of an endpoint with OpenAI's chat completions, `http://host:8000/v1`."),
             new("model", "", "The endpoint's name of the model, which it needs."),
             new("key_variable", "", "The name of the environment variable that holds the endpoint's key. Never the key."),
@@ -210,6 +214,8 @@ public static class RewardCatalog
             options.Refuse("with a checkpoint", "model", "key_variable", "extra_body", "timeout", "retries");
             string folder = context.Folder is null ? Path.GetFullPath(checkpoint) : Path.GetFullPath(checkpoint, Path.GetFullPath(context.Folder));
             // Now, and not after the first rollouts.
+            if (!Directory.Exists(folder) && ModelSource.IsRepository(checkpoint))
+                folder = Task.Run(() => ModelSource.FolderAsync(checkpoint, ModelParts.Checkpoint, context.Hub)).GetAwaiter().GetResult();
             if (!File.Exists(Path.Combine(folder, "config.json")))
                 throw options.Wrong("checkpoint", $"there is no config.json in '{folder}'");
             Func<string, CancellationToken, Task<ChatModel>> open = context.OpenCheckpoint ?? ((path, cancellationToken) => VisionLanguageModel.LoadAsync(path, cancellationToken: cancellationToken));

@@ -17,7 +17,7 @@ public static class RecipeKeys
     [
         new("name", "text", "the file's name", "What the run is called; the name of its folder where several recipes run in order."),
         new("description", "text", "", "What it is for."),
-        new("model", "folder", "the recipe before", "The checkpoint to begin with."),
+        new("model", "folder or repository", "the recipe before", "The checkpoint to begin with: a folder, or OWNER/NAME or OWNER/NAME@REVISION of the hub (docs/models.md)."),
         new("from", "name", "the recipe before", "Another earlier recipe of the same command, to begin with its result."),
         new("method", "`sft`, `grpo`, `rejection`", "required", "Supervised tuning; policy optimisation by rewards; supervised tuning on the model's own rewarded answers."),
         new("seed", "whole number", "1", "Everything random follows from it."),

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -32,17 +33,20 @@ public sealed record RunPlan(
     /// longer than all of those need more.
     /// </summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of the model.</param>
+    /// <param name="model">The folder of the model, or its repository on the hub, of which all but the weights is read.</param>
     /// <param name="device">Where it would run; nothing is reserved on it. It must say that it has enough for anything: what does not fit is to be found out.</param>
     /// <param name="deviceBytes">The memory that there really is.</param>
+    /// <param name="hub">Where a repository is looked for; as the environment says if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
+    /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The configuration or the tokenizer cannot be read.</exception>
     /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
     /// <exception cref="InvalidDataException">None of the rows can be used.</exception>
-    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, long deviceBytes, CancellationToken cancellationToken = default)
+    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, long deviceBytes, HubOptions? hub = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(device);
+        model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
         configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? tokenizer.TokenId(SpecialTokens.ImageContext) };

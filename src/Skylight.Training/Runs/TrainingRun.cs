@@ -4,6 +4,7 @@ using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -28,6 +29,9 @@ public sealed record TrainingRunOptions(Device Device)
 
     /// <summary>Is told how it goes.</summary>
     public IRunObserver? Observer { get; init; }
+
+    /// <summary>From where a model that is named by its repository comes, and where it is kept; as the environment says if null.</summary>
+    public HubOptions? Hub { get; init; }
 }
 
 /// <summary>
@@ -98,11 +102,12 @@ public sealed class TrainingRun : IAsyncDisposable
 
     /// <summary>Opens model, data and folder; everything that can be wrong with them is found here.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of the model to begin with.</param>
+    /// <param name="model">The folder of the model to begin with, or its repository on the hub.</param>
     /// <param name="folder">The folder of the run.</param>
     /// <param name="options">Device, rewards, whether to resume.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
     /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
+    /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="CheckpointException">The model or the saved state cannot be read.</exception>
     /// <exception cref="IOException">The folder cannot be written, or another run is using it.</exception>
     public static async Task<TrainingRun> OpenAsync(Recipe recipe, string model, string folder, TrainingRunOptions options, CancellationToken cancellationToken = default)
@@ -114,7 +119,8 @@ public sealed class TrainingRun : IAsyncDisposable
         RewardSet? rewards = null;
         try
         {
-            // Model and data first: what is wrong with them leaves no folder behind.
+            // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of one commit, with which the run also goes on.
+            model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken).ConfigureAwait(false);
             (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, cancellationToken);
             (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             RunEvaluation? evaluation = recipe.Evaluation is null ? null : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
@@ -149,17 +155,18 @@ public sealed class TrainingRun : IAsyncDisposable
 
     /// <summary>Finds what <see cref="OpenAsync"/> would find wrong, without a device, weights or anything written: of recipes that run in order the last may be hours away.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of a model of the shape that it begins with.</param>
+    /// <param name="model">The folder of a model of the shape that it begins with, or its repository on the hub.</param>
     /// <param name="folder">The folder of the run.</param>
     /// <param name="resume">Whether a run that is in the folder goes on.</param>
     /// <param name="loadReward">Makes a reward of a user's own from an assembly; null where none can be loaded.</param>
+    /// <param name="hub">Where a model that is named by its repository comes from; as the environment says if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
     /// <exception cref="CheckpointException">The model's configuration or tokenizer cannot be read.</exception>
     /// <exception cref="InvalidDataException">A file of the data or a row of the evaluation data cannot be used.</exception>
     /// <exception cref="IOException">A file cannot be read.</exception>
     public static async Task CheckAsync(
-        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null, CancellationToken cancellationToken = default)
+        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null, HubOptions? hub = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -167,11 +174,12 @@ public sealed class TrainingRun : IAsyncDisposable
         var owned = new List<IDisposable>();
         try
         {
+            model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
             (RunPrompts prompts, _) = PromptsOf(recipe, model, cancellationToken);
             await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             if (recipe.Evaluation is not null)
                 await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
-            if (RewardsOf(recipe, new RewardContext(), loadReward) is { } rewards)
+            if (RewardsOf(recipe, new RewardContext { Hub = hub }, loadReward) is { } rewards)
                 await rewards.DisposeAsync().ConfigureAwait(false);
         }
         finally

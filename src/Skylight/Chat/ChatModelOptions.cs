@@ -1,4 +1,5 @@
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Images;
 using Skylight.Tensors;
 using Skylight.Text;
@@ -50,6 +51,9 @@ public sealed record ChatModelOptions
 
     /// <summary>The most pictures of one request.</summary>
     public int MaximumImages { get; init; } = 64;
+
+    /// <summary>From where a model that is named by its repository comes, and where it is kept; as the environment says if null.</summary>
+    public HubOptions? Hub { get; init; }
 
     /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
     public ITokenizer? Tokenizer { get; init; }

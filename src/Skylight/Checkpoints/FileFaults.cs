@@ -37,7 +37,7 @@ public static class FileFaults
     /// <summary>A sentence about downloads that were not finished, with a space before it; empty when there are none.</summary>
     internal static string DescribeUnfinished(string directory)
     {
-        string[] unfinished = [.. Unfinished(directory).Select(file => $"{Path.GetRelativePath(directory, file)} ({new FileInfo(file).Length} bytes)").Order(StringComparer.Ordinal)];
+        string[] unfinished = [.. Unfinished(directory).Select(file => $"{Path.GetRelativePath(directory, file)} ({BoundedFile.Length(file)} bytes)").Order(StringComparer.Ordinal)];
         return unfinished.Length == 0
             ? ""
             : $" A download was not finished: {string.Join(", ", unfinished.Take(5))}{(unfinished.Length > 5 ? $" and {unfinished.Length - 5} more" : "")}. Start it again; it goes on where it broke off.";
@@ -46,7 +46,10 @@ public static class FileFaults
     /// <summary>Where the usual downloaders keep what they have not finished: beside the files and in a cache folder below.</summary>
     private static IEnumerable<string> Unfinished(string directory)
     {
-        foreach (string folder in (string[])[directory, Path.Combine(directory, ".cache", "huggingface", "download")])
+        // In the hub's cache a folder of links lies beside one of contents.
+        string? snapshots = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)));
+        string[] contents = Path.GetFileName(snapshots) == "snapshots" ? [Path.Combine(Path.GetDirectoryName(snapshots)!, "blobs")] : [];
+        foreach (string folder in (string[])[directory, Path.Combine(directory, ".cache", "huggingface", "download"), .. contents])
         {
             if (!Directory.Exists(folder))
                 continue;

@@ -19,6 +19,7 @@ public class FuzzTests
     [InlineData("parquet", 5_000)]
     [InlineData("chat-completions", 30_000)]
     [InlineData("verifier-reply", 30_000)]
+    [InlineData("hub", 30_000)]
     public void Spoilt_inputs_are_read_or_refused_as_documented(string name, int inputs)
     {
         if (name == "webp")
