@@ -78,12 +78,12 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     public async Task What_is_advised_takes_what_it_says_and_less_than_before(string text)
     {
         using var device = new CpuDevice(long.MaxValue);
-        RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 1_000_000, TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 1_000_000, cancellationToken: TestContext.Current.CancellationToken);
         Assert.False(plan.Fits);
         Assert.True(plan.Advice.Count > 2);
         foreach (RunAdvice advice in plan.Advice)
         {
-            RunPlan other = await RunPlan.OfAsync(Read(text, advice.Settings), _files.Model, device, 1_000_000, TestContext.Current.CancellationToken);
+            RunPlan other = await RunPlan.OfAsync(Read(text, advice.Settings), _files.Model, device, 1_000_000, cancellationToken: TestContext.Current.CancellationToken);
             Assert.Equal(advice.PeakBytes, other.PeakBytes);
             Assert.True(other.PeakBytes < plan.PeakBytes, string.Join(' ', advice.Settings));
         }
@@ -105,7 +105,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     public async Task More_than_a_device_has_is_said_and_not_thrown()
     {
         using var device = new CpuDevice(long.MaxValue);
-        RunPlan plan = await RunPlan.OfAsync(Read(Supervised), _files.Model, device, 10, TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(Read(Supervised), _files.Model, device, 10, cancellationToken: TestContext.Current.CancellationToken);
         Assert.False(plan.Fits);
         Assert.Contains("a device with more memory: these settings alone do not do", TrainOutput.Text(plan, device), StringComparison.Ordinal);
     }
@@ -117,7 +117,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(long.MaxValue);
-        RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 10, TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 10, cancellationToken: TestContext.Current.CancellationToken);
         Assert.Contains(plan.Advice[^1].Settings, setting => setting.StartsWith("sampling.cache_tokens=", StringComparison.Ordinal));
         await MeasureAsync(Read(text, plan.Advice[^1].Settings), _files.Model, folder["run"]);
         Assert.True(RunLog.ReadMetrics(folder["run/metrics.jsonl"], 1 << 20).All(figures => figures.Kind == FigureKind.Step || figures["accuracy"] is not null));
@@ -128,7 +128,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     {
         using var device = new CpuDevice(long.MaxValue);
         RecipeException fault = await Assert.ThrowsAsync<RecipeException>(
-            () => RunPlan.OfAsync(Read(Policy, ["prompt.max_sequence=24"]), _files.Model, device, 1, TestContext.Current.CancellationToken));
+            () => RunPlan.OfAsync(Read(Policy, ["prompt.max_sequence=24"]), _files.Model, device, 1, cancellationToken: TestContext.Current.CancellationToken));
         Assert.Contains("none is left for a prompt", fault.Message, StringComparison.Ordinal);
     }
 
@@ -140,16 +140,16 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         folder.Write("data.jsonl", "{\"question\": \"sum?\", \"answer\": \"1\"}\n{\"question\": \"sum?\", \"answer\": \"1\", \"images\": [\"absent.png\"]}\n");
         folder.Write("unanswered.jsonl", "{\"question\": \"sum?\", \"answer\": \"1\"}\n{\"question\": \"sum?\"}\n");
         Recipe Of(string file) => Read(Policy.Replace("problems.jsonl", folder[file].Replace('\\', '/'), StringComparison.Ordinal));
-        RunPlan plan = await RunPlan.OfAsync(Of("data.jsonl"), _files.Model, device, long.MaxValue, TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(Of("data.jsonl"), _files.Model, device, long.MaxValue, cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal((2, 1, 0), (plan.Rows.Looked, plan.Rows.Unusable, plan.Rows.MostTiles));
         Assert.Contains("line 2", plan.Rows.FirstUnusable, StringComparison.Ordinal);
         Assert.Contains("1 of them cannot be used, the first: ", TrainOutput.Text(plan, device), StringComparison.Ordinal);
         // A reward that compares needs something to compare with.
         Recipe unanswered = Of("unanswered.jsonl") with { Rewards = Read(Policy.Replace(Rewards, "rewards: [answer]\n", StringComparison.Ordinal)).Rewards };
-        plan = await RunPlan.OfAsync(unanswered, _files.Model, device, long.MaxValue, TestContext.Current.CancellationToken);
+        plan = await RunPlan.OfAsync(unanswered, _files.Model, device, long.MaxValue, cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal((2, 1), (plan.Rows.Looked, plan.Rows.Unusable));
         folder.Write("none.jsonl", "{\"question\": \"sum?\", \"images\": [\"absent.png\"]}\n");
-        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => RunPlan.OfAsync(Of("none.jsonl"), _files.Model, device, 1, TestContext.Current.CancellationToken));
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() => RunPlan.OfAsync(Of("none.jsonl"), _files.Model, device, 1, cancellationToken: TestContext.Current.CancellationToken));
         Assert.Contains("None of the 1 rows", fault.Message, StringComparison.Ordinal);
     }
 
@@ -168,7 +168,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         using (var real = new CpuDevice())
         {
             bytes = real.MemoryBytes;
-            plan = await RunPlan.OfAsync(recipe, model, planning, bytes, TestContext.Current.CancellationToken);
+            plan = await RunPlan.OfAsync(recipe, model, planning, bytes, cancellationToken: TestContext.Current.CancellationToken);
             // Nothing was reserved.
             Assert.Equal(0, planning.ReservedPeakBytes);
         }
