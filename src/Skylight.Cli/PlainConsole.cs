@@ -6,6 +6,7 @@ namespace Skylight.Cli;
 internal static class PlainConsole
 {
     private const int Width = 200;
+    private const string NoColour = "NO_COLOR";
 
     /// <summary>A console that no terminal shows: without escapes, whatever the environment says, and wide enough for every table.</summary>
     public static IAnsiConsole On(TextWriter writer)
@@ -18,9 +19,16 @@ internal static class PlainConsole
     /// <summary>A console of the program's own.</summary>
     /// <param name="writer">Standard output or error.</param>
     /// <param name="redirected">Whether it goes to something else than a terminal.</param>
-    public static IAnsiConsole Of(TextWriter writer, bool redirected) => redirected ? On(writer)
-        : string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR")) ? AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer) })
-        : WithoutEscapes(writer);
+    public static IAnsiConsole Of(TextWriter writer, bool redirected)
+    {
+        if (redirected)
+            return On(writer);
+        if (Environment.GetEnvironmentVariable(NoColour) is { Length: > 0 })
+            return WithoutEscapes(writer);
+        // Set and empty is as if it were not set, which Spectre.Console does not know.
+        Environment.SetEnvironmentVariable(NoColour, null);
+        return AnsiConsole.Create(new AnsiConsoleSettings { Out = new AnsiConsoleOutput(writer) });
+    }
 
     /// <summary>Where a command says how far it is: beside its output, if that is JSON.</summary>
     public static IAnsiConsole ForProgress(bool json) => json ? Of(Console.Error, Console.IsErrorRedirected) : AnsiConsole.Console;
