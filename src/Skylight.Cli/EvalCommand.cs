@@ -101,6 +101,7 @@ internal static class EvalCommand
         catch (OperationCanceledException)
         {
             display.End();
+            ErrorReporting.BeginLine();
             console.MarkupLineInterpolated($"Stopped; what was answered is in '{choices.Output}'. Go on with the same command and --resume.");
             return ErrorReporting.Cancelled;
         }

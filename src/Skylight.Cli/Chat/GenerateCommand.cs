@@ -62,14 +62,21 @@ internal static class GenerateCommand
     private static async Task StreamAsync(ChatModel model, List<Message> messages, GenerationOptions options, CancellationToken cancellationToken)
     {
         var printer = new AnswerPrinter(AnsiConsole.Console, Console.Error);
-        await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
+        try
         {
-            printer.Show(update);
-            if (update.Usage is not { } usage)
-                continue;
-            printer.End();
-            if (!Console.IsErrorRedirected)
-                await Console.Error.WriteLineAsync($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+            await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
+            {
+                printer.Show(update);
+                if (update.Usage is not { } usage)
+                    continue;
+                printer.End();
+                if (!Console.IsErrorRedirected)
+                    await Console.Error.WriteLineAsync($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+            }
+        }
+        finally
+        {
+            printer.Undim();
         }
     }
 }

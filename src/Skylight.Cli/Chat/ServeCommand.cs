@@ -81,6 +81,7 @@ internal static class ServeCommand
 
         Console.WriteLine($"Serving {choices.Name ?? model.Name} on {app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()}");
         await Task.Delay(Timeout.Infinite, loading.Token).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+        ErrorReporting.BeginLine();
         await Console.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"skylight: ending; running answers have {choices.DrainSeconds} s. Ctrl-C again ends them."));
         second.CancelAfter(TimeSpan.FromSeconds(choices.DrainSeconds));
         // Who still waits then is told so, before connections are closed.

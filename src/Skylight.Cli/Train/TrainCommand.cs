@@ -137,6 +137,7 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException)
         {
+            ErrorReporting.BeginLine();
             console.MarkupLineInterpolated($"Stopped. Go on with the same command and --resume.");
             return ErrorReporting.Cancelled;
         }

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Skylight.Chat;
 using Skylight.Cpu;
 using Skylight.Execution;
 using Spectre.Console;
@@ -44,7 +45,17 @@ internal static class VerifyCommand
     private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)
     {
         using Device device = DeviceOption.Open(deviceName);
-        VerificationReport report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
+        VerificationReport report;
+        try
+        {
+            report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
+        }
+        catch (ArgumentException exception)
+        {
+            // What the dump holds was given to the model, not what the command line says.
+            throw new InvalidDataException($"{golden} does not belong to {checkpoint}: {PlainMessages.Of(exception)}", exception);
+        }
+
         var table = new Table().Border(TableBorder.Simple).AddColumns("group", "tensors", "error", "limit", "", "worst element");
         table.Columns[2].RightAligned();
         foreach (ComparisonRow row in report.Rows)

@@ -90,7 +90,7 @@ public sealed class CompiledFormTests
     public async Task The_list_of_devices_says_which_way_each_card_goes(string capability, string architecture, string line)
     {
         Emulator.Require();
-        (int code, string output, string error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["devices"], environment: ("SKYLIGHT_SIMT_CAPABILITY", capability)));
+        (int code, string output, string error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["devices", "--verbose"], environment: ("SKYLIGHT_SIMT_CAPABILITY", capability)));
         Assert.True(code == 0, error);
         string[] lines = [.. output.Split('\n').Select(one => one.Trim())];
         int card = Array.FindIndex(lines, one => one.StartsWith("simt ", StringComparison.Ordinal) && one.Contains($", {architecture}, ", StringComparison.Ordinal));
