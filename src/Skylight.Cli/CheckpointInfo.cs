@@ -93,7 +93,7 @@ internal sealed record CheckpointInfo(
         return new CheckpointInfo(
             directory, configuration.Architecture, configuration.ModelType,
             $"InternViT, {vision.LayerCount} layers of {vision.HiddenSize}, {vision.HeadCount} heads, MLP {vision.IntermediateSize}, {(vision.NormKind == NormKind.RmsNorm ? "RMSNorm" : "LayerNorm")}",
-            $"Qwen2.5, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
+            $"{(language.Kind == LanguageModelKind.Qwen3 ? "Qwen3" : "Qwen2.5")}, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values{(language.HeadCount * language.HeadDimension == language.HiddenSize ? "" : $", {language.HeadDimension} wide")}, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
             modules, model.Parameters.ElementCount, model.Parameters.ElementCount * type.Size(), Name(type), weights,
             new RopeInfo(language.RopeTheta, language.MaxPositions, language.DynamicRopeFactor is null ? "default" : "dynamic", language.DynamicRopeFactor),
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled, pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),

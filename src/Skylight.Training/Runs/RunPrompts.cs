@@ -38,7 +38,7 @@ internal sealed class RunPrompts
     public static string SuffixOf(PreparedPrompt prompt) => prompt.OpensThinking ? $"{SpecialTokens.ThinkStart}\n" : "";
 
     /// <summary>Whether prompts open a think block.</summary>
-    public bool Opens(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template.OpensThinking : thinking == ThinkingMode.On;
+    public bool Opens(ThinkingMode thinking) => (thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On)).OpensThinking;
 
     /// <summary>A whole conversation, its answer included.</summary>
     public IReadOnlyList<Message> Conversation(TrainingExample example) => Dressed(example.Messages);

@@ -56,6 +56,9 @@ public sealed class ConversationEncoder
     public static ChatTemplate TemplateOf(ModelConfiguration configuration)
     {
         ChatTemplate template = ChatTemplate.For(configuration.ModelType, configuration.Template);
+        // InternVL3.5 thinks when a system message asks it to.
+        if (configuration is { Language.Kind: LanguageModelKind.Qwen3, ModelType: "internvl_chat" or "internvl" })
+            template = template with { ThinkingMessage = ChatTemplate.InternVLThinkingMessage };
         return configuration.SystemMessage is { } message ? template with { SystemMessage = message.Length == 0 ? null : message } : template;
     }
 
@@ -99,7 +102,7 @@ public sealed class ConversationEncoder
         return new PreparedConversation(new TokenSequence(transcript.Tokens, tiles), transcript.ImageTokenCount, transcript.Answers);
     }
 
-    private ChatTemplate TemplateFor(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template : Template with { OpensThinking = thinking == ThinkingMode.On };
+    private ChatTemplate TemplateFor(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On);
 
     private async Task<(List<ChatTurn> Turns, List<ImageTile> Tiles)> TurnsAsync(IReadOnlyList<Message> messages, int? maximumTiles, CancellationToken cancellationToken)
     {

@@ -3,7 +3,7 @@ using Skylight.Checkpoints;
 
 namespace Skylight.Models;
 
-/// <summary>A vision-language model of the InternVL3 / Skywork-R1V3 family: InternViT, pixel shuffle, MLP connector, Qwen2.5.</summary>
+/// <summary>A vision-language model of the InternVL3 / InternVL3.5 / Skywork-R1V3 family: InternViT, pixel shuffle, MLP connector, Qwen2.5 or Qwen3.</summary>
 public sealed record ModelConfiguration
 {
     private const string FileName = "config.json";

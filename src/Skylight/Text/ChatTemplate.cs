@@ -36,6 +36,19 @@ public sealed record ChatTemplate
     /// <summary>Skywork-R1V3 answering at once: as <see cref="SkyworkThinking"/> without the opened think block.</summary>
     public static ChatTemplate SkyworkNoThinking { get; } = SkyworkThinking with { Name = NoThinkingName, OpensThinking = false };
 
+    /// <summary>
+    /// The system message with which the card of InternVL3.5 has it think (<c>R1_SYSTEM_PROMPT</c>): it then writes <c>&lt;think&gt;</c> itself.
+    /// </summary>
+    public static string InternVLThinkingMessage { get; } = """
+        You are an AI assistant that rigorously follows this response protocol:
+
+        1. First, conduct a detailed analysis of the question. Consider different angles, potential solutions, and reason through the problem step-by-step. Enclose this entire thinking process within <think> and </think> tags.
+
+        2. After the thinking section, provide a clear, concise, and direct answer to the user's question. Separate the answer from the think section with a newline.
+
+        Ensure that the thinking process is thorough but remains focused on the query. The final answer should be standalone and not reference the thinking section.
+        """.ReplaceLineEndings("\n");
+
     /// <summary>The names that <see cref="Named"/> knows.</summary>
     public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName, ThinkingName, NoThinkingName];
 
@@ -49,10 +62,26 @@ public sealed record ChatTemplate
     public bool OpensThinking { get; init; }
 
     /// <summary>
+    /// What asks the model to think, where a system message does; null where the prompt opens the think block for it. See <see cref="WithThinking"/>.
+    /// </summary>
+    public string? ThinkingMessage { get; init; }
+
+    /// <summary>
+    /// Whether a chat begins with <see cref="ThinkingMessage"/>: in place of <see cref="SystemMessage"/>, or, with an empty line between, before the system message that
+    /// the chat begins with. A chat whose system message begins with it already stays as it is.
+    /// </summary>
+    public bool AsksToThink { get; init; }
+
+    /// <summary>
     /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as reasoning models expect.
     /// On, an answer that closes a think block which its prompt had opened gets the opening back.
     /// </summary>
     public bool KeepsThinking { get; init; }
+
+    /// <summary>The template with thinking on or off, in the way of its model: by a system message, or by an opened think block.</summary>
+    /// <param name="thinking">Whether the model thinks before it answers.</param>
+    public ChatTemplate WithThinking(bool thinking) =>
+        ThinkingMessage is null ? this with { OpensThinking = thinking } : this with { AsksToThink = thinking };
 
     /// <summary>A template by name.</summary>
     /// <exception cref="ArgumentException">There is none of that name; lists those that there are.</exception>
@@ -97,8 +126,7 @@ public sealed record ChatTemplate
             throw new ArgumentException("A chat needs at least one turn.", nameof(turns));
 
         var prompt = new Writer(tokenizer);
-        if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
-            Write(prompt, ChatTurn.System(message), 0);
+        turns = Begin(prompt, turns);
         string begun = "";
         for (int i = 0; i < turns.Count; i++)
         {
@@ -132,8 +160,7 @@ public sealed record ChatTemplate
 
         var transcript = new Writer(tokenizer);
         var answers = new List<(int Start, int End)>();
-        if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
-            Write(transcript, ChatTurn.System(message), 0);
+        turns = Begin(transcript, turns);
         for (int i = 0; i < turns.Count; i++)
         {
             if (turns[i] is not { Role: ChatRole.Assistant, Parts.IsDefault: false } turn)
@@ -151,6 +178,22 @@ public sealed record ChatTemplate
         }
 
         return new ChatTranscript(transcript.Finish(), answers, transcript.ImageTokenCount);
+    }
+
+    /// <summary>Writes the system message that the turns lack, or gives them one that asks to think.</summary>
+    private IReadOnlyList<ChatTurn> Begin(Writer prompt, IReadOnlyList<ChatTurn> turns)
+    {
+        string? asking = AsksToThink ? ThinkingMessage : null;
+        if (turns[0] is not { Role: ChatRole.System } first)
+        {
+            if ((asking ?? SystemMessage) is { } message)
+                Write(prompt, ChatTurn.System(message), 0);
+            return turns;
+        }
+
+        if (asking is null || first.Parts.IsDefault || string.Concat(first.Parts.OfType<ChatText>().Select(part => part.Text)).StartsWith(asking, StringComparison.Ordinal))
+            return turns;
+        return [first with { Parts = [new ChatText($"{asking}\n\n"), .. first.Parts] }, .. turns.Skip(1)];
     }
 
     /// <summary>Writes an answer with the token that ends it, and says where it is.</summary>
