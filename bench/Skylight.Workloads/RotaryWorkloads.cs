@@ -12,6 +12,8 @@ internal static class RotaryWorkloads
         new("rotary_table/tiny", new RotaryTable(6, 10000f), [Integers([0, 1, 2, 0, 1, 100])], Tiny: true),
         // Angles of many turns: the longest contexts, and the last position there is.
         new("rotary_table/tiny-far", new RotaryTable(16, 1e6f), [Integers([100000, 99999, 131071, 1000003, int.MaxValue - 1])], Tiny: true),
+        new("rotary_table/tiny-yarn", new RotaryTable(16, 1e6f, new YarnRamp(4, 1, 5, 1.1386294f)), [Integers([0, 1, 2, 32768, 131071])], Tiny: true),
+        new("rotary_table/tiny-yarn-steep", new RotaryTable(6, 1e4f, new YarnRamp(2.5f, 0.75f, 0.751f, 1)), [Integers([3, 0, 70000])], Tiny: true),
         new("rotary_table/qwen2.5-0.5b-4k", new RotaryTable(64, 1e6f), [Integers(0, 1024, 4096)], Tiny: false),
         new("rotary_embedding/tiny", new RotaryEmbedding(6), [Normal(4, 18), Table(4, 6)], Tiny: true),
         new("rotary_embedding/tiny-inverse", new RotaryEmbedding(34, Inverse: true), [Normal(3, 68), Table(3, 34)], Tiny: true),

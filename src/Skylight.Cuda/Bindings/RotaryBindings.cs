@@ -37,7 +37,9 @@ internal static class RotaryBindings
         int tokens = kernel.Inputs[0].Shape[0], groups = (tokens + TableRows - 1) / TableRows;
         // One element at a time, of float32 only: the type and the width of the file's other kernels do not matter here.
         RowPacks.Launch(kernel, Source, "rotary_table", groups, op.HeadDimension / 2, width: 1).Type("ELEMENT", DataType.Float32)
-            .Input(0).Output(0).Int32(tokens).Int32(op.HeadDimension).Float32(op.Theta).Status(RowPacks.RangeMessage("positions", 0, int.MaxValue));
+            .Input(0).Output(0).Int32(tokens).Int32(op.HeadDimension).Float32(op.Theta)
+            .Float32(op.Yarn?.Factor ?? 0).Float32(op.Yarn?.Low ?? 0).Float32(op.Yarn?.High ?? 0).Float32(op.Yarn?.AttentionFactor ?? 1)
+            .Status(RowPacks.RangeMessage("positions", 0, int.MaxValue));
     }
 
     /// <summary>A warp for each head, as <see cref="RmsNorm"/> has it: so the sums, and all bits, are those of the two ops one after the other.</summary>

@@ -72,19 +72,30 @@ public sealed record LanguageConfiguration
     /// <summary>The base of the rotary frequencies.</summary>
     public double RopeTheta { get; init; } = 10000;
 
-    /// <summary>The longest sequence, in tokens. Up to here dynamic RoPE scaling changes nothing, and beyond it we do not go.</summary>
+    /// <summary>
+    /// The longest sequence, in tokens: <c>max_position_embeddings</c>, and with YaRN at least its factor times the trained positions. What <see cref="RopeScaling"/> does is
+    /// computed for this length, once for all sequences.
+    /// </summary>
     public int MaxPositions { get; init; } = 32768;
 
-    /// <summary>The factor of dynamic RoPE scaling, which would begin beyond <see cref="MaxPositions"/>; null where none is configured.</summary>
-    public double? DynamicRopeFactor { get; init; }
+    /// <summary>How positions beyond the trained ones are reached; null where they are not.</summary>
+    public RopeScaling? RopeScaling { get; init; }
 
     /// <summary>Whether the vocabulary head is the embedding matrix.</summary>
     public bool TieWordEmbeddings { get; init; }
 
-    /// <summary>What ends at <see cref="MaxPositions"/>, for the error of a longer prompt: "32768 positions", and that scaling beyond is not applied.</summary>
-    public string DescribePositions() => DynamicRopeFactor is { } factor
-        ? string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions (its dynamic RoPE scaling by {factor} would begin there and is not supported)")
-        : string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions");
+    /// <summary>What ends at <see cref="MaxPositions"/>, for the error of a longer prompt: "32768 positions", and how more are configured.</summary>
+    public string DescribePositions()
+    {
+        string positions = string.Create(CultureInfo.InvariantCulture, $"{MaxPositions} positions");
+        if (RopeScaling is not { } scaling)
+            return positions;
+        // Dynamic scaling has no length of its own.
+        string more = MaxPositions <= scaling.TrainedPositions ? string.Create(
+            CultureInfo.InvariantCulture,
+            $"; for more, raise 'max_position_embeddings' in config.json and name the trained {scaling.TrainedPositions} as 'original_max_position_embeddings' beside the factor") : "";
+        return $"{positions} ({scaling.Describe(MaxPositions)}{more})";
+    }
 
     /// <summary>The width of all query heads together.</summary>
     public int QuerySize => HeadCount * HeadDimension;
@@ -127,8 +138,8 @@ public sealed record LanguageConfiguration
             VocabularySize = json.Integer("vocab_size", defaults.VocabularySize, 1, LargestSize),
             RmsNormEpsilon = (float)json.Positive("rms_norm_eps", defaults.RmsNormEpsilon),
             RopeTheta = rope.Theta,
-            DynamicRopeFactor = rope.DynamicFactor,
-            MaxPositions = maxPositions,
+            RopeScaling = rope.Scaling,
+            MaxPositions = rope.Positions,
             TieWordEmbeddings = json.Boolean("tie_word_embeddings", tieWordEmbeddings),
         };
         (kind == LanguageModelKind.Qwen3 ? s_qwen3Members : s_qwen2Members).Check(
@@ -155,6 +166,10 @@ public sealed record LanguageConfiguration
         ConfigurationCheck.Epsilon(file, $"{path}rms_norm_eps", RmsNormEpsilon);
         if (!double.IsFinite(RopeTheta) || RopeTheta <= 0)
             throw new CheckpointException(file, $"'{path}rope_theta' is {RopeTheta}; supported: a positive number.");
+        if (RopeScaling is { Kind: RopeScalingKind.Yarn } && RopeTheta <= 1)
+            throw new CheckpointException(file, $"'{path}rope_theta' is {RopeTheta}; supported: a number above 1, because YaRN takes its logarithm.");
+        if (RopeScaling is { Kind: RopeScalingKind.Dynamic } && HeadDimension <= 2)
+            throw new CheckpointException(file, $"'{path}head_dim' is {HeadDimension}; supported with dynamic scaling: 4 or more.");
     }
 
     internal void WriteJson(Utf8JsonWriter json)
@@ -173,19 +188,18 @@ public sealed record LanguageConfiguration
         json.WriteNumber("rms_norm_eps", RmsNormEpsilon);
         // Both spellings, so that transformers 4 and 5 read the same numbers.
         json.WriteNumber("rope_theta", RopeTheta);
-        if (DynamicRopeFactor is { } factor)
+        if (RopeScaling is { } scaling)
         {
             json.WriteStartObject("rope_scaling");
-            json.WriteString("rope_type", "dynamic");
-            json.WriteString("type", "dynamic");
-            json.WriteNumber("factor", factor);
+            json.WriteString("rope_type", scaling.Name);
+            json.WriteString("type", scaling.Name);
+            scaling.WriteJson(json);
             json.WriteEndObject();
         }
 
         json.WriteStartObject("rope_parameters");
-        json.WriteString("rope_type", DynamicRopeFactor is null ? "default" : "dynamic");
-        if (DynamicRopeFactor is { } same)
-            json.WriteNumber("factor", same);
+        json.WriteString("rope_type", RopeScaling?.Name ?? "default");
+        RopeScaling?.WriteJson(json);
         json.WriteNumber("rope_theta", RopeTheta);
         json.WriteEndObject();
         json.WriteNumber("max_position_embeddings", MaxPositions);

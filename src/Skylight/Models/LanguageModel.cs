@@ -77,7 +77,7 @@ public sealed class LanguageModel
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(attention);
-        Value table = graph.Add(new RotaryTable(_configuration.HeadDimension, (float)_configuration.RopeTheta), positions);
+        Value table = graph.Add(RopeScaling.Table(_configuration.RopeScaling, _configuration.HeadDimension, _configuration.RopeTheta, _configuration.MaxPositions), positions);
         Value hidden = embedded;
         for (int layer = 0; layer < _configuration.LayerCount; layer++)
         {

@@ -82,7 +82,7 @@ public static class ModelFamily
             VocabularySize = 151674,
             RopeTheta = 1e6,
             MaxPositions = 32768,
-            DynamicRopeFactor = 2,
+            RopeScaling = new RopeScaling(RopeScalingKind.Dynamic, 2, 32768),
         },
         // <IMG_CONTEXT> and <|im_end|> of the family's tokenizer.
         ImageTokenId = 151667,
@@ -99,7 +99,7 @@ public static class ModelFamily
         ModelConfiguration member = Member(vision, hidden, layers, heads, 8, intermediate);
         return member with
         {
-            Language = member.Language with { Kind = LanguageModelKind.Qwen3, HeadDimension = 128, VocabularySize = 151936, MaxPositions = 40960, DynamicRopeFactor = null },
+            Language = member.Language with { Kind = LanguageModelKind.Qwen3, HeadDimension = 128, VocabularySize = 151936, MaxPositions = 40960, RopeScaling = null },
             ImageTokenId = 151671,
         };
     }

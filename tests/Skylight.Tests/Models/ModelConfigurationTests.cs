@@ -165,13 +165,15 @@ public class ModelConfigurationTests
         AssertRefused($$"""{ "model_type": "{{modelType}}", "architectures": ["{{architecture}}"] }""", modelType, architecture, "internvl_chat", "InternVL3 (1B");
 
     [Fact]
-    public void DynamicRopeIsSaidWhereItWouldBegin()
+    public void HowMorePositionsAreConfiguredIsSaidWithTheirNumber()
     {
         LanguageConfiguration dynamic = Load(Original).Language;
-        Assert.Equal(2, dynamic.DynamicRopeFactor);
-        Assert.Contains("32768 positions (its dynamic RoPE scaling by 2 would begin there", dynamic.DescribePositions(), StringComparison.Ordinal);
+        Assert.Equal(new RopeScaling(RopeScalingKind.Dynamic, 2, 32768), dynamic.RopeScaling);
+        Assert.Contains("32768 positions (dynamic RoPE scaling by 2 beyond 32768, which is not configured to go there; for more, raise 'max_position_embeddings'", dynamic.DescribePositions(), StringComparison.Ordinal);
+        LanguageConfiguration longer = Load(Edit(Original, ("llm_config.max_position_embeddings", "65536"), ("llm_config.rope_scaling", """{ "type": "dynamic", "factor": 2, "original_max_position_embeddings": 32768 }"""))).Language;
+        Assert.Equal("65536 positions (dynamic RoPE scaling by 2 beyond 32768)", longer.DescribePositions());
         LanguageConfiguration plain = Load(Edit(Original, ("llm_config.rope_scaling", "null"))).Language;
-        Assert.Null(plain.DynamicRopeFactor);
+        Assert.Null(plain.RopeScaling);
         Assert.Equal("32768 positions", plain.DescribePositions());
         AssertRefused(Edit(HuggingFace, ("text_config.rope_parameters", """{ "rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5 }""")), "partial_rotary_factor", "0.5");
     }
@@ -299,7 +301,7 @@ public class ModelConfigurationTests
     [InlineData("llm_config.hidden_act", "\"relu\"", "'llm_config.hidden_act'", "relu", "silu")]
     [InlineData("llm_config.use_sliding_window", "true", "'llm_config.use_sliding_window'", "true", "false")]
     [InlineData("llm_config.layer_types", "[\"full_attention\", \"sliding_attention\"]", "'llm_config.layer_types'", "sliding_attention", "full_attention")]
-    [InlineData("llm_config.rope_scaling", "{\"type\": \"yarn\", \"factor\": 4}", "'llm_config.rope_scaling.type'", "yarn", "dynamic")]
+    [InlineData("llm_config.rope_scaling", "{\"type\": \"llama3\", \"factor\": 4}", "'llm_config.rope_scaling.type'", "llama3", "yarn")]
     [InlineData("llm_config.rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 4}", "'llm_config.rope_scaling.rope_type'", "linear", "dynamic")]
     [InlineData("llm_config.rope_theta", "-1", "'llm_config.rope_theta'", "-1", "positive")]
     [InlineData("llm_config.num_key_value_heads", "3", "'llm_config.num_key_value_heads'", "3", "divides")]
@@ -333,7 +335,7 @@ public class ModelConfigurationTests
     [InlineData("vision_config.use_mask_token", "true", "'vision_config.use_mask_token'", "true", "false")]
     [InlineData("vision_config.use_absolute_position_embeddings", "false", "'vision_config.use_absolute_position_embeddings'", "false", "true")]
     [InlineData("text_config.model_type", "\"llama\"", "'text_config.model_type'", "llama", "qwen2")]
-    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"yarn\"}", "'text_config.rope_parameters.rope_type'", "yarn", "default")]
+    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"linear\"}", "'text_config.rope_parameters.rope_type'", "linear", "default")]
     public void UnsupportedHuggingFaceConfigurationIsRefused(string field, string value, string named, string found, string supported) =>
         AssertRefused(Edit(HuggingFace, (field, value)), named, found, supported);
 

@@ -43,7 +43,7 @@ internal static class TinyModel
         StopTokenIds = [StopToken],
     }.Validate();
 
-    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null, int? maxPositions = null, LanguageModelKind kind = LanguageModelKind.Qwen2, bool tied = false)
+    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null, int? maxPositions = null, LanguageModelKind kind = LanguageModelKind.Qwen2, bool tied = false, RopeScaling? scaling = null)
     {
         ModelConfiguration configuration = Configuration with
         {
@@ -52,6 +52,7 @@ internal static class TinyModel
                 MaxPositions = maxPositions ?? Configuration.Language.MaxPositions,
                 Kind = kind,
                 TieWordEmbeddings = tied,
+                RopeScaling = scaling,
                 // Qwen3 has heads of a width of its own; half of this one is no multiple of a vector.
                 HeadDimension = kind == LanguageModelKind.Qwen3 ? 12 : Configuration.Language.HeadDimension,
             },
