@@ -1,10 +1,12 @@
 using System.Text.Json.Serialization;
+using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Text;
 using Skylight.Training;
 
 namespace Skylight.Cli;
@@ -98,8 +100,22 @@ internal sealed record CheckpointInfo(
             modules, model.Parameters.ElementCount, model.Parameters.ElementCount * type.Size(), Name(type), weights,
             new RopeInfo(language.RopeTheta, language.MaxPositions, language.RopeScaling?.Name ?? "default", language.RopeScaling?.Factor, language.RopeScaling?.TrainedPositions),
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled, pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
-            configuration.Template, [.. configuration.StopTokenIds], configuration.ImageTokenId,
+            TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
             2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes, Plan(model, deviceBytes, request), [.. configuration.Warnings]);
+    }
+
+    /// <summary>What the chat is written with; of a template that cannot be used, what config.json names: the chat itself says what is wrong with it.</summary>
+    private static string? TemplateName(ModelConfiguration configuration)
+    {
+        try
+        {
+            ChatTemplate template = ConversationEncoder.TemplateOf(configuration);
+            return template.Source is null ? configuration.Template : $"{template.Name} of the checkpoint";
+        }
+        catch (Exception exception) when (exception is CheckpointException or ArgumentException)
+        {
+            return configuration.Template;
+        }
     }
 
     private static PlanInfo[] Plan(VisionLanguageModel model, long? deviceBytes, InfoRequest request)

@@ -4,6 +4,7 @@ using Skylight.Chat;
 using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Text;
 
 namespace Skylight.Cli.Chat;
 
@@ -16,12 +17,18 @@ internal sealed class ModelSelection
     private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
     private readonly Option<int?> _cache = new("--cache-tokens") { Description = "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that the weights leave, at most 16384." };
 
-    public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+    private readonly Option<string?> _template = new("--template") { Description = "The chat template; by default the checkpoint's own, where it writes anything else than the one built in for its model." };
+
+    public ModelSelection()
+    {
+        _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+        _template.AcceptOnlyFromAmong([ConversationEncoder.BuiltIn, .. ChatTemplate.Names]);
+    }
 
     public void AddTo(Command command)
     {
         command.Add(_directory);
-        foreach (Option option in (Option[])[_device, _type, _context, _cache])
+        foreach (Option option in (Option[])[_device, _type, _context, _cache, _template])
             command.Add(option);
     }
 
@@ -46,6 +53,7 @@ internal sealed class ModelSelection
                 QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
+                Template = parse.GetValue(_template) is { } template ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(directory), template) : null,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(directory));
             ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);

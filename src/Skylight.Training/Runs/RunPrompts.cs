@@ -15,7 +15,7 @@ internal sealed class RunPrompts
     public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer)
     {
         _settings = settings;
-        Template = ConversationEncoder.TemplateOf(configuration);
+        Template = ConversationEncoder.TemplateOf(configuration, settings.ChatTemplate);
         if (settings.System is { } system)
             Template = Template with { SystemMessage = system.Length == 0 ? null : system };
         int context = configuration.Language.MaxPositions;

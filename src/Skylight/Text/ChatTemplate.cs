@@ -1,4 +1,5 @@
 using System.Text;
+using Skylight.Text.Templates;
 
 namespace Skylight.Text;
 
@@ -55,6 +56,15 @@ public sealed record ChatTemplate
     /// <summary>What it is called.</summary>
     public required string Name { get; init; }
 
+    /// <summary>The checkpoint's own template; null for those that are built in.</summary>
+    internal JinjaChat? Jinja { get; private init; }
+
+    /// <summary>What the checkpoint's own template is told of thinking; null for nothing.</summary>
+    private bool? EnableThinking { get; init; }
+
+    /// <summary>The Jinja of a checkpoint's own template; null for those that are built in.</summary>
+    public string? Source => Jinja?.Source;
+
     /// <summary>The system message of a chat that does not begin with one; null for none.</summary>
     public string? SystemMessage { get; init; }
 
@@ -80,8 +90,54 @@ public sealed record ChatTemplate
 
     /// <summary>The template with thinking on or off, in the way of its model: by a system message, or by an opened think block.</summary>
     /// <param name="thinking">Whether the model thinks before it answers.</param>
-    public ChatTemplate WithThinking(bool thinking) =>
-        ThinkingMessage is null ? this with { OpensThinking = thinking } : this with { AsksToThink = thinking };
+    public ChatTemplate WithThinking(bool thinking)
+    {
+        if (ThinkingMessage is not null)
+            return this with { AsksToThink = thinking };
+        return Jinja is null ? this with { OpensThinking = thinking } : this with { EnableThinking = thinking, OpensThinking = Jinja.OpensThinking(thinking) };
+    }
+
+    /// <summary>
+    /// A template in Jinja, as checkpoints bring it (<c>chat_template</c>): it decides about system message, thinking and everything else, where <see cref="SystemMessage"/>
+    /// and <see cref="ThinkingMessage"/> do not. Thinking is switched by <c>enable_thinking</c>.
+    /// </summary>
+    /// <param name="name">What it is called.</param>
+    /// <param name="source">The template: the part of Jinja that docs/serving.md names.</param>
+    /// <param name="tokens">Special tokens that it may write by name, such as <c>bos_token</c>, with their spellings.</param>
+    /// <exception cref="TemplateException">It asks for what is not supported, or cannot render the simplest of chats; names line and column.</exception>
+    public static ChatTemplate FromJinja(string name, string source, IReadOnlyDictionary<string, string>? tokens = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(source);
+        var jinja = new JinjaChat(source, tokens ?? new Dictionary<string, string>());
+        return new ChatTemplate { Name = name, Jinja = jinja, OpensThinking = jinja.OpensThinking(null) };
+    }
+
+    /// <summary>Whether a template in Jinja writes the same as this one, with each setting of thinking that it knows.</summary>
+    internal bool WritesLike(ChatTemplate other)
+    {
+        JinjaChat jinja = other.Jinja!;
+        try
+        {
+            return (jinja.SwitchesThinking ? (bool?[])[null, true, false] : [null]).All(thinking =>
+            {
+                ChatTemplate template = thinking is { } value ? WithThinking(value) : this;
+                return JinjaChat.Probes.All(chat => template.Spell(chat) == jinja.Spell(chat, thinking, KeepsThinking));
+            });
+        }
+        catch (TemplateException exception) when (exception.IsRefusal)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>A prompt as text, with its special tokens spelled out.</summary>
+    private string Spell(ChatTurn[] turns)
+    {
+        var prompt = new Writer(null);
+        WritePrompt(prompt, turns);
+        return prompt.Spelled;
+    }
 
     /// <summary>A template by name.</summary>
     /// <exception cref="ArgumentException">There is none of that name; lists those that there are.</exception>
@@ -126,6 +182,14 @@ public sealed record ChatTemplate
             throw new ArgumentException("A chat needs at least one turn.", nameof(turns));
 
         var prompt = new Writer(tokenizer);
+        if (Jinja is not null)
+            return ByJinja(() => Jinja.Apply(prompt, tokenizer, Begun(turns), EnableThinking, KeepsThinking));
+        bool isThinking = WritePrompt(prompt, turns);
+        return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
+    }
+
+    private bool WritePrompt(Writer prompt, IReadOnlyList<ChatTurn> turns)
+    {
         turns = Begin(prompt, turns);
         string begun = "";
         for (int i = 0; i < turns.Count; i++)
@@ -138,8 +202,7 @@ public sealed record ChatTemplate
 
         prompt.Special(SpecialTokens.TurnStart);
         prompt.Text("assistant\n");
-        bool isThinking = WriteBeginning(prompt, begun);
-        return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
+        return WriteBeginning(prompt, begun);
     }
 
     /// <summary>
@@ -159,6 +222,8 @@ public sealed record ChatTemplate
             throw new ArgumentException("A chat to learn from must end with the assistant's turn.", nameof(turns));
 
         var transcript = new Writer(tokenizer);
+        if (Jinja is not null)
+            return ByJinja(() => Jinja.ApplyWithAnswers(transcript, tokenizer, Begun(turns), EnableThinking, KeepsThinking));
         var answers = new List<(int Start, int End)>();
         turns = Begin(transcript, turns);
         for (int i = 0; i < turns.Count; i++)
@@ -178,6 +243,31 @@ public sealed record ChatTemplate
         }
 
         return new ChatTranscript(transcript.Finish(), answers, transcript.ImageTokenCount);
+    }
+
+    /// <summary>Turns for a template in Jinja: checked, and with the system message that they lack.</summary>
+    private List<ChatTurn> Begun(IReadOnlyList<ChatTurn> turns)
+    {
+        // What is wrong with a turn is found, and named, by writing it down.
+        var check = new Writer(null);
+        for (int i = 0; i < turns.Count; i++)
+            Write(check, turns[i], i);
+        var begin = new Writer(null);
+        turns = Begin(begin, turns);
+        string? message = begin.Spelled.Length == 0 ? null : AsksToThink ? ThinkingMessage : SystemMessage;
+        return message is null ? [.. turns] : [ChatTurn.System(message), .. turns];
+    }
+
+    private static T ByJinja<T>(Func<T> render)
+    {
+        try
+        {
+            return render();
+        }
+        catch (TemplateException exception)
+        {
+            throw new ArgumentException($"The checkpoint's chat template cannot write this chat: {exception.Message}", "turns", exception);
+        }
     }
 
     /// <summary>Writes the system message that the turns lack, or gives them one that asks to think.</summary>
@@ -322,17 +412,29 @@ public sealed record ChatTemplate
     }
 
     /// <summary>Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens than in training.</summary>
-    private sealed class Writer(ITokenizer tokenizer)
+    /// <param name="tokenizer">Null where the text is wanted.</param>
+    internal sealed class Writer(ITokenizer? tokenizer)
     {
         private readonly List<int> _tokens = [];
         private readonly StringBuilder _text = new();
 
         public int ImageTokenCount { get; private set; }
 
+        /// <summary>The text, where there is no tokenizer.</summary>
+        public string Spelled => _text.ToString();
+
         public void Text(string text) => _text.Append(text);
+
+        public void Text(char character) => _text.Append(character);
 
         public void Special(string token)
         {
+            if (tokenizer is null)
+            {
+                Text(token);
+                return;
+            }
+
             Encode();
             _tokens.Add(tokenizer.RequiredTokenId(token));
         }
@@ -340,7 +442,7 @@ public sealed record ChatTemplate
         /// <summary>One token where the tokenizer has it, else as the model writes it: plain text, cut together with what surrounds it.</summary>
         public void Tag(string tag)
         {
-            if (tokenizer.TokenId(tag) is null)
+            if (tokenizer?.TokenId(tag) is null)
                 Text(tag);
             else
                 Special(tag);
@@ -348,13 +450,20 @@ public sealed record ChatTemplate
 
         public void Image(int count)
         {
+            ImageTokenCount += count;
             Special(SpecialTokens.ImageStart);
+            if (tokenizer is null)
+            {
+                _text.Insert(_text.Length, SpecialTokens.ImageContext, count);
+                Text(SpecialTokens.ImageEnd);
+                return;
+            }
+
             int context = tokenizer.RequiredTokenId(SpecialTokens.ImageContext);
             _tokens.EnsureCapacity(_tokens.Count + count + 1);
             for (int i = 0; i < count; i++)
                 _tokens.Add(context);
             Special(SpecialTokens.ImageEnd);
-            ImageTokenCount += count;
         }
 
         /// <summary>Ends the text so far and says how many tokens there are.</summary>
@@ -372,7 +481,7 @@ public sealed record ChatTemplate
 
         private void Encode()
         {
-            if (_text.Length == 0)
+            if (_text.Length == 0 || tokenizer is null)
                 return;
             _tokens.AddRange(tokenizer.Encode(_text.ToString()));
             _text.Clear();
