@@ -5,6 +5,7 @@ using Skylight.Execution;
 using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Text;
 
 namespace Skylight.Cli.Chat;
 
@@ -17,12 +18,18 @@ internal sealed class ModelSelection
     private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
     private readonly Option<int?> _cache = new("--cache-tokens") { Description = "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that the weights leave, at most 16384." };
 
-    public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+    private readonly Option<string?> _template = new("--template") { Description = "The chat template; by default the checkpoint's own, where it writes anything else than the one built in for its model." };
+
+    public ModelSelection()
+    {
+        _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+        _template.AcceptOnlyFromAmong([ConversationEncoder.BuiltIn, .. ChatTemplate.Names]);
+    }
 
     public void AddTo(Command command)
     {
         command.Add(_model);
-        foreach (Option option in (Option[])[_device, _type, _context, _cache])
+        foreach (Option option in (Option[])[_device, _type, _context, _cache, _template])
             command.Add(option);
     }
 
@@ -49,6 +56,7 @@ internal sealed class ModelSelection
                 ContextTokens = context,
                 CacheTokens = cache,
                 Hub = ModelFolder.Hub,
+                Template = parse.GetValue(_template) is { } template ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder), template) : null,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
             ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress, cancellationToken);

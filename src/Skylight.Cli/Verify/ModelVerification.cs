@@ -29,7 +29,7 @@ internal sealed class ModelVerification
     // of the policy objective, and so training, depend on is their difference.
     private const double RoundedActivationLimit = 2e-2;
     private const double RoundedGradientLimit = 5e-2;
-    private const double RoundedNats = 0.05;
+    private const double RoundedNats = 0.06;
 
     // With the limit of gradients: an error of 5e-5 of the largest gradient's norm is never too much.
     private const double RoundedGradientFloor = 1e-3;

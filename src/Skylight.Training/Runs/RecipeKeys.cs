@@ -34,6 +34,7 @@ public static class RecipeKeys
         new("bad_rows", "whole number", "0", "The most rows that may be unusable; they are listed in `bad-rows.jsonl`."),
         new("prompt", "map", "", "How examples become prompts."),
         new("prompt.system", "text", "the checkpoint's", "The system message; `\"\"` for none."),
+        new("prompt.chat_template", "`built-in`, or a name", "the checkpoint's", "The chat template; names are those of `skylight chat --template`."),
         new("prompt.thinking", "`default`, `on`, `off`", "default", "Whether the prompt opens a think block."),
         new("prompt.template", "text", "{question}", "What is written around a question."),
         new("prompt.max_tiles", "whole number", "the checkpoint's", "The most tiles of a picture."),

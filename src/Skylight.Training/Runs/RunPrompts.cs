@@ -17,7 +17,7 @@ internal sealed class RunPrompts
     public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer)
     {
         (_settings, _mostTiles) = (settings, configuration.Preprocessing.MaximumTiles);
-        Template = ConversationEncoder.TemplateOf(configuration);
+        Template = ConversationEncoder.TemplateOf(configuration, settings.ChatTemplate);
         if (settings.System is { } system)
             Template = Template with { SystemMessage = system.Length == 0 ? null : system };
         int context = configuration.Language.MaxPositions;
@@ -40,7 +40,7 @@ internal sealed class RunPrompts
     public static string SuffixOf(PreparedPrompt prompt) => prompt.OpensThinking ? $"{SpecialTokens.ThinkStart}\n" : "";
 
     /// <summary>Whether prompts open a think block.</summary>
-    public bool Opens(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template.OpensThinking : thinking == ThinkingMode.On;
+    public bool Opens(ThinkingMode thinking) => (thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On)).OpensThinking;
 
     /// <summary>A whole conversation, its answer included.</summary>
     public IReadOnlyList<Message> Conversation(TrainingExample example) => Dressed(example.Messages);

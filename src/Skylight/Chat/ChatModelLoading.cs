@@ -41,6 +41,7 @@ public static class ChatModelLoading
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
         ITokenizer tokenizer = options.Tokenizer ?? BytePairTokenizer.Load(directory, cancellationToken);
         tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
+        options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
         Device device = options.Device ?? new CpuDevice();
         VisionLanguageModel? model = null;
         try

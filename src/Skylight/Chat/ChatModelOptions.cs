@@ -58,7 +58,7 @@ public sealed record ChatModelOptions
     /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
     public ITokenizer? Tokenizer { get; init; }
 
-    /// <summary>The chat template; by default the one that belongs to the checkpoint.</summary>
+    /// <summary>The chat template; by default the one that belongs to the checkpoint (<see cref="ConversationEncoder.TemplateOf"/>).</summary>
     public ChatTemplate? Template { get; init; }
 
     /// <summary>How large pictures may be.</summary>

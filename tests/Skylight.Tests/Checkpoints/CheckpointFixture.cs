@@ -7,10 +7,10 @@ namespace Skylight.Tests.Checkpoints;
 /// <summary>The golden checkpoints, and small models for the tests of this room.</summary>
 internal static class CheckpointFixture
 {
-    public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf", "vit6b-style/original"];
+    public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf", "vit6b-style/original", "qwen3-style/hf", "qwen3-style/original"];
 
     /// <summary>A model small enough to write in a test, with unequal sizes everywhere so that a mix-up shows.</summary>
-    public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm) => new()
+    public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm, LanguageModelKind kind = LanguageModelKind.Qwen2) => new()
     {
         Vision = new VisionConfiguration
         {
@@ -29,11 +29,12 @@ internal static class CheckpointFixture
         },
         Language = new LanguageConfiguration
         {
+            Kind = kind,
             HiddenSize = 24,
             LayerCount = 3,
             HeadCount = 4,
             KeyValueHeadCount = 2,
-            HeadDimension = 6,
+            HeadDimension = kind == LanguageModelKind.Qwen3 ? 10 : 6,
             IntermediateSize = 40,
             VocabularySize = 50,
             RopeTheta = 12345.5,

@@ -134,7 +134,10 @@ public class ModelFolderTests
             SystemMessage = "Du bist \"knapp\".",
             Preprocessing = new ImagePreprocessing { IsTiled = false, MinimumTiles = 2, MaximumTiles = 6, HasThumbnail = false, Mean = new(0.5, 0.5, 0.5), Deviation = new(0.25, 0.5, 1) },
             Generation = new GenerationDefaults { StopTokenIds = [TinyModel.StopToken], Sample = true, Temperature = 0.6, TopP = 0.95, TopK = 20, RepetitionPenalty = 1.05, MaxNewTokens = 64000, BeginTokenId = 1, PaddingTokenId = 2 },
-            Language = TinyModel.Configuration.Language with { DynamicRopeFactor = 2 },
+            Language = TinyModel.Configuration.Language with
+            {
+                RopeScaling = new RopeScaling(RopeScalingKind.Yarn, 2, 128) { MScale = 0.5, MScaleAllDimensions = 1, BetaFast = 16, BetaSlow = 2, Truncate = false },
+            },
         };
         folder.Write("tokenizer.json", "{}");
         folder.Write("unrelated.txt", "x");
