@@ -80,7 +80,8 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     public async Task What_cannot_be_used_is_named(string arguments, string expected)
     {
         (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. arguments.Split(' ')]);
-        Assert.Equal(arguments.StartsWith("--image", StringComparison.Ordinal) ? 1 : 2, code);
+        // What there is not, of files or of memory, is no fault of the command line.
+        Assert.Equal(arguments.StartsWith("--image", StringComparison.Ordinal) || arguments.StartsWith("--cache-tokens", StringComparison.Ordinal) ? 1 : 2, code);
         Assert.Equal("", output);
         Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
         Assert.Contains(expected, error, StringComparison.Ordinal);
