@@ -46,6 +46,7 @@ internal sealed class ModelSelection
                 QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
+                ImageDecoders = Pictures.Decoders,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(directory));
             ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options, progress, cancellationToken);

@@ -53,7 +53,7 @@ internal static class TrainCommand
             string folder = folders[recipe.Name];
             string model = recipe.Model ?? folders[recipe.From ?? recipes[results.Count - 1].Name];
             // Only what is there goes on; recipes behind it have not begun.
-            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load };
+            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load, ImageDecoders = Pictures.Decoders };
             await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false))
                 results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
             if (ended is not null)
@@ -76,7 +76,7 @@ internal static class TrainCommand
             try
             {
                 if (index > 0)
-                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere, RewardLoading.Load, cancellationToken).ConfigureAwait(false);
+                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere, RewardLoading.Load, Pictures.Decoders, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is CheckpointException or IOException or InvalidDataException)
             {
