@@ -1,3 +1,4 @@
+using SixLabors.ImageSharp.Metadata.Profiles.Exif;
 using SixLabors.ImageSharp.PixelFormats;
 using Skylight.Images;
 
@@ -25,6 +26,9 @@ internal sealed class TiffDecoder : ImageSharpDecoder
             throw Error($"{reason} are not supported: convert it to PNG");
         (int width, int height) = ((int)picture.Width, (int)picture.Height);
         byte[] first = picture.Write(file);
+
+        // ImageSharp lists these by reflection. A program that is published ahead of time has them only if somebody names them.
+        _ = Enum.GetValues<ExifDataType>();
         var decoder = new SixLabors.ImageSharp.Formats.Tiff.TiffDecoder { IgnoreMetadata = true, DecodingMode = SixLabors.ImageSharp.Metadata.FrameDecodingMode.First };
         RgbImage image = (picture.Bits, picture.Samples) switch
         {
