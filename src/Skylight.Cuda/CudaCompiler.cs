@@ -11,7 +11,7 @@ public sealed class CudaCompiler
     /// <param name="libraryPath">The library; by default that of <c>SKYLIGHT_NVRTC</c>, else the newest that goes with the driver, or just the newest where there is none.</param>
     /// <exception cref="CudaException">It was not found; the error lists what was tried.</exception>
     public CudaCompiler(string? libraryPath = null)
-        : this(new Nvrtc(CudaLibraryPaths.LoadNvrtc(libraryPath, CudaLibraryPaths.DriverVersion())))
+        : this(new Nvrtc(new LibraryFunctions(CudaLibraryPaths.LoadNvrtc(libraryPath, CudaLibraryPaths.DriverVersion()))))
     {
     }
 

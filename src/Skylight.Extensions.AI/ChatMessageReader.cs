@@ -152,7 +152,7 @@ internal static class ChatMessageReader
     private static void EnsureImage(AIContent content, bool isImage, string place)
     {
         if (!isImage)
-            throw new NotSupportedException($"{place} holds {Describe(content)}, which the model cannot read. Of files it reads pictures: PNG, JPEG and WebP, with a media type such as image/png.");
+            throw new NotSupportedException($"{place} holds {Describe(content)}, which the model cannot read. Of files it reads pictures, with a media type such as image/png.");
     }
 
     private static string Describe(AIContent content) => content switch

@@ -235,7 +235,7 @@ internal static class RequestFields
         new(Parts + "text", FieldUse.Used, "the text", "\"Hi\""),
         new(Parts + "image_url", FieldUse.Used, "a picture: an object, or the URL alone", "\"data:image/png;base64,iVBORw0KGgo=\""),
         new(Parts + "cache_control", FieldUse.Accepted, Cache, """{"type":"ephemeral"}"""),
-        new(Picture + "url", FieldUse.Used, "a data URL (PNG, JPEG, or WebP where libwebp is), in base64 or its URL-safe form; http and https with --allow-image-urls", "\"data:image/png;base64,iVBORw0KGgo=\""),
+        new(Picture + "url", FieldUse.Used, "a data URL (PNG, JPEG, PNM; from skylight serve and hosts with Skylight.ImageSharp also WebP, GIF, BMP, TIFF, TGA), in base64 or its URL-safe form; http and https with --allow-image-urls", "\"data:image/png;base64,iVBORw0KGgo=\""),
         new(Picture + "detail", FieldUse.Used, "'low' for all pictures of a request: one tile of each; 'high' and 'auto': the checkpoint's tiling", "\"low\""),
     ];
 

@@ -43,7 +43,8 @@ public partial class ArchitectureTests
         ["Skylight.Cuda"] = ["Skylight.Runtime"],
         ["Skylight.Extensions.AI"] = ["Skylight"],
         ["Skylight.Server"] = ["Skylight"],
-        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI", "Skylight.Server"],
+        ["Skylight.ImageSharp"] = ["Skylight"],
+        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI", "Skylight.Server", "Skylight.ImageSharp"],
     };
 
     public static TheoryData<string, string> Rooms => [.. from project in ProjectsOfRooms

@@ -6,7 +6,7 @@ public sealed class SkippedTestsTests
     public void The_line_counts_by_what_is_lacking()
     {
         Assert.Equal("Skipped tests: none", SkippedTests.Describe([]));
-        Assert.Equal("Skipped tests: 3 (2: needs libwebp; 1: There is no node.)", SkippedTests.Describe(["needs libwebp", "There is no node.\nSearched: PATH", "needs libwebp"]));
+        Assert.Equal("Skipped tests: 3 (2: needs a library; 1: There is no node.)", SkippedTests.Describe(["needs a library", "There is no node.\nSearched: PATH", "needs a library"]));
     }
 
     /// <summary>What a test skips by is seen while it runs, so an attribute that skips without running would escape.</summary>

@@ -15,7 +15,7 @@ internal static class GenerateCommand
         var model = new ModelSelection();
         var settings = new AnswerSettings();
         var prompt = new Option<string>("--prompt") { Description = "The question; - reads it from standard input.", Required = true };
-        var images = new Option<string[]>("--image") { Description = "A PNG, JPEG or WebP file to look at, before the question. May be given several times." };
+        var images = new Option<string[]>("--image") { Description = "A picture to look at (PNG, JPEG, WebP, GIF, BMP, TIFF, TGA, PNM), before the question. May be given several times." };
         var prefill = new Option<string?>("--prefill") { Description = "What the answer begins with (its thinking, where the model thinks); the model goes on there. It is not printed." };
         var json = new Option<bool>("--json") { Description = "Print the answer, its thinking and what it took as one JSON object at the end." };
         var command = new Command("generate", "Ask a model one question, with or without pictures. The answer is streamed.") { prompt, images, prefill, json };

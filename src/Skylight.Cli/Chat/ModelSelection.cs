@@ -57,6 +57,7 @@ internal sealed class ModelSelection
                 CacheTokens = cache,
                 Hub = ModelFolder.Hub,
                 Template = parse.GetValue(_template) is { } template ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder), template) : null,
+                ImageDecoders = Pictures.Decoders,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
             ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress, cancellationToken);

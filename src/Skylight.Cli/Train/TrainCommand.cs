@@ -53,7 +53,7 @@ internal static class TrainCommand
             string folder = folders[recipe.Name];
             string model = recipe.Model ?? folders[recipe.From ?? recipes[results.Count - 1].Name];
             // Only what is there goes on; recipes behind it have not begun.
-            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load, Hub = ModelFolder.Hub, Rewards = new RewardContext { Hub = ModelFolder.Hub } };
+            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load, Hub = ModelFolder.Hub, ImageDecoders = Pictures.Decoders, Rewards = new RewardContext { Hub = ModelFolder.Hub } };
             await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false))
                 results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
             if (ended is not null)
@@ -76,7 +76,7 @@ internal static class TrainCommand
             try
             {
                 if (index > 0)
-                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere, RewardLoading.Load, ModelFolder.Hub, cancellationToken).ConfigureAwait(false);
+                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere, RewardLoading.Load, ModelFolder.Hub, Pictures.Decoders, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (exception is CheckpointException or HubException or IOException or InvalidDataException)
             {
@@ -156,7 +156,7 @@ internal static class TrainCommand
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
-            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, ModelFolder.Hub, cancellationToken).GetAwaiter().GetResult();
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, ModelFolder.Hub, Pictures.Decoders, cancellationToken).GetAwaiter().GetResult();
             plans.Add((plan, model));
             if (!json)
                 Console.Write(TrainOutput.Text(plan, device));

@@ -35,10 +35,9 @@ public abstract class Device : IDisposable
 
         if (open is not null)
             return open(name);
-        string hint = kind is "cuda" or "simt"
-            ? " Reference Skylight.Cuda and call CudaDevices.Register() when the program starts." : "";
         throw new ArgumentException(
-            $"There is no device '{name}'. This program knows: {string.Join(", ", known)}.{hint}", nameof(name));
+            $"There is no device '{name}'. This program knows: {string.Join(", ", known)}. Reference the package that " +
+            "brings another kind, and register it when the program starts (CudaDevices.Register()).", nameof(name));
     }
 
     /// <summary>Lets <see cref="Parse"/> open devices of another kind; the last registration of a kind counts.</summary>

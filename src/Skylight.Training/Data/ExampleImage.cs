@@ -21,14 +21,14 @@ public sealed class ExampleImage
     /// <summary>The bytes of the encoded picture; null for a file.</summary>
     private long? EncodedBytes { get; }
 
-    /// <summary>A PNG, JPEG or WebP file, read when it is used.</summary>
+    /// <summary>A picture's file, read when it is used.</summary>
     public static ExampleImage FromFile(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return new ExampleImage(path, path, null, null);
     }
 
-    /// <summary>The content of a PNG, JPEG or WebP file; not copied.</summary>
+    /// <summary>The content of a picture's file; not copied.</summary>
     /// <param name="encoded">The content.</param>
     /// <param name="name">What errors call it.</param>
     public static ExampleImage FromBytes(ReadOnlyMemory<byte> encoded, string name = "picture")

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Skylight.Execution;
 using Skylight.Hub;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -37,12 +38,13 @@ public sealed record RunPlan(
     /// <param name="device">Where it would run; nothing is reserved on it. It must say that it has enough for anything: what does not fit is to be found out.</param>
     /// <param name="deviceBytes">The memory that there really is.</param>
     /// <param name="hub">Where a repository is looked for; as the environment says if null.</param>
+    /// <param name="decoders">What decodes the pictures of the data; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The configuration or the tokenizer cannot be read.</exception>
     /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
     /// <exception cref="InvalidDataException">None of the rows can be used.</exception>
-    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, long deviceBytes, HubOptions? hub = null, CancellationToken cancellationToken = default)
+    public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, long deviceBytes, HubOptions? hub = null, ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(device);
@@ -74,7 +76,7 @@ public sealed record RunPlan(
         async Task<RunPlan> PlanAsync(Recipe recipe)
         {
             if (!measured.TryGetValue(recipe.Prompt, out (RowSizes Rows, RowSizes? Answered, RowSizes? Scored) sizes))
-                measured.Add(recipe.Prompt, sizes = await MeasureAsync(recipe, TrainingRun.PromptsOf(recipe, configuration, tokenizer), cancellationToken).ConfigureAwait(false));
+                measured.Add(recipe.Prompt, sizes = await MeasureAsync(recipe, TrainingRun.PromptsOf(recipe, configuration, tokenizer, decoders ?? ImageDecoders.Standard), cancellationToken).ConfigureAwait(false));
             int newTokens = recipe.Method == TrainingMethod.Supervised ? 0 : recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens);
             return new RunPlan(
                 recipe, shape.Parameters.ElementCount, shape.Parameters.All.Where(parameter => recipe.Modules.Includes(parameter)).Sum(parameter => parameter.Type.Shape.ElementCount),

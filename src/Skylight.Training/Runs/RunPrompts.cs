@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Text;
 using Skylight.Training.Data;
@@ -14,7 +15,7 @@ internal sealed class RunPrompts
     private readonly PromptSettings _settings;
     private readonly int _mostTiles;
 
-    public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer)
+    public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer, ImageDecoders decoders)
     {
         (_settings, _mostTiles) = (settings, configuration.Preprocessing.MaximumTiles);
         Template = ConversationEncoder.TemplateOf(configuration, settings.ChatTemplate);
@@ -23,7 +24,7 @@ internal sealed class RunPrompts
         int context = configuration.Language.MaxPositions;
         if (settings.MaximumSequence > context)
             throw new RecipeException($"'prompt.max_sequence' is {settings.MaximumSequence}, but the checkpoint's context has {context} tokens.");
-        Encoder = new ConversationEncoder(configuration, tokenizer, Template) { MaximumTokens = settings.MaximumSequence ?? context };
+        Encoder = new ConversationEncoder(configuration, tokenizer, Template) { MaximumTokens = settings.MaximumSequence ?? context, ImageDecoders = decoders };
         Samples = new SampleBuilder(Encoder) { Thinking = settings.Thinking, MaximumTiles = settings.MaximumTiles };
     }
 

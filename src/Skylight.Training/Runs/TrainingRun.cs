@@ -5,6 +5,7 @@ using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Hub;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -26,6 +27,9 @@ public sealed record TrainingRunOptions(Device Device)
 
     /// <summary>Makes a reward of a user's own from an assembly; null where none can be loaded.</summary>
     public Func<RewardSettings, IReward>? LoadReward { get; init; }
+
+    /// <summary>What decodes the pictures of the data.</summary>
+    public ImageDecoders ImageDecoders { get; init; } = ImageDecoders.Standard;
 
     /// <summary>Is told how it goes.</summary>
     public IRunObserver? Observer { get; init; }
@@ -121,7 +125,7 @@ public sealed class TrainingRun : IAsyncDisposable
         {
             // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of one commit, with which the run also goes on.
             model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken).ConfigureAwait(false);
-            (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, cancellationToken);
+            (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, options.ImageDecoders, cancellationToken);
             (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             RunEvaluation? evaluation = recipe.Evaluation is null ? null : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
             rewards = RewardsOf(recipe, RewardContextOf(options), options.LoadReward);
@@ -132,7 +136,9 @@ public sealed class TrainingRun : IAsyncDisposable
             owned.Add(badRows);
             int? cache = RunMemory.CacheTokens(recipe, evaluation?.Answers == true);
             chat = await VisionLanguageModel.LoadAsync(
-                run.State.Model, new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache }, progress: null, cancellationToken).ConfigureAwait(false);
+                run.State.Model,
+                new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache, ImageDecoders = options.ImageDecoders },
+                progress: null, cancellationToken).ConfigureAwait(false);
             var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation, rewards, badRows, owned, options.Observer);
             opened.Restore();
             if (rewards is not null)
@@ -160,13 +166,14 @@ public sealed class TrainingRun : IAsyncDisposable
     /// <param name="resume">Whether a run that is in the folder goes on.</param>
     /// <param name="loadReward">Makes a reward of a user's own from an assembly; null where none can be loaded.</param>
     /// <param name="hub">Where a model that is named by its repository comes from; as the environment says if null.</param>
+    /// <param name="decoders">What decodes the pictures of the data; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
     /// <exception cref="CheckpointException">The model's configuration or tokenizer cannot be read.</exception>
     /// <exception cref="InvalidDataException">A file of the data or a row of the evaluation data cannot be used.</exception>
     /// <exception cref="IOException">A file cannot be read.</exception>
     public static async Task CheckAsync(
-        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null, HubOptions? hub = null, CancellationToken cancellationToken = default)
+        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null, HubOptions? hub = null, ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -175,7 +182,7 @@ public sealed class TrainingRun : IAsyncDisposable
         try
         {
             model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
-            (RunPrompts prompts, _) = PromptsOf(recipe, model, cancellationToken);
+            (RunPrompts prompts, _) = PromptsOf(recipe, model, decoders ?? ImageDecoders.Standard, cancellationToken);
             await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             if (recipe.Evaluation is not null)
                 await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
@@ -262,17 +269,17 @@ public sealed class TrainingRun : IAsyncDisposable
     internal static ExampleOptions OptionsOf(DataSettings data, ExampleNeeds needs) =>
         new() { Needs = needs, Columns = ColumnMap.Parse(data.Columns.Select(pair => $"{pair.Key}={pair.Value}")) };
 
-    private static (RunPrompts Prompts, ITokenizer Tokenizer) PromptsOf(Recipe recipe, string model, CancellationToken cancellationToken)
+    private static (RunPrompts Prompts, ITokenizer Tokenizer) PromptsOf(Recipe recipe, string model, ImageDecoders decoders, CancellationToken cancellationToken)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
-        return (PromptsOf(recipe, configuration, tokenizer), tokenizer);
+        return (PromptsOf(recipe, configuration, tokenizer, decoders), tokenizer);
     }
 
     /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
-    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer)
+    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer, ImageDecoders decoders)
     {
-        var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
+        var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer, decoders);
         int most = recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens), longest = prompts.Encoder.MaximumTokens;
         // Otherwise every row would be called unusable.
         if (recipe.Method != TrainingMethod.Supervised && most >= longest)
