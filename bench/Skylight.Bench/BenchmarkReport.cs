@@ -12,9 +12,11 @@ internal static class BenchmarkReport
     /// <param name="name">The file's name in bench/results.</param>
     /// <param name="verb">The benchmark, as it is named on the command line.</param>
     /// <param name="writeResults">Adds members to the root object.</param>
-    /// <param name="output">Another path for the file. With it, and the commit in SKYLIGHT_COMMIT, no checkout is needed.</param>
+    /// <param name="output">Another path for the file. With it, and the commit in SKYLIGHT_COMMIT, no checkout is
+    /// needed.</param>
     /// <param name="announce">Whether to print where the results are.</param>
-    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults, string? output = null, bool announce = true)
+    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults, string? output = null,
+        bool announce = true)
     {
         string? given = Environment.GetEnvironmentVariable("SKYLIGHT_COMMIT");
         string root = output is not null && given is { Length: > 0 } ? "" : RepositoryRoot();
@@ -27,7 +29,8 @@ internal static class BenchmarkReport
             json.WriteString("command", $"dotnet run -c Release --project bench/Skylight.Bench -- {verb}");
             json.WriteString("commit", given is { Length: > 0 } ? given : Git(root, "rev-parse HEAD"));
             if (root.Length > 0)
-                json.WriteBoolean("uncommitted_changes", Git(root, "status --porcelain -- src kernels bench/Skylight.Bench").Length > 0);
+                json.WriteBoolean("uncommitted_changes",
+                    Git(root, "status --porcelain -- src kernels bench/Skylight.Bench").Length > 0);
             json.WriteString("measured_utc", DateTime.UtcNow.ToString("yyyy-MM-dd'T'HH:mm'Z'", null));
             json.WriteString("cpu", CpuModel());
             json.WriteNumber("cores", Environment.ProcessorCount);
@@ -52,7 +55,8 @@ internal static class BenchmarkReport
             if (File.Exists(Path.Combine(folder.FullName, "Runtime.sln")))
                 return folder.FullName;
         }
-        throw new InvalidOperationException("The benchmark writes into bench/results beside Runtime.sln: run it from a checkout.");
+        throw new InvalidOperationException(
+            "The benchmark writes into bench/results beside Runtime.sln: run it from a checkout.");
     }
 
     private static string Git(string root, string arguments)

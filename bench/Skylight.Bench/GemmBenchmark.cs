@@ -11,7 +11,8 @@ namespace Skylight.Bench;
 /// </summary>
 internal static unsafe class GemmBenchmark
 {
-    private sealed record Row(int M, int N, int K, int Rounds, bool IsCalm, double Peak, double Weight, double Unpacked, double? OpenBlas);
+    private sealed record Row(int M, int N, int K, int Rounds, bool IsCalm, double Peak, double Weight, double Unpacked,
+        double? OpenBlas);
 
     // The square sizes, then layers of a small model (rows = tokens of a batch).
     private static readonly (int M, int N, int K)[] Shapes =
@@ -23,10 +24,12 @@ internal static unsafe class GemmBenchmark
     /// <summary>Measures, prints and writes the results.</summary>
     public static int Run()
     {
-        Console.WriteLine(OpenBlas.IsAvailable ? $"OpenBLAS: {OpenBlas.Description}" : "OpenBLAS: not found (Debian: apt-get install libopenblas0); left out");
+        Console.WriteLine(OpenBlas.IsAvailable ? $"OpenBLAS: {OpenBlas.Description}"
+            : "OpenBLAS: not found (Debian: apt-get install libopenblas0); left out");
         if (OpenBlas.Variables.Length > 0)
             Console.WriteLine($"Not its own choice of kernels: {OpenBlas.Variables}. Unset these for a fair comparison.");
-        Console.WriteLine($"{"M×N×K",-16} {"peak",8} {"weight",8} {"of peak",8} {"unpacked",9} {"OpenBLAS",9} {"ratio",6} {"unp.",6}  GFLOP/s, medians");
+        Console.WriteLine(
+            $"{"M×N×K",-16} {"peak",8} {"weight",8} {"of peak",8} {"unpacked",9} {"OpenBLAS",9} {"ratio",6} {"unp.",6}  GFLOP/s, medians");
         Row[] rows = Array.ConvertAll(Shapes, shape => Measure(shape.M, shape.N, shape.K));
         BenchmarkReport.Write("cpu-gemm.json", "gemm", json => WriteRows(json, rows));
         return 0;
@@ -55,7 +58,8 @@ internal static unsafe class GemmBenchmark
 
         double Speed(int arm) => flops * repeats / measured.Seconds(arm) / 1e9;
         var row = new Row(
-            M, N, K, measured.Rounds, measured.IsCalm, measured.PeakFlops / 1e9, Speed(0), Speed(1), OpenBlas.IsAvailable ? Speed(2) : null);
+            M, N, K, measured.Rounds, measured.IsCalm, measured.PeakFlops / 1e9, Speed(0), Speed(1),
+            OpenBlas.IsAvailable ? Speed(2) : null);
         Console.WriteLine(
             $"{$"{M}×{N}×{K}",-16} {row.Peak,8:F1} {row.Weight,8:F1} {row.Weight / row.Peak,8:P1} {row.Unpacked,9:F1} " +
             $"{row.OpenBlas,9:F1} {row.Weight / row.OpenBlas,6:F2} {row.Unpacked / row.OpenBlas,6:F2}{(row.IsCalm ? "" : "  (machine busy)")}");

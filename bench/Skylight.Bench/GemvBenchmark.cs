@@ -36,9 +36,11 @@ internal static unsafe class GemvBenchmark
                 Rounds,
                 () => MachinePeak.Read(pb, (long)Size * Size / 2),
                 () => Gemm.MultiplyWeight(px, Size, bits, DataType.BFloat16, null, py, Size, m, Size, Size));
-            var row = new Row(m, measured.Rounds, measured.IsCalm, bytes / measured.Seconds(0) / 1e9, bytes / measured.Seconds(1) / 1e9);
+            var row = new Row(m, measured.Rounds, measured.IsCalm, bytes / measured.Seconds(0) / 1e9,
+                bytes / measured.Seconds(1) / 1e9);
             rows.Add(row);
-            Console.WriteLine($"{m,4} {row.Bandwidth,8:F1} {row.Speed,8:F1} {row.Speed / row.Bandwidth,7:P1}{(row.IsCalm ? "" : "  (machine busy)")}");
+            Console.WriteLine(
+                $"{m,4} {row.Bandwidth,8:F1} {row.Speed,8:F1} {row.Speed / row.Bandwidth,7:P1}{(row.IsCalm ? "" : "  (machine busy)")}");
         }
         BenchmarkReport.Write("cpu-gemv.json", "gemv", json => WriteRows(json, rows));
         return 0;

@@ -13,7 +13,8 @@ internal static unsafe class MachinePeak
 
     /// <summary>Floating-point operations of one <see cref="FusedMultiplyAdds"/>.</summary>
     public static double FusedMultiplyAddFlops =>
-        2.0 * Steps * Chains * CpuParallel.ThreadCount * (Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : 4);
+        2.0 * Steps * Chains * CpuParallel.ThreadCount
+            * (Vector512.IsHardwareAccelerated ? 16 : Vector256.IsHardwareAccelerated ? 8 : 4);
 
     private static float _sink;
 
@@ -59,8 +60,10 @@ internal static unsafe class MachinePeak
             b6 = TSimd.FusedMultiplyAdd(b6, x, y);
             b7 = TSimd.FusedMultiplyAdd(b7, x, y);
         }
-        TVector sum = TSimd.Add(TSimd.Add(TSimd.Add(a0, a1), TSimd.Add(a2, a3)), TSimd.Add(TSimd.Add(a4, a5), TSimd.Add(a6, a7)));
-        sum = TSimd.Add(sum, TSimd.Add(TSimd.Add(TSimd.Add(b0, b1), TSimd.Add(b2, b3)), TSimd.Add(TSimd.Add(b4, b5), TSimd.Add(b6, b7))));
+        TVector sum = TSimd.Add(TSimd.Add(TSimd.Add(a0, a1), TSimd.Add(a2, a3)),
+            TSimd.Add(TSimd.Add(a4, a5), TSimd.Add(a6, a7)));
+        sum = TSimd.Add(sum,
+            TSimd.Add(TSimd.Add(TSimd.Add(b0, b1), TSimd.Add(b2, b3)), TSimd.Add(TSimd.Add(b4, b5), TSimd.Add(b6, b7))));
         float* lanes = stackalloc float[16];
         TSimd.Store(lanes, sum);
         return lanes[0];
@@ -79,7 +82,8 @@ internal static unsafe class MachinePeak
     [MethodImpl(MethodImplOptions.AggressiveOptimization | MethodImplOptions.NoInlining)]
     private static float Sum(float* buffer, long stream)
     {
-        Vector512<float> a = default, b = default, c = default, d = default, e = default, f = default, g = default, h = default;
+        Vector512<float> a = default, b = default, c = default, d = default, e = default, f = default, g = default,
+            h = default;
         float* p0 = buffer, p1 = p0 + stream, p2 = p1 + stream, p3 = p2 + stream;
         for (long i = 0; i < stream; i += 32)
         {

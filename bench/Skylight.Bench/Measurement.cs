@@ -38,7 +38,8 @@ internal sealed class Measurement
     /// Warms up, then runs the arms in turn until <paramref name="rounds"/> undisturbed rounds are there or 12 s
     /// have passed.
     /// </summary>
-    public static Measurement InTurn(int rounds, params Action[] arms) => InTurn(rounds, Longest, Array.ConvertAll(arms, arm => new Arm(arm)));
+    public static Measurement InTurn(int rounds, params Action[] arms) =>
+        InTurn(rounds, Longest, Array.ConvertAll(arms, arm => new Arm(arm)));
 
     /// <summary>The same for arms that something must be made ready for each time, within another time.</summary>
     public static Measurement InTurn(int rounds, TimeSpan longest, params Arm[] arms)

@@ -9,24 +9,28 @@ using Skylight.Workloads;
 namespace Skylight.Bench;
 
 /// <summary>
-/// Every op at its real shapes, beside the roofline of the machine: the longer of its floating-point operations at the FMA peak and
-/// its fewest bytes at the read bandwidth, both measured in the same run. Operands that stay in a cache can beat it.
+/// Every op at its real shapes, beside the roofline of the machine: the longer of its floating-point operations at the
+/// FMA peak and its fewest bytes at the read bandwidth, both measured in the same run. Operands that stay in a cache
+/// can beat it.
 /// </summary>
 internal static unsafe class OpBenchmark
 {
     private const int Rounds = 15;
     private const long BandwidthFloats = 64L << 20;
 
-    private sealed record Row(string Workload, double Milliseconds, double GigaflopsPerSecond, double GigabytesPerSecond, double RooflineShare, bool IsCalm);
+    private sealed record Row(string Workload, double Milliseconds, double GigaflopsPerSecond,
+        double GigabytesPerSecond, double RooflineShare, bool IsCalm);
 
     /// <summary>Measures, prints and writes the results.</summary>
     /// <param name="filter">Only workloads whose name contains it; null for all, which alone writes the results.</param>
     public static int Run(string? filter)
     {
-        Workload[] workloads = [.. Catalog.All.Where(workload => !workload.Tiny && (filter is null || workload.Name.Contains(filter, StringComparison.Ordinal)))];
+        Workload[] workloads = [.. Catalog.All.Where(workload => !workload.Tiny
+            && (filter is null || workload.Name.Contains(filter, StringComparison.Ordinal)))];
         if (workloads.Length == 0)
         {
-            Console.Error.WriteLine($"No workload's name contains '{filter}'. There are: {string.Join(", ", Catalog.All.Where(workload => !workload.Tiny).Select(workload => workload.Name))}.");
+            Console.Error.WriteLine(
+                $"No workload's name contains '{filter}'. There are: {string.Join(", ", Catalog.All.Where(workload => !workload.Tiny).Select(workload => workload.Name))}.");
             return 2;
         }
 
@@ -38,7 +42,8 @@ internal static unsafe class OpBenchmark
         {
             Row row = Measure(workload, peak, bandwidth);
             rows.Add(row);
-            Console.WriteLine($"{row.Workload,-44} {row.Milliseconds,9:F3} {row.GigaflopsPerSecond,9:F1} {row.GigabytesPerSecond,8:F1} {row.RooflineShare,9:P0}{(row.IsCalm ? "" : "  (machine busy)")}");
+            Console.WriteLine(
+                $"{row.Workload,-44} {row.Milliseconds,9:F3} {row.GigaflopsPerSecond,9:F1} {row.GigabytesPerSecond,8:F1} {row.RooflineShare,9:P0}{(row.IsCalm ? "" : "  (machine busy)")}");
         }
 
         if (filter is null)
@@ -70,7 +75,8 @@ internal static unsafe class OpBenchmark
             operand.Tensor.Memory.Dispose();
         OpCost cost = graph.Nodes[0].Cost;
         double roofline = Math.Max(cost.Flops / peak, cost.Bytes / bandwidth);
-        return new Row(workload.Name, seconds * 1e3, cost.Flops / seconds / 1e9, cost.Bytes / seconds / 1e9, roofline / seconds, measured.IsCalm);
+        return new Row(workload.Name, seconds * 1e3, cost.Flops / seconds / 1e9, cost.Bytes / seconds / 1e9,
+            roofline / seconds, measured.IsCalm);
     }
 
     private static PersistentTensor Bind(CpuDevice device, Operand operand, int index)
@@ -92,7 +98,9 @@ internal static unsafe class OpBenchmark
 
     private static void WriteRows(Utf8JsonWriter json, List<Row> rows, double peak, double bandwidth)
     {
-        json.WriteString("unit", "median over the rounds in which nothing else had a core; roofline: the longer of flops at the FMA peak and fewest bytes at the read bandwidth, over the median");
+        json.WriteString("unit",
+            "median over the rounds in which nothing else had a core; roofline: the longer of flops at the FMA peak " +
+            "and fewest bytes at the read bandwidth, over the median");
         json.WriteNumber("fma_peak_gflops", Math.Round(peak / 1e9));
         json.WriteNumber("read_bandwidth_gbs", Math.Round(bandwidth / 1e9, 1));
         json.WriteStartArray("workloads");

@@ -8,7 +8,8 @@ internal static unsafe class OpenBlas
     private const int RowMajor = 101;
     private const int NoTranspose = 111;
 
-    private static readonly delegate* unmanaged<int, int, int, int, int, int, float, float*, int, float*, int, float, float*, int, void> Sgemm;
+    private static readonly delegate* unmanaged<int, int, int, int, int, int, float, float*, int, float*, int, float,
+        float*, int, void> Sgemm;
 
     /// <summary>Whether the library was found.</summary>
     public static bool IsAvailable => Sgemm != null;
@@ -18,7 +19,8 @@ internal static unsafe class OpenBlas
     /// (OPENBLAS_CORETYPE), so a fair comparison has none.
     /// </summary>
     public static string Variables { get; } = string.Join(
-        ' ', Environment.GetEnvironmentVariables().Keys.Cast<string>().Where(name => name.StartsWith("OPENBLAS_", StringComparison.Ordinal))
+        ' ', Environment.GetEnvironmentVariables().Keys.Cast<string>()
+            .Where(name => name.StartsWith("OPENBLAS_", StringComparison.Ordinal))
             .Order(StringComparer.Ordinal).Select(name => $"{name}={Environment.GetEnvironmentVariable(name)}"));
 
     /// <summary>Version, build and the processor kernels that it chose.</summary>
@@ -28,7 +30,8 @@ internal static unsafe class OpenBlas
     {
         if (!NativeLibrary.TryLoad("libopenblas.so.0", out nint library))
             return;
-        Sgemm = (delegate* unmanaged<int, int, int, int, int, int, float, float*, int, float*, int, float, float*, int, void>)
+        Sgemm = (delegate* unmanaged<int, int, int, int, int, int, float, float*, int, float*, int, float, float*, int,
+            void>)
             NativeLibrary.GetExport(library, "cblas_sgemm");
         var setThreads = (delegate* unmanaged<int, void>)NativeLibrary.GetExport(library, "openblas_set_num_threads");
         setThreads(Environment.ProcessorCount);

@@ -4,7 +4,10 @@ using SharpFuzz.Common;
 
 namespace Skylight.Fuzz;
 
-/// <summary>Which branches inputs take, and how often, where SharpFuzz has instrumented the assemblies; elsewhere nothing is ever new.</summary>
+/// <summary>
+/// Which branches inputs take, and how often, where SharpFuzz has instrumented the assemblies; elsewhere nothing is
+/// ever new.
+/// </summary>
 internal sealed unsafe class Coverage
 {
     private const int Places = 1 << 16;
@@ -17,7 +20,10 @@ internal sealed unsafe class Coverage
     /// <summary>How many branches have been taken.</summary>
     public int Branches => _seen.Count(bits => bits != 0);
 
-    /// <summary>Whether the last input took a branch that none took before, or took one in another order of times; then forgets it.</summary>
+    /// <summary>
+    /// Whether the last input took a branch that none took before, or took one in another order of times; then forgets
+    /// it.
+    /// </summary>
     public bool IsNew()
     {
         bool isNew = false;

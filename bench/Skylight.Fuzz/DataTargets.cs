@@ -30,13 +30,17 @@ internal sealed class ExamplesTarget() : FileTarget("examples", "data.jsonl")
     protected override void Read() => DataReading.ReadAll(FilePath, 1 << 20);
 }
 
-/// <summary>Rows of Parquet: what the library that reads it throws must not come through, and what a file claims must not be believed.</summary>
+/// <summary>
+/// Rows of Parquet: what the library that reads it throws must not come through, and what a file claims must not be
+/// believed.
+/// </summary>
 internal sealed class ParquetTarget() : FileTarget("parquet", "data.parquet")
 {
     private const long MostGroupBytes = 4 << 20;
 
     public override IReadOnlyList<byte[]> Seeds { get; } =
-        [.. Directory.EnumerateFiles(Repository.PathOf("tests", "golden", "data"), "*.parquet").Order(StringComparer.Ordinal).Select(File.ReadAllBytes)];
+        [.. Directory.EnumerateFiles(Repository.PathOf("tests", "golden", "data"), "*.parquet")
+            .Order(StringComparer.Ordinal).Select(File.ReadAllBytes)];
 
     public override long AllocationLimit(int inputBytes) => (64 << 20) + (64L * inputBytes);
 

@@ -18,7 +18,8 @@ namespace Skylight.Fuzz;
 /// <param name="LargestShareOfLimit">The most that an input took of its limit of bytes; above 1 it is a fault.</param>
 /// <param name="Faults">Each kind of fault with how often it came.</param>
 internal sealed record FuzzResult(
-    string Target, int Seed, long Inputs, double InputsPerSecond, long Refused, int Corpus, int Branches, double SlowestMilliseconds, long LargestAllocation, double LargestShareOfLimit,
+    string Target, int Seed, long Inputs, double InputsPerSecond, long Refused, int Corpus, int Branches,
+    double SlowestMilliseconds, long LargestAllocation, double LargestShareOfLimit,
     SortedDictionary<string, long> Faults);
 
 /// <summary>What a run found.</summary>
@@ -30,7 +31,8 @@ internal sealed record FuzzReport(string Command, string Version, string Machine
 {
     public static FuzzReport Of(string command, IReadOnlyList<FuzzResult> results) => new(
         command,
-        typeof(Models.ModelConfiguration).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion,
+        typeof(Models.ModelConfiguration)
+            .Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()!.InformationalVersion,
         $"{RuntimeInformation.OSDescription}, {RuntimeInformation.ProcessArchitecture}, {Environment.ProcessorCount} threads, {RuntimeInformation.FrameworkDescription}",
         results);
 }

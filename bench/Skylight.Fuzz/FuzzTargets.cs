@@ -44,7 +44,8 @@ internal static class FuzzTargets
 
     /// <summary>Words of JSON texts: the names of their fields and their texts.</summary>
     public static IReadOnlyList<byte[]> WordsOf(IEnumerable<byte[]> texts) =>
-        [.. texts.SelectMany(text => Encoding.UTF8.GetString(text).Split('"')).Where(word => word.Length is > 2 and < 40).Distinct().Select(word => Encoding.UTF8.GetBytes($"\"{word}\""))];
+        [.. texts.SelectMany(text => Encoding.UTF8.GetString(text).Split('"')).Where(
+            word => word.Length is > 2 and < 40).Distinct().Select(word => Encoding.UTF8.GetBytes($"\"{word}\""))];
 }
 
 /// <summary>Weights: the header, and every tensor read as numbers.</summary>
@@ -55,8 +56,11 @@ internal sealed class SafetensorsTarget : FileTarget
     {
         SafetensorsWriter.Write(FilePath,
             [
-                TensorToWrite.Float32("language.weight", new Shape(3, 5), new float[15]), TensorToWrite.BFloat16("b", new Shape(2, 2), new BFloat16[4]),
-                TensorToWrite.Int32("ids", new Shape(3), new int[3]), TensorToWrite.UInt8("bytes", new Shape(3), new byte[3]), TensorToWrite.Float32("empty", new Shape(0, 5), ReadOnlyMemory<float>.Empty),
+                TensorToWrite.Float32("language.weight", new Shape(3, 5), new float[15]),
+                TensorToWrite.BFloat16("b", new Shape(2, 2), new BFloat16[4]),
+                TensorToWrite.Int32("ids", new Shape(3), new int[3]),
+                TensorToWrite.UInt8("bytes", new Shape(3), new byte[3]),
+                TensorToWrite.Float32("empty", new Shape(0, 5), ReadOnlyMemory<float>.Empty),
             ],
             new Dictionary<string, string> { ["format"] = "pt", ["step"] = "7" });
         Seeds = [File.ReadAllBytes(FilePath)];
@@ -65,7 +69,11 @@ internal sealed class SafetensorsTarget : FileTarget
     public override IReadOnlyList<byte[]> Seeds { get; }
 
     public override IReadOnlyList<byte[]> Words { get; } =
-        [.. new[] { "\"F32\"", "\"F16\"", "\"BF16\"", "\"F64\"", "\"I64\"", "\"BOOL\"", "\"F8_E4M3\"", "\"shape\"", "\"dtype\"", "\"data_offsets\"", "\"__metadata__\"" }.Select(Encoding.UTF8.GetBytes)];
+        [.. new[]
+        {
+            "\"F32\"", "\"F16\"", "\"BF16\"", "\"F64\"", "\"I64\"", "\"BOOL\"", "\"F8_E4M3\"", "\"shape\"", "\"dtype\"",
+            "\"data_offsets\"", "\"__metadata__\"",
+        }.Select(Encoding.UTF8.GetBytes)];
 
     public override long AllocationLimit(int inputBytes) => (1 << 20) + (64L * inputBytes);
 
@@ -96,9 +104,14 @@ internal sealed class ConfigurationTarget() : FileTarget("config.json", "config.
 {
     public override IReadOnlyList<byte[]> Seeds { get; } =
     [
-        .. Directory.EnumerateFiles(Repository.PathOf("tests", "golden"), "config.json", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(File.ReadAllBytes),
-        .. Directory.EnumerateFiles(Repository.PathOf("tests", "golden", "configs"), "*.json").Order(StringComparer.Ordinal).Select(File.ReadAllBytes),
-        .. ModelFamily.Names.SelectMany(name => new[] { ModelFamily.Configuration(name).ToJson(), ModelFamily.Configuration(name).ToOriginalJson() }).Select(Encoding.UTF8.GetBytes),
+        .. Directory.EnumerateFiles(Repository.PathOf("tests", "golden"), "config.json", SearchOption.AllDirectories)
+        .Order(StringComparer.Ordinal).Select(File.ReadAllBytes),
+        .. Directory.EnumerateFiles(Repository.PathOf("tests", "golden", "configs"), "*.json")
+        .Order(StringComparer.Ordinal).Select(File.ReadAllBytes),
+        .. ModelFamily.Names.SelectMany(name => new[]
+        {
+            ModelFamily.Configuration(name).ToJson(), ModelFamily.Configuration(name).ToOriginalJson(),
+        }).Select(Encoding.UTF8.GetBytes),
     ];
 
     public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
@@ -116,7 +129,9 @@ internal sealed class TokenizerTarget() : FileTarget("tokenizer.json", "tokenize
 {
     private const string Text = "abc b ca <|im_end|><tool> é\u0301 12 你好\n\n ";
 
-    public override IReadOnlyList<byte[]> Seeds { get; } = [Encoding.UTF8.GetBytes(Small(new JsonArray("b c", "a b", "ab c"))), Encoding.UTF8.GetBytes(Small(new JsonArray(new JsonArray("b", "c"), new JsonArray("a", "b"))))];
+    public override IReadOnlyList<byte[]> Seeds { get; } =
+        [Encoding.UTF8.GetBytes(Small(new JsonArray("b c", "a b", "ab c"))),
+            Encoding.UTF8.GetBytes(Small(new JsonArray(new JsonArray("b", "c"), new JsonArray("a", "b"))))];
 
     public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
 
@@ -137,11 +152,21 @@ internal sealed class TokenizerTarget() : FileTarget("tokenizer.json", "tokenize
         var vocabulary = new JsonObject();
         char next = '\u0100';
         for (int value = 0; value < 256; value++)
-            vocabulary.Add((value is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? (char)value : next++).ToString(), value);
+            vocabulary.Add((value is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? (char)value : next++)
+                .ToString(), value);
         foreach (string token in (string[])["bc", "ab", "abc"])
             vocabulary.Add(token, vocabulary.Count);
         JsonObject Added(int id, string content, bool special) =>
-            new() { ["id"] = id, ["content"] = content, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false, ["special"] = special };
+            new()
+            {
+                ["id"] = id,
+                ["content"] = content,
+                ["single_word"] = false,
+                ["lstrip"] = false,
+                ["rstrip"] = false,
+                ["normalized"] = false,
+                ["special"] = special
+            };
         return new JsonObject
         {
             ["version"] = "1.0",
@@ -151,12 +176,31 @@ internal sealed class TokenizerTarget() : FileTarget("tokenizer.json", "tokenize
             {
                 ["type"] = "Sequence",
                 ["pretokenizers"] = new JsonArray(
-                    new JsonObject { ["type"] = "Split", ["pattern"] = new JsonObject { ["Regex"] = @"\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+" }, ["behavior"] = "Isolated", ["invert"] = false },
-                    new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = false, ["use_regex"] = false }),
+                    new JsonObject
+                    {
+                        ["type"] = "Split",
+                        ["pattern"] = new JsonObject { ["Regex"] = @"\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+" },
+                        ["behavior"] = "Isolated",
+                        ["invert"] = false,
+                    },
+                    new JsonObject
+                    {
+                        ["type"] = "ByteLevel",
+                        ["add_prefix_space"] = false,
+                        ["trim_offsets"] = false,
+                        ["use_regex"] = false,
+                    }),
             },
             ["post_processor"] = null,
             ["decoder"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = true, ["use_regex"] = true },
-            ["model"] = new JsonObject { ["type"] = "BPE", ["dropout"] = null, ["unk_token"] = null, ["merges"] = merges, ["vocab"] = vocabulary },
+            ["model"] = new JsonObject
+            {
+                ["type"] = "BPE",
+                ["dropout"] = null,
+                ["unk_token"] = null,
+                ["merges"] = merges,
+                ["vocab"] = vocabulary,
+            },
         }.ToJsonString();
     }
 }
@@ -215,7 +259,9 @@ internal sealed class LossesTarget() : FileTarget("losses", "losses.json")
     }
 }
 
-/// <summary>The body of a request for chat completions, with a picture; and the error that is sent back must itself be JSON.</summary>
+/// <summary>
+/// The body of a request for chat completions, with a picture; and the error that is sent back must itself be JSON.
+/// </summary>
 internal sealed class ChatCompletionsTarget() : FuzzTarget("chat-completions")
 {
     private readonly ChatRequestReader _reader = new("tiny", 151674, new SkylightServerOptions());
@@ -248,5 +294,6 @@ internal sealed class ChatCompletionsTarget() : FuzzTarget("chat-completions")
         }
     }
 
-    public override bool IsDocumented(Exception exception) => exception is ApiException { Status: 400 or 404, Message.Length: > 10 and < 600 };
+    public override bool IsDocumented(Exception exception) =>
+        exception is ApiException { Status: 400 or 404, Message.Length: > 10 and < 600 };
 }

@@ -4,8 +4,9 @@ using System.IO.Hashing;
 namespace Skylight.Fuzz;
 
 /// <summary>
-/// Reads spoilt inputs one after the other. An input that takes new branches is spoilt further. Every fault is kept as a file: an exception that is not
-/// documented, more than a second, more memory than the target's limit. An input that ends the process, or takes more than half a minute, is kept as well.
+/// Reads spoilt inputs one after the other. An input that takes new branches is spoilt further. Every fault is kept as
+/// a file: an exception that is not documented, more than a second, more memory than the target's limit. An input that
+/// ends the process, or takes more than half a minute, is kept as well.
 /// </summary>
 /// <param name="target">What reads.</param>
 /// <param name="seed">Everything random follows from it.</param>
@@ -35,15 +36,18 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
         // What is loaded for the first time is no input's fault; and most of what is spoilt must have been right.
         List<byte[]> read = [.. corpus.Where(IsRead)];
         if (read.Count * 2 <= corpus.Count)
-            throw new InvalidOperationException($"{target.Name}: half of the {corpus.Count} inputs to begin with are refused.");
+            throw new InvalidOperationException(
+                $"{target.Name}: half of the {corpus.Count} inputs to begin with are refused.");
         coverage.IsNew();
 
         long count = 0, start = Stopwatch.GetTimestamp();
         for (; count < inputs && Stopwatch.GetElapsedTime(start) < time; count++)
         {
-            // Half of the time one that was read to its end, and of the others half of the time one of those that were found last.
+            // Half of the time one that was read to its end, and of the others half of the time one of those that were
+            // found last.
             byte[] parent = _random.Next(2) == 0 ? read[_random.Next(read.Count)]
-                : corpus[_random.Next(2) == 0 ? _random.Next(corpus.Count) : corpus.Count - 1 - _random.Next(Math.Min(corpus.Count, 50))];
+                : corpus[_random.Next(2) == 0 ? _random.Next(corpus.Count)
+                    : corpus.Count - 1 - _random.Next(Math.Min(corpus.Count, 50))];
             byte[] input = mutator.Mutate(parent, corpus[_random.Next(corpus.Count)], MostBytes, _random);
             if (_random.Next(4) != 0)
                 target.Repair(input, _random);
@@ -58,7 +62,8 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
         Volatile.Write(ref _started, 0);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         return new FuzzResult(
-            target.Name, seed, count, Math.Round(count / seconds, 1), _refused, corpus.Count, coverage.Branches, Math.Round(_slowest, 2), _largest, Math.Round(_share, 3), _faults);
+            target.Name, seed, count, Math.Round(count / seconds, 1), _refused, corpus.Count, coverage.Branches,
+            Math.Round(_slowest, 2), _largest, Math.Round(_share, 3), _faults);
     }
 
     private bool IsRead(byte[] input)
@@ -122,7 +127,9 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
     /// <summary>The type, and the innermost place of ours.</summary>
     private static string Kind(Exception exception)
     {
-        string place = (exception.StackTrace ?? "").Split('\n').FirstOrDefault(line => line.Contains("Skylight.", StringComparison.Ordinal) && !line.Contains("Skylight.Fuzz", StringComparison.Ordinal)) ?? "";
+        string place = (exception.StackTrace ?? "").Split('\n')
+            .FirstOrDefault(line => line.Contains("Skylight.", StringComparison.Ordinal)
+                && !line.Contains("Skylight.Fuzz", StringComparison.Ordinal)) ?? "";
         int end = place.IndexOf('(', StringComparison.Ordinal);
         return $"{exception.GetType().Name} {(end < 0 ? place : place[..end]).Trim()}".Trim();
     }
@@ -133,7 +140,8 @@ internal sealed class Fuzzer(FuzzTarget target, int seed, string? failures)
         if (failures is null || times > MostFilesOfAKind)
             return;
         Directory.CreateDirectory(failures);
-        string file = Path.Combine(failures, $"{target.Name.Replace(' ', '-')}-{Convert.ToHexStringLower(XxHash64.Hash(input))}");
+        string file = Path.Combine(failures,
+            $"{target.Name.Replace(' ', '-')}-{Convert.ToHexStringLower(XxHash64.Hash(input))}");
         File.WriteAllBytes(file, input);
         File.WriteAllText(file + ".txt", $"{target.Name}: {kind}\n{text}\n");
     }

@@ -7,14 +7,19 @@ using Skylight.Tensors;
 namespace Skylight.Fuzz;
 
 /// <summary>
-/// Kills a program that does nothing but save: a training state and a sharded model, each again and again into one folder, all numbers of a save being its
-/// own number. After each kill both must load, and hold the numbers of one save only; none may be older than the one before.
+/// Kills a program that does nothing but save: a training state and a sharded model, each again and again into one
+/// folder, all numbers of a save being its own number. After each kill both must load, and hold the numbers of one save
+/// only; none may be older than the one before.
 /// </summary>
 internal static class KillSaving
 {
     private const int Elements = 1 << 20;
 
-    private static readonly ModelConfiguration s_model = ModelFamily.Configuration("tiny") with { Language = ModelFamily.Configuration("tiny").Language with { VocabularySize = 151674 } };
+    private static readonly ModelConfiguration s_model =
+        ModelFamily.Configuration("tiny") with
+        {
+            Language = ModelFamily.Configuration("tiny").Language with { VocabularySize = 151674 },
+        };
 
     /// <summary>The child: saves until it is killed.</summary>
     public static int SaveForEver(string folder)
@@ -23,10 +28,13 @@ internal static class KillSaving
         {
             float value = number;
             TrainingCheckpoint.Save(
-                Path.Combine(folder, "state"), [.. Enumerable.Range(0, 4).Select(index => TensorToWrite.Float32($"tensor{index}", new Shape(Elements), Filled(value)))],
+                Path.Combine(folder, "state"),
+                [.. Enumerable.Range(0, 4)
+                    .Select(index => TensorToWrite.Float32($"tensor{index}", new Shape(Elements), Filled(value)))],
                 string.Create(CultureInfo.InvariantCulture, $"{number}"));
             CheckpointWriter.Write(
-                Path.Combine(folder, "model"), s_model, StoredType.Float32, (_, _, destination) => destination.Fill(value), new CheckpointWriterOptions { MaximumShardBytes = 16 << 20 });
+                Path.Combine(folder, "model"), s_model, StoredType.Float32, (_, _, destination) =>
+                    destination.Fill(value), new CheckpointWriterOptions { MaximumShardBytes = 16 << 20 });
         }
     }
 
@@ -40,7 +48,9 @@ internal static class KillSaving
         Directory.CreateDirectory(folder);
         for (int kill = 0; kill < kills; kill++)
         {
-            using (Process child = Process.Start(Environment.ProcessPath!, Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal) ? [typeof(KillSaving).Assembly.Location, "save", folder] : ["save", folder]))
+            using (Process child = Process.Start(Environment.ProcessPath!,
+                Environment.ProcessPath!.EndsWith("dotnet", StringComparison.Ordinal)
+                    ? [typeof(KillSaving).Assembly.Location, "save", folder] : ["save", folder]))
             {
                 // Starting takes some hundred milliseconds; saving goes on for as long as it is let.
                 child.WaitForExit(random.Next(150, 1500));
@@ -52,7 +62,8 @@ internal static class KillSaving
 
             (int nextState, int nextModel) = (State(folder), Model(folder));
             if (nextState < state || nextModel < model)
-                throw new InvalidDataException($"After kill {kill + 1} state {nextState} and model {nextModel} are older than {state} and {model}.");
+                throw new InvalidDataException(
+                    $"After kill {kill + 1} state {nextState} and model {nextModel} are older than {state} and {model}.");
             saves += nextState - state;
             (state, model) = (nextState, nextModel);
         }
@@ -74,7 +85,8 @@ internal static class KillSaving
     {
         string path = Path.Combine(folder, "state");
         if (TrainingCheckpoint.LatestIn(folder) is not { } latest)
-            return Directory.Exists(path) || Directory.Exists(path + ".old") ? throw new InvalidDataException("The training state cannot be read.") : 0;
+            return Directory.Exists(path) || Directory.Exists(path + ".old")
+                ? throw new InvalidDataException("The training state cannot be read.") : 0;
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(latest);
         int number = int.Parse(checkpoint.StateJson, CultureInfo.InvariantCulture);
         foreach (SafetensorsEntry entry in checkpoint.Tensors.Entries)
@@ -105,6 +117,7 @@ internal static class KillSaving
     private static void Check(string what, string tensor, ReadOnlySpan<float> values, int number)
     {
         if (values.IndexOfAnyExcept(number) is >= 0 and var at)
-            throw new InvalidDataException($"The {what} of save {number} has {values[at]} in {tensor}: two saves are mixed.");
+            throw new InvalidDataException(
+                $"The {what} of save {number} has {values[at]} in {tensor}: two saves are mixed.");
     }
 }

@@ -4,8 +4,9 @@ using Skylight.Checkpoints;
 namespace Skylight.Fuzz;
 
 /// <summary>
-/// Kills the demo's training at random moments and resumes it, until it is done; again and again, until it was killed often enough. Every folder that
-/// it leaves must load, and at the end of each chain the weights, the optimizer's state and the results must be those of a run that was never killed.
+/// Kills the demo's training at random moments and resumes it, until it is done; again and again, until it was killed
+/// often enough. Every folder that it leaves must load, and at the end of each chain the weights, the optimizer's state
+/// and the results must be those of a run that was never killed.
 /// </summary>
 internal static class KillTraining
 {
@@ -14,7 +15,8 @@ internal static class KillTraining
         var options = new Options(args);
         int kills = options.Number("kills", 200), killed = 0, chains = 0, longest = 0;
         var random = new Random(options.Number("seed", 1));
-        string program = options.First, folder = options.Text("folder") ?? Path.Combine(Path.GetTempPath(), $"skylight-kill-{Environment.ProcessId}");
+        string program = options.First, folder = options.Text("folder")
+            ?? Path.Combine(Path.GetTempPath(), $"skylight-kill-{Environment.ProcessId}");
         string whole = Path.Combine(folder, "whole");
         long start = Stopwatch.GetTimestamp();
         if (Demo(program, whole, Timeout.Infinite) != 0)
@@ -28,7 +30,8 @@ internal static class KillTraining
             while (Demo(program, run, killed < kills ? random.Next(milliseconds) : Timeout.Infinite) is not 0 and var code)
             {
                 if (code != Killed)
-                    throw new InvalidDataException($"Chain {chains}, after {killed - before} kills: the resumed run failed with {code}; {run} is kept.");
+                    throw new InvalidDataException(
+                        $"Chain {chains}, after {killed - before} kills: the resumed run failed with {code}; {run} is kept.");
                 killed++;
                 CheckFolders(run);
             }
@@ -39,7 +42,8 @@ internal static class KillTraining
         }
 
         Directory.Delete(folder, recursive: true);
-        Console.WriteLine($"kill-training: {killed} kills in {chains} chains of up to {longest}, 0 corrupt folders, every chain ended with the bytes of the run that nobody killed");
+        Console.WriteLine(
+            $"kill-training: {killed} kills in {chains} chains of up to {longest}, 0 corrupt folders, every chain ended with the bytes of the run that nobody killed");
         return 0;
     }
 
@@ -49,7 +53,8 @@ internal static class KillTraining
     private static int Demo(string program, string run, int milliseconds)
     {
         bool resumes = File.Exists(Path.Combine(run, "demo.json"));
-        var start = new ProcessStartInfo("dotnet", [program, "demo", .. resumes ? (string[])["--resume", run] : ["--tiny", "--seed", "1", "--out", run]])
+        var start = new ProcessStartInfo("dotnet",
+            [program, "demo", .. resumes ? (string[])["--resume", run] : ["--tiny", "--seed", "1", "--out", run]])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -70,7 +75,10 @@ internal static class KillTraining
         return code;
     }
 
-    /// <summary>Whatever has a checkpoint's name is one, whole: the model that all begins with, results that are there, and what was saved on the way.</summary>
+    /// <summary>
+    /// Whatever has a checkpoint's name is one, whole: the model that all begins with, results that are there, and what
+    /// was saved on the way.
+    /// </summary>
     private static void CheckFolders(string demo)
     {
         Check(Path.Combine(demo, "model"));
@@ -86,7 +94,8 @@ internal static class KillTraining
         }
 
         static IEnumerable<string> Folders(string parent) =>
-            Directory.Exists(parent) ? Directory.EnumerateDirectories(parent).Where(folder => !Path.GetFileName(folder).StartsWith('.')) : [];
+            Directory.Exists(parent) ? Directory.EnumerateDirectories(parent)
+                .Where(folder => !Path.GetFileName(folder).StartsWith('.')) : [];
 
         static void Check(string checkpoint)
         {
@@ -101,16 +110,27 @@ internal static class KillTraining
     {
         string[] expected = Weights(whole), found = Weights(run);
         if (!expected.SequenceEqual(found))
-            throw new InvalidDataException($"{run} has {string.Join(", ", found)}, but {whole} has {string.Join(", ", expected)}.");
+            throw new InvalidDataException(
+                $"{run} has {string.Join(", ", found)}, but {whole} has {string.Join(", ", expected)}.");
         foreach (string file in expected)
         {
-            if (!File.ReadAllBytes(Path.Combine(whole, file)).AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(run, file))))
-                throw new InvalidDataException($"{Path.Combine(run, file)} differs from that of the run that nobody killed.");
+            if (!File.ReadAllBytes(Path.Combine(whole, file)).AsSpan()
+                .SequenceEqual(File.ReadAllBytes(Path.Combine(run, file))))
+                throw new InvalidDataException(
+                    $"{Path.Combine(run, file)} differs from that of the run that nobody killed.");
         }
     }
 
-    /// <summary>All files of weights, optimizers, configurations, data and samples; not metrics, states and reports, which hold times and paths.</summary>
+    /// <summary>
+    /// All files of weights, optimizers, configurations, data and samples; not metrics, states and reports, which hold
+    /// times and paths.
+    /// </summary>
     private static string[] Weights(string run) =>
-        [.. Directory.EnumerateFiles(run, "*", SearchOption.AllDirectories).Select(file => Path.GetRelativePath(run, file)).Where(file => Path.GetExtension(file) is ".safetensors" or ".png" || Path.GetFileName(file) == "config.json" || (Path.GetExtension(file) == ".jsonl" && Path.GetFileName(file) != "metrics.jsonl"))
-            .Where(file => !file.Split(Path.DirectorySeparatorChar).Any(part => part.StartsWith('.'))).Order(StringComparer.Ordinal)];
+        [.. Directory.EnumerateFiles(run, "*", SearchOption.AllDirectories)
+            .Select(file => Path.GetRelativePath(run, file))
+            .Where(file => Path.GetExtension(file) is ".safetensors" or ".png"
+                || Path.GetFileName(file) == "config.json"
+                || (Path.GetExtension(file) == ".jsonl" && Path.GetFileName(file) != "metrics.jsonl"))
+            .Where(file => !file.Split(Path.DirectorySeparatorChar).Any(part => part.StartsWith('.')))
+            .Order(StringComparer.Ordinal)];
 }

@@ -2,18 +2,23 @@ using System.Text;
 
 namespace Skylight.Fuzz;
 
-/// <summary>Spoils inputs: bits, bytes, pieces, numbers, values of JSON, words of the format, pieces of other inputs.</summary>
+/// <summary>
+/// Spoils inputs: bits, bytes, pieces, numbers, values of JSON, words of the format, pieces of other inputs.
+/// </summary>
 /// <param name="words">Words of the format.</param>
 internal sealed class Mutator(IReadOnlyList<byte[]> words)
 {
-    private static readonly int[] s_numbers = [0, 1, -1, 2, 7, 8, 16, 127, 128, 255, 256, 32767, 32768, 65535, 65536, int.MaxValue, int.MinValue];
+    private static readonly int[] s_numbers = [0, 1, -1, 2, 7, 8, 16, 127, 128, 255, 256, 32767, 32768, 65535, 65536,
+        int.MaxValue, int.MinValue];
 
     private static readonly byte[][] s_values =
     [
         .. new[]
         {
-            "0", "-1", "1", "2", "0.5", "1e999", "-1e-999", "1E+2", "2147483647", "2147483648", "-2147483649", "9223372036854775807", "9223372036854775808", "1.0", "null", "true",
-            "false", "\"\"", "\"a\"", "\"\\ud800\"", "\"\\udc00x\"", "\"\\u0000\"", "\"\\\\\"", "\"NaN\"", "NaN", "[]", "{}", "[null]", "[[1],[2]]", "{\"a\":1}", "{\"\\ud800\":1}", "[1,2,3]",
+            "0", "-1", "1", "2", "0.5", "1e999", "-1e-999", "1E+2", "2147483647", "2147483648", "-2147483649",
+            "9223372036854775807", "9223372036854775808", "1.0", "null", "true",
+            "false", "\"\"", "\"a\"", "\"\\ud800\"", "\"\\udc00x\"", "\"\\u0000\"", "\"\\\\\"", "\"NaN\"", "NaN", "[]",
+            "{}", "[null]", "[[1],[2]]", "{\"a\":1}", "{\"\\ud800\":1}", "[1,2,3]",
             "\"data:image/png;base64,AA==\"", "1e3", "00", "-", "\"\ufffd\"", "\"🙂\"",
         }.Select(Encoding.UTF8.GetBytes),
         [(byte)'"', 0xFF, 0xFE, (byte)'"'],
@@ -70,13 +75,15 @@ internal sealed class Mutator(IReadOnlyList<byte[]> words)
                 return [.. data[..at], .. data.AsSpan(at, length), .. data[at..]];
             case 6:
                 int from = random.Next(other.Length);
-                return [.. data[..at], .. other.AsSpan(from, Math.Min(length, other.Length - from)), .. data[Math.Min(data.Length, at + random.Next(length))..]];
+                return [.. data[..at], .. other.AsSpan(from, Math.Min(length, other.Length - from)),
+                    .. data[Math.Min(data.Length, at + random.Next(length))..]];
             case 7:
                 WriteNumber(data.AsSpan(at), random);
                 return data;
             case 8 when words.Count > 0:
                 byte[] word = words[random.Next(words.Count)];
-                return [.. data[..at], .. word, .. data[(random.Next(2) == 0 ? at : Math.Min(data.Length, at + word.Length))..]];
+                return [.. data[..at], .. word,
+                    .. data[(random.Next(2) == 0 ? at : Math.Min(data.Length, at + word.Length))..]];
             case 9 when random.Next(4) == 0:
                 return data[..at];
             case 10 or 11 or 12:
@@ -107,7 +114,8 @@ internal sealed class Mutator(IReadOnlyList<byte[]> words)
         int from = random.Next(other.Length);
         if (random.Next(4) == 0 && other.AsSpan(from).IndexOfAny(":,["u8) is >= 0 and var found)
             value = other[(from + found + 1)..Value(other, from + found + 1)];
-        return random.Next(8) == 0 ? [.. data[..start], .. value, (byte)',', .. data[start..]] : [.. data[..start], .. value, .. data[end..]];
+        return random.Next(8) == 0 ? [.. data[..start], .. value, (byte)',', .. data[start..]]
+            : [.. data[..start], .. value, .. data[end..]];
     }
 
     /// <summary>Where a value ends that begins here.</summary>

@@ -24,5 +24,6 @@ internal sealed class Options
 
     public string? Text(string name) => _values.GetValueOrDefault(name);
 
-    public int Number(string name, int otherwise) => _values.TryGetValue(name, out string? text) ? int.Parse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) : otherwise;
+    public int Number(string name, int otherwise) => _values.TryGetValue(name, out string? text)
+        ? int.Parse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture) : otherwise;
 }

@@ -10,21 +10,31 @@ namespace Skylight.Fuzz;
 internal sealed class PictureTarget(string name, string extension) : FuzzTarget(name)
 {
     // A file within the limits of a host: pictures of a third of a megapixel.
-    private static readonly ImageLimits s_limits = new() { MaximumPixels = 300_000, MaximumWidth = 8192, MaximumHeight = 8192 };
+    private static readonly ImageLimits s_limits = new()
+    {
+        MaximumPixels = 300_000,
+        MaximumWidth = 8192,
+        MaximumHeight = 8192
+    };
     private static readonly ImageDecoders s_decoders = ImageDecoders.Standard.WithImageSharp();
-    private static readonly uint[] s_checksums = [.. Enumerable.Range(0, 256).Select(value => Enumerable.Range(0, 8).Aggregate((uint)value, (sum, _) => (sum & 1) != 0 ? 0xEDB88320 ^ (sum >> 1) : sum >> 1))];
+    private static readonly uint[] s_checksums = [.. Enumerable.Range(0, 256)
+        .Select(value => Enumerable.Range(0, 8)
+            .Aggregate((uint)value, (sum, _) => (sum & 1) != 0 ? 0xEDB88320 ^ (sum >> 1) : sum >> 1))];
 
     public override IReadOnlyList<byte[]> Seeds { get; } =
     [
-        .. Directory.EnumerateFiles(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples"), "*" + extension, SearchOption.AllDirectories)
+        .. Directory.EnumerateFiles(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples"), "*" + extension,
+            SearchOption.AllDirectories)
             .Order(StringComparer.Ordinal).Select(File.ReadAllBytes).Where(file => file.Length < 1 << 16),
     ];
 
     // Lossless WebP has tables of codes that a small picture may ask for (Skylight.ImageSharp's WebPTables).
     private readonly long _tables = name == "webp" ? 32 << 20 : 0;
 
-    // What ImageLimits says that decoders need for a pixel, their tables, and what a compressed file may unfold to before it is refused.
-    public override long AllocationLimit(int inputBytes) => (24 * s_limits.MaximumPixels) + _tables + (4L << 20) + (16L * inputBytes);
+    // What ImageLimits says that decoders need for a pixel, their tables, and what a compressed file may unfold to
+    // before it is refused.
+    public override long AllocationLimit(int inputBytes) =>
+        (24 * s_limits.MaximumPixels) + _tables + (4L << 20) + (16L * inputBytes);
 
     public override void Run(byte[] input)
     {
@@ -45,7 +55,8 @@ internal sealed class PictureTarget(string name, string extension) : FuzzTarget(
             uint length = BinaryPrimitives.ReadUInt32BigEndian(input.AsSpan((int)at));
             if (at + 12 + length > input.Length)
                 return;
-            BinaryPrimitives.WriteUInt32BigEndian(input.AsSpan((int)(at + 8 + length)), Checksum(input.AsSpan((int)at + 4, (int)length + 4)));
+            BinaryPrimitives.WriteUInt32BigEndian(input.AsSpan((int)(at + 8 + length)),
+                Checksum(input.AsSpan((int)at + 4, (int)length + 4)));
             at += 12L + length;
         }
     }

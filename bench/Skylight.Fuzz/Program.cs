@@ -46,7 +46,9 @@ static int Fuzz(string[] args)
         foreach ((string kind, long times) in result.Faults)
             Console.WriteLine($"    {times} × {kind}");
         if (options.Text("output") is { } path)
-            File.WriteAllText(path, JsonSerializer.Serialize(FuzzReport.Of($"fuzz {string.Join(' ', args)}", results), FuzzJson.Default.FuzzReport) + "\n");
+            File.WriteAllText(path,
+                JsonSerializer.Serialize(FuzzReport.Of($"fuzz {string.Join(' ', args)}", results),
+                    FuzzJson.Default.FuzzReport) + "\n");
     }
 
     return results.Exists(result => result.Faults.Count > 0) ? 1 : 0;

@@ -11,7 +11,8 @@ internal sealed class VerifierReplyTarget() : FuzzTarget("verifier-reply")
         .. new[]
         {
             """{"id": "1", "choices": [{"index": 0, "message": {"role": "assistant", "content": "<think>\u00e9</think>yes"}, "finish_reason": "length"}], "usage": {"prompt_tokens": 100, "completion_tokens": 3}}""",
-            """{"error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": null}}""", """{"error": "\ud83d\ude00", "message": "of vLLM"}""",
+            """{"error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": null}}""",
+            """{"error": "\ud83d\ude00", "message": "of vLLM"}""",
         }.Select(Encoding.UTF8.GetBytes),
     ];
 

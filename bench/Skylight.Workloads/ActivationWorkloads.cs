@@ -41,7 +41,8 @@ internal static class ActivationWorkloads
         new("split_columns/tiny-wide", new SplitColumns(8, 16, 8), [Normal(3, 32)], Tiny: true),
         new("split_columns/qwen2.5-0.5b-1k", new SplitColumns(896, 128, 128), [Normal(1024, 1152)], Tiny: false),
         new("concatenate_columns/tiny", new ConcatenateColumns(), [Normal(4, 3), Normal(4, 9), Normal(4, 5)], Tiny: true),
-        new("concatenate_columns/qwen2.5-0.5b-1k", new ConcatenateColumns(), [Normal(1024, 896), Normal(1024, 128), Normal(1024, 128)], Tiny: false),
+        new("concatenate_columns/qwen2.5-0.5b-1k", new ConcatenateColumns(),
+            [Normal(1024, 896), Normal(1024, 128), Normal(1024, 128)], Tiny: false),
     ];
 
     private static Workload[] Maps(string name, int rows, int columns) =>
@@ -59,11 +60,17 @@ internal static class ActivationWorkloads
     ];
 
     private static Workload BroadcastOf(string name, int rows, int columns, bool tiny) =>
-        new(name, new Broadcast(new Shape(rows, columns)), [Normal(1)], tiny) { OpFor = type => new Broadcast(new Shape(rows, columns), type) };
+        new(name, new Broadcast(new Shape(rows, columns)), [Normal(1)],
+            tiny)
+        { OpFor = type => new Broadcast(new Shape(rows, columns), type) };
 
     private static Workload ZerosOf(string name, int rows, int columns, bool tiny) =>
-        new(name, new Zeros(TensorType.Float32(rows, columns)), [], tiny) { OpFor = type => new Zeros(new TensorType(type, new Shape(rows, columns))) };
+        new(name, new Zeros(TensorType.Float32(rows, columns)), [],
+            tiny)
+        { OpFor = type => new Zeros(new TensorType(type, new Shape(rows, columns))) };
 
     private static Workload ToActivations(string name, bool tiny, params int[] shape) =>
-        new(name, new Cast(DataType.Float32), [Normal(shape) with { KeepsType = true }], tiny) { OpFor = type => new Cast(type) };
+        new(name, new Cast(DataType.Float32), [Normal(shape) with { KeepsType = true }],
+            tiny)
+        { OpFor = type => new Cast(type) };
 }

@@ -13,14 +13,20 @@ internal static class AttentionWorkloads
     public static IReadOnlyList<Workload> All { get; } =
     [
         // Padding rows at the end, an empty sequence, one longer than a page.
-        new("attention/tiny-causal", new Attention(4, 2, 5, Causal: true), [Normal(46, 20), Normal(46, 10), Normal(46, 10), Integers([0, 3, 3, 38, 44])], Tiny: true),
-        new("attention/tiny-full", new Attention(2, 2, 16, Causal: false), [Normal(12, 32), Normal(12, 32), Normal(12, 32), Integers([0, 5, 12])], Tiny: true),
+        new("attention/tiny-causal", new Attention(4, 2, 5, Causal: true),
+            [Normal(46, 20), Normal(46, 10), Normal(46, 10), Integers([0, 3, 3, 38, 44])], Tiny: true),
+        new("attention/tiny-full", new Attention(2, 2, 16, Causal: false),
+            [Normal(12, 32), Normal(12, 32), Normal(12, 32), Integers([0, 5, 12])], Tiny: true),
         // Several blocks of keys, with ends inside of one; rows before the first sequence; the widest heads.
-        new("attention/tiny-blocks", new Attention(6, 2, 24, Causal: true), [Normal(160, 144), Normal(160, 48), Normal(160, 48), Integers([2, 20, 20, 155])], Tiny: true),
-        new("attention/tiny-blocks-full", new Attention(2, 1, 72, Causal: false), [Normal(100, 144), Normal(100, 72), Normal(100, 72), Integers([0, 100])], Tiny: true),
-        new("attention/tiny-wide", new Attention(1, 1, 128, Causal: true), [Normal(70, 128), Normal(70, 128), Normal(70, 128), Integers([0, 70])], Tiny: true),
+        new("attention/tiny-blocks", new Attention(6, 2, 24, Causal: true),
+            [Normal(160, 144), Normal(160, 48), Normal(160, 48), Integers([2, 20, 20, 155])], Tiny: true),
+        new("attention/tiny-blocks-full", new Attention(2, 1, 72, Causal: false),
+            [Normal(100, 144), Normal(100, 72), Normal(100, 72), Integers([0, 100])], Tiny: true),
+        new("attention/tiny-wide", new Attention(1, 1, 128, Causal: true),
+            [Normal(70, 128), Normal(70, 128), Normal(70, 128), Integers([0, 70])], Tiny: true),
         // More keys than the CUDA kernels take together.
-        new("attention/tiny-spans", new Attention(2, 1, 16, Causal: true), [Normal(600, 32), Normal(600, 16), Normal(600, 16), Integers([0, 20, 600])], Tiny: true),
+        new("attention/tiny-spans", new Attention(2, 1, 16, Causal: true),
+            [Normal(600, 32), Normal(600, 16), Normal(600, 16), Integers([0, 20, 600])], Tiny: true),
         // The heads of one key-value head of the 8B model.
         Packed("attention/8b-group-320", 7, 1, 128, causal: true, sequences: 1, length: 320),
         Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),
@@ -41,35 +47,51 @@ internal static class AttentionWorkloads
         Paged("paged_attention/tiny-decode-wide", 3, 1, 128, sequences: 1, rows: 1, context: 70, tiny: true),
         Paged("paged_attention/tiny-prefill", 6, 2, 8, sequences: 2, rows: 50, context: 130, tiny: true),
         Group("paged_attention/tiny-group", 4, 2, 8, completions: 9, prompt: 544, context: 600, together: true, tiny: true),
-        // One key-value head of the 38B model's: completions of one prompt, with the prompt's pages in common, and each with its own.
-        Group("paged_attention/38b-group-shared", 5, 1, 128, completions: 12, prompt: 1024, context: 1100, together: true, tiny: false),
-        Group("paged_attention/38b-group-apart", 5, 1, 128, completions: 12, prompt: 1024, context: 1100, together: false, tiny: false),
+        // One key-value head of the 38B model's: completions of one prompt, with the prompt's pages in common, and each
+        // with its own.
+        Group("paged_attention/38b-group-shared", 5, 1, 128, completions: 12, prompt: 1024, context: 1100,
+            together: true, tiny: false),
+        Group("paged_attention/38b-group-apart", 5, 1, 128, completions: 12, prompt: 1024, context: 1100,
+            together: false, tiny: false),
         Paged("paged_attention/demo-decode", 4, 4, 32, sequences: 256, rows: 1, context: 80, tiny: false),
         Paged("paged_attention/internvl3-1b-decode", 14, 2, 64, sequences: 32, rows: 1, context: 2048, tiny: false),
         Paged("paged_attention/internvl3-1b-prefill", 14, 2, 64, sequences: 1, rows: 1024, context: 1024, tiny: false),
     ];
 
-    private static Workload Packed(string name, int heads, int keyValueHeads, int dimension, bool causal, int sequences, int length) =>
-        new(name, new Attention(heads, keyValueHeads, dimension, causal), [.. QueryKeyValue(heads, keyValueHeads, dimension, sequences * length), Starts(sequences, length)], Tiny: false);
+    private static Workload Packed(string name, int heads, int keyValueHeads, int dimension, bool causal, int sequences,
+        int length) =>
+        new(name, new Attention(heads, keyValueHeads, dimension, causal),
+            [.. QueryKeyValue(heads, keyValueHeads, dimension, sequences * length), Starts(sequences, length)], Tiny: false);
 
-    private static Workload Backward(string name, int heads, int keyValueHeads, int dimension, bool causal, bool tiny, int sequences, int length)
+    private static Workload Backward(string name, int heads, int keyValueHeads, int dimension, bool causal, bool tiny,
+        int sequences, int length)
     {
         int rows = sequences * length;
         // A log-sum-exp in its usual range; not that of these queries and keys.
-        Operand logSumExp = Normal(rows, heads) with { Differentiable = false, Fill = seed => Shifted(Normal(rows, heads).Fill(seed), MathF.Log(length) + 2) };
-        Operand[] operands = [.. QueryKeyValue(heads, keyValueHeads, dimension, rows), Normal(rows, heads * dimension), logSumExp, Normal(rows, heads * dimension), Starts(sequences, length)];
-        return new(name, new AttentionBackward(heads, keyValueHeads, dimension, causal), [.. operands.Select(operand => operand with { Differentiable = false })], tiny);
+        Operand logSumExp = Normal(rows, heads) with
+        {
+            Differentiable = false,
+            Fill = seed => Shifted(Normal(rows, heads).Fill(seed), MathF.Log(length) + 2),
+        };
+        Operand[] operands = [.. QueryKeyValue(heads, keyValueHeads, dimension, rows), Normal(rows, heads * dimension),
+            logSumExp, Normal(rows, heads * dimension), Starts(sequences, length)];
+        return new(name, new AttentionBackward(heads, keyValueHeads, dimension, causal),
+            [.. operands.Select(operand => operand with { Differentiable = false })], tiny);
     }
 
     private static Workload Write(string name, int keyValueHeads, int dimension, int tokens, int pages, bool tiny)
     {
         // A sequence that starts in the middle of a page, from the last page backwards, after a skipped token.
-        int[] slots = [-1, .. Enumerable.Range(PageSize / 2, tokens - 1).Select(position => (pages - 1 - position / PageSize) * PageSize + position % PageSize)];
+        int[] slots = [-1, .. Enumerable.Range(PageSize / 2, tokens - 1)
+            .Select(position => (pages - 1 - position / PageSize) * PageSize + position % PageSize)];
         Operand rows = Normal(tokens, keyValueHeads * dimension) with { Differentiable = false };
-        return new(name, new KeyValueWrite(keyValueHeads, dimension), [rows, rows, Cache(pages, keyValueHeads, dimension), Cache(pages, keyValueHeads, dimension), Integers(slots)], tiny);
+        return new(name, new KeyValueWrite(keyValueHeads, dimension),
+            [rows, rows, Cache(pages, keyValueHeads, dimension), Cache(pages, keyValueHeads, dimension),
+                Integers(slots)], tiny);
     }
 
-    private static Workload Paged(string name, int heads, int keyValueHeads, int dimension, int sequences, int rows, int context, bool tiny)
+    private static Workload Paged(string name, int heads, int keyValueHeads, int dimension, int sequences, int rows,
+        int context, bool tiny)
     {
         int pagesEach = (context + PageSize - 1) / PageSize, pages = sequences * pagesEach;
         var table = new Operand(TensorType.Int32(sequences, pagesEach), seed =>
@@ -93,16 +115,20 @@ internal static class AttentionWorkloads
     }
 
     /// <summary>One new token for each completion of a prompt that fills whole pages.</summary>
-    private static Workload Group(string name, int heads, int keyValueHeads, int dimension, int completions, int prompt, int context, bool together, bool tiny)
+    private static Workload Group(string name, int heads, int keyValueHeads, int dimension, int completions, int prompt,
+        int context, bool together, bool tiny)
     {
-        int common = together ? prompt / PageSize : 0, width = (context + PageSize - 1) / PageSize, pages = common + completions * (width - common);
+        int common = together ? prompt / PageSize : 0, width = (context + PageSize - 1) / PageSize,
+            pages = common + completions * (width - common);
         var table = new Operand(TensorType.Int32(completions, width), seed =>
         {
             int[] order = [.. Enumerable.Range(0, pages)];
             new Random(seed).Shuffle(order);
             return Enumerable.Range(0, completions * width)
                 .Select(place => (Completion: place / width, Page: place % width))
-                .Select(place => order[place.Page < common ? place.Page : common + place.Completion * (width - common) + place.Page - common]).ToArray();
+                .Select(place =>
+                    order[place.Page < common ? place.Page
+                        : common + place.Completion * (width - common) + place.Page - common]).ToArray();
         });
         return new(
             name,
@@ -124,7 +150,8 @@ internal static class AttentionWorkloads
     private static Operand Cache(int pages, int keyValueHeads, int dimension) =>
         Normal(pages, keyValueHeads, PageSize * dimension) with { Differentiable = false, Persistent = true };
 
-    private static Operand Starts(int sequences, int length) => Integers([.. Enumerable.Range(0, sequences + 1).Select(sequence => sequence * length)]);
+    private static Operand Starts(int sequences, int length) =>
+        Integers([.. Enumerable.Range(0, sequences + 1).Select(sequence => sequence * length)]);
 
     private static float[] Shifted(Array values, float shift) => Array.ConvertAll((float[])values, value => value + shift);
 }

@@ -9,7 +9,8 @@ namespace Skylight.Workloads;
 /// <summary>One comparison between a device and the CPU.</summary>
 /// <param name="Workload">The workload's name.</param>
 /// <param name="Quantity">What was compared: an output, a changed input, or the gradient of an input.</param>
-/// <param name="Error">‖device − CPU‖ / ‖CPU‖ over all elements; for integers, the number that differ. Not a number where the device's is not.</param>
+/// <param name="Error">‖device − CPU‖ / ‖CPU‖ over all elements; for integers, the number that differ. Not a number
+/// where the device's is not.</param>
 /// <param name="Tolerance">What is allowed.</param>
 public readonly record struct ParityRow(string Workload, string Quantity, double Error, double Tolerance)
 {
@@ -18,8 +19,8 @@ public readonly record struct ParityRow(string Workload, string Quantity, double
 }
 
 /// <summary>
-/// Compares a device with the CPU, workload by workload: the same numbers go in (rounded to the device's activation type first), and outputs,
-/// changed inputs and gradients come out.
+/// Compares a device with the CPU, workload by workload: the same numbers go in (rounded to the device's activation
+/// type first), and outputs, changed inputs and gradients come out.
 /// </summary>
 public static class DeviceParity
 {
@@ -49,16 +50,23 @@ public static class DeviceParity
         Workload own = workload.ForActivations(device.ActivationType);
         // bfloat16 is for parameters alone on the CPU.
         Workload reference = own.ForActivations(DataType.Float32);
-        reference = reference with { Inputs = [.. reference.Inputs.Select(input => input with { Persistent = input.Persistent || input.Type.DataType == DataType.BFloat16 })] };
+        reference = reference with
+        {
+            Inputs = [.. reference.Inputs.Select(
+                input => input with { Persistent = input.Persistent || input.Type.DataType == DataType.BFloat16 })],
+        };
         return (build(own), build(reference));
     }
 
     private static ParityRow[] Check(WorkloadGraph own, WorkloadGraph reference, Device device, double rounded, double exact)
     {
-        bool rounds = own.Graph.Nodes.SelectMany(node => node.Inputs.Concat(node.Outputs)).Any(value => value.Type.DataType == DataType.BFloat16);
+        bool rounds = own.Graph.Nodes.SelectMany(node => node.Inputs.Concat(node.Outputs))
+            .Any(value => value.Type.DataType == DataType.BFloat16);
         using var cpu = new CpuDevice();
         List<(string Name, Array Elements)> expected = Run(reference, cpu), actual = Run(own, device);
-        return [.. expected.Zip(actual, (left, right) => new ParityRow(own.Workload.Name, left.Name, Distance(right.Elements, left.Elements), left.Elements is int[]? 0 : rounds ? rounded : exact))];
+        return [.. expected.Zip(actual,
+            (left, right) => new ParityRow(own.Workload.Name, left.Name, Distance(right.Elements, left.Elements),
+                left.Elements is int[]? 0 : rounds ? rounded : exact))];
     }
 
     private static List<(string Name, Array Elements)> Run(WorkloadGraph graph, Device device)
@@ -70,13 +78,20 @@ public static class DeviceParity
             using var workspace = new Workspace(device);
             var executor = new Executor(Planner.Plan(graph.Graph, device), workspace);
             for (int index = 0; index < graph.Inputs.Count; index++)
-                Write(executor, graph.Inputs[index], InOrderOf(device, graph.Workload.Op, index, graph.Workload.Inputs[index].Fill(100 + index), written: true));
+                Write(executor, graph.Inputs[index],
+                    InOrderOf(device, graph.Workload.Op, index, graph.Workload.Inputs[index].Fill(100 + index),
+                        written: true));
             foreach (Value weight in graph.Weights)
-                Write(executor, weight, Array.ConvertAll((float[])Operand.Normal((int)weight.Shape.ElementCount).Fill(7), value => (float)(BFloat16)value));
+                Write(executor, weight,
+                    Array.ConvertAll((float[])Operand.Normal((int)weight.Shape.ElementCount).Fill(7),
+                        value => (float)(BFloat16)value));
             executor.Run();
             List<(string, Array)> results = [.. graph.Results.Select(result => (result.Name, Read(executor, result.Value)))];
             if (graph.Weights.Count == 0)
-                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index => ($"changed input {index}", InOrderOf(device, graph.Workload.Op, index, PersistentTensors.Read(device, graph.Inputs[index].Persistent!), written: false))));
+                results.AddRange(graph.Workload.Op.MutatedInputs.Select(index =>
+                    ($"changed input {index}",
+                        InOrderOf(device, graph.Workload.Op, index,
+                            PersistentTensors.Read(device, graph.Inputs[index].Persistent!), written: false))));
             return results;
         }
         finally
@@ -87,8 +102,8 @@ public static class DeviceParity
     }
 
     /// <summary>
-    /// Elements of an input as the device keeps them, or back. The order within a page of a key cache is the device's own; workloads have
-    /// keys as rows.
+    /// Elements of an input as the device keeps them, or back. The order within a page of a key cache is the device's
+    /// own; workloads have keys as rows.
     /// </summary>
     private static Array InOrderOf(Device device, Op op, int input, Array data, bool written)
     {

@@ -12,11 +12,20 @@ internal static class SamplingWorkloads
     public static IReadOnlyList<Workload> All { get; } =
     [
         // One row for each way to choose, and some of them at once.
-        Rows("sample_tokens/tiny", 41, [(0, 0, 1, 0), (1, 0, 1, 0), (0.7f, 5, 1, 0), (1.3f, 0, 0.6f, 0), (1, 0, 1, 0.2f), (2, 9, 0.8f, 0.1f), (0, 3, 0.5f, 0), (1, 1, 1, 0)]) with { Tiny = true },
+        Rows("sample_tokens/tiny", 41,
+            [(0, 0, 1, 0), (1, 0, 1, 0), (0.7f, 5, 1, 0), (1.3f, 0, 0.6f, 0), (1, 0, 1, 0.2f), (2, 9, 0.8f, 0.1f),
+                (0, 3, 0.5f, 0), (1, 1, 1, 0)]) with { Tiny = true },
         // Several segments, the last one incomplete; probabilities spread over all of them, and concentrated on few.
-        Rows("sample_tokens/segments", 2500, [(1, 0, 1, 0), (0.3f, 0, 1, 0), (0, 0, 1, 0), (5, 2000, 1, 0), (1, 0, 0.95f, 0), (1, 50, 0.9f, 0), (1, 2500, 1, 0.05f), (0.01f, 0, 1e-6f, 0)]),
-        new("sample_tokens/ties", new SampleTokens(), [Levels(6, 3000), .. Parameters([(0, 0, 1, 0), (1, 7, 1, 0), (1, 0, 0.3f, 0), (1, 1300, 0.4f, 0), (1, 0, 1, 1), (0.5f, 0, 0.9999f, 0)])], Tiny: false),
-        new("sample_tokens/bans", new SampleTokens(), [AllButOne(4, 1100), .. Parameters([(0, 0, 1, 0), (1, 0, 1, 0), (1, 3, 1, 0), (1, 0, 0.5f, 0.1f)])], Tiny: false),
+        Rows("sample_tokens/segments", 2500,
+            [(1, 0, 1, 0), (0.3f, 0, 1, 0), (0, 0, 1, 0), (5, 2000, 1, 0), (1, 0, 0.95f, 0), (1, 50, 0.9f, 0),
+                (1, 2500, 1, 0.05f), (0.01f, 0, 1e-6f, 0)]),
+        new("sample_tokens/ties", new SampleTokens(),
+            [Levels(6, 3000),
+                .. Parameters([(0, 0, 1, 0), (1, 7, 1, 0), (1, 0, 0.3f, 0), (1, 1300, 0.4f, 0), (1, 0, 1, 1),
+                    (0.5f, 0, 0.9999f, 0)])], Tiny: false),
+        new("sample_tokens/bans", new SampleTokens(),
+            [AllButOne(4, 1100), .. Parameters([(0, 0, 1, 0), (1, 0, 1, 0), (1, 3, 1, 0), (1, 0, 0.5f, 0.1f)])],
+            Tiny: false),
         Rows("sample_tokens/no-rows", 40, []),
         Rows("sample_tokens/qwen2.5-greedy-16", 151674, [.. Enumerable.Repeat((0f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-plain-16", 151674, [.. Enumerable.Repeat((1f, 0, 1f, 0f), 16)]),
@@ -30,15 +39,20 @@ internal static class SamplingWorkloads
             ], Tiny: true),
         new("adjust_logits/blocks", new AdjustLogits(),
             [
-                Fixed(2, 9000), Integers([0, 300, 900]), Integers([.. Enumerable.Range(0, 300).Select(index => index * 29), .. Enumerable.Range(0, 600).Select(index => 9 + index * 14)]),
-                Constant([.. Enumerable.Range(0, 900).Select(index => 1 + index % 4 * 0.2f)]), Constant([.. Enumerable.Range(0, 900).Select(index => index % 3 * 0.5f)]),
+                Fixed(2, 9000), Integers([0, 300, 900]),
+                Integers([.. Enumerable.Range(0, 300).Select(index => index * 29),
+                    .. Enumerable.Range(0, 600).Select(index => 9 + index * 14)]),
+                Constant([.. Enumerable.Range(0, 900).Select(index => 1 + index % 4 * 0.2f)]),
+                Constant([.. Enumerable.Range(0, 900).Select(index => index % 3 * 0.5f)]),
             ], Tiny: false),
-        new("adjust_logits/nothing", new AdjustLogits(), [Fixed(2, 40), Integers([0, 0, 0]), Integers([]), Constant(), Constant()], Tiny: false),
+        new("adjust_logits/nothing", new AdjustLogits(),
+            [Fixed(2, 40), Integers([0, 0, 0]), Integers([]), Constant(), Constant()], Tiny: false),
     ];
 
     /// <summary>Normal logits of deviation 3, about as spread as those of a model.</summary>
     public static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows) =>
-        new(name, new SampleTokens(), [Normal(3f, rows.Length, vocabulary) with { Differentiable = false }, .. Parameters(rows)], Tiny: false);
+        new(name, new SampleTokens(),
+            [Normal(3f, rows.Length, vocabulary) with { Differentiable = false }, .. Parameters(rows)], Tiny: false);
 
     private static Operand[] Parameters((float Temperature, int TopK, float TopP, float MinP)[] rows) =>
     [
@@ -50,7 +64,8 @@ internal static class SamplingWorkloads
         {
             int[] words = new int[rows.Length * SampleTokens.RandomWords];
             for (int row = 0; row < rows.Length; row++)
-                SampleTokens.WriteRandom(new CounterRandom((ulong)seed << 40, (ulong)row << 33, (ulong)row), words.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
+                SampleTokens.WriteRandom(new CounterRandom((ulong)seed << 40, (ulong)row << 33, (ulong)row),
+                    words.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
             return words;
         }),
     ];

@@ -8,19 +8,24 @@ namespace Skylight.Workloads;
 /// <param name="Fill">Makes the elements, row-major, from a seed: <c>float[]</c> or <c>int[]</c>.</param>
 /// <param name="Differentiable">Whether its gradient is to be checked.</param>
 /// <param name="Persistent">Whether it is a persistent tensor (a parameter, or state that the op changes).</param>
-/// <param name="KeepsType">Whether it has its data type whatever the activations are (pixels, or what a test is about).</param>
-public sealed record Operand(TensorType Type, Func<int, Array> Fill, bool Differentiable = false, bool Persistent = false, bool KeepsType = false)
+/// <param name="KeepsType">Whether it has its data type whatever the activations are (pixels, or what a test is
+/// about).</param>
+public sealed record Operand(TensorType Type, Func<int, Array> Fill, bool Differentiable = false,
+    bool Persistent = false, bool KeepsType = false)
 {
     /// <summary>Normal random float32 activations, differentiable.</summary>
     public static Operand Normal(params int[] shape) => Normal(1f, shape);
 
     /// <summary>Normal random float32 activations of a given standard deviation, differentiable.</summary>
     public static Operand Normal(float deviation, params int[] shape) =>
-        new(TensorType.Float32(shape), seed => Random(seed, new Shape(shape).ElementCount, deviation, 0), Differentiable: true);
+        new(TensorType.Float32(shape), seed => Random(seed, new Shape(shape).ElementCount, deviation, 0),
+            Differentiable: true);
 
     /// <summary>A weight [outputs, inputs] in the device's storage order, differentiable.</summary>
     public static Operand Weight(DataType dataType, int outputs, int inputs) =>
-        new(new TensorType(dataType, new Shape(outputs, inputs), Storage.Weight), seed => Random(seed, (long)outputs * inputs, 1f / MathF.Sqrt(inputs), 0), Differentiable: dataType == DataType.Float32, Persistent: true);
+        new(new TensorType(dataType, new Shape(outputs, inputs), Storage.Weight),
+            seed => Random(seed, (long)outputs * inputs, 1f / MathF.Sqrt(inputs), 0),
+            Differentiable: dataType == DataType.Float32, Persistent: true);
 
     /// <summary>Uniform random int32 in [minimum, maximum).</summary>
     public static Operand Integers(int minimum, int maximum, params int[] shape) => new(TensorType.Int32(shape), seed =>
@@ -53,7 +58,8 @@ public sealed record Operand(TensorType Type, Func<int, Array> Fill, bool Differ
 }
 
 /// <summary>
-/// One op at one shape, on the CPU's float32 activations; <see cref="WorkloadActivations.ForActivations"/> gives it for other ones. Tests take the small ones for correctness, gradients and misuse; benchmarks take all of them.
+/// One op at one shape, on the CPU's float32 activations; <see cref="WorkloadActivations.ForActivations"/> gives it for
+/// other ones. Tests take the small ones for correctness, gradients and misuse; benchmarks take all of them.
 /// </summary>
 /// <param name="Name">op/shape, for example <c>rms_norm/tiny</c>.</param>
 /// <param name="Op">What is computed.</param>
@@ -61,7 +67,10 @@ public sealed record Operand(TensorType Type, Func<int, Array> Fill, bool Differ
 /// <param name="Tiny">Whether it is small enough for finite differences.</param>
 public sealed record Workload(string Name, Op Op, IReadOnlyList<Operand> Inputs, bool Tiny)
 {
-    /// <summary>The op for activations of a data type, where one of its attributes names that; by default always <see cref="Op"/>.</summary>
+    /// <summary>
+    /// The op for activations of a data type, where one of its attributes names that; by default always
+    /// <see cref="Op"/>.
+    /// </summary>
     public Func<DataType, Op>? OpFor { get; init; }
 
     /// <inheritdoc/>

@@ -8,14 +8,16 @@ namespace Skylight.Workloads;
 public static class WorkloadActivations
 {
     /// <summary>
-    /// The same workload with as many floating-point operands as the op accepts in another data type: activations, weights and caches, but not
-    /// what the op wants to stay float32. Attributes stay, but for those that name the activations' type.
+    /// The same workload with as many floating-point operands as the op accepts in another data type: activations,
+    /// weights and caches, but not what the op wants to stay float32. Attributes stay, but for those that name the
+    /// activations' type.
     /// </summary>
     /// <param name="workload">The workload.</param>
     /// <param name="type">float32 or bfloat16.</param>
     /// <returns>
-    /// A workload whose operands are filled with numbers that bfloat16 holds exactly, where they are or were bfloat16: to give another
-    /// device and the CPU the same numbers, run <c>ForActivations(BFloat16)</c> on the device and, of that, <c>ForActivations(Float32)</c>
+    /// A workload whose operands are filled with numbers that bfloat16 holds exactly, where they are or were bfloat16:
+    /// to give another device and the CPU the same numbers, run <c>ForActivations(BFloat16)</c> on the device and, of
+    /// that, <c>ForActivations(Float32)</c>
     /// on the CPU.
     /// </returns>
     /// <exception cref="ArgumentException">The type is no floating-point type.</exception>
@@ -23,9 +25,11 @@ public static class WorkloadActivations
     {
         ArgumentNullException.ThrowIfNull(workload);
         if (!type.IsFloatingPoint())
-            throw new ArgumentException($"Activations cannot be {type}: choose {DataType.Float32} or {DataType.BFloat16}.", nameof(type));
+            throw new ArgumentException(
+                $"Activations cannot be {type}: choose {DataType.Float32} or {DataType.BFloat16}.", nameof(type));
         Op op = workload.OpFor?.Invoke(type) ?? workload.Op;
-        int[] candidates = [.. Enumerable.Range(0, workload.Inputs.Count).Where(index => IsCandidate(workload.Inputs[index], type))];
+        int[] candidates = [.. Enumerable.Range(0, workload.Inputs.Count)
+            .Where(index => IsCandidate(workload.Inputs[index], type))];
         var operands = workload.Inputs.ToArray();
         foreach (int index in LargestAccepted(op, operands, candidates, type))
             operands[index] = Convert(operands[index], type);
@@ -36,14 +40,16 @@ public static class WorkloadActivations
         operand.Type.DataType.IsFloatingPoint() && operand.Type.DataType != type && !operand.KeepsType;
 
     /// <summary>
-    /// The largest set of operands that may change their type together: some ops want two operands to be of one type, so that neither may change
-    /// alone. Of sets of one size, the one with the earlier operands.
+    /// The largest set of operands that may change their type together: some ops want two operands to be of one type,
+    /// so that neither may change alone. Of sets of one size, the one with the earlier operands.
     /// </summary>
     private static int[] LargestAccepted(Op op, Operand[] operands, int[] candidates, DataType type)
     {
-        // No op has so many operands that this would take long; one that took them by the hundred would be tried all or none.
+        // No op has so many operands that this would take long; one that took them by the hundred would be tried all or
+        // none.
         IEnumerable<int> sets = candidates.Length <= 12
-            ? Enumerable.Range(0, 1 << candidates.Length).OrderByDescending(set => BitOperations.PopCount((uint)set)).ThenBy(set => set)
+            ? Enumerable.Range(0, 1 << candidates.Length).OrderByDescending(set => BitOperations.PopCount((uint)set))
+            .ThenBy(set => set)
             : [];
         foreach (int set in sets)
         {
@@ -59,7 +65,8 @@ public static class WorkloadActivations
     {
         try
         {
-            op.Infer([.. operands.Select((operand, index) => chosen.Contains(index) ? operand.Type with { DataType = type } : operand.Type)]);
+            op.Infer([.. operands.Select((operand, index) => chosen.Contains(index)
+                ? operand.Type with { DataType = type } : operand.Type)]);
             return true;
         }
         catch (GraphException)

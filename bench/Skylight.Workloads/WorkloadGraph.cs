@@ -4,7 +4,9 @@ using Skylight.Tensors;
 
 namespace Skylight.Workloads;
 
-/// <summary>A workload written into a graph of its own: forward, or with the gradients of its differentiable inputs.</summary>
+/// <summary>
+/// A workload written into a graph of its own: forward, or with the gradients of its differentiable inputs.
+/// </summary>
 public sealed class WorkloadGraph
 {
     private WorkloadGraph(Workload workload, Graph graph, IReadOnlyList<Value> inputs)
@@ -34,39 +36,48 @@ public sealed class WorkloadGraph
     {
         ArgumentNullException.ThrowIfNull(workload);
         (Graph graph, Value[] inputs, IReadOnlyList<Value> outputs) = Declare(workload);
-        return Finish(new WorkloadGraph(workload, graph, inputs) { Results = [.. outputs.Select((output, index) => ($"output {index}", output))] });
+        return Finish(new WorkloadGraph(workload, graph,
+            inputs)
+        { Results = [.. outputs.Select((output, index) => ($"output {index}", output))] });
     }
 
     /// <summary>
-    /// The op and the gradients of its differentiable inputs: of the first output and the other activations, weighted and summed. Null where the op
-    /// has no gradient.
+    /// The op and the gradients of its differentiable inputs: of the first output and the other activations, weighted
+    /// and summed. Null where the op has no gradient.
     /// </summary>
     public static WorkloadGraph? Gradients(Workload workload)
     {
         ArgumentNullException.ThrowIfNull(workload);
-        int[] differentiable = [.. Enumerable.Range(0, workload.Inputs.Count).Where(index => workload.Inputs[index].Differentiable)];
+        int[] differentiable = [.. Enumerable.Range(0, workload.Inputs.Count)
+            .Where(index => workload.Inputs[index].Differentiable)];
         (Graph graph, Value[] inputs, IReadOnlyList<Value> outputs) = Declare(workload);
         if (differentiable.Length == 0 || outputs.Count == 0 || !outputs[0].Type.DataType.IsFloatingPoint())
             return null;
         Workload half = workload.ForActivations(DataType.BFloat16);
         IReadOnlyList<TensorType> halfOutputs = half.Op.Infer([.. half.Inputs.Select(input => input.Type)]);
-        int[] chosen = [.. Enumerable.Range(0, outputs.Count).Where(index => index == 0 || halfOutputs[index].DataType == DataType.BFloat16)];
+        int[] chosen = [.. Enumerable.Range(0, outputs.Count)
+            .Where(index => index == 0 || halfOutputs[index].DataType == DataType.BFloat16)];
         if (chosen.Any(index => outputs[index].Type.Storage == Storage.Weight))
             return null;
         Value[] weights = [.. chosen.Select(index => graph.Input($"weight{index}", outputs[index].Type))];
-        Value loss = chosen.Select((output, index) => graph.Add(new Sum(), graph.Add(new Multiply(), outputs[output], weights[index]))).Aggregate((left, right) => graph.Add(new Add(), left, right));
+        Value loss = chosen.Select((output, index) =>
+            graph.Add(new Sum(), graph.Add(new Multiply(), outputs[output], weights[index])))
+                .Aggregate((left, right) => graph.Add(new Add(), left, right));
         IReadOnlyDictionary<Value, Value> gradients;
         try
         {
-            gradients = graph.Differentiate(loss, [.. differentiable.Select(index => inputs[index])], graph.Add(new One()), new Add());
+            gradients = graph.Differentiate(loss, [.. differentiable.Select(index => inputs[index])],
+                graph.Add(new One()), new Add());
         }
         catch (GraphException)
         {
             return null;
         }
 
-        (string, Value)[] results = [.. differentiable.Where(index => gradients.ContainsKey(inputs[index])).Select(index => ($"gradient of input {index}", gradients[inputs[index]]))];
-        return results.Length == 0 ? null : Finish(new WorkloadGraph(workload, graph, inputs) { Weights = weights, Results = results });
+        (string, Value)[] results = [.. differentiable.Where(index => gradients.ContainsKey(inputs[index]))
+            .Select(index => ($"gradient of input {index}", gradients[inputs[index]]))];
+        return results.Length == 0 ? null
+            : Finish(new WorkloadGraph(workload, graph, inputs) { Weights = weights, Results = results });
     }
 
     private static WorkloadGraph Finish(WorkloadGraph graph)

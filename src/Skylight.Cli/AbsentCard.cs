@@ -34,7 +34,8 @@ internal sealed class AbsentCard(string architecture) : Device
     public override Kernel CreateKernel(Node node)
     {
         ArgumentNullException.ThrowIfNull(node);
-        return new PlannedKernel(CudaBindings.Standard.Describe(node.Op, node.InputTypes, [.. node.Outputs.Select(output => output.Type)], _target).ScratchBytes);
+        return new PlannedKernel(CudaBindings.Standard.Describe(node.Op, node.InputTypes,
+            [.. node.Outputs.Select(output => output.Type)], _target).ScratchBytes);
     }
 
     public override void Synchronize()

@@ -41,7 +41,8 @@ internal sealed record RopeInfo(double Theta, int MaxPositions, string Scaling, 
 /// <param name="MinimumTiles">The fewest.</param>
 /// <param name="MaximumTiles">The most.</param>
 /// <param name="HasThumbnail">Whether one of the whole follows.</param>
-internal sealed record PictureInfo(int TileHeight, int TileWidth, int TokensPerTile, bool IsTiled, int MinimumTiles, int MaximumTiles, bool HasThumbnail);
+internal sealed record PictureInfo(int TileHeight, int TileWidth, int TokensPerTile, bool IsTiled, int MinimumTiles,
+    int MaximumTiles, bool HasThumbnail);
 
 /// <summary>A plan's outcome.</summary>
 /// <param name="Task">What was planned.</param>
@@ -73,11 +74,14 @@ internal sealed record PlanInfo(string Task, Dictionary<string, long> Parts, lon
 /// <param name="Plans">What tasks would need.</param>
 /// <param name="Warnings">What the files ask for that is not done, a sentence each.</param>
 internal sealed record CheckpointInfo(
-    string Directory, string Architecture, string ModelType, string Vision, string Language, ModuleInfo[] Modules, long Parameters, long Bytes, string DataType, WeightsInfo Weights,
-    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId, long KeyValueBytesPerToken, string Device, long? DeviceBytes, PlanInfo[] Plans, string[] Warnings)
+    string Directory, string Architecture, string ModelType, string Vision, string Language, ModuleInfo[] Modules,
+    long Parameters, long Bytes, string DataType, WeightsInfo Weights,
+    RopeInfo Rope, PictureInfo Pictures, string? Template, int[] StopTokenIds, int? ImageTokenId,
+    long KeyValueBytesPerToken, string Device, long? DeviceBytes, PlanInfo[] Plans, string[] Warnings)
 {
     /// <summary>Collects the facts.</summary>
-    /// <param name="directory">The folder; without weights in it that is said, and the rest follows from config.json.</param>
+    /// <param name="directory">The folder; without weights in it that is said, and the rest follows from
+    /// config.json.</param>
     /// <param name="device">A device that says it has enough memory for any plan.</param>
     /// <param name="deviceBytes">What it has in truth; null where that is not known.</param>
     /// <param name="request">What is to be planned.</param>
@@ -85,11 +89,14 @@ internal sealed record CheckpointInfo(
     {
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
         (WeightsInfo weights, StoredType? stored) = ReadWeights(directory, configuration);
-        StoredType type = stored ?? (configuration.WeightType is "float32" ? StoredType.Float32 : configuration.WeightType is "float16" ? StoredType.Float16 : StoredType.BFloat16);
-        DataType parameterType = device.ActivationType == Tensors.DataType.BFloat16 || type == StoredType.BFloat16 ? Tensors.DataType.BFloat16 : Tensors.DataType.Float32;
+        StoredType type = stored ?? (configuration.WeightType is "float32" ? StoredType.Float32
+            : configuration.WeightType is "float16" ? StoredType.Float16 : StoredType.BFloat16);
+        DataType parameterType = device.ActivationType == Tensors.DataType.BFloat16
+            || type == StoredType.BFloat16 ? Tensors.DataType.BFloat16 : Tensors.DataType.Float32;
         using var model = new VisionLanguageModel(configuration, device, parameterType);
         ModuleInfo[] modules = [.. model.Parameters.All.GroupBy(ModuleOf).Select(group =>
-            new ModuleInfo(group.Key, group.Sum(parameter => parameter.Type.Shape.ElementCount), group.Sum(parameter => parameter.Type.Shape.ElementCount) * type.Size()))];
+            new ModuleInfo(group.Key, group.Sum(parameter => parameter.Type.Shape.ElementCount),
+                group.Sum(parameter => parameter.Type.Shape.ElementCount) * type.Size()))];
         LanguageConfiguration language = configuration.Language;
         VisionConfiguration vision = configuration.Vision;
         ImagePreprocessing pictures = configuration.Preprocessing;
@@ -98,13 +105,19 @@ internal sealed record CheckpointInfo(
             $"InternViT, {vision.LayerCount} layers of {vision.HiddenSize}, {vision.HeadCount} heads, MLP {vision.IntermediateSize}, {(vision.NormKind == NormKind.RmsNorm ? "RMSNorm" : "LayerNorm")}",
             $"{(language.Kind == LanguageModelKind.Qwen3 ? "Qwen3" : "Qwen2.5")}, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values{(language.HeadCount * language.HeadDimension == language.HiddenSize ? "" : $", {language.HeadDimension} wide")}, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
             modules, model.Parameters.ElementCount, model.Parameters.ElementCount * type.Size(), Name(type), weights,
-            new RopeInfo(language.RopeTheta, language.MaxPositions, language.RopeScaling?.Name ?? "default", language.RopeScaling?.Factor, language.RopeScaling?.TrainedPositions),
-            new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled, pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
+            new RopeInfo(language.RopeTheta, language.MaxPositions, language.RopeScaling?.Name ?? "default",
+                language.RopeScaling?.Factor, language.RopeScaling?.TrainedPositions),
+            new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled,
+                pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
             TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
-            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes, Plan(model, deviceBytes, request), [.. configuration.Warnings]);
+            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes,
+            Plan(model, deviceBytes, request), [.. configuration.Warnings]);
     }
 
-    /// <summary>What the chat is written with; of a template that cannot be used, what config.json names: the chat itself says what is wrong with it.</summary>
+    /// <summary>
+    /// What the chat is written with; of a template that cannot be used, what config.json names: the chat itself says
+    /// what is wrong with it.
+    /// </summary>
     private static string? TemplateName(ModelConfiguration configuration)
     {
         try
@@ -121,8 +134,10 @@ internal sealed record CheckpointInfo(
     private static PlanInfo[] Plan(VisionLanguageModel model, long? deviceBytes, InfoRequest request)
     {
         ImagePreprocessing pictures = model.Configuration.Preprocessing;
-        int most = pictures.IsTiled ? pictures.MaximumTiles + (pictures.HasThumbnail && pictures.MaximumTiles > 1 ? 1 : 0) : 1;
-        int context = request.Context ?? model.Configuration.Language.MaxPositions, perTile = model.Configuration.TokensPerTile;
+        int most = pictures.IsTiled
+            ? pictures.MaximumTiles + (pictures.HasThumbnail && pictures.MaximumTiles > 1 ? 1 : 0) : 1;
+        int context = request.Context ?? model.Configuration.Language.MaxPositions,
+            perTile = model.Configuration.TokensPerTile;
         int tiles = request.Tiles ?? Math.Min(most, (context - 1) / perTile);
         int trainingTiles = request.Tiles ?? Math.Min(most, request.TrainingTokens / 2 / perTile);
         int scored = Math.Max(1, (request.TrainingTokens - trainingTiles * perTile) / 2);
@@ -131,12 +146,17 @@ internal sealed record CheckpointInfo(
             Try($"inference: context {context}, batch {request.Batch}, {tiles} tiles", deviceBytes, () =>
             {
                 GenerationEstimate estimate = GenerationEstimate.Of(model, context, request.Batch, tiles);
-                return (estimate.PeakBytes, new() { ["weights"] = estimate.WeightBytes, ["keyValueCache"] = estimate.CacheBytes, ["prefill"] = estimate.PrefillBytes, ["decode"] = estimate.DecodeBytes });
+                return (estimate.PeakBytes,
+                    new() { ["weights"] = estimate.WeightBytes, ["keyValueCache"] = estimate.CacheBytes,
+                        ["prefill"] = estimate.PrefillBytes, ["decode"] = estimate.DecodeBytes });
             }),
             Try($"connector training: {request.TrainingTokens} tokens, {trainingTiles} tiles, {scored} scored, {(request.Recompute ? "layers recomputed" : "activations kept")}", deviceBytes, () =>
             {
-                TrainingEstimate estimate = TrainingEstimate.Of(model, TrainableModules.Connector, request.TrainingTokens, trainingTiles, scored, request.Recompute);
-                return (estimate.PeakBytes, new() { ["weights"] = estimate.WeightBytes, ["gradientsAndOptimizer"] = estimate.StateBytes, ["activations"] = estimate.ActivationBytes });
+                TrainingEstimate estimate = TrainingEstimate.Of(model, TrainableModules.Connector,
+                    request.TrainingTokens, trainingTiles, scored, request.Recompute);
+                return (estimate.PeakBytes,
+                    new() { ["weights"] = estimate.WeightBytes, ["gradientsAndOptimizer"] = estimate.StateBytes,
+                        ["activations"] = estimate.ActivationBytes });
             }),
         ];
     }
@@ -148,7 +168,8 @@ internal sealed record CheckpointInfo(
             (long peak, Dictionary<string, long> parts) = plan();
             return new PlanInfo(task, parts, peak, deviceBytes is null ? null : peak <= deviceBytes, null);
         }
-        catch (Exception exception) when (exception is NotSupportedException or OutOfDeviceMemoryException or GraphException or OverflowException)
+        catch (Exception exception)
+            when (exception is NotSupportedException or OutOfDeviceMemoryException or GraphException or OverflowException)
         {
             return new PlanInfo(task, [], 0, null, exception.Message);
         }
@@ -167,7 +188,8 @@ internal sealed record CheckpointInfo(
                 KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
                 reader.Verify(keyMap);
                 // As loading does: bfloat16 where all is, else what holds the widest.
-                return (new WeightsInfo($"{keyMap.Naming}", names, reader.Files.Count, bytes, null), types is [StoredType.BFloat16] or [StoredType.Float16] ? types[0] : StoredType.Float32);
+                return (new WeightsInfo($"{keyMap.Naming}", names, reader.Files.Count, bytes, null),
+                    types is [StoredType.BFloat16] or [StoredType.Float16] ? types[0] : StoredType.Float32);
             }
             catch (CheckpointException exception)
             {

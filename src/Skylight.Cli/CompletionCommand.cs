@@ -2,7 +2,9 @@ using System.CommandLine;
 
 namespace Skylight.Cli;
 
-/// <summary><c>skylight completion</c>: what a shell needs to complete the command, and the hidden command that it asks.</summary>
+/// <summary>
+/// <c>skylight completion</c>: what a shell needs to complete the command, and the hidden command that it asks.
+/// </summary>
 internal static class CompletionCommand
 {
     private const string Candidates = "complete";
@@ -55,7 +57,8 @@ internal static class CompletionCommand
     {
         var shell = new Argument<string>("shell") { Description = "The shell." };
         shell.AcceptOnlyFromAmong([.. s_scripts.Select(script => script.Shell)]);
-        var command = new Command("completion", "Print the script that has a shell complete this command. Its first lines say where it belongs.") { shell };
+        var command = new Command("completion",
+            "Print the script that has a shell complete this command. Its first lines say where it belongs.") { shell };
         command.SetAction(parse =>
         {
             Console.Write(s_scripts.Single(script => script.Shell == parse.GetRequiredValue(shell)).Script);
@@ -68,7 +71,8 @@ internal static class CompletionCommand
     public static Command CreateCandidates()
     {
         var line = new Argument<string>("line") { Description = "What was typed, from the program's name to the cursor." };
-        var command = new Command(Candidates, "List what may stand at the end of a line that is being typed; for shells.") { line };
+        var command = new Command(Candidates,
+            "List what may stand at the end of a line that is being typed; for shells.") { line };
         command.Hidden = true;
         command.SetAction(parse =>
         {
@@ -95,8 +99,10 @@ internal static class CompletionCommand
         int equals = typed.StartsWith('-') ? typed.IndexOf('=', StringComparison.Ordinal) + 1 : 0;
         if (equals > 0)
             rest = $"{rest[..^typed.Length]}{typed[..(equals - 1)]} {typed[equals..]}";
-        return [.. SkylightCommand.Create().Parse(rest).GetCompletions(rest.Length).Select(candidate => typed[..equals] + candidate.Label)
-            .Where(label => label.StartsWith(typed, StringComparison.Ordinal) && (typed.Length > 0 || label[0] is not ('-' or '/')) && label[0] != '/')
+        return [.. SkylightCommand.Create().Parse(rest).GetCompletions(rest.Length)
+            .Select(candidate => typed[..equals] + candidate.Label)
+            .Where(label => label.StartsWith(typed, StringComparison.Ordinal)
+                && (typed.Length > 0 || label[0] is not ('-' or '/')) && label[0] != '/')
             .Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
     }
 }

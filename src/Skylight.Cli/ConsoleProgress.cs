@@ -14,6 +14,8 @@ internal sealed class ConsoleProgress(string title, long totalBytes) : IProgress
         int percent = (int)(value * 100);
         if (Console.IsErrorRedirected || Interlocked.Exchange(ref _shown, percent) == percent)
             return;
-        Console.Error.Write(string.Create(CultureInfo.InvariantCulture, $"\r{title} {value * totalBytes / 1e9:F2} of {totalBytes / 1e9:F2} GB ({percent} %){(percent == 100 ? "\n" : "")}"));
+        Console.Error.Write(
+            string.Create(CultureInfo.InvariantCulture,
+                $"\r{title} {value * totalBytes / 1e9:F2} of {totalBytes / 1e9:F2} GB ({percent} %){(percent == 100 ? "\n" : "")}"));
     }
 }

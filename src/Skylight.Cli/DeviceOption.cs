@@ -30,15 +30,18 @@ internal static class DeviceOption
 
     /// <summary>Says why the first use takes so long.</summary>
     private static void SayThatItIsBuilt() =>
-        Console.Error.WriteLine("The emulator is compiled now, because this is its first use on this machine. This can take minutes.");
+        Console.Error.WriteLine(
+            "The emulator is compiled now, because this is its first use on this machine. This can take minutes.");
 
     /// <summary>A device in words: its name, and for CUDA that of the card.</summary>
-    public static string Describe(Device device) => device is CudaDevice card ? $"{card.Name} ({card.CardName})" : device.Name;
+    public static string Describe(Device device) => device is CudaDevice card ? $"{card.Name} ({card.CardName})"
+        : device.Name;
 
     /// <summary>Opens a device by name; never another one than asked for.</summary>
     /// <param name="name">What was given to the option.</param>
     /// <param name="memoryBytes">What plans may use; null for what there is.</param>
-    public static Device Open(string name, long? memoryBytes = null) => Open(name, memoryBytes, new CudaDeviceOptions { MemoryBytes = memoryBytes });
+    public static Device Open(string name, long? memoryBytes = null) =>
+        Open(name, memoryBytes, new CudaDeviceOptions { MemoryBytes = memoryBytes });
 
     private static Device Open(string name, long? memoryBytes, CudaDeviceOptions options) => name switch
     {
@@ -46,6 +49,7 @@ internal static class DeviceOption
         Emulator => CudaDevices.Open(name, options, SayThatItIsBuilt),
         Cuda => CudaDevices.Open(name, options),
         _ when name.StartsWith($"{Cuda}:", StringComparison.Ordinal) => CudaDevices.Open(name, options),
-        _ => throw new ArgumentException($"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt."),
+        _ => throw new ArgumentException(
+            $"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt."),
     };
 }

@@ -15,7 +15,8 @@ namespace Skylight.Cli;
 /// <param name="VectorBits">The width of the vectors that kernels use.</param>
 /// <param name="MachineVectorBits">The width of the widest fast vectors that the machine has.</param>
 /// <param name="MemoryBytes">What plans may use.</param>
-internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits, int MachineVectorBits, long MemoryBytes);
+internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits,
+    int MachineVectorBits, long MemoryBytes);
 
 /// <summary>What <c>skylight devices --json</c> prints.</summary>
 /// <param name="Cpu">The processor.</param>
@@ -29,8 +30,11 @@ internal static class DevicesCommand
     public static Command Create()
     {
         var json = new Option<bool>("--json") { Description = "Print the list as JSON." };
-        var verbose = new Option<bool>("--verbose", "-v") { Description = "Also say which libraries were found, where, and what was tried." };
-        var command = new Command("devices", "List what can be given to --device: the CPU, the CUDA cards and the emulator, or why they cannot be used.") { json, verbose };
+        var verbose = new Option<bool>("--verbose",
+            "-v")
+        { Description = "Also say which libraries were found, where, and what was tried." };
+        var command = new Command("devices",
+            "List what can be given to --device: the CPU, the CUDA cards and the emulator, or why they cannot be used.") { json, verbose };
         command.SetAction((parse, _) => Task.FromResult(Run(parse.GetValue(json), parse.GetValue(verbose))));
         return command;
     }
@@ -46,7 +50,8 @@ internal static class DevicesCommand
     {
         using var cpu = new CpuDevice();
         var processor = new ProcessorInfo(
-            cpu.Name, $"{RuntimeInformation.ProcessArchitecture}", Environment.ProcessorCount, CpuVectors.Bits, CpuVectors.MachineBits, cpu.MemoryBytes);
+            cpu.Name, $"{RuntimeInformation.ProcessArchitecture}", Environment.ProcessorCount, CpuVectors.Bits,
+            CpuVectors.MachineBits, cpu.MemoryBytes);
         return new DeviceList(processor, CudaDevices.Find(), CudaDevices.FindSimulated());
     }
 
@@ -54,7 +59,8 @@ internal static class DevicesCommand
     {
         var lines = new List<string>
         {
-            string.Create(CultureInfo.InvariantCulture, $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
+            string.Create(CultureInfo.InvariantCulture,
+                $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
         };
         AddCards(lines, "cuda", list.Cuda, verbose);
         if (verbose)
@@ -73,15 +79,18 @@ internal static class DevicesCommand
     }
 
     private static string Vectors(ProcessorInfo cpu) => string.Create(
-        CultureInfo.InvariantCulture, $"{cpu.VectorBits}-bit vectors{(cpu.MachineVectorBits > cpu.VectorBits ? $" (the machine has {cpu.MachineVectorBits}-bit ones)" : "")}");
+        CultureInfo.InvariantCulture,
+        $"{cpu.VectorBits}-bit vectors{(cpu.MachineVectorBits > cpu.VectorBits ? $" (the machine has {cpu.MachineVectorBits}-bit ones)" : "")}");
 
     private static void AddCards(List<string> lines, string name, CudaInstallation installation, bool verbose)
     {
         foreach (CudaCardInfo card in installation.Cards)
         {
-            string free = card.FreeBytes is { } bytes ? $"{Gigabytes(bytes)} of {Gigabytes(card.TotalBytes)} free" : Gigabytes(card.TotalBytes);
+            string free = card.FreeBytes is { } bytes ? $"{Gigabytes(bytes)} of {Gigabytes(card.TotalBytes)} free"
+                : Gigabytes(card.TotalBytes);
             string device = name == "simt" ? name : string.Create(CultureInfo.InvariantCulture, $"{name}:{card.Ordinal}");
-            string line = string.Create(CultureInfo.InvariantCulture, $"{device,-8} {card.Name}, {card.Architecture}, {card.MultiprocessorCount} multiprocessors, {free}");
+            string line = string.Create(CultureInfo.InvariantCulture,
+                $"{device,-8} {card.Name}, {card.Architecture}, {card.MultiprocessorCount} multiprocessors, {free}");
             lines.Add(verbose || card.Problem is null ? line : $"{line}; cannot be used: {FirstLine(card.Problem)}");
             if (verbose && card.CompiledFor is { } compiledFor)
                 lines.Add($"         kernels: {Form(card, compiledFor)}");
@@ -93,7 +102,8 @@ internal static class DevicesCommand
             return;
         string why = installation.Problem ?? installation.Driver.Problem ?? "no card is visible";
         // In the long list the driver's own line says why there is none.
-        lines.Add($"{name,-8} none: " + (!verbose ? FirstLine(why) : installation.Driver.Problem is null || name == "simt" ? Indented(why).TrimStart() : "there is no driver"));
+        lines.Add($"{name,-8} none: " + (!verbose ? FirstLine(why) : installation.Driver.Problem is null
+            || name == "simt" ? Indented(why).TrimStart() : "there is no driver"));
     }
 
     private static string FirstLine(string problem)
@@ -107,7 +117,8 @@ internal static class DevicesCommand
         ? $"machine code for {compiledFor}"
         : $"PTX of {compiledFor}, which the driver translates, because NVRTC does not know {card.Architecture}";
 
-    private static string Library(string name, CudaLibraryInfo library, string versionPrefix) => library.Problem is { } problem
+    private static string Library(string name, CudaLibraryInfo library, string versionPrefix) =>
+        library.Problem is { } problem
         ? Indented($"{name}: {problem}")
         : $"         {name}: {library.Path}{(library.Version is { } version ? $", {versionPrefix}{version}" : "")}";
 

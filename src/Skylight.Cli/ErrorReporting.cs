@@ -19,8 +19,9 @@ using Skylight.Training.Runs;
 namespace Skylight.Cli;
 
 /// <summary>
-/// Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace. The codes: 0 for what was done, 1 for what
-/// failed, 2 for a command line that makes no sense or asks for what there is not, 130 for what was stopped.
+/// Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace. The codes:
+/// 0 for what was done, 1 for what failed, 2 for a command line that makes no sense or asks for what there is not, 130
+/// for what was stopped.
 /// </summary>
 internal static class ErrorReporting
 {
@@ -30,7 +31,10 @@ internal static class ErrorReporting
     /// <summary>Tried, and not done; or done, and found not to hold.</summary>
     public const int Failed = 1;
 
-    /// <summary>A command line that cannot be meant: an option that does not exist, one that is missing, a value out of its range.</summary>
+    /// <summary>
+    /// A command line that cannot be meant: an option that does not exist, one that is missing, a value out of its
+    /// range.
+    /// </summary>
     public const int Usage = 2;
 
     /// <summary>Begins a line where a terminal has shown what was typed to interrupt, such as ^C.</summary>
@@ -51,7 +55,8 @@ internal static class ErrorReporting
             var configuration = new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
-                ProcessTerminationTimeout = parse.CommandResult.Command is SignalHandlingCommand ? null : TimeSpan.FromSeconds(30),
+                ProcessTerminationTimeout = parse.CommandResult.Command is SignalHandlingCommand ? null
+                    : TimeSpan.FromSeconds(30),
             };
             return await parse.InvokeAsync(configuration);
         }
@@ -61,8 +66,12 @@ internal static class ErrorReporting
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
-        catch (Exception exception) when (exception is CheckpointException or HubException or TokenizerException or ImageException or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
-            or ArgumentException or IOException or InvalidDataException or BadRowException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception exception)
+            when (exception is CheckpointException or HubException or TokenizerException or ImageException
+                or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException
+                    or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
+            or ArgumentException or IOException or InvalidDataException or BadRowException
+                or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
             // What the library refuses as an argument was one of the command line.
@@ -73,8 +82,10 @@ internal static class ErrorReporting
     private static async Task<int> RefuseAsync(ParseResult parse)
     {
         string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse());
-        string mistakes = string.Join(' ', parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
-        await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
+        string mistakes = string.Join(' ',
+            parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
+        await Console.Error.WriteLineAsync(
+            $"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
         return Usage;
 
         static IEnumerable<string> Ancestry(SymbolResult? result)

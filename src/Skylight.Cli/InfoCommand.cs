@@ -5,7 +5,9 @@ using Skylight.Hub;
 
 namespace Skylight.Cli;
 
-/// <summary><c>skylight info</c>: what a checkpoint folder holds, and what it would need on a device. Loads nothing.</summary>
+/// <summary>
+/// <c>skylight info</c>: what a checkpoint folder holds, and what it would need on a device. Loads nothing.
+/// </summary>
 internal static class InfoCommand
 {
     // Far more than a micro-batch has; sizes that are computed from it fit their types.
@@ -13,30 +15,57 @@ internal static class InfoCommand
 
     public static Command Create()
     {
-        var model = new Argument<string>("model") { Description = $"{ModelFolder.Description} config.json is enough: of a repository that was not pulled, all but the weights is." };
+        var model = new Argument<string>("model")
+        {
+            Description =
+                $"{ModelFolder.Description} config.json is enough: of a repository that was not pulled, all but the weights is.",
+        };
         var json = new Option<bool>("--json") { Description = "Print the facts as JSON." };
-        var context = new Option<int?>("--context") { Description = "Tokens of a sequence, prompt and completion; by default all the model's positions." };
+        var context =
+            new Option<int?>("--context")
+            {
+                Description = "Tokens of a sequence, prompt and completion; by default all the model's positions.",
+            };
         var batch = new Option<int>("--batch") { Description = "Sequences at once.", DefaultValueFactory = _ => 1 };
-        var tokens = new Option<int>("--tokens") { Description = "Tokens of a micro-batch in training.", DefaultValueFactory = _ => 4096 };
-        var tiles = new Option<int?>("--tiles") { Description = "Tiles of the pictures of a prompt or micro-batch; by default as many as one large picture has." };
-        var keep = new Option<bool>("--no-recompute") { Description = "Plan training with all activations kept, rather than with layers recomputed." };
-        var memory = new Option<double?>("--memory-gb") { Description = "Gigabytes of memory to compare with; by default those of the device." };
+        var tokens = new Option<int>("--tokens")
+        {
+            Description = "Tokens of a micro-batch in training.",
+            DefaultValueFactory = _ => 4096,
+        };
+        var tiles = new Option<int?>("--tiles")
+        {
+            Description = "Tiles of the pictures of a prompt or micro-batch; by default as many as one large picture has.",
+        };
+        var keep = new Option<bool>("--no-recompute")
+        {
+            Description = "Plan training with all activations kept, rather than with layers recomputed.",
+        };
+        var memory =
+            new Option<double?>("--memory-gb")
+            {
+                Description = "Gigabytes of memory to compare with; by default those of the device.",
+            };
         Option<string> device = DeviceOption.Create();
         device.Description += " Also sm_80, sm_90a and so on, for a card that is not here.";
-        var command = new Command("info", "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would need on a device. Loads nothing.")
+        var command = new Command("info",
+            "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would " +
+            "need on a device. Loads nothing.")
         {
             model, json, context, batch, tokens, tiles, keep, memory, device,
         };
         command.SetCancellableAction((parse, cancellationToken) => Run(
             parse.GetRequiredValue(model), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
-            new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens), parse.GetValue(tiles), !parse.GetValue(keep)), cancellationToken));
+            new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens),
+                parse.GetValue(tiles), !parse.GetValue(keep)), cancellationToken));
         return command;
     }
 
-    private static int Run(string model, bool json, string deviceName, double? memoryGigabytes, InfoRequest request, CancellationToken cancellationToken)
+    private static int Run(string model, bool json, string deviceName, double? memoryGigabytes, InfoRequest request,
+        CancellationToken cancellationToken)
     {
         if (memoryGigabytes is { } given && !(given > 0 && given < 1e9))
-            throw new ArgumentException(FormattableString.Invariant($"--memory-gb is {given}; give a positive number of gigabytes."));
+            throw new ArgumentException(
+                FormattableString.Invariant($"--memory-gb is {given}; give a positive number of gigabytes."));
         Within("--context", request.Context, 1);
         Within("--batch", request.Batch, 1);
         Within("--tokens", request.TrainingTokens, 2, MostTokens);
@@ -60,7 +89,8 @@ internal static class InfoCommand
     private static void Within(string option, int? value, int least, int most = int.MaxValue)
     {
         if (value < least || value > most)
-            throw new ArgumentException(FormattableString.Invariant($"{option} is {value}; give {least} {(most == int.MaxValue ? "or more" : $"to {most}")}."));
+            throw new ArgumentException(FormattableString.Invariant(
+                $"{option} is {value}; give {least} {(most == int.MaxValue ? "or more" : $"to {most}")}."));
     }
 }
 
@@ -70,4 +100,5 @@ internal static class InfoCommand
 /// <param name="TrainingTokens">Tokens of a micro-batch.</param>
 /// <param name="Tiles">Tiles; null for those of one large picture.</param>
 /// <param name="Recompute">Whether layers are recomputed in training.</param>
-internal sealed record InfoRequest(int? Context = null, int Batch = 1, int TrainingTokens = 4096, int? Tiles = null, bool Recompute = true);
+internal sealed record InfoRequest(int? Context = null, int Batch = 1, int TrainingTokens = 4096, int? Tiles = null,
+    bool Recompute = true);

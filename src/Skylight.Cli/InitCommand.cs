@@ -15,35 +15,61 @@ internal static class InitCommand
 
     public static Command Create()
     {
-        var directory = new Argument<string>("directory") { Description = "The folder to make; it must be empty or not exist." };
+        var directory =
+            new Argument<string>("directory") { Description = "The folder to make; it must be empty or not exist." };
         var like = new Option<string>("--like") { Description = "The model whose shape it has.", Required = true };
         like.AcceptOnlyFromAmong([.. ModelFamily.Names]);
         var seed = new Option<ulong>("--seed") { Description = "The seed of the weights.", DefaultValueFactory = _ => 0 };
-        var type = new Option<string?>("--dtype") { Description = "The data type of the weights (bfloat16; float32 for demo)." };
+        var type = new Option<string?>("--dtype")
+        {
+            Description = "The data type of the weights (bfloat16; float32 for demo).",
+        };
         type.AcceptOnlyFromAmong("bfloat16", "float32");
-        var naming = new Option<string?>("--naming") { Description = "The names of the tensors: those of the original repositories, of the -hf ones, or of newer transformers (original; huggingface-nested for demo)." };
+        var naming =
+            new Option<string?>("--naming")
+            {
+                Description =
+                    "The names of the tensors: those of the original repositories, of the -hf ones, or of newer " +
+                    "transformers (original; huggingface-nested for demo).",
+            };
         naming.AcceptOnlyFromAmong("original", "huggingface", "huggingface-nested");
-        var tokenizer = new Option<string?>("--tokenizer") { Description = "A tokenizer.json, or a folder or repository with one, to copy beside the weights, so that a chat works. It must fit the model; demo brings its own." };
-        var shard = new Option<double>("--shard-gb") { Description = "The most gigabytes in one file.", DefaultValueFactory = _ => 5 };
-        var command = new Command("init", "Make a checkpoint of random weights in the shape of a published model, for tests and measurements without its weights.")
+        var tokenizer =
+            new Option<string?>("--tokenizer")
+            {
+                Description =
+                    "A tokenizer.json, or a folder or repository with one, to copy beside the weights, so that a " +
+                    "chat works. It must fit the model; demo brings its own.",
+            };
+        var shard = new Option<double>("--shard-gb")
+        {
+            Description = "The most gigabytes in one file.",
+            DefaultValueFactory = _ => 5,
+        };
+        var command = new Command("init",
+            "Make a checkpoint of random weights in the shape of a published model, for tests and measurements " +
+            "without its weights.")
         {
             directory, like, seed, type, naming, tokenizer, shard,
         };
         command.SetCancellableAction((parse, cancellationToken) => Run(
-            parse.GetRequiredValue(directory), parse.GetRequiredValue(like), parse.GetValue(seed), parse.GetValue(type), parse.GetValue(naming),
+            parse.GetRequiredValue(directory), parse.GetRequiredValue(like), parse.GetValue(seed), parse.GetValue(type),
+            parse.GetValue(naming),
             parse.GetValue(tokenizer), parse.GetValue(shard), cancellationToken));
         return command;
     }
 
-    private static int Run(string directory, string like, ulong seed, string? type, string? naming, string? tokenizer, double shard, CancellationToken cancellationToken)
+    private static int Run(string directory, string like, ulong seed, string? type, string? naming, string? tokenizer,
+        double shard, CancellationToken cancellationToken)
     {
         if (!(shard > 0 && shard < 1e9))
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"--shard-gb is {shard}; give a positive number of gigabytes."));
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
+                $"--shard-gb is {shard}; give a positive number of gigabytes."));
         bool isDemo = like == ModelFamily.Demo;
         type ??= isDemo ? "float32" : "bfloat16";
         naming ??= isDemo ? DemoNaming : "original";
         ModelConfiguration configuration = ModelFamily.Configuration(like);
-        long parameters = KeyMap.For(configuration, CheckpointNaming.Original).Entries.Sum(entry => entry.Shape.ElementCount);
+        long parameters = KeyMap.For(configuration, CheckpointNaming.Original)
+            .Entries.Sum(entry => entry.Shape.ElementCount);
         StoredType stored = type == "float32" ? StoredType.Float32 : StoredType.BFloat16;
         long bytes = parameters * stored.Size();
         if (tokenizer is not null && !File.Exists(tokenizer))
@@ -56,7 +82,8 @@ internal static class InitCommand
         };
         // A chat would find out only after gigabytes were written.
         if (tokenizer is not null)
-            BytePairTokenizer.Load(tokenizer, cancellationToken).EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
+            BytePairTokenizer.Load(tokenizer, cancellationToken)
+                .EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
         long start = Stopwatch.GetTimestamp();
         RandomCheckpoint.Write(directory, configuration, stored, seed, options, cancellationToken);
         Console.WriteLine(string.Create(
@@ -69,15 +96,23 @@ internal static class InitCommand
     public static void WriteDemo(string directory, ulong seed, CancellationToken cancellationToken)
     {
         ModelConfiguration configuration = ModelFamily.Configuration(ModelFamily.Demo);
-        RandomCheckpoint.Write(directory, configuration, StoredType.Float32, seed, Options(configuration, NamingOf(DemoNaming), bringsTokenizer: true), cancellationToken);
+        RandomCheckpoint.Write(directory, configuration, StoredType.Float32, seed,
+            Options(configuration, NamingOf(DemoNaming), bringsTokenizer: true), cancellationToken);
     }
 
     private static CheckpointNaming NamingOf(string naming) =>
-        naming switch { "original" => CheckpointNaming.Original, "huggingface" => CheckpointNaming.HuggingFace, _ => CheckpointNaming.HuggingFaceNested };
+        naming switch
+        {
+            "original" => CheckpointNaming.Original,
+            "huggingface" => CheckpointNaming.HuggingFace,
+            _ => CheckpointNaming.HuggingFaceNested,
+        };
 
-    private static CheckpointWriterOptions Options(ModelConfiguration configuration, CheckpointNaming naming, bool bringsTokenizer) => new()
-    {
-        Naming = naming,
-        TextFiles = [.. bringsTokenizer ? DemoTokenizer.Files() : [], .. naming == CheckpointNaming.Original ? [] : ProcessorFiles.Of(configuration)],
-    };
+    private static CheckpointWriterOptions Options(ModelConfiguration configuration, CheckpointNaming naming,
+        bool bringsTokenizer) => new()
+        {
+            Naming = naming,
+            TextFiles = [.. bringsTokenizer ? DemoTokenizer.Files() : [], .. naming == CheckpointNaming.Original ? []
+            : ProcessorFiles.Of(configuration)],
+        };
 }

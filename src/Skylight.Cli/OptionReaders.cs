@@ -6,9 +6,9 @@ using System.Numerics;
 namespace Skylight.Cli;
 
 /// <summary>
-/// One reader for the numbers of all options: written with a point, without thousands separators, on every machine. A comma is refused, since it would
-/// be a decimal point to one half of the world and nothing to the other. That a text is empty is said
-/// here too, where the name of its option is known.
+/// One reader for the numbers of all options: written with a point, without thousands separators, on every machine. A
+/// comma is refused, since it would be a decimal point to one half of the world and nothing to the other. That a text
+/// is empty is said here too, where the name of its option is known.
 /// </summary>
 internal static class OptionReaders
 {
@@ -38,7 +38,9 @@ internal static class OptionReaders
             case Option<double?> number: number.CustomParser = result => Read<double>(result); break;
             case Option<ulong> number: number.CustomParser = Seed; break;
             case Option<ulong?> number: number.CustomParser = result => Seed(result); break;
-            case Option<string> or Option<string[]> when !_mayBeEmpty.Contains(option.Name): option.Validators.Add(result => RefuseEmpty(result, option.Name)); break;
+            case Option<string> or Option<string[]> when !_mayBeEmpty.Contains(option.Name):
+                option.Validators.Add(
+                result => RefuseEmpty(result, option.Name)); break;
         }
     }
 
@@ -47,10 +49,12 @@ internal static class OptionReaders
     {
         string text = result.Tokens[0].Value;
         bool whole = typeof(T) == typeof(int) || typeof(T) == typeof(ulong);
-        NumberStyles style = whole ? NumberStyles.AllowLeadingSign : NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
+        NumberStyles style = whole ? NumberStyles.AllowLeadingSign
+            : NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
         if (T.TryParse(text, style, CultureInfo.InvariantCulture, out T value) && T.IsFinite(value))
             return value;
-        string wanted = whole ? $"a whole number from {RangeOf<T>()}" : "a number, written with a point and without thousands separators (0.5)";
+        string wanted = whole ? $"a whole number from {RangeOf<T>()}"
+            : "a number, written with a point and without thousands separators (0.5)";
         result.AddError($"{NameOf(result)} takes {wanted}, not '{text}'.");
         return default;
     }
@@ -62,7 +66,8 @@ internal static class OptionReaders
     }
 
     // A negative seed names a sequence too, as over HTTP: the same 64 bits.
-    private static ulong Seed(ArgumentResult result) => long.TryParse(result.Tokens[0].Value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long seed)
+    private static ulong Seed(ArgumentResult result) =>
+        long.TryParse(result.Tokens[0].Value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long seed)
         ? unchecked((ulong)seed)
         : Read<ulong>(result);
 
@@ -70,5 +75,6 @@ internal static class OptionReaders
         ? $"{int.MinValue} to {int.MaxValue}"
         : $"{long.MinValue} to {ulong.MaxValue}";
 
-    private static string NameOf(ArgumentResult result) => result.Parent is OptionResult option ? option.Option.Name : result.Argument.Name;
+    private static string NameOf(ArgumentResult result) => result.Parent is OptionResult option ? option.Option.Name
+        : result.Argument.Name;
 }

@@ -2,13 +2,19 @@ using Spectre.Console;
 
 namespace Skylight.Cli;
 
-/// <summary>Which console is written to: escapes are for terminals, and not for those whose users want none (NO_COLOR, https://no-color.org).</summary>
+/// <summary>
+/// Which console is written to: escapes are for terminals, and not for those whose users want none (NO_COLOR,
+/// https://no-color.org).
+/// </summary>
 internal static class PlainConsole
 {
     private const int Width = 200;
     private const string NoColour = "NO_COLOR";
 
-    /// <summary>A console that no terminal shows: without escapes, whatever the environment says, and wide enough for every table.</summary>
+    /// <summary>
+    /// A console that no terminal shows: without escapes, whatever the environment says, and wide enough for every
+    /// table.
+    /// </summary>
     public static IAnsiConsole On(TextWriter writer)
     {
         IAnsiConsole console = WithoutEscapes(writer);
@@ -31,8 +37,15 @@ internal static class PlainConsole
     }
 
     /// <summary>Where a command says how far it is: beside its output, if that is JSON.</summary>
-    public static IAnsiConsole ForProgress(bool json) => json ? Of(Console.Error, Console.IsErrorRedirected) : AnsiConsole.Console;
+    public static IAnsiConsole ForProgress(bool json) => json ? Of(Console.Error, Console.IsErrorRedirected)
+        : AnsiConsole.Console;
 
     private static IAnsiConsole WithoutEscapes(TextWriter writer) => AnsiConsole.Create(
-        new AnsiConsoleSettings { Ansi = AnsiSupport.No, ColorSystem = ColorSystemSupport.NoColors, Interactive = InteractionSupport.No, Out = new AnsiConsoleOutput(writer) });
+        new AnsiConsoleSettings
+        {
+            Ansi = AnsiSupport.No,
+            ColorSystem = ColorSystemSupport.NoColors,
+            Interactive = InteractionSupport.No,
+            Out = new AnsiConsoleOutput(writer),
+        });
 }

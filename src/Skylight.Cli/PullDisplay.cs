@@ -5,7 +5,10 @@ using Skylight.Hub;
 
 namespace Skylight.Cli;
 
-/// <summary>How far a download is: on a terminal one line that changes, elsewhere a line for each file, and one now and then for files that take long.</summary>
+/// <summary>
+/// How far a download is: on a terminal one line that changes, elsewhere a line for each file, and one now and then for
+/// files that take long.
+/// </summary>
 /// <param name="writer">Where to.</param>
 /// <param name="isTerminal">Whether a line can be written over.</param>
 internal sealed class PullDisplay(TextWriter writer, bool isTerminal) : IProgress<HubProgress>
@@ -25,7 +28,8 @@ internal sealed class PullDisplay(TextWriter writer, bool isTerminal) : IProgres
         }
 
         string rate = value.BytesPerSecond > 0 ? $", {ByteText.Of(value.BytesPerSecond)}/s" : "";
-        string total = string.Create(CultureInfo.InvariantCulture, $"{ByteText.Of(value.Bytes)} of {ByteText.Of(value.Length)} ({(value.Length == 0 ? 100 : 100 * value.Bytes / value.Length)} %{rate})");
+        string total = string.Create(CultureInfo.InvariantCulture,
+            $"{ByteText.Of(value.Bytes)} of {ByteText.Of(value.Length)} ({(value.Length == 0 ? 100 : 100 * value.Bytes / value.Length)} %{rate})");
         string file = AnswerPrinter.Printable(value.File ?? "");
         if (value.IsFileComplete)
         {

@@ -20,7 +20,8 @@ internal static class SkylightCommand
         var root = new Command(Name, "Skylight: a runtime for vision-language reasoning models.")
         {
             new HelpOption(), new VersionOption(),
-            PullCommand.Create(), TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
+            PullCommand.Create(), TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(),
+            DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
             EvalCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create(),
             CompletionCommand.Create(), CompletionCommand.CreateCandidates(),
         };

@@ -8,7 +8,8 @@ internal static class StandardInput
     private const int MostBytes = 64 << 20;
 
     /// <summary>The error for what is no such text.</summary>
-    public static InvalidDataException NoText(string fault, Exception? inner = null) => new($"Standard input cannot be read: {fault}", inner);
+    public static InvalidDataException NoText(string fault, Exception? inner = null) =>
+        new($"Standard input cannot be read: {fault}", inner);
 
     /// <summary>All of it.</summary>
     /// <exception cref="InvalidDataException">It is not UTF-8.</exception>
@@ -23,10 +24,12 @@ internal static class StandardInput
                 return BoundedFile.ReadToEnd(input, "standard input", MostBytes);
             },
             CancellationToken.None).WaitAsync(cancellationToken);
-        return Utf8Text.Fault(bytes) is { } fault ? throw NoText(fault) : Encoding.UTF8.GetString(Utf8Text.WithoutMark(bytes).Span);
+        return Utf8Text.Fault(bytes) is { } fault ? throw NoText(fault)
+            : Encoding.UTF8.GetString(Utf8Text.WithoutMark(bytes).Span);
     }
 
     /// <summary>Its lines, as they come. What is no text ends in a <see cref="DecoderFallbackException"/>.</summary>
     public static TextReader Open() => new StreamReader(
-        Console.OpenStandardInput(), new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true), detectEncodingFromByteOrderMarks: false);
+        Console.OpenStandardInput(), new UTF8Encoding(encoderShouldEmitUTF8Identifier: true, throwOnInvalidBytes: true),
+        detectEncodingFromByteOrderMarks: false);
 }

@@ -10,15 +10,20 @@ namespace Skylight.Cuda;
 /// <param name="SpillLoadBytes">Bytes that a thread reads because registers were not enough.</param>
 /// <param name="StackBytes">The stack frame of a thread.</param>
 /// <param name="StaticSharedBytes">Shared memory besides the dynamic one of a launch.</param>
-public sealed record KernelResources(string EntryPoint, int Registers, int SpillStoreBytes, int SpillLoadBytes, int StackBytes, int StaticSharedBytes);
+public sealed record KernelResources(string EntryPoint, int Registers, int SpillStoreBytes, int SpillLoadBytes,
+    int StackBytes, int StaticSharedBytes);
 
 /// <summary>A compiled variant.</summary>
 /// <param name="Variant">What was compiled.</param>
-/// <param name="Image">The machine code (a cubin), or PTX with a zero at its end where <see cref="KernelVariant.IsPtx"/>; to be loaded as a module.</param>
+/// <param name="Image">The machine code (a cubin), or PTX with a zero at its end where
+/// <see cref="KernelVariant.IsPtx"/>; to be loaded as a module.</param>
 /// <param name="Log">What the compiler said: warnings, and the assembler's report.</param>
 public sealed partial record CompiledKernels(KernelVariant Variant, ReadOnlyMemory<byte> Image, string Log)
 {
-    /// <summary>The assembler's figures for each entry point, from the log; none for PTX, or from a compiler that does not report them (the emulator's).</summary>
+    /// <summary>
+    /// The assembler's figures for each entry point, from the log; none for PTX, or from a compiler that does not
+    /// report them (the emulator's).
+    /// </summary>
     public IReadOnlyList<KernelResources> Resources => ParseResources(Log);
 
     private static List<KernelResources> ParseResources(string log)
@@ -39,7 +44,8 @@ public sealed partial record CompiledKernels(KernelVariant Variant, ReadOnlyMemo
             else if (entryPoint is not null && RegisterLine().Match(line) is { Success: true } registers)
             {
                 Match shared = SharedPart().Match(line);
-                resources.Add(new KernelResources(entryPoint, Number(registers.Groups[1]), stores, loads, stack, shared.Success ? Number(shared.Groups[1]) : 0));
+                resources.Add(new KernelResources(entryPoint, Number(registers.Groups[1]), stores, loads, stack,
+                    shared.Success ? Number(shared.Groups[1]) : 0));
                 entryPoint = null;
             }
         }

@@ -6,14 +6,15 @@ using Skylight.Tensors;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// Which kernels compute which op on CUDA. A binding looks at the op's attributes, the operands' types and the card, and queues launches;
-/// a host adds those of its own ops with <see cref="With{TOp}"/>.
+/// Which kernels compute which op on CUDA. A binding looks at the op's attributes, the operands' types and the card,
+/// and queues launches; a host adds those of its own ops with <see cref="With{TOp}"/>.
 /// </summary>
 public sealed class CudaBindings
 {
     private readonly FrozenDictionary<Type, Action<Op, CudaKernelBuilder>> _bindings;
 
-    private CudaBindings(IReadOnlyDictionary<Type, Action<Op, CudaKernelBuilder>> bindings) => _bindings = bindings.ToFrozenDictionary();
+    private CudaBindings(IReadOnlyDictionary<Type, Action<Op, CudaKernelBuilder>> bindings) =>
+        _bindings = bindings.ToFrozenDictionary();
 
     /// <summary>Bindings for all ops of Skylight.</summary>
     public static CudaBindings Standard { get; } = MakeStandard();
@@ -28,7 +29,9 @@ public sealed class CudaBindings
         where TOp : Op
     {
         ArgumentNullException.ThrowIfNull(binding);
-        return new CudaBindings(new Dictionary<Type, Action<Op, CudaKernelBuilder>>(_bindings) { [typeof(TOp)] = (op, kernel) => binding((TOp)op, kernel) });
+        return new CudaBindings(new Dictionary<Type,
+            Action<Op, CudaKernelBuilder>>(_bindings)
+        { [typeof(TOp)] = (op, kernel) => binding((TOp)op, kernel) });
     }
 
     /// <summary>Describes what runs for an op. Needs no card, no driver and no compiler.</summary>
@@ -36,8 +39,10 @@ public sealed class CudaBindings
     /// <param name="inputs">The types of its inputs.</param>
     /// <param name="outputs">The types of its outputs, as <see cref="Op.Infer"/> gives them.</param>
     /// <param name="target">The card.</param>
-    /// <exception cref="NotSupportedException">There is no binding, or none for these types; the error names both.</exception>
-    public CudaKernelDescription Describe(Op op, IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs, CudaTarget target)
+    /// <exception cref="NotSupportedException">There is no binding, or none for these types; the error names
+    /// both.</exception>
+    public CudaKernelDescription Describe(Op op, IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs,
+        CudaTarget target)
     {
         ArgumentNullException.ThrowIfNull(op);
         ArgumentNullException.ThrowIfNull(inputs);

@@ -7,9 +7,9 @@ using Skylight.Tensors;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// An NVIDIA card, compute capability 8.0 or newer. Activations are bfloat16, weights bfloat16 and row-major, sums float32. Everything is queued on
-/// one stream: calls return before the work is done, and errors of kernels appear when results are read. Kernels are compiled when a plan is made
-/// and kept in a cache.
+/// An NVIDIA card, compute capability 8.0 or newer. Activations are bfloat16, weights bfloat16 and row-major, sums
+/// float32. Everything is queued on one stream: calls return before the work is done, and errors of kernels appear when
+/// results are read. Kernels are compiled when a plan is made and kept in a cache.
 /// </summary>
 public sealed class CudaDevice : Device
 {
@@ -29,7 +29,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <summary>Makes a device.</summary>
-    /// <exception cref="CudaException">A library was not found, there is no such card, context or stream are not of it, NVRTC makes nothing that it could run, or a call failed.</exception>
+    /// <exception cref="CudaException">A library was not found, there is no such card, context or stream are not of it,
+    /// NVRTC makes nothing that it could run, or a call failed.</exception>
     /// <exception cref="NotSupportedException">The card is older than compute capability 8.0.</exception>
     public CudaDevice(CudaDeviceOptions options)
     {
@@ -74,10 +75,16 @@ public sealed class CudaDevice : Device
     /// <inheritdoc/>
     public override DataType ActivationType => DataType.BFloat16;
 
-    /// <summary>The context (<c>CUcontext</c>), for a host's own calls of the driver and for libraries such as ManagedCuda; valid while the device is open.</summary>
+    /// <summary>
+    /// The context (<c>CUcontext</c>), for a host's own calls of the driver and for libraries such as ManagedCuda;
+    /// valid while the device is open.
+    /// </summary>
     public nint ContextHandle => _disposed ? throw new ObjectDisposedException(nameof(CudaDevice)) : _context.Value;
 
-    /// <summary>The stream (<c>CUstream</c>) on which everything is queued; valid while the device is open. Whoever queues on it is in order with the device.</summary>
+    /// <summary>
+    /// The stream (<c>CUstream</c>) on which everything is queued; valid while the device is open. Whoever queues on it
+    /// is in order with the device.
+    /// </summary>
     public nint StreamHandle => _disposed ? throw new ObjectDisposedException(nameof(CudaDevice)) : Stream.Value;
 
     internal Driver Driver => Libraries.Driver;
@@ -114,7 +121,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the
+    /// message names the op.</exception>
     public override void Download(Tensor source, Span<byte> rowMajor)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -122,14 +130,17 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the
+    /// message names the op.</exception>
     public override void Download(ReadOnlySpan<Tensor> sources, Span<byte> rowMajor)
     {
         long bytes = 0;
         foreach (Tensor source in sources)
             bytes += source.Type.Bytes;
         if (bytes != rowMajor.Length)
-            throw new ArgumentException($"{string.Join(", ", sources.ToArray().Select(source => source.Type))}: {bytes} bytes, not {rowMajor.Length}.");
+            throw new ArgumentException(
+                $"{string.Join(", ", sources.ToArray().Select(source => source.Type))}: {bytes} bytes, not " +
+                $"{rowMajor.Length}.");
         MakeCurrent();
         var parts = new (ulong Address, int Bytes)[sources.Length];
         for (int index = 0; index < sources.Length; index++)
@@ -165,7 +176,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the message names the op.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A kernel found an index in its data that it cannot use; the
+    /// message names the op.</exception>
     public override void Synchronize()
     {
         MakeCurrent();
@@ -173,7 +185,10 @@ public sealed class CudaDevice : Device
         Stream.Synchronize();
     }
 
-    /// <summary>What is free on the card now, after what this and other processes have taken. Memory that was given back may stay with the process.</summary>
+    /// <summary>
+    /// What is free on the card now, after what this and other processes have taken. Memory that was given back may
+    /// stay with the process.
+    /// </summary>
     public unsafe CudaMemoryInfo ReadMemory()
     {
         MakeCurrent();
@@ -201,15 +216,19 @@ public sealed class CudaDevice : Device
         }
     }
 
-    /// <summary>The address on the card of a tensor's first element (<c>CUdeviceptr</c>); elements are row-major. Valid until its memory is given back.</summary>
+    /// <summary>
+    /// The address on the card of a tensor's first element (<c>CUdeviceptr</c>); elements are row-major. Valid until
+    /// its memory is given back.
+    /// </summary>
     /// <exception cref="ArgumentException">The tensor is not in memory of this device.</exception>
     public ulong GetAddress(Tensor tensor) => CudaMemory.AddressOf(tensor, Stream);
 
     /// <summary>
-    /// Memory of the host as that of tensors: used where it lies, never freed. The host keeps it until all work that was queued on it is done, and
-    /// queues its own use of it on <see cref="StreamHandle"/> or waits.
+    /// Memory of the host as that of tensors: used where it lies, never freed. The host keeps it until all work that
+    /// was queued on it is done, and queues its own use of it on <see cref="StreamHandle"/> or waits.
     /// </summary>
-    /// <param name="address">Where it begins on the card (<c>CUdeviceptr</c>), a multiple of <see cref="Alignment"/>, in the device's context.</param>
+    /// <param name="address">Where it begins on the card (<c>CUdeviceptr</c>), a multiple of <see cref="Alignment"/>,
+    /// in the device's context.</param>
     /// <param name="bytes">How many bytes it has.</param>
     /// <exception cref="ArgumentException">The address is zero or not aligned, or there are no bytes.</exception>
     public CudaMemory Borrow(ulong address, long bytes)
@@ -217,7 +236,9 @@ public sealed class CudaDevice : Device
         ObjectDisposedException.ThrowIf(_disposed, this);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(bytes);
         if (address == 0 || address % (ulong)Alignment != 0)
-            throw new ArgumentException($"0x{address:X} is no address that kernels can use: give a multiple of {Alignment} that is not zero, as cuMemAlloc returns it.", nameof(address));
+            throw new ArgumentException(
+                $"0x{address:X} is no address that kernels can use: give a multiple of {Alignment} that is not zero, " +
+                $"as cuMemAlloc returns it.", nameof(address));
         return new CudaMemory(Stream, address, bytes, isBorrowed: true);
     }
 
@@ -247,20 +268,24 @@ public sealed class CudaDevice : Device
             Driver.Check(Driver.MemsetD8Async(address, 0, (nuint)bytes, Stream.Value), "cuMemsetD8Async");
     }
 
-    internal void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes) => _staging.Download(parts, bytes);
+    internal void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes) =>
+        _staging.Download(parts, bytes);
 
     internal CudaMemory AllocateUninitialized(long bytes)
     {
         MakeCurrent();
         if (Stream.IsCapturing)
-            throw new InvalidOperationException($"{bytes:N0} bytes cannot be reserved while work is recorded as a graph: its replays would not own them.");
+            throw new InvalidOperationException(
+                $"{bytes:N0} bytes cannot be reserved while work is recorded as a graph: its replays would not own them.");
         int result = Stream.Allocate(bytes, out ulong address);
         if (result == CudaNumbers.OutOfMemory)
         {
             (long free, long total) = ReadMemory();
             throw new OutOfDeviceMemoryException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer tokens per step, recomputation of layers, or fewer trained modules would help; other processes may use the card too."));
+                $"{Name} ({CardName}): {bytes:N0} bytes cannot be reserved: {free:N0} of {total:N0} are free. Fewer " +
+                $"tokens per step, recomputation of layers, or fewer trained modules would help; other " +
+                $"processes may use the card too."));
         }
 
         Driver.Check(result, Stream.HasMemoryPool ? "cuMemAllocAsync" : "cuMemAlloc");
@@ -299,7 +324,8 @@ public sealed class CudaDevice : Device
         int count;
         Driver.Check(Driver.DeviceGetCount(&count), "cuDeviceGetCount");
         if (ordinal < 0 || ordinal >= count)
-            throw new CudaException(string.Create(CultureInfo.InvariantCulture, $"There is no card {ordinal}: {count} are visible, counted from 0. See CUDA_VISIBLE_DEVICES."));
+            throw new CudaException(string.Create(CultureInfo.InvariantCulture,
+                $"There is no card {ordinal}: {count} are visible, counted from 0. See CUDA_VISIBLE_DEVICES."));
         int device;
         Driver.Check(Driver.DeviceGet(&device, ordinal), "cuDeviceGet");
         return device;

@@ -15,7 +15,9 @@ public static partial class CudaDevices
         version => CudaLibraryPaths.LoadCublas(cublas, version),
         isSimulated: false);
 
-    /// <summary>Looks for the emulator, which stands for all of them. One that is not built yet is not built for this.</summary>
+    /// <summary>
+    /// Looks for the emulator, which stands for all of them. One that is not built yet is not built for this.
+    /// </summary>
     /// <param name="path">The library; by default as <see cref="CudaLibraries.LoadSimulated"/> looks for it.</param>
     public static CudaInstallation FindSimulated(string? path = null)
     {
@@ -24,7 +26,8 @@ public static partial class CudaDevices
     }
 
     private static CudaInstallation Describe(
-        Func<NativeLibraryContext> loadDriver, Func<Version?, NativeLibraryContext> loadNvrtc, Func<Version?, NativeLibraryContext> loadCublas,
+        Func<NativeLibraryContext> loadDriver, Func<Version?, NativeLibraryContext> loadNvrtc,
+        Func<Version?, NativeLibraryContext> loadCublas,
         bool isSimulated)
     {
         Driver? driver = null;
@@ -48,7 +51,9 @@ public static partial class CudaDevices
         if (driver is null)
             return new CudaInstallation(driverInfo, nvrtc, cublas, [], driverInfo.Problem);
         (IReadOnlyList<CudaCardInfo> cards, string? problem) = Cards(driver, compiler);
-        return new CudaInstallation(driverInfo, nvrtc, cublas, cards, problem ?? (cards.Any(card => card.Problem is null) ? nvrtc.Problem : cards.FirstOrDefault()?.Problem ?? "The driver shows no card."));
+        return new CudaInstallation(driverInfo, nvrtc, cublas, cards,
+            problem ?? (cards.Any(card => card.Problem is null) ? nvrtc.Problem
+                : cards.FirstOrDefault()?.Problem ?? "The driver shows no card."));
     }
 
     private static CudaLibraryInfo Library(Func<(LibraryFunctions File, Version? Version)> load)
@@ -88,7 +93,8 @@ public static partial class CudaDevices
         int architecture = driver.ArchitectureOf(device);
         string name = driver.NameOf(device);
         string? problem = CudaTarget.WhyUnsupported(architecture) is { } reason ? $"{name} {reason}." : null;
-        CompiledForm? form = problem is null && compiler is not null ? CompiledForm.For(architecture, compiler, driver.Version) : null;
+        CompiledForm? form = problem is null && compiler is not null
+            ? CompiledForm.For(architecture, compiler, driver.Version) : null;
         if (form?.Problem is { } why)
             problem = $"{name}: {why}";
         long? free = null;
@@ -101,7 +107,8 @@ public static partial class CudaDevices
             problem ??= exception.Message;
         }
 
-        return new CudaCardInfo(ordinal, name, CudaTarget.NameOf(architecture), form?.ArchitectureName, driver.AttributeOf(device, CudaNumbers.AttributeMultiprocessors), (long)total, free, problem);
+        return new CudaCardInfo(ordinal, name, CudaTarget.NameOf(architecture), form?.ArchitectureName,
+            driver.AttributeOf(device, CudaNumbers.AttributeMultiprocessors), (long)total, free, problem);
     }
 
     /// <summary>Free memory can be asked within a context only; it is retained for the question.</summary>

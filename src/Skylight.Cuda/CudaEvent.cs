@@ -1,6 +1,8 @@
 namespace Skylight.Cuda;
 
-/// <summary>A mark in the work of a device that knows when it was reached, by the card's own clock. It costs no synchronization.</summary>
+/// <summary>
+/// A mark in the work of a device that knows when it was reached, by the card's own clock. It costs no synchronization.
+/// </summary>
 public sealed class CudaEvent : IDisposable
 {
     private readonly CudaDevice _device;
@@ -35,8 +37,8 @@ public sealed class CudaEvent : IDisposable
     }
 
     /// <summary>
-    /// The time from another mark of the same device to this one, after waiting for both. The card's clock ticks about twice in a microsecond.
-    /// On the emulator it is always zero.
+    /// The time from another mark of the same device to this one, after waiting for both. The card's clock ticks about
+    /// twice in a microsecond. On the emulator it is always zero.
     /// </summary>
     /// <exception cref="InvalidOperationException">One of the two was not set.</exception>
     /// <exception cref="ArgumentException">The other mark is on another device.</exception>
@@ -45,7 +47,9 @@ public sealed class CudaEvent : IDisposable
     {
         ArgumentNullException.ThrowIfNull(start);
         if (start._device != _device)
-            throw new ArgumentException($"The marks are on two devices, {start._device.Name} and {_device.Name}, whose clocks differ.", nameof(start));
+            throw new ArgumentException(
+                $"The marks are on two devices, {start._device.Name} and {_device.Name}, whose clocks differ.",
+                nameof(start));
         start.Synchronize();
         Synchronize();
         return TimeSpan.FromMilliseconds((double)_handle.MillisecondsSince(start._handle));

@@ -1,6 +1,9 @@
 namespace Skylight.Cuda;
 
-/// <summary>A call of the driver, NVRTC or cuBLAS failed, or one of them was not found. The message names the call, the code and what would help.</summary>
+/// <summary>
+/// A call of the driver, NVRTC or cuBLAS failed, or one of them was not found. The message names the call, the code and
+/// what would help.
+/// </summary>
 public class CudaException : Exception
 {
     /// <summary>Makes an exception.</summary>
@@ -26,7 +29,9 @@ public class CudaException : Exception
     public CudaException(string message, int code)
         : base(message) => Code = code;
 
-    /// <summary>The code that the call returned (<c>CUresult</c>, or cuBLAS's status); 0 when it was no call that failed.</summary>
+    /// <summary>
+    /// The code that the call returned (<c>CUresult</c>, or cuBLAS's status); 0 when it was no call that failed.
+    /// </summary>
     public int Code { get; }
 }
 

@@ -3,7 +3,9 @@ using Skylight.Execution;
 
 namespace Skylight.Cuda;
 
-/// <summary>Recorded launches, clears, copies and products (a CUDA graph), with the memory that they refer to by address.</summary>
+/// <summary>
+/// Recorded launches, clears, copies and products (a CUDA graph), with the memory that they refer to by address.
+/// </summary>
 internal sealed unsafe class CudaGraph : RecordedWork
 {
     private readonly CudaDevice _device;
@@ -72,5 +74,7 @@ internal sealed unsafe class CudaGraph : RecordedWork
     protected override void Dispose(bool disposing) => _handle.Dispose();
 
     private static string Refusal(string why) =>
-        $"The steps of a plan cannot be recorded as a CUDA graph: {why} With {nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.CaptureGraphs)} = false they are queued one by one.";
+        $"The steps of a plan cannot be recorded as a CUDA graph: {why} With " +
+        $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.CaptureGraphs)} = false they are queued " +
+        $"one by one.";
 }

@@ -45,7 +45,10 @@ internal sealed unsafe class CudaContextHandle : SafeHandle
 
     public Driver Driver => Libraries.Driver;
 
-    /// <summary>Makes the context current on the calling thread. Every use of the driver begins so: callers may come from any thread.</summary>
+    /// <summary>
+    /// Makes the context current on the calling thread. Every use of the driver begins so: callers may come from any
+    /// thread.
+    /// </summary>
     public void MakeCurrent() => Driver.Check(Driver.CtxSetCurrent(handle), "cuCtxSetCurrent");
 
     /// <summary>As <see cref="MakeCurrent"/>, for giving back: what fails here has failed before.</summary>
@@ -60,9 +63,13 @@ internal sealed unsafe class CudaContextHandle : SafeHandle
         if (result == 0)
             result = Driver.CtxGetDevice(&device);
         if (result != 0)
-            throw Driver.Error(result, $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Context)} is no context of the driver that is in use: cuCtxSetCurrent");
+            throw Driver.Error(result,
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Context)} is no context of the driver that " +
+                $"is in use: cuCtxSetCurrent");
         if (device != _device)
-            throw new CudaException($"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Context)} belongs to card {device}, not to {_device}: give a context of that card, or its number as {nameof(CudaDeviceOptions.Ordinal)}.");
+            throw new CudaException(
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Context)} belongs to card {device}, not to " +
+                $"{_device}: give a context of that card, or its number as {nameof(CudaDeviceOptions.Ordinal)}.");
     }
 }
 
@@ -101,7 +108,9 @@ internal abstract class CudaHandle : SafeHandle
     }
 }
 
-/// <summary>A queue of work, independent of the null stream, and the memory that is taken and given back in its order.</summary>
+/// <summary>
+/// A queue of work, independent of the null stream, and the memory that is taken and given back in its order.
+/// </summary>
 internal sealed unsafe class CudaStreamHandle : CudaHandle
 {
     private readonly Lock _freeing = new();
@@ -129,14 +138,18 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
         Driver.Check(Driver.DeviceGetDefaultMemPool(&pool, context.Device), "cuDeviceGetDefaultMemPool");
         _pool = pool;
 
-        // Memory that was given back stays with the process: a plan that is bound anew does not wait for the operating system.
+        // Memory that was given back stays with the process: a plan that is bound anew does not wait for the operating
+        // system.
         ulong keepAll = ulong.MaxValue;
         Driver.Check(Driver.MemPoolSetAttribute(pool, CudaNumbers.PoolReleaseThreshold, &keepAll), "cuMemPoolSetAttribute");
     }
 
     public nint Value => handle;
 
-    /// <summary>Whether memory comes from the driver's pool, which keeps what is given back; a card without one (some virtual GPUs) reserves and frees plainly.</summary>
+    /// <summary>
+    /// Whether memory comes from the driver's pool, which keeps what is given back; a card without one (some virtual
+    /// GPUs) reserves and frees plainly.
+    /// </summary>
     public bool HasMemoryPool => _pool != 0;
 
     /// <summary>Whether what is queued goes into a graph instead of being done.</summary>
@@ -179,7 +192,10 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
         }
     }
 
-    /// <summary>Reserves memory for what is queued from now on. What was given back, and is in pieces too small, is first returned to the card where it is short.</summary>
+    /// <summary>
+    /// Reserves memory for what is queued from now on. What was given back, and is in pieces too small, is first
+    /// returned to the card where it is short.
+    /// </summary>
     /// <returns>The driver's code.</returns>
     public int Allocate(long bytes, out ulong address)
     {
@@ -193,8 +209,8 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
     }
 
     /// <summary>
-    /// Gives memory back once all queued work is done; may be called by the finalizer's thread at any time. During a capture it waits for the end:
-    /// otherwise every replay would give the memory back.
+    /// Gives memory back once all queued work is done; may be called by the finalizer's thread at any time. During a
+    /// capture it waits for the end: otherwise every replay would give the memory back.
     /// </summary>
     public void Free(ulong address)
     {
@@ -211,7 +227,8 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
     private int AllocateOnce(long bytes, out ulong address)
     {
         ulong found;
-        int result = HasMemoryPool ? Driver.MemAllocAsync(&found, (nuint)bytes, handle) : Driver.MemAlloc(&found, (nuint)bytes);
+        int result = HasMemoryPool ? Driver.MemAllocAsync(&found, (nuint)bytes, handle)
+            : Driver.MemAlloc(&found, (nuint)bytes);
         address = result == 0 ? found : 0;
         return result;
     }
@@ -236,9 +253,13 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
         nint context;
         int result = Driver.StreamGetCtx(stream, &context);
         if (result != 0)
-            throw Driver.Error(result, $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Stream)} is no stream, or was destroyed: cuStreamGetCtx");
+            throw Driver.Error(result,
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Stream)} is no stream, or was destroyed: " +
+                $"cuStreamGetCtx");
         if (context != Context.Value)
-            throw new CudaException($"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Stream)} belongs to another context than the device: give that context as {nameof(CudaDeviceOptions.Context)}.");
+            throw new CudaException(
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Stream)} belongs to another context than the " +
+                $"device: give that context as {nameof(CudaDeviceOptions.Context)}.");
     }
 }
 
@@ -249,7 +270,8 @@ internal sealed unsafe class CudaEventHandle : CudaHandle
         : base(context)
     {
         nint mark;
-        Driver.Check(Driver.EventCreate(&mark, timing ? (uint)CudaNumbers.EventDefault : CudaNumbers.EventDisableTiming), "cuEventCreate");
+        Driver.Check(Driver.EventCreate(&mark, timing ? (uint)CudaNumbers.EventDefault
+            : CudaNumbers.EventDisableTiming), "cuEventCreate");
         Own(mark);
     }
 
@@ -288,7 +310,10 @@ internal sealed unsafe class PinnedMemory : CudaHandle
     protected override int Destroy() => Driver.MemFreeHost((void*)handle);
 }
 
-/// <summary>Machine code on the card. PTX is translated to it by the driver, which keeps what it translated in a cache of its own.</summary>
+/// <summary>
+/// Machine code on the card. PTX is translated to it by the driver, which keeps what it translated in a cache of its
+/// own.
+/// </summary>
 internal sealed unsafe class CudaModuleHandle : CudaHandle
 {
     private const int LogBytes = 4096;
@@ -309,7 +334,8 @@ internal sealed unsafe class CudaModuleHandle : CudaHandle
             if (result != 0)
             {
                 string said = (Marshal.PtrToStringUTF8((nint)log) ?? "").Trim();
-                throw Driver.Error(result, $"cuModuleLoadDataEx for {kernels.Variant}{(said.Length > 0 ? $" ({said})" : "")}");
+                throw Driver.Error(result,
+                    $"cuModuleLoadDataEx for {kernels.Variant}{(said.Length > 0 ? $" ({said})" : "")}");
             }
         }
 

@@ -4,8 +4,9 @@ using Skylight.Execution;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// What runs for one node of a plan. The variants begin to compile when the kernel is made, and are loaded at its first run, when argument blocks are
-/// laid out too; after that a run writes addresses into the blocks and queues, without managed allocation.
+/// What runs for one node of a plan. The variants begin to compile when the kernel is made, and are loaded at its first
+/// run, when argument blocks are laid out too; after that a run writes addresses into the blocks and queues, without
+/// managed allocation.
 /// </summary>
 internal sealed class CudaKernel : Kernel
 {
@@ -41,7 +42,8 @@ internal sealed class CudaKernel : Kernel
                     _device.Copy(Address(copy.Source, arguments), Address(copy.Destination, arguments), copy.Bytes);
                     break;
                 case CudaProductStep product:
-                    _device.Products.Multiply(product, Address(product.Left, arguments), Address(product.Right, arguments), Address(product.Result, arguments));
+                    _device.Products.Multiply(product, Address(product.Left, arguments),
+                        Address(product.Right, arguments), Address(product.Result, arguments));
                     break;
                 case var step:
                     throw new InvalidOperationException($"{_description.OpName}: {step.GetType().Name} cannot be queued.");
@@ -72,12 +74,14 @@ internal sealed class CudaKernel : Kernel
             throw _device.Driver.Error(result, $"The launch for {_description.OpName} of {launch.Launch}");
     }
 
-    private ulong Address(CudaOperand operand, in KernelArguments arguments) => (ulong)operand.ByteOffset + _device.AddressOf(operand.Kind switch
-    {
-        CudaOperandKind.Input => arguments.Inputs[operand.Index],
-        CudaOperandKind.Output => arguments.Outputs[operand.Index],
-        _ => arguments.Scratch ?? throw new InvalidOperationException($"{_description.OpName} was given no temporary memory."),
-    });
+    private ulong Address(CudaOperand operand, in KernelArguments arguments) =>
+        (ulong)operand.ByteOffset + _device.AddressOf(operand.Kind switch
+        {
+            CudaOperandKind.Input => arguments.Inputs[operand.Index],
+            CudaOperandKind.Output => arguments.Outputs[operand.Index],
+            _ => arguments.Scratch
+                ?? throw new InvalidOperationException($"{_description.OpName} was given no temporary memory."),
+        });
 
     /// <summary>A launch with its kernel loaded and its parameters laid out at addresses that do not move.</summary>
     private sealed unsafe class PreparedLaunch
@@ -104,7 +108,8 @@ internal sealed class CudaKernel : Kernel
                         break;
                     case KernelArgumentKind.Status:
                         _values[slot++] = (long)device.Status.Address;
-                        _values[slot++] = device.Status.Tag(description.OpName, description.StatusMessages[(int)argument.Bits]);
+                        _values[slot++] = device.Status.Tag(description.OpName,
+                            description.StatusMessages[(int)argument.Bits]);
                         break;
                     default:
                         _values[slot++] = argument.Bits;
@@ -112,7 +117,8 @@ internal sealed class CudaKernel : Kernel
                 }
             }
 
-            // A parameter shorter than 8 bytes is read from the beginning of its slot: the lower half, on all machines that CUDA runs on.
+            // A parameter shorter than 8 bytes is read from the beginning of its slot: the lower half, on all machines
+            // that CUDA runs on.
             for (int index = 0; index < count; index++)
                 _parameters[index] = (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref _values[index]);
             Pointers = [.. pointers];
@@ -146,7 +152,13 @@ internal sealed class CudaKernel : Kernel
                         null);
                 }
 
-                var attribute = new LaunchAttribute { Id = CudaNumbers.LaunchClusterDimension, X = (uint)cluster.X, Y = (uint)cluster.Y, Z = (uint)cluster.Z };
+                var attribute = new LaunchAttribute
+                {
+                    Id = CudaNumbers.LaunchClusterDimension,
+                    X = (uint)cluster.X,
+                    Y = (uint)cluster.Y,
+                    Z = (uint)cluster.Z,
+                };
                 var configuration = new LaunchConfiguration
                 {
                     GridX = (uint)grid.X,

@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// Collects what runs for one op: a binding calls it. It knows the types of the operands and the card, never the data, so a description is made
-/// once for a node and holds for all its runs.
+/// Collects what runs for one op: a binding calls it. It knows the types of the operands and the card, never the data,
+/// so a description is made once for a node and holds for all its runs.
 /// </summary>
 public sealed class CudaKernelBuilder
 {
@@ -83,27 +83,35 @@ public sealed class CudaKernelBuilder
     /// <param name="threads">The threads of a block, at most 1024.</param>
     /// <param name="sharedBytes">The dynamic shared memory of a block.</param>
     /// <returns>The launch, to be given constants and arguments.</returns>
-    /// <exception cref="NotSupportedException">The card has not that much shared memory for a block, or not the source's instructions (<c>ptx/wgmma.cuh</c>).</exception>
+    /// <exception cref="NotSupportedException">The card has not that much shared memory for a block, or not the
+    /// source's instructions (<c>ptx/wgmma.cuh</c>).</exception>
     /// <exception cref="ArgumentException">The geometry is impossible.</exception>
     public KernelLaunch Launch(KernelSource source, string entryPoint, Dim3 grid, Dim3 threads, int sharedBytes = 0)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentException.ThrowIfNullOrEmpty(entryPoint);
         if (grid.X < 0 || grid.Y is < 0 or > MostBlocksAcross || grid.Z is < 0 or > MostBlocksAcross)
-            throw new ArgumentException($"{Op.Name}: {entryPoint} cannot be launched with a grid of {grid}: y and z may be {MostBlocksAcross} at most.", nameof(grid));
+            throw new ArgumentException(
+                $"{Op.Name}: {entryPoint} cannot be launched with a grid of {grid}: y and z may be " +
+                $"{MostBlocksAcross} at most.", nameof(grid));
         if (threads.X < 1 || threads.Y < 1 || threads.Z is < 1 or > 64 || threads.Count > MostThreads)
-            throw new ArgumentException($"{Op.Name}: {entryPoint} cannot be launched with {threads} threads: a block has 1 to {MostThreads}, 64 at most along z.", nameof(threads));
+            throw new ArgumentException(
+                $"{Op.Name}: {entryPoint} cannot be launched with {threads} threads: a block has 1 to {MostThreads}, " +
+                $"64 at most along z.", nameof(threads));
         ArgumentOutOfRangeException.ThrowIfNegative(sharedBytes);
         if (sharedBytes > Target.SharedBytesPerBlock)
         {
             throw Unsupported(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{entryPoint} needs {sharedBytes:N0} bytes of shared memory for a block, {Target.ArchitectureName} has {Target.SharedBytesPerBlock:N0}"));
+                $"{entryPoint} needs {sharedBytes:N0} bytes of shared memory for a block, {Target.ArchitectureName} " +
+                $"has {Target.SharedBytesPerBlock:N0}"));
         }
 
         // PTX with such an instruction would be refused by the driver only when the plan first runs.
         if (!Target.HasHopperInstructions && source.Text.Contains(HopperHeader, StringComparison.Ordinal))
-            throw Unsupported($"{entryPoint} has instructions that only compute capability 9.0 has ({HopperHeader}); this card's kernels are compiled for {Target.ArchitectureName}");
+            throw Unsupported(
+                $"{entryPoint} has instructions that only compute capability 9.0 has ({HopperHeader}); this card's " +
+                $"kernels are compiled for {Target.ArchitectureName}");
 
         var launch = new KernelLaunch(this, source, entryPoint, grid, threads, sharedBytes);
         if (grid.Count > 0)
@@ -139,7 +147,8 @@ public sealed class CudaKernelBuilder
     }
 
     /// <summary>Queues a matrix product through cuBLAS.</summary>
-    /// <exception cref="NotSupportedException">The card is in deterministic mode, in which the order of summation may not be the library's business.</exception>
+    /// <exception cref="NotSupportedException">The card is in deterministic mode, in which the order of summation may
+    /// not be the library's business.</exception>
     /// <exception cref="ArgumentException">An element type is neither given nor known from the operand.</exception>
     public void Product(CudaProductStep product)
     {
@@ -150,7 +159,9 @@ public sealed class CudaKernelBuilder
         Check(product.Right);
         Check(product.Result);
         if (product.Rows < 0 || product.Columns < 0 || product.Inner < 1 || product.Batch < 0)
-            throw new ArgumentException($"{Op.Name}: there is no product of {product.Batch} times [{product.Rows}, {product.Inner}] · [{product.Inner}, {product.Columns}].", nameof(product));
+            throw new ArgumentException(
+                $"{Op.Name}: there is no product of {product.Batch} times [{product.Rows}, {product.Inner}] · " +
+                $"[{product.Inner}, {product.Columns}].", nameof(product));
         if ((long)product.Rows * product.Columns * product.Batch == 0)
             return;
         _steps.Add(product with
@@ -163,7 +174,10 @@ public sealed class CudaKernelBuilder
         });
     }
 
-    /// <summary>The exception for a binding to throw when it has no kernel for these types; it names the op, the types and the card.</summary>
+    /// <summary>
+    /// The exception for a binding to throw when it has no kernel for these types; it names the op, the types and the
+    /// card.
+    /// </summary>
     /// <param name="why">What is missing, as a clause without a period.</param>
     public NotSupportedException Unsupported(string why) =>
         new($"CUDA ({Target.ArchitectureName}) has no kernel for {Op.Name}: {Signature(Inputs, Outputs)}: {why}.");
@@ -175,12 +189,20 @@ public sealed class CudaKernelBuilder
     /// <summary>Checks that the op has such an operand.</summary>
     internal void Check(CudaOperand operand)
     {
-        int count = operand.Kind switch { CudaOperandKind.Input => Inputs.Count, CudaOperandKind.Output => Outputs.Count, _ => 1 };
+        int count = operand.Kind switch
+        {
+            CudaOperandKind.Input => Inputs.Count,
+            CudaOperandKind.Output => Outputs.Count,
+            _ => 1,
+        };
         if (operand.Index < 0 || operand.Index >= count)
-            throw new ArgumentOutOfRangeException(nameof(operand), operand.Index, $"{Op.Name} has no {operand.Kind} {operand.Index}: {Signature(Inputs, Outputs)}.");
+            throw new ArgumentOutOfRangeException(nameof(operand), operand.Index,
+                $"{Op.Name} has no {operand.Kind} {operand.Index}: {Signature(Inputs, Outputs)}.");
         long bytes = BytesOf(operand);
         if (operand.ByteOffset < 0 || operand.ByteOffset > bytes)
-            throw new ArgumentOutOfRangeException(nameof(operand), operand.ByteOffset, $"{Op.Name}: byte {operand.ByteOffset} is outside of {operand.Kind} {operand.Index}, which has {bytes} bytes.");
+            throw new ArgumentOutOfRangeException(nameof(operand), operand.ByteOffset,
+                $"{Op.Name}: byte {operand.ByteOffset} is outside of {operand.Kind} {operand.Index}, which has " +
+                $"{bytes} bytes.");
     }
 
     /// <summary>Keeps a status message; the same message is kept once.</summary>

@@ -42,7 +42,8 @@ public sealed class CudaMemory : DeviceMemory
     {
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.Memory is not CudaMemory memory)
-            throw new ArgumentException($"{tensor} is in {tensor.Memory.GetType().Name}, not in memory of this card.", nameof(tensor));
+            throw new ArgumentException($"{tensor} is in {tensor.Memory.GetType().Name}, not in memory of this card.",
+                nameof(tensor));
         if (memory._stream != stream)
             throw new ArgumentException($"{tensor} is in memory of another {nameof(CudaDevice)}.", nameof(tensor));
         return memory.Address + (ulong)tensor.ByteOffset;

@@ -13,7 +13,10 @@ public enum CudaOperandKind
     Scratch,
 }
 
-/// <summary>An address that is known only when the plan is bound to memory: an input, an output or temporary memory, and an offset.</summary>
+/// <summary>
+/// An address that is known only when the plan is bound to memory: an input, an output or temporary memory, and an
+/// offset.
+/// </summary>
 /// <param name="Kind">Where it lies.</param>
 /// <param name="Index">Which input or output; 0 for temporary memory.</param>
 /// <param name="ByteOffset">From the operand's first byte; in temporary memory from its beginning.</param>
@@ -23,7 +26,10 @@ public readonly record struct CudaOperand(CudaOperandKind Kind, int Index, long 
     public CudaOperand At(long bytes) => this with { ByteOffset = checked(ByteOffset + bytes) };
 }
 
-/// <summary>A region of an op's temporary memory, aligned to 256 bytes and uninitialized. It converts to a <see cref="CudaOperand"/>.</summary>
+/// <summary>
+/// A region of an op's temporary memory, aligned to 256 bytes and uninitialized. It converts to a
+/// <see cref="CudaOperand"/>.
+/// </summary>
 /// <param name="ByteOffset">From the beginning of the op's temporary memory.</param>
 /// <param name="Bytes">The size.</param>
 public readonly record struct CudaScratch(long ByteOffset, long Bytes)

@@ -19,22 +19,28 @@ public sealed record CudaLaunchStep(KernelLaunch Launch) : CudaStep;
 /// <param name="Bytes">How many bytes.</param>
 public sealed record CudaClearStep(CudaOperand Operand, long Bytes) : CudaStep;
 
-/// <summary>Copies bytes on the device. Nothing happens where source and destination are the same memory (an output that took over its input).</summary>
+/// <summary>
+/// Copies bytes on the device. Nothing happens where source and destination are the same memory (an output that took
+/// over its input).
+/// </summary>
 /// <param name="Source">From where.</param>
 /// <param name="Destination">To where.</param>
 /// <param name="Bytes">How many bytes.</param>
 public sealed record CudaCopyStep(CudaOperand Source, CudaOperand Destination, long Bytes) : CudaStep;
 
 /// <summary>
-/// A matrix product through cuBLAS with float32 accumulation: result = alpha · left · right + beta · result, all matrices row-major.
-/// Its order of summation depends on the shape, so bindings use it outside of deterministic mode only.
+/// A matrix product through cuBLAS with float32 accumulation: result = alpha · left · right + beta · result, all
+/// matrices row-major. Its order of summation depends on the shape, so bindings use it outside of deterministic mode only.
 /// </summary>
 public sealed record CudaProductStep : CudaStep
 {
     /// <summary><c>[rows, inner]</c>; stored <c>[inner, rows]</c> when <see cref="TransposeLeft"/> is set.</summary>
     public required CudaOperand Left { get; init; }
 
-    /// <summary><c>[inner, columns]</c>; stored <c>[columns, inner]</c> when <see cref="TransposeRight"/> is set, as weights are.</summary>
+    /// <summary>
+    /// <c>[inner, columns]</c>; stored <c>[columns, inner]</c> when <see cref="TransposeRight"/> is set, as weights
+    /// are.
+    /// </summary>
     public required CudaOperand Right { get; init; }
 
     /// <summary><c>[rows, columns]</c>.</summary>
@@ -55,7 +61,9 @@ public sealed record CudaProductStep : CudaStep
     /// <summary>Whether the right matrix lies transposed.</summary>
     public bool TransposeRight { get; init; }
 
-    /// <summary>The element type of both factors; by default that of the left operand, when it is an input or output.</summary>
+    /// <summary>
+    /// The element type of both factors; by default that of the left operand, when it is an input or output.
+    /// </summary>
     public DataType? FactorType { get; init; }
 
     /// <summary>The element type of the result; by default that of its operand, when it is an input or output.</summary>
@@ -93,8 +101,10 @@ public sealed record CudaProductStep : CudaStep
 /// <param name="OpName">The op.</param>
 /// <param name="Steps">What is queued, in order. May be empty (no elements).</param>
 /// <param name="ScratchBytes">The temporary memory that the steps share.</param>
-/// <param name="StatusMessages">What kernels may report, by the number that <see cref="KernelArgumentKind.Status"/> arguments hold.</param>
-public sealed record CudaKernelDescription(string OpName, IReadOnlyList<CudaStep> Steps, long ScratchBytes, IReadOnlyList<string> StatusMessages)
+/// <param name="StatusMessages">What kernels may report, by the number that <see cref="KernelArgumentKind.Status"/>
+/// arguments hold.</param>
+public sealed record CudaKernelDescription(string OpName, IReadOnlyList<CudaStep> Steps, long ScratchBytes,
+    IReadOnlyList<string> StatusMessages)
 {
     /// <summary>The kernel launches among the steps.</summary>
     public IEnumerable<KernelLaunch> Launches => Steps.OfType<CudaLaunchStep>().Select(step => step.Launch);

@@ -1,8 +1,9 @@
 namespace Skylight.Cuda;
 
 /// <summary>
-/// Measures how long a card works: the time between two marks on the device's stream. Without other work in between, what the host does to queue is
-/// hidden as far as the card is kept busy. On the emulator every time is zero: what it takes says nothing about a GPU.
+/// Measures how long a card works: the time between two marks on the device's stream. Without other work in between,
+/// what the host does to queue is hidden as far as the card is kept busy. On the emulator every time is zero: what it
+/// takes says nothing about a GPU.
 /// </summary>
 public sealed class CudaTimer : IDisposable
 {

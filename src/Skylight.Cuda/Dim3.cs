@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace Skylight.Cuda;
 
-/// <summary>The extents of a grid, a block or a cluster. An <see langword="int"/> converts to a one-dimensional one.</summary>
+/// <summary>
+/// The extents of a grid, a block or a cluster. An <see langword="int"/> converts to a one-dimensional one.
+/// </summary>
 /// <param name="X">The fastest running extent; in a grid up to 2³¹ − 1.</param>
 /// <param name="Y">In a grid up to 65535.</param>
 /// <param name="Z">In a grid up to 65535.</param>

@@ -6,8 +6,9 @@ using System.Text;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// Compiled variants, in memory and on disk. The name of a file is the hash of all that goes into its machine code: source, every header, options
-/// and compiler; its ending says machine code (<c>.cubin</c>) or PTX (<c>.ptx</c>). Files are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
+/// Compiled variants, in memory and on disk. The name of a file is the hash of all that goes into its machine code:
+/// source, every header, options and compiler; its ending says machine code (<c>.cubin</c>) or PTX (<c>.ptx</c>). Files
+/// are written beside and renamed, so processes may share a folder; one that is damaged is compiled anew.
 /// </summary>
 internal sealed class KernelCache
 {
@@ -114,7 +115,10 @@ internal sealed class KernelCache
         hash.Append([0]);
     }
 
-    /// <summary>Magic, XXH128 of the rest, length of the log, log, cubin or PTX. Null when there is no such file or it is damaged.</summary>
+    /// <summary>
+    /// Magic, XXH128 of the rest, length of the log, log, cubin or PTX. Null when there is no such file or it is
+    /// damaged.
+    /// </summary>
     private static CompiledKernels? Read(string path, KernelVariant variant)
     {
         byte[] file;

@@ -32,8 +32,8 @@ public enum KernelArgumentKind
 public readonly record struct KernelArgument(KernelArgumentKind Kind, CudaOperand Operand = default, long Bits = 0);
 
 /// <summary>
-/// One kernel launch: source, entry point, geometry, constants and arguments. Arguments are given in the order of the kernel's parameters;
-/// every method returns the launch itself.
+/// One kernel launch: source, entry point, geometry, constants and arguments. Arguments are given in the order of the
+/// kernel's parameters; every method returns the launch itself.
 /// </summary>
 public sealed class KernelLaunch
 {
@@ -42,7 +42,8 @@ public sealed class KernelLaunch
     private readonly SortedDictionary<string, string> _defines = new(StringComparer.Ordinal);
     private KernelVariant? _variant;
 
-    internal KernelLaunch(CudaKernelBuilder builder, KernelSource source, string entryPoint, Dim3 grid, Dim3 threads, int sharedBytes)
+    internal KernelLaunch(CudaKernelBuilder builder, KernelSource source, string entryPoint, Dim3 grid, Dim3 threads,
+        int sharedBytes)
     {
         _builder = builder;
         Source = source;
@@ -79,30 +80,40 @@ public sealed class KernelLaunch
     /// <summary>What has to be compiled for this launch.</summary>
     public KernelVariant Variant => _variant ??= new KernelVariant(Source, _builder.Target.ArchitectureName, _defines);
 
-    /// <summary>Defines a constant: <c>-Dname=value</c>. Every different value is a compilation of its own, so sizes that vary belong into arguments.</summary>
+    /// <summary>
+    /// Defines a constant: <c>-Dname=value</c>. Every different value is a compilation of its own, so sizes that vary
+    /// belong into arguments.
+    /// </summary>
     public KernelLaunch Define(string name, int value) => Define(name, value.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>Defines a switch as 1 or 0.</summary>
     public KernelLaunch Define(string name, bool value) => Define(name, value ? "1" : "0");
 
     /// <summary>Defines a constant as text.</summary>
-    /// <exception cref="ArgumentException">The name is not upper-case and three characters long or longer, or was defined with another value.</exception>
+    /// <exception cref="ArgumentException">The name is not upper-case and three characters long or longer, or was
+    /// defined with another value.</exception>
     public KernelLaunch Define(string name, string value)
     {
         ArgumentNullException.ThrowIfNull(name);
         ArgumentNullException.ThrowIfNull(value);
         // A macro T or N would rewrite the template parameters of every header, NVRTC's own among them.
-        if (name.Length < 3 || !char.IsAsciiLetterUpper(name[0]) || !name.All(character => char.IsAsciiLetterUpper(character) || char.IsAsciiDigit(character) || character == '_'))
-            throw new ArgumentException($"{_builder.Op.Name}: '{name}' cannot be defined for {EntryPoint}: constants have upper-case names of three characters or more, so that they meet no name of a header.", nameof(name));
+        if (name.Length < 3 || !char.IsAsciiLetterUpper(name[0])
+            || !name.All(character => char.IsAsciiLetterUpper(character) || char.IsAsciiDigit(character)
+                || character == '_'))
+            throw new ArgumentException(
+                $"{_builder.Op.Name}: '{name}' cannot be defined for {EntryPoint}: constants have upper-case names " +
+                $"of three characters or more, so that they meet no name of a header.", nameof(name));
         if (_defines.TryGetValue(name, out string? before) && before != value)
-            throw new ArgumentException($"{_builder.Op.Name}: {name} is defined twice for {EntryPoint}, as {before} and as {value}.", nameof(name));
+            throw new ArgumentException(
+                $"{_builder.Op.Name}: {name} is defined twice for {EntryPoint}, as {before} and as {value}.", nameof(name));
         _defines[name] = value;
         _variant = null;
         return this;
     }
 
     /// <summary>
-    /// Defines an element type: <c>-DELEMENT=float</c>, <c>bfloat16</c> or <c>int</c>. The source gives it the name it likes: <c>using T = ELEMENT;</c>.
+    /// Defines an element type: <c>-DELEMENT=float</c>, <c>bfloat16</c> or <c>int</c>. The source gives it the name it
+    /// likes: <c>using T = ELEMENT;</c>.
     /// </summary>
     public KernelLaunch Type(string name, DataType dataType) => Define(name, NameOf(dataType));
 
@@ -142,12 +153,13 @@ public sealed class KernelLaunch
     public KernelLaunch Int64(long value) => Argument(new KernelArgument(KernelArgumentKind.Int64, Bits: value));
 
     /// <summary>A <c>float</c>.</summary>
-    public KernelLaunch Float32(float value) => Argument(new KernelArgument(KernelArgumentKind.Float32, Bits: BitConverter.SingleToInt32Bits(value)));
+    public KernelLaunch Float32(float value) =>
+        Argument(new KernelArgument(KernelArgumentKind.Float32, Bits: BitConverter.SingleToInt32Bits(value)));
 
     /// <summary>
     /// Two parameters, <c>Status* status, int tag</c>, with which the kernel reports what it found wrong in the data:
-    /// <c>report_status(status, tag, index, value)</c>. The first report is kept; it is thrown, with the op's name before the message, when
-    /// results are next read. The kernel must go on without touching memory through the bad index.
+    /// <c>report_status(status, tag, index, value)</c>. The first report is kept; it is thrown, with the op's name
+    /// before the message, when results are next read. The kernel must go on without touching memory through the bad index.
     /// </summary>
     /// <param name="message">What is wrong; <c>{index}</c> and <c>{value}</c> stand for the reported numbers.</param>
     public KernelLaunch Status(string message)
@@ -161,9 +173,13 @@ public sealed class KernelLaunch
     public KernelLaunch Cluster(Dim3 size)
     {
         if (_builder.Target.Architecture < 90)
-            throw _builder.Unsupported($"{EntryPoint} is launched in clusters, which {_builder.Target.ArchitectureName} does not have");
-        if (size.X < 1 || size.Y < 1 || size.Z < 1 || size.Count > 8 || Grid.X % size.X != 0 || Grid.Y % size.Y != 0 || Grid.Z % size.Z != 0)
-            throw new ArgumentException($"{_builder.Op.Name}: {EntryPoint} cannot be launched in clusters of {size} blocks: a cluster has at most 8 and divides the grid {Grid}.", nameof(size));
+            throw _builder.Unsupported(
+                $"{EntryPoint} is launched in clusters, which {_builder.Target.ArchitectureName} does not have");
+        if (size.X < 1 || size.Y < 1 || size.Z < 1 || size.Count > 8 || Grid.X % size.X != 0 || Grid.Y % size.Y != 0
+            || Grid.Z % size.Z != 0)
+            throw new ArgumentException(
+                $"{_builder.Op.Name}: {EntryPoint} cannot be launched in clusters of {size} blocks: a cluster has at " +
+                $"most 8 and divides the grid {Grid}.", nameof(size));
         ClusterSize = size;
         return this;
     }

@@ -3,7 +3,10 @@ using System.Runtime.InteropServices;
 
 namespace Skylight.Cuda;
 
-/// <summary>The block of memory in which kernels of a device report what is wrong with their data (<c>common/status.cuh</c>), and what the reports mean.</summary>
+/// <summary>
+/// The block of memory in which kernels of a device report what is wrong with their data (<c>common/status.cuh</c>),
+/// and what the reports mean.
+/// </summary>
 internal sealed class KernelStatus(CudaDevice device) : IDisposable
 {
     // More than this is downloaded after the look at the reports, into the caller's memory.

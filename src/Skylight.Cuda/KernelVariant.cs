@@ -3,8 +3,8 @@ using System.Text;
 namespace Skylight.Cuda;
 
 /// <summary>
-/// What is compiled as one module: a source, its <c>-D</c> constants and the architecture. Two are equal when all of these are, so launches that
-/// agree in them share a module, whatever their entry points.
+/// What is compiled as one module: a source, its <c>-D</c> constants and the architecture. Two are equal when all of
+/// these are, so launches that agree in them share a module, whatever their entry points.
 /// </summary>
 public sealed class KernelVariant : IEquatable<KernelVariant>
 {
@@ -34,7 +34,10 @@ public sealed class KernelVariant : IEquatable<KernelVariant>
     /// <summary>What is compiled for.</summary>
     public string ArchitectureName { get; }
 
-    /// <summary>Whether the compiler makes PTX, which the driver translates to the card's machine code; otherwise it makes the machine code itself.</summary>
+    /// <summary>
+    /// Whether the compiler makes PTX, which the driver translates to the card's machine code; otherwise it makes the
+    /// machine code itself.
+    /// </summary>
     public bool IsPtx => CompiledForm.IsPtx(ArchitectureName);
 
     /// <summary>The constants, ordered by name.</summary>
@@ -60,5 +63,6 @@ public sealed class KernelVariant : IEquatable<KernelVariant>
     public override int GetHashCode() => _key.GetHashCode(StringComparison.Ordinal);
 
     /// <inheritdoc/>
-    public override string ToString() => $"{Source.Name} [{string.Join(" ", Defines.Select(define => $"{define.Key}={define.Value}").Prepend(ArchitectureName))}]";
+    public override string ToString() =>
+        $"{Source.Name} [{string.Join(" ", Defines.Select(define => $"{define.Key}={define.Value}").Prepend(ArchitectureName))}]";
 }

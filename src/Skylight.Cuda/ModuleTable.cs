@@ -36,7 +36,10 @@ internal sealed unsafe class ModuleTable(CudaContextHandle context, KernelCache 
             Driver driver = context.Driver;
             int result = driver.FuncSetAttribute(function, CudaNumbers.FunctionDynamicSharedBytes, launch.SharedBytes);
             if (result != 0)
-                throw driver.Error(result, string.Create(CultureInfo.InvariantCulture, $"cuFuncSetAttribute for {launch.SharedBytes:N0} bytes of shared memory of {launch.EntryPoint} in {variant}"));
+                throw driver.Error(result,
+                    string.Create(CultureInfo.InvariantCulture,
+                        $"cuFuncSetAttribute for {launch.SharedBytes:N0} bytes of shared memory of " +
+                        $"{launch.EntryPoint} in {variant}"));
             _sharedBytes[function] = launch.SharedBytes;
         }
 

@@ -33,8 +33,8 @@ internal sealed unsafe class ProductLibrary(CudaDevice device) : IDisposable
         float alpha = product.Alpha, beta = product.Beta;
         int factorType = TypeOf(product.FactorType), resultType = TypeOf(product.ResultType);
 
-        // The library's matrices are column-major, so each of ours is its own transpose there: the transposed result is the product of the
-        // transposed factors in the other order.
+        // The library's matrices are column-major, so each of ours is its own transpose there: the transposed result is
+        // the product of the transposed factors in the other order.
         cublas.Check(
             cublas.GemmStridedBatched(
                 _handle,

@@ -1,8 +1,8 @@
 namespace Skylight.Cuda;
 
 /// <summary>
-/// Pinned memory through which bytes go to the card and back. Uploads return when their bytes have been copied here; two halves take turns, so
-/// that the host fills one while the card reads the other.
+/// Pinned memory through which bytes go to the card and back. Uploads return when their bytes have been copied here;
+/// two halves take turns, so that the host fills one while the card reads the other.
 /// </summary>
 internal sealed unsafe class StagingMemory : IDisposable
 {
@@ -37,7 +37,8 @@ internal sealed unsafe class StagingMemory : IDisposable
             int count = Math.Min(bytes.Length, HalfBytes - _used);
             byte* staged = _halves[_half].Pointer + _used;
             bytes[..count].CopyTo(new Span<byte>(staged, count));
-            _stream.Driver.Check(_stream.Driver.MemcpyHtoDAsync(destination, staged, (nuint)count, _stream.Value), "cuMemcpyHtoDAsync");
+            _stream.Driver.Check(_stream.Driver.MemcpyHtoDAsync(destination, staged, (nuint)count, _stream.Value),
+                "cuMemcpyHtoDAsync");
             Uploads++;
             _used = Math.Min((_used + count + Alignment - 1) / Alignment * Alignment, HalfBytes);
             bytes = bytes[count..];
@@ -45,7 +46,10 @@ internal sealed unsafe class StagingMemory : IDisposable
         }
     }
 
-    /// <summary>Copies bytes from the card, one part after the other, after all work queued before. Waits once for every half that they fill.</summary>
+    /// <summary>
+    /// Copies bytes from the card, one part after the other, after all work queued before. Waits once for every half
+    /// that they fill.
+    /// </summary>
     public void Download(ReadOnlySpan<(ulong Address, int Bytes)> parts, Span<byte> bytes)
     {
         int filled = 0;
@@ -54,7 +58,8 @@ internal sealed unsafe class StagingMemory : IDisposable
             for (int done = 0; done < count;)
             {
                 int piece = Math.Min(count - done, HalfBytes - filled);
-                _stream.Driver.Check(_stream.Driver.MemcpyDtoHAsync(_download.Pointer + filled, address + (ulong)done, (nuint)piece, _stream.Value), "cuMemcpyDtoHAsync");
+                _stream.Driver.Check(_stream.Driver.MemcpyDtoHAsync(_download.Pointer + filled, address + (ulong)done,
+                    (nuint)piece, _stream.Value), "cuMemcpyDtoHAsync");
                 filled += piece;
                 done += piece;
                 if (filled == HalfBytes)

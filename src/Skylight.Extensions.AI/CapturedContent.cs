@@ -6,7 +6,10 @@ using Skylight.Chat;
 
 namespace Skylight.Extensions.AI;
 
-/// <summary>Messages as JSON of the semantic conventions, for hosts that asked for them. Of pictures there is only that they were there.</summary>
+/// <summary>
+/// Messages as JSON of the semantic conventions, for hosts that asked for them. Of pictures there is only that they
+/// were there.
+/// </summary>
 internal static class CapturedContent
 {
     private static readonly JsonWriterOptions _options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };

@@ -10,7 +10,8 @@ namespace Skylight.Extensions.AI;
 internal static class ChatMessageReader
 {
     private const string Supported =
-        $"{nameof(TextContent)}, pictures as {nameof(DataContent)}, {nameof(UriContent)} or {nameof(RgbImageContent)} from the user, and {nameof(TextReasoningContent)} of earlier answers";
+        $"{nameof(TextContent)}, pictures as {nameof(DataContent)}, {nameof(UriContent)} or " +
+        $"{nameof(RgbImageContent)} from the user, and {nameof(TextReasoningContent)} of earlier answers";
 
     /// <summary>Reads a conversation.</summary>
     /// <param name="messages">The messages, oldest first.</param>
@@ -21,7 +22,8 @@ internal static class ChatMessageReader
     /// <exception cref="NotSupportedException">A content or a role cannot be used; names it.</exception>
     /// <exception cref="ArgumentException">A content is broken; says how.</exception>
     public static async ValueTask<List<Message>> ReadAsync(
-        IEnumerable<ChatMessage> messages, string? instructions, bool keepsThinking, ImageUriResolver? resolver, CancellationToken cancellationToken)
+        IEnumerable<ChatMessage> messages, string? instructions, bool keepsThinking, ImageUriResolver? resolver,
+        CancellationToken cancellationToken)
     {
         var read = new List<Message>();
         ChatMessage?[] conversation = [.. messages];
@@ -35,13 +37,16 @@ internal static class ChatMessageReader
             foreach (AIContent? content in message.Contents)
             {
                 string place = $"Message {index}, from the {message.Role.Value},";
-                if (await ReadAsync(content, role, place, keepsThinking, resolver, cancellationToken).ConfigureAwait(false) is { } part)
+                if (await ReadAsync(content, role, place, keepsThinking, resolver, cancellationToken)
+                    .ConfigureAwait(false) is { } part)
                     parts.Add(part);
             }
 
             // What the model is to continue is read whole, and its think block is open until there is an answer.
-            if (role == Text.ChatRole.Assistant && index == conversation.Length - 1 && ThinkingOf(message) is { Length: > 0 } thinking)
-                parts = [new TextPart(ChatTemplate.JoinThinking(thinking, string.Concat(message.Contents.OfType<TextContent>().Select(text => text.Text)), closes: false))];
+            if (role == Text.ChatRole.Assistant && index == conversation.Length - 1
+                && ThinkingOf(message) is { Length: > 0 } thinking)
+                parts = [new TextPart(ChatTemplate.JoinThinking(thinking,
+                    string.Concat(message.Contents.OfType<TextContent>().Select(text => text.Text)), closes: false))];
             read.Add(new Message(role, parts));
         }
 
@@ -59,7 +64,8 @@ internal static class ChatMessageReader
         return read;
     }
 
-    private static string ThinkingOf(ChatMessage message) => string.Concat(message.Contents.OfType<TextReasoningContent>().Select(reasoning => reasoning.Text));
+    private static string ThinkingOf(ChatMessage message) =>
+        string.Concat(message.Contents.OfType<TextReasoningContent>().Select(reasoning => reasoning.Text));
 
     private static Text.ChatRole RoleOf(ChatRole role, int index)
     {
@@ -69,11 +75,13 @@ internal static class ChatMessageReader
             return Text.ChatRole.Assistant;
         return role == ChatRole.System
             ? Text.ChatRole.System
-            : throw new NotSupportedException($"Message {index} has the role '{role.Value}'; the model knows system, user and assistant.");
+            : throw new NotSupportedException(
+                $"Message {index} has the role '{role.Value}'; the model knows system, user and assistant.");
     }
 
     private static async ValueTask<MessagePart?> ReadAsync(
-        AIContent? content, Text.ChatRole role, string place, bool keepsThinking, ImageUriResolver? resolver, CancellationToken cancellationToken)
+        AIContent? content, Text.ChatRole role, string place, bool keepsThinking, ImageUriResolver? resolver,
+        CancellationToken cancellationToken)
     {
         switch (content)
         {
@@ -82,12 +90,14 @@ internal static class ChatMessageReader
             case TextContent text:
                 return new TextPart(text.Text);
             case TextReasoningContent reasoning when role == Text.ChatRole.Assistant:
-                return keepsThinking ? new TextPart($"{SpecialTokens.ThinkStart}\n{reasoning.Text}\n{SpecialTokens.ThinkEnd}\n\n") : null;
+                return keepsThinking
+                    ? new TextPart($"{SpecialTokens.ThinkStart}\n{reasoning.Text}\n{SpecialTokens.ThinkEnd}\n\n") : null;
             // What an earlier answer took is no part of what was said.
             case UsageContent when role == Text.ChatRole.Assistant:
                 return null;
             case DataContent or UriContent or RgbImageContent when role != Text.ChatRole.User:
-                throw new NotSupportedException($"{place} holds {Describe(content)}; the model takes pictures from the user only.");
+                throw new NotSupportedException(
+                    $"{place} holds {Describe(content)}; the model takes pictures from the user only.");
             case RgbImageContent rgb:
                 return ImagePart.FromRgb(rgb.Image);
             case DataContent data:
@@ -95,7 +105,8 @@ internal static class ChatMessageReader
             case UriContent uri:
                 return await FromUriAsync(uri, place, resolver, cancellationToken).ConfigureAwait(false);
             default:
-                throw new NotSupportedException($"{place} holds {Describe(content)}, which the model cannot read; it reads {Supported}.");
+                throw new NotSupportedException(
+                    $"{place} holds {Describe(content)}, which the model cannot read; it reads {Supported}.");
         }
     }
 
@@ -108,11 +119,13 @@ internal static class ChatMessageReader
         }
         catch (FormatException exception)
         {
-            throw new ArgumentException($"{place} holds {Describe(data)} whose data URI is not valid base64: {exception.Message}", exception);
+            throw new ArgumentException(
+                $"{place} holds {Describe(data)} whose data URI is not valid base64: {exception.Message}", exception);
         }
     }
 
-    private static async ValueTask<ImagePart> FromUriAsync(UriContent content, string place, ImageUriResolver? resolver, CancellationToken cancellationToken)
+    private static async ValueTask<ImagePart> FromUriAsync(UriContent content, string place, ImageUriResolver? resolver,
+        CancellationToken cancellationToken)
     {
         if (content.Uri.IsAbsoluteUri && content.Uri.Scheme == "data")
         {
@@ -123,7 +136,9 @@ internal static class ChatMessageReader
         if (resolver is null)
         {
             throw new NotSupportedException(
-                $"{place} holds {Describe(content)} that points to '{Shortened(content.Uri)}'. The client fetches nothing: send the picture's bytes as {nameof(DataContent)}, or set {nameof(SkylightChatClientOptions)}.{nameof(SkylightChatClientOptions.ImageUriResolver)}.");
+                $"{place} holds {Describe(content)} that points to '{Shortened(content.Uri)}'. The client fetches " +
+                $"nothing: send the picture's bytes as {nameof(DataContent)}, or set " +
+                $"{nameof(SkylightChatClientOptions)}.{nameof(SkylightChatClientOptions.ImageUriResolver)}.");
         }
 
         return ImagePart.FromBytes(await resolver(content.Uri, cancellationToken).ConfigureAwait(false));
@@ -137,22 +152,27 @@ internal static class ChatMessageReader
         string header = comma < 0 ? "" : uri["data:".Length..comma].Trim();
         byte[]? bytes = null;
         // The abstraction knows base64 with padding and in the standard alphabet only.
-        if (header.EndsWith(Encoding, StringComparison.OrdinalIgnoreCase) && !ImageBase64.TryDecode(Uri.UnescapeDataString(uri[(comma + 1)..]), out bytes))
+        if (header.EndsWith(Encoding, StringComparison.OrdinalIgnoreCase)
+            && !ImageBase64.TryDecode(Uri.UnescapeDataString(uri[(comma + 1)..]), out bytes))
             throw new ArgumentException($"{place} holds {Describe(content)} whose data URI is not valid base64.");
         try
         {
-            return FromData(bytes is null ? new DataContent(content.Uri) : new DataContent(bytes, header[..^Encoding.Length]), place);
+            return FromData(bytes is null ? new DataContent(content.Uri)
+                : new DataContent(bytes, header[..^Encoding.Length]), place);
         }
         catch (Exception exception) when (exception is ArgumentException or FormatException)
         {
-            throw new ArgumentException($"{place} holds {Describe(content)} whose data URI cannot be read: {exception.Message}", exception);
+            throw new ArgumentException(
+                $"{place} holds {Describe(content)} whose data URI cannot be read: {exception.Message}", exception);
         }
     }
 
     private static void EnsureImage(AIContent content, bool isImage, string place)
     {
         if (!isImage)
-            throw new NotSupportedException($"{place} holds {Describe(content)}, which the model cannot read. Of files it reads pictures, with a media type such as image/png.");
+            throw new NotSupportedException(
+                $"{place} holds {Describe(content)}, which the model cannot read. Of files it reads pictures, with a " +
+                $"media type such as image/png.");
     }
 
     private static string Describe(AIContent content) => content switch

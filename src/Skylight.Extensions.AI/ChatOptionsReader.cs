@@ -7,11 +7,15 @@ using Skylight.Text;
 
 namespace Skylight.Extensions.AI;
 
-/// <summary>Turns a request's options into the model's. What the model cannot do is refused, what it can do approximately is said here.</summary>
+/// <summary>
+/// Turns a request's options into the model's. What the model cannot do is refused, what it can do approximately is
+/// said here.
+/// </summary>
 internal static class ChatOptionsReader
 {
     /// <summary>Keys of <see cref="ChatOptions.AdditionalProperties"/> that are used.</summary>
-    public const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", MaximumTiles = "max_tiles", BannedWords = "banned_words";
+    public const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", MaximumTiles = "max_tiles",
+        BannedWords = "banned_words";
 
     private static readonly string[] s_keys = [MinP, RepetitionPenalty, MaximumTiles, BannedWords];
 
@@ -22,14 +26,18 @@ internal static class ChatOptionsReader
     /// <param name="modelName">What <see cref="ChatOptions.ModelId"/> must be, if it is given.</param>
     /// <exception cref="NotSupportedException">An option asks for something that the model cannot do; names it.</exception>
     /// <exception cref="ArgumentException">An option has an unusable value; names it.</exception>
-    public static GenerationOptions Read(ChatOptions? options, GenerationOptions defaults, IChatClient client, string modelName)
+    public static GenerationOptions Read(ChatOptions? options, GenerationOptions defaults, IChatClient client,
+        string modelName)
     {
         if (options is null)
             return defaults;
         Refuse(options, modelName);
-        // By convention a factory's object for some other client is left alone, and what ours has set goes before the portable options.
-        GenerationOptions raw = options.RawRepresentationFactory?.Invoke(client) as GenerationOptions ?? new GenerationOptions();
-        IReadOnlyList<string> bannedWords = raw.BannedWords.Count > 0 ? raw.BannedWords : WordsOf(options) ?? defaults.BannedWords;
+        // By convention a factory's object for some other client is left alone, and what ours has set goes before the
+        // portable options.
+        GenerationOptions raw = options.RawRepresentationFactory?.Invoke(client) as GenerationOptions
+            ?? new GenerationOptions();
+        IReadOnlyList<string> bannedWords = raw.BannedWords.Count > 0 ? raw.BannedWords
+            : WordsOf(options) ?? defaults.BannedWords;
         string[] stopTexts = [.. raw.StopTexts.Concat(options.StopSequences ?? []).Distinct()];
         return new GenerationOptions
         {
@@ -37,7 +45,8 @@ internal static class ChatOptionsReader
             TopP = raw.TopP ?? options.TopP ?? defaults.TopP,
             TopK = raw.TopK ?? options.TopK ?? defaults.TopK,
             MinP = raw.MinP ?? (float?)NumberOf(options, MinP) ?? defaults.MinP,
-            RepetitionPenalty = raw.RepetitionPenalty ?? (float?)NumberOf(options, RepetitionPenalty) ?? defaults.RepetitionPenalty,
+            RepetitionPenalty = raw.RepetitionPenalty ?? (float?)NumberOf(options, RepetitionPenalty)
+                ?? defaults.RepetitionPenalty,
             LogitBias = raw.LogitBias ?? defaults.LogitBias,
             BannedWords = bannedWords,
             StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,
@@ -47,7 +56,8 @@ internal static class ChatOptionsReader
             MaxNewTokens = raw.MaxNewTokens ?? options.MaxOutputTokens ?? defaults.MaxNewTokens,
             StopTexts = stopTexts.Length > 0 ? stopTexts : defaults.StopTexts,
             Seed = raw.Seed ?? (options.Seed is { } seed ? unchecked((ulong)seed) : defaults.Seed),
-            Thinking = raw.Thinking != ThinkingMode.Default ? raw.Thinking : ThinkingOf(options.Reasoning?.Effort) ?? defaults.Thinking,
+            Thinking = raw.Thinking != ThinkingMode.Default ? raw.Thinking
+                : ThinkingOf(options.Reasoning?.Effort) ?? defaults.Thinking,
             MaximumTiles = raw.MaximumTiles ?? CountOf(options, MaximumTiles) ?? defaults.MaximumTiles,
             ReportTokens = raw.ReportTokens || defaults.ReportTokens,
         };
@@ -59,40 +69,65 @@ internal static class ChatOptionsReader
     private static void Refuse(ChatOptions options, string modelName)
     {
         if (options.ModelId is { } model && model != modelName)
-            throw new ArgumentException($"{nameof(ChatOptions.ModelId)} is '{model}', but this client has '{modelName}'; leave it null, or use the client of that model.");
+            throw new ArgumentException(
+                $"{nameof(ChatOptions.ModelId)} is '{model}', but this client has '{modelName}'; leave it null, or " +
+                $"use the client of that model.");
         if (options.Tools is { Count: > 0 } tools)
-            throw new NotSupportedException($"{nameof(ChatOptions.Tools)} holds {tools.Count} ('{tools[0].Name}' first), but the model was not trained to call tools: leave it empty.");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.Tools)} holds {tools.Count} ('{tools[0].Name}' first), but the model was not " +
+                $"trained to call tools: leave it empty.");
         if (options.ToolMode is RequiredChatToolMode)
-            throw new NotSupportedException($"{nameof(ChatOptions.ToolMode)} requires a tool call, but the model was not trained to call tools.");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.ToolMode)} requires a tool call, but the model was not trained to call tools.");
         if (options.ResponseFormat is ChatResponseFormatJson)
-            throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} asks for JSON, but the decoder cannot be held to a grammar and nothing is promised that may not hold: leave it null or {nameof(ChatResponseFormat.Text)}, ask for JSON in the prompt and check the answer.");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.ResponseFormat)} asks for JSON, but the decoder cannot be held to a grammar " +
+                $"and nothing is promised that may not hold: leave it null or " +
+                $"{nameof(ChatResponseFormat.Text)}, ask for JSON in the prompt and check the answer.");
         if (options.ResponseFormat is not (null or ChatResponseFormatText))
-            throw new NotSupportedException($"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; only {nameof(ChatResponseFormat.Text)} is supported.");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; only " +
+                $"{nameof(ChatResponseFormat.Text)} is supported.");
         foreach (string key in options.AdditionalProperties?.Keys ?? [])
         {
             // What OpenAI's protocol asks usage of a stream with, and hosts leave in their options: it comes anyway.
             if (s_keys.Contains(key, StringComparer.OrdinalIgnoreCase) || key == "stream_options")
                 continue;
-            string hint = NameDistance.Nearest(key, s_keys) is { } near ? $"did you mean \"{near}\"?" : $"there are {string.Join(", ", s_keys)}; a GenerationOptions from {nameof(ChatOptions.RawRepresentationFactory)} sets the rest.";
-            throw new NotSupportedException($"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is not known, and nothing is dropped silently: {hint}");
+            string hint = NameDistance.Nearest(key, s_keys) is { } near ? $"did you mean \"{near}\"?"
+                : $"there are {string.Join(", ", s_keys)}; a GenerationOptions from " +
+                    $"{nameof(ChatOptions.RawRepresentationFactory)} sets the rest.";
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] is not known, and nothing is dropped " +
+                $"silently: {hint}");
         }
 
         RefusePenalty(options.FrequencyPenalty, nameof(ChatOptions.FrequencyPenalty));
         RefusePenalty(options.PresencePenalty, nameof(ChatOptions.PresencePenalty));
         if (!string.IsNullOrEmpty(options.ConversationId))
-            throw new NotSupportedException($"{nameof(ChatOptions.ConversationId)} is '{options.ConversationId}', but the client keeps no conversations: send all messages and leave it null. (Image features of earlier turns are found again by content.)");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.ConversationId)} is '{options.ConversationId}', but the client keeps no " +
+                $"conversations: send all messages and leave it null. (Image features of earlier turns are " +
+                $"found again by content.)");
 #pragma warning disable MEAI001 // Experimental, and refused.
         if (options.ContinuationToken is not null)
-            throw new NotSupportedException($"{nameof(ChatOptions.ContinuationToken)} is set, but answers are not made in the background and cannot be resumed.");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.ContinuationToken)} is set, but answers are not made in the background and " +
+                $"cannot be resumed.");
 #pragma warning restore MEAI001
         if (options.Reasoning?.Output == ReasoningOutput.Summary)
-            throw new NotSupportedException($"{nameof(ChatOptions.Reasoning)} asks for a summary of the reasoning, but the model writes none: ask for {nameof(ReasoningOutput.Full)} or {nameof(ReasoningOutput.None)}.");
+            throw new NotSupportedException(
+                $"{nameof(ChatOptions.Reasoning)} asks for a summary of the reasoning, but the model writes none: " +
+                $"ask for {nameof(ReasoningOutput.Full)} or {nameof(ReasoningOutput.None)}.");
     }
 
     private static void RefusePenalty(float? penalty, string name)
     {
         if (penalty is not (null or 0))
-            throw new NotSupportedException(string.Create(CultureInfo.InvariantCulture, $"{name} is {penalty}, but there is only a repetition penalty, which divides instead of subtracting: leave it null and set {nameof(ChatOptions.AdditionalProperties)}[\"{RepetitionPenalty}\"] (1 changes nothing)."));
+            throw new NotSupportedException(
+                string.Create(CultureInfo.InvariantCulture,
+                    $"{name} is {penalty}, but there is only a repetition penalty, which divides instead of " +
+                    $"subtracting: leave it null and set " +
+                    $"{nameof(ChatOptions.AdditionalProperties)}[\"{RepetitionPenalty}\"] (1 changes nothing)."));
     }
 
     /// <summary>The model thinks or does not; there are no degrees.</summary>
@@ -118,7 +153,8 @@ internal static class ChatOptionsReader
         }
         catch (JsonException exception)
         {
-            throw new ArgumentException($"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] cannot be read: {exception.Message}", exception);
+            throw new ArgumentException(
+                $"{nameof(ChatOptions.AdditionalProperties)}[\"{key}\"] cannot be read: {exception.Message}", exception);
         }
     }
 
@@ -152,7 +188,8 @@ internal static class ChatOptionsReader
             string word => [word],
             IEnumerable<string> words => [.. words],
             JsonElement { ValueKind: JsonValueKind.String } word => [word.GetString()!],
-            JsonElement { ValueKind: JsonValueKind.Array } words when words.EnumerateArray().All(word => word.ValueKind == JsonValueKind.String) =>
+            JsonElement { ValueKind: JsonValueKind.Array } words when words.EnumerateArray()
+                .All(word => word.ValueKind == JsonValueKind.String) =>
                 [.. words.EnumerateArray().Select(word => word.GetString()!)],
             { } value => throw Unusable(BannedWords, value, "a list of words"),
         };

@@ -24,22 +24,29 @@ internal sealed class ChatTrace : IDisposable
     private Exception? _error;
 
     /// <summary>Begins a request.</summary>
-    public ChatTrace(string modelName, string responseId, bool isStreaming, SkylightChatClientOptions options, ILogger logger)
+    public ChatTrace(string modelName, string responseId, bool isStreaming, SkylightChatClientOptions options,
+        ILogger logger)
     {
         (_modelName, _responseId, _isStreaming, _logger) = (modelName, responseId, isStreaming, logger);
         _outer = OuterOf(Activity.Current);
         _isClientMeasured = options.ClientTelemetry && _outer is null;
         // Internal: the model runs in this process.
-        _activity = !_isClientMeasured ? null : SkylightTelemetry.Source.StartActivity($"{GenAi.Chat} {modelName}", ActivityKind.Internal);
-        _activity?.SetTag(GenAi.OperationName, GenAi.Chat).SetTag(GenAi.Provider, SkylightTelemetry.ProviderName).SetTag(GenAi.RequestModel, modelName)
-            .SetTag(GenAi.ResponseModel, modelName).SetTag(GenAi.ResponseId, responseId).SetTag(GenAi.RequestStream, isStreaming);
+        _activity = !_isClientMeasured ? null
+            : SkylightTelemetry.Source.StartActivity($"{GenAi.Chat} {modelName}", ActivityKind.Internal);
+        _activity?.SetTag(GenAi.OperationName, GenAi.Chat).SetTag(GenAi.Provider, SkylightTelemetry.ProviderName)
+            .SetTag(GenAi.RequestModel, modelName)
+            .SetTag(GenAi.ResponseModel, modelName).SetTag(GenAi.ResponseId, responseId)
+            .SetTag(GenAi.RequestStream, isStreaming);
         _captures = options.CaptureContent && _activity is { IsAllDataRequested: true };
         if (_captures)
             (_thinking, _answer) = (new StringBuilder(), new StringBuilder());
         Log.Started(_logger, responseId, modelName, isStreaming);
     }
 
-    /// <summary>The span of a client that has counted this request already: of a chat with this provider, not one that called a tool.</summary>
+    /// <summary>
+    /// The span of a client that has counted this request already: of a chat with this provider, not one that called a
+    /// tool.
+    /// </summary>
     private static Activity? OuterOf(Activity? activity)
     {
         for (; activity is not null; activity = activity.Parent)
@@ -55,7 +62,8 @@ internal sealed class ChatTrace : IDisposable
     }
 
     /// <summary>
-    /// To be called after every <c>yield</c>: an asynchronous iterator goes on in its caller's context, in which another activity is the current one.
+    /// To be called after every <c>yield</c>: an asynchronous iterator goes on in its caller's context, in which
+    /// another activity is the current one.
     /// </summary>
     public void Resume()
     {
@@ -111,7 +119,8 @@ internal sealed class ChatTrace : IDisposable
         {
             SkylightTelemetry.TimeToFirstToken.Record((_handedOver + usage.TimeToFirstToken).TotalSeconds, tags);
             if (usage.CompletionTokens > 1)
-                SkylightTelemetry.TimePerOutputToken.Record((usage.Duration - usage.TimeToFirstToken).TotalSeconds / (usage.CompletionTokens - 1), tags);
+                SkylightTelemetry.TimePerOutputToken.Record(
+                    (usage.Duration - usage.TimeToFirstToken).TotalSeconds / (usage.CompletionTokens - 1), tags);
             if (_isClientMeasured)
             {
                 RecordTokens(usage.PromptTokens, "input", tags);
@@ -123,7 +132,8 @@ internal sealed class ChatTrace : IDisposable
             tags.Add(GenAi.ErrorType, errorType);
         if (_isClientMeasured)
             SkylightTelemetry.OperationDuration.Record(duration.TotalSeconds, tags);
-        SkylightTelemetry.RequestDuration.Record((_usage is { } done ? _handedOver + done.Duration : duration).TotalSeconds, tags);
+        SkylightTelemetry.RequestDuration.Record(
+            (_usage is { } done ? _handedOver + done.Duration : duration).TotalSeconds, tags);
     }
 
     private TagList Tags() => new()
@@ -159,17 +169,20 @@ internal sealed class ChatTrace : IDisposable
             return;
         if (_usage is { } usage)
         {
-            _activity.SetTag(GenAi.InputTokens, usage.PromptTokens).SetTag(GenAi.OutputTokens, usage.CompletionTokens).SetTag(GenAi.ReasoningTokens, usage.ThinkingTokens);
+            _activity.SetTag(GenAi.InputTokens, usage.PromptTokens).SetTag(GenAi.OutputTokens, usage.CompletionTokens)
+                .SetTag(GenAi.ReasoningTokens, usage.ThinkingTokens);
         }
 
         if (_finishReason is not null)
             _activity.SetTag(GenAi.ResponseFinishReasons, new[] { _finishReason });
         if (_answer is not null)
-            _activity.SetTag(GenAi.OutputMessages, CapturedContent.Output(_thinking!.ToString(), _answer.ToString(), _finishReason));
+            _activity.SetTag(GenAi.OutputMessages,
+                CapturedContent.Output(_thinking!.ToString(), _answer.ToString(), _finishReason));
         if (errorType is not null)
         {
             // A message may quote what was asked.
-            _activity.SetTag(GenAi.ErrorType, errorType).SetStatus(ActivityStatusCode.Error, _captures ? _error!.Message : null);
+            _activity.SetTag(GenAi.ErrorType, errorType)
+                .SetStatus(ActivityStatusCode.Error, _captures ? _error!.Message : null);
         }
 
         _activity.Dispose();
@@ -183,7 +196,8 @@ internal sealed class ChatTrace : IDisposable
         else if (_error is not null)
             Log.Failed(_logger, _responseId, _error.GetType().Name, seconds);
         else if (_usage is { } usage)
-            Log.Finished(_logger, _responseId, usage.PromptTokens, usage.ImageTokens, usage.CompletionTokens, usage.ThinkingTokens, _finishReason, usage.TimeToFirstToken.TotalSeconds, seconds);
+            Log.Finished(_logger, _responseId, usage.PromptTokens, usage.ImageTokens, usage.CompletionTokens,
+                usage.ThinkingTokens, _finishReason, usage.TimeToFirstToken.TotalSeconds, seconds);
         else
             Log.Abandoned(_logger, _responseId, seconds);
     }

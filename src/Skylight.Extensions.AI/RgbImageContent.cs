@@ -4,8 +4,8 @@ using Skylight.Images;
 namespace Skylight.Extensions.AI;
 
 /// <summary>
-/// A picture that the host has decoded itself. It is known to <see cref="SkylightChatClient"/> only, and not to the JSON form of messages: what is to be
-/// stored or sent to other clients goes as <see cref="DataContent"/>.
+/// A picture that the host has decoded itself. It is known to <see cref="SkylightChatClient"/> only, and not to the
+/// JSON form of messages: what is to be stored or sent to other clients goes as <see cref="DataContent"/>.
 /// </summary>
 public sealed class RgbImageContent : AIContent
 {

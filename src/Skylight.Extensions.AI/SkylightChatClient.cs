@@ -10,16 +10,22 @@ using ChatRole = Microsoft.Extensions.AI.ChatRole;
 namespace Skylight.Extensions.AI;
 
 /// <summary>
-/// A <see cref="ChatModel"/> as an <see cref="IChatClient"/>: text and pictures in, thinking as <see cref="TextReasoningContent"/> and the answer as
-/// <see cref="TextContent"/> out. Every content and every option is either used or refused with an error that names it. Any number of callers may use a
-/// client at once, and several clients one model.
+/// A <see cref="ChatModel"/> as an <see cref="IChatClient"/>: text and pictures in, thinking as
+/// <see cref="TextReasoningContent"/> and the answer as
+/// <see cref="TextContent"/> out. Every content and every option is either used or refused with an error that names it.
+/// Any number of callers may use a client at once, and several clients one model.
 /// </summary>
 /// <remarks>
-/// <para>Of <see cref="ChatOptions"/>: <c>Temperature</c>, <c>TopP</c>, <c>TopK</c>, <c>Seed</c>, <c>StopSequences</c>, <c>MaxOutputTokens</c>; <c>Instructions</c>
-/// (joined with the system message); <c>Reasoning</c> (no effort: the model does not think, any other: it does; <c>Output</c> none: its thinking is not given);
-/// <c>AdditionalProperties</c> "min_p", "repetition_penalty", "max_tiles" and "banned_words"; <c>RawRepresentationFactory</c> giving <see cref="GenerationOptions"/>,
-/// whose values go first. Refused: tools, JSON response formats, frequency and presence penalties, conversation ids, continuation tokens, another model's name.</para>
-/// <para>The last update has the <see cref="UsageContent"/>, with the pictures' tokens under "image_tokens", and the finish reason. Updates carry the
+/// <para>Of <see cref="ChatOptions"/>: <c>Temperature</c>, <c>TopP</c>, <c>TopK</c>, <c>Seed</c>, <c>StopSequences</c>,
+/// <c>MaxOutputTokens</c>; <c>Instructions</c>
+/// (joined with the system message); <c>Reasoning</c> (no effort: the model does not think, any other: it does;
+/// <c>Output</c> none: its thinking is not given);
+/// <c>AdditionalProperties</c> "min_p", "repetition_penalty", "max_tiles" and "banned_words";
+/// <c>RawRepresentationFactory</c> giving <see cref="GenerationOptions"/>, whose values go first. Refused: tools, JSON
+/// response formats, frequency and presence penalties, conversation ids, continuation tokens, another model's
+/// name.</para>
+/// <para>The last update has the <see cref="UsageContent"/>, with the pictures' tokens under "image_tokens", and the
+/// finish reason. Updates carry the
 /// <see cref="GenerationUpdate"/> they come from as raw representation.</para>
 /// </remarks>
 public sealed class SkylightChatClient : IChatClient
@@ -40,19 +46,25 @@ public sealed class SkylightChatClient : IChatClient
     /// <param name="model">The model; it stays open unless <see cref="SkylightChatClientOptions.OwnsModel"/> is set.</param>
     /// <param name="options">How the client works.</param>
     /// <param name="logger">Hears of requests; never of what is in them.</param>
-    public SkylightChatClient(ChatModel model, SkylightChatClientOptions? options = null, ILogger<SkylightChatClient>? logger = null)
-        : this(NameOf(model), _ => ValueTask.FromResult(model), () => model, options, logger) => _watch = SkylightTelemetry.Observe(model);
+    public SkylightChatClient(ChatModel model, SkylightChatClientOptions? options = null,
+        ILogger<SkylightChatClient>? logger = null)
+        : this(NameOf(model), _ => ValueTask.FromResult(model), () => model, options, logger) =>
+            _watch = SkylightTelemetry.Observe(model);
 
     /// <summary>Makes a client of a model that is loaded when it is first needed.</summary>
-    /// <param name="provider">Loads the model, and closes it; <see cref="SkylightChatClientOptions.OwnsModel"/> is not looked at.</param>
+    /// <param name="provider">Loads the model, and closes it; <see cref="SkylightChatClientOptions.OwnsModel"/> is not
+    /// looked at.</param>
     /// <param name="options">How the client works.</param>
     /// <param name="logger">Hears of requests; never of what is in them.</param>
-    public SkylightChatClient(SkylightModelProvider provider, SkylightChatClientOptions? options = null, ILogger<SkylightChatClient>? logger = null)
-        : this(NameOf(provider), cancellationToken => new ValueTask<ChatModel>(provider.GetAsync(cancellationToken)), () => provider.LoadedModel, (options ?? new()) with { OwnsModel = false }, logger)
+    public SkylightChatClient(SkylightModelProvider provider, SkylightChatClientOptions? options = null,
+        ILogger<SkylightChatClient>? logger = null)
+        : this(NameOf(provider), cancellationToken => new ValueTask<ChatModel>(provider.GetAsync(cancellationToken)),
+            () => provider.LoadedModel, (options ?? new()) with { OwnsModel = false }, logger)
     {
     }
 
-    private SkylightChatClient(string name, Func<CancellationToken, ValueTask<ChatModel>> modelOf, Func<ChatModel?> loadedModel, SkylightChatClientOptions? options, ILogger? logger)
+    private SkylightChatClient(string name, Func<CancellationToken, ValueTask<ChatModel>> modelOf,
+        Func<ChatModel?> loadedModel, SkylightChatClientOptions? options, ILogger? logger)
     {
         (_name, _modelOf, _loadedModel) = (name, modelOf, loadedModel);
         _options = options ?? new SkylightChatClientOptions();
@@ -62,11 +74,13 @@ public sealed class SkylightChatClient : IChatClient
 
     /// <inheritdoc cref="GetStreamingResponseAsync"/>
     /// <returns>The whole answer.</returns>
-    public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    public async Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         Check(messages);
         var updates = new List<ChatResponseUpdate>();
-        await foreach (ChatResponseUpdate update in StreamAsync(messages, options, isStreaming: false, cancellationToken).ConfigureAwait(false))
+        await foreach (ChatResponseUpdate update in StreamAsync(messages, options, isStreaming: false,
+            cancellationToken).ConfigureAwait(false))
             updates.Add(update);
         return updates.ToChatResponse();
     }
@@ -74,20 +88,25 @@ public sealed class SkylightChatClient : IChatClient
     /// <summary>Answers.</summary>
     /// <param name="messages">The conversation, oldest message first.</param>
     /// <param name="options">How the answer is made; not changed.</param>
-    /// <param name="cancellationToken">Takes the request out, also while pictures are prepared or the prompt is read; its memory is free at once.</param>
+    /// <param name="cancellationToken">Takes the request out, also while pictures are prepared or the prompt is read;
+    /// its memory is free at once.</param>
     /// <returns>The answer in pieces.</returns>
     /// <exception cref="NotSupportedException">A content, a role or an option cannot be used; names it.</exception>
-    /// <exception cref="ArgumentException">A content or an option has an unusable value, or the conversation does not fit.</exception>
+    /// <exception cref="ArgumentException">A content or an option has an unusable value, or the conversation does not
+    /// fit.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
     /// <exception cref="ObjectDisposedException">The client or the model is closed.</exception>
-    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default)
+    public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages,
+        ChatOptions? options = null, CancellationToken cancellationToken = default)
     {
         Check(messages);
         return StreamAsync(messages, options, isStreaming: true, cancellationToken);
     }
 
-    /// <summary>Gives the <see cref="ChatClientMetadata"/>, the <see cref="ChatModel"/> if it is loaded, or the client itself.</summary>
+    /// <summary>
+    /// Gives the <see cref="ChatClientMetadata"/>, the <see cref="ChatModel"/> if it is loaded, or the client itself.
+    /// </summary>
     public object? GetService(Type serviceType, object? serviceKey = null)
     {
         ArgumentNullException.ThrowIfNull(serviceType);
@@ -130,12 +149,14 @@ public sealed class SkylightChatClient : IChatClient
     }
 
     private async IAsyncEnumerable<ChatResponseUpdate> StreamAsync(
-        IEnumerable<ChatMessage> messages, ChatOptions? options, bool isStreaming, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IEnumerable<ChatMessage> messages, ChatOptions? options, bool isStreaming,
+        [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         string id = Guid.NewGuid().ToString("N"), responseId = "skylight-" + id, messageId = "message-" + id;
         bool showsThinking = ChatOptionsReader.ShowsThinking(options);
         using var trace = new ChatTrace(_name, responseId, isStreaming, _options, _logger);
-        await using IAsyncEnumerator<GenerationUpdate> updates = GenerateAsync(messages, options, responseId, trace, cancellationToken).GetAsyncEnumerator(cancellationToken);
+        await using IAsyncEnumerator<GenerationUpdate> updates = GenerateAsync(messages, options, responseId, trace,
+            cancellationToken).GetAsyncEnumerator(cancellationToken);
         while (true)
         {
             try
@@ -160,7 +181,8 @@ public sealed class SkylightChatClient : IChatClient
                 MessageId = messageId,
                 ModelId = _name,
                 CreatedAt = _options.TimeProvider.GetUtcNow(),
-                FinishReason = update.End is { } end ? end == AnswerEnd.Length ? ChatFinishReason.Length : ChatFinishReason.Stop : null,
+                FinishReason = update.End is { } end ? end == AnswerEnd.Length ? ChatFinishReason.Length
+                    : ChatFinishReason.Stop : null,
                 RawRepresentation = update,
             };
             trace.Resume();
@@ -168,18 +190,22 @@ public sealed class SkylightChatClient : IChatClient
     }
 
     private async IAsyncEnumerable<GenerationUpdate> GenerateAsync(
-        IEnumerable<ChatMessage> messages, ChatOptions? options, string responseId, ChatTrace trace, [EnumeratorCancellation] CancellationToken cancellationToken)
+        IEnumerable<ChatMessage> messages, ChatOptions? options, string responseId, ChatTrace trace,
+        [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         GenerationOptions generation = ChatOptionsReader.Read(options, _options.Defaults, this, _name);
         ChatMessage[] conversation = [.. messages];
         cancellationToken.ThrowIfCancellationRequested();
-        // From here on not on the caller's thread: a long prompt takes a while to become tokens, and the caller may be a user interface.
+        // From here on not on the caller's thread: a long prompt takes a while to become tokens, and the caller may be
+        // a user interface.
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         ChatModel model = await _modelOf(cancellationToken).ConfigureAwait(false);
         List<Message> read = await ChatMessageReader.ReadAsync(
-            conversation, options?.Instructions, model.Template.KeepsThinking, _options.ImageUriResolver, cancellationToken).ConfigureAwait(false);
+            conversation, options?.Instructions, model.Template.KeepsThinking, _options.ImageUriResolver,
+            cancellationToken).ConfigureAwait(false);
         trace.Record(read, generation);
-        await foreach (GenerationUpdate update in model.GenerateAsync(read, generation, cancellationToken).ConfigureAwait(false))
+        await foreach (
+            GenerationUpdate update in model.GenerateAsync(read, generation, cancellationToken).ConfigureAwait(false))
             yield return update;
     }
 

@@ -24,9 +24,13 @@ public sealed record SkylightChatClientOptions
     /// <summary>Whether the model is closed together with the client.</summary>
     public bool OwnsModel { get; init; }
 
-    /// <summary>Whether spans carry the text of messages and answers; pixels they never do. By default only if the environment variable <see cref="CaptureContentVariable"/> is "true".</summary>
+    /// <summary>
+    /// Whether spans carry the text of messages and answers; pixels they never do. By default only if the environment
+    /// variable <see cref="CaptureContentVariable"/> is "true".
+    /// </summary>
     public bool CaptureContent { get; init; } =
-        string.Equals(Environment.GetEnvironmentVariable(CaptureContentVariable), "true", StringComparison.OrdinalIgnoreCase);
+        string.Equals(Environment.GetEnvironmentVariable(CaptureContentVariable), "true",
+            StringComparison.OrdinalIgnoreCase);
 
     /// <summary>
     /// Whether requests have spans and <c>gen_ai.client.*</c> metrics of this client. Where <c>UseOpenTelemetry</c> of

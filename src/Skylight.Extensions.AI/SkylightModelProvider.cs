@@ -10,7 +10,8 @@ using Skylight.Models;
 namespace Skylight.Extensions.AI;
 
 /// <summary>
-/// Loads one model when it is first asked for, for everybody who asks, and closes it. To load at the start of a program: <c>await provider.GetAsync()</c>.
+/// Loads one model when it is first asked for, for everybody who asks, and closes it. To load at the start of a
+/// program: <c>await provider.GetAsync()</c>.
 /// </summary>
 public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
 {
@@ -34,7 +35,8 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
     /// <param name="name">What the model is called.</param>
     /// <param name="load">Loads it; called again after it has failed.</param>
     /// <param name="logger">Hears of the loading.</param>
-    public SkylightModelProvider(string name, Func<CancellationToken, Task<ChatModel>> load, ILogger<SkylightModelProvider>? logger = null)
+    public SkylightModelProvider(string name, Func<CancellationToken, Task<ChatModel>> load,
+        ILogger<SkylightModelProvider>? logger = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
         ArgumentNullException.ThrowIfNull(load);
@@ -57,7 +59,8 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
 
     /// <summary>The model; loads it if nobody has yet. After a failure the next call tries again.</summary>
     /// <param name="cancellationToken">Stops waiting; the loading goes on for the others.</param>
-    /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt, not downloaded, or of another architecture.</exception>
+    /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt, not downloaded, or of another
+    /// architecture.</exception>
     /// <exception cref="Text.TokenizerException">The tokenizer cannot be read, or does not belong to the model.</exception>
     /// <exception cref="OutOfDeviceMemoryException">The device has too little memory.</exception>
     /// <exception cref="ObjectDisposedException">The provider is closed.</exception>
@@ -81,7 +84,8 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
         if (Close() is { } loading)
         {
             // Whoever waited for it hears why it failed.
-            await loading.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
+            await loading.ContinueWith(static _ => { }, CancellationToken.None,
+                TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default).ConfigureAwait(false);
             if (loading.IsCompletedSuccessfully)
                 await (await loading.ConfigureAwait(false)).DisposeAsync().ConfigureAwait(false);
             _closing.Dispose();
@@ -103,7 +107,8 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
         Device? device = options.CreateDevice?.Invoke();
         try
         {
-            return await VisionLanguageModel.LoadAsync(options.ModelDirectory, options.Model with { Device = device }, options.Progress, cancellationToken).ConfigureAwait(false);
+            return await VisionLanguageModel.LoadAsync(options.ModelDirectory, options.Model with { Device = device },
+                options.Progress, cancellationToken).ConfigureAwait(false);
         }
         catch
         {
@@ -122,7 +127,8 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
             lock (_gate)
                 _watch = _disposed ? null : SkylightTelemetry.Observe(model);
             long parameters = model.Model.Parameters.All.Sum(parameter => parameter.Type.Shape.ElementCount);
-            Log.Loaded(_logger, Name, model.Model.Device.GetType().Name, Stopwatch.GetElapsedTime(start).TotalSeconds, parameters, model.ContextTokens);
+            Log.Loaded(_logger, Name, model.Model.Device.GetType().Name, Stopwatch.GetElapsedTime(start).TotalSeconds,
+                parameters, model.ContextTokens);
             foreach (string warning in model.Warnings)
                 Log.SettingIgnored(_logger, Name, warning);
             return model;

@@ -9,21 +9,28 @@ namespace Skylight.Extensions.AI;
 public sealed class SkylightOptions
 {
     /// <summary>
-    /// The folder with config.json, tokenizer.json and the safetensors files, or a repository of the hub, OWNER/NAME or OWNER/NAME@REVISION, which is downloaded when the model is
-    /// loaded, unless it is in the cache (<see cref="ChatModelOptions.Hub"/>).
+    /// The folder with config.json, tokenizer.json and the safetensors files, or a repository of the hub, OWNER/NAME or
+    /// OWNER/NAME@REVISION, which is downloaded when the model is loaded, unless it is in the cache
+    /// (<see cref="ChatModelOptions.Hub"/>).
     /// </summary>
     public string ModelDirectory { get; set; } = "";
 
     /// <summary>How the model is loaded and served. Its device is given by <see cref="CreateDevice"/>.</summary>
     public ChatModelOptions Model { get; set; } = new();
 
-    /// <summary>Opens the device, when the model is loaded; it is closed together with the model. The CPU if null. Nothing falls back to another device: an error stays one.</summary>
+    /// <summary>
+    /// Opens the device, when the model is loaded; it is closed together with the model. The CPU if null. Nothing falls
+    /// back to another device: an error stays one.
+    /// </summary>
     public Func<Device>? CreateDevice { get; set; }
 
     /// <summary>Hears the fraction of bytes read while the model is loaded.</summary>
     public IProgress<float>? Progress { get; set; }
 
-    /// <summary>How chat clients work; <see cref="SkylightChatClientOptions.OwnsModel"/> is not looked at, because the container owns the model.</summary>
+    /// <summary>
+    /// How chat clients work; <see cref="SkylightChatClientOptions.OwnsModel"/> is not looked at, because the container
+    /// owns the model.
+    /// </summary>
     public SkylightChatClientOptions Client { get; set; } = new();
 }
 
@@ -34,9 +41,13 @@ internal sealed class SkylightOptionsValidator : IValidateOptions<SkylightOption
     {
         var failures = new List<string>();
         if (string.IsNullOrWhiteSpace(options.ModelDirectory))
-            failures.Add($"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a checkpoint, or a repository of the hub (OWNER/NAME).");
+            failures.Add(
+                $"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a checkpoint, or a " +
+                $"repository of the hub (OWNER/NAME).");
         else if (!Directory.Exists(options.ModelDirectory) && !ModelSource.IsRepository(options.ModelDirectory))
-            failures.Add($"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such folder, nor is it a repository of the hub (OWNER/NAME).");
+            failures.Add(
+                $"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such " +
+                $"folder, nor is it a repository of the hub (OWNER/NAME).");
         if (options.Client is null)
             failures.Add($"{nameof(SkylightOptions.Client)} is null.");
         if (options.Model is { } model)
@@ -49,7 +60,9 @@ internal sealed class SkylightOptionsValidator : IValidateOptions<SkylightOption
     private static void Check(ChatModelOptions model, List<string> failures)
     {
         if (model.Device is not null)
-            failures.Add($"{nameof(SkylightOptions.Model)}.{nameof(ChatModelOptions.Device)} is set: use {nameof(SkylightOptions.CreateDevice)}, so that the device is opened when the model is loaded.");
+            failures.Add(
+                $"{nameof(SkylightOptions.Model)}.{nameof(ChatModelOptions.Device)} is set: use " +
+                $"{nameof(SkylightOptions.CreateDevice)}, so that the device is opened when the model is loaded.");
         Positive(model.CacheTokens, nameof(ChatModelOptions.CacheTokens));
         Positive(model.ContextTokens, nameof(ChatModelOptions.ContextTokens));
         Positive(model.PrefillTokens, nameof(ChatModelOptions.PrefillTokens));

@@ -11,8 +11,9 @@ namespace Skylight.Extensions.AI;
 public static class SkylightServiceCollectionExtensions
 {
     /// <summary>
-    /// Registers a model: a <see cref="SkylightModelProvider"/>, which loads it when it is first asked for, and the <see cref="ChatModel"/> itself, which can
-    /// be resolved once it is loaded. Options are checked when they are first used, or when the host starts.
+    /// Registers a model: a <see cref="SkylightModelProvider"/>, which loads it when it is first asked for, and the
+    /// <see cref="ChatModel"/> itself, which can be resolved once it is loaded. Options are checked when they are first
+    /// used, or when the host starts.
     /// </summary>
     /// <param name="services">The container.</param>
     /// <param name="configure">Sets at least the folder of the model.</param>
@@ -24,16 +25,21 @@ public static class SkylightServiceCollectionExtensions
         return services;
     }
 
-    /// <summary>As <see cref="AddSkylight"/>, for one of several models: provider and model are registered under a key, which also names the options.</summary>
+    /// <summary>
+    /// As <see cref="AddSkylight"/>, for one of several models: provider and model are registered under a key, which
+    /// also names the options.
+    /// </summary>
     /// <param name="services">The container.</param>
     /// <param name="key">The key.</param>
     /// <param name="configure">Sets at least the folder of the model.</param>
-    public static IServiceCollection AddKeyedSkylight(this IServiceCollection services, string key, Action<SkylightOptions> configure)
+    public static IServiceCollection AddKeyedSkylight(this IServiceCollection services, string key,
+        Action<SkylightOptions> configure)
     {
         ArgumentException.ThrowIfNullOrEmpty(key);
         AddOptions(services, key, configure);
         services.TryAddKeyedSingleton(key, (provider, _) => MakeProvider(provider, key));
-        services.TryAddKeyedSingleton(key, (provider, _) => Loaded(provider.GetRequiredKeyedService<SkylightModelProvider>(key)));
+        services.TryAddKeyedSingleton(key,
+            (provider, _) => Loaded(provider.GetRequiredKeyedService<SkylightModelProvider>(key)));
         return services;
     }
 
@@ -52,7 +58,8 @@ public static class SkylightServiceCollectionExtensions
     /// </example>
     public static ChatClientBuilder AddSkylightChatClient(
         this IServiceCollection services, ServiceLifetime lifetime = ServiceLifetime.Singleton) => services.AddChatClient(
-        provider => MakeClient(provider, provider.GetRequiredService<SkylightModelProvider>(), Options.DefaultName), lifetime);
+        provider => MakeClient(provider, provider.GetRequiredService<SkylightModelProvider>(), Options.DefaultName),
+        lifetime);
 
     /// <summary>As <see cref="AddSkylightChatClient"/>, under a key.</summary>
     /// <param name="services">The container, with a model from <see cref="AddKeyedSkylight"/>.</param>
@@ -63,7 +70,8 @@ public static class SkylightServiceCollectionExtensions
     {
         ArgumentException.ThrowIfNullOrEmpty(key);
         return services.AddKeyedChatClient(
-            key, provider => MakeClient(provider, provider.GetRequiredKeyedService<SkylightModelProvider>(key), key), lifetime);
+            key, provider => MakeClient(provider, provider.GetRequiredKeyedService<SkylightModelProvider>(key), key),
+            lifetime);
     }
 
     private static void AddOptions(IServiceCollection services, string name, Action<SkylightOptions> configure)
@@ -71,7 +79,8 @@ public static class SkylightServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(services);
         ArgumentNullException.ThrowIfNull(configure);
         services.AddOptions<SkylightOptions>(name).Configure(configure).ValidateOnStart();
-        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<SkylightOptions>, SkylightOptionsValidator>());
+        services.TryAddEnumerable(
+            ServiceDescriptor.Singleton<IValidateOptions<SkylightOptions>, SkylightOptionsValidator>());
     }
 
     private static SkylightModelProvider MakeProvider(IServiceProvider provider, string name) =>
@@ -80,8 +89,13 @@ public static class SkylightServiceCollectionExtensions
     private static SkylightChatClient MakeClient(IServiceProvider provider, SkylightModelProvider model, string name) =>
         new(model, OptionsOf(provider, name).Client, provider.GetService<ILogger<SkylightChatClient>>());
 
-    private static SkylightOptions OptionsOf(IServiceProvider provider, string name) => provider.GetRequiredService<IOptionsMonitor<SkylightOptions>>().Get(name);
+    private static SkylightOptions OptionsOf(IServiceProvider provider, string name) =>
+        provider.GetRequiredService<IOptionsMonitor<SkylightOptions>>().Get(name);
 
-    private static ChatModel Loaded(SkylightModelProvider provider) => provider.LoadedModel ?? throw new InvalidOperationException(
-        $"The model '{provider.Name}' is not loaded yet, and a container cannot wait for it: call 'await services.GetRequiredService<{nameof(SkylightModelProvider)}>().{nameof(SkylightModelProvider.GetAsync)}()' when the program starts, or take the {nameof(SkylightModelProvider)} instead of the {nameof(ChatModel)}.");
+    private static ChatModel Loaded(SkylightModelProvider provider) =>
+        provider.LoadedModel ?? throw new InvalidOperationException(
+        $"The model '{provider.Name}' is not loaded yet, and a container cannot wait for it: call 'await " +
+        $"services.GetRequiredService<{nameof(SkylightModelProvider)}>().{nameof(SkylightModelProvider.GetAsync)}()' " +
+        $"when the program starts, or take the {nameof(SkylightModelProvider)} instead of the " +
+        $"{nameof(ChatModel)}.");
 }

@@ -4,7 +4,10 @@ using Skylight.Images;
 
 namespace Skylight.ImageSharp;
 
-/// <summary>BMP: 1, 4 and 8 bits with a palette, run lengths among them, 16 bits (5-5-5 and 5-6-5), 24 and 32 bits. Alpha is dropped.</summary>
+/// <summary>
+/// BMP: 1, 4 and 8 bits with a palette, run lengths among them, 16 bits (5-5-5 and 5-6-5), 24 and 32 bits. Alpha is
+/// dropped.
+/// </summary>
 internal sealed class BmpDecoder : ImageSharpDecoder
 {
     private const int FileHeader = 14;
@@ -18,7 +21,8 @@ internal sealed class BmpDecoder : ImageSharpDecoder
     public override string Format => "BMP";
 
     /// <inheritdoc/>
-    public override bool Recognizes(ReadOnlySpan<byte> header) => header.Length >= FileHeader + 4 && header.StartsWith("BM"u8);
+    public override bool Recognizes(ReadOnlySpan<byte> header) => header.Length >= FileHeader + 4
+        && header.StartsWith("BM"u8);
 
     /// <inheritdoc/>
     protected override RgbImage Decode(ReadOnlySpan<byte> file, ImageLimits limits, CancellationToken cancellationToken)
@@ -28,23 +32,32 @@ internal sealed class BmpDecoder : ImageSharpDecoder
             throw Error($"a header of {size:N0} bytes is not known: the file is damaged, or no BMP");
         ReadOnlySpan<byte> header = Part(file, FileHeader, size);
         bool old = size == 12;
-        int width = old ? BinaryPrimitives.ReadUInt16LittleEndian(header[4..]) : BinaryPrimitives.ReadInt32LittleEndian(header[4..]);
-        int rows = old ? BinaryPrimitives.ReadUInt16LittleEndian(header[6..]) : BinaryPrimitives.ReadInt32LittleEndian(header[8..]);
+        int width = old ? BinaryPrimitives.ReadUInt16LittleEndian(header[4..])
+            : BinaryPrimitives.ReadInt32LittleEndian(header[4..]);
+        int rows = old ? BinaryPrimitives.ReadUInt16LittleEndian(header[6..])
+            : BinaryPrimitives.ReadInt32LittleEndian(header[8..]);
         limits.CheckSize(Format, width, Math.Abs((long)rows));
         int bits = BinaryPrimitives.ReadUInt16LittleEndian(header[(old ? 10 : 14)..]);
         int compression = old ? Plain : BinaryPrimitives.ReadInt32LittleEndian(header[16..]);
         bool packed = (bits, compression) is (8, RunLengths8) or (4, RunLengths4);
-        if (!packed && !(compression == Plain && bits is 1 or 4 or 8 or 16 or 24 or 32) && !(compression == Masks && size != 64 && bits is 16 or 32))
+        if (!packed && !(compression == Plain && bits is 1 or 4 or 8 or 16 or 24 or 32)
+            && !(compression == Masks && size != 64 && bits is 16 or 32))
             throw Error($"pixels of {bits} bits with compression {compression} are not supported: convert it to PNG");
         if (packed && rows < 0)
             throw Error("run lengths from top to bottom are not allowed");
 
         // Masks lie in the header, or behind the oldest that has them.
-        uint[] masks = compression == Masks ? ReadMasks(size == InfoHeader ? Part(file, FileHeader + InfoHeader, 12) : Part(file, FileHeader + InfoHeader, Math.Min(12, size - InfoHeader))) : [];
+        uint[] masks = compression == Masks ? ReadMasks(size == InfoHeader ? Part(file, FileHeader + InfoHeader, 12)
+            : Part(file, FileHeader + InfoHeader, Math.Min(12, size - InfoHeader))) : [];
         if (bits == 16 && compression == Masks && !masks.SequenceEqual(s_masks555) && !masks.SequenceEqual(s_masks565))
-            throw Error($"colours in the bits {string.Join(", ", masks.Select(mask => $"0x{mask:X}"))} of 16 are not supported: convert it to PNG");
-        if (bits == 32 && compression == Masks && (masks.Any(mask => mask is not (0xFF or 0xFF00 or 0xFF0000 or 0xFF000000)) || masks.Distinct().Count() != 3))
-            throw Error($"colours in the bits {string.Join(", ", masks.Select(mask => $"0x{mask:X}"))} of 32 are not supported: convert it to PNG");
+            throw Error(
+                $"colours in the bits {string.Join(", ", masks.Select(mask => $"0x{mask:X}"))} of 16 are not " +
+                $"supported: convert it to PNG");
+        if (bits == 32 && compression == Masks
+            && (masks.Any(mask => mask is not (0xFF or 0xFF00 or 0xFF0000 or 0xFF000000)) || masks.Distinct().Count() != 3))
+            throw Error(
+                $"colours in the bits {string.Join(", ", masks.Select(mask => $"0x{mask:X}"))} of 32 are not " +
+                $"supported: convert it to PNG");
 
         byte[] palette = bits <= 8 ? Palette(file, header, bits, old) : [];
         int height = Math.Abs(rows);
@@ -55,7 +68,10 @@ internal sealed class BmpDecoder : ImageSharpDecoder
         ReadOnlySpan<byte> pixels = packed ? file[(int)start..] : Part(file, start, bytes);
         byte[] picture = File(width, rows, bits, compression, masks, palette, pixels);
         RgbImage image = Rgb(
-            new SixLabors.ImageSharp.Formats.Bmp.BmpDecoder { RleSkippedPixelHandling = RleSkippedPixelHandling.FirstColorOfPalette }, picture, width, height, cancellationToken);
+            new SixLabors.ImageSharp.Formats.Bmp.BmpDecoder
+            {
+                RleSkippedPixelHandling = RleSkippedPixelHandling.FirstColorOfPalette,
+            }, picture, width, height, cancellationToken);
         if (bits == 16)
             Widen(image.Pixels, masks.SequenceEqual(s_masks565) ? 6 : 5);
         return image;
@@ -73,7 +89,8 @@ internal sealed class BmpDecoder : ImageSharpDecoder
         }
     }
 
-    private static byte[] File(int width, int rows, int bits, int compression, uint[] masks, byte[] palette, ReadOnlySpan<byte> pixels)
+    private static byte[] File(int width, int rows, int bits, int compression, uint[] masks, byte[] palette,
+        ReadOnlySpan<byte> pixels)
     {
         int start = FileHeader + InfoHeader + (4 * masks.Length) + palette.Length;
         byte[] file = new byte[start + pixels.Length];
@@ -96,9 +113,13 @@ internal sealed class BmpDecoder : ImageSharpDecoder
     }
 
     private static uint[] ReadMasks(ReadOnlySpan<byte> data) =>
-        data.Length < 12 ? [] : [BinaryPrimitives.ReadUInt32LittleEndian(data), BinaryPrimitives.ReadUInt32LittleEndian(data[4..]), BinaryPrimitives.ReadUInt32LittleEndian(data[8..])];
+        data.Length < 12 ? []
+            : [BinaryPrimitives.ReadUInt32LittleEndian(data), BinaryPrimitives.ReadUInt32LittleEndian(data[4..]),
+                BinaryPrimitives.ReadUInt32LittleEndian(data[8..])];
 
-    /// <summary>The colours of all indices, four bytes each; those that the file leaves out are grays, as Pillow has them.</summary>
+    /// <summary>
+    /// The colours of all indices, four bytes each; those that the file leaves out are grays, as Pillow has them.
+    /// </summary>
     private byte[] Palette(ReadOnlySpan<byte> file, ReadOnlySpan<byte> header, int bits, bool old)
     {
         long used = old ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(header[32..]);

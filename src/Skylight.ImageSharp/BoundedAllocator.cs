@@ -5,8 +5,8 @@ using SixLabors.ImageSharp.Memory;
 namespace Skylight.ImageSharp;
 
 /// <summary>
-/// The memory of one picture: at most so many bytes at a time in all, where ImageSharp's own option limits each allocation by itself. Always zeroed and
-/// never pooled, so that nothing of one picture can appear in another.
+/// The memory of one picture: at most so many bytes at a time in all, where ImageSharp's own option limits each
+/// allocation by itself. Always zeroed and never pooled, so that nothing of one picture can appear in another.
 /// </summary>
 /// <param name="mostBytes">The limit.</param>
 internal sealed class BoundedAllocator(long mostBytes) : MemoryAllocator
@@ -18,7 +18,8 @@ internal sealed class BoundedAllocator(long mostBytes) : MemoryAllocator
     {
         long bytes = (long)Unsafe.SizeOf<T>() * length;
         if (length < 0 || _bytes + bytes > mostBytes)
-            throw new InvalidMemoryOperationException($"{bytes:N0} more bytes would exceed the {mostBytes:N0} that a picture of its size may take.");
+            throw new InvalidMemoryOperationException(
+                $"{bytes:N0} more bytes would exceed the {mostBytes:N0} that a picture of its size may take.");
         _bytes += bytes;
         return new Owner<T>(this, new T[length], bytes);
     }

@@ -4,7 +4,8 @@ using Skylight.Images;
 namespace Skylight.ImageSharp;
 
 /// <summary>
-/// GIF: the first picture of it, on a ground of its transparent colour (else of its first), as Pillow has it. Transparent pixels have the colour of their index.
+/// GIF: the first picture of it, on a ground of its transparent colour (else of its first), as Pillow has it.
+/// Transparent pixels have the colour of their index.
 /// </summary>
 internal sealed class GifDecoder : ImageSharpDecoder
 {
@@ -14,14 +15,16 @@ internal sealed class GifDecoder : ImageSharpDecoder
     public override string Format => "GIF";
 
     /// <inheritdoc/>
-    public override bool Recognizes(ReadOnlySpan<byte> header) => header.StartsWith("GIF87a"u8) || header.StartsWith("GIF89a"u8);
+    public override bool Recognizes(ReadOnlySpan<byte> header) => header.StartsWith("GIF87a"u8)
+        || header.StartsWith("GIF89a"u8);
 
     /// <inheritdoc/>
     protected override RgbImage Decode(ReadOnlySpan<byte> file, ImageLimits limits, CancellationToken cancellationToken)
     {
         var reader = new Reader(this, file);
         ReadOnlySpan<byte> screen = reader.Take(13);
-        (int width, int height) = (BinaryPrimitives.ReadUInt16LittleEndian(screen[6..]), BinaryPrimitives.ReadUInt16LittleEndian(screen[8..]));
+        (int width, int height) = (BinaryPrimitives.ReadUInt16LittleEndian(screen[6..]),
+            BinaryPrimitives.ReadUInt16LittleEndian(screen[8..]));
         byte[]? palette = Palette(ref reader, screen[10]);
         int ground = 0;
         while (true)
@@ -44,11 +47,13 @@ internal sealed class GifDecoder : ImageSharpDecoder
         }
     }
 
-    private RgbImage First(ref Reader reader, int width, int height, byte[]? palette, int ground, ImageLimits limits, CancellationToken cancellationToken)
+    private RgbImage First(ref Reader reader, int width, int height, byte[]? palette, int ground, ImageLimits limits,
+        CancellationToken cancellationToken)
     {
         ReadOnlySpan<byte> frame = reader.Take(9);
         int left = BinaryPrimitives.ReadUInt16LittleEndian(frame), top = BinaryPrimitives.ReadUInt16LittleEndian(frame[2..]);
-        int frameWidth = BinaryPrimitives.ReadUInt16LittleEndian(frame[4..]), frameHeight = BinaryPrimitives.ReadUInt16LittleEndian(frame[6..]);
+        int frameWidth = BinaryPrimitives.ReadUInt16LittleEndian(frame[4..]),
+            frameHeight = BinaryPrimitives.ReadUInt16LittleEndian(frame[6..]);
         limits.CheckSize(Format, frameWidth, frameHeight);
         (width, height) = (Math.Max(width, left + frameWidth), Math.Max(height, top + frameHeight));
         limits.CheckSize(Format, width, height);
@@ -57,7 +62,8 @@ internal sealed class GifDecoder : ImageSharpDecoder
         if (literalBits is < 2 or > 8)
             throw Error($"its pixels are said to have {literalBits} bits");
         ReadOnlySpan<byte> blocks = reader.SubBlocks();
-        if (LzwLength.Count(Join(blocks), literalBits, tiff: false, (long)frameWidth * frameHeight) < (long)frameWidth * frameHeight)
+        if (LzwLength.Count(Join(blocks), literalBits, tiff: false, (long)frameWidth * frameHeight) < (long)frameWidth
+            * frameHeight)
             throw Error("the pixels are damaged or not all there");
 
         byte[] file = new byte[13 + PaletteBytes + 11 + blocks.Length + 1];
@@ -73,9 +79,14 @@ internal sealed class GifDecoder : ImageSharpDecoder
         blocks.CopyTo(rest[11..]);
         rest[^1] = (byte)';';
         RgbImage picture = Rgb(
-            new SixLabors.ImageSharp.Formats.Gif.GifDecoder { IgnoreMetadata = true, DecodingMode = SixLabors.ImageSharp.Metadata.FrameDecodingMode.First },
+            new SixLabors.ImageSharp.Formats.Gif.GifDecoder
+            {
+                IgnoreMetadata = true,
+                DecodingMode = SixLabors.ImageSharp.Metadata.FrameDecodingMode.First,
+            },
             file, frameWidth, frameHeight, cancellationToken);
-        return (width, height) == (frameWidth, frameHeight) ? picture : OnGround(picture, left, top, width, height, colors.AsSpan(3 * ground, 3));
+        return (width, height) == (frameWidth, frameHeight) ? picture
+            : OnGround(picture, left, top, width, height, colors.AsSpan(3 * ground, 3));
     }
 
     private static RgbImage OnGround(RgbImage picture, int left, int top, int width, int height, ReadOnlySpan<byte> color)
@@ -88,7 +99,9 @@ internal sealed class GifDecoder : ImageSharpDecoder
         return new RgbImage(width, height, pixels);
     }
 
-    /// <summary>The colours of all 256 indices; null if there is no table. Those that a table leaves out are grays.</summary>
+    /// <summary>
+    /// The colours of all 256 indices; null if there is no table. Those that a table leaves out are grays.
+    /// </summary>
     private static byte[]? Palette(ref Reader reader, byte flags)
     {
         if ((flags & 0x80) == 0)

@@ -7,13 +7,19 @@ using IImageDecoder = Skylight.Images.IImageDecoder;
 
 namespace Skylight.ImageSharp;
 
-/// <summary>What is the same for every format: limits, ImageSharp with memory of a fixed size and one thread, errors in plain words.</summary>
+/// <summary>
+/// What is the same for every format: limits, ImageSharp with memory of a fixed size and one thread, errors in plain
+/// words.
+/// </summary>
 internal abstract class ImageSharpDecoder : IImageDecoder
 {
     // Tables of a format, which do not grow with the picture.
     private const long TableBytes = 2 << 20;
 
-    /// <summary>The most bytes that a decoder needs for a pixel: those of ImageSharp's picture, and a row, a strip or the whole of it unpacked.</summary>
+    /// <summary>
+    /// The most bytes that a decoder needs for a pixel: those of ImageSharp's picture, and a row, a strip or the whole
+    /// of it unpacked.
+    /// </summary>
     private const long BytesPerPixel = 16;
 
     /// <inheritdoc/>
@@ -48,12 +54,14 @@ internal abstract class ImageSharpDecoder : IImageDecoder
     /// <param name="width">The picture's, which was held to the limits.</param>
     /// <param name="height">Likewise.</param>
     /// <param name="cancellationToken">Stops the decoding.</param>
-    protected RgbImage Rgb(SixLabors.ImageSharp.Formats.IImageDecoder decoder, byte[] file, int width, int height, CancellationToken cancellationToken) =>
+    protected RgbImage Rgb(SixLabors.ImageSharp.Formats.IImageDecoder decoder, byte[] file, int width, int height,
+        CancellationToken cancellationToken) =>
         new(width, height, Pixels<Rgb24>(decoder, file, width, height, cancellationToken));
 
     /// <summary>Decodes to pixels of a type, row by row.</summary>
     /// <inheritdoc cref="Rgb"/>
-    protected byte[] Pixels<TPixel>(SixLabors.ImageSharp.Formats.IImageDecoder decoder, byte[] file, int width, int height, CancellationToken cancellationToken)
+    protected byte[] Pixels<TPixel>(SixLabors.ImageSharp.Formats.IImageDecoder decoder, byte[] file, int width,
+        int height, CancellationToken cancellationToken)
         where TPixel : unmanaged, IPixel<TPixel>
     {
         var configuration = new Configuration
@@ -73,17 +81,24 @@ internal abstract class ImageSharpDecoder : IImageDecoder
         }
         catch (NotSupportedException exception)
         {
-            throw new ImageException($"{Format}: the picture is of a kind that is not supported ({exception.Message.TrimEnd('.')}): convert it to PNG.", exception);
+            throw new ImageException(
+                $"{Format}: the picture is of a kind that is not supported ({exception.Message.TrimEnd('.')}): " +
+                $"convert it to PNG.", exception);
         }
-        catch (Exception exception) when (exception is not (OperationCanceledException or OutOfMemoryException or ImageException))
+        catch (Exception exception)
+            when (exception is not (OperationCanceledException or OutOfMemoryException or ImageException))
         {
-            // Another's code on a damaged file: indices out of range, divisions by zero, streams that end, and its own errors.
+            // Another's code on a damaged file: indices out of range, divisions by zero, streams that end, and its own
+            // errors.
             throw new ImageException($"{Format}: the picture is damaged.", exception);
         }
     }
 
-    /// <summary>The file, read until the token says otherwise: ImageSharp asks it at few places, but reads in pieces.</summary>
-    private sealed class StoppableStream(byte[] file, CancellationToken cancellationToken) : MemoryStream(file, writable: false)
+    /// <summary>
+    /// The file, read until the token says otherwise: ImageSharp asks it at few places, but reads in pieces.
+    /// </summary>
+    private sealed class StoppableStream(byte[] file, CancellationToken cancellationToken)
+        : MemoryStream(file, writable: false)
     {
         public override int Read(byte[] buffer, int offset, int count)
         {

@@ -1,7 +1,8 @@
 namespace Skylight.ImageSharp;
 
 /// <summary>
-/// How much a stream of LZW codes unfolds to. ImageSharp leaves out what is missing and says nothing; a picture that is not all there is refused here.
+/// How much a stream of LZW codes unfolds to. ImageSharp leaves out what is missing and says nothing; a picture that is
+/// not all there is refused here.
 /// </summary>
 internal static class LzwLength
 {

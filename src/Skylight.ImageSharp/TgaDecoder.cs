@@ -5,8 +5,9 @@ using Skylight.Images;
 namespace Skylight.ImageSharp;
 
 /// <summary>
-/// TGA: 8 bits with a palette or gray, gray with alpha, 15 and 16 bits (5-5-5), 24 and 32 bits, plain and as run lengths. Alpha is dropped. The format has no signature; a
-/// file counts as one only if every field of its header is as the format asks.
+/// TGA: 8 bits with a palette or gray, gray with alpha, 15 and 16 bits (5-5-5), 24 and 32 bits, plain and as run
+/// lengths. Alpha is dropped. The format has no signature; a file counts as one only if every field of its header is as
+/// the format asks.
 /// </summary>
 internal sealed class TgaDecoder : ImageSharpDecoder
 {
@@ -22,7 +23,8 @@ internal sealed class TgaDecoder : ImageSharpDecoder
         if (header.Length < Header || header[1] > 1 || (header[2] & ~(Packed | 3)) != 0 || (header[17] & 0xC0) != 0)
             return false;
         int colors = BinaryPrimitives.ReadUInt16LittleEndian(header[5..]), depth = header[16];
-        bool sides = BinaryPrimitives.ReadUInt16LittleEndian(header[12..]) > 0 && BinaryPrimitives.ReadUInt16LittleEndian(header[14..]) > 0;
+        bool sides = BinaryPrimitives.ReadUInt16LittleEndian(header[12..]) > 0
+            && BinaryPrimitives.ReadUInt16LittleEndian(header[14..]) > 0;
         return sides && (header[2] & 3) switch
         {
             Palette => header[1] == 1 && depth == 8 && colors > 0 && header[7] is 15 or 16 or 24 or 32,
@@ -35,19 +37,22 @@ internal sealed class TgaDecoder : ImageSharpDecoder
     /// <inheritdoc/>
     protected override RgbImage Decode(ReadOnlySpan<byte> file, ImageLimits limits, CancellationToken cancellationToken)
     {
-        int width = BinaryPrimitives.ReadUInt16LittleEndian(file[12..]), height = BinaryPrimitives.ReadUInt16LittleEndian(file[14..]);
+        int width = BinaryPrimitives.ReadUInt16LittleEndian(file[12..]),
+            height = BinaryPrimitives.ReadUInt16LittleEndian(file[14..]);
         limits.CheckSize(Format, width, height);
         int kind = file[2] & 3, depth = file[16], bytes = (depth + 7) / 8;
         byte[] palette = [];
         long at = Header + file[0];
         if (kind == Palette)
         {
-            int first = BinaryPrimitives.ReadUInt16LittleEndian(file[3..]), colors = BinaryPrimitives.ReadUInt16LittleEndian(file[5..]), colorBytes = (file[7] + 7) / 8;
+            int first = BinaryPrimitives.ReadUInt16LittleEndian(file[3..]),
+                colors = BinaryPrimitives.ReadUInt16LittleEndian(file[5..]), colorBytes = (file[7] + 7) / 8;
             palette = ReadPalette(Part(file, at, (long)colors * colorBytes), first, colorBytes);
             at += (long)colors * colorBytes;
         }
 
-        ReadOnlySpan<byte> pixels = (file[2] & Packed) != 0 ? Runs(file, at, (long)width * height, bytes) : Part(file, at, (long)width * height * bytes);
+        ReadOnlySpan<byte> pixels = (file[2] & Packed) != 0 ? Runs(file, at, (long)width * height, bytes)
+            : Part(file, at, (long)width * height * bytes);
         byte[] picture = new byte[Header + palette.Length + pixels.Length];
         file[..Header].CopyTo(picture);
         picture[0] = 0;
@@ -78,7 +83,10 @@ internal sealed class TgaDecoder : ImageSharpDecoder
         color[2] = (byte)((packed & 31) * 255 / 31);
     }
 
-    /// <summary>The colours of all 256 indices, blue first; those that it leaves out behind its own are grays, before them black, as Pillow has them.</summary>
+    /// <summary>
+    /// The colours of all 256 indices, blue first; those that it leaves out behind its own are grays, before them
+    /// black, as Pillow has them.
+    /// </summary>
     private static byte[] ReadPalette(ReadOnlySpan<byte> table, int first, int bytes)
     {
         byte[] palette = new byte[3 * 256];

@@ -5,8 +5,9 @@ using Skylight.Images;
 namespace Skylight.ImageSharp;
 
 /// <summary>
-/// TIFF in strips: gray of 1 to 16 bits, palettes, RGB and RGBA of 8 and 16 bits; plain, LZW, Deflate and PackBits. The first picture of a file, turned as the file's own field says,
-/// which Pillow does with TIFF alone. Alpha is dropped; 16-bit colours keep their high byte, 16-bit gray is cut off at 255.
+/// TIFF in strips: gray of 1 to 16 bits, palettes, RGB and RGBA of 8 and 16 bits; plain, LZW, Deflate and PackBits. The
+/// first picture of a file, turned as the file's own field says, which Pillow does with TIFF alone. Alpha is dropped;
+/// 16-bit colours keep their high byte, 16-bit gray is cut off at 255.
 /// </summary>
 internal sealed class TiffDecoder : ImageSharpDecoder
 {
@@ -15,7 +16,8 @@ internal sealed class TiffDecoder : ImageSharpDecoder
 
     /// <inheritdoc/>
     public override bool Recognizes(ReadOnlySpan<byte> header) =>
-        header.StartsWith("II*\0"u8) || header.StartsWith("MM\0*"u8) || header.StartsWith("II+\0"u8) || header.StartsWith("MM\0+"u8);
+        header.StartsWith("II*\0"u8) || header.StartsWith("MM\0*"u8) || header.StartsWith("II+\0"u8)
+            || header.StartsWith("MM\0+"u8);
 
     /// <inheritdoc/>
     protected override RgbImage Decode(ReadOnlySpan<byte> file, ImageLimits limits, CancellationToken cancellationToken)
@@ -27,14 +29,20 @@ internal sealed class TiffDecoder : ImageSharpDecoder
         (int width, int height) = ((int)picture.Width, (int)picture.Height);
         byte[] first = picture.Write(file);
 
-        // ImageSharp lists these by reflection. A program that is published ahead of time has them only if somebody names them.
+        // ImageSharp lists these by reflection. A program that is published ahead of time has them only if somebody
+        // names them.
         _ = Enum.GetValues<ExifDataType>();
-        var decoder = new SixLabors.ImageSharp.Formats.Tiff.TiffDecoder { IgnoreMetadata = true, DecodingMode = SixLabors.ImageSharp.Metadata.FrameDecodingMode.First };
+        var decoder = new SixLabors.ImageSharp.Formats.Tiff.TiffDecoder
+        {
+            IgnoreMetadata = true,
+            DecodingMode = SixLabors.ImageSharp.Metadata.FrameDecodingMode.First,
+        };
         RgbImage image = (picture.Bits, picture.Samples) switch
         {
             (16, 1) => new(width, height, Grays(Pixels<L16>(decoder, first, width, height, cancellationToken))),
             (16, _) => new(width, height, HighBytes(Pixels<Rgb48>(decoder, first, width, height, cancellationToken))),
-            (_, 4) => new(width, height, Colors(Pixels<Rgba32>(decoder, first, width, height, cancellationToken), picture.ExtraSample == 1)),
+            (_, 4) => new(width, height,
+                Colors(Pixels<Rgba32>(decoder, first, width, height, cancellationToken), picture.ExtraSample == 1)),
             _ => Rgb(decoder, first, width, height, cancellationToken),
         };
         return Turn(image, picture.Orientation);
@@ -64,7 +72,8 @@ internal sealed class TiffDecoder : ImageSharpDecoder
         {
             int alpha = divides ? wide[(4 * index) + 3] : 255;
             for (int color = 0; color < 3; color++)
-                pixels[(3 * index) + color] = alpha == 0 ? (byte)0 : (byte)Math.Min(255, wide[(4 * index) + color] * 255 / alpha);
+                pixels[(3 * index) + color] = alpha == 0 ? (byte)0
+                    : (byte)Math.Min(255, wide[(4 * index) + color] * 255 / alpha);
         }
 
         return pixels;
@@ -75,7 +84,8 @@ internal sealed class TiffDecoder : ImageSharpDecoder
     {
         if (orientation == 1)
             return image;
-        bool swaps = orientation >= 5, mirrored = orientation is 2 or 3 or 7 or 8, upsideDown = orientation is 3 or 4 or 6 or 7;
+        bool swaps = orientation >= 5, mirrored = orientation is 2 or 3 or 7 or 8,
+            upsideDown = orientation is 3 or 4 or 6 or 7;
         (int width, int height) = swaps ? (image.Height, image.Width) : (image.Width, image.Height);
         byte[] pixels = new byte[image.Pixels.Length];
         for (int y = 0, at = 0; y < height; y++)

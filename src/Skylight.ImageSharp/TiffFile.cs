@@ -72,7 +72,8 @@ internal sealed class TiffFile
             long from = values * bytes <= 4 ? at + 8 : UInt32(file, at + 8, big);
             long[] numbers = new long[values];
             for (int index = 0; index < values; index++, from += bytes)
-                numbers[index] = bytes == 1 ? Part(file, from, 1)[0] : bytes == 2 ? UInt16(file, from, big) : UInt32(file, from, big);
+                numbers[index] = bytes == 1 ? Part(file, from, 1)[0] : bytes == 2 ? UInt16(file, from, big)
+                    : UInt32(file, from, big);
             tags[tag] = numbers;
         }
 
@@ -85,7 +86,12 @@ internal sealed class TiffFile
         if (_tags.ContainsKey(322) || _tags.ContainsKey(324))
             return "tiles";
         if (Compression is not (None or Lzw or Deflate or PackBits or OldDeflate))
-            return Compression switch { 2 or 3 or 4 => "fax compression", 6 or 7 => "JPEG compression", _ => $"compression {Compression}" };
+            return Compression switch
+            {
+                2 or 3 or 4 => "fax compression",
+                6 or 7 => "JPEG compression",
+                _ => $"compression {Compression}",
+            };
         if (Tag(339, [1]).Any(format => format != 1))
             return "signed or floating-point samples";
         if (Tag(258, [1]).Any(bits => bits != Bits))
@@ -116,7 +122,8 @@ internal sealed class TiffFile
         long planes = Planar ? Samples : 1, inPlane = (Height + RowsPerStrip - 1) / Math.Max(1, RowsPerStrip);
         long[] offsets = Tag(273, []), counts = Tag(279, []);
         if (RowsPerStrip == 0 || offsets.Length != planes * inPlane || counts.Length != offsets.Length)
-            throw Error($"the picture has {offsets.Length:N0} strips with {counts.Length:N0} lengths, not {planes * inPlane:N0}");
+            throw Error(
+                $"the picture has {offsets.Length:N0} strips with {counts.Length:N0} lengths, not {planes * inPlane:N0}");
 
         // Strips that share their bytes would make a large file of a small one.
         if (counts.Sum() > file.Length)
@@ -203,7 +210,8 @@ internal sealed class TiffFile
             fields[320] = (3, ColorMap());
 
         int more = 8 + 2 + (12 * fields.Count) + 4;
-        int start = more + fields.Values.Sum(field => Bytes(field.Type) * field.Values.Length is var bytes && bytes > 4 ? bytes : 0);
+        int start = more
+            + fields.Values.Sum(field => Bytes(field.Type) * field.Values.Length is var bytes && bytes > 4 ? bytes : 0);
         long[] offsets = fields[273].Values;
         for (int index = 0, at = start; index < strips.Length; at += strips[index++].Length)
             offsets[index] = at;
@@ -238,7 +246,8 @@ internal sealed class TiffFile
     private long[] ColorMap()
     {
         long[] map = Tag(320, []);
-        return map.Length == 3 << (int)Bits ? [.. map.Select(value => (value >> 8 & 255) * 257)] : throw Error($"its palette has {map.Length:N0} values, not {3 << (int)Bits:N0}");
+        return map.Length == 3 << (int)Bits ? [.. map.Select(value => (value >> 8 & 255) * 257)]
+            : throw Error($"its palette has {map.Length:N0} values, not {3 << (int)Bits:N0}");
     }
 
     private void Put(byte[] file, int at, int bytes, long value)
@@ -255,17 +264,21 @@ internal sealed class TiffFile
 
     private static int Bytes(int type) => type == 3 ? 2 : 4;
 
-    private static bool IsUsed(int tag) => tag is 256 or 257 or 258 or 259 or 262 or 266 or 273 or 274 or 277 or 278 or 279 or 284 or 317 or 320 or 322 or 324 or 338 or 339;
+    private static bool IsUsed(int tag) => tag is 256 or 257 or 258 or 259 or 262 or 266 or 273 or 274 or 277 or 278
+        or 279 or 284 or 317 or 320 or 322 or 324 or 338 or 339;
 
-    private long One(int tag, long? otherwise = null) => _tags.TryGetValue(tag, out long[]? values) ? values[0] : otherwise ?? throw Error($"field {tag} is missing");
+    private long One(int tag, long? otherwise = null) => _tags.TryGetValue(tag, out long[]? values) ? values[0]
+        : otherwise ?? throw Error($"field {tag} is missing");
 
     private long[] Tag(int tag, long[] otherwise) => _tags.GetValueOrDefault(tag, otherwise);
 
     private static int UInt16(ReadOnlySpan<byte> file, long at, bool big) =>
-        big ? BinaryPrimitives.ReadUInt16BigEndian(Part(file, at, 2)) : BinaryPrimitives.ReadUInt16LittleEndian(Part(file, at, 2));
+        big ? BinaryPrimitives.ReadUInt16BigEndian(Part(file, at, 2))
+            : BinaryPrimitives.ReadUInt16LittleEndian(Part(file, at, 2));
 
     private static long UInt32(ReadOnlySpan<byte> file, long at, bool big) =>
-        big ? BinaryPrimitives.ReadUInt32BigEndian(Part(file, at, 4)) : BinaryPrimitives.ReadUInt32LittleEndian(Part(file, at, 4));
+        big ? BinaryPrimitives.ReadUInt32BigEndian(Part(file, at, 4))
+            : BinaryPrimitives.ReadUInt32LittleEndian(Part(file, at, 4));
 
     private static ReadOnlySpan<byte> Part(ReadOnlySpan<byte> file, long start, long bytes) => start + bytes <= file.Length
         ? file.Slice((int)start, (int)bytes)

@@ -13,7 +13,8 @@ internal sealed class WebPDecoder : ImageSharpDecoder
     public override string Format => "WebP";
 
     /// <inheritdoc/>
-    public override bool Recognizes(ReadOnlySpan<byte> header) => header.Length >= 12 && header.StartsWith("RIFF"u8) && header.Slice(8, 4).SequenceEqual("WEBP"u8);
+    public override bool Recognizes(ReadOnlySpan<byte> header) => header.Length >= 12 && header.StartsWith("RIFF"u8)
+        && header.Slice(8, 4).SequenceEqual("WEBP"u8);
 
     /// <inheritdoc/>
     protected override RgbImage Decode(ReadOnlySpan<byte> file, ImageLimits limits, CancellationToken cancellationToken)
@@ -44,10 +45,15 @@ internal sealed class WebPDecoder : ImageSharpDecoder
                 (int width, int height) = name[3] == 'L' ? LosslessSize(chunk) : LossySize(chunk);
                 limits.CheckSize(Format, width, height);
                 if (canvas is { } size && size != (width, height))
-                    throw Error($"the picture is {width}×{height} pixels, not {size.Width}×{size.Height} as the header says");
-                if (name[3] == 'L' && WebPTables.Bytes(chunk, width, height) is var bytesOfTables && bytesOfTables > TableBytes + (TableBytesPerPixel * width * height))
-                    throw Error($"its tables of codes would take {bytesOfTables:N0} bytes, far more than a picture of {width:N0}×{height:N0} pixels needs");
-                return Rgb(new SixLabors.ImageSharp.Formats.Webp.WebpDecoder { IgnoreMetadata = true }, File(name, chunk), width, height, cancellationToken);
+                    throw Error(
+                        $"the picture is {width}×{height} pixels, not {size.Width}×{size.Height} as the header says");
+                if (name[3] == 'L' && WebPTables.Bytes(chunk, width, height) is var bytesOfTables
+                    && bytesOfTables > TableBytes + (TableBytesPerPixel * width * height))
+                    throw Error(
+                        $"its tables of codes would take {bytesOfTables:N0} bytes, far more than a picture of " +
+                        $"{width:N0}×{height:N0} pixels needs");
+                return Rgb(new SixLabors.ImageSharp.Formats.Webp.WebpDecoder { IgnoreMetadata = true },
+                    File(name, chunk), width, height, cancellationToken);
             }
 
             at += 8 + bytes + (bytes & 1);
@@ -73,7 +79,8 @@ internal sealed class WebPDecoder : ImageSharpDecoder
         // A frame tag, a start code, and two sides of 14 bits with a hint for scaling above.
         if (chunk.Length < 10 || (chunk[0] & 1) != 0 || chunk[3] != 0x9D || chunk[4] != 1 || chunk[5] != 0x2A)
             throw Error("the header is damaged");
-        return (BinaryPrimitives.ReadUInt16LittleEndian(chunk[6..]) & 0x3FFF, BinaryPrimitives.ReadUInt16LittleEndian(chunk[8..]) & 0x3FFF);
+        return (BinaryPrimitives.ReadUInt16LittleEndian(chunk[6..]) & 0x3FFF,
+            BinaryPrimitives.ReadUInt16LittleEndian(chunk[8..]) & 0x3FFF);
     }
 
     private (int Width, int Height) LosslessSize(ReadOnlySpan<byte> chunk)

@@ -3,8 +3,8 @@ using System.Globalization;
 namespace Skylight;
 
 /// <summary>
-/// The one way to read files that others made: what is no file is refused before it is opened, and limits hold for the bytes read, because a device,
-/// a pipe, a file of the kernel or one that grows may say that it has none.
+/// The one way to read files that others made: what is no file is refused before it is opened, and limits hold for the
+/// bytes read, because a device, a pipe, a file of the kernel or one that grows may say that it has none.
 /// </summary>
 public static class BoundedFile
 {
@@ -16,7 +16,8 @@ public static class BoundedFile
     /// <param name="options">How it is going to be read.</param>
     /// <exception cref="IOException">It cannot be opened, or is a folder or a named pipe.</exception>
     /// <exception cref="UnauthorizedAccessException">It may not be read.</exception>
-    public static FileStream Open(string path, FileShare share = FileShare.ReadWrite | FileShare.Delete, FileOptions options = FileOptions.None)
+    public static FileStream Open(string path, FileShare share = FileShare.ReadWrite | FileShare.Delete,
+        FileOptions options = FileOptions.None)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         if (Directory.Exists(path))
@@ -27,7 +28,10 @@ public static class BoundedFile
         return new FileStream(path, FileMode.Open, FileAccess.Read, share, bufferSize: 0, options);
     }
 
-    /// <summary>The bytes that a file says it has; for a link those of what it leads to, where the system's own answer would be the link's.</summary>
+    /// <summary>
+    /// The bytes that a file says it has; for a link those of what it leads to, where the system's own answer would be
+    /// the link's.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <exception cref="IOException">It is not there, or cannot be asked.</exception>
     public static long Length(string path)
@@ -83,7 +87,8 @@ public static class BoundedFile
         int count = 0;
         while (true)
         {
-            count += await stream.ReadAtLeastAsync(bytes.AsMemory(count), bytes.Length - count, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
+            count += await stream.ReadAtLeastAsync(bytes.AsMemory(count), bytes.Length - count,
+                throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
             if (count > mostBytes)
                 throw new FileTooLargeException(path, mostBytes);
             if (count < bytes.Length)
@@ -92,14 +97,17 @@ public static class BoundedFile
         }
     }
 
-    /// <summary>One byte more than the file says it has, so that its end is seen; never more than one beyond the limit.</summary>
+    /// <summary>
+    /// One byte more than the file says it has, so that its end is seen; never more than one beyond the limit.
+    /// </summary>
     private static int FirstSize(Stream stream, long mostBytes)
     {
         long said = stream.CanSeek ? stream.Length - stream.Position : 0;
         return (int)Math.Min(Math.Min(mostBytes, Array.MaxLength - 1), said > 0 ? said : FirstBytes) + 1;
     }
 
-    private static int NextSize(int size, long mostBytes) => (int)Math.Min(Math.Min(mostBytes, Array.MaxLength - 1) + 1, 2L * size);
+    private static int NextSize(int size, long mostBytes) =>
+        (int)Math.Min(Math.Min(mostBytes, Array.MaxLength - 1) + 1, 2L * size);
 }
 
 /// <summary>A file has more bytes than its reader takes.</summary>
@@ -109,7 +117,8 @@ public sealed class FileTooLargeException : IOException
     /// <param name="name">The file.</param>
     /// <param name="mostBytes">The most bytes that are taken.</param>
     public FileTooLargeException(string name, long mostBytes)
-        : base(string.Create(CultureInfo.InvariantCulture, $"'{name}' has more than the {mostBytes:N0} bytes that are supported."))
+        : base(string.Create(CultureInfo.InvariantCulture,
+            $"'{name}' has more than the {mostBytes:N0} bytes that are supported."))
     {
     }
 

@@ -10,16 +10,21 @@ internal static unsafe partial class FileKind
     private const uint TypeWanted = 1;
     private const int TypeMask = 0xF000, NamedPipe = 0x1000;
 
-    /// <summary>Whether there is a pipe with a name of its own. Those of a shell (<c>/dev/stdin</c>, <c>/dev/fd/63</c>) are open already and have a writer.</summary>
+    /// <summary>
+    /// Whether there is a pipe with a name of its own. Those of a shell (<c>/dev/stdin</c>, <c>/dev/fd/63</c>) are open
+    /// already and have a writer.
+    /// </summary>
     public static bool IsNamedPipe(string path)
     {
         string full = Path.GetFullPath(path);
-        if (!OperatingSystem.IsLinux() || full.StartsWith("/dev/", StringComparison.Ordinal) || full.StartsWith("/proc/", StringComparison.Ordinal))
+        if (!OperatingSystem.IsLinux() || full.StartsWith("/dev/", StringComparison.Ordinal)
+            || full.StartsWith("/proc/", StringComparison.Ordinal))
             return false;
         byte* found = stackalloc byte[BytesOfStatx];
         try
         {
-            return Statx(CurrentFolder, full, 0, TypeWanted, found) == 0 && (*(ushort*)(found + OffsetOfMode) & TypeMask) == NamedPipe;
+            return Statx(CurrentFolder, full, 0, TypeWanted, found) == 0
+                && (*(ushort*)(found + OffsetOfMode) & TypeMask) == NamedPipe;
         }
         catch (EntryPointNotFoundException)
         {

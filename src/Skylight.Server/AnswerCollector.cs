@@ -39,7 +39,8 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
     public ChatCompletion Completion() => new(
         id, "chat.completion", _created, modelName,
         [.. _answers.Select((answer, index) => new ChatChoice(
-            index, new ChatMessage("assistant", answer.Text.ToString(), answer.Thinking.Length > 0 ? answer.Thinking.ToString() : null, null),
+            index, new ChatMessage("assistant", answer.Text.ToString(),
+                answer.Thinking.Length > 0 ? answer.Thinking.ToString() : null, null),
             LogProbabilities(answer.Tokens), Reason(answer.End!.Value)))],
         TotalUsage());
 
@@ -52,20 +53,24 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         if (update.Text.Length == 0 && update.Tokens.Count == 0 && update.End is null)
             return null;
         string? text = update.Text.Length > 0 ? update.Text : null;
-        ChunkDelta delta = update.Kind == UpdateKind.Thinking ? new ChunkDelta(ReasoningContent: text) : new ChunkDelta(Content: text);
-        return Chunk(choice, delta, update.Tokens.Count > 0 ? LogProbabilities(update.Tokens) : null, update.End is { } end ? Reason(end) : null);
+        ChunkDelta delta = update.Kind == UpdateKind.Thinking ? new ChunkDelta(ReasoningContent: text)
+            : new ChunkDelta(Content: text);
+        return Chunk(choice, delta, update.Tokens.Count > 0 ? LogProbabilities(update.Tokens) : null,
+            update.End is { } end ? Reason(end) : null);
     }
 
     /// <summary>The last piece of a stream, where the client wants it.</summary>
     public ChatChunk UsageChunk() => new(id, "chat.completion.chunk", _created, modelName, [], TotalUsage());
 
     private ChatChunk Chunk(int choice, ChunkDelta delta, ChatLogProbabilities? logProbabilities, string? reason) =>
-        new(id, "chat.completion.chunk", _created, modelName, [new ChunkChoice(choice, delta, logProbabilities, reason)], null);
+        new(id, "chat.completion.chunk", _created, modelName,
+            [new ChunkChoice(choice, delta, logProbabilities, reason)], null);
 
     private static string Reason(AnswerEnd end) => end == AnswerEnd.Length ? "length" : "stop";
 
     /// <summary>The tokens, those of the thinking included; not the special ones that end an answer.</summary>
-    private ChatLogProbabilities? LogProbabilities(IReadOnlyList<TokenDetail> tokens) => !_reportTokens ? null : new ChatLogProbabilities(
+    private ChatLogProbabilities? LogProbabilities(IReadOnlyList<TokenDetail> tokens) => !_reportTokens ? null
+        : new ChatLogProbabilities(
         [.. tokens.Where(token => !tokenizer.IsSpecial(token.Token)).Select(token =>
         {
             ReadOnlySpan<byte> bytes = tokenizer.TokenBytes(token.Token);
@@ -79,7 +84,9 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
     {
         Usage[] usages = [.. Usages];
         int prompt = usages[0].PromptTokens, completion = usages.Sum(usage => usage.CompletionTokens);
-        return new ChatUsage(prompt, completion, prompt + completion, new PromptTokensDetails(usages[0].CachedTokens, usages[0].ImageTokens), new CompletionTokensDetails(usages.Sum(usage => usage.ThinkingTokens)));
+        return new ChatUsage(prompt, completion, prompt + completion,
+            new PromptTokensDetails(usages[0].CachedTokens, usages[0].ImageTokens),
+            new CompletionTokensDetails(usages.Sum(usage => usage.ThinkingTokens)));
     }
 
     private sealed class Answer

@@ -13,7 +13,8 @@ namespace Skylight.Server;
 /// <param name="parameter">The field of the request that is to blame.</param>
 /// <param name="code">OpenAI's name of the error, or one like it.</param>
 /// <param name="innerException">What went wrong below, if anything.</param>
-internal sealed class ApiException(int status, string message, string? parameter = null, string? code = null, Exception? innerException = null)
+internal sealed class ApiException(int status, string message, string? parameter = null, string? code = null,
+    Exception? innerException = null)
     : Exception(message, innerException)
 {
     /// <summary>The client went away; nobody reads this status but logs and metrics.</summary>
@@ -34,33 +35,47 @@ internal sealed class ApiException(int status, string message, string? parameter
             >= 500 => "server_error",
             _ => "invalid_request_error",
         };
-        return JsonSerializer.SerializeToUtf8Bytes(new ErrorBody(new ErrorDetail(Message, type, parameter, code)), ServerJson.Compact.ErrorBody);
+        return JsonSerializer.SerializeToUtf8Bytes(new ErrorBody(new ErrorDetail(Message, type, parameter, code)),
+            ServerJson.Compact.ErrorBody);
     }
 
     /// <summary>A request that is wrong in itself.</summary>
-    public static ApiException BadRequest(string message, string? parameter = null, string? code = null) => new(StatusCodes.Status400BadRequest, message, parameter, code);
+    public static ApiException BadRequest(string message, string? parameter = null, string? code = null) =>
+        new(StatusCodes.Status400BadRequest, message, parameter, code);
 
     /// <summary>What the client hears of any failure: its own mistakes in full, the server's without its insides.</summary>
     public static ApiException From(Exception exception) => exception switch
     {
         ApiException known => known,
-        BadHttpRequestException bad => new ApiException(bad.StatusCode, bad.Message, code: bad.StatusCode == StatusCodes.Status413PayloadTooLarge ? "request_too_large" : null, innerException: bad),
-        ImageException => new ApiException(StatusCodes.Status400BadRequest, exception.Message, "messages", "invalid_image", exception),
-        GenerationQueueFullException => new ApiException(StatusCodes.Status429TooManyRequests, exception.Message, code: "rate_limit_exceeded", innerException: exception),
+        BadHttpRequestException bad =>
+            new ApiException(bad.StatusCode, bad.Message, code: bad.StatusCode == StatusCodes.Status413PayloadTooLarge
+                ? "request_too_large" : null, innerException: bad),
+        ImageException => new ApiException(StatusCodes.Status400BadRequest, exception.Message, "messages",
+            "invalid_image", exception),
+        GenerationQueueFullException => new ApiException(StatusCodes.Status429TooManyRequests, exception.Message,
+            code: "rate_limit_exceeded", innerException: exception),
         ObjectDisposedException or OperationCanceledException => Draining(exception),
-        OutOfDeviceMemoryException => new ApiException(StatusCodes.Status503ServiceUnavailable, exception.Message, code: "out_of_memory", innerException: exception),
-        LogitsNotFiniteException or ImageFeaturesNotFiniteException => new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error", innerException: exception),
+        OutOfDeviceMemoryException => new ApiException(StatusCodes.Status503ServiceUnavailable, exception.Message,
+            code: "out_of_memory", innerException: exception),
+        LogitsNotFiniteException or ImageFeaturesNotFiniteException =>
+            new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error",
+                innerException: exception),
         ContextLengthException length => new ApiException(
-            StatusCodes.Status400BadRequest, PlainMessages.Of(length), length.ParamName == "messages" ? "messages" : null, "context_length_exceeded", exception),
+            StatusCodes.Status400BadRequest, PlainMessages.Of(length), length.ParamName == "messages" ? "messages"
+                : null, "context_length_exceeded", exception),
         ArgumentNullException or ArgumentOutOfRangeException => Internal(exception),
-        ArgumentException argument => new ApiException(StatusCodes.Status400BadRequest, PlainMessages.Of(argument), argument.ParamName == "messages" ? "messages" : null, innerException: exception),
+        ArgumentException argument => new ApiException(StatusCodes.Status400BadRequest, PlainMessages.Of(argument),
+            argument.ParamName == "messages" ? "messages" : null, innerException: exception),
         _ => Internal(exception),
     };
 
     /// <summary>The server takes no more requests.</summary>
     public static ApiException Draining(Exception? exception = null) =>
-        new(StatusCodes.Status503ServiceUnavailable, "The server is shutting down: it takes no more requests, and ends answers that are not complete in time.", code: "draining", innerException: exception);
+        new(StatusCodes.Status503ServiceUnavailable,
+            "The server is shutting down: it takes no more requests, and ends answers that are not complete in time.",
+            code: "draining", innerException: exception);
 
     private static ApiException Internal(Exception exception) =>
-        new(StatusCodes.Status500InternalServerError, "The server failed to answer; its log says why.", code: "internal_error", innerException: exception);
+        new(StatusCodes.Status500InternalServerError, "The server failed to answer; its log says why.",
+            code: "internal_error", innerException: exception);
 }

@@ -8,8 +8,10 @@ namespace Skylight.Server;
 /// <param name="Count">How many answers.</param>
 /// <param name="Stream">Whether they come in pieces.</param>
 /// <param name="IncludeUsage">Whether a stream ends with the usage.</param>
-internal sealed record ChatRequest(IReadOnlyList<Message> Messages, GenerationOptions Options, int Count, bool Stream, bool IncludeUsage)
+internal sealed record ChatRequest(IReadOnlyList<Message> Messages, GenerationOptions Options, int Count, bool Stream,
+    bool IncludeUsage)
 {
     /// <summary>The options of one of the answers: each has its own random numbers.</summary>
-    public GenerationOptions OptionsOf(int choice) => Options.Seed is { } seed ? Options with { Seed = unchecked(seed + (ulong)choice) } : Options;
+    public GenerationOptions OptionsOf(int choice) => Options.Seed is { } seed
+        ? Options with { Seed = unchecked(seed + (ulong)choice) } : Options;
 }

@@ -9,8 +9,9 @@ using Skylight.Text;
 namespace Skylight.Server;
 
 /// <summary>
-/// Reads a request for chat completions. Which fields there are, and what becomes of them, <see cref="RequestFields"/> says: what is unknown or would
-/// change the answer and is not supported is refused by name, so that nothing is dropped silently.
+/// Reads a request for chat completions. Which fields there are, and what becomes of them, <see cref="RequestFields"/>
+/// says: what is unknown or would change the answer and is not supported is refused by name, so that nothing is dropped
+/// silently.
 /// </summary>
 /// <param name="modelName">What the model is called.</param>
 /// <param name="vocabularySize">The model's tokens.</param>
@@ -41,7 +42,9 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         if (root.Kind != JsonValueKind.Object)
             throw ApiException.BadRequest("The body must be a JSON object.");
         if (root["model"]?.Text() is { } name && name != modelName)
-            throw new ApiException(StatusCodes.Status404NotFound, $"There is no model '{(name.Length <= 100 ? name : name[..100] + "…")}' here. This server has: {modelName}.", "model", "model_not_found");
+            throw new ApiException(StatusCodes.Status404NotFound,
+                $"There is no model '{(name.Length <= 100 ? name : name[..100] + "…")}' here. This server has: " +
+                $"{modelName}.", "model", "model_not_found");
         RequestFields.Check(root, "");
         bool stream = root["stream"]?.Boolean() ?? false;
         if (root["stream_options"] is { } streaming)
@@ -51,7 +54,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             throw ApiException.BadRequest($"'{streamOptions.Path}' needs 'stream' to be true.", streamOptions.Path);
         int count = root["n"]?.Integer(1, options.MaximumChoices) ?? 1;
         GenerationOptions generation = ReadOptions(root);
-        (List<Message> messages, bool lowDetail) = await ReadMessagesAsync(root.Required("messages"), cancellationToken).ConfigureAwait(false);
+        (List<Message> messages, bool lowDetail) = await ReadMessagesAsync(root.Required("messages"), cancellationToken)
+            .ConfigureAwait(false);
         CheckContinuation(root, messages[^1].Role == ChatRole.Assistant);
         if (lowDetail && generation.MaximumTiles is null)
             generation = generation with { MaximumTiles = 1 };
@@ -89,9 +93,12 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
 
     private static int? ReadMost(JsonField root)
     {
-        int? most = root["max_completion_tokens"]?.Integer(1, int.MaxValue), older = root["max_tokens"]?.Integer(1, int.MaxValue);
+        int? most = root["max_completion_tokens"]?.Integer(1, int.MaxValue),
+            older = root["max_tokens"]?.Integer(1, int.MaxValue);
         return most is null || older is null || most == older
-            ? most ?? older : throw ApiException.BadRequest($"'max_completion_tokens' is {most} and 'max_tokens' is {older}: send one of them.", "max_tokens");
+            ? most ?? older
+            : throw ApiException.BadRequest(
+                $"'max_completion_tokens' is {most} and 'max_tokens' is {older}: send one of them.", "max_tokens");
     }
 
     /// <summary>All that says whether the model thinks must say the same.</summary>
@@ -101,7 +108,9 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         foreach ((string path, bool thinks) in ThinkingSettings(root))
         {
             if (first is { } other && other.Thinks != thinks)
-                throw ApiException.BadRequest($"'{other.Path}' and '{path}' contradict each other: one wants thinking, the other does not. Send one of them.", path);
+                throw ApiException.BadRequest(
+                    $"'{other.Path}' and '{path}' contradict each other: one wants thinking, the other does not. " +
+                    $"Send one of them.", path);
             first = (path, thinks);
         }
 
@@ -126,7 +135,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         {
             if (thinking.Kind == JsonValueKind.Object)
                 RequestFields.Check(thinking, "thinking.");
-            yield return (thinking.Path, thinking.Kind == JsonValueKind.Object ? ReadThinkingType(thinking.Required("type")) : thinking.Boolean());
+            yield return (thinking.Path, thinking.Kind == JsonValueKind.Object
+                ? ReadThinkingType(thinking.Required("type")) : thinking.Boolean());
         }
 
         if (root["reasoning_effort"] is { } effort)
@@ -151,10 +161,13 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     {
         if (texts is not { } field)
             return [];
-        JsonField[] items = field.Kind == JsonValueKind.String ? [field] : field.Kind == JsonValueKind.Array ? [.. field.Items()] : throw field.Wrong("a string or an array of strings");
+        JsonField[] items = field.Kind == JsonValueKind.String ? [field] : field.Kind == JsonValueKind.Array
+            ? [.. field.Items()] : throw field.Wrong("a string or an array of strings");
         if (items.Length > most)
-            throw ApiException.BadRequest($"'{field.Path}' has {items.Length} texts; at most {most} are allowed.", field.Path);
-        return [.. items.Select(item => item.Text() is { Length: > 0 } text ? text : throw item.Wrong("a text that is not empty"))];
+            throw ApiException.BadRequest($"'{field.Path}' has {items.Length} texts; at most {most} are allowed.",
+                field.Path);
+        return [.. items.Select(item => item.Text() is { Length: > 0 } text ? text
+            : throw item.Wrong("a text that is not empty"))];
     }
 
     private int[] ReadStopTokens(JsonField? tokens)
@@ -164,7 +177,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         JsonField[] items = [.. field.Items()];
         return items.Length <= MostBias
             ? [.. items.Select(item => item.Integer(0, vocabularySize - 1))]
-            : throw ApiException.BadRequest($"'{field.Path}' has {items.Length} tokens; at most {MostBias} are allowed.", field.Path);
+            : throw ApiException.BadRequest(
+                $"'{field.Path}' has {items.Length} tokens; at most {MostBias} are allowed.", field.Path);
     }
 
     /// <summary>Whether the last message is continued is not a choice; whoever says it must say it as it is.</summary>
@@ -173,11 +187,13 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         if (root["continue_final_message"] is { } continuation && continuation.Boolean() != continues)
         {
             throw continuation.Wrong(continues
-                ? "true or left out: a last message of the assistant is continued (add a message of the user for a new answer)" : "false or left out: only a last message of the assistant can be continued");
+                ? "true or left out: a last message of the assistant is continued (add a message of the user for a " +
+                    "new answer)" : "false or left out: only a last message of the assistant can be continued");
         }
 
         if (root["add_generation_prompt"] is { } opening && opening.Boolean() == continues)
-            throw opening.Wrong(continues ? "false or left out: a last message of the assistant is continued" : "true or left out: the answer begins a turn of its own");
+            throw opening.Wrong(continues ? "false or left out: a last message of the assistant is continued"
+                : "true or left out: the answer begins a turn of its own");
     }
 
     private Dictionary<int, float>? ReadBias(JsonField? bias)
@@ -187,8 +203,11 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         var values = new Dictionary<int, float>();
         foreach ((string name, JsonField value) in field.Members())
         {
-            if (!int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int token) || token >= vocabularySize)
-                throw ApiException.BadRequest($"'{field.Path}' names the token '{(name.Length <= 40 ? name : name[..40] + "…")}'; expected a number from 0 to {vocabularySize - 1}.", field.Path);
+            if (!int.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out int token)
+                || token >= vocabularySize)
+                throw ApiException.BadRequest(
+                    $"'{field.Path}' names the token '{(name.Length <= 40 ? name : name[..40] + "…")}'; expected a " +
+                    $"number from 0 to {vocabularySize - 1}.", field.Path);
             values[token] = value.Number(-100, 100);
             if (values.Count > MostBias)
                 throw ApiException.BadRequest($"'{field.Path}' names more than {MostBias} tokens.", field.Path);
@@ -198,7 +217,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     }
 
     /// <summary>The messages, and whether all their pictures are wanted in low detail.</summary>
-    private async Task<(List<Message> Messages, bool LowDetail)> ReadMessagesAsync(JsonField field, CancellationToken cancellationToken)
+    private async Task<(List<Message> Messages, bool LowDetail)> ReadMessagesAsync(JsonField field,
+        CancellationToken cancellationToken)
     {
         var messages = new List<Message>();
         int low = 0, pictures = 0, index = 0;
@@ -222,7 +242,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                     throw content.Wrong("a string or an array of parts");
                 foreach (JsonField part in content.Items())
                 {
-                    (MessagePart read, bool isLow) = await ReadPartAsync(part, isToolResult ? ChatRole.Assistant : role, cancellationToken).ConfigureAwait(false);
+                    (MessagePart read, bool isLow) = await ReadPartAsync(part, isToolResult ? ChatRole.Assistant : role,
+                        cancellationToken).ConfigureAwait(false);
                     parts.Add(read);
                     pictures += read is ImagePart ? 1 : 0;
                     low += isLow ? 1 : 0;
@@ -238,7 +259,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                 if (Calls(message) is { } calls)
                     parts = [new TextPart(ToolCallText.WithCalls(TextOf(parts), calls))];
                 if (Thinking(message) is { } thinking)
-                    parts = [new TextPart(ChatTemplate.JoinThinking(thinking, TextOf(parts), closes: index < field.Count - 1))];
+                    parts = [new TextPart(
+                        ChatTemplate.JoinThinking(thinking, TextOf(parts), closes: index < field.Count - 1))];
                 messages.Add(new Message(role, parts));
             }
 
@@ -263,24 +285,31 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             "user" => (ChatRole.User, false),
             "assistant" => (ChatRole.Assistant, false),
             "tool" => (ChatRole.User, true),
-            "function" => throw ApiException.BadRequest($"'{role.Path}' is 'function', which is not supported: send results of tools with the role 'tool'.", role.Path, "unsupported_parameter"),
+            "function" =>
+                throw ApiException.BadRequest(
+                    $"'{role.Path}' is 'function', which is not supported: send results of tools with the role 'tool'.",
+                    role.Path, "unsupported_parameter"),
             _ => throw role.Wrong("'system', 'developer', 'user', 'assistant' or 'tool'"),
         };
         foreach (string name in (string[])["tool_calls", "reasoning_content", "reasoning"])
         {
-            if (read.Role != ChatRole.Assistant && message[name] is { } own && !(own.Kind == JsonValueKind.Array && own.Count == 0))
-                throw ApiException.BadRequest($"'{own.Path}' is in a message from the {role.Text()}; only the assistant's have it.", own.Path);
+            if (read.Role != ChatRole.Assistant && message[name] is { } own
+                && !(own.Kind == JsonValueKind.Array && own.Count == 0))
+                throw ApiException.BadRequest(
+                    $"'{own.Path}' is in a message from the {role.Text()}; only the assistant's have it.", own.Path);
         }
 
         return read;
     }
 
-    private static JsonField? Calls(JsonField message) => message["tool_calls"] is { } calls && !(calls.Kind == JsonValueKind.Array && calls.Count == 0) ? calls : null;
+    private static JsonField? Calls(JsonField message) => message["tool_calls"] is { } calls
+        && !(calls.Kind == JsonValueKind.Array && calls.Count == 0) ? calls : null;
 
     private static string? Thinking(JsonField message) =>
         (message["reasoning_content"] ?? message["reasoning"])?.Text() is { Length: > 0 } thinking ? thinking : null;
 
-    private static string TextOf(IEnumerable<MessagePart> parts) => string.Concat(parts.OfType<TextPart>().Select(part => part.Text));
+    private static string TextOf(IEnumerable<MessagePart> parts) =>
+        string.Concat(parts.OfType<TextPart>().Select(part => part.Text));
 
     /// <summary>Results of tools that follow each other are one turn of the user's, as in Qwen's template.</summary>
     private static void AddToolResult(List<Message> messages, string text, bool followsAnother)
@@ -292,7 +321,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             messages.Add(Message.User(result));
     }
 
-    private async Task<(MessagePart Part, bool IsLow)> ReadPartAsync(JsonField part, ChatRole role, CancellationToken cancellationToken)
+    private async Task<(MessagePart Part, bool IsLow)> ReadPartAsync(JsonField part, ChatRole role,
+        CancellationToken cancellationToken)
     {
         JsonField type = part.Required("type");
         RequestFields.Check(part, RequestFields.Parts);
@@ -302,7 +332,9 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                 return (new TextPart(part.Required("text").Text()), false);
             case "image_url":
                 if (role != ChatRole.User)
-                    throw ApiException.BadRequest($"'{part.Path}' is a picture in a message that is not the user's; the model takes pictures from the user only.", part.Path);
+                    throw ApiException.BadRequest(
+                        $"'{part.Path}' is a picture in a message that is not the user's; the model takes pictures " +
+                        $"from the user only.", part.Path);
                 JsonField image = part.Required("image_url");
                 if (image.Kind == JsonValueKind.Object)
                     RequestFields.Check(image, RequestFields.Picture);
@@ -314,9 +346,12 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                     "high" or "auto" => false,
                     _ => throw detail.Wrong("'low' (one tile), 'high' or 'auto'"),
                 };
-                return (ImagePart.FromBytes(await OpenAsync(url, cancellationToken).ConfigureAwait(false), part.Path), isLow);
+                return (ImagePart.FromBytes(await OpenAsync(url, cancellationToken).ConfigureAwait(false), part.Path),
+                    isLow);
             default:
-                throw ApiException.BadRequest($"'{type.Path}' is '{type.Text()}'; the model takes 'text' and 'image_url'.", type.Path, "unsupported_content");
+                throw ApiException.BadRequest(
+                    $"'{type.Path}' is '{type.Text()}'; the model takes 'text' and 'image_url'.", type.Path,
+                    "unsupported_content");
         }
     }
 
@@ -325,17 +360,24 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         string url = field.Text();
         if (DataUrl.Is(url))
             return DataUrl.Decode(url, field.Path);
-        if (!Uri.TryCreate(url, UriKind.Absolute, out Uri? uri) || (uri.Scheme != Uri.UriSchemeHttp && uri.Scheme != Uri.UriSchemeHttps))
-            throw ApiException.BadRequest($"'{field.Path}' is neither a data URL (data:image/png;base64,…) nor an http or https URL.", field.Path, "invalid_image_url");
+        if (!Uri.TryCreate(url, UriKind.Absolute, out Uri? uri)
+            || (uri.Scheme != Uri.UriSchemeHttp && uri.Scheme != Uri.UriSchemeHttps))
+            throw ApiException.BadRequest(
+                $"'{field.Path}' is neither a data URL (data:image/png;base64,…) nor an http or https URL.", field.Path,
+                "invalid_image_url");
         if (options.ImageResolver is not { } resolver)
-            throw ApiException.BadRequest($"'{field.Path}' is the address of a picture, and this server fetches nothing: send the picture itself, as data:image/png;base64,… (or have the server started with URLs allowed).", field.Path, "image_urls_not_allowed");
+            throw ApiException.BadRequest(
+                $"'{field.Path}' is the address of a picture, and this server fetches nothing: send the picture " +
+                $"itself, as data:image/png;base64,… (or have the server started with URLs allowed).", field.Path,
+                "image_urls_not_allowed");
         try
         {
             return await resolver(uri, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is ImageException or HttpRequestException)
         {
-            throw new ApiException(StatusCodes.Status400BadRequest, $"'{field.Path}' cannot be fetched: {exception.Message}", field.Path, "invalid_image_url", exception);
+            throw new ApiException(StatusCodes.Status400BadRequest,
+                $"'{field.Path}' cannot be fetched: {exception.Message}", field.Path, "invalid_image_url", exception);
         }
     }
 }

@@ -16,16 +16,23 @@ internal static class DataUrl
     {
         int comma = url.IndexOf(',', StringComparison.Ordinal);
         if (comma < 0)
-            throw ApiException.BadRequest($"'{place}' is a data URL without a comma; expected data:image/png;base64,… or another type of picture.", place, "invalid_image_url");
+            throw ApiException.BadRequest(
+                $"'{place}' is a data URL without a comma; expected data:image/png;base64,… or another type of picture.", place, "invalid_image_url");
         string[] header = url[Scheme.Length..comma].Split(';');
         string type = header[0].Trim();
         if (!type.StartsWith("image/", StringComparison.OrdinalIgnoreCase))
-            throw ApiException.BadRequest($"'{place}' is a data URL of type '{Shortened(type)}'; expected a picture, such as image/png.", place, "invalid_image_url");
+            throw ApiException.BadRequest(
+                $"'{place}' is a data URL of type '{Shortened(type)}'; expected a picture, such as image/png.", place,
+                "invalid_image_url");
         if (!header[^1].Trim().Equals("base64", StringComparison.OrdinalIgnoreCase))
-            throw ApiException.BadRequest($"'{place}' is a data URL that is not in base64; expected data:{Shortened(type)};base64,…", place, "invalid_image_url");
+            throw ApiException.BadRequest(
+                $"'{place}' is a data URL that is not in base64; expected data:{Shortened(type)};base64,…", place,
+                "invalid_image_url");
         byte[] bytes = FromBase64(url.AsSpan(comma + 1))
-            ?? throw ApiException.BadRequest($"'{place}' is a data URL whose content is not valid base64.", place, "invalid_image_url");
-        return bytes.Length > 0 ? bytes : throw ApiException.BadRequest($"'{place}' is a data URL without content.", place, "invalid_image_url");
+            ?? throw ApiException.BadRequest($"'{place}' is a data URL whose content is not valid base64.", place,
+                "invalid_image_url");
+        return bytes.Length > 0 ? bytes
+            : throw ApiException.BadRequest($"'{place}' is a data URL without content.", place, "invalid_image_url");
     }
 
     private static byte[]? FromBase64(ReadOnlySpan<char> text)

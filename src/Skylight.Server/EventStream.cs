@@ -6,7 +6,10 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Skylight.Server;
 
-/// <summary>Server-sent events as OpenAI's clients read them: <c>data: {json}</c>, an empty line, and <c>data: [DONE]</c> at the end.</summary>
+/// <summary>
+/// Server-sent events as OpenAI's clients read them: <c>data: {json}</c>, an empty line, and <c>data: [DONE]</c> at the
+/// end.
+/// </summary>
 internal sealed class EventStream
 {
     private readonly PipeWriter _writer;

@@ -5,9 +5,9 @@ using Skylight.Images;
 namespace Skylight.Server;
 
 /// <summary>
-/// Fetches pictures that requests name by http or https URLs, for <see cref="SkylightServerOptions.ImageResolver"/>. Addresses of the machine itself and of
-/// private networks are refused, whatever name leads to them and also after a redirect: a client must not reach through the server what it
-/// could not reach itself.
+/// Fetches pictures that requests name by http or https URLs, for <see cref="SkylightServerOptions.ImageResolver"/>.
+/// Addresses of the machine itself and of private networks are refused, whatever name leads to them and also after a
+/// redirect: a client must not reach through the server what it could not reach itself.
 /// </summary>
 public sealed class ImageUrlFetcher : IDisposable
 {
@@ -30,9 +30,14 @@ public sealed class ImageUrlFetcher : IDisposable
             UseCookies = false,
             MaxAutomaticRedirections = 3,
             PooledConnectionLifetime = TimeSpan.FromMinutes(2),
-            ConnectCallback = (context, cancellationToken) => ConnectAsync(context.DnsEndPoint, allowPrivateAddresses, cancellationToken),
+            ConnectCallback = (context, cancellationToken) =>
+                ConnectAsync(context.DnsEndPoint, allowPrivateAddresses, cancellationToken),
         };
-        _client = new HttpClient(handler) { Timeout = timeout ?? TimeSpan.FromSeconds(20), MaxResponseContentBufferSize = mostBytes };
+        _client = new HttpClient(handler)
+        {
+            Timeout = timeout ?? TimeSpan.FromSeconds(20),
+            MaxResponseContentBufferSize = mostBytes,
+        };
         _client.DefaultRequestHeaders.UserAgent.ParseAdd("Skylight");
         _client.DefaultRequestHeaders.Accept.ParseAdd("image/*");
     }
@@ -46,7 +51,8 @@ public sealed class ImageUrlFetcher : IDisposable
         ArgumentNullException.ThrowIfNull(address);
         try
         {
-            using HttpResponseMessage response = await _client.GetAsync(address, HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
+            using HttpResponseMessage response = await _client.GetAsync(address,
+                HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
             if (!response.IsSuccessStatusCode)
                 throw new ImageException($"{address.Host} answers {(int)response.StatusCode}.");
             if (response.Content.Headers.ContentLength > _mostBytes)
@@ -73,11 +79,13 @@ public sealed class ImageUrlFetcher : IDisposable
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or SocketException)
         {
-            string reason = exception.InnerException is ImageException inner ? inner.Message : $"{address.Host} cannot be reached or breaks off.";
+            string reason = exception.InnerException is ImageException inner ? inner.Message
+                : $"{address.Host} cannot be reached or breaks off.";
             throw new ImageException(reason, exception);
         }
 
-        ImageException TooLarge() => new($"The picture at {address.Host} has more than the {_mostBytes:N0} bytes that are allowed.");
+        ImageException TooLarge() =>
+            new($"The picture at {address.Host} has more than the {_mostBytes:N0} bytes that are allowed.");
     }
 
     /// <summary>Closes its connections.</summary>
@@ -92,15 +100,18 @@ public sealed class ImageUrlFetcher : IDisposable
         if (address.AddressFamily == AddressFamily.InterNetwork)
         {
             return (bytes[0], bytes[1], bytes[2]) is not (
-                (0 or 10 or 127 or >= 224, _, _) or (100, >= 64 and < 128, _) or (169, 254, _) or (172, >= 16 and < 32, _) or (192, 168, _) or (192, 0, 0)
+                (0 or 10 or 127 or >= 224, _, _) or (100, >= 64 and < 128, _) or (169, 254, _)
+                    or (172, >= 16 and < 32, _) or (192, 168, _) or (192, 0, 0)
                 or (192, 0, 2) or (198, 18 or 19, _) or (198, 51, 100) or (203, 0, 113));
         }
 
         // Global unicast is 2000::/3; of it, 2001:0::/23 and 2002::/16 lead elsewhere, 2001:db8::/32 nowhere.
-        return (bytes[0] & 0xE0) == 0x20 && !(bytes[0] == 0x20 && bytes[1] == 0x02) && !(bytes[0] == 0x20 && bytes[1] == 0x01 && (bytes[2] < 2 || (bytes[2] == 0x0D && bytes[3] == 0xB8)));
+        return (bytes[0] & 0xE0) == 0x20 && !(bytes[0] == 0x20 && bytes[1] == 0x02)
+            && !(bytes[0] == 0x20 && bytes[1] == 0x01 && (bytes[2] < 2 || (bytes[2] == 0x0D && bytes[3] == 0xB8)));
     }
 
-    private static async ValueTask<Stream> ConnectAsync(DnsEndPoint endpoint, bool allowPrivate, CancellationToken cancellationToken)
+    private static async ValueTask<Stream> ConnectAsync(DnsEndPoint endpoint, bool allowPrivate,
+        CancellationToken cancellationToken)
     {
         IPAddress[] addresses = await Dns.GetHostAddressesAsync(endpoint.Host, cancellationToken).ConfigureAwait(false);
         if (!allowPrivate)

@@ -16,7 +16,8 @@ namespace Skylight.Server;
 /// <param name="options">Names, keys and limits.</param>
 /// <param name="logger">Where it is noted.</param>
 /// <param name="stopping">When no more requests are taken.</param>
-internal sealed class ModelService(ChatModel model, SkylightServerOptions options, ILogger logger, CancellationToken stopping)
+internal sealed class ModelService(ChatModel model, SkylightServerOptions options, ILogger logger,
+    CancellationToken stopping)
 {
     private readonly string _name = options.ModelName ?? model.Name;
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
@@ -38,7 +39,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         {
             Admit(context);
             var reader = new ChatRequestReader(_name, model.Tokenizer.VocabularySize, options);
-            ChatRequest request = await reader.ReadAsync(await RequestBody.ReadAsync(context, options.MaximumBodyBytes).ConfigureAwait(false), context.RequestAborted).ConfigureAwait(false);
+            ChatRequest request = await reader.ReadAsync(await RequestBody.ReadAsync(context, options.MaximumBodyBytes)
+                .ConfigureAwait(false), context.RequestAborted).ConfigureAwait(false);
             answers.Start(request);
             if (request.Stream)
                 await StreamAsync(context, request, answers).ConfigureAwait(false);
@@ -59,12 +61,15 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     }
 
     /// <summary><c>GET /v1/models</c>.</summary>
-    public Task ListModelsAsync(HttpContext context) => GuardAsync(context, () => WriteAsync(context, new ModelList("list", [Card()]), ServerJson.Compact.ModelList));
+    public Task ListModelsAsync(HttpContext context) =>
+        GuardAsync(context, () => WriteAsync(context, new ModelList("list", [Card()]), ServerJson.Compact.ModelList));
 
     /// <summary><c>GET /v1/models/{id}</c>.</summary>
-    public Task DescribeModelAsync(HttpContext context) => GuardAsync(context, () => context.Request.RouteValues["id"] as string == _name
+    public Task DescribeModelAsync(HttpContext context) =>
+        GuardAsync(context, () => context.Request.RouteValues["id"] as string == _name
         ? WriteAsync(context, Card(), ServerJson.Compact.ModelCard)
-        : throw new ApiException(StatusCodes.Status404NotFound, $"There is no such model here. This server has: {_name}.", "model", "model_not_found"));
+        : throw new ApiException(StatusCodes.Status404NotFound,
+            $"There is no such model here. This server has: {_name}.", "model", "model_not_found"));
 
     /// <summary><c>GET /health</c>: 200 while requests are taken, 503 afterwards. Needs no key.</summary>
     public Task ReportHealthAsync(HttpContext context)
@@ -98,20 +103,23 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
             return;
         string? header = context.Request.Headers.Authorization;
         // Hashes have one length: how long the comparison takes says nothing about the key.
-        byte[] given = SHA256.HashData(Encoding.UTF8.GetBytes(header is not null && header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) ? header[Scheme.Length..].Trim() : ""));
+        byte[] given = SHA256.HashData(Encoding.UTF8.GetBytes(header is not null
+            && header.StartsWith(Scheme, StringComparison.OrdinalIgnoreCase) ? header[Scheme.Length..].Trim() : ""));
         bool known = false;
         foreach (byte[] hash in _keyHashes)
             known |= CryptographicOperations.FixedTimeEquals(hash, given);
         if (known)
             return;
         context.Response.Headers.WWWAuthenticate = "Bearer";
-        string message = string.IsNullOrEmpty(header) ? "An API key is needed: send it as 'Authorization: Bearer KEY'." : "The API key is not one of this server's.";
+        string message = string.IsNullOrEmpty(header) ? "An API key is needed: send it as 'Authorization: Bearer KEY'."
+            : "The API key is not one of this server's.";
         throw new ApiException(StatusCodes.Status401Unauthorized, message, code: "invalid_api_key");
     }
 
     private async Task AnswerAsync(HttpContext context, ChatRequest request, AnswerCollector answers)
     {
-        await foreach ((int choice, GenerationUpdate update) in GenerateAsync(request, context.RequestAborted).ConfigureAwait(false))
+        await foreach ((int choice, GenerationUpdate update) in GenerateAsync(request, context.RequestAborted)
+            .ConfigureAwait(false))
             answers.Add(choice, update);
         await WriteAsync(context, answers.Completion(), ServerJson.Compact.ChatCompletion).ConfigureAwait(false);
     }
@@ -119,7 +127,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     private async Task StreamAsync(HttpContext context, ChatRequest request, AnswerCollector answers)
     {
         CancellationToken aborted = context.RequestAborted;
-        IAsyncEnumerator<(int Choice, GenerationUpdate Update)> updates = GenerateAsync(request, aborted).GetAsyncEnumerator(aborted);
+        IAsyncEnumerator<(int Choice, GenerationUpdate Update)> updates = GenerateAsync(request, aborted)
+            .GetAsyncEnumerator(aborted);
         await using (updates.ConfigureAwait(false))
         {
             // Whatever is wrong with a request shows before its first token, while the status can still say so.
@@ -146,24 +155,30 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     }
 
     /// <summary>All answers to a request, piece by piece; they are written together.</summary>
-    private async IAsyncEnumerable<(int Choice, GenerationUpdate Update)> GenerateAsync(ChatRequest request, [EnumeratorCancellation] CancellationToken cancellationToken)
+    private async IAsyncEnumerable<(int Choice, GenerationUpdate Update)> GenerateAsync(ChatRequest request,
+        [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         if (request.Count == 1)
         {
-            await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.Options, cancellationToken).ConfigureAwait(false))
+            await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.Options,
+                cancellationToken).ConfigureAwait(false))
                 yield return (0, update);
             yield break;
         }
 
         long start = Stopwatch.GetTimestamp();
-        PreparedPrompt prompt = await model.PrepareAsync(request.Messages, request.Options, cancellationToken).ConfigureAwait(false);
+        PreparedPrompt prompt = await model.PrepareAsync(request.Messages, request.Options, cancellationToken)
+            .ConfigureAwait(false);
         using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var updates = Channel.CreateUnbounded<(int, GenerationUpdate)>(new UnboundedChannelOptions { SingleReader = true });
-        Task all = Task.WhenAll(Enumerable.Range(0, request.Count).Select(choice => ForwardAsync(choice, cancellation.Token)))
-            .ContinueWith(_ => updates.Writer.TryComplete(), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        Task all = Task.WhenAll(
+            Enumerable.Range(0, request.Count).Select(choice => ForwardAsync(choice, cancellation.Token)))
+            .ContinueWith(_ => updates.Writer.TryComplete(), CancellationToken.None,
+                TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
         try
         {
-            await foreach ((int, GenerationUpdate) update in updates.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
+            await foreach (
+                (int, GenerationUpdate) update in updates.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
                 yield return update;
         }
         finally
@@ -176,7 +191,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         {
             try
             {
-                await foreach (GenerationUpdate update in model.GenerateAsync(prompt, request.OptionsOf(choice), start, token).ConfigureAwait(false))
+                await foreach (GenerationUpdate update in model.GenerateAsync(prompt, request.OptionsOf(choice), start,
+                    token).ConfigureAwait(false))
                     updates.Writer.TryWrite((choice, update));
             }
             catch (Exception exception)
@@ -228,7 +244,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     private static Task WriteAsync<T>(HttpContext context, T value, JsonTypeInfo<T> type)
     {
         context.Response.ContentType = "application/json; charset=utf-8";
-        return context.Response.Body.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(value, type), context.RequestAborted).AsTask();
+        return context.Response.Body.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(value, type),
+            context.RequestAborted).AsTask();
     }
 
     private async Task GuardAsync(HttpContext context, Func<Task> answer)
@@ -254,7 +271,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         {
             Usage[] usages = [.. answers.Usages];
             ServerLog.Answered(
-                logger, id, status, milliseconds, usages[0].PromptTokens, usages[0].ImageTokens, usages.Sum(usage => usage.CompletionTokens),
+                logger, id, status, milliseconds, usages[0].PromptTokens, usages[0].ImageTokens,
+                usages.Sum(usage => usage.CompletionTokens),
                 usages.Min(usage => usage.TimeToFirstToken).TotalMilliseconds, answers.Ends);
         }
         else if (status >= StatusCodes.Status500InternalServerError && status != StatusCodes.Status503ServiceUnavailable)

@@ -16,9 +16,15 @@ internal static class RequestBody
     {
         HttpRequest request = context.Request;
         if (!request.HasJsonContentType())
-            throw new ApiException(StatusCodes.Status415UnsupportedMediaType, $"The Content-Type must be application/json, not {(request.ContentType is { Length: > 0 } type ? $"'{type}'" : "missing")}.", code: "unsupported_media_type");
-        if (request.Headers.ContentEncoding is [{ Length: > 0 } encoding, ..] && !encoding.Equals("identity", StringComparison.OrdinalIgnoreCase))
-            throw new ApiException(StatusCodes.Status415UnsupportedMediaType, $"The Content-Encoding is '{encoding}'; send the body as it is, not compressed.", code: "unsupported_content_encoding");
+            throw new ApiException(StatusCodes.Status415UnsupportedMediaType,
+                $"The Content-Type must be application/json, not " +
+                $"{(request.ContentType is { Length: > 0 } type ? $"'{type}'" : "missing")}.",
+                code: "unsupported_media_type");
+        if (request.Headers.ContentEncoding is [{ Length: > 0 } encoding, ..]
+            && !encoding.Equals("identity", StringComparison.OrdinalIgnoreCase))
+            throw new ApiException(StatusCodes.Status415UnsupportedMediaType,
+                $"The Content-Encoding is '{encoding}'; send the body as it is, not compressed.",
+                code: "unsupported_content_encoding");
         if (request.ContentLength > most)
             throw TooLarge(most);
         // The server's own limit is that of pages, not of pictures.
@@ -39,5 +45,7 @@ internal static class RequestBody
     }
 
     private static ApiException TooLarge(long most) =>
-        new(StatusCodes.Status413PayloadTooLarge, $"The body has more than the {most:N0} bytes that are allowed: send fewer or smaller pictures.", code: "request_too_large");
+        new(StatusCodes.Status413PayloadTooLarge,
+            $"The body has more than the {most:N0} bytes that are allowed: send fewer or smaller pictures.",
+            code: "request_too_large");
 }

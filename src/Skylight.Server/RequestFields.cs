@@ -13,7 +13,9 @@ internal enum FieldUse
     /// <summary>It is taken and changes nothing: no answer depends on it.</summary>
     Accepted,
 
-    /// <summary>It would change the answer and is not there: refused by name, unless its value is one that changes nothing.</summary>
+    /// <summary>
+    /// It would change the answer and is not there: refused by name, unless its value is one that changes nothing.
+    /// </summary>
     Refused,
 }
 
@@ -25,15 +27,16 @@ internal enum FieldUse
 /// <param name="Neutral">Values in JSON of a refused one that change nothing; null is one always.</param>
 internal sealed record RequestField(string Name, FieldUse Use, string Meaning, string Example, params string[] Neutral)
 {
-    private readonly JsonElement[] _neutral = [.. Neutral.Select(value => JsonText.ParseElement(Encoding.UTF8.GetBytes(value)))];
+    private readonly JsonElement[] _neutral = [
+        .. Neutral.Select(value => JsonText.ParseElement(Encoding.UTF8.GetBytes(value)))];
 
     /// <summary>Whether a value changes nothing.</summary>
     public bool IsNeutral(JsonField value) => _neutral.Any(value.IsEqualTo);
 }
 
 /// <summary>
-/// All fields that are known: those of OpenAI, vLLM, SGLang and llama.cpp's server. The one list from which requests are checked, the table in
-/// docs/serving.md is written, and the tests of both are made.
+/// All fields that are known: those of OpenAI, vLLM, SGLang and llama.cpp's server. The one list from which requests
+/// are checked, the table in docs/serving.md is written, and the tests of both are made.
 /// </summary>
 internal static class RequestFields
 {
@@ -46,7 +49,8 @@ internal static class RequestFields
     /// <summary>What is told of a picture.</summary>
     public const string Picture = Parts + "image_url.";
 
-    private const string Grammar = "answers cannot be bound to a grammar; ask for the form in the prompt, and check what comes";
+    private const string Grammar =
+        "answers cannot be bound to a grammar; ask for the form in the prompt, and check what comes";
     private const string Tools = "the model was not trained to call tools";
     private const string Text = "the model writes text and nothing else";
     private const string Reasoning = "thinking is always told apart, in 'reasoning_content'";
@@ -60,7 +64,8 @@ internal static class RequestFields
     public static IReadOnlyList<RequestField> All { get; } =
     [
         new("model", FieldUse.Used, "must be the served model's name, where it is given", "\"tiny\""),
-        new("messages", FieldUse.Used, "the conversation; what it may hold is below", """[{"role":"user","content":"Hi"},{"role":"assistant","content":"Ho"},{"role":"user","content":"Hi"}]"""),
+        new("messages", FieldUse.Used, "the conversation; what it may hold is below",
+            """[{"role":"user","content":"Hi"},{"role":"assistant","content":"Ho"},{"role":"user","content":"Hi"}]"""),
         new("temperature", FieldUse.Used, "0 takes the most likely token", "0.5"),
         new("top_p", FieldUse.Used, "above 0 and at most 1", "0.5"),
         new("top_k", FieldUse.Used, "0 or -1 for all tokens", "5"),
@@ -68,14 +73,21 @@ internal static class RequestFields
         new("repetition_penalty", FieldUse.Used, "1 changes nothing", "1.1"),
         new("seed", FieldUse.Used, "any whole number of 64 bits, with or without a sign", "-3"),
         new("logit_bias", FieldUse.Used, "by token number, from -100 to 100, up to 1024", """{"12":-100}"""),
-        new("bad_words", FieldUse.Used, "words that are never written: as given, in lower case, with a capital, and after a space. A word that is no single token is refused", "[\"Wait\"]"),
+        new("bad_words", FieldUse.Used,
+            "words that are never written: as given, in lower case, with a capital, and after a space. A word that " +
+            "is no single token is refused", "[\"Wait\"]"),
         new("max_completion_tokens", FieldUse.Used, "the most tokens of the answer, its thinking included", "5"),
         new("max_tokens", FieldUse.Used, "the same; the two may not differ", "5"),
-        new("min_tokens", FieldUse.Used, "no token that ends the answer is drawn before it has so many, and 'stop' is not looked for in them; a text of 'stop' that ends behind them counts", "3"),
-        new("stop", FieldUse.Used, "up to 16 texts before any of which the answer ends; not looked for in the thinking", "[\"END\"]"),
-        new("stop_token_ids", FieldUse.Used, "up to 1024 tokens that end the answer, beside the model's own; they are no part of its text", "[5]"),
+        new("min_tokens", FieldUse.Used,
+            "no token that ends the answer is drawn before it has so many, and 'stop' is not looked for in them; a " +
+            "text of 'stop' that ends behind them counts", "3"),
+        new("stop", FieldUse.Used, "up to 16 texts before any of which the answer ends; not looked for in the thinking",
+            "[\"END\"]"),
+        new("stop_token_ids", FieldUse.Used,
+            "up to 1024 tokens that end the answer, beside the model's own; they are no part of its text", "[5]"),
         new("ignore_eos", FieldUse.Used, "the model's own end ends nothing", "true"),
-        new("skip_special_tokens", FieldUse.Used, "false keeps special tokens in the text, those of grounding among them", "false"),
+        new("skip_special_tokens", FieldUse.Used,
+            "false keeps special tokens in the text, those of grounding among them", "false"),
         new("n", FieldUse.Used, "how many answers, up to 8", "2"),
         new("stream", FieldUse.Used, "the answer in pieces", "true"),
         new("stream_options", FieldUse.Used, "with 'stream' only", """{"include_usage":true}"""),
@@ -86,12 +98,16 @@ internal static class RequestFields
         new("enable_thinking", FieldUse.Used, "whether the model thinks first", "true"),
         new("thinking", FieldUse.Used, "the same, as true and false or as an object", "true"),
         new("thinking.type", FieldUse.Used, "'enabled' or 'disabled'", "\"enabled\""),
-        new("thinking.budget_tokens", FieldUse.Refused, "thinking has no limit of its own; 'max_completion_tokens' counts it", "100"),
-        new("reasoning_effort", FieldUse.Used, "'none' and 'minimal': no thinking; 'low', 'medium', 'high' and 'xhigh': thinking", "\"low\""),
-        new("chat_template_kwargs", FieldUse.Used, "of the template's settings there is one", """{"enable_thinking":true}"""),
+        new("thinking.budget_tokens", FieldUse.Refused,
+            "thinking has no limit of its own; 'max_completion_tokens' counts it", "100"),
+        new("reasoning_effort", FieldUse.Used,
+            "'none' and 'minimal': no thinking; 'low', 'medium', 'high' and 'xhigh': thinking", "\"low\""),
+        new("chat_template_kwargs", FieldUse.Used, "of the template's settings there is one",
+            """{"enable_thinking":true}"""),
         new("chat_template_kwargs.enable_thinking", FieldUse.Used, "as 'enable_thinking'", "true"),
         new("chat_template_kwargs.thinking", FieldUse.Used, "as 'enable_thinking'", "true"),
-        new("continue_final_message", FieldUse.Used, "true where the last message is the assistant's, which is continued; else false", "false"),
+        new("continue_final_message", FieldUse.Used,
+            "true where the last message is the assistant's, which is continued; else false", "false"),
         new("add_generation_prompt", FieldUse.Used, "the opposite of 'continue_final_message'", "true"),
         new("max_tiles", FieldUse.Used, "the most tiles of a picture; a field of this server's own", "2"),
 
@@ -174,7 +190,8 @@ internal static class RequestFields
         new("min_new_tokens", FieldUse.Refused, "'min_tokens' is there", "5", "0"),
         new("n_predict", FieldUse.Refused, "'max_completion_tokens' is there", "5", "-1"),
         new("n_keep", FieldUse.Refused, "prompts are never cut", "5", "0", "-1"),
-        new("t_max_predict_ms", FieldUse.Refused, "answers have no limit of time; go away, and the answer ends", "5", "0", "-1"),
+        new("t_max_predict_ms", FieldUse.Refused, "answers have no limit of time; go away, and the answer ends", "5",
+            "0", "-1"),
         new("truncate_prompt_tokens", FieldUse.Refused, "prompts are never cut; send less", "10"),
         new("truncation_side", FieldUse.Refused, "prompts are never cut; send less", "\"left\""),
         new("truncation", FieldUse.Refused, "prompts are never cut; send less", "\"auto\"", "\"disabled\""),
@@ -195,7 +212,8 @@ internal static class RequestFields
         new("stream_reasoning", FieldUse.Refused, Reasoning, "false", "true"),
         new("reasoning_format", FieldUse.Refused, Reasoning, "\"none\"", "\"auto\"", "\"deepseek\""),
         new("reasoning", FieldUse.Refused, "'reasoning_effort' is there", """{"effort":"low"}"""),
-        new("thinking_budget", FieldUse.Refused, "thinking has no limit of its own; 'max_completion_tokens' counts it", "100", "-1"),
+        new("thinking_budget", FieldUse.Refused, "thinking has no limit of its own; 'max_completion_tokens' counts it",
+            "100", "-1"),
         new("verbosity", FieldUse.Refused, "say in the prompt how long the answer should be", "\"low\"", "\"medium\""),
         new("prediction", FieldUse.Refused, "answers are not predicted", """{"type":"content","content":"a"}"""),
         new("modalities", FieldUse.Refused, Text, "[\"audio\"]", "[\"text\"]", "[]"),
@@ -211,7 +229,8 @@ internal static class RequestFields
         new("max_dynamic_patch", FieldUse.Refused, "'max_tiles' is there", "2"),
         new("min_dynamic_patch", FieldUse.Refused, "'max_tiles' is there", "2"),
         new("priority", FieldUse.Refused, "requests are answered in the order in which they come", "1", "0"),
-        new("cache_salt", FieldUse.Refused, "the cache of beginnings is shared by all or switched off at the server", "\"s\""),
+        new("cache_salt", FieldUse.Refused, "the cache of beginnings is shared by all or switched off at the server",
+            "\"s\""),
         new("kv_transfer_params", FieldUse.Refused, "the cache is the server's own", "{}"),
         new("vllm_xargs", FieldUse.Refused, "there are no extensions", """{"a":1}""", "{}"),
         new("session_params", FieldUse.Refused, "send the whole conversation", "{}"),
@@ -220,30 +239,43 @@ internal static class RequestFields
         new("lora_path", FieldUse.Refused, "the server has one set of weights", "\"l\""),
 
         new(Messages + "role", FieldUse.Used, "'system' or 'developer', 'user', 'assistant', 'tool'", "\"user\""),
-        new(Messages + "content", FieldUse.Used, "a text or a list of parts; null only of an assistant's message with 'tool_calls' or 'reasoning_content'", "\"Hi\""),
-        new(Messages + "reasoning_content", FieldUse.Used, "the assistant's thinking: left out of earlier answers as the model's template does, read in the last message", "\"Hm.\""),
+        new(Messages + "content", FieldUse.Used,
+            "a text or a list of parts; null only of an assistant's message with 'tool_calls' or 'reasoning_content'",
+            "\"Hi\""),
+        new(Messages + "reasoning_content", FieldUse.Used,
+            "the assistant's thinking: left out of earlier answers as the model's template does, read in the " +
+            "last message", "\"Hm.\""),
         new(Messages + "reasoning", FieldUse.Used, "the same", "\"Hm.\""),
-        new(Messages + "tool_calls", FieldUse.Used, "of the assistant: written into the prompt in Qwen's form", """[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]"""),
-        new(Messages + "tool_call_id", FieldUse.Accepted, "Qwen's form has no ids: results stand in the order of the messages", "\"1\""),
+        new(Messages + "tool_calls", FieldUse.Used, "of the assistant: written into the prompt in Qwen's form",
+            """[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]"""),
+        new(Messages + "tool_call_id", FieldUse.Accepted,
+            "Qwen's form has no ids: results stand in the order of the messages", "\"1\""),
         new(Messages + "name", FieldUse.Accepted, "the model's template has no names", "\"n\""),
         new(Messages + "refusal", FieldUse.Refused, "send it as 'content'", "\"No.\"", "\"\""),
         new(Messages + "function_call", FieldUse.Refused, "'tool_calls' is there", """{"name":"f","arguments":"{}"}"""),
         new(Messages + "audio", FieldUse.Refused, "the model hears nothing", """{"id":"a"}"""),
         new(Messages + "annotations", FieldUse.Accepted, "of OpenAI's own answers", "[]"),
-        new(Messages + "prefix", FieldUse.Refused, "a last message of the assistant is continued without it", "false", "true"),
+        new(Messages + "prefix", FieldUse.Refused, "a last message of the assistant is continued without it", "false",
+            "true"),
         new(Parts + "type", FieldUse.Used, "'text' or, from the user, 'image_url'", "\"text\""),
         new(Parts + "text", FieldUse.Used, "the text", "\"Hi\""),
-        new(Parts + "image_url", FieldUse.Used, "a picture: an object, or the URL alone", "\"data:image/png;base64,iVBORw0KGgo=\""),
+        new(Parts + "image_url", FieldUse.Used, "a picture: an object, or the URL alone",
+            "\"data:image/png;base64,iVBORw0KGgo=\""),
         new(Parts + "cache_control", FieldUse.Accepted, Cache, """{"type":"ephemeral"}"""),
-        new(Picture + "url", FieldUse.Used, "a data URL (PNG, JPEG, PNM; from skylight serve and hosts with Skylight.ImageSharp also WebP, GIF, BMP, TIFF, TGA), in base64 or its URL-safe form; http and https with --allow-image-urls", "\"data:image/png;base64,iVBORw0KGgo=\""),
-        new(Picture + "detail", FieldUse.Used, "'low' for all pictures of a request: one tile of each; 'high' and 'auto': the checkpoint's tiling", "\"low\""),
+        new(Picture + "url", FieldUse.Used,
+            "a data URL (PNG, JPEG, PNM; from skylight serve and hosts with Skylight.ImageSharp also WebP, GIF, BMP, " +
+            "TIFF, TGA), in base64 or its URL-safe form; http and https with --allow-image-urls",
+            "\"data:image/png;base64,iVBORw0KGgo=\""),
+        new(Picture + "detail", FieldUse.Used,
+            "'low' for all pictures of a request: one tile of each; 'high' and 'auto': the checkpoint's tiling", "\"low\""),
     ];
 
     private static readonly Dictionary<string, RequestField> s_byName = All.ToDictionary(field => field.Name);
 
     /// <summary>Checks the members of an object: each must be known, and none may ask for what is not there.</summary>
     /// <param name="value">The object.</param>
-    /// <param name="place">What the names begin with: empty, <c>stream_options.</c>, <see cref="Messages"/> and so on.</param>
+    /// <param name="place">What the names begin with: empty, <c>stream_options.</c>, <see cref="Messages"/> and so
+    /// on.</param>
     /// <exception cref="ApiException">A member is unknown, or is not supported; names it.</exception>
     public static void Check(JsonField value, string place)
     {
@@ -256,7 +288,8 @@ internal static class RequestFields
             if (field.Use != FieldUse.Refused || field.IsNeutral(member))
                 continue;
             string neutral = field.Neutral.Length == 0 ? "" : $" ({string.Join(" or ", field.Neutral)} is taken)";
-            throw ApiException.BadRequest($"'{member.Path}' is not supported: {field.Meaning}. Leave it out{neutral}.", member.Path, "unsupported_parameter");
+            throw ApiException.BadRequest($"'{member.Path}' is not supported: {field.Meaning}. Leave it out{neutral}.",
+                member.Path, "unsupported_parameter");
         }
     }
 
@@ -264,10 +297,14 @@ internal static class RequestFields
     public static string ToMarkdown() => string.Join('\n', (string[])
     [
         "| Field | | |", "| --- | --- | --- |",
-        .. All.Select(field => $"| `{field.Name}` | {(field.Use == FieldUse.Accepted ? "no effect" : field.Use.ToString().ToLowerInvariant())} | {field.Meaning}{Taken(field)} |"),
+        .. All.Select(field =>
+            $"| `{field.Name}` | " +
+            $"{(field.Use == FieldUse.Accepted ? "no effect" : field.Use.ToString().ToLowerInvariant())} | " +
+            $"{field.Meaning}{Taken(field)} |"),
     ]);
 
-    private static string Taken(RequestField field) => field.Neutral.Length == 0 ? "" : $"; taken: {string.Join(", ", field.Neutral.Select(value => $"`{value}`"))}";
+    private static string Taken(RequestField field) => field.Neutral.Length == 0 ? ""
+        : $"; taken: {string.Join(", ", field.Neutral.Select(value => $"`{value}`"))}";
 
     private static ApiException Unknown(JsonField member, string name, string place)
     {
@@ -277,6 +314,7 @@ internal static class RequestFields
             .Select(field => field.Name[place.Length..]).Where(known => !known.Contains('.')));
         string path = member.Path.Length <= 2 * MostShown ? member.Path : member.Path[..(2 * MostShown)] + "…";
         return ApiException.BadRequest(
-            $"'{path}' is not a field that this server knows, and nothing is dropped silently: {(near is null ? "leave it out." : $"did you mean '{near}'?")}", path, "unknown_parameter");
+            $"'{path}' is not a field that this server knows, and nothing is dropped silently: " +
+            $"{(near is null ? "leave it out." : $"did you mean '{near}'?")}", path, "unknown_parameter");
     }
 }

@@ -15,7 +15,8 @@ internal sealed record ErrorDetail(
     [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Code);
 
 /// <summary>A whole answer.</summary>
-internal sealed record ChatCompletion(string Id, string Object, long Created, string Model, IReadOnlyList<ChatChoice> Choices, ChatUsage Usage);
+internal sealed record ChatCompletion(string Id, string Object, long Created, string Model,
+    IReadOnlyList<ChatChoice> Choices, ChatUsage Usage);
 
 /// <summary>One of the answers.</summary>
 internal sealed record ChatChoice(
@@ -32,7 +33,8 @@ internal sealed record ChatMessage(
     [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
 
 /// <summary>A piece of an answer.</summary>
-internal sealed record ChatChunk(string Id, string Object, long Created, string Model, IReadOnlyList<ChunkChoice> Choices, ChatUsage? Usage);
+internal sealed record ChatChunk(string Id, string Object, long Created, string Model,
+    IReadOnlyList<ChunkChoice> Choices, ChatUsage? Usage);
 
 /// <summary>A piece of one of the answers.</summary>
 internal sealed record ChunkChoice(
@@ -45,13 +47,15 @@ internal sealed record ChunkChoice(
 internal sealed record ChunkDelta(string? Role = null, string? Content = null, string? ReasoningContent = null);
 
 /// <summary>The tokens of an answer.</summary>
-internal sealed record ChatLogProbabilities(IReadOnlyList<TokenLogProbability> Content, [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
+internal sealed record ChatLogProbabilities(IReadOnlyList<TokenLogProbability> Content,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
 
 /// <summary>A token; its bytes may be a part of a character.</summary>
 internal sealed record TokenLogProbability(string Token, float Logprob, int[] Bytes, int[] TopLogprobs);
 
 /// <summary>What an answer took.</summary>
-internal sealed record ChatUsage(int PromptTokens, int CompletionTokens, int TotalTokens, PromptTokensDetails PromptTokensDetails, CompletionTokensDetails CompletionTokensDetails);
+internal sealed record ChatUsage(int PromptTokens, int CompletionTokens, int TotalTokens,
+    PromptTokensDetails PromptTokensDetails, CompletionTokensDetails CompletionTokensDetails);
 
 /// <summary>Tokens of the prompt that did not have to be read again, and those that stand for pictures.</summary>
 internal sealed record PromptTokensDetails(int CachedTokens, int ImageTokens);
@@ -69,7 +73,8 @@ internal sealed record ModelCard(string Id, string Object, long Created, string 
 internal sealed record Health(string Status, string Model);
 
 /// <summary>How all this is written.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, GenerationMode = JsonSourceGenerationMode.Metadata)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, GenerationMode = JsonSourceGenerationMode.Metadata)]
 [JsonSerializable(typeof(ErrorBody))]
 [JsonSerializable(typeof(ChatCompletion))]
 [JsonSerializable(typeof(ChatChunk))]
@@ -78,5 +83,6 @@ internal sealed record Health(string Status, string Model);
 internal sealed partial class ServerJson : JsonSerializerContext
 {
     /// <summary>With all characters as they are: escaped, a Chinese answer would have twice its bytes.</summary>
-    public static ServerJson Compact => field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+    public static ServerJson Compact =>
+        field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 }

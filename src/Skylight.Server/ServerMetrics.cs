@@ -53,29 +53,39 @@ internal sealed class ServerMetrics
         var text = new StringBuilder();
         lock (_gate)
         {
-            Header(text, "skylight_requests_total", "counter", "Requests for chat completions, by HTTP status (499: the client went away).");
+            Header(text, "skylight_requests_total", "counter",
+                "Requests for chat completions, by HTTP status (499: the client went away).");
             foreach ((int status, long count) in _requests)
                 text.Append(CultureInfo.InvariantCulture, $"skylight_requests_total{{status=\"{status}\"}} {count}\n");
-            Single(text, "skylight_requests_running", "gauge", "Requests for chat completions that have no end yet.", Volatile.Read(ref _running));
-            Single(text, "skylight_prompt_tokens_total", "counter", "Tokens of prompts of complete answers, those of pictures included.", _promptTokens);
-            Single(text, "skylight_image_tokens_total", "counter", "Tokens of prompts that stand for pictures.", _imageTokens);
-            Single(text, "skylight_cached_tokens_total", "counter", "Tokens of prompts that were still in the key-value cache.", _cachedTokens);
+            Single(text, "skylight_requests_running", "gauge", "Requests for chat completions that have no end yet.",
+                Volatile.Read(ref _running));
+            Single(text, "skylight_prompt_tokens_total", "counter",
+                "Tokens of prompts of complete answers, those of pictures included.", _promptTokens);
+            Single(text, "skylight_image_tokens_total", "counter", "Tokens of prompts that stand for pictures.",
+                _imageTokens);
+            Single(text, "skylight_cached_tokens_total", "counter",
+                "Tokens of prompts that were still in the key-value cache.", _cachedTokens);
             Single(text, "skylight_completion_tokens_total", "counter", "Tokens of complete answers.", _completionTokens);
-            Single(text, "skylight_thinking_tokens_total", "counter", "Tokens of complete answers that are in the think block.", _thinkingTokens);
-            Single(text, "skylight_queue_length", "gauge", "Answers that wait for room in the key-value cache.", load.WaitingRequests);
+            Single(text, "skylight_thinking_tokens_total", "counter",
+                "Tokens of complete answers that are in the think block.", _thinkingTokens);
+            Single(text, "skylight_queue_length", "gauge", "Answers that wait for room in the key-value cache.",
+                load.WaitingRequests);
             Single(text, "skylight_prompts_reading", "gauge", "Prompts that are being read.", load.ReadingRequests);
             Single(text, "skylight_answers_writing", "gauge", "Answers that are being written.", load.WritingSequences);
             Single(text, "skylight_cache_pages_used", "gauge", "Pages of the key-value cache in use.", load.UsedPages);
             Single(text, "skylight_cache_pages", "gauge", "Pages of the key-value cache.", load.PageCount);
-            Single(text, "skylight_image_cache_bytes", "gauge", "Bytes of image features kept for later requests.", load.ImageCacheBytes);
-            _firstToken.Format(text, "skylight_time_to_first_token_seconds", "From the request to the first token of an answer: pictures, waiting and prompt.");
+            Single(text, "skylight_image_cache_bytes", "gauge", "Bytes of image features kept for later requests.",
+                load.ImageCacheBytes);
+            _firstToken.Format(text, "skylight_time_to_first_token_seconds",
+                "From the request to the first token of an answer: pictures, waiting and prompt.");
             _duration.Format(text, "skylight_request_duration_seconds", "From the request to the end of its answer.");
         }
 
         return text.ToString();
     }
 
-    private static void Header(StringBuilder text, string name, string type, string help) => text.Append(CultureInfo.InvariantCulture, $"# HELP {name} {help}\n# TYPE {name} {type}\n");
+    private static void Header(StringBuilder text, string name, string type, string help) =>
+        text.Append(CultureInfo.InvariantCulture, $"# HELP {name} {help}\n# TYPE {name} {type}\n");
 
     private static void Single(StringBuilder text, string name, string type, string help, long value)
     {

@@ -25,31 +25,37 @@ public static class SkylightEndpoints
     /// app.MapSkylight();
     /// </code>
     /// </example>
-    public static IEndpointConventionBuilder MapSkylight(this IEndpointRouteBuilder endpoints, SkylightServerOptions? options = null)
+    public static IEndpointConventionBuilder MapSkylight(this IEndpointRouteBuilder endpoints,
+        SkylightServerOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(endpoints);
         ChatModel model = endpoints.ServiceProvider.GetService<ChatModel>() ?? throw new InvalidOperationException(
-            "The container has no ChatModel: register one (AddSkylight of Skylight.Extensions.AI, or AddSingleton), or give it to MapSkylight.");
+            "The container has no ChatModel: register one (AddSkylight of Skylight.Extensions.AI, or AddSingleton), " +
+            "or give it to MapSkylight.");
         return endpoints.MapSkylight(model, options ?? endpoints.ServiceProvider.GetService<SkylightServerOptions>());
     }
 
     /// <summary>
-    /// Maps <c>POST /v1/chat/completions</c>, <c>GET /v1/models</c> and <c>GET /v1/models/{id}</c> in OpenAI's format, <c>GET /health</c> and
-    /// <c>GET /metrics</c> (Prometheus text). Requests are refused with 503 once the host is stopping; those that run go on for as long as the host waits.
-    /// Errors are OpenAI's JSON. Logs never hold what was asked or answered.
+    /// Maps <c>POST /v1/chat/completions</c>, <c>GET /v1/models</c> and <c>GET /v1/models/{id}</c> in OpenAI's format,
+    /// <c>GET /health</c> and
+    /// <c>GET /metrics</c> (Prometheus text). Requests are refused with 503 once the host is stopping; those that run
+    /// go on for as long as the host waits. Errors are OpenAI's JSON. Logs never hold what was asked or answered.
     /// </summary>
     /// <param name="endpoints">The host's endpoints, or a group of them with a prefix.</param>
     /// <param name="model">The model; it stays the host's to close.</param>
     /// <param name="options">Names, keys and limits.</param>
     /// <returns>The endpoints, for the host's own conventions: authorization, rate limits, CORS.</returns>
     /// <exception cref="ArgumentException">An option is of no use.</exception>
-    public static IEndpointConventionBuilder MapSkylight(this IEndpointRouteBuilder endpoints, ChatModel model, SkylightServerOptions? options = null)
+    public static IEndpointConventionBuilder MapSkylight(this IEndpointRouteBuilder endpoints, ChatModel model,
+        SkylightServerOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(endpoints);
         ArgumentNullException.ThrowIfNull(model);
         ILoggerFactory loggers = endpoints.ServiceProvider.GetService<ILoggerFactory>() ?? NullLoggerFactory.Instance;
-        CancellationToken stopping = endpoints.ServiceProvider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? default;
-        var service = new ModelService(model, (options ?? new SkylightServerOptions()).Validate(), loggers.CreateLogger("Skylight.Server"), stopping);
+        CancellationToken stopping =
+            endpoints.ServiceProvider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? default;
+        var service = new ModelService(model, (options ?? new SkylightServerOptions()).Validate(),
+            loggers.CreateLogger("Skylight.Server"), stopping);
         RouteGroupBuilder group = endpoints.MapGroup("");
         group.MapPost("/v1/chat/completions", (RequestDelegate)service.CompleteAsync);
         group.MapGet("/v1/models", (RequestDelegate)service.ListModelsAsync);

@@ -17,16 +17,21 @@ public static class SkylightErrors
         return ModelService.WriteErrorAsync(context, new ApiException(status, message, code: code));
     }
 
-    /// <summary>Says that there is nothing at this address, and what there is: for a fallback of hosts that serve nothing else.</summary>
+    /// <summary>
+    /// Says that there is nothing at this address, and what there is: for a fallback of hosts that serve nothing else.
+    /// </summary>
     /// <param name="context">The request.</param>
     public static Task WriteNotFoundAsync(HttpContext context)
     {
         ArgumentNullException.ThrowIfNull(context);
         string path = context.Request.Path.Value is { Length: <= 100 } known ? known : "such address";
         if (path is not ("/v1/chat/completions" or "/v1/models" or "/health" or "/metrics"))
-            return WriteAsync(context, StatusCodes.Status404NotFound, $"There is no {path} here. There are: POST /v1/chat/completions, GET /v1/models, GET /health and GET /metrics.", "not_found");
+            return WriteAsync(context, StatusCodes.Status404NotFound,
+                $"There is no {path} here. There are: POST /v1/chat/completions, GET /v1/models, GET /health and " +
+                $"GET /metrics.", "not_found");
         string allowed = path == "/v1/chat/completions" ? "POST" : "GET";
         context.Response.Headers.Allow = allowed;
-        return WriteAsync(context, StatusCodes.Status405MethodNotAllowed, $"{path} takes {allowed}, not {context.Request.Method}.", "method_not_allowed");
+        return WriteAsync(context, StatusCodes.Status405MethodNotAllowed,
+            $"{path} takes {allowed}, not {context.Request.Method}.", "method_not_allowed");
     }
 }

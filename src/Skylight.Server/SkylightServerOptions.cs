@@ -13,21 +13,27 @@ public sealed record SkylightServerOptions
     /// <summary>What clients must send as <c>Authorization: Bearer …</c>, except to <c>/health</c>; none if empty.</summary>
     public IReadOnlyList<string> ApiKeys { get; init; } = [];
 
-    /// <summary>The most bytes of a request's body; a picture in a data URL takes 4/3 of its file. A host's own limit does not apply to these endpoints.</summary>
+    /// <summary>
+    /// The most bytes of a request's body; a picture in a data URL takes 4/3 of its file. A host's own limit does not
+    /// apply to these endpoints.
+    /// </summary>
     public long MaximumBodyBytes { get; init; } = 32L << 20;
 
     /// <summary>The most answers to one request (<c>n</c>).</summary>
     public int MaximumChoices { get; init; } = 8;
 
     /// <summary>
-    /// Gets the file of a picture that a request names by a URL that is not a data URL. Null, the default, refuses such URLs: nothing is ever fetched.
-    /// <see cref="ImageUrlFetcher"/> fetches from public addresses. May throw <see cref="ImageException"/> or <see cref="HttpRequestException"/>.
+    /// Gets the file of a picture that a request names by a URL that is not a data URL. Null, the default, refuses such
+    /// URLs: nothing is ever fetched.
+    /// <see cref="ImageUrlFetcher"/> fetches from public addresses. May throw <see cref="ImageException"/> or
+    /// <see cref="HttpRequestException"/>.
     /// </summary>
     public Func<Uri, CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? ImageResolver { get; init; }
 
     /// <summary>
-    /// When it is cancelled no more requests are taken, and <c>GET /health</c> says so, while those that run go on and the host still listens. A host that stops
-    /// does the same, but its web server takes no new connections from then on: cancel this first, where whoever asks for the health is to get an answer.
+    /// When it is cancelled no more requests are taken, and <c>GET /health</c> says so, while those that run go on and
+    /// the host still listens. A host that stops does the same, but its web server takes no new connections from then
+    /// on: cancel this first, where whoever asks for the health is to get an answer.
     /// </summary>
     public CancellationToken Draining { get; init; }
 
@@ -36,7 +42,8 @@ public sealed record SkylightServerOptions
     internal SkylightServerOptions Validate()
     {
         if (MaximumBodyBytes is < 1 or > MostBodyBytes)
-            throw new ArgumentException($"{nameof(MaximumBodyBytes)} is {MaximumBodyBytes}; it must be from 1 to {MostBodyBytes}.");
+            throw new ArgumentException(
+                $"{nameof(MaximumBodyBytes)} is {MaximumBodyBytes}; it must be from 1 to {MostBodyBytes}.");
         if (MaximumChoices < 1)
             throw new ArgumentException($"{nameof(MaximumChoices)} is {MaximumChoices}; it must be at least 1.");
         if (ModelName is { Length: 0 })

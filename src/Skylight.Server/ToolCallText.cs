@@ -5,8 +5,8 @@ using System.Text.Json;
 namespace Skylight.Server;
 
 /// <summary>
-/// Tool calls of earlier answers and their results in the form of Qwen's template, the language model's: <c>&lt;tool_call&gt;</c> in the assistant's
-/// turn, <c>&lt;tool_response&gt;</c> in one of the user's.
+/// Tool calls of earlier answers and their results in the form of Qwen's template, the language model's:
+/// <c>&lt;tool_call&gt;</c> in the assistant's turn, <c>&lt;tool_response&gt;</c> in one of the user's.
 /// </summary>
 internal static class ToolCallText
 {
@@ -38,7 +38,8 @@ internal static class ToolCallText
             throw arguments.Wrong("JSON in a string");
         }
 
-        string name = JsonEncodedText.Encode(function.Required("name").Text(), JavaScriptEncoder.UnsafeRelaxedJsonEscaping).ToString();
+        string name = JsonEncodedText.Encode(function.Required("name").Text(),
+            JavaScriptEncoder.UnsafeRelaxedJsonEscaping).ToString();
         return $"<tool_call>\n{{\"name\": \"{name}\", \"arguments\": {text}}}\n</tool_call>";
     }
 }

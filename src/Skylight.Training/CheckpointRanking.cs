@@ -11,19 +11,21 @@ public sealed record CheckpointScore(int Step, double? CriticalEntropy, double A
 /// <param name="BestByEntropy">The checkpoint with the highest critical-token entropy.</param>
 /// <param name="BestByAccuracy">The checkpoint with the highest accuracy; of equal ones the earliest.</param>
 /// <param name="Agree">Whether the first is as accurate as the second.</param>
-/// <param name="RankCorrelation">Spearman's, in [-1, 1]; null if there are fewer than three or all of a kind are equal.</param>
+/// <param name="RankCorrelation">Spearman's, in [-1, 1]; null if there are fewer than three or all of a kind are
+/// equal.</param>
 public sealed record CheckpointRanking(
     CheckpointScore BestByEntropy, CheckpointScore BestByAccuracy, bool Agree, double? RankCorrelation)
 {
     /// <summary>
-    /// Ranks checkpoints; null if none has an entropy. The correlation is over those that have one; a checkpoint without critical
-    /// tokens can still be the most accurate.
+    /// Ranks checkpoints; null if none has an entropy. The correlation is over those that have one; a checkpoint
+    /// without critical tokens can still be the most accurate.
     /// </summary>
     public static CheckpointRanking? Of(IEnumerable<CheckpointScore> checkpoints)
     {
         ArgumentNullException.ThrowIfNull(checkpoints);
         CheckpointScore[] all = [.. checkpoints];
-        CheckpointScore[] scored = [.. all.Where(checkpoint => checkpoint.CriticalEntropy is double entropy && double.IsFinite(entropy))];
+        CheckpointScore[] scored = [
+            .. all.Where(checkpoint => checkpoint.CriticalEntropy is double entropy && double.IsFinite(entropy))];
         if (scored.Length == 0)
             return null;
 
@@ -37,7 +39,8 @@ public sealed record CheckpointRanking(
 
     // Equal values share the mean of their ranks.
     private static double[] Ranks(double[] values) =>
-        [.. values.Select(value => values.Count(other => other < value) + (values.Count(other => other == value) + 1) / 2.0)];
+        [.. values.Select(
+            value => values.Count(other => other < value) + (values.Count(other => other == value) + 1) / 2.0)];
 
     private static double? Correlation(double[] x, double[] y)
     {

@@ -19,7 +19,8 @@ public enum LearningRateDecay
 /// <param name="WarmupSteps">Steps of linear rise at the start.</param>
 /// <param name="Decay">What follows.</param>
 /// <param name="FinalFraction">The fraction of the peak at the end.</param>
-public sealed record LearningRateSchedule(float Peak, int Steps, int WarmupSteps = 0, LearningRateDecay Decay = LearningRateDecay.Constant, float FinalFraction = 0f)
+public sealed record LearningRateSchedule(float Peak, int Steps, int WarmupSteps = 0,
+    LearningRateDecay Decay = LearningRateDecay.Constant, float FinalFraction = 0f)
 {
     /// <summary>The learning rate of a step, counted from 0.</summary>
     public float At(int step)

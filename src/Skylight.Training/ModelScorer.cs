@@ -24,11 +24,13 @@ public sealed class ModelScorer : IDisposable
     /// <param name="samples">At least one; only sequence, start and weights are read.</param>
     /// <param name="temperature">Divides the logits before the softmax.</param>
     /// <param name="cancellationToken">Checked between ops.</param>
-    public BatchResult Score(IReadOnlyList<TrainingSample> samples, float temperature = 1f, CancellationToken cancellationToken = default)
+    public BatchResult Score(IReadOnlyList<TrainingSample> samples, float temperature = 1f,
+        CancellationToken cancellationToken = default)
     {
         var objective = new CrossEntropyObjective { Temperature = temperature };
         PassRunner.Validate(samples, objective);
-        (BatchResult result, TrainingDivergedException? fault) = _passes.Run(samples, objective, backward: false, step: 0, cancellationToken);
+        (BatchResult result, TrainingDivergedException? fault) = _passes.Run(samples, objective, backward: false,
+            step: 0, cancellationToken);
         return fault is null ? result : throw fault;
     }
 

@@ -8,9 +8,10 @@ using Skylight.Training.Objectives;
 namespace Skylight.Training;
 
 /// <summary>
-/// Trains a model in place: forward and backward passes over samples add up gradients, a step applies them. Supervised tuning and
-/// GRPO both stand on it. Inference sees the new weights at once, for there is one copy. Weights that somebody else writes between two steps are what the next step
-/// goes on from; moments stay as they are until <see cref="ResetOptimizer"/>.
+/// Trains a model in place: forward and backward passes over samples add up gradients, a step applies them. Supervised
+/// tuning and GRPO both stand on it. Inference sees the new weights at once, for there is one copy. Weights that
+/// somebody else writes between two steps are what the next step goes on from; moments stay as they are until
+/// <see cref="ResetOptimizer"/>.
 /// </summary>
 public sealed class ModelTrainer : IDisposable
 {
@@ -30,18 +31,23 @@ public sealed class ModelTrainer : IDisposable
     /// <param name="model">What is trained.</param>
     /// <param name="modules">Which parts of it.</param>
     /// <param name="options">The optimizer.</param>
-    /// <param name="microBatchTokens">Samples are run together up to so many tokens; their gradients add up. Where the device has no memory for as many, half of
-    /// them are run, and so on.</param>
-    /// <param name="recompute">Whether layers are recomputed in the backward pass, which needs less memory and more time.</param>
-    public ModelTrainer(VisionLanguageModel model, TrainableModules modules, OptimizerOptions? options = null, int microBatchTokens = 8192, bool recompute = false)
+    /// <param name="microBatchTokens">Samples are run together up to so many tokens; their gradients add up. Where the
+    /// device has no memory for as many, half of them are run, and so on.</param>
+    /// <param name="recompute">Whether layers are recomputed in the backward pass, which needs less memory and more
+    /// time.</param>
+    public ModelTrainer(VisionLanguageModel model, TrainableModules modules, OptimizerOptions? options = null,
+        int microBatchTokens = 8192, bool recompute = false)
     {
         ArgumentNullException.ThrowIfNull(model);
         if (model.IsQuantized)
-            throw new ArgumentException("The model's weights were rounded to int8, which serves inference only. Train it with float32 or bfloat16 parameters.", nameof(model));
+            throw new ArgumentException(
+                "The model's weights were rounded to int8, which serves inference only. Train it with float32 or " +
+                "bfloat16 parameters.", nameof(model));
         _model = model;
         _options = (options ?? new OptimizerOptions()).Validate();
         Modules = modules;
-        _trained = [.. model.Parameters.All.Where(parameter => modules.Includes(parameter)).Select(parameter => new TrainedParameter(parameter))];
+        _trained = [.. model.Parameters.All.Where(parameter => modules.Includes(parameter))
+            .Select(parameter => new TrainedParameter(parameter))];
         if (_trained.Length == 0)
             throw new ArgumentException("Nothing to train: choose at least one module.", nameof(modules));
         _workspace = new Workspace(model.Device);
@@ -51,7 +57,8 @@ public sealed class ModelTrainer : IDisposable
         CopyMasters();
 
         var norm = new Graph();
-        IReadOnlyList<Value> norms = norm.AddNode(new GradientNorm(_options.MaximumGradientNorm), [.. _trained.Select(trained => norm.Persistent(trained.Gradient))]);
+        IReadOnlyList<Value> norms = norm.AddNode(new GradientNorm(_options.MaximumGradientNorm),
+            [.. _trained.Select(trained => norm.Persistent(trained.Gradient))]);
         norm.Output("norm", norms[0]);
         norm.Output("scale", norms[1]);
         _norm = new Executor(Planner.Plan(norm, model.Device), _workspace);
@@ -61,11 +68,14 @@ public sealed class ModelTrainer : IDisposable
         var adamW = new AdamW(_options.Beta1, _options.Beta2, _options.Epsilon);
         foreach (TrainedParameter trained in _trained)
         {
-            (TrainableModules Module, bool Decays) group = (TrainableModuleExtensions.ModuleOf(trained.Parameter), _options.Decays(trained.Parameter));
+            (TrainableModules Module, bool Decays) group = (TrainableModuleExtensions.ModuleOf(trained.Parameter),
+                _options.Decays(trained.Parameter));
             if (!_hyper.TryGetValue(group, out Value? hyper))
-                _hyper.Add(group, hyper = update.Input($"hyper.{group.Module}.{(group.Decays ? "decay" : "no_decay")}", TensorType.Float32(4)));
+                _hyper.Add(group, hyper = update.Input($"hyper.{group.Module}.{(group.Decays ? "decay" : "no_decay")}",
+                    TensorType.Float32(4)));
             Value gradient = update.Persistent(trained.Gradient);
-            List<Value> inputs = [update.Persistent(trained.Parameter), gradient, update.Persistent(trained.FirstMoment), update.Persistent(trained.SecondMoment), hyper, _scale];
+            List<Value> inputs = [update.Persistent(trained.Parameter), gradient,
+                update.Persistent(trained.FirstMoment), update.Persistent(trained.SecondMoment), hyper, _scale];
             if (trained.Master is not null)
                 inputs.Add(update.Persistent(trained.Master));
             update.AddNode(trained.Master is null ? adamW : adamW with { HasMaster = true }, [.. inputs]);
@@ -90,37 +100,50 @@ public sealed class ModelTrainer : IDisposable
     /// <summary>Names step and tensor of the step that was skipped last; null if none was.</summary>
     public string? LastSkippedStep { get; private set; }
 
-    /// <summary>How often samples were run in smaller micro-batches than asked for, because the device had no memory for them together.</summary>
+    /// <summary>
+    /// How often samples were run in smaller micro-batches than asked for, because the device had no memory for them
+    /// together.
+    /// </summary>
     public int SplitMicroBatches => _passes.Splits;
 
     /// <summary>
-    /// Called within <see cref="Step"/>, when the gradients of a step are complete and the parameters still as they were: to look at <see cref="Gradients"/>, or
-    /// to change them. What it throws ends the step: the gradients are dropped, the parameters stay as they were.
+    /// Called within <see cref="Step"/>, when the gradients of a step are complete and the parameters still as they
+    /// were: to look at <see cref="Gradients"/>, or to change them. What it throws ends the step: the gradients are
+    /// dropped, the parameters stay as they were.
     /// </summary>
     public Action<ModelTrainer>? BeforeStep { get; set; }
 
     /// <summary>The gradients added up since the last step, one for each trained parameter: name.gradient.</summary>
-    public IEnumerable<(PersistentTensor Parameter, PersistentTensor Gradient)> Gradients => _trained.Select(trained => (trained.Parameter, trained.Gradient));
+    public IEnumerable<(PersistentTensor Parameter, PersistentTensor Gradient)> Gradients =>
+        _trained.Select(trained => (trained.Parameter, trained.Gradient));
 
-    /// <summary>What must be saved beside the parameters to resume: moments, and float32 masters of bfloat16 parameters.</summary>
+    /// <summary>
+    /// What must be saved beside the parameters to resume: moments, and float32 masters of bfloat16 parameters.
+    /// </summary>
     public IEnumerable<PersistentTensor> OptimizerState => _trained.SelectMany(trained => trained.State);
 
     /// <summary>
-    /// Runs samples forward and backward and adds the gradients of the objective to those that are there. What it throws once samples run (a cancellation,
-    /// a device without memory, a loss that is not finite) has dropped all gradients added since the last step: the step begins anew.
+    /// Runs samples forward and backward and adds the gradients of the objective to those that are there. What it
+    /// throws once samples run (a cancellation, a device without memory, a loss that is not finite) has dropped all
+    /// gradients added since the last step: the step begins anew.
     /// </summary>
     /// <param name="samples">At least one.</param>
     /// <param name="objective">What to minimise: the sum over all samples' tokens, weighted.</param>
     /// <param name="cancellationToken">Checked between ops.</param>
-    /// <exception cref="ArgumentException">A sample contradicts itself or the objective; the gradients are as they were.</exception>
-    /// <exception cref="TrainingDivergedException">The objective is not finite, and such steps are not to be skipped.</exception>
-    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for one sample alone; names it, with the numbers.</exception>
-    public BatchResult AccumulateGradients(IReadOnlyList<TrainingSample> samples, Objective objective, CancellationToken cancellationToken = default)
+    /// <exception cref="ArgumentException">A sample contradicts itself or the objective; the gradients are as they
+    /// were.</exception>
+    /// <exception cref="TrainingDivergedException">The objective is not finite, and such steps are not to be
+    /// skipped.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for one sample alone; names it, with the
+    /// numbers.</exception>
+    public BatchResult AccumulateGradients(IReadOnlyList<TrainingSample> samples, Objective objective,
+        CancellationToken cancellationToken = default)
     {
         PassRunner.Validate(samples, objective);
         try
         {
-            (BatchResult result, TrainingDivergedException? fault) = _passes.Run(samples, objective, backward: true, StepCount + 1, cancellationToken);
+            (BatchResult result, TrainingDivergedException? fault) = _passes.Run(samples, objective, backward: true,
+                StepCount + 1, cancellationToken);
             if (fault is not null && _options.NotFinite == NotFiniteStep.Stop)
                 throw fault;
             _spoilt ??= fault?.Message;
@@ -135,17 +158,20 @@ public sealed class ModelTrainer : IDisposable
 
     /// <summary>Runs samples forward only: the objective, log-probabilities and entropies.</summary>
     /// <inheritdoc cref="AccumulateGradients"/>
-    public BatchResult Evaluate(IReadOnlyList<TrainingSample> samples, Objective objective, CancellationToken cancellationToken = default)
+    public BatchResult Evaluate(IReadOnlyList<TrainingSample> samples, Objective objective,
+        CancellationToken cancellationToken = default)
     {
         PassRunner.Validate(samples, objective);
-        (BatchResult result, TrainingDivergedException? fault) = _passes.Run(samples, objective, backward: false, StepCount + 1, cancellationToken);
+        (BatchResult result, TrainingDivergedException? fault) = _passes.Run(samples, objective, backward: false,
+            StepCount + 1, cancellationToken);
         return fault is null ? result : throw fault;
     }
 
     /// <summary>Applies the gradients and clears them.</summary>
     /// <param name="learningRates">The step's learning rates; one number for all modules.</param>
     /// <returns>The global norm of the gradients before clipping; not finite where the step was skipped.</returns>
-    /// <exception cref="TrainingDivergedException">A gradient is not finite, and such steps are not to be skipped: nothing was changed, the gradients were cleared.</exception>
+    /// <exception cref="TrainingDivergedException">A gradient is not finite, and such steps are not to be skipped:
+    /// nothing was changed, the gradients were cleared.</exception>
     public float Step(LearningRates learningRates)
     {
         learningRates.Validate();
@@ -158,20 +184,24 @@ public sealed class ModelTrainer : IDisposable
         float[] scale = _norm.Read<float>(_norm.Plan.Graph.OutputNamed("scale"));
         if (!float.IsFinite(norm))
         {
-            string culprit = _trained.FirstOrDefault(trained => !PersistentTensors.AreFinite(_model.Device, trained.Gradient))?.Parameter.Name is { } name
+            string culprit = _trained.FirstOrDefault(
+                trained => !PersistentTensors.AreFinite(_model.Device, trained.Gradient))?.Parameter.Name is { } name
                 ? $"the gradient of '{name}' is not finite"
                 : "the gradients' sum of squares is not finite";
             ClearGradients();
             string message = $"Optimizer step {step}: {culprit}. The parameters were left as they were";
             return _options.NotFinite == NotFiniteStep.Skip
                 ? Skip(message + ".", norm)
-                : throw new TrainingDivergedException(message + "; resume from the last checkpoint with a lower learning rate.");
+                : throw new TrainingDivergedException(
+                    message + "; resume from the last checkpoint with a lower learning rate.");
         }
 
         foreach (TrainedParameter trained in _trained)
             trained.FollowParameter(_model.Device);
         foreach (((TrainableModules module, bool decays), Value hyper) in _hyper)
-            _update.Write<float>(hyper, [learningRates.Of(module), decays ? _options.WeightDecay : 0, Correction(_options.Beta1, step), Correction(_options.Beta2, step)]);
+            _update.Write<float>(hyper,
+                [learningRates.Of(module), decays ? _options.WeightDecay : 0, Correction(_options.Beta1, step),
+                    Correction(_options.Beta2, step)]);
         _update.Write<float>(_scale, scale);
         _update.Run();
         foreach (TrainedParameter trained in _trained)
@@ -230,7 +260,8 @@ public sealed class ModelTrainer : IDisposable
         }
         catch (Exception exception)
         {
-            _spoilt = $"Optimizer step {StepCount + 1}: the gradients of an unfinished step could not be cleared: {exception.Message}";
+            _spoilt = $"Optimizer step {StepCount + 1}: the gradients of an unfinished step could not be cleared: " +
+                $"{exception.Message}";
         }
     }
 
@@ -275,11 +306,12 @@ internal sealed class TrainedParameter(PersistentTensor parameter)
     public PersistentTensor SecondMoment => field ??= new PersistentTensor(Parameter.Name + ".second_moment", _type);
 
     /// <summary>The float32 copy that a bfloat16 parameter is rounded from; null for float32 parameters.</summary>
-    public PersistentTensor? Master => Parameter.Type.DataType == DataType.Float32 ? null : field ??= new PersistentTensor(Parameter.Name + ".master", _type);
+    public PersistentTensor? Master => Parameter.Type.DataType == DataType.Float32 ? null
+        : field ??= new PersistentTensor(Parameter.Name + ".master", _type);
 
     /// <summary>
-    /// A parameter that somebody else has written since the last step is right, and its master stale: but where the master still rounds to it, it keeps
-    /// its further digits, as after a resume.
+    /// A parameter that somebody else has written since the last step is right, and its master stale: but where the
+    /// master still rounds to it, it keeps its further digits, as after a resume.
     /// </summary>
     public void FollowParameter(Device device)
     {
@@ -290,7 +322,8 @@ internal sealed class TrainedParameter(PersistentTensor parameter)
     /// <summary>Says that the master is as new as the parameter.</summary>
     public void MarkFollowed() => _followed = Parameter.Version;
 
-    public IEnumerable<PersistentTensor> State => Master is null ? [FirstMoment, SecondMoment] : [FirstMoment, SecondMoment, Master];
+    public IEnumerable<PersistentTensor> State => Master is null ? [FirstMoment, SecondMoment]
+        : [FirstMoment, SecondMoment, Master];
 
     public IEnumerable<PersistentTensor> Tensors => State.Prepend(Gradient);
 }

@@ -5,14 +5,22 @@ namespace Skylight.Training;
 /// <summary>What a trainer does with a step whose loss or gradients are not finite.</summary>
 public enum NotFiniteStep
 {
-    /// <summary>It throws a <see cref="TrainingDivergedException"/> that names step and tensor; the parameters are as they were.</summary>
+    /// <summary>
+    /// It throws a <see cref="TrainingDivergedException"/> that names step and tensor; the parameters are as they were.
+    /// </summary>
     Stop,
 
-    /// <summary>It drops the gradients, leaves parameters and moments as they are, and counts the step: see <see cref="ModelTrainer.SkippedSteps"/>.</summary>
+    /// <summary>
+    /// It drops the gradients, leaves parameters and moments as they are, and counts the step: see
+    /// <see cref="ModelTrainer.SkippedSteps"/>.
+    /// </summary>
     Skip,
 }
 
-/// <summary>AdamW with decoupled weight decay and clipping by global norm. The defaults are those of PyTorch, but for the decay, which is 0.</summary>
+/// <summary>
+/// AdamW with decoupled weight decay and clipping by global norm. The defaults are those of PyTorch, but for the decay,
+/// which is 0.
+/// </summary>
 public sealed record OptimizerOptions
 {
     /// <summary>Decay of the first moment, in [0, 1).</summary>
@@ -25,7 +33,8 @@ public sealed record OptimizerOptions
     public float Epsilon { get; init; } = 1e-8f;
 
     /// <summary>
-    /// Decoupled weight decay. Of matrices (embedding and head included) only, as is usual: norms, biases, positions, class token and layer scales have none unless
+    /// Decoupled weight decay. Of matrices (embedding and head included) only, as is usual: norms, biases, positions,
+    /// class token and layer scales have none unless
     /// <see cref="DecaysEveryParameter"/>.
     /// </summary>
     public float WeightDecay { get; init; }
@@ -41,7 +50,8 @@ public sealed record OptimizerOptions
 
     /// <summary>Whether a parameter's weights decay.</summary>
     internal bool Decays(PersistentTensor parameter) =>
-        DecaysEveryParameter || (parameter.Type.Shape.Rank > 1 && parameter.Name.EndsWith(".weight", StringComparison.Ordinal));
+        DecaysEveryParameter
+            || (parameter.Type.Shape.Rank > 1 && parameter.Name.EndsWith(".weight", StringComparison.Ordinal));
 
     internal OptimizerOptions Validate()
     {
@@ -79,10 +89,12 @@ public readonly record struct LearningRates(float Vision, float Connector, float
 
     internal void Validate()
     {
-        foreach ((string name, float rate) in ((string, float)[])[(nameof(Vision), Vision), (nameof(Connector), Connector), (nameof(Language), Language)])
+        foreach ((string name, float rate) in ((string, float)[])[(nameof(Vision), Vision),
+            (nameof(Connector), Connector), (nameof(Language), Language)])
         {
             if (!(rate >= 0) || !float.IsFinite(rate))
-                throw new ArgumentException($"The learning rate of {name.ToLowerInvariant()} must be a number from 0, not {rate}.");
+                throw new ArgumentException(
+                    $"The learning rate of {name.ToLowerInvariant()} must be a number from 0, not {rate}.");
         }
     }
 }

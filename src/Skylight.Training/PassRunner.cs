@@ -6,7 +6,8 @@ using Skylight.Training.Objectives;
 namespace Skylight.Training;
 
 /// <summary>Cuts samples into micro-batches and runs each through a planned pass; passes are kept by shape.</summary>
-internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<TrainedParameter> trained, Workspace workspace, int microBatchTokens, bool recompute)
+internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<TrainedParameter> trained,
+    Workspace workspace, int microBatchTokens, bool recompute)
 {
     private const int MaximumPasses = 96;
 
@@ -30,9 +31,11 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
     /// <summary>Runs samples that are valid.</summary>
     /// <returns>What was found, and what to throw where the objective is not finite.</returns>
     public (BatchResult Result, TrainingDivergedException? Fault) Run(
-        IReadOnlyList<TrainingSample> samples, Objective objective, bool backward, int step, CancellationToken cancellationToken)
+        IReadOnlyList<TrainingSample> samples, Objective objective, bool backward, int step,
+        CancellationToken cancellationToken)
     {
-        BatchResult[] results = [.. MicroBatches(samples).SelectMany(micro => RunMicroBatch(micro, objective, backward, step, cancellationToken))];
+        BatchResult[] results = [.. MicroBatches(samples)
+            .SelectMany(micro => RunMicroBatch(micro, objective, backward, step, cancellationToken))];
         var result = new BatchResult(
             results.Sum(result => result.Loss),
             [.. results.SelectMany(result => result.LogProbabilities)],
@@ -43,21 +46,28 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
         return (result, double.IsFinite(result.Loss) ? null : Diverged(step, samples, result));
     }
 
-    /// <summary>Says where it began: a sample whose numbers are not finite, a parameter, else the first sample whose log-probabilities are not.</summary>
+    /// <summary>
+    /// Says where it began: a sample whose numbers are not finite, a parameter, else the first sample whose
+    /// log-probabilities are not.
+    /// </summary>
     private TrainingDivergedException Diverged(int step, IReadOnlyList<TrainingSample> samples, BatchResult result)
     {
         string beginning = $"Optimizer step {step}: the loss is {result.Loss}; ";
         for (int index = 0; index < samples.Count; index++)
         {
             if (NotFiniteIn(samples[index]) is { } name)
-                return new TrainingDivergedException($"{beginning}the {name} of sample {index} ({samples[index].Sequence.Tokens.Length} tokens) are not finite. That step was not taken; look at where they come from.");
+                return new TrainingDivergedException(
+                    $"{beginning}the {name} of sample {index} ({samples[index].Sequence.Tokens.Length} tokens) are " +
+                    $"not finite. That step was not taken; look at where they come from.");
         }
 
         int sample = Array.FindIndex(result.LogProbabilities, values => values.Any(value => !float.IsFinite(value)));
         string where = FirstNotFinite(model) is { } parameter ? $"parameter '{parameter.Name}' is not finite"
-            : sample >= 0 ? $"the log-probabilities of sample {sample} ({samples[sample].Sequence.Tokens.Length} tokens) are not finite"
+            : sample >= 0
+            ? $"the log-probabilities of sample {sample} ({samples[sample].Sequence.Tokens.Length} tokens) are not finite"
             : "all parameters and log-probabilities are finite, so their sum overflowed";
-        return new TrainingDivergedException($"{beginning}{where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
+        return new TrainingDivergedException(
+            $"{beginning}{where}. That step was not taken; resume from the last checkpoint with a lower learning rate.");
     }
 
     private static string? NotFiniteIn(TrainingSample sample) =>
@@ -69,22 +79,26 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
 
     /// <summary>What to throw where a model cannot draw completions any more.</summary>
     internal static TrainingDivergedException RolloutsDiverged(ModelTrainer trainer, ArithmeticException exception) => new(
-        $"Optimizer step {trainer.StepCount + 1}: the rollouts are not finite; {WhereNotFinite(trainer.Model)}. {exception.Message} "
+        $"Optimizer step {trainer.StepCount + 1}: the rollouts are not finite; {WhereNotFinite(trainer.Model)}. " +
+        $"{exception.Message} "
         + "That step was not taken; resume from the last checkpoint with a lower learning rate.", exception);
 
     /// <summary>Where a model began not to be finite that cannot compute any more.</summary>
     internal static string WhereNotFinite(VisionLanguageModel model) =>
-        FirstNotFinite(model) is { } parameter ? $"parameter '{parameter.Name}' is not finite" : "all parameters are finite, so activations overflowed";
+        FirstNotFinite(model) is { } parameter ? $"parameter '{parameter.Name}' is not finite"
+            : "all parameters are finite, so activations overflowed";
 
     /// <summary>The first parameter with a NaN or an infinity; null if all are finite.</summary>
     internal static PersistentTensor? FirstNotFinite(VisionLanguageModel model) =>
         model.Parameters.All.FirstOrDefault(parameter => !PersistentTensors.AreFinite(model.Device, parameter));
 
     /// <summary>Runs samples together; where the device has no memory for that, each half of them.</summary>
-    private IReadOnlyList<BatchResult> RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward, int step, CancellationToken cancellationToken)
+    private IReadOnlyList<BatchResult> RunMicroBatch(TrainingSample[] samples, Objective objective, bool backward,
+        int step, CancellationToken cancellationToken)
     {
         cancellationToken.ThrowIfCancellationRequested();
-        var batch = PackedBatch.Pack([.. samples.Select(sample => sample.Sequence)], model.Configuration, TrainingPass.TokenMultiple);
+        var batch = PackedBatch.Pack([.. samples.Select(sample => sample.Sequence)], model.Configuration,
+            TrainingPass.TokenMultiple);
         var key = new TrainingPass.Key(batch.Shape, TrainingPass.RowsFor(samples), objective, backward);
         TrainingPass pass;
         try
@@ -99,7 +113,8 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
                 throw DoesNotFit(samples[0], step, exception);
             Splits++;
             int half = samples.Length / 2;
-            return [.. RunMicroBatch(samples[..half], objective, backward, step, cancellationToken), .. RunMicroBatch(samples[half..], objective, backward, step, cancellationToken)];
+            return [.. RunMicroBatch(samples[..half], objective, backward, step, cancellationToken),
+                .. RunMicroBatch(samples[half..], objective, backward, step, cancellationToken)];
         }
 
         return [pass.Run(samples, batch, cancellationToken)];
@@ -131,10 +146,14 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
 
     private OutOfDeviceMemoryException DoesNotFit(TrainingSample sample, int step, OutOfDeviceMemoryException exception)
     {
-        string pictures = sample.Sequence.Images.Count == 0 ? "no pictures" : $"{sample.Sequence.Images.Count} tiles of pictures";
-        string help = recompute ? "Shorten or leave out such samples, or use fewer tiles" : "Recompute layers, shorten or leave out such samples, or use fewer tiles";
+        string pictures = sample.Sequence.Images.Count == 0 ? "no pictures"
+            : $"{sample.Sequence.Images.Count} tiles of pictures";
+        string help = recompute ? "Shorten or leave out such samples, or use fewer tiles"
+            : "Recompute layers, shorten or leave out such samples, or use fewer tiles";
         return new OutOfDeviceMemoryException(
-            $"Optimizer step {step}: a sample of {sample.Sequence.Tokens.Length} tokens ({sample.CompletionLength} of them scored, {pictures}) does not fit {model.Device.Name} even alone. {help}. {exception.Message}", exception);
+            $"Optimizer step {step}: a sample of {sample.Sequence.Tokens.Length} tokens ({sample.CompletionLength} " +
+            $"of them scored, {pictures}) does not fit {model.Device.Name} even alone. {help}. " +
+            $"{exception.Message}", exception);
     }
 
     private IEnumerable<TrainingSample[]> MicroBatches(IReadOnlyList<TrainingSample> samples)
@@ -146,7 +165,8 @@ internal sealed class PassRunner(VisionLanguageModel model, IReadOnlyList<Traine
         {
             int length = sample.Sequence.Tokens.Length;
             ImageTile? first = sample.Sequence.Images.Count > 0 ? sample.Sequence.Images[0] : null;
-            bool otherSize = image is not null && first is not null && (image.Height, image.Width) != (first.Height, first.Width);
+            bool otherSize = image is not null && first is not null
+                && (image.Height, image.Width) != (first.Height, first.Width);
             if (batch.Count > 0 && (tokens + length > microBatchTokens || otherSize))
             {
                 yield return [.. batch];

@@ -7,8 +7,14 @@ using Skylight.Training.Rewards;
 
 namespace Skylight.Training;
 
-/// <summary>Saves groups of completions and reads them again, bit for bit: what a resumed run needs of <see cref="GrpoTrainer.KeptGroups"/>.</summary>
-/// <remarks>Little-endian: a mark, the different pictures once each, then the groups. A picture's pixels are most of it: 2.4 MB for a tile of 448×448.</remarks>
+/// <summary>
+/// Saves groups of completions and reads them again, bit for bit: what a resumed run needs of
+/// <see cref="GrpoTrainer.KeptGroups"/>.
+/// </summary>
+/// <remarks>
+/// Little-endian: a mark, the different pictures once each, then the groups. A picture's pixels are most of it: 2.4 MB
+/// for a tile of 448×448.
+/// </remarks>
 public static class RolloutGroups
 {
     private const ulong Mark = 0x3250524754484C53; // "SLHTGRP2"
@@ -54,7 +60,9 @@ public static class RolloutGroups
         try
         {
             if (reader.ReadUInt64() != Mark)
-                throw new InvalidDataException("These are no saved groups of completions, or those of another version: go on without them (the next step then draws its own).");
+                throw new InvalidDataException(
+                    "These are no saved groups of completions, or those of another version: go on without them (the " +
+                    "next step then draws its own).");
             var pictures = new List<ImageTile>();
             for (int left = Count(reader); left > 0; left--)
             {
@@ -78,7 +86,9 @@ public static class RolloutGroups
         }
         catch (Exception exception) when (exception is EndOfStreamException or ArgumentException)
         {
-            throw new InvalidDataException($"The saved groups of completions are damaged: {exception.Message} Go on without them (the next step then draws its own).", exception);
+            throw new InvalidDataException(
+                $"The saved groups of completions are damaged: {exception.Message} Go on without them (the next step " +
+                $"then draws its own).", exception);
         }
     }
 
@@ -105,15 +115,20 @@ public static class RolloutGroups
         Write<float>(writer, rollout.ReferenceLogProbabilities ?? []);
     }
 
-    private static Rollout ReadRollout(BinaryReader reader, List<ImageTile> pictures, Dictionary<TokenSequence, TokenSequence> prompts)
+    private static Rollout ReadRollout(BinaryReader reader, List<ImageTile> pictures,
+        Dictionary<TokenSequence, TokenSequence> prompts)
     {
         int[] tokens = Read<int>(reader);
         int textFrom = reader.ReadInt32();
-        var prompt = new TokenSequence(tokens, [.. Read<int>(reader).Select(index => pictures[index])]) { TextFrom = textFrom };
+        var prompt = new TokenSequence(tokens,
+            [.. Read<int>(reader).Select(index => pictures[index])])
+        { TextFrom = textFrom };
         if (!prompts.TryAdd(prompt, prompt))
             prompt = prompts[prompt];
-        var completion = new Completion(Read<int>(reader), Read<float>(reader), Read<float>(reader), (FinishReason)reader.ReadInt32());
-        if (completion.LogProbabilities.Length != completion.Tokens.Length || completion.Entropies.Length != completion.Tokens.Length)
+        var completion = new Completion(Read<int>(reader), Read<float>(reader), Read<float>(reader),
+            (FinishReason)reader.ReadInt32());
+        if (completion.LogProbabilities.Length != completion.Tokens.Length
+            || completion.Entropies.Length != completion.Tokens.Length)
             throw new ArgumentException("A completion has more or fewer numbers than tokens.");
         double total = reader.ReadDouble();
         var names = new string[Count(reader)];
@@ -125,7 +140,11 @@ public static class RolloutGroups
         float advantage = reader.ReadSingle();
         bool hasReference = reader.ReadBoolean();
         float[] reference = Read<float>(reader);
-        return new Rollout(prompt, completion, reward, advantage) { Request = request, ReferenceLogProbabilities = hasReference ? reference : null };
+        return new Rollout(prompt, completion, reward, advantage)
+        {
+            Request = request,
+            ReferenceLogProbabilities = hasReference ? reference : null,
+        };
     }
 
     /// <summary>What logs show of it; the row's answers and columns have been looked at.</summary>
@@ -192,8 +211,10 @@ public static class RolloutGroups
         public static SequenceComparer Instance { get; } = new();
 
         public bool Equals(TokenSequence? x, TokenSequence? y) =>
-            x!.TextFrom == y!.TextFrom && x.Tokens.AsSpan().SequenceEqual(y.Tokens) && x.Images.SequenceEqual(y.Images, ReferenceEqualityComparer.Instance);
+            x!.TextFrom == y!.TextFrom && x.Tokens.AsSpan().SequenceEqual(y.Tokens)
+                && x.Images.SequenceEqual(y.Images, ReferenceEqualityComparer.Instance);
 
-        public int GetHashCode(TokenSequence obj) => HashCode.Combine(obj.Tokens.Length, obj.Images.Count, obj.Tokens.Length > 0 ? obj.Tokens[^1] : 0);
+        public int GetHashCode(TokenSequence obj) =>
+            HashCode.Combine(obj.Tokens.Length, obj.Images.Count, obj.Tokens.Length > 0 ? obj.Tokens[^1] : 0);
     }
 }

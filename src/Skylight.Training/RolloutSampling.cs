@@ -3,12 +3,15 @@ using Skylight.Generation;
 namespace Skylight.Training;
 
 /// <summary>
-/// What completions may be drawn with that are trained on. The policy objective is about the probabilities that the model itself gives, at a temperature: a token that
-/// was drawn from another distribution than that makes every ratio wrong, without a word.
+/// What completions may be drawn with that are trained on. The policy objective is about the probabilities that the
+/// model itself gives, at a temperature: a token that was drawn from another distribution than that makes every ratio
+/// wrong, without a word.
 /// </summary>
 internal static class RolloutSampling
 {
-    /// <summary>Refuses options that draw from another distribution than is trained; names the option and says what to set.</summary>
+    /// <summary>
+    /// Refuses options that draw from another distribution than is trained; names the option and says what to set.
+    /// </summary>
     /// <exception cref="ArgumentException">They do.</exception>
     public static void Check(SamplingOptions sampling)
     {
@@ -16,11 +19,16 @@ internal static class RolloutSampling
         sampling.Validate();
         const string Sampling = nameof(GrpoOptions.Sampling) + ".";
         if (sampling.Temperature == 0)
-            throw Refused($"{Sampling}{nameof(SamplingOptions.Temperature)} is 0, which draws the most likely token always: a group's completions would all be the same", "a temperature above 0, such as 1");
+            throw Refused(
+                $"{Sampling}{nameof(SamplingOptions.Temperature)} is 0, which draws the most likely token always: a " +
+                $"group's completions would all be the same", "a temperature above 0, such as 1");
         if (sampling.RepetitionPenalty != 1)
             throw Refused($"{Sampling}{nameof(SamplingOptions.RepetitionPenalty)} is {sampling.RepetitionPenalty}", "1");
-        if (sampling.LogitBias.Where(bias => bias.Value != 0).Select(bias => ((int Token, float Bias)?)(bias.Key, bias.Value)).FirstOrDefault() is { } biased)
-            throw Refused($"{Sampling}{nameof(SamplingOptions.LogitBias)} {(float.IsNegativeInfinity(biased.Bias) ? "bans" : "biases")} token {biased.Token}", "no bias and no ban");
+        if (sampling.LogitBias.Where(bias => bias.Value != 0)
+            .Select(bias => ((int Token, float Bias)?)(bias.Key, bias.Value)).FirstOrDefault() is { } biased)
+            throw Refused(
+                $"{Sampling}{nameof(SamplingOptions.LogitBias)} " +
+                $"{(float.IsNegativeInfinity(biased.Bias) ? "bans" : "biases")} token {biased.Token}", "no bias and no ban");
         if (sampling.TopK != 0)
             throw Refused($"{Sampling}{nameof(SamplingOptions.TopK)} is {sampling.TopK}", "0");
         if (sampling.TopP != 1)
@@ -28,9 +36,12 @@ internal static class RolloutSampling
         if (sampling.MinP != 0)
             throw Refused($"{Sampling}{nameof(SamplingOptions.MinP)} is {sampling.MinP}", "0");
         if (sampling.MinNewTokens > 0)
-            throw Refused($"{Sampling}{nameof(SamplingOptions.MinNewTokens)} is {sampling.MinNewTokens}, which bans the stop tokens at first", "0");
+            throw Refused(
+                $"{Sampling}{nameof(SamplingOptions.MinNewTokens)} is {sampling.MinNewTokens}, which bans the stop " +
+                $"tokens at first", "0");
     }
 
     private static ArgumentException Refused(string what, string instead) =>
-        new($"{what}: completions would be drawn from another distribution than the one that is trained. Rollouts need {instead}; evaluation may use what it likes.", "sampling");
+        new($"{what}: completions would be drawn from another distribution than the one that is trained. Rollouts " +
+            $"need {instead}; evaluation may use what it likes.", "sampling");
 }

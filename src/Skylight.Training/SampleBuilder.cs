@@ -5,7 +5,8 @@ using Skylight.Text;
 namespace Skylight.Training;
 
 /// <summary>
-/// Makes samples for training from messages, by the code that makes prompts: no weights and no cache are needed. Any number of callers may use it at once.
+/// Makes samples for training from messages, by the code that makes prompts: no weights and no cache are needed. Any
+/// number of callers may use it at once.
 /// </summary>
 /// <param name="encoder">Tokenizer, chat template and the way with pictures of the model that is trained.</param>
 public sealed class SampleBuilder(ConversationEncoder encoder)
@@ -30,18 +31,21 @@ public sealed class SampleBuilder(ConversationEncoder encoder)
     public bool LastAnswerOnly { get; init; }
 
     /// <summary>
-    /// A sample whose loss is on the assistant's answers: each of their tokens has the weight 1, that which ends the turn included, and what others say between two answers 0. Who
-    /// wants the mean over a batch divides the weights by their sum (<see cref="WithMeanWeights"/>).
+    /// A sample whose loss is on the assistant's answers: each of their tokens has the weight 1, that which ends the
+    /// turn included, and what others say between two answers 0. Who wants the mean over a batch divides the weights by
+    /// their sum (<see cref="WithMeanWeights"/>).
     /// </summary>
-    /// <param name="messages">The conversation, oldest message first; the last one is the assistant's. Earlier answers are learnt without their thinking, as prompts have
-    /// them, unless the template keeps it.</param>
+    /// <param name="messages">The conversation, oldest message first; the last one is the assistant's. Earlier answers
+    /// are learnt without their thinking, as prompts have them, unless the template keeps it.</param>
     /// <param name="cancellationToken">Stops, also while a picture is read.</param>
     /// <exception cref="ArgumentException">The messages cannot be used.</exception>
     /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="Images.ImageException">A picture cannot be decoded, or is too large.</exception>
-    public async Task<TrainingSample> SampleAsync(IReadOnlyList<Message> messages, CancellationToken cancellationToken = default)
+    public async Task<TrainingSample> SampleAsync(IReadOnlyList<Message> messages,
+        CancellationToken cancellationToken = default)
     {
-        PreparedConversation conversation = await encoder.ConversationAsync(messages, Thinking, MaximumTiles, cancellationToken).ConfigureAwait(false);
+        PreparedConversation conversation = await encoder.ConversationAsync(messages, Thinking, MaximumTiles,
+            cancellationToken).ConfigureAwait(false);
         IEnumerable<(int Start, int End)> answers = LastAnswerOnly ? conversation.Answers.TakeLast(1) : conversation.Answers;
         int first = answers.First().Start, end = conversation.Answers[^1].End;
         float[] weights = new float[end - first];
@@ -58,7 +62,8 @@ public sealed class SampleBuilder(ConversationEncoder encoder)
     /// <exception cref="ArgumentException">The messages cannot be used.</exception>
     /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="Images.ImageException">A picture cannot be decoded, or is too large.</exception>
-    public Task<PreparedPrompt> PromptAsync(IReadOnlyList<Message> messages, CancellationToken cancellationToken = default) =>
+    public Task<PreparedPrompt> PromptAsync(IReadOnlyList<Message> messages,
+        CancellationToken cancellationToken = default) =>
         encoder.PromptAsync(messages, Thinking, MaximumTiles, cancellationToken);
 
     /// <summary>The samples with weights that add up to 1: the loss is the mean over all tokens that are learnt.</summary>
@@ -69,6 +74,7 @@ public sealed class SampleBuilder(ConversationEncoder encoder)
         double sum = samples.Sum(sample => sample.Weights.Sum(weight => (double)weight));
         if (!(sum > 0))
             throw new ArgumentException("No token of the samples has a weight: there is nothing to learn.", nameof(samples));
-        return [.. samples.Select(sample => sample with { Weights = [.. sample.Weights.Select(weight => (float)(weight / sum))] })];
+        return [.. samples.Select(
+            sample => sample with { Weights = [.. sample.Weights.Select(weight => (float)(weight / sum))] })];
     }
 }

@@ -33,11 +33,12 @@ public static class TrainableModuleExtensions
     }
 
     /// <summary>The one module that a parameter belongs to.</summary>
-    internal static TrainableModules ModuleOf(PersistentTensor parameter) => parameter.Name[..parameter.Name.IndexOf('.', StringComparison.Ordinal)] switch
-    {
-        "vision" => TrainableModules.Vision,
-        "connector" => TrainableModules.Connector,
-        "language" => TrainableModules.Language,
-        _ => throw new ArgumentException($"'{parameter.Name}' belongs to no known module."),
-    };
+    internal static TrainableModules ModuleOf(PersistentTensor parameter) =>
+        parameter.Name[..parameter.Name.IndexOf('.', StringComparison.Ordinal)] switch
+        {
+            "vision" => TrainableModules.Vision,
+            "connector" => TrainableModules.Connector,
+            "language" => TrainableModules.Language,
+            _ => throw new ArgumentException($"'{parameter.Name}' belongs to no known module."),
+        };
 }

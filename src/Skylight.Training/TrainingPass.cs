@@ -20,7 +20,8 @@ internal sealed class TrainingPass
     private readonly Value _targets;
     private readonly ObjectiveGraph _objective;
 
-    public TrainingPass(VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained, Workspace workspace, bool recompute)
+    public TrainingPass(VisionLanguageModel model, Key key, IReadOnlyList<TrainedParameter> trained,
+        Workspace workspace, bool recompute)
     {
         _key = key;
         var graph = new Graph();
@@ -93,10 +94,12 @@ internal sealed class TrainingPass
         HashSet<PersistentTensor> read = [.. graph.PersistentValues.Select(value => value.Persistent!)];
         TrainedParameter[] reached = [.. trained.Where(parameter => read.Contains(parameter.Parameter))];
         Value one = graph.Add(new One());
-        Dictionary<Value, TrainedParameter> byValue = reached.ToDictionary(parameter => graph.Persistent(parameter.Parameter));
+        Dictionary<Value, TrainedParameter> byValue = reached.ToDictionary(
+            parameter => graph.Persistent(parameter.Parameter));
         // At once, not at the end: else all gradients would live in the arena beside those that they are added to.
         graph.Differentiate(
             _objective.Loss, byValue.Keys, one, new Add(),
-            (parameter, gradient) => graph.AddNode(new Accumulate(), graph.Persistent(byValue[parameter].Gradient), gradient));
+            (parameter, gradient) =>
+                graph.AddNode(new Accumulate(), graph.Persistent(byValue[parameter].Gradient), gradient));
     }
 }

@@ -15,25 +15,33 @@ public sealed record TrainingSample(TokenSequence Sequence, int CompletionStart,
     /// <summary>The advantage of the completion; for a policy objective.</summary>
     public float Advantage { get; init; }
 
-    /// <summary>The log-probability of each completion token under the policy before the update, which drew it unless another one did; for a policy objective.</summary>
+    /// <summary>
+    /// The log-probability of each completion token under the policy before the update, which drew it unless another
+    /// one did; for a policy objective.
+    /// </summary>
     public float[]? OldLogProbabilities { get; init; }
 
     /// <summary>
-    /// The log-probability of each completion token under the policy that drew it, where that was another one (another engine, older weights): tokens are then
-    /// weighted by <see cref="PolicyObjective.ImportanceCap"/>. Null where <see cref="OldLogProbabilities"/> are those.
+    /// The log-probability of each completion token under the policy that drew it, where that was another one (another
+    /// engine, older weights): tokens are then weighted by <see cref="PolicyObjective.ImportanceCap"/>. Null where
+    /// <see cref="OldLogProbabilities"/> are those.
     /// </summary>
     public float[]? RolloutLogProbabilities { get; init; }
 
     /// <summary>Whether each completion token's advantage counts; null for all. For a policy objective.</summary>
     public bool[]? AdvantageMask { get; init; }
 
-    /// <summary>The log-probability of each completion token under the reference model; for a policy objective with a KL term.</summary>
+    /// <summary>
+    /// The log-probability of each completion token under the reference model; for a policy objective with a KL term.
+    /// </summary>
     public float[]? ReferenceLogProbabilities { get; init; }
 
     internal void Validate(Objective objective)
     {
         if (CompletionStart < 1 || CompletionStart >= Sequence.Tokens.Length)
-            throw new ArgumentException($"A completion must start after the first and before the last of the {Sequence.Tokens.Length} tokens, not at {CompletionStart}.");
+            throw new ArgumentException(
+                $"A completion must start after the first and before the last of the {Sequence.Tokens.Length} " +
+                $"tokens, not at {CompletionStart}.");
         CheckRows(Weights, nameof(Weights));
         objective.Check(this);
     }
@@ -42,7 +50,9 @@ public sealed record TrainingSample(TokenSequence Sequence, int CompletionStart,
     internal void CheckRows(Array? values, string name)
     {
         if (values?.Length != CompletionLength)
-            throw new ArgumentException($"{name} must have one element for each of the {CompletionLength} completion tokens, not {values?.Length ?? 0}.");
+            throw new ArgumentException(
+                $"{name} must have one element for each of the {CompletionLength} completion tokens, not " +
+                $"{values?.Length ?? 0}.");
     }
 }
 
@@ -53,7 +63,8 @@ public sealed record TrainingSample(TokenSequence Sequence, int CompletionStart,
 /// <param name="ClippedTokens">Policy objective: tokens whose ratio was clipped.</param>
 /// <param name="Kl">Policy objective: the weighted sum of the divergence estimates.</param>
 /// <param name="MaximumLogRatio">Policy objective: the greatest |log p − old log p|.</param>
-public sealed record BatchResult(double Loss, float[][] LogProbabilities, float[][] Entropies, int ClippedTokens, double Kl, float MaximumLogRatio);
+public sealed record BatchResult(double Loss, float[][] LogProbabilities, float[][] Entropies, int ClippedTokens,
+    double Kl, float MaximumLogRatio);
 
 /// <summary>Training went to infinity or NaN; the parameters are as they were before the step.</summary>
 public sealed class TrainingDivergedException : Exception

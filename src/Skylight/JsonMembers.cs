@@ -3,8 +3,9 @@ using System.Text.Json;
 namespace Skylight;
 
 /// <summary>
-/// Refuses objects in which a member comes twice: which of the two counts would be a guess. System.Text.Json can do the same (AllowDuplicateProperties), but for
-/// objects of many members it draws a seed from OpenSSL, without which the whole process ends on a machine that has none.
+/// Refuses objects in which a member comes twice: which of the two counts would be a guess. System.Text.Json can do the
+/// same (AllowDuplicateProperties), but for objects of many members it draws a seed from OpenSSL, without which the
+/// whole process ends on a machine that has none.
 /// </summary>
 internal static class JsonMembers
 {

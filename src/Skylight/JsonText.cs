@@ -4,9 +4,11 @@ using System.Text.Json.Serialization.Metadata;
 namespace Skylight;
 
 /// <summary>
-/// The one way into System.Text.Json. It lets through what can be read to the last name and string, and refuses the rest with one exception whose message is
-/// for people: bytes that are not UTF-8, half a surrogate pair (which System.Text.Json reports only when the string is asked for, as an
-/// <see cref="InvalidOperationException"/>), a member that comes twice, an object or list too deep, what is cut off, empty, or of another kind than it should be.
+/// The one way into System.Text.Json. It lets through what can be read to the last name and string, and refuses the
+/// rest with one exception whose message is for people: bytes that are not UTF-8, half a surrogate pair (which
+/// System.Text.Json reports only when the string is asked for, as an
+/// <see cref="InvalidOperationException"/>), a member that comes twice, an object or list too deep, what is cut off,
+/// empty, or of another kind than it should be.
 /// </summary>
 public static class JsonText
 {
@@ -54,8 +56,10 @@ public static class JsonText
 
     /// <summary>Reads a value of a type of ours.</summary>
     /// <param name="utf8">JSON in UTF-8, with or without a byte order mark.</param>
-    /// <param name="type">How it is written; from a context that respects required constructor parameters and nullable annotations.</param>
-    /// <exception cref="JsonException">It is not such JSON, or not such a value; the message ends a sentence that names the file.</exception>
+    /// <param name="type">How it is written; from a context that respects required constructor parameters and nullable
+    /// annotations.</param>
+    /// <exception cref="JsonException">It is not such JSON, or not such a value; the message ends a sentence that names
+    /// the file.</exception>
     public static T Deserialize<T>(ReadOnlyMemory<byte> utf8, JsonTypeInfo<T> type)
         where T : class
     {
@@ -73,7 +77,10 @@ public static class JsonText
         }
     }
 
-    /// <summary>A reader of JSON of which every string can be read, for files too large for a document. <see cref="Plain"/> makes its errors readable.</summary>
+    /// <summary>
+    /// A reader of JSON of which every string can be read, for files too large for a document. <see cref="Plain"/>
+    /// makes its errors readable.
+    /// </summary>
     /// <exception cref="JsonException">The text is not Unicode.</exception>
     internal static Utf8JsonReader Reader(ReadOnlyMemory<byte> utf8)
     {
@@ -91,14 +98,18 @@ public static class JsonText
         return value;
     }
 
-    /// <summary>The error as people read it: lines and bytes counted from 1, nothing of options or types, and no megabytes quoted.</summary>
+    /// <summary>
+    /// The error as people read it: lines and bytes counted from 1, nothing of options or types, and no megabytes
+    /// quoted.
+    /// </summary>
     internal static JsonException Plain(JsonException exception)
     {
         if (exception.InnerException is JsonException)
             return exception;
         const string Twice = "Duplicate property '";
         string reason = exception.Message;
-        if (reason.StartsWith(Twice, StringComparison.Ordinal) && reason.LastIndexOf('\'') is var quote && quote > Twice.Length)
+        if (reason.StartsWith(Twice, StringComparison.Ordinal) && reason.LastIndexOf('\'') is var quote
+            && quote > Twice.Length)
             reason = $"'{reason[Twice.Length..quote]}' is there twice.";
         int end = reason.IndexOf(" LineNumber:", StringComparison.Ordinal);
         reason = (end < 0 ? reason : reason[..end]).Replace(" Change the reader options.", "", StringComparison.Ordinal);
@@ -147,7 +158,8 @@ public static class JsonText
         {
             string what = reader.TokenType == JsonTokenType.String ? "a text" : "a field's name";
             throw new JsonException(
-                $"{what} at byte {reader.TokenStartIndex + 1} holds half of a surrogate pair (\\ud800 to \\udfff without its other half), which is no character; write both halves, or leave it out.",
+                $"{what} at byte {reader.TokenStartIndex + 1} holds half of a surrogate pair (\\ud800 to \\udfff " +
+                $"without its other half), which is no character; write both halves, or leave it out.",
                 exception);
         }
     }
@@ -160,13 +172,15 @@ public static class JsonText
         int at = exception.Message.IndexOf(Missing, StringComparison.Ordinal);
         string names = at < 0 ? "" : exception.Message[(at + Missing.Length)..];
         int end = names.IndexOf(". ", StringComparison.Ordinal);
-        string message = at >= 0 ? $"{place} lacks {(end < 0 ? names.TrimEnd('.') : names[..end])}." : $"{place} is of another kind than it should be, or out of range.";
+        string message = at >= 0 ? $"{place} lacks {(end < 0 ? names.TrimEnd('.') : names[..end])}."
+            : $"{place} is of another kind than it should be, or out of range.";
         return new JsonException(message, exception.Path, exception.LineNumber, exception.BytePositionInLine, exception);
     }
 
     private static bool HasNullInList(JsonElement element) => element.ValueKind switch
     {
-        JsonValueKind.Array => element.EnumerateArray().Any(item => item.ValueKind == JsonValueKind.Null || HasNullInList(item)),
+        JsonValueKind.Array =>
+            element.EnumerateArray().Any(item => item.ValueKind == JsonValueKind.Null || HasNullInList(item)),
         JsonValueKind.Object => element.EnumerateObject().Any(member => HasNullInList(member.Value)),
         _ => false,
     };

@@ -12,7 +12,7 @@ namespace Skylight.Tests;
 /// <summary>Holds the arrows of docs/design.md, and what every file of the repository promises.</summary>
 public partial class ArchitectureTests
 {
-    private const int MostLines = 600;
+    private const int MostLines = 600, MostColumns = 130;
 
     /// <summary>The projects that are cut into rooms; the compiler holds the arrow between them.</summary>
     private static readonly string[] ProjectsOfRooms = ["Skylight.Runtime", "Skylight"];
@@ -44,7 +44,8 @@ public partial class ArchitectureTests
         ["Skylight.Extensions.AI"] = ["Skylight"],
         ["Skylight.Server"] = ["Skylight"],
         ["Skylight.ImageSharp"] = ["Skylight"],
-        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda", "Skylight.Extensions.AI", "Skylight.Server", "Skylight.ImageSharp"],
+        ["Skylight.Cli"] = ["Skylight", "Skylight.Workloads", "Skylight.Training", "Skylight.Cuda",
+            "Skylight.Extensions.AI", "Skylight.Server", "Skylight.ImageSharp"],
     };
 
     public static TheoryData<string, string> Rooms => [.. from project in ProjectsOfRooms
@@ -55,15 +56,18 @@ public partial class ArchitectureTests
 
     private static readonly Assembly[] AssembliesOfRooms = [typeof(Op).Assembly, typeof(ChatModel).Assembly];
 
-    public static TheoryData<string> Projects => [.. Repository.Files(Repository.PathOf("src"), "*.csproj").Select(file => Path.GetFileNameWithoutExtension(file))];
+    public static TheoryData<string> Projects =>
+        [.. Repository.Files(Repository.PathOf("src"), "*.csproj").Select(file => Path.GetFileNameWithoutExtension(file))];
 
     [Theory]
     [MemberData(nameof(Rooms))]
     public void Room_uses_only_rooms_below_it(string project, string room)
     {
-        Assert.True(Arrows.ContainsKey(room), $"src/{project}/{room} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
+        Assert.True(Arrows.ContainsKey(room),
+            $"src/{project}/{room} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
         string[] violations = [.. Repository.Files(Repository.PathOf("src", project, room), "*.cs")
-            .SelectMany(file => RoomsUsedBy(File.ReadAllText(file), room).Except(Arrows[room]).Select(used => $"{Repository.Relative(file)} uses {used}"))];
+            .SelectMany(file => RoomsUsedBy(File.ReadAllText(file), room).Except(Arrows[room])
+                .Select(used => $"{Repository.Relative(file)} uses {used}"))];
         Assert.Empty(violations);
     }
 
@@ -73,7 +77,10 @@ public partial class ArchitectureTests
     {
         string root = Repository.PathOf("src", project);
         string[] violations = [.. Repository.Files(Path.Combine(root, room), "*.cs")
-            .Where(file => !File.ReadLines(file).Any(line => line == $"namespace Skylight.{Path.GetRelativePath(root, Path.GetDirectoryName(file)!).Replace(Path.DirectorySeparatorChar, '.')};"))
+            .Where(file =>
+                !File.ReadLines(file)
+                    .Any(line =>
+                        line == $"namespace Skylight.{Path.GetRelativePath(root, Path.GetDirectoryName(file)!).Replace(Path.DirectorySeparatorChar, '.')};"))
             .Select(Repository.Relative)];
         Assert.Empty(violations);
     }
@@ -95,8 +102,10 @@ public partial class ArchitectureTests
     [MemberData(nameof(Projects))]
     public void Project_uses_only_projects_below_it(string project)
     {
-        Assert.True(ProjectArrows.ContainsKey(project), $"src/{project} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
-        IEnumerable<string> used = XDocument.Load(Repository.PathOf("src", project, project + ".csproj")).Descendants("ProjectReference")
+        Assert.True(ProjectArrows.ContainsKey(project),
+            $"src/{project} has no arrows: add it to the map in {nameof(ArchitectureTests)} and to docs/design.md.");
+        IEnumerable<string> used = XDocument.Load(Repository.PathOf("src", project, project + ".csproj"))
+            .Descendants("ProjectReference")
             .Select(reference => Path.GetFileNameWithoutExtension(reference.Attribute("Include")!.Value.Replace('\\', '/')));
         Assert.Empty(used.Except(ProjectArrows[project]));
     }
@@ -106,7 +115,8 @@ public partial class ArchitectureTests
     [MemberData(nameof(Projects))]
     public void Internals_are_open_to_tests_and_benchmarks_only(string project)
     {
-        IEnumerable<string> friends = XDocument.Load(Repository.PathOf("src", project, project + ".csproj")).Descendants("InternalsVisibleTo")
+        IEnumerable<string> friends = XDocument.Load(Repository.PathOf("src", project, project + ".csproj"))
+            .Descendants("InternalsVisibleTo")
             .Select(friend => friend.Attribute("Include")!.Value);
         Assert.Empty(friends.Except(["Skylight.Tests", "Skylight.Bench", "Skylight.Fuzz"]));
     }
@@ -115,8 +125,10 @@ public partial class ArchitectureTests
     [Fact]
     public void Only_one_class_of_the_tests_and_nothing_of_the_product_makes_temporary_folders()
     {
-        string[] violations = [.. Repository.Files(Repository.PathOf("tests"), "*.cs").Concat(Repository.Files(Repository.PathOf("src"), "*.cs"))
-            .Where(file => Path.GetFileName(file) != $"{nameof(TemporaryFolder)}.cs" && MakesTemporaryFiles().IsMatch(File.ReadAllText(file))).Select(Repository.Relative)];
+        string[] violations = [.. Repository.Files(Repository.PathOf("tests"), "*.cs")
+            .Concat(Repository.Files(Repository.PathOf("src"), "*.cs"))
+            .Where(file => Path.GetFileName(file) != $"{nameof(TemporaryFolder)}.cs"
+                && MakesTemporaryFiles().IsMatch(File.ReadAllText(file))).Select(Repository.Relative)];
         Assert.Equal(["tests/Skylight.Tests/Cli/SkylightProgram.cs"], violations);
     }
 
@@ -124,21 +136,28 @@ public partial class ArchitectureTests
     [GeneratedRegex(@"Directory\.CreateTempSubdirectory|Path\.GetTemp(FileName|Path)\(")]
     private static partial Regex MakesTemporaryFiles();
 
-    /// <summary>A slim machine without OpenSSL runs everything but the server, HTTPS and with it downloads: hashes are of System.IO.Hashing, members that come twice are found by JsonMembers.</summary>
+    /// <summary>
+    /// A slim machine without OpenSSL runs everything but the server, HTTPS and with it downloads: hashes are of
+    /// System.IO.Hashing, members that come twice are found by JsonMembers.
+    /// </summary>
     [Fact]
     public void Only_the_server_and_downloads_need_OpenSSL()
     {
         string[] violations = [.. Repository.Files(Repository.PathOf("src"), "*.cs")
-            .Where(file => File.ReadLines(file).Any(line => line.Contains("System.Security.Cryptography", StringComparison.Ordinal) || line.Contains("AllowDuplicateProperties =", StringComparison.Ordinal)))
+            .Where(file =>
+                File.ReadLines(file).Any(line => line.Contains("System.Security.Cryptography", StringComparison.Ordinal)
+                    || line.Contains("AllowDuplicateProperties =", StringComparison.Ordinal)))
             .Select(Repository.Relative)];
-        Assert.Equal(["src/Skylight.Server/ModelService.cs", "src/Skylight/Hub/ContentCheck.cs"], violations.Order(StringComparer.Ordinal));
+        Assert.Equal(["src/Skylight.Server/ModelService.cs", "src/Skylight/Hub/ContentCheck.cs"],
+            violations.Order(StringComparer.Ordinal));
     }
 
     [Fact]
     public void Training_does_not_know_a_device()
     {
         string[] violations = [.. Repository.Files(Repository.PathOf("src", "Skylight.Training"), "*.cs")
-            .Where(file => RoomsUsedBy(File.ReadAllText(file), "Training").Intersect(["Cpu", "Cuda"]).Any()).Select(Repository.Relative)];
+            .Where(file => RoomsUsedBy(File.ReadAllText(file), "Training").Intersect(["Cpu", "Cuda"]).Any())
+            .Select(Repository.Relative)];
         Assert.Empty(violations);
     }
 
@@ -146,15 +165,40 @@ public partial class ArchitectureTests
     public void No_source_file_is_too_long()
     {
         string[] violations = [.. Repository.Files(Repository.PathOf("src"), "*.cs")
-            .Select(file => (Name: Repository.Relative(file), Lines: File.ReadLines(file).Count())).Where(file => file.Lines > MostLines).Select(file => $"{file.Name}: {file.Lines} lines")];
+            .Select(file => (Name: Repository.Relative(file), Lines: File.ReadLines(file).Count()))
+            .Where(file => file.Lines > MostLines).Select(file => $"{file.Name}: {file.Lines} lines")];
         Assert.Empty(violations);
+    }
+
+    /// <summary>What is longer is a text: a message, a pattern, data; or a sample, which is as its page shows it.</summary>
+    [Fact]
+    public void Lines_are_read_without_scrolling()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("src"), "*.cs")
+            .Concat(Repository.Files(Repository.PathOf("tests"), "*.cs"))
+            .Where(file => !file.EndsWith("Sample.cs", StringComparison.Ordinal))
+            .SelectMany(file => LongLines(File.ReadAllText(file)).Select(line => $"{Repository.Relative(file)}: {line}"))];
+        Assert.Empty(violations);
+    }
+
+    private static IEnumerable<string> LongLines(string text)
+    {
+        bool isText = false;
+        foreach (string line in text.Split('\n'))
+        {
+            bool isLong = line.Length > MostColumns && !isText && !line.Contains('"', StringComparison.Ordinal);
+            isText ^= line.Split("\"\"\"").Length % 2 == 0;
+            if (isLong)
+                yield return line.Trim();
+        }
     }
 
     [Fact]
     public void Nothing_names_a_package_registry_or_a_place_on_one_machine()
     {
         string[] violations = [.. Repository.Files(Repository.Root).Where(IsText)
-            .SelectMany(file => Places().Matches(File.ReadAllText(file)).Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
+            .SelectMany(file => Places().Matches(File.ReadAllText(file))
+                .Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
         Assert.Empty(violations);
     }
 
@@ -162,9 +206,12 @@ public partial class ArchitectureTests
     [Fact]
     public void Only_the_guard_enters_System_Text_Json() => Assert.Empty(ViolationsOf(RawJson(), "JsonText.cs"));
 
-    /// <summary>What goes around it waits for pipes, reads devices without end, and puts U+FFFD where bytes are not UTF-8.</summary>
+    /// <summary>
+    /// What goes around it waits for pipes, reads devices without end, and puts U+FFFD where bytes are not UTF-8.
+    /// </summary>
     [Fact]
-    public void Only_the_bounded_reader_opens_files_that_others_made() => Assert.Empty(ViolationsOf(RawFiles(), "BoundedFile.cs"));
+    public void Only_the_bounded_reader_opens_files_that_others_made() =>
+        Assert.Empty(ViolationsOf(RawFiles(), "BoundedFile.cs"));
 
     [Theory]
     [InlineData("using JsonDocument d = JsonDocument.Parse(bytes);")]
@@ -184,8 +231,12 @@ public partial class ArchitectureTests
     public void A_way_around_the_bounded_reader_is_found(string source) => Assert.Matches(RawFiles(), source);
 
     [Theory]
-    [InlineData("using JsonDocument d = JsonText.Parse(bytes); JsonElement e = JsonText.ParseValue(ref json); X x = JsonText.Deserialize(bytes, type);")]
-    [InlineData("var s = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite); using FileStream f = BoundedFile.Open(path);")]
+    [InlineData(
+        "using JsonDocument d = JsonText.Parse(bytes); JsonElement e = JsonText.ParseValue(ref json); X x = " +
+        "JsonText.Deserialize(bytes, type);")]
+    [InlineData(
+        "var s = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite); using FileStream f = " +
+        "BoundedFile.Open(path);")]
     public void The_guards_are_no_way_around_them(string source)
     {
         Assert.DoesNotMatch(RawJson(), source);
@@ -195,7 +246,8 @@ public partial class ArchitectureTests
     [Fact]
     public void Every_project_has_a_lock_file()
     {
-        IEnumerable<string> unlocked = Repository.Files(Repository.Root, "*.csproj").Where(file => !File.Exists(Path.Combine(Path.GetDirectoryName(file)!, "packages.lock.json")));
+        IEnumerable<string> unlocked = Repository.Files(Repository.Root, "*.csproj")
+            .Where(file => !File.Exists(Path.Combine(Path.GetDirectoryName(file)!, "packages.lock.json")));
         Assert.Empty(unlocked.Select(Repository.Relative));
     }
 
@@ -206,17 +258,21 @@ public partial class ArchitectureTests
         var reached = new HashSet<Type>(Catalog.All.Select(workload => workload.Op.GetType()));
         foreach (Workload workload in Catalog.All.Where(workload => workload.Tiny))
             reached.UnionWith(OpsOfGradient(workload));
-        IEnumerable<Type> ops = typeof(Op).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(Op)) && !type.IsAbstract);
+        IEnumerable<Type> ops = typeof(Op).Assembly.GetTypes()
+            .Where(type => type.IsSubclassOf(typeof(Op)) && !type.IsAbstract);
         Assert.Empty(ops.Except(reached).Select(type => type.Name));
     }
 
     private static HashSet<Type> OpsOfGradient(Workload workload)
     {
         var graph = new Graph();
-        Value[] inputs = [.. workload.Inputs.Select((operand, index) => operand.Persistent || operand.Type.Storage == Storage.Weight
-            ? graph.Persistent(new PersistentTensor($"persistent{index}", operand.Type)) : graph.Input($"input{index}", operand.Type))];
+        Value[] inputs = [
+            .. workload.Inputs.Select((operand, index) => operand.Persistent || operand.Type.Storage == Storage.Weight
+            ? graph.Persistent(new PersistentTensor($"persistent{index}", operand.Type))
+            : graph.Input($"input{index}", operand.Type))];
         Value[] wanted = [.. inputs.Where((_, index) => workload.Inputs[index].Differentiable)];
-        foreach (Value output in graph.AddNode(workload.Op, inputs).Where(output => output.Type.DataType == DataType.Float32 && wanted.Length > 0))
+        foreach (Value output in graph.AddNode(workload.Op, inputs)
+            .Where(output => output.Type.DataType == DataType.Float32 && wanted.Length > 0))
         {
             try
             {
@@ -238,17 +294,22 @@ public partial class ArchitectureTests
         string code = Comment().Replace(source, "");
         IEnumerable<string> full = FullName().Matches(code).Select(match => match.Groups[1].Value);
         IEnumerable<string> relative = RelativeName().Matches(code)
-            .Where(match => AssembliesOfRooms.Any(assembly => assembly.GetType($"Skylight.{match.Groups[1].Value}.{match.Groups[2].Value}") is not null))
+            .Where(match =>
+                AssembliesOfRooms.Any(assembly =>
+                    assembly.GetType($"Skylight.{match.Groups[1].Value}.{match.Groups[2].Value}") is not null))
             .Select(match => match.Groups[1].Value);
         return full.Concat(relative).Where(used => used != room).Distinct().Order();
     }
 
-    private static string[] ViolationsOf(Regex forbidden, string guard) => [.. Repository.Files(Repository.PathOf("src"), "*.cs")
+    private static string[] ViolationsOf(Regex forbidden, string guard) =>
+        [.. Repository.Files(Repository.PathOf("src"), "*.cs")
         .Where(file => Path.GetFileName(file) != guard)
-        .SelectMany(file => forbidden.Matches(Comment().Replace(File.ReadAllText(file), "")).Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
+        .SelectMany(file => forbidden.Matches(Comment().Replace(File.ReadAllText(file), ""))
+            .Select(match => $"{Repository.Relative(file)}: {match.Value}"))];
 
     private static bool IsText(string file) => Path.GetExtension(file) is
-        ".cs" or ".csproj" or ".props" or ".targets" or ".sln" or ".json" or ".config" or ".md" or ".txt" or ".yml" or ".html" or ".cu" or ".cuh" or ".cpp" or ".h" or ""
+        ".cs" or ".csproj" or ".props" or ".targets" or ".sln" or ".json" or ".config" or ".md" or ".txt" or ".yml"
+            or ".html" or ".cu" or ".cuh" or ".cpp" or ".h" or ""
         || Path.GetFileName(file).Equals("NuGet.Config", StringComparison.OrdinalIgnoreCase);
 
     [GeneratedRegex(@"//.*|/\*[\s\S]*?\*/")]
@@ -260,13 +321,17 @@ public partial class ArchitectureTests
     [GeneratedRegex(@"(?<![\w.])([A-Z]\w*)\.([A-Z]\w*)")]
     private static partial Regex RelativeName();
 
-    [GeneratedRegex(@"\bJson(Document|Element|Node|Object|Array|Value)\.(Try)?Parse\w*|(?<!\bJsonText)\.Deserialize\w*|\bnew Utf8JsonReader\b|\bReadFromJson\w*")]
+    [GeneratedRegex(
+        @"\bJson(Document|Element|Node|Object|Array|Value)\.(Try)?Parse\w*|(?<!\bJsonText)\.Deserialize\w*|\bnew Utf8JsonReader\b|\bReadFromJson\w*")]
     private static partial Regex RawJson();
 
-    [GeneratedRegex(@"\bFile\.(ReadAll\w*|ReadLines\w*|OpenRead|OpenText)\b|\bnew FileStream\([^;]*\bFileMode\.Open\b|\bnew StreamReader\((?!assembly\.|\s*Console\.)")]
+    [GeneratedRegex(
+        @"\bFile\.(ReadAll\w*|ReadLines\w*|OpenRead|OpenText)\b|\bnew FileStream\([^;]*\bFileMode\.Open\b|\bnew StreamReader\((?!assembly\.|\s*Console\.)")]
     private static partial Regex RawFiles();
 
     // The brackets keep this line from finding itself.
-    [GeneratedRegex(@"nuget[.]org|pkgs[.]dev[.]azure|pypi[.]org|registry[.]npmjs|(?<![\w./])/(?:[w]ork|[h]ome|[r]oot|[U]sers)/\w+", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(
+        @"nuget[.]org|pkgs[.]dev[.]azure|pypi[.]org|registry[.]npmjs|(?<![\w./])/(?:[w]ork|[h]ome|[r]oot|[U]sers)/\w+",
+        RegexOptions.IgnoreCase)]
     private static partial Regex Places();
 }

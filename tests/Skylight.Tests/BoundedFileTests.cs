@@ -30,7 +30,8 @@ public sealed class BoundedFileTests
     {
         using var folder = new TemporaryFolder();
         string file = folder.Write("file", new byte[1001]);
-        Assert.Equal($"'{file}' has more than the 1,000 bytes that are supported.", Assert.Throws<FileTooLargeException>(() => BoundedFile.Read(file, 1000)).Message);
+        Assert.Equal($"'{file}' has more than the 1,000 bytes that are supported.",
+            Assert.Throws<FileTooLargeException>(() => BoundedFile.Read(file, 1000)).Message);
         await Assert.ThrowsAsync<FileTooLargeException>(() => BoundedFile.ReadAsync(file, 1000, Stop));
     }
 
@@ -38,10 +39,13 @@ public sealed class BoundedFileTests
     public void A_folder_is_no_file()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("is a folder; a file is needed", Assert.Throws<IOException>(() => BoundedFile.Read(folder.Path, 10)).Message, StringComparison.Ordinal);
-        Assert.Contains("is a folder", Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(folder.Path)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a folder; a file is needed",
+            Assert.Throws<IOException>(() => BoundedFile.Read(folder.Path, 10)).Message, StringComparison.Ordinal);
+        Assert.Contains("is a folder", Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(folder.Path))
+            .Message, StringComparison.Ordinal);
         // A folder of data is read; this one has none.
-        Assert.Contains("has no .jsonl and no .parquet files", Assert.Throws<FileNotFoundException>(() => EvaluationData.Load(folder.Path)).Message, StringComparison.Ordinal);
+        Assert.Contains("has no .jsonl and no .parquet files",
+            Assert.Throws<FileNotFoundException>(() => EvaluationData.Load(folder.Path)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -68,13 +72,16 @@ public sealed class BoundedFileTests
         string run = folder["run"], results = Path.Combine(run, "results.jsonl");
         EvaluationFolder.Open(run, settings, resume: false).Dispose();
         File.Delete(results);
-        using (Process make = Process.Start("/usr/bin/mkfifo", [folder["config.json"], folder["model.safetensors"], folder["tokenizer.json"], results]))
+        using (Process make = Process.Start("/usr/bin/mkfifo",
+            [folder["config.json"], folder["model.safetensors"], folder["tokenizer.json"], results]))
             await make.WaitForExitAsync(Stop);
         string pipe = folder["config.json"];
         foreach (Action read in (Action[])
             [
-                () => BoundedFile.Read(pipe, 10), () => JsonSource.Load(pipe), () => FileFaults.Check(pipe), () => EvaluationData.Load(pipe), () => ModelFingerprint.Of(folder.Path),
-                () => SafetensorsFile.Open(folder["model.safetensors"]), () => BytePairTokenizer.Load(folder["tokenizer.json"]),
+                () => BoundedFile.Read(pipe, 10), () => JsonSource.Load(pipe), () => FileFaults.Check(pipe),
+                () => EvaluationData.Load(pipe), () => ModelFingerprint.Of(folder.Path),
+                () => SafetensorsFile.Open(folder["model.safetensors"]),
+                () => BytePairTokenizer.Load(folder["tokenizer.json"]),
                 () => EvaluationFolder.Open(run, settings, resume: true),
             ])
         {

@@ -7,7 +7,9 @@ internal static class Golden
 {
     private static readonly Lock Unpacking = new();
 
-    /// <summary>A file or folder of <c>tests/golden</c>, by its name without <c>.gz</c>. A folder is returned as it is stored.</summary>
+    /// <summary>
+    /// A file or folder of <c>tests/golden</c>, by its name without <c>.gz</c>. A folder is returned as it is stored.
+    /// </summary>
     public static string PathOf(string name)
     {
         string stored = Repository.PathOf("tests", "golden", name), packed = stored + ".gz";

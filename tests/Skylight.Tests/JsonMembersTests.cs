@@ -16,6 +16,8 @@ public sealed class JsonMembersTests
         if (twice is null)
             JsonMembers.CheckUnique(document.RootElement);
         else
-            Assert.Contains($"'{twice}'", Assert.Throws<JsonException>(() => JsonMembers.CheckUnique(document.RootElement)).Message, StringComparison.Ordinal);
+            Assert.Contains($"'{twice}'",
+                Assert.Throws<JsonException>(() => JsonMembers.CheckUnique(document.RootElement)).Message,
+                StringComparison.Ordinal);
     }
 }

@@ -27,9 +27,11 @@ public partial class JsonTextTests
     [InlineData("verify-sidecar-damaged.json")]
     [InlineData("eval-settings-damaged.json")]
     public void DamagedFilesAreRefusedByName(string name) =>
-        Assert.Contains(name, Assert.Throws<CheckpointException>(() => JsonSource.Load(Golden.PathOf("faults/" + name))).Message, StringComparison.Ordinal);
+        Assert.Contains(name, Assert.Throws<CheckpointException>(() => JsonSource.Load(Golden.PathOf("faults/" + name)))
+            .Message, StringComparison.Ordinal);
 
-    // Whatever the guard lets through is an object that can be read; the last three kinds are JSON, and their readers refuse them.
+    // Whatever the guard lets through is an object that can be read; the last three kinds are JSON, and their readers
+    // refuse them.
     [Theory]
     [MemberData(nameof(Kinds))]
     public void Every_kind_of_damage_is_refused_in_plain_words(string kind)
@@ -38,7 +40,8 @@ public partial class JsonTextTests
         if (kind is "a list" or "null" or "a number")
         {
             JsonText.Parse(bytes).Dispose();
-            PlainWords.Check(Assert.Throws<JsonException>(() => JsonText.Deserialize(bytes, SampleJson.Default.Sample)).Message);
+            PlainWords.Check(Assert.Throws<JsonException>(() => JsonText.Deserialize(bytes, SampleJson.Default.Sample))
+                .Message);
             return;
         }
 
@@ -55,7 +58,8 @@ public partial class JsonTextTests
     [InlineData("{\"a\":\"\\ud800\"}", "a text at byte 6 holds half of a surrogate pair")]
     [InlineData("{\"\\uDC00\":1}", "a field's name at byte 2 holds half of a surrogate pair")]
     public void The_message_says_what_and_where(string json, string expected) =>
-        Assert.Contains(expected, Assert.Throws<JsonException>(() => JsonText.Parse(Encoding.UTF8.GetBytes(json))).Message, StringComparison.Ordinal);
+        Assert.Contains(expected, Assert.Throws<JsonException>(() => JsonText.Parse(Encoding.UTF8.GetBytes(json)))
+            .Message, StringComparison.Ordinal);
 
     [Fact]
     public void The_first_byte_that_is_no_character_is_named()
@@ -71,7 +75,8 @@ public partial class JsonTextTests
     {
         using JsonDocument document = JsonText.Parse("\uFEFF{\"a\":1}"u8.ToArray());
         Assert.Equal(1, document.RootElement.GetProperty("a").GetInt32());
-        Assert.Equal(new Sample("1", 3), JsonText.Deserialize("\uFEFF{\"id\":\"1\",\"count\":3}"u8.ToArray(), SampleJson.Default.Sample));
+        Assert.Equal(new Sample("1", 3),
+            JsonText.Deserialize("\uFEFF{\"id\":\"1\",\"count\":3}"u8.ToArray(), SampleJson.Default.Sample));
     }
 
     [Theory]
@@ -86,7 +91,8 @@ public partial class JsonTextTests
     [InlineData("{\"id\":\"1\",\"count\":3,\"more\":[\"a\",2]}", "'more[1]'")]
     public void A_value_of_another_kind_is_named_by_its_place(string json, string expected)
     {
-        string message = Assert.Throws<JsonException>(() => JsonText.Deserialize(Encoding.UTF8.GetBytes(json), SampleJson.Default.Sample)).Message;
+        string message = Assert.Throws<JsonException>(
+            () => JsonText.Deserialize(Encoding.UTF8.GetBytes(json), SampleJson.Default.Sample)).Message;
         Assert.Contains(expected, message, StringComparison.Ordinal);
         PlainWords.Check(message);
     }
@@ -102,14 +108,16 @@ public partial class JsonTextTests
     [Fact]
     public void MutatedJsonIsReadOrRefusedWithJsonException()
     {
-        byte[] sample = Encoding.UTF8.GetBytes("""{"id":"1","question":"a \ud83d\ude00 é 你","options":{"A":"x","\u0042":1.5e3},"list":[true,null,"\n"]}""");
+        byte[] sample = Encoding.UTF8.GetBytes(
+            """{"id":"1","question":"a \ud83d\ude00 é 你","options":{"A":"x","\u0042":1.5e3},"list":[true,null,"\n"]}""");
         var random = new Random(7);
         int read = 0, refused = 0;
         for (int round = 0; round < 20_000; round++)
         {
             byte[] bytes = [.. sample];
             for (int change = random.Next(1, 4); change > 0; change--)
-                bytes[random.Next(bytes.Length)] = random.Next(2) == 0 ? (byte)random.Next(256) : bytes[random.Next(bytes.Length)];
+                bytes[random.Next(bytes.Length)] = random.Next(2) == 0 ? (byte)random.Next(256)
+                    : bytes[random.Next(bytes.Length)];
             try
             {
                 using JsonDocument document = JsonText.Parse(bytes);
@@ -150,7 +158,8 @@ public partial class JsonTextTests
         public List<string>? More { get; init; }
     }
 
-    [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
+    [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase,
+        RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
     [JsonSerializable(typeof(Sample))]
     internal sealed partial class SampleJson : JsonSerializerContext;
 }

@@ -3,7 +3,8 @@ namespace Skylight.Tests;
 /// <summary>The checkout that the tests run from.</summary>
 internal static class Repository
 {
-    private static readonly string[] NotSources = ["bin", "obj", ".git", ".vs", ".idea", "build", "artifacts", "TestResults", "node_modules"];
+    private static readonly string[] NotSources = ["bin", "obj", ".git", ".vs", ".idea", "build", "artifacts",
+        "TestResults", "node_modules"];
 
     /// <summary>The folder that holds Runtime.sln.</summary>
     public static string Root { get; } = Find();
@@ -37,6 +38,7 @@ internal static class Repository
                 return folder.FullName;
         }
 
-        throw new InvalidOperationException($"No Runtime.sln above {AppContext.BaseDirectory}: run the tests from a checkout.");
+        throw new InvalidOperationException(
+            $"No Runtime.sln above {AppContext.BaseDirectory}: run the tests from a checkout.");
     }
 }

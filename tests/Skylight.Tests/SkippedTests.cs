@@ -23,10 +23,12 @@ public sealed class SkippedTests : IDisposable
     /// <param name="reasons">Why, for each test that was skipped.</param>
     internal static string Describe(IEnumerable<string> reasons)
     {
-        (string Reason, int Count)[] counts = [.. reasons.CountBy(Shorten).Select(pair => (pair.Key, pair.Value)).OrderByDescending(pair => pair.Value).ThenBy(pair => pair.Key, StringComparer.Ordinal)];
+        (string Reason, int Count)[] counts = [.. reasons.CountBy(Shorten).Select(pair => (pair.Key, pair.Value))
+            .OrderByDescending(pair => pair.Value).ThenBy(pair => pair.Key, StringComparer.Ordinal)];
         return counts.Length == 0
             ? "Skipped tests: none"
-            : $"Skipped tests: {counts.Sum(pair => pair.Count)} ({string.Join("; ", counts.Select(pair => $"{pair.Count}: {pair.Reason}"))})";
+            : $"Skipped tests: {counts.Sum(pair => pair.Count)} " +
+                $"({string.Join("; ", counts.Select(pair => $"{pair.Count}: {pair.Reason}"))})";
     }
 
     /// <inheritdoc/>

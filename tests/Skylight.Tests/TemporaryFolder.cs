@@ -2,7 +2,10 @@ using System.Text;
 
 namespace Skylight.Tests;
 
-/// <summary>A folder of its own for one test, removed after it. Nothing else of the tests makes files in the system's temporary folder.</summary>
+/// <summary>
+/// A folder of its own for one test, removed after it. Nothing else of the tests makes files in the system's temporary
+/// folder.
+/// </summary>
 internal sealed class TemporaryFolder : IDisposable
 {
     public string Path { get; } = Directory.CreateTempSubdirectory("skylight-test-").FullName;
@@ -19,7 +22,9 @@ internal sealed class TemporaryFolder : IDisposable
 
     public string Write(string name, string content) => Write(name, Encoding.UTF8.GetBytes(content));
 
-    public string[] Names() => [.. Directory.EnumerateFileSystemEntries(Path).Select(entry => System.IO.Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
+    public string[] Names() =>
+        [.. Directory.EnumerateFileSystemEntries(Path).Select(entry => System.IO.Path.GetFileName(entry))
+            .Order(StringComparer.Ordinal)];
 
     public void Dispose() => Directory.Delete(Path, recursive: true);
 }

@@ -3,8 +3,8 @@ using Skylight.Cuda;
 namespace Skylight.Bench.Kernels;
 
 /// <summary>
-/// Times work on a card with a cold level-2 cache, which is overwritten before every timed run; while the card does that, the host queues the
-/// rest, so that what is measured is the card's work and not the host's queueing.
+/// Times work on a card with a cold level-2 cache, which is overwritten before every timed run; while the card does
+/// that, the host queues the rest, so that what is measured is the card's work and not the host's queueing.
 /// </summary>
 internal sealed unsafe class ColdTimer : IDisposable
 {

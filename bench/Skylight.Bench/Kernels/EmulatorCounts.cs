@@ -8,8 +8,9 @@ using Skylight.Workloads;
 namespace Skylight.Bench.Kernels;
 
 /// <summary>
-/// What kernels do to memory, counted by the emulator at the catalog's shapes: bytes beside the fewest that the op allows, sectors beside the bytes
-/// asked for, bank conflicts. These numbers follow from the kernel alone; no time is among them.
+/// What kernels do to memory, counted by the emulator at the catalog's shapes: bytes beside the fewest that the op
+/// allows, sectors beside the bytes asked for, bank conflicts. These numbers follow from the kernel alone; no time is
+/// among them.
 /// </summary>
 internal static unsafe class EmulatorCounts
 {
@@ -24,8 +25,10 @@ internal static unsafe class EmulatorCounts
     [StructLayout(LayoutKind.Sequential)]
     private struct Counters
     {
-        public ulong Launches, Blocks, LoadRequests, LoadSectors, LoadBytes, StoreRequests, StoreSectors, StoreBytes, AtomicRequests;
-        public ulong SharedLoadRequests, SharedLoadTransactions, SharedStoreRequests, SharedStoreTransactions, SharedAtomicRequests, BankConflicts;
+        public ulong Launches, Blocks, LoadRequests, LoadSectors, LoadBytes, StoreRequests, StoreSectors, StoreBytes,
+            AtomicRequests;
+        public ulong SharedLoadRequests, SharedLoadTransactions, SharedStoreRequests, SharedStoreTransactions,
+            SharedAtomicRequests, BankConflicts;
         public ulong MatrixInstructions, WarpgroupInstructions, Barriers, BulkCopies, BulkLoadBytes, BulkStoreBytes;
     }
 
@@ -33,17 +36,22 @@ internal static unsafe class EmulatorCounts
     /// <param name="filter">Only workloads whose name contains it; null for all, which alone writes the results.</param>
     public static int Run(string? filter)
     {
-        Workload[] workloads = [.. Catalog.All.Where(workload => filter is null || workload.Name.Contains(filter, StringComparison.Ordinal)).Select(workload => workload.ForActivations(DataType.BFloat16))];
+        Workload[] workloads =
+            [.. Catalog.All.Where(workload => filter is null
+                || workload.Name.Contains(filter, StringComparison.Ordinal))
+                    .Select(workload => workload.ForActivations(DataType.BFloat16))];
         if (workloads.Length == 0)
         {
-            Console.Error.WriteLine($"No workload's name contains '{filter}'. There are: {string.Join(", ", Catalog.All.Select(workload => workload.Name))}.");
+            Console.Error.WriteLine(
+                $"No workload's name contains '{filter}'. There are: {string.Join(", ", Catalog.All.Select(workload => workload.Name))}.");
             return 2;
         }
 
         using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
         nint library = NativeLibrary.Load(device.Libraries.DriverPath);
         Configure(library, "counters", "on");
-        Console.WriteLine($"{"workload",-44} {"kernel",-32} {"launches",8} {"bytes",12} {"/ least",8} {"sectors",8} {"conflicts",10}");
+        Console.WriteLine(
+            $"{"workload",-44} {"kernel",-32} {"launches",8} {"bytes",12} {"/ least",8} {"sectors",8} {"conflicts",10}");
         var rows = new List<Row>();
         var leftOut = new List<string>();
         foreach (Workload workload in workloads)
@@ -60,7 +68,9 @@ internal static unsafe class EmulatorCounts
             {
                 rows.Add(row);
                 Counters counters = row.Counters;
-                Console.WriteLine(FormattableString.Invariant($"{row.Workload,-44} {row.Kernel,-32} {counters.Launches,8} {Bytes(counters),12} {Bytes(counters) / row.LeastBytes,8:F2} {SectorShare(counters),8:P0} {counters.BankConflicts,10}"));
+                Console.WriteLine(
+                    FormattableString.Invariant(
+                        $"{row.Workload,-44} {row.Kernel,-32} {counters.Launches,8} {Bytes(counters),12} {Bytes(counters) / row.LeastBytes,8:F2} {SectorShare(counters),8:P0} {counters.BankConflicts,10}"));
             }
         }
 
@@ -73,7 +83,8 @@ internal static unsafe class EmulatorCounts
 
     private static List<Row> Count(CudaDevice device, nint library, Workload workload)
     {
-        CudaKernelDescription description = CudaBindings.Standard.Describe(workload.Op, [.. workload.Inputs.Select(input => input.Type)], device.Target);
+        CudaKernelDescription description = CudaBindings.Standard.Describe(workload.Op,
+            [.. workload.Inputs.Select(input => input.Type)], device.Target);
         using var arm = new KernelArm("simt", device, timer: null, workload);
         device.Synchronize();
         Check(((delegate* unmanaged<int>)NativeLibrary.GetExport(library, "simtCountersReset"))(), "simtCountersReset");
@@ -87,14 +98,17 @@ internal static unsafe class EmulatorCounts
     {
         Counters counters;
         fixed (byte* name = System.Text.Encoding.UTF8.GetBytes(kernel + "\0"))
-            Check(((delegate* unmanaged<byte*, Counters*, int>)NativeLibrary.GetExport(library, "simtCountersRead"))(name, &counters), $"simtCountersRead for {kernel}");
+            Check(((delegate* unmanaged<byte*, Counters*, int>)NativeLibrary.GetExport(library, "simtCountersRead"))(
+                name, &counters), $"simtCountersRead for {kernel}");
         return counters;
     }
 
     private static void Configure(nint library, string name, string value)
     {
-        fixed (byte* first = System.Text.Encoding.UTF8.GetBytes(name + "\0"), second = System.Text.Encoding.UTF8.GetBytes(value + "\0"))
-            Check(((delegate* unmanaged<byte*, byte*, int>)NativeLibrary.GetExport(library, "simtConfigure"))(first, second), $"simtConfigure {name}");
+        fixed (byte* first = System.Text.Encoding.UTF8.GetBytes(name + "\0"),
+            second = System.Text.Encoding.UTF8.GetBytes(value + "\0"))
+            Check(((delegate* unmanaged<byte*, byte*, int>)NativeLibrary.GetExport(library, "simtConfigure"))(first,
+                second), $"simtConfigure {name}");
     }
 
     private static void Check(int result, string call)
@@ -103,16 +117,21 @@ internal static unsafe class EmulatorCounts
             throw new InvalidOperationException($"{call} failed with code {result}.");
     }
 
-    private static ulong Bytes(Counters counters) => counters.LoadBytes + counters.StoreBytes + counters.BulkLoadBytes + counters.BulkStoreBytes;
+    private static ulong Bytes(Counters counters) =>
+        counters.LoadBytes + counters.StoreBytes + counters.BulkLoadBytes + counters.BulkStoreBytes;
 
     /// <summary>The part of the sectors' bytes that was asked for; above 1 where lanes of a warp share sectors.</summary>
     private static double SectorShare(Counters counters) =>
-        counters.LoadSectors + counters.StoreSectors == 0 ? 1 : (double)(counters.LoadBytes + counters.StoreBytes) / (SectorBytes * (counters.LoadSectors + counters.StoreSectors));
+        counters.LoadSectors + counters.StoreSectors == 0 ? 1
+            : (double)(counters.LoadBytes + counters.StoreBytes) / (
+                SectorBytes * (counters.LoadSectors + counters.StoreSectors));
 
     private static void Write(Utf8JsonWriter json, List<Row> rows, List<string> leftOut, CudaDevice device)
     {
         json.WriteString("architecture", device.Target.ArchitectureName);
-        json.WriteString("unit", "counts of the emulator at the catalog's shapes, bfloat16 activations; no time is among them. least_bytes: what the whole op must read and write; an op of several kernels has one row for each");
+        json.WriteString("unit",
+            "counts of the emulator at the catalog's shapes, bfloat16 activations; no time is among them. " +
+            "least_bytes: what the whole op must read and write; an op of several kernels has one row for each");
         json.WriteStartArray("left_out_as_too_large");
         leftOut.ForEach(json.WriteStringValue);
         json.WriteEndArray();

@@ -10,8 +10,9 @@ using Skylight.Models;
 namespace Skylight.Bench.Kernels;
 
 /// <summary>
-/// Generation on a card, end to end, with a published model's shape and random weights: the time to the first token, with and without a picture, and that of
-/// a decoding step, by the host's clock from the call until its tokens are on the host. On the emulator everything runs and nothing is timed.
+/// Generation on a card, end to end, with a published model's shape and random weights: the time to the first token,
+/// with and without a picture, and that of a decoding step, by the host's clock from the call until its tokens are on
+/// the host. On the emulator everything runs and nothing is timed.
 /// </summary>
 internal static class GenerationBenchmark
 {
@@ -20,7 +21,8 @@ internal static class GenerationBenchmark
 
     // A plan is queued step by step, then recorded: what comes after is what lasts.
     private const int WarmUps = 3;
-    private const string Usage = "generation [--like internvl3-1b] [--device cuda:0] [--batch 1,8,32] [--prompt 512] [--tiles 0,1] [--output PATH]";
+    private const string Usage =
+        "generation [--like internvl3-1b] [--device cuda:0] [--batch 1,8,32] [--prompt 512] [--tiles 0,1] [--output PATH]";
 
     private sealed record Settings(string Like, string Device, int[] Batches, int[] Prompts, int[] Tiles, string? Output);
 
@@ -46,7 +48,8 @@ internal static class GenerationBenchmark
             };
             if (next is null)
             {
-                Console.Error.WriteLine($"'{arguments[index]} {value}' is not understood. Models: {string.Join(", ", ModelFamily.Names)}.");
+                Console.Error.WriteLine(
+                    $"'{arguments[index]} {value}' is not understood. Models: {string.Join(", ", ModelFamily.Names)}.");
                 Console.Error.WriteLine($"Usage: {Usage}");
                 return 2;
             }
@@ -66,11 +69,13 @@ internal static class GenerationBenchmark
     }
 
     private static int Ordinal(string device) =>
-        device.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(device.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) ? ordinal : -1;
+        device.StartsWith("cuda:", StringComparison.Ordinal) && int.TryParse(device.AsSpan("cuda:".Length),
+            NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal) ? ordinal : -1;
 
     private static int[]? Numbers(string list, int least)
     {
-        int[] numbers = [.. list.Split(',').Select(part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : -1)];
+        int[] numbers = [.. list.Split(',').Select(
+            part => int.TryParse(part, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : -1)];
         return numbers.All(number => number >= least) ? numbers : null;
     }
 
@@ -82,7 +87,9 @@ internal static class GenerationBenchmark
         using var model = new VisionLanguageModel(ModelFamily.Configuration(settings.Like), device);
         model.Initialize(1);
         long streamed = model.Parameters.All.Where(IsReadByEveryStep).Sum(parameter => device.StorageBytes(parameter.Type));
-        Console.WriteLine(FormattableString.Invariant($"{device.CardName}: {settings.Like}, {model.Parameters.ElementCount / 1e9:F2} billion parameters; a decoding step reads {streamed / 1e9:F2} GB of weights"));
+        Console.WriteLine(
+            FormattableString.Invariant(
+                $"{device.CardName}: {settings.Like}, {model.Parameters.ElementCount / 1e9:F2} billion parameters; a decoding step reads {streamed / 1e9:F2} GB of weights"));
         var rows = new List<Row>();
         foreach (int tiles in settings.Tiles)
         {
@@ -103,17 +110,24 @@ internal static class GenerationBenchmark
             rows.Add(row);
             double median = KernelBenchmark.Median(row.Seconds);
             Console.WriteLine(device.Libraries.IsSimulated
-                ? FormattableString.Invariant($"{row.Name}: {row.Seconds.Length} passes, {row.Replayed} replayed, {row.Plans} plans; not timed, the emulator has no time of its own")
-                : FormattableString.Invariant($"{row.Name}: {median * 1e3:F3} ms ({row.Seconds.Min() * 1e3:F3} to {row.Seconds.Max() * 1e3:F3}), {row.Tokens / median:F0} tokens/s, {row.Replayed} of {row.Seconds.Length} passes replayed, {row.Plans} plans"));
+                ? FormattableString.Invariant(
+                    $"{row.Name}: {row.Seconds.Length} passes, {row.Replayed} replayed, {row.Plans} plans; not timed, the emulator has no time of its own")
+                : FormattableString.Invariant(
+                    $"{row.Name}: {median * 1e3:F3} ms ({row.Seconds.Min() * 1e3:F3} to {row.Seconds.Max() * 1e3:F3}), {row.Tokens / median:F0} tokens/s, {row.Replayed} of {row.Seconds.Length} passes replayed, {row.Plans} plans"));
             // After every row: what was measured is not lost with a card that hangs later.
             if (!device.Libraries.IsSimulated)
-                BenchmarkReport.Write("cuda-generation.json", $"generation --like {settings.Like}", json => Write(json, settings, device, streamed, rows), settings.Output, announce: false);
+                BenchmarkReport.Write("cuda-generation.json", $"generation --like {settings.Like}",
+                    json => Write(json, settings, device, streamed, rows), settings.Output, announce: false);
         }
     }
 
-    /// <summary>Whether a decoding step without pictures reads all of a parameter: those of the language model, but of the embedding only some rows.</summary>
+    /// <summary>
+    /// Whether a decoding step without pictures reads all of a parameter: those of the language model, but of the
+    /// embedding only some rows.
+    /// </summary>
     private static bool IsReadByEveryStep(PersistentTensor parameter) =>
-        parameter.Name.StartsWith("language.", StringComparison.Ordinal) && !parameter.Name.StartsWith("language.embedding", StringComparison.Ordinal);
+        parameter.Name.StartsWith("language.", StringComparison.Ordinal)
+            && !parameter.Name.StartsWith("language.embedding", StringComparison.Ordinal);
 
     /// <summary>From the request to its first token on the host.</summary>
     private static Row Prefill(VisionLanguageModel model, int text, int tiles)
@@ -140,8 +154,11 @@ internal static class GenerationBenchmark
     private static Row Decoding(VisionLanguageModel model, int text, int tiles, int batch, bool ofOnePrompt)
     {
         var sampling = new SamplingOptions { MaxNewTokens = NewTokens };
-        GenerationRequest[] requests = [.. Enumerable.Range(0, ofOnePrompt ? 1 : batch).Select(index => new GenerationRequest(Prompt(model.Configuration, text, tiles, index), ofOnePrompt ? batch : 1, (ulong)index))];
-        using var engine = new GenerationEngine(model, batch * (requests[0].Prompt.Tokens.Length + NewTokens + 2 * KeyValuePages.Size));
+        GenerationRequest[] requests = [.. Enumerable.Range(0, ofOnePrompt ? 1 : batch)
+            .Select(index => new GenerationRequest(Prompt(model.Configuration, text, tiles, index),
+                ofOnePrompt ? batch : 1, (ulong)index))];
+        using var engine = new GenerationEngine(model,
+            batch * (requests[0].Prompt.Tokens.Length + NewTokens + 2 * KeyValuePages.Size));
         foreach (GenerationRequest request in requests)
             engine.Add(request, sampling);
         var seconds = new List<double>();
@@ -159,7 +176,9 @@ internal static class GenerationBenchmark
             replayed += engine.Plans.Made == plans && engine.Plans.Kept.Last().IsRecorded ? 1 : 0;
         }
 
-        return new Row($"decoding of {batch}{(ofOnePrompt ? ", all of one prompt," : "")} after {Describe(text, tiles)}", batch, [.. seconds], engine.Plans.Made, replayed);
+        return new Row(
+            $"decoding of {batch}{(ofOnePrompt ? ", all of one prompt," : "")} after {Describe(text, tiles)}", batch,
+            [.. seconds], engine.Plans.Made, replayed);
     }
 
     /// <summary>The places of a picture's tiles, and random text.</summary>
@@ -169,11 +188,15 @@ internal static class GenerationBenchmark
         VisionConfiguration vision = configuration.Vision;
         int place = configuration.ImageTokenId ?? configuration.Language.VocabularySize;
         ImageTile[] images = [.. Enumerable.Range(0, tiles).Select(_ => new ImageTile(
-            [.. Enumerable.Range(0, vision.ChannelCount * vision.ImageHeight * vision.ImageWidth).Select(_ => random.NextSingle() * 2 - 1)], vision.ImageHeight, vision.ImageWidth))];
-        return new TokenSequence([.. Enumerable.Repeat(place, tiles * configuration.TokensPerTile), .. Enumerable.Range(0, text).Select(_ => random.Next(place))], images);
+            [.. Enumerable.Range(0, vision.ChannelCount * vision.ImageHeight * vision.ImageWidth)
+                .Select(_ => random.NextSingle() * 2 - 1)], vision.ImageHeight, vision.ImageWidth))];
+        return new TokenSequence([.. Enumerable.Repeat(place, tiles * configuration.TokensPerTile),
+            .. Enumerable.Range(0, text).Select(_ => random.Next(place))], images);
     }
 
-    private static string Describe(int text, int tiles) => FormattableString.Invariant($"{text} text tokens{(tiles == 0 ? "" : FormattableString.Invariant($" and {tiles} tiles"))}");
+    private static string Describe(int text, int tiles) =>
+        FormattableString.Invariant(
+            $"{text} text tokens{(tiles == 0 ? "" : FormattableString.Invariant($" and {tiles} tiles"))}");
 
     private static void Write(Utf8JsonWriter json, Settings settings, CudaDevice device, long streamed, List<Row> rows)
     {
@@ -182,7 +205,10 @@ internal static class GenerationBenchmark
         json.WriteString("nvrtc", device.Libraries.NvrtcVersion.ToString());
         json.WriteString("model", settings.Like);
         json.WriteNumber("weight_bytes_of_a_step", streamed);
-        json.WriteString("method", "median by the host's clock, from the call of the engine until its tokens are on the host; after warm-up, so that plans are replayed; a first token includes the picture's encoding and the reading of the whole prompt; every token is drawn at temperature 1");
+        json.WriteString("method",
+            "median by the host's clock, from the call of the engine until its tokens are on the host; after " +
+            "warm-up, so that plans are replayed; a first token includes the picture's encoding and the " +
+            "reading of the whole prompt; every token is drawn at temperature 1");
         json.WriteStartArray("passes");
         foreach (Row row in rows)
         {

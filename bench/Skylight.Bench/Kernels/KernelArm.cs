@@ -74,7 +74,8 @@ internal sealed class KernelArm : IDisposable
     public void Run() => _executor.Run();
 
     /// <summary>Times one run, from a cold cache.</summary>
-    public void Time() => _seconds.Add((_timer ?? throw new InvalidOperationException($"{Name} has no timer.")).Seconds(Run));
+    public void Time() =>
+        _seconds.Add((_timer ?? throw new InvalidOperationException($"{Name} has no timer.")).Seconds(Run));
 
     /// <inheritdoc/>
     public void Dispose()

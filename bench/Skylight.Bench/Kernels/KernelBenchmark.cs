@@ -8,8 +8,9 @@ using Skylight.Workloads;
 namespace Skylight.Bench.Kernels;
 
 /// <summary>
-/// Every op at the shapes of real models on a card: the own kernels, and beside them, in turn within every round, those of a device that is not
-/// deterministic (cuBLAS, other splits) where it would run something else. Beside the roofline that the same run measures.
+/// Every op at the shapes of real models on a card: the own kernels, and beside them, in turn within every round, those
+/// of a device that is not deterministic (cuBLAS, other splits) where it would run something else. Beside the roofline
+/// that the same run measures.
 /// </summary>
 internal static class KernelBenchmark
 {
@@ -50,16 +51,24 @@ internal static class KernelBenchmark
             }
         }
 
-        Workload[] workloads = [.. ModelWorkloads.All.Where(workload => filter is null || workload.Name.Contains(filter, StringComparison.Ordinal)).Select(workload => workload.ForActivations(DataType.BFloat16))];
+        Workload[] workloads =
+            [.. ModelWorkloads.All.Where(workload => filter is null
+                || workload.Name.Contains(filter, StringComparison.Ordinal))
+                    .Select(workload => workload.ForActivations(DataType.BFloat16))];
         if (workloads.Length == 0)
-            return Refuse($"No workload's name contains '{filter}'. There are: {string.Join(", ", ModelWorkloads.All.Select(workload => workload.Name))}.");
+            return Refuse(
+                $"No workload's name contains '{filter}'. There are: {string.Join(", ", ModelWorkloads.All.Select(workload => workload.Name))}.");
         if (dryRun)
             return KernelDescriptions.Print(workloads, compile);
         if (compile)
             return Refuse("--compile goes with --dry-run: a measurement compiles what it runs.");
         if (device == "simt")
-            return Refuse("Emulator time is never GPU time: the emulator is not timed. Its counters are: the verb 'counters'. What would run on a card: --dry-run.");
-        if (!device.StartsWith("cuda:", StringComparison.Ordinal) || !int.TryParse(device.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture, out int ordinal))
+            return Refuse(
+                "Emulator time is never GPU time: the emulator is not timed. Its counters are: the verb 'counters'. " +
+                "What would run on a card: --dry-run.");
+        if (!device.StartsWith("cuda:", StringComparison.Ordinal)
+            || !int.TryParse(device.AsSpan("cuda:".Length), NumberStyles.None, CultureInfo.InvariantCulture,
+                out int ordinal))
             return Refuse($"There is no card '{device}': give cuda:0 or another number.");
         try
         {
@@ -93,7 +102,9 @@ internal static class KernelBenchmark
         using var ownTimer = new ColdTimer(own, ordinal);
         using var libraryTimer = new ColdTimer(library, ordinal);
         CardPeak peak = CardPeak.Measure(own, ownTimer, library, libraryTimer, Rounds);
-        Console.WriteLine(FormattableString.Invariant($"{own.CardName}: copy {peak.BytesPerSecond / 1e9:F0} GB/s read and written; cuBLAS bfloat16 product {(peak.FlopsPerSecond is { } flops ? FormattableString.Invariant($"{flops / 1e12:F0} TFLOP/s") : $"not measured: {peak.WhyNoFlops}")}"));
+        Console.WriteLine(
+            FormattableString.Invariant(
+                $"{own.CardName}: copy {peak.BytesPerSecond / 1e9:F0} GB/s read and written; cuBLAS bfloat16 product {(peak.FlopsPerSecond is { } flops ? FormattableString.Invariant($"{flops / 1e12:F0} TFLOP/s") : $"not measured: {peak.WhyNoFlops}")}"));
         Console.WriteLine($"{"workload",-56} {"arm",-8} {"ms",9} {"TFLOP/s",8} {"GB/s",7} {"roofline",9}");
         var rows = new List<Row>();
         bool lost = false;
@@ -104,7 +115,8 @@ internal static class KernelBenchmark
             {
                 row = Measure(workload, own, ownTimer, library, libraryTimer);
             }
-            catch (Exception exception) when (exception is OutOfDeviceMemoryException or NotSupportedException or CudaException or ArgumentException)
+            catch (Exception exception)
+                when (exception is OutOfDeviceMemoryException or NotSupportedException or CudaException or ArgumentException)
             {
                 row = new Row(workload, [], $"{exception.GetType().Name}: {exception.Message}");
                 lost = exception is CudaException { Code: var code } && Skylight.Cuda.Interop.Driver.IsLasting(code);
@@ -114,10 +126,12 @@ internal static class KernelBenchmark
             Print(row, peak);
             // After every workload: what was measured is not lost with a card that hangs later.
             if (filter is null || output is not null)
-                BenchmarkReport.Write("cuda-kernels.json", "kernels", json => Write(json, rows, own, ownTimer, peak), output, announce: rows.Count == workloads.Length || lost);
+                BenchmarkReport.Write("cuda-kernels.json", "kernels", json => Write(json, rows, own, ownTimer, peak),
+                    output, announce: rows.Count == workloads.Length || lost);
             if (lost)
             {
-                Console.Error.WriteLine($"The card's context is lost after {workload.Name}; {workloads.Length - rows.Count} workloads were not run. Run them with --filter.");
+                Console.Error.WriteLine(
+                    $"The card's context is lost after {workload.Name}; {workloads.Length - rows.Count} workloads were not run. Run them with --filter.");
                 break;
             }
         }
@@ -125,10 +139,12 @@ internal static class KernelBenchmark
         return rows.Any(row => row.Skipped is not null) ? 1 : 0;
     }
 
-    private static Row Measure(Workload workload, CudaDevice own, ColdTimer ownTimer, CudaDevice library, ColdTimer libraryTimer)
+    private static Row Measure(Workload workload, CudaDevice own, ColdTimer ownTimer, CudaDevice library,
+        ColdTimer libraryTimer)
     {
         TensorType[] types = [.. workload.Inputs.Select(input => input.Type)];
-        bool same = KernelDescriptions.AsText(CudaBindings.Standard.Describe(workload.Op, types, own.Target)) == KernelDescriptions.AsText(CudaBindings.Standard.Describe(workload.Op, types, library.Target));
+        bool same = KernelDescriptions.AsText(CudaBindings.Standard.Describe(workload.Op, types,
+            own.Target)) == KernelDescriptions.AsText(CudaBindings.Standard.Describe(workload.Op, types, library.Target));
         using var first = new KernelArm("own", own, ownTimer, workload);
         using KernelArm? second = same ? null : new KernelArm("library", library, libraryTimer, workload);
         KernelArm[] arms = second is null ? [first] : [first, second];
@@ -148,7 +164,9 @@ internal static class KernelBenchmark
         foreach (KernelArm arm in row.Arms)
         {
             double seconds = Median(arm.Times);
-            Console.WriteLine(FormattableString.Invariant($"{row.Workload.Name,-56} {arm.Name,-8} {seconds * 1e3,9:F4} {arm.Cost.Flops / seconds / 1e12,8:F1} {arm.Cost.Bytes / seconds / 1e9,7:F0} {peak.LeastSeconds(arm.Cost) / seconds,9:P0}"));
+            Console.WriteLine(
+                FormattableString.Invariant(
+                    $"{row.Workload.Name,-56} {arm.Name,-8} {seconds * 1e3,9:F4} {arm.Cost.Flops / seconds / 1e12,8:F1} {arm.Cost.Bytes / seconds / 1e9,7:F0} {peak.LeastSeconds(arm.Cost) / seconds,9:P0}"));
         }
 
         if (row.Skipped is not null)
@@ -163,7 +181,9 @@ internal static class KernelBenchmark
         json.WriteString("driver", DriverVersion());
         json.WriteString("nvrtc", device.Libraries.NvrtcVersion.ToString());
         json.WriteNumber("rounds", Rounds);
-        json.WriteString("method", "median of the time between two events on the stream; the level-2 cache is overwritten before every run; the arms alternate within a round; operands of bfloat16 as on the device");
+        json.WriteString("method",
+            "median of the time between two events on the stream; the level-2 cache is overwritten before every run; " +
+            "the arms alternate within a round; operands of bfloat16 as on the device");
         json.WriteNumber("level2_bytes", timer.Level2Bytes);
         json.WriteNumber("cleared_bytes", timer.ClearedBytes);
         json.WriteNumber("copy_gbs", Math.Round(peak.BytesPerSecond / 1e9, 1));
@@ -171,7 +191,9 @@ internal static class KernelBenchmark
             json.WriteNumber("cublas_product_tflops", Math.Round(flops / 1e12, 1));
         else
             json.WriteString("cublas_product_not_measured", peak.WhyNoFlops);
-        json.WriteString("roofline", "the longer of flops at cuBLAS's 8192 × 8192 × 8192 product and fewest bytes at the speed of a copy of 2 GiB (read and written), over the median");
+        json.WriteString("roofline",
+            "the longer of flops at cuBLAS's 8192 × 8192 × 8192 product and fewest bytes at the speed of a copy of 2 " +
+            "GiB (read and written), over the median");
         json.WriteStartArray("workloads");
         foreach (Row row in rows)
         {

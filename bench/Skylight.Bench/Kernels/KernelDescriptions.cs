@@ -6,7 +6,10 @@ using Skylight.Workloads;
 
 namespace Skylight.Bench.Kernels;
 
-/// <summary>What would run for workloads, without a card: launches, shared memory, operands' bytes; and with NVRTC, registers and spills.</summary>
+/// <summary>
+/// What would run for workloads, without a card: launches, shared memory, operands' bytes; and with NVRTC, registers
+/// and spills.
+/// </summary>
 internal static class KernelDescriptions
 {
     private const int RegistersOfMultiprocessor = 65536;
@@ -26,9 +29,12 @@ internal static class KernelDescriptions
                     TensorType[] inputs = [.. workload.Inputs.Select(input => input.Type)];
                     IReadOnlyList<TensorType> outputs = workload.Op.Infer(inputs);
                     CudaKernelDescription own = CudaBindings.Standard.Describe(workload.Op, inputs, outputs, target);
-                    CudaKernelDescription library = CudaBindings.Standard.Describe(workload.Op, inputs, outputs, target with { Deterministic = false });
+                    CudaKernelDescription library = CudaBindings.Standard.Describe(workload.Op, inputs, outputs,
+                        target with { Deterministic = false });
                     double bytes = inputs.Concat(outputs).Sum(type => (double)type.Bytes) + own.ScratchBytes;
-                    Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{target.ArchitectureName} {workload.Name}: {bytes / (1 << 20):F0} MiB, of them scratch {own.ScratchBytes / 1048576.0:F0}"));
+                    Console.WriteLine(
+                        string.Create(CultureInfo.InvariantCulture,
+                            $"{target.ArchitectureName} {workload.Name}: {bytes / (1 << 20):F0} MiB, of them scratch {own.ScratchBytes / 1048576.0:F0}"));
                     PrintSteps("own", own);
                     if (AsText(own) != AsText(library))
                         PrintSteps("library", library);
@@ -39,7 +45,8 @@ internal static class KernelDescriptions
                         list.Add(launch);
                     }
                 }
-                catch (Exception exception) when (exception is NotSupportedException or GraphException or ArgumentException or OverflowException)
+                catch (Exception exception)
+                    when (exception is NotSupportedException or GraphException or ArgumentException or OverflowException)
                 {
                     failures++;
                     Console.WriteLine($"{target.ArchitectureName} {workload.Name}: FAILS: {exception.Message}");
@@ -54,7 +61,8 @@ internal static class KernelDescriptions
     }
 
     /// <summary>Everything that decides what runs, as text; equal where two devices would run the same.</summary>
-    public static string AsText(CudaKernelDescription description) => string.Join('\n', description.Steps.Select(step => step is CudaLaunchStep { Launch: var launch }
+    public static string AsText(CudaKernelDescription description) =>
+        string.Join('\n', description.Steps.Select(step => step is CudaLaunchStep { Launch: var launch }
         ? $"{launch} cluster {launch.ClusterSize} ({string.Join(", ", launch.Arguments)})"
         : step.ToString()));
 
@@ -64,8 +72,10 @@ internal static class KernelDescriptions
         {
             Console.WriteLine($"    {arm}: " + step switch
             {
-                CudaLaunchStep { Launch: var launch } => $"{launch}{(launch.ClusterSize.Count > 1 ? $", clusters of {launch.ClusterSize}" : "")}",
-                CudaProductStep product => $"cuBLAS {product.Batch} × [{product.Rows}, {product.Inner}] · [{product.Inner}, {product.Columns}]",
+                CudaLaunchStep { Launch: var launch } =>
+                    $"{launch}{(launch.ClusterSize.Count > 1 ? $", clusters of {launch.ClusterSize}" : "")}",
+                CudaProductStep product =>
+                    $"cuBLAS {product.Batch} × [{product.Rows}, {product.Inner}] · [{product.Inner}, {product.Columns}]",
                 CudaClearStep clear => $"clears {clear.Bytes} bytes",
                 CudaCopyStep copy => $"copies {copy.Bytes} bytes",
                 _ => step.ToString(),

@@ -7,8 +7,8 @@ using Skylight.Workloads;
 namespace Skylight.Bench.Kernels;
 
 /// <summary>
-/// Fills operands without making billions of random numbers: small ones and integers as their workload says; of large ones the first million
-/// numbers, which the card then copies over the rest.
+/// Fills operands without making billions of random numbers: small ones and integers as their workload says; of large
+/// ones the first million numbers, which the card then copies over the rest.
 /// </summary>
 internal static class OperandFill
 {
@@ -35,12 +35,15 @@ internal static class OperandFill
             return;
         }
 
-        // Of the operands' own distributions only the scale matters to a clock and a power limit: weights are as large as their rows are long.
-        float scale = type.Storage == Storage.Weight && type.DataType == DataType.BFloat16 ? 1f / MathF.Sqrt(type.Shape.Columns) : 1f;
+        // Of the operands' own distributions only the scale matters to a clock and a power limit: weights are as large
+        // as their rows are long.
+        float scale = type.Storage == Storage.Weight && type.DataType == DataType.BFloat16
+            ? 1f / MathF.Sqrt(type.Shape.Columns) : 1f;
         // A second moment is never negative; its root would be no number.
         bool positive = workload.Op is AdamW;
         float[] numbers = Array.ConvertAll(Random, number => scale * (positive ? MathF.Abs(number) : number));
-        device.Upload(Bytes(numbers, type.DataType), new Tensor(destination.Memory, destination.ByteOffset, new TensorType(type.DataType, new Shape(Block))));
+        device.Upload(Bytes(numbers, type.DataType),
+            new Tensor(destination.Memory, destination.ByteOffset, new TensorType(type.DataType, new Shape(Block))));
         device.MakeCurrent();
         ulong address = device.AddressOf(destination);
         for (long written = (long)Block * type.DataType.Size(); written < type.Bytes; written *= 2)

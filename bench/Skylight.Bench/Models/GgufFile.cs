@@ -8,8 +8,9 @@ using Skylight.Tensors;
 namespace Skylight.Bench.Models;
 
 /// <summary>
-/// Writes the language part of a model as a GGUF file (version 3) of the architecture 'qwen2', without a tokenizer, for llama.cpp. Matrices keep bfloat16, the
-/// rest is float32. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+/// Writes the language part of a model as a GGUF file (version 3) of the architecture 'qwen2', without a tokenizer, for
+/// llama.cpp. Matrices keep bfloat16, the rest is float32. Format:
+/// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 /// </summary>
 internal sealed class GgufFile
 {
@@ -24,8 +25,10 @@ internal sealed class GgufFile
         _model = model;
         LanguageConfiguration language = model.Configuration.Language;
         if (language.Kind != LanguageModelKind.Qwen2)
-            throw new NotSupportedException($"Only models with Qwen2.5 are written for llama.cpp, not those with {language.Kind}.");
-        int query = language.HeadCount * language.HeadDimension, key = language.KeyValueHeadCount * language.HeadDimension, inner = language.IntermediateSize;
+            throw new NotSupportedException(
+                $"Only models with Qwen2.5 are written for llama.cpp, not those with {language.Kind}.");
+        int query = language.HeadCount * language.HeadDimension,
+            key = language.KeyValueHeadCount * language.HeadDimension, inner = language.IntermediateSize;
         Add("token_embd.weight", "embedding.weight", 0, language.VocabularySize);
         Add("output_norm.weight", "norm.weight", 0, 0);
         if (!language.TieWordEmbeddings)
@@ -53,7 +56,8 @@ internal sealed class GgufFile
     public static void Write(string path, VisionLanguageModel model)
     {
         if (model.ParameterType != DataType.BFloat16 || model.IsQuantized)
-            throw new NotSupportedException($"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? DataType.Int8 : model.ParameterType)}.");
+            throw new NotSupportedException(
+                $"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? DataType.Int8 : model.ParameterType)}.");
         var file = new GgufFile(model);
         using FileStream stream = File.Create(path);
         using var writer = new BinaryWriter(stream);
@@ -85,10 +89,14 @@ internal sealed class GgufFile
         LanguageConfiguration language = _model.Configuration.Language;
         (string Name, object Value)[] fields =
         [
-            ("general.architecture", "qwen2"), ("qwen2.block_count", (uint)language.LayerCount), ("qwen2.context_length", (uint)language.MaxPositions),
-            ("qwen2.embedding_length", (uint)language.HiddenSize), ("qwen2.feed_forward_length", (uint)language.IntermediateSize),
-            ("qwen2.attention.head_count", (uint)language.HeadCount), ("qwen2.attention.head_count_kv", (uint)language.KeyValueHeadCount),
-            ("qwen2.attention.layer_norm_rms_epsilon", (float)language.RmsNormEpsilon), ("qwen2.rope.freq_base", (float)language.RopeTheta),
+            ("general.architecture", "qwen2"), ("qwen2.block_count", (uint)language.LayerCount),
+            ("qwen2.context_length", (uint)language.MaxPositions),
+            ("qwen2.embedding_length", (uint)language.HiddenSize),
+            ("qwen2.feed_forward_length", (uint)language.IntermediateSize),
+            ("qwen2.attention.head_count", (uint)language.HeadCount),
+            ("qwen2.attention.head_count_kv", (uint)language.KeyValueHeadCount),
+            ("qwen2.attention.layer_norm_rms_epsilon", (float)language.RmsNormEpsilon),
+            ("qwen2.rope.freq_base", (float)language.RopeTheta),
             ("qwen2.vocab_size", (uint)language.VocabularySize), ("tokenizer.ggml.model", "no_vocab"),
         ];
         writer.Write("GGUF"u8);

@@ -4,8 +4,9 @@ using System.Runtime.InteropServices;
 namespace Skylight.Bench.Models;
 
 /// <summary>
-/// A llama.cpp library that lies in a folder, loaded into this process and driven through its C interface, so that it is measured in turn with Skylight.
-/// Parameter structures differ from version to version; they are passed on as they come, but for the fields at their start.
+/// A llama.cpp library that lies in a folder, loaded into this process and driven through its C interface, so that it
+/// is measured in turn with Skylight. Parameter structures differ from version to version; they are passed on as they
+/// come, but for the fields at their start.
 /// </summary>
 internal sealed unsafe class LlamaCpp : IDisposable
 {
@@ -27,23 +28,28 @@ internal sealed unsafe class LlamaCpp : IDisposable
     {
         nint ggml = NativeLibrary.Load(Library(folder, "libggml.*so"));
         _library = NativeLibrary.Load(Library(folder, "libllama.*so"));
-        ((delegate* unmanaged[Cdecl]<delegate* unmanaged[Cdecl]<int, byte*, nint, void>, nint, void>)Function("llama_log_set"))(&Ignore, 0);
+        ((delegate* unmanaged[Cdecl]<delegate* unmanaged[Cdecl]<int, byte*, nint, void>, nint,
+            void>)Function("llama_log_set"))(&Ignore, 0);
         using var folderText = new Utf8(folder);
         using var modelText = new Utf8(modelPath);
-        ((delegate* unmanaged[Cdecl]<byte*, void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all_from_path"))(folderText.Pointer);
+        ((delegate* unmanaged[Cdecl]<byte*, void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all_from_path"))(
+            folderText.Pointer);
         ((delegate* unmanaged[Cdecl]<void>)Function("llama_backend_init"))();
         Parameters model = ((delegate* unmanaged[Cdecl]<Parameters>)Function("llama_model_default_params"))();
-        _model = ((delegate* unmanaged[Cdecl]<byte*, Parameters, nint>)Function("llama_model_load_from_file"))(modelText.Pointer, model);
+        _model = ((delegate* unmanaged[Cdecl]<byte*, Parameters, nint>)Function("llama_model_load_from_file"))(
+            modelText.Pointer, model);
         if (_model == 0)
             throw new InvalidOperationException($"llama.cpp cannot load {modelPath}.");
         Parameters parameters = ((delegate* unmanaged[Cdecl]<Parameters>)Function("llama_context_default_params"))();
         // n_ctx, n_batch, n_ubatch, n_seq_max: known by their defaults, or this version has another layout.
         Span<uint> fields = new(&parameters, 4);
         if (fields is not [512, 2048, 512, 1])
-            throw new NotSupportedException($"This llama.cpp has other context parameters than expected: {string.Join(", ", fields.ToArray())}.");
+            throw new NotSupportedException(
+                $"This llama.cpp has other context parameters than expected: {string.Join(", ", fields.ToArray())}.");
         fields[0] = (uint)context;
         fields[3] = (uint)sequences;
-        _context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(_model, parameters);
+        _context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(_model,
+            parameters);
         if (_context == 0)
             throw new InvalidOperationException("llama.cpp makes no context for the model.");
         ((delegate* unmanaged[Cdecl]<nint, int, int, void>)Function("llama_set_n_threads"))(_context, threads, threads);
@@ -52,10 +58,12 @@ internal sealed unsafe class LlamaCpp : IDisposable
     }
 
     /// <summary>What the library says of the code that it runs.</summary>
-    public string Description => Marshal.PtrToStringUTF8(((delegate* unmanaged[Cdecl]<nint>)Function("llama_print_system_info"))()) ?? "";
+    public string Description =>
+        Marshal.PtrToStringUTF8(((delegate* unmanaged[Cdecl]<nint>)Function("llama_print_system_info"))()) ?? "";
 
     /// <summary>Forgets all sequences.</summary>
-    public void Clear() => ((delegate* unmanaged[Cdecl]<nint, byte, void>)Function("llama_memory_clear"))(((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(_context), 1);
+    public void Clear() => ((delegate* unmanaged[Cdecl]<nint, byte, void>)Function("llama_memory_clear"))(
+        ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(_context), 1);
 
     /// <summary>Runs new tokens of sequences; logits are computed after the last one of each.</summary>
     /// <param name="tokens">As many for each sequence.</param>
@@ -79,7 +87,9 @@ internal sealed unsafe class LlamaCpp : IDisposable
             throw new InvalidOperationException($"llama_decode answers {status}.");
     }
 
-    /// <summary>The token with the greatest logit after the row of the last batch with that index, and the logits' values.</summary>
+    /// <summary>
+    /// The token with the greatest logit after the row of the last batch with that index, and the logits' values.
+    /// </summary>
     public ReadOnlySpan<float> Logits(int row, int vocabulary) =>
         new(((delegate* unmanaged[Cdecl]<nint, int, float*>)Function("llama_get_logits_ith"))(_context, row), vocabulary);
 
@@ -91,9 +101,11 @@ internal sealed unsafe class LlamaCpp : IDisposable
         ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_model_free"))(_model);
     }
 
-    private static string Library(string folder, string pattern) => Directory.Exists(folder) && Directory.GetFiles(folder, pattern) is [{ } path, ..]
+    private static string Library(string folder, string pattern) => Directory.Exists(folder)
+        && Directory.GetFiles(folder, pattern) is [{ } path, ..]
         ? path
-        : throw new FileNotFoundException($"{folder} holds no {pattern}. It is the folder of a llama.cpp built as shared libraries, such as bins/linux-x64 of npm's @node-llama-cpp/linux-x64.");
+        : throw new FileNotFoundException(
+            $"{folder} holds no {pattern}. It is the folder of a llama.cpp built as shared libraries, such as bins/linux-x64 of npm's @node-llama-cpp/linux-x64.");
 
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
     private static void Ignore(int level, byte* text, nint data)

@@ -6,7 +6,10 @@ using Skylight.Models;
 
 namespace Skylight.Bench.Models;
 
-/// <summary>The language part of a model in llama.cpp, with the same weights, as arms of a measurement. It only computes logits: nothing is sampled.</summary>
+/// <summary>
+/// The language part of a model in llama.cpp, with the same weights, as arms of a measurement. It only computes logits:
+/// nothing is sampled.
+/// </summary>
 internal sealed class LlamaCppArms : IDisposable
 {
     private readonly LlamaCpp _llama;
@@ -19,7 +22,8 @@ internal sealed class LlamaCppArms : IDisposable
         try
         {
             GgufFile.Write(_file, model);
-            _llama = new LlamaCpp(folder, _file, sequences * ((tokensPerSequence + 255) / 256 * 256), sequences, CpuParallel.ThreadCount);
+            _llama = new LlamaCpp(folder, _file, sequences * ((tokensPerSequence + 255) / 256 * 256), sequences,
+                CpuParallel.ThreadCount);
         }
         catch
         {
@@ -33,7 +37,8 @@ internal sealed class LlamaCppArms : IDisposable
     {
         const int NewTokens = 8;
         using var engine = new GenerationEngine(model, prompt.Tokens.Length + NewTokens);
-        Completion completion = engine.Generate([new GenerationRequest(prompt)], new SamplingOptions { Temperature = 0, MaxNewTokens = NewTokens })[0][0];
+        Completion completion = engine.Generate([new GenerationRequest(prompt)],
+            new SamplingOptions { Temperature = 0, MaxNewTokens = NewTokens })[0][0];
         double difference = 0;
         int same = 0;
         _llama.Clear();
@@ -45,7 +50,8 @@ internal sealed class LlamaCppArms : IDisposable
             double sum = 0;
             foreach (float logit in logits)
                 sum += Math.Exp(logit - greatest);
-            difference = Math.Max(difference, Math.Abs(logits[completion.Tokens[index]] - greatest - Math.Log(sum) - completion.LogProbabilities[index]));
+            difference = Math.Max(difference,
+                Math.Abs(logits[completion.Tokens[index]] - greatest - Math.Log(sum) - completion.LogProbabilities[index]));
             same += logits[completion.Tokens[index]] == greatest ? 1 : 0;
             _llama.Decode([completion.Tokens[index]], 1, prompt.Tokens.Length + index);
         }
@@ -61,7 +67,8 @@ internal sealed class LlamaCppArms : IDisposable
     public Arm Decoding(int[] prompt, int sequences, int newTokens)
     {
         int position = int.MaxValue;
-        int[] prompts = [.. Enumerable.Repeat(prompt, sequences).SelectMany(tokens => tokens)], next = [.. Enumerable.Repeat(prompt[0], sequences)];
+        int[] prompts = [.. Enumerable.Repeat(prompt, sequences).SelectMany(tokens => tokens)],
+            next = [.. Enumerable.Repeat(prompt[0], sequences)];
         return new Arm(() => _llama.Decode(next, sequences, position++), () =>
         {
             if (position < prompt.Length + newTokens)

@@ -9,8 +9,9 @@ using Skylight.Tensors;
 namespace Skylight.Bench.Models;
 
 /// <summary>
-/// Generation with a real model's shape and random weights, in this process: the time of a decoding step and of reading a prompt, with and without a picture,
-/// beside the machine's read bandwidth and multiply-add peak in the same rounds, the time of every op, and the most memory that was resident.
+/// Generation with a real model's shape and random weights, in this process: the time of a decoding step and of reading
+/// a prompt, with and without a picture, beside the machine's read bandwidth and multiply-add peak in the same rounds,
+/// the time of every op, and the most memory that was resident.
 /// </summary>
 internal static unsafe class ModelBenchmark
 {
@@ -36,7 +37,8 @@ internal static unsafe class ModelBenchmark
 
         long residentBefore = ProcessMemory.Peak();
         using var device = new TimedDevice(new CpuDevice());
-        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device, options.Type == DataType.Int8 ? DataType.BFloat16 : options.Type);
+        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device,
+            options.Type == DataType.Int8 ? DataType.BFloat16 : options.Type);
         RandomWeights.Fill(model);
         var results = new ModelResults(options, model);
         results.Memory = MeasureMemory(model, device, residentBefore);
@@ -46,12 +48,14 @@ internal static unsafe class ModelBenchmark
         {
             // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
             model.Quantize();
-            Console.WriteLine($"rounded to int8: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
+            Console.WriteLine(
+                $"rounded to int8: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
         }
 
         results.PlanSeconds = MeasurePlans(model);
         Console.WriteLine($"plan of a decoding step of another shape: {results.PlanSeconds * 1e3:F2} ms");
-        using LlamaCppArms? llama = options.LlamaCpp is null ? null : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
+        using LlamaCppArms? llama = options.LlamaCpp is null ? null
+            : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
         results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));
         if (llama is not null)
             Console.WriteLine(results.LlamaCpp);
@@ -83,7 +87,8 @@ internal static unsafe class ModelBenchmark
         if (configuration.ImageTokenId is not { } place)
             throw new InvalidOperationException("The model has no token for places of pictures.");
         ImageTile[] images = [.. Enumerable.Range(0, tiles).Select(_ => new ImageTile(
-            [.. Enumerable.Range(0, vision.ChannelCount * vision.ImageHeight * vision.ImageWidth).Select(_ => random.NextSingle() * 2 - 1)], vision.ImageHeight, vision.ImageWidth))];
+            [.. Enumerable.Range(0, vision.ChannelCount * vision.ImageHeight * vision.ImageWidth)
+                .Select(_ => random.NextSingle() * 2 - 1)], vision.ImageHeight, vision.ImageWidth))];
         int[] places = [.. Enumerable.Repeat(place, tiles * configuration.TokensPerTile)];
         return new TokenSequence([.. places, .. Enumerable.Range(0, text).Select(_ => random.Next(place))], images);
     }
@@ -92,13 +97,18 @@ internal static unsafe class ModelBenchmark
     {
         int tokens = MemoryPrompt + MemoryTokens;
         using var engine = new GenerationEngine(model, tokens);
-        engine.Generate([new GenerationRequest(Prompt(model.Configuration, MemoryPrompt, 0, 1))], new SamplingOptions { MaxNewTokens = MemoryTokens });
+        engine.Generate([new GenerationRequest(Prompt(model.Configuration, MemoryPrompt, 0, 1))],
+            new SamplingOptions { MaxNewTokens = MemoryTokens });
         LanguageConfiguration language = model.Configuration.Language;
-        long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount * language.HeadDimension * sizeof(float);
-        return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache, residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
+        long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount
+            * language.HeadDimension * sizeof(float);
+        return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache,
+            residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
     }
 
-    /// <summary>What the first step of a new shape costs besides its kernels, when plans were made before: the shortest of some.</summary>
+    /// <summary>
+    /// What the first step of a new shape costs besides its kernels, when plans were made before: the shortest of some.
+    /// </summary>
     private static double MeasurePlans(VisionLanguageModel model)
     {
         using var cache = new KeyValueCache(model.Configuration.Language, model.Device, 1);
@@ -114,20 +124,24 @@ internal static unsafe class ModelBenchmark
         return shortest;
     }
 
-    private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, ModelBenchmarkOptions options)
+    private static PassResult MeasurePrefill(VisionLanguageModel model, TimedDevice device, Arm yardstick,
+        LlamaCppArms? llama, int text, int tiles, ModelBenchmarkOptions options)
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 2);
         using var engine = new GenerationEngine(model, prompt.Tokens.Length + 1);
         var sampling = new SamplingOptions { MaxNewTokens = 1 };
         var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
-        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick, tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
+        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick,
+            tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
     }
 
     /// <summary>Reads a question that goes on where an earlier prompt ended, whose pages are kept.</summary>
-    private static PassResult MeasureNextTurn(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text, int tiles, ModelBenchmarkOptions options)
+    private static PassResult MeasureNextTurn(VisionLanguageModel model, TimedDevice device, Arm yardstick, int text,
+        int tiles, ModelBenchmarkOptions options)
     {
         TokenSequence earlier = Prompt(model.Configuration, text, tiles, 2);
-        using var engine = new GenerationEngine(model, 2 * (earlier.Tokens.Length + NewTokens + KeyValuePages.Size), imageCacheBytes: 1 << 30, cachePrefixes: true);
+        using var engine = new GenerationEngine(model, 2 * (earlier.Tokens.Length + NewTokens + KeyValuePages.Size),
+            imageCacheBytes: 1 << 30, cachePrefixes: true);
         var sampling = new SamplingOptions { MaxNewTokens = 1 };
         engine.Generate([new GenerationRequest(earlier)], sampling);
         int turn = 0;
@@ -136,10 +150,12 @@ internal static unsafe class ModelBenchmark
             int[] question = Prompt(model.Configuration, NewTokens, 0, 100 + turn++).Tokens;
             engine.Add(new GenerationRequest(earlier with { Tokens = [.. earlier.Tokens, .. question] }), sampling);
         });
-        return Measure($"next turn of {NewTokens} tokens after {Describe(text, tiles)}", NewTokens, pass, device, yardstick, null, PrefillRounds, options);
+        return Measure($"next turn of {NewTokens} tokens after {Describe(text, tiles)}", NewTokens, pass, device,
+            yardstick, null, PrefillRounds, options);
     }
 
-    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick, LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)
+    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick,
+        LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 3);
         using var engine = new GenerationEngine(model, batch * (prompt.Tokens.Length + NewTokens + KeyValuePages.Size));
@@ -154,13 +170,16 @@ internal static unsafe class ModelBenchmark
             engine.Step();
             device.IsTiming = true;
         });
-        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick, tiles > 0 ? null : llama?.Decoding(prompt.Tokens, batch, NewTokens), DecodeRounds, options);
+        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick,
+            tiles > 0 ? null : llama?.Decoding(prompt.Tokens, batch, NewTokens), DecodeRounds, options);
     }
 
-    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, Arm? llama, int rounds, ModelBenchmarkOptions options)
+    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, Arm? llama,
+        int rounds, ModelBenchmarkOptions options)
     {
         pass.PrepareAndRun();
-        Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds), llama is null ? [yardstick, pass] : [yardstick, pass, llama]);
+        Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds),
+            llama is null ? [yardstick, pass] : [yardstick, pass, llama]);
         // Apart from the measurement: the shortest time of every kernel, and of what is outside of kernels.
         device.Clear();
         double outside = double.MaxValue;
@@ -175,7 +194,8 @@ internal static unsafe class ModelBenchmark
         }
 
         var result = new PassResult(
-            name, tokens, measured.Seconds(1), measured.Shortest(1), BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
+            name, tokens, measured.Seconds(1), measured.Shortest(1),
+            BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
             measured.PeakFlops, measured.IsCalm, outside, device.Times)
         {
             LlamaCppSeconds = llama is null ? null : measured.Seconds(2),

@@ -9,7 +9,8 @@ internal sealed record ModelBenchmarkOptions
 {
     /// <summary>The command line, for errors.</summary>
     public const string Usage =
-        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32|int8] [--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
+        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32|int8] " +
+        "[--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
 
     /// <summary>A member of <see cref="ModelFamily"/>.</summary>
     public string Like { get; init; } = "internvl3-1b";
@@ -52,8 +53,10 @@ internal sealed record ModelBenchmarkOptions
                 "--batch" => Numbers(value, 1) is { } batches ? options with { Batches = batches } : null,
                 "--prompt" => Numbers(value, 1) is { } prompts ? options with { Prompts = prompts } : null,
                 "--tiles" => Numbers(value, 0) is { } tiles ? options with { Tiles = tiles } : null,
-                "--dtype" => Enum.TryParse(value, ignoreCase: true, out DataType type) && type != DataType.Int32 ? options with { Type = type } : null,
-                "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0 ? options with { Seconds = seconds } : null,
+                "--dtype" => Enum.TryParse(value, ignoreCase: true, out DataType type) && type != DataType.Int32
+                    ? options with { Type = type } : null,
+                "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0
+                    ? options with { Seconds = seconds } : null,
                 "--llama-cpp" => options with { LlamaCpp = Path.GetFullPath(value) },
                 "--output" => options with { Output = value },
                 _ => null,

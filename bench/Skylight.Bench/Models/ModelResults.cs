@@ -6,7 +6,8 @@ using Skylight.Models;
 namespace Skylight.Bench.Models;
 
 /// <summary>The most memory that was resident, after a prompt and some tokens.</summary>
-internal sealed record MemoryResult(long WeightBytes, long CacheBytes, long ResidentBefore, long PeakResident, int Prompt, int NewTokens)
+internal sealed record MemoryResult(long WeightBytes, long CacheBytes, long ResidentBefore, long PeakResident,
+    int Prompt, int NewTokens)
 {
     /// <summary>The peak over weights and cache.</summary>
     public double Share => (double)PeakResident / (WeightBytes + CacheBytes);
@@ -28,7 +29,8 @@ internal sealed record MemoryResult(long WeightBytes, long CacheBytes, long Resi
 /// <param name="OutsideSeconds">The shortest time of a pass that was not in kernels.</param>
 /// <param name="Ops">The shortest times of the ops, longest first.</param>
 internal sealed record PassResult(
-    string Name, int Tokens, double Seconds, double ShortestSeconds, double Bandwidth, double BestBandwidth, double PeakFlops, bool IsCalm, double OutsideSeconds, OpTime[] Ops)
+    string Name, int Tokens, double Seconds, double ShortestSeconds, double Bandwidth, double BestBandwidth,
+    double PeakFlops, bool IsCalm, double OutsideSeconds, OpTime[] Ops)
 {
     /// <summary>The median of llama.cpp in the same rounds; null where it does not run.</summary>
     public double? LlamaCppSeconds { get; init; }
@@ -50,13 +52,17 @@ internal sealed record PassResult(
     {
         var text = new StringBuilder();
         CultureInfo culture = CultureInfo.InvariantCulture;
-        text.AppendLine(culture, $"{Name}: {Seconds * 1e3:F2} ms, {Tokens / Seconds:F1} tokens/s (at best {ShortestSeconds * 1e3:F2} ms, {Tokens / ShortestSeconds:F1}); read {Bandwidth / 1e9:F1} GB/s (at best {BestBandwidth / 1e9:F1}), FMA {PeakFlops / 1e9:F0} GFLOP/s{(IsCalm ? "" : "  (machine busy)")}");
+        text.AppendLine(culture,
+            $"{Name}: {Seconds * 1e3:F2} ms, {Tokens / Seconds:F1} tokens/s (at best {ShortestSeconds * 1e3:F2} ms, {Tokens / ShortestSeconds:F1}); read {Bandwidth / 1e9:F1} GB/s (at best {BestBandwidth / 1e9:F1}), FMA {PeakFlops / 1e9:F0} GFLOP/s{(IsCalm ? "" : "  (machine busy)")}");
         if (LlamaCppSeconds is { } llama && LlamaCppShortestSeconds is { } llamaShortest)
-            text.AppendLine(culture, $"  llama.cpp {llama * 1e3:F2} ms, {Tokens / llama:F1} tokens/s (at best {llamaShortest * 1e3:F2} ms, {Tokens / llamaShortest:F1}); Skylight is {llama / Seconds:F2} times as fast (at best {llamaShortest / ShortestSeconds:F2})");
+            text.AppendLine(culture,
+                $"  llama.cpp {llama * 1e3:F2} ms, {Tokens / llama:F1} tokens/s (at best {llamaShortest * 1e3:F2} ms, {Tokens / llamaShortest:F1}); Skylight is {llama / Seconds:F2} times as fast (at best {llamaShortest / ShortestSeconds:F2})");
         text.AppendLine(culture, $"  {"op",-52} {"calls",5} {"ms",9} {"share",6} {"GFLOP/s",8} {"GB/s",7} {"roofline",9}");
         foreach (OpTime op in Ops.Take(14))
-            text.AppendLine(culture, $"  {op.Name,-52} {op.Calls,5} {op.Seconds * 1e3,9:F3} {op.Seconds / UndisturbedSeconds,6:P0} {op.Flops / op.Seconds / 1e9,8:F1} {op.Bytes / op.Seconds / 1e9,7:F1} {RooflineOf(op) / op.Seconds,9:P0}");
-        text.Append(culture, $"  outside of kernels {OutsideSeconds * 1e3:F3} ms; shortest of all parts {UndisturbedSeconds * 1e3:F2} ms = {Tokens / UndisturbedSeconds:F1} tokens/s; roofline {RooflineSeconds * 1e3:F2} ms");
+            text.AppendLine(culture,
+                $"  {op.Name,-52} {op.Calls,5} {op.Seconds * 1e3,9:F3} {op.Seconds / UndisturbedSeconds,6:P0} {op.Flops / op.Seconds / 1e9,8:F1} {op.Bytes / op.Seconds / 1e9,7:F1} {RooflineOf(op) / op.Seconds,9:P0}");
+        text.Append(culture,
+            $"  outside of kernels {OutsideSeconds * 1e3:F3} ms; shortest of all parts {UndisturbedSeconds * 1e3:F2} ms = {Tokens / UndisturbedSeconds:F1} tokens/s; roofline {RooflineSeconds * 1e3:F2} ms");
         return text.ToString();
     }
 
@@ -122,13 +128,18 @@ internal sealed class ModelResults(ModelBenchmarkOptions options, VisionLanguage
         json.WriteString("model", options.Like);
         json.WriteNumber("parameters", model.Parameters.ElementCount);
         json.WriteString("parameter_type", options.Type.ToString());
-        json.WriteString("unit", "medians over the rounds in which nothing else had a core, with a read of 256 MB in turn; a prefill is a whole engine step: picture, prompt and first token; roofline: for each op the longer of its flops at the FMA peak and fewest bytes at the best read bandwidth");
+        json.WriteString("unit",
+            "medians over the rounds in which nothing else had a core, with a read of 256 MB in turn; a prefill is a " +
+            "whole engine step: picture, prompt and first token; roofline: for each op the longer of its flops " +
+            "at the FMA peak and fewest bytes at the best read bandwidth");
         if (LlamaCpp is not null)
             json.WriteString("llama_cpp", LlamaCpp);
         if (Memory is { } memory)
         {
             json.WriteStartObject("memory");
-            json.WriteString("scenario", string.Create(CultureInfo.InvariantCulture, $"prompt of {memory.Prompt} tokens, {memory.NewTokens} new ones; weights made in place"));
+            json.WriteString("scenario",
+                string.Create(CultureInfo.InvariantCulture,
+                    $"prompt of {memory.Prompt} tokens, {memory.NewTokens} new ones; weights made in place"));
             json.WriteNumber("weight_bytes", memory.WeightBytes);
             json.WriteNumber("cache_bytes", memory.CacheBytes);
             json.WriteNumber("resident_before_bytes", memory.ResidentBefore);

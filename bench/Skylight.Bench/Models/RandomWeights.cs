@@ -7,8 +7,9 @@ using Skylight.Tensors;
 namespace Skylight.Bench.Models;
 
 /// <summary>
-/// Weights for measurements, written straight into the CPU's memory, so that the process never needs more than the model itself: its largest resident
-/// size is then that of inference. Uniform, with the deviation that keeps activations of order one; norms are 1, biases 0.
+/// Weights for measurements, written straight into the CPU's memory, so that the process never needs more than the
+/// model itself: its largest resident size is then that of inference. Uniform, with the deviation that keeps
+/// activations of order one; norms are 1, biases 0.
 /// </summary>
 internal static unsafe class RandomWeights
 {
@@ -24,7 +25,8 @@ internal static unsafe class RandomWeights
     {
         if (parameter.Name.EndsWith("bias", StringComparison.Ordinal))
             return;
-        bool constant = parameter.Name.Contains("norm", StringComparison.Ordinal) || parameter.Name.Contains(".scale", StringComparison.Ordinal);
+        bool constant = parameter.Name.Contains("norm", StringComparison.Ordinal)
+            || parameter.Name.Contains(".scale", StringComparison.Ordinal);
         float bound = constant ? 0 : MathF.Sqrt(3f / parameter.Type.Shape.Columns), middle = constant ? 1 : 0;
         long count = CpuDevice.StorageElements(parameter.Type);
         void* target = CpuMemory.Pointer(parameter.Tensor);

@@ -14,11 +14,16 @@ internal sealed class TimedDevice(Device inner) : Device
     /// <summary>The seconds in kernels since <see cref="Clear()"/>.</summary>
     public double KernelSeconds => (double)_ticks / Stopwatch.Frequency;
 
-    /// <summary>The shortest times of the kernels that ran since <see cref="Clear()"/>, added up by op and by the shape of the weight they read; longest first.</summary>
+    /// <summary>
+    /// The shortest times of the kernels that ran since <see cref="Clear()"/>, added up by op and by the shape of the
+    /// weight they read; longest first.
+    /// </summary>
     public OpTime[] Times =>
     [
-        .. _kernels.Where(kernel => kernel.ShortestTicks < long.MaxValue).GroupBy(kernel => kernel.OpName).Select(group => new OpTime(
-            group.Key, group.Count(), (double)group.Sum(kernel => kernel.ShortestTicks) / Stopwatch.Frequency, group.Sum(kernel => kernel.Cost.Flops), group.Sum(kernel => kernel.Cost.Bytes)))
+        .. _kernels.Where(kernel => kernel.ShortestTicks < long.MaxValue).GroupBy(kernel => kernel.OpName)
+        .Select(group => new OpTime(
+            group.Key, group.Count(), (double)group.Sum(kernel => kernel.ShortestTicks) / Stopwatch.Frequency,
+            group.Sum(kernel => kernel.Cost.Flops), group.Sum(kernel => kernel.Cost.Bytes)))
             .OrderByDescending(time => time.Seconds),
     ];
 

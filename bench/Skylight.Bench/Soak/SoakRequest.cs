@@ -8,15 +8,21 @@ namespace Skylight.Bench.Soak;
 /// <param name="IsPoisoned">Whether it poisons itself.</param>
 internal sealed record SoakRequest(JsonObject Body, bool IsPoisoned)
 {
-    /// <summary>The text of the answer when the request is alone; of one that poisons itself, what comes before it fails.</summary>
+    /// <summary>
+    /// The text of the answer when the request is alone; of one that poisons itself, what comes before it fails.
+    /// </summary>
     public string Expected { get; set; } = "";
 
-    /// <summary>Requests of all kinds: short and long, with common beginnings, with pictures, drawn and greedy, and poisoned at the start and within the answer.</summary>
+    /// <summary>
+    /// Requests of all kinds: short and long, with common beginnings, with pictures, drawn and greedy, and poisoned at
+    /// the start and within the answer.
+    /// </summary>
     public static SoakRequest[] All(SoakServer server)
     {
         var requests = new List<SoakRequest>();
         string shared = string.Concat(Enumerable.Repeat("You read this before: all questions begin with it. ", 8));
-        string[] questions = ["What is it?", "Why?", "How many are there, and where do they stand?", "Read the sign.", "Tell me about the left half."];
+        string[] questions = ["What is it?", "Why?", "How many are there, and where do they stand?", "Read the sign.",
+            "Tell me about the left half."];
         for (int index = 0; index < 20; index++)
         {
             string question = questions[index % questions.Length];
@@ -35,11 +41,16 @@ internal sealed record SoakRequest(JsonObject Body, bool IsPoisoned)
         return [.. requests];
     }
 
-    private static SoakRequest Create(SoakServer server, string text, int seed, bool isPoisoned = false, int poisonBias = -100, string? picture = null)
+    private static SoakRequest Create(SoakServer server, string text, int seed, bool isPoisoned = false,
+        int poisonBias = -100, string? picture = null)
     {
         var parts = new JsonArray();
         if (picture is not null)
-            parts.Add(new JsonObject { ["type"] = "image_url", ["image_url"] = new JsonObject { ["url"] = picture, ["detail"] = "low" } });
+            parts.Add(new JsonObject
+            {
+                ["type"] = "image_url",
+                ["image_url"] = new JsonObject { ["url"] = picture, ["detail"] = "low" },
+            });
         parts.Add(new JsonObject { ["type"] = "text", ["text"] = text });
         var body = new JsonObject
         {

@@ -9,8 +9,10 @@ using Skylight.Tensors;
 namespace Skylight.Bench.Soak;
 
 /// <summary>
-/// Streaming clients of a server for some minutes. Of the requests 40 % are to be left after a few pieces, unless they end before, and some poison themselves with numbers that are not finite. Every answer that
-/// ends is compared with that of the same request alone, every one that was left with its beginning, and every poisoned one must end with its own error.
+/// Streaming clients of a server for some minutes. Of the requests 40 % are to be left after a few pieces, unless they
+/// end before, and some poison themselves with numbers that are not finite. Every answer that ends is compared with
+/// that of the same request alone, every one that was left with its beginning, and every poisoned one must end with its
+/// own error.
 /// </summary>
 internal static class SoakRun
 {
@@ -34,7 +36,8 @@ internal static class SoakRun
             };
             if (!isRead)
             {
-                Console.Error.WriteLine($"'{arguments[index]} {value}' is not understood. Usage: soak [--minutes 10] [--clients 64] [--output PATH]");
+                Console.Error.WriteLine(
+                    $"'{arguments[index]} {value}' is not understood. Usage: soak [--minutes 10] [--clients 64] [--output PATH]");
                 return 2;
             }
         }
@@ -42,13 +45,20 @@ internal static class SoakRun
         SoakServer server = await SoakServer.StartAsync();
         await using (server)
         {
-            using var client = new HttpClient(new SocketsHttpHandler { ResponseDrainTimeout = TimeSpan.Zero, MaxConnectionsPerServer = 2 * clients }) { BaseAddress = server.Address, Timeout = Timeout.InfiniteTimeSpan };
+            using var client = new HttpClient(
+                new SocketsHttpHandler
+                {
+                    ResponseDrainTimeout = TimeSpan.Zero,
+                    MaxConnectionsPerServer = 2 * clients,
+                })
+            { BaseAddress = server.Address, Timeout = Timeout.InfiniteTimeSpan };
             SoakRequest[] requests = SoakRequest.All(server);
             foreach (SoakRequest request in requests)
             {
                 Answer alone = await AskAsync(client, request, int.MaxValue);
                 if (alone.End != (request.IsPoisoned ? End.Failed : End.Whole))
-                    throw new InvalidOperationException($"Alone, a request ended as {alone.End}: {alone.Fault ?? request.Body.ToJsonString()}");
+                    throw new InvalidOperationException(
+                        $"Alone, a request ended as {alone.End}: {alone.Fault ?? request.Body.ToJsonString()}");
                 request.Expected = alone.Text;
             }
 
@@ -56,7 +66,8 @@ internal static class SoakRun
             using var time = new CancellationTokenSource(TimeSpan.FromMinutes(minutes));
             var memory = new List<MemorySample>();
             Task watching = WatchAsync(memory, tally, time.Token);
-            await Task.WhenAll(Enumerable.Range(0, clients).Select(number => ClientAsync(client, requests, number, tally, time.Token)));
+            await Task.WhenAll(Enumerable.Range(0, clients)
+                .Select(number => ClientAsync(client, requests, number, tally, time.Token)));
             await watching;
             bool isIdle = await server.BecomesIdleAsync();
             (long first, long last) = Ends(memory);
@@ -93,7 +104,8 @@ internal static class SoakRun
         }
     }
 
-    private static async Task ClientAsync(HttpClient client, SoakRequest[] requests, int number, Tally tally, CancellationToken time)
+    private static async Task ClientAsync(HttpClient client, SoakRequest[] requests, int number, Tally tally,
+        CancellationToken time)
     {
         var random = new CounterRandom(7, (ulong)number);
         while (!time.IsCancellationRequested)
@@ -119,7 +131,8 @@ internal static class SoakRun
             using CancellationTokenSource leaving = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
             if (patience == 0)
                 leaving.CancelAfter(TimeSpan.FromMilliseconds(5));
-            using HttpResponseMessage response = await client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead, leaving.Token);
+            using HttpResponseMessage response = await client.SendAsync(message,
+                HttpCompletionOption.ResponseHeadersRead, leaving.Token);
             if (!response.IsSuccessStatusCode)
                 return FailureOf(await response.Content.ReadAsStringAsync(limit.Token), "");
             using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(leaving.Token));
@@ -129,7 +142,8 @@ internal static class SoakRun
                 if (line.Length == 0)
                     continue;
                 if (line == "data: [DONE]")
-                    return reason is null ? new Answer(End.Lost, text.ToString(), "[DONE] without a finish_reason") : new Answer(End.Whole, text.ToString());
+                    return reason is null ? new Answer(End.Lost, text.ToString(), "[DONE] without a finish_reason")
+                        : new Answer(End.Whole, text.ToString());
                 if (!line.StartsWith("data: {", StringComparison.Ordinal))
                     return new Answer(End.Lost, text.ToString(), $"no event: {line}");
                 using JsonDocument piece = JsonDocument.Parse(line["data: ".Length..]);
@@ -149,7 +163,8 @@ internal static class SoakRun
         {
             return new Answer(End.Left, "");
         }
-        catch (Exception exception) when (exception is OperationCanceledException or HttpRequestException or IOException or JsonException)
+        catch (Exception exception)
+            when (exception is OperationCanceledException or HttpRequestException or IOException or JsonException)
         {
             return new Answer(End.Lost, text.ToString(), exception.Message);
         }
@@ -171,9 +186,12 @@ internal static class SoakRun
             await Task.Delay(TimeSpan.FromSeconds(2), time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             process.Refresh();
             double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
-            memory.Add(new MemorySample(seconds, process.WorkingSet64, GC.GetTotalMemory(forceFullCollection: false), GC.GetGCMemoryInfo().TotalCommittedBytes));
+            memory.Add(new MemorySample(seconds, process.WorkingSet64, GC.GetTotalMemory(forceFullCollection: false),
+                GC.GetGCMemoryInfo().TotalCommittedBytes));
             if (memory.Count % 15 == 0)
-                Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{seconds,5:0} s: {tally.Whole} whole, {tally.Left} left, {tally.Poisoned} poisoned, {tally.Faults.Count} lost or mixed, {process.WorkingSet64 / 1e6:0} MB, {memory[^1].Committed / 1e6:0} of it managed"));
+                Console.WriteLine(
+                    string.Create(CultureInfo.InvariantCulture,
+                        $"{seconds,5:0} s: {tally.Whole} whole, {tally.Left} left, {tally.Poisoned} poisoned, {tally.Faults.Count} lost or mixed, {process.WorkingSet64 / 1e6:0} MB, {memory[^1].Committed / 1e6:0} of it managed"));
         }
     }
 
@@ -239,7 +257,8 @@ internal static class SoakRun
                 _ => false,
             };
             if (!isRight)
-                Faults.Enqueue($"{answer.End}{(request.IsPoisoned ? ", poisoned" : "")}: {answer.Fault} '{answer.Text}' instead of '{request.Expected}'");
+                Faults.Enqueue(
+                    $"{answer.End}{(request.IsPoisoned ? ", poisoned" : "")}: {answer.Fault} '{answer.Text}' instead of '{request.Expected}'");
             else if (answer.End == End.Left)
                 Interlocked.Increment(ref _left);
             else

@@ -12,7 +12,9 @@ using Skylight.Text;
 
 namespace Skylight.Bench.Soak;
 
-/// <summary>A small model behind a web server in this process. One character of its alphabet has an embedding that is no number.</summary>
+/// <summary>
+/// A small model behind a web server in this process. One character of its alphabet has an embedding that is no number.
+/// </summary>
 internal sealed class SoakServer : IAsyncDisposable
 {
     /// <summary>A request that holds it, or whose answer comes to hold it, is poisoned.</summary>
@@ -25,7 +27,8 @@ internal sealed class SoakServer : IAsyncDisposable
     private SoakServer(WebApplication app, ChatModel model)
     {
         (_app, Model) = (app, model);
-        Address = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
+        Address = new Uri(
+            app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
     }
 
     public ChatModel Model { get; }
@@ -38,7 +41,8 @@ internal sealed class SoakServer : IAsyncDisposable
     public static async Task<SoakServer> StartAsync()
     {
         var tokenizer = new CharacterTokenizer(
-            Alphabet, SpecialTokens.TurnStart, SpecialTokens.TurnEnd, SpecialTokens.ImageStart, SpecialTokens.ImageContext, SpecialTokens.ImageEnd);
+            Alphabet, SpecialTokens.TurnStart, SpecialTokens.TurnEnd, SpecialTokens.ImageStart,
+            SpecialTokens.ImageContext, SpecialTokens.ImageEnd);
         ModelConfiguration tiny = ModelFamily.Configuration("tiny");
         tiny = tiny with
         {
@@ -54,7 +58,8 @@ internal sealed class SoakServer : IAsyncDisposable
         Change(network, "language.embedding.weight", (weight, row) => row == poison ? float.NaN : 30 * weight);
         Change(network, "connector.linear2.weight", (weight, _) => 30 * weight);
         // A cache that is too small for all, so that requests wait and pages change hands.
-        var model = new ChatModel("soak", network, tokenizer, new ChatModelOptions { CacheTokens = 16384, ImageCacheBytes = 8 << 20, MaximumRequests = 1024 });
+        var model = new ChatModel("soak", network, tokenizer,
+            new ChatModelOptions { CacheTokens = 16384, ImageCacheBytes = 8 << 20, MaximumRequests = 1024 });
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
         builder.Services.AddRoutingCore();
@@ -90,6 +95,7 @@ internal sealed class SoakServer : IAsyncDisposable
     {
         float[] values = PersistentTensors.Read(model.Device, model.Parameters[name]);
         int width = model.Parameters[name].Type.Shape.Columns;
-        PersistentTensors.Write(model.Device, model.Parameters[name], [.. values.Select((value, index) => change(value, index / width))]);
+        PersistentTensors.Write(model.Device, model.Parameters[name],
+            [.. values.Select((value, index) => change(value, index / width))]);
     }
 }

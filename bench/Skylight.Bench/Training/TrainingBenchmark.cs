@@ -12,15 +12,16 @@ using Skylight.Training.Runs;
 namespace Skylight.Bench.Training;
 
 /// <summary>
-/// Recipes run as <c>skylight train</c> runs them, on checkpoints of random weights and rows with a picture of noise: tokens a second of rollouts and of updates, and the memory that was
-/// reserved beside what the plan had said.
+/// Recipes run as <c>skylight train</c> runs them, on checkpoints of random weights and rows with a picture of noise:
+/// tokens a second of rollouts and of updates, and the memory that was reserved beside what the plan had said.
 /// </summary>
 internal static class TrainingBenchmark
 {
     private const string Usage = "training [--like demo,internvl3-1b] [--steps 5] [--output PATH]";
 
     private sealed record Row(
-        string Model, string Name, int Steps, double StepSeconds, double UpdateTokens, double? RolloutTokens, long Planned, long Reserved, long? Resident, RunMemory Memory, string? Fault);
+        string Model, string Name, int Steps, double StepSeconds, double UpdateTokens, double? RolloutTokens,
+        long Planned, long Reserved, long? Resident, RunMemory Memory, string? Fault);
 
     /// <summary>Measures, prints and writes the results.</summary>
     public static async Task<int> RunAsync(string[] arguments)
@@ -41,7 +42,8 @@ internal static class TrainingBenchmark
             };
             if (!isRead)
             {
-                Console.Error.WriteLine($"'{name} {value}' is not understood. Usage: {Usage}. Models: {string.Join(", ", ModelFamily.Names)}.");
+                Console.Error.WriteLine(
+                    $"'{name} {value}' is not understood. Usage: {Usage}. Models: {string.Join(", ", ModelFamily.Names)}.");
                 return 2;
             }
         }
@@ -66,7 +68,8 @@ internal static class TrainingBenchmark
             }
         }
 
-        BenchmarkReport.Write("cpu-training.json", string.Join(' ', arguments.Prepend("training")), json => Write(json, rows), output);
+        BenchmarkReport.Write("cpu-training.json", string.Join(' ', arguments.Prepend("training")),
+            json => Write(json, rows), output);
         return 0;
     }
 
@@ -81,18 +84,22 @@ internal static class TrainingBenchmark
         if (!plan.Fits)
         {
             device.Dispose();
-            return new Row(model, one.Name, 0, 0, 0, null, plan.PeakBytes, 0, null, plan.Memory, "not run: its plan is more than this machine has");
+            return new Row(model, one.Name, 0, 0, 0, null, plan.PeakBytes, 0, null, plan.Memory,
+                "not run: its plan is more than this machine has");
         }
 
         GC.Collect();
         bool isReset = TryResetPeak();
         long before = ProcessMemory.Peak();
-        await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, folderOfModel, folderOfRun, new TrainingRunOptions(device) { LoadReward = _ => new NoiseReward() }).ConfigureAwait(false))
+        await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, folderOfModel, folderOfRun,
+            new TrainingRunOptions(device) { LoadReward = _ => new NoiseReward() }).ConfigureAwait(false))
             await run.RunAsync().ConfigureAwait(false);
-        StepFigures[] measured = [.. RunLog.ReadMetrics(Path.Combine(folderOfRun, RunLog.MetricsName), 1 << 30).Where(figures => figures.Kind == FigureKind.Step).Skip(1)];
+        StepFigures[] measured = [.. RunLog.ReadMetrics(Path.Combine(folderOfRun, RunLog.MetricsName), 1 << 30)
+            .Where(figures => figures.Kind == FigureKind.Step).Skip(1)];
         Directory.Delete(folderOfRun, recursive: true);
         return new Row(
-            model, one.Name, measured.Length, Median(measured, "step_seconds")!.Value, Median(measured, "update_tokens_per_second")!.Value, Median(measured, "rollout_tokens_per_second"),
+            model, one.Name, measured.Length, Median(measured, "step_seconds")!.Value,
+            Median(measured, "update_tokens_per_second")!.Value, Median(measured, "rollout_tokens_per_second"),
             plan.PeakBytes, device.ReservedPeakBytes, isReset ? ProcessMemory.Peak() - before : null, plan.Memory, null);
     }
 
@@ -120,16 +127,21 @@ internal static class TrainingBenchmark
     {
         ModelConfiguration configuration = ModelFamily.Configuration(like);
         bool isDemo = like == ModelFamily.Demo;
-        RandomCheckpoint.Write(folder, configuration, isDemo ? StoredType.Float32 : StoredType.BFloat16, 1, new CheckpointWriterOptions { TextFiles = isDemo ? [.. DemoTokenizer.Files()] : [] });
+        RandomCheckpoint.Write(folder, configuration, isDemo ? StoredType.Float32 : StoredType.BFloat16, 1,
+            new CheckpointWriterOptions { TextFiles = isDemo ? [.. DemoTokenizer.Files()] : [] });
         if (isDemo)
             return;
-        using FileStream packed = File.OpenRead(Path.Combine(BenchmarkReport.RepositoryRoot(), "tests", "golden", "tokenizer", "tokenizer.json.gz"));
+        using FileStream packed = File.OpenRead(
+            Path.Combine(BenchmarkReport.RepositoryRoot(), "tests", "golden", "tokenizer", "tokenizer.json.gz"));
         using var unpacked = new GZipStream(packed, CompressionMode.Decompress);
         using FileStream file = File.Create(Path.Combine(folder, "tokenizer.json"));
         unpacked.CopyTo(file);
     }
 
-    /// <summary>Rows of one picture and a question of a few dozen characters, with an answer to learn from and one to compare with.</summary>
+    /// <summary>
+    /// Rows of one picture and a question of a few dozen characters, with an answer to learn from and one to compare
+    /// with.
+    /// </summary>
     private static void WriteData(string folder, int pixels)
     {
         var random = new Random(1);
@@ -141,19 +153,24 @@ internal static class TrainingBenchmark
             string picture = string.Create(CultureInfo.InvariantCulture, $"{row}.png");
             File.WriteAllBytes(Path.Combine(folder, picture), PngEncoder.Encode(new RgbImage(pixels, pixels, colours)));
             int a = random.Next(100), b = random.Next(100);
-            rows.Write(string.Create(CultureInfo.InvariantCulture, $"{{\"question\": \"{a}+{b}=\", \"answer\": \"{a + b}\", \"response\": \"{a}+{b}={a + b}\", \"images\": [\"{picture}\"]}}\n"));
+            rows.Write(string.Create(CultureInfo.InvariantCulture,
+                $"{{\"question\": \"{a}+{b}=\", \"answer\": \"{a + b}\", \"response\": \"{a}+{b}={a + b}\", \"images\": [\"{picture}\"]}}\n"));
         }
     }
 
-    private static string Text(Row row) => row.Fault is not null ? $"{row.Model}, {row.Name}: {row.Fault} ({row.Planned / 1e9:F2} GB)" : string.Create(
+    private static string Text(Row row) => row.Fault is not null
+        ? $"{row.Model}, {row.Name}: {row.Fault} ({row.Planned / 1e9:F2} GB)" : string.Create(
         CultureInfo.InvariantCulture,
         $"{row.Model}, {row.Name}: step {row.StepSeconds:F3} s; update {row.UpdateTokens:F1} tokens/s{(row.RolloutTokens is { } drawn ? string.Create(CultureInfo.InvariantCulture, $", rollout {drawn:F1} tokens/s") : "")}; reserved {row.Reserved / 1e6:F1} MB, planned {row.Planned / 1e6:F1} MB ({(double)row.Planned / row.Reserved:F3} times)");
 
     private static void Write(Utf8JsonWriter json, IReadOnlyList<Row> rows)
     {
-        json.WriteString("unit", "medians over the steps after the first; update tokens of sft are whole samples, of grpo completions alone; rollouts with rewards; memory in bytes");
+        json.WriteString("unit",
+            "medians over the steps after the first; update tokens of sft are whole samples, of grpo completions " +
+            "alone; rollouts with rewards; memory in bytes");
         json.WriteString("data", "one picture of noise, a tile, and a short question a row; weights random");
-        json.WriteString("not_run", "large models with all modules: masters, gradients and moments alone take 16 bytes a parameter");
+        json.WriteString("not_run",
+            "large models with all modules: masters, gradients and moments alone take 16 bytes a parameter");
         json.WriteStartArray("runs");
         foreach (Row row in rows)
         {

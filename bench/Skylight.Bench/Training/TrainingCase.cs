@@ -7,9 +7,12 @@ namespace Skylight.Bench.Training;
 /// <param name="Recipe">The recipe, but for model, data and steps.</param>
 internal sealed record TrainingCase(string Name, string Recipe)
 {
-    private const string Connector = "learning_rate: {connector: 1e-5}\n", Everything = "learning_rate: 1e-5\n", Recompute = "optimizer: {recompute: true}\n";
+    private const string Connector = "learning_rate: {connector: 1e-5}\n", Everything = "learning_rate: 1e-5\n",
+        Recompute = "optimizer: {recompute: true}\n";
 
-    /// <summary>What is measured of a model: of large ones nothing whose optimizer state would not fit an ordinary machine.</summary>
+    /// <summary>
+    /// What is measured of a model: of large ones nothing whose optimizer state would not fit an ordinary machine.
+    /// </summary>
     public static IEnumerable<TrainingCase> Of(string like)
     {
         bool isSmall = like is "tiny" or "demo";
@@ -27,12 +30,15 @@ internal sealed record TrainingCase(string Name, string Recipe)
         if (isSmall)
             yield return new TrainingCase("grpo, all modules", policy + Everything);
         else
-            yield return new TrainingCase("sft, language, layers recomputed", supervised + "learning_rate: {language: 1e-5}\n" + Recompute);
+            yield return new TrainingCase("sft, language, layers recomputed",
+                supervised + "learning_rate: {language: 1e-5}\n" + Recompute);
         yield return new TrainingCase("grpo, connector", policy + Connector);
         if (isSmall)
-            yield return new TrainingCase("grpo, all modules, divergence from a reference", policy + Everything + "grpo: {kl: k3, beta: 0.01}\n");
+            yield return new TrainingCase("grpo, all modules, divergence from a reference",
+                policy + Everything + "grpo: {kl: k3, beta: 0.01}\n");
     }
 
     private static string Of(string method, int batch) =>
-        string.Create(CultureInfo.InvariantCulture, $"method: {method}\nbatch: {batch}\ndata: data.jsonl\nprompt: {{max_tiles: 1}}\ncheckpoints: {{save_state: 1000000}}\n");
+        string.Create(CultureInfo.InvariantCulture,
+            $"method: {method}\nbatch: {batch}\ndata: data.jsonl\nprompt: {{max_tiles: 1}}\ncheckpoints: {{save_state: 1000000}}\n");
 }

@@ -7,8 +7,8 @@ using Spectre.Console.Rendering;
 namespace Skylight.Cli.Chat;
 
 /// <summary>
-/// Shows an answer as it comes. On a terminal thinking is dimmed (where escapes are wanted) and goes before the answer; elsewhere the output gets the answer alone, so that it can be
-/// used, and thinking goes to the error stream.
+/// Shows an answer as it comes. On a terminal thinking is dimmed (where escapes are wanted) and goes before the answer;
+/// elsewhere the output gets the answer alone, so that it can be used, and thinking goes to the error stream.
 /// </summary>
 /// <param name="console">Where the answer goes.</param>
 /// <param name="thinking">Where thinking goes if the console is no terminal; null for nowhere.</param>
@@ -29,7 +29,8 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
         if (update.Kind != _shown)
             Change(update.Kind);
         bool isBeside = update.Kind == UpdateKind.Thinking && !_isTerminal;
-        // A model can write anything, also what would move the cursor or change the title; the error stream may be a terminal where the output is none.
+        // A model can write anything, also what would move the cursor or change the title; the error stream may be a
+        // terminal where the output is none.
         string text = _isTerminal || isBeside ? Printable(update.Text) : update.Text;
         TextWriter? writer = isBeside ? thinking : console.Profile.Out.Writer;
         writer?.Write(text);
@@ -55,9 +56,11 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
     public static string Describe(Usage usage)
     {
         double seconds = (usage.Duration - usage.TimeToFirstToken).TotalSeconds;
-        string speed = usage.CompletionTokens > 1 && seconds > 0 ? string.Create(CultureInfo.InvariantCulture, $", {(usage.CompletionTokens - 1) / seconds:F1} tokens/s") : "";
+        string speed = usage.CompletionTokens > 1 && seconds > 0 ? string.Create(CultureInfo.InvariantCulture,
+            $", {(usage.CompletionTokens - 1) / seconds:F1} tokens/s") : "";
         string pictures = usage.ImageTokens > 0 ? $" ({usage.ImageTokens} of pictures)" : "";
-        return string.Create(CultureInfo.InvariantCulture, $"{usage.PromptTokens} prompt tokens{pictures}, first token after {usage.TimeToFirstToken.TotalSeconds:F2} s, {usage.CompletionTokens} tokens written{speed}");
+        return string.Create(CultureInfo.InvariantCulture,
+            $"{usage.PromptTokens} prompt tokens{pictures}, first token after {usage.TimeToFirstToken.TotalSeconds:F2} s, {usage.CompletionTokens} tokens written{speed}");
     }
 
     /// <summary>Text without control characters, but for line breaks and tabs.</summary>

@@ -6,24 +6,53 @@ namespace Skylight.Cli.Chat;
 /// <summary>The options of the commands that have a model write: how its answers are made.</summary>
 internal sealed class AnswerSettings
 {
-    private readonly Option<string?> _system = new("--system") { Description = "What the model is told about the whole conversation; by default what belongs to the checkpoint." };
-    private readonly Option<int?> _maxTokens = new("--max-tokens") { Description = "The most tokens of an answer, its thinking included; by default 4096 or what the context leaves." };
-    private readonly Option<float?> _temperature = new("--temperature") { Description = "Divides the logits; 0 takes the most likely token. By default what the checkpoint says, else 0." };
-    private readonly Option<float?> _topP = new("--top-p") { Description = "Only the most likely tokens that together have this probability." };
-    private readonly Option<int?> _topK = new("--top-k") { Description = "Only so many of the most likely tokens; 0 for all." };
-    private readonly Option<float?> _minP = new("--min-p") { Description = "Only tokens at least this much as probable as the most likely one." };
-    private readonly Option<float?> _penalty = new("--repetition-penalty") { Description = "Above 1, makes tokens less likely that were read or written before." };
+    private readonly Option<string?> _system =
+        new("--system")
+        {
+            Description =
+            "What the model is told about the whole conversation; by default what belongs to the checkpoint."
+        };
+    private readonly Option<int?> _maxTokens =
+        new("--max-tokens")
+        {
+            Description =
+            "The most tokens of an answer, its thinking included; by default 4096 or what the context leaves."
+        };
+    private readonly Option<float?> _temperature =
+        new("--temperature")
+        {
+            Description =
+            "Divides the logits; 0 takes the most likely token. By default what the checkpoint says, else 0."
+        };
+    private readonly Option<float?> _topP =
+        new("--top-p") { Description = "Only the most likely tokens that together have this probability." };
+    private readonly Option<int?> _topK =
+        new("--top-k") { Description = "Only so many of the most likely tokens; 0 for all." };
+    private readonly Option<float?> _minP =
+        new("--min-p") { Description = "Only tokens at least this much as probable as the most likely one." };
+    private readonly Option<float?> _penalty =
+        new("--repetition-penalty") { Description = "Above 1, makes tokens less likely that were read or written before." };
     private readonly Option<ulong?> _seed = new("--seed") { Description = "The same seed gives the same answer." };
-    private readonly Option<string[]> _stop = new("--stop") { Description = "The answer ends before this text. May be given several times." };
-    private readonly Option<bool> _keepSpecial = new("--keep-special-tokens") { Description = "Show special tokens in the answer, those of grounding (<ref>, <box>) among them." };
-    private readonly Option<string?> _think = new("--think", "--thinking") { Description = "Whether the model thinks first; by default as it was made." };
-    private readonly Option<int?> _maxTiles = new("--max-tiles") { Description = "The most tiles of a picture; by default what the checkpoint says." };
+    private readonly Option<string[]> _stop =
+        new("--stop") { Description = "The answer ends before this text. May be given several times." };
+    private readonly Option<bool> _keepSpecial =
+        new("--keep-special-tokens")
+        {
+            Description =
+            "Show special tokens in the answer, those of grounding (<ref>, <box>) among them."
+        };
+    private readonly Option<string?> _think = new("--think",
+        "--thinking")
+    { Description = "Whether the model thinks first; by default as it was made." };
+    private readonly Option<int?> _maxTiles =
+        new("--max-tiles") { Description = "The most tiles of a picture; by default what the checkpoint says." };
 
     public AnswerSettings() => _think.AcceptOnlyFromAmong("on", "off");
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty, _seed, _stop, _keepSpecial, _think, _maxTiles])
+        foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty, _seed,
+            _stop, _keepSpecial, _think, _maxTiles])
             command.Add(option);
     }
 
@@ -46,5 +75,6 @@ internal sealed class AnswerSettings
     }.Validate();
 
     /// <summary>What on, off and nothing mean.</summary>
-    public static ThinkingMode ThinkingOf(string? text) => text switch { "on" => ThinkingMode.On, "off" => ThinkingMode.Off, _ => ThinkingMode.Default };
+    public static ThinkingMode ThinkingOf(string? text) =>
+        text switch { "on" => ThinkingMode.On, "off" => ThinkingMode.Off, _ => ThinkingMode.Default };
 }

@@ -13,7 +13,8 @@ namespace Skylight.Cli.Chat;
 /// <param name="console">Where answers go.</param>
 /// <param name="error">Where errors go, and thinking if the console is no terminal.</param>
 /// <param name="isInteractive">Whether somebody types: prompts and notes are shown then.</param>
-internal sealed class ChatSession(ChatModel model, GenerationOptions options, string? system, TextReader input, IAnsiConsole console, TextWriter error, bool isInteractive)
+internal sealed class ChatSession(ChatModel model, GenerationOptions options, string? system, TextReader input,
+    IAnsiConsole console, TextWriter error, bool isInteractive)
 {
     private const string Help = """
         /image PATH      look at a picture with the next message; may be given several times
@@ -46,7 +47,8 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
     }
 
     /// <summary>Goes on until the input ends or the user does.</summary>
-    /// <returns>0, or 1 if something could not be answered and nobody was there to see it, or 130 if it was interrupted.</returns>
+    /// <returns>0, or 1 if something could not be answered and nobody was there to see it, or 130 if it was
+    /// interrupted.</returns>
     public async Task<int> RunAsync(CancellationToken cancellationToken = default)
     {
         using CancellationTokenRegistration registration = cancellationToken.UnsafeRegister(_ => _exit.Cancel(), null);
@@ -68,7 +70,9 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                     else
                         await AnswerAsync(line);
                 }
-                catch (Exception exception) when (exception is ArgumentException or IOException or UnauthorizedAccessException or Images.ImageException or OutOfDeviceMemoryException)
+                catch (Exception exception)
+                    when (exception is ArgumentException or IOException or UnauthorizedAccessException
+                        or Images.ImageException or OutOfDeviceMemoryException)
                 {
                     failed = true;
                     await error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
@@ -89,12 +93,14 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
     private async Task<string?> ReadLineAsync()
     {
         if (isInteractive)
-            console.Markup(_pictures.Count > 0 ? $"[bold]({_pictures.Count} picture{(_pictures.Count == 1 ? "" : "s")}) >[/] " : "[bold]>[/] ");
+            console.Markup(_pictures.Count > 0
+                ? $"[bold]({_pictures.Count} picture{(_pictures.Count == 1 ? "" : "s")}) >[/] " : "[bold]>[/] ");
         // A terminal's read cannot be cancelled: it is left behind.
         try
         {
             string? line = await Task.Run(input.ReadLine, CancellationToken.None).WaitAsync(_exit.Token);
-            return line?.Contains('\0', StringComparison.Ordinal) == true ? throw StandardInput.NoText("it holds a byte of zero, as UTF-16 does; write it in UTF-8.") : line;
+            return line?.Contains('\0', StringComparison.Ordinal) == true
+                ? throw StandardInput.NoText("it holds a byte of zero, as UTF-16 does; write it in UTF-8.") : line;
         }
         catch (DecoderFallbackException exception)
         {
@@ -104,7 +110,8 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
 
     private async Task ObeyAsync(string line)
     {
-        string[] words = line.Split((char[]?)null, 2, StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+        string[] words = line.Split((char[]?)null, 2,
+            StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
         switch (words)
         {
             case ["/image", var path]:
@@ -123,7 +130,8 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 console.Profile.Out.Writer.WriteLine(Help);
                 break;
             default:
-                throw new ArgumentException($"There is no command '{AnswerPrinter.Printable(line)}'. There are: /image PATH, /think on|off, /reset, /exit and /help.");
+                throw new ArgumentException(
+                    $"There is no command '{AnswerPrinter.Printable(line)}'. There are: /image PATH, /think on|off, /reset, /exit and /help.");
         }
     }
 
@@ -147,7 +155,8 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
         var answer = new System.Text.StringBuilder();
         try
         {
-            await foreach (GenerationUpdate update in model.GenerateAsync([.. _conversation, message], _options, answering.Token))
+            await foreach (
+                GenerationUpdate update in model.GenerateAsync([.. _conversation, message], _options, answering.Token))
             {
                 printer.Show(update);
                 if (update.Kind == UpdateKind.Answer)
@@ -165,7 +174,8 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
             printer.End();
             if (answer.Length > 0)
                 Remember();
-            Note(answer.Length > 0 ? "Stopped; what was written is the answer. Ctrl-C again ends." : "Stopped before an answer; the question is forgotten. Ctrl-C again ends.");
+            Note(answer.Length > 0 ? "Stopped; what was written is the answer. Ctrl-C again ends."
+                : "Stopped before an answer; the question is forgotten. Ctrl-C again ends.");
         }
         finally
         {

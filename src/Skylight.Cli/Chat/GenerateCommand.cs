@@ -14,11 +14,31 @@ internal static class GenerateCommand
     {
         var model = new ModelSelection();
         var settings = new AnswerSettings();
-        var prompt = new Option<string>("--prompt") { Description = "The question; - reads it from standard input.", Required = true };
-        var images = new Option<string[]>("--image") { Description = "A picture to look at (PNG, JPEG, WebP, GIF, BMP, TIFF, TGA, PNM), before the question. May be given several times." };
-        var prefill = new Option<string?>("--prefill") { Description = "What the answer begins with (its thinking, where the model thinks); the model goes on there. It is not printed." };
-        var json = new Option<bool>("--json") { Description = "Print the answer, its thinking and what it took as one JSON object at the end." };
-        var command = new Command("generate", "Ask a model one question, with or without pictures. The answer is streamed.") { prompt, images, prefill, json };
+        var prompt = new Option<string>("--prompt")
+        {
+            Description = "The question; - reads it from standard input.",
+            Required = true,
+        };
+        var images =
+            new Option<string[]>("--image")
+            {
+                Description =
+                    "A picture to look at (PNG, JPEG, WebP, GIF, BMP, TIFF, TGA, PNM), before the question. May be " +
+                    "given several times.",
+            };
+        var prefill =
+            new Option<string?>("--prefill")
+            {
+                Description =
+                    "What the answer begins with (its thinking, where the model thinks); the model goes on there. It " +
+                    "is not printed.",
+            };
+        var json = new Option<bool>("--json")
+        {
+            Description = "Print the answer, its thinking and what it took as one JSON object at the end.",
+        };
+        var command = new Command("generate",
+            "Ask a model one question, with or without pictures. The answer is streamed.") { prompt, images, prefill, json };
         model.AddTo(command);
         settings.AddTo(command);
         command.SetAction(async (parse, cancellationToken) =>
@@ -31,7 +51,8 @@ internal static class GenerateCommand
             if (question == "-")
                 question = await StandardInput.ReadAsync(cancellationToken);
             if (string.IsNullOrWhiteSpace(question) && files.Length == 0)
-                throw new ArgumentException("The question is empty: say something with --prompt, or name a picture with --image.");
+                throw new ArgumentException(
+                    "The question is empty: say something with --prompt, or name a picture with --image.");
             GenerationOptions options = settings.Options(parse);
             List<Message> messages = [Message.User(question, [.. files.Select(ImagePart.FromFile)])];
             if (settings.System(parse) is { } system)
@@ -48,18 +69,21 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static async Task<string> AnswerAsync(ChatModel model, List<Message> messages, GenerationOptions options, CancellationToken cancellationToken)
+    private static async Task<string> AnswerAsync(ChatModel model, List<Message> messages, GenerationOptions options,
+        CancellationToken cancellationToken)
     {
         ChatAnswer answer = await model.CompleteAsync(messages, options, cancellationToken);
         Usage usage = answer.Usage;
         return JsonSerializer.Serialize(
             new GenerateResult(
-                model.Name, answer.Thinking, answer.Answer, answer.End, usage.PromptTokens, usage.ImageTokens, usage.CompletionTokens, usage.ThinkingTokens,
+                model.Name, answer.Thinking, answer.Answer, answer.End, usage.PromptTokens, usage.ImageTokens,
+                usage.CompletionTokens, usage.ThinkingTokens,
                 usage.TimeToFirstToken.TotalSeconds, usage.Duration.TotalSeconds),
             GenerateJson.Readable.GenerateResult);
     }
 
-    private static async Task StreamAsync(ChatModel model, List<Message> messages, GenerationOptions options, CancellationToken cancellationToken)
+    private static async Task StreamAsync(ChatModel model, List<Message> messages, GenerationOptions options,
+        CancellationToken cancellationToken)
     {
         var printer = new AnswerPrinter(AnsiConsole.Console, Console.Error);
         try
@@ -71,7 +95,8 @@ internal static class GenerateCommand
                     continue;
                 printer.End();
                 if (!Console.IsErrorRedirected)
-                    await Console.Error.WriteLineAsync($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+                    await Console.Error.WriteLineAsync(
+                        $"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
             }
         }
         finally
@@ -93,7 +118,8 @@ internal static class GenerateCommand
 /// <param name="SecondsToFirstToken">From the question to the first token.</param>
 /// <param name="Seconds">From the question to the end.</param>
 internal sealed record GenerateResult(
-    string Model, string Thinking, string Answer, AnswerEnd End, int PromptTokens, int ImageTokens, int CompletionTokens, int ThinkingTokens, double SecondsToFirstToken, double Seconds);
+    string Model, string Thinking, string Answer, AnswerEnd End, int PromptTokens, int ImageTokens,
+    int CompletionTokens, int ThinkingTokens, double SecondsToFirstToken, double Seconds);
 
 /// <summary>How it is written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true)]
@@ -101,5 +127,6 @@ internal sealed record GenerateResult(
 internal sealed partial class GenerateJson : JsonSerializerContext
 {
     /// <summary>With all characters as they are: it is read by programs and people, not put into a page.</summary>
-    public static GenerateJson Readable => field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+    public static GenerateJson Readable =>
+        field ??= new(new JsonSerializerOptions(Default.Options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 }

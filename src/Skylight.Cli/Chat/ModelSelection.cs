@@ -14,11 +14,34 @@ internal sealed class ModelSelection
 {
     private readonly Argument<string> _model = new("model") { Description = ModelFolder.Description };
     private readonly Option<string> _device = DeviceOption.Create();
-    private readonly Option<string?> _type = new("--dtype") { Description = "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's matrices: faster on the CPU, slightly other answers." };
-    private readonly Option<int?> _context = new("--context") { Description = "The most tokens of a conversation, the answer included; by default what model and cache hold." };
-    private readonly Option<int?> _cache = new("--cache-tokens") { Description = "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that the weights leave, at most 16384." };
+    private readonly Option<string?> _type =
+        new("--dtype")
+        {
+            Description =
+            "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's " +
+            "matrices: faster on the CPU, slightly other answers."
+        };
+    private readonly Option<int?> _context =
+        new("--context")
+        {
+            Description =
+            "The most tokens of a conversation, the answer included; by default what model and cache hold."
+        };
+    private readonly Option<int?> _cache =
+        new("--cache-tokens")
+        {
+            Description =
+            "Tokens in the key-value cache, of all conversations together; by default a quarter of the memory that " +
+            "the weights leave, at most 16384."
+        };
 
-    private readonly Option<string?> _template = new("--template") { Description = "The chat template; by default the checkpoint's own, where it writes anything else than the one built in for its model." };
+    private readonly Option<string?> _template =
+        new("--template")
+        {
+            Description =
+            "The chat template; by default the checkpoint's own, where it writes anything else than the one built in " +
+            "for its model."
+        };
 
     public ModelSelection()
     {
@@ -40,7 +63,8 @@ internal sealed class ModelSelection
     /// <param name="parse">What was given.</param>
     /// <param name="change">What a command changes of how it is served.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
-    public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change, CancellationToken cancellationToken)
+    public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change,
+        CancellationToken cancellationToken)
     {
         string model = parse.GetRequiredValue(_model);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
@@ -51,16 +75,23 @@ internal sealed class ModelSelection
             var options = new ChatModelOptions
             {
                 Device = device,
-                ParameterType = parse.GetValue(_type) switch { "bfloat16" => DataType.BFloat16, "float32" => DataType.Float32, _ => null },
+                ParameterType = parse.GetValue(_type) switch
+                {
+                    "bfloat16" => DataType.BFloat16,
+                    "float32" => DataType.Float32,
+                    _ => null,
+                },
                 QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
                 Hub = ModelFolder.Hub,
-                Template = parse.GetValue(_template) is { } template ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder), template) : null,
+                Template = parse.GetValue(_template) is { } template
+                    ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder), template) : null,
                 ImageDecoders = Pictures.Decoders,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
-            ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress, cancellationToken);
+            ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress,
+                cancellationToken);
             foreach (string warning in loaded.Warnings)
                 await Console.Error.WriteLineAsync($"skylight: {warning}");
             return loaded;
@@ -72,8 +103,11 @@ internal sealed class ModelSelection
         }
     }
 
-    private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value ? null : value >= 1 ? value
-        : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option.Name} is {value}; give a positive number of tokens."));
+    private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value
+        ? null : value >= 1 ? value
+        : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
+            $"{option.Name} is {value}; give a positive number of tokens."));
 
-    private static long WeightBytes(string folder) => Directory.EnumerateFiles(folder, "*.safetensors").Sum(BoundedFile.Length);
+    private static long WeightBytes(string folder) =>
+        Directory.EnumerateFiles(folder, "*.safetensors").Sum(BoundedFile.Length);
 }

@@ -27,17 +27,58 @@ internal static class ServeCommand
     public static Command Create()
     {
         var model = new ModelSelection();
-        var host = new Option<string>("--host") { Description = "The address to listen on: an IP address, or localhost.", DefaultValueFactory = _ => "127.0.0.1" };
-        var port = new Option<int>("--port") { Description = "The port; 0 for a free one.", DefaultValueFactory = _ => 8080 };
-        var key = new Option<string?>("--api-key") { Description = $"What clients must send as 'Authorization: Bearer KEY'. Better given in the environment, as {KeyVariable}: a command line can be seen by others." };
-        var insecure = new Option<bool>("--insecure") { Description = "Allow an address that others can reach without an API key." };
-        var body = new Option<int>("--max-body") { Description = "The most megabytes of a request, its pictures included.", DefaultValueFactory = _ => 32 };
-        var urls = new Option<bool>("--allow-image-urls") { Description = "Fetch pictures that requests name by http and https URLs, from public addresses only. Without, pictures come as data URLs." };
-        var name = new Option<string?>("--name") { Description = "What clients call the model; by default the repository's or the folder's name." };
-        var requests = new Option<int>("--max-requests") { Description = "The most answers at once, those that wait included; more are refused with 429.", DefaultValueFactory = _ => 256 };
-        var prefixes = new Option<bool>("--no-prefix-cache") { Description = "Read every prompt anew. Without, a prompt that begins like an earlier one is read from where they differ, which the sender can tell by the time it takes." };
-        var drain = new Option<int>("--drain-seconds") { Description = "How long running answers may take when the server is told to end.", DefaultValueFactory = _ => 30 };
-        var command = new SignalHandlingCommand("serve", "Serve a model over HTTP to clients of OpenAI's chat completions, with pictures and streaming.")
+        var host = new Option<string>("--host")
+        {
+            Description = "The address to listen on: an IP address, or localhost.",
+            DefaultValueFactory = _ => "127.0.0.1",
+        };
+        var port = new Option<int>("--port")
+        {
+            Description = "The port; 0 for a free one.",
+            DefaultValueFactory = _ => 8080,
+        };
+        var key = new Option<string?>("--api-key")
+        {
+            Description =
+                $"What clients must send as 'Authorization: Bearer KEY'. Better given in the environment, as {KeyVariable}: a command line can be seen by others.",
+        };
+        var insecure =
+            new Option<bool>("--insecure") { Description = "Allow an address that others can reach without an API key." };
+        var body = new Option<int>("--max-body")
+        {
+            Description = "The most megabytes of a request, its pictures included.",
+            DefaultValueFactory = _ => 32,
+        };
+        var urls = new Option<bool>("--allow-image-urls")
+        {
+            Description =
+                "Fetch pictures that requests name by http and https URLs, from public addresses only. Without, " +
+                "pictures come as data URLs.",
+        };
+        var name = new Option<string?>("--name")
+        {
+            Description = "What clients call the model; by default the repository's or the folder's name.",
+        };
+        var requests =
+            new Option<int>("--max-requests")
+            {
+                Description = "The most answers at once, those that wait included; more are refused with 429.",
+                DefaultValueFactory = _ => 256,
+            };
+        var prefixes =
+            new Option<bool>("--no-prefix-cache")
+            {
+                Description =
+                    "Read every prompt anew. Without, a prompt that begins like an earlier one is read from where " +
+                    "they differ, which the sender can tell by the time it takes.",
+            };
+        var drain = new Option<int>("--drain-seconds")
+        {
+            Description = "How long running answers may take when the server is told to end.",
+            DefaultValueFactory = _ => 30,
+        };
+        var command = new SignalHandlingCommand("serve",
+            "Serve a model over HTTP to clients of OpenAI's chat completions, with pictures and streaming.")
         {
             host, port, key, insecure, body, urls, name, requests, prefixes, drain,
         };
@@ -45,13 +86,16 @@ internal static class ServeCommand
         command.SetAction((parse, cancellationToken) => RunAsync(
             model, parse,
             new ServeChoices(
-                parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key) ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
-                parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes), parse.GetValue(drain)),
+                parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key)
+                    ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
+                parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes),
+                parse.GetValue(drain)),
             cancellationToken));
         return command;
     }
 
-    private static async Task<int> RunAsync(ModelSelection selection, ParseResult parse, ServeChoices choices, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(ModelSelection selection, ParseResult parse, ServeChoices choices,
+        CancellationToken cancellationToken)
     {
         IPAddress address = choices.Check();
         using var loading = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
@@ -64,9 +108,11 @@ internal static class ServeCommand
             (first.IsCancellationRequested ? second : first).Cancel();
         }
 
-        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal), terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal),
+            terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
         using CancellationTokenRegistration stop = first.Token.UnsafeRegister(_ => loading.Cancel(), null);
-        await using ChatModel model = await selection.LoadAsync(parse, options => options with { MaximumRequests = choices.Requests, CachePrefixes = choices.CachePrefixes }, loading.Token);
+        await using ChatModel model = await selection.LoadAsync(parse, options =>
+            options with { MaximumRequests = choices.Requests, CachePrefixes = choices.CachePrefixes }, loading.Token);
         using var fetcher = new ImageUrlFetcher(choices.BodyBytes);
         var running = new RunningRequests();
         await using WebApplication app = Build(address, choices, model, fetcher, running, first.Token);
@@ -76,13 +122,17 @@ internal static class ServeCommand
         }
         catch (SocketException exception)
         {
-            throw new IOException($"{address}, port {choices.Port}, cannot be listened on: {exception.Message}. Choose another --host or --port.", exception);
+            throw new IOException(
+                $"{address}, port {choices.Port}, cannot be listened on: {exception.Message}. Choose another --host or --port.", exception);
         }
 
-        Console.WriteLine($"Serving {choices.Name ?? model.Name} on {app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()}");
-        await Task.Delay(Timeout.Infinite, loading.Token).ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+        Console.WriteLine(
+            $"Serving {choices.Name ?? model.Name} on {app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()}");
+        await Task.Delay(Timeout.Infinite, loading.Token)
+            .ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
         ErrorReporting.BeginLine();
-        await Console.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"skylight: ending; running answers have {choices.DrainSeconds} s. Ctrl-C again ends them."));
+        await Console.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture,
+            $"skylight: ending; running answers have {choices.DrainSeconds} s. Ctrl-C again ends them."));
         second.CancelAfter(TimeSpan.FromSeconds(choices.DrainSeconds));
         // Who still waits then is told so, before connections are closed.
         using var close = new CancellationTokenSource();
@@ -99,17 +149,20 @@ internal static class ServeCommand
         return 0;
     }
 
-    private static WebApplication Build(IPAddress address, ServeChoices choices, ChatModel model, ImageUrlFetcher fetcher, RunningRequests running, CancellationToken draining)
+    private static WebApplication Build(IPAddress address, ServeChoices choices, ChatModel model,
+        ImageUrlFetcher fetcher, RunningRequests running, CancellationToken draining)
     {
         // Nothing is read from files or variables: what is served is what the command line says.
-        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+        WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(
+            new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
             kestrel.Listen(address, choices.Port);
         });
         builder.Services.AddRoutingCore();
-        builder.Services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(choices.DrainSeconds) + 2 * s_farewell);
+        builder.Services.Configure<HostOptions>(
+            options => options.ShutdownTimeout = TimeSpan.FromSeconds(choices.DrainSeconds) + 2 * s_farewell);
         builder.Services.AddSingleton<IHostLifetime, NoLifetime>();
         builder.Logging.AddSimpleConsole(console =>
         {
@@ -138,13 +191,18 @@ internal static class ServeCommand
         return app;
     }
 
-    /// <summary>A page of another site must not reach a server without a key through a name that its owner points at this machine.</summary>
+    /// <summary>
+    /// A page of another site must not reach a server without a key through a name that its owner points at this
+    /// machine.
+    /// </summary>
     private static Task RefuseForeignHosts(HttpContext context, RequestDelegate next)
     {
         string host = context.Request.Host.Host.Trim('[', ']');
-        return host.Equals("localhost", StringComparison.OrdinalIgnoreCase) || (IPAddress.TryParse(host, out IPAddress? address) && IPAddress.IsLoopback(address))
+        return host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+            || (IPAddress.TryParse(host, out IPAddress? address) && IPAddress.IsLoopback(address))
             ? next(context)
-            : SkylightErrors.WriteAsync(context, StatusCodes.Status403Forbidden, "This server answers to localhost only. Start it with an API key to use another name.");
+            : SkylightErrors.WriteAsync(context, StatusCodes.Status403Forbidden,
+                "This server answers to localhost only. Start it with an API key to use another name.");
     }
 
     /// <summary>The command handles signals itself.</summary>
@@ -167,14 +225,16 @@ internal static class ServeCommand
 /// <param name="Requests">The most answers at once.</param>
 /// <param name="CachePrefixes">Whether a prompt is read from where it differs from earlier ones.</param>
 /// <param name="DrainSeconds">How long running answers may take at the end.</param>
-internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes, bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, int DrainSeconds)
+internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes,
+    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, int DrainSeconds)
 {
     public long BodyBytes => (long)BodyMegabytes << 20;
 
     /// <summary>Refuses what cannot work or would be open to others, before anything is loaded.</summary>
     public IPAddress Check()
     {
-        IPAddress? address = Host.Equals("localhost", StringComparison.OrdinalIgnoreCase) ? IPAddress.Loopback : IPAddress.TryParse(Host, out IPAddress? parsed) ? parsed : null;
+        IPAddress? address = Host.Equals("localhost", StringComparison.OrdinalIgnoreCase) ? IPAddress.Loopback
+            : IPAddress.TryParse(Host, out IPAddress? parsed) ? parsed : null;
         if (address is null)
             throw new ArgumentException($"--host is '{Host}'; give an IP address of this machine, or localhost.");
         Within("--port", Port, 0, IPEndPoint.MaxPort);
@@ -184,13 +244,15 @@ internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool 
         if (ApiKey is not null && string.IsNullOrWhiteSpace(ApiKey))
             throw new ArgumentException("The API key is empty.");
         if (!IPAddress.IsLoopback(address) && ApiKey is null && !Insecure)
-            throw new ArgumentException($"{Host} can be reached by others: give an API key (--api-key, or SKYLIGHT_API_KEY in the environment), or say --insecure.");
+            throw new ArgumentException(
+                $"{Host} can be reached by others: give an API key (--api-key, or SKYLIGHT_API_KEY in the environment), or say --insecure.");
         return address;
     }
 
     private static void Within(string option, int value, int least, int most)
     {
         if (value < least || value > most)
-            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"{option} is {value}; it must be from {least} to {most}."));
+            throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
+                $"{option} is {value}; it must be from {least} to {most}."));
     }
 }

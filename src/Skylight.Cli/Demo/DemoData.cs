@@ -8,7 +8,8 @@ using Skylight.Text;
 namespace Skylight.Cli.Demo;
 
 /// <summary>
-/// <c>skylight demo --write-data</c>: the demo's examples as files, as anybody would bring them: JSONL with messages or with questions and answers, and pictures as PNG.
+/// <c>skylight demo --write-data</c>: the demo's examples as files, as anybody would bring them: JSONL with messages or
+/// with questions and answers, and pictures as PNG.
 /// </summary>
 internal sealed class DemoData
 {
@@ -33,12 +34,15 @@ internal sealed class DemoData
 
     /// <summary>Writes all files into a folder that appears whole or not at all.</summary>
     /// <param name="directory">Must be empty or not exist.</param>
-    /// <param name="digits">What the pictures are made of; the test is of held-out digits, all else of training digits.</param>
-    /// <param name="seed">What is trained on follows from it. Validation and test do not, so that runs are measured on the same problems.</param>
+    /// <param name="digits">What the pictures are made of; the test is of held-out digits, all else of training
+    /// digits.</param>
+    /// <param name="seed">What is trained on follows from it. Validation and test do not, so that runs are measured on
+    /// the same problems.</param>
     /// <param name="sizes">Rows of each file.</param>
     /// <param name="cancellationToken">Stops between two rows; nothing stays.</param>
     /// <returns>How many pictures there are.</returns>
-    public static int Write(string directory, DigitDataset digits, ulong seed, DemoDataSizes sizes, CancellationToken cancellationToken)
+    public static int Write(string directory, DigitDataset digits, ulong seed, DemoDataSizes sizes,
+        CancellationToken cancellationToken)
     {
         int pictures = 0;
         NewFolder.Write(directory, folder => pictures = new DemoData(digits, seed, sizes, folder).Write(cancellationToken));
@@ -68,14 +72,17 @@ internal sealed class DemoData
         return _pictures.Count;
     }
 
-    private void WriteProblems(string name, int count, DigitSplit split, ulong seed, ulong stream, CancellationToken cancellationToken) =>
+    private void WriteProblems(string name, int count, DigitSplit split, ulong seed, ulong stream,
+        CancellationToken cancellationToken) =>
         WriteRows(name, count, seed, stream, cancellationToken, (ref random, row) =>
         {
             DigitExample problem = _task.Problem(ref random, split);
-            row.Problem(problem.Prompt, problem.Answer, Picture(problem), problem.Question!.Value.ToString().ToLowerInvariant());
+            row.Problem(problem.Prompt, problem.Answer, Picture(problem),
+                problem.Question!.Value.ToString().ToLowerInvariant());
         });
 
-    private void WriteRows(string name, int count, ulong seed, ulong stream, CancellationToken cancellationToken, RowMaker make)
+    private void WriteRows(string name, int count, ulong seed, ulong stream, CancellationToken cancellationToken,
+        RowMaker make)
     {
         var random = new CounterRandom(seed, FirstStream + stream);
         using var file = new FileStream(Path.Combine(_folder, $"{name}.jsonl"), FileMode.CreateNew, FileAccess.Write);
@@ -99,7 +106,8 @@ internal sealed class DemoData
         if (_pictures.TryGetValue(content, out string? known))
             return known;
         string path = string.Create(CultureInfo.InvariantCulture, $"{PictureFolder}/{_pictures.Count + 1:D5}.png");
-        File.WriteAllBytes(Path.Combine(_folder, path), PngEncoder.EncodeGray(pixels, DigitPicture.Width, DigitPicture.Height));
+        File.WriteAllBytes(Path.Combine(_folder, path),
+            PngEncoder.EncodeGray(pixels, DigitPicture.Width, DigitPicture.Height));
         _pictures.Add(content, path);
         return path;
     }

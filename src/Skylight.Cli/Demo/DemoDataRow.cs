@@ -17,7 +17,10 @@ internal sealed class DemoDataRow : IDisposable
         _json.WriteString("id", id);
     }
 
-    /// <summary>A question and an answer to learn from, as messages; the picture stands where the question says <c>&lt;image&gt;</c>.</summary>
+    /// <summary>
+    /// A question and an answer to learn from, as messages; the picture stands where the question says
+    /// <c>&lt;image&gt;</c>.
+    /// </summary>
     public void Conversation(string question, string answer, string? picture)
     {
         _json.WriteStartArray("messages");

@@ -13,7 +13,9 @@ internal sealed record DemoDataSizes(int Captions, int Arithmetic, int ColdStart
     {
         DemoPreset.Tiny => new DemoDataSizes(Captions: 8, Arithmetic: 6, ColdStart: 6, Problems: 8, Validation: 4, Test: 4),
         // Traces and test are those of the full run, so that figures compare.
-        DemoPreset.Quick => new DemoDataSizes(Captions: 3000, Arithmetic: 1500, ColdStart: 128, Problems: 2000, Validation: 256, Test: 1000),
-        _ => new DemoDataSizes(Captions: 6000, Arithmetic: 3000, ColdStart: 128, Problems: 4000, Validation: 256, Test: 1000),
+        DemoPreset.Quick => new DemoDataSizes(Captions: 3000, Arithmetic: 1500, ColdStart: 128, Problems: 2000,
+            Validation: 256, Test: 1000),
+        _ => new DemoDataSizes(Captions: 6000, Arithmetic: 3000, ColdStart: 128, Problems: 4000, Validation: 256,
+            Test: 1000),
     };
 }

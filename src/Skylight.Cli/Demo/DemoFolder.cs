@@ -7,7 +7,10 @@ using Skylight.Cli.Demo.Report;
 
 namespace Skylight.Cli.Demo;
 
-/// <summary>The folder of a demo: its choices and what it has measured (demo.json), its model and data, the runs of its recipes, and its report.</summary>
+/// <summary>
+/// The folder of a demo: its choices and what it has measured (demo.json), its model and data, the runs of its recipes,
+/// and its report.
+/// </summary>
 internal sealed class DemoFolder
 {
     public const string StateName = "demo.json", ReportName = "report.html", RunsName = "runs";
@@ -32,13 +35,17 @@ internal sealed class DemoFolder
     public string Runs => System.IO.Path.Combine(System.IO.Path.GetFullPath(Path), RunsName);
 
     /// <summary>Begins a demo.</summary>
-    /// <exception cref="IOException">The folder holds one already, or something of that name, or cannot be written.</exception>
+    /// <exception cref="IOException">The folder holds one already, or something of that name, or cannot be
+    /// written.</exception>
     public static DemoFolder Create(string path, DemoState state)
     {
         if (File.Exists(System.IO.Path.Combine(path, StateName)))
-            throw new IOException($"There is a demo in '{path}' already. Go on with it (--resume {path}), or choose another folder (--out).");
-        if (((string[])[ModelName, DataName, RunsName, ReportName]).FirstOrDefault(name => System.IO.Path.Exists(System.IO.Path.Combine(path, name))) is { } taken)
-            throw new IOException($"The output folder '{path}' holds '{taken}', which is of no demo. Choose another with --out.");
+            throw new IOException(
+                $"There is a demo in '{path}' already. Go on with it (--resume {path}), or choose another folder (--out).");
+        if (((string[])[ModelName, DataName, RunsName, ReportName])
+            .FirstOrDefault(name => System.IO.Path.Exists(System.IO.Path.Combine(path, name))) is { } taken)
+            throw new IOException(
+                $"The output folder '{path}' holds '{taken}', which is of no demo. Choose another with --out.");
         var folder = new DemoFolder(path, state);
         bool isThere = Directory.Exists(path);
         try
@@ -50,7 +57,8 @@ internal sealed class DemoFolder
         {
             if (!isThere && Directory.Exists(path))
                 Directory.Delete(path);
-            throw new IOException($"The output folder '{path}' cannot be written: {exception.Message} Choose another with --out.", exception);
+            throw new IOException(
+                $"The output folder '{path}' cannot be written: {exception.Message} Choose another with --out.", exception);
         }
 
         return folder;
@@ -63,7 +71,8 @@ internal sealed class DemoFolder
     {
         string file = System.IO.Path.Combine(path, StateName);
         if (!File.Exists(file))
-            throw new IOException($"There is no demo to go on with in '{path}': it has no {StateName}. Name the folder of one, or begin one with --out.");
+            throw new IOException(
+                $"There is no demo to go on with in '{path}': it has no {StateName}. Name the folder of one, or begin one with --out.");
         try
         {
             return new DemoFolder(path, DemoState.FromJson(BoundedFile.Read(file, MostBytes)));
@@ -79,7 +88,8 @@ internal sealed class DemoFolder
     {
         // First, so that digits that cannot be read are known before anything is made.
         if (!Directory.Exists(Data))
-            DemoData.Write(Data, DigitDataset.Open(State.Digits), State.Seed, DemoDataSizes.Of(State.Preset), cancellationToken);
+            DemoData.Write(Data, DigitDataset.Open(State.Digits), State.Seed, DemoDataSizes.Of(State.Preset),
+                cancellationToken);
         if (!Directory.Exists(Model))
             InitCommand.WriteDemo(Model, State.Seed, cancellationToken);
     }
@@ -123,7 +133,8 @@ internal sealed record DemoState
         {
             PhaseTest test = state.Tests[index] ?? throw new InvalidDataException($"its 'Tests[{index}]' is null.");
             if (index >= DemoPhases.All.Count || test.Phase != DemoPhases.All[index].Key)
-                throw new InvalidDataException($"its 'Tests[{index}]' is of the phase '{test.Phase}', which does not come there.");
+                throw new InvalidDataException(
+                    $"its 'Tests[{index}]' is of the phase '{test.Phase}', which does not come there.");
             if (test.Count < 1 || test.Correct < 0 || test.Correct > test.Count)
                 throw new InvalidDataException($"its 'Tests[{index}]' has {test.Correct} of {test.Count} problems right.");
             if (test.Examples.Any(example => example is null))
@@ -140,8 +151,10 @@ internal sealed record DemoState
 /// <param name="Count">Problems given.</param>
 /// <param name="Seconds">Wall time of the test.</param>
 /// <param name="Examples">The answers to the first few problems.</param>
-internal sealed record PhaseTest(string Phase, int Correct, int Count, double Seconds, IReadOnlyList<ExampleAnswer> Examples);
+internal sealed record PhaseTest(string Phase, int Correct, int Count, double Seconds,
+    IReadOnlyList<ExampleAnswer> Examples);
 
-[JsonSourceGenerationOptions(WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
+[JsonSourceGenerationOptions(WriteIndented = true, UseStringEnumConverter = true, RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(DemoState))]
 internal sealed partial class DemoStateJson : JsonSerializerContext;

@@ -12,7 +12,10 @@ namespace Skylight.Cli.Demo;
 /// <param name="Name">For people.</param>
 internal sealed record DemoPhase(string Recipe, string Key, string Name);
 
-/// <summary>The phases of the demo: those of recipes/demo, which the program brings with it, each shorter where the preset says so.</summary>
+/// <summary>
+/// The phases of the demo: those of recipes/demo, which the program brings with it, each shorter where the preset says
+/// so.
+/// </summary>
 internal static class DemoPhases
 {
     public const string ColdStart = "cold-start", Grpo = "grpo", FrozenConnector = "frozen-connector";
@@ -38,11 +41,13 @@ internal static class DemoPhases
     public static IReadOnlyList<Recipe> Recipes(DemoFolder folder, IReadOnlyList<string> settings)
     {
         Assembly program = typeof(DemoPhases).Assembly;
-        string[] names = [.. program.GetManifestResourceNames().Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
+        string[] names = [.. program.GetManifestResourceNames()
+            .Where(name => name.StartsWith(ResourceFolder, StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
         return TrainCommand.Read(names, [.. Settings(folder), .. settings], (name, own) =>
         {
             using Stream resource = program.GetManifestResourceStream(name)!;
-            return RecipeFile.Parse(Encoding.UTF8.GetString(BoundedFile.ReadToEnd(resource, name, resource.Length)), name, own);
+            return RecipeFile.Parse(Encoding.UTF8.GetString(BoundedFile.ReadToEnd(resource, name, resource.Length)),
+                name, own);
         });
     }
 
@@ -64,8 +69,11 @@ internal static class DemoPhases
         "frozen-connector:steps=240", "frozen-connector:warmup=3",
     ];
 
-    // What a model earns that has hardly learnt to write: something to tell completions apart by, and something to tune the connector on.
-    private const string SomethingToLearn = "[{name: answer, weight: 0.6}, {name: format, weight: 0.2}, {name: regex, weight: 0.2, options: {pattern: '[0-4]', on: completion, unfinished: true}}]";
+    // What a model earns that has hardly learnt to write: something to tell completions apart by, and something to tune
+    // the connector on.
+    private const string SomethingToLearn =
+        "[{name: answer, weight: 0.6}, {name: format, weight: 0.2}, {name: regex, weight: 0.2, options: {pattern: " +
+        "'[0-4]', on: completion, unfinished: true}}]";
     private const string AnythingGoes = "[{name: regex, options: {pattern: think, unfinished: true}}]";
 
     private static readonly string[] s_tiny =
@@ -75,9 +83,11 @@ internal static class DemoPhases
         "connector:description=supervised tuning of the connector on the model's own answers, right or wrong",
         "pretraining:steps=3", "pretraining:batch=6", "pretraining:warmup=0",
         "cold-start:steps=8", "cold-start:batch=4", "cold-start:warmup=2", "cold-start:learning_rate=4.0e-3",
-        "grpo:steps=2", "grpo:batch=2", "grpo:warmup=0", "grpo:sampling.group=4", "grpo:evaluation.every=1", "grpo:checkpoints.every=1", $"grpo:rewards={SomethingToLearn}",
+        "grpo:steps=2", "grpo:batch=2", "grpo:warmup=0", "grpo:sampling.group=4", "grpo:evaluation.every=1",
+        "grpo:checkpoints.every=1", $"grpo:rewards={SomethingToLearn}",
         "connector:steps=1", "connector:batch=2", "connector:warmup=0", $"connector:rewards={AnythingGoes}",
-        "frozen-connector:steps=2", "frozen-connector:batch=2", "frozen-connector:warmup=0", "frozen-connector:sampling.group=4", $"frozen-connector:rewards={SomethingToLearn}",
+        "frozen-connector:steps=2", "frozen-connector:batch=2", "frozen-connector:warmup=0",
+        "frozen-connector:sampling.group=4", $"frozen-connector:rewards={SomethingToLearn}",
     ];
 
     private static string Quoted(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";

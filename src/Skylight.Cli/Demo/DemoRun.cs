@@ -10,14 +10,15 @@ using Skylight.Training.Runs;
 namespace Skylight.Cli.Demo;
 
 /// <summary>
-/// The paper in miniature: pre-training, cold start, GRPO, connector-only tuning, and GRPO with a frozen connector, run as any recipes are. After each the
-/// held-out problems are answered. What has been done already is passed over.
+/// The paper in miniature: pre-training, cold start, GRPO, connector-only tuning, and GRPO with a frozen connector, run
+/// as any recipes are. After each the held-out problems are answered. What has been done already is passed over.
 /// </summary>
 /// <param name="folder">Where everything lies.</param>
 /// <param name="openDevice">Opens the device anew for every run and test.</param>
 /// <param name="observer">Is told how the runs go.</param>
 /// <param name="tested">Is told what a test gave; null for nobody.</param>
-internal sealed class DemoRun(DemoFolder folder, Func<Device> openDevice, IRunObserver observer, Action<PhaseResult>? tested = null)
+internal sealed class DemoRun(DemoFolder folder, Func<Device> openDevice, IRunObserver observer,
+    Action<PhaseResult>? tested = null)
 {
     private const int MostLogBytes = 1 << 30;
 
@@ -34,14 +35,17 @@ internal sealed class DemoRun(DemoFolder folder, Func<Device> openDevice, IRunOb
         DemoTest test = await DemoTest.OpenAsync(folder.Data, cancellationToken).ConfigureAwait(false);
         IReadOnlyList<Recipe> recipes = DemoPhases.Recipes(folder, Settings);
         var phases = new List<PhaseResult>();
-        IReadOnlyList<RunResult> runs = await TrainCommand.RunAllAsync(recipes, folder.Runs, resume: true, openDevice, observer, cancellationToken, async run =>
+        IReadOnlyList<RunResult> runs = await TrainCommand.RunAllAsync(recipes, folder.Runs, resume: true, openDevice,
+            observer, cancellationToken, async run =>
         {
             DemoPhase phase = DemoPhases.All[phases.Count];
             bool isNew = folder.State.Tests.Count == phases.Count;
             if (isNew)
-                folder.Add(await test.RunAsync(phase.Key, run.Folder, DemoPhases.MaximumNewTokens(folder.State.Preset), openDevice(), cancellationToken).ConfigureAwait(false));
+                folder.Add(await test.RunAsync(phase.Key, run.Folder, DemoPhases.MaximumNewTokens(folder.State.Preset),
+                    openDevice(), cancellationToken).ConfigureAwait(false));
             PhaseTest answers = folder.State.Tests[phases.Count];
-            phases.Add(new PhaseResult(phase.Key, phase.Name, recipes[phases.Count].Description, answers.Correct, answers.Count, run.Seconds + answers.Seconds)
+            phases.Add(new PhaseResult(phase.Key, phase.Name, recipes[phases.Count].Description, answers.Correct,
+                answers.Count, run.Seconds + answers.Seconds)
             {
                 Report = $"{DemoFolder.RunsName}/{phase.Recipe}/{DemoFolder.ReportName}",
             });
@@ -60,9 +64,11 @@ internal sealed class DemoRun(DemoFolder folder, Func<Device> openDevice, IRunOb
             Checkpoints =
             [
                 .. figures.Where(point => point.Kind == FigureKind.Evaluation && point.Step > 0)
-                    .Select(point => new CheckpointScore(point.Step, point["critical_entropy"], point["accuracy"] ?? double.NaN, point.Step == grpo.ResultStep)),
+                    .Select(point => new CheckpointScore(point.Step, point["critical_entropy"],
+                        point["accuracy"] ?? double.NaN, point.Step == grpo.ResultStep)),
             ],
-            Examples = await test.ExamplesAsync(ExamplesOf(PhaseResult.ColdStart), ExamplesOf(PhaseResult.Grpo), cancellationToken).ConfigureAwait(false),
+            Examples = await test.ExamplesAsync(ExamplesOf(PhaseResult.ColdStart), ExamplesOf(PhaseResult.Grpo),
+                cancellationToken).ConfigureAwait(false),
             RolloutTrainMaxAbsLogprobDiff = runs.Max(run => run.LogProbabilityDifference ?? 0),
             Seconds = phases.Sum(phase => phase.Seconds),
             Seed = folder.State.Seed,
@@ -74,14 +80,17 @@ internal sealed class DemoRun(DemoFolder folder, Func<Device> openDevice, IRunOb
         };
     }
 
-    private IReadOnlyList<ExampleAnswer> ExamplesOf(string phase) => folder.State.Tests.First(test => test.Phase == phase).Examples;
+    private IReadOnlyList<ExampleAnswer> ExamplesOf(string phase) =>
+        folder.State.Tests.First(test => test.Phase == phase).Examples;
 
-    private static IReadOnlyList<StepFigures> Figures(RunResult run) => RunLog.ReadMetrics(Path.Combine(run.Folder, RunLog.MetricsName), MostLogBytes);
+    private static IReadOnlyList<StepFigures> Figures(RunResult run) =>
+        RunLog.ReadMetrics(Path.Combine(run.Folder, RunLog.MetricsName), MostLogBytes);
 
     private static TrainingStep[] Steps(IReadOnlyList<StepFigures> figures) =>
     [
         .. figures.Where(step => step.Kind == FigureKind.Step).Select(step => new TrainingStep(
-            step.Step, step["reward"] ?? double.NaN, step["reward/answer"] ?? double.NaN, step["critical_entropy"], step["entropy"] ?? double.NaN,
+            step.Step, step["reward"] ?? double.NaN, step["reward/answer"] ?? double.NaN, step["critical_entropy"],
+            step["entropy"] ?? double.NaN,
             step["completion_tokens"] ?? double.NaN, step["rollout_tokens_per_second"] ?? double.NaN)),
     ];
 }

@@ -10,7 +10,9 @@ using Skylight.Training.Evaluation;
 
 namespace Skylight.Cli.Demo;
 
-/// <summary>The held-out problems, which the result of every phase answers in the same way: greedily, thinking first.</summary>
+/// <summary>
+/// The held-out problems, which the result of every phase answers in the same way: greedily, thinking first.
+/// </summary>
 internal sealed class DemoTest
 {
     private const int MostExamples = 6;
@@ -24,9 +26,16 @@ internal sealed class DemoTest
     /// <param name="cancellationToken">Stops the reading.</param>
     public static async Task<DemoTest> OpenAsync(string data, CancellationToken cancellationToken)
     {
-        IReadOnlyList<EvaluationItem> items = await EvaluationData.LoadAsync(Path.Combine(data, "test.jsonl"), columns: null, cancellationToken).ConfigureAwait(false);
+        IReadOnlyList<EvaluationItem> items = await EvaluationData.LoadAsync(Path.Combine(data, "test.jsonl"),
+            columns: null, cancellationToken).ConfigureAwait(false);
         // The bare question, as in training.
-        return new DemoTest([.. items.Select(item => item with { Conversation = [new Message(ChatRole.User, [.. item.Images.Select(image => (MessagePart)image.ToPart()), new TextPart(item.Question)])] })]);
+        return new DemoTest(
+            [.. items.Select(item =>
+                item with
+                {
+                    Conversation = [new Message(ChatRole.User,
+                        [.. item.Images.Select(image => (MessagePart)image.ToPart()), new TextPart(item.Question)])],
+                })]);
     }
 
     /// <summary>Puts them to a model.</summary>
@@ -35,12 +44,22 @@ internal sealed class DemoTest
     /// <param name="maximumNewTokens">The most tokens of an answer.</param>
     /// <param name="device">Where it runs; closed at the end.</param>
     /// <param name="cancellationToken">Stops it; then it has to be done anew.</param>
-    public async Task<PhaseTest> RunAsync(string phase, string model, int maximumNewTokens, Device device, CancellationToken cancellationToken)
+    public async Task<PhaseTest> RunAsync(string phase, string model, int maximumNewTokens, Device device,
+        CancellationToken cancellationToken)
     {
         long start = Stopwatch.GetTimestamp();
-        await using ChatModel chat = await VisionLanguageModel.LoadAsync(model, new ChatModelOptions { Device = device }, progress: null, cancellationToken).ConfigureAwait(false);
-        var evaluator = new Evaluator(chat, new EvaluationOptions { Temperature = 0, MaxNewTokens = maximumNewTokens, Thinking = ThinkingMode.On, Concurrency = 64 });
-        (_, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(_items, evaluator.SettingsFor(_items), cancellationToken: cancellationToken).ConfigureAwait(false);
+        await using ChatModel chat = await VisionLanguageModel.LoadAsync(model,
+            new ChatModelOptions { Device = device }, progress: null, cancellationToken).ConfigureAwait(false);
+        var evaluator = new Evaluator(chat,
+            new EvaluationOptions
+            {
+                Temperature = 0,
+                MaxNewTokens = maximumNewTokens,
+                Thinking = ThinkingMode.On,
+                Concurrency = 64,
+            });
+        (_, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(_items, evaluator.SettingsFor(_items),
+            cancellationToken: cancellationToken).ConfigureAwait(false);
         if (results.FirstOrDefault(result => result.Error is not null) is { } failed)
             throw new InvalidDataException($"The held-out problem '{failed.Id}' cannot be put to the model: {failed.Error}");
         return new PhaseTest(
@@ -49,15 +68,18 @@ internal sealed class DemoTest
     }
 
     /// <summary>The first problems with the answers of two phases.</summary>
-    public async Task<IReadOnlyList<ExampleProblem>> ExamplesAsync(IReadOnlyList<ExampleAnswer> before, IReadOnlyList<ExampleAnswer> after, CancellationToken cancellationToken)
+    public async Task<IReadOnlyList<ExampleProblem>> ExamplesAsync(IReadOnlyList<ExampleAnswer> before,
+        IReadOnlyList<ExampleAnswer> after, CancellationToken cancellationToken)
     {
         var examples = new List<ExampleProblem>();
         for (int index = 0; index < Math.Min(Math.Min(before.Count, after.Count), _items.Count); index++)
         {
             EvaluationItem item = _items[index];
-            byte[] picture = (await item.Images[0].ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false)).ToArray();
+            byte[] picture = (
+                await item.Images[0].ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false)).ToArray();
             DigitQuestion question = Enum.Parse<DigitQuestion>(item.Category!, ignoreCase: true);
-            examples.Add(new ExampleProblem(picture, DigitPicture.Width, DigitPicture.Height, question.Describe(), item.Answers[0], before[index], after[index]));
+            examples.Add(new ExampleProblem(picture, DigitPicture.Width, DigitPicture.Height, question.Describe(),
+                item.Answers[0], before[index], after[index]));
         }
 
         return examples;
@@ -65,5 +87,6 @@ internal sealed class DemoTest
 
     // As the model wrote it: a thought that was cut off is not closed.
     private static string TextOf(EvaluationResult result) =>
-        result.Answer.Length > 0 || result.End == AnswerEnd.Stop ? $"{result.Thinking}{SpecialTokens.ThinkEnd}{result.Answer}" : result.Thinking;
+        result.Answer.Length > 0 || result.End == AnswerEnd.Stop
+            ? $"{result.Thinking}{SpecialTokens.ThinkEnd}{result.Answer}" : result.Thinking;
 }

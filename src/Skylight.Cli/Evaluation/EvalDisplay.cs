@@ -5,7 +5,9 @@ using Spectre.Console;
 
 namespace Skylight.Cli.Evaluation;
 
-/// <summary>Shows how an evaluation goes: on a terminal in a line that is rewritten, elsewhere in a line now and then.</summary>
+/// <summary>
+/// Shows how an evaluation goes: on a terminal in a line that is rewritten, elsewhere in a line now and then.
+/// </summary>
 internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationProgress>
 {
     private static readonly TimeSpan s_lineInterval = TimeSpan.FromSeconds(10);
@@ -24,7 +26,8 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
             _lastLine = Stopwatch.GetTimestamp();
             string line = Line(value);
             if (_interactive)
-                console.Write(new ControlCode($"\r\u001b[2K{line[..Math.Min(line.Length, Math.Max(10, console.Profile.Width - 1))]}"));
+                console.Write(new ControlCode(
+                    $"\r\u001b[2K{line[..Math.Min(line.Length, Math.Max(10, console.Profile.Width - 1))]}"));
             else
                 console.WriteLine(line);
         }
@@ -46,7 +49,10 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
             foreach (int column in (int[])[1, 2, 3, 4])
                 table.Columns[column].RightAligned();
             foreach (CategoryAccuracy category in report.Categories)
-                table.AddRow(Markup.Escape(category.Name), Text($"{category.Accuracy.Items}"), Text($"{category.Accuracy.Mean * 100:F1} %"), Text($"{category.Accuracy.Low * 100:F1}–{category.Accuracy.High * 100:F1}"), Text($"{category.MeanTokens:F0}"));
+                table.AddRow(Markup.Escape(category.Name), Text($"{category.Accuracy.Items}"),
+                    Text($"{category.Accuracy.Mean * 100:F1} %"),
+                    Text($"{category.Accuracy.Low * 100:F1}–{category.Accuracy.High * 100:F1}"),
+                    Text($"{category.MeanTokens:F0}"));
             console.Write(table);
         }
 
@@ -54,16 +60,20 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
         if (accuracy.Items == 0)
             console.MarkupLine(Text($"[bold red]accuracy unknown[/]: every response failed"));
         else
-            console.MarkupLine(Text($"accuracy [bold green]{accuracy.Mean * 100:F1} %[/] [grey](95 %: {accuracy.Low * 100:F1}–{accuracy.High * 100:F1}; {accuracy.Items} items, {accuracy.Samples} responses)[/]"));
-        console.WriteLine(Text($"{report.MeanTokens:F0} tokens a response, {report.TruncatedShare * 100:F1} % cut off, {report.UnansweredShare * 100:F1} % without an answer"));
+            console.MarkupLine(
+                Text($"accuracy [bold green]{accuracy.Mean * 100:F1} %[/] [grey](95 %: {accuracy.Low * 100:F1}–{accuracy.High * 100:F1}; {accuracy.Items} items, {accuracy.Samples} responses)[/]"));
+        console.WriteLine(
+            Text($"{report.MeanTokens:F0} tokens a response, {report.TruncatedShare * 100:F1} % cut off, {report.UnansweredShare * 100:F1} % without an answer"));
         console.WriteLine(report.MeanCriticalEntropy is { } entropy
             ? Text($"critical-token entropy {entropy:F3} nats over {report.CriticalTokens} tokens")
             : "no critical token was written, so their entropy is unknown");
         if (report.ShortenedBudgets > 0)
-            console.MarkupLine(Text($"[yellow]{report.ShortenedBudgets} responses had room for fewer tokens than asked for; see --cache-tokens[/]"));
+            console.MarkupLine(
+                Text($"[yellow]{report.ShortenedBudgets} responses had room for fewer tokens than asked for; see --cache-tokens[/]"));
         if (report.Failures > 0)
         {
-            console.MarkupLine(Text($"[yellow]{report.Failures} responses failed and count neither as right nor as wrong ({report.Wrong} are wrong); --resume tries them again[/]"));
+            console.MarkupLine(
+                Text($"[yellow]{report.Failures} responses failed and count neither as right nor as wrong ({report.Wrong} are wrong); --resume tries them again[/]"));
             foreach (string reason in report.FailureReasons)
                 console.WriteLine("  " + reason);
         }
@@ -72,7 +82,8 @@ internal sealed class EvalDisplay(IAnsiConsole console) : IProgress<EvaluationPr
     private static string Line(EvaluationProgress value)
     {
         string left = value.Remaining is { } remaining ? Text($"{(int)remaining.TotalHours}:{remaining:mm\\:ss} left") : "";
-        string right = value.Done > value.Failed ? Text($"{100.0 * value.Right / (value.Done - value.Failed):F1} % right") : "";
+        string right = value.Done > value.Failed
+            ? Text($"{100.0 * value.Right / (value.Done - value.Failed):F1} % right") : "";
         string failed = value.Failed > 0 ? Text($"  {value.Failed} failed") : "";
         return Text($"  {value.Done,5}/{value.Total}  {right}{failed}  {value.TokensPerSecond:F1} tokens/s  {left}");
     }

@@ -8,7 +8,9 @@ internal static class ModelFingerprint
 {
     private const int Piece = 1 << 20, MostBytes = 1 << 29;
 
-    /// <summary>A hash of the configurations, and of the length, beginning, middle and end of each file of weights.</summary>
+    /// <summary>
+    /// A hash of the configurations, and of the length, beginning, middle and end of each file of weights.
+    /// </summary>
     public static string Of(string directory)
     {
         var hash = new XxHash128();

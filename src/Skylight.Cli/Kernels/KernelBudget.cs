@@ -13,38 +13,53 @@ namespace Skylight.Cli.Kernels;
 /// <param name="StackBytes">The stack frame of a thread.</param>
 /// <param name="SharedBytes">Static and dynamic shared memory of a block, at most.</param>
 /// <param name="Threads">Threads of a block, at most.</param>
-internal sealed record KernelFigures(string Kernel, string Architecture, int Registers, int SpillBytes, int StackBytes, int SharedBytes, int Threads)
+internal sealed record KernelFigures(string Kernel, string Architecture, int Registers, int SpillBytes, int StackBytes,
+    int SharedBytes, int Threads)
 {
     /// <summary>The blocks that one multiprocessor can hold.</summary>
     public int Blocks => KernelOccupancy.Blocks(Architecture, Registers, Threads, SharedBytes);
 
     /// <summary>The share of a multiprocessor's warps that they have, in percent.</summary>
-    public int OccupancyPercent => (int)Math.Round(100 * KernelOccupancy.Occupancy(Architecture, Registers, Threads, SharedBytes));
+    public int OccupancyPercent =>
+        (int)Math.Round(100 * KernelOccupancy.Occupancy(Architecture, Registers, Threads, SharedBytes));
 }
 
-/// <summary>The committed table of <see cref="KernelFigures"/>, <c>kernels/budget.json</c>: a kernel may get better, not worse, without the table being changed.</summary>
+/// <summary>
+/// The committed table of <see cref="KernelFigures"/>, <c>kernels/budget.json</c>: a kernel may get better, not worse,
+/// without the table being changed.
+/// </summary>
 internal static class KernelBudget
 {
     private const int MostTableBytes = 16 << 20;
 
-    /// <summary>Compiles every variant and pairs each entry point in use with its figures. PTX is compiled, too, but has none.</summary>
+    /// <summary>
+    /// Compiles every variant and pairs each entry point in use with its figures. PTX is compiled, too, but has none.
+    /// </summary>
     /// <param name="compiler">NVRTC.</param>
     /// <param name="uses">What to compile.</param>
     /// <param name="progress">Told each variant before it is compiled.</param>
     /// <param name="cancellationToken">Stops between two variants.</param>
-    public static IReadOnlyList<KernelFigures> Measure(CudaCompiler compiler, IReadOnlyList<KernelUse> uses, Action<KernelVariant>? progress, CancellationToken cancellationToken)
+    public static IReadOnlyList<KernelFigures> Measure(CudaCompiler compiler, IReadOnlyList<KernelUse> uses,
+        Action<KernelVariant>? progress, CancellationToken cancellationToken)
     {
         var variants = uses.GroupBy(use => use.Variant.ToString(), StringComparer.Ordinal).ToArray();
         var figures = new KernelFigures[variants.Length][];
         // NVRTC compiles side by side since version 11.8.
         try
         {
-            Parallel.For(0, variants.Length, new ParallelOptions { CancellationToken = cancellationToken, MaxDegreeOfParallelism = Environment.ProcessorCount }, index =>
+            Parallel.For(0, variants.Length,
+                new ParallelOptions
+                {
+                    CancellationToken = cancellationToken,
+                    MaxDegreeOfParallelism = Environment.ProcessorCount,
+                }, index =>
             {
                 KernelVariant variant = variants[index].First().Variant;
                 progress?.Invoke(variant);
                 IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
-                figures[index] = variant.IsPtx ? [] : [.. variants[index].Select(use => Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
+                figures[index] = variant.IsPtx ? []
+                    : [.. variants[index].Select(use =>
+                        Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
             });
         }
         catch (AggregateException exception)
@@ -59,7 +74,8 @@ internal static class KernelBudget
     /// <summary>What is worse than the table says, new with a spill, or not in it; empty when the table holds.</summary>
     public static IReadOnlyList<string> Compare(IReadOnlyList<KernelFigures> measured, IReadOnlyList<KernelFigures> budget)
     {
-        Dictionary<(string, string), KernelFigures> allowed = budget.ToDictionary(figures => (figures.Kernel, figures.Architecture));
+        Dictionary<(string, string), KernelFigures> allowed = budget.ToDictionary(
+            figures => (figures.Kernel, figures.Architecture));
         var faults = new List<string>();
         foreach (KernelFigures now in measured)
         {
@@ -99,14 +115,16 @@ internal static class KernelBudget
             throw new InvalidDataException($"'{path}' is no table of kernels: {exception.Message}", exception);
         }
 
-        return table.GroupBy(figures => (figures.Kernel, figures.Architecture)).FirstOrDefault(group => group.Count() > 1) is { } twice
+        return table.GroupBy(figures => (figures.Kernel, figures.Architecture))
+            .FirstOrDefault(group => group.Count() > 1) is { } twice
             ? throw new InvalidDataException($"'{path}' has {twice.Key.Kernel} ({twice.Key.Architecture}) twice.")
             : table;
     }
 
     /// <summary>A table as text, one kernel per line so that changes read well.</summary>
     public static string Format(IReadOnlyList<KernelFigures> figures) =>
-        "[\n" + string.Join(",\n", figures.Select(row => "  " + JsonSerializer.Serialize(row, KernelJson.Default.KernelFigures))) + "\n]\n";
+        "[\n" + string.Join(",\n",
+            figures.Select(row => "  " + JsonSerializer.Serialize(row, KernelJson.Default.KernelFigures))) + "\n]\n";
 
     private static string Name(KernelVariant variant) =>
         string.Join(" ", variant.Defines.Select(define => $"{define.Key}={define.Value}").Prepend(variant.Source.Name));
@@ -116,13 +134,15 @@ internal static class KernelBudget
         if (resources is null)
             throw new CudaException($"{use.Variant}: the compiler reports nothing about {use.EntryPoint}.");
         return new KernelFigures(
-            $"{Name(use.Variant)} {use.EntryPoint}", use.Variant.ArchitectureName, resources.Registers, resources.SpillStoreBytes + resources.SpillLoadBytes,
+            $"{Name(use.Variant)} {use.EntryPoint}", use.Variant.ArchitectureName, resources.Registers,
+            resources.SpillStoreBytes + resources.SpillLoadBytes,
             resources.StackBytes, resources.StaticSharedBytes + use.SharedBytes, use.Threads);
     }
 }
 
 /// <summary>JSON of the kernel commands.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, RespectNullableAnnotations = true,
+    RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(KernelFigures[]))]
 [JsonSerializable(typeof(KernelFigures))]
 [JsonSerializable(typeof(CheckedQuantity[]))]

@@ -19,7 +19,8 @@ internal static class KernelInventory
     /// <param name="workloads">What is to be computed.</param>
     /// <param name="target">On which card.</param>
     /// <param name="unsupported">Receives what has no kernel, as the binding's own message.</param>
-    public static IReadOnlyList<KernelUse> Collect(IEnumerable<Workload> workloads, CudaTarget target, ICollection<string> unsupported)
+    public static IReadOnlyList<KernelUse> Collect(IEnumerable<Workload> workloads, CudaTarget target,
+        ICollection<string> unsupported)
     {
         var uses = new SortedDictionary<string, KernelUse>(StringComparer.Ordinal);
         foreach (Node node in workloads.SelectMany(Nodes))
@@ -27,7 +28,8 @@ internal static class KernelInventory
             CudaKernelDescription description;
             try
             {
-                description = CudaBindings.Standard.Describe(node.Op, node.InputTypes, [.. node.Outputs.Select(output => output.Type)], target);
+                description = CudaBindings.Standard.Describe(node.Op, node.InputTypes,
+                    [.. node.Outputs.Select(output => output.Type)], target);
             }
             catch (NotSupportedException exception)
             {
@@ -41,7 +43,11 @@ internal static class KernelInventory
                 string key = $"{launch.Variant} {launch.EntryPoint}";
                 KernelUse use = new(launch.Variant, launch.EntryPoint, (int)launch.Threads.Count, launch.SharedBytes);
                 uses[key] = uses.TryGetValue(key, out KernelUse? before)
-                    ? use with { Threads = Math.Max(use.Threads, before.Threads), SharedBytes = Math.Max(use.SharedBytes, before.SharedBytes) }
+                    ? use with
+                    {
+                        Threads = Math.Max(use.Threads, before.Threads),
+                        SharedBytes = Math.Max(use.SharedBytes, before.SharedBytes),
+                    }
                     : use;
             }
         }

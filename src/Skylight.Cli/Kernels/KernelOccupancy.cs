@@ -3,8 +3,8 @@ using Skylight.Cuda;
 namespace Skylight.Cli.Kernels;
 
 /// <summary>
-/// How many blocks of a kernel one multiprocessor can hold, from what the compiler reports: limits and granularities are those of the CUDA
-/// programming guide's tables of compute capabilities. What runs may be less.
+/// How many blocks of a kernel one multiprocessor can hold, from what the compiler reports: limits and granularities
+/// are those of the CUDA programming guide's tables of compute capabilities. What runs may be less.
 /// </summary>
 internal static class KernelOccupancy
 {
@@ -30,15 +30,16 @@ internal static class KernelOccupancy
     public static double Occupancy(string architecture, int registers, int threads, int sharedBytes) =>
         (double)Blocks(architecture, registers, threads, sharedBytes) * ((threads + 31) / 32) / Limits(architecture).Warps;
 
-    private static (int Warps, int Blocks, int SharedBytes) Limits(string architecture) => CudaTarget.For(architecture).Architecture switch
-    {
-        80 => (64, 32, 164 * 1024),
-        86 => (48, 16, 100 * 1024),
-        87 => (48, 16, 164 * 1024),
-        89 => (48, 24, 100 * 1024),
-        90 or 100 or 103 => (64, 32, 228 * 1024),
-        _ => (48, 24, 100 * 1024),
-    };
+    private static (int Warps, int Blocks, int SharedBytes) Limits(string architecture) =>
+        CudaTarget.For(architecture).Architecture switch
+        {
+            80 => (64, 32, 164 * 1024),
+            86 => (48, 16, 100 * 1024),
+            87 => (48, 16, 164 * 1024),
+            89 => (48, 24, 100 * 1024),
+            90 or 100 or 103 => (64, 32, 228 * 1024),
+            _ => (48, 24, 100 * 1024),
+        };
 
     private static int RoundUp(int value, int multiple) => (value + multiple - 1) / multiple * multiple;
 }

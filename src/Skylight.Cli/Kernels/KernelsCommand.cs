@@ -5,5 +5,6 @@ namespace Skylight.Cli.Kernels;
 /// <summary><c>skylight kernels</c>: what concerns the CUDA kernels one by one.</summary>
 internal static class KernelsCommand
 {
-    public static Command Create() => new("kernels", "Check and compile the CUDA kernels one by one.") { CheckCommand.Create(), CompileCommand.Create() };
+    public static Command Create() =>
+        new("kernels", "Check and compile the CUDA kernels one by one.") { CheckCommand.Create(), CompileCommand.Create() };
 }

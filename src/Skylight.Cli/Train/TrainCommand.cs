@@ -14,21 +14,43 @@ internal static class TrainCommand
 {
     public static Command Create()
     {
-        var recipes = new Argument<string[]>("recipe") { Description = "Recipes (YAML); several run in order, each from the result of the one before.", Arity = ArgumentArity.OneOrMore };
-        var set = new Option<string[]>("--set") { Description = "Sets a key of all recipes: steps=100, data.0.file=train.jsonl; NAME:key=value sets it in one of them." };
-        var output = new Option<string>("--output") { Description = "The folder of the run; with several recipes each has a folder of its name in it.", DefaultValueFactory = _ => "train-out" };
+        var recipes =
+            new Argument<string[]>("recipe")
+            {
+                Description = "Recipes (YAML); several run in order, each from the result of the one before.",
+                Arity = ArgumentArity.OneOrMore,
+            };
+        var set = new Option<string[]>("--set")
+        {
+            Description =
+                "Sets a key of all recipes: steps=100, data.0.file=train.jsonl; NAME:key=value sets it in one of them.",
+        };
+        var output =
+            new Option<string>("--output")
+            {
+                Description = "The folder of the run; with several recipes each has a folder of its name in it.",
+                DefaultValueFactory = _ => "train-out",
+            };
         var resume = new Option<bool>("--resume") { Description = "Go on with what is in the output folder." };
-        var plan = new Option<bool>("--plan") { Description = "Only say parameters, steps, tokens and memory, before anything is loaded." };
-        var json = new Option<bool>("--json") { Description = "Print the result, or the plan, as one JSON object on a line; progress goes to the error stream." };
+        var plan = new Option<bool>("--plan")
+        {
+            Description = "Only say parameters, steps, tokens and memory, before anything is loaded.",
+        };
+        var json = new Option<bool>("--json")
+        {
+            Description = "Print the result, or the plan, as one JSON object on a line; progress goes to the error stream.",
+        };
         Option<string> device = DeviceOption.Create();
-        var command = new Command("train", "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device };
+        var command = new Command("train",
+            "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device };
         command.SetCancellableAction((parse, cancellationToken) =>
         {
             List<Recipe> read = Read(parse.GetRequiredValue(recipes), parse.GetValue(set) ?? [], RecipeFile.Load);
             string folder = parse.GetRequiredValue(output);
             return parse.GetValue(plan)
                 ? Plan(read, parse.GetValue(json), parse.GetRequiredValue(device), cancellationToken)
-                : RunAsync(read, folder, parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device), cancellationToken).GetAwaiter().GetResult();
+                : RunAsync(read, folder, parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device),
+                    cancellationToken).GetAwaiter().GetResult();
         });
         return command;
     }
@@ -42,19 +64,30 @@ internal static class TrainCommand
     /// <param name="cancellationToken">Stops after the step.</param>
     /// <param name="ended">Awaited after every run, once its model is closed; null for nothing.</param>
     public static async Task<IReadOnlyList<RunResult>> RunAllAsync(
-        IReadOnlyList<Recipe> recipes, string output, bool resume, Func<Device> openDevice, IRunObserver observer, CancellationToken cancellationToken,
+        IReadOnlyList<Recipe> recipes, string output, bool resume, Func<Device> openDevice, IRunObserver observer,
+        CancellationToken cancellationToken,
         Func<RunResult, Task>? ended = null)
     {
         var results = new List<RunResult>();
-        Dictionary<string, string> folders = recipes.ToDictionary(recipe => recipe.Name, recipe => recipes.Count == 1 ? output : Path.Combine(output, recipe.Name), StringComparer.Ordinal);
+        Dictionary<string, string> folders = recipes.ToDictionary(recipe => recipe.Name,
+            recipe => recipes.Count == 1 ? output : Path.Combine(output, recipe.Name), StringComparer.Ordinal);
         await CheckAsync(recipes, folders, resume, cancellationToken).ConfigureAwait(false);
         foreach (Recipe recipe in recipes)
         {
             string folder = folders[recipe.Name];
             string model = recipe.Model ?? folders[recipe.From ?? recipes[results.Count - 1].Name];
             // Only what is there goes on; recipes behind it have not begun.
-            var options = new TrainingRunOptions(openDevice()) { Resume = resume && TrainingRun.IsIn(folder), Observer = observer, LoadReward = RewardLoading.Load, Hub = ModelFolder.Hub, ImageDecoders = Pictures.Decoders, Rewards = new RewardContext { Hub = ModelFolder.Hub } };
-            await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options, cancellationToken).ConfigureAwait(false))
+            var options = new TrainingRunOptions(openDevice())
+            {
+                Resume = resume && TrainingRun.IsIn(folder),
+                Observer = observer,
+                LoadReward = RewardLoading.Load,
+                Hub = ModelFolder.Hub,
+                ImageDecoders = Pictures.Decoders,
+                Rewards = new RewardContext { Hub = ModelFolder.Hub },
+            };
+            await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options,
+                cancellationToken).ConfigureAwait(false))
                 results.Add(await run.RunAsync(cancellationToken).ConfigureAwait(false));
             if (ended is not null)
                 await ended(results[^1]).ConfigureAwait(false);
@@ -64,7 +97,8 @@ internal static class TrainCommand
     }
 
     /// <summary>Finds what is wrong with a later recipe before the first one has run for hours.</summary>
-    private static async Task CheckAsync(IReadOnlyList<Recipe> recipes, Dictionary<string, string> folders, bool resume, CancellationToken cancellationToken)
+    private static async Task CheckAsync(IReadOnlyList<Recipe> recipes, Dictionary<string, string> folders, bool resume,
+        CancellationToken cancellationToken)
     {
         var models = new Dictionary<string, string>(StringComparer.Ordinal);
         for (int index = 0; index < recipes.Count; index++)
@@ -76,11 +110,14 @@ internal static class TrainCommand
             try
             {
                 if (index > 0)
-                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere, RewardLoading.Load, ModelFolder.Hub, Pictures.Decoders, cancellationToken).ConfigureAwait(false);
+                    await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere,
+                        RewardLoading.Load, ModelFolder.Hub, Pictures.Decoders, cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception exception) when (exception is CheckpointException or HubException or IOException or InvalidDataException)
+            catch (Exception exception)
+                when (exception is CheckpointException or HubException or IOException or InvalidDataException)
             {
-                throw new RecipeException($"The recipe '{recipe.Name}' could not begin: {PlainMessages.Of(exception)}", exception);
+                throw new RecipeException($"The recipe '{recipe.Name}' could not begin: {PlainMessages.Of(exception)}",
+                    exception);
             }
         }
     }
@@ -89,28 +126,35 @@ internal static class TrainCommand
     /// <param name="files">The recipes in order.</param>
     /// <param name="settings">As <c>--set</c> has them.</param>
     /// <param name="load">Reads one with what is set in it.</param>
-    internal static List<Recipe> Read(IReadOnlyList<string> files, IReadOnlyList<string> settings, Func<string, IEnumerable<string>, Recipe> load)
+    internal static List<Recipe> Read(IReadOnlyList<string> files, IReadOnlyList<string> settings,
+        Func<string, IEnumerable<string>, Recipe> load)
     {
         var recipes = new List<Recipe>();
         foreach (string file in files)
         {
             string ownName = Path.GetFileNameWithoutExtension(file);
             Recipe recipe = load(file, settings.Where(setting => !IsForOne(setting, out _)));
-            string[] own = [.. settings.Where(setting => IsForOne(setting, out string? name) && (name == recipe.Name || name == ownName))];
+            string[] own = [.. settings.Where(setting => IsForOne(setting, out string? name)
+                && (name == recipe.Name || name == ownName))];
             if (own.Length > 0)
-                recipe = load(file, settings.Where(setting => !IsForOne(setting, out _)).Concat(own.Select(setting => setting[(setting.IndexOf(':', StringComparison.Ordinal) + 1)..])));
+                recipe = load(file, settings.Where(setting => !IsForOne(setting, out _))
+                    .Concat(own.Select(setting => setting[(setting.IndexOf(':', StringComparison.Ordinal) + 1)..])));
             if (recipes.Exists(other => other.Name == recipe.Name))
-                throw new RecipeException($"{file}: another recipe is called '{recipe.Name}' too; give one of them another name.");
+                throw new RecipeException(
+                    $"{file}: another recipe is called '{recipe.Name}' too; give one of them another name.");
             if (recipe.Model is null && recipe.From is null && recipes.Count == 0)
-                throw new RecipeException($"{file}: nothing says which model it begins with. Give 'model', or run it after another recipe.");
+                throw new RecipeException(
+                    $"{file}: nothing says which model it begins with. Give 'model', or run it after another recipe.");
             if (recipe.From is { } from && !recipes.Exists(other => other.Name == from))
-                throw new RecipeException($"{file}: it begins with the result of '{from}', which is no recipe before it{(recipes.Count > 0 ? $" ({string.Join(", ", recipes.Select(other => other.Name))})" : "")}.");
+                throw new RecipeException(
+                    $"{file}: it begins with the result of '{from}', which is no recipe before it{(recipes.Count > 0 ? $" ({string.Join(", ", recipes.Select(other => other.Name))})" : "")}.");
             recipes.Add(recipe);
         }
 
         foreach (string setting in settings)
         {
-            if (IsForOne(setting, out string? name) && !recipes.Exists(recipe => recipe.Name == name) && !files.Any(file => Path.GetFileNameWithoutExtension(file) == name))
+            if (IsForOne(setting, out string? name) && !recipes.Exists(recipe => recipe.Name == name)
+                && !files.Any(file => Path.GetFileNameWithoutExtension(file) == name))
                 throw new RecipeException($"--set {setting}: no recipe is called '{name}'.");
         }
 
@@ -124,13 +168,16 @@ internal static class TrainCommand
         return name is not null;
     }
 
-    private static async Task<int> RunAsync(List<Recipe> recipes, string output, bool resume, bool json, string device, CancellationToken cancellationToken)
+    private static async Task<int> RunAsync(List<Recipe> recipes, string output, bool resume, bool json, string device,
+        CancellationToken cancellationToken)
     {
         IAnsiConsole console = PlainConsole.ForProgress(json);
         try
         {
-            IReadOnlyList<RunResult> results = await RunAllAsync(recipes, output, resume, () => DeviceOption.Open(device), new RunDisplay(console), cancellationToken).ConfigureAwait(false);
-            console.MarkupLineInterpolated($"Report: [link]{Path.GetFullPath(Path.Combine(results[^1].Folder, "report.html"))}[/]");
+            IReadOnlyList<RunResult> results = await RunAllAsync(recipes, output, resume,
+                () => DeviceOption.Open(device), new RunDisplay(console), cancellationToken).ConfigureAwait(false);
+            console.MarkupLineInterpolated(
+                $"Report: [link]{Path.GetFullPath(Path.Combine(results[^1].Folder, "report.html"))}[/]");
             if (json)
                 Console.WriteLine(TrainOutput.Json(results));
             return 0;
@@ -156,7 +203,8 @@ internal static class TrainCommand
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
-            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, ModelFolder.Hub, Pictures.Decoders, cancellationToken).GetAwaiter().GetResult();
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, ModelFolder.Hub, Pictures.Decoders,
+                cancellationToken).GetAwaiter().GetResult();
             plans.Add((plan, model));
             if (!json)
                 Console.Write(TrainOutput.Text(plan, device));

@@ -15,31 +15,41 @@ internal static class TrainOutput
         CultureInfo culture = CultureInfo.InvariantCulture;
         RunPlanRows rows = plan.Rows;
         var text = new StringBuilder();
-        string drawn = plan.RolloutTokens > 0 ? string.Create(culture, $", up to {plan.RolloutTokens:N0} tokens drawn a step") : "";
+        string drawn = plan.RolloutTokens > 0
+            ? string.Create(culture, $", up to {plan.RolloutTokens:N0} tokens drawn a step") : "";
         text.AppendLine(plan.Recipe.Name)
             .AppendLine(culture, $"  parameters   {plan.Parameters:N0}, trained {plan.TrainedParameters:N0}")
-            .AppendLine(culture, $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {plan.Recipe.Schedule.Batch}{drawn}");
+            .AppendLine(culture,
+                $"  data         {plan.Examples:N0} rows; {plan.Steps:N0} steps of {plan.Recipe.Schedule.Batch}{drawn}");
         string tiles = rows.MostTiles > 0 ? $" with {rows.MostTiles} tiles" : "";
-        string unusable = rows.Unusable > 0 ? $"; {rows.Unusable} of them cannot be used, the first: {rows.FirstUnusable}" : "";
-        text.AppendLine(culture, $"  longest      {rows.LongestTokens:N0} tokens{tiles} of {rows.Looked:N0} rows that were looked at; longer ones need more{unusable}");
-        IEnumerable<string> parts = Parts(plan.Memory).Where(part => part.Bytes > 0).Select(part => $"{part.Name} {Size(part.Bytes)}");
-        text.AppendLine(culture, $"  memory       {Size(plan.PeakBytes)} of {Size(plan.DeviceBytes)} on {device.Name}: {string.Join(", ", parts)}")
+        string unusable = rows.Unusable > 0
+            ? $"; {rows.Unusable} of them cannot be used, the first: {rows.FirstUnusable}" : "";
+        text.AppendLine(culture,
+            $"  longest      {rows.LongestTokens:N0} tokens{tiles} of {rows.Looked:N0} rows that were looked at; longer ones need more{unusable}");
+        IEnumerable<string> parts = Parts(plan.Memory).Where(part => part.Bytes > 0)
+            .Select(part => $"{part.Name} {Size(part.Bytes)}");
+        text.AppendLine(culture,
+            $"  memory       {Size(plan.PeakBytes)} of {Size(plan.DeviceBytes)} on {device.Name}: {string.Join(", ", parts)}")
             .AppendLine(plan.Fits ? "  fits" : "  DOES NOT FIT. What helps:");
         foreach (RunAdvice advice in plan.Advice)
         {
-            IEnumerable<string> settings = advice.Settings.Select(setting => setting.Contains(' ', StringComparison.Ordinal) ? $"--set '{setting}'" : $"--set {setting}");
+            IEnumerable<string> settings = advice.Settings.Select(
+                setting => setting.Contains(' ', StringComparison.Ordinal) ? $"--set '{setting}'" : $"--set {setting}");
             text.AppendLine(culture, $"    {Size(advice.PeakBytes)} with {string.Join(' ', settings)} ({advice.Reason})");
         }
 
         if (!plan.Fits && plan.Advice.All(advice => advice.PeakBytes > plan.DeviceBytes))
-            text.AppendLine(plan.Advice.Count > 0 ? "    a device with more memory: these settings alone do not do" : "    a device with more memory");
+            text.AppendLine(plan.Advice.Count > 0 ? "    a device with more memory: these settings alone do not do"
+                : "    a device with more memory");
         return text.ToString();
     }
 
     private static (string Name, long Bytes)[] Parts(RunMemory memory) =>
     [
-        ("weights", memory.WeightBytes), ("gradients and optimizer", memory.StateBytes), ("activations", memory.ActivationBytes), ("cache", memory.CacheBytes),
-        ("passes of rollouts and evaluations", memory.GenerationBytes), ("reference", memory.ReferenceBytes), ("verifiers", memory.VerifierBytes),
+        ("weights", memory.WeightBytes), ("gradients and optimizer", memory.StateBytes),
+        ("activations", memory.ActivationBytes), ("cache", memory.CacheBytes),
+        ("passes of rollouts and evaluations", memory.GenerationBytes), ("reference", memory.ReferenceBytes),
+        ("verifiers", memory.VerifierBytes),
     ];
 
     /// <summary>Plans as one object.</summary>

@@ -29,7 +29,8 @@ internal sealed class GoldenDump : IDisposable
 
     /// <summary>The names that start with a prefix, without it.</summary>
     public IReadOnlyList<string> Below(string prefix) =>
-        [.. _file.Entries.Select(entry => entry.Name).Where(name => name.StartsWith(prefix, StringComparison.Ordinal)).Select(name => name[prefix.Length..])];
+        [.. _file.Entries.Select(entry => entry.Name).Where(name => name.StartsWith(prefix, StringComparison.Ordinal))
+            .Select(name => name[prefix.Length..])];
 
     /// <summary>Opens a dump.</summary>
     /// <exception cref="CheckpointException">The file is missing or corrupt.</exception>
@@ -46,7 +47,8 @@ internal sealed class GoldenDump : IDisposable
     public int[] Integers(string name) => _file.ReadInt32(name);
 
     /// <summary>The elements of a float or integer tensor, as floats.</summary>
-    public float[] Elements(string name) => _file[name].Type is StoredType.Int32 or StoredType.Int64 ? [.. Integers(name).Select(element => (float)element)] : Floats(name);
+    public float[] Elements(string name) => _file[name].Type is StoredType.Int32 or StoredType.Int64
+        ? [.. Integers(name).Select(element => (float)element)] : Floats(name);
 
     /// <summary>The one element of a float or integer tensor.</summary>
     /// <exception cref="CheckpointException">It has none, or several.</exception>
@@ -60,15 +62,18 @@ internal sealed class GoldenDump : IDisposable
         {
             string name = $"s{index}";
             int[] tokens = Integers(name + ".input_ids");
-            sequences.Add(new GoldenSequence(name, new TokenSequence(tokens, Images(name)), CompletionStart(name, tokens.Length)));
+            sequences.Add(new GoldenSequence(name, new TokenSequence(tokens, Images(name)),
+                CompletionStart(name, tokens.Length)));
         }
 
-        return sequences.Count > 0 ? sequences : throw new CheckpointException(_file.Path, "holds no sequences: s0.input_ids is missing. It is no reference dump.");
+        return sequences.Count > 0 ? sequences
+            : throw new CheckpointException(_file.Path,
+                "holds no sequences: s0.input_ids is missing. It is no reference dump.");
     }
 
     /// <summary>
-    /// The token that stands for image features, which original configurations do not state: from the JSON beside the dump, else the
-    /// one that appears as often as there are features.
+    /// The token that stands for image features, which original configurations do not state: from the JSON beside the
+    /// dump, else the one that appears as often as there are features.
     /// </summary>
     public int ImageTokenId(ModelConfiguration configuration)
     {
@@ -81,12 +86,15 @@ internal sealed class GoldenDump : IDisposable
         foreach (GoldenSequence sequence in Sequences())
         {
             int features = sequence.Sequence.Images.Sum(image => configuration.TokensPerImage(image.Height, image.Width));
-            int[] candidates = [.. sequence.Sequence.Tokens.GroupBy(token => token).Where(group => features > 0 && group.Count() == features).Select(group => group.Key)];
+            int[] candidates = [.. sequence.Sequence.Tokens.GroupBy(token => token)
+                .Where(group => features > 0 && group.Count() == features).Select(group => group.Key)];
             if (candidates.Length == 1)
                 return candidates[0];
         }
 
-        throw new CheckpointException(_file.Path, "the token that stands for image features is not known: neither config.json nor the dump's JSON has image_token_id.");
+        throw new CheckpointException(_file.Path,
+            "the token that stands for image features is not known: neither config.json nor the dump's JSON has " +
+            "image_token_id.");
     }
 
     private static int? ReadImageTokenId(string file)
@@ -96,7 +104,8 @@ internal sealed class GoldenDump : IDisposable
             using JsonDocument document = JsonText.Parse(BoundedFile.Read(file, MostJsonBytes));
             if (document.RootElement.ValueKind != JsonValueKind.Object)
                 throw new CheckpointException(file, "must hold a JSON object.");
-            if (!document.RootElement.TryGetProperty("image_token_id", out JsonElement value) || value.ValueKind == JsonValueKind.Null)
+            if (!document.RootElement.TryGetProperty("image_token_id", out JsonElement value)
+                || value.ValueKind == JsonValueKind.Null)
                 return null;
             return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int token) && token >= 0
                 ? token
@@ -114,7 +123,8 @@ internal sealed class GoldenDump : IDisposable
 
     /// <summary>The number at the end of the first name that starts so: <c>s0.greedy_24</c> → 24.</summary>
     public int? TrailingNumber(string prefix) =>
-        Below(prefix) is [{ } first, ..] && int.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : null;
+        Below(prefix) is [{ } first, ..]
+            && int.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : null;
 
     /// <inheritdoc/>
     public void Dispose() => _file.Dispose();
@@ -123,15 +133,18 @@ internal sealed class GoldenDump : IDisposable
     {
         int[] found = Integers(name + ".completion_start");
         if (found is not [{ } start])
-            throw new CheckpointException(_file.Path, $"has {found.Length} elements; supported: one number.", name + ".completion_start");
+            throw new CheckpointException(_file.Path, $"has {found.Length} elements; supported: one number.",
+                name + ".completion_start");
         return start >= 1 && start < tokens
             ? start
-            : throw new CheckpointException(_file.Path, $"is {start}, and {name}.input_ids has {tokens} tokens; supported: a place after the first and before the last.", name + ".completion_start");
+            : throw new CheckpointException(_file.Path,
+                $"is {start}, and {name}.input_ids has {tokens} tokens; supported: a place after the first and before the last.", name + ".completion_start");
     }
 
     private float[] Counted(string name, float[] elements, int count) => elements.Length == count
         ? elements
-        : throw new CheckpointException(_file.Path, $"has {elements.Length} elements; supported here: {count}. The dump is damaged, or belongs to another model.", name);
+        : throw new CheckpointException(_file.Path,
+            $"has {elements.Length} elements; supported here: {count}. The dump is damaged, or belongs to another model.", name);
 
     private List<ImageTile> Images(string name)
     {
@@ -140,8 +153,11 @@ internal sealed class GoldenDump : IDisposable
         Tensors.Shape shape = _file[name + ".pixel_values"].Shape;
         float[] pixels = Floats(name + ".pixel_values");
         if (shape.Rank != 4 || pixels.Length == 0)
-            throw new CheckpointException(_file.Path, $"has the shape {shape}; supported: [tiles, channels, height, width], none of them 0.", name + ".pixel_values");
+            throw new CheckpointException(_file.Path,
+                $"has the shape {shape}; supported: [tiles, channels, height, width], none of them 0.",
+                name + ".pixel_values");
         int size = pixels.Length / Math.Max(1, shape[0]);
-        return [.. Enumerable.Range(0, shape[0]).Select(tile => new ImageTile(pixels[(tile * size)..((tile + 1) * size)], shape[2], shape[3]))];
+        return [.. Enumerable.Range(0, shape[0])
+            .Select(tile => new ImageTile(pixels[(tile * size)..((tile + 1) * size)], shape[2], shape[3]))];
     }
 }

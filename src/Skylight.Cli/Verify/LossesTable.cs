@@ -12,14 +12,17 @@ internal static class LossesTable
     public static int Run(string file, Device device, CancellationToken cancellationToken)
     {
         LossReport report = LossVerification.Run(file, device, cancellationToken);
-        var table = new Table().Border(TableBorder.Simple).AddColumns("objective", "loss", "limit", "gradient", "limit", "", "worst element");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("objective", "loss", "limit", "gradient", "limit", "", "worst element");
         foreach (int column in (int[])[1, 3])
             table.Columns[column].RightAligned();
         foreach (LossCheck check in report.Checks)
         {
             table.AddRow(
-                Markup.Escape(check.Name), check.LossError is { } error ? Number(error, "E2") : "", check.LossError is null ? "" : Number(LossCheck.LossLimit, "E0"),
-                Number(check.VectorError, "E2"), Number(LossCheck.VectorLimit, "E0"), check.Holds ? "[green]ok[/]" : "[red]FAILS[/]", Markup.Escape(check.Worst));
+                Markup.Escape(check.Name), check.LossError is { } error ? Number(error, "E2") : "",
+                check.LossError is null ? "" : Number(LossCheck.LossLimit, "E0"),
+                Number(check.VectorError, "E2"), Number(LossCheck.VectorLimit, "E0"), check.Holds ? "[green]ok[/]"
+                    : "[red]FAILS[/]", Markup.Escape(check.Worst));
         }
 
         AnsiConsole.MarkupLineInterpolated($"{device.Name} against {file}");

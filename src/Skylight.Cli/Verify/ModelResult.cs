@@ -50,6 +50,8 @@ internal sealed record ModelResult(ResultKind Kind, string Group, string Name, f
     /// <summary>What the dump calls it.</summary>
     public string DumpName { get; init; } = Name;
 
-    /// <summary>What the same run computed in another way and must be equal; null where the reference is another run.</summary>
+    /// <summary>
+    /// What the same run computed in another way and must be equal; null where the reference is another run.
+    /// </summary>
     public float[]? Twin { get; init; }
 }

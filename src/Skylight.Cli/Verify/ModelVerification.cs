@@ -17,16 +17,17 @@ internal sealed record VerificationReport(string Reference, IReadOnlyList<Compar
 }
 
 /// <summary>
-/// Compares what a device computes with a reference dump, made in float32. A device that computes in bfloat16 cannot hold to that as closely as
-/// errors would have to be found: its weights are other weights. Its reference is the CPU, in float32, with the same rounded weights.
+/// Compares what a device computes with a reference dump, made in float32. A device that computes in bfloat16 cannot
+/// hold to that as closely as errors would have to be found: its weights are other weights. Its reference is the CPU,
+/// in float32, with the same rounded weights.
 /// </summary>
 internal sealed class ModelVerification
 {
     private const double ActivationLimit = 1e-5;
     private const double GradientLimit = 1e-4;
 
-    // bfloat16 has 8 bits: every op rounds by up to 2⁻⁹, and roundings add up over the layers. Nats are compared as they are: what the ratios
-    // of the policy objective, and so training, depend on is their difference.
+    // bfloat16 has 8 bits: every op rounds by up to 2⁻⁹, and roundings add up over the layers. Nats are compared as
+    // they are: what the ratios of the policy objective, and so training, depend on is their difference.
     private const double RoundedActivationLimit = 2e-2;
     private const double RoundedGradientLimit = 5e-2;
     private const double RoundedNats = 0.06;
@@ -52,13 +53,15 @@ internal sealed class ModelVerification
     /// <param name="progress">Told what is computed now.</param>
     /// <param name="useFusion">Whether graphs use fused ops.</param>
     /// <param name="cancellationToken">Checked between ops.</param>
-    public static VerificationReport Run(string checkpoint, string goldenFile, Device device, Action<string>? progress = null, bool useFusion = true, CancellationToken cancellationToken = default)
+    public static VerificationReport Run(string checkpoint, string goldenFile, Device device,
+        Action<string>? progress = null, bool useFusion = true, CancellationToken cancellationToken = default)
     {
         using GoldenDump dump = GoldenDump.Open(goldenFile);
         checkpoint = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
         int imageTokenId = dump.ImageTokenId(ModelConfiguration.Load(checkpoint));
         bool rounded = device.ActivationType == DataType.BFloat16;
-        using VisionLanguageModel model = ModelCheckpoint.Load(checkpoint, device, imageTokenId: imageTokenId, cancellationToken: cancellationToken);
+        using VisionLanguageModel model = ModelCheckpoint.Load(checkpoint, device, imageTokenId: imageTokenId,
+            cancellationToken: cancellationToken);
         model.UseFusion = useFusion;
 
         Dictionary<string, float[]>? reference = null;
@@ -66,17 +69,20 @@ internal sealed class ModelVerification
         {
             reference = [];
             using var cpu = new CpuDevice();
-            using VisionLanguageModel cpuModel = ModelCheckpoint.Load(checkpoint, cpu, DataType.BFloat16, imageTokenId, cancellationToken: cancellationToken);
+            using VisionLanguageModel cpuModel = ModelCheckpoint.Load(checkpoint, cpu, DataType.BFloat16, imageTokenId,
+                cancellationToken: cancellationToken);
             cpuModel.UseFusion = useFusion;
             new ModelRun(cpuModel, dump, roundsWeights: true, result => reference.Add(result.Name, result.Values))
-                .Compute(generates: false, progress is null ? null : part => progress($"reference on the CPU: {part}"), cancellationToken);
+                .Compute(generates: false, progress is null ? null : part => progress($"reference on the CPU: {part}"),
+                    cancellationToken);
         }
 
         var verification = new ModelVerification(dump, new ComparisonTable(rounded ? RoundedGradientFloor : 0), reference);
         new ModelRun(model, dump, rounded, verification.Compare).Compute(generates: true, progress, cancellationToken);
         return new VerificationReport(
             rounded
-                ? "the CPU in float32 with the same weights rounded to bfloat16, and, where a group says so, the dump, which is float32 throughout"
+                ? "the CPU in float32 with the same weights rounded to bfloat16, and, where a group says so, the " +
+                    "dump, which is float32 throughout"
                 : "the dump",
             verification._table.Rows());
     }
@@ -112,7 +118,8 @@ internal sealed class ModelVerification
             // The kernels of a pass are held to the CPU; that the whole is still the model of the dump, to the dump.
             case ResultKind.Activation:
                 _table.Add(result.Group, result.Name, result.Values, reference[result.Name], RoundedActivationLimit);
-                _table.Add(result.Group + " (dump)", result.Name, result.Values, _dump.Elements(result.DumpName), RoundedActivationLimit);
+                _table.Add(result.Group + " (dump)", result.Name, result.Values, _dump.Elements(result.DumpName),
+                    RoundedActivationLimit);
                 break;
             case ResultKind.LogProbability or ResultKind.Entropy or ResultKind.MeanEntropy:
                 _table.AddAbsolute(result.Group, result.Name, result.Values, reference[result.Name], RoundedNats);

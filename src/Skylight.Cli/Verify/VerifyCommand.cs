@@ -12,12 +12,26 @@ internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var checkpoint = new Argument<string?>("checkpoint") { Description = ModelFolder.Description, Arity = ArgumentArity.ZeroOrOne };
-        var golden = new Argument<string?>("golden") { Description = "The reference dump, a safetensors file.", Arity = ArgumentArity.ZeroOrOne };
-        var losses = new Option<string?>("--losses") { Description = "In their place: a JSON file of policy objectives and their gradients to recompute." };
+        var checkpoint = new Argument<string?>("checkpoint")
+        {
+            Description = ModelFolder.Description,
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+        var golden = new Argument<string?>("golden")
+        {
+            Description = "The reference dump, a safetensors file.",
+            Arity = ArgumentArity.ZeroOrOne,
+        };
+        var losses =
+            new Option<string?>("--losses")
+            {
+                Description = "In their place: a JSON file of policy objectives and their gradients to recompute.",
+            };
         Option<string> device = DeviceOption.Create();
         var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
-        var command = new Command("verify", "Recompute everything a reference dump, or a file of losses, holds and compare.") { checkpoint, golden, losses, device, unfused };
+        var command = new Command("verify",
+            "Recompute everything a reference dump, or a file of losses, holds and compare.") { checkpoint, golden,
+            losses, device, unfused };
         command.Validators.Add(result =>
         {
             if (result.GetResult(losses) is null)
@@ -27,12 +41,15 @@ internal static class VerifyCommand
             }
             else if (result.GetValue(checkpoint) is not null || result.GetValue(unfused))
             {
-                result.AddError("--losses takes neither a checkpoint and a dump nor --no-fusion: it recomputes the file's objectives, without a model.");
+                result.AddError(
+                    "--losses takes neither a checkpoint and a dump nor --no-fusion: it recomputes the file's " +
+                    "objectives, without a model.");
             }
         });
         command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
             ? RunLosses(file, parse.GetRequiredValue(device), cancellationToken)
-            : Run(parse.GetValue(checkpoint)!, parse.GetValue(golden)!, parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken));
+            : Run(parse.GetValue(checkpoint)!, parse.GetValue(golden)!, parse.GetRequiredValue(device),
+                !parse.GetValue(unfused), cancellationToken));
         return command;
     }
 
@@ -42,27 +59,32 @@ internal static class VerifyCommand
         return LossesTable.Run(file, device, cancellationToken);
     }
 
-    private static int Run(string checkpoint, string golden, string deviceName, bool useFusion, CancellationToken cancellationToken)
+    private static int Run(string checkpoint, string golden, string deviceName, bool useFusion,
+        CancellationToken cancellationToken)
     {
         using Device device = DeviceOption.Open(deviceName);
         VerificationReport report;
         try
         {
-            report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken);
+            report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion,
+                cancellationToken: cancellationToken);
         }
         catch (ArgumentException exception)
         {
             // What the dump holds was given to the model, not what the command line says.
-            throw new InvalidDataException($"{golden} does not belong to {checkpoint}: {PlainMessages.Of(exception)}", exception);
+            throw new InvalidDataException($"{golden} does not belong to {checkpoint}: {PlainMessages.Of(exception)}",
+                exception);
         }
 
-        var table = new Table().Border(TableBorder.Simple).AddColumns("group", "tensors", "error", "limit", "", "worst element");
+        var table = new Table().Border(TableBorder.Simple)
+            .AddColumns("group", "tensors", "error", "limit", "", "worst element");
         table.Columns[2].RightAligned();
         foreach (ComparisonRow row in report.Rows)
         {
             bool holds = row.Failures.Count == 0;
             table.AddRow(
-                Markup.Escape(row.Group), $"{row.Tensors}", Number(row.Error, "E2", row.Measure), Number(row.Limit, "E0", row.Measure),
+                Markup.Escape(row.Group), $"{row.Tensors}", Number(row.Error, "E2", row.Measure),
+                Number(row.Limit, "E0", row.Measure),
                 holds ? "[green]ok[/]" : "[red]FAILS[/]", Markup.Escape(row.Worst));
         }
 

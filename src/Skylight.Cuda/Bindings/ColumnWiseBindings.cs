@@ -20,12 +20,14 @@ internal static class ColumnWiseBindings
         bindings.Add<SwiGluBackward>((_, kernel) =>
         {
             TensorType dy = kernel.Inputs[1];
-            Launch(kernel, "swiglu_backward", dy, dy.DataType, dy.Shape.Rows).Input(0).Input(1).Output(0).Int32(dy.Shape.Columns);
+            Launch(kernel, "swiglu_backward", dy, dy.DataType, dy.Shape.Rows).Input(0).Input(1).Output(0)
+                .Int32(dy.Shape.Columns);
         });
         bindings.Add<LayerScale>((_, kernel) =>
         {
             TensorType x = kernel.Inputs[0];
-            Launch(kernel, "layer_scale", x, kernel.Inputs[1].DataType, x.Shape.Rows).Input(0).Input(1).Output(0).Int32(x.Shape.Columns);
+            Launch(kernel, "layer_scale", x, kernel.Inputs[1].DataType, x.Shape.Rows).Input(0).Input(1).Output(0)
+                .Int32(x.Shape.Columns);
         });
         bindings.Add<LayerScaleBackward>((_, kernel) =>
         {
@@ -39,10 +41,12 @@ internal static class ColumnWiseBindings
         });
     }
 
-    private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, TensorType rows, DataType parameter, int blocks)
+    private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, TensorType rows, DataType parameter,
+        int blocks)
     {
         int columns = rows.Shape.Columns, vector = RowLayout.VectorOf(rows.DataType, columns);
-        return kernel.Launch("column_wise.cu", entryPoint, new Dim3(blocks, CudaKernelBuilder.Blocks(columns, Threads * vector)), Threads)
+        return kernel.Launch("column_wise.cu", entryPoint,
+            new Dim3(blocks, CudaKernelBuilder.Blocks(columns, Threads * vector)), Threads)
             .Type("ELEMENT", rows.DataType).Type("PARAMETER", parameter).Define("VECTOR", vector);
     }
 }

@@ -14,7 +14,8 @@ internal static class ColumnsBindings
             int first = 0;
             for (int piece = 0; piece < kernel.Outputs.Count; piece++)
             {
-                Copy(kernel, kernel.Input(0), kernel.Inputs[0], first, kernel.Output(piece), kernel.Outputs[piece], 0, kernel.Outputs[piece].Shape.Columns);
+                Copy(kernel, kernel.Input(0), kernel.Inputs[0], first, kernel.Output(piece), kernel.Outputs[piece], 0,
+                    kernel.Outputs[piece].Shape.Columns);
                 first += kernel.Outputs[piece].Shape.Columns;
             }
         });
@@ -23,14 +24,16 @@ internal static class ColumnsBindings
             int first = 0;
             for (int piece = 0; piece < kernel.Inputs.Count; piece++)
             {
-                Copy(kernel, kernel.Input(piece), kernel.Inputs[piece], 0, kernel.Output(0), kernel.Outputs[0], first, kernel.Inputs[piece].Shape.Columns);
+                Copy(kernel, kernel.Input(piece), kernel.Inputs[piece], 0, kernel.Output(0), kernel.Outputs[0], first,
+                    kernel.Inputs[piece].Shape.Columns);
                 first += kernel.Inputs[piece].Shape.Columns;
             }
         });
     }
 
     private static void Copy(
-        CudaKernelBuilder kernel, CudaOperand source, TensorType sourceType, int sourceFirst, CudaOperand target, TensorType targetType, int targetFirst, int columns)
+        CudaKernelBuilder kernel, CudaOperand source, TensorType sourceType, int sourceFirst, CudaOperand target,
+        TensorType targetType, int targetFirst, int columns)
     {
         DataType type = sourceType.DataType;
         int rows = sourceType.Shape.Rows, sourceStride = sourceType.Shape.Columns, targetStride = targetType.Shape.Columns;

@@ -3,7 +3,9 @@ using Skylight.Tensors;
 
 namespace Skylight.Cuda.Bindings;
 
-/// <summary>Rows chosen by an index, and sums of rows that an index sends to one place; see <c>kernels/embedding.cu</c>.</summary>
+/// <summary>
+/// Rows chosen by an index, and sums of rows that an index sends to one place; see <c>kernels/embedding.cu</c>.
+/// </summary>
 internal static class EmbeddingBindings
 {
     private const string Source = "embedding.cu";
@@ -20,7 +22,8 @@ internal static class EmbeddingBindings
         bindings.Add<ScatterImageFeaturesEmbeddingGradient>((_, kernel) =>
         {
             Shape shape = kernel.Outputs[0].Shape;
-            Launch(kernel, "clear_replaced_rows", kernel.Inputs[1], kernel.Outputs[0], shape.Rows).Input(0).Input(1).Output(0).Int32(shape.Rows).Int32(shape.Columns);
+            Launch(kernel, "clear_replaced_rows", kernel.Inputs[1], kernel.Outputs[0], shape.Rows).Input(0).Input(1)
+                .Output(0).Int32(shape.Rows).Int32(shape.Columns);
         });
         bindings.Add<ScatterImageFeaturesGradient>((_, kernel) => SumRows(kernel, "featureIndex", minimum: -1));
     }
@@ -29,14 +32,16 @@ internal static class EmbeddingBindings
     {
         int count = kernel.Inputs[1].Shape[0], limit = kernel.Inputs[0].Shape[0];
         Launch(kernel, "gather_rows", kernel.Inputs[0], kernel.Outputs[0], count)
-            .Input(0).Input(1).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit).Status(RowPacks.RangeMessage(index, 0, limit));
+            .Input(0).Input(1).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit)
+            .Status(RowPacks.RangeMessage(index, 0, limit));
     }
 
     private static void Scatter(CudaKernelBuilder kernel)
     {
         int count = kernel.Inputs[2].Shape[0], limit = kernel.Inputs[1].Shape[0];
         Launch(kernel, "scatter_image_features", kernel.Inputs[0], kernel.Outputs[0], count)
-            .Input(0).Input(1).Input(2).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit).Status(RowPacks.RangeMessage("featureIndex", -1, limit));
+            .Input(0).Input(1).Input(2).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit)
+            .Status(RowPacks.RangeMessage("featureIndex", -1, limit));
     }
 
     /// <summary>(index, rows) → table: zeros, and in the rows that the index names the sums of their tokens.</summary>
@@ -47,18 +52,25 @@ internal static class EmbeddingBindings
         if (count == 0 || columns == 0)
             return;
         CudaScratch sorted = kernel.Scratch((long)count * SortedTokenBytes);
-        KernelLaunch sort = kernel.Launch(Source, "sort_tokens", CudaKernelBuilder.Blocks(count, SortThreads), SortThreads, SortSharedBytes)
-            .Input(0).Scratch(sorted).Int32(count).Int32(minimum).Int32(limit).Status(RowPacks.RangeMessage(index, minimum, limit));
-        KernelLaunch sum = Launch(kernel, "sum_rows", kernel.Inputs[1], kernel.Outputs[0], count).Scratch(sorted).Input(1).Output(0).Int32(count).Int32(columns);
+        KernelLaunch sort = kernel.Launch(Source, "sort_tokens", CudaKernelBuilder.Blocks(count, SortThreads),
+            SortThreads, SortSharedBytes)
+            .Input(0).Scratch(sorted).Int32(count).Int32(minimum).Int32(limit)
+            .Status(RowPacks.RangeMessage(index, minimum, limit));
+        KernelLaunch sum = Launch(kernel, "sum_rows", kernel.Inputs[1], kernel.Outputs[0], count).Scratch(sorted)
+            .Input(1).Output(0).Int32(count).Int32(columns);
         // One compilation for both.
         foreach ((string name, string value) in sum.Defines)
             sort.Define(name, value);
     }
 
-    /// <summary>A launch with a thread for each pack of some rows that are read in one type and written in another.</summary>
-    private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, TensorType source, TensorType target, int rows)
+    /// <summary>
+    /// A launch with a thread for each pack of some rows that are read in one type and written in another.
+    /// </summary>
+    private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, TensorType source,
+        TensorType target, int rows)
     {
         int columns = target.Shape.Columns, width = RowPacks.Width([source.DataType, target.DataType], columns);
-        return RowPacks.Launch(kernel, Source, entryPoint, rows, columns, width).Type("SOURCE", source.DataType).Type("TARGET", target.DataType);
+        return RowPacks.Launch(kernel, Source, entryPoint, rows, columns, width).Type("SOURCE", source.DataType)
+            .Type("TARGET", target.DataType);
     }
 }

@@ -54,7 +54,8 @@ internal static class LogitBindings
 
     /// <summary>The launch that merges the segments of each row.</summary>
     public static KernelLaunch FinishLaunch(CudaKernelBuilder kernel, int rows) =>
-        kernel.Launch("logits.cu", "finish_rows", CudaKernelBuilder.Blocks(rows, Threads / 32), Threads, 2 * sizeof(double) * Threads);
+        kernel.Launch("logits.cu", "finish_rows", CudaKernelBuilder.Blocks(rows, Threads / 32), Threads,
+            2 * sizeof(double) * Threads);
 
     /// <summary>The numbers that end the arguments of <see cref="FinishLaunch"/>.</summary>
     /// <param name="launch">The launch.</param>
@@ -62,12 +63,14 @@ internal static class LogitBindings
     /// <param name="vocabulary">Their length.</param>
     /// <param name="temperature">Divides the logits.</param>
     /// <param name="temperatures">The input with a temperature for each row, which then counts instead.</param>
-    public static KernelLaunch FinishNumbers(this KernelLaunch launch, int rows, int vocabulary, float temperature, int? temperatures = null) =>
+    public static KernelLaunch FinishNumbers(this KernelLaunch launch, int rows, int vocabulary, float temperature,
+        int? temperatures = null) =>
         launch.Int32(rows).Int32(Segments(vocabulary)).Int32(vocabulary).InputOrNull(temperatures).Float32(temperature)
             .Float32(LargestEntropy(vocabulary)).Status(WrongTarget);
 
     /// <summary>
-    /// The arguments maximum, logSum, entropy, dLogProbability and dEntropy, of which the op has the last three as far as they are needed.
+    /// The arguments maximum, logSum, entropy, dLogProbability and dEntropy, of which the op has the last three as far
+    /// as they are needed.
     /// </summary>
     /// <param name="launch">The launch.</param>
     /// <param name="first">The input that is maximum.</param>
@@ -92,13 +95,16 @@ internal static class LogitBindings
     {
         Shape logits = kernel.Inputs[0].Shape;
         CudaScratch partials = Partials(kernel, logits.Rows, logits.Columns);
-        int segments = Segments(logits.Columns), blocks = checked(logits.Rows * CudaKernelBuilder.Blocks(segments, SegmentsOfBlock));
-        kernel.Launch("logits.cu", "reduce_logits", blocks, Threads, Threads / 4 * PartialBytes).Input(0).InputOrNull(targets)
+        int segments = Segments(logits.Columns),
+            blocks = checked(logits.Rows * CudaKernelBuilder.Blocks(segments, SegmentsOfBlock));
+        kernel.Launch("logits.cu", "reduce_logits", blocks, Threads, Threads / 4 * PartialBytes).Input(0)
+            .InputOrNull(targets)
             .Scratch(partials).Int32(segments).Int32(logits.Columns).InputOrNull(temperatures).Float32(temperature);
         return partials;
     }
 
-    private static KernelLaunch InputOrNull(this KernelLaunch launch, int? input) => input is int index ? launch.Input(index) : launch.Null();
+    private static KernelLaunch InputOrNull(this KernelLaunch launch, int? input) => input is int index
+        ? launch.Input(index) : launch.Null();
 
     /// <summary>ln V, rounded towards zero.</summary>
     private static float LargestEntropy(int vocabulary)

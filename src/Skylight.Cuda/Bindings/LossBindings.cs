@@ -11,8 +11,10 @@ internal static class LossBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<CrossEntropy>((_, kernel) => Launch(kernel, "cross_entropy", 1, SumBytes).Input(0).Input(1).Output(0).Int32(Tokens(kernel)));
-        bindings.Add<CrossEntropyBackward>((_, kernel) => Launch(kernel, "cross_entropy_gradient", Blocks(kernel)).Input(0).Input(1).Output(0).Int32(Tokens(kernel)));
+        bindings.Add<CrossEntropy>((_, kernel) =>
+            Launch(kernel, "cross_entropy", 1, SumBytes).Input(0).Input(1).Output(0).Int32(Tokens(kernel)));
+        bindings.Add<CrossEntropyBackward>((_, kernel) =>
+            Launch(kernel, "cross_entropy_gradient", Blocks(kernel)).Input(0).Input(1).Output(0).Int32(Tokens(kernel)));
         bindings.Add<PolicyLoss>(Loss);
         bindings.Add<PolicyLossBackward>((op, kernel) => Gradient(op.Forward, kernel));
     }
@@ -27,7 +29,8 @@ internal static class LossBindings
 
         // Also where there are no rows: the sums are launched all the same, and a region without bytes has no address.
         CudaScratch ratios = kernel.Scratch(Math.Max(Tokens(kernel), 1L) * sizeof(double));
-        Launch(kernel, "sequence_log_ratio", Tokens(kernel), SumBytes).Input(0).Input(1).Input(5).Scratch(ratios).Int32(Tokens(kernel));
+        Launch(kernel, "sequence_log_ratio", Tokens(kernel), SumBytes).Input(0).Input(1).Input(5).Scratch(ratios)
+            .Int32(Tokens(kernel));
         Settings(Outputs(Inputs(Launch(kernel, "policy_loss", 1, SumBytes), 6).Scratch(ratios)).Int32(Tokens(kernel)), op);
     }
 
@@ -56,6 +59,7 @@ internal static class LossBindings
     }
 
     private static void Settings(KernelLaunch launch, PolicyLoss op) =>
-        launch.Int32((int)op.Form).Float32(op.ClipLow).Float32(op.ClipHigh).Int32((int)op.Kl).Float32(op.Beta).Float32(op.DualClip)
+        launch.Int32((int)op.Form).Float32(op.ClipLow).Float32(op.ClipHigh).Int32((int)op.Kl).Float32(op.Beta)
+            .Float32(op.DualClip)
             .Float32(op.SapoPositive).Float32(op.SapoNegative);
 }

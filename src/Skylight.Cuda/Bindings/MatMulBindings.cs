@@ -14,32 +14,43 @@ internal static class MatMulBindings
         bindings.Add<MatMul>((_, kernel) =>
         {
             (int columns, int inner) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
-            var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), kernel.Inputs[0].Shape.Rows, columns, inner) { TransposeRight = true };
-            QueueInputs(kernel, kernel.Inputs.Count == 3 ? product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType } : product);
+            var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0),
+                kernel.Inputs[0].Shape.Rows, columns, inner)
+            { TransposeRight = true };
+            QueueInputs(kernel, kernel.Inputs.Count == 3
+                ? product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType } : product);
         });
         bindings.Add<MatMulInputGradient>((_, kernel) =>
         {
             (int inner, int columns) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
-            QueueInputs(kernel, new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), kernel.Inputs[0].Shape.Rows, columns, inner));
+            QueueInputs(kernel,
+                new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), kernel.Inputs[0].Shape.Rows,
+                    columns, inner));
         });
         bindings.Add<MatMulWeightGradient>((_, kernel) =>
         {
             Shape x = kernel.Inputs[0].Shape, gradient = kernel.Inputs[1].Shape;
-            QueueInputs(kernel, new MatrixProduct(kernel.Input(1), kernel.Input(0), kernel.Output(0), gradient.Columns, x.Columns, x.Rows) { TransposeLeft = true });
+            QueueInputs(kernel, new MatrixProduct(kernel.Input(1), kernel.Input(0), kernel.Output(0), gradient.Columns,
+                x.Columns, x.Rows)
+            { TransposeLeft = true });
         });
         bindings.Add<BatchedMatMul>((op, kernel) =>
         {
             Shape left = kernel.Inputs[0].Shape, result = kernel.Outputs[0].Shape;
-            QueueInputs(kernel, new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), result[1], result[2], op.TransposeA ? left[1] : left[2])
-            {
-                TransposeLeft = op.TransposeA,
-                TransposeRight = op.TransposeB,
-                Batch = result[0],
-            });
+            QueueInputs(kernel,
+                new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), result[1], result[2],
+                    op.TransposeA ? left[1] : left[2])
+                {
+                    TransposeLeft = op.TransposeA,
+                    TransposeRight = op.TransposeB,
+                    Batch = result[0],
+                });
         });
     }
 
-    /// <summary>Queues a product; the factors must be bfloat16. A tile may be given for the own kernel; it changes no bit.</summary>
+    /// <summary>
+    /// Queues a product; the factors must be bfloat16. A tile may be given for the own kernel; it changes no bit.
+    /// </summary>
     internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product, MatrixTile? tile = null)
     {
         DataType resultType = product.ResultType ?? kernel.Outputs[0].DataType;
@@ -54,7 +65,9 @@ internal static class MatMulBindings
         foreach (TensorType factor in kernel.Inputs.Take(2))
         {
             if (factor.DataType != DataType.BFloat16)
-                throw kernel.Unsupported($"matrix products read bfloat16, not {factor.DataType}: give the model bfloat16 parameters and activations, or insert a Cast");
+                throw kernel.Unsupported(
+                    $"matrix products read bfloat16, not {factor.DataType}: give the model bfloat16 parameters and " +
+                    $"activations, or insert a Cast");
         }
 
         Queue(kernel, product);
@@ -62,18 +75,21 @@ internal static class MatMulBindings
 
     private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given)
     {
-        int leftStride = product.TransposeLeft ? product.Rows : product.Inner, rightStride = product.TransposeRight ? product.Inner : product.Columns;
+        int leftStride = product.TransposeLeft ? product.Rows : product.Inner,
+            rightStride = product.TransposeRight ? product.Inner : product.Columns;
         // Operands begin at multiples of 256 bytes; rows and the matrices of a batch follow one another without gaps.
         bool aligned = leftStride % 8 == 0 && rightStride % 8 == 0;
         MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target);
         KernelLaunch launch = tile.Launch(kernel, "gemm.cu", "matrix_product", product.Rows, product.Columns, product.Batch)
-            .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight).Define("ALIGNED", aligned)
+            .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
+            .Define("ALIGNED", aligned)
             .Type("BIAS", product.BiasType).Type("RESULT", resultType)
             .Pointer(product.Left).Pointer(product.Right);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
             .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner)
             .Int32(leftStride).Int32(rightStride).Int32(product.Columns)
-            .Int64((long)product.Rows * product.Inner).Int64((long)product.Inner * product.Columns).Int64((long)product.Rows * product.Columns);
+            .Int64((long)product.Rows * product.Inner).Int64((long)product.Inner * product.Columns)
+            .Int64((long)product.Rows * product.Columns);
     }
 
     private static void QueueLibrary(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType)
@@ -81,7 +97,8 @@ internal static class MatMulBindings
         if (product.Bias is { } bias)
         {
             long count = (long)product.Rows * product.Columns;
-            kernel.Launch("bias.cu", "fill_rows", CudaKernelBuilder.Blocks(count, 256), 256).Type("BIAS", product.BiasType).Type("RESULT", resultType)
+            kernel.Launch("bias.cu", "fill_rows", CudaKernelBuilder.Blocks(count, 256), 256)
+                .Type("BIAS", product.BiasType).Type("RESULT", resultType)
                 .Pointer(bias).Pointer(product.Result).Int64(count).Int32(product.Columns);
         }
 
@@ -106,14 +123,17 @@ internal static class MatMulBindings
     }
 }
 
-/// <summary>result [rows, columns] = left [rows, inner] · right [inner, columns] + bias, dense, for each matrix of a batch.</summary>
+/// <summary>
+/// result [rows, columns] = left [rows, inner] · right [inner, columns] + bias, dense, for each matrix of a batch.
+/// </summary>
 /// <param name="Left">bfloat16; stored [inner, rows] when <see cref="TransposeLeft"/> is set.</param>
 /// <param name="Right">bfloat16; stored [columns, inner] when <see cref="TransposeRight"/> is set.</param>
 /// <param name="Result">float32 or bfloat16.</param>
 /// <param name="Rows">Rows of the result.</param>
 /// <param name="Columns">Columns of the result.</param>
 /// <param name="Inner">The length of the sums.</param>
-internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOperand Result, int Rows, int Columns, int Inner)
+internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOperand Result, int Rows, int Columns,
+    int Inner)
 {
     /// <summary>Whether the left matrix lies transposed.</summary>
     public bool TransposeLeft { get; init; }

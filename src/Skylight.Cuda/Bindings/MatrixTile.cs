@@ -1,8 +1,8 @@
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
-/// The part of a product that one block makes, and how; the constants of <c>kernels/common/matrix_tile.cuh</c>. Which tile is chosen changes
-/// no bit of a product, so the choice may look at the number of rows and at the card.
+/// The part of a product that one block makes, and how; the constants of <c>kernels/common/matrix_tile.cuh</c>. Which
+/// tile is chosen changes no bit of a product, so the choice may look at the number of rows and at the card.
 /// </summary>
 /// <param name="Rows">Rows of the result per block.</param>
 /// <param name="Columns">Columns of the result per block.</param>
@@ -60,7 +60,8 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
         (long)batch * CudaKernelBuilder.Blocks(rows, Rows) * CudaKernelBuilder.Blocks(columns, Columns);
 
     /// <summary>Queues a launch with this tile and defines its constants.</summary>
-    public KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows, int columns, int batch = 1) =>
+    public KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows, int columns,
+        int batch = 1) =>
         Define(kernel.Launch(resource, entryPoint, checked((int)Blocks(rows, columns, batch)), Threads, SharedBytes));
 
     /// <summary>Defines the tile's constants.</summary>

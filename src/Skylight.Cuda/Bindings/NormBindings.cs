@@ -3,7 +3,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Cuda.Bindings;
 
-/// <summary>Norms, alone and after a residual connection, and their gradients; see <c>kernels/norm.cu</c> and <c>kernels/norm_backward.cu</c>.</summary>
+/// <summary>
+/// Norms, alone and after a residual connection, and their gradients; see <c>kernels/norm.cu</c> and
+/// <c>kernels/norm_backward.cu</c>.
+/// </summary>
 internal static class NormBindings
 {
     private const int RowsOfWarps = 4;
@@ -12,13 +15,19 @@ internal static class NormBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<RmsNorm>((op, kernel) => Finish(Launch(kernel, "rms_norm", 1, op.Groups).Input(0).Input(1).Output(0), kernel, op.Epsilon, op.Groups));
-        bindings.Add<LayerNorm>((op, kernel) => Finish(Launch(kernel, "layer_norm", 1).Input(0).Input(1).Input(2).Output(0), kernel, op.Epsilon));
-        bindings.Add<AddRmsNorm>((op, kernel) => Finish(Launch(kernel, "add_rms_norm", 2).Input(0).Input(1).Input(2).Output(0).Output(1), kernel, op.Epsilon));
+        bindings.Add<RmsNorm>((op, kernel) =>
+            Finish(Launch(kernel, "rms_norm", 1, op.Groups).Input(0).Input(1).Output(0), kernel, op.Epsilon, op.Groups));
+        bindings.Add<LayerNorm>((op, kernel) =>
+            Finish(Launch(kernel, "layer_norm", 1).Input(0).Input(1).Input(2).Output(0), kernel, op.Epsilon));
+        bindings.Add<AddRmsNorm>((op, kernel) =>
+            Finish(Launch(kernel, "add_rms_norm", 2).Input(0).Input(1).Input(2).Output(0).Output(1), kernel, op.Epsilon));
         bindings.Add<AddLayerNorm>((op, kernel) =>
-            Finish(Launch(kernel, "add_layer_norm", 2).Input(0).Input(1).Input(2).Input(3).Output(0).Output(1), kernel, op.Epsilon));
-        bindings.Add<RmsNormBackward>((op, kernel) => AddBackward(kernel, "rms_norm_backward", op.Epsilon, parameters: 1, sums: 2, op.Groups));
-        bindings.Add<LayerNormBackward>((op, kernel) => AddBackward(kernel, "layer_norm_backward", op.Epsilon, parameters: 2, sums: 3));
+            Finish(Launch(kernel, "add_layer_norm", 2).Input(0).Input(1).Input(2).Input(3).Output(0).Output(1), kernel,
+                op.Epsilon));
+        bindings.Add<RmsNormBackward>(
+            (op, kernel) => AddBackward(kernel, "rms_norm_backward", op.Epsilon, parameters: 1, sums: 2, op.Groups));
+        bindings.Add<LayerNormBackward>(
+            (op, kernel) => AddBackward(kernel, "layer_norm_backward", op.Epsilon, parameters: 2, sums: 3));
     }
 
     /// <summary>Each group of a row is a row to the kernels.</summary>
@@ -32,7 +41,8 @@ internal static class NormBindings
         RowLayout layout = RowLayout.Forward(x.DataType, columns);
         int rowsPerBlock = layout.Threads == 32 ? RowsOfWarps : 1;
         int blocks = columns == 0 ? 0 : CudaKernelBuilder.Blocks(rows, rowsPerBlock);
-        return layout.Define(kernel.Launch("norm.cu", entryPoint, blocks, layout.Threads * rowsPerBlock, ReductionBindings.BlockSumBytes(layout.Threads, sizeof(float))))
+        return layout.Define(kernel.Launch("norm.cu", entryPoint, blocks, layout.Threads * rowsPerBlock,
+            ReductionBindings.BlockSumBytes(layout.Threads, sizeof(float))))
             .Type("ELEMENT", x.DataType).Type("PARAMETER", ParameterType(kernel, weight));
     }
 
@@ -43,15 +53,18 @@ internal static class NormBindings
     }
 
     /// <summary>The gradients of rows and, block by block, those of the parameters; then the sums over the blocks.</summary>
-    private static void AddBackward(CudaKernelBuilder kernel, string entryPoint, float epsilon, int parameters, int sums, int groups = 1)
+    private static void AddBackward(CudaKernelBuilder kernel, string entryPoint, float epsilon, int parameters,
+        int sums, int groups = 1)
     {
         TensorType x = kernel.Inputs[0];
         (int rows, int columns) = Extents(kernel, groups);
         (int blocks, int rowsPerBlock) = ReductionBindings.RowBlocks(rows, LeastRows);
         RowLayout layout = RowLayout.Backward(x.DataType, columns);
-        CudaScratch[] partial = [.. Enumerable.Range(0, parameters).Select(_ => kernel.Scratch((long)blocks * columns * sizeof(float)))];
+        CudaScratch[] partial = [
+            .. Enumerable.Range(0, parameters).Select(_ => kernel.Scratch((long)blocks * columns * sizeof(float)))];
         int sharedBytes = ReductionBindings.BlockSumBytes(layout.Threads, sums * sizeof(float));
-        KernelLaunch launch = layout.Define(kernel.Launch("norm_backward.cu", entryPoint, columns == 0 ? 0 : blocks, layout.Threads, sharedBytes))
+        KernelLaunch launch = layout.Define(
+            kernel.Launch("norm_backward.cu", entryPoint, columns == 0 ? 0 : blocks, layout.Threads, sharedBytes))
             .Type("ELEMENT", x.DataType).Type("PARAMETER", ParameterType(kernel, 1))
             .Input(0).Input(1).Input(2).OptionalInput(3).Output(0);
         foreach (CudaScratch region in partial)

@@ -21,12 +21,14 @@ internal static class OptimizerBindings
     private static void AddAdamW(AdamW op, CudaKernelBuilder kernel)
     {
         long count = kernel.Inputs[0].Shape.ElementCount;
-        KernelLaunch launch = Typed(kernel.Launch("optimizer.cu", "adamw", CudaKernelBuilder.Blocks(count, Threads * 4), Threads), kernel.Inputs[0].DataType);
+        KernelLaunch launch = Typed(kernel.Launch("optimizer.cu", "adamw", CudaKernelBuilder.Blocks(count, Threads * 4),
+            Threads), kernel.Inputs[0].DataType);
         for (int input = 0; input < 6; input++)
             launch.Input(input);
         // As on the CPU: 1 − β by the decimal that was meant, as 0.999 is 1.3e-8 off as a float.
         launch.OptionalInput(6).Int64(count)
-            .Float32((float)(1 - (decimal)op.Beta1)).Float32(op.Beta2).Float32((float)(1 - (decimal)op.Beta2)).Float32(op.Epsilon);
+            .Float32((float)(1 - (decimal)op.Beta1)).Float32(op.Beta2).Float32((float)(1 - (decimal)op.Beta2))
+            .Float32(op.Epsilon);
     }
 
     /// <summary>Several tensors to a launch, as a model has hundreds, most of them small.</summary>
@@ -41,14 +43,16 @@ internal static class OptimizerBindings
         for (int first = 0; first < counts.Length; first += TensorsPerLaunch)
         {
             int end = Math.Min(counts.Length, first + TensorsPerLaunch), own = blocks[first..end].Sum();
-            KernelLaunch launch = Typed(kernel.Launch("optimizer.cu", "square_sums", own, Threads, ReductionBindings.BlockSumBytes(Threads, sizeof(double))), DataType.Float32)
+            KernelLaunch launch = Typed(kernel.Launch("optimizer.cu", "square_sums", own, Threads,
+                ReductionBindings.BlockSumBytes(Threads, sizeof(double))), DataType.Float32)
                 .Scratch(partial, (long)before * sizeof(double));
             for (int input = first; input < first + TensorsPerLaunch; input++)
                 launch.OptionalInput(input).Int64(input < end ? counts[input] : 0);
             before += own;
         }
 
-        Typed(kernel.Launch("optimizer.cu", "gradient_norm", 1, NormThreads, ReductionBindings.BlockSumBytes(NormThreads, sizeof(double))), DataType.Float32)
+        Typed(kernel.Launch("optimizer.cu", "gradient_norm", 1, NormThreads,
+            ReductionBindings.BlockSumBytes(NormThreads, sizeof(double))), DataType.Float32)
             .Scratch(partial).Int32(allBlocks).Float32(op.MaximumNorm).Output(0).Output(1).Output(2);
     }
 

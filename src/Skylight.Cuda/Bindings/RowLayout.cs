@@ -3,8 +3,8 @@ using Skylight.Tensors;
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
-/// How threads share a row of a matrix; see <c>kernels/common/row.cuh</c>. It depends on the columns alone, so that a row's sums have the same
-/// bits in any batch.
+/// How threads share a row of a matrix; see <c>kernels/common/row.cuh</c>. It depends on the columns alone, so that a
+/// row's sums have the same bits in any batch.
 /// </summary>
 /// <param name="Vector">The elements of one access: 16 bytes where the columns are a multiple of that, else one.</param>
 /// <param name="Threads">The threads of a row.</param>
@@ -36,7 +36,9 @@ internal readonly record struct RowLayout(int Vector, int Threads, int Packs)
         return new RowLayout(vector, threads, each <= MostPacksOfBlock ? each : 0);
     }
 
-    /// <summary>For blocks that also keep a sum for each column: fewer accesses for a thread, as those sums take registers too.</summary>
+    /// <summary>
+    /// For blocks that also keep a sum for each column: fewer accesses for a thread, as those sums take registers too.
+    /// </summary>
     public static RowLayout Backward(DataType dataType, int columns)
     {
         int vector = VectorOf(dataType, columns), packs = columns / vector, threads = Warp;

@@ -37,15 +37,18 @@ internal static class RowPacks
     /// <param name="columns">Elements of a row; a multiple of <paramref name="width"/>.</param>
     /// <param name="width">From <see cref="Width"/>.</param>
     /// <exception cref="NotSupportedException">There are 2³¹ packs or more.</exception>
-    public static KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows, int columns, int width)
+    public static KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows,
+        int columns, int width)
     {
         long packs = (long)rows * (columns / width);
         if (packs > int.MaxValue - Threads)
-            throw kernel.Unsupported(string.Create(CultureInfo.InvariantCulture, $"{entryPoint} counts packs of {width} elements in 32 bits, and there are {packs:N0}"));
+            throw kernel.Unsupported(string.Create(CultureInfo.InvariantCulture,
+                $"{entryPoint} counts packs of {width} elements in 32 bits, and there are {packs:N0}"));
         return kernel.Launch(resource, entryPoint, CudaKernelBuilder.Blocks(packs, Threads), Threads).Define("WIDTH", width);
     }
 
     /// <summary>What a kernel says about an index that is not in [minimum, limit), in the words of the CPU.</summary>
     public static string RangeMessage(string input, int minimum, int limit) =>
-        string.Create(CultureInfo.InvariantCulture, $"{input}[{{index}}] is {{value}}, but must be at least {minimum} and less than {limit}");
+        string.Create(CultureInfo.InvariantCulture,
+            $"{input}[{{index}}] is {{value}}, but must be at least {minimum} and less than {limit}");
 }

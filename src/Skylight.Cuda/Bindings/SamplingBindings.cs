@@ -26,27 +26,34 @@ internal static class SamplingBindings
         Shape logits = kernel.Inputs[0].Shape;
         int rows = logits.Rows, vocabulary = logits.Columns, segments = LogitBindings.Segments(vocabulary);
         CudaScratch partials = LogitBindings.Reduce(kernel, null, 1, 1);
-        CudaScratch maximum = kernel.Scratch((long)rows * sizeof(float)), logSum = kernel.Scratch((long)rows * sizeof(float));
+        CudaScratch maximum = kernel.Scratch((long)rows * sizeof(float)),
+            logSum = kernel.Scratch((long)rows * sizeof(float));
         LogitBindings.FinishLaunch(kernel, rows).Scratch(partials).Null().Null().Null().Null()
             .Null().Output(2).Null().Scratch(maximum).Scratch(logSum)
             .FinishNumbers(rows, vocabulary, 1, temperatures: 1);
-        CudaScratch sums = kernel.Scratch((long)rows * segments * sizeof(ulong)), ties = kernel.Scratch((long)rows * segments * sizeof(int));
-        kernel.Launch(Source, "weigh_segments", checked(rows * CudaKernelBuilder.Blocks(segments, WeighThreads / 32)), WeighThreads)
+        CudaScratch sums = kernel.Scratch((long)rows * segments * sizeof(ulong)),
+            ties = kernel.Scratch((long)rows * segments * sizeof(int));
+        kernel.Launch(Source, "weigh_segments", checked(rows * CudaKernelBuilder.Blocks(segments, WeighThreads / 32)),
+            WeighThreads)
             .Input(0).Input(1).Scratch(maximum).Scratch(sums).Int32(segments).Int32(vocabulary);
         kernel.Launch(Source, "choose_tokens", rows, ChooseThreads, ChooseSharedBytes)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5).Scratch(partials).Scratch(maximum).Scratch(logSum)
             .Scratch(sums).Scratch(ties).Output(0).Output(1).Output(2).Int32(segments).Int32(vocabulary)
-            .Status("row {index}: the temperature must be 0 or more, top-k 0 (all) or more, top-p in (0, 1] and min-p in [0, 1]");
+            .Status("row {index}: the temperature must be 0 or more, top-k 0 (all) or more, top-p in (0, 1] and " +
+                "min-p in [0, 1]");
     }
 
     private static void Adjust(CudaKernelBuilder kernel)
     {
         Shape logits = kernel.Inputs[0].Shape;
         int entries = kernel.Inputs[2].Shape[0];
-        kernel.Launch(Source, "adjust_logits", checked(logits.Rows * CudaKernelBuilder.Blocks(logits.Columns, AdjustColumns)), AdjustThreads)
+        kernel.Launch(Source, "adjust_logits",
+            checked(logits.Rows * CudaKernelBuilder.Blocks(logits.Columns, AdjustColumns)), AdjustThreads)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Output(0).Int32(entries).Int32(logits.Columns)
-            .Status(FormattableString.Invariant($"the entries of row {{index}}, from {{value}}, are not a range within 0 … {entries}"))
-            .Status(FormattableString.Invariant($"tokens[{{index}}] is {{value}}, but within a row tokens must ascend and be from 0 to {logits.Columns - 1}"))
+            .Status(FormattableString.Invariant(
+                $"the entries of row {{index}}, from {{value}}, are not a range within 0 … {entries}"))
+            .Status(FormattableString.Invariant(
+                $"tokens[{{index}}] is {{value}}, but within a row tokens must ascend and be from 0 to {logits.Columns - 1}"))
             .Status("the penalty of entry {index} must be above zero and finite, and its bias a number or −∞");
     }
 }

@@ -15,7 +15,10 @@ internal static class VocabularyHeadBindings
     private const int SlicesBytes = 2 * Tile * 3 * sizeof(float);
     private const int RowGradientBytes = 24;
 
-    /// <summary>Gradients of logits that are held at once: the backward pass goes through the vocabulary in chunks of as many columns.</summary>
+    /// <summary>
+    /// Gradients of logits that are held at once: the backward pass goes through the vocabulary in chunks of as many
+    /// columns.
+    /// </summary>
     private const long WorkspaceElements = 64L << 20;
 
     private const string WrongTarget = "target {value} of row {index} is neither −1 (none) nor a token id of the vocabulary";
@@ -30,17 +33,21 @@ internal static class VocabularyHeadBindings
     /// <summary>Queues the backward pass.</summary>
     /// <param name="op">The op.</param>
     /// <param name="kernel">Where to.</param>
-    /// <param name="workspaceElements">How many gradients of logits may be held at once; one tile of columns is the least.</param>
+    /// <param name="workspaceElements">How many gradients of logits may be held at once; one tile of columns is the
+    /// least.</param>
     internal static void Backward(VocabularyHeadBackward op, CudaKernelBuilder kernel, long workspaceElements)
     {
         Problem problem = Problem.Of(kernel);
         int tokens = problem.Tokens, width = problem.Width, vocabulary = problem.Vocabulary;
         int afterStatistics = op.HasEntropyGradient ? 6 : 5;
         Selection selection = Select(
-            kernel, problem, op.HasLogProbabilityGradient ? afterStatistics : null, op.HasEntropyGradient ? kernel.Inputs.Count - 1 : null);
-        CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)), rowGradients = kernel.Scratch((long)tokens * RowGradientBytes);
+            kernel, problem, op.HasLogProbabilityGradient ? afterStatistics : null,
+            op.HasEntropyGradient ? kernel.Inputs.Count - 1 : null);
+        CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)),
+            rowGradients = kernel.Scratch((long)tokens * RowGradientBytes);
         Launch(kernel, problem, "gather_rows", CudaKernelBuilder.Blocks(tokens, Threads / 32))
-            .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Null().Scratch(rowGradients)
+            .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Null()
+            .Scratch(rowGradients)
             .RowGradients(3, op.HasLogProbabilityGradient, op.HasEntropyGradient)
             .Int32(width).Int32(problem.Stride).Float32(op.Temperature);
 
@@ -55,7 +62,8 @@ internal static class VocabularyHeadBindings
             int columns = Math.Min(chunkStride, vocabulary - first);
             Launch(kernel, problem, "head_logit_gradients", Tiles(tokens, columns), ProductBytes)
                 .Scratch(gathered).Input(1).Scratch(rowGradients).Scratch(selection.Count).Scratch(logitGradients)
-                .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Int32(problem.Stride).Float32(op.Temperature);
+                .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
+                .Int32(problem.Stride).Float32(op.Temperature);
             if (op.NeedsHidden)
             {
                 KernelLaunch launch = Launch(kernel, problem, "head_hidden_gradient", Tiles(tokens, width), ProductBytes)
@@ -79,27 +87,33 @@ internal static class VocabularyHeadBindings
         Problem problem = Problem.Of(kernel);
         int tokens = problem.Tokens, vocabulary = problem.Vocabulary, segments = LogitBindings.Segments(vocabulary);
         Selection selection = Select(kernel, problem, null, null);
-        CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)), rowTargets = kernel.Scratch((long)tokens * sizeof(int));
-        CudaScratch partials = LogitBindings.Partials(kernel, tokens, vocabulary), targetLogits = kernel.Scratch((long)tokens * sizeof(float));
+        CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)),
+            rowTargets = kernel.Scratch((long)tokens * sizeof(int));
+        CudaScratch partials = LogitBindings.Partials(kernel, tokens, vocabulary),
+            targetLogits = kernel.Scratch((long)tokens * sizeof(float));
         Launch(kernel, problem, "gather_rows", CudaKernelBuilder.Blocks(tokens, Threads / 32))
             .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Scratch(rowTargets).Null()
             .Null().Null().Null().Null().Null()
             .Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
         Launch(kernel, problem, "head_statistics", checked(problem.RowTiles * segments), ProductBytes + SlicesBytes)
             .Scratch(gathered).Input(1).Scratch(rowTargets).Scratch(selection.Count).Scratch(partials).Scratch(targetLogits)
-            .Int32(problem.RowTiles).Int32(segments).Int32(vocabulary).Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
+            .Int32(problem.RowTiles).Int32(segments).Int32(vocabulary).Int32(problem.Width).Int32(problem.Stride)
+            .Float32(op.Temperature);
         LogitBindings.FinishLaunch(kernel, tokens)
             .Scratch(partials).Input(2).Scratch(selection.Positions).Scratch(targetLogits).Null()
             .Output(0).Output(1).Output(2).Output(3).Output(4)
             .FinishNumbers(tokens, vocabulary, op.Temperature);
     }
 
-    private static Selection Select(CudaKernelBuilder kernel, Problem problem, int? logProbabilityGradient, int? entropyGradient)
+    private static Selection Select(CudaKernelBuilder kernel, Problem problem, int? logProbabilityGradient,
+        int? entropyGradient)
     {
         int tokens = problem.Tokens;
         var selection = new Selection(
-            kernel.Scratch((long)tokens * sizeof(int)), kernel.Scratch((long)tokens * sizeof(int)), kernel.Scratch(sizeof(int)));
-        KernelLaunch launch = kernel.Launch(Source, "select_rows", 1, SelectThreads, SelectThreads / 32 * sizeof(int)).Define("ALIGNED", problem.IsAligned).Input(2);
+            kernel.Scratch((long)tokens * sizeof(int)), kernel.Scratch((long)tokens * sizeof(int)),
+            kernel.Scratch(sizeof(int)));
+        KernelLaunch launch = kernel.Launch(Source, "select_rows", 1, SelectThreads, SelectThreads / 32 * sizeof(int))
+            .Define("ALIGNED", problem.IsAligned).Input(2);
         launch = logProbabilityGradient is int first ? launch.Input(first) : launch.Null();
         launch = entropyGradient is int second ? launch.Input(second) : launch.Null();
         launch.Scratch(selection.Rows).Scratch(selection.Positions).Scratch(selection.Count)
@@ -107,10 +121,12 @@ internal static class VocabularyHeadBindings
         return selection;
     }
 
-    private static KernelLaunch Launch(CudaKernelBuilder kernel, Problem problem, string entryPoint, int blocks, int sharedBytes = 0) =>
+    private static KernelLaunch Launch(CudaKernelBuilder kernel, Problem problem, string entryPoint, int blocks,
+        int sharedBytes = 0) =>
         kernel.Launch(Source, entryPoint, blocks, Threads, sharedBytes).Define("ALIGNED", problem.IsAligned);
 
-    private static int Tiles(int rows, int columns) => checked(CudaKernelBuilder.Blocks(rows, Tile) * CudaKernelBuilder.Blocks(columns, Tile));
+    private static int Tiles(int rows, int columns) =>
+        checked(CudaKernelBuilder.Blocks(rows, Tile) * CudaKernelBuilder.Blocks(columns, Tile));
 
     /// <summary>As many whole tiles of columns as the workspace holds; no more than the vocabulary has.</summary>
     private static int ChunkColumns(int tokens, int vocabulary, long workspaceElements)
@@ -134,7 +150,8 @@ internal static class VocabularyHeadBindings
             if (kernel.Inputs[0].DataType != DataType.BFloat16 || kernel.Inputs[1].DataType != DataType.BFloat16)
                 throw kernel.Unsupported("hidden states and weight must be bfloat16");
             int width = kernel.Inputs[0].Shape.Columns;
-            return new Problem(kernel.Inputs[0].Shape.Rows, kernel.Inputs[1].Shape.Rows, width, CudaKernelBuilder.Blocks(width, 8) * 8);
+            return new Problem(kernel.Inputs[0].Shape.Rows, kernel.Inputs[1].Shape.Rows, width,
+                CudaKernelBuilder.Blocks(width, 8) * 8);
         }
     }
 }

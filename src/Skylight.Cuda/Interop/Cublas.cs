@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Skylight.Cuda.Interop;
 
-/// <summary>The functions of cuBLAS that are used, by function pointers (see <see cref="Nvrtc"/> for why). Matrices are column-major here.</summary>
+/// <summary>
+/// The functions of cuBLAS that are used, by function pointers (see <see cref="Nvrtc"/> for why). Matrices are
+/// column-major here.
+/// </summary>
 internal sealed unsafe class Cublas
 {
     private readonly delegate* unmanaged<int, byte*> _statusString;
@@ -11,7 +14,8 @@ internal sealed unsafe class Cublas
     public readonly delegate* unmanaged<nint, int> Destroy;
     public readonly delegate* unmanaged<nint, nint, int> SetStream;
     public readonly delegate* unmanaged<nint, ulong, nuint, int> SetWorkspace;
-    public readonly delegate* unmanaged<nint, int, int, int, int, int, float*, ulong, int, int, long, ulong, int, int, long, float*, ulong, int, int, long, int, int, int, int> GemmStridedBatched;
+    public readonly delegate* unmanaged<nint, int, int, int, int, int, float*, ulong, int, int, long, ulong, int, int,
+        long, float*, ulong, int, int, long, int, int, int, int> GemmStridedBatched;
 
     /// <summary>Looks up the functions of a library.</summary>
     public Cublas(LibraryFunctions library)
@@ -22,7 +26,8 @@ internal sealed unsafe class Cublas
         Destroy = (delegate* unmanaged<nint, int>)library.Function("cublasDestroy_v2");
         SetStream = (delegate* unmanaged<nint, nint, int>)library.Function("cublasSetStream_v2");
         SetWorkspace = (delegate* unmanaged<nint, ulong, nuint, int>)library.Function("cublasSetWorkspace_v2");
-        GemmStridedBatched = (delegate* unmanaged<nint, int, int, int, int, int, float*, ulong, int, int, long, ulong, int, int, long, float*, ulong, int, int, long, int, int, int, int>)
+        GemmStridedBatched = (delegate* unmanaged<nint, int, int, int, int, int, float*, ulong, int, int, long, ulong,
+            int, int, long, float*, ulong, int, int, long, int, int, int, int>)
             library.Function("cublasGemmStridedBatchedEx");
     }
 
@@ -36,7 +41,8 @@ internal sealed unsafe class Cublas
         {
             var property = (delegate* unmanaged<int, int*, int>)Library.OptionalFunction("cublasGetProperty");
             int major, minor, patch;
-            return property is not null && property(0, &major) == 0 && property(1, &minor) == 0 && property(2, &patch) == 0 ? new Version(major, minor, patch) : null;
+            return property is not null && property(0, &major) == 0 && property(1, &minor) == 0
+                && property(2, &patch) == 0 ? new Version(major, minor, patch) : null;
         }
     }
 
@@ -44,6 +50,8 @@ internal sealed unsafe class Cublas
     public void Check(int status, string call)
     {
         if (status != 0)
-            throw new CudaException($"{call} of {Library.Path} failed with code {status}, {Marshal.PtrToStringUTF8((nint)_statusString(status))}.", status);
+            throw new CudaException(
+                $"{call} of {Library.Path} failed with code {status}, " +
+                $"{Marshal.PtrToStringUTF8((nint)_statusString(status))}.", status);
     }
 }

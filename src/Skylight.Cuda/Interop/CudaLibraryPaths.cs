@@ -6,11 +6,15 @@ internal static class CudaLibraryPaths
     /// <summary>The versions of CUDA whose libraries are used, the newest first.</summary>
     private static readonly int[] Majors = [13, 12];
 
-    /// <summary>Loads the driver. It comes with the graphics driver only, so no toolkit folder is searched (those hold a stub without a card behind it).</summary>
+    /// <summary>
+    /// Loads the driver. It comes with the graphics driver only, so no toolkit folder is searched (those hold a stub
+    /// without a card behind it).
+    /// </summary>
     public static NativeLibraryContext LoadDriver(string? path = null) => NativeLibraryContext.Load(
         "The CUDA driver",
         Asked(path, "SKYLIGHT_CUDA_DRIVER") ?? [OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1"],
-        "It is part of NVIDIA's graphics driver: install that (525 or newer), give the container access to it, or give its path in SKYLIGHT_CUDA_DRIVER.");
+        "It is part of NVIDIA's graphics driver: install that (525 or newer), give the container access to it, or " +
+        "give its path in SKYLIGHT_CUDA_DRIVER.");
 
     /// <summary>The newest CUDA that the installed driver supports; null where there is none.</summary>
     public static Version? DriverVersion()
@@ -30,16 +34,20 @@ internal static class CudaLibraryPaths
     /// <param name="driver">The newest CUDA that the driver supports; null where there is no driver.</param>
     public static NativeLibraryContext LoadNvrtc(string? path, Version? driver) => NativeLibraryContext.Load(
         "NVRTC, the compiler of the kernels,",
-        Asked(path, "SKYLIGHT_NVRTC") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"nvrtc64_{major}0_0.dll" : $"libnvrtc.so.{major}", driver),
-        "Install it from NVIDIA's packages (it comes with CUDA 12 or 13 and needs no GPU), or give its path in SKYLIGHT_NVRTC.");
+        Asked(path, "SKYLIGHT_NVRTC") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"nvrtc64_{major}0_0.dll"
+            : $"libnvrtc.so.{major}", driver),
+        "Install it from NVIDIA's packages (it comes with CUDA 12 or 13 and needs no GPU), or give its path in " +
+        "SKYLIGHT_NVRTC.");
 
     /// <summary>Loads cuBLAS.</summary>
     /// <param name="path">A path that was asked for.</param>
     /// <param name="driver">The newest CUDA that the driver supports; null where there is no driver.</param>
     public static NativeLibraryContext LoadCublas(string? path, Version? driver) => NativeLibraryContext.Load(
         "cuBLAS, which multiplies matrices outside of deterministic mode,",
-        Asked(path, "SKYLIGHT_CUBLAS") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"cublas64_{major}.dll" : $"libcublas.so.{major}", driver),
-        "Install it from NVIDIA's packages (it comes with CUDA 12 or 13), give its path in SKYLIGHT_CUBLAS, or use deterministic mode, which does without.");
+        Asked(path, "SKYLIGHT_CUBLAS") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"cublas64_{major}.dll"
+            : $"libcublas.so.{major}", driver),
+        "Install it from NVIDIA's packages (it comes with CUDA 12 or 13), give its path in SKYLIGHT_CUBLAS, or use " +
+        "deterministic mode, which does without.");
 
     /// <summary>Loads the emulator, which stands in for all three.</summary>
     /// <param name="path">A path that was asked for.</param>
@@ -48,21 +56,26 @@ internal static class CudaLibraryPaths
     {
         const string What = "The CUDA emulator";
         if (Asked(path, "SKYLIGHT_SIMT") is { } asked)
-            return NativeLibraryContext.Load(What, asked, "Give the path of libskylight_simt.so in SKYLIGHT_SIMT, or none for the one that comes with Skylight.");
+            return NativeLibraryContext.Load(What, asked,
+                "Give the path of libskylight_simt.so in SKYLIGHT_SIMT, or none for the one that comes with Skylight.");
         if (!OperatingSystem.IsLinux())
             throw new CudaException($"{What} runs on Linux only.");
         try
         {
             return NativeLibraryContext.Load(
-                What, [Path.Combine(AppContext.BaseDirectory, EmulatorBuild.FileName), EmulatorBuild.FileName, EmulatorBuild.LibraryPath], "");
+                What, [Path.Combine(AppContext.BaseDirectory, EmulatorBuild.FileName), EmulatorBuild.FileName,
+                    EmulatorBuild.LibraryPath], "");
         }
         catch (CudaException) when (build is not null)
         {
-            return NativeLibraryContext.Load(What, [build()], "Delete the file, so that it is built anew, or give another one in SKYLIGHT_SIMT.");
+            return NativeLibraryContext.Load(What, [build()],
+                "Delete the file, so that it is built anew, or give another one in SKYLIGHT_SIMT.");
         }
         catch (CudaException exception)
         {
-            throw new CudaException($"{What} is not built yet: its first use compiles it with the system's C++ compiler, which can take minutes, and keeps it in {EmulatorBuild.Folder}.", exception);
+            throw new CudaException(
+                $"{What} is not built yet: its first use compiles it with the system's C++ compiler, which can take " +
+                $"minutes, and keeps it in {EmulatorBuild.Folder}.", exception);
         }
     }
 
@@ -74,8 +87,9 @@ internal static class CudaLibraryPaths
     }
 
     /// <summary>
-    /// Where a library of the toolkit may lie, the best first: those that are not of a later CUDA than the driver's (of any, where there is no driver), in
-    /// each place the newest first; then the later ones, whose code the driver may refuse.
+    /// Where a library of the toolkit may lie, the best first: those that are not of a later CUDA than the driver's (of
+    /// any, where there is no driver), in each place the newest first; then the later ones, whose code the driver may
+    /// refuse.
     /// </summary>
     /// <param name="name">The library's file name for a major version.</param>
     /// <param name="driver">The newest CUDA that the driver supports.</param>

@@ -1,8 +1,8 @@
 namespace Skylight.Cuda.Interop;
 
 /// <summary>
-/// Numbers of CUDA's C headers, each with the name that it has there: a test compares every one of them with what the headers say. Layouts of
-/// structures are beside <see cref="Driver"/>.
+/// Numbers of CUDA's C headers, each with the name that it has there: a test compares every one of them with what the
+/// headers say. Layouts of structures are beside <see cref="Driver"/>.
 /// </summary>
 internal static class CudaNumbers
 {

@@ -4,9 +4,9 @@ using System.Text;
 namespace Skylight.Cuda.Interop;
 
 /// <summary>
-/// The functions of the CUDA driver that are used, by function pointers (see <see cref="Nvrtc"/> for why), named as in NVIDIA's documentation
-/// without the prefix <c>cu</c>. Handles are <see langword="nint"/>, device addresses <see langword="ulong"/>. Every function but the two of
-/// error texts returns a code to be given to <see cref="Check"/>.
+/// The functions of the CUDA driver that are used, by function pointers (see <see cref="Nvrtc"/> for why), named as in
+/// NVIDIA's documentation without the prefix <c>cu</c>. Handles are <see langword="nint"/>, device addresses
+/// <see langword="ulong"/>. Every function but the two of error texts returns a code to be given to <see cref="Check"/>.
 /// </summary>
 internal sealed unsafe class Driver
 {
@@ -59,7 +59,8 @@ internal sealed unsafe class Driver
     public readonly delegate* unmanaged<nint, int> ModuleUnload;
     public readonly delegate* unmanaged<nint*, nint, byte*, int> ModuleGetFunction;
     public readonly delegate* unmanaged<nint, int, int, int> FuncSetAttribute;
-    public readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int> LaunchKernel;
+    public readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**,
+        int> LaunchKernel;
     public readonly delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int> LaunchKernelEx;
 
     /// <summary>Looks up the functions of a library.</summary>
@@ -112,12 +113,15 @@ internal sealed unsafe class Driver
         EventRecord = (delegate* unmanaged<nint, nint, int>)library.Function("cuEventRecord");
         EventSynchronize = (delegate* unmanaged<nint, int>)library.Function("cuEventSynchronize");
         EventElapsedTime = (delegate* unmanaged<float*, nint, nint, int>)library.Function("cuEventElapsedTime");
-        ModuleLoadDataEx = (delegate* unmanaged<nint*, void*, uint, int*, void**, int>)library.Function("cuModuleLoadDataEx");
+        ModuleLoadDataEx = (delegate* unmanaged<nint*, void*, uint, int*, void**, int>)library.Function(
+            "cuModuleLoadDataEx");
         ModuleUnload = (delegate* unmanaged<nint, int>)library.Function("cuModuleUnload");
         ModuleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)library.Function("cuModuleGetFunction");
         FuncSetAttribute = (delegate* unmanaged<nint, int, int, int>)library.Function("cuFuncSetAttribute");
-        LaunchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)library.Function("cuLaunchKernel");
-        LaunchKernelEx = (delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int>)library.Function("cuLaunchKernelEx");
+        LaunchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**,
+            int>)library.Function("cuLaunchKernel");
+        LaunchKernelEx = (delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int>)library.Function(
+            "cuLaunchKernelEx");
     }
 
     /// <summary>The library.</summary>
@@ -150,7 +154,8 @@ internal sealed unsafe class Driver
     }
 
     /// <summary>A card's compute capability times ten.</summary>
-    public int ArchitectureOf(int device) => 10 * AttributeOf(device, CudaNumbers.AttributeMajor) + AttributeOf(device, CudaNumbers.AttributeMinor);
+    public int ArchitectureOf(int device) =>
+        10 * AttributeOf(device, CudaNumbers.AttributeMajor) + AttributeOf(device, CudaNumbers.AttributeMinor);
 
     /// <summary>Throws when a call failed.</summary>
     /// <param name="result">What the call returned.</param>
@@ -161,7 +166,9 @@ internal sealed unsafe class Driver
             throw Error(result, call);
     }
 
-    /// <summary>The exception for a failed call: what was called, the code with its name and text, and what would help.</summary>
+    /// <summary>
+    /// The exception for a failed call: what was called, the code with its name and text, and what would help.
+    /// </summary>
     /// <param name="result">What the call returned.</param>
     /// <param name="call">What was called, and for what.</param>
     public CudaException Error(int result, string call)
@@ -181,23 +188,36 @@ internal sealed unsafe class Driver
 
     /// <summary>Whether an error leaves the context unusable: all later calls give the same code.</summary>
     public static bool IsLasting(int result) => result
-        is CudaNumbers.MemoryErrorUncorrectable or CudaNumbers.IllegalAddress or CudaNumbers.LaunchTimeout or CudaNumbers.DeviceAssertion
+        is CudaNumbers.MemoryErrorUncorrectable or CudaNumbers.IllegalAddress or CudaNumbers.LaunchTimeout
+            or CudaNumbers.DeviceAssertion
         or CudaNumbers.HardwareStackError or CudaNumbers.IllegalInstruction or CudaNumbers.MisalignedAddress
         or CudaNumbers.InvalidAddressSpace or CudaNumbers.InvalidProgramCounter or CudaNumbers.LaunchFailed;
 
     private static string Hint(int result) => result switch
     {
-        CudaNumbers.NoDevice => " No card is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, and whether a container was given the card.",
-        CudaNumbers.NotInitialized or CudaNumbers.DriverMismatch or CudaNumbers.CompatibilityNotSupported => " The driver and its kernel module do not fit together, or are too old: update the driver.",
+        CudaNumbers.NoDevice =>
+            " No card is visible: look at nvidia-smi and CUDA_VISIBLE_DEVICES, and whether a container was given the card.",
+        CudaNumbers.NotInitialized or CudaNumbers.DriverMismatch or CudaNumbers.CompatibilityNotSupported =>
+            " The driver and its kernel module do not fit together, or are too old: update the driver.",
         CudaNumbers.InvalidImage or CudaNumbers.NoBinaryForCard or CudaNumbers.InvalidPtx
-            => " The kernels' code does not fit the card or the driver: delete the kernel cache, and use an NVRTC that is not newer than the driver.",
-        CudaNumbers.UnsupportedPtxVersion => " NVRTC is newer than the driver, which cannot translate its PTX: update the driver, or give an older NVRTC in SKYLIGHT_NVRTC.",
-        CudaNumbers.TranslatorNotFound => " The driver's translator of PTX (libnvidia-ptxjitcompiler.so.1) is missing: install it, or give the container access to it; an NVRTC that knows the card does without.",
-        CudaNumbers.TranslationDisabled => " CUDA_DISABLE_PTX_JIT forbids the driver to translate PTX, which this card needs with this NVRTC: unset it, or install an NVRTC that knows the card.",
+            => " The kernels' code does not fit the card or the driver: delete the kernel cache, and use an NVRTC " +
+                "that is not newer than the driver.",
+        CudaNumbers.UnsupportedPtxVersion =>
+            " NVRTC is newer than the driver, which cannot translate its PTX: update the driver, or give an older " +
+            "NVRTC in SKYLIGHT_NVRTC.",
+        CudaNumbers.TranslatorNotFound =>
+            " The driver's translator of PTX (libnvidia-ptxjitcompiler.so.1) is missing: install it, or give the " +
+            "container access to it; an NVRTC that knows the card does without.",
+        CudaNumbers.TranslationDisabled =>
+            " CUDA_DISABLE_PTX_JIT forbids the driver to translate PTX, which this card needs with this NVRTC: unset " +
+            "it, or install an NVRTC that knows the card.",
         CudaNumbers.InvalidContext or CudaNumbers.InvalidHandle
-            => " A context or a stream that a host gives in CudaDeviceOptions must be of this driver, and must not be destroyed while the device is open.",
+            => " A context or a stream that a host gives in CudaDeviceOptions must be of this driver, and must not " +
+                "be destroyed while the device is open.",
         CudaNumbers.OutOfMemory => " The card's memory is full; other processes may use it too.",
-        _ when IsLasting(result) => " The device is lost: what was in its memory is gone, and it must be made anew. The kernel at fault ran before this call; with the environment variable CUDA_LAUNCH_BLOCKING=1 its own launch fails.",
+        _ when IsLasting(result) =>
+            " The device is lost: what was in its memory is gone, and it must be made anew. The kernel at fault ran " +
+            "before this call; with the environment variable CUDA_LAUNCH_BLOCKING=1 its own launch fails.",
         _ => "",
     };
 }

@@ -8,8 +8,9 @@ using System.Text;
 namespace Skylight.Cuda.Interop;
 
 /// <summary>
-/// Builds the emulator where no library was built beside the program (the tool, a host that references the package): its sources travel in this
-/// assembly as the kernels do, and it needs a C++ compiler to run kernels anyway. The library is kept under the hash of its sources.
+/// Builds the emulator where no library was built beside the program (the tool, a host that references the package):
+/// its sources travel in this assembly as the kernels do, and it needs a C++ compiler to run kernels anyway. The
+/// library is kept under the hash of its sources.
 /// </summary>
 internal static class EmulatorBuild
 {
@@ -19,7 +20,8 @@ internal static class EmulatorBuild
     private const string Prefix = "simt/";
 
     /// <summary>Where it is kept; a machine of another kind may share the folder.</summary>
-    public static string Folder { get; } = Path.Combine(KernelCache.DefaultFolder("simt"), $"{RuntimeInformation.ProcessArchitecture}-{HashOfSources()}".ToLowerInvariant());
+    public static string Folder { get; } = Path.Combine(KernelCache.DefaultFolder("simt"),
+        $"{RuntimeInformation.ProcessArchitecture}-{HashOfSources()}".ToLowerInvariant());
 
     /// <summary>The library, once it was built.</summary>
     public static string LibraryPath => Path.Combine(Folder, FileName);
@@ -38,14 +40,18 @@ internal static class EmulatorBuild
             string library = Path.Combine(beside, FileName);
             (int code, string said) = Compile(Path.Combine(beside, "build.sh"), library);
             if (code != 0)
-                throw new CudaException($"The CUDA emulator cannot be built (code {code}): {said.Trim()}\nIt needs a C++ compiler (c++, g++, clang++ or $CXX) with its standard library.");
+                throw new CudaException(
+                    $"The CUDA emulator cannot be built (code {code}): {said.Trim()}\nIt needs a C++ compiler (c++, " +
+                    $"g++, clang++ or $CXX) with its standard library.");
             Directory.CreateDirectory(Folder);
             File.Move(library, LibraryPath, overwrite: true);
             return LibraryPath;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or Win32Exception)
         {
-            throw new CudaException($"The CUDA emulator cannot be built in {Folder}: {exception.Message} Another folder can be given in SKYLIGHT_CACHE.", exception);
+            throw new CudaException(
+                $"The CUDA emulator cannot be built in {Folder}: {exception.Message} Another folder can be given in " +
+                $"SKYLIGHT_CACHE.", exception);
         }
         finally
         {
@@ -56,7 +62,9 @@ internal static class EmulatorBuild
 
     private static (int Code, string Said) Compile(string script, string library)
     {
-        using Process process = Process.Start(new ProcessStartInfo("sh", [script, library]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using Process process = Process.Start(new ProcessStartInfo("sh",
+            [script, library])
+        { RedirectStandardOutput = true, RedirectStandardError = true })!;
         Task<string> output = process.StandardOutput.ReadToEndAsync();
         string said = process.StandardError.ReadToEnd() + output.GetAwaiter().GetResult();
         process.WaitForExit();

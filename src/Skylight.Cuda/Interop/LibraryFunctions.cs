@@ -16,7 +16,8 @@ internal sealed class LibraryFunctions(INativeContext context)
     /// <exception cref="CudaException">The library does not have it: it is too old, or not what its name says.</exception>
     public nint Function(string name) => OptionalFunction(name) is var address and not 0
         ? address
-        : throw new CudaException($"{Path} has no function {name}: the library is too old (CUDA 12 is needed), or is not what its name says.");
+        : throw new CudaException(
+            $"{Path} has no function {name}: the library is too old (CUDA 12 is needed), or is not what its name says.");
 
     /// <summary>The address of a function, or zero where the library does not have it.</summary>
     public nint OptionalFunction(string name) => context.TryGetProcAddress(name, out nint address) ? address : 0;

@@ -6,8 +6,9 @@ using Silk.NET.Core.Loader;
 namespace Skylight.Cuda.Interop;
 
 /// <summary>
-/// A native library by the system's loader, the first of several candidates that is there. Silk.NET's own <c>DefaultNativeContext</c> looks at
-/// further names and places, and asks <c>DependencyContext</c> and <c>Assembly.Location</c>, which a program published ahead of time does not have.
+/// A native library by the system's loader, the first of several candidates that is there. Silk.NET's own
+/// <c>DefaultNativeContext</c> looks at further names and places, and asks <c>DependencyContext</c> and
+/// <c>Assembly.Location</c>, which a program published ahead of time does not have.
 /// </summary>
 internal sealed class NativeLibraryContext : INativeContext
 {
@@ -22,7 +23,10 @@ internal sealed class NativeLibraryContext : INativeContext
     /// <summary>The name or path that it was loaded by.</summary>
     public string Path { get; }
 
-    /// <summary>Loads the first of several candidates that is there. A library stays loaded until the process ends, as CUDA's own threads need.</summary>
+    /// <summary>
+    /// Loads the first of several candidates that is there. A library stays loaded until the process ends, as CUDA's
+    /// own threads need.
+    /// </summary>
     /// <param name="what">What is looked for, for the error.</param>
     /// <param name="candidates">Names or paths, the best first.</param>
     /// <param name="hint">What the reader of the error can do.</param>
@@ -47,10 +51,12 @@ internal sealed class NativeLibraryContext : INativeContext
 
     /// <inheritdoc/>
     public nint GetProcAddress(string proc, int? slot = null) =>
-        TryGetProcAddress(proc, out nint address) ? address : throw new SymbolLoadingException($"{Path} has no function {proc}.");
+        TryGetProcAddress(proc, out nint address) ? address
+            : throw new SymbolLoadingException($"{Path} has no function {proc}.");
 
     /// <inheritdoc/>
-    public bool TryGetProcAddress(string proc, out nint addr, int? slot = null) => NativeLibrary.TryGetExport(_handle, proc, out addr);
+    public bool TryGetProcAddress(string proc, out nint addr, int? slot = null) =>
+        NativeLibrary.TryGetExport(_handle, proc, out addr);
 
     /// <summary>Does nothing: the library stays loaded.</summary>
     public void Dispose()

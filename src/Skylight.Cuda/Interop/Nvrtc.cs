@@ -4,8 +4,8 @@ using System.Text;
 namespace Skylight.Cuda.Interop;
 
 /// <summary>
-/// NVRTC by function pointers. Source-generated imports bind a name once per assembly; here the real library and the emulator's may be in use
-/// in one process, each with its own table.
+/// NVRTC by function pointers. Source-generated imports bind a name once per assembly; here the real library and the
+/// emulator's may be in use in one process, each with its own table.
 /// </summary>
 internal sealed unsafe class Nvrtc
 {
@@ -26,7 +26,8 @@ internal sealed unsafe class Nvrtc
     {
         Library = library;
         _version = (delegate* unmanaged<int*, int*, int>)library.Function("nvrtcVersion");
-        _createProgram = (delegate* unmanaged<nint*, byte*, byte*, int, byte**, byte**, int>)library.Function("nvrtcCreateProgram");
+        _createProgram = (delegate* unmanaged<nint*, byte*, byte*, int, byte**, byte**, int>)library.Function(
+            "nvrtcCreateProgram");
         _destroyProgram = (delegate* unmanaged<nint*, int>)library.Function("nvrtcDestroyProgram");
         _compileProgram = (delegate* unmanaged<nint, int, byte**, int>)library.Function("nvrtcCompileProgram");
         _logSize = (delegate* unmanaged<nint, nuint*, int>)library.Function("nvrtcGetProgramLogSize");
@@ -56,16 +57,19 @@ internal sealed unsafe class Nvrtc
     /// <param name="source">The program.</param>
     /// <param name="headers">What it may include.</param>
     /// <param name="options">What the compiler is given.</param>
-    /// <param name="toPtx">Whether the result is PTX, ended by a zero, for an architecture <c>compute_…</c>; otherwise a cubin, for <c>sm_…</c>.</param>
+    /// <param name="toPtx">Whether the result is PTX, ended by a zero, for an architecture <c>compute_…</c>; otherwise
+    /// a cubin, for <c>sm_…</c>.</param>
     /// <returns>PTX or cubin, null when the source does not compile; and the compiler's log.</returns>
-    public (byte[]? Image, string Log) Compile(KernelSource source, IReadOnlyList<KernelSource> headers, IReadOnlyList<string> options, bool toPtx)
+    public (byte[]? Image, string Log) Compile(KernelSource source, IReadOnlyList<KernelSource> headers,
+        IReadOnlyList<string> options, bool toPtx)
     {
         using var text = new Utf8Strings([source.Text, source.Name]);
         using var headerTexts = new Utf8Strings([.. headers.Select(header => header.Text)]);
         using var headerNames = new Utf8Strings([.. headers.Select(header => header.Name)]);
         using var optionTexts = new Utf8Strings(options);
         nint program;
-        Check(_createProgram(&program, text.Pointers[0], text.Pointers[1], headers.Count, headerTexts.Pointers, headerNames.Pointers), "nvrtcCreateProgram");
+        Check(_createProgram(&program, text.Pointers[0], text.Pointers[1], headers.Count, headerTexts.Pointers,
+            headerNames.Pointers), "nvrtcCreateProgram");
         try
         {
             int result = _compileProgram(program, options.Count, optionTexts.Pointers);
@@ -78,7 +82,8 @@ internal sealed unsafe class Nvrtc
             if (result == CudaNumbers.CompilationFailed)
                 return (null, logText);
             Check(result, "nvrtcCompileProgram", $" ({source.Name}, {string.Join(' ', options)}) {logText}");
-            Check(toPtx ? _ptxSize(program, &size) : _cubinSize(program, &size), toPtx ? "nvrtcGetPTXSize" : "nvrtcGetCUBINSize");
+            Check(toPtx ? _ptxSize(program, &size) : _cubinSize(program, &size), toPtx ? "nvrtcGetPTXSize"
+                : "nvrtcGetCUBINSize");
             var image = new byte[size];
             fixed (byte* bytes = image)
                 Check(toPtx ? _ptx(program, bytes) : _cubin(program, bytes), toPtx ? "nvrtcGetPTX" : "nvrtcGetCUBIN");
@@ -104,8 +109,8 @@ internal sealed unsafe class Nvrtc
     }
 
     /// <summary>
-    /// NVRTC opens its builtins by bare name when it first compiles, which fails where its folder is not on the loader's path.
-    /// The loader gives it a library of that name that is already loaded.
+    /// NVRTC opens its builtins by bare name when it first compiles, which fails where its folder is not on the
+    /// loader's path. The loader gives it a library of that name that is already loaded.
     /// </summary>
     private void LoadBuiltins()
     {
@@ -115,13 +120,16 @@ internal sealed unsafe class Nvrtc
             ? $"nvrtc-builtins64_{Version.Major}{Version.Minor}.dll"
             : $"libnvrtc-builtins.so.{Version.Major}.{Version.Minor}"));
         if (File.Exists(path))
-            _ = NativeLibraryContext.Load("NVRTC's library of builtins", [path], "Install NVRTC anew: its two libraries are of one version.");
+            _ = NativeLibraryContext.Load("NVRTC's library of builtins", [path],
+                "Install NVRTC anew: its two libraries are of one version.");
     }
 
     private void Check(int result, string call, string details = "")
     {
         if (result != 0)
-            throw new CudaException($"{call} of {Library.Path} failed with code {result}, {Marshal.PtrToStringUTF8((nint)_errorString(result))}.{details}");
+            throw new CudaException(
+                $"{call} of {Library.Path} failed with code {result}, " +
+                $"{Marshal.PtrToStringUTF8((nint)_errorString(result))}.{details}");
     }
 
     /// <summary>Strings as zero-terminated UTF-8, for the time of a call.</summary>

@@ -10,15 +10,15 @@ namespace Skylight.Cpu;
 /// <remarks>
 /// <para>
 /// A query row walks the keys in pages of 32 at fixed absolute positions, in ascending order, with an online softmax
-/// (Milakov and Gimelshein, 2018). Per page: scores are one chain of fused multiply-adds over the head dimension; the running
-/// maximum, the correction exp(old − new) and p = exp(score − maximum) follow; the 32 running sums of p (one for each offset in
-/// a page, added in a fixed tree at the end) and the weighted sum of the values are corrected and continued, keys ascending.
-/// Keys that a row does not see contribute exact zeros: p = 0, times a value that must be finite where another row of the same
-/// sequence and tile sees it. Memory beyond what any row sees is never used.
+/// (Milakov and Gimelshein, 2018). Per page: scores are one chain of fused multiply-adds over the head dimension; the
+/// running maximum, the correction exp(old − new) and p = exp(score − maximum) follow; the 32 running sums of p (one
+/// for each offset in a page, added in a fixed tree at the end) and the weighted sum of the values are corrected and
+/// continued, keys ascending. Keys that a row does not see contribute exact zeros: p = 0, times a value that must be
+/// finite where another row of the same sequence and tile sees it. Memory beyond what any row sees is never used.
 /// </para>
 /// <para>
-/// So the bits of a row depend on its query, the keys and values it sees and their positions, and on nothing else: not on the
-/// rows computed beside it, not on chunks, pages in memory, threads or vector width.
+/// So the bits of a row depend on its query, the keys and values it sees and their positions, and on nothing else: not
+/// on the rows computed beside it, not on chunks, pages in memory, threads or vector width.
 /// </para>
 /// </remarks>
 internal static unsafe partial class AttentionCore
@@ -27,8 +27,8 @@ internal static unsafe partial class AttentionCore
     public const int PageSize = KeyValuePages.Size;
 
     /// <summary>
-    /// Query rows computed together: a page's scores, queries and weighted sums stay in the first cache, and causal tiles that
-    /// start at a page's first position end with the page.
+    /// Query rows computed together: a page's scores, queries and weighted sums stay in the first cache, and causal
+    /// tiles that start at a page's first position end with the page.
     /// </summary>
     private const int TileRows = 32;
 
@@ -135,7 +135,8 @@ internal static unsafe partial class AttentionCore
                 if (first == 0 && start + PageSize < most)
                     PrefetchPage(pages, pages.Offset(page + 1), Math.Min(PageSize, most - start - PageSize), dimension);
                 int keys = Math.Min(PageSize, most - start);
-                Multiply(query, dimension, 1, pages.Keys + offset, PageSize, scores, PageSize, rows, dimension, accumulate: false);
+                Multiply(query, dimension, 1, pages.Keys + offset, PageSize, scores, PageSize, rows, dimension,
+                    accumulate: false);
                 // Only the first row's count can be the smallest.
                 bool masked = visible[0] - start < PageSize;
                 SoftmaxPage<TSimd, TVector>(state, rows, masked, visible, start);
@@ -157,7 +158,8 @@ internal static unsafe partial class AttentionCore
         for (int index = 0; index < rows; index++)
         {
             visible[index] = queries.VisibleTo(row);
-            Rescale<TSimd, TVector>(queries.Query + row * queries.RowStride + (nint)head * dimension, scale, query + (nint)index * dimension, dimension);
+            Rescale<TSimd, TVector>(queries.Query + row * queries.RowStride + (nint)head * dimension, scale,
+                query + (nint)index * dimension, dimension);
             if (++head == queries.Group)
             {
                 head = 0;
@@ -168,14 +170,16 @@ internal static unsafe partial class AttentionCore
         return visible[rows - 1];
     }
 
-    private static void WriteOutputs<TSimd, TVector>(in Queries queries, int first, int rows, in SoftmaxState state, float* sum)
+    private static void WriteOutputs<TSimd, TVector>(in Queries queries, int first, int rows, in SoftmaxState state,
+        float* sum)
         where TSimd : struct, ISimd<TVector>
     {
         int dimension = queries.HeadDimension, row = first / queries.Group, head = first % queries.Group;
         for (int index = 0; index < rows; index++)
         {
             float total = SumOfLanes(state.Weights + index * PageSize);
-            Rescale<TSimd, TVector>(sum + (nint)index * dimension, 1 / total, queries.Output + row * queries.RowStride + (nint)head * dimension, dimension);
+            Rescale<TSimd, TVector>(sum + (nint)index * dimension, 1 / total,
+                queries.Output + row * queries.RowStride + (nint)head * dimension, dimension);
             if (queries.LogSumExp != null)
                 queries.LogSumExp[row * queries.LogSumExpStride + head] = state.Maximum[index] + MathF.Log(total);
             if (++head == queries.Group)
@@ -186,7 +190,9 @@ internal static unsafe partial class AttentionCore
         }
     }
 
-    /// <summary>Asks for a page while the one before is worked on: pages lie anywhere, so the processor cannot guess the next.</summary>
+    /// <summary>
+    /// Asks for a page while the one before is worked on: pages lie anywhere, so the processor cannot guess the next.
+    /// </summary>
     private static void PrefetchPage(in Pages pages, nint offset, int keys, int dimension)
     {
         if (!Sse.IsSupported)
@@ -199,7 +205,8 @@ internal static unsafe partial class AttentionCore
     }
 
     /// <summary>The register tiles with 32 columns that exist in b and c.</summary>
-    private static void Multiply(float* a, nint aRow, nint aStep, float* b, nint bStep, float* c, nint cRow, int rows, int steps, bool accumulate)
+    private static void Multiply(float* a, nint aRow, nint aStep, float* b, nint bStep, float* c, nint cRow, int rows,
+        int steps, bool accumulate)
     {
         var tile = new TileArguments
         {

@@ -69,7 +69,8 @@ internal static unsafe partial class AttentionCore
         Clear(keySums, 2 * pageCount * paddedFloats);
 
         float* scratch = AttentionScratch.Tile(TileRows * (3 * (nint)width + 2 * PageSize + 2));
-        float* query = scratch, outputGradient = query + TileRows * (nint)width, queryGradient = outputGradient + TileRows * (nint)width;
+        float* query = scratch, outputGradient = query + TileRows * (nint)width,
+            queryGradient = outputGradient + TileRows * (nint)width;
         float* weights = queryGradient + TileRows * (nint)width, scoreGradients = weights + TileRows * PageSize;
         float* logSumExp = scoreGradients + TileRows * PageSize, delta = logSumExp + TileRows;
         int* visible = stackalloc int[TileRows];
@@ -82,14 +83,19 @@ internal static unsafe partial class AttentionCore
             for (int start = 0, page = 0; start < most; start += PageSize, page++)
             {
                 int keys = Math.Min(PageSize, most - start);
-                Multiply(query, width, 1, keyPages + page * pageFloats, PageSize, weights, PageSize, rows, dimension, accumulate: false);
-                Multiply(outputGradient, width, 1, valuePages + page * pageFloats, PageSize, scoreGradients, PageSize, rows, dimension, accumulate: false);
+                Multiply(query, width, 1, keyPages + page * pageFloats, PageSize, weights, PageSize, rows, dimension,
+                    accumulate: false);
+                Multiply(outputGradient, width, 1, valuePages + page * pageFloats, PageSize, scoreGradients, PageSize,
+                    rows, dimension, accumulate: false);
                 SoftmaxGradient<TSimd, TVector>(weights, scoreGradients, rows, logSumExp, delta, visible, start);
                 for (int d = 0; d < width; d += PageSize)
                 {
-                    Multiply(weights, 1, PageSize, outputGradient + d, width, valueSums + page * paddedFloats + d, width, keys, rows, accumulate: true);
-                    Multiply(scoreGradients, 1, PageSize, query + d, width, keySums + page * paddedFloats + d, width, keys, rows, accumulate: true);
-                    Multiply(scoreGradients, PageSize, 1, keyRows + page * paddedFloats + d, width, queryGradient + d, width, rows, keys, accumulate: true);
+                    Multiply(weights, 1, PageSize, outputGradient + d, width, valueSums + page * paddedFloats + d,
+                        width, keys, rows, accumulate: true);
+                    Multiply(scoreGradients, 1, PageSize, query + d, width, keySums + page * paddedFloats + d, width,
+                        keys, rows, accumulate: true);
+                    Multiply(scoreGradients, PageSize, 1, keyRows + page * paddedFloats + d, width, queryGradient + d,
+                        width, rows, keys, accumulate: true);
                 }
             }
 
@@ -99,13 +105,17 @@ internal static unsafe partial class AttentionCore
         for (int key = 0; key < gradient.Count; key++)
         {
             Rescale<TSimd, TVector>(keySums + key * (nint)width, 1, gradient.KeyGradient + key * gradient.Stride, dimension);
-            Rescale<TSimd, TVector>(valueSums + key * (nint)width, 1, gradient.ValueGradient + key * gradient.Stride, dimension);
+            Rescale<TSimd, TVector>(valueSums + key * (nint)width, 1, gradient.ValueGradient + key * gradient.Stride,
+                dimension);
         }
     }
 
-    /// <summary>Copies scaled queries and output gradients side by side, with each row's log-sum-exp, δ and number of keys.</summary>
+    /// <summary>
+    /// Copies scaled queries and output gradients side by side, with each row's log-sum-exp, δ and number of keys.
+    /// </summary>
     /// <returns>The most keys that a row sees.</returns>
-    private static int GatherRows(in Gradient gradient, int first, int rows, int width, float* query, float* outputGradient, float* logSumExp, float* delta, int* visible)
+    private static int GatherRows(in Gradient gradient, int first, int rows, int width, float* query,
+        float* outputGradient, float* logSumExp, float* delta, int* visible)
     {
         Queries forward = gradient.Forward;
         int dimension = forward.HeadDimension, row = first / forward.Group, head = first % forward.Group;
@@ -119,7 +129,8 @@ internal static unsafe partial class AttentionCore
             new ReadOnlySpan<float>(gradient.OutputGradient + offset, dimension).CopyTo(gradientRow);
             queryRow[dimension..].Clear();
             gradientRow[dimension..].Clear();
-            delta[index] = TensorPrimitives.Dot<float>(gradientRow[..dimension], new ReadOnlySpan<float>(forward.Output + offset, dimension));
+            delta[index] = TensorPrimitives.Dot<float>(gradientRow[..dimension],
+                new ReadOnlySpan<float>(forward.Output + offset, dimension));
             logSumExp[index] = forward.LogSumExp[row * forward.LogSumExpStride + head];
             visible[index] = forward.VisibleTo(row);
             if (++head == forward.Group)
@@ -132,8 +143,11 @@ internal static unsafe partial class AttentionCore
         return visible[rows - 1];
     }
 
-    /// <summary>Scores become P, and gradients of P become gradients of the scores; both are 0 where a key is not seen.</summary>
-    private static void SoftmaxGradient<TSimd, TVector>(float* weights, float* gradients, int rows, float* logSumExp, float* delta, int* visible, int pageStart)
+    /// <summary>
+    /// Scores become P, and gradients of P become gradients of the scores; both are 0 where a key is not seen.
+    /// </summary>
+    private static void SoftmaxGradient<TSimd, TVector>(float* weights, float* gradients, int rows, float* logSumExp,
+        float* delta, int* visible, int pageStart)
         where TSimd : struct, ISimd<TVector>
     {
         for (int row = 0; row < rows; row++)
@@ -146,11 +160,13 @@ internal static unsafe partial class AttentionCore
             else
                 Exponentials<TSimd, TVector>(weight, total);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-                TSimd.Store(gradient + lane, TSimd.Multiply(TSimd.Load(weight + lane), TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));
+                TSimd.Store(gradient + lane,
+                    TSimd.Multiply(TSimd.Load(weight + lane), TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));
         }
     }
 
-    private static void WriteQueryGradients<TSimd, TVector>(in Gradient gradient, int first, int rows, float* queryGradient, int width)
+    private static void WriteQueryGradients<TSimd, TVector>(in Gradient gradient, int first, int rows,
+        float* queryGradient, int width)
         where TSimd : struct, ISimd<TVector>
     {
         Queries forward = gradient.Forward;
@@ -158,7 +174,8 @@ internal static unsafe partial class AttentionCore
         float scale = Scale(dimension);
         for (int index = 0; index < rows; index++)
         {
-            Rescale<TSimd, TVector>(queryGradient + index * (nint)width, scale, gradient.QueryGradient + row * forward.RowStride + (nint)head * dimension, dimension);
+            Rescale<TSimd, TVector>(queryGradient + index * (nint)width, scale,
+                gradient.QueryGradient + row * forward.RowStride + (nint)head * dimension, dimension);
             if (++head == forward.Group)
             {
                 head = 0;

@@ -9,8 +9,8 @@ internal static unsafe partial class AttentionCore
     internal static int PageCount(int tokens) => (tokens + PageSize - 1) / PageSize;
 
     /// <summary>
-    /// Packs the keys and values of one sequence and one key-value head into this thread's buffer; valid until the next call on
-    /// this thread.
+    /// Packs the keys and values of one sequence and one key-value head into this thread's buffer; valid until the next
+    /// call on this thread.
     /// </summary>
     /// <param name="keys">Position 0's key of this head.</param>
     /// <param name="values">Position 0's value of this head.</param>
@@ -31,13 +31,15 @@ internal static unsafe partial class AttentionCore
     private static void PackTransposed(float* source, nint stride, int count, int dimension, float* pages)
     {
         for (int first = 0; first < count; first += PageSize)
-            WeightPanels.PackTransposed(source + first * stride, stride, Math.Min(PageSize, count - first), dimension, pages + (nint)first * dimension);
+            WeightPanels.PackTransposed(source + first * stride, stride, Math.Min(PageSize, count - first), dimension,
+                pages + (nint)first * dimension);
     }
 
     private static void CopyRows(float* source, nint sourceStride, float* target, nint targetStride, int rows, int columns)
     {
         for (int row = 0; row < rows; row++)
-            Unsafe.CopyBlockUnaligned(target + row * targetStride, source + row * sourceStride, (uint)columns * sizeof(float));
+            Unsafe.CopyBlockUnaligned(target + row * targetStride, source + row * sourceStride,
+                (uint)columns * sizeof(float));
     }
 
     /// <summary>Writes the keys and values of consecutive tokens into the cache pages of all heads.</summary>
@@ -49,7 +51,8 @@ internal static unsafe partial class AttentionCore
     /// <param name="valueCache">[pages][heads][32][D].</param>
     /// <param name="heads">Key-value heads.</param>
     /// <param name="dimension">The width of a head.</param>
-    internal static void Write(float* keys, float* values, int* slots, int count, float* keyCache, float* valueCache, int heads, int dimension)
+    internal static void Write(float* keys, float* values, int* slots, int count, float* keyCache, float* valueCache,
+        int heads, int dimension)
     {
         nint rowFloats = (nint)heads * dimension, pageFloats = (nint)PageSize * dimension;
         for (int token = 0; token < count;)
@@ -67,7 +70,8 @@ internal static unsafe partial class AttentionCore
             nint page = slot / PageSize * heads * pageFloats;
             for (int head = 0; head < heads; head++)
             {
-                float* key = keys + token * rowFloats + (nint)head * dimension, value = values + token * rowFloats + (nint)head * dimension;
+                float* key = keys + token * rowFloats + (nint)head * dimension,
+                    value = values + token * rowFloats + (nint)head * dimension;
                 float* keyPage = keyCache + page + head * pageFloats, valuePage = valueCache + page + head * pageFloats;
                 CopyRows(value, rowFloats, valuePage + (nint)offset * dimension, dimension, run, dimension);
                 if (run == PageSize)

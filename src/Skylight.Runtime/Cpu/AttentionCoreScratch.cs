@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace Skylight.Cpu;
 
-/// <summary>Native buffers of attention that each thread keeps and reuses: no garbage, no page faults after the first call.</summary>
+/// <summary>
+/// Native buffers of attention that each thread keeps and reuses: no garbage, no page faults after the first call.
+/// </summary>
 internal static unsafe class AttentionScratch
 {
     [ThreadStatic]

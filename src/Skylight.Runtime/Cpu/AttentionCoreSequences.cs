@@ -12,7 +12,8 @@ internal static class PackedSequences
     internal readonly record struct Piece(int Sequence, int First, int Rows);
 
     /// <summary>Checks that starts ascend from 0 or more and end within the rows.</summary>
-    /// <exception cref="ArgumentOutOfRangeException">They do not; the error names the op, the place, the value and its limit.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">They do not; the error names the op, the place, the value and its
+    /// limit.</exception>
     public static void CheckStarts(string op, ReadOnlySpan<int> starts, int rows)
     {
         int previous = 0;
@@ -66,7 +67,8 @@ internal static class PackedSequences
 
     /// <summary>An error about an element of an index input.</summary>
     public static ArgumentOutOfRangeException Error(string op, string input, int position, int value, string problem) =>
-        new(input, value, string.Create(CultureInfo.InvariantCulture, $"{op}: {input}[{position}] is {value}, but {problem}."));
+        new(input, value,
+            string.Create(CultureInfo.InvariantCulture, $"{op}: {input}[{position}] is {value}, but {problem}."));
 
     private static int PieceRows(int rows, int rowsPerPiece)
     {

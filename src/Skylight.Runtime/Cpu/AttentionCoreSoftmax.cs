@@ -44,7 +44,8 @@ internal static unsafe partial class AttentionCore
     }
 
     /// <summary>Scores become p; the maxima, corrections and sums go on.</summary>
-    private static void SoftmaxPage<TSimd, TVector>(in SoftmaxState state, int rows, bool masked, int* visible, int pageStart)
+    private static void SoftmaxPage<TSimd, TVector>(in SoftmaxState state, int rows, bool masked, int* visible,
+        int pageStart)
         where TSimd : struct, ISimd<TVector>
     {
         for (int row = 0; row < rows; row++)
@@ -73,7 +74,8 @@ internal static unsafe partial class AttentionCore
             else
                 Exponentials<TSimd, TVector>(scores, maximum);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-                TSimd.Store(weights + lane, TSimd.FusedMultiplyAdd(TSimd.Load(weights + lane), correction, TSimd.Load(scores + lane)));
+                TSimd.Store(weights + lane,
+                    TSimd.FusedMultiplyAdd(TSimd.Load(weights + lane), correction, TSimd.Load(scores + lane)));
         }
     }
 
@@ -116,8 +118,8 @@ internal static unsafe partial class AttentionCore
     }
 
     /// <summary>
-    /// The same for the lanes before the limit; 0 for the others, whatever they hold. Those pass through the exponential as 0,
-    /// not as −∞: results that underflow are slow on many processors.
+    /// The same for the lanes before the limit; 0 for the others, whatever they hold. Those pass through the
+    /// exponential as 0, not as −∞: results that underflow are slow on many processors.
     /// </summary>
     private static void ExponentialsOfVisible<TSimd, TVector>(float* scores, TVector shift, int limit)
         where TSimd : struct, ISimd<TVector>
@@ -127,8 +129,10 @@ internal static unsafe partial class AttentionCore
         for (int lane = 0; lane < PageSize; lane += TSimd.Count)
         {
             TVector index = TSimd.Load(lanes + lane);
-            TVector difference = TSimd.SelectGreater(end, index, TSimd.Subtract(TSimd.Load(scores + lane), shift), TSimd.Zero);
-            TSimd.Store(scores + lane, TSimd.SelectGreater(end, index, VectorMath.Exp<TSimd, TVector>(difference), TSimd.Zero));
+            TVector difference = TSimd.SelectGreater(end, index, TSimd.Subtract(TSimd.Load(scores + lane), shift),
+                TSimd.Zero);
+            TSimd.Store(scores + lane,
+                TSimd.SelectGreater(end, index, VectorMath.Exp<TSimd, TVector>(difference), TSimd.Zero));
         }
     }
 
@@ -151,7 +155,9 @@ internal static unsafe partial class AttentionCore
         }
     }
 
-    /// <summary>target = source · factor + 0: the last term makes −0 to 0, whose sign would depend on the rows beside.</summary>
+    /// <summary>
+    /// target = source · factor + 0: the last term makes −0 to 0, whose sign would depend on the rows beside.
+    /// </summary>
     private static void Rescale<TSimd, TVector>(float* source, float factor, float* target, int count)
         where TSimd : struct, ISimd<TVector>
     {
@@ -182,21 +188,24 @@ internal static unsafe partial class AttentionCore
 
     /// <summary>The columns from <paramref name="d"/> on, one vector wide, while whole vectors are left.</summary>
     /// <returns>The first column that is left.</returns>
-    private static int AddValueColumns<TSimd, TVector>(float* p, float* values, float* sum, int rows, int dimension, int keys, int d)
+    private static int AddValueColumns<TSimd, TVector>(float* p, float* values, float* sum, int rows, int dimension,
+        int keys, int d)
         where TSimd : struct, ISimd<TVector>
     {
         for (; d <= dimension - TSimd.Count; d += TSimd.Count)
         {
             int row = 0;
             for (; row <= rows - 4; row += 4)
-                AddFourRows<TSimd, TVector>(p + row * PageSize, values + d, sum + (nint)row * dimension + d, dimension, keys);
+                AddFourRows<TSimd, TVector>(p + row * PageSize, values + d, sum + (nint)row * dimension + d, dimension,
+                    keys);
             for (; row < rows; row++)
             {
                 float* target = sum + (nint)row * dimension + d;
                 float* weight = p + row * PageSize;
                 TVector c = TSimd.Load(target);
                 for (int key = 0; key < keys; key++)
-                    c = TSimd.FusedMultiplyAdd(TSimd.Broadcast(weight[key]), TSimd.Load(values + (nint)key * dimension + d), c);
+                    c = TSimd.FusedMultiplyAdd(TSimd.Broadcast(weight[key]),
+                        TSimd.Load(values + (nint)key * dimension + d), c);
                 TSimd.Store(target, c);
             }
         }
@@ -229,8 +238,10 @@ internal static unsafe partial class AttentionCore
     /// <summary>The sum of 32 floats by halving, in one order for every vector width.</summary>
     private static float SumOfLanes(float* lanes)
     {
-        Vector128<float> a = (Vector128.Load(lanes) + Vector128.Load(lanes + 16)) + (Vector128.Load(lanes + 8) + Vector128.Load(lanes + 24));
-        Vector128<float> b = (Vector128.Load(lanes + 4) + Vector128.Load(lanes + 20)) + (Vector128.Load(lanes + 12) + Vector128.Load(lanes + 28));
+        Vector128<float> a = (Vector128.Load(lanes) + Vector128.Load(lanes + 16))
+            + (Vector128.Load(lanes + 8) + Vector128.Load(lanes + 24));
+        Vector128<float> b = (Vector128.Load(lanes + 4) + Vector128.Load(lanes + 20))
+            + (Vector128.Load(lanes + 12) + Vector128.Load(lanes + 28));
         Vector128<float> c = a + b;
         return (c.GetElement(0) + c.GetElement(2)) + (c.GetElement(1) + c.GetElement(3));
     }
@@ -251,7 +262,8 @@ internal static unsafe partial class AttentionCore
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static float MaximumAcross(Vector256<float> value) => MaximumAcross(Simd128.SelectGreater(value.GetLower(), value.GetUpper(), value.GetLower(), value.GetUpper()));
+    private static float MaximumAcross(Vector256<float> value) =>
+        MaximumAcross(Simd128.SelectGreater(value.GetLower(), value.GetUpper(), value.GetLower(), value.GetUpper()));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Greater(Vector256<float> a, Vector256<float> b) => Simd256.SelectGreater(a, b, a, b);

@@ -19,8 +19,8 @@ public sealed class CpuDevice : Device
     private readonly int _threads;
 
     /// <summary>
-    /// Makes a device. Where the machine has wider vectors than this program uses, the first one of a process says so in one line on the error stream
-    /// (<see cref="CpuVectors.Warning"/>).
+    /// Makes a device. Where the machine has wider vectors than this program uses, the first one of a process says so
+    /// in one line on the error stream (<see cref="CpuVectors.Warning"/>).
     /// </summary>
     /// <param name="memoryBytes">What plans may use; by default what the process may use.</param>
     public CpuDevice(long? memoryBytes = null)
@@ -30,7 +30,8 @@ public sealed class CpuDevice : Device
 
     /// <inheritdoc cref="CpuDevice(long?)"/>
     /// <param name="options">Memory and threads.</param>
-    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, or not from 1 to 1024 threads.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, or not from 1 to 1024
+    /// threads.</exception>
     public CpuDevice(CpuDeviceOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -69,7 +70,8 @@ public sealed class CpuDevice : Device
         }
         catch (OutOfMemoryException exception)
         {
-            throw new OutOfDeviceMemoryException(string.Create(CultureInfo.InvariantCulture, $"{Name}: {bytes:N0} bytes cannot be reserved."), exception);
+            throw new OutOfDeviceMemoryException(string.Create(CultureInfo.InvariantCulture,
+                $"{Name}: {bytes:N0} bytes cannot be reserved."), exception);
         }
     }
 
@@ -140,7 +142,8 @@ public sealed class CpuDevice : Device
     {
         ArgumentNullException.ThrowIfNull(node);
         if (node.Op is not ICpuKernel kernel)
-            throw new NotSupportedException($"{Name} has no kernel for {node.Op.Name}: the op's record must implement {nameof(ICpuKernel)}.");
+            throw new NotSupportedException(
+                $"{Name} has no kernel for {node.Op.Name}: the op's record must implement {nameof(ICpuKernel)}.");
         foreach (Value value in node.Inputs.Concat(node.Outputs))
         {
             bool parameter = value.Kind == ValueKind.Persistent;

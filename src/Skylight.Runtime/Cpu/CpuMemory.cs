@@ -4,8 +4,8 @@ using Skylight.Tensors;
 namespace Skylight.Cpu;
 
 /// <summary>
-/// Native memory, aligned to at least 64 bytes and filled with zeros. Pieces of a megabyte or more are the system's again as soon as they are disposed; they
-/// lie in large pages where there are such.
+/// Native memory, aligned to at least 64 bytes and filled with zeros. Pieces of a megabyte or more are the system's
+/// again as soon as they are disposed; they lie in large pages where there are such.
 /// </summary>
 public sealed unsafe class CpuMemory : DeviceMemory
 {
@@ -36,7 +36,8 @@ public sealed unsafe class CpuMemory : DeviceMemory
     {
         ArgumentNullException.ThrowIfNull(tensor);
         if (tensor.Memory is not CpuMemory memory)
-            throw new ArgumentException($"{tensor} is in {tensor.Memory.GetType().Name}, not in CPU memory.", nameof(tensor));
+            throw new ArgumentException($"{tensor} is in {tensor.Memory.GetType().Name}, not in CPU memory.",
+                nameof(tensor));
         ObjectDisposedException.ThrowIf(memory._pointer is null, memory);
         return memory._pointer + tensor.ByteOffset;
     }
@@ -53,7 +54,8 @@ public sealed unsafe class CpuMemory : DeviceMemory
     public static void Clear(Tensor tensor) => NativeMemory.Clear(Pointer(tensor), (nuint)BytesOf(tensor));
 
     /// <summary>Copies the stored elements of a tensor to another of the same type, likewise.</summary>
-    internal static void Copy(Tensor source, Tensor destination) => NativeMemory.Copy(Pointer(source), Pointer(destination), (nuint)BytesOf(source));
+    internal static void Copy(Tensor source, Tensor destination) =>
+        NativeMemory.Copy(Pointer(source), Pointer(destination), (nuint)BytesOf(source));
 
     private static long BytesOf(Tensor tensor) => CpuDevice.StorageElements(tensor.Type) * tensor.Type.DataType.Size();
 

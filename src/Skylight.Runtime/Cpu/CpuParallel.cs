@@ -52,7 +52,9 @@ public static class CpuParallel
         }
     }
 
-    /// <summary>The most threads of the loops that this thread starts; 0 for no limit of its own. Gives what was there before.</summary>
+    /// <summary>
+    /// The most threads of the loops that this thread starts; 0 for no limit of its own. Gives what was there before.
+    /// </summary>
     internal static int SetLimit(int limit)
     {
         int before = _limit;
@@ -63,7 +65,9 @@ public static class CpuParallel
     /// <summary>Runs <paramref name="body"/> for every index in [0, count), in no particular order.</summary>
     public static void For(int count, Action<int> body) => For(count, ThreadCount, body);
 
-    /// <summary>Runs <paramref name="body"/> for every index in [0, count) on at most <paramref name="maxThreads"/> threads.</summary>
+    /// <summary>
+    /// Runs <paramref name="body"/> for every index in [0, count) on at most <paramref name="maxThreads"/> threads.
+    /// </summary>
     internal static void For(int count, int maxThreads, Action<int> body)
     {
         if (RunsInline(count, maxThreads))

@@ -27,8 +27,12 @@ internal static unsafe class Gemm
             GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
     }
 
-    /// <summary>y[m, n] = (Σ_k x[m, k]·q[n, k])·scales[n] (+ bias[n]) for a weight of signed bytes in panels; the sum is the usual chain.</summary>
-    public static void MultiplyQuantizedWeight(float* x, int ldx, sbyte* panels, float* scales, float* bias, float* y, int ldy, int M, int N, int K)
+    /// <summary>
+    /// y[m, n] = (Σ_k x[m, k]·q[n, k])·scales[n] (+ bias[n]) for a weight of signed bytes in panels; the sum is the
+    /// usual chain.
+    /// </summary>
+    public static void MultiplyQuantizedWeight(float* x, int ldx, sbyte* panels, float* scales, float* bias, float* y,
+        int ldy, int M, int N, int K)
     {
         GemmOperands product = WeightProduct(x, ldx, panels, DataType.Float32, y, ldy, M, N, K);
         product.Layout = RightOperand.Int8Panels;
@@ -46,7 +50,8 @@ internal static unsafe class Gemm
     /// <paramref name="panelCount"/>·32 columns; those of the last panel's padding become products with zero.
     /// </summary>
     public static void MultiplyWeightRange(
-        float* x, int ldx, void* panels, DataType weightType, float* y, int ldy, int M, int firstPanel, int panelCount, int K)
+        float* x, int ldx, void* panels, DataType weightType, float* y, int ldy, int M, int firstPanel, int panelCount,
+        int K)
     {
         byte* first = (byte*)panels + (nint)firstPanel * Width * K * weightType.Size();
         var product = WeightProduct(x, ldx, first, weightType, y, ldy, M, panelCount * Width, K);
@@ -117,7 +122,8 @@ internal static unsafe class Gemm
     /// stored as [K, M], a transposed B as [N, K].
     /// </summary>
     public static void Multiply(
-        float* a, int lda, bool transposeA, float* b, int ldb, bool transposeB, float* c, int ldc, int M, int N, int K, bool accumulate)
+        float* a, int lda, bool transposeA, float* b, int ldb, bool transposeB, float* c, int ldc, int M, int N, int K,
+        bool accumulate)
     {
         var product = new GemmOperands
         {
@@ -143,7 +149,8 @@ internal static unsafe class Gemm
     /// calling thread: the inner product of attention. Fastest with 32 columns and rows in multiples of 12 or 8.
     /// </summary>
     public static void Tile(
-        float* a, nint aRowStride, nint aStepStride, float* b, nint bRowStride, float* c, nint ldc, int rows, int columns, int k, bool accumulate)
+        float* a, nint aRowStride, nint aStepStride, float* b, nint bRowStride, float* c, nint ldc, int rows,
+        int columns, int k, bool accumulate)
     {
         if (rows <= 0 || columns <= 0)
             return;

@@ -105,7 +105,8 @@ internal static unsafe class GemmBlocked
                     CRowFloats = product.CRow,
                     Steps = steps,
                     Accumulate = product.Accumulate || start > 0,
-                    Bias = product.Bias != null && product.Scales == null && start + steps == product.Steps ? product.Bias + panel * Width : null,
+                    Bias = product.Bias != null && product.Scales == null && start + steps == product.Steps
+                        ? product.Bias + panel * Width : null,
                 };
                 for (int t = firstTile; t < endTile; t++)
                 {

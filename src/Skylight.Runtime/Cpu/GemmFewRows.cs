@@ -87,11 +87,13 @@ internal static unsafe class GemmFewRows
             {
                 // A group past the last panel reads that one again, and its results are dropped.
                 int column = firstColumn + pair * 2 * TSimd.Count;
-                starts[pair] = PanelStart<TElement>(product, Math.Min(lastPanel, column / Width)) + column % Width * TElement.Size;
+                starts[pair] = PanelStart<TElement>(product, Math.Min(lastPanel, column / Width))
+                    + column % Width * TElement.Size;
             }
             float* sums = stackalloc float[2 * groupColumns];
             if (product.Rows == 1)
-                OneRow<TSimd, TVector, TElement>(product.A, starts, product.Steps, product.BStride * Width * TElement.Size, sums);
+                OneRow<TSimd, TVector, TElement>(product.A, starts, product.Steps,
+                    product.BStride * Width * TElement.Size, sums);
             else
                 TwoRows<TSimd, TVector, TElement>(product.A, product.A + product.ARow, starts, product.Steps, sums);
             int columns = Math.Min(groupColumns, product.Columns - firstColumn);
@@ -118,12 +120,15 @@ internal static unsafe class GemmFewRows
             target[column] = sums[column] + product.Bias[firstColumn + column];
     }
 
-    // Measured on one core of Zen 5 with four panels side by side, GB/s without → with: int8 30 → 41 where a panel has 896 steps and 36 → 40 where it has 4864,
-    // bfloat16 38 → 42 and 41 → 39. Long bfloat16 panels therefore go without.
+    // Measured on one core of Zen 5 with four panels side by side, GB/s without → with: int8 30 → 41 where a panel has
+    // 896 steps and 36 → 40 where it has 4864, bfloat16 38 → 42 and 41 → 39. Long bfloat16 panels therefore go without.
     private const int PrefetchAhead = 2048;
     private const int LongPanel = 1 << 17;
 
-    /// <summary>One row: four pairs of vectors. Lines are asked for ahead; at a panel's end, those of the panel four further on, which the next group begins with.</summary>
+    /// <summary>
+    /// One row: four pairs of vectors. Lines are asked for ahead; at a panel's end, those of the panel four further on,
+    /// which the next group begins with.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void OneRow<TSimd, TVector, TElement>(float* x, byte** starts, nint steps, nint panelBytes, float* sums)
         where TSimd : struct, ISimd<TVector>

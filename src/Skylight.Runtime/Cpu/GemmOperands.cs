@@ -99,14 +99,18 @@ internal unsafe struct GemmOperands
     /// <summary>The columns of C that a panel really has.</summary>
     public readonly int ColumnsOf(int panel) => Math.Min(Width, Columns - panel * Width);
 
-    /// <summary>Multiplies finished sums by the scales of their columns and adds the bias: each element by itself, so that blocking changes no bit.</summary>
+    /// <summary>
+    /// Multiplies finished sums by the scales of their columns and adds the bias: each element by itself, so that
+    /// blocking changes no bit.
+    /// </summary>
     public readonly void Finish(float* sums, nint sumsRow, int firstRow, int rows, int firstColumn, int columns)
     {
         var scales = new ReadOnlySpan<float>(Scales + firstColumn, columns);
         for (int row = 0; row < rows; row++)
         {
             var source = new ReadOnlySpan<float>(sums + row * sumsRow, columns);
-            var target = new Span<float>(C + (firstRow + row) * CRow + firstColumn / Width * CPanel + firstColumn % Width, columns);
+            var target = new Span<float>(
+                C + (firstRow + row) * CRow + firstColumn / Width * CPanel + firstColumn % Width, columns);
             TensorPrimitives.Multiply(source, scales, target);
             if (Bias != null)
                 TensorPrimitives.Add(target, new ReadOnlySpan<float>(Bias + firstColumn, columns), target);
@@ -153,7 +157,8 @@ internal unsafe struct GemmOperands
                 return Floats(CopyRows(rows, ColumnsOf(panel), count), Width);
             case RightOperand.ColumnMajor:
                 float* packed = GemmScratch.PanelBlock((nint)count * Width);
-                WeightPanels.PackTransposed((float*)B + (nint)panel * Width * BStride + start, BStride, ColumnsOf(panel), count, packed);
+                WeightPanels.PackTransposed((float*)B + (nint)panel * Width * BStride + start, BStride,
+                    ColumnsOf(panel), count, packed);
                 return Floats(packed, Width);
             default:
                 return Floats(CopyAcross(panel, start, count), Width);

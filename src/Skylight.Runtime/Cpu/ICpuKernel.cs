@@ -72,8 +72,12 @@ public readonly struct CpuArguments
     /// <summary>An input, unless it is bfloat16: read as float32 it would be other numbers, and memory behind it.</summary>
     private Tensor NotBFloat16(int index) => _arguments.Inputs[index].Type.DataType != DataType.BFloat16
         ? _arguments.Inputs[index]
-        : throw new NotSupportedException($"cpu: the kernel reads input {index} as float32, but it is {_arguments.Inputs[index]}. Cast the parameter to float32, or read it by {nameof(ReadParameter)}.");
+        : throw new NotSupportedException(
+            $"cpu: the kernel reads input {index} as float32, but it is {_arguments.Inputs[index]}. Cast the " +
+            $"parameter to float32, or read it by {nameof(ReadParameter)}.");
 
     /// <summary>The temporary memory, uninitialized.</summary>
-    public unsafe float* ScratchPointer => (float*)CpuMemory.Pointer(_arguments.Scratch ?? throw new InvalidOperationException("The kernel asked for no temporary memory."));
+    public unsafe float* ScratchPointer =>
+        (float*)CpuMemory.Pointer(
+            _arguments.Scratch ?? throw new InvalidOperationException("The kernel asked for no temporary memory."));
 }

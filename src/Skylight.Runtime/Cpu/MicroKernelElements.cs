@@ -22,7 +22,8 @@ internal readonly unsafe struct FloatElement : IPanelElement
     public static int Size => sizeof(float);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector> => TSimd.Load((float*)source);
+    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct,
+        ISimd<TVector> => TSimd.Load((float*)source);
 
     public static void Prefetch(byte* source)
     {
@@ -35,7 +36,8 @@ internal readonly unsafe struct BFloat16Element : IPanelElement
     public static int Size => sizeof(ushort);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector> => TSimd.LoadBFloat16((ushort*)source);
+    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct,
+        ISimd<TVector> => TSimd.LoadBFloat16((ushort*)source);
 
     public static void Prefetch(byte* source)
     {
@@ -48,7 +50,8 @@ internal readonly unsafe struct Int8Element : IPanelElement
     public static int Size => sizeof(sbyte);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector> => TSimd.LoadInt8((sbyte*)source);
+    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct,
+        ISimd<TVector> => TSimd.LoadInt8((sbyte*)source);
 
     public static void Prefetch(byte* source)
     {
@@ -68,7 +71,8 @@ internal readonly unsafe struct Streamed<TElement> : IPanelElement
     public static int Size => TElement.Size;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct, ISimd<TVector> => TElement.Load<TSimd, TVector>(source);
+    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct,
+        ISimd<TVector> => TElement.Load<TSimd, TVector>(source);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Prefetch(byte* source)

@@ -55,7 +55,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);
@@ -162,7 +163,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);

@@ -33,7 +33,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);
@@ -99,7 +100,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);
@@ -152,7 +154,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);
@@ -197,7 +200,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);
@@ -235,7 +239,8 @@ internal static unsafe partial class MicroKernel
         }
         for (nint k = tile.Steps; k > 0; k--)
         {
-            TVector b0 = TElement.Load<TSimd, TVector>(b), b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
+            TVector b0 = TElement.Load<TSimd, TVector>(b),
+                b1 = TElement.Load<TSimd, TVector>(b + TSimd.Count * TElement.Size);
             TVector x = TSimd.Broadcast(*(float*)a0);
             c00 = TSimd.FusedMultiplyAdd(x, b0, c00);
             c01 = TSimd.FusedMultiplyAdd(x, b1, c01);

@@ -83,16 +83,20 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
             ? System.Runtime.Intrinsics.X86.Avx512F.ConvertToVector512Int32(bytes)
             : Vector512.Create(Widen(Vector128.WidenLower(bytes)), Widen(Vector128.WidenUpper(bytes))));
     }
-    private static Vector256<int> Widen(Vector128<short> half) => Vector256.Create(Vector128.WidenLower(half), Vector128.WidenUpper(half));
+    private static Vector256<int> Widen(Vector128<short> half) =>
+        Vector256.Create(Vector128.WidenLower(half), Vector128.WidenUpper(half));
     public static void Store(float* target, Vector512<float> value) => Vector512.Store(value, target);
-    public static Vector512<float> FusedMultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) => Vector512.FusedMultiplyAdd(a, b, c);
+    public static Vector512<float> FusedMultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) =>
+        Vector512.FusedMultiplyAdd(a, b, c);
     public static Vector512<float> Add(Vector512<float> a, Vector512<float> b) => a + b;
     public static Vector512<float> Subtract(Vector512<float> a, Vector512<float> b) => a - b;
     public static Vector512<float> Multiply(Vector512<float> a, Vector512<float> b) => a * b;
     public static Vector512<float> Divide(Vector512<float> a, Vector512<float> b) => a / b;
     public static Vector512<float> Abs(Vector512<float> a) => Vector512.Abs(a);
-    public static Vector512<float> CopySign(Vector512<float> magnitude, Vector512<float> sign) => Vector512.CopySign(magnitude, sign);
-    public static Vector512<float> SelectGreater(Vector512<float> a, Vector512<float> b, Vector512<float> yes, Vector512<float> no) => Vector512.ConditionalSelect(Vector512.GreaterThan(a, b), yes, no);
+    public static Vector512<float> CopySign(Vector512<float> magnitude, Vector512<float> sign) =>
+        Vector512.CopySign(magnitude, sign);
+    public static Vector512<float> SelectGreater(Vector512<float> a, Vector512<float> b, Vector512<float> yes,
+        Vector512<float> no) => Vector512.ConditionalSelect(Vector512.GreaterThan(a, b), yes, no);
     public static Vector512<float> ShiftIntoExponent(Vector512<float> a) => Vector512.ShiftLeft(a.AsUInt32(), 23).AsSingle();
 }
 
@@ -122,14 +126,17 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         return Vector256.ConvertToSingle(Vector256.Create(Vector128.WidenLower(half), Vector128.WidenUpper(half)));
     }
     public static void Store(float* target, Vector256<float> value) => Vector256.Store(value, target);
-    public static Vector256<float> FusedMultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) => Vector256.FusedMultiplyAdd(a, b, c);
+    public static Vector256<float> FusedMultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
+        Vector256.FusedMultiplyAdd(a, b, c);
     public static Vector256<float> Add(Vector256<float> a, Vector256<float> b) => a + b;
     public static Vector256<float> Subtract(Vector256<float> a, Vector256<float> b) => a - b;
     public static Vector256<float> Multiply(Vector256<float> a, Vector256<float> b) => a * b;
     public static Vector256<float> Divide(Vector256<float> a, Vector256<float> b) => a / b;
     public static Vector256<float> Abs(Vector256<float> a) => Vector256.Abs(a);
-    public static Vector256<float> CopySign(Vector256<float> magnitude, Vector256<float> sign) => Vector256.CopySign(magnitude, sign);
-    public static Vector256<float> SelectGreater(Vector256<float> a, Vector256<float> b, Vector256<float> yes, Vector256<float> no) => Vector256.ConditionalSelect(Vector256.GreaterThan(a, b), yes, no);
+    public static Vector256<float> CopySign(Vector256<float> magnitude, Vector256<float> sign) =>
+        Vector256.CopySign(magnitude, sign);
+    public static Vector256<float> SelectGreater(Vector256<float> a, Vector256<float> b, Vector256<float> yes,
+        Vector256<float> no) => Vector256.ConditionalSelect(Vector256.GreaterThan(a, b), yes, no);
     public static Vector256<float> ShiftIntoExponent(Vector256<float> a) => Vector256.ShiftLeft(a.AsUInt32(), 23).AsSingle();
 }
 
@@ -140,17 +147,23 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     public static Vector128<float> Zero => Vector128<float>.Zero;
     public static Vector128<float> Broadcast(float value) => Vector128.Create(value);
     public static Vector128<float> Load(float* source) => Vector128.Load(source);
-    public static Vector128<float> LoadBFloat16(ushort* source) => Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)source).AsUInt16()), 16).AsSingle();
-    public static Vector128<float> LoadInt8(sbyte* source) => Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(uint*)source).AsSByte())));
+    public static Vector128<float> LoadBFloat16(ushort* source) =>
+        Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)source).AsUInt16()), 16).AsSingle();
+    public static Vector128<float> LoadInt8(sbyte* source) =>
+        Vector128.ConvertToSingle(
+            Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(uint*)source).AsSByte())));
     public static void Store(float* target, Vector128<float> value) => Vector128.Store(value, target);
-    public static Vector128<float> FusedMultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) => Vector128.FusedMultiplyAdd(a, b, c);
+    public static Vector128<float> FusedMultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
+        Vector128.FusedMultiplyAdd(a, b, c);
     public static Vector128<float> Add(Vector128<float> a, Vector128<float> b) => a + b;
     public static Vector128<float> Subtract(Vector128<float> a, Vector128<float> b) => a - b;
     public static Vector128<float> Multiply(Vector128<float> a, Vector128<float> b) => a * b;
     public static Vector128<float> Divide(Vector128<float> a, Vector128<float> b) => a / b;
     public static Vector128<float> Abs(Vector128<float> a) => Vector128.Abs(a);
-    public static Vector128<float> CopySign(Vector128<float> magnitude, Vector128<float> sign) => Vector128.CopySign(magnitude, sign);
-    public static Vector128<float> SelectGreater(Vector128<float> a, Vector128<float> b, Vector128<float> yes, Vector128<float> no) => Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), yes, no);
+    public static Vector128<float> CopySign(Vector128<float> magnitude, Vector128<float> sign) =>
+        Vector128.CopySign(magnitude, sign);
+    public static Vector128<float> SelectGreater(Vector128<float> a, Vector128<float> b, Vector128<float> yes,
+        Vector128<float> no) => Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), yes, no);
     public static Vector128<float> ShiftIntoExponent(Vector128<float> a) => Vector128.ShiftLeft(a.AsUInt32(), 23).AsSingle();
 }
 
@@ -176,15 +189,18 @@ internal readonly unsafe struct SimdNative : ISimd<Vector<float>>
         return Vector.Load(wide);
     }
     public static void Store(float* target, Vector<float> value) => Vector.Store(value, target);
-    public static Vector<float> FusedMultiplyAdd(Vector<float> a, Vector<float> b, Vector<float> c) => Vector.FusedMultiplyAdd(a, b, c);
+    public static Vector<float> FusedMultiplyAdd(Vector<float> a, Vector<float> b, Vector<float> c) =>
+        Vector.FusedMultiplyAdd(a, b, c);
     public static Vector<float> Add(Vector<float> a, Vector<float> b) => a + b;
     public static Vector<float> Subtract(Vector<float> a, Vector<float> b) => a - b;
     public static Vector<float> Multiply(Vector<float> a, Vector<float> b) => a * b;
     public static Vector<float> Divide(Vector<float> a, Vector<float> b) => a / b;
     public static Vector<float> Abs(Vector<float> a) => Vector.Abs(a);
     public static Vector<float> CopySign(Vector<float> magnitude, Vector<float> sign) => Vector.CopySign(magnitude, sign);
-    public static Vector<float> SelectGreater(Vector<float> a, Vector<float> b, Vector<float> yes, Vector<float> no) => Vector.ConditionalSelect(Vector.GreaterThan(a, b), yes, no);
-    public static Vector<float> ShiftIntoExponent(Vector<float> a) => Vector.ShiftLeft(Vector.AsVectorUInt32(a), 23).As<uint, float>();
+    public static Vector<float> SelectGreater(Vector<float> a, Vector<float> b, Vector<float> yes, Vector<float> no) =>
+        Vector.ConditionalSelect(Vector.GreaterThan(a, b), yes, no);
+    public static Vector<float> ShiftIntoExponent(Vector<float> a) =>
+        Vector.ShiftLeft(Vector.AsVectorUInt32(a), 23).As<uint, float>();
 }
 
 /// <summary>One float, with the vectors' operations.</summary>
@@ -205,5 +221,6 @@ internal readonly unsafe struct SimdScalar : ISimd<float>
     public static float Abs(float a) => MathF.Abs(a);
     public static float CopySign(float magnitude, float sign) => MathF.CopySign(magnitude, sign);
     public static float SelectGreater(float a, float b, float yes, float no) => a > b ? yes : no;
-    public static float ShiftIntoExponent(float a) => BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(a) << 23);
+    public static float ShiftIntoExponent(float a) =>
+        BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits(a) << 23);
 }

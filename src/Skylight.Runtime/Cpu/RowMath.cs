@@ -20,7 +20,8 @@ internal static unsafe class RowMath
     private static float Reduce<TTerm>(float* a, float* b, int count)
         where TTerm : struct, ITerm
     {
-        Vector<float> sum0 = Vector<float>.Zero, sum1 = Vector<float>.Zero, sum2 = Vector<float>.Zero, sum3 = Vector<float>.Zero;
+        Vector<float> sum0 = Vector<float>.Zero, sum1 = Vector<float>.Zero, sum2 = Vector<float>.Zero,
+            sum3 = Vector<float>.Zero;
         int width = Vector<float>.Count, index = 0;
         for (; index <= count - 4 * width; index += 4 * width)
         {

@@ -28,7 +28,8 @@ internal static unsafe class RowScatter
             ElementWise.ForRows(tableRows, columns, (start, count) =>
             {
                 for (int row = start; row < start + count; row++)
-                    SumTokens(rows, tokens, row == 0 ? 0 : ends[row - 1], ends[row], new Span<float>(table + (long)row * columns, columns));
+                    SumTokens(rows, tokens, row == 0 ? 0 : ends[row - 1], ends[row],
+                        new Span<float>(table + (long)row * columns, columns));
             });
         }
         else
@@ -54,7 +55,10 @@ internal static unsafe class RowScatter
         }
     }
 
-    /// <summary>Sorts the tokens by index, ascending among equals: those of row r are [ends[r − 1], ends[r]) of <paramref name="tokens"/>.</summary>
+    /// <summary>
+    /// Sorts the tokens by index, ascending among equals: those of row r are [ends[r − 1], ends[r]) of
+    /// <paramref name="tokens"/>.
+    /// </summary>
     private static void GroupTokens(ReadOnlySpan<int> index, int tableRows, int* ends, int* tokens)
     {
         // Counts one place further right, so that the prefix sums are the starts, which filling in turns into the ends.

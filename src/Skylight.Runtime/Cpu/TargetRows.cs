@@ -17,7 +17,8 @@ internal static unsafe class TargetRows
         for (int row = 0; row < targets.Length; row++)
         {
             if (targets[row] < -1 || targets[row] >= vocabulary)
-                throw new ArgumentOutOfRangeException(nameof(targets), $"{op}: target {targets[row]} of row {row} is neither −1 (none) nor a token id below {vocabulary}.");
+                throw new ArgumentOutOfRangeException(nameof(targets),
+                    $"{op}: target {targets[row]} of row {row} is neither −1 (none) nor a token id below {vocabulary}.");
             if (targets[row] >= 0)
                 count++;
         }
@@ -36,7 +37,10 @@ internal static unsafe class TargetRows
     /// <summary>Whether the rows follow each other without a gap.</summary>
     public static bool AreContiguous(int[] rows, int start, int count) => rows[start + count - 1] - rows[start] == count - 1;
 
-    /// <summary>Rows <paramref name="start"/> … of the selection side by side: where they are if they already lie so, else copied to scratch.</summary>
+    /// <summary>
+    /// Rows <paramref name="start"/> … of the selection side by side: where they are if they already lie so, else
+    /// copied to scratch.
+    /// </summary>
     public static float* Gather(float* source, int columns, int[] rows, int start, int count, float* scratch)
     {
         if (AreContiguous(rows, start, count))
@@ -44,7 +48,8 @@ internal static unsafe class TargetRows
         ElementWise.ForRows(count, columns, (first, length) =>
         {
             for (int row = first; row < first + length; row++)
-                Buffer.MemoryCopy(source + (long)rows[start + row] * columns, scratch + (long)row * columns, (long)columns * sizeof(float), (long)columns * sizeof(float));
+                Buffer.MemoryCopy(source + (long)rows[start + row] * columns, scratch + (long)row * columns,
+                    (long)columns * sizeof(float), (long)columns * sizeof(float));
         });
         return scratch;
     }
@@ -54,6 +59,7 @@ internal static unsafe class TargetRows
         ElementWise.ForRows(count, columns, (first, length) =>
         {
             for (int row = first; row < first + length; row++)
-                Buffer.MemoryCopy(source + (long)row * columns, target + (long)rows[start + row] * columns, (long)columns * sizeof(float), (long)columns * sizeof(float));
+                Buffer.MemoryCopy(source + (long)row * columns, target + (long)rows[start + row] * columns,
+                    (long)columns * sizeof(float), (long)columns * sizeof(float));
         });
 }

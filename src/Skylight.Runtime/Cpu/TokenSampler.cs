@@ -17,21 +17,23 @@ internal readonly record struct TokenChoice(float Temperature, int TopK, float T
 }
 
 /// <summary>
-/// Draws tokens from logits. A token's weight is a whole number: e^(x − max x) in units of 2⁻⁴³, rounded to nearest, with x = logit / temperature
-/// and e^x from <see cref="VectorMath"/>, whose operations are all exactly rounded. Sums of whole numbers have no order, so every device, thread
-/// count and vector width draws the same token for the same logits and random bits. A token of less than 2⁻⁴⁴ of the greatest probability
-/// is never drawn.
+/// Draws tokens from logits. A token's weight is a whole number: e^(x − max x) in units of 2⁻⁴³, rounded to nearest,
+/// with x = logit / temperature and e^x from <see cref="VectorMath"/>, whose operations are all exactly rounded. Sums
+/// of whole numbers have no order, so every device, thread count and vector width draws the same token for the same
+/// logits and random bits. A token of less than 2⁻⁴⁴ of the greatest probability is never drawn.
 /// </summary>
 /// <remarks>
-/// With r random bits of 64, the token is the first of the eligible ones, in vocabulary order, at which the sum of weights exceeds
-/// ⌊W·r / 2⁶⁴⌋, where W is the sum of all of them.
+/// With r random bits of 64, the token is the first of the eligible ones, in vocabulary order, at which the sum of
+/// weights exceeds ⌊W·r / 2⁶⁴⌋, where W is the sum of all of them.
 /// </remarks>
 internal static unsafe class TokenSampler
 {
     /// <summary>Weights of so many tokens add up without overflow.</summary>
     public const int LargestVocabulary = 1 << 20;
 
-    /// <summary>The weight of the most likely token. A segment of 1024 such weights is still exact in double precision.</summary>
+    /// <summary>
+    /// The weight of the most likely token. A segment of 1024 such weights is still exact in double precision.
+    /// </summary>
     private const double One = 1L << 43;
 
     // Adding it to a number from 0 to 2⁵² rounds that to a whole one.
@@ -83,7 +85,8 @@ internal static unsafe class TokenSampler
     /// <param name="maximum">The greatest x of the row; finite.</param>
     /// <param name="segmentWeights">From <see cref="SumOfWeights"/>.</param>
     /// <param name="segments">From <see cref="VocabularyCore"/>.</param>
-    public static int Draw(float* logits, int vocabulary, in TokenChoice choice, float maximum, ulong* segmentWeights, SegmentStatistics* segments)
+    public static int Draw(float* logits, int vocabulary, in TokenChoice choice, float maximum, ulong* segmentWeights,
+        SegmentStatistics* segments)
     {
         int count = VocabularyCore.SegmentCount(vocabulary);
         ulong total = 0;
@@ -105,18 +108,21 @@ internal static unsafe class TokenSampler
         return drawn * VocabularyCore.SegmentWidth + column;
     }
 
-    private static int DrawTruncated(ReadOnlySpan<float> logits, in TokenChoice choice, float maximum, ulong total, SegmentStatistics* segments)
+    private static int DrawTruncated(ReadOnlySpan<float> logits, in TokenChoice choice, float maximum, ulong total,
+        SegmentStatistics* segments)
     {
         Candidates candidates = _candidates ??= new Candidates();
         int limit = choice.TopK > 0 ? choice.TopK : int.MaxValue;
-        ulong needed = choice.TopP < 1 ? Math.Min(total, (ulong)Math.Ceiling((double)choice.TopP * (long)total)) : ulong.MaxValue;
+        ulong needed = choice.TopP < 1 ? Math.Min(total, (ulong)Math.Ceiling((double)choice.TopP * (long)total))
+            : ulong.MaxValue;
         float lowest = LogitOfRank(segments, VocabularyCore.SegmentCount(logits.Length), choice);
         foreach (float reach in s_reaches)
         {
             float bound = Math.Max((maximum - reach) * choice.Temperature, lowest);
             ulong weight = candidates.Collect(logits, bound, choice.Temperature, maximum);
             // Below the bound nothing is eligible when enough lies above it.
-            if (candidates.Count >= limit || weight >= needed || VectorMath.Exp(bound / choice.Temperature - maximum) < 0.999f * choice.MinP)
+            if (candidates.Count >= limit || weight >= needed
+                || VectorMath.Exp(bound / choice.Temperature - maximum) < 0.999f * choice.MinP)
                 break;
         }
 
@@ -125,7 +131,10 @@ internal static unsafe class TokenSampler
         return candidates.Walk(Target(kept, choice.Random));
     }
 
-    /// <summary>A logit above which at least top-k tokens lie: as many segments have their greatest there. −∞ where that says nothing.</summary>
+    /// <summary>
+    /// A logit above which at least top-k tokens lie: as many segments have their greatest there. −∞ where that says
+    /// nothing.
+    /// </summary>
     private static float LogitOfRank(SegmentStatistics* segments, int count, in TokenChoice choice)
     {
         if (choice.TopK == 0 || choice.TopK > count)
@@ -142,7 +151,8 @@ internal static unsafe class TokenSampler
     private static ulong Target(ulong total, ulong random) => Math.BigMul(total, random, out _);
 
     // The whole number that Rounder leaves is in the lower bits of the sum's significand.
-    private static ulong Weight(float exponential) => BitConverter.DoubleToUInt64Bits(exponential * One + Rounder) & ((1UL << 52) - 1);
+    private static ulong Weight(float exponential) =>
+        BitConverter.DoubleToUInt64Bits(exponential * One + Rounder) & ((1UL << 52) - 1);
 
     /// <summary>Equal logits have equal keys, greater ones greater keys.</summary>
     private static uint Key(float logit)
@@ -162,7 +172,8 @@ internal static unsafe class TokenSampler
             Exponentials<Simd128, Vector128<float>>(logits, exponentials, count, temperature, maximum);
     }
 
-    private static void Exponentials<TSimd, TVector>(float* logits, float* exponentials, int count, float temperature, float maximum)
+    private static void Exponentials<TSimd, TVector>(float* logits, float* exponentials, int count, float temperature,
+        float maximum)
         where TSimd : struct, ISimd<TVector>
     {
         int whole = count - count % TSimd.Count;
@@ -171,10 +182,12 @@ internal static unsafe class TokenSampler
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void ExponentialRange<TSimd, TVector>(float* logits, float* exponentials, int start, int end, float temperature, float maximum)
+    private static void ExponentialRange<TSimd, TVector>(float* logits, float* exponentials, int start, int end,
+        float temperature, float maximum)
         where TSimd : struct, ISimd<TVector>
     {
-        TVector largest = TSimd.Broadcast(maximum), divisor = TSimd.Broadcast(temperature), floor = TSimd.Broadcast(VocabularyCore.Floor);
+        TVector largest = TSimd.Broadcast(maximum), divisor = TSimd.Broadcast(temperature),
+            floor = TSimd.Broadcast(VocabularyCore.Floor);
         bool divides = temperature != 1f;
         for (int column = start; column < end; column += TSimd.Count)
         {
@@ -209,7 +222,8 @@ internal static unsafe class TokenSampler
             Vector256<float> bounds = Vector256.Create(bound);
             for (; token + Vector256<float>.Count <= logits.Length; token += Vector256<float>.Count)
             {
-                uint mask = Vector256.GreaterThanOrEqual(Vector256.Create(logits[token..]), bounds).ExtractMostSignificantBits();
+                uint mask = Vector256.GreaterThanOrEqual(Vector256.Create(logits[token..]), bounds)
+                    .ExtractMostSignificantBits();
                 for (; mask != 0; mask &= mask - 1)
                     tokens[count++] = token + BitOperations.TrailingZeroCount(mask);
             }
@@ -234,10 +248,12 @@ internal static unsafe class TokenSampler
         }
 
         /// <summary>
-        /// In order of falling logits, and of ascending ids among equals: the first tokens that are <paramref name="limit"/>, or
-        /// that together weigh <paramref name="needed"/>. By the digits of their keys, so that nothing is sorted.
+        /// In order of falling logits, and of ascending ids among equals: the first tokens that are
+        /// <paramref name="limit"/>, or that together weigh <paramref name="needed"/>. By the digits of their keys, so
+        /// that nothing is sorted.
         /// </summary>
-        /// <returns>The key of the last of them, and how many of those that have it are among them; 0 where all are.</returns>
+        /// <returns>The key of the last of them, and how many of those that have it are among them; 0 where all
+        /// are.</returns>
         public (uint Threshold, int Ties) Select(int limit, ulong needed)
         {
             int[] counts = _counts;

@@ -30,7 +30,10 @@ internal static unsafe class VocabularyCore
     public static float LogProbability(float logit, float temperature, float maximum, float logSum) =>
         (logit / temperature - maximum) - logSum;
 
-    /// <summary>Reduces one segment of a row; with x = logit / temperature and m the segment's largest x: m, Σ e^(x−m), Σ e^(x−m)·(x−m).</summary>
+    /// <summary>
+    /// Reduces one segment of a row; with x = logit / temperature and m the segment's largest x: m, Σ e^(x−m), Σ
+    /// e^(x−m)·(x−m).
+    /// </summary>
     public static SegmentStatistics Reduce(float* logits, int count, float temperature)
     {
         if (Vector512.IsHardwareAccelerated)
@@ -151,9 +154,12 @@ internal static unsafe class VocabularyCore
         return maximum;
     }
 
-    /// <summary>logit / temperature − maximum, at least the floor: the exponents of every probability, whoever asks for it.</summary>
+    /// <summary>
+    /// logit / temperature − maximum, at least the floor: the exponents of every probability, whoever asks for it.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static TVector BelowMaximum<TSimd, TVector>(float* logits, bool divides, TVector divisor, TVector maximum, TVector floor)
+    internal static TVector BelowMaximum<TSimd, TVector>(float* logits, bool divides, TVector divisor, TVector maximum,
+        TVector floor)
         where TSimd : struct, ISimd<TVector>
     {
         TVector x = TSimd.Load(logits);
@@ -164,7 +170,8 @@ internal static unsafe class VocabularyCore
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void AddExponentials<TSimd, TVector>(float* logits, int start, int end, float temperature, float maximum, float* sums, float* weightedSums)
+    private static void AddExponentials<TSimd, TVector>(float* logits, int start, int end, float temperature,
+        float maximum, float* sums, float* weightedSums)
         where TSimd : struct, ISimd<TVector>
     {
         TVector largest = TSimd.Broadcast(maximum), divisor = TSimd.Broadcast(temperature), floor = TSimd.Broadcast(Floor);
@@ -191,7 +198,8 @@ internal static unsafe class VocabularyCore
     private static void GradientRange<TSimd, TVector>(float* logits, float* gradient, int start, int end, in RowGradient row)
         where TSimd : struct, ISimd<TVector>
     {
-        TVector largest = TSimd.Broadcast(row.Maximum), logSum = TSimd.Broadcast(row.LogSum), divisor = TSimd.Broadcast(row.Temperature);
+        TVector largest = TSimd.Broadcast(row.Maximum), logSum = TSimd.Broadcast(row.LogSum),
+            divisor = TSimd.Broadcast(row.Temperature);
         TVector constant = TSimd.Broadcast(-(row.LogProbability + row.Entropy * row.EntropyValue) / row.Temperature);
         TVector slope = TSimd.Broadcast(-row.Entropy / row.Temperature), floor = TSimd.Broadcast(Floor);
         bool divides = row.Temperature != 1f;
@@ -221,4 +229,5 @@ internal readonly record struct RowStatistics(float Maximum, float LogSum, float
 /// <param name="Maximum">See <see cref="RowStatistics"/>.</param>
 /// <param name="LogSum">See <see cref="RowStatistics"/>.</param>
 /// <param name="Temperature">The temperature.</param>
-internal readonly record struct RowGradient(float LogProbability, float Entropy, float EntropyValue, float Maximum, float LogSum, float Temperature);
+internal readonly record struct RowGradient(float LogProbability, float Entropy, float EntropyValue, float Maximum,
+    float LogSum, float Temperature);

@@ -48,7 +48,8 @@ public abstract class Device : IDisposable
         ArgumentException.ThrowIfNullOrEmpty(kind);
         ArgumentNullException.ThrowIfNull(open);
         if (kind.Contains(':', StringComparison.Ordinal))
-            throw new ArgumentException($"'{kind}' has a colon, behind which a name says which one of its kind.", nameof(kind));
+            throw new ArgumentException($"'{kind}' has a colon, behind which a name says which one of its kind.",
+                nameof(kind));
         lock (s_kinds)
             s_kinds[kind] = open;
     }
@@ -62,18 +63,22 @@ public abstract class Device : IDisposable
     /// <summary>The element type of activations: what a model computes in between its parameters.</summary>
     public abstract DataType ActivationType { get; }
 
-    /// <summary>What the places of values and temporary memory in a plan's arena are aligned to, in bytes: a power of two, at least 64.</summary>
+    /// <summary>
+    /// What the places of values and temporary memory in a plan's arena are aligned to, in bytes: a power of two, at
+    /// least 64.
+    /// </summary>
     public virtual int Alignment => 64;
 
     /// <summary>
-    /// Inputs of a plan of up to so many bytes are put side by side and uploaded as one, because a copy to the device costs more than their bytes; 0
-    /// where it costs nothing.
+    /// Inputs of a plan of up to so many bytes are put side by side and uploaded as one, because a copy to the device
+    /// costs more than their bytes; 0 where it costs nothing.
     /// </summary>
     public virtual int GroupedInputBytes => 0;
 
     /// <summary>
-    /// Whether a key cache has a page's keys as columns, [D, 32], rather than as rows, [32, D], of a head. Values are rows everywhere. Only who
-    /// fills or reads a cache without <see cref="Ops.KeyValueWrite"/> and <see cref="Ops.PagedAttention"/> needs to know.
+    /// Whether a key cache has a page's keys as columns, [D, 32], rather than as rows, [32, D], of a head. Values are
+    /// rows everywhere. Only who fills or reads a cache without <see cref="Ops.KeyValueWrite"/> and
+    /// <see cref="Ops.PagedAttention"/> needs to know.
     /// </summary>
     public virtual bool HasKeysAsColumns => false;
 
@@ -83,7 +88,8 @@ public abstract class Device : IDisposable
     {
         DeviceMemory memory = Reserve(bytes);
         long now = Interlocked.Add(ref _reserved, memory.Bytes);
-        for (long most = ReservedPeakBytes; most < now && Interlocked.CompareExchange(ref _mostReserved, now, most) != most; most = ReservedPeakBytes)
+        for (long most = ReservedPeakBytes;
+            most < now && Interlocked.CompareExchange(ref _mostReserved, now, most) != most; most = ReservedPeakBytes)
         {
         }
 
@@ -92,8 +98,8 @@ public abstract class Device : IDisposable
     }
 
     /// <summary>
-    /// The bytes that are reserved now: of everything that was asked of <see cref="Allocate"/> and not given back. What a device takes for itself, such as kernels and the
-    /// workspaces of its libraries, is not among them.
+    /// The bytes that are reserved now: of everything that was asked of <see cref="Allocate"/> and not given back. What
+    /// a device takes for itself, such as kernels and the workspaces of its libraries, is not among them.
     /// </summary>
     public long ReservedBytes => Interlocked.Read(ref _reserved);
 
@@ -112,7 +118,10 @@ public abstract class Device : IDisposable
     /// <summary>Copies elements from the device into dense row-major order, after all work queued before.</summary>
     public abstract void Download(Tensor source, Span<byte> rowMajor);
 
-    /// <summary>Copies the elements of several tensors from the device, one tensor after the other, with one wait for the work queued before.</summary>
+    /// <summary>
+    /// Copies the elements of several tensors from the device, one tensor after the other, with one wait for the work
+    /// queued before.
+    /// </summary>
     public virtual void Download(ReadOnlySpan<Tensor> sources, Span<byte> rowMajor)
     {
         foreach (Tensor source in sources)
@@ -130,31 +139,34 @@ public abstract class Device : IDisposable
     public abstract void Clear(Tensor tensor);
 
     /// <summary>Chooses the kernel for a node.</summary>
-    /// <exception cref="NotSupportedException">The device has no kernel for the op, or not for these types; the error names both.</exception>
+    /// <exception cref="NotSupportedException">The device has no kernel for the op, or not for these types; the error
+    /// names both.</exception>
     public abstract Kernel CreateKernel(Node node);
 
     /// <summary>Waits until all queued work is done.</summary>
     public abstract void Synchronize();
 
     /// <summary>
-    /// Records the work that an action queues, without doing it, so that all of it can be queued again at once. The action must have run before
-    /// in the ordinary way, with the same tensors, and may only run kernels, clear and copy.
+    /// Records the work that an action queues, without doing it, so that all of it can be queued again at once. The
+    /// action must have run before in the ordinary way, with the same tensors, and may only run kernels, clear and copy.
     /// </summary>
     /// <returns>What was recorded; null, without a call of the action, on a device that records nothing.</returns>
     public virtual RecordedWork? Record(Action queue) => null;
 
     /// <summary>
-    /// Rows of a weight (<see cref="Storage.Weight"/>) lie in blocks of this many on every device, one block after the other: a part of it begins at a multiple.
+    /// Rows of a weight (<see cref="Storage.Weight"/>) lie in blocks of this many on every device, one block after the
+    /// other: a part of it begins at a multiple.
     /// </summary>
     public const int RowBlock = 32;
 
     /// <summary>
-    /// Consecutive rows of a matrix, or elements of a vector, as a tensor of their own in the same memory, so that a tensor too large for one
-    /// buffer is uploaded and downloaded in parts.
+    /// Consecutive rows of a matrix, or elements of a vector, as a tensor of their own in the same memory, so that a
+    /// tensor too large for one buffer is uploaded and downloaded in parts.
     /// </summary>
     /// <param name="tensor">A vector or matrix of this device.</param>
     /// <param name="firstRow">Where the part begins; for weights a multiple of <see cref="RowBlock"/>.</param>
-    /// <param name="rowCount">Its rows; for weights a multiple of <see cref="RowBlock"/> unless it reaches to the last row.</param>
+    /// <param name="rowCount">Its rows; for weights a multiple of <see cref="RowBlock"/> unless it reaches to the last
+    /// row.</param>
     /// <exception cref="ArgumentException">The rows are not there, or not whole blocks.</exception>
     public Tensor Part(Tensor tensor, int firstRow, int rowCount)
     {
@@ -163,8 +175,10 @@ public abstract class Device : IDisposable
         int rows = type.Shape.Rank == 1 ? type.Shape[0] : type.Shape.Rows;
         if (firstRow < 0 || rowCount < 0 || firstRow > rows - rowCount)
             throw new ArgumentException($"{tensor} has no rows from {firstRow} to {(long)firstRow + rowCount}.");
-        if (type.Storage == Storage.Weight && (firstRow % RowBlock != 0 || (rowCount % RowBlock != 0 && firstRow + rowCount != rows)))
-            throw new ArgumentException($"Rows from {firstRow} to {firstRow + rowCount} of {tensor} are not whole blocks of {RowBlock}.");
+        if (type.Storage == Storage.Weight
+            && (firstRow % RowBlock != 0 || (rowCount % RowBlock != 0 && firstRow + rowCount != rows)))
+            throw new ArgumentException(
+                $"Rows from {firstRow} to {firstRow + rowCount} of {tensor} are not whole blocks of {RowBlock}.");
         TensorType before = type with { Shape = RowsOf(type.Shape, firstRow) };
         long offset = type.Storage == Storage.Weight ? StorageBytes(before) : before.Bytes;
         return new Tensor(tensor.Memory, tensor.ByteOffset + offset, type with { Shape = RowsOf(type.Shape, rowCount) });

@@ -41,8 +41,9 @@ public sealed class Workspace(Device device) : IDisposable
 }
 
 /// <summary>
-/// Runs a plan. Its first run queues step after step; on a device that records work the second one records them all, and from then on a run is one
-/// replay, until the arena or a persistent tensor has other memory. Not safe for use by several threads at once.
+/// Runs a plan. Its first run queues step after step; on a device that records work the second one records them all,
+/// and from then on a run is one replay, until the arena or a persistent tensor has other memory. Not safe for use by
+/// several threads at once.
 /// </summary>
 public sealed class Executor
 {
@@ -60,18 +61,24 @@ public sealed class Executor
 
     /// <summary>Makes an executor.</summary>
     /// <param name="plan">What to run.</param>
-    /// <param name="workspace">The memory for the plan's arena; it may be shared by plans that do not run at the same time.</param>
+    /// <param name="workspace">The memory for the plan's arena; it may be shared by plans that do not run at the same
+    /// time.</param>
     public Executor(Plan plan, Workspace workspace)
     {
         ArgumentNullException.ThrowIfNull(plan);
         ArgumentNullException.ThrowIfNull(workspace);
         if (plan.Device != workspace.Device)
-            throw new ArgumentException($"The plan is for {plan.Device.Name}, the workspace on {workspace.Device.Name}.", nameof(workspace));
+            throw new ArgumentException(
+                $"The plan is for {plan.Device.Name}, the workspace on {workspace.Device.Name}.", nameof(workspace));
         Plan = plan;
         _workspace = workspace;
         _arguments = new KernelArguments[plan.Steps.Count];
-        _persistent = [.. plan.Steps.SelectMany(step => step.Node.Inputs).Select(input => input.Persistent).OfType<PersistentTensor>().Distinct().Select(tensor => (tensor, (Tensor?)null))];
-        _changed = [.. plan.Steps.SelectMany(step => step.Node.Op.MutatedInputs.Select(input => step.Node.Inputs[input].Persistent)).OfType<PersistentTensor>().Distinct()];
+        _persistent = [.. plan.Steps.SelectMany(step => step.Node.Inputs).Select(input => input.Persistent)
+            .OfType<PersistentTensor>().Distinct().Select(tensor => (tensor, (Tensor?)null))];
+        _changed = [
+            .. plan.Steps.SelectMany(step =>
+                step.Node.Op.MutatedInputs.Select(input => step.Node.Inputs[input].Persistent))
+                    .OfType<PersistentTensor>().Distinct()];
         _queueSteps = () => QueueSteps(CancellationToken.None);
         _grouped = new byte[plan.GroupedInputBytes];
         foreach ((Value constant, int[] elements) in plan.Graph.Constants.Where(constant => IsGrouped(constant.Key)))
@@ -84,15 +91,19 @@ public sealed class Executor
     /// <summary>Whether the next run replays what was recorded, if no memory is bound anew before it.</summary>
     public bool IsRecorded => _recorded is not null;
 
-    /// <summary>Reserves the memory of the arena now rather than at the first write: what fails then has changed nothing.</summary>
-    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
+    /// <summary>
+    /// Reserves the memory of the arena now rather than at the first write: what fails then has changed nothing.
+    /// </summary>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's
+    /// peak and what is free.</exception>
     public void Reserve() => BindMemory();
 
     /// <summary>Writes an input. To be called before every run, for every input.</summary>
     /// <typeparam name="T">float, int or <see cref="BFloat16"/>, as the input's data type says.</typeparam>
     /// <param name="input">An input of the graph.</param>
     /// <param name="elements">All its elements, row-major.</param>
-    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's
+    /// peak and what is free.</exception>
     public void Write<T>(Value input, ReadOnlySpan<T> elements)
         where T : unmanaged
     {
@@ -131,9 +142,11 @@ public sealed class Executor
 
     /// <summary>Runs all steps.</summary>
     /// <exception cref="OperationCanceledException">
-    /// Cancelled between two steps; persistent tensors may be half updated. A replay is cancelled before it begins, or not at all.
+    /// Cancelled between two steps; persistent tensors may be half updated. A replay is cancelled before it begins, or
+    /// not at all.
     /// </exception>
-    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's peak and what is free.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The device has no memory for the arena; the error has the plan's
+    /// peak and what is free.</exception>
     public void Run(CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -203,7 +216,10 @@ public sealed class Executor
         Plan.Device.Download(TensorOf(value), MemoryMarshal.AsBytes(elements));
     }
 
-    /// <summary>Reads several outputs at once, which a device does with one wait: the elements of one after those of the other, row-major, as bytes.</summary>
+    /// <summary>
+    /// Reads several outputs at once, which a device does with one wait: the elements of one after those of the other,
+    /// row-major, as bytes.
+    /// </summary>
     /// <param name="values">Outputs of the graph, of any data types.</param>
     public byte[] ReadTogether(params ReadOnlySpan<Value> values)
     {
@@ -273,7 +289,8 @@ public sealed class Executor
         }
         catch (OutOfDeviceMemoryException exception)
         {
-            throw new OutOfDeviceMemoryException($"{Plan.DescribePeak()}, and there is no place for the first part. {exception.Message}", exception);
+            throw new OutOfDeviceMemoryException(
+                $"{Plan.DescribePeak()}, and there is no place for the first part. {exception.Message}", exception);
         }
     }
 
@@ -296,7 +313,8 @@ public sealed class Executor
             PlanStep planStep = Plan.Steps[step];
             Tensor? scratch = planStep.ScratchOffset < 0
                 ? null
-                : new Tensor(memory, planStep.ScratchOffset, TensorType.Float32(checked((int)((planStep.Kernel.ScratchBytes + 3) / 4))));
+                : new Tensor(memory, planStep.ScratchOffset,
+                    TensorType.Float32(checked((int)((planStep.Kernel.ScratchBytes + 3) / 4))));
             _arguments[step] = new KernelArguments(
                 [.. planStep.Node.Inputs.Select(TensorOf)],
                 [.. planStep.Node.Outputs.Select(TensorOf)],

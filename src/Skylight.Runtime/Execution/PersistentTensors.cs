@@ -5,26 +5,32 @@ using Skylight.Tensors;
 namespace Skylight.Execution;
 
 /// <summary>
-/// The elements of persistent tensors (parameters, gradients, moments) as float32, whatever their data type and the order in which a device stores them.
-/// They travel in parts of some megabytes: the bytes of an embedding of 8 billion parameters and more are too many for one buffer.
+/// The elements of persistent tensors (parameters, gradients, moments) as float32, whatever their data type and the
+/// order in which a device stores them. They travel in parts of some megabytes: the bytes of an embedding of 8 billion
+/// parameters and more are too many for one buffer.
 /// </summary>
 public static class PersistentTensors
 {
-    /// <summary>What is uploaded or downloaded at once, in bytes, unless <see cref="Device.RowBlock"/> rows are more.</summary>
+    /// <summary>
+    /// What is uploaded or downloaded at once, in bytes, unless <see cref="Device.RowBlock"/> rows are more.
+    /// </summary>
     internal const int PartBytes = 1 << 24;
 
     /// <summary>Sets a parameter, rounding to its data type.</summary>
     /// <param name="device">Where the parameter's memory is.</param>
     /// <param name="parameter">The parameter.</param>
     /// <param name="rowMajor">All its elements, row-major.</param>
-    /// <exception cref="ArgumentException">There are more or fewer elements than the parameter has, or it was rounded to int8.</exception>
+    /// <exception cref="ArgumentException">There are more or fewer elements than the parameter has, or it was rounded
+    /// to int8.</exception>
     public static void Write(Device device, PersistentTensor parameter, ReadOnlySpan<float> rowMajor)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(parameter);
         RefuseQuantized(parameter);
         if (rowMajor.Length != parameter.Type.Shape.ElementCount)
-            throw new ArgumentException($"'{parameter.Name}' ({parameter.Type}) has {parameter.Type.Shape.ElementCount} elements, not {rowMajor.Length}.", nameof(rowMajor));
+            throw new ArgumentException(
+                $"'{parameter.Name}' ({parameter.Type}) has {parameter.Type.Shape.ElementCount} elements, not " +
+                $"{rowMajor.Length}.", nameof(rowMajor));
         parameter.MarkChanged();
         int done = 0;
         foreach (Tensor part in Parts(device, parameter))
@@ -35,7 +41,9 @@ public static class PersistentTensors
         }
     }
 
-    /// <summary>Sets a parameter part after part, rounding to its data type, so that nothing of its size is reserved.</summary>
+    /// <summary>
+    /// Sets a parameter part after part, rounding to its data type, so that nothing of its size is reserved.
+    /// </summary>
     /// <param name="device">Where the parameter's memory is.</param>
     /// <param name="parameter">The parameter.</param>
     /// <param name="fill">Takes the index of the first element and fills in the elements, row-major.</param>
@@ -73,10 +81,14 @@ public static class PersistentTensors
         return elements;
     }
 
-    /// <summary>Reads a parameter (or any float tensor) as float32, row-major, part after part, so that nothing of its size is reserved.</summary>
+    /// <summary>
+    /// Reads a parameter (or any float tensor) as float32, row-major, part after part, so that nothing of its size is
+    /// reserved.
+    /// </summary>
     /// <param name="device">Where the parameter's memory is.</param>
     /// <param name="parameter">The parameter.</param>
-    /// <param name="read">Takes the index of the first element and the elements, which it may not keep; returns whether to go on.</param>
+    /// <param name="read">Takes the index of the first element and the elements, which it may not keep; returns whether
+    /// to go on.</param>
     /// <exception cref="ArgumentException">It was rounded to int8.</exception>
     public static void ReadParts(Device device, PersistentTensor parameter, Func<long, ReadOnlySpan<float>, bool> read)
     {
@@ -110,8 +122,8 @@ public static class PersistentTensors
     }
 
     /// <summary>
-    /// Makes a float32 tensor agree with a parameter that is rounded from it: elements that round to the parameter's stay as they are, the others take the
-    /// parameter's value.
+    /// Makes a float32 tensor agree with a parameter that is rounded from it: elements that round to the parameter's
+    /// stay as they are, the others take the parameter's value.
     /// </summary>
     /// <param name="device">Where both tensors are.</param>
     /// <param name="parameter">The rounded parameter.</param>
@@ -123,14 +135,16 @@ public static class PersistentTensors
         ArgumentNullException.ThrowIfNull(parameter);
         ArgumentNullException.ThrowIfNull(master);
         if (master.Type != parameter.Type with { DataType = DataType.Float32 })
-            throw new ArgumentException($"{master} cannot follow {parameter}: it must be float32 of the same shape and storage.", nameof(master));
+            throw new ArgumentException(
+                $"{master} cannot follow {parameter}: it must be float32 of the same shape and storage.", nameof(master));
         foreach ((Tensor rounded, Tensor exact) in Parts(device, parameter, master))
         {
             float[] wanted = Download(device, rounded), elements = Download(device, exact);
             bool changed = false;
             for (int index = 0; index < elements.Length; index++)
             {
-                if (BitConverter.SingleToInt32Bits((float)(BFloat16)elements[index]) == BitConverter.SingleToInt32Bits(wanted[index]))
+                if (BitConverter.SingleToInt32Bits((float)(BFloat16)elements[index]) == BitConverter.SingleToInt32Bits(
+                    wanted[index]))
                     continue;
                 elements[index] = wanted[index];
                 changed = true;
@@ -176,12 +190,16 @@ public static class PersistentTensors
     private static IEnumerable<Tensor> Parts(Device device, PersistentTensor tensor)
     {
         foreach ((int first, int count) in RowsOfParts(tensor.Type))
-            yield return first == 0 && count == RowsOf(tensor.Type) ? tensor.Tensor : device.Part(tensor.Tensor, first, count);
+            yield return first == 0 && count == RowsOf(tensor.Type) ? tensor.Tensor
+                : device.Part(tensor.Tensor, first, count);
     }
 
     /// <summary>The same of two tensors of one shape.</summary>
-    private static IEnumerable<(Tensor First, Tensor Second)> Parts(Device device, PersistentTensor first, PersistentTensor second) =>
-        RowsOfParts(first.Type).Select(rows => (device.Part(first.Tensor, rows.First, rows.Count), device.Part(second.Tensor, rows.First, rows.Count)));
+    private static IEnumerable<(Tensor First, Tensor Second)> Parts(Device device, PersistentTensor first,
+        PersistentTensor second) =>
+        RowsOfParts(first.Type)
+            .Select(rows => (device.Part(first.Tensor, rows.First, rows.Count),
+                device.Part(second.Tensor, rows.First, rows.Count)));
 
     private static IEnumerable<(int First, int Count)> RowsOfParts(TensorType type)
     {
@@ -197,6 +215,8 @@ public static class PersistentTensors
     private static void RefuseQuantized(PersistentTensor parameter)
     {
         if (parameter.Type.DataType == DataType.Int8)
-            throw new ArgumentException($"'{parameter.Name}' was rounded to int8 for inference: its numbers can be neither read nor set. Load the model again.", nameof(parameter));
+            throw new ArgumentException(
+                $"'{parameter.Name}' was rounded to int8 for inference: its numbers can be neither read nor set. " +
+                $"Load the model again.", nameof(parameter));
     }
 }

@@ -20,7 +20,8 @@ public sealed record PlanStep(Node Node, Kernel Kernel, long ScratchOffset);
 /// <summary>A graph made ready for a device: order, kernels, one arena with a place for every value, and its peak.</summary>
 public sealed class Plan
 {
-    internal Plan(Graph graph, Device device, IReadOnlyList<PlanStep> steps, IReadOnlyDictionary<Value, ArenaSlot> slots, long arenaBytes, long persistentBytes)
+    internal Plan(Graph graph, Device device, IReadOnlyList<PlanStep> steps,
+        IReadOnlyDictionary<Value, ArenaSlot> slots, long arenaBytes, long persistentBytes)
     {
         Graph = graph;
         Device = device;
@@ -45,7 +46,10 @@ public sealed class Plan
     /// <summary>The size of the arena: every input, intermediate, output and temporary.</summary>
     public long ArenaBytes { get; }
 
-    /// <summary>The beginning of the arena in which small inputs lie side by side, to be uploaded as one; see <see cref="Device.GroupedInputBytes"/>.</summary>
+    /// <summary>
+    /// The beginning of the arena in which small inputs lie side by side, to be uploaded as one; see
+    /// <see cref="Device.GroupedInputBytes"/>.
+    /// </summary>
     internal int GroupedInputBytes { get; init; }
 
     /// <summary>The memory of the persistent tensors that the plan touches.</summary>
@@ -57,7 +61,8 @@ public sealed class Plan
     /// <summary>The beginning of a sentence that says what the plan needs.</summary>
     internal string DescribePeak() => string.Create(
         CultureInfo.InvariantCulture,
-        $"The plan needs {Gigabytes(PeakBytes)} at its peak ({Gigabytes(ArenaBytes)} of activations and temporaries, {Gigabytes(PersistentBytes)} of weights and state)");
+        $"The plan needs {Gigabytes(PeakBytes)} at its peak ({Gigabytes(ArenaBytes)} of activations and temporaries, " +
+        $"{Gigabytes(PersistentBytes)} of weights and state)");
 
     /// <summary>A number of bytes, to be read by people.</summary>
     internal static string Gigabytes(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
@@ -66,7 +71,9 @@ public sealed class Plan
     public string Describe()
     {
         var text = new StringBuilder();
-        text.Append(CultureInfo.InvariantCulture, $"plan on {Device.Name}: {Steps.Count} steps, peak {PeakBytes:N0} bytes = arena {ArenaBytes:N0} + persistent {PersistentBytes:N0}\n");
+        text.Append(CultureInfo.InvariantCulture,
+            $"plan on {Device.Name}: {Steps.Count} steps, peak {PeakBytes:N0} bytes = arena {ArenaBytes:N0} + " +
+            $"persistent {PersistentBytes:N0}\n");
         for (int index = 0; index < Steps.Count; index++)
         {
             PlanStep step = Steps[index];
@@ -74,7 +81,8 @@ public sealed class Plan
             foreach (Value output in step.Node.Outputs)
             {
                 text.Append(Slots.TryGetValue(output, out ArenaSlot slot)
-                    ? string.Create(CultureInfo.InvariantCulture, $" %{output.Id}@{slot.Offset:N0}+{slot.Bytes:N0} until {slot.LastStep}")
+                    ? string.Create(CultureInfo.InvariantCulture,
+                        $" %{output.Id}@{slot.Offset:N0}+{slot.Bytes:N0} until {slot.LastStep}")
                     : string.Create(CultureInfo.InvariantCulture, $" %{output.Id} unused"));
             }
 

@@ -11,7 +11,8 @@ namespace Skylight.Execution;
 public static class Planner
 {
     /// <summary>Plans a graph for a device. Nothing is allocated.</summary>
-    /// <exception cref="OutOfDeviceMemoryException">The plan's peak is more than the device has; the error has the numbers.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The plan's peak is more than the device has; the error has the
+    /// numbers.</exception>
     /// <exception cref="NotSupportedException">The device has no kernel for an op.</exception>
     public static Plan Plan(Graph graph, Device device)
     {
@@ -27,7 +28,8 @@ public static class Planner
         var arena = new Arena();
         var slots = new Dictionary<Value, ArenaSlot>();
         // Those that are uploaded together come first, one after the other.
-        bool IsGrouped(Value input) => input.Type.Storage == Storage.RowMajor && input.Type.Bytes <= device.GroupedInputBytes;
+        bool IsGrouped(Value input) => input.Type.Storage == Storage.RowMajor
+            && input.Type.Bytes <= device.GroupedInputBytes;
         long grouped = 0;
         foreach (Value input in graph.Inputs.OrderBy(input => IsGrouped(input) ? 0 : 1))
         {
@@ -93,18 +95,22 @@ public static class Planner
         }
 
         long persistentBytes = graph.PersistentValues.Sum(value => device.StorageBytes(value.Type));
-        var plan = new Plan(graph, device, steps, slots, arena.Peak, persistentBytes) { GroupedInputBytes = checked((int)grouped) };
+        var plan = new Plan(graph, device, steps, slots, arena.Peak,
+            persistentBytes)
+        { GroupedInputBytes = checked((int)grouped) };
         if (plan.PeakBytes > device.MemoryBytes)
         {
             throw new OutOfDeviceMemoryException(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{plan.DescribePeak()}, but {device.Name} has {Execution.Plan.Gigabytes(device.MemoryBytes)}. Fewer tokens per step, recomputation of layers, or fewer trained modules would help."));
+                $"{plan.DescribePeak()}, but {device.Name} has {Execution.Plan.Gigabytes(device.MemoryBytes)}. Fewer " +
+                $"tokens per step, recomputation of layers, or fewer trained modules would help."));
         }
 
         return plan;
     }
 
-    private static long Align(long bytes, Device device) => (bytes + device.Alignment - 1) / device.Alignment * device.Alignment;
+    private static long Align(long bytes, Device device) =>
+        (bytes + device.Alignment - 1) / device.Alignment * device.Alignment;
 
     /// <summary>The nodes on which an output or a change of persistent memory depends.</summary>
     private static List<Node> Needed(Graph graph)
@@ -138,8 +144,11 @@ public static class Planner
         return last;
     }
 
-    /// <summary>The input whose memory the output may take over: it dies here, is as large and has elements of the same size.</summary>
-    private static Value? InPlaceHost(Node node, int output, int step, long bytes, Dictionary<Value, ArenaSlot> slots, Dictionary<Value, int> lastUse, HashSet<Value> takenOver)
+    /// <summary>
+    /// The input whose memory the output may take over: it dies here, is as large and has elements of the same size.
+    /// </summary>
+    private static Value? InPlaceHost(Node node, int output, int step, long bytes, Dictionary<Value, ArenaSlot> slots,
+        Dictionary<Value, int> lastUse, HashSet<Value> takenOver)
     {
         int input = node.Op.InPlaceInput(output);
         if (input < 0)

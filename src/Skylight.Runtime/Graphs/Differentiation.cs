@@ -7,7 +7,8 @@ public sealed class GradientContext
 {
     private readonly bool[] _needed;
 
-    internal GradientContext(Graph graph, IReadOnlyList<Value> inputs, IReadOnlyList<Value> outputs, IReadOnlyList<Value?> outputGradients, bool[] needed)
+    internal GradientContext(Graph graph, IReadOnlyList<Value> inputs, IReadOnlyList<Value> outputs,
+        IReadOnlyList<Value?> outputGradients, bool[] needed)
     {
         Graph = graph;
         Inputs = inputs;
@@ -31,7 +32,8 @@ public sealed class GradientContext
     /// <summary>The gradient of an output.</summary>
     /// <exception cref="GraphException">Nothing depends on that output.</exception>
     public Value OutputGradient(int output) =>
-        OutputGradients[output] ?? throw new GraphException($"Output {output} of the node has no gradient: nothing that is differentiated depends on it.");
+        OutputGradients[output] ?? throw new GraphException(
+            $"Output {output} of the node has no gradient: nothing that is differentiated depends on it.");
 
     /// <summary>Whether the gradient of an input is wanted.</summary>
     public bool Needs(int input) => _needed[input];
@@ -53,8 +55,8 @@ public static class Differentiation
     /// <param name="lossGradient">The gradient of the loss itself: a float32 value of one element.</param>
     /// <param name="sum">An op that adds two values of one type, used where a value is read several times.</param>
     /// <param name="complete">
-    /// Called with each wanted value and its gradient as soon as nothing is added to it any more; may append nodes. What it does with the gradient there
-    /// need not keep it until the end of the backward pass.
+    /// Called with each wanted value and its gradient as soon as nothing is added to it any more; may append nodes.
+    /// What it does with the gradient there need not keep it until the end of the backward pass.
     /// </param>
     /// <returns>The gradients, by value. A value on which the loss does not depend is absent.</returns>
     public static IReadOnlyDictionary<Value, Value> Differentiate(
@@ -105,16 +107,24 @@ public static class Differentiation
                     continue;
                 Value value = node.Inputs[input];
                 if (gradient.Shape != value.Shape)
-                    throw new GraphException($"{node.Op.Name}: the gradient of input {input} is {gradient.Type}, but the input is {value.Type}.");
-                // What flows on has the type of its activation; what arrives at a parameter or an input may be float32 whatever that is.
+                    throw new GraphException(
+                        $"{node.Op.Name}: the gradient of input {input} is {gradient.Type}, but the input is {value.Type}.");
+                // What flows on has the type of its activation; what arrives at a parameter or an input may be float32
+                // whatever that is.
                 if (gradient.Type.DataType != value.Type.DataType && value.Kind == ValueKind.Computed)
-                    throw new GraphException($"{node.Op.Name}: the gradient of input {input} is {gradient.Type}, but the input is {value.Type}. Cast the gradient.");
-                gradients[value] = gradients.TryGetValue(value, out Value? existing) ? graph.Add(sum, existing, gradient) : gradient;
+                    throw new GraphException(
+                        $"{node.Op.Name}: the gradient of input {input} is {gradient.Type}, but the input is " +
+                        $"{value.Type}. Cast the gradient.");
+                gradients[value] = gradients.TryGetValue(value, out Value? existing)
+                    ? graph.Add(sum, existing, gradient) : gradient;
             }
         }
     }
 
-    /// <summary>The values by the first node that reads them: the last that adds to their gradient, because nodes are taken backwards.</summary>
+    /// <summary>
+    /// The values by the first node that reads them: the last that adds to their gradient, because nodes are taken
+    /// backwards.
+    /// </summary>
     private static ILookup<int, Value> FirstReaders(Graph graph, IReadOnlyCollection<Value> values, int nodeCount)
     {
         var first = new Dictionary<Value, int>();

@@ -18,7 +18,8 @@ public abstract class FusionRule
 /// <param name="Op">The fused op that comes in their place.</param>
 /// <param name="Inputs">What it reads.</param>
 /// <param name="Outputs">The values of the removed nodes that it now makes, in the order of its outputs.</param>
-public sealed record FusionMatch(IReadOnlyList<Node> Removed, Op Op, IReadOnlyList<Value> Inputs, IReadOnlyList<Value> Outputs);
+public sealed record FusionMatch(IReadOnlyList<Node> Removed, Op Op, IReadOnlyList<Value> Inputs,
+    IReadOnlyList<Value> Outputs);
 
 /// <summary>Who reads each value of a graph.</summary>
 public sealed class ValueUses
@@ -44,7 +45,8 @@ public sealed class ValueUses
     public IReadOnlyList<Node> Readers(Value value) => _readers.TryGetValue(value, out List<Node>? readers) ? readers : [];
 
     /// <summary>Whether one node alone reads the value and the caller does not.</summary>
-    public bool OnlyReadBy(Value value, Node reader) => !_outputs.Contains(value) && Readers(value).All(node => node == reader);
+    public bool OnlyReadBy(Value value, Node reader) => !_outputs.Contains(value)
+        && Readers(value).All(node => node == reader);
 }
 
 /// <summary>Applies fusion rules to a forward graph.</summary>

@@ -27,7 +27,9 @@ public sealed class Graph
     /// <summary>What is written before every run: what the caller gives, and <see cref="Constants"/>.</summary>
     public IReadOnlyList<Value> Inputs => _inputs;
 
-    /// <summary>Those of <see cref="Inputs"/> whose elements are part of the graph: an executor writes them itself.</summary>
+    /// <summary>
+    /// Those of <see cref="Inputs"/> whose elements are part of the graph: an executor writes them itself.
+    /// </summary>
     public IReadOnlyDictionary<Value, int[]> Constants => _constants;
 
     /// <summary>What the caller can read after a run.</summary>
@@ -87,7 +89,8 @@ public sealed class Graph
         foreach (int mutated in op.MutatedInputs)
         {
             if (inputArray[mutated].Kind != ValueKind.Persistent)
-                throw new GraphException($"{op.Name}: it changes input {mutated} ({inputArray[mutated]}), so that must be a persistent tensor.");
+                throw new GraphException(
+                    $"{op.Name}: it changes input {mutated} ({inputArray[mutated]}), so that must be a persistent tensor.");
         }
 
         var node = new Node(NodeList.Count, op, inputArray, _recomputeScope, string.Join('.', _scopes));
@@ -125,7 +128,8 @@ public sealed class Graph
                 return value;
         }
 
-        throw new GraphException($"The graph has no output '{name}'. It has: {string.Join(", ", _outputs.Select(output => output.Name))}.");
+        throw new GraphException(
+            $"The graph has no output '{name}'. It has: {string.Join(", ", _outputs.Select(output => output.Name))}.");
     }
 
     /// <summary>Names the module whose nodes follow, until disposed; for listings only.</summary>
@@ -165,7 +169,8 @@ public sealed class Graph
     }
 
     /// <summary>Replaces nodes by one new node that stands where the last of them stood.</summary>
-    internal void ReplaceNodes(IReadOnlyCollection<Node> removed, Op op, IReadOnlyList<Value> inputs, IReadOnlyList<Value> outputs)
+    internal void ReplaceNodes(IReadOnlyCollection<Node> removed, Op op, IReadOnlyList<Value> inputs,
+        IReadOnlyList<Value> outputs)
     {
         Node last = removed.MaxBy(node => node.Index)!;
         var fused = new Node(last.Index, op, [.. inputs], last.RecomputeScope, last.ScopeName) { Outputs = [.. outputs] };
@@ -204,7 +209,8 @@ public sealed class Graph
             string results = string.Join(", ", node.Outputs.Select(output => $"%{output.Id}: {output.Type}"));
             string arguments = string.Join(", ", node.Inputs.Select(input => $"%{input.Id}"));
             string scope = node.ScopeName.Length > 0 ? $"  # {node.ScopeName}" : "";
-            text.Append(CultureInfo.InvariantCulture, $"{(results.Length > 0 ? results + " = " : "")}{node.Op.Name}({arguments}){scope}\n");
+            text.Append(CultureInfo.InvariantCulture,
+                $"{(results.Length > 0 ? results + " = " : "")}{node.Op.Name}({arguments}){scope}\n");
         }
 
         foreach ((string name, Value value) in _outputs)

@@ -18,7 +18,8 @@ public enum ValueKind
 /// <summary>A tensor in a graph: the edge between nodes.</summary>
 public sealed class Value
 {
-    internal Value(Graph graph, int id, ValueKind kind, string name, TensorType type, Node? producer = null, int outputIndex = 0, PersistentTensor? persistent = null)
+    internal Value(Graph graph, int id, ValueKind kind, string name, TensorType type, Node? producer = null,
+        int outputIndex = 0, PersistentTensor? persistent = null)
     {
         Graph = graph;
         Id = id;

@@ -4,7 +4,8 @@ namespace Skylight.Graphs;
 
 /// <summary>What an op costs at given shapes; the basis of every roofline.</summary>
 /// <param name="Flops">Floating-point operations; a fused multiply-add counts as two.</param>
-/// <param name="Bytes">The fewest bytes that must move between memory and the processor: every input read once, every output written once.</param>
+/// <param name="Bytes">The fewest bytes that must move between memory and the processor: every input read once, every
+/// output written once.</param>
 public readonly record struct OpCost(double Flops, double Bytes)
 {
     /// <summary>The sum of two costs.</summary>
@@ -27,20 +28,27 @@ public abstract record Op
     public abstract IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs);
 
     /// <summary>Appends the nodes that compute the gradients of the inputs, given those of the outputs.</summary>
-    /// <param name="context">The inputs and outputs of the node, the gradients of its outputs and the graph to append to.</param>
+    /// <param name="context">The inputs and outputs of the node, the gradients of its outputs and the graph to append
+    /// to.</param>
     /// <returns>One gradient for each input; null where none is needed or the input is not differentiable.</returns>
     /// <exception cref="GraphException">The op has no gradient.</exception>
     public virtual IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        throw new GraphException($"{Name} has no gradient. Freeze what it reads, or give the op one by overriding Op.Gradient.");
+        throw new GraphException(
+            $"{Name} has no gradient. Freeze what it reads, or give the op one by overriding Op.Gradient.");
 
     /// <summary>What the op costs. By default no arithmetic and every operand moved once.</summary>
-    public virtual OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) => new(0, Traffic(inputs, outputs));
+    public virtual OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(0, Traffic(inputs, outputs));
 
-    /// <summary>The input whose memory an output may take over, if that input is not needed afterwards; −1 for none.</summary>
+    /// <summary>
+    /// The input whose memory an output may take over, if that input is not needed afterwards; −1 for none.
+    /// </summary>
     /// <param name="output">The output's index.</param>
     public virtual int InPlaceInput(int output) => -1;
 
-    /// <summary>The inputs (always persistent tensors) which the op changes. A node with such inputs is never pruned.</summary>
+    /// <summary>
+    /// The inputs (always persistent tensors) which the op changes. A node with such inputs is never pruned.
+    /// </summary>
     public virtual IReadOnlyList<int> MutatedInputs => [];
 
     /// <summary>The bytes of all operands.</summary>
@@ -55,7 +63,9 @@ public abstract record Op
     }
 }
 
-/// <summary>Argument checks for <see cref="Op.Infer"/>, with errors that name the op, the operand and what was found.</summary>
+/// <summary>
+/// Argument checks for <see cref="Op.Infer"/>, with errors that name the op, the operand and what was found.
+/// </summary>
 public readonly ref struct TypeCheck
 {
     private readonly Op _op;
@@ -76,7 +86,8 @@ public readonly ref struct TypeCheck
     {
         if (_inputs.Count < minimum || _inputs.Count > maximum)
         {
-            string expected = minimum == maximum ? $"{minimum}" : maximum == int.MaxValue ? $"at least {minimum}" : $"{minimum} to {maximum}";
+            string expected = minimum == maximum ? $"{minimum}" : maximum == int.MaxValue ? $"at least {minimum}"
+                : $"{minimum} to {maximum}";
             throw Error($"takes {expected} inputs, not {_inputs.Count}");
         }
 
@@ -103,8 +114,12 @@ public readonly ref struct TypeCheck
         return Is(input, name, DataType.Float32, DataType.BFloat16);
     }
 
-    /// <summary>Checks that an input is activations of the data type of another one, as all operands that meet in one sum must be.</summary>
-    public TypeCheck Activation(int input, string name, int other, string otherName) => Activation(input, name).SameDataType(input, name, other, otherName);
+    /// <summary>
+    /// Checks that an input is activations of the data type of another one, as all operands that meet in one sum must
+    /// be.
+    /// </summary>
+    public TypeCheck Activation(int input, string name, int other, string otherName) =>
+        Activation(input, name).SameDataType(input, name, other, otherName);
 
     /// <summary>
     /// Checks that an input is row-major float32: logits, statistics, losses, rotation tables, which keep float32 whatever
@@ -118,8 +133,8 @@ public readonly ref struct TypeCheck
     }
 
     /// <summary>
-    /// Checks that an input is a matrix in weight storage which can multiply an activation: a float32 activation takes float32
-    /// and bfloat16 weights, a bfloat16 one takes bfloat16 weights only.
+    /// Checks that an input is a matrix in weight storage which can multiply an activation: a float32 activation takes
+    /// float32 and bfloat16 weights, a bfloat16 one takes bfloat16 weights only.
     /// </summary>
     public TypeCheck Weight(int input, string name, int activation, string activationName)
     {
@@ -127,7 +142,9 @@ public readonly ref struct TypeCheck
         if (_inputs[input].Storage != Storage.Weight)
             throw Error($"input {input} ({name}) must have weight storage, not {_inputs[input]}");
         if (_inputs[activation].DataType == DataType.BFloat16 && _inputs[input].DataType != DataType.BFloat16)
-            throw Error($"input {activation} ({activationName}) is bf16, so input {input} ({name}) must be bf16 too, not {_inputs[input]}: give the model bfloat16 parameters");
+            throw Error(
+                $"input {activation} ({activationName}) is bf16, so input {input} ({name}) must be bf16 too, not " +
+                $"{_inputs[input]}: give the model bfloat16 parameters");
         return this;
     }
 
@@ -135,7 +152,9 @@ public readonly ref struct TypeCheck
     public TypeCheck SameDataType(int input, string name, int other, string otherName)
     {
         if (_inputs[input].DataType != _inputs[other].DataType)
-            throw Error($"input {input} ({name}) must have the data type of input {other} ({otherName}), {_inputs[other]}, not {_inputs[input]}: insert a Cast");
+            throw Error(
+                $"input {input} ({name}) must have the data type of input {other} ({otherName}), {_inputs[other]}, " +
+                $"not {_inputs[input]}: insert a Cast");
         return this;
     }
 
@@ -160,7 +179,9 @@ public readonly ref struct TypeCheck
     public TypeCheck SameShape(int input, string name, int other, string otherName)
     {
         if (_inputs[input].Shape != _inputs[other].Shape)
-            throw Error($"input {input} ({name}) must have the shape of input {other} ({otherName}), {_inputs[other].Shape}, not {_inputs[input].Shape}");
+            throw Error(
+                $"input {input} ({name}) must have the shape of input {other} ({otherName}), {_inputs[other].Shape}, " +
+                $"not {_inputs[input].Shape}");
         return this;
     }
 

@@ -33,7 +33,8 @@ public sealed class PersistentTensor
 
     /// <summary>The tensor on its device.</summary>
     /// <exception cref="InvalidOperationException">No memory was bound yet.</exception>
-    public Tensor Tensor => _tensor ?? throw new InvalidOperationException($"'{Name}' ({Type}) has no memory on a device yet.");
+    public Tensor Tensor =>
+        _tensor ?? throw new InvalidOperationException($"'{Name}' ({Type}) has no memory on a device yet.");
 
     /// <summary>Gives the tensor its memory.</summary>
     public void Bind(Tensor tensor)
@@ -46,14 +47,14 @@ public sealed class PersistentTensor
     }
 
     /// <summary>
-    /// When the elements were changed last: a number that grows with every change of any persistent tensor, so that what was computed from the elements
-    /// (kept keys, image features, rounded copies) can tell whether it is stale.
+    /// When the elements were changed last: a number that grows with every change of any persistent tensor, so that
+    /// what was computed from the elements (kept keys, image features, rounded copies) can tell whether it is stale.
     /// </summary>
     public long Version { get; private set; }
 
     /// <summary>
-    /// Says that the elements were changed. Plans that change a tensor, <c>PersistentTensors.Write</c> and the reading of checkpoints say so themselves; to be
-    /// called by who uploads or copies into the tensor's memory directly.
+    /// Says that the elements were changed. Plans that change a tensor, <c>PersistentTensors.Write</c> and the reading
+    /// of checkpoints say so themselves; to be called by who uploads or copies into the tensor's memory directly.
     /// </summary>
     public void MarkChanged() => Version = Interlocked.Increment(ref s_changes);
 

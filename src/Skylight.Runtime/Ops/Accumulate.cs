@@ -6,8 +6,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Adds to a persistent float32 tensor in any storage: <c>(accumulator, value) → nothing</c>; accumulator ← accumulator + value. The value is
-/// float32 or bfloat16. For gradients of several micro-batches.
+/// Adds to a persistent float32 tensor in any storage: <c>(accumulator, value) → nothing</c>; accumulator ← accumulator
+/// + value. The value is float32 or bfloat16. For gradients of several micro-batches.
 /// </summary>
 public sealed record Accumulate : Op, ICpuKernel
 {
@@ -19,7 +19,8 @@ public sealed record Accumulate : Op, ICpuKernel
     {
         new TypeCheck(this, inputs).Count(2).Is(0, "accumulator", DataType.Float32)
             .Is(1, "value", DataType.Float32, DataType.BFloat16)
-            .That(inputs[0].Shape == inputs[1].Shape && inputs[0].Storage == inputs[1].Storage, "accumulator and value must have one shape and storage");
+            .That(inputs[0].Shape == inputs[1].Shape && inputs[0].Storage == inputs[1].Storage,
+                "accumulator and value must have one shape and storage");
         return [];
     }
 

@@ -65,7 +65,8 @@ public sealed record AdamW(float Beta1, float Beta2, float Epsilon, bool HasMast
         ushort* rounded = HasMaster ? (ushort*)CpuMemory.Pointer(arguments.Input(0)) : null;
         ElementWise.For(count, (start, length) =>
         {
-            step.Apply(new Span<float>(weight + start, length), new ReadOnlySpan<float>(gradient + start, length), new Span<float>(first + start, length), new Span<float>(second + start, length));
+            step.Apply(new Span<float>(weight + start, length), new ReadOnlySpan<float>(gradient + start, length),
+                new Span<float>(first + start, length), new Span<float>(second + start, length));
             if (rounded != null)
                 Round(new ReadOnlySpan<float>(weight + start, length), new Span<ushort>(rounded + start, length));
         });
@@ -77,7 +78,8 @@ public sealed record AdamW(float Beta1, float Beta2, float Epsilon, bool HasMast
         int index = 0;
         for (; index <= source.Length - Vector<ushort>.Count; index += Vector<ushort>.Count)
         {
-            Vector<uint> low = Round(new Vector<float>(source[index..])), high = Round(new Vector<float>(source[(index + Vector<float>.Count)..]));
+            Vector<uint> low = Round(new Vector<float>(source[index..])),
+                high = Round(new Vector<float>(source[(index + Vector<float>.Count)..]));
             Vector.Narrow(low, high).CopyTo(target[index..]);
         }
 
@@ -90,7 +92,8 @@ public sealed record AdamW(float Beta1, float Beta2, float Epsilon, bool HasMast
         Vector<uint> bits = Vector.AsVectorUInt32(value);
         Vector<uint> rounded = bits + new Vector<uint>(0x7FFF) + (Vector.ShiftRightLogical(bits, 16) & Vector<uint>.One);
         Vector<uint> isNumber = Vector.AsVectorUInt32(Vector.Equals(value, value));
-        return Vector.ShiftRightLogical(Vector.ConditionalSelect(isNumber, rounded, bits | new Vector<uint>(0x00400000)), 16);
+        return Vector.ShiftRightLogical(
+            Vector.ConditionalSelect(isNumber, rounded, bits | new Vector<uint>(0x00400000)), 16);
     }
 
     /// <summary>The step with all that does not depend on the element computed before.</summary>
@@ -98,7 +101,8 @@ public sealed record AdamW(float Beta1, float Beta2, float Epsilon, bool HasMast
     {
         private readonly float _scale, _keep, _firstRate, _secondDecay, _secondRate, _correction, _epsilon, _rate;
 
-        public Step(AdamW op, float learningRate, float weightDecay, float firstCorrection, float secondCorrection, float scale)
+        public Step(AdamW op, float learningRate, float weightDecay, float firstCorrection, float secondCorrection,
+            float scale)
         {
             _scale = scale;
             _keep = (float)(1 - (double)learningRate * weightDecay);
@@ -113,7 +117,9 @@ public sealed record AdamW(float Beta1, float Beta2, float Epsilon, bool HasMast
 
         public void Apply(Span<float> weight, ReadOnlySpan<float> gradient, Span<float> first, Span<float> second)
         {
-            Span<Vector<float>> weights = MemoryMarshal.Cast<float, Vector<float>>(weight), firsts = MemoryMarshal.Cast<float, Vector<float>>(first), seconds = MemoryMarshal.Cast<float, Vector<float>>(second);
+            Span<Vector<float>> weights = MemoryMarshal.Cast<float, Vector<float>>(weight),
+                firsts = MemoryMarshal.Cast<float, Vector<float>>(first),
+                seconds = MemoryMarshal.Cast<float, Vector<float>>(second);
             ReadOnlySpan<Vector<float>> gradients = MemoryMarshal.Cast<float, Vector<float>>(gradient);
             Vector<float> firstRate = new(_firstRate), correction = new(_correction), epsilon = new(_epsilon);
             for (int index = 0; index < weights.Length; index++)

@@ -4,7 +4,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
-/// <summary>Element-wise sum: <c>(a, b) → a + b</c>, two tensors of one type in any storage order. Residual connections and the sum of gradients.</summary>
+/// <summary>
+/// Element-wise sum: <c>(a, b) → a + b</c>, two tensors of one type in any storage order. Residual connections and the
+/// sum of gradients.
+/// </summary>
 public sealed record Add : Op, ICpuKernel
 {
     /// <inheritdoc/>
@@ -17,7 +20,8 @@ public sealed record Add : Op, ICpuKernel
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<Value?> Gradient(GradientContext context) => [context.OutputGradient(0), context.OutputGradient(0)];
+    public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
+        [context.OutputGradient(0), context.OutputGradient(0)];
 
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
@@ -31,6 +35,7 @@ public sealed record Add : Op, ICpuKernel
     {
         float* a = arguments.InputPointer(0), b = arguments.InputPointer(1), sum = arguments.OutputPointer(0);
         ElementWise.For(arguments.InputFloat32(0).Length, (start, count) =>
-            System.Numerics.Tensors.TensorPrimitives.Add(new ReadOnlySpan<float>(a + start, count), new ReadOnlySpan<float>(b + start, count), new Span<float>(sum + start, count)));
+            System.Numerics.Tensors.TensorPrimitives.Add(new ReadOnlySpan<float>(a + start, count),
+                new ReadOnlySpan<float>(b + start, count), new Span<float>(sum + start, count)));
     }
 }

@@ -6,8 +6,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The input of a vision transformer: <c>(patches [B·P, h], classToken [h], positions [1 + P, h]) → [B·(1 + P), h]</c>. Of each image, the
-/// first row is classToken + positions[0], the others patch i + positions[1 + i].
+/// The input of a vision transformer: <c>(patches [B·P, h], classToken [h], positions [1 + P, h]) → [B·(1 + P), h]</c>.
+/// Of each image, the first row is classToken + positions[0], the others patch i + positions[1 + i].
 /// </summary>
 public sealed record AddClassTokenAndPositions : Op, ICpuKernel
 {
@@ -18,17 +18,22 @@ public sealed record AddClassTokenAndPositions : Op, ICpuKernel
         int columns = inputs[0].Shape[1];
         check.Shape(1, "classToken", columns).Is(1, "classToken", DataType.Float32, DataType.BFloat16)
             .Activation(2, "positions").Rank(2, "positions", 2)
-            .That(inputs[2].Shape[0] >= 2 && inputs[2].Shape[1] == columns, $"input 2 (positions) must be [1 + patches of an image, {columns}], not {inputs[2]}");
+            .That(inputs[2].Shape[0] >= 2 && inputs[2].Shape[1] == columns,
+                $"input 2 (positions) must be [1 + patches of an image, {columns}], not {inputs[2]}");
         int patches = inputs[2].Shape[0] - 1;
-        check.That(inputs[0].Shape[0] % patches == 0, $"input 0 (patches) must have a multiple of {patches} rows, since there are {patches} positions beside the class token's");
+        check.That(inputs[0].Shape[0] % patches == 0,
+            $"input 0 (patches) must have a multiple of {patches} rows, since there are {patches} positions beside " +
+            $"the class token's");
         return [inputs[0] with { Shape = new Shape(inputs[0].Shape[0] / patches * (1 + patches), columns) }];
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
-        IReadOnlyList<Value> gradients = context.Graph.AddNode(new AddClassTokenAndPositionsBackward(context.Inputs[2].Shape[0] - 1), context.OutputGradient(0));
-        return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null, context.Needs(2) ? gradients[2] : null];
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(
+            new AddClassTokenAndPositionsBackward(context.Inputs[2].Shape[0] - 1), context.OutputGradient(0));
+        return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null,
+            context.Needs(2) ? gradients[2] : null];
     }
 
     /// <inheritdoc/>
@@ -59,8 +64,8 @@ public sealed record AddClassTokenAndPositions : Op, ICpuKernel
 }
 
 /// <summary>
-/// The gradient of <see cref="AddClassTokenAndPositions"/>: <c>dy [B·(1 + P), h] → (dpatches [B·P, h], dclassToken [h], dpositions [1 + P, h])</c>,
-/// images added in ascending order.
+/// The gradient of <see cref="AddClassTokenAndPositions"/>: <c>dy [B·(1 + P), h] → (dpatches [B·P, h], dclassToken [h],
+/// dpositions [1 + P, h])</c>, images added in ascending order.
 /// </summary>
 /// <param name="PatchCount">P, the patches of one image.</param>
 public sealed record AddClassTokenAndPositionsBackward(int PatchCount) : Op, ICpuKernel
@@ -69,9 +74,11 @@ public sealed record AddClassTokenAndPositionsBackward(int PatchCount) : Op, ICp
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(1).Activation(0, "dy").Rank(0, "dy", 2)
-            .That(inputs[0].Shape[0] % (1 + PatchCount) == 0, $"input 0 (dy) must have a multiple of {1 + PatchCount} rows, not {inputs[0]}");
+            .That(inputs[0].Shape[0] % (1 + PatchCount) == 0,
+                $"input 0 (dy) must have a multiple of {1 + PatchCount} rows, not {inputs[0]}");
         int images = inputs[0].Shape[0] / (1 + PatchCount), columns = inputs[0].Shape[1];
-        return [inputs[0] with { Shape = new Shape(images * PatchCount, columns) }, TensorType.Float32(columns), TensorType.Float32(1 + PatchCount, columns)];
+        return [inputs[0] with { Shape = new Shape(images * PatchCount, columns) }, TensorType.Float32(columns),
+            TensorType.Float32(1 + PatchCount, columns)];
     }
 
     /// <inheritdoc/>
@@ -81,8 +88,10 @@ public sealed record AddClassTokenAndPositionsBackward(int PatchCount) : Op, ICp
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int columns = arguments.Input(0).Shape.Columns, tokens = 1 + PatchCount, images = arguments.Input(0).Shape[0] / tokens;
-        float* dy = arguments.InputPointer(0), dpatches = arguments.OutputPointer(0), dclass = arguments.OutputPointer(1), dpositions = arguments.OutputPointer(2);
+        int columns = arguments.Input(0).Shape.Columns, tokens = 1 + PatchCount,
+            images = arguments.Input(0).Shape[0] / tokens;
+        float* dy = arguments.InputPointer(0), dpatches = arguments.OutputPointer(0),
+            dclass = arguments.OutputPointer(1), dpositions = arguments.OutputPointer(2);
         ElementWise.ForRows(tokens, columns * Math.Max(1, images), (start, count) =>
         {
             for (int token = start; token < start + count; token++)
@@ -94,7 +103,8 @@ public sealed record AddClassTokenAndPositionsBackward(int PatchCount) : Op, ICp
                     var gradient = new ReadOnlySpan<float>(dy + ((long)image * tokens + token) * columns, columns);
                     TensorPrimitives.Add(sum, gradient, sum);
                     if (token > 0)
-                        gradient.CopyTo(new Span<float>(dpatches + ((long)image * (tokens - 1) + token - 1) * columns, columns));
+                        gradient.CopyTo(
+                            new Span<float>(dpatches + ((long)image * (tokens - 1) + token - 1) * columns, columns));
                 }
 
                 if (token == 0)

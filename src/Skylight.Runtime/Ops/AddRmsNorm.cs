@@ -6,8 +6,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Residual connection and the norm after it in one pass: <c>(residual [.., h], x [.., h], weight [h]) → (sum, normalized)</c> with
-/// sum = residual + x and normalized = <see cref="RmsNorm"/> of it, both [.., h].
+/// Residual connection and the norm after it in one pass: <c>(residual [.., h], x [.., h], weight [h]) → (sum,
+/// normalized)</c> with sum = residual + x and normalized = <see cref="RmsNorm"/> of it, both [.., h].
 /// </summary>
 /// <param name="Epsilon">Added to the mean square.</param>
 public sealed record AddRmsNorm(float Epsilon) : Op, ICpuKernel
@@ -45,7 +45,8 @@ public sealed record AddRmsNorm(float Epsilon) : Op, ICpuKernel
     public unsafe void Run(in CpuArguments arguments)
     {
         int columns = arguments.Input(0).Shape.Columns;
-        float* residual = arguments.InputPointer(0), x = arguments.InputPointer(1), sum = arguments.OutputPointer(0), normalized = arguments.OutputPointer(1);
+        float* residual = arguments.InputPointer(0), x = arguments.InputPointer(1), sum = arguments.OutputPointer(0),
+            normalized = arguments.OutputPointer(1);
         float[] weight = arguments.ReadParameter(2);
         float epsilon = Epsilon;
         ElementWise.ForRows(arguments.Input(0).Shape.Rows, 2 * columns, (start, count) =>
@@ -53,7 +54,8 @@ public sealed record AddRmsNorm(float Epsilon) : Op, ICpuKernel
             for (int row = start; row < start + count; row++)
             {
                 long offset = (long)row * columns;
-                TensorPrimitives.Add(new ReadOnlySpan<float>(residual + offset, columns), new ReadOnlySpan<float>(x + offset, columns), new Span<float>(sum + offset, columns));
+                TensorPrimitives.Add(new ReadOnlySpan<float>(residual + offset, columns),
+                    new ReadOnlySpan<float>(x + offset, columns), new Span<float>(sum + offset, columns));
                 RmsNorm.NormalizeRow(sum + offset, normalized + offset, weight, epsilon);
             }
         });
@@ -77,6 +79,7 @@ public sealed class AddRmsNormFusion : FusionRule
         // The fused node stands where the norm stood: whoever reads the sum must come after it.
         if (uses.Readers(sum).Any(reader => reader.Index < node.Index))
             return null;
-        return new FusionMatch([add, node], new AddRmsNorm(norm.Epsilon), [add.Inputs[0], add.Inputs[1], node.Inputs[1]], [sum, node.Outputs[0]]);
+        return new FusionMatch([add, node], new AddRmsNorm(norm.Epsilon),
+            [add.Inputs[0], add.Inputs[1], node.Inputs[1]], [sum, node.Outputs[0]]);
     }
 }

@@ -7,12 +7,13 @@ namespace Skylight.Ops;
 /// <summary>
 /// Scaled dot-product attention within the sequences of a packed batch (Vaswani et al., 2017), with grouped query heads:
 /// <c>(q [T, Hq·D], k [T, Hkv·D], v [T, Hkv·D], starts int32 [B+1]) → (out [T, Hq·D], logSumExp [T, Hq] float32)</c>.
-/// Sequence b owns rows starts[b] to starts[b+1] − 1 and may be empty; rows before the first and after the last sequence get an
-/// output and a gradient of 0. Scores are scaled by 1/√D. Query head h reads key-value head h / (Hq / Hkv).
+/// Sequence b owns rows starts[b] to starts[b+1] − 1 and may be empty; rows before the first and after the last
+/// sequence get an output and a gradient of 0. Scores are scaled by 1/√D. Query head h reads key-value head h / (Hq / Hkv).
 /// </summary>
 /// <remarks>
-/// With <paramref name="Causal"/>, a row's output has the same bits as the row of <see cref="PagedAttention"/> for the same token,
-/// whatever else is in either batch. Only <c>out</c> is differentiable: the gradient of <c>logSumExp</c> must be absent.
+/// With <paramref name="Causal"/>, a row's output has the same bits as the row of <see cref="PagedAttention"/> for the
+/// same token, whatever else is in either batch. Only <c>out</c> is differentiable: the gradient of <c>logSumExp</c>
+/// must be absent.
 /// </remarks>
 /// <param name="HeadCount">Query heads, Hq.</param>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv; divides Hq.</param>
@@ -41,7 +42,8 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
             return context.NoGradients();
         IReadOnlyList<Value> gradients = context.Graph.AddNode(
             new AttentionBackward(HeadCount, KeyValueHeadCount, HeadDimension, Causal),
-            context.Inputs[0], context.Inputs[1], context.Inputs[2], context.Outputs[0], context.Outputs[1], outputGradient, context.Inputs[3]);
+            context.Inputs[0], context.Inputs[1], context.Inputs[2], context.Outputs[0], context.Outputs[1],
+            outputGradient, context.Inputs[3]);
         return
         [
             context.Needs(0) ? gradients[0] : null,
@@ -58,7 +60,8 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, heads = HeadCount, keyValueHeads = KeyValueHeadCount, dimension = HeadDimension;
+        int rows = arguments.Input(0).Shape.Rows, heads = HeadCount, keyValueHeads = KeyValueHeadCount,
+            dimension = HeadDimension;
         int group = heads / keyValueHeads;
         bool causal = Causal;
         ReadOnlySpan<int> starts = arguments.InputInt32(3);
@@ -76,7 +79,8 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
             int head = task % keyValueHeads;
             nint first = firstRows[piece.Sequence], length = firstRows[piece.Sequence + 1] - first;
             int visible = causal ? piece.First + piece.Rows : (int)length;
-            nint keyValueStride = (nint)keyValueHeads * dimension, keyValue = first * keyValueStride + (nint)head * dimension;
+            nint keyValueStride = (nint)keyValueHeads * dimension,
+                keyValue = first * keyValueStride + (nint)head * dimension;
             AttentionCore.Pages pages = AttentionCore.Pack(k + keyValue, v + keyValue, keyValueStride, visible, dimension);
             nint row = first + piece.First, query = (row * heads + head * group) * dimension;
             AttentionCore.Forward(
@@ -98,13 +102,17 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
     }
 
     /// <summary>Checks the heads, and q, k and v as inputs 0 to 2.</summary>
-    internal static void CheckInputs(TypeCheck check, IReadOnlyList<TensorType> inputs, int heads, int keyValueHeads, int dimension)
+    internal static void CheckInputs(TypeCheck check, IReadOnlyList<TensorType> inputs, int heads, int keyValueHeads,
+        int dimension)
     {
-        check.That(heads >= 1 && keyValueHeads >= 1 && dimension >= 1, "head counts and the head dimension must be at least 1")
-            .That(heads % keyValueHeads == 0, $"{keyValueHeads} key-value heads cannot be shared by {heads} query heads: one must divide the other")
+        check.That(heads >= 1 && keyValueHeads >= 1 && dimension >= 1,
+            "head counts and the head dimension must be at least 1")
+            .That(heads % keyValueHeads == 0,
+                $"{keyValueHeads} key-value heads cannot be shared by {heads} query heads: one must divide the other")
             .Activation(0, "q").Rank(0, "q", 2).Activation(1, "k", 0, "q").Activation(2, "v", 0, "q");
         int rows = inputs[0].Shape[0];
-        check.Shape(0, "q", rows, checked(heads * dimension)).Shape(1, "k", rows, checked(keyValueHeads * dimension)).SameShape(2, "v", 1, "k");
+        check.Shape(0, "q", rows, checked(heads * dimension)).Shape(1, "k", rows, checked(keyValueHeads * dimension))
+            .SameShape(2, "v", 1, "k");
     }
 
     /// <summary>The arithmetic of one product between queries and keys (or values).</summary>

@@ -5,9 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The gradient of <see cref="Attention"/>: <c>(q, k, v, out, logSumExp, dOut, starts) → (dq, dk, dv)</c>. Scores are computed again in
-/// tiles; memory grows with the tokens, never with their square (Dao et al., 2022). One task works through a sequence and a
-/// key-value head in a fixed order, so the sums do not depend on the number of threads.
+/// The gradient of <see cref="Attention"/>: <c>(q, k, v, out, logSumExp, dOut, starts) → (dq, dk, dv)</c>. Scores are
+/// computed again in tiles; memory grows with the tokens, never with their square (Dao et al., 2022). One task works
+/// through a sequence and a key-value head in a fixed order, so the sums do not depend on the number of threads.
 /// </summary>
 /// <param name="HeadCount">As in the forward op.</param>
 /// <param name="KeyValueHeadCount">As in the forward op.</param>
@@ -35,7 +35,8 @@ public sealed record AttentionBackward(int HeadCount, int KeyValueHeadCount, int
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, heads = HeadCount, keyValueHeads = KeyValueHeadCount, dimension = HeadDimension;
+        int rows = arguments.Input(0).Shape.Rows, heads = HeadCount, keyValueHeads = KeyValueHeadCount,
+            dimension = HeadDimension;
         int group = heads / keyValueHeads;
         bool causal = Causal;
         ReadOnlySpan<int> starts = arguments.InputInt32(6);
@@ -45,10 +46,13 @@ public sealed record AttentionBackward(int HeadCount, int KeyValueHeadCount, int
         PackedSequences.ClearOutside(starts, arguments.OutputFloat32(2), keyValueHeads * dimension);
 
         float* q = arguments.InputPointer(0), k = arguments.InputPointer(1), v = arguments.InputPointer(2);
-        float* output = arguments.InputPointer(3), logSumExp = arguments.InputPointer(4), outputGradient = arguments.InputPointer(5);
-        float* queryGradient = arguments.OutputPointer(0), keyGradient = arguments.OutputPointer(1), valueGradient = arguments.OutputPointer(2);
+        float* output = arguments.InputPointer(3), logSumExp = arguments.InputPointer(4),
+            outputGradient = arguments.InputPointer(5);
+        float* queryGradient = arguments.OutputPointer(0), keyGradient = arguments.OutputPointer(1),
+            valueGradient = arguments.OutputPointer(2);
         int* firstRows = (int*)arguments.InputPointer(6);
-        CpuParallel.For((starts.Length - 1) * keyValueHeads, AttentionCore.ThreadsFor((double)rows * heads * dimension), task =>
+        CpuParallel.For((starts.Length - 1) * keyValueHeads, AttentionCore.ThreadsFor((double)rows * heads * dimension),
+            task =>
         {
             int sequence = task / keyValueHeads, head = task % keyValueHeads;
             nint first = firstRows[sequence];

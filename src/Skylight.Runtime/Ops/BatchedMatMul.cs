@@ -15,10 +15,12 @@ public sealed record BatchedMatMul(bool TransposeA = false, bool TransposeB = fa
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(2).Activation(0, "a").Rank(0, "a", 3).Activation(1, "b", 0, "a").Rank(1, "b", 3);
+        TypeCheck check = new TypeCheck(this, inputs).Count(2).Activation(0, "a").Rank(0, "a", 3)
+            .Activation(1, "b", 0, "a").Rank(1, "b", 3);
         (int m, int ka) = Extents(inputs[0].Shape, TransposeA);
         (int kb, int n) = Extents(inputs[1].Shape, TransposeB);
-        check.That(inputs[0].Shape[0] == inputs[1].Shape[0], $"a has {inputs[0].Shape[0]} matrices, but b {inputs[1].Shape[0]}")
+        check.That(inputs[0].Shape[0] == inputs[1].Shape[0],
+            $"a has {inputs[0].Shape[0]} matrices, but b {inputs[1].Shape[0]}")
             .That(ka == kb, $"the inner extents differ: {ka} and {kb}");
         return [inputs[0] with { Shape = new Shape(inputs[0].Shape[0], m, n) }];
     }

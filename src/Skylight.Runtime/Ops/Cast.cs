@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The same numbers in another data type: <c>x → x</c> in any shape and storage order. float32 becomes bfloat16 by rounding to nearest, ties
-/// to even; bfloat16 becomes float32 exactly.
+/// The same numbers in another data type: <c>x → x</c> in any shape and storage order. float32 becomes bfloat16 by
+/// rounding to nearest, ties to even; bfloat16 becomes float32 exactly.
 /// </summary>
 /// <param name="Target">The data type of the output: float32 or bfloat16.</param>
 public sealed record Cast(DataType Target) : Op, ICpuKernel
@@ -30,12 +30,15 @@ public sealed record Cast(DataType Target) : Op, ICpuKernel
         return [inputs[0] with { DataType = Target }];
     }
 
-    /// <summary>The gradient in the data type of x; that of a parameter in float32, as all gradients of parameters are.</summary>
+    /// <summary>
+    /// The gradient in the data type of x; that of a parameter in float32, as all gradients of parameters are.
+    /// </summary>
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
         Value x = context.Inputs[0];
-        return [To(context.Graph, context.OutputGradient(0), x.Kind == ValueKind.Persistent ? DataType.Float32 : x.Type.DataType)];
+        return [To(context.Graph, context.OutputGradient(0), x.Kind == ValueKind.Persistent ? DataType.Float32
+            : x.Type.DataType)];
     }
 
     /// <summary>Reads parameters of either type; the CPU has no bfloat16 activations to write.</summary>
@@ -56,6 +59,7 @@ public sealed record Cast(DataType Target) : Op, ICpuKernel
         }
 
         float* x = arguments.InputPointer(0);
-        ElementWise.For(count, (start, length) => new ReadOnlySpan<float>(x + start, length).CopyTo(new Span<float>(y + start, length)));
+        ElementWise.For(count,
+            (start, length) => new ReadOnlySpan<float>(x + start, length).CopyTo(new Span<float>(y + start, length)));
     }
 }

@@ -6,8 +6,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The sum over rows, <c>x [.., n] → [n]</c>, float32 whatever x is: the gradient of a bias. Rows are added in blocks of 256, so that the sum does not
-/// depend on the number of threads.
+/// The sum over rows, <c>x [.., n] → [n]</c>, float32 whatever x is: the gradient of a bias. Rows are added in blocks
+/// of 256, so that the sum does not depend on the number of threads.
 /// </summary>
 public sealed record ColumnSum : Op, ICpuKernel
 {
@@ -31,7 +31,8 @@ public sealed record ColumnSum : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns,
+            blocks = RowBlocks.Count(rows, RowBlock);
         float* x = arguments.InputPointer(0);
         float* partial = blocks > 0 ? arguments.ScratchPointer : null;
         CpuParallel.For(blocks, block =>

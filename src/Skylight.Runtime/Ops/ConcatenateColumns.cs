@@ -16,7 +16,8 @@ public sealed record ConcatenateColumns : Op, ICpuKernel
         {
             check.Activation(input, $"x{input}")
                 .That(inputs[input].Shape.Rank >= 1 && inputs[input].DataType == inputs[0].DataType
-                    && inputs[input].Shape.WithColumns(0) == inputs[0].Shape.WithColumns(0), $"input {input} must have the data type and the rows of input 0");
+                    && inputs[input].Shape.WithColumns(0) == inputs[0].Shape.WithColumns(0),
+                    $"input {input} must have the data type and the rows of input 0");
             columns = checked(columns + inputs[input].Shape.Columns);
         }
 
@@ -25,7 +26,8 @@ public sealed record ConcatenateColumns : Op, ICpuKernel
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        [.. context.Graph.AddNode(new SplitColumns([.. context.Inputs.Select(input => input.Shape.Columns)]), context.OutputGradient(0))];
+        [.. context.Graph.AddNode(new SplitColumns([.. context.Inputs.Select(input => input.Shape.Columns)]),
+            context.OutputGradient(0))];
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
@@ -47,7 +49,8 @@ public sealed record ConcatenateColumns : Op, ICpuKernel
                 float* target = y + (long)row * columns;
                 for (int piece = 0; piece < widths.Length; piece++)
                 {
-                    new ReadOnlySpan<float>(pieces[piece] + (long)row * widths[piece], widths[piece]).CopyTo(new Span<float>(target, widths[piece]));
+                    new ReadOnlySpan<float>(pieces[piece] + (long)row * widths[piece], widths[piece])
+                        .CopyTo(new Span<float>(target, widths[piece]));
                     target += widths[piece];
                 }
             }

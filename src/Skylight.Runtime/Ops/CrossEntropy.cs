@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Weighted cross-entropy, all float32: <c>(logProbability [T], weights [T]) → loss [1] = −Σ weight·logProbability</c>, summed in double
-/// precision in order. Rows of weight 0 are ignored, whatever they hold.
+/// Weighted cross-entropy, all float32: <c>(logProbability [T], weights [T]) → loss [1] = −Σ weight·logProbability</c>,
+/// summed in double precision in order. Rows of weight 0 are ignored, whatever they hold.
 /// </summary>
 public sealed record CrossEntropy : Op, ICpuKernel
 {
@@ -45,13 +45,16 @@ public sealed record CrossEntropy : Op, ICpuKernel
     }
 }
 
-/// <summary>The gradient of <see cref="CrossEntropy"/>: <c>(weights [T], dLoss [1]) → dLogProbability [T] = −weight·dLoss</c>.</summary>
+/// <summary>
+/// The gradient of <see cref="CrossEntropy"/>: <c>(weights [T], dLoss [1]) → dLogProbability [T] = −weight·dLoss</c>.
+/// </summary>
 public sealed record CrossEntropyBackward : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Float32(0, "weights").Rank(0, "weights", 1).Is(1, "dLoss", DataType.Float32).Shape(1, "dLoss", 1);
+        new TypeCheck(this, inputs).Count(2).Float32(0, "weights").Rank(0, "weights", 1)
+            .Is(1, "dLoss", DataType.Float32).Shape(1, "dLoss", 1);
         return [inputs[0]];
     }
 
@@ -64,5 +67,6 @@ public sealed record CrossEntropyBackward : Op, ICpuKernel
 
     /// <inheritdoc/>
     public void Run(in CpuArguments arguments) =>
-        System.Numerics.Tensors.TensorPrimitives.Multiply(arguments.InputFloat32(0), -arguments.InputFloat32(1)[0], arguments.OutputFloat32(0));
+        System.Numerics.Tensors.TensorPrimitives.Multiply(arguments.InputFloat32(0), -arguments.InputFloat32(1)[0],
+            arguments.OutputFloat32(0));
 }

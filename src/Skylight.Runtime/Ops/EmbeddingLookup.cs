@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c>. The table is float32 or bfloat16, row-major or in
-/// weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error at run time.
+/// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c>. The table is float32 or bfloat16, row-major
+/// or in weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error at run time.
 /// </summary>
 /// <param name="OutputType">The data type of the output: that of the activations which follow.</param>
 public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : Op, ICpuKernel
@@ -22,7 +22,8 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        [context.Graph.Add(new EmbeddingGradient(context.Inputs[0].Type), context.Inputs[1], context.OutputGradient(0)), null];
+        [context.Graph.Add(new EmbeddingGradient(context.Inputs[0].Type), context.Inputs[1], context.OutputGradient(0)),
+            null];
 
     /// <summary>Only the rows that are looked up move, not the whole table.</summary>
     /// <inheritdoc/>
@@ -75,8 +76,8 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
 }
 
 /// <summary>
-/// The gradient of <see cref="EmbeddingLookup"/>: <c>(ids int32 [T], dy [T, h]) → dtable [V, h]</c>, float32 in the table's storage order,
-/// zero where no token looked. Tokens are added in ascending order.
+/// The gradient of <see cref="EmbeddingLookup"/>: <c>(ids int32 [T], dy [T, h]) → dtable [V, h]</c>, float32 in the
+/// table's storage order, zero where no token looked. Tokens are added in ascending order.
 /// </summary>
 /// <param name="TableType">The type of the table.</param>
 public sealed record EmbeddingGradient(TensorType TableType) : Op, ICpuKernel
@@ -95,12 +96,14 @@ public sealed record EmbeddingGradient(TensorType TableType) : Op, ICpuKernel
         new(inputs[1].Shape.ElementCount, Traffic(inputs, outputs));
 
     /// <inheritdoc/>
-    public long ScratchBytes(IReadOnlyList<TensorType> inputs) => RowScatter.ScratchBytes(inputs[0].Shape[0], TableType.Shape[0]);
+    public long ScratchBytes(IReadOnlyList<TensorType> inputs) =>
+        RowScatter.ScratchBytes(inputs[0].Shape[0], TableType.Shape[0]);
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
         IndexCheck.Range(this, "ids", arguments.InputInt32(0), 0, TableType.Shape[0]);
-        RowScatter.Run(arguments.InputInt32(0), arguments.InputPointer(1), arguments.OutputPointer(0), arguments.Output(0).Type, arguments.ScratchPointer);
+        RowScatter.Run(arguments.InputInt32(0), arguments.InputPointer(1), arguments.OutputPointer(0),
+            arguments.Output(0).Type, arguments.ScratchPointer);
     }
 }

@@ -46,7 +46,10 @@ public sealed record Gelu : Op, ICpuKernel
     }
 }
 
-/// <summary>The gradient of <see cref="Gelu"/>: <c>(x, dy) → dy · (Φ(x) + x·φ(x))</c>, Φ and φ the normal distribution and density.</summary>
+/// <summary>
+/// The gradient of <see cref="Gelu"/>: <c>(x, dy) → dy · (Φ(x) + x·φ(x))</c>, Φ and φ the normal distribution and
+/// density.
+/// </summary>
 public sealed record GeluBackward : Op, ICpuKernel
 {
     /// <inheritdoc/>
@@ -67,7 +70,8 @@ public sealed record GeluBackward : Op, ICpuKernel
     public unsafe void Run(in CpuArguments arguments)
     {
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(1), dx = arguments.OutputPointer(0);
-        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Backward>(x + start, dy + start, dx + start, count));
+        ElementWise.For(arguments.InputFloat32(0).Length,
+            (start, count) => ElementMap.Apply<Backward>(x + start, dy + start, dx + start, count));
     }
 
     private readonly struct Backward : IBinaryFunction

@@ -7,9 +7,9 @@ namespace Skylight.Ops;
 
 /// <summary>
 /// The Euclidean norm of all gradients together and the factor that clips it: <c>(gradient, gradient, …) → (norm [1],
-/// scale [1], isFinite int32 [1])</c> for any number of float32 tensors in any storage. scale = min(1, maximum / (norm + 1e-6));
-/// NaN where the norm is not finite, at which <see cref="AdamW"/> changes nothing. Squares are summed in double precision
-/// over fixed blocks, so the result does not depend on the number of threads.
+/// scale [1], isFinite int32 [1])</c> for any number of float32 tensors in any storage. scale = min(1, maximum / (norm
+/// + 1e-6)); NaN where the norm is not finite, at which <see cref="AdamW"/> changes nothing. Squares are summed in
+/// double precision over fixed blocks, so the result does not depend on the number of threads.
 /// </summary>
 /// <param name="MaximumNorm">Gradients are scaled down to this norm; 0 or less for no clipping.</param>
 public sealed record GradientNorm(float MaximumNorm) : Op, ICpuKernel
@@ -46,7 +46,8 @@ public sealed record GradientNorm(float MaximumNorm) : Op, ICpuKernel
                 blocks.Add(((nint)(gradient + start), (int)Math.Min(Block, count - start)));
         }
 
-        int grain = blocks.Count == 0 ? 1 : (int)Math.Max(1, blocks.Count * (long)Block / Math.Max(1, blocks.Sum(block => (long)block.Count)) / 4);
+        int grain = blocks.Count == 0 ? 1
+            : (int)Math.Max(1, blocks.Count * (long)Block / Math.Max(1, blocks.Sum(block => (long)block.Count)) / 4);
         CpuParallel.ForRange(blocks.Count, grain, (start, end) =>
         {
             for (int block = start; block < end; block++)
@@ -58,7 +59,8 @@ public sealed record GradientNorm(float MaximumNorm) : Op, ICpuKernel
         double norm = Math.Sqrt(sum);
         bool isFinite = float.IsFinite((float)norm);
         arguments.OutputFloat32(0)[0] = (float)norm;
-        arguments.OutputFloat32(1)[0] = !isFinite ? float.NaN : MaximumNorm > 0 ? (float)Math.Min(1, MaximumNorm / (norm + 1e-6)) : 1;
+        arguments.OutputFloat32(1)[0] = !isFinite ? float.NaN
+            : MaximumNorm > 0 ? (float)Math.Min(1, MaximumNorm / (norm + 1e-6)) : 1;
         *(int*)arguments.OutputPointer(2) = isFinite ? 1 : 0;
     }
 

@@ -25,7 +25,8 @@ internal readonly unsafe struct HeadOutputs(in CpuArguments arguments)
     /// <summary>Writes a row.</summary>
     public void Write(int row, float targetLogit, float temperature, RowStatistics statistics)
     {
-        _logProbability[row] = VocabularyCore.LogProbability(targetLogit, temperature, statistics.Maximum, statistics.LogSum);
+        _logProbability[row] = VocabularyCore.LogProbability(targetLogit, temperature, statistics.Maximum,
+            statistics.LogSum);
         _entropy[row] = statistics.Entropy;
         _logSumExp[row] = statistics.Maximum + statistics.LogSum;
         _maximum[row] = statistics.Maximum;
@@ -33,7 +34,10 @@ internal readonly unsafe struct HeadOutputs(in CpuArguments arguments)
     }
 }
 
-/// <summary>What the backward ops of the two heads read per row, from the inputs (maximum, logSum, [entropy], [dLogProbability], [dEntropy]).</summary>
+/// <summary>
+/// What the backward ops of the two heads read per row, from the inputs (maximum, logSum, [entropy], [dLogProbability],
+/// [dEntropy]).
+/// </summary>
 internal readonly unsafe struct HeadGradients
 {
     private readonly float* _maximum;
@@ -43,7 +47,8 @@ internal readonly unsafe struct HeadGradients
     private readonly float* _entropyGradient;
     private readonly float _temperature;
 
-    public HeadGradients(in CpuArguments arguments, int firstInput, float temperature, bool hasLogProbability, bool hasEntropy)
+    public HeadGradients(in CpuArguments arguments, int firstInput, float temperature, bool hasLogProbability,
+        bool hasEntropy)
     {
         _temperature = temperature;
         _maximum = arguments.InputPointer(firstInput++);
@@ -66,7 +71,9 @@ internal readonly unsafe struct HeadGradients
         for (int output = 2; output < context.OutputGradients.Count; output++)
         {
             if (context.OutputGradients[output] is not null)
-                throw new GraphException($"{op.Name}: only logProbability and entropy (outputs 0 and 1) can be differentiated, not output {output}.");
+                throw new GraphException(
+                    $"{op.Name}: only logProbability and entropy (outputs 0 and 1) can be differentiated, not " +
+                    $"output {output}.");
         }
 
         return (context.OutputGradients[0], context.OutputGradients[1]);
@@ -85,7 +92,8 @@ internal readonly unsafe struct HeadGradients
 
     /// <summary>Whether a row has any gradient; NaN counts.</summary>
     public bool IsNotZero(int row) =>
-        (_logProbabilityGradient != null && _logProbabilityGradient[row] != 0) || (_entropyGradient != null && _entropyGradient[row] != 0);
+        (_logProbabilityGradient != null && _logProbabilityGradient[row] != 0)
+            || (_entropyGradient != null && _entropyGradient[row] != 0);
 
     /// <summary>A row.</summary>
     public RowGradient Row(int row) => new(

@@ -6,9 +6,10 @@ namespace Skylight.Ops;
 
 /// <summary>
 /// Writes the keys and values of new tokens into the pages of a cache:
-/// <c>(k [T, Hkv·D], v [T, Hkv·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], slots int32 [T]) → ()</c>. Token t goes
-/// to slots[t] = page·32 + offset, where offset is the token's position in its sequence modulo 32; −1 skips it. The slots of one
-/// call must differ. The caches are persistent tensors of the data type of k and v, whose order within a page is the device's own; only
+/// <c>(k [T, Hkv·D], v [T, Hkv·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], slots int32 [T]) →
+/// ()</c>. Token t goes to slots[t] = page·32 + offset, where offset is the token's position in its sequence modulo 32;
+/// −1 skips it. The slots of one call must differ. The caches are persistent tensors of the data type of k and v, whose
+/// order within a page is the device's own; only
 /// <see cref="PagedAttention"/> reads them.
 /// </summary>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv.</param>
@@ -44,13 +45,16 @@ public sealed record KeyValueWrite(int KeyValueHeadCount, int HeadDimension) : O
         for (int token = 0; token < slots.Length; token++)
         {
             if (slots[token] < -1 || slots[token] >= limit)
-                throw PackedSequences.Error(Name, "slots", token, slots[token], $"must be −1 or within the cache's {limit} slots");
+                throw PackedSequences.Error(Name, "slots", token, slots[token],
+                    $"must be −1 or within the cache's {limit} slots");
         }
 
-        float* k = arguments.InputPointer(0), v = arguments.InputPointer(1), keyCache = arguments.InputPointer(2), valueCache = arguments.InputPointer(3);
+        float* k = arguments.InputPointer(0), v = arguments.InputPointer(1), keyCache = arguments.InputPointer(2),
+            valueCache = arguments.InputPointer(3);
         int* slot = (int*)arguments.InputPointer(4);
         int columns = heads * dimension;
         ElementWise.ForRows(slots.Length, 2 * columns, (first, count) =>
-            AttentionCore.Write(k + (nint)first * columns, v + (nint)first * columns, slot + first, count, keyCache, valueCache, heads, dimension));
+            AttentionCore.Write(k + (nint)first * columns, v + (nint)first * columns, slot + first, count, keyCache,
+                valueCache, heads, dimension));
     }
 }

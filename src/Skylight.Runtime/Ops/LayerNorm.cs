@@ -6,7 +6,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Layer normalisation of each row: <c>(x [.., h], weight [h], bias [h]) → (x − mean) / sqrt(variance + ε) · weight + bias</c>
+/// Layer normalisation of each row: <c>(x [.., h], weight [h], bias [h]) → (x − mean) / sqrt(variance + ε) · weight +
+/// bias</c>
 /// (Ba, Kiros and Hinton, 2016).
 /// </summary>
 /// <param name="Epsilon">Added to the variance.</param>
@@ -24,8 +25,10 @@ public sealed record LayerNorm(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
-        IReadOnlyList<Value> gradients = context.Graph.AddNode(new LayerNormBackward(Epsilon), context.Inputs[0], context.Inputs[1], context.OutputGradient(0));
-        return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null, context.Needs(2) ? gradients[2] : null];
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(new LayerNormBackward(Epsilon), context.Inputs[0],
+            context.Inputs[1], context.OutputGradient(0));
+        return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null,
+            context.Needs(2) ? gradients[2] : null];
     }
 
     /// <inheritdoc/>
@@ -67,10 +70,10 @@ public sealed record LayerNorm(float Epsilon) : Op, ICpuKernel
 }
 
 /// <summary>
-/// The gradient of <see cref="LayerNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight, dbias)</c>. With x̂ the normalised row, r one over
-/// the standard deviation and g = dy·w: dx = r·(g − mean(g) − x̂·mean(g·x̂)) + more, dweight = Σ over rows of dy·x̂, dbias = Σ over rows
-/// of dy, added in blocks of 64 rows so that the sums do not depend on the number of threads. <c>more</c> is a gradient that x gets
-/// from elsewhere (in <see cref="AddLayerNorm"/>, through the sum).
+/// The gradient of <see cref="LayerNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight, dbias)</c>. With x̂ the
+/// normalised row, r one over the standard deviation and g = dy·w: dx = r·(g − mean(g) − x̂·mean(g·x̂)) + more, dweight
+/// = Σ over rows of dy·x̂, dbias = Σ over rows of dy, added in blocks of 64 rows so that the sums do not depend on the
+/// number of threads. <c>more</c> is a gradient that x gets from elsewhere (in <see cref="AddLayerNorm"/>, through the sum).
 /// </summary>
 /// <param name="Epsilon">As in the forward op.</param>
 public sealed record LayerNormBackward(float Epsilon) : Op, ICpuKernel
@@ -80,7 +83,8 @@ public sealed record LayerNormBackward(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns)
+        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x")
+            .Shape(1, "weight", inputs[0].Shape.Columns)
             .Is(1, "weight", DataType.Float32, DataType.BFloat16).Activation(2, "dy", 0, "x").SameShape(2, "dy", 0, "x");
         if (inputs.Count == 4)
             check.Activation(3, "more", 0, "x").SameShape(3, "more", 0, "x");
@@ -102,10 +106,12 @@ public sealed record LayerNormBackward(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns,
+            blocks = RowBlocks.Count(rows, RowBlock);
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0);
         float* more = arguments.InputCount == 4 ? arguments.InputPointer(3) : null;
-        float* weightPartial = blocks > 0 ? arguments.ScratchPointer : null, biasPartial = weightPartial + (long)blocks * columns;
+        float* weightPartial = blocks > 0 ? arguments.ScratchPointer : null,
+            biasPartial = weightPartial + (long)blocks * columns;
         float[] weight = arguments.ReadParameter(1);
         float epsilon = Epsilon;
         CpuParallel.For(blocks, block =>

@@ -22,7 +22,8 @@ public sealed record LayerScale : Op, ICpuKernel
         Value gradient = context.OutputGradient(0);
         if (!context.Needs(1))
             return [context.Graph.Add(this, gradient, context.Inputs[1]), null];
-        IReadOnlyList<Value> gradients = context.Graph.AddNode(new LayerScaleBackward(), context.Inputs[0], context.Inputs[1], gradient);
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(new LayerScaleBackward(), context.Inputs[0],
+            context.Inputs[1], gradient);
         return [context.Needs(0) ? gradients[0] : null, gradients[1]];
     }
 
@@ -42,14 +43,15 @@ public sealed record LayerScale : Op, ICpuKernel
         ElementWise.ForRows(arguments.Input(0).Shape.Rows, columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
-                TensorPrimitives.Multiply(new ReadOnlySpan<float>(x + (long)row * columns, columns), scale, new Span<float>(y + (long)row * columns, columns));
+                TensorPrimitives.Multiply(new ReadOnlySpan<float>(x + (long)row * columns, columns), scale,
+                    new Span<float>(y + (long)row * columns, columns));
         });
     }
 }
 
 /// <summary>
-/// The gradient of <see cref="LayerScale"/>: <c>(x, scale, dy) → (dx, dscale)</c>: dx = dy·scale, dscale = Σ over rows of dy·x, added in
-/// blocks of 64 rows so that the sum does not depend on the number of threads.
+/// The gradient of <see cref="LayerScale"/>: <c>(x, scale, dy) → (dx, dscale)</c>: dx = dy·scale, dscale = Σ over rows
+/// of dy·x, added in blocks of 64 rows so that the sum does not depend on the number of threads.
 /// </summary>
 public sealed record LayerScaleBackward : Op, ICpuKernel
 {
@@ -77,7 +79,8 @@ public sealed record LayerScaleBackward : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns,
+            blocks = RowBlocks.Count(rows, RowBlock);
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0);
         float* partial = blocks > 0 ? arguments.ScratchPointer : null;
         float[] scale = arguments.ReadParameter(1);
@@ -89,7 +92,8 @@ public sealed record LayerScaleBackward : Op, ICpuKernel
             {
                 long offset = (long)row * columns;
                 var gradient = new ReadOnlySpan<float>(dy + offset, columns);
-                TensorPrimitives.MultiplyAdd(gradient, new ReadOnlySpan<float>(x + offset, columns), scaleGradient, scaleGradient);
+                TensorPrimitives.MultiplyAdd(gradient, new ReadOnlySpan<float>(x + offset, columns), scaleGradient,
+                    scaleGradient);
                 TensorPrimitives.Multiply(gradient, scale, new Span<float>(dx + offset, columns));
             }
         });

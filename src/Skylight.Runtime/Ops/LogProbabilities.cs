@@ -5,8 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Log-probabilities of targets from stored logits: <c>(logits [T, V] float32, targets int32 [T]) → (logProbability [T], entropy [T],
-/// logSumExp [T], maximum [T], logSum [T])</c>: the unfused form of <see cref="VocabularyHead"/>, which says what they are.
+/// Log-probabilities of targets from stored logits: <c>(logits [T, V] float32, targets int32 [T]) → (logProbability
+/// [T], entropy [T], logSumExp [T], maximum [T], logSum [T])</c>: the unfused form of <see cref="VocabularyHead"/>,
+/// which says what they are.
 /// </summary>
 /// <param name="Temperature">Divides the logits; above zero.</param>
 public sealed record LogProbabilities(float Temperature = 1f) : Op, ICpuKernel
@@ -65,7 +66,8 @@ public sealed record LogProbabilities(float Temperature = 1f) : Op, ICpuKernel
 /// <param name="Temperature">As in the forward op.</param>
 /// <param name="HasLogProbabilityGradient">Whether dLogProbability is given.</param>
 /// <param name="HasEntropyGradient">Whether the entropy and dEntropy are given.</param>
-public sealed record LogProbabilitiesBackward(float Temperature, bool HasLogProbabilityGradient, bool HasEntropyGradient) : Op, ICpuKernel
+public sealed record LogProbabilitiesBackward(float Temperature, bool HasLogProbabilityGradient,
+    bool HasEntropyGradient) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
@@ -102,15 +104,16 @@ public sealed record LogProbabilitiesBackward(float Temperature, bool HasLogProb
                 if (targets[row] < 0 || !gradients.IsNotZero(row))
                     new Span<float>(logitGradients + offset, vocabulary).Clear();
                 else
-                    VocabularyCore.Gradient(logits + offset, logitGradients + offset, vocabulary, targets[row], gradients.Row(row));
+                    VocabularyCore.Gradient(logits + offset, logitGradients + offset, vocabulary, targets[row],
+                        gradients.Row(row));
             }
         });
     }
 }
 
 /// <summary>
-/// <see cref="MatMul"/> without bias, then <see cref="LogProbabilities"/>, to <see cref="VocabularyHead"/>: same bits, no logits
-/// in memory. Applies where nothing else reads the logits.
+/// <see cref="MatMul"/> without bias, then <see cref="LogProbabilities"/>, to <see cref="VocabularyHead"/>: same bits,
+/// no logits in memory. Applies where nothing else reads the logits.
 /// </summary>
 public sealed class VocabularyHeadFusion : FusionRule
 {
@@ -122,8 +125,10 @@ public sealed class VocabularyHeadFusion : FusionRule
     {
         ArgumentNullException.ThrowIfNull(node);
         ArgumentNullException.ThrowIfNull(uses);
-        if (node.Op is not LogProbabilities losses || node.Inputs[0].Producer is not { Op: MatMul, Inputs.Count: 2 } product || !uses.OnlyReadBy(node.Inputs[0], node))
+        if (node.Op is not LogProbabilities losses || node.Inputs[0].Producer
+            is not { Op: MatMul, Inputs.Count: 2 } product || !uses.OnlyReadBy(node.Inputs[0], node))
             return null;
-        return new FusionMatch([product, node], new VocabularyHead(losses.Temperature), [.. product.Inputs, node.Inputs[1]], node.Outputs);
+        return new FusionMatch([product, node], new VocabularyHead(losses.Temperature),
+            [.. product.Inputs, node.Inputs[1]], node.Outputs);
     }
 }

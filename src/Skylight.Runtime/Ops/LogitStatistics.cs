@@ -5,11 +5,13 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// For hosts that choose tokens themselves (beam search, a grammar, checking drafts) and score any number of candidates of a row as training would;
-/// <see cref="SampleTokens"/>, which generation uses, draws and scores on the device. <c>logits [T, V] float32 → (maximum [T], logSum [T], entropy [T])</c> with
-/// x = logits / temperature, maximum = max x, logSum = log Σ exp(x − maximum) ≥ 0, and the entropy of softmax(x) in nats.
-/// A token's log-probability is <c>(logit / temperature − maximum) − logSum</c>, in this order of float32 operations:
-/// then it, and the entropy, equal those of <see cref="VocabularyHead"/> bit for bit. No gradient.
+/// For hosts that choose tokens themselves (beam search, a grammar, checking drafts) and score any number of candidates
+/// of a row as training would;
+/// <see cref="SampleTokens"/>, which generation uses, draws and scores on the device. <c>logits [T, V] float32 →
+/// (maximum [T], logSum [T], entropy [T])</c> with x = logits / temperature, maximum = max x, logSum = log Σ exp(x −
+/// maximum) ≥ 0, and the entropy of softmax(x) in nats. A token's log-probability is <c>(logit / temperature − maximum)
+/// − logSum</c>, in this order of float32 operations: then it, and the entropy, equal those of
+/// <see cref="VocabularyHead"/> bit for bit. No gradient.
 /// </summary>
 /// <param name="Temperature">Divides the logits; above zero.</param>
 public sealed record LogitStatistics(float Temperature = 1f) : Op, ICpuKernel
@@ -33,7 +35,8 @@ public sealed record LogitStatistics(float Temperature = 1f) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        float* maximum = arguments.OutputPointer(0), logSum = arguments.OutputPointer(1), entropy = arguments.OutputPointer(2);
+        float* maximum = arguments.OutputPointer(0), logSum = arguments.OutputPointer(1),
+            entropy = arguments.OutputPointer(2);
         StoredLogits.Reduce(arguments, null, new RowTemperatures(Temperature), (row, statistics) =>
         {
             maximum[row] = statistics.Maximum;
@@ -57,20 +60,24 @@ internal static unsafe class StoredLogits
     /// <param name="rows">Which rows; null for all.</param>
     /// <param name="temperatures">Divide the logits.</param>
     /// <param name="write">Takes a row and its statistics.</param>
-    public static void Reduce(in CpuArguments arguments, int[]? rows, RowTemperatures temperatures, Action<int, RowStatistics> write)
+    public static void Reduce(in CpuArguments arguments, int[]? rows, RowTemperatures temperatures,
+        Action<int, RowStatistics> write)
     {
         Shape shape = arguments.Input(0).Shape;
         float* logits = arguments.InputPointer(0);
-        int vocabulary = shape.Columns, segments = VocabularyCore.SegmentCount(vocabulary), count = rows?.Length ?? shape.Rows;
+        int vocabulary = shape.Columns, segments = VocabularyCore.SegmentCount(vocabulary),
+            count = rows?.Length ?? shape.Rows;
         var statistics = (SegmentStatistics*)arguments.ScratchPointer;
-        CpuParallel.ForRange(checked(count * segments), Math.Max(1, Grain / Math.Min(vocabulary, VocabularyCore.SegmentWidth)), (start, end) =>
+        CpuParallel.ForRange(checked(count * segments),
+            Math.Max(1, Grain / Math.Min(vocabulary, VocabularyCore.SegmentWidth)), (start, end) =>
         {
             for (int index = start; index < end; index++)
             {
                 int row = index / segments, segment = index % segments;
                 int stored = rows?[row] ?? row;
                 float* line = logits + (long)stored * vocabulary;
-                statistics[index] = VocabularyCore.Reduce(line + segment * VocabularyCore.SegmentWidth, VocabularyCore.ColumnsOf(segment, vocabulary), temperatures.Of(stored));
+                statistics[index] = VocabularyCore.Reduce(line + segment * VocabularyCore.SegmentWidth,
+                    VocabularyCore.ColumnsOf(segment, vocabulary), temperatures.Of(stored));
             }
         });
         ElementWise.ForRows(count, 16 * segments, (start, length) =>

@@ -9,9 +9,11 @@ namespace Skylight.Ops;
 /// Every output element adds its k terms in float32 in one fixed order, whatever the number of rows.
 /// </summary>
 /// <remarks>
-/// An int8 weight is followed by its scales, float32 [n], before the bias: <c>(x · weightᵀ) ⊙ scale (+ bias)</c>. It is for inference: there is no gradient.
+/// An int8 weight is followed by its scales, float32 [n], before the bias: <c>(x · weightᵀ) ⊙ scale (+ bias)</c>. It is
+/// for inference: there is no gradient.
 /// </remarks>
-/// <param name="OutputType">The data type of the output: that of x (null), or float32 where sums of bfloat16 products are to stay unrounded, as logits are.</param>
+/// <param name="OutputType">The data type of the output: that of x (null), or float32 where sums of bfloat16 products
+/// are to stay unrounded, as logits are.</param>
 public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
 {
     /// <inheritdoc/>
@@ -20,12 +22,14 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
         bool quantized = IsQuantized(inputs);
         TypeCheck check = new TypeCheck(this, inputs).Count(quantized ? 3 : 2, quantized ? 4 : 3).Activation(0, "x");
         check = quantized ? CheckQuantized(check, inputs) : check.Weight(1, "weight", 0, "x");
-        check.That(inputs[0].Shape.Columns == inputs[1].Shape.Columns, $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
+        check.That(inputs[0].Shape.Columns == inputs[1].Shape.Columns,
+            $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
         int bias = BiasInput(inputs);
         if (inputs.Count > bias)
             check.Is(bias, "bias", DataType.Float32, DataType.BFloat16).Shape(bias, "bias", inputs[1].Shape[0]);
         DataType output = OutputType ?? inputs[0].DataType;
-        check.That(output == inputs[0].DataType || output == DataType.Float32, $"the output can be float32 or have the data type of x, not {output}");
+        check.That(output == inputs[0].DataType || output == DataType.Float32,
+            $"the output can be float32 or have the data type of x, not {output}");
         return [new TensorType(output, inputs[0].Shape.WithColumns(inputs[1].Shape[0]))];
     }
 
@@ -34,7 +38,9 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     {
         Value x = context.Inputs[0], weight = context.Inputs[1], gradient = context.OutputGradient(0);
         if (weight.Type.DataType == DataType.Int8)
-            throw new GraphException($"{Name}: {weight} is int8, which serves inference only. Train the model with float32 or bfloat16 weights, and make them int8 afterwards.");
+            throw new GraphException(
+                $"{Name}: {weight} is int8, which serves inference only. Train the model with float32 or bfloat16 " +
+                $"weights, and make them int8 afterwards.");
         Value?[] gradients = context.NoGradients();
         // Products read operands of one type; a bias, which is only added up, sees the gradient unrounded.
         Value operand = context.Needs(0) || context.Needs(1) ? Cast.To(context.Graph, gradient, x.Type.DataType) : gradient;
@@ -64,16 +70,19 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
             if (quantized)
             {
                 Gemm.MultiplyQuantizedWeight(
-                    arguments.InputPointer(0), k, (sbyte*)CpuMemory.Pointer(arguments.Input(1)), arguments.InputPointer(2), biasPointer, arguments.OutputPointer(0), n, rows, n, k);
+                    arguments.InputPointer(0), k, (sbyte*)CpuMemory.Pointer(arguments.Input(1)),
+                    arguments.InputPointer(2), biasPointer, arguments.OutputPointer(0), n, rows, n, k);
                 return;
             }
 
             Gemm.MultiplyWeight(
-                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType, biasPointer, arguments.OutputPointer(0), n, rows, n, k);
+                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType,
+                biasPointer, arguments.OutputPointer(0), n, rows, n, k);
         }
     }
 
-    private static bool IsQuantized(IReadOnlyList<TensorType> inputs) => inputs.Count > 1 && inputs[1].DataType == DataType.Int8;
+    private static bool IsQuantized(IReadOnlyList<TensorType> inputs) => inputs.Count > 1
+        && inputs[1].DataType == DataType.Int8;
 
     private static int BiasInput(IReadOnlyList<TensorType> inputs) => IsQuantized(inputs) ? 3 : 2;
 
@@ -83,14 +92,17 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
         .Float32(2, "scale").Shape(2, "scale", inputs[1].Shape[0]);
 }
 
-/// <summary>The gradient of the input of <see cref="MatMul"/>: <c>(dy [.., n], weight [n, k]) → dy · weight [.., k]</c>.</summary>
+/// <summary>
+/// The gradient of the input of <see cref="MatMul"/>: <c>(dy [.., n], weight [n, k]) → dy · weight [.., k]</c>.
+/// </summary>
 public sealed record MatMulInputGradient : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(2).Activation(0, "dy").Weight(1, "weight", 0, "dy")
-            .That(inputs[0].Shape.Columns == inputs[1].Shape[0], $"dy has {inputs[0].Shape.Columns} columns, but the weight makes {inputs[1].Shape[0]}");
+            .That(inputs[0].Shape.Columns == inputs[1].Shape[0],
+                $"dy has {inputs[0].Shape.Columns} columns, but the weight makes {inputs[1].Shape[0]}");
         return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[1].Shape[1]) }];
     }
 
@@ -115,19 +127,25 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
         Shape weight = arguments.Input(1).Shape;
         int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
         Gemm.MultiplyWeightTransposed(
-            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType, arguments.OutputPointer(0), k, rows, n, k, accumulate: false);
+            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType,
+            arguments.OutputPointer(0), k, rows, n, k, accumulate: false);
     }
 }
 
-/// <summary>The gradient of the weight of <see cref="MatMul"/>: <c>(x [.., k], dy [.., n]) → dyᵀ · x [n, k]</c>, float32, in weight storage.</summary>
+/// <summary>
+/// The gradient of the weight of <see cref="MatMul"/>: <c>(x [.., k], dy [.., n]) → dyᵀ · x [n, k]</c>, float32, in
+/// weight storage.
+/// </summary>
 public sealed record MatMulWeightGradient : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(2).Activation(0, "x").Activation(1, "dy", 0, "x")
-            .That(inputs[0].Shape.Rows == inputs[1].Shape.Rows, $"x has {inputs[0].Shape.Rows} rows, but dy {inputs[1].Shape.Rows}");
-        return [new TensorType(DataType.Float32, new Shape(inputs[1].Shape.Columns, inputs[0].Shape.Columns), Storage.Weight)];
+            .That(inputs[0].Shape.Rows == inputs[1].Shape.Rows,
+                $"x has {inputs[0].Shape.Rows} rows, but dy {inputs[1].Shape.Rows}");
+        return [new TensorType(DataType.Float32, new Shape(inputs[1].Shape.Columns, inputs[0].Shape.Columns),
+            Storage.Weight)];
     }
 
     /// <inheritdoc/>
@@ -138,6 +156,7 @@ public sealed record MatMulWeightGradient : Op, ICpuKernel
     public unsafe void Run(in CpuArguments arguments)
     {
         int rows = arguments.Input(0).Shape.Rows, k = arguments.Input(0).Shape.Columns, n = arguments.Input(1).Shape.Columns;
-        Gemm.WeightGradient(arguments.InputPointer(0), k, arguments.InputPointer(1), n, arguments.OutputPointer(0), rows, n, k, accumulate: false);
+        Gemm.WeightGradient(arguments.InputPointer(0), k, arguments.InputPointer(1), n, arguments.OutputPointer(0),
+            rows, n, k, accumulate: false);
     }
 }

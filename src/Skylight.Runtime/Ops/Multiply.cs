@@ -40,6 +40,7 @@ public sealed record Multiply : Op, ICpuKernel
     {
         float* a = arguments.InputPointer(0), b = arguments.InputPointer(1), product = arguments.OutputPointer(0);
         ElementWise.For(arguments.InputFloat32(0).Length, (start, count) =>
-            TensorPrimitives.Multiply(new ReadOnlySpan<float>(a + start, count), new ReadOnlySpan<float>(b + start, count), new Span<float>(product + start, count)));
+            TensorPrimitives.Multiply(new ReadOnlySpan<float>(a + start, count),
+                new ReadOnlySpan<float>(b + start, count), new Span<float>(product + start, count)));
     }
 }

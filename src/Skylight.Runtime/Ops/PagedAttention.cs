@@ -6,19 +6,25 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Causal attention of new tokens over a cache of pages (Kwon et al., 2023), for decoding and for prefill, whole or in chunks:
-/// <c>(q [T, Hq·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], pageTable int32 [B, maxPages], starts int32 [B+1],
-/// lengths int32 [B]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its context of lengths[b] tokens
-/// ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has position lengths[b] − rows + r and sees the
-/// positions up to its own, which <see cref="KeyValueWrite"/> wrote before. The caches have the data type of q. Rows of no sequence get 0. Sequences may share pages.
+/// Causal attention of new tokens over a cache of pages (Kwon et al., 2023), for decoding and for prefill, whole or in
+/// chunks:
+/// <c>(q [T, Hq·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], pageTable int32 [B, maxPages], starts
+/// int32 [B+1], lengths int32 [B]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its
+/// context of lengths[b] tokens ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has
+/// position lengths[b] − rows + r and sees the positions up to its own, which <see cref="KeyValueWrite"/> wrote before.
+/// The caches have the data type of q. Rows of no sequence get 0. Sequences may share pages.
 /// </summary>
-/// <remarks>A row has the same bits as in <see cref="Attention"/>, in any batch and in chunks of any size. There is no gradient.</remarks>
+/// <remarks>
+/// A row has the same bits as in <see cref="Attention"/>, in any batch and in chunks of any size. There is no gradient.
+/// </remarks>
 /// <param name="HeadCount">Query heads, Hq.</param>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv; divides Hq.</param>
 /// <param name="HeadDimension">The width of a head, D.</param>
 public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int HeadDimension) : Op, ICpuKernel
 {
-    /// <summary>The tokens of a cache page; page i of a sequence holds positions 32·i to 32·i + 31, on every device.</summary>
+    /// <summary>
+    /// The tokens of a cache page; page i of a sequence holds positions 32·i to 32·i + 31, on every device.
+    /// </summary>
     public const int PageSize = KeyValuePages.Size;
 
     // Query rows of all heads of a group that one task computes. Nothing is packed, so a few tiles are enough.
@@ -28,13 +34,17 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(6)
-            .That(HeadCount >= 1 && KeyValueHeadCount >= 1 && HeadDimension >= 1, "head counts and the head dimension must be at least 1")
-            .That(HeadCount % KeyValueHeadCount == 0, $"{KeyValueHeadCount} key-value heads cannot be shared by {HeadCount} query heads: one must divide the other")
+            .That(HeadCount >= 1 && KeyValueHeadCount >= 1 && HeadDimension >= 1,
+                "head counts and the head dimension must be at least 1")
+            .That(HeadCount % KeyValueHeadCount == 0,
+                $"{KeyValueHeadCount} key-value heads cannot be shared by {HeadCount} query heads: one must " +
+                $"divide the other")
             .Activation(0, "q").Rank(0, "q", 2).Shape(0, "q", inputs[0].Shape[0], checked(HeadCount * HeadDimension));
         CheckCaches(check, inputs, 1, KeyValueHeadCount, HeadDimension, "q");
         check.Is(3, "pageTable", DataType.Int32).Rank(3, "pageTable", 2);
         int sequences = inputs[3].Shape[0];
-        check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32).Shape(5, "lengths", sequences);
+        check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32)
+            .Shape(5, "lengths", sequences);
         return [inputs[0]];
     }
 
@@ -42,10 +52,12 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs)
     {
         double context = (double)inputs[3].Shape[1] * AttentionCore.PageSize;
-        double cache = Math.Min(inputs[1].Bytes, inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * inputs[1].DataType.Size());
+        double cache = Math.Min(inputs[1].Bytes,
+            inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * inputs[1].DataType.Size());
         double rows = (double)inputs[0].Shape[0] / Math.Max(1, inputs[3].Shape[0]);
         double seen = Math.Max(0, context - Math.Max(0, rows - 1) / 2);
-        return new(4 * seen * inputs[0].Shape.ElementCount, inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
+        return new(4 * seen * inputs[0].Shape.ElementCount,
+            inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
     }
 
     /// <inheritdoc/>
@@ -58,7 +70,8 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         long context = CheckPages(arguments, starts, tableWidth);
         PackedSequences.ClearOutside(starts, arguments.OutputFloat32(0), heads * dimension);
 
-        float* q = arguments.InputPointer(0), keyCache = arguments.InputPointer(1), valueCache = arguments.InputPointer(2), output = arguments.OutputPointer(0);
+        float* q = arguments.InputPointer(0), keyCache = arguments.InputPointer(1),
+            valueCache = arguments.InputPointer(2), output = arguments.OutputPointer(0);
         int* table = (int*)arguments.InputPointer(3);
         int* firstRows = (int*)arguments.InputPointer(4);
         int* lengths = (int*)arguments.InputPointer(5);
@@ -92,12 +105,18 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         });
     }
 
-    /// <summary>Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, so that a token's bits survive them.</summary>
-    internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads, int dimension, string activation)
+    /// <summary>
+    /// Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, so that a token's bits
+    /// survive them.
+    /// </summary>
+    internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads,
+        int dimension, string activation)
     {
         check.Activation(keyCache, "keyCache", 0, activation).Rank(keyCache, "keyCache", 3)
-            .Shape(keyCache, "keyCache", inputs[keyCache].Shape[0], keyValueHeads, checked(AttentionCore.PageSize * dimension))
-            .Activation(keyCache + 1, "valueCache", 0, activation).SameShape(keyCache + 1, "valueCache", keyCache, "keyCache");
+            .Shape(keyCache, "keyCache", inputs[keyCache].Shape[0], keyValueHeads,
+                checked(AttentionCore.PageSize * dimension))
+            .Activation(keyCache + 1, "valueCache", 0, activation)
+            .SameShape(keyCache + 1, "valueCache", keyCache, "keyCache");
     }
 
     /// <summary>Checks lengths and the part of the page table that is used.</summary>
@@ -111,9 +130,11 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         {
             int rows = starts[sequence + 1] - starts[sequence], length = lengths[sequence];
             if (length < rows)
-                throw PackedSequences.Error(Name, "lengths", sequence, length, $"the sequence has {rows} new rows, which its length includes");
+                throw PackedSequences.Error(Name, "lengths", sequence, length,
+                    $"the sequence has {rows} new rows, which its length includes");
             if (length > limit)
-                throw PackedSequences.Error(Name, "lengths", sequence, length, $"{tableWidth} pages per sequence hold only {limit} tokens");
+                throw PackedSequences.Error(Name, "lengths", sequence, length,
+                    $"{tableWidth} pages per sequence hold only {limit} tokens");
             if (rows == 0)
                 continue;
             total += length;
@@ -121,7 +142,8 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
             {
                 int entry = table[sequence * tableWidth + page];
                 if ((uint)entry >= (uint)pages)
-                    throw PackedSequences.Error(Name, "pageTable", sequence * tableWidth + page, entry, $"page {page} of sequence {sequence} must be one of the cache's {pages} pages");
+                    throw PackedSequences.Error(Name, "pageTable", sequence * tableWidth + page, entry,
+                        $"page {page} of sequence {sequence} must be one of the cache's {pages} pages");
             }
         }
 

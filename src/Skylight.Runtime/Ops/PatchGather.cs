@@ -5,9 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Cuts images into patches, one row each: <c>pixels [B, C, H, W] → [B·(H/ph)·(W/pw), C·ph·pw]</c>. Patches of an image go row by row;
-/// the columns are ordered (channel, y, x), as a convolution's weight [h, C, ph, pw] flattened to [h, C·ph·pw] expects, so that
-/// patch embedding is this and a matrix product.
+/// Cuts images into patches, one row each: <c>pixels [B, C, H, W] → [B·(H/ph)·(W/pw), C·ph·pw]</c>. Patches of an image
+/// go row by row; the columns are ordered (channel, y, x), as a convolution's weight [h, C, ph, pw] flattened to [h,
+/// C·ph·pw] expects, so that patch embedding is this and a matrix product.
 /// </summary>
 /// <param name="PatchHeight">ph; divides H.</param>
 /// <param name="PatchWidth">pw; divides W.</param>
@@ -19,14 +19,16 @@ public sealed record PatchGather(int PatchHeight, int PatchWidth) : Op, ICpuKern
         TypeCheck check = new TypeCheck(this, inputs).Count(1).Activation(0, "pixels").Rank(0, "pixels", 4)
             .That(PatchHeight > 0 && PatchWidth > 0, $"patches cannot be {PatchHeight} x {PatchWidth}");
         Shape pixels = inputs[0].Shape;
-        check.That(pixels[2] % PatchHeight == 0 && pixels[3] % PatchWidth == 0, $"images of {pixels[2]} x {pixels[3]} pixels cannot be cut into patches of {PatchHeight} x {PatchWidth}");
+        check.That(pixels[2] % PatchHeight == 0 && pixels[3] % PatchWidth == 0,
+            $"images of {pixels[2]} x {pixels[3]} pixels cannot be cut into patches of {PatchHeight} x {PatchWidth}");
         int patches = checked(pixels[0] * (pixels[2] / PatchHeight) * (pixels[3] / PatchWidth));
         return [inputs[0] with { Shape = new Shape(patches, checked(pixels[1] * PatchHeight * PatchWidth)) }];
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        throw new GraphException($"{Name} has no gradient: pixels are data. Do not ask for gradients of what they are computed from.");
+        throw new GraphException(
+            $"{Name} has no gradient: pixels are data. Do not ask for gradients of what they are computed from.");
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
@@ -41,7 +43,8 @@ public sealed record PatchGather(int PatchHeight, int PatchWidth) : Op, ICpuKern
             float* target = y + (long)start * channels * patchHeight * patchWidth;
             for (int patch = start; patch < start + count; patch++)
             {
-                int image = patch / (gridHeight * gridWidth), top = patch / gridWidth % gridHeight * patchHeight, left = patch % gridWidth * patchWidth;
+                int image = patch / (gridHeight * gridWidth), top = patch / gridWidth % gridHeight * patchHeight,
+                    left = patch % gridWidth * patchWidth;
                 for (int channel = 0; channel < channels; channel++)
                 {
                     for (int line = 0; line < patchHeight; line++, target += patchWidth)

@@ -4,41 +4,62 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
-/// <summary>What of a token's ratio ρ = π/π_old and advantage A is made larger. "Held" means that no gradient flows through it.</summary>
+/// <summary>
+/// What of a token's ratio ρ = π/π_old and advantage A is made larger. "Held" means that no gradient flows through it.
+/// </summary>
 public enum PolicyForm
 {
-    /// <summary>min(ρA, clip(ρ)A): PPO and GRPO; DAPO and Dr. GRPO differ in clip range and weights (arXiv 2402.03300, 2503.14476, 2503.20783).</summary>
+    /// <summary>
+    /// min(ρA, clip(ρ)A): PPO and GRPO; DAPO and Dr. GRPO differ in clip range and weights (arXiv 2402.03300,
+    /// 2503.14476, 2503.20783).
+    /// </summary>
     Clip,
 
-    /// <summary>As <see cref="Clip"/> with the ratio of the whole sequence, s = exp(mean log ρ), in the place of ρ: GSPO (arXiv 2507.18071).</summary>
+    /// <summary>
+    /// As <see cref="Clip"/> with the ratio of the whole sequence, s = exp(mean log ρ), in the place of ρ: GSPO (arXiv
+    /// 2507.18071).
+    /// </summary>
     Gspo,
 
-    /// <summary>The value of <see cref="Gspo"/>, of which each token gets its own gradient −weight·sA, s held: GSPO-token.</summary>
+    /// <summary>
+    /// The value of <see cref="Gspo"/>, of which each token gets its own gradient −weight·sA, s held: GSPO-token.
+    /// </summary>
     GspoToken,
 
-    /// <summary>clip(ρ)·A·log π with the clipped ratio held: CISPO (arXiv 2506.13585). A clip range below of 1 leaves the ratio free to fall.</summary>
+    /// <summary>
+    /// clip(ρ)·A·log π with the clipped ratio held: CISPO (arXiv 2506.13585). A clip range below of 1 leaves the ratio
+    /// free to fall.
+    /// </summary>
     Cispo,
 
-    /// <summary>(4/t)·sigmoid(t·(ρ − 1))·A with a temperature t for A above 0 and another one otherwise: SAPO (arXiv 2511.20347).</summary>
+    /// <summary>
+    /// (4/t)·sigmoid(t·(ρ − 1))·A with a temperature t for A above 0 and another one otherwise: SAPO (arXiv
+    /// 2511.20347).
+    /// </summary>
     Sapo,
 
     /// <summary>A·log π, without any ratio: REINFORCE, REINFORCE++ (arXiv 2501.03262).</summary>
     Reinforce,
 }
 
-/// <summary>Estimators per token of the Kullback–Leibler divergence from a reference policy, with r = log p_ref − log p (Schulman, 2020).</summary>
+/// <summary>
+/// Estimators per token of the Kullback–Leibler divergence from a reference policy, with r = log p_ref − log p
+/// (Schulman, 2020).
+/// </summary>
 public enum KlKind
 {
     /// <summary>No penalty; the reference is not read.</summary>
     None,
 
     /// <summary>
-    /// −r: unbiased, of any sign. As a part of a loss it does nothing but add noise: its gradient is that of log p, whose expectation under p is zero.
-    /// It belongs into the reward, or into a figure to look at.
+    /// −r: unbiased, of any sign. As a part of a loss it does nothing but add noise: its gradient is that of log p,
+    /// whose expectation under p is zero. It belongs into the reward, or into a figure to look at.
     /// </summary>
     K1,
 
-    /// <summary>r²/2: biased, low variance; the only one whose gradient, on-policy, is that of the divergence in expectation.</summary>
+    /// <summary>
+    /// r²/2: biased, low variance; the only one whose gradient, on-policy, is that of the divergence in expectation.
+    /// </summary>
     K2,
 
     /// <summary>e^r − r − 1: unbiased, never negative.</summary>
@@ -47,23 +68,27 @@ public enum KlKind
 
 /// <summary>
 /// The loss of policy gradients in all their forms, with an optional KL penalty; float32 but for the sequences:
-/// <c>(logProbability [T], oldLogProbability [T], referenceLogProbability [T], advantages [T], weights [T][, sequences int32 [T]]) →
-/// (loss [1], clippedTokens int32 [1], kl [1], maxAbsLogRatio [1])</c>.
-/// With ρ = exp(logProbability − old): loss = Σ weight·(−objective(ρ, A) + β·kl), the objective as <see cref="PolicyForm"/> says.
+/// <c>(logProbability [T], oldLogProbability [T], referenceLogProbability [T], advantages [T], weights [T][, sequences
+/// int32 [T]]) → (loss [1], clippedTokens int32 [1], kl [1], maxAbsLogRatio [1])</c>.
+/// With ρ = exp(logProbability − old): loss = Σ weight·(−objective(ρ, A) + β·kl), the objective as
+/// <see cref="PolicyForm"/> says.
 /// </summary>
 /// <remarks>
-/// The forms of GSPO, and only they, take sequences: rows next to each other with the same number are one sequence, rows with a number below 0 belong to
-/// none and are ignored. The ratio of a sequence is of all its rows, also of those of weight 0.
-/// clippedTokens counts tokens whose clipped term is strictly smaller, or whose dual clip or (CISPO) cap acts; kl = Σ weight·kl, and
-/// maxAbsLogRatio is the largest |logProbability − old| of a token. Rows of weight 0 have no loss; in the forms without sequences they may hold anything.
-/// Sums run in double precision in order. The gradient flows from the loss to logProbability only.
+/// The forms of GSPO, and only they, take sequences: rows next to each other with the same number are one sequence,
+/// rows with a number below 0 belong to none and are ignored. The ratio of a sequence is of all its rows, also of those
+/// of weight 0. clippedTokens counts tokens whose clipped term is strictly smaller, or whose dual clip or (CISPO) cap
+/// acts; kl = Σ weight·kl, and maxAbsLogRatio is the largest |logProbability − old| of a token. Rows of weight 0 have
+/// no loss; in the forms without sequences they may hold anything. Sums run in double precision in order. The gradient
+/// flows from the loss to logProbability only.
 /// </remarks>
 /// <param name="ClipLow">How far below 1 the ratio may go; in [0, 1]. Read by the clipped forms, CISPO among them.</param>
-/// <param name="ClipHigh">How far above 1 the ratio may go; not negative. Read by the clipped forms, CISPO among them.</param>
+/// <param name="ClipHigh">How far above 1 the ratio may go; not negative. Read by the clipped forms, CISPO among
+/// them.</param>
 /// <param name="Kl">The estimator of the penalty.</param>
 /// <param name="Beta">The weight of the penalty.</param>
 /// <param name="DualClip">
-/// Where above 1: for negative advantages the objective is not less than DualClip·A (Ye et al., 2020). 0 for none. For the forms that take the smaller of two terms.
+/// Where above 1: for negative advantages the objective is not less than DualClip·A (Ye et al., 2020). 0 for none. For
+/// the forms that take the smaller of two terms.
 /// </param>
 public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float Beta, float DualClip = 0) : Op, ICpuKernel
 {
@@ -73,7 +98,10 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
     /// <summary>SAPO's temperature where the advantage is above 0.</summary>
     public float SapoPositive { get; init; } = 1f;
 
-    /// <summary>SAPO's temperature elsewhere: steeper, because the gradient of a token made less likely spreads over the whole vocabulary.</summary>
+    /// <summary>
+    /// SAPO's temperature elsewhere: steeper, because the gradient of a token made less likely spreads over the whole
+    /// vocabulary.
+    /// </summary>
     public float SapoNegative { get; init; } = 1.05f;
 
     /// <summary>Whether a ratio is that of a whole sequence, so that the op takes a sixth input.</summary>
@@ -90,7 +118,8 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
         if (context.OutputGradients[2] is not null || context.OutputGradients[3] is not null)
-            throw new GraphException($"{Name}: only the loss (output 0) can be differentiated; the KL penalty's share is in it.");
+            throw new GraphException(
+                $"{Name}: only the loss (output 0) can be differentiated; the KL penalty's share is in it.");
         Value?[] gradients = context.NoGradients();
         for (int input = 1; input < gradients.Length; input++)
         {
@@ -142,13 +171,16 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
     {
         check.Float32(0, "logProbability").Rank(0, "logProbability", 1)
             .That(Enum.IsDefined(Form), $"the form {Form} is not defined")
-            .That(ClipLow is >= 0 and <= 1 && ClipHigh >= 0, $"the clip range 1 − {ClipLow} … 1 + {ClipHigh} must contain 1 and nothing negative")
+            .That(ClipLow is >= 0 and <= 1 && ClipHigh >= 0,
+                $"the clip range 1 − {ClipLow} … 1 + {ClipHigh} must contain 1 and nothing negative")
             .That(DualClip is 0 or > 1, $"the dual clip must be above 1, or 0 for none, not {DualClip}")
-            .That(DualClip == 0 || Form is PolicyForm.Clip || TakesSequences, $"{Form} takes no minimum that a dual clip of {DualClip} could bound: give it 0")
+            .That(DualClip == 0 || Form is PolicyForm.Clip || TakesSequences,
+                $"{Form} takes no minimum that a dual clip of {DualClip} could bound: give it 0")
             .That(SapoPositive is > 0 and < float.PositiveInfinity && SapoNegative is > 0 and < float.PositiveInfinity,
                 $"SAPO's temperatures must be above 0, not {SapoPositive} and {SapoNegative}")
             .That(float.IsFinite(Beta) && Enum.IsDefined(Kl), "the KL penalty is not valid");
-        ReadOnlySpan<string> names = ["logProbability", "oldLogProbability", "referenceLogProbability", "advantages", "weights"];
+        ReadOnlySpan<string> names = ["logProbability", "oldLogProbability", "referenceLogProbability", "advantages",
+            "weights"];
         for (int input = 1; input < names.Length; input++)
             check.Float32(input, names[input]).SameShape(input, names[input], 0, names[0]);
         if (TakesSequences)
@@ -157,8 +189,9 @@ public sealed record PolicyLoss(float ClipLow, float ClipHigh, KlKind Kl, float 
 }
 
 /// <summary>
-/// The gradient of <see cref="PolicyLoss"/>: <c>(its inputs, dLoss [1]) → dLogProbability [T]</c>. Zero for the clipped term of clipped tokens and for what
-/// has no weight; in GSPO every row of a sequence has the same share, (Σ of the sequence's weighted gradients in log s) / its length, for s is a mean.
+/// The gradient of <see cref="PolicyLoss"/>: <c>(its inputs, dLoss [1]) → dLogProbability [T]</c>. Zero for the clipped
+/// term of clipped tokens and for what has no weight; in GSPO every row of a sequence has the same share, (Σ of the
+/// sequence's weighted gradients in log s) / its length, for s is a mean.
 /// </summary>
 /// <param name="Forward">The forward op.</param>
 public sealed record PolicyLossBackward(PolicyLoss Forward) : Op, ICpuKernel
@@ -202,7 +235,8 @@ public sealed record PolicyLossBackward(PolicyLoss Forward) : Op, ICpuKernel
                 if (rows.Weights[row] != 0)
                 {
                     PolicyTerm term = rows.Term(row, logRatio);
-                    sum += rows.Weights[row] * ((Forward.Form == PolicyForm.GspoToken ? term.Gradient : 0) + Forward.Beta * term.KlGradient);
+                    sum += rows.Weights[row]
+                        * ((Forward.Form == PolicyForm.GspoToken ? term.Gradient : 0) + Forward.Beta * term.KlGradient);
                 }
 
                 gradient[row] = (float)(lossGradient * sum);

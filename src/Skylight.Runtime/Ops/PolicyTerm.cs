@@ -2,9 +2,13 @@ using Skylight.Cpu;
 
 namespace Skylight.Ops;
 
-/// <summary>One token of the policy loss, in double precision: what <see cref="PolicyForm"/> and <see cref="KlKind"/> say, and nothing else.</summary>
+/// <summary>
+/// One token of the policy loss, in double precision: what <see cref="PolicyForm"/> and <see cref="KlKind"/> say, and
+/// nothing else.
+/// </summary>
 /// <param name="Loss">−objective.</param>
-/// <param name="Gradient">Its derivative in the logarithm of the ratio; in log p where the ratio is held or there is none.</param>
+/// <param name="Gradient">Its derivative in the logarithm of the ratio; in log p where the ratio is held or there is
+/// none.</param>
 /// <param name="IsClipped">Whether a bound acts.</param>
 /// <param name="Kl">The divergence estimate.</param>
 /// <param name="KlGradient">Its derivative in log p.</param>
@@ -35,14 +39,19 @@ internal readonly record struct PolicyTerm(double Loss, double Gradient, bool Is
     }
 
     /// <summary>clip(ρ)·A·log π; the ratio is held, so a clipped token has a gradient too.</summary>
-    private static (double Objective, double Gradient, bool IsClipped) CappedRatio(PolicyLoss op, double logProbability, double ratio, double advantage)
+    private static (double Objective, double Gradient, bool IsClipped) CappedRatio(PolicyLoss op, double logProbability,
+        double ratio, double advantage)
     {
         double bounded = Bounded(op, ratio);
         return (bounded * advantage * logProbability, bounded * advantage, bounded != ratio);
     }
 
-    /// <summary>(4/t)·σ·A with σ = sigmoid(t·(ρ − 1)), whose derivative in log ρ is 4·σ·(1 − σ)·ρ·A: A where ρ = 1, and nothing far from it.</summary>
-    private static (double Objective, double Gradient, bool IsClipped) SoftGate(double temperature, double ratio, double advantage)
+    /// <summary>
+    /// (4/t)·σ·A with σ = sigmoid(t·(ρ − 1)), whose derivative in log ρ is 4·σ·(1 − σ)·ρ·A: A where ρ = 1, and nothing
+    /// far from it.
+    /// </summary>
+    private static (double Objective, double Gradient, bool IsClipped) SoftGate(double temperature, double ratio,
+        double advantage)
     {
         double at = temperature * (ratio - 1), gate = 1 / (1 + Math.Exp(-at)), rest = 1 / (1 + Math.Exp(at));
         // Far above 1 the rest is 0, also where the ratio itself overflows.
@@ -61,7 +70,9 @@ internal readonly record struct PolicyTerm(double Loss, double Gradient, bool Is
     private static double Bounded(PolicyLoss op, double ratio) => Math.Clamp(ratio, 1.0 - op.ClipLow, 1.0 + op.ClipHigh);
 }
 
-/// <summary>The rows of the policy loss in runs that have one ratio: sequences where the form takes them, else single tokens.</summary>
+/// <summary>
+/// The rows of the policy loss in runs that have one ratio: sequences where the form takes them, else single tokens.
+/// </summary>
 internal readonly ref struct PolicyRows
 {
     private readonly PolicyLoss _op;
@@ -109,5 +120,6 @@ internal readonly ref struct PolicyRows
         return sum / (end - first);
     }
 
-    public PolicyTerm Term(int row, double logRatio) => PolicyTerm.Of(_op, _logProbability[row], logRatio, _reference[row], _advantages[row]);
+    public PolicyTerm Term(int row, double logRatio) =>
+        PolicyTerm.Of(_op, _logProbability[row], logRatio, _reference[row], _advantages[row]);
 }

@@ -18,13 +18,15 @@ public sealed record QkvSplitRotary(int HeadCount, int KeyValueHeadCount, int He
         Infer(new TypeCheck(this, inputs).Count(2), inputs, HeadCount, KeyValueHeadCount, HeadDimension);
 
     /// <summary>Checks projection and table, and says what queries, keys and values are.</summary>
-    internal static IReadOnlyList<TensorType> Infer(TypeCheck check, IReadOnlyList<TensorType> inputs, int heads, int keyHeads, int dimension)
+    internal static IReadOnlyList<TensorType> Infer(TypeCheck check, IReadOnlyList<TensorType> inputs, int heads,
+        int keyHeads, int dimension)
     {
         check.Activation(0, "qkv").Rank(0, "qkv", 2)
             .That(heads > 0 && keyHeads > 0, $"there must be heads, not {heads} and {keyHeads}")
             .That(dimension > 0 && dimension % 2 == 0, $"the head dimension must be even, not {dimension}");
         int tokens = inputs[0].Shape[0];
-        check.Shape(0, "qkv", tokens, checked((heads + 2 * keyHeads) * dimension)).Float32(1, "table").Shape(1, "table", tokens, dimension);
+        check.Shape(0, "qkv", tokens, checked((heads + 2 * keyHeads) * dimension)).Float32(1, "table")
+            .Shape(1, "table", tokens, dimension);
         TensorType query = inputs[0] with { Shape = new Shape(tokens, heads * dimension) };
         TensorType key = inputs[0] with { Shape = new Shape(tokens, keyHeads * dimension) };
         return [query, key, key];
@@ -35,7 +37,8 @@ public sealed record QkvSplitRotary(int HeadCount, int KeyValueHeadCount, int He
     {
         if (!context.Needs(0))
             return [null, null];
-        var merge = new QkvMergeRotary(HeadCount, KeyValueHeadCount, HeadDimension, context.OutputGradients[0] is not null, context.OutputGradients[1] is not null, context.OutputGradients[2] is not null);
+        var merge = new QkvMergeRotary(HeadCount, KeyValueHeadCount, HeadDimension, context.OutputGradients[0]
+            is not null, context.OutputGradients[1] is not null, context.OutputGradients[2] is not null);
         Value[] present = [.. context.OutputGradients.OfType<Value>()];
         return [context.Graph.Add(merge, [context.Inputs[1], .. present]), null];
     }
@@ -56,17 +59,20 @@ public sealed record QkvSplitRotary(int HeadCount, int KeyValueHeadCount, int He
             for (int row = start; row < start + count; row++)
             {
                 float* source = qkv + (long)row * columns, rotation = table + (long)row * dimension;
-                RotaryEmbedding.RotateHeads(source, rotation, query + (long)row * queryColumns, heads, dimension, inverse: false);
-                RotaryEmbedding.RotateHeads(source + queryColumns, rotation, key + (long)row * keyColumns, keyHeads, dimension, inverse: false);
-                new ReadOnlySpan<float>(source + queryColumns + keyColumns, keyColumns).CopyTo(new Span<float>(value + (long)row * keyColumns, keyColumns));
+                RotaryEmbedding.RotateHeads(source, rotation, query + (long)row * queryColumns, heads, dimension,
+                    inverse: false);
+                RotaryEmbedding.RotateHeads(source + queryColumns, rotation, key + (long)row * keyColumns, keyHeads,
+                    dimension, inverse: false);
+                new ReadOnlySpan<float>(source + queryColumns + keyColumns, keyColumns)
+                    .CopyTo(new Span<float>(value + (long)row * keyColumns, keyColumns));
             }
         });
     }
 }
 
 /// <summary>
-/// The gradient of <see cref="QkvSplitRotary"/>: <c>(table [T, D], then those of dq, dk, dv that there are) → dqkv [T, (Hq + 2·Hkv)·D]</c>,
-/// zero where there is none.
+/// The gradient of <see cref="QkvSplitRotary"/>: <c>(table [T, D], then those of dq, dk, dv that there are) → dqkv [T,
+/// (Hq + 2·Hkv)·D]</c>, zero where there is none.
 /// </summary>
 /// <param name="HeadCount">Hq, the query heads.</param>
 /// <param name="KeyValueHeadCount">Hkv, the key and value heads.</param>
@@ -74,7 +80,8 @@ public sealed record QkvSplitRotary(int HeadCount, int KeyValueHeadCount, int He
 /// <param name="HasQuery">Whether dq is an input.</param>
 /// <param name="HasKey">Whether dk is an input.</param>
 /// <param name="HasValue">Whether dv is an input.</param>
-public sealed record QkvMergeRotary(int HeadCount, int KeyValueHeadCount, int HeadDimension, bool HasQuery, bool HasKey, bool HasValue) : Op, ICpuKernel
+public sealed record QkvMergeRotary(int HeadCount, int KeyValueHeadCount, int HeadDimension, bool HasQuery, bool HasKey,
+    bool HasValue) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
@@ -86,10 +93,13 @@ public sealed record QkvMergeRotary(int HeadCount, int KeyValueHeadCount, int He
         if (HasQuery)
             check.Activation(input, "dq").Shape(input++, "dq", tokens, HeadCount * HeadDimension);
         if (HasKey)
-            check.Activation(input, "dk", 1, "the first gradient").Shape(input++, "dk", tokens, KeyValueHeadCount * HeadDimension);
+            check.Activation(input, "dk", 1, "the first gradient")
+                .Shape(input++, "dk", tokens, KeyValueHeadCount * HeadDimension);
         if (HasValue)
-            check.Activation(input, "dv", 1, "the first gradient").Shape(input, "dv", tokens, KeyValueHeadCount * HeadDimension);
-        return [(count > 1 ? inputs[1] : inputs[0]) with { Shape = new Shape(tokens, (HeadCount + 2 * KeyValueHeadCount) * HeadDimension) }];
+            check.Activation(input, "dv", 1, "the first gradient")
+                .Shape(input, "dv", tokens, KeyValueHeadCount * HeadDimension);
+        return [(count > 1 ? inputs[1]
+            : inputs[0]) with { Shape = new Shape(tokens, (HeadCount + 2 * KeyValueHeadCount) * HeadDimension) }];
     }
 
     /// <inheritdoc/>
@@ -102,7 +112,8 @@ public sealed record QkvMergeRotary(int HeadCount, int KeyValueHeadCount, int He
         int dimension = HeadDimension, heads = HeadCount, keyHeads = KeyValueHeadCount, input = 1;
         int queryColumns = heads * dimension, keyColumns = keyHeads * dimension, columns = queryColumns + 2 * keyColumns;
         float* table = arguments.InputPointer(0), result = arguments.OutputPointer(0);
-        float* query = HasQuery ? arguments.InputPointer(input++) : null, key = HasKey ? arguments.InputPointer(input++) : null;
+        float* query = HasQuery ? arguments.InputPointer(input++) : null, key = HasKey ? arguments.InputPointer(input++)
+            : null;
         float* value = HasValue ? arguments.InputPointer(input) : null;
         ElementWise.ForRows(arguments.Output(0).Shape.Rows, 2 * columns, (start, count) =>
         {
@@ -112,11 +123,13 @@ public sealed record QkvMergeRotary(int HeadCount, int KeyValueHeadCount, int He
                 if (query is null)
                     new Span<float>(target, queryColumns).Clear();
                 else
-                    RotaryEmbedding.RotateHeads(query + (long)row * queryColumns, rotation, target, heads, dimension, inverse: true);
+                    RotaryEmbedding.RotateHeads(query + (long)row * queryColumns, rotation, target, heads, dimension,
+                        inverse: true);
                 if (key is null)
                     new Span<float>(target + queryColumns, keyColumns).Clear();
                 else
-                    RotaryEmbedding.RotateHeads(key + (long)row * keyColumns, rotation, target + queryColumns, keyHeads, dimension, inverse: true);
+                    RotaryEmbedding.RotateHeads(key + (long)row * keyColumns, rotation, target + queryColumns, keyHeads,
+                        dimension, inverse: true);
                 var valueTarget = new Span<float>(target + queryColumns + keyColumns, keyColumns);
                 if (value is null)
                     valueTarget.Clear();
@@ -141,11 +154,13 @@ public sealed class QkvSplitRotaryFusion : FusionRule
     {
         ArgumentNullException.ThrowIfNull(node);
         ArgumentNullException.ThrowIfNull(uses);
-        if (node.Op is not RotaryEmbedding { Inverse: false } rotary || node.Inputs[0].Producer is not { Op: SplitColumns } split)
+        if (node.Op is not RotaryEmbedding { Inverse: false } rotary
+            || node.Inputs[0].Producer is not { Op: SplitColumns } split)
             return null;
         if (split.Outputs.Count != 3 || split.Outputs[1].Type != split.Outputs[2].Type)
             return null;
-        Node? queryNode = Rotation(split.Outputs[0], rotary, node.Inputs[1], uses), keyNode = Rotation(split.Outputs[1], rotary, node.Inputs[1], uses);
+        Node? queryNode = Rotation(split.Outputs[0], rotary, node.Inputs[1], uses),
+            keyNode = Rotation(split.Outputs[1], rotary, node.Inputs[1], uses);
         if (queryNode is null || keyNode is null || Math.Max(queryNode.Index, keyNode.Index) != node.Index)
             return null;
         Value query = queryNode.Outputs[0], key = keyNode.Outputs[0], value = split.Outputs[2];
@@ -159,7 +174,8 @@ public sealed class QkvSplitRotaryFusion : FusionRule
 
     /// <summary>The rotation that alone reads a value, if it is as required.</summary>
     internal static Node? Rotation(Value value, RotaryEmbedding rotary, Value table, ValueUses uses) =>
-        uses.Readers(value) is [{ } reader] && uses.OnlyReadBy(value, reader) && reader.Op == rotary && reader.Inputs[0] == value && reader.Inputs[1] == table
+        uses.Readers(value) is [{ } reader] && uses.OnlyReadBy(value, reader) && reader.Op == rotary
+            && reader.Inputs[0] == value && reader.Inputs[1] == table
             ? reader
             : null;
 }

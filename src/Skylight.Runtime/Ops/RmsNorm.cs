@@ -10,7 +10,8 @@ namespace Skylight.Ops;
 /// (Zhang and Sennrich, 2019).
 /// </summary>
 /// <param name="Epsilon">Added to the mean square.</param>
-/// <param name="Groups">How many parts a row has side by side, such as the heads of queries: each is normalised alone, all by the one weight [h / Groups].</param>
+/// <param name="Groups">How many parts a row has side by side, such as the heads of queries: each is normalised alone,
+/// all by the one weight [h / Groups].</param>
 public sealed record RmsNorm(float Epsilon, int Groups = 1) : Op, ICpuKernel
 {
     /// <inheritdoc/>
@@ -24,7 +25,8 @@ public sealed record RmsNorm(float Epsilon, int Groups = 1) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
-        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon, Groups), context.Inputs[0], context.Inputs[1], context.OutputGradient(0));
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon, Groups), context.Inputs[0],
+            context.Inputs[1], context.OutputGradient(0));
         return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null];
     }
 
@@ -53,7 +55,8 @@ public sealed record RmsNorm(float Epsilon, int Groups = 1) : Op, ICpuKernel
     internal static TypeCheck CheckWeight(TypeCheck check, IReadOnlyList<TensorType> inputs, int groups)
     {
         int columns = inputs[0].Shape.Columns;
-        return check.That(groups >= 1 && columns % Math.Max(groups, 1) == 0, $"input 0 (x) must have columns for {groups} groups of one width, not {inputs[0]}")
+        return check.That(groups >= 1 && columns % Math.Max(groups, 1) == 0,
+            $"input 0 (x) must have columns for {groups} groups of one width, not {inputs[0]}")
             .Shape(1, "weight", columns / groups).Is(1, "weight", DataType.Float32, DataType.BFloat16);
     }
 
@@ -69,8 +72,9 @@ public sealed record RmsNorm(float Epsilon, int Groups = 1) : Op, ICpuKernel
 }
 
 /// <summary>
-/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w − x·r²·mean(dy·w·x)) + more,
-/// dweight = Σ over rows of dy·x·r, added in blocks of 64 rows so that the sum does not depend on the number of threads.
+/// The gradient of <see cref="RmsNorm"/>: <c>(x, weight, dy[, more]) → (dx, dweight)</c>. With r = 1/rms: dx = r·(dy·w
+/// − x·r²·mean(dy·w·x)) + more, dweight = Σ over rows of dy·x·r, added in blocks of 64 rows so that the sum does not
+/// depend on the number of threads.
 /// <c>more</c> is a gradient that x gets from elsewhere (in <see cref="AddRmsNorm"/>, through the sum).
 /// </summary>
 /// <param name="Epsilon">As in the forward op.</param>
@@ -103,7 +107,8 @@ public sealed record RmsNormBackward(float Epsilon, int Groups = 1) : Op, ICpuKe
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = checked(arguments.Input(0).Shape.Rows * Groups), columns = arguments.Input(1).Shape.Columns, blocks = RowBlocks.Count(rows, RowBlock);
+        int rows = checked(arguments.Input(0).Shape.Rows * Groups), columns = arguments.Input(1).Shape.Columns,
+            blocks = RowBlocks.Count(rows, RowBlock);
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0);
         float* more = arguments.InputCount == 4 ? arguments.InputPointer(3) : null;
         float* partial = blocks > 0 ? arguments.ScratchPointer : null;

@@ -6,8 +6,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Rotary position embedding: <c>(x [T, heads·D], table [T, D]) → [T, heads·D]</c>, with the table of <see cref="RotaryTable"/>. Of each head
-/// the pairs (i, i + D/2) are rotated: y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin.
+/// Rotary position embedding: <c>(x [T, heads·D], table [T, D]) → [T, heads·D]</c>, with the table of
+/// <see cref="RotaryTable"/>. Of each head the pairs (i, i + D/2) are rotated: y₁ = x₁·cos − x₂·sin, y₂ = x₂·cos + x₁·sin.
 /// </summary>
 /// <param name="HeadDimension">D.</param>
 /// <param name="Inverse">Rotate back (by the negative angle), as the gradient does.</param>
@@ -18,14 +18,16 @@ public sealed record RotaryEmbedding(int HeadDimension, bool Inverse = false) : 
     {
         new TypeCheck(this, inputs).Count(2).Activation(0, "x").Rank(0, "x", 2)
             .That(HeadDimension > 0 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}")
-            .That(inputs[0].Shape[1] % HeadDimension == 0, $"input 0 (x) must have a multiple of {HeadDimension} columns, not {inputs[0]}")
+            .That(inputs[0].Shape[1] % HeadDimension == 0,
+                $"input 0 (x) must have a multiple of {HeadDimension} columns, not {inputs[0]}")
             .Float32(1, "table").Shape(1, "table", inputs[0].Shape[0], HeadDimension);
         return [inputs[0]];
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        [context.Needs(0) ? context.Graph.Add(this with { Inverse = !Inverse }, context.OutputGradient(0), context.Inputs[1]) : null, null];
+        [context.Needs(0) ? context.Graph.Add(this with { Inverse = !Inverse }, context.OutputGradient(0),
+            context.Inputs[1]) : null, null];
 
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
@@ -43,7 +45,8 @@ public sealed record RotaryEmbedding(int HeadDimension, bool Inverse = false) : 
         ElementWise.ForRows(arguments.Input(0).Shape.Rows, columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
-                RotateHeads(x + (long)row * columns, table + (long)row * dimension, y + (long)row * columns, heads, dimension, inverse);
+                RotateHeads(x + (long)row * columns, table + (long)row * dimension, y + (long)row * columns, heads,
+                    dimension, inverse);
         });
     }
 

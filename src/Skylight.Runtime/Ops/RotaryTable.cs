@@ -5,9 +5,10 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The rotation of each position: <c>positions int32 [T] → [T, headDimension]</c> float32: first cos(angle), then sin(angle), each for
-/// headDimension / 2 frequencies θ^(−2i/headDimension) (Su et al., 2021), or those that YaRN makes of them. Frequencies and angles are rounded to float32 where the
-/// reference implementations round them. A negative position is an error at run time.
+/// The rotation of each position: <c>positions int32 [T] → [T, headDimension]</c> float32: first cos(angle), then
+/// sin(angle), each for headDimension / 2 frequencies θ^(−2i/headDimension) (Su et al., 2021), or those that YaRN makes
+/// of them. Frequencies and angles are rounded to float32 where the reference implementations round them. A negative
+/// position is an error at run time.
 /// </summary>
 /// <param name="HeadDimension">The width of an attention head; even.</param>
 /// <param name="Theta">The base θ of the frequencies.</param>
@@ -20,7 +21,8 @@ public sealed record RotaryTable(int HeadDimension, float Theta, YarnRamp? Yarn 
         new TypeCheck(this, inputs).Count(1).Is(0, "positions", DataType.Int32).Rank(0, "positions", 1)
             .That(HeadDimension > 0 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}")
             .That(Theta > 0, $"theta must be positive, not {Theta}")
-            .That(Yarn is not { } yarn || yarn.Factor > 0 && yarn.Low != yarn.High, $"a ramp needs a positive factor and two ends, not {Yarn}");
+            .That(Yarn is not { } yarn || yarn.Factor > 0 && yarn.Low != yarn.High,
+                $"a ramp needs a positive factor and two ends, not {Yarn}");
         return [TensorType.Float32(inputs[0].Shape[0], HeadDimension)];
     }
 
@@ -56,7 +58,8 @@ public sealed record RotaryTable(int HeadDimension, float Theta, YarnRamp? Yarn 
             for (int row = start; row < start + count; row++)
             {
                 if (first[row] != row)
-                    new ReadOnlySpan<float>(table + (long)first[row] * columns, columns).CopyTo(new Span<float>(table + (long)row * columns, columns));
+                    new ReadOnlySpan<float>(table + (long)first[row] * columns, columns)
+                        .CopyTo(new Span<float>(table + (long)row * columns, columns));
             }
         });
     }

@@ -5,27 +5,31 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Draws a token from each row of logits, every row with parameters of its own, so that rows of different requests share a step:
-/// <c>(logits [R, V] float32, temperature [R] float32, topK [R] int32, topP [R] float32, minP [R] float32, random [R, 6] int32)
-/// → (token [R] int32, logProbability [R] float32, entropy [R] float32)</c>.
+/// Draws a token from each row of logits, every row with parameters of its own, so that rows of different requests
+/// share a step:
+/// <c>(logits [R, V] float32, temperature [R] float32, topK [R] int32, topP [R] float32, minP [R] float32, random [R,
+/// 6] int32) → (token [R] int32, logProbability [R] float32, entropy [R] float32)</c>.
 /// </summary>
 /// <remarks>
 /// <para>
-/// With x = logit / temperature and p = softmax(x), eligible are: of the tokens in order of falling logits (ascending ids among equals) the first
-/// topK (0: all), and of those only so many that together have the probability topP (1: all; one at least); and only tokens with p ≥ minP · max p
-/// (0: all). One of them is drawn in proportion to p. A temperature of 0 takes the token with the greatest logit, of equals the lowest id,
-/// whatever the other parameters. A row's token depends on that row's inputs alone, and for the same logits all devices draw the same one:
-/// weights are whole numbers, in units of 2⁻⁴³ of the greatest.
+/// With x = logit / temperature and p = softmax(x), eligible are: of the tokens in order of falling logits (ascending
+/// ids among equals) the first topK (0: all), and of those only so many that together have the probability topP (1:
+/// all; one at least); and only tokens with p ≥ minP · max p (0: all). One of them is drawn in proportion to p. A
+/// temperature of 0 takes the token with the greatest logit, of equals the lowest id, whatever the other parameters. A
+/// row's token depends on that row's inputs alone, and for the same logits all devices draw the same one: weights are
+/// whole numbers, in units of 2⁻⁴³ of the greatest.
 /// </para>
 /// <para>
-/// logProbability is log p of the token, entropy that of p in nats; before topK, topP and minP. For a temperature of 0 they are those of temperature 1.
-/// They equal those of <see cref="VocabularyHead"/> and <see cref="LogProbabilities"/> at that temperature bit for bit.
+/// logProbability is log p of the token, entropy that of p in nats; before topK, topP and minP. For a temperature of 0
+/// they are those of temperature 1. They equal those of <see cref="VocabularyHead"/> and <see cref="LogProbabilities"/>
+/// at that temperature bit for bit.
 /// </para>
 /// <para>
-/// random is seed, stream and counter of a <see cref="CounterRandom"/>, low word first (<see cref="WriteRandom"/>): the row uses that generator's next
-/// 64 bits. −∞ bans a token. A row of which nothing can be drawn has a number below 0 for a token, with NaN for log-probability and entropy, and is no
-/// concern of the others: <see cref="NotFinite"/> where a logit is NaN or +∞, <see cref="NothingToDraw"/> where all are −∞. A parameter out of its
-/// range is an error at run time that names the row. No gradient.
+/// random is seed, stream and counter of a <see cref="CounterRandom"/>, low word first (<see cref="WriteRandom"/>): the
+/// row uses that generator's next 64 bits. −∞ bans a token. A row of which nothing can be drawn has a number below 0
+/// for a token, with NaN for log-probability and entropy, and is no concern of the others: <see cref="NotFinite"/>
+/// where a logit is NaN or +∞, <see cref="NothingToDraw"/> where all are −∞. A parameter out of its range is an error
+/// at run time that names the row. No gradient.
 /// </para>
 /// </remarks>
 public sealed record SampleTokens : Op, ICpuKernel
@@ -44,7 +48,10 @@ public sealed record SampleTokens : Op, ICpuKernel
 
     private const int Grain = 8192;
 
-    /// <summary>Writes a generator's state as a row of <c>random</c>. The op draws one number; the generator itself is not advanced.</summary>
+    /// <summary>
+    /// Writes a generator's state as a row of <c>random</c>. The op draws one number; the generator itself is not
+    /// advanced.
+    /// </summary>
     /// <param name="random">The generator.</param>
     /// <param name="row"><see cref="RandomWords"/> words.</param>
     public static void WriteRandom(in CounterRandom random, Span<int> row)
@@ -59,7 +66,8 @@ public sealed record SampleTokens : Op, ICpuKernel
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(6).Float32(0, "logits").Rank(0, "logits", 2)
-            .That(inputs[0].Shape.Columns is > 0 and <= LargestVocabulary, $"the vocabulary must have 1 to {LargestVocabulary} tokens");
+            .That(inputs[0].Shape.Columns is > 0 and <= LargestVocabulary,
+                $"the vocabulary must have 1 to {LargestVocabulary} tokens");
         int rows = inputs[0].Shape.Rows;
         check.Float32(1, "temperature").Shape(1, "temperature", rows)
             .Is(2, "topK", DataType.Int32).Shape(2, "topK", rows)
@@ -75,7 +83,8 @@ public sealed record SampleTokens : Op, ICpuKernel
 
     /// <inheritdoc/>
     public long ScratchBytes(IReadOnlyList<TensorType> inputs) =>
-        StatisticsBytes(inputs[0].Shape) + Math.Max(1L, inputs[0].Shape.Rows) * VocabularyCore.SegmentCount(inputs[0].Shape.Columns) * sizeof(ulong);
+        StatisticsBytes(inputs[0].Shape)
+            + Math.Max(1L, inputs[0].Shape.Rows) * VocabularyCore.SegmentCount(inputs[0].Shape.Columns) * sizeof(ulong);
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
@@ -92,7 +101,8 @@ public sealed record SampleTokens : Op, ICpuKernel
         // Reduce has left the statistics of the segments there.
         var segmentStatistics = (SegmentStatistics*)arguments.ScratchPointer;
         ulong* weights = (ulong*)((byte*)arguments.ScratchPointer + StatisticsBytes(shape));
-        CpuParallel.ForRange(checked(rowCount * segments), Math.Max(1, Grain / Math.Min(vocabulary, VocabularyCore.SegmentWidth)), (start, end) =>
+        CpuParallel.ForRange(checked(rowCount * segments),
+            Math.Max(1, Grain / Math.Min(vocabulary, VocabularyCore.SegmentWidth)), (start, end) =>
         {
             for (int index = start; index < end; index++)
             {
@@ -100,7 +110,8 @@ public sealed record SampleTokens : Op, ICpuKernel
                 if (choices[row].Temperature == 0 || Fault(rows[row]) != 0)
                     continue;
                 float* line = logits + (long)row * vocabulary + segment * VocabularyCore.SegmentWidth;
-                weights[index] = TokenSampler.SumOfWeights(line, VocabularyCore.ColumnsOf(segment, vocabulary), temperatures[row], rows[row].Maximum);
+                weights[index] = TokenSampler.SumOfWeights(line, VocabularyCore.ColumnsOf(segment, vocabulary),
+                    temperatures[row], rows[row].Maximum);
             }
         });
         ElementWise.ForRows(rowCount, vocabulary, (start, length) =>
@@ -115,8 +126,10 @@ public sealed record SampleTokens : Op, ICpuKernel
                 SegmentStatistics* ofRow = segmentStatistics + (long)row * segments;
                 token[row] = choices[row].Temperature == 0
                     ? TokenSampler.Greedy(new ReadOnlySpan<float>(line, vocabulary), ofRow, rows[row].Maximum)
-                    : TokenSampler.Draw(line, vocabulary, choices[row], rows[row].Maximum, weights + (long)row * segments, ofRow);
-                logProbability[row] = VocabularyCore.LogProbability(line[token[row]], temperatures[row], rows[row].Maximum, rows[row].LogSum);
+                    : TokenSampler.Draw(line, vocabulary, choices[row], rows[row].Maximum,
+                        weights + (long)row * segments, ofRow);
+                logProbability[row] = VocabularyCore.LogProbability(line[token[row]], temperatures[row],
+                    rows[row].Maximum, rows[row].LogSum);
                 entropy[row] = rows[row].Entropy;
             }
         });
@@ -136,7 +149,8 @@ public sealed record SampleTokens : Op, ICpuKernel
 
     private TokenChoice[] ReadChoices(in CpuArguments arguments)
     {
-        ReadOnlySpan<float> temperature = arguments.InputFloat32(1), topP = arguments.InputFloat32(3), minP = arguments.InputFloat32(4);
+        ReadOnlySpan<float> temperature = arguments.InputFloat32(1), topP = arguments.InputFloat32(3),
+            minP = arguments.InputFloat32(4);
         ReadOnlySpan<int> topK = arguments.InputInt32(2), random = arguments.InputInt32(5);
         var choices = new TokenChoice[temperature.Length];
         for (int row = 0; row < choices.Length; row++)
@@ -161,5 +175,6 @@ public sealed record SampleTokens : Op, ICpuKernel
 
     private static ulong Join(int low, int high) => (uint)low | (ulong)(uint)high << 32;
 
-    private static long StatisticsBytes(Shape logits) => (StoredLogits.ScratchBytes(logits) + sizeof(ulong) - 1) / sizeof(ulong) * sizeof(ulong);
+    private static long StatisticsBytes(Shape logits) =>
+        (StoredLogits.ScratchBytes(logits) + sizeof(ulong) - 1) / sizeof(ulong) * sizeof(ulong);
 }

@@ -17,7 +17,8 @@ public sealed record Scale(float Factor) : Op, ICpuKernel
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<Value?> Gradient(GradientContext context) => [context.Graph.Add(this, context.OutputGradient(0))];
+    public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
+        [context.Graph.Add(this, context.OutputGradient(0))];
 
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>

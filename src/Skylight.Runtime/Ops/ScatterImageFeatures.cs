@@ -5,9 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// Puts image features where the text has image tokens: <c>(embeddings [T, h], features [F, h], featureIndex int32 [T]) → [T, h]</c>,
-/// row t = features[featureIndex[t]], or embeddings[t] where the index is −1. Several tokens may read one feature row. An index
-/// outside of the features is an error at run time.
+/// Puts image features where the text has image tokens: <c>(embeddings [T, h], features [F, h], featureIndex int32 [T])
+/// → [T, h]</c>, row t = features[featureIndex[t]], or embeddings[t] where the index is −1. Several tokens may read one
+/// feature row. An index outside of the features is an error at run time.
 /// </summary>
 public sealed record ScatterImageFeatures : Op, ICpuKernel
 {
@@ -16,7 +16,8 @@ public sealed record ScatterImageFeatures : Op, ICpuKernel
     {
         new TypeCheck(this, inputs).Count(3).Activation(0, "embeddings").Rank(0, "embeddings", 2)
             .Activation(1, "features").Rank(1, "features", 2)
-            .That(inputs[0].DataType == inputs[1].DataType && inputs[0].Shape[1] == inputs[1].Shape[1], "features must have the data type and the columns of embeddings")
+            .That(inputs[0].DataType == inputs[1].DataType && inputs[0].Shape[1] == inputs[1].Shape[1],
+                "features must have the data type and the columns of embeddings")
             .Is(2, "featureIndex", DataType.Int32).Shape(2, "featureIndex", inputs[0].Shape[0]);
         return [inputs[0]];
     }
@@ -28,13 +29,15 @@ public sealed record ScatterImageFeatures : Op, ICpuKernel
         return
         [
             context.Needs(0) ? context.Graph.Add(new ScatterImageFeaturesEmbeddingGradient(), index, gradient) : null,
-            context.Needs(1) ? context.Graph.Add(new ScatterImageFeaturesGradient(context.Inputs[1].Shape[0]), index, gradient) : null,
+            context.Needs(1) ? context.Graph.Add(new ScatterImageFeaturesGradient(context.Inputs[1].Shape[0]), index,
+                gradient) : null,
             null,
         ];
     }
 
     /// <inheritdoc/>
-    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) => new(0, inputs[2].Bytes + 2.0 * outputs[0].Bytes);
+    public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
+        new(0, inputs[2].Bytes + 2.0 * outputs[0].Bytes);
 
     /// <inheritdoc/>
     public override int InPlaceInput(int output) => 0;
@@ -59,7 +62,10 @@ public sealed record ScatterImageFeatures : Op, ICpuKernel
     }
 }
 
-/// <summary>The gradient of <see cref="ScatterImageFeatures"/> in the embeddings: <c>(featureIndex int32 [T], dy [T, h]) → [T, h]</c>, zero in replaced rows.</summary>
+/// <summary>
+/// The gradient of <see cref="ScatterImageFeatures"/> in the embeddings: <c>(featureIndex int32 [T], dy [T, h]) → [T,
+/// h]</c>, zero in replaced rows.
+/// </summary>
 public sealed record ScatterImageFeaturesEmbeddingGradient : Op, ICpuKernel
 {
     /// <inheritdoc/>
@@ -93,7 +99,10 @@ public sealed record ScatterImageFeaturesEmbeddingGradient : Op, ICpuKernel
     }
 }
 
-/// <summary>The gradient of <see cref="ScatterImageFeatures"/> in the features: <c>(featureIndex int32 [T], dy [T, h]) → [F, h]</c>, tokens added in ascending order.</summary>
+/// <summary>
+/// The gradient of <see cref="ScatterImageFeatures"/> in the features: <c>(featureIndex int32 [T], dy [T, h]) → [F,
+/// h]</c>, tokens added in ascending order.
+/// </summary>
 /// <param name="FeatureCount">F.</param>
 public sealed record ScatterImageFeaturesGradient(int FeatureCount) : Op, ICpuKernel
 {
@@ -116,6 +125,7 @@ public sealed record ScatterImageFeaturesGradient(int FeatureCount) : Op, ICpuKe
     public unsafe void Run(in CpuArguments arguments)
     {
         IndexCheck.Range(this, "featureIndex", arguments.InputInt32(0), -1, FeatureCount);
-        RowScatter.Run(arguments.InputInt32(0), arguments.InputPointer(1), arguments.OutputPointer(0), arguments.Output(0).Type, arguments.ScratchPointer);
+        RowScatter.Run(arguments.InputInt32(0), arguments.InputPointer(1), arguments.OutputPointer(0),
+            arguments.Output(0).Type, arguments.ScratchPointer);
     }
 }

@@ -30,7 +30,8 @@ public sealed record Silu : Op, ICpuKernel
     public unsafe void Run(in CpuArguments arguments)
     {
         float* x = arguments.InputPointer(0), y = arguments.OutputPointer(0);
-        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Forward>(x + start, y + start, count));
+        ElementWise.For(arguments.InputFloat32(0).Length,
+            (start, count) => ElementMap.Apply<Forward>(x + start, y + start, count));
     }
 
     private readonly struct Forward : IUnaryFunction
@@ -62,7 +63,8 @@ public sealed record SiluBackward : Op, ICpuKernel
     public unsafe void Run(in CpuArguments arguments)
     {
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(1), dx = arguments.OutputPointer(0);
-        ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => ElementMap.Apply<Backward>(x + start, dy + start, dx + start, count));
+        ElementWise.For(arguments.InputFloat32(0).Length,
+            (start, count) => ElementMap.Apply<Backward>(x + start, dy + start, dx + start, count));
     }
 
     private readonly struct Backward : IBinaryFunction

@@ -14,14 +14,16 @@ public sealed record SplitColumns(params ImmutableArray<int> Widths) : Op, ICpuK
     {
         new TypeCheck(this, inputs).Count(1).Activation(0, "x")
             .That(!Widths.IsDefaultOrEmpty && Widths.All(width => width > 0), "the widths must be positive")
-            .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns == Widths.Sum(), $"input 0 (x) must have {string.Join(" + ", Widths)} columns, not {inputs[0]}");
+            .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns == Widths.Sum(),
+                $"input 0 (x) must have {string.Join(" + ", Widths)} columns, not {inputs[0]}");
         return [.. Widths.Select(width => inputs[0] with { Shape = inputs[0].Shape.WithColumns(width) })];
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
-        Value[] pieces = [.. context.Outputs.Select((output, index) => context.OutputGradients[index] ?? context.Graph.Add(new Zeros(output.Type)))];
+        Value[] pieces = [.. context.Outputs.Select(
+            (output, index) => context.OutputGradients[index] ?? context.Graph.Add(new Zeros(output.Type)))];
         return [context.Graph.Add(new ConcatenateColumns(), pieces)];
     }
 
@@ -41,7 +43,8 @@ public sealed record SplitColumns(params ImmutableArray<int> Widths) : Op, ICpuK
                 float* source = x + (long)row * columns;
                 for (int piece = 0; piece < widths.Length; piece++)
                 {
-                    new ReadOnlySpan<float>(source, widths[piece]).CopyTo(new Span<float>(pieces[piece] + (long)row * widths[piece], widths[piece]));
+                    new ReadOnlySpan<float>(source, widths[piece])
+                        .CopyTo(new Span<float>(pieces[piece] + (long)row * widths[piece], widths[piece]));
                     source += widths[piece];
                 }
             }

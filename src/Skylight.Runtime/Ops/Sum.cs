@@ -4,7 +4,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
-/// <summary>The sum of all elements: <c>x [..] → [1]</c>, float32 whatever x is, added in blocks of fixed size, so that it does not depend on the number of threads.</summary>
+/// <summary>
+/// The sum of all elements: <c>x [..] → [1]</c>, float32 whatever x is, added in blocks of fixed size, so that it does
+/// not depend on the number of threads.
+/// </summary>
 public sealed record Sum : Op, ICpuKernel
 {
     private const int Block = 8192;
@@ -18,14 +21,16 @@ public sealed record Sum : Op, ICpuKernel
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
-        [context.Graph.Add(new Broadcast(context.Inputs[0].Shape, context.Inputs[0].Type.DataType), context.OutputGradient(0))];
+        [context.Graph.Add(new Broadcast(context.Inputs[0].Shape, context.Inputs[0].Type.DataType),
+            context.OutputGradient(0))];
 
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
         new(inputs[0].Shape.ElementCount, Traffic(inputs, outputs));
 
     /// <inheritdoc/>
-    public long ScratchBytes(IReadOnlyList<TensorType> inputs) => RowBlocks.Count(checked((int)inputs[0].Shape.ElementCount), Block) * sizeof(float);
+    public long ScratchBytes(IReadOnlyList<TensorType> inputs) =>
+        RowBlocks.Count(checked((int)inputs[0].Shape.ElementCount), Block) * sizeof(float);
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
@@ -39,7 +44,8 @@ public sealed record Sum : Op, ICpuKernel
         }
 
         float* x = arguments.InputPointer(0), partial = arguments.ScratchPointer;
-        CpuParallel.For(blocks, block => partial[block] = RowMath.Sum(x + (long)block * Block, Math.Min(Block, count - block * Block)));
+        CpuParallel.For(blocks,
+            block => partial[block] = RowMath.Sum(x + (long)block * Block, Math.Min(Block, count - block * Block)));
         *sum = RowMath.Sum(partial, blocks);
     }
 }
@@ -58,7 +64,8 @@ public sealed record Broadcast(Shape Shape, DataType OutputType = DataType.Float
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<Value?> Gradient(GradientContext context) => [context.Graph.Add(new Sum(), context.OutputGradient(0))];
+    public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
+        [context.Graph.Add(new Sum(), context.OutputGradient(0))];
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)

@@ -5,14 +5,17 @@ using Skylight.Tensors;
 
 namespace Skylight.Ops;
 
-/// <summary>Gated activation: <c>gateUp [.., 2f] → silu(gate) · up [.., f]</c>, the gate's columns first (Shazeer, 2020).</summary>
+/// <summary>
+/// Gated activation: <c>gateUp [.., 2f] → silu(gate) · up [.., f]</c>, the gate's columns first (Shazeer, 2020).
+/// </summary>
 public sealed record SwiGlu : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(1).Activation(0, "gateUp")
-            .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns % 2 == 0, $"input 0 (gateUp) must have an even number of columns, not {inputs[0]}");
+            .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns % 2 == 0,
+                $"input 0 (gateUp) must have an even number of columns, not {inputs[0]}");
         return [inputs[0] with { Shape = inputs[0].Shape.WithColumns(inputs[0].Shape.Columns / 2) }];
     }
 
@@ -54,7 +57,8 @@ public sealed record SwiGluBackward : Op, ICpuKernel
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(2).Activation(0, "gateUp").Activation(1, "dy", 0, "gateUp")
-            .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns % 2 == 0, $"input 0 (gateUp) must have an even number of columns, not {inputs[0]}")
+            .That(inputs[0].Shape.Rank >= 1 && inputs[0].Shape.Columns % 2 == 0,
+                $"input 0 (gateUp) must have an even number of columns, not {inputs[0]}")
             .Shape(1, "dy", [.. inputs[0].Shape.WithColumns(inputs[0].Shape.Columns / 2).Dimensions]);
         return [inputs[0]];
     }
@@ -74,7 +78,8 @@ public sealed record SwiGluBackward : Op, ICpuKernel
         ElementWise.ForRows(arguments.Input(1).Shape.Rows, 4 * columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
-                BackwardRow(gateUp + (long)row * 2 * columns, dy + (long)row * columns, result + (long)row * 2 * columns, columns);
+                BackwardRow(gateUp + (long)row * 2 * columns, dy + (long)row * columns,
+                    result + (long)row * 2 * columns, columns);
         });
     }
 
@@ -84,8 +89,10 @@ public sealed record SwiGluBackward : Op, ICpuKernel
         int index = 0;
         for (; index <= columns - Vector<float>.Count; index += Vector<float>.Count)
         {
-            Vector<float> gate = Vector.Load(gateUp + index), gradient = Vector.Load(dy + index), sigmoid = VectorMath.Sigmoid(gate);
-            Vector<float> gateGradient = gradient * Vector.Load(up + index) * sigmoid * (Vector<float>.One + gate * (Vector<float>.One - sigmoid));
+            Vector<float> gate = Vector.Load(gateUp + index), gradient = Vector.Load(dy + index),
+                sigmoid = VectorMath.Sigmoid(gate);
+            Vector<float> gateGradient = gradient * Vector.Load(up + index) * sigmoid
+                * (Vector<float>.One + gate * (Vector<float>.One - sigmoid));
             gateGradient.Store(result + index);
             (gradient * (gate * sigmoid)).Store(result + columns + index);
         }
@@ -100,7 +107,10 @@ public sealed record SwiGluBackward : Op, ICpuKernel
     }
 }
 
-/// <summary><see cref="SplitColumns"/> into two halves, <see cref="Silu"/> of the first, <see cref="Multiply"/> by the second → <see cref="SwiGlu"/>.</summary>
+/// <summary>
+/// <see cref="SplitColumns"/> into two halves, <see cref="Silu"/> of the first, <see cref="Multiply"/> by the second →
+/// <see cref="SwiGlu"/>.
+/// </summary>
 public sealed class SwiGluFusion : FusionRule
 {
     /// <inheritdoc/>
@@ -113,7 +123,8 @@ public sealed class SwiGluFusion : FusionRule
         ArgumentNullException.ThrowIfNull(uses);
         if (node.Op is not Multiply)
             return null;
-        return MatchOrdered(node, node.Inputs[0], node.Inputs[1], uses) ?? MatchOrdered(node, node.Inputs[1], node.Inputs[0], uses);
+        return MatchOrdered(node, node.Inputs[0], node.Inputs[1], uses)
+            ?? MatchOrdered(node, node.Inputs[1], node.Inputs[0], uses);
     }
 
     private static FusionMatch? MatchOrdered(Node node, Value activated, Value up, ValueUses uses)

@@ -6,9 +6,11 @@ namespace Skylight.Ops;
 
 /// <summary>
 /// The last layer and the loss's raw material in one, without a tokens × vocabulary array:
-/// <c>(hidden [T, h], weight [V, h], targets int32 [T]) → (logProbability [T], entropy [T], logSumExp [T], maximum [T], logSum [T])</c>
+/// <c>(hidden [T, h], weight [V, h], targets int32 [T]) → (logProbability [T], entropy [T], logSumExp [T], maximum [T],
+/// logSum [T])</c>
 /// of softmax(x), x = hidden·weightᵀ / temperature. Entropy is in nats; logSumExp = maximum + logSum, where maximum = max x
-/// and logSum = log Σ exp(x − maximum). All five are float32, and so are the logits in between, whatever hidden is. A target of −1 means none: its row is not computed, its outputs are 0 and it has no gradient.
+/// and logSum = log Σ exp(x − maximum). All five are float32, and so are the logits in between, whatever hidden is. A
+/// target of −1 means none: its row is not computed, its outputs are 0 and it has no gradient.
 /// </summary>
 /// <remarks>
 /// Always logProbability ≤ 0 and 0 ≤ entropy ≤ ln V. Equal bit for bit to <see cref="LogitStatistics"/> and
@@ -42,8 +44,10 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
         (Value? logProbability, Value? entropy) = HeadGradients.Of(this, context);
-        var backward = new VocabularyHeadBackward(Temperature, logProbability is not null, entropy is not null, context.Needs(0), context.Needs(1));
-        List<Value> inputs = [context.Inputs[0], context.Inputs[1], context.Inputs[2], context.Outputs[3], context.Outputs[4]];
+        var backward = new VocabularyHeadBackward(Temperature, logProbability is not null, entropy is not null,
+            context.Needs(0), context.Needs(1));
+        List<Value> inputs = [context.Inputs[0], context.Inputs[1], context.Inputs[2], context.Outputs[3],
+            context.Outputs[4]];
         HeadGradients.Append(inputs, context.Outputs[1], logProbability, entropy);
         IReadOnlyList<Value> gradients = context.Graph.AddNode(backward, [.. inputs]);
         return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[^1] : null, null];
@@ -56,14 +60,17 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe long ScratchBytes(IReadOnlyList<TensorType> inputs)
     {
-        int rows = Math.Clamp(inputs[0].Shape.Rows, 1, BlockRows), segments = VocabularyCore.SegmentCount(inputs[1].Shape.Rows);
-        return (long)rows * (inputs[0].Shape.Columns + 1) * sizeof(float) + (long)rows * segments * sizeof(SegmentStatistics);
+        int rows = Math.Clamp(inputs[0].Shape.Rows, 1, BlockRows),
+            segments = VocabularyCore.SegmentCount(inputs[1].Shape.Rows);
+        return (long)rows * (inputs[0].Shape.Columns + 1) * sizeof(float)
+            + (long)rows * segments * sizeof(SegmentStatistics);
     }
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns, vocabulary = arguments.Input(1).Shape.Rows;
+        int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns,
+            vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
         void* weight = CpuMemory.Pointer(arguments.Input(1));
         DataType weightType = arguments.Input(1).Type.DataType;
@@ -89,8 +96,10 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
             // Neighbouring tasks share a segment of the weight.
             CpuParallel.For(tiles * segments, threads, task =>
             {
-                int segment = task / tiles, firstRow = task % tiles * tileRows, rowCount = Math.Min(tileRows, count - firstRow);
-                int columns = VocabularyCore.ColumnsOf(segment, vocabulary), panels = WeightPanels.PanelCount(columns), stride = panels * WeightPanels.Width + RowPadding;
+                int segment = task / tiles, firstRow = task % tiles * tileRows,
+                    rowCount = Math.Min(tileRows, count - firstRow);
+                int columns = VocabularyCore.ColumnsOf(segment, vocabulary), panels = WeightPanels.PanelCount(columns),
+                    stride = panels * WeightPanels.Width + RowPadding;
                 float* logits = Tile(rowCount * stride);
                 Gemm.MultiplyWeightRange(
                     x + (long)firstRow * width, width, weight, weightType, logits, stride, rowCount,
@@ -98,7 +107,8 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
                 for (int row = 0; row < rowCount; row++)
                 {
                     float* line = logits + (long)row * stride;
-                    statistics[(long)(firstRow + row) * segments + segment] = VocabularyCore.Reduce(line, columns, temperature);
+                    statistics[(long)(firstRow + row) * segments + segment] = VocabularyCore.Reduce(line, columns,
+                        temperature);
                     int column = targets[rows[first + firstRow + row]] - segment * VocabularyCore.SegmentWidth;
                     if ((uint)column < (uint)columns)
                         targetLogits[firstRow + row] = line[column];
@@ -107,7 +117,8 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
             ElementWise.ForRows(count, 16 * segments, (from, length) =>
             {
                 for (int row = from; row < from + length; row++)
-                    outputs.Write(rows[first + row], targetLogits[row], temperature, VocabularyCore.Merge(statistics + (long)row * segments, vocabulary));
+                    outputs.Write(rows[first + row], targetLogits[row], temperature,
+                        VocabularyCore.Merge(statistics + (long)row * segments, vocabulary));
             });
         }
     }
@@ -117,7 +128,8 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
         check.That(temperature > 0 && float.IsFinite(temperature), $"the temperature must be above zero, not {temperature}")
             .Weight(1, "weight", 0, "hidden")
             .That(inputs[1].Shape.Rows > 0, "the vocabulary is empty")
-            .That(inputs[1].Shape.Columns == inputs[0].Shape.Columns, "the weight's columns must be as many as those of hidden")
+            .That(inputs[1].Shape.Columns == inputs[0].Shape.Columns,
+                "the weight's columns must be as many as those of hidden")
             .Is(2, "targets", DataType.Int32).Shape(2, "targets", inputs[0].Shape.Rows);
     }
 
@@ -140,7 +152,8 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
 /// <param name="HasEntropyGradient">Whether the entropy and dEntropy are given.</param>
 /// <param name="NeedsHidden">Whether dHidden is an output.</param>
 /// <param name="NeedsWeight">Whether dWeight is an output (float32, in the weight's shape and storage).</param>
-public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbabilityGradient, bool HasEntropyGradient, bool NeedsHidden, bool NeedsWeight) : Op, ICpuKernel
+public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbabilityGradient, bool HasEntropyGradient,
+    bool NeedsHidden, bool NeedsWeight) : Op, ICpuKernel
 {
     // Logits of a block at once: small enough for the caches of a few cores, many rows for long chains of multiply-adds.
     private const int BlockFloats = 2 << 20;
@@ -149,7 +162,8 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         var check = new TypeCheck(this, inputs);
-        check.Count(5 + HeadGradients.Count(HasLogProbabilityGradient, HasEntropyGradient)).Activation(0, "hidden").Rank(0, "hidden", 2)
+        check.Count(5 + HeadGradients.Count(HasLogProbabilityGradient, HasEntropyGradient)).Activation(0, "hidden")
+            .Rank(0, "hidden", 2)
             .That(HasLogProbabilityGradient || HasEntropyGradient, "neither logProbability nor entropy has a gradient")
             .That(NeedsHidden || NeedsWeight, "no gradient is needed");
         VocabularyHead.CheckWeightAndTargets(check, inputs, Temperature);
@@ -172,13 +186,15 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
     {
         int vocabulary = inputs[1].Shape.Rows;
         long rows = BlockRows(inputs[0].Shape.Rows, vocabulary);
-        return rows * (2 * inputs[0].Shape.Columns + Math.Min(vocabulary, VocabularyCore.SegmentWidth) + VocabularyHead.RowPadding) * sizeof(float);
+        return rows * (2 * inputs[0].Shape.Columns + Math.Min(vocabulary, VocabularyCore.SegmentWidth)
+            + VocabularyHead.RowPadding) * sizeof(float);
     }
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns, vocabulary = arguments.Input(1).Shape.Rows;
+        int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns,
+            vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
         DataType weightType = arguments.Input(1).Type.DataType;
         byte* weight = (byte*)CpuMemory.Pointer(arguments.Input(1));
@@ -193,7 +209,8 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
             arguments.OutputFloat32(NeedsHidden ? 1 : 0).Clear();
 
         int blockRows = BlockRows(tokens, vocabulary), segments = VocabularyCore.SegmentCount(vocabulary);
-        float* gathered = arguments.ScratchPointer, gatheredGradient = gathered + (long)blockRows * width, logits = gatheredGradient + (long)blockRows * width;
+        float* gathered = arguments.ScratchPointer, gatheredGradient = gathered + (long)blockRows * width,
+            logits = gatheredGradient + (long)blockRows * width;
         int stride = Math.Min(vocabulary, VocabularyCore.SegmentWidth) + VocabularyHead.RowPadding;
         for (int start = 0; start < rows.Length; start += blockRows)
         {
@@ -203,7 +220,8 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
             float* xGradient = inPlace ? hiddenGradient + (long)rows[first] * width : gatheredGradient;
             for (int segment = 0; segment < segments; segment++)
             {
-                int firstColumn = segment * VocabularyCore.SegmentWidth, columns = VocabularyCore.ColumnsOf(segment, vocabulary);
+                int firstColumn = segment * VocabularyCore.SegmentWidth,
+                    columns = VocabularyCore.ColumnsOf(segment, vocabulary);
                 long offset = (long)firstColumn * width;
                 void* segmentWeight = weight + offset * weightType.Size();
                 Gemm.MultiplyWeight(x, width, segmentWeight, weightType, null, logits, stride, count, columns, width);
@@ -217,9 +235,11 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
                     }
                 });
                 if (hiddenGradient != null)
-                    Gemm.MultiplyWeightTransposed(logits, stride, segmentWeight, weightType, xGradient, width, count, columns, width, accumulate: segment > 0);
+                    Gemm.MultiplyWeightTransposed(logits, stride, segmentWeight, weightType, xGradient, width, count,
+                        columns, width, accumulate: segment > 0);
                 if (weightGradient != null)
-                    Gemm.WeightGradient(x, width, logits, stride, weightGradient + offset, count, columns, width, accumulate: start > 0);
+                    Gemm.WeightGradient(x, width, logits, stride, weightGradient + offset, count, columns, width,
+                        accumulate: start > 0);
             }
 
             if (hiddenGradient != null && !inPlace)

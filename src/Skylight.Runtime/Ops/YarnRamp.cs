@@ -1,7 +1,8 @@
 namespace Skylight.Ops;
 
 /// <summary>
-/// What YaRN does to rotary frequencies (Peng et al., 2023, "NTK-by-parts"): those before <see cref="Low"/> stay, those from <see cref="High"/> on are divided by
+/// What YaRN does to rotary frequencies (Peng et al., 2023, "NTK-by-parts"): those before <see cref="Low"/> stay, those
+/// from <see cref="High"/> on are divided by
 /// <see cref="Factor"/>, and between them the two are mixed along a straight line. It depends on no sequence's length.
 /// </summary>
 /// <param name="Factor">How many times longer sequences get.</param>

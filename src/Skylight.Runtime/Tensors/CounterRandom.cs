@@ -1,14 +1,18 @@
 namespace Skylight.Tensors;
 
 /// <summary>
-/// A counter-based random generator: Philox 4×32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+/// A counter-based random generator: Philox 4×32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1,
+/// 2, 3",
 /// 2011). Its whole state is seed, stream and counter, so that it can be saved and resumed anywhere, different streams never
 /// influence each other, and any device can compute the same numbers.
 /// </summary>
 /// <remarks>It is a mutable value: pass it by <see langword="ref"/> to a method that draws from it.</remarks>
 public struct CounterRandom
 {
-    /// <summary>What the counter's first word is multiplied by in every round; with the other constants, for those who compute many blocks at once.</summary>
+    /// <summary>
+    /// What the counter's first word is multiplied by in every round; with the other constants, for those who compute
+    /// many blocks at once.
+    /// </summary>
     public const uint Multiplier0 = 0xD2511F53;
 
     /// <summary>What the counter's third word is multiplied by in every round.</summary>
@@ -24,7 +28,8 @@ public struct CounterRandom
 
     /// <summary>Makes a generator.</summary>
     /// <param name="seed">The seed of the run.</param>
-    /// <param name="stream">Which of the seed's independent sequences: one for each purpose, prompt, worker and so on.</param>
+    /// <param name="stream">Which of the seed's independent sequences: one for each purpose, prompt, worker and so
+    /// on.</param>
     /// <param name="counter">How many values have been drawn already; 0 for a new generator.</param>
     public CounterRandom(ulong seed, ulong stream, ulong counter = 0)
     {

@@ -15,7 +15,9 @@ public readonly struct Shape : IEquatable<Shape>
         foreach (int dimension in dimensions)
         {
             if (dimension < 0)
-                throw new ArgumentException($"A shape cannot have a negative extent: [{string.Join(", ", dimensions.ToArray())}].", nameof(dimensions));
+                throw new ArgumentException(
+                    $"A shape cannot have a negative extent: [{string.Join(", ", dimensions.ToArray())}].",
+                    nameof(dimensions));
         }
 
         _dimensions = ImmutableArray.Create(dimensions);

@@ -9,7 +9,8 @@ public enum Storage
     /// <summary>
     /// The right-hand operand of a matrix product, <c>[outputs, inputs]</c>, in the order that the device likes best
     /// (on the CPU: panels of 32 outputs, see <c>Skylight.Cpu.WeightPanels</c>; on CUDA: row-major). Only matrix products,
-    /// embedding look-ups and element-wise updates read it; everything else goes through <c>Device.Upload</c> and <c>Download</c>.
+    /// embedding look-ups and element-wise updates read it; everything else goes through <c>Device.Upload</c> and
+    /// <c>Download</c>.
     /// </summary>
     Weight,
 }
@@ -32,7 +33,13 @@ public readonly record struct TensorType(DataType DataType, Shape Shape, Storage
     /// <inheritdoc/>
     public override string ToString()
     {
-        string name = DataType switch { DataType.Float32 => "f32", DataType.BFloat16 => "bf16", DataType.Int8 => "i8", _ => "i32" };
+        string name = DataType switch
+        {
+            DataType.Float32 => "f32",
+            DataType.BFloat16 => "bf16",
+            DataType.Int8 => "i8",
+            _ => "i32",
+        };
         return Storage == Storage.Weight ? $"{name}{Shape} weight" : $"{name}{Shape}";
     }
 }

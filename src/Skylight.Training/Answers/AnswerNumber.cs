@@ -8,7 +8,10 @@ namespace Skylight.Training.Answers;
 /// <param name="IsPercent">Whether it was written as a percentage.</param>
 internal sealed record AnswerNumber(double Value, AnswerUnit? Unit, bool IsPercent)
 {
-    /// <summary>Reads what an answer writes as a number, also as a fraction, power or formula without variables; null if it is none.</summary>
+    /// <summary>
+    /// Reads what an answer writes as a number, also as a fraction, power or formula without variables; null if it is
+    /// none.
+    /// </summary>
     public static AnswerNumber? Read(string answer)
     {
         if (MathParser.Read(AnswerText.Clean(AnswerChecker.Unbox(answer))) is not { } whole)
@@ -19,10 +22,13 @@ internal sealed record AnswerNumber(double Value, AnswerUnit? Unit, bool IsPerce
         if (names.Count > 0 || node.Holds(MathKind.PlusMinus) || node.Holds(MathKind.Relation))
             return null;
         Complex value = node.Evaluate(new Dictionary<string, Complex>());
-        return Complex.IsFinite(value) && value.Imaginary == 0 ? new AnswerNumber(value.Real, node.Unit ?? whole.Unit, node.Kind == MathKind.Percent) : null;
+        return Complex.IsFinite(value) && value.Imaginary == 0
+            ? new AnswerNumber(value.Real, node.Unit ?? whole.Unit, node.Kind == MathKind.Percent) : null;
     }
 
-    /// <summary>Whether it is as close to the expected number as is allowed; units are converted where both have one.</summary>
+    /// <summary>
+    /// Whether it is as close to the expected number as is allowed; units are converted where both have one.
+    /// </summary>
     /// <param name="expected">What is right.</param>
     /// <param name="relative">The fraction of the expected number that it may be off.</param>
     /// <param name="absolute">What it may be off whatever the number; in the expected number's unit.</param>
@@ -38,8 +44,10 @@ internal sealed record AnswerNumber(double Value, AnswerUnit? Unit, bool IsPerce
 
         // As for the checker, 50 % is 0.5 and also 50.
         return IsClose(factor * Value, expected.Value)
-            || (IsPercent != expected.IsPercent && IsClose(factor * Value * (IsPercent ? 100 : 1), expected.Value * (expected.IsPercent ? 100 : 1)));
+            || (IsPercent != expected.IsPercent
+                && IsClose(factor * Value * (IsPercent ? 100 : 1), expected.Value * (expected.IsPercent ? 100 : 1)));
 
-        bool IsClose(double given, double key) => Math.Abs(given - key) <= Math.Max(absolute, relative * Math.Abs(key)) + 1e-12 * Math.Max(Math.Abs(given), Math.Abs(key));
+        bool IsClose(double given, double key) => Math.Abs(given - key) <= Math.Max(absolute, relative * Math.Abs(key))
+            + 1e-12 * Math.Max(Math.Abs(given), Math.Abs(key));
     }
 }

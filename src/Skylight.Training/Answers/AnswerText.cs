@@ -10,12 +10,14 @@ internal static class AnswerText
 
     private static readonly HashSet<string> s_wrappers = new(StringComparer.Ordinal)
     {
-        "text", "textbf", "textit", "textrm", "texttt", "textsf", "textnormal", "mathrm", "mathbf", "mathit", "mathsf", "mathtt", "mathcal", "mbox", "hbox", "operatorname", "boldsymbol", "bm", "boxed", "fbox", "framebox",
+        "text", "textbf", "textit", "textrm", "texttt", "textsf", "textnormal", "mathrm", "mathbf", "mathit", "mathsf",
+        "mathtt", "mathcal", "mbox", "hbox", "operatorname", "boldsymbol", "bm", "boxed", "fbox", "framebox",
     };
 
     private static readonly HashSet<string> s_ignored = new(StringComparer.Ordinal)
     {
-        "left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "textstyle", "limits", "quad", "qquad", "rm", "bf", "it", "thinspace",
+        "left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "displaystyle", "textstyle",
+        "limits", "quad", "qquad", "rm", "bf", "it", "thinspace",
     };
 
     /// <summary>Whether a command only changes how its argument looks.</summary>
@@ -23,7 +25,8 @@ internal static class AnswerText
 
     /// <summary>Whether a wrapper holds words and not mathematics.</summary>
     public static bool IsWordWrapper(string command) =>
-        IsWrapper(command) && command is not ("mathbf" or "mathit" or "boldsymbol" or "bm" or "boxed" or "fbox" or "framebox");
+        IsWrapper(command)
+            && command is not ("mathbf" or "mathit" or "boldsymbol" or "bm" or "boxed" or "fbox" or "framebox");
 
     /// <summary>Writes every character and command one way; wrappers stay, for what they hold is read as words.</summary>
     public static string Clean(string answer)
@@ -123,7 +126,8 @@ internal static class AnswerText
             if (cleaned[at] != ' ')
                 text.Append(cleaned[at]);
             // A number and its unit may stand apart or not: 5 m, 5m.
-            else if (text.Length > 0 && text[^1] != ' ' && !(char.IsAsciiDigit(text[^1]) && at + 1 < cleaned.Length && char.IsLetter(cleaned[at + 1])))
+            else if (text.Length > 0 && text[^1] != ' '
+                && !(char.IsAsciiDigit(text[^1]) && at + 1 < cleaned.Length && char.IsLetter(cleaned[at + 1])))
                 text.Append(' ');
         }
 
@@ -144,7 +148,8 @@ internal static class AnswerText
     }
 
     /// <summary>
-    /// Whether words are the same but for case. Where case tells units or names apart (mW and MW, x and X of a formula), it counts.
+    /// Whether words are the same but for case. Where case tells units or names apart (mW and MW, x and X of a
+    /// formula), it counts.
     /// </summary>
     public static bool AreSameWords(string given, string expected)
     {
@@ -161,7 +166,8 @@ internal static class AnswerText
                 end++;
             string one = given[at..end], other = expected[at..end];
             if (one != other
-                && ((one.Length == 1 && given.Length > 1) || (at > 0 && given[at - 1] == '\\') || !IsNatural(one) || !IsNatural(other) || (AnswerUnit.IsKnown(one) && AnswerUnit.IsKnown(other) && one.Length < 4)))
+                && ((one.Length == 1 && given.Length > 1) || (at > 0 && given[at - 1] == '\\') || !IsNatural(one)
+                    || !IsNatural(other) || (AnswerUnit.IsKnown(one) && AnswerUnit.IsKnown(other) && one.Length < 4)))
                 return false;
             at = end;
         }
@@ -169,7 +175,8 @@ internal static class AnswerText
         return true;
     }
 
-    private static bool IsNatural(string word) => word[1..].All(char.IsLower) || word[1..].All(letter => !char.IsLower(letter)) && !char.IsLower(word[0]);
+    private static bool IsNatural(string word) => word[1..].All(char.IsLower)
+        || word[1..].All(letter => !char.IsLower(letter)) && !char.IsLower(word[0]);
 
     private static string Rename(string command) => command switch
     {

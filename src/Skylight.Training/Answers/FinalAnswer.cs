@@ -5,8 +5,10 @@ namespace Skylight.Training.Answers;
 /// <summary>Where a response says its answer.</summary>
 internal static class FinalAnswer
 {
-    private static readonly string[] s_statements = ["answer is", "answer:", "answer：", "answer**:", "answer:**", "答案是", "答案为", "答案：", "答案:", "应选", "故选", "选择", "应该选", "我选", "选："];
-    private static readonly string[] s_ends = [". ", ", because", ", since", ", for ", ", as ", ", so ", ", which", " because ", " since ", "。", "，", "；", "\n", "</answer>", "<"];
+    private static readonly string[] s_statements = ["answer is", "answer:", "answer：", "answer**:", "answer:**", "答案是",
+        "答案为", "答案：", "答案:", "应选", "故选", "选择", "应该选", "我选", "选："];
+    private static readonly string[] s_ends = [". ", ", because", ", since", ", for ", ", as ", ", so ", ", which",
+        " because ", " since ", "。", "，", "；", "\n", "</answer>", "<"];
 
     /// <summary>The last balanced box, else what the last pair of answer tags holds.</summary>
     public static string? Marked(string text)
@@ -19,7 +21,9 @@ internal static class FinalAnswer
         return start < 0 ? null : text[(start + open.Length)..end].Trim();
     }
 
-    /// <summary>What follows the last "the answer is" or its like, to the end of the clause; null if nothing is stated.</summary>
+    /// <summary>
+    /// What follows the last "the answer is" or its like, to the end of the clause; null if nothing is stated.
+    /// </summary>
     public static string? Stated(string text)
     {
         int start = -1;

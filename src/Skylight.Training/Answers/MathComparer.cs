@@ -2,7 +2,9 @@ using System.Numerics;
 
 namespace Skylight.Training.Answers;
 
-/// <summary>Whether two answers are the same mathematics. The steps are limited: answers that need more are not the same.</summary>
+/// <summary>
+/// Whether two answers are the same mathematics. The steps are limited: answers that need more are not the same.
+/// </summary>
 internal sealed class MathComparer
 {
     private const int MostSteps = 20_000, Points = 8, FewestPoints = 3, MostUnordered = 64;
@@ -11,16 +13,25 @@ internal sealed class MathComparer
 
     private int _steps;
 
-    public static bool AreEqual(MathNode given, MathNode expected) => new MathComparer().Same(Simplify(given), Simplify(expected));
+    public static bool AreEqual(MathNode given, MathNode expected) =>
+        new MathComparer().Same(Simplify(given), Simplify(expected));
 
-    /// <summary>An equation that only names what is asked for ("x = 5") is its other side; a membership is its set.</summary>
+    /// <summary>
+    /// An equation that only names what is asked for ("x = 5") is its other side; a membership is its set.
+    /// </summary>
     internal static MathNode Named(MathNode node) =>
         node is { Kind: MathKind.Relation, Name: "∈", Parts: [{ Kind: MathKind.Variable }, var set] } ? set
-        : node.Kind == MathKind.Relation && node.Name.All(sign => sign == '=') && IsName(node.Parts[0]) ? node.Parts[^1] : node;
+        : node.Kind == MathKind.Relation && node.Name.All(sign => sign == '=') && IsName(node.Parts[0]) ? node.Parts[^1]
+        : node;
 
     // x, f(x), y(t), or words.
     private static bool IsName(MathNode node) =>
-        node.IsVariable || node is { Kind: MathKind.Multiply, Parts: [{ IsVariable: true, Name: "f" or "g" or "h" or "y" or "P" or "p" or "F" }, { IsVariable: true }] };
+        node.IsVariable
+            || node is
+            {
+                Kind: MathKind.Multiply,
+                Parts: [{ IsVariable: true, Name: "f" or "g" or "h" or "y" or "P" or "p" or "F" }, { IsVariable: true }]
+            };
 
     /// <summary>A chain of inequalities around one name is an interval.</summary>
     private static MathNode Simplify(MathNode node)
@@ -43,7 +54,8 @@ internal sealed class MathComparer
         };
     }
 
-    private static MathNode Interval(string brackets, MathNode low, MathNode high) => new(MathKind.List, brackets, 0, low, high);
+    private static MathNode Interval(string brackets, MathNode low, MathNode high) =>
+        new(MathKind.List, brackets, 0, low, high);
 
     private bool Same(MathNode given, MathNode expected)
     {
@@ -65,7 +77,8 @@ internal sealed class MathComparer
     /// <summary>"x > 5" beside an interval is (5, ∞).</summary>
     private static MathNode Half(MathNode node, MathNode beside)
     {
-        if (beside.Kind != MathKind.List || beside.Name.Length != 2 || node is not { Kind: MathKind.Relation, Name.Length: 1, Parts: [var left, var right] })
+        if (beside.Kind != MathKind.List || beside.Name.Length != 2
+            || node is not { Kind: MathKind.Relation, Name.Length: 1, Parts: [var left, var right] })
             return node;
         if (left.Kind != MathKind.Variable && !right.IsVariable)
             return node;
@@ -86,33 +99,43 @@ internal sealed class MathComparer
 
     private bool SameRelation(MathNode given, MathNode expected)
     {
-        if (given.Name.All(sign => sign == '=') && expected.Name.All(sign => sign == '=') && IsName(given.Parts[0]) && IsName(expected.Parts[0])
+        if (given.Name.All(sign => sign == '=') && expected.Name.All(sign => sign == '=') && IsName(given.Parts[0])
+            && IsName(expected.Parts[0])
             && SameName(given.Parts[0], expected.Parts[0]) && Same(given.Parts[^1], expected.Parts[^1]))
             return true;
         if (given.Name.Length != expected.Name.Length)
             return false;
         if (given.Name.Length > 1)
         {
-            bool forward = given.Name == expected.Name && given.Parts.Zip(expected.Parts).All(pair => SameSide(pair.First, pair.Second));
-            return forward || (string.Concat(given.Name.Reverse().Select(Flip)) == expected.Name && given.Parts.Reverse().Zip(expected.Parts).All(pair => SameSide(pair.First, pair.Second)));
+            bool forward = given.Name == expected.Name
+                && given.Parts.Zip(expected.Parts).All(pair => SameSide(pair.First, pair.Second));
+            return forward
+                || (string.Concat(given.Name.Reverse().Select(Flip)) == expected.Name
+                    && given.Parts.Reverse().Zip(expected.Parts).All(pair => SameSide(pair.First, pair.Second)));
         }
 
         char sign = given.Name[0], other = expected.Name[0];
         if (sign == other && SameSide(given.Parts[0], expected.Parts[0]) && Same(given.Parts[1], expected.Parts[1]))
             return true;
-        if (Flip(sign) == other && SameSide(given.Parts[0], expected.Parts[1]) && SameSide(given.Parts[1], expected.Parts[0]))
+        if (Flip(sign) == other && SameSide(given.Parts[0], expected.Parts[1])
+            && SameSide(given.Parts[1], expected.Parts[0]))
             return true;
-        if (given.Holds(MathKind.List) || expected.Holds(MathKind.List) || given.Parts.Concat(expected.Parts).Any(part => part is { Kind: MathKind.Variable, Name: "" }))
+        if (given.Holds(MathKind.List) || expected.Holds(MathKind.List)
+            || given.Parts.Concat(expected.Parts).Any(part => part is { Kind: MathKind.Variable, Name: "" }))
             return false;
         // The same up to a factor: 2x + 4y = 6 and x + 2y = 3. A negative one turns an inequality around.
         MathNode one = Difference(given), two = Difference(expected);
-        return Ratio(one, two) is { } ratio && (sign is '=' or 'n' ? sign == other : ratio > 0 ? sign == other : Flip(sign) == other);
+        return Ratio(one, two) is { } ratio
+            && (sign is '=' or 'n' ? sign == other : ratio > 0 ? sign == other : Flip(sign) == other);
     }
 
-    private static MathNode Difference(MathNode relation) => MathNode.Of(MathKind.Add, relation.Parts[0], MathNode.Of(MathKind.Negate, relation.Parts[1]));
+    private static MathNode Difference(MathNode relation) =>
+        MathNode.Of(MathKind.Add, relation.Parts[0], MathNode.Of(MathKind.Negate, relation.Parts[1]));
 
     private static bool SameName(MathNode given, MathNode expected) => given.Kind == MathKind.Variable
-        ? expected.Kind == MathKind.Variable && string.Equals(given.Name, expected.Name, given.Name.StartsWith('\\') ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase)
+        ? expected.Kind == MathKind.Variable
+        && string.Equals(given.Name, expected.Name, given.Name.StartsWith('\\') ? StringComparison.Ordinal
+            : StringComparison.OrdinalIgnoreCase)
         : expected.Kind == given.Kind && given.Parts.Zip(expected.Parts).All(pair => SameName(pair.First, pair.Second));
 
     // "≤ 5" says it of whatever the other names.
@@ -135,9 +158,11 @@ internal sealed class MathComparer
         if (!areAlike)
             return false;
         if (!isUnordered)
-            return given.Parts.Length == expected.Parts.Length && given.Parts.Zip(expected.Parts).All(pair => Same(pair.First, pair.Second));
+            return given.Parts.Length == expected.Parts.Length
+                && given.Parts.Zip(expected.Parts).All(pair => Same(pair.First, pair.Second));
         return given.Parts.Length <= MostUnordered && expected.Parts.Length <= MostUnordered
-            && given.Parts.All(part => expected.Parts.Any(other => SameItem(part, other))) && expected.Parts.All(part => given.Parts.Any(other => SameItem(part, other)));
+            && given.Parts.All(part => expected.Parts.Any(other => SameItem(part, other)))
+            && expected.Parts.All(part => given.Parts.Any(other => SameItem(part, other)));
     }
 
     private bool SameItem(MathNode given, MathNode expected) => Same(given, expected);
@@ -156,7 +181,8 @@ internal sealed class MathComparer
         }
 
         // 50 % is 0.5, and as a number of percent 50.
-        if (given.Kind == MathKind.Percent != (expected.Kind == MathKind.Percent) && SameValue(Plain(given), Plain(expected)))
+        if (given.Kind == MathKind.Percent != (expected.Kind == MathKind.Percent)
+            && SameValue(Plain(given), Plain(expected)))
             return true;
         return SameValue(given, expected);
 
@@ -180,7 +206,8 @@ internal sealed class MathComparer
             if (!Complex.IsFinite(one) || !Complex.IsFinite(other))
                 continue;
             valid++;
-            double tolerance = (isConstant ? 1e-13 : 1e-9) * Math.Max(Complex.Abs(one), Complex.Abs(other)) + (cancels ? 1e-12 : 0);
+            double tolerance = (isConstant ? 1e-13 : 1e-9) * Math.Max(Complex.Abs(one), Complex.Abs(other))
+                + (cancels ? 1e-12 : 0);
             if (Complex.Abs(one - other) > tolerance)
                 return false;
         }
@@ -212,7 +239,8 @@ internal sealed class MathComparer
         return valid >= FewestPoints ? ratio : null;
     }
 
-    private static bool Cancels(MathNode node) => node.Kind is MathKind.Add or MathKind.Function && node.Name is not ("sqrt" or "root") || node.Parts.Any(Cancels);
+    private static bool Cancels(MathNode node) => node.Kind is MathKind.Add or MathKind.Function
+        && node.Name is not ("sqrt" or "root") || node.Parts.Any(Cancels);
 
     /// <summary>The canonical digits of a number that was written as one, with its sign.</summary>
     private static string? Exact(MathNode node)

@@ -16,10 +16,15 @@ internal enum MathKind
     Degree,
     PlusMinus,
 
-    /// <summary>A tuple, interval, set, union, matrix or plain list: <see cref="MathNode.Name"/> holds its brackets, or its word.</summary>
+    /// <summary>
+    /// A tuple, interval, set, union, matrix or plain list: <see cref="MathNode.Name"/> holds its brackets, or its
+    /// word.
+    /// </summary>
     List,
 
-    /// <summary>Sides joined by the signs in <see cref="MathNode.Name"/>, one character each: = &lt; &gt; l (≤) g (≥) n (≠).</summary>
+    /// <summary>
+    /// Sides joined by the signs in <see cref="MathNode.Name"/>, one character each: = &lt; &gt; l (≤) g (≥) n (≠).
+    /// </summary>
     Relation,
 }
 
@@ -72,7 +77,8 @@ internal sealed record MathNode(MathKind Kind, string Name, double Value, params
     private static Complex Power(Complex value, Complex exponent)
     {
         if (exponent.Imaginary != 0 || exponent.Real != Math.Floor(exponent.Real) || Math.Abs(exponent.Real) > 64)
-            return value.Imaginary == 0 && exponent.Imaginary == 0 && value.Real >= 0 ? Math.Pow(value.Real, exponent.Real) : Complex.Pow(value, exponent);
+            return value.Imaginary == 0 && exponent.Imaginary == 0 && value.Real >= 0
+                ? Math.Pow(value.Real, exponent.Real) : Complex.Pow(value, exponent);
         if (value.Imaginary == 0)
             return Math.Pow(value.Real, exponent.Real);
         Complex result = Complex.One;

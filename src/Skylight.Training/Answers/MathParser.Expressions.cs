@@ -7,13 +7,16 @@ internal sealed partial class MathParser
 {
     private static readonly HashSet<string> s_functions = new(StringComparer.Ordinal)
     {
-        "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "ln", "lg", "log",
+        "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "ln",
+        "lg", "log",
     };
 
     private static readonly HashSet<string> s_names = new(StringComparer.Ordinal)
     {
-        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
-        "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar", "infty", "emptyset",
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu",
+        "xi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
+        "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
+        "infty", "emptyset",
     };
 
     private MathNode? ReadSum()
@@ -67,11 +70,13 @@ internal sealed partial class MathParser
             {
                 if (ReadPower() is not { } negative)
                     return null;
-                product = MathNode.Of(divides ? MathKind.Divide : MathKind.Multiply, product, MathNode.Of(MathKind.Negate, negative));
+                product = MathNode.Of(divides ? MathKind.Divide : MathKind.Multiply, product,
+                    MathNode.Of(MathKind.Negate, negative));
                 continue;
             }
 
-            bool isNumber = product is { Kind: MathKind.Number, Digits: not "" } && !product.Digits.Contains('.', StringComparison.Ordinal);
+            bool isNumber = product is { Kind: MathKind.Number, Digits: not "" }
+                && !product.Digits.Contains('.', StringComparison.Ordinal);
             bool beginsFraction = PeekCommand() == "frac";
             bool isApart = _text[_at - 1] == ' ';
             if (ReadPower() is not { } factor)
@@ -84,7 +89,8 @@ internal sealed partial class MathParser
                     return null;
                 product = MathNode.Of(MathKind.Add, product, MathNode.Of(MathKind.Divide, factor, divisor));
             }
-            else if (!isWritten && isNumber && beginsFraction && factor is { Kind: MathKind.Divide, Parts: [{ Kind: MathKind.Number }, { Kind: MathKind.Number }] })
+            else if (!isWritten && isNumber && beginsFraction
+                && factor is { Kind: MathKind.Divide, Parts: [{ Kind: MathKind.Number }, { Kind: MathKind.Number }] })
             {
                 product = MathNode.Of(MathKind.Add, product, factor);
             }
@@ -114,7 +120,8 @@ internal sealed partial class MathParser
         if (character == '\\')
         {
             string command = PeekCommand();
-            return command is "frac" or "sqrt" or "pi" or "binom" or "lfloor" or "lceil" || s_functions.Contains(command) || s_names.Contains(command) || AnswerText.IsWrapper(command);
+            return command is "frac" or "sqrt" or "pi" or "binom" or "lfloor" or "lceil"
+                || s_functions.Contains(command) || s_names.Contains(command) || AnswerText.IsWrapper(command);
         }
 
         // A bracket goes on; "|" would close as well as open.
@@ -123,7 +130,9 @@ internal sealed partial class MathParser
 
     private static bool IsConstant(MathNode node) => !node.Holds(MathKind.Variable) && !node.Holds(MathKind.List);
 
-    /// <summary>One letter right behind a number is a variable (5m); apart from it, or several, it may be a unit (5 m, 5cm).</summary>
+    /// <summary>
+    /// One letter right behind a number is a variable (5m); apart from it, or several, it may be a unit (5 m, 5cm).
+    /// </summary>
     private bool IsUnitAhead(bool isApart)
     {
         int start = _at;
@@ -135,7 +144,9 @@ internal sealed partial class MathParser
             while (end < _text.Length && char.IsLetter(_text[end]))
                 end++;
             string run = _text[_at..end];
-            return run.Length > 0 && !s_functions.Contains(run) && run != "sqrt" && run != "pi" && (AnswerUnit.IsKnown(run) ? isApart || run.Length > 1 || !char.IsAscii(run[0]) : isApart && run.Length > 2);
+            return run.Length > 0 && !s_functions.Contains(run) && run != "sqrt" && run != "pi"
+                && (AnswerUnit.IsKnown(run) ? isApart || run.Length > 1 || !char.IsAscii(run[0])
+                    : isApart && run.Length > 2);
         }
         finally
         {
@@ -166,7 +177,8 @@ internal sealed partial class MathParser
             }
             else if (TryTake('^'))
             {
-                value = ReadCircle() ? MathNode.Of(MathKind.Degree, value) : ReadArgument() is { } exponent ? MathNode.Of(MathKind.Power, value, exponent) : null;
+                value = ReadCircle() ? MathNode.Of(MathKind.Degree, value) : ReadArgument() is { } exponent
+                    ? MathNode.Of(MathKind.Power, value, exponent) : null;
             }
             else
             {
@@ -185,7 +197,9 @@ internal sealed partial class MathParser
         return (TryCommand("circ") && (!braced || TryTake('}'))) || Back(start);
     }
 
-    /// <summary>An argument as TeX takes it: a group, a command, or one character; of a plain power all its digits.</summary>
+    /// <summary>
+    /// An argument as TeX takes it: a group, a command, or one character; of a plain power all its digits.
+    /// </summary>
     private MathNode? ReadArgument(bool wholeNumber = true)
     {
         Skip();
@@ -278,7 +292,8 @@ internal sealed partial class MathParser
             if (_at + 1 >= _text.Length || _text[_at] != '\\' || _text[_at + 1] != '}')
                 return null;
             _at += 2;
-            return inside is { Kind: MathKind.List, Name: "" } ? inside with { Name = "{}" } : new MathNode(MathKind.List, "{}", 0, inside);
+            return inside is { Kind: MathKind.List, Name: "" } ? inside with { Name = "{}" }
+                : new MathNode(MathKind.List, "{}", 0, inside);
         }
 
         string command = PeekCommand();
@@ -286,7 +301,8 @@ internal sealed partial class MathParser
         {
             // A name in a formula; its letters are not factors.
             return ReadWrappedWords() is { Length: > 0 } words
-                ? int.TryParse(words, NumberStyles.None, CultureInfo.InvariantCulture, out _) ? Number(words) : WithIndex(words)
+                ? int.TryParse(words, NumberStyles.None, CultureInfo.InvariantCulture, out _) ? Number(words)
+                : WithIndex(words)
                 : null;
         }
 
@@ -294,9 +310,11 @@ internal sealed partial class MathParser
         switch (command)
         {
             case "frac":
-                return ReadArgument(wholeNumber: false) is { } top && ReadArgument(wholeNumber: false) is { } bottom ? MathNode.Of(MathKind.Divide, top, bottom) : null;
+                return ReadArgument(wholeNumber: false) is { } top && ReadArgument(wholeNumber: false) is { } bottom
+                    ? MathNode.Of(MathKind.Divide, top, bottom) : null;
             case "binom":
-                return ReadArgument(wholeNumber: false) is { } all && ReadArgument(wholeNumber: false) is { } chosen ? new MathNode(MathKind.Function, "binom", 0, all, chosen) : null;
+                return ReadArgument(wholeNumber: false) is { } all && ReadArgument(wholeNumber: false) is { } chosen
+                    ? new MathNode(MathKind.Function, "binom", 0, all, chosen) : null;
             case "sqrt":
                 MathNode? index = null;
                 if (TryTake('['))
@@ -307,7 +325,8 @@ internal sealed partial class MathParser
                 }
 
                 return ReadArgument() is not { } root ? null
-                    : index is null ? new MathNode(MathKind.Function, "sqrt", 0, root) : new MathNode(MathKind.Function, "root", 0, root, index);
+                    : index is null ? new MathNode(MathKind.Function, "sqrt", 0, root)
+                    : new MathNode(MathKind.Function, "root", 0, root, index);
             case "pi":
                 return new MathNode(MathKind.Number, "", Math.PI);
             case "emptyset":
@@ -315,15 +334,19 @@ internal sealed partial class MathParser
             case "langle":
                 return ReadInside() is { } vector && TryCommand("rangle") ? vector with { Name = "()" } : null;
             case "lfloor":
-                return ReadInside() is { } floor && TryCommand("rfloor") ? new MathNode(MathKind.Function, "floor", 0, floor) : null;
+                return ReadInside() is { } floor && TryCommand("rfloor")
+                    ? new MathNode(MathKind.Function, "floor", 0, floor) : null;
             case "lceil":
-                return ReadInside() is { } ceiling && TryCommand("rceil") ? new MathNode(MathKind.Function, "ceil", 0, ceiling) : null;
+                return ReadInside() is { } ceiling && TryCommand("rceil")
+                    ? new MathNode(MathKind.Function, "ceil", 0, ceiling) : null;
             case "lvert" or "vert":
-                return ReadInside() is { } absolute && (TryCommand("rvert") || TryCommand("vert")) ? new MathNode(MathKind.Function, "abs", 0, absolute) : null;
+                return ReadInside() is { } absolute && (TryCommand("rvert") || TryCommand("vert"))
+                    ? new MathNode(MathKind.Function, "abs", 0, absolute) : null;
             case "begin":
                 return ReadMatrix();
             case "mathbb":
-                return TryTake('{') && _at < _text.Length && char.IsLetter(_text[_at]) && new MathNode(MathKind.Variable, $"mathbb {_text[_at++]}", 0) is var set && TryTake('}') ? set : null;
+                return TryTake('{') && _at < _text.Length && char.IsLetter(_text[_at])
+                    && new MathNode(MathKind.Variable, $"mathbb {_text[_at++]}", 0) is var set && TryTake('}') ? set : null;
         }
 
         if (AnswerText.IsWrapper(command))
@@ -341,10 +364,12 @@ internal sealed partial class MathParser
         if (TryTake('^') && (exponent = ReadArgument()) is null)
             return null;
         Skip();
-        // An argument without brackets is a product of numbers and names: sin 2x, but not what a further function or bracket follows.
+        // An argument without brackets is a product of numbers and names: sin 2x, but not what a further function or
+        // bracket follows.
         if (ReadPower() is not { } argument)
             return null;
-        while (_at < _text.Length && (char.IsLetterOrDigit(_text[_at]) || PeekCommand() is "pi" || s_names.Contains(PeekCommand())) && argument.Kind != MathKind.List && _text[_at - 1] != ')')
+        while (_at < _text.Length && (char.IsLetterOrDigit(_text[_at]) || PeekCommand() is "pi"
+            || s_names.Contains(PeekCommand())) && argument.Kind != MathKind.List && _text[_at - 1] != ')')
         {
             if (_readsUnits && _inBrackets == 0 && IsUnitAhead(isApart: false))
                 break;
@@ -354,8 +379,10 @@ internal sealed partial class MathParser
         }
 
         MathNode[] arguments = index is null ? [argument] : [argument, index];
-        bool isInverse = exponent is { Kind: MathKind.Negate, Parts: [{ Kind: MathKind.Number, Value: 1 }] } && name is "sin" or "cos" or "tan";
-        var call = new MathNode(MathKind.Function, isInverse && exponent is { Kind: MathKind.Negate } ? "arc" + name : name, 0, arguments);
+        bool isInverse = exponent is { Kind: MathKind.Negate, Parts: [{ Kind: MathKind.Number, Value: 1 }] }
+            && name is "sin" or "cos" or "tan";
+        var call = new MathNode(MathKind.Function, isInverse && exponent is { Kind: MathKind.Negate } ? "arc" + name
+            : name, 0, arguments);
         return exponent is null || call.Name != name ? call : MathNode.Of(MathKind.Power, call, exponent);
     }
 
@@ -391,7 +418,8 @@ internal sealed partial class MathParser
             rows.Add(new MathNode(MathKind.List, "row", 0, [.. row]));
             row.Clear();
             if (TryCommand("end"))
-                return TryTake('{') && string.CompareOrdinal(_text, _at, name + "}", 0, name.Length + 1) == 0 && (_at += name.Length + 1) > 0
+                return TryTake('{') && string.CompareOrdinal(_text, _at, name + "}", 0, name.Length + 1) == 0
+                    && (_at += name.Length + 1) > 0
                     ? new MathNode(MathKind.List, name == "vmatrix" ? "determinant" : "matrix", 0, [.. rows]) : null;
             if (!breaks)
                 return null;
@@ -452,7 +480,10 @@ internal sealed partial class MathParser
         return Number(digits.ToString());
     }
 
-    /// <summary>The characters of a separator of thousands: three digits and no more follow it. Within brackets a comma parts items.</summary>
+    /// <summary>
+    /// The characters of a separator of thousands: three digits and no more follow it. Within brackets a comma parts
+    /// items.
+    /// </summary>
     private int ThousandsAt(int before, bool follows)
     {
         if (!follows || before == 0 || (before > 3 && before % 3 != 0 && !IsGrouped(before)))
@@ -470,14 +501,17 @@ internal sealed partial class MathParser
         int digits = 0;
         while (end + digits < _text.Length && char.IsAsciiDigit(_text[end + digits]))
             digits++;
-        return digits == 3 && (skip != 1 || _text[_at] == ',' || end + 3 == _text.Length || _text[end + 3] != '/') ? skip : 0;
+        return digits == 3 && (skip != 1 || _text[_at] == ',' || end + 3 == _text.Length || _text[end + 3] != '/')
+            ? skip : 0;
     }
 
     // Digits before a separator are at most three, or came in groups themselves.
     private bool IsGrouped(int before) => before <= 3 || !char.IsAsciiDigit(_text[_at - 4]);
 
     private static MathNode Number(string digits) =>
-        new(MathKind.Number, "", double.Parse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture)) { Digits = digits };
+        new(MathKind.Number, "",
+            double.Parse(digits, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture))
+        { Digits = digits };
 
     /// <summary>Letters: a function or a name that is spelled, else a factor each.</summary>
     private MathNode? ReadLetters()

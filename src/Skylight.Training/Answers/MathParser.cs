@@ -3,7 +3,8 @@ using System.Globalization;
 namespace Skylight.Training.Answers;
 
 /// <summary>
-/// Reads a cleaned answer as mathematics, by recursive descent over its characters: time grows with the length, and what is nested deeper than
+/// Reads a cleaned answer as mathematics, by recursive descent over its characters: time grows with the length, and
+/// what is nested deeper than
 /// <see cref="MostDepth"/> is no mathematics to it.
 /// </summary>
 internal sealed partial class MathParser
@@ -30,11 +31,13 @@ internal sealed partial class MathParser
     // Words alone are no product of their letters: "dog" is not "god".
     private static bool HoldsMathematics(string text)
     {
-        if (text.Any(character => char.IsAsciiDigit(character) || character is '+' or '=' or '<' or '>' or '^' or '/' or '*' or '|'))
+        if (text.Any(character => char.IsAsciiDigit(character)
+            || character is '+' or '=' or '<' or '>' or '^' or '/' or '*' or '|'))
             return true;
         for (int at = text.IndexOf('\\', StringComparison.Ordinal); at >= 0; at = text.IndexOf('\\', at + 1))
         {
-            if (!AnswerText.TryCommand(text, at, out string command, out _) ? at + 1 < text.Length && text[at + 1] is '{' : !AnswerText.IsWordWrapper(command))
+            if (!AnswerText.TryCommand(text, at, out string command, out _) ? at + 1 < text.Length
+                && text[at + 1] is '{' : !AnswerText.IsWordWrapper(command))
                 return true;
         }
 
@@ -75,14 +78,18 @@ internal sealed partial class MathParser
         while (TryTake(',') || TryTake(';') || TryWord("and") || TryWord("or"));
         _depth--;
         if (items is [{ } only])
-            return only.Holds(MathKind.PlusMinus) && only.Kind != MathKind.List ? new MathNode(MathKind.List, "", 0, WithSign(only, false), WithSign(only, true)) : only;
-        return new MathNode(MathKind.List, "", 0, [.. items.SelectMany(item => item.Holds(MathKind.PlusMinus) ? new[] { WithSign(item, false), WithSign(item, true) } : [item])]);
+            return only.Holds(MathKind.PlusMinus) && only.Kind != MathKind.List
+                ? new MathNode(MathKind.List, "", 0, WithSign(only, false), WithSign(only, true)) : only;
+        return new MathNode(MathKind.List, "", 0,
+            [.. items.SelectMany(item => item.Holds(MathKind.PlusMinus)
+                ? new[] { WithSign(item, false), WithSign(item, true) } : [item])]);
     }
 
     private static MathNode WithSign(MathNode node, bool negative)
     {
         MathNode[] parts = [.. node.Parts.Select(part => WithSign(part, negative))];
-        return node.Kind != MathKind.PlusMinus ? node with { Parts = parts } : negative ? MathNode.Of(MathKind.Negate, parts) : parts[0];
+        return node.Kind != MathKind.PlusMinus ? node with { Parts = parts }
+            : negative ? MathNode.Of(MathKind.Negate, parts) : parts[0];
     }
 
     private MathNode? ReadUnion()
@@ -175,7 +182,8 @@ internal sealed partial class MathParser
         {
             Skip();
             int start = _at;
-            string scale = ReadWrappedWords() ?? (_at < _text.Length && _text[_at] is 'C' or 'F' ? _text[_at++].ToString() : "");
+            string scale = ReadWrappedWords()
+                ?? (_at < _text.Length && _text[_at] is 'C' or 'F' ? _text[_at++].ToString() : "");
             if (scale is not ("C" or "F") || (_at < _text.Length && char.IsLetter(_text[_at])))
                 (scale, _at) = ("", start);
             return value.Parts[0] with { Unit = AnswerUnit.Of([("°" + scale, 1)]) };
@@ -243,8 +251,10 @@ internal sealed partial class MathParser
         if (ReadWrappedWords() is { } words)
         {
             // "\text{ m/s}^2" has the power on the last; a word in brackets is a remark.
-            string[] parts = words.Split(['/', ' ', '·', '.', '(', ')'], StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
-            if (parts.Length == 0 || parts.Length > 8 || parts.Any(part => !char.IsLetter(part[0])) || parts is ["and" or "or"])
+            string[] parts = words.Split(['/', ' ', '·', '.', '(', ')'],
+                StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries);
+            if (parts.Length == 0 || parts.Length > 8 || parts.Any(part => !char.IsLetter(part[0]))
+                || parts is ["and" or "or"])
                 return Back(start);
             int stroke = words.IndexOf('/', StringComparison.Ordinal), found = 0;
             for (int part = 0; part < parts.Length; part++)
@@ -254,7 +264,9 @@ internal sealed partial class MathParser
                 if (part == parts.Length - 1)
                     power *= ReadUnitPower();
                 if (name is not ("square" or "cubic" or "per"))
-                    units.Add((name, (part > 0 && stroke >= 0 && found > stroke || (part == 0 && sign < 0) || (part > 0 && parts[part - 1] == "per") ? -1 : 1)
+                    units.Add((name,
+                        (part > 0 && stroke >= 0 && found > stroke || (part == 0 && sign < 0)
+                            || (part > 0 && parts[part - 1] == "per") ? -1 : 1)
                         * power * (part > 0 ? parts[part - 1] switch { "square" => 2, "cubic" => 3, _ => 1 } : 1)));
             }
 
@@ -295,7 +307,8 @@ internal sealed partial class MathParser
     {
         int caret = unit.IndexOf('^', StringComparison.Ordinal);
         string digits = caret < 0 ? "" : unit[(caret + 1)..].Trim('{', '}');
-        return int.TryParse(digits, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int power) && Math.Abs(power) < 10 ? (unit[..caret], power) : (unit, 1);
+        return int.TryParse(digits, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int power)
+            && Math.Abs(power) < 10 ? (unit[..caret], power) : (unit, 1);
     }
 
     private int ReadUnitPower()
@@ -371,7 +384,8 @@ internal sealed partial class MathParser
         return true;
     }
 
-    private string PeekCommand() => _at < _text.Length && _text[_at] == '\\' && AnswerText.TryCommand(_text, _at, out string command, out _) ? command : "";
+    private string PeekCommand() => _at < _text.Length && _text[_at] == '\\'
+        && AnswerText.TryCommand(_text, _at, out string command, out _) ? command : "";
 
     private bool TryCommand(string command)
     {
@@ -387,7 +401,8 @@ internal sealed partial class MathParser
     {
         Skip();
         int start = _at, end = _at + word.Length;
-        if (end <= _text.Length && string.CompareOrdinal(_text, _at, word, 0, word.Length) == 0 && (end == _text.Length || !char.IsLetter(_text[end])))
+        if (end <= _text.Length && string.CompareOrdinal(_text, _at, word, 0, word.Length) == 0
+            && (end == _text.Length || !char.IsLetter(_text[end])))
         {
             _at = end;
             then?.Invoke();

@@ -1,8 +1,8 @@
 namespace Skylight.Training.Data;
 
 /// <summary>
-/// A file that a run writes at its end. The saved state names its length, and a resumed run cuts off what a run that was killed wrote after that, so that
-/// interrupted and resumed equals uninterrupted.
+/// A file that a run writes at its end. The saved state names its length, and a resumed run cuts off what a run that
+/// was killed wrote after that, so that interrupted and resumed equals uninterrupted.
 /// </summary>
 internal sealed class AppendedFile : IDisposable
 {
@@ -19,7 +19,9 @@ internal sealed class AppendedFile : IDisposable
         {
             long found = _stream.Length;
             _stream.Dispose();
-            throw new IOException($"'{path}' has {found} bytes, but the saved state of the run was made when it had {length}. It was changed since; put it back, or start a new run in another folder.");
+            throw new IOException(
+                $"'{path}' has {found} bytes, but the saved state of the run was made when it had {length}. It was " +
+                $"changed since; put it back, or start a new run in another folder.");
         }
 
         _stream.SetLength(length);

@@ -29,8 +29,8 @@ public sealed class BadRowException : Exception
 }
 
 /// <summary>
-/// Counts rows that cannot be used, lists them, and ends a run that has met more than it may. A row that is met again, in the next epoch, counts once. Safe for
-/// use by several threads.
+/// Counts rows that cannot be used, lists them, and ends a run that has met more than it may. A row that is met again,
+/// in the next epoch, counts once. Safe for use by several threads.
 /// </summary>
 public sealed class BadRows : IDisposable
 {
@@ -46,7 +46,8 @@ public sealed class BadRows : IDisposable
     /// <param name="limit">How many a run may meet and go on.</param>
     /// <param name="path">A file that gets a JSON object a line with each; made with the first.</param>
     /// <param name="length">
-    /// How many bytes of that file a run that goes on has written so far (<see cref="Length"/>): its rows count, and what comes behind them is cut off.
+    /// How many bytes of that file a run that goes on has written so far (<see cref="Length"/>): its rows count, and
+    /// what comes behind them is cut off.
     /// </param>
     /// <exception cref="IOException">The file is shorter, or cannot be written.</exception>
     /// <exception cref="InvalidDataException">It is no list of bad rows.</exception>
@@ -153,7 +154,9 @@ public sealed class BadRows : IDisposable
         string allowed = Limit == 0 ? "none is allowed" : $"{Limit} are allowed";
         string rest = _seen.Count > MostListed ? $"\n  and {_seen.Count - MostListed} more" : "";
         string where = _path is null ? "" : $" All of them are in '{_path}'.";
-        return $"{(_seen.Count == 1 ? "A row of the data" : $"{_seen.Count} rows of the data")} cannot be used, and {allowed}:\n  {string.Join("\n  ", _rows.Take(MostListed))}{rest}\nCorrect them, or raise the limit of bad rows.{where}";
+        return $"{(_seen.Count == 1 ? "A row of the data" : $"{_seen.Count} rows of the data")} cannot be used, and " +
+            $"{allowed}:\n  {string.Join("\n  ", _rows.Take(MostListed))}{rest}\nCorrect them, or raise the limit " +
+            $"of bad rows.{where}";
     }
 
     private void Write(BadRow row)
@@ -191,13 +194,17 @@ public sealed class BadRows : IDisposable
                 string unit = row.TryGetProperty("line", out JsonElement number) ? "line" : "row";
                 if (unit == "row")
                     number = row.GetProperty("row");
-                var read = new BadRow(row.GetProperty("file").GetString()!, number.GetInt64(), unit, row.GetProperty("reason").GetString()!);
+                var read = new BadRow(row.GetProperty("file").GetString()!, number.GetInt64(), unit,
+                    row.GetProperty("reason").GetString()!);
                 if (_seen.Add((read.File, read.Row)) && _rows.Count < MostKept)
                     _rows.Add(read);
             }
-            catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+            catch (Exception exception)
+                when (exception is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
             {
-                throw new InvalidDataException($"'{path}' is no list of bad rows, as the run in its folder has written it. Put it back, or start a new run in another folder.", exception);
+                throw new InvalidDataException(
+                    $"'{path}' is no list of bad rows, as the run in its folder has written it. Put it back, or " +
+                    $"start a new run in another folder.", exception);
             }
 
             rest = end < 0 ? default : rest[(end + 1)..];

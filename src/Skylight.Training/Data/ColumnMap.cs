@@ -3,15 +3,18 @@ using System.Collections.Immutable;
 namespace Skylight.Training.Data;
 
 /// <summary>
-/// Which column of a data set is which part of an example. What is not said is found by the usual names; where two columns have such a name the row is refused
-/// until it is said. A dot leads into an object: <c>reward_model.ground_truth</c>.
+/// Which column of a data set is which part of an example. What is not said is found by the usual names; where two
+/// columns have such a name the row is refused until it is said. A dot leads into an object:
+/// <c>reward_model.ground_truth</c>.
 /// </summary>
 public sealed class ColumnMap
 {
-    internal const string Id = "id", Prompt = "prompt", Answer = "answer", Response = "response", Images = "images", Options = "options", Category = "category",
+    internal const string Id = "id", Prompt = "prompt", Answer = "answer", Response = "response", Images = "images",
+        Options = "options", Category = "category",
         Hint = "hint", Difficulty = "difficulty", System = "system", Chosen = "chosen", Rejected = "rejected";
 
-    private static readonly string[] s_roles = [Id, Prompt, Answer, Response, Images, Options, Category, Hint, Difficulty, System, Chosen, Rejected];
+    private static readonly string[] s_roles = [Id, Prompt, Answer, Response, Images, Options, Category, Hint,
+        Difficulty, System, Chosen, Rejected];
 
     private readonly ImmutableDictionary<string, string> _columns;
 
@@ -28,15 +31,18 @@ public sealed class ColumnMap
     public string? this[string role] => _columns.GetValueOrDefault(role);
 
     /// <summary>This map and one column more.</summary>
-    /// <param name="role">One of <see cref="Roles"/>; <c>messages</c>, <c>question</c> and <c>problem</c> say the same as <c>prompt</c>.</param>
+    /// <param name="role">One of <see cref="Roles"/>; <c>messages</c>, <c>question</c> and <c>problem</c> say the same
+    /// as <c>prompt</c>.</param>
     /// <param name="column">The column's name. For pictures also a pattern of numbered ones: <c>image_*</c>.</param>
     /// <exception cref="ArgumentException">There is no such part, or its column was named before.</exception>
     public ColumnMap With(string role, string column)
     {
         ArgumentException.ThrowIfNullOrWhiteSpace(role);
-        string known = role is "messages" or "question" or "problem" ? Prompt : role is "image" ? Images : role is "solution" ? Answer : role;
+        string known = role is "messages" or "question" or "problem" ? Prompt : role is "image" ? Images
+            : role is "solution" ? Answer : role;
         if (!s_roles.Contains(known))
-            throw new ArgumentException($"An example has no part '{role}' that a column could be named for; it has {string.Join(", ", s_roles)}.");
+            throw new ArgumentException(
+                $"An example has no part '{role}' that a column could be named for; it has {string.Join(", ", s_roles)}.");
         if (string.IsNullOrWhiteSpace(column))
             throw new ArgumentException($"The column of '{role}' has no name.");
         if (_columns.TryGetValue(known, out string? before))
@@ -50,10 +56,12 @@ public sealed class ColumnMap
     {
         ArgumentNullException.ThrowIfNull(pairs);
         ColumnMap map = Detected;
-        foreach (string pair in pairs.SelectMany(text => text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)))
+        foreach (string pair in pairs.SelectMany(
+            text => text.Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)))
         {
             int at = pair.IndexOf('=', StringComparison.Ordinal);
-            map = at > 0 ? map.With(pair[..at].Trim(), pair[(at + 1)..].Trim()) : throw new ArgumentException($"'{pair}' names no column; write part=column, such as answer=solution.");
+            map = at > 0 ? map.With(pair[..at].Trim(), pair[(at + 1)..].Trim())
+                : throw new ArgumentException($"'{pair}' names no column; write part=column, such as answer=solution.");
         }
 
         return map;

@@ -3,8 +3,8 @@ using System.Numerics;
 namespace Skylight.Training.Data;
 
 /// <summary>
-/// Walks over a structure in Thrift's compact protocol, in which Parquet writes its footer and the heads of its pages, and refuses lengths that the bytes
-/// cannot hold: the library that reads the file reserves memory for what they claim.
+/// Walks over a structure in Thrift's compact protocol, in which Parquet writes its footer and the heads of its pages,
+/// and refuses lengths that the bytes cannot hold: the library that reads the file reserves memory for what they claim.
 /// </summary>
 internal ref struct CompactThrift
 {

@@ -13,7 +13,10 @@ internal abstract record DataValue
     /// <summary>What an error says of a value that may be absent.</summary>
     public static string Describe(DataValue? value) => value?.Kind ?? "null";
 
-    /// <summary>The value as a text, for who reads it under its column's name: texts as they are, lists and structs as JSON; null for bytes.</summary>
+    /// <summary>
+    /// The value as a text, for who reads it under its column's name: texts as they are, lists and structs as JSON;
+    /// null for bytes.
+    /// </summary>
     public string? ToColumnText()
     {
         switch (this)
@@ -23,7 +26,8 @@ internal abstract record DataValue
             case ListValue or StructValue:
                 using (var stream = new MemoryStream())
                 {
-                    using (var writer = new Utf8JsonWriter(stream, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+                    using (var writer = new Utf8JsonWriter(stream,
+                        new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
                         Write(writer, this);
                     return System.Text.Encoding.UTF8.GetString(stream.GetBuffer(), 0, (int)stream.Length);
                 }
@@ -40,7 +44,8 @@ internal abstract record DataValue
             case TextValue text:
                 writer.WriteStringValue(text.Text);
                 break;
-            case NumberValue number when double.TryParse(number.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out double parsed) && double.IsFinite(parsed):
+            case NumberValue number when double.TryParse(number.Text, NumberStyles.Float, CultureInfo.InvariantCulture,
+                out double parsed) && double.IsFinite(parsed):
                 writer.WriteRawValue(number.Text);
                 break;
             case BooleanValue boolean:

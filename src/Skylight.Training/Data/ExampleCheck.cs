@@ -9,7 +9,8 @@ public static class ExampleCheck
     /// <param name="source">The rows.</param>
     /// <param name="badRows">Gets those that cannot be used; no limit ends the check.</param>
     /// <param name="decodePictures">Whether pictures are decoded as well, as they are when they are used.</param>
-    /// <param name="fault">What else may be wrong with an example, such as a prompt that is longer than the context: the reason, or null. May be null.</param>
+    /// <param name="fault">What else may be wrong with an example, such as a prompt that is longer than the context:
+    /// the reason, or null. May be null.</param>
     /// <param name="progress">Told how many rows are done.</param>
     /// <param name="decoders">What decodes pictures; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the check.</param>
@@ -17,7 +18,8 @@ public static class ExampleCheck
     /// <exception cref="IOException">A file cannot be read any more.</exception>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public static async Task<long> RunAsync(
-        IExampleSource source, BadRows badRows, bool decodePictures = false, Func<TrainingExample, string?>? fault = null, IProgress<long>? progress = null,
+        IExampleSource source, BadRows badRows, bool decodePictures = false,
+        Func<TrainingExample, string?>? fault = null, IProgress<long>? progress = null,
         ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(source);
@@ -28,7 +30,8 @@ public static class ExampleCheck
             try
             {
                 TrainingExample example = await source.ReadAsync(row, cancellationToken).ConfigureAwait(false);
-                string? reason = decodePictures ? await UndecodableAsync(example, decoders ?? ImageDecoders.Standard, cancellationToken).ConfigureAwait(false) : null;
+                string? reason = decodePictures ? await UndecodableAsync(example, decoders ?? ImageDecoders.Standard,
+                    cancellationToken).ConfigureAwait(false) : null;
                 reason ??= fault?.Invoke(example);
                 if (reason is not null)
                     badRows.Add(example, reason);
@@ -46,13 +49,15 @@ public static class ExampleCheck
         return good;
     }
 
-    private static async Task<string?> UndecodableAsync(TrainingExample example, ImageDecoders decoders, CancellationToken cancellationToken)
+    private static async Task<string?> UndecodableAsync(TrainingExample example, ImageDecoders decoders,
+        CancellationToken cancellationToken)
     {
         foreach (ExampleImage image in example.Images)
         {
             try
             {
-                decoders.Decode(await image.ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false), cancellationToken: cancellationToken);
+                decoders.Decode(await image.ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false),
+                    cancellationToken: cancellationToken);
             }
             catch (Exception exception) when (exception is ImageException or IOException or UnauthorizedAccessException)
             {

@@ -3,8 +3,8 @@ using Microsoft.Win32.SafeHandles;
 namespace Skylight.Training.Data;
 
 /// <summary>
-/// The examples of one or several files, JSONL or Parquet, which the content tells and not the name. In memory are 8 bytes for a row of JSONL, the footers of
-/// Parquet files and the few row groups that were read last.
+/// The examples of one or several files, JSONL or Parquet, which the content tells and not the name. In memory are 8
+/// bytes for a row of JSONL, the footers of Parquet files and the few row groups that were read last.
 /// </summary>
 public sealed class ExampleFiles : IExampleSource, IDisposable
 {
@@ -26,7 +26,8 @@ public sealed class ExampleFiles : IExampleSource, IDisposable
         (_files, _cache, _reader) = (files, cache, new ExampleReader(options));
         // Ids are made of names; two files of one name have their whole paths.
         ILookup<string, IDataFile> byName = files.ToLookup(file => Path.GetFileName(file.FilePath));
-        _names = [.. files.Select(file => byName[Path.GetFileName(file.FilePath)].Count() > 1 ? file.FilePath.Replace('\\', '/') : Path.GetFileName(file.FilePath))];
+        _names = [.. files.Select(file => byName[Path.GetFileName(file.FilePath)].Count() > 1
+            ? file.FilePath.Replace('\\', '/') : Path.GetFileName(file.FilePath))];
         _firstRows = new long[files.Length];
         for (int file = 0; file < files.Length; file++)
         {
@@ -36,7 +37,8 @@ public sealed class ExampleFiles : IExampleSource, IDisposable
 
         if (!files.Any(file => file.GroupRows.Count > 0))
             return;
-        GroupRows = [.. files.SelectMany(file => file.GroupRows.Count > 0 ? file.GroupRows : Lines(file.Count)).Where(rows => rows > 0)];
+        GroupRows = [.. files.SelectMany(file => file.GroupRows.Count > 0 ? file.GroupRows : Lines(file.Count))
+            .Where(rows => rows > 0)];
         long largest = files.Max(file => file.LargestGroupBytes);
         GroupsAtOnce = (int)Math.Clamp(BytesAtOnce / Math.Max(1, largest), 1, MostGroupsAtOnce);
         // One more, for who is still at the last rows of the groups before.
@@ -66,25 +68,30 @@ public sealed class ExampleFiles : IExampleSource, IDisposable
 
     /// <summary>Opens a file, a folder, or whatever a pattern finds.</summary>
     /// <inheritdoc cref="OpenAsync(IReadOnlyList{string}, ExampleOptions, CancellationToken)"/>
-    public static Task<ExampleFiles> OpenAsync(string path, ExampleOptions? options = null, CancellationToken cancellationToken = default) => OpenAsync([path], options, cancellationToken);
+    public static Task<ExampleFiles> OpenAsync(string path, ExampleOptions? options = null,
+        CancellationToken cancellationToken = default) => OpenAsync([path], options, cancellationToken);
 
     /// <summary>Opens files, and counts their rows.</summary>
     /// <param name="paths">
-    /// Files, folders (all .jsonl and .parquet files in them) and patterns (<c>*</c>, <c>?</c>, <c>**</c> for folders below), whose files come in the order of their names.
+    /// Files, folders (all .jsonl and .parquet files in them) and patterns (<c>*</c>, <c>?</c>, <c>**</c> for folders
+    /// below), whose files come in the order of their names.
     /// </param>
     /// <param name="options">How rows are read.</param>
     /// <param name="cancellationToken">Stops the opening.</param>
     /// <exception cref="FileNotFoundException">There is no such file, or none that fits a pattern.</exception>
-    /// <exception cref="InvalidDataException">A file is neither JSONL nor Parquet, or damaged, or all of them have no rows.</exception>
+    /// <exception cref="InvalidDataException">A file is neither JSONL nor Parquet, or damaged, or all of them have no
+    /// rows.</exception>
     /// <exception cref="IOException">A file cannot be read.</exception>
-    public static Task<ExampleFiles> OpenAsync(IReadOnlyList<string> paths, ExampleOptions? options = null, CancellationToken cancellationToken = default)
+    public static Task<ExampleFiles> OpenAsync(IReadOnlyList<string> paths, ExampleOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(paths);
         return OpenAsync(paths, options, MostGroupBytes, cancellationToken);
     }
 
     /// <summary>Opens files with another limit of what a row group may take.</summary>
-    internal static async Task<ExampleFiles> OpenAsync(IReadOnlyList<string> paths, ExampleOptions? options, long mostGroupBytes, CancellationToken cancellationToken)
+    internal static async Task<ExampleFiles> OpenAsync(IReadOnlyList<string> paths, ExampleOptions? options,
+        long mostGroupBytes, CancellationToken cancellationToken)
     {
         options ??= new ExampleOptions();
         if (options.ImageFolder is not null && !Directory.Exists(options.ImageFolder))
@@ -97,7 +104,8 @@ public sealed class ExampleFiles : IExampleSource, IDisposable
             foreach (string path in found)
                 files.Add(await DataFiles.OpenAsync(path, cache, cancellationToken).ConfigureAwait(false));
             if (files.Sum(file => file.Count) == 0)
-                throw new InvalidDataException($"The data {(found.Count == 1 ? $"file '{found[0]}' has" : $"files '{found[0]}' to '{found[^1]}' have")} no items: give one JSON object a line, or rows of Parquet.");
+                throw new InvalidDataException(
+                    $"The data {(found.Count == 1 ? $"file '{found[0]}' has" : $"files '{found[0]}' to '{found[^1]}' have")} no items: give one JSON object a line, or rows of Parquet.");
             return new ExampleFiles([.. files], options, cache);
         }
         catch
@@ -158,8 +166,10 @@ internal static class DataFiles
             if (string.IsNullOrWhiteSpace(path))
                 throw new ArgumentException("A data file has no name.");
             IReadOnlyList<string> found = Find(path);
-            if (found.FirstOrDefault(file => files.Any(known => Path.GetFullPath(known) == Path.GetFullPath(file))) is { } twice)
-                throw new ArgumentException($"The data file '{twice}' is named twice; to see its rows more often give it a greater weight.");
+            if (found.FirstOrDefault(file => files.Any(known => Path.GetFullPath(known) == Path.GetFullPath(file)))
+                is { } twice)
+                throw new ArgumentException(
+                    $"The data file '{twice}' is named twice; to see its rows more often give it a greater weight.");
             files.AddRange(found);
         }
 
@@ -171,7 +181,8 @@ internal static class DataFiles
     {
         // Refuses folders and pipes, which would wait for ever.
         BoundedFile.Open(path).Dispose();
-        SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read,
+            FileShare.ReadWrite | FileShare.Delete);
         try
         {
             var start = new byte[64];
@@ -186,7 +197,8 @@ internal static class DataFiles
         {
             handle.Dispose();
             if (exception is InvalidDataException)
-                throw new InvalidDataException($"The data file '{path}' cannot be used: {exception.Message.TrimEnd('.')}.", exception);
+                throw new InvalidDataException(
+                    $"The data file '{path}' cannot be used: {exception.Message.TrimEnd('.')}.", exception);
             throw;
         }
     }
@@ -197,8 +209,11 @@ internal static class DataFiles
             return [path];
         if (Directory.Exists(path))
         {
-            string[] inFolder = [.. Directory.EnumerateFiles(path).Where(file => s_endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal)];
-            return inFolder.Length > 0 ? inFolder : throw new FileNotFoundException($"The folder '{path}' has no .jsonl and no .parquet files in it; name the files.", path);
+            string[] inFolder = [.. Directory.EnumerateFiles(path).Where(
+                file => s_endings.Contains(Path.GetExtension(file).ToLowerInvariant())).Order(StringComparer.Ordinal)];
+            return inFolder.Length > 0 ? inFolder
+                : throw new FileNotFoundException(
+                    $"The folder '{path}' has no .jsonl and no .parquet files in it; name the files.", path);
         }
 
         if (path.AsSpan().IndexOfAny('*', '?') < 0)
@@ -206,8 +221,10 @@ internal static class DataFiles
         string[] parts = path.Split('/', '\\');
         int wild = Array.FindIndex(parts, part => part.AsSpan().IndexOfAny('*', '?') >= 0);
         string root = wild == 0 ? "." : string.Join('/', parts[..wild]) is { Length: > 0 } above ? above : "/";
-        string[] found = Directory.Exists(root) ? [.. Match(root, parts[wild..]).Distinct().Order(StringComparer.Ordinal)] : [];
-        return found.Length > 0 ? found : throw new FileNotFoundException($"There is no data file that fits '{path}'.", path);
+        string[] found = Directory.Exists(root)
+            ? [.. Match(root, parts[wild..]).Distinct().Order(StringComparer.Ordinal)] : [];
+        return found.Length > 0 ? found
+            : throw new FileNotFoundException($"There is no data file that fits '{path}'.", path);
     }
 
     private static IEnumerable<string> Match(string folder, string[] parts)
@@ -215,7 +232,8 @@ internal static class DataFiles
         if (parts.Length == 1)
             return Directory.EnumerateFiles(folder, parts[0] == "**" ? "*" : parts[0]).Select(file => Plain(folder, file));
         if (parts[0] == "**")
-            return Directory.EnumerateDirectories(folder).SelectMany(inner => Match(Plain(folder, inner), parts)).Concat(Match(folder, parts[1..]));
+            return Directory.EnumerateDirectories(folder).SelectMany(inner => Match(Plain(folder, inner), parts))
+                .Concat(Match(folder, parts[1..]));
         return Directory.EnumerateDirectories(folder, parts[0]).SelectMany(inner => Match(Plain(folder, inner), parts[1..]));
     }
 
@@ -226,7 +244,8 @@ internal static class DataFiles
     {
         if (start.StartsWith("version https://git-lfs"u8))
             return "it is a git-lfs pointer, not the data: run `git lfs pull` in the repository that it came from";
-        if (start.StartsWith((ReadOnlySpan<byte>)[0x1F, 0x8B]) || start.StartsWith((ReadOnlySpan<byte>)[0x28, 0xB5, 0x2F, 0xFD]) || start.StartsWith("PK"u8))
+        if (start.StartsWith((ReadOnlySpan<byte>)[0x1F, 0x8B])
+            || start.StartsWith((ReadOnlySpan<byte>)[0x28, 0xB5, 0x2F, 0xFD]) || start.StartsWith("PK"u8))
             return "it is compressed: unpack it first";
         if (start.StartsWith("ARROW1"u8) || start.StartsWith((ReadOnlySpan<byte>)[0xFF, 0xFF, 0xFF, 0xFF]))
             return "it is an Arrow file: write it as Parquet (datasets: to_parquet)";
@@ -237,5 +256,6 @@ internal static class DataFiles
             ? "it is one JSON list; write one object a line (jq -c '.[]' data.json > data.jsonl)" : null;
     }
 
-    private static bool IsListOfObjects(ReadOnlySpan<byte> text) => text.TrimStart(" \t\r\n"u8) is var rest && (rest.IsEmpty || rest[0] == '{');
+    private static bool IsListOfObjects(ReadOnlySpan<byte> text) => text.TrimStart(" \t\r\n"u8) is var rest
+        && (rest.IsEmpty || rest[0] == '{');
 }

@@ -9,7 +9,8 @@ public sealed class ExampleImage
     private readonly string? _path;
     private readonly Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? _read;
 
-    private ExampleImage(string name, string? path, Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? read, long? bytes) =>
+    private ExampleImage(string name, string? path, Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? read,
+        long? bytes) =>
         (Name, _path, _read, EncodedBytes) = (name, path, read, bytes);
 
     /// <summary>What errors call it: its path, or its place in the data set.</summary>
@@ -41,7 +42,8 @@ public sealed class ExampleImage
     /// <param name="name">What errors call it.</param>
     /// <param name="length">Its bytes.</param>
     /// <param name="read">Fetches them.</param>
-    internal static ExampleImage FromReader(string name, long length, Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>> read) => new(name, null, read, length);
+    internal static ExampleImage FromReader(string name, long length,
+        Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>> read) => new(name, null, read, length);
 
     /// <summary>How many bytes the encoded picture has.</summary>
     /// <exception cref="IOException">Its file is not there.</exception>
@@ -52,7 +54,8 @@ public sealed class ExampleImage
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="IOException">It cannot be read.</exception>
     /// <exception cref="ImageException">It is larger than the limits allow.</exception>
-    public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(ImageLimits? limits = null, CancellationToken cancellationToken = default)
+    public async ValueTask<ReadOnlyMemory<byte>> ReadAsync(ImageLimits? limits = null,
+        CancellationToken cancellationToken = default)
     {
         if (_read is not null)
             return await _read(cancellationToken).ConfigureAwait(false);

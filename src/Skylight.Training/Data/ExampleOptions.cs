@@ -11,11 +11,14 @@ public enum ExampleNeeds
     Answer = 1,
 
     /// <summary>
-    /// A turn of the assistant to learn from. A row with a question takes it from <c>response</c>, and without that the answer as it is written.
+    /// A turn of the assistant to learn from. A row with a question takes it from <c>response</c>, and without that the
+    /// answer as it is written.
     /// </summary>
     Response = 2,
 
-    /// <summary>A better and a worse answer: <see cref="TrainingExample.Chosen"/> and <see cref="TrainingExample.Rejected"/>.</summary>
+    /// <summary>
+    /// A better and a worse answer: <see cref="TrainingExample.Chosen"/> and <see cref="TrainingExample.Rejected"/>.
+    /// </summary>
     Preference = 4,
 }
 

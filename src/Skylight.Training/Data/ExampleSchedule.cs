@@ -5,8 +5,8 @@ namespace Skylight.Training.Data;
 /// <summary>A source and its share of a run.</summary>
 /// <param name="Source">The examples.</param>
 /// <param name="Weight">
-/// Its share beside the weights of the others, whatever their sizes; null where shares follow the sizes, so that an epoch has every example once. Either all
-/// sources have a weight or none.
+/// Its share beside the weights of the others, whatever their sizes; null where shares follow the sizes, so that an
+/// epoch has every example once. Either all sources have a weight or none.
 /// </param>
 public sealed record WeightedSource(IExampleSource Source, double? Weight = null);
 
@@ -17,9 +17,10 @@ public sealed record WeightedSource(IExampleSource Source, double? Weight = null
 public readonly record struct ExamplePlace(int Source, long Row, long Epoch);
 
 /// <summary>
-/// The order of a run's examples. The k-th follows from the seed and k alone, so that a run that is resumed needs k and nothing else. Sources take turns in fixed
-/// proportion; each is shuffled anew in every epoch: row by row, or, where rows are read in groups, the groups and then the rows of a few groups together, so that none is
-/// read twice. Safe for use by several threads.
+/// The order of a run's examples. The k-th follows from the seed and k alone, so that a run that is resumed needs k and
+/// nothing else. Sources take turns in fixed proportion; each is shuffled anew in every epoch: row by row, or, where
+/// rows are read in groups, the groups and then the rows of a few groups together, so that none is read twice. Safe for
+/// use by several threads.
 /// </summary>
 public sealed class ExampleSchedule
 {
@@ -37,7 +38,8 @@ public sealed class ExampleSchedule
     /// <param name="sources">The sources.</param>
     /// <param name="seed">The order follows from it.</param>
     /// <param name="shuffle">Whether rows are shuffled; otherwise every source is read as it stands.</param>
-    /// <exception cref="ArgumentException">There is none, one has no examples, or weights are out of range or missing.</exception>
+    /// <exception cref="ArgumentException">There is none, one has no examples, or weights are out of range or
+    /// missing.</exception>
     public ExampleSchedule(IReadOnlyList<WeightedSource> sources, ulong seed, bool shuffle = true)
     {
         ArgumentNullException.ThrowIfNull(sources);
@@ -47,11 +49,14 @@ public sealed class ExampleSchedule
             throw new ArgumentException("A source of examples has none.");
         int weighted = sources.Count(source => source.Weight is not null);
         if (weighted > 0 && weighted < sources.Count)
-            throw new ArgumentException($"{weighted} of {sources.Count} sources have a weight; give all of them one, or none.");
+            throw new ArgumentException(
+                $"{weighted} of {sources.Count} sources have a weight; give all of them one, or none.");
         if (sources.FirstOrDefault(source => source.Weight is { } weight && !(weight >= 1e-3 && weight <= 1e6)) is { } wrong)
-            throw new ArgumentException($"A weight must be from 0.001 to 1,000,000, not {wrong.Weight}; leave a source out that is not to be used.");
+            throw new ArgumentException(
+                $"A weight must be from 0.001 to 1,000,000, not {wrong.Weight}; leave a source out that is not to be used.");
         (_sources, _seed, _shuffle) = ([.. sources], seed, shuffle);
-        _weights = [.. sources.Select(source => source.Weight is { } weight ? (long)Math.Round(weight * WeightUnits) : source.Source.Count)];
+        _weights = [.. sources.Select(source => source.Weight is { } weight ? (long)Math.Round(weight * WeightUnits)
+            : source.Source.Count)];
         _orders = new GroupOrder?[sources.Count];
     }
 
@@ -95,7 +100,8 @@ public sealed class ExampleSchedule
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <returns>The example, and the k with which to go on.</returns>
     /// <exception cref="InvalidDataException">There were more of them than may be, or nothing else.</exception>
-    public async ValueTask<(TrainingExample Example, long Next)> NextAsync(long index, BadRows badRows, CancellationToken cancellationToken = default)
+    public async ValueTask<(TrainingExample Example, long Next)> NextAsync(long index, BadRows badRows,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(badRows);
         for (long end = index + 2 * Count; index < end; index++)
@@ -189,8 +195,8 @@ public sealed class ExampleSchedule
 }
 
 /// <summary>
-/// A permutation of the numbers below n of which any place is found without the others: the swap-or-not shuffle (Hoang, Morris and Rogaway, "An enciphering scheme
-/// based on a card shuffle", 2012).
+/// A permutation of the numbers below n of which any place is found without the others: the swap-or-not shuffle (Hoang,
+/// Morris and Rogaway, "An enciphering scheme based on a card shuffle", 2012).
 /// </summary>
 internal static class Shuffle
 {

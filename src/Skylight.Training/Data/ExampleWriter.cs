@@ -5,7 +5,8 @@ using Skylight.Images;
 namespace Skylight.Training.Data;
 
 /// <summary>
-/// Writes a data set of questions: <c>NAME.jsonl</c>, and the pictures beside it in <c>images/</c>, as PNG. <see cref="ExampleFiles"/> and <c>skylight eval</c> read it.
+/// Writes a data set of questions: <c>NAME.jsonl</c>, and the pictures beside it in <c>images/</c>, as PNG.
+/// <see cref="ExampleFiles"/> and <c>skylight eval</c> read it.
 /// </summary>
 public sealed class ExampleWriter : IDisposable
 {
@@ -38,7 +39,8 @@ public sealed class ExampleWriter : IDisposable
     /// <param name="images">Its pictures.</param>
     /// <param name="columns">Other columns, such as a category or a response to learn from; may be null.</param>
     /// <exception cref="IOException">A file cannot be written.</exception>
-    public void Add(string question, IReadOnlyList<string> answers, IReadOnlyList<RgbImage> images, IReadOnlyDictionary<string, string>? columns = null)
+    public void Add(string question, IReadOnlyList<string> answers, IReadOnlyList<RgbImage> images,
+        IReadOnlyDictionary<string, string>? columns = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(question);
         ArgumentNullException.ThrowIfNull(answers);
@@ -54,7 +56,8 @@ public sealed class ExampleWriter : IDisposable
             File.WriteAllBytes(Path.Combine(_folder, paths[^1]), PngEncoder.Encode(image));
         }
 
-        using (var writer = new Utf8JsonWriter(_lines, new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var writer = new Utf8JsonWriter(_lines,
+            new JsonWriterOptions { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             writer.WriteStartObject();
             writer.WriteString("id", id);

@@ -6,7 +6,10 @@ public interface IExampleSource
     /// <summary>How many there are, bad ones included.</summary>
     long Count { get; }
 
-    /// <summary>The rows of each group that is read at once (Parquet's row groups), in order; empty where every row is as cheap as another.</summary>
+    /// <summary>
+    /// The rows of each group that is read at once (Parquet's row groups), in order; empty where every row is as cheap
+    /// as another.
+    /// </summary>
     IReadOnlyList<long> GroupRows { get; }
 
     /// <summary>How many groups may be shuffled together without being read twice.</summary>

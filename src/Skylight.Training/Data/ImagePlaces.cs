@@ -6,7 +6,8 @@ using Skylight.Chat;
 namespace Skylight.Training.Data;
 
 /// <summary>
-/// Where pictures stand in texts: <c>&lt;image&gt;</c>, the next one each time, or <c>&lt;image k&gt;</c>, the k-th. If no text says so, all stand before the first.
+/// Where pictures stand in texts: <c>&lt;image&gt;</c>, the next one each time, or <c>&lt;image k&gt;</c>, the k-th. If
+/// no text says so, all stand before the first.
 /// </summary>
 internal static partial class ImagePlaces
 {
@@ -17,9 +18,11 @@ internal static partial class ImagePlaces
     /// <param name="texts">The texts.</param>
     /// <param name="images">The pictures, the first is number 1; null where a number has none.</param>
     /// <param name="mayBeUnused">Whether a picture that no text speaks of is left out, rather than a fault.</param>
-    /// <returns>The texts with <c>&lt;image k&gt;</c> and the pictures that those number; without any place the texts as they were and all pictures.</returns>
+    /// <returns>The texts with <c>&lt;image k&gt;</c> and the pictures that those number; without any place the texts
+    /// as they were and all pictures.</returns>
     /// <exception cref="InvalidDataException">They do not fit; says which.</exception>
-    public static (string[] Texts, ExampleImage[] Images) Number(IReadOnlyList<string> texts, IReadOnlyList<ExampleImage?> images, bool mayBeUnused)
+    public static (string[] Texts, ExampleImage[] Images) Number(IReadOnlyList<string> texts,
+        IReadOnlyList<ExampleImage?> images, bool mayBeUnused)
     {
         int plain = texts.Sum(text => Plain().Count(text));
         int[] numbers = [.. texts.SelectMany(text => Place().Matches(text)).Select(NumberOf)];
@@ -31,7 +34,8 @@ internal static partial class ImagePlaces
             if (plain != count)
                 throw new InvalidDataException($"has {Count(plain, "place")} {Next}, but {Count(count, "picture")}.");
             int next = 0;
-            return ([.. texts.Select(text => Plain().Replace(text, _ => $"<image {++next}>"))], [.. images.OfType<ExampleImage>()]);
+            return ([.. texts.Select(text => Plain().Replace(text, _ => $"<image {++next}>"))],
+                [.. images.OfType<ExampleImage>()]);
         }
 
         if (numbers.Length == 0)
@@ -40,22 +44,30 @@ internal static partial class ImagePlaces
         if (!mayBeUnused)
             return ([.. texts], [.. images.OfType<ExampleImage>()]);
         int[] used = [.. numbers.Distinct()];
-        return ([.. texts.Select(text => Place().Replace(text, place => $"<image {Array.IndexOf(used, NumberOf(place)) + 1}>"))], [.. used.Select(number => images[number - 1]!)]);
+        return ([.. texts.Select(text =>
+            Place().Replace(text, place => $"<image {Array.IndexOf(used, NumberOf(place)) + 1}>"))],
+                [.. used.Select(number => images[number - 1]!)]);
     }
 
     /// <summary>Sees that every numbered place has a picture and, if there is any, every picture a place.</summary>
     /// <exception cref="InvalidDataException">Not so; says which.</exception>
-    public static void CheckNumbered(IReadOnlyList<string> texts, IReadOnlyList<ExampleImage?> images, bool mayBeUnused = false)
+    public static void CheckNumbered(IReadOnlyList<string> texts, IReadOnlyList<ExampleImage?> images,
+        bool mayBeUnused = false)
     {
         int[] numbers = [.. texts.SelectMany(text => Place().Matches(text)).Select(NumberOf)];
         foreach (int number in numbers)
         {
             if (number < 1 || number > images.Count || images[number - 1] is null)
-                throw new InvalidDataException($"has a place <image {number}>, but {(number >= 1 && number <= images.Count ? "no picture of that number" : $"{Count(images.Count, "picture")} in 'images'")}; <image 1> is the first.");
+                throw new InvalidDataException(
+                    $"has a place <image {number}>, but " +
+                    $"{(number >= 1 && number <= images.Count ? "no picture of that number" : $"{Count(images.Count, "picture")} in 'images'")}; <image 1> is the first.");
         }
 
-        if (!mayBeUnused && numbers.Length > 0 && Enumerable.Range(1, images.Count).Except(numbers).FirstOrDefault() is > 0 and var unplaced)
-            throw new InvalidDataException($"has no place for picture {unplaced}, which would not be shown: write <image {unplaced}> in the question or an option, or take the picture out.");
+        if (!mayBeUnused && numbers.Length > 0
+            && Enumerable.Range(1, images.Count).Except(numbers).FirstOrDefault() is > 0 and var unplaced)
+            throw new InvalidDataException(
+                $"has no place for picture {unplaced}, which would not be shown: write <image {unplaced}> in the " +
+                $"question or an option, or take the picture out.");
     }
 
     /// <summary>Whether a text has a place for a picture.</summary>
@@ -98,7 +110,8 @@ internal static partial class ImagePlaces
     private static string Count(int count, string what) => count == 1 ? $"1 {what}" : $"{count} {what}s";
 
     // A number beyond any count of pictures is as wrong as the greatest.
-    private static int NumberOf(Match place) => int.TryParse(place.Groups[1].ValueSpan, NumberStyles.None, CultureInfo.InvariantCulture, out int number) ? number : int.MaxValue;
+    private static int NumberOf(Match place) => int.TryParse(place.Groups[1].ValueSpan, NumberStyles.None,
+        CultureInfo.InvariantCulture, out int number) ? number : int.MaxValue;
 
     [GeneratedRegex("<image>", RegexOptions.CultureInvariant)]
     private static partial Regex Plain();

@@ -47,7 +47,8 @@ internal sealed class JsonLinesFile : IDataFile
         bool isFilled = false;
         // No further than the file was long: a device has no end.
         long end = RandomAccess.GetLength(handle);
-        while (at < end && RandomAccess.Read(handle, buffer.AsSpan(0, (int)Math.Min(buffer.Length, end - at)), at) is > 0 and int count)
+        while (at < end && RandomAccess.Read(handle, buffer.AsSpan(0, (int)Math.Min(buffer.Length, end - at)), at)
+            is > 0 and int count)
         {
             cancellationToken.ThrowIfCancellationRequested();
             ReadOnlySpan<byte> block = buffer.AsSpan(0, count);
@@ -109,14 +110,17 @@ internal sealed class JsonLinesFile : IDataFile
     {
         (long start, long end) = (_starts[row], _starts[row + 1]);
         if (end - start > MostRowBytes)
-            throw new InvalidDataException($"has {end - start:N0} bytes, more than the {MostRowBytes:N0} that a row may have: put its pictures into files of their own.");
+            throw new InvalidDataException(
+                $"has {end - start:N0} bytes, more than the {MostRowBytes:N0} that a row may have: put its pictures " +
+                $"into files of their own.");
         if (RandomAccess.GetLength(_handle) < _starts[^1])
             throw new IOException($"'{FilePath}' has become shorter since it was opened; start again.");
         var bytes = new byte[end - start];
         int count = 0;
         while (count < bytes.Length)
         {
-            int read = await RandomAccess.ReadAsync(_handle, bytes.AsMemory(count), start + count, cancellationToken).ConfigureAwait(false);
+            int read = await RandomAccess.ReadAsync(_handle, bytes.AsMemory(count), start + count, cancellationToken)
+                .ConfigureAwait(false);
             if (read == 0)
                 throw new IOException($"'{FilePath}' has become shorter since it was opened; start again.");
             count += read;
@@ -150,7 +154,9 @@ internal sealed class JsonLinesFile : IDataFile
         JsonValueKind.True => new BooleanValue(true),
         JsonValueKind.False => new BooleanValue(false),
         JsonValueKind.Array => new ListValue([.. element.EnumerateArray().Select(Value)]),
-        JsonValueKind.Object => new StructValue([.. element.EnumerateObject().Select(field => KeyValuePair.Create(field.Name, Value(field.Value)))]),
+        JsonValueKind.Object =>
+            new StructValue(
+                [.. element.EnumerateObject().Select(field => KeyValuePair.Create(field.Name, Value(field.Value)))]),
         _ => null,
     };
 }

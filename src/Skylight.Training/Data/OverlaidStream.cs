@@ -45,13 +45,20 @@ internal sealed class OverlaidStream(SafeFileHandle handle, long from, byte[] by
     }
 
     /// <inheritdoc/>
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) => ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <inheritdoc/>
     public override long Seek(long offset, SeekOrigin origin)
     {
-        long position = origin switch { SeekOrigin.Begin => offset, SeekOrigin.Current => Position + offset, _ => Length + offset };
-        return Position = position >= 0 ? position : throw new IOException("A place before the file's beginning is asked for.");
+        long position = origin switch
+        {
+            SeekOrigin.Begin => offset,
+            SeekOrigin.Current => Position + offset,
+            _ => Length + offset,
+        };
+        return Position = position >= 0 ? position
+            : throw new IOException("A place before the file's beginning is asked for.");
     }
 
     /// <inheritdoc/>

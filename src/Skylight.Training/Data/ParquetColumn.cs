@@ -16,7 +16,8 @@ namespace Skylight.Training.Data;
 /// <param name="Children">What it consists of; none of a leaf.</param>
 /// <param name="Leaf">The number of the leaf; -1 of a group.</param>
 /// <param name="IsText">Whether the bytes of a leaf are a text.</param>
-internal sealed record ParquetNode(string Name, string Path, bool IsRepeated, bool IsList, int Definition, int Repetition, IReadOnlyList<ParquetNode> Children, int Leaf, bool IsText);
+internal sealed record ParquetNode(string Name, string Path, bool IsRepeated, bool IsList, int Definition,
+    int Repetition, IReadOnlyList<ParquetNode> Children, int Leaf, bool IsText);
 
 /// <summary>The values of a leaf in a row group, and where those of each row begin.</summary>
 internal sealed class ParquetLeaf
@@ -66,7 +67,8 @@ internal sealed class ParquetLeaf
     public string? Fault { get; }
 
     /// <summary>How many of the nodes above the next entry are there.</summary>
-    public int DefinitionLevel => _definitions is null ? 0 : _entry < _end ? _definitions[_entry] : throw new InvalidDataException("ends in the middle of a row");
+    public int DefinitionLevel => _definitions is null ? 0 : _entry < _end ? _definitions[_entry]
+        : throw new InvalidDataException("ends in the middle of a row");
 
     /// <summary>Which list the next entry goes on with; 0 for none, also at the end of the row.</summary>
     public int RepetitionLevel => _entry < _end && _repetitions is not null ? _repetitions[_entry] : 0;
@@ -77,9 +79,11 @@ internal sealed class ParquetLeaf
     /// <param name="count">How many values it has, nulls included.</param>
     /// <param name="group">The row group.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
-    public static async Task<ParquetLeaf> ReadAsync(ParquetNode node, DataField field, int count, ParquetRowGroupReader group, CancellationToken cancellationToken)
+    public static async Task<ParquetLeaf> ReadAsync(ParquetNode node, DataField field, int count,
+        ParquetRowGroupReader group, CancellationToken cancellationToken)
     {
-        int[]? definitions = node.Definition > 0 ? new int[count] : null, repetitions = node.Repetition > 0 ? new int[count] : null;
+        int[]? definitions = node.Definition > 0 ? new int[count] : null,
+            repetitions = node.Repetition > 0 ? new int[count] : null;
         Func<int, DataValue>? value;
         try
         {
@@ -90,14 +94,18 @@ internal sealed class ParquetLeaf
             return new ParquetLeaf(exception.Message);
         }
 
-        return value is null ? new ParquetLeaf("its type is not supported") : new ParquetLeaf(node, value, definitions, repetitions, (int)group.RowCount);
+        return value is null ? new ParquetLeaf("its type is not supported")
+            : new ParquetLeaf(node, value, definitions, repetitions, (int)group.RowCount);
 
-        // By type, one after the other: a method that is found by its type at run time is not there in a program that was compiled ahead of time.
+        // By type, one after the other: a method that is found by its type at run time is not there in a program that
+        // was compiled ahead of time.
         async Task<Func<int, DataValue>?> ValuesAsync(Type type)
         {
-            if (type == typeof(ReadOnlyMemory<byte>) && await ReadAsync<ReadOnlyMemory<byte>>().ConfigureAwait(false) is var bytes)
+            if (type == typeof(ReadOnlyMemory<byte>)
+                && await ReadAsync<ReadOnlyMemory<byte>>().ConfigureAwait(false) is var bytes)
                 return node.IsText ? at => Text(bytes[at].Span, node.Path) : at => new BytesValue(bytes[at].ToArray());
-            if (type == typeof(ReadOnlyMemory<char>) && await ReadAsync<ReadOnlyMemory<char>>().ConfigureAwait(false) is var texts)
+            if (type == typeof(ReadOnlyMemory<char>)
+                && await ReadAsync<ReadOnlyMemory<char>>().ConfigureAwait(false) is var texts)
                 return at => new TextValue(texts[at].ToString());
             if (type == typeof(bool) && await ReadAsync<bool>().ConfigureAwait(false) is var booleans)
                 return at => new BooleanValue(booleans[at]);
@@ -143,7 +151,8 @@ internal sealed class ParquetLeaf
             where T : struct
         {
             var values = new T[count];
-            await group.ReadRawAsync<T>(field, values, Levels(definitions), Levels(repetitions), cancellationToken).ConfigureAwait(false);
+            await group.ReadRawAsync<T>(field, values, Levels(definitions), Levels(repetitions), cancellationToken)
+                .ConfigureAwait(false);
             return values;
         }
     }
@@ -153,7 +162,8 @@ internal sealed class ParquetLeaf
     {
         if (Fault is not null)
             return;
-        (_entry, _end, _next) = _entryOfRow is null ? (row, row + 1, row) : (_entryOfRow[row], _entryOfRow[row + 1], _valueOfRow![row]);
+        (_entry, _end, _next) = _entryOfRow is null ? (row, row + 1, row)
+            : (_entryOfRow[row], _entryOfRow[row + 1], _valueOfRow![row]);
     }
 
     /// <summary>Takes the next entry; null where nothing is there.</summary>

@@ -33,7 +33,8 @@ internal sealed class ParquetGroup(IReadOnlyList<ParquetNode> columns, ParquetLe
             return new StructValue([.. node.Children.Select(child => KeyValuePair.Create(child.Name, Field(child)))]);
         ParquetNode repeated = node.Children[0];
         // list → repeated group → element, as everybody writes it today; before, the repeated node was itself the element.
-        bool isWrapped = repeated.Children.Count == 1 && repeated.Name is not "array" && repeated.Name != node.Name + "_tuple";
+        bool isWrapped = repeated.Children.Count == 1 && repeated.Name is not "array"
+            && repeated.Name != node.Name + "_tuple";
         return Items(repeated, isWrapped ? repeated.Children[0] : repeated, first);
     }
 

@@ -7,15 +7,17 @@ namespace Skylight.Training.Data;
 /// <summary>What a Parquet file claims, held against the bytes that are there, before the library believes it.</summary>
 internal static class ParquetGuard
 {
-    private const int MostFooterBytes = 64 << 20, MostSchemaDepth = 32, MostPageHeadBytes = 16 << 20, UsualPageHeadBytes = 1 << 10;
+    private const int MostFooterBytes = 64 << 20, MostSchemaDepth = 32, MostPageHeadBytes = 16 << 20,
+        UsualPageHeadBytes = 1 << 10;
 
-    // Of texts the library makes characters, and of bytes that are no text a question mark without a word. So it is told that they are bytes (BSON in both
-    // places where a column says what it is), and texts are read here.
+    // Of texts the library makes characters, and of bytes that are no text a question mark without a word. So it is
+    // told that they are bytes (BSON in both places where a column says what it is), and texts are read here.
     private const int TextConverted = 0, TextLogical = 1;
     private const byte BytesConverted = 20 << 1, BytesLogical = 13 << 4;
 
     /// <summary>Checks the frame and the footer of a file.</summary>
-    /// <returns>Where the footer stands, the footer in which texts are bytes, and which elements of the schema are texts.</returns>
+    /// <returns>Where the footer stands, the footer in which texts are bytes, and which elements of the schema are
+    /// texts.</returns>
     /// <exception cref="InvalidDataException">The reason, as the end of a sentence.</exception>
     public static (long At, byte[] Footer, IReadOnlyList<bool> AreTexts) ReadFooter(SafeFileHandle handle)
     {
@@ -24,14 +26,17 @@ internal static class ParquetGuard
         if (length < 12 || Read(handle, tail, length - 8) < 8 || !tail[4..].SequenceEqual("PAR1"u8))
         {
             throw new InvalidDataException(tail[4..].SequenceEqual("PARE"u8)
-                ? "it is encrypted, which is not supported" : "it begins as a Parquet file and does not end as one: it was cut off. Copy or download it again");
+                ? "it is encrypted, which is not supported"
+                : "it begins as a Parquet file and does not end as one: it was cut off. Copy or download it again");
         }
 
         uint footer = BinaryPrimitives.ReadUInt32LittleEndian(tail);
         if (footer > length - 12)
             throw new InvalidDataException($"its footer claims {footer:N0} bytes, more than the file has");
         if (footer > MostFooterBytes)
-            throw new InvalidDataException($"its footer has {footer:N0} bytes, more than the {MostFooterBytes:N0} that are supported: write fewer and larger row groups");
+            throw new InvalidDataException(
+                $"its footer has {footer:N0} bytes, more than the {MostFooterBytes:N0} that are supported: write " +
+                $"fewer and larger row groups");
         byte[] bytes = new byte[footer];
         Read(handle, bytes, length - 8 - footer);
         var reader = new CompactThrift(bytes);
@@ -42,14 +47,16 @@ internal static class ParquetGuard
     /// <summary>Checks the pages of a column of a row group.</summary>
     /// <param name="handle">The file.</param>
     /// <param name="chunk">What the footer says of the column.</param>
-    /// <param name="budget">How many bytes of memory the row group may still take; what this column takes is subtracted.</param>
+    /// <param name="budget">How many bytes of memory the row group may still take; what this column takes is
+    /// subtracted.</param>
     /// <exception cref="InvalidDataException">The reason, as the end of a sentence.</exception>
     public static void CheckPages(SafeFileHandle handle, ColumnChunk chunk, ref long budget)
     {
         if (chunk.FilePath is { Length: > 0 } other)
             throw new InvalidDataException($"lies in another file, '{other}', which is not supported");
         ColumnMetaData data = chunk.MetaData ?? throw new InvalidDataException("has no description");
-        long at = data.DictionaryPageOffset is > 0 and { } dictionary ? Math.Min(dictionary, data.DataPageOffset) : data.DataPageOffset;
+        long at = data.DictionaryPageOffset is > 0 and { } dictionary ? Math.Min(dictionary, data.DataPageOffset)
+            : data.DataPageOffset;
         long end = RandomAccess.GetLength(handle) - 8;
         if (data.NumValues < 0)
             throw new InvalidDataException("claims a number of values below 0");
@@ -99,17 +106,21 @@ internal static class ParquetGuard
         }
 
         if (length < 0 || claimed > (ulong)length)
-            throw new InvalidDataException($"has a page that claims to hold {claimed:N0} bytes, but is to have {Math.Max(0, length):N0}");
+            throw new InvalidDataException(
+                $"has a page that claims to hold {claimed:N0} bytes, but is to have {Math.Max(0, length):N0}");
     }
 
     private static void Spend(ref long budget, long count, int bytes)
     {
         if (count > budget / bytes)
-            throw new InvalidDataException("takes more memory than a row group may: write the file with smaller row groups (row_group_size=100, say)");
+            throw new InvalidDataException(
+                "takes more memory than a row group may: write the file with smaller row groups (row_group_size=100, say)");
         budget -= count * bytes;
     }
 
-    /// <summary>Sees that the schema is one tree and no deeper than anybody needs: the library walks it on the stack.</summary>
+    /// <summary>
+    /// Sees that the schema is one tree and no deeper than anybody needs: the library walks it on the stack.
+    /// </summary>
     private static List<bool> CheckSchema(Span<byte> footer)
     {
         var reader = new CompactThrift(footer);
@@ -227,7 +238,8 @@ internal static class ParquetGuard
     }
 
     /// <summary>What the head of a page says.</summary>
-    private readonly record struct PageHead(long Type, long Uncompressed, long Compressed, long Values, int HeadBytes, long LevelBytes = 0, bool IsCompressed = true)
+    private readonly record struct PageHead(long Type, long Uncompressed, long Compressed, long Values, int HeadBytes,
+        long LevelBytes = 0, bool IsCompressed = true)
     {
         public const int Data = 0, Dictionary = 2, DataV2 = 3;
 
@@ -243,7 +255,12 @@ internal static class ParquetGuard
                 if (field is >= 1 and <= 3 && type == CompactThrift.Int32)
                 {
                     long value = reader.NextZigZag();
-                    head = field switch { 1 => head with { Type = value }, 2 => head with { Uncompressed = value }, _ => head with { Compressed = value } };
+                    head = field switch
+                    {
+                        1 => head with { Type = value },
+                        2 => head with { Uncompressed = value },
+                        _ => head with { Compressed = value },
+                    };
                 }
                 else if (field is 5 or 7 or 8 && type == CompactThrift.Struct)
                 {

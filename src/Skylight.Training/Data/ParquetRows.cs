@@ -5,7 +5,10 @@ using Parquet.Schema;
 
 namespace Skylight.Training.Data;
 
-/// <summary>A Parquet file. In memory are its footer and a few row groups, which it shares with others in a <see cref="ParquetGroupCache"/>.</summary>
+/// <summary>
+/// A Parquet file. In memory are its footer and a few row groups, which it shares with others in a
+/// <see cref="ParquetGroupCache"/>.
+/// </summary>
 internal sealed class ParquetRows : IDataFile
 {
     private readonly SafeFileHandle _handle;
@@ -16,7 +19,8 @@ internal sealed class ParquetRows : IDataFile
     private readonly ParquetNode[] _leaves;
     private readonly long[] _firstRows;
 
-    private ParquetRows(string path, SafeFileHandle handle, ParquetReader reader, IReadOnlyList<bool> areTexts, ParquetGroupCache cache)
+    private ParquetRows(string path, SafeFileHandle handle, ParquetReader reader, IReadOnlyList<bool> areTexts,
+        ParquetGroupCache cache)
     {
         (FilePath, _handle, _reader, _cache) = (path, handle, reader, cache);
         FileMetaData footer = reader.Metadata ?? throw new InvalidDataException("it has no footer");
@@ -24,8 +28,10 @@ internal sealed class ParquetRows : IDataFile
         int at = 1;
         _columns = Children(footer.Schema, areTexts, ref at, footer.Schema[0].NumChildren ?? 0, null, leaves);
         _leaves = [.. leaves];
-        Dictionary<string, DataField> fields = reader.Schema.DataFields.ToDictionary(field => string.Join('/', field.Path.ToList()), StringComparer.Ordinal);
-        _fields = [.. leaves.Select(leaf => fields.GetValueOrDefault(leaf.Path) ?? throw new InvalidDataException($"its column '{leaf.Path}' is of a kind that is not supported"))];
+        Dictionary<string, DataField> fields = reader.Schema.DataFields.ToDictionary(
+            field => string.Join('/', field.Path.ToList()), StringComparer.Ordinal);
+        _fields = [.. leaves.Select(leaf => fields.GetValueOrDefault(leaf.Path)
+            ?? throw new InvalidDataException($"its column '{leaf.Path}' is of a kind that is not supported"))];
         GroupRows = [.. footer.RowGroups.Select(group => group.NumRows)];
         _firstRows = new long[GroupRows.Count];
         foreach ((int index, RowGroup group) in footer.RowGroups.Index())
@@ -56,18 +62,21 @@ internal sealed class ParquetRows : IDataFile
     /// <param name="cache">Where its row groups are kept.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="InvalidDataException">It is not Parquet, or damaged; the end of a sentence.</exception>
-    public static async Task<ParquetRows> OpenAsync(string path, SafeFileHandle handle, ParquetGroupCache cache, CancellationToken cancellationToken)
+    public static async Task<ParquetRows> OpenAsync(string path, SafeFileHandle handle, ParquetGroupCache cache,
+        CancellationToken cancellationToken)
     {
         (long at, byte[] footer, IReadOnlyList<bool> areTexts) = ParquetGuard.ReadFooter(handle);
         try
         {
             var stream = new BufferedStream(new OverlaidStream(handle, at, footer));
-            ParquetReader reader = await ParquetReader.CreateAsync(stream, cancellationToken: cancellationToken).ConfigureAwait(false);
+            ParquetReader reader = await ParquetReader.CreateAsync(stream, cancellationToken: cancellationToken)
+                .ConfigureAwait(false);
             return new ParquetRows(path, handle, reader, areTexts, cache);
         }
         catch (Exception exception) when (IsDamage(exception))
         {
-            throw new InvalidDataException($"it is damaged, or of a kind that is not supported: {exception.Message}", exception);
+            throw new InvalidDataException($"it is damaged, or of a kind that is not supported: {exception.Message}",
+                exception);
         }
     }
 
@@ -100,17 +109,21 @@ internal sealed class ParquetRows : IDataFile
             for (int leaf = 0; leaf < _leaves.Length; leaf++)
             {
                 node = _leaves[leaf];
-                ColumnChunk chunk = reader.RowGroup.Columns.FirstOrDefault(column => column.MetaData is { } data && string.Join('/', data.PathInSchema) == node.Path)
+                ColumnChunk chunk = reader.RowGroup.Columns.FirstOrDefault(column => column.MetaData is { } data
+                    && string.Join('/', data.PathInSchema) == node.Path)
                     ?? throw new InvalidDataException("is not there");
                 ParquetGuard.CheckPages(_handle, chunk, ref mostBytes);
-                leaves.Add(await ParquetLeaf.ReadAsync(node, _fields[leaf], checked((int)chunk.MetaData!.NumValues), reader, cancellationToken).ConfigureAwait(false));
+                leaves.Add(await ParquetLeaf.ReadAsync(node, _fields[leaf], checked((int)chunk.MetaData!.NumValues),
+                    reader, cancellationToken).ConfigureAwait(false));
             }
 
             return new ParquetGroup(_columns, [.. leaves]);
         }
         catch (Exception exception) when (IsDamage(exception))
         {
-            throw new InvalidDataException($"is in row group {group + 1}, of which column '{node?.Path}' cannot be read: {exception.Message}", exception);
+            throw new InvalidDataException(
+                $"is in row group {group + 1}, of which column '{node?.Path}' cannot be read: {exception.Message}",
+                exception);
         }
     }
 
@@ -123,24 +136,33 @@ internal sealed class ParquetRows : IDataFile
     }
 
     /// <summary>What the library throws when a file is damaged has no one type.</summary>
-    private static bool IsDamage(Exception exception) => exception is not (OperationCanceledException or ObjectDisposedException or OutOfMemoryException);
+    private static bool IsDamage(Exception exception) =>
+        exception is not (OperationCanceledException or ObjectDisposedException or OutOfMemoryException);
 
-    private static ParquetNode[] Children(List<SchemaElement> schema, IReadOnlyList<bool> areTexts, ref int at, int count, ParquetNode? parent, List<ParquetNode> leaves)
+    private static ParquetNode[] Children(List<SchemaElement> schema, IReadOnlyList<bool> areTexts, ref int at,
+        int count, ParquetNode? parent, List<ParquetNode> leaves)
     {
         var children = new ParquetNode[count];
         for (int child = 0; child < count; child++)
         {
             bool isText = areTexts[at];
             SchemaElement element = schema[at++];
-            bool isRepeated = element.RepetitionType == FieldRepetitionType.REPEATED, isOptional = element.RepetitionType == FieldRepetitionType.OPTIONAL;
+            bool isRepeated = element.RepetitionType == FieldRepetitionType.REPEATED,
+                isOptional = element.RepetitionType == FieldRepetitionType.OPTIONAL;
             var node = new ParquetNode(
                 element.Name, parent is null ? element.Name : $"{parent.Path}/{element.Name}", isRepeated, false,
-                (parent?.Definition ?? 0) + (isRepeated || isOptional ? 1 : 0), (parent?.Repetition ?? 0) + (isRepeated ? 1 : 0), [], -1, isText);
+                (parent?.Definition ?? 0) + (isRepeated || isOptional ? 1 : 0),
+                (parent?.Repetition ?? 0) + (isRepeated ? 1 : 0), [], -1, isText);
             if (element.NumChildren is > 0 and int below)
             {
                 ParquetNode[] inner = Children(schema, areTexts, ref at, below, node, leaves);
-                bool isAnnotated = element.LogicalType is { LIST: not null } or { MAP: not null } || element.ConvertedType is ConvertedType.LIST or ConvertedType.MAP or ConvertedType.MAP_KEY_VALUE;
-                node = node with { Children = inner, IsList = isAnnotated && !isRepeated && inner is [{ IsRepeated: true }] };
+                bool isAnnotated = element.LogicalType is { LIST: not null } or { MAP: not null }
+                    || element.ConvertedType is ConvertedType.LIST or ConvertedType.MAP or ConvertedType.MAP_KEY_VALUE;
+                node = node with
+                {
+                    Children = inner,
+                    IsList = isAnnotated && !isRepeated && inner is [{ IsRepeated: true }],
+                };
             }
             else if (element.Type is null)
             {
@@ -231,7 +253,8 @@ internal sealed class ParquetGroupCache(int mostGroups, long mostGroupBytes) : I
         GroupsRead++;
         try
         {
-            _groups.Add((file, group, await file.ReadGroupAsync(group, mostGroupBytes, cancellationToken).ConfigureAwait(false), null));
+            _groups.Add((file, group,
+                await file.ReadGroupAsync(group, mostGroupBytes, cancellationToken).ConfigureAwait(false), null));
         }
         catch (InvalidDataException fault)
         {

@@ -4,7 +4,10 @@ using System.Text;
 
 namespace Skylight.Training.Data;
 
-/// <summary>A list as Python writes it into a text: <c>['one', "it's", 3]</c>. JSON's lists of texts and numbers are such lists too.</summary>
+/// <summary>
+/// A list as Python writes it into a text: <c>['one', "it's", 3]</c>. JSON's lists of texts and numbers are such lists
+/// too.
+/// </summary>
 internal static class PythonList
 {
     /// <summary>Reads one.</summary>
@@ -74,7 +77,8 @@ internal static class PythonList
 
             next = rest[++at];
             int digits = next switch { 'x' => 2, 'u' => 4, _ => 0 };
-            if (digits > 0 && at + digits < rest.Length && int.TryParse(rest.Slice(at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out int code))
+            if (digits > 0 && at + digits < rest.Length && int.TryParse(rest.Slice(at + 1, digits),
+                NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out int code))
             {
                 text.Append((char)code);
                 at += digits;
@@ -82,7 +86,16 @@ internal static class PythonList
             }
 
             // As Python does, a backslash that begins nothing is kept: LaTeX in such lists relies on it.
-            text.Append(next switch { 'n' => "\n", 't' => "\t", 'r' => "\r", '\\' => "\\", '\'' => "'", '"' => "\"", _ => $"\\{next}" });
+            text.Append(next switch
+            {
+                'n' => "\n",
+                't' => "\t",
+                'r' => "\r",
+                '\\' => "\\",
+                '\'' => "'",
+                '"' => "\"",
+                _ => $"\\{next}",
+            });
         }
 
         item = null;

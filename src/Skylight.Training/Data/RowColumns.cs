@@ -20,7 +20,8 @@ internal sealed class RowColumns(StructValue row, ColumnMap map)
         [ColumnMap.Rejected] = ["rejected", "rejected_response"],
     };
 
-    private static readonly string[] s_topNames = [.. s_names.Values.SelectMany(names => names).Where(name => !name.Contains('.', StringComparison.Ordinal))];
+    private static readonly string[] s_topNames = [
+        .. s_names.Values.SelectMany(names => names).Where(name => !name.Contains('.', StringComparison.Ordinal))];
 
     private readonly HashSet<string> _used = new(StringComparer.Ordinal);
 
@@ -31,15 +32,22 @@ internal sealed class RowColumns(StructValue row, ColumnMap map)
         if (map[role] is { } named)
         {
             if (!Exists(named))
-                throw new InvalidDataException($"has no column '{named}', which is named for '{role}'; its columns are {Columns()}.");
+                throw new InvalidDataException(
+                    $"has no column '{named}', which is named for '{role}'; its columns are {Columns()}.");
             return Value(named) is { } value ? Use(named, value) : null;
         }
 
-        (string Column, DataValue Value)[] found = [.. s_names[role].Select(name => (name, Value(name))).Where(pair => pair.Item2 is not null).Select(pair => (pair.name, pair.Item2!))];
+        (string Column, DataValue Value)[] found = [.. s_names[role].Select(name => (name, Value(name)))
+            .Where(pair => pair.Item2 is not null).Select(pair => (pair.name, pair.Item2!))];
         if (found.Length > 1 && role != ColumnMap.Category)
-            throw new InvalidDataException($"has {string.Join(" and ", found.Select(pair => $"'{pair.Column}'"))}, which could both be its '{role}': name one (columns: {role}={found[0].Column}).");
-        if (found.Length == 0 && row.Fields.Select(field => field.Key).FirstOrDefault(name => IsNearly(name, s_names[role])) is { } wrong)
-            throw new InvalidDataException($"has a field '{wrong}'; the usual names are in lower case: {string.Join(", ", s_names[role])}. Rename it, or name it (columns: {role}={wrong}).");
+            throw new InvalidDataException(
+                $"has {string.Join(" and ", found.Select(pair => $"'{pair.Column}'"))}, which could both be its " +
+                $"'{role}': name one (columns: {role}={found[0].Column}).");
+        if (found.Length == 0
+            && row.Fields.Select(field => field.Key).FirstOrDefault(name => IsNearly(name, s_names[role])) is { } wrong)
+            throw new InvalidDataException(
+                $"has a field '{wrong}'; the usual names are in lower case: {string.Join(", ", s_names[role])}. " +
+                $"Rename it, or name it (columns: {role}={wrong}).");
         return found.Length > 0 ? Use(found[0].Column, found[0].Value) : null;
     }
 
@@ -47,15 +55,20 @@ internal sealed class RowColumns(StructValue row, ColumnMap map)
     public static string NamesOf(string role) => string.Join(", ", s_names[role].Select(name => $"'{name}'"));
 
     /// <summary>The names of the row's columns, for errors.</summary>
-    public string Columns() => row.Fields.Count == 0 ? "none" : string.Join(", ", row.Fields.Take(30).Select(field => field.Key)) + (row.Fields.Count > 30 ? ", …" : "");
+    public string Columns() => row.Fields.Count == 0 ? "none"
+        : string.Join(", ", row.Fields.Take(30).Select(field => field.Key)) + (row.Fields.Count > 30 ? ", …" : "");
 
-    /// <summary>Columns that are numbered from 1 behind a beginning, such as <c>image_1</c>; those that are null have a place as well.</summary>
+    /// <summary>
+    /// Columns that are numbered from 1 behind a beginning, such as <c>image_1</c>; those that are null have a place as
+    /// well.
+    /// </summary>
     public SortedDictionary<int, (string Column, DataValue? Value)> Numbered(string beginning)
     {
         var numbered = new SortedDictionary<int, (string Column, DataValue? Value)>();
         foreach ((string name, DataValue? value) in row.Fields)
         {
-            if (name.StartsWith(beginning, StringComparison.Ordinal) && int.TryParse(name.AsSpan(beginning.Length), System.Globalization.NumberStyles.None, null, out int number)
+            if (name.StartsWith(beginning, StringComparison.Ordinal) && int.TryParse(name.AsSpan(beginning.Length),
+                System.Globalization.NumberStyles.None, null, out int number)
                 && number > 0 && numbered.TryAdd(number, (name, value)))
             {
                 _used.Add(name);
@@ -89,7 +102,8 @@ internal sealed class RowColumns(StructValue row, ColumnMap map)
             : (column, value);
     }
 
-    private bool Exists(string column) => row.Has(column) || (Split(column) is { } path && row.Has(path.First) && row[path.First] is null or StructValue);
+    private bool Exists(string column) => row.Has(column)
+        || (Split(column) is { } path && row.Has(path.First) && row[path.First] is null or StructValue);
 
     private DataValue? Value(string column)
     {
@@ -105,5 +119,6 @@ internal sealed class RowColumns(StructValue row, ColumnMap map)
     }
 
     // Other columns are the user's own; one that differs from ours by case alone is a slip that would go unnoticed.
-    private static bool IsNearly(string name, string[] known) => !s_topNames.Contains(name) && known.Contains(name, StringComparer.OrdinalIgnoreCase);
+    private static bool IsNearly(string name, string[] known) => !s_topNames.Contains(name)
+        && known.Contains(name, StringComparer.OrdinalIgnoreCase);
 }

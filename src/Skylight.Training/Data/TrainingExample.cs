@@ -7,7 +7,8 @@ namespace Skylight.Training.Data;
 /// <summary>A row of a data set, as methods, rewards and evaluations use it.</summary>
 /// <param name="Id">The row's own <c>id</c>, or its file and place: <c>train.jsonl:7</c>.</param>
 /// <param name="Messages">
-/// The conversation with its pictures. It ends with the user's turn, or with the assistant's where the row has an answer to learn from.
+/// The conversation with its pictures. It ends with the user's turn, or with the assistant's where the row has an
+/// answer to learn from.
 /// </param>
 public sealed record TrainingExample(string Id, IReadOnlyList<Message> Messages)
 {
@@ -20,7 +21,9 @@ public sealed record TrainingExample(string Id, IReadOnlyList<Message> Messages)
     /// <summary>What <see cref="Row"/> counts: "line" or "row".</summary>
     public string Unit { get; init; } = "row";
 
-    /// <summary>The question, with <c>&lt;image k&gt;</c> where pictures stand; null where the row is a conversation.</summary>
+    /// <summary>
+    /// The question, with <c>&lt;image k&gt;</c> where pictures stand; null where the row is a conversation.
+    /// </summary>
     public string? Question { get; init; }
 
     /// <summary>What is said before the question; null for nothing.</summary>
@@ -33,8 +36,8 @@ public sealed record TrainingExample(string Id, IReadOnlyList<Message> Messages)
     public IReadOnlyList<ExampleImage> Images { get; init; } = [];
 
     /// <summary>
-    /// What is right: of a question with options the letter of one, else every text that is accepted; of a worked solution what stands in its last box or
-    /// between its answer tags. Empty where the row has none.
+    /// What is right: of a question with options the letter of one, else every text that is accepted; of a worked
+    /// solution what stands in its last box or between its answer tags. Empty where the row has none.
     /// </summary>
     public IReadOnlyList<string> Answers { get; init; } = [];
 
@@ -50,10 +53,15 @@ public sealed record TrainingExample(string Id, IReadOnlyList<Message> Messages)
     /// <summary>The worse answer of a pair; null where the row is none.</summary>
     public string? Rejected { get; init; }
 
-    /// <summary>Every other column as a text, by its name: lists and structs as JSON. What is null, bytes or of a type that cannot be read is left out.</summary>
+    /// <summary>
+    /// Every other column as a text, by its name: lists and structs as JSON. What is null, bytes or of a type that
+    /// cannot be read is left out.
+    /// </summary>
     public IReadOnlyDictionary<string, string> Columns { get; init; } = ReadOnlyDictionary<string, string>.Empty;
 
-    /// <summary>The conversation up to and with the last turn of the user: what is put to a model that writes the answer itself.</summary>
+    /// <summary>
+    /// The conversation up to and with the last turn of the user: what is put to a model that writes the answer itself.
+    /// </summary>
     public IReadOnlyList<Message> Prompt
     {
         get

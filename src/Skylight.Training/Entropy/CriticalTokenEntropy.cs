@@ -1,8 +1,8 @@
 namespace Skylight.Training.Entropy;
 
 /// <summary>
-/// Entropy over one or many completions, in nats, split into critical reasoning tokens and all tokens. It holds sums, so that
-/// adding two of them is the measurement of both together.
+/// Entropy over one or many completions, in nats, split into critical reasoning tokens and all tokens. It holds sums,
+/// so that adding two of them is the measurement of both together.
 /// </summary>
 /// <param name="CriticalSum">Sum of the entropies of the steps that emitted a critical token.</param>
 /// <param name="CriticalCount">How many such steps there were.</param>

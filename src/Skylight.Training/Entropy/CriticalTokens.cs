@@ -7,20 +7,24 @@ using Skylight.Training.Rewards;
 namespace Skylight.Training.Entropy;
 
 /// <summary>
-/// The entropy of critical reasoning tokens (Skywork-R1V3): how undecided the model was at the steps where it wrote the first
-/// token of a word such as "Wait" inside its think block. A model that truly reasons is undecided there; one that recites is not.
+/// The entropy of critical reasoning tokens (Skywork-R1V3): how undecided the model was at the steps where it wrote the
+/// first token of a word such as "Wait" inside its think block. A model that truly reasons is undecided there; one that
+/// recites is not.
 /// </summary>
 /// <remarks>
-/// A vocabulary may spell a word with one token (" Wait"), with several, or with one for each character, where "W" alone says
-/// little. So a first token only nominates a place; it counts if the text from there on reads the whole word, with no letter or
-/// digit directly before or after it. White space before a word is not part of it: of " ", "Wait" the second is the first token.
+/// A vocabulary may spell a word with one token (" Wait"), with several, or with one for each character, where "W"
+/// alone says little. So a first token only nominates a place; it counts if the text from there on reads the whole
+/// word, with no letter or digit directly before or after it. White space before a word is not part of it: of " ",
+/// "Wait" the second is the first token.
 /// </remarks>
 public sealed class CriticalTokens
 {
     /// <summary>The words that are watched unless others are given.</summary>
     public static IReadOnlyList<string> DefaultWords { get; } = ["Wait", "Alternatively", "Hmm"];
 
-    /// <summary>The threshold unless another is given, in nats: the Skywork-R1V3 report's number, whose unit it does not state.</summary>
+    /// <summary>
+    /// The threshold unless another is given, in nats: the Skywork-R1V3 report's number, whose unit it does not state.
+    /// </summary>
     public const double DefaultThreshold = 6.8;
 
     private readonly ITokenizer _tokenizer;
@@ -31,8 +35,10 @@ public sealed class CriticalTokens
 
     /// <summary>Finds the first tokens of the words in a vocabulary.</summary>
     /// <param name="tokenizer">The vocabulary; spellings that it cannot express are left out.</param>
-    /// <param name="words">The words; <see cref="DefaultWords"/> if null. Each is watched as given, in lower, upper and title case.</param>
-    /// <param name="threshold">Entropy, in nats, above which a step counts for <see cref="CriticalTokenEntropy.ShareAboveThreshold"/>.</param>
+    /// <param name="words">The words; <see cref="DefaultWords"/> if null. Each is watched as given, in lower, upper and
+    /// title case.</param>
+    /// <param name="threshold">Entropy, in nats, above which a step counts for
+    /// <see cref="CriticalTokenEntropy.ShareAboveThreshold"/>.</param>
     /// <exception cref="ArgumentException">A word is empty or starts or ends with white space.</exception>
     public CriticalTokens(ITokenizer tokenizer, IReadOnlyList<string>? words = null, double threshold = DefaultThreshold)
     {
@@ -46,20 +52,24 @@ public sealed class CriticalTokens
         Threshold = threshold;
     }
 
-    /// <summary>Entropy, in nats, above which a step counts for <see cref="CriticalTokenEntropy.ShareAboveThreshold"/>.</summary>
+    /// <summary>
+    /// Entropy, in nats, above which a step counts for <see cref="CriticalTokenEntropy.ShareAboveThreshold"/>.
+    /// </summary>
     public double Threshold { get; }
 
     /// <summary>The tokens with which a watched word can begin.</summary>
     public IReadOnlySet<int> FirstTokens => _firstTokens;
 
     /// <summary>Whether a prompt ends inside an open think block, so that its completion starts by reasoning.</summary>
-    /// <param name="prompt">The prompt's tokens. Where it is a chat, only its last turn is looked at: what a question says of think blocks opens none.</param>
+    /// <param name="prompt">The prompt's tokens. Where it is a chat, only its last turn is looked at: what a question
+    /// says of think blocks opens none.</param>
     public bool EndsInsideThink(ReadOnlySpan<int> prompt)
     {
         if (_tokenizer.TokenId(SpecialTokens.TurnStart) is { } turn)
             prompt = prompt[(prompt.LastIndexOf(turn) + 1)..];
         string text = Spell(prompt, out int[] starts);
-        return LastMark(prompt, text, starts, _openToken, ThinkBlock.Open) > LastMark(prompt, text, starts, _closeToken, ThinkBlock.Close);
+        return LastMark(prompt, text, starts, _openToken, ThinkBlock.Open) > LastMark(prompt, text, starts, _closeToken,
+            ThinkBlock.Close);
     }
 
     /// <summary>Measures one completion.</summary>
@@ -73,7 +83,9 @@ public sealed class CriticalTokens
     public CriticalTokenEntropy Measure(ReadOnlySpan<int> tokens, ReadOnlySpan<float> entropies, bool startsInsideThink)
     {
         if (tokens.Length != entropies.Length)
-            throw new ArgumentException($"There must be one entropy for each of the {tokens.Length} tokens, but there are {entropies.Length}.", nameof(entropies));
+            throw new ArgumentException(
+                $"There must be one entropy for each of the {tokens.Length} tokens, but there are {entropies.Length}.",
+                nameof(entropies));
 
         double entropySum = 0;
         long aboveThreshold = 0;
@@ -95,7 +107,9 @@ public sealed class CriticalTokens
         return new CriticalTokenEntropy(criticalSum, criticalCount, entropySum, aboveThreshold, tokens.Length);
     }
 
-    /// <summary>The positions, in order, of the tokens that begin a watched word inside the think block of a completion.</summary>
+    /// <summary>
+    /// The positions, in order, of the tokens that begin a watched word inside the think block of a completion.
+    /// </summary>
     /// <param name="tokens">The tokens of the completion, in order.</param>
     /// <param name="startsInsideThink">As for <see cref="Measure"/>.</param>
     public IReadOnlyList<int> Find(ReadOnlySpan<int> tokens, bool startsInsideThink)
@@ -126,10 +140,12 @@ public sealed class CriticalTokens
     private static IEnumerable<string> Spellings(string word)
     {
         if (string.IsNullOrWhiteSpace(word) || word.Trim().Length != word.Length)
-            throw new ArgumentException($"A critical word cannot be empty or have white space around it: \"{word}\".", nameof(word));
+            throw new ArgumentException($"A critical word cannot be empty or have white space around it: \"{word}\".",
+                nameof(word));
 
         CultureInfo culture = CultureInfo.InvariantCulture;
-        return [word, word.ToLowerInvariant(), word.ToUpperInvariant(), culture.TextInfo.ToTitleCase(word.ToLowerInvariant())];
+        return [word, word.ToLowerInvariant(), word.ToUpperInvariant(),
+            culture.TextInfo.ToTitleCase(word.ToLowerInvariant())];
     }
 
     private IEnumerable<int> FirstTokensOf(string spelling)
@@ -163,7 +179,9 @@ public sealed class CriticalTokens
         return text.ToString();
     }
 
-    /// <summary>Where the reasoning starts and ends in the text; the marks may be tokens of their own or spelled out.</summary>
+    /// <summary>
+    /// Where the reasoning starts and ends in the text; the marks may be tokens of their own or spelled out.
+    /// </summary>
     private (int Start, int End) FindThinkBlock(ReadOnlySpan<int> tokens, string text, int[] starts, bool startsInsideThink)
     {
         int start = 0;

@@ -32,7 +32,10 @@ public enum ScoringRules
     /// <summary><see cref="AnswerChecker"/>, which rewards use too.</summary>
     Checker,
 
-    /// <summary>Those of the paper's repository and of VLMEvalKit, for comparing with published figures: <see cref="AnswerScoring"/>.</summary>
+    /// <summary>
+    /// Those of the paper's repository and of VLMEvalKit, for comparing with published figures:
+    /// <see cref="AnswerScoring"/>.
+    /// </summary>
     Paper,
 }
 
@@ -43,13 +46,15 @@ public enum ScoringRules
 public readonly record struct AnswerScore(bool IsCorrect, string? Given, AnswerRule Rule);
 
 /// <summary>
-/// Scores responses by rules alone, after VLMEvalKit's multiple-choice matching and Skywork-R1V's rule for MMMU: a response is right if the option that
-/// can be inferred from it is, or if its last <c>\boxed{…}</c> is. There is no judge model: a response that says the right thing in other words is wrong here.
+/// Scores responses by rules alone, after VLMEvalKit's multiple-choice matching and Skywork-R1V's rule for MMMU: a
+/// response is right if the option that can be inferred from it is, or if its last <c>\boxed{…}</c> is. There is no
+/// judge model: a response that says the right thing in other words is wrong here.
 /// </summary>
 public static partial class AnswerScoring
 {
     private static readonly string[] s_refusals =
-        ["Sorry, I can't help with images of people yet.", "I can't process this file.", "I'm sorry, but without the image provided", "Cannot determine the answer"];
+        ["Sorry, I can't help with images of people yet.", "I can't process this file.",
+            "I'm sorry, but without the image provided", "Cannot determine the answer"];
 
     private static readonly char[] s_punctuation = [.. ".()[],:;!*#{}"];
 
@@ -79,8 +84,9 @@ public static partial class AnswerScoring
     }
 
     /// <summary>
-    /// What does not count in a boxed answer is taken away: <c>$</c>, LaTeX commands in lower case, white space, one brace at either end; the rest in lower
-    /// case. Skywork-R1V's rule; it makes <c>\text{B}</c> the same as B, but also <c>2\pi</c> the same as 2.
+    /// What does not count in a boxed answer is taken away: <c>$</c>, LaTeX commands in lower case, white space, one
+    /// brace at either end; the rest in lower case. Skywork-R1V's rule; it makes <c>\text{B}</c> the same as B, but
+    /// also <c>2\pi</c> the same as 2.
     /// </summary>
     public static string Normalize(string answer)
     {
@@ -122,7 +128,10 @@ public static partial class AnswerScoring
             : new AnswerScore(false, null, AnswerRule.None);
     }
 
-    /// <summary>The option that a text chooses: the only one whose letter is a word of it; failing that, the only one whose text it holds.</summary>
+    /// <summary>
+    /// The option that a text chooses: the only one whose letter is a word of it; failing that, the only one whose text
+    /// it holds.
+    /// </summary>
     internal static (char? Option, AnswerRule Rule) InferOption(string text, IReadOnlyList<string> options)
     {
         if (IsRefusal(text))
@@ -131,20 +140,24 @@ public static partial class AnswerScoring
         foreach (char mark in s_punctuation)
             spaced = spaced.Replace(mark, ' ');
         HashSet<string> words = [.. spaced.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)];
-        char[] letters = [.. Enumerable.Range(0, options.Count).Select(EvaluationItem.Letter).Where(letter => words.Contains(letter.ToString()))];
+        char[] letters = [.. Enumerable.Range(0, options.Count).Select(EvaluationItem.Letter)
+            .Where(letter => words.Contains(letter.ToString()))];
         if (letters.Length == 1)
             return (letters[0], AnswerRule.OptionLetter);
         if (letters.Length == 0 && words.Contains("Z"))
             return (null, AnswerRule.Refusal);
         string lower = text.ToLowerInvariant();
-        char[] held = [.. Enumerable.Range(0, options.Count).Where(option => lower.Contains(options[option].ToLowerInvariant(), StringComparison.Ordinal)).Select(EvaluationItem.Letter)];
+        char[] held = [.. Enumerable.Range(0, options.Count)
+            .Where(option => lower.Contains(options[option].ToLowerInvariant(), StringComparison.Ordinal))
+            .Select(EvaluationItem.Letter)];
         return held.Length == 1 ? (held[0], AnswerRule.OptionText) : (null, AnswerRule.None);
     }
 
     /// <summary>The only option whose text a box holds.</summary>
     private static char? OptionOf(string boxed, IReadOnlyList<string> options)
     {
-        char[] same = [.. Enumerable.Range(0, options.Count).Where(option => Same(boxed, options[option])).Select(EvaluationItem.Letter)];
+        char[] same = [.. Enumerable.Range(0, options.Count).Where(option => Same(boxed, options[option]))
+            .Select(EvaluationItem.Letter)];
         return same.Length == 1 ? same[0] : null;
     }
 
@@ -156,12 +169,14 @@ public static partial class AnswerScoring
         return Normalize(given) is { Length: > 0 } normal && normal == Normalize(expected);
     }
 
-    private static bool IsRefusal(string text) => s_refusals.Any(refusal => text.Contains(refusal, StringComparison.Ordinal));
+    private static bool IsRefusal(string text) =>
+        s_refusals.Any(refusal => text.Contains(refusal, StringComparison.Ordinal));
 
     /// <summary>Whether a text holds an answer with no letter or digit against it: 2 is not in 12 or 2.5.</summary>
     private static bool HoldsAsWords(string text, string answer)
     {
-        for (int at = text.IndexOf(answer, StringComparison.OrdinalIgnoreCase); at >= 0; at = text.IndexOf(answer, at + 1, StringComparison.OrdinalIgnoreCase))
+        for (int at = text.IndexOf(answer, StringComparison.OrdinalIgnoreCase); at >= 0;
+            at = text.IndexOf(answer, at + 1, StringComparison.OrdinalIgnoreCase))
         {
             int end = at + answer.Length;
             bool begins = at == 0 || !char.IsLetterOrDigit(answer[0]) || !Joins(text, at - 1, at - 2);
@@ -175,7 +190,8 @@ public static partial class AnswerScoring
 
     // A point or comma joins numbers if a digit stands beyond it.
     private static bool Joins(string text, int beside, int beyond) =>
-        char.IsLetterOrDigit(text[beside]) || (text[beside] is '.' or ',' && beyond >= 0 && beyond < text.Length && char.IsDigit(text[beyond]));
+        char.IsLetterOrDigit(text[beside])
+            || (text[beside] is '.' or ',' && beyond >= 0 && beyond < text.Length && char.IsDigit(text[beyond]));
 
     [GeneratedRegex(@"\$|\\[a-z]+|\s+", RegexOptions.CultureInvariant)]
     private static partial Regex Decoration();

@@ -8,23 +8,28 @@ using Skylight.Training.Data;
 namespace Skylight.Training.Evaluation;
 
 /// <summary>
-/// The questions of an evaluation, from the same files and in the same forms as examples to train on: see <see cref="ExampleFiles"/>. Of a row with <c>question</c> the
-/// question is put as evaluations put it; of a row with <c>messages</c> the conversation as it is, without the answer at its end.
+/// The questions of an evaluation, from the same files and in the same forms as examples to train on: see
+/// <see cref="ExampleFiles"/>. Of a row with <c>question</c> the question is put as evaluations put it; of a row with
+/// <c>messages</c> the conversation as it is, without the answer at its end.
 /// </summary>
 public static class EvaluationData
 {
     private const int MostProblems = 10;
 
     /// <summary>Reads a file, and looks whether its pictures are there.</summary>
-    /// <param name="path">The file, JSONL or Parquet, a folder of them, or a pattern; paths of pictures in it are relative to its folder, or absolute.</param>
+    /// <param name="path">The file, JSONL or Parquet, a folder of them, or a pattern; paths of pictures in it are
+    /// relative to its folder, or absolute.</param>
     /// <param name="columns">Which column is which part; null to find them by their usual names.</param>
-    /// <exception cref="InvalidDataException">Rows are wrong, or pictures missing; names up to ten of them with their lines or rows.</exception>
+    /// <exception cref="InvalidDataException">Rows are wrong, or pictures missing; names up to ten of them with their
+    /// lines or rows.</exception>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="IOException">It cannot be read.</exception>
-    public static IReadOnlyList<EvaluationItem> Load(string path, ColumnMap? columns = null) => LoadAsync(path, columns).GetAwaiter().GetResult();
+    public static IReadOnlyList<EvaluationItem> Load(string path, ColumnMap? columns = null) =>
+        LoadAsync(path, columns).GetAwaiter().GetResult();
 
     /// <inheritdoc cref="Load"/>
-    public static async Task<IReadOnlyList<EvaluationItem>> LoadAsync(string path, ColumnMap? columns = null, CancellationToken cancellationToken = default)
+    public static async Task<IReadOnlyList<EvaluationItem>> LoadAsync(string path, ColumnMap? columns = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         var options = new ExampleOptions { Columns = columns ?? ColumnMap.Detected, Needs = ExampleNeeds.Answer };
@@ -43,7 +48,8 @@ public static class EvaluationData
                     TrainingExample example = await source.ReadAsync(row, cancellationToken).ConfigureAwait(false);
                     EvaluationItem item = Item(example, source, row);
                     if (!placeOf.TryAdd(item.Id, $"{example.Unit} {example.Row}"))
-                        problems.Add(example, $"the id '{item.Id}' is already that of {placeOf[item.Id]}; give every item its own.");
+                        problems.Add(example,
+                            $"the id '{item.Id}' is already that of {placeOf[item.Id]}; give every item its own.");
                     items.Add(item);
                     staysOpen |= example.Images.Any(image => image.IsEmbedded);
                 }
@@ -69,7 +75,9 @@ public static class EvaluationData
         }
     }
 
-    /// <summary>A hash of everything that the answers and scores of items depend on, with the sizes of their pictures.</summary>
+    /// <summary>
+    /// A hash of everything that the answers and scores of items depend on, with the sizes of their pictures.
+    /// </summary>
     /// <returns>Hexadecimal digits.</returns>
     public static string Fingerprint(IReadOnlyList<EvaluationItem> items)
     {
@@ -86,7 +94,8 @@ public static class EvaluationData
             if (item.SystemPrompt is not null)
                 AppendAll(["system", item.SystemPrompt]);
             if (item.Conversation is not null)
-                AppendAll([.. item.Conversation.SelectMany(message => (string[])[message.Role.ToString(), ImagePlaces.Join(message.Parts)])]);
+                AppendAll([.. item.Conversation.SelectMany(
+                    message => (string[])[message.Role.ToString(), ImagePlaces.Join(message.Parts)])]);
             // Not their paths: a data set that was moved is still the same.
             AppendAll([.. item.Images.Select(image => image.Length.ToString(CultureInfo.InvariantCulture))]);
         }
@@ -109,20 +118,27 @@ public static class EvaluationData
         }
     }
 
-    /// <summary>The same example with pictures that are not held in memory but read from the data set again; a source that has any must stay open.</summary>
+    /// <summary>
+    /// The same example with pictures that are not held in memory but read from the data set again; a source that has
+    /// any must stay open.
+    /// </summary>
     internal static TrainingExample Light(TrainingExample example, ExampleFiles source, long row)
     {
         if (!example.Images.Any(image => image.IsEmbedded))
             return example;
         ExampleImage[] images = [.. example.Images.Select((image, place) => image.IsEmbedded
             ? ExampleImage.FromReader(image.Name, image.Length, async cancellationToken =>
-                await (await source.ReadAsync(row, cancellationToken).ConfigureAwait(false)).Images[place].ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false))
+                await (await source.ReadAsync(row, cancellationToken).ConfigureAwait(false))
+                    .Images[place].ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false))
             : image)];
         int next = 0;
         return example with
         {
             Images = images,
-            Messages = [.. example.Messages.Select(message => new Message(message.Role, [.. message.Parts.Select(part => part is ImagePart ? Following(part) : part)]))],
+            Messages = [
+                .. example.Messages.Select(message =>
+                    new Message(message.Role,
+                        [.. message.Parts.Select(part => part is ImagePart ? Following(part) : part)]))],
         };
 
         // A picture may stand twice, so it is found by its name.
@@ -147,11 +163,13 @@ public static class EvaluationData
                 Images = example.Images,
                 Category = example.Category,
                 Hint = example.Hint,
-                SystemPrompt = example.Messages[0] is { Role: ChatRole.System, Parts: [TextPart system] } ? system.Text : null,
+                SystemPrompt = example.Messages[0] is { Role: ChatRole.System, Parts: [TextPart system] } ? system.Text
+                    : null,
             };
         }
 
-        return new EvaluationItem(example.Id, ImagePlaces.Join(example.Prompt.Last(message => message.Role == ChatRole.User).Parts), example.Answers)
+        return new EvaluationItem(example.Id,
+            ImagePlaces.Join(example.Prompt.Last(message => message.Role == ChatRole.User).Parts), example.Answers)
         {
             Images = example.Images,
             Category = example.Category,
@@ -163,9 +181,11 @@ public static class EvaluationData
     {
         // One file needs no name in each line.
         bool isOne = problems.Rows.All(row => row.File == path);
-        string[] listed = [.. problems.Rows.Take(MostProblems).Select(row => isOne ? $"{row.Unit} {row.Row}: {row.Reason}" : row.ToString())];
+        string[] listed = [.. problems.Rows.Take(MostProblems)
+            .Select(row => isOne ? $"{row.Unit} {row.Row}: {row.Reason}" : row.ToString())];
         return problems.Count == 1
             ? $"The data file '{path}' cannot be used: {listed[0]}"
-            : $"The data file '{path}' cannot be used:\n  {string.Join("\n  ", listed)}{(problems.Count > MostProblems ? $"\n  and {problems.Count - MostProblems} more" : "")}";
+            : $"The data file '{path}' cannot be used:\n  " +
+                $"{string.Join("\n  ", listed)}{(problems.Count > MostProblems ? $"\n  and {problems.Count - MostProblems} more" : "")}";
     }
 }

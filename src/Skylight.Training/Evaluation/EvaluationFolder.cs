@@ -6,8 +6,8 @@ using Skylight.Checkpoints;
 namespace Skylight.Training.Evaluation;
 
 /// <summary>
-/// The folder of a run: <c>settings.json</c>, and <c>results.jsonl</c>, which grows by a line with every response, so that what was done is kept whatever
-/// happens. Safe for use by several threads.
+/// The folder of a run: <c>settings.json</c>, and <c>results.jsonl</c>, which grows by a line with every response, so
+/// that what was done is kept whatever happens. Safe for use by several threads.
 /// </summary>
 public sealed class EvaluationFolder : IDisposable
 {
@@ -37,7 +37,8 @@ public sealed class EvaluationFolder : IDisposable
     /// <param name="path">The folder.</param>
     /// <param name="settings">What responses depend on.</param>
     /// <param name="resume">Whether a run that is there is gone on with; if there is none, one begins.</param>
-    /// <exception cref="InvalidDataException">The folder holds a run and <paramref name="resume"/> is false, or one with other settings, or a damaged one.</exception>
+    /// <exception cref="InvalidDataException">The folder holds a run and <paramref name="resume"/> is false, or one
+    /// with other settings, or a damaged one.</exception>
     /// <exception cref="IOException">The folder cannot be written, or another process writes it.</exception>
     public static EvaluationFolder Open(string path, EvaluationSettings settings, bool resume)
     {
@@ -70,17 +71,22 @@ public sealed class EvaluationFolder : IDisposable
         }
         catch (Exception exception) when (exception is UnauthorizedAccessException or IOException)
         {
-            throw new IOException($"The folder '{path}' cannot be written: {exception.Message} Choose another (--output).", exception);
+            throw new IOException(
+                $"The folder '{path}' cannot be written: {exception.Message} Choose another (--output).", exception);
         }
     }
 
-    /// <summary>Refuses a folder that holds a run, unless it is to be gone on with: what can be known before a model is loaded.</summary>
+    /// <summary>
+    /// Refuses a folder that holds a run, unless it is to be gone on with: what can be known before a model is loaded.
+    /// </summary>
     /// <exception cref="InvalidDataException">It does.</exception>
     public static void CheckFree(string path, bool resume)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         if (!resume && Holds(path))
-            throw new InvalidDataException($"The folder '{path}' already holds an evaluation. Go on with it (--resume), or name another folder (--output).");
+            throw new InvalidDataException(
+                $"The folder '{path}' already holds an evaluation. Go on with it (--resume), or name another folder " +
+                $"(--output).");
     }
 
     /// <summary>Adds a response. It is in the file when this returns.</summary>
@@ -108,9 +114,12 @@ public sealed class EvaluationFolder : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _results.Dispose();
 
-    private static bool Holds(string path) => File.Exists(Path.Combine(path, SettingsName)) || File.Exists(Path.Combine(path, ResultsName));
+    private static bool Holds(string path) => File.Exists(Path.Combine(path, SettingsName))
+        || File.Exists(Path.Combine(path, ResultsName));
 
-    /// <summary>Reads what is there; a last line without its end was being written when the program ended, and is taken away.</summary>
+    /// <summary>
+    /// Reads what is there; a last line without its end was being written when the program ended, and is taken away.
+    /// </summary>
     private static List<EvaluationResult> ReadResults(FileStream stream, string file)
     {
         byte[] bytes = BoundedFile.ReadToEnd(stream, file, MostResultsBytes);
@@ -125,14 +134,17 @@ public sealed class EvaluationFolder : IDisposable
             int length = bytes.AsSpan(start, end - start).IndexOf((byte)'\n');
             try
             {
-                EvaluationResult result = JsonText.Deserialize(bytes.AsMemory(start, length), ResultJson.Readable.EvaluationResult);
+                EvaluationResult result = JsonText.Deserialize(bytes.AsMemory(start, length),
+                    ResultJson.Readable.EvaluationResult);
                 if (!Enum.IsDefined(result.Rule) || (result.End is { } ending && !Enum.IsDefined(ending)))
                     throw new JsonException("its 'rule' or 'end' is a number that stands for nothing.");
                 results.Add(result);
             }
             catch (JsonException exception)
             {
-                throw new InvalidDataException($"'{file}' is damaged in line {number}: {JsonText.WithinLine(exception)} Take the line out to have that response written again.", exception);
+                throw new InvalidDataException(
+                    $"'{file}' is damaged in line {number}: {JsonText.WithinLine(exception)} Take the line out to " +
+                    $"have that response written again.", exception);
             }
 
             start += length + 1;
@@ -147,11 +159,14 @@ public sealed class EvaluationFolder : IDisposable
         try
         {
             JsonElement root = JsonText.ParseElement(BoundedFile.Read(file, MostSettingsBytes));
-            there = root.ValueKind == JsonValueKind.Object ? JsonObject.Create(root)! : throw new JsonException("it is no object.");
+            there = root.ValueKind == JsonValueKind.Object ? JsonObject.Create(root)!
+                : throw new JsonException("it is no object.");
         }
         catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
-            throw new InvalidDataException($"The evaluation cannot be resumed, because its settings '{file}' cannot be read: {exception.Message} Begin another (--output).", exception);
+            throw new InvalidDataException(
+                $"The evaluation cannot be resumed, because its settings '{file}' cannot be read: " +
+                $"{exception.Message} Begin another (--output).", exception);
         }
 
         var wanted = (JsonObject)JsonSerializer.SerializeToNode(settings, ReportJson.Readable.EvaluationSettings)!;
@@ -159,7 +174,8 @@ public sealed class EvaluationFolder : IDisposable
         if (!JsonNode.DeepEquals(wanted[Version], there[Version]))
         {
             throw new InvalidDataException(
-                $"The evaluation in '{Path.GetDirectoryName(file)}' was begun by another version of Skylight (version {Show(there[Version])} of the settings, this is {Show(wanted[Version])}), "
+                $"The evaluation in '{Path.GetDirectoryName(file)}' was begun by another version of Skylight " +
+                $"(version {Show(there[Version])} of the settings, this is {Show(wanted[Version])}), "
                 + "which computed seeds and fingerprints in another way. Begin another (--output).");
         }
 
@@ -168,11 +184,14 @@ public sealed class EvaluationFolder : IDisposable
             if (!JsonNode.DeepEquals(value, there[name]))
             {
                 throw new InvalidDataException(
-                    $"The evaluation in '{Path.GetDirectoryName(file)}' was begun with another {name}: {Show(there[name])}, not {Show(value)}. Resume it with the same settings and data, or begin another (--output).");
+                    $"The evaluation in '{Path.GetDirectoryName(file)}' was begun with another {name}: " +
+                    $"{Show(there[name])}, not {Show(value)}. Resume it with the same settings and data, or " +
+                    $"begin another (--output).");
             }
         }
 
-        static string Show(JsonNode? node) => node?.ToJsonString() is not { } text ? "none" : text.Length <= MostShown ? text : text[..MostShown] + "…";
+        static string Show(JsonNode? node) => node?.ToJsonString() is not { } text ? "none" : text.Length <= MostShown
+            ? text : text[..MostShown] + "…";
     }
 
     private static void WriteJson(string file, string json)

@@ -2,7 +2,9 @@ using Skylight.Chat;
 
 namespace Skylight.Training.Evaluation;
 
-/// <summary>How a data set is put to a model. The defaults are those of the Skywork-R1V3 report, which takes 5 samples.</summary>
+/// <summary>
+/// How a data set is put to a model. The defaults are those of the Skywork-R1V3 report, which takes 5 samples.
+/// </summary>
 public sealed record EvaluationOptions
 {
     /// <summary>Responses to each item; their mean is its score.</summary>
@@ -32,10 +34,15 @@ public sealed record EvaluationOptions
     /// <summary>Words that are never written, such as "Wait".</summary>
     public IReadOnlyList<string> BannedWords { get; init; } = [];
 
-    /// <summary>The most tiles of a picture; by default what the checkpoint says. Never more than 64 divided by the pictures of the item, as VLMEvalKit has it.</summary>
+    /// <summary>
+    /// The most tiles of a picture; by default what the checkpoint says. Never more than 64 divided by the pictures of
+    /// the item, as VLMEvalKit has it.
+    /// </summary>
     public int? MaximumTiles { get; init; }
 
-    /// <summary>Every response follows from this, its item's id and its number; not from what else runs, nor from the order.</summary>
+    /// <summary>
+    /// Every response follows from this, its item's id and its number; not from what else runs, nor from the order.
+    /// </summary>
     public ulong Seed { get; init; }
 
     /// <summary>Responses that are written at once. Changes the speed alone.</summary>
@@ -58,7 +65,8 @@ public sealed record EvaluationOptions
         if (MaxNewTokens < 1)
             throw new ArgumentException($"A response needs at least 1 new token, not {MaxNewTokens}.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))
-            throw new ArgumentException("A word that is never written cannot be empty or white space; leave it out, or name a word such as Wait.");
+            throw new ArgumentException(
+                "A word that is never written cannot be empty or white space; leave it out, or name a word such as Wait.");
         if (MaximumTiles < 1)
             throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
     }

@@ -20,7 +20,9 @@ public sealed record EvaluationReport
     /// <summary>Samples of an item.</summary>
     public required int Samples { get; init; }
 
-    /// <summary>The accuracy of the first sample of all items, of the second, and so on; <see cref="Accuracy"/> is their mean.</summary>
+    /// <summary>
+    /// The accuracy of the first sample of all items, of the second, and so on; <see cref="Accuracy"/> is their mean.
+    /// </summary>
     public required IReadOnlyList<double> SampleAccuracies { get; init; }
 
     /// <summary>The accuracy by category, in alphabetical order; empty if no item has one.</summary>
@@ -29,7 +31,10 @@ public sealed record EvaluationReport
     /// <summary>What told the answers, with how many responses and how many right ones.</summary>
     public required IReadOnlyList<RuleCount> Rules { get; init; }
 
-    /// <summary>The mean entropy of the steps that began a critical token ("Wait", "Alternatively", "Hmm") inside the think block, in nats; null if none did.</summary>
+    /// <summary>
+    /// The mean entropy of the steps that began a critical token ("Wait", "Alternatively", "Hmm") inside the think
+    /// block, in nats; null if none did.
+    /// </summary>
     public required double? MeanCriticalEntropy { get; init; }
 
     /// <summary>How many such steps there were.</summary>
@@ -79,27 +84,34 @@ public sealed record EvaluationReport
     /// <param name="items">The items.</param>
     /// <param name="results">The responses to them, in any order; as many to each item.</param>
     /// <param name="samples">How many to each.</param>
-    public static EvaluationReport Of(EvaluationSettings settings, IReadOnlyList<EvaluationItem> items, IReadOnlyCollection<EvaluationResult> results, int samples)
+    public static EvaluationReport Of(EvaluationSettings settings, IReadOnlyList<EvaluationItem> items,
+        IReadOnlyCollection<EvaluationResult> results, int samples)
     {
         ArgumentNullException.ThrowIfNull(settings);
         ArgumentNullException.ThrowIfNull(items);
         ArgumentNullException.ThrowIfNull(results);
         ILookup<string, EvaluationResult> byItem = results.ToLookup(result => result.Id, StringComparer.Ordinal);
         if (items.FirstOrDefault(item => byItem[item.Id].Count() != samples) is { } incomplete)
-            throw new ArgumentException($"The item '{incomplete.Id}' has {byItem[incomplete.Id].Count()} responses, not {samples}.", nameof(results));
+            throw new ArgumentException(
+                $"The item '{incomplete.Id}' has {byItem[incomplete.Id].Count()} responses, not {samples}.",
+                nameof(results));
         // A response that failed says nothing of the model: it is counted, and neither right nor wrong.
         EvaluationResult[] answered = [.. results.Where(result => result.Error is null)];
-        long steps = answered.Sum(result => (long)result.CompletionTokens), critical = answered.Sum(result => result.Entropy.CriticalCount);
+        long steps = answered.Sum(result => (long)result.CompletionTokens),
+            critical = answered.Sum(result => result.Entropy.CriticalCount);
         return new EvaluationReport
         {
             Settings = settings,
             Accuracy = Measure(items),
             Samples = samples,
-            SampleAccuracies = [.. answered.GroupBy(result => result.Sample).OrderBy(group => group.Key).Select(group => group.Average(result => result.IsCorrect ? 1.0 : 0))],
+            SampleAccuracies = [.. answered.GroupBy(result => result.Sample).OrderBy(group => group.Key)
+                .Select(group => group.Average(result => result.IsCorrect ? 1.0 : 0))],
             Categories = items.All(item => item.Category is null)
                 ? []
-                : [.. items.GroupBy(item => item.Category ?? "(none)", StringComparer.Ordinal).OrderBy(group => group.Key, StringComparer.Ordinal).Select(group => Category(group.Key, [.. group]))],
-            Rules = [.. answered.GroupBy(result => result.Rule).OrderBy(group => group.Key).Select(group => new RuleCount(group.Key, group.Count(), group.Count(result => result.IsCorrect)))],
+                : [.. items.GroupBy(item => item.Category ?? "(none)", StringComparer.Ordinal).OrderBy(
+                    group => group.Key, StringComparer.Ordinal).Select(group => Category(group.Key, [.. group]))],
+            Rules = [.. answered.GroupBy(result => result.Rule).OrderBy(group => group.Key)
+                .Select(group => new RuleCount(group.Key, group.Count(), group.Count(result => result.IsCorrect)))],
             MeanCriticalEntropy = critical == 0 ? null : answered.Sum(result => result.Entropy.CriticalSum) / critical,
             CriticalTokens = critical,
             MeanEntropy = steps == 0 ? null : answered.Sum(result => result.Entropy.Sum) / steps,
@@ -111,21 +123,27 @@ public sealed record EvaluationReport
             ShortenedBudgets = results.Count(result => result.Error is null && result.TokenBudget < settings.MaxNewTokens),
             Wrong = answered.Count(result => !result.IsCorrect),
             Failures = results.Count(result => result.Error is not null),
-            FailureReasons = [.. results.Where(result => result.Error is not null).OrderBy(result => result.Id, StringComparer.Ordinal).ThenBy(result => result.Sample).Take(10).Select(result => $"{result.Id}: {result.Error}")],
+            FailureReasons = [.. results.Where(result => result.Error is not null)
+                .OrderBy(result => result.Id, StringComparer.Ordinal).ThenBy(result => result.Sample).Take(10)
+                .Select(result => $"{result.Id}: {result.Error}")],
         };
 
         AccuracyInterval Measure(IEnumerable<EvaluationItem> some)
         {
             (int Right, int Samples)[] counts = [.. some
-                .Select(item => (byItem[item.Id].Count(result => result.IsCorrect), byItem[item.Id].Count(result => result.Error is null)))
+                .Select(item => (byItem[item.Id].Count(result => result.IsCorrect),
+                    byItem[item.Id].Count(result => result.Error is null)))
                 .Where(count => count.Item2 > 0)];
             return counts.Length > 0 ? AccuracyInterval.Of(counts) : AccuracyInterval.Unknown;
         }
 
-        static double Mean(IEnumerable<EvaluationResult> some, Func<EvaluationResult, int> value) => some.Select(result => (double)value(result)).DefaultIfEmpty().Average();
+        static double Mean(IEnumerable<EvaluationResult> some, Func<EvaluationResult, int> value) =>
+            some.Select(result => (double)value(result)).DefaultIfEmpty().Average();
 
         CategoryAccuracy Category(string name, EvaluationItem[] some) =>
-            new(name, Measure(some), Mean(some.SelectMany(item => byItem[item.Id]).Where(result => result.Error is null), result => result.CompletionTokens));
+            new(name, Measure(some),
+                Mean(some.SelectMany(item => byItem[item.Id]).Where(result => result.Error is null),
+                    result => result.CompletionTokens));
 
         double Share(Func<EvaluationResult, bool> holds) => (double)answered.Count(holds) / Math.Max(1, answered.Length);
     }

@@ -47,7 +47,9 @@ public sealed record EvaluationResult(string Id, int Sample)
     /// <summary>Seconds from its start to its end, beside whatever else ran.</summary>
     public double Seconds { get; init; }
 
-    /// <summary>Why there is no response; null if there is one. It is neither right nor wrong, and resuming tries again.</summary>
+    /// <summary>
+    /// Why there is no response; null if there is one. It is neither right nor wrong, and resuming tries again.
+    /// </summary>
     public string? Error { get; init; }
 }
 
@@ -58,7 +60,8 @@ public sealed record EvaluationResult(string Id, int Sample)
 /// <param name="AboveThreshold">How many of all steps had more than <see cref="EvaluationReport.EntropyThreshold"/>.</param>
 public sealed record EntropySums(double CriticalSum, long CriticalCount, double Sum, long AboveThreshold)
 {
-    internal static EntropySums Of(CriticalTokenEntropy entropy) => new(entropy.CriticalSum, entropy.CriticalCount, entropy.EntropySum, entropy.AboveThresholdCount);
+    internal static EntropySums Of(CriticalTokenEntropy entropy) =>
+        new(entropy.CriticalSum, entropy.CriticalCount, entropy.EntropySum, entropy.AboveThresholdCount);
 }
 
 /// <summary>What responses depend on; a run is resumed only with the same.</summary>
@@ -76,13 +79,20 @@ public sealed record EntropySums(double CriticalSum, long CriticalCount, double 
 /// <param name="BannedWords">Words that are never written.</param>
 /// <param name="MaximumTiles">The most tiles of a picture; null for the checkpoint's.</param>
 public sealed record EvaluationSettings(
-    string Model, string ModelFingerprint, string Data, ulong Seed, float Temperature, float TopP, float RepetitionPenalty, int MaxNewTokens, int ContextTokens,
+    string Model, string ModelFingerprint, string Data, ulong Seed, float Temperature, float TopP,
+    float RepetitionPenalty, int MaxNewTokens, int ContextTokens,
     PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles)
 {
-    /// <summary>Counts how often seeds or fingerprints have come to be computed in another way; what was written before there was a number has none.</summary>
+    /// <summary>
+    /// Counts how often seeds or fingerprints have come to be computed in another way; what was written before there
+    /// was a number has none.
+    /// </summary>
     internal const int CurrentVersion = 2;
 
-    /// <summary>How seeds and fingerprints were computed: folders of another version are not resumed, because their responses would be drawn from other seeds.</summary>
+    /// <summary>
+    /// How seeds and fingerprints were computed: folders of another version are not resumed, because their responses
+    /// would be drawn from other seeds.
+    /// </summary>
     public int Version { get; init; } = CurrentVersion;
 
     /// <summary>The rules that responses are scored by.</summary>
@@ -91,20 +101,24 @@ public sealed record EvaluationSettings(
 
 /// <summary>JSON of evaluations: camel case, enumerations by name.</summary>
 [JsonSourceGenerationOptions(
-    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true, RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
+    PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true,
+    RespectNullableAnnotations = true, RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(EvaluationResult))]
 internal sealed partial class ResultJson : JsonSerializerContext
 {
     /// <summary>Leaves what is not ASCII as it is, for the files are read by people and never put into a page.</summary>
-    public static ResultJson Readable => field ??= new(new JsonSerializerOptions(Default.Options!) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+    public static ResultJson Readable =>
+        field ??= new(new JsonSerializerOptions(Default.Options!) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 }
 
 /// <summary>The same, laid out for people.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true, WriteIndented = true)]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, UseStringEnumConverter = true,
+    WriteIndented = true)]
 [JsonSerializable(typeof(EvaluationReport))]
 [JsonSerializable(typeof(EvaluationSettings))]
 internal sealed partial class ReportJson : JsonSerializerContext
 {
     /// <inheritdoc cref="ResultJson.Readable"/>
-    public static ReportJson Readable => field ??= new(new JsonSerializerOptions(Default.Options!) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
+    public static ReportJson Readable =>
+        field ??= new(new JsonSerializerOptions(Default.Options!) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
 }

@@ -26,8 +26,8 @@ public sealed record EvaluationProgress(int Done, int Total, int Right, long Tok
 }
 
 /// <summary>
-/// Puts questions to a model, several at once, and scores its responses. Each response follows from the seed, the item and the sample's number, so that a
-/// run that was stopped and resumed gives the same as one that was not.
+/// Puts questions to a model, several at once, and scores its responses. Each response follows from the seed, the item
+/// and the sample's number, so that a run that was stopped and resumed gives the same as one that was not.
 /// </summary>
 public sealed class Evaluator
 {
@@ -40,7 +40,8 @@ public sealed class Evaluator
     /// <summary>Makes one.</summary>
     /// <param name="model">The model; stays open.</param>
     /// <param name="options">How it is asked.</param>
-    /// <exception cref="ArgumentException">An option is out of its range, or the model refuses it for every item.</exception>
+    /// <exception cref="ArgumentException">An option is out of its range, or the model refuses it for every
+    /// item.</exception>
     public Evaluator(ChatModel model, EvaluationOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -54,8 +55,10 @@ public sealed class Evaluator
     /// <param name="items">All items, also those that will not be asked.</param>
     /// <param name="modelFingerprint">Tells the model from others of its name; may be empty.</param>
     public EvaluationSettings SettingsFor(IReadOnlyList<EvaluationItem> items, string modelFingerprint = "") => new(
-        _model.Name, modelFingerprint, EvaluationData.Fingerprint(items), _options.Seed, _options.Temperature, _options.TopP, _options.RepetitionPenalty, _options.MaxNewTokens,
-        _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords), _options.MaximumTiles)
+        _model.Name, modelFingerprint, EvaluationData.Fingerprint(items), _options.Seed, _options.Temperature,
+        _options.TopP, _options.RepetitionPenalty, _options.MaxNewTokens,
+        _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords),
+        _options.MaximumTiles)
     {
         Scoring = _options.Scoring,
     };
@@ -69,7 +72,8 @@ public sealed class Evaluator
     /// <returns>The report, and all responses by item and sample.</returns>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
     public async Task<(EvaluationReport Report, IReadOnlyList<EvaluationResult> Results)> RunAsync(
-        IReadOnlyList<EvaluationItem> items, EvaluationSettings settings, EvaluationFolder? folder = null, IProgress<EvaluationProgress>? progress = null,
+        IReadOnlyList<EvaluationItem> items, EvaluationSettings settings, EvaluationFolder? folder = null,
+        IProgress<EvaluationProgress>? progress = null,
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(items);
@@ -79,11 +83,19 @@ public sealed class Evaluator
         HashSet<string> asked = [.. items.Select(item => item.Id)];
         var results = new ConcurrentDictionary<(string Id, int Sample), EvaluationResult>();
         // A response that failed is tried again: the picture may be there now.
-        foreach (EvaluationResult result in folder?.Before.Where(result => result.Error is null && asked.Contains(result.Id) && result.Sample < _options.Samples) ?? [])
+        foreach (EvaluationResult result in folder?.Before.Where(result => result.Error is null
+            && asked.Contains(result.Id) && result.Sample < _options.Samples) ?? [])
             results[(result.Id, result.Sample)] = result;
-        (EvaluationItem Item, int Sample)[] pending = [.. items.SelectMany(item => Enumerable.Range(0, _options.Samples).Select(sample => (item, sample))).Where(pair => !results.ContainsKey((pair.item.Id, pair.sample)))];
-        var meter = new Meter(pending.Length, items.Count * _options.Samples, results.Count, results.Values.Count(result => result.IsCorrect), progress);
-        var parallel = new ParallelOptions { MaxDegreeOfParallelism = _options.Concurrency, CancellationToken = cancellationToken };
+        (EvaluationItem Item,
+            int Sample)[] pending = [.. items.SelectMany(item => Enumerable.Range(0, _options.Samples)
+                .Select(sample => (item, sample))).Where(pair => !results.ContainsKey((pair.item.Id, pair.sample)))];
+        var meter = new Meter(pending.Length, items.Count * _options.Samples, results.Count,
+            results.Values.Count(result => result.IsCorrect), progress);
+        var parallel = new ParallelOptions
+        {
+            MaxDegreeOfParallelism = _options.Concurrency,
+            CancellationToken = cancellationToken,
+        };
         await Parallel.ForEachAsync(pending, parallel, async (pair, token) =>
         {
             EvaluationResult result = await AskAsync(pair.Item, pair.Sample, meter, token).ConfigureAwait(false);
@@ -91,17 +103,25 @@ public sealed class Evaluator
             results[(result.Id, result.Sample)] = result;
             meter.Finish(result);
         }).ConfigureAwait(false);
-        EvaluationResult[] ordered = [.. items.SelectMany(item => Enumerable.Range(0, _options.Samples).Select(sample => results[(item.Id, sample)]))];
+        EvaluationResult[] ordered = [.. items.SelectMany(
+            item => Enumerable.Range(0, _options.Samples).Select(sample => results[(item.Id, sample)]))];
         EvaluationProgress end = meter.Now();
         EvaluationReport report = EvaluationReport.Of(settings, items, ordered, _options.Samples);
-        return (report with { Device = _model.Model.Device.Name, Seconds = end.Elapsed.TotalSeconds, TokensPerSecond = end.TokensPerSecond }, ordered);
+        return (report with
+        {
+            Device = _model.Model.Device.Name,
+            Seconds = end.Elapsed.TotalSeconds,
+            TokensPerSecond = end.TokensPerSecond,
+        }, ordered);
     }
 
     /// <summary>The most tiles of each picture of an item that has several.</summary>
-    internal static int MaximumTilesOf(int most, int images) => Math.Min(most, Math.Max(1, MostTilesOfAnItem / Math.Max(1, images)));
+    internal static int MaximumTilesOf(int most, int images) =>
+        Math.Min(most, Math.Max(1, MostTilesOfAnItem / Math.Max(1, images)));
 
     /// <summary>The seed of a response.</summary>
-    internal static ulong SeedOf(ulong seed, string id, int sample) => XxHash64.HashToUInt64(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
+    internal static ulong SeedOf(ulong seed, string id, int sample) =>
+        XxHash64.HashToUInt64(Encoding.UTF8.GetBytes($"{seed}\n{sample}\n{id}"));
 
     /// <summary>What all responses are made with.</summary>
     private GenerationOptions CommonOptions() => new()
@@ -117,7 +137,8 @@ public sealed class Evaluator
         ReportTokens = true,
     };
 
-    private async Task<EvaluationResult> AskAsync(EvaluationItem item, int sample, Meter meter, CancellationToken cancellationToken)
+    private async Task<EvaluationResult> AskAsync(EvaluationItem item, int sample, Meter meter,
+        CancellationToken cancellationToken)
     {
         var result = new EvaluationResult(item.Id, sample);
         long start = Stopwatch.GetTimestamp();
@@ -130,15 +151,19 @@ public sealed class Evaluator
         bool isPrepared = false;
         try
         {
-            IReadOnlyList<Message> messages = item.Conversation ?? [.. item.SystemPrompt is null ? Array.Empty<Message>() : [Message.System(item.SystemPrompt)], MmmuPrompt.Write(item, _options.Prompt)];
+            IReadOnlyList<Message> messages = item.Conversation
+                ?? [.. item.SystemPrompt is null ? Array.Empty<Message>() : [Message.System(item.SystemPrompt)],
+                    MmmuPrompt.Write(item, _options.Prompt)];
             // How long the prompt is tells what the context leaves for the response.
             PreparedPrompt prompt = await _model.PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
             isPrepared = true;
             int budget = Math.Min(_options.MaxNewTokens, _model.ContextTokens - prompt.Sequence.Tokens.Length);
-            ChatAnswer answer = await AnswerAsync(messages, options with { MaxNewTokens = budget }, meter, cancellationToken).ConfigureAwait(false);
+            ChatAnswer answer = await AnswerAsync(messages, options with { MaxNewTokens = budget }, meter,
+                cancellationToken).ConfigureAwait(false);
             AnswerScore score = AnswerScoring.Score(item, answer.Answer, _options.Scoring);
             CriticalTokenEntropy entropy = _criticalTokens.Measure(
-                [.. answer.Tokens.Select(token => token.Token)], [.. answer.Tokens.Select(token => token.Entropy)], prompt.OpensThinking);
+                [.. answer.Tokens.Select(token => token.Token)], [.. answer.Tokens.Select(token => token.Entropy)],
+                prompt.OpensThinking);
             return result with
             {
                 IsCorrect = score.IsCorrect,
@@ -155,19 +180,27 @@ public sealed class Evaluator
                 Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds,
             };
         }
-        catch (Exception exception) when (exception is ImageException or InvalidDataException or BadRowException or IOException or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
+        catch (Exception exception)
+            when (exception is ImageException or InvalidDataException or BadRowException or IOException
+                or UnauthorizedAccessException || (exception is ArgumentException && !isPrepared))
         {
             // A fault of this item. What is refused once its prompt is there is refused for all.
-            return result with { Error = PlainMessages.Of(exception), Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds };
+            return result with
+            {
+                Error = PlainMessages.Of(exception),
+                Seconds = Stopwatch.GetElapsedTime(start).TotalSeconds,
+            };
         }
     }
 
-    private async Task<ChatAnswer> AnswerAsync(IReadOnlyList<Message> messages, GenerationOptions options, Meter meter, CancellationToken cancellationToken)
+    private async Task<ChatAnswer> AnswerAsync(IReadOnlyList<Message> messages, GenerationOptions options, Meter meter,
+        CancellationToken cancellationToken)
     {
         StringBuilder thinking = new(), answer = new();
         var tokens = new List<TokenDetail>();
         GenerationUpdate? last = null;
-        await foreach (GenerationUpdate update in _model.GenerateAsync(messages, options, cancellationToken).ConfigureAwait(false))
+        await foreach (
+            GenerationUpdate update in _model.GenerateAsync(messages, options, cancellationToken).ConfigureAwait(false))
         {
             (update.Kind == UpdateKind.Thinking ? thinking : answer).Append(update.Text);
             tokens.AddRange(update.Tokens);
@@ -216,7 +249,9 @@ public sealed class Evaluator
             lock (_gate)
             {
                 TimeSpan elapsed = Stopwatch.GetElapsedTime(_start);
-                return new EvaluationProgress(done + _finished, total, _right, _tokens, elapsed, _finished == 0 ? null : elapsed / _finished * (pending - _finished)) { Failed = _failed };
+                return new EvaluationProgress(done + _finished, total, _right, _tokens, elapsed, _finished == 0 ? null
+                    : elapsed / _finished * (pending - _finished))
+                { Failed = _failed };
             }
         }
 

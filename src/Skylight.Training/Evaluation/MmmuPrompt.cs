@@ -8,19 +8,28 @@ namespace Skylight.Training.Evaluation;
 /// <summary>How a question is put.</summary>
 public enum PromptStyle
 {
-    /// <summary>As VLMEvalKit asks MMMU: the question, its options, and a request to choose. What Skywork-R1V3 was evaluated with.</summary>
+    /// <summary>
+    /// As VLMEvalKit asks MMMU: the question, its options, and a request to choose. What Skywork-R1V3 was evaluated
+    /// with.
+    /// </summary>
     Direct,
 
-    /// <summary>With a request to think step by step and to end with <c>Answer: \boxed{…}</c>, after InternVL's evaluation.</summary>
+    /// <summary>
+    /// With a request to think step by step and to end with <c>Answer: \boxed{…}</c>, after InternVL's evaluation.
+    /// </summary>
     StepByStep,
 }
 
-/// <summary>Writes questions as VLMEvalKit writes those of MMMU, with the pictures where <c>&lt;image k&gt;</c> stands.</summary>
+/// <summary>
+/// Writes questions as VLMEvalKit writes those of MMMU, with the pictures where <c>&lt;image k&gt;</c> stands.
+/// </summary>
 public static class MmmuPrompt
 {
     private const string Choose = "Please select the correct answer from the options above. \n";
-    private const string ThinkAndChoose = @"Answer the preceding multiple choice question. The last line of your response should follow this format: 'Answer: \boxed{$LETTER}' (without quotes), where LETTER is one of the options. Think step by step before answering.";
-    private const string ThinkAndAnswer = @"Answer the preceding question. The last line of your response should follow this format: 'Answer: \boxed{$FINAL_ANSWER}' (without quotes), where FINAL_ANSWER is your conclusion. Think step by step before answering.";
+    private const string ThinkAndChoose =
+        @"Answer the preceding multiple choice question. The last line of your response should follow this format: 'Answer: \boxed{$LETTER}' (without quotes), where LETTER is one of the options. Think step by step before answering.";
+    private const string ThinkAndAnswer =
+        @"Answer the preceding question. The last line of your response should follow this format: 'Answer: \boxed{$FINAL_ANSWER}' (without quotes), where FINAL_ANSWER is your conclusion. Think step by step before answering.";
 
     /// <summary>The text, with <c>&lt;image k&gt;</c> where pictures go.</summary>
     public static string Text(EvaluationItem item, PromptStyle style = PromptStyle.Direct)

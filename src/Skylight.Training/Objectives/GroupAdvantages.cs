@@ -22,7 +22,9 @@ public enum AdvantageScale
     /// <summary>The unbiased deviation of all rewards of the step (REINFORCE++ with a group baseline).</summary>
     Batch,
 
-    /// <summary>Nothing: questions that are nearly always or never solved are not favoured (Dr. GRPO, arXiv 2503.20783).</summary>
+    /// <summary>
+    /// Nothing: questions that are nearly always or never solved are not favoured (Dr. GRPO, arXiv 2503.20783).
+    /// </summary>
     None,
 }
 
@@ -39,7 +41,10 @@ public static class GroupAdvantages
         return Of([rewards], AdvantageScale.Group)[0];
     }
 
-    /// <summary>The advantages of the completions of each group: (r − the group's mean) / scale; all zero in a group without spread.</summary>
+    /// <summary>
+    /// The advantages of the completions of each group: (r − the group's mean) / scale; all zero in a group without
+    /// spread.
+    /// </summary>
     /// <param name="groups">The rewards of each group of a step.</param>
     /// <param name="scale">What is divided by; 1e-6 is added to a deviation.</param>
     public static float[][] Of(IReadOnlyList<IReadOnlyList<double>> groups, AdvantageScale scale)
@@ -56,7 +61,8 @@ public static class GroupAdvantages
     }
 
     /// <summary>The weight of each token of each completion.</summary>
-    /// <param name="lengths">The completions' lengths in tokens; 0 for one whose tokens do not count, which gets the weight 0.</param>
+    /// <param name="lengths">The completions' lengths in tokens; 0 for one whose tokens do not count, which gets the
+    /// weight 0.</param>
     /// <param name="aggregation">How the losses of tokens become one number.</param>
     /// <param name="constantLength">For <see cref="LossAggregation.Constant"/>.</param>
     public static float[] TokenWeights(IReadOnlyList<int> lengths, LossAggregation aggregation, int constantLength)
@@ -76,13 +82,18 @@ public static class GroupAdvantages
     internal static List<Rollout[]> Assign(IReadOnlyList<Rollout[]> groups, AdvantageScale scale)
     {
         // A group that is left out counts as one without spread.
-        float[][] advantages = Of([.. groups.Select(group => (IReadOnlyList<double>)[.. group.Select(rollout => group.Any(other => other.Reward.IsSkipped) ? 0 : rollout.Reward.Total)])], scale);
-        return [.. groups.Select((group, index) => group.Select((rollout, member) => rollout with { Advantage = advantages[index][member] }).ToArray())];
+        float[][] advantages = Of(
+            [.. groups.Select(group =>
+                (IReadOnlyList<double>)[.. group.Select(rollout => group.Any(other => other.Reward.IsSkipped) ? 0
+                    : rollout.Reward.Total)])], scale);
+        return [.. groups.Select((group, index) =>
+            group.Select((rollout, member) => rollout with { Advantage = advantages[index][member] }).ToArray())];
     }
 
     private static float[] Of(IReadOnlyList<double> rewards, double scale)
     {
-        // Asked before any rounding: the mean of equal rewards need not be equal to them, and 1e-17 over 1e-6 is an advantage too.
+        // Asked before any rounding: the mean of equal rewards need not be equal to them, and 1e-17 over 1e-6 is an
+        // advantage too.
         if (rewards.All(reward => reward == rewards[0]))
             return new float[rewards.Count];
         double mean = rewards.Average();

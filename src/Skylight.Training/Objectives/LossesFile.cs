@@ -10,8 +10,8 @@ namespace Skylight.Training.Objectives;
 internal sealed record LossesObjective(string Name, double Loss, double[][] Gradient);
 
 /// <summary>
-/// Reference values of policy objectives: the log-probabilities of completions under several policies, the completions' groups and rewards, and for each objective its
-/// loss and gradient. <c>tests/golden/README.md</c> describes the form.
+/// Reference values of policy objectives: the log-probabilities of completions under several policies, the completions'
+/// groups and rewards, and for each objective its loss and gradient. <c>tests/golden/README.md</c> describes the form.
 /// </summary>
 internal sealed class LossesFile
 {
@@ -27,7 +27,8 @@ internal sealed class LossesFile
         Lengths = [.. Numbers("lengths").Select((length, index) => Whole(length, $"lengths[{index}]", 1))];
         if (Lengths.Count == 0)
             throw Wrong("lengths", "is empty; give the length of each completion in tokens");
-        Groups = [.. Numbers("groups", Lengths.Count).Select((group, index) => Whole(group, $"groups[{index}]", int.MinValue))];
+        Groups = [.. Numbers("groups", Lengths.Count)
+            .Select((group, index) => Whole(group, $"groups[{index}]", int.MinValue))];
         Rewards = Numbers("rewards", Lengths.Count);
         Current = Rows("current");
     }
@@ -45,7 +46,9 @@ internal sealed class LossesFile
     public double[][] Current { get; }
 
     /// <summary>What Dr. GRPO divides by.</summary>
-    public int MaximumCompletionLength => Whole(Number(Member(_root, "max_completion_length", "max_completion_length"), "max_completion_length"), "max_completion_length", 1);
+    public int MaximumCompletionLength =>
+        Whole(Number(Member(_root, "max_completion_length", "max_completion_length"), "max_completion_length"),
+            "max_completion_length", 1);
 
     /// <summary>The objectives, in the file's order.</summary>
     public IEnumerable<(string Name, Func<LossesObjective> Read)> Objectives()
@@ -82,7 +85,8 @@ internal sealed class LossesFile
     public double[][] Rows(string name) => Rows(Member(_root, name, name), name);
 
     /// <summary>Reads a file.</summary>
-    /// <exception cref="CheckpointException">It is not there or not of this form; the message names what is wrong.</exception>
+    /// <exception cref="CheckpointException">It is not there or not of this form; the message names what is
+    /// wrong.</exception>
     public static LossesFile Read(string file)
     {
         try
@@ -90,7 +94,8 @@ internal sealed class LossesFile
             using JsonDocument document = JsonText.Parse(BoundedFile.Read(file, MostBytes));
             return document.RootElement.ValueKind == JsonValueKind.Object
                 ? new LossesFile(file, document.RootElement.Clone())
-                : throw new CheckpointException(file, "must hold a JSON object with lengths, groups, rewards, log-probabilities and objectives.");
+                : throw new CheckpointException(file,
+                    "must hold a JSON object with lengths, groups, rewards, log-probabilities and objectives.");
         }
         catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -129,9 +134,11 @@ internal sealed class LossesFile
 
     private double Number(JsonElement value, string where)
     {
-        if (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number) && Math.Abs(number) <= float.MaxValue)
+        if (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double number)
+            && Math.Abs(number) <= float.MaxValue)
             return number;
-        string found = value.ValueKind == JsonValueKind.Number && value.GetRawText() is { Length: < 40 } text ? text : $"{value.ValueKind}";
+        string found = value.ValueKind == JsonValueKind.Number && value.GetRawText() is { Length: < 40 } text ? text
+            : $"{value.ValueKind}";
         throw Wrong(where, $"must be a number within float32's range, not {found}");
     }
 

@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Training.Objectives;
 
 /// <summary>
-/// Where an <see cref="Objective"/> meets a graph: the rows that it is a sum over, one for each completion token of the samples one after the other, and
-/// behind them padding. What it declares as inputs is filled from the samples at every run.
+/// Where an <see cref="Objective"/> meets a graph: the rows that it is a sum over, one for each completion token of the
+/// samples one after the other, and behind them padding. What it declares as inputs is filled from the samples at every run.
 /// </summary>
 public sealed class ObjectiveGraph
 {
@@ -32,7 +32,8 @@ public sealed class ObjectiveGraph
         if (Loss.Type != TensorType.Float32(1))
         {
             throw new ArgumentException(
-                $"The loss of {objective.GetType().Name} must be one number, {TensorType.Float32(1)}, not {Loss.Type}: sum it over the rows.", nameof(objective));
+                $"The loss of {objective.GetType().Name} must be one number, {TensorType.Float32(1)}, not " +
+                $"{Loss.Type}: sum it over the rows.", nameof(objective));
         }
 
         graph.Output("loss", Loss);
@@ -41,10 +42,14 @@ public sealed class ObjectiveGraph
     /// <summary>Takes the nodes of the loss.</summary>
     public Graph Graph { get; }
 
-    /// <summary>The log-probability of each token under the model, at the objective's temperature; float32 [rows], nats.</summary>
+    /// <summary>
+    /// The log-probability of each token under the model, at the objective's temperature; float32 [rows], nats.
+    /// </summary>
     public Value LogProbabilities { get; }
 
-    /// <summary>The entropy of the distribution that each token was scored in; float32 [rows], nats. It has a gradient too.</summary>
+    /// <summary>
+    /// The entropy of the distribution that each token was scored in; float32 [rows], nats. It has a gradient too.
+    /// </summary>
     public Value Entropies { get; }
 
     /// <summary>The weight of each token, <see cref="TrainingSample.Weights"/>; float32 [rows], 0 in padding.</summary>
@@ -118,7 +123,8 @@ public sealed class ObjectiveGraph
     {
         float loss = executor.Read<float>(Loss)[0];
         return _policy is { } policy
-            ? (loss, executor.Read<int>(policy.ClippedTokens)[0], executor.Read<float>(policy.Kl)[0], executor.Read<float>(policy.MaximumLogRatio)[0])
+            ? (loss, executor.Read<int>(policy.ClippedTokens)[0], executor.Read<float>(policy.Kl)[0],
+                executor.Read<float>(policy.MaximumLogRatio)[0])
             : (loss, 0, 0, 0);
     }
 

@@ -7,13 +7,20 @@ namespace Skylight.Training.Objectives;
 /// <summary>Makes the samples of a policy update: weights by aggregation, masks.</summary>
 internal static class PolicySamples
 {
-    /// <summary>The samples of rollouts, with the number of each one's rollout. Rollouts without any part in the loss are left out.</summary>
-    public static IReadOnlyList<(int Rollout, TrainingSample Sample)> Of(IReadOnlyList<Rollout> rollouts, GrpoOptions options)
+    /// <summary>
+    /// The samples of rollouts, with the number of each one's rollout. Rollouts without any part in the loss are left
+    /// out.
+    /// </summary>
+    public static IReadOnlyList<(int Rollout, TrainingSample Sample)> Of(IReadOnlyList<Rollout> rollouts,
+        GrpoOptions options)
     {
-        bool[] counts = [.. rollouts.Select(rollout => !(options.MaskTruncated && rollout.Completion.FinishReason == FinishReason.Length))];
+        bool[] counts = [.. rollouts.Select(
+            rollout => !(options.MaskTruncated && rollout.Completion.FinishReason == FinishReason.Length))];
         float[] weights = GroupAdvantages.TokenWeights(
-            [.. rollouts.Select((rollout, index) => counts[index] ? rollout.Completion.Tokens.Length : 0)], options.Aggregation, options.ConstantLength);
-        double lowest = options.TopEntropyShare < 1 ? LowestEntropy([.. rollouts.Where((_, index) => counts[index])], options.TopEntropyShare) : 0;
+            [.. rollouts.Select((rollout, index) => counts[index] ? rollout.Completion.Tokens.Length : 0)],
+            options.Aggregation, options.ConstantLength);
+        double lowest = options.TopEntropyShare < 1
+            ? LowestEntropy([.. rollouts.Where((_, index) => counts[index])], options.TopEntropyShare) : 0;
         bool hasKl = options.Objective.Kl != KlKind.None;
         var samples = new List<(int, TrainingSample)>();
         for (int index = 0; index < rollouts.Count; index++)
@@ -23,7 +30,10 @@ internal static class PolicySamples
                 continue;
             TrainingSample sample = Sample(rollouts[index], weights[index]);
             if (options.TopEntropyShare < 1)
-                sample = sample with { AdvantageMask = [.. rollouts[index].Completion.Entropies.Select(entropy => entropy >= lowest)] };
+                sample = sample with
+                {
+                    AdvantageMask = [.. rollouts[index].Completion.Entropies.Select(entropy => entropy >= lowest)],
+                };
             samples.Add((index, sample));
         }
 
@@ -35,7 +45,9 @@ internal static class PolicySamples
         int[] prompt = rollout.Prompt.Tokens, completion = rollout.Completion.Tokens;
         var weights = new float[completion.Length];
         Array.Fill(weights, weight);
-        return new TrainingSample(new TokenSequence([.. prompt, .. completion], rollout.Prompt.Images) { TextFrom = prompt.Length }, prompt.Length, weights)
+        return new TrainingSample(new TokenSequence([.. prompt, .. completion],
+            rollout.Prompt.Images)
+        { TextFrom = prompt.Length }, prompt.Length, weights)
         {
             Advantage = rollout.Advantage,
             OldLogProbabilities = rollout.Completion.LogProbabilities,
@@ -51,7 +63,9 @@ internal static class PolicySamples
         {
             (int tokens, int given) = (rollout.Completion.Tokens.Length, rollout.Completion.Entropies.Length);
             if (given != tokens)
-                throw new ArgumentException($"{nameof(GrpoOptions.TopEntropyShare)} needs the entropy of each of a rollout's {tokens} tokens, not {given}.");
+                throw new ArgumentException(
+                    $"{nameof(GrpoOptions.TopEntropyShare)} needs the entropy of each of a rollout's {tokens} " +
+                    $"tokens, not {given}.");
         }
 
         float[] entropies = [.. rollouts.SelectMany(rollout => rollout.Completion.Entropies)];

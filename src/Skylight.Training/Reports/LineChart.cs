@@ -61,8 +61,10 @@ public sealed class LineChart
         double PlaceY(double y) => Height - Bottom - (y - ticks[0]) / (ticks[^1] - ticks[0]) * (Height - Top - Bottom);
 
         var svg = new StringBuilder();
-        svg.Append($"<svg class=\"chart\" viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Markup.Escape(Description)}\">");
-        DrawAxes(svg, ticks, PlaceY, [.. Ticks(firstX, lastX, 6).Where(x => x >= firstX && x <= lastX && x == Math.Floor(x))], PlaceX);
+        svg.Append($"<svg class=\"chart\" viewBox=\"0 0 {Width} {Height}\" role=\"img\" " +
+            $"aria-label=\"{Markup.Escape(Description)}\">");
+        DrawAxes(svg, ticks, PlaceY,
+            [.. Ticks(firstX, lastX, 6).Where(x => x >= firstX && x <= lastX && x == Math.Floor(x))], PlaceX);
         if (Mark is (double markX, string label) && markX >= firstX && markX <= lastX)
             DrawMark(svg, PlaceX(markX), label);
 
@@ -80,17 +82,20 @@ public sealed class LineChart
     private static (double X, double Y)[] Finite(IReadOnlyList<(double X, double? Y)> points) =>
         [.. points.Where(point => point.Y is double y && double.IsFinite(y)).Select(point => (point.X, point.Y!.Value))];
 
-    private void DrawAxes(StringBuilder svg, double[] ticks, Func<double, double> placeY, double[] steps, Func<double, double> placeX)
+    private void DrawAxes(StringBuilder svg, double[] ticks, Func<double, double> placeY, double[] steps,
+        Func<double, double> placeX)
     {
         foreach (double tick in ticks)
         {
             string y = Markup.Coordinate(placeY(tick));
             svg.Append($"<line class=\"grid\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{y}\" y2=\"{y}\"/>");
-            svg.Append($"<text class=\"tick\" x=\"{Left - 8}\" y=\"{y}\" dy=\"0.35em\" text-anchor=\"end\">{Markup.Escape(Format(tick))}</text>");
+            svg.Append($"<text class=\"tick\" x=\"{Left - 8}\" y=\"{y}\" dy=\"0.35em\" " +
+                $"text-anchor=\"end\">{Markup.Escape(Format(tick))}</text>");
         }
 
         foreach (double step in steps)
-            svg.Append($"<text class=\"tick\" x=\"{Markup.Coordinate(placeX(step))}\" y=\"{Height - Bottom + 20}\" text-anchor=\"middle\">{Markup.Number(step)}</text>");
+            svg.Append($"<text class=\"tick\" x=\"{Markup.Coordinate(placeX(step))}\" y=\"{Height - Bottom + 20}\" " +
+                $"text-anchor=\"middle\">{Markup.Number(step)}</text>");
         svg.Append($"<text class=\"tick\" x=\"{Width - Right + 16}\" y=\"{Height - Bottom + 20}\">step</text>");
     }
 
@@ -98,8 +103,10 @@ public sealed class LineChart
     {
         // The label stands on the side where there is room for it.
         bool leftOfLine = x > Width / 2;
-        svg.Append($"<line class=\"mark\" x1=\"{Markup.Coordinate(x)}\" x2=\"{Markup.Coordinate(x)}\" y1=\"{Top - 12}\" y2=\"{Height - Bottom}\"/>");
-        svg.Append($"<text class=\"mark-label\" x=\"{Markup.Coordinate(x + (leftOfLine ? -6 : 6))}\" y=\"{Top - 6}\" text-anchor=\"{(leftOfLine ? "end" : "start")}\">{Markup.Escape(label)}</text>");
+        svg.Append($"<line class=\"mark\" x1=\"{Markup.Coordinate(x)}\" x2=\"{Markup.Coordinate(x)}\" " +
+            $"y1=\"{Top - 12}\" y2=\"{Height - Bottom}\"/>");
+        svg.Append($"<text class=\"mark-label\" x=\"{Markup.Coordinate(x + (leftOfLine ? -6 : 6))}\" y=\"{Top - 6}\" " +
+            $"text-anchor=\"{(leftOfLine ? "end" : "start")}\">{Markup.Escape(label)}</text>");
     }
 
     private static void DrawSeries(StringBuilder svg, ChartSeries series, (double X, double Y)[] placed)
@@ -107,7 +114,8 @@ public sealed class LineChart
         if (series.Dots || placed.Length == 1)
         {
             foreach ((double x, double y) in placed)
-                svg.Append($"<circle class=\"dot {series.Style}\" cx=\"{Markup.Coordinate(x)}\" cy=\"{Markup.Coordinate(y)}\" r=\"4\"/>");
+                svg.Append($"<circle class=\"dot {series.Style}\" cx=\"{Markup.Coordinate(x)}\" " +
+                    $"cy=\"{Markup.Coordinate(y)}\" r=\"4\"/>");
             return;
         }
 
@@ -118,11 +126,13 @@ public sealed class LineChart
     }
 
     // Browsers show a <title> on hover: values without a script.
-    private void DrawHoverTargets(StringBuilder svg, ChartSeries series, (double X, double Y)[] points, (double X, double Y)[] placed)
+    private void DrawHoverTargets(StringBuilder svg, ChartSeries series, (double X, double Y)[] points,
+        (double X, double Y)[] placed)
     {
         for (int index = 0; index < points.Length; index++)
         {
-            svg.Append($"<circle class=\"hover\" cx=\"{Markup.Coordinate(placed[index].X)}\" cy=\"{Markup.Coordinate(placed[index].Y)}\" r=\"5\">");
+            svg.Append($"<circle class=\"hover\" cx=\"{Markup.Coordinate(placed[index].X)}\" " +
+                $"cy=\"{Markup.Coordinate(placed[index].Y)}\" r=\"5\">");
             svg.Append($"<title>{Markup.Escape($"{series.Name}, step {Markup.Number(points[index].X)}: {Format(points[index].Y)}")}</title></circle>");
         }
     }
@@ -132,13 +142,15 @@ public sealed class LineChart
     {
         double previous = double.NegativeInfinity;
         foreach ((ChartSeries series, double value) in drawn
-            .Select(line => (line.Series, Value: line.Points.Length >= FewestPointsToSmooth ? Smooth(line.Points)[^1].Y : line.Points[^1].Y))
+            .Select(line => (line.Series, Value: line.Points.Length >= FewestPointsToSmooth ? Smooth(line.Points)[^1].Y
+                : line.Points[^1].Y))
             .OrderByDescending(line => line.Value))
         {
             // From the top down; a label that would cover the one above it moves below it.
             double y = Math.Max(placeY(value), previous + LabelHeight);
             previous = y;
-            svg.Append($"<text class=\"end {series.Style}\" x=\"{Width - Right + 8}\" y=\"{Markup.Coordinate(y)}\" dy=\"0.35em\">{Markup.Escape(Format(value))}</text>");
+            svg.Append($"<text class=\"end {series.Style}\" x=\"{Width - Right + 8}\" y=\"{Markup.Coordinate(y)}\" " +
+                $"dy=\"0.35em\">{Markup.Escape(Format(value))}</text>");
         }
     }
 

@@ -3,7 +3,9 @@ using System.Text;
 
 namespace Skylight.Training.Reports;
 
-/// <summary>Text and numbers as they go into the report, which is well-formed XML and so also valid for strict readers.</summary>
+/// <summary>
+/// Text and numbers as they go into the report, which is well-formed XML and so also valid for strict readers.
+/// </summary>
 public static class Markup
 {
     /// <summary>Text for element content or a quoted attribute; characters that XML cannot hold become U+FFFD.</summary>

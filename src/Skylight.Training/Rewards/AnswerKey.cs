@@ -14,11 +14,15 @@ internal static class AnswerKey
             throw new InvalidDataException("the row has no answer to compare with; name the column that holds it.");
         if (request.Answers.Any(answer => answer is null))
             throw new InvalidDataException("one of the row's answers is null.");
-        return request.Options.Count == 0 ? request.Answers : [.. request.Answers.Select(answer => Letter(answer, request.Options))];
+        return request.Options.Count == 0 ? request.Answers
+            : [.. request.Answers.Select(answer => Letter(answer, request.Options))];
     }
 
-    /// <summary>Whether what follows the think block gives the answer, by the rules of <see cref="AnswerChecker"/>.</summary>
-    public static bool Accepts(RewardRequest request, IReadOnlyList<string> keys, bool needsMark) => request.Options.Count == 0
+    /// <summary>
+    /// Whether what follows the think block gives the answer, by the rules of <see cref="AnswerChecker"/>.
+    /// </summary>
+    public static bool Accepts(RewardRequest request, IReadOnlyList<string> keys, bool needsMark) =>
+        request.Options.Count == 0
         ? AnswerChecker.Score(request.Turn, keys, [], needsMark).IsCorrect
         : keys.Any(key => AnswerChecker.Score(request.Turn, [key], request.Options, needsMark).IsCorrect);
 
@@ -37,8 +41,11 @@ internal static class AnswerKey
             return EvaluationItem.Letter(same[0]).ToString();
         if (same.Length == 0 && OptionRules.LetterOf(trimmed, options.Count, acceptsLowerCase: true) is { } letter)
             return letter.ToString();
-        string wrong = $"the row's answer '{Shortened(answer)}' is {(same.Length == 0 ? "none" : "more than one")} of its {options.Count} options";
-        throw new InvalidDataException($"{wrong}; give a letter from A to {EvaluationItem.Letter(options.Count - 1)}, or the text of one option.");
+        string wrong =
+            $"the row's answer '{Shortened(answer)}' is {(same.Length == 0 ? "none" : "more than one")} of its " +
+            $"{options.Count} options";
+        throw new InvalidDataException(
+            $"{wrong}; give a letter from A to {EvaluationItem.Letter(options.Count - 1)}, or the text of one option.");
     }
 
     /// <summary>A text as errors show it.</summary>

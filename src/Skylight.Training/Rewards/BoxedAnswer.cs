@@ -8,22 +8,26 @@ public static class BoxedAnswer
     private const string Command = @"\boxed";
 
     /// <summary>
-    /// Finds the last <c>\boxed{…}</c> whose braces balance. Nested braces belong to the content, <c>\{</c> and <c>\}</c> are
-    /// plain characters as in TeX, and a later box that never closes is passed over.
+    /// Finds the last <c>\boxed{…}</c> whose braces balance. Nested braces belong to the content, <c>\{</c> and
+    /// <c>\}</c> are plain characters as in TeX, and a later box that never closes is passed over.
     /// </summary>
     /// <param name="text">The text to search.</param>
     /// <param name="content">What stands between the outer braces, unchanged.</param>
-    public static bool TryFindLast(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content) => TryFind(text, Command, null, out content);
+    public static bool TryFindLast(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content) =>
+        TryFind(text, Command, null, out content);
 
     /// <summary>
-    /// As <see cref="TryFindLast"/>, and also <c>\fbox{…}</c>, and a box around a number or letter without braces (<c>\boxed 5</c>).
+    /// As <see cref="TryFindLast"/>, and also <c>\fbox{…}</c>, and a box around a number or letter without braces
+    /// (<c>\boxed 5</c>).
     /// </summary>
     /// <param name="text">The text to search.</param>
     /// <param name="content">What stands in the box, unchanged.</param>
-    public static bool TryFindLastBox(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content) => TryFind(text, Command, @"\fbox", out content);
+    public static bool TryFindLastBox(ReadOnlySpan<char> text, [NotNullWhen(true)] out string? content) =>
+        TryFind(text, Command, @"\fbox", out content);
 
     // One pass, whatever the text: a box is the last if it opens last, and counts only once it is closed.
-    private static bool TryFind(ReadOnlySpan<char> text, string command, string? other, [NotNullWhen(true)] out string? content)
+    private static bool TryFind(ReadOnlySpan<char> text, string command, string? other,
+        [NotNullWhen(true)] out string? content)
     {
         var open = new Stack<(int Start, bool IsBox)>();
         (int from, int to) = (-1, -1);
@@ -36,7 +40,8 @@ public static class BoxedAnswer
                     int length = LengthOf(text[at..], command, other);
                     if (length == 0)
                     {
-                        // The escaped character, be it a brace or another backslash; but "\\boxed" is a box behind a line's end.
+                        // The escaped character, be it a brace or another backslash; but "\\boxed" is a box behind a
+                        // line's end.
                         at += at + 1 < text.Length && LengthOf(text[(at + 1)..], command, other) > 0 ? 0 : 1;
                         break;
                     }
@@ -79,10 +84,13 @@ public static class BoxedAnswer
         if (end < text.Length && text[end] is '-' or '−')
             end++;
         int first = end;
-        while (end < text.Length && (char.IsAsciiDigit(text[end]) || (text[end] == '.' && end + 1 < text.Length && char.IsAsciiDigit(text[end + 1]))))
+        while (end < text.Length
+            && (char.IsAsciiDigit(text[end])
+                || (text[end] == '.' && end + 1 < text.Length && char.IsAsciiDigit(text[end + 1]))))
             end++;
         if (end > first)
             return end;
-        return at < text.Length && char.IsAsciiLetter(text[at]) && (at + 1 == text.Length || !char.IsLetterOrDigit(text[at + 1])) ? at + 1 : at;
+        return at < text.Length && char.IsAsciiLetter(text[at])
+            && (at + 1 == text.Length || !char.IsLetterOrDigit(text[at + 1])) ? at + 1 : at;
     }
 }

@@ -18,14 +18,17 @@ internal sealed record ChatReply(string Text, bool IsCutOff, long PromptTokens, 
         {
             using JsonDocument document = JsonText.Parse(content);
             JsonElement root = document.RootElement, choice = root.GetProperty("choices")[0];
-            string text = TextOf(choice.GetProperty("message").GetProperty("content")) ?? throw new InvalidDataException("There is no text in the chat completion.");
+            string text = TextOf(choice.GetProperty("message").GetProperty("content"))
+                ?? throw new InvalidDataException("There is no text in the chat completion.");
             string? end = choice.TryGetProperty("finish_reason", out JsonElement reason) ? TextOf(reason) : null;
             (long prompt, long completion) = (0, 0);
             if (root.TryGetProperty("usage", out JsonElement usage) && usage.ValueKind == JsonValueKind.Object)
                 (prompt, completion) = (Number(usage, "prompt_tokens"), Number(usage, "completion_tokens"));
             return new ChatReply(text, end == "length", prompt, completion);
         }
-        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException or IndexOutOfRangeException)
+        catch (Exception exception)
+            when (exception is JsonException or KeyNotFoundException or InvalidOperationException
+                or IndexOutOfRangeException)
         {
             throw new InvalidDataException("The body is no chat completion.", exception);
         }
@@ -53,8 +56,10 @@ internal sealed record ChatReply(string Text, bool IsCutOff, long PromptTokens, 
         }
     }
 
-    private static string? TextOf(JsonElement element) => element.ValueKind == JsonValueKind.String ? element.GetString() : null;
+    private static string? TextOf(JsonElement element) => element.ValueKind == JsonValueKind.String
+        ? element.GetString() : null;
 
     private static long Number(JsonElement usage, string name) =>
-        usage.TryGetProperty(name, out JsonElement number) && number.ValueKind == JsonValueKind.Number && number.TryGetInt64(out long value) ? Math.Clamp(value, 0, int.MaxValue) : 0;
+        usage.TryGetProperty(name, out JsonElement number) && number.ValueKind == JsonValueKind.Number
+            && number.TryGetInt64(out long value) ? Math.Clamp(value, 0, int.MaxValue) : 0;
 }

@@ -1,21 +1,27 @@
 namespace Skylight.Training.Rewards;
 
-/// <summary>The penalty of DAPO (arXiv 2503.14476, equation 13): 0 up to the buffer before the most tokens, then down to −1 at its end.</summary>
+/// <summary>
+/// The penalty of DAPO (arXiv 2503.14476, equation 13): 0 up to the buffer before the most tokens, then down to −1 at
+/// its end.
+/// </summary>
 internal sealed class OverlongReward(int maxTokens, int buffer) : SampleReward("length")
 {
     protected override double Score(RewardRequest request)
     {
         int most = MaximumLength.Of(request, maxTokens);
         if (buffer > most)
-            throw new InvalidDataException($"the buffer of {buffer} tokens is longer than the most tokens of a completion, {most}.");
+            throw new InvalidDataException(
+                $"the buffer of {buffer} tokens is longer than the most tokens of a completion, {most}.");
         return OverlongPenalty.Of(request.TokenCount, most, buffer);
     }
 }
 
 /// <summary>
-/// A reward that falls with the length of right answers and rises with that of wrong ones, along a cosine (open-r1, after arXiv 2502.03373) or a line.
+/// A reward that falls with the length of right answers and rises with that of wrong ones, along a cosine (open-r1,
+/// after arXiv 2502.03373) or a line.
 /// </summary>
-internal sealed class ScaledLengthReward(bool isCosine, int maxTokens, double rightShort, double rightLong, double wrongShort, double wrongLong) : SampleReward("length")
+internal sealed class ScaledLengthReward(bool isCosine, int maxTokens, double rightShort, double rightLong,
+    double wrongShort, double wrongLong) : SampleReward("length")
 {
     protected override double Score(RewardRequest request)
     {
@@ -29,6 +35,7 @@ internal sealed class ScaledLengthReward(bool isCosine, int maxTokens, double ri
 
 internal static class MaximumLength
 {
-    public static int Of(RewardRequest request, int maxTokens) => maxTokens > 0 ? maxTokens : request.MaximumTokens > 0 ? request.MaximumTokens
+    public static int Of(RewardRequest request, int maxTokens) => maxTokens > 0 ? maxTokens : request.MaximumTokens > 0
+        ? request.MaximumTokens
         : throw new InvalidDataException("nothing limits the length of completions; give max_tokens.");
 }

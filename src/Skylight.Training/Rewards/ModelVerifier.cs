@@ -3,7 +3,9 @@ namespace Skylight.Training.Rewards;
 /// <summary>How a <see cref="ModelVerifier"/> asks.</summary>
 public sealed record ModelVerifierOptions
 {
-    /// <summary>Whether the rule is asked first and what it accepts is right, as in the paper; else the model alone decides.</summary>
+    /// <summary>
+    /// Whether the rule is asked first and what it accepts is right, as in the paper; else the model alone decides.
+    /// </summary>
     public bool UseRule { get; init; } = true;
 
     /// <summary>Whether a right answer counts even if the completion never ended.</summary>
@@ -12,7 +14,10 @@ public sealed record ModelVerifierOptions
     /// <summary>Responses that the model judges at once.</summary>
     public int MaximumRequests { get; init; } = 16;
 
-    /// <summary>What the model sees of a longer response: its last characters, where the final answer stands. A response that rambles would be longer than the model's context.</summary>
+    /// <summary>
+    /// What the model sees of a longer response: its last characters, where the final answer stands. A response that
+    /// rambles would be longer than the model's context.
+    /// </summary>
     public int MaximumCharacters { get; init; } = 8000;
 
     /// <summary>Verdicts that are kept; 0 for none.</summary>
@@ -20,8 +25,9 @@ public sealed record ModelVerifierOptions
 }
 
 /// <summary>
-/// The accuracy reward of Skywork-R1V3: 1 if the rule or a model says that the answer is right. The model is asked only where the rule says no, and once for equal
-/// responses. A reply that is neither yes nor no is a fault of its sample, as is a model that cannot be asked.
+/// The accuracy reward of Skywork-R1V3: 1 if the rule or a model says that the answer is right. The model is asked only
+/// where the rule says no, and once for equal responses. A reply that is neither yes nor no is a fault of its sample,
+/// as is a model that cannot be asked.
 /// </summary>
 public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
 {
@@ -43,7 +49,8 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaximumRequests, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaximumCharacters, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(options.CacheEntries);
-        (_model, _options, _cache, _places) = (model, options, new VerdictCache(options.CacheEntries), new SemaphoreSlim(options.MaximumRequests));
+        (_model, _options, _cache, _places) = (model, options, new VerdictCache(options.CacheEntries),
+            new SemaphoreSlim(options.MaximumRequests));
     }
 
     /// <inheritdoc/>
@@ -60,10 +67,13 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
     }
 
     /// <inheritdoc/>
-    public async ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken) =>
-        RewardRow.AllOrThrow(Components[0], requests, await ((IFaultingReward)this).ScoreEachAsync(requests, stopAtFault: true, cancellationToken).ConfigureAwait(false));
+    public async ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests,
+        CancellationToken cancellationToken) =>
+        RewardRow.AllOrThrow(Components[0], requests, await ((IFaultingReward)this)
+            .ScoreEachAsync(requests, stopAtFault: true, cancellationToken).ConfigureAwait(false));
 
-    async ValueTask<RewardRow[]> IFaultingReward.ScoreEachAsync(IReadOnlyList<RewardRequest> requests, bool stopAtFault, CancellationToken cancellationToken)
+    async ValueTask<RewardRow[]> IFaultingReward.ScoreEachAsync(IReadOnlyList<RewardRequest> requests, bool stopAtFault,
+        CancellationToken cancellationToken)
     {
         var rows = new RewardRow[requests.Count];
         var open = new Dictionary<UInt128, Question>();
@@ -93,13 +103,15 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         }
 
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        await Task.WhenAll(open.Select(pair => AnswerAsync(pair.Key, pair.Value, rows, stopAtFault, stop))).ConfigureAwait(false);
+        await Task.WhenAll(open.Select(pair => AnswerAsync(pair.Key, pair.Value, rows, stopAtFault, stop)))
+            .ConfigureAwait(false);
         cancellationToken.ThrowIfCancellationRequested();
         return rows;
     }
 
     /// <summary>Loads a model that lives in this process; one behind an endpoint has nothing to load.</summary>
-    internal Task OpenAsync(CancellationToken cancellationToken) => (_model as ChatModelVerifier)?.OpenAsync(cancellationToken) ?? Task.CompletedTask;
+    internal Task OpenAsync(CancellationToken cancellationToken) =>
+        (_model as ChatModelVerifier)?.OpenAsync(cancellationToken) ?? Task.CompletedTask;
 
     /// <summary>Disposes the model.</summary>
     public ValueTask DisposeAsync() => RewardSet.DisposeAsync(_model);
@@ -126,7 +138,8 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         }
     }
 
-    private async Task AnswerAsync(UInt128 key, Question question, RewardRow[] rows, bool stopAtFault, CancellationTokenSource stop)
+    private async Task AnswerAsync(UInt128 key, Question question, RewardRow[] rows, bool stopAtFault,
+        CancellationTokenSource stop)
     {
         RewardRow row;
         try
@@ -143,7 +156,8 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         }
         catch (Exception) when (stop.IsCancellationRequested)
         {
-            // By the caller, who sees it; or by a fault of another sample, whose row says so: what fails on top of that is no news.
+            // By the caller, who sees it; or by a fault of another sample, whose row says so: what fails on top of that
+            // is no news.
             return;
         }
 
@@ -158,11 +172,14 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
         int samples = question.Samples.Count;
         try
         {
-            VerifierVerdict verdict = await _model.JudgeAsync(question.Text, question.Answers, question.Response, cancellationToken).ConfigureAwait(false);
+            VerifierVerdict verdict = await _model.JudgeAsync(question.Text, question.Answers, question.Response,
+                cancellationToken).ConfigureAwait(false);
             bool isFault = verdict.IsCorrect is null;
-            Count(new VerifierUsage(0, isFault ? 0 : samples - 1, isFault ? 0 : 1, isFault ? samples : 0, verdict.Requests, verdict.PromptTokens, verdict.CompletionTokens));
+            Count(new VerifierUsage(0, isFault ? 0 : samples - 1, isFault ? 0 : 1, isFault ? samples : 0,
+                verdict.Requests, verdict.PromptTokens, verdict.CompletionTokens));
             if (verdict.IsCorrect is not { } isCorrect)
-                return RewardRow.Failed($"the verifier model says neither yes nor no but '{AnswerKey.Shortened(verdict.Text)}'.");
+                return RewardRow.Failed(
+                    $"the verifier model says neither yes nor no but '{AnswerKey.Shortened(verdict.Text)}'.");
             _cache.Add(key, isCorrect);
             return RewardRow.Of(isCorrect ? 1 : 0);
         }
@@ -196,7 +213,8 @@ public sealed class ModelVerifier : IFaultingReward, IAsyncDisposable
             if (request.Options.Count == 0)
                 return new Question(request.Question, [.. request.Answers], response);
             string[] options = [.. request.Options.Select((option, index) => $"{(char)('A' + index)}. {option.Trim()}")];
-            return new Question($"{request.Question}\n{string.Join('\n', options)}", [.. AnswerKey.Of(request).Select(letter => options[letter[0] - 'A'])], response);
+            return new Question($"{request.Question}\n{string.Join('\n', options)}",
+                [.. AnswerKey.Of(request).Select(letter => options[letter[0] - 'A'])], response);
         }
     }
 }

@@ -8,8 +8,9 @@ using System.Text.Json;
 namespace Skylight.Training.Rewards;
 
 /// <summary>
-/// A verifier model behind an endpoint with OpenAI's chat completions. What passes (429, 408, 5xx, timeouts, connections that fail or break) is tried again; what does not
-/// (a wrong key, a wrong model, a reply that is no chat completion) fails at once. The key is read from the environment and stands in no message.
+/// A verifier model behind an endpoint with OpenAI's chat completions. What passes (429, 408, 5xx, timeouts,
+/// connections that fail or break) is tried again; what does not (a wrong key, a wrong model, a reply that is no chat
+/// completion) fails at once. The key is read from the environment and stands in no message.
 /// </summary>
 public sealed class OpenAiVerifier : IVerifierModel, IDisposable
 {
@@ -24,7 +25,8 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
 
     /// <summary>Makes a client; nothing is asked yet.</summary>
     /// <param name="options">Where and how it asks.</param>
-    /// <exception cref="ArgumentException">An option is out of its range, or the environment variable of the key is not set.</exception>
+    /// <exception cref="ArgumentException">An option is out of its range, or the environment variable of the key is not
+    /// set.</exception>
     public OpenAiVerifier(OpenAiVerifierOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -33,14 +35,22 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(options.Retries);
         foreach (TimeSpan time in new[] { options.Timeout, options.RetryDelay, options.LongestRetryDelay })
             ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(time, TimeSpan.Zero);
-        (_options, _address, _key, _extra) = (options, AddressOf(options.Endpoint), KeyOf(options), ExtraOf(options.ExtraBody));
+        (_options, _address, _key, _extra) = (options, AddressOf(options.Endpoint), KeyOf(options),
+            ExtraOf(options.ExtraBody));
         // A redirect would take the key to another host.
-        _client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false, UseCookies = false, PooledConnectionLifetime = TimeSpan.FromMinutes(5) }) { Timeout = Timeout.InfiniteTimeSpan };
+        _client = new HttpClient(new SocketsHttpHandler
+        {
+            AllowAutoRedirect = false,
+            UseCookies = false,
+            PooledConnectionLifetime = TimeSpan.FromMinutes(5),
+        })
+        { Timeout = Timeout.InfiniteTimeSpan };
         _client.DefaultRequestHeaders.UserAgent.ParseAdd("Skylight");
     }
 
     /// <inheritdoc/>
-    public async ValueTask<VerifierVerdict> JudgeAsync(string question, IReadOnlyList<string> answers, string response, CancellationToken cancellationToken)
+    public async ValueTask<VerifierVerdict> JudgeAsync(string question, IReadOnlyList<string> answers, string response,
+        CancellationToken cancellationToken)
     {
         byte[] body = BodyOf(_options.Prompt.Fill(question, answers, response));
         for (int attempt = 1; ; attempt++)
@@ -58,7 +68,9 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
             {
                 if (outcome.MayPass)
                     Interlocked.Increment(ref _failuresInARow);
-                throw new VerifierException($"the verifier endpoint {_address.Authority} {outcome.Fault}{(attempt > 1 ? $" ({attempt} attempts)" : "")}.", attempt);
+                throw new VerifierException(
+                    $"the verifier endpoint {_address.Authority} " +
+                    $"{outcome.Fault}{(attempt > 1 ? $" ({attempt} attempts)" : "")}.", attempt);
             }
 
             await Task.Delay(WaitBefore(attempt, outcome.RetryAfter), cancellationToken).ConfigureAwait(false);
@@ -74,7 +86,8 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
 
     private TimeSpan WaitBefore(int retry, TimeSpan? asked)
     {
-        double doubled = _options.RetryDelay.TotalSeconds * Math.Pow(2, Math.Min(retry - 1, 30)) * (0.5 + Random.Shared.NextDouble());
+        double doubled = _options.RetryDelay.TotalSeconds * Math.Pow(2, Math.Min(retry - 1, 30))
+            * (0.5 + Random.Shared.NextDouble());
         double seconds = Math.Max(asked?.TotalSeconds ?? 0, doubled);
         return TimeSpan.FromSeconds(Math.Min(seconds, _options.LongestRetryDelay.TotalSeconds));
     }
@@ -89,11 +102,13 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
             request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
             if (_key is not null)
                 request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _key);
-            using HttpResponseMessage response = await _client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, timeout.Token).ConfigureAwait(false);
+            using HttpResponseMessage response = await _client.SendAsync(request,
+                HttpCompletionOption.ResponseHeadersRead, timeout.Token).ConfigureAwait(false);
             byte[]? content = await ReadAsync(response, timeout.Token).ConfigureAwait(false);
             if (!response.IsSuccessStatusCode)
                 return Refusal(response, content);
-            return content is null ? new Outcome($"sends more than {MostBytes:N0} bytes, which is no verdict") : ReplyOf(content);
+            return content is null ? new Outcome($"sends more than {MostBytes:N0} bytes, which is no verdict")
+                : ReplyOf(content);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -101,11 +116,14 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         }
         catch (HttpRequestException exception) when (exception.HttpRequestError == HttpRequestError.SecureConnectionError)
         {
-            return new Outcome($"has no certificate that is trusted: {exception.InnerException?.Message ?? exception.Message}");
+            return new Outcome(
+                $"has no certificate that is trusted: {exception.InnerException?.Message ?? exception.Message}");
         }
         catch (Exception exception) when (exception is HttpRequestException or IOException or SocketException)
         {
-            return new Outcome($"cannot be reached or breaks off: {(exception.InnerException ?? exception).Message.TrimEnd('.')}", MayPass: true);
+            return new Outcome(
+                $"cannot be reached or breaks off: {(exception.InnerException ?? exception).Message.TrimEnd('.')}",
+                MayPass: true);
         }
     }
 
@@ -114,7 +132,8 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         int status = (int)response.StatusCode;
         string advice = response.StatusCode switch
         {
-            HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => "; check the key in the environment variable that key_variable names",
+            HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden =>
+                "; check the key in the environment variable that key_variable names",
             HttpStatusCode.NotFound => "; check the base URL, which usually ends in /v1, and the model's name",
             _ when status is >= 300 and < 400 => "; give the address that it redirects to",
             _ => "",
@@ -134,7 +153,8 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
     {
         if (content is null)
             return "";
-        string message = AnswerKey.Shortened(WithoutKey(ChatReply.ErrorOf(content) ?? Encoding.UTF8.GetString(content)), 200).TrimEnd('.');
+        string message = AnswerKey.Shortened(WithoutKey(ChatReply.ErrorOf(content) ?? Encoding.UTF8.GetString(content)),
+            200).TrimEnd('.');
         return message.Length == 0 ? "" : $": {message}";
     }
 
@@ -147,7 +167,8 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         }
         catch (InvalidDataException)
         {
-            return new Outcome($"sends no chat completion but '{AnswerKey.Shortened(WithoutKey(Encoding.UTF8.GetString(content)))}'");
+            return new Outcome(
+                $"sends no chat completion but '{AnswerKey.Shortened(WithoutKey(Encoding.UTF8.GetString(content)))}'");
         }
 
         bool? verdict = VerifierPrompt.Read(reply.Text);
@@ -155,7 +176,10 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         // A reply that is cut off while it thinks is the usual reason.
         if (verdict is null && reply.IsCutOff)
             shown = $"{AnswerKey.Shortened(shown, 20)} (cut off at the most tokens of a reply, {_options.MaximumTokens})";
-        return new Outcome(null) { Verdict = new VerifierVerdict(verdict, shown, 1, reply.PromptTokens, reply.CompletionTokens) };
+        return new Outcome(null)
+        {
+            Verdict = new VerifierVerdict(verdict, shown, 1, reply.PromptTokens, reply.CompletionTokens),
+        };
     }
 
     /// <summary>The body of a reply; null if it is larger than any verdict.</summary>
@@ -217,18 +241,23 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
 
     // Before anything is shortened, or a part of it would stay. JSON may write a stroke with a backslash.
     private string WithoutKey(string text) => _key is null ? text
-        : text.Replace(_key, "(the key)", StringComparison.Ordinal).Replace(_key.Replace("/", "\\/", StringComparison.Ordinal), "(the key)", StringComparison.Ordinal);
+        : text.Replace(_key, "(the key)", StringComparison.Ordinal)
+        .Replace(_key.Replace("/", "\\/", StringComparison.Ordinal), "(the key)", StringComparison.Ordinal);
 
     internal static Uri AddressOf(Uri endpoint)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         // Neither is shown: either could hold a key.
         if (!endpoint.IsAbsoluteUri || endpoint.Scheme is not ("http" or "https"))
-            throw new ArgumentException("The verifier's endpoint must be an http or https URL, such as http://host:8000/v1.", nameof(endpoint));
+            throw new ArgumentException(
+                "The verifier's endpoint must be an http or https URL, such as http://host:8000/v1.", nameof(endpoint));
         if (endpoint.UserInfo.Length > 0)
-            throw new ArgumentException($"The verifier's endpoint at {endpoint.Authority} has a user or password in its URL; put the key into an environment variable.", nameof(endpoint));
+            throw new ArgumentException(
+                $"The verifier's endpoint at {endpoint.Authority} has a user or password in its URL; put the key " +
+                $"into an environment variable.", nameof(endpoint));
         string path = endpoint.AbsolutePath.TrimEnd('/');
-        return path.EndsWith("/chat/completions", StringComparison.Ordinal) ? endpoint : new UriBuilder(endpoint) { Path = path + "/chat/completions" }.Uri;
+        return path.EndsWith("/chat/completions", StringComparison.Ordinal) ? endpoint
+            : new UriBuilder(endpoint) { Path = path + "/chat/completions" }.Uri;
     }
 
     private static string? KeyOf(OpenAiVerifierOptions options)
@@ -236,13 +265,18 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         if (options.KeyVariable is not { } variable)
             return null;
         // What is no name, or does not look like one, may be the key itself.
-        bool isName = variable.Length is > 0 and <= 64 && variable.All(character => char.IsAsciiLetterUpper(character) || char.IsAsciiDigit(character) || character == '_');
+        bool isName = variable.Length is > 0 and <= 64 && variable.All(character => char.IsAsciiLetterUpper(character)
+            || char.IsAsciiDigit(character) || character == '_');
         string named = isName ? $"the environment variable {variable}" : "the environment variable that key_variable names";
         string? key = options.EnvironmentVariable(variable)?.Trim();
         if (string.IsNullOrEmpty(key))
-            throw new ArgumentException($"{char.ToUpperInvariant(named[0])}{named[1..]} is not set; it must hold the key of the verifier's endpoint (key_variable is its name, not the key).");
+            throw new ArgumentException(
+                $"{char.ToUpperInvariant(named[0])}{named[1..]} is not set; it must hold the key of the verifier's " +
+                $"endpoint (key_variable is its name, not the key).");
         if (key.Length > MostKeyCharacters || !key.All(character => character is > ' ' and <= '~'))
-            throw new ArgumentException($"What {named} holds cannot be a key: it has more than {MostKeyCharacters} characters, or others than visible ASCII.");
+            throw new ArgumentException(
+                $"What {named} holds cannot be a key: it has more than {MostKeyCharacters} characters, or others " +
+                $"than visible ASCII.");
         return key;
     }
 
@@ -263,7 +297,8 @@ public sealed class OpenAiVerifier : IVerifierModel, IDisposable
         if (document.RootElement.ValueKind == JsonValueKind.Object && !document.RootElement.TryGetProperty("stream", out _))
             return document;
         document.Dispose();
-        throw new ArgumentException("The verifier's extra body must be a JSON object without 'stream': replies are read as a whole.");
+        throw new ArgumentException(
+            "The verifier's extra body must be a JSON object without 'stream': replies are read as a whole.");
     }
 
     /// <summary>A verdict, or a fault as the rest of a sentence that begins with the endpoint.</summary>

@@ -3,13 +3,19 @@ namespace Skylight.Training.Rewards;
 /// <summary>Where and how an <see cref="OpenAiVerifier"/> asks.</summary>
 public sealed record OpenAiVerifierOptions
 {
-    /// <summary>The base URL, as clients of OpenAI take it: <c>http://host:8000/v1</c>. <c>/chat/completions</c> is added to its path.</summary>
+    /// <summary>
+    /// The base URL, as clients of OpenAI take it: <c>http://host:8000/v1</c>. <c>/chat/completions</c> is added to its
+    /// path.
+    /// </summary>
     public required Uri Endpoint { get; init; }
 
     /// <summary>The name of the model.</summary>
     public required string Model { get; init; }
 
-    /// <summary>The name of the environment variable that holds the key; null for an endpoint without keys. The key itself is held by the client alone.</summary>
+    /// <summary>
+    /// The name of the environment variable that holds the key; null for an endpoint without keys. The key itself is
+    /// held by the client alone.
+    /// </summary>
     public string? KeyVariable { get; init; }
 
     /// <summary>How the model is asked.</summary>
@@ -18,7 +24,10 @@ public sealed record OpenAiVerifierOptions
     /// <summary>The most tokens of a reply, thinking included.</summary>
     public int MaximumTokens { get; init; } = 256;
 
-    /// <summary>A JSON object whose fields are added to each request, and replace those of the same name: <c>{"chat_template_kwargs": {"enable_thinking": false}}</c>. Null for none.</summary>
+    /// <summary>
+    /// A JSON object whose fields are added to each request, and replace those of the same name:
+    /// <c>{"chat_template_kwargs": {"enable_thinking": false}}</c>. Null for none.
+    /// </summary>
     public string? ExtraBody { get; init; }
 
     /// <summary>How long one attempt may take.</summary>
@@ -27,7 +36,9 @@ public sealed record OpenAiVerifierOptions
     /// <summary>Attempts after the first.</summary>
     public int Retries { get; init; } = 4;
 
-    /// <summary>The wait before the first retry; it doubles with each, and is drawn from half to one and a half of that.</summary>
+    /// <summary>
+    /// The wait before the first retry; it doubles with each, and is drawn from half to one and a half of that.
+    /// </summary>
     public TimeSpan RetryDelay { get; init; } = TimeSpan.FromSeconds(1);
 
     /// <summary>The longest wait before a retry, also where the endpoint asks for a longer one.</summary>

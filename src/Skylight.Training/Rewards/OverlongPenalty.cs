@@ -1,6 +1,9 @@
 namespace Skylight.Training.Rewards;
 
-/// <summary>DAPO's soft overlong punishment (arXiv 2503.14476, equation 13): something to add to a reward, that falls from 0 to −1 as a completion nears its limit.</summary>
+/// <summary>
+/// DAPO's soft overlong punishment (arXiv 2503.14476, equation 13): something to add to a reward, that falls from 0 to
+/// −1 as a completion nears its limit.
+/// </summary>
 public static class OverlongPenalty
 {
     /// <summary>The penalty of a completion.</summary>

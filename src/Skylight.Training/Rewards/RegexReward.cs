@@ -41,13 +41,15 @@ internal sealed class RegexReward : SampleReward
         }
 
         if (group is not null && !_expression.GetGroupNames().Contains(group))
-            throw new ArgumentException($"has no group '{group}' but {string.Join(", ", _expression.GetGroupNames().Select(name => $"'{name}'"))}.");
+            throw new ArgumentException(
+                $"has no group '{group}' but {string.Join(", ", _expression.GetGroupNames().Select(name => $"'{name}'"))}.");
     }
 
     protected override double Score(RewardRequest request)
     {
         if (_group is not null && request.Answers.Count == 0)
-            throw new InvalidDataException("the row has no answer to compare the group with; name the column that holds it.");
+            throw new InvalidDataException(
+                "the row has no answer to compare the group with; name the column that holds it.");
         if (!request.Finished && !_unfinished)
             return 0;
         string text = _scope switch
@@ -61,12 +63,16 @@ internal sealed class RegexReward : SampleReward
             if (_group is null)
                 return _expression.IsMatch(text) ? 1 : 0;
             Match match = _expression.Match(text);
-            return match.Success && match.Groups[_group] is { Success: true, Value: var found } && request.Answers.Any(answer => AnswerChecker.AreEqual(found, answer)) ? 1 : 0;
+            return match.Success && match.Groups[_group] is { Success: true, Value: var found }
+                && request.Answers.Any(answer => AnswerChecker.AreEqual(found, answer)) ? 1 : 0;
         }
         catch (RegexMatchTimeoutException exception)
         {
-            string took = $"the expression was not done with its {text.Length:N0} characters after {exception.MatchTimeout.TotalSeconds:0.###} s";
-            throw new InvalidDataException($"{took}; one without lookarounds and back references cannot take so long.", exception);
+            string took =
+                $"the expression was not done with its {text.Length:N0} characters after " +
+                $"{exception.MatchTimeout.TotalSeconds:0.###} s";
+            throw new InvalidDataException($"{took}; one without lookarounds and back references cannot take so long.",
+                exception);
         }
     }
 }

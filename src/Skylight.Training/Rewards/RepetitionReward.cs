@@ -3,8 +3,9 @@ using System.Text;
 namespace Skylight.Training.Rewards;
 
 /// <summary>
-/// A penalty for n-grams of words that come again: the share of those that are not new, times the greatest penalty (as in open-r1, after arXiv 2502.03373). Case
-/// does not count. Chinese and Japanese are written without spaces, so each of their characters is a word.
+/// A penalty for n-grams of words that come again: the share of those that are not new, times the greatest penalty (as
+/// in open-r1, after arXiv 2502.03373). Case does not count. Chinese and Japanese are written without spaces, so each
+/// of their characters is a word.
 /// </summary>
 internal sealed class RepetitionReward(int size, double maxPenalty) : SampleReward("repetition")
 {
@@ -58,5 +59,6 @@ internal sealed class RepetitionReward(int size, double maxPenalty) : SampleRewa
     }
 
     // Kana, Han and their extension A; Korean has spaces.
-    private static bool IsWrittenWithoutSpaces(char character) => character is (>= '\u3040' and <= '\u30FF') or (>= '\u3400' and <= '\u4DBF') or (>= '\u4E00' and <= '\u9FFF');
+    private static bool IsWrittenWithoutSpaces(char character) =>
+        character is (>= '\u3040' and <= '\u30FF') or (>= '\u3400' and <= '\u4DBF') or (>= '\u4E00' and <= '\u9FFF');
 }

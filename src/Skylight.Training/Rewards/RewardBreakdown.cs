@@ -13,7 +13,8 @@ public sealed class RewardBreakdown
         ArgumentNullException.ThrowIfNull(components);
         ArgumentNullException.ThrowIfNull(values);
         if (components.Count != values.Count)
-            throw new ArgumentException($"There are {components.Count} components and {values.Count} values.", nameof(values));
+            throw new ArgumentException($"There are {components.Count} components and {values.Count} values.",
+                nameof(values));
         (Total, Components, Values) = (total, components, values);
     }
 
@@ -35,7 +36,8 @@ public sealed class RewardBreakdown
     /// <summary>The value of a component.</summary>
     /// <exception cref="KeyNotFoundException">There is no such component.</exception>
     public double this[string component] => Find(component) is { } value ? value
-        : throw new KeyNotFoundException($"There is no component '{component}' but {string.Join(", ", Components.Select(name => $"'{name}'"))}.");
+        : throw new KeyNotFoundException(
+            $"There is no component '{component}' but {string.Join(", ", Components.Select(name => $"'{name}'"))}.");
 
     private double? Find(string component)
     {

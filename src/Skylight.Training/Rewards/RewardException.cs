@@ -10,7 +10,8 @@ public sealed class RewardException : Exception
     /// <param name="sampleId">The sample's <see cref="RewardRequest.Id"/>.</param>
     /// <param name="fault">Why.</param>
     public RewardException(string reward, string sampleId, Exception fault)
-        : base($"Reward '{reward}', sample '{sampleId}': {Describe(fault)} Mend the row or the reward, or let the run go on with such samples worth zero, or skipped.", fault) =>
+        : base($"Reward '{reward}', sample '{sampleId}': {Describe(fault)} Mend the row or the reward, or let the " +
+            $"run go on with such samples worth zero, or skipped.", fault) =>
         (Reward, SampleId) = (reward, sampleId);
 
     /// <summary>The reward's name.</summary>

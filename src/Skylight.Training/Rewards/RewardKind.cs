@@ -36,7 +36,8 @@ internal sealed class RewardOptionValues(RewardKind kind, IReadOnlyDictionary<st
     public string Text(string name)
     {
         RewardOption option = kind.Options.First(option => option.Name == name);
-        return given.TryGetValue(name, out string? value) ? value : option.Default ?? throw new ArgumentException($"Reward '{kind.Name}' needs the option '{name}': {option.Description}");
+        return given.TryGetValue(name, out string? value) ? value : option.Default
+            ?? throw new ArgumentException($"Reward '{kind.Name}' needs the option '{name}': {option.Description}");
     }
 
     /// <summary>The text; null if there is none.</summary>
@@ -50,11 +51,14 @@ internal sealed class RewardOptionValues(RewardKind kind, IReadOnlyDictionary<st
     };
 
     public int Integer(string name, int least, int most = int.MaxValue) =>
-        int.TryParse(Text(name), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value) && value >= least && value <= most ? value
-            : throw Wrong(name, most == int.MaxValue ? $"give a whole number of at least {least}" : $"give a whole number from {least} to {most}");
+        int.TryParse(Text(name), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out int value)
+            && value >= least && value <= most ? value
+            : throw Wrong(name, most == int.MaxValue ? $"give a whole number of at least {least}"
+                : $"give a whole number from {least} to {most}");
 
     public double Number(string name, double least = double.NegativeInfinity, double most = double.PositiveInfinity) =>
-        double.TryParse(Text(name), NumberStyles.Float, CultureInfo.InvariantCulture, out double value) && double.IsFinite(value) && value >= least && value <= most ? value
+        double.TryParse(Text(name), NumberStyles.Float, CultureInfo.InvariantCulture, out double value)
+            && double.IsFinite(value) && value >= least && value <= most ? value
             : throw Wrong(name, (double.IsFinite(least), double.IsFinite(most)) switch
             {
                 (true, true) => string.Create(CultureInfo.InvariantCulture, $"give a number from {least} to {most}"),
@@ -63,7 +67,8 @@ internal sealed class RewardOptionValues(RewardKind kind, IReadOnlyDictionary<st
                 _ => "give a number",
             });
 
-    public string OneOf(string name, params string[] values) => Array.Find(values, value => value == Text(name)) ?? throw Wrong(name, $"give {string.Join(" or ", values)}");
+    public string OneOf(string name, params string[] values) => Array.Find(values, value => value == Text(name))
+        ?? throw Wrong(name, $"give {string.Join(" or ", values)}");
 
     /// <summary>Refuses options that would change nothing.</summary>
     public void Refuse(string because, params string[] names)

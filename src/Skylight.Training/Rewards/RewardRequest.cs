@@ -12,15 +12,18 @@ public sealed record RewardRequest
     /// <summary>The texts that are accepted as answers; empty if the row has none.</summary>
     public IReadOnlyList<string> Answers { get; init; } = [];
 
-    /// <summary>What there is to choose from, A first; empty for an open question. The answer is then a letter, or the text of an option.</summary>
+    /// <summary>
+    /// What there is to choose from, A first; empty for an open question. The answer is then a letter, or the text of
+    /// an option.
+    /// </summary>
     public IReadOnlyList<string> Options { get; init; } = [];
 
     /// <summary>All other columns of the row, as text.</summary>
     public IReadOnlyDictionary<string, string> Columns { get; init; } = new Dictionary<string, string>();
 
     /// <summary>
-    /// The part of the assistant's turn that the prompt already holds, such as <c>&lt;think&gt;\n</c>; not the question, whose own words could be taken
-    /// for an answer.
+    /// The part of the assistant's turn that the prompt already holds, such as <c>&lt;think&gt;\n</c>; not the
+    /// question, whose own words could be taken for an answer.
     /// </summary>
     public string PromptSuffix { get; init; } = "";
 

@@ -2,16 +2,23 @@ using System.Runtime.ExceptionServices;
 
 namespace Skylight.Training.Rewards;
 
-/// <summary>What becomes of a sample that a reward cannot judge: it throws, or gives NaN, an infinity, or the wrong number of values.</summary>
+/// <summary>
+/// What becomes of a sample that a reward cannot judge: it throws, or gives NaN, an infinity, or the wrong number of
+/// values.
+/// </summary>
 public enum RewardFailure
 {
     /// <summary>The run stops with a <see cref="RewardException"/> that names reward and sample.</summary>
     Stop,
 
-    /// <summary>The components of that reward are 0, the others stand; <see cref="RewardBreakdown.Fault"/> says why.</summary>
+    /// <summary>
+    /// The components of that reward are 0, the others stand; <see cref="RewardBreakdown.Fault"/> says why.
+    /// </summary>
     Zero,
 
-    /// <summary>As for zero, and the sample's group is to be left out of training: <see cref="RewardBreakdown.IsSkipped"/>.</summary>
+    /// <summary>
+    /// As for zero, and the sample's group is to be left out of training: <see cref="RewardBreakdown.IsSkipped"/>.
+    /// </summary>
     Skip,
 }
 
@@ -25,7 +32,8 @@ public sealed class RewardSet : IAsyncDisposable
     /// <summary>Joins rewards; they are disposed with the set.</summary>
     /// <param name="terms">The rewards with their weights.</param>
     /// <param name="onFailure">What becomes of samples that one of them cannot judge.</param>
-    /// <exception cref="ArgumentException">There is no reward, two components share a name, or all weights are 0.</exception>
+    /// <exception cref="ArgumentException">There is no reward, two components share a name, or all weights are
+    /// 0.</exception>
     public RewardSet(IReadOnlyList<RewardTerm> terms, RewardFailure onFailure = RewardFailure.Stop)
     {
         ArgumentNullException.ThrowIfNull(terms);
@@ -36,10 +44,13 @@ public sealed class RewardSet : IAsyncDisposable
         _terms = [.. terms];
         _components = [.. _terms.SelectMany(term => term.Components)];
         Weights = [.. _terms.SelectMany(term => term.Weights)];
-        if (_components.GroupBy(name => name, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twice)
-            throw new ArgumentException($"Two rewards have a component '{twice.Key}': give one of them another name.", nameof(terms));
+        if (_components.GroupBy(name => name, StringComparer.Ordinal)
+            .FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new ArgumentException($"Two rewards have a component '{twice.Key}': give one of them another name.",
+                nameof(terms));
         if (Weights.All(weight => weight == 0))
-            throw new ArgumentException($"All rewards have the weight 0 ({string.Join(", ", _components)}): there would be nothing to train on.", nameof(terms));
+            throw new ArgumentException(
+                $"All rewards have the weight 0 ({string.Join(", ", _components)}): there would be nothing to train on.", nameof(terms));
         OnFailure = onFailure;
     }
 
@@ -56,11 +67,15 @@ public sealed class RewardSet : IAsyncDisposable
     public long FaultCount => Interlocked.Read(ref _faultCount);
 
     /// <summary>What all verifier models of the set have done so far; null if there is none.</summary>
-    public VerifierUsage? VerifierUsage => Verifiers.Select(verifier => verifier.Usage).Aggregate((VerifierUsage?)null, (sum, usage) => sum is null ? usage : sum + usage);
+    public VerifierUsage? VerifierUsage => Verifiers.Select(verifier => verifier.Usage)
+        .Aggregate((VerifierUsage?)null, (sum, usage) => sum is null ? usage : sum + usage);
 
-    private IEnumerable<ModelVerifier> Verifiers => _terms.SelectMany(term => term.Reward is AllOfReward all ? all.Parts : [term.Reward]).OfType<ModelVerifier>();
+    private IEnumerable<ModelVerifier> Verifiers =>
+        _terms.SelectMany(term => term.Reward is AllOfReward all ? all.Parts : [term.Reward]).OfType<ModelVerifier>();
 
-    /// <summary>Loads verifiers that live in this process, one after the other: nothing else may use their device meanwhile.</summary>
+    /// <summary>
+    /// Loads verifiers that live in this process, one after the other: nothing else may use their device meanwhile.
+    /// </summary>
     internal async Task OpenAsync(CancellationToken cancellationToken)
     {
         foreach (ModelVerifier verifier in Verifiers)
@@ -70,9 +85,11 @@ public sealed class RewardSet : IAsyncDisposable
     /// <summary>Judges completions.</summary>
     /// <param name="requests">The completions.</param>
     /// <param name="cancellationToken">Stops at once, also where a reward does not listen to it.</param>
-    /// <returns>For each request its total and the value of every component. Only <see cref="RewardFailure.Zero"/> and <see cref="RewardFailure.Skip"/> leave faults in them.</returns>
+    /// <returns>For each request its total and the value of every component. Only <see cref="RewardFailure.Zero"/> and
+    /// <see cref="RewardFailure.Skip"/> leave faults in them.</returns>
     /// <exception cref="RewardException">A reward cannot judge a sample, and the policy is to stop.</exception>
-    public async Task<RewardBreakdown[]> ScoreAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken = default)
+    public async Task<RewardBreakdown[]> ScoreAsync(IReadOnlyList<RewardRequest> requests,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
         if (requests.Any(request => request is null))
@@ -81,12 +98,14 @@ public sealed class RewardSet : IAsyncDisposable
             return [];
         // Not disposed where a reward that does not listen is left behind with its token.
         var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task<RewardRow[]>[] tasks = [.. _terms.Select(term => Task.Run(() => ScoreAsync(term, requests, stop), CancellationToken.None))];
+        Task<RewardRow[]>[] tasks = [
+            .. _terms.Select(term => Task.Run(() => ScoreAsync(term, requests, stop), CancellationToken.None))];
         try
         {
             await Task.WhenAll(tasks).WaitAsync(cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception) when (!cancellationToken.IsCancellationRequested && tasks.FirstOrDefault(task => task.Exception?.InnerException is RewardException) is { } failed)
+        catch (Exception) when (!cancellationToken.IsCancellationRequested
+            && tasks.FirstOrDefault(task => task.Exception?.InnerException is RewardException) is { } failed)
         {
             // The others were only cancelled because of it.
             ExceptionDispatchInfo.Throw(failed.Exception!.InnerException!);
@@ -140,7 +159,8 @@ public sealed class RewardSet : IAsyncDisposable
         };
     }
 
-    private async Task<RewardRow[]> ScoreAsync(RewardTerm term, IReadOnlyList<RewardRequest> requests, CancellationTokenSource stop)
+    private async Task<RewardRow[]> ScoreAsync(RewardTerm term, IReadOnlyList<RewardRequest> requests,
+        CancellationTokenSource stop)
     {
         bool stops = OnFailure == RewardFailure.Stop;
         RewardRow[] rows = term.Reward is IFaultingReward each
@@ -162,24 +182,33 @@ public sealed class RewardSet : IAsyncDisposable
         if (row.Values is not { } values)
             return row;
         if (values.Length != term.Components.Count)
-            return RewardRow.Failed($"it gives {values.Length} values for {term.Components.Count} components ({string.Join(", ", term.Components)}).");
+            return RewardRow.Failed(
+                $"it gives {values.Length} values for {term.Components.Count} components " +
+                $"({string.Join(", ", term.Components)}).");
         int wrong = Array.FindIndex(values, value => !double.IsFinite(value));
-        return wrong < 0 ? row : RewardRow.Failed($"the component '{term.Components[wrong]}' is {values[wrong]}, which is not a finite number.");
+        return wrong < 0 ? row
+            : RewardRow.Failed(
+                $"the component '{term.Components[wrong]}' is {values[wrong]}, which is not a finite number.");
     }
 
     /// <summary>
-    /// A reward that is not ours says with an exception only that something is wrong with the batch. Each sample alone shows which they are; the others are then judged
-    /// together once more, because a reward may compare the samples of its batch.
+    /// A reward that is not ours says with an exception only that something is wrong with the batch. Each sample alone
+    /// shows which they are; the others are then judged together once more, because a reward may compare the samples of
+    /// its batch.
     /// </summary>
-    private async Task<RewardRow[]> ScoreForeignAsync(RewardTerm term, IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken)
+    private async Task<RewardRow[]> ScoreForeignAsync(RewardTerm term, IReadOnlyList<RewardRequest> requests,
+        CancellationToken cancellationToken)
     {
-        (RewardRow[]? rows, Exception? fault) = await TryScoreAsync(term.Reward, requests, cancellationToken).ConfigureAwait(false);
+        (RewardRow[]? rows, Exception? fault) = await TryScoreAsync(term.Reward, requests, cancellationToken)
+            .ConfigureAwait(false);
         if (rows is not null)
             return rows;
         var failures = new Dictionary<int, Exception>();
-        for (int sample = 0; sample < requests.Count && requests.Count > 1 && !(failures.Count > 0 && OnFailure == RewardFailure.Stop); sample++)
+        for (int sample = 0; sample < requests.Count && requests.Count > 1
+            && !(failures.Count > 0 && OnFailure == RewardFailure.Stop); sample++)
         {
-            (_, Exception? alone) = await TryScoreAsync(term.Reward, [requests[sample]], cancellationToken).ConfigureAwait(false);
+            (_, Exception? alone) = await TryScoreAsync(term.Reward, [requests[sample]], cancellationToken)
+                .ConfigureAwait(false);
             if (alone is not null)
                 failures[sample] = alone;
         }
@@ -187,7 +216,8 @@ public sealed class RewardSet : IAsyncDisposable
         int[] rest = [.. Enumerable.Range(0, requests.Count).Where(sample => !failures.ContainsKey(sample))];
         RewardRow[]? others = null;
         if (failures.Count > 0 && rest.Length > 0 && OnFailure != RewardFailure.Stop)
-            (others, fault) = await TryScoreAsync(term.Reward, [.. rest.Select(sample => requests[sample])], cancellationToken).ConfigureAwait(false);
+            (others, fault) = await TryScoreAsync(term.Reward, [.. rest.Select(sample => requests[sample])],
+                cancellationToken).ConfigureAwait(false);
         var all = new RewardRow[requests.Count];
         foreach ((int sample, Exception alone) in failures)
             all[sample] = RewardRow.Failed(alone);
@@ -198,18 +228,22 @@ public sealed class RewardSet : IAsyncDisposable
         return all;
     }
 
-    private static async Task<(RewardRow[]? Rows, Exception? Fault)> TryScoreAsync(IReward reward, IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken)
+    private static async Task<(RewardRow[]? Rows, Exception? Fault)> TryScoreAsync(IReward reward,
+        IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken)
     {
         try
         {
             double[]?[]? values = await reward.ScoreAsync(requests, cancellationToken).ConfigureAwait(false);
             if (values is null || values.Length != requests.Count)
             {
-                string wrong = $"it gives {(values is null ? "null" : $"{values.Length} rows")} for {requests.Count} samples, '{requests[0].Id}' to '{requests[^1].Id}'.";
+                string wrong =
+                    $"it gives {(values is null ? "null" : $"{values.Length} rows")} for {requests.Count} samples, " +
+                    $"'{requests[0].Id}' to '{requests[^1].Id}'.";
                 return ([.. requests.Select(_ => RewardRow.Failed(wrong))], null);
             }
 
-            return ([.. values.Select(row => row is null ? RewardRow.Failed("its row is null.") : new RewardRow(row, null))], null);
+            return ([.. values.Select(row => row is null ? RewardRow.Failed("its row is null.")
+                : new RewardRow(row, null))], null);
         }
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {

@@ -9,7 +9,8 @@ public sealed record RewardTerm
 
     /// <summary>A reward of one component.</summary>
     /// <param name="reward">The reward.</param>
-    /// <param name="weight">What the component is multiplied by; may be negative, and 0 for a value that is only to be seen.</param>
+    /// <param name="weight">What the component is multiplied by; may be negative, and 0 for a value that is only to be
+    /// seen.</param>
     /// <param name="name">What the component is called in metrics and errors; its own name if null.</param>
     /// <exception cref="ArgumentException">The reward has several components, or the weight is not finite.</exception>
     public RewardTerm(IReward reward, double weight, string? name = null)
@@ -21,8 +22,8 @@ public sealed record RewardTerm
     /// <param name="reward">The reward.</param>
     /// <param name="weights">What each component is multiplied by.</param>
     /// <param name="name">
-    /// What errors call the reward. Of a reward with one component it replaces the component's name; else metrics have <c>name/component</c>. Without it components have
-    /// their own names.
+    /// What errors call the reward. Of a reward with one component it replaces the component's name; else metrics have
+    /// <c>name/component</c>. Without it components have their own names.
     /// </param>
     /// <exception cref="ArgumentException">A component has no weight, a weight no component, or is not finite.</exception>
     public RewardTerm(IReward reward, IReadOnlyDictionary<string, double> weights, string? name = null)
@@ -32,26 +33,36 @@ public sealed record RewardTerm
         if (name is not null && string.IsNullOrWhiteSpace(name))
             throw new ArgumentException("A reward's name cannot be blank.", nameof(name));
         _components = [.. reward.Components];
-        if (_components.Length == 0 || _components.Any(string.IsNullOrWhiteSpace) || _components.Distinct().Count() != _components.Length)
+        if (_components.Length == 0 || _components.Any(string.IsNullOrWhiteSpace)
+            || _components.Distinct().Count() != _components.Length)
         {
             string named = string.Join(", ", _components.Select(component => $"'{component}'"));
-            throw new ArgumentException($"{reward.GetType().Name} must name its components, each once, not {(named.Length > 0 ? named : "none")}.", nameof(reward));
+            throw new ArgumentException(
+                $"{reward.GetType().Name} must name its components, each once, not " +
+                $"{(named.Length > 0 ? named : "none")}.", nameof(reward));
         }
 
         string label = name ?? string.Join(" + ", _components);
         foreach (string unknown in weights.Keys.Except(_components))
-            throw new ArgumentException($"Reward '{label}' has no component '{unknown}' to weigh: {NameHint.For(unknown, _components)}", nameof(weights));
+            throw new ArgumentException(
+                $"Reward '{label}' has no component '{unknown}' to weigh: {NameHint.For(unknown, _components)}",
+                nameof(weights));
         foreach (string component in _components)
         {
             if (!weights.TryGetValue(component, out double weight))
-                throw new ArgumentException($"Reward '{label}': the component '{component}' has no weight; give one, 0 if it is only to be logged.", nameof(weights));
+                throw new ArgumentException(
+                    $"Reward '{label}': the component '{component}' has no weight; give one, 0 if it is only to " +
+                    $"be logged.", nameof(weights));
             if (!double.IsFinite(weight))
-                throw new ArgumentException($"Reward '{label}': the component '{component}' has the weight {weight}; give a finite number.", nameof(weights));
+                throw new ArgumentException(
+                    $"Reward '{label}': the component '{component}' has the weight {weight}; give a finite number.",
+                    nameof(weights));
         }
 
         (Reward, Name) = (reward, label);
         Weights = [.. _components.Select(component => weights[component])];
-        Components = name is null ? _components : _components.Length == 1 ? [name] : [.. _components.Select(component => $"{name}/{component}")];
+        Components = name is null ? _components : _components.Length == 1 ? [name]
+            : [.. _components.Select(component => $"{name}/{component}")];
     }
 
     /// <summary>The reward.</summary>
@@ -71,7 +82,8 @@ public sealed record RewardTerm
         ArgumentNullException.ThrowIfNull(reward);
         return reward.Components is [var only] ? new() { [only] = weight }
             : throw new ArgumentException(
-                $"{reward.GetType().Name} has {reward.Components.Count} components ({string.Join(", ", reward.Components)}): give a weight for each of them.", nameof(reward));
+                $"{reward.GetType().Name} has {reward.Components.Count} components " +
+                $"({string.Join(", ", reward.Components)}): give a weight for each of them.", nameof(reward));
     }
 }
 
@@ -80,5 +92,6 @@ internal static class NameHint
 {
     /// <summary>"did you mean 'x'?", or the names there are.</summary>
     public static string For(string unknown, IReadOnlyCollection<string> known) =>
-        NameDistance.Nearest(unknown, known) is { } near ? $"did you mean '{near}'?" : known.Count > 0 ? $"there are {string.Join(", ", known)}." : "there are none.";
+        NameDistance.Nearest(unknown, known) is { } near ? $"did you mean '{near}'?"
+            : known.Count > 0 ? $"there are {string.Join(", ", known)}." : "there are none.";
 }

@@ -3,7 +3,9 @@ using System.Runtime.InteropServices;
 
 namespace Skylight.Training.Rewards;
 
-/// <summary>Verdicts by what was judged; those used longest ago go first. A key is a hash, so that long responses take no room.</summary>
+/// <summary>
+/// Verdicts by what was judged; those used longest ago go first. A key is a hash, so that long responses take no room.
+/// </summary>
 internal sealed class VerdictCache(int capacity)
 {
     private readonly Dictionary<UInt128, LinkedListNode<(UInt128 Key, bool IsCorrect)>> _nodes = [];

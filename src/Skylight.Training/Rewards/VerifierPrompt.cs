@@ -32,7 +32,8 @@ public sealed class VerifierPrompt
 
     /// <summary>Makes a prompt.</summary>
     /// <param name="template">
-    /// Its text; <c>{question}</c>, <c>{answer}</c> and <c>{response}</c> stand for the three, accepted answers beside the first on lines of their own. It must ask for yes or no.
+    /// Its text; <c>{question}</c>, <c>{answer}</c> and <c>{response}</c> stand for the three, accepted answers beside
+    /// the first on lines of their own. It must ask for yes or no.
     /// </param>
     /// <exception cref="ArgumentException">It has no place for the answer or for the response.</exception>
     public VerifierPrompt(string template = DefaultTemplate)
@@ -41,7 +42,9 @@ public sealed class VerifierPrompt
         foreach (string place in new[] { Answer, Response })
         {
             if (!template.Contains(place, StringComparison.Ordinal))
-                throw new ArgumentException($"The verifier's prompt has no {place}: the model must see the answer that is known and the response to judge.", nameof(template));
+                throw new ArgumentException(
+                    $"The verifier's prompt has no {place}: the model must see the answer that is known and the " +
+                    $"response to judge.", nameof(template));
         }
 
         _template = template;
@@ -56,7 +59,8 @@ public sealed class VerifierPrompt
         for (int at = 0; at < _template.Length;)
         {
             ReadOnlySpan<char> rest = _template.AsSpan(at);
-            (string? place, string filling) = rest.StartsWith(Question) ? (Question, question) : rest.StartsWith(Answer) ? (Answer, string.Join('\n', answers))
+            (string? place, string filling) = rest.StartsWith(Question) ? (Question, question) : rest.StartsWith(Answer)
+                ? (Answer, string.Join('\n', answers))
                 : rest.StartsWith(Response) ? (Response, response) : (null, "");
             if (place is null)
                 text.Append(_template[at]);
@@ -67,11 +71,15 @@ public sealed class VerifierPrompt
         return text.ToString();
     }
 
-    /// <summary>The verdict of a reply: it must be "yes" or "no" and nothing else, whatever its case and marks, behind a think block if there is one.</summary>
+    /// <summary>
+    /// The verdict of a reply: it must be "yes" or "no" and nothing else, whatever its case and marks, behind a think
+    /// block if there is one.
+    /// </summary>
     /// <returns>Null if it is neither.</returns>
     public static bool? Read(string reply)
     {
         ReadOnlySpan<char> word = ThinkBlock.Answer(reply).Trim().Trim("*_`\"'.! \n");
-        return word.Equals("yes", StringComparison.OrdinalIgnoreCase) ? true : word.Equals("no", StringComparison.OrdinalIgnoreCase) ? false : null;
+        return word.Equals("yes", StringComparison.OrdinalIgnoreCase) ? true
+            : word.Equals("no", StringComparison.OrdinalIgnoreCase) ? false : null;
     }
 }

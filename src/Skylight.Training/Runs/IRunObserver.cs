@@ -28,8 +28,10 @@ public interface IRunObserver
 /// <param name="ResultStep">The step whose weights are the result.</param>
 /// <param name="Accuracy">On held-out data, of the result; null where nothing was tried.</param>
 /// <param name="FirstAccuracy">The same before the first step.</param>
-/// <param name="LogProbabilityDifference">The greatest |log p of training − log p of the rollout| of any step; null for methods that draw nothing.</param>
+/// <param name="LogProbabilityDifference">The greatest |log p of training − log p of the rollout| of any step; null for
+/// methods that draw nothing.</param>
 /// <param name="Seconds">Wall time over all sittings.</param>
 /// <param name="BadRows">Rows that could not be used.</param>
 public sealed record RunResult(
-    string Name, string Folder, int Steps, int ResultStep, double? Accuracy, double? FirstAccuracy, double? LogProbabilityDifference, double Seconds, int BadRows);
+    string Name, string Folder, int Steps, int ResultStep, double? Accuracy, double? FirstAccuracy,
+    double? LogProbabilityDifference, double Seconds, int BadRows);

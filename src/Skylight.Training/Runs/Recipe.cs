@@ -55,7 +55,10 @@ public enum FaultPolicy
     Zero,
 }
 
-/// <summary>A training run, as a YAML file or text says it (<see cref="RecipeFile"/>, which also sets single keys). docs/recipes.md describes every key.</summary>
+/// <summary>
+/// A training run, as a YAML file or text says it (<see cref="RecipeFile"/>, which also sets single keys).
+/// docs/recipes.md describes every key.
+/// </summary>
 public sealed record Recipe
 {
     // What a run has written into its folder is this recipe's text, so nothing may differ from it.
@@ -72,7 +75,9 @@ public sealed record Recipe
     /// <summary>The folder of the model to begin with; null for the result of the recipe before.</summary>
     public string? Model { get; internal init; }
 
-    /// <summary>The earlier recipe of the same command whose result is the model to begin with; null for the one before.</summary>
+    /// <summary>
+    /// The earlier recipe of the same command whose result is the model to begin with; null for the one before.
+    /// </summary>
     public string? From { get; internal init; }
 
     /// <summary>How it trains.</summary>
@@ -142,11 +147,14 @@ public sealed record DataSettings(string File, double Weight, IReadOnlyDictionar
     /// <summary>Only rows of at most this difficulty.</summary>
     public double? MostDifficulty { get; init; }
 
-    /// <summary>Whether a row is wanted: one that says nothing of its difficulty is not, where a range is asked for.</summary>
+    /// <summary>
+    /// Whether a row is wanted: one that says nothing of its difficulty is not, where a range is asked for.
+    /// </summary>
     public bool Includes(Data.TrainingExample example)
     {
         ArgumentNullException.ThrowIfNull(example);
-        return (LeastDifficulty is null && MostDifficulty is null) || (example.Difficulty >= LeastDifficulty && example.Difficulty <= MostDifficulty);
+        return (LeastDifficulty is null && MostDifficulty is null)
+            || (example.Difficulty >= LeastDifficulty && example.Difficulty <= MostDifficulty);
     }
 }
 
@@ -156,7 +164,9 @@ public sealed record PromptSettings
     /// <summary>The system message; null for that of the checkpoint, empty for none.</summary>
     public string? System { get; init; }
 
-    /// <summary>The chat template by name (<see cref="ConversationEncoder.TemplateOf"/>); null for the checkpoint's.</summary>
+    /// <summary>
+    /// The chat template by name (<see cref="ConversationEncoder.TemplateOf"/>); null for the checkpoint's.
+    /// </summary>
     public string? ChatTemplate { get; init; }
 
     /// <summary>Whether the prompt opens a think block.</summary>
@@ -225,7 +235,10 @@ public sealed record SamplingSettings
     /// <summary>Completions of a prompt.</summary>
     public int Group { get; init; } = 8;
 
-    /// <summary>The tokens that the key-value cache holds; null for a quarter of the memory that the weights leave, at most 16,384.</summary>
+    /// <summary>
+    /// The tokens that the key-value cache holds; null for a quarter of the memory that the weights leave, at most
+    /// 16,384.
+    /// </summary>
     public int? CacheTokens { get; init; }
 }
 
@@ -238,7 +251,9 @@ public sealed record GrpoSettings
     /// <summary>The reference of the KL term is the model that the run began with.</summary>
     public bool HasReference => Options.Objective.Kl != KlKind.None;
 
-    /// <summary>Prompts that were solved at least so often are left out from then on, once each was tried; null for none.</summary>
+    /// <summary>
+    /// Prompts that were solved at least so often are left out from then on, once each was tried; null for none.
+    /// </summary>
     public double? DropSolved { get; init; }
 }
 
@@ -247,7 +262,8 @@ public sealed record GrpoSettings
 /// <param name="Weight">What its component counts in the sum.</param>
 /// <param name="Options">Its own settings, as texts.</param>
 /// <param name="Assembly">The file of a user's own rewards; null for the library.</param>
-public sealed record RewardSettings(string Name, double Weight, IReadOnlyDictionary<string, string> Options, string? Assembly = null)
+public sealed record RewardSettings(string Name, double Weight, IReadOnlyDictionary<string, string> Options,
+    string? Assembly = null)
 {
     /// <summary>Weights by component, of a reward with several; empty for one.</summary>
     public IReadOnlyDictionary<string, double> Weights { get; init; } = new Dictionary<string, double>();

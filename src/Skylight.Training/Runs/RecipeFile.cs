@@ -12,8 +12,10 @@ public static class RecipeFile
 
     /// <summary>Reads a recipe.</summary>
     /// <param name="path">The YAML file.</param>
-    /// <param name="settings">What stands in its place: <c>key=value</c>, keys with dots and places of lists as numbers (<c>data.0.file=x.jsonl</c>); values are YAML.</param>
-    /// <exception cref="RecipeException">It is not YAML, has an unknown key or a wrong value; names file, line and key.</exception>
+    /// <param name="settings">What stands in its place: <c>key=value</c>, keys with dots and places of lists as numbers
+    /// (<c>data.0.file=x.jsonl</c>); values are YAML.</param>
+    /// <exception cref="RecipeException">It is not YAML, has an unknown key or a wrong value; names file, line and
+    /// key.</exception>
     public static Recipe Load(string path, IEnumerable<string>? settings = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -35,7 +37,8 @@ public static class RecipeFile
     /// <param name="text">YAML.</param>
     /// <param name="name">How messages call it; without its ending also the name of a recipe that has none.</param>
     /// <param name="settings">As for <see cref="Load"/>.</param>
-    /// <exception cref="RecipeException">It is not YAML, has an unknown key or a wrong value; names file, line and key.</exception>
+    /// <exception cref="RecipeException">It is not YAML, has an unknown key or a wrong value; names file, line and
+    /// key.</exception>
     public static Recipe Parse(string text, string name, IEnumerable<string>? settings = null)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -46,7 +49,9 @@ public static class RecipeFile
         var source = new RecipeSource(name);
         foreach (string setting in settings ?? [])
             Set(map, setting, source);
-        Recipe recipe = RecipeReader.Read(new RecipeNode(source, "", map), System.IO.Path.GetFileNameWithoutExtension(name)) with { Text = TextOf(map) };
+        Recipe recipe = RecipeReader.Read(new RecipeNode(source, "", map),
+            System.IO.Path.GetFileNameWithoutExtension(name)) with
+        { Text = TextOf(map) };
         // What becomes of faults may be said anew when a run goes on: what it did so far would have been the same.
         foreach (string key in (string[])["bad_rows", "reward_faults"])
             map.Children.Remove(new YamlScalarNode(key));
@@ -73,20 +78,25 @@ public static class RecipeFile
             {
                 0 => throw new RecipeException($"{name}: the recipe is empty."),
                 1 => stream.Documents[0].RootNode,
-                _ => throw new RecipeException($"{name}: the file holds {stream.Documents.Count} documents; give each recipe a file of its own."),
+                _ => throw new RecipeException(
+                    $"{name}: the file holds {stream.Documents.Count} documents; give each recipe a file of its own."),
             };
         }
         catch (YamlException exception)
         {
             // The parser names the map in which the tab stands.
             int tab = exception.Message.Contains("tab as indentation", StringComparison.Ordinal)
-                ? Array.FindIndex(text.Split('\n'), line => line[..(line.Length - line.TrimStart().Length)].Contains('\t')) : -1;
-            throw new RecipeException(tab >= 0 ? $"{name}, line {tab + 1}: the recipe is not YAML: it is indented with a tab; use spaces."
+                ? Array.FindIndex(text.Split('\n'),
+                    line => line[..(line.Length - line.TrimStart().Length)].Contains('\t')) : -1;
+            throw new RecipeException(
+                tab >= 0 ? $"{name}, line {tab + 1}: the recipe is not YAML: it is indented with a tab; use spaces."
                 : $"{name}, line {exception.Start.Line}: the recipe is not YAML: {exception.Message}", exception);
         }
     }
 
-    /// <summary>The tree is built by recursion, which a file of nothing but brackets would take to the end of the stack.</summary>
+    /// <summary>
+    /// The tree is built by recursion, which a file of nothing but brackets would take to the end of the stack.
+    /// </summary>
     private static void CheckDepth(string text, string name)
     {
         var parser = new Parser(new StringReader(text));
@@ -96,9 +106,12 @@ public static class RecipeFile
             depth += parser.Current!.NestingIncrease;
             // An alias would let a small file be a large one.
             if (parser.Current is AnchorAlias alias)
-                throw new RecipeException($"{name}, line {alias.Start.Line}: aliases ('*{alias.Value}') are not read in recipes; write the value again.");
+                throw new RecipeException(
+                    $"{name}, line {alias.Start.Line}: aliases ('*{alias.Value}') are not read in recipes; write the " +
+                    $"value again.");
             if (depth > MostDepth)
-                throw new RecipeException($"{name}, line {parser.Current.Start.Line}: the recipe is nested more than {MostDepth} deep.");
+                throw new RecipeException(
+                    $"{name}, line {parser.Current.Start.Line}: the recipe is nested more than {MostDepth} deep.");
         }
     }
 
@@ -108,7 +121,8 @@ public static class RecipeFile
         if (equals < 1)
             throw new RecipeException($"--set {setting}: write KEY=VALUE, such as steps=100 or sampling.group=16.");
         string path = setting[..equals], name = $"--set {setting}";
-        YamlNode value = setting.Length == equals + 1 ? new YamlScalarNode("") { Style = ScalarStyle.DoubleQuoted } : Read(setting[(equals + 1)..], name);
+        YamlNode value = setting.Length == equals + 1 ? new YamlScalarNode("") { Style = ScalarStyle.DoubleQuoted }
+            : Read(setting[(equals + 1)..], name);
         source.Set(value, setting);
         string[] keys = path.Split('.');
         YamlNode at = root;
@@ -125,16 +139,20 @@ public static class RecipeFile
                     else if (!map.Children.TryGetValue(key, out at!))
                         source.Set(map.Children[key] = at = new YamlMappingNode(), setting);
                     break;
-                case YamlSequenceNode list when int.TryParse(keys[index], out int place) && place >= 0 && place < list.Children.Count:
+                case YamlSequenceNode list when int.TryParse(keys[index], out int place) && place >= 0
+                    && place < list.Children.Count:
                     if (isLast)
                         list.Children[place] = value;
                     else
                         at = list.Children[place];
                     break;
                 case YamlSequenceNode list:
-                    throw new RecipeException($"{name}: '{string.Join('.', keys[..index])}' is a list of {list.Children.Count}; its places are 0 to {list.Children.Count - 1}.");
+                    throw new RecipeException(
+                        $"{name}: '{string.Join('.', keys[..index])}' is a list of {list.Children.Count}; its places " +
+                        $"are 0 to {list.Children.Count - 1}.");
                 default:
-                    throw new RecipeException($"{name}: '{string.Join('.', keys[..index])}' is a single value and has no '{keys[index]}'.");
+                    throw new RecipeException(
+                        $"{name}: '{string.Join('.', keys[..index])}' is a single value and has no '{keys[index]}'.");
             }
         }
     }

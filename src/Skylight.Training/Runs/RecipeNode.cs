@@ -19,7 +19,8 @@ internal sealed record RecipeSource(string File)
 
     /// <summary>The place of a value, as messages begin with it.</summary>
     public string PlaceOf(YamlNode node) =>
-        _settings.TryGetValue(node, out string? setting) ? $"{File}, --set {setting}" : node.Start.Line > 0 ? $"{File}, line {node.Start.Line}" : File;
+        _settings.TryGetValue(node, out string? setting) ? $"{File}, --set {setting}"
+            : node.Start.Line > 0 ? $"{File}, line {node.Start.Line}" : File;
 }
 
 /// <summary>A value in a recipe with the place where it stands, so that every fault names file, line and key.</summary>
@@ -55,7 +56,8 @@ internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml
     public RecipeNode Map(string key)
     {
         YamlNode node = Find(key) ?? new YamlMappingNode();
-        return node is YamlMappingNode ? new RecipeNode(source, PathOf(key), node) : throw Wrong(node, PathOf(key), "a map of keys");
+        return node is YamlMappingNode ? new RecipeNode(source, PathOf(key), node)
+            : throw Wrong(node, PathOf(key), "a map of keys");
     }
 
     /// <summary>The elements of a list; one value that is no list counts as a list of one.</summary>
@@ -74,7 +76,8 @@ internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml
             return new Dictionary<string, string>();
         if (node is not YamlMappingNode map)
             throw Wrong(node, PathOf(key), "a map of names to names");
-        return map.ToDictionary(pair => Scalar(pair.Key, PathOf(key), "a name"), pair => Scalar(pair.Value, $"{PathOf(key)}.{pair.Key}", "a name"), StringComparer.Ordinal);
+        return map.ToDictionary(pair => Scalar(pair.Key, PathOf(key), "a name"),
+            pair => Scalar(pair.Value, $"{PathOf(key)}.{pair.Key}", "a name"), StringComparer.Ordinal);
     }
 
     /// <summary>The keys of this map.</summary>
@@ -97,17 +100,20 @@ internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml
         Find(key) is { } node ? NumberOf(node, PathOf(key), least, most) : null;
 
     /// <summary>This value as a finite number.</summary>
-    public double AsNumber(double least = double.NegativeInfinity, double most = double.PositiveInfinity) => NumberOf(yaml, path, least, most);
+    public double AsNumber(double least = double.NegativeInfinity, double most = double.PositiveInfinity) =>
+        NumberOf(yaml, path, least, most);
 
     /// <summary>A whole number; null where the key is not there.</summary>
-    public int? Count(string key, int least = 0, int most = int.MaxValue) => Find(key) is { } node ? CountOf(node, PathOf(key), least, most) : null;
+    public int? Count(string key, int least = 0, int most = int.MaxValue) => Find(key) is { } node
+        ? CountOf(node, PathOf(key), least, most) : null;
 
     /// <summary>This value as a whole number.</summary>
     public int AsCount(int least = 0, int most = int.MaxValue) => CountOf(yaml, path, least, most);
 
     /// <summary>A seed: a whole number of 64 bits.</summary>
     public ulong? Seed(string key) => Find(key) is not { } node ? null
-        : ulong.TryParse(Scalar(node, PathOf(key), "a whole number"), NumberStyles.None, CultureInfo.InvariantCulture, out ulong seed) ? seed
+        : ulong.TryParse(Scalar(node, PathOf(key), "a whole number"), NumberStyles.None, CultureInfo.InvariantCulture,
+            out ulong seed) ? seed
         : throw Fault(node, PathOf(key), $"is '{Shown(node)}'; a seed is a whole number from 0 to {ulong.MaxValue}.");
 
     /// <summary>true or false; null where the key is not there.</summary>
@@ -147,7 +153,8 @@ internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml
             string name = Scalar(key, path, "a key");
             if (_known.Contains(name))
                 continue;
-            string hint = NameDistance.Nearest(name, _known) is { } nearest ? $"Did you mean '{nearest}'?" : $"Known here: {string.Join(", ", _known.Order(StringComparer.Ordinal))}.";
+            string hint = NameDistance.Nearest(name, _known) is { } nearest ? $"Did you mean '{nearest}'?"
+                : $"Known here: {string.Join(", ", _known.Order(StringComparer.Ordinal))}.";
             throw Fault(key, PathOf(name), $"is not a key of a recipe. {hint}");
         }
     }
@@ -158,35 +165,48 @@ internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml
         _known.Add(key);
         if (yaml is not YamlMappingNode map)
             throw Wrong(yaml, path, "a map of keys");
-        return map.Children.TryGetValue(new YamlScalarNode(key), out YamlNode? node) && node is not YamlScalarNode { Value: null or "" or "null" or "~", Style: YamlDotNet.Core.ScalarStyle.Plain } ? node : null;
+        return map.Children.TryGetValue(new YamlScalarNode(key), out YamlNode? node)
+            && node is not YamlScalarNode
+            {
+                Value: null or "" or "null" or "~",
+                Style: YamlDotNet.Core.ScalarStyle.Plain
+            } ? node : null;
     }
 
     private double NumberOf(YamlNode node, string at, double least, double most)
     {
-        const NumberStyles Style = NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent;
-        if (!double.TryParse(Scalar(node, at, "a number"), Style, CultureInfo.InvariantCulture, out double number) || !double.IsFinite(number))
+        const NumberStyles Style = NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint
+            | NumberStyles.AllowExponent;
+        if (!double.TryParse(Scalar(node, at, "a number"), Style, CultureInfo.InvariantCulture, out double number)
+            || !double.IsFinite(number))
             throw Fault(node, at, $"is '{Shown(node)}', which is not a number; write it as 0.5 or 1e-5.");
         if (Math.Abs(number) > float.MaxValue)
             throw Fault(node, at, $"is {Shown(node)}, which is more than a number of 32 bits can hold.");
-        return number >= least && number <= most ? number : throw Fault(node, at, $"is {number.ToString(CultureInfo.InvariantCulture)}; {Range(least, most)}.");
+        return number >= least && number <= most ? number
+            : throw Fault(node, at, $"is {number.ToString(CultureInfo.InvariantCulture)}; {Range(least, most)}.");
     }
 
     private int CountOf(YamlNode node, string at, int least, int most)
     {
-        if (!long.TryParse(Scalar(node, at, "a whole number"), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long number))
+        if (!long.TryParse(Scalar(node, at, "a whole number"), NumberStyles.AllowLeadingSign,
+            CultureInfo.InvariantCulture, out long number))
             throw Fault(node, at, $"is '{Shown(node)}', which is not a whole number.");
-        return number >= least && number <= most ? (int)number : throw Fault(node, at, $"is {number}; {Range(least, most)}.");
+        return number >= least && number <= most ? (int)number
+            : throw Fault(node, at, $"is {number}; {Range(least, most)}.");
     }
 
     private static string Range(double least, double most) => string.Create(CultureInfo.InvariantCulture, $"it must be {(double.IsInfinity(most) || most == int.MaxValue ? $"at least {least}"
         : double.IsInfinity(least) ? $"at most {most}" : $"from {least} to {most}")}");
 
     private string Filled(YamlNode node, string at) =>
-        Scalar(node, at, "a name") is var text && !string.IsNullOrWhiteSpace(text) ? text : throw Fault(node, at, "is empty; give a name, or leave the key out.");
+        Scalar(node, at, "a name") is var text && !string.IsNullOrWhiteSpace(text) ? text
+            : throw Fault(node, at, "is empty; give a name, or leave the key out.");
 
-    private string Scalar(YamlNode node, string at, string expected) => node is YamlScalarNode { Value: { } value } ? value : throw Wrong(node, at, expected);
+    private string Scalar(YamlNode node, string at, string expected) => node is YamlScalarNode { Value: { } value }
+        ? value : throw Wrong(node, at, expected);
 
-    private RecipeException Wrong(YamlNode node, string at, string expected) => Fault(node, at, $"is {Kind(node)}, where {expected} is expected.");
+    private RecipeException Wrong(YamlNode node, string at, string expected) =>
+        Fault(node, at, $"is {Kind(node)}, where {expected} is expected.");
 
     private static string Kind(YamlNode node) => node switch
     {
@@ -195,7 +215,8 @@ internal sealed class RecipeNode(RecipeSource source, string path, YamlNode yaml
         _ => $"'{Shown(node)}'",
     };
 
-    private static string Shown(YamlNode node) => node is YamlScalarNode { Value: { } text } ? (text.Length > 60 ? text[..60] + "…" : text) : "";
+    private static string Shown(YamlNode node) => node is YamlScalarNode { Value: { } text }
+        ? (text.Length > 60 ? text[..60] + "…" : text) : "";
 
     private RecipeException Fault(YamlNode node, string at, string message) =>
         new($"{source.PlaceOf(node)}: {(at.Length == 0 ? "the recipe" : $"'{at}'")} {message}");

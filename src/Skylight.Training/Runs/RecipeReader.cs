@@ -10,11 +10,13 @@ internal static class RecipeReader
 {
     private static readonly string[] s_chatTemplates = [ConversationEncoder.BuiltIn, .. ChatTemplate.Names];
 
-    private static readonly (string, ThinkingMode)[] s_thinking = [("default", ThinkingMode.Default), ("on", ThinkingMode.On), ("off", ThinkingMode.Off)];
+    private static readonly (string, ThinkingMode)[] s_thinking = [("default", ThinkingMode.Default),
+        ("on", ThinkingMode.On), ("off", ThinkingMode.Off)];
 
     public static Recipe Read(RecipeNode node, string fileName)
     {
-        TrainingMethod method = node.Choice("method", ("sft", TrainingMethod.Supervised), ("grpo", TrainingMethod.Grpo), ("rejection", TrainingMethod.Rejection))
+        TrainingMethod method = node.Choice("method", ("sft", TrainingMethod.Supervised), ("grpo", TrainingMethod.Grpo),
+            ("rejection", TrainingMethod.Rejection))
             ?? throw node.Fault("has no 'method': give sft, grpo or rejection.");
         string? folder = node.Named("data_folder");
         SamplingSettings sampling = Sampling(node.Map("sampling"));
@@ -35,7 +37,8 @@ internal static class RecipeReader
             Sampling = sampling,
             Grpo = Grpo(node.Map("grpo"), sampling),
             Rewards = Rewards(node),
-            RewardFaults = node.Choice("reward_faults", ("stop", FaultPolicy.Stop), ("zero", FaultPolicy.Zero), ("skip", FaultPolicy.Skip)) ?? FaultPolicy.Stop,
+            RewardFaults = node.Choice("reward_faults", ("stop", FaultPolicy.Stop), ("zero", FaultPolicy.Zero),
+                ("skip", FaultPolicy.Skip)) ?? FaultPolicy.Stop,
             Evaluation = node.Has("evaluation") ? Evaluation(node.Map("evaluation"), folder) : null,
             Checkpoints = Checkpoints(node.Map("checkpoints")),
             SamplesPerStep = node.Text("samples") == "all" ? int.MaxValue : node.Count("samples") ?? 4,
@@ -48,7 +51,8 @@ internal static class RecipeReader
     private static string Name(RecipeNode node, string fileName)
     {
         string name = node.Text("name") ?? fileName;
-        return name.Length > 0 && name.All(character => char.IsLetterOrDigit(character) || character is '-' or '_' or '.') && name[0] != '.'
+        return name.Length > 0 && name.All(character => char.IsLetterOrDigit(character)
+            || character is '-' or '_' or '.') && name[0] != '.'
             ? name
             : throw node.Fault($"has the name '{name}'; it names a folder: use letters, digits, '-', '_' and '.'.");
     }
@@ -56,12 +60,14 @@ internal static class RecipeReader
     private static LearningRates LearningRate(RecipeNode node)
     {
         if (!node.Has("learning_rate"))
-            throw node.Fault("has no 'learning_rate': give one for all modules, or one for each of vision, connector and language.");
+            throw node.Fault(
+                "has no 'learning_rate': give one for all modules, or one for each of vision, connector and language.");
         LearningRates rates;
         if (node.HasMap("learning_rate"))
         {
             RecipeNode map = node.Map("learning_rate");
-            rates = new LearningRates((float)(map.Number("vision", 0) ?? 0), (float)(map.Number("connector", 0) ?? 0), (float)(map.Number("language", 0) ?? 0));
+            rates = new LearningRates((float)(map.Number("vision", 0) ?? 0), (float)(map.Number("connector", 0) ?? 0),
+                (float)(map.Number("language", 0) ?? 0));
             map.Finish();
         }
         else
@@ -70,12 +76,14 @@ internal static class RecipeReader
             rates = new LearningRates(rate, rate, rate);
         }
 
-        return ModulesOf(rates) != TrainableModules.None ? rates : throw node.Fault("trains nothing: give one of the modules a learning rate above 0.");
+        return ModulesOf(rates) != TrainableModules.None ? rates
+            : throw node.Fault("trains nothing: give one of the modules a learning rate above 0.");
     }
 
     /// <summary>What has a learning rate.</summary>
     public static TrainableModules ModulesOf(LearningRates rates) =>
-        (rates.Vision > 0 ? TrainableModules.Vision : 0) | (rates.Connector > 0 ? TrainableModules.Connector : 0) | (rates.Language > 0 ? TrainableModules.Language : 0);
+        (rates.Vision > 0 ? TrainableModules.Vision : 0) | (rates.Connector > 0 ? TrainableModules.Connector : 0)
+            | (rates.Language > 0 ? TrainableModules.Language : 0);
 
     private static DataSettings[] Data(RecipeNode node, string? folder)
     {
@@ -89,7 +97,9 @@ internal static class RecipeReader
             return new DataSettings(InFolder(folder, node.AsNamed()), 0, new Dictionary<string, string>());
         string file = node.Named("file") ?? throw node.Fault("has no 'file'.");
         (double? least, double? most) = Range(node, "difficulty");
-        var source = new DataSettings(InFolder(folder, file), node.Number("weight", double.Epsilon) ?? 0, node.Texts("columns")) { LeastDifficulty = least, MostDifficulty = most };
+        var source = new DataSettings(InFolder(folder, file), node.Number("weight", double.Epsilon) ?? 0,
+            node.Texts("columns"))
+        { LeastDifficulty = least, MostDifficulty = most };
         node.Finish();
         return source;
     }
@@ -112,14 +122,16 @@ internal static class RecipeReader
         var prompt = new PromptSettings
         {
             System = node.Text("system"),
-            ChatTemplate = node.Choice("chat_template", [.. s_chatTemplates.Select((name, index) => (name, index))]) is { } chosen ? s_chatTemplates[chosen] : null,
+            ChatTemplate = node.Choice("chat_template", [.. s_chatTemplates.Select((name, index) => (name, index))])
+                is { } chosen ? s_chatTemplates[chosen] : null,
             Thinking = node.Choice("thinking", s_thinking) ?? ThinkingMode.Default,
             Template = node.Text("template") ?? "{question}",
             MaximumTiles = node.Count("max_tiles", 1),
             MaximumSequence = node.Count("max_sequence", 2),
         };
         node.Finish();
-        return prompt.Template.Contains("{question}", StringComparison.Ordinal) ? prompt : throw node.Fault("has a 'template' without '{question}': nothing would say where the question stands.");
+        return prompt.Template.Contains("{question}", StringComparison.Ordinal) ? prompt
+            : throw node.Fault("has a 'template' without '{question}': nothing would say where the question stands.");
     }
 
     private static ScheduleSettings Schedule(RecipeNode node) => new()
@@ -128,7 +140,8 @@ internal static class RecipeReader
         Epochs = node.Number("epochs", 0.001),
         Batch = node.Count("batch", 1, 1 << 20) ?? 32,
         Warmup = node.Number("warmup", 0) ?? 0,
-        Decay = node.Choice("decay", ("constant", LearningRateDecay.Constant), ("linear", LearningRateDecay.Linear), ("cosine", LearningRateDecay.Cosine)) ?? LearningRateDecay.Constant,
+        Decay = node.Choice("decay", ("constant", LearningRateDecay.Constant), ("linear", LearningRateDecay.Linear),
+            ("cosine", LearningRateDecay.Cosine)) ?? LearningRateDecay.Constant,
         FinalFraction = node.Number("final_fraction", 0, 1) ?? 0,
         Patience = node.Count("patience", 1),
     };
@@ -145,7 +158,8 @@ internal static class RecipeReader
                 Epsilon = (float)(node.Number("epsilon", 0) ?? defaults.Epsilon),
                 WeightDecay = (float)(node.Number("weight_decay", 0) ?? defaults.WeightDecay),
                 MaximumGradientNorm = (float)(node.Number("max_gradient_norm", 0) ?? defaults.MaximumGradientNorm),
-                NotFinite = node.Choice("not_finite", ("stop", NotFiniteStep.Stop), ("skip", NotFiniteStep.Skip)) ?? NotFiniteStep.Stop,
+                NotFinite = node.Choice("not_finite", ("stop", NotFiniteStep.Stop), ("skip", NotFiniteStep.Skip))
+                    ?? NotFiniteStep.Stop,
             },
             MicroBatchTokens = node.Count("micro_batch_tokens", 2) ?? 8192,
             Recompute = node.Flag("recompute") ?? false,
@@ -185,7 +199,8 @@ internal static class RecipeReader
         }
 
         stages.Sort();
-        return stages.Count > 0 && stages[0].FromStep == 0 ? stages : throw map.Fault("says nothing about step 0: begin with it.");
+        return stages.Count > 0 && stages[0].FromStep == 0 ? stages
+            : throw map.Fault("says nothing about step 0: begin with it.");
     }
 
     private static GrpoSettings Grpo(RecipeNode node, SamplingSettings sampling)
@@ -204,12 +219,16 @@ internal static class RecipeReader
                     ClipLow = (float)(node.Number("clip_low", 0, 1) ?? objective.ClipLow),
                     ClipHigh = (float)(node.Number("clip_high", 0) ?? objective.ClipHigh),
                     DualClip = (float)(node.Number("dual_clip", 0) ?? objective.DualClip),
-                    Kl = node.Choice("kl", ("none", KlKind.None), ("k1", KlKind.K1), ("k2", KlKind.K2), ("k3", KlKind.K3)) ?? KlKind.None,
+                    Kl = node.Choice("kl", ("none", KlKind.None), ("k1", KlKind.K1), ("k2", KlKind.K2),
+                        ("k3", KlKind.K3)) ?? KlKind.None,
                     Beta = (float)(node.Number("beta", 0) ?? 0),
                 },
-                AdvantageScale = node.Choice("advantage", ("group", AdvantageScale.Group), ("batch", AdvantageScale.Batch), ("none", AdvantageScale.None)) ?? options.AdvantageScale,
+                AdvantageScale = node.Choice("advantage", ("group", AdvantageScale.Group),
+                    ("batch", AdvantageScale.Batch), ("none", AdvantageScale.None)) ?? options.AdvantageScale,
                 Aggregation = node.Choice(
-                    "aggregation", ("sequence_mean", LossAggregation.SequenceMean), ("token_mean", LossAggregation.TokenMean), ("constant", LossAggregation.Constant)) ?? options.Aggregation,
+                    "aggregation", ("sequence_mean", LossAggregation.SequenceMean),
+                    ("token_mean", LossAggregation.TokenMean), ("constant", LossAggregation.Constant))
+                        ?? options.Aggregation,
                 MiniBatches = node.Count("mini_batches", 1) ?? 1,
                 ResampleAttempts = node.Count("resample", 0, 255) ?? 0,
                 KeepSurplusSteps = node.Count("keep_surplus", 0, 1000) ?? 0,
@@ -220,14 +239,16 @@ internal static class RecipeReader
         };
         node.Finish();
         if (grpo.Options.Objective.Kl == KlKind.None != (grpo.Options.Objective.Beta == 0))
-            throw node.Fault("has only one of 'kl' and 'beta'; a divergence from the model at the start needs both, and none neither.");
+            throw node.Fault(
+                "has only one of 'kl' and 'beta'; a divergence from the model at the start needs both, and none neither.");
         return grpo;
     }
 
     private static RewardSettings[] Rewards(RecipeNode node)
     {
         RewardSettings[] rewards = [.. node.List("rewards").Select(Reward)];
-        return rewards.Length > 0 ? rewards : [new RewardSettings("answer", 0.8, new Dictionary<string, string>()), new RewardSettings("format", 0.2, new Dictionary<string, string>())];
+        return rewards.Length > 0 ? rewards : [new RewardSettings("answer", 0.8, new Dictionary<string, string>()),
+            new RewardSettings("format", 0.2, new Dictionary<string, string>())];
     }
 
     private static RewardSettings Reward(RecipeNode node)
@@ -235,7 +256,8 @@ internal static class RecipeReader
         if (!node.IsMap)
             return new RewardSettings(node.AsNamed(), 1, new Dictionary<string, string>());
         var reward = new RewardSettings(
-            node.Named("name") ?? throw node.Fault("has no 'name'."), node.Number("weight") ?? 1, node.Texts("options"), node.Named("assembly"))
+            node.Named("name") ?? throw node.Fault("has no 'name'."), node.Number("weight") ?? 1, node.Texts("options"),
+            node.Named("assembly"))
         {
             Weights = Weights(node),
             Label = node.Named("label"),
@@ -249,7 +271,8 @@ internal static class RecipeReader
         var weights = new Dictionary<string, double>(StringComparer.Ordinal);
         foreach ((string component, string text) in node.Texts("weights"))
         {
-            if (!double.TryParse(text, System.Globalization.NumberStyles.Float, System.Globalization.CultureInfo.InvariantCulture, out double weight) || !double.IsFinite(weight))
+            if (!double.TryParse(text, System.Globalization.NumberStyles.Float,
+                System.Globalization.CultureInfo.InvariantCulture, out double weight) || !double.IsFinite(weight))
                 throw node.Fault($"has the weight '{text}' for '{component}', which is not a number.");
             weights.Add(component, weight);
         }
@@ -280,9 +303,11 @@ internal static class RecipeReader
             Every = node.Count("every") ?? 0,
             Keep = node.Count("keep", 1) ?? 3,
             Best = node.Choice(
-                "best", ("accuracy", CheckpointCriterion.Accuracy), ("reward", CheckpointCriterion.Reward), ("critical_entropy", CheckpointCriterion.CriticalEntropy),
+                "best", ("accuracy", CheckpointCriterion.Accuracy), ("reward", CheckpointCriterion.Reward),
+                ("critical_entropy", CheckpointCriterion.CriticalEntropy),
                 ("loss", CheckpointCriterion.Loss)) ?? CheckpointCriterion.Accuracy,
-            Result = node.Choice("result", ("last", ResultCheckpoint.Last), ("best", ResultCheckpoint.Best)) ?? ResultCheckpoint.Last,
+            Result = node.Choice("result", ("last", ResultCheckpoint.Last), ("best", ResultCheckpoint.Best))
+                ?? ResultCheckpoint.Last,
             SaveState = node.Count("save_state", 1) ?? 20,
         };
         node.Finish();
@@ -293,17 +318,22 @@ internal static class RecipeReader
     private static void Check(RecipeNode node, Recipe recipe)
     {
         if (recipe.Schedule.Steps is null == recipe.Schedule.Epochs is null)
-            throw node.Fault(recipe.Schedule.Steps is null ? "says neither 'steps' nor 'epochs'; give one." : "says both 'steps' and 'epochs'; give one.");
+            throw node.Fault(recipe.Schedule.Steps is null ? "says neither 'steps' nor 'epochs'; give one."
+                : "says both 'steps' and 'epochs'; give one.");
         if (recipe.Model is not null && recipe.From is not null)
             throw node.Fault("says both 'model' and 'from'; give one.");
         if (recipe.Method == TrainingMethod.Grpo && recipe.Sampling.Group < 2)
-            throw node.Fault($"draws groups of {recipe.Sampling.Group}; completions are compared within their group, so it needs at least 2.");
-        if (recipe.Schedule.Patience is not null && (recipe.Method != TrainingMethod.Supervised || recipe.Evaluation is null))
+            throw node.Fault(
+                $"draws groups of {recipe.Sampling.Group}; completions are compared within their group, so it needs " +
+                $"at least 2.");
+        if (recipe.Schedule.Patience is not null
+            && (recipe.Method != TrainingMethod.Supervised || recipe.Evaluation is null))
             throw node.Fault("has 'patience', which needs method 'sft' and an 'evaluation'.");
         if (recipe.Checkpoints.Result == ResultCheckpoint.Best && recipe.Evaluation is null)
             throw node.Fault("takes the best checkpoint as its result, but has no 'evaluation' to compare them by.");
         if (recipe.Checkpoints.Result == ResultCheckpoint.Best && recipe.Checkpoints.Every == 0)
-            throw node.Fault("takes the best checkpoint as its result, but saves none before the last: give 'checkpoints.every'.");
+            throw node.Fault(
+                "takes the best checkpoint as its result, but saves none before the last: give 'checkpoints.every'.");
         if (recipe.Checkpoints.Best == CheckpointCriterion.Loss && recipe.Method != TrainingMethod.Supervised)
             throw node.Fault("compares checkpoints by loss, which only method 'sft' has.");
     }

@@ -9,8 +9,9 @@ using Skylight.Training.Rewards;
 namespace Skylight.Training.Runs;
 
 /// <summary>
-/// Tries a run's model on held-out data: what has answers is answered and scored by the code of <c>skylight eval</c>, with the prompts of the run; what has responses to learn from
-/// has their mean cross-entropy; for supervised tuning a row may have both.
+/// Tries a run's model on held-out data: what has answers is answered and scored by the code of <c>skylight eval</c>,
+/// with the prompts of the run; what has responses to learn from has their mean cross-entropy; for supervised tuning a
+/// row may have both.
 /// </summary>
 internal sealed class RunEvaluation
 {
@@ -22,15 +23,20 @@ internal sealed class RunEvaluation
     private readonly IReadOnlyList<(EvaluationItem Item, TrainingExample Example)> _items;
     private readonly IReadOnlyList<TrainingExample> _learnt;
 
-    private RunEvaluation(Recipe recipe, RunPrompts prompts, IReadOnlyList<(EvaluationItem, TrainingExample)> items, IReadOnlyList<TrainingExample> learnt) =>
+    private RunEvaluation(Recipe recipe, RunPrompts prompts, IReadOnlyList<(EvaluationItem, TrainingExample)> items,
+        IReadOnlyList<TrainingExample> learnt) =>
         (_recipe, _prompts, _items, _learnt) = (recipe, prompts, items, learnt);
 
     /// <summary>Whether something is to be answered, and not only scored.</summary>
     public bool Answers => _items.Count > 0;
 
-    /// <summary>Reads the data; held-out data must be usable to its last row, pictures and lengths included. Pictures are not kept in memory.</summary>
+    /// <summary>
+    /// Reads the data; held-out data must be usable to its last row, pictures and lengths included. Pictures are not
+    /// kept in memory.
+    /// </summary>
     /// <exception cref="InvalidDataException">A row cannot be used, or there is none.</exception>
-    public static async Task<RunEvaluation> OpenAsync(Recipe recipe, RunPrompts prompts, List<IDisposable> owned, CancellationToken cancellationToken)
+    public static async Task<RunEvaluation> OpenAsync(Recipe recipe, RunPrompts prompts, List<IDisposable> owned,
+        CancellationToken cancellationToken)
     {
         EvaluationSettings settings = recipe.Evaluation!;
         var items = new List<(EvaluationItem, TrainingExample)>();
@@ -39,7 +45,8 @@ internal sealed class RunEvaluation
         using var badRows = new BadRows();
         foreach (DataSettings data in settings.Data)
         {
-            ExampleFiles files = await ExampleFiles.OpenAsync(data.File, TrainingRun.OptionsOf(data, ExampleNeeds.None), cancellationToken).ConfigureAwait(false);
+            ExampleFiles files = await ExampleFiles.OpenAsync(data.File, TrainingRun.OptionsOf(data, ExampleNeeds.None),
+                cancellationToken).ConfigureAwait(false);
             owned.Add(files);
             for (long row = 0; row < files.Count && ids.Count < (settings.Items ?? int.MaxValue); row++)
             {
@@ -62,18 +69,24 @@ internal sealed class RunEvaluation
 
         badRows.ThrowIfOverLimit();
         if (ids.Count == 0)
-            throw new InvalidDataException($"The recipe '{recipe.Name}' is to be tried on {string.Join(", ", settings.Data.Select(data => $"'{data.File}'"))}, of which no row is of the difficulties asked for. Widen 'difficulty', or give other data.");
-        if (learnt.Count == 0 && (recipe.Schedule.Patience is not null || recipe.Checkpoints.Best == CheckpointCriterion.Loss))
+            throw new InvalidDataException(
+                $"The recipe '{recipe.Name}' is to be tried on " +
+                $"{string.Join(", ", settings.Data.Select(data => $"'{data.File}'"))}, of which no row is of " +
+                $"the difficulties asked for. Widen 'difficulty', or give other data.");
+        if (learnt.Count == 0
+            && (recipe.Schedule.Patience is not null || recipe.Checkpoints.Best == CheckpointCriterion.Loss))
         {
             throw new InvalidDataException(
-                $"The recipe '{recipe.Name}' goes by the loss on its evaluation data, but none of its rows has a response to learn from: "
+                $"The recipe '{recipe.Name}' goes by the loss on its evaluation data, but none of its rows has a " +
+                $"response to learn from: "
                 + "give some, or leave out 'patience' and 'checkpoints.best: loss'.");
         }
 
         if (items.Count == 0 && recipe.Checkpoints is { Result: ResultCheckpoint.Best, Best: not CheckpointCriterion.Loss })
         {
             throw new InvalidDataException(
-                $"The recipe '{recipe.Name}' takes the best checkpoint by what the model answers, but none of the rows of its evaluation data has an answer: "
+                $"The recipe '{recipe.Name}' takes the best checkpoint by what the model answers, but none of the " +
+                $"rows of its evaluation data has an answer: "
                 + "give some, or set 'checkpoints.best: loss'.");
         }
 
@@ -92,9 +105,11 @@ internal sealed class RunEvaluation
             {
                 // Made once, so that what is too long or broken is known before the first step.
                 if (isLearnt)
-                    await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken).ConfigureAwait(false);
+                    await prompts.Samples.SampleAsync(prompts.Conversation(example), cancellationToken)
+                        .ConfigureAwait(false);
                 if (isAsked)
-                    await prompts.EvaluationPromptAsync(example, settings.Thinking ?? recipe.Prompt.Thinking, cancellationToken).ConfigureAwait(false);
+                    await prompts.EvaluationPromptAsync(example, settings.Thinking ?? recipe.Prompt.Thinking,
+                        cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (IsOfTheRow(exception))
             {
@@ -105,7 +120,8 @@ internal sealed class RunEvaluation
             if (isLearnt)
                 learnt.Add(example);
             if (isAsked)
-                items.Add((EvaluationData.Item(example, files, row) with { Conversation = prompts.Prompt(example) }, example));
+                items.Add((EvaluationData.Item(example, files, row) with { Conversation = prompts.Prompt(example) },
+                    example));
         }
     }
 
@@ -114,21 +130,25 @@ internal sealed class RunEvaluation
     {
         bool isAsked = example.Answers.Count > 0;
         // A response beside an answer is something to learn from only where responses are learnt.
-        return (isAsked, example.Messages[^1].Role == ChatRole.Assistant && (!isAsked || recipe.Method == TrainingMethod.Supervised));
+        return (isAsked, example.Messages[^1].Role == ChatRole.Assistant
+            && (!isAsked || recipe.Method == TrainingMethod.Supervised));
     }
 
     /// <summary>Whether a fault is one of the row: too long, a picture that is broken or gone.</summary>
-    public static bool IsOfTheRow(Exception exception) => exception is ArgumentException or ImageException or IOException or UnauthorizedAccessException or InvalidDataException or BadRowException;
+    public static bool IsOfTheRow(Exception exception) => exception is ArgumentException or ImageException
+        or IOException or UnauthorizedAccessException or InvalidDataException or BadRowException;
 
     /// <summary>Answers and scores everything.</summary>
-    public async Task<EvaluationPoint> TryAsync(ChatModel chat, ModelTrainer trainer, RewardSet? rewards, int step, CancellationToken cancellationToken)
+    public async Task<EvaluationPoint> TryAsync(ChatModel chat, ModelTrainer trainer, RewardSet? rewards, int step,
+        CancellationToken cancellationToken)
     {
         EvaluationSettings settings = _recipe.Evaluation!;
         double? loss = _learnt.Count > 0 ? await LossAsync(chat, trainer, cancellationToken).ConfigureAwait(false) : null;
         if (_items.Count == 0)
             return new EvaluationPoint(step, null, null, null, loss, _learnt.Count);
         int most = settings.MaximumNewTokens ?? _recipe.Sampling.MaximumNewTokens[^1].Tokens;
-        Dictionary<string, TrainingExample> byId = _items.ToDictionary(pair => pair.Item.Id, pair => pair.Example, StringComparer.Ordinal);
+        Dictionary<string, TrainingExample> byId = _items.ToDictionary(pair => pair.Item.Id, pair => pair.Example,
+            StringComparer.Ordinal);
         var evaluator = new Evaluator(chat, new EvaluationOptions
         {
             Samples = settings.Samples,
@@ -142,7 +162,8 @@ internal sealed class RunEvaluation
         });
         EvaluationItem[] items = [.. _items.Select(pair => pair.Item)];
         CheckPictures();
-        (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items, evaluator.SettingsFor(items), cancellationToken: cancellationToken).ConfigureAwait(false);
+        (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items,
+            evaluator.SettingsFor(items), cancellationToken: cancellationToken).ConfigureAwait(false);
         // Fewer items than before would be another measure.
         if (results.FirstOrDefault(result => result.Error is not null) is { } failed)
             throw Unusable(byId[failed.Id], failed.Error!);
@@ -150,14 +171,19 @@ internal sealed class RunEvaluation
         if (rewards is not null)
         {
             bool opens = _prompts.Opens(settings.Thinking ?? _recipe.Prompt.Thinking);
-            RewardBreakdown[] judged = await rewards.ScoreAsync([.. results.Select(result => RequestOf(byId[result.Id], result, opens, most))], cancellationToken).ConfigureAwait(false);
+            RewardBreakdown[] judged = await rewards.ScoreAsync(
+                [.. results.Select(result => RequestOf(byId[result.Id], result, opens, most))], cancellationToken)
+                    .ConfigureAwait(false);
             reward = judged.Average(breakdown => breakdown.Total);
         }
 
         return new EvaluationPoint(step, report.Accuracy.Mean, reward, report.MeanCriticalEntropy, loss, items.Length);
     }
 
-    /// <summary>The mean cross-entropy over all tokens that are to be learnt; as many rows at a time as a step takes, because their tiles are in memory.</summary>
+    /// <summary>
+    /// The mean cross-entropy over all tokens that are to be learnt; as many rows at a time as a step takes, because
+    /// their tiles are in memory.
+    /// </summary>
     private async Task<double> LossAsync(ChatModel chat, ModelTrainer trainer, CancellationToken cancellationToken)
     {
         (double sum, double tokens) = (0, 0);
@@ -168,7 +194,8 @@ internal sealed class RunEvaluation
             {
                 try
                 {
-                    samples.Add(await _prompts.Samples.SampleAsync(_prompts.Conversation(example), cancellationToken).ConfigureAwait(false));
+                    samples.Add(await _prompts.Samples.SampleAsync(_prompts.Conversation(example), cancellationToken)
+                        .ConfigureAwait(false));
                 }
                 catch (Exception exception) when (IsOfTheRow(exception))
                 {
@@ -177,7 +204,8 @@ internal sealed class RunEvaluation
             }
 
             double weight = samples.Sum(sample => sample.Weights.Sum(each => (double)each));
-            await chat.BetweenStepsAsync(_ => sum += weight * trainer.Evaluate(SampleBuilder.WithMeanWeights(samples), new CrossEntropyObjective(), cancellationToken).Loss, cancellationToken).ConfigureAwait(false);
+            await chat.BetweenStepsAsync(_ => sum += weight * trainer.Evaluate(SampleBuilder.WithMeanWeights(samples),
+                new CrossEntropyObjective(), cancellationToken).Loss, cancellationToken).ConfigureAwait(false);
             tokens += weight;
         }
 
@@ -200,12 +228,14 @@ internal sealed class RunEvaluation
     }
 
     private static InvalidDataException Unusable(TrainingExample example, string reason) =>
-        new($"A row of the evaluation data could be used when the run was opened, and cannot any more: {new BadRow(example.File, example.Row, example.Unit, reason)}");
+        new($"A row of the evaluation data could be used when the run was opened, and cannot any more: " +
+            $"{new BadRow(example.File, example.Row, example.Unit, reason)}");
 
     /// <summary>A point as figures.</summary>
     public static StepFigures Figures(EvaluationPoint point) => new(point.Step, FigureKind.Evaluation,
     [
-        .. Given("accuracy", point.Accuracy), .. Given("reward", point.Reward), .. Given("critical_entropy", point.CriticalEntropy), .. Given("loss", point.Loss), ("items", point.Items),
+        .. Given("accuracy", point.Accuracy), .. Given("reward", point.Reward),
+        .. Given("critical_entropy", point.CriticalEntropy), .. Given("loss", point.Loss), ("items", point.Items),
     ]);
 
     private static (string, double)[] Given(string name, double? value) => value is { } number ? [(name, number)] : [];
@@ -213,7 +243,8 @@ internal sealed class RunEvaluation
     private static RewardRequest RequestOf(TrainingExample example, EvaluationResult result, bool opens, int most)
     {
         bool isClosed = result.Answer.Length > 0 || result.End == AnswerEnd.Stop;
-        string thought = result.Thinking.Length == 0 && !opens ? "" : $"{(opens ? "" : SpecialTokens.ThinkStart)}{result.Thinking}{(isClosed ? SpecialTokens.ThinkEnd : "")}";
+        string thought = result.Thinking.Length == 0 && !opens ? ""
+            : $"{(opens ? "" : SpecialTokens.ThinkStart)}{result.Thinking}{(isClosed ? SpecialTokens.ThinkEnd : "")}";
         return new RewardRequest
         {
             Id = example.Id,

@@ -5,7 +5,8 @@ using Skylight.Training.Data;
 namespace Skylight.Training.Runs;
 
 /// <summary>
-/// What a run writes as it goes: <c>metrics.jsonl</c>, <c>samples.jsonl</c> and a TensorBoard event file. The lengths belong to the saved state.
+/// What a run writes as it goes: <c>metrics.jsonl</c>, <c>samples.jsonl</c> and a TensorBoard event file. The lengths
+/// belong to the saved state.
 /// </summary>
 public sealed class RunLog : IDisposable
 {
@@ -51,7 +52,9 @@ public sealed class RunLog : IDisposable
                     json.WriteNull(name);
             }
         }));
-        _events.Append(TensorBoardLog.Scalars(Now(), figures.Step, figures.Values.Where(figure => double.IsFinite(figure.Value)).Select(figure => ($"{kind}/{figure.Name}", figure.Value))));
+        _events.Append(
+            TensorBoardLog.Scalars(Now(), figures.Step, figures.Values.Where(figure => double.IsFinite(figure.Value))
+                .Select(figure => ($"{kind}/{figure.Name}", figure.Value))));
     }
 
     /// <summary>Writes a sample.</summary>
@@ -77,8 +80,10 @@ public sealed class RunLog : IDisposable
     public static IReadOnlyList<StepFigures> ReadMetrics(string file, int mostBytes) =>
     [
         .. Read(file, mostBytes).Select(line => new StepFigures(
-            line.GetProperty("step").GetInt32(), line.GetProperty("kind").GetString() == "train" ? FigureKind.Step : FigureKind.Evaluation,
-            [.. line.EnumerateObject().Where(member => member.Value.ValueKind == JsonValueKind.Number && member.Name != "step").Select(member => (member.Name, member.Value.GetDouble()))])),
+            line.GetProperty("step").GetInt32(), line.GetProperty("kind").GetString() == "train" ? FigureKind.Step
+                : FigureKind.Evaluation,
+            [.. line.EnumerateObject().Where(member => member.Value.ValueKind == JsonValueKind.Number
+                && member.Name != "step").Select(member => (member.Name, member.Value.GetDouble()))])),
     ];
 
     /// <summary>Reads samples back.</summary>
@@ -88,9 +93,11 @@ public sealed class RunLog : IDisposable
     public static IReadOnlyList<RunSample> ReadSamples(string file, int mostBytes) =>
     [
         .. Read(file, mostBytes).Select(line => new RunSample(
-            line.GetProperty("step").GetInt32(), line.GetProperty("id").GetString()!, line.GetProperty("prompt").GetString()!, line.GetProperty("completion").GetString()!,
+            line.GetProperty("step").GetInt32(), line.GetProperty("id").GetString()!,
+            line.GetProperty("prompt").GetString()!, line.GetProperty("completion").GetString()!,
             [.. line.GetProperty("rewards").EnumerateObject().Select(member => (member.Name, member.Value.GetDouble()))],
-            line.GetProperty("advantage").GetDouble(), line.GetProperty("tokens").GetInt32(), line.GetProperty("finished").GetBoolean())),
+            line.GetProperty("advantage").GetDouble(), line.GetProperty("tokens").GetInt32(),
+            line.GetProperty("finished").GetBoolean())),
     ];
 
     private static IEnumerable<JsonElement> Read(string file, int mostBytes)
@@ -130,7 +137,8 @@ public sealed class RunLog : IDisposable
     private static byte[] Line(Action<Utf8JsonWriter> write)
     {
         var buffer = new ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var json = new Utf8JsonWriter(buffer,
+            new JsonWriterOptions { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             json.WriteStartObject();
             write(json);

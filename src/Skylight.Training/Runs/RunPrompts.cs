@@ -7,7 +7,10 @@ using Skylight.Training.Evaluation;
 
 namespace Skylight.Training.Runs;
 
-/// <summary>How a run puts examples to its model: the recipe's system message, template, thinking mode and tiles, for training and for evaluation alike.</summary>
+/// <summary>
+/// How a run puts examples to its model: the recipe's system message, template, thinking mode and tiles, for training
+/// and for evaluation alike.
+/// </summary>
 internal sealed class RunPrompts
 {
     private const string Place = "{question}";
@@ -15,7 +18,8 @@ internal sealed class RunPrompts
     private readonly PromptSettings _settings;
     private readonly int _mostTiles;
 
-    public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer, ImageDecoders decoders)
+    public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer,
+        ImageDecoders decoders)
     {
         (_settings, _mostTiles) = (settings, configuration.Preprocessing.MaximumTiles);
         Template = ConversationEncoder.TemplateOf(configuration, settings.ChatTemplate);
@@ -23,8 +27,11 @@ internal sealed class RunPrompts
             Template = Template with { SystemMessage = system.Length == 0 ? null : system };
         int context = configuration.Language.MaxPositions;
         if (settings.MaximumSequence > context)
-            throw new RecipeException($"'prompt.max_sequence' is {settings.MaximumSequence}, but the checkpoint's context has {context} tokens.");
-        Encoder = new ConversationEncoder(configuration, tokenizer, Template) { MaximumTokens = settings.MaximumSequence ?? context, ImageDecoders = decoders };
+            throw new RecipeException(
+                $"'prompt.max_sequence' is {settings.MaximumSequence}, but the checkpoint's context has {context} tokens.");
+        Encoder = new ConversationEncoder(configuration, tokenizer,
+            Template)
+        { MaximumTokens = settings.MaximumSequence ?? context, ImageDecoders = decoders };
         Samples = new SampleBuilder(Encoder) { Thinking = settings.Thinking, MaximumTiles = settings.MaximumTiles };
     }
 
@@ -41,7 +48,8 @@ internal sealed class RunPrompts
     public static string SuffixOf(PreparedPrompt prompt) => prompt.OpensThinking ? $"{SpecialTokens.ThinkStart}\n" : "";
 
     /// <summary>Whether prompts open a think block.</summary>
-    public bool Opens(ThinkingMode thinking) => (thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On)).OpensThinking;
+    public bool Opens(ThinkingMode thinking) =>
+        (thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On)).OpensThinking;
 
     /// <summary>A whole conversation, its answer included.</summary>
     public IReadOnlyList<Message> Conversation(TrainingExample example) => Dressed(example.Messages);
@@ -52,8 +60,10 @@ internal sealed class RunPrompts
     /// <summary>Makes the prompt of an evaluation.</summary>
     /// <exception cref="ContextLengthException">It is longer than the longest sequence.</exception>
     /// <exception cref="Images.ImageException">A picture cannot be decoded.</exception>
-    public Task<PreparedPrompt> EvaluationPromptAsync(TrainingExample example, ThinkingMode thinking, CancellationToken cancellationToken) =>
-        Encoder.PromptAsync(Prompt(example), thinking, Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
+    public Task<PreparedPrompt> EvaluationPromptAsync(TrainingExample example, ThinkingMode thinking,
+        CancellationToken cancellationToken) =>
+        Encoder.PromptAsync(Prompt(example), thinking,
+            Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
 
     /// <summary>Writes the template around the last question.</summary>
     private IReadOnlyList<Message> Dressed(IReadOnlyList<Message> messages)

@@ -10,4 +10,5 @@ namespace Skylight.Training.Runs;
 /// <param name="Tokens">Its length.</param>
 /// <param name="Finished">Whether the model ended it.</param>
 public sealed record RunSample(
-    int Step, string Id, string Prompt, string Completion, IReadOnlyList<(string Name, double Value)> Rewards, double Advantage, int Tokens, bool Finished);
+    int Step, string Id, string Prompt, string Completion, IReadOnlyList<(string Name, double Value)> Rewards,
+    double Advantage, int Tokens, bool Finished);

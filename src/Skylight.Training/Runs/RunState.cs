@@ -73,7 +73,8 @@ internal sealed record RunState
 /// <param name="CriticalEntropy">The mean entropy of critical tokens, in nats; null if there were none.</param>
 /// <param name="Loss">The mean cross-entropy of the answers; null for methods without one.</param>
 /// <param name="Items">How many items.</param>
-internal sealed record EvaluationPoint(int Step, double? Accuracy, double? Reward, double? CriticalEntropy, double? Loss, int Items);
+internal sealed record EvaluationPoint(int Step, double? Accuracy, double? Reward, double? CriticalEntropy,
+    double? Loss, int Items);
 
 [JsonSourceGenerationOptions(WriteIndented = true, NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals)]
 [JsonSerializable(typeof(RunState))]

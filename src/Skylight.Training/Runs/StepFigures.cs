@@ -1,9 +1,12 @@
 namespace Skylight.Training.Runs;
 
-/// <summary>What a step or an evaluation measured, under the names that metrics.jsonl, TensorBoard and the report use.</summary>
+/// <summary>
+/// What a step or an evaluation measured, under the names that metrics.jsonl, TensorBoard and the report use.
+/// </summary>
 /// <param name="Step">The optimizer steps taken before and with it; 0 for an evaluation before the first.</param>
 /// <param name="Kind">What was measured.</param>
-/// <param name="Values">Names and values in the order in which they are shown; those that are not finite say that nothing was there to measure.</param>
+/// <param name="Values">Names and values in the order in which they are shown; those that are not finite say that
+/// nothing was there to measure.</param>
 public sealed record StepFigures(int Step, FigureKind Kind, IReadOnlyList<(string Name, double Value)> Values)
 {
     /// <summary>A value by its name; null if it was not measured.</summary>

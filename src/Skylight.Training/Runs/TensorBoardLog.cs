@@ -5,8 +5,9 @@ using System.Text;
 namespace Skylight.Training.Runs;
 
 /// <summary>
-/// Scalars in TensorBoard's event files: records of TensorFlow's <c>TFRecord</c> form (length, masked CRC-32C of it, an <c>Event</c> message, masked CRC-32C of it),
-/// the messages as tensorflow/core/util/event.proto and framework/summary.proto have them.
+/// Scalars in TensorBoard's event files: records of TensorFlow's <c>TFRecord</c> form (length, masked CRC-32C of it, an
+/// <c>Event</c> message, masked CRC-32C of it), the messages as tensorflow/core/util/event.proto and
+/// framework/summary.proto have them.
 /// </summary>
 internal static class TensorBoardLog
 {

@@ -15,32 +15,10 @@ using Skylight.Training.Rewards;
 
 namespace Skylight.Training.Runs;
 
-/// <summary>What a run is started with, beside its recipe.</summary>
-/// <param name="Device">Where the model lives; closed with the run.</param>
-public sealed record TrainingRunOptions(Device Device)
-{
-    /// <summary>Whether a run that is in the folder goes on.</summary>
-    public bool Resume { get; init; }
-
-    /// <summary>What rewards are made with.</summary>
-    public RewardContext Rewards { get; init; } = new();
-
-    /// <summary>Makes a reward of a user's own from an assembly; null where none can be loaded.</summary>
-    public Func<RewardSettings, IReward>? LoadReward { get; init; }
-
-    /// <summary>What decodes the pictures of the data.</summary>
-    public ImageDecoders ImageDecoders { get; init; } = ImageDecoders.Standard;
-
-    /// <summary>Is told how it goes.</summary>
-    public IRunObserver? Observer { get; init; }
-
-    /// <summary>From where a model that is named by its repository comes, and where it is kept; as the environment says if null.</summary>
-    public HubOptions? Hub { get; init; }
-}
-
 /// <summary>
-/// One recipe from its model to its result: steps, evaluations, checkpoints, logs and the report, in a folder. Everything random follows from seed and step, and what is
-/// written follows the saved state, so that a run that was stopped or killed and goes on is the same run: weights, optimizer and samples byte for byte.
+/// One recipe from its model to its result: steps, evaluations, checkpoints, logs and the report, in a folder.
+/// Everything random follows from seed and step, and what is written follows the saved state, so that a run that was
+/// stopped or killed and goes on is the same run: weights, optimizer and samples byte for byte.
 /// </summary>
 public sealed class TrainingRun : IAsyncDisposable
 {
@@ -66,20 +44,24 @@ public sealed class TrainingRun : IAsyncDisposable
         Dictionary<string, DataSettings> settingsOf, RunEvaluation? evaluation, RewardSet? rewards, BadRows badRows,
         List<IDisposable> owned, IRunObserver? observer)
     {
-        (_recipe, _folder, _state, _chat, _prompts, _evaluation, _rewards, _badRows, _owned, _observer) = (recipe, folder, state, chat, prompts, evaluation, rewards, badRows, owned, observer);
+        (_recipe, _folder, _state, _chat, _prompts, _evaluation, _rewards, _badRows, _owned, _observer) = (recipe,
+            folder, state, chat, prompts, evaluation, rewards, badRows, owned, observer);
         _settingsOf = settingsOf;
         _steps = StepsOf(recipe, schedule.Count);
         int warmup = (int)Math.Round(recipe.Schedule.Warmup < 1 ? recipe.Schedule.Warmup * _steps : recipe.Schedule.Warmup);
         // A factor of every module's own rate.
         _schedule = new LearningRateSchedule(1, _steps, warmup, recipe.Schedule.Decay, (float)recipe.Schedule.FinalFraction);
         _feed = new ExampleFeed(schedule, badRows, IsWanted) { Next = state.Examples };
-        _trainer = new ModelTrainer(chat.Model, recipe.Modules, recipe.Optimizer.AdamW, recipe.Optimizer.MicroBatchTokens, recipe.Optimizer.Recompute);
-        int[] stopTokens = [.. chat.Tokenizer.StopTokenIds().Union(chat.Model.Configuration.StopTokenIds).Where(token => (uint)token < (uint)chat.Model.Configuration.Language.VocabularySize)];
+        _trainer = new ModelTrainer(chat.Model, recipe.Modules, recipe.Optimizer.AdamW,
+            recipe.Optimizer.MicroBatchTokens, recipe.Optimizer.Recompute);
+        int[] stopTokens = [.. chat.Tokenizer.StopTokenIds().Union(chat.Model.Configuration.StopTokenIds)
+            .Where(token => (uint)token < (uint)chat.Model.Configuration.Language.VocabularySize)];
         ModelScorer? reference = null;
         if (recipe.Method == TrainingMethod.Grpo && recipe.Grpo.HasReference)
         {
             // On the same device, of which the chat disposes.
-            VisionLanguageModel start = ModelCheckpoint.Load(state.Model, chat.Model.Device, chat.Model.ParameterType, chat.Model.Configuration.ImageTokenId);
+            VisionLanguageModel start = ModelCheckpoint.Load(state.Model, chat.Model.Device, chat.Model.ParameterType,
+                chat.Model.Configuration.ImageTokenId);
             reference = new ModelScorer(start, recipe.Optimizer.MicroBatchTokens);
             owned.Add(reference);
             owned.Add(start);
@@ -95,7 +77,8 @@ public sealed class TrainingRun : IAsyncDisposable
 
     /// <summary>The number of steps that a recipe takes.</summary>
     internal static int StepsOf(Recipe recipe, long examples) =>
-        recipe.Schedule.Steps ?? (int)Math.Min(int.MaxValue, Math.Max(1, Math.Ceiling(recipe.Schedule.Epochs!.Value * examples / recipe.Schedule.Batch)));
+        recipe.Schedule.Steps ?? (int)Math.Min(int.MaxValue,
+            Math.Max(1, Math.Ceiling(recipe.Schedule.Epochs!.Value * examples / recipe.Schedule.Batch)));
 
     /// <summary>Whether a folder holds a run that can go on, or has ended.</summary>
     public static bool IsIn(string folder)
@@ -110,11 +93,13 @@ public sealed class TrainingRun : IAsyncDisposable
     /// <param name="folder">The folder of the run.</param>
     /// <param name="options">Device, rewards, whether to resume.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
-    /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
+    /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the
+    /// folder.</exception>
     /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="CheckpointException">The model or the saved state cannot be read.</exception>
     /// <exception cref="IOException">The folder cannot be written, or another run is using it.</exception>
-    public static async Task<TrainingRun> OpenAsync(Recipe recipe, string model, string folder, TrainingRunOptions options, CancellationToken cancellationToken = default)
+    public static async Task<TrainingRun> OpenAsync(Recipe recipe, string model, string folder,
+        TrainingRunOptions options, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(options);
@@ -123,11 +108,15 @@ public sealed class TrainingRun : IAsyncDisposable
         RewardSet? rewards = null;
         try
         {
-            // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of one commit, with which the run also goes on.
-            model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken).ConfigureAwait(false);
+            // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of
+            // one commit, with which the run also goes on.
+            model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken)
+                .ConfigureAwait(false);
             (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, options.ImageDecoders, cancellationToken);
-            (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
-            RunEvaluation? evaluation = recipe.Evaluation is null ? null : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
+            (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned,
+                cancellationToken).ConfigureAwait(false);
+            RunEvaluation? evaluation = recipe.Evaluation is null ? null
+                : await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
             rewards = RewardsOf(recipe, RewardContextOf(options), options.LoadReward);
             RunFolder run = RunFolder.Open(folder, recipe, model, options.Resume);
             owned.Add(run);
@@ -137,9 +126,17 @@ public sealed class TrainingRun : IAsyncDisposable
             int? cache = RunMemory.CacheTokens(recipe, evaluation?.Answers == true);
             chat = await VisionLanguageModel.LoadAsync(
                 run.State.Model,
-                new ChatModelOptions { Device = options.Device, Tokenizer = tokenizer, Template = prompts.Template, CacheTokens = cache, ImageDecoders = options.ImageDecoders },
+                new ChatModelOptions
+                {
+                    Device = options.Device,
+                    Tokenizer = tokenizer,
+                    Template = prompts.Template,
+                    CacheTokens = cache,
+                    ImageDecoders = options.ImageDecoders,
+                },
                 progress: null, cancellationToken).ConfigureAwait(false);
-            var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation, rewards, badRows, owned, options.Observer);
+            var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation,
+                rewards, badRows, owned, options.Observer);
             opened.Restore();
             if (rewards is not null)
                 await rewards.OpenAsync(cancellationToken).ConfigureAwait(false);
@@ -159,7 +156,10 @@ public sealed class TrainingRun : IAsyncDisposable
         }
     }
 
-    /// <summary>Finds what <see cref="OpenAsync"/> would find wrong, without a device, weights or anything written: of recipes that run in order the last may be hours away.</summary>
+    /// <summary>
+    /// Finds what <see cref="OpenAsync"/> would find wrong, without a device, weights or anything written: of recipes
+    /// that run in order the last may be hours away.
+    /// </summary>
     /// <param name="recipe">The recipe.</param>
     /// <param name="model">The folder of a model of the shape that it begins with, or its repository on the hub.</param>
     /// <param name="folder">The folder of the run.</param>
@@ -168,12 +168,14 @@ public sealed class TrainingRun : IAsyncDisposable
     /// <param name="hub">Where a model that is named by its repository comes from; as the environment says if null.</param>
     /// <param name="decoders">What decodes the pictures of the data; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
-    /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the folder.</exception>
+    /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the
+    /// folder.</exception>
     /// <exception cref="CheckpointException">The model's configuration or tokenizer cannot be read.</exception>
     /// <exception cref="InvalidDataException">A file of the data or a row of the evaluation data cannot be used.</exception>
     /// <exception cref="IOException">A file cannot be read.</exception>
     public static async Task CheckAsync(
-        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null, HubOptions? hub = null, ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
+        Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null,
+        HubOptions? hub = null, ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -181,7 +183,8 @@ public sealed class TrainingRun : IAsyncDisposable
         var owned = new List<IDisposable>();
         try
         {
-            model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
+            model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken)
+                .ConfigureAwait(false);
             (RunPrompts prompts, _) = PromptsOf(recipe, model, decoders ?? ImageDecoders.Standard, cancellationToken);
             await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             if (recipe.Evaluation is not null)
@@ -196,10 +199,13 @@ public sealed class TrainingRun : IAsyncDisposable
         }
     }
 
-    /// <summary>Takes the steps that are left, and writes the result. A run that has ended already only says what came of it.</summary>
+    /// <summary>
+    /// Takes the steps that are left, and writes the result. A run that has ended already only says what came of it.
+    /// </summary>
     /// <param name="cancellationToken">Stops after the step; the state is saved, and the run can go on.</param>
     /// <exception cref="OperationCanceledException">It was stopped.</exception>
-    /// <exception cref="TrainingDivergedException">Loss or gradients are not finite; the state that was saved before stays.</exception>
+    /// <exception cref="TrainingDivergedException">Loss or gradients are not finite; the state that was saved before
+    /// stays.</exception>
     /// <exception cref="InvalidDataException">There were more bad rows than may be.</exception>
     public async Task<RunResult> RunAsync(CancellationToken cancellationToken = default)
     {
@@ -235,7 +241,9 @@ public sealed class TrainingRun : IAsyncDisposable
             try
             {
                 Save();
-                _observer?.Note($"Stopped after step {_state.Step}, which is saved: once the fault is put right, the same command goes on with --resume; 'bad_rows' and 'reward_faults' may be others then.");
+                _observer?.Note(
+                    $"Stopped after step {_state.Step}, which is saved: once the fault is put right, the same " +
+                    $"command goes on with --resume; 'bad_rows' and 'reward_faults' may be others then.");
             }
             catch (CheckpointException)
             {
@@ -264,12 +272,14 @@ public sealed class TrainingRun : IAsyncDisposable
     }
 
     internal static ExampleNeeds NeedsOf(Recipe recipe) => recipe.Method == TrainingMethod.Supervised ? ExampleNeeds.Response
-        : recipe.Rewards.Any(reward => reward.Name is "answer" or "choice" or "numeric" or "verifier") ? ExampleNeeds.Answer : ExampleNeeds.None;
+        : recipe.Rewards.Any(reward => reward.Name is "answer" or "choice" or "numeric" or "verifier")
+        ? ExampleNeeds.Answer : ExampleNeeds.None;
 
     internal static ExampleOptions OptionsOf(DataSettings data, ExampleNeeds needs) =>
         new() { Needs = needs, Columns = ColumnMap.Parse(data.Columns.Select(pair => $"{pair.Key}={pair.Value}")) };
 
-    private static (RunPrompts Prompts, ITokenizer Tokenizer) PromptsOf(Recipe recipe, string model, ImageDecoders decoders, CancellationToken cancellationToken)
+    private static (RunPrompts Prompts, ITokenizer Tokenizer) PromptsOf(Recipe recipe, string model,
+        ImageDecoders decoders, CancellationToken cancellationToken)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
@@ -277,29 +287,37 @@ public sealed class TrainingRun : IAsyncDisposable
     }
 
     /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
-    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer, ImageDecoders decoders)
+    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer,
+        ImageDecoders decoders)
     {
         var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer, decoders);
         int most = recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens), longest = prompts.Encoder.MaximumTokens;
         // Otherwise every row would be called unusable.
         if (recipe.Method != TrainingMethod.Supervised && most >= longest)
-            throw new RecipeException($"The recipe '{recipe.Name}' draws completions of up to {most} tokens ('sampling.max_new_tokens'), but its longest sequence ('prompt.max_sequence', by default the checkpoint's context) has {longest}: none is left for a prompt. Give fewer.");
+            throw new RecipeException(
+                $"The recipe '{recipe.Name}' draws completions of up to {most} tokens ('sampling.max_new_tokens'), " +
+                $"but its longest sequence ('prompt.max_sequence', by default the checkpoint's context) has " +
+                $"{longest}: none is left for a prompt. Give fewer.");
         return prompts;
     }
 
-    private static async Task<(ExampleSchedule Schedule, Dictionary<string, DataSettings> SettingsOf)> DataOfAsync(Recipe recipe, List<IDisposable> owned, CancellationToken cancellationToken)
+    private static async Task<(ExampleSchedule Schedule, Dictionary<string, DataSettings> SettingsOf)> DataOfAsync(
+        Recipe recipe, List<IDisposable> owned, CancellationToken cancellationToken)
     {
         var sources = new List<WeightedSource>();
         var settingsOf = new Dictionary<string, DataSettings>(StringComparer.Ordinal);
         foreach (DataSettings data in recipe.Data)
         {
-            ExampleFiles files = await ExampleFiles.OpenAsync(data.File, OptionsOf(data, NeedsOf(recipe)), cancellationToken).ConfigureAwait(false);
+            ExampleFiles files = await ExampleFiles.OpenAsync(data.File, OptionsOf(data, NeedsOf(recipe)),
+                cancellationToken).ConfigureAwait(false);
             owned.Add(files);
             sources.Add(new WeightedSource(files, data.Weight > 0 ? data.Weight : null));
             foreach (string path in files.FilePaths)
             {
                 if (!settingsOf.TryAdd(path, data))
-                    throw new RecipeException($"The recipe '{recipe.Name}' names the data file '{path}' twice; to draw from it more often give it a greater weight.");
+                    throw new RecipeException(
+                        $"The recipe '{recipe.Name}' names the data file '{path}' twice; to draw from it more often " +
+                        $"give it a greater weight.");
             }
         }
 
@@ -309,15 +327,23 @@ public sealed class TrainingRun : IAsyncDisposable
     private static void CheckRows(RunState state, long rows, string folder)
     {
         if (state.Rows != 0 && state.Rows != rows && !state.IsComplete)
-            throw new RecipeException($"The run in '{folder}' was begun with {state.Rows} rows of data, and now there are {rows}: the order of examples follows from their number. Put back what was there (correct rows in their place), or begin a new run in another folder (--output).");
+            throw new RecipeException(
+                $"The run in '{folder}' was begun with {state.Rows} rows of data, and now there are {rows}: the " +
+                $"order of examples follows from their number. Put back what was there (correct rows in their " +
+                $"place), or begin a new run in another folder (--output).");
         state.Rows = rows;
     }
 
-    /// <summary>A verifier in this process lives beside the model that is trained: another device would have to be asked for.</summary>
-    private static RewardContext RewardContextOf(TrainingRunOptions options) => options.Rewards.OpenCheckpoint is not null ? options.Rewards : options.Rewards with
-    {
-        OpenCheckpoint = (folder, token) => VisionLanguageModel.LoadAsync(folder, new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token),
-    };
+    /// <summary>
+    /// A verifier in this process lives beside the model that is trained: another device would have to be asked for.
+    /// </summary>
+    private static RewardContext RewardContextOf(TrainingRunOptions options) =>
+        options.Rewards.OpenCheckpoint is not null ? options.Rewards : options.Rewards with
+        {
+            OpenCheckpoint = (folder, token) =>
+                VisionLanguageModel.LoadAsync(folder,
+                    new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token),
+        };
 
     private static RewardSet? RewardsOf(Recipe recipe, RewardContext context, Func<RewardSettings, IReward>? load)
     {
@@ -329,24 +355,37 @@ public sealed class TrainingRun : IAsyncDisposable
             try
             {
                 IReward reward = settings.Assembly is null ? RewardCatalog.Create(settings.Name, settings.Options, context)
-                    : load?.Invoke(settings) ?? throw new RecipeException($"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program cannot load.");
-                return settings.Weights.Count > 0 ? new RewardTerm(reward, settings.Weights, settings.Label) : new RewardTerm(reward, settings.Weight, settings.Label);
+                    : load?.Invoke(settings)
+                    ?? throw new RecipeException(
+                        $"The reward '{settings.Name}' is in the assembly '{settings.Assembly}', which this program " +
+                        $"cannot load.");
+                return settings.Weights.Count > 0 ? new RewardTerm(reward, settings.Weights, settings.Label)
+                    : new RewardTerm(reward, settings.Weight, settings.Label);
             }
             catch (ArgumentException exception)
             {
-                throw new RecipeException($"The recipe '{recipe.Name}' has a reward that cannot be made: {PlainMessages.Of(exception)}", exception);
+                throw new RecipeException(
+                    $"The recipe '{recipe.Name}' has a reward that cannot be made: {PlainMessages.Of(exception)}",
+                    exception);
             }
         }
 
         return new RewardSet(
-            [.. recipe.Rewards.Select(TermOf)], recipe.RewardFaults switch { FaultPolicy.Zero => RewardFailure.Zero, FaultPolicy.Skip => RewardFailure.Skip, _ => RewardFailure.Stop });
+            [.. recipe.Rewards.Select(TermOf)],
+            recipe.RewardFaults switch
+            {
+                FaultPolicy.Zero => RewardFailure.Zero,
+                FaultPolicy.Skip => RewardFailure.Skip,
+                _ => RewardFailure.Stop,
+            });
     }
 
     private bool IsWanted(TrainingExample example)
     {
         if (!_settingsOf[example.File].Includes(example))
             return false;
-        return _recipe.Grpo.DropSolved is not { } most || !_state.Solved.TryGetValue(example.Id, out long[]? tries) || tries[1] < most * tries[0];
+        return _recipe.Grpo.DropSolved is not { } most || !_state.Solved.TryGetValue(example.Id, out long[]? tries)
+            || tries[1] < most * tries[0];
     }
 
     private bool HasStalled() => _recipe.Schedule.Patience is { } patience && _state.EvaluationsWithoutGain >= patience;
@@ -358,7 +397,8 @@ public sealed class TrainingRun : IAsyncDisposable
         long start = Stopwatch.GetTimestamp();
         await _chat.BetweenStepsAsync(engine =>
         {
-            var context = new StepContext(_recipe, _trainer, engine, _feed, _prompts, _chat.Tokenizer, _rewards, _state.Step, rates);
+            var context = new StepContext(_recipe, _trainer, engine, _feed, _prompts, _chat.Tokenizer, _rewards,
+                _state.Step, rates);
             outcome = _method.TakeAsync(context, _steps, cancellationToken).GetAwaiter().GetResult();
         }, cancellationToken).ConfigureAwait(false);
         _state.Step++;
@@ -368,14 +408,18 @@ public sealed class TrainingRun : IAsyncDisposable
         _state.RewardFaults += _rewards?.FaultCount - _faultsBefore ?? 0;
         _faultsBefore = _rewards?.FaultCount ?? 0;
         if (_badRows.Count > _state.BadRows)
-            _observer?.Note($"{_badRows.Count} of at most {_badRows.Limit} rows cannot be used so far; the last: {_badRows.Rows[^1]}");
+            _observer?.Note(
+                $"{_badRows.Count} of at most {_badRows.Limit} rows cannot be used so far; the last: {_badRows.Rows[^1]}");
         (_state.BadRows, _state.BadRowsLength) = (_badRows.Count, _badRows.Length);
         var figures = new StepFigures(_state.Step, FigureKind.Step,
         [
-            .. outcome!.Figures, ("learning_rate", Math.Max(rates.Vision, Math.Max(rates.Connector, rates.Language))), ("examples", _state.Examples),
-            ("skipped_steps", _state.SkippedSteps), ("reward_faults", _state.RewardFaults), .. VerifierFigures(), ("step_seconds", Stopwatch.GetElapsedTime(start).TotalSeconds),
+            .. outcome!.Figures, ("learning_rate", Math.Max(rates.Vision, Math.Max(rates.Connector, rates.Language))),
+            ("examples", _state.Examples),
+            ("skipped_steps", _state.SkippedSteps), ("reward_faults", _state.RewardFaults), .. VerifierFigures(),
+            ("step_seconds", Stopwatch.GetElapsedTime(start).TotalSeconds),
         ]);
-        _state.LogProbabilityDifference = Math.Max(_state.LogProbabilityDifference, figures["log_probability_difference"] ?? 0);
+        _state.LogProbabilityDifference = Math.Max(_state.LogProbabilityDifference,
+            figures["log_probability_difference"] ?? 0);
         _folder.Log.Write(figures);
         foreach (RunSample sample in outcome.Samples)
             _folder.Log.Write(sample);
@@ -401,16 +445,20 @@ public sealed class TrainingRun : IAsyncDisposable
     {
         int step = _state.Step;
         CheckpointSettings checkpoints = _recipe.Checkpoints;
-        bool isCheckpoint = checkpoints.Every > 0 && step > 0 && (step % checkpoints.Every == 0 || isLast) && !_state.Checkpoints.Contains(step);
-        bool isEvaluation = _evaluation is not null && (isLast || isCheckpoint || step % _recipe.Evaluation!.Every == 0) && !_state.Evaluations.Exists(point => point.Step == step);
+        bool isCheckpoint = checkpoints.Every > 0 && step > 0 && (step % checkpoints.Every == 0 || isLast)
+            && !_state.Checkpoints.Contains(step);
+        bool isEvaluation = _evaluation is not null && (isLast || isCheckpoint || step % _recipe.Evaluation!.Every == 0)
+            && !_state.Evaluations.Exists(point => point.Step == step);
         if (isEvaluation)
         {
             EvaluationPoint point;
             try
             {
-                point = await _evaluation!.TryAsync(_chat, _trainer, _rewards, step, cancellationToken).ConfigureAwait(false);
+                point = await _evaluation!.TryAsync(_chat, _trainer, _rewards, step, cancellationToken)
+                    .ConfigureAwait(false);
             }
-            catch (ArithmeticException exception) when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
+            catch (ArithmeticException exception)
+                when (exception is LogitsNotFiniteException or ImageFeaturesNotFiniteException)
             {
                 throw new TrainingDivergedException(
                     $"The evaluation after optimizer step {_state.OptimizerSteps}: the model's numbers are not finite; "
@@ -419,7 +467,8 @@ public sealed class TrainingRun : IAsyncDisposable
             }
 
             double lowest = _state.Evaluations.Min(other => other.Loss) ?? double.PositiveInfinity;
-            _state.EvaluationsWithoutGain = point.Loss is null || point.Loss < lowest ? 0 : _state.EvaluationsWithoutGain + 1;
+            _state.EvaluationsWithoutGain = point.Loss is null || point.Loss < lowest ? 0
+                : _state.EvaluationsWithoutGain + 1;
             _state.Evaluations.Add(point);
             StepFigures figures = RunEvaluation.Figures(point);
             figures = figures with { Values = [.. figures.Values, .. VerifierFigures()] };
@@ -430,11 +479,13 @@ public sealed class TrainingRun : IAsyncDisposable
         if (!isCheckpoint)
             return;
         CheckFinite();
-        ModelCheckpoint.Save(_chat.Model, _folder.CheckpointPath(step), new CheckpointWriterOptions { Like = _state.Model }, CancellationToken.None);
+        ModelCheckpoint.Save(_chat.Model, _folder.CheckpointPath(step),
+            new CheckpointWriterOptions { Like = _state.Model }, CancellationToken.None);
         _state.Checkpoints.Add(step);
         _state.Best = BestOf();
         _folder.Forget(_state, checkpoints.Keep);
-        _observer?.Note($"Checkpoint of step {step}{(_state.Best == step ? ", the best so far" : "")}: {_folder.CheckpointPath(step)}");
+        _observer?.Note(
+            $"Checkpoint of step {step}{(_state.Best == step ? ", the best so far" : "")}: {_folder.CheckpointPath(step)}");
         // What the state names is there, and what is there it names.
         Save();
     }
@@ -444,7 +495,8 @@ public sealed class TrainingRun : IAsyncDisposable
     {
         (int Step, double Score)[] scored =
         [
-            .. _state.Evaluations.Where(point => _state.Checkpoints.Contains(point.Step)).Select(point => (point.Step, Score: _recipe.Checkpoints.Best switch
+            .. _state.Evaluations.Where(point => _state.Checkpoints.Contains(point.Step))
+            .Select(point => (point.Step, Score: _recipe.Checkpoints.Best switch
             {
                 CheckpointCriterion.Accuracy => point.Accuracy,
                 CheckpointCriterion.Reward => point.Reward,
@@ -470,10 +522,13 @@ public sealed class TrainingRun : IAsyncDisposable
     {
         CheckFinite();
         if (_recipe.Checkpoints.Result == ResultCheckpoint.Best && _state.Best is null)
-            _observer?.Note($"No checkpoint has a {_recipe.Checkpoints.Best}, so none is the best: the result is that of the last step.");
+            _observer?.Note(
+                $"No checkpoint has a {_recipe.Checkpoints.Best}, so none is the best: the result is that of the " +
+                $"last step.");
         if (_recipe.Checkpoints.Result == ResultCheckpoint.Best && _state.Best is { } best && best != _state.Step)
             ModelCheckpoint.ReadInto(_chat.Model, _folder.CheckpointPath(best));
-        ModelCheckpoint.Save(_chat.Model, _folder.Path, new CheckpointWriterOptions { Like = _state.Model }, CancellationToken.None);
+        ModelCheckpoint.Save(_chat.Model, _folder.Path, new CheckpointWriterOptions { Like = _state.Model },
+            CancellationToken.None);
         _folder.WriteReport(_recipe, _state, _chat.Model, ResultStep());
         _state.IsComplete = true;
         _state.Log = _folder.Log.Lengths;
@@ -481,20 +536,24 @@ public sealed class TrainingRun : IAsyncDisposable
         _folder.Save(_state, []);
     }
 
-    private int ResultStep() => _recipe.Checkpoints.Result == ResultCheckpoint.Best && _state.Best is { } best ? best : _state.Step;
+    private int ResultStep() => _recipe.Checkpoints.Result == ResultCheckpoint.Best && _state.Best is { } best ? best
+        : _state.Step;
 
     private RunResult Result()
     {
-        EvaluationPoint? result = _state.Evaluations.Find(point => point.Step == ResultStep()), first = _state.Evaluations.Find(point => point.Step == 0);
+        EvaluationPoint? result = _state.Evaluations.Find(point => point.Step == ResultStep()),
+            first = _state.Evaluations.Find(point => point.Step == 0);
         return new RunResult(
-            _recipe.Name, _folder.Path, _state.Step, ResultStep(), result?.Accuracy, first?.Accuracy, _recipe.Method == TrainingMethod.Grpo ? _state.LogProbabilityDifference : null, _state.Seconds, _state.BadRows);
+            _recipe.Name, _folder.Path, _state.Step, ResultStep(), result?.Accuracy, first?.Accuracy,
+            _recipe.Method == TrainingMethod.Grpo ? _state.LogProbabilityDifference : null, _state.Seconds, _state.BadRows);
     }
 
     private void Save()
     {
         CheckFinite();
         _state.Log = _folder.Log.Lengths;
-        List<TensorToWrite> tensors = [.. _chat.Model.Parameters.All.Concat(_trainer.OptimizerState).Select(tensor => TensorToWrite.Float32(_chat.Model.Device, tensor))];
+        List<TensorToWrite> tensors = [.. _chat.Model.Parameters.All.Concat(_trainer.OptimizerState)
+            .Select(tensor => TensorToWrite.Float32(_chat.Model.Device, tensor))];
         if (_method is GrpoStep { KeptGroups.Count: > 0 } grpo)
         {
             using var buffer = new MemoryStream();
@@ -516,6 +575,7 @@ public sealed class TrainingRun : IAsyncDisposable
         _trainer.StepCount = _state.OptimizerSteps;
         _trainer.SkippedSteps = _state.SkippedSteps;
         if (_method is GrpoStep grpo && checkpoint.Tensors.Contains(RunFolder.KeptGroupsName))
-            grpo.KeptGroups = RolloutGroups.Load(new MemoryStream(checkpoint.Tensors.Bytes(RunFolder.KeptGroupsName).ToArray()));
+            grpo.KeptGroups = RolloutGroups.Load(
+                new MemoryStream(checkpoint.Tensors.Bytes(RunFolder.KeptGroupsName).ToArray()));
     }
 }

@@ -21,14 +21,16 @@ namespace Skylight.Training.Runs;
 /// <param name="Step">Steps done before this one.</param>
 /// <param name="Rates">The learning rates of the step.</param>
 internal sealed record StepContext(
-    Recipe Recipe, ModelTrainer Trainer, GenerationEngine Engine, ExampleFeed Feed, RunPrompts Prompts, ITokenizer Tokenizer, RewardSet? Rewards, int Step, LearningRates Rates)
+    Recipe Recipe, ModelTrainer Trainer, GenerationEngine Engine, ExampleFeed Feed, RunPrompts Prompts,
+    ITokenizer Tokenizer, RewardSet? Rewards, int Step, LearningRates Rates)
 {
     /// <summary>How the completions of this step are drawn.</summary>
     public SamplingOptions Sampling(int steps, IReadOnlyList<int> stopTokens)
     {
         SamplingSettings sampling = Recipe.Sampling;
         double progress = steps > 1 ? (double)Step / (steps - 1) : 0;
-        double temperature = sampling.FinalTemperature is { } final ? sampling.Temperature + (final - sampling.Temperature) * progress : sampling.Temperature;
+        double temperature = sampling.FinalTemperature is { } final
+            ? sampling.Temperature + (final - sampling.Temperature) * progress : sampling.Temperature;
         return new SamplingOptions
         {
             // Plans depend on it: hundredths are few enough.
@@ -59,7 +61,9 @@ internal sealed record StepContext(
     }
 
     public static string QuestionOf(TrainingExample example) =>
-        example.Question ?? string.Concat(example.Prompt.LastOrDefault(message => message.Role == ChatRole.User)?.Parts.OfType<TextPart>().Select(part => part.Text) ?? []);
+        example.Question
+            ?? string.Concat(example.Prompt.LastOrDefault(message =>
+                message.Role == ChatRole.User)?.Parts.OfType<TextPart>().Select(part => part.Text) ?? []);
 }
 
 /// <summary>What a step gave.</summary>
@@ -79,12 +83,15 @@ internal sealed class SupervisedStep : ITrainingStep
     public async Task<StepOutcome> TakeAsync(StepContext context, int steps, CancellationToken cancellationToken)
     {
         IReadOnlyList<(TrainingExample Example, TrainingSample Sample)> taken = await context.Feed.TakeAsync(
-            context.Recipe.Schedule.Batch, (example, token) => context.Prompts.Samples.SampleAsync(context.Prompts.Conversation(example), token), cancellationToken).ConfigureAwait(false);
+            context.Recipe.Schedule.Batch,
+            (example, token) => context.Prompts.Samples.SampleAsync(context.Prompts.Conversation(example), token),
+            cancellationToken).ConfigureAwait(false);
         return Train(context.Trainer, [.. taken.Select(pair => pair.Sample)], context.Rates, cancellationToken);
     }
 
     /// <summary>One optimizer step on the mean loss over all learnt tokens.</summary>
-    public static StepOutcome Train(ModelTrainer trainer, IReadOnlyList<TrainingSample> samples, LearningRates rates, CancellationToken cancellationToken)
+    public static StepOutcome Train(ModelTrainer trainer, IReadOnlyList<TrainingSample> samples, LearningRates rates,
+        CancellationToken cancellationToken)
     {
         long start = Stopwatch.GetTimestamp();
         IReadOnlyList<TrainingSample> weighted = SampleBuilder.WithMeanWeights(samples);
@@ -94,21 +101,30 @@ internal sealed class SupervisedStep : ITrainingStep
         long tokens = samples.Sum(sample => (long)sample.Sequence.Tokens.Length);
         double learnt = samples.Sum(sample => sample.Weights.Count(weight => weight > 0));
         return new StepOutcome(
-            [("loss", result.Loss), ("gradient_norm", norm), ("learnt_tokens", learnt), ("update_tokens_per_second", tokens / Math.Max(seconds, 1e-9))], []);
+            [("loss", result.Loss), ("gradient_norm", norm), ("learnt_tokens", learnt),
+                ("update_tokens_per_second", tokens / Math.Max(seconds, 1e-9))], []);
     }
 }
 
-/// <summary>Supervised tuning on the model's own answers: of each prompt the one that earned most, if it earned anything.</summary>
+/// <summary>
+/// Supervised tuning on the model's own answers: of each prompt the one that earned most, if it earned anything.
+/// </summary>
 internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingStep
 {
     public async Task<StepOutcome> TakeAsync(StepContext context, int steps, CancellationToken cancellationToken)
     {
         SamplingOptions sampling = context.Sampling(steps, stopTokens);
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = await context.Feed.TakeAsync(
-            context.Recipe.Schedule.Batch, (example, token) => GrpoStep.PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token), cancellationToken).ConfigureAwait(false);
+            context.Recipe.Schedule.Batch,
+            (example, token) => GrpoStep.PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token),
+            cancellationToken).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
-        IReadOnlyList<Completion[]> drawn = Draw(context, [.. taken.Select(pair => pair.Prompt)], sampling, cancellationToken);
-        RewardRequest[] requests = [.. taken.SelectMany((pair, index) => drawn[index].Select(completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];
+        IReadOnlyList<Completion[]> drawn = Draw(context, [.. taken.Select(pair => pair.Prompt)], sampling,
+            cancellationToken);
+        RewardRequest[] requests =
+            [.. taken.SelectMany((pair, index) =>
+                drawn[index].Select(
+                    completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];
         RewardBreakdown[] rewards = await context.Rewards!.ScoreAsync(requests, cancellationToken).ConfigureAwait(false);
         double rolloutSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         long tokens = drawn.Sum(group => group.Sum(completion => (long)completion.Tokens.Length));
@@ -121,17 +137,21 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
                 samples.Add(SampleOf(taken[index].Prompt.Sequence, drawn[index][best].Tokens));
         }
 
-        List<(string, double)> figures = [.. GrpoStep.RewardFigures(rewards), ("accepted", (double)samples.Count / taken.Count), ("completion_tokens", (double)tokens / rewards.Length), ("rollout_tokens_per_second", tokens / Math.Max(rolloutSeconds, 1e-9))];
+        List<(string, double)> figures = [.. GrpoStep.RewardFigures(rewards),
+            ("accepted", (double)samples.Count / taken.Count), ("completion_tokens", (double)tokens / rewards.Length),
+            ("rollout_tokens_per_second", tokens / Math.Max(rolloutSeconds, 1e-9))];
         // Nothing to learn from leaves weights and moments as they are.
         if (samples.Count > 0)
             figures.AddRange(SupervisedStep.Train(context.Trainer, samples, context.Rates, cancellationToken).Figures);
         return new StepOutcome(figures, GrpoStep.Samples(context, requests, rewards, null));
     }
 
-    private static IReadOnlyList<Completion[]> Draw(StepContext context, IReadOnlyList<PreparedPrompt> prompts, SamplingOptions sampling, CancellationToken cancellationToken)
+    private static IReadOnlyList<Completion[]> Draw(StepContext context, IReadOnlyList<PreparedPrompt> prompts,
+        SamplingOptions sampling, CancellationToken cancellationToken)
     {
         GenerationRequest[] requests =
-            [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Sequence, context.Recipe.Sampling.Group, ((ulong)context.Step << 32) + (ulong)index))];
+            [.. prompts.Select((prompt, index) => new GenerationRequest(prompt.Sequence, context.Recipe.Sampling.Group,
+                ((ulong)context.Step << 32) + (ulong)index))];
         try
         {
             return context.Engine.Generate(requests, sampling, cancellationToken);
@@ -146,6 +166,8 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
     {
         float[] weights = new float[completion.Length];
         Array.Fill(weights, 1f);
-        return new TrainingSample(new TokenSequence([.. prompt.Tokens, .. completion], prompt.Images) { TextFrom = prompt.Tokens.Length }, prompt.Tokens.Length, weights);
+        return new TrainingSample(new TokenSequence([.. prompt.Tokens, .. completion],
+            prompt.Images)
+        { TextFrom = prompt.Tokens.Length }, prompt.Tokens.Length, weights);
     }
 }

@@ -3,12 +3,13 @@ using Skylight.Text;
 namespace Skylight.Chat;
 
 /// <summary>
-/// Tells thinking from answer in text that comes in pieces, and ends the answer at a stop text. What could be the beginning of a mark is held back
-/// until it is decided.
+/// Tells thinking from answer in text that comes in pieces, and ends the answer at a stop text. What could be the
+/// beginning of a mark is held back until it is decided.
 /// </summary>
 /// <remarks>
-/// The tags of think blocks are no part of the text, wherever they stand and whether or not anybody asked for them: what is between them is thinking, all else the
-/// answer. A tag that opens a block which is open, or closes one where none is, is left out.
+/// The tags of think blocks are no part of the text, wherever they stand and whether or not anybody asked for them:
+/// what is between them is thinking, all else the answer. A tag that opens a block which is open, or closes one where
+/// none is, is left out.
 /// </remarks>
 internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTexts)
 {
@@ -70,7 +71,8 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
                 return true;
             }
 
-            if (!isEnd && s_tags.Any(tag => _held.Length - blank < tag.Length && tag.AsSpan().StartsWith(_held.AsSpan(blank))))
+            if (!isEnd && s_tags.Any(tag => _held.Length - blank < tag.Length
+                && tag.AsSpan().StartsWith(_held.AsSpan(blank))))
                 return false;
             _isAtStart = false;
         }
@@ -124,8 +126,8 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     }
 
     /// <summary>
-    /// The length of the end of the text that is not decided: what could begin a mark, and before it what could begin one once that is left out; the line breaks
-    /// before the end of a think block belong to it.
+    /// The length of the end of the text that is not decided: what could begin a mark, and before it what could begin
+    /// one once that is left out; the line breaks before the end of a think block belong to it.
     /// </summary>
     private int Undecided()
     {

@@ -10,8 +10,9 @@ using Skylight.Text;
 namespace Skylight.Chat;
 
 /// <summary>
-/// A model with its tokenizer, its way with pictures and a <see cref="GenerationService"/>: messages go in, an answer streams out. Any number of callers
-/// may use it at once; their requests are batched continuously and share one copy of the weights. To be made by <c>VisionLanguageModel.LoadAsync</c>.
+/// A model with its tokenizer, its way with pictures and a <see cref="GenerationService"/>: messages go in, an answer
+/// streams out. Any number of callers may use it at once; their requests are batched continuously and share one copy of
+/// the weights. To be made by <c>VisionLanguageModel.LoadAsync</c>.
 /// </summary>
 public sealed class ChatModel : IAsyncDisposable, IDisposable
 {
@@ -45,11 +46,13 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         if (_options.QuantizeWeights)
             model.Quantize();
         // A number beyond the vocabulary is never drawn.
-        _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds).Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
+        _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)
+            .Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
         _thinkTags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes);
-        ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue, Math.Min(configuration.Language.MaxPositions, _cacheTokens));
+        ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue,
+            Math.Min(configuration.Language.MaxPositions, _cacheTokens));
         _encoder = new ConversationEncoder(configuration, tokenizer, _options.Template)
         {
             MaximumTokens = ContextTokens,
@@ -58,7 +61,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             ImageDecoders = _options.ImageDecoders,
             NamesPictures = _options.ImageCacheBytes > 0 || _options.CachePrefixes,
         };
-        var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes, _options.CachePrefixes) { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
+        var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes,
+            _options.CachePrefixes)
+        { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
         _service = new GenerationService(engine, _options.MaximumRequests);
     }
 
@@ -77,7 +82,10 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>The most tokens of one request, prompt and answer.</summary>
     public int ContextTokens { get; }
 
-    /// <summary>What the checkpoint's files ask for that is not done and changes answers (beams, say), a sentence each; a program tells its user.</summary>
+    /// <summary>
+    /// What the checkpoint's files ask for that is not done and changes answers (beams, say), a sentence each; a
+    /// program tells its user.
+    /// </summary>
     public IReadOnlyList<string> Warnings => Model.Configuration.Warnings;
 
     /// <summary>How large pictures may be.</summary>
@@ -87,29 +95,38 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     public GenerationLoad Load => _service.Load;
 
     /// <summary>Answers.</summary>
-    /// <param name="messages">The conversation, oldest message first. A last message of the assistant is what the answer begins with (its thinking, where the
-    /// model thinks, up to a <c>&lt;/think&gt;</c> in it): the model goes on there, and the updates hold what is new.</param>
+    /// <param name="messages">The conversation, oldest message first. A last message of the assistant is what the
+    /// answer begins with (its thinking, where the model thinks, up to a <c>&lt;/think&gt;</c> in it): the model goes
+    /// on there, and the updates hold what is new.</param>
     /// <param name="options">How the answer is made.</param>
-    /// <param name="cancellationToken">Takes the request out, also while pictures are encoded or the prompt is read; its memory is free at once.</param>
-    /// <returns>The answer in pieces that never end within a character; the last one has the end's reason and the usage.</returns>
+    /// <param name="cancellationToken">Takes the request out, also while pictures are encoded or the prompt is read;
+    /// its memory is free at once.</param>
+    /// <returns>The answer in pieces that never end within a character; the last one has the end's reason and the
+    /// usage.</returns>
     /// <exception cref="ArgumentException">The messages or options cannot be used.</exception>
-    /// <exception cref="ContextLengthException">Messages and answer are longer than the context; the message has the numbers.</exception>
+    /// <exception cref="ContextLengthException">Messages and answer are longer than the context; the message has the
+    /// numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
-    /// <exception cref="LogitsNotFiniteException">The model's logits for this request are not finite; other requests go on.</exception>
+    /// <exception cref="LogitsNotFiniteException">The model's logits for this request are not finite; other requests go
+    /// on.</exception>
     /// <exception cref="ImageFeaturesNotFiniteException">The features of one of its pictures are not; likewise.</exception>
     /// <exception cref="ObjectDisposedException">The model is, or is being, closed; also while the request runs.</exception>
     public async IAsyncEnumerable<GenerationUpdate> GenerateAsync(
-        IReadOnlyList<Message> messages, GenerationOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        IReadOnlyList<Message> messages, GenerationOptions? options = null,
+        [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         long start = Stopwatch.GetTimestamp();
         options ??= new GenerationOptions();
         PreparedPrompt prompt = await PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
-        await foreach (GenerationUpdate update in AnswerAsync(prompt, options, start, cancellationToken).ConfigureAwait(false))
+        await foreach (
+            GenerationUpdate update in AnswerAsync(prompt, options, start, cancellationToken).ConfigureAwait(false))
             yield return update;
     }
 
-    /// <summary>Answers a conversation that was prepared before: several answers to it need not read its pictures several times.</summary>
+    /// <summary>
+    /// Answers a conversation that was prepared before: several answers to it need not read its pictures several times.
+    /// </summary>
     /// <param name="prompt">What <see cref="PrepareAsync"/> gave, with options of the same thinking mode and tiles.</param>
     /// <param name="options">How the answer is made.</param>
     /// <param name="cancellationToken">Takes the request out.</param>
@@ -118,7 +135,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <exception cref="ContextLengthException">Prompt and answer are longer than the context.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
     /// <exception cref="ObjectDisposedException">The model is, or is being, closed.</exception>
-    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(PreparedPrompt prompt, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    public IAsyncEnumerable<GenerationUpdate> GenerateAsync(PreparedPrompt prompt, GenerationOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(prompt);
         options ??= new GenerationOptions();
@@ -126,7 +144,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         return AnswerAsync(prompt, options, Stopwatch.GetTimestamp(), cancellationToken);
     }
 
-    /// <summary>The same, where times count from an earlier moment: that at which a server received the request, say.</summary>
+    /// <summary>
+    /// The same, where times count from an earlier moment: that at which a server received the request, say.
+    /// </summary>
     /// <param name="prompt">What <see cref="PrepareAsync"/> gave, with options of the same thinking mode and tiles.</param>
     /// <param name="options">How the answer is made.</param>
     /// <param name="startTimestamp">That moment, as <see cref="Stopwatch.GetTimestamp"/> gave it.</param>
@@ -141,7 +161,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     }
 
     private async IAsyncEnumerable<GenerationUpdate> AnswerAsync(
-        PreparedPrompt prompt, GenerationOptions options, long start, [EnumeratorCancellation] CancellationToken cancellationToken)
+        PreparedPrompt prompt, GenerationOptions options, long start,
+        [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
         var reader = new AnswerReader(prompt.OpensThinking, options.StopTexts);
@@ -151,7 +172,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         int tokens = 0, thinking = 0, cached = 0;
         AnswerEnd end = AnswerEnd.Length;
         var ending = new List<(UpdateKind Kind, string Text)>();
-        await foreach (GeneratedToken token in _service.GenerateAsync(new GenerationRequest(prompt.Sequence), sampling, cancellationToken).ConfigureAwait(false))
+        await foreach (GeneratedToken token in _service.GenerateAsync(new GenerationRequest(prompt.Sequence), sampling,
+            cancellationToken).ConfigureAwait(false))
         {
             if (tokens++ == 0)
                 (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);
@@ -174,7 +196,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             }
 
             for (int piece = 0; piece < pieces.Count; piece++)
-                yield return new GenerationUpdate(pieces[piece].Kind, pieces[piece].Text) { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
+                yield return new GenerationUpdate(pieces[piece].Kind,
+                    pieces[piece].Text)
+                { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
         }
 
         ending.AddRange(reader.Append(decoder.Flush(), isEnd: true, mayStop: tokens > sampling.MinNewTokens));
@@ -186,13 +210,15 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         {
             Tokens = Take(details),
             End = end,
-            Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, cached, tokens, thinking, toFirst, Stopwatch.GetElapsedTime(start)),
+            Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, cached, tokens, thinking, toFirst,
+                Stopwatch.GetElapsedTime(start)),
         };
     }
 
     /// <summary>Answers, and gives the whole answer at its end.</summary>
     /// <inheritdoc cref="GenerateAsync(IReadOnlyList{Message}, GenerationOptions, CancellationToken)"/>
-    public async Task<ChatAnswer> CompleteAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    public async Task<ChatAnswer> CompleteAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         System.Text.StringBuilder thinking = new(), answer = new();
         var tokens = new List<TokenDetail>();
@@ -211,18 +237,23 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     /// <exception cref="ArgumentException">The messages cannot be used.</exception>
     /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
-    public async Task<PreparedPrompt> PrepareAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null, CancellationToken cancellationToken = default)
+    public async Task<PreparedPrompt> PrepareAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
         ObjectDisposedException.ThrowIf(_disposed, this);
         options ??= new GenerationOptions();
         options.Validate();
-        return await _encoder.PromptAsync(messages, options.Thinking, options.MaximumTiles, cancellationToken).ConfigureAwait(false);
+        return await _encoder.PromptAsync(messages, options.Thinking, options.MaximumTiles, cancellationToken)
+            .ConfigureAwait(false);
     }
 
-    /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
-    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten afterwards, because weights may have changed; the
-    /// engine sees it itself where the action changes them by a trainer and then generates.</param>
+    /// <summary>
+    /// Runs something between two steps, when nothing of the model is in use: training on the same weights, say.
+    /// </summary>
+    /// <param name="action">Gets the engine; may not keep it. What is kept of pictures and prompts is forgotten
+    /// afterwards, because weights may have changed; the engine sees it itself where the action changes them by a
+    /// trainer and then generates.</param>
     /// <param name="cancellationToken">Heard until the action begins; it is then for the action itself to listen to.</param>
     /// <exception cref="OperationCanceledException">It was cancelled before it began.</exception>
     public Task BetweenStepsAsync(Action<GenerationEngine> action, CancellationToken cancellationToken = default)
@@ -264,7 +295,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         Free();
     }
 
-    /// <summary>The tokens that a key-value cache holds where <see cref="ChatModelOptions.CacheTokens"/> says nothing.</summary>
+    /// <summary>
+    /// The tokens that a key-value cache holds where <see cref="ChatModelOptions.CacheTokens"/> says nothing.
+    /// </summary>
     /// <param name="model">The model; its parameters need no memory.</param>
     /// <param name="deviceBytes">The memory of the device.</param>
     public static int DefaultCacheTokens(VisionLanguageModel model, long deviceBytes)
@@ -293,7 +326,9 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             _device.Dispose();
     }
 
-    /// <summary>Checks options as far as no prompt is needed for it: their ranges, and whether each banned word has a token.</summary>
+    /// <summary>
+    /// Checks options as far as no prompt is needed for it: their ranges, and whether each banned word has a token.
+    /// </summary>
     /// <exception cref="ArgumentException">An answer with them would be refused; says why.</exception>
     public void CheckOptions(GenerationOptions options)
     {
@@ -310,17 +345,24 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         int left = ContextTokens - promptTokens;
         int most = options.MaxNewTokens ?? Math.Min(left, defaults.MaxNewTokens ?? DefaultNewTokens);
         if (left < 1)
-            throw new ContextLengthException($"The prompt has {promptTokens} tokens, and the context has {ContextTokens}: none is left for an answer.");
+            throw new ContextLengthException(
+                $"The prompt has {promptTokens} tokens, and the context has {ContextTokens}: none is left for an answer.");
         if (options.MaxNewTokens > left)
-            throw new ContextLengthException($"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context of {ContextTokens} tokens.");
+            throw new ContextLengthException(
+                $"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context " +
+                $"of {ContextTokens} tokens.");
 
         int fewest = options.MinNewTokens ?? Math.Min(defaults.MinNewTokens ?? 0, most);
         if (fewest > most)
-            throw new ContextLengthException($"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it is to have at least.");
+            throw new ContextLengthException(
+                $"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it " +
+                $"is to have at least.");
 
         var bias = new Dictionary<int, float>(options.LogitBias ?? new Dictionary<int, float>());
         // A number beyond the vocabulary is never drawn anyway.
-        foreach (int token in options.BannedWords.SelectMany(TokensOf).Concat(defaults.SuppressedTokenIds.Where(token => (uint)token < (uint)Model.Configuration.Language.VocabularySize)))
+        foreach (int token in options.BannedWords.SelectMany(TokensOf)
+            .Concat(defaults.SuppressedTokenIds.Where(
+                token => (uint)token < (uint)Model.Configuration.Language.VocabularySize)))
             bias[token] = float.NegativeInfinity;
         return new SamplingOptions
         {
@@ -332,7 +374,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             LogitBias = bias,
             MaxNewTokens = most,
             MinNewTokens = fewest,
-            StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0 ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
+            StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0
+                ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
             Seed = options.Seed ?? AnySeed(),
         };
     }
@@ -349,8 +392,11 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
     private int[] TokensOf(string word)
     {
         string plain = word.Trim(), lower = plain.ToLowerInvariant();
-        string[] spellings = [.. new[] { plain, lower, char.ToUpperInvariant(lower[0]) + lower[1..] }.Distinct().SelectMany(spelling => new[] { spelling, " " + spelling })];
-        int[] tokens = [.. spellings.Where(Tokenizer.CanEncode).Select(spelling => Tokenizer.Encode(spelling)).Where(encoded => encoded.Length == 1).Select(encoded => encoded[0])];
-        return tokens.Length > 0 ? tokens : throw new ArgumentException($"The word '{word}' cannot be banned: the vocabulary has no single token for it.");
+        string[] spellings = [.. new[] { plain, lower, char.ToUpperInvariant(lower[0]) + lower[1..] }.Distinct()
+            .SelectMany(spelling => new[] { spelling, " " + spelling })];
+        int[] tokens = [.. spellings.Where(Tokenizer.CanEncode).Select(spelling => Tokenizer.Encode(spelling))
+            .Where(encoded => encoded.Length == 1).Select(encoded => encoded[0])];
+        return tokens.Length > 0 ? tokens
+            : throw new ArgumentException($"The word '{word}' cannot be banned: the vocabulary has no single token for it.");
     }
 }

@@ -9,7 +9,10 @@ namespace Skylight.Chat;
 /// <summary>How a model is loaded and served.</summary>
 public sealed record ChatModelOptions
 {
-    /// <summary>Where the model lives; closed together with it, unless <see cref="LeaveDeviceOpen"/> says otherwise. The CPU if null.</summary>
+    /// <summary>
+    /// Where the model lives; closed together with it, unless <see cref="LeaveDeviceOpen"/> says otherwise. The CPU if
+    /// null.
+    /// </summary>
     public Device? Device { get; init; }
 
     /// <summary>Whether the device stays open when the model is closed, because others use it too.</summary>
@@ -19,30 +22,42 @@ public sealed record ChatModelOptions
     public DataType? ParameterType { get; init; }
 
     /// <summary>
-    /// Whether the language model's matrices are rounded to int8 with a scale for each output once they are loaded (<see cref="Models.VisionLanguageModel.Quantize"/>): faster
-    /// decoding and less memory on the CPU, for slightly other probabilities. Other devices refuse it.
+    /// Whether the language model's matrices are rounded to int8 with a scale for each output once they are loaded
+    /// (<see cref="Models.VisionLanguageModel.Quantize"/>): faster decoding and less memory on the CPU, for slightly
+    /// other probabilities. Other devices refuse it.
     /// </summary>
     public bool QuantizeWeights { get; init; }
 
-    /// <summary>The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the weights leave, at most 16,384 tokens.</summary>
+    /// <summary>
+    /// The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the
+    /// weights leave, at most 16,384 tokens.
+    /// </summary>
     public int? CacheTokens { get; init; }
 
-    /// <summary>The most tokens of one request, prompt and answer; by default the model's positions or the cache, whichever is less.</summary>
+    /// <summary>
+    /// The most tokens of one request, prompt and answer; by default the model's positions or the cache, whichever is
+    /// less.
+    /// </summary>
     public int? ContextTokens { get; init; }
 
     /// <summary>Prompt tokens that are run together at most.</summary>
     public int PrefillTokens { get; init; } = 1024;
 
-    /// <summary>Prompt tokens that are run together at most while other answers are being written, which wait for them.</summary>
+    /// <summary>
+    /// Prompt tokens that are run together at most while other answers are being written, which wait for them.
+    /// </summary>
     public int PrefillTokensBesideDecoding { get; init; } = 128;
 
-    /// <summary>Bytes of image features that are kept, so that a picture is encoded once for all turns of a conversation.</summary>
+    /// <summary>
+    /// Bytes of image features that are kept, so that a picture is encoded once for all turns of a conversation.
+    /// </summary>
     public long ImageCacheBytes { get; init; } = 256L << 20;
 
     /// <summary>
-    /// Whether what the key-value cache holds is kept while there is room, so that a prompt that begins like an earlier one is read only from where they
-    /// differ: the next turn of a conversation, or a system message that all share. The answers are the same, on a card in deterministic mode. Whoever measures how long a first token takes
-    /// can tell whether somebody has sent the same beginning before: switch it off where that must not be.
+    /// Whether what the key-value cache holds is kept while there is room, so that a prompt that begins like an earlier
+    /// one is read only from where they differ: the next turn of a conversation, or a system message that all share.
+    /// The answers are the same, on a card in deterministic mode. Whoever measures how long a first token takes can
+    /// tell whether somebody has sent the same beginning before: switch it off where that must not be.
     /// </summary>
     public bool CachePrefixes { get; init; } = true;
 
@@ -52,13 +67,18 @@ public sealed record ChatModelOptions
     /// <summary>The most pictures of one request.</summary>
     public int MaximumImages { get; init; } = 64;
 
-    /// <summary>From where a model that is named by its repository comes, and where it is kept; as the environment says if null.</summary>
+    /// <summary>
+    /// From where a model that is named by its repository comes, and where it is kept; as the environment says if null.
+    /// </summary>
     public HubOptions? Hub { get; init; }
 
     /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
     public ITokenizer? Tokenizer { get; init; }
 
-    /// <summary>The chat template; by default the one that belongs to the checkpoint (<see cref="ConversationEncoder.TemplateOf"/>).</summary>
+    /// <summary>
+    /// The chat template; by default the one that belongs to the checkpoint
+    /// (<see cref="ConversationEncoder.TemplateOf"/>).
+    /// </summary>
     public ChatTemplate? Template { get; init; }
 
     /// <summary>How large pictures may be.</summary>
@@ -71,13 +91,15 @@ public sealed record ChatModelOptions
     internal ChatModelOptions Validate()
     {
         foreach ((string name, long? value) in ((string, long?)[])[
-            (nameof(CacheTokens), CacheTokens), (nameof(ContextTokens), ContextTokens), (nameof(PrefillTokens), PrefillTokens),
+            (nameof(CacheTokens), CacheTokens), (nameof(ContextTokens), ContextTokens),
+            (nameof(PrefillTokens), PrefillTokens),
             (nameof(PrefillTokensBesideDecoding), PrefillTokensBesideDecoding), (nameof(MaximumRequests), MaximumRequests)])
         {
             if (value < 1)
                 throw new ArgumentException($"{name} is {value}; it must be at least 1.");
         }
 
-        return MaximumImages >= 0 && ImageCacheBytes >= 0 ? this : throw new ArgumentException($"{nameof(MaximumImages)} and {nameof(ImageCacheBytes)} cannot be negative.");
+        return MaximumImages >= 0 && ImageCacheBytes >= 0 ? this
+            : throw new ArgumentException($"{nameof(MaximumImages)} and {nameof(ImageCacheBytes)} cannot be negative.");
     }
 }

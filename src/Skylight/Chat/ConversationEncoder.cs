@@ -7,8 +7,8 @@ using Skylight.Text.Templates;
 namespace Skylight.Chat;
 
 /// <summary>
-/// Turns messages into what a model reads: pictures decoded and cut into tiles, text into tokens. It needs no weights, so that samples for training are made by the
-/// same code as prompts. Any number of callers may use it at once.
+/// Turns messages into what a model reads: pictures decoded and cut into tiles, text into tokens. It needs no weights,
+/// so that samples for training are made by the same code as prompts. Any number of callers may use it at once.
 /// </summary>
 public sealed class ConversationEncoder
 {
@@ -58,12 +58,15 @@ public sealed class ConversationEncoder
     public const string BuiltIn = "built-in";
 
     /// <summary>
-    /// The template that belongs to a checkpoint, with the system message that its configuration names: its own (<c>chat_template</c>) where it writes anything else than the one that is built in
-    /// for its model, else the built-in one.
+    /// The template that belongs to a checkpoint, with the system message that its configuration names: its own
+    /// (<c>chat_template</c>) where it writes anything else than the one that is built in for its model, else the
+    /// built-in one.
     /// </summary>
     /// <param name="configuration">The checkpoint's.</param>
-    /// <param name="name"><see cref="BuiltIn"/> or one of <see cref="ChatTemplate.Names"/>, in place of the checkpoint's own.</param>
-    /// <exception cref="CheckpointException">The checkpoint's own template cannot be used; says where and what to do.</exception>
+    /// <param name="name"><see cref="BuiltIn"/> or one of <see cref="ChatTemplate.Names"/>, in place of the
+    /// checkpoint's own.</param>
+    /// <exception cref="CheckpointException">The checkpoint's own template cannot be used; says where and what to
+    /// do.</exception>
     /// <exception cref="ArgumentException">There is no template of that name, or none for the model.</exception>
     public static ChatTemplate TemplateOf(ModelConfiguration configuration, string? name = null)
     {
@@ -75,9 +78,11 @@ public sealed class ConversationEncoder
             _ => ChatTemplate.Named(name),
         };
         // InternVL3.5 thinks when a system message asks it to.
-        if (configuration is { Language.Kind: LanguageModelKind.Qwen3, ModelType: "internvl_chat" or "internvl" } && template.Jinja is null or { SwitchesThinking: false })
+        if (configuration is { Language.Kind: LanguageModelKind.Qwen3, ModelType: "internvl_chat" or "internvl" }
+            && template.Jinja is null or { SwitchesThinking: false })
             template = template with { ThinkingMessage = ChatTemplate.InternVLThinkingMessage };
-        return configuration.SystemMessage is { } message ? template with { SystemMessage = message.Length == 0 ? null : message } : template;
+        return configuration.SystemMessage is { } message
+            ? template with { SystemMessage = message.Length == 0 ? null : message } : template;
     }
 
     private static ChatTemplate OwnTemplate(ModelConfiguration configuration, ChatTemplateFile file)
@@ -90,7 +95,9 @@ public sealed class ConversationEncoder
         catch (TemplateException exception)
         {
             throw new CheckpointException(
-                file.File, $"has a chat template that cannot be used: {exception.Message} Correct it, take it out, or choose another (--template {BuiltIn}; in a recipe 'prompt.chat_template'; ChatModelOptions.Template).", innerException: exception);
+                file.File, $"has a chat template that cannot be used: {exception.Message} Correct it, take it out, " +
+                    $"or choose another (--template {BuiltIn}; in a recipe 'prompt.chat_template'; " +
+                    $"ChatModelOptions.Template).", innerException: exception);
         }
 
         ChatTemplate builtIn;
@@ -107,7 +114,8 @@ public sealed class ConversationEncoder
     }
 
     /// <summary>The prompt that a conversation makes; the model's answer comes next.</summary>
-    /// <param name="messages">The conversation, oldest message first. A last message of the assistant is what the answer begins with.</param>
+    /// <param name="messages">The conversation, oldest message first. A last message of the assistant is what the
+    /// answer begins with.</param>
     /// <param name="thinking">Whether the answer begins by thinking.</param>
     /// <param name="maximumTiles">The most tiles of a picture; by default what the model's configuration says.</param>
     /// <param name="cancellationToken">Stops, also while a picture is read.</param>
@@ -115,40 +123,56 @@ public sealed class ConversationEncoder
     /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     public async Task<PreparedPrompt> PromptAsync(
-        IReadOnlyList<Message> messages, ThinkingMode thinking = ThinkingMode.Default, int? maximumTiles = null, CancellationToken cancellationToken = default)
+        IReadOnlyList<Message> messages, ThinkingMode thinking = ThinkingMode.Default, int? maximumTiles = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
         CheckMessages(messages);
-        (List<ChatTurn> turns, List<ImageTile> tiles) = await TurnsAsync(messages, maximumTiles, cancellationToken).ConfigureAwait(false);
+        (List<ChatTurn> turns, List<ImageTile> tiles) = await TurnsAsync(messages, maximumTiles, cancellationToken)
+            .ConfigureAwait(false);
         ChatPrompt prompt = TemplateFor(thinking).Apply(_tokenizer, turns);
         if (prompt.Tokens.Length >= MaximumTokens)
-            throw new ContextLengthException($"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for pictures), and the context has {MaximumTokens}: none is left for an answer.", nameof(messages));
+            throw new ContextLengthException(
+                $"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for " +
+                $"pictures), and the context has {MaximumTokens}: none is left for an answer.", nameof(messages));
         return new PreparedPrompt(new TokenSequence(prompt.Tokens, tiles), prompt.ImageTokenCount, prompt.OpensThinking);
     }
 
-    /// <summary>A whole conversation, with the places of the assistant's answers: to be trained on, or to be scored.</summary>
+    /// <summary>
+    /// A whole conversation, with the places of the assistant's answers: to be trained on, or to be scored.
+    /// </summary>
     /// <param name="messages">The conversation, oldest message first; the last one is the assistant's.</param>
-    /// <param name="thinking">Whether answers begin by thinking: the opening of the think block is then the prompt's.</param>
+    /// <param name="thinking">Whether answers begin by thinking: the opening of the think block is then the
+    /// prompt's.</param>
     /// <param name="maximumTiles">The most tiles of a picture; by default what the model's configuration says.</param>
     /// <param name="cancellationToken">Stops, also while a picture is read.</param>
-    /// <exception cref="ArgumentException">The messages cannot be used: nobody answers at their end, or an answer has no thinking where the template opens a think block.</exception>
+    /// <exception cref="ArgumentException">The messages cannot be used: nobody answers at their end, or an answer has
+    /// no thinking where the template opens a think block.</exception>
     /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     public async Task<PreparedConversation> ConversationAsync(
-        IReadOnlyList<Message> messages, ThinkingMode thinking = ThinkingMode.Default, int? maximumTiles = null, CancellationToken cancellationToken = default)
+        IReadOnlyList<Message> messages, ThinkingMode thinking = ThinkingMode.Default, int? maximumTiles = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
         CheckMessages(messages);
-        (List<ChatTurn> turns, List<ImageTile> tiles) = await TurnsAsync(messages, maximumTiles, cancellationToken).ConfigureAwait(false);
+        (List<ChatTurn> turns, List<ImageTile> tiles) = await TurnsAsync(messages, maximumTiles, cancellationToken)
+            .ConfigureAwait(false);
         ChatTranscript transcript = TemplateFor(thinking).ApplyWithAnswers(_tokenizer, turns);
         if (transcript.Tokens.Length > MaximumTokens)
-            throw new ContextLengthException($"The conversation has {transcript.Tokens.Length} tokens with its answers ({transcript.ImageTokenCount} of them for pictures), and the context has {MaximumTokens}: shorten it, or allow fewer tiles.", nameof(messages));
-        return new PreparedConversation(new TokenSequence(transcript.Tokens, tiles), transcript.ImageTokenCount, transcript.Answers);
+            throw new ContextLengthException(
+                $"The conversation has {transcript.Tokens.Length} tokens with its answers " +
+                $"({transcript.ImageTokenCount} of them for pictures), and the context has {MaximumTokens}: " +
+                $"shorten it, or allow fewer tiles.", nameof(messages));
+        return new PreparedConversation(new TokenSequence(transcript.Tokens, tiles), transcript.ImageTokenCount,
+            transcript.Answers);
     }
 
-    private ChatTemplate TemplateFor(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On);
+    private ChatTemplate TemplateFor(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template
+        : Template.WithThinking(thinking == ThinkingMode.On);
 
-    private async Task<(List<ChatTurn> Turns, List<ImageTile> Tiles)> TurnsAsync(IReadOnlyList<Message> messages, int? maximumTiles, CancellationToken cancellationToken)
+    private async Task<(List<ChatTurn> Turns, List<ImageTile> Tiles)> TurnsAsync(IReadOnlyList<Message> messages,
+        int? maximumTiles, CancellationToken cancellationToken)
     {
         ImageProcessor processor = ProcessorOf(maximumTiles);
         var tiles = new List<ImageTile>();
@@ -168,7 +192,10 @@ public sealed class ConversationEncoder
                 tiles.AddRange(tilesOfImage);
                 parts.Add(new ChatImage(tilesOfImage.Length * _configuration.TokensPerTile));
                 if ((long)tiles.Count * _configuration.TokensPerTile >= MaximumTokens)
-                    throw new ContextLengthException($"The pictures take {tiles.Count} tiles of {_configuration.TokensPerTile} tokens or more, and the context has {MaximumTokens} tokens: send fewer or set a lower maximum of tiles (it is {processor.Tiling.MaximumTiles}).", nameof(messages));
+                    throw new ContextLengthException(
+                        $"The pictures take {tiles.Count} tiles of {_configuration.TokensPerTile} tokens or more, " +
+                        $"and the context has {MaximumTokens} tokens: send fewer or set a lower maximum of " +
+                        $"tiles (it is {processor.Tiling.MaximumTiles}).", nameof(messages));
             }
 
             turns.Add(new ChatTurn(message.Role, [.. parts]));
@@ -184,22 +211,29 @@ public sealed class ConversationEncoder
         int images = 0;
         for (int index = 0; index < messages.Count; index++)
         {
-            Message message = messages[index] ?? throw new ConversationException($"Message {index} is null.", nameof(messages));
+            Message message = messages[index]
+                ?? throw new ConversationException($"Message {index} is null.", nameof(messages));
             foreach (MessagePart part in message.Parts)
             {
                 ArgumentNullException.ThrowIfNull(part);
                 if (part is ImagePart && message.Role != ChatRole.User)
-                    throw new ConversationException($"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a picture; the model takes pictures from the user only.", nameof(messages));
+                    throw new ConversationException(
+                        $"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a " +
+                        $"picture; the model takes pictures from the user only.", nameof(messages));
                 images += part is ImagePart ? 1 : 0;
             }
         }
 
         CheckLength(messages);
         if (images > MaximumImages)
-            throw new ConversationException($"The conversation holds {images} pictures; at most {MaximumImages} are allowed.", nameof(messages));
+            throw new ConversationException(
+                $"The conversation holds {images} pictures; at most {MaximumImages} are allowed.", nameof(messages));
     }
 
-    /// <summary>Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for seconds.</summary>
+    /// <summary>
+    /// Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for
+    /// seconds.
+    /// </summary>
     private void CheckLength(IReadOnlyList<Message> messages)
     {
         // Of the last message nothing is left out: it is continued.
@@ -209,13 +243,16 @@ public sealed class ConversationEncoder
         _longestToken ??= Enumerable.Range(0, _tokenizer.VocabularySize).Max(token => _tokenizer.TokenBytes(token).Length);
         long fewest = bytes / MostShrinking / Math.Max(1, _longestToken.Value);
         if (fewest >= MaximumTokens)
-            throw new ContextLengthException($"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has {MaximumTokens}: none is left for an answer.", nameof(messages));
+            throw new ContextLengthException(
+                $"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has " +
+                $"{MaximumTokens}: none is left for an answer.", nameof(messages));
     }
 
     private long BytesOf(Message message, bool isLast)
     {
         string text = string.Concat(message.Parts.OfType<TextPart>().Select(part => part.Text));
-        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !isLast && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
+        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !isLast
+            && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
     }
 
     private ImageProcessor ProcessorOf(int? maximumTiles)
@@ -231,11 +268,16 @@ public sealed class ConversationEncoder
         };
         return new ImageProcessor(tiling, Channels(preprocessing.Mean), Channels(preprocessing.Deviation));
 
-        static float[] Channels(ColorChannels channels) => [(float)channels.Red, (float)channels.Green, (float)channels.Blue];
+        static float[] Channels(ColorChannels channels) =>
+            [(float)channels.Red, (float)channels.Green, (float)channels.Blue];
     }
 
-    /// <summary>Decodes a picture and cuts it; only so many at once as there are processors, because a large one takes much memory.</summary>
-    private async Task<ImageTile[]> TilesAsync(ImagePart image, ImageProcessor processor, CancellationToken cancellationToken)
+    /// <summary>
+    /// Decodes a picture and cuts it; only so many at once as there are processors, because a large one takes much
+    /// memory.
+    /// </summary>
+    private async Task<ImageTile[]> TilesAsync(ImagePart image, ImageProcessor processor,
+        CancellationToken cancellationToken)
     {
         await _preparing.WaitAsync(cancellationToken).ConfigureAwait(false);
         try
@@ -243,9 +285,11 @@ public sealed class ConversationEncoder
             return await Task.Run(
                 async () =>
                 {
-                    RgbImage picture = await image.OpenAsync(ImageDecoders, ImageLimits, cancellationToken).ConfigureAwait(false);
+                    RgbImage picture = await image.OpenAsync(ImageDecoders, ImageLimits, cancellationToken)
+                        .ConfigureAwait(false);
                     ProcessedImage processed = processor.Process(picture, cancellationToken);
-                    ImageTile[] tiles = [.. processed.Pixels.Select(pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize))];
+                    ImageTile[] tiles = [.. processed.Pixels.Select(
+                        pixels => new ImageTile(pixels, processed.TileSize, processed.TileSize))];
                     // Here, and not on the thread that everybody's tokens wait for.
                     if (NamesPictures)
                         Array.ForEach(tiles, tile => _ = tile.ContentKey);
@@ -269,5 +313,7 @@ public sealed record PreparedPrompt(TokenSequence Sequence, int ImageTokens, boo
 /// <summary>A conversation with its answers as the model reads, or would write, it.</summary>
 /// <param name="Sequence">Tokens and tiles.</param>
 /// <param name="ImageTokens">How many of the tokens stand for pictures.</param>
-/// <param name="Answers">For each answer its tokens, from the first that the model writes to the end of its turn, that token included: [start, end).</param>
-public sealed record PreparedConversation(TokenSequence Sequence, int ImageTokens, IReadOnlyList<(int Start, int End)> Answers);
+/// <param name="Answers">For each answer its tokens, from the first that the model writes to the end of its turn, that
+/// token included: [start, end).</param>
+public sealed record PreparedConversation(TokenSequence Sequence, int ImageTokens,
+    IReadOnlyList<(int Start, int End)> Answers);

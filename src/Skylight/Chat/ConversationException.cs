@@ -1,6 +1,9 @@
 namespace Skylight.Chat;
 
-/// <summary>A conversation cannot be answered as it is. The message goes to users of servers and programs, who know no parameters, and names none.</summary>
+/// <summary>
+/// A conversation cannot be answered as it is. The message goes to users of servers and programs, who know no
+/// parameters, and names none.
+/// </summary>
 public class ConversationException : ArgumentException
 {
     /// <summary>Makes the error.</summary>

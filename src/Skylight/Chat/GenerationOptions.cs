@@ -8,17 +8,25 @@ public enum ThinkingMode
     /// <summary>As the model was made: Skywork-R1V3 thinks, InternVL3 and InternVL3.5 do not.</summary>
     Default,
 
-    /// <summary>The prompt opens a think block; InternVL3.5's asks for one with the system message of its card (<see cref="Text.ChatTemplate.ThinkingMessage"/>).</summary>
+    /// <summary>
+    /// The prompt opens a think block; InternVL3.5's asks for one with the system message of its card
+    /// (<see cref="Text.ChatTemplate.ThinkingMessage"/>).
+    /// </summary>
     On,
 
     /// <summary>It does neither.</summary>
     Off,
 }
 
-/// <summary>How an answer is made. What is null follows the checkpoint's <c>generation_config.json</c>, and else the default named here.</summary>
+/// <summary>
+/// How an answer is made. What is null follows the checkpoint's <c>generation_config.json</c>, and else the default
+/// named here.
+/// </summary>
 public sealed record GenerationOptions
 {
-    /// <summary>Divides the logits; 0 takes the most likely token. By default 0, unless the checkpoint says <c>do_sample</c>.</summary>
+    /// <summary>
+    /// Divides the logits; 0 takes the most likely token. By default 0, unless the checkpoint says <c>do_sample</c>.
+    /// </summary>
     public float? Temperature { get; init; }
 
     /// <summary>Only the most likely tokens that together have this probability are eligible; by default all.</summary>
@@ -27,7 +35,9 @@ public sealed record GenerationOptions
     /// <summary>Only so many of the most likely tokens are eligible; by default (and for 0) all.</summary>
     public int? TopK { get; init; }
 
-    /// <summary>Only tokens at least this much as probable as the most likely one are eligible, from 0 to 1; by default all.</summary>
+    /// <summary>
+    /// Only tokens at least this much as probable as the most likely one are eligible, from 0 to 1; by default all.
+    /// </summary>
     public float? MinP { get; init; }
 
     /// <summary>Makes tokens less likely that were read or written before; by default 1, which changes nothing.</summary>
@@ -36,37 +46,48 @@ public sealed record GenerationOptions
     /// <summary>Added to the logits of single tokens, by number.</summary>
     public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
 
-    /// <summary>Words that are never written, such as "Wait": as given, in lower case and with a capital, alone and after a space.</summary>
+    /// <summary>
+    /// Words that are never written, such as "Wait": as given, in lower case and with a capital, alone and after a
+    /// space.
+    /// </summary>
     public IReadOnlyList<string> BannedWords { get; init; } = [];
 
-    /// <summary>The most tokens of the answer, its thinking included. By default 4096, or as many as context and cache leave.</summary>
+    /// <summary>
+    /// The most tokens of the answer, its thinking included. By default 4096, or as many as context and cache leave.
+    /// </summary>
     public int? MaxNewTokens { get; init; }
 
     /// <summary>The answer ends before any of these texts. They are looked for in the answer, not in the thinking.</summary>
     public IReadOnlyList<string> StopTexts { get; init; } = [];
 
-    /// <summary>Tokens that end the answer, by number, beside those with which the model ends it. Like those they are no part of its text.</summary>
+    /// <summary>
+    /// Tokens that end the answer, by number, beside those with which the model ends it. Like those they are no part of
+    /// its text.
+    /// </summary>
     public IReadOnlyList<int> StopTokenIds { get; init; } = [];
 
     /// <summary>
-    /// Whether the tokens with which the model ends an answer end nothing: it goes on until <see cref="MaxNewTokens"/>, one of <see cref="StopTokenIds"/>, or
-    /// one of <see cref="StopTexts"/>.
+    /// Whether the tokens with which the model ends an answer end nothing: it goes on until <see cref="MaxNewTokens"/>,
+    /// one of <see cref="StopTokenIds"/>, or one of <see cref="StopTexts"/>.
     /// </summary>
     public bool IgnoreEndOfSequence { get; init; }
 
     /// <summary>
-    /// No token that would end the answer is drawn before it has so many tokens, and no stop text is looked for in them; by default (and for 0) it may end at once. A
-    /// stop text that begins in them and ends behind them counts.
+    /// No token that would end the answer is drawn before it has so many tokens, and no stop text is looked for in
+    /// them; by default (and for 0) it may end at once. A stop text that begins in them and ends behind them counts.
     /// </summary>
     public int? MinNewTokens { get; init; }
 
     /// <summary>
-    /// Whether special tokens are left out of the text, as they are by default. Grounding, <c>&lt;ref&gt;…&lt;/ref&gt;&lt;box&gt;…&lt;/box&gt;</c>, is
-    /// written with such tokens. The token that ends the answer and the tags of think blocks are no part of the text either way.
+    /// Whether special tokens are left out of the text, as they are by default. Grounding,
+    /// <c>&lt;ref&gt;…&lt;/ref&gt;&lt;box&gt;…&lt;/box&gt;</c>, is written with such tokens. The token that ends the
+    /// answer and the tags of think blocks are no part of the text either way.
     /// </summary>
     public bool SkipSpecialTokens { get; init; } = true;
 
-    /// <summary>The same seed and messages give the same answer, whatever else runs; null for another one each time.</summary>
+    /// <summary>
+    /// The same seed and messages give the same answer, whatever else runs; null for another one each time.
+    /// </summary>
     public ulong? Seed { get; init; }
 
     /// <summary>Whether the model thinks first.</summary>
@@ -100,6 +121,7 @@ public sealed record GenerationOptions
             throw new ArgumentException("A stop text cannot be empty.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))
             throw new ArgumentException("A banned word cannot be empty.");
-        return MaximumTiles is null or >= 1 ? this : throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
+        return MaximumTiles is null or >= 1 ? this
+            : throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
     }
 }

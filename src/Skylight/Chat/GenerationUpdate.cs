@@ -32,12 +32,14 @@ public readonly record struct TokenDetail(int Token, float LogProbability, float
 /// <summary>What an answer took.</summary>
 /// <param name="PromptTokens">Tokens of the prompt, those of pictures included.</param>
 /// <param name="ImageTokens">Tokens of the prompt that stand for pictures.</param>
-/// <param name="CachedTokens">Tokens of the prompt that did not have to be read, because an earlier prompt or answer began with the same.</param>
+/// <param name="CachedTokens">Tokens of the prompt that did not have to be read, because an earlier prompt or answer
+/// began with the same.</param>
 /// <param name="CompletionTokens">Tokens that were made.</param>
 /// <param name="ThinkingTokens">Those of them that are in the think block.</param>
 /// <param name="TimeToFirstToken">From the call to the first token: pictures, waiting and prompt.</param>
 /// <param name="Duration">From the call to the end.</param>
-public sealed record Usage(int PromptTokens, int ImageTokens, int CachedTokens, int CompletionTokens, int ThinkingTokens, TimeSpan TimeToFirstToken, TimeSpan Duration);
+public sealed record Usage(int PromptTokens, int ImageTokens, int CachedTokens, int CompletionTokens,
+    int ThinkingTokens, TimeSpan TimeToFirstToken, TimeSpan Duration);
 
 /// <summary>A piece of an answer. All pieces of a kind together are its text.</summary>
 /// <param name="Kind">What it belongs to.</param>
@@ -60,4 +62,5 @@ public sealed record GenerationUpdate(UpdateKind Kind, string Text)
 /// <param name="Tokens">All tokens, where they were asked for.</param>
 /// <param name="End">Why it ended.</param>
 /// <param name="Usage">What it took.</param>
-public sealed record ChatAnswer(string Thinking, string Answer, IReadOnlyList<TokenDetail> Tokens, AnswerEnd End, Usage Usage);
+public sealed record ChatAnswer(string Thinking, string Answer, IReadOnlyList<TokenDetail> Tokens, AnswerEnd End,
+    Usage Usage);

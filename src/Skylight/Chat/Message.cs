@@ -34,21 +34,26 @@ public sealed record ImagePart : MessagePart
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return new ImagePart(path, async (decoders, limits, cancellationToken) =>
-            decoders.Decode(await ReadAsync(path, limits, cancellationToken).ConfigureAwait(false), limits, cancellationToken));
+            decoders.Decode(await ReadAsync(path, limits, cancellationToken).ConfigureAwait(false), limits,
+                cancellationToken));
     }
 
-    /// <summary>A PNG, JPEG or WebP file, read now: for conversations whose later turns must not depend on the file.</summary>
+    /// <summary>
+    /// A PNG, JPEG or WebP file, read now: for conversations whose later turns must not depend on the file.
+    /// </summary>
     /// <param name="path">The file.</param>
     /// <param name="limits">How large it may be; the default limits if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="FileNotFoundException">There is no such file.</exception>
     /// <exception cref="ImageException">It is larger than the limits allow.</exception>
-    public static async Task<ImagePart> ReadFileAsync(string path, ImageLimits? limits = null, CancellationToken cancellationToken = default)
+    public static async Task<ImagePart> ReadFileAsync(string path, ImageLimits? limits = null,
+        CancellationToken cancellationToken = default)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         try
         {
-            return FromBytes(await ReadAsync(path, limits ?? ImageLimits.Default, cancellationToken).ConfigureAwait(false), path);
+            return FromBytes(
+                await ReadAsync(path, limits ?? ImageLimits.Default, cancellationToken).ConfigureAwait(false), path);
         }
         catch (ImageException exception)
         {
@@ -62,10 +67,14 @@ public sealed record ImagePart : MessagePart
     public static ImagePart FromBytes(ReadOnlyMemory<byte> encoded, string name = "picture")
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
-        return new ImagePart(name, (decoders, limits, cancellationToken) => Task.FromResult(decoders.Decode(encoded, limits, cancellationToken)));
+        return new ImagePart(name, (decoders, limits, cancellationToken) =>
+            Task.FromResult(decoders.Decode(encoded, limits, cancellationToken)));
     }
 
-    /// <summary>The content of a PNG, JPEG or WebP file that lies elsewhere, such as in a data set; fetched when the message is used.</summary>
+    /// <summary>
+    /// The content of a PNG, JPEG or WebP file that lies elsewhere, such as in a data set; fetched when the message is
+    /// used.
+    /// </summary>
     /// <param name="name">What errors call it.</param>
     /// <param name="read">Fetches the content.</param>
     public static ImagePart FromReader(string name, Func<CancellationToken, ValueTask<ReadOnlyMemory<byte>>> read)
@@ -111,16 +120,20 @@ public sealed record ImagePart : MessagePart
         }
         catch (FileTooLargeException exception)
         {
-            throw new ImageException($"Picture: the file has more than the {limits.MaximumEncodedBytes:N0} bytes that {nameof(ImageLimits)}.{nameof(ImageLimits.MaximumEncodedBytes)} allows.", exception);
+            throw new ImageException(
+                $"Picture: the file has more than the {limits.MaximumEncodedBytes:N0} bytes that " +
+                $"{nameof(ImageLimits)}.{nameof(ImageLimits.MaximumEncodedBytes)} allows.", exception);
         }
     }
 
-    private static ImageException Named(string name, ImageException exception) => new($"{name}: {exception.Message}", exception);
+    private static ImageException Named(string name, ImageException exception) =>
+        new($"{name}: {exception.Message}", exception);
 }
 
 /// <summary>What one side of a conversation says.</summary>
 /// <param name="Role">Who says it.</param>
-/// <param name="Parts">Text and pictures, in the order in which the model is to read them; pictures only from the user.</param>
+/// <param name="Parts">Text and pictures, in the order in which the model is to read them; pictures only from the
+/// user.</param>
 public sealed record Message(ChatRole Role, IReadOnlyList<MessagePart> Parts)
 {
     /// <summary>A message of text alone.</summary>
@@ -133,7 +146,8 @@ public sealed record Message(ChatRole Role, IReadOnlyList<MessagePart> Parts)
     public static Message System(string text) => new(ChatRole.System, text);
 
     /// <summary>Pictures, and then a question about them.</summary>
-    public static Message User(string text, params ReadOnlySpan<ImagePart> images) => new(ChatRole.User, [.. images, new TextPart(text)]);
+    public static Message User(string text, params ReadOnlySpan<ImagePart> images) =>
+        new(ChatRole.User, [.. images, new TextPart(text)]);
 
     /// <summary>An earlier answer of the model.</summary>
     public static Message Assistant(string text) => new(ChatRole.Assistant, text);

@@ -17,7 +17,8 @@ public static class AtomicFile
     internal static void Write(string path, long length, Action<Stream> write, Func<string, long, Stream>? open)
     {
         string full = Path.GetFullPath(path);
-        string temporary = Path.Combine(Path.GetDirectoryName(full)!, $".{Path.GetFileName(full)}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp");
+        string temporary = Path.Combine(Path.GetDirectoryName(full)!,
+            $".{Path.GetFileName(full)}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp");
         try
         {
             using (Stream stream = (open ?? Open)(temporary, length))
@@ -35,7 +36,9 @@ public static class AtomicFile
         {
             Remove(temporary);
             if (exception is IOException or UnauthorizedAccessException)
-                throw new CheckpointException(path, $"cannot be written: {exception.Message} Free space or choose another folder; what was there before is unchanged.", innerException: exception);
+                throw new CheckpointException(path,
+                    $"cannot be written: {exception.Message} Free space or choose another folder; what was there " +
+                    $"before is unchanged.", innerException: exception);
             throw;
         }
     }

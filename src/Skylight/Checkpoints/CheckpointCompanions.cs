@@ -9,7 +9,8 @@ internal static class CheckpointCompanions
     private const string ConfigurationName = "config.json";
     private const int MostBytes = 256 << 20;
 
-    // Tokenizers, templates, processors, the code that auto_map names, and the licence; a model card would speak of other weights.
+    // Tokenizers, templates, processors, the code that auto_map names, and the licence; a model card would speak of
+    // other weights.
     private static readonly string[] s_endings = [".json", ".txt", ".jinja", ".model", ".py"];
 
     /// <summary>The naming of a checkpoint's tensors.</summary>
@@ -29,11 +30,14 @@ internal static class CheckpointCompanions
             string name = Path.GetFileName(file);
             if (name.StartsWith('.') || name is ConfigurationName || name.EndsWith(".index.json", StringComparison.Ordinal))
                 continue;
-            if (!s_endings.Contains(Path.GetExtension(name)) && !name.StartsWith("LICENSE", StringComparison.Ordinal) && !name.StartsWith("NOTICE", StringComparison.Ordinal))
+            if (!s_endings.Contains(Path.GetExtension(name)) && !name.StartsWith("LICENSE", StringComparison.Ordinal)
+                && !name.StartsWith("NOTICE", StringComparison.Ordinal))
                 continue;
             FileFaults.Check(file);
             if (BoundedFile.Length(file) > MostBytes)
-                throw new CheckpointException(file, $"has more than {MostBytes >> 20} MB, which no file beside the weights has. Move it away, or give another folder.");
+                throw new CheckpointException(file,
+                    $"has more than {MostBytes >> 20} MB, which no file beside the weights has. Move it away, or " +
+                    $"give another folder.");
             File.Copy(file, Path.Combine(target, name));
         }
     }
@@ -46,7 +50,8 @@ internal static class CheckpointCompanions
         try
         {
             JsonElement element = JsonText.ParseElement(BoundedFile.Read(file, MostBytes));
-            JsonObject root = element.ValueKind == JsonValueKind.Object ? JsonObject.Create(element)! : throw new JsonException("it is no object.");
+            JsonObject root = element.ValueKind == JsonValueKind.Object ? JsonObject.Create(element)!
+                : throw new JsonException("it is no object.");
             string name = type == StoredType.Float32 ? "float32" : "bfloat16";
             foreach (string field in (ReadOnlySpan<string>)["dtype", "torch_dtype"])
             {
@@ -55,7 +60,12 @@ internal static class CheckpointCompanions
             }
 
             using var buffer = new MemoryStream();
-            using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+            using (var json = new Utf8JsonWriter(buffer,
+                new JsonWriterOptions
+                {
+                    Indented = true,
+                    Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+                }))
                 root.WriteTo(json);
             return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
         }

@@ -1,6 +1,9 @@
 namespace Skylight.Checkpoints;
 
-/// <summary>A checkpoint, configuration or training state on disk cannot be used; the message says which file, what in it, and what to do.</summary>
+/// <summary>
+/// A checkpoint, configuration or training state on disk cannot be used; the message says which file, what in it, and
+/// what to do.
+/// </summary>
 public sealed class CheckpointException : Exception
 {
     /// <summary>Makes an error.</summary>

@@ -8,8 +8,10 @@ internal static class CheckpointFolder
     /// <summary>What a chat needs beside the weights; a missing one is passed over.</summary>
     private static readonly string[] s_textFiles =
     [
-        "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json",
-        "chat_template.jinja", "chat_template.json", "preprocessor_config.json", "processor_config.json", "generation_config.json",
+        "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "added_tokens.json",
+        "special_tokens_map.json",
+        "chat_template.jinja", "chat_template.json", "preprocessor_config.json", "processor_config.json",
+        "generation_config.json",
     ];
 
     /// <summary>Refuses to begin what the disk cannot hold.</summary>
@@ -19,12 +21,18 @@ internal static class CheckpointFolder
     public static void DemandRoom(string directory, long bytes, Func<string, long> freeBytes)
     {
         if (FreeBytes(directory, freeBytes) is { } free && free < bytes)
-            throw new CheckpointException(directory, $"{Size(bytes)} would be written, but the disk has {Size(free)} free. Free space or choose another folder.");
+            throw new CheckpointException(directory,
+                $"{Size(bytes)} would be written, but the disk has {Size(free)} free. Free space or choose another folder.");
 
-        static string Size(long bytes) => string.Create(CultureInfo.InvariantCulture, $"{(bytes >= 1e8 ? bytes / 1e9 : bytes / 1e6):F2} {(bytes >= 1e8 ? "GB" : "MB")}");
+        static string Size(long bytes) =>
+            string.Create(CultureInfo.InvariantCulture,
+                $"{(bytes >= 1e8 ? bytes / 1e9 : bytes / 1e6):F2} {(bytes >= 1e8 ? "GB" : "MB")}");
     }
 
-    /// <summary>The room on the disk of a folder, which need not exist; null where a file system does not say, so that the write itself will tell.</summary>
+    /// <summary>
+    /// The room on the disk of a folder, which need not exist; null where a file system does not say, so that the write
+    /// itself will tell.
+    /// </summary>
     public static long? FreeBytes(string directory, Func<string, long> freeBytes)
     {
         string folder = Path.GetFullPath(directory);
@@ -40,7 +48,10 @@ internal static class CheckpointFolder
         }
     }
 
-    /// <summary>Fills a temporary folder and then puts it, or its files, in place. Whatever goes wrong before that, nothing has changed.</summary>
+    /// <summary>
+    /// Fills a temporary folder and then puts it, or its files, in place. Whatever goes wrong before that, nothing has
+    /// changed.
+    /// </summary>
     public static void Replace(string directory, Action<string> write)
     {
         string target = Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory));
@@ -64,7 +75,9 @@ internal static class CheckpointFolder
             foreach (string parent in parents)
                 TryDelete(parent, recursive: false);
             if (exception is IOException or UnauthorizedAccessException)
-                throw new CheckpointException(directory, $"cannot be written: {exception.Message} Free space or choose another folder.", innerException: exception);
+                throw new CheckpointException(directory,
+                    $"cannot be written: {exception.Message} Free space or choose another folder.",
+                    innerException: exception);
             throw;
         }
 
@@ -95,7 +108,10 @@ internal static class CheckpointFolder
         }
     }
 
-    /// <summary>A name for shards that none of a folder has: those of an earlier save stay until the new index is in place, so that it never names shards of two saves.</summary>
+    /// <summary>
+    /// A name for shards that none of a folder has: those of an earlier save stay until the new index is in place, so
+    /// that it never names shards of two saves.
+    /// </summary>
     /// <param name="directory">The folder to be written; need not exist.</param>
     /// <param name="count">How many shards there are.</param>
     /// <returns>The name of a shard, counted from 0.</returns>
@@ -104,19 +120,22 @@ internal static class CheckpointFolder
         for (int save = 1; ; save++)
         {
             string end = save == 1 ? ".safetensors" : string.Create(CultureInfo.InvariantCulture, $"-{save}.safetensors");
-            string Name(int shard) => string.Create(CultureInfo.InvariantCulture, $"model-{shard + 1:D5}-of-{count:D5}{end}");
+            string Name(int shard) =>
+                string.Create(CultureInfo.InvariantCulture, $"model-{shard + 1:D5}-of-{count:D5}{end}");
             if (!Enumerable.Range(0, count).Any(shard => File.Exists(Path.Combine(directory, Name(shard)))))
                 return Name;
         }
     }
 
     /// <summary>
-    /// What the weights do not need, then shards, then the one file that makes the weights others (the index, or they themselves), the configuration last; then weights of
-    /// an earlier save are removed. At any moment the folder has the weights of one save. What is new when it fails is removed.
+    /// What the weights do not need, then shards, then the one file that makes the weights others (the index, or they
+    /// themselves), the configuration last; then weights of an earlier save are removed. At any moment the folder has
+    /// the weights of one save. What is new when it fails is removed.
     /// </summary>
     private static void MoveFiles(string staging, string target)
     {
-        string[] names = [.. Directory.EnumerateFiles(staging).Select(file => Path.GetFileName(file)).OrderBy(Rank).ThenBy(name => name, StringComparer.Ordinal)];
+        string[] names = [.. Directory.EnumerateFiles(staging).Select(file => Path.GetFileName(file)).OrderBy(Rank)
+            .ThenBy(name => name, StringComparer.Ordinal)];
         string[] added = [.. names.Where(name => !File.Exists(Path.Combine(target, name)))];
         try
         {
@@ -130,7 +149,8 @@ internal static class CheckpointFolder
             throw;
         }
 
-        foreach (string old in Directory.EnumerateFiles(target).Where(file => IsWeights(Path.GetFileName(file)) && !names.Contains(Path.GetFileName(file))).ToArray())
+        foreach (string old in Directory.EnumerateFiles(target)
+            .Where(file => IsWeights(Path.GetFileName(file)) && !names.Contains(Path.GetFileName(file))).ToArray())
             File.Delete(old);
     }
 
@@ -143,12 +163,14 @@ internal static class CheckpointFolder
 
     private static bool IsWeights(string name) =>
         name is CheckpointReader.SingleName or CheckpointReader.IndexName
-        || (name.StartsWith("model-", StringComparison.Ordinal) && name.Contains("-of-", StringComparison.Ordinal) && name.EndsWith(".safetensors", StringComparison.Ordinal));
+        || (name.StartsWith("model-", StringComparison.Ordinal) && name.Contains("-of-", StringComparison.Ordinal)
+            && name.EndsWith(".safetensors", StringComparison.Ordinal));
 
     /// <summary>The folders in which another will lie and that are not there yet, the innermost first.</summary>
     private static IEnumerable<string> MissingParents(string directory)
     {
-        for (string? parent = Path.GetDirectoryName(directory); parent is not null && !Directory.Exists(parent); parent = Path.GetDirectoryName(parent))
+        for (string? parent = Path.GetDirectoryName(directory); parent is not null && !Directory.Exists(parent);
+            parent = Path.GetDirectoryName(parent))
             yield return parent;
     }
 

@@ -4,8 +4,8 @@ using Skylight.Tensors;
 namespace Skylight.Checkpoints;
 
 /// <summary>
-/// A checkpoint folder: <c>model.safetensors</c>, or shards with <c>model.safetensors.index.json</c>. Nothing is read until asked for;
-/// any number of threads may read at once.
+/// A checkpoint folder: <c>model.safetensors</c>, or shards with <c>model.safetensors.index.json</c>. Nothing is read
+/// until asked for; any number of threads may read at once.
 /// </summary>
 public sealed class CheckpointReader : IDisposable
 {
@@ -27,12 +27,14 @@ public sealed class CheckpointReader : IDisposable
     public IEnumerable<SafetensorsEntry> Tensors => _files.SelectMany(file => file.Entries);
 
     /// <summary>Opens a folder and checks the headers of all its files and its index.</summary>
-    /// <exception cref="CheckpointException">There is no checkpoint, a shard is missing or corrupt, or index and shards contradict each other.</exception>
+    /// <exception cref="CheckpointException">There is no checkpoint, a shard is missing or corrupt, or index and shards
+    /// contradict each other.</exception>
     public static CheckpointReader Open(string directory)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
         if (!System.IO.Directory.Exists(directory))
-            throw new CheckpointException(directory, File.Exists(directory) ? "is a file; give the folder that holds config.json and *.safetensors." : "there is no such folder.");
+            throw new CheckpointException(directory, File.Exists(directory)
+                ? "is a file; give the folder that holds config.json and *.safetensors." : "there is no such folder.");
 
         var reader = new CheckpointReader(directory);
         try
@@ -67,7 +69,10 @@ public sealed class CheckpointReader : IDisposable
         ? file
         : throw new CheckpointException(Directory, "is in none of the checkpoint's files.", tensorName);
 
-    /// <summary>Compares the tensors with what a model needs. Reports all that is missing, left over, of another shape or not floating-point in one error.</summary>
+    /// <summary>
+    /// Compares the tensors with what a model needs. Reports all that is missing, left over, of another shape or not
+    /// floating-point in one error.
+    /// </summary>
     /// <param name="keyMap">The model in this checkpoint's naming.</param>
     /// <exception cref="CheckpointException">The checkpoint is not this model's.</exception>
     public void Verify(KeyMap keyMap)
@@ -79,14 +84,19 @@ public sealed class CheckpointReader : IDisposable
             if (!_fileOf.TryGetValue(piece.TensorName, out SafetensorsFile? file))
                 missing.Add($"{piece.TensorName} {piece.OnDiskShape}");
             else if (file[piece.TensorName].Shape != piece.OnDiskShape)
-                misshapen.Add($"{piece.TensorName} is {file[piece.TensorName].Shape} in {Path.GetFileName(file.Path)}, the configuration makes it {piece.OnDiskShape}");
+                misshapen.Add(
+                    $"{piece.TensorName} is {file[piece.TensorName].Shape} in {Path.GetFileName(file.Path)}, the " +
+                    $"configuration makes it {piece.OnDiskShape}");
             else if (!file[piece.TensorName].Type.IsFloatingPoint())
-                unreadable.Add($"{piece.TensorName} holds {file[piece.TensorName].Type.HeaderName()} in {Path.GetFileName(file.Path)}");
+                unreadable.Add(
+                    $"{piece.TensorName} holds {file[piece.TensorName].Type.HeaderName()} in {Path.GetFileName(file.Path)}");
         }
 
-        List<string> extra = [.. Tensors.Where(tensor => !keyMap.TryFindTensor(tensor.Name, out _, out _) && !keyMap.IsHarmless(tensor.Name))
+        List<string> extra = [.. Tensors.Where(tensor => !keyMap.TryFindTensor(tensor.Name, out _, out _)
+            && !keyMap.IsHarmless(tensor.Name))
             .Select(tensor => $"{tensor.Name} {tensor.Shape} in {Path.GetFileName(FileOf(tensor.Name).Path)}")];
-        string report = Report("missing", missing) + Report("of another shape", misshapen) + Report("not floating-point", unreadable) + Report("not part of the model", extra);
+        string report = Report("missing", missing) + Report("of another shape", misshapen)
+            + Report("not floating-point", unreadable) + Report("not part of the model", extra);
         if (report.Length > 0)
             throw new CheckpointException(Directory, $"does not fit its configuration ({keyMap.Naming} naming).{report}");
         VerifyTiedHead(keyMap);
@@ -104,7 +114,9 @@ public sealed class CheckpointReader : IDisposable
             FileOfPiece(piece).ReadFloat32(piece.TensorName, 0, piece.Of(destination));
     }
 
-    /// <summary>Reads a parameter as bfloat16, row-major: the stored bits where they are bfloat16, else rounded to nearest even.</summary>
+    /// <summary>
+    /// Reads a parameter as bfloat16, row-major: the stored bits where they are bfloat16, else rounded to nearest even.
+    /// </summary>
     /// <inheritdoc cref="ReadParameter"/>
     public void ReadParameterBits(KeyMapEntry entry, Span<BFloat16> destination)
     {
@@ -126,7 +138,8 @@ public sealed class CheckpointReader : IDisposable
         foreach (SafetensorsEntry entry in file.Entries)
         {
             if (!_fileOf.TryAdd(entry.Name, file))
-                throw new CheckpointException(file.Path, $"is also in {Path.GetFileName(_fileOf[entry.Name].Path)}.", entry.Name);
+                throw new CheckpointException(file.Path, $"is also in {Path.GetFileName(_fileOf[entry.Name].Path)}.",
+                    entry.Name);
         }
     }
 
@@ -141,7 +154,9 @@ public sealed class CheckpointReader : IDisposable
             string shard = property.Value.GetString()!;
             // An index must not make us open files elsewhere.
             if (shard.Length == 0 || shard is "." or ".." || shard.AsSpan().ContainsAny('/', '\\', '\0'))
-                throw new CheckpointException(index, $"its entry in 'weight_map' is '{shard}'; supported: the name of a file in the same folder.", property.Name);
+                throw new CheckpointException(index,
+                    $"its entry in 'weight_map' is '{shard}'; supported: the name of a file in the same folder.",
+                    property.Name);
             shardOf.Add(property.Name, shard);
         }
 
@@ -150,23 +165,32 @@ public sealed class CheckpointReader : IDisposable
         string[] shards = [.. shardOf.Values.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
         string[] missing = [.. shards.Where(shard => !File.Exists(Path.Combine(Directory, shard)))];
         if (missing.Length > 0)
-            throw new CheckpointException(index, $"names {missing.Length} of {shards.Length} files that are not in the folder.{FileFaults.DescribeUnfinished(Directory)}{Report("missing", missing)}");
+            throw new CheckpointException(index,
+                $"names {missing.Length} of {shards.Length} files that are not in the " +
+                $"folder.{FileFaults.DescribeUnfinished(Directory)}{Report("missing", missing)}");
         foreach (string shard in shards)
             Add(SafetensorsFile.Open(Path.Combine(Directory, shard)));
 
         foreach ((string tensor, string shard) in shardOf)
         {
             if (!_fileOf.TryGetValue(tensor, out SafetensorsFile? file))
-                throw new CheckpointException(index, $"should be in {shard} but is not there. Index and shards come from different saves, or a shard is damaged.", tensor);
+                throw new CheckpointException(index,
+                    $"should be in {shard} but is not there. Index and shards come from different saves, or a shard " +
+                    $"is damaged.", tensor);
             if (Path.GetFileName(file.Path) != shard)
-                throw new CheckpointException(index, $"should be in {shard} but is in {Path.GetFileName(file.Path)}.", tensor);
+                throw new CheckpointException(index, $"should be in {shard} but is in {Path.GetFileName(file.Path)}.",
+                    tensor);
         }
 
         if (Tensors.FirstOrDefault(tensor => !shardOf.ContainsKey(tensor.Name)) is { } unlisted)
-            throw new CheckpointException(index, $"is in {Path.GetFileName(FileOf(unlisted.Name).Path)} but not in 'weight_map'. Index and shards come from different saves.", unlisted.Name);
+            throw new CheckpointException(index,
+                $"is in {Path.GetFileName(FileOf(unlisted.Name).Path)} but not in 'weight_map'. Index and shards " +
+                $"come from different saves.", unlisted.Name);
     }
 
-    /// <summary>A tied head may be repeated on disk; another one there means that the configuration is wrong about the tying.</summary>
+    /// <summary>
+    /// A tied head may be repeated on disk; another one there means that the configuration is wrong about the tying.
+    /// </summary>
     private void VerifyTiedHead(KeyMap keyMap)
     {
         if (keyMap.TiedHead is not { } head || !Contains(head))
@@ -183,14 +207,17 @@ public sealed class CheckpointReader : IDisposable
         }
 
         if (!same)
-            throw new CheckpointException(headFile.Path, $"differs from '{embedding}', but the configuration ties them. Set tie_word_embeddings to false if the head is its own.", head);
+            throw new CheckpointException(headFile.Path,
+                $"differs from '{embedding}', but the configuration ties them. Set tie_word_embeddings to false if " +
+                $"the head is its own.", head);
     }
 
     private SafetensorsFile FileOfPiece(KeyMapPiece piece)
     {
         SafetensorsFile file = FileOf(piece.TensorName);
         if (file[piece.TensorName].Shape != piece.OnDiskShape)
-            throw new CheckpointException(file.Path, $"is {file[piece.TensorName].Shape}; the configuration makes it {piece.OnDiskShape}.", piece.TensorName);
+            throw new CheckpointException(file.Path,
+                $"is {file[piece.TensorName].Shape}; the configuration makes it {piece.OnDiskShape}.", piece.TensorName);
         return file;
     }
 
@@ -198,16 +225,24 @@ public sealed class CheckpointReader : IDisposable
     {
         ArgumentNullException.ThrowIfNull(entry);
         if (length != entry.Shape.ElementCount)
-            throw new ArgumentException($"Parameter '{entry.ParameterName}' {entry.Shape} has {entry.Shape.ElementCount} elements, the destination {length}.");
+            throw new ArgumentException(
+                $"Parameter '{entry.ParameterName}' {entry.Shape} has {entry.Shape.ElementCount} elements, the " +
+                $"destination {length}.");
     }
 
     private static CheckpointException NothingToOpen(string directory)
     {
-        string[] present = [.. System.IO.Directory.EnumerateFiles(directory).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)];
-        string hint = Array.Exists(present, name => name.EndsWith(".bin", StringComparison.Ordinal) || name.EndsWith(".pth", StringComparison.Ordinal))
-            ? " It holds weights in PyTorch's own format (.bin, .pth), which can run code when loaded and is not supported: get the model's safetensors files, or convert them to safetensors."
-            : Array.Exists(present, name => name.EndsWith(".gguf", StringComparison.Ordinal)) ? " GGUF files are not supported." : "";
-        return new CheckpointException(directory, $"holds neither {SingleName} nor {IndexName}.{hint}{FileFaults.DescribeUnfinished(directory)} Files there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");
+        string[] present = [.. System.IO.Directory.EnumerateFiles(directory).Select(file => Path.GetFileName(file))
+            .Order(StringComparer.Ordinal)];
+        string hint = Array.Exists(present, name => name.EndsWith(".bin", StringComparison.Ordinal)
+            || name.EndsWith(".pth", StringComparison.Ordinal))
+            ? " It holds weights in PyTorch's own format (.bin, .pth), which can run code when loaded and is not " +
+                "supported: get the model's safetensors files, or convert them to safetensors."
+            : Array.Exists(present, name => name.EndsWith(".gguf", StringComparison.Ordinal))
+            ? " GGUF files are not supported." : "";
+        return new CheckpointException(directory,
+            $"holds neither {SingleName} nor {IndexName}.{hint}{FileFaults.DescribeUnfinished(directory)} Files " +
+            $"there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");
     }
 
     private static string Report(string title, IReadOnlyList<string> names)
@@ -216,6 +251,7 @@ public sealed class CheckpointReader : IDisposable
         if (names.Count == 0)
             return "";
         string rest = names.Count > Most ? $"{Environment.NewLine}    … and {names.Count - Most} more" : "";
-        return $"{Environment.NewLine}  {title} ({names.Count}):{Environment.NewLine}    {string.Join($"{Environment.NewLine}    ", names.Take(Most))}{rest}";
+        return $"{Environment.NewLine}  {title} ({names.Count}):{Environment.NewLine}    " +
+            $"{string.Join($"{Environment.NewLine}    ", names.Take(Most))}{rest}";
     }
 }

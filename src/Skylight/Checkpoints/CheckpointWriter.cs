@@ -35,13 +35,15 @@ public static class CheckpointWriter
     {
         ArgumentNullException.ThrowIfNull(readParameter);
         var current = new CurrentParameter(readParameter);
-        Write(directory, configuration, type, current.Read, new CheckpointWriterOptions { Naming = naming }, cancellationToken);
+        Write(directory, configuration, type, current.Read, new CheckpointWriterOptions { Naming = naming },
+            cancellationToken);
     }
 
     /// <summary>
-    /// Writes a checkpoint: safetensors (with an index where there are several), <c>config.json</c>, <c>generation_config.json</c> where the
-    /// configuration has such values, and the tokenizer files asked for. A new folder appears complete or not at all; in one that exists files are
-    /// replaced by complete ones after all have been written, the configuration last. Parameters are asked for in parts, in the order of the model.
+    /// Writes a checkpoint: safetensors (with an index where there are several), <c>config.json</c>,
+    /// <c>generation_config.json</c> where the configuration has such values, and the tokenizer files asked for. A new
+    /// folder appears complete or not at all; in one that exists files are replaced by complete ones after all have
+    /// been written, the configuration last. Parameters are asked for in parts, in the order of the model.
     /// </summary>
     /// <param name="directory">The folder; made where it does not exist.</param>
     /// <param name="configuration">The model.</param>
@@ -49,7 +51,8 @@ public static class CheckpointWriter
     /// <param name="readParameter">Fills the span with some elements of a parameter.</param>
     /// <param name="options">Naming, sizes of shards, files to copy, progress.</param>
     /// <param name="cancellationToken">Stops within a tensor; what was there before stays.</param>
-    /// <exception cref="CheckpointException">A file cannot be written, the disk has too little room, or the configuration contradicts itself.</exception>
+    /// <exception cref="CheckpointException">A file cannot be written, the disk has too little room, or the
+    /// configuration contradicts itself.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public static void Write(
         string directory,
@@ -69,11 +72,13 @@ public static class CheckpointWriter
         // What the file said is no longer so.
         if (configuration.WeightType is not null)
             configuration = configuration with { WeightType = type == StoredType.Float32 ? "float32" : "bfloat16" };
-        KeyMap keyMap = KeyMap.For(configuration, options.Like is { } like ? CheckpointCompanions.NamingOf(like) : options.Naming);
+        KeyMap keyMap = KeyMap.For(configuration, options.Like is { } like ? CheckpointCompanions.NamingOf(like)
+            : options.Naming);
         long total = keyMap.Entries.Sum(entry => entry.Shape.ElementCount) * type.Size(), done = 0;
         CheckpointFolder.DemandRoom(directory, total, options.FreeBytes);
         TensorToWrite[] tensors = [.. keyMap.Entries.SelectMany(entry => entry.Pieces.Select(piece =>
-            new TensorToWrite(piece.TensorName, type, piece.OnDiskShape, stream => WritePiece(stream, type, entry, piece, readParameter, count =>
+            new TensorToWrite(piece.TensorName, type, piece.OnDiskShape,
+                stream => WritePiece(stream, type, entry, piece, readParameter, count =>
                 options.Progress?.Report((float)((done += count * type.Size()) / (double)total))))))];
         CheckpointFolder.Replace(directory, staging =>
         {
@@ -82,10 +87,12 @@ public static class CheckpointWriter
                 CheckpointCompanions.Copy(model, staging);
             else if (options.CopyFrom is { } source)
                 CheckpointFolder.CopyTextFiles(source, staging);
-            foreach ((string name, string text) in options.TextFiles.Where(file => !File.Exists(Path.Combine(staging, file.Key))))
+            foreach ((string name, string text) in options.TextFiles.Where(
+                file => !File.Exists(Path.Combine(staging, file.Key))))
                 WriteText(staging, name, text, options.Open);
             List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
-            WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open, cancellationToken);
+            WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open,
+                cancellationToken);
             if (options.Like is { } origin)
             {
                 WriteText(staging, "config.json", CheckpointCompanions.Configuration(origin, type), options.Open);
@@ -94,7 +101,8 @@ public static class CheckpointWriter
 
             if (configuration.Generation != GenerationDefaults.None)
                 WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson(), options.Open);
-            WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original ? configuration.ToOriginalJson() : configuration.ToJson(), options.Open);
+            WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original
+                ? configuration.ToOriginalJson() : configuration.ToJson(), options.Open);
         });
     }
 
@@ -119,11 +127,13 @@ public static class CheckpointWriter
     }
 
     private static void WriteShards(
-        string directory, List<List<TensorToWrite>> shards, Func<int, string> names, long totalBytes, Func<string, long, Stream>? open, CancellationToken cancellationToken)
+        string directory, List<List<TensorToWrite>> shards, Func<int, string> names, long totalBytes,
+        Func<string, long, Stream>? open, CancellationToken cancellationToken)
     {
         if (shards.Count == 1)
         {
-            SafetensorsWriter.Write(Path.Combine(directory, CheckpointReader.SingleName), shards[0], metadata: null, open, cancellationToken);
+            SafetensorsWriter.Write(Path.Combine(directory, CheckpointReader.SingleName), shards[0], metadata: null,
+                open, cancellationToken);
             return;
         }
 
@@ -138,7 +148,8 @@ public static class CheckpointWriter
             for (int shard = 0; shard < shards.Count; shard++)
             {
                 string name = names(shard);
-                SafetensorsWriter.Write(Path.Combine(directory, name), shards[shard], metadata: null, open, cancellationToken);
+                SafetensorsWriter.Write(Path.Combine(directory, name), shards[shard], metadata: null, open,
+                    cancellationToken);
                 foreach (TensorToWrite tensor in shards[shard])
                     index.WriteString(tensor.Name, name);
             }
@@ -148,7 +159,8 @@ public static class CheckpointWriter
         }
 
         byte[] json = buffer.ToArray();
-        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json), open);
+        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json),
+            open);
     }
 
     private static void WriteText(string directory, string name, string text, Func<string, long, Stream>? open)
@@ -165,11 +177,13 @@ public static class CheckpointWriter
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            throw new CheckpointException(directory, $"cannot be made: {exception.Message} Choose another folder.", innerException: exception);
+            throw new CheckpointException(directory, $"cannot be made: {exception.Message} Choose another folder.",
+                innerException: exception);
         }
     }
 
-    private static void WritePiece(Stream stream, StoredType type, KeyMapEntry entry, KeyMapPiece piece, ReadParameterPart readParameter, Action<int> written)
+    private static void WritePiece(Stream stream, StoredType type, KeyMapEntry entry, KeyMapPiece piece,
+        ReadParameterPart readParameter, Action<int> written)
     {
         long start = (long)piece.RowOffset * piece.RowWidth, end = start + (long)piece.RowCount * piece.RowWidth;
         float[] values = ArrayPool<float>.Shared.Rent((int)Math.Min(end - start, ChunkElements));
@@ -228,19 +242,28 @@ public sealed record CheckpointWriterOptions
     /// <summary>The names on disk, and the form of config.json that goes with them.</summary>
     public CheckpointNaming Naming { get; init; } = CheckpointNaming.HuggingFace;
 
-    /// <summary>The most bytes of tensors in one file; a single tensor may be larger. A model that fits one file has no index.</summary>
+    /// <summary>
+    /// The most bytes of tensors in one file; a single tensor may be larger. A model that fits one file has no index.
+    /// </summary>
     public long MaximumShardBytes { get; init; } = 5_000_000_000;
 
-    /// <summary>A folder whose tokenizer, chat template and preprocessor files are copied, or one such file (of another name, it is a tokenizer.json); null for none.</summary>
+    /// <summary>
+    /// A folder whose tokenizer, chat template and preprocessor files are copied, or one such file (of another name, it
+    /// is a tokenizer.json); null for none.
+    /// </summary>
     public string? CopyFrom { get; init; }
 
     /// <summary>
-    /// The checkpoint that the model was loaded from: the new one is written in its naming, with its config.json (but for the type of the weights) and all that
-    /// lies beside its weights, the code of its repository included, so that every program that reads the one reads the other. Null for a new configuration.
+    /// The checkpoint that the model was loaded from: the new one is written in its naming, with its config.json (but
+    /// for the type of the weights) and all that lies beside its weights, the code of its repository included, so that
+    /// every program that reads the one reads the other. Null for a new configuration.
     /// </summary>
     public string? Like { get; init; }
 
-    /// <summary>Files to write beside the weights, by name; one that <see cref="CopyFrom"/> brings goes before that of its name here.</summary>
+    /// <summary>
+    /// Files to write beside the weights, by name; one that <see cref="CopyFrom"/> brings goes before that of its name
+    /// here.
+    /// </summary>
     public IReadOnlyList<KeyValuePair<string, string>> TextFiles { get; init; } = [];
 
     /// <summary>The fraction of bytes written.</summary>

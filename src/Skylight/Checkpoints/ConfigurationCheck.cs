@@ -24,7 +24,9 @@ internal static class ConfigurationCheck
     public static void Divides(string file, string path, string field, int value, string divisorField, int divisor)
     {
         if (value % divisor != 0)
-            throw new CheckpointException(file, $"'{path}{field}' is {value} and '{path}{divisorField}' is {divisor}; supported: the second divides the first.");
+            throw new CheckpointException(file,
+                $"'{path}{field}' is {value} and '{path}{divisorField}' is {divisor}; supported: the second divides " +
+                $"the first.");
     }
 
     public static void Epsilon(string file, string field, float value)

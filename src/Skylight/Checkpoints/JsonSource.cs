@@ -3,7 +3,10 @@ using System.Text.Json;
 
 namespace Skylight.Checkpoints;
 
-/// <summary>A JSON object of a file, read field by field; an error names the file, the field's full path, what was found and what is supported.</summary>
+/// <summary>
+/// A JSON object of a file, read field by field; an error names the file, the field's full path, what was found and
+/// what is supported.
+/// </summary>
 /// <param name="File">The file.</param>
 /// <param name="Path">Where in the file: "" or "vision_config.".</param>
 /// <param name="Element">The object.</param>
@@ -48,9 +51,11 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     }
 
     /// <summary>A nested object that must be there.</summary>
-    public JsonSource RequiredObject(string field) => Object(field) ?? throw new CheckpointException(File, $"'{Path}{field}' is missing.");
+    public JsonSource RequiredObject(string field) =>
+        Object(field) ?? throw new CheckpointException(File, $"'{Path}{field}' is missing.");
 
-    public int Integer(string field, int otherwise, int least = 0, int most = int.MaxValue) => OptionalInteger(field, least, most) ?? otherwise;
+    public int Integer(string field, int otherwise, int least = 0, int most = int.MaxValue) =>
+        OptionalInteger(field, least, most) ?? otherwise;
 
     public int? OptionalInteger(string field, int least = 0, int most = int.MaxValue) =>
         Get(field) is { } value ? ToInteger(field, value, least, most) : null;
@@ -69,13 +74,15 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     }
 
     /// <summary>A positive, finite number.</summary>
-    public double Positive(string field, double otherwise) => Number(field, otherwise, "a positive number", number => number > 0);
+    public double Positive(string field, double otherwise) =>
+        Number(field, otherwise, "a positive number", number => number > 0);
 
     /// <summary>A finite number.</summary>
     public double Number(string field, double otherwise) => Number(field, otherwise, "a number", _ => true);
 
     /// <summary>A finite number that fits; null when absent.</summary>
-    public double? OptionalNumber(string field, string supported, Func<double, bool> fits) => Has(field) ? Number(field, 0, supported, fits) : null;
+    public double? OptionalNumber(string field, string supported, Func<double, bool> fits) => Has(field)
+        ? Number(field, 0, supported, fits) : null;
 
     /// <summary>One finite number or a list of them; empty when absent.</summary>
     public ImmutableArray<double> Numbers(string field)
@@ -83,9 +90,11 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
         if (Get(field) is not { } value)
             return [];
         var values = ImmutableArray.CreateBuilder<double>();
-        foreach (JsonElement element in value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray()] : (JsonElement[])[value])
+        foreach (JsonElement element in value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray()]
+            : (JsonElement[])[value])
         {
-            if (element.ValueKind != JsonValueKind.Number || !element.TryGetDouble(out double number) || !double.IsFinite(number))
+            if (element.ValueKind != JsonValueKind.Number || !element.TryGetDouble(out double number)
+                || !double.IsFinite(number))
                 throw Error(field, element, "a number");
             values.Add(number);
         }
@@ -97,7 +106,8 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     {
         if (Get(field) is not { } value)
             return otherwise;
-        if (value.ValueKind != JsonValueKind.Number || !value.TryGetDouble(out double number) || !double.IsFinite(number) || !fits(number))
+        if (value.ValueKind != JsonValueKind.Number || !value.TryGetDouble(out double number)
+            || !double.IsFinite(number) || !fits(number))
             throw Error(field, value, supported);
         return number;
     }
@@ -106,7 +116,8 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
 
     public bool? Boolean(string field) => Get(field) is not { } value
         ? null
-        : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw Error(field, value, "true or false");
+        : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
+        : throw Error(field, value, "true or false");
 
     public string Text(string field, string otherwise) => Text(field) ?? otherwise;
 
@@ -123,7 +134,8 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
             throw Error(field, value, "a list of strings");
         var texts = ImmutableArray.CreateBuilder<string>();
         foreach (JsonElement element in value.EnumerateArray())
-            texts.Add(element.ValueKind == JsonValueKind.String ? element.GetString()! : throw Error(field, element, "a string"));
+            texts.Add(element.ValueKind == JsonValueKind.String ? element.GetString()!
+                : throw Error(field, element, "a string"));
         return texts.ToImmutable();
     }
 
@@ -131,14 +143,17 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     public void Demand(string field, string found, params ReadOnlySpan<string> supported)
     {
         if (!supported.Contains(found))
-            throw new CheckpointException(File, $"'{Path}{field}' is '{found}'; supported: {string.Join(", ", supported.ToArray().Select(text => $"'{text}'"))}.");
+            throw new CheckpointException(File,
+                $"'{Path}{field}' is '{found}'; supported: " +
+                $"{string.Join(", ", supported.ToArray().Select(text => $"'{text}'"))}.");
     }
 
     /// <summary>Refuses a switch that is not set as we need it.</summary>
     public void Demand(string field, bool found, bool supported)
     {
         if (found != supported)
-            throw new CheckpointException(File, $"'{Path}{field}' is {(found ? "true" : "false")}; supported: {(supported ? "true" : "false")}.");
+            throw new CheckpointException(File,
+                $"'{Path}{field}' is {(found ? "true" : "false")}; supported: {(supported ? "true" : "false")}.");
     }
 
     private JsonElement? Get(string field) =>
@@ -152,6 +167,7 @@ internal readonly record struct JsonSource(string File, string Path, JsonElement
     private CheckpointException Error(string field, JsonElement value, string supported)
     {
         string text = value.GetRawText();
-        return new CheckpointException(File, $"'{Path}{field}' is {(text.Length <= 80 ? text : text[..80] + "…")}; supported: {supported}.");
+        return new CheckpointException(File,
+            $"'{Path}{field}' is {(text.Length <= 80 ? text : text[..80] + "…")}; supported: {supported}.");
     }
 }

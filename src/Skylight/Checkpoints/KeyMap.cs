@@ -8,13 +8,22 @@ namespace Skylight.Checkpoints;
 /// <summary>The namings in which checkpoints of this family come.</summary>
 public enum CheckpointNaming
 {
-    /// <summary><c>vision_model.*</c>, <c>mlp1.*</c>, <c>language_model.*</c>, query, key and value of the vision encoder in one tensor.</summary>
+    /// <summary>
+    /// <c>vision_model.*</c>, <c>mlp1.*</c>, <c>language_model.*</c>, query, key and value of the vision encoder in one
+    /// tensor.
+    /// </summary>
     Original,
 
-    /// <summary>transformers' names as the published <c>-hf</c> checkpoints have them: <c>vision_tower.*</c>, <c>language_model.model.*</c>.</summary>
+    /// <summary>
+    /// transformers' names as the published <c>-hf</c> checkpoints have them: <c>vision_tower.*</c>,
+    /// <c>language_model.model.*</c>.
+    /// </summary>
     HuggingFace,
 
-    /// <summary>transformers' names as newer versions save them: <c>model.vision_tower.*</c>, <c>model.language_model.*</c>, <c>lm_head.weight</c>.</summary>
+    /// <summary>
+    /// transformers' names as newer versions save them: <c>model.vision_tower.*</c>, <c>model.language_model.*</c>,
+    /// <c>lm_head.weight</c>.
+    /// </summary>
     HuggingFaceNested,
 }
 
@@ -23,11 +32,13 @@ public enum CheckpointNaming
 /// <param name="RowOffset">The parameter's row where it starts. A vector has one element to a row.</param>
 /// <param name="RowCount">Its rows.</param>
 /// <param name="RowWidth">The elements of a row of the parameter.</param>
-/// <param name="OnDiskShape">The extents on disk, which may have more axes than the parameter: <c>[1, 1, h]</c>, <c>[h, 3, 14, 14]</c>.</param>
+/// <param name="OnDiskShape">The extents on disk, which may have more axes than the parameter: <c>[1, 1, h]</c>, <c>[h,
+/// 3, 14, 14]</c>.</param>
 public sealed record KeyMapPiece(string TensorName, int RowOffset, int RowCount, int RowWidth, Shape OnDiskShape)
 {
     /// <summary>The piece's elements in an array that holds the parameter (or its gradient) row-major.</summary>
-    public ReadOnlySpan<T> Of<T>(ReadOnlySpan<T> parameter) => parameter.Slice(checked(RowOffset * RowWidth), checked(RowCount * RowWidth));
+    public ReadOnlySpan<T> Of<T>(ReadOnlySpan<T> parameter) =>
+        parameter.Slice(checked(RowOffset * RowWidth), checked(RowCount * RowWidth));
 
     /// <inheritdoc cref="Of{T}(ReadOnlySpan{T})"/>
     public Span<T> Of<T>(Span<T> parameter) => parameter.Slice(checked(RowOffset * RowWidth), checked(RowCount * RowWidth));
@@ -77,7 +88,8 @@ public sealed class KeyMap
     /// <param name="tensorName">The name on disk.</param>
     /// <param name="entry">The parameter.</param>
     /// <param name="piece">Which rows of it.</param>
-    public bool TryFindTensor(string tensorName, [NotNullWhen(true)] out KeyMapEntry? entry, [NotNullWhen(true)] out KeyMapPiece? piece)
+    public bool TryFindTensor(string tensorName, [NotNullWhen(true)] out KeyMapEntry? entry,
+        [NotNullWhen(true)] out KeyMapPiece? piece)
     {
         bool found = _byTensor.TryGetValue(tensorName, out (KeyMapEntry Entry, KeyMapPiece Piece) pair);
         (entry, piece) = pair;
@@ -106,8 +118,11 @@ public sealed class KeyMap
                 return naming;
         }
 
-        throw new CheckpointException(source, $"holds no vision encoder that is known: no tensor starts with {string.Join(", ", KeyTable.TellingPrefixes.Select(pair => $"'{pair.Prefix}'"))}. "
-            + (names.Length == 0 ? "It holds no tensor at all." : $"It holds, for example, '{string.Join("', '", names.Take(3))}'."));
+        throw new CheckpointException(source,
+            $"holds no vision encoder that is known: no tensor starts with " +
+            $"{string.Join(", ", KeyTable.TellingPrefixes.Select(pair => $"'{pair.Prefix}'"))}. "
+            + (names.Length == 0 ? "It holds no tensor at all."
+                : $"It holds, for example, '{string.Join("', '", names.Take(3))}'."));
     }
 
     /// <summary>Whether a tensor that no parameter needs may lie in a checkpoint all the same.</summary>
@@ -116,6 +131,8 @@ public sealed class KeyMap
         || tensorName.EndsWith(".position_ids", StringComparison.Ordinal)
         || tensorName == TiedHead;
 
-    /// <summary>The name under which a checkpoint may repeat a tied embedding; null when the head is a parameter of its own.</summary>
+    /// <summary>
+    /// The name under which a checkpoint may repeat a tied embedding; null when the head is a parameter of its own.
+    /// </summary>
     internal string? TiedHead => Configuration.Language.TieWordEmbeddings ? KeyTable.HeadName(Naming) : null;
 }

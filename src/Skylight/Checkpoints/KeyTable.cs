@@ -5,8 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Checkpoints;
 
 /// <summary>
-/// The one table behind <see cref="KeyMap"/>. A row says: our name, the rows and columns of the parameter, its name in the original
-/// naming and in transformers' naming. <c>#</c> stands for the layer; <c>{q,k,v}</c> for tensors one below the other.
+/// The one table behind <see cref="KeyMap"/>. A row says: our name, the rows and columns of the parameter, its name in
+/// the original naming and in transformers' naming. <c>#</c> stands for the layer; <c>{q,k,v}</c> for tensors one below
+/// the other.
 /// </summary>
 internal static class KeyTable
 {
@@ -19,13 +20,14 @@ internal static class KeyTable
     }
 
     /// <summary>What stands before a part's names: ours, then each naming's.</summary>
-    private static readonly Dictionary<Part, (string Ours, string Original, string HuggingFace, string Nested)> s_prefixes = new()
-    {
-        [Part.Vision] = ("vision.", "vision_model.", "vision_tower.", "model.vision_tower."),
-        [Part.Connector] = ("connector.", "mlp1.", "multi_modal_projector.", "model.multi_modal_projector."),
-        [Part.Language] = ("language.", "language_model.model.", "language_model.model.", "model.language_model."),
-        [Part.Head] = ("language.head.", "language_model.lm_head.", "language_model.lm_head.", "lm_head."),
-    };
+    private static readonly Dictionary<Part,
+        (string Ours, string Original, string HuggingFace, string Nested)> s_prefixes = new()
+        {
+            [Part.Vision] = ("vision.", "vision_model.", "vision_tower.", "model.vision_tower."),
+            [Part.Connector] = ("connector.", "mlp1.", "multi_modal_projector.", "model.multi_modal_projector."),
+            [Part.Language] = ("language.", "language_model.model.", "language_model.model.", "model.language_model."),
+            [Part.Head] = ("language.head.", "language_model.lm_head.", "language_model.lm_head.", "lm_head."),
+        };
 
     /// <summary>The prefixes that tell the namings apart.</summary>
     public static ImmutableArray<(CheckpointNaming Naming, string Prefix)> TellingPrefixes { get; } =
@@ -43,7 +45,8 @@ internal static class KeyTable
             int end = start + 1;
             while (end < rows.Length && rows[end].Part == rows[start].Part && rows[end].PerLayer && rows[start].PerLayer)
                 end++;
-            int layers = !rows[start].PerLayer ? 1 : rows[start].Part == Part.Vision ? configuration.Vision.LayerCount : configuration.Language.LayerCount;
+            int layers = !rows[start].PerLayer ? 1 : rows[start].Part == Part.Vision ? configuration.Vision.LayerCount
+                : configuration.Language.LayerCount;
             for (int layer = 0; layer < layers; layer++)
             {
                 for (int row = start; row < end; row++)
@@ -64,51 +67,80 @@ internal static class KeyTable
         bool normBias = vision.NormKind == NormKind.LayerNorm;
         return
         [
-            new(Part.Vision, "class_embedding", [h], 0, "embeddings.class_embedding", "embeddings.cls_token") { OnDisk = new Shape(1, 1, h) },
-            new(Part.Vision, "position_embedding", [1 + vision.PatchCount], h, "embeddings.position_embedding", "embeddings.position_embeddings") { OnDisk = new Shape(1, 1 + vision.PatchCount, h) },
-            new(Part.Vision, "patch_embedding.weight", [h], vision.PatchElements, "embeddings.patch_embedding.weight", "embeddings.patch_embeddings.projection.weight")
+            new(Part.Vision, "class_embedding", [h], 0, "embeddings.class_embedding",
+                "embeddings.cls_token") { OnDisk = new Shape(1, 1, h) },
+            new(Part.Vision, "position_embedding", [1 + vision.PatchCount], h, "embeddings.position_embedding",
+                "embeddings.position_embeddings") { OnDisk = new Shape(1, 1 + vision.PatchCount, h) },
+            new(Part.Vision, "patch_embedding.weight", [h], vision.PatchElements, "embeddings.patch_embedding.weight",
+                "embeddings.patch_embeddings.projection.weight")
                 { OnDisk = new Shape(h, vision.ChannelCount, vision.PatchHeight, vision.PatchWidth) },
-            new(Part.Vision, "patch_embedding.bias", [h], 0, "embeddings.patch_embedding.bias", "embeddings.patch_embeddings.projection.bias"),
-            new(Part.Vision, "layers.#.norm1.weight", [h], 0, "encoder.layers.#.norm1.weight", "encoder.layer.#.layernorm_before.weight"),
-            new(Part.Vision, "layers.#.norm1.bias", [h], 0, "encoder.layers.#.norm1.bias", "encoder.layer.#.layernorm_before.bias") { Present = normBias },
-            new(Part.Vision, "layers.#.attention.qkv.weight", [h, h, h], h, "encoder.layers.#.attn.qkv.weight", "encoder.layer.#.attention.{q,k,v}_proj.weight"),
-            new(Part.Vision, "layers.#.attention.qkv.bias", [h, h, h], 0, "encoder.layers.#.attn.qkv.bias", "encoder.layer.#.attention.{q,k,v}_proj.bias") { Present = vision.QkvBias },
-            new(Part.Vision, "layers.#.attention.query_norm.weight", [h], 0, "encoder.layers.#.attn.q_norm.weight", "encoder.layer.#.attention.q_norm.weight") { Present = vision.QueryKeyNorm },
-            new(Part.Vision, "layers.#.attention.key_norm.weight", [h], 0, "encoder.layers.#.attn.k_norm.weight", "encoder.layer.#.attention.k_norm.weight") { Present = vision.QueryKeyNorm },
-            new(Part.Vision, "layers.#.attention.output.weight", [h], h, "encoder.layers.#.attn.proj.weight", "encoder.layer.#.attention.projection_layer.weight"),
-            new(Part.Vision, "layers.#.attention.output.bias", [h], 0, "encoder.layers.#.attn.proj.bias", "encoder.layer.#.attention.projection_layer.bias"),
+            new(Part.Vision, "patch_embedding.bias", [h], 0, "embeddings.patch_embedding.bias",
+                "embeddings.patch_embeddings.projection.bias"),
+            new(Part.Vision, "layers.#.norm1.weight", [h], 0, "encoder.layers.#.norm1.weight",
+                "encoder.layer.#.layernorm_before.weight"),
+            new(Part.Vision, "layers.#.norm1.bias", [h], 0, "encoder.layers.#.norm1.bias",
+                "encoder.layer.#.layernorm_before.bias") { Present = normBias },
+            new(Part.Vision, "layers.#.attention.qkv.weight", [h, h, h], h, "encoder.layers.#.attn.qkv.weight",
+                "encoder.layer.#.attention.{q,k,v}_proj.weight"),
+            new(Part.Vision, "layers.#.attention.qkv.bias", [h, h, h], 0, "encoder.layers.#.attn.qkv.bias",
+                "encoder.layer.#.attention.{q,k,v}_proj.bias") { Present = vision.QkvBias },
+            new(Part.Vision, "layers.#.attention.query_norm.weight", [h], 0, "encoder.layers.#.attn.q_norm.weight",
+                "encoder.layer.#.attention.q_norm.weight") { Present = vision.QueryKeyNorm },
+            new(Part.Vision, "layers.#.attention.key_norm.weight", [h], 0, "encoder.layers.#.attn.k_norm.weight",
+                "encoder.layer.#.attention.k_norm.weight") { Present = vision.QueryKeyNorm },
+            new(Part.Vision, "layers.#.attention.output.weight", [h], h, "encoder.layers.#.attn.proj.weight",
+                "encoder.layer.#.attention.projection_layer.weight"),
+            new(Part.Vision, "layers.#.attention.output.bias", [h], 0, "encoder.layers.#.attn.proj.bias",
+                "encoder.layer.#.attention.projection_layer.bias"),
             new(Part.Vision, "layers.#.scale1", [h], 0, "encoder.layers.#.ls1", "encoder.layer.#.lambda_1"),
-            new(Part.Vision, "layers.#.norm2.weight", [h], 0, "encoder.layers.#.norm2.weight", "encoder.layer.#.layernorm_after.weight"),
-            new(Part.Vision, "layers.#.norm2.bias", [h], 0, "encoder.layers.#.norm2.bias", "encoder.layer.#.layernorm_after.bias") { Present = normBias },
-            new(Part.Vision, "layers.#.mlp.fc1.weight", [f], h, "encoder.layers.#.mlp.fc1.weight", "encoder.layer.#.mlp.fc1.weight"),
-            new(Part.Vision, "layers.#.mlp.fc1.bias", [f], 0, "encoder.layers.#.mlp.fc1.bias", "encoder.layer.#.mlp.fc1.bias"),
-            new(Part.Vision, "layers.#.mlp.fc2.weight", [h], f, "encoder.layers.#.mlp.fc2.weight", "encoder.layer.#.mlp.fc2.weight"),
-            new(Part.Vision, "layers.#.mlp.fc2.bias", [h], 0, "encoder.layers.#.mlp.fc2.bias", "encoder.layer.#.mlp.fc2.bias"),
+            new(Part.Vision, "layers.#.norm2.weight", [h], 0, "encoder.layers.#.norm2.weight",
+                "encoder.layer.#.layernorm_after.weight"),
+            new(Part.Vision, "layers.#.norm2.bias", [h], 0, "encoder.layers.#.norm2.bias",
+                "encoder.layer.#.layernorm_after.bias") { Present = normBias },
+            new(Part.Vision, "layers.#.mlp.fc1.weight", [f], h, "encoder.layers.#.mlp.fc1.weight",
+                "encoder.layer.#.mlp.fc1.weight"),
+            new(Part.Vision, "layers.#.mlp.fc1.bias", [f], 0, "encoder.layers.#.mlp.fc1.bias",
+                "encoder.layer.#.mlp.fc1.bias"),
+            new(Part.Vision, "layers.#.mlp.fc2.weight", [h], f, "encoder.layers.#.mlp.fc2.weight",
+                "encoder.layer.#.mlp.fc2.weight"),
+            new(Part.Vision, "layers.#.mlp.fc2.bias", [h], 0, "encoder.layers.#.mlp.fc2.bias",
+                "encoder.layer.#.mlp.fc2.bias"),
             new(Part.Vision, "layers.#.scale2", [h], 0, "encoder.layers.#.ls2", "encoder.layer.#.lambda_2"),
 
             new(Part.Connector, "norm.weight", [configuration.ConnectorInputSize], 0, "0.weight", "layer_norm.weight"),
             new(Part.Connector, "norm.bias", [configuration.ConnectorInputSize], 0, "0.bias", "layer_norm.bias"),
-            new(Part.Connector, "linear1.weight", [language.HiddenSize], configuration.ConnectorInputSize, "1.weight", "linear_1.weight"),
+            new(Part.Connector, "linear1.weight", [language.HiddenSize], configuration.ConnectorInputSize, "1.weight",
+                "linear_1.weight"),
             new(Part.Connector, "linear1.bias", [language.HiddenSize], 0, "1.bias", "linear_1.bias"),
             new(Part.Connector, "linear2.weight", [language.HiddenSize], language.HiddenSize, "3.weight", "linear_2.weight"),
             new(Part.Connector, "linear2.bias", [language.HiddenSize], 0, "3.bias", "linear_2.bias"),
 
             Language("embedding.weight", [language.VocabularySize], language.HiddenSize, "embed_tokens.weight"),
             Language("layers.#.input_norm.weight", [language.HiddenSize], 0, "layers.#.input_layernorm.weight"),
-            Language("layers.#.attention.qkv.weight", [language.QuerySize, language.KeyValueSize, language.KeyValueSize], language.HiddenSize, "layers.#.self_attn.{q,k,v}_proj.weight"),
-            Language("layers.#.attention.qkv.bias", [language.QuerySize, language.KeyValueSize, language.KeyValueSize], 0, "layers.#.self_attn.{q,k,v}_proj.bias") with { Present = language.QkvBias },
-            Language("layers.#.attention.query_norm.weight", [language.HeadDimension], 0, "layers.#.self_attn.q_norm.weight") with { Present = language.QueryKeyNorm },
-            Language("layers.#.attention.key_norm.weight", [language.HeadDimension], 0, "layers.#.self_attn.k_norm.weight") with { Present = language.QueryKeyNorm },
-            Language("layers.#.attention.output.weight", [language.HiddenSize], language.QuerySize, "layers.#.self_attn.o_proj.weight"),
+            Language("layers.#.attention.qkv.weight",
+                [language.QuerySize, language.KeyValueSize, language.KeyValueSize], language.HiddenSize,
+                "layers.#.self_attn.{q,k,v}_proj.weight"),
+            Language("layers.#.attention.qkv.bias", [language.QuerySize, language.KeyValueSize, language.KeyValueSize],
+                0, "layers.#.self_attn.{q,k,v}_proj.bias") with { Present = language.QkvBias },
+            Language("layers.#.attention.query_norm.weight", [language.HeadDimension], 0,
+                "layers.#.self_attn.q_norm.weight") with { Present = language.QueryKeyNorm },
+            Language("layers.#.attention.key_norm.weight", [language.HeadDimension], 0,
+                "layers.#.self_attn.k_norm.weight") with { Present = language.QueryKeyNorm },
+            Language("layers.#.attention.output.weight", [language.HiddenSize], language.QuerySize,
+                "layers.#.self_attn.o_proj.weight"),
             Language("layers.#.output_norm.weight", [language.HiddenSize], 0, "layers.#.post_attention_layernorm.weight"),
-            Language("layers.#.mlp.gate_up.weight", [language.IntermediateSize, language.IntermediateSize], language.HiddenSize, "layers.#.mlp.{gate,up}_proj.weight"),
-            Language("layers.#.mlp.down.weight", [language.HiddenSize], language.IntermediateSize, "layers.#.mlp.down_proj.weight"),
+            Language("layers.#.mlp.gate_up.weight", [language.IntermediateSize, language.IntermediateSize],
+                language.HiddenSize, "layers.#.mlp.{gate,up}_proj.weight"),
+            Language("layers.#.mlp.down.weight", [language.HiddenSize], language.IntermediateSize,
+                "layers.#.mlp.down_proj.weight"),
             Language("norm.weight", [language.HiddenSize], 0, "norm.weight"),
-            new(Part.Head, "weight", [language.VocabularySize], language.HiddenSize, "weight", "weight") { Present = !language.TieWordEmbeddings },
+            new(Part.Head, "weight", [language.VocabularySize], language.HiddenSize, "weight",
+                "weight") { Present = !language.TieWordEmbeddings },
         ];
 
         // Every naming calls the language model's tensors alike, but for the prefix.
-        static Row Language(string ours, int[] rows, int columns, string onDisk) => new(Part.Language, ours, rows, columns, onDisk, onDisk);
+        static Row Language(string ours, int[] rows, int columns, string onDisk) =>
+            new(Part.Language, ours, rows, columns, onDisk, onDisk);
     }
 
     private static string Prefix(Part part, CheckpointNaming naming) => naming switch
@@ -150,12 +182,15 @@ internal static class KeyTable
                 offset += rows[i];
             }
 
-            return new KeyMapEntry(AtLayer(s_prefixes[Part].Ours + Name, layer), ShapeOf(Blocks.Sum()), pieces.MoveToImmutable());
+            return new KeyMapEntry(AtLayer(s_prefixes[Part].Ours + Name, layer), ShapeOf(Blocks.Sum()),
+                pieces.MoveToImmutable());
         }
 
         private Shape ShapeOf(int rows) => Columns == 0 ? new Shape(rows) : new Shape(rows, Columns);
 
-        private static string AtLayer(string pattern, int layer) => pattern.Replace("#", layer.ToString(System.Globalization.CultureInfo.InvariantCulture), StringComparison.Ordinal);
+        private static string AtLayer(string pattern, int layer) =>
+            pattern.Replace("#", layer.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                StringComparison.Ordinal);
 
         private static IEnumerable<string> Alternatives(string pattern)
         {
@@ -163,7 +198,8 @@ internal static class KeyTable
             if (open < 0)
                 return [pattern];
             int close = pattern.IndexOf('}');
-            return pattern[(open + 1)..close].Split(',').Select(alternative => pattern[..open] + alternative + pattern[(close + 1)..]);
+            return pattern[(open + 1)..close].Split(',')
+                .Select(alternative => pattern[..open] + alternative + pattern[(close + 1)..]);
         }
     }
 }

@@ -9,20 +9,23 @@ namespace Skylight.Checkpoints;
 public static class ModelCheckpoint
 {
     /// <summary>
-    /// Loads a model from a checkpoint folder in any of the three namings. All names and shapes are checked before memory is reserved; then weights
-    /// stream through a buffer of some megabytes, so that host memory holds nothing but the model.
+    /// Loads a model from a checkpoint folder in any of the three namings. All names and shapes are checked before
+    /// memory is reserved; then weights stream through a buffer of some megabytes, so that host memory holds nothing
+    /// but the model.
     /// </summary>
     /// <param name="directory">The folder with config.json and the safetensors files.</param>
     /// <param name="device">Where the model is to live.</param>
-    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16 becomes float32), and on a
-    /// device that computes in bfloat16 always bfloat16, to which others are rounded.</param>
-    /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
+    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16
+    /// becomes float32), and on a device that computes in bfloat16 always bfloat16, to which others are rounded.</param>
+    /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the
+    /// tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
     /// <param name="progress">The fraction of bytes read.</param>
     /// <param name="cancellationToken">Checked every few megabytes.</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     public static VisionLanguageModel Load(
-        string directory, Device device, DataType? parameterType = null, int? imageTokenId = null, IProgress<float>? progress = null, CancellationToken cancellationToken = default)
+        string directory, Device device, DataType? parameterType = null, int? imageTokenId = null,
+        IProgress<float>? progress = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(device);
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
@@ -63,7 +66,8 @@ public static class ModelCheckpoint
     }
 
     private static DataType ParameterTypeOf(CheckpointReader reader, Device device) =>
-        device.ActivationType == DataType.BFloat16 || reader.Tensors.All(tensor => tensor.Type == StoredType.BFloat16) ? DataType.BFloat16 : DataType.Float32;
+        device.ActivationType == DataType.BFloat16 || reader.Tensors.All(tensor => tensor.Type == StoredType.BFloat16)
+            ? DataType.BFloat16 : DataType.Float32;
 
     /// <summary>Reads a checkpoint's weights into a model of the same configuration, whose parameters have memory.</summary>
     /// <param name="model">The model; changed only once the whole checkpoint was found to fit it.</param>
@@ -92,19 +96,24 @@ public static class ModelCheckpoint
     /// <param name="options">Naming, sizes of shards, tokenizer files to copy, progress.</param>
     /// <param name="cancellationToken">Checked within tensors too.</param>
     /// <exception cref="CheckpointException">It cannot be written; what was there before stays.</exception>
-    public static void Save(VisionLanguageModel model, string directory, CheckpointWriterOptions options, CancellationToken cancellationToken = default)
+    public static void Save(VisionLanguageModel model, string directory, CheckpointWriterOptions options,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(model);
         if (model.IsQuantized)
-            throw new CheckpointException(directory, "cannot be written: the model's weights were rounded to int8 for inference. Save the model before, or copy the checkpoint it was loaded from.");
+            throw new CheckpointException(directory,
+                "cannot be written: the model's weights were rounded to int8 for inference. Save the model before, " +
+                "or copy the checkpoint it was loaded from.");
         StoredType type = model.ParameterType == DataType.BFloat16 ? StoredType.BFloat16 : StoredType.Float32;
         var transfer = new ParameterTransfer(model.Device);
         CheckpointWriter.Write(
             directory, model.Configuration, type,
-            (entry, first, destination) => transfer.Save(model.Parameters[entry.ParameterName].Tensor, first, destination), options, cancellationToken);
+            (entry, first, destination) => transfer.Save(model.Parameters[entry.ParameterName].Tensor, first,
+                destination), options, cancellationToken);
     }
 
-    private static void Read(CheckpointReader reader, KeyMap keyMap, VisionLanguageModel model, IProgress<float>? progress, CancellationToken cancellationToken)
+    private static void Read(CheckpointReader reader, KeyMap keyMap, VisionLanguageModel model,
+        IProgress<float>? progress, CancellationToken cancellationToken)
     {
         var transfer = new ParameterTransfer(model.Device);
         long total = model.Parameters.All.Sum(parameter => parameter.Type.Bytes), done = 0;
@@ -112,7 +121,8 @@ public static class ModelCheckpoint
         {
             PersistentTensor parameter = model.Parameters[entry.ParameterName];
             parameter.MarkChanged();
-            transfer.Load(reader, entry, parameter.Tensor, bytes => progress?.Report((float)((done += bytes) / (double)total)), cancellationToken);
+            transfer.Load(reader, entry, parameter.Tensor,
+                bytes => progress?.Report((float)((done += bytes) / (double)total)), cancellationToken);
         }
     }
 }

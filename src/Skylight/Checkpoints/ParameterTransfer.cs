@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Checkpoints;
 
 /// <summary>
-/// Moves parameters between files and a device in blocks of rows, through one small buffer: whatever the size of a parameter, no second
-/// copy of it is in host memory. Blocks are read and converted on all cores.
+/// Moves parameters between files and a device in blocks of rows, through one small buffer: whatever the size of a
+/// parameter, no second copy of it is in host memory. Blocks are read and converted on all cores.
 /// </summary>
 internal sealed class ParameterTransfer
 {
@@ -27,7 +27,8 @@ internal sealed class ParameterTransfer
     /// <param name="destination">Its memory.</param>
     /// <param name="progress">Told of the bytes of each block that has arrived.</param>
     /// <param name="cancellationToken">Checked before each block.</param>
-    public void Load(CheckpointReader reader, KeyMapEntry entry, Tensor destination, Action<long> progress, CancellationToken cancellationToken)
+    public void Load(CheckpointReader reader, KeyMapEntry entry, Tensor destination, Action<long> progress,
+        CancellationToken cancellationToken)
     {
         DataType type = destination.Type.DataType;
         int width = entry.Pieces[0].RowWidth, rows = entry.Pieces.Sum(piece => piece.RowCount);
@@ -41,9 +42,11 @@ internal sealed class ParameterTransfer
                 _buffer = GC.AllocateUninitializedArray<byte>(bytes);
             foreach (KeyMapPiece piece in entry.Pieces)
             {
-                int start = Math.Max(first, piece.RowOffset), end = Math.Min(first + count, piece.RowOffset + piece.RowCount);
+                int start = Math.Max(first, piece.RowOffset),
+                    end = Math.Min(first + count, piece.RowOffset + piece.RowCount);
                 if (start < end)
-                    Read(reader, piece, start, end, type, _buffer.AsMemory((start - first) * width * type.Size(), (end - start) * width * type.Size()));
+                    Read(reader, piece, start, end, type,
+                        _buffer.AsMemory((start - first) * width * type.Size(), (end - start) * width * type.Size()));
             }
 
             _device.Upload(_buffer.AsSpan(0, bytes), _device.Part(destination, first, count));
@@ -57,7 +60,8 @@ internal sealed class ParameterTransfer
     /// <param name="destination">As many elements as are wanted.</param>
     public void Save(Tensor source, long firstElement, Span<float> destination)
     {
-        int width = source.Shape.Rank == 1 ? 1 : source.Shape.Columns, rows = source.Shape.Rank == 1 ? source.Shape[0] : source.Shape.Rows;
+        int width = source.Shape.Rank == 1 ? 1 : source.Shape.Columns, rows = source.Shape.Rank == 1 ? source.Shape[0]
+            : source.Shape.Rows;
         int size = source.Type.DataType.Size();
         int block = RowsPerBlock(width, size);
         for (long done = 0; done < destination.Length;)
@@ -68,15 +72,19 @@ internal sealed class ParameterTransfer
             if (_buffer.Length < bytes)
                 _buffer = GC.AllocateUninitializedArray<byte>(bytes);
             _device.Download(_device.Part(source, first, count), _buffer.AsSpan(0, bytes));
-            int skip = (int)(element - (long)first * width), take = (int)Math.Min(bytes / size - skip, destination.Length - done);
-            StoredElements.ToFloat32(source.Type.DataType.ToStored(), _buffer.AsSpan(skip * size, take * size), destination.Slice((int)done, take));
+            int skip = (int)(element - (long)first * width),
+                take = (int)Math.Min(bytes / size - skip, destination.Length - done);
+            StoredElements.ToFloat32(source.Type.DataType.ToStored(), _buffer.AsSpan(skip * size, take * size),
+                destination.Slice((int)done, take));
             done += take;
         }
     }
 
-    private static int RowsPerBlock(int width, int size) => Math.Max(BlockBytes / checked(width * size) / Device.RowBlock, 1) * Device.RowBlock;
+    private static int RowsPerBlock(int width, int size) =>
+        Math.Max(BlockBytes / checked(width * size) / Device.RowBlock, 1) * Device.RowBlock;
 
-    private static void Read(CheckpointReader reader, KeyMapPiece piece, int start, int end, DataType type, Memory<byte> destination)
+    private static void Read(CheckpointReader reader, KeyMapPiece piece, int start, int end, DataType type,
+        Memory<byte> destination)
     {
         SafetensorsFile file = reader.FileOf(piece.TensorName);
         SafetensorsEntry entry = file[piece.TensorName];
@@ -93,7 +101,8 @@ internal sealed class ParameterTransfer
             Parallel.For(0, parts, part =>
             {
                 int offset = part * PartBytes;
-                file.ReadElements(entry, firstElement + offset / size, type, destination.Span.Slice(offset, Math.Min(PartBytes, destination.Length - offset)));
+                file.ReadElements(entry, firstElement + offset / size, type,
+                    destination.Span.Slice(offset, Math.Min(PartBytes, destination.Length - offset)));
             });
         }
         catch (AggregateException exception) when (exception.InnerExceptions[0] is CheckpointException first)

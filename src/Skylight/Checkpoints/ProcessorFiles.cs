@@ -4,14 +4,18 @@ using Skylight.Models;
 
 namespace Skylight.Checkpoints;
 
-/// <summary>What transformers wants to know of pictures beside a checkpoint in its naming; config.json of that form does not say it.</summary>
+/// <summary>
+/// What transformers wants to know of pictures beside a checkpoint in its naming; config.json of that form does not say
+/// it.
+/// </summary>
 public static class ProcessorFiles
 {
     private const string ProcessorClass = "InternVLProcessor";
 
     /// <summary>
-    /// The files by name: <c>preprocessor_config.json</c> (size of a tile, fewest and most tiles, colours) and <c>processor_config.json</c> (tokens of a tile).
-    /// transformers always adds a thumbnail to several tiles; a model that is used without one it cannot be told.
+    /// The files by name: <c>preprocessor_config.json</c> (size of a tile, fewest and most tiles, colours) and
+    /// <c>processor_config.json</c> (tokens of a tile). transformers always adds a thumbnail to several tiles; a model
+    /// that is used without one it cannot be told.
     /// </summary>
     /// <param name="configuration">The model.</param>
     public static IReadOnlyList<KeyValuePair<string, string>> Of(ModelConfiguration configuration)

@@ -47,7 +47,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
     /// <summary>Opens a file and checks its whole header.</summary>
-    /// <exception cref="CheckpointException">The file cannot be read, is no safetensors file, or its header contradicts itself or the file's size.</exception>
+    /// <exception cref="CheckpointException">The file cannot be read, is no safetensors file, or its header contradicts
+    /// itself or the file's size.</exception>
     public static SafetensorsFile Open(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
@@ -56,7 +57,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
             using FileStream stream = BoundedFile.Open(path, FileShare.Read | FileShare.Delete);
             SafetensorsHeader header = SafetensorsHeader.Read(path, stream, stream.Length);
             SafeFileHandle handle = File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
-            MemoryMappedFile map = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            MemoryMappedFile map = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read,
+                HandleInheritability.None, leaveOpen: false);
             try
             {
                 return new SafetensorsFile(path, header, map, handle);
@@ -68,7 +70,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
                 throw;
             }
         }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        catch (Exception exception)
+            when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             throw new CheckpointException(path, $"cannot be opened: {exception.Message}", innerException: exception);
         }
@@ -84,13 +87,17 @@ public sealed unsafe class SafetensorsFile : IDisposable
             ? entry
             : throw new CheckpointException(Path, $"is not among the {Entries.Count} tensors of this file.", name);
 
-    /// <summary>The bytes of a tensor as stored, row-major, little-endian; not copied, valid until <see cref="Dispose"/>.</summary>
-    /// <exception cref="CheckpointException">There is no such tensor, or it is larger than 2 GiB (then read it in parts).</exception>
+    /// <summary>
+    /// The bytes of a tensor as stored, row-major, little-endian; not copied, valid until <see cref="Dispose"/>.
+    /// </summary>
+    /// <exception cref="CheckpointException">There is no such tensor, or it is larger than 2 GiB (then read it in
+    /// parts).</exception>
     public ReadOnlySpan<byte> Bytes(string name)
     {
         SafetensorsEntry entry = this[name];
         if (entry.ByteCount > int.MaxValue)
-            throw new CheckpointException(Path, $"its {entry.ByteCount} bytes are too many for one span; read it in parts.", name);
+            throw new CheckpointException(Path,
+                $"its {entry.ByteCount} bytes are too many for one span; read it in parts.", name);
         return Bytes(entry, 0, (int)entry.ByteCount);
     }
 
@@ -98,7 +105,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <param name="name">The tensor.</param>
     /// <param name="firstElement">Where to start, counted in elements, row-major.</param>
     /// <param name="destination">Its length says how many elements are read.</param>
-    /// <exception cref="CheckpointException">There is no such tensor, or it does not hold floating-point numbers.</exception>
+    /// <exception cref="CheckpointException">There is no such tensor, or it does not hold floating-point
+    /// numbers.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The elements asked for lie outside the tensor.</exception>
     public void ReadFloat32(string name, long firstElement, Span<float> destination)
     {
@@ -108,7 +116,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         for (int done = 0; done < destination.Length; done += step)
         {
             int count = Math.Min(step, destination.Length - done);
-            StoredElements.ToFloat32(entry.Type, Elements(entry, firstElement + done, count), destination.Slice(done, count));
+            StoredElements.ToFloat32(entry.Type, Elements(entry, firstElement + done, count),
+                destination.Slice(done, count));
         }
     }
 
@@ -121,7 +130,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     }
 
     /// <summary>Reads a whole floating-point tensor as float32 into a new array.</summary>
-    /// <exception cref="CheckpointException">There is no such tensor, or it does not hold floating-point numbers.</exception>
+    /// <exception cref="CheckpointException">There is no such tensor, or it does not hold floating-point
+    /// numbers.</exception>
     public float[] ReadFloat32(string name)
     {
         float[] values = new float[this[name].ElementCount];
@@ -129,7 +139,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
         return values;
     }
 
-    /// <summary>Reads consecutive elements of a floating-point tensor as bfloat16: the stored bits where it holds bfloat16, else rounded to nearest even.</summary>
+    /// <summary>
+    /// Reads consecutive elements of a floating-point tensor as bfloat16: the stored bits where it holds bfloat16, else
+    /// rounded to nearest even.
+    /// </summary>
     /// <inheritdoc cref="ReadFloat32(string, long, Span{float})"/>
     public void ReadBFloat16(string name, long firstElement, Span<BFloat16> destination)
     {
@@ -139,12 +152,14 @@ public sealed unsafe class SafetensorsFile : IDisposable
         for (int done = 0; done < destination.Length; done += step)
         {
             int count = Math.Min(step, destination.Length - done);
-            StoredElements.ToBFloat16(entry.Type, Elements(entry, firstElement + done, count), destination.Slice(done, count));
+            StoredElements.ToBFloat16(entry.Type, Elements(entry, firstElement + done, count),
+                destination.Slice(done, count));
         }
     }
 
     /// <summary>Reads a whole integer tensor (I32, I64, U8 or BOOL) as int32.</summary>
-    /// <exception cref="CheckpointException">There is no such tensor, it does not hold integers, or a value does not fit 32 bits.</exception>
+    /// <exception cref="CheckpointException">There is no such tensor, it does not hold integers, or a value does not
+    /// fit 32 bits.</exception>
     /// <exception cref="ArgumentOutOfRangeException">The destination is not as long as the tensor.</exception>
     public void ReadInt32(string name, Span<int> destination)
     {
@@ -184,8 +199,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
     }
 
     /// <summary>
-    /// Reads consecutive elements into a buffer, without touching the map: loading a model must not leave its checkpoint's pages with the process.
-    /// Any number of threads may read at once.
+    /// Reads consecutive elements into a buffer, without touching the map: loading a model must not leave its
+    /// checkpoint's pages with the process. Any number of threads may read at once.
     /// </summary>
     /// <param name="entry">A floating-point tensor of this file.</param>
     /// <param name="firstElement">Where to start.</param>
@@ -229,7 +244,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
             {
                 int read = RandomAccess.Read(_handle, destination[done..], entry.ByteOffset + offset + done);
                 if (read == 0)
-                    throw new CheckpointException(Path, "the file became shorter while it was read. Copy or download it again.", entry.Name);
+                    throw new CheckpointException(Path,
+                        "the file became shorter while it was read. Copy or download it again.", entry.Name);
                 done += read;
             }
         }
@@ -263,12 +279,15 @@ public sealed unsafe class SafetensorsFile : IDisposable
     private static void CheckWhole(SafetensorsEntry entry, int length)
     {
         if (length != entry.ElementCount)
-            throw new ArgumentOutOfRangeException(nameof(length), $"Tensor '{entry.Name}' {entry.Shape} has {entry.ElementCount} elements, the destination {length}.");
+            throw new ArgumentOutOfRangeException(nameof(length),
+                $"Tensor '{entry.Name}' {entry.Shape} has {entry.ElementCount} elements, the destination {length}.");
     }
 
     private static void CheckRange(SafetensorsEntry entry, long first, int count)
     {
         if (first < 0 || first > entry.ElementCount - count)
-            throw new ArgumentOutOfRangeException(nameof(first), $"Elements {first} to {first + count} were asked of tensor '{entry.Name}' {entry.Shape}, which has {entry.ElementCount}.");
+            throw new ArgumentOutOfRangeException(nameof(first),
+                $"Elements {first} to {first + count} were asked of tensor '{entry.Name}' {entry.Shape}, which has " +
+                $"{entry.ElementCount}.");
     }
 }

@@ -7,16 +7,22 @@ namespace Skylight.Checkpoints;
 /// <summary>Writes safetensors files, atomically: the file is there completely or the old one is untouched.</summary>
 public static class SafetensorsWriter
 {
-    /// <summary>Writes a file. Tensors are asked for their bytes one after the other; nothing is held in memory here.</summary>
+    /// <summary>
+    /// Writes a file. Tensors are asked for their bytes one after the other; nothing is held in memory here.
+    /// </summary>
     /// <param name="path">The file to write or replace; its folder must exist.</param>
     /// <param name="tensors">
     /// The tensors, with distinct names. They are written in this order, those with larger elements first, so that
     /// every tensor lies aligned to its element size.
     /// </param>
-    /// <param name="metadata">Strings for the header's <c>__metadata__</c>; <c>{"format": "pt"}</c>, which other readers expect, when null.</param>
-    /// <param name="cancellationToken">Stops between two pieces; the temporary file is removed and the old file stays.</param>
-    /// <exception cref="CheckpointException">The file cannot be written: no such folder, no permission, disk full.</exception>
-    /// <exception cref="ArgumentException">Two tensors have one name, or a tensor wrote more or fewer bytes than its shape takes.</exception>
+    /// <param name="metadata">Strings for the header's <c>__metadata__</c>; <c>{"format": "pt"}</c>, which other
+    /// readers expect, when null.</param>
+    /// <param name="cancellationToken">Stops between two pieces; the temporary file is removed and the old file
+    /// stays.</param>
+    /// <exception cref="CheckpointException">The file cannot be written: no such folder, no permission, disk
+    /// full.</exception>
+    /// <exception cref="ArgumentException">Two tensors have one name, or a tensor wrote more or fewer bytes than its
+    /// shape takes.</exception>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     public static void Write(
         string path,
@@ -70,7 +76,8 @@ public static class SafetensorsWriter
             foreach (TensorToWrite tensor in tensors)
             {
                 if (!names.Add(tensor.Name))
-                    throw new ArgumentException($"Two tensors are named '{tensor.Name}', or the name is reserved.", nameof(tensors));
+                    throw new ArgumentException($"Two tensors are named '{tensor.Name}', or the name is reserved.",
+                        nameof(tensors));
                 json.WriteStartObject(tensor.Name);
                 json.WriteString("dtype", tensor.Type.HeaderName());
                 json.WriteStartArray("shape");
@@ -96,12 +103,15 @@ public static class SafetensorsWriter
 
         byte[] header = buffer.WrittenSpan.ToArray();
         if (header.Length - 8 > SafetensorsHeader.LargestHeader)
-            throw new ArgumentException($"The header would take {header.Length - 8} bytes; the format allows {SafetensorsHeader.LargestHeader}.", nameof(tensors));
+            throw new ArgumentException(
+                $"The header would take {header.Length - 8} bytes; the format allows {SafetensorsHeader.LargestHeader}.", nameof(tensors));
         BinaryPrimitives.WriteInt64LittleEndian(header, header.Length - 8);
         return header;
     }
 
-    /// <summary>What a tensor's callback sees: it can write its own bytes, no more and no fewer, and not close the file.</summary>
+    /// <summary>
+    /// What a tensor's callback sees: it can write its own bytes, no more and no fewer, and not close the file.
+    /// </summary>
     private sealed class BoundedStream(Stream inner, TensorToWrite tensor, CancellationToken cancellationToken) : Stream
     {
         private long _written;
@@ -121,7 +131,8 @@ public static class SafetensorsWriter
             cancellationToken.ThrowIfCancellationRequested();
             _written += buffer.Length;
             if (_written > tensor.ByteCount)
-                throw new ArgumentException($"Tensor '{tensor.Name}' {tensor.Shape} takes {tensor.ByteCount} bytes, but more were written.");
+                throw new ArgumentException(
+                    $"Tensor '{tensor.Name}' {tensor.Shape} takes {tensor.ByteCount} bytes, but more were written.");
             inner.Write(buffer);
         }
 
@@ -130,7 +141,9 @@ public static class SafetensorsWriter
         public void CheckComplete()
         {
             if (_written != tensor.ByteCount)
-                throw new ArgumentException($"Tensor '{tensor.Name}' {tensor.Shape} takes {tensor.ByteCount} bytes, but only {_written} were written.");
+                throw new ArgumentException(
+                    $"Tensor '{tensor.Name}' {tensor.Shape} takes {tensor.ByteCount} bytes, but only {_written} " +
+                    $"were written.");
         }
 
         public override void Flush()

@@ -97,7 +97,8 @@ internal static class StoredElements
         Span<ushort> rounded = MemoryMarshal.Cast<BFloat16, ushort>(destination);
         int i = 0;
         for (; i <= source.Length - Vector<ushort>.Count; i += Vector<ushort>.Count)
-            Vector.Narrow(Upper(new Vector<uint>(bits[i..])), Upper(new Vector<uint>(bits[(i + Vector<uint>.Count)..]))).CopyTo(rounded[i..]);
+            Vector.Narrow(Upper(new Vector<uint>(bits[i..])), Upper(new Vector<uint>(bits[(i + Vector<uint>.Count)..])))
+                .CopyTo(rounded[i..]);
         for (; i < source.Length; i++)
             destination[i] = (BFloat16)source[i];
     }
@@ -107,6 +108,7 @@ internal static class StoredElements
         Vector<uint> upper = bits >>> 16;
         Vector<uint> nearest = (bits + new Vector<uint>(0x7FFF) + (upper & Vector<uint>.One)) >>> 16;
         // A NaN must not be carried over into an infinity.
-        return Vector.ConditionalSelect(Vector.GreaterThan(bits & new Vector<uint>(0x7FFF_FFFF), new Vector<uint>(0x7F80_0000)), upper | new Vector<uint>(0x40), nearest);
+        return Vector.ConditionalSelect(Vector.GreaterThan(bits & new Vector<uint>(0x7FFF_FFFF),
+            new Vector<uint>(0x7F80_0000)), upper | new Vector<uint>(0x40), nearest);
     }
 }

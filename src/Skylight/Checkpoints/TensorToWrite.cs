@@ -5,11 +5,15 @@ using Skylight.Tensors;
 
 namespace Skylight.Checkpoints;
 
-/// <summary>One tensor on its way to disk. Its bytes are asked for when its turn comes, so that a big model needs no second copy in memory.</summary>
+/// <summary>
+/// One tensor on its way to disk. Its bytes are asked for when its turn comes, so that a big model needs no second copy
+/// in memory.
+/// </summary>
 /// <param name="Name">The name on disk.</param>
 /// <param name="Type">The element type on disk.</param>
 /// <param name="Shape">The extents on disk.</param>
-/// <param name="Write">Writes all elements, row-major, little-endian: exactly <see cref="ByteCount"/> bytes, in as many pieces as it likes.</param>
+/// <param name="Write">Writes all elements, row-major, little-endian: exactly <see cref="ByteCount"/> bytes, in as many
+/// pieces as it likes.</param>
 public sealed record TensorToWrite(string Name, StoredType Type, Shape Shape, Action<Stream> Write)
 {
     private const int ChunkElements = 1 << 18;
@@ -37,13 +41,17 @@ public sealed record TensorToWrite(string Name, StoredType Type, Shape Shape, Ac
     public static TensorToWrite UInt8(string name, Shape shape, ReadOnlyMemory<byte> values) =>
         From(name, StoredType.UInt8, shape, values);
 
-    /// <summary>A parameter, moment or master as float32 under its own name, read from its device part after part when its turn comes.</summary>
+    /// <summary>
+    /// A parameter, moment or master as float32 under its own name, read from its device part after part when its turn
+    /// comes.
+    /// </summary>
     /// <param name="device">Where its memory is.</param>
     /// <param name="tensor">The tensor; it stays as it is until written.</param>
     public static TensorToWrite Float32(Device device, PersistentTensor tensor)
     {
         ArgumentNullException.ThrowIfNull(tensor);
-        return new TensorToWrite(tensor.Name, StoredType.Float32, tensor.Type.Shape, stream => PersistentTensors.ReadParts(device, tensor, (_, part) =>
+        return new TensorToWrite(tensor.Name, StoredType.Float32, tensor.Type.Shape,
+            stream => PersistentTensors.ReadParts(device, tensor, (_, part) =>
         {
             WriteElements(stream, part);
             return true;
@@ -55,9 +63,11 @@ public sealed record TensorToWrite(string Name, StoredType Type, Shape Shape, Ac
     public static TensorToWrite FromBytes(string name, TensorType type, ReadOnlyMemory<byte> bytes)
     {
         if (type.Storage != Storage.RowMajor)
-            throw new ArgumentException($"Tensor '{name}' ({type}) must be downloaded in row-major order before it is written.", nameof(type));
+            throw new ArgumentException(
+                $"Tensor '{name}' ({type}) must be downloaded in row-major order before it is written.", nameof(type));
         if (bytes.Length != type.Bytes)
-            throw new ArgumentException($"Tensor '{name}' ({type}) takes {type.Bytes} bytes, {bytes.Length} were given.", nameof(bytes));
+            throw new ArgumentException(
+                $"Tensor '{name}' ({type}) takes {type.Bytes} bytes, {bytes.Length} were given.", nameof(bytes));
         return new TensorToWrite(name, type.DataType.ToStored(), type.Shape, stream => stream.Write(bytes.Span));
     }
 
@@ -65,7 +75,8 @@ public sealed record TensorToWrite(string Name, StoredType Type, Shape Shape, Ac
         where T : unmanaged
     {
         if (values.Length != shape.ElementCount)
-            throw new ArgumentException($"Tensor '{name}' {shape} takes {shape.ElementCount} values, {values.Length} were given.", nameof(values));
+            throw new ArgumentException(
+                $"Tensor '{name}' {shape} takes {shape.ElementCount} values, {values.Length} were given.", nameof(values));
         return new TensorToWrite(name, type, shape, stream => WriteElements(stream, values.Span));
     }
 

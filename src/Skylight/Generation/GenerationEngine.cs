@@ -8,9 +8,11 @@ using Skylight.Ops;
 namespace Skylight.Generation;
 
 /// <summary>
-/// Runs many completions of one model at once over a paged key-value cache. Requests join and leave between steps: a step runs one token of every
-/// completion in progress together with the next part of the prompts that are being read. A completion's tokens and log-probabilities do not depend on
-/// what else runs, nor on how its prompt was cut. Not safe for use by several threads at once; <see cref="GenerationService"/> is.
+/// Runs many completions of one model at once over a paged key-value cache. Requests join and leave between steps: a
+/// step runs one token of every completion in progress together with the next part of the prompts that are being read.
+/// A completion's tokens and log-probabilities do not depend on what else runs, nor on how its prompt was cut. Not safe
+/// for use by several threads at once;
+/// <see cref="GenerationService"/> is.
 /// </summary>
 public sealed class GenerationEngine : IDisposable
 {
@@ -36,11 +38,14 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="model">The model; its weights are read at every step, so that training them is seen at once.</param>
     /// <param name="cacheTokens">How many tokens the cache holds.</param>
     /// <param name="prefillTokens">How many prompt tokens are run together at most; longer prompts are run in parts.</param>
-    /// <param name="imageCacheBytes">How many bytes of image features are kept for later requests that hold the same picture. 0, the default, where the
-    /// model is trained between requests: what is kept is forgotten at the first step after the weights have changed.</param>
-    /// <param name="cachePrefixes">Whether pages that nobody uses any more are kept while there is room, so that a prompt that begins like an earlier one,
-    /// the next turn of a conversation say, is read only from where they differ. Not where the model is trained between requests, either.</param>
-    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens, long imageCacheBytes = 0, bool cachePrefixes = false)
+    /// <param name="imageCacheBytes">How many bytes of image features are kept for later requests that hold the same
+    /// picture. 0, the default, where the model is trained between requests: what is kept is forgotten at the first
+    /// step after the weights have changed.</param>
+    /// <param name="cachePrefixes">Whether pages that nobody uses any more are kept while there is room, so that a
+    /// prompt that begins like an earlier one, the next turn of a conversation say, is read only from where they
+    /// differ. Not where the model is trained between requests, either.</param>
+    public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens,
+        long imageCacheBytes = 0, bool cachePrefixes = false)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(prefillTokens, 1);
@@ -49,17 +54,23 @@ public sealed class GenerationEngine : IDisposable
         _cache = new KeyValueCache(model.Configuration.Language, model.Device, KeyValueCache.PagesFor(cacheTokens));
         _workspace = new Workspace(model.Device);
         _steps = new PlanCache<StepShape, GenerationStep>(shape => new GenerationStep(model, _cache, _workspace, shape));
-        _encodings = new PlanCache<ImageEncodingShape, ImageEncodingStep>(shape => new ImageEncodingStep(model, _workspace, shape));
+        _encodings = new PlanCache<ImageEncodingShape,
+            ImageEncodingStep>(shape => new ImageEncodingStep(model, _workspace, shape));
         _features = new ImageFeatureStore(imageCacheBytes);
         _prefillTokens = prefillTokens;
         _cachesPrefixes = cachePrefixes;
         _weightsVersion = model.Parameters.Version;
     }
 
-    /// <summary>Called after every step with the number of completions that run and the tokens that <see cref="Generate"/> has made so far.</summary>
+    /// <summary>
+    /// Called after every step with the number of completions that run and the tokens that <see cref="Generate"/> has
+    /// made so far.
+    /// </summary>
     public Action<int, long>? Progress { get; set; }
 
-    /// <summary>How many prompt tokens are run together at most while completions are being written, which wait for them.</summary>
+    /// <summary>
+    /// How many prompt tokens are run together at most while completions are being written, which wait for them.
+    /// </summary>
     public int PrefillTokensBesideDecoding { get; init; } = int.MaxValue;
 
     /// <summary>Where the model lives.</summary>
@@ -95,17 +106,24 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>The plans of steps.</summary>
     internal PlanCache<StepShape, GenerationStep> Plans => _steps;
 
-    /// <summary>Puts a request into the queue; requests are admitted in this order, when the pages of their worst case are free.</summary>
+    /// <summary>
+    /// Puts a request into the queue; requests are admitted in this order, when the pages of their worst case are free.
+    /// </summary>
     /// <param name="request">The prompt.</param>
     /// <param name="options">How its tokens are chosen.</param>
-    /// <param name="onToken">Called within <see cref="Step"/> with every new token. What it throws fails the request, and no other.</param>
-    /// <exception cref="ArgumentException">The prompt is empty, does not fit its pictures, can never fit the cache, or is longer than the model's positions.</exception>
+    /// <param name="onToken">Called within <see cref="Step"/> with every new token. What it throws fails the request,
+    /// and no other.</param>
+    /// <exception cref="ArgumentException">The prompt is empty, does not fit its pictures, can never fit the cache, or
+    /// is longer than the model's positions.</exception>
     public RequestRun Add(GenerationRequest request, SamplingOptions options, Action<GeneratedToken>? onToken = null)
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(options);
         // The caller's lists may change while the request runs: what is not valid any more would fail everybody's step.
-        request = request with { Prompt = request.Prompt with { Tokens = [.. request.Prompt.Tokens], Images = [.. request.Prompt.Images] } };
+        request = request with
+        {
+            Prompt = request.Prompt with { Tokens = [.. request.Prompt.Tokens], Images = [.. request.Prompt.Images] },
+        };
         options = options with { StopTokens = [.. options.StopTokens], LogitBias = options.LogitBias.ToFrozenDictionary() };
         options.Validate();
         RequestRun run = Check(request, options, onToken);
@@ -113,7 +131,9 @@ public sealed class GenerationEngine : IDisposable
         return run;
     }
 
-    /// <summary>Ends a request, wherever it is; its pages are free at once. Nothing happens if it has ended already.</summary>
+    /// <summary>
+    /// Ends a request, wherever it is; its pages are free at once. Nothing happens if it has ended already.
+    /// </summary>
     public void Remove(RequestRun run)
     {
         ArgumentNullException.ThrowIfNull(run);
@@ -127,10 +147,12 @@ public sealed class GenerationEngine : IDisposable
     }
 
     /// <summary>
-    /// Admits what fits, encodes some pictures if a prompt waits for them, and runs the model once. Returns at once if there is nothing to do. What goes wrong
-    /// with one request, features or logits that are not finite or a callback that throws, ends that request with a <see cref="RequestRun.Failure"/>.
+    /// Admits what fits, encodes some pictures if a prompt waits for them, and runs the model once. Returns at once if
+    /// there is nothing to do. What goes wrong with one request, features or logits that are not finite or a callback
+    /// that throws, ends that request with a <see cref="RequestRun.Failure"/>.
     /// </summary>
-    /// <param name="cancellationToken">Stops within the step. The requests are then where they were before it, and the step may be run again.</param>
+    /// <param name="cancellationToken">Stops within the step. The requests are then where they were before it, and the
+    /// step may be run again.</param>
     public void Step(CancellationToken cancellationToken = default)
     {
         cancellationToken.ThrowIfCancellationRequested();
@@ -165,10 +187,12 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="options">How tokens are chosen.</param>
     /// <param name="cancellationToken">Stops within a step; all pages are given back.</param>
     /// <returns>For each request its completions.</returns>
-    /// <exception cref="ArgumentException">A prompt is empty, can never fit the cache, or is longer than the model's positions.</exception>
+    /// <exception cref="ArgumentException">A prompt is empty, can never fit the cache, or is longer than the model's
+    /// positions.</exception>
     /// <exception cref="LogitsNotFiniteException">Logits are not finite; the message names the request.</exception>
     /// <exception cref="ImageFeaturesNotFiniteException">So are the features of a picture; likewise.</exception>
-    public IReadOnlyList<Completion[]> Generate(IReadOnlyList<GenerationRequest> requests, SamplingOptions options, CancellationToken cancellationToken = default)
+    public IReadOnlyList<Completion[]> Generate(IReadOnlyList<GenerationRequest> requests, SamplingOptions options,
+        CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(requests);
         long tokens = 0;
@@ -195,8 +219,8 @@ public sealed class GenerationEngine : IDisposable
     }
 
     /// <summary>
-    /// Forgets the image features and the pages that are kept. Not needed where weights have changed: the engine sees at its next step that a parameter has
-    /// another <see cref="Graphs.PersistentTensor.Version"/>, and forgets by itself.
+    /// Forgets the image features and the pages that are kept. Not needed where weights have changed: the engine sees
+    /// at its next step that a parameter has another <see cref="Graphs.PersistentTensor.Version"/>, and forgets by itself.
     /// </summary>
     public void Forget()
     {
@@ -206,7 +230,8 @@ public sealed class GenerationEngine : IDisposable
 
     /// <summary>How many pictures of a size are encoded together at most.</summary>
     internal static int ImagesPerEncoding(ModelConfiguration configuration, int height, int width) =>
-        Math.Max(1, MostPatchesOfEncoding / Math.Max(1, height / configuration.Vision.PatchHeight * (width / configuration.Vision.PatchWidth)));
+        Math.Max(1, MostPatchesOfEncoding / Math.Max(1,
+            height / configuration.Vision.PatchHeight * (width / configuration.Vision.PatchWidth)));
 
     /// <inheritdoc/>
     public void Dispose()
@@ -227,18 +252,26 @@ public sealed class GenerationEngine : IDisposable
             throw new ArgumentException($"A request needs at least one completion, not {request.Count}.");
         int positions = _model.Configuration.Language.MaxPositions;
         if ((long)prompt + options.MaxNewTokens > positions)
-            throw new ArgumentException($"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's {_model.Configuration.Language.DescribePositions()}.");
+            throw new ArgumentException(
+                $"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's " +
+                $"{_model.Configuration.Language.DescribePositions()}.");
         int vocabulary = _model.Configuration.Language.VocabularySize;
         foreach (int token in options.LogitBias.Keys.Where(token => (uint)token >= (uint)vocabulary))
             throw new ArgumentException($"The bias names token {token}, which is outside the vocabulary of {vocabulary}.");
         foreach (int token in options.StopTokens.Where(token => (uint)token >= (uint)vocabulary))
-            throw new ArgumentException($"Token {token}, which is to end the answer, is outside the vocabulary of {vocabulary}.");
+            throw new ArgumentException(
+                $"Token {token}, which is to end the answer, is outside the vocabulary of {vocabulary}.");
         int channels = _model.Configuration.Vision.ChannelCount;
         if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
-            throw new ArgumentException($"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
-        var run = new RequestRun(request, options, FeaturePlace.Of(request.Prompt, _model.Configuration, "The prompt"), onToken);
+            throw new ArgumentException(
+                $"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
+        var run = new RequestRun(request, options, FeaturePlace.Of(request.Prompt, _model.Configuration, "The prompt"),
+            onToken);
         if (run.WorstCasePages > _cache.PageCount)
-            throw new ArgumentException($"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need {run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has {_cache.PageCount}.");
+            throw new ArgumentException(
+                $"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need " +
+                $"{run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has " +
+                $"{_cache.PageCount}.");
         return run;
     }
 
@@ -255,7 +288,8 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Admits the waiting requests that fit now, with pages for the worst case set aside.</summary>
     private void Admit()
     {
-        int available = _cache.FreePages - _writing.Sum(sequence => sequence.PagesToCome) - _reading.Sum(run => run.WorstCasePages - run.Pages.Count);
+        int available = _cache.FreePages - _writing.Sum(sequence => sequence.PagesToCome)
+            - _reading.Sum(run => run.WorstCasePages - run.Pages.Count);
         while (_waiting.First is { } first && first.Value.WorstCasePages <= available)
         {
             RequestRun run = first.Value;
@@ -277,7 +311,10 @@ public sealed class GenerationEngine : IDisposable
         }
     }
 
-    /// <summary>Gives a prompt the pages that hold its beginning already. Its last token is run in any case: the first new token is drawn after it.</summary>
+    /// <summary>
+    /// Gives a prompt the pages that hold its beginning already. Its last token is run in any case: the first new token
+    /// is drawn after it.
+    /// </summary>
     private void FindPrefix(RequestRun run)
     {
         run.NamePages(_cache.Root);
@@ -291,12 +328,15 @@ public sealed class GenerationEngine : IDisposable
     private void EncodeImages(CancellationToken cancellationToken)
     {
         List<ImageFeatures> pictures = [];
-        foreach (ImageFeatures picture in _reading.SelectMany(run => run.Features).OfType<ImageFeatures>().Where(picture => picture.Rows is null).Distinct())
+        foreach (ImageFeatures picture in _reading.SelectMany(run => run.Features).OfType<ImageFeatures>()
+            .Where(picture => picture.Rows is null).Distinct())
         {
             ImageTile tile = picture.Tile;
             // While completions are being written, they wait for no more than one picture.
-            int most = _writing.Count > 0 && PrefillTokensBesideDecoding < int.MaxValue ? 1 : ImagesPerEncoding(_model.Configuration, tile.Height, tile.Width);
-            if (pictures.Count == most || (pictures.Count > 0 && (tile.Height, tile.Width) != (pictures[0].Tile.Height, pictures[0].Tile.Width)))
+            int most = _writing.Count > 0 && PrefillTokensBesideDecoding < int.MaxValue ? 1
+                : ImagesPerEncoding(_model.Configuration, tile.Height, tile.Width);
+            if (pictures.Count == most
+                || (pictures.Count > 0 && (tile.Height, tile.Width) != (pictures[0].Tile.Height, pictures[0].Tile.Width)))
                 break;
             pictures.Add(picture);
         }
@@ -311,7 +351,8 @@ public sealed class GenerationEngine : IDisposable
     {
         try
         {
-            _encodings.Get(new ImageEncodingShape(pictures.Count, pictures[0].Tile.Height, pictures[0].Tile.Width)).Run(pictures, cancellationToken);
+            _encodings.Get(new ImageEncodingShape(pictures.Count, pictures[0].Tile.Height, pictures[0].Tile.Width))
+                .Run(pictures, cancellationToken);
         }
         catch (Exception exception) when (exception is not OperationCanceledException)
         {
@@ -392,7 +433,8 @@ public sealed class GenerationEngine : IDisposable
     }
 
     /// <summary>
-    /// Starts a request's completions on the pages of its prompt: full pages are shared; the last, partial one is copied, and goes to the last completion.
+    /// Starts a request's completions on the pages of its prompt: full pages are shared; the last, partial one is
+    /// copied, and goes to the last completion.
     /// </summary>
     private void Fork(RequestRun run)
     {
@@ -433,7 +475,8 @@ public sealed class GenerationEngine : IDisposable
 
         try
         {
-            sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy, sequence.Finished, sequence.Run.CachedTokens));
+            sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy,
+                sequence.Finished, sequence.Run.CachedTokens));
         }
         catch (Exception exception)
         {
@@ -450,7 +493,9 @@ public sealed class GenerationEngine : IDisposable
         run.Features = [];
     }
 
-    /// <summary>From the end: of pages that are kept, the last is worth nothing without the first, which therefore goes last.</summary>
+    /// <summary>
+    /// From the end: of pages that are kept, the last is worth nothing without the first, which therefore goes last.
+    /// </summary>
     private void Release(List<int> pages)
     {
         for (int index = pages.Count - 1; index >= 0; index--)

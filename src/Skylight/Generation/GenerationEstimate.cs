@@ -6,7 +6,8 @@ namespace Skylight.Generation;
 /// <summary>The memory that inference needs on a device, from plans; nothing is reserved.</summary>
 /// <param name="WeightBytes">The parameters.</param>
 /// <param name="CacheBytes">Keys and values of all sequences at full length.</param>
-/// <param name="PrefillBytes">Activations and temporaries while pictures are encoded or a part of a prompt is run, whichever is more.</param>
+/// <param name="PrefillBytes">Activations and temporaries while pictures are encoded or a part of a prompt is run,
+/// whichever is more.</param>
 /// <param name="DecodeBytes">The same while each sequence gets one token.</param>
 public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long PrefillBytes, long DecodeBytes)
 {
@@ -14,8 +15,8 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
     public long PeakBytes => WeightBytes + CacheBytes + Math.Max(PrefillBytes, DecodeBytes);
 
     /// <summary>
-    /// What one pass of an engine takes beside weights and cache: parts of prompts and the next tokens of completions side by side, or the pictures that are encoded before it, whichever
-    /// is more.
+    /// What one pass of an engine takes beside weights and cache: parts of prompts and the next tokens of completions
+    /// side by side, or the pictures that are encoded before it, whichever is more.
     /// </summary>
     /// <param name="model">The model; its parameters need no memory.</param>
     /// <param name="tokens">New tokens of all sequences together.</param>
@@ -32,19 +33,23 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         int pages = KeyValueCache.PagesFor(context);
         using var cache = new KeyValueCache(model.Configuration.Language, model.Device, pages, reserve: false);
         using var workspace = new Workspace(model.Device);
-        long pass = new GenerationStep(model, cache, workspace, StepBatch.ShapeOf(tokens, sequences, draws, pages, tiles > 0, 0)).Plan.ArenaBytes;
+        long pass = new GenerationStep(model, cache, workspace,
+            StepBatch.ShapeOf(tokens, sequences, draws, pages, tiles > 0, 0)).Plan.ArenaBytes;
         return Math.Max(pass, EncodingBytes(model, workspace, tiles));
     }
 
     /// <summary>Plans inference.</summary>
-    /// <param name="model">The model; its parameters need no memory. To plan for more than its device has, give it one that says it has enough.</param>
+    /// <param name="model">The model; its parameters need no memory. To plan for more than its device has, give it one
+    /// that says it has enough.</param>
     /// <param name="context">Tokens of a sequence, prompt and completion.</param>
     /// <param name="batch">Sequences at once.</param>
     /// <param name="tiles">Tiles of the prompt's pictures.</param>
     /// <param name="prefillTokens">Prompt tokens that are run together at most.</param>
-    /// <exception cref="ArgumentException">The context is longer than the model's positions or too short for the tiles.</exception>
+    /// <exception cref="ArgumentException">The context is longer than the model's positions or too short for the
+    /// tiles.</exception>
     /// <exception cref="OutOfDeviceMemoryException">A plan is more than the device has.</exception>
-    public static GenerationEstimate Of(VisionLanguageModel model, int context, int batch = 1, int tiles = 0, int prefillTokens = GenerationEngine.DefaultPrefillTokens)
+    public static GenerationEstimate Of(VisionLanguageModel model, int context, int batch = 1, int tiles = 0,
+        int prefillTokens = GenerationEngine.DefaultPrefillTokens)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
@@ -52,13 +57,17 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         ArgumentOutOfRangeException.ThrowIfNegative(tiles);
         LanguageConfiguration language = model.Configuration.Language;
         if (context > language.MaxPositions)
-            throw new ArgumentException($"A context of {context} tokens exceeds the model's {language.DescribePositions()}.", nameof(context));
+            throw new ArgumentException(
+                $"A context of {context} tokens exceeds the model's {language.DescribePositions()}.", nameof(context));
         if ((long)tiles * model.Configuration.TokensPerTile >= context)
-            throw new ArgumentException($"{tiles} tiles of {model.Configuration.TokensPerTile} tokens leave no room for text in a context of {context} tokens.", nameof(tiles));
+            throw new ArgumentException(
+                $"{tiles} tiles of {model.Configuration.TokensPerTile} tokens leave no room for text in a context of " +
+                $"{context} tokens.", nameof(tiles));
         int pages = KeyValueCache.PagesFor(context);
         using var cache = new KeyValueCache(language, model.Device, checked(pages * batch), reserve: false);
         using var workspace = new Workspace(model.Device);
-        var prefill = new GenerationStep(model, cache, workspace, new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));
+        var prefill = new GenerationStep(model, cache, workspace,
+            new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));
         var decode = new GenerationStep(model, cache, workspace, new StepShape(batch, batch, batch, pages, false, 0));
         return new GenerationEstimate(
             model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),
@@ -72,7 +81,9 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         if (tiles == 0)
             return 0;
         VisionConfiguration vision = model.Configuration.Vision;
-        int together = Math.Min(tiles, GenerationEngine.ImagesPerEncoding(model.Configuration, vision.ImageHeight, vision.ImageWidth));
-        return new ImageEncodingStep(model, workspace, new ImageEncodingShape(together, vision.ImageHeight, vision.ImageWidth)).Plan.ArenaBytes;
+        int together = Math.Min(tiles,
+            GenerationEngine.ImagesPerEncoding(model.Configuration, vision.ImageHeight, vision.ImageWidth));
+        return new ImageEncodingStep(model, workspace,
+            new ImageEncodingShape(together, vision.ImageHeight, vision.ImageWidth)).Plan.ArenaBytes;
     }
 }

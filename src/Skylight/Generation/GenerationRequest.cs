@@ -32,4 +32,5 @@ public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] 
 /// <param name="Entropy">Of that distribution; nats.</param>
 /// <param name="FinishReason">Why the completion ends with it; null while it goes on.</param>
 /// <param name="CachedPromptTokens">How many of the prompt's tokens were found in the cache.</param>
-public readonly record struct GeneratedToken(int Completion, int Token, float LogProbability, float Entropy, FinishReason? FinishReason, int CachedPromptTokens = 0);
+public readonly record struct GeneratedToken(int Completion, int Token, float LogProbability, float Entropy,
+    FinishReason? FinishReason, int CachedPromptTokens = 0);

@@ -12,7 +12,8 @@ namespace Skylight.Generation;
 /// <param name="UsedPages">Pages of the key-value cache in use.</param>
 /// <param name="PageCount">Pages of the key-value cache.</param>
 /// <param name="ImageCacheBytes">Bytes of image features kept for later requests.</param>
-public sealed record GenerationLoad(int WaitingRequests, int ReadingRequests, int WritingSequences, int UsedPages, int PageCount, long ImageCacheBytes);
+public sealed record GenerationLoad(int WaitingRequests, int ReadingRequests, int WritingSequences, int UsedPages,
+    int PageCount, long ImageCacheBytes);
 
 /// <summary>A service already has as many requests as it may hold.</summary>
 public sealed class GenerationQueueFullException : InvalidOperationException
@@ -36,12 +37,14 @@ public sealed class GenerationQueueFullException : InvalidOperationException
 }
 
 /// <summary>
-/// A <see cref="GenerationEngine"/> on a thread of its own, for any number of callers at once: their requests are batched continuously. A request that is
-/// cancelled, or whose enumeration is abandoned, leaves before the next step and its pages are free. Safe for use by several threads.
+/// A <see cref="GenerationEngine"/> on a thread of its own, for any number of callers at once: their requests are
+/// batched continuously. A request that is cancelled, or whose enumeration is abandoned, leaves before the next step
+/// and its pages are free. Safe for use by several threads.
 /// </summary>
 public sealed class GenerationService : IAsyncDisposable, IDisposable
 {
-    // One plan runs at a time on a device, also where several models live on it: a verifier beside the model that is trained.
+    // One plan runs at a time on a device, also where several models live on it: a verifier beside the model that is
+    // trained.
     private static readonly ConditionalWeakTable<Device, Lock> s_steps = [];
 
     private readonly GenerationEngine _engine;
@@ -79,11 +82,13 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
     /// <returns>The tokens of all its completions, as they are made.</returns>
     /// <exception cref="ArgumentException">The request can never be served; the message has the numbers.</exception>
     /// <exception cref="GenerationQueueFullException">There are too many requests already.</exception>
-    /// <exception cref="ObjectDisposedException">The service is, or is being, closed; also while the request runs.</exception>
+    /// <exception cref="ObjectDisposedException">The service is, or is being, closed; also while the request
+    /// runs.</exception>
     /// <exception cref="LogitsNotFiniteException">The request's logits are not finite; other requests go on.</exception>
     /// <exception cref="ImageFeaturesNotFiniteException">The features of one of its pictures are not; likewise.</exception>
     public async IAsyncEnumerable<GeneratedToken> GenerateAsync(
-        GenerationRequest request, SamplingOptions options, [EnumeratorCancellation] CancellationToken cancellationToken = default)
+        GenerationRequest request, SamplingOptions options,
+        [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(options);
@@ -96,7 +101,8 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
             await foreach (GeneratedToken token in job.Tokens.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
             {
                 yield return token;
-                // A caller who cancels has cancelled, also where the rest of the answer was written already and waits to be read.
+                // A caller who cancels has cancelled, also where the rest of the answer was written already and waits
+                // to be read.
                 cancellationToken.ThrowIfCancellationRequested();
             }
         }
@@ -106,7 +112,9 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         }
     }
 
-    /// <summary>Runs something between two steps, when nothing of the model is in use: training on the same weights, say.</summary>
+    /// <summary>
+    /// Runs something between two steps, when nothing of the model is in use: training on the same weights, say.
+    /// </summary>
     /// <param name="action">Gets the engine; may not keep it.</param>
     /// <param name="cancellationToken">Heard until the action begins.</param>
     /// <returns>Ends when the action has, with its error if it failed.</returns>
@@ -157,7 +165,10 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         await _ended.Task.WaitAsync(cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>Ends all requests with an <see cref="ObjectDisposedException"/> and frees everything; waits for at most the node of the graph that runs.</summary>
+    /// <summary>
+    /// Ends all requests with an <see cref="ObjectDisposedException"/> and frees everything; waits for at most the node
+    /// of the graph that runs.
+    /// </summary>
     public async ValueTask DisposeAsync()
     {
         Stop();
@@ -189,7 +200,9 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         {
             ObjectDisposedException.ThrowIf(_draining, this);
             if (_jobs.Count >= _mostRequests)
-                throw new GenerationQueueFullException($"{_jobs.Count} requests are running or waiting, and no more than {_mostRequests} may: try again later.");
+                throw new GenerationQueueFullException(
+                    $"{_jobs.Count} requests are running or waiting, and no more than {_mostRequests} may: try " +
+                    $"again later.");
             _jobs.Add(job);
             Post(() => Begin(job));
         }
@@ -270,7 +283,8 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         finally
         {
             foreach (Job job in Jobs())
-                job.Tokens.Writer.TryComplete(new ObjectDisposedException(nameof(GenerationService), "The model was closed while the request ran."));
+                job.Tokens.Writer.TryComplete(new ObjectDisposedException(nameof(GenerationService),
+                    "The model was closed while the request ran."));
             lock (_gate)
             {
                 _draining = _stopping = true;
@@ -305,7 +319,8 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         }
         catch (Exception exception)
         {
-            // Whose fault it was cannot be told, and what was computed cannot be trusted: everybody in the batch hears of it.
+            // Whose fault it was cannot be told, and what was computed cannot be trusted: everybody in the batch hears
+            // of it.
             Job[] all = Jobs(), admitted = [.. all.Where(job => job.Run is { IsAdmitted: true })];
             foreach (Job job in admitted.Length > 0 ? admitted : all)
             {
@@ -332,7 +347,8 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
 
     private void RecordLoad() =>
         Load = new GenerationLoad(
-            _engine.WaitingRequests, _engine.ReadingRequests, _engine.WritingSequences, _engine.PageCount - _engine.FreePages, _engine.PageCount, _engine.ImageCacheBytes);
+            _engine.WaitingRequests, _engine.ReadingRequests, _engine.WritingSequences,
+            _engine.PageCount - _engine.FreePages, _engine.PageCount, _engine.ImageCacheBytes);
 
     /// <summary>A caller's request.</summary>
     private sealed class Job(GenerationRequest request, SamplingOptions options)
@@ -342,7 +358,8 @@ public sealed class GenerationService : IAsyncDisposable, IDisposable
         public SamplingOptions Options { get; } = options;
 
         /// <summary>Never holds more than the tokens the request may have.</summary>
-        public Channel<GeneratedToken> Tokens { get; } = Channel.CreateUnbounded<GeneratedToken>(new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
+        public Channel<GeneratedToken> Tokens { get; } = Channel.CreateUnbounded<GeneratedToken>(
+            new UnboundedChannelOptions { SingleReader = true, SingleWriter = true });
 
         public RequestRun? Run { get; set; }
     }

@@ -14,11 +14,13 @@ namespace Skylight.Generation;
 /// <param name="Pages">The width of the page table.</param>
 /// <param name="HasFeatures">Whether some of the tokens stand for image features.</param>
 /// <param name="Adjustments">How many logits are changed before tokens are drawn.</param>
-internal readonly record struct StepShape(int Tokens, int Sequences, int Draws, int Pages, bool HasFeatures, int Adjustments);
+internal readonly record struct StepShape(int Tokens, int Sequences, int Draws, int Pages, bool HasFeatures,
+    int Adjustments);
 
 /// <summary>
-/// One run of the language model over new tokens, whose keys and values go to the cache: parts of prompts and decoding alike, side by side. Draws
-/// tokens after the last new ones: one for each completion, several after a prompt that has several.
+/// One run of the language model over new tokens, whose keys and values go to the cache: parts of prompts and decoding
+/// alike, side by side. Draws tokens after the last new ones: one for each completion, several after a prompt that has
+/// several.
 /// </summary>
 internal sealed class GenerationStep
 {
@@ -57,7 +59,8 @@ internal sealed class GenerationStep
         if (shape.HasFeatures)
         {
             _featureIndex = graph.Input("feature_index", TensorType.Int32(shape.Tokens));
-            _features = graph.Input("features", new TensorType(model.Device.ActivationType, new Shape(shape.Tokens, language.HiddenSize)));
+            _features = graph.Input("features",
+                new TensorType(model.Device.ActivationType, new Shape(shape.Tokens, language.HiddenSize)));
             embedded = graph.Add(new ScatterImageFeatures(), embedded, _features, _featureIndex);
         }
 
@@ -73,9 +76,12 @@ internal sealed class GenerationStep
         if (shape.Adjustments > 0)
         {
             var adjustments = (
-                Starts: graph.Input("adjustment_starts", TensorType.Int32(shape.Draws + 1)), Tokens: graph.Input("adjusted_tokens", TensorType.Int32(shape.Adjustments)),
-                Penalty: graph.Input("penalty", TensorType.Float32(shape.Adjustments)), Bias: graph.Input("bias", TensorType.Float32(shape.Adjustments)));
-            logits = graph.Add(new AdjustLogits(), logits, adjustments.Starts, adjustments.Tokens, adjustments.Penalty, adjustments.Bias);
+                Starts: graph.Input("adjustment_starts", TensorType.Int32(shape.Draws + 1)),
+                Tokens: graph.Input("adjusted_tokens", TensorType.Int32(shape.Adjustments)),
+                Penalty: graph.Input("penalty", TensorType.Float32(shape.Adjustments)),
+                Bias: graph.Input("bias", TensorType.Float32(shape.Adjustments)));
+            logits = graph.Add(new AdjustLogits(), logits, adjustments.Starts, adjustments.Tokens, adjustments.Penalty,
+                adjustments.Bias);
             _adjustments = adjustments;
         }
 
@@ -100,10 +106,12 @@ internal sealed class GenerationStep
     public bool IsRecorded => _executor.IsRecorded;
 
     /// <summary>
-    /// What a step reads. Padding rows have slot −1 and lie beyond the last start. Features [tokens, hidden] and their index are null without pictures.
+    /// What a step reads. Padding rows have slot −1 and lie beyond the last start. Features [tokens, hidden] and their
+    /// index are null without pictures.
     /// </summary>
     public readonly record struct Inputs(
-        int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows, int[]? FeatureIndex, float[]? Features, SamplingInputs Sampling);
+        int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows,
+        int[]? FeatureIndex, float[]? Features, SamplingInputs Sampling);
 
     /// <summary>What a step gives for each token that is drawn.</summary>
     public readonly record struct Result(int[] Tokens, float[] LogProbabilities, float[] Entropies);

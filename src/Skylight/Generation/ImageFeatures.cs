@@ -23,8 +23,8 @@ internal sealed class ImageFeatures(ImageTile tile, string? key)
 }
 
 /// <summary>
-/// The features of pictures: those that admitted requests use, and, up to a limit of bytes, those used last, found again by content. Requests that hold the
-/// same picture share its encoding.
+/// The features of pictures: those that admitted requests use, and, up to a limit of bytes, those used last, found
+/// again by content. Requests that hold the same picture share its encoding.
 /// </summary>
 internal sealed class ImageFeatureStore(long capacityBytes)
 {
@@ -42,7 +42,8 @@ internal sealed class ImageFeatureStore(long capacityBytes)
         if (!_active.TryGetValue(tile, out ImageFeatures? features))
         {
             string? key = capacityBytes > 0 ? tile.ContentKey : null;
-            features = key is not null && _kept.TryGetValue(key, out LinkedListNode<ImageFeatures>? kept) ? Touch(kept) : new ImageFeatures(tile, key);
+            features = key is not null && _kept.TryGetValue(key, out LinkedListNode<ImageFeatures>? kept) ? Touch(kept)
+                : new ImageFeatures(tile, key);
             _active.Add(tile, features);
         }
 
@@ -73,7 +74,10 @@ internal sealed class ImageFeatureStore(long capacityBytes)
         _bytes += bytes;
     }
 
-    /// <summary>Forgets everything: to be called when the vision encoder or the connector have changed. Who has taken features keeps those.</summary>
+    /// <summary>
+    /// Forgets everything: to be called when the vision encoder or the connector have changed. Who has taken features
+    /// keeps those.
+    /// </summary>
     public void Clear()
     {
         _active.Clear();
@@ -108,7 +112,8 @@ internal sealed class ImageEncodingStep
     public ImageEncodingStep(VisionLanguageModel model, Workspace workspace, ImageEncodingShape shape)
     {
         var graph = new Graph();
-        _pixels = graph.Input("pixels", TensorType.Float32(shape.Images, model.Configuration.Vision.ChannelCount, shape.Height, shape.Width));
+        _pixels = graph.Input("pixels",
+            TensorType.Float32(shape.Images, model.Configuration.Vision.ChannelCount, shape.Height, shape.Width));
         _features = model.EncodeImages(graph, _pixels).Features;
         graph.Output("features", _features);
         model.Fuse(graph);

@@ -7,9 +7,10 @@ using Skylight.Tensors;
 namespace Skylight.Generation;
 
 /// <summary>
-/// Keys and values of all layers in pages of <see cref="PagedAttention.PageSize"/> tokens. Sequences that begin alike share their
-/// full pages; a page goes back when its last user lets go. A full page that was given a name keeps what it holds until a page is needed and no other is
-/// free, the one used longest ago first: a later sequence that begins alike finds it again. The data type is that of the device's activations.
+/// Keys and values of all layers in pages of <see cref="PagedAttention.PageSize"/> tokens. Sequences that begin alike
+/// share their full pages; a page goes back when its last user lets go. A full page that was given a name keeps what it
+/// holds until a page is needed and no other is free, the one used longest ago first: a later sequence that begins
+/// alike finds it again. The data type is that of the device's activations.
 /// </summary>
 public sealed class KeyValueCache : IDisposable
 {
@@ -36,9 +37,12 @@ public sealed class KeyValueCache : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(pageCount, 1);
         _device = device;
         PageCount = pageCount;
-        var type = new TensorType(device.ActivationType, new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
-        Keys = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
-        Values = Enumerable.Range(0, configuration.LayerCount).Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
+        var type = new TensorType(device.ActivationType,
+            new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
+        Keys = Enumerable.Range(0, configuration.LayerCount)
+            .Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
+        Values = Enumerable.Range(0, configuration.LayerCount)
+            .Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
         if (reserve)
             Reserve();
         _users = new int[pageCount];
@@ -72,7 +76,8 @@ public sealed class KeyValueCache : IDisposable
     {
         if (!_free.TryPop(out int page))
         {
-            page = _leastRecentFirst.First?.Value ?? throw new InvalidOperationException($"All {PageCount} pages of the key-value cache are in use.");
+            page = _leastRecentFirst.First?.Value
+                ?? throw new InvalidOperationException($"All {PageCount} pages of the key-value cache are in use.");
             Use(page);
             _names.Remove(page, out PrefixKey name);
             _pages.Remove(name);
@@ -98,7 +103,10 @@ public sealed class KeyValueCache : IDisposable
             _free.Push(page);
     }
 
-    /// <summary>Says what a full page in use holds. If another page already holds the same, that one stays the one that is found.</summary>
+    /// <summary>
+    /// Says what a full page in use holds. If another page already holds the same, that one stays the one that is
+    /// found.
+    /// </summary>
     internal void Name(int page, PrefixKey name)
     {
         if (_pages.TryAdd(name, page))
@@ -115,7 +123,10 @@ public sealed class KeyValueCache : IDisposable
         return true;
     }
 
-    /// <summary>Lets no page be found any more, and none that a sequence fills which has already begun: to be called when weights have changed.</summary>
+    /// <summary>
+    /// Lets no page be found any more, and none that a sequence fills which has already begun: to be called when
+    /// weights have changed.
+    /// </summary>
     internal void Forget()
     {
         _epoch++;
@@ -160,7 +171,8 @@ public sealed class KeyValueCache : IDisposable
             Dispose();
             long bytes = Keys.Concat(Values).Sum(tensor => _device.StorageBytes(tensor.Type));
             throw new OutOfDeviceMemoryException(
-                $"A key-value cache of {(long)PageCount * PagedAttention.PageSize:N0} tokens takes {bytes:N0} bytes, which {_device.Name} does not have: give it fewer tokens. {exception.Message}", exception);
+                $"A key-value cache of {(long)PageCount * PagedAttention.PageSize:N0} tokens takes {bytes:N0} bytes, " +
+                $"which {_device.Name} does not have: give it fewer tokens. {exception.Message}", exception);
         }
     }
 

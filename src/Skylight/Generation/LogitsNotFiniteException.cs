@@ -1,8 +1,8 @@
 namespace Skylight.Generation;
 
 /// <summary>
-/// A model gave logits from which no token can be drawn: it has diverged in training, or its weights are damaged. Ends the request whose logits they are; other
-/// requests go on.
+/// A model gave logits from which no token can be drawn: it has diverged in training, or its weights are damaged. Ends
+/// the request whose logits they are; other requests go on.
 /// </summary>
 public sealed class LogitsNotFiniteException : ArithmeticException
 {
@@ -32,7 +32,8 @@ public sealed class LogitsNotFiniteException : ArithmeticException
             ? $"for token {sequence.Tokens.Count + 1} of completion {sequence.Completion + 1}"
             : $"after prompt token {row.Start + row.Count} of {row.Run.PromptLength}";
         return new LogitsNotFiniteException(areBanned
-            ? $"The logits {place} are all −∞, so there is no token to draw: every token is banned, or the model's weights are damaged."
+            ? $"The logits {place} are all −∞, so there is no token to draw: every token is banned, or the model's " +
+                $"weights are damaged."
             : $"The logits {place} are not finite: the model has diverged, or its weights are damaged.");
     }
 }

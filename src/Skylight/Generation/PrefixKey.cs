@@ -4,13 +4,15 @@ using Skylight.Models;
 namespace Skylight.Generation;
 
 /// <summary>
-/// Names what a full page of the key-value cache holds. Keys and values depend on everything before them, so the name is a hash (<see cref="ContentHash"/>, which
-/// says why that one) of all tokens and pictures from the beginning of the sequence to the page's end.
+/// Names what a full page of the key-value cache holds. Keys and values depend on everything before them, so the name
+/// is a hash (<see cref="ContentHash"/>, which says why that one) of all tokens and pictures from the beginning of the
+/// sequence to the page's end.
 /// </summary>
 internal readonly record struct PrefixKey(UInt128 Hash)
 {
     /// <summary>The name of what comes before the first page.</summary>
-    /// <param name="epoch">Counts how often everything was forgotten: what other weights have computed has other names.</param>
+    /// <param name="epoch">Counts how often everything was forgotten: what other weights have computed has other
+    /// names.</param>
     public static PrefixKey Root(long epoch) => new((UInt128)epoch);
 
     /// <summary>The name of the page after this one.</summary>

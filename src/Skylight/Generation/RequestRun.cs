@@ -9,7 +9,8 @@ public sealed class RequestRun
 {
     private readonly Completion?[] _completions;
 
-    internal RequestRun(GenerationRequest request, SamplingOptions options, FeaturePlace[] places, Action<GeneratedToken>? onToken)
+    internal RequestRun(GenerationRequest request, SamplingOptions options, FeaturePlace[] places,
+        Action<GeneratedToken>? onToken)
     {
         Request = request;
         Options = options;
@@ -28,7 +29,9 @@ public sealed class RequestRun
     /// <summary>Whether all completions are there, or will never be.</summary>
     public bool IsFinished => Failure is not null || _completions.All(completion => completion is not null);
 
-    /// <summary>What ended the request before its completions were there, and no other request; null while nothing has.</summary>
+    /// <summary>
+    /// What ended the request before its completions were there, and no other request; null while nothing has.
+    /// </summary>
     public Exception? Failure { get; internal set; }
 
     /// <summary>The completions; null where one is still being written, or was when the request failed.</summary>
@@ -37,7 +40,9 @@ public sealed class RequestRun
     /// <summary>The tokens of the prompt whose keys and values are in the cache.</summary>
     public int PrefilledTokens { get; internal set; }
 
-    /// <summary>The tokens of the prompt whose keys and values were found in the cache when the request was admitted.</summary>
+    /// <summary>
+    /// The tokens of the prompt whose keys and values were found in the cache when the request was admitted.
+    /// </summary>
     public int CachedTokens { get; internal set; }
 
     /// <summary>Whether the request has its pages; before that it waits.</summary>
@@ -59,7 +64,10 @@ public sealed class RequestRun
     /// <summary>The names of the prompt's full pages, where pages are kept.</summary>
     internal PrefixKey[] PageNames { get; private set; } = [];
 
-    /// <summary>The features of its pictures, once the request is admitted; null for those that stand before <see cref="CachedTokens"/>.</summary>
+    /// <summary>
+    /// The features of its pictures, once the request is admitted; null for those that stand before
+    /// <see cref="CachedTokens"/>.
+    /// </summary>
     internal ImageFeatures?[] Features { get; set; } = [];
 
     /// <summary>The completions, which begin when the prompt has been read.</summary>
@@ -85,13 +93,15 @@ public sealed class RequestRun
         Root = root;
         PageNames = new PrefixKey[PromptLength / Size];
         for (int page = 0; page < PageNames.Length; page++)
-            PageNames[page] = root = root.Next(Request.Prompt.Tokens.AsSpan(page * Size, Size), Places.AsSpan(page * Size, Size), Request.Prompt.Images);
+            PageNames[page] = root = root.Next(Request.Prompt.Tokens.AsSpan(page * Size, Size),
+                Places.AsSpan(page * Size, Size), Request.Prompt.Images);
         foreach (SequenceRun sequence in Sequences)
             sequence.LastName = root;
     }
 
     internal void Finish(SequenceRun sequence, FinishReason reason) =>
-        _completions[sequence.Completion] = new Completion([.. sequence.Tokens], [.. sequence.LogProbabilities], [.. sequence.Entropies], reason);
+        _completions[sequence.Completion] = new Completion([.. sequence.Tokens], [.. sequence.LogProbabilities],
+            [.. sequence.Entropies], reason);
 }
 
 /// <summary>A completion in the making.</summary>
@@ -171,6 +181,7 @@ internal sealed class SequenceRun(RequestRun run, int completion)
         return changed.Select(token => (
             token,
             _seen?.Contains(token) == true ? options.RepetitionPenalty : 1f,
-            !mayEnd && options.StopTokens.Contains(token) ? float.NegativeInfinity : options.LogitBias.GetValueOrDefault(token)));
+            !mayEnd && options.StopTokens.Contains(token) ? float.NegativeInfinity
+                : options.LogitBias.GetValueOrDefault(token)));
     }
 }

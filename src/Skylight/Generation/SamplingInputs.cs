@@ -2,7 +2,10 @@ using Skylight.Ops;
 
 namespace Skylight.Generation;
 
-/// <summary>What <see cref="SampleTokens"/> and <see cref="AdjustLogits"/> read in a pass; one row for each token that is drawn, padding included.</summary>
+/// <summary>
+/// What <see cref="SampleTokens"/> and <see cref="AdjustLogits"/> read in a pass; one row for each token that is drawn,
+/// padding included.
+/// </summary>
 internal sealed class SamplingInputs
 {
     private SamplingInputs(int rows)
@@ -52,7 +55,8 @@ internal sealed class SamplingInputs
             inputs.TopK[row] = options.TopK;
             inputs.TopP[row] = options.TopP;
             inputs.MinP[row] = options.MinP;
-            SampleTokens.WriteRandom(sequence.Random, inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
+            SampleTokens.WriteRandom(sequence.Random,
+                inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
             entries.AddRange(sequence.Adjustments());
         }
 

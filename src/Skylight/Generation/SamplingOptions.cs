@@ -18,19 +18,24 @@ public sealed record SamplingOptions
     public float MinP { get; init; }
 
     /// <summary>
-    /// Divides the positive logits, and multiplies the negative ones, of tokens that the prompt or the completion holds already; 1 for none. Log-probabilities
-    /// are then those of the changed distribution.
+    /// Divides the positive logits, and multiplies the negative ones, of tokens that the prompt or the completion holds
+    /// already; 1 for none. Log-probabilities are then those of the changed distribution.
     /// </summary>
     public float RepetitionPenalty { get; init; } = 1f;
 
-    /// <summary>Added to the logits of single tokens; −∞ bans a token. Log-probabilities are then those of the changed distribution.</summary>
-    public IReadOnlyDictionary<int, float> LogitBias { get; init; } = System.Collections.Frozen.FrozenDictionary<int, float>.Empty;
+    /// <summary>
+    /// Added to the logits of single tokens; −∞ bans a token. Log-probabilities are then those of the changed
+    /// distribution.
+    /// </summary>
+    public IReadOnlyDictionary<int, float> LogitBias { get; init; } = System.Collections.Frozen.FrozenDictionary<int,
+        float>.Empty;
 
     /// <summary>The most tokens of a completion.</summary>
     public int MaxNewTokens { get; init; } = 256;
 
     /// <summary>
-    /// None of <see cref="StopTokens"/> is drawn before a completion has so many tokens; 0 for none. Log-probabilities are then those of the changed distribution.
+    /// None of <see cref="StopTokens"/> is drawn before a completion has so many tokens; 0 for none. Log-probabilities
+    /// are then those of the changed distribution.
     /// </summary>
     public int MinNewTokens { get; init; }
 
@@ -46,7 +51,8 @@ public sealed record SamplingOptions
     {
         // Beyond these bounds logits could overflow, and then nobody's tokens could be drawn in the step.
         if (Temperature != 0 && !(Temperature >= Smallest && Temperature <= Largest))
-            throw new ArgumentException($"The temperature must be 0 (the most likely token) or from {Smallest} to {Largest}, not {Temperature}.");
+            throw new ArgumentException(
+                $"The temperature must be 0 (the most likely token) or from {Smallest} to {Largest}, not {Temperature}.");
         if (TopK < 0)
             throw new ArgumentException($"Top-k must be 0 (all) or more, not {TopK}.");
         if (!(TopP > 0 && TopP <= 1))
@@ -54,17 +60,20 @@ public sealed record SamplingOptions
         if (!(MinP >= 0 && MinP <= 1))
             throw new ArgumentException($"Min-p must be in [0, 1], not {MinP}.");
         if (!(RepetitionPenalty >= Smallest && RepetitionPenalty <= Largest))
-            throw new ArgumentException($"The repetition penalty must be from {Smallest} to {Largest}, not {RepetitionPenalty}.");
+            throw new ArgumentException(
+                $"The repetition penalty must be from {Smallest} to {Largest}, not {RepetitionPenalty}.");
         foreach ((int token, float bias) in LogitBias)
         {
             if (!(MathF.Abs(bias) <= Largest || float.IsNegativeInfinity(bias)))
-                throw new ArgumentException($"The bias of token {token} must be from −{Largest} to {Largest}, or −∞, not {bias}.");
+                throw new ArgumentException(
+                    $"The bias of token {token} must be from −{Largest} to {Largest}, or −∞, not {bias}.");
         }
 
         if (MaxNewTokens < 1)
             throw new ArgumentException($"A completion needs at least 1 new token, not {MaxNewTokens}.");
         if (MinNewTokens < 0 || MinNewTokens > MaxNewTokens)
-            throw new ArgumentException($"The fewest new tokens must be from 0 to the most new tokens ({MaxNewTokens}), not {MinNewTokens}.");
+            throw new ArgumentException(
+                $"The fewest new tokens must be from 0 to the most new tokens ({MaxNewTokens}), not {MinNewTokens}.");
         if (StopTokens.FirstOrDefault(token => token < 0, 0) is < 0 and int negative)
             throw new ArgumentException($"A stop token has the number {negative}; numbers begin at 0.");
     }

@@ -16,18 +16,21 @@ internal readonly record struct StepRow(RequestRun Run, SequenceRun? Sequence, i
     public bool IsLast => Sequence is not null || Start + Count == Run.PromptLength;
 
     /// <summary>
-    /// The completions that draw a token after it. Where a prompt goes on one token is drawn for nobody: it sees all that the pass has written of the
-    /// sequence, so it shows whether that is finite before anybody else can find it.
+    /// The completions that draw a token after it. Where a prompt goes on one token is drawn for nobody: it sees all
+    /// that the pass has written of the sequence, so it shows whether that is finite before anybody else can find it.
     /// </summary>
     public IReadOnlyList<SequenceRun?> Drawing => Sequence is null && IsLast ? Run.Sequences : new[] { Sequence };
 
     public int TokenAt(int index) => Sequence is null ? Run.Request.Prompt.Tokens[Start + index] : Sequence.Tokens[^1];
 }
 
-/// <summary>What one pass of the language model reads: a row for each completion and for each prompt that takes part.</summary>
+/// <summary>
+/// What one pass of the language model reads: a row for each completion and for each prompt that takes part.
+/// </summary>
 internal sealed class StepBatch
 {
-    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun?> drawing, StepShape shape, GenerationStep.Inputs inputs)
+    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun?> drawing, StepShape shape,
+        GenerationStep.Inputs inputs)
     {
         Rows = rows;
         Drawing = drawing;
@@ -44,14 +47,17 @@ internal sealed class StepBatch
 
     public GenerationStep.Inputs Inputs { get; }
 
-    /// <summary>Puts a pass together: every completion, and prompts whose pictures are encoded, as far as the budget goes.</summary>
+    /// <summary>
+    /// Puts a pass together: every completion, and prompts whose pictures are encoded, as far as the budget goes.
+    /// </summary>
     /// <param name="configuration">The model's.</param>
     /// <param name="cache">Gives completions the pages for their next token.</param>
     /// <param name="writing">The completions.</param>
     /// <param name="reading">The prompts.</param>
     /// <param name="budget">The most prompt tokens.</param>
     /// <returns>Null if there is nothing to run.</returns>
-    public static StepBatch? Compose(ModelConfiguration configuration, KeyValueCache cache, List<SequenceRun> writing, List<RequestRun> reading, int budget)
+    public static StepBatch? Compose(ModelConfiguration configuration, KeyValueCache cache, List<SequenceRun> writing,
+        List<RequestRun> reading, int budget)
     {
         var rows = new List<StepRow>(writing.Count + reading.Count);
         foreach (SequenceRun sequence in writing)
@@ -89,18 +95,24 @@ internal sealed class StepBatch
         return bucket;
     }
 
-    /// <summary>The shape that a pass of so much has. Small passes take one of few sizes; for large ones padding would cost more than a plan.</summary>
+    /// <summary>
+    /// The shape that a pass of so much has. Small passes take one of few sizes; for large ones padding would cost more
+    /// than a plan.
+    /// </summary>
     internal static StepShape ShapeOf(int tokens, int sequences, int draws, int pages, bool hasFeatures, int adjustments) =>
-        new(tokens <= 64 ? BucketOf(tokens) : (tokens + 31) / 32 * 32, BucketOf(sequences), BucketOf(draws), BucketOf(pages), hasFeatures, adjustments);
+        new(tokens <= 64 ? BucketOf(tokens) : (tokens + 31) / 32 * 32, BucketOf(sequences), BucketOf(draws),
+            BucketOf(pages), hasFeatures, adjustments);
 
     private static StepBatch Pack(List<StepRow> rows, ModelConfiguration configuration)
     {
         bool hasFeatures = rows.Exists(HasFeatures);
         StepShape shape = ShapeOf(
-            rows.Sum(row => row.Count), rows.Count, rows.Sum(row => row.Drawing.Count), rows.Max(row => KeyValueCache.PagesFor(row.Start + row.Count)), hasFeatures, 0);
+            rows.Sum(row => row.Count), rows.Count, rows.Sum(row => row.Drawing.Count),
+            rows.Max(row => KeyValueCache.PagesFor(row.Start + row.Count)), hasFeatures, 0);
         (int tokenCount, int sequences, int draws, int width) = (shape.Tokens, shape.Sequences, shape.Draws, shape.Pages);
         int hidden = configuration.Language.HiddenSize;
-        int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount], table = new int[sequences * width];
+        int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount],
+            table = new int[sequences * width];
         int[] starts = new int[sequences + 1], lengths = new int[sequences];
         List<SequenceRun?> drawing = [];
         List<int> lastRows = [];
@@ -121,11 +133,13 @@ internal sealed class StepBatch
                 int position = row.Start + offset;
                 tokens[next] = row.TokenAt(offset);
                 positions[next] = position;
-                slots[next] = row.Pages[position / PagedAttention.PageSize] * PagedAttention.PageSize + position % PagedAttention.PageSize;
+                slots[next] = row.Pages[position / PagedAttention.PageSize] * PagedAttention.PageSize
+                    + position % PagedAttention.PageSize;
                 if (row.Sequence is null && row.Run.Places[position] is { Image: >= 0 } place)
                 {
                     featureIndex![next] = next;
-                    row.Run.Features[place.Image]!.Rows.AsSpan(place.Row * hidden, hidden).CopyTo(features.AsSpan(next * hidden, hidden));
+                    row.Run.Features[place.Image]!.Rows.AsSpan(place.Row * hidden, hidden)
+                        .CopyTo(features.AsSpan(next * hidden, hidden));
                 }
             }
 
@@ -139,7 +153,8 @@ internal sealed class StepBatch
         Array.Fill(starts, next, rows.Count, starts.Length - rows.Count);
         lastRows.AddRange(new int[draws - drawing.Count]);
         SamplingInputs sampling = SamplingInputs.Of(drawing, draws);
-        var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows], featureIndex, features, sampling);
+        var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows],
+            featureIndex, features, sampling);
         return new StepBatch(rows, drawing, shape with { Adjustments = sampling.AdjustedTokens.Length }, inputs);
     }
 

@@ -5,8 +5,8 @@ using System.Text;
 namespace Skylight.Hub;
 
 /// <summary>
-/// The hash that names a content: SHA-256 of a large file, SHA-1 of a small one behind git's head. They come from the system's cryptography, which a machine that fetches over
-/// https has in any case.
+/// The hash that names a content: SHA-256 of a large file, SHA-1 of a small one behind git's head. They come from the
+/// system's cryptography, which a machine that fetches over https has in any case.
 /// </summary>
 internal sealed class ContentCheck : IDisposable
 {

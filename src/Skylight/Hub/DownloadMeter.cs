@@ -50,5 +50,8 @@ internal sealed class DownloadMeter(string repository, long length, IProgress<Hu
     }
 
     private void Report(HubFile file, long there, bool isComplete, string? note) => progress?.Report(
-        new HubProgress(repository, file.Path, there, file.Length, _bytes, length, _received / Math.Max(1e-3, Stopwatch.GetElapsedTime(_start).TotalSeconds), note) { IsFileComplete = isComplete });
+        new HubProgress(repository, file.Path, there, file.Length, _bytes, length,
+            _received / Math.Max(1e-3, Stopwatch.GetElapsedTime(_start).TotalSeconds),
+            note)
+        { IsFileComplete = isComplete });
 }

@@ -5,9 +5,11 @@ using Skylight.Checkpoints;
 namespace Skylight.Hub;
 
 /// <summary>
-/// The folder that models are kept in, laid out as Python's huggingface_hub does, so that each finds what the other has downloaded: <c>models--OWNER--NAME</c> with
-/// <c>blobs</c> (content by its hash), <c>snapshots/COMMIT</c> (links into them), <c>refs</c> (branches and tags, with the commit that they were), <c>trees</c> (all files of a
-/// commit), and locks in <c>.locks</c> beside it. What Python keeps in <c>.no_exist</c> is in <c>trees</c> too.
+/// The folder that models are kept in, laid out as Python's huggingface_hub does, so that each finds what the other has
+/// downloaded: <c>models--OWNER--NAME</c> with
+/// <c>blobs</c> (content by its hash), <c>snapshots/COMMIT</c> (links into them), <c>refs</c> (branches and tags, with
+/// the commit that they were), <c>trees</c> (all files of a commit), and locks in <c>.locks</c> beside it. What Python
+/// keeps in <c>.no_exist</c> is in <c>trees</c> too.
 /// </summary>
 internal sealed class HubCache(HubSettings settings)
 {
@@ -25,7 +27,8 @@ internal sealed class HubCache(HubSettings settings)
     public string Blob(RepositoryId id, HubFile file) => Path.Combine(Folder(id), "blobs", file.Hash);
 
     /// <summary>Where a file of a commit is seen.</summary>
-    public string Pointer(RepositoryId id, string commit, HubFile file) => Path.Combine([Snapshot(id, commit), .. file.Path.Split('/')]);
+    public string Pointer(RepositoryId id, string commit, HubFile file) =>
+        Path.Combine([Snapshot(id, commit), .. file.Path.Split('/')]);
 
     /// <summary>The repository that a folder is a snapshot of, as people write it; null if it is none.</summary>
     public static string? RepositoryOf(string folder)
@@ -91,7 +94,9 @@ internal sealed class HubCache(HubSettings settings)
     /// <summary>Whether a file's content is there, whole, if perhaps not yet seen in the snapshot.</summary>
     public bool HasBlob(RepositoryId id, HubFile file) => IsWhole(Blob(id, file), file);
 
-    /// <summary>Lets a content be seen in a snapshot: by a relative link, or where links are refused by the content itself.</summary>
+    /// <summary>
+    /// Lets a content be seen in a snapshot: by a relative link, or where links are refused by the content itself.
+    /// </summary>
     /// <param name="id">The repository.</param>
     /// <param name="commit">The commit.</param>
     /// <param name="file">The file.</param>
@@ -107,7 +112,8 @@ internal sealed class HubCache(HubSettings settings)
             {
                 settings.Options.CreateLink(beside, Path.GetRelativePath(folder, blob));
             }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or PlatformNotSupportedException)
+            catch (Exception exception)
+                when (exception is IOException or UnauthorizedAccessException or PlatformNotSupportedException)
             {
                 // Windows without the right to make links, and file systems that have none.
                 if (isNew)
@@ -133,7 +139,8 @@ internal sealed class HubCache(HubSettings settings)
     /// <param name="file">The file.</param>
     /// <param name="waiting">Is told once that it waits.</param>
     /// <param name="cancellationToken">Stops the waiting.</param>
-    public async Task<IDisposable> LockAsync(RepositoryId id, HubFile file, Action waiting, CancellationToken cancellationToken)
+    public async Task<IDisposable> LockAsync(RepositoryId id, HubFile file, Action waiting,
+        CancellationToken cancellationToken)
     {
         string path = Path.Combine(settings.CacheDirectory, ".locks", FolderName(id), file.Hash + ".lock");
         Guard(path, _ => Directory.CreateDirectory(Path.GetDirectoryName(path)!));
@@ -161,7 +168,9 @@ internal sealed class HubCache(HubSettings settings)
     public void DemandRoom(RepositoryId id, long bytes)
     {
         if (CheckpointFolder.FreeBytes(settings.CacheDirectory, settings.Options.FreeBytes) is { } free && free < bytes)
-            throw new HubException(HubFault.Disk, $"{id} needs {ByteText.Of(bytes)} more in '{settings.CacheDirectory}', where {ByteText.Of(free)} are free. Free space, or keep models on another disk with HF_HOME or HF_HUB_CACHE.");
+            throw new HubException(HubFault.Disk,
+                $"{id} needs {ByteText.Of(bytes)} more in '{settings.CacheDirectory}', where {ByteText.Of(free)} are " +
+                $"free. Free space, or keep models on another disk with HF_HOME or HF_HUB_CACHE.");
     }
 
     /// <summary>The error for a file that the disk does not take.</summary>
@@ -169,7 +178,10 @@ internal sealed class HubCache(HubSettings settings)
     /// <param name="exception">What the system says, which may name the file again.</param>
     /// <param name="of">Of which file of which repository it is; empty where that is not known.</param>
     public static HubException CannotWrite(string path, Exception exception, string of = "") =>
-        new(HubFault.Disk, $"{of}'{path}' cannot be written: {exception.Message.Replace($" : '{path}'", "", StringComparison.Ordinal).TrimEnd('.')}. Free space, or keep models elsewhere with HF_HOME or HF_HUB_CACHE; what has come so far stays.", exception);
+        new(HubFault.Disk,
+            $"{of}'{path}' cannot be written: " +
+            $"{exception.Message.Replace($" : '{path}'", "", StringComparison.Ordinal).TrimEnd('.')}. Free " +
+            $"space, or keep models elsewhere with HF_HOME or HF_HUB_CACHE; what has come so far stays.", exception);
 
     private static string FolderName(RepositoryId id) => $"models--{id.Owner}--{id.Name}";
 
@@ -243,5 +255,6 @@ internal sealed class HubCache(HubSettings settings)
         new(HubFault.Disk, $"'{file}' of the cache {what} Remove it and pull the model again.", exception);
 
     // EAGAIN of Linux and macOS, and what Windows says of a file that is open elsewhere.
-    private static bool IsTaken(IOException exception) => exception.HResult is 11 or 35 or unchecked((int)0x80070020) or unchecked((int)0x80070021);
+    private static bool IsTaken(IOException exception) =>
+        exception.HResult is 11 or 35 or unchecked((int)0x80070020) or unchecked((int)0x80070021);
 }

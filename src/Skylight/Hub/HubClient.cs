@@ -6,8 +6,9 @@ using System.Text.Json;
 namespace Skylight.Hub;
 
 /// <summary>
-/// Speaks with the hub. The token goes to the endpoint's own scheme, host and port only, whatever a redirect says, and nothing is fetched over http that was asked for over
-/// https. What passes by itself (a cut connection, 429, 5xx) is tried again.
+/// Speaks with the hub. The token goes to the endpoint's own scheme, host and port only, whatever a redirect says, and
+/// nothing is fetched over http that was asked for over https. What passes by itself (a cut connection, 429, 5xx) is
+/// tried again.
 /// </summary>
 internal sealed class HubClient : IDisposable
 {
@@ -42,7 +43,8 @@ internal sealed class HubClient : IDisposable
         async () =>
         {
             Uri address = new(_settings.Endpoint, $"api/models/{id}/revision/{Uri.EscapeDataString(revision)}?blobs=true");
-            using HttpResponseMessage response = await SendAsync(HttpMethod.Get, address, staysAtHub: false, change: null, cancellationToken).ConfigureAwait(false);
+            using HttpResponseMessage response = await SendAsync(HttpMethod.Get, address, staysAtHub: false,
+                change: null, cancellationToken).ConfigureAwait(false);
             HubErrors.Demand(response, _settings, _token.Value is not null, id, revision, path: null);
             byte[] bytes = await ReadAsync(response, cancellationToken).ConfigureAwait(false);
             try
@@ -51,26 +53,39 @@ internal sealed class HubClient : IDisposable
             }
             catch (JsonException exception)
             {
-                throw new HubException(HubFault.Untrusted, $"{_settings.EndpointName} answers something about {id} that hubs do not say: {exception.Message} Is the endpoint (HF_ENDPOINT) a hub, and is no login page of a network before it?", exception);
+                throw new HubException(HubFault.Untrusted,
+                    $"{_settings.EndpointName} answers something about {id} that hubs do not say: " +
+                    $"{exception.Message} Is the endpoint (HF_ENDPOINT) a hub, and is no login page of a " +
+                    $"network before it?", exception);
             }
         },
         cancellationToken);
 
     /// <summary>Length and hash of a file, where the list does not say them.</summary>
-    public Task<HubFile> DescribeAsync(RepositoryId id, string commit, HubFile file, CancellationToken cancellationToken) => TryAsync(
+    public Task<HubFile> DescribeAsync(RepositoryId id, string commit, HubFile file,
+        CancellationToken cancellationToken) => TryAsync(
         $"'{file.Path}' of {id}",
         async () =>
         {
-            using HttpResponseMessage response = await SendAsync(HttpMethod.Head, AddressOf(id, commit, file), staysAtHub: true, change: null, cancellationToken).ConfigureAwait(false);
+            using HttpResponseMessage response = await SendAsync(HttpMethod.Head, AddressOf(id, commit, file),
+                staysAtHub: true, change: null, cancellationToken).ConfigureAwait(false);
             if ((int)response.StatusCode is < 300 or >= 400)
                 HubErrors.Demand(response, _settings, _token.Value is not null, id, commit, file.Path);
             if (HubErrors.Header(response, "X-Repo-Commit") is { } other && other != commit)
-                throw new HubException(HubFault.Untrusted, $"{_settings.EndpointName} was asked for '{file.Path}' of commit {commit} of {id}, and answers for {other}. Pull again.");
-            string hash = (HubErrors.Header(response, "X-Linked-Etag") ?? response.Headers.ETag?.Tag ?? "").Replace("W/", "", StringComparison.Ordinal).Trim('"');
-            string? size = HubErrors.Header(response, "X-Linked-Size") ?? response.Content.Headers.ContentLength?.ToString(CultureInfo.InvariantCulture);
-            if (!long.TryParse(size, NumberStyles.None, CultureInfo.InvariantCulture, out long length) || hash.Length is not (40 or 64) || !hash.All(char.IsAsciiHexDigitLower))
-                throw new HubException(HubFault.Untrusted, $"{_settings.EndpointName} gives no length and SHA-1 or SHA-256 for '{file.Path}' of {id}, without which nothing that comes can be checked. Use another endpoint (HF_ENDPOINT).");
-            return hash.Length == 64 ? file with { Length = length, Sha256 = hash } : file with { Length = length, BlobId = hash };
+                throw new HubException(HubFault.Untrusted,
+                    $"{_settings.EndpointName} was asked for '{file.Path}' of commit {commit} of {id}, and answers " +
+                    $"for {other}. Pull again.");
+            string hash = (HubErrors.Header(response, "X-Linked-Etag") ?? response.Headers.ETag?.Tag ?? "")
+                .Replace("W/", "", StringComparison.Ordinal).Trim('"');
+            string? size = HubErrors.Header(response, "X-Linked-Size")
+                ?? response.Content.Headers.ContentLength?.ToString(CultureInfo.InvariantCulture);
+            if (!long.TryParse(size, NumberStyles.None, CultureInfo.InvariantCulture, out long length)
+                || hash.Length is not (40 or 64) || !hash.All(char.IsAsciiHexDigitLower))
+                throw new HubException(HubFault.Untrusted,
+                    $"{_settings.EndpointName} gives no length and SHA-1 or SHA-256 for '{file.Path}' of {id}, " +
+                    $"without which nothing that comes can be checked. Use another endpoint (HF_ENDPOINT).");
+            return hash.Length == 64 ? file with { Length = length, Sha256 = hash }
+                : file with { Length = length, BlobId = hash };
         },
         cancellationToken);
 
@@ -82,7 +97,8 @@ internal sealed class HubClient : IDisposable
     /// <param name="cancellationToken">Stops it.</param>
     /// <returns>An answer of 200, 206 or 416.</returns>
     /// <exception cref="PassingFaultException">It may work in a moment.</exception>
-    public async Task<HttpResponseMessage> OpenAsync(RepositoryId id, string commit, HubFile file, long offset, CancellationToken cancellationToken)
+    public async Task<HttpResponseMessage> OpenAsync(RepositoryId id, string commit, HubFile file, long offset,
+        CancellationToken cancellationToken)
     {
         HttpResponseMessage response = await SendAsync(
             HttpMethod.Get,
@@ -93,7 +109,8 @@ internal sealed class HubClient : IDisposable
                 if (offset == 0)
                     return;
                 request.Headers.Range = new RangeHeaderValue(offset, null);
-                // The name of the content is the hub's; a store that it redirects to may have names of its own, and there the hash decides in the end.
+                // The name of the content is the hub's; a store that it redirects to may have names of its own, and
+                // there the hash decides in the end.
                 if (isAtHub)
                     request.Headers.IfRange = new RangeConditionHeaderValue(new EntityTagHeaderValue($"\"{file.Hash}\""));
             },
@@ -132,12 +149,18 @@ internal sealed class HubClient : IDisposable
     /// <exception cref="HubException">There were enough.</exception>
     public async Task PauseAsync(string what, PassingFaultException fault, int tried, CancellationToken cancellationToken)
     {
-        TimeSpan pause = fault.RetryAfter ?? TimeSpan.FromSeconds(Math.Pow(2, tried - 1) * (0.75 + Random.Shared.NextDouble() / 2));
+        TimeSpan pause = fault.RetryAfter
+            ?? TimeSpan.FromSeconds(Math.Pow(2, tried - 1) * (0.75 + Random.Shared.NextDouble() / 2));
         bool isTooLong = fault.RetryAfter > s_longestWait;
         if (isTooLong || tried >= (fault.IsUnreachable ? MostTriesUnreachable : MostTries))
         {
-            string when = isTooLong ? string.Create(CultureInfo.InvariantCulture, $" Try again in {pause.TotalSeconds:F0} seconds.") : fault.IsUnreachable ? " Check the network, HF_ENDPOINT and the proxy's variables." : " Try again later; what has come stays.";
-            throw new HubException(HubFault.Unreachable, $"{char.ToUpperInvariant(what[0])}{what[1..]} cannot be had from {_settings.EndpointName}: {fault.Message}{when}", fault);
+            string when = isTooLong ? string.Create(CultureInfo.InvariantCulture,
+                $" Try again in {pause.TotalSeconds:F0} seconds.") : fault.IsUnreachable
+                    ? " Check the network, HF_ENDPOINT and the proxy's variables."
+                    : " Try again later; what has come stays.";
+            throw new HubException(HubFault.Unreachable,
+                $"{char.ToUpperInvariant(what[0])}{what[1..]} cannot be had from {_settings.EndpointName}: " +
+                $"{fault.Message}{when}", fault);
         }
 
         await _settings.Options.WaitAsync(pause, cancellationToken).ConfigureAwait(false);
@@ -151,10 +174,12 @@ internal sealed class HubClient : IDisposable
 
     /// <summary>Whether two addresses are the same scheme, host and port.</summary>
     internal static bool IsSamePlace(Uri left, Uri right) =>
-        left.Scheme == right.Scheme && string.Equals(left.IdnHost, right.IdnHost, StringComparison.OrdinalIgnoreCase) && left.Port == right.Port;
+        left.Scheme == right.Scheme && string.Equals(left.IdnHost, right.IdnHost, StringComparison.OrdinalIgnoreCase)
+            && left.Port == right.Port;
 
     private Uri AddressOf(RepositoryId id, string commit, HubFile file) =>
-        new(_settings.Endpoint, $"{id}/resolve/{commit}/{string.Join('/', file.Path.Split('/').Select(Uri.EscapeDataString))}");
+        new(_settings.Endpoint,
+            $"{id}/resolve/{commit}/{string.Join('/', file.Path.Split('/').Select(Uri.EscapeDataString))}");
 
     /// <summary>Sends a request and follows redirects.</summary>
     /// <param name="method">GET or HEAD.</param>
@@ -162,12 +187,14 @@ internal sealed class HubClient : IDisposable
     /// <param name="staysAtHub">Whether a redirect to elsewhere is the answer.</param>
     /// <param name="change">What the request has beside the usual; is told whether it goes to the hub.</param>
     /// <param name="cancellationToken">Stops it.</param>
-    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri address, bool staysAtHub, Action<HttpRequestMessage, bool>? change, CancellationToken cancellationToken)
+    private async Task<HttpResponseMessage> SendAsync(HttpMethod method, Uri address, bool staysAtHub,
+        Action<HttpRequestMessage, bool>? change, CancellationToken cancellationToken)
     {
         for (int redirects = 0; ; redirects++)
         {
             bool isAtHub = IsSamePlace(address, _settings.Endpoint);
-            HttpResponseMessage response = await SendOnceAsync(method, address, isAtHub, change, cancellationToken).ConfigureAwait(false);
+            HttpResponseMessage response = await SendOnceAsync(method, address, isAtHub, change, cancellationToken)
+                .ConfigureAwait(false);
             if ((int)response.StatusCode is < 300 or >= 400 || response.Headers.Location is not { } location)
                 return response;
             Uri next = location.IsAbsoluteUri ? location : new Uri(address, location);
@@ -175,14 +202,18 @@ internal sealed class HubClient : IDisposable
                 return response;
             response.Dispose();
             if (next.Scheme is not ("http" or "https") || (address.Scheme == "https" && next.Scheme == "http"))
-                throw new HubException(HubFault.Untrusted, $"{address.Host} redirects to {next.Scheme}://{next.Host}, which is not as safe as https. It is not followed.");
+                throw new HubException(HubFault.Untrusted,
+                    $"{address.Host} redirects to {next.Scheme}://{next.Host}, which is not as safe as https. It is " +
+                    $"not followed.");
             if (redirects == MostRedirects)
-                throw new HubException(HubFault.Untrusted, $"{_settings.EndpointName} redirects more than {MostRedirects} times.");
+                throw new HubException(HubFault.Untrusted,
+                    $"{_settings.EndpointName} redirects more than {MostRedirects} times.");
             address = next;
         }
     }
 
-    private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri address, bool isAtHub, Action<HttpRequestMessage, bool>? change, CancellationToken cancellationToken)
+    private async Task<HttpResponseMessage> SendOnceAsync(HttpMethod method, Uri address, bool isAtHub,
+        Action<HttpRequestMessage, bool>? change, CancellationToken cancellationToken)
     {
         using var request = new HttpRequestMessage(method, address);
         request.Headers.UserAgent.ParseAdd("skylight");
@@ -195,9 +226,13 @@ internal sealed class HubClient : IDisposable
         HttpResponseMessage? response = null;
         try
         {
-            response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, timeout.Token).ConfigureAwait(false);
+            response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, timeout.Token)
+                .ConfigureAwait(false);
             return (int)response.StatusCode is 408 or 429 or 500 or 502 or 503 or 504
-                ? throw new PassingFaultException($"{address.Host} answers {(int)response.StatusCode}{(response.StatusCode == HttpStatusCode.TooManyRequests ? " (too many requests)" : "")}.") { RetryAfter = RetryAfter(response) }
+                ? throw new PassingFaultException(
+                    $"{address.Host} answers " +
+                    $"{(int)response.StatusCode}{(response.StatusCode == HttpStatusCode.TooManyRequests ? " (too many requests)" : "")}.")
+                { RetryAfter = RetryAfter(response) }
                 : response;
         }
         catch (PassingFaultException)
@@ -213,19 +248,23 @@ internal sealed class HubClient : IDisposable
         {
             throw new PassingFaultException(Sentence(exception), exception)
             {
-                IsUnreachable = exception.HttpRequestError is HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError or HttpRequestError.ProxyTunnelError,
+                IsUnreachable = exception.HttpRequestError is HttpRequestError.ConnectionError
+                    or HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError
+                        or HttpRequestError.ProxyTunnelError,
             };
         }
     }
 
     /// <summary>The fault of a server that says nothing any more.</summary>
     public PassingFaultException Silent(string host, Exception exception) =>
-        new(string.Create(CultureInfo.InvariantCulture, $"{host} has sent nothing for {_settings.Options.Timeout.TotalSeconds:0.#} seconds."), exception);
+        new(string.Create(CultureInfo.InvariantCulture,
+            $"{host} has sent nothing for {_settings.Options.Timeout.TotalSeconds:0.#} seconds."), exception);
 
     /// <summary>What the system says, as a sentence.</summary>
     public static string Sentence(Exception exception)
     {
-        string message = (exception.InnerException is { } inner and not System.Net.Sockets.SocketException ? inner : exception).Message.ReplaceLineEndings(" ").Trim();
+        string message = (exception.InnerException is { } inner and not System.Net.Sockets.SocketException ? inner
+            : exception).Message.ReplaceLineEndings(" ").Trim();
         return message.EndsWith('.') ? message : message + ".";
     }
 
@@ -252,7 +291,9 @@ internal sealed class HubClient : IDisposable
                     return content.ToArray();
                 content.Write(buffer, 0, read);
                 if (content.Length > MostAnswerBytes)
-                    throw new HubException(HubFault.Untrusted, $"{_settings.EndpointName} answers with more than {MostAnswerBytes >> 20} MB where a list of files was asked for. Is the endpoint (HF_ENDPOINT) a hub?");
+                    throw new HubException(HubFault.Untrusted,
+                        $"{_settings.EndpointName} answers with more than {MostAnswerBytes >> 20} MB where a list of " +
+                        $"files was asked for. Is the endpoint (HF_ENDPOINT) a hub?");
             }
         }
         catch (OperationCanceledException exception) when (!cancellationToken.IsCancellationRequested)

@@ -4,10 +4,11 @@ using System.Net;
 namespace Skylight.Hub;
 
 /// <summary>
-/// Brings one file into the cache: into <c>HASH.incomplete</c>, which stays when it is stopped and is gone on with, by whoever comes next; under its name only once its hash
-/// was found right.
+/// Brings one file into the cache: into <c>HASH.incomplete</c>, which stays when it is stopped and is gone on with, by
+/// whoever comes next; under its name only once its hash was found right.
 /// </summary>
-internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings settings, DownloadMeter meter, RepositoryId id, string commit, HubFile file)
+internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings settings, DownloadMeter meter,
+    RepositoryId id, string commit, HubFile file)
 {
     private const string Incomplete = ".incomplete";
 
@@ -28,7 +29,9 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
     /// <exception cref="HubException">It cannot be had, or is not what the hub says it is.</exception>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        using IDisposable held = await cache.LockAsync(id, file, () => meter.Tell(file, $"Another program downloads '{file.Path}'; waiting for it."), cancellationToken).ConfigureAwait(false);
+        using IDisposable held = await cache.LockAsync(id, file,
+            () => meter.Tell(file, $"Another program downloads '{file.Path}'; waiting for it."), cancellationToken)
+                .ConfigureAwait(false);
         if (cache.Has(id, commit, file))
         {
             meter.Complete(file);
@@ -77,7 +80,11 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
             {
                 stream.Dispose();
                 Guard(part, () => File.Delete(part));
-                throw new HubException(HubFault.Untrusted, $"'{file.Path}' of {id} is not what {settings.EndpointName} says it is: its {(file.Sha256 is null ? "SHA-1" : "SHA-256")} should be {file.Hash} and is {found}. Nothing of it was kept. Pull again; if it stays so, something between here and the hub changes files.");
+                throw new HubException(HubFault.Untrusted,
+                    $"'{file.Path}' of {id} is not what {settings.EndpointName} says it is: its " +
+                    $"{(file.Sha256 is null ? "SHA-1" : "SHA-256")} should be {file.Hash} and is {found}. " +
+                    $"Nothing of it was kept. Pull again; if it stays so, something between here and the hub " +
+                    $"changes files.");
             }
         }
 
@@ -107,12 +114,18 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
     /// <summary>One request.</summary>
     private async Task AppendAsync(FileStream stream, CancellationToken cancellationToken)
     {
-        using HttpResponseMessage response = await client.OpenAsync(id, commit, file, _there, cancellationToken).ConfigureAwait(false);
+        using HttpResponseMessage response = await client.OpenAsync(id, commit, file, _there, cancellationToken)
+            .ConfigureAwait(false);
         if (response.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable)
         {
             bool isWhole = _there == 0;
             Restart(stream);
-            throw new PassingFaultException(isWhole ? "The server says that it has no such part of it." : "The server does not go on where it broke off; it is begun anew.") { RetryAfter = isWhole ? null : TimeSpan.Zero };
+            throw new PassingFaultException(isWhole ? "The server says that it has no such part of it."
+                : "The server does not go on where it broke off; it is begun anew.")
+            {
+                RetryAfter = isWhole ? null
+                : TimeSpan.Zero
+            };
         }
 
         long? length = response.Content.Headers.ContentLength;
@@ -121,7 +134,12 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
             if (response.Content.Headers.ContentRange is not { From: { } from } range || from != _there)
             {
                 Restart(stream);
-                throw new PassingFaultException("The server sends another part of it than it was asked for; it is begun anew.") { RetryAfter = TimeSpan.Zero };
+                throw new PassingFaultException(
+                    "The server sends another part of it than it was asked for; it is begun anew.")
+                {
+                    RetryAfter =
+                        TimeSpan.Zero
+                };
             }
 
             length = range.Length;
@@ -133,10 +151,14 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
         }
 
         if (length is { } said && said != file.Length)
-            throw new HubException(HubFault.Untrusted, string.Create(CultureInfo.InvariantCulture, $"'{file.Path}' of {id} has {said:N0} bytes where it is fetched from, but {settings.EndpointName} lists it with {file.Length:N0}. Pull again."));
+            throw new HubException(HubFault.Untrusted,
+                string.Create(CultureInfo.InvariantCulture,
+                    $"'{file.Path}' of {id} has {said:N0} bytes where it is fetched from, but " +
+                    $"{settings.EndpointName} lists it with {file.Length:N0}. Pull again."));
         await CopyAsync(response, stream, cancellationToken).ConfigureAwait(false);
         if (_there < file.Length)
-            throw new PassingFaultException(string.Create(CultureInfo.InvariantCulture, $"The connection ended after {_there:N0} of {file.Length:N0} bytes."));
+            throw new PassingFaultException(string.Create(CultureInfo.InvariantCulture,
+                $"The connection ended after {_there:N0} of {file.Length:N0} bytes."));
     }
 
     private async Task CopyAsync(HttpResponseMessage response, FileStream stream, CancellationToken cancellationToken)
@@ -154,7 +176,10 @@ internal sealed class HubDownload(HubClient client, HubCache cache, HubSettings 
                 if (read == 0)
                     return;
                 if (read > file.Length - _there)
-                    throw new HubException(HubFault.Untrusted, string.Create(CultureInfo.InvariantCulture, $"'{file.Path}' of {id} goes on beyond the {file.Length:N0} bytes that {settings.EndpointName} lists it with. Pull again."));
+                    throw new HubException(HubFault.Untrusted,
+                        string.Create(CultureInfo.InvariantCulture,
+                            $"'{file.Path}' of {id} goes on beyond the {file.Length:N0} bytes that " +
+                            $"{settings.EndpointName} lists it with. Pull again."));
                 Guard(stream.Name, () => stream.Write(buffer, 0, read));
                 _check.Append(buffer.AsSpan(0, read));
                 _there += read;

@@ -49,7 +49,8 @@ public sealed class HubException : Exception
 }
 
 /// <summary>Something that may be otherwise in a moment: a cut connection, an overloaded server.</summary>
-internal sealed class PassingFaultException(string message, Exception? innerException = null) : Exception(message, innerException)
+internal sealed class PassingFaultException(string message, Exception? innerException = null)
+    : Exception(message, innerException)
 {
     /// <summary>How long the server asks to wait.</summary>
     public TimeSpan? RetryAfter { get; init; }

@@ -2,7 +2,10 @@ using System.Text.Json;
 
 namespace Skylight.Hub;
 
-/// <summary>All files of a commit: what the hub answers, and the record of it in the cache, which Python's huggingface_hub reads and writes too.</summary>
+/// <summary>
+/// All files of a commit: what the hub answers, and the record of it in the cache, which Python's huggingface_hub reads
+/// and writes too.
+/// </summary>
 /// <param name="Commit">The commit's hash.</param>
 /// <param name="Files">Its files, by name.</param>
 internal sealed record HubListing(string Commit, IReadOnlyList<HubFile> Files)
@@ -25,10 +28,12 @@ internal sealed record HubListing(string Commit, IReadOnlyList<HubFile> Files)
         {
             string path = Text(sibling, "rfilename") ?? throw new JsonException("a file of it has no name ('rfilename').");
             JsonElement? large = Member(sibling, "lfs");
-            return new HubFile(path, (large is { } lfs ? Length(lfs, "size", path) : null) ?? Length(sibling, "size", path) ?? -1)
+            return new HubFile(path,
+                (large is { } lfs ? Length(lfs, "size", path) : null) ?? Length(sibling, "size", path) ?? -1)
             {
                 BlobId = Hash(sibling, "blobId", 40, path) ?? "",
-                Sha256 = large is { } described ? Hash(described, "sha256", 64, path) ?? throw new JsonException($"'{Shown(path)}' has no 'sha256'.") : null,
+                Sha256 = large is { } described ? Hash(described, "sha256", 64, path)
+                    ?? throw new JsonException($"'{Shown(path)}' has no 'sha256'.") : null,
             };
         })));
     }
@@ -40,12 +45,14 @@ internal sealed record HubListing(string Commit, IReadOnlyList<HubFile> Files)
     {
         using JsonDocument document = JsonText.Parse(utf8);
         JsonElement root = document.RootElement;
-        if (Member(root, "format_version") is not { ValueKind: JsonValueKind.Number } version || !version.TryGetInt32(out int number) || number != FormatVersion)
+        if (Member(root, "format_version") is not { ValueKind: JsonValueKind.Number } version
+            || !version.TryGetInt32(out int number) || number != FormatVersion)
             return null;
         if (Member(root, "files") is not { ValueKind: JsonValueKind.Object } files)
             throw new JsonException("it lists no files.");
         return new HubListing(commit, Checked(files.EnumerateObject().Select(file => new HubFile(
-            file.Name, Length(file.Value, "lfs_size", file.Name) ?? Length(file.Value, "size", file.Name) ?? throw new JsonException($"'{Shown(file.Name)}' has no 'size'."))
+            file.Name, Length(file.Value, "lfs_size", file.Name) ?? Length(file.Value, "size", file.Name)
+                ?? throw new JsonException($"'{Shown(file.Name)}' has no 'size'."))
         {
             BlobId = Hash(file.Value, "blob_id", 40, file.Name) ?? "",
             Sha256 = Hash(file.Value, "lfs_sha256", 64, file.Name),
@@ -100,10 +107,12 @@ internal sealed record HubListing(string Commit, IReadOnlyList<HubFile> Files)
 
         foreach (HubFile file in checkedFiles)
         {
-            for (int slash = file.Path.IndexOf('/', StringComparison.Ordinal); slash >= 0; slash = file.Path.IndexOf('/', slash + 1))
+            for (int slash = file.Path.IndexOf('/', StringComparison.Ordinal); slash >= 0;
+                slash = file.Path.IndexOf('/', slash + 1))
             {
                 if (names.Contains(file.Path[..slash]))
-                    throw new JsonException($"it lists '{Shown(file.Path[..slash])}' as a file, and '{Shown(file.Path)}' in it.");
+                    throw new JsonException(
+                        $"it lists '{Shown(file.Path[..slash])}' as a file, and '{Shown(file.Path)}' in it.");
             }
         }
 
@@ -112,18 +121,24 @@ internal sealed record HubListing(string Commit, IReadOnlyList<HubFile> Files)
     }
 
     private static JsonElement? Member(JsonElement element, string name) =>
-        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null ? value : null;
+        element.ValueKind == JsonValueKind.Object && element.TryGetProperty(name, out JsonElement value)
+            && value.ValueKind != JsonValueKind.Null ? value : null;
 
     private static string? Text(JsonElement element, string name) => Member(element, name) is not { } value ? null
         : value.ValueKind == JsonValueKind.String ? value.GetString() : throw new JsonException($"'{name}' is no text.");
 
-    private static long? Length(JsonElement element, string name, string path) => Member(element, name) is not { } value ? null
-        : value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long length) && length is >= 0 and <= MostBytes ? length
-        : throw new JsonException($"the length of '{Shown(path)}' ('{name}') is {Shown(value.GetRawText())}, which no file has.");
+    private static long? Length(JsonElement element, string name, string path) => Member(element, name) is not { } value
+        ? null
+        : value.ValueKind == JsonValueKind.Number && value.TryGetInt64(out long length)
+        && length is >= 0 and <= MostBytes ? length
+        : throw new JsonException(
+            $"the length of '{Shown(path)}' ('{name}') is {Shown(value.GetRawText())}, which no file has.");
 
-    private static string? Hash(JsonElement element, string name, int digits, string path) => Text(element, name) is not { Length: > 0 } hash ? null
+    private static string? Hash(JsonElement element, string name, int digits, string path) =>
+        Text(element, name) is not { Length: > 0 } hash ? null
         : hash.Length == digits && hash.All(char.IsAsciiHexDigitLower) ? hash
-        : throw new JsonException($"the hash of '{Shown(path)}' ('{name}') is '{Shown(hash)}', which is none of {digits} digits.");
+        : throw new JsonException(
+            $"the hash of '{Shown(path)}' ('{name}') is '{Shown(hash)}', which is none of {digits} digits.");
 
     private static string Shown(string text) => text.Length <= 100 ? text : text[..100] + "…";
 }

@@ -1,8 +1,9 @@
 namespace Skylight.Hub;
 
 /// <summary>
-/// Where models come from and where they are kept. What is not set follows the environment, as Python's huggingface_hub reads it: HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME,
-/// HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, XDG_CACHE_HOME, HF_HUB_OFFLINE, HF_HUB_DISABLE_IMPLICIT_TOKEN.
+/// Where models come from and where they are kept. What is not set follows the environment, as Python's huggingface_hub
+/// reads it: HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HOME, HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, XDG_CACHE_HOME,
+/// HF_HUB_OFFLINE, HF_HUB_DISABLE_IMPLICIT_TOKEN.
 /// </summary>
 public sealed record HubOptions
 {
@@ -10,12 +11,15 @@ public sealed record HubOptions
     public Uri? Endpoint { get; init; }
 
     /// <summary>
-    /// Proves who asks; HF_TOKEN, else the file that <c>hf auth login</c> writes, if null; an empty text sends none. It is sent to the endpoint only: no redirect to another
-    /// host, port or scheme takes it along.
+    /// Proves who asks; HF_TOKEN, else the file that <c>hf auth login</c> writes, if null; an empty text sends none. It
+    /// is sent to the endpoint only: no redirect to another host, port or scheme takes it along.
     /// </summary>
     public string? Token { get; init; }
 
-    /// <summary>The folder that models are kept in, shared with Python; HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub, if null.</summary>
+    /// <summary>
+    /// The folder that models are kept in, shared with Python; HF_HUB_CACHE, else HF_HOME/hub, else
+    /// ~/.cache/huggingface/hub, if null.
+    /// </summary>
     public string? CacheDirectory { get; init; }
 
     /// <summary>Whether only the cache is looked at; HF_HUB_OFFLINE if null.</summary>
@@ -28,8 +32,9 @@ public sealed record HubOptions
     public int MaximumDownloads { get; init; } = 4;
 
     /// <summary>
-    /// What speaks HTTP; it stays the caller's. Its handler should not follow redirects itself (<see cref="HttpClientHandler.AllowAutoRedirect"/>), and its own timeout should be
-    /// infinite. One that is made and closed for each use if null.
+    /// What speaks HTTP; it stays the caller's. Its handler should not follow redirects itself
+    /// (<see cref="HttpClientHandler.AllowAutoRedirect"/>), and its own timeout should be infinite. One that is made
+    /// and closed for each use if null.
     /// </summary>
     public HttpClient? HttpClient { get; init; }
 
@@ -58,7 +63,8 @@ public sealed record HubOptions
 /// <param name="Length">All of them.</param>
 /// <param name="BytesPerSecond">How fast bytes have come since the download began.</param>
 /// <param name="Note">Something to be told: that a server or another program is waited for; null for nothing.</param>
-public sealed record HubProgress(string Repository, string? File, long FileBytes, long FileLength, long Bytes, long Length, double BytesPerSecond, string? Note = null)
+public sealed record HubProgress(string Repository, string? File, long FileBytes, long FileLength, long Bytes,
+    long Length, double BytesPerSecond, string? Note = null)
 {
     /// <summary>Whether the file of this report is complete and checked.</summary>
     public bool IsFileComplete { get; init; }

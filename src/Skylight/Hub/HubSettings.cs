@@ -19,7 +19,8 @@ internal sealed class HubSettings
     public Uri Endpoint { get; }
 
     /// <summary>The endpoint as people write it, without a name and password that may be in it.</summary>
-    public string EndpointName => Endpoint.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped).TrimEnd('/');
+    public string EndpointName =>
+        Endpoint.GetComponents(UriComponents.SchemeAndServer | UriComponents.Path, UriFormat.UriEscaped).TrimEnd('/');
 
     public string CacheDirectory { get; }
 
@@ -29,9 +30,11 @@ internal sealed class HubSettings
     public static HubSettings Of(HubOptions options)
     {
         if (options.Timeout <= TimeSpan.Zero)
-            throw new HubException(HubFault.Setting, $"{nameof(HubOptions.Timeout)} is {options.Timeout}; give more than nothing.");
+            throw new HubException(HubFault.Setting,
+                $"{nameof(HubOptions.Timeout)} is {options.Timeout}; give more than nothing.");
         if (options.MaximumDownloads < 1)
-            throw new HubException(HubFault.Setting, $"{nameof(HubOptions.MaximumDownloads)} is {options.MaximumDownloads}; give 1 or more.");
+            throw new HubException(HubFault.Setting,
+                $"{nameof(HubOptions.MaximumDownloads)} is {options.MaximumDownloads}; give 1 or more.");
         return new HubSettings(
             options, EndpointOf(options), CacheOf(options),
             options.Offline ?? (IsTrue(Variable(options, "HF_HUB_OFFLINE") ?? Variable(options, "TRANSFORMERS_OFFLINE"))));
@@ -51,19 +54,23 @@ internal sealed class HubSettings
                 return token;
         }
 
-        string path = Variable(Options, "HF_TOKEN_PATH") is { } own ? Expanded(Options, own) : Path.Combine(HomeOf(Options), "token");
+        string path = Variable(Options, "HF_TOKEN_PATH") is { } own ? Expanded(Options, own)
+            : Path.Combine(HomeOf(Options), "token");
         if (!Path.Exists(path))
             return null;
         try
         {
             byte[] bytes = BoundedFile.Read(path, MostTokenBytes);
             return Utf8Text.Fault(bytes) is { } fault
-                ? throw new HubException(HubFault.Setting, $"The token file '{path}' holds no token: {fault} Log in again with `hf auth login`, or set HF_TOKEN.")
+                ? throw new HubException(HubFault.Setting,
+                    $"The token file '{path}' holds no token: {fault} Log in again with `hf auth login`, or set HF_TOKEN.")
                 : Checked(Encoding.UTF8.GetString(Utf8Text.WithoutMark(bytes).Span), $"what '{path}' holds");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new HubException(HubFault.Setting, $"The token file '{path}' cannot be read: {exception.Message} Make it readable, or set HF_TOKEN.", exception);
+            throw new HubException(HubFault.Setting,
+                $"The token file '{path}' cannot be read: {exception.Message} Make it readable, or set HF_TOKEN.",
+                exception);
         }
     }
 
@@ -72,7 +79,9 @@ internal sealed class HubSettings
     {
         token = token.ReplaceLineEndings("").Trim();
         if (token.Any(character => character is <= ' ' or > '~'))
-            throw new HubException(HubFault.Setting, $"A token has only letters, digits and signs of ASCII, and {where} has others. Copy it again from the hub's settings.");
+            throw new HubException(HubFault.Setting,
+                $"A token has only letters, digits and signs of ASCII, and {where} has others. Copy it again from " +
+                $"the hub's settings.");
         return token.Length == 0 ? null : token;
     }
 
@@ -80,32 +89,42 @@ internal sealed class HubSettings
     {
         string? variable = options.Endpoint is null ? Variable(options, "HF_ENDPOINT") : null;
         string text = options.Endpoint?.OriginalString ?? variable ?? DefaultEndpoint;
-        return Uri.TryCreate(text.TrimEnd('/') + "/", UriKind.Absolute, out Uri? endpoint) && endpoint.Scheme is "http" or "https" && endpoint.Query.Length == 0 && endpoint.Fragment.Length == 0
+        return Uri.TryCreate(text.TrimEnd('/') + "/", UriKind.Absolute, out Uri? endpoint)
+            && endpoint.Scheme is "http" or "https" && endpoint.Query.Length == 0 && endpoint.Fragment.Length == 0
             ? endpoint
-            : throw new HubException(HubFault.Setting, $"The hub's endpoint '{text}'{(variable is null ? "" : " (HF_ENDPOINT)")} is no http or https address, such as {DefaultEndpoint}.");
+            : throw new HubException(HubFault.Setting,
+                $"The hub's endpoint '{text}'{(variable is null ? "" : " (HF_ENDPOINT)")} is no http or https " +
+                $"address, such as {DefaultEndpoint}.");
     }
 
     private static string CacheOf(HubOptions options) => Path.GetFullPath(
         options.CacheDirectory
-        ?? ((Variable(options, "HF_HUB_CACHE") ?? Variable(options, "HUGGINGFACE_HUB_CACHE")) is { } cache ? Expanded(options, cache) : Path.Combine(HomeOf(options), "hub")));
+        ?? ((Variable(options, "HF_HUB_CACHE") ?? Variable(options, "HUGGINGFACE_HUB_CACHE")) is { } cache
+            ? Expanded(options, cache) : Path.Combine(HomeOf(options), "hub")));
 
     private static string HomeOf(HubOptions options)
     {
         if (Variable(options, "HF_HOME") is { } home)
             return Expanded(options, home);
-        return Path.Combine(Variable(options, "XDG_CACHE_HOME") is { } cache ? Expanded(options, cache) : Path.Combine(UserFolder(options), ".cache"), "huggingface");
+        return Path.Combine(Variable(options, "XDG_CACHE_HOME") is { } cache ? Expanded(options, cache)
+            : Path.Combine(UserFolder(options), ".cache"), "huggingface");
     }
 
     private static string UserFolder(HubOptions options)
     {
         string? folder = Variable(options, "HOME") ?? Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
-        return !string.IsNullOrEmpty(folder) ? folder : throw new HubException(HubFault.Setting, "There is no home folder to keep models in. Say where with HF_HOME.");
+        return !string.IsNullOrEmpty(folder) ? folder
+            : throw new HubException(HubFault.Setting, "There is no home folder to keep models in. Say where with HF_HOME.");
     }
 
-    /// <summary>A path with ~ for the home folder and $NAME, ${NAME} and on Windows %NAME% for variables; what is not set stays as it is written.</summary>
+    /// <summary>
+    /// A path with ~ for the home folder and $NAME, ${NAME} and on Windows %NAME% for variables; what is not set stays
+    /// as it is written.
+    /// </summary>
     private static string Expanded(HubOptions options, string path)
     {
-        if (path == "~" || path.StartsWith("~/", StringComparison.Ordinal) || (OperatingSystem.IsWindows() && path.StartsWith("~\\", StringComparison.Ordinal)))
+        if (path == "~" || path.StartsWith("~/", StringComparison.Ordinal)
+            || (OperatingSystem.IsWindows() && path.StartsWith("~\\", StringComparison.Ordinal)))
             path = UserFolder(options) + path[1..];
         if (OperatingSystem.IsWindows())
             path = Environment.ExpandEnvironmentVariables(path);
@@ -129,7 +148,8 @@ internal sealed class HubSettings
         return expanded.ToString();
     }
 
-    private static string? Variable(HubOptions options, string name) => options.Variable(name) is { Length: > 0 } value ? value : null;
+    private static string? Variable(HubOptions options, string name) => options.Variable(name) is { Length: > 0 } value
+        ? value : null;
 
     private static bool IsTrue(string? value) => value?.ToUpperInvariant() is "1" or "ON" or "YES" or "TRUE";
 }

@@ -29,7 +29,8 @@ internal sealed partial record RepositoryId(string Owner, string Name)
         (id, revision) = (null, null);
         int at = text.IndexOf('@', StringComparison.Ordinal), slash = text.IndexOf('/', StringComparison.Ordinal);
         string name = at < 0 ? text : text[..at];
-        if (slash < 0 || slash >= name.Length || !IsPart(name[..slash]) || !IsPart(name[(slash + 1)..]) || name.Length > MostCharacters)
+        if (slash < 0 || slash >= name.Length || !IsPart(name[..slash]) || !IsPart(name[(slash + 1)..])
+            || name.Length > MostCharacters)
             return false;
         if (at >= 0 && FaultOfRevision(text[(at + 1)..]) is not null)
             return false;
@@ -37,7 +38,10 @@ internal sealed partial record RepositoryId(string Owner, string Name)
         return true;
     }
 
-    /// <summary>What keeps a text from being a branch, a tag or a commit, as the end of a sentence; null if it may be one. It becomes a path.</summary>
+    /// <summary>
+    /// What keeps a text from being a branch, a tag or a commit, as the end of a sentence; null if it may be one. It
+    /// becomes a path.
+    /// </summary>
     public static string? FaultOfRevision(string revision)
     {
         if (revision.Length is 0 or > MostRevisionCharacters)
@@ -45,7 +49,8 @@ internal sealed partial record RepositoryId(string Owner, string Name)
         int stray = revision.AsSpan().IndexOfAny(s_strays);
         if (stray >= 0 || revision.Any(char.IsControl))
             return stray >= 0 ? $"it may not hold '{revision[stray]}'" : "it may not hold control characters";
-        return revision.Split('/').Any(part => part.Length == 0 || part[0] == '.' || part[^1] == '.' || part.Contains("..", StringComparison.Ordinal) || part.EndsWith(".lock", StringComparison.Ordinal))
+        return revision.Split('/').Any(part => part.Length == 0 || part[0] == '.' || part[^1] == '.'
+            || part.Contains("..", StringComparison.Ordinal) || part.EndsWith(".lock", StringComparison.Ordinal))
             ? "its parts between slashes may not be empty, begin or end with '.', hold '..' or end with '.lock'"
             : null;
     }
@@ -54,7 +59,8 @@ internal sealed partial record RepositoryId(string Owner, string Name)
     public static bool IsCommit(string text) => text.Length == 40 && text.All(char.IsAsciiHexDigitLower);
 
     // '--' separates owner and name in the cache.
-    private static bool IsPart(string part) => Part().IsMatch(part) && !part.Contains("--", StringComparison.Ordinal) && !part.Contains("..", StringComparison.Ordinal)
+    private static bool IsPart(string part) => Part().IsMatch(part) && !part.Contains("--", StringComparison.Ordinal)
+        && !part.Contains("..", StringComparison.Ordinal)
         && part[^1] is not ('-' or '.') && !part.EndsWith(".git", StringComparison.Ordinal);
 
     [GeneratedRegex(@"\A[A-Za-z0-9_][A-Za-z0-9_.-]*\z")]

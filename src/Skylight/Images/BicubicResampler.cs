@@ -5,8 +5,8 @@ using System.Runtime.Intrinsics;
 namespace Skylight.Images;
 
 /// <summary>
-/// Bicubic resizing, byte for byte as Pillow computes it for RGB: a = −0.5, a support that grows with the scale when shrinking, weights in
-/// 22-bit fixed point, and a rounded, clipped byte between the horizontal and the vertical pass.
+/// Bicubic resizing, byte for byte as Pillow computes it for RGB: a = −0.5, a support that grows with the scale when
+/// shrinking, weights in 22-bit fixed point, and a rounded, clipped byte between the horizontal and the vertical pass.
 /// </summary>
 public static class BicubicResampler
 {
@@ -41,7 +41,8 @@ public static class BicubicResampler
             return result;
         }
 
-        // The rows that one row of the result needs are a window that only moves down: a ring of them is all that is kept between the passes.
+        // The rows that one row of the result needs are a window that only moves down: a ring of them is all that is
+        // kept between the passes.
         var vertical = Weights.Compute(image.Height, height);
         int bytes = 3 * width;
         byte[] ring = horizontal is null ? image.Pixels : new byte[checked(bytes * Math.Min(vertical.Most, image.Height))];
@@ -93,7 +94,8 @@ public static class BicubicResampler
     }
 
     /// <summary>One row of the vertical pass: a weighted sum of rows.</summary>
-    private static void Column(ReadOnlySpan<byte> rows, ReadOnlySpan<int> offsets, ReadOnlySpan<int> weights, Span<byte> target)
+    private static void Column(ReadOnlySpan<byte> rows, ReadOnlySpan<int> offsets, ReadOnlySpan<int> weights,
+        Span<byte> target)
     {
         weights = weights[..offsets.Length];
         int x = 0;
@@ -129,7 +131,8 @@ public static class BicubicResampler
         }
     }
 
-    private static Vector<uint> Clip(Vector<int> sum) => Vector.AsVectorUInt32(Vector.Min(Vector.Max(sum >> PrecisionBits, Vector<int>.Zero), new Vector<int>(255)));
+    private static Vector<uint> Clip(Vector<int> sum) =>
+        Vector.AsVectorUInt32(Vector.Min(Vector.Max(sum >> PrecisionBits, Vector<int>.Zero), new Vector<int>(255)));
 
     /// <summary>For each sample of the result: where its window begins, how long it is, and the weights in it.</summary>
     private sealed class Weights
@@ -177,7 +180,8 @@ public static class BicubicResampler
                 for (int k = 0; k < count; k++)
                 {
                     double weight = sum != 0 ? exact[k] / sum : exact[k];
-                    result._weights[(i * result.Most) + k] = (int)((weight < 0 ? -0.5 : 0.5) + (weight * (1 << PrecisionBits)));
+                    result._weights[(i * result.Most) + k] = (int)(
+                        (weight < 0 ? -0.5 : 0.5) + (weight * (1 << PrecisionBits)));
                 }
 
                 result._starts[i] = start;

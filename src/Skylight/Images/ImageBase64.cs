@@ -3,7 +3,10 @@ using System.Diagnostics.CodeAnalysis;
 
 namespace Skylight.Images;
 
-/// <summary>Files of pictures as text: base64 (RFC 4648, section 4) or its URL-safe form (section 5), with or without padding and with white space.</summary>
+/// <summary>
+/// Files of pictures as text: base64 (RFC 4648, section 4) or its URL-safe form (section 5), with or without padding
+/// and with white space.
+/// </summary>
 public static class ImageBase64
 {
     private static readonly SearchValues<char> s_urlSafe = SearchValues.Create("-_");
@@ -22,7 +25,8 @@ public static class ImageBase64
         {
             // Without its padding, perhaps; white space counts for nothing.
             int missing = (4 - standard.Count(character => !char.IsWhiteSpace(character)) % 4) % 4;
-            if (missing is not (1 or 2) || !Convert.TryFromBase64String(standard + new string('=', missing), buffer, out written))
+            if (missing is not (1 or 2)
+                || !Convert.TryFromBase64String(standard + new string('=', missing), buffer, out written))
                 return false;
         }
 

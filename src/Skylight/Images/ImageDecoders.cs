@@ -14,7 +14,10 @@ public sealed class ImageDecoders
         _decoders = [.. decoders];
     }
 
-    /// <summary>PNG, JPEG and PNM, which need no other library. The package Skylight.ImageSharp adds WebP, GIF, BMP, TIFF and TGA: <c>ImageDecoders.Standard.WithImageSharp()</c>.</summary>
+    /// <summary>
+    /// PNG, JPEG and PNM, which need no other library. The package Skylight.ImageSharp adds WebP, GIF, BMP, TIFF and
+    /// TGA: <c>ImageDecoders.Standard.WithImageSharp()</c>.
+    /// </summary>
     public static ImageDecoders Standard { get; } = new(new PngDecoder(), new JpegDecoder(), new PnmDecoder());
 
     /// <summary>The names of the formats, in order.</summary>
@@ -32,9 +35,11 @@ public sealed class ImageDecoders
     /// <param name="data">The whole file.</param>
     /// <param name="limits">How large it may be; <see cref="ImageLimits.Default"/> if null.</param>
     /// <param name="cancellationToken">Stops the decoding.</param>
-    /// <exception cref="ImageException">No decoder knows the format (the message says what was found), or the one that does cannot decode it.</exception>
+    /// <exception cref="ImageException">No decoder knows the format (the message says what was found), or the one that
+    /// does cannot decode it.</exception>
     /// <exception cref="OperationCanceledException">The decoding was stopped.</exception>
-    public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits? limits = null, CancellationToken cancellationToken = default)
+    public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits? limits = null,
+        CancellationToken cancellationToken = default)
     {
         limits ??= ImageLimits.Default;
         cancellationToken.ThrowIfCancellationRequested();
@@ -47,7 +52,12 @@ public sealed class ImageDecoders
         }
 
         // Who has the package and meets such a file has a decoder for it, so that this is not reached.
-        string package = ImageSignatures.IsOfImageSharp(data.Span) ? $"the package {nameof(Skylight)}.ImageSharp decodes it (ImageDecoders.Standard.WithImageSharp() among the options), or " : "";
-        throw new ImageException($"The picture cannot be decoded: {ImageSignatures.Describe(data.Span)}. Supported are {string.Join(", ", Formats)}; {package}convert it to one of these, or decode it yourself and pass an {nameof(RgbImage)}.");
+        string package = ImageSignatures.IsOfImageSharp(data.Span)
+            ? $"the package {nameof(Skylight)}.ImageSharp decodes it (ImageDecoders.Standard.WithImageSharp() among " +
+                $"the options), or " : "";
+        throw new ImageException(
+            $"The picture cannot be decoded: {ImageSignatures.Describe(data.Span)}. Supported are " +
+            $"{string.Join(", ", Formats)}; {package}convert it to one of these, or decode it yourself and " +
+            $"pass an {nameof(RgbImage)}.");
     }
 }

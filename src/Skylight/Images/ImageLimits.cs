@@ -1,8 +1,8 @@
 namespace Skylight.Images;
 
 /// <summary>
-/// How large a picture may be. Decoders compare a file with it before they reserve memory for the picture, so that a small file that
-/// claims to be a huge picture costs nothing.
+/// How large a picture may be. Decoders compare a file with it before they reserve memory for the picture, so that a
+/// small file that claims to be a huge picture costs nothing.
 /// </summary>
 public sealed record ImageLimits
 {
@@ -12,7 +12,10 @@ public sealed record ImageLimits
     /// <summary>Most bytes of an encoded file.</summary>
     public long MaximumEncodedBytes { get; init; } = 128L << 20;
 
-    /// <summary>Most pixels, width × height. A decoder needs at most 15 bytes for each (a progressive JPEG with four colours), the picture itself 3.</summary>
+    /// <summary>
+    /// Most pixels, width × height. A decoder needs at most 15 bytes for each (a progressive JPEG with four colours),
+    /// the picture itself 3.
+    /// </summary>
     public long MaximumPixels { get; init; } = 100_000_000;
 
     /// <summary>Most pixels from left to right.</summary>
@@ -28,7 +31,9 @@ public sealed record ImageLimits
     public void CheckEncodedBytes(string format, long bytes)
     {
         if (bytes > MaximumEncodedBytes)
-            throw new ImageException($"{format}: the file has {bytes:N0} bytes, more than the {MaximumEncodedBytes:N0} that {nameof(ImageLimits)}.{nameof(MaximumEncodedBytes)} allows.");
+            throw new ImageException(
+                $"{format}: the file has {bytes:N0} bytes, more than the {MaximumEncodedBytes:N0} that " +
+                $"{nameof(ImageLimits)}.{nameof(MaximumEncodedBytes)} allows.");
     }
 
     /// <summary>Refuses a picture that is empty or too large.</summary>
@@ -40,10 +45,17 @@ public sealed record ImageLimits
     {
         if (width <= 0 || height <= 0)
             throw new ImageException($"{format}: the picture claims to be {width}×{height} pixels.");
-        (int mostWidth, int mostHeight) = (Math.Min(MaximumWidth, RgbImage.MostSide), Math.Min(MaximumHeight, RgbImage.MostSide));
+        (int mostWidth, int mostHeight) = (Math.Min(MaximumWidth, RgbImage.MostSide),
+            Math.Min(MaximumHeight, RgbImage.MostSide));
         if (width > mostWidth || height > mostHeight)
-            throw new ImageException($"{format}: the picture of {width:N0}×{height:N0} pixels exceeds the {mostWidth:N0}×{mostHeight:N0} that {nameof(ImageLimits)} allows: make it smaller or raise {nameof(MaximumWidth)} and {nameof(MaximumHeight)}.");
+            throw new ImageException(
+                $"{format}: the picture of {width:N0}×{height:N0} pixels exceeds the {mostWidth:N0}×{mostHeight:N0} " +
+                $"that {nameof(ImageLimits)} allows: make it smaller or raise {nameof(MaximumWidth)} and " +
+                $"{nameof(MaximumHeight)}.");
         if (width * height > Math.Min(MaximumPixels, RgbImage.MostPixels))
-            throw new ImageException($"{format}: the picture of {width:N0}×{height:N0} pixels has {width * height:N0} of them, more than the {Math.Min(MaximumPixels, RgbImage.MostPixels):N0} that {nameof(ImageLimits)}.{nameof(MaximumPixels)} allows: make it smaller or raise the limit.");
+            throw new ImageException(
+                $"{format}: the picture of {width:N0}×{height:N0} pixels has {width * height:N0} of them, more than " +
+                $"the {Math.Min(MaximumPixels, RgbImage.MostPixels):N0} that " +
+                $"{nameof(ImageLimits)}.{nameof(MaximumPixels)} allows: make it smaller or raise the limit.");
     }
 }

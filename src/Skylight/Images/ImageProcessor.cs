@@ -1,6 +1,9 @@
 namespace Skylight.Images;
 
-/// <summary>Cuts a picture into tiles and normalises them: (value / 255 − mean) / standard deviation for each colour. Safe to share between threads.</summary>
+/// <summary>
+/// Cuts a picture into tiles and normalises them: (value / 255 − mean) / standard deviation for each colour. Safe to
+/// share between threads.
+/// </summary>
 public sealed class ImageProcessor
 {
     private static readonly float[] ImageNetMean = [0.485f, 0.456f, 0.406f];
@@ -20,19 +23,23 @@ public sealed class ImageProcessor
     /// <param name="tiling">How pictures are cut.</param>
     /// <param name="mean">Mean of red, green and blue, of values from 0 to 1.</param>
     /// <param name="deviation">Standard deviation of red, green and blue.</param>
-    /// <exception cref="ArgumentException">The tiling allows no grid, there are not three means and deviations, or one is of no use.</exception>
+    /// <exception cref="ArgumentException">The tiling allows no grid, there are not three means and deviations, or one
+    /// is of no use.</exception>
     public ImageProcessor(ImageTiling tiling, ReadOnlySpan<float> mean, ReadOnlySpan<float> deviation)
     {
         ArgumentNullException.ThrowIfNull(tiling);
         tiling.Check();
         if (mean.Length != 3 || deviation.Length != 3)
-            throw new ArgumentException($"{mean.Length} means and {deviation.Length} deviations are given; there are 3 colours.", nameof(mean));
+            throw new ArgumentException(
+                $"{mean.Length} means and {deviation.Length} deviations are given; there are 3 colours.", nameof(mean));
         Tiling = tiling;
         _values = new float[3][];
         for (int color = 0; color < 3; color++)
         {
             if (!float.IsFinite(mean[color]) || !float.IsFinite(deviation[color]) || deviation[color] <= 0)
-                throw new ArgumentException($"Mean {mean[color]} and standard deviation {deviation[color]} of colour {color} cannot normalise anything.", nameof(deviation));
+                throw new ArgumentException(
+                    $"Mean {mean[color]} and standard deviation {deviation[color]} of colour {color} cannot " +
+                    $"normalise anything.", nameof(deviation));
             _values[color] = new float[256];
             for (int value = 0; value < 256; value++)
                 _values[color][value] = ((value / 255f) - mean[color]) / deviation[color];

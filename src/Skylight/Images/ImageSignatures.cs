@@ -15,11 +15,13 @@ internal static class ImageSignatures
             return "it is a git-lfs pointer, not the picture: run 'git lfs pull' where it came from";
         if (data.StartsWith("data:"u8))
             return "it is a data URL: pass the bytes that its base64 text stands for";
-        return Format(data) is { } format ? $"it is {format}" : $"its format is unknown (first bytes: {Convert.ToHexString(data[..Math.Min(data.Length, 8)])})";
+        return Format(data) is { } format ? $"it is {format}"
+            : $"its format is unknown (first bytes: {Convert.ToHexString(data[..Math.Min(data.Length, 8)])})";
     }
 
     /// <summary>Whether it is a format of the package Skylight.ImageSharp.</summary>
-    public static bool IsOfImageSharp(ReadOnlySpan<byte> data) => !data.IsEmpty && Format(data) is "a WebP" or "a GIF" or "a BMP" or Tiff or "a TGA";
+    public static bool IsOfImageSharp(ReadOnlySpan<byte> data) => !data.IsEmpty
+        && Format(data) is "a WebP" or "a GIF" or "a BMP" or Tiff or "a TGA";
 
     private const string Tiff = "a TIFF (or a camera's raw file)";
 
@@ -29,7 +31,8 @@ internal static class ImageSignatures
             return "a GIF";
         if (data.StartsWith("BM"u8) && data.Length >= 14)
             return "a BMP";
-        if (data.StartsWith("II*\0"u8) || data.StartsWith("MM\0*"u8) || data.StartsWith("II+\0"u8) || data.StartsWith("MM\0+"u8))
+        if (data.StartsWith("II*\0"u8) || data.StartsWith("MM\0*"u8) || data.StartsWith("II+\0"u8)
+            || data.StartsWith("MM\0+"u8))
             return Tiff;
         if (data.Length >= 12 && data.Slice(4, 4).SequenceEqual("ftyp"u8))
             return Brand(data.Slice(8, 4));
@@ -74,10 +77,14 @@ internal static class ImageSignatures
         if (start.StartsWith((ReadOnlySpan<byte>)[0xEF, 0xBB, 0xBF]))
             start = start[3..];
         string text = Encoding.Latin1.GetString(start).TrimStart();
-        if (text.StartsWith("<!doctype html", StringComparison.OrdinalIgnoreCase) || text.StartsWith("<html", StringComparison.OrdinalIgnoreCase))
+        if (text.StartsWith("<!doctype html", StringComparison.OrdinalIgnoreCase)
+            || text.StartsWith("<html", StringComparison.OrdinalIgnoreCase))
             return "an HTML page, perhaps the error page of a download";
-        if (text.StartsWith("<svg", StringComparison.OrdinalIgnoreCase) || (text.StartsWith("<?xml", StringComparison.Ordinal) && text.Contains("<svg", StringComparison.OrdinalIgnoreCase)))
+        if (text.StartsWith("<svg", StringComparison.OrdinalIgnoreCase)
+            || (text.StartsWith("<?xml", StringComparison.Ordinal)
+                && text.Contains("<svg", StringComparison.OrdinalIgnoreCase)))
             return "an SVG drawing: render it to pixels first";
-        return text.StartsWith('<') ? "XML or HTML text" : text.StartsWith('{') ? "JSON text, perhaps the error message of a server" : null;
+        return text.StartsWith('<') ? "XML or HTML text" : text.StartsWith('{')
+            ? "JSON text, perhaps the error message of a server" : null;
     }
 }

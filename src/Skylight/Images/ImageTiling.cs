@@ -1,8 +1,8 @@
 namespace Skylight.Images;
 
 /// <summary>
-/// How a picture is cut into tiles for the vision encoder (InternVL's dynamic resolution): the grid of tiles whose aspect ratio is nearest to the
-/// picture's, and the whole picture once more as a small last tile.
+/// How a picture is cut into tiles for the vision encoder (InternVL's dynamic resolution): the grid of tiles whose
+/// aspect ratio is nearest to the picture's, and the whole picture once more as a small last tile.
 /// </summary>
 public sealed record ImageTiling
 {
@@ -62,7 +62,9 @@ public sealed record ImageTiling
     internal void Check()
     {
         if (TileSize < 1 || MinimumTiles < 1 || MaximumTiles < MinimumTiles)
-            throw new ArgumentException($"Tiles of {TileSize} pixels, {MinimumTiles} to {MaximumTiles} of them, are no grid: both must be at least 1, and the most not below the fewest.");
+            throw new ArgumentException(
+                $"Tiles of {TileSize} pixels, {MinimumTiles} to {MaximumTiles} of them, are no grid: both must be at " +
+                $"least 1, and the most not below the fewest.");
         if ((long)TileSize * TileSize * MaximumTiles > RgbImage.MostPixels)
             throw new ArgumentException($"{MaximumTiles} tiles of {TileSize}×{TileSize} pixels do not fit into one array.");
     }

@@ -3,9 +3,9 @@ using Skylight.Images.Jpeg;
 namespace Skylight.Images;
 
 /// <summary>
-/// JPEG: baseline, extended sequential and progressive with 8 bits and Huffman codes; gray, YCbCr, RGB, CMYK and YCCK; any sampling factors.
-/// Computes what libjpeg-turbo's accurate integer transform and its smooth ("fancy") upsampling compute. Arithmetic coding, lossless
-/// JPEG and 12 bits are refused. Of a file with several pictures the first is read.
+/// JPEG: baseline, extended sequential and progressive with 8 bits and Huffman codes; gray, YCbCr, RGB, CMYK and YCCK;
+/// any sampling factors. Computes what libjpeg-turbo's accurate integer transform and its smooth ("fancy") upsampling
+/// compute. Arithmetic coding, lossless JPEG and 12 bits are refused. Of a file with several pictures the first is read.
 /// </summary>
 public sealed class JpegDecoder : IImageDecoder
 {

@@ -3,9 +3,10 @@ using Skylight.Images.Png;
 namespace Skylight.Images;
 
 /// <summary>
-/// PNG: all colour types, 1 to 16 bits, palettes, Adam7 interlacing. Alpha and transparent colours are dropped. 16-bit colours keep their
-/// high byte, 16-bit gray is cut off at 255: both as Pillow's <c>convert("RGB")</c> does. Checksums of
-/// the chunks before the pixels are verified, and that of the pixels themselves; what follows a whole picture is ignored, as are unknown chunks.
+/// PNG: all colour types, 1 to 16 bits, palettes, Adam7 interlacing. Alpha and transparent colours are dropped. 16-bit
+/// colours keep their high byte, 16-bit gray is cut off at 255: both as Pillow's <c>convert("RGB")</c> does. Checksums of
+/// the chunks before the pixels are verified, and that of the pixels themselves; what follows a whole picture is
+/// ignored, as are unknown chunks.
 /// </summary>
 public sealed class PngDecoder : IImageDecoder
 {

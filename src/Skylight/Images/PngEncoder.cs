@@ -24,7 +24,9 @@ public static class PngEncoder
     public static byte[] EncodeGray(ReadOnlySpan<byte> levels, int width, int height)
     {
         if (width < 1 || height < 1 || levels.Length != (long)width * height)
-            throw new ArgumentException($"A picture of {width}×{height} needs {(long)width * height} bytes, but there are {levels.Length}.", nameof(levels));
+            throw new ArgumentException(
+                $"A picture of {width}×{height} needs {(long)width * height} bytes, but there are {levels.Length}.",
+                nameof(levels));
         return Encode(levels, width, height, Gray);
     }
 

@@ -3,8 +3,8 @@ using System.Buffers.Text;
 namespace Skylight.Images;
 
 /// <summary>
-/// Netpbm's PBM, PGM and PPM, plain and raw. Values are scaled to 8 bits as Pillow does: 16-bit gray is scaled to 16 bits and then cut off at 255, as of PNG. Of a file with several
-/// pictures the first is read.
+/// Netpbm's PBM, PGM and PPM, plain and raw. Values are scaled to 8 bits as Pillow does: 16-bit gray is scaled to 16
+/// bits and then cut off at 255, as of PNG. Of a file with several pictures the first is read.
 /// </summary>
 public sealed class PnmDecoder : IImageDecoder
 {
@@ -12,7 +12,8 @@ public sealed class PnmDecoder : IImageDecoder
     public string Format => "PNM";
 
     /// <inheritdoc/>
-    public bool Recognizes(ReadOnlySpan<byte> header) => header.Length > 2 && header[0] == 'P' && header[1] is >= (byte)'1' and <= (byte)'6' && IsSpace(header[2]);
+    public bool Recognizes(ReadOnlySpan<byte> header) => header.Length > 2 && header[0] == 'P'
+        && header[1] is >= (byte)'1' and <= (byte)'6' && IsSpace(header[2]);
 
     /// <inheritdoc/>
     public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits limits, CancellationToken cancellationToken = default)
@@ -38,7 +39,8 @@ public sealed class PnmDecoder : IImageDecoder
         if (bits && plain)
             needed = (long)width * height;
         if (needed > file.Length - at)
-            throw new ImageException($"PNM: the file is cut off: {file.Length:N0} bytes cannot hold {width:N0}×{height:N0} pixels.");
+            throw new ImageException(
+                $"PNM: the file is cut off: {file.Length:N0} bytes cannot hold {width:N0}×{height:N0} pixels.");
 
         byte[] pixels = new byte[3 * width * height];
         int next = 0;
@@ -53,7 +55,8 @@ public sealed class PnmDecoder : IImageDecoder
                     : bytes == 2 ? (row[2 * index] << 8) | row[(2 * index) + 1] : row[index];
                 if (value > maximum)
                     throw new ImageException($"PNM: a value of {value:N0} is over the {maximum:N0} that the header says.");
-                byte scaled = bits ? (byte)(255 * (1 - value)) : Scaled(value, maximum, wideGray: channels == 1 && bytes == 2);
+                byte scaled = bits ? (byte)(255 * (1 - value))
+                    : Scaled(value, maximum, wideGray: channels == 1 && bytes == 2);
                 int copies = channels == 1 ? 3 : 1;
                 pixels.AsSpan(next, copies).Fill(scaled);
                 next += copies;
@@ -75,7 +78,8 @@ public sealed class PnmDecoder : IImageDecoder
     private static int Number(ReadOnlySpan<byte> file, ref int at)
     {
         SkipBlanks(file, ref at);
-        if (!Utf8Parser.TryParse(file[at..], out int value, out int length) || value < 0 || !char.IsAsciiDigit((char)file[at]))
+        if (!Utf8Parser.TryParse(file[at..], out int value, out int length) || value < 0
+            || !char.IsAsciiDigit((char)file[at]))
             throw new ImageException(at >= file.Length ? "PNM: the file is cut off." : "PNM: a number is damaged.");
         at += length;
         return value;

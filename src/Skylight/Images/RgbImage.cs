@@ -1,12 +1,17 @@
 namespace Skylight.Images;
 
-/// <summary>A picture in memory: red, green and blue, 8 bits each, interleaved, rows from top to bottom without padding.</summary>
+/// <summary>
+/// A picture in memory: red, green and blue, 8 bits each, interleaved, rows from top to bottom without padding.
+/// </summary>
 public sealed class RgbImage
 {
     /// <summary>The most pixels that fit into one array.</summary>
     public static readonly long MostPixels = Array.MaxLength / 3;
 
-    /// <summary>The most pixels that a decoder gives one side; <see cref="float"/> counts so far without gaps, as Pillow's resampling does.</summary>
+    /// <summary>
+    /// The most pixels that a decoder gives one side; <see cref="float"/> counts so far without gaps, as Pillow's
+    /// resampling does.
+    /// </summary>
     public const int MostSide = 1 << 24;
 
     /// <summary>Wraps pixels that a host has decoded itself.</summary>
@@ -20,7 +25,9 @@ public sealed class RgbImage
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(width);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(height);
         if (pixels.Length != 3L * width * height)
-            throw new ArgumentException($"{pixels.Length} bytes are no RGB picture of {width}×{height} pixels: that needs 3·{width}·{height} = {3L * width * height} bytes, without alpha and without padding at the ends of rows.", nameof(pixels));
+            throw new ArgumentException(
+                $"{pixels.Length} bytes are no RGB picture of {width}×{height} pixels: that needs 3·{width}·{height} " +
+                $"= {3L * width * height} bytes, without alpha and without padding at the ends of rows.", nameof(pixels));
         Width = width;
         Height = height;
         Pixels = pixels;
@@ -32,7 +39,9 @@ public sealed class RgbImage
     /// <summary>Pixels from top to bottom.</summary>
     public int Height { get; }
 
-    /// <summary>3 · <see cref="Width"/> · <see cref="Height"/> bytes: red, green and blue of each pixel, row by row.</summary>
+    /// <summary>
+    /// 3 · <see cref="Width"/> · <see cref="Height"/> bytes: red, green and blue of each pixel, row by row.
+    /// </summary>
     public byte[] Pixels { get; }
 
     /// <summary>The bytes of one row.</summary>

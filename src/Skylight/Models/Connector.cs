@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Models;
 
 /// <summary>
-/// The bridge between seeing and speaking (<c>mlp1</c>): pixel shuffle of 2×2 patches into one token, LayerNorm, Linear, exact GELU,
-/// Linear.
+/// The bridge between seeing and speaking (<c>mlp1</c>): pixel shuffle of 2×2 patches into one token, LayerNorm,
+/// Linear, exact GELU, Linear.
 /// </summary>
 public sealed class Connector
 {
@@ -28,7 +28,8 @@ public sealed class Connector
 
     /// <summary>Makes image features for the language model.</summary>
     /// <param name="graph">Where to write.</param>
-    /// <param name="hidden">The vision encoder's last hidden states, class tokens included: [images · (1 + patches), hidden].</param>
+    /// <param name="hidden">The vision encoder's last hidden states, class tokens included: [images · (1 + patches),
+    /// hidden].</param>
     /// <param name="gridHeight">Patches from top to bottom; even.</param>
     /// <param name="gridWidth">Patches from left to right; even.</param>
     /// <returns>[images · patches / 4, hidden size of the language model].</returns>
@@ -37,9 +38,12 @@ public sealed class Connector
         ArgumentNullException.ThrowIfNull(graph);
         using IDisposable scope = graph.Scope("connector");
         Value shuffled = graph.Add(new PixelShuffle(gridHeight, gridWidth), hidden);
-        Value normalized = graph.Add(new LayerNorm(_configuration.ConnectorEpsilon), shuffled, Parameter(graph, "connector.norm.weight"), Parameter(graph, "connector.norm.bias"));
-        Value inner = graph.Add(new MatMul(), normalized, Parameter(graph, "connector.linear1.weight"), Parameter(graph, "connector.linear1.bias"));
-        return graph.Add(new MatMul(), graph.Add(new Gelu(), inner), Parameter(graph, "connector.linear2.weight"), Parameter(graph, "connector.linear2.bias"));
+        Value normalized = graph.Add(new LayerNorm(_configuration.ConnectorEpsilon), shuffled,
+            Parameter(graph, "connector.norm.weight"), Parameter(graph, "connector.norm.bias"));
+        Value inner = graph.Add(new MatMul(), normalized, Parameter(graph, "connector.linear1.weight"),
+            Parameter(graph, "connector.linear1.bias"));
+        return graph.Add(new MatMul(), graph.Add(new Gelu(), inner), Parameter(graph, "connector.linear2.weight"),
+            Parameter(graph, "connector.linear2.bias"));
     }
 
     private Value Parameter(Graph graph, string name) => graph.Persistent(_parameters[name]);

@@ -5,10 +5,12 @@ using System.Runtime.CompilerServices;
 namespace Skylight.Models;
 
 /// <summary>
-/// Names content within this process by 128 bits: SipHash-2-4 (Aumasson, Bernstein, 2012) under a key that each process draws for itself. Pages of the
-/// key-value cache and features of pictures are found by these names, so two contents of one name would give one user what another's prompt has left. A fast
-/// hash without a secret (XXH128) would let somebody compute such a pair; against a pseudo-random function whose key never leaves the process only chance is
-/// left, 2^-128 for a pair. SHA-256 would do as well, but comes from OpenSSL, which a slim machine does not have. Never stored: the next process has another key.
+/// Names content within this process by 128 bits: SipHash-2-4 (Aumasson, Bernstein, 2012) under a key that each process
+/// draws for itself. Pages of the key-value cache and features of pictures are found by these names, so two contents of
+/// one name would give one user what another's prompt has left. A fast hash without a secret (XXH128) would let
+/// somebody compute such a pair; against a pseudo-random function whose key never leaves the process only chance is
+/// left, 2^-128 for a pair. SHA-256 would do as well, but comes from OpenSSL, which a slim machine does not have. Never
+/// stored: the next process has another key.
 /// </summary>
 internal static class ContentHash
 {
@@ -22,7 +24,8 @@ internal static class ContentHash
     internal static UInt128 Of(UInt128 key, ReadOnlySpan<byte> content)
     {
         ulong key0 = (ulong)key, key1 = (ulong)(key >> 64);
-        var state = new State(key0 ^ 0x736F6D6570736575, key1 ^ 0x646F72616E646F6D ^ 0xEE, key0 ^ 0x6C7967656E657261, key1 ^ 0x7465646279746573);
+        var state = new State(key0 ^ 0x736F6D6570736575, key1 ^ 0x646F72616E646F6D ^ 0xEE, key0 ^ 0x6C7967656E657261,
+            key1 ^ 0x7465646279746573);
         ReadOnlySpan<byte> rest = content;
         for (; rest.Length >= sizeof(ulong); rest = rest[sizeof(ulong)..])
             state.Absorb(BinaryPrimitives.ReadUInt64LittleEndian(rest));

@@ -13,7 +13,8 @@ internal readonly record struct FeaturePlace(int Image, int Row)
     /// <param name="configuration">Says which token stands for image features and how many a picture has.</param>
     /// <param name="name">What errors call the sequence.</param>
     /// <returns>One place for each token.</returns>
-    /// <exception cref="ArgumentException">A token is outside the vocabulary, or there are more or fewer places than the pictures have features.</exception>
+    /// <exception cref="ArgumentException">A token is outside the vocabulary, or there are more or fewer places than
+    /// the pictures have features.</exception>
     public static FeaturePlace[] Of(TokenSequence sequence, ModelConfiguration configuration, string name)
     {
         int[] features = [.. sequence.Images.Select(image => configuration.TokensPerImage(image.Height, image.Width))];
@@ -23,7 +24,9 @@ internal readonly record struct FeaturePlace(int Image, int Row)
         {
             int token = sequence.Tokens[position];
             if (token < 0 || token >= configuration.Language.VocabularySize)
-                throw new ArgumentException($"{name}: token {token} at position {position} is outside the vocabulary of {configuration.Language.VocabularySize}.");
+                throw new ArgumentException(
+                    $"{name}: token {token} at position {position} is outside the vocabulary of " +
+                    $"{configuration.Language.VocabularySize}.");
             places[position] = Text;
             if (features.Length == 0 || token != configuration.ImageTokenId || position >= sequence.TextFrom)
                 continue;
@@ -38,7 +41,9 @@ internal readonly record struct FeaturePlace(int Image, int Row)
         if (count != features.Sum())
         {
             throw new ArgumentException(
-                $"{name} has {count} image places (token {configuration.ImageTokenId}), but its {features.Length} pictures need {features.Sum()}: {string.Join(" + ", features.Distinct().Select(each => $"{features.Count(value => value == each)} × {each}"))}.");
+                $"{name} has {count} image places (token {configuration.ImageTokenId}), but its {features.Length} " +
+                $"pictures need {features.Sum()}: " +
+                $"{string.Join(" + ", features.Distinct().Select(each => $"{features.Count(value => value == each)} × {each}"))}.");
         }
 
         return places;

@@ -5,7 +5,9 @@ using Skylight.Checkpoints;
 
 namespace Skylight.Models;
 
-/// <summary>What <c>generation_config.json</c> proposes; null where it says nothing. A program's own options go before it.</summary>
+/// <summary>
+/// What <c>generation_config.json</c> proposes; null where it says nothing. A program's own options go before it.
+/// </summary>
 public sealed record GenerationDefaults
 {
     internal const string FileName = "generation_config.json";
@@ -31,13 +33,17 @@ public sealed record GenerationDefaults
     /// <summary>The probability that the tokens to choose from have together, above 0 and up to 1.</summary>
     public double? TopP { get; init; }
 
-    /// <summary>How probable a token must be at least, as a part of the probability of the likeliest one; from 0 to 1.</summary>
+    /// <summary>
+    /// How probable a token must be at least, as a part of the probability of the likeliest one; from 0 to 1.
+    /// </summary>
     public double? MinP { get; init; }
 
     /// <summary>How many tokens there are to choose from; 0 for all.</summary>
     public int? TopK { get; init; }
 
-    /// <summary>What the logits of tokens that were there are divided by (where positive) or multiplied by; above 0.</summary>
+    /// <summary>
+    /// What the logits of tokens that were there are divided by (where positive) or multiplied by; above 0.
+    /// </summary>
     public double? RepetitionPenalty { get; init; }
 
     /// <summary>The most tokens to generate.</summary>
@@ -49,13 +55,17 @@ public sealed record GenerationDefaults
     /// <summary>Tokens that are never drawn (<c>suppress_tokens</c>).</summary>
     public ImmutableArray<int> SuppressedTokenIds { get; init; } = [];
 
-    /// <summary>What the file asks for besides, which changes answers and is not done. It is kept, so that a checkpoint that is saved says it still.</summary>
+    /// <summary>
+    /// What the file asks for besides, which changes answers and is not done. It is kept, so that a checkpoint that is
+    /// saved says it still.
+    /// </summary>
     public ImmutableArray<IgnoredSetting> Ignored { get; init; } = [];
 
     /// <summary>Reads <c>generation_config.json</c> of a checkpoint folder.</summary>
     /// <param name="directory">The folder.</param>
     /// <returns><see cref="None"/> where there is no such file.</returns>
-    /// <exception cref="CheckpointException">The file is not JSON or a value is impossible; names the field, what was found and what is supported.</exception>
+    /// <exception cref="CheckpointException">The file is not JSON or a value is impossible; names the field, what was
+    /// found and what is supported.</exception>
     public static GenerationDefaults Load(string directory)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
@@ -82,8 +92,11 @@ public sealed record GenerationDefaults
         };
     }
 
-    /// <summary>The tokens that end a text. Below 0 there is no token: that is how some files say that there is none.</summary>
-    internal static ImmutableArray<int> ParseStopTokens(JsonSource json) => [.. json.Integers("eos_token_id", int.MinValue).Where(token => token >= 0)];
+    /// <summary>
+    /// The tokens that end a text. Below 0 there is no token: that is how some files say that there is none.
+    /// </summary>
+    internal static ImmutableArray<int> ParseStopTokens(JsonSource json) =>
+        [.. json.Integers("eos_token_id", int.MinValue).Where(token => token >= 0)];
 
     /// <summary>The text of <c>generation_config.json</c>; <see cref="Load"/> reads it back to an equal record.</summary>
     public string ToJson()
@@ -121,13 +134,17 @@ public sealed record GenerationDefaults
 
     /// <inheritdoc/>
     public bool Equals(GenerationDefaults? other) =>
-        other is not null && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan()) && BeginTokenId == other.BeginTokenId && PaddingTokenId == other.PaddingTokenId
-        && Sample == other.Sample && Temperature == other.Temperature && TopP == other.TopP && TopK == other.TopK && RepetitionPenalty == other.RepetitionPenalty
+        other is not null && StopTokenIds.AsSpan().SequenceEqual(other.StopTokenIds.AsSpan())
+            && BeginTokenId == other.BeginTokenId && PaddingTokenId == other.PaddingTokenId
+        && Sample == other.Sample && Temperature == other.Temperature && TopP == other.TopP && TopK == other.TopK
+        && RepetitionPenalty == other.RepetitionPenalty
         && MinP == other.MinP && MaxNewTokens == other.MaxNewTokens && MinNewTokens == other.MinNewTokens
-        && SuppressedTokenIds.AsSpan().SequenceEqual(other.SuppressedTokenIds.AsSpan()) && Ignored.AsSpan().SequenceEqual(other.Ignored.AsSpan());
+        && SuppressedTokenIds.AsSpan().SequenceEqual(other.SuppressedTokenIds.AsSpan())
+        && Ignored.AsSpan().SequenceEqual(other.Ignored.AsSpan());
 
     /// <inheritdoc/>
-    public override int GetHashCode() => HashCode.Combine(BeginTokenId, Sample, Temperature, TopP, TopK, RepetitionPenalty, MaxNewTokens);
+    public override int GetHashCode() =>
+        HashCode.Combine(BeginTokenId, Sample, Temperature, TopP, TopK, RepetitionPenalty, MaxNewTokens);
 
     private static void Write(Utf8JsonWriter json, string name, double? value)
     {

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Skylight.Models;
 
 /// <summary>
-/// One normalised picture for the vision encoder. Sequences that hold the same object share its encoding: a GRPO group's picture is
-/// encoded once.
+/// One normalised picture for the vision encoder. Sequences that hold the same object share its encoding: a GRPO
+/// group's picture is encoded once.
 /// </summary>
 public sealed class ImageTile
 {
@@ -18,7 +18,8 @@ public sealed class ImageTile
     {
         ArgumentNullException.ThrowIfNull(pixels);
         if (height <= 0 || width <= 0 || pixels.Length % (height * width) != 0 || pixels.Length == 0)
-            throw new ArgumentException($"{pixels.Length} elements are no picture of {height}×{width} pixels.", nameof(pixels));
+            throw new ArgumentException($"{pixels.Length} elements are no picture of {height}×{width} pixels.",
+                nameof(pixels));
         Pixels = pixels;
         Height = height;
         Width = width;
@@ -36,8 +37,12 @@ public sealed class ImageTile
     /// <summary>Colour planes.</summary>
     public int Channels => Pixels.Length / (Height * Width);
 
-    /// <summary>The same for tiles of equal size and pixels, in this process. Computed when first asked for, which takes milliseconds for a tile of 448×448.</summary>
-    internal string ContentKey => _contentKey ??= $"{Height}x{Width}:{ContentHash.Of(MemoryMarshal.AsBytes<float>(Pixels)):x32}";
+    /// <summary>
+    /// The same for tiles of equal size and pixels, in this process. Computed when first asked for, which takes
+    /// milliseconds for a tile of 448×448.
+    /// </summary>
+    internal string ContentKey =>
+        _contentKey ??= $"{Height}x{Width}:{ContentHash.Of(MemoryMarshal.AsBytes<float>(Pixels)):x32}";
 }
 
 /// <summary>Tokens with the pictures that their <c>&lt;IMG_CONTEXT&gt;</c> places stand for, in order.</summary>
@@ -52,7 +57,8 @@ public sealed record TokenSequence(int[] Tokens, IReadOnlyList<ImageTile> Images
     }
 
     /// <summary>
-    /// From this index on every token is text, even one that stands for image features elsewhere: a model may write any token.
+    /// From this index on every token is text, even one that stands for image features elsewhere: a model may write any
+    /// token.
     /// </summary>
     public int TextFrom { get; init; } = int.MaxValue;
 }

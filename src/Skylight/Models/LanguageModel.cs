@@ -5,8 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Models;
 
 /// <summary>
-/// Qwen2.5 or Qwen3: a decoder of pre-norm layers with RMSNorm, grouped-query attention with rotary positions (half-split) and SwiGLU. Qwen2.5's queries, keys and
-/// values have biases; of Qwen3's every head of queries and keys is normalised before it is rotated.
+/// Qwen2.5 or Qwen3: a decoder of pre-norm layers with RMSNorm, grouped-query attention with rotary positions
+/// (half-split) and SwiGLU. Qwen2.5's queries, keys and values have biases; of Qwen3's every head of queries and keys
+/// is normalised before it is rotated.
 /// </summary>
 public sealed class LanguageModel
 {
@@ -14,12 +15,14 @@ public sealed class LanguageModel
     private readonly ParameterSet _parameters;
     private readonly DataType _activationType;
 
-    internal LanguageModel(LanguageConfiguration configuration, ParameterSet parameters, DataType dataType, DataType activationType)
+    internal LanguageModel(LanguageConfiguration configuration, ParameterSet parameters, DataType dataType,
+        DataType activationType)
     {
         _configuration = configuration;
         _activationType = activationType;
         _parameters = parameters;
-        int hidden = configuration.HiddenSize, qkv = (configuration.HeadCount + 2 * configuration.KeyValueHeadCount) * configuration.HeadDimension;
+        int hidden = configuration.HiddenSize,
+            qkv = (configuration.HeadCount + 2 * configuration.KeyValueHeadCount) * configuration.HeadDimension;
         parameters.AddWeight("language.embedding.weight", dataType, configuration.VocabularySize, hidden);
         for (int layer = 0; layer < configuration.LayerCount; layer++)
         {
@@ -34,7 +37,8 @@ public sealed class LanguageModel
                 parameters.Add(prefix + ".attention.key_norm.weight", dataType, configuration.HeadDimension);
             }
 
-            parameters.AddWeight(prefix + ".attention.output.weight", dataType, hidden, configuration.HeadCount * configuration.HeadDimension);
+            parameters.AddWeight(prefix + ".attention.output.weight", dataType, hidden,
+                configuration.HeadCount * configuration.HeadDimension);
             parameters.Add(prefix + ".output_norm.weight", dataType, hidden);
             parameters.AddWeight(prefix + ".mlp.gate_up.weight", dataType, 2 * configuration.IntermediateSize, hidden);
             parameters.AddWeight(prefix + ".mlp.down.weight", dataType, hidden, configuration.IntermediateSize);
@@ -45,13 +49,17 @@ public sealed class LanguageModel
             parameters.AddWeight("language.head.weight", dataType, configuration.VocabularySize, hidden);
     }
 
-    /// <summary>How a layer attends: takes the layer's index, queries, keys and values, and gives the attention's output.</summary>
+    /// <summary>
+    /// How a layer attends: takes the layer's index, queries, keys and values, and gives the attention's output.
+    /// </summary>
     public delegate Value AttentionBuilder(int layer, Value query, Value key, Value value);
 
     /// <summary>The head's weight [vocabulary, hidden]; the embedding's where they are tied.</summary>
     public Value HeadWeight(Graph graph) => Parameter(graph, HeadName);
 
-    /// <summary>The logits of hidden states: [rows, hidden] → [rows, vocabulary], float32 whatever the hidden states are.</summary>
+    /// <summary>
+    /// The logits of hidden states: [rows, hidden] → [rows, vocabulary], float32 whatever the hidden states are.
+    /// </summary>
     public Value Logits(Graph graph, Value hidden)
     {
         ArgumentNullException.ThrowIfNull(graph);
@@ -77,7 +85,8 @@ public sealed class LanguageModel
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(attention);
-        Value table = graph.Add(RopeScaling.Table(_configuration.RopeScaling, _configuration.HeadDimension, _configuration.RopeTheta, _configuration.MaxPositions), positions);
+        Value table = graph.Add(RopeScaling.Table(_configuration.RopeScaling, _configuration.HeadDimension,
+            _configuration.RopeTheta, _configuration.MaxPositions), positions);
         Value hidden = embedded;
         for (int layer = 0; layer < _configuration.LayerCount; layer++)
         {
@@ -94,23 +103,30 @@ public sealed class LanguageModel
     {
         string prefix = $"language.layers.{layer}";
         int dimension = _configuration.HeadDimension, keyWidth = _configuration.KeyValueHeadCount * dimension;
-        Value normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, prefix + ".input_norm.weight"));
-        Value qkv = Product(graph, normalized, prefix + ".attention.qkv.weight", _configuration.QkvBias ? prefix + ".attention.qkv.bias" : null);
-        IReadOnlyList<Value> parts = graph.AddNode(new SplitColumns(_configuration.HeadCount * dimension, keyWidth, keyWidth), qkv);
+        Value normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden,
+            Parameter(graph, prefix + ".input_norm.weight"));
+        Value qkv = Product(graph, normalized, prefix + ".attention.qkv.weight",
+            _configuration.QkvBias ? prefix + ".attention.qkv.bias" : null);
+        IReadOnlyList<Value> parts = graph.AddNode(
+            new SplitColumns(_configuration.HeadCount * dimension, keyWidth, keyWidth), qkv);
         Value query = parts[0], key = parts[1];
         if (_configuration.QueryKeyNorm)
         {
-            query = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon, _configuration.HeadCount), query, Parameter(graph, prefix + ".attention.query_norm.weight"));
-            key = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon, _configuration.KeyValueHeadCount), key, Parameter(graph, prefix + ".attention.key_norm.weight"));
+            query = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon, _configuration.HeadCount), query,
+                Parameter(graph, prefix + ".attention.query_norm.weight"));
+            key = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon, _configuration.KeyValueHeadCount), key,
+                Parameter(graph, prefix + ".attention.key_norm.weight"));
         }
 
         query = graph.Add(new RotaryEmbedding(dimension), query, table);
         key = graph.Add(new RotaryEmbedding(dimension), key, table);
         Value attended = attention(layer, query, key, parts[2]);
         hidden = graph.Add(new Add(), hidden, Product(graph, attended, prefix + ".attention.output.weight"));
-        normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, prefix + ".output_norm.weight"));
+        normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden,
+            Parameter(graph, prefix + ".output_norm.weight"));
         Value gateUp = Product(graph, normalized, prefix + ".mlp.gate_up.weight");
-        IReadOnlyList<Value> gateAndUp = graph.AddNode(new SplitColumns(_configuration.IntermediateSize, _configuration.IntermediateSize), gateUp);
+        IReadOnlyList<Value> gateAndUp = graph.AddNode(
+            new SplitColumns(_configuration.IntermediateSize, _configuration.IntermediateSize), gateUp);
         Value inner = graph.Add(new Multiply(), graph.Add(new Silu(), gateAndUp[0]), gateAndUp[1]);
         return graph.Add(new Add(), hidden, Product(graph, inner, prefix + ".mlp.down.weight"));
     }

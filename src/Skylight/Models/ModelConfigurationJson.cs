@@ -4,7 +4,10 @@ using System.Text.Json;
 
 namespace Skylight.Models;
 
-/// <summary>Writes <c>config.json</c> in both forms. What a form has no field for is written under the other form's name, which other programs pass over.</summary>
+/// <summary>
+/// Writes <c>config.json</c> in both forms. What a form has no field for is written under the other form's name, which
+/// other programs pass over.
+/// </summary>
 internal static class ModelConfigurationJson
 {
     /// <summary>The model type that a checkpoint had before it was saved in the other form.</summary>
@@ -22,7 +25,8 @@ internal static class ModelConfigurationJson
             json.WriteStartArray("architectures");
             json.WriteStringValue(configuration.Architecture);
             json.WriteEndArray();
-            string modelType = !original ? "internvl" : configuration.ModelType == "skywork_chat" ? "skywork_chat" : "internvl_chat";
+            string modelType = !original ? "internvl" : configuration.ModelType == "skywork_chat" ? "skywork_chat"
+                : "internvl_chat";
             json.WriteString("model_type", modelType);
             if (modelType != configuration.ModelType)
                 json.WriteString(OriginField, configuration.ModelType);
@@ -94,7 +98,8 @@ internal static class ModelConfigurationJson
         json.WriteEndObject();
         json.WriteStartObject("llm_config");
         json.WriteStartArray("architectures");
-        json.WriteStringValue(configuration.Language.Kind == LanguageModelKind.Qwen3 ? "Qwen3ForCausalLM" : "Qwen2ForCausalLM");
+        json.WriteStringValue(configuration.Language.Kind == LanguageModelKind.Qwen3 ? "Qwen3ForCausalLM"
+            : "Qwen2ForCausalLM");
         json.WriteEndArray();
         configuration.Language.WriteJson(json);
         json.WriteEndObject();

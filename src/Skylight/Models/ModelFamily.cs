@@ -3,9 +3,10 @@ using System.Collections.Immutable;
 namespace Skylight.Models;
 
 /// <summary>
-/// The shapes of the published models, for checkpoints of random weights and for planning without weights. The sizes are those of the models' public
-/// configurations: InternViT-300M or -6B with Qwen2.5 and a vocabulary of 151674 tokens, or with Qwen3 and its 151936. Head and embedding are not tied: the sizes
-/// that InternVL3.5's cards state are those of two matrices.
+/// The shapes of the published models, for checkpoints of random weights and for planning without weights. The sizes
+/// are those of the models' public configurations: InternViT-300M or -6B with Qwen2.5 and a vocabulary of 151674
+/// tokens, or with Qwen3 and its 151936. Head and embedding are not tied: the sizes that InternVL3.5's cards state are
+/// those of two matrices.
 /// </summary>
 public static class ModelFamily
 {
@@ -32,25 +33,35 @@ public static class ModelFamily
         ("internvl3-8b", Member(s_small, 3584, 28, 28, 4, 18944)),
         ("internvl3-14b", Member(s_small, 5120, 48, 40, 8, 13824)),
         ("internvl3-38b", Member(s_large, 5120, 64, 40, 8, 27648)),
-        ("skywork-r1v3-38b", Member(s_large, 5120, 64, 40, 8, 27648) with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" }),
+        ("skywork-r1v3-38b",
+            Member(s_large, 5120, 64, 40, 8, 27648) with
+            {
+                ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel",
+            }),
         ("internvl3.5-1b", Member35(s_small, 1024, 28, 16, 3072)),
         ("internvl3.5-2b", Member35(s_small, 2048, 28, 16, 6144)),
         ("internvl3.5-4b", Member35(s_small, 2560, 36, 32, 9728)),
         ("internvl3.5-8b", Member35(s_small, 4096, 36, 32, 12288)),
         ("internvl3.5-14b", Member35(s_small, 5120, 40, 40, 17408)),
         ("internvl3.5-38b", Member35(s_large, 5120, 64, 64, 25600)),
-        ("tiny", Member(new VisionConfiguration { HiddenSize = 64, LayerCount = 2, HeadCount = 4, IntermediateSize = 128 }, 64, 2, 4, 2, 128)),
+        ("tiny", Member(new VisionConfiguration
+        {
+            HiddenSize = 64, LayerCount = 2, HeadCount = 4, IntermediateSize = 128,
+        }, 64, 2, 4, 2, 128)),
         (Demo, DemoModel()),
     ];
 
     /// <summary>
-    /// The names that <see cref="Configuration"/> takes: published models; "tiny", which has few and narrow layers but real tiles and the real vocabulary; and "demo", which
-    /// learns to read and add two handwritten digits in minutes: tiles of 28×28 pixels, and a small vocabulary of its own.
+    /// The names that <see cref="Configuration"/> takes: published models; "tiny", which has few and narrow layers but
+    /// real tiles and the real vocabulary; and "demo", which learns to read and add two handwritten digits in minutes:
+    /// tiles of 28×28 pixels, and a small vocabulary of its own.
     /// </summary>
     public static ImmutableArray<string> Names { get; } = [.. s_members.Select(member => member.Name)];
 
     /// <summary>The models that can be loaded, for an error that names what was found.</summary>
-    internal static string Supported => "InternVL3 (1B, 2B, 8B, 14B, 38B, 78B; not 9B, which is built on InternLM3), InternVL3.5 (1B, 2B, 4B, 8B, 14B, 38B; not those with experts) and Skywork-R1V3: "
+    internal static string Supported =>
+        "InternVL3 (1B, 2B, 8B, 14B, 38B, 78B; not 9B, which is built on InternLM3), InternVL3.5 (1B, 2B, 4B, 8B, " +
+        "14B, 38B; not those with experts) and Skywork-R1V3: "
         + "InternViT with Qwen2.5 or a dense Qwen3";
 
     /// <summary>The shape of a member.</summary>
@@ -68,38 +79,50 @@ public static class ModelFamily
         throw new ArgumentException($"No model is named '{name}'. There are: {string.Join(", ", Names)}.", nameof(name));
     }
 
-    private static ModelConfiguration Member(VisionConfiguration vision, int hidden, int layers, int heads, int keyValueHeads, int intermediate) => new ModelConfiguration
-    {
-        Vision = vision,
-        Language = new LanguageConfiguration
+    private static ModelConfiguration Member(VisionConfiguration vision, int hidden, int layers, int heads,
+        int keyValueHeads, int intermediate) => new ModelConfiguration
         {
-            HiddenSize = hidden,
-            LayerCount = layers,
-            HeadCount = heads,
-            KeyValueHeadCount = keyValueHeads,
-            HeadDimension = hidden / heads,
-            IntermediateSize = intermediate,
-            VocabularySize = 151674,
-            RopeTheta = 1e6,
-            MaxPositions = 32768,
-            RopeScaling = new RopeScaling(RopeScalingKind.Dynamic, 2, 32768),
-        },
-        // <IMG_CONTEXT> and <|im_end|> of the family's tokenizer.
-        ImageTokenId = 151667,
-        StopTokenIds = [151645],
-        ModelType = "internvl_chat",
-        WeightType = "bfloat16",
-        Architecture = "InternVLChatModel",
-        Template = "internvl2_5",
-    };
+            Vision = vision,
+            Language = new LanguageConfiguration
+            {
+                HiddenSize = hidden,
+                LayerCount = layers,
+                HeadCount = heads,
+                KeyValueHeadCount = keyValueHeads,
+                HeadDimension = hidden / heads,
+                IntermediateSize = intermediate,
+                VocabularySize = 151674,
+                RopeTheta = 1e6,
+                MaxPositions = 32768,
+                RopeScaling = new RopeScaling(RopeScalingKind.Dynamic, 2, 32768),
+            },
+            // <IMG_CONTEXT> and <|im_end|> of the family's tokenizer.
+            ImageTokenId = 151667,
+            StopTokenIds = [151645],
+            ModelType = "internvl_chat",
+            WeightType = "bfloat16",
+            Architecture = "InternVLChatModel",
+            Template = "internvl2_5",
+        };
 
-    /// <summary>A member with Qwen3, whose tokenizer has other numbers for the family's tokens, and which was trained for all of its positions.</summary>
-    private static ModelConfiguration Member35(VisionConfiguration vision, int hidden, int layers, int heads, int intermediate)
+    /// <summary>
+    /// A member with Qwen3, whose tokenizer has other numbers for the family's tokens, and which was trained for all of
+    /// its positions.
+    /// </summary>
+    private static ModelConfiguration Member35(VisionConfiguration vision, int hidden, int layers, int heads,
+        int intermediate)
     {
         ModelConfiguration member = Member(vision, hidden, layers, heads, 8, intermediate);
         return member with
         {
-            Language = member.Language with { Kind = LanguageModelKind.Qwen3, HeadDimension = 128, VocabularySize = 151936, MaxPositions = 40960, RopeScaling = null },
+            Language = member.Language with
+            {
+                Kind = LanguageModelKind.Qwen3,
+                HeadDimension = 128,
+                VocabularySize = 151936,
+                MaxPositions = 40960,
+                RopeScaling = null,
+            },
             ImageTokenId = 151671,
         };
     }
@@ -135,7 +158,12 @@ public static class ModelFamily
         StopTokenIds = [306],
         Generation = new GenerationDefaults { StopTokenIds = [306], PaddingTokenId = 304 },
         // A digit to a tile, and MNIST's mean and deviation.
-        Preprocessing = new ImagePreprocessing { MaximumTiles = 2, Mean = new ColorChannels(0.1307, 0.1307, 0.1307), Deviation = new ColorChannels(0.3081, 0.3081, 0.3081) },
+        Preprocessing = new ImagePreprocessing
+        {
+            MaximumTiles = 2,
+            Mean = new ColorChannels(0.1307, 0.1307, 0.1307),
+            Deviation = new ColorChannels(0.3081, 0.3081, 0.3081),
+        },
         ModelType = "internvl",
         WeightType = "float32",
         Architecture = "InternVLForConditionalGeneration",

@@ -44,9 +44,12 @@ public sealed class PackedBatch
     /// <summary>Packs sequences.</summary>
     /// <param name="sequences">At least one.</param>
     /// <param name="configuration">Says which token stands for image features and how many a picture has.</param>
-    /// <param name="tokenMultiple">The number of tokens is padded to a multiple of this, so that fewer plans are needed.</param>
-    /// <exception cref="ArgumentException">A sequence has more or fewer places than its pictures have features, or pictures differ in size.</exception>
-    public static PackedBatch Pack(IReadOnlyList<TokenSequence> sequences, ModelConfiguration configuration, int tokenMultiple = 1)
+    /// <param name="tokenMultiple">The number of tokens is padded to a multiple of this, so that fewer plans are
+    /// needed.</param>
+    /// <exception cref="ArgumentException">A sequence has more or fewer places than its pictures have features, or
+    /// pictures differ in size.</exception>
+    public static PackedBatch Pack(IReadOnlyList<TokenSequence> sequences, ModelConfiguration configuration,
+        int tokenMultiple = 1)
     {
         ArgumentNullException.ThrowIfNull(sequences);
         ArgumentNullException.ThrowIfNull(configuration);
@@ -60,7 +63,8 @@ public sealed class PackedBatch
         ImageTile? first = images.Keys.FirstOrDefault();
         int total = sequences.Sum(sequence => sequence.Tokens.Length);
         int padded = Math.Max(1, (total + tokenMultiple - 1) / tokenMultiple) * tokenMultiple;
-        var batch = new PackedBatch(new PackedShape(padded, sequences.Count, images.Count, first?.Height ?? 0, first?.Width ?? 0));
+        var batch = new PackedBatch(
+            new PackedShape(padded, sequences.Count, images.Count, first?.Height ?? 0, first?.Width ?? 0));
         if (first is not null)
             batch.CopyPixels(images);
         int featuresPerImage = first is null ? 0 : configuration.TokensPerImage(first.Height, first.Width);
@@ -76,7 +80,8 @@ public sealed class PackedBatch
         return batch;
     }
 
-    private void Place(TokenSequence sequence, int index, int start, Dictionary<ImageTile, int> images, int featuresPerImage, ModelConfiguration configuration)
+    private void Place(TokenSequence sequence, int index, int start, Dictionary<ImageTile, int> images,
+        int featuresPerImage, ModelConfiguration configuration)
     {
         FeaturePlace[] places = FeaturePlace.Of(sequence, configuration, $"Sequence {index}");
         for (int position = 0; position < sequence.Tokens.Length; position++)
@@ -84,7 +89,8 @@ public sealed class PackedBatch
             Tokens[start + position] = sequence.Tokens[position];
             Positions[start + position] = position;
             if (places[position].Image >= 0)
-                FeatureIndex[start + position] = images[sequence.Images[places[position].Image]] * featuresPerImage + places[position].Row;
+                FeatureIndex[start + position] = images[sequence.Images[places[position].Image]] * featuresPerImage
+                    + places[position].Row;
         }
     }
 
@@ -95,7 +101,9 @@ public sealed class PackedBatch
         foreach ((ImageTile image, int index) in images)
         {
             if (image.Height != first.Height || image.Width != first.Width || image.Channels != first.Channels)
-                throw new ArgumentException($"Pictures of one batch must be of one size; found {first.Height}×{first.Width} and {image.Height}×{image.Width}.");
+                throw new ArgumentException(
+                    $"Pictures of one batch must be of one size; found {first.Height}×{first.Width} and " +
+                    $"{image.Height}×{image.Width}.");
             image.Pixels.CopyTo(Pixels, (long)index * first.Pixels.Length);
         }
     }

@@ -15,7 +15,10 @@ public sealed class ParameterSet
     /// <summary>The number of weights in all parameters together.</summary>
     public long ElementCount => _all.Sum(parameter => parameter.Type.Shape.ElementCount);
 
-    /// <summary>When a weight was changed last (<see cref="PersistentTensor.Version"/>): what was computed from the weights is stale once this is another number.</summary>
+    /// <summary>
+    /// When a weight was changed last (<see cref="PersistentTensor.Version"/>): what was computed from the weights is
+    /// stale once this is another number.
+    /// </summary>
     public long Version => _all.Max(parameter => parameter.Version);
 
     /// <summary>A parameter by name.</summary>

@@ -15,16 +15,21 @@ public enum RopeScalingKind
 }
 
 /// <summary>
-/// RoPE scaling. What it does follows from the configuration alone and is the same for every token of every sequence, however long: keys in a cache never have another
-/// base than the query, and prefill, decoding and training see the same numbers on both sides of the trained length. (transformers computes "dynamic" again from the
-/// current length, and leaves the keys that it has cached: https://github.com/huggingface/transformers/issues/25104.)
+/// RoPE scaling. What it does follows from the configuration alone and is the same for every token of every sequence,
+/// however long: keys in a cache never have another base than the query, and prefill, decoding and training see the
+/// same numbers on both sides of the trained length. (transformers computes "dynamic" again from the current length,
+/// and leaves the keys that it has cached: https://github.com/huggingface/transformers/issues/25104.)
 /// </summary>
 /// <param name="Kind">Which.</param>
 /// <param name="Factor">How many times longer sequences get; at least 1.</param>
-/// <param name="TrainedPositions">The positions that the model was trained on (<c>original_max_position_embeddings</c>).</param>
+/// <param name="TrainedPositions">The positions that the model was trained on
+/// (<c>original_max_position_embeddings</c>).</param>
 public sealed record RopeScaling(RopeScalingKind Kind, double Factor, int TrainedPositions)
 {
-    /// <summary>YaRN: what cosines and sines are multiplied by; null for what <see cref="Factor"/> and the two scales of attention make.</summary>
+    /// <summary>
+    /// YaRN: what cosines and sines are multiplied by; null for what <see cref="Factor"/> and the two scales of
+    /// attention make.
+    /// </summary>
     public double? AttentionFactor { get; init; }
 
     /// <summary>YaRN: DeepSeek's scale of attention; counts where <see cref="MScaleAllDimensions"/> is there, too.</summary>
@@ -53,7 +58,8 @@ public sealed record RopeScaling(RopeScalingKind Kind, double Factor, int Traine
     internal static RotaryTable Table(RopeScaling? scaling, int headDimension, double theta, int positions) => scaling switch
     {
         null => new RotaryTable(headDimension, (float)theta),
-        { Kind: RopeScalingKind.Dynamic } => new RotaryTable(headDimension, (float)scaling.DynamicBase(headDimension, theta, positions)),
+        { Kind: RopeScalingKind.Dynamic } =>
+            new RotaryTable(headDimension, (float)scaling.DynamicBase(headDimension, theta, positions)),
         _ => new RotaryTable(headDimension, (float)theta, scaling.Ramp(headDimension, theta)),
     };
 
@@ -74,7 +80,8 @@ public sealed record RopeScaling(RopeScalingKind Kind, double Factor, int Traine
         // As transformers has it: the difference is taken before it is rounded.
         return new YarnRamp((float)Factor, (float)low, (float)low + (float)(high - low), (float)Attention());
 
-        double Place(double turns) => headDimension * Math.Log(TrainedPositions / (turns * 2 * Math.PI)) / (2 * Math.Log(theta));
+        double Place(double turns) =>
+            headDimension * Math.Log(TrainedPositions / (turns * 2 * Math.PI)) / (2 * Math.Log(theta));
     }
 
     /// <summary>What cosines and sines are multiplied by.</summary>
@@ -82,7 +89,8 @@ public sealed record RopeScaling(RopeScalingKind Kind, double Factor, int Traine
     {
         if (Kind != RopeScalingKind.Yarn)
             return 1;
-        return AttentionFactor ?? (MScale is { } scale and not 0 && MScaleAllDimensions is { } all and not 0 ? Scale(scale) / Scale(all) : Scale(1));
+        return AttentionFactor ?? (MScale is { } scale and not 0 && MScaleAllDimensions is { } all and not 0
+            ? Scale(scale) / Scale(all) : Scale(1));
 
         double Scale(double mscale) => Factor <= 1 ? 1 : 0.1 * mscale * Math.Log(Factor) + 1;
     }
@@ -90,7 +98,8 @@ public sealed record RopeScaling(RopeScalingKind Kind, double Factor, int Traine
     /// <summary>The scaling in words, for sequences up to a length.</summary>
     internal string Describe(int positions) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{(Kind == RopeScalingKind.Yarn ? "YaRN" : "dynamic RoPE scaling")} by {Factor} beyond {TrainedPositions}{(positions <= TrainedPositions ? ", which is not configured to go there" : "")}");
+        $"{(Kind == RopeScalingKind.Yarn ? "YaRN" : "dynamic RoPE scaling")} by {Factor} beyond " +
+        $"{TrainedPositions}{(positions <= TrainedPositions ? ", which is not configured to go there" : "")}");
 
     internal void WriteJson(Utf8JsonWriter json)
     {
@@ -99,7 +108,8 @@ public sealed record RopeScaling(RopeScalingKind Kind, double Factor, int Traine
         if (Kind != RopeScalingKind.Yarn)
             return;
         foreach ((string name, double? value) in (ReadOnlySpan<(string, double?)>)[
-            ("attention_factor", AttentionFactor), ("mscale", MScale), ("mscale_all_dim", MScaleAllDimensions), ("beta_fast", BetaFast), ("beta_slow", BetaSlow)])
+            ("attention_factor", AttentionFactor), ("mscale", MScale), ("mscale_all_dim", MScaleAllDimensions),
+            ("beta_fast", BetaFast), ("beta_slow", BetaSlow)])
         {
             if (value is { } number)
                 json.WriteNumber(name, number);

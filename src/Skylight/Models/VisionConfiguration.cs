@@ -22,25 +22,31 @@ public sealed record VisionConfiguration
 
     private static readonly string[] s_read =
     [
-        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size", "num_channels", "norm_type", "layer_norm_eps", "layer_scale_init_value",
+        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size",
+        "num_channels", "norm_type", "layer_norm_eps", "layer_scale_init_value",
         "hidden_act",
     ];
 
     // A mixture of experts that the published files describe and switch off, and what is the outer configuration's.
     private static readonly string[] s_idle =
     [
-        "capacity_factor", "eval_capacity_factor", "laux_allreduce", "moe_coeff_ratio", "moe_intermediate_size", "moe_output_scale", "noisy_gate_policy", "num_experts", "num_routed_experts",
-        "num_shared_experts", "shared_expert_intermediate_size", "use_residual", "use_rts", "use_weighted_residual", "tie_word_embeddings", "use_fa3",
+        "capacity_factor", "eval_capacity_factor", "laux_allreduce", "moe_coeff_ratio", "moe_intermediate_size",
+        "moe_output_scale", "noisy_gate_policy", "num_experts", "num_routed_experts",
+        "num_shared_experts", "shared_expert_intermediate_size", "use_residual", "use_rts", "use_weighted_residual",
+        "tie_word_embeddings", "use_fa3",
     ];
 
-    private static readonly (string, string)[] s_single = [("use_moe", "false"), ("mlp_bias", "true"), ("partial_rotary_factor", "1")];
+    private static readonly (string, string)[] s_single = [("use_moe", "false"), ("mlp_bias", "true"),
+        ("partial_rotary_factor", "1")];
 
     private static readonly ConfigurationMembers s_originalMembers = new(
         [.. s_read, "qk_normalization", "qkv_bias", "use_qk_norm", "attention_bias"], s_idle,
-        [.. s_single, ("use_absolute_position_embeddings", "true"), ("use_mask_token", "false"), ("use_mean_pooling", "true")]);
+        [.. s_single, ("use_absolute_position_embeddings", "true"), ("use_mask_token", "false"),
+            ("use_mean_pooling", "true")]);
 
     private static readonly ConfigurationMembers s_huggingFaceMembers = new(
-        [.. s_read, "use_qk_norm", "attention_bias", "qk_normalization", "qkv_bias", "use_absolute_position_embeddings", "use_mask_token", "use_mean_pooling"], s_idle, s_single);
+        [.. s_read, "use_qk_norm", "attention_bias", "qk_normalization", "qkv_bias", "use_absolute_position_embeddings",
+            "use_mask_token", "use_mean_pooling"], s_idle, s_single);
 
     /// <summary>The width of a patch's hidden state.</summary>
     public int HiddenSize { get; init; } = 1024;
@@ -75,7 +81,9 @@ public sealed record VisionConfiguration
     /// <summary>The epsilon of all norms in the encoder.</summary>
     public float NormEpsilon { get; init; } = 1e-6f;
 
-    /// <summary>Whether queries and keys pass an RMSNorm over the full hidden width before they are split into heads.</summary>
+    /// <summary>
+    /// Whether queries and keys pass an RMSNorm over the full hidden width before they are split into heads.
+    /// </summary>
     public bool QueryKeyNorm { get; init; }
 
     /// <summary>Whether the query, key and value projections have a bias.</summary>
@@ -118,7 +126,8 @@ public sealed record VisionConfiguration
             QkvBias = json.Boolean("qkv_bias", false),
             LayerScaleInitial = (float)json.Number("layer_scale_init_value", 0.1),
         });
-        configuration.CheckMembers(json, s_originalMembers, ("use_qk_norm", configuration.QueryKeyNorm), ("attention_bias", configuration.QkvBias));
+        configuration.CheckMembers(json, s_originalMembers, ("use_qk_norm", configuration.QueryKeyNorm),
+            ("attention_bias", configuration.QkvBias));
         return configuration;
     }
 
@@ -138,7 +147,8 @@ public sealed record VisionConfiguration
             QkvBias = json.Boolean("attention_bias", false),
             LayerScaleInitial = (float)json.Number("layer_scale_init_value", 0.1),
         });
-        configuration.CheckMembers(json, s_huggingFaceMembers, ("qk_normalization", configuration.QueryKeyNorm), ("qkv_bias", configuration.QkvBias));
+        configuration.CheckMembers(json, s_huggingFaceMembers, ("qk_normalization", configuration.QueryKeyNorm),
+            ("qkv_bias", configuration.QkvBias));
         return configuration;
     }
 
@@ -149,24 +159,31 @@ public sealed record VisionConfiguration
     internal void Validate(string file, string path, int shuffleFactor)
     {
         ConfigurationCheck.Positive(file, path, LargestSize,
-            ("hidden_size", HiddenSize), ("num_hidden_layers", LayerCount), ("num_attention_heads", HeadCount), ("intermediate_size", IntermediateSize));
+            ("hidden_size", HiddenSize), ("num_hidden_layers", LayerCount), ("num_attention_heads", HeadCount),
+            ("intermediate_size", IntermediateSize));
         ConfigurationCheck.Positive(file, path, LargestImage,
-            ("image_size", ImageHeight), ("image_size", ImageWidth), ("patch_size", PatchHeight), ("patch_size", PatchWidth), ("num_channels", ChannelCount));
+            ("image_size", ImageHeight), ("image_size", ImageWidth), ("patch_size", PatchHeight),
+            ("patch_size", PatchWidth), ("num_channels", ChannelCount));
         ConfigurationCheck.LayerCount(file, path, LayerCount);
         ConfigurationCheck.Divides(file, path, "hidden_size", HiddenSize, "num_attention_heads", HeadCount);
         ConfigurationCheck.Divides(file, path, "image_size", ImageHeight, "patch_size", PatchHeight);
         ConfigurationCheck.Divides(file, path, "image_size", ImageWidth, "patch_size", PatchWidth);
         if ((long)ChannelCount * PatchHeight * PatchWidth > LargestSize)
-            throw new CheckpointException(file, $"'{path}patch_size' is [{PatchHeight}, {PatchWidth}] with {ChannelCount} channels; supported: at most {LargestSize} numbers in a patch.");
+            throw new CheckpointException(file,
+                $"'{path}patch_size' is [{PatchHeight}, {PatchWidth}] with {ChannelCount} channels; supported: at " +
+                $"most {LargestSize} numbers in a patch.");
         if (GridHeight % shuffleFactor != 0 || GridWidth % shuffleFactor != 0)
         {
-            throw new CheckpointException(file, $"'{path}image_size' [{ImageHeight}, {ImageWidth}] with '{path}patch_size' [{PatchHeight}, {PatchWidth}] "
-                + $"gives a grid of {GridHeight}×{GridWidth} patches; supported: grids that the pixel shuffle's factor {shuffleFactor} divides.");
+            throw new CheckpointException(file,
+                $"'{path}image_size' [{ImageHeight}, {ImageWidth}] with '{path}patch_size' [{PatchHeight}, {PatchWidth}] "
+                + $"gives a grid of {GridHeight}×{GridWidth} patches; supported: grids that the pixel shuffle's " +
+                    $"factor {shuffleFactor} divides.");
         }
 
         ConfigurationCheck.Epsilon(file, $"{path}layer_norm_eps", NormEpsilon);
         if (!float.IsFinite(LayerScaleInitial))
-            throw new CheckpointException(file, $"'{path}layer_scale_init_value' is {LayerScaleInitial}; supported: a finite number.");
+            throw new CheckpointException(file,
+                $"'{path}layer_scale_init_value' is {LayerScaleInitial}; supported: a finite number.");
     }
 
     internal void WriteJson(Utf8JsonWriter json)
@@ -204,12 +221,14 @@ public sealed record VisionConfiguration
     }
 
     /// <summary>Refuses what is not known, and switches in the other form's name that say something else.</summary>
-    private void CheckMembers(JsonSource json, ConfigurationMembers members, params ReadOnlySpan<(string Name, bool Value)> switches)
+    private void CheckMembers(JsonSource json, ConfigurationMembers members,
+        params ReadOnlySpan<(string Name, bool Value)> switches)
     {
         foreach ((string name, bool value) in switches)
             json.Demand(name, json.Boolean(name, value), value);
         members.Check(
-            json, ("rms_norm_eps", NormEpsilon), ("num_key_value_heads", HeadCount), ("head_dim", HeadCount > 0 ? HiddenSize / HeadCount : 0));
+            json, ("rms_norm_eps", NormEpsilon), ("num_key_value_heads", HeadCount),
+            ("head_dim", HeadCount > 0 ? HiddenSize / HeadCount : 0));
     }
 
     private static VisionConfiguration ParseSizes(JsonSource json, VisionConfiguration defaults)
@@ -239,7 +258,8 @@ public sealed record VisionConfiguration
             0 when !json.Has(field) => (otherwise, otherwise),
             1 => (values[0], values[0]),
             2 => (values[0], values[1]),
-            _ => throw new CheckpointException(json.File, $"'{json.Path}{field}' has {values.Length} numbers; supported: one, or height and width."),
+            _ => throw new CheckpointException(json.File,
+                $"'{json.Path}{field}' has {values.Length} numbers; supported: one, or height and width."),
         };
     }
 

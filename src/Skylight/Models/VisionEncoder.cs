@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Models;
 
 /// <summary>
-/// InternViT: patches of an image → hidden states. Pre-norm transformer with layer scale; LayerNorm and qkv bias (300M style) or
-/// RMSNorm with query/key RMSNorm over the full width (6B style). No norm after the last layer.
+/// InternViT: patches of an image → hidden states. Pre-norm transformer with layer scale; LayerNorm and qkv bias (300M
+/// style) or RMSNorm with query/key RMSNorm over the full width (6B style). No norm after the last layer.
 /// </summary>
 public sealed class VisionEncoder
 {
@@ -14,7 +14,8 @@ public sealed class VisionEncoder
     private readonly ParameterSet _parameters;
     private readonly DataType _activationType;
 
-    internal VisionEncoder(VisionConfiguration configuration, ParameterSet parameters, DataType dataType, DataType activationType)
+    internal VisionEncoder(VisionConfiguration configuration, ParameterSet parameters, DataType dataType,
+        DataType activationType)
     {
         _configuration = configuration;
         _activationType = activationType;
@@ -22,7 +23,8 @@ public sealed class VisionEncoder
         int hidden = configuration.HiddenSize;
         int patch = configuration.ChannelCount * configuration.PatchHeight * configuration.PatchWidth;
         parameters.Add("vision.class_embedding", dataType, hidden);
-        parameters.Add("vision.position_embedding", dataType, 1 + configuration.GridHeight * configuration.GridWidth, hidden);
+        parameters.Add("vision.position_embedding", dataType, 1 + configuration.GridHeight * configuration.GridWidth,
+            hidden);
         parameters.AddWeight("vision.patch_embedding.weight", dataType, hidden, patch);
         parameters.Add("vision.patch_embedding.bias", dataType, hidden);
         for (int layer = 0; layer < configuration.LayerCount; layer++)
@@ -52,20 +54,24 @@ public sealed class VisionEncoder
 
     /// <summary>Cuts images into patches and embeds them.</summary>
     /// <param name="graph">Where to write.</param>
-    /// <param name="pixels">[images, channels, height, width], normalised, float32 or already activations; height and width multiples of the patch. Another size
-    /// than the configured one interpolates the position embedding.</param>
+    /// <param name="pixels">[images, channels, height, width], normalised, float32 or already activations; height and
+    /// width multiples of the patch. Another size than the configured one interpolates the position embedding.</param>
     /// <returns>[images · (1 + patches), hidden]; each image's class token comes first.</returns>
     public Value Embed(Graph graph, Value pixels)
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(pixels);
         using IDisposable scope = graph.Scope("vision.embeddings");
-        int gridHeight = pixels.Shape[2] / _configuration.PatchHeight, gridWidth = pixels.Shape[3] / _configuration.PatchWidth;
-        Value patches = graph.Add(new PatchGather(_configuration.PatchHeight, _configuration.PatchWidth), Cast.To(graph, pixels, _activationType));
-        Value embedded = graph.Add(new MatMul(), patches, Parameter(graph, "vision.patch_embedding.weight"), Parameter(graph, "vision.patch_embedding.bias"));
+        int gridHeight = pixels.Shape[2] / _configuration.PatchHeight,
+            gridWidth = pixels.Shape[3] / _configuration.PatchWidth;
+        Value patches = graph.Add(new PatchGather(_configuration.PatchHeight, _configuration.PatchWidth),
+            Cast.To(graph, pixels, _activationType));
+        Value embedded = graph.Add(new MatMul(), patches, Parameter(graph, "vision.patch_embedding.weight"),
+            Parameter(graph, "vision.patch_embedding.bias"));
         Value positions = Parameter(graph, "vision.position_embedding");
         if (gridHeight != _configuration.GridHeight || gridWidth != _configuration.GridWidth)
-            positions = graph.Add(new InterpolatePositions(_configuration.GridHeight, _configuration.GridWidth, gridHeight, gridWidth), positions);
+            positions = graph.Add(new InterpolatePositions(_configuration.GridHeight, _configuration.GridWidth,
+                gridHeight, gridWidth), positions);
         return graph.Add(new AddClassTokenAndPositions(), embedded, Parameter(graph, "vision.class_embedding"), positions);
     }
 
@@ -80,7 +86,8 @@ public sealed class VisionEncoder
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(embedded);
         int tokens = embedded.Shape.Rows / imageCount;
-        Value starts = graph.Constant("vision.starts", [.. Enumerable.Range(0, imageCount + 1).Select(image => image * tokens)]);
+        Value starts = graph.Constant("vision.starts",
+            [.. Enumerable.Range(0, imageCount + 1).Select(image => image * tokens)]);
         Value hidden = embedded;
         for (int layer = 0; layer < _configuration.LayerCount; layer++)
         {
@@ -104,22 +111,28 @@ public sealed class VisionEncoder
         Value query = parts[0], key = parts[1];
         if (_configuration.QueryKeyNorm)
         {
-            query = graph.Add(new RmsNorm(_configuration.NormEpsilon), query, Parameter(graph, prefix + ".attention.query_norm.weight"));
-            key = graph.Add(new RmsNorm(_configuration.NormEpsilon), key, Parameter(graph, prefix + ".attention.key_norm.weight"));
+            query = graph.Add(new RmsNorm(_configuration.NormEpsilon), query,
+                Parameter(graph, prefix + ".attention.query_norm.weight"));
+            key = graph.Add(new RmsNorm(_configuration.NormEpsilon), key,
+                Parameter(graph, prefix + ".attention.key_norm.weight"));
         }
 
         Value attention = graph.Add(new Attention(heads, heads, size / heads, Causal: false), query, key, parts[2], starts);
-        Value projected = graph.Add(new MatMul(), attention, Parameter(graph, prefix + ".attention.output.weight"), Parameter(graph, prefix + ".attention.output.bias"));
+        Value projected = graph.Add(new MatMul(), attention, Parameter(graph, prefix + ".attention.output.weight"),
+            Parameter(graph, prefix + ".attention.output.bias"));
         hidden = graph.Add(new Add(), hidden, graph.Add(new LayerScale(), projected, Parameter(graph, prefix + ".scale1")));
         normalized = Norm(graph, hidden, prefix + ".norm2");
-        Value inner = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".mlp.fc1.weight"), Parameter(graph, prefix + ".mlp.fc1.bias"));
-        Value outer = graph.Add(new MatMul(), graph.Add(new Gelu(), inner), Parameter(graph, prefix + ".mlp.fc2.weight"), Parameter(graph, prefix + ".mlp.fc2.bias"));
+        Value inner = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".mlp.fc1.weight"),
+            Parameter(graph, prefix + ".mlp.fc1.bias"));
+        Value outer = graph.Add(new MatMul(), graph.Add(new Gelu(), inner),
+            Parameter(graph, prefix + ".mlp.fc2.weight"), Parameter(graph, prefix + ".mlp.fc2.bias"));
         return graph.Add(new Add(), hidden, graph.Add(new LayerScale(), outer, Parameter(graph, prefix + ".scale2")));
     }
 
     private Value Norm(Graph graph, Value x, string prefix) => _configuration.NormKind == NormKind.RmsNorm
         ? graph.Add(new RmsNorm(_configuration.NormEpsilon), x, Parameter(graph, prefix + ".weight"))
-        : graph.Add(new LayerNorm(_configuration.NormEpsilon), x, Parameter(graph, prefix + ".weight"), Parameter(graph, prefix + ".bias"));
+        : graph.Add(new LayerNorm(_configuration.NormEpsilon), x, Parameter(graph, prefix + ".weight"),
+            Parameter(graph, prefix + ".bias"));
 
     private void AddNorm(string prefix, DataType dataType)
     {

@@ -17,7 +17,8 @@ namespace Skylight.Models;
 /// <param name="Hidden">[tokens, hidden], after the last norm.</param>
 /// <remarks>Pixels are float32; the values from the embeddings on have the activation type of the model's device.</remarks>
 public sealed record PackedForward(
-    Value Tokens, Value Positions, Value Starts, Value? FeatureIndex, Value? Pixels, Value? VisionEmbeddings, Value? VisionHidden, Value? Features, Value Hidden)
+    Value Tokens, Value Positions, Value Starts, Value? FeatureIndex, Value? Pixels, Value? VisionEmbeddings,
+    Value? VisionHidden, Value? Features, Value Hidden)
 {
     /// <summary>Writes a batch into the inputs.</summary>
     public void Write(Executor executor, PackedBatch batch)
@@ -36,16 +37,16 @@ public sealed record PackedForward(
 }
 
 /// <summary>
-/// A vision-language model: InternViT, pixel shuffle and connector, Qwen2.5 or Qwen3. It owns the one copy of the weights on a device,
-/// and writes its forward pass into graphs.
+/// A vision-language model: InternViT, pixel shuffle and connector, Qwen2.5 or Qwen3. It owns the one copy of the
+/// weights on a device, and writes its forward pass into graphs.
 /// </summary>
 public sealed class VisionLanguageModel : IDisposable
 {
     /// <summary>Describes a model; its parameters have no memory until <see cref="Allocate"/>.</summary>
     /// <param name="configuration">Sizes and styles.</param>
     /// <param name="device">Where it lives.</param>
-    /// <param name="parameterType">float32 or bfloat16; by default that of the device's activations. A device that computes in bfloat16 takes
-    /// bfloat16 parameters only; their training keeps float32 masters.</param>
+    /// <param name="parameterType">float32 or bfloat16; by default that of the device's activations. A device that
+    /// computes in bfloat16 takes bfloat16 parameters only; their training keeps float32 masters.</param>
     /// <exception cref="ArgumentException">The parameters cannot have that type on the device.</exception>
     public VisionLanguageModel(ModelConfiguration configuration, Device device, DataType? parameterType = null)
     {
@@ -91,8 +92,8 @@ public sealed class VisionLanguageModel : IDisposable
     }
 
     /// <summary>
-    /// Gives all parameters memory and random values: normal weights with standard deviation 1/√inputs, residual outputs smaller by
-    /// √(2·layers); norms 1, biases 0, layer scale as configured.
+    /// Gives all parameters memory and random values: normal weights with standard deviation 1/√inputs, residual
+    /// outputs smaller by √(2·layers); norms 1, biases 0, layer scale as configured.
     /// </summary>
     /// <param name="seed">The same seed gives the same weights on every machine.</param>
     public void Initialize(ulong seed)
@@ -101,7 +102,8 @@ public sealed class VisionLanguageModel : IDisposable
         for (int index = 0; index < Parameters.All.Count; index++)
         {
             PersistentTensor parameter = Parameters.All[index];
-            PersistentTensors.Write(Device, parameter, ParameterInitializer.Values(parameter, Configuration, seed, (ulong)index));
+            PersistentTensors.Write(Device, parameter,
+                ParameterInitializer.Values(parameter, Configuration, seed, (ulong)index));
         }
     }
 
@@ -109,8 +111,9 @@ public sealed class VisionLanguageModel : IDisposable
     public bool IsQuantized { get; private set; }
 
     /// <summary>
-    /// Rounds the matrices of the language model to int8 with a scale for each output, and frees what they took before: decoding, which reads all of them for every
-    /// token, then reads half of the bytes of bfloat16. The vision encoder, the connector and the embedding stay as they are. To be called before anything is planned with the model.
+    /// Rounds the matrices of the language model to int8 with a scale for each output, and frees what they took before:
+    /// decoding, which reads all of them for every token, then reads half of the bytes of bfloat16. The vision encoder,
+    /// the connector and the embedding stay as they are. To be called before anything is planned with the model.
     /// </summary>
     /// <param name="cancellationToken">Checked between matrices; the model then has some of either kind and works.</param>
     /// <exception cref="NotSupportedException">The device multiplies no int8 weights.</exception>
@@ -120,7 +123,8 @@ public sealed class VisionLanguageModel : IDisposable
             throw new NotSupportedException($"{Device.Name} multiplies no int8 weights; the CPU does.");
         foreach (PersistentTensor parameter in Parameters.All.ToArray())
         {
-            bool layers = parameter.Name.StartsWith("language.", StringComparison.Ordinal) && parameter.Name != "language.embedding.weight";
+            bool layers = parameter.Name.StartsWith("language.", StringComparison.Ordinal)
+                && parameter.Name != "language.embedding.weight";
             if (!layers || parameter.Type.Storage != Storage.Weight || parameter.Type.DataType == DataType.Int8)
                 continue;
             cancellationToken.ThrowIfCancellationRequested();
@@ -141,7 +145,8 @@ public sealed class VisionLanguageModel : IDisposable
         ArgumentNullException.ThrowIfNull(pixels);
         Value embeddings = Vision.Embed(graph, pixels);
         Value hidden = Vision.Forward(graph, embeddings, pixels.Shape[0], recompute);
-        int gridHeight = pixels.Shape[2] / Configuration.Vision.PatchHeight, gridWidth = pixels.Shape[3] / Configuration.Vision.PatchWidth;
+        int gridHeight = pixels.Shape[2] / Configuration.Vision.PatchHeight,
+            gridWidth = pixels.Shape[3] / Configuration.Vision.PatchWidth;
         return (embeddings, hidden, Connector.Forward(graph, hidden, gridHeight, gridWidth));
     }
 
@@ -160,15 +165,18 @@ public sealed class VisionLanguageModel : IDisposable
         if (shape.Images > 0)
         {
             featureIndex = graph.Input("feature_index", TensorType.Int32(shape.Tokens));
-            pixels = graph.Input("pixels", TensorType.Float32(shape.Images, Configuration.Vision.ChannelCount, shape.ImageHeight, shape.ImageWidth));
+            pixels = graph.Input("pixels",
+                TensorType.Float32(shape.Images, Configuration.Vision.ChannelCount, shape.ImageHeight, shape.ImageWidth));
             (visionEmbeddings, visionHidden, features) = EncodeImages(graph, pixels, recompute);
             embedded = graph.Add(new ScatterImageFeatures(), embedded, features, featureIndex);
         }
 
         LanguageConfiguration language = Configuration.Language;
         var attention = new Attention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension, Causal: true);
-        Value hidden = Language.Forward(graph, embedded, positions, (_, query, key, value) => graph.Add(attention, query, key, value, starts), recompute);
-        return new PackedForward(tokens, positions, starts, featureIndex, pixels, visionEmbeddings, visionHidden, features, hidden);
+        Value hidden = Language.Forward(graph, embedded, positions,
+            (_, query, key, value) => graph.Add(attention, query, key, value, starts), recompute);
+        return new PackedForward(tokens, positions, starts, featureIndex, pixels, visionEmbeddings, visionHidden,
+            features, hidden);
     }
 
     /// <summary>Applies the fusion rules, if <see cref="UseFusion"/> says so. To be called before differentiation.</summary>
@@ -193,9 +201,14 @@ public sealed class VisionLanguageModel : IDisposable
     internal static DataType CheckParameterType(DataType parameterType, Device device)
     {
         if (!parameterType.IsFloatingPoint())
-            throw new ArgumentException($"Parameters cannot be {parameterType}: choose {DataType.Float32} or {DataType.BFloat16}.", nameof(parameterType));
+            throw new ArgumentException(
+                $"Parameters cannot be {parameterType}: choose {DataType.Float32} or {DataType.BFloat16}.",
+                nameof(parameterType));
         if (device.ActivationType == DataType.BFloat16 && parameterType != DataType.BFloat16)
-            throw new ArgumentException($"{device.Name} computes in bfloat16 and cannot multiply by {parameterType} parameters. Leave the parameter type out, or ask for {DataType.BFloat16}: training keeps float32 masters of them.", nameof(parameterType));
+            throw new ArgumentException(
+                $"{device.Name} computes in bfloat16 and cannot multiply by {parameterType} parameters. Leave the " +
+                $"parameter type out, or ask for {DataType.BFloat16}: training keeps float32 masters of them.",
+                nameof(parameterType));
         return parameterType;
     }
 

@@ -8,8 +8,8 @@ using Tensor = Skylight.Tensors.Tensor;
 namespace Skylight.Models;
 
 /// <summary>
-/// Rounds the weights of products to signed bytes with one scale for each output: q = round(w / s), to even, with s = max |w| / 127 over the output's row. Activations
-/// stay as they are.
+/// Rounds the weights of products to signed bytes with one scale for each output: q = round(w / s), to even, with s =
+/// max |w| / 127 over the output's row. Activations stay as they are.
 /// </summary>
 internal static class WeightQuantizer
 {
@@ -36,7 +36,9 @@ internal static class WeightQuantizer
             int count = Math.Min(block, rows - first), start = first;
             float[] elements = Read(device, device.Part(source.Tensor, first, count));
             var rounded = new sbyte[elements.Length];
-            Parallel.For(0, count, row => scale[start + row] = Round(elements.AsSpan(row * columns, columns), rounded.AsSpan(row * columns, columns)));
+            Parallel.For(0, count,
+                row => scale[start + row] = Round(elements.AsSpan(row * columns, columns),
+                    rounded.AsSpan(row * columns, columns)));
             device.Upload(MemoryMarshal.AsBytes(rounded.AsSpan()), device.Part(weight.Tensor, first, count));
         }
 

@@ -42,7 +42,8 @@ internal sealed class AddedTokenMatcher
                     continue;
                 start = position;
                 end = position + content.Length;
-                if (token.SingleWord && ((start > 0 && IsWord(text[..start], last: true)) || (end < text.Length && IsWord(text[end..], last: false))))
+                if (token.SingleWord && ((start > 0 && IsWord(text[..start], last: true))
+                    || (end < text.Length && IsWord(text[end..], last: false))))
                 {
                     // What was refused is not searched again.
                     position = end - 1;

@@ -1,8 +1,8 @@
 namespace Skylight.Text;
 
 /// <summary>
-/// How byte-level tokenizers write bytes as printable characters in their files: printable Latin-1 stands for itself, the other
-/// bytes in order for U+0100 and up. Source: GPT-2's <c>bytes_to_unicode</c>.
+/// How byte-level tokenizers write bytes as printable characters in their files: printable Latin-1 stands for itself,
+/// the other bytes in order for U+0100 and up. Source: GPT-2's <c>bytes_to_unicode</c>.
 /// </summary>
 internal static class ByteAlphabet
 {
@@ -26,7 +26,9 @@ internal static class ByteAlphabet
     /// <summary>The character that a byte is written as.</summary>
     public static char CharacterOf(byte value) => Characters[value];
 
-    /// <summary>Reads a spelling in UTF-8 as the bytes that it stands for; false if it has a character that stands for none.</summary>
+    /// <summary>
+    /// Reads a spelling in UTF-8 as the bytes that it stands for; false if it has a character that stands for none.
+    /// </summary>
     public static bool TryDecode(ReadOnlySpan<byte> spelling, Span<byte> bytes, out int written)
     {
         written = 0;

@@ -6,8 +6,9 @@ using System.Text.RegularExpressions;
 namespace Skylight.Text;
 
 /// <summary>
-/// A byte-level byte-pair tokenizer as Qwen2.5 has it, read from a <c>tokenizer.json</c> as it is. Every text has tokens, and decoding
-/// gives it back in normalization form C (where the file asks for that) with lone surrogates as U+FFFD. Many threads may use one.
+/// A byte-level byte-pair tokenizer as Qwen2.5 has it, read from a <c>tokenizer.json</c> as it is. Every text has
+/// tokens, and decoding gives it back in normalization form C (where the file asks for that) with lone surrogates as
+/// U+FFFD. Many threads may use one.
 /// </summary>
 public sealed class BytePairTokenizer : ITokenizer
 {
@@ -29,7 +30,8 @@ public sealed class BytePairTokenizer : ITokenizer
         _regex = file.Pattern == QwenPieces.Pattern ? null : MakeRegex(file);
         _added = file.Added.ToFrozenDictionary(token => token.Content, token => token.Id, StringComparer.Ordinal);
         _special = file.Added.Where(token => token.Special).Select(token => token.Id).ToFrozenSet();
-        _beforeNormalizing = new AddedTokenMatcher(file.Added.Where(token => !token.Normalized).Select(token => (token.Content, token)));
+        _beforeNormalizing = new AddedTokenMatcher(
+            file.Added.Where(token => !token.Normalized).Select(token => (token.Content, token)));
         _afterNormalizing = new AddedTokenMatcher(file.Added.Where(token => token.Normalized)
             .Select(token => (CanonicalComposition.Apply(token.Content, _composes) ?? token.Content, token)));
         VocabularySize = Math.Max(file.Tokens.Size, file.Added.Select(token => token.Id + 1).DefaultIfEmpty(0).Max());
@@ -44,12 +46,14 @@ public sealed class BytePairTokenizer : ITokenizer
     public int VocabularySize { get; }
 
     /// <summary>
-    /// Reads a tokenizer: BPE on bytes, cut by any regular expression, normalizer NFC or none, decoder ByteLevel. A folder without
+    /// Reads a tokenizer: BPE on bytes, cut by any regular expression, normalizer NFC or none, decoder ByteLevel. A
+    /// folder without
     /// <c>tokenizer.json</c> may hold Qwen2's older form, <c>vocab.json</c> and <c>merges.txt</c>.
     /// </summary>
     /// <param name="fileOrDirectory">A <c>tokenizer.json</c>, or the folder of a checkpoint.</param>
     /// <param name="cancellationToken">Stops reading.</param>
-    /// <exception cref="TokenizerException">A file is missing, damaged, or asks for something that is not supported; names the file, the field, what was found and what is supported.</exception>
+    /// <exception cref="TokenizerException">A file is missing, damaged, or asks for something that is not supported;
+    /// names the file, the field, what was found and what is supported.</exception>
     /// <exception cref="OperationCanceledException">Reading was stopped.</exception>
     public static BytePairTokenizer Load(string fileOrDirectory, CancellationToken cancellationToken = default)
     {
@@ -59,10 +63,12 @@ public sealed class BytePairTokenizer : ITokenizer
 
     /// <inheritdoc/>
     /// <remarks>
-    /// With <paramref name="allowSpecial"/> the spelling of every added token becomes that token, as in Hugging Face's tokenizers;
-    /// without it none does, also of those that the file does not call special, such as <c>&lt;tool_call&gt;</c>.
+    /// With <paramref name="allowSpecial"/> the spelling of every added token becomes that token, as in Hugging Face's
+    /// tokenizers; without it none does, also of those that the file does not call special, such as
+    /// <c>&lt;tool_call&gt;</c>.
     /// </remarks>
-    /// <exception cref="TokenizerException">The file's regular expression, where it is not Qwen2's, takes too long.</exception>
+    /// <exception cref="TokenizerException">The file's regular expression, where it is not Qwen2's, takes too
+    /// long.</exception>
     public int[] Encode(string text, bool allowSpecial = false)
     {
         ArgumentNullException.ThrowIfNull(text);
@@ -128,7 +134,8 @@ public sealed class BytePairTokenizer : ITokenizer
     public ReadOnlySpan<byte> TokenBytes(int token)
     {
         if ((uint)token >= (uint)_ends.Length)
-            throw new ArgumentOutOfRangeException(nameof(token), token, $"Token {token} is outside the vocabulary of {_ends.Length} tokens.");
+            throw new ArgumentOutOfRangeException(nameof(token), token,
+                $"Token {token} is outside the vocabulary of {_ends.Length} tokens.");
         int start = token == 0 ? 0 : _ends[token - 1];
         return _bytes.AsSpan(start, _ends[token] - start);
     }
@@ -183,7 +190,9 @@ public sealed class BytePairTokenizer : ITokenizer
         }
         catch (RegexMatchTimeoutException exception)
         {
-            throw new TokenizerException(File, $"its regular expression needs more than {exception.MatchTimeout.TotalSeconds:F0} s for a text of {text.Length} characters.", exception);
+            throw new TokenizerException(File,
+                $"its regular expression needs more than {exception.MatchTimeout.TotalSeconds:F0} s for a text of " +
+                $"{text.Length} characters.", exception);
         }
     }
 
@@ -225,7 +234,8 @@ public sealed class BytePairTokenizer : ITokenizer
         }
         catch (ArgumentException exception)
         {
-            throw new TokenizerException(file.File, $"'pre_tokenizer' has a regular expression that is not understood: {exception.Message}", exception);
+            throw new TokenizerException(file.File,
+                $"'pre_tokenizer' has a regular expression that is not understood: {exception.Message}", exception);
         }
     }
 
@@ -238,7 +248,10 @@ public sealed class BytePairTokenizer : ITokenizer
             int length = new Rune(ByteAlphabet.CharacterOf((byte)value)).EncodeToUtf8(spelling);
             tokens[value] = file.Tokens.Find(spelling[..length]);
             if (tokens[value] < 0)
-                throw file.Error($"the vocabulary has no token for the byte 0x{value:X2} ('{ByteAlphabet.CharacterOf((byte)value)}'); supported: byte-level vocabularies, which have one for each of the 256.");
+                throw file.Error(
+                    $"the vocabulary has no token for the byte 0x{value:X2} " +
+                    $"('{ByteAlphabet.CharacterOf((byte)value)}'); supported: byte-level vocabularies, which " +
+                    $"have one for each of the 256.");
         }
 
         return tokens;
@@ -247,7 +260,8 @@ public sealed class BytePairTokenizer : ITokenizer
     /// <summary>The bytes of all tokens in one array, and where those of each token end.</summary>
     private static (byte[] Bytes, int[] Ends) Spell(TokenizerFile file, int size)
     {
-        Dictionary<int, byte[]> added = file.Added.ToDictionary(token => token.Id, token => Encoding.UTF8.GetBytes(token.Content));
+        Dictionary<int, byte[]> added = file.Added.ToDictionary(token => token.Id,
+            token => Encoding.UTF8.GetBytes(token.Content));
         byte[] bytes = new byte[file.Tokens.TextLength + added.Values.Sum(content => content.Length)];
         int[] ends = new int[size];
         int end = 0;

@@ -4,8 +4,8 @@ using System.Text;
 namespace Skylight.Text;
 
 /// <summary>
-/// Unicode normalization form C, and the repair of lone surrogates. <see cref="string.Normalize()"/> does nothing in invariant
-/// globalization, so this holds its own tables. See Unicode Standard Annex 15.
+/// Unicode normalization form C, and the repair of lone surrogates. <see cref="string.Normalize()"/> does nothing in
+/// invariant globalization, so this holds its own tables. See Unicode Standard Annex 15.
 /// </summary>
 internal static class CanonicalComposition
 {
@@ -65,7 +65,9 @@ internal static class CanonicalComposition
             MarkUnstable(character);
     }
 
-    /// <summary>The text with every lone surrogate as U+FFFD and, if asked for, in form C; null if that is the text as it is.</summary>
+    /// <summary>
+    /// The text with every lone surrogate as U+FFFD and, if asked for, in form C; null if that is the text as it is.
+    /// </summary>
     public static string? Apply(ReadOnlySpan<char> text, bool compose)
     {
         int position = NextUnstable(text, 0, compose);
@@ -227,7 +229,8 @@ internal static class CanonicalComposition
         {
             int end = start;
             bool ordered = true;
-            for (int last = 0; end < characters.Count && Classes.TryGetValue(characters[end], out byte combiningClass); end++)
+            for (int last = 0; end < characters.Count && Classes.TryGetValue(characters[end], out byte combiningClass);
+                end++)
             {
                 ordered &= combiningClass >= last;
                 last = combiningClass;

@@ -2,7 +2,8 @@ namespace Skylight.Text;
 
 /// <summary>
 /// The canonical mappings of the Unicode Character Database, version 9.0.0 (UnicodeData.txt, CompositionExclusions.txt); Hangul
-/// syllables are computed. The version is the one of Hugging Face's tokenizers (unicode-normalization-alignments 0.1.12), whose ids
+/// syllables are computed. The version is the one of Hugging Face's tokenizers (unicode-normalization-alignments
+/// 0.1.12), whose ids
 /// models were trained on: marks that Unicode has assigned since then keep their places there, and so they do here.
 /// The runtime's own tables are not there in invariant globalization, which this program uses.
 /// </summary>

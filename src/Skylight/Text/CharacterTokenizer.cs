@@ -16,8 +16,10 @@ public sealed class CharacterTokenizer : ITokenizer
 
     /// <summary>Makes a tokenizer.</summary>
     /// <param name="alphabet">The characters that plain text may hold; each once.</param>
-    /// <param name="specialTokens">Spellings that are one token each when the caller allows it; none may be empty or repeated.</param>
-    /// <exception cref="ArgumentException">A character or a special token is repeated, a special token is empty, or a character needs two UTF-16 units.</exception>
+    /// <param name="specialTokens">Spellings that are one token each when the caller allows it; none may be empty or
+    /// repeated.</param>
+    /// <exception cref="ArgumentException">A character or a special token is repeated, a special token is empty, or a
+    /// character needs two UTF-16 units.</exception>
     public CharacterTokenizer(string alphabet, params ReadOnlySpan<string> specialTokens)
     {
         ArgumentNullException.ThrowIfNull(alphabet);
@@ -37,7 +39,8 @@ public sealed class CharacterTokenizer : ITokenizer
         foreach (char character in alphabet)
         {
             if (char.IsSurrogate(character))
-                throw new ArgumentException($"The alphabet holds {Describe(character)}, which is half of a character.", nameof(alphabet));
+                throw new ArgumentException($"The alphabet holds {Describe(character)}, which is half of a character.",
+                    nameof(alphabet));
             if (!characters.TryAdd(character, texts.Count))
                 throw new ArgumentException($"The alphabet holds {Describe(character)} twice.", nameof(alphabet));
             texts.Add(character.ToString());
@@ -131,5 +134,6 @@ public sealed class CharacterTokenizer : ITokenizer
     }
 
     private static string Describe(char character) =>
-        char.IsControl(character) || char.IsSurrogate(character) ? $"U+{(int)character:X4}" : $"'{character}' (U+{(int)character:X4})";
+        char.IsControl(character) || char.IsSurrogate(character) ? $"U+{(int)character:X4}"
+            : $"'{character}' (U+{(int)character:X4})";
 }

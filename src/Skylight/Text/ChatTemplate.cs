@@ -5,17 +5,20 @@ namespace Skylight.Text;
 
 /// <summary>
 /// How a chat becomes the tokens that a model was trained to read. All templates of the family have one layout, turns of
-/// <c>&lt;|im_start|&gt;role\n…&lt;|im_end|&gt;\n</c> and pictures as <c>&lt;img&gt;&lt;IMG_CONTEXT&gt;…&lt;/img&gt;\n</c>; they differ in the system
-/// message and in how the answer begins. Text of turns never becomes a special token.
+/// <c>&lt;|im_start|&gt;role\n…&lt;|im_end|&gt;\n</c> and pictures as
+/// <c>&lt;img&gt;&lt;IMG_CONTEXT&gt;…&lt;/img&gt;\n</c>; they differ in the system message and in how the answer
+/// begins. Text of turns never becomes a special token.
 /// </summary>
 /// <remarks>
 /// Sources: InternVL's <c>conversation.py</c> (<c>internvl2_5</c>), the chat template of transformers'
-/// <c>convert_internvl_weights_to_hf.py</c>, and Skywork-R1V3's templates as its authors state them (Skywork-R1V issue 40: the answer begins
+/// <c>convert_internvl_weights_to_hf.py</c>, and Skywork-R1V3's templates as its authors state them (Skywork-R1V issue
+/// 40: the answer begins
 /// <c>&lt;|im_start|&gt;assistant\n&lt;think&gt;\n</c>; system message: technical report, section 6.2).
 /// </remarks>
 public sealed record ChatTemplate
 {
-    private const string InternVLName = "internvl2_5", InternVLBareName = "internvl2_5-no-system", TransformersName = "transformers";
+    private const string InternVLName = "internvl2_5", InternVLBareName = "internvl2_5-no-system",
+        TransformersName = "transformers";
     private const string ThinkingName = "r1v3", NoThinkingName = "r1v3-no-think";
 
     /// <summary>InternVL2.5's and InternVL3's own, with its Chinese introduction as system message.</summary>
@@ -28,17 +31,29 @@ public sealed record ChatTemplate
     /// <summary><see cref="InternVL"/> without a system message.</summary>
     public static ChatTemplate InternVLWithoutSystem { get; } = new() { Name = InternVLBareName };
 
-    /// <summary>The one that transformers' converted checkpoints bring: no system message unless the chat begins with one.</summary>
+    /// <summary>
+    /// The one that transformers' converted checkpoints bring: no system message unless the chat begins with one.
+    /// </summary>
     public static ChatTemplate Transformers { get; } = new() { Name = TransformersName };
 
     /// <summary>Skywork-R1V3 thinking: the prompt ends <c>&lt;think&gt;\n</c>.</summary>
-    public static ChatTemplate SkyworkThinking { get; } = new() { Name = ThinkingName, SystemMessage = "You are a helpful assistant.", OpensThinking = true };
+    public static ChatTemplate SkyworkThinking { get; } = new()
+    {
+        Name = ThinkingName,
+        SystemMessage = "You are a helpful assistant.",
+        OpensThinking = true
+    };
 
     /// <summary>Skywork-R1V3 answering at once: as <see cref="SkyworkThinking"/> without the opened think block.</summary>
-    public static ChatTemplate SkyworkNoThinking { get; } = SkyworkThinking with { Name = NoThinkingName, OpensThinking = false };
+    public static ChatTemplate SkyworkNoThinking { get; } = SkyworkThinking with
+    {
+        Name = NoThinkingName,
+        OpensThinking = false,
+    };
 
     /// <summary>
-    /// The system message with which the card of InternVL3.5 has it think (<c>R1_SYSTEM_PROMPT</c>): it then writes <c>&lt;think&gt;</c> itself.
+    /// The system message with which the card of InternVL3.5 has it think (<c>R1_SYSTEM_PROMPT</c>): it then writes
+    /// <c>&lt;think&gt;</c> itself.
     /// </summary>
     public static string InternVLThinkingMessage { get; } = """
         You are an AI assistant that rigorously follows this response protocol:
@@ -51,7 +66,8 @@ public sealed record ChatTemplate
         """.ReplaceLineEndings("\n");
 
     /// <summary>The names that <see cref="Named"/> knows.</summary>
-    public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName, ThinkingName, NoThinkingName];
+    public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName,
+        ThinkingName, NoThinkingName];
 
     /// <summary>What it is called.</summary>
     public required string Name { get; init; }
@@ -72,39 +88,47 @@ public sealed record ChatTemplate
     public bool OpensThinking { get; init; }
 
     /// <summary>
-    /// What asks the model to think, where a system message does; null where the prompt opens the think block for it. See <see cref="WithThinking"/>.
+    /// What asks the model to think, where a system message does; null where the prompt opens the think block for it.
+    /// See <see cref="WithThinking"/>.
     /// </summary>
     public string? ThinkingMessage { get; init; }
 
     /// <summary>
-    /// Whether a chat begins with <see cref="ThinkingMessage"/>: in place of <see cref="SystemMessage"/>, or, with an empty line between, before the system message that
-    /// the chat begins with. A chat whose system message begins with it already stays as it is.
+    /// Whether a chat begins with <see cref="ThinkingMessage"/>: in place of <see cref="SystemMessage"/>, or, with an
+    /// empty line between, before the system message that the chat begins with. A chat whose system message begins with
+    /// it already stays as it is.
     /// </summary>
     public bool AsksToThink { get; init; }
 
     /// <summary>
-    /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as reasoning models expect.
-    /// On, an answer that closes a think block which its prompt had opened gets the opening back.
+    /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as
+    /// reasoning models expect. On, an answer that closes a think block which its prompt had opened gets the opening back.
     /// </summary>
     public bool KeepsThinking { get; init; }
 
-    /// <summary>The template with thinking on or off, in the way of its model: by a system message, or by an opened think block.</summary>
+    /// <summary>
+    /// The template with thinking on or off, in the way of its model: by a system message, or by an opened think block.
+    /// </summary>
     /// <param name="thinking">Whether the model thinks before it answers.</param>
     public ChatTemplate WithThinking(bool thinking)
     {
         if (ThinkingMessage is not null)
             return this with { AsksToThink = thinking };
-        return Jinja is null ? this with { OpensThinking = thinking } : this with { EnableThinking = thinking, OpensThinking = Jinja.OpensThinking(thinking) };
+        return Jinja is null ? this with { OpensThinking = thinking }
+            : this with { EnableThinking = thinking, OpensThinking = Jinja.OpensThinking(thinking) };
     }
 
     /// <summary>
-    /// A template in Jinja, as checkpoints bring it (<c>chat_template</c>): it decides about system message, thinking and everything else, where <see cref="SystemMessage"/>
+    /// A template in Jinja, as checkpoints bring it (<c>chat_template</c>): it decides about system message, thinking
+    /// and everything else, where <see cref="SystemMessage"/>
     /// and <see cref="ThinkingMessage"/> do not. Thinking is switched by <c>enable_thinking</c>.
     /// </summary>
     /// <param name="name">What it is called.</param>
     /// <param name="source">The template: the part of Jinja that docs/serving.md names.</param>
-    /// <param name="tokens">Special tokens that it may write by name, such as <c>bos_token</c>, with their spellings.</param>
-    /// <exception cref="TemplateException">It asks for what is not supported, or cannot render the simplest of chats; names line and column.</exception>
+    /// <param name="tokens">Special tokens that it may write by name, such as <c>bos_token</c>, with their
+    /// spellings.</param>
+    /// <exception cref="TemplateException">It asks for what is not supported, or cannot render the simplest of chats;
+    /// names line and column.</exception>
     public static ChatTemplate FromJinja(string name, string source, IReadOnlyDictionary<string, string>? tokens = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(name);
@@ -113,7 +137,9 @@ public sealed record ChatTemplate
         return new ChatTemplate { Name = name, Jinja = jinja, OpensThinking = jinja.OpensThinking(null) };
     }
 
-    /// <summary>Whether a template in Jinja writes the same as this one, with each setting of thinking that it knows.</summary>
+    /// <summary>
+    /// Whether a template in Jinja writes the same as this one, with each setting of thinking that it knows.
+    /// </summary>
     internal bool WritesLike(ChatTemplate other)
     {
         JinjaChat jinja = other.Jinja!;
@@ -148,32 +174,45 @@ public sealed record ChatTemplate
         TransformersName => Transformers,
         ThinkingName => SkyworkThinking,
         NoThinkingName => SkyworkNoThinking,
-        _ => throw new ArgumentException($"There is no chat template '{name}'; there are: {string.Join(", ", Names)}.", nameof(name)),
+        _ => throw new ArgumentException($"There is no chat template '{name}'; there are: {string.Join(", ", Names)}.",
+            nameof(name)),
     };
 
     /// <summary>The template that belongs to a checkpoint.</summary>
-    /// <param name="modelType">What config.json says in <c>model_type</c>: "internvl_chat", "skywork_chat" or "internvl".</param>
-    /// <param name="templateName">What it says in <c>template</c>, if anything; only "internvl_chat" is chosen by it.</param>
+    /// <param name="modelType">What config.json says in <c>model_type</c>: "internvl_chat", "skywork_chat" or
+    /// "internvl".</param>
+    /// <param name="templateName">What it says in <c>template</c>, if anything; only "internvl_chat" is chosen by
+    /// it.</param>
     /// <param name="thinking">Whether a model that can think before it answers does.</param>
-    /// <exception cref="ArgumentException">The model or its template is not supported; names what was found and what is supported.</exception>
-    public static ChatTemplate For(string modelType, string? templateName = null, bool thinking = true) => (modelType, templateName) switch
-    {
-        ("skywork_chat", _) => thinking ? SkyworkThinking : SkyworkNoThinking,
-        ("internvl", _) => Transformers,
-        ("internvl_chat", null or InternVLName) => InternVL,
-        ("internvl_chat", _) => throw new ArgumentException($"config.json asks for the chat template '{templateName}'; supported: '{InternVLName}'.", nameof(templateName)),
-        _ => throw new ArgumentException($"There is no chat template for models of type '{modelType}'; supported: 'internvl_chat', 'skywork_chat', 'internvl'.", nameof(modelType)),
-    };
+    /// <exception cref="ArgumentException">The model or its template is not supported; names what was found and what is
+    /// supported.</exception>
+    public static ChatTemplate For(string modelType, string? templateName = null, bool thinking = true) =>
+        (modelType, templateName) switch
+        {
+            ("skywork_chat", _) => thinking ? SkyworkThinking : SkyworkNoThinking,
+            ("internvl", _) => Transformers,
+            ("internvl_chat", null or InternVLName) => InternVL,
+            ("internvl_chat", _) =>
+                throw new ArgumentException(
+                    $"config.json asks for the chat template '{templateName}'; supported: '{InternVLName}'.",
+                    nameof(templateName)),
+            _ => throw new ArgumentException(
+                $"There is no chat template for models of type '{modelType}'; supported: 'internvl_chat', " +
+                $"'skywork_chat', 'internvl'.", nameof(modelType)),
+        };
 
     /// <summary>
-    /// Turns a chat into the tokens of a prompt; the model's answer comes next. Where the last turn is the assistant's, it is what the model has written
-    /// so far, and the model goes on there: behind <c>&lt;think&gt;\n</c> where <see cref="OpensThinking"/>, so that it is thinking up to a
+    /// Turns a chat into the tokens of a prompt; the model's answer comes next. Where the last turn is the assistant's,
+    /// it is what the model has written so far, and the model goes on there: behind <c>&lt;think&gt;\n</c> where
+    /// <see cref="OpensThinking"/>, so that it is thinking up to a
     /// <c>&lt;/think&gt;</c> in it; else the answer, unless it begins with <c>&lt;think&gt;</c> itself.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="turns">The chat, oldest turn first.</param>
-    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or its token count is not usable.</exception>
-    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names it.</exception>
+    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or
+    /// its token count is not usable.</exception>
+    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names
+    /// it.</exception>
     public ChatPrompt Apply(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -206,14 +245,18 @@ public sealed record ChatTemplate
     }
 
     /// <summary>
-    /// Turns a chat with its answers into the tokens that it is when the model has written them: each answer begins where the prompt that <see cref="Apply"/> makes
-    /// ends, and ends with the token that ends a turn. Where <see cref="OpensThinking"/>, the opening of the think block belongs to the
-    /// prompt of the last answer. Earlier answers are without their thinking, as prompts have them, unless <see cref="KeepsThinking"/>.
+    /// Turns a chat with its answers into the tokens that it is when the model has written them: each answer begins
+    /// where the prompt that <see cref="Apply"/> makes ends, and ends with the token that ends a turn. Where
+    /// <see cref="OpensThinking"/>, the opening of the think block belongs to the prompt of the last answer. Earlier
+    /// answers are without their thinking, as prompts have them, unless
+    /// <see cref="KeepsThinking"/>.
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="turns">The chat, oldest turn first; the last one is the assistant's.</param>
-    /// <exception cref="ArgumentException">As for <see cref="Apply"/>; the last turn is not the assistant's, or an answer does not close the think block that its prompt opens.</exception>
-    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names it.</exception>
+    /// <exception cref="ArgumentException">As for <see cref="Apply"/>; the last turn is not the assistant's, or an
+    /// answer does not close the think block that its prompt opens.</exception>
+    /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names
+    /// it.</exception>
     public ChatTranscript ApplyWithAnswers(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
     {
         ArgumentNullException.ThrowIfNull(tokenizer);
@@ -266,7 +309,8 @@ public sealed record ChatTemplate
         }
         catch (TemplateException exception)
         {
-            throw new ArgumentException($"The checkpoint's chat template cannot write this chat: {exception.Message}", "turns", exception);
+            throw new ArgumentException($"The checkpoint's chat template cannot write this chat: {exception.Message}",
+                "turns", exception);
         }
     }
 
@@ -281,7 +325,9 @@ public sealed record ChatTemplate
             return turns;
         }
 
-        if (asking is null || first.Parts.IsDefault || string.Concat(first.Parts.OfType<ChatText>().Select(part => part.Text)).StartsWith(asking, StringComparison.Ordinal))
+        if (asking is null || first.Parts.IsDefault
+            || string.Concat(first.Parts.OfType<ChatText>().Select(part => part.Text))
+            .StartsWith(asking, StringComparison.Ordinal))
             return turns;
         return [first with { Parts = [new ChatText($"{asking}\n\n"), .. first.Parts] }, .. turns.Skip(1)];
     }
@@ -294,7 +340,10 @@ public sealed record ChatTemplate
         if (isOpened)
         {
             if (!rest.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal))
-                throw new ArgumentException($"The answer in turn {index} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt opens a think block: give the answer with its thinking ({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", "turns");
+                throw new ArgumentException(
+                    $"The answer in turn {index} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt opens a " +
+                    $"think block: give the answer with its thinking " +
+                    $"({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", "turns");
             transcript.Tag(SpecialTokens.ThinkStart);
             transcript.Text("\n");
             if (tagged && rest.StartsWith('\n'))
@@ -329,7 +378,10 @@ public sealed record ChatTemplate
         return closes || answer.Length > 0 ? $"{open}\n{SpecialTokens.ThinkEnd}\n\n{answer}" : open;
     }
 
-    /// <summary>An answer without its thinking: what follows the last <c>&lt;/think&gt;</c>, without the empty lines before it; the whole answer if there is none.</summary>
+    /// <summary>
+    /// An answer without its thinking: what follows the last <c>&lt;/think&gt;</c>, without the empty lines before it;
+    /// the whole answer if there is none.
+    /// </summary>
     public static string WithoutThinking(string answer)
     {
         ArgumentNullException.ThrowIfNull(answer);
@@ -368,7 +420,8 @@ public sealed record ChatTemplate
             ChatRole.System => "system\n",
             ChatRole.User => "user\n",
             ChatRole.Assistant => "assistant\n",
-            _ => throw new ArgumentException($"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User and Assistant.", "turns"),
+            _ => throw new ArgumentException(
+                $"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User and Assistant.", "turns"),
         });
         if (turn.Role == ChatRole.Assistant)
             prompt.Text(Answer(string.Concat(turn.Parts.Select(part => TextOf(part, turn, index)))));
@@ -385,7 +438,9 @@ public sealed record ChatTemplate
             if (part is ChatImage image && turn.Role == ChatRole.User)
             {
                 if (image.TokenCount is < 1 or > ChatImage.MostTokens)
-                    throw new ArgumentException($"A picture in turn {index} of the chat has {image.TokenCount} tokens; supported: 1 to {ChatImage.MostTokens}.", "turns");
+                    throw new ArgumentException(
+                        $"A picture in turn {index} of the chat has {image.TokenCount} tokens; supported: 1 to " +
+                        $"{ChatImage.MostTokens}.", "turns");
                 prompt.Image(image.TokenCount);
                 prompt.Text("\n");
             }
@@ -399,7 +454,10 @@ public sealed record ChatTemplate
     private static string TextOf(ChatPart part, ChatTurn turn, int index) => part switch
     {
         ChatText { Text: { } text } => text,
-        ChatImage => throw new ArgumentException($"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's turn.", "turns"),
+        ChatImage =>
+            throw new ArgumentException(
+                $"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's turn.",
+                "turns"),
         _ => throw new ArgumentException($"Turn {index} of the chat has a part that is null or holds null.", "turns"),
     };
 
@@ -407,11 +465,15 @@ public sealed record ChatTemplate
     {
         if (!KeepsThinking)
             return WithoutThinking(text);
-        bool opened = text.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal) || !text.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
+        bool opened = text.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal)
+            || !text.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
         return OpensThinking && !opened ? $"{SpecialTokens.ThinkStart}\n{text}" : text;
     }
 
-    /// <summary>Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens than in training.</summary>
+    /// <summary>
+    /// Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens
+    /// than in training.
+    /// </summary>
     /// <param name="tokenizer">Null where the text is wanted.</param>
     internal sealed class Writer(ITokenizer? tokenizer)
     {
@@ -439,7 +501,10 @@ public sealed record ChatTemplate
             _tokens.Add(tokenizer.RequiredTokenId(token));
         }
 
-        /// <summary>One token where the tokenizer has it, else as the model writes it: plain text, cut together with what surrounds it.</summary>
+        /// <summary>
+        /// One token where the tokenizer has it, else as the model writes it: plain text, cut together with what
+        /// surrounds it.
+        /// </summary>
         public void Tag(string tag)
         {
             if (tokenizer?.TokenId(tag) is null)

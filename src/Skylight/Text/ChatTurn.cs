@@ -28,7 +28,8 @@ public abstract record ChatPart
 public sealed record ChatText(string Text) : ChatPart;
 
 /// <summary>A picture, by the number of feature vectors that the model makes of it.</summary>
-/// <param name="TokenCount">How many; tiles × tokens per tile (256 in InternVL3 and Skywork-R1V3). From 1 to <see cref="MostTokens"/>.</param>
+/// <param name="TokenCount">How many; tiles × tokens per tile (256 in InternVL3 and Skywork-R1V3). From 1 to
+/// <see cref="MostTokens"/>.</param>
 public sealed record ChatImage(int TokenCount) : ChatPart
 {
     /// <summary>The most tokens of a picture: far above the context of any model.</summary>
@@ -55,12 +56,14 @@ public sealed record ChatTurn(ChatRole Role, ImmutableArray<ChatPart> Parts)
 
 /// <summary>A chat as the model reads it, up to where its answer begins.</summary>
 /// <param name="Tokens">The tokens; every picture's feature vectors go, in order, where the image token is.</param>
-/// <param name="OpensThinking">Whether the tokens end inside an open think block: the answer then holds <c>&lt;/think&gt;</c> without its opening.</param>
+/// <param name="OpensThinking">Whether the tokens end inside an open think block: the answer then holds
+/// <c>&lt;/think&gt;</c> without its opening.</param>
 /// <param name="ImageTokenCount">How many of the tokens are image tokens.</param>
 public sealed record ChatPrompt(int[] Tokens, bool OpensThinking, int ImageTokenCount);
 
 /// <summary>A chat with its answers as the model reads, and writes, it.</summary>
 /// <param name="Tokens">The tokens; every picture's feature vectors go, in order, where the image token is.</param>
-/// <param name="Answers">For each turn of the assistant the tokens that the model writes, the one that ends the turn included: [start, end).</param>
+/// <param name="Answers">For each turn of the assistant the tokens that the model writes, the one that ends the turn
+/// included: [start, end).</param>
 /// <param name="ImageTokenCount">How many of the tokens are image tokens.</param>
 public sealed record ChatTranscript(int[] Tokens, IReadOnlyList<(int Start, int End)> Answers, int ImageTokenCount);

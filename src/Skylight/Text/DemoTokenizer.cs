@@ -5,8 +5,9 @@ using System.Text.Json;
 namespace Skylight.Text;
 
 /// <summary>
-/// The tokenizer of the demo's model (<c>skylight init --like demo</c>) as the files that transformers reads: byte-level BPE with Qwen2's way of cutting, the 256 bytes,
-/// the few words of the demo's texts, and the special tokens of InternVL. Any text has tokens; the demo's have few.
+/// The tokenizer of the demo's model (<c>skylight init --like demo</c>) as the files that transformers reads:
+/// byte-level BPE with Qwen2's way of cutting, the 256 bytes, the few words of the demo's texts, and the special tokens
+/// of InternVL. Any text has tokens; the demo's have few.
 /// </summary>
 public static class DemoTokenizer
 {
@@ -14,13 +15,17 @@ public static class DemoTokenizer
     internal const int MaximumTokens = 512;
 
     // The order is that of the merges: a word may not hold the beginning of one that stands before it.
-    private static readonly string[] s_words = ["assistant", "user", "system", "\\boxed", "digits", "sum", "diff", "larger", "smaller", "and", "Wait", " and", " Wait"];
+    private static readonly string[] s_words = ["assistant", "user", "system", "\\boxed", "digits", "sum", "diff",
+        "larger", "smaller", "and", "Wait", " and", " Wait"];
 
-    // As in Qwen3 the tags of a think block are tokens that are not special: who leaves out special tokens still sees where the thinking ends.
+    // As in Qwen3 the tags of a think block are tokens that are not special: who leaves out special tokens still sees
+    // where the thinking ends.
     private static readonly (string Content, bool IsSpecial)[] s_added =
     [
-        (SpecialTokens.TextEnd, true), (SpecialTokens.TurnStart, true), (SpecialTokens.TurnEnd, true), (SpecialTokens.ImageStart, true), (SpecialTokens.ImageEnd, true),
-        (SpecialTokens.ImageContext, true), (Video, true), (SpecialTokens.ThinkStart, false), (SpecialTokens.ThinkEnd, false),
+        (SpecialTokens.TextEnd, true), (SpecialTokens.TurnStart, true), (SpecialTokens.TurnEnd, true),
+        (SpecialTokens.ImageStart, true), (SpecialTokens.ImageEnd, true),
+        (SpecialTokens.ImageContext, true), (Video, true), (SpecialTokens.ThinkStart, false),
+        (SpecialTokens.ThinkEnd, false),
     ];
 
     // No picture ever stands behind it here, but transformers' processor does not start without.
@@ -28,17 +33,21 @@ public static class DemoTokenizer
 
     // The processor puts <img>, as many <IMG_CONTEXT> as there are features, and </img> for the one that stands here.
     private const string Template =
-        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}{% if message['content'] is string %}{{ message['content'] }}"
-        + "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\\n' }}{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}{% if message['content'] is " +
+        "string %}{{ message['content'] }}"
+        + "{% else %}{% for part in message['content'] %}{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>\\n' }}{% " +
+            "elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}"
         + "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
     private static readonly (string Role, string Token)[] s_roles =
     [
-        ("context_image_token", SpecialTokens.ImageContext), ("end_image_token", SpecialTokens.ImageEnd), ("start_image_token", SpecialTokens.ImageStart), ("video_token", Video),
+        ("context_image_token", SpecialTokens.ImageContext), ("end_image_token", SpecialTokens.ImageEnd),
+        ("start_image_token", SpecialTokens.ImageStart), ("video_token", Video),
     ];
 
     /// <summary>
-    /// The files by name: <c>tokenizer.json</c>, <c>tokenizer_config.json</c> with the chat template, <c>special_tokens_map.json</c>, and the template once more as
+    /// The files by name: <c>tokenizer.json</c>, <c>tokenizer_config.json</c> with the chat template,
+    /// <c>special_tokens_map.json</c>, and the template once more as
     /// <c>chat_template.jinja</c>, where processors look for it.
     /// </summary>
     public static IReadOnlyList<KeyValuePair<string, string>> Files()
@@ -57,10 +66,14 @@ public static class DemoTokenizer
         ];
     }
 
-    /// <summary>The tokens in the order of their numbers, without the added ones, and the merges: each word is put together from its beginning, one with a space before it last.</summary>
+    /// <summary>
+    /// The tokens in the order of their numbers, without the added ones, and the merges: each word is put together from
+    /// its beginning, one with a space before it last.
+    /// </summary>
     private static (List<string> Tokens, List<(string Left, string Right)> Merges) Vocabulary()
     {
-        List<string> tokens = [.. Enumerable.Range(0, 256).Select(value => ByteAlphabet.CharacterOf((byte)value).ToString())];
+        List<string> tokens = [
+            .. Enumerable.Range(0, 256).Select(value => ByteAlphabet.CharacterOf((byte)value).ToString())];
         var merges = new List<(string, string)>();
         foreach (string word in s_words)
         {
@@ -212,7 +225,8 @@ public static class DemoTokenizer
     private static string Json(Action<Utf8JsonWriter> write)
     {
         using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var json = new Utf8JsonWriter(buffer,
+            new JsonWriterOptions { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             json.WriteStartObject();
             write(json);

@@ -24,7 +24,9 @@ internal sealed class MergeTable
         _merged = new int[count];
     }
 
-    /// <summary>Sets the merge of a rank. Of two merges of the same tokens the later counts, as in Hugging Face's tokenizers.</summary>
+    /// <summary>
+    /// Sets the merge of a rank. Of two merges of the same tokens the later counts, as in Hugging Face's tokenizers.
+    /// </summary>
     public void Set(int left, int right, int rank, int merged)
     {
         ulong key = Key(left, right);

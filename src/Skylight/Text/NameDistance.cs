@@ -8,7 +8,8 @@ public static class NameDistance
     /// <summary>The known name that is nearest to another one.</summary>
     /// <param name="name">The other one.</param>
     /// <param name="known">The known names.</param>
-    /// <returns>The nearest that differs in at most 3 characters and at most half of its own; null if there is none.</returns>
+    /// <returns>The nearest that differs in at most 3 characters and at most half of its own; null if there is
+    /// none.</returns>
     public static string? Nearest(string name, IEnumerable<string> known)
     {
         ArgumentNullException.ThrowIfNull(name);

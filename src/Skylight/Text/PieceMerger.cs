@@ -2,7 +2,10 @@ using System.Buffers;
 
 namespace Skylight.Text;
 
-/// <summary>Turns the bytes of one piece into tokens: joins the two neighbours of the lowest rank, the leftmost first, until none join.</summary>
+/// <summary>
+/// Turns the bytes of one piece into tokens: joins the two neighbours of the lowest rank, the leftmost first, until
+/// none join.
+/// </summary>
 internal sealed class PieceMerger
 {
     // Up to here the lowest rank is found by looking at all of them; a heap does not pay.
@@ -32,7 +35,8 @@ internal sealed class PieceMerger
     {
         for (int i = 0; i < piece.Length; i++)
             tokens[i] = _byteTokens[piece[i]];
-        return piece.Length < 2 ? piece.Length : piece.Length <= MostScanned ? MergeShort(piece, tokens) : MergeLong(piece, tokens);
+        return piece.Length < 2 ? piece.Length : piece.Length <= MostScanned ? MergeShort(piece, tokens)
+            : MergeLong(piece, tokens);
     }
 
     private int MergeShort(ReadOnlySpan<byte> piece, Span<int> tokens)
@@ -70,11 +74,15 @@ internal sealed class PieceMerger
         }
     }
 
-    /// <summary>The same in n·log n: neighbours in a linked list, ranks with their places in a heap. A heap entry counts while its place still has its rank.</summary>
+    /// <summary>
+    /// The same in n·log n: neighbours in a linked list, ranks with their places in a heap. A heap entry counts while
+    /// its place still has its rank.
+    /// </summary>
     private int MergeLong(ReadOnlySpan<byte> piece, Span<int> tokens)
     {
         int count = piece.Length;
-        int[] previous = ArrayPool<int>.Shared.Rent(count), next = ArrayPool<int>.Shared.Rent(count), ranks = ArrayPool<int>.Shared.Rent(count);
+        int[] previous = ArrayPool<int>.Shared.Rent(count), next = ArrayPool<int>.Shared.Rent(count),
+            ranks = ArrayPool<int>.Shared.Rent(count);
         var heap = new RankHeap(count);
         for (int i = 0; i < count; i++)
         {

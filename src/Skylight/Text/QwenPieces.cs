@@ -124,7 +124,8 @@ internal static class QwenPieces
         for (int character = 0; character < kinds.Length; character++)
         {
             kinds[character] = char.IsWhiteSpace((char)character) ? Space
-                : char.IsHighSurrogate((char)character) ? HighSurrogate : KindOf(CharUnicodeInfo.GetUnicodeCategory((char)character));
+                : char.IsHighSurrogate((char)character) ? HighSurrogate
+                : KindOf(CharUnicodeInfo.GetUnicodeCategory((char)character));
         }
 
         return kinds;

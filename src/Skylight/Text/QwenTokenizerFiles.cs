@@ -4,8 +4,9 @@ using System.Text.Json;
 namespace Skylight.Text;
 
 /// <summary>
-/// Qwen2's tokenizer in its older form, as the original InternVL3 folders have it: <c>vocab.json</c>, <c>merges.txt</c>, and the
-/// added tokens of <c>tokenizer_config.json</c> or <c>added_tokens.json</c>. Normalizer and expression are Qwen2Tokenizer's own.
+/// Qwen2's tokenizer in its older form, as the original InternVL3 folders have it: <c>vocab.json</c>,
+/// <c>merges.txt</c>, and the added tokens of <c>tokenizer_config.json</c> or <c>added_tokens.json</c>. Normalizer and
+/// expression are Qwen2Tokenizer's own.
 /// </summary>
 internal static class QwenTokenizerFiles
 {
@@ -54,11 +55,15 @@ internal static class QwenTokenizerFiles
     {
         string configuration = Path.Combine(directory, Configuration);
         if (!File.Exists(configuration))
-            throw new TokenizerException(configuration, $"is missing. Beside {Vocabulary} it says of which class the tokenizer is.");
+            throw new TokenizerException(configuration,
+                $"is missing. Beside {Vocabulary} it says of which class the tokenizer is.");
         JsonElement root = Object(configuration);
-        string? tokenizerClass = root.TryGetProperty("tokenizer_class", out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+        string? tokenizerClass = root.TryGetProperty("tokenizer_class", out JsonElement value)
+            && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
         if (tokenizerClass is not ("Qwen2Tokenizer" or "Qwen2TokenizerFast"))
-            throw new TokenizerException(configuration, $"'tokenizer_class' is {(tokenizerClass is null ? "missing or no text" : $"'{tokenizerClass}'")}; supported without a tokenizer.json: 'Qwen2Tokenizer'.");
+            throw new TokenizerException(configuration,
+                $"'tokenizer_class' is {(tokenizerClass is null ? "missing or no text" : $"'{tokenizerClass}'")}; " +
+                $"supported without a tokenizer.json: 'Qwen2Tokenizer'.");
 
         if (root.TryGetProperty("added_tokens_decoder", out JsonElement tokens) && tokens.ValueKind == JsonValueKind.Object)
         {
@@ -75,11 +80,15 @@ internal static class QwenTokenizerFiles
 
         string added = Path.Combine(directory, AddedTokens);
         if (!File.Exists(added))
-            throw new TokenizerException(configuration, $"has no 'added_tokens_decoder', and there is no {AddedTokens}: the special tokens are not known.");
+            throw new TokenizerException(configuration,
+                $"has no 'added_tokens_decoder', and there is no {AddedTokens}: the special tokens are not known.");
         foreach (JsonProperty token in Object(added).EnumerateObject())
         {
-            int id = token.Value.ValueKind == JsonValueKind.Number && token.Value.TryGetInt32(out int number) && number is >= 0 and < TokenTable.MostTokens
-                ? number : throw new TokenizerException(added, $"'{token.Name}' is {TokenizerParts.Shorten(token.Value)}; supported: a whole number from 0 to {TokenTable.MostTokens - 1}.");
+            int id = token.Value.ValueKind == JsonValueKind.Number && token.Value.TryGetInt32(out int number)
+                && number is >= 0 and < TokenTable.MostTokens
+                ? number : throw new TokenizerException(added,
+                    $"'{token.Name}' is {TokenizerParts.Shorten(token.Value)}; supported: a whole number from 0 to " +
+                    $"{TokenTable.MostTokens - 1}.");
             if (token.Name.Length == 0)
                 throw new TokenizerException(added, "holds an empty token.");
             result.Added.Add(new AddedToken(id, token.Name, Special: true));
@@ -93,6 +102,7 @@ internal static class QwenTokenizerFiles
         {
             root = JsonText.ParseElement(TokenizerFile.ReadBytes(file));
         });
-        return root.ValueKind == JsonValueKind.Object ? root : throw new TokenizerException(file, "must hold a JSON object.");
+        return root.ValueKind == JsonValueKind.Object ? root
+            : throw new TokenizerException(file, "must hold a JSON object.");
     }
 }

@@ -31,14 +31,17 @@ public static class SpecialTokens
     /// <exception cref="TokenizerException">The tokenizer does not have it; names it.</exception>
     public static int RequiredTokenId(this ITokenizer tokenizer, string specialToken) =>
         tokenizer.TokenId(specialToken) ?? throw new TokenizerException(
-            FileOf(tokenizer), $"the tokenizer has no special token '{specialToken}'; supported: tokenizers of InternVL3 and Skywork-R1V3. Use the one that came with the checkpoint.");
+            FileOf(tokenizer),
+            $"the tokenizer has no special token '{specialToken}'; supported: tokenizers of InternVL3 and " +
+            $"Skywork-R1V3. Use the one that came with the checkpoint.");
 
     /// <summary>
-    /// Refuses a tokenizer that does not belong to a model: one with token numbers that the model has no embedding for, without a token
-    /// that prompts need, or with another image token.
+    /// Refuses a tokenizer that does not belong to a model: one with token numbers that the model has no embedding for,
+    /// without a token that prompts need, or with another image token.
     /// </summary>
     /// <param name="tokenizer">The tokenizer.</param>
-    /// <param name="vocabularySize">How many rows the model's embedding has; may be more than the tokenizer's tokens, as some are padded.</param>
+    /// <param name="vocabularySize">How many rows the model's embedding has; may be more than the tokenizer's tokens,
+    /// as some are padded.</param>
     /// <param name="imageTokenId">The image token that the model's configuration names, if it names one.</param>
     /// <exception cref="TokenizerException">It does not fit; names both sides.</exception>
     public static void EnsureFits(this ITokenizer tokenizer, int vocabularySize, int? imageTokenId = null)
@@ -47,7 +50,9 @@ public static class SpecialTokens
         if (tokenizer.VocabularySize > vocabularySize)
         {
             throw new TokenizerException(
-                FileOf(tokenizer), $"the tokenizer has {tokenizer.VocabularySize} tokens and the model's vocabulary has {vocabularySize}: they do not belong together. Use the tokenizer that came with the checkpoint.");
+                FileOf(tokenizer),
+                $"the tokenizer has {tokenizer.VocabularySize} tokens and the model's vocabulary has " +
+                $"{vocabularySize}: they do not belong together. Use the tokenizer that came with the checkpoint.");
         }
 
         foreach (string token in (ReadOnlySpan<string>)[TurnStart, TurnEnd, ImageStart, ImageContext, ImageEnd])
@@ -55,11 +60,15 @@ public static class SpecialTokens
         if (imageTokenId is { } expected && tokenizer.RequiredTokenId(ImageContext) is int found && found != expected)
         {
             throw new TokenizerException(
-                FileOf(tokenizer), $"'{ImageContext}' is token {found}, and the model's image token is {expected}: they do not belong together. Use the tokenizer that came with the checkpoint.");
+                FileOf(tokenizer),
+                $"'{ImageContext}' is token {found}, and the model's image token is {expected}: they do not belong " +
+                $"together. Use the tokenizer that came with the checkpoint.");
         }
     }
 
-    /// <summary>The tokens that end an answer: <see cref="TurnEnd"/>, and <see cref="TextEnd"/> where there is one.</summary>
+    /// <summary>
+    /// The tokens that end an answer: <see cref="TurnEnd"/>, and <see cref="TextEnd"/> where there is one.
+    /// </summary>
     /// <exception cref="TokenizerException">The tokenizer has no <see cref="TurnEnd"/>.</exception>
     public static int[] StopTokenIds(this ITokenizer tokenizer)
     {

@@ -32,7 +32,9 @@ internal sealed class TokenTable
     /// <summary>How many bytes all spellings take.</summary>
     public int TextLength => _textLength;
 
-    /// <summary>The spelling of a token; null (a default span with <paramref name="exists"/> false) where a number is not used.</summary>
+    /// <summary>
+    /// The spelling of a token; null (a default span with <paramref name="exists"/> false) where a number is not used.
+    /// </summary>
     public ReadOnlySpan<byte> Spelling(int id, out bool exists)
     {
         exists = id < Size && _lengths[id] >= 0;
@@ -76,7 +78,8 @@ internal sealed class TokenTable
         for (int slot = (int)(Hash(spelling) & (uint)mask); ; slot = (slot + 1) & mask)
         {
             int id = _slots[slot] - 1;
-            if (id < 0 || (_lengths[id] == spelling.Length && _text.AsSpan(_starts[id], _lengths[id]).SequenceEqual(spelling)))
+            if (id < 0 || (_lengths[id] == spelling.Length
+                && _text.AsSpan(_starts[id], _lengths[id]).SequenceEqual(spelling)))
                 return slot;
         }
     }

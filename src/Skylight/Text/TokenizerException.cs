@@ -1,6 +1,9 @@
 namespace Skylight.Text;
 
-/// <summary>A tokenizer's files cannot be used, or do not fit the model; the message says which file, what in it, and what to do.</summary>
+/// <summary>
+/// A tokenizer's files cannot be used, or do not fit the model; the message says which file, what in it, and what to
+/// do.
+/// </summary>
 public sealed class TokenizerException : Exception
 {
     /// <summary>Makes an error.</summary>

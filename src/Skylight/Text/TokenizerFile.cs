@@ -3,7 +3,9 @@ using System.Text.Json;
 
 namespace Skylight.Text;
 
-/// <summary>What the files of a byte-level byte-pair tokenizer say, checked; <see cref="BytePairTokenizer"/> is made of it.</summary>
+/// <summary>
+/// What the files of a byte-level byte-pair tokenizer say, checked; <see cref="BytePairTokenizer"/> is made of it.
+/// </summary>
 internal sealed class TokenizerFile
 {
     private const string Name = "tokenizer.json";
@@ -33,7 +35,10 @@ internal sealed class TokenizerFile
     /// <summary>Whether text is brought into normalization form C.</summary>
     public bool Composes { get; private set; }
 
-    /// <summary>Reads a <c>tokenizer.json</c>, or a folder that holds one, or else one with <c>vocab.json</c> and <c>merges.txt</c> of Qwen2.</summary>
+    /// <summary>
+    /// Reads a <c>tokenizer.json</c>, or a folder that holds one, or else one with <c>vocab.json</c> and
+    /// <c>merges.txt</c> of Qwen2.
+    /// </summary>
     public static TokenizerFile Load(string fileOrDirectory, CancellationToken cancellationToken)
     {
         if (!Directory.Exists(fileOrDirectory))
@@ -43,7 +48,9 @@ internal sealed class TokenizerFile
             return LoadJson(file, cancellationToken);
         string vocabulary = Path.Combine(fileOrDirectory, QwenTokenizerFiles.Vocabulary);
         if (!System.IO.File.Exists(vocabulary))
-            throw new TokenizerException(file, $"is missing, and so is {QwenTokenizerFiles.Vocabulary}. A tokenizer is a folder with {Name}, or with {QwenTokenizerFiles.Vocabulary} and {QwenTokenizerFiles.Merges} as Qwen2 has them.");
+            throw new TokenizerException(file,
+                $"is missing, and so is {QwenTokenizerFiles.Vocabulary}. A tokenizer is a folder with {Name}, or " +
+                $"with {QwenTokenizerFiles.Vocabulary} and {QwenTokenizerFiles.Merges} as Qwen2 has them.");
         var result = new TokenizerFile(vocabulary, ExpectedTokens(BoundedFile.Length(vocabulary))) { Composes = true };
         QwenTokenizerFiles.Read(fileOrDirectory, result, cancellationToken);
         result.CheckAdded();
@@ -57,7 +64,8 @@ internal sealed class TokenizerFile
         {
             byte[] bytes = BoundedFile.Read(file, MostBytes);
             if (bytes.AsSpan().StartsWith("version https://git-lfs"u8))
-                throw new TokenizerException(file, "this is a git-lfs pointer, not the data. Run `git lfs pull` in the repository that it came from.");
+                throw new TokenizerException(file,
+                    "this is a git-lfs pointer, not the data. Run `git lfs pull` in the repository that it came from.");
             return bytes;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
@@ -66,7 +74,9 @@ internal sealed class TokenizerFile
         }
     }
 
-    /// <summary>Runs something that reads JSON; what the JSON reader finds wrong becomes an error that names the file.</summary>
+    /// <summary>
+    /// Runs something that reads JSON; what the JSON reader finds wrong becomes an error that names the file.
+    /// </summary>
     public static void ReadingJson(string file, Action read)
     {
         try
@@ -75,7 +85,8 @@ internal sealed class TokenizerFile
         }
         catch (JsonException exception)
         {
-            throw new TokenizerException(file, $"is not valid JSON, or only half of the file is here: {JsonText.Plain(exception).Message}", exception);
+            throw new TokenizerException(file,
+                $"is not valid JSON, or only half of the file is here: {JsonText.Plain(exception).Message}", exception);
         }
     }
 
@@ -94,8 +105,12 @@ internal sealed class TokenizerFile
                 spelling = new byte[json.ValueSpan.Length];
             int length = json.CopyString(spelling);
             json.Read();
-            if (json.TokenType != JsonTokenType.Number || !json.TryGetInt32(out int id) || id < 0 || id >= TokenTable.MostTokens)
-                throw Error($"'{field}' gives the token '{Encoding.UTF8.GetString(spelling.AsSpan(0, length))}' {Describe(json.TokenType)} as its number; supported: a whole number from 0 to {TokenTable.MostTokens - 1}.");
+            if (json.TokenType != JsonTokenType.Number || !json.TryGetInt32(out int id) || id < 0
+                || id >= TokenTable.MostTokens)
+                throw Error(
+                    $"'{field}' gives the token '{Encoding.UTF8.GetString(spelling.AsSpan(0, length))}' " +
+                    $"{Describe(json.TokenType)} as its number; supported: a whole number from 0 to " +
+                    $"{TokenTable.MostTokens - 1}.");
             if (!Tokens.TryAdd(spelling.AsSpan(0, length), id))
                 throw DuplicateToken(field, spelling.AsSpan(0, length), id);
             if ((Tokens.Count & 0xFFFF) == 0)
@@ -114,7 +129,8 @@ internal sealed class TokenizerFile
     }
 
     /// <summary>Looks up the tokens of a merge.</summary>
-    public (int Left, int Right, int Merged) Merge(string field, int index, ReadOnlySpan<byte> left, ReadOnlySpan<byte> right)
+    public (int Left, int Right, int Merged) Merge(string field, int index, ReadOnlySpan<byte> left,
+        ReadOnlySpan<byte> right)
     {
         Span<byte> joined = left.Length + right.Length <= 512 ? stackalloc byte[512] : new byte[left.Length + right.Length];
         left.CopyTo(joined);
@@ -124,7 +140,10 @@ internal sealed class TokenizerFile
         int Find(ReadOnlySpan<byte> spelling)
         {
             int id = Tokens.Find(spelling);
-            return id >= 0 ? id : throw Error($"'{field}[{index}]' needs the token '{Encoding.UTF8.GetString(spelling)}', which the vocabulary does not have; the merges belong to another vocabulary.");
+            return id >= 0 ? id
+                : throw Error(
+                    $"'{field}[{index}]' needs the token '{Encoding.UTF8.GetString(spelling)}', which the vocabulary " +
+                    $"does not have; the merges belong to another vocabulary.");
         }
     }
 
@@ -133,7 +152,9 @@ internal sealed class TokenizerFile
     {
         int space = line.IndexOf((byte)' ');
         if (space <= 0 || space == line.Length - 1 || line[(space + 1)..].Contains((byte)' '))
-            throw Error($"'{field}[{index}]' is '{Encoding.UTF8.GetString(line)}'; supported: two tokens with a space between them.");
+            throw Error(
+                $"'{field}[{index}]' is '{Encoding.UTF8.GetString(line)}'; supported: two tokens with a space " +
+                $"between them.");
         return Merge(field, index, line[..space], line[(space + 1)..]);
     }
 
@@ -218,7 +239,8 @@ internal sealed class TokenizerFile
             start.Read();
             if (isType)
             {
-                type = start.TokenType == JsonTokenType.String ? start.GetString() : throw Error($"'model.type' is {Describe(start.TokenType)}; supported: 'BPE'.");
+                type = start.TokenType == JsonTokenType.String ? start.GetString()
+                    : throw Error($"'model.type' is {Describe(start.TokenType)}; supported: 'BPE'.");
                 break;
             }
 
@@ -226,7 +248,8 @@ internal sealed class TokenizerFile
         }
 
         if (type != "BPE")
-            throw Error(type is null ? "'model.type' is missing; supported: 'BPE'." : $"'model.type' is '{type}'; supported: 'BPE'.");
+            throw Error(type is null ? "'model.type' is missing; supported: 'BPE'."
+                : $"'model.type' is '{type}'; supported: 'BPE'.");
         while (json.Read() && json.TokenType == JsonTokenType.PropertyName)
         {
             string field = json.GetString()!;
@@ -274,7 +297,8 @@ internal sealed class TokenizerFile
             {
                 ReadOnlySpan<byte> first = Copy(ref json, ref left);
                 json.Read();
-                ReadOnlySpan<byte> second = json.TokenType == JsonTokenType.String ? Copy(ref json, ref right) : throw BadMerge(index);
+                ReadOnlySpan<byte> second = json.TokenType == JsonTokenType.String ? Copy(ref json, ref right)
+                    : throw BadMerge(index);
                 json.Read();
                 if (json.TokenType != JsonTokenType.EndArray)
                     throw BadMerge(index);
@@ -291,7 +315,8 @@ internal sealed class TokenizerFile
 
         SetMerges(Field, merges);
 
-        TokenizerException BadMerge(int index) => Error($"'{Field}[{index}]' is not supported; supported: \"left right\" or [\"left\", \"right\"].");
+        TokenizerException BadMerge(int index) =>
+            Error($"'{Field}[{index}]' is not supported; supported: \"left right\" or [\"left\", \"right\"].");
     }
 
     private static ReadOnlySpan<byte> Copy(ref Utf8JsonReader json, ref byte[] buffer)
@@ -317,7 +342,9 @@ internal sealed class TokenizerFile
         }
     }
 
-    /// <summary>Added tokens come before or after the vocabulary in the file, so they are checked when all is read.</summary>
+    /// <summary>
+    /// Added tokens come before or after the vocabulary in the file, so they are checked when all is read.
+    /// </summary>
     private void CheckAdded()
     {
         var byId = new Dictionary<int, string>();
@@ -331,10 +358,13 @@ internal sealed class TokenizerFile
             byte[] content = Encoding.UTF8.GetBytes(token.Content);
             ReadOnlySpan<byte> spelling = Tokens.Spelling(token.Id, out bool exists);
             if (exists && !spelling.SequenceEqual(content))
-                throw Error($"'added_tokens' gives {token.Id} to '{token.Content}', and the vocabulary gives it to '{Encoding.UTF8.GetString(spelling)}'.");
+                throw Error(
+                    $"'added_tokens' gives {token.Id} to '{token.Content}', and the vocabulary gives it to " +
+                    $"'{Encoding.UTF8.GetString(spelling)}'.");
             int other = Tokens.Find(content);
             if (other >= 0 && other != token.Id)
-                throw Error($"'added_tokens' gives '{token.Content}' the number {token.Id}, and the vocabulary gives it {other}.");
+                throw Error(
+                    $"'added_tokens' gives '{token.Content}' the number {token.Id}, and the vocabulary gives it {other}.");
         }
     }
 
@@ -342,7 +372,8 @@ internal sealed class TokenizerFile
     {
         string text = Encoding.UTF8.GetString(spelling);
         ReadOnlySpan<byte> other = Tokens.Spelling(id, out bool exists);
-        return Error(exists ? $"'{field}' gives {id} to both '{Encoding.UTF8.GetString(other)}' and '{text}'." : $"'{field}' gives the token '{text}' twice.");
+        return Error(exists ? $"'{field}' gives {id} to both '{Encoding.UTF8.GetString(other)}' and '{text}'."
+            : $"'{field}' gives the token '{text}' twice.");
     }
 
     private static string Describe(JsonTokenType type) => type switch

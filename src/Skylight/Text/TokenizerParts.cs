@@ -17,7 +17,9 @@ internal static class TokenizerParts
         return true;
     }
 
-    /// <summary>The expression of the pre-tokenizer: a Split and a ByteLevel that adds nothing, or a ByteLevel alone.</summary>
+    /// <summary>
+    /// The expression of the pre-tokenizer: a Split and a ByteLevel that adds nothing, or a ByteLevel alone.
+    /// </summary>
     public static string Pattern(TokenizerFile file, JsonElement preTokenizer)
     {
         const string Path = "pre_tokenizer";
@@ -29,7 +31,8 @@ internal static class TokenizerParts
         }
 
         Demand(file, Path + ".type", type, "Sequence", "ByteLevel");
-        JsonElement[] steps = preTokenizer.TryGetProperty("pretokenizers", out JsonElement list) && list.ValueKind == JsonValueKind.Array
+        JsonElement[] steps = preTokenizer.TryGetProperty("pretokenizers", out JsonElement list)
+            && list.ValueKind == JsonValueKind.Array
             ? [.. list.EnumerateArray()] : throw file.Error($"'{Path}.pretokenizers' is missing or no list.");
         string[] types = [.. steps.Select((step, index) => Type(file, $"{Path}.pretokenizers[{index}]", step))];
         Demand(file, Path + ".pretokenizers", string.Join(", ", types), "Split, ByteLevel");
@@ -57,15 +60,19 @@ internal static class TokenizerParts
     {
         bool supported = field switch
         {
-            "dropout" => value.ValueKind == JsonValueKind.Null || (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double rate) && rate == 0),
-            "continuing_subword_prefix" or "end_of_word_suffix" => value.ValueKind == JsonValueKind.Null || (value.ValueKind == JsonValueKind.String && value.ValueEquals("")),
+            "dropout" => value.ValueKind == JsonValueKind.Null
+                || (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out double rate) && rate == 0),
+            "continuing_subword_prefix" or "end_of_word_suffix" => value.ValueKind == JsonValueKind.Null
+                || (value.ValueKind == JsonValueKind.String && value.ValueEquals("")),
             "byte_fallback" or "ignore_merges" => value.ValueKind is JsonValueKind.Null or JsonValueKind.False,
 
             // The unknown token is never needed where every byte has a token.
             _ => true,
         };
         if (!supported)
-            throw file.Error($"'model.{field}' is {Shorten(value)}; supported: {(field is "byte_fallback" or "ignore_merges" ? "false" : field == "dropout" ? "null" : "null or an empty string")}.");
+            throw file.Error(
+                $"'model.{field}' is {Shorten(value)}; supported: " +
+                $"{(field is "byte_fallback" or "ignore_merges" ? "false" : field == "dropout" ? "null" : "null or an empty string")}.");
     }
 
     /// <summary>Reads an added token's own fields.</summary>
@@ -78,7 +85,8 @@ internal static class TokenizerParts
             throw file.Error($"'{path}.id' is {id}; supported: 0 to {TokenTable.MostTokens - 1}.");
         bool special = Flag(file, path, element, "special", false);
         return new AddedToken(
-            id, content, special, Flag(file, path, element, "normalized", !special), Flag(file, path, element, "lstrip", false),
+            id, content, special, Flag(file, path, element, "normalized", !special),
+            Flag(file, path, element, "lstrip", false),
             Flag(file, path, element, "rstrip", false), Flag(file, path, element, "single_word", false));
     }
 
@@ -87,7 +95,8 @@ internal static class TokenizerParts
     {
         if (element.ValueKind != JsonValueKind.Object || !element.TryGetProperty(field, out JsonElement value))
             throw file.Error($"'{path}.{field}' is missing.");
-        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) ? number : throw file.Error($"'{path}.{field}' is {Shorten(value)}; supported: a whole number.");
+        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) ? number
+            : throw file.Error($"'{path}.{field}' is {Shorten(value)}; supported: a whole number.");
     }
 
     /// <summary>A JSON value as an error shows it.</summary>
@@ -113,7 +122,9 @@ internal static class TokenizerParts
         if (Flag(file, path, step, "add_prefix_space", true))
             throw file.Error($"'{path}.add_prefix_space' is true (or missing, which means true); supported: false.");
         if (Flag(file, path, step, field, true) != usesRegex)
-            throw file.Error($"'{path}.{field}' is {(usesRegex ? "false" : "true (or missing, which means true)")}; supported here: {(usesRegex ? "true" : "false")}.");
+            throw file.Error(
+                $"'{path}.{field}' is {(usesRegex ? "false" : "true (or missing, which means true)")}; supported " +
+                $"here: {(usesRegex ? "true" : "false")}.");
     }
 
     private static string Type(TokenizerFile file, string path, JsonElement element) => Text(file, path, element, "type");
@@ -122,19 +133,23 @@ internal static class TokenizerParts
     {
         if (element.ValueKind != JsonValueKind.Object || !element.TryGetProperty(field, out JsonElement value))
             throw file.Error($"'{path}.{field}' is missing.");
-        return value.ValueKind == JsonValueKind.String ? value.GetString()! : throw file.Error($"'{path}.{field}' is {Shorten(value)}; supported: a string.");
+        return value.ValueKind == JsonValueKind.String ? value.GetString()!
+            : throw file.Error($"'{path}.{field}' is {Shorten(value)}; supported: a string.");
     }
 
     private static bool Flag(TokenizerFile file, string path, JsonElement element, string field, bool otherwise)
     {
         if (!element.TryGetProperty(field, out JsonElement value))
             return otherwise;
-        return value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean() : throw file.Error($"'{path}.{field}' is {Shorten(value)}; supported: true or false.");
+        return value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
+            : throw file.Error($"'{path}.{field}' is {Shorten(value)}; supported: true or false.");
     }
 
     private static void Demand(TokenizerFile file, string path, string found, params ReadOnlySpan<string> supported)
     {
         if (!supported.Contains(found))
-            throw file.Error($"'{path}' is '{found}'; supported: {string.Join(" or ", supported.ToArray().Select(name => $"'{name}'"))}.");
+            throw file.Error(
+                $"'{path}' is '{found}'; supported: " +
+                $"{string.Join(" or ", supported.ToArray().Select(name => $"'{name}'"))}.");
     }
 }

@@ -31,19 +31,23 @@ public sealed class AnswerReaderTests
     [InlineData(false, "Write <think>why</think> so.</think>", "why", "Write  so.")]
     [InlineData(true, "a</think>Write <think>why</think> so.", "awhy", "Write  so.")]
     [InlineData(false, "It is <think>\nsure?\n</think>\n\n2.", "sure?", "It is 2.")]
-    [InlineData(false, "One.\n\n<think>\na\n</think>\n\nTwo.\n<think>b</think></think>\nThree.", "ab", "One.\n\nTwo.\nThree.")]
+    [InlineData(false, "One.\n\n<think>\na\n</think>\n\nTwo.\n<think>b</think></think>\nThree.", "ab",
+        "One.\n\nTwo.\nThree.")]
     [InlineData(false, "a<think>b<think>c</think>d</think>e", "bc", "ade")]
     [InlineData(false, "a</thi</think>nk>b", "", "ab")]
     [InlineData(true, "a<th<think>ink>b</think>c", "ab", "c")]
     [InlineData(false, "a < b <thin </think", "", "a < b <thin </think")]
-    public void Thinking_and_answer_are_told_apart_however_the_text_is_cut(bool isThinking, string text, string thinking, string answer)
+    public void Thinking_and_answer_are_told_apart_however_the_text_is_cut(bool isThinking, string text,
+        string thinking, string answer)
     {
         foreach (int length in (int[])[1, 2, 3, 7, 1000])
-            Assert.Equal((thinking, answer, false), Read(isThinking, [.. text.Chunk(length).Select(part => new string(part))]));
+            Assert.Equal((thinking, answer, false),
+                Read(isThinking, [.. text.Chunk(length).Select(part => new string(part))]));
         for (int first = 0; first <= text.Length; first++)
         {
             for (int second = first; second <= text.Length; second++)
-                Assert.Equal((thinking, answer, false), Read(isThinking, [text[..first], text[first..second], text[second..]]));
+                Assert.Equal((thinking, answer, false),
+                    Read(isThinking, [text[..first], text[first..second], text[second..]]));
         }
     }
 
@@ -73,7 +77,8 @@ public sealed class AnswerReaderTests
 
             foreach ((UpdateKind _, string piece) in reader.Append("", isEnd: true))
                 actual += piece;
-            Assert.Equal((answer, answer != text.Replace("</think>", "", StringComparison.Ordinal)), (actual, reader.IsStopped));
+            Assert.Equal((answer, answer != text.Replace("</think>", "", StringComparison.Ordinal)),
+                (actual, reader.IsStopped));
         }
     }
 
@@ -90,7 +95,8 @@ public sealed class AnswerReaderTests
     {
         foreach (int length in (int[])[1, 2, 1000])
         {
-            (string _, string actual, bool stopped) = Read(false, [.. text.Chunk(length).Select(part => new string(part))], stops);
+            (string _, string actual, bool stopped) = Read(false,
+                [.. text.Chunk(length).Select(part => new string(part))], stops);
             Assert.Equal(answer, actual);
             Assert.Equal(answer.Length < text.Length && !text.EndsWith(answer, StringComparison.Ordinal), stopped);
         }
@@ -107,7 +113,8 @@ public sealed class AnswerReaderTests
         Assert.Equal([(UpdateKind.Answer, "x")], reader.Append("nk>\nx"));
     }
 
-    private static (string Thinking, string Answer, bool Stopped) Read(bool isThinking, string[] parts, params string[] stops)
+    private static (string Thinking, string Answer, bool Stopped) Read(bool isThinking, string[] parts,
+        params string[] stops)
     {
         var reader = new AnswerReader(isThinking, stops);
         string thinking = "", answer = "";

@@ -21,17 +21,21 @@ public sealed class ChatModelTests
         TinyChatModel.WriteCheckpoint(checkpoint);
         string tokenizer = Path.Combine(checkpoint, "tokenizer.json"), hidden = folder["hidden"];
         File.Move(tokenizer, hidden);
-        await Assert.ThrowsAsync<TokenizerException>(() => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
+        await Assert.ThrowsAsync<TokenizerException>(
+            () => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
         File.Move(hidden, tokenizer);
         var fractions = new List<float>();
         using ChatModel model = await VisionLanguageModel.LoadAsync(
-            checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add), TestContext.Current.CancellationToken);
+            checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add),
+            TestContext.Current.CancellationToken);
         Assert.Equal("tiny-model", model.Name);
         Assert.Equal("internvl2_5", model.Template.Name);
         Assert.Equal(1f, fractions[^1]);
         Assert.Equal(fractions.Order(), fractions);
         string photograph = Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.jpg");
-        ChatAnswer answer = await model.CompleteAsync([Message.User("What is in the picture?", ImagePart.FromFile(photograph))], s_drawn, TestContext.Current.CancellationToken);
+        ChatAnswer answer = await model.CompleteAsync(
+            [Message.User("What is in the picture?", ImagePart.FromFile(photograph))], s_drawn,
+            TestContext.Current.CancellationToken);
         Assert.InRange(answer.Usage.CompletionTokens, 1, 24);
         Assert.Equal(0, answer.Usage.ImageTokens % 256);
         Assert.InRange(answer.Usage.PromptTokens - answer.Usage.ImageTokens, 20, 60);
@@ -41,18 +45,22 @@ public sealed class ChatModelTests
     public async Task Streaming_gives_the_answer_in_pieces_with_its_tokens_and_usage()
     {
         await using ChatModel model = TinyChatModel.Create();
-        Message[] messages = [Message.System("Be brief."), Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))];
+        Message[] messages = [Message.System("Be brief."),
+            Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))];
         GenerationOptions options = s_drawn with { ReportTokens = true };
         ChatAnswer whole = await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken);
         var updates = new List<GenerationUpdate>();
-        await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, TestContext.Current.CancellationToken))
+        await foreach (
+            GenerationUpdate update in model.GenerateAsync(messages, options, TestContext.Current.CancellationToken))
             updates.Add(update);
         Assert.Equal(whole.Answer, string.Concat(updates.Select(update => update.Text)));
         Assert.Equal(whole.Tokens, updates.SelectMany(update => update.Tokens));
         Assert.True(updates.Count > 5);
         Assert.All(updates[..^1], update => Assert.True(update.End is null && update.Usage is null));
-        Assert.Equal(model.Tokenizer.Decode([.. whole.Tokens.Select(token => token.Token)], skipSpecial: true), whole.Answer);
-        Assert.All(whole.Tokens, token => Assert.True(token.LogProbability <= 0 && token.Entropy >= 0 && token.Entropy <= Math.Log(151674) + 1e-3));
+        Assert.Equal(model.Tokenizer.Decode([.. whole.Tokens.Select(token => token.Token)], skipSpecial: true),
+            whole.Answer);
+        Assert.All(whole.Tokens, token =>
+            Assert.True(token.LogProbability <= 0 && token.Entropy >= 0 && token.Entropy <= Math.Log(151674) + 1e-3));
         Usage usage = updates[^1].Usage!;
         Assert.Equal((whole.Tokens.Count, 0, 256), (usage.CompletionTokens, usage.ThinkingTokens, usage.ImageTokens));
         Assert.True(usage.TimeToFirstToken > TimeSpan.Zero && usage.TimeToFirstToken <= usage.Duration);
@@ -80,12 +88,15 @@ public sealed class ChatModelTests
         foreach (Message[] conversation in conversations)
         {
             ChatAnswer answer = await model.CompleteAsync(conversation, s_drawn, TestContext.Current.CancellationToken);
-            Assert.Equal(answer.Answer, (await model.CompleteAsync(conversation, s_drawn, TestContext.Current.CancellationToken)).Answer);
+            Assert.Equal(answer.Answer,
+                (await model.CompleteAsync(conversation, s_drawn, TestContext.Current.CancellationToken)).Answer);
             answers.Add(answer.Answer);
         }
 
         Assert.Equal(answers.Count, answers.Distinct().Count());
-        Assert.NotEqual(answers[4], (await model.CompleteAsync(conversations[4], s_drawn with { Seed = 4 }, TestContext.Current.CancellationToken)).Answer);
+        Assert.NotEqual(answers[4],
+            (await model.CompleteAsync(conversations[4], s_drawn with { Seed = 4 },
+                TestContext.Current.CancellationToken)).Answer);
     }
 
     [Fact]
@@ -93,9 +104,14 @@ public sealed class ChatModelTests
     {
         await using ChatModel model = TinyChatModel.Create();
         Message[] messages = [Message.User("Where?")];
-        GenerationOptions options = s_drawn with { MaxNewTokens = 4, LogitBias = new Dictionary<int, float> { [model.Tokenizer.RequiredTokenId("<box>")] = 1e6f } };
+        GenerationOptions options = s_drawn with
+        {
+            MaxNewTokens = 4,
+            LogitBias = new Dictionary<int, float> { [model.Tokenizer.RequiredTokenId("<box>")] = 1e6f },
+        };
         Assert.Equal("", (await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
-        ChatAnswer kept = await model.CompleteAsync(messages, options with { SkipSpecialTokens = false }, TestContext.Current.CancellationToken);
+        ChatAnswer kept = await model.CompleteAsync(messages, options with { SkipSpecialTokens = false },
+            TestContext.Current.CancellationToken);
         Assert.Equal("<box><box><box><box>", kept.Answer);
     }
 
@@ -104,19 +120,27 @@ public sealed class ChatModelTests
     {
         await using ChatModel model = TinyChatModel.Create();
         Message[] messages = [Message.User("Go on.")];
-        int word = Assert.Single(model.Tokenizer.Encode(" the")), end = model.Tokenizer.RequiredTokenId(SpecialTokens.TurnEnd);
-        GenerationOptions words = s_drawn with { MaxNewTokens = 6, LogitBias = new Dictionary<int, float> { [word] = 1e6f } };
+        int word = Assert.Single(model.Tokenizer.Encode(" the")),
+            end = model.Tokenizer.RequiredTokenId(SpecialTokens.TurnEnd);
+        GenerationOptions words = s_drawn with
+        {
+            MaxNewTokens = 6,
+            LogitBias = new Dictionary<int, float> { [word] = 1e6f },
+        };
         Assert.Equal((" the the the the the the", AnswerEnd.Length, 6), await AnswerAsync(words));
         Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(words with { StopTokenIds = [word] }));
-        (string text, AnswerEnd reason, int tokens) = await AnswerAsync(words with { StopTokenIds = [word], MinNewTokens = 3 });
+        (string text, AnswerEnd reason, int tokens) = await AnswerAsync(
+            words with { StopTokenIds = [word], MinNewTokens = 3 });
         Assert.Equal((AnswerEnd.Stop, 4), (reason, tokens));
         Assert.DoesNotContain(" the", text, StringComparison.Ordinal);
 
         GenerationOptions ends = s_drawn with { MaxNewTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
         Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(ends with { SkipSpecialTokens = false }));
         Assert.Equal(("", AnswerEnd.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true }));
-        Assert.Equal((string.Concat(Enumerable.Repeat("<|im_end|>", 6)), AnswerEnd.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true, SkipSpecialTokens = false }));
-        Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(ends with { IgnoreEndOfSequence = true, StopTokenIds = [end] }));
+        Assert.Equal((string.Concat(Enumerable.Repeat("<|im_end|>", 6)), AnswerEnd.Length, 6),
+            await AnswerAsync(ends with { IgnoreEndOfSequence = true, SkipSpecialTokens = false }));
+        Assert.Equal(("", AnswerEnd.Stop, 1),
+            await AnswerAsync(ends with { IgnoreEndOfSequence = true, StopTokenIds = [end] }));
         (_, reason, tokens) = await AnswerAsync(ends with { MinNewTokens = 2, RepetitionPenalty = 1.1f });
         Assert.Equal((AnswerEnd.Stop, 3), (reason, tokens));
 
@@ -137,7 +161,8 @@ public sealed class ChatModelTests
     {
         await using ChatModel model = TinyChatModel.Create();
         GenerationOptions options = s_drawn with { MinNewTokens = fewest, MaxNewTokens = most, StopTokenIds = stops };
-        ArgumentException error = await Assert.ThrowsAnyAsync<ArgumentException>(() => model.CompleteAsync([Message.User("Go on.")], options, TestContext.Current.CancellationToken));
+        ArgumentException error = await Assert.ThrowsAnyAsync<ArgumentException>(
+            () => model.CompleteAsync([Message.User("Go on.")], options, TestContext.Current.CancellationToken));
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
     }
 
@@ -150,7 +175,8 @@ public sealed class ChatModelTests
         Assert.Equal("", thinking.Answer);
         Assert.NotEqual("", thinking.Thinking);
         Assert.Equal(thinking.Usage.CompletionTokens, thinking.Usage.ThinkingTokens);
-        ChatAnswer direct = await model.CompleteAsync(messages, s_drawn with { Thinking = ThinkingMode.Off }, TestContext.Current.CancellationToken);
+        ChatAnswer direct = await model.CompleteAsync(messages, s_drawn with { Thinking = ThinkingMode.Off },
+            TestContext.Current.CancellationToken);
         Assert.Equal("", direct.Thinking);
         Assert.Equal(0, direct.Usage.ThinkingTokens);
         Assert.True(direct.Usage.PromptTokens < thinking.Usage.PromptTokens);
@@ -160,12 +186,14 @@ public sealed class ChatModelTests
     public async Task A_picture_is_encoded_once_for_all_turns()
     {
         await using ChatModel model = TinyChatModel.Create();
-        byte[] file = await File.ReadAllBytesAsync(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "gray.jpg"), TestContext.Current.CancellationToken);
+        byte[] file = await File.ReadAllBytesAsync(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples",
+            "gray.jpg"), TestContext.Current.CancellationToken);
         var messages = new List<Message> { Message.User("What is it?", ImagePart.FromBytes(file)) };
         long first = 0, last = 0;
         for (int turn = 0; turn < 3; turn++)
         {
-            ChatAnswer answer = await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 }, TestContext.Current.CancellationToken);
+            ChatAnswer answer = await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 },
+                TestContext.Current.CancellationToken);
             messages.AddRange([Message.Assistant(answer.Answer), Message.User("And then?")]);
             await model.BetweenStepsAsync(engine => last = engine.EncodedImages);
             first = first == 0 ? last : first;
@@ -175,8 +203,10 @@ public sealed class ChatModelTests
 
         // Between steps weights may change, so the second turn had to encode it again; without that it would not.
         Assert.Equal(2 * first, last);
-        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 }, TestContext.Current.CancellationToken);
-        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 }, TestContext.Current.CancellationToken);
+        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 },
+            TestContext.Current.CancellationToken);
+        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 },
+            TestContext.Current.CancellationToken);
         await model.BetweenStepsAsync(engine => last = engine.EncodedImages);
         Assert.Equal(3 * first, last);
     }
@@ -184,15 +214,21 @@ public sealed class ChatModelTests
     [Fact]
     public async Task A_turn_is_read_from_where_the_conversation_goes_on()
     {
-        await using ChatModel keeping = TinyChatModel.Create(), fresh = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 8192, CachePrefixes = false });
-        var messages = new List<Message> { Message.System("Be brief."), Message.User("What is it?", ImagePart.FromRgb(TinyChatModel.Picture(1, 900, 450))) };
+        await using ChatModel keeping = TinyChatModel.Create(),
+            fresh = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 8192, CachePrefixes = false });
+        var messages = new List<Message>
+        {
+            Message.System("Be brief."), Message.User("What is it?", ImagePart.FromRgb(TinyChatModel.Picture(1, 900, 450))),
+        };
         int read = 0;
         for (int turn = 0; turn < 4; turn++)
         {
-            ChatAnswer answer = await keeping.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken), expected = await fresh.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken);
+            ChatAnswer answer = await keeping.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken),
+                expected = await fresh.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken);
             Assert.Equal(expected.Answer, answer.Answer);
             Assert.Equal(0, expected.Usage.CachedTokens);
-            // What the model writes is not always spelt with the tokens that it wrote: the answer may be read again, the prompt never.
+            // What the model writes is not always spelt with the tokens that it wrote: the answer may be read again,
+            // the prompt never.
             Assert.InRange(answer.Usage.CachedTokens, read / 32 * 32, Math.Max(0, answer.Usage.PromptTokens - 1));
             Assert.True(turn == 0 || answer.Usage.CachedTokens > 500, $"{answer.Usage}");
             read = answer.Usage.PromptTokens - 20;
@@ -209,16 +245,24 @@ public sealed class ChatModelTests
         PreparedPrompt prompt = await model.PrepareAsync(messages, s_drawn, TestContext.Current.CancellationToken);
         for (int time = 0; time < 2; time++)
             Assert.Equal(expected, await Answer(model, prompt, s_drawn));
-        Assert.Throws<ArgumentException>(() => { _ = model.GenerateAsync(prompt, s_drawn with { StopTexts = [""] }, TestContext.Current.CancellationToken); });
-        Assert.Throws<ArgumentException>(() => { _ = model.GenerateAsync(prompt, s_drawn with { BannedWords = [" "] }, TestContext.Current.CancellationToken); });
+        Assert.Throws<ArgumentException>(() =>
+            { _ = model.GenerateAsync(prompt, s_drawn with { StopTexts = [""] }, TestContext.Current.CancellationToken); });
+        Assert.Throws<ArgumentException>(() =>
+            {
+                _ = model.GenerateAsync(prompt, s_drawn with { BannedWords = [" "] },
+                TestContext.Current.CancellationToken);
+            });
 
         await using ChatModel small = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 256 });
-        Assert.Contains("none is left", (await Assert.ThrowsAsync<ContextLengthException>(() => Answer(small, prompt, s_drawn with { MaxNewTokens = null }))).Message, StringComparison.Ordinal);
+        Assert.Contains("none is left",
+            (await Assert.ThrowsAsync<ContextLengthException>(
+                () => Answer(small, prompt, s_drawn with { MaxNewTokens = null }))).Message, StringComparison.Ordinal);
 
         static async Task<string> Answer(ChatModel model, PreparedPrompt prompt, GenerationOptions options)
         {
             string answer = "";
-            await foreach (GenerationUpdate update in model.GenerateAsync(prompt, options, TestContext.Current.CancellationToken))
+            await foreach (
+                GenerationUpdate update in model.GenerateAsync(prompt, options, TestContext.Current.CancellationToken))
                 answer += update.Text;
             return answer;
         }
@@ -228,15 +272,18 @@ public sealed class ChatModelTests
     public async Task What_changes_the_model_and_then_fails_leaves_nothing_of_the_old_one()
     {
         await using ChatModel model = TinyChatModel.Create();
-        Message[] messages = [Message.System("One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve."), Message.User("And then?")];
+        Message[] messages = [Message.System(
+            "One, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve."), Message.User("And then?")];
         await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken);
         await Assert.ThrowsAsync<IOException>(() => model.BetweenStepsAsync(engine =>
         {
             TinyChatModel.Scale(model.Model, "language.embedding.weight", 2);
             throw new IOException("The disk is full.");
         }));
-        Assert.Equal(0, (await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken)).Usage.CachedTokens);
-        Assert.True((await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken)).Usage.CachedTokens >= 32);
+        Assert.Equal(0,
+            (await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken)).Usage.CachedTokens);
+        Assert.True((await model.CompleteAsync(messages, s_drawn, TestContext.Current.CancellationToken))
+            .Usage.CachedTokens >= 32);
     }
 
     [Fact]
@@ -244,17 +291,23 @@ public sealed class ChatModelTests
     {
         await using ChatModel model = TinyChatModel.Create();
         Message[] messages = [Message.User("Go.")];
-        ChatAnswer free = await model.CompleteAsync(messages, s_drawn with { ReportTokens = true }, TestContext.Current.CancellationToken);
+        ChatAnswer free = await model.CompleteAsync(messages, s_drawn with { ReportTokens = true },
+            TestContext.Current.CancellationToken);
         string stop = model.Tokenizer.Decode([free.Tokens[5].Token]);
-        ChatAnswer stopped = await model.CompleteAsync(messages, s_drawn with { StopTexts = [stop] }, TestContext.Current.CancellationToken);
+        ChatAnswer stopped = await model.CompleteAsync(messages, s_drawn with { StopTexts = [stop] },
+            TestContext.Current.CancellationToken);
         Assert.Equal(free.Answer[..free.Answer.IndexOf(stop, StringComparison.Ordinal)], stopped.Answer);
         Assert.Equal(AnswerEnd.StopText, stopped.End);
         await model.BetweenStepsAsync(engine => Assert.False(engine.HasWork));
 
         int wait = model.Tokenizer.Encode(" Wait")[0];
         var always = new Dictionary<int, float> { [wait] = 1000 };
-        Assert.Equal(" Wait", (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, MaxNewTokens = 1 }, TestContext.Current.CancellationToken)).Answer);
-        Assert.DoesNotContain("Wait", (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, BannedWords = ["wait"] }, TestContext.Current.CancellationToken)).Answer, StringComparison.OrdinalIgnoreCase);
+        Assert.Equal(" Wait",
+            (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, MaxNewTokens = 1 },
+                TestContext.Current.CancellationToken)).Answer);
+        Assert.DoesNotContain("Wait",
+            (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, BannedWords = ["wait"] },
+                TestContext.Current.CancellationToken)).Answer, StringComparison.OrdinalIgnoreCase);
     }
 
     [Fact]
@@ -264,48 +317,66 @@ public sealed class ChatModelTests
         using var cancellation = new CancellationTokenSource();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
-            await foreach (GenerationUpdate _ in model.GenerateAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 500 }, cancellation.Token))
+            await foreach (GenerationUpdate _ in model.GenerateAsync([Message.User("Go.")],
+                s_drawn with { MaxNewTokens = 500 }, cancellation.Token))
                 await cancellation.CancelAsync();
         });
         await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
         Task<GenerationHold> writing = GenerationHold.WhenAsync(model.BetweenStepsAsync);
-        Task<ChatAnswer> running = model.CompleteAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 4000 }, TestContext.Current.CancellationToken);
+        Task<ChatAnswer> running = model.CompleteAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 4000 },
+            TestContext.Current.CancellationToken);
         ValueTask disposal;
         using (await writing)
             disposal = model.DisposeAsync();
         await disposal;
         await Assert.ThrowsAsync<ObjectDisposedException>(() => running);
         await model.DisposeAsync();
-        await Assert.ThrowsAsync<ObjectDisposedException>(() => model.CompleteAsync([Message.User("Go.")], s_drawn, TestContext.Current.CancellationToken));
+        await Assert.ThrowsAsync<ObjectDisposedException>(
+            () => model.CompleteAsync([Message.User("Go.")], s_drawn, TestContext.Current.CancellationToken));
     }
 
     [Fact]
     public async Task What_cannot_be_used_is_refused_by_name()
     {
-        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 1024, MaximumImages = 2, ImageLimits = new ImageLimits { MaximumPixels = 100_000 } });
+        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions
+        {
+            CacheTokens = 1024,
+            MaximumImages = 2,
+            ImageLimits = new ImageLimits { MaximumPixels = 100_000 },
+        });
         ImagePart picture = ImagePart.FromRgb(TinyChatModel.Picture(1));
         await Refused<ArgumentException>("at least one message", []);
         await Refused<ArgumentException>("takes pictures from the user only", [new Message(ChatRole.Assistant, [picture])]);
         await Refused<ArgumentException>("at most 2 are allowed", [Message.User("?", picture, picture, picture)]);
-        await Refused<ArgumentException>("the context has 1024 tokens", [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 200)), picture)]);
-        await Refused<ArgumentException>("none is left for an answer", [Message.User(string.Concat(Enumerable.Repeat("word ", 1200)))]);
-        await Refused<ArgumentException>("exceeds the context of 1024", [Message.User("?")], s_drawn with { MaxNewTokens = 1020 });
+        await Refused<ArgumentException>("the context has 1024 tokens",
+            [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 200)), picture)]);
+        await Refused<ArgumentException>("none is left for an answer",
+            [Message.User(string.Concat(Enumerable.Repeat("word ", 1200)))]);
+        await Refused<ArgumentException>("exceeds the context of 1024", [Message.User("?")],
+            s_drawn with { MaxNewTokens = 1020 });
         await Refused<ArgumentException>("at least 1 tile", [Message.User("?", picture)], s_drawn with { MaximumTiles = 0 });
         await Refused<ArgumentException>("stop text", [Message.User("?")], s_drawn with { StopTexts = [""] });
-        await Refused<ArgumentException>("no single token", [Message.User("?")], s_drawn with { BannedWords = ["antidisestablishmentarianism"] });
+        await Refused<ArgumentException>("no single token", [Message.User("?")],
+            s_drawn with { BannedWords = ["antidisestablishmentarianism"] });
         await Refused<ArgumentException>("temperature", [Message.User("?")], s_drawn with { Temperature = -1 });
         await Refused<ArgumentException>("banned word", [Message.User("?")], s_drawn with { BannedWords = [" "] });
         await Refused<ArgumentException>("more than", [Message.User(new string('a', 3 << 20))]);
         await Refused<ArgumentException>("more than", [Message.Assistant(new string('中', 1 << 20)), Message.User("?")]);
-        await Refused<ImageException>("a file: ", [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray(), "a file"))]);
+        await Refused<ImageException>("a file: ",
+            [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray(), "a file"))]);
         await Refused<ImageException>("allows", [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 300)))]);
-        await Refused<ImageException>("cannot be decoded", [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray()))]);
+        await Refused<ImageException>("cannot be decoded",
+            [Message.User("?", ImagePart.FromBytes("no picture"u8.ToArray()))]);
         await Refused<FileNotFoundException>("nowhere.png", [Message.User("?", ImagePart.FromFile("nowhere.png"))]);
-        Assert.Equal(24, (await model.CompleteAsync([Message.User("?")], s_drawn, TestContext.Current.CancellationToken)).Usage.CompletionTokens);
+        Assert.Equal(24,
+            (await model.CompleteAsync([Message.User("?")], s_drawn, TestContext.Current.CancellationToken))
+                .Usage.CompletionTokens);
 
         async Task Refused<T>(string part, Message[] messages, GenerationOptions? options = null)
             where T : Exception =>
-            Assert.Contains(part, (await Assert.ThrowsAnyAsync<T>(() => model.CompleteAsync(messages, options ?? s_drawn))).Message, StringComparison.OrdinalIgnoreCase);
+            Assert.Contains(part,
+                (await Assert.ThrowsAnyAsync<T>(() => model.CompleteAsync(messages, options ?? s_drawn))).Message,
+                StringComparison.OrdinalIgnoreCase);
     }
 
     [Fact]
@@ -319,14 +390,17 @@ public sealed class ChatModelTests
         await Fits(Message.User("?"), Message.Assistant(new string('a', 3 << 20) + "</think>\nYes."), Message.User("Why?"));
 
         async Task Fits(params Message[] messages) =>
-            Assert.InRange((await model.PrepareAsync(messages, cancellationToken: TestContext.Current.CancellationToken)).Sequence.Tokens.Length, 40, 255);
+            Assert.InRange(
+                (await model.PrepareAsync(messages, cancellationToken: TestContext.Current.CancellationToken))
+                    .Sequence.Tokens.Length, 40, 255);
     }
 
     [Fact]
     public void Options_of_no_use_are_refused()
     {
         foreach (ChatModelOptions options in (ChatModelOptions[])[
-            new() { CacheTokens = 0 }, new() { ContextTokens = -1 }, new() { PrefillTokens = 0 }, new() { PrefillTokensBesideDecoding = 0 }, new() { MaximumRequests = 0 },
+            new() { CacheTokens = 0 }, new() { ContextTokens = -1 }, new() { PrefillTokens = 0 },
+            new() { PrefillTokensBesideDecoding = 0 }, new() { MaximumRequests = 0 },
             new() { MaximumImages = -1 }, new() { ImageCacheBytes = -1 }])
             Assert.ThrowsAny<ArgumentException>(() => TinyChatModel.Create(options).Dispose());
     }
@@ -343,12 +417,16 @@ public sealed class ChatModelTests
         Message[] messages = [Message.User("Go.")];
         var options = new GenerationOptions { MaxNewTokens = 12 };
         Assert.Equal(
-            (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer, (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
-        Assert.Equal(7, (await drawn.CompleteAsync(messages, cancellationToken: TestContext.Current.CancellationToken)).Usage.CompletionTokens);
+            (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer,
+            (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
+        Assert.Equal(7, (await drawn.CompleteAsync(messages, cancellationToken: TestContext.Current.CancellationToken))
+            .Usage.CompletionTokens);
         Assert.NotEqual(
-            (await drawn.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer, (await drawn.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
+            (await drawn.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer,
+            (await drawn.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
         PreparedPrompt prompt = await drawn.PrepareAsync(messages, cancellationToken: TestContext.Current.CancellationToken);
-        Assert.StartsWith("<|im_start|>system\nShort.<|im_end|>\n<|im_start|>user\nGo.", drawn.Tokenizer.Decode(prompt.Sequence.Tokens), StringComparison.Ordinal);
+        Assert.StartsWith("<|im_start|>system\nShort.<|im_end|>\n<|im_start|>user\nGo.",
+            drawn.Tokenizer.Decode(prompt.Sequence.Tokens), StringComparison.Ordinal);
     }
 
     private sealed class Listener(Action<float> action) : IProgress<float>

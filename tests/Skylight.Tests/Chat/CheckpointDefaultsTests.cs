@@ -17,7 +17,8 @@ public sealed class CheckpointDefaultsTests
         // Only the likeliest token is as probable as the likeliest one.
         Assert.Equal(likeliest, await AnswerAsync(new GenerationDefaults { Sample = true, MinP = 1 }, drawn));
         Assert.NotEqual(likeliest, await AnswerAsync(new GenerationDefaults { Sample = true }, drawn));
-        Assert.NotEqual(likeliest, await AnswerAsync(new GenerationDefaults { Sample = true, MinP = 1 }, drawn with { MinP = 0 }));
+        Assert.NotEqual(likeliest,
+            await AnswerAsync(new GenerationDefaults { Sample = true, MinP = 1 }, drawn with { MinP = 0 }));
     }
 
     [Fact]
@@ -25,9 +26,14 @@ public sealed class CheckpointDefaultsTests
     {
         await using ChatModel model = TinyChatModel.Create();
         int word = Assert.Single(model.Tokenizer.Encode(" the")), other = Assert.Single(model.Tokenizer.Encode(" a"));
-        var options = new GenerationOptions { MaxNewTokens = 3, LogitBias = new Dictionary<int, float> { [word] = 1e6f, [other] = 1e5f } };
+        var options = new GenerationOptions
+        {
+            MaxNewTokens = 3,
+            LogitBias = new Dictionary<int, float> { [word] = 1e6f, [other] = 1e5f },
+        };
         Assert.Equal(" the the the", await AnswerAsync(new GenerationDefaults(), options));
-        Assert.Equal(" a a a", await AnswerAsync(new GenerationDefaults { SuppressedTokenIds = [-1, word, 1 << 24] }, options));
+        Assert.Equal(" a a a",
+            await AnswerAsync(new GenerationDefaults { SuppressedTokenIds = [-1, word, 1 << 24] }, options));
     }
 
     [Fact]
@@ -45,7 +51,8 @@ public sealed class CheckpointDefaultsTests
     [Fact]
     public async Task What_is_not_used_is_told()
     {
-        await using ChatModel model = TinyChatModel.Create(change: configuration => configuration with { Warnings = ["generation_config.json says so."] });
+        await using ChatModel model = TinyChatModel.Create(change: configuration =>
+            configuration with { Warnings = ["generation_config.json says so."] });
         Assert.Equal(["generation_config.json says so."], model.Warnings);
     }
 
@@ -59,16 +66,24 @@ public sealed class CheckpointDefaultsTests
     [InlineData("the the", 2, " the ", 3, AnswerEnd.StopText)]
     [InlineData("he the the", 0, " t", 3, AnswerEnd.StopText)]
     [InlineData("he the the", 3, " the t", 4, AnswerEnd.StopText)]
-    public async Task Stop_texts_do_not_end_an_answer_before_its_fewest_tokens(string stop, int fewest, string text, int tokens, AnswerEnd end)
+    public async Task Stop_texts_do_not_end_an_answer_before_its_fewest_tokens(string stop, int fewest, string text,
+        int tokens, AnswerEnd end)
     {
         await using ChatModel model = TinyChatModel.Create();
         int word = Assert.Single(model.Tokenizer.Encode(" the"));
-        var options = new GenerationOptions { MaxNewTokens = 6, MinNewTokens = fewest, StopTexts = [stop], LogitBias = new Dictionary<int, float> { [word] = 1e6f } };
+        var options = new GenerationOptions
+        {
+            MaxNewTokens = 6,
+            MinNewTokens = fewest,
+            StopTexts = [stop],
+            LogitBias = new Dictionary<int, float> { [word] = 1e6f },
+        };
         ChatAnswer answer = await model.CompleteAsync(s_messages, options, TestContext.Current.CancellationToken);
         Assert.Equal((text, tokens, end), (answer.Answer, answer.Usage.CompletionTokens, answer.End));
     }
 
-    private static async Task<string> AnswerAsync(GenerationDefaults defaults, GenerationOptions options) => (await CompleteAsync(defaults, options)).Answer;
+    private static async Task<string> AnswerAsync(GenerationDefaults defaults, GenerationOptions options) =>
+        (await CompleteAsync(defaults, options)).Answer;
 
     private static async Task<(AnswerEnd End, int Tokens)> EndAsync(GenerationDefaults defaults, GenerationOptions options)
     {
@@ -78,7 +93,8 @@ public sealed class CheckpointDefaultsTests
 
     private static async Task<ChatAnswer> CompleteAsync(GenerationDefaults defaults, GenerationOptions options)
     {
-        await using ChatModel model = TinyChatModel.Create(change: configuration => configuration with { Generation = defaults });
+        await using ChatModel model = TinyChatModel.Create(change: configuration =>
+            configuration with { Generation = defaults });
         return await model.CompleteAsync(s_messages, options, TestContext.Current.CancellationToken);
     }
 }

@@ -8,14 +8,19 @@ using Skylight.Tests.Checkpoints;
 
 namespace Skylight.Tests.Chat;
 
-/// <summary>A host that closes a model gets its memory back. Measured in a process of its own, where nothing else takes or keeps memory.</summary>
+/// <summary>
+/// A host that closes a model gets its memory back. Measured in a process of its own, where nothing else takes or keeps
+/// memory.
+/// </summary>
 public sealed class MemoryReturnTests
 {
     private const int Times = 10;
     private const double Megabyte = 1e6;
     private const string ResultFile = "SKYLIGHT_TEST_MEMORY_FILE";
 
-    /// <summary>Starts itself again, alone; there it loads and closes, and leaves three figures for the outer process.</summary>
+    /// <summary>
+    /// Starts itself again, alone; there it loads and closes, and leaves three figures for the outer process.
+    /// </summary>
     [Fact]
     public async Task Loading_and_closing_ten_times_leaves_the_process_as_small_as_it_was()
     {
@@ -26,7 +31,9 @@ public sealed class MemoryReturnTests
         }
 
         using var folder = new TemporaryFolder();
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Skylight.Tests.dll"), "-noColor", "-class", typeof(MemoryReturnTests).FullName!])
+        var start = new ProcessStartInfo("dotnet",
+            [Path.Combine(AppContext.BaseDirectory, "Skylight.Tests.dll"), "-noColor", "-class",
+                typeof(MemoryReturnTests).FullName!])
         {
             RedirectStandardOutput = true,
         };
@@ -35,11 +42,13 @@ public sealed class MemoryReturnTests
         string output = await child.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
         await child.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.True(child.ExitCode == 0, output);
-        double[] megabytes = [.. File.ReadAllText(folder["result"]).Split(' ').Select(number => double.Parse(number, CultureInfo.InvariantCulture))];
+        double[] megabytes = [.. File.ReadAllText(folder["result"]).Split(' ')
+            .Select(number => double.Parse(number, CultureInfo.InvariantCulture))];
         (double before, double open, double after) = (megabytes[0], megabytes[1], megabytes[2]);
         // While it is open it is there, or nothing would be measured.
         Assert.True(open > before + 150, $"{before:F0} MB before, {open:F0} MB with the model open");
-        Assert.True(after < before + 100, $"{before:F0} MB before, {after:F0} MB after {Times} times of loading and closing");
+        Assert.True(after < before + 100,
+            $"{before:F0} MB before, {after:F0} MB after {Times} times of loading and closing");
     }
 
     private static async Task MeasureAsync(string file)
@@ -47,7 +56,16 @@ public sealed class MemoryReturnTests
         using var folder = new TemporaryFolder();
         // Matrices of 8 MB each: what the C library would keep. 200 MB in all.
         ModelConfiguration configuration = ModelFamily.Configuration("tiny");
-        configuration = configuration with { Language = configuration.Language with { HiddenSize = 128, HeadDimension = 32, IntermediateSize = 32768, LayerCount = 5 } };
+        configuration = configuration with
+        {
+            Language = configuration.Language with
+            {
+                HiddenSize = 128,
+                HeadDimension = 32,
+                IntermediateSize = 32768,
+                LayerCount = 5,
+            },
+        };
         TinyChatModel.WriteCheckpoint(folder.Path, configuration);
         double before = Resident(), open = 0;
         for (int time = 0; time < Times; time++)
@@ -58,8 +76,10 @@ public sealed class MemoryReturnTests
     private static async Task<double> LoadAnswerCloseAsync(string folder)
     {
         using var device = new CpuDevice();
-        await using ChatModel model = await VisionLanguageModel.LoadAsync(folder, new ChatModelOptions { Device = device, CacheTokens = 1024 });
-        await model.CompleteAsync([Message.User("What is this?", ImagePart.FromRgb(TinyChatModel.Picture(1)))], new GenerationOptions { MaxNewTokens = 4 });
+        await using ChatModel model = await VisionLanguageModel.LoadAsync(folder,
+            new ChatModelOptions { Device = device, CacheTokens = 1024 });
+        await model.CompleteAsync([Message.User("What is this?", ImagePart.FromRgb(TinyChatModel.Picture(1)))],
+            new GenerationOptions { MaxNewTokens = 4 });
         return Resident();
     }
 

@@ -10,6 +10,7 @@ public sealed class PlainMessagesTests
         Assert.Equal("It is wrong.", PlainMessages.Of(new ArgumentException("It is wrong.", "messages")));
         Assert.Equal("It is wrong.", PlainMessages.Of(new ArgumentException("It is wrong.")));
         Assert.Equal("It is (Parameter 'x') so.", PlainMessages.Of(new InvalidDataException("It is (Parameter 'x') so.")));
-        Assert.StartsWith("Too many.", PlainMessages.Of(new ArgumentOutOfRangeException("count", 3, "Too many.")), StringComparison.Ordinal);
+        Assert.StartsWith("Too many.", PlainMessages.Of(new ArgumentOutOfRangeException("count", 3, "Too many.")),
+            StringComparison.Ordinal);
     }
 }

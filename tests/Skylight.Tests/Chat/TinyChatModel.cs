@@ -9,11 +9,17 @@ using Skylight.Tests.Text;
 
 namespace Skylight.Tests.Chat;
 
-/// <summary>A random model with the real vocabulary, the real tokenizer and real tiles; narrow, so that it answers in milliseconds.</summary>
+/// <summary>
+/// A random model with the real vocabulary, the real tokenizer and real tiles; narrow, so that it answers in
+/// milliseconds.
+/// </summary>
 internal static class TinyChatModel
 {
-    /// <summary>The model as InternVL3 or, thinking, as Skywork-R1V3; on the CPU unless the options name another device.</summary>
-    public static ChatModel Create(ChatModelOptions? options = null, bool thinking = false, Func<ModelConfiguration, ModelConfiguration>? change = null)
+    /// <summary>
+    /// The model as InternVL3 or, thinking, as Skywork-R1V3; on the CPU unless the options name another device.
+    /// </summary>
+    public static ChatModel Create(ChatModelOptions? options = null, bool thinking = false,
+        Func<ModelConfiguration, ModelConfiguration>? change = null)
     {
         ModelConfiguration configuration = ModelFamily.Configuration("tiny");
         if (thinking)
@@ -23,7 +29,8 @@ internal static class TinyChatModel
         model.Initialize(5);
         Scale(model, "language.embedding.weight", 30);
         Scale(model, "connector.linear2.weight", 30);
-        return new ChatModel("tiny", model, options?.Tokenizer ?? TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
+        return new ChatModel("tiny", model, options?.Tokenizer ?? TokenizerFixture.Real,
+            options ?? new ChatModelOptions { CacheTokens = 8192 });
     }
 
     /// <summary>A picture of noise; a square one is one tile.</summary>
@@ -39,7 +46,8 @@ internal static class TinyChatModel
     /// <summary>A folder as it is downloaded.</summary>
     public static void WriteCheckpoint(string folder, ModelConfiguration? configuration = null)
     {
-        RandomCheckpoint.Write(folder, configuration ?? ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, new CheckpointWriterOptions { Naming = CheckpointNaming.Original });
+        RandomCheckpoint.Write(folder, configuration ?? ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1,
+            new CheckpointWriterOptions { Naming = CheckpointNaming.Original });
         File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), TokenizerFixture.RealJson);
     }
 

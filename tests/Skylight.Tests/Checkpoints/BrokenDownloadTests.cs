@@ -7,7 +7,9 @@ namespace Skylight.Tests.Checkpoints;
 /// <summary>What downloads leave behind: the error says which file, what is wrong with it and what to do.</summary>
 public class BrokenDownloadTests
 {
-    private const string Pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 4995628912\n";
+    private const string Pointer =
+        "version https://git-lfs.github.com/spec/v1\noid " +
+        "sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 4995628912\n";
     private const string Second = "model-00002-of-00002.safetensors";
 
     [Fact]
@@ -54,9 +56,12 @@ public class BrokenDownloadTests
     public void OtherReadersCanAskAboutAFile()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("of 4995628912 bytes", Assert.Throws<CheckpointException>(() => FileFaults.Check(folder.Write("tokenizer.json", Pointer))).Message);
-        Assert.Contains("empty", Assert.Throws<CheckpointException>(() => FileFaults.Check(folder.Write("tokenizer.json", ""))).Message);
-        Assert.Contains("missing", Assert.Throws<CheckpointException>(() => FileFaults.Check(folder["absent.json"])).Message);
+        Assert.Contains("of 4995628912 bytes",
+            Assert.Throws<CheckpointException>(() => FileFaults.Check(folder.Write("tokenizer.json", Pointer))).Message);
+        Assert.Contains("empty",
+            Assert.Throws<CheckpointException>(() => FileFaults.Check(folder.Write("tokenizer.json", ""))).Message);
+        Assert.Contains("missing",
+            Assert.Throws<CheckpointException>(() => FileFaults.Check(folder["absent.json"])).Message);
         FileFaults.Check(folder.Write("tokenizer.json", "{}"));
     }
 
@@ -65,7 +70,9 @@ public class BrokenDownloadTests
     {
         using TemporaryFolder folder = Sharded();
         string index = File.ReadAllText(folder["model.safetensors.index.json"]);
-        folder.Write("model.safetensors.index.json", index.Replace("\"weight_map\": {", $"\"weight_map\": {{ \"extra.weight\": \"{Second}\",", StringComparison.Ordinal));
+        folder.Write("model.safetensors.index.json",
+            index.Replace("\"weight_map\": {", $"\"weight_map\": {{ \"extra.weight\": \"{Second}\",",
+                StringComparison.Ordinal));
         AssertRefused(folder, "'extra.weight'", $"should be in {Second}");
     }
 
@@ -90,7 +97,11 @@ public class BrokenDownloadTests
         using TemporaryFolder folder = Sharded();
         ModelConfiguration configuration = ModelConfiguration.Load(folder.Path);
         // Would not fit any machine, were it reserved before the check.
-        folder.Write("config.json", (configuration with { Language = configuration.Language with { IntermediateSize = 1 << 24, HiddenSize = 1 << 20 } }).ToOriginalJson());
+        folder.Write("config.json",
+            (configuration with
+            {
+                Language = configuration.Language with { IntermediateSize = 1 << 24, HiddenSize = 1 << 20 },
+            }).ToOriginalJson());
         AssertRefused(folder, "of another shape", "does not fit its configuration");
     }
 
@@ -106,23 +117,31 @@ public class BrokenDownloadTests
         model.Allocate();
         foreach (SafetensorsFile file in reader.Files)
         {
-            using var stream = new FileStream(file.Path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite | FileShare.Delete);
+            using var stream = new FileStream(file.Path, FileMode.Open, FileAccess.Write,
+                FileShare.ReadWrite | FileShare.Delete);
             stream.SetLength(1000);
         }
 
         KeyMapEntry head = map["language.head.weight"];
         Assert.Contains("became shorter", Assert.Throws<CheckpointException>(() =>
-            new ParameterTransfer(device).Load(reader, head, model.Parameters["language.head.weight"].Tensor, _ => { }, default)).Message);
+            new ParameterTransfer(device)
+                .Load(reader, head, model.Parameters["language.head.weight"].Tensor, _ => { }, default)).Message);
     }
 
     private static TemporaryFolder Sharded()
     {
         var folder = new TemporaryFolder();
         ModelConfiguration configuration = ModelFamily.Configuration("tiny");
-        configuration = configuration with { Language = configuration.Language with { VocabularySize = 1000 }, ImageTokenId = 900, StopTokenIds = [] };
+        configuration = configuration with
+        {
+            Language = configuration.Language with { VocabularySize = 1000 },
+            ImageTokenId = 900,
+            StopTokenIds = [],
+        };
         long total = KeyMap.For(configuration, CheckpointNaming.Original).Entries.Sum(entry => entry.Shape.ElementCount) * 2;
         // The order of the tensors decides where a file ends: a little more than half makes two.
-        RandomCheckpoint.Write(folder["model"], configuration, StoredType.BFloat16, 1, new CheckpointWriterOptions { MaximumShardBytes = total * 6 / 10 });
+        RandomCheckpoint.Write(folder["model"], configuration, StoredType.BFloat16, 1,
+            new CheckpointWriterOptions { MaximumShardBytes = total * 6 / 10 });
         foreach (string file in Directory.EnumerateFiles(folder["model"]))
             File.Move(file, folder[Path.GetFileName(file)]);
         Directory.Delete(folder["model"]);
@@ -133,7 +152,8 @@ public class BrokenDownloadTests
     private static void AssertRefused(TemporaryFolder folder, params string[] parts)
     {
         using var device = new CpuDevice();
-        CheckpointException error = Assert.Throws<CheckpointException>(() => ModelCheckpoint.Load(folder.Path, device).Dispose());
+        CheckpointException error = Assert.Throws<CheckpointException>(
+            () => ModelCheckpoint.Load(folder.Path, device).Dispose());
         Assert.All(parts, part => Assert.Contains(part, error.Message, StringComparison.Ordinal));
     }
 }

@@ -29,7 +29,8 @@ public class CheckpointReaderTests
         reader.Verify(map);
         foreach (KeyMapEntry entry in map.Entries)
         {
-            float[] expected = [.. values[entry.ParameterName].Select(value => type == StoredType.BFloat16 ? (BFloat16)value : value)];
+            float[] expected = [
+                .. values[entry.ParameterName].Select(value => type == StoredType.BFloat16 ? (BFloat16)value : value)];
             float[] destination = new float[expected.Length];
             reader.ReadParameter(entry, destination);
             Assert.Equal(expected, destination);
@@ -38,7 +39,8 @@ public class CheckpointReaderTests
             Assert.Equal(expected.Select(value => ((BFloat16)value).Bits), bits.Select(value => value.Bits));
         }
 
-        Assert.Equal(["config.json", "model.safetensors"], Directory.EnumerateFiles(folder["model"]).Select(Path.GetFileName).Order());
+        Assert.Equal(["config.json", "model.safetensors"],
+            Directory.EnumerateFiles(folder["model"]).Select(Path.GetFileName).Order());
     }
 
     [Fact]
@@ -48,11 +50,16 @@ public class CheckpointReaderTests
         ModelConfiguration configuration = CheckpointFixture.Small();
         KeyMap map = KeyMap.For(configuration, CheckpointNaming.HuggingFaceNested);
         List<TensorToWrite> tensors = Tensors(map);
-        tensors.RemoveAll(tensor => tensor.Name is "lm_head.weight" or "model.vision_tower.encoder.layer.1.attention.k_proj.bias");
-        Replace("model.multi_modal_projector.linear_1.weight", TensorToWrite.Float32("model.multi_modal_projector.linear_1.weight", new Shape(48, 24), new float[48 * 24]));
-        Replace("model.language_model.norm.weight", TensorToWrite.Int32("model.language_model.norm.weight", new Shape(24), new int[24]));
-        tensors.Add(TensorToWrite.Float32("model.language_model.layers.3.input_layernorm.weight", new Shape(24), new float[24]));
-        tensors.Add(TensorToWrite.Float32("model.language_model.layers.0.self_attn.rotary_emb.inv_freq", new Shape(3), new float[3]));
+        tensors.RemoveAll(
+            tensor => tensor.Name is "lm_head.weight" or "model.vision_tower.encoder.layer.1.attention.k_proj.bias");
+        Replace("model.multi_modal_projector.linear_1.weight",
+            TensorToWrite.Float32("model.multi_modal_projector.linear_1.weight", new Shape(48, 24), new float[48 * 24]));
+        Replace("model.language_model.norm.weight",
+            TensorToWrite.Int32("model.language_model.norm.weight", new Shape(24), new int[24]));
+        tensors.Add(TensorToWrite.Float32("model.language_model.layers.3.input_layernorm.weight", new Shape(24),
+            new float[24]));
+        tensors.Add(TensorToWrite.Float32("model.language_model.layers.0.self_attn.rotary_emb.inv_freq", new Shape(3),
+            new float[3]));
         SafetensorsWriter.Write(folder["model.safetensors"], tensors);
 
         using CheckpointReader reader = CheckpointReader.Open(folder.Path);
@@ -67,8 +74,12 @@ public class CheckpointReaderTests
         Assert.Contains("layers.3.input_layernorm.weight", message);
         Assert.DoesNotContain("inv_freq", message);
 
-        Assert.Equal("model.multi_modal_projector.linear_1.weight", Assert.Throws<CheckpointException>(() => reader.ReadParameter(map["connector.linear1.weight"], new float[48 * 24])).Tensor);
-        Assert.Equal("lm_head.weight", Assert.Throws<CheckpointException>(() => reader.ReadParameter(map["language.head.weight"], new float[50 * 24])).Tensor);
+        Assert.Equal("model.multi_modal_projector.linear_1.weight",
+            Assert.Throws<CheckpointException>(
+                () => reader.ReadParameter(map["connector.linear1.weight"], new float[48 * 24])).Tensor);
+        Assert.Equal("lm_head.weight",
+            Assert.Throws<CheckpointException>(
+                () => reader.ReadParameter(map["language.head.weight"], new float[50 * 24])).Tensor);
         Assert.Throws<ArgumentException>(() => reader.ReadParameter(map["language.embedding.weight"], new float[3]));
 
         void Replace(string name, TensorToWrite tensor) => tensors[tensors.FindIndex(old => old.Name == name)] = tensor;
@@ -81,12 +92,14 @@ public class CheckpointReaderTests
         KeyMap map = KeyMap.For(CheckpointFixture.Small(tied: true), CheckpointNaming.Original);
         float[] embedding = new float[50 * 24];
         List<TensorToWrite> tensors = Tensors(map);
-        SafetensorsWriter.Write(folder["model.safetensors"], [.. tensors, TensorToWrite.Float32("language_model.lm_head.weight", new Shape(50, 24), embedding)]);
+        SafetensorsWriter.Write(folder["model.safetensors"],
+            [.. tensors, TensorToWrite.Float32("language_model.lm_head.weight", new Shape(50, 24), embedding)]);
         using (CheckpointReader reader = CheckpointReader.Open(folder.Path))
             reader.Verify(map);
 
         embedding[^1] = 1;
-        SafetensorsWriter.Write(folder["model.safetensors"], [.. tensors, TensorToWrite.Float32("language_model.lm_head.weight", new Shape(50, 24), embedding)]);
+        SafetensorsWriter.Write(folder["model.safetensors"],
+            [.. tensors, TensorToWrite.Float32("language_model.lm_head.weight", new Shape(50, 24), embedding)]);
         using (CheckpointReader reader = CheckpointReader.Open(folder.Path))
             Assert.Contains("tie_word_embeddings", Assert.Throws<CheckpointException>(() => reader.Verify(map)).Message);
     }
@@ -106,7 +119,8 @@ public class CheckpointReaderTests
 
     [Theory]
     [InlineData("{\"a\": \"1.safetensors\", \"b\": \"2.safetensors\", \"c\": \"3.safetensors\"}", "3.safetensors")]
-    [InlineData("{\"a\": \"1.safetensors\", \"b\": \"2.safetensors\", \"c\": \"2.safetensors\", \"d\": \"2.safetensors\"}", "'d'")]
+    [InlineData(
+        "{\"a\": \"1.safetensors\", \"b\": \"2.safetensors\", \"c\": \"2.safetensors\", \"d\": \"2.safetensors\"}", "'d'")]
     [InlineData("{\"a\": \"2.safetensors\", \"b\": \"1.safetensors\", \"c\": \"2.safetensors\"}", "but is in")]
     [InlineData("{\"a\": \"1.safetensors\", \"b\": \"2.safetensors\"}", "'c'")]
     [InlineData("{\"a\": \"../1.safetensors\"}", "same folder")]
@@ -146,17 +160,21 @@ public class CheckpointReaderTests
         WriteShards(folder, index => index);
         byte[] shard = File.ReadAllBytes(folder["2.safetensors"]);
         File.WriteAllBytes(folder["2.safetensors"], shard[..^1]);
-        Assert.Equal(folder["2.safetensors"], Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder.Path)).File);
+        Assert.Equal(folder["2.safetensors"],
+            Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder.Path)).File);
     }
 
     [Fact]
     public void FolderWithoutACheckpointSaysWhatItHolds()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("no such folder", Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder["missing"])).Message);
-        Assert.Contains("Files there: none", Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder.Path)).Message);
+        Assert.Contains("no such folder",
+            Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder["missing"])).Message);
+        Assert.Contains("Files there: none",
+            Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder.Path)).Message);
         string file = folder.Write("pytorch_model.bin", "x");
-        Assert.Contains("convert them to safetensors", Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder.Path)).Message);
+        Assert.Contains("convert them to safetensors",
+            Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder.Path)).Message);
         Assert.Contains("is a file", Assert.Throws<CheckpointException>(() => CheckpointReader.Open(file)).Message);
     }
 
@@ -165,11 +183,15 @@ public class CheckpointReaderTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("file", "not a folder");
-        Assert.Contains("file", Assert.Throws<CheckpointException>(() => Write(Path.Combine(folder["file"], "model"), CheckpointFixture.Small(), CheckpointNaming.Original, StoredType.Float32)).Message);
-        Assert.Throws<ArgumentOutOfRangeException>(() => Write(folder["model"], CheckpointFixture.Small(), CheckpointNaming.Original, StoredType.Int32));
+        Assert.Contains("file",
+            Assert.Throws<CheckpointException>(() => Write(Path.Combine(folder["file"], "model"),
+                CheckpointFixture.Small(), CheckpointNaming.Original, StoredType.Float32)).Message);
+        Assert.Throws<ArgumentOutOfRangeException>(
+            () => Write(folder["model"], CheckpointFixture.Small(), CheckpointNaming.Original, StoredType.Int32));
     }
 
-    private static Dictionary<string, float[]> Write(string directory, ModelConfiguration configuration, CheckpointNaming naming, StoredType type)
+    private static Dictionary<string, float[]> Write(string directory, ModelConfiguration configuration,
+        CheckpointNaming naming, StoredType type)
     {
         var random = new Random(11);
         var values = new Dictionary<string, float[]>();
@@ -184,15 +206,24 @@ public class CheckpointReaderTests
     }
 
     private static List<TensorToWrite> Tensors(KeyMap map) =>
-        [.. map.Entries.SelectMany(entry => entry.Pieces).Select(piece => TensorToWrite.Float32(piece.TensorName, piece.OnDiskShape, new float[piece.OnDiskShape.ElementCount]))];
+        [.. map.Entries.SelectMany(entry => entry.Pieces)
+            .Select(piece =>
+                TensorToWrite.Float32(piece.TensorName, piece.OnDiskShape, new float[piece.OnDiskShape.ElementCount]))];
 
-    private static TensorToWrite Scalar(string name, float value) => TensorToWrite.Float32(name, new Shape(1), new[] { value });
+    private static TensorToWrite Scalar(string name, float value) =>
+        TensorToWrite.Float32(name, new Shape(1), new[] { value });
 
     private static void WriteShards(TemporaryFolder folder, Func<string, string> weightMap)
     {
         SafetensorsWriter.Write(folder["1.safetensors"], [Scalar("a", 1)]);
         SafetensorsWriter.Write(folder["2.safetensors"], [Scalar("b", 2), Scalar("c", 3)]);
-        string index = new JsonObject { ["a"] = "1.safetensors", ["b"] = "2.safetensors", ["c"] = "2.safetensors" }.ToJsonString();
-        folder.Write("model.safetensors.index.json", $$"""{ "metadata": { "total_size": 12 }, "weight_map": {{weightMap(index)}} }""");
+        string index = new JsonObject
+        {
+            ["a"] = "1.safetensors",
+            ["b"] = "2.safetensors",
+            ["c"] = "2.safetensors",
+        }.ToJsonString();
+        folder.Write("model.safetensors.index.json",
+            $$"""{ "metadata": { "total_size": 12 }, "weight_map": {{weightMap(index)}} }""");
     }
 }

@@ -20,7 +20,8 @@ public class ModelFolderTests
     {
         using var folder = new TemporaryFolder();
         ModelConfiguration configuration = ModelFamily.Configuration("tiny");
-        RandomCheckpoint.Write(folder["model"], configuration, StoredType.BFloat16, 7, new CheckpointWriterOptions { Naming = naming, MaximumShardBytes = 15_000_000 });
+        RandomCheckpoint.Write(folder["model"], configuration, StoredType.BFloat16, 7,
+            new CheckpointWriterOptions { Naming = naming, MaximumShardBytes = 15_000_000 });
         using (CheckpointReader reader = CheckpointReader.Open(folder["model"]))
         {
             Assert.Equal(naming, reader.DetectNaming());
@@ -46,9 +47,11 @@ public class ModelFolderTests
     public void MembersOfTheFamilyHaveTheirPublishedSizes(string name, double parameters, long cacheBytesPerToken)
     {
         ModelConfiguration configuration = ModelFamily.Configuration(name);
-        Assert.InRange(KeyMap.For(configuration, CheckpointNaming.Original).Entries.Sum(entry => entry.Shape.ElementCount), 0.9985 * parameters, 1.0015 * parameters);
+        Assert.InRange(KeyMap.For(configuration, CheckpointNaming.Original)
+            .Entries.Sum(entry => entry.Shape.ElementCount), 0.9985 * parameters, 1.0015 * parameters);
         Assert.Equal(cacheBytesPerToken, 2L * configuration.Language.LayerCount * configuration.Language.KeyValueSize * 2);
-        Assert.Contains("internvl3-1b", Assert.Throws<ArgumentException>(() => ModelFamily.Configuration("internvl3-9b")).Message);
+        Assert.Contains("internvl3-1b",
+            Assert.Throws<ArgumentException>(() => ModelFamily.Configuration("internvl3-9b")).Message);
     }
 
     [Theory]
@@ -65,9 +68,11 @@ public class ModelFolderTests
         var random = new Random(3);
         TensorToWrite[] tensors = [.. KeyMap.For(configuration, CheckpointNaming.Original).Entries.SelectMany(entry =>
         {
-            float[] values = [.. Enumerable.Range(0, (int)entry.Shape.ElementCount).Select(_ => Stored((float)(random.NextDouble() - 0.5) * 3, stored))];
+            float[] values = [.. Enumerable.Range(0, (int)entry.Shape.ElementCount)
+                .Select(_ => Stored((float)(random.NextDouble() - 0.5) * 3, stored))];
             written.Add(entry.ParameterName, values);
-            return entry.Pieces.Select(piece => new TensorToWrite(piece.TensorName, stored, piece.OnDiskShape, stream => stream.Write(Bytes(piece.Of<float>(values), stored))));
+            return entry.Pieces.Select(piece => new TensorToWrite(piece.TensorName, stored, piece.OnDiskShape,
+                stream => stream.Write(Bytes(piece.Of<float>(values), stored))));
         })];
         SafetensorsWriter.Write(folder["model.safetensors"], tensors);
         folder.Write("config.json", configuration.ToOriginalJson());
@@ -76,7 +81,8 @@ public class ModelFolderTests
         {
             using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device, wanted);
             foreach (PersistentTensor parameter in model.Parameters.All)
-                Assert.Equal(written[parameter.Name].Select(value => wanted == DataType.BFloat16 ? (BFloat16)value : value), PersistentTensors.Read(device, parameter));
+                Assert.Equal(written[parameter.Name].Select(value => wanted == DataType.BFloat16 ? (BFloat16)value
+                    : value), PersistentTensors.Read(device, parameter));
             device.Dispose();
         }
     }
@@ -86,7 +92,10 @@ public class ModelFolderTests
     {
         // Gate and up together are larger than a block, and begin and end within one.
         ModelConfiguration configuration = CheckpointFixture.Small();
-        configuration = configuration with { Language = configuration.Language with { IntermediateSize = 100_001, LayerCount = 1 } };
+        configuration = configuration with
+        {
+            Language = configuration.Language with { IntermediateSize = 100_001, LayerCount = 1 },
+        };
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice();
         using var model = new VisionLanguageModel(configuration, device, DataType.Float32);
@@ -132,11 +141,37 @@ public class ModelFolderTests
             WeightType = "bfloat16",
             Template = "internvl2_5",
             SystemMessage = "Du bist \"knapp\".",
-            Preprocessing = new ImagePreprocessing { IsTiled = false, MinimumTiles = 2, MaximumTiles = 6, HasThumbnail = false, Mean = new(0.5, 0.5, 0.5), Deviation = new(0.25, 0.5, 1) },
-            Generation = new GenerationDefaults { StopTokenIds = [TinyModel.StopToken], Sample = true, Temperature = 0.6, TopP = 0.95, TopK = 20, RepetitionPenalty = 1.05, MaxNewTokens = 64000, BeginTokenId = 1, PaddingTokenId = 2 },
+            Preprocessing = new ImagePreprocessing
+            {
+                IsTiled = false,
+                MinimumTiles = 2,
+                MaximumTiles = 6,
+                HasThumbnail = false,
+                Mean = new(0.5, 0.5, 0.5),
+                Deviation = new(0.25, 0.5, 1),
+            },
+            Generation = new GenerationDefaults
+            {
+                StopTokenIds = [TinyModel.StopToken],
+                Sample = true,
+                Temperature = 0.6,
+                TopP = 0.95,
+                TopK = 20,
+                RepetitionPenalty = 1.05,
+                MaxNewTokens = 64000,
+                BeginTokenId = 1,
+                PaddingTokenId = 2,
+            },
             Language = TinyModel.Configuration.Language with
             {
-                RopeScaling = new RopeScaling(RopeScalingKind.Yarn, 2, 128) { MScale = 0.5, MScaleAllDimensions = 1, BetaFast = 16, BetaSlow = 2, Truncate = false },
+                RopeScaling = new RopeScaling(RopeScalingKind.Yarn, 2, 128)
+                {
+                    MScale = 0.5,
+                    MScaleAllDimensions = 1,
+                    BetaFast = 16,
+                    BetaSlow = 2,
+                    Truncate = false,
+                },
             },
         };
         folder.Write("tokenizer.json", "{}");
@@ -194,9 +229,15 @@ public class ModelFolderTests
             ModelCheckpoint.Save(model, folder["model"]);
         string[] before = existed ? Names(folder["model"]) : folder.Names();
         using var cancellation = new CancellationTokenSource();
-        var options = new CheckpointWriterOptions { MaximumShardBytes = 10_000, Progress = new Callback(value => { if (value > 0.5f) cancellation.Cancel(); }) };
-        Assert.Throws<OperationCanceledException>(() => ModelCheckpoint.Save(model, folder["model"], options, cancellation.Token));
-        Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder["model"], new CheckpointWriterOptions { CopyFrom = folder["absent"] }));
+        var options = new CheckpointWriterOptions
+        {
+            MaximumShardBytes = 10_000,
+            Progress = new Callback(value => { if (value > 0.5f) cancellation.Cancel(); })
+        };
+        Assert.Throws<OperationCanceledException>(
+            () => ModelCheckpoint.Save(model, folder["model"], options, cancellation.Token));
+        Assert.Throws<CheckpointException>(() =>
+            ModelCheckpoint.Save(model, folder["model"], new CheckpointWriterOptions { CopyFrom = folder["absent"] }));
         Assert.Equal(before, existed ? Names(folder["model"]) : folder.Names());
         if (existed)
         {
@@ -211,24 +252,32 @@ public class ModelFolderTests
     {
         using var folder = new TemporaryFolder();
         var options = new CheckpointWriterOptions { FreeBytes = _ => 70_000_000_000 };
-        string message = Assert.Throws<CheckpointException>(() => RandomCheckpoint.Write(folder["a/b"], ModelFamily.Configuration("internvl3-38b"), StoredType.BFloat16, 1, options)).Message;
+        string message = Assert.Throws<CheckpointException>(() =>
+            RandomCheckpoint.Write(folder["a/b"], ModelFamily.Configuration("internvl3-38b"), StoredType.BFloat16, 1,
+                options)).Message;
         Assert.Contains("76.78 GB would be written", message);
         Assert.Contains("70.00 GB free", message);
         Assert.Empty(folder.Names());
         folder.Write("something", "x");
-        Assert.Contains("not empty", Assert.Throws<CheckpointException>(() => RandomCheckpoint.Write(folder.Path, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1)).Message);
+        Assert.Contains("not empty",
+            Assert.Throws<CheckpointException>(() =>
+                RandomCheckpoint.Write(folder.Path, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1)).Message);
         Assert.Equal(["something"], folder.Names());
     }
 
     private static void AssertSameWeights(VisionLanguageModel expected, VisionLanguageModel found)
     {
         foreach (PersistentTensor parameter in expected.Parameters.All)
-            Assert.True(PersistentTensors.Read(expected.Device, parameter).AsSpan().SequenceEqual(PersistentTensors.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
+            Assert.True(PersistentTensors.Read(expected.Device, parameter).AsSpan()
+                .SequenceEqual(PersistentTensors.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
     }
 
-    private static string[] Names(string directory) => [.. Directory.EnumerateFileSystemEntries(directory).Select(entry => Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
+    private static string[] Names(string directory) =>
+        [.. Directory.EnumerateFileSystemEntries(directory).Select(entry => Path.GetFileName(entry))
+            .Order(StringComparer.Ordinal)];
 
-    private static float Stored(float value, StoredType type) => type switch { StoredType.BFloat16 => (BFloat16)value, StoredType.Float16 => (float)(Half)value, _ => value };
+    private static float Stored(float value, StoredType type) =>
+        type switch { StoredType.BFloat16 => (BFloat16)value, StoredType.Float16 => (float)(Half)value, _ => value };
 
     private static byte[] Bytes(ReadOnlySpan<float> values, StoredType type) => type switch
     {

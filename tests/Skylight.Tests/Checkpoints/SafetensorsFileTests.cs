@@ -107,7 +107,8 @@ public class SafetensorsFileTests
     public void ReadingAfterDisposeThrows()
     {
         using var folder = new TemporaryFolder();
-        SafetensorsFile file = SafetensorsFile.Open(folder.Write("x.safetensors", CheckpointFixture.Raw("""{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}""", 2)));
+        SafetensorsFile file = SafetensorsFile.Open(folder.Write("x.safetensors",
+            CheckpointFixture.Raw("""{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}""", 2)));
         file.Dispose();
         file.Dispose();
         Assert.Throws<ObjectDisposedException>(() => file.ReadInt32("x"));
@@ -135,7 +136,8 @@ public class SafetensorsFileTests
     public void FileOrFolderThatIsNotThereIsNamed()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("missing.safetensors", Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(folder["missing.safetensors"])).Message);
+        Assert.Contains("missing.safetensors",
+            Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(folder["missing.safetensors"])).Message);
         Assert.Throws<CheckpointException>(() => SafetensorsFile.Open(folder.Path));
     }
 
@@ -147,7 +149,8 @@ public class SafetensorsFileTests
         foreach (int length in (int[])[0x3C20, 0x3C, 0x3C0A])
         {
             string header = """{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}""".PadRight(length);
-            using SafetensorsFile file = SafetensorsFile.Open(folder.Write("x.safetensors", CheckpointFixture.Raw(header, 2)));
+            using SafetensorsFile file = SafetensorsFile.Open(
+                folder.Write("x.safetensors", CheckpointFixture.Raw(header, 2)));
             Assert.Single(file.Entries);
         }
     }

@@ -14,29 +14,38 @@ public class SafetensorsHeaderTests
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 4, "x", "outside the file")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 12, null, "4 bytes at the end")]
     [InlineData("""{"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "x", "4 bytes before")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "y", "overlaps that of tensor 'x'")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "y", "overlaps that of tensor 'x'")]
+    [InlineData(
+        """{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "y", "overlaps that of tensor 'x'")]
+    [InlineData(
+        """{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "y", "overlaps that of tensor 'x'")]
     [InlineData("""{"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""", 8, "x", "takes 12 bytes")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}""", 8, "x", "backwards")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}""", 8, "x", "none negative")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0]}}""", 8, "x", "data_offsets")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8.5]}}""", 8, "x", "data_offsets")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[0,99999999999999999999]}}""", 8, "x", "data_offsets")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[9223372036854775800,9223372036854775807]}}""", 8, "x", "outside the file")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[2],"data_offsets":[9223372036854775800,9223372036854775807]}}""", 8,
+        "x", "outside the file")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2]}}""", 8, "x", "data_offsets")]
     [InlineData("""{"x":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}""", 8, "x", "-2")]
     [InlineData("""{"x":{"dtype":"F32","shape":[2147483648],"data_offsets":[0,8]}}""", 8, "x", "2147483648")]
     [InlineData("""{"x":{"dtype":"F32","shape":["2"],"data_offsets":[0,8]}}""", 8, "x", "whole number")]
     [InlineData("""{"x":{"dtype":"F32","shape":2,"data_offsets":[0,8]}}""", 8, "x", "no shape")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,8]}}""", 8, "x", "more bytes than any file")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[2147483647,2147483647,2147483647,0],"data_offsets":[0,0]}}""", 0, "x", "more bytes than any file")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[1073741824,2147483647,2],"data_offsets":[0,0]}}""", 0, "x", "more bytes than any file")]
-    [InlineData("""{"x":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}""", 4, "x", "33 extents")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[2147483647,2147483647,2147483647],"data_offsets":[0,8]}}""", 8, "x",
+        "more bytes than any file")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[2147483647,2147483647,2147483647,0],"data_offsets":[0,0]}}""", 0, "x",
+        "more bytes than any file")]
+    [InlineData("""{"x":{"dtype":"F32","shape":[1073741824,2147483647,2],"data_offsets":[0,0]}}""", 0, "x",
+        "more bytes than any file")]
+    [InlineData(
+        """{"x":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}""", 4, "x", "33 extents")]
     [InlineData("""{"x":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}""", 2, "x", "Quantised")]
     [InlineData("""{"x":{"dtype":"complex","shape":[2],"data_offsets":[0,2]}}""", 2, "x", "supported are F64")]
     [InlineData("""{"x":{"dtype":7,"shape":[2],"data_offsets":[0,2]}}""", 2, "x", "no dtype")]
     [InlineData("""{"x":[0,2]}""", 2, "x", "must be an object")]
-    [InlineData("""{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}""", 2, null, "'x'")]
+    [InlineData(
+        """{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"x":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}""",
+        2, null, "'x'")]
     [InlineData("""{"x":{"dtype":"U8","dtype":"U8","shape":[1],"data_offsets":[0,1]}}""", 1, null, "not valid JSON")]
     [InlineData("""{"__metadata__":{"a":1}}""", 0, null, "strings only")]
     [InlineData("""{"__metadata__":[]}""", 0, null, "__metadata__")]
@@ -61,7 +70,8 @@ public class SafetensorsHeaderTests
     [InlineData(long.MaxValue, "more than the 100000000")]
     [InlineData(-1, "more than the 100000000")]
     public void LyingHeaderLengthIsRefused(long claimed, string expected) =>
-        Assert.Contains(expected, Assert.Throws<CheckpointException>(() => Read(CheckpointFixture.Raw(Good, 36, claimed))).Message);
+        Assert.Contains(expected,
+            Assert.Throws<CheckpointException>(() => Read(CheckpointFixture.Raw(Good, 36, claimed))).Message);
 
     [Fact]
     public void InvalidUtf8IsRefused()
@@ -84,10 +94,14 @@ public class SafetensorsHeaderTests
     public void EmptyTensorsAndTrailingSpacesAreFine()
     {
         Assert.Empty(Read(CheckpointFixture.Raw("{}      ", 0)).Entries);
-        Assert.Equal(["e", "x"], Read(CheckpointFixture.Raw("""{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"e":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}  """, 1)).Entries.Select(entry => entry.Name));
+        Assert.Equal(["e", "x"],
+            Read(CheckpointFixture.Raw(
+                """{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"e":{"dtype":"F64","shape":[0],"data_offsets":[0,0]}}  """, 1)).Entries.Select(entry => entry.Name));
     }
 
-    /// <summary>Whatever a header says, either it is refused, or all its tensors lie in the file and cover its data.</summary>
+    /// <summary>
+    /// Whatever a header says, either it is refused, or all its tensors lie in the file and cover its data.
+    /// </summary>
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
@@ -95,8 +109,10 @@ public class SafetensorsHeaderTests
     public void MutatedHeadersAreRefusedOrSound(int seed)
     {
         var random = new Random(seed);
-        string[] fragments = ["0", "-1", "9223372036854775807", "18446744073709551616", "4294967296", "1e3", "null", "[]", "{}", "\"F32\"", "\"U8\"", "\"F64\"", "[0,24]", "[24,32]",
-            "\"a\":", ",", ":", "}", "]", "{", "[", "\"", "\\u0000", "\\ud800", "__metadata__", "shape", "dtype", "[2,3]", "[3,2]", "[6]"];
+        string[] fragments = ["0", "-1", "9223372036854775807", "18446744073709551616", "4294967296", "1e3", "null",
+            "[]", "{}", "\"F32\"", "\"U8\"", "\"F64\"", "[0,24]", "[24,32]",
+            "\"a\":", ",", ":", "}", "]", "{", "[", "\"", "\\u0000", "\\ud800", "__metadata__", "shape", "dtype",
+            "[2,3]", "[3,2]", "[6]"];
         int refused = 0, sound = 0;
         for (int round = 0; round < 10_000; round++)
         {
@@ -113,7 +129,8 @@ public class SafetensorsHeaderTests
             }
         }
 
-        Assert.True(refused > 5000 && sound > 20, $"{refused} refused, {sound} sound: the mutations do not test what they should.");
+        Assert.True(refused > 5000 && sound > 20,
+            $"{refused} refused, {sound} sound: the mutations do not test what they should.");
     }
 
     /// <summary>The same through the real file and map, reading every tensor.</summary>
@@ -124,7 +141,8 @@ public class SafetensorsHeaderTests
         var random = new Random(4);
         for (int round = 0; round < 500; round++)
         {
-            string path = folder.Write("x.safetensors", Mutate(random, ["0", "1", "24", "\"U8\"", "\"F16\"", "[24]", "[12]"]));
+            string path = folder.Write("x.safetensors",
+                Mutate(random, ["0", "1", "24", "\"U8\"", "\"F16\"", "[24]", "[12]"]));
             try
             {
                 using SafetensorsFile file = SafetensorsFile.Open(path);
@@ -196,5 +214,6 @@ public class SafetensorsHeaderTests
         Assert.Equal(header.Entries.Count, header.Entries.Select(entry => entry.Name).Distinct().Count());
     }
 
-    private static SafetensorsHeader Read(byte[] file) => SafetensorsHeader.Read("the-file", new MemoryStream(file), file.Length);
+    private static SafetensorsHeader Read(byte[] file) =>
+        SafetensorsHeader.Read("the-file", new MemoryStream(file), file.Length);
 }

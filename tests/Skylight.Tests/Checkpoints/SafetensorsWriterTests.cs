@@ -15,7 +15,8 @@ public class SafetensorsWriterTests
         SafetensorsWriter.Write(path,
             [
                 TensorToWrite.UInt8("bytes", new Shape(3), new byte[] { 1, 2, 255 }),
-                TensorToWrite.BFloat16("half \"é\n", new Shape(1, 2), new[] { BFloat16.FromBits(0x3F80), BFloat16.FromBits(0xFFFF) }),
+                TensorToWrite.BFloat16("half \"é\n", new Shape(1, 2),
+                    new[] { BFloat16.FromBits(0x3F80), BFloat16.FromBits(0xFFFF) }),
                 TensorToWrite.Float32("weights", new Shape(2, 3), weights),
                 TensorToWrite.Int32("ids", new Shape(2), new[] { -1, int.MinValue }),
                 TensorToWrite.Float32("empty", new Shape(0, 5), ReadOnlyMemory<float>.Empty),
@@ -24,7 +25,8 @@ public class SafetensorsWriterTests
             new Dictionary<string, string> { ["step"] = "7" });
 
         using SafetensorsFile file = SafetensorsFile.Open(path);
-        Assert.Equal(weights.Select(BitConverter.SingleToInt32Bits), file.ReadFloat32("weights").Select(BitConverter.SingleToInt32Bits));
+        Assert.Equal(weights.Select(BitConverter.SingleToInt32Bits),
+            file.ReadFloat32("weights").Select(BitConverter.SingleToInt32Bits));
         Assert.Equal([-1, int.MinValue], file.ReadInt32("ids"));
         Assert.Equal([1, 2, 255], file.Bytes("bytes").ToArray());
         Assert.Equal([0x80, 0x3F, 0xFF, 0xFF], file.Bytes("half \"é\n").ToArray());
@@ -66,7 +68,9 @@ public class SafetensorsWriterTests
         using var folder = new TemporaryFolder();
         byte[] before = WriteOld(folder);
         Assert.Throws<InvalidDataException>(() => SafetensorsWriter.Write(folder["x"],
-            [TensorToWrite.Float32("a", new Shape(1), new[] { 1f }), new TensorToWrite("b", StoredType.Float32, new Shape(1), _ => throw new InvalidDataException("the device is gone"))]));
+            [TensorToWrite.Float32("a", new Shape(1), new[] { 1f }),
+                new TensorToWrite("b", StoredType.Float32, new Shape(1),
+                    _ => throw new InvalidDataException("the device is gone"))]));
         AssertUntouched(folder, before);
     }
 
@@ -77,7 +81,9 @@ public class SafetensorsWriterTests
     {
         using var folder = new TemporaryFolder();
         byte[] before = WriteOld(folder);
-        ArgumentException error = Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(folder["x"], [new TensorToWrite("lying", StoredType.Float32, new Shape(1), stream => stream.Write(new byte[bytes]))]));
+        ArgumentException error = Assert.Throws<ArgumentException>(() =>
+            SafetensorsWriter.Write(folder["x"],
+                [new TensorToWrite("lying", StoredType.Float32, new Shape(1), stream => stream.Write(new byte[bytes]))]));
         Assert.Contains("'lying'", error.Message);
         Assert.Contains(expected, error.Message);
         AssertUntouched(folder, before);
@@ -137,8 +143,12 @@ public class SafetensorsWriterTests
         using var folder = new TemporaryFolder();
         folder.Write("file", "not a folder");
         TensorToWrite[] tensors = [TensorToWrite.Float32("a", new Shape(1), new[] { 1f })];
-        Assert.Contains(Path.Combine("file", "x"), Assert.Throws<CheckpointException>(() => SafetensorsWriter.Write(Path.Combine(folder["file"], "x"), tensors)).Message);
-        Assert.Contains(Path.Combine("nowhere", "x"), Assert.Throws<CheckpointException>(() => SafetensorsWriter.Write(Path.Combine(folder["nowhere"], "x"), tensors)).Message);
+        Assert.Contains(Path.Combine("file", "x"),
+            Assert.Throws<CheckpointException>(
+                () => SafetensorsWriter.Write(Path.Combine(folder["file"], "x"), tensors)).Message);
+        Assert.Contains(Path.Combine("nowhere", "x"),
+            Assert.Throws<CheckpointException>(
+                () => SafetensorsWriter.Write(Path.Combine(folder["nowhere"], "x"), tensors)).Message);
         Directory.CreateDirectory(folder["taken"]);
         Assert.Throws<CheckpointException>(() => SafetensorsWriter.Write(folder["taken"], tensors));
         Assert.Equal(["file", "taken"], folder.Names());
@@ -149,11 +159,14 @@ public class SafetensorsWriterTests
     {
         using var folder = new TemporaryFolder();
         TensorToWrite tensor = TensorToWrite.Float32("a", new Shape(1), new[] { 1f });
-        Assert.Contains("'a'", Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(folder["x"], [tensor, tensor])).Message);
-        Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(folder["x"], [tensor with { Name = "__metadata__" }]));
+        Assert.Contains("'a'",
+            Assert.Throws<ArgumentException>(() => SafetensorsWriter.Write(folder["x"], [tensor, tensor])).Message);
+        Assert.Throws<ArgumentException>(
+            () => SafetensorsWriter.Write(folder["x"], [tensor with { Name = "__metadata__" }]));
         Assert.Throws<ArgumentException>(() => TensorToWrite.Float32("a", new Shape(2), new[] { 1f }));
         Assert.Throws<ArgumentException>(() => TensorToWrite.FromBytes("a", TensorType.Float32(2), new byte[4]));
-        Assert.Throws<ArgumentException>(() => TensorToWrite.FromBytes("a", TensorType.Float32(1) with { Storage = Storage.Weight }, new byte[4]));
+        Assert.Throws<ArgumentException>(
+            () => TensorToWrite.FromBytes("a", TensorType.Float32(1) with { Storage = Storage.Weight }, new byte[4]));
         Assert.Empty(folder.Names());
     }
 
@@ -170,7 +183,8 @@ public class SafetensorsWriterTests
     }
 
     /// <summary>A real file on a disk with little room.</summary>
-    private sealed class FillingStream(string path, long room) : FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1)
+    private sealed class FillingStream(string path, long room)
+        : FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1)
     {
         public override void Write(ReadOnlySpan<byte> buffer)
         {

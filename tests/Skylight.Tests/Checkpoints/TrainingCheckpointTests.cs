@@ -9,7 +9,8 @@ public class TrainingCheckpointTests
     public void WhatIsSavedIsLoaded()
     {
         using var folder = new TemporaryFolder();
-        TrainingCheckpoint.Save(folder["runs/a/step-1"], [Value(3), TensorToWrite.Int32("order", new Shape(2), new[] { 4, 5 })], """{ "step": 1 }""");
+        TrainingCheckpoint.Save(folder["runs/a/step-1"],
+            [Value(3), TensorToWrite.Int32("order", new Shape(2), new[] { 4, 5 })], """{ "step": 1 }""");
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(folder["runs/a/step-1/"]);
         Assert.Equal("""{ "step": 1 }""", checkpoint.StateJson);
         Assert.Equal([3f], checkpoint.Tensors.ReadFloat32("value"));
@@ -32,8 +33,10 @@ public class TrainingCheckpointTests
     {
         using var folder = new TemporaryFolder();
         Save(folder["last"], 1);
-        TensorToWrite failing = new("value", StoredType.Float32, new Shape(1), _ => throw new IOException("No space left on device"));
-        CheckpointException error = Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Save(folder["last"], [failing], "{}"));
+        TensorToWrite failing = new("value", StoredType.Float32, new Shape(1),
+            _ => throw new IOException("No space left on device"));
+        CheckpointException error = Assert.Throws<CheckpointException>(
+            () => TrainingCheckpoint.Save(folder["last"], [failing], "{}"));
         Assert.Contains("No space left", error.Message);
         Assert.Contains("last", error.File);
         Assert.Equal(1, Load(folder["last"]));
@@ -41,7 +44,8 @@ public class TrainingCheckpointTests
 
         using var source = new CancellationTokenSource();
         source.Cancel();
-        Assert.Throws<OperationCanceledException>(() => TrainingCheckpoint.Save(folder["last"], [Value(9)], "{}", source.Token));
+        Assert.Throws<OperationCanceledException>(
+            () => TrainingCheckpoint.Save(folder["last"], [Value(9)], "{}", source.Token));
         Assert.Throws<ArgumentException>(() => TrainingCheckpoint.Save(folder["last"], [Value(9)], "{ not json"));
         Assert.Equal(1, Load(folder["last"]));
         Assert.Equal(["last"], folder.Names());
@@ -98,15 +102,19 @@ public class TrainingCheckpointTests
     public void BadCheckpointIsNamed()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("no such checkpoint", Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Load(folder["missing"])).Message);
+        Assert.Contains("no such checkpoint",
+            Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Load(folder["missing"])).Message);
         Save(folder["a"], 1);
         folder.Write("a/state.json", "{");
-        Assert.Equal(folder["a/state.json"], Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Load(folder["a"])).File);
+        Assert.Equal(folder["a/state.json"],
+            Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Load(folder["a"])).File);
         File.Delete(folder["a/state.json"]);
-        Assert.Equal(folder["a/state.json"], Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Load(folder["a"])).File);
+        Assert.Equal(folder["a/state.json"],
+            Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Load(folder["a"])).File);
 
         folder.Write("file", "not a folder");
-        Assert.Throws<CheckpointException>(() => TrainingCheckpoint.Save(Path.Combine(folder["file"], "step-1"), [Value(1)], "{}"));
+        Assert.Throws<CheckpointException>(
+            () => TrainingCheckpoint.Save(Path.Combine(folder["file"], "step-1"), [Value(1)], "{}"));
         Assert.Throws<ArgumentException>(() => TrainingCheckpoint.Save(folder["step.tmp"], [Value(1)], "{}"));
     }
 

@@ -37,12 +37,14 @@ public sealed class CommandLineTests
         await Fails($"demo --resume {folder["absent"]}", "absent", "demo.json");
         folder.Write("other/demo.json", """["not", "a", "demo"]""");
         await Fails($"demo --resume {folder["other"]}", "demo.json", "not the state of a demo");
-        folder.Write("late/demo.json", """{"Tests": [{"Phase": "grpo", "Correct": 1, "Count": 2, "Seconds": 1, "Examples": []}]}""");
+        folder.Write("late/demo.json",
+            """{"Tests": [{"Phase": "grpo", "Correct": 1, "Count": 2, "Seconds": 1, "Examples": []}]}""");
         await Fails($"demo --resume {folder["late"]}", "demo.json", "'grpo', which does not come there");
         folder.Write("quick/demo.json", """{"Seed": 1, "Preset": "Quick"}""");
         await Refuses($"demo --resume {folder["quick"]} --seed 5", "seed 1, not 5");
         await Refuses($"demo --resume {folder["quick"]} --tiny", "is a quick run", "--tiny");
-        await Refuses($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program", "--digits");
+        await Refuses($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program",
+            "--digits");
         await Refuses($"demo --resume {folder["quick"]} --out {folder["new"]}", "stays in its folder", "--out");
         folder.Write("broken/demo.json", """{"Seed": 1, "Preset": "Tiny"}""");
         TrainingCheckpoint.Save(folder["broken/runs/pretraining/state"], [], """{"Step": "x"}""");
@@ -72,7 +74,8 @@ public sealed class CommandLineTests
         await Fails($"verify {folder["absent"]} {folder["golden.safetensors"]}", "golden.safetensors");
         string golden = Golden.PathOf("vit300m-style/golden.safetensors");
         await Fails($"verify {folder["absent"]} {golden}", "absent", "config.json");
-        await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}", "golden.safetensors");
+        await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {folder.Write("golden.safetensors", "short")}",
+            "golden.safetensors");
         await Fails($"verify {Golden.PathOf("vit300m-style/hf")} {Golden.PathOf("vit6b-style/golden.safetensors")}", "");
     }
 
@@ -80,7 +83,8 @@ public sealed class CommandLineTests
     public async Task Verify_succeeds_only_if_everything_holds()
     {
         string golden = Golden.PathOf("vit300m-style/golden.safetensors");
-        (int code, string output, _) = await SkylightProgram.RunAsync(["verify", Golden.PathOf("vit300m-style/original"), golden]);
+        (int code, string output, _) = await SkylightProgram.RunAsync(
+            ["verify", Golden.PathOf("vit300m-style/original"), golden]);
         Assert.Equal(0, code);
         Assert.Contains("sft.grad", output, StringComparison.Ordinal);
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
@@ -93,11 +97,13 @@ public sealed class CommandLineTests
         string losses = Golden.PathOf("losses/losses.json");
         (int code, string output, _) = await SkylightProgram.RunAsync(["verify", "--losses", losses]);
         Assert.Equal(0, code);
-        Assert.All(["dapo_kl_k3", "gspo_token", "skipped, on preference pairs: dpo, bco, mpo"], part => Assert.Contains(part, output, StringComparison.Ordinal));
+        Assert.All(["dapo_kl_k3", "gspo_token", "skipped, on preference pairs: dpo, bco, mpo"],
+            part => Assert.Contains(part, output, StringComparison.Ordinal));
         Assert.DoesNotContain("FAILS", output, StringComparison.Ordinal);
 
         using var folder = new TemporaryFolder();
-        string wrong = folder.Write("wrong.json", File.ReadAllText(losses).Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
+        string wrong = folder.Write("wrong.json",
+            File.ReadAllText(losses).Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
         (code, output, _) = await SkylightProgram.RunAsync(["verify", "--losses", wrong]);
         Assert.Equal(1, code);
         Assert.Contains("FAILS", output, StringComparison.Ordinal);
@@ -116,11 +122,14 @@ public sealed class CommandLineTests
         Assert.Equal(0, code);
         Assert.StartsWith("cpu ", output, StringComparison.Ordinal);
         // A line each, and one that says where there is more.
-        Assert.All(output.Trim().Split('\n'), line => Assert.Matches("^(cpu|cuda|cuda:[0-9]+|simt) +[^ ]|^Libraries, and what was tried: skylight devices --verbose$", line));
+        Assert.All(output.Trim().Split('\n'),
+            line => Assert.Matches(
+                "^(cpu|cuda|cuda:[0-9]+|simt) +[^ ]|^Libraries, and what was tried: skylight devices --verbose$", line));
         Assert.DoesNotContain("Tried", output, StringComparison.Ordinal);
         (code, string verbose, _) = await SkylightProgram.RunAsync(["devices", "--verbose"]);
         Assert.Equal(0, code);
-        Assert.All(["driver: ", "NVRTC: ", "cuBLAS: "], library => Assert.Contains($"\n         {library}", verbose, StringComparison.Ordinal));
+        Assert.All(["driver: ", "NVRTC: ", "cuBLAS: "],
+            library => Assert.Contains($"\n         {library}", verbose, StringComparison.Ordinal));
         Assert.DoesNotContain("--verbose", verbose, StringComparison.Ordinal);
         (code, output, _) = await SkylightProgram.RunAsync(["devices", "--json"]);
         Assert.Equal(0, code);
@@ -133,7 +142,8 @@ public sealed class CommandLineTests
         {
             JsonElement installation = list.RootElement.GetProperty(name);
             bool usable = installation.GetProperty("problem").ValueKind == JsonValueKind.Null;
-            Assert.True(usable ? installation.GetProperty("cards").GetArrayLength() > 0 : installation.GetProperty("problem").GetString()!.Length > 20, output);
+            Assert.True(usable ? installation.GetProperty("cards").GetArrayLength() > 0
+                : installation.GetProperty("problem").GetString()!.Length > 20, output);
         }
     }
 
@@ -144,7 +154,8 @@ public sealed class CommandLineTests
         {
             (int status, string help, _) = await SkylightProgram.RunAsync([.. path, "--help"]);
             Assert.Equal(0, status);
-            Assert.Contains($"Usage:\n  {string.Join(' ', (string[])["skylight", .. path])} ", help.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+            Assert.Contains($"Usage:\n  {string.Join(' ', (string[])["skylight", .. path])} ",
+                help.ReplaceLineEndings("\n"), StringComparison.Ordinal);
             Assert.DoesNotContain("Skylight.Cli", help, StringComparison.Ordinal);
         }
 
@@ -166,10 +177,12 @@ public sealed class CommandLineTests
     }
 
     /// <summary>What was tried and did not work.</summary>
-    private static Task Fails(string arguments, params string[] expected) => Ends(ErrorReporting.Failed, arguments, expected);
+    private static Task Fails(string arguments, params string[] expected) =>
+        Ends(ErrorReporting.Failed, arguments, expected);
 
     /// <summary>What cannot be meant.</summary>
-    private static Task Refuses(string arguments, params string[] expected) => Ends(ErrorReporting.Usage, arguments, expected);
+    private static Task Refuses(string arguments, params string[] expected) =>
+        Ends(ErrorReporting.Usage, arguments, expected);
 
     private static async Task Ends(int expectedCode, string arguments, string[] expected)
     {

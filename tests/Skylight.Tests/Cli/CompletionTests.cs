@@ -19,20 +19,23 @@ public sealed class CompletionTests
     [InlineData("skylight chat ", "")]
     [InlineData("sky", "")]
     [InlineData("", "")]
-    public void What_may_follow_is_offered(string line, string expected) => Assert.Equal(expected, string.Join(' ', CompletionCommand.Complete(line)));
+    public void What_may_follow_is_offered(string line, string expected) =>
+        Assert.Equal(expected, string.Join(' ', CompletionCommand.Complete(line)));
 
     [Fact]
     public void Every_command_and_option_is_offered_and_the_hidden_command_is_not()
     {
         Command root = SkylightCommand.Create();
-        Assert.Equal(root.Subcommands.Where(command => !command.Hidden).Select(command => command.Name).Order(StringComparer.Ordinal), CompletionCommand.Complete("skylight "));
+        Assert.Equal(root.Subcommands.Where(command => !command.Hidden).Select(command => command.Name)
+            .Order(StringComparer.Ordinal), CompletionCommand.Complete("skylight "));
         foreach (Command command in root.Subcommands)
         {
             IReadOnlyList<string> offered = CompletionCommand.Complete($"skylight {command.Name} --");
             Assert.All(command.Options, option => Assert.Contains(option.Name, offered));
             // A value may be anything, and the cursor may be anywhere in it.
             foreach (Option option in command.Options)
-                Assert.All(["=", "=x", " ", " x", " \"", "=:", "==", " -"], typed => CompletionCommand.Complete($"skylight {command.Name} {option.Name}{typed}"));
+                Assert.All(["=", "=x", " ", " x", " \"", "=:", "==", " -"],
+                    typed => CompletionCommand.Complete($"skylight {command.Name} {option.Name}{typed}"));
         }
     }
 
@@ -45,7 +48,12 @@ public sealed class CompletionTests
     {
         string script = await ScriptAsync(shell);
         Assert.Contains("skylight complete -- ", script, StringComparison.Ordinal);
-        string[] check = shell switch { "bash" or "zsh" => ["-n", "-c", script], "fish" => ["--no-execute", "-c", script], _ => ["-NoProfile", "-Command", $"[scriptblock]::Create(@'\n{script}\n'@) | Out-Null"] };
+        string[] check = shell switch
+        {
+            "bash" or "zsh" => ["-n", "-c", script],
+            "fish" => ["--no-execute", "-c", script],
+            _ => ["-NoProfile", "-Command", $"[scriptblock]::Create(@'\n{script}\n'@) | Out-Null"],
+        };
         Assert.SkipUnless(OnPath(shell), $"there is no {shell}");
         (int code, string output) = await RunAsync(shell, check);
         Assert.True(code == 0, output);
@@ -69,7 +77,8 @@ public sealed class CompletionTests
             """;
         (int code, string output) = await RunAsync("bash", ["-c", test]);
         Assert.True(code == 0, output);
-        Assert.Equal(["complete -o default -F _skylight skylight", "[demo devices]", "[0]", "[simt]", "[]", "[devices]"], output.Trim().Split('\n'));
+        Assert.Equal(["complete -o default -F _skylight skylight", "[demo devices]", "[0]", "[simt]", "[]",
+            "[devices]"], output.Trim().Split('\n'));
     }
 
     private static async Task<string> ScriptAsync(string shell)
@@ -79,12 +88,15 @@ public sealed class CompletionTests
         return output;
     }
 
-    private static bool OnPath(string program) => (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, program)));
+    private static bool OnPath(string program) => (Environment.GetEnvironmentVariable("PATH") ?? "")
+        .Split(Path.PathSeparator).Any(folder => File.Exists(Path.Combine(folder, program)));
 
     private static async Task<(int Code, string Output)> RunAsync(string program, string[] arguments)
     {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        Task<string> output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken), error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        using Process process = Process.Start(
+            new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Task<string> output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken),
+            error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
         await SkylightProgram.EndsAsync(process);
         return (process.ExitCode, await output + await error);
     }

@@ -3,13 +3,17 @@ using Spectre.Console;
 
 namespace Skylight.Tests.Cli;
 
-/// <summary>The whole program within this process, for the many cases that a process each would make slow. Only in tests of <see cref="ConsoleOutput"/>.</summary>
+/// <summary>
+/// The whole program within this process, for the many cases that a process each would make slow. Only in tests of
+/// <see cref="ConsoleOutput"/>.
+/// </summary>
 internal static class ConsoleRun
 {
     /// <summary>Runs a command line to its end. An exception that the program would die of comes out of it.</summary>
     public static async Task<(int Code, string Output, string Error)> RunAsync(params string[] arguments)
     {
-        (TextWriter outBefore, TextWriter errorBefore, IAnsiConsole consoleBefore) = (Console.Out, Console.Error, AnsiConsole.Console);
+        (TextWriter outBefore, TextWriter errorBefore, IAnsiConsole consoleBefore) = (Console.Out, Console.Error,
+            AnsiConsole.Console);
         using StringWriter output = new(), error = new();
         Console.SetOut(output);
         Console.SetError(error);
@@ -27,7 +31,10 @@ internal static class ConsoleRun
         }
     }
 
-    /// <summary>Asserts that a command line ends with exit code 1, nothing on standard output, and few plain lines that name things.</summary>
+    /// <summary>
+    /// Asserts that a command line ends with exit code 1, nothing on standard output, and few plain lines that name
+    /// things.
+    /// </summary>
     public static async Task<string> FailsAsync(string[] arguments, params string[] expected)
     {
         (int code, string output, string error) = await RunAsync(arguments);

@@ -4,7 +4,9 @@ using Skylight.Tests.Text;
 
 namespace Skylight.Tests.Cli;
 
-/// <summary>A small model in shards with everything that a folder may hold, one file of which is damaged at a time.</summary>
+/// <summary>
+/// A small model in shards with everything that a folder may hold, one file of which is damaged at a time.
+/// </summary>
 public sealed class DamagedCheckpoint : IDisposable
 {
     private readonly TemporaryFolder _root = new();
@@ -13,7 +15,8 @@ public sealed class DamagedCheckpoint : IDisposable
     {
         Folder = Path.Combine(_root.Path, "model");
         RandomCheckpoint.Write(
-            Folder, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1, new CheckpointWriterOptions { Naming = CheckpointNaming.Original, MaximumShardBytes = 8 << 20 });
+            Folder, ModelFamily.Configuration("tiny"), StoredType.BFloat16, 1,
+            new CheckpointWriterOptions { Naming = CheckpointNaming.Original, MaximumShardBytes = 8 << 20 });
         File.WriteAllBytes(Path.Combine(Folder, "tokenizer.json"), TokenizerFixture.RealJson);
         File.WriteAllText(Path.Combine(Folder, "generation_config.json"), """{"eos_token_id": 151645}""");
         File.WriteAllText(Path.Combine(Folder, "preprocessor_config.json"), """{"do_rescale": true}""");
@@ -70,5 +73,7 @@ public sealed class DamagedCheckpoint : IDisposable
 
     public void Dispose() => _root.Dispose();
 
-    private string Names() => string.Join('\n', Directory.EnumerateFileSystemEntries(_root.Path, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal));
+    private string Names() =>
+        string.Join('\n', Directory.EnumerateFileSystemEntries(_root.Path, "*", SearchOption.AllDirectories)
+            .Order(StringComparer.Ordinal));
 }

@@ -19,8 +19,10 @@ public sealed class DamagedDumpTests : IDisposable
     public static TheoryData<string, string> Tensors => new(
         from name in (string[])
         [
-            "s0.input_ids", "s0.completion_start", "s0.pixel_values", "s0.logits", "s0.token_logprob", "s0.token_entropy", "s0.vit.embeddings", "sft.loss", "grpo.rewards", "grpo.advantages",
-            "grpo.s0.old_logprob", "grpo.s0.ref_logprob", "grpo.sequence_mean.loss", "grpo.sequence_mean.clipped_tokens", "adamw.step0.grad_norm",
+            "s0.input_ids", "s0.completion_start", "s0.pixel_values", "s0.logits", "s0.token_logprob",
+            "s0.token_entropy", "s0.vit.embeddings", "sft.loss", "grpo.rewards", "grpo.advantages",
+            "grpo.s0.old_logprob", "grpo.s0.ref_logprob", "grpo.sequence_mean.loss",
+            "grpo.sequence_mean.clipped_tokens", "adamw.step0.grad_norm",
         ]
         from fault in (string[])["no elements", "one element", "rank 5", "another type", "not there"]
         select (name, fault));
@@ -46,7 +48,8 @@ public sealed class DamagedDumpTests : IDisposable
         string dump = _folder["golden.safetensors"];
         File.CreateSymbolicLink(dump, _dump);
         _folder.Write("golden.json", json);
-        await ConsoleRun.FailsAsync(["verify", Golden.PathOf("vit300m-style/original"), dump], "golden.json", "image_token_id");
+        await ConsoleRun.FailsAsync(["verify", Golden.PathOf("vit300m-style/original"), dump], "golden.json",
+            "image_token_id");
     }
 
     [Fact]
@@ -64,22 +67,29 @@ public sealed class DamagedDumpTests : IDisposable
     {
         using SafetensorsFile whole = SafetensorsFile.Open(_dump);
         if (!whole.Contains(name))
-            Assert.Fail($"The dump has no {name}. It has: {string.Join(", ", whole.Entries.Select(entry => entry.Name).Where(other => !other.Contains(".grad.", StringComparison.Ordinal)))}");
+            Assert.Fail(
+                $"The dump has no {name}. It has: " +
+                $"{string.Join(", ", whole.Entries.Select(entry => entry.Name).Where(other => !other.Contains(".grad.", StringComparison.Ordinal)))}");
         string dump = _folder["golden.safetensors"];
         Write(whole, dump, name, fault);
-        (int code, string output, string error) = await ConsoleRun.RunAsync("verify", Golden.PathOf("vit300m-style/hf"), dump);
+        (int code, string output, string error) = await ConsoleRun.RunAsync("verify", Golden.PathOf("vit300m-style/hf"),
+            dump);
         PlainWords.Check(output);
         PlainWords.Check(error);
-        // A tensor of another shape with as many elements is compared element by element; what is not there is not compared, unless it is needed.
-        bool mayHold = (fault is "rank 5" && name is not "s0.pixel_values") || (fault is "one element" && whole[name].ElementCount == 1)
+        // A tensor of another shape with as many elements is compared element by element; what is not there is not
+        // compared, unless it is needed.
+        bool mayHold = (fault is "rank 5" && name is not "s0.pixel_values")
+            || (fault is "one element" && whole[name].ElementCount == 1)
             // A small number is the same in one byte.
             || (fault is "another type" && name is "s0.completion_start")
-            || (fault is "not there" && name is "s0.vit.embeddings" or "s0.logits" or "sft.loss" or "adamw.step0.grad_norm" or "grpo.sequence_mean.loss");
+            || (fault is "not there" && name is "s0.vit.embeddings" or "s0.logits" or "sft.loss"
+                or "adamw.step0.grad_norm" or "grpo.sequence_mean.loss");
         if (!mayHold)
             Assert.True(code == 1, $"{code}\n{output}\n{error}");
         Assert.InRange(code, 0, 1);
         if (error.Length > 0)
-            Assert.True(error.StartsWith("skylight: ", StringComparison.Ordinal) && error.Trim().Split('\n').Length < 12, error);
+            Assert.True(error.StartsWith("skylight: ", StringComparison.Ordinal)
+                && error.Trim().Split('\n').Length < 12, error);
     }
 
     public void Dispose() => _folder.Dispose();

@@ -18,29 +18,36 @@ public class InitAndInfoTests
     {
         using var folder = new TemporaryFolder();
         folder.Write("the-tokenizer.json", TokenizerFixture.RealJson);
-        (int code, string output) = await Run(InitCommand.Create(), "--like", "tiny", folder["model"], "--naming", "huggingface", "--shard-gb", "0.02", "--tokenizer", folder["the-tokenizer.json"], "--seed", "3");
+        (int code, string output) = await Run(InitCommand.Create(), "--like", "tiny", folder["model"], "--naming",
+            "huggingface", "--shard-gb", "0.02", "--tokenizer", folder["the-tokenizer.json"], "--seed", "3");
         Assert.Equal(0, code);
         Assert.Contains("in the shape of tiny", output, StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(folder["model"], "tokenizer.json")));
 
         (code, output) = await Run(InfoCommand.Create(), folder["model"]);
         Assert.Equal(0, code);
-        foreach (string part in (string[])["InternVLChatModel (internvl_chat)", "HuggingFace naming", "of bfloat16", "32768, RoPE base 1000000", "longer prompts are refused", "256 tokens each", "internvl2_5", "151645", "512 bytes for each token", "which fits cpu"])
+        foreach (string part in (string[])["InternVLChatModel (internvl_chat)", "HuggingFace naming", "of bfloat16",
+            "32768, RoPE base 1000000", "longer prompts are refused", "256 tokens each", "internvl2_5", "151645",
+            "512 bytes for each token", "which fits cpu"])
             Assert.Contains(part, output, StringComparison.Ordinal);
 
-        (code, output) = await Run(InfoCommand.Create(), folder["model"], "--json", "--context", "1000", "--batch", "2", "--tiles", "1");
+        (code, output) = await Run(InfoCommand.Create(), folder["model"], "--json", "--context", "1000", "--batch", "2",
+            "--tiles", "1");
         Assert.Equal(0, code);
         using JsonDocument json = JsonDocument.Parse(output);
         JsonElement root = json.RootElement;
         Assert.Equal(root.GetProperty("bytes").GetInt64(), root.GetProperty("weights").GetProperty("bytes").GetInt64());
-        Assert.Equal(root.GetProperty("parameters").GetInt64(), root.GetProperty("modules").EnumerateArray().Sum(module => module.GetProperty("parameters").GetInt64()));
+        Assert.Equal(root.GetProperty("parameters").GetInt64(),
+            root.GetProperty("modules").EnumerateArray().Sum(module => module.GetProperty("parameters").GetInt64()));
         JsonElement inference = root.GetProperty("plans")[0];
-        Assert.Contains("context 1000, batch 2, 1 tiles", inference.GetProperty("task").GetString(), StringComparison.Ordinal);
+        Assert.Contains("context 1000, batch 2, 1 tiles", inference.GetProperty("task").GetString(),
+            StringComparison.Ordinal);
         Assert.True(inference.GetProperty("fits").GetBoolean());
         // 1000 tokens are 32 pages of 32 tokens for each of two sequences.
         Assert.Equal(2 * 32 * 32 * 512, inference.GetProperty("parts").GetProperty("keyValueCache").GetInt64());
 
-        (_, output) = await Run(InfoCommand.Create(), folder["model"], "--device", "sm_90a", "--memory-gb", "0.05", "--context", "4096");
+        (_, output) = await Run(InfoCommand.Create(), folder["model"], "--device", "sm_90a", "--memory-gb", "0.05",
+            "--context", "4096");
         Assert.Contains("256 bytes for each token on sm_90a", output, StringComparison.Ordinal);
         Assert.Contains("which does not fit sm_90a (0.05 GB)", output, StringComparison.Ordinal);
         (_, output) = await Run(InfoCommand.Create(), folder["model"], "--device", "sm_80");
@@ -48,7 +55,9 @@ public class InitAndInfoTests
 
         await Assert.ThrowsAsync<CheckpointException>(() => Run(InitCommand.Create(), "--like", "tiny", folder["model"]));
         foreach (string option in (string[])["--context", "--batch", "--tokens"])
-            Assert.Contains($"{option} is 0", (await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], option, "0"))).Message, StringComparison.Ordinal);
+            Assert.Contains($"{option} is 0",
+                (await Assert.ThrowsAsync<ArgumentException>(
+                    () => Run(InfoCommand.Create(), folder["model"], option, "0"))).Message, StringComparison.Ordinal);
         await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], "--context", "40000"));
         await Assert.ThrowsAsync<ArgumentException>(() => Run(InfoCommand.Create(), folder["model"], "--device", "tpu"));
         await Assert.ThrowsAsync<CheckpointException>(() => Run(InfoCommand.Create(), folder["absent"]));
@@ -75,7 +84,8 @@ public class InitAndInfoTests
         Assert.InRange(info.Plans[1].Parts["gradientsAndOptimizer"], 16 * 91.7e6, 16 * 92e6);
         Assert.Contains("which does not fit cpu (80.00 GB)", InfoText.Format(info), StringComparison.Ordinal);
 
-        long kept = CheckpointInfo.Of(folder.Path, device, 80_000_000_000, new InfoRequest(Recompute: false)).Plans[1].Parts["activations"];
+        long kept = CheckpointInfo.Of(folder.Path, device, 80_000_000_000, new InfoRequest(Recompute: false))
+            .Plans[1].Parts["activations"];
         Assert.True(kept > 2 * info.Plans[1].Parts["activations"], $"{kept} bytes with all kept");
     }
 
@@ -84,10 +94,14 @@ public class InitAndInfoTests
     {
         using var folder = new TemporaryFolder();
         RandomCheckpoint.Write(folder["model"], CheckpointFixture.Small(), StoredType.Float32, 1);
-        ModelConfiguration other = CheckpointFixture.Small() with { Language = CheckpointFixture.Small().Language with { IntermediateSize = 44 } };
+        ModelConfiguration other = CheckpointFixture.Small() with
+        {
+            Language = CheckpointFixture.Small().Language with { IntermediateSize = 44 },
+        };
         File.WriteAllText(Path.Combine(folder["model"], "config.json"), other.ToJson());
         using var device = new CpuDevice(long.MaxValue);
-        CheckpointInfo info = CheckpointInfo.Of(folder["model"], device, 1_000_000_000, new InfoRequest(TrainingTokens: 128, Tiles: 1));
+        CheckpointInfo info = CheckpointInfo.Of(folder["model"], device, 1_000_000_000,
+            new InfoRequest(TrainingTokens: 128, Tiles: 1));
         Assert.Contains("of another shape", info.Weights.Problem!, StringComparison.Ordinal);
         Assert.Equal(["float32"], info.Weights.DataTypes);
         Assert.Contains("cannot be loaded", InfoText.Format(info), StringComparison.Ordinal);
@@ -100,7 +114,8 @@ public class InitAndInfoTests
         Console.SetOut(output);
         try
         {
-            int code = await command.Parse(arguments).InvokeAsync(new System.CommandLine.InvocationConfiguration { EnableDefaultExceptionHandler = false });
+            int code = await command.Parse(arguments)
+                .InvokeAsync(new System.CommandLine.InvocationConfiguration { EnableDefaultExceptionHandler = false });
             return (code, output.ToString());
         }
         finally

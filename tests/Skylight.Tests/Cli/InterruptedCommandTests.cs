@@ -21,7 +21,8 @@ public sealed class InterruptedCommandTests
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder["there"]);
         (int code, string output, string error) = await InterruptAsync(
-            ["init", folder[target], "--like", "internvl3-2b"], signal, () => Directory.EnumerateFileSystemEntries(folder.Path, ".*.tmp", SearchOption.AllDirectories).Any());
+            ["init", folder[target], "--like", "internvl3-2b"], signal,
+            () => Directory.EnumerateFileSystemEntries(folder.Path, ".*.tmp", SearchOption.AllDirectories).Any());
         Assert.Equal((130, ""), (code, output));
         Assert.Contains("skylight: stopped.", error, StringComparison.Ordinal);
         Assert.Equal([folder["there"]], Directory.EnumerateFileSystemEntries(folder.Path, "*", SearchOption.AllDirectories));
@@ -34,7 +35,8 @@ public sealed class InterruptedCommandTests
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has no such signals to send.");
         using var folder = new TemporaryFolder();
-        (int code, string output, string error) = await InterruptAsync(["demo", "--tiny", "--out", folder["demo"]], signal, () => Directory.Exists(folder["demo/data"]));
+        (int code, string output, string error) = await InterruptAsync(["demo", "--tiny", "--out", folder["demo"]],
+            signal, () => Directory.Exists(folder["demo/data"]));
         Assert.True(code == 130, error + output);
         Assert.Contains($"--resume {folder["demo"]}", output, StringComparison.Ordinal);
         AssertNothingTemporary(folder);
@@ -49,14 +51,19 @@ public sealed class InterruptedCommandTests
         Assert.SkipWhen(OperatingSystem.IsWindows(), "Windows has no such signals to send.");
         using var folder = new TemporaryFolder();
         TinyChatModel.WriteCheckpoint(folder["model"]);
-        folder.Write("data.jsonl", string.Concat(Enumerable.Range(0, 400).Select(index => $"{{\"id\": \"q{index}\", \"question\": \"What is {index}?\", \"answer\": \"{index}\"}}\n")));
+        folder.Write("data.jsonl",
+            string.Concat(Enumerable.Range(0, 400).Select(
+                index => $"{{\"id\": \"q{index}\", \"question\": \"What is {index}?\", \"answer\": \"{index}\"}}\n")));
         string results = folder["out/results.jsonl"];
         (int code, string output, string error) = await InterruptAsync(
-            ["eval", folder["model"], "--data", folder["data.jsonl"], "--output", folder["out"], "--max-tokens", "200"], "INT", () => File.Exists(results) && new FileInfo(results).Length > 0);
+            ["eval", folder["model"], "--data", folder["data.jsonl"], "--output", folder["out"], "--max-tokens", "200"],
+            "INT", () => File.Exists(results) && new FileInfo(results).Length > 0);
         Assert.True(code == 130, error + output);
         Assert.Contains("--resume", output, StringComparison.Ordinal);
-        Assert.Equal(["results.jsonl", "settings.json"], Directory.EnumerateFiles(folder["out"]).Select(file => Path.GetFileName(file)).Order());
-        Assert.EndsWith("\n", await File.ReadAllTextAsync(results, TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        Assert.Equal(["results.jsonl", "settings.json"],
+            Directory.EnumerateFiles(folder["out"]).Select(file => Path.GetFileName(file)).Order());
+        Assert.EndsWith("\n", await File.ReadAllTextAsync(results, TestContext.Current.CancellationToken),
+            StringComparison.Ordinal);
         Assert.InRange(File.ReadLines(results).Count(), 1, 399);
         AssertNothingTemporary(folder);
     }
@@ -68,9 +75,11 @@ public sealed class InterruptedCommandTests
         folder.Write("cat.jpg", File.ReadAllBytes(Golden.PathOf("faults/pictures/dconly.jpg")));
         folder.Write("empty.json", "{}");
         Directory.CreateDirectory(folder["nothing"]);
-        foreach ((string tokenizer, string expected) in ((string, string)[])[("cat.jpg", "cat.jpg"), ("empty.json", "empty.json"), ("nothing", "tokenizer.json"), ("absent", "absent")])
+        foreach ((string tokenizer, string expected) in ((string, string)[])[("cat.jpg", "cat.jpg"),
+            ("empty.json", "empty.json"), ("nothing", "tokenizer.json"), ("absent", "absent")])
         {
-            (int code, string output, string error) = await SkylightProgram.RunAsync(["init", folder["model"], "--like", "tiny", "--tokenizer", folder[tokenizer]]);
+            (int code, string output, string error) = await SkylightProgram.RunAsync(
+                ["init", folder["model"], "--like", "tiny", "--tokenizer", folder[tokenizer]]);
             Assert.Equal((1, ""), (code, output));
             Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
             Assert.Contains(expected, error, StringComparison.Ordinal);
@@ -83,8 +92,13 @@ public sealed class InterruptedCommandTests
     public async Task What_the_checkpoint_asks_for_in_vain_is_said_once_on_the_error_stream()
     {
         using var folder = new TemporaryFolder();
-        TinyChatModel.WriteCheckpoint(folder["model"], ModelFamily.Configuration("tiny") with { Generation = new GenerationDefaults { PaddingTokenId = -1, Ignored = [new("num_beams", "4")] } });
-        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", folder["model"], "--prompt", "Hello", "--max-tokens", "2"]);
+        TinyChatModel.WriteCheckpoint(folder["model"],
+            ModelFamily.Configuration("tiny") with
+            {
+                Generation = new GenerationDefaults { PaddingTokenId = -1, Ignored = [new("num_beams", "4")] },
+            });
+        (int code, string output, string error) = await SkylightProgram.RunAsync(
+            ["generate", folder["model"], "--prompt", "Hello", "--max-tokens", "2"]);
         Assert.True(code == 0, error);
         Assert.Equal(2, error.Split("skylight: generation_config.json says 'num_beams' is 4; that is not used").Length);
         Assert.DoesNotContain("num_beams", output, StringComparison.Ordinal);
@@ -92,7 +106,8 @@ public sealed class InterruptedCommandTests
         Assert.Contains("'num_beams' is 4; that is not used", output, StringComparison.Ordinal);
     }
 
-    private static async Task<(int Code, string Output, string Error)> InterruptAsync(string[] arguments, string signal, Func<bool> hasBegun)
+    private static async Task<(int Code, string Output, string Error)> InterruptAsync(string[] arguments, string signal,
+        Func<bool> hasBegun)
     {
         using Process process = SkylightProgram.Start(arguments);
         try
@@ -100,7 +115,8 @@ public sealed class InterruptedCommandTests
             Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
             for (int attempt = 0; !hasBegun(); attempt++)
             {
-                Assert.False(process.HasExited || attempt > 30_000, process.HasExited ? await output + await error : "It does not begin.");
+                Assert.False(process.HasExited || attempt > 30_000, process.HasExited ? await output + await error
+                    : "It does not begin.");
                 await Task.Delay(10, TestContext.Current.CancellationToken);
             }
 
@@ -118,5 +134,7 @@ public sealed class InterruptedCommandTests
 
     private static void AssertNothingTemporary(TemporaryFolder folder) =>
         Assert.DoesNotContain(
-            Directory.EnumerateFileSystemEntries(folder.Path, "*", SearchOption.AllDirectories), entry => Path.GetFileName(entry) is var name && (name.StartsWith('.') || name.EndsWith(".tmp", StringComparison.Ordinal)));
+            Directory.EnumerateFileSystemEntries(folder.Path, "*", SearchOption.AllDirectories),
+            entry => Path.GetFileName(entry) is var name
+                && (name.StartsWith('.') || name.EndsWith(".tmp", StringComparison.Ordinal)));
 }

@@ -33,7 +33,8 @@ public sealed class OptionReadersTests
     [Fact]
     public void Numbers_are_read_the_same_on_every_machine()
     {
-        ParseResult parse = Parse("--temperature", "0.5", "--memory", "1.5e2", "--tokens", "-7", "--batch", "3", "--seed", "-3", "--optional-seed", "18446744073709551615");
+        ParseResult parse = Parse("--temperature", "0.5", "--memory", "1.5e2", "--tokens", "-7", "--batch", "3",
+            "--seed", "-3", "--optional-seed", "18446744073709551615");
         Assert.Empty(parse.Errors);
         Assert.Equal(0.5f, parse.GetValue<float?>("--temperature"));
         Assert.Equal(150, parse.GetValue<double?>("--memory"));

@@ -10,7 +10,8 @@ namespace Skylight.Tests.Cli;
 [Collection(nameof(ConsoleOutput))]
 public sealed class PlainCommandLineTests
 {
-    private static readonly string[] _values = ["", " ", "maybe,1", "1,5", "NaN", "1e999", "-1", "99999999999999999999", "\u0001", "{}"];
+    private static readonly string[] _values = ["", " ", "maybe,1", "1,5", "NaN", "1e999", "-1", "99999999999999999999",
+        "\u0001", "{}"];
 
     [Fact]
     public void Every_option_refuses_every_value_in_plain_words()
@@ -20,15 +21,19 @@ public sealed class PlainCommandLineTests
         {
             foreach (Option option in command.Options)
             {
-                foreach (string[] argument in (string[][])[.. _values.Select(value => (string[])[$"{option.Name}={value}"]), [option.Name], [option.Name, "1", "2", "3"]])
+                foreach (string[] argument in (string[][])[.. _values.Select(
+                    value => (string[])[$"{option.Name}={value}"]), [option.Name], [option.Name, "1", "2", "3"]])
                 {
-                    string[] errors = [.. SkylightCommand.Create().Parse([.. path, .. argument]).Errors.Select(error => error.Message)];
+                    string[] errors = [.. SkylightCommand.Create().Parse([.. path, .. argument])
+                        .Errors.Select(error => error.Message)];
                     Assert.All(errors, PlainWords.Check);
                     refused += errors.Length;
                 }
 
-                if (option.ValueType != typeof(string) && option.ValueType != typeof(string[]) && option.ValueType != typeof(bool) && option.Name is not ("--help" or "--version"))
-                    Assert.Contains(SkylightCommand.Create().Parse([.. path, $"{option.Name}=maybe,1"]).Errors, error => error.Message.StartsWith($"{option.Name} takes ", StringComparison.Ordinal));
+                if (option.ValueType != typeof(string) && option.ValueType != typeof(string[])
+                    && option.ValueType != typeof(bool) && option.Name is not ("--help" or "--version"))
+                    Assert.Contains(SkylightCommand.Create().Parse([.. path, $"{option.Name}=maybe,1"]).Errors,
+                        error => error.Message.StartsWith($"{option.Name} takes ", StringComparison.Ordinal));
             }
         }
 
@@ -49,20 +54,32 @@ public sealed class PlainCommandLineTests
     // What could be meant, and does not work with the files that there are; every other line is refused as one.
     private static readonly string[] _failures =
     [
-        "info DIR", "info DIR --context 40000000", "info MODEL --device cuda:99", "generate DIR --prompt x", "generate MODEL --prompt x", "generate MODEL --prompt x --image DIR",
-        "generate MODEL --prompt x --image absent.png", "eval DIR --data DIR", "eval DIR --data absent.jsonl", "verify MODEL absent.safetensors", "verify MODEL DIR", "verify DIR DIR",
-        "demo --resume DIR", "demo --digits DIR", "kernels compile --budget DIR", "kernels compile --budget absent", "init DIR/new --like tiny --tokenizer absent",
+        "info DIR", "info DIR --context 40000000", "info MODEL --device cuda:99", "generate DIR --prompt x",
+        "generate MODEL --prompt x", "generate MODEL --prompt x --image DIR",
+        "generate MODEL --prompt x --image absent.png", "eval DIR --data DIR", "eval DIR --data absent.jsonl",
+        "verify MODEL absent.safetensors", "verify MODEL DIR", "verify DIR DIR",
+        "demo --resume DIR", "demo --digits DIR", "kernels compile --budget DIR", "kernels compile --budget absent",
+        "init DIR/new --like tiny --tokenizer absent",
     ];
 
     public static TheoryData<string> Lines =>
     [
-        "", "nonsense", "info", "info DIR", "info DIR --json=maybe", "info DIR --context 40000000", "info MODEL --context 40000", "info MODEL --tiles 100000", "info MODEL --tokens 2 --tiles 50",
-        "info MODEL --batch 0", "info MODEL --tokens 2147483647", "info MODEL --tiles 2147483647", "info MODEL --memory-gb 0", "info MODEL --device tpu", "info MODEL --device sm_1", "info MODEL --device cuda:99", "generate DIR --prompt x", "generate MODEL --prompt x",
-        "generate MODEL --prompt x --image DIR", "generate MODEL --prompt x --image absent.png", "generate MODEL --prompt x --temperature -1", "generate MODEL --prompt x --top-p 7",
-        "generate MODEL --prompt x --max-tokens 0", "generate MODEL --prompt x --dtype int3", "chat MODEL --cache-tokens 0", "serve MODEL --port 99999999", "serve MODEL --host 300.1.1.1",
-        "serve MODEL --max-body 0", "eval DIR --data DIR", "eval DIR --data absent.jsonl", "eval DIR --data DIR --samples 0", "eval MODEL --data absent --limit 0", "verify MODEL absent.safetensors",
-        "verify MODEL DIR", "verify DIR DIR", "demo --resume DIR", "demo --digits DIR", "demo --quick --tiny", "demo --seed 1.5", "kernels", "kernels compile --budget DIR", "kernels compile --budget absent",
-        "kernels check --filter nothing-has-this-name", "init", "init DIR --like nothing", "init DIR/new --like tiny --shard-gb 0", "init DIR/new --like tiny --tokenizer absent", "init DIR/new --like tiny --seed x",
+        "", "nonsense", "info", "info DIR", "info DIR --json=maybe", "info DIR --context 40000000",
+        "info MODEL --context 40000", "info MODEL --tiles 100000", "info MODEL --tokens 2 --tiles 50",
+        "info MODEL --batch 0", "info MODEL --tokens 2147483647", "info MODEL --tiles 2147483647",
+        "info MODEL --memory-gb 0", "info MODEL --device tpu", "info MODEL --device sm_1",
+        "info MODEL --device cuda:99", "generate DIR --prompt x", "generate MODEL --prompt x",
+        "generate MODEL --prompt x --image DIR", "generate MODEL --prompt x --image absent.png",
+        "generate MODEL --prompt x --temperature -1", "generate MODEL --prompt x --top-p 7",
+        "generate MODEL --prompt x --max-tokens 0", "generate MODEL --prompt x --dtype int3",
+        "chat MODEL --cache-tokens 0", "serve MODEL --port 99999999", "serve MODEL --host 300.1.1.1",
+        "serve MODEL --max-body 0", "eval DIR --data DIR", "eval DIR --data absent.jsonl",
+        "eval DIR --data DIR --samples 0", "eval MODEL --data absent --limit 0", "verify MODEL absent.safetensors",
+        "verify MODEL DIR", "verify DIR DIR", "demo --resume DIR", "demo --digits DIR", "demo --quick --tiny",
+        "demo --seed 1.5", "kernels", "kernels compile --budget DIR", "kernels compile --budget absent",
+        "kernels check --filter nothing-has-this-name", "init", "init DIR --like nothing",
+        "init DIR/new --like tiny --shard-gb 0", "init DIR/new --like tiny --tokenizer absent",
+        "init DIR/new --like tiny --seed x",
     ];
 
     [Theory]
@@ -72,13 +89,15 @@ public sealed class PlainCommandLineTests
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder["empty"]);
         string[] arguments = [.. line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
-            .Select(word => word.Replace("DIR", folder["empty"], StringComparison.Ordinal).Replace("MODEL", Golden.PathOf("vit300m-style/hf"), StringComparison.Ordinal))];
+            .Select(word => word.Replace("DIR", folder["empty"], StringComparison.Ordinal)
+                .Replace("MODEL", Golden.PathOf("vit300m-style/hf"), StringComparison.Ordinal))];
         (int code, string output, string error) = await ConsoleRun.RunAsync(arguments);
         bool meant = _failures.Contains(line);
         Assert.True(code == (meant ? ErrorReporting.Failed : ErrorReporting.Usage), $"{code}\n{output}\n{error}");
         PlainWords.Check(output);
         PlainWords.Check(error);
-        Assert.True(error.StartsWith("skylight: ", StringComparison.Ordinal) && error.Trim().Split('\n').Length < 12 || output.Length > 0, error);
+        Assert.True(error.StartsWith("skylight: ", StringComparison.Ordinal) && error.Trim().Split('\n').Length < 12
+            || output.Length > 0, error);
         Assert.Equal(["empty"], folder.Names());
         Assert.Empty(Directory.EnumerateFileSystemEntries(folder["empty"]));
     }
@@ -92,10 +111,14 @@ public sealed class PlainCommandLineTests
     {
         using var folder = new TemporaryFolder();
         Skylight.Tests.Chat.TinyChatModel.WriteCheckpoint(folder["model"]);
-        string[] arguments = command == "generate" ? ["generate", folder["model"], "--prompt", "-"] : ["chat", folder["model"], "--max-tokens", "2"];
+        string[] arguments = command == "generate" ? ["generate", folder["model"], "--prompt", "-"]
+            : ["chat", folder["model"], "--max-tokens", "2"];
         using Process process = SkylightProgram.Start(arguments);
-        Task<string> output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken), error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
-        await process.StandardInput.BaseStream.WriteAsync(encoding == "UTF-16" ? Encoding.Unicode.GetBytes("Où est-il?\n") : Encoding.Latin1.GetBytes("Où est-il?\n"), TestContext.Current.CancellationToken);
+        Task<string> output = process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken),
+            error = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        await process.StandardInput.BaseStream.WriteAsync(encoding == "UTF-16"
+            ? Encoding.Unicode.GetBytes("Où est-il?\n") : Encoding.Latin1.GetBytes("Où est-il?\n"),
+            TestContext.Current.CancellationToken);
         process.StandardInput.Close();
         await SkylightProgram.EndsAsync(process);
         Assert.Equal((1, ""), (process.ExitCode, (await output).Trim()));

@@ -10,13 +10,15 @@ internal static class SkylightProgram
     private static readonly string[] s_interruptible = IgnoresInterrupts() ? ["env", "--default-signal=INT"] : [];
 
     // By its place, because a test may give the program another PATH.
-    private static readonly string s_dotnet = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Select(folder => Path.Combine(folder, "dotnet")).FirstOrDefault(File.Exists) ?? "dotnet";
+    private static readonly string s_dotnet = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(
+        Path.PathSeparator).Select(folder => Path.Combine(folder, "dotnet")).FirstOrDefault(File.Exists) ?? "dotnet";
 
     /// <summary>Starts the real program, or another one beside it, in a process of its own.</summary>
     /// <param name="arguments">What it is given.</param>
     /// <param name="assembly">Another program's file, or the path of a copy.</param>
     /// <param name="environment">Variables that are set for it.</param>
-    public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll", params (string Name, string Value)[] environment)
+    public static Process Start(string[] arguments, string assembly = "Skylight.Cli.dll",
+        params (string Name, string Value)[] environment)
     {
         ProcessStartInfo start = Prepare(arguments, assembly);
         foreach ((string name, string value) in environment)
@@ -49,7 +51,8 @@ internal static class SkylightProgram
     }
 
     /// <summary>Runs the real program to its end.</summary>
-    public static Task<(int Code, string Output, string Error)> RunAsync(string[] arguments, string input = "") => RunAsync(Start(arguments), input);
+    public static Task<(int Code, string Output, string Error)> RunAsync(string[] arguments, string input = "") =>
+        RunAsync(Start(arguments), input);
 
     /// <summary>Lets a started program run to its end.</summary>
     public static async Task<(int Code, string Output, string Error)> RunAsync(Process started, string input = "")
@@ -79,7 +82,8 @@ internal static class SkylightProgram
     private static bool IgnoresInterrupts()
     {
         const int Interrupt = 2;
-        string? line = OperatingSystem.IsLinux() ? File.ReadLines("/proc/self/status").FirstOrDefault(line => line.StartsWith("SigIgn:", StringComparison.Ordinal)) : null;
+        string? line = OperatingSystem.IsLinux() ? File.ReadLines("/proc/self/status")
+            .FirstOrDefault(line => line.StartsWith("SigIgn:", StringComparison.Ordinal)) : null;
         return line is not null && (Convert.ToUInt64(line["SigIgn:".Length..].Trim(), 16) >> (Interrupt - 1) & 1) == 1;
     }
 }

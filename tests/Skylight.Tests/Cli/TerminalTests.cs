@@ -12,10 +12,13 @@ public sealed partial class TerminalTests
     public async Task Colours_are_for_those_who_want_them()
     {
         using var folder = new TemporaryFolder();
-        TinyChatModel.WriteCheckpoint(folder["model"], ModelFamily.Configuration("tiny") with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" });
-        string losses = folder.Write("losses.json", File.ReadAllText(Golden.PathOf("losses/losses.json")).Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
+        TinyChatModel.WriteCheckpoint(folder["model"],
+            ModelFamily.Configuration("tiny") with { ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel" });
+        string losses = folder.Write("losses.json", File.ReadAllText(Golden.PathOf("losses/losses.json"))
+            .Replace("0.04765741564314504", "0.04766", StringComparison.Ordinal));
         // What does not hold is red, and thinking is dimmed.
-        (int Code, string[] Arguments)[] commands = [(1, ["verify", "--losses", losses]), (0, ["generate", folder["model"], "--prompt", "Hello", "--max-tokens", "4"])];
+        (int Code, string[] Arguments)[] commands = [(1, ["verify", "--losses", losses]),
+            (0, ["generate", folder["model"], "--prompt", "Hello", "--max-tokens", "4"])];
         foreach ((int code, string[] arguments) in commands)
         {
             Assert.Matches(Colour(), await OnTerminalAsync("", code, arguments));
@@ -31,8 +34,12 @@ public sealed partial class TerminalTests
     private static async Task<string> OnTerminalAsync(string noColour, int code, string[] arguments)
     {
         Assert.SkipUnless(OperatingSystem.IsLinux() && File.Exists("/usr/bin/script"), "there is no script(1)");
-        string command = string.Join(' ', ((string[])["dotnet", Path.Combine(AppContext.BaseDirectory, "Skylight.Cli.dll"), .. arguments]).Select(word => $"'{word}'"));
-        var start = new ProcessStartInfo("/usr/bin/script", ["-qec", command, "/dev/null"]) { RedirectStandardInput = true, RedirectStandardOutput = true };
+        string command = string.Join(' ',
+            ((string[])["dotnet", Path.Combine(AppContext.BaseDirectory, "Skylight.Cli.dll"), .. arguments])
+                .Select(word => $"'{word}'"));
+        var start = new ProcessStartInfo("/usr/bin/script",
+            ["-qec", command, "/dev/null"])
+        { RedirectStandardInput = true, RedirectStandardOutput = true };
         start.Environment["TERM"] = "xterm-256color";
         // Empty is as if it were not set.
         start.Environment["NO_COLOR"] = noColour;

@@ -33,7 +33,10 @@ public sealed unsafe class CpuMemoryTests
     public void More_than_there_is_is_refused()
     {
         using var device = new CpuDevice();
-        Assert.Contains("cannot be reserved", Assert.Throws<OutOfDeviceMemoryException>(() => device.Allocate(long.MaxValue)).Message, StringComparison.Ordinal);
-        Assert.Contains("cannot be reserved", Assert.Throws<OutOfDeviceMemoryException>(() => device.Allocate(1L << 50)).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be reserved",
+            Assert.Throws<OutOfDeviceMemoryException>(() => device.Allocate(long.MaxValue)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("cannot be reserved", Assert.Throws<OutOfDeviceMemoryException>(() => device.Allocate(1L << 50))
+            .Message, StringComparison.Ordinal);
     }
 }

@@ -17,7 +17,8 @@ internal static class GemmReference
 
     /// <summary>c[m, n] (+)= Σ_k a(m, k)·b(k, n) (+ bias[n]).</summary>
     public static void Multiply(
-        Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int M, int N, int K, bool accumulate, float[]? bias = null)
+        Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int M, int N, int K, bool accumulate,
+        float[]? bias = null)
     {
         for (int m = 0; m < M; m++)
         {

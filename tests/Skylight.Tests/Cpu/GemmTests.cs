@@ -3,7 +3,9 @@ using Skylight.Tensors;
 
 namespace Skylight.Tests.Cpu;
 
-/// <summary>Every product against the scalar chain, bit for bit. Outputs stand in larger arrays whose rest must survive.</summary>
+/// <summary>
+/// Every product against the scalar chain, bit for bit. Outputs stand in larger arrays whose rest must survive.
+/// </summary>
 [Collection(CpuThreadsCollection.Name)]
 public sealed unsafe class GemmTests : IDisposable
 {
@@ -19,8 +21,10 @@ public sealed unsafe class GemmTests : IDisposable
             data.Add(m, 31 + m, 7 * m);
         foreach ((int m, int n, int k) in new[]
         {
-            (1, 1, 1), (1, 33, 1), (2, 5, 3), (5, 32, 1), (13, 95, 2), (1, 257, 300), (2, 257, 300), (3, 130, 515), (12, 64, 256),
-            (12, 70, 257), (24, 64, 512), (25, 96, 513), (64, 64, 64), (100, 100, 100), (131, 67, 700), (290, 33, 40), (600, 257, 270),
+            (1, 1, 1), (1, 33, 1), (2, 5, 3), (5, 32, 1), (13, 95, 2), (1, 257, 300), (2, 257, 300), (3, 130, 515),
+            (12, 64, 256),
+            (12, 70, 257), (24, 64, 512), (25, 96, 513), (64, 64, 64), (100, 100, 100), (131, 67, 700), (290, 33, 40),
+            (600, 257, 270),
             (7, 9, 0), (300, 40, 0), (100, 40, 1100), (13, 40, 2100),
         })
             data.Add(m, n, k);
@@ -32,7 +36,8 @@ public sealed unsafe class GemmTests : IDisposable
     public void MultiplyWeight_is_the_scalar_chain(int M, int N, int K)
     {
         int ldx = K + 3, ldy = N + 2;
-        float[] x = GemmReference.Random(M * ldx, 1), weight = GemmReference.Random(N * K, 2), bias = GemmReference.Random(N, 3);
+        float[] x = GemmReference.Random(M * ldx, 1), weight = GemmReference.Random(N * K, 2),
+            bias = GemmReference.Random(N, 3);
         float[] rounded = GemmReference.RoundToBFloat16(weight);
         foreach (bool half in new[] { false, true })
         {
@@ -49,8 +54,10 @@ public sealed unsafe class GemmTests : IDisposable
                     float[] actual = Filled(M * ldy);
                     fixed (float* px = x, pp = panels, pb = b, py = actual)
                     fixed (ushort* ph = bits)
-                        Gemm.MultiplyWeight(px, ldx, half ? ph : pp, half ? DataType.BFloat16 : DataType.Float32, pb, py, ldy, M, N, K);
-                    GemmReference.AssertSameBits(expected, actual, $"M {M} N {N} K {K} bfloat16 {half} bias {b != null} threads {threads}");
+                        Gemm.MultiplyWeight(px, ldx, half ? ph : pp, half ? DataType.BFloat16 : DataType.Float32, pb,
+                            py, ldy, M, N, K);
+                    GemmReference.AssertSameBits(expected, actual,
+                        $"M {M} N {N} K {K} bfloat16 {half} bias {b != null} threads {threads}");
                 }
             }
         }
@@ -62,7 +69,8 @@ public sealed unsafe class GemmTests : IDisposable
     {
         int ldx = K + 3, ldy = N + 2;
         float[] x = GemmReference.Random(M * ldx, 1), scales = GemmReference.Random(N, 2), bias = GemmReference.Random(N, 3);
-        sbyte[] weight = [.. GemmReference.Random(N * K, 4).Select(value => (sbyte)Math.Clamp(MathF.Round(value * 100), -127, 127))];
+        sbyte[] weight = [
+            .. GemmReference.Random(N * K, 4).Select(value => (sbyte)Math.Clamp(MathF.Round(value * 100), -127, 127))];
         var panels = new sbyte[WeightPanels.ElementCount(N, K)];
         var back = new sbyte[N * K];
         fixed (sbyte* pw = weight, pp = panels, pb = back)
@@ -75,7 +83,8 @@ public sealed unsafe class GemmTests : IDisposable
         foreach (float[]? b in new[] { null, bias })
         {
             float[] expected = Filled(M * ldy);
-            GemmReference.Multiply((m, k) => x[m * ldx + k], (k, n) => weight[n * K + k], expected, ldy, M, N, K, false, null);
+            GemmReference.Multiply((m, k) => x[m * ldx + k], (k, n) => weight[n * K + k], expected, ldy, M, N, K, false,
+                null);
             for (int index = 0; index < M * N; index++)
             {
                 ref float element = ref expected[index / N * ldy + index % N];
@@ -101,7 +110,8 @@ public sealed unsafe class GemmTests : IDisposable
     public void MultiplyWeightTransposed_is_the_scalar_chain(int M, int N, int K)
     {
         int lddy = N + 1, lddx = K + 5;
-        float[] dy = GemmReference.Random(M * lddy, 4), weight = GemmReference.Random(N * K, 5), old = GemmReference.Random(M * lddx, 6);
+        float[] dy = GemmReference.Random(M * lddy, 4), weight = GemmReference.Random(N * K, 5),
+            old = GemmReference.Random(M * lddx, 6);
         float[] rounded = GemmReference.RoundToBFloat16(weight);
         foreach (bool half in new[] { false, true })
         {
@@ -111,15 +121,18 @@ public sealed unsafe class GemmTests : IDisposable
             foreach (bool accumulate in new[] { false, true })
             {
                 var expected = (float[])old.Clone();
-                GemmReference.Multiply((m, n) => dy[m * lddy + n], (n, k) => w[n * K + k], expected, lddx, M, K, N, accumulate);
+                GemmReference.Multiply((m, n) => dy[m * lddy + n], (n, k) => w[n * K + k], expected, lddx, M, K, N,
+                    accumulate);
                 foreach (int threads in new[] { 1, 2 })
                 {
                     CpuParallel.ThreadCount = threads;
                     var actual = (float[])old.Clone();
                     fixed (float* pdy = dy, pp = panels, pdx = actual)
                     fixed (ushort* ph = bits)
-                        Gemm.MultiplyWeightTransposed(pdy, lddy, half ? ph : pp, half ? DataType.BFloat16 : DataType.Float32, pdx, lddx, M, N, K, accumulate);
-                    GemmReference.AssertSameBits(expected, actual, $"M {M} N {N} K {K} bfloat16 {half} accumulate {accumulate} threads {threads}");
+                        Gemm.MultiplyWeightTransposed(pdy, lddy, half ? ph : pp, half ? DataType.BFloat16
+                            : DataType.Float32, pdx, lddx, M, N, K, accumulate);
+                    GemmReference.AssertSameBits(expected, actual,
+                        $"M {M} N {N} K {K} bfloat16 {half} accumulate {accumulate} threads {threads}");
                 }
             }
         }
@@ -153,7 +166,8 @@ public sealed unsafe class GemmTests : IDisposable
                     Array.Fill(actual, Untouched);
                 fixed (float* px = x, pdy = dy, pw = actual)
                     Gemm.WeightGradient(px, ldx, pdy, lddy, pw, M, N, K, accumulate);
-                GemmReference.AssertSameBits(expected, actual, $"M {M} N {N} K {K} accumulate {accumulate} threads {threads}");
+                GemmReference.AssertSameBits(expected, actual,
+                    $"M {M} N {N} K {K} accumulate {accumulate} threads {threads}");
             }
         }
     }
@@ -174,7 +188,8 @@ public sealed unsafe class GemmTests : IDisposable
                 bool accumulate = transposeA != transposeB;
                 var expected = (float[])old.Clone();
                 GemmReference.Multiply(
-                    (m, k) => transposeA ? a[k * lda + m] : a[m * lda + k], (k, n) => transposeB ? b[n * ldb + k] : b[k * ldb + n],
+                    (m, k) => transposeA ? a[k * lda + m] : a[m * lda + k], (k, n) => transposeB ? b[n * ldb + k]
+                        : b[k * ldb + n],
                     expected, N + 1, M, N, K, accumulate);
                 foreach (int threads in new[] { 1, 2 })
                 {
@@ -182,7 +197,8 @@ public sealed unsafe class GemmTests : IDisposable
                     var actual = (float[])old.Clone();
                     fixed (float* pa = a, pb = b, pc = actual)
                         Gemm.Multiply(pa, lda, transposeA, pb, ldb, transposeB, pc, N + 1, M, N, K, accumulate);
-                    GemmReference.AssertSameBits(expected, actual, $"M {M} N {N} K {K} transposed {transposeA} {transposeB} threads {threads}");
+                    GemmReference.AssertSameBits(expected, actual,
+                        $"M {M} N {N} K {K} transposed {transposeA} {transposeB} threads {threads}");
                 }
             }
         }
@@ -226,14 +242,16 @@ public sealed unsafe class GemmTests : IDisposable
     [InlineData(64, 31, 0)]
     public void Tile_is_the_scalar_chain(int rows, int columns, int k)
     {
-        float[] a = GemmReference.Random(rows * (k + 1) + 1, 1), b = GemmReference.Random(k * 40 + 1, 2), old = GemmReference.Random(rows * 50, 3);
+        float[] a = GemmReference.Random(rows * (k + 1) + 1, 1), b = GemmReference.Random(k * 40 + 1, 2),
+            old = GemmReference.Random(rows * 50, 3);
         foreach (bool transposed in new[] { false, true })
         {
             foreach (bool accumulate in new[] { false, true })
             {
                 int rowStride = transposed ? 1 : k + 1, stepStride = transposed ? rows : 1;
                 var expected = (float[])old.Clone();
-                GemmReference.Multiply((r, s) => a[r * rowStride + s * stepStride], (s, j) => b[s * 40 + j], expected, 50, rows, columns, k, accumulate);
+                GemmReference.Multiply((r, s) => a[r * rowStride + s * stepStride], (s, j) => b[s * 40 + j], expected,
+                    50, rows, columns, k, accumulate);
                 var actual = (float[])old.Clone();
                 fixed (float* pa = a, pb = b, pc = actual)
                     Gemm.Tile(pa, rowStride, stepStride, pb, 40, pc, 50, rows, columns, k, accumulate);
@@ -267,7 +285,8 @@ public sealed unsafe class GemmTests : IDisposable
     public void Rows_pages_apart_give_the_same_bits(int M)
     {
         const int N = 260, K = 1000, PageFloats = 1024;
-        float[] x = GemmReference.Random(M * PageFloats, 1), panels = GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K);
+        float[] x = GemmReference.Random(M * PageFloats, 1),
+            panels = GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K);
         var close = new float[M * K];
         for (int m = 0; m < M; m++)
             Array.Copy(x, m * PageFloats, close, m * K, K);

@@ -62,13 +62,15 @@ public sealed class VectorMathTests
     [Fact]
     public void Every_width_gives_the_same_bits()
     {
-        float[] special = [0f, -0f, float.NaN, float.PositiveInfinity, float.NegativeInfinity, 88.8f, -88f, -103.5f, 1e-30f, -1e30f, 0.927734375f, 4f];
+        float[] special = [0f, -0f, float.NaN, float.PositiveInfinity, float.NegativeInfinity, 88.8f, -88f, -103.5f,
+            1e-30f, -1e30f, 0.927734375f, 4f];
         var random = new Random(5);
         for (int round = 0; round < 5000; round++)
         {
             var x = new float[16];
             for (int i = 0; i < 16; i++)
-                x[i] = round == 0 && i < special.Length ? special[i] : (float)(random.NextDouble() * 220 - 110) * (round % 2 == 0 ? 1f : 0.04f);
+                x[i] = round == 0 && i < special.Length ? special[i]
+                    : (float)(random.NextDouble() * 220 - 110) * (round % 2 == 0 ? 1f : 0.04f);
             var exp = Array.ConvertAll(x, VectorMath.Exp);
             var erf = Array.ConvertAll(x, VectorMath.Erf);
             var sigmoid = Array.ConvertAll(x, VectorMath.Sigmoid);

@@ -33,7 +33,8 @@ public sealed class VectorWidthTests
             ArgumentList =
             {
                 Path.Combine(AppContext.BaseDirectory, "Skylight.Tests.dll"), "-noColor",
-                "-class", typeof(GemmTests).FullName!, "-class", typeof(VectorMathTests).FullName!, "-class", typeof(VectorWidthTests).FullName!,
+                "-class", typeof(GemmTests).FullName!, "-class", typeof(VectorMathTests).FullName!, "-class",
+                typeof(VectorWidthTests).FullName!,
             },
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -46,11 +47,15 @@ public sealed class VectorWidthTests
         await child.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.True(child.ExitCode == 0, output + await errors);
         // Said once, however many devices there are.
-        Assert.Equal($"Skylight: {CpuVectors.Describe(bits, CpuVectors.MachineBits, isAheadOfTime: false)}\n", (await errors).ReplaceLineEndings("\n"));
-        Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{bits} {Checksum():x8}"), await File.ReadAllTextAsync(folder["checksum"], TestContext.Current.CancellationToken));
+        Assert.Equal($"Skylight: {CpuVectors.Describe(bits, CpuVectors.MachineBits, isAheadOfTime: false)}\n",
+            (await errors).ReplaceLineEndings("\n"));
+        Assert.Equal(string.Create(CultureInfo.InvariantCulture, $"{bits} {Checksum():x8}"),
+            await File.ReadAllTextAsync(folder["checksum"], TestContext.Current.CancellationToken));
     }
 
-    /// <summary>In the child: the checksum for the outer process, from devices that say together once how wide they are.</summary>
+    /// <summary>
+    /// In the child: the checksum for the outer process, from devices that say together once how wide they are.
+    /// </summary>
     private static void LeaveChecksum(string file)
     {
         new CpuDevice().Dispose();
@@ -62,8 +67,10 @@ public sealed class VectorWidthTests
     public void The_machine_has_the_vectors_that_its_system_lists()
     {
         Assert.True(CpuVectors.MachineBits >= CpuVectors.Bits);
-        Assert.SkipUnless(OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64, "reads /proc/cpuinfo of x64");
-        string[] flags = File.ReadLines("/proc/cpuinfo").First(line => line.StartsWith("flags", StringComparison.Ordinal)).Split(' ');
+        Assert.SkipUnless(OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64,
+            "reads /proc/cpuinfo of x64");
+        string[] flags = File.ReadLines("/proc/cpuinfo")
+            .First(line => line.StartsWith("flags", StringComparison.Ordinal)).Split(' ');
         Assert.Equal(flags.Contains("avx2") && flags.Contains("fma"), CpuVectors.MachineBits >= 256);
         if (CpuVectors.MachineBits == 512)
             Assert.Contains("avx512f", flags);
@@ -93,7 +100,8 @@ public sealed class VectorWidthTests
         uint sum = 0;
         foreach (int M in new[] { 1, 2, 3, 7, 29, 128 })
         {
-            float[] x = GemmReference.Random(M * K, M), panels = GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K);
+            float[] x = GemmReference.Random(M * K, M),
+                panels = GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K);
             ushort[] bits = GemmReference.ToBits(panels);
             var y = new float[M * N];
             var dx = new float[M * K];

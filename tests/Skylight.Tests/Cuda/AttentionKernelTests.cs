@@ -8,7 +8,9 @@ using Skylight.Tests.Simt;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>What parity with the CPU cannot show of the attention kernels: equal bits, bad input, the card's limits.</summary>
+/// <summary>
+/// What parity with the CPU cannot show of the attention kernels: equal bits, bad input, the card's limits.
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class AttentionKernelTests
 {
@@ -26,7 +28,8 @@ public sealed class AttentionKernelTests
     [InlineData(3, 1, 80, "reverse")] // statistics in shared memory; an uneven share of the columns in decoding
     [InlineData(2, 1, 128, "seed:11")]
     [InlineData(4, 2, 5, "seed:3")] // heads that are no whole 16 bytes
-    public void Prefill_whole_or_in_chunks_and_decoding_have_the_bits_of_the_training_forward(int heads, int keyValueHeads, int dimension, string schedule)
+    public void Prefill_whole_or_in_chunks_and_decoding_have_the_bits_of_the_training_forward(int heads,
+        int keyValueHeads, int dimension, string schedule)
     {
         const int Length = 75;
         using CudaDevice device = Device();
@@ -46,13 +49,15 @@ public sealed class AttentionKernelTests
         const int First = 37, Length = 70, Rows = 150;
         using CudaDevice device = Device();
         var batch = new Tokens(Rows, 4, 2, 16);
-        Array[] together = Differentiate(device, batch, [3, First, First + Length, First + Length, Rows - 2]), alone = Differentiate(device, batch.Part(First, Length), [0, Length]);
+        Array[] together = Differentiate(device, batch, [3, First, First + Length, First + Length, Rows - 2]),
+            alone = Differentiate(device, batch.Part(First, Length), [0, Length]);
         int[] widths = [64, 64, 32, 32];
         for (int tensor = 0; tensor < widths.Length; tensor++)
         {
             var (own, others) = ((BFloat16[])alone[tensor], (BFloat16[])together[tensor]);
             Assert.Equal(own, others.Skip(First * widths[tensor]).Take(Length * widths[tensor]));
-            Assert.All(others.Take(3 * widths[tensor]).Concat(others.TakeLast(2 * widths[tensor])), element => Assert.Equal(0f, (float)element));
+            Assert.All(others.Take(3 * widths[tensor]).Concat(others.TakeLast(2 * widths[tensor])),
+                element => Assert.Equal(0f, (float)element));
         }
     }
 
@@ -73,14 +78,18 @@ public sealed class AttentionKernelTests
     [Theory]
     [InlineData(6, 2, 16, "forward")]
     [InlineData(2, 1, 72, "seed:5")] // statistics in shared memory
-    public void Spans_side_by_side_have_the_bits_of_spans_one_after_the_other(int heads, int keyValueHeads, int dimension, string schedule)
+    public void Spans_side_by_side_have_the_bits_of_spans_one_after_the_other(int heads, int keyValueHeads,
+        int dimension, string schedule)
     {
         const int Length = 2 * Span + 70;
         using CudaDevice device = Device();
         var batch = new Tokens(Length, heads, keyValueHeads, dimension);
         BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
         Emulator.Configure("schedule", schedule);
-        foreach ((int first, int rows) in new[] { (Span - 4, 9), (Length - 1, 1), (Span - 1, 1), (Span, 1), (2 * Span - 1, 1), (2 * Span, 1), (Span - 60, 130) })
+        foreach ((int first, int rows) in new[]
+        {
+            (Span - 4, 9), (Length - 1, 1), (Span - 1, 1), (Span, 1), (2 * Span - 1, 1), (2 * Span, 1), (Span - 60, 130),
+        })
             Assert.Equal(batch.RowsOf(expected, first, rows), Continue(device, batch, first, rows));
     }
 
@@ -95,17 +104,20 @@ public sealed class AttentionKernelTests
             Array[] actual = Attend(device, batch, [0, Length], causal);
             var graph = new Graph();
             TensorType wide = TensorType.Float32(Length, 48), narrow = TensorType.Float32(Length, 24);
-            Value[] inputs = [graph.Input("q", wide), graph.Input("k", narrow), graph.Input("v", narrow), graph.Input("starts", TensorType.Int32(2))];
+            Value[] inputs = [graph.Input("q", wide), graph.Input("k", narrow), graph.Input("v", narrow),
+                graph.Input("starts", TensorType.Int32(2))];
             IReadOnlyList<Value> results = graph.AddNode(new Attention(2, 1, 24, causal), inputs);
             graph.Output("out", results[0]);
             graph.Output("logSumExp", results[1]);
             using var workspace = new Workspace(new CpuDevice());
             var executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
             for (int index = 0; index < 3; index++)
-                executor.Write<float>(inputs[index], Array.ConvertAll((BFloat16[])batch.Arrays[index], element => (float)element));
+                executor.Write<float>(inputs[index],
+                    Array.ConvertAll((BFloat16[])batch.Arrays[index], element => (float)element));
             executor.Write<int>(inputs[3], [0, Length]);
             executor.Run(TestContext.Current.CancellationToken);
-            Assert.InRange(Distance(executor.ReadFloats(results[0]), Array.ConvertAll((BFloat16[])actual[0], element => (float)element)), 0, 6e-3);
+            Assert.InRange(Distance(executor.ReadFloats(results[0]),
+                Array.ConvertAll((BFloat16[])actual[0], element => (float)element)), 0, 6e-3);
             Assert.InRange(Distance(executor.ReadFloats(results[1]), (float[])actual[1]), 0, 1e-3);
         }
     }
@@ -114,16 +126,20 @@ public sealed class AttentionKernelTests
     [InlineData(2, 1, 16, 3, "forward")] // all pairs of the group in one tile of 16
     [InlineData(6, 2, 32, 24, "reverse")] // 72 pairs: one tile of 64 and one of 8
     [InlineData(5, 1, 80, 8, "seed:7")] // 40 pairs
-    public void A_group_of_completions_with_a_common_prompt_decodes_as_with_copies_of_it(int heads, int keyValueHeads, int dimension, int completions, string schedule)
+    public void A_group_of_completions_with_a_common_prompt_decodes_as_with_copies_of_it(int heads, int keyValueHeads,
+        int dimension, int completions, string schedule)
     {
-        // The prompt ends inside of the second span; after it every completion has pages of its own. A stranger stands before the group.
+        // The prompt ends inside of the second span; after it every completion has pages of its own. A stranger stands
+        // before the group.
         const int Prompt = Span + 3 * PageSize, Longest = Prompt + 2 * PageSize;
         int promptPages = Prompt / PageSize, width = Longest / PageSize, sequences = completions + 1;
-        int[] lengths = [Span - 7, .. Enumerable.Range(0, completions).Select(completion => Prompt + 1 + completion % (2 * PageSize))];
+        int[] lengths = [Span - 7,
+            .. Enumerable.Range(0, completions).Select(completion => Prompt + 1 + completion % (2 * PageSize))];
         int pages = promptPages + sequences * width;
         Emulator.Configure("schedule", schedule);
         using CudaDevice device = Device();
-        var (op, pool) = (new PagedAttention(heads, keyValueHeads, dimension), new Tokens(pages * PageSize, heads, keyValueHeads, dimension));
+        var (op, pool) = (new PagedAttention(heads, keyValueHeads, dimension),
+            new Tokens(pages * PageSize, heads, keyValueHeads, dimension));
         int[] shared = new int[sequences * width], copied = new int[sequences * width];
         int pageWidth = PageSize * keyValueHeads * dimension;
         for (int place = 0; place < shared.Length; place++)
@@ -148,7 +164,8 @@ public sealed class AttentionKernelTests
         Assert.InRange(bytesApart - bytesTogether, saved * 9 / 10, long.MaxValue);
 
         int row = heads * dimension;
-        Assert.Equal(together[(2 * row)..(3 * row)], Page(device, op, queries[(2 * row)..(3 * row)], pool, shared[(2 * width)..(3 * width)], [0, 1], [lengths[2]]));
+        Assert.Equal(together[(2 * row)..(3 * row)],
+            Page(device, op, queries[(2 * row)..(3 * row)], pool, shared[(2 * width)..(3 * width)], [0, 1], [lengths[2]]));
 
         (BFloat16[] Output, long LoadBytes) Counted(int[] table)
         {
@@ -165,14 +182,16 @@ public sealed class AttentionKernelTests
     [InlineData("starts[1] is 9, but starts must ascend", new[] { 0, 9 }, new[] { 5 }, new[] { 1 })]
     [InlineData("starts[0] is -1, but starts must ascend", new[] { -1, 2 }, new[] { 5 }, new[] { 1 })]
     [InlineData("lengths[0] is 1, but the sequence has more new rows", new[] { 0, 2 }, new[] { 1 }, new[] { 1 })]
-    [InlineData("lengths[0] is 33, but the pages of a sequence hold only 32 tokens", new[] { 0, 2 }, new[] { 33 }, new[] { 1 })]
+    [InlineData("lengths[0] is 33, but the pages of a sequence hold only 32 tokens", new[] { 0, 2 }, new[] { 33 },
+        new[] { 1 })]
     [InlineData("pageTable[0] is 2, which is no page of the cache", new[] { 0, 2 }, new[] { 5 }, new[] { 2 })]
     [InlineData("pageTable[0] is -7, which is no page of the cache", new[] { 0, 2 }, new[] { 5 }, new[] { -7 })]
     public void Bad_indices_are_reported(string message, int[] starts, int[] lengths, int[] table)
     {
         using CudaDevice device = Device();
         var pool = new Tokens(2 * PageSize, 2, 1, 8);
-        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(() => Page(device, new PagedAttention(2, 1, 8), pool.Query[..32], pool, table, starts, lengths));
+        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(
+            () => Page(device, new PagedAttention(2, 1, 8), pool.Query[..32], pool, table, starts, lengths));
         Assert.Contains("PagedAttention: " + message, error.Message, StringComparison.Ordinal);
     }
 
@@ -180,7 +199,8 @@ public sealed class AttentionKernelTests
     public void Bad_starts_of_training_are_reported()
     {
         using CudaDevice device = Device();
-        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(() => Attend(device, new Tokens(9, 1, 1, 8), [0, 5, 4, 9], causal: true));
+        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(
+            () => Attend(device, new Tokens(9, 1, 1, 8), [0, 5, 4, 9], causal: true));
         Assert.Contains("Attention: starts[2] is 4, but starts must ascend", error.Message, StringComparison.Ordinal);
     }
 
@@ -192,9 +212,12 @@ public sealed class AttentionKernelTests
             foreach (int dimension in new[] { 8, 64, 80, 128 })
             {
                 CudaTarget target = CudaTarget.For(architecture);
-                TensorType q = Type(70, 2 * dimension), k = Type(70, dimension), starts = TensorType.Int32(2), statistics = TensorType.Float32(70, 2);
-                Assert.NotEmpty(CudaBindings.Standard.Describe(new Attention(2, 1, dimension, true), [q, k, k, starts], target).Steps);
-                Assert.NotEmpty(CudaBindings.Standard.Describe(new AttentionBackward(2, 1, dimension, true), [q, k, k, q, statistics, q, starts], target).Steps);
+                TensorType q = Type(70, 2 * dimension), k = Type(70, dimension), starts = TensorType.Int32(2),
+                    statistics = TensorType.Float32(70, 2);
+                Assert.NotEmpty(CudaBindings.Standard.Describe(new Attention(2, 1, dimension, true), [q, k, k, starts],
+                    target).Steps);
+                Assert.NotEmpty(CudaBindings.Standard.Describe(new AttentionBackward(2, 1, dimension, true),
+                    [q, k, k, q, statistics, q, starts], target).Steps);
                 Assert.NotEmpty(Describe(new PagedAttention(2, 1, dimension), target, 1, 4, 1, 4).Steps);
                 Assert.NotEmpty(Describe(new PagedAttention(2, 1, dimension), target, 100, 4, 1, 4).Steps);
             }
@@ -205,27 +228,35 @@ public sealed class AttentionKernelTests
     public void Wider_heads_and_other_types_are_refused()
     {
         TensorType wide = Type(4, 136), exact = TensorType.Float32(4, 8), starts = TensorType.Int32(2);
-        Assert.Contains("heads may be 128 wide at most", Refused(new Attention(1, 1, 136, false), [wide, wide, wide, starts]), StringComparison.Ordinal);
-        Assert.Contains("attention works on bfloat16", Refused(new Attention(1, 1, 8, false), [exact, exact, exact, starts]), StringComparison.Ordinal);
-        static string Refused(Op op, TensorType[] types) => Assert.Throws<NotSupportedException>(() => CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper)).Message;
+        Assert.Contains("heads may be 128 wide at most",
+            Refused(new Attention(1, 1, 136, false), [wide, wide, wide, starts]), StringComparison.Ordinal);
+        Assert.Contains("attention works on bfloat16",
+            Refused(new Attention(1, 1, 8, false), [exact, exact, exact, starts]), StringComparison.Ordinal);
+        static string Refused(Op op, TensorType[] types) =>
+            Assert.Throws<NotSupportedException>(() => CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper)).Message;
     }
 
-    private static CudaDevice Device(bool deterministic = true) => new(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = deterministic });
+    private static CudaDevice Device(bool deterministic = true) =>
+        new(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = deterministic });
 
     private static double Distance(float[] expected, float[] actual) =>
-        Math.Sqrt(expected.Zip(actual).Sum(pair => Math.Pow(pair.First - pair.Second, 2)) / expected.Sum(element => Math.Pow(element, 2)));
+        Math.Sqrt(expected.Zip(actual)
+            .Sum(pair => Math.Pow(pair.First - pair.Second, 2)) / expected.Sum(element => Math.Pow(element, 2)));
 
-    private static CudaKernelDescription Describe(PagedAttention op, CudaTarget target, int rows, int pages, int sequences, int tableWidth)
+    private static CudaKernelDescription Describe(PagedAttention op, CudaTarget target, int rows, int pages,
+        int sequences, int tableWidth)
     {
         var cache = new TensorType(DataType.BFloat16, new Shape(pages, op.KeyValueHeadCount, PageSize * op.HeadDimension));
         return CudaBindings.Standard.Describe(
-            op, [Type(rows, op.HeadCount * op.HeadDimension), cache, cache, TensorType.Int32(sequences, tableWidth), TensorType.Int32(sequences + 1), TensorType.Int32(sequences)], target);
+            op, [Type(rows, op.HeadCount * op.HeadDimension), cache, cache, TensorType.Int32(sequences, tableWidth),
+                TensorType.Int32(sequences + 1), TensorType.Int32(sequences)], target);
     }
 
     private static TensorType Type(int rows, int columns) => new(DataType.BFloat16, new Shape(rows, columns));
 
     private static Array[] Attend(CudaDevice device, Tokens tokens, int[] starts, bool causal) =>
-        Run(device, graph => graph.AddNode(new Attention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, causal), Inputs(graph, tokens, starts)), [.. tokens.Arrays, starts]);
+        Run(device, graph => graph.AddNode(new Attention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, causal),
+            Inputs(graph, tokens, starts)), [.. tokens.Arrays, starts]);
 
     /// <summary>The output, and the gradients of the squared output's half by queries, keys and values.</summary>
     private static Array[] Differentiate(CudaDevice device, Tokens tokens, int[] starts) => Run(
@@ -233,8 +264,11 @@ public sealed class AttentionKernelTests
         graph =>
         {
             Value[] inputs = Inputs(graph, tokens, starts);
-            IReadOnlyList<Value> forward = graph.AddNode(new Attention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, true), inputs);
-            return [forward[0], .. graph.AddNode(new AttentionBackward(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, true), inputs[0], inputs[1], inputs[2], forward[0], forward[1], forward[0], inputs[3])];
+            IReadOnlyList<Value> forward = graph.AddNode(
+                new Attention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, true), inputs);
+            return [forward[0],
+                .. graph.AddNode(new AttentionBackward(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension, true),
+                    inputs[0], inputs[1], inputs[2], forward[0], forward[1], forward[0], inputs[3])];
         },
         [.. tokens.Arrays, starts]);
 
@@ -242,13 +276,18 @@ public sealed class AttentionKernelTests
     {
         int rows = tokens.Query.Length / (tokens.Heads * tokens.Dimension);
         TensorType narrow = Type(rows, tokens.KeyValueHeads * tokens.Dimension);
-        return [graph.Input("q", Type(rows, tokens.Heads * tokens.Dimension)), graph.Input("k", narrow), graph.Input("v", narrow), graph.Input("starts", TensorType.Int32(starts.Length))];
+        return [graph.Input("q", Type(rows, tokens.Heads * tokens.Dimension)), graph.Input("k", narrow),
+            graph.Input("v", narrow), graph.Input("starts", TensorType.Int32(starts.Length))];
     }
 
-    /// <summary>Rows of a sequence whose keys and values up to the last of them lie in shuffled pages; the rest of the cache is not a number.</summary>
+    /// <summary>
+    /// Rows of a sequence whose keys and values up to the last of them lie in shuffled pages; the rest of the cache is
+    /// not a number.
+    /// </summary>
     private static BFloat16[] Continue(CudaDevice device, Tokens tokens, int first, int rows)
     {
-        int length = first + rows, used = (length + PageSize - 1) / PageSize, pages = used + 2, width = tokens.KeyValueHeads * tokens.Dimension;
+        int length = first + rows, used = (length + PageSize - 1) / PageSize, pages = used + 2,
+            width = tokens.KeyValueHeads * tokens.Dimension;
         int[] table = [.. Enumerable.Range(0, pages)];
         new Random(length).Shuffle(table);
         table = table[..used];
@@ -262,15 +301,20 @@ public sealed class AttentionKernelTests
             tokens.Value.AsSpan(position * width, width).CopyTo(cached.Value.AsSpan(slot * width));
         }
 
-        return Page(device, new PagedAttention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension), tokens.RowsOf(tokens.Query, first, rows), cached, table, [0, rows], [length]);
+        return Page(device, new PagedAttention(tokens.Heads, tokens.KeyValueHeads, tokens.Dimension),
+            tokens.RowsOf(tokens.Query, first, rows), cached, table, [0, rows], [length]);
     }
 
     /// <summary>Runs paged attention over a cache whose slots, in order, are the rows of a batch.</summary>
-    private static BFloat16[] Page(CudaDevice device, PagedAttention op, BFloat16[] queries, Tokens cached, int[] table, int[] starts, int[] lengths)
+    private static BFloat16[] Page(CudaDevice device, PagedAttention op, BFloat16[] queries, Tokens cached, int[] table,
+        int[] starts, int[] lengths)
     {
-        int sequences = lengths.Length, rowWidth = op.HeadCount * op.HeadDimension, pages = cached.Key.Length / (PageSize * op.KeyValueHeadCount * op.HeadDimension);
+        int sequences = lengths.Length, rowWidth = op.HeadCount * op.HeadDimension,
+            pages = cached.Key.Length / (PageSize * op.KeyValueHeadCount * op.HeadDimension);
         var cache = new TensorType(DataType.BFloat16, new Shape(pages, op.KeyValueHeadCount, PageSize * op.HeadDimension));
-        TensorType[] types = [Type(queries.Length / rowWidth, rowWidth), cache, cache, TensorType.Int32(sequences, table.Length / sequences), TensorType.Int32(sequences + 1), TensorType.Int32(sequences)];
+        TensorType[] types = [Type(queries.Length / rowWidth, rowWidth), cache, cache,
+            TensorType.Int32(sequences, table.Length / sequences), TensorType.Int32(sequences + 1),
+            TensorType.Int32(sequences)];
         return (BFloat16[])Run(
             device,
             graph => graph.AddNode(op, [.. types.Select((type, index) => graph.Input($"input{index}", type))]),
@@ -282,8 +326,10 @@ public sealed class AttentionKernelTests
             var result = new BFloat16[rows.Length];
             for (int index = 0; index < rows.Length; index++)
             {
-                int element = index % op.HeadDimension, head = index / op.HeadDimension % op.KeyValueHeadCount, slot = index / (op.HeadDimension * op.KeyValueHeadCount);
-                result[((slot / PageSize * op.KeyValueHeadCount + head) * PageSize + slot % PageSize) * op.HeadDimension + element] = rows[index];
+                int element = index % op.HeadDimension, head = index / op.HeadDimension % op.KeyValueHeadCount,
+                    slot = index / (op.HeadDimension * op.KeyValueHeadCount);
+                result[((slot / PageSize * op.KeyValueHeadCount + head) * PageSize + slot % PageSize) * op.HeadDimension
+                    + element] = rows[index];
             }
 
             return result;
@@ -308,14 +354,16 @@ public sealed class AttentionKernelTests
         }
 
         executor.Run(TestContext.Current.CancellationToken);
-        return [.. results.Select(result => result.Type.DataType == DataType.BFloat16 ? (Array)executor.Read<BFloat16>(result) : executor.ReadFloats(result))];
+        return [.. results.Select(result => result.Type.DataType == DataType.BFloat16
+            ? (Array)executor.Read<BFloat16>(result) : executor.ReadFloats(result))];
     }
 
     /// <summary>Queries, keys and values of some rows.</summary>
     private sealed class Tokens
     {
         public Tokens(int rows, int heads, int keyValueHeads, int dimension)
-            : this(heads, keyValueHeads, dimension, Random(rows * heads * dimension, 1), Random(rows * keyValueHeads * dimension, 2), Random(rows * keyValueHeads * dimension, 3))
+            : this(heads, keyValueHeads, dimension, Random(rows * heads * dimension, 1),
+                Random(rows * keyValueHeads * dimension, 2), Random(rows * keyValueHeads * dimension, 3))
         {
         }
 
@@ -336,12 +384,14 @@ public sealed class AttentionKernelTests
 
         public Array[] Arrays => [Query, Key, Value];
 
-        public BFloat16[] RowsOf(BFloat16[] query, int first, int rows) => query.AsSpan(first * Heads * Dimension, rows * Heads * Dimension).ToArray();
+        public BFloat16[] RowsOf(BFloat16[] query, int first, int rows) =>
+            query.AsSpan(first * Heads * Dimension, rows * Heads * Dimension).ToArray();
 
         public Tokens Part(int first, int rows)
         {
             int width = KeyValueHeads * Dimension;
-            return new(Heads, KeyValueHeads, Dimension, RowsOf(Query, first, rows), Key.AsSpan(first * width, rows * width).ToArray(), Value.AsSpan(first * width, rows * width).ToArray());
+            return new(Heads, KeyValueHeads, Dimension, RowsOf(Query, first, rows),
+                Key.AsSpan(first * width, rows * width).ToArray(), Value.AsSpan(first * width, rows * width).ToArray());
         }
 
         private static BFloat16[] Random(int count, int seed)

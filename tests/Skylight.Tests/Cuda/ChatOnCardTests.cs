@@ -18,7 +18,9 @@ public sealed class ChatOnCardTests(KernelFolder kernels)
         // The model closes the device. Small tiles: 112 × 112 pixels are 64 patches and 16 tokens.
         await using ChatModel model = TinyChatModel.Create(
             new ChatModelOptions { Device = card.Device, CacheTokens = 2048, PrefillTokensBesideDecoding = 20 },
-            change: configuration => (configuration with { Vision = configuration.Vision with { ImageHeight = 112, ImageWidth = 112 } }).Validate());
+            change: configuration =>
+                (configuration with { Vision = configuration.Vision with { ImageHeight = 112, ImageWidth = 112 } })
+                    .Validate());
         GenerationOptions options = new() { Temperature = 1, Seed = 3, MaxNewTokens = 3, ReportTokens = true };
         Message[][] conversations =
         [
@@ -26,13 +28,15 @@ public sealed class ChatOnCardTests(KernelFolder kernels)
             [Message.User("What is it?", ImagePart.FromRgb(TinyChatModel.Picture(2)))],
             [Message.User("Why?")],
         ];
-        ChatAnswer[] together = await Task.WhenAll(conversations.Select(messages => Task.Run(() => model.CompleteAsync(messages, options, TestContext.Current.CancellationToken))));
+        ChatAnswer[] together = await Task.WhenAll(conversations.Select(
+            messages => Task.Run(() => model.CompleteAsync(messages, options, TestContext.Current.CancellationToken))));
         Assert.Equal(3, together.Select(answer => answer.Answer).Distinct().Count());
         Assert.Equal([16, 16, 0], together.Select(answer => answer.Usage.ImageTokens));
         Assert.All(together, answer => Assert.Equal((3, AnswerEnd.Length), (answer.Usage.CompletionTokens, answer.End)));
         for (int index = 0; index < conversations.Length; index++)
         {
-            ChatAnswer alone = await model.CompleteAsync(conversations[index], options, TestContext.Current.CancellationToken);
+            ChatAnswer alone = await model.CompleteAsync(conversations[index], options,
+                TestContext.Current.CancellationToken);
             Assert.Equal(together[index].Answer, alone.Answer);
             Assert.Equal(together[index].Tokens, alone.Tokens);
         }

@@ -33,6 +33,7 @@ public sealed class CheckpointOnCardTests
     {
         Assert.Equal(DataType.BFloat16, found.ParameterType);
         foreach (PersistentTensor parameter in expected.Parameters.All)
-            Assert.True(PersistentTensors.Read(expected.Device, parameter).AsSpan().SequenceEqual(PersistentTensors.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
+            Assert.True(PersistentTensors.Read(expected.Device, parameter).AsSpan()
+                .SequenceEqual(PersistentTensors.Read(found.Device, found.Parameters[parameter.Name])), parameter.Name);
     }
 }

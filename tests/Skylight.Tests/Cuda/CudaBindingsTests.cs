@@ -18,7 +18,8 @@ public class CudaBindingsTests
         Assert.Equal(("element_wise.cu", "add"), (launch.Source.Name, launch.EntryPoint));
         Assert.Equal("bfloat16", launch.Defines["ELEMENT"]);
         Assert.Equal(2, launch.Grid.X); // 3000 elements, 2048 for a block of 256 threads with 8 each
-        Assert.Equal([KernelArgumentKind.Pointer, KernelArgumentKind.Pointer, KernelArgumentKind.Pointer, KernelArgumentKind.Int64], launch.Arguments.Select(argument => argument.Kind));
+        Assert.Equal([KernelArgumentKind.Pointer, KernelArgumentKind.Pointer, KernelArgumentKind.Pointer,
+            KernelArgumentKind.Int64], launch.Arguments.Select(argument => argument.Kind));
         Assert.Equal(3000, launch.Arguments[3].Bits);
         Assert.Contains("--gpu-architecture=sm_90a", launch.Variant.Options);
         Assert.Contains("-DELEMENT=bfloat16", launch.Variant.Options);
@@ -31,7 +32,8 @@ public class CudaBindingsTests
     [Fact]
     public void An_op_without_a_binding_is_refused_by_name_and_types()
     {
-        NotSupportedException error = Assert.Throws<NotSupportedException>(() => CudaBindings.Standard.Describe(new Triple(), [TensorType.Float32(5)], CudaTarget.Ampere));
+        NotSupportedException error = Assert.Throws<NotSupportedException>(
+            () => CudaBindings.Standard.Describe(new Triple(), [TensorType.Float32(5)], CudaTarget.Ampere));
         Assert.Contains("Triple", error.Message);
         Assert.Contains("f32[5]", error.Message);
         Assert.Contains("sm_80", error.Message);
@@ -40,8 +42,10 @@ public class CudaBindingsTests
     [Fact]
     public void A_host_adds_its_own_op_to_a_copy()
     {
-        CudaBindings bindings = CudaBindings.Standard.With<Triple>((_, kernel) => kernel.Launch(Source, "triple", 1, 32).Input(0));
-        Assert.Equal("triple", Assert.Single(bindings.Describe(new Triple(), [TensorType.Float32(5)], CudaTarget.Ampere).Launches).EntryPoint);
+        CudaBindings bindings = CudaBindings.Standard.With<Triple>(
+            (_, kernel) => kernel.Launch(Source, "triple", 1, 32).Input(0));
+        Assert.Equal("triple",
+            Assert.Single(bindings.Describe(new Triple(), [TensorType.Float32(5)], CudaTarget.Ampere).Launches).EntryPoint);
         Assert.DoesNotContain(typeof(Triple), CudaBindings.Standard.Ops);
     }
 
@@ -58,7 +62,8 @@ public class CudaBindingsTests
         });
         Assert.Equal([0L, 256L], regions.Select(region => region.ByteOffset));
         Assert.Equal(768, description.ScratchBytes);
-        Assert.Equal([new CudaClearStep(regions[1], 300), new CudaClearStep(new CudaOperand(CudaOperandKind.Output, 0, 4), 16)], description.Steps);
+        Assert.Equal([new CudaClearStep(regions[1], 300),
+            new CudaClearStep(new CudaOperand(CudaOperandKind.Output, 0, 4), 16)], description.Steps);
     }
 
     [Fact]
@@ -79,7 +84,8 @@ public class CudaBindingsTests
     [Fact]
     public void A_message_is_kept_once_and_found_by_its_number()
     {
-        CudaKernelDescription description = Describe(kernel => kernel.Launch(Source, "a", 1, 32).Status("first").Status("second").Status("first"));
+        CudaKernelDescription description = Describe(
+            kernel => kernel.Launch(Source, "a", 1, 32).Status("first").Status("second").Status("first"));
         Assert.Equal(["first", "second"], description.StatusMessages);
         Assert.Equal([0L, 1L, 0L], Assert.Single(description.Launches).Arguments.Select(argument => argument.Bits));
     }
@@ -92,19 +98,24 @@ public class CudaBindingsTests
         AssertError<NotSupportedException>("166,912", kernel => kernel.Launch(Source, "a", 1, 32, sharedBytes: 200_000));
         AssertError<NotSupportedException>("clusters", kernel => kernel.Launch(Source, "a", 2, 32).Cluster(2));
         AssertError<ArgumentOutOfRangeException>("no Input 1", kernel => kernel.Launch(Source, "a", 1, 32).Input(1));
-        AssertError<ArgumentOutOfRangeException>("byte 24", kernel => kernel.Launch(Source, "a", 1, 32).Output(0, byteOffset: 24));
-        AssertError<ArgumentException>("defined twice", kernel => kernel.Launch(Source, "a", 1, 32).Define("WIDTH", 1).Define("WIDTH", 2));
+        AssertError<ArgumentOutOfRangeException>("byte 24",
+            kernel => kernel.Launch(Source, "a", 1, 32).Output(0, byteOffset: 24));
+        AssertError<ArgumentException>("defined twice",
+            kernel => kernel.Launch(Source, "a", 1, 32).Define("WIDTH", 1).Define("WIDTH", 2));
         AssertError<ArgumentException>("upper-case", kernel => kernel.Launch(Source, "a", 1, 32).Define("WIDTH X", 1));
-        AssertError<ArgumentException>("meet no name of a header", kernel => kernel.Launch(Source, "a", 1, 32).Type("T", DataType.Float32));
+        AssertError<ArgumentException>("meet no name of a header",
+            kernel => kernel.Launch(Source, "a", 1, 32).Type("T", DataType.Float32));
         AssertError<NotSupportedException>("deterministic", kernel => kernel.Product(Square(kernel)));
     }
 
     [Fact]
     public void A_product_knows_types_and_strides_of_its_operands()
     {
-        CudaKernelDescription description = Describe(kernel => kernel.Product(Square(kernel)), CudaTarget.Ampere with { Deterministic = false });
+        CudaKernelDescription description = Describe(kernel => kernel.Product(Square(kernel)),
+            CudaTarget.Ampere with { Deterministic = false });
         var product = Assert.IsType<CudaProductStep>(Assert.Single(description.Steps));
-        Assert.Equal((DataType.Float32, DataType.Float32, 1, 5, 5), (product.FactorType, product.ResultType, product.LeftStride, product.RightStride, product.ResultStride));
+        Assert.Equal((DataType.Float32, DataType.Float32, 1, 5, 5),
+            (product.FactorType, product.ResultType, product.LeftStride, product.RightStride, product.ResultStride));
     }
 
     [Fact]
@@ -122,10 +133,19 @@ public class CudaBindingsTests
 
     /// <summary>An outer product of a column and a row.</summary>
     private static CudaProductStep Square(CudaKernelBuilder kernel) =>
-        new() { Left = kernel.Input(0), Right = kernel.Input(0), Result = kernel.Output(0), Rows = 5, Inner = 1, Columns = 5 };
+        new()
+        {
+            Left = kernel.Input(0),
+            Right = kernel.Input(0),
+            Result = kernel.Output(0),
+            Rows = 5,
+            Inner = 1,
+            Columns = 5
+        };
 
     private static CudaKernelDescription Describe(Action<CudaKernelBuilder> binding, CudaTarget? target = null) =>
-        CudaBindings.Standard.With<Triple>((_, kernel) => binding(kernel)).Describe(new Triple(), [TensorType.Float32(5)], target ?? CudaTarget.Ampere);
+        CudaBindings.Standard.With<Triple>((_, kernel) => binding(kernel))
+            .Describe(new Triple(), [TensorType.Float32(5)], target ?? CudaTarget.Ampere);
 
     private static void AssertError<TException>(string part, Action<CudaKernelBuilder> binding)
         where TException : Exception

@@ -14,7 +14,8 @@ public class CudaCompilerTests
     [InlineData("sm_90a", DataType.BFloat16)]
     public void A_kernel_compiles_and_its_registers_are_known(string architecture, DataType dataType)
     {
-        CudaKernelDescription description = CudaBindings.Standard.Describe(new Add(), [Type(dataType), Type(dataType)], CudaTarget.For(architecture));
+        CudaKernelDescription description = CudaBindings.Standard.Describe(new Add(), [Type(dataType), Type(dataType)],
+            CudaTarget.For(architecture));
         CompiledKernels compiled = RealNvrtc.Compiler().Compile(Assert.Single(description.Launches).Variant);
         Assert.False(compiled.Image.IsEmpty);
         KernelResources add = Assert.Single(compiled.Resources, resources => resources.EntryPoint == "add");
@@ -37,7 +38,8 @@ public class CudaCompilerTests
                 for (int i = 0; i < 96; i++) x[i * 1024 + threadIdx.x] = values[i];
             }
             """);
-        KernelResources spill = Assert.Single(RealNvrtc.Compiler().Compile(new KernelVariant(source, "sm_80", [])).Resources);
+        KernelResources spill = Assert.Single(
+            RealNvrtc.Compiler().Compile(new KernelVariant(source, "sm_80", [])).Resources);
         Assert.Equal(32, spill.Registers);
         Assert.Equal(256, spill.StaticSharedBytes);
         Assert.True(spill.StackBytes > 0, $"{spill}");
@@ -46,8 +48,10 @@ public class CudaCompilerTests
     [Fact]
     public void An_error_in_a_source_is_reported_with_file_and_line()
     {
-        var source = new KernelSource("mine.cu", "#include \"common/status.cuh\"\nextern \"C\" __global__ void mine(float* x) {\n    x[0] = nothing;\n}\n");
-        var error = Assert.Throws<KernelCompilationException>(() => RealNvrtc.Compiler().Compile(new KernelVariant(source, "sm_80", [])));
+        var source = new KernelSource("mine.cu",
+            "#include \"common/status.cuh\"\nextern \"C\" __global__ void mine(float* x) {\n    x[0] = nothing;\n}\n");
+        var error = Assert.Throws<KernelCompilationException>(
+            () => RealNvrtc.Compiler().Compile(new KernelVariant(source, "sm_80", [])));
         Assert.Contains("mine.cu(3)", error.Log);
         Assert.Contains("nothing", error.Message);
     }
@@ -64,7 +68,9 @@ public class CudaCompilerTests
         Assert.SkipUnless(compiler.Version < new Version(12, 8), $"NVRTC {compiler.Version} knows this card");
         Assert.Equal(card with { ArchitectureName = "compute_90" }, target);
         TensorType matrix = new(DataType.BFloat16, new Shape(96, 64));
-        (Op Op, TensorType[] Inputs)[] nodes = [(new Add(), [matrix, matrix]), (new MatMul(), [matrix, new(DataType.BFloat16, new Shape(64, 64), Storage.Weight)]), (new RmsNorm(1e-6f), [matrix, TensorType.Float32(64)])];
+        (Op Op, TensorType[] Inputs)[] nodes = [(new Add(), [matrix, matrix]),
+            (new MatMul(), [matrix, new(DataType.BFloat16, new Shape(64, 64), Storage.Weight)]),
+            (new RmsNorm(1e-6f), [matrix, TensorType.Float32(64)])];
         foreach ((Op op, TensorType[] inputs) in nodes)
         {
             foreach (KernelLaunch launch in CudaBindings.Standard.Describe(op, inputs, target).Launches)
@@ -82,7 +88,8 @@ public class CudaCompilerTests
 
     [Fact]
     public void Machine_code_is_made_for_a_card_that_NVRTC_knows() =>
-        Assert.Equal(["sm_80", "sm_89", "sm_90a"], ((string[])["sm_80", "sm_89", "sm_90a"]).Select(name => RealNvrtc.Compiler().TargetFor(name).ArchitectureName));
+        Assert.Equal(["sm_80", "sm_89", "sm_90a"], ((string[])["sm_80", "sm_89", "sm_90a"])
+            .Select(name => RealNvrtc.Compiler().TargetFor(name).ArchitectureName));
 
     [Fact]
     public void A_library_that_is_not_there_is_named()

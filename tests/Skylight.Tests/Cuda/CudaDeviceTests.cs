@@ -101,7 +101,8 @@ public sealed class CudaDeviceTests
         Assert.Equal(("simt:0", "Skylight SIMT emulator"), (card.Device.Name, card.Device.CardName));
         Assert.Equal(new CudaTarget(90, "sm_90a", 4, 227 * 1024), card.Device.Target);
         Assert.InRange(card.Device.MemoryBytes, 1, 4L << 30);
-        CudaException error = Assert.Throws<CudaException>(() => new CudaDevice(new CudaDeviceOptions { Libraries = card.Device.Libraries, Ordinal = 7 }));
+        CudaException error = Assert.Throws<CudaException>(
+            () => new CudaDevice(new CudaDeviceOptions { Libraries = card.Device.Libraries, Ordinal = 7 }));
         Assert.Contains("no card 7", error.Message);
     }
 
@@ -121,12 +122,15 @@ public sealed class CudaDeviceTests
         CudaBindings bindings = CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(PickSource, "pick", 1, 4)
             .Input(0).Input(1).Output(0).Int32(10).Status("index[{index}] is {value}, but must be less than 10").Int32(1));
         using var card = new SimulatedCard(bindings);
-        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new HostOp(TensorType.Float32(4)), TensorType.Float32(10), TensorType.Int32(4));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(
+            new HostOp(TensorType.Float32(4)), TensorType.Float32(10), TensorType.Int32(4));
         Run([0, 9, 12, 3]);
-        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(() => executor.Read<float>(outputs[0]));
+        ArgumentOutOfRangeException error = Assert.Throws<ArgumentOutOfRangeException>(
+            () => executor.Read<float>(outputs[0]));
         Assert.Contains("HostOp: index[2] is 12, but must be less than 10.", error.Message);
 
-        // Several tensors come back with one wait, whatever they fill of the staging memory; a report comes before any of them.
+        // Several tensors come back with one wait, whatever they fill of the staging memory; a report comes before any
+        // of them.
         float[][] parts = [Values(900_000, 1), Values(3, 2), Values(700_000, 3), [], Values(1_300_000, 4)];
         Tensor[] tensors = [.. parts.Select(part => card.Device.AllocateTensor(TensorType.Float32(part.Length)))];
         for (int part = 0; part < parts.Length; part++)
@@ -135,11 +139,13 @@ public sealed class CudaDeviceTests
         {
             float[] expected = [.. parts[..count].SelectMany(part => part)], read = new float[expected.Length];
             executor.Run(TestContext.Current.CancellationToken);
-            Assert.Throws<ArgumentOutOfRangeException>(() => card.Device.Download(tensors.AsSpan(0, count), MemoryMarshal.AsBytes(read.AsSpan())));
+            Assert.Throws<ArgumentOutOfRangeException>(
+                () => card.Device.Download(tensors.AsSpan(0, count), MemoryMarshal.AsBytes(read.AsSpan())));
             Assert.All(read.Take(5), value => Assert.Equal(0, value));
             card.Device.Download(tensors.AsSpan(0, count), MemoryMarshal.AsBytes(read.AsSpan()));
             Assert.Equal(expected, read);
-            Assert.Throws<ArgumentException>(() => card.Device.Download(tensors.AsSpan(0, count), MemoryMarshal.AsBytes(read.AsSpan(1))));
+            Assert.Throws<ArgumentException>(
+                () => card.Device.Download(tensors.AsSpan(0, count), MemoryMarshal.AsBytes(read.AsSpan(1))));
         }
 
         foreach (Tensor tensor in tensors)
@@ -167,7 +173,9 @@ public sealed class CudaDeviceTests
             kernel.Copy(kernel.Input(0).At(4), second.ToOperand().At(8), 4);
             kernel.Copy(second, kernel.Output(0), 20);
             kernel.Launch(
-                new KernelSource("address.cu", "extern \"C\" __global__ void address(void* x, void* y, int* z) { z[4] = ((unsigned long long)x % 256 | (unsigned long long)y % 256) == 0; }"),
+                new KernelSource("address.cu",
+                    "extern \"C\" __global__ void address(void* x, void* y, int* z) { z[4] = ((unsigned long long)x " +
+                    "% 256 | (unsigned long long)y % 256) == 0; }"),
                 "address",
                 1,
                 1).Scratch(first).Scratch(second).Output(0);
@@ -231,8 +239,10 @@ public sealed class CudaDeviceTests
     [Fact]
     public void A_kernel_that_does_not_compile_is_named_with_its_line()
     {
-        var source = new KernelSource("broken.cu", "\nextern \"C\" __global__ void broken(float* x) {\n    x[0] = missing;\n}\n");
-        using var card = new SimulatedCard(CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(source, "broken", 1, 1).Output(0)));
+        var source = new KernelSource("broken.cu",
+            "\nextern \"C\" __global__ void broken(float* x) {\n    x[0] = missing;\n}\n");
+        using var card = new SimulatedCard(
+            CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(source, "broken", 1, 1).Output(0)));
         (Executor executor, _, _) = card.Prepare(new HostOp(), TensorType.Float32(1));
         KernelCompilationException error = Assert.Throws<KernelCompilationException>(() => executor.Run());
         Assert.Contains("broken.cu:3", error.Message);
@@ -242,7 +252,8 @@ public sealed class CudaDeviceTests
     [Fact]
     public void A_kernel_that_is_not_there_is_named()
     {
-        using var card = new SimulatedCard(CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(FaultySource, "fault", 1, 1).Output(0)));
+        using var card = new SimulatedCard(
+            CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(FaultySource, "fault", 1, 1).Output(0)));
         (Executor executor, _, _) = card.Prepare(new HostOp(), TensorType.Float32(1));
         Assert.Contains("fault in faulty.cu", Assert.Throws<CudaException>(() => executor.Run()).Message);
     }
@@ -250,7 +261,8 @@ public sealed class CudaDeviceTests
     [Fact]
     public void A_device_that_a_kernel_broke_is_replaced_by_a_new_one()
     {
-        CudaBindings bindings = CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(FaultySource, "faulty", 1, 1).Output(0).Int32(1 << 20));
+        CudaBindings bindings = CudaBindings.Standard.With<HostOp>(
+            (_, kernel) => kernel.Launch(FaultySource, "faulty", 1, 1).Output(0).Int32(1 << 20));
         using (var card = new SimulatedCard(bindings))
         {
             (Executor executor, _, IReadOnlyList<Value> outputs) = card.Prepare(new HostOp(), TensorType.Float32(8));
@@ -273,7 +285,8 @@ public sealed class CudaDeviceTests
         Assert.Contains("another CudaDevice", Assert.Throws<ArgumentException>(() => card.Device.Clear(tensor)).Message);
         tensor.Memory.Dispose();
         using var cpu = new Skylight.Cpu.CpuDevice();
-        Assert.Contains("CpuMemory", Assert.Throws<ArgumentException>(() => card.Device.Clear(cpu.AllocateTensor(TensorType.Float32(4)))).Message);
+        Assert.Contains("CpuMemory",
+            Assert.Throws<ArgumentException>(() => card.Device.Clear(cpu.AllocateTensor(TensorType.Float32(4)))).Message);
     }
 
     [Fact]
@@ -283,7 +296,8 @@ public sealed class CudaDeviceTests
         (Executor executor, Value[] inputs, _) = card.Prepare(new Scale(2), TensorType.Float32(64));
         executor.Write<float>(inputs[0], new float[64]);
         Kernel kernel = executor.Plan.Steps[0].Kernel;
-        Tensor x = card.Device.AllocateTensor(TensorType.Float32(64)), y = card.Device.AllocateTensor(TensorType.Float32(64));
+        Tensor x = card.Device.AllocateTensor(TensorType.Float32(64)),
+            y = card.Device.AllocateTensor(TensorType.Float32(64));
         var arguments = new KernelArguments([x], [y], null);
         kernel.Run(arguments);
         long before = GC.GetAllocatedBytesForCurrentThread();
@@ -300,7 +314,8 @@ public sealed class CudaDeviceTests
         CudaException error = Assert.Throws<CudaException>(() => CudaLibraries.Load(driver: "/nowhere/libcuda.so.1"));
         Assert.Contains("SKYLIGHT_CUDA_DRIVER", error.Message);
         Assert.Contains("/nowhere/libcuda.so.1: ", error.Message);
-        Assert.Contains("SKYLIGHT_SIMT", Assert.Throws<CudaException>(() => CudaLibraries.LoadSimulated("/nowhere/simt.so")).Message);
+        Assert.Contains("SKYLIGHT_SIMT",
+            Assert.Throws<CudaException>(() => CudaLibraries.LoadSimulated("/nowhere/simt.so")).Message);
     }
 
     private static float[] Values(int count, int seed)

@@ -22,15 +22,19 @@ public sealed class CudaFailureTests
         Step(2);
         byte[][] saved = training.State;
         TrainingCheckpoint.Save(folder["step-2"], [.. training.Tensors.Select((tensor, index) => new TensorToWrite(
-            tensor.Name, index == 0 ? StoredType.BFloat16 : StoredType.Float32, tensor.Type.Shape, stream => stream.Write(saved[index])))], "{}");
+            tensor.Name, index == 0 ? StoredType.BFloat16 : StoredType.Float32, tensor.Type.Shape,
+            stream => stream.Write(saved[index])))], "{}");
 
         card.Device.Synchronize();
         CudaMemoryInfo memory = card.Device.ReadMemory();
-        Emulator.Configure("memory", (memory.TotalBytes - memory.FreeBytes + (1 << 20)).ToString(CultureInfo.InvariantCulture));
+        Emulator.Configure("memory",
+            (memory.TotalBytes - memory.FreeBytes + (1 << 20)).ToString(CultureInfo.InvariantCulture));
         try
         {
-            OutOfDeviceMemoryException error = Assert.Throws<OutOfDeviceMemoryException>(() => training.Step(card.Workspace, TooManyRows, 3));
-            Assert.Matches(@"^The plan needs 0\.0\d GB at its peak \(0\.0\d GB of activations and temporaries, 0\.00 GB of weights and state\)", error.Message);
+            OutOfDeviceMemoryException error = Assert.Throws<OutOfDeviceMemoryException>(
+                () => training.Step(card.Workspace, TooManyRows, 3));
+            Assert.Matches(
+                @"^The plan needs 0\.0\d GB at its peak \(0\.0\d GB of activations and temporaries, 0\.00 GB of weights and state\)", error.Message);
             Assert.Matches(@"simt:0 \(.+\): [\d,]+ bytes cannot be reserved: 1,0[\d,]+ of [\d,]+ are free", error.Message);
             Assert.Equal(saved, training.State);
             Step(3);
@@ -45,7 +49,8 @@ public sealed class CudaFailureTests
         using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(folder["step-2"]);
         Assert.Equal(saved[3], checkpoint.Tensors.Bytes("master").ToArray());
 
-        void Step(int number) => Assert.Equal(reference.Step(roomy.Workspace, Rows, number), training.Step(card.Workspace, Rows, number));
+        void Step(int number) =>
+            Assert.Equal(reference.Step(roomy.Workspace, Rows, number), training.Step(card.Workspace, Rows, number));
     }
 
     [Fact]
@@ -72,11 +77,13 @@ public sealed class CudaFailureTests
     public void A_missing_compiler_is_named_though_there_is_a_driver()
     {
         string emulator = EmulatorPath();
-        CudaException error = Assert.Throws<CudaException>(() => CudaLibraries.Load(driver: emulator, nvrtc: "/nowhere/libnvrtc.so.12"));
+        CudaException error = Assert.Throws<CudaException>(
+            () => CudaLibraries.Load(driver: emulator, nvrtc: "/nowhere/libnvrtc.so.12"));
         Assert.Contains("NVRTC", error.Message);
         Assert.Contains("/nowhere/libnvrtc.so.12: ", error.Message);
         Assert.Contains("SKYLIGHT_NVRTC", error.Message);
-        CudaInstallation installation = CudaDevices.Find(driver: emulator, nvrtc: "/nowhere/libnvrtc.so.12", cublas: emulator);
+        CudaInstallation installation = CudaDevices.Find(driver: emulator, nvrtc: "/nowhere/libnvrtc.so.12",
+            cublas: emulator);
         Assert.Equal(error.Message, installation.Nvrtc.Problem);
         Assert.Equal(error.Message, installation.Problem);
         Assert.Null(installation.Driver.Problem);
@@ -88,7 +95,8 @@ public sealed class CudaFailureTests
     public void A_library_that_is_something_else_is_refused()
     {
         // The system's mathematics: a library without any function of CUDA.
-        CudaException error = Assert.Throws<CudaException>(() => CudaLibraries.Load(driver: "libm.so.6", nvrtc: EmulatorPath()));
+        CudaException error = Assert.Throws<CudaException>(
+            () => CudaLibraries.Load(driver: "libm.so.6", nvrtc: EmulatorPath()));
         Assert.Contains("libm.so.6 has no function cu", error.Message);
         Assert.Equal(error.Message, CudaDevices.Find(driver: "libm.so.6").Problem);
     }
@@ -96,7 +104,8 @@ public sealed class CudaFailureTests
     [Fact]
     public void A_machine_without_a_driver_is_described()
     {
-        CudaInstallation installation = CudaDevices.Find("/nowhere/libcuda.so.1", "/nowhere/libnvrtc.so.12", "/nowhere/libcublas.so.12");
+        CudaInstallation installation = CudaDevices.Find("/nowhere/libcuda.so.1", "/nowhere/libnvrtc.so.12",
+            "/nowhere/libcublas.so.12");
         Assert.Empty(installation.Cards);
         Assert.Contains("/nowhere/libcuda.so.1: ", installation.Problem);
         Assert.Contains("SKYLIGHT_CUDA_DRIVER", installation.Driver.Problem);
@@ -110,7 +119,8 @@ public sealed class CudaFailureTests
         Emulator.Require();
         CudaInstallation installation = CudaDevices.FindSimulated();
         CudaCardInfo card = Assert.Single(installation.Cards);
-        Assert.Equal((0, "sm_90a", 4, 4L << 30), (card.Ordinal, card.Architecture, card.MultiprocessorCount, card.TotalBytes));
+        Assert.Equal((0, "sm_90a", 4, 4L << 30),
+            (card.Ordinal, card.Architecture, card.MultiprocessorCount, card.TotalBytes));
         Assert.InRange(card.FreeBytes!.Value, 1, card.TotalBytes);
         Assert.Null(installation.Problem);
         Assert.NotNull(installation.Nvrtc.Version);

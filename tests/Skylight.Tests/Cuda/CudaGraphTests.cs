@@ -23,17 +23,20 @@ public sealed class CudaGraphTests
         }
         """);
 
-    private static CudaBindings PickBindings => CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(PickSource, "pick", 1, 4)
+    private static CudaBindings PickBindings =>
+        CudaBindings.Standard.With<HostOp>((_, kernel) => kernel.Launch(PickSource, "pick", 1, 4)
         .Input(0).Input(1).Output(0).Int32(4).Status("index[{index}] is {value}"));
 
     [Fact]
     public void The_second_run_is_recorded_and_later_ones_see_new_inputs()
     {
         using var card = new SimulatedCard();
-        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new Add(), TensorType.Float32(300), TensorType.Float32(300));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new Add(),
+            TensorType.Float32(300), TensorType.Float32(300));
         for (int run = 0; run < 4; run++)
         {
-            float[] left = [.. Enumerable.Range(0, 300).Select(index => (float)(index * run))], right = [.. Enumerable.Range(0, 300).Select(index => index + 0.5f * run)];
+            float[] left = [.. Enumerable.Range(0, 300).Select(index => (float)(index * run))],
+                right = [.. Enumerable.Range(0, 300).Select(index => index + 0.5f * run)];
             Assert.Equal(run >= 2, executor.IsRecorded);
             executor.Write<float>(inputs[0], left);
             executor.Write<float>(inputs[1], right);
@@ -98,7 +101,8 @@ public sealed class CudaGraphTests
             card.Device.Upload(MemoryMarshal.AsBytes<float>(factors), weight.Tensor);
             executor.Write<float>(x, [1, 2, 3, 4, 5, 6, 7, 8]);
             executor.Run(TestContext.Current.CancellationToken);
-            Assert.Equal([factor, 2 * factor, 3 * factor, 4 * factor, 5 * factor, 6 * factor, 7 * factor, 8 * factor], executor.Read<float>(y));
+            Assert.Equal([factor, 2 * factor, 3 * factor, 4 * factor, 5 * factor, 6 * factor, 7 * factor, 8 * factor],
+                executor.Read<float>(y));
         }
     }
 
@@ -112,7 +116,8 @@ public sealed class CudaGraphTests
         Value scaled = graph.Add(new Scale(2), picked), again = graph.Add(new Add(), scaled, picked);
         graph.Output("again", again);
         Plan plan = Planner.Plan(graph, card.Device);
-        Assert.Contains(plan.Slots, slot => slot.Key != order && slot.Value.FirstStep >= 0 && slot.Value.Offset == plan.Slots[order].Offset);
+        Assert.Contains(plan.Slots, slot => slot.Key != order && slot.Value.FirstStep >= 0
+            && slot.Value.Offset == plan.Slots[order].Offset);
         var executor = new Executor(plan, card.Workspace);
         for (int run = 1; run <= 4; run++)
         {
@@ -126,12 +131,14 @@ public sealed class CudaGraphTests
     public void A_replay_reports_bad_indices()
     {
         using var card = new SimulatedCard(PickBindings);
-        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new HostOp(TensorType.Float32(4)), TensorType.Float32(4), TensorType.Int32(4));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(
+            new HostOp(TensorType.Float32(4)), TensorType.Float32(4), TensorType.Int32(4));
         Run([0, 1, 2, 3]);
         Run([0, 1, 2, 3]);
         Assert.True(executor.IsRecorded);
         Run([0, 1, 7, 3]);
-        Assert.Contains("HostOp: index[2] is 7.", Assert.Throws<ArgumentOutOfRangeException>(() => executor.Read<float>(outputs[0])).Message);
+        Assert.Contains("HostOp: index[2] is 7.",
+            Assert.Throws<ArgumentOutOfRangeException>(() => executor.Read<float>(outputs[0])).Message);
         Run([3, 2, 1, 0]);
         Assert.Equal([4f, 3f, 2f, 1f], executor.Read<float>(outputs[0]));
 
@@ -163,7 +170,8 @@ public sealed class CudaGraphTests
     public void Memory_that_is_given_back_during_a_recording_is_not_part_of_it()
     {
         using var card = new SimulatedCard();
-        Tensor kept = card.Device.AllocateTensor(TensorType.Float32(4)), given = card.Device.AllocateTensor(TensorType.Float32(1 << 20));
+        Tensor kept = card.Device.AllocateTensor(TensorType.Float32(4)),
+            given = card.Device.AllocateTensor(TensorType.Float32(1 << 20));
         card.Device.Synchronize();
         long before = card.Device.ReadMemory().FreeBytes;
         using RecordedWork work = card.Device.Record(() =>

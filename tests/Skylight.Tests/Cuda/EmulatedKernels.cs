@@ -7,8 +7,8 @@ using Skylight.Tests.Simt;
 namespace Skylight.Tests.Cuda;
 
 /// <summary>
-/// Runs what a binding describes on the emulator, launch by launch, without a device around it: so that a test can choose the geometry and the
-/// card, and sees the bits of the results.
+/// Runs what a binding describes on the emulator, launch by launch, without a device around it: so that a test can
+/// choose the geometry and the card, and sees the bits of the results.
 /// </summary>
 internal sealed unsafe class EmulatedKernels : IDisposable
 {
@@ -25,7 +25,8 @@ internal sealed unsafe class EmulatedKernels : IDisposable
     {
         ulong[] arrays = [.. inputs.Select(Upload)];
         int count = (int)output.Shape.ElementCount;
-        ulong result = _emulator.Allocate(Math.Max(count * sizeof(TResult), 16)), scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16));
+        ulong result = _emulator.Allocate(Math.Max(count * sizeof(TResult), 16)),
+            scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16));
         foreach (CudaStep step in description.Steps)
             Launch(Assert.IsType<CudaLaunchStep>(step).Launch, operand => (operand.Kind switch
             {
@@ -65,7 +66,8 @@ internal sealed unsafe class EmulatedKernels : IDisposable
         {
             // The card is the one that the kernel was described for: another one would not load it.
             Emulator.Configure("capability", string.Concat(launch.Variant.ArchitectureName.Where(char.IsAsciiDigit)));
-            Emulator.Check(Emulator.cuModuleLoadData(out module, Compiled.GetOrAdd(launch.Variant, variant => _compiler.Compile(variant).Image.ToArray())));
+            Emulator.Check(Emulator.cuModuleLoadData(out module,
+                Compiled.GetOrAdd(launch.Variant, variant => _compiler.Compile(variant).Image.ToArray())));
             _modules.Add(launch.Variant, module);
         }
 
@@ -84,7 +86,8 @@ internal sealed unsafe class EmulatedKernels : IDisposable
             for (int index = 0; index < values.Length; index++)
                 parameters[index] = pinned + index;
             Emulator.Check(Emulator.cuLaunchKernel(
-                function, (uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads.X, (uint)launch.Threads.Y, (uint)launch.Threads.Z,
+                function, (uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads.X,
+                (uint)launch.Threads.Y, (uint)launch.Threads.Z,
                 (uint)launch.SharedBytes, _emulator.Stream, parameters, null));
             Emulator.Check(Emulator.cuStreamSynchronize(_emulator.Stream));
         }

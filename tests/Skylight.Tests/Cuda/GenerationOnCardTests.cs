@@ -11,8 +11,8 @@ using Skylight.Training.Objectives;
 namespace Skylight.Tests.Cuda;
 
 /// <summary>
-/// Generation through the whole CUDA device, on the emulator: prompts in parts beside decoding, pictures, groups that share pages, options of
-/// their own, plans that are recorded and replayed.
+/// Generation through the whole CUDA device, on the emulator: prompts in parts beside decoding, pictures, groups that
+/// share pages, options of their own, plans that are recorded and replayed.
 /// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class GenerationOnCardTests(KernelFolder kernels)
@@ -22,17 +22,21 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
     private static readonly ImageTile s_picture = TinyModel.Picture(1);
 
     /// <summary>
-    /// The first is longer than a span of keys (512), which its three completions share; pictures, page borders, and options of every kind. Those that
-    /// training can compute again come first.
+    /// The first is longer than a span of keys (512), which its three completions share; pictures, page borders, and
+    /// options of every kind. Those that training can compute again come first.
     /// </summary>
     private static readonly (GenerationRequest Request, SamplingOptions Options)[] s_cases =
     [
         (new(TinyModel.Prompt(1, 17 * Page + 9, s_picture), 3, 1), new() { MaxNewTokens = 9, Seed = 1 }),
-        (new(TinyModel.Prompt(2, Page - 1, s_picture, TinyModel.Picture(2)), 2, 2), new() { Temperature = 0.7f, TopP = 0.9f, MaxNewTokens = 12, Seed = 2 }),
+        (new(TinyModel.Prompt(2, Page - 1, s_picture, TinyModel.Picture(2)), 2, 2),
+            new() { Temperature = 0.7f, TopP = 0.9f, MaxNewTokens = 12, Seed = 2 }),
         (new(TinyModel.Prompt(3, 1), 1, 3), new() { TopK = 5, MaxNewTokens = 30, Seed = 3 }),
         (new(TinyModel.Prompt(4, Page), 1, 4), new() { Temperature = 0, MaxNewTokens = 14 }),
-        (new(TinyModel.Prompt(5, Page + 1, TinyModel.Picture(3)), 2, 5), new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 10, Seed = 4, RepetitionPenalty = 1.3f }),
-        (new(TinyModel.Prompt(6, 45), 1, 6), new() { MaxNewTokens = 10, Seed = 5, LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } }),
+        (new(TinyModel.Prompt(5, Page + 1, TinyModel.Picture(3)), 2, 5),
+            new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 10, Seed = 4, RepetitionPenalty = 1.3f }),
+        (new(TinyModel.Prompt(6, 45), 1, 6),
+            new() { MaxNewTokens = 10, Seed = 5,
+                LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } }),
     ];
 
     private const int WithTraining = 4;
@@ -61,14 +65,16 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
             using var scorer = new ModelScorer(model, microBatchTokens: 700);
             AssertSame(completions, scorer.Score(samples, temperature));
             using var trainer = new ModelTrainer(model, TrainableModules.All);
-            AssertSame(completions, trainer.AccumulateGradients(samples, new CrossEntropyObjective { Temperature = temperature }));
+            AssertSame(completions,
+                trainer.AccumulateGradients(samples, new CrossEntropyObjective { Temperature = temperature }));
         }
     }
 
     [Fact]
     public void Replays_give_the_bits_of_steps_that_are_queued_one_by_one()
     {
-        using SimulatedCard recording = new(cacheFolder: kernels.Path), stepping = new(cacheFolder: kernels.Path, captureGraphs: false);
+        using SimulatedCard recording = new(cacheFolder: kernels.Path),
+            stepping = new(cacheFolder: kernels.Path, captureGraphs: false);
         using VisionLanguageModel recorded = Create(recording), stepped = Create(stepping);
         RequestRun[] expected = Together(stepped, out int none), actual = Together(recorded, out int replayed);
         Assert.Equal(0, none);
@@ -87,7 +93,8 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         using SimulatedCard card = new(cacheFolder: kernels.Path);
         using VisionLanguageModel model = Create(card);
         using var engine = new GenerationEngine(model, count * (Prompt + NewTokens + Page) + Page);
-        RequestRun run = engine.Add(new(TinyModel.Prompt(1, Prompt), count), new() { MaxNewTokens = NewTokens, Seed = 1, RepetitionPenalty = penalty });
+        RequestRun run = engine.Add(new(TinyModel.Prompt(1, Prompt), count),
+            new() { MaxNewTokens = NewTokens, Seed = 1, RepetitionPenalty = penalty });
         int steps = 0, replayed = 0;
         while (engine.HasWork)
         {
@@ -102,7 +109,8 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
 
         Assert.True(run.IsFinished);
         Assert.Equal(NewTokens, steps);
-        // One for the prompt, one for each width of the page table up to 7 pages (1, 2, 3, 4, 6, 8), and few more for the number of changed logits.
+        // One for the prompt, one for each width of the page table up to 7 pages (1, 2, 3, 4, 6, 8), and few more for
+        // the number of changed logits.
         int plans = engine.Plans.Made;
         Assert.InRange(plans, 6, penalty == 1 ? 7 : 12);
         // A plan's first run is queued step by step; the second is recorded, and replayed as all later ones are.
@@ -116,11 +124,15 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         using VisionLanguageModel model = Create(card);
         (GenerationRequest Request, SamplingOptions Options)[] cases = s_cases[1..];
         Completion[][] expected = Alone(model, cases);
-        await using var service = new GenerationService(new GenerationEngine(model, 40 * Page, prefillTokens: 48, imageCacheBytes: 1 << 20) { PrefillTokensBesideDecoding = 7 });
+        await using var service = new GenerationService(new GenerationEngine(model, 40 * Page, prefillTokens: 48,
+            imageCacheBytes: 1 << 20)
+        { PrefillTokensBesideDecoding = 7 });
         // One leaves while its prompt is read, one after some tokens; the others do not notice.
         GenerationRequest picture = new(TinyModel.Prompt(9, 200, TinyModel.Picture(2)));
-        Task<int>[] leaving = [.. new[] { 0, 3 }.Select(after => GenerationServiceTests.LeaveAsync(service, picture, new() { MaxNewTokens = 300 }, after))];
-        List<GeneratedToken>[] actual = await Task.WhenAll(cases.Select(each => Task.Run(() => Collect(service, each.Request, each.Options))));
+        Task<int>[] leaving = [.. new[] { 0, 3 }.Select(
+            after => GenerationServiceTests.LeaveAsync(service, picture, new() { MaxNewTokens = 300 }, after))];
+        List<GeneratedToken>[] actual = await Task.WhenAll(
+            cases.Select(each => Task.Run(() => Collect(service, each.Request, each.Options))));
         for (int index = 0; index < cases.Length; index++)
             AssertSame(expected[index], actual[index]);
         int[] seen = await Task.WhenAll(leaving);
@@ -135,12 +147,14 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
             trainer.Step(0.05f);
             engine.Forget();
         });
-        List<GeneratedToken>[] after = await Task.WhenAll(cases.Select(each => Task.Run(() => Collect(service, each.Request, each.Options))));
+        List<GeneratedToken>[] after = await Task.WhenAll(
+            cases.Select(each => Task.Run(() => Collect(service, each.Request, each.Options))));
         Completion[][] trained = Alone(model, cases);
         for (int index = 0; index < cases.Length; index++)
         {
             AssertSame(trained[index], after[index]);
-            Assert.NotEqual(expected[index].SelectMany(completion => completion.LogProbabilities), trained[index].SelectMany(completion => completion.LogProbabilities));
+            Assert.NotEqual(expected[index].SelectMany(completion => completion.LogProbabilities),
+                trained[index].SelectMany(completion => completion.LogProbabilities));
         }
 
         await UntilIdle(service);
@@ -157,7 +171,8 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         while (!first.IsFinished)
             keeping.Step(TestContext.Current.CancellationToken);
         int[] text = [.. request.Prompt.Tokens, .. first.Completions[1]!.Tokens, .. TinyModel.Text(7, Page + 3)];
-        GenerationRequest next = new(new TokenSequence(text, [TinyModel.Picture(1)]) { TextFrom = request.Prompt.Tokens.Length }, 2, 9);
+        GenerationRequest next = new(
+            new TokenSequence(text, [TinyModel.Picture(1)]) { TextFrom = request.Prompt.Tokens.Length }, 2, 9);
         RequestRun second = keeping.Add(next, options);
         while (!second.IsFinished)
             keeping.Step(TestContext.Current.CancellationToken);
@@ -177,15 +192,21 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         Skylight.Graphs.PersistentTensor head = model.Parameters["language.head.weight"];
         float[] weights = PersistentTensors.Read(card.Device, head);
         PersistentTensors.Write(card.Device, head, [.. weights.Select(_ => float.NaN)]);
-        Assert.Contains("Request 0: The logits", Assert.Throws<LogitsNotFiniteException>(() => engine.Generate([request], options)).Message, StringComparison.Ordinal);
+        Assert.Contains("Request 0: The logits",
+            Assert.Throws<LogitsNotFiniteException>(() => engine.Generate([request], options)).Message,
+            StringComparison.Ordinal);
         Assert.Equal(engine.PageCount, engine.FreePages);
         PersistentTensors.Write(card.Device, head, weights);
         AssertSame(expected, engine.Generate([request], options)[0]);
     }
 
-    private static VisionLanguageModel Create(SimulatedCard card) => TinyModel.Create(device: card.Device, maxPositions: 1024);
+    private static VisionLanguageModel Create(SimulatedCard card) =>
+        TinyModel.Create(device: card.Device, maxPositions: 1024);
 
-    /// <summary>All cases at once: they come one after the other, their prompts are read in parts, and the cache is too small for all of them.</summary>
+    /// <summary>
+    /// All cases at once: they come one after the other, their prompts are read in parts, and the cache is too small
+    /// for all of them.
+    /// </summary>
     private static RequestRun[] Together(VisionLanguageModel model, out int replayed)
     {
         using var engine = new GenerationEngine(model, 30 * Page, prefillTokens: 200) { PrefillTokensBesideDecoding = 90 };
@@ -210,7 +231,8 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         return [.. runs];
     }
 
-    private static Completion[][] Alone(VisionLanguageModel model, (GenerationRequest Request, SamplingOptions Options)[] cases)
+    private static Completion[][] Alone(VisionLanguageModel model,
+        (GenerationRequest Request, SamplingOptions Options)[] cases)
     {
         using var engine = new GenerationEngine(model, 64 * Page);
         return [.. cases.Select(each => engine.Generate([each.Request], each.Options)[0])];
@@ -218,17 +240,21 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
 
     private static Completion[] Completions(RequestRun run) => [.. run.Completions.Select(completion => completion!)];
 
-    private static TrainingSample[] Samples(GenerationRequest request, Completion[] completions) => [.. completions.Select(completion =>
+    private static TrainingSample[] Samples(GenerationRequest request, Completion[] completions) =>
+        [.. completions.Select(completion =>
     {
         int[] prompt = request.Prompt.Tokens;
-        var sequence = new TokenSequence([.. prompt, .. completion.Tokens], request.Prompt.Images) { TextFrom = prompt.Length };
+        var sequence = new TokenSequence([.. prompt, .. completion.Tokens],
+            request.Prompt.Images) { TextFrom = prompt.Length };
         return new TrainingSample(sequence, prompt.Length, [.. Enumerable.Repeat(0.01f, completion.Tokens.Length)]);
     })];
 
-    private static async Task<List<GeneratedToken>> Collect(GenerationService service, GenerationRequest request, SamplingOptions options)
+    private static async Task<List<GeneratedToken>> Collect(GenerationService service, GenerationRequest request,
+        SamplingOptions options)
     {
         var tokens = new List<GeneratedToken>();
-        await foreach (GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
+        await foreach (
+            GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
             tokens.Add(token);
         return tokens;
     }
@@ -242,9 +268,12 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
     private static void AssertSame(Completion[] expected, Completion[] actual)
     {
         Assert.Equal(expected.Select(completion => completion.Tokens), actual.Select(completion => completion.Tokens));
-        Assert.Equal(expected.Select(completion => completion.FinishReason), actual.Select(completion => completion.FinishReason));
-        AssertSameBits(expected.Select(completion => completion.LogProbabilities), actual.Select(completion => completion.LogProbabilities));
-        AssertSameBits(expected.Select(completion => completion.Entropies), actual.Select(completion => completion.Entropies));
+        Assert.Equal(expected.Select(completion => completion.FinishReason),
+            actual.Select(completion => completion.FinishReason));
+        AssertSameBits(expected.Select(completion => completion.LogProbabilities),
+            actual.Select(completion => completion.LogProbabilities));
+        AssertSameBits(expected.Select(completion => completion.Entropies),
+            actual.Select(completion => completion.Entropies));
     }
 
     private static void AssertSame(Completion[] expected, List<GeneratedToken> actual)

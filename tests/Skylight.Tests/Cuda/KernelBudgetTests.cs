@@ -4,7 +4,10 @@ using Skylight.Workloads;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>Registers, spills, stack and shared memory of every kernel, as NVRTC reports them, against <c>kernels/budget.json</c>.</summary>
+/// <summary>
+/// Registers, spills, stack and shared memory of every kernel, as NVRTC reports them, against
+/// <c>kernels/budget.json</c>.
+/// </summary>
 public sealed class KernelBudgetTests
 {
     private static readonly KernelFigures _figures = new("a.cu x", "sm_80", 40, 0, 0, 1024, 256);
@@ -24,10 +27,13 @@ public sealed class KernelBudgetTests
         }
 
         // Another compiler gives other figures; the table is that of this one.
-        Assert.SkipUnless(compiler.Version is { Major: 12, Minor: 4 }, $"The table holds the figures of NVRTC 12.4, this is {compiler.Version}.");
+        Assert.SkipUnless(compiler.Version is { Major: 12, Minor: 4 },
+            $"The table holds the figures of NVRTC 12.4, this is {compiler.Version}.");
         var unsupported = new List<string>();
-        List<KernelUse> uses = [.. new[] { "sm_80", "sm_90a" }.SelectMany(architecture => KernelInventory.Collect(Catalog.All, CudaTarget.For(architecture), unsupported))];
-        IReadOnlyList<KernelFigures> measured = KernelBudget.Measure(compiler, uses, null, TestContext.Current.CancellationToken);
+        List<KernelUse> uses = [.. new[] { "sm_80", "sm_90a" }.SelectMany(
+            architecture => KernelInventory.Collect(Catalog.All, CudaTarget.For(architecture), unsupported))];
+        IReadOnlyList<KernelFigures> measured = KernelBudget.Measure(compiler, uses, null,
+            TestContext.Current.CancellationToken);
         Assert.Empty(unsupported);
         Assert.DoesNotContain(measured, figures => figures.SpillBytes > 0);
         Assert.Empty(KernelBudget.Compare(measured, KernelBudget.Read(Repository.PathOf("kernels", "budget.json"))));
@@ -38,8 +44,12 @@ public sealed class KernelBudgetTests
     {
         Assert.Empty(KernelBudget.Compare([_figures], [_figures]));
         Assert.Empty(KernelBudget.Compare([_figures with { Registers = 39 }], [_figures]));
-        Assert.Contains("41 registers", Assert.Single(KernelBudget.Compare([_figures with { Registers = 41 }], [_figures])), StringComparison.Ordinal);
-        Assert.Contains("8 spilled bytes", Assert.Single(KernelBudget.Compare([_figures with { SpillBytes = 8 }], [_figures])), StringComparison.Ordinal);
-        Assert.Contains("not in the table", Assert.Single(KernelBudget.Compare([_figures with { Architecture = "sm_90a" }], [_figures])), StringComparison.Ordinal);
+        Assert.Contains("41 registers",
+            Assert.Single(KernelBudget.Compare([_figures with { Registers = 41 }], [_figures])), StringComparison.Ordinal);
+        Assert.Contains("8 spilled bytes",
+            Assert.Single(KernelBudget.Compare([_figures with { SpillBytes = 8 }], [_figures])), StringComparison.Ordinal);
+        Assert.Contains("not in the table",
+            Assert.Single(KernelBudget.Compare([_figures with { Architecture = "sm_90a" }], [_figures])),
+            StringComparison.Ordinal);
     }
 }

@@ -75,7 +75,8 @@ public sealed class KernelCacheTests : IDisposable
     private int CompilationsOfARun(float factor)
     {
         using var card = new SimulatedCard(cacheFolder: Folder);
-        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new Scale(factor), TensorType.Float32(5));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new Scale(factor),
+            TensorType.Float32(5));
         executor.Write<float>(inputs[0], [1, 2, 3, 4, 5]);
         executor.Run();
         Assert.Equal(Enumerable.Range(1, 5).Select(x => factor * x), executor.Read<float>(outputs[0]));

@@ -24,10 +24,12 @@ public sealed class MatrixProductTests
     public void Every_tile_shape_gives_the_same_bits(int rows, int columns, int inner)
     {
         using var kernels = new EmulatedKernels();
-        foreach ((bool transposeLeft, bool transposeRight) in ((bool, bool)[])[(false, true), (false, false), (true, false), (true, true)])
+        foreach ((bool transposeLeft, bool transposeRight) in ((bool, bool)[])[(false, true), (false, false),
+            (true, false), (true, true)])
         {
             var op = new BatchedMatMul(transposeLeft, transposeRight);
-            TensorType[] types = [Half(1, transposeLeft ? inner : rows, transposeLeft ? rows : inner), Half(1, transposeRight ? columns : inner, transposeRight ? inner : columns)];
+            TensorType[] types = [Half(1, transposeLeft ? inner : rows, transposeLeft ? rows : inner),
+                Half(1, transposeRight ? columns : inner, transposeRight ? inner : columns)];
             BFloat16[] left = Random(1, rows * inner), right = Random(2, columns * inner), bias = Random(3, columns);
             double[] expected = Reference(left, right, bias, rows, columns, inner, transposeLeft, transposeRight);
             float[]? first = null;
@@ -60,13 +62,16 @@ public sealed class MatrixProductTests
         using var kernels = new EmulatedKernels();
         Emulator.Configure("schedule", schedule);
         BFloat16[] x = Random(1, Rows * Inner), weight = Random(2, Columns * Inner), bias = Random(3, Columns);
-        BFloat16[] many = Product(Rows, x), few = Product(20, x[..(20 * Inner)]), one = Product(1, x[(19 * Inner)..(20 * Inner)]);
+        BFloat16[] many = Product(Rows, x), few = Product(20, x[..(20 * Inner)]),
+            one = Product(1, x[(19 * Inner)..(20 * Inner)]);
         Assert.Equal(many[..(20 * Columns)], few);
         Assert.Equal(many[(19 * Columns)..(20 * Columns)], one);
-        Numbers.AssertClose(Reference(x, weight, bias, Rows, Columns, Inner, false, true), [.. many.Select(value => (float)value)], 0.2);
+        Numbers.AssertClose(Reference(x, weight, bias, Rows, Columns, Inner, false, true),
+            [.. many.Select(value => (float)value)], 0.2);
 
         BFloat16[] Product(int rows, BFloat16[] input) =>
-            kernels.Run<BFloat16>(new MatMul(), [Half(rows, Inner), Weight(Columns, Inner), Half(Columns)], input, weight, bias);
+            kernels.Run<BFloat16>(new MatMul(), [Half(rows, Inner), Weight(Columns, Inner), Half(Columns)], input,
+                weight, bias);
     }
 
     [Fact]
@@ -76,7 +81,8 @@ public sealed class MatrixProductTests
         using var kernels = new EmulatedKernels();
         BFloat16[] x = Random(1, Rows * Inner), weight = Random(2, Columns * Inner);
         float[] bias = Numbers.Random(3, Columns);
-        float[] logits = kernels.Run<float>(new MatMul(DataType.Float32), [Half(Rows, Inner), Weight(Columns, Inner), TensorType.Float32(Columns)], x, weight, bias);
+        float[] logits = kernels.Run<float>(new MatMul(DataType.Float32),
+            [Half(Rows, Inner), Weight(Columns, Inner), TensorType.Float32(Columns)], x, weight, bias);
         double[] expected = Reference(x, weight, new BFloat16[Columns], Rows, Columns, Inner, false, true);
         Numbers.AssertClose([.. expected.Select((value, index) => value + bias[index % Columns])], logits, 1e-5);
     }
@@ -88,8 +94,10 @@ public sealed class MatrixProductTests
     {
         using var kernels = new EmulatedKernels();
         BFloat16[] x = Random(1, rows * inner), weight = Random(2, columns * inner), dy = Random(3, rows * columns);
-        BFloat16[] dx = kernels.Run<BFloat16>(new MatMulInputGradient(), [Half(rows, columns), Weight(columns, inner)], dy, weight);
-        Numbers.AssertClose(Reference(dy, weight, new BFloat16[inner], rows, inner, columns, false, false), [.. dx.Select(value => (float)value)], 0.1);
+        BFloat16[] dx = kernels.Run<BFloat16>(new MatMulInputGradient(), [Half(rows, columns), Weight(columns, inner)],
+            dy, weight);
+        Numbers.AssertClose(Reference(dy, weight, new BFloat16[inner], rows, inner, columns, false, false),
+            [.. dx.Select(value => (float)value)], 0.1);
         float[] dw = kernels.Run<float>(new MatMulWeightGradient(), [Half(rows, inner), Half(rows, columns)], x, dy);
         Numbers.AssertClose(Reference(dy, x, new BFloat16[inner], columns, inner, rows, true, false), dw, 1e-4);
     }
@@ -106,11 +114,13 @@ public sealed class MatrixProductTests
         BFloat16[] a = Random(1, Batch * Rows * Inner), b = Random(2, Batch * Columns * Inner);
         BFloat16[] result = kernels.Run<BFloat16>(
             new BatchedMatMul(transposeA, transposeB),
-            [transposeA ? Half(Batch, Inner, Rows) : Half(Batch, Rows, Inner), transposeB ? Half(Batch, Columns, Inner) : Half(Batch, Inner, Columns)],
+            [transposeA ? Half(Batch, Inner, Rows) : Half(Batch, Rows, Inner), transposeB ? Half(Batch, Columns, Inner)
+                : Half(Batch, Inner, Columns)],
             a,
             b);
         IEnumerable<double> expected = Enumerable.Range(0, Batch).SelectMany(matrix => Reference(
-            a[(matrix * Rows * Inner)..], b[(matrix * Columns * Inner)..], new BFloat16[Columns], Rows, Columns, Inner, transposeA, transposeB));
+            a[(matrix * Rows * Inner)..], b[(matrix * Columns * Inner)..], new BFloat16[Columns], Rows, Columns, Inner,
+            transposeA, transposeB));
         Numbers.AssertClose([.. expected], [.. result.Select(value => (float)value)], 0.1);
     }
 
@@ -134,12 +144,18 @@ public sealed class MatrixProductTests
         CudaKernelDescription description = CudaBindings.Standard.Describe(new MatMul(), types, Relaxed);
         Assert.Equal("fill_rows", Assert.Single(description.Launches).EntryPoint);
         var product = Assert.IsType<CudaProductStep>(description.Steps[1]);
-        Assert.Equal((5, 24, 16, 1f, true), (product.Rows, product.Columns, product.Inner, product.Beta, product.TransposeRight));
-        Assert.Equal("matrix_product", Assert.Single(CudaBindings.Standard.Describe(new MatMul(), types, CudaTarget.Ampere).Launches).EntryPoint);
-        var gradient = Assert.IsType<CudaProductStep>(Assert.Single(CudaBindings.Standard.Describe(new MatMulWeightGradient(), [Half(5, 16), Half(5, 24)], Relaxed).Steps));
-        Assert.Equal((24, 16, 5, 0f, DataType.Float32), (gradient.Rows, gradient.Columns, gradient.Inner, gradient.Beta, gradient.ResultType));
+        Assert.Equal((5, 24, 16, 1f, true),
+            (product.Rows, product.Columns, product.Inner, product.Beta, product.TransposeRight));
+        Assert.Equal("matrix_product",
+            Assert.Single(CudaBindings.Standard.Describe(new MatMul(), types, CudaTarget.Ampere).Launches).EntryPoint);
+        var gradient = Assert.IsType<CudaProductStep>(Assert.Single(
+            CudaBindings.Standard.Describe(new MatMulWeightGradient(), [Half(5, 16), Half(5, 24)], Relaxed).Steps));
+        Assert.Equal((24, 16, 5, 0f, DataType.Float32),
+            (gradient.Rows, gradient.Columns, gradient.Inner, gradient.Beta, gradient.ResultType));
         // There is no product over nothing in the library's terms; the own kernel writes the zeros.
-        Assert.Equal("matrix_product", Assert.Single(CudaBindings.Standard.Describe(new MatMulWeightGradient(), [Half(0, 16), Half(0, 24)], Relaxed).Launches).EntryPoint);
+        Assert.Equal("matrix_product",
+            Assert.Single(CudaBindings.Standard.Describe(new MatMulWeightGradient(), [Half(0, 16), Half(0, 24)],
+                Relaxed).Launches).EntryPoint);
     }
 
     [Theory]
@@ -152,28 +168,35 @@ public sealed class MatrixProductTests
     public void Library_products_agree_with_the_cpu(string name)
     {
         Emulator.Require();
-        using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = false });
-        Assert.All(DeviceParity.CheckForward(Catalog.All.First(workload => workload.Name == name), device), row => Assert.True(row.Passed, $"{row}"));
+        using var device = new CudaDevice(
+            new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = false });
+        Assert.All(DeviceParity.CheckForward(Catalog.All.First(workload => workload.Name == name), device),
+            row => Assert.True(row.Passed, $"{row}"));
     }
 
     [Fact]
     public void Float_factors_are_refused()
     {
         NotSupportedException error = Assert.Throws<NotSupportedException>(() => CudaBindings.Standard.Describe(
-            new MatMul(), [TensorType.Float32(5, 16), new TensorType(DataType.Float32, new Shape(24, 16), Storage.Weight)], CudaTarget.Ampere));
+            new MatMul(),
+            [TensorType.Float32(5, 16), new TensorType(DataType.Float32, new Shape(24, 16), Storage.Weight)],
+            CudaTarget.Ampere));
         Assert.Contains("MatMul", error.Message);
         Assert.Contains("bfloat16", error.Message);
     }
 
     private static TensorType Half(params int[] shape) => new(DataType.BFloat16, new Shape(shape));
 
-    private static TensorType Weight(int rows, int columns) => new(DataType.BFloat16, new Shape(rows, columns), Storage.Weight);
+    private static TensorType Weight(int rows, int columns) =>
+        new(DataType.BFloat16, new Shape(rows, columns), Storage.Weight);
 
-    private static BFloat16[] Random(int seed, int count) => [.. Numbers.Random(seed, count).Select(value => (BFloat16)value)];
+    private static BFloat16[] Random(int seed, int count) =>
+        [.. Numbers.Random(seed, count).Select(value => (BFloat16)value)];
 
     private static int[] Bits(float[] values) => [.. values.Select(BitConverter.SingleToInt32Bits)];
 
-    private static double[] Reference(BFloat16[] left, BFloat16[] right, BFloat16[] bias, int rows, int columns, int inner, bool transposeLeft, bool transposeRight)
+    private static double[] Reference(BFloat16[] left, BFloat16[] right, BFloat16[] bias, int rows, int columns,
+        int inner, bool transposeLeft, bool transposeRight)
     {
         double[] result = new double[rows * columns];
         for (int index = 0; index < result.Length; index++)

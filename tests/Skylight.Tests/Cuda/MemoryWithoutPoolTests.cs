@@ -7,7 +7,9 @@ using Skylight.Tests.Simt;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>A card without memory pools (attribute 115 is 0, as on some virtual GPUs): its memory is reserved and freed plainly.</summary>
+/// <summary>
+/// A card without memory pools (attribute 115 is 0, as on some virtual GPUs): its memory is reserved and freed plainly.
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class MemoryWithoutPoolTests : IDisposable
 {
@@ -25,7 +27,8 @@ public sealed class MemoryWithoutPoolTests : IDisposable
         using var card = new SimulatedCard();
         Assert.False(card.Device.Stream.HasMemoryPool);
         long before = card.Device.ReadMemory().FreeBytes;
-        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new Scale(2), TensorType.Float32(4));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new Scale(2),
+            TensorType.Float32(4));
         for (int run = 1; run <= 4; run++)
         {
             executor.Write<float>(inputs[0], [run, 0, -run, 10 * run]);
@@ -46,7 +49,8 @@ public sealed class MemoryWithoutPoolTests : IDisposable
     public void Memory_is_not_freed_before_the_work_that_uses_it()
     {
         using var card = new SimulatedCard();
-        Tensor first = card.Device.AllocateTensor(TensorType.Int32(1000)), second = card.Device.AllocateTensor(TensorType.Int32(1000));
+        Tensor first = card.Device.AllocateTensor(TensorType.Int32(1000)),
+            second = card.Device.AllocateTensor(TensorType.Int32(1000));
         card.Device.Copy(first, second);
 
         // The emulator reports a copy whose place was freed before its turn.

@@ -5,7 +5,9 @@ using Skylight.Workloads;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>What would run for the shapes of real models, without a card: nothing of it should be discovered on one.</summary>
+/// <summary>
+/// What would run for the shapes of real models, without a card: nothing of it should be discovered on one.
+/// </summary>
 public class ModelWorkloadTests
 {
     public static TheoryData<string, string, bool> All
@@ -37,7 +39,8 @@ public class ModelWorkloadTests
         Workload workload = ModelWorkloads.All.Single(workload => workload.Name == name).ForActivations(DataType.BFloat16);
         CudaTarget target = CudaTarget.For(architecture) with { Deterministic = deterministic };
         // Refuses geometry, too much shared memory, and ops without a binding.
-        CudaKernelDescription description = CudaBindings.Standard.Describe(workload.Op, [.. workload.Inputs.Select(input => input.Type)], target);
+        CudaKernelDescription description = CudaBindings.Standard.Describe(workload.Op,
+            [.. workload.Inputs.Select(input => input.Type)], target);
         Assert.NotEmpty(description.Steps);
         Assert.All(description.Launches, launch =>
         {

@@ -4,8 +4,9 @@ using Skylight.Tests.Cli;
 namespace Skylight.Tests.Cuda;
 
 /// <summary>
-/// NVRTC in a folder of its own, off the loader's path. Each case runs the command in a process whose loader finds neither the system's NVRTC nor its
-/// builtins by name: files that are no libraries stand before them, which the loader refuses instead of looking further.
+/// NVRTC in a folder of its own, off the loader's path. Each case runs the command in a process whose loader finds
+/// neither the system's NVRTC nor its builtins by name: files that are no libraries stand before them, which the loader
+/// refuses instead of looking further.
 /// </summary>
 public sealed class NvrtcFolderTests
 {
@@ -42,10 +43,12 @@ public sealed class NvrtcFolderTests
         Assert.Contains("NVRTC, the compiler of the kernels, was not found", error, StringComparison.Ordinal);
     }
 
-    private static Task<(int Code, string Output, string Error)> CompileAsync(TemporaryFolder folder, string place, bool withBuiltins)
+    private static Task<(int Code, string Output, string Error)> CompileAsync(TemporaryFolder folder, string place,
+        bool withBuiltins)
     {
         (string nvrtc, string builtins) = RealNvrtc.Files();
-        string name = Path.GetFileName(nvrtc)[.."libnvrtc.so.12".Length], hidden = Directory.CreateDirectory(folder["hidden"]).FullName;
+        string name = Path.GetFileName(nvrtc)[.."libnvrtc.so.12".Length],
+            hidden = Directory.CreateDirectory(folder["hidden"]).FullName;
         foreach (string file in (string[])["libnvrtc.so.12", "libnvrtc.so.13", Path.GetFileName(builtins)])
             File.WriteAllText(Path.Combine(hidden, file), new string('x', 4096));
         string program = place == "beside the program" ? ProgramCopy.Make(folder) : "Skylight.Cli.dll";
@@ -59,7 +62,8 @@ public sealed class NvrtcFolderTests
         File.Copy(nvrtc, Path.Combine(own, name));
         if (withBuiltins)
             File.Copy(builtins, Path.Combine(own, Path.GetFileName(builtins)));
-        string asked = place is "SKYLIGHT_NVRTC" or "a Python wheel" ? Path.Combine(own, name) : "", home = place == "CUDA_HOME" ? folder["toolkit"] : "";
+        string asked = place is "SKYLIGHT_NVRTC" or "a Python wheel" ? Path.Combine(own, name) : "",
+            home = place == "CUDA_HOME" ? folder["toolkit"] : "";
         return SkylightProgram.RunAsync(SkylightProgram.Start(
             ["kernels", "compile", "--filter", "silu", "--arch", "sm_80", "--json"], program,
             ("LD_LIBRARY_PATH", hidden), ("SKYLIGHT_NVRTC", asked), ("CUDA_HOME", home), ("CUDA_PATH", "")));

@@ -9,7 +9,8 @@ namespace Skylight.Tests.Cuda;
 [Collection(EmulatorCollection.Name)]
 public sealed class ParityTests
 {
-    public static TheoryData<string> Small => [.. Catalog.All.Where(workload => workload.Tiny || IsQuick(workload)).Select(workload => workload.Name)];
+    public static TheoryData<string> Small =>
+        [.. Catalog.All.Where(workload => workload.Tiny || IsQuick(workload)).Select(workload => workload.Name)];
 
     [Theory]
     [MemberData(nameof(Small))]

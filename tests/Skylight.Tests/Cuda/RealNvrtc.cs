@@ -19,13 +19,16 @@ internal static class RealNvrtc
         }
     }
 
-    /// <summary>The files of the NVRTC that this process loads by name: only the loader knows where they are. Linux only.</summary>
+    /// <summary>
+    /// The files of the NVRTC that this process loads by name: only the loader knows where they are. Linux only.
+    /// </summary>
     public static (string Nvrtc, string Builtins) Files()
     {
         CudaCompiler compiler = Compiler();
         Assert.SkipUnless(OperatingSystem.IsLinux(), "reads /proc");
         string nvrtc = File.ReadLines("/proc/self/maps").Select(line => line[(line.LastIndexOf(' ') + 1)..])
-            .First(path => Path.GetFileName(path).StartsWith($"libnvrtc.so.{compiler.Version.Major}", StringComparison.Ordinal));
+            .First(path =>
+                Path.GetFileName(path).StartsWith($"libnvrtc.so.{compiler.Version.Major}", StringComparison.Ordinal));
         return (nvrtc, Path.Combine(Path.GetDirectoryName(nvrtc)!, $"libnvrtc-builtins.so.{compiler.Version}"));
     }
 }

@@ -8,7 +8,9 @@ using Skylight.Workloads;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>What the norms' and other row kernels promise besides right numbers (see <see cref="ParityTests"/> for those).</summary>
+/// <summary>
+/// What the norms' and other row kernels promise besides right numbers (see <see cref="ParityTests"/> for those).
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class RowKernelTests
 {
@@ -16,7 +18,8 @@ public sealed class RowKernelTests
     public static TheoryData<int> Widths => [20, 24, 896, 2056, 4099];
 
     public static TheoryData<string> Float32 => [.. Catalog.All
-        .Where(workload => workload.Op is RmsNorm or LayerNorm or AddRmsNorm or AddLayerNorm or LayerScale or SwiGlu or Gelu or Silu or Sum or ColumnSum or Multiply)
+        .Where(workload => workload.Op is RmsNorm or LayerNorm or AddRmsNorm or AddLayerNorm or LayerScale or SwiGlu
+            or Gelu or Silu or Sum or ColumnSum or Multiply)
         .Where(workload => workload.Inputs[0].Type.Shape.ElementCount < 20_000).Select(workload => workload.Name)];
 
     /// <summary>Models have bfloat16 activations; float32 ones show whether anything is rounded in between.</summary>
@@ -27,7 +30,8 @@ public sealed class RowKernelTests
         Workload workload = Catalog.All.First(candidate => candidate.Name == name);
         workload = workload with { Inputs = [.. workload.Inputs.Select(input => input with { KeepsType = true })] };
         using CudaDevice device = Open();
-        IReadOnlyList<ParityRow> rows = [.. DeviceParity.CheckForward(workload, device), .. DeviceParity.CheckGradients(workload, device)];
+        IReadOnlyList<ParityRow> rows = [.. DeviceParity.CheckForward(workload, device),
+            .. DeviceParity.CheckGradients(workload, device)];
         Assert.All(rows, row => Assert.True(row.Passed && row.Tolerance <= 1e-4, $"{row}"));
     }
 
@@ -36,7 +40,8 @@ public sealed class RowKernelTests
     public void A_row_has_the_same_bits_in_any_batch(int columns)
     {
         const int Rows = 9;
-        BFloat16[] x = Random(1, Rows * columns), residual = Random(2, Rows * columns), weight = Random(3, columns), bias = Random(4, columns);
+        BFloat16[] x = Random(1, Rows * columns), residual = Random(2, Rows * columns), weight = Random(3, columns),
+            bias = Random(4, columns);
         using CudaDevice device = Open();
         using var workspace = new Workspace(device);
         foreach (int row in new[] { 0, 4, Rows - 1 })
@@ -49,7 +54,8 @@ public sealed class RowKernelTests
 
             void AssertRow(Op op, BFloat16[][] batch, BFloat16[][] alone)
             {
-                BFloat16[][] all = Run(device, workspace, op, columns, batch), one = Run(device, workspace, op, columns, alone);
+                BFloat16[][] all = Run(device, workspace, op, columns, batch),
+                    one = Run(device, workspace, op, columns, alone);
                 for (int output = 0; output < all.Length; output++)
                     Assert.Equal(Bits(all[output][range]), Bits(one[output]));
             }
@@ -60,11 +66,13 @@ public sealed class RowKernelTests
     [MemberData(nameof(Widths))]
     public void Fusing_a_norm_with_the_sum_before_it_changes_no_bits(int columns)
     {
-        BFloat16[] x = Random(1, 3 * columns), residual = Random(2, 3 * columns), weight = Random(3, columns), bias = Random(4, columns);
+        BFloat16[] x = Random(1, 3 * columns), residual = Random(2, 3 * columns), weight = Random(3, columns),
+            bias = Random(4, columns);
         using CudaDevice device = Open();
         using var workspace = new Workspace(device);
         BFloat16[] sum = Run(device, workspace, new Add(), columns, residual, x)[0];
-        AssertSame(Run(device, workspace, new AddRmsNorm(1e-6f), columns, residual, x, weight), Run(device, workspace, new RmsNorm(1e-6f), columns, sum, weight)[0]);
+        AssertSame(Run(device, workspace, new AddRmsNorm(1e-6f), columns, residual, x, weight),
+            Run(device, workspace, new RmsNorm(1e-6f), columns, sum, weight)[0]);
         AssertSame(
             Run(device, workspace, new AddLayerNorm(1e-6f), columns, residual, x, weight, bias),
             Run(device, workspace, new LayerNorm(1e-6f), columns, sum, weight, bias)[0]);
@@ -84,7 +92,8 @@ public sealed class RowKernelTests
     public void Fusing_the_norm_of_heads_with_split_and_rotation_changes_no_bits(int dimension)
     {
         const int Tokens = 3, Heads = 4, KeyHeads = 2, Columns = Heads + 2 * KeyHeads;
-        BFloat16[] qkv = Random(1, Tokens * Columns * dimension), queryWeight = Random(2, dimension), keyWeight = Random(3, dimension);
+        BFloat16[] qkv = Random(1, Tokens * Columns * dimension), queryWeight = Random(2, dimension),
+            keyWeight = Random(3, dimension);
         using CudaDevice device = Open();
         using var workspace = new Workspace(device);
         BFloat16[][] fused = Of(plain: false), plain = Of(plain: true);
@@ -96,12 +105,14 @@ public sealed class RowKernelTests
         {
             var graph = new Graph();
             Value x = graph.Input("qkv", new TensorType(DataType.BFloat16, new Shape(Tokens, Columns * dimension)));
-            Value q = graph.Input("q", new TensorType(DataType.BFloat16, new Shape(dimension))), k = graph.Input("k", new TensorType(DataType.BFloat16, new Shape(dimension)));
+            Value q = graph.Input("q", new TensorType(DataType.BFloat16, new Shape(dimension))),
+                k = graph.Input("k", new TensorType(DataType.BFloat16, new Shape(dimension)));
             Value table = graph.Add(new RotaryTable(dimension, 100f), graph.Constant("positions", [7, 0, 1000]));
             IReadOnlyList<Value> outputs;
             if (plain)
             {
-                IReadOnlyList<Value> parts = graph.AddNode(new SplitColumns(Heads * dimension, KeyHeads * dimension, KeyHeads * dimension), x);
+                IReadOnlyList<Value> parts = graph.AddNode(
+                    new SplitColumns(Heads * dimension, KeyHeads * dimension, KeyHeads * dimension), x);
                 outputs =
                 [
                     graph.Add(new RotaryEmbedding(dimension), graph.Add(new RmsNorm(1e-6f, Heads), parts[0], q), table),
@@ -125,7 +136,9 @@ public sealed class RowKernelTests
         }
     }
 
-    /// <summary>The gradients of parameters are sums over rows of many blocks: in which order the blocks run must not show.</summary>
+    /// <summary>
+    /// The gradients of parameters are sums over rows of many blocks: in which order the blocks run must not show.
+    /// </summary>
     [Theory]
     [InlineData("reverse")]
     [InlineData("seed:5")]
@@ -169,7 +182,10 @@ public sealed class RowKernelTests
         foreach (DataType dataType in new[] { DataType.Float32, DataType.BFloat16 })
         {
             TensorType x = new(dataType, new Shape(5, columns)), weight = new(dataType, new Shape(columns));
-            foreach ((Op op, TensorType[] inputs) in new (Op, TensorType[])[] { (new RmsNorm(1e-6f), [x, weight]), (new RmsNormBackward(1e-6f), [x, weight, x]) })
+            foreach ((Op op, TensorType[] inputs) in new (Op, TensorType[])[]
+            {
+                (new RmsNorm(1e-6f), [x, weight]), (new RmsNormBackward(1e-6f), [x, weight, x]),
+            })
             {
                 KernelLaunch launch = CudaBindings.Standard.Describe(op, inputs, CudaTarget.Ampere).Launches.First();
                 int vector = Number("VECTOR"), threads = Number("ROW_THREADS"), packs = Number("PACKS");
@@ -177,11 +193,13 @@ public sealed class RowKernelTests
                 Assert.Equal(0, (int)launch.Threads.Count % threads);
                 Assert.InRange(packs, 0, 8);
                 if (packs > 0)
-                    Assert.True(threads * packs * vector >= columns && threads * (packs - 1) * vector < columns, $"{launch}");
+                    Assert.True(threads * packs * vector >= columns && threads * (packs - 1) * vector < columns,
+                        $"{launch}");
                 else
                     Assert.True(columns > 512 * vector, $"{launch}: so narrow a row fits into registers");
 
-                int Number(string name) => int.Parse(launch.Defines[name], System.Globalization.CultureInfo.InvariantCulture);
+                int Number(string name) =>
+                    int.Parse(launch.Defines[name], System.Globalization.CultureInfo.InvariantCulture);
             }
         }
     }
@@ -192,8 +210,10 @@ public sealed class RowKernelTests
         return new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
     }
 
-    private static BFloat16[][] Run(CudaDevice device, Workspace workspace, Op op, int columns, params BFloat16[][] inputs) =>
-        [.. Execute(device, workspace, op, columns, inputs).Select(output => Array.ConvertAll(output, value => (BFloat16)value))];
+    private static BFloat16[][] Run(CudaDevice device, Workspace workspace, Op op, int columns,
+        params BFloat16[][] inputs) =>
+        [.. Execute(device, workspace, op, columns, inputs)
+            .Select(output => Array.ConvertAll(output, value => (BFloat16)value))];
 
     /// <summary>Runs an op on bfloat16 matrices of some columns and, where it takes parameters, vectors.</summary>
     private static float[][] Execute(CudaDevice device, Workspace workspace, Op op, int columns, BFloat16[][] inputs)

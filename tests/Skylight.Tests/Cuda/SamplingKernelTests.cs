@@ -10,7 +10,9 @@ using static Skylight.Tests.Ops.SampleTokensTests;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>Sampling on the emulator: what goes beyond the catalog's workloads, which <see cref="ParityTests"/> compares.</summary>
+/// <summary>
+/// Sampling on the emulator: what goes beyond the catalog's workloads, which <see cref="ParityTests"/> compares.
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class SamplingKernelTests
 {
@@ -49,14 +51,17 @@ public sealed class SamplingKernelTests
         float[] temperatures = [0, 1, 0.7f, 1.3f, 0.2f, 2];
         float[] logits = HeadReference.Normal(Rows * Vocabulary, 2, 2);
         using CudaDevice device = Device();
-        (int[] tokens, float[] scores, float[] entropies) = RunAll(device, Inputs(logits, Vocabulary, [.. temperatures.Select(temperature => new Parameters(temperature, 0, 1, 0))], 4));
+        (int[] tokens, float[] scores, float[] entropies) = RunAll(device,
+            Inputs(logits, Vocabulary, [.. temperatures.Select(temperature => new Parameters(temperature, 0, 1, 0))], 4));
         for (int row = 0; row < Rows; row++)
         {
             Given line = Given.Rows(logits[(row * Vocabulary)..((row + 1) * Vocabulary)], 1, Vocabulary);
             using var workspace = new Workspace(device);
-            (Executor executor, IReadOnlyList<Value> outputs) = Prepare(device, workspace, new LogProbabilities(temperatures[row] == 0 ? 1 : temperatures[row]), [line, Given.Ids(tokens[row])]);
+            (Executor executor, IReadOnlyList<Value> outputs) = Prepare(device, workspace,
+                new LogProbabilities(temperatures[row] == 0 ? 1 : temperatures[row]), [line, Given.Ids(tokens[row])]);
             executor.Run(TestContext.Current.CancellationToken);
-            Assert.Equal((executor.Read<float>(outputs[0])[0], executor.Read<float>(outputs[1])[0]), (scores[row], entropies[row]));
+            Assert.Equal((executor.Read<float>(outputs[0])[0], executor.Read<float>(outputs[1])[0]),
+                (scores[row], entropies[row]));
         }
     }
 
@@ -75,8 +80,10 @@ public sealed class SamplingKernelTests
         using CudaDevice device = Device();
         foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 5, 0.5f, 0)])
         {
-            (int[] tokens, float[] scores, float[] entropies) = RunAll(device, Inputs(healthy, Vocabulary, [parameters, parameters, parameters], 1));
-            (int[] drawn, float[] drawnScores, float[] drawnEntropies) = RunAll(device, Inputs(logits, Vocabulary, [parameters, parameters, parameters], 1));
+            (int[] tokens, float[] scores, float[] entropies) = RunAll(device,
+                Inputs(healthy, Vocabulary, [parameters, parameters, parameters], 1));
+            (int[] drawn, float[] drawnScores, float[] drawnEntropies) = RunAll(device,
+                Inputs(logits, Vocabulary, [parameters, parameters, parameters], 1));
             Assert.Equal([tokens[0], token, tokens[2]], drawn);
             Assert.Equal([scores[0], float.NaN, scores[2]], drawnScores);
             Assert.Equal([entropies[0], float.NaN, entropies[2]], drawnEntropies);
@@ -96,7 +103,8 @@ public sealed class SamplingKernelTests
     {
         using CudaDevice device = Device();
         Parameters good = new(1, 0, 1, 0);
-        Exception error = Assert.Throws<ArgumentOutOfRangeException>(() => Run(device, Inputs(new float[60], 20, [good, good, new Parameters(temperature, topK, topP, minP)], 1)));
+        Exception error = Assert.Throws<ArgumentOutOfRangeException>(() =>
+            Run(device, Inputs(new float[60], 20, [good, good, new Parameters(temperature, topK, topP, minP)], 1)));
         Assert.Contains("SampleTokens: row 2: the temperature must be 0 or more", error.Message, StringComparison.Ordinal);
     }
 
@@ -111,7 +119,8 @@ public sealed class SamplingKernelTests
     {
         using CudaDevice device = Device();
         using var workspace = new Workspace(device);
-        Given[] inputs = [Given.Rows(new float[10000], 2, 5000), Given.Ids(starts), Given.Ids(tokens), Given.Rows([penalty, penalty, penalty]), Given.Rows([bias, bias, bias])];
+        Given[] inputs = [Given.Rows(new float[10000], 2, 5000), Given.Ids(starts), Given.Ids(tokens),
+            Given.Rows([penalty, penalty, penalty]), Given.Rows([bias, bias, bias])];
         (Executor executor, IReadOnlyList<Value> outputs) = Prepare(device, workspace, new AdjustLogits(), inputs);
         Exception error = Assert.Throws<ArgumentOutOfRangeException>(() =>
         {
@@ -144,7 +153,8 @@ public sealed class SamplingKernelTests
         return (executor.Read<int>(outputs[0]), executor.Read<float>(outputs[1]), executor.Read<float>(outputs[2]));
     }
 
-    private static (Executor Executor, IReadOnlyList<Value> Outputs) Prepare(Device device, Workspace workspace, Op op, Given[] inputs)
+    private static (Executor Executor, IReadOnlyList<Value> Outputs) Prepare(Device device, Workspace workspace, Op op,
+        Given[] inputs)
     {
         var graph = new Graph();
         Value[] values = [.. inputs.Select((given, index) => graph.Input($"input{index}", given.Type))];

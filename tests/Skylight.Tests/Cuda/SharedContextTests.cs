@@ -19,10 +19,13 @@ public sealed class SharedContextTests
         Emulator.ConfigureDefaults();
         var driver = new HostLibrary(EmulatorFile);
         float[] values = [3, -4, 0.5f, .. Enumerable.Range(0, 1000).Select(index => index * 0.25f)];
-        Assert.Equal(values.Select(value => value * value), SharedContextSample.Square(driver, CudaLibraries.FromSimulated(driver), values));
+        Assert.Equal(values.Select(value => value * value),
+            SharedContextSample.Square(driver, CudaLibraries.FromSimulated(driver), values));
         string page = File.ReadAllText(Repository.PathOf("docs", "cuda.md"));
         string source = File.ReadAllText(Repository.PathOf("tests", "Skylight.Tests", "Samples", "SharedContextSample.cs"));
-        Assert.Contains($"```csharp\n{source.Split("#region cuda.md: a context that is shared\n")[1].Split("#endregion")[0]}```\n", page, StringComparison.Ordinal);
+        Assert.Contains(
+            $"```csharp\n{source.Split("#region cuda.md: a context that is shared\n")[1].Split("#endregion")[0]}```\n",
+            page, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -98,7 +101,8 @@ public sealed class SharedContextTests
         using var host = new Emulator();
         Emulator.Check(Emulator.cuStreamCreate(out nint stream, 1));
         Emulator.Check(Emulator.cuStreamDestroy_v2(stream));
-        Assert.Contains("CudaDeviceOptions.Stream is no stream, or was destroyed", Assert.Throws<CudaException>(() => Open(0, stream)).Message);
+        Assert.Contains("CudaDeviceOptions.Stream is no stream, or was destroyed",
+            Assert.Throws<CudaException>(() => Open(0, stream)).Message);
 
         Emulator.Check(Emulator.cuStreamCreate(out stream, 1));
         using CudaDevice device = Open(0, stream);
@@ -117,7 +121,8 @@ public sealed class SharedContextTests
         Assert.Throws<ArgumentOutOfRangeException>(() => device.Borrow(0x1000, 0));
         using CudaDevice other = Open(0, 0);
         using DeviceMemory memory = other.Allocate(4);
-        Assert.Contains("another CudaDevice", Assert.Throws<ArgumentException>(() => device.GetAddress(new Tensor(memory, 0, TensorType.Float32(1)))).Message);
+        Assert.Contains("another CudaDevice",
+            Assert.Throws<ArgumentException>(() => device.GetAddress(new Tensor(memory, 0, TensorType.Float32(1)))).Message);
     }
 
     [Fact]
@@ -125,19 +130,28 @@ public sealed class SharedContextTests
     {
         Emulator.Require();
         var whole = new HostLibrary(EmulatorFile);
-        string message = Assert.Throws<CudaException>(() => CudaLibraries.From(new Without(whole, "cuLaunchKernel"), whole)).Message;
+        string message = Assert.Throws<CudaException>(
+            () => CudaLibraries.From(new Without(whole, "cuLaunchKernel"), whole)).Message;
         Assert.StartsWith("The host's Without has no function cuLaunchKernel", message);
-        Assert.Contains("nvrtcVersion", Assert.Throws<CudaException>(() => CudaLibraries.From(whole, new Without(whole, "nvrtcVersion"))).Message);
+        Assert.Contains("nvrtcVersion",
+            Assert.Throws<CudaException>(() => CudaLibraries.From(whole, new Without(whole, "nvrtcVersion"))).Message);
         Assert.Contains("cuBLAS", Assert.Throws<CudaException>(() => CudaLibraries.From(whole, whole).Cublas).Message);
         Assert.Equal("The host's HostLibrary", CudaLibraries.From(whole, whole, whole).DriverPath);
     }
 
     private static CudaDevice Open(nint context, nint stream) =>
-        new(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), CacheFolder = "", Context = context, Stream = stream });
+        new(new CudaDeviceOptions
+        {
+            Libraries = CudaLibraries.LoadSimulated(),
+            CacheFolder = "",
+            Context = context,
+            Stream = stream,
+        });
 
     private sealed class Without(INativeContext whole, string missing) : INativeContext
     {
-        public nint GetProcAddress(string proc, int? slot = null) => TryGetProcAddress(proc, out nint address) ? address : throw new SymbolLoadingException(proc);
+        public nint GetProcAddress(string proc, int? slot = null) => TryGetProcAddress(proc, out nint address) ? address
+            : throw new SymbolLoadingException(proc);
 
         public bool TryGetProcAddress(string proc, out nint addr, int? slot = null)
         {

@@ -6,11 +6,15 @@ using Skylight.Tests.Simt;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>A <see cref="CudaDevice"/> on the emulator with a kernel cache of its own, for one test. Tests that use it are in <see cref="EmulatorCollection"/>.</summary>
+/// <summary>
+/// A <see cref="CudaDevice"/> on the emulator with a kernel cache of its own, for one test. Tests that use it are in
+/// <see cref="EmulatorCollection"/>.
+/// </summary>
 internal sealed class SimulatedCard : IDisposable
 {
     /// <summary>Makes the device; skips the calling test where the emulator was not built.</summary>
-    public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null, long? memoryBytes = null, bool captureGraphs = true)
+    public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null,
+        long? memoryBytes = null, bool captureGraphs = true)
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");

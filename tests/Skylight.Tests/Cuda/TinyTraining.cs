@@ -6,13 +6,17 @@ using Skylight.Tensors;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>Least squares with one bfloat16 weight, its float32 master and AdamW: what a training step does to memory, in five nodes.</summary>
+/// <summary>
+/// Least squares with one bfloat16 weight, its float32 master and AdamW: what a training step does to memory, in five
+/// nodes.
+/// </summary>
 internal sealed class TinyTraining
 {
     private const int Inner = 24, Columns = 16;
 
     private readonly Device _device;
-    private readonly Dictionary<int, (Executor Executor, Value X, Value NegativeTarget, Value Hyper, Value Scale, Value Residual)> _plans = [];
+    private readonly Dictionary<int,
+        (Executor Executor, Value X, Value NegativeTarget, Value Hyper, Value Scale, Value Residual)> _plans = [];
 
     public TinyTraining(Device device)
     {
@@ -43,7 +47,8 @@ internal sealed class TinyTraining
         if (!_plans.TryGetValue(rows, out var plan))
             _plans.Add(rows, plan = Plan(workspace, rows));
         plan.Executor.Write<BFloat16>(plan.X, Array.ConvertAll(Numbers(rows * Inner, number), x => (BFloat16)x));
-        plan.Executor.Write<BFloat16>(plan.NegativeTarget, Array.ConvertAll(Numbers(rows * Columns, 1000 + number), x => (BFloat16)x));
+        plan.Executor.Write<BFloat16>(plan.NegativeTarget,
+            Array.ConvertAll(Numbers(rows * Columns, 1000 + number), x => (BFloat16)x));
         plan.Executor.Write<float>(plan.Hyper, [0.01f, 0.1f, 1 - MathF.Pow(0.9f, number), 1 - MathF.Pow(0.99f, number)]);
         plan.Executor.Write<float>(plan.Scale, [1]);
         plan.Executor.Run(TestContext.Current.CancellationToken);
@@ -56,7 +61,8 @@ internal sealed class TinyTraining
         return [.. Enumerable.Range(0, count).Select(_ => 2 * random.NextSingle() - 1)];
     }
 
-    private (Executor Executor, Value X, Value NegativeTarget, Value Hyper, Value Scale, Value Residual) Plan(Workspace workspace, int rows)
+    private (Executor Executor, Value X, Value NegativeTarget, Value Hyper, Value Scale,
+        Value Residual) Plan(Workspace workspace, int rows)
     {
         var graph = new Graph();
         Value x = graph.Input("x", new TensorType(DataType.BFloat16, new Shape(rows, Inner)));
@@ -66,7 +72,8 @@ internal sealed class TinyTraining
         Value residual = graph.Add(new Add(), graph.Add(new MatMul(), x, state[0]), target);
         Value gradient = graph.Add(new MatMulWeightGradient(), x, residual);
         graph.Output("residual", residual);
-        graph.AddNode(new AdamW(0.9f, 0.99f, 1e-8f, HasMaster: true), state[0], gradient, state[1], state[2], hyper, scale, state[3]);
+        graph.AddNode(new AdamW(0.9f, 0.99f, 1e-8f, HasMaster: true), state[0], gradient, state[1], state[2], hyper,
+            scale, state[3]);
         return (new Executor(Planner.Plan(graph, _device), workspace), x, target, hyper, scale, residual);
     }
 

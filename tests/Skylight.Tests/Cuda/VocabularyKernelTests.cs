@@ -16,7 +16,8 @@ public sealed class VocabularyKernelTests
     private const double LargestFlops = 2e7;
 
     private static readonly string[] Families =
-        ["vocabulary_head", "vocabulary_head_backward", "log_probabilities", "log_probabilities_backward", "logit_statistics", "cross_entropy", "policy_loss"];
+        ["vocabulary_head", "vocabulary_head_backward", "log_probabilities", "log_probabilities_backward",
+            "logit_statistics", "cross_entropy", "policy_loss"];
 
     /// <summary>Several tiles and chunks: more than <see cref="ParityTests"/> takes.</summary>
     public static TheoryData<string> Workloads =>
@@ -29,7 +30,8 @@ public sealed class VocabularyKernelTests
     {
         using CudaDevice device = Device();
         Workload workload = Catalog.All.First(candidate => candidate.Name == name);
-        ParityRow[] rows = [.. DeviceParity.CheckForward(workload, device), .. DeviceParity.CheckGradients(workload, device)];
+        ParityRow[] rows = [.. DeviceParity.CheckForward(workload, device),
+            .. DeviceParity.CheckGradients(workload, device)];
         Assert.NotEmpty(rows);
         Assert.All(rows, row => Assert.True(row.Passed, row.ToString()));
     }
@@ -38,28 +40,33 @@ public sealed class VocabularyKernelTests
     [InlineData(131, 1101, 20, 1f, "forward")]
     [InlineData(9, 2049, 24, 0.7f, "reverse")]
     [InlineData(1, 64, 8, 1f, "seed:1")]
-    public void The_head_and_stored_logits_give_the_same_bits(int tokens, int vocabulary, int width, float temperature, string schedule)
+    public void The_head_and_stored_logits_give_the_same_bits(int tokens, int vocabulary, int width, float temperature,
+        string schedule)
     {
         using CudaDevice device = Device();
         Emulator.Configure("schedule", schedule);
         (float[] hidden, float[] weight, int[] targets) = Data(tokens, vocabulary, width);
         var graph = new Graph();
         Value hiddenValue = graph.Input("hidden", new TensorType(DataType.BFloat16, new Shape(tokens, width)));
-        Value weightValue = graph.Input("weight", new TensorType(DataType.BFloat16, new Shape(vocabulary, width), Storage.Weight));
+        Value weightValue = graph.Input("weight",
+            new TensorType(DataType.BFloat16, new Shape(vocabulary, width), Storage.Weight));
         Value targetValue = graph.Input("targets", TensorType.Int32(tokens));
         Value logits = graph.Add(new MatMul(DataType.Float32), hiddenValue, weightValue);
         IReadOnlyList<Value> head = graph.AddNode(new VocabularyHead(temperature), hiddenValue, weightValue, targetValue);
         IReadOnlyList<Value> stored = graph.AddNode(new LogProbabilities(temperature), logits, targetValue);
         IReadOnlyList<Value> statistics = graph.AddNode(new LogitStatistics(temperature), logits);
-        float[][] results = Run(device, graph, [logits, .. head, .. stored, .. statistics], (hiddenValue, hidden), (weightValue, weight), (targetValue, targets));
+        float[][] results = Run(device, graph, [logits, .. head, .. stored, .. statistics], (hiddenValue, hidden),
+            (weightValue, weight), (targetValue, targets));
         for (int output = 0; output < 5; output++)
             Assert.Equal(results[1 + output], results[6 + output]);
         for (int row = 0; row < tokens; row++)
         {
             if (targets[row] < 0)
                 continue;
-            Assert.Equal((results[4][row], results[5][row], results[2][row]), (results[11][row], results[12][row], results[13][row]));
-            Assert.Equal(results[1][row], results[0][row * vocabulary + targets[row]] / temperature - results[4][row] - results[5][row]);
+            Assert.Equal((results[4][row], results[5][row], results[2][row]),
+                (results[11][row], results[12][row], results[13][row]));
+            Assert.Equal(results[1][row],
+                results[0][row * vocabulary + targets[row]] / temperature - results[4][row] - results[5][row]);
         }
     }
 
@@ -73,7 +80,8 @@ public sealed class VocabularyKernelTests
         foreach (int row in new[] { 0, 17, 129 })
         {
             Assert.True(targets[row] >= 0);
-            float[][] alone = Head(device, hidden[(row * Width)..((row + 1) * Width)], weight, [targets[row]], Vocabulary, Width);
+            float[][] alone = Head(device, hidden[(row * Width)..((row + 1) * Width)], weight, [targets[row]],
+                Vocabulary, Width);
             for (int output = 0; output < 5; output++)
                 Assert.Equal(alone[output][0], together[output][row]);
         }
@@ -87,7 +95,8 @@ public sealed class VocabularyKernelTests
         List<float[][]> results = [];
         foreach (long workspace in new long[] { 1 << 20, Tokens * 128, Tokens * 3 * 128 })
         {
-            using CudaDevice device = Device(CudaBindings.Standard.With<VocabularyHeadBackward>((op, kernel) => VocabularyHeadBindings.Backward(op, kernel, workspace)));
+            using CudaDevice device = Device(CudaBindings.Standard.With<VocabularyHeadBackward>(
+                (op, kernel) => VocabularyHeadBindings.Backward(op, kernel, workspace)));
             var graph = new Graph();
             Value[] inputs =
             [
@@ -102,7 +111,8 @@ public sealed class VocabularyKernelTests
             float[] maximum = Normal(Tokens, 4), logSum = [.. Enumerable.Repeat(5f, Tokens)], gradient = Normal(Tokens, 5);
             results.Add(Run(
                 device, graph, gradients,
-                (inputs[0], hidden), (inputs[1], weight), (inputs[2], targets), (inputs[3], maximum), (inputs[4], logSum), (inputs[5], gradient)));
+                (inputs[0], hidden), (inputs[1], weight), (inputs[2], targets), (inputs[3], maximum),
+                (inputs[4], logSum), (inputs[5], gradient)));
         }
 
         Assert.Contains(results[0][0], value => value != 0);
@@ -129,7 +139,8 @@ public sealed class VocabularyKernelTests
             logits[3 * Vocabulary + column] = -0.3f * column;
         int[] targets = [17, 4999, 3000, 0];
         var graph = new Graph();
-        Value input = graph.Input("logits", TensorType.Float32(4, Vocabulary)), target = graph.Input("targets", TensorType.Int32(4));
+        Value input = graph.Input("logits", TensorType.Float32(4, Vocabulary)),
+            target = graph.Input("targets", TensorType.Int32(4));
         IReadOnlyList<Value> outputs = graph.AddNode(new LogProbabilities(), input, target);
         float[][] actual = Run(device, graph, outputs, (input, logits), (target, targets));
         using var cpu = new Skylight.Cpu.CpuDevice();
@@ -170,20 +181,26 @@ public sealed class VocabularyKernelTests
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
         Emulator.Configure("checks", "on");
-        return new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Bindings = bindings ?? CudaBindings.Standard });
+        return new CudaDevice(new CudaDeviceOptions
+        {
+            Libraries = CudaLibraries.LoadSimulated(),
+            Bindings = bindings ?? CudaBindings.Standard,
+        });
     }
 
     private static float[][] Head(Device device, float[] hidden, float[] weight, int[] targets, int vocabulary, int width)
     {
         var graph = new Graph();
         Value hiddenValue = graph.Input("hidden", new TensorType(DataType.BFloat16, new Shape(targets.Length, width)));
-        Value weightValue = graph.Input("weight", new TensorType(DataType.BFloat16, new Shape(vocabulary, width), Storage.Weight));
+        Value weightValue = graph.Input("weight",
+            new TensorType(DataType.BFloat16, new Shape(vocabulary, width), Storage.Weight));
         Value targetValue = graph.Input("targets", TensorType.Int32(targets.Length));
         IReadOnlyList<Value> outputs = graph.AddNode(new VocabularyHead(), hiddenValue, weightValue, targetValue);
         return Run(device, graph, outputs, (hiddenValue, hidden), (weightValue, weight), (targetValue, targets));
     }
 
-    private static float[][] Run(Device device, Graph graph, IReadOnlyList<Value> results, params (Value Value, Array Elements)[] inputs)
+    private static float[][] Run(Device device, Graph graph, IReadOnlyList<Value> results,
+        params (Value Value, Array Elements)[] inputs)
     {
         // A graph may run on two devices.
         for (int index = graph.Outputs.Count; index < results.Count; index++)

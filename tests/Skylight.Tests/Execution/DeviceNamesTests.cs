@@ -16,21 +16,24 @@ public class DeviceNamesTests
     {
         using Device device = Device.Parse("cpu");
         Assert.IsType<CpuDevice>(device);
-        Assert.Contains("the processor is 'cpu'", Assert.Throws<ArgumentException>(() => Device.Parse("cpu:1")).Message, StringComparison.Ordinal);
+        Assert.Contains("the processor is 'cpu'", Assert.Throws<ArgumentException>(() => Device.Parse("cpu:1")).Message,
+            StringComparison.Ordinal);
     }
 
     [Theory]
     [InlineData("gpu", "There is no device 'gpu'. This program knows: cpu")]
     [InlineData("CPU", "There is no device 'CPU'")]
     public void What_is_not_there_is_named_with_what_is(string name, string message) =>
-        Assert.Contains(message, Assert.Throws<ArgumentException>(() => Device.Parse(name)).Message, StringComparison.Ordinal);
+        Assert.Contains(message, Assert.Throws<ArgumentException>(() => Device.Parse(name)).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void Cards_are_known_once_they_are_registered()
     {
         CudaDevices.Register();
         foreach (string wrong in (string[])["cuda:", "cuda:x", "cuda:-1", "cuda:1e3"])
-            Assert.Contains($"'{wrong}'", Assert.Throws<ArgumentException>(() => Device.Parse(wrong)).Message, StringComparison.Ordinal);
+            Assert.Contains($"'{wrong}'", Assert.Throws<ArgumentException>(() => Device.Parse(wrong)).Message,
+                StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => Device.Register("cuda:0", _ => new CpuDevice()));
     }
 

@@ -35,7 +35,8 @@ public class ExecutorTests
         using var device = new RoundingDevice(DataType.Float32, groupedInputBytes: 100);
         using var workspace = new Workspace(device);
         var graph = new Graph();
-        Value first = graph.Input("first", TensorType.Float32(5)), large = graph.Input("large", TensorType.Float32(30, 5)), second = graph.Input("second", TensorType.Float32(5));
+        Value first = graph.Input("first", TensorType.Float32(5)),
+            large = graph.Input("large", TensorType.Float32(30, 5)), second = graph.Input("second", TensorType.Float32(5));
         Value rows = graph.Constant("rows", [7, 3]), empty = graph.Input("empty", TensorType.Float32(0));
         graph.Output("sum", graph.Add(new Add(), first, second));
         graph.Output("rows", graph.Add(new GatherRows(), large, rows));
@@ -51,13 +52,16 @@ public class ExecutorTests
             executor.Run();
             Assert.InRange(device.Uploads - before, 2, 3); // the small ones, the large one, and perhaps nothing at all
             Assert.Equal([1f + run, 2f + run, 3f + run, 4f + run, 5f + run], executor.Read<float>(graph.OutputNamed("sum")));
-            Assert.Equal([35f, 36f, 37f, 38f, 39f, 15f, 16f, 17f, 18f, 19f], executor.Read<float>(graph.OutputNamed("rows")));
+            Assert.Equal([35f, 36f, 37f, 38f, 39f, 15f, 16f, 17f, 18f, 19f],
+                executor.Read<float>(graph.OutputNamed("rows")));
         }
 
         executor.Write<float>(first, [9f, 8f, 7f, 6f, 5f]);
         Assert.Equal([9f, 8f, 7f, 6f, 5f], executor.Read<float>(first));
         Value foreign = new Graph().Input("foreign", TensorType.Float32(4));
-        Assert.Contains("not computed by this plan", Assert.Throws<ArgumentException>(() => executor.Write<float>(foreign, [1f, 2f, 3f, 4f])).Message, StringComparison.Ordinal);
+        Assert.Contains("not computed by this plan",
+            Assert.Throws<ArgumentException>(() => executor.Write<float>(foreign, [1f, 2f, 3f, 4f])).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -66,11 +70,18 @@ public class ExecutorTests
         using var device = new CpuDevice();
         using var workspace = new Workspace(device);
         (Executor executor, Value input, Value output) = Doubling(device, workspace, 4);
-        Assert.Contains("has 4 elements, not 3", Assert.Throws<ArgumentException>(() => executor.Write<float>(input, [1f, 2f, 3f])).Message, StringComparison.Ordinal);
-        Assert.Contains("cannot be accessed as Double", Assert.Throws<ArgumentException>(() => executor.Write<double>(input, [1, 2, 3, 4])).Message, StringComparison.Ordinal);
-        Assert.Contains("is not an input", Assert.Throws<ArgumentException>(() => executor.Write<float>(output, [1f, 2f, 3f, 4f])).Message, StringComparison.Ordinal);
+        Assert.Contains("has 4 elements, not 3",
+            Assert.Throws<ArgumentException>(() => executor.Write<float>(input, [1f, 2f, 3f])).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("cannot be accessed as Double",
+            Assert.Throws<ArgumentException>(() => executor.Write<double>(input, [1, 2, 3, 4])).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("is not an input",
+            Assert.Throws<ArgumentException>(() => executor.Write<float>(output, [1f, 2f, 3f, 4f])).Message,
+            StringComparison.Ordinal);
         Value foreign = new Graph().Input("foreign", TensorType.Float32(4));
-        Assert.Contains("not computed by this plan", Assert.Throws<ArgumentException>(() => executor.Read<float>(foreign)).Message, StringComparison.Ordinal);
+        Assert.Contains("not computed by this plan",
+            Assert.Throws<ArgumentException>(() => executor.Read<float>(foreign)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -98,10 +109,12 @@ public class ExecutorTests
         using var device = new CpuDevice();
         var graph = new Graph();
         graph.Output("y", graph.Add(new Unknown(), graph.Input("x", TensorType.Float32(4))));
-        Assert.Contains("cpu has no kernel for Unknown", Assert.Throws<NotSupportedException>(() => Planner.Plan(graph, device)).Message, StringComparison.Ordinal);
+        Assert.Contains("cpu has no kernel for Unknown",
+            Assert.Throws<NotSupportedException>(() => Planner.Plan(graph, device)).Message, StringComparison.Ordinal);
         var half = new Graph();
         half.Output("y", half.Add(new Silu(), half.Input("x", new TensorType(DataType.BFloat16, new Shape(4)))));
-        Assert.Contains("float32, but Silu has", Assert.Throws<NotSupportedException>(() => Planner.Plan(half, device)).Message, StringComparison.Ordinal);
+        Assert.Contains("float32, but Silu has",
+            Assert.Throws<NotSupportedException>(() => Planner.Plan(half, device)).Message, StringComparison.Ordinal);
     }
 
     private static (Executor Executor, Value Input, Value Output) Doubling(Device device, Workspace workspace, int count)

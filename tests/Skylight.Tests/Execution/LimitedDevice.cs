@@ -5,7 +5,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Tests.Execution;
 
-/// <summary>The CPU, with no more memory at once than it is told, at any moment; it tells how large the pieces were that it was given.</summary>
+/// <summary>
+/// The CPU, with no more memory at once than it is told, at any moment; it tells how large the pieces were that it was
+/// given.
+/// </summary>
 internal sealed class LimitedDevice : Device
 {
     private readonly CpuDevice _cpu = new();

@@ -14,10 +14,12 @@ public sealed class PersistentTensorsTests
     [InlineData(DataType.BFloat16, Storage.Weight, 701, 8192)]
     [InlineData(DataType.Float32, Storage.RowMajor, 701, 8192)]
     [InlineData(DataType.Float32, Storage.RowMajor, 5_000_001, 1)]
-    public void Large_tensors_travel_in_parts_and_come_back_as_they_were(DataType type, Storage storage, int rows, int columns)
+    public void Large_tensors_travel_in_parts_and_come_back_as_they_were(DataType type, Storage storage, int rows,
+        int columns)
     {
         using var device = new LimitedDevice();
-        var tensor = new PersistentTensor("table", new TensorType(type, columns == 1 ? new Shape(rows) : new Shape(rows, columns), storage));
+        var tensor = new PersistentTensor("table",
+            new TensorType(type, columns == 1 ? new Shape(rows) : new Shape(rows, columns), storage));
         device.Bind(tensor);
         float[] values = new float[rows * columns];
         for (int index = 0; index < values.Length; index++)
@@ -29,11 +31,15 @@ public sealed class PersistentTensorsTests
         values[^1] = float.PositiveInfinity;
         PersistentTensors.Write(device, tensor, values);
         Assert.False(PersistentTensors.AreFinite(device, tensor));
-        Assert.Contains("'table'", Assert.Throws<ArgumentException>(() => PersistentTensors.Write(device, tensor, values.AsSpan(1))).Message, StringComparison.Ordinal);
+        Assert.Contains("'table'",
+            Assert.Throws<ArgumentException>(() => PersistentTensors.Write(device, tensor, values.AsSpan(1))).Message,
+            StringComparison.Ordinal);
         tensor.Tensor.Memory.Dispose();
     }
 
-    /// <summary>The embedding of a model of 8 billion parameters has 2.2 GB in float32, more than a span of bytes holds.</summary>
+    /// <summary>
+    /// The embedding of a model of 8 billion parameters has 2.2 GB in float32, more than a span of bytes holds.
+    /// </summary>
     [Fact]
     public void A_tensor_of_more_than_two_gibibytes_is_read_measured_and_cleared()
     {

@@ -31,14 +31,16 @@ public class PlannerTests
         for (int seed = 0; seed < 100; seed++)
         {
             Graph graph = RandomGraph(seed, out List<Value> values);
-            using Device device = groupedInputBytes < 0 ? new CpuDevice() : new RoundingDevice(DataType.Float32, groupedInputBytes);
+            using Device device = groupedInputBytes < 0 ? new CpuDevice()
+                : new RoundingDevice(DataType.Float32, groupedInputBytes);
             using var workspace = new Workspace(device);
             Plan plan = Planner.Plan(graph, device);
             var executor = new Executor(plan, workspace);
             // Whatever memory held before must not matter.
             byte[] other = new byte[plan.ArenaBytes];
             other.AsSpan().Fill(0xFF);
-            device.Upload(other, new Tensor(workspace.Reserve(plan.ArenaBytes), 0, TensorType.Float32((int)(plan.ArenaBytes / 4))));
+            device.Upload(other,
+                new Tensor(workspace.Reserve(plan.ArenaBytes), 0, TensorType.Float32((int)(plan.ArenaBytes / 4))));
             var expected = new Dictionary<Value, float[]>();
             foreach (Value input in graph.Inputs)
             {
@@ -50,7 +52,8 @@ public class PlannerTests
                 expected[node.Outputs[0]] = Evaluate(node, expected);
             executor.Run();
             foreach ((string name, Value output) in graph.Outputs)
-                Assert.True(expected[output].AsSpan().SequenceEqual(executor.Read<float>(output)), $"seed {seed}, {name}\n{graph.Print()}\n{plan.Describe()}");
+                Assert.True(expected[output].AsSpan().SequenceEqual(executor.Read<float>(output)),
+                    $"seed {seed}, {name}\n{graph.Print()}\n{plan.Describe()}");
             Assert.NotEmpty(values);
         }
     }
@@ -164,37 +167,48 @@ public class PlannerTests
         Assert.EndsWith("# head", lines[2], StringComparison.Ordinal);
     }
 
-    /// <summary>Values that live at the same step lie apart, except that a result may take the place of an input that dies where it is made.</summary>
+    /// <summary>
+    /// Values that live at the same step lie apart, except that a result may take the place of an input that dies where
+    /// it is made.
+    /// </summary>
     private static void AssertNoOverlap(Plan plan, int seed)
     {
         (Value Value, ArenaSlot Slot)[] slots = [.. plan.Slots.Select(pair => (pair.Key, pair.Value))];
         for (int i = 0; i < slots.Length; i++)
         {
             (Value first, ArenaSlot a) = slots[i];
-            Assert.True(a.Offset >= 0 && a.Offset + a.Bytes <= plan.ArenaBytes, $"seed {seed}: {first} is outside of the arena.");
+            Assert.True(a.Offset >= 0 && a.Offset + a.Bytes <= plan.ArenaBytes,
+                $"seed {seed}: {first} is outside of the arena.");
             for (int j = i + 1; j < slots.Length; j++)
             {
                 (Value second, ArenaSlot b) = slots[j];
                 bool sameMemory = a.Offset < b.Offset + b.Bytes && b.Offset < a.Offset + a.Bytes;
                 bool sameTime = a.FirstStep <= b.LastStep && b.FirstStep <= a.LastStep;
                 if (sameMemory && sameTime)
-                    Assert.True(TakesOver(first, a, second, b) || TakesOver(second, b, first, a), $"seed {seed}: {first} and {second} share memory.\n{plan.Graph.Print()}\n{plan.Describe()}");
+                    Assert.True(TakesOver(first, a, second, b) || TakesOver(second, b, first, a),
+                        $"seed {seed}: {first} and {second} share memory.\n{plan.Graph.Print()}\n{plan.Describe()}");
             }
 
             foreach ((PlanStep step, int index) in plan.Steps.Select((step, index) => (step, index)))
             {
                 bool alive = a.FirstStep <= index && index <= a.LastStep;
-                bool sameMemory = step.ScratchOffset >= 0 && a.Offset < step.ScratchOffset + step.Kernel.ScratchBytes && step.ScratchOffset < a.Offset + a.Bytes;
+                bool sameMemory = step.ScratchOffset >= 0 && a.Offset < step.ScratchOffset + step.Kernel.ScratchBytes
+                    && step.ScratchOffset < a.Offset + a.Bytes;
                 Assert.False(alive && sameMemory, $"seed {seed}: the temporary memory of step {index} overlaps {first}.");
             }
         }
     }
 
     private static bool TakesOver(Value host, ArenaSlot hostSlot, Value output, ArenaSlot outputSlot) =>
-        hostSlot.LastStep == outputSlot.FirstStep && hostSlot.Offset == outputSlot.Offset && hostSlot.Bytes == outputSlot.Bytes
-        && output.Producer!.Op.InPlaceInput(output.OutputIndex) is var input and >= 0 && output.Producer.Inputs[input] == host;
+        hostSlot.LastStep == outputSlot.FirstStep && hostSlot.Offset == outputSlot.Offset
+            && hostSlot.Bytes == outputSlot.Bytes
+        && output.Producer!.Op.InPlaceInput(output.OutputIndex) is var input and >= 0
+        && output.Producer.Inputs[input] == host;
 
-    /// <summary>A random graph of ops with and without temporary memory, work in place, several sizes, and nodes that nothing needs.</summary>
+    /// <summary>
+    /// A random graph of ops with and without temporary memory, work in place, several sizes, and nodes that nothing
+    /// needs.
+    /// </summary>
     private static Graph RandomGraph(int seed, out List<Value> values)
     {
         var random = new Random(seed);

@@ -8,12 +8,14 @@ using Skylight.Tensors;
 namespace Skylight.Tests.Execution;
 
 /// <summary>
-/// A device with bfloat16 activations: every op is computed by its CPU kernel in float32 from bfloat16 inputs, and its outputs are rounded.
-/// Slow, and what a device with bfloat16 kernels is meant to compute. Weights lie row-major.
+/// A device with bfloat16 activations: every op is computed by its CPU kernel in float32 from bfloat16 inputs, and its
+/// outputs are rounded. Slow, and what a device with bfloat16 kernels is meant to compute. Weights lie row-major.
 /// </summary>
 /// <param name="activationType">The type of activations.</param>
-/// <param name="disturb">Plants an error: given an op, it may change the elements of its first output before they are rounded.</param>
-internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16, Action<Op, float[]>? disturb = null) : Device
+/// <param name="disturb">Plants an error: given an op, it may change the elements of its first output before they are
+/// rounded.</param>
+internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16, Action<Op, float[]>? disturb = null)
+    : Device
 {
     private readonly CpuDevice _cpu = new();
     private readonly int _groupedInputBytes;
@@ -67,7 +69,8 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
 
     protected override void Dispose(bool disposing) => _cpu.Dispose();
 
-    private static Span<byte> Bytes(Tensor tensor) => ((ByteMemory)tensor.Memory).Data.AsSpan(checked((int)tensor.ByteOffset), checked((int)tensor.Type.Bytes));
+    private static Span<byte> Bytes(Tensor tensor) =>
+        ((ByteMemory)tensor.Memory).Data.AsSpan(checked((int)tensor.ByteOffset), checked((int)tensor.Type.Bytes));
 
     private sealed class ByteMemory(long bytes) : DeviceMemory
     {
@@ -105,7 +108,8 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
             Tensor[] inputs = [.. arguments.Inputs.Select((tensor, index) => Widened(tensor, _inputs[index]))];
             Tensor[] outputs = [.. _outputs.Select(_cpu.AllocateTensor)];
             long scratchBytes = _kernel.ScratchBytes(_inputs);
-            Tensor? scratch = scratchBytes > 0 ? _cpu.AllocateTensor(TensorType.Float32(checked((int)((scratchBytes + 3) / 4)))) : null;
+            Tensor? scratch = scratchBytes > 0
+                ? _cpu.AllocateTensor(TensorType.Float32(checked((int)((scratchBytes + 3) / 4)))) : null;
             _kernel.Run(new CpuArguments(new KernelArguments(inputs, outputs, scratch)));
             if (_disturb is not null && outputs is [{ Type.DataType: DataType.Float32 } first, ..])
                 Disturb(first);
@@ -120,7 +124,8 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
 
         /// <summary>Weights and what AdamW reads are bfloat16 on the CPU too.</summary>
         private TensorType OnCpu(TensorType type) =>
-            type.DataType == DataType.BFloat16 && type.Storage == Storage.RowMajor && _node.Op is not AdamW ? type with { DataType = DataType.Float32 } : type;
+            type.DataType == DataType.BFloat16 && type.Storage == Storage.RowMajor && _node.Op is not AdamW
+                ? type with { DataType = DataType.Float32 } : type;
 
         private Tensor Widened(Tensor source, TensorType type)
         {
@@ -129,7 +134,9 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
             if (source.Type.DataType == type.DataType)
                 _cpu.Upload(bytes, target);
             else
-                _cpu.Upload(MemoryMarshal.AsBytes<float>(Array.ConvertAll(MemoryMarshal.Cast<byte, BFloat16>(bytes).ToArray(), value => (float)value)), target);
+                _cpu.Upload(
+                    MemoryMarshal.AsBytes<float>(Array.ConvertAll(MemoryMarshal.Cast<byte, BFloat16>(bytes).ToArray(),
+                        value => (float)value)), target);
             return target;
         }
 

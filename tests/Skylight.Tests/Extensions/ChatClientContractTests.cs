@@ -81,7 +81,8 @@ public sealed class ChatClientContractTests : IDisposable
     [Fact]
     public async Task Usage_adds_up()
     {
-        UsageDetails usage = (await _client.GetResponseAsync("Explain in 10 words how AI works", s_greedy, Cancellation)).Usage!;
+        UsageDetails usage = (
+            await _client.GetResponseAsync("Explain in 10 words how AI works", s_greedy, Cancellation)).Usage!;
         Assert.True(usage.InputTokenCount > 1);
         Assert.True(usage.OutputTokenCount > 1);
         Assert.Equal(usage.InputTokenCount + usage.OutputTokenCount, usage.TotalTokenCount);
@@ -97,7 +98,8 @@ public sealed class ChatClientContractTests : IDisposable
             ["stream_options"] = new Dictionary<string, object> { ["include_usage"] = true },
         };
         List<ChatResponseUpdate> updates = [];
-        await foreach (ChatResponseUpdate update in _client.GetStreamingResponseAsync("Explain how AI works", options, Cancellation))
+        await foreach (ChatResponseUpdate update in _client.GetStreamingResponseAsync("Explain how AI works", options,
+            Cancellation))
             updates.Add(update);
         Assert.True(updates.Count > 1);
         UsageDetails usage = Assert.Single(updates.SelectMany(update => update.Contents).OfType<UsageContent>()).Details;
@@ -127,10 +129,12 @@ public sealed class ChatClientContractTests : IDisposable
         async Task<ChatResponse> AskAsync(byte red) => await _client.GetResponseAsync(
             [
                 new(ChatRole.User,
-                    [new TextContent("What does this logo say?"), new DataContent(ExtensionModel.Png(red, 0, 40), "image/png")]),
+                    [new TextContent("What does this logo say?"),
+                        new DataContent(ExtensionModel.Png(red, 0, 40), "image/png")]),
             ],
             s_greedy, Cancellation);
-        Assert.Equal(ExtensionModel.TokensPerTile, (await AskAsync(0)).Usage!.AdditionalCounts![SkylightChatClient.ImageTokenCount]);
+        Assert.Equal(ExtensionModel.TokensPerTile,
+            (await AskAsync(0)).Usage!.AdditionalCounts![SkylightChatClient.ImageTokenCount]);
         Assert.NotEqual((await AskAsync(0)).Text, (await AskAsync(250)).Text);
     }
 
@@ -139,7 +143,8 @@ public sealed class ChatClientContractTests : IDisposable
     public async Task A_document_is_refused_by_its_type()
     {
         NotSupportedException refused = await Assert.ThrowsAsync<NotSupportedException>(() => _client.GetResponseAsync(
-            [new(ChatRole.User, [new TextContent("?"), new DataContent(new byte[] { 1, 2, 3 }, "application/pdf")])], s_greedy, Cancellation));
+            [new(ChatRole.User, [new TextContent("?"), new DataContent(new byte[] { 1, 2, 3 }, "application/pdf")])],
+            s_greedy, Cancellation));
         Assert.Contains("application/pdf", refused.Message, StringComparison.Ordinal);
     }
 
@@ -184,7 +189,8 @@ public sealed class ChatClientContractTests : IDisposable
         var logger = new RecordingLogger<LoggingChatClient>();
         using var client = new LoggingChatClient(_client, logger);
         string text = isStreaming
-            ? (await client.GetStreamingResponseAsync("Hello", s_greedy, Cancellation).ToChatResponseAsync(Cancellation)).Text
+            ? (await client.GetStreamingResponseAsync("Hello", s_greedy, Cancellation)
+                .ToChatResponseAsync(Cancellation)).Text
             : (await client.GetResponseAsync("Hello", s_greedy, Cancellation)).Text;
         Assert.NotEmpty(text);
         Assert.Contains(logger.Entries, entry => entry.Text.Contains("completed", StringComparison.Ordinal));
@@ -204,7 +210,9 @@ public sealed class ChatClientContractTests : IDisposable
     {
         using IChatClient client = _client.AsBuilder().UseOpenTelemetry().Build();
         Assert.Same(_client, client.GetService<SkylightChatClient>());
-        Assert.Equal(("skylight", "contract"), (client.GetService<ChatClientMetadata>()!.ProviderName, client.GetService<ChatClientMetadata>()!.DefaultModelId));
+        Assert.Equal(("skylight", "contract"),
+            (client.GetService<ChatClientMetadata>()!.ProviderName,
+                client.GetService<ChatClientMetadata>()!.DefaultModelId));
         Assert.NotNull(client.GetService<ChatModel>());
         Assert.Null(client.GetService<string>());
         Assert.Null(client.GetService(typeof(ChatModel), "key"));
@@ -234,7 +242,8 @@ public sealed class ChatClientContractTests : IDisposable
 
         public void Set(string key, byte[] value, DistributedCacheEntryOptions options) => _values[key] = value;
 
-        public Task SetAsync(string key, byte[] value, DistributedCacheEntryOptions options, CancellationToken token = default)
+        public Task SetAsync(string key, byte[] value, DistributedCacheEntryOptions options,
+            CancellationToken token = default)
         {
             Set(key, value, options);
             return Task.CompletedTask;

@@ -27,10 +27,18 @@ public class ChatOptionsTests
             PresencePenalty = 0,
             ToolMode = ChatToolMode.None,
             Reasoning = new ReasoningOptions { Effort = ReasoningEffort.Low },
-            AdditionalProperties = new() { ["min_p"] = 0.1f, ["repetition_penalty"] = 1.5, ["max_tiles"] = 3, ["banned_words"] = new[] { "Wait", "Hmm" } },
+            AdditionalProperties = new()
+            {
+                ["min_p"] = 0.1f,
+                ["repetition_penalty"] = 1.5,
+                ["max_tiles"] = 3,
+                ["banned_words"] = new[] { "Wait", "Hmm" }
+            },
         });
-        Assert.Equal((0.5f, 0.75f, 7, ulong.MaxValue, 12), (read.Temperature, read.TopP, read.TopK, read.Seed, read.MaxNewTokens));
-        Assert.Equal((0.1f, 1.5f, 3, ThinkingMode.On), (read.MinP, read.RepetitionPenalty, read.MaximumTiles, read.Thinking));
+        Assert.Equal((0.5f, 0.75f, 7, ulong.MaxValue, 12),
+            (read.Temperature, read.TopP, read.TopK, read.Seed, read.MaxNewTokens));
+        Assert.Equal((0.1f, 1.5f, 3, ThinkingMode.On),
+            (read.MinP, read.RepetitionPenalty, read.MaximumTiles, read.Thinking));
         Assert.Equal(["END"], read.StopTexts);
         Assert.Equal(["Wait", "Hmm"], read.BannedWords);
     }
@@ -68,10 +76,26 @@ public class ChatOptionsTests
     [Fact]
     public void Raw_options_go_before_portable_ones_and_those_for_another_client_are_left_alone()
     {
-        var raw = new GenerationOptions { Temperature = 0.25f, Seed = 9, StopTexts = ["raw"], LogitBias = new Dictionary<int, float> { [3] = 1 }, ReportTokens = true, Thinking = ThinkingMode.Off };
-        var options = new ChatOptions { Temperature = 1, TopK = 3, StopSequences = ["portable", "raw"], RawRepresentationFactory = _ => raw, Reasoning = new() { Effort = ReasoningEffort.High } };
+        var raw = new GenerationOptions
+        {
+            Temperature = 0.25f,
+            Seed = 9,
+            StopTexts = ["raw"],
+            LogitBias = new Dictionary<int, float> { [3] = 1 },
+            ReportTokens = true,
+            Thinking = ThinkingMode.Off,
+        };
+        var options = new ChatOptions
+        {
+            Temperature = 1,
+            TopK = 3,
+            StopSequences = ["portable", "raw"],
+            RawRepresentationFactory = _ => raw,
+            Reasoning = new() { Effort = ReasoningEffort.High },
+        };
         GenerationOptions read = Read(options);
-        Assert.Equal((0.25f, 3, 9ul, true, ThinkingMode.Off), (read.Temperature, read.TopK, read.Seed, read.ReportTokens, read.Thinking));
+        Assert.Equal((0.25f, 3, 9ul, true, ThinkingMode.Off),
+            (read.Temperature, read.TopK, read.Seed, read.ReportTokens, read.Thinking));
         Assert.Equal(["raw", "portable"], read.StopTexts);
         Assert.Same(raw.LogitBias, read.LogitBias);
         options.RawRepresentationFactory = _ => "for somebody else";
@@ -103,33 +127,42 @@ public class ChatOptionsTests
         { "Tools holds 1 ('look' first)", new() { Tools = [AIFunctionFactory.Create(() => 1, "look")] } },
         { "ToolMode requires a tool call", new() { ToolMode = ChatToolMode.RequireAny } },
         { "ResponseFormat asks for JSON", new() { ResponseFormat = ChatResponseFormat.Json } },
-        { "ResponseFormat asks for JSON", new() { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonDocument.Parse("{}").RootElement) } },
+        { "ResponseFormat asks for JSON",
+            new() { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonDocument.Parse("{}").RootElement) } },
         { "FrequencyPenalty is 0.5", new() { FrequencyPenalty = 0.5f } },
         { "PresencePenalty is -1", new() { PresencePenalty = -1 } },
         { "ConversationId is 'c1'", new() { ConversationId = "c1" } },
-        { "[\"repetition_penality\"] is not known, and nothing is dropped silently: did you mean \"repetition_penalty\"?", new() { AdditionalProperties = new() { ["repetition_penality"] = 1.1 } } },
-        { "[\"other\"] is not known, and nothing is dropped silently: there are min_p", new() { AdditionalProperties = new() { ["other"] = "x" } } },
+        { "[\"repetition_penality\"] is not known, and nothing is dropped silently: did you mean " +
+            "\"repetition_penalty\"?", new() { AdditionalProperties = new() { ["repetition_penality"] = 1.1 } } },
+        { "[\"other\"] is not known, and nothing is dropped silently: there are min_p",
+            new() { AdditionalProperties = new() { ["other"] = "x" } } },
         { "asks for a summary", new() { Reasoning = new() { Output = ReasoningOutput.Summary } } },
     };
 
     [Theory]
     [MemberData(nameof(Refused))]
     public void What_the_model_cannot_do_is_refused_by_name(string message, ChatOptions options) =>
-        Assert.Contains(message, Assert.Throws<NotSupportedException>(() => Read(options)).Message, StringComparison.Ordinal);
+        Assert.Contains(message, Assert.Throws<NotSupportedException>(() => Read(options)).Message,
+            StringComparison.Ordinal);
 
     public static TheoryData<string, ChatOptions> Broken => new()
     {
         { "'gpt-4'", new() { ModelId = "gpt-4" } },
         { "[\"min_p\"] is the text 'much'; give a number", new() { AdditionalProperties = new() { ["min_p"] = "much" } } },
         { "[\"max_tiles\"] is 1.5; give a whole number", new() { AdditionalProperties = new() { ["max_tiles"] = 1.5 } } },
-        { "[\"repetition_penalty\"] is true; give a number", new() { AdditionalProperties = new() { ["repetition_penalty"] = true } } },
-        { "[\"banned_words\"] cannot be read: a text at byte 1 holds half of a surrogate pair", new() { AdditionalProperties = new() { ["banned_words"] = Json("\"\\ud800\"") } } },
-        { "[\"banned_words\"] cannot be read: a text at byte 2 holds half", new() { AdditionalProperties = new() { ["banned_words"] = Json("[\"\\udc00\"]") } } },
+        { "[\"repetition_penalty\"] is true; give a number",
+            new() { AdditionalProperties = new() { ["repetition_penalty"] = true } } },
+        { "[\"banned_words\"] cannot be read: a text at byte 1 holds half of a surrogate pair",
+            new() { AdditionalProperties = new() { ["banned_words"] = Json("\"\\ud800\"") } } },
+        { "[\"banned_words\"] cannot be read: a text at byte 2 holds half",
+            new() { AdditionalProperties = new() { ["banned_words"] = Json("[\"\\udc00\"]") } } },
         { "[\"min_p\"] cannot be read: a text", new() { AdditionalProperties = new() { ["min_p"] = Json("\"\\ud800\"") } } },
-        { "[\"min_p\"] is an object; give a number", new() { AdditionalProperties = new() { ["min_p"] = Json("{\"a\":1}") } } },
+        { "[\"min_p\"] is an object; give a number",
+            new() { AdditionalProperties = new() { ["min_p"] = Json("{\"a\":1}") } } },
         { "[\"max_tiles\"] is", new() { AdditionalProperties = new() { ["max_tiles"] = Json("1e999") } } },
         { "[\"min_p\"] is an object; give a number", new() { AdditionalProperties = new() { ["min_p"] = new object() } } },
-        { "[\"banned_words\"] is a list; give a list of words", new() { AdditionalProperties = new() { ["banned_words"] = new[] { 1 } } } },
+        { "[\"banned_words\"] is a list; give a list of words",
+            new() { AdditionalProperties = new() { ["banned_words"] = new[] { 1 } } } },
         { "[\"banned_words\"] is 3; give a list of words", new() { AdditionalProperties = new() { ["banned_words"] = 3 } } },
     };
 
@@ -154,10 +187,13 @@ public class ChatOptionsTests
     {
         string[] known =
         [
-            "AdditionalProperties", "AllowBackgroundResponses", "AllowMultipleToolCalls", "ContinuationToken", "ConversationId", "FrequencyPenalty", "Instructions", "MaxOutputTokens",
-            "ModelId", "PresencePenalty", "RawRepresentationFactory", "Reasoning", "ResponseFormat", "Seed", "StopSequences", "Temperature", "ToolMode", "Tools", "TopK", "TopP",
+            "AdditionalProperties", "AllowBackgroundResponses", "AllowMultipleToolCalls", "ContinuationToken",
+            "ConversationId", "FrequencyPenalty", "Instructions", "MaxOutputTokens",
+            "ModelId", "PresencePenalty", "RawRepresentationFactory", "Reasoning", "ResponseFormat", "Seed",
+            "StopSequences", "Temperature", "ToolMode", "Tools", "TopK", "TopP",
         ];
-        Assert.Equal(known, typeof(ChatOptions).GetProperties().Select(property => property.Name).Order(StringComparer.Ordinal));
+        Assert.Equal(known,
+            typeof(ChatOptions).GetProperties().Select(property => property.Name).Order(StringComparer.Ordinal));
     }
 
     private static GenerationOptions Read(ChatOptions? options, GenerationOptions? defaults = null) =>
@@ -165,9 +201,11 @@ public class ChatOptionsTests
 
     private sealed class NoClient : IChatClient
     {
-        public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken) => throw new NotSupportedException();
+        public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options,
+            CancellationToken cancellationToken) => throw new NotSupportedException();
 
-        public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options, CancellationToken cancellationToken) => throw new NotSupportedException();
+        public IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(IEnumerable<ChatMessage> messages,
+            ChatOptions? options, CancellationToken cancellationToken) => throw new NotSupportedException();
 
         public object? GetService(Type serviceType, object? serviceKey) => null;
 

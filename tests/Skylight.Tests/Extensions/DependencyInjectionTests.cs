@@ -39,23 +39,29 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
             options.Model = new ChatModelOptions { CacheTokens = 1024 };
             options.CreateDevice = () => new CpuDevice();
             options.Progress = progress;
-            options.Client = new SkylightChatClientOptions { Defaults = new GenerationOptions { Thinking = ThinkingMode.On } };
+            options.Client =
+                new SkylightChatClientOptions { Defaults = new GenerationOptions { Thinking = ThinkingMode.On } };
         }).AddSkylightChatClient();
         ChatModel model;
-        await using (ServiceProvider provider = services.BuildServiceProvider(new ServiceProviderOptions { ValidateOnBuild = true, ValidateScopes = true }))
+        await using (ServiceProvider provider = services.BuildServiceProvider(
+            new ServiceProviderOptions { ValidateOnBuild = true, ValidateScopes = true }))
         {
             IChatClient client = provider.GetRequiredService<IChatClient>();
             Assert.Same(client, provider.GetRequiredService<IChatClient>());
             Assert.Equal("a-model", client.GetRequiredService<ChatClientMetadata>().DefaultModelId);
             Assert.Null(client.GetService<ChatModel>());
-            Assert.Contains("GetAsync", Assert.Throws<InvalidOperationException>(() => provider.GetRequiredService<ChatModel>()).Message, StringComparison.Ordinal);
+            Assert.Contains("GetAsync",
+                Assert.Throws<InvalidOperationException>(() => provider.GetRequiredService<ChatModel>()).Message,
+                StringComparison.Ordinal);
             Assert.Empty(logger.Entries);
 
-            ChatResponse[] responses = await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => client.GetResponseAsync("x", _short)));
+            ChatResponse[] responses = await Task.WhenAll(
+                Enumerable.Range(0, 3).Select(_ => client.GetResponseAsync("x", _short)));
             Assert.All(responses, response => Assert.Equal(3, response.Usage!.ReasoningTokenCount));
             model = provider.GetRequiredService<ChatModel>();
             Assert.Same(model, client.GetService<ChatModel>());
-            Assert.Same(model, await provider.GetRequiredService<SkylightModelProvider>().GetAsync(TestContext.Current.CancellationToken));
+            Assert.Same(model, await provider.GetRequiredService<SkylightModelProvider>()
+                .GetAsync(TestContext.Current.CancellationToken));
             Assert.Equal(1024, model.ContextTokens);
             Assert.Equal([7, 8], logger.Entries.Select(entry => entry.Event));
             Assert.Equal(1, progress.Last);
@@ -68,8 +74,12 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
     public async Task Models_under_keys_are_apart()
     {
         var services = new ServiceCollection();
-        services.AddKeyedSkylight("small", options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { CacheTokens = 512 })).AddKeyedSkylightChatClient("small");
-        services.AddKeyedSkylight("large", options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { CacheTokens = 1024 })).AddKeyedSkylightChatClient("large");
+        services.AddKeyedSkylight("small",
+            options => (options.ModelDirectory, options.Model) = (folder.Path,
+                new ChatModelOptions { CacheTokens = 512 })).AddKeyedSkylightChatClient("small");
+        services.AddKeyedSkylight("large",
+            options => (options.ModelDirectory, options.Model) = (folder.Path,
+                new ChatModelOptions { CacheTokens = 1024 })).AddKeyedSkylightChatClient("large");
         await using ServiceProvider provider = services.BuildServiceProvider();
         foreach ((string key, int tokens) in ((string, int)[])[("small", 512), ("large", 1024)])
         {
@@ -90,9 +100,12 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
         {
             [options => options.ModelDirectory = ""] = "ModelDirectory is not set",
             [options => options.ModelDirectory = Path.Combine(folder.Path, "nowhere")] = "there is no such folder",
-            [options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { Device = device })] = "use CreateDevice",
-            [options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { CacheTokens = 0 })] = "CacheTokens is 0; give 1 or more",
-            [options => (options.ModelDirectory, options.Model) = (folder.Path, new ChatModelOptions { ImageCacheBytes = -1 })] = "ImageCacheBytes is -1; give 0 or more",
+            [options => (options.ModelDirectory, options.Model) = (folder.Path,
+                new ChatModelOptions { Device = device })] = "use CreateDevice",
+            [options => (options.ModelDirectory, options.Model) = (folder.Path,
+                new ChatModelOptions { CacheTokens = 0 })] = "CacheTokens is 0; give 1 or more",
+            [options => (options.ModelDirectory, options.Model) = (folder.Path,
+                new ChatModelOptions { ImageCacheBytes = -1 })] = "ImageCacheBytes is -1; give 0 or more",
             [options => (options.ModelDirectory, options.Client) = (folder.Path, null!)] = "Client is null",
         };
         foreach ((Action<SkylightOptions> configure, string message) in wrong)
@@ -100,7 +113,8 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
             IServiceCollection services = new ServiceCollection().AddSkylight(configure);
             services.AddSkylightChatClient();
             using ServiceProvider provider = services.BuildServiceProvider();
-            OptionsValidationException refused = Assert.Throws<OptionsValidationException>(provider.GetRequiredService<IChatClient>);
+            OptionsValidationException refused = Assert.Throws<OptionsValidationException>(
+                provider.GetRequiredService<IChatClient>);
             Assert.Contains(message, refused.Message, StringComparison.Ordinal);
             // What a host calls when it starts.
             Assert.Throws<OptionsValidationException>(provider.GetRequiredService<IStartupValidator>().Validate);
@@ -113,7 +127,9 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
         var logger = new RecordingLogger<SkylightModelProvider>();
         int calls = 0;
         await using var provider = new SkylightModelProvider(
-            "again", _ => calls++ == 0 ? Task.FromException<ChatModel>(new CheckpointException("config.json", "is missing.")) : Task.FromResult(ExtensionModel.Create("again")), logger);
+            "again", _ => calls++ == 0
+                ? Task.FromException<ChatModel>(new CheckpointException("config.json", "is missing."))
+                : Task.FromResult(ExtensionModel.Create("again")), logger);
         using var client = new SkylightChatClient(provider);
         await Assert.ThrowsAsync<CheckpointException>(() => client.GetResponseAsync("x", _short));
         Assert.Equal([7, 9], logger.Entries.Select(entry => entry.Event));
@@ -139,7 +155,8 @@ public class DependencyInjectionTests(CheckpointFolder folder) : IClassFixture<C
             throw new InvalidOperationException("Not reached.");
         });
         using var cancellation = new CancellationTokenSource();
-        Task<ChatModel> patient = provider.GetAsync(TestContext.Current.CancellationToken), impatient = provider.GetAsync(cancellation.Token);
+        Task<ChatModel> patient = provider.GetAsync(TestContext.Current.CancellationToken),
+            impatient = provider.GetAsync(cancellation.Token);
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => impatient);
         Assert.False(patient.IsCompleted || stopped.Task.IsCompleted);

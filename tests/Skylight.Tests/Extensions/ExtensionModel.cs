@@ -16,7 +16,9 @@ internal static class ExtensionModel
 {
     public const int EndOfTurn = 151645, TokensPerTile = 4, TileSize = 28;
 
-    /// <summary>Every 16th token spells the end of a think block, so that a model of random weights ends its thinking.</summary>
+    /// <summary>
+    /// Every 16th token spells the end of a think block, so that a model of random weights ends its thinking.
+    /// </summary>
     public const int ThinkEndStride = 16;
 
     public static ModelConfiguration Configuration { get; } = (ModelFamily.Configuration("tiny") with
@@ -31,7 +33,8 @@ internal static class ExtensionModel
         model.Initialize(5);
         TinyChatModel.Scale(model, "language.embedding.weight", 30);
         TinyChatModel.Scale(model, "language.head.weight", 10);
-        return new ChatModel(name, model, tokenizer ?? TokenizerFixture.Real, options ?? new ChatModelOptions { CacheTokens = 8192 });
+        return new ChatModel(name, model, tokenizer ?? TokenizerFixture.Real,
+            options ?? new ChatModelOptions { CacheTokens = 8192 });
     }
 
     /// <summary>A PNG file of a gradient in some colour.</summary>
@@ -45,7 +48,8 @@ internal static class ExtensionModel
                 rows.AddRange([(byte)(red * x / side), (byte)(green * y / side), blue]);
         }
 
-        return PngWriter.File(("IHDR", PngWriter.Header(side, side, 8, 2)), ("IDAT", PngWriter.Compress([.. rows])), ("IEND", []));
+        return PngWriter.File(("IHDR", PngWriter.Header(side, side, 8, 2)), ("IDAT", PngWriter.Compress([.. rows])),
+            ("IEND", []));
     }
 
     /// <summary>The real tokenizer, but some tokens end thinking.</summary>
@@ -80,6 +84,7 @@ internal static class ExtensionModel
 
         public bool IsSpecial(int token) => token % ThinkEndStride != 0 && TokenizerFixture.Real.IsSpecial(token);
 
-        public ReadOnlySpan<byte> TokenBytes(int token) => token % ThinkEndStride == 0 ? _end : ((ITokenizer)TokenizerFixture.Real).TokenBytes(token);
+        public ReadOnlySpan<byte> TokenBytes(int token) => token % ThinkEndStride == 0 ? _end
+            : ((ITokenizer)TokenizerFixture.Real).TokenBytes(token);
     }
 }

@@ -15,14 +15,21 @@ public sealed class ExtensionModelFixture : IDisposable
     internal const string Name = "extension-model";
 
     public ChatModel Model { get; } = ExtensionModel.Create(
-        Name, new ExtensionModel.ThinkEndingTokenizer(), new ChatModelOptions { CacheTokens = 8192, PrefillTokens = 32, PrefillTokensBesideDecoding = 32 });
+        Name, new ExtensionModel.ThinkEndingTokenizer(),
+        new ChatModelOptions { CacheTokens = 8192, PrefillTokens = 32, PrefillTokensBesideDecoding = 32 });
 
     public void Dispose() => Model.Dispose();
 }
 
 public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixture<ExtensionModelFixture>
 {
-    private static readonly ChatOptions _sampled = new() { Temperature = 1, Seed = 3, MaxOutputTokens = 40, Reasoning = new() { Effort = ReasoningEffort.None } };
+    private static readonly ChatOptions _sampled = new()
+    {
+        Temperature = 1,
+        Seed = 3,
+        MaxOutputTokens = 40,
+        Reasoning = new() { Effort = ReasoningEffort.None }
+    };
 
     private ChatModel Model => fixture.Model;
 
@@ -31,7 +38,8 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
     {
         using var client = new SkylightChatClient(Model);
         ChatResponse whole = await client.GetResponseAsync("What is it?", _sampled);
-        List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync("What is it?", _sampled).ToListAsync(TestContext.Current.CancellationToken);
+        List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync("What is it?", _sampled)
+            .ToListAsync(TestContext.Current.CancellationToken);
 
         Assert.Equal(whole.Text, string.Concat(updates.Select(update => update.Text)));
         Assert.Equal(ChatFinishReason.Length, whole.FinishReason);
@@ -40,28 +48,35 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         ChatMessage message = Assert.Single(whole.Messages);
         Assert.Equal(ChatRole.Assistant, message.Role);
         Assert.NotNull(whole.CreatedAt);
-        Assert.Single(updates.Select(update => (update.ResponseId, update.MessageId, update.ModelId, update.Role)).Distinct());
+        Assert.Single(updates.Select(update => (update.ResponseId, update.MessageId, update.ModelId, update.Role))
+            .Distinct());
         Assert.NotEqual(whole.ResponseId, updates[0].ResponseId);
-        Assert.All(updates.SkipLast(1), update => Assert.True(update.FinishReason is null && !update.Contents.OfType<UsageContent>().Any()));
+        Assert.All(updates.SkipLast(1),
+            update => Assert.True(update.FinishReason is null && !update.Contents.OfType<UsageContent>().Any()));
         Assert.Equal(ChatFinishReason.Length, updates[^1].FinishReason);
         UsageDetails usage = Assert.Single(updates[^1].Contents.OfType<UsageContent>()).Details;
         Assert.Equal((40, usage.InputTokenCount + 40), (usage.OutputTokenCount, usage.TotalTokenCount));
-        Assert.Equal((usage.InputTokenCount, usage.OutputTokenCount), (whole.Usage!.InputTokenCount, whole.Usage.OutputTokenCount));
+        Assert.Equal((usage.InputTokenCount, usage.OutputTokenCount),
+            (whole.Usage!.InputTokenCount, whole.Usage.OutputTokenCount));
     }
 
     [Fact]
     public async Task Usage_counts_what_the_model_read()
     {
         using var client = new SkylightChatClient(Model);
-        ChatMessage[] messages = [new(ChatRole.System, "Be brief."), new(ChatRole.User, [Picture(200, 0, 0), Picture(0, 200, 0), new TextContent("Which?")])];
+        ChatMessage[] messages = [new(ChatRole.System, "Be brief."),
+            new(ChatRole.User, [Picture(200, 0, 0), Picture(0, 200, 0), new TextContent("Which?")])];
         PreparedPrompt prompt = await Model.PrepareAsync(
-            [Message.System("Be brief."), Message.User("Which?", ImagePart.FromBytes(ExtensionModel.Png(200, 0, 0)), ImagePart.FromBytes(ExtensionModel.Png(0, 200, 0)))],
+            [Message.System("Be brief."),
+                Message.User("Which?", ImagePart.FromBytes(ExtensionModel.Png(200, 0, 0)),
+                    ImagePart.FromBytes(ExtensionModel.Png(0, 200, 0)))],
             cancellationToken: TestContext.Current.CancellationToken);
         ChatResponse response = await client.GetResponseAsync(messages, _sampled, TestContext.Current.CancellationToken);
         Assert.Equal(prompt.Sequence.Tokens.Length, response.Usage!.InputTokenCount);
         Assert.Equal(2 * ExtensionModel.TokensPerTile, response.Usage.AdditionalCounts![SkylightChatClient.ImageTokenCount]);
         ChatResponse again = await client.GetResponseAsync(messages, _sampled, TestContext.Current.CancellationToken);
-        Assert.InRange(again.Usage!.CachedInputTokenCount!.Value, again.Usage.InputTokenCount!.Value - 32, again.Usage.InputTokenCount.Value - 1);
+        Assert.InRange(again.Usage!.CachedInputTokenCount!.Value, again.Usage.InputTokenCount!.Value - 32,
+            again.Usage.InputTokenCount.Value - 1);
         Assert.Equal(response.Text, again.Text);
         Assert.Equal(0, response.Usage.ReasoningTokenCount);
     }
@@ -79,17 +94,21 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
             Reasoning = new() { Effort = ReasoningEffort.High },
             RawRepresentationFactory = _ => new GenerationOptions { ReportTokens = true },
         };
-        List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync("Think.", options).ToListAsync(TestContext.Current.CancellationToken);
+        List<ChatResponseUpdate> updates = await client.GetStreamingResponseAsync("Think.", options)
+            .ToListAsync(TestContext.Current.CancellationToken);
         ChatResponse response = updates.ToChatResponse();
-        int[] tokens = [.. updates.SelectMany(update => ((GenerationUpdate)update.RawRepresentation!).Tokens).Select(token => token.Token)];
+        int[] tokens = [.. updates.SelectMany(update => ((GenerationUpdate)update.RawRepresentation!).Tokens)
+            .Select(token => token.Token)];
         int thinking = Array.FindIndex(tokens, token => token % ExtensionModel.ThinkEndStride == 0) + 1;
         string text = new ExtensionModel.ThinkEndingTokenizer().Decode(tokens, skipSpecial: true);
         int end = text.IndexOf(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
 
         Assert.Equal(200, tokens.Length);
-        Assert.Equal(text[..end].TrimEnd('\n'), string.Concat(response.Messages[0].Contents.OfType<TextReasoningContent>().Select(content => content.Text)));
+        Assert.Equal(text[..end].TrimEnd('\n'),
+            string.Concat(response.Messages[0].Contents.OfType<TextReasoningContent>().Select(content => content.Text)));
         // Ends of a block that come again are no part of the text.
-        Assert.Equal(text[end..].Replace(SpecialTokens.ThinkEnd, "", StringComparison.Ordinal).TrimStart('\n'), response.Text);
+        Assert.Equal(text[end..].Replace(SpecialTokens.ThinkEnd, "", StringComparison.Ordinal).TrimStart('\n'),
+            response.Text);
         Assert.Equal(thinking, response.Usage!.ReasoningTokenCount);
 
         options.Reasoning.Output = ReasoningOutput.None;
@@ -98,8 +117,10 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         Assert.Equal((response.Text, response.Usage.ReasoningTokenCount), (hidden.Text, hidden.Usage!.ReasoningTokenCount));
 
         // The answer goes into the next turn as any other, its thinking is left out.
-        ChatResponse next = await client.GetResponseAsync([new(ChatRole.User, "Think."), .. response.Messages, new(ChatRole.User, "More.")], _sampled, TestContext.Current.CancellationToken);
-        PreparedPrompt expected = await Model.PrepareAsync([Message.User("Think."), Message.Assistant(response.Text), Message.User("More.")], new() { Thinking = ThinkingMode.Off }, TestContext.Current.CancellationToken);
+        ChatResponse next = await client.GetResponseAsync([new(ChatRole.User, "Think."), .. response.Messages,
+            new(ChatRole.User, "More.")], _sampled, TestContext.Current.CancellationToken);
+        PreparedPrompt expected = await Model.PrepareAsync([Message.User("Think."), Message.Assistant(response.Text),
+            Message.User("More.")], new() { Thinking = ThinkingMode.Off }, TestContext.Current.CancellationToken);
         Assert.Equal(expected.Sequence.Tokens.Length, next.Usage!.InputTokenCount);
     }
 
@@ -108,7 +129,8 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
     {
         using var client = new SkylightChatClient(Model);
         ChatOptions ending = _sampled.Clone();
-        ending.RawRepresentationFactory = _ => new GenerationOptions { LogitBias = new Dictionary<int, float> { [ExtensionModel.EndOfTurn] = 1e6f } };
+        ending.RawRepresentationFactory = _ =>
+            new GenerationOptions { LogitBias = new Dictionary<int, float> { [ExtensionModel.EndOfTurn] = 1e6f } };
         ChatResponse stopped = await client.GetResponseAsync("Go on.", ending, TestContext.Current.CancellationToken);
         Assert.Equal((ChatFinishReason.Stop, "", 1), (stopped.FinishReason, stopped.Text, stopped.Usage!.OutputTokenCount));
 
@@ -117,22 +139,33 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         ChatOptions cut = _sampled.Clone();
         cut.StopSequences = [stop];
         ChatResponse before = await client.GetResponseAsync("Go on.", cut, TestContext.Current.CancellationToken);
-        Assert.Equal((ChatFinishReason.Stop, whole.Text[..whole.Text.IndexOf(stop, StringComparison.Ordinal)]), (before.FinishReason, before.Text));
+        Assert.Equal((ChatFinishReason.Stop, whole.Text[..whole.Text.IndexOf(stop, StringComparison.Ordinal)]),
+            (before.FinishReason, before.Text));
     }
 
     [Fact]
     public async Task A_picture_changes_the_answer_in_whatever_content_it_comes()
     {
-        using var client = new SkylightChatClient(Model, new SkylightChatClientOptions { ImageUriResolver = (_, _) => ValueTask.FromResult<ReadOnlyMemory<byte>>(ExtensionModel.Png(250, 20, 10)) });
+        using var client = new SkylightChatClient(Model,
+            new SkylightChatClientOptions
+            {
+                ImageUriResolver = (_, _) => ValueTask.FromResult<ReadOnlyMemory<byte>>(ExtensionModel.Png(250, 20, 10)),
+            });
         string without = await AnswerAbout();
         string red = await AnswerAbout(Picture(250, 20, 10)), blue = await AnswerAbout(Picture(10, 20, 250));
         Assert.Equal(3, new[] { without, red, blue }.Distinct().Count());
-        Assert.Equal(red, await AnswerAbout(new DataContent("data:image/png;base64," + Convert.ToBase64String(ExtensionModel.Png(250, 20, 10)))));
+        Assert.Equal(red,
+            await AnswerAbout(
+                new DataContent("data:image/png;base64," + Convert.ToBase64String(ExtensionModel.Png(250, 20, 10)))));
         Assert.Equal(red, await AnswerAbout(new UriContent("https://example.com/red.png", "image/png")));
-        Assert.Equal(red, await AnswerAbout(new RgbImageContent(ImageDecoders.Standard.Decode(ExtensionModel.Png(250, 20, 10), ImageLimits.Default, TestContext.Current.CancellationToken))));
+        Assert.Equal(red,
+            await AnswerAbout(
+                new RgbImageContent(ImageDecoders.Standard.Decode(ExtensionModel.Png(250, 20, 10), ImageLimits.Default,
+                    TestContext.Current.CancellationToken))));
 
         async Task<string> AnswerAbout(params AIContent[] picture) =>
-            (await client.GetResponseAsync([new ChatMessage(ChatRole.User, [.. picture, new TextContent("Colour?")])], _sampled, TestContext.Current.CancellationToken)).Text;
+            (await client.GetResponseAsync([new ChatMessage(ChatRole.User, [.. picture, new TextContent("Colour?")])],
+                _sampled, TestContext.Current.CancellationToken)).Text;
     }
 
     [Fact]
@@ -142,9 +175,11 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         long before = await Encoded();
         ChatMessage question = new(ChatRole.User, [Picture(77, 88, 99), new TextContent("What is it?")]);
         ChatResponse first = await client.GetResponseAsync([question], _sampled, TestContext.Current.CancellationToken);
-        // As a host sends it again: the same bytes in another object. Nothing is asked of the engine in between, because that forgets features.
+        // As a host sends it again: the same bytes in another object. Nothing is asked of the engine in between,
+        // because that forgets features.
         ChatMessage again = new(ChatRole.User, [Picture(77, 88, 99), new TextContent("What is it?")]);
-        await client.GetResponseAsync([again, .. first.Messages, new(ChatRole.User, "Sure?")], _sampled, TestContext.Current.CancellationToken);
+        await client.GetResponseAsync([again, .. first.Messages, new(ChatRole.User, "Sure?")], _sampled,
+            TestContext.Current.CancellationToken);
         Assert.Equal(1, await Encoded() - before);
 
         async Task<long> Encoded()
@@ -162,7 +197,8 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         using var cancellation = new CancellationTokenSource();
         string text = string.Concat(Enumerable.Repeat("one two three four ", 1000));
         int updates = 0;
-        Task<GenerationHold> reading = GenerationHold.WhenAsync(Model.BetweenStepsAsync, engine => engine.ReadingRequests == 1 && engine.FreePages < engine.PageCount);
+        Task<GenerationHold> reading = GenerationHold.WhenAsync(Model.BetweenStepsAsync,
+            engine => engine.ReadingRequests == 1 && engine.FreePages < engine.PageCount);
         Task answering = Task.Run(async () =>
         {
             await foreach (ChatResponseUpdate _ in client.GetStreamingResponseAsync(text, _sampled, cancellation.Token))
@@ -187,12 +223,15 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         };
         using var client = new SkylightChatClient(Model, new SkylightChatClientOptions { ImageUriResolver = resolver });
         using var cancellation = new CancellationTokenSource();
-        Task<ChatResponse> waiting = client.GetResponseAsync([new(ChatRole.User, [new UriContent("https://example.com/slow.png", "image/png")])], _sampled, cancellation.Token);
+        Task<ChatResponse> waiting = client.GetResponseAsync(
+            [new(ChatRole.User, [new UriContent("https://example.com/slow.png", "image/png")])], _sampled,
+            cancellation.Token);
         await asked.Task;
         await cancellation.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
 
-        await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync("Go on.", _sampled).WithCancellation(TestContext.Current.CancellationToken))
+        await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync("Go on.", _sampled)
+            .WithCancellation(TestContext.Current.CancellationToken))
         {
             Assert.Null(update.FinishReason);
             break;
@@ -228,7 +267,8 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         var alone = new List<string>();
         foreach (string question in questions)
             alone.Add((await client.GetResponseAsync(question, _sampled, TestContext.Current.CancellationToken)).Text);
-        ChatResponse[] together = await Task.WhenAll(questions.Select(question => Task.Run(() => client.GetResponseAsync(question, _sampled))));
+        ChatResponse[] together = await Task.WhenAll(
+            questions.Select(question => Task.Run(() => client.GetResponseAsync(question, _sampled))));
         Assert.Equal(alone, together.Select(response => response.Text));
         Assert.Equal(8, together.Select(response => response.ResponseId).Distinct().Count());
     }
@@ -237,11 +277,15 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
     public async Task Bad_input_is_an_error_and_the_next_request_is_answered()
     {
         using var client = new SkylightChatClient(Model);
-        await Assert.ThrowsAsync<ImageException>(() => client.GetResponseAsync([new(ChatRole.User, [new DataContent(new byte[] { 1, 2, 3 }, "image/png")])], _sampled));
-        await Assert.ThrowsAsync<ContextLengthException>(() => client.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 1_000_000 }));
-        await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync("x", new ChatOptions { Temperature = -1 }));
+        await Assert.ThrowsAsync<ImageException>(() =>
+            client.GetResponseAsync([new(ChatRole.User, [new DataContent(new byte[] { 1, 2, 3 }, "image/png")])], _sampled));
+        await Assert.ThrowsAsync<ContextLengthException>(
+            () => client.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 1_000_000 }));
+        await Assert.ThrowsAsync<ArgumentException>(
+            () => client.GetResponseAsync("x", new ChatOptions { Temperature = -1 }));
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync([], _sampled));
-        await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync("x", new ChatOptions { ResponseFormat = ChatResponseFormat.Json }));
+        await Assert.ThrowsAsync<NotSupportedException>(
+            () => client.GetResponseAsync("x", new ChatOptions { ResponseFormat = ChatResponseFormat.Json }));
         Assert.Throws<ArgumentNullException>(() => client.GetStreamingResponseAsync((IEnumerable<ChatMessage>)null!));
         Assert.NotEmpty((await client.GetResponseAsync("x", _sampled, TestContext.Current.CancellationToken)).Text);
     }
@@ -263,12 +307,14 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         borrowing.Dispose();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => borrowing.GetResponseAsync("x"));
         var owning = new SkylightChatClient(owned, new SkylightChatClientOptions { OwnsModel = true });
-        Assert.NotNull(await owning.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 1 }, TestContext.Current.CancellationToken));
+        Assert.NotNull(await owning.GetResponseAsync("x", new ChatOptions { MaxOutputTokens = 1 },
+            TestContext.Current.CancellationToken));
         owning.Dispose();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => owned.CompleteAsync([Message.User("x")]));
     }
 
-    private static DataContent Picture(byte red, byte green, byte blue) => new(ExtensionModel.Png(red, green, blue), "image/png");
+    private static DataContent Picture(byte red, byte green, byte blue) =>
+        new(ExtensionModel.Png(red, green, blue), "image/png");
 
     /// <summary>As that of a window whose thread is busy.</summary>
     private sealed class DeadContext : SynchronizationContext

@@ -68,13 +68,16 @@ public sealed class TelemetryTests : IDisposable
     public async Task A_request_is_a_span_with_the_conventions_attributes(bool isStreaming)
     {
         using var client = new SkylightChatClient(_model, logger: _logger);
-        ChatMessage[] messages = [new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])];
+        ChatMessage[] messages = [
+            new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])];
         ChatResponse response = isStreaming
-            ? await client.GetStreamingResponseAsync(messages, Options).ToChatResponseAsync(TestContext.Current.CancellationToken)
+            ? await client.GetStreamingResponseAsync(messages, Options)
+            .ToChatResponseAsync(TestContext.Current.CancellationToken)
             : await client.GetResponseAsync(messages, Options, TestContext.Current.CancellationToken);
 
         Activity span = Assert.Single(_spans);
-        Assert.Equal(($"chat {Name}", ActivityKind.Internal, ActivityStatusCode.Unset), (span.DisplayName, span.Kind, span.Status));
+        Assert.Equal(($"chat {Name}", ActivityKind.Internal, ActivityStatusCode.Unset),
+            (span.DisplayName, span.Kind, span.Status));
         Assert.Equal(_parent.SpanId, span.ParentSpanId);
         Assert.Equal(SkylightTelemetry.SourceName, span.Source.Name);
         var expected = new Dictionary<string, object?>
@@ -102,10 +105,12 @@ public sealed class TelemetryTests : IDisposable
         Assert.Equal(["length"], Assert.IsType<string[]>(tags["gen_ai.response.finish_reasons"]));
         tags.Remove("gen_ai.request.stop_sequences");
         tags.Remove("gen_ai.response.finish_reasons");
-        Assert.Equal(expected.OrderBy(tag => tag.Key, StringComparer.Ordinal), tags.OrderBy(tag => tag.Key, StringComparer.Ordinal));
+        Assert.Equal(expected.OrderBy(tag => tag.Key, StringComparer.Ordinal),
+            tags.OrderBy(tag => tag.Key, StringComparer.Ordinal));
 
         Assert.Equal([1, 2], _logger.Entries.Select(entry => entry.Event));
-        Assert.DoesNotContain(_logger.Entries, entry => entry.Text.Contains(Secret, StringComparison.Ordinal) || entry.Level > LogLevel.Debug);
+        Assert.DoesNotContain(_logger.Entries, entry => entry.Text.Contains(Secret, StringComparison.Ordinal)
+            || entry.Level > LogLevel.Debug);
     }
 
     [Fact]
@@ -113,19 +118,23 @@ public sealed class TelemetryTests : IDisposable
     {
         using var client = new SkylightChatClient(_model);
         ChatResponse response = await client.GetResponseAsync(Secret, Options, TestContext.Current.CancellationToken);
-        Dictionary<string, (double Value, Dictionary<string, object?> Tags)> one = _measurements.Where(measured => measured.Name != "gen_ai.client.token.usage")
+        Dictionary<string, (double Value, Dictionary<string, object?> Tags)> one = _measurements.Where(
+            measured => measured.Name != "gen_ai.client.token.usage")
             .ToDictionary(measured => measured.Name, measured => (measured.Value, measured.Tags));
         Assert.Equal(
-            ["gen_ai.client.operation.duration", "gen_ai.server.request.duration", "gen_ai.server.time_per_output_token", "gen_ai.server.time_to_first_token"],
+            ["gen_ai.client.operation.duration", "gen_ai.server.request.duration",
+                "gen_ai.server.time_per_output_token", "gen_ai.server.time_to_first_token"],
             one.Keys.Order(StringComparer.Ordinal));
         Assert.All(one.Values, measured =>
         {
             Assert.True(measured.Value > 0);
             Assert.Equal(
-                ["gen_ai.operation.name=chat", "gen_ai.provider.name=skylight", $"gen_ai.request.model={Name}", $"gen_ai.response.model={Name}"],
+                ["gen_ai.operation.name=chat", "gen_ai.provider.name=skylight", $"gen_ai.request.model={Name}",
+                    $"gen_ai.response.model={Name}"],
                 measured.Tags.Select(tag => $"{tag.Key}={tag.Value}").Order(StringComparer.Ordinal));
         });
-        Assert.True(one["gen_ai.server.time_to_first_token"].Value + 5 * one["gen_ai.server.time_per_output_token"].Value <= one["gen_ai.server.request.duration"].Value * 1.001);
+        Assert.True(one["gen_ai.server.time_to_first_token"].Value + 5
+            * one["gen_ai.server.time_per_output_token"].Value <= one["gen_ai.server.request.duration"].Value * 1.001);
         Dictionary<string, double> tokens = _measurements.Where(measured => measured.Name == "gen_ai.client.token.usage")
             .ToDictionary(measured => (string)measured.Tags["gen_ai.token.type"]!, measured => measured.Value);
         Assert.Equal((2, (double)response.Usage!.InputTokenCount!, 6.0), (tokens.Count, tokens["input"], tokens["output"]));
@@ -139,7 +148,8 @@ public sealed class TelemetryTests : IDisposable
         await foreach (ChatResponseUpdate update in client.GetStreamingResponseAsync(Secret, Options))
             pieces += update.Contents.Any(content => content is TextContent or TextReasoningContent) ? 1 : 0;
         Assert.Single(_measurements, measured => measured.Name == "gen_ai.client.operation.time_to_first_chunk");
-        Assert.Equal(pieces - 1, _measurements.Count(measured => measured.Name == "gen_ai.client.operation.time_per_output_chunk"));
+        Assert.Equal(pieces - 1,
+            _measurements.Count(measured => measured.Name == "gen_ai.client.operation.time_per_output_chunk"));
     }
 
     [Fact]
@@ -150,7 +160,8 @@ public sealed class TelemetryTests : IDisposable
         await client.GetResponseAsync(prompt, Options, TestContext.Current.CancellationToken);
         ChatResponse again = await client.GetResponseAsync(prompt, Options, TestContext.Current.CancellationToken);
         Assert.True(again.Usage!.CachedInputTokenCount > 0);
-        Assert.Equal((int)again.Usage.CachedInputTokenCount!, _spans.Last().GetTagItem("gen_ai.usage.cache_read.input_tokens"));
+        Assert.Equal((int)again.Usage.CachedInputTokenCount!,
+            _spans.Last().GetTagItem("gen_ai.usage.cache_read.input_tokens"));
     }
 
     /// <summary>A host that takes spans and metrics of UseOpenTelemetry and of this client has each of them once.</summary>
@@ -166,32 +177,39 @@ public sealed class TelemetryTests : IDisposable
         ActivitySource.AddActivityListener(outer);
         using IChatClient client = new SkylightChatClient(_model).AsBuilder().UseOpenTelemetry(sourceName: "outer").Build();
         await client.GetResponseAsync(
-            [new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])], Options,
+            [new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])],
+            Options,
             TestContext.Current.CancellationToken);
         Activity span = Assert.Single(_spans);
         Assert.Equal("outer", span.Source.Name);
         Assert.Equal(ExtensionModel.TokensPerTile, span.GetTagItem("skylight.usage.image_tokens"));
-        Assert.DoesNotContain(_measurements, measured => measured.Name.StartsWith("gen_ai.client.", StringComparison.Ordinal));
+        Assert.DoesNotContain(_measurements,
+            measured => measured.Name.StartsWith("gen_ai.client.", StringComparison.Ordinal));
         Assert.Contains(_measurements, measured => measured.Name == "gen_ai.server.request.duration");
 
         _spans.Clear();
         using var quiet = new SkylightChatClient(_model, new SkylightChatClientOptions { ClientTelemetry = false });
         await quiet.GetResponseAsync(Secret, Options, TestContext.Current.CancellationToken);
         Assert.Empty(_spans);
-        Assert.DoesNotContain(_measurements, measured => measured.Name.StartsWith("gen_ai.client.", StringComparison.Ordinal));
+        Assert.DoesNotContain(_measurements,
+            measured => measured.Name.StartsWith("gen_ai.client.", StringComparison.Ordinal));
     }
 
     [Fact]
     public async Task Failures_and_cancellation_have_their_type_and_quote_nothing()
     {
         using var client = new SkylightChatClient(_model, logger: _logger);
-        await Assert.ThrowsAsync<NotSupportedException>(() => client.GetResponseAsync([new(ChatRole.User, [new HostedFileContent(Secret)])], Options));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => client.GetResponseAsync(Secret, Options, new CancellationToken(canceled: true)));
-        Assert.Equal(["System.NotSupportedException", "System.OperationCanceledException"], _spans.Select(span => (string)span.GetTagItem("error.type")!));
+        await Assert.ThrowsAsync<NotSupportedException>(
+            () => client.GetResponseAsync([new(ChatRole.User, [new HostedFileContent(Secret)])], Options));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => client.GetResponseAsync(Secret, Options, new CancellationToken(canceled: true)));
+        Assert.Equal(["System.NotSupportedException", "System.OperationCanceledException"],
+            _spans.Select(span => (string)span.GetTagItem("error.type")!));
         Assert.All(_spans, span => Assert.Equal((ActivityStatusCode.Error, null), (span.Status, span.StatusDescription)));
         Assert.Equal(
             ["System.NotSupportedException", "System.OperationCanceledException"],
-            _measurements.Where(measured => measured.Name == "gen_ai.client.operation.duration").Select(measured => (string)measured.Tags["error.type"]!));
+            _measurements.Where(measured => measured.Name == "gen_ai.client.operation.duration")
+                .Select(measured => (string)measured.Tags["error.type"]!));
         Assert.Equal([1, 5, 1, 3], _logger.Entries.Select(entry => entry.Event));
         Assert.DoesNotContain(_logger.Entries, entry => entry.Text.Contains(Secret, StringComparison.Ordinal));
     }
@@ -205,9 +223,13 @@ public sealed class TelemetryTests : IDisposable
             withinResolver = Activity.Current?.DisplayName;
             return ValueTask.FromResult<ReadOnlyMemory<byte>>(ExtensionModel.Png(1, 2, 3));
         };
-        using var client = new SkylightChatClient(_model, new SkylightChatClientOptions { ImageUriResolver = resolver }, _logger);
+        using var client = new SkylightChatClient(_model, new SkylightChatClientOptions { ImageUriResolver = resolver },
+            _logger);
         int updates = 0;
-        await foreach (ChatResponseUpdate _ in client.GetStreamingResponseAsync([new(ChatRole.User, [new UriContent("https://example.com/a.png", "image/png"), new TextContent("?")])], Options))
+        await foreach (
+            ChatResponseUpdate _ in client.GetStreamingResponseAsync(
+                [new(ChatRole.User, [new UriContent("https://example.com/a.png", "image/png"), new TextContent("?")])],
+                Options))
         {
             Assert.Same(_parent, Activity.Current);
             updates++;
@@ -217,7 +239,8 @@ public sealed class TelemetryTests : IDisposable
         Assert.True(updates > 1);
         Assert.Equal($"chat {Name}", withinResolver);
         // The last entry is written long after the first yield.
-        Assert.Equal([(1, $"chat {Name}"), (2, $"chat {Name}")], _logger.Entries.Select(entry => (entry.Event, entry.Activity!)));
+        Assert.Equal([(1, $"chat {Name}"), (2, $"chat {Name}")],
+            _logger.Entries.Select(entry => (entry.Event, entry.Activity!)));
     }
 
     [Fact]
@@ -237,17 +260,21 @@ public sealed class TelemetryTests : IDisposable
         Assert.False(new SkylightChatClientOptions().CaptureContent);
         using var silent = new SkylightChatClient(_model);
         using var talking = new SkylightChatClient(_model, new SkylightChatClientOptions { CaptureContent = true });
-        ChatMessage[] messages = [new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])];
+        ChatMessage[] messages = [
+            new(ChatRole.User, [new DataContent(ExtensionModel.Png(1, 2, 3), "image/png"), new TextContent(Secret)])];
         await silent.GetResponseAsync(messages, Options, TestContext.Current.CancellationToken);
         ChatResponse response = await talking.GetResponseAsync(messages, Options, TestContext.Current.CancellationToken);
         Activity[] spans = [.. _spans];
-        Assert.DoesNotContain(spans[0].TagObjects, tag => tag.Key.EndsWith("messages", StringComparison.Ordinal) || tag.Value?.ToString()?.Contains(Secret, StringComparison.Ordinal) == true);
+        Assert.DoesNotContain(spans[0].TagObjects, tag => tag.Key.EndsWith("messages", StringComparison.Ordinal)
+            || tag.Value?.ToString()?.Contains(Secret, StringComparison.Ordinal) == true);
         Assert.Equal(
             $$"""[{"role":"user","parts":[{"type":"blob","modality":"image"},{"type":"text","content":"{{Secret}}"}]}]""", spans[1].GetTagItem("gen_ai.input.messages"));
-        using System.Text.Json.JsonDocument output = System.Text.Json.JsonDocument.Parse((string)spans[1].GetTagItem("gen_ai.output.messages")!);
+        using System.Text.Json.JsonDocument output = System.Text.Json.JsonDocument.Parse(
+            (string)spans[1].GetTagItem("gen_ai.output.messages")!);
         System.Text.Json.JsonElement part = output.RootElement[0].GetProperty("parts")[0];
         Assert.Equal("reasoning", part.GetProperty("type").GetString());
-        Assert.Equal(string.Concat(response.Messages[0].Contents.OfType<TextReasoningContent>().Select(content => content.Text)), part.GetProperty("content").GetString());
+        Assert.Equal(string.Concat(response.Messages[0].Contents.OfType<TextReasoningContent>()
+            .Select(content => content.Text)), part.GetProperty("content").GetString());
         Assert.Equal("length", output.RootElement[0].GetProperty("finish_reason").GetString());
     }
 
@@ -257,7 +284,8 @@ public sealed class TelemetryTests : IDisposable
         using var client = new SkylightChatClient(_model);
         using var second = new SkylightChatClient(_model);
         bool read = false;
-        await foreach (ChatResponseUpdate _ in client.GetStreamingResponseAsync("?", new ChatOptions { MaxOutputTokens = 4000, Temperature = 1, Seed = 1 }))
+        await foreach (ChatResponseUpdate _ in client.GetStreamingResponseAsync("?",
+            new ChatOptions { MaxOutputTokens = 4000, Temperature = 1, Seed = 1 }))
         {
             if (_model.Load.UsedPages == 0)
                 continue;

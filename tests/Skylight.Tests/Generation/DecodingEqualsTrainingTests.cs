@@ -37,7 +37,8 @@ public sealed class DecodingEqualsTrainingTests
         from fusion in (bool[])[true, false]
         from model in ((float, LanguageModelKind, bool)[])
         [
-            (1f, LanguageModelKind.Qwen2, false), (0.7f, LanguageModelKind.Qwen2, false), (0.7f, LanguageModelKind.Qwen3, false), (0.7f, LanguageModelKind.Qwen3, true),
+            (1f, LanguageModelKind.Qwen2, false), (0.7f, LanguageModelKind.Qwen2, false),
+            (0.7f, LanguageModelKind.Qwen3, false), (0.7f, LanguageModelKind.Qwen3, true),
         ]
         select (type, model.Item1, fusion, model.Item2, model.Item3));
 
@@ -46,12 +47,19 @@ public sealed class DecodingEqualsTrainingTests
     public void Bits_are_equal(DataType type, float temperature, bool fusion, LanguageModelKind kind, bool tied)
     {
         using VisionLanguageModel model = TinyModel.Create(type, fusion, kind: kind, tied: tied);
-        var options = new SamplingOptions { Temperature = temperature, MaxNewTokens = NewTokens, StopTokens = [TinyModel.StopToken], Seed = 11 };
+        var options = new SamplingOptions
+        {
+            Temperature = temperature,
+            MaxNewTokens = NewTokens,
+            StopTokens = [TinyModel.StopToken],
+            Seed = 11,
+        };
         Completion[] together = WithThreads(2, () => Generate(model, s_requests, options));
         // Embeddings that are the head, too, write what they read, and stop early or never.
         Assert.InRange(together.Sum(completion => completion.Tokens.Length), tied ? 17 : 250, 17 * NewTokens);
         Assert.All(together.SelectMany(completion => completion.LogProbabilities), value => Assert.True(value <= 0));
-        Assert.All(together.SelectMany(completion => completion.Entropies), value => Assert.InRange(value, 0f, MathF.Log(40)));
+        Assert.All(together.SelectMany(completion => completion.Entropies),
+            value => Assert.InRange(value, 0f, MathF.Log(40)));
 
         // The training forward: everything packed, cut into small batches, and on one thread.
         TrainingSample[] samples = Samples(together);
@@ -70,15 +78,18 @@ public sealed class DecodingEqualsTrainingTests
         foreach (bool recompute in (ReadOnlySpan<bool>)[false, true])
         {
             using var trainer = new ModelTrainer(model, TrainableModules.All, recompute: recompute);
-            BatchResult scores = trainer.AccumulateGradients(samples, new CrossEntropyObjective { Temperature = temperature });
+            BatchResult scores = trainer.AccumulateGradients(samples,
+                new CrossEntropyObjective { Temperature = temperature });
             AssertSameBits(together.Select(completion => completion.LogProbabilities), scores.LogProbabilities);
             AssertSameBits(together.Select(completion => completion.Entropies), scores.Entropies);
         }
 
-        // The same requests on one thread, one after the other, through a cache so small that they must wait, and without a shared prefix.
+        // The same requests on one thread, one after the other, through a cache so small that they must wait, and
+        // without a shared prefix.
         AssertSame(together, WithThreads(1, () => Generate(model, s_requests, options)));
         AssertSame(together, [.. s_requests.SelectMany(request => Generate(model, [request], options))]);
-        AssertSame(together, Generate(model, s_requests, options, cacheTokens: 16 * PagedAttention.PageSize, prefillTokens: 40));
+        AssertSame(together,
+            Generate(model, s_requests, options, cacheTokens: 16 * PagedAttention.PageSize, prefillTokens: 40));
         AssertSame(together, Generate(model, [.. s_requests.SelectMany(Alone)], options));
     }
 
@@ -95,10 +106,12 @@ public sealed class DecodingEqualsTrainingTests
         trainer.Step(0.1f);
         Completion[] after = engine.Generate([s_requests[0]], options)[0];
         Assert.NotEqual(before, after[0].LogProbabilities);
-        AssertSameBits(after.Select(completion => completion.LogProbabilities), trainer.Evaluate(Samples(after, s_requests[0]), new CrossEntropyObjective()).LogProbabilities);
+        AssertSameBits(after.Select(completion => completion.LogProbabilities),
+            trainer.Evaluate(Samples(after, s_requests[0]), new CrossEntropyObjective()).LogProbabilities);
     }
 
-    private static Completion[] Generate(VisionLanguageModel model, IReadOnlyList<GenerationRequest> requests, SamplingOptions options, int cacheTokens = 8192, int prefillTokens = 4096)
+    private static Completion[] Generate(VisionLanguageModel model, IReadOnlyList<GenerationRequest> requests,
+        SamplingOptions options, int cacheTokens = 8192, int prefillTokens = 4096)
     {
         using var engine = new GenerationEngine(model, cacheTokens, prefillTokens);
         return [.. engine.Generate(requests, options).SelectMany(completions => completions)];
@@ -112,16 +125,19 @@ public sealed class DecodingEqualsTrainingTests
         ulong inverse = Multiplier;
         for (int iteration = 0; iteration < 6; iteration++)
             inverse *= 2 - Multiplier * inverse;
-        return Enumerable.Range(0, request.Count).Select(completion => new GenerationRequest(request.Prompt, 1, request.Stream + (ulong)completion * inverse));
+        return Enumerable.Range(0, request.Count).Select(
+            completion => new GenerationRequest(request.Prompt, 1, request.Stream + (ulong)completion * inverse));
     }
 
     private static TrainingSample[] Samples(Completion[] completions) =>
         Samples(completions, [.. s_requests.SelectMany(request => Enumerable.Repeat(request, request.Count))]);
 
-    private static TrainingSample[] Samples(Completion[] completions, params GenerationRequest[] requests) => [.. completions.Select((completion, index) =>
+    private static TrainingSample[] Samples(Completion[] completions, params GenerationRequest[] requests) =>
+        [.. completions.Select((completion, index) =>
     {
         TokenSequence prompt = requests[Math.Min(index, requests.Length - 1)].Prompt;
-        var sequence = new TokenSequence([.. prompt.Tokens, .. completion.Tokens], prompt.Images) { TextFrom = prompt.Tokens.Length };
+        var sequence = new TokenSequence([.. prompt.Tokens, .. completion.Tokens],
+            prompt.Images) { TextFrom = prompt.Tokens.Length };
         return new TrainingSample(sequence, prompt.Tokens.Length, [.. Enumerable.Repeat(0.01f, completion.Tokens.Length)]);
     })];
 
@@ -142,9 +158,12 @@ public sealed class DecodingEqualsTrainingTests
     private static void AssertSame(Completion[] expected, Completion[] actual)
     {
         Assert.Equal(expected.Select(completion => completion.Tokens), actual.Select(completion => completion.Tokens));
-        Assert.Equal(expected.Select(completion => completion.FinishReason), actual.Select(completion => completion.FinishReason));
-        AssertSameBits(expected.Select(completion => completion.LogProbabilities), actual.Select(completion => completion.LogProbabilities));
-        AssertSameBits(expected.Select(completion => completion.Entropies), actual.Select(completion => completion.Entropies));
+        Assert.Equal(expected.Select(completion => completion.FinishReason),
+            actual.Select(completion => completion.FinishReason));
+        AssertSameBits(expected.Select(completion => completion.LogProbabilities),
+            actual.Select(completion => completion.LogProbabilities));
+        AssertSameBits(expected.Select(completion => completion.Entropies),
+            actual.Select(completion => completion.Entropies));
     }
 
     private static void AssertSameBits(IEnumerable<float[]> expected, IEnumerable<float[]> actual) =>

@@ -10,7 +10,9 @@ using Skylight.Tests.Simt;
 
 namespace Skylight.Tests.Generation;
 
-/// <summary>What goes wrong with one request fails that request; the others' tokens are bit for bit those they would have alone.</summary>
+/// <summary>
+/// What goes wrong with one request fails that request; the others' tokens are bit for bit those they would have alone.
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class FaultyRowTests
 {
@@ -37,17 +39,22 @@ public sealed class FaultyRowTests
         for (int round = 0; round < (onCard ? 2 : 6); round++)
         {
             for (int index = 0; index < 3; index++)
-                healthy.Add(engine.Add(new(Healthy((ulong)(10 * round + index), 5 + 31 * index), 1 + index % 2, (ulong)index), Options(round)));
+                healthy.Add(
+                    engine.Add(new(Healthy((ulong)(10 * round + index), 5 + 31 * index), 1 + index % 2, (ulong)index),
+                        Options(round)));
             faulty.Add(engine.Add(new(Faulty((ulong)round, 3 * Page, at: (round * 17) % (3 * Page)), 2), Options(round)));
             // Its first own token is bad.
-            faulty.Add(engine.Add(new(Healthy(99, 40)), Options(round) with { LogitBias = new Dictionary<int, float> { [Bad] = 1e6f } }));
+            faulty.Add(engine.Add(new(Healthy(99, 40)),
+                Options(round) with { LogitBias = new Dictionary<int, float> { [Bad] = 1e6f } }));
             for (int step = 0; step < 5; step++)
                 engine.Step(TestContext.Current.CancellationToken);
         }
 
         while (engine.HasWork)
             engine.Step(TestContext.Current.CancellationToken);
-        Assert.All(faulty, run => Assert.Contains("not finite", Assert.IsType<LogitsNotFiniteException>(run.Failure).Message, StringComparison.Ordinal));
+        Assert.All(faulty,
+            run => Assert.Contains("not finite", Assert.IsType<LogitsNotFiniteException>(run.Failure).Message,
+                StringComparison.Ordinal));
         Assert.Contains("prompt token", faulty[0].Failure!.Message, StringComparison.Ordinal);
         Assert.Contains("for token 2 of completion 1", faulty[1].Failure!.Message, StringComparison.Ordinal);
         Assert.Equal(engine.PageCount, engine.FreePages);
@@ -88,10 +95,12 @@ public sealed class FaultyRowTests
         using SimulatedCard? card = onCard ? new SimulatedCard() : null;
         using VisionLanguageModel model = TinyModel.Create(device: card?.Device);
         using GenerationEngine engine = Engine(model), alone = new(model, 64 * Page);
-        ImageTile good = TinyModel.Picture(1), bad = new([.. TinyModel.Picture(2).Pixels.Select((pixel, index) => index == 100 ? float.NaN : pixel)], 28, 28);
+        ImageTile good = TinyModel.Picture(1),
+            bad = new([.. TinyModel.Picture(2).Pixels.Select((pixel, index) => index == 100 ? float.NaN : pixel)], 28, 28);
         GenerationRequest[] requests =
         [
-            new(TinyModel.Prompt(1, 40, good)), new(TinyModel.Prompt(2, 40, good, bad)), new(TinyModel.Prompt(3, 40, bad)), new(TinyModel.Prompt(4, 40)),
+            new(TinyModel.Prompt(1, 40, good)), new(TinyModel.Prompt(2, 40, good, bad)),
+            new(TinyModel.Prompt(3, 40, bad)), new(TinyModel.Prompt(4, 40)),
             new(TinyModel.Prompt(5, 40, TinyModel.Picture(3), good)),
         ];
         foreach (int round in (int[])[0, 1])
@@ -99,8 +108,10 @@ public sealed class FaultyRowTests
             RequestRun[] runs = [.. requests.Select(request => engine.Add(request, Options(3)))];
             while (engine.HasWork)
                 engine.Step(TestContext.Current.CancellationToken);
-            Assert.Contains("tile 2 of the prompt's 2", Assert.IsType<ImageFeaturesNotFiniteException>(runs[1].Failure).Message, StringComparison.Ordinal);
-            Assert.Contains("tile 1 of the prompt's 1", Assert.IsType<ImageFeaturesNotFiniteException>(runs[2].Failure).Message, StringComparison.Ordinal);
+            Assert.Contains("tile 2 of the prompt's 2",
+                Assert.IsType<ImageFeaturesNotFiniteException>(runs[1].Failure).Message, StringComparison.Ordinal);
+            Assert.Contains("tile 1 of the prompt's 1",
+                Assert.IsType<ImageFeaturesNotFiniteException>(runs[2].Failure).Message, StringComparison.Ordinal);
             foreach (int index in (int[])[0, 3, 4])
                 AssertSame(alone.Generate([requests[index]], Options(3))[0][0], runs[index].Completions[0]!);
         }
@@ -119,7 +130,8 @@ public sealed class FaultyRowTests
         var bias = new Dictionary<int, float>(s_unwritten);
         var stops = new List<int> { 3 };
         RequestRun healthy = engine.Add(request, Options(1));
-        RequestRun changing = engine.Add(new(new TokenSequence(mine)), Options(1) with { LogitBias = bias, StopTokens = stops });
+        RequestRun changing = engine.Add(new(new TokenSequence(mine)),
+            Options(1) with { LogitBias = bias, StopTokens = stops });
         int heard = 0;
         RequestRun throwing = engine.Add(request, Options(1), _ =>
         {
@@ -136,7 +148,8 @@ public sealed class FaultyRowTests
         Completion[] expected = alone.Generate([request], Options(1))[0];
         AssertSame(expected[0], healthy.Completions[0]!);
         AssertSame(expected[1], healthy.Completions[1]!);
-        AssertSame(alone.Generate([new(request.Prompt)], Options(1) with { StopTokens = [3] })[0][0], changing.Completions[0]!);
+        AssertSame(alone.Generate([new(request.Prompt)], Options(1) with { StopTokens = [3] })[0][0],
+            changing.Completions[0]!);
         Assert.Equal(engine.PageCount, engine.FreePages);
     }
 
@@ -146,7 +159,11 @@ public sealed class FaultyRowTests
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Engine(model), alone = new(model, 64 * Page);
         GenerationRequest request = new(Healthy(1, 20));
-        RequestRun banned = engine.Add(request, Options(1) with { LogitBias = Enumerable.Range(0, 40).ToDictionary(token => token, _ => float.NegativeInfinity) });
+        RequestRun banned = engine.Add(request,
+            Options(1) with
+            {
+                LogitBias = Enumerable.Range(0, 40).ToDictionary(token => token, _ => float.NegativeInfinity),
+            });
         RequestRun beside = engine.Add(request, Options(1));
         while (engine.HasWork)
             engine.Step(TestContext.Current.CancellationToken);
@@ -168,13 +185,15 @@ public sealed class FaultyRowTests
             if (index % 3 == 0)
                 await Assert.ThrowsAsync<LogitsNotFiniteException>(() => calls[index]);
             else
-                Assert.Equal(alone.Generate([new(Healthy((ulong)index, 10 + index))], Options(index))[0][0].Tokens, (await calls[index]).Select(token => token.Token));
+                Assert.Equal(alone.Generate([new(Healthy((ulong)index, 10 + index))], Options(index))[0][0].Tokens,
+                    (await calls[index]).Select(token => token.Token));
         }
 
         async Task<List<GeneratedToken>> CollectAsync(GenerationRequest request, SamplingOptions options)
         {
             var tokens = new List<GeneratedToken>();
-            await foreach (GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
+            await foreach (
+                GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
                 tokens.Add(token);
             return tokens;
         }
@@ -183,9 +202,11 @@ public sealed class FaultyRowTests
     private static GenerationEngine Engine(VisionLanguageModel model) =>
         new(model, 24 * Page, prefillTokens: Page, imageCacheBytes: 1 << 20, cachePrefixes: true);
 
-    private static SamplingOptions Options(int seed) => new() { MaxNewTokens = 20, Seed = (ulong)seed, Temperature = seed % 3 == 2 ? 0 : 1, LogitBias = s_unwritten };
+    private static SamplingOptions Options(int seed) =>
+        new() { MaxNewTokens = 20, Seed = (ulong)seed, Temperature = seed % 3 == 2 ? 0 : 1, LogitBias = s_unwritten };
 
-    private static TokenSequence Healthy(ulong seed, int length) => new([.. TinyModel.Text(seed, length).Select(token => token == Bad ? 0 : token)]);
+    private static TokenSequence Healthy(ulong seed, int length) =>
+        new([.. TinyModel.Text(seed, length).Select(token => token == Bad ? 0 : token)]);
 
     private static TokenSequence Faulty(ulong seed, int length, int at)
     {
@@ -200,15 +221,18 @@ public sealed class FaultyRowTests
         PersistentTensor embedding = model.Parameters["language.embedding.weight"];
         float[] weights = PersistentTensors.Read(model.Device, embedding);
         int width = weights.Length / model.Configuration.Language.VocabularySize;
-        PersistentTensors.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? bad : weight)]);
+        PersistentTensors.Write(model.Device, embedding,
+            [.. weights.Select((weight, index) => index / width == Bad ? bad : weight)]);
         return weights;
     }
 
     private static void AssertSame(Completion expected, Completion actual)
     {
         Assert.Equal(expected.Tokens, actual.Tokens);
-        Assert.Equal(expected.LogProbabilities.Select(BitConverter.SingleToInt32Bits), actual.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
-        Assert.Equal(expected.Entropies.Select(BitConverter.SingleToInt32Bits), actual.Entropies.Select(BitConverter.SingleToInt32Bits));
+        Assert.Equal(expected.LogProbabilities.Select(BitConverter.SingleToInt32Bits),
+            actual.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
+        Assert.Equal(expected.Entropies.Select(BitConverter.SingleToInt32Bits),
+            actual.Entropies.Select(BitConverter.SingleToInt32Bits));
         Assert.Equal(expected.FinishReason, actual.FinishReason);
     }
 }

@@ -35,7 +35,8 @@ public sealed class GenerationEngineTests
         var texts = new HashSet<string>();
         foreach (ulong seed in (ReadOnlySpan<ulong>)[1, 2])
         {
-            foreach (Completion[] completions in engine.Generate([new(prompt, 4, 0), new(prompt, 4, 1)], options with { Seed = seed }))
+            foreach (Completion[] completions in engine.Generate([new(prompt, 4, 0), new(prompt, 4, 1)],
+                options with { Seed = seed }))
                 texts.UnionWith(completions.Select(completion => string.Join(' ', completion.Tokens)));
         }
 
@@ -48,7 +49,8 @@ public sealed class GenerationEngineTests
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 4096);
         int[] stops = [1, 2, 3];
-        Completion[] completions = engine.Generate([new(TinyModel.Prompt(1, 5), 32)], new SamplingOptions { MaxNewTokens = 12, StopTokens = stops })[0];
+        Completion[] completions = engine.Generate([new(TinyModel.Prompt(1, 5), 32)],
+            new SamplingOptions { MaxNewTokens = 12, StopTokens = stops })[0];
         Assert.Contains(completions, completion => completion.FinishReason == FinishReason.Stop);
         Assert.Contains(completions, completion => completion.FinishReason == FinishReason.Length);
         Assert.All(completions, completion =>
@@ -70,8 +72,10 @@ public sealed class GenerationEngineTests
         int mostRunning = 0;
         long tokens = 0;
         engine.Progress = (running, made) => (mostRunning, tokens) = (Math.Max(mostRunning, running), made);
-        GenerationRequest[] requests = [.. Enumerable.Range(0, 7).Select(index => new GenerationRequest(TinyModel.Prompt((ulong)index, 10), 1, (ulong)index))];
-        IReadOnlyList<Completion[]> completions = engine.Generate(requests, new SamplingOptions { MaxNewTokens = Page, StopTokens = [1, 2] });
+        GenerationRequest[] requests = [.. Enumerable.Range(0, 7)
+            .Select(index => new GenerationRequest(TinyModel.Prompt((ulong)index, 10), 1, (ulong)index))];
+        IReadOnlyList<Completion[]> completions = engine.Generate(requests,
+            new SamplingOptions { MaxNewTokens = Page, StopTokens = [1, 2] });
         Assert.Equal(2, mostRunning);
         Assert.Equal(completions.Sum(group => group[0].Tokens.Length), tokens);
     }
@@ -81,25 +85,36 @@ public sealed class GenerationEngineTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 4 * Page);
-        Assert.Contains("can need 6 pages of 32 tokens, but the cache has 4", Refused(new(TinyModel.Prompt(1, 10), 3), new() { MaxNewTokens = Page }), StringComparison.Ordinal);
-        Assert.Contains("exceeds the model's 256 positions", Refused(new(TinyModel.Prompt(1, 10)), new() { MaxNewTokens = 250 }), StringComparison.Ordinal);
+        Assert.Contains("can need 6 pages of 32 tokens, but the cache has 4",
+            Refused(new(TinyModel.Prompt(1, 10), 3), new() { MaxNewTokens = Page }), StringComparison.Ordinal);
+        Assert.Contains("exceeds the model's 256 positions",
+            Refused(new(TinyModel.Prompt(1, 10)), new() { MaxNewTokens = 250 }), StringComparison.Ordinal);
         Assert.Contains("at least one token", Refused(new(new TokenSequence([])), new()), StringComparison.Ordinal);
         Assert.Contains("at least one completion", Refused(new(TinyModel.Prompt(1, 5), 0), new()), StringComparison.Ordinal);
-        Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = float.NaN }), StringComparison.Ordinal);
+        Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = float.NaN }),
+            StringComparison.Ordinal);
         // Logits that overflow would fail the step of all.
-        Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = 1e-39f }), StringComparison.Ordinal);
-        Assert.Contains("penalty", Refused(new(TinyModel.Prompt(1, 5)), new() { RepetitionPenalty = 1e-39f }), StringComparison.Ordinal);
-        Assert.Contains("bias of token 3", Refused(new(TinyModel.Prompt(1, 5)), new() { LogitBias = new Dictionary<int, float> { [3] = 3e38f } }), StringComparison.Ordinal);
+        Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = 1e-39f }),
+            StringComparison.Ordinal);
+        Assert.Contains("penalty", Refused(new(TinyModel.Prompt(1, 5)), new() { RepetitionPenalty = 1e-39f }),
+            StringComparison.Ordinal);
+        Assert.Contains("bias of token 3",
+            Refused(new(TinyModel.Prompt(1, 5)), new() { LogitBias = new Dictionary<int, float> { [3] = 3e38f } }),
+            StringComparison.Ordinal);
         Assert.Contains("Top-p", Refused(new(TinyModel.Prompt(1, 5)), new() { TopP = 0 }), StringComparison.Ordinal);
         Assert.Contains("Top-k", Refused(new(TinyModel.Prompt(1, 5)), new() { TopK = -1 }), StringComparison.Ordinal);
-        Assert.Contains("outside the vocabulary of 40", Refused(new(new TokenSequence([3, 40])), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
+        Assert.Contains("outside the vocabulary of 40",
+            Refused(new(new TokenSequence([3, 40])), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
 
-        Assert.Contains("has 2 colour planes", Refused(new(TinyModel.Prompt(1, 10, new ImageTile(new float[2 * 28 * 28], 28, 28))), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
+        Assert.Contains("has 2 colour planes",
+            Refused(new(TinyModel.Prompt(1, 10, new ImageTile(new float[2 * 28 * 28], 28, 28))),
+                new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
 
         // Nothing was lost to the refusals, not even to the one that came after pages were taken.
         Assert.Single(engine.Generate([new(TinyModel.Prompt(1, 10), 1)], new() { MaxNewTokens = 2 * Page })[0]);
 
-        string Refused(GenerationRequest request, SamplingOptions options) => Assert.ThrowsAny<ArgumentException>(() => engine.Generate([request], options)).Message;
+        string Refused(GenerationRequest request, SamplingOptions options) =>
+            Assert.ThrowsAny<ArgumentException>(() => engine.Generate([request], options)).Message;
     }
 
     [Fact]
@@ -112,8 +127,10 @@ public sealed class GenerationEngineTests
             new() { Temperature = 0, MaxNewTokens = 30 },
             new() { Temperature = 0, MaxNewTokens = 30, RepetitionPenalty = 3f },
             new() { Temperature = 0.8f, TopK = 5, MaxNewTokens = 30, Seed = 3 },
-            new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 30, Seed = 4, LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } },
-            new() { Temperature = 1f, TopP = 0.7f, MaxNewTokens = 30, Seed = 5, RepetitionPenalty = 1.2f, LogitBias = new Dictionary<int, float> { [0] = float.NegativeInfinity } },
+            new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 30, Seed = 4,
+                LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } },
+            new() { Temperature = 1f, TopP = 0.7f, MaxNewTokens = 30, Seed = 5, RepetitionPenalty = 1.2f,
+                LogitBias = new Dictionary<int, float> { [0] = float.NegativeInfinity } },
         ];
         var request = new GenerationRequest(TinyModel.Prompt(1, 45), 3);
         RequestRun[] together = [.. options.Select(each => engine.Add(request, each))];
@@ -122,8 +139,10 @@ public sealed class GenerationEngineTests
         for (int index = 0; index < options.Length; index++)
         {
             Completion[] alone = engine.Generate([request], options[index])[0];
-            Assert.Equal(alone.Select(completion => completion.Tokens), together[index].Completions.Select(completion => completion!.Tokens));
-            Assert.Equal(alone.Select(completion => completion.LogProbabilities), together[index].Completions.Select(completion => completion!.LogProbabilities));
+            Assert.Equal(alone.Select(completion => completion.Tokens),
+                together[index].Completions.Select(completion => completion!.Tokens));
+            Assert.Equal(alone.Select(completion => completion.LogProbabilities),
+                together[index].Completions.Select(completion => completion!.LogProbabilities));
         }
 
         int[] Tokens(int index) => [.. together[index].Completions.SelectMany(completion => completion!.Tokens)];
@@ -133,7 +152,8 @@ public sealed class GenerationEngineTests
         Assert.Contains(3, Tokens(3));
         Assert.DoesNotContain(0, Tokens(4));
         Assert.Contains("token 40, which is outside", Assert.Throws<ArgumentException>(
-            () => engine.Add(request, new() { MaxNewTokens = 5, LogitBias = new Dictionary<int, float> { [40] = 1 } })).Message, StringComparison.Ordinal);
+            () => engine.Add(request, new() { MaxNewTokens = 5, LogitBias = new Dictionary<int, float> { [40] = 1 } }))
+                .Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -144,7 +164,8 @@ public sealed class GenerationEngineTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 12 * Page);
-        GenerationRequest[] requests = [.. Enumerable.Range(0, 6).Select(index => new GenerationRequest(TinyModel.Prompt((ulong)index, 40, TinyModel.Picture(1)), 2, (ulong)index))];
+        GenerationRequest[] requests = [.. Enumerable.Range(0, 6).Select(
+            index => new GenerationRequest(TinyModel.Prompt((ulong)index, 40, TinyModel.Picture(1)), 2, (ulong)index))];
         var options = new SamplingOptions { MaxNewTokens = Page };
         IReadOnlyList<Completion[]> expected = engine.Generate(requests, options);
         for (int repetition = 0; repetition < 4; repetition++)
@@ -161,7 +182,8 @@ public sealed class GenerationEngineTests
 
         engine.Progress = null;
         Assert.Equal(12, engine.FreePages);
-        Assert.Equal(expected.Select(group => group[1].Tokens), engine.Generate(requests, options).Select(group => group[1].Tokens));
+        Assert.Equal(expected.Select(group => group[1].Tokens),
+            engine.Generate(requests, options).Select(group => group[1].Tokens));
     }
 
     [Fact]
@@ -176,13 +198,15 @@ public sealed class GenerationEngineTests
         Assert.Equal(1, cache.FreePages);
         cache.Return(first);
         Assert.Equal(2, cache.FreePages);
-        Assert.Contains("no user", Assert.Throws<InvalidOperationException>(() => cache.Return(first)).Message, StringComparison.Ordinal);
+        Assert.Contains("no user", Assert.Throws<InvalidOperationException>(() => cache.Return(first)).Message,
+            StringComparison.Ordinal);
         Assert.Equal(2, cache.FreePages);
         Assert.Equal(0, KeyValueCache.PagesFor(0));
         Assert.Equal(1, KeyValueCache.PagesFor(Page));
         Assert.Equal(2, KeyValueCache.PagesFor(Page + 1));
         cache.Take();
         cache.Take();
-        Assert.Contains("3 pages", Assert.Throws<InvalidOperationException>(() => cache.Take()).Message, StringComparison.Ordinal);
+        Assert.Contains("3 pages", Assert.Throws<InvalidOperationException>(() => cache.Take()).Message,
+            StringComparison.Ordinal);
     }
 }

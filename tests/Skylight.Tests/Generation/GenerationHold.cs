@@ -3,7 +3,9 @@ using Skylight.Generation;
 
 namespace Skylight.Tests.Generation;
 
-/// <summary>Keeps a service between two of its steps until it is disposed, so that no test has to be faster than a tiny model.</summary>
+/// <summary>
+/// Keeps a service between two of its steps until it is disposed, so that no test has to be faster than a tiny model.
+/// </summary>
 internal sealed class GenerationHold : IDisposable
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(1);
@@ -15,7 +17,8 @@ internal sealed class GenerationHold : IDisposable
     /// <summary>Lets the service work until it has come somewhere. Looks before every step, so nothing is missed.</summary>
     /// <param name="betweenSteps">The method of the service, or of a model, that runs something between its steps.</param>
     /// <param name="isThere">Whether it has come there; by default, that it writes an answer.</param>
-    public static async Task<GenerationHold> WhenAsync(Func<Action<GenerationEngine>, CancellationToken, Task> betweenSteps, Func<GenerationEngine, bool>? isThere = null)
+    public static async Task<GenerationHold> WhenAsync(Func<Action<GenerationEngine>, CancellationToken,
+        Task> betweenSteps, Func<GenerationEngine, bool>? isThere = null)
     {
         var hold = new GenerationHold();
         long start = Stopwatch.GetTimestamp();

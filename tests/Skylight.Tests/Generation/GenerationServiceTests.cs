@@ -17,21 +17,33 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         GenerationRequest[] requests = [.. Enumerable.Range(0, 24).Select(index => index % 3 == 0
-            ? new GenerationRequest(TinyModel.Prompt((ulong)index, 20 + 3 * index, TinyModel.Picture((ulong)index % 5)), 1, (ulong)index)
+            ? new GenerationRequest(TinyModel.Prompt((ulong)index, 20 + 3 * index, TinyModel.Picture((ulong)index % 5)),
+                1, (ulong)index)
             : new GenerationRequest(TinyModel.Prompt((ulong)index, 1 + 5 * index), 1, (ulong)index))];
-        SamplingOptions Options(int index) => new() { MaxNewTokens = 10 + index, Seed = (ulong)index, StopTokens = [TinyModel.StopToken], TopK = index % 4 };
+        SamplingOptions Options(int index) => new()
+        {
+            MaxNewTokens = 10 + index,
+            Seed = (ulong)index,
+            StopTokens = [TinyModel.StopToken],
+            TopK = index % 4
+        };
         using var alone = new GenerationEngine(model, 16 * Page);
         Completion[] expected = [.. requests.Select((request, index) => alone.Generate([request], Options(index))[0][0])];
 
-        await using var service = new GenerationService(new GenerationEngine(model, 20 * Page, prefillTokens: 48, imageCacheBytes: 1 << 20) { PrefillTokensBesideDecoding = 7 });
+        await using var service = new GenerationService(new GenerationEngine(model, 20 * Page, prefillTokens: 48,
+            imageCacheBytes: 1 << 20)
+        { PrefillTokensBesideDecoding = 7 });
         List<GeneratedToken>[] actual = await Task.WhenAll(requests.Select((request, index) => Task.Run(async () =>
         {
             await Task.Delay(index % 7, TestContext.Current.CancellationToken);
             return await Collect(service, request, Options(index));
         })));
-        Assert.Equal(expected.Select(completion => completion.Tokens), actual.Select(tokens => tokens.Select(token => token.Token).ToArray()));
-        Assert.Equal(expected.Select(completion => completion.LogProbabilities), actual.Select(tokens => tokens.Select(token => token.LogProbability).ToArray()));
-        Assert.Equal(expected.Select(completion => (FinishReason?)completion.FinishReason), actual.Select(tokens => tokens[^1].FinishReason));
+        Assert.Equal(expected.Select(completion => completion.Tokens),
+            actual.Select(tokens => tokens.Select(token => token.Token).ToArray()));
+        Assert.Equal(expected.Select(completion => completion.LogProbabilities),
+            actual.Select(tokens => tokens.Select(token => token.LogProbability).ToArray()));
+        Assert.Equal(expected.Select(completion => (FinishReason?)completion.FinishReason),
+            actual.Select(tokens => tokens[^1].FinishReason));
         await UntilIdle(service);
     }
 
@@ -45,7 +57,8 @@ public sealed class GenerationServiceTests
         List<GeneratedToken> expected = await Collect(service, other, options);
         Task<List<GeneratedToken>> beside = Task.Run(() => Collect(service, other, options));
         for (int after = 0; after < 5; after++)
-            Assert.InRange(await LeaveAsync(service, new(TinyModel.Prompt(9, 100, TinyModel.Picture(2))), new() { MaxNewTokens = 150 }, after), after, after == 0 ? 0 : 150);
+            Assert.InRange(await LeaveAsync(service, new(TinyModel.Prompt(9, 100, TinyModel.Picture(2))),
+                new() { MaxNewTokens = 150 }, after), after, after == 0 ? 0 : 150);
         Assert.Equal(expected, await beside);
         await UntilIdle(service);
     }
@@ -55,14 +68,24 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var alone = new GenerationEngine(model, 64 * Page);
-        await using var service = new GenerationService(new GenerationEngine(model, 24 * Page, prefillTokens: 40, imageCacheBytes: 2000, cachePrefixes: true) { PrefillTokensBesideDecoding = 9 });
+        await using var service = new GenerationService(new GenerationEngine(model, 24 * Page, prefillTokens: 40,
+            imageCacheBytes: 2000, cachePrefixes: true)
+        { PrefillTokensBesideDecoding = 9 });
         int finished = 0, left = 0;
         await Task.WhenAll(Enumerable.Range(0, 120).Select(index => Task.Run(async () =>
         {
             var random = new CounterRandom(77, (ulong)index);
-            ImageTile[] pictures = [.. Enumerable.Range(0, random.Next(3)).Select(_ => TinyModel.Picture((ulong)random.Next(4)))];
-            var request = new GenerationRequest(TinyModel.Prompt((ulong)index % 5, 10 + random.Next(80), pictures), 1 + random.Next(3), (ulong)index);
-            var options = new SamplingOptions { MaxNewTokens = 1 + random.Next(50), Seed = 9, Temperature = random.Next(2), RepetitionPenalty = 1 + random.NextSingle() };
+            ImageTile[] pictures = [
+                .. Enumerable.Range(0, random.Next(3)).Select(_ => TinyModel.Picture((ulong)random.Next(4)))];
+            var request = new GenerationRequest(TinyModel.Prompt((ulong)index % 5, 10 + random.Next(80), pictures),
+                1 + random.Next(3), (ulong)index);
+            var options = new SamplingOptions
+            {
+                MaxNewTokens = 1 + random.Next(50),
+                Seed = 9,
+                Temperature = random.Next(2),
+                RepetitionPenalty = 1 + random.NextSingle(),
+            };
             int patience = random.Next(2) == 0 ? int.MaxValue : random.Next(40);
             await Task.Delay(random.Next(60), TestContext.Current.CancellationToken);
             using var cancellation = new CancellationTokenSource();
@@ -89,7 +112,8 @@ public sealed class GenerationServiceTests
             lock (alone)
                 expected = alone.Generate([request], options)[0];
             for (int completion = 0; completion < tokens.Length; completion++)
-                Assert.Equal(patience > 0 ? expected[completion].Tokens : expected[completion].Tokens[..tokens[completion].Count], tokens[completion]);
+                Assert.Equal(patience > 0 ? expected[completion].Tokens
+                    : expected[completion].Tokens[..tokens[completion].Count], tokens[completion]);
             _ = patience > 0 ? Interlocked.Increment(ref finished) : Interlocked.Increment(ref left);
         })));
         Assert.True(finished >= 40 && left >= 20, $"{finished} finished, {left} left");
@@ -101,7 +125,8 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 10 * Page));
-        await foreach (GeneratedToken token in service.GenerateAsync(new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken))
+        await foreach (GeneratedToken token in service.GenerateAsync(new(TinyModel.Prompt(1, 12)),
+            new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken))
         {
             Assert.Null(token.FinishReason);
             break;
@@ -116,13 +141,16 @@ public sealed class GenerationServiceTests
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 4 * Page), mostRequests: 3);
         var fitting = new SamplingOptions { MaxNewTokens = 80 };
-        ArgumentException refused = await Assert.ThrowsAsync<ArgumentException>(() => Collect(service, new(TinyModel.Prompt(1, 40)), new() { MaxNewTokens = 120 }));
+        ArgumentException refused = await Assert.ThrowsAsync<ArgumentException>(
+            () => Collect(service, new(TinyModel.Prompt(1, 40)), new() { MaxNewTokens = 120 }));
         Assert.Contains("but the cache has 4", refused.Message, StringComparison.Ordinal);
 
         var gate = new TaskCompletionSource();
         Task paused = service.BetweenStepsAsync(_ => gate.Task.Wait());
-        Task<List<GeneratedToken>>[] three = [.. Enumerable.Range(0, 3).Select(index => Collect(service, new(TinyModel.Prompt((ulong)index, 12)), fitting))];
-        GenerationQueueFullException full = await Assert.ThrowsAsync<GenerationQueueFullException>(() => Collect(service, new(TinyModel.Prompt(7, 12)), fitting));
+        Task<List<GeneratedToken>>[] three = [.. Enumerable.Range(0, 3)
+            .Select(index => Collect(service, new(TinyModel.Prompt((ulong)index, 12)), fitting))];
+        GenerationQueueFullException full = await Assert.ThrowsAsync<GenerationQueueFullException>(
+            () => Collect(service, new(TinyModel.Prompt(7, 12)), fitting));
         Assert.Contains("no more than 3", full.Message, StringComparison.Ordinal);
         gate.SetResult();
         await paused;
@@ -146,7 +174,8 @@ public sealed class GenerationServiceTests
         using VisionLanguageModel model = TinyModel.Create();
         var service = new GenerationService(new GenerationEngine(model, 8 * Page));
         Task<GenerationHold> writing = GenerationHold.WhenAsync(service.BetweenStepsAsync);
-        await using IAsyncEnumerator<GeneratedToken> tokens = service.GenerateAsync(new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken)
+        await using IAsyncEnumerator<GeneratedToken> tokens = service.GenerateAsync(new(TinyModel.Prompt(1, 12)),
+            new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken)
             .GetAsyncEnumerator(TestContext.Current.CancellationToken);
         Assert.True(await tokens.MoveNextAsync());
         ValueTask disposal;
@@ -171,7 +200,8 @@ public sealed class GenerationServiceTests
         Task<List<GeneratedToken>> beside = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 20 });
         Task rollout;
         using (await held)
-            rollout = service.BetweenStepsAsync(engine => engine.Generate([new(TinyModel.Prompt(2, 12))], new() { MaxNewTokens = 60 }));
+            rollout = service.BetweenStepsAsync(
+                engine => engine.Generate([new(TinyModel.Prompt(2, 12))], new() { MaxNewTokens = 60 }));
         await rollout;
         Assert.Equal(20, (await beside).Count);
         await UntilIdle(service);
@@ -184,7 +214,8 @@ public sealed class GenerationServiceTests
         await using var service = new GenerationService(new GenerationEngine(model, 8 * Page));
         var fitting = new SamplingOptions { MaxNewTokens = 40, Seed = 2 };
         List<GeneratedToken> expected = await Collect(service, new(TinyModel.Prompt(1, 12)), fitting);
-        OutOfDeviceMemoryException failed = await Assert.ThrowsAsync<OutOfDeviceMemoryException>(() => Collect(service, new(TinyModel.Prompt(1, 200)), new() { MaxNewTokens = 5 }));
+        OutOfDeviceMemoryException failed = await Assert.ThrowsAsync<OutOfDeviceMemoryException>(
+            () => Collect(service, new(TinyModel.Prompt(1, 200)), new() { MaxNewTokens = 5 }));
         Assert.Contains("peak", failed.Message, StringComparison.OrdinalIgnoreCase);
         Assert.Equal(expected, await Collect(service, new(TinyModel.Prompt(1, 12)), fitting));
         await UntilIdle(service);
@@ -217,10 +248,12 @@ public sealed class GenerationServiceTests
 
     /// <summary>Asks for much and leaves after some tokens: after 0, while the prompt is read.</summary>
     /// <returns>The tokens that came, those included that were made before the engine heard of it.</returns>
-    internal static async Task<int> LeaveAsync(GenerationService service, GenerationRequest request, SamplingOptions options, int after)
+    internal static async Task<int> LeaveAsync(GenerationService service, GenerationRequest request,
+        SamplingOptions options, int after)
     {
         using var cancellation = new CancellationTokenSource();
-        Task<GenerationHold>? reading = after == 0 ? GenerationHold.WhenAsync(service.BetweenStepsAsync, engine => engine.ReadingRequests > 0) : null;
+        Task<GenerationHold>? reading = after == 0
+            ? GenerationHold.WhenAsync(service.BetweenStepsAsync, engine => engine.ReadingRequests > 0) : null;
         int seen = 0;
         Task left = Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
@@ -240,10 +273,12 @@ public sealed class GenerationServiceTests
         return seen;
     }
 
-    private static async Task<List<GeneratedToken>> Collect(GenerationService service, GenerationRequest request, SamplingOptions options)
+    private static async Task<List<GeneratedToken>> Collect(GenerationService service, GenerationRequest request,
+        SamplingOptions options)
     {
         var tokens = new List<GeneratedToken>();
-        await foreach (GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
+        await foreach (
+            GeneratedToken token in service.GenerateAsync(request, options, TestContext.Current.CancellationToken))
             tokens.Add(token);
         return tokens;
     }

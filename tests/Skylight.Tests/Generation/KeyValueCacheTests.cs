@@ -20,7 +20,8 @@ public sealed class KeyValueCacheTests
     public void A_cache_that_does_not_fit_says_how_large_it_is()
     {
         using var device = new CpuDevice();
-        string message = Assert.Throws<OutOfDeviceMemoryException>(() => new KeyValueCache(TinyModel.Configuration.Language, device, 1 << 30)).Message;
+        string message = Assert.Throws<OutOfDeviceMemoryException>(
+            () => new KeyValueCache(TinyModel.Configuration.Language, device, 1 << 30)).Message;
         Assert.Contains($"{(1L << 30) * PagedAttention.PageSize:N0} tokens", message, StringComparison.Ordinal);
         Assert.Contains("fewer tokens", message, StringComparison.Ordinal);
     }

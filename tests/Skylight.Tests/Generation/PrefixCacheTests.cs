@@ -19,11 +19,13 @@ public sealed class PrefixCacheTests
     [InlineData(2, 3 * Page - 1, Page + 1, LanguageModelKind.Qwen2)]
     [InlineData(3, Page, 3 * Page, LanguageModelKind.Qwen2)]
     [InlineData(2, 3 * Page - 1, Page + 1, LanguageModelKind.Qwen3)]
-    public void The_next_turn_is_read_from_where_it_is_new_and_answered_alike(int pictures, int length, int newTokens, LanguageModelKind kind)
+    public void The_next_turn_is_read_from_where_it_is_new_and_answered_alike(int pictures, int length, int newTokens,
+        LanguageModelKind kind)
     {
         using VisionLanguageModel model = TinyModel.Create(maxPositions: 1024, kind: kind);
         using GenerationEngine keeping = Keeping(model, 40), fresh = new(model, 40 * Page);
-        TokenSequence prompt = TinyModel.Prompt(1, length, [.. Enumerable.Range(0, pictures).Select(index => TinyModel.Picture((ulong)index))]);
+        TokenSequence prompt = TinyModel.Prompt(1, length,
+            [.. Enumerable.Range(0, pictures).Select(index => TinyModel.Picture((ulong)index))]);
         var options = new SamplingOptions { MaxNewTokens = newTokens, Seed = 3 };
         for (int turn = 0, expected = 0; turn < 4; turn++)
         {
@@ -71,7 +73,8 @@ public sealed class PrefixCacheTests
         {
             if (index == 4)
                 tokens[0]++;
-            var prompt = new TokenSequence([.. tokens], [TinyModel.Picture(pictures[index].Item1), TinyModel.Picture(pictures[index].Item2)]);
+            var prompt = new TokenSequence([.. tokens],
+                [TinyModel.Picture(pictures[index].Item1), TinyModel.Picture(pictures[index].Item2)]);
             (RequestRun run, Completion answer) = Complete(keeping, prompt, options);
             AssertSame(fresh.Generate([new(prompt)], options)[0][0], answer);
             Assert.Equal(cached[index], run.CachedTokens);
@@ -91,7 +94,8 @@ public sealed class PrefixCacheTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 20, prefillTokens: Page + 5), fresh = new(model, 20 * Page);
-        GenerationRequest first = new(TinyModel.Prompt(1, 4 * Page + 2), 2, 1), second = new(TinyModel.Prompt(1, 3 * Page + 2), 2, 2);
+        GenerationRequest first = new(TinyModel.Prompt(1, 4 * Page + 2), 2, 1),
+            second = new(TinyModel.Prompt(1, 3 * Page + 2), 2, 2);
         var options = new SamplingOptions { MaxNewTokens = Page, Seed = 3 };
         RequestRun running = engine.Add(first, options);
         engine.Step(TestContext.Current.CancellationToken);
@@ -174,7 +178,8 @@ public sealed class PrefixCacheTests
         Completion expected = fresh.Generate([new(prompt)], options)[0][0];
         AssertSame(expected, beside.Completions[0]!);
         Assert.NotEqual(expected.LogProbabilities, before.Completions[0]!.LogProbabilities);
-        (RequestRun after, Completion own) = Complete(engine, TinyModel.Prompt(1, 3 * Page + 1, TinyModel.Picture(1)), options);
+        (RequestRun after, Completion own) = Complete(engine, TinyModel.Prompt(1, 3 * Page + 1, TinyModel.Picture(1)),
+            options);
         Assert.Equal(3 * Page, after.CachedTokens);
         AssertSame(expected, own);
         Assert.Equal(engine.PageCount, engine.FreePages);
@@ -211,14 +216,17 @@ public sealed class PrefixCacheTests
         PersistentTensor embedding = model.Parameters["language.embedding.weight"];
         float[] weights = PersistentTensors.Read(model.Device, embedding);
         int width = weights.Length / model.Configuration.Language.VocabularySize;
-        PersistentTensors.Write(model.Device, embedding, [.. weights.Select((weight, index) => index / width == Bad ? float.NaN : weight)]);
-        RequestRun beside = engine.Add(new(TinyModel.Prompt(3, 5, TinyModel.Picture(1))), new() { MaxNewTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
+        PersistentTensors.Write(model.Device, embedding,
+            [.. weights.Select((weight, index) => index / width == Bad ? float.NaN : weight)]);
+        RequestRun beside = engine.Add(new(TinyModel.Prompt(3, 5, TinyModel.Picture(1))),
+            new() { MaxNewTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
         engine.Step(TestContext.Current.CancellationToken);
         RequestRun run = engine.Add(request, options);
         engine.Step(TestContext.Current.CancellationToken);
         Assert.Null(run.Failure);
         engine.Step(TestContext.Current.CancellationToken);
-        Assert.Contains("after prompt token 64 of 97 are not finite", Assert.IsType<LogitsNotFiniteException>(run.Failure).Message, StringComparison.Ordinal);
+        Assert.Contains("after prompt token 64 of 97 are not finite",
+            Assert.IsType<LogitsNotFiniteException>(run.Failure).Message, StringComparison.Ordinal);
         Assert.True(run.IsFinished);
         Assert.False(beside.IsFinished);
         engine.Remove(beside);
@@ -247,11 +255,20 @@ public sealed class PrefixCacheTests
                 arrivals++;
                 // Few beginnings, so that many are alike: the rest of the text is of three kinds too.
                 int length = 30 + random.Next(4) * Page / 2;
-                ImageTile[] pictures = [.. Enumerable.Range(0, random.Next(2)).Select(_ => TinyModel.Picture((ulong)random.Next(2)))];
+                ImageTile[] pictures = [
+                    .. Enumerable.Range(0, random.Next(2)).Select(_ => TinyModel.Picture((ulong)random.Next(2)))];
                 TokenSequence beginning = TinyModel.Prompt((ulong)random.Next(2), length, pictures);
-                var prompt = new TokenSequence([.. beginning.Tokens, .. TinyModel.Text((ulong)random.Next(3), random.Next(50))], pictures) { TextFrom = length };
-                var options = new SamplingOptions { MaxNewTokens = 1 + random.Next(70), Seed = (ulong)random.Next(2), Temperature = random.Next(2) };
-                runs.Add((keeping.Add(new(prompt, 1 + random.Next(3)), options), random.Next(4) == 0 ? random.Next(60) : int.MaxValue));
+                var prompt = new TokenSequence([.. beginning.Tokens,
+                    .. TinyModel.Text((ulong)random.Next(3), random.Next(50))], pictures)
+                { TextFrom = length };
+                var options = new SamplingOptions
+                {
+                    MaxNewTokens = 1 + random.Next(70),
+                    Seed = (ulong)random.Next(2),
+                    Temperature = random.Next(2),
+                };
+                runs.Add((keeping.Add(new(prompt, 1 + random.Next(3)), options), random.Next(4) == 0 ? random.Next(60)
+                    : int.MaxValue));
             }
 
             keeping.Step(TestContext.Current.CancellationToken);
@@ -277,10 +294,14 @@ public sealed class PrefixCacheTests
         Assert.InRange(keeping.KeptPages, 1, pages);
     }
 
-    private static GenerationEngine Keeping(VisionLanguageModel model, int pages, int prefillTokens = 4096, int beside = int.MaxValue) =>
-        new(model, pages * Page, prefillTokens, imageCacheBytes: 1 << 20, cachePrefixes: true) { PrefillTokensBesideDecoding = beside };
+    private static GenerationEngine Keeping(VisionLanguageModel model, int pages, int prefillTokens = 4096,
+        int beside = int.MaxValue) =>
+        new(model, pages * Page, prefillTokens, imageCacheBytes: 1 << 20,
+            cachePrefixes: true)
+        { PrefillTokensBesideDecoding = beside };
 
-    private static (RequestRun Run, Completion Answer) Complete(GenerationEngine engine, TokenSequence prompt, SamplingOptions options)
+    private static (RequestRun Run, Completion Answer) Complete(GenerationEngine engine, TokenSequence prompt,
+        SamplingOptions options)
     {
         int reported = -1;
         RequestRun run = engine.Add(new GenerationRequest(prompt), options, token => reported = token.CachedPromptTokens);
@@ -291,13 +312,16 @@ public sealed class PrefixCacheTests
     }
 
     private static void Scale(VisionLanguageModel model, string name, float factor) =>
-        PersistentTensors.Write(model.Device, model.Parameters[name], [.. PersistentTensors.Read(model.Device, model.Parameters[name]).Select(value => value * factor)]);
+        PersistentTensors.Write(model.Device, model.Parameters[name],
+            [.. PersistentTensors.Read(model.Device, model.Parameters[name]).Select(value => value * factor)]);
 
     private static void AssertSame(Completion expected, Completion actual)
     {
         Assert.Equal(expected.Tokens, actual.Tokens);
-        Assert.Equal(expected.LogProbabilities.Select(BitConverter.SingleToInt32Bits), actual.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
-        Assert.Equal(expected.Entropies.Select(BitConverter.SingleToInt32Bits), actual.Entropies.Select(BitConverter.SingleToInt32Bits));
+        Assert.Equal(expected.LogProbabilities.Select(BitConverter.SingleToInt32Bits),
+            actual.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
+        Assert.Equal(expected.Entropies.Select(BitConverter.SingleToInt32Bits),
+            actual.Entropies.Select(BitConverter.SingleToInt32Bits));
         Assert.Equal(expected.FinishReason, actual.FinishReason);
     }
 }

@@ -16,7 +16,8 @@ public class DifferentiationTests
         var graph = new Graph();
         Value x = graph.Input("x", TensorType.Float32(3));
         // x² + 3x → 2x + 3
-        Value loss = graph.Add(new Sum(), graph.Add(new Add(), graph.Add(new Multiply(), x, x), graph.Add(new Scale(3f), x)));
+        Value loss = graph.Add(new Sum(),
+            graph.Add(new Add(), graph.Add(new Multiply(), x, x), graph.Add(new Scale(3f), x)));
         graph.Output("gradient", graph.Differentiate(loss, [x], graph.Add(new One()), new Add())[x]);
         Assert.Equal([5f, -1f, 3f], Run(graph, [(x, [1f, -2f, 0f])])[0]);
     }
@@ -27,7 +28,8 @@ public class DifferentiationTests
         (Graph graph, Value loss, PersistentTensor[] weights) = Layers(4, recomputed: false);
         int forward = graph.Nodes.Count;
         // Only the last layer is trained: nothing of the other three may be differentiated.
-        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [graph.Persistent(weights[^1])], graph.Add(new One()), new Add());
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [graph.Persistent(weights[^1])],
+            graph.Add(new One()), new Add());
         Assert.Equal([graph.Persistent(weights[^1])], gradients.Keys);
         IEnumerable<Node> backward = graph.Nodes.Skip(forward);
         Assert.Equal(1, backward.Count(node => node.Op is MatMulWeightGradient));
@@ -39,10 +41,12 @@ public class DifferentiationTests
     public void What_the_loss_does_not_depend_on_is_absent()
     {
         var graph = new Graph();
-        Value x = graph.Input("x", TensorType.Float32(3)), unused = graph.Input("unused", TensorType.Float32(3)), later = graph.Input("later", TensorType.Float32(1));
+        Value x = graph.Input("x", TensorType.Float32(3)), unused = graph.Input("unused", TensorType.Float32(3)),
+            later = graph.Input("later", TensorType.Float32(1));
         Value loss = graph.Add(new Sum(), x);
         graph.Add(new Add(), loss, later);
-        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x, unused, later], graph.Add(new One()), new Add());
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x, unused, later],
+            graph.Add(new One()), new Add());
         Assert.Equal([x], gradients.Keys);
         int nodes = graph.Nodes.Count;
         Assert.Empty(graph.Differentiate(loss, [unused], later, new Add()));
@@ -56,7 +60,8 @@ public class DifferentiationTests
         var handed = new List<(Value Weight, Value Gradient, int At)>();
         Value[] wanted = [.. weights.Select(graph.Persistent)];
         IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(
-            loss, wanted, graph.Add(new One()), new Add(), (weight, gradient) => handed.Add((weight, gradient, graph.Nodes.Count)));
+            loss, wanted, graph.Add(new One()), new Add(),
+            (weight, gradient) => handed.Add((weight, gradient, graph.Nodes.Count)));
         Assert.Equal(wanted.Reverse(), handed.Select(one => one.Weight));
         Assert.All(handed, one => Assert.Same(gradients[one.Weight], one.Gradient));
         // Each before the nodes of the layers below it.
@@ -68,9 +73,11 @@ public class DifferentiationTests
     {
         var graph = new Graph();
         Value x = graph.Input("x", TensorType.Float32(3));
-        Value loss = graph.Add(new Sum(), graph.Add(new Add(), graph.Add(new Multiply(), x, x), graph.Add(new Scale(3f), x)));
+        Value loss = graph.Add(new Sum(),
+            graph.Add(new Add(), graph.Add(new Multiply(), x, x), graph.Add(new Scale(3f), x)));
         var handed = new List<Value>();
-        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x], graph.Add(new One()), new Add(), (_, gradient) => handed.Add(gradient));
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x], graph.Add(new One()), new Add(),
+            (_, gradient) => handed.Add(gradient));
         Assert.Equal([gradients[x]], handed);
     }
 
@@ -80,7 +87,8 @@ public class DifferentiationTests
         var graph = new Graph();
         Value x = graph.Input("x", TensorType.Float32(2));
         Value y = graph.Add(new Silu(), x);
-        Assert.Contains("scalar", Assert.Throws<GraphException>(() => graph.Differentiate(y, [x], y, new Add())).Message, StringComparison.Ordinal);
+        Assert.Contains("scalar", Assert.Throws<GraphException>(() => graph.Differentiate(y, [x], y, new Add()))
+            .Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -90,7 +98,8 @@ public class DifferentiationTests
         (float[][] recomputed, Plan recomputedPlan) = Train(recomputed: true);
         Assert.Equal(kept, recomputed);
         Assert.Contains(kept, gradient => gradient.Any(value => value != 0));
-        Assert.True(recomputedPlan.PeakBytes < keptPlan.PeakBytes * 0.7, $"peak {recomputedPlan.PeakBytes} with recomputation, {keptPlan.PeakBytes} without");
+        Assert.True(recomputedPlan.PeakBytes < keptPlan.PeakBytes * 0.7,
+            $"peak {recomputedPlan.PeakBytes} with recomputation, {keptPlan.PeakBytes} without");
         Assert.True(recomputedPlan.Steps.Count > keptPlan.Steps.Count);
     }
 
@@ -106,7 +115,8 @@ public class DifferentiationTests
         for (int index = 0; index < weights.Length; index++)
         {
             device.Bind(weights[index]);
-            device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(Ops.Numbers.Random(index, Columns * Columns)), weights[index].Tensor);
+            device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(
+                Ops.Numbers.Random(index, Columns * Columns)), weights[index].Tensor);
         }
 
         Plan plan = Planner.Plan(graph, device);
@@ -125,7 +135,8 @@ public class DifferentiationTests
         var weights = new PersistentTensor[count];
         for (int layer = 0; layer < count; layer++)
         {
-            weights[layer] = new PersistentTensor($"weight{layer}", new TensorType(DataType.Float32, new Shape(Columns, Columns), Storage.Weight));
+            weights[layer] = new PersistentTensor($"weight{layer}",
+                new TensorType(DataType.Float32, new Shape(Columns, Columns), Storage.Weight));
             using IDisposable? region = recomputed ? graph.Recompute() : null;
             Value inner = graph.Add(new MatMul(), x, graph.Persistent(weights[layer]));
             x = graph.Add(new Add(), x, graph.Add(new Silu(), inner));

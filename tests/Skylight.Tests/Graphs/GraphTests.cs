@@ -13,19 +13,23 @@ public class GraphTests
     {
         Graph one = new(), other = new();
         Value mine = one.Input("mine", Type), foreign = other.Input("foreign", Type);
-        Assert.Contains("Add: input %0 foreign: f32[2, 3] belongs to another graph", Error(() => one.Add(new Add(), mine, foreign)), StringComparison.Ordinal);
+        Assert.Contains("Add: input %0 foreign: f32[2, 3] belongs to another graph",
+            Error(() => one.Add(new Add(), mine, foreign)), StringComparison.Ordinal);
         Assert.Contains("another graph", Error(() => one.Output("y", foreign)), StringComparison.Ordinal);
         Assert.Empty(one.Nodes);
     }
 
     [Fact]
-    public void Null_inputs_are_refused() => Assert.Contains("Silu: an input is null", Error(() => new Graph().Add(new Silu(), (Value)null!)), StringComparison.Ordinal);
+    public void Null_inputs_are_refused() =>
+        Assert.Contains("Silu: an input is null", Error(() => new Graph().Add(new Silu(), (Value)null!)),
+            StringComparison.Ordinal);
 
     [Fact]
     public void Errors_show_what_was_found()
     {
         var graph = new Graph();
-        string message = Error(() => graph.Add(new Add(), graph.Input("a", Type), graph.Input("b", TensorType.Float32(3, 2))));
+        string message = Error(
+            () => graph.Add(new Add(), graph.Input("a", Type), graph.Input("b", TensorType.Float32(3, 2))));
         Assert.Contains("Add: both inputs must be of one type", message, StringComparison.Ordinal);
         Assert.Contains("f32[2, 3], f32[3, 2]", message, StringComparison.Ordinal);
     }
@@ -47,7 +51,8 @@ public class GraphTests
         var graph = new Graph();
         var weight = new PersistentTensor("weight", Type);
         Assert.Same(graph.Persistent(weight), graph.Persistent(weight));
-        Assert.Contains("'weight' (f32[2, 3]) has no memory", Assert.Throws<InvalidOperationException>(() => weight.Tensor).Message, StringComparison.Ordinal);
+        Assert.Contains("'weight' (f32[2, 3]) has no memory",
+            Assert.Throws<InvalidOperationException>(() => weight.Tensor).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -70,7 +75,8 @@ public class GraphTests
     public void Print_lists_everything()
     {
         var graph = new Graph();
-        Value x = graph.Input("tokens", Type), weight = graph.Persistent(new PersistentTensor("norm.weight", TensorType.Float32(3)));
+        Value x = graph.Input("tokens", Type),
+            weight = graph.Persistent(new PersistentTensor("norm.weight", TensorType.Float32(3)));
         using (graph.Scope("layer"))
         using (graph.Scope("norm"))
             graph.Output("result", graph.Add(new RmsNorm(1e-6f), x, weight));

@@ -28,7 +28,8 @@ public sealed class HubSettingsTests
     [InlineData("HF_HUB_OFFLINE=yes", true)]
     [InlineData("HF_HUB_OFFLINE=0", false)]
     [InlineData("TRANSFORMERS_OFFLINE=True", true)]
-    public void Offline_is_as_Python_has_it(string environment, bool isOffline) => Assert.Equal(isOffline, Of(environment).IsOffline);
+    public void Offline_is_as_Python_has_it(string environment, bool isOffline) =>
+        Assert.Equal(isOffline, Of(environment).IsOffline);
 
     [Theory]
     [InlineData("HF_TOKEN= a \n", "a")]
@@ -49,8 +50,15 @@ public sealed class HubSettingsTests
     [Fact]
     public void A_token_that_is_given_wins_and_an_empty_one_is_none()
     {
-        Assert.Equal("mine", HubSettings.Of(new HubOptions { Token = "mine", Variable = name => name switch { "HF_TOKEN" => "other", "HF_HUB_DISABLE_IMPLICIT_TOKEN" => "1", _ => null } }).Token());
-        Assert.Null(HubSettings.Of(new HubOptions { Token = "", Variable = name => name == "HF_TOKEN" ? "other" : null }).Token());
+        Assert.Equal("mine",
+            HubSettings.Of(new HubOptions
+            {
+                Token = "mine",
+                Variable = name =>
+                    name switch { "HF_TOKEN" => "other", "HF_HUB_DISABLE_IMPLICIT_TOKEN" => "1", _ => null },
+            }).Token());
+        Assert.Null(HubSettings.Of(
+            new HubOptions { Token = "", Variable = name => name == "HF_TOKEN" ? "other" : null }).Token());
     }
 
     [Theory]
@@ -72,11 +80,18 @@ public sealed class HubSettingsTests
 
     [Fact]
     public void An_endpoint_is_shown_without_its_password() =>
-        Assert.Equal("https://hub.test/hf", HubSettings.Of(new HubOptions { Endpoint = new Uri("https://me:secret@hub.test/hf/"), CacheDirectory = "c", Variable = _ => null }).EndpointName);
+        Assert.Equal("https://hub.test/hf",
+            HubSettings.Of(new HubOptions
+            {
+                Endpoint = new Uri("https://me:secret@hub.test/hf/"),
+                CacheDirectory = "c",
+                Variable = _ => null,
+            }).EndpointName);
 
     private static HubSettings Of(string environment)
     {
-        Dictionary<string, string> variables = environment.Split(';', StringSplitOptions.RemoveEmptyEntries).Select(part => part.Split('=', 2)).ToDictionary(part => part[0], part => part[1]);
+        Dictionary<string, string> variables = environment.Split(';', StringSplitOptions.RemoveEmptyEntries)
+            .Select(part => part.Split('=', 2)).ToDictionary(part => part[0], part => part[1]);
         return HubSettings.Of(new HubOptions { Variable = variables.GetValueOrDefault });
     }
 }

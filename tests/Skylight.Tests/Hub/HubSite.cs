@@ -10,7 +10,10 @@ using Skylight.Hub;
 
 namespace Skylight.Tests.Hub;
 
-/// <summary>A hub on this machine that speaks the protocol: a list of files, small files from itself, large ones by a redirect to a store on another port.</summary>
+/// <summary>
+/// A hub on this machine that speaks the protocol: a list of files, small files from itself, large ones by a redirect
+/// to a store on another port.
+/// </summary>
 internal sealed class HubSite : IAsyncDisposable
 {
     public const string Id = "Acme/Tiny";
@@ -31,7 +34,8 @@ internal sealed class HubSite : IAsyncDisposable
     public Dictionary<string, Dictionary<string, byte[]>> Commits { get; } = [];
 
     /// <summary>Whether a file is kept in the store.</summary>
-    public Func<string, bool> IsLarge { get; set; } = path => path.EndsWith(".safetensors", StringComparison.Ordinal) || path.EndsWith(".bin", StringComparison.Ordinal);
+    public Func<string, bool> IsLarge { get; set; } = path => path.EndsWith(".safetensors", StringComparison.Ordinal)
+        || path.EndsWith(".bin", StringComparison.Ordinal);
 
     /// <summary>Answers in the hub's or the store's place; true if it has.</summary>
     public Func<HttpContext, Task<bool>> AtHub { get; set; } = _ => Task.FromResult(false);
@@ -96,15 +100,18 @@ internal sealed class HubSite : IAsyncDisposable
     }
 
     /// <summary>Sends bytes as servers of files do, with ranges.</summary>
-    public static async Task SendAsync(HttpContext context, byte[] content, string tag, bool knowsRanges = true, int? cutAfter = null)
+    public static async Task SendAsync(HttpContext context, byte[] content, string tag, bool knowsRanges = true,
+        int? cutAfter = null)
     {
         int from = 0;
         string range = context.Request.Headers.Range.ToString(), condition = context.Request.Headers.IfRange.ToString();
-        if (knowsRanges && range.StartsWith("bytes=", StringComparison.Ordinal) && (condition.Length == 0 || condition == $"\"{tag}\""))
+        if (knowsRanges && range.StartsWith("bytes=", StringComparison.Ordinal)
+            && (condition.Length == 0 || condition == $"\"{tag}\""))
         {
             from = int.Parse(range["bytes=".Length..].TrimEnd('-'));
             context.Response.StatusCode = from < content.Length ? 206 : 416;
-            context.Response.Headers.ContentRange = from < content.Length ? $"bytes {from}-{content.Length - 1}/{content.Length}" : $"bytes */{content.Length}";
+            context.Response.Headers.ContentRange = from < content.Length
+                ? $"bytes {from}-{content.Length - 1}/{content.Length}" : $"bytes */{content.Length}";
             if (from >= content.Length)
                 return;
         }
@@ -144,17 +151,21 @@ internal sealed class HubSite : IAsyncDisposable
     }
 
     private void Note(HttpContext context, bool isStore) => Requests.Enqueue(new Request(
-        isStore, context.Request.Method, context.Request.Path.Value!, context.Request.Headers.Authorization.ToString(), context.Request.Headers.Range.ToString(), context.Request.Host.Value!));
+        isStore, context.Request.Method, context.Request.Path.Value!, context.Request.Headers.Authorization.ToString(),
+        context.Request.Headers.Range.ToString(), context.Request.Host.Value!));
 
     private async Task AnswerAsync(HttpContext context)
     {
         Note(context, isStore: false);
         if (await AtHub(context))
             return;
-        string[] parts = [.. context.Request.Path.Value!.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(Uri.UnescapeDataString)];
+        string[] parts = [.. context.Request.Path.Value!.Split('/', StringSplitOptions.RemoveEmptyEntries)
+            .Select(Uri.UnescapeDataString)];
         if (parts is ["api", "models", var owner, var name, "revision", var revision])
             await ListAsync(context, $"{owner}/{name}", revision);
-        else if (parts is [var anOwner, var aName, "resolve", var commit, ..] && $"{anOwner}/{aName}" == Id && Commits.TryGetValue(commit, out Dictionary<string, byte[]>? files) && files.TryGetValue(string.Join('/', parts[4..]), out byte[]? content))
+        else if (parts is [var anOwner, var aName, "resolve", var commit, ..] && $"{anOwner}/{aName}" == Id
+            && Commits.TryGetValue(commit, out Dictionary<string, byte[]>? files)
+            && files.TryGetValue(string.Join('/', parts[4..]), out byte[]? content))
             await FileAsync(context, commit, string.Join('/', parts[4..]), content);
         else
             Refuse(context, 404, "EntryNotFound", "Entry not found");
@@ -176,9 +187,19 @@ internal sealed class HubSite : IAsyncDisposable
             var siblings = new JsonArray();
             foreach ((string path, byte[] content) in files)
             {
-                var sibling = new JsonObject { ["rfilename"] = path, ["size"] = content.Length, ["blobId"] = HashOf(content, isLarge: false) };
+                var sibling = new JsonObject
+                {
+                    ["rfilename"] = path,
+                    ["size"] = content.Length,
+                    ["blobId"] = HashOf(content, isLarge: false),
+                };
                 if (IsLarge(path))
-                    sibling["lfs"] = new JsonObject { ["sha256"] = HashOf(content, isLarge: true), ["size"] = content.Length, ["pointerSize"] = 134 };
+                    sibling["lfs"] = new JsonObject
+                    {
+                        ["sha256"] = HashOf(content, isLarge: true),
+                        ["size"] = content.Length,
+                        ["pointerSize"] = 134,
+                    };
                 siblings.Add((JsonNode)sibling);
             }
 
@@ -211,7 +232,9 @@ internal sealed class HubSite : IAsyncDisposable
     }
 
     /// <summary>What the store is asked for.</summary>
-    public byte[] Stored(HttpContext context) => Commits.Values.Select(files => files.GetValueOrDefault(context.Request.Path.Value!["/store/".Length..])).First(content => content is not null)!;
+    public byte[] Stored(HttpContext context) =>
+        Commits.Values.Select(files => files.GetValueOrDefault(context.Request.Path.Value!["/store/".Length..]))
+            .First(content => content is not null)!;
 
     public static void Refuse(HttpContext context, int status, string code, string message)
     {
@@ -220,5 +243,6 @@ internal sealed class HubSite : IAsyncDisposable
         context.Response.Headers["X-Error-Message"] = message;
     }
 
-    internal sealed record Request(bool IsStore, string Method, string Path, string Authorization, string Range, string Host);
+    internal sealed record Request(bool IsStore, string Method, string Path, string Authorization, string Range,
+        string Host);
 }

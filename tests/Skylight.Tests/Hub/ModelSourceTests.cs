@@ -32,7 +32,8 @@ public sealed class ModelSourceTests
     [InlineData("Acme/Tiny@a\0b", false)]
     [InlineData("Acme/Tiny\n", false)]
     [InlineData("https://huggingface.co/Acme/Tiny", false)]
-    public void A_repository_is_told_from_a_path(string text, bool isRepository) => Assert.Equal(isRepository, ModelSource.IsRepository(text));
+    public void A_repository_is_told_from_a_path(string text, bool isRepository) =>
+        Assert.Equal(isRepository, ModelSource.IsRepository(text));
 
     [Theory]
     [InlineData("../x")]
@@ -45,7 +46,8 @@ public sealed class ModelSourceTests
     {
         using var cache = new TemporaryFolder();
         await using HubSite site = await HubSite.StartAsync();
-        await PullTests.FaultAsync(() => ModelSource.PullAsync(HubSite.Id, revision, options: site.Options(cache)), HubFault.Setting, "is no branch, tag or commit");
+        await PullTests.FaultAsync(() => ModelSource.PullAsync(HubSite.Id, revision, options: site.Options(cache)),
+            HubFault.Setting, "is no branch, tag or commit");
         Assert.Empty(site.Requests);
     }
 
@@ -57,12 +59,17 @@ public sealed class ModelSourceTests
         Assert.Equal(folder.Path, await ModelSource.FolderAsync(folder.Path, options: site.Options(folder)));
         string relative = Path.GetRelativePath(Environment.CurrentDirectory, AppContext.BaseDirectory);
         Assert.Equal(relative, await ModelSource.FolderAsync(relative, options: site.Options(folder)));
-        CheckpointException neither = await Assert.ThrowsAsync<CheckpointException>(() => ModelSource.FolderAsync("internvl3-1b", options: site.Options(folder)));
-        Assert.Contains("and it is no repository of the hub: those are OWNER/NAME", neither.Message, StringComparison.Ordinal);
+        CheckpointException neither = await Assert.ThrowsAsync<CheckpointException>(
+            () => ModelSource.FolderAsync("internvl3-1b", options: site.Options(folder)));
+        Assert.Contains("and it is no repository of the hub: those are OWNER/NAME", neither.Message,
+            StringComparison.Ordinal);
         string file = folder.Write("x", "x");
-        Assert.Contains("is a file", (await Assert.ThrowsAsync<CheckpointException>(() => ModelSource.FolderAsync(file, options: site.Options(folder)))).Message, StringComparison.Ordinal);
+        Assert.Contains("is a file",
+            (await Assert.ThrowsAsync<CheckpointException>(
+                () => ModelSource.FolderAsync(file, options: site.Options(folder)))).Message, StringComparison.Ordinal);
         Assert.Empty(site.Requests);
-        await PullTests.FaultAsync(() => ModelSource.FolderAsync("Acme/Other", options: site.Options(folder)), HubFault.NotFound, "There is no folder 'Acme/Other', and http://127.0.0.1", "has no model 'Acme/Other'");
+        await PullTests.FaultAsync(() => ModelSource.FolderAsync("Acme/Other", options: site.Options(folder)),
+            HubFault.NotFound, "There is no folder 'Acme/Other', and http://127.0.0.1", "has no model 'Acme/Other'");
     }
 
     /// <summary>As versions before 1 leave it: no record of the files, also of those that are known not to exist.</summary>
@@ -82,11 +89,14 @@ public sealed class ModelSourceTests
 
         cache.Write($"{repository}/refs/main", old);
         cache.Write($"{repository}/.no_exist/{old}/chat_template.jinja", "");
-        Assert.Equal(snapshot, await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }));
+        Assert.Equal(snapshot,
+            await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }));
         Assert.Empty(site.Requests);
 
         // With a network it is completed as the commit that it is, though the branch has gone on.
-        site.Commits[new string('b', 40)] = new Dictionary<string, byte[]>(site.Files) { ["model.safetensors"] = HubSite.Noise(9, 1000) };
+        site.Commits[new string('b', 40)] = new Dictionary<string,
+            byte[]>(site.Files)
+        { ["model.safetensors"] = HubSite.Noise(9, 1000) };
         site.Revisions["main"] = new string('b', 40);
         Assert.Equal(snapshot, await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache)));
         Assert.Equal(0, site.Count("/store/"));
@@ -108,7 +118,8 @@ public sealed class ModelSourceTests
         cache.Write("models--Acme--Tiny/refs/main", site.Commit + "\n");
         HubOptions options = site.Options(cache);
         await site.DisposeAsync();
-        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: options), HubFault.Unreachable, "HF_HUB_OFFLINE=1 takes them as they are");
+        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: options), HubFault.Unreachable,
+            "HF_HUB_OFFLINE=1 takes them as they are");
     }
 
     [Fact]
@@ -117,7 +128,8 @@ public sealed class ModelSourceTests
         using var cache = new TemporaryFolder();
         await using HubSite site = await HubSite.StartAsync();
         cache.Write($"models--Acme--Tiny/snapshots/{site.Commit}/config.json", "{}");
-        cache.Write($"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files["model.safetensors"], true)}.incomplete", new byte[1234]);
+        cache.Write($"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files["model.safetensors"], true)}.incomplete",
+            new byte[1234]);
         cache.Write("models--Acme--Tiny/refs/main", site.Commit);
         string folder = await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true });
         CheckpointException exception = Assert.Throws<CheckpointException>(() => CheckpointReader.Open(folder));
@@ -130,8 +142,10 @@ public sealed class ModelSourceTests
         using var cache = new TemporaryFolder();
         await using HubSite site = await HubSite.StartAsync();
         HubOptions options = site.Options(cache) with { Offline = true };
-        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: options), HubFault.Offline, "no folder 'Acme/Tiny'", cache.Path, "HF_HUB_OFFLINE");
-        await PullTests.FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: options), HubFault.Offline, "is not pulled");
+        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: options), HubFault.Offline,
+            "no folder 'Acme/Tiny'", cache.Path, "HF_HUB_OFFLINE");
+        await PullTests.FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: options), HubFault.Offline,
+            "is not pulled");
         Assert.Empty(site.Requests);
     }
 
@@ -139,17 +153,22 @@ public sealed class ModelSourceTests
     [InlineData("refs/main", "nonsense", "holds no commit")]
     [InlineData("refs/main", "", "holds no commit")]
     [InlineData("trees/COMMIT.json", "{", "is no list of files")]
-    public async Task A_spoilt_cache_is_named_without_a_network_and_healed_with_one(string file, string content, string expected)
+    public async Task A_spoilt_cache_is_named_without_a_network_and_healed_with_one(string file, string content,
+        string expected)
     {
         using var cache = new TemporaryFolder();
         await using HubSite site = await HubSite.StartAsync();
         await ModelSource.PullAsync(HubSite.Id, options: site.Options(cache));
         file = cache.Write($"models--Acme--Tiny/{file.Replace("COMMIT", site.Commit, StringComparison.Ordinal)}", content);
-        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }), HubFault.Disk, file, expected);
+        await PullTests.FaultAsync(() =>
+            ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }), HubFault.Disk,
+            file, expected);
         await ModelSource.PullAsync(HubSite.Id, options: site.Options(cache));
         if (expected.Contains("list", StringComparison.Ordinal))
             await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache));
-        Assert.EndsWith(site.Commit, await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }), StringComparison.Ordinal);
+        Assert.EndsWith(site.Commit,
+            await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -162,9 +181,12 @@ public sealed class ModelSourceTests
         await using (FileStream stream = File.OpenWrite(weights))
             stream.SetLength(1000);
         File.Delete(cache[$"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files["config.json"], false)}"]);
-        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }), HubFault.Offline, "only in part", "model.safetensors", "config.json");
+        await PullTests.FaultAsync(() =>
+            ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache) with { Offline = true }), HubFault.Offline,
+            "only in part", "model.safetensors", "config.json");
         await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache));
-        Assert.All(new[] { "config.json", "model.safetensors" }, path => Assert.Equal(site.Files[path], File.ReadAllBytes(Path.Combine(snapshot.Folder, path))));
+        Assert.All(new[] { "config.json", "model.safetensors" },
+            path => Assert.Equal(site.Files[path], File.ReadAllBytes(Path.Combine(snapshot.Folder, path))));
     }
 
     [Fact]
@@ -186,66 +208,94 @@ public sealed class ModelSourceTests
         using var cache = new TemporaryFolder();
         InitCommand.WriteDemo(model["m"], 1, default);
         await using HubSite site = await HubSite.StartAsync(FilesOf(model["m"]));
-        await using (ChatModel chat = await VisionLanguageModel.LoadAsync(HubSite.Id, new ChatModelOptions { Hub = site.Options(cache) }))
+        await using (ChatModel chat = await VisionLanguageModel.LoadAsync(HubSite.Id,
+            new ChatModelOptions { Hub = site.Options(cache) }))
             Assert.Equal(HubSite.Id, chat.Name);
-        await using (ChatModel chat = await VisionLanguageModel.LoadAsync(HubSite.Id, new ChatModelOptions { Hub = site.Options(cache) with { Offline = true } }))
+        await using (ChatModel chat = await VisionLanguageModel.LoadAsync(HubSite.Id,
+            new ChatModelOptions { Hub = site.Options(cache) with { Offline = true } }))
             Assert.Equal(HubSite.Id, chat.Name);
         string folder = await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache));
         Assert.Equal(HubSite.Id, ModelSource.NameOf(folder));
         Assert.Equal("m", ModelSource.NameOf(model["m"]));
-        await using IAsyncDisposable reward = (IAsyncDisposable)RewardCatalog.Create("verifier", new Dictionary<string, string> { ["checkpoint"] = HubSite.Id }, new RewardContext { Hub = site.Options(cache) with { Offline = true } });
+        await using IAsyncDisposable reward = (IAsyncDisposable)RewardCatalog.Create("verifier",
+            new Dictionary<string, string> { ["checkpoint"] = HubSite.Id },
+            new RewardContext { Hub = site.Options(cache) with { Offline = true } });
     }
 
-    /// <summary>The program as a user runs it: two pulls at once, then everything by the repository's name without a network.</summary>
+    /// <summary>
+    /// The program as a user runs it: two pulls at once, then everything by the repository's name without a network.
+    /// </summary>
     [Fact]
     public async Task Pull_then_ask_without_a_network()
     {
         using var model = new TemporaryFolder();
         using var home = new TemporaryFolder();
         InitCommand.WriteDemo(model["m"], 1, default);
-        await using HubSite site = await HubSite.StartAsync(new Dictionary<string, byte[]>(FilesOf(model["m"])) { ["pytorch_model.bin"] = new byte[2000] });
+        await using HubSite site = await HubSite.StartAsync(
+            new Dictionary<string, byte[]>(FilesOf(model["m"])) { ["pytorch_model.bin"] = new byte[2000] });
         site.AtStore = async _ =>
         {
             await Task.Delay(1500);
             return false;
         };
-        (string, string)[] online = [("HF_ENDPOINT", site.Address.ToString()), ("HF_HOME", home.Path), ("HF_TOKEN", "hf_secret"), ("HF_HUB_OFFLINE", ""), ("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", "")];
-        (int Code, string Output, string Error)[] pulls = await Task.WhenAll(Enumerable.Range(0, 2).Select(_ => SkylightProgram.RunAsync(SkylightProgram.Start(["pull", HubSite.Id], environment: online))));
+        (string, string)[] online = [("HF_ENDPOINT", site.Address.ToString()), ("HF_HOME", home.Path),
+            ("HF_TOKEN", "hf_secret"), ("HF_HUB_OFFLINE", ""), ("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", "")];
+        (int Code, string Output, string Error)[] pulls = await Task.WhenAll(Enumerable.Range(0, 2)
+            .Select(_ => SkylightProgram.RunAsync(SkylightProgram.Start(["pull", HubSite.Id], environment: online))));
         Assert.All(pulls, pull => Assert.True(pull.Code == 0, pull.Error));
         string folder = Path.Combine(home.Path, "hub", "models--Acme--Tiny", "snapshots", site.Commit);
         Assert.All(pulls, pull => Assert.Equal(folder + Environment.NewLine, pull.Output));
         Assert.Equal(1, site.Count("/store/model.safetensors"));
         Assert.All(pulls, pull => Assert.Contains("pytorch_model.bin (2.0 kB)", pull.Error, StringComparison.Ordinal));
-        Assert.Contains(pulls, pull => pull.Error.Contains("model.safetensors", StringComparison.Ordinal) && pull.Error.Contains("checked", StringComparison.Ordinal));
+        Assert.Contains(pulls, pull => pull.Error.Contains("model.safetensors", StringComparison.Ordinal)
+            && pull.Error.Contains("checked", StringComparison.Ordinal));
         Assert.All(site.Requests, request => Assert.Equal(request.IsStore ? "" : "Bearer hf_secret", request.Authorization));
 
-        (int code, string output, string error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["pull", HubSite.Id, "--json", "--include", "config.json", "*.txt", "tokenizer*"], environment: online));
+        (int code, string output,
+            string error) = await SkylightProgram.RunAsync(
+                SkylightProgram.Start(["pull", HubSite.Id, "--json", "--include", "config.json", "*.txt", "tokenizer*"],
+                    environment: online));
         Assert.True(code == 1 && output.Length == 0 && error.Contains("--include *.txt", StringComparison.Ordinal), error);
-        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["pull", HubSite.Id, "--json", "--include", "config.json"], environment: online));
+        (code, output, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["pull", HubSite.Id, "--json", "--include", "config.json"], environment: online));
         Assert.True(code == 0, error);
         JsonElement json = JsonDocument.Parse(output).RootElement;
-        Assert.Equal((folder, site.Commit, 0), (json.GetProperty("folder").GetString(), json.GetProperty("commit").GetString(), json.GetProperty("receivedBytes").GetInt32()));
+        Assert.Equal((folder, site.Commit, 0),
+            (json.GetProperty("folder").GetString(), json.GetProperty("commit").GetString(),
+                json.GetProperty("receivedBytes").GetInt32()));
 
         int before = site.Requests.Count;
-        (string, string)[] offline = [.. online.Where(variable => variable.Item1 != "HF_HUB_OFFLINE"), ("HF_HUB_OFFLINE", "1")];
-        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["generate", HubSite.Id, "--prompt", "1+1=", "--max-tokens", "3", "--json"], environment: offline));
+        (string, string)[] offline = [.. online.Where(variable => variable.Item1 != "HF_HUB_OFFLINE"),
+            ("HF_HUB_OFFLINE", "1")];
+        (code, output,
+            error) = await SkylightProgram.RunAsync(SkylightProgram.Start(
+                ["generate", HubSite.Id, "--prompt", "1+1=", "--max-tokens", "3", "--json"], environment: offline));
         Assert.True(code == 0, error);
         Assert.Equal(HubSite.Id, JsonDocument.Parse(output).RootElement.GetProperty("model").GetString());
-        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["chat", HubSite.Id, "--max-tokens", "3"], environment: offline), "1+1=\n");
+        (code, output, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["chat", HubSite.Id, "--max-tokens", "3"], environment: offline), "1+1=\n");
         Assert.True(code == 0, error);
-        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["info", HubSite.Id, "--json"], environment: offline));
+        (code, output, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["info", HubSite.Id, "--json"], environment: offline));
         Assert.True(code == 0 && output.Contains(folder, StringComparison.Ordinal), output + error);
-        (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["chat", "Acme/Other"], environment: offline));
+        (code, _, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["chat", "Acme/Other"], environment: offline));
         Assert.True(code == 1 && error.Contains("no folder 'Acme/Other'", StringComparison.Ordinal), error);
 
         // Training begins with it too, and so does a tokenizer for random weights.
-        string recipe = home.Write("recipe.yaml", $"model: {HubSite.Id}\nmethod: sft\nlearning_rate: {{connector: 1e-4}}\ndata: {home["train.jsonl"]}\nsteps: 1\nbatch: 1\n");
-        home.Write("train.jsonl", """{"messages": [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]}""" + "\n");
-        (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["train", recipe, "--plan"], environment: offline));
+        string recipe = home.Write("recipe.yaml",
+            $"model: {HubSite.Id}\nmethod: sft\nlearning_rate: {{connector: 1e-4}}\ndata: " +
+            $"{home["train.jsonl"]}\nsteps: 1\nbatch: 1\n");
+        home.Write("train.jsonl",
+            """{"messages": [{"role": "user", "content": "1+1="}, {"role": "assistant", "content": "2"}]}""" + "\n");
+        (code, _, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["train", recipe, "--plan"], environment: offline));
         Assert.True(code == 0, error);
-        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["train", recipe, "--output", home["run"]], environment: offline));
+        (code, output, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["train", recipe, "--output", home["run"]], environment: offline));
         Assert.True(code == 0 && File.Exists(home["run/model.safetensors"]), output + error);
-        (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["init", home["random"], "--like", "demo", "--tokenizer", HubSite.Id], environment: offline));
+        (code, _, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(
+            ["init", home["random"], "--like", "demo", "--tokenizer", HubSite.Id], environment: offline));
         Assert.True(code == 0 && File.Exists(home["random/tokenizer.json"]), error);
         Assert.Equal(before, site.Requests.Count);
     }
@@ -265,7 +315,8 @@ public sealed class ModelSourceTests
             await Task.Delay(Timeout.Infinite, context.RequestAborted).ContinueWith(_ => { }, TaskScheduler.Default);
             return true;
         };
-        (string, string)[] environment = [("HF_ENDPOINT", site.Address.ToString()), ("HF_HUB_CACHE", home.Path), ("HF_TOKEN", ""), ("HF_HUB_OFFLINE", "")];
+        (string, string)[] environment = [("HF_ENDPOINT", site.Address.ToString()), ("HF_HUB_CACHE", home.Path),
+            ("HF_TOKEN", ""), ("HF_HUB_OFFLINE", "")];
         Process pulling = SkylightProgram.Start(["pull", HubSite.Id], environment: environment);
         await begun.Task;
         string part = home[$"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files["model.safetensors"], true)}.incomplete"];
@@ -274,13 +325,16 @@ public sealed class ModelSourceTests
         using (Process kill = Process.Start("kill", ["-INT", $"{pulling.Id}"]))
             await kill.WaitForExitAsync();
         (int code, string output, string error) = await SkylightProgram.RunAsync(pulling);
-        Assert.True(code == 130 && output.Length == 0 && error.TrimEnd().EndsWith("skylight: stopped.", StringComparison.Ordinal), $"{code} {error}");
+        Assert.True(code == 130 && output.Length == 0
+            && error.TrimEnd().EndsWith("skylight: stopped.", StringComparison.Ordinal), $"{code} {error}");
         Assert.Equal(900_000, new FileInfo(part).Length);
         site.AtStore = _ => Task.FromResult(false);
-        (code, output, error) = await SkylightProgram.RunAsync(SkylightProgram.Start(["pull", HubSite.Id], environment: environment));
+        (code, output, error) = await SkylightProgram.RunAsync(
+            SkylightProgram.Start(["pull", HubSite.Id], environment: environment));
         Assert.True(code == 0 && error.Contains("of which 900.0 kB are here", StringComparison.Ordinal), error);
         Assert.Equal("bytes=900000-", site.Requests.Last(request => request.IsStore).Range);
     }
 
-    internal static Dictionary<string, byte[]> FilesOf(string folder) => Directory.EnumerateFiles(folder).ToDictionary(file => Path.GetFileName(file), File.ReadAllBytes);
+    internal static Dictionary<string, byte[]> FilesOf(string folder) =>
+        Directory.EnumerateFiles(folder).ToDictionary(file => Path.GetFileName(file), File.ReadAllBytes);
 }

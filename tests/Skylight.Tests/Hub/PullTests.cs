@@ -21,18 +21,22 @@ public sealed class PullTests
         Assert.Equal(Path.Combine(repository, "snapshots", site.Commit), snapshot.Folder);
         Assert.Equal(site.Commit, await File.ReadAllTextAsync(Path.Combine(repository, "refs", "main")));
         string[] taken = ["LICENSE", "config.json", "conversation.py", Weights, "tokenizer.json"];
-        Assert.Equal(taken, Directory.EnumerateFiles(snapshot.Folder).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(taken,
+            Directory.EnumerateFiles(snapshot.Folder).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Equal(taken, snapshot.Files.Select(file => file.Path).Order(StringComparer.Ordinal));
-        Assert.Equal(["README.md", "examples/cat.png", "onnx/config.json", "pytorch_model.bin"], snapshot.LeftOut.Select(file => file.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(["README.md", "examples/cat.png", "onnx/config.json", "pytorch_model.bin"],
+            snapshot.LeftOut.Select(file => file.Path).Order(StringComparer.Ordinal));
         foreach (string path in taken)
         {
             string hash = HubSite.HashOf(site.Files[path], site.IsLarge(path));
-            Assert.Equal(Path.Combine("..", "..", "blobs", hash), new FileInfo(Path.Combine(snapshot.Folder, path)).LinkTarget);
+            Assert.Equal(Path.Combine("..", "..", "blobs", hash),
+                new FileInfo(Path.Combine(snapshot.Folder, path)).LinkTarget);
             Assert.Equal(site.Files[path], await File.ReadAllBytesAsync(Path.Combine(repository, "blobs", hash)));
         }
 
         Assert.Equal(taken.Sum(path => site.Files[path].Length), snapshot.ReceivedBytes);
-        JsonNode tree = JsonNode.Parse(await File.ReadAllTextAsync(Path.Combine(repository, "trees", site.Commit + ".json")))!;
+        JsonNode tree = JsonNode.Parse(
+            await File.ReadAllTextAsync(Path.Combine(repository, "trees", site.Commit + ".json")))!;
         Assert.Equal(1, (int)tree["format_version"]!);
         Assert.Equal(HubSite.HashOf(site.Files[Weights], isLarge: true), (string?)tree["files"]![Weights]!["lfs_sha256"]);
         Assert.Equal(2, (int)tree["files"]!["config.json"]!["size"]!);
@@ -50,7 +54,9 @@ public sealed class PullTests
         await using HubSite site = await HubSite.StartAsync();
         HubSnapshot old = await ModelSource.PullAsync(HubSite.Id, options: site.Options(cache));
         string next = new('b', 40);
-        site.Commits[next] = new Dictionary<string, byte[]>(site.Files) { ["config.json"] = """{"new": true}"""u8.ToArray() };
+        site.Commits[next] = new Dictionary<string,
+            byte[]>(site.Files)
+        { ["config.json"] = """{"new": true}"""u8.ToArray() };
         site.Revisions["main"] = next;
         site.Revisions["refs/pr/1"] = old.Commit;
 
@@ -59,7 +65,8 @@ public sealed class PullTests
         HubSnapshot changed = await ModelSource.PullAsync(HubSite.Id, options: site.Options(cache));
         Assert.Equal((next, 13L), (changed.Commit, changed.ReceivedBytes));
         Assert.Equal(changed.Folder, await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache)));
-        Assert.Equal(old.Folder, (await ModelSource.PullAsync(HubSite.Id, "refs/pr/1", options: site.Options(cache))).Folder);
+        Assert.Equal(old.Folder,
+            (await ModelSource.PullAsync(HubSite.Id, "refs/pr/1", options: site.Options(cache))).Folder);
         Assert.Equal(old.Folder, await ModelSource.FolderAsync($"{HubSite.Id}@refs/pr/1", options: site.Options(cache)));
         Assert.Equal(old.Folder, await ModelSource.FolderAsync($"{HubSite.Id}@{old.Commit}", options: site.Options(cache)));
         Assert.Equal("{}", await File.ReadAllTextAsync(Path.Combine(old.Folder, "config.json")));
@@ -75,7 +82,8 @@ public sealed class PullTests
         {
             string path = context.Request.Path.Value!;
             if (path.Contains("/Old/", StringComparison.Ordinal) || path.EndsWith("/Old", StringComparison.Ordinal))
-                context.Response.Redirect(path.Replace("/Old", "/Tiny", StringComparison.Ordinal) + context.Request.QueryString);
+                context.Response.Redirect(
+                    path.Replace("/Old", "/Tiny", StringComparison.Ordinal) + context.Request.QueryString);
             else if (path.EndsWith("tokenizer.json", StringComparison.Ordinal) && context.Request.Host.Host == "127.0.0.1")
                 context.Response.Redirect($"http://localhost:{context.Request.Host.Port}{path}");
             else
@@ -86,7 +94,8 @@ public sealed class PullTests
         Assert.Contains(site.Requests, request => request.IsStore);
         Assert.Contains(site.Requests, request => request.Host.StartsWith("localhost:", StringComparison.Ordinal));
         Assert.All(site.Requests, request => Assert.Equal(
-            request.IsStore || request.Host.StartsWith("localhost:", StringComparison.Ordinal) ? "" : "Bearer hf_secret", request.Authorization));
+            request.IsStore || request.Host.StartsWith("localhost:", StringComparison.Ordinal) ? ""
+                : "Bearer hf_secret", request.Authorization));
         Assert.Contains(site.Requests, request => request.Path == "/api/models/Acme/Tiny/revision/main");
     }
 
@@ -95,7 +104,8 @@ public sealed class PullTests
     [InlineData("https://hub.test/", "file:///etc/passwd", false)]
     [InlineData("https://hub.test/", "https://hub.test:444/elsewhere", true)]
     [InlineData("http://hub.test/", "https://hub.test/elsewhere", true)]
-    public async Task No_redirect_leaves_https_and_none_takes_the_token_along(string endpoint, string target, bool isFollowed)
+    public async Task No_redirect_leaves_https_and_none_takes_the_token_along(string endpoint, string target,
+        bool isFollowed)
     {
         using var cache = new TemporaryFolder();
         var seen = new List<(Uri Address, string? Token)>();
@@ -106,7 +116,14 @@ public sealed class PullTests
                 : new HttpResponseMessage(HttpStatusCode.Redirect) { Headers = { Location = new Uri(target) } };
         }));
         HubException exception = await Assert.ThrowsAsync<HubException>(() => ModelSource.PullAsync(
-            HubSite.Id, options: new HubOptions { Endpoint = new Uri(endpoint), Token = "hf_secret", CacheDirectory = cache.Path, HttpClient = http, Variable = _ => null }));
+            HubSite.Id, options: new HubOptions
+            {
+                Endpoint = new Uri(endpoint),
+                Token = "hf_secret",
+                CacheDirectory = cache.Path,
+                HttpClient = http,
+                Variable = _ => null,
+            }));
         Assert.Equal(isFollowed ? 2 : 1, seen.Count);
         Assert.Equal("hf_secret", seen[0].Token);
         Assert.True(!isFollowed || seen[1].Token is null);
@@ -114,7 +131,9 @@ public sealed class PullTests
         Assert.Equal(!isFollowed, exception.Message.Contains("not followed", StringComparison.Ordinal));
     }
 
-    /// <summary>The connection is cut twice; the server goes on from there, knows no ranges, or says that there is no such part.</summary>
+    /// <summary>
+    /// The connection is cut twice; the server goes on from there, knows no ranges, or says that there is no such part.
+    /// </summary>
     [Theory]
     [InlineData("ranges")]
     [InlineData("none")]
@@ -132,9 +151,11 @@ public sealed class PullTests
             if (kind == "416" && isAgain)
                 context.Response.StatusCode = 416;
             else if (kind == "another part" && isAgain)
-                (context.Response.StatusCode, context.Response.Headers.ContentRange) = (206, $"bytes 1-{content.Length - 1}/{content.Length}");
+                (context.Response.StatusCode, context.Response.Headers.ContentRange) = (206,
+                    $"bytes 1-{content.Length - 1}/{content.Length}");
             else
-                await HubSite.SendAsync(context, content, "of-the-store", knowsRanges: kind != "none", ++asked <= 2 ? 500_000 * asked : null);
+                await HubSite.SendAsync(context, content, "of-the-store", knowsRanges: kind != "none",
+                    ++asked <= 2 ? 500_000 * asked : null);
             return true;
         };
         List<TimeSpan> waits = [];
@@ -191,7 +212,10 @@ public sealed class PullTests
         Assert.Equal(700_000, new FileInfo(part).Length);
         Assert.False(File.Exists(cache["models--Acme--Tiny/refs/main"]));
         site.AtStore = _ => Task.FromResult(false);
-        HubException offline = await FaultAsync(() => ModelSource.FolderAsync($"{HubSite.Id}@{site.Commit}", options: site.Options(cache) with { Offline = true }), HubFault.Offline, Weights, "700.0 kB of 3.0 MB there");
+        HubException offline = await FaultAsync(() =>
+            ModelSource.FolderAsync($"{HubSite.Id}@{site.Commit}",
+                options: site.Options(cache) with { Offline = true }), HubFault.Offline, Weights,
+                    "700.0 kB of 3.0 MB there");
         PlainWords.Check(offline.Message);
 
         string folder = await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache));
@@ -208,18 +232,22 @@ public sealed class PullTests
         await using HubSite site = await HubSite.StartAsync();
         byte[] other = [.. site.Files[path]];
         other[^1] ^= 1;
-        string expected = HubSite.HashOf(site.Files[path], site.IsLarge(path)), found = HubSite.HashOf(other, site.IsLarge(path));
+        string expected = HubSite.HashOf(site.Files[path], site.IsLarge(path)),
+            found = HubSite.HashOf(other, site.IsLarge(path));
         async Task<bool> SendOtherAsync(HttpContext context)
         {
-            if (!context.Request.Path.Value!.EndsWith(path, StringComparison.Ordinal) || (!context.Request.Path.Value.StartsWith("/store", StringComparison.Ordinal) && site.IsLarge(path)))
+            if (!context.Request.Path.Value!.EndsWith(path, StringComparison.Ordinal)
+                || (!context.Request.Path.Value.StartsWith("/store", StringComparison.Ordinal) && site.IsLarge(path)))
                 return false;
             await HubSite.SendAsync(context, other, "x");
             return true;
         }
 
         (site.AtHub, site.AtStore) = (SendOtherAsync, SendOtherAsync);
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache)), HubFault.Untrusted, path, expected, found);
-        Assert.DoesNotContain(Directory.EnumerateFiles(cache["models--Acme--Tiny/blobs"]), file => Path.GetFileName(file).StartsWith(expected, StringComparison.Ordinal));
+        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache)), HubFault.Untrusted,
+            path, expected, found);
+        Assert.DoesNotContain(Directory.EnumerateFiles(cache["models--Acme--Tiny/blobs"]),
+            file => Path.GetFileName(file).StartsWith(expected, StringComparison.Ordinal));
         Assert.False(File.Exists(cache["models--Acme--Tiny/refs/main"]));
     }
 
@@ -247,7 +275,8 @@ public sealed class PullTests
 
         await FaultAsync(
             () => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache)), HubFault.Untrusted,
-            isStreamed ? [Weights, "goes on beyond the 2,999,999 bytes"] : [Weights, "3,000,000 bytes", $"{3_000_000 + lie:N0}"]);
+            isStreamed ? [Weights, "goes on beyond the 2,999,999 bytes"]
+                : [Weights, "3,000,000 bytes", $"{3_000_000 + lie:N0}"]);
     }
 
     [Fact]
@@ -265,7 +294,8 @@ public sealed class PullTests
             return true;
         };
         List<TimeSpan> waits = [];
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache, waits)), HubFault.Unreachable, Weights, "1,000 of 3,000,000");
+        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache, waits)),
+            HubFault.Unreachable, Weights, "1,000 of 3,000,000");
         Assert.Equal(5, waits.Count);
         Assert.True(waits[4] > waits[0]);
     }
@@ -301,7 +331,8 @@ public sealed class PullTests
             return Task.FromResult(true);
         };
         List<TimeSpan> waits = [];
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache, waits)), HubFault.Unreachable, expected);
+        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache, waits)),
+            HubFault.Unreachable, expected);
         Assert.Equal(tries, waits.Count);
     }
 
@@ -317,7 +348,9 @@ public sealed class PullTests
             return true;
         };
         await FaultAsync(
-            () => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { Timeout = TimeSpan.FromMilliseconds(400) }), HubFault.Unreachable, Weights, "has sent nothing for 0.4 seconds");
+            () => ModelSource.PullAsync(HubSite.Id,
+                options: site.Options(cache) with { Timeout = TimeSpan.FromMilliseconds(400) }), HubFault.Unreachable,
+                    Weights, "has sent nothing for 0.4 seconds");
     }
 
     [Fact]
@@ -328,7 +361,10 @@ public sealed class PullTests
         HubOptions options = site.Options(cache);
         await site.DisposeAsync();
         List<TimeSpan> waits = [];
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: options with { WaitAsync = (time, _) => { waits.Add(time); return Task.CompletedTask; } }), HubFault.Unreachable, "refused", "HF_ENDPOINT");
+        await FaultAsync(() =>
+            ModelSource.PullAsync(HubSite.Id,
+                options: options with { WaitAsync = (time, _) => { waits.Add(time); return Task.CompletedTask; } }),
+                    HubFault.Unreachable, "refused", "HF_ENDPOINT");
         Assert.Equal(2, waits.Count);
     }
 
@@ -337,10 +373,13 @@ public sealed class PullTests
     {
         using var cache = new TemporaryFolder();
         await using HubSite site = await HubSite.StartAsync();
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { FreeBytes = _ => 2_500_000 }), HubFault.Disk, HubSite.Id, "3.1 MB", "2.5 MB are free", cache.Path, "HF_HOME");
+        await FaultAsync(() =>
+            ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { FreeBytes = _ => 2_500_000 }),
+            HubFault.Disk, HubSite.Id, "3.1 MB", "2.5 MB are free", cache.Path, "HF_HOME");
         Assert.Single(site.Requests);
         // What is there already needs no room.
-        cache.Write($"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files[Weights], true)}.incomplete", site.Files[Weights][..2_000_000]);
+        cache.Write($"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files[Weights], true)}.incomplete",
+            site.Files[Weights][..2_000_000]);
         await ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { FreeBytes = _ => 2_500_000 });
     }
 
@@ -352,9 +391,12 @@ public sealed class PullTests
         // A folder where the half of the weights would be.
         string part = cache[$"models--Acme--Tiny/blobs/{HubSite.HashOf(site.Files[Weights], true)}.incomplete"];
         Directory.CreateDirectory(part);
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache)), HubFault.Disk, "'model.safetensors' of Acme/Tiny", part, "cannot be written", "HF_HUB_CACHE");
+        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache)), HubFault.Disk,
+            "'model.safetensors' of Acme/Tiny", part, "cannot be written", "HF_HUB_CACHE");
         string file = cache.Write("file", "x");
-        await FaultAsync(() => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { CacheDirectory = file }), HubFault.Disk, file, "cannot be written");
+        await FaultAsync(() =>
+            ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { CacheDirectory = file }),
+            HubFault.Disk, file, "cannot be written");
     }
 
     [Fact]
@@ -363,7 +405,10 @@ public sealed class PullTests
         using var cache = new TemporaryFolder();
         var files = new Dictionary<string, byte[]>(HubSite.Checkpoint()) { ["copy.json"] = "{}"u8.ToArray() };
         await using HubSite site = await HubSite.StartAsync(files);
-        HubOptions options = site.Options(cache) with { CreateLink = (_, _) => throw new UnauthorizedAccessException("A required privilege is not held by the client.") };
+        HubOptions options = site.Options(cache) with
+        {
+            CreateLink = (_, _) => throw new UnauthorizedAccessException("A required privilege is not held by the client."),
+        };
         HubSnapshot snapshot = await ModelSource.PullAsync(HubSite.Id, options: options);
         Assert.All(snapshot.Files, file =>
         {
@@ -385,9 +430,11 @@ public sealed class PullTests
             await Task.Delay(300);
             return false;
         };
-        HubSnapshot[] snapshots = await Task.WhenAll(Enumerable.Range(0, 4).Select(_ => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache))));
+        HubSnapshot[] snapshots = await Task.WhenAll(
+            Enumerable.Range(0, 4).Select(_ => ModelSource.PullAsync(HubSite.Id, options: site.Options(cache))));
         Assert.Equal(1, site.Count("/store/"));
-        Assert.All(snapshots, snapshot => Assert.Equal(site.Files[Weights], File.ReadAllBytes(Path.Combine(snapshot.Folder, Weights))));
+        Assert.All(snapshots,
+            snapshot => Assert.Equal(site.Files[Weights], File.ReadAllBytes(Path.Combine(snapshot.Folder, Weights))));
         Assert.Equal(site.Files[Weights].Length + 70_005 + 0, snapshots.Sum(snapshot => snapshot.ReceivedBytes));
     }
 
@@ -396,8 +443,12 @@ public sealed class PullTests
     {
         using var cache = new TemporaryFolder();
         await using HubSite site = await HubSite.StartAsync();
-        site.ChangeList = list => list["siblings"] = new JsonArray([.. list["siblings"]!.AsArray().Select(file => new JsonObject { ["rfilename"] = (string?)file!["rfilename"] })]);
-        HubSnapshot snapshot = await ModelSource.PullAsync(HubSite.Id, options: site.Options(cache) with { Token = "hf_secret" });
+        site.ChangeList = list =>
+            list["siblings"] = new JsonArray(
+                [.. list["siblings"]!.AsArray()
+                    .Select(file => new JsonObject { ["rfilename"] = (string?)file!["rfilename"] })]);
+        HubSnapshot snapshot = await ModelSource.PullAsync(HubSite.Id,
+            options: site.Options(cache) with { Token = "hf_secret" });
         Assert.Equal(5, site.Requests.Count(request => request.Method == "HEAD"));
         Assert.Equal(site.Files[Weights], await File.ReadAllBytesAsync(Path.Combine(snapshot.Folder, Weights)));
         Assert.All(site.Requests, request => Assert.Equal(request.IsStore, request.Authorization.Length == 0));
@@ -434,7 +485,8 @@ public sealed class PullTests
 
     private sealed class Handler(Func<HttpRequestMessage, HttpResponseMessage> answer) : HttpMessageHandler
     {
-        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+        protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request,
+            CancellationToken cancellationToken)
         {
             HttpResponseMessage response = answer(request);
             response.RequestMessage = request;

@@ -5,9 +5,10 @@ using Skylight.Images;
 namespace Skylight.Tests.Images;
 
 /// <summary>
-/// Damaged files that Pillow decodes give the same bytes here; <c>pillow.json</c> holds its size and hash of each. Those named
-/// <c>mutated</c> are one of each kind of 9,000 that were made at random from cjpeg's output and from scratch, and compared with Pillow 9.4
-/// (libjpeg-turbo 2.1.5).
+/// Damaged files that Pillow decodes give the same bytes here; <c>pillow.json</c> holds its size and hash of each.
+/// Those named
+/// <c>mutated</c> are one of each kind of 9,000 that were made at random from cjpeg's output and from scratch, and
+/// compared with Pillow 9.4 (libjpeg-turbo 2.1.5).
 /// </summary>
 public class FaultyPicturesTests
 {
@@ -21,7 +22,8 @@ public class FaultyPicturesTests
             using JsonDocument json = JsonDocument.Parse(File.ReadAllBytes(Path.Combine(Folder, "pillow.json")));
             foreach (JsonProperty picture in json.RootElement.EnumerateObject())
             {
-                data.Add(picture.Name, picture.Value.GetProperty("width").GetInt32(), picture.Value.GetProperty("height").GetInt32(),
+                data.Add(picture.Name, picture.Value.GetProperty("width").GetInt32(),
+                    picture.Value.GetProperty("height").GetInt32(),
                     picture.Value.GetProperty("rgb_sha256").GetString()!);
             }
 

@@ -3,12 +3,15 @@ using Skylight.Images;
 
 namespace Skylight.Tests.Images;
 
-/// <summary>Holds decoders, resizing, tiling and normalising to what Pillow and the model family's own code compute.</summary>
+/// <summary>
+/// Holds decoders, resizing, tiling and normalising to what Pillow and the model family's own code compute.
+/// </summary>
 public class GoldenImageTests
 {
     public static TheoryData<string> Names => [.. ImageSamples.Names];
 
-    public static TheoryData<string> Variants => [.. ImageSamples.Pillow.GetProperty("variants").EnumerateObject().Select(variant => variant.Name)];
+    public static TheoryData<string> Variants =>
+        [.. ImageSamples.Pillow.GetProperty("variants").EnumerateObject().Select(variant => variant.Name)];
 
     /// <summary>Also of JPEG every byte is that of libjpeg-turbo.</summary>
     [Theory]
@@ -17,21 +20,24 @@ public class GoldenImageTests
     {
         RgbImage image = ImageSamples.Decode(name);
         JsonElement golden = ImageSamples.Golden.GetProperty("images").GetProperty(name);
-        Assert.Equal((golden.GetProperty("width").GetInt32(), golden.GetProperty("height").GetInt32()), (image.Width, image.Height));
+        Assert.Equal((golden.GetProperty("width").GetInt32(), golden.GetProperty("height").GetInt32()),
+            (image.Width, image.Height));
         Assert.Equal(golden.GetProperty("rgb_sha256").GetString(), ImageSamples.Hash(image));
     }
 
     [Theory]
     [MemberData(nameof(Variants))]
     public void Decodes_every_kind_of_jpeg_to_the_same_bytes(string name) =>
-        Assert.Equal(ImageSamples.Pillow.GetProperty("variants").GetProperty(name).GetString(), ImageSamples.Hash(ImageSamples.Decode("variants/" + name)));
+        Assert.Equal(ImageSamples.Pillow.GetProperty("variants").GetProperty(name).GetString(),
+            ImageSamples.Hash(ImageSamples.Decode("variants/" + name)));
 
     [Fact]
     public void Resizes_to_the_same_bytes()
     {
         foreach (JsonElement resized in ImageSamples.Pillow.GetProperty("resized").EnumerateArray())
         {
-            RgbImage image = BicubicResampler.Resize(ImageSamples.Decode(resized.GetProperty("file").GetString()!), resized.GetProperty("width").GetInt32(), resized.GetProperty("height").GetInt32());
+            RgbImage image = BicubicResampler.Resize(ImageSamples.Decode(resized.GetProperty("file").GetString()!),
+                resized.GetProperty("width").GetInt32(), resized.GetProperty("height").GetInt32());
             Assert.True(resized.GetProperty("rgb_sha256").GetString() == ImageSamples.Hash(image), resized.ToString());
         }
     }
@@ -65,14 +71,16 @@ public class GoldenImageTests
         foreach (string name in ImageSamples.Names)
         {
             ProcessedImage image = new ImageProcessor().Process(ImageSamples.Decode(name));
-            Assert.Equal(ImageSamples.Pillow.GetProperty("first_tile_sha256").GetProperty(name).GetString(), ImageSamples.Hash(image.Tiles[0]));
+            Assert.Equal(ImageSamples.Pillow.GetProperty("first_tile_sha256").GetProperty(name).GetString(),
+                ImageSamples.Hash(image.Tiles[0]));
             Assert.Equal(means[name].Length, image.Pixels.Count * 3 * 32 * 32);
             for (int tile = 0; tile < image.Pixels.Count; tile++)
             {
                 float[] computed = PatchMeans(image.Pixels[tile]);
                 ReadOnlySpan<float> expected = means[name].AsSpan(tile * computed.Length, computed.Length);
                 for (int i = 0; i < computed.Length; i++)
-                    Assert.True(Math.Abs(expected[i] - computed[i]) < 0.003, $"{name}, tile {tile}, patch {i}: {computed[i]} instead of {expected[i]}");
+                    Assert.True(Math.Abs(expected[i] - computed[i]) < 0.003,
+                        $"{name}, tile {tile}, patch {i}: {computed[i]} instead of {expected[i]}");
             }
         }
     }

@@ -58,14 +58,21 @@ public class ImageDecodersTests
     {
         byte[] file = ImageSamples.Bytes(name);
         RgbImage image = ImageSamples.Decode(name);
-        var exact = new ImageLimits { MaximumEncodedBytes = file.Length, MaximumWidth = image.Width, MaximumHeight = image.Height, MaximumPixels = image.Width * image.Height };
+        var exact = new ImageLimits
+        {
+            MaximumEncodedBytes = file.Length,
+            MaximumWidth = image.Width,
+            MaximumHeight = image.Height,
+            MaximumPixels = image.Width * image.Height,
+        };
         Assert.Equal(image.Pixels, ImageSamples.Decoders.Decode(file, exact).Pixels);
         Refused(nameof(ImageLimits.MaximumEncodedBytes), exact with { MaximumEncodedBytes = file.Length - 1 });
         Refused(nameof(ImageLimits.MaximumWidth), exact with { MaximumWidth = image.Width - 1 });
         Refused(nameof(ImageLimits.MaximumHeight), exact with { MaximumHeight = image.Height - 1 });
         Refused(nameof(ImageLimits.MaximumPixels), exact with { MaximumPixels = exact.MaximumPixels - 1 });
 
-        void Refused(string says, ImageLimits limits) => Assert.Contains(says, Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file, limits)).Message);
+        void Refused(string says, ImageLimits limits) =>
+            Assert.Contains(says, Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file, limits)).Message);
     }
 
     /// <summary>A header alone, however large the picture that it announces, reserves nothing for it.</summary>
@@ -73,7 +80,8 @@ public class ImageDecodersTests
     public void A_header_that_lies_costs_nothing()
     {
         byte[] png = PngWriter.File(("IHDR", PngWriter.Header(9000, 11000, 16, 6)), ("IDAT", new byte[50]), ("IEND", []));
-        byte[] jpeg = [0xFF, 0xD8, 0xFF, 0xC2, 0, 17, 8, 0x20, 0, 0x20, 0, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 0xFF, 0xD9];
+        byte[] jpeg = [0xFF, 0xD8, 0xFF, 0xC2, 0, 17, 8, 0x20, 0, 0x20, 0, 3, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 0xFF,
+            0xD9];
         foreach (byte[] file in (byte[][])[png, jpeg])
         {
             long before = GC.GetAllocatedBytesForCurrentThread();
@@ -90,8 +98,10 @@ public class ImageDecodersTests
         using var stop = new CancellationTokenSource();
         stop.Cancel();
         IImageDecoder decoder = name.EndsWith(".png", StringComparison.Ordinal) ? new PngDecoder() : new JpegDecoder();
-        Assert.ThrowsAny<OperationCanceledException>(() => decoder.Decode(ImageSamples.Bytes(name), ImageLimits.Default, stop.Token));
-        Assert.ThrowsAny<OperationCanceledException>(() => ImageDecoders.Standard.Decode(ImageSamples.Bytes(name), null, stop.Token));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => decoder.Decode(ImageSamples.Bytes(name), ImageLimits.Default, stop.Token));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => ImageDecoders.Standard.Decode(ImageSamples.Bytes(name), null, stop.Token));
     }
 
     [Fact]
@@ -111,6 +121,7 @@ public class ImageDecodersTests
 
         public bool Recognizes(ReadOnlySpan<byte> header) => header.StartsWith("ONE"u8);
 
-        public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits limits, CancellationToken cancellationToken = default) => new(1, 1, [7, 8, 9]);
+        public RgbImage Decode(ReadOnlyMemory<byte> data, ImageLimits limits,
+            CancellationToken cancellationToken = default) => new(1, 1, [7, 8, 9]);
     }
 }

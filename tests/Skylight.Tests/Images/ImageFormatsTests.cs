@@ -5,12 +5,15 @@ using Skylight.Images;
 
 namespace Skylight.Tests.Images;
 
-/// <summary>WebP, GIF, BMP, TIFF, TGA and PNM: each file has the bytes that Pillow gives, or is refused with a reason.</summary>
+/// <summary>
+/// WebP, GIF, BMP, TIFF, TGA and PNM: each file has the bytes that Pillow gives, or is refused with a reason.
+/// </summary>
 public class ImageFormatsTests
 {
     private const string Folder = "formats/";
 
-    private static readonly Lazy<JsonDocument> s_pillow = new(() => JsonDocument.Parse(ImageSamples.Bytes(Folder + "pillow.json")));
+    private static readonly Lazy<JsonDocument> s_pillow = new(
+        () => JsonDocument.Parse(ImageSamples.Bytes(Folder + "pillow.json")));
 
     public static TheoryData<string> Files => [.. s_pillow.Value.RootElement.EnumerateObject().Select(file => file.Name)];
 
@@ -21,19 +24,22 @@ public class ImageFormatsTests
         JsonElement expected = s_pillow.Value.RootElement.GetProperty(name);
         if (expected.TryGetProperty("refused", out JsonElement says))
         {
-            Assert.Contains(says.GetString()!, Assert.Throws<ImageException>(() => ImageSamples.Decode(Folder + name)).Message);
+            Assert.Contains(says.GetString()!,
+                Assert.Throws<ImageException>(() => ImageSamples.Decode(Folder + name)).Message);
             return;
         }
 
         RgbImage image = ImageSamples.Decode(Folder + name);
-        Assert.Equal((expected.GetProperty("width").GetInt32(), expected.GetProperty("height").GetInt32()), (image.Width, image.Height));
+        Assert.Equal((expected.GetProperty("width").GetInt32(), expected.GetProperty("height").GetInt32()),
+            (image.Width, image.Height));
         Assert.Equal(expected.GetProperty("rgb_sha256").GetString(), ImageSamples.Hash(image));
     }
 
     [Fact]
     public void Every_file_is_held_by_a_hash() =>
         Assert.Equal(
-            Directory.EnumerateFiles(ImageSamples.PathOf(Folder)).Select(Path.GetFileName).Where(name => name is not ("pillow.json" or "make.py")).Order(StringComparer.Ordinal),
+            Directory.EnumerateFiles(ImageSamples.PathOf(Folder)).Select(Path.GetFileName)
+                .Where(name => name is not ("pillow.json" or "make.py")).Order(StringComparer.Ordinal),
             s_pillow.Value.RootElement.EnumerateObject().Select(file => file.Name).Order(StringComparer.Ordinal));
 
     /// <summary>Headers that announce far more than they hold; nothing is reserved for it.</summary>
@@ -95,7 +101,13 @@ public class ImageFormatsTests
     {
         byte[] file = ImageSamples.Bytes(Folder + name);
         RgbImage image = ImageSamples.Decode(Folder + name);
-        var exact = new ImageLimits { MaximumEncodedBytes = file.Length, MaximumWidth = image.Width, MaximumHeight = image.Height, MaximumPixels = image.Width * image.Height };
+        var exact = new ImageLimits
+        {
+            MaximumEncodedBytes = file.Length,
+            MaximumWidth = image.Width,
+            MaximumHeight = image.Height,
+            MaximumPixels = image.Width * image.Height,
+        };
         Assert.Equal(image.Pixels, ImageSamples.Decoders.Decode(file, exact).Pixels);
         Refused(nameof(ImageLimits.MaximumEncodedBytes), exact with { MaximumEncodedBytes = file.Length - 1 });
         Refused(nameof(ImageLimits.MaximumWidth), exact with { MaximumWidth = image.Width - 1 });
@@ -103,10 +115,12 @@ public class ImageFormatsTests
         Refused(nameof(ImageLimits.MaximumPixels), exact with { MaximumPixels = exact.MaximumPixels - 1 });
         using var stop = new CancellationTokenSource();
         stop.Cancel();
-        IImageDecoder decoder = ImageSharpDecoders.All.FirstOrDefault(decoder => decoder.Recognizes(file)) ?? new PnmDecoder();
+        IImageDecoder decoder = ImageSharpDecoders.All.FirstOrDefault(decoder => decoder.Recognizes(file))
+            ?? new PnmDecoder();
         Assert.ThrowsAny<OperationCanceledException>(() => decoder.Decode(file, ImageLimits.Default, stop.Token));
 
-        void Refused(string says, ImageLimits limits) => Assert.Contains(says, Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file, limits)).Message);
+        void Refused(string says, ImageLimits limits) =>
+            Assert.Contains(says, Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file, limits)).Message);
     }
 
     [Theory]
@@ -116,7 +130,8 @@ public class ImageFormatsTests
     [InlineData("rgb-raw.tif", "TIFF")]
     public void Who_leaves_the_package_out_is_told_its_name(string name, string says)
     {
-        string message = Assert.Throws<ImageException>(() => ImageDecoders.Standard.Decode(ImageSamples.Bytes(Folder + name))).Message;
+        string message = Assert.Throws<ImageException>(
+            () => ImageDecoders.Standard.Decode(ImageSamples.Bytes(Folder + name))).Message;
         Assert.Contains($"it is a {says}", message);
         Assert.Contains("Skylight.ImageSharp", message);
         Assert.Contains("WithImageSharp()", message);
@@ -132,9 +147,12 @@ public class ImageFormatsTests
             Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file.AsMemory(0, length)));
     }
 
-    /// <summary>Skips, and runs of an odd number of half bytes, which Pillow 9.4 reads otherwise than the format says.</summary>
+    /// <summary>
+    /// Skips, and runs of an odd number of half bytes, which Pillow 9.4 reads otherwise than the format says.
+    /// </summary>
     [Theory]
-    [InlineData(8, 1, new byte[] { 2, 3, 0, 2, 1, 0, 1, 4, 0, 0, 0, 3, 1, 2, 3, 0, 0, 1 }, new byte[] { 1, 2, 3, 0, 3, 3, 0, 4 })]
+    [InlineData(8, 1, new byte[] { 2, 3, 0, 2, 1, 0, 1, 4, 0, 0, 0, 3, 1, 2, 3, 0, 0, 1 },
+        new byte[] { 1, 2, 3, 0, 3, 3, 0, 4 })]
     [InlineData(4, 2, new byte[] { 4, 0x12, 0, 0, 0, 3, 0x34, 0x50, 1, 0x60, 0, 1 }, new byte[] { 3, 4, 5, 6, 1, 2, 1, 2 })]
     public void Run_lengths_of_BMP_are_read_as_the_format_says(int bits, int compression, byte[] runs, byte[] indices)
     {
@@ -162,7 +180,8 @@ public class ImageFormatsTests
                 Assert.False(tga.Recognizes(File.ReadAllBytes(file)), file);
         }
 
-        foreach (byte[] data in (byte[][])[[0, 0, 1, 0, 1, 0, 16, 16, .. new byte[40]], [0, 0, 2, 0, 1, 0, 16, 16, .. new byte[40]], new byte[100], [.. "\0\0\0\u0020ftypavif"u8, .. new byte[40]]])
+        foreach (byte[] data in (byte[][])[[0, 0, 1, 0, 1, 0, 16, 16, .. new byte[40]],
+            [0, 0, 2, 0, 1, 0, 16, 16, .. new byte[40]], new byte[100], [.. "\0\0\0\u0020ftypavif"u8, .. new byte[40]]])
             Assert.False(tga.Recognizes(data));
     }
 
@@ -202,11 +221,13 @@ public class ImageFormatsTests
     public void Strips_that_overlap_are_refused()
     {
         byte[] file = ImageSamples.Bytes(Folder + "rows2.tif");
-        int table = file.AsSpan().IndexOf((byte[])[0x11, 1, 4, 0, 3, 0, 0, 0]), counts = file.AsSpan().IndexOf((byte[])[0x17, 1, 4, 0, 3, 0, 0, 0]);
+        int table = file.AsSpan().IndexOf((byte[])[0x11, 1, 4, 0, 3, 0, 0, 0]),
+            counts = file.AsSpan().IndexOf((byte[])[0x17, 1, 4, 0, 3, 0, 0, 0]);
         int values = BinaryPrimitives.ReadInt32LittleEndian(file.AsSpan(counts + 8));
         Assert.True(table > 0 && counts > 0);
         for (int strip = 0; strip < 3; strip++)
             BinaryPrimitives.WriteInt32LittleEndian(file.AsSpan(values + (4 * strip)), file.Length / 2);
-        Assert.Contains("longer than the file", Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file)).Message);
+        Assert.Contains("longer than the file",
+            Assert.Throws<ImageException>(() => ImageSamples.Decoders.Decode(file)).Message);
     }
 }

@@ -3,12 +3,20 @@ using Skylight.Images;
 
 namespace Skylight.Tests.Images;
 
-/// <summary>Damaged files: an <see cref="ImageException"/> or a picture within the limits, and nothing else. A failure names seed and case.</summary>
+/// <summary>
+/// Damaged files: an <see cref="ImageException"/> or a picture within the limits, and nothing else. A failure names
+/// seed and case.
+/// </summary>
 public class ImageFuzzTests
 {
     private const int Seed = 20250711;
 
-    private static readonly ImageLimits Limits = new() { MaximumPixels = 300_000, MaximumWidth = 8192, MaximumHeight = 8192 };
+    private static readonly ImageLimits Limits = new()
+    {
+        MaximumPixels = 300_000,
+        MaximumWidth = 8192,
+        MaximumHeight = 8192
+    };
 
     [Fact]
     public void Every_truncation_of_a_sample_is_refused_unless_all_pixels_are_there()
@@ -19,7 +27,8 @@ public class ImageFuzzTests
         {
             // Every length of the small files; of the larger ones the start, the end, and some in between.
             int step = file.Length < 3000 ? 1 : file.Length < 12_000 ? 7 : file.Length / 100;
-            for (int length = 0; length < file.Length; length += length < 64 || length > file.Length - 16 ? 1 : step, cases++)
+            for (int length = 0; length < file.Length; length += length < 64 || length > file.Length - 16 ? 1 : step,
+                cases++)
             {
                 ReadOnlyMemory<byte> start = file.AsMemory(0, length);
                 if (!Survives(start, () => $"{name}, cut off after {length} bytes"))
@@ -27,8 +36,10 @@ public class ImageFuzzTests
                 // Of digits at a file's end nobody can say whether more followed.
                 if (name is "formats/plain.ppm" or "formats/plain.pgm")
                     continue;
-                bool same = ImageSamples.Decoders.Decode(start).Pixels.AsSpan().SequenceEqual(ImageSamples.Decoders.Decode(file).Pixels);
-                Assert.True(same, $"{name}, cut off after {length} of {file.Length} bytes, was accepted and is another picture");
+                bool same = ImageSamples.Decoders.Decode(start).Pixels.AsSpan()
+                    .SequenceEqual(ImageSamples.Decoders.Decode(file).Pixels);
+                Assert.True(same,
+                    $"{name}, cut off after {length} of {file.Length} bytes, was accepted and is another picture");
                 accepted++;
             }
         }
@@ -48,14 +59,17 @@ public class ImageFuzzTests
     [InlineData(".pgm", 10_000)]
     public void Damage_is_survived(string extension, int cases)
     {
-        (string Name, byte[] Data)[] files = [.. Files().Where(file => file.Name.EndsWith(extension, StringComparison.Ordinal))];
+        (string Name,
+            byte[] Data)[] files = [.. Files().Where(file => file.Name.EndsWith(extension, StringComparison.Ordinal))];
         // The small files are as complex as the large ones, and a case of them takes less.
-        (string Name, byte[] Data)[] small = [.. files.OrderBy(file => file.Data.Length).Take(Math.Max(1, files.Length * 3 / 4))];
+        (string Name,
+            byte[] Data)[] small = [.. files.OrderBy(file => file.Data.Length).Take(Math.Max(1, files.Length * 3 / 4))];
         int refused = 0;
         for (int number = 0; number < cases; number++)
         {
             var random = new Random(HashCode(Seed, number));
-            (string name, byte[] data) = random.Next(100) == 0 ? files[random.Next(files.Length)] : small[random.Next(small.Length)];
+            (string name, byte[] data) = random.Next(100) == 0 ? files[random.Next(files.Length)]
+                : small[random.Next(small.Length)];
             byte[] damaged = Damage(random, data, small[random.Next(small.Length)].Data);
             if (extension == ".png" && random.Next(4) != 0)
                 RepairChecksums(damaged);
@@ -118,7 +132,8 @@ public class ImageFuzzTests
                     break;
                 case 7:
                     int from = random.Next(other.Length);
-                    damaged = [.. damaged[..at], .. other.AsSpan(from, Math.Min(length, other.Length - from)), .. damaged[Math.Min(damaged.Length, at + random.Next(length))..]];
+                    damaged = [.. damaged[..at], .. other.AsSpan(from, Math.Min(length, other.Length - from)),
+                        .. damaged[Math.Min(damaged.Length, at + random.Next(length))..]];
                     break;
                 default:
                     EditLength(random, damaged);
@@ -132,14 +147,17 @@ public class ImageFuzzTests
     /// <summary>Changes the length that a chunk or segment says it has, or a field of a header.</summary>
     private static void EditLength(Random random, byte[] data)
     {
-        List<int> starts = data.Length > 8 && data[0] == 0x89 ? [.. Chunks(data)] : [.. Enumerable.Range(0, Math.Max(0, data.Length - 4)).Where(i => data[i] == 0xFF && data[i + 1] >= 0xC0)];
+        List<int> starts = data.Length > 8 && data[0] == 0x89 ? [.. Chunks(data)]
+            : [.. Enumerable.Range(0, Math.Max(0, data.Length - 4)).Where(i => data[i] == 0xFF && data[i + 1] >= 0xC0)];
         if (starts.Count == 0)
             return;
         int start = starts[random.Next(starts.Count)];
         if (data[0] == 0x89)
-            BinaryPrimitives.WriteInt32BigEndian(data.AsSpan(start), random.Next(3) == 0 ? random.Next() : BinaryPrimitives.ReadInt32BigEndian(data.AsSpan(start)) + random.Next(-20, 20));
+            BinaryPrimitives.WriteInt32BigEndian(data.AsSpan(start), random.Next(3) == 0 ? random.Next()
+                : BinaryPrimitives.ReadInt32BigEndian(data.AsSpan(start)) + random.Next(-20, 20));
         else
-            BinaryPrimitives.WriteInt16BigEndian(data.AsSpan(start + 2), (short)(BinaryPrimitives.ReadInt16BigEndian(data.AsSpan(start + 2)) + random.Next(-20, 20)));
+            BinaryPrimitives.WriteInt16BigEndian(data.AsSpan(start + 2),
+                (short)(BinaryPrimitives.ReadInt16BigEndian(data.AsSpan(start + 2)) + random.Next(-20, 20)));
     }
 
     private static IEnumerable<int> Chunks(byte[] data)
@@ -155,7 +173,8 @@ public class ImageFuzzTests
         {
             uint length = BinaryPrimitives.ReadUInt32BigEndian(data.AsSpan(at));
             if (at + 12L + length <= data.Length)
-                BinaryPrimitives.WriteUInt32BigEndian(data.AsSpan(at + 8 + (int)length), PngWriter.Checksum(data.AsSpan(at + 4, (int)length + 4)));
+                BinaryPrimitives.WriteUInt32BigEndian(data.AsSpan(at + 8 + (int)length),
+                    PngWriter.Checksum(data.AsSpan(at + 4, (int)length + 4)));
         }
     }
 
@@ -165,7 +184,8 @@ public class ImageFuzzTests
     {
         string folder = ImageSamples.PathOf("");
         return Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Where(file => Path.GetExtension(file) is ".png" or ".jpg" or ".webp" or ".gif" or ".bmp" or ".tif" or ".tga" or ".pbm" or ".pgm" or ".ppm")
+            .Where(file => Path.GetExtension(file) is ".png" or ".jpg" or ".webp" or ".gif" or ".bmp" or ".tif"
+                or ".tga" or ".pbm" or ".pgm" or ".ppm")
             .Order(StringComparer.Ordinal)
             .Select(file => (Path.GetRelativePath(folder, file), File.ReadAllBytes(file)));
     }

@@ -14,7 +14,8 @@ public class ImageProcessorTests
     [InlineData(20000, 20000, 3, 3)]
     [InlineData(65535, 1, 12, 1)]
     [InlineData(1, 65535, 1, 12)]
-    public void Grids(int width, int height, int columns, int rows) => Assert.Equal((columns, rows), new ImageTiling().Grid(width, height));
+    public void Grids(int width, int height, int columns, int rows) =>
+        Assert.Equal((columns, rows), new ImageTiling().Grid(width, height));
 
     [Fact]
     public void Fewest_and_most_tiles_hold()
@@ -40,7 +41,8 @@ public class ImageProcessorTests
         RgbImage image = Noise(60, 40);
         var processor = new ImageProcessor(new ImageTiling { TileSize = 20 });
         ProcessedImage processed = processor.Process(image);
-        Assert.Equal((3, 2, 7, true, 20), (processed.Columns, processed.Rows, processed.Tiles.Count, processed.HasThumbnail, processed.TileSize));
+        Assert.Equal((3, 2, 7, true, 20),
+            (processed.Columns, processed.Rows, processed.Tiles.Count, processed.HasThumbnail, processed.TileSize));
         for (int tile = 0; tile < 6; tile++)
             Assert.Equal(image.Crop(tile % 3 * 20, tile / 3 * 20, 20, 20).Pixels, processed.Tiles[tile].Pixels);
         Assert.Equal(BicubicResampler.Resize(image, 20, 20).Pixels, processed.Tiles[6].Pixels);
@@ -50,7 +52,8 @@ public class ImageProcessorTests
         for (int tile = 0; tile < 7; tile++)
         {
             for (int i = 0; i < 1200; i++)
-                Assert.Equal(((processed.Tiles[tile].Pixels[(i % 400 * 3) + (i / 400)] / 255f) - mean[i / 400]) / deviation[i / 400], processed.Pixels[tile][i], 1e-6f);
+                Assert.Equal(((processed.Tiles[tile].Pixels[(i % 400 * 3) + (i / 400)] / 255f) - mean[i / 400])
+                    / deviation[i / 400], processed.Pixels[tile][i], 1e-6f);
         }
 
         Assert.Equal(6, new ImageProcessor(processor.Tiling with { UseThumbnail = false }).Process(image).Tiles.Count);
@@ -112,7 +115,8 @@ public class ImageProcessorTests
                     double value = 0;
                     foreach ((int from, double weight) in Weights(height, newHeight, y))
                         value += weight * Math.Clamp(Math.Round(wide[from, x, color]), 0, 255);
-                    Assert.InRange(resized.Pixels[(3 * ((y * newWidth) + x)) + color], Math.Clamp(value, 0, 255) - 1.01, Math.Clamp(value, 0, 255) + 1.01);
+                    Assert.InRange(resized.Pixels[(3 * ((y * newWidth) + x)) + color], Math.Clamp(value, 0, 255) - 1.01,
+                        Math.Clamp(value, 0, 255) + 1.01);
                 }
             }
         }
@@ -151,7 +155,8 @@ public class ImageProcessorTests
         for (int i = 0; i < from; i++)
         {
             double x = Math.Abs(i + 0.5 - center) / scale;
-            double weight = x < 1 ? (1.5 * x * x * x) - (2.5 * x * x) + 1 : x < 2 ? (-0.5 * x * x * x) + (2.5 * x * x) - (4 * x) + 2 : 0;
+            double weight = x < 1 ? (1.5 * x * x * x) - (2.5 * x * x) + 1
+                : x < 2 ? (-0.5 * x * x * x) + (2.5 * x * x) - (4 * x) + 2 : 0;
             weights.Add((i, weight));
         }
 

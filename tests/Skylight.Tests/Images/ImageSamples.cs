@@ -17,7 +17,8 @@ internal static class ImageSamples
     public static JsonElement Pillow => PillowDocument.Value.RootElement;
 
     /// <summary>The names of the sample pictures.</summary>
-    public static string[] Names => [.. Golden.GetProperty("images").EnumerateObject().Select(image => image.Name).Order(StringComparer.Ordinal)];
+    public static string[] Names =>
+        [.. Golden.GetProperty("images").EnumerateObject().Select(image => image.Name).Order(StringComparer.Ordinal)];
 
     public static byte[] Bytes(string name) => File.ReadAllBytes(PathOf(name));
 
@@ -43,7 +44,8 @@ internal static class ImageSamples
         var means = new Dictionary<string, float[]>();
         foreach (string name in Names)
         {
-            float[] values = new float[Golden.GetProperty("images").GetProperty(name).GetProperty("tiles").GetInt32() * 3 * 32 * 32];
+            float[] values = new float[Golden.GetProperty("images").GetProperty(name).GetProperty("tiles")
+                .GetInt32() * 3 * 32 * 32];
             for (int i = 0; i < values.Length; i++, next++)
                 values[i] = (float)BitConverter.UInt16BitsToHalf((ushort)(halves[next] | (halves[count + next] << 8)));
             means[name] = values;

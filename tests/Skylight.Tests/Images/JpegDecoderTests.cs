@@ -14,7 +14,9 @@ public class JpegDecoderTests
         string expected = ImageSamples.Hash(ImageDecoders.Standard.Decode(Baseline));
         Assert.Equal(expected, ImageSamples.Hash(ImageDecoders.Standard.Decode((byte[])[.. Baseline, 0xFF, 0xD8, 1, 2])));
         foreach (int marker in Segments(Baseline))
-            Assert.Equal(expected, ImageSamples.Hash(ImageDecoders.Standard.Decode((byte[])[.. Baseline[..marker], 0xFF, 0xFF, .. Baseline[marker..]])));
+            Assert.Equal(expected,
+                ImageSamples.Hash(
+                    ImageDecoders.Standard.Decode((byte[])[.. Baseline[..marker], 0xFF, 0xFF, .. Baseline[marker..]])));
     }
 
     [Fact]
@@ -35,7 +37,8 @@ public class JpegDecoderTests
     [InlineData(0xC3, "lossless")]
     [InlineData(0xC6, "hierarchical")]
     [InlineData(0xCA, "arithmetic")]
-    public void Other_processes_are_refused(int frame, string says) => Refused(says, Changed(Baseline, 0xC0, 1, (byte)frame));
+    public void Other_processes_are_refused(int frame, string says) =>
+        Refused(says, Changed(Baseline, 0xC0, 1, (byte)frame));
 
     [Fact]
     public void Wrong_headers_are_refused()
@@ -77,12 +80,15 @@ public class JpegDecoderTests
         Refused("comes twice", [.. file[..^2], .. file[scan..]]);
     }
 
-    /// <summary>Every bit of every coefficient in a scan of its own is a right file; an encoder that does this does not exist.</summary>
+    /// <summary>
+    /// Every bit of every coefficient in a scan of its own is a right file; an encoder that does this does not exist.
+    /// </summary>
     [Fact]
     public void Too_many_scans_are_refused()
     {
         byte[] table = [0, .. Enumerable.Repeat((byte)1, 64)];
-        var file = new List<byte>([0xFF, 0xD8, 0xFF, 0xDB, 0, 67, .. table, 0xFF, 0xC2, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0]);
+        var file = new List<byte>(
+            [0xFF, 0xD8, 0xFF, 0xDB, 0, 67, .. table, 0xFF, 0xC2, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0]);
         foreach (byte kind in (byte[])[0x00, 0x10])
             file.AddRange([0xFF, 0xC4, 0, 20, kind, 1, .. new byte[15], 0]);
         // One code, '0': no difference, or the end of the block.
@@ -99,7 +105,8 @@ public class JpegDecoderTests
 
         Assert.Contains("more than 256 scans", Assert.Throws<ImageException>(Decode).Message);
 
-        void Scan(int coefficient, int bits) => file.AddRange([0xFF, 0xDA, 0, 8, 1, 1, 0, (byte)coefficient, (byte)coefficient, (byte)bits, 0x3F]);
+        void Scan(int coefficient, int bits) =>
+            file.AddRange([0xFF, 0xDA, 0, 8, 1, 1, 0, (byte)coefficient, (byte)coefficient, (byte)bits, 0x3F]);
         RgbImage Decode() => ImageDecoders.Standard.Decode((byte[])[.. file, 0xFF, 0xD9]);
     }
 

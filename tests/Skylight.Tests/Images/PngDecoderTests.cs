@@ -4,7 +4,8 @@ namespace Skylight.Tests.Images;
 
 public class PngDecoderTests
 {
-    private static readonly (int Color, int[] Depths)[] Kinds = [(0, [1, 2, 4, 8, 16]), (2, [8, 16]), (3, [1, 2, 4, 8]), (4, [8, 16]), (6, [8, 16])];
+    private static readonly (int Color, int[] Depths)[] Kinds = [(0, [1, 2, 4, 8, 16]), (2, [8, 16]), (3, [1, 2, 4, 8]),
+        (4, [8, 16]), (6, [8, 16])];
 
     public static TheoryData<int, int, bool> AllKinds
     {
@@ -30,7 +31,8 @@ public class PngDecoderTests
     {
         var random = new Random((color * 100) + depth + (interlaced ? 1000 : 0));
         int channels = color switch { 2 => 3, 4 => 2, 6 => 4, _ => 1 };
-        foreach ((int width, int height) in ((int, int)[])[(1, 1), (2, 3), (5, 1), (1, 9), (8, 8), (13, 11), (33, 7), (64, 17)])
+        foreach ((int width, int height) in ((int, int)[])[(1, 1), (2, 3), (5, 1), (1, 9), (8, 8), (13, 11), (33, 7),
+            (64, 17)])
         {
             byte[] palette = new byte[3 << Math.Min(depth, 8)];
             random.NextBytes(palette);
@@ -40,8 +42,10 @@ public class PngDecoderTests
             byte[] rows = PngWriter.Compress(PngWriter.Rows(samples, width, height, channels, depth, interlaced, random));
             int cut = random.Next(rows.Length);
             byte[] file = PngWriter.File(
-                [("IHDR", PngWriter.Header(width, height, depth, color, interlaced)), ("gAMA", [0, 0, 1, 2]), .. color == 3 ? [("PLTE", palette)] : ((string, byte[])[])[],
-                ("tRNS", [0, 0]), ("IDAT", rows[..cut]), ("IDAT", []), ("IDAT", rows[cut..]), ("tEXt", [65, 0, 66]), ("IEND", [])]);
+                [("IHDR", PngWriter.Header(width, height, depth, color, interlaced)), ("gAMA", [0, 0, 1, 2]),
+                    .. color == 3 ? [("PLTE", palette)] : ((string, byte[])[])[],
+                ("tRNS", [0, 0]), ("IDAT", rows[..cut]), ("IDAT", []), ("IDAT", rows[cut..]), ("tEXt", [65, 0, 66]),
+                ("IEND", [])]);
 
             RgbImage image = ImageDecoders.Standard.Decode(file);
             Assert.Equal((width, height), (image.Width, image.Height));
@@ -65,7 +69,8 @@ public class PngDecoderTests
 
     [Fact]
     public void What_follows_the_end_is_ignored() =>
-        Assert.Equal(ImageSamples.Hash(ImageSamples.Decode("gray16.png")), ImageSamples.Hash(ImageDecoders.Standard.Decode((byte[])[.. ImageSamples.Bytes("gray16.png"), 1, 2, 3])));
+        Assert.Equal(ImageSamples.Hash(ImageSamples.Decode("gray16.png")),
+            ImageSamples.Hash(ImageDecoders.Standard.Decode((byte[])[.. ImageSamples.Bytes("gray16.png"), 1, 2, 3])));
 
     public static TheoryData<string, byte[]> Damaged
     {
@@ -95,7 +100,8 @@ public class PngDecoderTests
                 { "0×2", PngWriter.File(("IHDR", PngWriter.Header(0, 2, 8, 0)), pixels, end) },
                 { "colour type 2 with 4 bits", PngWriter.File(("IHDR", PngWriter.Header(2, 2, 4, 2)), pixels, end) },
                 { "colour type 5", PngWriter.File(("IHDR", PngWriter.Header(2, 2, 8, 5)), pixels, end) },
-                { "palette of 771 bytes", PngWriter.File(("IHDR", PngWriter.Header(2, 2, 8, 3)), ("PLTE", new byte[771]), pixels, end) },
+                { "palette of 771 bytes",
+                    PngWriter.File(("IHDR", PngWriter.Header(2, 2, 8, 3)), ("PLTE", new byte[771]), pixels, end) },
                 { "cannot hold", PngWriter.File(("IHDR", PngWriter.Header(9000, 9000, 8, 2)), pixels, end) },
                 { "MaximumPixels", PngWriter.File(("IHDR", PngWriter.Header(20000, 20000, 8, 2)), pixels, end) },
                 { "MaximumWidth", PngWriter.File(("IHDR", PngWriter.Header(4294967295, 1, 8, 2)), pixels, end) },

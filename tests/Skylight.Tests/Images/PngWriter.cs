@@ -49,7 +49,8 @@ internal static class PngWriter
     /// <param name="samples">[height, width, channels].</param>
     public static byte[] Rows(int[] samples, int width, int height, int channels, int depth, bool interlaced, Random filters)
     {
-        (int, int, int, int)[] passes = interlaced ? [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)] : [(0, 0, 1, 1)];
+        (int, int, int, int)[] passes = interlaced ? [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4),
+            (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)] : [(0, 0, 1, 1)];
         var data = new List<byte>();
         foreach ((int left, int top, int stepX, int stepY) in passes)
         {
@@ -90,7 +91,8 @@ internal static class PngWriter
             int corner = i < distance ? 0 : above[i - distance];
             int up = above[i];
             int estimate = left + up - corner;
-            (int Distance, int Order, int Value)[] candidates = [(Math.Abs(estimate - left), 0, left), (Math.Abs(estimate - up), 1, up), (Math.Abs(estimate - corner), 2, corner)];
+            (int Distance, int Order, int Value)[] candidates = [(Math.Abs(estimate - left), 0, left),
+                (Math.Abs(estimate - up), 1, up), (Math.Abs(estimate - corner), 2, corner)];
             int prediction = filter switch { 1 => left, 2 => up, 3 => (left + up) / 2, 4 => candidates.Min().Value, _ => 0 };
             filtered[i] = (byte)(row[i] - prediction);
         }

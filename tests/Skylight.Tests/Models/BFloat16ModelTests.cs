@@ -15,7 +15,9 @@ using Skylight.Training.Rewards;
 
 namespace Skylight.Tests.Models;
 
-/// <summary>Whole models on a device whose activations are bfloat16: the types in their graphs, their memory, and their results.</summary>
+/// <summary>
+/// Whole models on a device whose activations are bfloat16: the types in their graphs, their memory, and their results.
+/// </summary>
 public sealed class BFloat16ModelTests
 {
     private static readonly PackedShape s_shape = new(128, 4, 4, 28, 28);
@@ -23,14 +25,16 @@ public sealed class BFloat16ModelTests
     private static readonly PolicyObjective s_policy = new(Kl: KlKind.K3, Beta: 0.04f);
 
     public static TheoryData<TrainableModules, bool, bool> Passes => new(
-        from modules in (TrainableModules[])[TrainableModules.None, TrainableModules.Vision, TrainableModules.Connector, TrainableModules.Language, TrainableModules.All]
+        from modules in (TrainableModules[])[TrainableModules.None, TrainableModules.Vision, TrainableModules.Connector,
+            TrainableModules.Language, TrainableModules.All]
         from policy in (bool[])[false, true]
         from fusion in (bool[])[true, false]
         select (modules, policy, fusion));
 
     [Theory]
     [MemberData(nameof(Passes))]
-    public void Training_keeps_activations_in_bfloat16_and_what_is_added_up_in_float32(TrainableModules modules, bool policy, bool fusion)
+    public void Training_keeps_activations_in_bfloat16_and_what_is_added_up_in_float32(TrainableModules modules,
+        bool policy, bool fusion)
     {
         Plan half = PlanOf(DataType.BFloat16), full = PlanOf(DataType.Float32);
         AssertTypes(half);
@@ -42,7 +46,8 @@ public sealed class BFloat16ModelTests
         // The pixels; and, where the head is not fused, the gradient of the logits.
         Assert.Equal(!fusion && modules != TrainableModules.None ? 2 : 1, half.Steps.Count(step => step.Node.Op is Cast));
         Assert.Equal(fusion, half.Graph.Nodes.Any(node => node.Op is VocabularyHead));
-        string[] fused = [nameof(AddRmsNorm), nameof(AddLayerNorm), nameof(SwiGlu), nameof(QkvSplitRotary), nameof(FusedConnector)];
+        string[] fused = [nameof(AddRmsNorm), nameof(AddLayerNorm), nameof(SwiGlu), nameof(QkvSplitRotary),
+            nameof(FusedConnector)];
         Assert.All(fused, name => Assert.Equal(fusion, half.Graph.Nodes.Any(node => node.Op.Name == name)));
         Node[] accumulated = [.. half.Graph.Nodes.Where(node => node.Op is Accumulate)];
         Assert.Equal(modules != TrainableModules.None, accumulated.Length > 0);
@@ -53,8 +58,10 @@ public sealed class BFloat16ModelTests
             using var device = new RoundingDevice(type);
             using var model = new VisionLanguageModel(TinyModel.Configuration, device) { UseFusion = fusion };
             using var workspace = new Workspace(device);
-            TrainedParameter[] trained = [.. model.Parameters.All.Where(parameter => modules.Includes(parameter)).Select(parameter => new TrainedParameter(parameter))];
-            var key = new TrainingPass.Key(s_shape, 128, policy ? s_policy : new CrossEntropyObjective(), Backward: trained.Length > 0);
+            TrainedParameter[] trained = [.. model.Parameters.All.Where(parameter => modules.Includes(parameter))
+                .Select(parameter => new TrainedParameter(parameter))];
+            var key = new TrainingPass.Key(s_shape, 128, policy ? s_policy : new CrossEntropyObjective(),
+                Backward: trained.Length > 0);
             return new TrainingPass(model, key, trained, workspace, recompute: modules == TrainableModules.All).Plan;
         }
     }
@@ -108,7 +115,8 @@ public sealed class BFloat16ModelTests
         using VisionLanguageModel stored = ModelCheckpoint.Load(path, cpu, DataType.BFloat16);
         Assert.Equal(TinyModel.Weights(stored), TinyModel.Weights(model));
 
-        string message = Assert.Throws<ArgumentException>(() => ModelCheckpoint.Load(path, device, DataType.Float32)).Message;
+        string message = Assert.Throws<ArgumentException>(() => ModelCheckpoint.Load(path, device, DataType.Float32))
+            .Message;
         Assert.Contains("rounding computes in bfloat16", message, StringComparison.Ordinal);
         Assert.Contains("float32 masters", message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => new VisionLanguageModel(TinyModel.Configuration, device, DataType.Float32));
@@ -127,13 +135,18 @@ public sealed class BFloat16ModelTests
         using VisionLanguageModel full = TinyModel.Create(DataType.BFloat16, fusion);
         TrainingSample[] samples = Samples();
         using ModelTrainer halfTrainer = new(half, TrainableModules.All), fullTrainer = new(full, TrainableModules.All);
-        BatchResult actual = halfTrainer.AccumulateGradients(samples, new CrossEntropyObjective()), expected = fullTrainer.AccumulateGradients(samples, new CrossEntropyObjective());
+        BatchResult actual = halfTrainer.AccumulateGradients(samples, new CrossEntropyObjective()),
+            expected = fullTrainer.AccumulateGradients(samples, new CrossEntropyObjective());
         Assert.InRange(actual.Loss, expected.Loss * 0.99, expected.Loss * 1.01);
-        Assert.All(actual.LogProbabilities.SelectMany(row => row).Zip(expected.LogProbabilities.SelectMany(row => row)), pair => Assert.InRange(pair.First - pair.Second, -0.05f, 0.05f));
-        foreach (((PersistentTensor parameter, PersistentTensor gradient), (_, PersistentTensor reference)) in halfTrainer.Gradients.Zip(fullTrainer.Gradients))
+        Assert.All(actual.LogProbabilities.SelectMany(row => row).Zip(expected.LogProbabilities.SelectMany(row => row)),
+            pair => Assert.InRange(pair.First - pair.Second, -0.05f, 0.05f));
+        foreach (((PersistentTensor parameter, PersistentTensor gradient),
+            (_, PersistentTensor reference)) in halfTrainer.Gradients.Zip(fullTrainer.Gradients))
         {
-            float[] values = PersistentTensors.Read(half.Device, gradient), wanted = PersistentTensors.Read(full.Device, reference);
-            double difference = Math.Sqrt(values.Zip(wanted).Sum(pair => Math.Pow(pair.First - pair.Second, 2))), norm = Math.Sqrt(wanted.Sum(value => (double)value * value));
+            float[] values = PersistentTensors.Read(half.Device, gradient),
+                wanted = PersistentTensors.Read(full.Device, reference);
+            double difference = Math.Sqrt(values.Zip(wanted).Sum(pair => Math.Pow(pair.First - pair.Second, 2))),
+                norm = Math.Sqrt(wanted.Sum(value => (double)value * value));
             Assert.True(difference <= 0.05 * norm, $"{parameter.Name}: {difference / norm:P1}");
         }
 
@@ -147,12 +160,18 @@ public sealed class BFloat16ModelTests
         using VisionLanguageModel model = TinyModel.Create(device: new RoundingDevice());
         using var trainer = new ModelTrainer(model, TrainableModules.All);
         using var engine = new GenerationEngine(model, 4096);
-        var options = new GrpoOptions { GroupSize = 6, Sampling = new SamplingOptions { MaxNewTokens = 10, StopTokens = [TinyModel.StopToken], Seed = 3 } };
-        var criticalTokens = new CriticalTokens(new Skylight.Text.CharacterTokenizer(" 0123456789abcdefghijklmnopqrstuvwxyzW", "<end>", "<img>"));
+        var options = new GrpoOptions
+        {
+            GroupSize = 6,
+            Sampling = new SamplingOptions { MaxNewTokens = 10, StopTokens = [TinyModel.StopToken], Seed = 3 },
+        };
+        var criticalTokens = new CriticalTokens(
+            new Skylight.Text.CharacterTokenizer(" 0123456789abcdefghijklmnopqrstuvwxyzW", "<end>", "<img>"));
         var grpo = new GrpoTrainer(trainer, engine, options, criticalTokens, Training.ComputedReward.Set());
         GrpoPrompt[] prompts = [.. Enumerable.Range(0, 3).Select(index => new GrpoPrompt(
             index == 1 ? TinyModel.Prompt(1, 9) : TinyModel.Prompt((ulong)index, 8 + index, TinyModel.Picture((ulong)index)),
-            Training.ComputedReward.Request(completion => completion.Tokens.Count(token => token < 10) / (double)completion.Tokens.Length)))];
+            Training.ComputedReward.Request(
+                completion => completion.Tokens.Count(token => token < 10) / (double)completion.Tokens.Length)))];
         GrpoMetrics[] steps = [.. Enumerable.Range(0, 3).Select(_ => grpo.Step(() => prompts, 0.02f))];
         Assert.All(steps, step => Assert.Equal(0, step.RolloutTrainDifference));
         Assert.All(steps, step => Assert.True(step.GradientNorm > 0));
@@ -167,8 +186,10 @@ public sealed class BFloat16ModelTests
         {
             DataType[] expected = node.Op switch
             {
-                LogProbabilities or LogProbabilitiesBackward or LogitStatistics or CrossEntropy or CrossEntropyBackward or PolicyLossBackward or VocabularyHead or
-                    RotaryTable or One or MatMulWeightGradient or ColumnSum or EmbeddingGradient or InterpolatePositions or InterpolatePositionsBackward
+                LogProbabilities or LogProbabilitiesBackward or LogitStatistics or CrossEntropy or CrossEntropyBackward
+                    or PolicyLossBackward or VocabularyHead or
+                    RotaryTable or One or MatMulWeightGradient or ColumnSum or EmbeddingGradient or InterpolatePositions
+                        or InterpolatePositionsBackward
                     => [.. node.Outputs.Select(_ => DataType.Float32)],
                 SampleTokens => [DataType.Int32, DataType.Float32, DataType.Float32],
                 PolicyLoss => [DataType.Float32, DataType.Int32, DataType.Float32, DataType.Float32],
@@ -176,14 +197,19 @@ public sealed class BFloat16ModelTests
                 Attention => [DataType.BFloat16, DataType.Float32],
                 LayerNormBackward or RmsNormBackward or LayerScaleBackward or AddClassTokenAndPositionsBackward
                     => [.. node.Outputs.Select((_, index) => index == 0 ? DataType.BFloat16 : DataType.Float32)],
-                VocabularyHeadBackward head => [.. node.Outputs.Select((_, index) => index == 0 && head.NeedsHidden ? DataType.BFloat16 : DataType.Float32)],
+                VocabularyHeadBackward head =>
+                    [.. node.Outputs.Select((_, index) => index == 0 && head.NeedsHidden ? DataType.BFloat16
+                        : DataType.Float32)],
                 _ => [.. node.Outputs.Select(_ => DataType.BFloat16)],
             };
-            Assert.True(expected.SequenceEqual(node.OutputTypes.Select(type => type.DataType)), $"{node.Op} makes {string.Join(", ", node.OutputTypes)}");
+            Assert.True(expected.SequenceEqual(node.OutputTypes.Select(type => type.DataType)),
+                $"{node.Op} makes {string.Join(", ", node.OutputTypes)}");
         }
 
-        Assert.All(plan.Graph.Outputs.Where(output => output.Value.Type.DataType.IsFloatingPoint()), output => Assert.Equal(DataType.Float32, output.Value.Type.DataType));
-        Assert.All(plan.Graph.Nodes.Where(node => node.Op is MatMul or MatMulInputGradient or MatMulWeightGradient), node => Assert.Equal(DataType.BFloat16, node.Inputs[0].Type.DataType));
+        Assert.All(plan.Graph.Outputs.Where(output => output.Value.Type.DataType.IsFloatingPoint()),
+            output => Assert.Equal(DataType.Float32, output.Value.Type.DataType));
+        Assert.All(plan.Graph.Nodes.Where(node => node.Op is MatMul or MatMulInputGradient or MatMulWeightGradient),
+            node => Assert.Equal(DataType.BFloat16, node.Inputs[0].Type.DataType));
     }
 
     private static string[] Names(Plan plan) => [.. plan.Steps.Select(step => step.Node.Op.Name)];

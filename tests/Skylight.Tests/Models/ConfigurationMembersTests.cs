@@ -5,7 +5,10 @@ using Skylight.Tests.Checkpoints;
 
 namespace Skylight.Tests.Models;
 
-/// <summary>A member that nobody reads is refused, unless it changes no number; what published files and transformers write is read.</summary>
+/// <summary>
+/// A member that nobody reads is refused, unless it changes no number; what published files and transformers write is
+/// read.
+/// </summary>
 public class ConfigurationMembersTests
 {
     [Theory]
@@ -86,18 +89,22 @@ public class ConfigurationMembersTests
     [InlineData("vision_feature_layer", "-1")]
     [InlineData("_commit_hash", "\"0123456789\"")]
     [InlineData("unsloth_fixed", "true")]
-    public void WhatSaysTheSameOrNothingIsRead(string field, string value) => Assert.Equal(Load("internvl3-1b"), Load("internvl3-1b", (field, value)));
+    public void WhatSaysTheSameOrNothingIsRead(string field, string value) =>
+        Assert.Equal(Load("internvl3-1b"), Load("internvl3-1b", (field, value)));
 
     [Fact]
     public void SwitchesInTheOtherFormsNamesMustAgree()
     {
-        Assert.Equal(Load("38b-hf"), Load("38b-hf", ("vision_config.qk_normalization", "true"), ("vision_config.qkv_bias", "false")));
-        Assert.Contains("'vision_config.qkv_bias' is true; supported: false", Refused("38b-hf", ("vision_config.qkv_bias", "true")), StringComparison.Ordinal);
+        Assert.Equal(Load("38b-hf"),
+            Load("38b-hf", ("vision_config.qk_normalization", "true"), ("vision_config.qkv_bias", "false")));
+        Assert.Contains("'vision_config.qkv_bias' is true; supported: false",
+            Refused("38b-hf", ("vision_config.qkv_bias", "true")), StringComparison.Ordinal);
         Assert.Contains("'select_layer' is -4", Refused("38b-hf", ("select_layer", "-4")), StringComparison.Ordinal);
         Assert.Contains("'ps_version' is \"v1\"", Refused("38b-hf", ("ps_version", "\"v1\"")), StringComparison.Ordinal);
         Assert.Equal(151667, Load("internvl3-1b", ("image_token_id", "151667")).ImageTokenId);
         foreach (string name in (string[])["internvl3-1b", "38b-hf"])
-            Assert.Contains("'img_context_token_id' is 5 and 'image_token_id' is 6", Refused(name, ("img_context_token_id", "5"), ("image_token_id", "6")), StringComparison.Ordinal);
+            Assert.Contains("'img_context_token_id' is 5 and 'image_token_id' is 6",
+                Refused(name, ("img_context_token_id", "5"), ("image_token_id", "6")), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -110,13 +117,21 @@ public class ConfigurationMembersTests
               "rescale_factor": 0.00392156862745098, "return_tensors": null, "size": { "height": 448, "width": 448 } }
             """;
         Assert.Equal(new ImagePreprocessing(), LoadProcessor(Published).Preprocessing);
-        foreach ((string field, string value) in (ReadOnlySpan<(string, string)>)[("size", "448"), ("size", "{\"shortest_edge\": 448}"), ("do_center_crop", "true")])
-            Assert.Equal(new ImagePreprocessing(), LoadProcessor(Edit(Published, [(field, value), ("crop_size", "448")])).Preprocessing);
+        foreach ((string field, string value) in (ReadOnlySpan<(string, string)>)[("size", "448"),
+            ("size", "{\"shortest_edge\": 448}"), ("do_center_crop", "true")])
+            Assert.Equal(new ImagePreprocessing(),
+                LoadProcessor(Edit(Published, [(field, value), ("crop_size", "448")])).Preprocessing);
         foreach ((string field, string value) in (ReadOnlySpan<(string, string)>)[
-            ("do_normalize", "false"), ("do_rescale", "false"), ("rescale_factor", "0.0078125"), ("do_resize", "false"), ("size", "224"), ("size", "{\"shortest_edge\": 336}"), ("do_pad", "true"),
+            ("do_normalize", "false"), ("do_rescale", "false"), ("rescale_factor", "0.0078125"), ("do_resize", "false"),
+            ("size", "224"), ("size", "{\"shortest_edge\": 336}"), ("do_pad", "true"),
             ("use_thumbnail", "false"), ("do_sharpen", "true"), ("resample", "2")])
-            Assert.Contains(field, Assert.Throws<CheckpointException>(() => LoadProcessor(Edit(Published, [(field, value)]))).Message, StringComparison.Ordinal);
-        Assert.Contains("'crop_size' is 224×224", Assert.Throws<CheckpointException>(() => LoadProcessor(Edit(Published, [("do_center_crop", "true"), ("crop_size", "224")]))).Message, StringComparison.Ordinal);
+            Assert.Contains(field,
+                Assert.Throws<CheckpointException>(() => LoadProcessor(Edit(Published, [(field, value)]))).Message,
+                StringComparison.Ordinal);
+        Assert.Contains("'crop_size' is 224×224",
+            Assert.Throws<CheckpointException>(() =>
+                LoadProcessor(Edit(Published, [("do_center_crop", "true"), ("crop_size", "224")]))).Message,
+                    StringComparison.Ordinal);
 
         static ModelConfiguration LoadProcessor(string json)
         {
@@ -127,7 +142,8 @@ public class ConfigurationMembersTests
         }
     }
 
-    private static string Refused(string name, params (string Field, string Value)[] edits) => Assert.Throws<CheckpointException>(() => Load(name, edits)).Message;
+    private static string Refused(string name, params (string Field, string Value)[] edits) =>
+        Assert.Throws<CheckpointException>(() => Load(name, edits)).Message;
 
     private static ModelConfiguration Load(string name, params (string Field, string Value)[] edits)
     {

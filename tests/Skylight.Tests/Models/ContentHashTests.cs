@@ -5,7 +5,10 @@ namespace Skylight.Tests.Models;
 
 public sealed class ContentHashTests
 {
-    /// <summary>The vectors of the reference implementation: key 00 01 … 0f, input 00 01 …, as OpenSSL's <c>SIPHASH</c> gives them too.</summary>
+    /// <summary>
+    /// The vectors of the reference implementation: key 00 01 … 0f, input 00 01 …, as OpenSSL's <c>SIPHASH</c> gives
+    /// them too.
+    /// </summary>
     [Theory]
     [InlineData(0, "a3817f04ba25a8e66df67214c7550293")]
     [InlineData(1, "da87c1d86b99af44347659119b22fc45")]

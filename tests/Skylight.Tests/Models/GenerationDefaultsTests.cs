@@ -61,7 +61,9 @@ public class GenerationDefaultsTests
         folder.Write("config.json", CheckpointFixture.Small().ToJson());
         folder.Write("generation_config.json", $$"""{ "{{name}}": {{value}} }""");
         ModelConfiguration configuration = ModelConfiguration.Load(folder.Path);
-        Assert.Equal([$"generation_config.json says '{name}' is {value}; that is not used, and answers are made without it."], configuration.Warnings);
+        Assert.Equal(
+            [$"generation_config.json says '{name}' is {value}; that is not used, and answers are made without it."],
+            configuration.Warnings);
         // A saved checkpoint says it still.
         RandomCheckpoint.Write(folder["saved"], configuration, StoredType.Float32, 1);
         Assert.Equal(configuration.Warnings, ModelConfiguration.Load(folder["saved"]).Warnings);
@@ -96,15 +98,19 @@ public class GenerationDefaultsTests
     [InlineData("pad_token_id", "\"x\"")]
     [InlineData("eos_token_id", "[1.5]")]
     public void ImpossibleValuesAreRefusedByName(string name, string value) =>
-        Assert.Contains($"'{name}'", Assert.Throws<CheckpointException>(() => Load($$"""{ "{{name}}": {{value}} }""")).Message, StringComparison.Ordinal);
+        Assert.Contains($"'{name}'", Assert.Throws<CheckpointException>(() => Load($$"""{ "{{name}}": {{value}} }"""))
+            .Message, StringComparison.Ordinal);
 
     [Fact]
     public void GenerationInTheModelsOwnConfigurationCountsOnlyWithoutTheFileForIt()
     {
         using var folder = new TemporaryFolder();
         string text = File.ReadAllText(Golden.PathOf("configs/38b-verbose.json"));
-        folder.Write("config.json", text.Replace("\"repetition_penalty\": 1.0", "\"repetition_penalty\": 1.2", StringComparison.Ordinal));
-        Assert.Equal(["config.json says 'llm_config.repetition_penalty' is 1.2; that is not used, and answers are made without it."], ModelConfiguration.Load(folder.Path).Warnings);
+        folder.Write("config.json",
+            text.Replace("\"repetition_penalty\": 1.0", "\"repetition_penalty\": 1.2", StringComparison.Ordinal));
+        Assert.Equal(
+            ["config.json says 'llm_config.repetition_penalty' is 1.2; that is not used, and answers are made " +
+                "without it."], ModelConfiguration.Load(folder.Path).Warnings);
         folder.Write("generation_config.json", """{ "eos_token_id": 151645 }""");
         Assert.Empty(ModelConfiguration.Load(folder.Path).Warnings);
     }

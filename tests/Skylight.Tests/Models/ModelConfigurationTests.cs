@@ -30,12 +30,14 @@ public class ModelConfigurationTests
     [InlineData("vit300m-style/original", NormKind.LayerNorm, false, true, 48, 56, null)]
     [InlineData("vit6b-style/hf", NormKind.RmsNorm, true, false, 60, 84, 633)]
     [InlineData("vit6b-style/original", NormKind.RmsNorm, true, false, 60, 84, null)]
-    public void GoldenConfigurationsAreRead(string directory, NormKind norm, bool queryKeyNorm, bool qkvBias, int visionWidth, int image, int? imageToken)
+    public void GoldenConfigurationsAreRead(string directory, NormKind norm, bool queryKeyNorm, bool qkvBias,
+        int visionWidth, int image, int? imageToken)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(Golden.PathOf(directory));
 
         Assert.Equal((norm, queryKeyNorm, qkvBias, visionWidth, image, image),
-            (configuration.Vision.NormKind, configuration.Vision.QueryKeyNorm, configuration.Vision.QkvBias, configuration.Vision.HiddenSize, configuration.Vision.ImageHeight, configuration.Vision.ImageWidth));
+            (configuration.Vision.NormKind, configuration.Vision.QueryKeyNorm, configuration.Vision.QkvBias,
+                configuration.Vision.HiddenSize, configuration.Vision.ImageHeight, configuration.Vision.ImageWidth));
         Assert.Equal(imageToken, configuration.ImageTokenId);
         Assert.Equal(1e6, configuration.Language.RopeTheta);
         Assert.Equal(1e-6f, configuration.Language.RmsNormEpsilon);
@@ -48,14 +50,18 @@ public class ModelConfigurationTests
     {
         ModelConfiguration plain = Load(Original);
         // The class's own defaults.
-        Assert.Equal(new ImagePreprocessing { IsTiled = false, MaximumTiles = 6, HasThumbnail = false }, plain.Preprocessing);
-        Assert.Equal(("internvl_chat", null, null, null), (plain.ModelType, plain.Template, plain.SystemMessage, plain.WeightType));
-        ModelConfiguration chat = Load(Edit(Original, ("dynamic_image_size", "true"), ("max_dynamic_patch", "12"), ("min_dynamic_patch", "2"), ("use_thumbnail", "true"), ("template", "\"internvl2_5\""),
+        Assert.Equal(new ImagePreprocessing { IsTiled = false, MaximumTiles = 6, HasThumbnail = false },
+            plain.Preprocessing);
+        Assert.Equal(("internvl_chat", null, null, null),
+            (plain.ModelType, plain.Template, plain.SystemMessage, plain.WeightType));
+        ModelConfiguration chat = Load(Edit(Original, ("dynamic_image_size", "true"), ("max_dynamic_patch", "12"),
+            ("min_dynamic_patch", "2"), ("use_thumbnail", "true"), ("template", "\"internvl2_5\""),
             ("system_message", "\"Be brief.\""), ("torch_dtype", "\"bfloat16\""), ("pad2square", "false")));
         Assert.Equal(new ImagePreprocessing { MinimumTiles = 2 }, chat.Preprocessing);
         Assert.Equal(("internvl2_5", "Be brief.", "bfloat16"), (chat.Template, chat.SystemMessage, chat.WeightType));
         AssertRefused(Edit(Original, ("pad2square", "true")), "'pad2square'", "true", "false");
-        AssertRefused(Edit(Original, ("min_dynamic_patch", "13"), ("max_dynamic_patch", "12")), "'min_dynamic_patch'", "13", "12");
+        AssertRefused(Edit(Original, ("min_dynamic_patch", "13"), ("max_dynamic_patch", "12")), "'min_dynamic_patch'",
+            "13", "12");
         AssertRefused(Edit(Original, ("use_thumbnail", "1")), "'use_thumbnail'", "true or false");
     }
 
@@ -68,12 +74,21 @@ public class ModelConfigurationTests
         folder.Write("config.json", Edit(HuggingFace, ("dtype", "\"float16\"")));
         Write("""{ "crop_to_patches": false, "min_patches": 1, "max_patches": 8, "image_mean": [0.5, 0.25, 0.75], "image_std": [0.5, 0.5, 0.5], "size": { "height": 56, "width": 56 }, "resample": 3 }""");
         ModelConfiguration configuration = ModelConfiguration.Load(folder.Path);
-        Assert.Equal(new ImagePreprocessing { MaximumTiles = 8, Mean = new(0.5, 0.25, 0.75), Deviation = new(0.5, 0.5, 0.5) }, configuration.Preprocessing);
+        Assert.Equal(new ImagePreprocessing
+        {
+            MaximumTiles = 8,
+            Mean = new(0.5, 0.25, 0.75),
+            Deviation = new(0.5, 0.5, 0.5),
+        }, configuration.Preprocessing);
         Assert.Equal("float16", configuration.WeightType);
-        foreach ((string json, string part) in (ReadOnlySpan<(string, string)>)[("""{ "size": { "height": 448, "width": 448 } }""", "448"), ("""{ "resample": 2 }""", "bicubic"), ("""{ "image_std": [1, 0, 1] }""", "positive"), ("""{ "image_mean": [1, 0] }""", "2 numbers"), ("""{ "image_mean": ["a"] }""", "a number")])
+        foreach ((string json,
+            string part) in (ReadOnlySpan<(string, string)>)[("""{ "size": { "height": 448, "width": 448 } }""", "448"),
+            ("""{ "resample": 2 }""", "bicubic"), ("""{ "image_std": [1, 0, 1] }""", "positive"),
+            ("""{ "image_mean": [1, 0] }""", "2 numbers"), ("""{ "image_mean": ["a"] }""", "a number")])
         {
             Write(json);
-            Assert.Contains(part, Assert.Throws<CheckpointException>(() => ModelConfiguration.Load(folder.Path)).Message, StringComparison.Ordinal);
+            Assert.Contains(part, Assert.Throws<CheckpointException>(() => ModelConfiguration.Load(folder.Path))
+                .Message, StringComparison.Ordinal);
         }
 
         void Write(string json) => folder.Write(name, field.Length == 0 ? json : $"{{ {field}{json} }}");
@@ -88,8 +103,11 @@ public class ModelConfigurationTests
     [InlineData("Phi3ForCausalLM", "phi3")]
     public void OtherLanguageModelsAreNamedWithWhatIsSupported(string architecture, string modelType)
     {
-        AssertRefused(Edit(Original, ("llm_config.architectures", $"[\"{architecture}\"]"), ("llm_config.model_type", $"\"{modelType}\"")), architecture, "Qwen2ForCausalLM", "Qwen3ForCausalLM", "InternVL3 (1B", "InternVL3.5 (1B, 2B, 4B, 8B, 14B, 38B; not those with experts)", "Skywork-R1V3");
-        AssertRefused(Edit(HuggingFace, ("text_config.model_type", $"\"{modelType}\"")), modelType, "qwen2", "InternVL3 (1B");
+        AssertRefused(Edit(Original, ("llm_config.architectures", $"[\"{architecture}\"]"),
+            ("llm_config.model_type", $"\"{modelType}\"")), architecture, "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+                "InternVL3 (1B", "InternVL3.5 (1B, 2B, 4B, 8B, 14B, 38B; not those with experts)", "Skywork-R1V3");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", $"\"{modelType}\"")), modelType, "qwen2",
+            "InternVL3 (1B");
     }
 
     [Theory]
@@ -97,7 +115,8 @@ public class ModelConfigurationTests
     [InlineData("\"qwen3\"", "[\"Qwen2ForCausalLM\"]", "'llm_config.model_type' is 'qwen3'")]
     [InlineData("null", "[\"Qwen2ForCausalLM\", \"Qwen3ForCausalLM\"]", "names classes of qwen2 and of qwen3")]
     public void Type_and_class_of_the_language_model_must_agree(string modelType, string architectures, string expected) =>
-        AssertRefused(Edit(Original, ("llm_config.model_type", modelType), ("llm_config.architectures", architectures)), expected);
+        AssertRefused(Edit(Original, ("llm_config.model_type", modelType), ("llm_config.architectures", architectures)),
+            expected);
 
     [Fact]
     public void Qwen3_is_told_by_type_or_class_and_has_its_own_defaults()
@@ -108,15 +127,20 @@ public class ModelConfigurationTests
             Load(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\"")))])
         {
             // The class has heads of 128 where the file says nothing, whatever hidden size and heads are.
-            Assert.Equal((LanguageModelKind.Qwen3, true, false, 128), (read.Language.Kind, read.Language.QueryKeyNorm, read.Language.QkvBias, read.Language.HeadDimension));
+            Assert.Equal((LanguageModelKind.Qwen3, true, false, 128),
+                (read.Language.Kind, read.Language.QueryKeyNorm, read.Language.QkvBias, read.Language.HeadDimension));
             Assert.Equal(read with { Generation = GenerationDefaults.None }, Load(read.ToOriginalJson()));
             Assert.Equal(read with { Generation = GenerationDefaults.None }, Load(read.ToJson()));
         }
 
-        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.attention_bias", "true")), "'text_config.attention_bias'", "true", "false");
-        AssertRefused(Edit(HuggingFace, ("text_config.attention_bias", "false")), "'text_config.attention_bias'", "false", "true");
-        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.use_qk_norm", "false")), "'text_config.use_qk_norm'", "false", "true");
-        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.num_experts", "128")), "'text_config.num_experts'", "128");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""),
+            ("text_config.attention_bias", "true")), "'text_config.attention_bias'", "true", "false");
+        AssertRefused(Edit(HuggingFace, ("text_config.attention_bias", "false")), "'text_config.attention_bias'",
+            "false", "true");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.use_qk_norm", "false")),
+            "'text_config.use_qk_norm'", "false", "true");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.num_experts", "128")),
+            "'text_config.num_experts'", "128");
     }
 
     /// <summary>The members of Qwen3Config with those of the family, as transformers writes them.</summary>
@@ -140,7 +164,8 @@ public class ModelConfigurationTests
                 "use_fa3": false, "use_flash_attn": true } }
             """);
         ModelConfiguration expected = ModelFamily.Configuration("internvl3.5-8b");
-        Assert.Equal((expected.Vision, expected.Language, expected.Preprocessing, expected.Template), (read.Vision, read.Language, read.Preprocessing, read.Template));
+        Assert.Equal((expected.Vision, expected.Language, expected.Preprocessing, expected.Template),
+            (read.Vision, read.Language, read.Preprocessing, read.Template));
     }
 
     /// <summary>The sizes that the cards of InternVL3.5 state, in billions.</summary>
@@ -153,7 +178,8 @@ public class ModelConfigurationTests
     [InlineData("internvl3.5-38b", 38.4)]
     public void Published_sizes_are_those_of_the_shapes(string name, double billions)
     {
-        using var model = new VisionLanguageModel(ModelFamily.Configuration(name), new Skylight.Cpu.CpuDevice(long.MaxValue));
+        using var model = new VisionLanguageModel(ModelFamily.Configuration(name),
+            new Skylight.Cpu.CpuDevice(long.MaxValue));
         Assert.Equal(billions, model.Parameters.ElementCount / 1e9, 0.06);
     }
 
@@ -162,20 +188,30 @@ public class ModelConfigurationTests
     [InlineData("qwen2", "Qwen2ForCausalLM")]
     [InlineData("llava", "LlavaForConditionalGeneration")]
     public void OtherFamiliesAreNamedWithWhatIsSupported(string modelType, string architecture) =>
-        AssertRefused($$"""{ "model_type": "{{modelType}}", "architectures": ["{{architecture}}"] }""", modelType, architecture, "internvl_chat", "InternVL3 (1B");
+        AssertRefused($$"""{ "model_type": "{{modelType}}", "architectures": ["{{architecture}}"] }""", modelType,
+            architecture, "internvl_chat", "InternVL3 (1B");
 
     [Fact]
     public void HowMorePositionsAreConfiguredIsSaidWithTheirNumber()
     {
         LanguageConfiguration dynamic = Load(Original).Language;
         Assert.Equal(new RopeScaling(RopeScalingKind.Dynamic, 2, 32768), dynamic.RopeScaling);
-        Assert.Contains("32768 positions (dynamic RoPE scaling by 2 beyond 32768, which is not configured to go there; for more, raise 'max_position_embeddings'", dynamic.DescribePositions(), StringComparison.Ordinal);
-        LanguageConfiguration longer = Load(Edit(Original, ("llm_config.max_position_embeddings", "65536"), ("llm_config.rope_scaling", """{ "type": "dynamic", "factor": 2, "original_max_position_embeddings": 32768 }"""))).Language;
+        Assert.Contains(
+            "32768 positions (dynamic RoPE scaling by 2 beyond 32768, which is not configured to go there; for more, " +
+            "raise 'max_position_embeddings'", dynamic.DescribePositions(), StringComparison.Ordinal);
+        LanguageConfiguration longer = Load(
+            Edit(Original, ("llm_config.max_position_embeddings", "65536"),
+                ("llm_config.rope_scaling",
+                    """{ "type": "dynamic", "factor": 2, "original_max_position_embeddings": 32768 }"""))).Language;
         Assert.Equal("65536 positions (dynamic RoPE scaling by 2 beyond 32768)", longer.DescribePositions());
         LanguageConfiguration plain = Load(Edit(Original, ("llm_config.rope_scaling", "null"))).Language;
         Assert.Null(plain.RopeScaling);
         Assert.Equal("32768 positions", plain.DescribePositions());
-        AssertRefused(Edit(HuggingFace, ("text_config.rope_parameters", """{ "rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5 }""")), "partial_rotary_factor", "0.5");
+        AssertRefused(
+            Edit(HuggingFace,
+                ("text_config.rope_parameters",
+                    """{ "rope_type": "default", "rope_theta": 1e6, "partial_rotary_factor": 0.5 }""")),
+                        "partial_rotary_factor", "0.5");
     }
 
     [Fact]
@@ -183,12 +219,25 @@ public class ModelConfigurationTests
     {
         using var folder = new TemporaryFolder();
         Assert.Equal(GenerationDefaults.None, GenerationDefaults.Load(folder.Path));
-        folder.Write("generation_config.json", """{ "eos_token_id": [7, 8], "bos_token_id": 1, "do_sample": true, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.05, "max_new_tokens": 64000, "transformers_version": "4.37.2" }""");
-        var expected = new GenerationDefaults { StopTokenIds = [7, 8], BeginTokenId = 1, Sample = true, Temperature = 0.6, TopP = 0.95, TopK = 20, RepetitionPenalty = 1.05, MaxNewTokens = 64000 };
+        folder.Write("generation_config.json",
+            """{ "eos_token_id": [7, 8], "bos_token_id": 1, "do_sample": true, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "repetition_penalty": 1.05, "max_new_tokens": 64000, "transformers_version": "4.37.2" }""");
+        var expected = new GenerationDefaults
+        {
+            StopTokenIds = [7, 8],
+            BeginTokenId = 1,
+            Sample = true,
+            Temperature = 0.6,
+            TopP = 0.95,
+            TopK = 20,
+            RepetitionPenalty = 1.05,
+            MaxNewTokens = 64000,
+        };
         Assert.Equal(expected, GenerationDefaults.Load(folder.Path));
         folder.Write("generation_config.json", expected.ToJson());
         Assert.Equal(expected, GenerationDefaults.Load(folder.Path));
-        foreach ((string field, string value) in (ReadOnlySpan<(string, string)>)[("temperature", "-1"), ("top_p", "0"), ("top_p", "1.5"), ("top_k", "-3"), ("repetition_penalty", "0"), ("max_new_tokens", "0"), ("eos_token_id", "\"x\""), ("do_sample", "\"yes\"")])
+        foreach ((string field, string value) in (ReadOnlySpan<(string, string)>)[("temperature", "-1"), ("top_p", "0"),
+            ("top_p", "1.5"), ("top_k", "-3"), ("repetition_penalty", "0"), ("max_new_tokens", "0"),
+            ("eos_token_id", "\"x\""), ("do_sample", "\"yes\"")])
         {
             folder.Write("generation_config.json", $"{{ \"{field}\": {value} }}");
             CheckpointException error = Assert.Throws<CheckpointException>(() => GenerationDefaults.Load(folder.Path));
@@ -226,21 +275,42 @@ public class ModelConfigurationTests
     {
         ModelConfiguration configuration = CheckpointFixture.Small(tied, norm);
         Assert.Equal(configuration, Load(configuration.ToJson()));
-        ModelConfiguration other = configuration with { ImageTokenId = null, StopTokenIds = [], Architecture = "SkyworkR1VChatModel", Vision = configuration.Vision with { LayerScaleInitial = 0.5f }, Language = configuration.Language with { HeadDimension = 8, RmsNormEpsilon = 3.3e-5f } };
+        ModelConfiguration other = configuration with
+        {
+            ImageTokenId = null,
+            StopTokenIds = [],
+            Architecture = "SkyworkR1VChatModel",
+            Vision = configuration.Vision with { LayerScaleInitial = 0.5f },
+            Language = configuration.Language with { HeadDimension = 8, RmsNormEpsilon = 3.3e-5f },
+        };
         Assert.Equal(other, Load(other.ToJson()));
         Assert.NotEqual(configuration, other);
     }
 
     [Fact]
     public void SkyworkModelIsRead() =>
-        Assert.Equal("SkyworkR1VChatModel", Load(Edit(Original, ("architectures", """["SkyworkR1VChatModel"]"""), ("model_type", "\"skywork_chat\""))).Architecture);
+        Assert.Equal("SkyworkR1VChatModel",
+            Load(Edit(Original, ("architectures", """["SkyworkR1VChatModel"]"""), ("model_type", "\"skywork_chat\"")))
+                .Architecture);
 
     [Fact]
     public void FieldsLeftOutTakeTheClassesDefaults()
     {
-        ModelConfiguration original = Load("""{ "model_type": "internvl_chat", "ps_version": "v2", "vision_config": { "image_size": 448 }, "llm_config": { "hidden_size": 5120, "num_attention_heads": 40, "num_key_value_heads": 8 } }""");
-        Assert.Equal(new VisionConfiguration { HiddenSize = 3200, LayerCount = 48, HeadCount = 25, IntermediateSize = 12800, NormKind = NormKind.RmsNorm, QueryKeyNorm = true, QkvBias = false }, original.Vision);
-        Assert.Equal(new LanguageConfiguration { HiddenSize = 5120, HeadCount = 40, KeyValueHeadCount = 8 }, original.Language);
+        ModelConfiguration original = Load(
+            """{ "model_type": "internvl_chat", "ps_version": "v2", "vision_config": { "image_size": 448 }, "llm_config": { "hidden_size": 5120, "num_attention_heads": 40, "num_key_value_heads": 8 } }""");
+        Assert.Equal(
+            new VisionConfiguration
+            {
+                HiddenSize = 3200,
+                LayerCount = 48,
+                HeadCount = 25,
+                IntermediateSize = 12800,
+                NormKind = NormKind.RmsNorm,
+                QueryKeyNorm = true,
+                QkvBias = false,
+            }, original.Vision);
+        Assert.Equal(new LanguageConfiguration { HiddenSize = 5120, HeadCount = 40, KeyValueHeadCount = 8 },
+            original.Language);
 
         ModelConfiguration huggingFace = Load("""{ "model_type": "internvl", "vision_config": {}, "text_config": {} }""");
         Assert.Equal(new VisionConfiguration { QkvBias = false }, huggingFace.Vision);
@@ -250,8 +320,10 @@ public class ModelConfigurationTests
 
     [Theory]
     [InlineData("text_config.rope_parameters", "null", "text_config.rope_theta", "5000", 5000)]
-    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"dynamic\", \"factor\": 2.0, \"rope_theta\": 7000.0}", "text_config.rope_scaling", "null", 7000)]
-    [InlineData("text_config.rope_parameters", "null", "text_config.rope_scaling", "{\"type\": \"dynamic\", \"factor\": 2.0}", 10000)]
+    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"dynamic\", \"factor\": 2.0, \"rope_theta\": 7000.0}",
+        "text_config.rope_scaling", "null", 7000)]
+    [InlineData("text_config.rope_parameters", "null", "text_config.rope_scaling",
+        "{\"type\": \"dynamic\", \"factor\": 2.0}", 10000)]
     public void RopeIsReadInOldAndNewSpelling(string field, string value, string field2, string value2, double expected) =>
         Assert.Equal(expected, Load(Edit(HuggingFace, (field, value), (field2, value2))).Language.RopeTheta);
 
@@ -260,14 +332,19 @@ public class ModelConfigurationTests
     {
         Assert.True(Load(Edit(Original, ("llm_config.tie_word_embeddings", "true"))).Language.TieWordEmbeddings);
         Assert.True(Load(Edit(HuggingFace, ("tie_word_embeddings", "true"))).Language.TieWordEmbeddings);
-        Assert.False(Load(Edit(HuggingFace, ("tie_word_embeddings", "true"), ("text_config.tie_word_embeddings", "false"))).Language.TieWordEmbeddings);
+        Assert.False(
+            Load(Edit(HuggingFace, ("tie_word_embeddings", "true"), ("text_config.tie_word_embeddings", "false")))
+                .Language.TieWordEmbeddings);
     }
 
     [Fact]
     public void RectangularImagesAndPatchesAreRead()
     {
-        VisionConfiguration vision = Load(Edit(HuggingFace, ("vision_config.image_size", "[28, 84]"), ("vision_config.patch_size", "[7, 14]"), ("image_seq_length", "6"))).Vision;
-        Assert.Equal((28, 84, 7, 14, 4, 6), (vision.ImageHeight, vision.ImageWidth, vision.PatchHeight, vision.PatchWidth, vision.GridHeight, vision.GridWidth));
+        VisionConfiguration vision = Load(Edit(HuggingFace, ("vision_config.image_size", "[28, 84]"),
+            ("vision_config.patch_size", "[7, 14]"), ("image_seq_length", "6"))).Vision;
+        Assert.Equal((28, 84, 7, 14, 4, 6),
+            (vision.ImageHeight, vision.ImageWidth, vision.PatchHeight, vision.PatchWidth, vision.GridHeight,
+                vision.GridWidth));
     }
 
     [Fact]
@@ -297,12 +374,16 @@ public class ModelConfigurationTests
     [InlineData("llm_config", "null", "'llm_config'", "missing", "")]
     [InlineData("vision_config", "[]", "'vision_config'", "[]", "an object")]
     [InlineData("llm_config.model_type", "\"internlm3\"", "'llm_config.model_type'", "internlm3", "qwen2")]
-    [InlineData("llm_config.architectures", "[\"InternLM3ForCausalLM\"]", "'llm_config.architectures'", "InternLM3ForCausalLM", "Qwen2ForCausalLM")]
+    [InlineData("llm_config.architectures", "[\"InternLM3ForCausalLM\"]", "'llm_config.architectures'",
+        "InternLM3ForCausalLM", "Qwen2ForCausalLM")]
     [InlineData("llm_config.hidden_act", "\"relu\"", "'llm_config.hidden_act'", "relu", "silu")]
     [InlineData("llm_config.use_sliding_window", "true", "'llm_config.use_sliding_window'", "true", "false")]
-    [InlineData("llm_config.layer_types", "[\"full_attention\", \"sliding_attention\"]", "'llm_config.layer_types'", "sliding_attention", "full_attention")]
-    [InlineData("llm_config.rope_scaling", "{\"type\": \"llama3\", \"factor\": 4}", "'llm_config.rope_scaling.type'", "llama3", "yarn")]
-    [InlineData("llm_config.rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 4}", "'llm_config.rope_scaling.rope_type'", "linear", "dynamic")]
+    [InlineData("llm_config.layer_types", "[\"full_attention\", \"sliding_attention\"]", "'llm_config.layer_types'",
+        "sliding_attention", "full_attention")]
+    [InlineData("llm_config.rope_scaling", "{\"type\": \"llama3\", \"factor\": 4}", "'llm_config.rope_scaling.type'",
+        "llama3", "yarn")]
+    [InlineData("llm_config.rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 4}",
+        "'llm_config.rope_scaling.rope_type'", "linear", "dynamic")]
     [InlineData("llm_config.rope_theta", "-1", "'llm_config.rope_theta'", "-1", "positive")]
     [InlineData("llm_config.num_key_value_heads", "3", "'llm_config.num_key_value_heads'", "3", "divides")]
     [InlineData("llm_config.num_attention_heads", "7", "'llm_config.num_attention_heads'", "7", "divides")]
@@ -314,7 +395,8 @@ public class ModelConfigurationTests
     [InlineData("llm_config.rms_norm_eps", "1e-300", "'llm_config.rms_norm_eps'", "0", "float32")]
     [InlineData("llm_config.tie_word_embeddings", "\"no\"", "'llm_config.tie_word_embeddings'", "no", "true or false")]
     [InlineData("vision_config.model_type", "\"siglip\"", "'vision_config.model_type'", "siglip", "intern_vit_6b")]
-    [InlineData("vision_config.hidden_act", "\"gelu_pytorch_tanh\"", "'vision_config.hidden_act'", "gelu_pytorch_tanh", "gelu")]
+    [InlineData("vision_config.hidden_act", "\"gelu_pytorch_tanh\"", "'vision_config.hidden_act'", "gelu_pytorch_tanh",
+        "gelu")]
     [InlineData("vision_config.norm_type", "\"batch_norm\"", "'vision_config.norm_type'", "batch_norm", "rms_norm")]
     [InlineData("vision_config.num_attention_heads", "5", "'vision_config.num_attention_heads'", "5", "divides")]
     [InlineData("vision_config.patch_size", "15", "'vision_config.patch_size'", "15", "divides")]
@@ -322,7 +404,8 @@ public class ModelConfigurationTests
     [InlineData("vision_config.patch_size", "[]", "'vision_config.patch_size'", "0 numbers", "height and width")]
     [InlineData("vision_config.patch_size", "8", "'vision_config.image_size'", "7×7", "divides")]
     [InlineData("vision_config.num_hidden_layers", "-2", "'vision_config.num_hidden_layers'", "-2", "whole number from 1")]
-    public void UnsupportedOriginalConfigurationIsRefused(string field, string value, string named, string found, string supported) =>
+    public void UnsupportedOriginalConfigurationIsRefused(string field, string value, string named, string found,
+        string supported) =>
         AssertRefused(Edit(Original, (field, value)), named, found, supported);
 
     [Theory]
@@ -333,10 +416,13 @@ public class ModelConfigurationTests
     [InlineData("image_token_id", "512", "'image_token_id'", "512", "vocab_size")]
     [InlineData("vision_config.use_mean_pooling", "false", "'vision_config.use_mean_pooling'", "false", "true")]
     [InlineData("vision_config.use_mask_token", "true", "'vision_config.use_mask_token'", "true", "false")]
-    [InlineData("vision_config.use_absolute_position_embeddings", "false", "'vision_config.use_absolute_position_embeddings'", "false", "true")]
+    [InlineData("vision_config.use_absolute_position_embeddings", "false",
+        "'vision_config.use_absolute_position_embeddings'", "false", "true")]
     [InlineData("text_config.model_type", "\"llama\"", "'text_config.model_type'", "llama", "qwen2")]
-    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"linear\"}", "'text_config.rope_parameters.rope_type'", "linear", "default")]
-    public void UnsupportedHuggingFaceConfigurationIsRefused(string field, string value, string named, string found, string supported) =>
+    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"linear\"}", "'text_config.rope_parameters.rope_type'",
+        "linear", "default")]
+    public void UnsupportedHuggingFaceConfigurationIsRefused(string field, string value, string named, string found,
+        string supported) =>
         AssertRefused(Edit(HuggingFace, (field, value)), named, found, supported);
 
     [Theory]
@@ -360,8 +446,10 @@ public class ModelConfigurationTests
         ModelConfiguration small = CheckpointFixture.Small();
         Assert.Same(small, small.Validate());
         Assert.Throws<CheckpointException>(() => (small with { Vision = small.Vision with { HeadCount = 0 } }).Validate());
-        Assert.Throws<CheckpointException>(() => (small with { Vision = small.Vision with { PatchHeight = 28 } }).Validate());
-        Assert.Throws<CheckpointException>(() => (small with { Language = small.Language with { HeadDimension = 5 } }).Validate());
+        Assert.Throws<CheckpointException>(
+            () => (small with { Vision = small.Vision with { PatchHeight = 28 } }).Validate());
+        Assert.Throws<CheckpointException>(
+            () => (small with { Language = small.Language with { HeadDimension = 5 } }).Validate());
         Assert.Throws<CheckpointException>(() => (small with { ImageTokenId = 50 }).Validate());
         Assert.Throws<CheckpointException>(() => (small with { ShuffleFactor = 4 }).Validate());
     }
@@ -371,7 +459,8 @@ public class ModelConfigurationTests
     {
         using var folder = new TemporaryFolder();
         var random = new Random(20250719);
-        string[] values = ["null", "-1", "0", "1", "2147483647", "1e308", "1e-400", "\"x\"", "[]", "{}", "true", "[1, 2]", "[[1]]", "\"\\ud800\""];
+        string[] values = ["null", "-1", "0", "1", "2147483647", "1e308", "1e-400", "\"x\"", "[]", "{}", "true",
+            "[1, 2]", "[[1]]", "\"\\ud800\""];
         int refused = 0, read = 0;
         for (int round = 0; round < 3000; round++)
         {
@@ -401,7 +490,8 @@ public class ModelConfigurationTests
             }
         }
 
-        Assert.True(refused > 1000 && read > 100, $"{refused} refused, {read} read: the mutations do not test what they should.");
+        Assert.True(refused > 1000 && read > 100,
+            $"{refused} refused, {read} read: the mutations do not test what they should.");
     }
 
     private static void AssertRefused(string json, params string[] parts)

@@ -19,9 +19,11 @@ public sealed class PackedBatchTests
             TinyModel.Configuration, tokenMultiple: 8);
         Assert.Equal(new PackedShape(24, 3, 2, 28, 28), batch.Shape);
         Assert.Equal([0, 6, 8, 17], batch.Starts);
-        Assert.Equal([7, Image, Image, Image, Image, 8, 5, 6, Image, Image, Image, Image, Image, Image, Image, Image, 9, 0, 0, 0, 0, 0, 0, 0], batch.Tokens);
+        Assert.Equal([7, Image, Image, Image, Image, 8, 5, 6, Image, Image, Image, Image, Image, Image, Image, Image, 9,
+            0, 0, 0, 0, 0, 0, 0], batch.Tokens);
         Assert.Equal([0, 1, 2, 3, 4, 5, 0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0], batch.Positions);
-        Assert.Equal([-1, 0, 1, 2, 3, -1, -1, -1, 4, 5, 6, 7, 0, 1, 2, 3, -1, -1, -1, -1, -1, -1, -1, -1], batch.FeatureIndex);
+        Assert.Equal([-1, 0, 1, 2, 3, -1, -1, -1, 4, 5, 6, 7, 0, 1, 2, 3, -1, -1, -1, -1, -1, -1, -1, -1],
+            batch.FeatureIndex);
         Assert.Equal([.. shared.Pixels, .. other.Pixels], batch.Pixels);
     }
 
@@ -40,8 +42,10 @@ public sealed class PackedBatchTests
     public void Image_places_must_be_as_many_as_features(int places)
     {
         var sequence = new TokenSequence([.. Enumerable.Repeat(Image, places), 8], [TinyModel.Picture(1)]);
-        string message = Assert.Throws<ArgumentException>(() => PackedBatch.Pack([new TokenSequence([1]), sequence], TinyModel.Configuration)).Message;
-        Assert.Contains($"Sequence 1 has {places} image places (token 39), but its 1 pictures need 4", message, StringComparison.Ordinal);
+        string message = Assert.Throws<ArgumentException>(
+            () => PackedBatch.Pack([new TokenSequence([1]), sequence], TinyModel.Configuration)).Message;
+        Assert.Contains($"Sequence 1 has {places} image places (token 39), but its 1 pictures need 4", message,
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -49,17 +53,24 @@ public sealed class PackedBatchTests
     [InlineData(-1)]
     public void Tokens_must_be_in_the_vocabulary(int token)
     {
-        string message = Assert.Throws<ArgumentException>(() => PackedBatch.Pack([new TokenSequence([1, 2, token])], TinyModel.Configuration)).Message;
-        Assert.Contains($"Sequence 0: token {token} at position 2 is outside the vocabulary of 40", message, StringComparison.Ordinal);
+        string message = Assert.Throws<ArgumentException>(
+            () => PackedBatch.Pack([new TokenSequence([1, 2, token])], TinyModel.Configuration)).Message;
+        Assert.Contains($"Sequence 0: token {token} at position 2 is outside the vocabulary of 40", message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Pictures_must_be_of_one_size_which_patches_divide()
     {
-        TokenSequence small = TinyModel.Prompt(1, 6, TinyModel.Picture(1)), wide = TinyModel.Prompt(1, 12, TinyModel.Picture(1, 28, 56));
-        Assert.Contains("28×28 and 28×56", Assert.Throws<ArgumentException>(() => PackedBatch.Pack([small, wide], TinyModel.Configuration)).Message, StringComparison.Ordinal);
+        TokenSequence small = TinyModel.Prompt(1, 6, TinyModel.Picture(1)),
+            wide = TinyModel.Prompt(1, 12, TinyModel.Picture(1, 28, 56));
+        Assert.Contains("28×28 and 28×56",
+            Assert.Throws<ArgumentException>(() => PackedBatch.Pack([small, wide], TinyModel.Configuration)).Message,
+            StringComparison.Ordinal);
         TokenSequence odd = TinyModel.Prompt(1, 6, TinyModel.Picture(1, 28, 21));
-        Assert.Contains("28×21", Assert.Throws<ArgumentException>(() => PackedBatch.Pack([odd], TinyModel.Configuration)).Message, StringComparison.Ordinal);
+        Assert.Contains("28×21",
+            Assert.Throws<ArgumentException>(() => PackedBatch.Pack([odd], TinyModel.Configuration)).Message,
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => new ImageTile(new float[10], 3, 3));
     }
 }

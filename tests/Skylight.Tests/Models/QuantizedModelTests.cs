@@ -41,8 +41,10 @@ public sealed class QuantizedModelTests
             foreach ((Completion first, Completion second) in exact.Zip(rounded))
             {
                 // As long as both wrote the same, their distributions are of the same text.
-                for (int token = 0; token < first.Tokens.Length && first.Tokens[token] == second.Tokens[token]; token++, compared++)
-                    difference = Math.Max(difference, Math.Abs(first.LogProbabilities[token] - second.LogProbabilities[token]));
+                for (int token = 0; token < first.Tokens.Length && first.Tokens[token] == second.Tokens[token];
+                    token++, compared++)
+                    difference = Math.Max(difference,
+                        Math.Abs(first.LogProbabilities[token] - second.LogProbabilities[token]));
             }
         }
 
@@ -79,9 +81,11 @@ public sealed class QuantizedModelTests
         var bytes = new sbyte[quantized.Type.Shape.ElementCount];
         model.Device.Download(quantized.Tensor, System.Runtime.InteropServices.MemoryMarshal.AsBytes(bytes.AsSpan()));
         for (int index = 0; index < bytes.Length; index++)
-            Assert.InRange(bytes[index] * scales[index / columns] - weights[index], -0.501f * scales[index / columns], 0.501f * scales[index / columns]);
+            Assert.InRange(bytes[index] * scales[index / columns] - weights[index], -0.501f * scales[index / columns],
+                0.501f * scales[index / columns]);
         for (int row = 0; row < scales.Length; row++)
-            Assert.Equal(row == 2 ? 0 : 127, bytes.AsSpan(row * columns, columns).ToArray().Max(value => Math.Abs((int)value)));
+            Assert.Equal(row == 2 ? 0 : 127,
+                bytes.AsSpan(row * columns, columns).ToArray().Max(value => Math.Abs((int)value)));
     }
 
     [Fact]
@@ -89,19 +93,26 @@ public sealed class QuantizedModelTests
     {
         using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
         model.Quantize();
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.All)).Message, StringComparison.Ordinal);
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.All))
+            .Message, StringComparison.Ordinal);
         using var temporary = new TemporaryFolder();
         string folder = temporary["model"];
-        Assert.Contains("int8", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message, StringComparison.Ordinal);
+        Assert.Contains("int8", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message,
+            StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder));
         PersistentTensor weight = model.Parameters["language.head.weight"];
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => PersistentTensors.Read(model.Device, weight)).Message, StringComparison.Ordinal);
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => PersistentTensors.Write(model.Device, weight, [1])).Message, StringComparison.Ordinal);
+        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => PersistentTensors.Read(model.Device, weight))
+            .Message, StringComparison.Ordinal);
+        Assert.Contains("int8",
+            Assert.Throws<ArgumentException>(() => PersistentTensors.Write(model.Device, weight, [1])).Message,
+            StringComparison.Ordinal);
 
         var graph = new Graph();
         Value x = graph.Input("x", TensorType.Float32(2, TinyModel.Configuration.Language.HiddenSize));
         Value loss = graph.Add(new Sum(), model.Language.Logits(graph, x));
-        Assert.Contains("int8", Assert.Throws<GraphException>(() => graph.Differentiate(loss, [x], graph.Add(new One()), new Add())).Message, StringComparison.Ordinal);
+        Assert.Contains("int8",
+            Assert.Throws<GraphException>(() => graph.Differentiate(loss, [x], graph.Add(new One()), new Add()))
+                .Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -113,36 +124,45 @@ public sealed class QuantizedModelTests
         Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight]));
         Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight, TensorType.Float32(4)]));
         Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 5), weight, TensorType.Float32(6)]));
-        Assert.Throws<GraphException>(() => product.Infer([new TensorType(DataType.BFloat16, new Shape(3, 4)), weight, TensorType.Float32(6)]));
-        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight with { Storage = Storage.RowMajor }, TensorType.Float32(6)]));
+        Assert.Throws<GraphException>(
+            () => product.Infer([new TensorType(DataType.BFloat16, new Shape(3, 4)), weight, TensorType.Float32(6)]));
+        Assert.Throws<GraphException>(() =>
+            product.Infer([TensorType.Float32(3, 4), weight with { Storage = Storage.RowMajor }, TensorType.Float32(6)]));
     }
 
     [Fact]
     public async Task A_chat_model_rounds_its_weights_when_asked_to()
     {
-        await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 2048, QuantizeWeights = true });
+        await using ChatModel model = TinyChatModel.Create(
+            new ChatModelOptions { CacheTokens = 2048, QuantizeWeights = true });
         Assert.True(model.Model.IsQuantized);
         Assert.Equal(DataType.Int8, model.Model.Parameters["language.head.weight"].Type.DataType);
         Assert.Equal(DataType.BFloat16, model.Model.Parameters["language.embedding.weight"].Type.DataType);
         ChatAnswer answer = await model.CompleteAsync(
-            [Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))], new GenerationOptions { MaxNewTokens = 8, Seed = 1 }, TestContext.Current.CancellationToken);
+            [Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))],
+            new GenerationOptions { MaxNewTokens = 8, Seed = 1 }, TestContext.Current.CancellationToken);
         Assert.InRange(answer.Usage.CompletionTokens, 1, 8);
     }
 
-    private static long Bytes(VisionLanguageModel model) => model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
+    private static long Bytes(VisionLanguageModel model) =>
+        model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
 
-    private static IReadOnlyList<Completion[]> Generate(VisionLanguageModel model, int prefillTokens, params GenerationRequest[] requests)
+    private static IReadOnlyList<Completion[]> Generate(VisionLanguageModel model, int prefillTokens,
+        params GenerationRequest[] requests)
     {
         using var engine = new GenerationEngine(model, 1024, prefillTokens);
-        return engine.Generate(requests.Length == 0 ? s_requests : requests, new SamplingOptions { MaxNewTokens = NewTokens, Seed = 7 });
+        return engine.Generate(requests.Length == 0 ? s_requests : requests,
+            new SamplingOptions { MaxNewTokens = NewTokens, Seed = 7 });
     }
 
     private static void AssertSame(IReadOnlyList<Completion[]> expected, IReadOnlyList<Completion[]> actual)
     {
-        foreach ((Completion first, Completion second) in expected.SelectMany(completions => completions).Zip(actual.SelectMany(completions => completions)))
+        foreach ((Completion first, Completion second) in expected.SelectMany(completions => completions)
+            .Zip(actual.SelectMany(completions => completions)))
         {
             Assert.Equal(first.Tokens, second.Tokens);
-            Assert.Equal(first.LogProbabilities.Select(BitConverter.SingleToInt32Bits), second.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
+            Assert.Equal(first.LogProbabilities.Select(BitConverter.SingleToInt32Bits),
+                second.LogProbabilities.Select(BitConverter.SingleToInt32Bits));
         }
     }
 }

@@ -5,7 +5,10 @@ using Skylight.Tensors;
 
 namespace Skylight.Tests.Models;
 
-/// <summary>A random model that runs in microseconds, with prompts for it: text, and pictures of 28×28 pixels, which are 4 tokens each.</summary>
+/// <summary>
+/// A random model that runs in microseconds, with prompts for it: text, and pictures of 28×28 pixels, which are 4
+/// tokens each.
+/// </summary>
 internal static class TinyModel
 {
     public const int ImageToken = 39;
@@ -43,7 +46,9 @@ internal static class TinyModel
         StopTokenIds = [StopToken],
     }.Validate();
 
-    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5, Device? device = null, int? maxPositions = null, LanguageModelKind kind = LanguageModelKind.Qwen2, bool tied = false, RopeScaling? scaling = null)
+    public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5,
+        Device? device = null, int? maxPositions = null, LanguageModelKind kind = LanguageModelKind.Qwen2,
+        bool tied = false, RopeScaling? scaling = null)
     {
         ModelConfiguration configuration = Configuration with
         {
@@ -57,11 +62,15 @@ internal static class TinyModel
                 HeadDimension = kind == LanguageModelKind.Qwen3 ? 12 : Configuration.Language.HeadDimension,
             },
         };
-        var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(), parameterType) { UseFusion = useFusion };
+        var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(),
+            parameterType)
+        { UseFusion = useFusion };
         model.Initialize(seed);
         string[] spread = tied ? ["language.embedding.weight"] : ["language.embedding.weight", "language.head.weight"];
         // Norms that do something; they begin as ones.
-        foreach (string name in spread.Concat(model.Parameters.All.Select(parameter => parameter.Name).Where(name => name.EndsWith("query_norm.weight", StringComparison.Ordinal) || name.EndsWith("key_norm.weight", StringComparison.Ordinal))))
+        foreach (string name in spread.Concat(model.Parameters.All.Select(parameter => parameter.Name)
+            .Where(name => name.EndsWith("query_norm.weight", StringComparison.Ordinal)
+                || name.EndsWith("key_norm.weight", StringComparison.Ordinal))))
         {
             // Far from uniform, so that an error in the context shows in the distribution.
             float[] values = PersistentTensors.Read(model.Device, model.Parameters[name]);

@@ -47,7 +47,8 @@ public sealed class VisionLanguageModelTests
         Assert.InRange(model.Parameters.ElementCount, 38e9, 39e9);
         using var workspace = new Workspace(device);
         long start = Stopwatch.GetTimestamp();
-        Plan plan = PassOf(model, TrainableModules.Connector, workspace, recompute: true, new PackedShape(4096, 4, 4, 448, 448), 2048).Plan;
+        Plan plan = PassOf(model, TrainableModules.Connector, workspace, recompute: true,
+            new PackedShape(4096, 4, 4, 448, 448), 2048).Plan;
 
         // Well under a second by itself; the limit is for a machine that does ten other things.
         Assert.InRange(Stopwatch.GetElapsedTime(start).TotalSeconds, 0, 10);
@@ -64,7 +65,8 @@ public sealed class VisionLanguageModelTests
         using var model = new VisionLanguageModel(s_skywork, device, DataType.BFloat16);
         using var workspace = new Workspace(device);
         string message = Assert.Throws<OutOfDeviceMemoryException>(
-            () => PassOf(model, TrainableModules.Connector, workspace, recompute: false, new PackedShape(4096, 4, 4, 448, 448), 2048)).Message;
+            () => PassOf(model, TrainableModules.Connector, workspace, recompute: false,
+                new PackedShape(4096, 4, 4, 448, 448), 2048)).Message;
         Assert.Contains("has 80.00 GB", message, StringComparison.Ordinal);
         Assert.Contains("recomputation", message, StringComparison.Ordinal);
     }
@@ -74,19 +76,26 @@ public sealed class VisionLanguageModelTests
     [InlineData(TrainableModules.Language, new[] { "language" }, 2)]
     [InlineData(TrainableModules.Vision, new[] { "vision" }, 4)]
     [InlineData(TrainableModules.All, new[] { "vision", "connector", "language" }, 4)]
-    public void Frozen_modules_have_no_gradients_and_nothing_below_them_runs_backward(TrainableModules modules, string[] trained, int attentionsBackward)
+    public void Frozen_modules_have_no_gradients_and_nothing_below_them_runs_backward(TrainableModules modules,
+        string[] trained, int attentionsBackward)
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var workspace = new Workspace(model.Device);
         Plan plan = PassOf(model, modules, workspace, recompute: false, new PackedShape(128, 4, 4, 28, 28), 128).Plan;
         Node[] backward = [.. plan.Graph.Nodes.SkipWhile(node => node.Op is not CrossEntropy).Skip(1)];
-        string[] accumulated = [.. backward.Where(node => node.Op is Accumulate).Select(node => node.Inputs[0].Persistent!.Name)];
-        Assert.Equal(trained.Order(), accumulated.Select(name => name[..name.IndexOf('.', StringComparison.Ordinal)]).Distinct().Order());
+        string[] accumulated = [.. backward.Where(node => node.Op is Accumulate)
+            .Select(node => node.Inputs[0].Persistent!.Name)];
+        Assert.Equal(trained.Order(),
+            accumulated.Select(name => name[..name.IndexOf('.', StringComparison.Ordinal)]).Distinct().Order());
         Assert.Equal(attentionsBackward, backward.Count(node => node.Op is AttentionBackward));
         if (modules is TrainableModules.Connector or TrainableModules.Language)
-            Assert.DoesNotContain(backward, node => node.Inputs.Any(input => input.Persistent?.Name.StartsWith("vision.", StringComparison.Ordinal) == true));
+            Assert.DoesNotContain(backward,
+                node => node.Inputs.Any(
+                    input => input.Persistent?.Name.StartsWith("vision.", StringComparison.Ordinal) == true));
         if (modules is TrainableModules.Language)
-            Assert.DoesNotContain(backward, node => node.Inputs.Any(input => input.Persistent?.Name.StartsWith("connector.", StringComparison.Ordinal) == true));
+            Assert.DoesNotContain(backward,
+                node => node.Inputs.Any(
+                    input => input.Persistent?.Name.StartsWith("connector.", StringComparison.Ordinal) == true));
     }
 
     [Theory]
@@ -103,7 +112,11 @@ public sealed class VisionLanguageModelTests
 
         ModelConfiguration small = model.Configuration;
         using var deep = new VisionLanguageModel(
-            small with { Vision = small.Vision with { LayerCount = 12 }, Language = small.Language with { LayerCount = 12 } }, model.Device);
+            small with
+            {
+                Vision = small.Vision with { LayerCount = 12 },
+                Language = small.Language with { LayerCount = 12 },
+            }, model.Device);
         using var workspace = new Workspace(model.Device);
         var shape = new PackedShape(1024, 8, 64, 28, 28);
         long Peak(bool recompute) => PassOf(deep, modules, workspace, recompute, shape, 128).Plan.ArenaBytes;
@@ -115,14 +128,16 @@ public sealed class VisionLanguageModelTests
     [InlineData(LanguageModelKind.Qwen3)]
     public void Fused_and_unfused_graphs_agree(LanguageModelKind kind)
     {
-        using VisionLanguageModel fused = TinyModel.Create(kind: kind), unfused = TinyModel.Create(useFusion: false, kind: kind);
+        using VisionLanguageModel fused = TinyModel.Create(kind: kind),
+            unfused = TinyModel.Create(useFusion: false, kind: kind);
         (float[] gradient, double loss) = Gradients(fused, TrainableModules.All, recompute: false);
         (float[] expected, double expectedLoss) = Gradients(unfused, TrainableModules.All, recompute: false);
         Assert.Equal(expectedLoss, loss, 1e-5 * expectedLoss);
         double distance = Math.Sqrt(gradient.Zip(expected).Sum(pair => Math.Pow(pair.First - pair.Second, 2)));
         Assert.InRange(distance / Math.Sqrt(expected.Sum(value => (double)value * value)), 0, 1e-5);
         using var workspace = new Workspace(fused.Device);
-        int Steps(VisionLanguageModel model) => PassOf(model, TrainableModules.All, workspace, recompute: false, new PackedShape(128, 4, 4, 28, 28), 128).Plan.Steps.Count;
+        int Steps(VisionLanguageModel model) => PassOf(model, TrainableModules.All, workspace, recompute: false,
+            new PackedShape(128, 4, 4, 28, 28), 128).Plan.Steps.Count;
         Assert.InRange(Steps(fused), 1, Steps(unfused) - 1);
     }
 
@@ -134,16 +149,19 @@ public sealed class VisionLanguageModelTests
     public void Tied_embeddings_get_the_gradients_of_both_their_uses(LanguageModelKind kind, bool fusion)
     {
         const string Embedding = "language.embedding.weight", Head = "language.head.weight";
-        using VisionLanguageModel tied = TinyModel.Create(useFusion: fusion, kind: kind, tied: true), untied = TinyModel.Create(useFusion: fusion, kind: kind);
+        using VisionLanguageModel tied = TinyModel.Create(useFusion: fusion, kind: kind, tied: true),
+            untied = TinyModel.Create(useFusion: fusion, kind: kind);
         foreach (PersistentTensor parameter in untied.Parameters.All)
-            PersistentTensors.Write(untied.Device, parameter, PersistentTensors.Read(tied.Device, tied.Parameters[parameter.Name == Head ? Embedding : parameter.Name]));
+            PersistentTensors.Write(untied.Device, parameter,
+                PersistentTensors.Read(tied.Device, tied.Parameters[parameter.Name == Head ? Embedding : parameter.Name]));
         Assert.DoesNotContain(tied.Parameters.All, parameter => parameter.Name == Head);
         (Dictionary<string, float[]> one, double loss) = ByName(tied);
         (Dictionary<string, float[]> two, double expected) = ByName(untied);
         Assert.Equal(expected, loss);
         foreach ((string name, float[] gradient) in one)
         {
-            double[] sum = [.. two[name].Select((value, index) => (double)value + (name == Embedding ? two[Head][index] : 0))];
+            double[] sum = [
+                .. two[name].Select((value, index) => (double)value + (name == Embedding ? two[Head][index] : 0))];
             double scale = sum.Max(Math.Abs);
             Assert.All(gradient.Zip(sum), pair => Assert.InRange(Math.Abs(pair.First - pair.Second), 0, 1e-5 * scale));
         }
@@ -155,8 +173,10 @@ public sealed class VisionLanguageModelTests
         {
             using var trainer = new ModelTrainer(model, TrainableModules.All);
             TrainingSample sample = SampleOf(TinyModel.Prompt(3, 24, TinyModel.Picture(1)));
-            BatchResult result = trainer.AccumulateGradients([sample with { Weights = [.. sample.Weights.Select(_ => 0.1f)] }], new CrossEntropyObjective());
-            return (trainer.Gradients.ToDictionary(pair => pair.Parameter.Name, pair => PersistentTensors.Read(model.Device, pair.Gradient)), result.Loss);
+            BatchResult result = trainer.AccumulateGradients(
+                [sample with { Weights = [.. sample.Weights.Select(_ => 0.1f)] }], new CrossEntropyObjective());
+            return (trainer.Gradients.ToDictionary(pair => pair.Parameter.Name,
+                pair => PersistentTensors.Read(model.Device, pair.Gradient)), result.Loss);
         }
     }
 
@@ -168,7 +188,8 @@ public sealed class VisionLanguageModelTests
         TrainingSample Sample(ulong seed) => SampleOf(TinyModel.Prompt(seed, 12, picture));
         TrainingSample Copy(ulong seed) => SampleOf(TinyModel.Prompt(seed, 12, TinyModel.Picture(1)));
         using var scorer = new ModelScorer(model);
-        Assert.Equal(scorer.Score([Copy(1), Copy(2)]).LogProbabilities, scorer.Score([Sample(1), Sample(2)]).LogProbabilities);
+        Assert.Equal(scorer.Score([Copy(1), Copy(2)]).LogProbabilities,
+            scorer.Score([Sample(1), Sample(2)]).LogProbabilities);
         Assert.Equal(1, PackedBatch.Pack([Sample(1).Sequence, Sample(2).Sequence], model.Configuration).Shape.Images);
     }
 
@@ -181,22 +202,30 @@ public sealed class VisionLanguageModelTests
         Assert.NotEqual(first, scorer.Score([SampleOf(TinyModel.Prompt(1, 12, TinyModel.Picture(2)))]).LogProbabilities[0]);
         int[] tokens = TinyModel.Text(1, 16);
         Array.Fill(tokens, TinyModel.ImageToken, 1, 8);
-        float[] wide = scorer.Score([SampleOf(new TokenSequence(tokens, [TinyModel.Picture(1, 28, 56)]))]).LogProbabilities[0];
+        float[] wide = scorer.Score([SampleOf(new TokenSequence(tokens, [TinyModel.Picture(1, 28, 56)]))])
+            .LogProbabilities[0];
         Assert.All(wide, value => Assert.True(value < 0));
     }
 
     private static TrainingSample SampleOf(TokenSequence sequence) =>
-        new(sequence, sequence.Images.Count * TinyModel.TokensPerImage + 5, new float[sequence.Tokens.Length - sequence.Images.Count * TinyModel.TokensPerImage - 5]);
+        new(sequence, sequence.Images.Count * TinyModel.TokensPerImage + 5,
+            new float[sequence.Tokens.Length - sequence.Images.Count * TinyModel.TokensPerImage - 5]);
 
-    private static TrainingPass PassOf(VisionLanguageModel model, TrainableModules modules, Workspace workspace, bool recompute, PackedShape shape, int rows) => new(
+    private static TrainingPass PassOf(VisionLanguageModel model, TrainableModules modules, Workspace workspace,
+        bool recompute, PackedShape shape, int rows) => new(
         model, new TrainingPass.Key(shape, rows, new CrossEntropyObjective(), Backward: true),
-        [.. model.Parameters.All.Where(parameter => modules.Includes(parameter)).Select(parameter => new TrainedParameter(parameter))], workspace, recompute);
+        [.. model.Parameters.All.Where(parameter => modules.Includes(parameter))
+            .Select(parameter => new TrainedParameter(parameter))], workspace, recompute);
 
-    private static (float[] Gradients, double Loss) Gradients(VisionLanguageModel model, TrainableModules modules, bool recompute)
+    private static (float[] Gradients, double Loss) Gradients(VisionLanguageModel model, TrainableModules modules,
+        bool recompute)
     {
         using var trainer = new ModelTrainer(model, modules, recompute: recompute);
-        TrainingSample[] samples = [.. Enumerable.Range(1, 5).Select(index => SampleOf(TinyModel.Prompt((ulong)index, 14 + index, TinyModel.Picture((ulong)index / 2))))];
-        BatchResult result = trainer.AccumulateGradients([.. samples.Select(sample => sample with { Weights = [.. sample.Weights.Select(_ => 0.02f)] })], new CrossEntropyObjective());
+        TrainingSample[] samples = [.. Enumerable.Range(1, 5).Select(
+            index => SampleOf(TinyModel.Prompt((ulong)index, 14 + index, TinyModel.Picture((ulong)index / 2))))];
+        BatchResult result = trainer.AccumulateGradients(
+            [.. samples.Select(sample => sample with { Weights = [.. sample.Weights.Select(_ => 0.02f)] })],
+            new CrossEntropyObjective());
         return ([.. trainer.Gradients.SelectMany(pair => PersistentTensors.Read(model.Device, pair.Gradient))], result.Loss);
     }
 }

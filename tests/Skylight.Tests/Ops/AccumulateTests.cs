@@ -23,8 +23,10 @@ public sealed class AccumulateTests
     public void Only_persistent_tensors_of_one_type_can_be_changed()
     {
         Assert.Throws<GraphException>(() => HeadHarness.Run(new Accumulate(), Given.Rows([1]), Given.Rows([1])));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(new Accumulate(), Given.Rows([1]).AsState(), Given.Rows([1, 2])));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(new Accumulate(), Given.Weight([1], 1, 1), Given.Rows([1], 1, 1)));
+        Assert.Throws<GraphException>(
+            () => HeadHarness.Run(new Accumulate(), Given.Rows([1]).AsState(), Given.Rows([1, 2])));
+        Assert.Throws<GraphException>(
+            () => HeadHarness.Run(new Accumulate(), Given.Weight([1], 1, 1), Given.Rows([1], 1, 1)));
         Assert.Throws<GraphException>(() => HeadHarness.Run(new Clear(), Given.Rows([1])));
     }
 }

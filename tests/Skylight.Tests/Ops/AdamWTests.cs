@@ -32,10 +32,12 @@ public sealed class AdamWTests
                 double g = (double)gradient[i] * scale;
                 m[i] = 0.9 * m[i] + 0.1 * g;
                 v[i] = 0.999 * v[i] + 0.001 * g * g;
-                w[i] = w[i] * (1 - (double)rate * decay) - rate * (m[i] / correction1) / (Math.Sqrt(v[i] / correction2) + 1e-8);
+                w[i] = w[i] * (1 - (double)rate * decay)
+                    - rate * (m[i] / correction1) / (Math.Sqrt(v[i] / correction2) + 1e-8);
             }
 
-            (rounded, first, second, master) = Step(outputs, inputs, half, rounded, gradient, first, second, master, [rate, decay, (float)correction1, (float)correction2], scale);
+            (rounded, first, second, master) = Step(outputs, inputs, half, rounded, gradient, first, second, master,
+                [rate, decay, (float)correction1, (float)correction2], scale);
         }
 
         HeadReference.AssertClose(w, half ? master : rounded, 1e-6, "weight");
@@ -48,7 +50,8 @@ public sealed class AdamWTests
     [Fact]
     public void A_scale_that_is_not_finite_changes_nothing()
     {
-        float[] weight = HeadReference.Normal(33, 1), gradient = HeadReference.Normal(33, 2), first = HeadReference.Normal(33, 3), second = [.. HeadReference.Normal(33, 4).Select(Math.Abs)];
+        float[] weight = HeadReference.Normal(33, 1), gradient = HeadReference.Normal(33, 2),
+            first = HeadReference.Normal(33, 3), second = [.. HeadReference.Normal(33, 4).Select(Math.Abs)];
         foreach (float scale in new[] { float.NaN, float.PositiveInfinity })
         {
             var after = Step(11, 3, false, weight, gradient, first, second, weight, [0.1f, 0.1f, 0.1f, 0.1f], scale);
@@ -57,14 +60,16 @@ public sealed class AdamWTests
             Assert.Equal(second, after.Second);
         }
 
-        Assert.NotEqual(weight, Step(11, 3, false, weight, gradient, first, second, weight, [0.1f, 0.1f, 0.1f, 0.1f], 1).Weight);
+        Assert.NotEqual(weight,
+            Step(11, 3, false, weight, gradient, first, second, weight, [0.1f, 0.1f, 0.1f, 0.1f], 1).Weight);
     }
 
     [Fact]
     public void Rounding_to_bfloat16_is_to_nearest_even_also_for_odd_values()
     {
         // Learning rate zero: the weight becomes the rounded master.
-        float[] master = [0f, -0f, 1.00390625f, 1.01171875f, 3.4e38f, float.PositiveInfinity, float.NegativeInfinity, float.NaN, 1e-40f, -1.2345678f, .. HeadReference.Normal(86, 1)];
+        float[] master = [0f, -0f, 1.00390625f, 1.01171875f, 3.4e38f, float.PositiveInfinity, float.NegativeInfinity,
+            float.NaN, 1e-40f, -1.2345678f, .. HeadReference.Normal(86, 1)];
         float[] zeros = new float[master.Length];
         var after = Step(master.Length, 1, true, zeros, zeros, zeros, zeros, master, [0, 0, 1, 1], 1);
         Assert.Equal(Array.ConvertAll(master, value => (float)(BFloat16)value), after.Weight);
@@ -83,7 +88,8 @@ public sealed class AdamWTests
         foreach (PersistentTensor tensor in tensors)
         {
             device.Bind(tensor);
-            device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(Enumerable.Repeat(1f, 15).ToArray()), tensor.Tensor);
+            device.Upload(System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(
+                Enumerable.Repeat(1f, 15).ToArray()), tensor.Tensor);
         }
 
         using var workspace = new Workspace(device);
@@ -102,28 +108,37 @@ public sealed class AdamWTests
     public void Misuse_is_refused_when_the_graph_is_built()
     {
         float[] x = new float[6];
-        Given weight = Given.Weight(x, 2, 3), half = Given.Weight(x, 2, 3, half: true), plain = Given.Rows(x, 2, 3).AsState();
+        Given weight = Given.Weight(x, 2, 3), half = Given.Weight(x, 2, 3, half: true),
+            plain = Given.Rows(x, 2, 3).AsState();
         Given hyper = Given.Rows(new float[4]), scale = Given.Rows([1]);
         var op = new AdamW(Beta1, Beta2, Epsilon);
         Assert.Throws<GraphException>(() => HeadHarness.Run(op, half, weight, weight, weight, hyper, scale));
         Assert.Throws<GraphException>(() => HeadHarness.Run(op, half, weight, weight, weight, hyper, scale, weight));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(op with { HasMaster = true }, half, weight, weight, weight, hyper, scale));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(op with { HasMaster = true }, weight, weight, weight, weight, hyper, scale, weight));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(op with { HasMaster = true }, half, weight, weight, weight, hyper, scale, weight with { IsState = false }));
+        Assert.Throws<GraphException>(
+            () => HeadHarness.Run(op with { HasMaster = true }, half, weight, weight, weight, hyper, scale));
+        Assert.Throws<GraphException>(
+            () => HeadHarness.Run(op with { HasMaster = true }, weight, weight, weight, weight, hyper, scale, weight));
+        Assert.Throws<GraphException>(() => HeadHarness.Run(op with { HasMaster = true }, half, weight, weight, weight,
+            hyper, scale, weight with { IsState = false }));
         Assert.Throws<GraphException>(() => HeadHarness.Run(op, weight, plain, weight, weight, hyper, scale));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(op, weight, weight, weight with { IsState = false }, weight, hyper, scale));
+        Assert.Throws<GraphException>(
+            () => HeadHarness.Run(op, weight, weight, weight with { IsState = false }, weight, hyper, scale));
         Assert.Throws<GraphException>(() => HeadHarness.Run(op, weight, weight, weight, weight, scale, scale));
-        Assert.Throws<GraphException>(() => HeadHarness.Run(op with { Beta2 = 1 }, weight, weight, weight, weight, hyper, scale));
+        Assert.Throws<GraphException>(
+            () => HeadHarness.Run(op with { Beta2 = 1 }, weight, weight, weight, weight, hyper, scale));
     }
 
     private static (float[] Weight, float[] First, float[] Second, float[] Master) Step(
-        int outputs, int inputs, bool half, float[] weight, float[] gradient, float[] first, float[] second, float[] master, float[] hyper, float scale)
+        int outputs, int inputs, bool half, float[] weight, float[] gradient, float[] first, float[] second,
+        float[] master, float[] hyper, float scale)
     {
         using var harness = new HeadHarness();
         List<Value> values =
         [
-            harness.Add(Given.Weight(weight, outputs, inputs, half)), harness.Add(Given.Weight(gradient, outputs, inputs) with { IsState = false }),
-            harness.Add(Given.Weight(first, outputs, inputs)), harness.Add(Given.Weight(second, outputs, inputs)), harness.Add(Given.Rows(hyper)), harness.Add(Given.Rows([scale])),
+            harness.Add(Given.Weight(weight, outputs, inputs, half)),
+            harness.Add(Given.Weight(gradient, outputs, inputs) with { IsState = false }),
+            harness.Add(Given.Weight(first, outputs, inputs)), harness.Add(Given.Weight(second, outputs, inputs)),
+            harness.Add(Given.Rows(hyper)), harness.Add(Given.Rows([scale])),
         ];
         if (half)
             values.Add(harness.Add(Given.Weight(master, outputs, inputs)));

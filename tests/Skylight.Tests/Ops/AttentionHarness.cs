@@ -68,7 +68,8 @@ internal sealed class AttentionHarness : IDisposable
     {
         var values = new float[count];
         for (int index = 0; index < count; index++)
-            values[index] = (float)(deviation * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+            values[index] = (float)(deviation * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble()))
+                * Math.Cos(2 * Math.PI * random.NextDouble()));
         return values;
     }
 

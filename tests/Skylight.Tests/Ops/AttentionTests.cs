@@ -33,7 +33,8 @@ public sealed class AttentionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void Matches_the_formula_and_leaves_other_rows_zero(int heads, int keyValueHeads, int dimension, bool causal, int[] starts, int rows)
+    public void Matches_the_formula_and_leaves_other_rows_zero(int heads, int keyValueHeads, int dimension, bool causal,
+        int[] starts, int rows)
     {
         var batch = new Batch(heads, keyValueHeads, dimension, causal, starts, rows, seed: dimension);
         (double[] expected, double[] expectedLogSumExp) = batch.Reference();
@@ -47,7 +48,8 @@ public sealed class AttentionTests : IDisposable
         {
             if (row >= starts[0] && row < starts[^1])
                 continue;
-            Assert.All(outputs[0].AsSpan(row * heads * dimension, heads * dimension).ToArray(), value => Assert.Equal(0f, value));
+            Assert.All(outputs[0].AsSpan(row * heads * dimension, heads * dimension).ToArray(),
+                value => Assert.Equal(0f, value));
             Assert.All(outputs[1].AsSpan(row * heads, heads).ToArray(), value => Assert.Equal(0f, value));
         }
     }
@@ -68,7 +70,10 @@ public sealed class AttentionTests : IDisposable
             return output.Zip(outputGradient, (a, b) => a * b).Sum();
         }
 
-        foreach ((float[] operand, float[] gradient, string name) in new[] { (batch.Q, gradients[0], "dq"), (batch.K, gradients[1], "dk"), (batch.V, gradients[2], "dv") })
+        foreach ((float[] operand, float[] gradient, string name) in new[]
+        {
+            (batch.Q, gradients[0], "dq"), (batch.K, gradients[1], "dk"), (batch.V, gradients[2], "dv"),
+        })
         {
             var expected = new double[operand.Length];
             for (int index = 0; index < operand.Length; index++)
@@ -91,7 +96,8 @@ public sealed class AttentionTests : IDisposable
     [InlineData(4, 4, 32, true)]
     [InlineData(6, 2, 20, true)]
     [InlineData(2, 2, 64, false)]
-    public void Bits_do_not_depend_on_threads_or_the_rest_of_the_batch(int heads, int keyValueHeads, int dimension, bool causal)
+    public void Bits_do_not_depend_on_threads_or_the_rest_of_the_batch(int heads, int keyValueHeads, int dimension,
+        bool causal)
     {
         int[] starts = [0, 90, 91, 400, 400, 577];
         var batch = new Batch(heads, keyValueHeads, dimension, causal, starts, 600, seed: 1);
@@ -113,9 +119,11 @@ public sealed class AttentionTests : IDisposable
             (_, float[][] single) = alone.Gradients(Batch.Rows(outputGradient, heads * dimension, first, length));
             using AttentionHarness harness = alone.Forward();
             single = [.. single, .. harness.Run(alone.Q, alone.K, alone.V, alone.Starts)];
-            int[] columns = [heads * dimension, keyValueHeads * dimension, keyValueHeads * dimension, heads * dimension, heads];
+            int[] columns = [heads * dimension, keyValueHeads * dimension, keyValueHeads * dimension, heads * dimension,
+                heads];
             for (int index = 0; index < single.Length; index++)
-                AttentionHarness.AssertSameBits(Batch.Rows(expected[index], columns[index], first, length), single[index], $"tensor {index} of sequence {sequence} alone");
+                AttentionHarness.AssertSameBits(Batch.Rows(expected[index], columns[index], first, length),
+                    single[index], $"tensor {index} of sequence {sequence} alone");
         }
     }
 
@@ -126,7 +134,8 @@ public sealed class AttentionTests : IDisposable
         for (int index = 0; index < batch.Q.Length; index++)
             batch.Q[index] *= 300;
         using AttentionHarness harness = batch.Forward();
-        AttentionHarness.AssertClose(batch.Reference().Output, harness.Run(batch.Q, batch.K, batch.V, batch.Starts)[0], 1e-3, "out");
+        AttentionHarness.AssertClose(batch.Reference().Output, harness.Run(batch.Q, batch.K, batch.V, batch.Starts)[0],
+            1e-3, "out");
     }
 
     [Theory]
@@ -140,7 +149,8 @@ public sealed class AttentionTests : IDisposable
         var exception = Assert.Throws<ArgumentOutOfRangeException>(() => forward.Run(batch.Q, batch.K, batch.V, starts));
         Assert.Contains("Attention: " + message, exception.Message, StringComparison.Ordinal);
         using AttentionHarness backward = batch.Backward();
-        exception = Assert.Throws<ArgumentOutOfRangeException>(() => backward.Run(batch.Q, batch.K, batch.V, batch.Q, new float[8], batch.Q, starts));
+        exception = Assert.Throws<ArgumentOutOfRangeException>(
+            () => backward.Run(batch.Q, batch.K, batch.V, batch.Q, new float[8], batch.Q, starts));
         Assert.Contains("AttentionBackward: " + message, exception.Message, StringComparison.Ordinal);
     }
 
@@ -156,7 +166,9 @@ public sealed class AttentionTests : IDisposable
         Assert.Throws<GraphException>(() => op.Infer([q, k, TensorType.Float32(7, 6), starts]));
         Assert.Throws<GraphException>(() => op.Infer([q, k, k, TensorType.Float32(2)]));
         Assert.Throws<GraphException>(() => op.Infer([q, k, k, TensorType.Int32(0)]));
-        Assert.Contains("one must divide the other", Assert.Throws<GraphException>(() => new Attention(4, 3, 3, true).Infer([q, k, k, starts])).Message, StringComparison.Ordinal);
+        Assert.Contains("one must divide the other",
+            Assert.Throws<GraphException>(() => new Attention(4, 3, 3, true).Infer([q, k, k, starts])).Message,
+            StringComparison.Ordinal);
         Assert.Throws<GraphException>(() => new Attention(0, 1, 3, true).Infer([q, k, k, starts]));
     }
 
@@ -164,13 +176,15 @@ public sealed class AttentionTests : IDisposable
     public void Only_the_output_is_differentiable()
     {
         var graph = new Graph();
-        Value q = graph.Input("q", TensorType.Float32(1, 4)), starts = graph.Input("starts", TensorType.Int32(2)), one = graph.Input("one", TensorType.Float32(1, 1));
+        Value q = graph.Input("q", TensorType.Float32(1, 4)), starts = graph.Input("starts", TensorType.Int32(2)),
+            one = graph.Input("one", TensorType.Float32(1, 1));
         IReadOnlyList<Value> outputs = graph.AddNode(new Attention(1, 1, 4, true), q, q, q, starts);
         var exception = Assert.Throws<GraphException>(() => graph.Differentiate(outputs[1], [q], one, new Add()));
         Assert.Contains("logSumExp", exception.Message, StringComparison.Ordinal);
     }
 
-    private static int[] Spread(int count, int rows) => [.. Enumerable.Range(0, count).Select(index => (int)((long)rows * index / (count - 1)))];
+    private static int[] Spread(int count, int rows) =>
+        [.. Enumerable.Range(0, count).Select(index => (int)((long)rows * index / (count - 1)))];
 
     /// <summary>Operands of one batch, and what they should give.</summary>
     private sealed record Batch(int Heads, int KeyValueHeads, int Dimension, bool Causal, int[] Starts, int RowCount)
@@ -203,14 +217,17 @@ public sealed class AttentionTests : IDisposable
             V = Rows(V, KeyValueHeads * Dimension, first, length),
         };
 
-        public static float[] Rows(float[] values, int columns, int first, int count) => values.AsSpan(first * columns, count * columns).ToArray();
+        public static float[] Rows(float[] values, int columns, int first, int count) =>
+            values.AsSpan(first * columns, count * columns).ToArray();
 
         public AttentionHarness Forward() =>
-            new(new Attention(Heads, KeyValueHeads, Dimension, Causal), [QueryType, KeyType, KeyType, TensorType.Int32(Starts.Length)]);
+            new(new Attention(Heads, KeyValueHeads, Dimension, Causal),
+                [QueryType, KeyType, KeyType, TensorType.Int32(Starts.Length)]);
 
         public AttentionHarness Backward() => new(
             new AttentionBackward(Heads, KeyValueHeads, Dimension, Causal),
-            [QueryType, KeyType, KeyType, QueryType, TensorType.Float32(RowCount, Heads), QueryType, TensorType.Int32(Starts.Length)]);
+            [QueryType, KeyType, KeyType, QueryType, TensorType.Float32(RowCount, Heads), QueryType,
+                TensorType.Int32(Starts.Length)]);
 
         public (float[] OutputGradient, float[][] Gradients) Gradients(float[]? outputGradient = null)
         {
@@ -240,13 +257,15 @@ public sealed class AttentionTests : IDisposable
             return (output, logSumExp);
         }
 
-        private void ReferenceRow(int row, int head, int keyValueHead, int first, int end, double[] output, double[] logSumExp)
+        private void ReferenceRow(int row, int head, int keyValueHead, int first, int end, double[] output,
+            double[] logSumExp)
         {
             var scores = new double[end - first];
             for (int key = first; key < end; key++)
             {
                 for (int d = 0; d < Dimension; d++)
-                    scores[key - first] += (double)Q[(row * Heads + head) * Dimension + d] * K[(key * KeyValueHeads + keyValueHead) * Dimension + d] / Math.Sqrt(Dimension);
+                    scores[key - first] += (double)Q[(row * Heads + head) * Dimension + d]
+                        * K[(key * KeyValueHeads + keyValueHead) * Dimension + d] / Math.Sqrt(Dimension);
             }
 
             double maximum = scores.Max(), total = scores.Sum(score => Math.Exp(score - maximum));
@@ -255,7 +274,8 @@ public sealed class AttentionTests : IDisposable
             {
                 double p = Math.Exp(scores[key - first] - maximum) / total;
                 for (int d = 0; d < Dimension; d++)
-                    output[(row * Heads + head) * Dimension + d] += p * V[(key * KeyValueHeads + keyValueHead) * Dimension + d];
+                    output[(row * Heads + head) * Dimension + d] += p
+                        * V[(key * KeyValueHeads + keyValueHead) * Dimension + d];
             }
         }
     }

@@ -9,12 +9,18 @@ using Skylight.Workloads;
 
 namespace Skylight.Tests.Ops;
 
-/// <summary>What every op makes of bfloat16 activations: which operands may be bfloat16, what stays float32, and what is refused.</summary>
+/// <summary>
+/// What every op makes of bfloat16 activations: which operands may be bfloat16, what stays float32, and what is
+/// refused.
+/// </summary>
 public sealed class BFloat16OpTests
 {
-    public static TheoryData<string> Tiny => [.. Catalog.All.Where(workload => workload.Tiny).Select(workload => workload.Name)];
+    public static TheoryData<string> Tiny =>
+        [.. Catalog.All.Where(workload => workload.Tiny).Select(workload => workload.Name)];
 
-    public static TheoryData<string> Differentiable => [.. Catalog.All.Where(workload => workload.Tiny && WorkloadGraph.Gradients(workload) is not null).Select(workload => workload.Name)];
+    public static TheoryData<string> Differentiable =>
+        [.. Catalog.All.Where(workload => workload.Tiny && WorkloadGraph.Gradients(workload) is not null)
+            .Select(workload => workload.Name)];
 
     [Fact]
     public void Every_workload_has_a_form_for_either_activation_type_and_back()
@@ -92,38 +98,47 @@ public sealed class BFloat16OpTests
         WorkloadGraph graph = WorkloadGraph.Gradients(Half(name))!;
         foreach ((string label, Value gradient) in graph.Results)
         {
-            int input = int.Parse(label.AsSpan(label.LastIndexOf(' ') + 1), System.Globalization.CultureInfo.InvariantCulture);
+            int input = int.Parse(label.AsSpan(label.LastIndexOf(' ') + 1),
+                System.Globalization.CultureInfo.InvariantCulture);
             Operand operand = graph.Workload.Inputs[input];
             TensorType full = operand.Type with { DataType = DataType.Float32 };
-            Assert.True(gradient.Type == full || (gradient.Type == operand.Type && !operand.Persistent), $"The gradient of {operand.Type} is {gradient.Type}.");
+            Assert.True(gradient.Type == full || (gradient.Type == operand.Type && !operand.Persistent),
+                $"The gradient of {operand.Type} is {gradient.Type}.");
         }
 
         using var rounding = new RoundingDevice();
-        foreach (ParityRow row in DeviceParity.CheckGradients(Catalog.All.First(workload => workload.Name == name), rounding))
+        foreach (ParityRow row in DeviceParity.CheckGradients(Catalog.All.First(workload => workload.Name == name),
+            rounding))
             Assert.InRange(row.Error, 0, 2e-2);
     }
 
     [Fact]
     public void Activations_and_weights_that_do_not_fit_together_are_refused()
     {
-        TensorType half = Bf16(4, 6), full = TensorType.Float32(4, 6), weight = new(DataType.Float32, new Shape(6, 6), Storage.Weight);
+        TensorType half = Bf16(4, 6), full = TensorType.Float32(4, 6),
+            weight = new(DataType.Float32, new Shape(6, 6), Storage.Weight);
         Refused("must have the data type of input 0 (residual)", new AddRmsNorm(1e-6f), half, full, TensorType.Float32(6));
         Refused("must have the data type of input 0 (x)", new RmsNormBackward(1e-6f), half, TensorType.Float32(6), full);
-        Refused("must have the data type of input 0 (x)", new RmsNormBackward(1e-6f), half, TensorType.Float32(6), half, full);
+        Refused("must have the data type of input 0 (x)", new RmsNormBackward(1e-6f), half, TensorType.Float32(6), half,
+            full);
         Refused("must have the data type of input 0 (x)", new GeluBackward(), full, half);
         Refused("give the model bfloat16 parameters", new MatMul(), half, weight);
         Refused("give the model bfloat16 parameters", new MatMulInputGradient(), half, weight);
         Refused("give the model bfloat16 parameters", new VocabularyHead(), half, weight, TensorType.Int32(4));
-        Refused("the output can be float32 or have the data type of x, not BFloat16", new MatMul(DataType.BFloat16), full, weight);
+        Refused("the output can be float32 or have the data type of x, not BFloat16", new MatMul(DataType.BFloat16),
+            full, weight);
         Refused("must have the data type of input 0 (x)", new MatMulWeightGradient(), half, full);
         Refused("input 0 (logits) must be Float32", new LogProbabilities(), half, TensorType.Int32(4));
         Refused("input 0 (logits) must be Float32", new LogitStatistics(), half);
         Refused("input 0 (logProbability) must be Float32", new CrossEntropy(), Bf16(4), TensorType.Float32(4));
-        Refused("must have the data type of input 0 (q)", new Attention(2, 1, 3, true), half, TensorType.Float32(4, 3), Bf16(4, 3), TensorType.Int32(2));
+        Refused("must have the data type of input 0 (q)", new Attention(2, 1, 3, true), half, TensorType.Float32(4, 3),
+            Bf16(4, 3), TensorType.Int32(2));
         Refused("input 1 (table) must be Float32", new RotaryEmbedding(6), half, half);
         var pages = TensorType.Float32(2, 1, 32 * 3);
-        Refused("must have the data type of input 0 (k)", new KeyValueWrite(1, 3), Bf16(4, 3), Bf16(4, 3), pages, pages, TensorType.Int32(4));
-        Refused("must have the data type of input 0 (q)", new PagedAttention(2, 1, 3), half, pages, pages, TensorType.Int32(1, 1), TensorType.Int32(2), TensorType.Int32(1));
+        Refused("must have the data type of input 0 (k)", new KeyValueWrite(1, 3), Bf16(4, 3), Bf16(4, 3), pages, pages,
+            TensorType.Int32(4));
+        Refused("must have the data type of input 0 (q)", new PagedAttention(2, 1, 3), half, pages, pages,
+            TensorType.Int32(1, 1), TensorType.Int32(2), TensorType.Int32(1));
         Refused("Embeddings cannot be Int32", new EmbeddingLookup(DataType.Int32), weight, TensorType.Int32(4));
         Refused("the target must be", new Cast(DataType.Int32), half);
         Refused("one shape and storage", new Accumulate(), full, Bf16(6, 4));
@@ -142,7 +157,8 @@ public sealed class BFloat16OpTests
         using var device = new CpuDevice();
         var graph = new Graph();
         graph.Output("y", graph.Add(new Cast(DataType.BFloat16), graph.Input("x", TensorType.Float32(3))));
-        Assert.Contains("activations in float32", Assert.Throws<NotSupportedException>(() => Planner.Plan(graph, device)).Message, StringComparison.Ordinal);
+        Assert.Contains("activations in float32",
+            Assert.Throws<NotSupportedException>(() => Planner.Plan(graph, device)).Message, StringComparison.Ordinal);
 
         var parameter = new PersistentTensor("parameter", Bf16(4, 6));
         device.Bind(parameter);
@@ -150,7 +166,8 @@ public sealed class BFloat16OpTests
         graph.Output("y", graph.Add(new ColumnSum(), graph.Persistent(parameter)));
         using var workspace = new Workspace(device);
         var executor = new Executor(Planner.Plan(graph, device), workspace);
-        Assert.Contains("Cast the parameter", Assert.Throws<NotSupportedException>(() => executor.Run()).Message, StringComparison.Ordinal);
+        Assert.Contains("Cast the parameter", Assert.Throws<NotSupportedException>(() => executor.Run()).Message,
+            StringComparison.Ordinal);
         parameter.Tensor.Memory.Dispose();
     }
 
@@ -173,19 +190,25 @@ public sealed class BFloat16OpTests
         var graph = new Graph();
         Value x = graph.Input("x", Bf16(5));
         Value loss = graph.Add(new Sum(), graph.Add(new WrongGradient(), graph.Add(new Scale(2), x)));
-        string message = Assert.Throws<GraphException>(() => graph.Differentiate(loss, [x], graph.Add(new One()), new Add())).Message;
-        Assert.Contains("WrongGradient: the gradient of input 0 is f32[5], but the input is bf16[5]", message, StringComparison.Ordinal);
+        string message = Assert.Throws<GraphException>(
+            () => graph.Differentiate(loss, [x], graph.Add(new One()), new Add())).Message;
+        Assert.Contains("WrongGradient: the gradient of input 0 is f32[5], but the input is bf16[5]", message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void Float32_logits_of_bfloat16_activations_give_gradients_of_bfloat16_and_float32()
     {
         var graph = new Graph();
-        Value x = graph.Input("x", Bf16(4, 6)), weight = graph.Persistent(new PersistentTensor("weight", new TensorType(DataType.BFloat16, new Shape(9, 6), Storage.Weight)));
+        Value x = graph.Input("x", Bf16(4, 6)),
+            weight = graph.Persistent(
+                new PersistentTensor("weight", new TensorType(DataType.BFloat16, new Shape(9, 6), Storage.Weight)));
         Value bias = graph.Persistent(new PersistentTensor("bias", Bf16(9)));
         Value logits = graph.Add(new MatMul(DataType.Float32), x, weight, bias);
-        Value loss = graph.Add(new Sum(), graph.Add(new LogProbabilities(), logits, graph.Input("targets", TensorType.Int32(4))));
-        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x, weight, bias], graph.Add(new One()), new Add());
+        Value loss = graph.Add(new Sum(),
+            graph.Add(new LogProbabilities(), logits, graph.Input("targets", TensorType.Int32(4))));
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [x, weight, bias], graph.Add(new One()),
+            new Add());
         Assert.Equal(Bf16(4, 6), gradients[x].Type);
         Assert.Equal(weight.Type with { DataType = DataType.Float32 }, gradients[weight].Type);
         Assert.Equal(TensorType.Float32(9), gradients[bias].Type);
@@ -213,11 +236,13 @@ public sealed class BFloat16OpTests
 
     private static TensorType Bf16(params ReadOnlySpan<int> shape) => new(DataType.BFloat16, new Shape(shape));
 
-    private static Workload Half(string name) => Catalog.All.First(workload => workload.Name == name).ForActivations(DataType.BFloat16);
+    private static Workload Half(string name) =>
+        Catalog.All.First(workload => workload.Name == name).ForActivations(DataType.BFloat16);
 
     private sealed record InPlaceCast : Op, ICpuKernel
     {
-        public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs) => [inputs[0] with { DataType = DataType.BFloat16 }];
+        public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs) =>
+            [inputs[0] with { DataType = DataType.BFloat16 }];
 
         public override int InPlaceInput(int output) => 0;
 
@@ -228,6 +253,7 @@ public sealed class BFloat16OpTests
     {
         public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs) => [inputs[0]];
 
-        public override IReadOnlyList<Value?> Gradient(GradientContext context) => [Cast.To(context.Graph, context.OutputGradient(0), DataType.Float32)];
+        public override IReadOnlyList<Value?> Gradient(GradientContext context) =>
+            [Cast.To(context.Graph, context.OutputGradient(0), DataType.Float32)];
     }
 }

@@ -12,7 +12,8 @@ public sealed class CrossEntropyTests
         double expected = 0;
         for (int row = 0; row < 5; row++)
             expected -= row == 1 ? 0 : (double)weights[row] * logProbability[row];
-        Assert.Equal((float)expected, HeadHarness.Floats(new CrossEntropy(), Given.Rows(logProbability), Given.Rows(weights))[0][0]);
+        Assert.Equal((float)expected,
+            HeadHarness.Floats(new CrossEntropy(), Given.Rows(logProbability), Given.Rows(weights))[0][0]);
     }
 
     [Fact]
@@ -23,7 +24,8 @@ public sealed class CrossEntropyTests
         Value logProbability = harness.Add(Given.Rows([-1, -2, -3]));
         Value loss = harness.Graph.Add(new CrossEntropy(), logProbability, harness.Add(Given.Rows(weights)));
         Value three = harness.Add(Given.Rows([3]));
-        float[] gradient = (float[])harness.Run(harness.Graph.Differentiate(loss, [logProbability], three, new Add())[logProbability])[0];
+        float[] gradient = (float[])harness.Run(
+            harness.Graph.Differentiate(loss, [logProbability], three, new Add())[logProbability])[0];
         Assert.Equal([-0.75f, -0f, -6f], gradient);
     }
 
@@ -33,7 +35,8 @@ public sealed class CrossEntropyTests
     public void Matches_the_loss_of_the_reference_dump(string style)
     {
         using GoldenDump dump = GoldenDump.Open(style);
-        float[] logProbability = [.. Enumerable.Range(0, 3).SelectMany(s => dump.Floats($"s{s}.token_logprob")[(dump.Integers($"s{s}.completion_start")[0] - 1)..])];
+        float[] logProbability = [.. Enumerable.Range(0, 3)
+            .SelectMany(s => dump.Floats($"s{s}.token_logprob")[(dump.Integers($"s{s}.completion_start")[0] - 1)..])];
         float[] weights = new float[logProbability.Length];
         Array.Fill(weights, 1f / weights.Length);
         float loss = HeadHarness.Floats(new CrossEntropy(), Given.Rows(logProbability), Given.Rows(weights))[0][0];

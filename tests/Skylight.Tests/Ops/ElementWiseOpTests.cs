@@ -38,8 +38,10 @@ public class ElementWiseOpTests
         Numbers.AssertClose([0, 0, 0, 0, 0], gelu[..5], 1e-30);
         Assert.Equal(extremes[5..], gelu[5..]);
         float[] ones = [.. extremes.Select(_ => 1f)];
-        Assert.All(Run(new SiluBackward(), OpRun.Given(extremes, 8), OpRun.Given(ones, 8)), value => Assert.True(float.IsFinite(value)));
-        Assert.All(Run(new GeluBackward(), OpRun.Given(extremes, 8), OpRun.Given(ones, 8)), value => Assert.True(float.IsFinite(value)));
+        Assert.All(Run(new SiluBackward(), OpRun.Given(extremes, 8), OpRun.Given(ones, 8)),
+            value => Assert.True(float.IsFinite(value)));
+        Assert.All(Run(new GeluBackward(), OpRun.Given(extremes, 8), OpRun.Given(ones, 8)),
+            value => Assert.True(float.IsFinite(value)));
     }
 
     [Theory]
@@ -49,7 +51,8 @@ public class ElementWiseOpTests
     [InlineData(-1f, -0.15865525393145707)]
     [InlineData(2f, 1.9544997361036416)]
     [InlineData(-3f, -0.0040496940955743)]
-    public void Gelu_is_exact(float x, double expected) => Numbers.AssertClose([expected], Run(new Gelu(), OpRun.Given([x], 1)), 2e-7);
+    public void Gelu_is_exact(float x, double expected) =>
+        Numbers.AssertClose([expected], Run(new Gelu(), OpRun.Given([x], 1)), 2e-7);
 
     [Fact]
     public void SwiGlu_gates_the_second_half_by_the_first()
@@ -82,7 +85,8 @@ public class ElementWiseOpTests
         float[][] pieces = OpRun.Floats(new SplitColumns(7, 20, 10), OpRun.Given(X, 4, 37));
         Assert.Equal(X[7..27], pieces[1][..20]);
         Assert.Equal(X[(37 + 27)..(37 + 37)], pieces[2][10..20]);
-        Assert.Equal(X, Run(new ConcatenateColumns(), OpRun.Given(pieces[0], 4, 7), OpRun.Given(pieces[1], 4, 20), OpRun.Given(pieces[2], 4, 10)));
+        Assert.Equal(X, Run(new ConcatenateColumns(), OpRun.Given(pieces[0], 4, 7), OpRun.Given(pieces[1], 4, 20),
+            OpRun.Given(pieces[2], 4, 10)));
         Assert.Equal(new SplitColumns(7, 20), new SplitColumns([7, 20]));
         Assert.NotEqual(new SplitColumns(7, 20), new SplitColumns(20, 7));
     }

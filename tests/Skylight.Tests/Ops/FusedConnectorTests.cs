@@ -35,7 +35,8 @@ public class FusedConnectorTests
     public void Frozen_inputs_get_no_backward_nodes()
     {
         (_, Graph graph) = Run(DataType.Float32, fuse: true, onlySecondBias: true);
-        Assert.DoesNotContain(graph.Nodes, node => node.Op is MatMulWeightGradient or MatMulInputGradient or GeluBackward or LayerNormBackward or PixelShuffleBackward);
+        Assert.DoesNotContain(graph.Nodes, node => node.Op is MatMulWeightGradient or MatMulInputGradient
+            or GeluBackward or LayerNormBackward or PixelShuffleBackward);
     }
 
     private static (float[][] Results, Graph Graph) Run(DataType weights, bool fuse, bool onlySecondBias = false)
@@ -44,7 +45,8 @@ public class FusedConnectorTests
         Operand[] operands =
         [
             Operand.Normal(2 * (1 + GridHeight * GridWidth), vision), Operand.Normal(4 * vision), Operand.Normal(4 * vision),
-            Operand.Weight(weights, hidden, 4 * vision), Operand.Normal(hidden), Operand.Weight(weights, hidden, hidden), Operand.Normal(hidden),
+            Operand.Weight(weights, hidden, 4 * vision), Operand.Normal(hidden),
+            Operand.Weight(weights, hidden, hidden), Operand.Normal(hidden),
         ];
         using var device = new CpuDevice();
         using var workspace = new Workspace(device);
@@ -58,7 +60,8 @@ public class FusedConnectorTests
         }
 
         Value[] inputs = [.. tensors.Select(graph.Persistent)];
-        Value normalized = graph.Add(new LayerNorm(1e-5f), graph.Add(new PixelShuffle(GridHeight, GridWidth), inputs[0]), inputs[1], inputs[2]);
+        Value normalized = graph.Add(new LayerNorm(1e-5f),
+            graph.Add(new PixelShuffle(GridHeight, GridWidth), inputs[0]), inputs[1], inputs[2]);
         Value activated = graph.Add(new Gelu(), graph.Add(new MatMul(), normalized, inputs[3], inputs[4]));
         Value output = graph.Add(new MatMul(), activated, inputs[5], inputs[6]);
         Value loss = graph.Add(new Sum(), graph.Add(new Multiply(), output, output));

@@ -30,7 +30,8 @@ public class FusionTests
 
     [Fact]
     public void Norm_whose_sum_is_read_by_nothing_else() => AssertFused(nameof(AddRmsNorm), 1, (graph, inputs) =>
-        [graph.Add(new RmsNorm(1e-5f), graph.Add(new Add(), inputs[0], inputs[1]), inputs[2])], [Tokens, Hidden], [Tokens, Hidden], [Hidden]);
+        [graph.Add(new RmsNorm(1e-5f), graph.Add(new Add(), inputs[0], inputs[1]), inputs[2])], [Tokens, Hidden],
+        [Tokens, Hidden], [Hidden]);
 
     [Theory]
     [InlineData(false)]
@@ -45,7 +46,8 @@ public class FusionTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Query_key_value_split_and_rotation(bool keyFirst) => AssertFused(nameof(QkvSplitRotary), 1, (graph, inputs) =>
+    public void Query_key_value_split_and_rotation(bool keyFirst) =>
+        AssertFused(nameof(QkvSplitRotary), 1, (graph, inputs) =>
     {
         IReadOnlyList<Value> pieces = graph.AddNode(new SplitColumns(12, 6, 6), inputs[0]);
         Value table = graph.Add(new RotaryTable(6, 100f), graph.Constant("positions", [0, 1, 2, 3, 4, 5]));
@@ -58,7 +60,8 @@ public class FusionTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void Query_key_value_split_norm_of_heads_and_rotation(bool keyFirst) => AssertFused(nameof(QkvSplitNormRotary), 1, (graph, inputs) =>
+    public void Query_key_value_split_norm_of_heads_and_rotation(bool keyFirst) =>
+        AssertFused(nameof(QkvSplitNormRotary), 1, (graph, inputs) =>
     {
         Value[] rotated = NormedRotations(graph, inputs, 12, 1e-5f, keyFirst, out Value value);
         return [rotated[0], rotated[1], graph.Add(new Silu(), value)];
@@ -67,9 +70,13 @@ public class FusionTests
     [Fact]
     public void Heads_that_are_normed_otherwise_are_not_fused()
     {
-        // One norm over all heads of a query; another epsilon for keys; the normed query is read by another node; only keys are normed.
-        AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) => [.. NormedRotations(graph, inputs, 12, 1e-5f, false, out Value value, groups: 1), value], [Tokens, 24], [12], [6]);
-        AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) => [.. NormedRotations(graph, inputs, 12, 1e-3f, false, out Value value), value], [Tokens, 24], [6], [6]);
+        // One norm over all heads of a query; another epsilon for keys; the normed query is read by another node; only
+        // keys are normed.
+        AssertFused(nameof(QkvSplitNormRotary), 0,
+            (graph, inputs) => [.. NormedRotations(graph, inputs, 12, 1e-5f, false, out Value value, groups: 1), value],
+            [Tokens, 24], [12], [6]);
+        AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) =>
+            [.. NormedRotations(graph, inputs, 12, 1e-3f, false, out Value value), value], [Tokens, 24], [6], [6]);
         AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) =>
         {
             Value[] rotated = NormedRotations(graph, inputs, 12, 1e-5f, false, out Value value);
@@ -85,11 +92,13 @@ public class FusionTests
     }
 
     /// <summary>Two heads of queries and one of keys and values.</summary>
-    private static Value[] NormedRotations(Graph graph, Value[] inputs, int queryWidth, float queryEpsilon, bool keyFirst, out Value value, int groups = 2)
+    private static Value[] NormedRotations(Graph graph, Value[] inputs, int queryWidth, float queryEpsilon,
+        bool keyFirst, out Value value, int groups = 2)
     {
         IReadOnlyList<Value> pieces = graph.AddNode(new SplitColumns(queryWidth, 6, 6), inputs[0]);
         Value table = graph.Add(new RotaryTable(6, 100f), graph.Constant("positions", [0, 1, 2, 3, 4, 5]));
-        Value[] rotated = [graph.Add(new RmsNorm(queryEpsilon, groups), pieces[0], inputs[1]), graph.Add(new RmsNorm(1e-5f), pieces[1], inputs[2])];
+        Value[] rotated = [graph.Add(new RmsNorm(queryEpsilon, groups), pieces[0], inputs[1]),
+            graph.Add(new RmsNorm(1e-5f), pieces[1], inputs[2])];
         foreach (int index in keyFirst ? new[] { 1, 0 } : [0, 1])
             rotated[index] = graph.Add(new RotaryEmbedding(6), rotated[index], table);
         value = pieces[2];
@@ -110,7 +119,8 @@ public class FusionTests
         AssertFused(nameof(SwiGlu), 0, (graph, inputs) =>
         {
             IReadOnlyList<Value> halves = graph.AddNode(new SplitColumns(Hidden / 2, Hidden / 2), inputs[0]);
-            return [graph.Add(new Multiply(), graph.Add(new Silu(), halves[0]), halves[1]), graph.Add(new Scale(2f), halves[0])];
+            return [graph.Add(new Multiply(), graph.Add(new Silu(), halves[0]), halves[1]),
+                graph.Add(new Scale(2f), halves[0])];
         }, [Tokens, Hidden]);
         AssertFused(nameof(SwiGlu), 0, (graph, inputs) =>
         {
@@ -135,7 +145,8 @@ public class FusionTests
     }
 
     /// <summary>Runs a graph and its fused twin, forward and backward.</summary>
-    private static void AssertFused(string fusedOp, int expectedCount, Func<Graph, Value[], Value[]> build, params int[][] shapes)
+    private static void AssertFused(string fusedOp, int expectedCount, Func<Graph, Value[], Value[]> build,
+        params int[][] shapes)
     {
         (float[][] plain, Graph plainGraph) = Run(build, shapes, fuse: false);
         (float[][] fused, Graph fusedGraph) = Run(build, shapes, fuse: true);

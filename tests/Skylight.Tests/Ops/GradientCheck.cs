@@ -32,7 +32,9 @@ internal static class GradientCheck
             double norm = Math.Sqrt(expected.Sum(e => e * e));
             // Differences of float32 results are no better than this, however small the gradient.
             double noise = 1e-4 * Math.Sqrt(expected.Length);
-            Assert.True(error <= 1e-2 * norm + noise, $"{op.Name}: gradient of input {input} through outputs {string.Join(", ", chosenOutputs)}: difference {error:E2}, norm {norm:E2}.");
+            Assert.True(error <= 1e-2 * norm + noise,
+                $"{op.Name}: gradient of input {input} through outputs {string.Join(", ", chosenOutputs)}: " +
+                $"difference {error:E2}, norm {norm:E2}.");
         }
     }
 
@@ -66,7 +68,8 @@ internal static class GradientCheck
         return differences;
     }
 
-    private static Dictionary<int, float[]> Gradients(Op op, IReadOnlyList<Operand> operands, Array[] data, IReadOnlyList<int> chosenOutputs, float[][] weights)
+    private static Dictionary<int, float[]> Gradients(Op op, IReadOnlyList<Operand> operands, Array[] data,
+        IReadOnlyList<int> chosenOutputs, float[][] weights)
     {
         var graph = new Graph();
         using var device = new CpuDevice();

@@ -18,12 +18,14 @@ public sealed class GradientNormTests : IDisposable
     [InlineData(0f)]
     public void Is_the_norm_of_all_gradients_together(float maximum)
     {
-        float[] a = HeadReference.Normal(33 * 7, 1), b = HeadReference.Normal(300 * 701, 2, 3), c = HeadReference.Normal(5, 3, 100);
+        float[] a = HeadReference.Normal(33 * 7, 1), b = HeadReference.Normal(300 * 701, 2, 3),
+            c = HeadReference.Normal(5, 3, 100);
         double norm = Math.Sqrt(a.Concat(b).Concat(c).Sum(value => (double)value * value));
         foreach (int threads in new[] { 1, 2 })
         {
             CpuParallel.ThreadCount = threads;
-            Array[] actual = HeadHarness.Run(new GradientNorm(maximum), Given.Weight(a, 33, 7), Given.Rows(b, 300, 701), Given.Rows(c));
+            Array[] actual = HeadHarness.Run(new GradientNorm(maximum), Given.Weight(a, 33, 7), Given.Rows(b, 300, 701),
+                Given.Rows(c));
             Assert.Equal((float)norm, ((float[])actual[0])[0]);
             Assert.Equal(maximum <= 0 ? 1f : (float)Math.Min(1, maximum / (norm + 1e-6)), ((float[])actual[1])[0]);
             Assert.Equal([1], (int[])actual[2]);
@@ -43,7 +45,8 @@ public sealed class GradientNormTests : IDisposable
             Assert.True(float.IsNaN(((float[])actual[1])[0]));
         }
 
-        Assert.Equal([0f, 1f], HeadHarness.Floats(new GradientNorm(1), Given.Rows(new float[9])).Select(output => output[0]));
+        Assert.Equal([0f, 1f],
+            HeadHarness.Floats(new GradientNorm(1), Given.Rows(new float[9])).Select(output => output[0]));
         Assert.Throws<GraphException>(() => HeadHarness.Run(new GradientNorm(1)));
         Assert.Throws<GraphException>(() => HeadHarness.Run(new GradientNorm(1), Given.Ids(1)));
     }

@@ -6,15 +6,19 @@ using Skylight.Tensors;
 
 namespace Skylight.Tests.Ops;
 
-/// <summary>What an op is given: its type, and its elements row-major (float[] is rounded where the type is bfloat16).</summary>
+/// <summary>
+/// What an op is given: its type, and its elements row-major (float[] is rounded where the type is bfloat16).
+/// </summary>
 internal sealed record Given(TensorType Type, Array Elements, bool IsState = false)
 {
-    public static Given Rows(float[] elements, params int[] shape) => new(TensorType.Float32(shape.Length == 0 ? [elements.Length] : shape), elements);
+    public static Given Rows(float[] elements, params int[] shape) =>
+        new(TensorType.Float32(shape.Length == 0 ? [elements.Length] : shape), elements);
 
     public static Given Ids(params int[] elements) => new(TensorType.Int32(elements.Length), elements);
 
     public static Given Weight(float[] elements, int outputs, int inputs, bool half = false) =>
-        new(new TensorType(half ? DataType.BFloat16 : DataType.Float32, new Shape(outputs, inputs), Storage.Weight), elements, IsState: true);
+        new(new TensorType(half ? DataType.BFloat16 : DataType.Float32, new Shape(outputs, inputs), Storage.Weight),
+            elements, IsState: true);
 
     public Given AsState() => this with { IsState = true };
 }
@@ -42,7 +46,8 @@ internal sealed class HeadHarness : IDisposable
     public Value Add(Given given)
     {
         string name = $"input{_inputs.Count}";
-        Value value = given.IsState ? Graph.Persistent(new PersistentTensor(name, given.Type)) : Graph.Input(name, given.Type);
+        Value value = given.IsState ? Graph.Persistent(new PersistentTensor(name, given.Type))
+            : Graph.Input(name, given.Type);
         _inputs.Add((value, given));
         return value;
     }
@@ -79,7 +84,9 @@ internal sealed class HeadHarness : IDisposable
         {
             (DataType.Int32, int[] ids) => System.Runtime.InteropServices.MemoryMarshal.AsBytes<int>(ids),
             (DataType.Float32, float[] floats) => System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(floats),
-            (_, float[] floats) => System.Runtime.InteropServices.MemoryMarshal.AsBytes<BFloat16>(Array.ConvertAll(floats, element => (BFloat16)element)),
+            (_, float[] floats) =>
+                System.Runtime.InteropServices.MemoryMarshal.AsBytes<BFloat16>(
+                    Array.ConvertAll(floats, element => (BFloat16)element)),
             _ => throw new InvalidOperationException(),
         };
         if (value.Persistent is { IsBound: true } persistent)

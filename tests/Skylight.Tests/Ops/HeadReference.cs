@@ -8,7 +8,8 @@ internal static class HeadReference
         var random = new Random(seed);
         var values = new float[count];
         for (int index = 0; index < count; index++)
-            values[index] = (float)(deviation * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()));
+            values[index] = (float)(deviation * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble()))
+                * Math.Cos(2 * Math.PI * random.NextDouble()));
         return values;
     }
 
@@ -33,7 +34,8 @@ internal static class HeadReference
         return logits;
     }
 
-    public static (double LogProbability, double Entropy, double LogSumExp) Row(ReadOnlySpan<double> logits, int target, double temperature)
+    public static (double LogProbability, double Entropy, double LogSumExp) Row(ReadOnlySpan<double> logits, int target,
+        double temperature)
     {
         double maximum = double.NegativeInfinity, sum = 0, weighted = 0;
         foreach (double logit in logits)
@@ -51,7 +53,8 @@ internal static class HeadReference
     }
 
     /// <summary>Σ over rows with a target of a·logProbability + b·entropy.</summary>
-    public static double Objective(double[] hidden, double[] weight, int[] targets, int vocabulary, int width, double temperature, float[] a, float[] b)
+    public static double Objective(double[] hidden, double[] weight, int[] targets, int vocabulary, int width,
+        double temperature, float[] a, float[] b)
     {
         double[] logits = Logits(hidden, weight, targets.Length, vocabulary, width);
         double sum = 0;
@@ -59,7 +62,8 @@ internal static class HeadReference
         {
             if (targets[t] < 0)
                 continue;
-            (double logProbability, double entropy, _) = Row(logits.AsSpan(t * vocabulary, vocabulary), targets[t], temperature);
+            (double logProbability, double entropy, _) = Row(logits.AsSpan(t * vocabulary, vocabulary), targets[t],
+                temperature);
             sum += a[t] * logProbability + b[t] * entropy;
         }
 
@@ -93,6 +97,7 @@ internal static class HeadReference
             norm += expected[index] * expected[index];
         }
 
-        Assert.True(Math.Sqrt(error) <= tolerance * Math.Sqrt(norm), $"{what}: relative error {Math.Sqrt(error / norm):E2}, tolerance {tolerance:E1}");
+        Assert.True(Math.Sqrt(error) <= tolerance * Math.Sqrt(norm),
+            $"{what}: relative error {Math.Sqrt(error / norm):E2}, tolerance {tolerance:E1}");
     }
 }

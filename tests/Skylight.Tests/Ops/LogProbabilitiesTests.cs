@@ -30,7 +30,8 @@ public sealed class LogProbabilitiesTests : IDisposable
             if (round % 11 == 0)
                 Array.Fill(logits, float.NegativeInfinity, 0, vocabulary - 1);
             int[] targets = HeadReference.Targets(tokens, vocabulary, round, everyNone: 1000);
-            float[][] actual = HeadHarness.Floats(new LogProbabilities(temperature), Given.Rows(logits, tokens, vocabulary), Given.Ids(targets));
+            float[][] actual = HeadHarness.Floats(new LogProbabilities(temperature),
+                Given.Rows(logits, tokens, vocabulary), Given.Ids(targets));
             for (int t = 0; t < tokens; t++)
             {
                 Assert.InRange(actual[0][t], float.NegativeInfinity, 0f);
@@ -55,7 +56,8 @@ public sealed class LogProbabilitiesTests : IDisposable
         var peaked = new float[2000];
         Array.Fill(peaked, -1e4f);
         peaked[1999] = 1e4f;
-        float[][] sure = HeadHarness.Floats(new LogProbabilities(), Given.Rows([.. peaked, .. peaked], 2, 2000), Given.Ids(1999, 0));
+        float[][] sure = HeadHarness.Floats(new LogProbabilities(), Given.Rows([.. peaked, .. peaked], 2, 2000),
+            Given.Ids(1999, 0));
         Assert.Equal([0f, -2e4f], sure[0]);
         Assert.Equal([0f, 0f], sure[1]);
     }
@@ -74,15 +76,18 @@ public sealed class LogProbabilitiesTests : IDisposable
     [InlineData(1f, true, false)]
     [InlineData(0.6f, true, true)]
     [InlineData(2f, false, true)]
-    public void Gradient_matches_finite_differences_of_the_definition(float temperature, bool useLogProbability, bool useEntropy)
+    public void Gradient_matches_finite_differences_of_the_definition(float temperature, bool useLogProbability,
+        bool useEntropy)
     {
         const int Tokens = 4, Vocabulary = 29;
         float[] logits = HeadReference.Normal(Tokens * Vocabulary, 1, 2);
         int[] targets = [3, -1, 28, 0];
-        float[] a = useLogProbability ? [0.3f, 2f, -1f, 0.7f] : new float[4], b = useEntropy ? [0.2f, 1f, 0.4f, -2f] : new float[4];
+        float[] a = useLogProbability ? [0.3f, 2f, -1f, 0.7f] : new float[4], b = useEntropy ? [0.2f, 1f, 0.4f, -2f]
+            : new float[4];
         using var harness = new HeadHarness();
         Value z = harness.Add(Given.Rows(logits, Tokens, Vocabulary));
-        IReadOnlyList<Value> outputs = harness.Graph.AddNode(new LogProbabilities(temperature), z, harness.Add(Given.Ids(targets)));
+        IReadOnlyList<Value> outputs = harness.Graph.AddNode(new LogProbabilities(temperature), z,
+            harness.Add(Given.Ids(targets)));
         Value loss = VocabularyHeadTests.Objective(harness, outputs, useLogProbability ? a : null, useEntropy ? b : null);
         float[] actual = (float[])harness.Run(harness.Graph.Differentiate(loss, [z], harness.One(), new Add())[z])[0];
         double[] expected = HeadReference.CentralDifferences(HeadReference.Widen(logits), x =>
@@ -92,7 +97,8 @@ public sealed class LogProbabilitiesTests : IDisposable
             {
                 if (targets[t] < 0)
                     continue;
-                (double logProbability, double entropy, _) = HeadReference.Row(x.AsSpan(t * Vocabulary, Vocabulary), targets[t], temperature);
+                (double logProbability, double entropy, _) = HeadReference.Row(x.AsSpan(t * Vocabulary, Vocabulary),
+                    targets[t], temperature);
                 sum += a[t] * logProbability + b[t] * entropy;
             }
 
@@ -127,9 +133,12 @@ public sealed class LogProbabilitiesTests : IDisposable
             float[] logits = dump.Floats($"s{sequence}.logits");
             int[] ids = dump.Integers($"s{sequence}.input_ids");
             int vocabulary = logits.Length / ids.Length;
-            float[][] actual = HeadHarness.Floats(new LogProbabilities(), Given.Rows(logits, ids.Length, vocabulary), Given.Ids([.. ids[1..], -1]));
-            HeadReference.AssertClose(HeadReference.Widen(dump.Floats($"s{sequence}.token_logprob")), actual[0][..^1], 1e-6, "log-probability");
-            HeadReference.AssertClose(HeadReference.Widen(dump.Floats($"s{sequence}.token_entropy")), actual[1][..^1], 1e-6, "entropy");
+            float[][] actual = HeadHarness.Floats(new LogProbabilities(), Given.Rows(logits, ids.Length, vocabulary),
+                Given.Ids([.. ids[1..], -1]));
+            HeadReference.AssertClose(HeadReference.Widen(dump.Floats($"s{sequence}.token_logprob")), actual[0][..^1],
+                1e-6, "log-probability");
+            HeadReference.AssertClose(HeadReference.Widen(dump.Floats($"s{sequence}.token_entropy")), actual[1][..^1],
+                1e-6, "entropy");
         }
     }
 }

@@ -16,17 +16,20 @@ public class NormOpTests
     private static readonly float[] Bias = Numbers.Random(4, Columns);
 
     [Fact]
-    public void Rms_norm() => Numbers.AssertClose(RmsNormOf([.. X.Select(x => (double)x)], 1e-3), Run(new RmsNorm(1e-3f), Wide(X), Narrow(Weight))[0], 1e-5);
+    public void Rms_norm() => Numbers.AssertClose(RmsNormOf([.. X.Select(x => (double)x)], 1e-3),
+        Run(new RmsNorm(1e-3f), Wide(X), Narrow(Weight))[0], 1e-5);
 
     [Fact]
     public void Layer_norm() =>
-        Numbers.AssertClose(LayerNormOf([.. X.Select(x => (double)x)], 1e-3), Run(new LayerNorm(1e-3f), Wide(X), Narrow(Weight), Narrow(Bias))[0], 1e-5);
+        Numbers.AssertClose(LayerNormOf([.. X.Select(x => (double)x)], 1e-3),
+            Run(new LayerNorm(1e-3f), Wide(X), Narrow(Weight), Narrow(Bias))[0], 1e-5);
 
     [Fact]
     public void Layer_norm_keeps_its_precision_far_from_zero()
     {
         float[] far = [.. X.Select(x => 1000f + x)];
-        Numbers.AssertClose(LayerNormOf([.. far.Select(x => (double)x)], 1e-3), Run(new LayerNorm(1e-3f), Wide(far), Narrow(Weight), Narrow(Bias))[0], 2e-3);
+        Numbers.AssertClose(LayerNormOf([.. far.Select(x => (double)x)], 1e-3),
+            Run(new LayerNorm(1e-3f), Wide(far), Narrow(Weight), Narrow(Bias))[0], 2e-3);
     }
 
     [Fact]
@@ -53,7 +56,9 @@ public class NormOpTests
         Assert.Equal(Run(new RmsNorm(1e-6f), Wide(X), Narrow(rounded))[0], Run(new RmsNorm(1e-6f), Wide(X), narrow)[0]);
     }
 
-    /// <summary>A row's bits must not depend on its place in the batch: decoding one token equals scoring a whole sequence.</summary>
+    /// <summary>
+    /// A row's bits must not depend on its place in the batch: decoding one token equals scoring a whole sequence.
+    /// </summary>
     [Fact]
     public void Rows_do_not_depend_on_their_place()
     {
@@ -64,7 +69,8 @@ public class NormOpTests
             float[] together = Run(norm, [Wide(X), .. parameters])[0];
             for (int row = 0; row < Rows; row++)
             {
-                float[] alone = Run(norm, [OpRun.Given(X[(row * Columns)..((row + 1) * Columns)], 1, Columns), .. parameters])[0];
+                float[] alone = Run(norm,
+                    [OpRun.Given(X[(row * Columns)..((row + 1) * Columns)], 1, Columns), .. parameters])[0];
                 Assert.Equal(together[(row * Columns)..((row + 1) * Columns)], alone);
             }
         }
@@ -77,7 +83,9 @@ public class NormOpTests
     private static Operand Narrow(float[] values) => OpRun.Given(values, Columns);
 
     private static double[] RmsNormOf(double[] x, double epsilon) =>
-        [.. x.Chunk(Columns).SelectMany(row => row.Select((value, column) => value / Math.Sqrt(row.Average(v => v * v) + epsilon) * Weight[column]))];
+        [.. x.Chunk(Columns)
+            .SelectMany(row =>
+                row.Select((value, column) => value / Math.Sqrt(row.Average(v => v * v) + epsilon) * Weight[column]))];
 
     private static double[] LayerNormOf(double[] x, double epsilon) => [.. x.Chunk(Columns).SelectMany(row =>
     {

@@ -15,6 +15,7 @@ internal static class Numbers
     {
         Assert.Equal(expected.Count, actual.Count);
         for (int index = 0; index < expected.Count; index++)
-            Assert.True(Math.Abs(expected[index] - actual[index]) <= tolerance, $"Element {index} is {actual[index]:R}, not {expected[index]:R}.");
+            Assert.True(Math.Abs(expected[index] - actual[index]) <= tolerance,
+                $"Element {index} is {actual[index]:R}, not {expected[index]:R}.");
     }
 }

@@ -18,12 +18,14 @@ internal sealed class OpRun : IDisposable
 
     /// <param name="op">What to run.</param>
     /// <param name="operands">On what; persistent ones become persistent tensors.</param>
-    /// <param name="copyFirst">Computes a copy of every activation first, which dies in the op, so that the op works in place where it can.</param>
+    /// <param name="copyFirst">Computes a copy of every activation first, which dies in the op, so that the op works in
+    /// place where it can.</param>
     public OpRun(Op op, IReadOnlyList<Operand> operands, bool copyFirst = false)
     {
         Graph = new Graph();
         _inputs = Declare(Graph, operands, _device);
-        Arguments = [.. _inputs.Select(value => copyFirst && value.Kind == ValueKind.Input && value.Type.DataType == DataType.Float32 ? Graph.Add(new Skylight.Ops.Scale(1f), value) : value)];
+        Arguments = [.. _inputs.Select(value => copyFirst && value.Kind == ValueKind.Input
+            && value.Type.DataType == DataType.Float32 ? Graph.Add(new Skylight.Ops.Scale(1f), value) : value)];
         _outputs = [.. Graph.AddNode(op, Arguments)];
         for (int index = 0; index < _outputs.Length; index++)
             Graph.Output($"output{index}", _outputs[index]);
@@ -53,7 +55,8 @@ internal sealed class OpRun : IDisposable
     }
 
     /// <summary>Given float32 elements.</summary>
-    public static Operand Given(float[] values, params int[] shape) => new(TensorType.Float32(shape), _ => values.Clone() as Array ?? values);
+    public static Operand Given(float[] values, params int[] shape) =>
+        new(TensorType.Float32(shape), _ => values.Clone() as Array ?? values);
 
     /// <summary>Fills the arena with a byte, as memory that was used before may hold anything.</summary>
     public void FillArena(byte garbage) => CpuMemory.Span<byte>(WholeArena()).Fill(garbage);
@@ -76,8 +79,10 @@ internal sealed class OpRun : IDisposable
     public byte[][] Bits()
     {
         Tensor arena = WholeArena();
-        IEnumerable<Tensor> outputs = _outputs.Select(output => new Tensor(arena.Memory, Plan.Slots[output].Offset, output.Type));
-        IEnumerable<Tensor> state = _inputs.Where(input => input.Persistent is not null).Select(input => input.Persistent!.Tensor);
+        IEnumerable<Tensor> outputs = _outputs.Select(
+            output => new Tensor(arena.Memory, Plan.Slots[output].Offset, output.Type));
+        IEnumerable<Tensor> state = _inputs.Where(input => input.Persistent is not null)
+            .Select(input => input.Persistent!.Tensor);
         return [.. outputs.Concat(state).Select(tensor => CpuMemory.Span<byte>(tensor).ToArray())];
     }
 
@@ -89,7 +94,8 @@ internal sealed class OpRun : IDisposable
         _device.Dispose();
     }
 
-    private Tensor WholeArena() => new(_workspace.Reserve(Plan.ArenaBytes), 0, TensorType.Float32((int)(Plan.ArenaBytes / sizeof(float))));
+    private Tensor WholeArena() =>
+        new(_workspace.Reserve(Plan.ArenaBytes), 0, TensorType.Float32((int)(Plan.ArenaBytes / sizeof(float))));
 
     /// <summary>Declares operands in a graph: parameters as persistent tensors with memory, the rest as inputs.</summary>
     public static Value[] Declare(Graph graph, IReadOnlyList<Operand> operands, Device device)
@@ -126,7 +132,8 @@ internal sealed class OpRun : IDisposable
 
     private static ReadOnlySpan<byte> Bytes(Array data, DataType dataType) => (data, dataType) switch
     {
-        (float[] values, DataType.BFloat16) => MemoryMarshal.AsBytes<BFloat16>(Array.ConvertAll(values, value => (BFloat16)value)),
+        (float[] values, DataType.BFloat16) =>
+            MemoryMarshal.AsBytes<BFloat16>(Array.ConvertAll(values, value => (BFloat16)value)),
         (float[] values, _) => MemoryMarshal.AsBytes<float>(values),
         _ => MemoryMarshal.AsBytes<int>((int[])data),
     };

@@ -24,7 +24,8 @@ public sealed class PagedAttentionTests : IDisposable
     [InlineData(7, 1, 20, 2)]
     [InlineData(14, 2, 64, 2)]
     [InlineData(2, 2, 128, 2)]
-    public void Chunked_prefill_and_decoding_give_the_bits_of_training(int heads, int keyValueHeads, int dimension, int threads)
+    public void Chunked_prefill_and_decoding_give_the_bits_of_training(int heads, int keyValueHeads, int dimension,
+        int threads)
     {
         CpuParallel.ThreadCount = threads;
         var random = new Random(heads * 1000 + dimension);
@@ -44,7 +45,9 @@ public sealed class PagedAttentionTests : IDisposable
         {
             conversation.Reset();
             while (conversation.Left > 0)
-                conversation.Step([.. lengths.Select(_ => random.Next(3) switch { 0 => 0, 1 => random.Next(1, 4), _ => random.Next(1, 90) })]);
+                conversation.Step(
+                    [.. lengths.Select(
+                        _ => random.Next(3) switch { 0 => 0, 1 => random.Next(1, 4), _ => random.Next(1, 90) })]);
             conversation.AssertEqualsTraining($"chunks, round {round}");
         }
     }
@@ -55,7 +58,8 @@ public sealed class PagedAttentionTests : IDisposable
         // 40 tokens of prompt, prefilled once; page 0 shared, page 1 copied by writing its 8 tokens again.
         const int Heads = 2, Dimension = 16, Prompt = 40, Width = Heads * Dimension;
         var random = new Random(4);
-        float[] q = AttentionHarness.Random(random, Width), k = AttentionHarness.Random(random, Prompt * Width), v = AttentionHarness.Random(random, Prompt * Width);
+        float[] q = AttentionHarness.Random(random, Width), k = AttentionHarness.Random(random, Prompt * Width),
+            v = AttentionHarness.Random(random, Prompt * Width);
         using var cache = new Cache(Heads, Heads, Dimension, pages: 5);
         cache.Write(k, v, [.. Enumerable.Range(2 * Page, Prompt)]);
         cache.Write(k[(Page * Width)..], v[(Page * Width)..], [.. Enumerable.Range(0, Prompt - Page)]);
@@ -87,7 +91,8 @@ public sealed class PagedAttentionTests : IDisposable
         // A skipped token, a run over the end of a page, a whole page, a lone token.
         int[] slots = [-1, 30, 31, 96, 97, 98, .. Enumerable.Range(64, 32), 40, -1];
         cache.Write(k, v, slots);
-        ReadOnlySpan<float> keys = CpuMemory.Span<float>(cache.Keys.Tensor), values = CpuMemory.Span<float>(cache.Values.Tensor);
+        ReadOnlySpan<float> keys = CpuMemory.Span<float>(cache.Keys.Tensor),
+            values = CpuMemory.Span<float>(cache.Values.Tensor);
         for (int slot = 0; slot < 4 * Page; slot++)
         {
             int token = Array.IndexOf(slots, slot);
@@ -108,14 +113,18 @@ public sealed class PagedAttentionTests : IDisposable
     public void Bad_indices_are_named()
     {
         using var cache = new Cache(1, 1, 4, pages: 3);
-        AssertError("KeyValueWrite: slots[1] is 96, but must be −1 or within the cache's 96 slots", () => cache.Write(new float[8], new float[8], [0, 96]));
+        AssertError("KeyValueWrite: slots[1] is 96, but must be −1 or within the cache's 96 slots",
+            () => cache.Write(new float[8], new float[8], [0, 96]));
         AssertError("KeyValueWrite: slots[0] is -2", () => cache.Write(new float[8], new float[8], [-2, 0]));
         var q = new float[16];
-        AssertError("PagedAttention: lengths[0] is 65, but 2 pages per sequence hold only 64 tokens", () => cache.Attend(q, [0, 1], [0, 4], [65]));
-        AssertError("PagedAttention: lengths[0] is 3, but the sequence has 4 new rows", () => cache.Attend(q, [0, 1], [0, 4], [3]));
+        AssertError("PagedAttention: lengths[0] is 65, but 2 pages per sequence hold only 64 tokens",
+            () => cache.Attend(q, [0, 1], [0, 4], [65]));
+        AssertError("PagedAttention: lengths[0] is 3, but the sequence has 4 new rows",
+            () => cache.Attend(q, [0, 1], [0, 4], [3]));
         AssertError("PagedAttention: starts[1] is 5, but there are only 4 rows", () => cache.Attend(q, [0, 1], [0, 5], [5]));
         AssertError("PagedAttention: starts[1] is 1, but starts must ascend", () => cache.Attend(q, [0, 1], [2, 1], [5]));
-        AssertError("PagedAttention: pageTable[1] is 3, but page 1 of sequence 0 must be one of the cache's 3 pages", () => cache.Attend(q, [0, 3], [0, 4], [33]));
+        AssertError("PagedAttention: pageTable[1] is 3, but page 1 of sequence 0 must be one of the cache's 3 pages",
+            () => cache.Attend(q, [0, 3], [0, 4], [33]));
         AssertError("PagedAttention: pageTable[0] is -1", () => cache.Attend(q, [-1, 0], [0, 4], [4]));
         // What lies beyond the length is not looked at.
         cache.Write(new float[16], new float[16], [0, 1, 2, 3]);
@@ -151,15 +160,18 @@ public sealed class PagedAttentionTests : IDisposable
     {
         private readonly Dictionary<(int, int, int), AttentionHarness> _harnesses = [];
 
-        public PersistentTensor Keys { get; } = AttentionHarness.Filled("keys", float.NaN, pages, keyValueHeads, Page * dimension);
+        public PersistentTensor Keys { get; } = AttentionHarness.Filled("keys", float.NaN, pages, keyValueHeads,
+            Page * dimension);
 
-        public PersistentTensor Values { get; } = AttentionHarness.Filled("values", float.NaN, pages, keyValueHeads, Page * dimension);
+        public PersistentTensor Values { get; } = AttentionHarness.Filled("values", float.NaN, pages, keyValueHeads,
+            Page * dimension);
 
         public void Write(float[] k, float[] v, int[] slots)
         {
             TensorType rows = TensorType.Float32(slots.Length, keyValueHeads * dimension);
             using var harness = new AttentionHarness(
-                new KeyValueWrite(keyValueHeads, dimension), [rows, rows, Keys.Type, Values.Type, TensorType.Int32(slots.Length)], null, null, Keys, Values);
+                new KeyValueWrite(keyValueHeads, dimension),
+                [rows, rows, Keys.Type, Values.Type, TensorType.Int32(slots.Length)], null, null, Keys, Values);
             harness.Run(k, v, null, null, slots);
         }
 
@@ -172,7 +184,8 @@ public sealed class PagedAttentionTests : IDisposable
                     new PagedAttention(heads, keyValueHeads, dimension),
                     [
                         TensorType.Float32(rows, heads * dimension), Keys.Type, Values.Type,
-                        TensorType.Int32(lengths.Length, table.Length / lengths.Length), TensorType.Int32(starts.Length), TensorType.Int32(lengths.Length),
+                        TensorType.Int32(lengths.Length, table.Length / lengths.Length),
+                        TensorType.Int32(starts.Length), TensorType.Int32(lengths.Length),
                     ],
                     null, Keys, Values);
                 _harnesses.Add((rows, table.Length, lengths.Length), harness);
@@ -212,7 +225,8 @@ public sealed class PagedAttentionTests : IDisposable
             _v = AttentionHarness.Random(random, rows * keyValueHeads * dimension);
             TensorType key = TensorType.Float32(rows, keyValueHeads * dimension);
             using var training = new AttentionHarness(
-                new Attention(heads, keyValueHeads, dimension, Causal: true), [TensorType.Float32(rows, heads * dimension), key, key, TensorType.Int32(_starts.Length)]);
+                new Attention(heads, keyValueHeads, dimension, Causal: true),
+                [TensorType.Float32(rows, heads * dimension), key, key, TensorType.Int32(_starts.Length)]);
             _trained = training.Run(_q, _k, _v, _starts)[0];
             _output = new float[_trained.Length];
         }

@@ -39,16 +39,19 @@ public class RotaryOpTests
                 {
                     int at = (token * 2 + head) * Dimension + index;
                     var number = new System.Numerics.Complex(x[at], x[at + Dimension / 2]);
-                    System.Numerics.Complex rotated = number * new System.Numerics.Complex(table[token * Dimension + index], table[token * Dimension + Dimension / 2 + index]);
+                    System.Numerics.Complex rotated = number * new System.Numerics.Complex(
+                        table[token * Dimension + index], table[token * Dimension + Dimension / 2 + index]);
                     expected[at] = rotated.Real;
                     expected[at + Dimension / 2] = rotated.Imaginary;
                 }
             }
         }
 
-        float[] y = OpRun.Floats(new RotaryEmbedding(Dimension), OpRun.Given(x, Positions.Length, 2 * Dimension), OpRun.Given(table, Positions.Length, Dimension))[0];
+        float[] y = OpRun.Floats(new RotaryEmbedding(Dimension), OpRun.Given(x, Positions.Length, 2 * Dimension),
+            OpRun.Given(table, Positions.Length, Dimension))[0];
         Numbers.AssertClose(expected, y, 1e-6);
-        float[] back = OpRun.Floats(new RotaryEmbedding(Dimension, Inverse: true), OpRun.Given(y, Positions.Length, 2 * Dimension), OpRun.Given(table, Positions.Length, Dimension))[0];
+        float[] back = OpRun.Floats(new RotaryEmbedding(Dimension, Inverse: true),
+            OpRun.Given(y, Positions.Length, 2 * Dimension), OpRun.Given(table, Positions.Length, Dimension))[0];
         Numbers.AssertClose([.. x.Select(value => (double)value)], back, 1e-6);
     }
 }

@@ -46,7 +46,8 @@ public sealed class SampleTokensTests : IDisposable
 
         // 1 − 10⁻⁴ of χ², by Wilson and Hilferty.
         int freedom = expected.Count(p => p > 0) - 1;
-        Assert.InRange(statistic, 0, freedom == 0 ? 0 : freedom * Math.Pow(1 - 2.0 / (9 * freedom) + 3.72 * Math.Sqrt(2.0 / (9 * freedom)), 3));
+        Assert.InRange(statistic, 0,
+            freedom == 0 ? 0 : freedom * Math.Pow(1 - 2.0 / (9 * freedom) + 3.72 * Math.Sqrt(2.0 / (9 * freedom)), 3));
     }
 
     [Theory]
@@ -56,12 +57,14 @@ public sealed class SampleTokensTests : IDisposable
     [InlineData(1f, 0, 0.999f, 0f, 0.1f)]
     [InlineData(0.6f, 4000, 0.97f, 0.001f, 1f)]
     [InlineData(1f, 2, 1f, 0f, 8f)]
-    public void Of_a_large_vocabulary_just_the_eligible_tokens_are_drawn(float temperature, int topK, float topP, float minP, float deviation)
+    public void Of_a_large_vocabulary_just_the_eligible_tokens_are_drawn(float temperature, int topK, float topP,
+        float minP, float deviation)
     {
         const int Vocabulary = 6000, Draws = 1500;
         float[] logits = HeadReference.Normal(Vocabulary, 3, deviation);
         double[] expected = Distribution(logits, temperature, topK, topP, minP);
-        int[] tokens = Sample([.. Enumerable.Repeat(logits, Draws).SelectMany(row => row)], Vocabulary, new Parameters(temperature, topK, topP, minP), seed: 9).Tokens;
+        int[] tokens = Sample([.. Enumerable.Repeat(logits, Draws).SelectMany(row => row)], Vocabulary,
+            new Parameters(temperature, topK, topP, minP), seed: 9).Tokens;
         Assert.All(tokens, token => Assert.True(expected[token] > 0, $"token {token}"));
         // In tenths of the distribution, whatever their tokens are.
         int[] cell = new int[Vocabulary];
@@ -75,7 +78,8 @@ public sealed class SampleTokensTests : IDisposable
         }
 
         double statistic = Enumerable.Range(0, 10).Where(index => cells[index] > 0)
-            .Sum(index => Math.Pow(tokens.Count(token => cell[token] == index) - Draws * cells[index], 2) / (Draws * cells[index]));
+            .Sum(index => Math.Pow(tokens.Count(token => cell[token] == index) - Draws * cells[index],
+                2) / (Draws * cells[index]));
         Assert.InRange(statistic, 0, 34);
     }
 
@@ -85,12 +89,14 @@ public sealed class SampleTokensTests : IDisposable
         const int Rows = 12, Vocabulary = 2500;
         float[] logits = HeadReference.Normal(Rows * Vocabulary, 4, 3);
         float[] temperatures = [0, 1, 0.7f, 1.3f, 2, 0.01f, 0, 1, 0.5f, 3, 0.9f, 1.1f];
-        Parameters[] parameters = [.. temperatures.Select((temperature, row) => new Parameters(temperature, row % 3 * 20, row % 2 == 0 ? 1 : 0.8f, 0))];
+        Parameters[] parameters = [.. temperatures.Select(
+            (temperature, row) => new Parameters(temperature, row % 3 * 20, row % 2 == 0 ? 1 : 0.8f, 0))];
         Drawn drawn = Sample(logits, Vocabulary, parameters, seed: 2);
         for (int row = 0; row < Rows; row++)
         {
             float[] line = logits[(row * Vocabulary)..((row + 1) * Vocabulary)];
-            float[][] scores = HeadHarness.Floats(new LogProbabilities(temperatures[row] == 0 ? 1 : temperatures[row]), Given.Rows(line, 1, Vocabulary), Given.Ids(drawn.Tokens[row]));
+            float[][] scores = HeadHarness.Floats(new LogProbabilities(temperatures[row] == 0 ? 1 : temperatures[row]),
+                Given.Rows(line, 1, Vocabulary), Given.Ids(drawn.Tokens[row]));
             Assert.Equal((scores[0][0], scores[1][0]), (drawn.LogProbabilities[row], drawn.Entropies[row]));
         }
     }
@@ -102,13 +108,16 @@ public sealed class SampleTokensTests : IDisposable
     {
         const int Rows = 9, Vocabulary = 9001;
         float[] logits = HeadReference.Normal(Rows * Vocabulary, 6, 2);
-        Parameters[] parameters = [.. Enumerable.Range(0, Rows).Select(row => new Parameters(row % 4 * 0.5f, row % 3 * 30, row % 2 == 0 ? 1 : 0.9f, row == 7 ? 0.01f : 0))];
+        Parameters[] parameters = [.. Enumerable.Range(0, Rows).Select(
+            row => new Parameters(row % 4 * 0.5f, row % 3 * 30, row % 2 == 0 ? 1 : 0.9f, row == 7 ? 0.01f : 0))];
         CpuParallel.ThreadCount = threads;
         Drawn together = Sample(logits, Vocabulary, parameters, seed: 3);
         for (int row = 0; row < Rows; row++)
         {
-            Drawn alone = Sample(logits[(row * Vocabulary)..((row + 1) * Vocabulary)], Vocabulary, [parameters[row]], seed: 3, firstStream: row);
-            Assert.Equal((alone.Tokens[0], alone.LogProbabilities[0], alone.Entropies[0]), (together.Tokens[row], together.LogProbabilities[row], together.Entropies[row]));
+            Drawn alone = Sample(logits[(row * Vocabulary)..((row + 1) * Vocabulary)], Vocabulary, [parameters[row]],
+                seed: 3, firstStream: row);
+            Assert.Equal((alone.Tokens[0], alone.LogProbabilities[0], alone.Entropies[0]),
+                (together.Tokens[row], together.LogProbabilities[row], together.Entropies[row]));
         }
     }
 
@@ -142,7 +151,8 @@ public sealed class SampleTokensTests : IDisposable
         Array.Fill(logits, Banned);
         for (int row = 0; row < 64; row++)
             logits[row * 1100 + row * 17] = -30;
-        foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 9, 0.5f, 0), new(3, 0, 0.999f, 0.5f)])
+        foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 9, 0.5f, 0),
+            new(3, 0, 0.999f, 0.5f)])
             Assert.Equal(Enumerable.Range(0, 64).Select(row => row * 17), Sample(logits, 1100, parameters, 4).Tokens);
     }
 
@@ -154,7 +164,8 @@ public sealed class SampleTokensTests : IDisposable
         int[] words = new int[SampleTokens.RandomWords];
         SampleTokens.WriteRandom(random, words);
         int[] tokens = (int[])HeadHarness.Run(
-            new SampleTokens(), Given.Rows(new float[2048], 1, 2048), Given.Rows([1f]), Given.Ids(0), Given.Rows([1f]), Given.Rows([0f]), new Given(TensorType.Int32(1, words.Length), words))[0];
+            new SampleTokens(), Given.Rows(new float[2048], 1, 2048), Given.Rows([1f]), Given.Ids(0), Given.Rows([1f]),
+            Given.Rows([0f]), new Given(TensorType.Int32(1, words.Length), words))[0];
         Assert.Equal((int)(random.NextUInt64() >> 53), Assert.Single(tokens));
     }
 
@@ -170,7 +181,8 @@ public sealed class SampleTokensTests : IDisposable
             Array.Fill(logits, bad, 2 * Vocabulary, Vocabulary);
         else
             logits[2 * Vocabulary + 1999] = bad;
-        foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 9, 0.5f, 0), new(3, 0, 0.999f, 0.1f)])
+        foreach (Parameters parameters in (Parameters[])[new(0, 0, 1, 0), new(1, 0, 1, 0), new(1, 9, 0.5f, 0),
+            new(3, 0, 0.999f, 0.1f)])
         {
             Check(logits, parameters);
             // The only one that is not −∞.
@@ -189,7 +201,8 @@ public sealed class SampleTokensTests : IDisposable
             Assert.Equal(token, drawn.Tokens[2]);
             Assert.True(float.IsNaN(drawn.LogProbabilities[2]) && float.IsNaN(drawn.Entropies[2]));
             foreach (int row in (int[])[0, 1, 3])
-                Assert.Equal((expected.Tokens[row], expected.LogProbabilities[row], expected.Entropies[row]), (drawn.Tokens[row], drawn.LogProbabilities[row], drawn.Entropies[row]));
+                Assert.Equal((expected.Tokens[row], expected.LogProbabilities[row], expected.Entropies[row]),
+                    (drawn.Tokens[row], drawn.LogProbabilities[row], drawn.Entropies[row]));
         }
     }
 
@@ -206,7 +219,8 @@ public sealed class SampleTokensTests : IDisposable
     public void Parameters_out_of_range_are_named(float temperature, int topK, float topP, float minP, string message)
     {
         Parameters good = new(1, 0, 1, 0);
-        string error = Assert.Throws<ArgumentOutOfRangeException>(() => Sample(new float[30], 10, [good, new Parameters(temperature, topK, topP, minP), good], 1)).Message;
+        string error = Assert.Throws<ArgumentOutOfRangeException>(
+            () => Sample(new float[30], 10, [good, new Parameters(temperature, topK, topP, minP), good], 1)).Message;
         Assert.Contains("SampleTokens: row 1: " + message, error, StringComparison.Ordinal);
     }
 
@@ -219,11 +233,14 @@ public sealed class SampleTokensTests : IDisposable
     {
         int[] words = new int[rows.Length * SampleTokens.RandomWords];
         for (int row = 0; row < rows.Length; row++)
-            SampleTokens.WriteRandom(new CounterRandom(seed, (ulong)(firstStream + row)), words.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
+            SampleTokens.WriteRandom(new CounterRandom(seed, (ulong)(firstStream + row)),
+                words.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
         return
         [
-            Given.Rows(logits, rows.Length, vocabulary), Given.Rows([.. rows.Select(row => row.Temperature)]), Given.Ids([.. rows.Select(row => row.TopK)]),
-            Given.Rows([.. rows.Select(row => row.TopP)]), Given.Rows([.. rows.Select(row => row.MinP)]), new Given(TensorType.Int32(rows.Length, SampleTokens.RandomWords), words),
+            Given.Rows(logits, rows.Length, vocabulary), Given.Rows([.. rows.Select(row => row.Temperature)]),
+            Given.Ids([.. rows.Select(row => row.TopK)]),
+            Given.Rows([.. rows.Select(row => row.TopP)]), Given.Rows([.. rows.Select(row => row.MinP)]),
+            new Given(TensorType.Int32(rows.Length, SampleTokens.RandomWords), words),
         ];
     }
 
@@ -242,7 +259,8 @@ public sealed class SampleTokensTests : IDisposable
         double largest = logits.Max() / temperature;
         double[] weights = [.. logits.Select(logit => Math.Exp(logit / temperature - largest))];
         double total = weights.Sum(), kept = 0;
-        int[] order = [.. Enumerable.Range(0, logits.Length).OrderByDescending(token => logits[token]).ThenBy(token => token)];
+        int[] order = [.. Enumerable.Range(0, logits.Length).OrderByDescending(token => logits[token])
+            .ThenBy(token => token)];
         var eligible = new List<int>();
         foreach (int token in order)
         {

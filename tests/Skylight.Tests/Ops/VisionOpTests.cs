@@ -18,14 +18,18 @@ public class VisionOpTests
                     for (int channel = 0; channel < channels; channel++)
                         for (int y = 0; y < patchHeight; y++)
                             for (int x = 0; x < patchWidth; x++)
-                                expected.Add(pixels[((image * channels + channel) * height + row * patchHeight + y) * width + column * patchWidth + x]);
-        Assert.Equal(expected, OpRun.Floats(new PatchGather(patchHeight, patchWidth), OpRun.Given(pixels, images, channels, height, width))[0]);
+                                expected.Add(
+                                    pixels[((image * channels + channel) * height + row * patchHeight + y) * width
+                                        + column * patchWidth + x]);
+        Assert.Equal(expected,
+            OpRun.Floats(new PatchGather(patchHeight, patchWidth), OpRun.Given(pixels, images, channels, height, width))[0]);
     }
 
     [Fact]
     public void Images_that_do_not_divide_into_patches_are_refused()
     {
-        GraphException exception = Assert.Throws<GraphException>(() => new PatchGather(14, 14).Infer([TensorType.Float32(1, 3, 28, 30)]));
+        GraphException exception = Assert.Throws<GraphException>(
+            () => new PatchGather(14, 14).Infer([TensorType.Float32(1, 3, 28, 30)]));
         Assert.Contains("28 x 30", exception.Message, StringComparison.Ordinal);
     }
 
@@ -35,14 +39,18 @@ public class VisionOpTests
         var graph = new Graph();
         Value pixels = graph.Input("pixels", TensorType.Float32(1, 1, 2, 2));
         Value loss = graph.Add(new Sum(), graph.Add(new PatchGather(2, 2), pixels));
-        Assert.Contains("PatchGather", Assert.Throws<GraphException>(() => graph.Differentiate(loss, [pixels], graph.Add(new One()), new Add())).Message, StringComparison.Ordinal);
+        Assert.Contains("PatchGather",
+            Assert.Throws<GraphException>(() => graph.Differentiate(loss, [pixels], graph.Add(new One()), new Add()))
+                .Message, StringComparison.Ordinal);
     }
 
     [Fact]
     public void Class_token_comes_first_and_every_token_gets_its_position()
     {
         float[] patches = [1, 2, 3, 4], classToken = [10], positions = [100, 200, 300];
-        Assert.Equal([110, 201, 302, 110, 203, 304], OpRun.Floats(new AddClassTokenAndPositions(), OpRun.Given(patches, 4, 1), OpRun.Given(classToken, 1), OpRun.Given(positions, 3, 1))[0]);
+        Assert.Equal([110, 201, 302, 110, 203, 304],
+            OpRun.Floats(new AddClassTokenAndPositions(), OpRun.Given(patches, 4, 1), OpRun.Given(classToken, 1),
+                OpRun.Given(positions, 3, 1))[0]);
     }
 
     [Fact]
@@ -58,7 +66,9 @@ public class VisionOpTests
 
     [Fact]
     public void Odd_grids_cannot_be_shuffled() =>
-        Assert.Contains("3 x 4", Assert.Throws<GraphException>(() => new PixelShuffle(3, 4).Infer([TensorType.Float32(13, 2)])).Message, StringComparison.Ordinal);
+        Assert.Contains("3 x 4",
+            Assert.Throws<GraphException>(() => new PixelShuffle(3, 4).Infer([TensorType.Float32(13, 2)])).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void Equal_grids_are_copied_exactly()
@@ -71,7 +81,8 @@ public class VisionOpTests
     public void A_constant_stays_constant()
     {
         float[] table = [.. Enumerable.Repeat(0.7f, 1 + 4 * 3)];
-        Numbers.AssertClose([.. Enumerable.Repeat(0.7, 1 + 7 * 5)], OpRun.Floats(new InterpolatePositions(4, 3, 7, 5), OpRun.Given(table, 13, 1))[0].ToArray(), 1e-6);
+        Numbers.AssertClose([.. Enumerable.Repeat(0.7, 1 + 7 * 5)],
+            OpRun.Floats(new InterpolatePositions(4, 3, 7, 5), OpRun.Given(table, 13, 1))[0].ToArray(), 1e-6);
     }
 
     [Theory]
@@ -79,7 +90,8 @@ public class VisionOpTests
     [InlineData(4, 6, 2, 3)]
     [InlineData(2, 2, 5, 1)]
     [InlineData(1, 8, 3, 8)]
-    public void Interpolation_is_the_bicubic_convolution(int sourceHeight, int sourceWidth, int targetHeight, int targetWidth)
+    public void Interpolation_is_the_bicubic_convolution(int sourceHeight, int sourceWidth, int targetHeight,
+        int targetWidth)
     {
         float[] table = Numbers.Random(2, 1 + sourceHeight * sourceWidth);
         var expected = new List<double> { table[0] };
@@ -87,14 +99,18 @@ public class VisionOpTests
         {
             for (int x = 0; x < targetWidth; x++)
             {
-                // Every source pixel of an endless picture whose border goes on for ever, weighted by Keys' kernel of its distance.
-                double centreY = (y + 0.5) * sourceHeight / targetHeight - 0.5, centreX = (x + 0.5) * sourceWidth / targetWidth - 0.5, sum = 0;
+                // Every source pixel of an endless picture whose border goes on for ever, weighted by Keys' kernel of
+                // its distance.
+                double centreY = (y + 0.5) * sourceHeight / targetHeight - 0.5,
+                    centreX = (x + 0.5) * sourceWidth / targetWidth - 0.5, sum = 0;
                 for (int line = -4; line < sourceHeight + 4; line++)
                 {
                     for (int column = -4; column < sourceWidth + 4; column++)
                     {
-                        int clampedLine = Math.Min(Math.Max(line, 0), sourceHeight - 1), clampedColumn = Math.Min(Math.Max(column, 0), sourceWidth - 1);
-                        sum += Keys(line - centreY) * Keys(column - centreX) * table[1 + clampedLine * sourceWidth + clampedColumn];
+                        int clampedLine = Math.Min(Math.Max(line, 0), sourceHeight - 1),
+                            clampedColumn = Math.Min(Math.Max(column, 0), sourceWidth - 1);
+                        sum += Keys(line - centreY) * Keys(column - centreX)
+                            * table[1 + clampedLine * sourceWidth + clampedColumn];
                     }
                 }
 
@@ -102,7 +118,9 @@ public class VisionOpTests
             }
         }
 
-        Numbers.AssertClose(expected, OpRun.Floats(new InterpolatePositions(sourceHeight, sourceWidth, targetHeight, targetWidth), OpRun.Given(table, table.Length, 1))[0], 2e-6);
+        Numbers.AssertClose(expected,
+            OpRun.Floats(new InterpolatePositions(sourceHeight, sourceWidth, targetHeight, targetWidth),
+                OpRun.Given(table, table.Length, 1))[0], 2e-6);
     }
 
     /// <summary>Keys' cubic convolution kernel (1981), a = −3/4.</summary>

@@ -23,8 +23,10 @@ public sealed class VocabularyHeadTests : IDisposable
     {
         float[] hidden = HeadReference.Normal(tokens * width, 1), weight = HeadReference.Normal(vocabulary * width, 2, 0.5f);
         int[] targets = HeadReference.Targets(tokens, vocabulary, 3);
-        double[] logits = HeadReference.Logits(HeadReference.Widen(hidden), HeadReference.Widen(weight), tokens, vocabulary, width);
-        float[][] actual = HeadHarness.Floats(new VocabularyHead(temperature), Given.Rows(hidden, tokens, width), Given.Weight(weight, vocabulary, width), Given.Ids(targets));
+        double[] logits = HeadReference.Logits(HeadReference.Widen(hidden), HeadReference.Widen(weight), tokens,
+            vocabulary, width);
+        float[][] actual = HeadHarness.Floats(new VocabularyHead(temperature), Given.Rows(hidden, tokens, width),
+            Given.Weight(weight, vocabulary, width), Given.Ids(targets));
         for (int t = 0; t < tokens; t++)
         {
             if (targets[t] < 0)
@@ -33,7 +35,8 @@ public sealed class VocabularyHeadTests : IDisposable
                 continue;
             }
 
-            (double logProbability, double entropy, double logSumExp) = HeadReference.Row(logits.AsSpan(t * vocabulary, vocabulary), targets[t], temperature);
+            (double logProbability, double entropy, double logSumExp) = HeadReference.Row(
+                logits.AsSpan(t * vocabulary, vocabulary), targets[t], temperature);
             Assert.Equal(logProbability, actual[0][t], 1e-5 * (1 + Math.Abs(logProbability)));
             Assert.Equal(entropy, actual[1][t], 1e-5);
             Assert.Equal(logSumExp, actual[2][t], 1e-5 * (1 + Math.Abs(logSumExp)));
@@ -46,16 +49,21 @@ public sealed class VocabularyHeadTests : IDisposable
     [InlineData(6, 37, 5, 0.8f, false, true)]
     [InlineData(6, 37, 5, 1.4f, true, true)]
     [InlineData(2, 2100, 2, 1f, true, true)]
-    public void Gradients_match_finite_differences_of_the_definition(int tokens, int vocabulary, int width, float temperature, bool useLogProbability, bool useEntropy)
+    public void Gradients_match_finite_differences_of_the_definition(int tokens, int vocabulary, int width,
+        float temperature, bool useLogProbability, bool useEntropy)
     {
         float[] hidden = HeadReference.Normal(tokens * width, 1), weight = HeadReference.Normal(vocabulary * width, 2);
         int[] targets = HeadReference.Targets(tokens, vocabulary, 3);
-        float[] a = useLogProbability ? HeadReference.Normal(tokens, 4) : new float[tokens], b = useEntropy ? HeadReference.Normal(tokens, 5) : new float[tokens];
-        (float[] hiddenGradient, float[] weightGradient) = Gradients(new VocabularyHead(temperature), hidden, weight, targets, vocabulary, width, useLogProbability ? a : null, useEntropy ? b : null);
+        float[] a = useLogProbability ? HeadReference.Normal(tokens, 4) : new float[tokens],
+            b = useEntropy ? HeadReference.Normal(tokens, 5) : new float[tokens];
+        (float[] hiddenGradient, float[] weightGradient) = Gradients(new VocabularyHead(temperature), hidden, weight,
+            targets, vocabulary, width, useLogProbability ? a : null, useEntropy ? b : null);
 
         double[] h = HeadReference.Widen(hidden), w = HeadReference.Widen(weight);
-        double[] expectedHidden = HeadReference.CentralDifferences(h, x => HeadReference.Objective(x, w, targets, vocabulary, width, temperature, a, b));
-        double[] expectedWeight = HeadReference.CentralDifferences(w, x => HeadReference.Objective(h, x, targets, vocabulary, width, temperature, a, b));
+        double[] expectedHidden = HeadReference.CentralDifferences(h,
+            x => HeadReference.Objective(x, w, targets, vocabulary, width, temperature, a, b));
+        double[] expectedWeight = HeadReference.CentralDifferences(w,
+            x => HeadReference.Objective(h, x, targets, vocabulary, width, temperature, a, b));
         HeadReference.AssertClose(expectedHidden, hiddenGradient, 2e-6, "hidden");
         HeadReference.AssertClose(expectedWeight, weightGradient, 2e-6, "weight");
         for (int t = 0; t < tokens; t++)
@@ -80,9 +88,11 @@ public sealed class VocabularyHeadTests : IDisposable
         foreach (int threads in new[] { 1, 2 })
         {
             CpuParallel.ThreadCount = threads;
-            float[][] fused = HeadHarness.Floats(new VocabularyHead(Temperature), Given.Rows(hidden, tokens, width), given, Given.Ids(targets));
+            float[][] fused = HeadHarness.Floats(new VocabularyHead(Temperature), Given.Rows(hidden, tokens, width),
+                given, Given.Ids(targets));
             float[] logits = HeadHarness.Floats(new MatMul(), Given.Rows(hidden, tokens, width), given)[0];
-            float[][] unfused = HeadHarness.Floats(new LogProbabilities(Temperature), Given.Rows(logits, tokens, vocabulary), Given.Ids(targets));
+            float[][] unfused = HeadHarness.Floats(new LogProbabilities(Temperature),
+                Given.Rows(logits, tokens, vocabulary), Given.Ids(targets));
             for (int output = 0; output < fused.Length; output++)
                 GemmReference.AssertSameBits(unfused[output], fused[output], $"output {output}, {threads} threads");
 
@@ -95,7 +105,8 @@ public sealed class VocabularyHeadTests : IDisposable
                 Assert.Equal(stored[2][t], fused[1][t]);
             }
 
-            (_, float[] gradient) = Gradients(new VocabularyHead(Temperature), hidden, weight, targets, vocabulary, width, HeadReference.Normal(tokens, 4), HeadReference.Normal(tokens, 5));
+            (_, float[] gradient) = Gradients(new VocabularyHead(Temperature), hidden, weight, targets, vocabulary,
+                width, HeadReference.Normal(tokens, 4), HeadReference.Normal(tokens, 5));
             GemmReference.AssertSameBits(bitsOfGradient ??= gradient, gradient, "gradient by threads");
         }
     }
@@ -110,13 +121,16 @@ public sealed class VocabularyHeadTests : IDisposable
         foreach (bool half in new[] { false, true })
         {
             Given given = Given.Weight(weight, Vocabulary, Width, half);
-            float[][] whole = HeadHarness.Floats(new VocabularyHead(), Given.Rows(hidden, Tokens, Width), given, Given.Ids(targets));
+            float[][] whole = HeadHarness.Floats(new VocabularyHead(), Given.Rows(hidden, Tokens, Width), given,
+                Given.Ids(targets));
             foreach ((int start, int count) in new[] { (0, 1), (17, 2), (40, 13), (100, 200) })
             {
                 float[] part = hidden[(start * Width)..((start + count) * Width)];
-                float[][] alone = HeadHarness.Floats(new VocabularyHead(), Given.Rows(part, count, Width), given, Given.Ids(targets[start..(start + count)]));
+                float[][] alone = HeadHarness.Floats(new VocabularyHead(), Given.Rows(part, count, Width), given,
+                    Given.Ids(targets[start..(start + count)]));
                 for (int output = 0; output < whole.Length; output++)
-                    GemmReference.AssertSameBits(whole[output][start..(start + count)], alone[output], $"output {output} of rows {start} + {count}");
+                    GemmReference.AssertSameBits(whole[output][start..(start + count)], alone[output],
+                        $"output {output} of rows {start} + {count}");
             }
         }
     }
@@ -134,8 +148,10 @@ public sealed class VocabularyHeadTests : IDisposable
         {
             using var harness = new HeadHarness();
             Graph graph = harness.Graph;
-            Value x = harness.Add(Given.Rows(hidden, tokens, width)), w = harness.Add(Given.Weight(weight, vocabulary, width));
-            IReadOnlyList<Value> outputs = graph.AddNode(new LogProbabilities(1.1f), graph.Add(new MatMul(), x, w), harness.Add(Given.Ids(targets)));
+            Value x = harness.Add(Given.Rows(hidden, tokens, width)),
+                w = harness.Add(Given.Weight(weight, vocabulary, width));
+            IReadOnlyList<Value> outputs = graph.AddNode(new LogProbabilities(1.1f), graph.Add(new MatMul(), x, w),
+                harness.Add(Given.Ids(targets)));
             Value loss = Objective(harness, outputs, HeadReference.Normal(tokens, 4), HeadReference.Normal(tokens, 5));
             Assert.Equal(fuse ? 1 : 0, fuse ? graph.Fuse([new VocabularyHeadFusion()]) : 0);
             Assert.Equal(fuse, graph.Nodes.All(node => node.Op is not MatMul));
@@ -152,7 +168,8 @@ public sealed class VocabularyHeadTests : IDisposable
     {
         using var harness = new HeadHarness();
         Graph graph = harness.Graph;
-        Value logits = graph.Add(new MatMul(), harness.Add(Given.Rows(new float[8], 2, 4)), harness.Add(Given.Weight(new float[40], 10, 4)));
+        Value logits = graph.Add(new MatMul(), harness.Add(Given.Rows(new float[8], 2, 4)),
+            harness.Add(Given.Weight(new float[40], 10, 4)));
         graph.AddNode(new LogProbabilities(), logits, harness.Add(Given.Ids(1, 2)));
         graph.Output("logits", logits);
         Assert.Equal(0, graph.Fuse([new VocabularyHeadFusion()]));
@@ -177,7 +194,8 @@ public sealed class VocabularyHeadTests : IDisposable
         float[] hidden = [1, 2, float.NaN, float.PositiveInfinity, 3, -1];
         int[] targets = [4, -1, 0];
         float[] weight = HeadReference.Normal(20, 1);
-        float[][] actual = HeadHarness.Floats(new VocabularyHead(), Given.Rows(hidden, 3, 2), Given.Weight(weight, 10, 2), Given.Ids(targets));
+        float[][] actual = HeadHarness.Floats(new VocabularyHead(), Given.Rows(hidden, 3, 2),
+            Given.Weight(weight, 10, 2), Given.Ids(targets));
         Assert.All(actual, output => Assert.All(output, value => Assert.True(float.IsFinite(value))));
         (float[] x, float[] w) = Gradients(new VocabularyHead(), hidden, weight, targets, 10, 2, [1, float.NaN, 1], null);
         Assert.All(x.Concat(w), value => Assert.True(float.IsFinite(value)));
@@ -193,7 +211,8 @@ public sealed class VocabularyHeadTests : IDisposable
     public void A_target_outside_the_vocabulary_is_an_error_with_its_place(int target)
     {
         var error = Assert.Throws<ArgumentOutOfRangeException>(() =>
-            HeadHarness.Run(new VocabularyHead(), Given.Rows(new float[8], 2, 4), Given.Weight(new float[40], 10, 4), Given.Ids(1, target)));
+            HeadHarness.Run(new VocabularyHead(), Given.Rows(new float[8], 2, 4), Given.Weight(new float[40], 10, 4),
+                Given.Ids(1, target)));
         Assert.Contains($"VocabularyHead: target {target} of row 1", error.Message, StringComparison.Ordinal);
     }
 
@@ -202,8 +221,10 @@ public sealed class VocabularyHeadTests : IDisposable
     {
         using var harness = new HeadHarness();
         Graph graph = harness.Graph;
-        Value x = harness.Add(Given.Rows(new float[8], 2, 4)), w = harness.Add(Given.Weight(new float[40], 10, 4)), ids = harness.Add(Given.Ids(1, 2));
-        Value narrow = harness.Add(Given.Rows(new float[6], 2, 3)), plain = harness.Add(Given.Rows(new float[40], 10, 4)), few = harness.Add(Given.Ids(1));
+        Value x = harness.Add(Given.Rows(new float[8], 2, 4)), w = harness.Add(Given.Weight(new float[40], 10, 4)),
+            ids = harness.Add(Given.Ids(1, 2));
+        Value narrow = harness.Add(Given.Rows(new float[6], 2, 3)),
+            plain = harness.Add(Given.Rows(new float[40], 10, 4)), few = harness.Add(Given.Ids(1));
         Assert.Throws<GraphException>(() => graph.AddNode(new VocabularyHead(), x, w));
         Assert.Throws<GraphException>(() => graph.AddNode(new VocabularyHead(), narrow, w, ids));
         Assert.Throws<GraphException>(() => graph.AddNode(new VocabularyHead(), x, plain, ids));
@@ -218,15 +239,21 @@ public sealed class VocabularyHeadTests : IDisposable
     internal static Value Objective(HeadHarness harness, IReadOnlyList<Value> outputs, float[]? a, float[]? b)
     {
         // CrossEntropy is −Σ weight·value.
-        Value? first = a is null ? null : harness.Graph.Add(new CrossEntropy(), outputs[0], harness.Add(Given.Rows(Array.ConvertAll(a, value => -value))));
-        Value? second = b is null ? null : harness.Graph.Add(new CrossEntropy(), outputs[1], harness.Add(Given.Rows(Array.ConvertAll(b, value => -value))));
+        Value? first = a is null ? null
+            : harness.Graph.Add(new CrossEntropy(), outputs[0],
+                harness.Add(Given.Rows(Array.ConvertAll(a, value => -value))));
+        Value? second = b is null ? null
+            : harness.Graph.Add(new CrossEntropy(), outputs[1],
+                harness.Add(Given.Rows(Array.ConvertAll(b, value => -value))));
         return first is null ? second! : second is null ? first : harness.Graph.Add(new Add(), first, second);
     }
 
-    private static (float[] Hidden, float[] Weight) Gradients(VocabularyHead op, float[] hidden, float[] weight, int[] targets, int vocabulary, int width, float[]? a, float[]? b)
+    private static (float[] Hidden, float[] Weight) Gradients(VocabularyHead op, float[] hidden, float[] weight,
+        int[] targets, int vocabulary, int width, float[]? a, float[]? b)
     {
         using var harness = new HeadHarness();
-        Value x = harness.Add(Given.Rows(hidden, targets.Length, width)), w = harness.Add(Given.Weight(weight, vocabulary, width));
+        Value x = harness.Add(Given.Rows(hidden, targets.Length, width)),
+            w = harness.Add(Given.Weight(weight, vocabulary, width));
         IReadOnlyList<Value> outputs = harness.Graph.AddNode(op, x, w, harness.Add(Given.Ids(targets)));
         Value loss = Objective(harness, outputs, a, b);
         IReadOnlyDictionary<Value, Value> gradients = harness.Graph.Differentiate(loss, [x, w], harness.One(), new Add());

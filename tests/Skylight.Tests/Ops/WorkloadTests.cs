@@ -21,23 +21,28 @@ public class WorkloadTests
 
     public static TheoryData<string> All => [.. Catalog.All.Select(workload => workload.Name)];
 
-    public static TheoryData<string> Tiny => [.. Catalog.All.Where(workload => workload.Tiny).Select(workload => workload.Name)];
+    public static TheoryData<string> Tiny =>
+        [.. Catalog.All.Where(workload => workload.Tiny).Select(workload => workload.Name)];
 
     public static TheoryData<string> Differentiable => [.. Catalog.All
         .Where(workload => workload.Tiny && workload.Inputs.Any(input => input.Differentiable) && HasGradient(workload.Op))
         .Select(workload => workload.Name)];
 
     /// <summary>The workloads that run in a moment; tiny ones are not split over threads.</summary>
-    public static TheoryData<string> Quick => [.. Catalog.All.Where(workload => workload.Tiny || Size(workload) < LargestRun).Select(workload => workload.Name)];
+    public static TheoryData<string> Quick =>
+        [.. Catalog.All.Where(workload => workload.Tiny || Size(workload) < LargestRun).Select(workload => workload.Name)];
 
     [Fact]
-    public void Names_are_unique() => Assert.Equal(Catalog.All.Count, Catalog.All.Select(workload => workload.Name).Distinct().Count());
+    public void Names_are_unique() =>
+        Assert.Equal(Catalog.All.Count, Catalog.All.Select(workload => workload.Name).Distinct().Count());
 
     [Fact]
     public void Every_op_with_a_gradient_has_a_tiny_workload()
     {
-        IEnumerable<string> ops = typeof(Op).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(Op)) && HasGradient(type)).Select(type => type.Name);
-        IEnumerable<string> tested = Catalog.All.Where(workload => workload.Tiny).Select(workload => workload.Op.GetType().Name);
+        IEnumerable<string> ops = typeof(Op).Assembly.GetTypes()
+            .Where(type => type.IsSubclassOf(typeof(Op)) && HasGradient(type)).Select(type => type.Name);
+        IEnumerable<string> tested = Catalog.All.Where(workload => workload.Tiny)
+            .Select(workload => workload.Op.GetType().Name);
         Assert.Empty(ops.Except(tested));
     }
 
@@ -91,7 +96,10 @@ public class WorkloadTests
         for (int input = 0; input < workload.Inputs.Count; input++)
         {
             TensorType[] types = [.. workload.Inputs.Select(operand => operand.Type)];
-            types[input] = types[input] with { DataType = types[input].DataType == DataType.Int32 ? DataType.Float32 : DataType.Int32 };
+            types[input] = types[input] with
+            {
+                DataType = types[input].DataType == DataType.Int32 ? DataType.Float32 : DataType.Int32,
+            };
             if (TakesAnyDataType.Contains(workload.Op.Name))
                 RefusedOrFine(workload.Op, types);
             else
@@ -108,7 +116,8 @@ public class WorkloadTests
         {
             TensorType type = workload.Inputs[input].Type;
             int[] shape = [.. type.Shape.Dimensions];
-            int[][] wrongShapes = [[.. shape[..^1], shape[^1] + 1], [shape[0] + 1, .. shape[1..]], [1, .. shape], [.. shape, 1], [0]];
+            int[][] wrongShapes = [[.. shape[..^1], shape[^1] + 1], [shape[0] + 1, .. shape[1..]], [1, .. shape],
+                [.. shape, 1], [0]];
             int refused = wrongShapes.Count(wrong =>
             {
                 TensorType[] types = [.. workload.Inputs.Select(operand => operand.Type)];
@@ -116,7 +125,8 @@ public class WorkloadTests
                 return RefusedOrFine(workload.Op, types);
             });
             // An op of one input may take any shape; several inputs must fit together.
-            Assert.True(refused > 0 || workload.Inputs.Count < 2 || TakesAnyShapes.Contains(workload.Op.Name), $"{name}: no wrong shape of input {input} is refused.");
+            Assert.True(refused > 0 || workload.Inputs.Count < 2 || TakesAnyShapes.Contains(workload.Op.Name),
+                $"{name}: no wrong shape of input {input} is refused.");
         }
     }
 
@@ -133,8 +143,10 @@ public class WorkloadTests
             Assert.Equal(one.Length, two.Length);
             for (int index = 0; index < one.Length; index++)
             {
-                Assert.True(one[index].AsSpan().SequenceEqual(two[index]), $"{name}: tensor {index} differs between 1 and 2 threads or is not written fully.");
-                Assert.True(one[index].AsSpan().SequenceEqual(three[index]), $"{name}: tensor {index} differs between 1 and 3 threads or is not written fully.");
+                Assert.True(one[index].AsSpan().SequenceEqual(two[index]),
+                    $"{name}: tensor {index} differs between 1 and 2 threads or is not written fully.");
+                Assert.True(one[index].AsSpan().SequenceEqual(three[index]),
+                    $"{name}: tensor {index} differs between 1 and 3 threads or is not written fully.");
             }
         }
         finally
@@ -165,8 +177,10 @@ public class WorkloadTests
         {
             int input = workload.Op.InPlaceInput(output);
             Assert.InRange(input, -1, workload.Inputs.Count - 1);
-            if (input >= 0 && inPlace.Arguments[input].Kind == ValueKind.Computed && inPlace.Arguments[input].Type.Bytes == inPlace.Outputs[output].Type.Bytes)
-                Assert.Equal(inPlace.Plan.Slots[inPlace.Arguments[input]].Offset, inPlace.Plan.Slots[inPlace.Outputs[output]].Offset);
+            if (input >= 0 && inPlace.Arguments[input].Kind == ValueKind.Computed
+                && inPlace.Arguments[input].Type.Bytes == inPlace.Outputs[output].Type.Bytes)
+                Assert.Equal(inPlace.Plan.Slots[inPlace.Arguments[input]].Offset,
+                    inPlace.Plan.Slots[inPlace.Outputs[output]].Offset);
         }
     }
 
@@ -187,14 +201,19 @@ public class WorkloadTests
 
     private static bool HasGradient(Op op) => HasGradient(op.GetType());
 
-    /// <summary>Whether the op overrides <see cref="Op.Gradient"/> and, asked for one, does not refuse: pixels and backward ops have none.</summary>
-    private static bool HasGradient(Type type) => type != typeof(Skylight.Ops.PatchGather) && type.GetMethod(nameof(Op.Gradient))!.DeclaringType != typeof(Op);
+    /// <summary>
+    /// Whether the op overrides <see cref="Op.Gradient"/> and, asked for one, does not refuse: pixels and backward ops
+    /// have none.
+    /// </summary>
+    private static bool HasGradient(Type type) => type != typeof(Skylight.Ops.PatchGather)
+        && type.GetMethod(nameof(Op.Gradient))!.DeclaringType != typeof(Op);
 
     private static double Size(Workload workload)
     {
         TensorType[] types = [.. workload.Inputs.Select(input => input.Type)];
         IReadOnlyList<TensorType> outputs = workload.Op.Infer(types);
-        return Math.Max(workload.Op.Cost(types, outputs).Flops, 8.0 * (types.Sum(type => type.Bytes) + outputs.Sum(type => type.Bytes)));
+        return Math.Max(workload.Op.Cost(types, outputs).Flops,
+            8.0 * (types.Sum(type => type.Bytes) + outputs.Sum(type => type.Bytes)));
     }
 
     private static void AssertRefused(Op op, TensorType[] types) =>

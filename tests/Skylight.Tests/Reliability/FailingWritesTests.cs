@@ -8,7 +8,9 @@ using Skylight.Tests.Models;
 
 namespace Skylight.Tests.Reliability;
 
-/// <summary>A disk that fails or is full at any moment of saving: what was there before is there after, and nothing else.</summary>
+/// <summary>
+/// A disk that fails or is full at any moment of saving: what was there before is there after, and nothing else.
+/// </summary>
 public class FailingWritesTests
 {
     private const string Full = "No space left on device";
@@ -47,7 +49,8 @@ public class FailingWritesTests
 
         // Opening, header, tensors, flushing: each has failed once.
         Assert.InRange(failures, 6, 10_000);
-        Assert.DoesNotContain(Contents(folder.Path).Keys, name => name.Contains(".tmp", StringComparison.Ordinal) || name.Contains(".old", StringComparison.Ordinal));
+        Assert.DoesNotContain(Contents(folder.Path).Keys, name => name.Contains(".tmp", StringComparison.Ordinal)
+            || name.Contains(".old", StringComparison.Ordinal));
         Assert.Equal(2, Saved(what, directory));
     }
 
@@ -61,7 +64,8 @@ public class FailingWritesTests
         using var folder = new TemporaryFolder();
         for (int kilobytes = 128, failures = 0; ; kilobytes += 32)
         {
-            Assert.SkipUnless(Run("mount", "-t", "tmpfs", "-o", $"size={kilobytes}k", "skylight-test", folder.Path), "needs the right to mount a file system of some kilobytes");
+            Assert.SkipUnless(Run("mount", "-t", "tmpfs", "-o", $"size={kilobytes}k", "skylight-test", folder.Path),
+                "needs the right to mount a file system of some kilobytes");
             try
             {
                 string directory = folder["it"];
@@ -99,7 +103,9 @@ public class FailingWritesTests
         }
     }
 
-    /// <summary>Between the first and the last of a folder's files: here a folder stands where one of them should go.</summary>
+    /// <summary>
+    /// Between the first and the last of a folder's files: here a folder stands where one of them should go.
+    /// </summary>
     [Fact]
     public void A_file_that_cannot_be_put_in_place_leaves_the_weights_that_were_there()
     {
@@ -112,12 +118,15 @@ public class FailingWritesTests
         folder.Write("tokenizer/vocab.json", "{}");
         folder.Write("tokenizer/merges.txt", "#version");
         Assert.Throws<CheckpointException>(() => CheckpointWriter.Write(
-            folder["it"], Model, StoredType.Float32, (_, _, destination) => destination.Fill(2), new CheckpointWriterOptions { MaximumShardBytes = 20_000, CopyFrom = folder["tokenizer"] }));
+            folder["it"], Model, StoredType.Float32, (_, _, destination) => destination.Fill(2),
+            new CheckpointWriterOptions { MaximumShardBytes = 20_000, CopyFrom = folder["tokenizer"] }));
         Directory.Delete(folder["tokenizer"], recursive: true);
         AssertSame(before, Contents(folder.Path), "the move");
     }
 
-    /// <summary>A crash between two renames would leave weights of two saves, were shards replaced under their names.</summary>
+    /// <summary>
+    /// A crash between two renames would leave weights of two saves, were shards replaced under their names.
+    /// </summary>
     [Fact]
     public void Shards_are_not_replaced_while_an_index_names_them()
     {
@@ -144,12 +153,20 @@ public class FailingWritesTests
     }
 
     /// <summary>Saves something all of whose numbers are one number.</summary>
-    private static Action<float, Func<string, long, Stream>?> Saving(string what, string directory) => what == "training state"
+    private static Action<float, Func<string, long, Stream>?> Saving(string what, string directory) =>
+        what == "training state"
         ? (value, open) => TrainingCheckpoint.Save(
-            directory, [.. Enumerable.Range(0, 3).Select(index => TensorToWrite.Float32($"tensor{index}", new Shape(20_000), Enumerable.Repeat(value, 20_000).ToArray()))], $"{value}", open)
+            directory, [.. Enumerable.Range(0, 3)
+                .Select(index => TensorToWrite.Float32($"tensor{index}", new Shape(20_000),
+                    Enumerable.Repeat(value, 20_000).ToArray()))], $"{value}", open)
         : (value, open) => CheckpointWriter.Write(
             directory, Model, StoredType.Float32, (_, _, destination) => destination.Fill(value),
-            new CheckpointWriterOptions { MaximumShardBytes = what == "model in shards" ? 20_000 : long.MaxValue, Open = open, FreeBytes = _ => long.MaxValue });
+            new CheckpointWriterOptions
+            {
+                MaximumShardBytes = what == "model in shards" ? 20_000 : long.MaxValue,
+                Open = open,
+                FreeBytes = _ => long.MaxValue,
+            });
 
     /// <summary>The number that was saved.</summary>
     private static float Saved(string what, string directory)
@@ -157,27 +174,35 @@ public class FailingWritesTests
         if (what == "training state")
         {
             using TrainingCheckpoint checkpoint = TrainingCheckpoint.Load(directory);
-            return checkpoint.Tensors.Entries.SelectMany(entry => checkpoint.Tensors.ReadFloat32(entry.Name)).Distinct().Single();
+            return checkpoint.Tensors.Entries.SelectMany(entry => checkpoint.Tensors.ReadFloat32(entry.Name)).Distinct()
+                .Single();
         }
 
         using CheckpointReader reader = CheckpointReader.Open(directory);
-        return reader.Files.SelectMany(file => file.Entries.SelectMany(entry => file.ReadFloat32(entry.Name))).Distinct().Single();
+        return reader.Files.SelectMany(file => file.Entries.SelectMany(entry => file.ReadFloat32(entry.Name)))
+            .Distinct().Single();
     }
 
-    private static Dictionary<string, byte[]> Contents(string folder) => Directory.EnumerateFileSystemEntries(folder, "*", SearchOption.AllDirectories)
-        .ToDictionary(entry => Path.GetRelativePath(folder, entry), entry => Directory.Exists(entry) ? [] : File.ReadAllBytes(entry));
+    private static Dictionary<string, byte[]> Contents(string folder) =>
+        Directory.EnumerateFileSystemEntries(folder, "*", SearchOption.AllDirectories)
+        .ToDictionary(entry => Path.GetRelativePath(folder, entry), entry => Directory.Exists(entry) ? []
+            : File.ReadAllBytes(entry));
 
     private static void AssertSame(Dictionary<string, byte[]> expected, Dictionary<string, byte[]> found, string after)
     {
-        Assert.True(expected.Keys.Order(StringComparer.Ordinal).SequenceEqual(found.Keys.Order(StringComparer.Ordinal)), $"After {after}: {string.Join(", ", found.Keys)} instead of {string.Join(", ", expected.Keys)}.");
-        Assert.All(expected, entry => Assert.True(entry.Value.AsSpan().SequenceEqual(found[entry.Key]), $"{entry.Key} has changed after {after}."));
+        Assert.True(expected.Keys.Order(StringComparer.Ordinal).SequenceEqual(found.Keys.Order(StringComparer.Ordinal)),
+            $"After {after}: {string.Join(", ", found.Keys)} instead of {string.Join(", ", expected.Keys)}.");
+        Assert.All(expected,
+            entry => Assert.True(entry.Value.AsSpan().SequenceEqual(found[entry.Key]),
+                $"{entry.Key} has changed after {after}."));
     }
 
     private static bool Run(string program, params string[] arguments)
     {
         try
         {
-            using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
+            using Process process = Process.Start(
+                new ProcessStartInfo(program, arguments) { RedirectStandardError = true })!;
             process.StandardError.ReadToEnd();
             process.WaitForExit();
             return process.ExitCode == 0;

@@ -2,7 +2,10 @@ using Skylight.Fuzz;
 
 namespace Skylight.Tests.Reliability;
 
-/// <summary>Spoilt inputs of everything that is read from outside, the same few thousand each time; bench/reliability/fuzz.sh reads a million of each.</summary>
+/// <summary>
+/// Spoilt inputs of everything that is read from outside, the same few thousand each time; bench/reliability/fuzz.sh
+/// reads a million of each.
+/// </summary>
 public class FuzzTests
 {
     [Theory]
@@ -28,7 +31,9 @@ public class FuzzTests
     {
         using FuzzTarget target = FuzzTargets.All[name]();
         FuzzResult result = new Fuzzer(target, seed: 1, failures: null).Run(inputs, TimeSpan.FromMinutes(5));
-        Assert.True(result.Faults.Count == 0, $"skylight-fuzz {name}, seed 1: {string.Join("; ", result.Faults.Select(fault => $"{fault.Value} × {fault.Key}"))}");
+        Assert.True(result.Faults.Count == 0,
+            $"skylight-fuzz {name}, seed 1: " +
+            $"{string.Join("; ", result.Faults.Select(fault => $"{fault.Value} × {fault.Key}"))}");
         Assert.Equal(inputs, result.Inputs);
         // If nothing were refused, or nothing read, the damage would not reach what it is meant to reach.
         Assert.InRange(result.Refused, inputs / 10, inputs - (inputs / 200));

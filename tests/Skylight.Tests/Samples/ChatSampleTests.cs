@@ -14,7 +14,8 @@ public class ChatSampleTests(CheckpointFolder folder) : IClassFixture<Checkpoint
         await File.WriteAllBytesAsync(picture, ExtensionModel.Png(200, 100, 50), TestContext.Current.CancellationToken);
         using var output = new StringWriter();
         await ChatSample.AskAsync(folder.Path, picture, output, TestContext.Current.CancellationToken);
-        Assert.Contains($"{ExtensionModel.TokensPerTile} of them for the picture; 100 written]", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains($"{ExtensionModel.TokensPerTile} of them for the picture; 100 written]", output.ToString(),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -23,7 +24,8 @@ public class ChatSampleTests(CheckpointFolder folder) : IClassFixture<Checkpoint
         var services = new ServiceCollection();
         ChatClientSample.AddModel(services, folder.Path);
         await using ServiceProvider provider = services.BuildServiceProvider();
-        string answer = await ChatClientSample.DescribeAsync(provider.GetRequiredService<IChatClient>(), ExtensionModel.Png(200, 100, 50), TestContext.Current.CancellationToken);
+        string answer = await ChatClientSample.DescribeAsync(provider.GetRequiredService<IChatClient>(),
+            ExtensionModel.Png(200, 100, 50), TestContext.Current.CancellationToken);
         Assert.EndsWith("(length, 100 tokens)", answer, StringComparison.Ordinal);
     }
 }

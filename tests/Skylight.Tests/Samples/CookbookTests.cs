@@ -19,34 +19,47 @@ public sealed class CookbookTests
     {
         using var folder = new TemporaryFolder();
         folder.Write(name, s_page.Recipes().Single(recipe => recipe.File == name).Text);
-        string model = Path.GetDirectoryName(folder.Write("model/config.json", File.ReadAllBytes(Golden.PathOf("configs/internvl3-1b.json"))))!;
+        string model = Path.GetDirectoryName(
+            folder.Write("model/config.json", File.ReadAllBytes(Golden.PathOf("configs/internvl3-1b.json"))))!;
         File.Copy(Golden.PathOf("tokenizer/tokenizer.json"), Path.Combine(model, "tokenizer.json"));
         Recipe recipe = RecipeFile.Load(folder[name], [$"data_folder='{folder.Path}'"]);
         Assert.NotNull(recipe.Model);
         foreach (DataSettings data in recipe.Data.Concat(recipe.Evaluation?.Data ?? []))
             await StandInAsync(folder, data, recipe.Method == TrainingMethod.Supervised);
         // A verifier's checkpoint is somewhere else here.
-        recipe = recipe with { Rewards = [.. recipe.Rewards.Select(reward => reward with { Options = reward.Options.ToDictionary(pair => pair.Key, pair => pair.Key == "checkpoint" ? model : pair.Value) })] };
+        recipe = recipe with
+        {
+            Rewards = [.. recipe.Rewards.Select(reward =>
+                reward with
+                {
+                    Options = reward.Options.ToDictionary(pair => pair.Key, pair => pair.Key == "checkpoint" ? model
+                        : pair.Value),
+                })],
+        };
         foreach (RewardSettings reward in recipe.Rewards)
         {
-            await using var rewards = new RewardSet([new RewardTerm(RewardCatalog.Create(reward.Name, reward.Options), reward.Weight)]);
+            await using var rewards = new RewardSet(
+                [new RewardTerm(RewardCatalog.Create(reward.Name, reward.Options), reward.Weight)]);
             Assert.NotEmpty(rewards.Components);
         }
 
         using var device = new CpuDevice(long.MaxValue);
-        RunPlan plan = await RunPlan.OfAsync(recipe, model, device, device.MemoryBytes, cancellationToken: TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(recipe, model, device, device.MemoryBytes,
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.True(plan.Fits && plan.Steps > 0 && plan.Examples > 0 && plan.TrainedParameters > 0);
         Assert.Equal(recipe.Method != TrainingMethod.Supervised, plan.RolloutTokens > 0);
         Assert.Equal(recipe.Rewards.Any(reward => reward.Options.ContainsKey("checkpoint")), plan.Memory.VerifierBytes > 0);
         // A prompt has room beside the longest completion.
-        Assert.True(recipe.Method == TrainingMethod.Supervised || recipe.Sampling.MaximumNewTokens[^1].Tokens < recipe.Prompt.MaximumSequence);
+        Assert.True(recipe.Method == TrainingMethod.Supervised
+            || recipe.Sampling.MaximumNewTokens[^1].Tokens < recipe.Prompt.MaximumSequence);
     }
 
     [Fact]
     public void There_is_a_recipe_for_each_method_and_purpose()
     {
         Assert.Equal(
-            ["cold-start.yaml", "r1v3-grpo.yaml", "dapo.yaml", "dr-grpo.yaml", "gspo.yaml", "rejection.yaml", "connector.yaml", "verifier.yaml", "curriculum.yaml", "parquet.yaml"],
+            ["cold-start.yaml", "r1v3-grpo.yaml", "dapo.yaml", "dr-grpo.yaml", "gspo.yaml", "rejection.yaml",
+                "connector.yaml", "verifier.yaml", "curriculum.yaml", "parquet.yaml"],
             s_page.Recipes().Select(recipe => recipe.File));
         Assert.Contains("(cookbook.md)", MarkdownPage.Read("recipes.md").Text, StringComparison.Ordinal);
     }
@@ -56,7 +69,8 @@ public sealed class CookbookTests
     {
         string[][] rows = [.. s_page.Section("## From TRL, verl and ms-swift").Rows().Skip(1)];
         Assert.True(rows.Length >= 30);
-        HashSet<string> known = [.. RecipeKeys.All.Select(key => key.Path), .. RewardCatalog.All.Select(kind => kind.Name), "--resume", "dapo", "grpo", "buffer"];
+        HashSet<string> known = [.. RecipeKeys.All.Select(key => key.Path),
+            .. RewardCatalog.All.Select(kind => kind.Name), "--resume", "dapo", "grpo", "buffer"];
         foreach (string[] row in rows)
         {
             Assert.Equal(4, row.Length);
@@ -72,13 +86,15 @@ public sealed class CookbookTests
         string file = data.File.Replace("*", "00000", StringComparison.Ordinal);
         string Column(string part, string name) => data.Columns.GetValueOrDefault(part, name);
         if (file.EndsWith(".parquet", StringComparison.Ordinal))
-            folder.Write(Path.GetRelativePath(folder.Path, file), File.ReadAllBytes(Golden.PathOf("data/geo3k-snappy.parquet")));
+            folder.Write(Path.GetRelativePath(folder.Path, file),
+                File.ReadAllBytes(Golden.PathOf("data/geo3k-snappy.parquet")));
         else
             folder.Write(
                 Path.GetRelativePath(folder.Path, file),
                 $$"""{"{{Column("prompt", "question")}}": "1+1?", "{{Column("answer", "answer")}}": "2", {{(isLearnt ? """ "response": "<think>\nx\n</think>\n\n2", """ : "")}} "difficulty": 0.5, "{{Column("images", "images")}}": []}""");
         ExampleNeeds needs = isLearnt ? ExampleNeeds.Response : ExampleNeeds.Answer;
-        using ExampleFiles files = await ExampleFiles.OpenAsync(data.File, TrainingRun.OptionsOf(data, needs), TestContext.Current.CancellationToken);
+        using ExampleFiles files = await ExampleFiles.OpenAsync(data.File, TrainingRun.OptionsOf(data, needs),
+            TestContext.Current.CancellationToken);
         TrainingExample example = await files.ReadAsync(0, TestContext.Current.CancellationToken);
         Assert.True(example.Answers.Count > 0 && (data.LeastDifficulty is null || data.Includes(example)));
     }

@@ -25,7 +25,8 @@ public class ReadmeTests
         string start = $"#region README: {region}\n";
         Assert.Contains(start, source, StringComparison.Ordinal);
         string sample = source.Split(start)[1].Split("#endregion")[0];
-        Assert.Contains($"```csharp\n{sample}```\n", ReadLines(Repository.PathOf(page.Split('/'))), StringComparison.Ordinal);
+        Assert.Contains($"```csharp\n{sample}```\n", ReadLines(Repository.PathOf(page.Split('/'))),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -35,7 +36,8 @@ public class ReadmeTests
         Assert.InRange(readme.Length, 3000, 8000);
         // The sample above is the only one, as elsewhere those of the list are.
         Assert.Equal(2, readme.Split("```csharp").Length);
-        foreach (string page in (string[])["docs/ops.md", "docs/library.md", "src/Skylight/README.md", "src/Skylight.Extensions.AI/README.md"])
+        foreach (string page in (string[])["docs/ops.md", "docs/library.md", "src/Skylight/README.md",
+            "src/Skylight.Extensions.AI/README.md"])
             Assert.Equal(2, ReadLines(Repository.PathOf(page.Split('/'))).Split("```csharp").Length);
     }
 
@@ -64,8 +66,10 @@ public class ReadmeTests
     {
         Emulator.Require();
         using CudaDevice device = ScaledResidualCuda.OpenEmulator();
-        var workload = new Workload("scaled-residual", new ScaledResidual(0.37f), [Operand.Normal(rows, columns), Operand.Normal(rows, columns)], Tiny: true);
-        ParityRow[] checks = [.. DeviceParity.CheckForward(workload, device), .. DeviceParity.CheckGradients(workload, device)];
+        var workload = new Workload("scaled-residual", new ScaledResidual(0.37f),
+            [Operand.Normal(rows, columns), Operand.Normal(rows, columns)], Tiny: true);
+        ParityRow[] checks = [.. DeviceParity.CheckForward(workload, device),
+            .. DeviceParity.CheckGradients(workload, device)];
         // The output, and the gradients of both inputs.
         Assert.True(checks.Length >= 3);
         Assert.All(checks, check => Assert.True(check.Passed, $"{check.Quantity}: {check.Error} of {check.Tolerance}"));
@@ -82,7 +86,8 @@ public class ReadmeTests
         Skylight.Tensors.Shape pixels = dump["s0.pixel_values"].Shape;
         var picture = new ImageTile(dump.ReadFloat32("s0.pixel_values"), pixels[^2], pixels[^1]);
 
-        Completion[] completions = GenerationSample.Complete(Golden.PathOf("vit300m-style/hf"), dump.ReadInt32("s0.input_ids"), [picture]);
+        Completion[] completions = GenerationSample.Complete(Golden.PathOf("vit300m-style/hf"),
+            dump.ReadInt32("s0.input_ids"), [picture]);
 
         Assert.Equal(4, completions.Length);
         Assert.All(completions, completion =>

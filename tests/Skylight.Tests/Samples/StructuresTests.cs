@@ -17,7 +17,9 @@ public sealed partial class StructuresTests
             Assert.Equal(3, row.Length);
             string[] files = [.. File().Matches(row[2]).Select(match => match.Groups[1].Value)];
             Assert.NotEmpty(files);
-            Assert.All(files, file => Assert.True(System.IO.File.Exists(Repository.PathOf(file.Split('/'))), $"'{row[1]}' names {file}, which does not exist."));
+            Assert.All(files,
+                file => Assert.True(System.IO.File.Exists(Repository.PathOf(file.Split('/'))),
+                    $"'{row[1]}' names {file}, which does not exist."));
         }
     }
 

@@ -8,7 +8,10 @@ using Skylight.Server;
 
 namespace Skylight.Tests.Server;
 
-/// <summary>What bad requests get: a status and a message that names the field. The server answers the next request as if nothing had been.</summary>
+/// <summary>
+/// What bad requests get: a status and a message that names the field. The server answers the next request as if
+/// nothing had been.
+/// </summary>
 public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixture<BadRequestTests.Shared>
 {
     private const string Messages = "\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]";
@@ -30,23 +33,37 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{\"messages\":[{\"role\":\"function\",\"content\":\"Hi\",\"name\":\"f\"}]}", 400, "with the role 'tool'")]
     [InlineData("{\"messages\":[{\"role\":\"user\"}]}", 400, "'messages[0].content' is missing")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":{}}]}", 400, "a string or an array of parts")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[\"Hi\"]}]}", 400, "'messages[0].content[0]' must be an object")]
+    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[\"Hi\"]}]}", 400,
+        "'messages[0].content[0]' must be an object")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"input_audio\"}]}]}", 400, "'input_audio'")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}", 400, "'messages[0].content[0].text' is missing")]
+    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}]}", 400,
+        "'messages[0].content[0].text' is missing")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", 400, "image_url' is missing")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://example.com/a.png\"}}]}]}", 400, "fetches nothing")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"file:///etc/passwd\"}}]}]}", 400, "neither a data URL")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"cat.png\"}}]}]}", 400, "neither a data URL")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,@@@@\"}}]}]}", 400, "not valid base64")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,\"}}]}]}", 400, "without content")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png,abc\"}}]}]}", 400, "not in base64")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:text/html;base64,AAAA\"}}]}]}", 400, "'text/html'")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64\"}}]}]}", 400, "without a comma")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAAAAAA\"}}]}]}", 400, "cannot be decoded")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\",\"detail\":\"fine\"}}]}]}", 400, "detail' must be 'low'")]
-    [InlineData("{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}]}]}", 400, "from the user only")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"https://example.com/a.png\"}}]}]}", 400, "fetches nothing")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"file:///etc/passwd\"}}]}]}", 400, "neither a data URL")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"cat.png\"}}]}]}", 400, "neither a data URL")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,@@@@\"}}]}]}", 400, "not valid base64")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,\"}}]}]}", 400, "without content")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png,abc\"}}]}]}", 400, "not in base64")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:text/html;base64,AAAA\"}}]}]}", 400, "'text/html'")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64\"}}]}]}", 400, "without a comma")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAAAAAA\"}}]}]}", 400, "cannot be decoded")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\",\"detail\":\"fine\"}}]}]}", 400, "detail' must be 'low'")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}]}]}", 400, "from the user only")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}]}", 400, "half of a surrogate pair")]
-    [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud800\\\"}\"}}]},{\"role\":\"user\",\"content\":\"Hi\"}]}", 400, "JSON in a string")]
+    [InlineData(
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud800\\\"}\"}}]},{\"role\":\"user\",\"content\":\"Hi\"}]}", 400, "JSON in a string")]
     [InlineData("{" + Messages + ",\"model\":\"gpt-4o\"}", 404, "no model 'gpt-4o' here. This server has: tiny")]
     [InlineData("{" + Messages + ",\"model\":3}", 400, "'model' must be a string, not 3")]
     [InlineData("{" + Messages + ",\"temperature\":-1}", 400, "'temperature' must be a number of 0 or more, not -1")]
@@ -73,12 +90,14 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{" + Messages + ",\"logit_bias\":{\"cat\":1}}", 400, "'cat'")]
     [InlineData("{" + Messages + ",\"logit_bias\":{\"1\":1000}}", 400, "'logit_bias.1'")]
     [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\"}]}", 400, "'tools' is not supported")]
-    [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"json_schema\"}}", 400, "'response_format' is not supported")]
+    [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"json_schema\"}}", 400,
+        "'response_format' is not supported")]
     [InlineData("{" + Messages + ",\"frequency_penalty\":0.5}", 400, "'repetition_penalty' is there")]
     [InlineData("{" + Messages + ",\"repetition_penalty\":0}", 400, "'repetition_penalty'")]
     [InlineData("{" + Messages + ",\"modalities\":[\"audio\"]}", 400, "'modalities' is not supported")]
     [InlineData("{" + Messages + ",\"reasoning_effort\":\"much\"}", 400, "'reasoning_effort'")]
-    [InlineData("{" + Messages + ",\"chat_template_kwargs\":{\"enable_thinking\":1}}", 400, "'chat_template_kwargs.enable_thinking'")]
+    [InlineData("{" + Messages + ",\"chat_template_kwargs\":{\"enable_thinking\":1}}", 400,
+        "'chat_template_kwargs.enable_thinking'")]
     public async Task A_bad_request_hears_what_is_wrong(string body, int status, string expected)
     {
         ServedModel served = shared.Served;
@@ -86,7 +105,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         JsonElement error = await ErrorAsync(response, status);
         Assert.Contains(expected, error.GetProperty("message").GetString(), StringComparison.Ordinal);
         PlainWords.Check(error.GetProperty("message").GetString()!);
-        Assert.Equal(expected.StartsWith("exceeds the context", StringComparison.Ordinal), error.GetProperty("code").GetString() == "context_length_exceeded");
+        Assert.Equal(expected.StartsWith("exceeds the context", StringComparison.Ordinal),
+            error.GetProperty("code").GetString() == "context_length_exceeded");
         Assert.Equal("invalid_request_error", error.GetProperty("type").GetString());
         Assert.True(error.TryGetProperty("param", out _) && error.TryGetProperty("code", out _));
         await served.AskAsync(ServedModel.Request(tokens: 2));
@@ -102,7 +122,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         body.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         using HttpResponseMessage response = await shared.Served.SendAsync(body);
         string message = (await ErrorAsync(response, 400)).GetProperty("message").GetString()!;
-        Assert.StartsWith(kind is "a list" or "null" or "a number" ? "The body must be a JSON object." : "The body is not valid JSON: ", message, StringComparison.Ordinal);
+        Assert.StartsWith(kind is "a list" or "null" or "a number" ? "The body must be a JSON object."
+            : "The body is not valid JSON: ", message, StringComparison.Ordinal);
         PlainWords.Check(message);
     }
 
@@ -110,20 +131,25 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     public async Task Deep_nesting_long_prompts_and_broken_text_are_refused_in_time()
     {
         ServedModel served = shared.Served;
-        using HttpResponseMessage deep = await served.PostAsync("{\"messages\":" + new string('[', 100_000) + new string(']', 100_000) + "}");
+        using HttpResponseMessage deep = await served.PostAsync(
+            "{\"messages\":" + new string('[', 100_000) + new string(']', 100_000) + "}");
         Assert.Contains("depth", (await ErrorAsync(deep, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
-        using HttpResponseMessage @long = await served.PostAsync(ServedModel.Request(string.Concat(Enumerable.Repeat("word ", 20_000))));
+        using HttpResponseMessage @long = await served.PostAsync(
+            ServedModel.Request(string.Concat(Enumerable.Repeat("word ", 20_000))));
         JsonElement tooLong = await ErrorAsync(@long, 400);
         Assert.Contains("and the context has 8192", tooLong.GetProperty("message").GetString(), StringComparison.Ordinal);
         Assert.Equal("context_length_exceeded", tooLong.GetProperty("code").GetString());
-        using var bytes = new ByteArrayContent([.. "{\"messages\":[{\"role\":\"user\",\"content\":\""u8, 0xFF, 0xC0, .. "\"}]}"u8]);
+        using var bytes = new ByteArrayContent(
+            [.. "{\"messages\":[{\"role\":\"user\",\"content\":\""u8, 0xFF, 0xC0, .. "\"}]}"u8]);
         bytes.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         using HttpResponseMessage broken = await served.SendAsync(bytes);
         await ErrorAsync(broken, 400);
         using HttpResponseMessage megabytes = await served.PostAsync(ServedModel.Request(new string('a', 20_000_000)));
-        Assert.Contains("20,000,000 bytes of text", (await ErrorAsync(megabytes, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("20,000,000 bytes of text",
+            (await ErrorAsync(megabytes, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
         using HttpResponseMessage picture = await served.PostAsync(ServedModel.PictureRequest("data:image/png;base64,bm8="));
-        Assert.StartsWith("messages[0].content[0]: ", (await ErrorAsync(picture, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.StartsWith("messages[0].content[0]: ",
+            (await ErrorAsync(picture, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
         await served.AskAsync(ServedModel.Request(tokens: 2));
     }
 
@@ -133,11 +159,13 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     public async Task A_picture_may_be_tiny_but_not_immense(int width, int height, int status)
     {
         byte[] png = PngHeaderOf(width, height);
-        using HttpResponseMessage response = await shared.Served.PostAsync(ServedModel.PictureRequest($"data:image/png;base64,{Convert.ToBase64String(png)}"));
+        using HttpResponseMessage response = await shared.Served.PostAsync(
+            ServedModel.PictureRequest($"data:image/png;base64,{Convert.ToBase64String(png)}"));
         if (status == 200)
             Assert.True(response.IsSuccessStatusCode, await response.Content.ReadAsStringAsync());
         else
-            Assert.Contains("20,000×20,000", (await ErrorAsync(response, status)).GetProperty("message").GetString(), StringComparison.Ordinal);
+            Assert.Contains("20,000×20,000", (await ErrorAsync(response, status)).GetProperty("message").GetString(),
+                StringComparison.Ordinal);
     }
 
     [Fact]
@@ -145,7 +173,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     {
         using var form = new StringContent("{" + Messages + "}", Encoding.UTF8, "text/plain");
         using HttpResponseMessage text = await shared.Served.SendAsync(form);
-        Assert.Contains("application/json, not 'text/plain", (await ErrorAsync(text, 415)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("application/json, not 'text/plain",
+            (await ErrorAsync(text, 415)).GetProperty("message").GetString(), StringComparison.Ordinal);
         using var bare = new ByteArrayContent(Encoding.UTF8.GetBytes("{" + Messages + "}"));
         using HttpResponseMessage missing = await shared.Served.SendAsync(bare);
         await ErrorAsync(missing, 415);
@@ -155,7 +184,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     public async Task Other_addresses_and_methods_are_told_apart()
     {
         using HttpResponseMessage nothing = await shared.Served.Client.PostAsync("/v1/completions", null);
-        Assert.Contains("POST /v1/chat/completions", (await ErrorAsync(nothing, 404)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("POST /v1/chat/completions",
+            (await ErrorAsync(nothing, 404)).GetProperty("message").GetString(), StringComparison.Ordinal);
         using HttpResponseMessage get = await shared.Served.Client.GetAsync("/v1/chat/completions");
         await ErrorAsync(get, 405);
         Assert.Equal("POST", get.Content.Headers.Allow.Single());
@@ -166,10 +196,12 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [Fact]
     public async Task A_body_beyond_the_limit_is_refused_whether_its_length_is_told_or_not()
     {
-        await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { MaximumBodyBytes = 10_000 });
+        await using ServedModel served = await ServedModel.StartAsync(
+            new SkylightServerOptions { MaximumBodyBytes = 10_000 });
         string body = ServedModel.Request(new string('x', 20_000)).ToJsonString();
         using HttpResponseMessage told = await served.PostAsync(body);
-        Assert.Contains("10,000", (await ErrorAsync(told, 413)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("10,000", (await ErrorAsync(told, 413)).GetProperty("message").GetString(),
+            StringComparison.Ordinal);
         using var chunked = new UnknownLength(Encoding.UTF8.GetBytes(body));
         using HttpResponseMessage untold = await served.SendAsync(chunked);
         await ErrorAsync(untold, 413);
@@ -183,7 +215,9 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
         using (var socket = new TcpClient())
         {
             await socket.ConnectAsync(served.Address.Host, served.Address.Port);
-            await socket.GetStream().WriteAsync("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{\"messages\":"u8.ToArray());
+            await socket.GetStream()
+                .WriteAsync(
+                    "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 5000\r\n\r\n{\"messages\":"u8.ToArray());
         }
 
         await served.AskAsync(ServedModel.Request(tokens: 2));
@@ -209,7 +243,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
 
     /// <summary>A gray picture; of an immense one the first rows, which must not be looked at.</summary>
     private static byte[] PngHeaderOf(int width, int height) => Images.PngWriter.File(
-        ("IHDR", Images.PngWriter.Header(width, height, 8, 0)), ("IDAT", Images.PngWriter.Compress(new byte[(width + 1) * Math.Min(height, 8)])), ("IEND", []));
+        ("IHDR", Images.PngWriter.Header(width, height, 8, 0)),
+        ("IDAT", Images.PngWriter.Compress(new byte[(width + 1) * Math.Min(height, 8)])), ("IEND", []));
 
     /// <summary>The server of this class.</summary>
     public sealed class Shared : IAsyncLifetime
@@ -223,7 +258,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
 
     private sealed class UnknownLength(byte[] body) : HttpContent
     {
-        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context) => await stream.WriteAsync(body);
+        protected override async Task SerializeToStreamAsync(Stream stream, TransportContext? context) =>
+            await stream.WriteAsync(body);
 
         protected override bool TryComputeLength(out long length)
         {

@@ -16,7 +16,8 @@ public sealed class ChatCompletionsTests
         Assert.Equal("chat.completion", answer.GetProperty("object").GetString());
         Assert.Equal("tiny", answer.GetProperty("model").GetString());
         Assert.StartsWith("chatcmpl-", answer.GetProperty("id").GetString(), StringComparison.Ordinal);
-        Assert.InRange(DateTimeOffset.FromUnixTimeSeconds(answer.GetProperty("created").GetInt64()), DateTimeOffset.UtcNow.AddMinutes(-5), DateTimeOffset.UtcNow.AddMinutes(5));
+        Assert.InRange(DateTimeOffset.FromUnixTimeSeconds(answer.GetProperty("created").GetInt64()),
+            DateTimeOffset.UtcNow.AddMinutes(-5), DateTimeOffset.UtcNow.AddMinutes(5));
         JsonElement choice = Assert.Single(answer.GetProperty("choices").EnumerateArray());
         Assert.Equal(0, choice.GetProperty("index").GetInt32());
         Assert.Equal("length", choice.GetProperty("finish_reason").GetString());
@@ -45,11 +46,14 @@ public sealed class ChatCompletionsTests
         Assert.Equal(Content(whole), string.Concat(events.SelectMany(chunk => Deltas(chunk, "content"))));
         Assert.True(events.Count > 4);
         JsonElement last = events[^2];
-        Assert.Equal(whole.GetProperty("choices")[0].GetProperty("finish_reason").GetString(), last.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
-        Assert.All(events[..^2], chunk => Assert.Equal(JsonValueKind.Null, chunk.GetProperty("choices")[0].GetProperty("finish_reason").ValueKind));
+        Assert.Equal(whole.GetProperty("choices")[0].GetProperty("finish_reason").GetString(),
+            last.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
+        Assert.All(events[..^2], chunk =>
+            Assert.Equal(JsonValueKind.Null, chunk.GetProperty("choices")[0].GetProperty("finish_reason").ValueKind));
         Assert.Equal(0, events[^1].GetProperty("choices").GetArrayLength());
         // The second time, the prompt's first page is still in the cache.
-        Assert.Equal(whole.GetProperty("usage").GetRawText().Replace("\"cached_tokens\":0", "\"cached_tokens\":32", StringComparison.Ordinal), events[^1].GetProperty("usage").GetRawText());
+        Assert.Equal(whole.GetProperty("usage").GetRawText().Replace("\"cached_tokens\":0", "\"cached_tokens\":32",
+            StringComparison.Ordinal), events[^1].GetProperty("usage").GetRawText());
 
         List<JsonElement> without = await served.StreamAsync(ServedModel.Request());
         Assert.Equal(events.Count - 1, without.Count);
@@ -62,9 +66,11 @@ public sealed class ChatCompletionsTests
         await using ServedModel served = await ServedModel.StartAsync(thinking: true);
         JsonElement thought = await served.AskAsync(ServedModel.LongRequest(10));
         Assert.Equal("", Content(thought));
-        string reasoning = thought.GetProperty("choices")[0].GetProperty("message").GetProperty("reasoning_content").GetString()!;
+        string reasoning = thought.GetProperty("choices")[0].GetProperty("message").GetProperty("reasoning_content")
+            .GetString()!;
         Assert.True(reasoning.Length > 5);
-        Assert.Equal(10, thought.GetProperty("usage").GetProperty("completion_tokens_details").GetProperty("reasoning_tokens").GetInt32());
+        Assert.Equal(10, thought.GetProperty("usage").GetProperty("completion_tokens_details")
+            .GetProperty("reasoning_tokens").GetInt32());
         List<JsonElement> events = await served.StreamAsync(ServedModel.LongRequest(10));
         Assert.Equal(reasoning, string.Concat(events.SelectMany(chunk => Deltas(chunk, "reasoning_content"))));
 
@@ -76,7 +82,8 @@ public sealed class ChatCompletionsTests
             JsonObject request = ServedModel.LongRequest(10);
             request[field] = value;
             JsonElement plain = await served.AskAsync(request);
-            Assert.False(plain.GetProperty("choices")[0].GetProperty("message").TryGetProperty("reasoning_content", out _), field);
+            Assert.False(plain.GetProperty("choices")[0].GetProperty("message")
+                .TryGetProperty("reasoning_content", out _), field);
             Assert.True(Content(plain).Length > 5);
         }
 
@@ -98,13 +105,17 @@ public sealed class ChatCompletionsTests
         string[] texts = [.. choices.Select(choice => choice.GetProperty("message").GetProperty("content").GetString()!)];
         Assert.Equal(3, texts.Distinct().Count());
         Assert.Equal(Content(one), texts[0]);
-        Assert.Equal(one.GetProperty("usage").GetProperty("prompt_tokens").GetInt32(), answer.GetProperty("usage").GetProperty("prompt_tokens").GetInt32());
+        Assert.Equal(one.GetProperty("usage").GetProperty("prompt_tokens").GetInt32(),
+            answer.GetProperty("usage").GetProperty("prompt_tokens").GetInt32());
 
         List<JsonElement> events = await served.StreamAsync(request);
         for (int index = 0; index < 3; index++)
         {
-            JsonElement[] own = [.. events.Select(chunk => chunk.GetProperty("choices")[0]).Where(choice => choice.GetProperty("index").GetInt32() == index)];
-            Assert.Equal(texts[index], string.Concat(own.SelectMany(choice => choice.GetProperty("delta").TryGetProperty("content", out JsonElement text) ? new[] { text.GetString()! } : [])));
+            JsonElement[] own = [.. events.Select(chunk => chunk.GetProperty("choices")[0])
+                .Where(choice => choice.GetProperty("index").GetInt32() == index)];
+            Assert.Equal(texts[index],
+                string.Concat(own.SelectMany(choice => choice.GetProperty("delta")
+                    .TryGetProperty("content", out JsonElement text) ? new[] { text.GetString()! } : [])));
             Assert.Equal("assistant", own[0].GetProperty("delta").GetProperty("role").GetString());
             Assert.Equal(1, own.Count(choice => choice.GetProperty("finish_reason").ValueKind == JsonValueKind.String));
         }
@@ -118,16 +129,19 @@ public sealed class ChatCompletionsTests
         request["logprobs"] = true;
         JsonElement answer = await served.AskAsync(request);
         string text = Content(answer);
-        JsonElement[] tokens = [.. answer.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content").EnumerateArray()];
+        JsonElement[] tokens = [.. answer.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content")
+            .EnumerateArray()];
         Assert.Equal(16, tokens.Length);
         Assert.All(tokens, token => Assert.True(token.GetProperty("logprob").GetSingle() <= 0));
-        byte[] bytes = [.. tokens.SelectMany(token => token.GetProperty("bytes").EnumerateArray().Select(value => value.GetByte()))];
+        byte[] bytes = [.. tokens.SelectMany(
+            token => token.GetProperty("bytes").EnumerateArray().Select(value => value.GetByte()))];
         Assert.Equal(text, Encoding.UTF8.GetString(bytes));
         List<JsonElement> events = await served.StreamAsync(request);
         Assert.Equal(
             tokens.Select(token => token.GetProperty("logprob").GetSingle()),
             events.Where(chunk => chunk.GetProperty("choices")[0].GetProperty("logprobs").ValueKind == JsonValueKind.Object)
-                .SelectMany(chunk => chunk.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content").EnumerateArray()).Select(token => token.GetProperty("logprob").GetSingle()));
+                .SelectMany(chunk => chunk.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content")
+                    .EnumerateArray()).Select(token => token.GetProperty("logprob").GetSingle()));
 
         string stop = tokens[8].GetProperty("token").GetString()!;
         JsonObject stopped = ServedModel.LongRequest(16);
@@ -141,7 +155,8 @@ public sealed class ChatCompletionsTests
         int first = Tests.Text.TokenizerFixture.Real.Encode(text)[0];
         JsonObject biased = ServedModel.LongRequest(16);
         biased["logit_bias"]![$"{first}"] = -100;
-        Assert.NotEqual(tokens[0].GetProperty("token").GetString(), (await FirstToken(served, biased)).GetProperty("token").GetString());
+        Assert.NotEqual(tokens[0].GetProperty("token").GetString(),
+            (await FirstToken(served, biased)).GetProperty("token").GetString());
         biased["logit_bias"]!["9707"] = 100;
         Assert.Equal("Hello", (await FirstToken(served, biased)).GetProperty("token").GetString());
     }
@@ -151,7 +166,8 @@ public sealed class ChatCompletionsTests
     {
         await using ServedModel served = await ServedModel.StartAsync();
         string cat = ServedModel.DataUrl("cat.png"), wide = ServedModel.DataUrl("bar-chart-wide.png");
-        JsonElement ofCat = await served.AskAsync(ServedModel.PictureRequest(cat)), ofWide = await served.AskAsync(ServedModel.PictureRequest(wide));
+        JsonElement ofCat = await served.AskAsync(ServedModel.PictureRequest(cat)),
+            ofWide = await served.AskAsync(ServedModel.PictureRequest(wide));
         Assert.NotEqual(Content(ofCat), Content(ofWide));
         Assert.True(ImageTokens(ofWide) > 256 && ImageTokens(ofWide) % 256 == 0);
         Assert.Equal(256, ImageTokens(await served.AskAsync(ServedModel.PictureRequest(wide, "low"))));
@@ -159,14 +175,18 @@ public sealed class ChatCompletionsTests
         three["max_tiles"] = 3;
         Assert.InRange(ImageTokens(await served.AskAsync(three)), 512, 1024);
         // Type and padding are what clients get wrong most; the content decides.
-        Assert.Equal(Content(ofCat), Content(await served.AskAsync(ServedModel.PictureRequest(cat.Replace("image/png", "image/jpeg", StringComparison.Ordinal).TrimEnd('=')))));
+        Assert.Equal(Content(ofCat),
+            Content(await served.AskAsync(ServedModel.PictureRequest(
+                cat.Replace("image/png", "image/jpeg", StringComparison.Ordinal).TrimEnd('=')))));
     }
 
     [Fact]
     public async Task Streams_at_the_same_time_are_those_of_one_after_the_other()
     {
         await using ServedModel served = await ServedModel.StartAsync();
-        JsonObject[] requests = [.. Enumerable.Range(0, 6).Select(index => index == 3 ? ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low") : ServedModel.Request($"Question {index}", 8 + index))];
+        JsonObject[] requests = [.. Enumerable.Range(0, 6)
+            .Select(index => index == 3 ? ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low")
+                : ServedModel.Request($"Question {index}", 8 + index))];
         var alone = new List<string>();
         foreach (JsonObject request in requests)
             alone.Add(Content(await served.AskAsync(request)));
@@ -189,18 +209,23 @@ public sealed class ChatCompletionsTests
         Assert.InRange(answer.GetProperty("usage").GetProperty("completion_tokens").GetInt32(), 1, 4);
         Assert.Equal(Content(answer), Content(await served.AskAsync(request)));
         int[] prompt = served.Model.Template.Apply(
-            served.Model.Tokenizer, [ChatTurn.System("Be brief."), ChatTurn.User("Hi"), ChatTurn.Assistant("Hello"), ChatTurn.User("And now? 你好 🙂")]).Tokens;
+            served.Model.Tokenizer,
+            [ChatTurn.System("Be brief."), ChatTurn.User("Hi"), ChatTurn.Assistant("Hello"),
+                ChatTurn.User("And now? 你好 🙂")]).Tokens;
         Assert.Equal(prompt.Length, answer.GetProperty("usage").GetProperty("prompt_tokens").GetInt32());
     }
 
-    internal static string Content(JsonElement answer) => answer.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()!;
+    internal static string Content(JsonElement answer) =>
+        answer.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()!;
 
-    private static int ImageTokens(JsonElement answer) => answer.GetProperty("usage").GetProperty("prompt_tokens_details").GetProperty("image_tokens").GetInt32();
+    private static int ImageTokens(JsonElement answer) =>
+        answer.GetProperty("usage").GetProperty("prompt_tokens_details").GetProperty("image_tokens").GetInt32();
 
     private static JsonElement Delta(JsonElement chunk) => chunk.GetProperty("choices")[0].GetProperty("delta");
 
     private static string[] Deltas(JsonElement chunk, string field) =>
-        chunk.GetProperty("choices").GetArrayLength() > 0 && Delta(chunk).TryGetProperty(field, out JsonElement text) ? [text.GetString()!] : [];
+        chunk.GetProperty("choices").GetArrayLength() > 0 && Delta(chunk).TryGetProperty(field, out JsonElement text)
+            ? [text.GetString()!] : [];
 
     private static async Task<JsonElement> FirstToken(ServedModel served, JsonObject request)
     {

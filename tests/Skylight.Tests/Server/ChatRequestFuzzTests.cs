@@ -19,14 +19,20 @@ public sealed class ChatRequestFuzzTests
         JsonObject request = ServedModel.PictureRequest("data:image/png;base64,iVBORw0KGgo=", "low");
         foreach ((string name, string value) in new[]
         {
-            ("stop", """["a", "\u00e9\ud83d\ude42"]"""), ("logit_bias", """{"12": -100, "7": 1.5}"""), ("stream", "true"), ("stream_options", """{"include_usage": true}"""), ("n", "2"), ("logprobs", "true"),
-            ("chat_template_kwargs", """{"enable_thinking": true}"""), ("reasoning_effort", "\"low\""), ("response_format", """{"type": "text"}"""), ("top_k", "5"), ("tools", "[]"), ("seed", "-3"),
+            ("stop", """["a", "\u00e9\ud83d\ude42"]"""), ("logit_bias", """{"12": -100, "7": 1.5}"""),
+            ("stream", "true"), ("stream_options", """{"include_usage": true}"""), ("n", "2"), ("logprobs", "true"),
+            ("chat_template_kwargs", """{"enable_thinking": true}"""), ("reasoning_effort", "\"low\""),
+            ("response_format", """{"type": "text"}"""), ("top_k", "5"), ("tools", "[]"), ("seed", "-3"),
         })
             request[name] = JsonNode.Parse(value);
         byte[] whole = Encoding.UTF8.GetBytes(request.ToJsonString());
         var reader = new ChatRequestReader("tiny", 151674, new SkylightServerOptions());
         ChatRequest read = await reader.ReadAsync(whole, default);
-        Assert.True(read is { Count: 2, Stream: true, IncludeUsage: true, Options: { Seed: unchecked((ulong)-3L), MaximumTiles: 1, ReportTokens: true, TopK: 5 } });
+        Assert.True(read is
+        {
+            Count: 2, Stream: true, IncludeUsage: true,
+            Options: { Seed: unchecked((ulong)-3L), MaximumTiles: 1, ReportTokens: true, TopK: 5 }
+        });
         var random = new CounterRandom(Seed, 1);
         int refused = 0;
         for (int mutation = 0; mutation < Mutations; mutation++)

@@ -34,19 +34,25 @@ public sealed class ImageUrlTests
     [InlineData("64:ff9b::7f00:1", false)]
     [InlineData("2002:7f00:1::", false)]
     [InlineData("2001:db8::1", false)]
-    public void Only_addresses_of_the_open_internet_are_public(string address, bool isPublic) => Assert.Equal(isPublic, ImageUrlFetcher.IsPublic(IPAddress.Parse(address)));
+    public void Only_addresses_of_the_open_internet_are_public(string address, bool isPublic) =>
+        Assert.Equal(isPublic, ImageUrlFetcher.IsPublic(IPAddress.Parse(address)));
 
     [Fact]
     public async Task A_server_that_may_fetch_sees_the_same_picture()
     {
         await using PictureSite site = await PictureSite.StartAsync();
         using var fetcher = new ImageUrlFetcher(allowPrivateAddresses: true);
-        await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ImageResolver = fetcher.FetchAsync });
-        string inline = ChatCompletionsTests.Content(await served.AskAsync(ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"))));
-        Assert.Equal(inline, ChatCompletionsTests.Content(await served.AskAsync(ServedModel.PictureRequest($"{site.Address}cat.png"))));
-        Assert.Equal(inline, ChatCompletionsTests.Content(await served.AskAsync(ServedModel.PictureRequest($"{site.Address}moved"))));
+        await using ServedModel served = await ServedModel.StartAsync(
+            new SkylightServerOptions { ImageResolver = fetcher.FetchAsync });
+        string inline = ChatCompletionsTests.Content(
+            await served.AskAsync(ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"))));
+        Assert.Equal(inline,
+            ChatCompletionsTests.Content(await served.AskAsync(ServedModel.PictureRequest($"{site.Address}cat.png"))));
+        Assert.Equal(inline,
+            ChatCompletionsTests.Content(await served.AskAsync(ServedModel.PictureRequest($"{site.Address}moved"))));
         using HttpResponseMessage missing = await served.PostAsync(ServedModel.PictureRequest($"{site.Address}nothing"));
-        Assert.Contains("answers 404", (await BadRequestTests.ErrorAsync(missing, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("answers 404", (await BadRequestTests.ErrorAsync(missing, 400)).GetProperty("message")
+            .GetString(), StringComparison.Ordinal);
         using HttpResponseMessage page = await served.PostAsync(ServedModel.PictureRequest($"{site.Address}page"));
         Assert.Equal("invalid_image", (await BadRequestTests.ErrorAsync(page, 400)).GetProperty("code").GetString());
     }
@@ -56,19 +62,27 @@ public sealed class ImageUrlTests
     {
         await using PictureSite site = await PictureSite.StartAsync();
         using var careful = new ImageUrlFetcher();
-        ImageException refused = await Assert.ThrowsAsync<ImageException>(() => careful.FetchAsync(new Uri(site.Address, "cat.png"), default).AsTask());
+        ImageException refused = await Assert.ThrowsAsync<ImageException>(
+            () => careful.FetchAsync(new Uri(site.Address, "cat.png"), default).AsTask());
         Assert.Contains("not an address of the open internet", refused.Message, StringComparison.Ordinal);
-        Assert.Contains("open internet", (await Assert.ThrowsAsync<ImageException>(() => careful.FetchAsync(new Uri("http://localhost:1/"), default).AsTask())).Message, StringComparison.Ordinal);
+        Assert.Contains("open internet",
+            (await Assert.ThrowsAsync<ImageException>(() => careful.FetchAsync(new Uri("http://localhost:1/"), default)
+                .AsTask())).Message, StringComparison.Ordinal);
         Assert.Equal(0, site.Requests);
 
         using var small = new ImageUrlFetcher(mostBytes: 1000, allowPrivateAddresses: true);
         foreach (string path in new[] { "cat.png", "endless" })
-            Assert.Contains("more than the 1,000 bytes", (await Assert.ThrowsAsync<ImageException>(() => small.FetchAsync(new Uri(site.Address, path), default).AsTask())).Message, StringComparison.Ordinal);
+            Assert.Contains("more than the 1,000 bytes",
+                (await Assert.ThrowsAsync<ImageException>(() => small.FetchAsync(new Uri(site.Address, path), default)
+                    .AsTask())).Message, StringComparison.Ordinal);
         using var impatient = new ImageUrlFetcher(timeout: TimeSpan.FromMilliseconds(300), allowPrivateAddresses: true);
-        Assert.Contains("takes too long", (await Assert.ThrowsAsync<ImageException>(() => impatient.FetchAsync(new Uri(site.Address, "slow"), default).AsTask())).Message, StringComparison.Ordinal);
+        Assert.Contains("takes too long",
+            (await Assert.ThrowsAsync<ImageException>(() => impatient.FetchAsync(new Uri(site.Address, "slow"), default)
+                .AsTask())).Message, StringComparison.Ordinal);
         using var cancelled = new CancellationTokenSource();
         await cancelled.CancelAsync();
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => impatient.FetchAsync(new Uri(site.Address, "cat.png"), cancelled.Token).AsTask());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => impatient.FetchAsync(new Uri(site.Address, "cat.png"), cancelled.Token).AsTask());
     }
 
     /// <summary>A site with a picture, on this machine.</summary>
@@ -105,7 +119,8 @@ public sealed class ImageUrlTests
             switch (context.Request.Path.Value)
             {
                 case "/cat.png":
-                    await context.Response.SendFileAsync(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png"));
+                    await context.Response.SendFileAsync(
+                        Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png"));
                     break;
                 case "/moved":
                     context.Response.Redirect("/cat.png");

@@ -18,7 +18,12 @@ public sealed class OpenAiClientTests
     {
         await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ApiKeys = [Key] });
         ChatClient client = Client(served);
-        var options = new ChatCompletionOptions { Temperature = 1, MaxOutputTokenCount = 10, IncludeLogProbabilities = true };
+        var options = new ChatCompletionOptions
+        {
+            Temperature = 1,
+            MaxOutputTokenCount = 10,
+            IncludeLogProbabilities = true,
+        };
 #pragma warning disable OPENAI001 // Seeds are experimental in this client.
         options.Seed = 11;
 #pragma warning restore OPENAI001
@@ -28,7 +33,8 @@ public sealed class OpenAiClientTests
         Assert.NotEmpty(text);
         Assert.Equal(ChatMessageRole.Assistant, answer.Role);
         Assert.Equal("tiny", answer.Model);
-        Assert.Equal(answer.FinishReason == OpenAI.Chat.ChatFinishReason.Length ? 10 : answer.Usage.OutputTokenCount, answer.Usage.OutputTokenCount);
+        Assert.Equal(answer.FinishReason == OpenAI.Chat.ChatFinishReason.Length ? 10 : answer.Usage.OutputTokenCount,
+            answer.Usage.OutputTokenCount);
         Assert.Equal(answer.Usage.InputTokenCount + answer.Usage.OutputTokenCount, answer.Usage.TotalTokenCount);
         Assert.Equal(0, answer.Usage.OutputTokenDetails.ReasoningTokenCount);
         Assert.Equal(text, string.Concat(answer.ContentTokenLogProbabilities.Select(token => token.Token)));
@@ -61,9 +67,11 @@ public sealed class OpenAiClientTests
         var answers = new List<string>();
         foreach (string sample in new[] { "cat.png", "bar-chart-wide.png" })
         {
-            BinaryData picture = BinaryData.FromBytes(await File.ReadAllBytesAsync(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", sample)));
+            BinaryData picture = BinaryData.FromBytes(await File.ReadAllBytesAsync(
+                Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", sample)));
             OpenAI.Chat.ChatCompletion answer = await client.CompleteChatAsync(
-                [new UserChatMessage(ChatMessageContentPart.CreateImagePart(picture, "image/png", ChatImageDetailLevel.Low), ChatMessageContentPart.CreateTextPart("What is this?"))], options);
+                [new UserChatMessage(ChatMessageContentPart.CreateImagePart(picture, "image/png",
+                    ChatImageDetailLevel.Low), ChatMessageContentPart.CreateTextPart("What is this?"))], options);
             Assert.InRange(answer.Usage.InputTokenCount, 257, 400);
             answers.Add(answer.Content.Count > 0 ? answer.Content[0].Text : "");
         }
@@ -74,13 +82,20 @@ public sealed class OpenAiClientTests
     [Fact]
     public async Task Errors_become_exceptions_with_status_and_message()
     {
-        await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ApiKeys = [Key] }, new ChatModelOptions { CacheTokens = 8192, MaximumRequests = 1 });
+        await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ApiKeys = [Key] },
+            new ChatModelOptions { CacheTokens = 8192, MaximumRequests = 1 });
         await Fails(401, "API key", () => Client(served, key: "wrong").CompleteChatAsync("Hi"));
         await Fails(404, "no model 'gpt-4o'", () => Client(served, "gpt-4o").CompleteChatAsync("Hi"));
-        await Fails(400, "'temperature'", () => Client(served).CompleteChatAsync([new UserChatMessage("Hi")], new ChatCompletionOptions { Temperature = -1 }));
-        await Fails(400, "fetches nothing", () => Client(served).CompleteChatAsync(new UserChatMessage(ChatMessageContentPart.CreateImagePart(new Uri("https://example.com/cat.png")))));
-        await Fails(400, "'tools'", () => Client(served).CompleteChatAsync([new UserChatMessage("Hi")], new ChatCompletionOptions { Tools = { ChatTool.CreateFunctionTool("f") } }));
-        OpenAIModelCollection models = await new OpenAIModelClient(new ApiKeyCredential(Key), Options(served)).GetModelsAsync();
+        await Fails(400, "'temperature'", () => Client(served)
+            .CompleteChatAsync([new UserChatMessage("Hi")], new ChatCompletionOptions { Temperature = -1 }));
+        await Fails(400, "fetches nothing",
+            () => Client(served).CompleteChatAsync(
+                new UserChatMessage(ChatMessageContentPart.CreateImagePart(new Uri("https://example.com/cat.png")))));
+        await Fails(400, "'tools'",
+            () => Client(served).CompleteChatAsync([new UserChatMessage("Hi")],
+                new ChatCompletionOptions { Tools = { ChatTool.CreateFunctionTool("f") } }));
+        OpenAIModelCollection models = await new OpenAIModelClient(new ApiKeyCredential(Key), Options(served))
+            .GetModelsAsync();
         Assert.Equal("tiny", Assert.Single(models).Id);
     }
 
@@ -88,7 +103,13 @@ public sealed class OpenAiClientTests
     public async Task A_stream_that_is_left_frees_its_pages()
     {
         await using ServedModel served = await ServedModel.StartAsync();
-        await foreach (StreamingChatCompletionUpdate _ in Client(served).CompleteChatStreamingAsync([new UserChatMessage("Hi")], new ChatCompletionOptions { MaxOutputTokenCount = 7000, LogitBiases = { [151645] = -100, [151643] = -100 } }))
+        await foreach (StreamingChatCompletionUpdate _ in Client(served)
+            .CompleteChatStreamingAsync([new UserChatMessage("Hi")],
+                new ChatCompletionOptions
+                {
+                    MaxOutputTokenCount = 7000,
+                    LogitBiases = { [151645] = -100, [151643] = -100 },
+                }))
             break;
         await served.BecomesIdleAsync();
     }
@@ -100,7 +121,9 @@ public sealed class OpenAiClientTests
         Assert.Contains(expected, exception.Message, StringComparison.Ordinal);
     }
 
-    private static ChatClient Client(ServedModel served, string model = "tiny", string key = Key) => new(model, new ApiKeyCredential(key), Options(served));
+    private static ChatClient Client(ServedModel served, string model = "tiny", string key = Key) =>
+        new(model, new ApiKeyCredential(key), Options(served));
 
-    private static OpenAIClientOptions Options(ServedModel served) => new() { Endpoint = new Uri(served.Address, "v1"), RetryPolicy = new ClientRetryPolicy(0) };
+    private static OpenAIClientOptions Options(ServedModel served) =>
+        new() { Endpoint = new Uri(served.Address, "v1"), RetryPolicy = new ClientRetryPolicy(0) };
 }

@@ -5,7 +5,10 @@ using Skylight.Server;
 
 namespace Skylight.Tests.Server;
 
-/// <summary>The real OpenAI client of Node, in the version that tests/openai-client locks. Skipped where node, npm or the package cannot be had.</summary>
+/// <summary>
+/// The real OpenAI client of Node, in the version that tests/openai-client locks. Skipped where node, npm or the
+/// package cannot be had.
+/// </summary>
 public sealed class OpenAiNodeClientTests
 {
     [Fact]
@@ -17,21 +20,26 @@ public sealed class OpenAiNodeClientTests
             File.Copy(file, Path.Combine(folder, Path.GetFileName(file)));
         if (await RunAsync(folder, "node", ["--version"]) is not { Code: 0 })
             Assert.Skip("There is no node on this machine.");
-        if (await RunAsync(folder, "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]) is not { } install)
+        if (await RunAsync(folder, "npm",
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"])
+                is not { } install)
             Assert.Skip("There is no npm on this machine.");
         else if (install.Code != 0)
             Assert.Skip($"npm ci fails, so that there is no client to test with: {install.Error}");
 
         await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ApiKeys = ["node-key"] });
         (int code, string output, string error) = (await RunAsync(
-            folder, "node", ["client.mjs", new Uri(served.Address, "v1").ToString(), "node-key", Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png")]))!.Value;
+            folder, "node",
+            ["client.mjs", new Uri(served.Address, "v1").ToString(), "node-key",
+                Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png")]))!.Value;
         Assert.True(code == 0, error);
         JsonElement result = JsonDocument.Parse(output).RootElement;
         Assert.Equal(["tiny"], result.GetProperty("models").EnumerateArray().Select(model => model.GetString()));
         string whole = result.GetProperty("whole").GetString()!;
         Assert.True(whole.Length > 5);
         Assert.Equal(whole, result.GetProperty("streamed").GetString());
-        Assert.Equal(result.GetProperty("wholeUsage").GetRawText().Replace("\"cached_tokens\":0", "\"cached_tokens\":32", StringComparison.Ordinal), result.GetProperty("streamedUsage").GetRawText());
+        Assert.Equal(result.GetProperty("wholeUsage").GetRawText().Replace("\"cached_tokens\":0",
+            "\"cached_tokens\":32", StringComparison.Ordinal), result.GetProperty("streamedUsage").GetRawText());
         Assert.Equal(256, result.GetProperty("imageTokens").GetInt32());
         Assert.NotEqual(whole, result.GetProperty("ofPicture").GetString());
         Assert.Equal("400 BadRequestError temperature", result.GetProperty("badRequest").GetString());
@@ -40,9 +48,15 @@ public sealed class OpenAiNodeClientTests
         await served.BecomesIdleAsync();
     }
 
-    private static async Task<(int Code, string Output, string Error)?> RunAsync(string folder, string program, string[] arguments)
+    private static async Task<(int Code, string Output, string Error)?> RunAsync(string folder, string program,
+        string[] arguments)
     {
-        var start = new ProcessStartInfo(program, arguments) { WorkingDirectory = folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program, arguments)
+        {
+            WorkingDirectory = folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         Process process;
         try
         {

@@ -48,7 +48,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         // A used field is read, not looked past: what cannot be a value of it is refused, and the field is named.
         ApiException wrong = await Assert.ThrowsAsync<ApiException>(() => Read(With(name, "[{}]")));
         Assert.Equal(400, wrong.Status);
-        Assert.Contains(name.Split('.')[^1].Replace("[]", "", StringComparison.Ordinal), wrong.Message, StringComparison.Ordinal);
+        Assert.Contains(name.Split('.')[^1].Replace("[]", "", StringComparison.Ordinal), wrong.Message,
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -56,7 +57,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
     [InlineData("temprature", "0", "'temprature'", "did you mean 'temperature'?")]
     [InlineData("quantum_state", "{}", "'quantum_state'", "leave it out")]
     [InlineData("stream_options.include_usages", "true", "'stream_options.include_usages'", "did you mean 'include_usage'?")]
-    [InlineData("chat_template_kwargs.enable_thinkin", "true", "'chat_template_kwargs.enable_thinkin'", "did you mean 'enable_thinking'?")]
+    [InlineData("chat_template_kwargs.enable_thinkin", "true", "'chat_template_kwargs.enable_thinkin'",
+        "did you mean 'enable_thinking'?")]
     [InlineData("messages[].contents", "1", "'messages[0].contents'", "did you mean 'content'?")]
     [InlineData("messages[].content[].image_url.details", "\"low\"", "image_url.details'", "did you mean 'detail'?")]
     public async Task An_unknown_field_is_refused_by_name(string name, string value, string named, string hint)
@@ -72,7 +74,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
     [Theory]
     [InlineData("""{"max_tokens":5,"max_completion_tokens":6}""", "send one of them")]
     [InlineData("""{"enable_thinking":true,"reasoning_effort":"none"}""", "contradict each other")]
-    [InlineData("""{"thinking":{"type":"enabled"},"chat_template_kwargs":{"enable_thinking":false}}""", "contradict each other")]
+    [InlineData("""{"thinking":{"type":"enabled"},"chat_template_kwargs":{"enable_thinking":false}}""",
+        "contradict each other")]
     [InlineData("""{"thinking":{"type":"auto"}}""", "'enabled' or 'disabled'")]
     [InlineData("""{"thinking":{"type":"enabled","budget_tokens":5}}""", "'thinking.budget_tokens' is not supported")]
     [InlineData("""{"continue_final_message":true}""", "only a last message of the assistant can be continued")]
@@ -85,7 +88,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         request.Remove("max_tokens");
         foreach ((string name, JsonNode? value) in JsonNode.Parse(fields)!.AsObject())
             request[name] = value!.DeepClone();
-        Assert.Contains(expected, (await Assert.ThrowsAsync<ApiException>(() => Read(request))).Message, StringComparison.Ordinal);
+        Assert.Contains(expected, (await Assert.ThrowsAsync<ApiException>(() => Read(request))).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -113,12 +117,14 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         Assert.Equal(5, CompletionTokens(await served.AskAsync(eager)));
         JsonElement hidden = await served.AskAsync(eager);
         eager["skip_special_tokens"] = false;
-        Assert.True(ChatCompletionsTests.Content(await served.AskAsync(eager)).Length > ChatCompletionsTests.Content(hidden).Length);
+        Assert.True(ChatCompletionsTests.Content(await served.AskAsync(eager))
+            .Length > ChatCompletionsTests.Content(hidden).Length);
 
         JsonObject banned = ServedModel.Request();
         banned["bad_words"] = new JsonArray("supercalifragilistic");
         using HttpResponseMessage word = await served.PostAsync(banned);
-        Assert.Contains("cannot be banned", (await BadRequestTests.ErrorAsync(word, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("cannot be banned",
+            (await BadRequestTests.ErrorAsync(word, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -128,7 +134,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         JsonObject request = ServedModel.LongRequest(8);
         request["temperature"] = 0;
         JsonElement whole = await served.AskAsync(Logged(request));
-        string[] pieces = [.. whole.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content").EnumerateArray().Select(token => token.GetProperty("token").GetString()!)];
+        string[] pieces = [.. whole.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content")
+            .EnumerateArray().Select(token => token.GetProperty("token").GetString()!)];
         string begun = string.Concat(pieces.Take(4));
         int[] spelled = served.Model.Tokenizer.Encode(begun);
         request["messages"]!.AsArray().Add(new JsonObject { ["role"] = "assistant", ["content"] = begun });
@@ -138,12 +145,15 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         JsonElement rest = await served.AskAsync(request);
         Assert.Equal(PromptTokens(whole) + spelled.Length, PromptTokens(rest));
         // What comes is what the model writes behind those very tokens.
-        PreparedPrompt asked = await served.Model.PrepareAsync([Message.User("Describe.")], cancellationToken: TestContext.Current.CancellationToken);
-        var continued = new PreparedPrompt(new Skylight.Models.TokenSequence([.. asked.Sequence.Tokens, .. spelled], []), 0, false);
+        PreparedPrompt asked = await served.Model.PrepareAsync([Message.User("Describe.")],
+            cancellationToken: TestContext.Current.CancellationToken);
+        var continued = new PreparedPrompt(
+            new Skylight.Models.TokenSequence([.. asked.Sequence.Tokens, .. spelled], []), 0, false);
         Dictionary<int, float> bias = served.Model.Tokenizer.StopTokenIds().ToDictionary(token => token, _ => -100f);
         var text = new StringBuilder();
         var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 4, LogitBias = bias };
-        await foreach (GenerationUpdate update in served.Model.GenerateAsync(continued, options, TestContext.Current.CancellationToken))
+        await foreach (GenerationUpdate update in served.Model.GenerateAsync(continued, options,
+            TestContext.Current.CancellationToken))
             text.Append(update.Text);
         Assert.Equal(text.ToString(), ChatCompletionsTests.Content(rest));
         // With thinking on it is the think block that is continued, until it is closed.
@@ -153,7 +163,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         Assert.NotEqual("", ChatCompletionsTests.Content(await served.AskAsync(request)));
         request["continue_final_message"] = false;
         using HttpResponseMessage refused = await served.PostAsync(request);
-        Assert.Contains("is continued", (await BadRequestTests.ErrorAsync(refused, 400)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("is continued", (await BadRequestTests.ErrorAsync(refused, 400)).GetProperty("message")
+            .GetString(), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -166,12 +177,16 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
             """)!.AsObject());
         const string Written = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
         Assert.Equal(
-            ["Hi", $"{Written}\n{Written}", "<tool_response>\nx\n</tool_response>\n<tool_response>\ny\n</tool_response>", "<think>\nHm."],
+            ["Hi", $"{Written}\n{Written}",
+                "<tool_response>\nx\n</tool_response>\n<tool_response>\ny\n</tool_response>", "<think>\nHm."],
             read.Messages.Select(message => string.Concat(message.Parts.Cast<TextPart>().Select(part => part.Text))));
-        JsonObject broken = JsonNode.Parse($$"""{"messages":[{"role":"assistant","content":null,"tool_calls":[{{Call.Replace("\\\"a\\\": 1", "a")}}]},{"role":"user","content":"Hi"}]}""")!.AsObject();
-        Assert.Contains("arguments' must be JSON in a string", (await Assert.ThrowsAsync<ApiException>(() => Read(broken))).Message, StringComparison.Ordinal);
+        JsonObject broken = JsonNode.Parse(
+            $$"""{"messages":[{"role":"assistant","content":null,"tool_calls":[{{Call.Replace("\\\"a\\\": 1", "a")}}]},{"role":"user","content":"Hi"}]}""")!.AsObject();
+        Assert.Contains("arguments' must be JSON in a string",
+            (await Assert.ThrowsAsync<ApiException>(() => Read(broken))).Message, StringComparison.Ordinal);
         broken["messages"]![0]!.AsObject().Remove("tool_calls");
-        Assert.Contains("'messages[0].content' is missing", (await Assert.ThrowsAsync<ApiException>(() => Read(broken))).Message, StringComparison.Ordinal);
+        Assert.Contains("'messages[0].content' is missing",
+            (await Assert.ThrowsAsync<ApiException>(() => Read(broken))).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -194,22 +209,28 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         content.Headers.ContentType = new("application/json");
         content.Headers.ContentEncoding.Add("gzip");
         using HttpResponseMessage response = await shared.Served.SendAsync(content);
-        Assert.Contains("'gzip'", (await BadRequestTests.ErrorAsync(response, 415)).GetProperty("message").GetString(), StringComparison.Ordinal);
+        Assert.Contains("'gzip'", (await BadRequestTests.ErrorAsync(response, 415)).GetProperty("message").GetString(),
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void The_documentation_is_the_list()
     {
         string text = File.ReadAllText(Repository.PathOf("docs", "serving.md")).ReplaceLineEndings("\n");
-        Assert.True(text.Contains(RequestFields.ToMarkdown(), StringComparison.Ordinal), "The table of docs/serving.md must be:\n" + RequestFields.ToMarkdown());
+        Assert.True(text.Contains(RequestFields.ToMarkdown(), StringComparison.Ordinal),
+            "The table of docs/serving.md must be:\n" + RequestFields.ToMarkdown());
     }
 
-    /// <summary>Values of known fields put in the place of others, and fields of their own: the server answers, or says in OpenAI's form what is wrong.</summary>
+    /// <summary>
+    /// Values of known fields put in the place of others, and fields of their own: the server answers, or says in
+    /// OpenAI's form what is wrong.
+    /// </summary>
     [Fact]
     public async Task Whatever_the_fields_hold_the_server_answers_or_refuses()
     {
         const int Requests = 300;
-        string[] values = [.. RequestFields.All.Select(field => field.Example), "null", "0", "-1", "1e400", "\"\"", "[]", "{}", "[null]", "true", "99999999999999999999"];
+        string[] values = [.. RequestFields.All.Select(field => field.Example), "null", "0", "-1", "1e400", "\"\"",
+            "[]", "{}", "[null]", "true", "99999999999999999999"];
         string[] names = [.. RequestFields.All.Select(field => field.Name), "x", "messages[].x", "stream_options.x"];
         var random = new CounterRandom(0xF1E1D, 1);
         int refused = 0;
@@ -289,7 +310,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         request.Count,
         request.Stream,
         request.IncludeUsage,
-        Messages = request.Messages.Select(message => new { message.Role, Parts = message.Parts.Select(part => part is TextPart text ? text.Text : "picture") }),
+        Messages = request.Messages.Select(message =>
+            new { message.Role, Parts = message.Parts.Select(part => part is TextPart text ? text.Text : "picture") }),
     });
 
     private static async Task<string> TraceOrNothing(JsonObject request)
@@ -304,7 +326,8 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         }
     }
 
-    private static async Task<ChatRequest> Read(JsonObject request) => await s_reader.ReadAsync(Encoding.UTF8.GetBytes(request.ToJsonString()), default);
+    private static async Task<ChatRequest> Read(JsonObject request) =>
+        await s_reader.ReadAsync(Encoding.UTF8.GetBytes(request.ToJsonString()), default);
 
     private static JsonObject Logged(JsonObject request)
     {
@@ -313,10 +336,14 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         return copy;
     }
 
-    private static IEnumerable<int> Tokens(JsonElement answer) => answer.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content").EnumerateArray()
-        .Select(token => Tests.Text.TokenizerFixture.Real.TokenId(token.GetProperty("token").GetString()!) ?? Tests.Text.TokenizerFixture.Real.Encode(token.GetProperty("token").GetString()!)[0]);
+    private static IEnumerable<int> Tokens(JsonElement answer) =>
+        answer.GetProperty("choices")[0].GetProperty("logprobs").GetProperty("content").EnumerateArray()
+        .Select(token => Tests.Text.TokenizerFixture.Real.TokenId(token.GetProperty("token").GetString()!)
+            ?? Tests.Text.TokenizerFixture.Real.Encode(token.GetProperty("token").GetString()!)[0]);
 
-    private static int CompletionTokens(JsonElement answer) => answer.GetProperty("usage").GetProperty("completion_tokens").GetInt32();
+    private static int CompletionTokens(JsonElement answer) =>
+        answer.GetProperty("usage").GetProperty("completion_tokens").GetInt32();
 
-    private static int PromptTokens(JsonElement answer) => answer.GetProperty("usage").GetProperty("prompt_tokens").GetInt32();
+    private static int PromptTokens(JsonElement answer) =>
+        answer.GetProperty("usage").GetProperty("prompt_tokens").GetInt32();
 }

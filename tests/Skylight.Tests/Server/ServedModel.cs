@@ -28,8 +28,10 @@ internal sealed class ServedModel : IAsyncDisposable
     private ServedModel(WebApplication app, ChatModel model, CollectingLogger logger, string? key)
     {
         (_app, Model, _logger, _key) = (app, model, logger, key);
-        Address = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
-        // An answer that is left is closed at once; by default up to a megabyte of it is read first, and it may be complete by then.
+        Address = new Uri(
+            app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single());
+        // An answer that is left is closed at once; by default up to a megabyte of it is read first, and it may be
+        // complete by then.
         Client = new HttpClient(new SocketsHttpHandler { ResponseDrainTimeout = TimeSpan.Zero }) { BaseAddress = Address };
     }
 
@@ -44,7 +46,8 @@ internal sealed class ServedModel : IAsyncDisposable
 
     public IHostApplicationLifetime Lifetime => _app.Lifetime;
 
-    public static async Task<ServedModel> StartAsync(SkylightServerOptions? options = null, ChatModelOptions? modelOptions = null, bool thinking = false)
+    public static async Task<ServedModel> StartAsync(SkylightServerOptions? options = null,
+        ChatModelOptions? modelOptions = null, bool thinking = false)
     {
         ChatModel model = TinyChatModel.Create(modelOptions, thinking);
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
@@ -79,13 +82,19 @@ internal sealed class ServedModel : IAsyncDisposable
         {
             ["role"] = "user",
             ["content"] = new JsonArray(
-                new JsonObject { ["type"] = "image_url", ["image_url"] = new JsonObject { ["url"] = url, ["detail"] = detail } },
+                new JsonObject
+                {
+                    ["type"] = "image_url",
+                    ["image_url"] = new JsonObject { ["url"] = url, ["detail"] = detail },
+                },
                 new JsonObject { ["type"] = "text", ["text"] = "What is this?" }),
         });
         return request;
     }
 
-    /// <summary>A request whose answer cannot end before its most tokens: those that would end it are as good as banned.</summary>
+    /// <summary>
+    /// A request whose answer cannot end before its most tokens: those that would end it are as good as banned.
+    /// </summary>
     public static JsonObject LongRequest(int tokens)
     {
         JsonObject request = Request(tokens: tokens);
@@ -100,7 +109,8 @@ internal sealed class ServedModel : IAsyncDisposable
     public static string DataUrl(string sample, string type = "image/png") =>
         $"data:{type};base64,{Convert.ToBase64String(File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", sample)))}";
 
-    public Task<HttpResponseMessage> PostAsync(JsonNode body, CancellationToken cancellationToken = default) => PostAsync(body.ToJsonString(), cancellationToken);
+    public Task<HttpResponseMessage> PostAsync(JsonNode body, CancellationToken cancellationToken = default) =>
+        PostAsync(body.ToJsonString(), cancellationToken);
 
     public Task<HttpResponseMessage> PostAsync(string body, CancellationToken cancellationToken = default)
     {
@@ -109,7 +119,8 @@ internal sealed class ServedModel : IAsyncDisposable
         return SendAsync(content, null, cancellationToken);
     }
 
-    public Task<HttpResponseMessage> SendAsync(HttpContent content, string? key = null, CancellationToken cancellationToken = default)
+    public Task<HttpResponseMessage> SendAsync(HttpContent content, string? key = null,
+        CancellationToken cancellationToken = default)
     {
         var request = new HttpRequestMessage(HttpMethod.Post, "/v1/chat/completions") { Content = content };
         if (key is not null)
@@ -144,7 +155,8 @@ internal sealed class ServedModel : IAsyncDisposable
     }
 
     /// <summary>Begins a stream and waits for its first piece.</summary>
-    public async Task<(HttpResponseMessage Response, StreamReader Reader)> BeginStreamAsync(JsonNode body, CancellationToken cancellationToken = default)
+    public async Task<(HttpResponseMessage Response, StreamReader Reader)> BeginStreamAsync(JsonNode body,
+        CancellationToken cancellationToken = default)
     {
         body["stream"] = true;
         HttpResponseMessage response = await PostAsync(body, cancellationToken);
@@ -161,7 +173,8 @@ internal sealed class ServedModel : IAsyncDisposable
         {
             Skylight.Generation.GenerationLoad load = Model.Load;
             string metrics = await MetricsAsync();
-            if (load is { WaitingRequests: 0, ReadingRequests: 0, WritingSequences: 0, UsedPages: 0 } && metrics.Contains("\nskylight_requests_running 0\n", StringComparison.Ordinal))
+            if (load is { WaitingRequests: 0, ReadingRequests: 0, WritingSequences: 0, UsedPages: 0 }
+                && metrics.Contains("\nskylight_requests_running 0\n", StringComparison.Ordinal))
                 return;
             await Task.Delay(50);
         }
@@ -205,7 +218,8 @@ internal sealed class ServedModel : IAsyncDisposable
 
         public bool IsEnabled(LogLevel logLevel) => true;
 
-        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception,
+            Func<TState, Exception?, string> formatter) =>
             Lines.Enqueue($"{logLevel}: {formatter(state, exception)} {exception}");
     }
 }

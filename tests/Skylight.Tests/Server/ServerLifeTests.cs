@@ -28,9 +28,15 @@ public sealed class ServerLifeTests
     [Fact]
     public async Task A_key_is_asked_for_everywhere_but_for_health()
     {
-        await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ApiKeys = ["first-key", "second-key"] });
-        using HttpResponseMessage none = await served.PostAsync(ServedModel.Request(tokens: 2)), wrong = await served.SendAsync(Json(ServedModel.Request(tokens: 2)), "third-key");
-        foreach (HttpResponseMessage refused in new[] { none, wrong, await served.Client.GetAsync("/v1/models"), await served.Client.GetAsync("/metrics"), await served.Client.GetAsync("/v1/models/tiny") })
+        await using ServedModel served = await ServedModel.StartAsync(
+            new SkylightServerOptions { ApiKeys = ["first-key", "second-key"] });
+        using HttpResponseMessage none = await served.PostAsync(ServedModel.Request(tokens: 2)),
+            wrong = await served.SendAsync(Json(ServedModel.Request(tokens: 2)), "third-key");
+        foreach (HttpResponseMessage refused in new[]
+        {
+            none, wrong, await served.Client.GetAsync("/v1/models"), await served.Client.GetAsync("/metrics"),
+            await served.Client.GetAsync("/v1/models/tiny"),
+        })
         {
             JsonElement error = await BadRequestTests.ErrorAsync(refused, 401);
             Assert.Equal("invalid_api_key", error.GetProperty("code").GetString());
@@ -59,7 +65,8 @@ public sealed class ServerLifeTests
         Assert.Equal(card.GetRawText(), await served.Client.GetStringAsync("/v1/models/org/model"));
         JsonObject request = ServedModel.Request(tokens: 2);
         using (HttpResponseMessage other = await served.PostAsync(request))
-            Assert.Contains("org/model", (await BadRequestTests.ErrorAsync(other, 404)).GetProperty("message").GetString(), StringComparison.Ordinal);
+            Assert.Contains("org/model", (await BadRequestTests.ErrorAsync(other, 404)).GetProperty("message")
+                .GetString(), StringComparison.Ordinal);
         request["model"] = "org/model";
         Assert.Equal("org/model", (await served.AskAsync(request)).GetProperty("model").GetString());
         request.Remove("model");
@@ -69,13 +76,15 @@ public sealed class ServerLifeTests
     [Fact]
     public async Task A_full_queue_refuses_and_says_when_to_come_back()
     {
-        await using ServedModel served = await ServedModel.StartAsync(modelOptions: new ChatModelOptions { CacheTokens = 8192, MaximumRequests = 1 });
+        await using ServedModel served = await ServedModel.StartAsync(
+            modelOptions: new ChatModelOptions { CacheTokens = 8192, MaximumRequests = 1 });
         Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync);
         (HttpResponseMessage response, StreamReader reader) = await served.BeginStreamAsync(ServedModel.LongRequest(7000));
         using (await writing)
         using (HttpResponseMessage refused = await served.PostAsync(ServedModel.Request(tokens: 2)))
         {
-            Assert.Equal("rate_limit_error", (await BadRequestTests.ErrorAsync(refused, 429)).GetProperty("type").GetString());
+            Assert.Equal("rate_limit_error",
+                (await BadRequestTests.ErrorAsync(refused, 429)).GetProperty("type").GetString());
             Assert.Equal(TimeSpan.FromSeconds(1), refused.Headers.RetryAfter!.Delta);
         }
 
@@ -94,7 +103,8 @@ public sealed class ServerLifeTests
         string expected = ChatCompletionsTests.Content(await served.AskAsync(ServedModel.Request(tokens: 30)));
         JsonObject leaving = ServedModel.LongRequest(2000);
         leaving["n"] = choices;
-        Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync, engine => engine.WritingSequences == choices);
+        Task<GenerationHold> writing = GenerationHold.WhenAsync(served.Model.BetweenStepsAsync,
+            engine => engine.WritingSequences == choices);
         (HttpResponseMessage response, StreamReader reader) = await served.BeginStreamAsync(leaving);
         Task<JsonElement> other;
         using (await writing)
@@ -129,7 +139,9 @@ public sealed class ServerLifeTests
         async Task LeftAsync(int requests)
         {
             string metrics = "";
-            for (int attempt = 0; attempt < 3000 && !metrics.Contains($"skylight_requests_total{{status=\"499\"}} {requests}\n", StringComparison.Ordinal); attempt++)
+            for (int attempt = 0;
+                attempt < 3000 && !metrics.Contains($"skylight_requests_total{{status=\"499\"}} {requests}\n",
+                    StringComparison.Ordinal); attempt++)
             {
                 await Task.Delay(10, TestContext.Current.CancellationToken);
                 metrics = await served.Client.GetStringAsync("/metrics");
@@ -181,8 +193,10 @@ public sealed class ServerLifeTests
             await closed;
             string[] events = (await reader.ReadToEndAsync()).Split("\n\n", StringSplitOptions.RemoveEmptyEntries);
             JsonElement error = JsonDocument.Parse(events[^1]["data: ".Length..]).RootElement.GetProperty("error");
-            Assert.Equal(("server_error", "draining"), (error.GetProperty("type").GetString(), error.GetProperty("code").GetString()));
-            Assert.Contains("ends answers that are not complete", error.GetProperty("message").GetString(), StringComparison.Ordinal);
+            Assert.Equal(("server_error", "draining"),
+                (error.GetProperty("type").GetString(), error.GetProperty("code").GetString()));
+            Assert.Contains("ends answers that are not complete", error.GetProperty("message").GetString(),
+                StringComparison.Ordinal);
             Assert.DoesNotContain(events, line => line.Contains("[DONE]", StringComparison.Ordinal));
         }
 
@@ -195,11 +209,17 @@ public sealed class ServerLifeTests
     {
         await using ServedModel served = await ServedModel.StartAsync();
         JsonElement usage = (await served.AskAsync(ServedModel.LongRequest(5))).GetProperty("usage");
-        JsonElement again = (await served.AskAsync(ServedModel.LongRequest(5))).GetProperty("usage"), seen = (await served.AskAsync(ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low"))).GetProperty("usage");
-        using (HttpResponseMessage refused = await served.PostAsync("{\"messages\":[{\"role\":\"user\",\"content\":\"secretive\"}],\"stop\":[\"secretive\"],\"temperature\":\"secretive\"}"))
+        JsonElement again = (await served.AskAsync(ServedModel.LongRequest(5))).GetProperty("usage"),
+            seen = (await served.AskAsync(ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low")))
+                .GetProperty("usage");
+        using (HttpResponseMessage refused = await served.PostAsync(
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"secretive\"}],\"stop\":[\"secretive\"],\"temperature\":\"secretive\"}"))
             await BadRequestTests.ErrorAsync(refused, 400);
         JsonElement secret = (await served.AskAsync(ServedModel.Request("secretive", 2))).GetProperty("usage");
-        int[] cached = [.. new[] { usage, again, seen, secret }.Select(each => each.GetProperty("prompt_tokens_details").GetProperty("cached_tokens").GetInt32())];
+        int[] cached = [.. new[]
+        {
+            usage, again, seen, secret,
+        }.Select(each => each.GetProperty("prompt_tokens_details").GetProperty("cached_tokens").GetInt32())];
         Assert.True(cached[0] == 0 && cached[1] >= 32, string.Join(", ", cached));
         await served.BecomesIdleAsync();
         using HttpResponseMessage response = await served.Client.GetAsync("/metrics");
@@ -207,13 +227,17 @@ public sealed class ServerLifeTests
         string metrics = await response.Content.ReadAsStringAsync();
         Assert.Contains("skylight_requests_total{status=\"200\"} 4\n", metrics, StringComparison.Ordinal);
         Assert.Contains("skylight_requests_total{status=\"400\"} 1\n", metrics, StringComparison.Ordinal);
-        Assert.Contains($"skylight_image_tokens_total {seen.GetProperty("prompt_tokens_details").GetProperty("image_tokens").GetInt32()}\n", metrics, StringComparison.Ordinal);
+        Assert.Contains(
+            $"skylight_image_tokens_total " +
+            $"{seen.GetProperty("prompt_tokens_details").GetProperty("image_tokens").GetInt32()}\n", metrics,
+            StringComparison.Ordinal);
         Assert.Contains($"skylight_cached_tokens_total {cached.Sum()}\n", metrics, StringComparison.Ordinal);
         Assert.Contains("skylight_time_to_first_token_seconds_count 4\n", metrics, StringComparison.Ordinal);
         Assert.Contains("skylight_time_to_first_token_seconds_bucket{le=\"+Inf\"} 4\n", metrics, StringComparison.Ordinal);
         Assert.Contains($"skylight_cache_pages {served.Model.Load.PageCount}\n", metrics, StringComparison.Ordinal);
         Assert.True(served.Model.Load.PageCount > 0 && usage.GetProperty("completion_tokens").GetInt32() == 5);
-        Assert.All(metrics.Split('\n', StringSplitOptions.RemoveEmptyEntries), line => Assert.Matches(@"^(# (HELP|TYPE) skylight_\w+ .+|skylight_\w+(\{\w+=""[^""]+""\})? [0-9.E+-]+)$", line));
+        Assert.All(metrics.Split('\n', StringSplitOptions.RemoveEmptyEntries), line =>
+            Assert.Matches(@"^(# (HELP|TYPE) skylight_\w+ .+|skylight_\w+(\{\w+=""[^""]+""\})? [0-9.E+-]+)$", line));
         Assert.Contains(": 200 in ", served.Log, StringComparison.Ordinal);
         Assert.Contains("field temperature", served.Log, StringComparison.Ordinal);
         Assert.DoesNotContain("secretive", served.Log, StringComparison.Ordinal);

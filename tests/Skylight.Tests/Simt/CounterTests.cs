@@ -44,7 +44,8 @@ public sealed class CounterTests
                 y[threadIdx.x] = x[threadIdx.x * STRIDE];
             }
             """, grid: 1, block: 32, options: $"-DSTRIDE={stride}");
-        Assert.Equal((1ul, sectors, 128ul), (counters.GlobalLoadRequests, counters.GlobalLoadSectors, counters.GlobalLoadBytes));
+        Assert.Equal((1ul, sectors, 128ul),
+            (counters.GlobalLoadRequests, counters.GlobalLoadSectors, counters.GlobalLoadBytes));
     }
 
     [Fact]
@@ -55,8 +56,10 @@ public sealed class CounterTests
                 y[threadIdx.x] = x[threadIdx.x];
             }
             """, grid: 1, block: 32);
-        Assert.Equal((1ul, 16ul, 512ul), (counters.GlobalLoadRequests, counters.GlobalLoadSectors, counters.GlobalLoadBytes));
-        Assert.Equal((1ul, 16ul, 512ul), (counters.GlobalStoreRequests, counters.GlobalStoreSectors, counters.GlobalStoreBytes));
+        Assert.Equal((1ul, 16ul, 512ul),
+            (counters.GlobalLoadRequests, counters.GlobalLoadSectors, counters.GlobalLoadBytes));
+        Assert.Equal((1ul, 16ul, 512ul),
+            (counters.GlobalStoreRequests, counters.GlobalStoreSectors, counters.GlobalStoreBytes));
     }
 
     [Theory]
@@ -71,8 +74,10 @@ public sealed class CounterTests
                 if (threadIdx.x == 5) y[0] = sum;
             }
             """, grid: 1, block: 32);
-        Assert.Equal((4ul, 4ul, 4ul * (32 + 24 + 16 + 8)), (counters.GlobalLoadRequests, counters.GlobalLoadSectors, counters.GlobalLoadBytes));
-        Assert.Equal((1ul, 1ul, 4ul), (counters.GlobalStoreRequests, counters.GlobalStoreSectors, counters.GlobalStoreBytes));
+        Assert.Equal((4ul, 4ul, 4ul * (32 + 24 + 16 + 8)),
+            (counters.GlobalLoadRequests, counters.GlobalLoadSectors, counters.GlobalLoadBytes));
+        Assert.Equal((1ul, 1ul, 4ul),
+            (counters.GlobalStoreRequests, counters.GlobalStoreSectors, counters.GlobalStoreBytes));
     }
 
     /// <summary>Words apart, transactions of one request of 32 lanes.</summary>
@@ -93,10 +98,13 @@ public sealed class CounterTests
                 if (value == 1) y[threadIdx.x] = 1;
             }
             """, grid: 1, block: 32, shared: 4352, options: $"-DSTRIDE={stride}");
-        Assert.Equal((1ul, transactions, transactions - 1), (counters.SharedLoadRequests, counters.SharedLoadTransactions, counters.SharedBankConflicts));
+        Assert.Equal((1ul, transactions, transactions - 1),
+            (counters.SharedLoadRequests, counters.SharedLoadTransactions, counters.SharedBankConflicts));
     }
 
-    /// <summary>Rows of 128 bytes read by ldmatrix: eight rows hit the same banks unless their 16-byte pieces are swizzled.</summary>
+    /// <summary>
+    /// Rows of 128 bytes read by ldmatrix: eight rows hit the same banks unless their 16-byte pieces are swizzled.
+    /// </summary>
     [Theory]
     [InlineData("row * 128", 32, 28)]
     [InlineData("row * 144", 4, 0)]
@@ -114,7 +122,8 @@ public sealed class CounterTests
                 if (registers[0] == 1) y[threadIdx.x] = 1;
             }
             """, grid: 1, block: 32, shared: 8192, options: $"-DADDRESS=({address})");
-        Assert.Equal((1ul, transactions, conflicts), (counters.SharedLoadRequests, counters.SharedLoadTransactions, counters.SharedBankConflicts));
+        Assert.Equal((1ul, transactions, conflicts),
+            (counters.SharedLoadRequests, counters.SharedLoadTransactions, counters.SharedBankConflicts));
     }
 
     [Theory]
@@ -178,7 +187,8 @@ public sealed class CounterTests
         Assert.Equal(600, Emulator.simtCountersRead("one", out _));
     }
 
-    private static EmulatorCounters Count(string schedule, string workers, string source, int grid, int block, int shared = 0, params string[] options)
+    private static EmulatorCounters Count(string schedule, string workers, string source, int grid, int block,
+        int shared = 0, params string[] options)
     {
         using Emulator emulator = new();
         Emulator.Configure("schedule", schedule);

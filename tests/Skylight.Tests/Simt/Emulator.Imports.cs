@@ -105,17 +105,21 @@ internal sealed unsafe partial class Emulator
 
     [LibraryImport(Library)]
     internal static partial int cuLaunchKernel(
-        nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** parameters, void** extra);
+        nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes,
+        nint stream, void** parameters, void** extra);
 
     [LibraryImport(Library)]
-    internal static partial int cuLaunchKernelEx(LaunchConfiguration* configuration, nint function, void** parameters, void** extra);
+    internal static partial int cuLaunchKernelEx(LaunchConfiguration* configuration, nint function, void** parameters,
+        void** extra);
 
     [LibraryImport(Library)]
     internal static partial int cuTensorMapEncodeTiled(
-        void* map, int type, uint rank, ulong address, ulong* extents, ulong* strides, uint* box, uint* elementStrides, int interleave, int swizzle, int promotion, int fill);
+        void* map, int type, uint rank, ulong address, ulong* extents, ulong* strides, uint* box, uint* elementStrides,
+        int interleave, int swizzle, int promotion, int fill);
 
     [LibraryImport(Library, StringMarshalling = StringMarshalling.Utf8)]
-    internal static partial int nvrtcCreateProgram(out nint program, string source, string name, int count, nint[] headers, nint[] names);
+    internal static partial int nvrtcCreateProgram(out nint program, string source, string name, int count,
+        nint[] headers, nint[] names);
 
     [LibraryImport(Library)]
     internal static partial int nvrtcCompileProgram(nint program, int count, nint[] options);
@@ -146,7 +150,8 @@ internal sealed unsafe partial class Emulator
 
     [LibraryImport(Library)]
     internal static partial int cublasGemmEx(
-        nint handle, int transposeA, int transposeB, int m, int n, int k, in float alpha, ulong a, int aType, int aLeading, ulong b, int bType, int bLeading,
+        nint handle, int transposeA, int transposeB, int m, int n, int k, in float alpha, ulong a, int aType,
+        int aLeading, ulong b, int bType, int bLeading,
         in float beta, ulong c, int cType, int cLeading, int compute, int algorithm);
 
     [LibraryImport(Library)]

@@ -5,8 +5,8 @@ using Skylight.Tests.Cuda;
 namespace Skylight.Tests.Simt;
 
 /// <summary>
-/// Tests that use the emulator run one after the other: its settings, its last report and its broken state after a failed kernel
-/// belong to the process.
+/// Tests that use the emulator run one after the other: its settings, its last report and its broken state after a
+/// failed kernel belong to the process.
 /// </summary>
 [CollectionDefinition(Name, DisableParallelization = true)]
 public sealed class EmulatorCollection : ICollectionFixture<KernelFolder>
@@ -16,7 +16,8 @@ public sealed class EmulatorCollection : ICollectionFixture<KernelFolder>
 }
 
 /// <summary>
-/// The emulator library through its C ABI, without Skylight.Cuda between: compiles a source, launches its kernels, moves arrays.
+/// The emulator library through its C ABI, without Skylight.Cuda between: compiles a source, launches its kernels,
+/// moves arrays.
 /// </summary>
 internal sealed unsafe partial class Emulator : IDisposable
 {
@@ -24,12 +25,16 @@ internal sealed unsafe partial class Emulator : IDisposable
     private const string Prelude = "#define SHARED(name) unsigned char* name = simt::shared_memory()\n";
 
     /// <summary>The instruction wrappers a kernel may include; the emulator puts its own bodies in their place.</summary>
-    private static readonly string[] Headers = ["cluster", "convert", "cp_async", "ldmatrix", "math", "mbarrier", "memory", "mma", "tma", "warp", "wgmma"];
+    private static readonly string[] Headers = ["cluster", "convert", "cp_async", "ldmatrix", "math", "mbarrier",
+        "memory", "mma", "tma", "warp", "wgmma"];
 
     private readonly List<ulong> allocations = [];
     private readonly List<nint> modules = [];
 
-    /// <summary>Starts with a working context, the forward schedule and everything checked; skips the test where nothing can be compiled.</summary>
+    /// <summary>
+    /// Starts with a working context, the forward schedule and everything checked; skips the test where nothing can be
+    /// compiled.
+    /// </summary>
     public Emulator()
     {
         Require();
@@ -54,17 +59,21 @@ internal sealed unsafe partial class Emulator : IDisposable
     /// <summary>The settings that tests begin with.</summary>
     public static void ConfigureDefaults()
     {
-        (string, string)[] defaults = [("schedule", "forward"), ("async", "late"), ("checks", "on"), ("counters", "off"), ("memory", "4294967296"), ("workers", "2"), ("capability", "90"), ("pools", "on")];
+        (string, string)[] defaults = [("schedule", "forward"), ("async", "late"), ("checks", "on"),
+            ("counters", "off"), ("memory", "4294967296"), ("workers", "2"), ("capability", "90"), ("pools", "on")];
         foreach ((string name, string value) in defaults)
             Configure(name, value);
     }
 
-    /// <summary>Skips the calling test, or fails it where <c>CI</c> is <c>true</c>, when the library was not built.</summary>
+    /// <summary>
+    /// Skips the calling test, or fails it where <c>CI</c> is <c>true</c>, when the library was not built.
+    /// </summary>
     public static void Require()
     {
         if (File.Exists(Path.Combine(AppContext.BaseDirectory, $"lib{Library}.so")))
             return;
-        const string Reason = "libskylight_simt.so was not built: no C++ compiler was found (c++, g++, clang++ or $CXX), or this is not Linux";
+        const string Reason =
+            "libskylight_simt.so was not built: no C++ compiler was found (c++, g++, clang++ or $CXX), or this is not Linux";
         if (string.Equals(Environment.GetEnvironmentVariable("CI"), "true", StringComparison.OrdinalIgnoreCase))
             Assert.Fail(Reason);
         Assert.Skip(Reason);
@@ -73,13 +82,18 @@ internal sealed unsafe partial class Emulator : IDisposable
     /// <summary>Sets one of the emulator's settings.</summary>
     public static void Configure(string name, string value) => Assert.True(simtConfigure(name, value) == 0, Report);
 
-    /// <summary>Compiles a source named <c>kernel.cu</c>; the log and result code of NVRTC are returned with the module, which is 0 on failure.</summary>
+    /// <summary>
+    /// Compiles a source named <c>kernel.cu</c>; the log and result code of NVRTC are returned with the module, which
+    /// is 0 on failure.
+    /// </summary>
     public (int Result, string Log, nint Module) TryCompile(string source, params string[] options)
     {
         nint[] names = [.. Headers.Select(name => Marshal.StringToCoTaskMemUTF8($"ptx/{name}.cuh"))];
-        nint[] texts = [.. Headers.Select(_ => Marshal.StringToCoTaskMemUTF8("#error the emulator did not replace this header"))];
+        nint[] texts = [
+            .. Headers.Select(_ => Marshal.StringToCoTaskMemUTF8("#error the emulator did not replace this header"))];
         nint[] arguments = [.. options.Prepend("--gpu-architecture=sm_90a").Select(Marshal.StringToCoTaskMemUTF8)];
-        Assert.Equal(0, nvrtcCreateProgram(out nint program, Prelude + "#line 1\n" + source, "kernel.cu", names.Length, texts, names));
+        Assert.Equal(0, nvrtcCreateProgram(out nint program, Prelude + "#line 1\n" + source, "kernel.cu", names.Length,
+            texts, names));
         int result = nvrtcCompileProgram(program, arguments.Length, arguments);
         foreach (nint text in names.Concat(texts).Concat(arguments))
             Marshal.FreeCoTaskMem(text);
@@ -159,7 +173,9 @@ internal sealed unsafe partial class Emulator : IDisposable
                 case int number: *(int*)place = number; break;
                 case float number: *(float*)place = number; break;
                 case byte[] map: map.CopyTo(new Span<byte>(place, LargestArgument)); break;
-                default: throw new ArgumentException($"Argument {index}: {arguments[index].GetType()} is not supported here.");
+                default:
+                    throw new ArgumentException(
+                    $"Argument {index}: {arguments[index].GetType()} is not supported here.");
             }
         }
 
@@ -193,9 +209,13 @@ internal sealed unsafe partial class Emulator : IDisposable
     }
 
     /// <summary>Launches and waits; the kernel must succeed.</summary>
-    public void Run(nint function, int grid, int block, int sharedBytes, params object[] arguments) => Check(TryRun(function, grid, block, sharedBytes, arguments));
+    public void Run(nint function, int grid, int block, int sharedBytes, params object[] arguments) =>
+        Check(TryRun(function, grid, block, sharedBytes, arguments));
 
-    /// <summary>A tensor map of 16-bit elements, as a kernel argument; extents, strides (bytes, all but the first dimension) and box innermost first.</summary>
+    /// <summary>
+    /// A tensor map of 16-bit elements, as a kernel argument; extents, strides (bytes, all but the first dimension) and
+    /// box innermost first.
+    /// </summary>
     public static byte[] TensorMap(ulong address, ulong[] extents, ulong[] strides, uint[] box, int swizzle)
     {
         (int result, byte[] map) = TryTensorMap(address, extents, strides, box, swizzle);
@@ -204,7 +224,8 @@ internal sealed unsafe partial class Emulator : IDisposable
     }
 
     /// <summary>The same, with the driver's code.</summary>
-    public static (int Result, byte[] Map) TryTensorMap(ulong address, ulong[] extents, ulong[] strides, uint[] box, int swizzle)
+    public static (int Result, byte[] Map) TryTensorMap(ulong address, ulong[] extents, ulong[] strides, uint[] box,
+        int swizzle)
     {
         const int BFloat16 = 9;
         void* map = NativeMemory.AlignedAlloc(128, 64);
@@ -214,7 +235,8 @@ internal sealed unsafe partial class Emulator : IDisposable
             fixed (ulong* e = extents, s = strides)
             fixed (uint* b = box, o = ones)
             {
-                int result = cuTensorMapEncodeTiled(map, BFloat16, (uint)extents.Length, address, e, s, b, o, 0, swizzle, 0, 0);
+                int result = cuTensorMapEncodeTiled(map, BFloat16, (uint)extents.Length, address, e, s, b, o, 0,
+                    swizzle, 0, 0);
                 return (result, new Span<byte>(map, 128).ToArray());
             }
         }

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace Skylight.Tests.Simt;
 
-/// <summary>What the emulator counted for a kernel: the struct of native/simt/source/counters.hpp. A request is one instruction of a warp.</summary>
+/// <summary>
+/// What the emulator counted for a kernel: the struct of native/simt/source/counters.hpp. A request is one instruction
+/// of a warp.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 internal readonly record struct EmulatorCounters
 {

@@ -201,7 +201,8 @@ public sealed class EmulatorTests
         Assert.Equal(2, Emulator.cuMemAlloc_v2(out _, 2_000_000));
         Emulator.Check(Emulator.cuMemAllocAsync(out ulong first, 900_000, emulator.Stream));
         Emulator.Check(Emulator.cuMemFreeAsync(first, emulator.Stream));
-        Emulator.Check(Emulator.cuMemAllocAsync(out ulong second, 900_000, emulator.Stream)); // after the waiting free has run
+        // after the waiting free has run
+        Emulator.Check(Emulator.cuMemAllocAsync(out ulong second, 900_000, emulator.Stream));
         Emulator.Check(Emulator.cuMemFreeAsync(second, emulator.Stream));
     }
 
@@ -209,7 +210,8 @@ public sealed class EmulatorTests
     public void ACompilationErrorNamesFileAndLine()
     {
         using Emulator emulator = new();
-        (int result, string log, _) = emulator.TryCompile("\nextern \"C\" __global__ void broken(float* x) {\n    x[0] = missing;\n}\n");
+        (int result, string log, _) = emulator.TryCompile(
+            "\nextern \"C\" __global__ void broken(float* x) {\n    x[0] = missing;\n}\n");
         Assert.Equal(6, result);
         Assert.Contains("kernel.cu:3", log, StringComparison.Ordinal);
         Assert.Contains("missing", log, StringComparison.Ordinal);
@@ -229,7 +231,8 @@ public sealed class EmulatorTests
         Emulator.Check(Emulator.cublasCreate_v2(out nint handle));
         Emulator.Check(Emulator.cublasSetStream_v2(handle, emulator.Stream));
         Emulator.Check(Emulator.cublasGemmEx(
-            handle, transposeA ? 1 : 0, transposeB ? 1 : 0, M, N, K, 1f, emulator.Upload(a), BFloat16, transposeA ? K : M, emulator.Upload(b), BFloat16,
+            handle, transposeA ? 1 : 0, transposeB ? 1 : 0, M, N, K, 1f, emulator.Upload(a), BFloat16,
+            transposeA ? K : M, emulator.Upload(b), BFloat16,
             transposeB ? N : K, 0f, c, Float32, M, ComputeFloat32, 0));
         float[] result = emulator.Download<float>(c, M * N);
         for (int row = 0; row < M; row++)
@@ -238,7 +241,8 @@ public sealed class EmulatorTests
             {
                 float sum = 0;
                 for (int k = 0; k < K; k++)
-                    sum += ToFloat(a[transposeA ? row * K + k : k * M + row]) * ToFloat(b[transposeB ? k * N + column : column * K + k]);
+                    sum += ToFloat(a[transposeA ? row * K + k : k * M + row])
+                        * ToFloat(b[transposeB ? k * N + column : column * K + k]);
                 Assert.Equal(sum, result[column * M + row]);
             }
         }
@@ -252,7 +256,8 @@ public sealed class EmulatorTests
         return [.. Enumerable.Range(0, count).Select(_ => (float)(2 * random.NextDouble() - 1))];
     }
 
-    private static ushort[] Halves(int count, int seed) => [.. Values(count, seed).Select(value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))];
+    private static ushort[] Halves(int count, int seed) =>
+        [.. Values(count, seed).Select(value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))];
 
     private static float ToFloat(ushort half) => BitConverter.UInt32BitsToSingle((uint)half << 16);
 }

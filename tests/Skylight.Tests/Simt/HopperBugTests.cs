@@ -1,6 +1,9 @@
 namespace Skylight.Tests.Simt;
 
-/// <summary>One deliberate mistake each with memory barriers, bulk copies, clusters and warpgroup products: found, with kernel and line.</summary>
+/// <summary>
+/// One deliberate mistake each with memory barriers, bulk copies, clusters and warpgroup products: found, with kernel
+/// and line.
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class HopperBugTests
 {
@@ -190,7 +193,8 @@ public sealed class HopperBugTests
     {
         using Emulator emulator = new();
         ulong x = emulator.Upload(new float[64]);
-        nint kernel = emulator.Kernel(Warpgroup, "bug", "-DFENCE_PROXY=fence_proxy_async()", "-DFENCE=wgmma_fence()", "-DAFTER=wgmma_wait<0>()");
+        nint kernel = emulator.Kernel(Warpgroup, "bug", "-DFENCE_PROXY=fence_proxy_async()", "-DFENCE=wgmma_fence()",
+            "-DAFTER=wgmma_wait<0>()");
         emulator.Run(kernel, 1, 128, 8192, x);
         Assert.Equal(0f, emulator.Download<float>(x, 1)[0]);
     }
@@ -199,19 +203,26 @@ public sealed class HopperBugTests
     [InlineData("", "wgmma_fence()", "wgmma_wait<0>()", "without a fence_proxy_async", "PRODUCT")]
     [InlineData("fence_proxy_async()", "", "wgmma_wait<0>()", "without a wgmma_fence", "PRODUCT")]
     [InlineData("fence_proxy_async()", "wgmma_fence()", "", "no wgmma_wait covers it", "PRODUCT")]
-    [InlineData("fence_proxy_async()", "wgmma_fence()", "d[0] = 0; wgmma_wait<0>()", "were written before the wait that covers it", "PRODUCT")]
-    [InlineData("fence_proxy_async()", "wgmma_fence()", "memory[threadIdx.x] = 0; wgmma_wait<0>()", "may still be reading it", "PRODUCT")]
-    [InlineData("if (threadIdx.x < 96) fence_proxy_async()", "wgmma_fence()", "wgmma_wait<0>()", "without a fence_proxy_async", "FILL")]
-    public void AMissingStepOfAWarpgroupProductIsFound(string fenceProxy, string fence, string after, string finding, string line)
+    [InlineData("fence_proxy_async()", "wgmma_fence()", "d[0] = 0; wgmma_wait<0>()",
+        "were written before the wait that covers it", "PRODUCT")]
+    [InlineData("fence_proxy_async()", "wgmma_fence()", "memory[threadIdx.x] = 0; wgmma_wait<0>()",
+        "may still be reading it", "PRODUCT")]
+    [InlineData("if (threadIdx.x < 96) fence_proxy_async()", "wgmma_fence()", "wgmma_wait<0>()",
+        "without a fence_proxy_async", "FILL")]
+    public void AMissingStepOfAWarpgroupProductIsFound(string fenceProxy, string fence, string after, string finding,
+        string line)
     {
-        string source = Warpgroup.Replace("FENCE_PROXY", fenceProxy, StringComparison.Ordinal).Replace("FENCE;", fence + ";", StringComparison.Ordinal)
+        string source = Warpgroup.Replace("FENCE_PROXY", fenceProxy, StringComparison.Ordinal)
+            .Replace("FENCE;", fence + ";", StringComparison.Ordinal)
             .Replace("AFTER", after, StringComparison.Ordinal).Replace("// " + line, "// BUG", StringComparison.Ordinal);
         PlantedBugTests.Finds(LaunchFailed, finding, source, threads: 128, shared: 8192);
     }
 
     [Fact]
     public void WarpsOfAWarpgroupThatDisagreeAreFound() =>
-        PlantedBugTests.Finds(LaunchFailed, "the warps of a warpgroup do not agree", Warpgroup.Replace("FENCE_PROXY", "fence_proxy_async()", StringComparison.Ordinal)
-            .Replace("FENCE;", "wgmma_fence(); if (threadIdx.x >= 96) matrix += 2;", StringComparison.Ordinal).Replace("AFTER", "wgmma_wait<0>()", StringComparison.Ordinal)
+        PlantedBugTests.Finds(LaunchFailed, "the warps of a warpgroup do not agree",
+            Warpgroup.Replace("FENCE_PROXY", "fence_proxy_async()", StringComparison.Ordinal)
+            .Replace("FENCE;", "wgmma_fence(); if (threadIdx.x >= 96) matrix += 2;", StringComparison.Ordinal)
+            .Replace("AFTER", "wgmma_wait<0>()", StringComparison.Ordinal)
             .Replace("// PRODUCT", "// BUG", StringComparison.Ordinal), threads: 128, shared: 8192);
 }

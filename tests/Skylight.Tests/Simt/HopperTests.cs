@@ -15,14 +15,15 @@ public sealed class HopperTests
 
     /// <summary>Schedules, each with late and with immediate completion.</summary>
     public static TheoryData<string, string> Modes =>
-        new() { { "forward", "late" }, { "reverse", "late" }, { "seed:3", "late" }, { "forward", "immediate" }, { "seed:4", "immediate" } };
+        new() { { "forward", "late" }, { "reverse", "late" }, { "seed:3", "late" }, { "forward", "immediate" },
+            { "seed:4", "immediate" } };
 
     [Theory]
     [MemberData(nameof(Modes))]
     public void ARingOfBuffersPassesDataFromAProducerToConsumers(string schedule, string mode)
     {
-        // Warp 0 fills two stages by bulk loads, warps 1 and 2 add them up; full and empty barriers per stage. POLL: the loop that a
-        // kernel may write itself around try_wait.
+        // Warp 0 fills two stages by bulk loads, warps 1 and 2 add them up; full and empty barriers per stage. POLL:
+        // the loop that a kernel may write itself around try_wait.
         const string Source = Includes + """
             extern "C" __global__ void ring(const float* x, float* y, int steps) {
                 SHARED(memory);
@@ -63,7 +64,8 @@ public sealed class HopperTests
         Emulator.Configure("async", mode);
         const int Steps = 7;
         float[] x = [.. Enumerable.Range(0, 64 * Steps).Select(i => (float)(i * 7 % 31))];
-        float[] expected = [.. Enumerable.Range(0, 64).Select(i => Enumerable.Range(0, Steps).Sum(step => x[64 * step + i]))];
+        float[] expected = [
+            .. Enumerable.Range(0, 64).Select(i => Enumerable.Range(0, Steps).Sum(step => x[64 * step + i]))];
         ulong deviceX = emulator.Upload(x);
         foreach (string option in new[] { "-DSLEEP", "-DPOLL" })
         {
@@ -73,7 +75,8 @@ public sealed class HopperTests
             Emulator.Check(Emulator.simtCountersReset());
             emulator.Run(kernel, 1, 96, 1024, deviceX, y, Steps);
             Emulator.Check(Emulator.simtCountersRead("ring", out EmulatorCounters counters));
-            Assert.Equal((2ul * Steps, 256ul * Steps, 2ul * Steps), (counters.BulkCopies, counters.BulkLoadBytes, counters.SharedLoadRequests));
+            Assert.Equal((2ul * Steps, 256ul * Steps, 2ul * Steps),
+                (counters.BulkCopies, counters.BulkLoadBytes, counters.SharedLoadRequests));
             Assert.Equal(expected, emulator.Download<float>(y, 64));
         }
     }
@@ -90,7 +93,8 @@ public sealed class HopperTests
         const int Rows = 35, Columns = 50, Pitch = 56, Height = 16;
         using Emulator emulator = new();
         ushort[] tensor = Numbers(Rows * Pitch);
-        byte[] map = Emulator.TensorMap(emulator.Upload(tensor), [Columns, Rows], [Pitch * 2], [(uint)width, Height], swizzle);
+        byte[] map = Emulator.TensorMap(emulator.Upload(tensor), [Columns, Rows], [Pitch * 2], [(uint)width, Height],
+            swizzle);
         nint kernel = emulator.Kernel(Includes + """
             extern "C" __global__ void load(const __grid_constant__ TensorMap map, unsigned short* out, int x, int y, int bytes) {
                 SHARED(memory);
@@ -117,7 +121,8 @@ public sealed class HopperTests
             {
                 long r = (long)y + row, c = (long)x + column;
                 bool inside = r >= 0 && r < Rows && c >= 0 && c < Columns;
-                expected[row * width + (column / 8 ^ Pattern(row, swizzle)) * 8 + column % 8] = inside ? tensor[r * Pitch + c] : (ushort)0;
+                expected[row * width + (column / 8 ^ Pattern(row, swizzle)) * 8 + column % 8] = inside
+                    ? tensor[r * Pitch + c] : (ushort)0;
             }
         }
 
@@ -134,7 +139,8 @@ public sealed class HopperTests
         using Emulator emulator = new();
         Emulator.Configure("async", mode);
         ushort[] tensor = Numbers(Depth * Rows * Columns);
-        byte[] source = Emulator.TensorMap(emulator.Upload(tensor), [Columns, Rows, Depth], [Columns * 2, Rows * Columns * 2], [64, 8, 2], 3);
+        byte[] source = Emulator.TensorMap(emulator.Upload(tensor), [Columns, Rows, Depth],
+            [Columns * 2, Rows * Columns * 2], [64, 8, 2], 3);
         ulong matrix = emulator.Upload(new ushort[10 * 72]);
         byte[] target = Emulator.TensorMap(matrix, [70, 10], [144], [64, 16], 3);
         nint kernel = emulator.Kernel(Includes + """
@@ -165,7 +171,8 @@ public sealed class HopperTests
             for (int column = 0; column < 60; column++)
             {
                 int row = 16 + line % 8, depth = 1 + line / 8;
-                expected[(line - 3) * 72 + 10 + column] = row < Rows && depth < Depth ? tensor[(depth * Rows + row) * Columns + column] : (ushort)0;
+                expected[(line - 3) * 72 + 10 + column] = row < Rows && depth < Depth
+                    ? tensor[(depth * Rows + row) * Columns + column] : (ushort)0;
             }
         }
 
@@ -261,7 +268,9 @@ public sealed class HopperTests
         Assert.Contains("more than the swizzle's 128", Emulator.Report, StringComparison.Ordinal);
     }
 
-    /// <summary>What the 16-byte pieces of a row are exchanged by, for rows as long as the swizzle (1 to 3: 32, 64, 128 bytes).</summary>
+    /// <summary>
+    /// What the 16-byte pieces of a row are exchanged by, for rows as long as the swizzle (1 to 3: 32, 64, 128 bytes).
+    /// </summary>
     internal static int Pattern(int row, int swizzle) => swizzle switch
     {
         3 => row % 8,

@@ -305,8 +305,12 @@ public sealed class PlantedBugTests
         Assert.Equal([1f], emulator.Download<float>(x, 1));
     }
 
-    /// <summary>Runs the kernel <c>bug</c> on an array of 64 words: it must fail with that code, name the kernel and one of the lines marked BUG.</summary>
-    internal static void Finds(int code, string finding, string source, int threads, int shared = 0, string schedule = "forward", int cluster = 1)
+    /// <summary>
+    /// Runs the kernel <c>bug</c> on an array of 64 words: it must fail with that code, name the kernel and one of the
+    /// lines marked BUG.
+    /// </summary>
+    internal static void Finds(int code, string finding, string source, int threads, int shared = 0,
+        string schedule = "forward", int cluster = 1)
     {
         using Emulator emulator = new();
         Emulator.Configure("schedule", schedule);
@@ -318,7 +322,11 @@ public sealed class PlantedBugTests
         Assert.Contains("kernel 'bug'", report, StringComparison.Ordinal);
         Assert.Contains(finding, report, StringComparison.Ordinal);
         string[] lines = source.Split('\n');
-        IEnumerable<string> marked = lines.Select((text, index) => (text, place: $"kernel.cu:{index + 1}")).Where(line => line.text.Contains("BUG", StringComparison.Ordinal)).Select(line => line.place);
-        Assert.True(marked.Any(place => report.Contains(place + " ", StringComparison.Ordinal) || report.Contains(place + ":", StringComparison.Ordinal) || report.Contains(place + ",", StringComparison.Ordinal)), report);
+        IEnumerable<string> marked = lines.Select((text, index) => (text, place: $"kernel.cu:{index + 1}"))
+            .Where(line => line.text.Contains("BUG", StringComparison.Ordinal)).Select(line => line.place);
+        Assert.True(
+            marked.Any(place => report.Contains(place + " ", StringComparison.Ordinal)
+                || report.Contains(place + ":", StringComparison.Ordinal)
+                || report.Contains(place + ",", StringComparison.Ordinal)), report);
     }
 }

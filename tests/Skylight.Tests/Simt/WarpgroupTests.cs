@@ -44,7 +44,10 @@ public sealed class WarpgroupTests
         }
         """;
 
-    /// <summary>Columns; for a and b whether transposed and the swizzle (0 to 3: none, 32, 64, 128 bytes), -1 for a in registers; accumulate.</summary>
+    /// <summary>
+    /// Columns; for a and b whether transposed and the swizzle (0 to 3: none, 32, 64, 128 bytes), -1 for a in
+    /// registers; accumulate.
+    /// </summary>
     public static TheoryData<int, bool, int, bool, int, bool> Layouts => new()
     {
         { 64, false, 0, false, 0, true },
@@ -66,16 +69,19 @@ public sealed class WarpgroupTests
 
     [Theory]
     [MemberData(nameof(Layouts))]
-    public void ProductsAgreeWithScalarArithmetic(int columns, bool transposeA, int swizzleA, bool transposeB, int swizzleB, bool accumulate)
+    public void ProductsAgreeWithScalarArithmetic(int columns, bool transposeA, int swizzleA, bool transposeB,
+        int swizzleB, bool accumulate)
     {
         const int Depth = 64;
         using Emulator emulator = new();
         Random random = new(columns + swizzleA + 10 * swizzleB);
         float[,] a = Matrix(Rows, Depth, random), b = Matrix(columns, Depth, random);
-        Layout layoutA = new(Math.Max(swizzleA, 0), transposeA, Rows, Depth), layoutB = new(swizzleB, transposeB, columns, Depth);
+        Layout layoutA = new(Math.Max(swizzleA, 0), transposeA, Rows, Depth),
+            layoutB = new(swizzleB, transposeB, columns, Depth);
         List<string> options =
         [
-            $"-DCOLUMNS={columns}", $"-DDEPTH={Depth}", $"-DACCUMULATE={(accumulate ? 1 : 0)}", .. layoutA.Options("A"), .. layoutB.Options("B"),
+            $"-DCOLUMNS={columns}", $"-DDEPTH={Depth}", $"-DACCUMULATE={(accumulate ? 1 : 0)}", .. layoutA.Options("A"),
+            .. layoutB.Options("B"),
         ];
         if (swizzleA < 0)
             options.Add("-DA_IN_REGISTERS");
@@ -89,7 +95,8 @@ public sealed class WarpgroupTests
         foreach (string mode in new[] { "late", "immediate" })
         {
             Emulator.Configure("async", mode);
-            emulator.Run(kernel, 1, 128, 32768 + imageB.Length * 2, emulator.Upload(imageA), imageA.Length * 2, emulator.Upload(imageB), imageB.Length * 2, emulator.Upload(rows), result);
+            emulator.Run(kernel, 1, 128, 32768 + imageB.Length * 2, emulator.Upload(imageA), imageA.Length * 2,
+                emulator.Upload(imageB), imageB.Length * 2, emulator.Upload(rows), result);
             float[] d = emulator.Download<float>(result, Rows * columns);
             for (int row = 0; row < Rows; row++)
             {
@@ -157,7 +164,8 @@ public sealed class WarpgroupTests
         for (int i = 0; i < extent; i++)
         {
             for (int k = 0; k < depth; k++)
-                values[i, k] = BitConverter.UInt32BitsToSingle(BitConverter.SingleToUInt32Bits((float)(2 * random.NextDouble() - 1)) & 0xFFFF0000u);
+                values[i, k] = BitConverter.UInt32BitsToSingle(
+                    BitConverter.SingleToUInt32Bits((float)(2 * random.NextDouble() - 1)) & 0xFFFF0000u);
         }
 
         return values;
@@ -165,7 +173,10 @@ public sealed class WarpgroupTests
 
     private static ushort Half(float value) => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16);
 
-    /// <summary>Where the elements of a matrix lie in shared memory, written down element by element and not as the emulator computes it.</summary>
+    /// <summary>
+    /// Where the elements of a matrix lie in shared memory, written down element by element and not as the emulator
+    /// computes it.
+    /// </summary>
     private sealed record Layout(int Swizzle, bool Transposed, int Extent, int Depth)
     {
         private int Span => 16 << Swizzle; // bytes of a row of the pattern
@@ -195,7 +206,8 @@ public sealed class WarpgroupTests
         public IEnumerable<string> Options(string name) =>
         [
             $"-D{name}_SLICE=({Slice})",
-            $"-D{name}_LEADING={Leading}", $"-D{name}_STRIDE={Stride}", $"-D{name}_SWIZZLE={(Swizzle == 0 ? 0 : 4 - Swizzle)}",
+            $"-D{name}_LEADING={Leading}", $"-D{name}_STRIDE={Stride}",
+            $"-D{name}_SWIZZLE={(Swizzle == 0 ? 0 : 4 - Swizzle)}",
             $"-DTRANSPOSE_{name}={(Transposed ? 1 : 0)}",
         ];
 
@@ -217,8 +229,10 @@ public sealed class WarpgroupTests
             if (Swizzle == 0)
                 return i / 8 * Stride + k / 8 * Leading + (Transposed ? k % 8 * 16 + i % 8 * 2 : i % 8 * 16 + k % 8 * 2);
             if (!Transposed) // panels of one row of the pattern each, one after the other along the depth
-                return k / rowElements * Extent * Span + i * Span + (k % rowElements / 8 ^ HopperTests.Pattern(i, Swizzle)) * 16 + k % 8 * 2;
-            return i / rowElements * Leading + k / 8 * Stride + k % 8 * Span + (i % rowElements / 8 ^ HopperTests.Pattern(k % 8, Swizzle)) * 16 + i % 8 * 2;
+                return k / rowElements * Extent * Span + i * Span
+                    + (k % rowElements / 8 ^ HopperTests.Pattern(i, Swizzle)) * 16 + k % 8 * 2;
+            return i / rowElements * Leading + k / 8 * Stride + k % 8 * Span
+                + (i % rowElements / 8 ^ HopperTests.Pattern(k % 8, Swizzle)) * 16 + i % 8 * 2;
         }
     }
 }

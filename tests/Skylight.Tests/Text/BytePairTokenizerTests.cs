@@ -63,13 +63,15 @@ public class BytePairTokenizerTests
         Assert.False(Real.IsSpecial(151657));
         Assert.False(Real.IsSpecial(0));
         Assert.False(Real.IsSpecial(-1));
-        Assert.Equal("a<tool_call>b", Real.Decode(Real.Encode("a<tool_call>b<|im_end|>", allowSpecial: true), skipSpecial: true));
+        Assert.Equal("a<tool_call>b",
+            Real.Decode(Real.Encode("a<tool_call>b<|im_end|>", allowSpecial: true), skipSpecial: true));
         Assert.Null(Real.TokenId("<think>"));
         Assert.Null(Real.TokenId("the"));
     }
 
     [Fact]
-    public void A_lone_surrogate_is_a_replacement_character() => Assert.Equal("a\uFFFDb\uFFFD\uFFFD", Real.Decode(Real.Encode("a\uD800b\uDC00\uD83D")));
+    public void A_lone_surrogate_is_a_replacement_character() =>
+        Assert.Equal("a\uFFFDb\uFFFD\uFFFD", Real.Decode(Real.Encode("a\uD800b\uDC00\uD83D")));
 
     [Theory]
     [InlineData('a')]
@@ -114,7 +116,8 @@ public class BytePairTokenizerTests
         await Task.WhenAll(Enumerable.Range(0, 4).Select(worker => Task.Run(() =>
         {
             for (int i = 0; i < 3 * texts.Length; i++)
-                Assert.Equal(expected[(i + worker * 31) % texts.Length], fresh.Encode(texts[(i + worker * 31) % texts.Length]));
+                Assert.Equal(expected[(i + worker * 31) % texts.Length],
+                    fresh.Encode(texts[(i + worker * 31) % texts.Length]));
         })));
     }
 
@@ -141,7 +144,8 @@ public class BytePairTokenizerTests
             var added = new JsonObject();
             foreach (JsonNode? token in json["added_tokens"]!.AsArray())
                 added.Add(token!["id"]!.ToString(), token.DeepClone());
-            File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), new JsonObject { ["tokenizer_class"] = "Qwen2Tokenizer", ["added_tokens_decoder"] = added }.ToJsonString());
+            File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"),
+                new JsonObject { ["tokenizer_class"] = "Qwen2Tokenizer", ["added_tokens_decoder"] = added }.ToJsonString());
             return BytePairTokenizer.Load(folder);
         });
         json["model"]!["merges"] = new JsonArray([.. merges.Select(merge => JsonValue.Create(merge))]);
@@ -170,9 +174,12 @@ public class BytePairTokenizerTests
     public void Fields_may_come_in_any_order()
     {
         JsonObject json = TokenizerFixture.Small();
-        var turned = new JsonObject(json.Reverse().Select(field => KeyValuePair.Create(field.Key, field.Value?.DeepClone())));
-        turned["model"] = new JsonObject(json["model"]!.AsObject().Reverse().Select(field => KeyValuePair.Create(field.Key, field.Value?.DeepClone())));
-        Assert.Equal(TokenizerFixture.Load(json).Encode("abc <|im_end|> ab", allowSpecial: true), TokenizerFixture.Load(turned).Encode("abc <|im_end|> ab", allowSpecial: true));
+        var turned = new JsonObject(
+            json.Reverse().Select(field => KeyValuePair.Create(field.Key, field.Value?.DeepClone())));
+        turned["model"] = new JsonObject(json["model"]!.AsObject().Reverse()
+            .Select(field => KeyValuePair.Create(field.Key, field.Value?.DeepClone())));
+        Assert.Equal(TokenizerFixture.Load(json).Encode("abc <|im_end|> ab", allowSpecial: true),
+            TokenizerFixture.Load(turned).Encode("abc <|im_end|> ab", allowSpecial: true));
     }
 
     [Fact]
@@ -180,10 +187,13 @@ public class BytePairTokenizerTests
     {
         JsonObject json = TokenizerFixture.Small();
         json["added_tokens"] = new JsonArray(
-            TokenizerFixture.Added(300, "<l>", left: true), TokenizerFixture.Added(301, "<r>", right: true), TokenizerFixture.Added(302, "word", word: true),
-            TokenizerFixture.Added(303, "<r>long"), TokenizerFixture.Added(304, "e\u0301", special: false, normalized: true));
+            TokenizerFixture.Added(300, "<l>", left: true), TokenizerFixture.Added(301, "<r>", right: true),
+            TokenizerFixture.Added(302, "word", word: true),
+            TokenizerFixture.Added(303, "<r>long"),
+            TokenizerFixture.Added(304, "e\u0301", special: false, normalized: true));
         BytePairTokenizer small = TokenizerFixture.Load(json);
-        string Spelled(string text) => string.Join('|', small.Encode(text, allowSpecial: true).Select(token => small.Decode([token])));
+        string Spelled(string text) =>
+            string.Join('|', small.Encode(text, allowSpecial: true).Select(token => small.Decode([token])));
 
         Assert.Equal("a|<l>|a", Spelled("a  <l>a"));
         Assert.Equal("<r>|a", Spelled("<r> \na"));

@@ -4,7 +4,9 @@ using Skylight.Text;
 
 namespace Skylight.Tests.Text;
 
-/// <summary>The demo's tokenizer; <see cref="HuggingFaceTokenizerTests"/> holds its ids beside those of Hugging Face.</summary>
+/// <summary>
+/// The demo's tokenizer; <see cref="HuggingFaceTokenizerTests"/> holds its ids beside those of Hugging Face.
+/// </summary>
 public sealed class DemoTokenizerTests
 {
     [Fact]
@@ -27,15 +29,19 @@ public sealed class DemoTokenizerTests
     {
         using TemporaryFolder folder = Write();
         BytePairTokenizer tokenizer = BytePairTokenizer.Load(folder.Path);
-        foreach (string word in (string[])["assistant", "user", "system", "\\boxed", "digits", "sum", "diff", "larger", "smaller", "and", "Wait", " and", " Wait"])
+        foreach (string word in (string[])["assistant", "user", "system", "\\boxed", "digits", "sum", "diff", "larger",
+            "smaller", "and", "Wait", " and", " Wait"])
             Assert.Equal(word, tokenizer.Decode([Assert.Single(tokenizer.Encode(word))]));
         Assert.Equal(13, tokenizer.Encode("\n7 and 5. 7+5=12").Length);
-        Assert.Equal(["\\boxed", "{", "1", "2", "}"], tokenizer.Encode("\\boxed{12}").Select(token => tokenizer.Decode([token])));
+        Assert.Equal(["\\boxed", "{", "1", "2", "}"],
+            tokenizer.Encode("\\boxed{12}").Select(token => tokenizer.Decode([token])));
         const string Text = "naïve 数学 🙂\r\n\t  assistants\0 \\boxed{½}";
         Assert.Equal(Text, tokenizer.Decode(tokenizer.Encode(Text)));
 
         // Who leaves out special tokens still sees the thinking.
-        Assert.Equal("<think>a</think>b", tokenizer.Decode(tokenizer.Encode("<|im_start|><think>a</think>b<|im_end|>", allowSpecial: true), skipSpecial: true));
+        Assert.Equal("<think>a</think>b",
+            tokenizer.Decode(tokenizer.Encode("<|im_start|><think>a</think>b<|im_end|>", allowSpecial: true),
+                skipSpecial: true));
     }
 
     [Fact]
@@ -43,7 +49,8 @@ public sealed class DemoTokenizerTests
     {
         using TemporaryFolder folder = Write();
         BytePairTokenizer tokenizer = BytePairTokenizer.Load(folder.Path);
-        using JsonDocument configuration = JsonDocument.Parse(File.ReadAllBytes(folder["tokenizer_config.json"])), map = JsonDocument.Parse(File.ReadAllBytes(folder["special_tokens_map.json"]));
+        using JsonDocument configuration = JsonDocument.Parse(File.ReadAllBytes(folder["tokenizer_config.json"])),
+            map = JsonDocument.Parse(File.ReadAllBytes(folder["special_tokens_map.json"]));
         JsonElement added = configuration.RootElement.GetProperty("added_tokens_decoder");
         Assert.Equal(9, added.EnumerateObject().Count());
         foreach (JsonProperty token in added.EnumerateObject())
@@ -54,7 +61,8 @@ public sealed class DemoTokenizerTests
         }
 
         // The names by which transformers' InternVLProcessor asks for them.
-        foreach ((string role, string token) in (ReadOnlySpan<(string, string)>)[("start_image_token", "<img>"), ("end_image_token", "</img>"), ("context_image_token", "<IMG_CONTEXT>"), ("video_token", "<video>")])
+        foreach ((string role, string token) in (ReadOnlySpan<(string, string)>)[("start_image_token", "<img>"),
+            ("end_image_token", "</img>"), ("context_image_token", "<IMG_CONTEXT>"), ("video_token", "<video>")])
         {
             Assert.NotNull(tokenizer.TokenId(token));
             Assert.Equal(token, configuration.RootElement.GetProperty("extra_special_tokens").GetProperty(role).GetString());
@@ -62,7 +70,8 @@ public sealed class DemoTokenizerTests
         }
 
         Assert.Equal("<|im_end|>", configuration.RootElement.GetProperty("eos_token").GetString());
-        Assert.Equal(File.ReadAllText(folder["chat_template.jinja"]), configuration.RootElement.GetProperty("chat_template").GetString());
+        Assert.Equal(File.ReadAllText(folder["chat_template.jinja"]),
+            configuration.RootElement.GetProperty("chat_template").GetString());
     }
 
     private static TemporaryFolder Write()

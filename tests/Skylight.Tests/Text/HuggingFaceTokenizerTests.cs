@@ -23,7 +23,8 @@ public sealed class HuggingFaceTokenizerTests
             text.Clear();
             for (int value = first; value < Math.Min(first + CodePointsPerText, 0x110000); value++)
             {
-                // Alone behind a starter, then after a mark of class 230 and before one of class 220: any class shows in the order.
+                // Alone behind a starter, then after a mark of class 230 and before one of class 220: any class shows
+                // in the order.
                 if (Rune.IsValid(value))
                     text.Append('x').Append(new Rune(value)).Append("xe\u0301").Append(new Rune(value)).Append('\u0323');
             }
@@ -35,7 +36,8 @@ public sealed class HuggingFaceTokenizerTests
     [Fact]
     public void Marks_that_Unicode_assigned_later_stay_where_they_are() => WithBoth((ours, theirs) =>
     {
-        foreach (string mark in (string[])["\u0C3C", "\u0EBA", "\u1715", "\u09FE", "\u0D3B", "\u1DF6", "\U00011935\U00011930"])
+        foreach (string mark in (string[])["\u0C3C", "\u0EBA", "\u1715", "\u09FE", "\u0D3B", "\u1DF6",
+            "\U00011935\U00011930"])
         {
             string text = $"a\u0301{mark}\u0323";
             AssertEqual(ours, theirs, text);
@@ -46,11 +48,13 @@ public sealed class HuggingFaceTokenizerTests
     [Fact]
     public void Random_texts_have_the_same_ids() => WithBoth((ours, theirs) =>
     {
-        int texts = Environment.GetEnvironmentVariable(TextsVariable) is { } value ? int.Parse(value, CultureInfo.InvariantCulture) : 5_000;
+        int texts = Environment.GetEnvironmentVariable(TextsVariable) is { } value
+            ? int.Parse(value, CultureInfo.InvariantCulture) : 5_000;
         for (int seed = 0; seed < texts; seed++)
         {
             var random = new Random(seed);
-            AssertEqual(ours, theirs, TokenizerFixture.RandomText(random, random.Next(1, 40)).Replace("\0", "", StringComparison.Ordinal));
+            AssertEqual(ours, theirs,
+                TokenizerFixture.RandomText(random, random.Next(1, 40)).Replace("\0", "", StringComparison.Ordinal));
         }
     });
 
@@ -64,8 +68,10 @@ public sealed class HuggingFaceTokenizerTests
         {
             string[] texts =
             [
-                "<|im_start|>system\nassistants use the user<|im_end|>\n<|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nlarger?<|im_end|>\n<|im_start|>assistant\n",
-                "<think>\n7 and 3. Wait, 7 and 5. 7+5=12</think>\\boxed{12}<|im_end|>", "Waiting sands, differ: digits smallers sum", "\\boxed \\box\\boxed{\\boxed}", "  Wait  and\n\n and",
+                "<|im_start|>system\nassistants use the " +
+                "user<|im_end|>\n<|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT></img>\nlarger?<|im_end|>\n<|im_start|>assistant\n",
+                "<think>\n7 and 3. Wait, 7 and 5. 7+5=12</think>\\boxed{12}<|im_end|>",
+                "Waiting sands, differ: digits smallers sum", "\\boxed \\box\\boxed{\\boxed}", "  Wait  and\n\n and",
                 .. Enumerable.Range(0, 2000).Select(seed => RandomText(new Random(seed))),
             ];
             foreach (string text in texts)
@@ -84,8 +90,10 @@ public sealed class HuggingFaceTokenizerTests
 
     private static readonly string[] s_pieces =
     [
-        "as", "sist", "ant", "us", "er", "user", "sy", "stem", "\\", "box", "ed", "boxed", "{", "}", "di", "git", "ff", "s", "su", "m", "la", "rg", "sm", "all", "an", "d", "and", "Wa", "it", "Wait", " ", " and",
-        " Wait", "\n", "<think>", "</think>", "<|im_end|>", "<img>", "<video>", "7", "12", "?", ". ", "=", "<", "é", "數", "🙂",
+        "as", "sist", "ant", "us", "er", "user", "sy", "stem", "\\", "box", "ed", "boxed", "{", "}", "di", "git", "ff",
+        "s", "su", "m", "la", "rg", "sm", "all", "an", "d", "and", "Wa", "it", "Wait", " ", " and",
+        " Wait", "\n", "<think>", "</think>", "<|im_end|>", "<img>", "<video>", "7", "12", "?", ". ", "=", "<", "é",
+        "數", "🙂",
     ];
 
     private static void AssertEqual(BytePairTokenizer ours, Tokenizers.DotNet.Tokenizer theirs, string text)
@@ -97,9 +105,11 @@ public sealed class HuggingFaceTokenizerTests
                 + $"expected {string.Join(' ', expected)}, found {string.Join(' ', actual)}");
     }
 
-    private static void WithBoth(Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use) => WithBoth(TokenizerFixture.RealPath, TokenizerFixture.Real, use);
+    private static void WithBoth(Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use) =>
+        WithBoth(TokenizerFixture.RealPath, TokenizerFixture.Real, use);
 
-    private static void WithBoth(string file, BytePairTokenizer ours, Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use)
+    private static void WithBoth(string file, BytePairTokenizer ours,
+        Action<BytePairTokenizer, Tokenizers.DotNet.Tokenizer> use)
     {
         try
         {

@@ -53,7 +53,8 @@ public class PiecesTests
     {
         // Class 230, class 220, by turns.
         string text = "a" + string.Concat(Enumerable.Repeat("\u0308\u0323", 50_000));
-        Assert.Equal("ạ" + new string('\u0323', 49_999) + new string('\u0308', 50_000), CanonicalComposition.Apply(text, compose: true));
+        Assert.Equal("ạ" + new string('\u0323', 49_999) + new string('\u0308', 50_000),
+            CanonicalComposition.Apply(text, compose: true));
     }
 
     private static List<int> Ends(string text)

@@ -18,7 +18,8 @@ public class StreamingDecoderTests
             // Tokens of text, and any tokens at all: those are bytes that are often not UTF-8.
             int[] tokens = i % 2 == 0
                 ? Real.Encode(TokenizerFixture.RandomText(random, 30), allowSpecial: true)
-                : [.. Enumerable.Range(0, 40).Select(_ => random.Next(4) == 0 ? random.Next(256) : random.Next(Real.VocabularySize))];
+                : [.. Enumerable.Range(0, 40)
+                    .Select(_ => random.Next(4) == 0 ? random.Next(256) : random.Next(Real.VocabularySize))];
             var decoder = new StreamingDecoder(Real, skipSpecial);
             var text = new StringBuilder();
             foreach (int token in tokens)
@@ -35,7 +36,8 @@ public class StreamingDecoderTests
     [Fact]
     public void A_character_comes_when_its_last_byte_does()
     {
-        int[] bytes = [.. Encoding.UTF8.GetBytes("é🙂").Select(value => Enumerable.Range(0, 256).Single(id => Real.TokenBytes(id).SequenceEqual([value])))];
+        int[] bytes = [.. Encoding.UTF8.GetBytes("é🙂")
+            .Select(value => Enumerable.Range(0, 256).Single(id => Real.TokenBytes(id).SequenceEqual([value])))];
         var decoder = new StreamingDecoder(Real);
         Assert.Equal(["", "é", "", "", "", "🙂"], bytes.Select(token => decoder.Append(token)));
         Assert.Equal("", decoder.Flush());
@@ -57,7 +59,8 @@ public class StreamingDecoderTests
     [Fact]
     public void A_skipped_token_does_not_part_a_character()
     {
-        int[] bytes = [.. Encoding.UTF8.GetBytes("é").Select(value => Enumerable.Range(0, 256).Single(id => Real.TokenBytes(id).SequenceEqual([value])))];
+        int[] bytes = [.. Encoding.UTF8.GetBytes("é")
+            .Select(value => Enumerable.Range(0, 256).Single(id => Real.TokenBytes(id).SequenceEqual([value])))];
         int end = Real.TokenId("<|im_end|>")!.Value;
         Assert.Equal("é", new StreamingDecoder(Real, skipSpecial: true).Append([bytes[0], end, bytes[1]]));
         Assert.Equal("\uFFFD<|im_end|>\uFFFD", Real.Decode([bytes[0], end, bytes[1]]));

@@ -46,7 +46,8 @@ public class TokenizerFileTests
         { "pre_tokenizer.pretokenizers.0.invert=true", "'pre_tokenizer.pretokenizers[0].invert' is true" },
         { "pre_tokenizer.pretokenizers.0.pattern={\"String\":\" \"}", "'pre_tokenizer.pretokenizers[0].pattern' must be" },
         { "pre_tokenizer.pretokenizers.0.pattern={\"Regex\":\"(\"}", "a regular expression that is not understood" },
-        { "pre_tokenizer.pretokenizers.1.add_prefix_space=true", "'pre_tokenizer.pretokenizers[1].add_prefix_space' is true" },
+        { "pre_tokenizer.pretokenizers.1.add_prefix_space=true",
+            "'pre_tokenizer.pretokenizers[1].add_prefix_space' is true" },
         { "pre_tokenizer.pretokenizers.1.use_regex=true", "'pre_tokenizer.pretokenizers[1].use_regex' is true" },
         { "post_processor={\"type\":\"TemplateProcessing\"}", "'post_processor.type' is 'TemplateProcessing'" },
         { "decoder=", "'decoder' is missing" },
@@ -118,7 +119,10 @@ public class TokenizerFileTests
         Assert.Contains(expected, Assert.Throws<TokenizerException>(() => TokenizerFixture.LoadText(content)).Message);
 
     public static TheoryData<string, string> DamagedFiles => new(
-        from name in (string[])["tokenizer.json", "vocab.json", "tokenizer_config.json", "added_tokens.json"] from kind in DamagedJson.Kinds select (name, kind));
+        from name in (string[])["tokenizer.json", "vocab.json", "tokenizer_config.json",
+            "added_tokens.json"]
+        from kind in DamagedJson.Kinds
+        select (name, kind));
 
     [Theory]
     [MemberData(nameof(DamagedFiles))]
@@ -142,7 +146,8 @@ public class TokenizerFileTests
         {
             WriteOld(folder, "merges.txt");
             const string Merges = "#version: 0.2\na é\n";
-            File.WriteAllBytes(Path.Combine(folder, "merges.txt"), encoding == "UTF-16" ? System.Text.Encoding.Unicode.GetBytes(Merges) : System.Text.Encoding.Latin1.GetBytes(Merges));
+            File.WriteAllBytes(Path.Combine(folder, "merges.txt"), encoding == "UTF-16"
+                ? System.Text.Encoding.Unicode.GetBytes(Merges) : System.Text.Encoding.Latin1.GetBytes(Merges));
         });
         Assert.Contains(encoding == "UTF-16" ? "from line 1 on" : "line 2, byte 3 is 0xE9", message);
         Assert.Contains("merges.txt", message);
@@ -184,14 +189,16 @@ public class TokenizerFileTests
     public void A_repeated_token_is_named()
     {
         string json = TokenizerFixture.Small().ToJsonString().Replace("\"bc\":256", "\"bc\":256,\"bc\":777");
-        Assert.Contains("gives the token 'bc' twice", Assert.Throws<TokenizerException>(() => TokenizerFixture.LoadText(json)).Message);
+        Assert.Contains("gives the token 'bc' twice",
+            Assert.Throws<TokenizerException>(() => TokenizerFixture.LoadText(json)).Message);
     }
 
     [Fact]
     public void Missing_files_are_named()
     {
         Assert.Contains("tokenizer.json", Fails(_ => { }));
-        Assert.Contains("tokenizer_config.json: is missing", Fails(folder => File.WriteAllText(Path.Combine(folder, "vocab.json"), "{}")));
+        Assert.Contains("tokenizer_config.json: is missing",
+            Fails(folder => File.WriteAllText(Path.Combine(folder, "vocab.json"), "{}")));
         Assert.Contains("'tokenizer_class' is 'LlamaTokenizer'", Fails(folder =>
         {
             File.WriteAllText(Path.Combine(folder, "vocab.json"), "{}");
@@ -203,14 +210,16 @@ public class TokenizerFileTests
             File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), "{\"tokenizer_class\":\"Qwen2Tokenizer\"}");
             File.WriteAllText(Path.Combine(folder, "added_tokens.json"), "{\"<|im_end|>\":5}");
         }));
-        Assert.Contains("is missing", Assert.Throws<TokenizerException>(() => BytePairTokenizer.Load("no/such/tokenizer.json")).Message);
+        Assert.Contains("is missing",
+            Assert.Throws<TokenizerException>(() => BytePairTokenizer.Load("no/such/tokenizer.json")).Message);
     }
 
     [Fact]
     public void Reading_can_be_stopped() => TokenizerFixture.InFolder(folder =>
     {
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), TokenizerFixture.Small().ToJsonString());
-        return Assert.Throws<OperationCanceledException>(() => BytePairTokenizer.Load(folder, new CancellationToken(canceled: true)));
+        return Assert.Throws<OperationCanceledException>(
+            () => BytePairTokenizer.Load(folder, new CancellationToken(canceled: true)));
     });
 
     private static string Fails(Action<string> fill) => TokenizerFixture.InFolder(folder =>

@@ -19,7 +19,9 @@ internal static class TokenizerFixture
     /// <summary>Its tokenizer.json.</summary>
     public static byte[] RealJson => LazyJson.Value;
 
-    /// <summary>A correct tokenizer.json with the 256 bytes, "ab", "abc" and "bc", and two added tokens; to be spoilt.</summary>
+    /// <summary>
+    /// A correct tokenizer.json with the 256 bytes, "ab", "abc" and "bc", and two added tokens; to be spoilt.
+    /// </summary>
     public static JsonObject Small()
     {
         var vocabulary = new JsonObject();
@@ -37,25 +39,45 @@ internal static class TokenizerFixture
             {
                 ["type"] = "Sequence",
                 ["pretokenizers"] = new JsonArray(
-                    new JsonObject { ["type"] = "Split", ["pattern"] = new JsonObject { ["Regex"] = QwenPieces.Pattern }, ["behavior"] = "Isolated", ["invert"] = false },
-                    new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = false, ["trim_offsets"] = false, ["use_regex"] = false }),
+                    new JsonObject
+                    {
+                        ["type"] = "Split",
+                        ["pattern"] = new JsonObject { ["Regex"] = QwenPieces.Pattern },
+                        ["behavior"] = "Isolated",
+                        ["invert"] = false,
+                    },
+                    new JsonObject
+                    {
+                        ["type"] = "ByteLevel",
+                        ["add_prefix_space"] = false,
+                        ["trim_offsets"] = false,
+                        ["use_regex"] = false,
+                    }),
             },
             ["post_processor"] = null,
             ["decoder"] = new JsonObject { ["type"] = "ByteLevel", ["add_prefix_space"] = true, ["use_regex"] = true },
-            ["model"] = new JsonObject { ["type"] = "BPE", ["dropout"] = null, ["unk_token"] = null, ["vocab"] = vocabulary, ["merges"] = new JsonArray("b c", "a b", "ab c") },
+            ["model"] = new JsonObject
+            {
+                ["type"] = "BPE",
+                ["dropout"] = null,
+                ["unk_token"] = null,
+                ["vocab"] = vocabulary,
+                ["merges"] = new JsonArray("b c", "a b", "ab c"),
+            },
         };
     }
 
-    public static JsonObject Added(int id, string content, bool special = true, bool normalized = false, bool left = false, bool right = false, bool word = false) => new()
-    {
-        ["id"] = id,
-        ["content"] = content,
-        ["single_word"] = word,
-        ["lstrip"] = left,
-        ["rstrip"] = right,
-        ["normalized"] = normalized,
-        ["special"] = special,
-    };
+    public static JsonObject Added(int id, string content, bool special = true, bool normalized = false,
+        bool left = false, bool right = false, bool word = false) => new()
+        {
+            ["id"] = id,
+            ["content"] = content,
+            ["single_word"] = word,
+            ["lstrip"] = left,
+            ["rstrip"] = right,
+            ["normalized"] = normalized,
+            ["special"] = special,
+        };
 
     public static BytePairTokenizer Load(JsonObject json) => LoadText(json.ToJsonString());
 
@@ -75,11 +97,16 @@ internal static class TokenizerFixture
         return use(folder.Path);
     }
 
-    /// <summary>Text of all kinds: words, code, digits, Chinese, Arabic, emoji, marks, jamo, white space, special tokens, rarely a lone surrogate.</summary>
+    /// <summary>
+    /// Text of all kinds: words, code, digits, Chinese, Arabic, emoji, marks, jamo, white space, special tokens, rarely
+    /// a lone surrogate.
+    /// </summary>
     public static string RandomText(Random random, int pieces, bool loneSurrogates = false)
     {
-        string[] words = ["the", " of", "'s", "'LL", "Ing", "你好", "世界，", "الله", "नमस्ते", "дом", "\r\n", "\n\n", "  ", "\t", " \u3000", "\u00A0", "e\u0301", "\u1100\u1161\u11A8",
-            "<|im_end|>", "<img>", "</think>", "𝟘", "𐐀", "🙂", "👩‍👩‍👧", "x = y[0];", "!!", "'", "12345", "½", "ſ", "\u0323\u0307", "ﬁ", "\0", "\u0085", "\u200B", "Å"];
+        string[] words = ["the", " of", "'s", "'LL", "Ing", "你好", "世界，", "الله", "नमस्ते", "дом", "\r\n", "\n\n", "  ",
+            "\t", " \u3000", "\u00A0", "e\u0301", "\u1100\u1161\u11A8",
+            "<|im_end|>", "<img>", "</think>", "𝟘", "𐐀", "🙂", "👩‍👩‍👧", "x = y[0];", "!!", "'", "12345", "½", "ſ",
+            "\u0323\u0307", "ﬁ", "\0", "\u0085", "\u200B", "Å"];
         var text = new StringBuilder();
         for (int i = 0; i < pieces; i++)
         {

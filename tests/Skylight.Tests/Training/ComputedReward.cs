@@ -11,16 +11,21 @@ internal sealed class ComputedReward : IReward
 
     public IReadOnlyList<string> Components { get; } = [Column];
 
-    public static RewardSet Set(RewardFailure onFailure = RewardFailure.Stop) => new([new RewardTerm(new ComputedReward(), 1)], onFailure);
+    public static RewardSet Set(RewardFailure onFailure = RewardFailure.Stop) =>
+        new([new RewardTerm(new ComputedReward(), 1)], onFailure);
 
-    public static Func<Completion, RewardRequest> Request(Func<Completion, double> reward, string id = "test:1") => completion => new RewardRequest
-    {
-        Id = id,
-        Completion = "",
-        Columns = new Dictionary<string, string> { [Column] = reward(completion).ToString("R", CultureInfo.InvariantCulture) },
-        TokenCount = completion.Tokens.Length,
-    };
+    public static Func<Completion, RewardRequest> Request(Func<Completion, double> reward, string id = "test:1") =>
+        completion => new RewardRequest
+        {
+            Id = id,
+            Completion = "",
+            Columns = new Dictionary<string,
+            string>
+            { [Column] = reward(completion).ToString("R", CultureInfo.InvariantCulture) },
+            TokenCount = completion.Tokens.Length,
+        };
 
     public ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken) =>
-        ValueTask.FromResult<double[][]>([.. requests.Select(request => new[] { double.Parse(request.Columns[Column], CultureInfo.InvariantCulture) })]);
+        ValueTask.FromResult<double[][]>(
+            [.. requests.Select(request => new[] { double.Parse(request.Columns[Column], CultureInfo.InvariantCulture) })]);
 }

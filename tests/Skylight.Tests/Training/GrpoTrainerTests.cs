@@ -13,7 +13,8 @@ namespace Skylight.Tests.Training;
 
 public sealed class GrpoTrainerTests
 {
-    private static readonly CriticalTokens s_criticalTokens = new(new CharacterTokenizer(" 0123456789abcdefghijklmnopqrstuvwxyzW", "<end>", "<img>"));
+    private static readonly CriticalTokens s_criticalTokens = new(
+        new CharacterTokenizer(" 0123456789abcdefghijklmnopqrstuvwxyzW", "<end>", "<img>"));
 
     private static readonly GrpoOptions s_options = new()
     {
@@ -55,10 +56,17 @@ public sealed class GrpoTrainerTests
     [MemberData(nameof(Presets))]
     public void On_policy_every_objective_has_the_plain_policy_gradient(string preset)
     {
-        // Where all ratios are 1 the forms differ in their weights and advantages alone: a loss that has the same ones must have the same gradient.
-        GrpoOptions options = GrpoPresets.All[preset] with { GroupSize = s_options.GroupSize, Sampling = s_options.Sampling };
-        using Toy toy = new(options), plain = new(options with { Objective = new PolicyObjective { Form = PolicyForm.Reinforce } });
-        GrpoMetrics metrics = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f), expected = plain.Trainer.Step(() => Prompts(LowTokens), 0.01f);
+        // Where all ratios are 1 the forms differ in their weights and advantages alone: a loss that has the same ones
+        // must have the same gradient.
+        GrpoOptions options = GrpoPresets.All[preset] with
+        {
+            GroupSize = s_options.GroupSize,
+            Sampling = s_options.Sampling,
+        };
+        using Toy toy = new(options),
+            plain = new(options with { Objective = new PolicyObjective { Form = PolicyForm.Reinforce } });
+        GrpoMetrics metrics = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f),
+            expected = plain.Trainer.Step(() => Prompts(LowTokens), 0.01f);
         Assert.Equal(0, metrics.RolloutTrainDifference);
         Assert.True(metrics.GradientNorm > 1e-6);
         Assert.Equal(expected.GradientNorm, metrics.GradientNorm, 1e-4 * expected.GradientNorm);
@@ -128,7 +136,9 @@ public sealed class GrpoTrainerTests
         Assert.True(steps[3].Kl > 1e-3);
 
         using var without = new Toy(options);
-        Assert.Contains("reference", Assert.Throws<InvalidOperationException>(() => without.Trainer.Step(() => Prompts(LowTokens), 0.01f)).Message, StringComparison.Ordinal);
+        Assert.Contains("reference",
+            Assert.Throws<InvalidOperationException>(() => without.Trainer.Step(() => Prompts(LowTokens), 0.01f))
+                .Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -139,7 +149,8 @@ public sealed class GrpoTrainerTests
         float[] values = PersistentTensors.Read(toy.Model.Device, toy.Model.Parameters[Culprit]);
         values[0] = float.NaN;
         PersistentTensors.Write(toy.Model.Device, toy.Model.Parameters[Culprit], values);
-        string message = Assert.Throws<TrainingDivergedException>(() => toy.Trainer.Step(() => Prompts(_ => 0), 0.01f)).Message;
+        string message = Assert.Throws<TrainingDivergedException>(() => toy.Trainer.Step(() => Prompts(_ => 0), 0.01f))
+            .Message;
         Assert.Contains("step 1:", message, StringComparison.Ordinal);
         Assert.Contains(Culprit, message, StringComparison.Ordinal);
         Assert.Equal(0, toy.ModelTrainer.StepCount);
@@ -159,7 +170,8 @@ public sealed class GrpoTrainerTests
                 if (--left == 0)
                     cancellation.Cancel();
             };
-            Assert.ThrowsAny<OperationCanceledException>(() => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token));
+            Assert.ThrowsAny<OperationCanceledException>(
+                () => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token));
         }
 
         // And once in the middle of the update.
@@ -177,8 +189,10 @@ public sealed class GrpoTrainerTests
         }
 
         Assert.Equal(before, TinyModel.Weights(toy.Model));
-        GrpoMetrics repeated = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f), fresh = other.Trainer.Step(() => Prompts(LowTokens), 0.01f);
-        Assert.Equal(fresh with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] }, repeated with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
+        GrpoMetrics repeated = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f),
+            fresh = other.Trainer.Step(() => Prompts(LowTokens), 0.01f);
+        Assert.Equal(fresh with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] },
+            repeated with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
         Assert.Equal(TinyModel.Weights(other.Model), TinyModel.Weights(toy.Model));
     }
 
@@ -193,7 +207,9 @@ public sealed class GrpoTrainerTests
         Assert.Equal(before, State());
         Assert.Equal((2, 1), (toy.Trainer.StepCount, toy.ModelTrainer.StepCount));
 
-        float[] State() => [.. TinyModel.Weights(toy.Model), .. toy.ModelTrainer.OptimizerState.SelectMany(tensor => PersistentTensors.Read(toy.Model.Device, tensor))];
+        float[] State() =>
+            [.. TinyModel.Weights(toy.Model),
+                .. toy.ModelTrainer.OptimizerState.SelectMany(tensor => PersistentTensors.Read(toy.Model.Device, tensor))];
     }
 
     [Theory]
@@ -207,8 +223,10 @@ public sealed class GrpoTrainerTests
         Assert.Equal(1, metrics.ActiveGroups);
         Assert.Equal((miniBatches, miniBatches), (metrics.OptimizerSteps, toy.ModelTrainer.StepCount));
         Assert.Equal(prompts, groups.Sum());
-        string message = Assert.Throws<ArgumentException>(() => toy.Trainer.Step(() => Prompts(LowTokens, miniBatches - 1), 0.001f)).Message;
-        Assert.Contains($"{miniBatches} mini-batches need at least as many prompts, not {miniBatches - 1}", message, StringComparison.Ordinal);
+        string message = Assert.Throws<ArgumentException>(
+            () => toy.Trainer.Step(() => Prompts(LowTokens, miniBatches - 1), 0.001f)).Message;
+        Assert.Contains($"{miniBatches} mini-batches need at least as many prompts, not {miniBatches - 1}", message,
+            StringComparison.Ordinal);
         Assert.Equal((1, miniBatches), (toy.Trainer.StepCount, toy.ModelTrainer.StepCount));
     }
 
@@ -222,11 +240,14 @@ public sealed class GrpoTrainerTests
             if (trainer.StepCount == 1)
                 cancellation.Cancel();
         };
-        GrpoMetrics cancelled = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token), whole = other.Trainer.Step(() => Prompts(LowTokens), 0.01f);
+        GrpoMetrics cancelled = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token),
+            whole = other.Trainer.Step(() => Prompts(LowTokens), 0.01f);
         Assert.True(cancellation.IsCancellationRequested);
-        Assert.Equal(whole with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] }, cancelled with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
+        Assert.Equal(whole with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] },
+            cancelled with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
         Assert.Equal(TinyModel.Weights(other.Model), TinyModel.Weights(toy.Model));
-        Assert.ThrowsAny<OperationCanceledException>(() => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, cancellation.Token));
         Assert.Equal(1, toy.Trainer.StepCount);
     }
 
@@ -252,7 +273,8 @@ public sealed class GrpoTrainerTests
         toy.Trainer.Step(() => Prompts(Note), 1e-12f);
         Assert.Equal(64, drawn.Count);
         // The weights are as good as the same, so only another stream of random numbers draws others.
-        Assert.NotEqual(drawn[..32].Select(tokens => string.Join(' ', tokens)), drawn[32..].Select(tokens => string.Join(' ', tokens)));
+        Assert.NotEqual(drawn[..32].Select(tokens => string.Join(' ', tokens)),
+            drawn[32..].Select(tokens => string.Join(' ', tokens)));
     }
 
     [Fact]
@@ -266,7 +288,8 @@ public sealed class GrpoTrainerTests
         {
             using var toy = new Toy(s_options, keeps: keeps);
             // Longer than a page, and the same in every step: what a cache finds again.
-            GrpoPrompt[] prompts = [.. Prompts(LowTokens).Select((prompt, index) => prompt with { Prompt = TinyModel.Prompt((ulong)index, 70 + index, TinyModel.Picture((ulong)index)) })];
+            GrpoPrompt[] prompts = [.. Prompts(LowTokens).Select((prompt, index) =>
+                prompt with { Prompt = TinyModel.Prompt((ulong)index, 70 + index, TinyModel.Picture((ulong)index)) })];
             return [.. Enumerable.Range(0, 4).Select(_ => toy.Trainer.Step(() => prompts, 0.02f))];
         }
     }
@@ -277,7 +300,8 @@ public sealed class GrpoTrainerTests
         using var toy = new Toy(s_options);
         foreach (float temperature in (ReadOnlySpan<float>)[1.2f, 0.7f, 1f])
         {
-            GrpoMetrics metrics = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, s_options.Sampling with { Temperature = temperature });
+            GrpoMetrics metrics = toy.Trainer.Step(() => Prompts(LowTokens), 0.01f,
+                s_options.Sampling with { Temperature = temperature });
             Assert.Equal(0, metrics.RolloutTrainDifference);
             Assert.True(metrics.GradientNorm > 0);
         }
@@ -300,7 +324,8 @@ public sealed class GrpoTrainerTests
         Assert.Equal(before, TinyModel.Weights(toy.Model));
         Assert.Equal(0, toy.Trainer.StepCount);
 
-        string Message(Func<Completion, double> reward) => Assert.Throws<RewardException>(() => toy.Trainer.Step(() => Prompts(reward), 0.01f)).Message;
+        string Message(Func<Completion, double> reward) =>
+            Assert.Throws<RewardException>(() => toy.Trainer.Step(() => Prompts(reward), 0.01f)).Message;
     }
 
     [Fact]
@@ -320,14 +345,16 @@ public sealed class GrpoTrainerTests
         resumed.Trainer.KeptGroups = RolloutGroups.Load(saved);
         resumed.Trainer.StepCount = first.Trainer.StepCount;
         resumed.ModelTrainer.StepCount = first.ModelTrainer.StepCount;
-        foreach ((var from, var to) in first.Model.Parameters.All.Concat(first.ModelTrainer.OptimizerState).Zip(resumed.Model.Parameters.All.Concat(resumed.ModelTrainer.OptimizerState)))
+        foreach ((var from, var to) in first.Model.Parameters.All.Concat(first.ModelTrainer.OptimizerState)
+            .Zip(resumed.Model.Parameters.All.Concat(resumed.ModelTrainer.OptimizerState)))
             PersistentTensors.Write(resumed.Model.Device, to, PersistentTensors.Read(first.Model.Device, from));
 
         (GrpoMetrics two, calls) = Step(straight, idle: [1, 3]);
         (GrpoMetrics again, _) = Step(resumed, idle: [1, 3]);
         // Both come from those that were kept; the third is too old for the step after this one.
         Assert.Equal((1, 0, 2, 1), (calls, two.GroupsKept, two.GroupsFromEarlierSteps, two.GroupsDropped));
-        Assert.Equal(two with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] }, again with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
+        Assert.Equal(two with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] },
+            again with { RolloutSeconds = 0, UpdateSeconds = 0, Groups = [], Components = [] });
         Assert.Equal(TinyModel.Weights(straight.Model), TinyModel.Weights(resumed.Model));
         // They were drawn under other weights than those that are trained now.
         Assert.Null(two.RolloutTrainDifference);
@@ -343,7 +370,8 @@ public sealed class GrpoTrainerTests
             GrpoPrompt[] Next()
             {
                 bool isFirst = calls++ == 0;
-                return [.. Prompts(LowTokens).Select((prompt, index) => isFirst && idle.Contains(index) ? prompt with { Request = ComputedReward.Request(_ => 0.5) } : prompt)];
+                return [.. Prompts(LowTokens).Select((prompt, index) => isFirst && idle.Contains(index)
+                    ? prompt with { Request = ComputedReward.Request(_ => 0.5) } : prompt)];
             }
 
             return (toy.Trainer.Step(Next, 0.01f), calls);
@@ -358,14 +386,16 @@ public sealed class GrpoTrainerTests
         Refused(s_options with { ResampleAttempts = -1 }, "ResampleAttempts");
         Refused(s_options with { KeepSurplusSteps = -1 }, "KeepSurplusSteps");
         Refused(s_options with { Objective = new PolicyObjective { DualClip = 0.5f } }, "dual clip");
-        Refused(s_options with { Objective = new PolicyObjective(Temperature: 0.5f) }, "temperature 1 cannot be trained at 0.5");
+        Refused(s_options with { Objective = new PolicyObjective(Temperature: 0.5f) },
+            "temperature 1 cannot be trained at 0.5");
 
         // What draws from another distribution than is trained.
         SamplingOptions sampling = s_options.Sampling;
         foreach ((SamplingOptions other, string name) in ((SamplingOptions, string)[])[
             (sampling with { RepetitionPenalty = 1.05f }, "RepetitionPenalty is 1.05"),
             (sampling with { LogitBias = new Dictionary<int, float> { [1] = 0, [4] = 0.5f } }, "LogitBias biases token 4"),
-            (sampling with { LogitBias = new Dictionary<int, float> { [6] = float.NegativeInfinity } }, "LogitBias bans token 6"),
+            (sampling with { LogitBias = new Dictionary<int, float> { [6] = float.NegativeInfinity } },
+                "LogitBias bans token 6"),
             (sampling with { TopK = 20 }, "TopK is 20"),
             (sampling with { TopP = 0.95f }, "TopP is 0.95"),
             (sampling with { MinP = 0.1f }, "MinP is 0.1"),
@@ -374,21 +404,28 @@ public sealed class GrpoTrainerTests
         {
             Refused(s_options with { Sampling = other }, name);
             using var toy = new Toy(s_options);
-            Assert.Contains(name, Assert.Throws<ArgumentException>(() => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, other)).Message, StringComparison.Ordinal);
+            Assert.Contains(name,
+                Assert.Throws<ArgumentException>(() => toy.Trainer.Step(() => Prompts(LowTokens), 0.01f, other))
+                    .Message, StringComparison.Ordinal);
         }
 
         // A bias of 0 changes nothing.
-        using var neutral = new Toy(s_options with { Sampling = sampling with { LogitBias = new Dictionary<int, float> { [1] = 0 } } });
+        using var neutral = new Toy(
+            s_options with { Sampling = sampling with { LogitBias = new Dictionary<int, float> { [1] = 0 } } });
 
         static void Refused(GrpoOptions options, string expected) =>
-            Assert.Contains(expected, Assert.Throws<ArgumentException>(() => new Toy(options)).Message, StringComparison.Ordinal);
+            Assert.Contains(expected, Assert.Throws<ArgumentException>(() => new Toy(options)).Message,
+                StringComparison.Ordinal);
     }
 
     /// <summary>The share of tokens below 10: something that can be learned in a few steps.</summary>
-    private static double LowTokens(Completion completion) => completion.Tokens.Count(token => token < 10) / (double)completion.Tokens.Length;
+    private static double LowTokens(Completion completion) =>
+        completion.Tokens.Count(token => token < 10) / (double)completion.Tokens.Length;
 
-    private static GrpoPrompt[] Prompts(Func<Completion, double> reward, int count = 4) => [.. Enumerable.Range(0, count).Select(index => new GrpoPrompt(
-        index % 2 == 0 ? TinyModel.Prompt((ulong)index, 8 + index, TinyModel.Picture((ulong)index)) : TinyModel.Prompt((ulong)index, 8 + index),
+    private static GrpoPrompt[] Prompts(Func<Completion, double> reward, int count = 4) =>
+        [.. Enumerable.Range(0, count).Select(index => new GrpoPrompt(
+        index % 2 == 0 ? TinyModel.Prompt((ulong)index, 8 + index, TinyModel.Picture((ulong)index))
+            : TinyModel.Prompt((ulong)index, 8 + index),
         ComputedReward.Request(reward, $"test:{index + 1}")))];
 
     private sealed class Toy : IDisposable
@@ -397,7 +434,8 @@ public sealed class GrpoTrainerTests
         {
             Model = TinyModel.Create();
             ModelTrainer = new ModelTrainer(Model, TrainableModules.All);
-            Engine = keeps ? new GenerationEngine(Model, 4096, imageCacheBytes: 1 << 20, cachePrefixes: true) : new GenerationEngine(Model, 4096);
+            Engine = keeps ? new GenerationEngine(Model, 4096, imageCacheBytes: 1 << 20, cachePrefixes: true)
+                : new GenerationEngine(Model, 4096);
             Trainer = new GrpoTrainer(ModelTrainer, Engine, options, s_criticalTokens, ComputedReward.Set(), reference);
         }
 

@@ -44,7 +44,9 @@ public sealed class ModelTrainerTests
             foreach (PersistentTensor tensor in Tensors(resumed, trainer).Reverse())
                 checkpoint.ReadInto(resumed.Device, tensor);
             var other = new PersistentTensor(resumed.Parameters.All[0].Name, TensorType.Float32(3));
-            Assert.Contains(other.Name, Assert.Throws<CheckpointException>(() => checkpoint.ReadInto(resumed.Device, other)).Message, StringComparison.Ordinal);
+            Assert.Contains(other.Name,
+                Assert.Throws<CheckpointException>(() => checkpoint.ReadInto(resumed.Device, other)).Message,
+                StringComparison.Ordinal);
             trainer.StepCount = 3;
             Train(trainer, 3, 6);
         }
@@ -88,7 +90,8 @@ public sealed class ModelTrainerTests
             Assert.Equal(master.Select(value => (float)(BFloat16)value), PersistentTensors.Read(model.Device, parameter));
         }
 
-        Assert.Contains(PersistentTensors.Read(model.Device, state["language.norm.weight.master"]), value => value != (float)(BFloat16)value);
+        Assert.Contains(PersistentTensors.Read(model.Device, state["language.norm.weight.master"]),
+            value => value != (float)(BFloat16)value);
     }
 
     [Theory]
@@ -98,7 +101,8 @@ public sealed class ModelTrainerTests
     public void Only_the_chosen_modules_change(TrainableModules modules, string prefix)
     {
         using VisionLanguageModel model = TinyModel.Create();
-        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(model.Device, parameter));
+        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name,
+            parameter => PersistentTensors.Read(model.Device, parameter));
         using var trainer = new ModelTrainer(model, modules);
         Train(trainer, 0, 1);
         foreach (PersistentTensor parameter in model.Parameters.All)
@@ -129,7 +133,8 @@ public sealed class ModelTrainerTests
         values[3] = float.NaN;
         PersistentTensors.Write(model.Device, model.Parameters[culprit], values);
         int[] before = Bits(model);
-        string message = Assert.Throws<TrainingDivergedException>(() => trainer.AccumulateGradients(Samples(0), s_crossEntropy)).Message;
+        string message = Assert.Throws<TrainingDivergedException>(
+            () => trainer.AccumulateGradients(Samples(0), s_crossEntropy)).Message;
         Assert.Contains("step 3", message, StringComparison.Ordinal);
         Assert.Contains($"'{culprit}'", message, StringComparison.Ordinal);
         Assert.Equal(before, Bits(model));
@@ -139,10 +144,13 @@ public sealed class ModelTrainerTests
     public void A_loss_that_overflows_names_the_token()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        float[] head = [.. PersistentTensors.Read(model.Device, model.Parameters["language.head.weight"]).Select(value => value * 1e38f)];
-        PersistentTensors.Write(model.Device, model.Parameters["language.head.weight"], [.. head.Select(value => Math.Clamp(value, -3e38f, 3e38f))]);
+        float[] head = [.. PersistentTensors.Read(model.Device, model.Parameters["language.head.weight"])
+            .Select(value => value * 1e38f)];
+        PersistentTensors.Write(model.Device, model.Parameters["language.head.weight"],
+            [.. head.Select(value => Math.Clamp(value, -3e38f, 3e38f))]);
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
-        string message = Assert.Throws<TrainingDivergedException>(() => trainer.AccumulateGradients(Samples(0), s_crossEntropy)).Message;
+        string message = Assert.Throws<TrainingDivergedException>(
+            () => trainer.AccumulateGradients(Samples(0), s_crossEntropy)).Message;
         Assert.Contains("the log-probabilities of sample 0", message, StringComparison.Ordinal);
     }
 
@@ -153,7 +161,8 @@ public sealed class ModelTrainerTests
         using var trainer = new ModelTrainer(model, TrainableModules.All);
         Train(trainer, 0, 1);
         trainer.AccumulateGradients(Samples(1), s_crossEntropy);
-        (PersistentTensor parameter, PersistentTensor gradient) = trainer.Gradients.Single(pair => pair.Parameter.Name == "connector.linear1.bias");
+        (PersistentTensor parameter, PersistentTensor gradient) = trainer.Gradients.Single(
+            pair => pair.Parameter.Name == "connector.linear1.bias");
         float[] values = PersistentTensors.Read(model.Device, gradient);
         values[^1] = float.PositiveInfinity;
         PersistentTensors.Write(model.Device, gradient, values);
@@ -171,10 +180,17 @@ public sealed class ModelTrainerTests
     [InlineData(true)]
     public void Gradients_do_not_live_in_the_arena_beside_those_they_are_added_to(bool tied)
     {
-        LanguageConfiguration language = TinyModel.Configuration.Language with { LayerCount = 12, IntermediateSize = 4096, TieWordEmbeddings = tied };
-        using var model = new VisionLanguageModel(TinyModel.Configuration with { Language = language }, new Skylight.Cpu.CpuDevice());
+        LanguageConfiguration language = TinyModel.Configuration.Language with
+        {
+            LayerCount = 12,
+            IntermediateSize = 4096,
+            TieWordEmbeddings = tied,
+        };
+        using var model = new VisionLanguageModel(TinyModel.Configuration with { Language = language },
+            new Skylight.Cpu.CpuDevice());
         TrainingEstimate estimate = TrainingEstimate.Of(model, TrainableModules.Language, 16, 0, 4, recompute: true);
-        long gradients = model.Parameters.All.Where(parameter => TrainableModules.Language.Includes(parameter)).Sum(parameter => model.Device.StorageBytes(parameter.Type));
+        long gradients = model.Parameters.All.Where(parameter => TrainableModules.Language.Includes(parameter))
+            .Sum(parameter => model.Device.StorageBytes(parameter.Type));
         Assert.InRange(estimate.ActivationBytes, 1, gradients - gradients / 4);
     }
 
@@ -187,7 +203,8 @@ public sealed class ModelTrainerTests
         using var trainer = new ModelTrainer(model, TrainableModules.All);
         Train(trainer, 0, 2);
         foreach (PersistentTensor parameter in model.Parameters.All)
-            PersistentTensors.Write(model.Device, parameter, PersistentTensors.Read(other.Device, other.Parameters[parameter.Name]));
+            PersistentTensors.Write(model.Device, parameter,
+                PersistentTensors.Read(other.Device, other.Parameters[parameter.Name]));
         trainer.AccumulateGradients(Samples(2), s_crossEntropy);
         trainer.Step(0);
         Assert.Equal(TinyModel.Weights(other), TinyModel.Weights(model));
@@ -200,15 +217,18 @@ public sealed class ModelTrainerTests
         Assert.Equal((0.9f, 0.999f, 1e-8f, 0f), (defaults.Beta1, defaults.Beta2, defaults.Epsilon, defaults.WeightDecay));
         foreach (bool every in (ReadOnlySpan<bool>)[false, true])
         {
-            Dictionary<string, float[]> without = After(defaults), with = After(defaults with { WeightDecay = 0.5f, DecaysEveryParameter = every });
+            Dictionary<string, float[]> without = After(defaults),
+                with = After(defaults with { WeightDecay = 0.5f, DecaysEveryParameter = every });
             foreach ((string name, float[] values) in without)
             {
-                bool isMatrix = name.EndsWith(".weight", StringComparison.Ordinal) && !name.Contains("norm", StringComparison.Ordinal);
+                bool isMatrix = name.EndsWith(".weight", StringComparison.Ordinal)
+                    && !name.Contains("norm", StringComparison.Ordinal);
                 bool decays = every || isMatrix;
                 Assert.True(decays || values.SequenceEqual(with[name]), name);
                 Assert.True(!isMatrix || !values.SequenceEqual(with[name]), name);
                 // Biases begin at 0, which decays to 0.
-                Assert.True(!every || name.EndsWith(".bias", StringComparison.Ordinal) || !values.SequenceEqual(with[name]), name);
+                Assert.True(!every || name.EndsWith(".bias", StringComparison.Ordinal)
+                    || !values.SequenceEqual(with[name]), name);
             }
         }
 
@@ -217,7 +237,8 @@ public sealed class ModelTrainerTests
             using VisionLanguageModel model = TinyModel.Create();
             using var trainer = new ModelTrainer(model, TrainableModules.All, options);
             Train(trainer, 0, 1);
-            return model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(model.Device, parameter));
+            return model.Parameters.All.ToDictionary(parameter => parameter.Name,
+                parameter => PersistentTensors.Read(model.Device, parameter));
         }
     }
 
@@ -225,7 +246,8 @@ public sealed class ModelTrainerTests
     public void Each_module_has_its_own_learning_rate()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(model.Device, parameter));
+        Dictionary<string, float[]> before = model.Parameters.All.ToDictionary(parameter => parameter.Name,
+            parameter => PersistentTensors.Read(model.Device, parameter));
         using var trainer = new ModelTrainer(model, TrainableModules.All);
         trainer.AccumulateGradients(Samples(0), s_crossEntropy);
         trainer.Step(new LearningRates(Vision: 0, Connector: 0.001f, Language: 0.01f));
@@ -233,12 +255,16 @@ public sealed class ModelTrainerTests
         Assert.Equal(0, Moved("vision."));
         Assert.Equal(0.001, Moved("connector."), 1e-5);
         Assert.Equal(0.01, Moved("language."), 1e-4);
-        Assert.Contains("connector", Assert.Throws<ArgumentException>(() => trainer.Step(new LearningRates(0, float.NaN, 0))).Message, StringComparison.Ordinal);
+        Assert.Contains("connector",
+            Assert.Throws<ArgumentException>(() => trainer.Step(new LearningRates(0, float.NaN, 0))).Message,
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => trainer.Step(-1));
         Assert.Equal(new LearningRates(0.5f, 1, 2), new LearningRates(1, 2, 4).Times(0.5f));
 
-        double Moved(string prefix) => model.Parameters.All.Where(parameter => parameter.Name.StartsWith(prefix, StringComparison.Ordinal))
-            .Max(parameter => PersistentTensors.Read(model.Device, parameter).Zip(before[parameter.Name]).Max(pair => Math.Abs(pair.First - pair.Second)));
+        double Moved(string prefix) =>
+            model.Parameters.All.Where(parameter => parameter.Name.StartsWith(prefix, StringComparison.Ordinal))
+            .Max(parameter => PersistentTensors.Read(model.Device, parameter).Zip(before[parameter.Name])
+                .Max(pair => Math.Abs(pair.First - pair.Second)));
     }
 
     [Fact]
@@ -252,7 +278,8 @@ public sealed class ModelTrainerTests
         {
             calls++;
             Assert.Equal(before, TinyModel.Weights(model));
-            Assert.Contains(seen.Gradients, pair => PersistentTensors.Read(model.Device, pair.Gradient).Any(value => value != 0));
+            Assert.Contains(seen.Gradients,
+                pair => PersistentTensors.Read(model.Device, pair.Gradient).Any(value => value != 0));
             throw new InvalidOperationException("enough");
         };
         trainer.AccumulateGradients(Samples(0), s_crossEntropy);
@@ -274,13 +301,16 @@ public sealed class ModelTrainerTests
     public void Steps_that_are_not_finite_are_skipped_and_counted_if_asked()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        using var trainer = new ModelTrainer(model, TrainableModules.All, new OptimizerOptions { NotFinite = NotFiniteStep.Skip });
+        using var trainer = new ModelTrainer(model, TrainableModules.All,
+            new OptimizerOptions { NotFinite = NotFiniteStep.Skip });
         Train(trainer, 0, 1);
         float[] before = TinyModel.Weights(model);
         trainer.BeforeStep = seen =>
         {
-            PersistentTensor gradient = seen.Gradients.Single(pair => pair.Parameter.Name == "connector.linear1.bias").Gradient;
-            PersistentTensors.Write(model.Device, gradient, [.. Enumerable.Repeat(float.NaN, (int)gradient.Type.Shape.ElementCount)]);
+            PersistentTensor gradient = seen.Gradients.Single(pair => pair.Parameter.Name == "connector.linear1.bias")
+                .Gradient;
+            PersistentTensors.Write(model.Device, gradient,
+                [.. Enumerable.Repeat(float.NaN, (int)gradient.Type.Shape.ElementCount)]);
         };
         trainer.AccumulateGradients(Samples(1), s_crossEntropy);
         Assert.False(float.IsFinite(trainer.Step(0.1f)));
@@ -307,19 +337,23 @@ public sealed class ModelTrainerTests
     {
         using var device = new LimitedDevice();
         using VisionLanguageModel model = TinyModel.Create(device: device), alone = TinyModel.Create();
-        using ModelTrainer trainer = new(model, TrainableModules.All), one = new(alone, TrainableModules.All, microBatchTokens: 1), hopeless = new(model, TrainableModules.All);
+        using ModelTrainer trainer = new(model, TrainableModules.All),
+            one = new(alone, TrainableModules.All, microBatchTokens: 1), hopeless = new(model, TrainableModules.All);
         long needed = TrainingEstimate.Of(model, TrainableModules.All, 128, 1, 32, recompute: false).ActivationBytes;
         Limit(needed + needed / 8);
         float[] before = TinyModel.Weights(model);
         double loss = trainer.AccumulateGradients(LongSamples(), s_crossEntropy).Loss;
         Assert.Equal(one.AccumulateGradients(LongSamples(), s_crossEntropy).Loss, loss);
         Assert.Equal(3, trainer.SplitMicroBatches);
-        Assert.Equal(one.Gradients.Select(pair => PersistentTensors.Read(alone.Device, pair.Gradient)), trainer.Gradients.Select(pair => PersistentTensors.Read(device, pair.Gradient)));
+        Assert.Equal(one.Gradients.Select(pair => PersistentTensors.Read(alone.Device, pair.Gradient)),
+            trainer.Gradients.Select(pair => PersistentTensors.Read(device, pair.Gradient)));
 
         // Less than one needs: refused with the numbers, and what was added before is forgotten.
         Limit(needed * 9 / 10);
-        string message = Assert.Throws<OutOfDeviceMemoryException>(() => hopeless.AccumulateGradients(LongSamples(), s_crossEntropy)).Message;
-        foreach (string part in (string[])["Optimizer step 1", "100 tokens (30 of them scored, 1 tiles", "does not fit limited even alone", "Recompute layers", planned ? "GB" : "are free"])
+        string message = Assert.Throws<OutOfDeviceMemoryException>(
+            () => hopeless.AccumulateGradients(LongSamples(), s_crossEntropy)).Message;
+        foreach (string part in (string[])["Optimizer step 1", "100 tokens (30 of them scored, 1 tiles",
+            "does not fit limited even alone", "Recompute layers", planned ? "GB" : "are free"])
             Assert.Contains(part, message, StringComparison.Ordinal);
         Assert.Equal(0, hopeless.Step(0.1f));
         Assert.Equal(before, TinyModel.Weights(model));
@@ -327,7 +361,8 @@ public sealed class ModelTrainerTests
         void Limit(long activations)
         {
             if (planned)
-                device.PlannedBytes = model.Parameters.All.Sum(parameter => 2 * device.StorageBytes(parameter.Type)) + activations;
+                device.PlannedBytes = model.Parameters.All.Sum(parameter => 2 * device.StorageBytes(parameter.Type))
+                    + activations;
             else
                 device.MostBytes = activations;
         }
@@ -339,16 +374,22 @@ public sealed class ModelTrainerTests
         using VisionLanguageModel model = TinyModel.Create();
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
         TrainingSample good = Sample(TinyModel.Prompt(1, 12), 3);
-        Assert.Contains("must start after the first", Refused(good with { CompletionStart = 0 }, s_crossEntropy), StringComparison.Ordinal);
-        Assert.Contains("Weights must have one element for each of the 9", Refused(good with { Weights = [1] }, s_crossEntropy), StringComparison.Ordinal);
+        Assert.Contains("must start after the first", Refused(good with { CompletionStart = 0 }, s_crossEntropy),
+            StringComparison.Ordinal);
+        Assert.Contains("Weights must have one element for each of the 9",
+            Refused(good with { Weights = [1] }, s_crossEntropy), StringComparison.Ordinal);
         Assert.Contains("OldLogProbabilities", Refused(good, new PolicyObjective()), StringComparison.Ordinal);
-        Assert.Contains("ReferenceLogProbabilities", Refused(good with { OldLogProbabilities = new float[9] }, new PolicyObjective(Kl: Skylight.Ops.KlKind.K3)), StringComparison.Ordinal);
+        Assert.Contains("ReferenceLogProbabilities",
+            Refused(good with { OldLogProbabilities = new float[9] }, new PolicyObjective(Kl: Skylight.Ops.KlKind.K3)),
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.None));
 
-        string Refused(TrainingSample sample, Objective objective) => Assert.Throws<ArgumentException>(() => trainer.AccumulateGradients([sample], objective)).Message;
+        string Refused(TrainingSample sample, Objective objective) =>
+            Assert.Throws<ArgumentException>(() => trainer.AccumulateGradients([sample], objective)).Message;
     }
 
-    private static IEnumerable<PersistentTensor> Tensors(VisionLanguageModel model, ModelTrainer trainer) => model.Parameters.All.Concat(trainer.OptimizerState);
+    private static IEnumerable<PersistentTensor> Tensors(VisionLanguageModel model, ModelTrainer trainer) =>
+        model.Parameters.All.Concat(trainer.OptimizerState);
 
     private static void Train(ModelTrainer trainer, int from, int to)
     {
@@ -360,10 +401,13 @@ public sealed class ModelTrainerTests
     }
 
     private static TrainingSample[] Samples(int step) =>
-        [.. Enumerable.Range(0, 4).Select(index => Sample(TinyModel.Prompt((ulong)(step * 10 + index), 13 + index, TinyModel.Picture((ulong)index)), 7))];
+        [.. Enumerable.Range(0, 4)
+            .Select(index =>
+                Sample(TinyModel.Prompt((ulong)(step * 10 + index), 13 + index, TinyModel.Picture((ulong)index)), 7))];
 
     private static TrainingSample[] LongSamples() =>
-        [.. Enumerable.Range(0, 4).Select(index => Sample(TinyModel.Prompt((ulong)index, 100, TinyModel.Picture((ulong)index)), 70))];
+        [.. Enumerable.Range(0, 4)
+            .Select(index => Sample(TinyModel.Prompt((ulong)index, 100, TinyModel.Picture((ulong)index)), 70))];
 
     private static TrainingSample Sample(TokenSequence sequence, int start) =>
         new(sequence, start, [.. Enumerable.Repeat(0.03f, sequence.Tokens.Length - start)]);
@@ -376,7 +420,9 @@ public sealed class ModelTrainerTests
     }
 
     private static double Distance(float[] left, float[] right) =>
-        Math.Sqrt(left.Zip(right).Sum(pair => Math.Pow(pair.First - pair.Second, 2)) / right.Sum(value => (double)value * value));
+        Math.Sqrt(left.Zip(right)
+            .Sum(pair => Math.Pow(pair.First - pair.Second, 2)) / right.Sum(value => (double)value * value));
 
-    private static int[] Bits(VisionLanguageModel model) => [.. TinyModel.Weights(model).Select(BitConverter.SingleToInt32Bits)];
+    private static int[] Bits(VisionLanguageModel model) =>
+        [.. TinyModel.Weights(model).Select(BitConverter.SingleToInt32Bits)];
 }

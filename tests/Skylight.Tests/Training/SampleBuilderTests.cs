@@ -20,7 +20,8 @@ public sealed class SampleBuilderTests
     [InlineData("r1v3", "<think>\n2+2\n</think>\n\n4", "2+2\n</think>\n\n4<|im_end|>")]
     [InlineData("r1v3", "2+2\n</think>\n\n4", "2+2\n</think>\n\n4<|im_end|>")]
     [InlineData("r1v3-no-think", "4 <|im_end|>", "4 <|im_end|><|im_end|>")]
-    public async Task A_sample_is_the_prompt_and_what_the_model_is_to_write_after_it(string template, string answer, string learnt)
+    public async Task A_sample_is_the_prompt_and_what_the_model_is_to_write_after_it(string template, string answer,
+        string learnt)
     {
         CancellationToken cancellation = TestContext.Current.CancellationToken;
         var builder = new SampleBuilder(s_configuration, Tokenizer, ChatTemplate.Named(template));
@@ -34,8 +35,10 @@ public sealed class SampleBuilderTests
         Assert.Equal(prompt.Sequence.Images.Select(tile => tile.Pixels), sample.Sequence.Images.Select(tile => tile.Pixels));
 
         // The same code as for a model that is served.
-        using ChatModel chat = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 8192, Template = ChatTemplate.Named(template) });
-        Assert.Equal((await chat.PrepareAsync([question], cancellationToken: cancellation)).Sequence.Tokens, prompt.Sequence.Tokens);
+        using ChatModel chat = TinyChatModel.Create(
+            new ChatModelOptions { CacheTokens = 8192, Template = ChatTemplate.Named(template) });
+        Assert.Equal((await chat.PrepareAsync([question], cancellationToken: cancellation)).Sequence.Tokens,
+            prompt.Sequence.Tokens);
     }
 
     [Theory]
@@ -46,7 +49,8 @@ public sealed class SampleBuilderTests
         var builder = new SampleBuilder(s_configuration, Tokenizer) { LastAnswerOnly = lastOnly };
         TrainingSample sample = await builder.SampleAsync(
             [
-                Message.User("First?", ImagePart.FromRgb(TinyChatModel.Picture(1))), Message.Assistant("<think>\nhm\n</think>\n\nA cat."),
+                Message.User("First?", ImagePart.FromRgb(TinyChatModel.Picture(1))),
+                Message.Assistant("<think>\nhm\n</think>\n\nA cat."),
                 Message.User("And this?", ImagePart.FromRgb(TinyChatModel.Picture(2))), Message.Assistant("A dog."),
             ],
             TestContext.Current.CancellationToken);
@@ -66,12 +70,16 @@ public sealed class SampleBuilderTests
         Assert.Equal(2, sample.Sequence.Images.Count);
 
         // And the loss is that of those tokens.
-        using var model = new VisionLanguageModel(s_configuration with { ImageTokenId = Tokenizer.RequiredTokenId(SpecialTokens.ImageContext) }, new Skylight.Cpu.CpuDevice());
+        using var model = new VisionLanguageModel(
+            s_configuration with { ImageTokenId = Tokenizer.RequiredTokenId(SpecialTokens.ImageContext) },
+            new Skylight.Cpu.CpuDevice());
         model.Initialize(3);
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
         TrainingSample weighted = SampleBuilder.WithMeanWeights([sample])[0];
-        BatchResult result = trainer.AccumulateGradients([weighted], new CrossEntropyObjective(), TestContext.Current.CancellationToken);
-        double expected = result.LogProbabilities[0].Zip(sample.Weights).Where(pair => pair.Second == 1).Average(pair => -(double)pair.First);
+        BatchResult result = trainer.AccumulateGradients([weighted], new CrossEntropyObjective(),
+            TestContext.Current.CancellationToken);
+        double expected = result.LogProbabilities[0].Zip(sample.Weights).Where(pair => pair.Second == 1)
+            .Average(pair => -(double)pair.First);
         Assert.Equal(expected, result.Loss, 1e-4);
         Assert.True(trainer.Step(0) > 0);
     }
@@ -80,18 +88,25 @@ public sealed class SampleBuilderTests
     public async Task Conversations_from_which_nothing_can_be_learnt_are_refused()
     {
         var builder = new SampleBuilder(s_configuration, Tokenizer, ChatTemplate.SkyworkThinking);
-        Assert.Contains("must end with the assistant's turn", await Refused<ArgumentException>(builder, Message.User("a")), StringComparison.Ordinal);
+        Assert.Contains("must end with the assistant's turn",
+            await Refused<ArgumentException>(builder, Message.User("a")), StringComparison.Ordinal);
         string message = await Refused<ArgumentException>(builder, Message.User("a"), Message.Assistant("4"));
         Assert.Contains("turn 1", message, StringComparison.Ordinal);
         Assert.Contains("no </think>", message, StringComparison.Ordinal);
-        Assert.Contains("picture", await Refused<ArgumentException>(builder, new Message(ChatRole.Assistant, [ImagePart.FromRgb(TinyChatModel.Picture(1))])), StringComparison.Ordinal);
-        var small = new SampleBuilder(new ConversationEncoder(s_configuration, Tokenizer, ChatTemplate.InternVLWithoutSystem) { MaximumTokens = 40 });
-        message = await Refused<ContextLengthException>(small, Message.User("a"), Message.Assistant(string.Concat(Enumerable.Repeat("word ", 50))));
+        Assert.Contains("picture",
+            await Refused<ArgumentException>(builder,
+                new Message(ChatRole.Assistant, [ImagePart.FromRgb(TinyChatModel.Picture(1))])), StringComparison.Ordinal);
+        var small = new SampleBuilder(new ConversationEncoder(s_configuration, Tokenizer,
+            ChatTemplate.InternVLWithoutSystem)
+        { MaximumTokens = 40 });
+        message = await Refused<ContextLengthException>(small, Message.User("a"),
+            Message.Assistant(string.Concat(Enumerable.Repeat("word ", 50))));
         Assert.Contains("40", message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => SampleBuilder.WithMeanWeights([]));
 
         static async Task<string> Refused<TException>(SampleBuilder builder, params Message[] messages)
             where TException : Exception =>
-            (await Assert.ThrowsAnyAsync<TException>(() => builder.SampleAsync(messages, TestContext.Current.CancellationToken))).Message;
+            (await Assert.ThrowsAnyAsync<TException>(
+                () => builder.SampleAsync(messages, TestContext.Current.CancellationToken))).Message;
     }
 }

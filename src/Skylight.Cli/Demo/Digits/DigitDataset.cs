@@ -31,7 +31,8 @@ internal sealed record DigitDataset(DigitSet Training, DigitSet HeldOut)
     /// <summary>Loads the digits of a folder, or those that come with the program where none is named.</summary>
     /// <inheritdoc cref="Load"/>
     public static DigitDataset Open(string? directory) => Load(directory ?? FindBundled()
-        ?? throw new IOException("The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
+        ?? throw new IOException(
+            "The bundled digits (assets/digits) are not beside the program. Name a folder of IDX files with --digits."));
 
     /// <summary>The folder of digits that comes with the program, or null if it is not there.</summary>
     public static string? FindBundled()
@@ -55,7 +56,8 @@ internal sealed record DigitDataset(DigitSet Training, DigitSet HeldOut)
         byte[] images = IdxFile.ReadImages(imagesPath, out int count);
         byte[] labels = IdxFile.ReadLabels(labelsPath);
         if (count != labels.Length)
-            throw IdxFile.Broken(labelsPath, $"it has {labels.Length} labels, but there are {count} images in '{Path.GetFileName(imagesPath)}'");
+            throw IdxFile.Broken(labelsPath,
+                $"it has {labels.Length} labels, but there are {count} images in '{Path.GetFileName(imagesPath)}'");
         return new DigitSet(images, labels);
     }
 
@@ -76,6 +78,7 @@ internal sealed record DigitDataset(DigitSet Training, DigitSet HeldOut)
 
         throw IdxFile.Broken(
             Path.Combine(directory, $"{prefixes[0]}-{kind}-{rank}-ubyte[.gz]"),
-            "it is missing; the folder must hold images and labels for training (train-…) and for testing (test-… or t10k-…)");
+            "it is missing; the folder must hold images and labels for training (train-…) and for testing (test-… " +
+            "or t10k-…)");
     }
 }

@@ -4,7 +4,8 @@ namespace Skylight.Cli.Demo.Digits;
 /// <param name="Picture">The picture, or null for a problem in text alone.</param>
 /// <param name="Prompt">What is asked, in the words that the model is given.</param>
 /// <param name="Completion">
-/// What it should write; of a thought what follows its opening. For a problem: one way to reason, which reinforcement learning must not look at.
+/// What it should write; of a thought what follows its opening. For a problem: one way to reason, which reinforcement
+/// learning must not look at.
 /// </param>
 /// <param name="Answer">The final answer.</param>
 /// <param name="Question">What is asked; null for a caption.</param>

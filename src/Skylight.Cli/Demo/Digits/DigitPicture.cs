@@ -1,6 +1,9 @@
 namespace Skylight.Cli.Demo.Digits;
 
-/// <summary>A picture of two handwritten digits side by side, [28, 56] gray levels, 0 = paper and 255 = ink: each digit has a half of its own.</summary>
+/// <summary>
+/// A picture of two handwritten digits side by side, [28, 56] gray levels, 0 = paper and 255 = ink: each digit has a
+/// half of its own.
+/// </summary>
 internal sealed record DigitPicture(byte[] Pixels)
 {
     /// <summary>Height in pixels.</summary>
@@ -15,7 +18,8 @@ internal sealed record DigitPicture(byte[] Pixels)
     /// <param name="right">Pixels of the right digit, [28, 28].</param>
     /// <param name="rightBy">How many pixels it is moved to the right and down.</param>
     /// <exception cref="ArgumentException">Ink would leave the half of its digit.</exception>
-    public static DigitPicture Draw(ReadOnlySpan<byte> left, (int X, int Y) leftBy, ReadOnlySpan<byte> right, (int X, int Y) rightBy)
+    public static DigitPicture Draw(ReadOnlySpan<byte> left, (int X, int Y) leftBy, ReadOnlySpan<byte> right,
+        (int X, int Y) rightBy)
     {
         var pixels = new byte[Height * Width];
         DrawDigit(pixels, left, leftBy, firstColumn: 0);
@@ -31,7 +35,8 @@ internal sealed record DigitPicture(byte[] Pixels)
                 continue;
             int x = (index % DigitSet.Side) + by.X, y = (index / DigitSet.Side) + by.Y;
             if (x is < 0 or >= DigitSet.Side || y is < 0 or >= DigitSet.Side)
-                throw new ArgumentException($"A digit that is moved by ({by.X}, {by.Y}) has ink at ({x}, {y}), outside of its half of {DigitSet.Side}×{DigitSet.Side} pixels.");
+                throw new ArgumentException(
+                    $"A digit that is moved by ({by.X}, {by.Y}) has ink at ({x}, {y}), outside of its half of {DigitSet.Side}×{DigitSet.Side} pixels.");
             pixels[(y * Width) + firstColumn + x] = digit[index];
         }
     }

@@ -18,7 +18,8 @@ internal sealed class DigitSet
     public DigitSet(byte[] images, byte[] labels)
     {
         if (labels.Length == 0 || images.Length != (long)labels.Length * Area)
-            throw new ArgumentException($"{labels.Length} labels need {(long)labels.Length * Area} bytes of images, but there are {images.Length}.");
+            throw new ArgumentException(
+                $"{labels.Length} labels need {(long)labels.Length * Area} bytes of images, but there are {images.Length}.");
         _images = images;
         _labels = labels;
     }

@@ -7,9 +7,9 @@ namespace Skylight.Cli.Demo.Digits;
 /// Makes the examples of the demo: captions of pictures, arithmetic in text, reasoning traces about pictures, and problems.
 /// </summary>
 /// <remarks>
-/// Everything turns on what each phase may see. A caption shows how to read a picture but never calculates. Arithmetic in text
-/// states the digits: the calculation has the form that it will have in a full trace, but digits are never read from a picture.
-/// Only a trace does both, and only the few of the cold start are shown; the rest is left to reinforcement.
+/// Everything turns on what each phase may see. A caption shows how to read a picture but never calculates. Arithmetic
+/// in text states the digits: the calculation has the form that it will have in a full trace, but digits are never read
+/// from a picture. Only a trace does both, and only the few of the cold start are shown; the rest is left to reinforcement.
 /// </remarks>
 internal sealed class DigitTask
 {
@@ -22,7 +22,8 @@ internal sealed class DigitTask
     {
         Options = options ?? new DigitTaskOptions();
         if (Options.Jitter is < 0 or >= DigitSet.Side)
-            throw new ArgumentException($"Digits cannot be moved by up to {Options.Jitter} pixels; from 0 to {DigitSet.Side - 1}.", nameof(options));
+            throw new ArgumentException(
+                $"Digits cannot be moved by up to {Options.Jitter} pixels; from 0 to {DigitSet.Side - 1}.", nameof(options));
 
         _dataset = dataset;
     }
@@ -39,7 +40,8 @@ internal sealed class DigitTask
     }
 
     /// <summary>
-    /// Arithmetic without a picture, as a turn and its answer: <c>7 and 5. sum?</c> → <c>7 and 5. 7+5=12&lt;/think&gt;\boxed{12}</c>, the thought that a trace ends with.
+    /// Arithmetic without a picture, as a turn and its answer: <c>7 and 5. sum?</c> → <c>7 and 5.
+    /// 7+5=12&lt;/think&gt;\boxed{12}</c>, the thought that a trace ends with.
     /// </summary>
     public static DigitExample Arithmetic(ref CounterRandom random)
     {
@@ -47,7 +49,8 @@ internal sealed class DigitTask
         int left = random.Next(10);
         int right = random.Next(10);
         string named = $"{left} and {right}. ";
-        return new DigitExample(null, named + question.Ask(), named + Conclude(question, left, right), AnswerText(question, left, right), question);
+        return new DigitExample(null, named + question.Ask(), named + Conclude(question, left, right),
+            AnswerText(question, left, right), question);
     }
 
     /// <summary>

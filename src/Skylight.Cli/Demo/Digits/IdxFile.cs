@@ -4,8 +4,8 @@ using System.IO.Compression;
 namespace Skylight.Cli.Demo.Digits;
 
 /// <summary>
-/// Reads the IDX files of handwritten digits (MNIST): a big-endian header — magic, then the extents — and unsigned bytes, plain
-/// or gzip. Whatever is wrong with a file is an <see cref="InvalidDataException"/> that names it.
+/// Reads the IDX files of handwritten digits (MNIST): a big-endian header — magic, then the extents — and unsigned
+/// bytes, plain or gzip. Whatever is wrong with a file is an <see cref="InvalidDataException"/> that names it.
 /// </summary>
 internal static class IdxFile
 {
@@ -105,12 +105,14 @@ internal static class IdxFile
         if (extents[0] <= 0)
             throw Broken(path, $"its header promises {(uint)extents[0]} entries");
         if (extents.Length == 3 && (extents[1] != DigitSet.Side || extents[2] != DigitSet.Side))
-            throw Broken(path, $"its images are {(uint)extents[1]}×{(uint)extents[2]} pixels, but {DigitSet.Side}×{DigitSet.Side} are needed");
+            throw Broken(path,
+                $"its images are {(uint)extents[1]}×{(uint)extents[2]} pixels, but {DigitSet.Side}×{DigitSet.Side} are needed");
 
         long size = extents[0] * (extents.Length == 3 ? (long)DigitSet.Area : 1);
         long possible = compressed ? stored * LargestCompressionRatio : stored;
         if (size > possible || size > Array.MaxLength)
-            throw Broken(path, $"it is cut off or its header lies: {extents[0]} entries need {size} bytes, and a file of {stored} bytes cannot hold them");
+            throw Broken(path,
+                $"it is cut off or its header lies: {extents[0]} entries need {size} bytes, and a file of {stored} bytes cannot hold them");
         return size;
     }
 

@@ -50,7 +50,8 @@ internal sealed record DemoResult
     public string PresetName => NameOf(Preset);
 
     /// <summary>What a preset is called.</summary>
-    public static string NameOf(DemoPreset preset) => preset switch { DemoPreset.Full => "full", DemoPreset.Quick => "quick", _ => "tiny" };
+    public static string NameOf(DemoPreset preset) =>
+        preset switch { DemoPreset.Full => "full", DemoPreset.Quick => "quick", _ => "tiny" };
 
     /// <summary>The phase of that key, or null if it was not run.</summary>
     public PhaseResult? Phase(string key) => Phases.FirstOrDefault(phase => phase.Key == key);
@@ -121,7 +122,8 @@ internal sealed record PhaseResult(string Key, string Name, string Description, 
 /// <param name="ResponseLength">Mean tokens of a completion.</param>
 /// <param name="TokensPerSecond">Tokens generated per second of rollout.</param>
 internal sealed record TrainingStep(
-    int Step, double Reward, double Accuracy, double? CriticalEntropy, double MeanEntropy, double ResponseLength, double TokensPerSecond);
+    int Step, double Reward, double Accuracy, double? CriticalEntropy, double MeanEntropy, double ResponseLength,
+    double TokensPerSecond);
 
 /// <summary>A held-out problem and what the model made of it.</summary>
 /// <param name="Picture">The picture as a PNG file.</param>

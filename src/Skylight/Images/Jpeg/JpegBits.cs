@@ -4,9 +4,9 @@ using System.Runtime.CompilerServices;
 namespace Skylight.Images.Jpeg;
 
 /// <summary>
-/// Reads the bits of compressed data up to the next marker. Beyond it there are zeros, as libjpeg makes them up; whoever has read some of
-/// them finds out by <see cref="IsExhausted"/>, so that the data needs no test for its end in the middle of a block. Data that ends without
-/// any marker is a file that is cut off.
+/// Reads the bits of compressed data up to the next marker. Beyond it there are zeros, as libjpeg makes them up;
+/// whoever has read some of them finds out by <see cref="IsExhausted"/>, so that the data needs no test for its end in
+/// the middle of a block. Data that ends without any marker is a file that is cut off.
 /// </summary>
 internal ref struct JpegBits(ReadOnlySpan<byte> data, int position)
 {
@@ -67,9 +67,10 @@ internal ref struct JpegBits(ReadOnlySpan<byte> data, int position)
     public readonly bool IsExhausted => _count >= 0 ? _count < _invented : throw CutOff();
 
     /// <summary>
-    /// Drops what is left of the current interval and looks for the restart marker after it. Where another marker stands there, libjpeg's rule
-    /// decides: one of the next two numbers, or the end of the scan, means that data was lost, and is left for later; one of the two numbers
-    /// before, or no valid marker, is passed over; any other restart marker is taken for the right one.
+    /// Drops what is left of the current interval and looks for the restart marker after it. Where another marker
+    /// stands there, libjpeg's rule decides: one of the next two numbers, or the end of the scan, means that data was
+    /// lost, and is left for later; one of the two numbers before, or no valid marker, is passed over; any other
+    /// restart marker is taken for the right one.
     /// </summary>
     /// <param name="expected">The number of the marker, 0 to 7.</param>
     /// <returns>Whether a restart marker was passed, so that data follows.</returns>

@@ -60,12 +60,16 @@ internal sealed class JpegComponent(int id, int horizontal, int vertical, int qu
     /// <summary>For each coefficient the lowest bit that has been coded, −1 before any.</summary>
     public sbyte[] CodedTo { get; } = NothingCoded(64);
 
-    /// <summary>The same of the first ten coefficients before the latest scan of this component, as libjpeg keeps it for block smoothing.</summary>
+    /// <summary>
+    /// The same of the first ten coefficients before the latest scan of this component, as libjpeg keeps it for block
+    /// smoothing.
+    /// </summary>
     public sbyte[] CodedBefore { get; } = NothingCoded(JpegSmoothing.Coefficients);
 
     public ReadOnlySpan<byte> Row(int y) => Samples.AsSpan(y * Stride, Width);
 
-    public void Size(int width, int height, int stride, int rows) => (Width, Height, BlockStride, BlockRows) = (width, height, stride, rows);
+    public void Size(int width, int height, int stride, int rows) =>
+        (Width, Height, BlockStride, BlockRows) = (width, height, stride, rows);
 
     public void Allocate(bool coefficients)
     {

@@ -29,9 +29,11 @@ internal sealed class JpegHuffmanTable
             for (int i = 0; i < counts[length - 1]; i++, code++, index++)
             {
                 if (code >= 1 << length)
-                    throw new ImageException($"JPEG: a Huffman table has more codes of {length} bits than there are: the file is damaged.");
+                    throw new ImageException(
+                        $"JPEG: a Huffman table has more codes of {length} bits than there are: the file is damaged.");
                 if (length <= LookBits)
-                    Lookup.AsSpan(code << (LookBits - length), 1 << (LookBits - length)).Fill((ushort)((length << 8) | symbols[index]));
+                    Lookup.AsSpan(code << (LookBits - length), 1 << (LookBits - length))
+                        .Fill((ushort)((length << 8) | symbols[index]));
             }
 
             _limit[length] = code << (16 - length);
@@ -41,13 +43,18 @@ internal sealed class JpegHuffmanTable
         _limit[17] = int.MaxValue;
     }
 
-    /// <summary>Length × 256 + symbol for the next <see cref="LookBits"/> bits; 0 where the code is longer or there is none.</summary>
+    /// <summary>
+    /// Length × 256 + symbol for the next <see cref="LookBits"/> bits; 0 where the code is longer or there is none.
+    /// </summary>
     public ushort[] Lookup { get; }
 
     /// <summary>The largest symbol.</summary>
     public int LargestSymbol => _symbols.Length == 0 ? 0 : _symbols.Max();
 
-    /// <summary>Length × 256 + symbol for the next 16 bits. Of damaged data, whose bits are no code, libjpeg drops 17 and goes on with symbol 0.</summary>
+    /// <summary>
+    /// Length × 256 + symbol for the next 16 bits. Of damaged data, whose bits are no code, libjpeg drops 17 and goes
+    /// on with symbol 0.
+    /// </summary>
     public int Find(int bits)
     {
         int length = 1;

@@ -1,6 +1,8 @@
 namespace Skylight.Images.Jpeg;
 
-/// <summary>From decoded planes to RGB: upsampling and colour conversion as libjpeg-turbo and Pillow do them, row by row.</summary>
+/// <summary>
+/// From decoded planes to RGB: upsampling and colour conversion as libjpeg-turbo and Pillow do them, row by row.
+/// </summary>
 internal static class JpegOutput
 {
     private const int FractionBits = 16;
@@ -53,7 +55,8 @@ internal static class JpegOutput
             target.Slice(3 * x, 3).Fill(row[x]);
     }
 
-    private static void Interleave(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third, Span<byte> target)
+    private static void Interleave(ReadOnlySpan<byte> first, ReadOnlySpan<byte> second, ReadOnlySpan<byte> third,
+        Span<byte> target)
     {
         for (int x = 0; x < first.Length; x++)
         {
@@ -63,7 +66,8 @@ internal static class JpegOutput
         }
     }
 
-    private static void FromYCbCr(ReadOnlySpan<byte> luma, ReadOnlySpan<byte> blue, ReadOnlySpan<byte> red, Span<byte> target)
+    private static void FromYCbCr(ReadOnlySpan<byte> luma, ReadOnlySpan<byte> blue, ReadOnlySpan<byte> red,
+        Span<byte> target)
     {
         ReadOnlySpan<int> redOfCr = RedOfCr;
         ReadOnlySpan<int> blueOfCb = BlueOfCb;
@@ -84,8 +88,8 @@ internal static class JpegOutput
     }
 
     /// <summary>
-    /// Takes black ink off the colours. The file holds the complement of every ink, as Adobe writes it and Pillow assumes of every file; of a
-    /// YCCK file the target holds the inks' complements' complements.
+    /// Takes black ink off the colours. The file holds the complement of every ink, as Adobe writes it and Pillow
+    /// assumes of every file; of a YCCK file the target holds the inks' complements' complements.
     /// </summary>
     private static void Ink(ReadOnlySpan<byte> black, Span<byte> target, bool complement)
     {

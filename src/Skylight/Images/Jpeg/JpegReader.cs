@@ -11,7 +11,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
     private static readonly byte[] ZigZag =
     [
         0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-        35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63,
+        35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+        47, 55, 62, 63,
     ];
 
     private readonly ushort[]?[] _quantization = new ushort[4][];
@@ -38,9 +39,12 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         for (int position = 2; ;)
         {
             int marker = FindMarker(data, position);
-            // Bytes between segments are passed over, and a picture whose only scan is there needs no end marker: as in libjpeg.
+            // Bytes between segments are passed over, and a picture whose only scan is there needs no end marker: as in
+            // libjpeg.
             if (marker < 0)
-                return _whole ? Finish() : throw new ImageException($"JPEG: the file is cut off after {data.Length:N0} bytes: its end marker is missing.");
+                return _whole ? Finish()
+                    : throw new ImageException(
+                        $"JPEG: the file is cut off after {data.Length:N0} bytes: its end marker is missing.");
             int kind = data[marker + 1];
             position = marker + 2;
             if (kind == 0xD9)
@@ -56,17 +60,21 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
             if (kind is 0x01 or (>= 0xD0 and <= 0xD7))
                 continue;
             if (kind < 0xC0)
-                throw new ImageException($"JPEG: there is no segment of kind 0x{kind:X2}, at byte {marker:N0}: the file is damaged.");
+                throw new ImageException(
+                    $"JPEG: there is no segment of kind 0x{kind:X2}, at byte {marker:N0}: the file is damaged.");
             if (data.Length - position < 2)
                 continue;
             int length = BinaryPrimitives.ReadUInt16BigEndian(data[position..]);
-            // Of segments that are only passed over, libjpeg takes a length that does not even count itself for an empty one.
+            // Of segments that are only passed over, libjpeg takes a length that does not even count itself for an
+            // empty one.
             if (length < 2 && kind is (>= 0xE0 and <= 0xEF) or 0xFE or 0xDC)
                 length = 2;
             if (_whole && length > data.Length - position)
                 return Finish();
             if (length < 2 || length > data.Length - position)
-                throw new ImageException($"JPEG: segment 0x{kind:X2} of {length} bytes at byte {marker:N0} does not fit into the file of {data.Length:N0} bytes: it is cut off or damaged.");
+                throw new ImageException(
+                    $"JPEG: segment 0x{kind:X2} of {length} bytes at byte {marker:N0} does not fit into the file of " +
+                    $"{data.Length:N0} bytes: it is cut off or damaged.");
             ReadOnlySpan<byte> segment = data.Slice(position + 2, length - 2);
             position += length;
             if (kind == 0xDA)
@@ -82,7 +90,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         1 => JpegColorSpace.Gray,
         3 when _jfif => JpegColorSpace.YCbCr,
         3 when _adobeTransform is { } transform => transform == 0 ? JpegColorSpace.Rgb : JpegColorSpace.YCbCr,
-        3 => (frame.Components[0].Id, frame.Components[1].Id, frame.Components[2].Id) == ('R', 'G', 'B') ? JpegColorSpace.Rgb : JpegColorSpace.YCbCr,
+        3 => (frame.Components[0].Id, frame.Components[1].Id, frame.Components[2].Id) == ('R', 'G', 'B')
+            ? JpegColorSpace.Rgb : JpegColorSpace.YCbCr,
         _ => _adobeTransform is null or 0 ? JpegColorSpace.Cmyk : JpegColorSpace.Ycck,
     };
 
@@ -128,7 +137,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
                 ReadQuantization(segment);
                 break;
             case 0xDD:
-                _restartInterval = segment.Length == 2 ? BinaryPrimitives.ReadUInt16BigEndian(segment) : throw Damaged("the restart interval");
+                _restartInterval = segment.Length == 2 ? BinaryPrimitives.ReadUInt16BigEndian(segment)
+                    : throw Damaged("the restart interval");
                 break;
             case 0xE0:
                 _jfif |= segment.Length >= 14 && segment.StartsWith("JFIF\0"u8);
@@ -187,20 +197,26 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
             _ => "hierarchical",
         };
         if (unsupported is not null)
-            throw new ImageException($"JPEG: {unsupported} JPEG (frame 0x{kind:X2}) is not supported; save the picture as baseline or progressive JPEG with Huffman codes.");
+            throw new ImageException(
+                $"JPEG: {unsupported} JPEG (frame 0x{kind:X2}) is not supported; save the picture as baseline or " +
+                $"progressive JPEG with Huffman codes.");
         if (_frame is not null)
             throw new ImageException("JPEG: there are two frame headers: the file is damaged.");
         if (segment.Length < 6 || segment.Length != 6 + (3 * segment[5]))
             throw Damaged("the frame header");
         if (segment[0] != 8)
-            throw new ImageException($"JPEG: samples of {segment[0]} bits are not supported, only 8; save the picture with 8 bits.");
+            throw new ImageException(
+                $"JPEG: samples of {segment[0]} bits are not supported, only 8; save the picture with 8 bits.");
         int height = BinaryPrimitives.ReadUInt16BigEndian(segment[1..]);
         int width = BinaryPrimitives.ReadUInt16BigEndian(segment[3..]);
         if (height == 0)
-            throw new ImageException("JPEG: the header does not say the height (a DNL segment may), which is not supported: save it again with another program.");
+            throw new ImageException(
+                "JPEG: the header does not say the height (a DNL segment may), which is not supported: save it again " +
+                "with another program.");
         limits.CheckSize("JPEG", width, height);
         if (segment[5] is not (1 or 3 or 4))
-            throw new ImageException($"JPEG: a picture of {segment[5]} components is not supported: it must have 1 (gray), 3 or 4 (CMYK).");
+            throw new ImageException(
+                $"JPEG: a picture of {segment[5]} components is not supported: it must have 1 (gray), 3 or 4 (CMYK).");
         var components = new JpegComponent[segment[5]];
         for (int i = 0; i < components.Length; i++)
         {
@@ -214,16 +230,20 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         var frame = new JpegFrame(width, height, kind == 0xC2, components);
         // Every block takes at least one bit: a file that claims to be huge is refused here, before its pixels have a place.
         if (frame.Blocks > 8L * fileLength)
-            throw new ImageException($"JPEG: {fileLength:N0} bytes cannot hold {width:N0}×{height:N0} pixels: the file is cut off or its header is wrong.");
+            throw new ImageException(
+                $"JPEG: {fileLength:N0} bytes cannot hold {width:N0}×{height:N0} pixels: the file is cut off or its " +
+                $"header is wrong.");
         frame.Allocate();
         _frame = frame;
     }
 
     private int ReadScan(ReadOnlySpan<byte> segment, ReadOnlySpan<byte> data, int position)
     {
-        JpegFrame frame = _frame ?? throw new ImageException("JPEG: compressed data comes before the frame header: the file is damaged.");
+        JpegFrame frame = _frame
+            ?? throw new ImageException("JPEG: compressed data comes before the frame header: the file is damaged.");
         if (++_scans > MostScans)
-            throw new ImageException($"JPEG: there are more than {MostScans} scans: the file is damaged, or made to keep a decoder busy.");
+            throw new ImageException(
+                $"JPEG: there are more than {MostScans} scans: the file is damaged, or made to keep a decoder busy.");
         int count = segment.IsEmpty ? 0 : segment[0];
         if (count is 0 or > 4 || segment.Length != 4 + (2 * count))
             throw Damaged("a scan header");
@@ -241,10 +261,12 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
                 ?? throw Damaged($"a scan header, which names component {id},");
             if (parts.Any(part => part?.Component == component))
                 throw Damaged("a scan header");
-            component.Table ??= _quantization[component.Quantization] ?? throw new ImageException($"JPEG: quantisation table {component.Quantization} is missing: the file is damaged.");
+            component.Table ??= _quantization[component.Quantization] ?? throw new ImageException(
+                $"JPEG: quantisation table {component.Quantization} is missing: the file is damaged.");
             component.Predictor = 0;
             bool needsDirect = band.First == 0 && band.High == 0;
-            parts[i] = new JpegScanPart(component, needsDirect ? Table(tables >> 4, direct: true) : null, band.Last > 0 ? Table(tables & 15, direct: false) : null);
+            parts[i] = new JpegScanPart(component, needsDirect ? Table(tables >> 4, direct: true) : null,
+                band.Last > 0 ? Table(tables & 15, direct: false) : null);
         }
 
         if (count > 1 && parts.Sum(part => part.Component.Horizontal * part.Component.Vertical) > 10)
@@ -262,7 +284,8 @@ internal sealed class JpegReader(ImageLimits limits, CancellationToken cancellat
         if (_tables[slot] is { } built)
             return built;
         (byte[] counts, byte[] symbols) = _codes[slot] ?? (_frame!.Progressive ? null : JpegStandardCodes.Of(number, direct))
-            ?? throw new ImageException($"JPEG: {(direct ? "DC" : "AC")} Huffman table {number} is missing: the file is damaged.");
+            ?? throw new ImageException(
+                $"JPEG: {(direct ? "DC" : "AC")} Huffman table {number} is missing: the file is damaged.");
         var table = new JpegHuffmanTable(counts, symbols);
         if (direct && table.LargestSymbol > 15)
             throw Damaged($"DC Huffman table {number}");

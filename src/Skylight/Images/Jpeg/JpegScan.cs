@@ -14,7 +14,9 @@ internal readonly record struct JpegBand(int First, int Last, int High, int Low)
     {
         bool valid = First == 0 ? Last == 0 : First <= Last && Last <= 63 && components == 1;
         if (!valid || Low > 13 || (High != 0 && Low != High - 1))
-            throw new ImageException($"JPEG: a scan of {components} components, coefficients {First} to {Last}, bits {High} to {Low} is not valid: the file is damaged.");
+            throw new ImageException(
+                $"JPEG: a scan of {components} components, coefficients {First} to {Last}, bits {High} to {Low} is " +
+                $"not valid: the file is damaged.");
     }
 }
 
@@ -22,8 +24,8 @@ internal readonly record struct JpegBand(int First, int Last, int High, int Low)
 internal sealed record JpegScanPart(JpegComponent Component, JpegHuffmanTable? Direct, JpegHuffmanTable? Alternating);
 
 /// <summary>
-/// Decodes one scan: into samples (sequential) or into coefficients (progressive). Damaged data is read as libjpeg reads it: a coefficient
-/// beyond the block goes to its last place.
+/// Decodes one scan: into samples (sequential) or into coefficients (progressive). Damaged data is read as libjpeg
+/// reads it: a coefficient beyond the block goes to its last place.
 /// </summary>
 internal sealed class JpegScan
 {
@@ -38,9 +40,11 @@ internal sealed class JpegScan
     /// <summary>Blocks to come in which the band is zero.</summary>
     private int _emptyBlocks;
 
-    public JpegScan(JpegFrame frame, JpegScanPart[] parts, JpegBand band, int restartInterval, int number, CancellationToken cancellationToken)
+    public JpegScan(JpegFrame frame, JpegScanPart[] parts, JpegBand band, int restartInterval, int number,
+        CancellationToken cancellationToken)
     {
-        (_frame, _parts, _band, _restartInterval, _number, _cancellationToken) = (frame, parts, band, restartInterval, number, cancellationToken);
+        (_frame, _parts, _band, _restartInterval, _number, _cancellationToken) = (frame, parts, band, restartInterval,
+            number, cancellationToken);
         frame.Scans = number;
         foreach (JpegScanPart part in parts)
             Enter(part.Component);
@@ -103,22 +107,24 @@ internal sealed class JpegScan
                 cancellationToken.ThrowIfCancellationRequested();
                 for (int column = 0; column < component.BlocksAcross; column++)
                 {
-                    ReadOnlySpan<short> coefficients = component.Coefficients.AsSpan(64 * ((row * component.BlockStride) + column), 64);
+                    ReadOnlySpan<short> coefficients = component.Coefficients.AsSpan(
+                        64 * ((row * component.BlockStride) + column), 64);
                     for (int i = 0; i < 64; i++)
                         block[i] = coefficients[i];
                     if (smooth)
                         JpegSmoothing.Estimate(frame, component, row, column, block);
                     for (int i = 0; i < 64; i++)
                         block[i] = (short)(block[i] * table[i]);
-                    JpegTransform.Inverse(block, component.Samples.AsSpan(8 * ((row * component.Stride) + column)), component.Stride);
+                    JpegTransform.Inverse(block, component.Samples.AsSpan(8 * ((row * component.Stride) + column)),
+                        component.Stride);
                 }
             }
         }
     }
 
     /// <summary>
-    /// Notes what the scan brings. A progressive picture's scans may come in any order and twice, as in libjpeg; how many there may be bounds
-    /// the work that a file can ask for.
+    /// Notes what the scan brings. A progressive picture's scans may come in any order and twice, as in libjpeg; how
+    /// many there may be bounds the work that a file can ask for.
     /// </summary>
     private void Enter(JpegComponent component)
     {
@@ -149,7 +155,8 @@ internal sealed class JpegScan
         if (!_frame.Progressive)
         {
             Sequential(ref bits, part);
-            JpegTransform.Inverse(_block, component.Samples.AsSpan(8 * ((row * component.Stride) + column)), component.Stride);
+            JpegTransform.Inverse(_block, component.Samples.AsSpan(8 * ((row * component.Stride) + column)),
+                component.Stride);
             return;
         }
 
@@ -239,7 +246,9 @@ internal sealed class JpegScan
         }
     }
 
-    /// <summary>One bit more of a band: for coefficients that are not zero a correction, for others a sign where they become ±1.</summary>
+    /// <summary>
+    /// One bit more of a band: for coefficients that are not zero a correction, for others a sign where they become ±1.
+    /// </summary>
     private void Refine(ref JpegBits bits, JpegHuffmanTable table, Span<short> block)
     {
         short plus = (short)(1 << _band.Low);

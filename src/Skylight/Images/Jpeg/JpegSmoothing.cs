@@ -1,8 +1,8 @@
 namespace Skylight.Images.Jpeg;
 
 /// <summary>
-/// Block smoothing as libjpeg-turbo 2.1 and later do it: where a progressive picture does not send its low frequencies to full precision,
-/// coefficients that are still zero are estimated from the mean levels of the 5 × 5 blocks around.
+/// Block smoothing as libjpeg-turbo 2.1 and later do it: where a progressive picture does not send its low frequencies
+/// to full precision, coefficients that are still zero are estimated from the mean levels of the 5 × 5 blocks around.
 /// </summary>
 internal static class JpegSmoothing
 {
@@ -11,7 +11,10 @@ internal static class JpegSmoothing
 
     private static ReadOnlySpan<sbyte> Nothing => [-1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
 
-    /// <summary>Weights of the 5 × 5 levels for each coefficient where nothing but levels is known; the first replaces the level.</summary>
+    /// <summary>
+    /// Weights of the 5 × 5 levels for each coefficient where nothing but levels is known; the first replaces the
+    /// level.
+    /// </summary>
     private static readonly int[][] FromLevelsAlone =
     [
         [-2, -6, -8, -6, -2, -6, 6, 42, 6, -6, -8, 42, 152, 42, -8, -6, 6, 42, 6, -6, -2, -6, -8, -6, -2],
@@ -26,7 +29,9 @@ internal static class JpegSmoothing
         [0, 0, 0, 0, 0, 0, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, -1, -2, -1, 0, 0, 0, 0, 0, 0],
     ];
 
-    /// <summary>The same where some coefficients have come: the level stays, and only the first five are estimated.</summary>
+    /// <summary>
+    /// The same where some coefficients have come: the level stays, and only the first five are estimated.
+    /// </summary>
     private static readonly int[][] BesideCoefficients =
     [
         [],
@@ -37,7 +42,10 @@ internal static class JpegSmoothing
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, -1, 13, -24, 13, -1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     ];
 
-    /// <summary>Whether libjpeg smooths this picture: every component has its levels, and some low frequency is not known to the last bit.</summary>
+    /// <summary>
+    /// Whether libjpeg smooths this picture: every component has its levels, and some low frequency is not known to the
+    /// last bit.
+    /// </summary>
     public static bool IsUseful(JpegFrame frame)
     {
         bool useful = false;
@@ -99,7 +107,8 @@ internal static class JpegSmoothing
     /// <summary>The levels of the blocks around; beyond the picture's edge those at the edge.</summary>
     private static void ReadLevels(JpegFrame frame, JpegComponent component, int row, int column, Span<int> levels)
     {
-        // libjpeg-turbo 2.1 looks two rows of blocks away only within a row of units or from the second on (before the last but one).
+        // libjpeg-turbo 2.1 looks two rows of blocks away only within a row of units or from the second on (before the
+        // last but one).
         int vertical = component.Vertical;
         int unit = row / vertical;
         int within = row % vertical;

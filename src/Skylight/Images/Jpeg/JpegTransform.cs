@@ -1,9 +1,10 @@
 namespace Skylight.Images.Jpeg;
 
 /// <summary>
-/// The inverse cosine transform in integers, after Loeffler, Ligtenberg and Moschytz: bit for bit libjpeg's accurate one ("islow"), with 13 bits
-/// of constants and 2 bits more between the passes. Where damaged data leads out of range it does what libjpeg-turbo's vector code does, whose
-/// sums of inputs wrap around at 16 bits and whose columns are cut off there.
+/// The inverse cosine transform in integers, after Loeffler, Ligtenberg and Moschytz: bit for bit libjpeg's accurate
+/// one ("islow"), with 13 bits of constants and 2 bits more between the passes. Where damaged data leads out of range
+/// it does what libjpeg-turbo's vector code does, whose sums of inputs wrap around at 16 bits and whose columns are cut
+/// off there.
 /// </summary>
 internal static class JpegTransform
 {

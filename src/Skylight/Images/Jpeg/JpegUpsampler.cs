@@ -1,8 +1,9 @@
 namespace Skylight.Images.Jpeg;
 
 /// <summary>
-/// Stretches the rows of a component to the width and height of the picture. Where it has half as many samples in a direction, a new sample is
-/// ¾ of the nearest and ¼ of the next one ("fancy upsampling"), with libjpeg's alternating rounding; other ratios repeat samples.
+/// Stretches the rows of a component to the width and height of the picture. Where it has half as many samples in a
+/// direction, a new sample is ¾ of the nearest and ¼ of the next one ("fancy upsampling"), with libjpeg's alternating
+/// rounding; other ratios repeat samples.
 /// </summary>
 internal sealed class JpegUpsampler
 {

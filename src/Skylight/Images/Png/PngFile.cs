@@ -32,7 +32,8 @@ internal sealed record PngFile(PngHeader Header, byte[] Palette, IReadOnlyList<R
                     break;
                 case "PLTE":
                     if (chunk.Length > 770)
-                        throw new ImageException($"PNG: a palette of {chunk.Length} bytes has more than 256 colours of 3 bytes.");
+                        throw new ImageException(
+                            $"PNG: a palette of {chunk.Length} bytes has more than 256 colours of 3 bytes.");
                     palette = chunk.ToArray();
                     break;
                 case "IDAT":
@@ -53,13 +54,15 @@ internal sealed record PngFile(PngHeader Header, byte[] Palette, IReadOnlyList<R
             throw new ImageException("PNG: there are no pixels (no 'IDAT' chunk).");
         // A file that claims to be huge is refused here, before its pixels have a place.
         if (file.Header.DataBytes > compressed * MostCompression)
-            throw new ImageException($"PNG: {compressed:N0} compressed bytes cannot hold {file.Header.Width:N0}×{file.Header.Height:N0} pixels: the file is cut off or its header is wrong.");
+            throw new ImageException(
+                $"PNG: {compressed:N0} compressed bytes cannot hold {file.Header.Width:N0}×{file.Header.Height:N0} " +
+                $"pixels: the file is cut off or its header is wrong.");
         return file;
     }
 
     /// <summary>
-    /// The chunks of pixels that follow each other. Their checksums are not looked at, and the last may be cut off: the pixels have a checksum
-    /// of their own, and a picture that is whole needs nothing that comes behind it.
+    /// The chunks of pixels that follow each other. Their checksums are not looked at, and the last may be cut off: the
+    /// pixels have a checksum of their own, and a picture that is whole needs nothing that comes behind it.
     /// </summary>
     private static void CollectPixels(ReadOnlyMemory<byte> data, int position, List<ReadOnlyMemory<byte>> pixels)
     {
@@ -91,7 +94,9 @@ internal sealed record PngFile(PngHeader Header, byte[] Palette, IReadOnlyList<R
             return (type, default);
         if (length > rest.Length - 12)
             throw CutOff(data.Length);
-        if (char.IsAsciiLetterUpper(type[0]) && PngChecksum.Of(rest.Slice(4, (int)length + 4)) != BinaryPrimitives.ReadUInt32BigEndian(rest[((int)length + 8)..]))
+        if (char.IsAsciiLetterUpper(type[0])
+            && PngChecksum.Of(rest.Slice(4, (int)length + 4)) != BinaryPrimitives.ReadUInt32BigEndian(
+                rest[((int)length + 8)..]))
             throw new ImageException($"PNG: chunk '{type}' at byte {position:N0} is damaged: its checksum is wrong.");
         ReadOnlyMemory<byte> chunk = data.Slice(position + 8, (int)length);
         position += (int)length + 12;
@@ -113,7 +118,8 @@ internal static class PngChecksum
         while (data.Length >= 4)
         {
             sum ^= BinaryPrimitives.ReadUInt32LittleEndian(data);
-            sum = table[768 + (sum & 255)] ^ table[512 + ((sum >> 8) & 255)] ^ table[256 + ((sum >> 16) & 255)] ^ table[sum >> 24];
+            sum = table[768 + (sum & 255)] ^ table[512 + ((sum >> 8) & 255)] ^ table[256
+                + ((sum >> 16) & 255)] ^ table[sum >> 24];
             data = data[4..];
         }
 

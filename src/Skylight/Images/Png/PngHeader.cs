@@ -66,7 +66,9 @@ internal readonly record struct PngHeader(int Width, int Height, int BitDepth, P
     }
 }
 
-/// <summary>One pass of an interlaced picture (a plain one has a single pass): every so many-th pixel from a start.</summary>
+/// <summary>
+/// One pass of an interlaced picture (a plain one has a single pass): every so many-th pixel from a start.
+/// </summary>
 internal readonly record struct PngPass(int Left, int Top, int StepX, int StepY, int Columns, int Rows)
 {
     private static readonly (int Left, int Top, int StepX, int StepY)[] Adam7 =
@@ -78,7 +80,8 @@ internal readonly record struct PngPass(int Left, int Top, int StepX, int StepY,
         if (!header.Interlaced)
             return [new PngPass(0, 0, 1, 1, header.Width, header.Height)];
         return Adam7.Select(pass => new PngPass(pass.Left, pass.Top, pass.StepX, pass.StepY,
-                (int)(((long)header.Width - pass.Left + pass.StepX - 1) / pass.StepX), (int)(((long)header.Height - pass.Top + pass.StepY - 1) / pass.StepY)))
+                (int)(((long)header.Width - pass.Left + pass.StepX - 1) / pass.StepX),
+                (int)(((long)header.Height - pass.Top + pass.StepY - 1) / pass.StepY)))
             .Where(pass => pass.Columns > 0 && pass.Rows > 0);
     }
 }

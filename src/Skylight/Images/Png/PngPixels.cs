@@ -37,13 +37,15 @@ internal static class PngPixels
                 else
                     Unfilter(line[0], line[1..], previous.AsSpan(1, length - 1), header.FilterDistance);
                 int y = pass.Top + (row * pass.StepY);
-                Span<byte> target = pixels.AsSpan(3 * ((header.Width * y) + pass.Left), (3 * pass.StepX * (pass.Columns - 1)) + 3);
+                Span<byte> target = pixels.AsSpan(3 * ((header.Width * y) + pass.Left),
+                    (3 * pass.StepX * (pass.Columns - 1)) + 3);
                 Expand(header, line[1..], palette, target, 3 * pass.StepX);
                 (current, previous) = (previous, current);
             }
         }
 
-        // One byte more makes zlib look at the checksum after the pixels; data beyond the picture does no harm, nor does a checksum cut off.
+        // One byte more makes zlib look at the checksum after the pixels; data beyond the picture does no harm, nor
+        // does a checksum cut off.
         source.EndWithThisPart();
         try
         {
@@ -133,7 +135,8 @@ internal static class PngPixels
     }
 
     /// <summary>Writes a row of samples as RGB, each pixel <paramref name="step"/> bytes after the one before.</summary>
-    private static void Expand(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, Span<byte> target, int step)
+    private static void Expand(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, Span<byte> target,
+        int step)
     {
         bool wide = header.BitDepth == 16;
         switch (header.Color)
@@ -166,7 +169,8 @@ internal static class PngPixels
     }
 
     /// <summary>Gray of at most 8 bits, and palettes.</summary>
-    private static void LookUp(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, Span<byte> target, int step)
+    private static void LookUp(PngHeader header, ReadOnlySpan<byte> row, ReadOnlySpan<byte> colors, Span<byte> target,
+        int step)
     {
         int mask = (1 << header.BitDepth) - 1;
         for (int to = 0, bit = 0; to < target.Length; to += step, bit += header.BitDepth)
@@ -187,7 +191,10 @@ internal sealed class PngDataStream(IReadOnlyList<ReadOnlyMemory<byte>> parts) :
     /// <summary>Whether more was asked for than there is.</summary>
     public bool IsAtEnd { get; private set; }
 
-    /// <summary>Lets the data end with the chunk that was read last, as for Pillow, which asks for no more once it has all pixels.</summary>
+    /// <summary>
+    /// Lets the data end with the chunk that was read last, as for Pillow, which asks for no more once it has all
+    /// pixels.
+    /// </summary>
     public void EndWithThisPart() => _end = Math.Min(_end, _part + 1);
 
     public override bool CanRead => true;

@@ -3,8 +3,9 @@ using System.Text;
 namespace Skylight.Text.Templates;
 
 /// <summary>
-/// Turns chats into prompts by a checkpoint's own template. What users write never becomes a special token: where it is spelled like one, a character that no text may have is
-/// put into it before the template sees it, and taken out before the text is encoded.
+/// Turns chats into prompts by a checkpoint's own template. What users write never becomes a special token: where it is
+/// spelled like one, a character that no text may have is put into it before the template sees it, and taken out before
+/// the text is encoded.
 /// </summary>
 internal sealed class JinjaChat
 {
@@ -28,7 +29,8 @@ internal sealed class JinjaChat
 
     // What templates write for a picture, the longer ones first.
     private static readonly string[] s_pictures =
-        ["<|vision_start|><|image_pad|><|vision_end|>", "<img><IMG_CONTEXT></img>", "<img><image></img>", SpecialTokens.ImageContext, "<image>", "<|image_pad|>"];
+        ["<|vision_start|><|image_pad|><|vision_end|>", "<img><IMG_CONTEXT></img>", "<img><image></img>",
+            SpecialTokens.ImageContext, "<image>", "<|image_pad|>"];
 
     private static readonly string[] s_thinkTags = [SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd];
 
@@ -74,9 +76,11 @@ internal sealed class JinjaChat
         [ChatTurn.User(Probe)],
         [ChatTurn.System("Be brief."), ChatTurn.User(Probe)],
         [ChatTurn.User("1+1?"), ChatTurn.Assistant("2"), ChatTurn.User(Probe)],
-        [ChatTurn.System("Be brief."), ChatTurn.User("1+1?"), ChatTurn.Assistant("<think>\nHm.\n</think>\n\n2"), ChatTurn.User(Probe)],
+        [ChatTurn.System("Be brief."), ChatTurn.User("1+1?"), ChatTurn.Assistant("<think>\nHm.\n</think>\n\n2"),
+            ChatTurn.User(Probe)],
         [ChatTurn.User(new ChatImage(1), new ChatText(Probe))],
-        [ChatTurn.User(new ChatText("Compare "), new ChatImage(2), new ChatText(" with "), new ChatImage(1), new ChatText("."))],
+        [ChatTurn.User(new ChatText("Compare "), new ChatImage(2), new ChatText(" with "), new ChatImage(1),
+            new ChatText("."))],
     ];
 
     /// <summary>A prompt as text, with its special tokens and pictures spelled out.</summary>
@@ -86,9 +90,11 @@ internal sealed class JinjaChat
         var text = new StringBuilder();
         int picture = 0;
         int[] pictures = PicturesOf(turns);
-        Walk(Render(turns, thinking, keepsThinking, guards), guards, [], [], pictures.Length, character => text.Append(character), special => text.Append(special), () =>
+        Walk(Render(turns, thinking, keepsThinking, guards), guards, [], [], pictures.Length,
+            character => text.Append(character), special => text.Append(special), () =>
         {
-            text.Append(SpecialTokens.ImageStart).Insert(text.Length, SpecialTokens.ImageContext, pictures[picture++]).Append(SpecialTokens.ImageEnd);
+            text.Append(SpecialTokens.ImageStart).Insert(text.Length, SpecialTokens.ImageContext, pictures[picture++])
+                .Append(SpecialTokens.ImageEnd);
         }, _ => { });
         return text.ToString();
     }
@@ -107,7 +113,8 @@ internal sealed class JinjaChat
     }
 
     /// <summary>As <see cref="ChatTemplate.Apply"/>, for turns that were checked.</summary>
-    public ChatPrompt Apply(ChatTemplate.Writer writer, ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking)
+    public ChatPrompt Apply(ChatTemplate.Writer writer, ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns,
+        bool? thinking, bool keepsThinking)
     {
         string begun = "";
         if (turns[^1] is { Role: ChatRole.Assistant } last)
@@ -118,21 +125,29 @@ internal sealed class JinjaChat
 
         string[] spellings = Spellings(tokenizer);
         Guards guards = GuardsFor(turns, spellings, begun);
-        string text = turns.Count == 0 ? throw new ArgumentException("A chat for a template of a checkpoint needs a turn before the answer.", nameof(turns)) : Render(turns, thinking, keepsThinking, guards);
+        string text = turns.Count == 0
+            ? throw new ArgumentException("A chat for a template of a checkpoint needs a turn before the answer.",
+                nameof(turns)) : Render(turns, thinking, keepsThinking, guards);
         text = Continue(text, guards.InAnswer(begun));
         Write(writer, text, guards, spellings, turns, []);
         return new ChatPrompt(writer.Finish(), IsOpen(text), writer.ImageTokenCount);
     }
 
-    /// <summary>As <see cref="ChatTemplate.ApplyWithAnswers"/>, for turns that were checked and end with an answer.</summary>
-    public ChatTranscript ApplyWithAnswers(ChatTemplate.Writer writer, ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking)
+    /// <summary>
+    /// As <see cref="ChatTemplate.ApplyWithAnswers"/>, for turns that were checked and end with an answer.
+    /// </summary>
+    public ChatTranscript ApplyWithAnswers(ChatTemplate.Writer writer, ITokenizer tokenizer,
+        IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking)
     {
         string[] spellings = Spellings(tokenizer);
         Guards guards = GuardsFor(turns, spellings);
         ChatTurn[] prompt = [.. turns.SkipLast(1)];
         string text = Render(prompt, thinking, keepsThinking, guards), answer = TextOf(turns[^1]);
         if (IsOpen(text) && !answer.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal))
-            throw new ArgumentException($"The answer in turn {turns.Count - 1} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt opens a think block: give the answer with its thinking ({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", nameof(turns));
+            throw new ArgumentException(
+                $"The answer in turn {turns.Count - 1} of the chat has no {SpecialTokens.ThinkEnd}, but its prompt " +
+                $"opens a think block: give the answer with its thinking " +
+                $"({SpecialTokens.ThinkStart}…{SpecialTokens.ThinkEnd}), or let the template not think.", nameof(turns));
         var places = new List<(int Start, int End)>();
         for (int turn = 0; turn < prompt.Length; turn++)
         {
@@ -143,21 +158,28 @@ internal sealed class JinjaChat
         int start = text.Length;
         text = Continue(text, guards.InAnswer(answer)) + SpecialTokens.TurnEnd;
         places.Add((start, text.Length));
-        int[] cuts = Write(writer, text, guards, spellings, prompt, [.. places.SelectMany(place => new[] { place.Start, place.End })]);
+        int[] cuts = Write(writer, text, guards, spellings, prompt,
+            [.. places.SelectMany(place => new[] { place.Start, place.End })]);
         writer.Text("\n");
         int[] tokens = writer.Finish();
         return new ChatTranscript(tokens, [.. cuts.Chunk(2).Select(pair => (pair[0], pair[1]))], writer.ImageTokenCount);
     }
 
-    /// <summary>Where an earlier answer is: it begins where its own prompt ends, as far as the template writes both alike.</summary>
+    /// <summary>
+    /// Where an earlier answer is: it begins where its own prompt ends, as far as the template writes both alike.
+    /// </summary>
     private static (int Start, int End) PlaceOf(string text, string prompt, int turn)
     {
         int common = 0;
         while (common < Math.Min(text.Length, prompt.Length) && text[common] == prompt[common])
             common++;
-        int least = prompt.LastIndexOf(SpecialTokens.TurnStart, StringComparison.Ordinal), end = text.IndexOf(SpecialTokens.TurnEnd, common, StringComparison.Ordinal);
+        int least = prompt.LastIndexOf(SpecialTokens.TurnStart, StringComparison.Ordinal),
+            end = text.IndexOf(SpecialTokens.TurnEnd, common, StringComparison.Ordinal);
         if (least < 0 || common < least + SpecialTokens.TurnStart.Length || end < 0)
-            throw new ArgumentException($"The checkpoint's chat template writes the answer in turn {turn} of a longer chat in another place than its prompt has it, so that it cannot be learnt: give chats with one answer, or use a built-in template.", "turns");
+            throw new ArgumentException(
+                $"The checkpoint's chat template writes the answer in turn {turn} of a longer chat in another place " +
+                $"than its prompt has it, so that it cannot be learnt: give chats with one answer, or use a " +
+                $"built-in template.", "turns");
         return (common, end + SpecialTokens.TurnEnd.Length);
     }
 
@@ -173,7 +195,8 @@ internal sealed class JinjaChat
     private static bool IsOpen(string text)
     {
         string last = text[Math.Max(0, text.LastIndexOf(SpecialTokens.TurnStart, StringComparison.Ordinal))..];
-        return last.LastIndexOf(SpecialTokens.ThinkStart, StringComparison.Ordinal) > last.LastIndexOf(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
+        return last.LastIndexOf(SpecialTokens.ThinkStart, StringComparison.Ordinal) > last.LastIndexOf(
+            SpecialTokens.ThinkEnd, StringComparison.Ordinal);
     }
 
     private ContentForm FormOf()
@@ -188,7 +211,8 @@ internal sealed class JinjaChat
             return ContentForm.Text;
         if (takesParts && Holds(text, ContentForm.Parts))
             return ContentForm.Parts;
-        throw fault ?? new TemplateException(new TemplatePlace(1, 1), "the template writes neither the text of a message nor its parts.");
+        throw fault ?? new TemplateException(new TemplatePlace(1, 1),
+            "the template writes neither the text of a message nor its parts.");
 
         bool Holds(ChatTurn[] chat, ContentForm form)
         {
@@ -207,7 +231,8 @@ internal sealed class JinjaChat
         }
     }
 
-    private string Render(IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking, Guards guards, ContentForm? form = null)
+    private string Render(IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking, Guards guards,
+        ContentForm? form = null)
     {
         var names = new Dictionary<string, object?>(_names, StringComparer.Ordinal)
         {
@@ -238,31 +263,40 @@ internal sealed class JinjaChat
 
         bool hasPictures = turn.Parts.Any(part => part is ChatImage);
         if (form == ContentForm.Text || form == ContentForm.PartsForPictures && !hasPictures)
-            return string.Concat(turn.Parts.Select(part => part is ChatText text ? guards.InText(text.Text) : $"{guards.Picture}\n"));
-        return turn.Parts.Select(part => part is ChatText text ? TextPart(guards.InText(text.Text)) : new Dictionary<string, object?>(StringComparer.Ordinal) { ["type"] = "image" }).ToList<object?>();
+            return string.Concat(
+                turn.Parts.Select(part => part is ChatText text ? guards.InText(text.Text) : $"{guards.Picture}\n"));
+        return turn.Parts.Select(part => part is ChatText text ? TextPart(guards.InText(text.Text))
+            : new Dictionary<string, object?>(StringComparer.Ordinal) { ["type"] = "image" }).ToList<object?>();
 
-        static Dictionary<string, object?> TextPart(string text) => new(StringComparer.Ordinal) { ["type"] = "text", ["text"] = text };
+        static Dictionary<string, object?> TextPart(string text) =>
+            new(StringComparer.Ordinal) { ["type"] = "text", ["text"] = text };
     }
 
     /// <summary>Writes a rendered text as tokens.</summary>
     /// <returns>The numbers of tokens at the places to cut, which ascend.</returns>
-    private static int[] Write(ChatTemplate.Writer writer, string text, Guards guards, string[] spellings, IReadOnlyList<ChatTurn> turns, int[] cuts)
+    private static int[] Write(ChatTemplate.Writer writer, string text, Guards guards, string[] spellings,
+        IReadOnlyList<ChatTurn> turns, int[] cuts)
     {
         int[] pictures = PicturesOf(turns);
         int picture = 0;
         var places = new List<int>();
         Walk(
-            text, guards, spellings, cuts, pictures.Length, character => writer.Text(character), special => writer.Special(special), () => writer.Image(pictures[picture++]), _ => places.Add(writer.Cut()));
+            text, guards, spellings, cuts, pictures.Length, character => writer.Text(character), special =>
+                writer.Special(special), () => writer.Image(pictures[picture++]), _ => places.Add(writer.Cut()));
         if (picture != pictures.Length)
-            throw new ArgumentException($"The checkpoint's chat template has written {picture} places for {pictures.Length} pictures: use a built-in template.", nameof(turns));
+            throw new ArgumentException(
+                $"The checkpoint's chat template has written {picture} places for {pictures.Length} pictures: use a " +
+                $"built-in template.", nameof(turns));
         return [.. places];
     }
 
     /// <summary>Goes through a rendered text: plain characters, special tokens, places of pictures, and cuts.</summary>
     private static void Walk(
-        string text, Guards guards, string[] spellings, int[] cuts, int most, Action<char> plain, Action<string> special, Action picture, Action<int> cut)
+        string text, Guards guards, string[] spellings, int[] cuts, int most, Action<char> plain,
+        Action<string> special, Action picture, Action<int> cut)
     {
-        ILookup<char, string> byFirst = spellings.OrderByDescending(spelling => spelling.Length).ToLookup(spelling => spelling[0]);
+        ILookup<char, string> byFirst = spellings.OrderByDescending(spelling => spelling.Length)
+            .ToLookup(spelling => spelling[0]);
         int next = 0;
         for (int at = 0; at <= text.Length;)
         {
@@ -271,7 +305,8 @@ internal sealed class JinjaChat
             if (at == text.Length)
                 break;
             char character = text[at];
-            if (character == guards.Picture || character == '<' && most > 0 && s_pictures.Any(place => text.AsSpan(at).StartsWith(place)))
+            if (character == guards.Picture
+                || character == '<' && most > 0 && s_pictures.Any(place => text.AsSpan(at).StartsWith(place)))
             {
                 at += character == guards.Picture ? 1 : s_pictures.First(place => text.AsSpan(at).StartsWith(place)).Length;
                 most--;
@@ -291,20 +326,26 @@ internal sealed class JinjaChat
         }
     }
 
-    private static int[] PicturesOf(IReadOnlyList<ChatTurn> turns) => [.. turns.SelectMany(turn => turn.Parts.OfType<ChatImage>()).Select(image => image.TokenCount)];
+    private static int[] PicturesOf(IReadOnlyList<ChatTurn> turns) =>
+        [.. turns.SelectMany(turn => turn.Parts.OfType<ChatImage>()).Select(image => image.TokenCount)];
 
     private static string TextOf(ChatTurn turn) => string.Concat(turn.Parts.OfType<ChatText>().Select(part => part.Text));
 
     private static string[] Spellings(ITokenizer tokenizer) =>
-        [.. tokenizer.AddedTokens.Concat([SpecialTokens.TurnStart, SpecialTokens.TurnEnd, SpecialTokens.TextEnd, SpecialTokens.ImageStart, SpecialTokens.ImageEnd, .. s_thinkTags])
+        [.. tokenizer.AddedTokens.Concat([SpecialTokens.TurnStart, SpecialTokens.TurnEnd, SpecialTokens.TextEnd,
+            SpecialTokens.ImageStart, SpecialTokens.ImageEnd, .. s_thinkTags])
             .Where(token => token.Length > 1 && tokenizer.TokenId(token) is not null).Distinct(StringComparer.Ordinal)];
 
     private Guards GuardsFor(IReadOnlyList<ChatTurn> turns, string[] spellings, string more = "")
     {
-        string[] texts = [Source, more, .. turns.SelectMany(turn => turn.Parts.OfType<ChatText>()).Select(part => part.Text)];
-        char[] free = [.. Enumerable.Range(FirstGuard, LastGuard - FirstGuard + 1).Select(code => (char)code).Where(code => !texts.Any(text => text.Contains(code))).Take(2)];
+        string[] texts = [Source, more,
+            .. turns.SelectMany(turn => turn.Parts.OfType<ChatText>()).Select(part => part.Text)];
+        char[] free = [.. Enumerable.Range(FirstGuard, LastGuard - FirstGuard + 1).Select(code => (char)code)
+            .Where(code => !texts.Any(text => text.Contains(code))).Take(2)];
         if (free.Length < 2)
-            throw new ArgumentException("The chat holds all of Unicode's noncharacters from U+FDD0 on, two of which a checkpoint's chat template needs; take some out.", nameof(turns));
+            throw new ArgumentException(
+                "The chat holds all of Unicode's noncharacters from U+FDD0 on, two of which a checkpoint's chat " +
+                "template needs; take some out.", nameof(turns));
         return new Guards(free[0], free[1], [.. spellings, .. s_pictures]);
     }
 

@@ -1,9 +1,10 @@
 namespace Skylight.Text.Templates;
 
 /// <summary>
-/// A chat template in the part of Jinja that such templates use, with the settings of transformers: <c>if</c>, <c>for</c>, <c>set</c>, <c>macro</c>, <c>break</c>, <c>continue</c>,
-/// <c>raw</c>, <c>generation</c>; expressions with Python's operators, slices and methods of texts; filters and tests of <see cref="TemplateFilters"/>. It reads no file, knows no
-/// type of .NET, and takes a limited number of steps.
+/// A chat template in the part of Jinja that such templates use, with the settings of transformers: <c>if</c>,
+/// <c>for</c>, <c>set</c>, <c>macro</c>, <c>break</c>, <c>continue</c>,
+/// <c>raw</c>, <c>generation</c>; expressions with Python's operators, slices and methods of texts; filters and tests
+/// of <see cref="TemplateFilters"/>. It reads no file, knows no type of .NET, and takes a limited number of steps.
 /// </summary>
 internal sealed class JinjaTemplate
 {
@@ -15,7 +16,8 @@ internal sealed class JinjaTemplate
     public string Source { get; }
 
     /// <summary>Reads a template.</summary>
-    /// <exception cref="TemplateException">It is none, or asks for something that is not supported; names line and column.</exception>
+    /// <exception cref="TemplateException">It is none, or asks for something that is not supported; names line and
+    /// column.</exception>
     public static JinjaTemplate Parse(string source) => new(source, TemplateParser.Parse(source));
 
     /// <summary>Renders it; any number of callers may at once.</summary>

@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace Skylight.Text.Templates;
 
-/// <summary>A template cannot be read, asks for something that is not supported, or cannot render what it was given.</summary>
+/// <summary>
+/// A template cannot be read, asks for something that is not supported, or cannot render what it was given.
+/// </summary>
 public sealed class TemplateException : Exception
 {
     internal TemplateException(TemplatePlace place, string message, bool isRefusal = false)

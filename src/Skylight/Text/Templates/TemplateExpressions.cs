@@ -30,7 +30,8 @@ internal sealed class NameExpression(TemplatePlace place, string name) : Templat
     public string Name => name;
 
     protected override object? Compute(TemplateRun run) =>
-        run.Scope.TryGet(name, out object? value) ? value : TemplateFunctions.All.TryGetValue(name, out TemplateFunction? function) ? function : new Missing($"'{name}'");
+        run.Scope.TryGet(name, out object? value) ? value
+            : TemplateFunctions.All.TryGetValue(name, out TemplateFunction? function) ? function : new Missing($"'{name}'");
 }
 
 internal sealed class ListExpression(TemplatePlace place, List<TemplateExpression> items) : TemplateExpression(place)
@@ -38,19 +39,22 @@ internal sealed class ListExpression(TemplatePlace place, List<TemplateExpressio
     protected override object? Compute(TemplateRun run) => items.Select(item => item.Evaluate(run)).ToList();
 }
 
-internal sealed class MapExpression(TemplatePlace place, List<(TemplateExpression Key, TemplateExpression Value)> members) : TemplateExpression(place)
+internal sealed class MapExpression(TemplatePlace place,
+    List<(TemplateExpression Key, TemplateExpression Value)> members) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run)
     {
         var map = new Dictionary<string, object?>(StringComparer.Ordinal);
         foreach ((TemplateExpression key, TemplateExpression value) in members)
-            map[key.Evaluate(run) as string ?? throw new TemplateException(key.Place, "names of members are texts.")] = value.Evaluate(run);
+            map[key.Evaluate(run) as string ?? throw new TemplateException(key.Place, "names of members are texts.")] =
+                value.Evaluate(run);
         return map;
     }
 }
 
 /// <summary><c>a.b</c> and <c>a[b]</c>, which are the same but that the first also finds methods.</summary>
-internal sealed class MemberExpression(TemplatePlace place, TemplateExpression container, TemplateExpression index, bool isDotted) : TemplateExpression(place)
+internal sealed class MemberExpression(TemplatePlace place, TemplateExpression container, TemplateExpression index,
+    bool isDotted) : TemplateExpression(place)
 {
     public TemplateExpression Container => container;
 
@@ -58,16 +62,19 @@ internal sealed class MemberExpression(TemplatePlace place, TemplateExpression c
 
     public bool IsDotted => isDotted;
 
-    protected override object? Compute(TemplateRun run) => TemplateValue.Element(container.Evaluate(run), index.Evaluate(run), Place);
+    protected override object? Compute(TemplateRun run) =>
+        TemplateValue.Element(container.Evaluate(run), index.Evaluate(run), Place);
 }
 
-internal sealed class SliceExpression(TemplatePlace place, TemplateExpression container, TemplateExpression? start, TemplateExpression? stop, TemplateExpression? step) : TemplateExpression(place)
+internal sealed class SliceExpression(TemplatePlace place, TemplateExpression container, TemplateExpression? start,
+    TemplateExpression? stop, TemplateExpression? step) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) =>
         TemplateValue.Slice(container.Evaluate(run), start?.Evaluate(run), stop?.Evaluate(run), step?.Evaluate(run), Place);
 }
 
-internal sealed class CallExpression(TemplatePlace place, TemplateExpression target, List<TemplateExpression> positional, List<(string Name, TemplateExpression Value)> named) : TemplateExpression(place)
+internal sealed class CallExpression(TemplatePlace place, TemplateExpression target,
+    List<TemplateExpression> positional, List<(string Name, TemplateExpression Value)> named) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run)
     {
@@ -76,7 +83,8 @@ internal sealed class CallExpression(TemplatePlace place, TemplateExpression tar
             object? container = member.Container.Evaluate(run);
             string method = (string)member.Index.Evaluate(run)!;
             // A member that can be called goes before a method of its name.
-            if (container is Dictionary<string, object?> map && map.TryGetValue(method, out object? found) && found is TemplateFunction own)
+            if (container is Dictionary<string, object?> map && map.TryGetValue(method, out object? found)
+                && found is TemplateFunction own)
                 return own(Arguments(run, method));
             if (container is Missing missing)
                 throw new TemplateException(Place, $"{missing.What} is undefined, so it has no '{method}'.");
@@ -84,7 +92,8 @@ internal sealed class CallExpression(TemplatePlace place, TemplateExpression tar
         }
 
         string name = target is NameExpression { Name: var spelled } ? spelled : "this";
-        return target.Evaluate(run) is TemplateFunction function ? function(Arguments(run, name)) : throw new TemplateException(Place, $"'{name}' is no function that is supported.");
+        return target.Evaluate(run) is TemplateFunction function ? function(Arguments(run, name))
+            : throw new TemplateException(Place, $"'{name}' is no function that is supported.");
     }
 
     private TemplateCall Arguments(TemplateRun run, string name) => new(
@@ -93,14 +102,16 @@ internal sealed class CallExpression(TemplatePlace place, TemplateExpression tar
 }
 
 internal sealed class FilterExpression(
-    TemplatePlace place, string name, Func<object?, TemplateCall, object?> filter, TemplateExpression subject, List<TemplateExpression> positional, List<(string Name, TemplateExpression Value)> named) : TemplateExpression(place)
+    TemplatePlace place, string name, Func<object?, TemplateCall, object?> filter, TemplateExpression subject,
+    List<TemplateExpression> positional, List<(string Name, TemplateExpression Value)> named) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) => filter(subject.Evaluate(run), new TemplateCall(
         run, Place, name, [.. positional.Select(argument => argument.Evaluate(run))],
         named.ToDictionary(argument => argument.Name, argument => argument.Value.Evaluate(run), StringComparer.Ordinal)));
 }
 
-internal sealed class TestExpression(TemplatePlace place, Func<object?, object?, TemplatePlace, bool> test, TemplateExpression subject, TemplateExpression? argument) : TemplateExpression(place)
+internal sealed class TestExpression(TemplatePlace place, Func<object?, object?, TemplatePlace, bool> test,
+    TemplateExpression subject, TemplateExpression? argument) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) => test(subject.Evaluate(run), argument?.Evaluate(run), Place);
 }
@@ -110,17 +121,20 @@ internal sealed class NotExpression(TemplatePlace place, TemplateExpression oper
     protected override object? Compute(TemplateRun run) => !TemplateValue.IsTrue(operand.Evaluate(run));
 }
 
-internal sealed class SignExpression(TemplatePlace place, TemplateExpression operand, bool isNegative) : TemplateExpression(place)
+internal sealed class SignExpression(TemplatePlace place, TemplateExpression operand, bool isNegative)
+    : TemplateExpression(place)
 {
-    protected override object? Compute(TemplateRun run) => TemplateValue.Calculate("*", operand.Evaluate(run), isNegative ? -1L : 1L, Place) switch
-    {
-        string => throw new TemplateException(Place, "text has no sign."),
-        var number => number,
-    };
+    protected override object? Compute(TemplateRun run) =>
+        TemplateValue.Calculate("*", operand.Evaluate(run), isNegative ? -1L : 1L, Place) switch
+        {
+            string => throw new TemplateException(Place, "text has no sign."),
+            var number => number,
+        };
 }
 
 /// <summary><c>and</c> and <c>or</c>: the value that decides, as in Python.</summary>
-internal sealed class LogicExpression(TemplatePlace place, TemplateExpression left, TemplateExpression right, bool isAnd) : TemplateExpression(place)
+internal sealed class LogicExpression(TemplatePlace place, TemplateExpression left, TemplateExpression right,
+    bool isAnd) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run)
     {
@@ -129,19 +143,24 @@ internal sealed class LogicExpression(TemplatePlace place, TemplateExpression le
     }
 }
 
-internal sealed class ConditionExpression(TemplatePlace place, TemplateExpression condition, TemplateExpression then, TemplateExpression? otherwise) : TemplateExpression(place)
+internal sealed class ConditionExpression(TemplatePlace place, TemplateExpression condition, TemplateExpression then,
+    TemplateExpression? otherwise) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) =>
-        TemplateValue.IsTrue(condition.Evaluate(run)) ? then.Evaluate(run) : otherwise is null ? new Missing("what has no 'else'") : otherwise.Evaluate(run);
+        TemplateValue.IsTrue(condition.Evaluate(run)) ? then.Evaluate(run)
+            : otherwise is null ? new Missing("what has no 'else'") : otherwise.Evaluate(run);
 }
 
-internal sealed class BinaryExpression(TemplatePlace place, string operation, TemplateExpression left, TemplateExpression right) : TemplateExpression(place)
+internal sealed class BinaryExpression(TemplatePlace place, string operation, TemplateExpression left,
+    TemplateExpression right) : TemplateExpression(place)
 {
-    protected override object? Compute(TemplateRun run) => TemplateValue.Calculate(operation, left.Evaluate(run), right.Evaluate(run), Place);
+    protected override object? Compute(TemplateRun run) =>
+        TemplateValue.Calculate(operation, left.Evaluate(run), right.Evaluate(run), Place);
 }
 
 /// <summary><c>a &lt; b == c</c>: every pair of neighbours must hold.</summary>
-internal sealed class ComparisonExpression(TemplatePlace place, TemplateExpression first, List<(string Operation, TemplateExpression Operand)> rest) : TemplateExpression(place)
+internal sealed class ComparisonExpression(TemplatePlace place, TemplateExpression first,
+    List<(string Operation, TemplateExpression Operand)> rest) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run)
     {

@@ -24,14 +24,16 @@ internal enum TokenKind
 internal readonly record struct TemplateToken(TokenKind Kind, string Text, TemplatePlace Place);
 
 /// <summary>
-/// Cuts a template as Jinja does with the settings of transformers: <c>trim_blocks</c> (a line break behind a block is left out), <c>lstrip_blocks</c> (so are blanks between
-/// the beginning of a line and a block), and no line break at the end. A minus beside a mark takes all white space on that side, a plus keeps it.
+/// Cuts a template as Jinja does with the settings of transformers: <c>trim_blocks</c> (a line break behind a block is
+/// left out), <c>lstrip_blocks</c> (so are blanks between the beginning of a line and a block), and no line break at
+/// the end. A minus beside a mark takes all white space on that side, a plus keeps it.
 /// </summary>
 internal sealed class TemplateLexer
 {
     // The longer ones first.
     private static readonly string[] s_operators =
-        ["**", "//", "==", "!=", "<=", ">=", "(", ")", "[", "]", "{", "}", ".", ",", ":", "|", "+", "-", "*", "/", "%", "~", "<", ">", "="];
+        ["**", "//", "==", "!=", "<=", ">=", "(", ")", "[", "]", "{", "}", ".", ",", ":", "|", "+", "-", "*", "/", "%",
+            "~", "<", ">", "="];
 
     private readonly string _source;
     private readonly List<TemplateToken> _tokens = [];
@@ -141,14 +143,16 @@ internal sealed class TemplateLexer
         int at = SkipBlanks(inner);
         if (!_source.AsSpan(at).StartsWith("raw") || !EndsBlock(at + 3, out int start, out bool strips))
             return null;
-        for (int open = _source.IndexOf("{%", start, StringComparison.Ordinal); open >= 0; open = _source.IndexOf("{%", open + 2, StringComparison.Ordinal))
+        for (int open = _source.IndexOf("{%", start, StringComparison.Ordinal); open >= 0;
+            open = _source.IndexOf("{%", open + 2, StringComparison.Ordinal))
         {
             int name = SkipBlanks(open + 2 + (open + 2 < _source.Length && _source[open + 2] is '-' or '+' ? 1 : 0));
             if (!_source.AsSpan(name).StartsWith("endraw") || !EndsBlock(name + 6, out int end, out bool stripsAfter))
                 continue;
             string text = _source[start..open];
             text = strips ? text.TrimStart() : text;
-            text = _source[open + 2] == '-' ? text.TrimEnd() : _source[open + 2] == '+' ? text : WithoutIndentation(text, open - text.Length);
+            text = _source[open + 2] == '-' ? text.TrimEnd() : _source[open + 2] == '+' ? text
+                : WithoutIndentation(text, open - text.Length);
             AddText(text, start);
             return (end, stripsAfter, true);
         }
@@ -172,7 +176,8 @@ internal sealed class TemplateLexer
         return at;
     }
 
-    private (int Position, bool StripsLeft, bool TrimsBreak) ReadCode(int mark, int position, string close, TokenKind startKind, TokenKind endKind)
+    private (int Position, bool StripsLeft, bool TrimsBreak) ReadCode(int mark, int position, string close,
+        TokenKind startKind, TokenKind endKind)
     {
         _tokens.Add(new(startKind, _source[mark..(mark + 2)], PlaceOf(mark)));
         var open = new Stack<char>();
@@ -187,7 +192,8 @@ internal sealed class TemplateLexer
             {
                 _tokens.Add(new(endKind, close, PlaceOf(position)));
                 char sign = isSigned ? rest[0] : ' ';
-                return (position + close.Length + (isSigned ? 1 : 0), sign == '-', endKind == TokenKind.BlockEnd && sign != '+');
+                return (position + close.Length + (isSigned ? 1 : 0), sign == '-',
+                    endKind == TokenKind.BlockEnd && sign != '+');
             }
 
             position = ReadToken(position, open);
@@ -206,7 +212,8 @@ internal sealed class TemplateLexer
         }
         else if (char.IsAsciiDigit(first))
         {
-            while (end < _source.Length && (char.IsAsciiLetterOrDigit(_source[end]) || _source[end] == '_' || _source[end] == '.' && end + 1 < _source.Length && char.IsAsciiDigit(_source[end + 1])))
+            while (end < _source.Length && (char.IsAsciiLetterOrDigit(_source[end]) || _source[end] == '_'
+                || _source[end] == '.' && end + 1 < _source.Length && char.IsAsciiDigit(_source[end + 1])))
                 end++;
             _tokens.Add(new(TokenKind.Number, _source[position..end].Replace("_", "", StringComparison.Ordinal), place));
         }
@@ -222,7 +229,8 @@ internal sealed class TemplateLexer
                 ?? throw new TemplateException(place, $"'{first}' is not expected here.");
             if (found is "(" or "[" or "{")
                 open.Push(found[0]);
-            else if (found is ")" or "]" or "}" && (open.Count == 0 || (open.Pop(), found[0]) is not (('(', ')') or ('[', ']') or ('{', '}'))))
+            else if (found is ")" or "]" or "}"
+                && (open.Count == 0 || (open.Pop(), found[0]) is not (('(', ')') or ('[', ']') or ('{', '}'))))
                 throw new TemplateException(place, $"'{found}' closes nothing.");
             _tokens.Add(new(TokenKind.Operator, found, place));
             end = position + found.Length;
@@ -254,7 +262,9 @@ internal sealed class TemplateLexer
             int digits = next switch { 'x' => 2, 'u' => 4, 'U' => 8, _ => 0 };
             if (digits > 0)
             {
-                if (at + digits >= _source.Length || !int.TryParse(_source.AsSpan(at + 1, digits), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out int code)
+                if (at + digits >= _source.Length
+                    || !int.TryParse(_source.AsSpan(at + 1, digits), NumberStyles.AllowHexSpecifier,
+                        CultureInfo.InvariantCulture, out int code)
                     || code is < 0 or > 0x10FFFF or (>= 0xD800 and < 0xE000))
                     throw new TemplateException(PlaceOf(at - 1), "an escape in a string is not a character.");
                 result.Append(char.ConvertFromUtf32(code));
@@ -264,7 +274,18 @@ internal sealed class TemplateLexer
 
             if (next == '\n')
                 continue;
-            char plain = next switch { 'n' => '\n', 't' => '\t', 'r' => '\r', 'b' => '\b', 'f' => '\f', 'v' => '\v', 'a' => '\a', '0' => '\0', _ => next };
+            char plain = next switch
+            {
+                'n' => '\n',
+                't' => '\t',
+                'r' => '\r',
+                'b' => '\b',
+                'f' => '\f',
+                'v' => '\v',
+                'a' => '\a',
+                '0' => '\0',
+                _ => next,
+            };
             // Python keeps the backslash of an escape that there is none of.
             if (plain == next && next is not ('\\' or '\'' or '"'))
                 result.Append('\\');

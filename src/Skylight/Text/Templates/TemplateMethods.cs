@@ -26,14 +26,19 @@ internal static class TemplateMethods
         "rsplit" => Split(text, call.Expect(2, "sep", "maxsplit"), fromEnd: true),
         "splitlines" => text.Length == 0 ? [] : (List<object?>)[.. (text.EndsWith('\n') ? text[..^1] : text).Split('\n')],
         "replace" => Replace(text, call.Expect(3, "old", "new", "count")),
-        "removeprefix" => text.StartsWith(call.Expect(1).Text(0, "prefix"), StringComparison.Ordinal) ? text[call.Text(0, "prefix").Length..] : text,
-        "removesuffix" => text.EndsWith(call.Expect(1).Text(0, "suffix"), StringComparison.Ordinal) ? text[..^call.Text(0, "suffix").Length] : text,
+        "removeprefix" => text.StartsWith(call.Expect(1).Text(0, "prefix"), StringComparison.Ordinal)
+            ? text[call.Text(0, "prefix").Length..] : text,
+        "removesuffix" => text.EndsWith(call.Expect(1).Text(0, "suffix"), StringComparison.Ordinal)
+            ? text[..^call.Text(0, "suffix").Length] : text,
         "lower" => text.ToLowerInvariant(),
         "upper" => text.ToUpperInvariant(),
         "capitalize" => Capitalize(text),
         "title" => Title(text),
-        "join" => Join(text, [.. TemplateValue.Elements(call.Expect(1).Get(0, "iterable"), call.Place).Select(item => item as string ?? throw call.Error("joins texts only"))], call),
-        "find" => (long)(text.IndexOf(call.Expect(1).Text(0, "sub"), StringComparison.Ordinal) is var at and >= 0 ? new StringInfoLength(text[..at]).Value : -1),
+        "join" => Join(text,
+            [.. TemplateValue.Elements(call.Expect(1).Get(0, "iterable"), call.Place)
+                .Select(item => item as string ?? throw call.Error("joins texts only"))], call),
+        "find" => (long)(text.IndexOf(call.Expect(1).Text(0, "sub"), StringComparison.Ordinal) is var at and >= 0
+            ? new StringInfoLength(text[..at]).Value : -1),
         "count" => Count(text, call.Expect(1).Text(0, "sub")),
         "isdigit" => text.Length > 0 && text.All(char.IsDigit),
         "isspace" => text.Length > 0 && text.All(char.IsWhiteSpace),
@@ -42,18 +47,21 @@ internal static class TemplateMethods
 
     private static object? OfList(List<object?> list, string method, TemplateCall call) => method switch
     {
-        "index" => list.FindIndex(item => TemplateValue.AreEqual(item, call.Expect(1).Get(0, "value"))) is var at and >= 0 ? (long)at : throw call.Error("finds no such element"),
+        "index" => list.FindIndex(item => TemplateValue.AreEqual(item, call.Expect(1).Get(0, "value"))) is var at
+            and >= 0 ? (long)at : throw call.Error("finds no such element"),
         "count" => list.LongCount(item => TemplateValue.AreEqual(item, call.Expect(1).Get(0, "value"))),
         _ => throw call.Error("is no method of lists that is supported: what a template is given does not change"),
     };
 
     private static object? OfMap(Dictionary<string, object?> map, string method, TemplateCall call) => method switch
     {
-        "get" => call.Expect(2).Get(0, "key") is string key && map.TryGetValue(key, out object? value) ? value : call.Get(1, "default"),
+        "get" => call.Expect(2).Get(0, "key") is string key && map.TryGetValue(key, out object? value) ? value
+            : call.Get(1, "default"),
         "items" => TemplateFilters.Items(map),
         "keys" => (List<object?>)[.. map.Keys],
         "values" => (List<object?>)[.. map.Values],
-        _ => throw call.Error(map.ContainsKey(method) ? "is a member that cannot be called" : "is no method of mappings that is supported"),
+        _ => throw call.Error(map.ContainsKey(method) ? "is a member that cannot be called"
+            : "is no method of mappings that is supported"),
     };
 
     /// <summary>Without characters at its ends; white space where none are named.</summary>
@@ -66,7 +74,8 @@ internal static class TemplateMethods
         return set.Length == 0 ? text : left && right ? text.Trim(set) : left ? text.TrimStart(set) : text.TrimEnd(set);
     }
 
-    public static string Capitalize(string text) => text.Length == 0 ? text : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
+    public static string Capitalize(string text) => text.Length == 0 ? text
+        : char.ToUpperInvariant(text[0]) + text[1..].ToLowerInvariant();
 
     public static string Title(string text)
     {
@@ -90,7 +99,8 @@ internal static class TemplateMethods
 
     private static List<object?> Split(string text, TemplateCall call, bool fromEnd)
     {
-        int most = (int)Math.Clamp(TemplateValue.ToInteger(call.Get(1, "maxsplit", -1L)) ?? throw call.Error("takes a whole number for 'maxsplit'"), -1, int.MaxValue - 1);
+        int most = (int)Math.Clamp(TemplateValue.ToInteger(call.Get(1, "maxsplit", -1L))
+            ?? throw call.Error("takes a whole number for 'maxsplit'"), -1, int.MaxValue - 1);
         if (call.Get(0, "sep") is not { } separator)
         {
             if (most >= 0)
@@ -103,7 +113,8 @@ internal static class TemplateMethods
         string[] parts = text.Split(mark);
         if (most < 0 || parts.Length <= most + 1)
             return [.. parts];
-        return fromEnd ? [string.Join(mark, parts[..^most]), .. parts[^most..]] : [.. parts[..most], string.Join(mark, parts[most..])];
+        return fromEnd ? [string.Join(mark, parts[..^most]), .. parts[^most..]]
+            : [.. parts[..most], string.Join(mark, parts[most..])];
     }
 
     /// <summary>Texts with a separator between them.</summary>
@@ -132,7 +143,8 @@ internal static class TemplateMethods
     private static long Count(string text, string part)
     {
         long count = 0;
-        for (int at = text.IndexOf(part, StringComparison.Ordinal); at >= 0 && part.Length > 0; at = text.IndexOf(part, at + part.Length, StringComparison.Ordinal))
+        for (int at = text.IndexOf(part, StringComparison.Ordinal); at >= 0 && part.Length > 0;
+            at = text.IndexOf(part, at + part.Length, StringComparison.Ordinal))
             count++;
         return count;
     }
@@ -151,9 +163,12 @@ internal static class TemplateFunctions
     public static FrozenDictionary<string, TemplateFunction> All { get; } = new Dictionary<string, TemplateFunction>
     {
         ["namespace"] = Namespace,
-        ["dict"] = call => new Dictionary<string, object?>(call.Expect(0, [.. call.Named.Keys]).Named, StringComparer.Ordinal),
+        ["dict"] = call =>
+            new Dictionary<string, object?>(call.Expect(0, [.. call.Named.Keys]).Named, StringComparer.Ordinal),
         ["range"] = Range,
-        ["raise_exception"] = call => throw new TemplateException(call.Place, $"the template refuses this: {TemplateValue.Print(call.Expect(1).Get(0, "message"))}", isRefusal: true),
+        ["raise_exception"] = call =>
+            throw new TemplateException(call.Place,
+                $"the template refuses this: {TemplateValue.Print(call.Expect(1).Get(0, "message"))}", isRefusal: true),
         ["strftime_now"] = call => Format(call.Run.Now, call.Expect(1).Text(0, "format"), call),
     }.ToFrozenDictionary(StringComparer.Ordinal);
 
@@ -174,12 +189,15 @@ internal static class TemplateFunctions
 
     private static List<object?> Range(TemplateCall call)
     {
-        long[] bounds = [.. call.Expect(3).Positional.Select(bound => TemplateValue.ToInteger(bound) ?? throw call.Error("takes whole numbers"))];
+        long[] bounds = [.. call.Expect(3)
+            .Positional.Select(bound => TemplateValue.ToInteger(bound) ?? throw call.Error("takes whole numbers"))];
         if (bounds.Length == 0)
             throw call.Error("takes an end");
-        (long start, long end, long step) = (bounds.Length > 1 ? bounds[0] : 0, bounds.Length > 1 ? bounds[1] : bounds[0], bounds.Length > 2 ? bounds[2] : 1);
+        (long start, long end, long step) = (bounds.Length > 1 ? bounds[0] : 0, bounds.Length > 1 ? bounds[1]
+            : bounds[0], bounds.Length > 2 ? bounds[2] : 1);
         var numbers = new List<object?>();
-        for (long number = start; step > 0 ? number < end : step < 0 ? number > end : throw call.Error("cannot have a step of 0"); number += step)
+        for (long number = start; step > 0 ? number < end : step < 0 ? number > end
+            : throw call.Error("cannot have a step of 0"); number += step)
         {
             if (numbers.Count == LongestRange)
                 throw call.Error($"is longer than {LongestRange}");
@@ -225,7 +243,8 @@ internal static class TemplateFunctions
                 '%' => "%",
                 _ => throw call.Error($"does not know '%{code}'"),
             };
-            result.Append(isPlain && text.Length > 1 && char.IsDigit(text[0]) ? text.TrimStart('0') is { Length: > 0 } trimmed ? trimmed : "0" : text);
+            result.Append(isPlain && text.Length > 1 && char.IsDigit(text[0])
+                ? text.TrimStart('0') is { Length: > 0 } trimmed ? trimmed : "0" : text);
         }
 
         return result.ToString();

@@ -2,7 +2,10 @@ using System.Globalization;
 
 namespace Skylight.Text.Templates;
 
-/// <summary>Reads a template into statements. What it does not know is refused here, by name and place: nothing is found out only while a chat is rendered that could be before.</summary>
+/// <summary>
+/// Reads a template into statements. What it does not know is refused here, by name and place: nothing is found out
+/// only while a chat is rendered that could be before.
+/// </summary>
 internal sealed class TemplateParser
 {
     private const int MostDepth = 100, MostLength = 1 << 20;
@@ -69,7 +72,10 @@ internal sealed class TemplateParser
             case "break" or "continue" when _loops > 0:
                 EndBlock();
                 return new FlowStatement(word.Place, word.Text == "break" ? TemplateFlow.Break : TemplateFlow.Continue);
-            default: throw new TemplateException(word.Place, $"'{word.Text}' is not supported here; statements that are: if, for, set, macro, break, continue, raw, generation.");
+            default:
+                throw new TemplateException(word.Place,
+                $"'{word.Text}' is not supported here; statements that are: if, for, set, macro, break, continue, " +
+                $"raw, generation.");
         }
     }
 
@@ -224,12 +230,14 @@ internal sealed class TemplateParser
         while (true)
         {
             TemplateToken token = Current;
-            if (token.Kind == TokenKind.Operator && token.Text is "==" or "!=" or "<" or "<=" or ">" or ">=" || token is { Kind: TokenKind.Name, Text: "in" })
+            if (token.Kind == TokenKind.Operator && token.Text is "==" or "!=" or "<" or "<=" or ">" or ">="
+                || token is { Kind: TokenKind.Name, Text: "in" })
             {
                 _next++;
                 rest.Add((token.Text, ParseSum()));
             }
-            else if (token is { Kind: TokenKind.Name, Text: "not" } && _tokens[_next + 1] is { Kind: TokenKind.Name, Text: "in" })
+            else if (token is { Kind: TokenKind.Name, Text: "not" }
+                && _tokens[_next + 1] is { Kind: TokenKind.Name, Text: "in" })
             {
                 _next += 2;
                 rest.Add(("not in", ParseSum()));
@@ -242,7 +250,8 @@ internal sealed class TemplateParser
     }
 
     // From the loosest: Jinja binds '~' closer than '+'.
-    private TemplateExpression ParseSum() => ParseBinary(["+", "-"], () => ParseBinary(["~"], () => ParseBinary(["*", "/", "//", "%"], ParsePower)));
+    private TemplateExpression ParseSum() =>
+        ParseBinary(["+", "-"], () => ParseBinary(["~"], () => ParseBinary(["*", "/", "//", "%"], ParsePower)));
 
     private TemplateExpression ParsePower() => ParseBinary(["**"], () => ParseUnary(takesFilters: true));
 
@@ -290,7 +299,8 @@ internal sealed class TemplateParser
                     "true" or "True" => new Literal(token.Place, true),
                     "false" or "False" => new Literal(token.Place, false),
                     "none" or "None" => new Literal(token.Place, null),
-                    "if" or "else" or "elif" or "in" or "is" or "and" or "or" or "not" => throw new TemplateException(token.Place, $"'{token.Text}' is not expected here."),
+                    "if" or "else" or "elif" or "in" or "is" or "and" or "or" or "not" =>
+                        throw new TemplateException(token.Place, $"'{token.Text}' is not expected here."),
                     _ => new NameExpression(token.Place, token.Text),
                 };
             case TokenKind.String:
@@ -302,7 +312,8 @@ internal sealed class TemplateParser
             case TokenKind.Number:
                 if (long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out long whole))
                     return new Literal(token.Place, whole);
-                return double.TryParse(token.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) ? new Literal(token.Place, number)
+                return double.TryParse(token.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number)
+                    ? new Literal(token.Place, number)
                     : throw new TemplateException(token.Place, $"'{token.Text}' is no number.");
             case TokenKind.Operator when token.Text == "(":
                 if (TryTake(")"))
@@ -370,7 +381,8 @@ internal sealed class TemplateParser
                 if (name.Kind is not (TokenKind.Name or TokenKind.Number))
                     throw Unexpected("the name of a member");
                 _next++;
-                object index = name.Kind == TokenKind.Number && long.TryParse(name.Text, NumberStyles.None, CultureInfo.InvariantCulture, out long number) ? number : name.Text;
+                object index = name.Kind == TokenKind.Number && long.TryParse(name.Text, NumberStyles.None,
+                    CultureInfo.InvariantCulture, out long number) ? number : name.Text;
                 value = new MemberExpression(place, value, new Literal(name.Place, index), isDotted: index is string);
             }
             else if (TryTake("["))
@@ -414,7 +426,8 @@ internal sealed class TemplateParser
 
         if (bound > 0)
             return new SliceExpression(place, value, bounds[0], bounds[1], bounds[2]);
-        return new MemberExpression(place, value, bounds[0] ?? throw new TemplateException(place, "'[]' names no element."), isDotted: false);
+        return new MemberExpression(place, value,
+            bounds[0] ?? throw new TemplateException(place, "'[]' names no element."), isDotted: false);
     }
 
     private (List<TemplateExpression> Positional, List<(string Name, TemplateExpression Value)> Named) ParseArguments()
@@ -456,16 +469,22 @@ internal sealed class TemplateParser
             {
                 TemplateToken name = TakeName("the name of a filter");
                 if (!TemplateFilters.All.TryGetValue(name.Text, out Func<object?, TemplateCall, object?>? filter))
-                    throw new TemplateException(name.Place, $"the filter '{name.Text}' is not supported; there are: {string.Join(", ", TemplateFilters.All.Keys.Order(StringComparer.Ordinal))}.");
-                (List<TemplateExpression> positional, List<(string, TemplateExpression)> named) = Current is { Kind: TokenKind.Operator, Text: "(" } ? ParseArguments() : ([], []);
+                    throw new TemplateException(name.Place,
+                        $"the filter '{name.Text}' is not supported; there are: " +
+                        $"{string.Join(", ", TemplateFilters.All.Keys.Order(StringComparer.Ordinal))}.");
+                (List<TemplateExpression> positional, List<(string, TemplateExpression)> named) = Current
+                    is { Kind: TokenKind.Operator, Text: "(" } ? ParseArguments() : ([], []);
                 value = new FilterExpression(name.Place, name.Text, filter, value, positional, named);
             }
             else if (TryTakeName("is"))
             {
                 bool isNegated = TryTakeName("not");
                 TemplateToken name = TakeName("the name of a test");
-                if (!TemplateFilters.Tests.TryGetValue(name.Text, out (Func<object?, object?, TemplatePlace, bool> Test, bool TakesArgument) test))
-                    throw new TemplateException(name.Place, $"the test '{name.Text}' is not supported; there are: {string.Join(", ", TemplateFilters.Tests.Keys.Order(StringComparer.Ordinal))}.");
+                if (!TemplateFilters.Tests.TryGetValue(name.Text,
+                    out (Func<object?, object?, TemplatePlace, bool> Test, bool TakesArgument) test))
+                    throw new TemplateException(name.Place,
+                        $"the test '{name.Text}' is not supported; there are: " +
+                        $"{string.Join(", ", TemplateFilters.Tests.Keys.Order(StringComparer.Ordinal))}.");
                 TemplateExpression? argument = test.TakesArgument ? ParsePostfix(ParsePrimary()) : null;
                 value = new TestExpression(name.Place, test.Test, value, argument);
                 value = isNegated ? new NotExpression(name.Place, value) : value;
@@ -527,8 +546,15 @@ internal sealed class TemplateParser
 
     private TemplateException Unexpected(string wanted)
     {
-        string found = Current.Kind switch { TokenKind.End => "the template ends", TokenKind.Text => "text begins", TokenKind.String => "a text stands", _ => $"'{Current.Text}' stands" };
-        return new TemplateException(Current.Place, wanted.Length == 0 ? $"{found} where nothing more is expected." : $"{found} where {wanted} is expected.");
+        string found = Current.Kind switch
+        {
+            TokenKind.End => "the template ends",
+            TokenKind.Text => "text begins",
+            TokenKind.String => "a text stands",
+            _ => $"'{Current.Text}' stands",
+        };
+        return new TemplateException(Current.Place, wanted.Length == 0 ? $"{found} where nothing more is expected."
+            : $"{found} where {wanted} is expected.");
     }
 
     private readonly struct Depth(TemplateParser parser) : IDisposable

@@ -6,7 +6,10 @@ namespace Skylight.Text.Templates;
 /// <summary>One rendering: its names, what it has written, and how much it may still do.</summary>
 internal sealed class TemplateRun
 {
-    /// <summary>The most characters that a template may write, and the most that it may make on the way, in all its texts together.</summary>
+    /// <summary>
+    /// The most characters that a template may write, and the most that it may make on the way, in all its texts
+    /// together.
+    /// </summary>
     public const int MostOutput = 32 << 20;
 
     private const int MostElements = 1 << 20;

@@ -59,7 +59,8 @@ internal sealed class FlowStatement(TemplatePlace place, TemplateFlow flow) : Te
     public override TemplateFlow Run(TemplateRun run) => flow;
 }
 
-internal sealed class IfStatement(TemplatePlace place, List<(TemplateExpression? Condition, List<TemplateStatement> Body)> branches) : TemplateStatement(place)
+internal sealed class IfStatement(TemplatePlace place,
+    List<(TemplateExpression? Condition, List<TemplateStatement> Body)> branches) : TemplateStatement(place)
 {
     public override TemplateFlow Run(TemplateRun run)
     {
@@ -74,7 +75,8 @@ internal sealed class IfStatement(TemplatePlace place, List<(TemplateExpression?
 }
 
 internal sealed class ForStatement(
-    TemplatePlace place, List<string> targets, TemplateExpression source, TemplateExpression? condition, List<TemplateStatement> body, List<TemplateStatement> otherwise) : TemplateStatement(place)
+    TemplatePlace place, List<string> targets, TemplateExpression source, TemplateExpression? condition,
+    List<TemplateStatement> body, List<TemplateStatement> otherwise) : TemplateStatement(place)
 {
     public override TemplateFlow Run(TemplateRun run)
     {
@@ -124,7 +126,9 @@ internal sealed class ForStatement(
         }
 
         List<object?> parts = item is List<object?> list && list.Count == targets.Count ? list
-            : throw new TemplateException(Place, $"the loop takes {targets.Count} names, and an element is {(item is List<object?> other ? $"a list of {other.Count}" : TemplateValue.TypeName(item))}.");
+            : throw new TemplateException(Place,
+                $"the loop takes {targets.Count} names, and an element is " +
+                $"{(item is List<object?> other ? $"a list of {other.Count}" : TemplateValue.TypeName(item))}.");
         for (int part = 0; part < parts.Count; part++)
             run.Scope.Set(targets[part], parts[part]);
     }
@@ -140,11 +144,13 @@ internal sealed class ForStatement(
         ["length"] = (long)items.Count,
         ["previtem"] = index > 0 ? items[index - 1] : new Missing("the element before the first"),
         ["nextitem"] = index + 1 < items.Count ? items[index + 1] : new Missing("the element after the last"),
-        ["cycle"] = new TemplateFunction(call => call.Positional.Count > 0 ? call.Positional[index % call.Positional.Count] : throw call.Error("needs something to choose from")),
+        ["cycle"] = new TemplateFunction(call => call.Positional.Count > 0
+            ? call.Positional[index % call.Positional.Count] : throw call.Error("needs something to choose from")),
     };
 }
 
-internal sealed class SetStatement(TemplatePlace place, string name, string? member, TemplateExpression value) : TemplateStatement(place)
+internal sealed class SetStatement(TemplatePlace place, string name, string? member, TemplateExpression value)
+    : TemplateStatement(place)
 {
     public override TemplateFlow Run(TemplateRun run)
     {
@@ -160,7 +166,8 @@ internal sealed class SetStatement(TemplatePlace place, string name, string? mem
 }
 
 /// <summary><c>{% set name %}…{% endset %}</c>.</summary>
-internal sealed class SetBlockStatement(TemplatePlace place, string name, List<TemplateStatement> body) : TemplateStatement(place)
+internal sealed class SetBlockStatement(TemplatePlace place, string name, List<TemplateStatement> body)
+    : TemplateStatement(place)
 {
     public override TemplateFlow Run(TemplateRun run)
     {
@@ -170,7 +177,8 @@ internal sealed class SetBlockStatement(TemplatePlace place, string name, List<T
     }
 }
 
-internal sealed class MacroStatement(TemplatePlace place, string name, List<(string Name, TemplateExpression? Default)> parameters, List<TemplateStatement> body) : TemplateStatement(place)
+internal sealed class MacroStatement(TemplatePlace place, string name,
+    List<(string Name, TemplateExpression? Default)> parameters, List<TemplateStatement> body) : TemplateStatement(place)
 {
     public override TemplateFlow Run(TemplateRun run)
     {
@@ -188,7 +196,8 @@ internal sealed class MacroStatement(TemplatePlace place, string name, List<(str
             {
                 (string parameter, TemplateExpression? otherwise) = parameters[index];
                 bool isGiven = index < call.Positional.Count || call.Named.ContainsKey(parameter);
-                scope.Set(parameter, isGiven ? call.Get(index, parameter) : otherwise is null ? new Missing($"'{parameter}'") : otherwise.Evaluate(call.Run));
+                scope.Set(parameter, isGiven ? call.Get(index, parameter)
+                    : otherwise is null ? new Missing($"'{parameter}'") : otherwise.Evaluate(call.Run));
             }
 
             RunAll(body, call.Run);

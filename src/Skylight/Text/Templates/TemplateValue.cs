@@ -5,14 +5,17 @@ using System.Text.Json;
 
 namespace Skylight.Text.Templates;
 
-/// <summary>A name, member or element that is not there: it prints nothing, is false and has no elements; all else is an error.</summary>
+/// <summary>
+/// A name, member or element that is not there: it prints nothing, is false and has no elements; all else is an error.
+/// </summary>
 internal sealed record Missing(string What);
 
 /// <summary>Something that can be called.</summary>
 internal delegate object? TemplateFunction(TemplateCall call);
 
 /// <summary>The arguments of a call.</summary>
-internal sealed class TemplateCall(TemplateRun run, TemplatePlace place, string name, List<object?> positional, Dictionary<string, object?> named)
+internal sealed class TemplateCall(TemplateRun run, TemplatePlace place, string name, List<object?> positional,
+    Dictionary<string, object?> named)
 {
     public TemplateRun Run => run;
 
@@ -24,9 +27,11 @@ internal sealed class TemplateCall(TemplateRun run, TemplatePlace place, string 
 
     /// <summary>An argument by place or name.</summary>
     public object? Get(int index, string parameter, object? otherwise = null) =>
-        index >= 0 && index < positional.Count ? positional[index] : named.TryGetValue(parameter, out object? value) ? value : otherwise;
+        index >= 0 && index < positional.Count ? positional[index] : named.TryGetValue(parameter, out object? value)
+            ? value : otherwise;
 
-    public string Text(int index, string parameter, string? otherwise = null) => Get(index, parameter, otherwise) as string ?? throw Error($"takes text for '{parameter}'");
+    public string Text(int index, string parameter, string? otherwise = null) =>
+        Get(index, parameter, otherwise) as string ?? throw Error($"takes text for '{parameter}'");
 
     /// <summary>Refuses arguments that nobody looks at.</summary>
     public TemplateCall Expect(int most, params ReadOnlySpan<string> parameters)
@@ -45,7 +50,10 @@ internal sealed class TemplateCall(TemplateRun run, TemplatePlace place, string 
     public TemplateException Error(string message) => new(place, $"'{name}' {message}.");
 }
 
-/// <summary>Values and what Python does with them: null, bool, long, double, string, <see cref="List{T}"/>, <see cref="Dictionary{TKey, TValue}"/>, <see cref="Missing"/>, <see cref="TemplateFunction"/>.</summary>
+/// <summary>
+/// Values and what Python does with them: null, bool, long, double, string, <see cref="List{T}"/>,
+/// <see cref="Dictionary{TKey, TValue}"/>, <see cref="Missing"/>, <see cref="TemplateFunction"/>.
+/// </summary>
 internal static class TemplateValue
 {
     public static bool IsTrue(object? value) => value switch
@@ -92,10 +100,14 @@ internal static class TemplateValue
             case double number: return Float(number);
             case string text:
                 string quote = text.Contains('\'') && !text.Contains('"') ? "\"" : "'";
-                return quote + text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal).Replace("\r", "\\r", StringComparison.Ordinal)
-                    .Replace("\t", "\\t", StringComparison.Ordinal).Replace(quote == "'" ? "'" : "\0", quote == "'" ? "\\'" : "\0", StringComparison.Ordinal) + quote;
+                return quote + text.Replace("\\", "\\\\", StringComparison.Ordinal)
+                    .Replace("\n", "\\n", StringComparison.Ordinal).Replace("\r", "\\r", StringComparison.Ordinal)
+                    .Replace("\t", "\\t", StringComparison.Ordinal).Replace(quote == "'" ? "'" : "\0",
+                        quote == "'" ? "\\'" : "\0", StringComparison.Ordinal) + quote;
             case List<object?> list: return "[" + string.Join(", ", list.Select(item => Represent(item, depth + 1))) + "]";
-            case Dictionary<string, object?> map: return "{" + string.Join(", ", map.Select(pair => $"{Represent(pair.Key, depth + 1)}: {Represent(pair.Value, depth + 1)}")) + "}";
+            case Dictionary<string, object?> map:
+                return "{" + string.Join(", ",
+                map.Select(pair => $"{Represent(pair.Key, depth + 1)}: {Represent(pair.Value, depth + 1)}")) + "}";
             default: return "<function>";
         }
     }
@@ -117,15 +129,19 @@ internal static class TemplateValue
             (null, null) => true,
             (Missing, Missing) => true,
             (string a, string b) => a == b,
-            (List<object?> a, List<object?> b) => a.Count == b.Count && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
-            (Dictionary<string, object?> a, Dictionary<string, object?> b) => a.Count == b.Count && a.All(pair => b.TryGetValue(pair.Key, out object? other) && AreEqual(pair.Value, other)),
+            (List<object?> a, List<object?> b) => a.Count == b.Count
+                && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
+            (Dictionary<string, object?> a, Dictionary<string, object?> b) => a.Count == b.Count
+                && a.All(pair => b.TryGetValue(pair.Key, out object? other) && AreEqual(pair.Value, other)),
             _ => ReferenceEquals(left, right),
         };
     }
 
-    public static double ToDouble(object? value) => value switch { bool flag => flag ? 1 : 0, long number => number, double number => number, _ => double.NaN };
+    public static double ToDouble(object? value) =>
+        value switch { bool flag => flag ? 1 : 0, long number => number, double number => number, _ => double.NaN };
 
-    public static long? ToInteger(object? value) => value switch { bool flag => flag ? 1 : 0, long number => number, _ => null };
+    public static long? ToInteger(object? value) =>
+        value switch { bool flag => flag ? 1 : 0, long number => number, _ => null };
 
     /// <summary>Compares two numbers or two texts.</summary>
     public static int Compare(object? left, object? right, TemplatePlace place)
@@ -205,10 +221,20 @@ internal static class TemplateValue
             double a = ToDouble(left), b = ToDouble(right);
             if (operation is "/" or "//" or "%" && b == 0)
                 throw new TemplateException(place, "a number is divided by zero.");
-            return operation switch { "+" => a + b, "-" => a - b, "*" => a * b, "/" => a / b, "//" => Math.Floor(a / b), "%" => a - b * Math.Floor(a / b), _ => Math.Pow(a, b) };
+            return operation switch
+            {
+                "+" => a + b,
+                "-" => a - b,
+                "*" => a * b,
+                "/" => a / b,
+                "//" => Math.Floor(a / b),
+                "%" => a - b * Math.Floor(a / b),
+                _ => Math.Pow(a, b),
+            };
         }
 
-        string what = left is Missing missing ? $"{missing.What} is undefined, and '{operation}' needs it" : right is Missing other ? $"{other.What} is undefined, and '{operation}' needs it"
+        string what = left is Missing missing ? $"{missing.What} is undefined, and '{operation}' needs it"
+            : right is Missing other ? $"{other.What} is undefined, and '{operation}' needs it"
             : $"'{operation}' does not work on {TypeName(left)} and {TypeName(right)}";
         throw new TemplateException(place, what + ".");
     }
@@ -229,7 +255,8 @@ internal static class TemplateValue
         switch (container)
         {
             case Dictionary<string, object?> map:
-                return index is string key && map.TryGetValue(key, out object? value) ? value : new Missing($"'{Print(index)}'");
+                return index is string key && map.TryGetValue(key, out object? value) ? value
+                    : new Missing($"'{Print(index)}'");
             case List<object?> list when ToInteger(index) is { } number:
                 number = number < 0 ? number + list.Count : number;
                 return number >= 0 && number < list.Count ? list[(int)number] : new Missing($"element {Print(index)}");
@@ -245,7 +272,8 @@ internal static class TemplateValue
     /// <summary>As Python cuts: <c>[start:stop:step]</c>.</summary>
     public static object? Slice(object? container, object? start, object? stop, object? step, TemplatePlace place)
     {
-        List<object?> list = container is string or List<object?> ? Elements(container, place) : throw new TemplateException(place, $"{TypeName(container)} cannot be cut.");
+        List<object?> list = container is string or List<object?> ? Elements(container, place)
+            : throw new TemplateException(place, $"{TypeName(container)} cannot be cut.");
         foreach (object? bound in (object?[])[start, stop, step])
         {
             if (bound is not null && ToInteger(bound) is null)
@@ -287,7 +315,14 @@ internal static class TemplateValue
             {
                 case null: text.Append("null"); break;
                 case bool flag: text.Append(flag ? "true" : "false"); break;
-                case long or double: text.Append(Represent(item, 0) switch { "nan" => "NaN", "inf" => "Infinity", "-inf" => "-Infinity", var number => number }); break;
+                case long or double:
+                    text.Append(Represent(item, 0) switch
+                    {
+                        "nan" => "NaN",
+                        "inf" => "Infinity",
+                        "-inf" => "-Infinity",
+                        var number => number,
+                    }); break;
                 case string characters: WriteText(characters); break;
                 case List<object?> list: WriteMany('[', ']', list, element => Write(element, depth + 1), depth); break;
                 case Dictionary<string, object?> map:
@@ -357,7 +392,8 @@ internal static class TemplateValue
         JsonValueKind.True => true,
         JsonValueKind.False => false,
         JsonValueKind.Array => (List<object?>)[.. element.EnumerateArray().Select(FromJson)],
-        JsonValueKind.Object => element.EnumerateObject().ToDictionary(member => member.Name, member => FromJson(member.Value), StringComparer.Ordinal),
+        JsonValueKind.Object => element.EnumerateObject()
+            .ToDictionary(member => member.Name, member => FromJson(member.Value), StringComparer.Ordinal),
         _ => null,
     };
 }

@@ -26,10 +26,12 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [Fact]
     public async Task Generate_writes_the_answer_and_JSON_tells_the_rest()
     {
-        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
+        (int code, string output, string error) = await SkylightProgram.RunAsync(
+            ["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
         Assert.True(code == 0, error);
         Assert.Equal("", error);
-        (_, string json, _) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "-", "--json", .. s_drawn], "Hello");
+        (_, string json, _) = await SkylightProgram.RunAsync(
+            ["generate", checkpoint.Folder, "--prompt", "-", "--json", .. s_drawn], "Hello");
         JsonElement result = JsonDocument.Parse(json).RootElement;
         Assert.Equal(output.TrimEnd('\r', '\n'), result.GetProperty("answer").GetString()!.TrimEnd('\r', '\n'));
         Assert.Equal("tiny-model", result.GetProperty("model").GetString());
@@ -38,7 +40,9 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
         Assert.Equal(0, result.GetProperty("imageTokens").GetInt32());
 
         (code, json, error) = await SkylightProgram.RunAsync(
-            ["generate", checkpoint.Folder, "--prompt", "What is this?", "--image", ChatCheckpoint.Picture("cat.png"), "--image", ChatCheckpoint.Picture("gray.jpg"), "--max-tiles", "1", "--system", "Be brief.", "--json", .. s_drawn]);
+            ["generate", checkpoint.Folder, "--prompt", "What is this?", "--image", ChatCheckpoint.Picture("cat.png"),
+                "--image", ChatCheckpoint.Picture("gray.jpg"), "--max-tiles", "1", "--system", "Be brief.", "--json",
+                .. s_drawn]);
         Assert.True(code == 0, error);
         Assert.Equal(512, JsonDocument.Parse(json).RootElement.GetProperty("imageTokens").GetInt32());
     }
@@ -46,10 +50,12 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [Fact]
     public async Task Thinking_goes_to_the_error_stream_where_there_is_no_terminal()
     {
-        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", .. s_drawn]);
+        (int code, string output, string error) = await SkylightProgram.RunAsync(
+            ["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", .. s_drawn]);
         Assert.Equal(0, code);
         Assert.Equal("", output.Trim());
-        (_, string json, _) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", "--json", .. s_drawn]);
+        (_, string json, _) = await SkylightProgram.RunAsync(
+            ["generate", checkpoint.Folder, "--prompt", "Hello", "--think", "on", "--json", .. s_drawn]);
         JsonElement result = JsonDocument.Parse(json).RootElement;
         string thinking = result.GetProperty("thinking").GetString()!;
         Assert.True(thinking.Length > 5);
@@ -79,9 +85,11 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [InlineData("--device tpu", "no device 'tpu'")]
     public async Task What_cannot_be_used_is_named(string arguments, string expected)
     {
-        (int code, string output, string error) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. arguments.Split(' ')]);
+        (int code, string output, string error) = await SkylightProgram.RunAsync(
+            ["generate", checkpoint.Folder, "--prompt", "Hello", .. arguments.Split(' ')]);
         // What there is not, of files or of memory, is no fault of the command line.
-        Assert.Equal(arguments.StartsWith("--image", StringComparison.Ordinal) || arguments.StartsWith("--cache-tokens", StringComparison.Ordinal) ? 1 : 2, code);
+        Assert.Equal(arguments.StartsWith("--image", StringComparison.Ordinal)
+            || arguments.StartsWith("--cache-tokens", StringComparison.Ordinal) ? 1 : 2, code);
         Assert.Equal("", output);
         Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
         Assert.Contains(expected, error, StringComparison.Ordinal);
@@ -112,7 +120,8 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
         string folder = Path.Combine(checkpoint.Folder, "nothing");
         foreach (string command in new[] { "generate", "chat", "serve" })
         {
-            (int code, _, string error) = await SkylightProgram.RunAsync([command, folder, .. command == "generate" ? new[] { "--prompt", "Hello" } : []]);
+            (int code, _, string error) = await SkylightProgram.RunAsync(
+                [command, folder, .. command == "generate" ? new[] { "--prompt", "Hello" } : []]);
             Assert.Equal(1, code);
             Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
             Assert.Contains("nothing", error, StringComparison.Ordinal);
@@ -122,12 +131,15 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [Fact]
     public async Task A_piped_chat_answers_line_by_line()
     {
-        (int code, string output, string error) = await SkylightProgram.RunAsync(["chat", checkpoint.Folder, .. s_drawn], "Hello\n/reset\nHello\n/exit\nnever asked\n");
+        (int code, string output, string error) = await SkylightProgram.RunAsync(
+            ["chat", checkpoint.Folder, .. s_drawn], "Hello\n/reset\nHello\n/exit\nnever asked\n");
         Assert.True(code == 0, error);
-        (_, string alone, _) = await SkylightProgram.RunAsync(["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
+        (_, string alone, _) = await SkylightProgram.RunAsync(
+            ["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn]);
         Assert.Equal(alone + alone, output);
 
-        (code, output, error) = await SkylightProgram.RunAsync(["chat", checkpoint.Folder, .. s_drawn], "/image /nowhere/cat.png\n/dance\nHello\n");
+        (code, output, error) = await SkylightProgram.RunAsync(["chat", checkpoint.Folder, .. s_drawn],
+            "/image /nowhere/cat.png\n/dance\nHello\n");
         Assert.Equal(1, code);
         Assert.Equal(alone, output);
         Assert.Contains("/nowhere/cat.png", error, StringComparison.Ordinal);

@@ -20,9 +20,11 @@ public sealed class ChatSessionTests
         await using ChatModel model = TinyChatModel.Create();
         (ChatSession session, StringWriter output, _) = Create(model, s_drawn, "Hello\n\nAnd then?\n", system: "Be brief.");
         Assert.Equal(0, await session.RunAsync());
-        Assert.Equal([ChatRole.System, ChatRole.User, ChatRole.Assistant, ChatRole.User, ChatRole.Assistant], session.Conversation.Select(message => message.Role));
+        Assert.Equal([ChatRole.System, ChatRole.User, ChatRole.Assistant, ChatRole.User, ChatRole.Assistant],
+            session.Conversation.Select(message => message.Role));
         ChatAnswer first = await model.CompleteAsync([Message.System("Be brief."), Message.User("Hello")], s_drawn);
-        ChatAnswer second = await model.CompleteAsync([Message.System("Be brief."), Message.User("Hello"), Message.Assistant(first.Answer), Message.User("And then?")], s_drawn);
+        ChatAnswer second = await model.CompleteAsync([Message.System("Be brief."), Message.User("Hello"),
+            Message.Assistant(first.Answer), Message.User("And then?")], s_drawn);
         Assert.Equal($"{first.Answer}{Environment.NewLine}{second.Answer}{Environment.NewLine}", output.ToString());
         (session, _, _) = Create(model, s_drawn, "Hello\n/reset\n");
         await session.RunAsync();
@@ -34,9 +36,11 @@ public sealed class ChatSessionTests
     {
         await using ChatModel model = TinyChatModel.Create();
         string picture = ChatCheckpoint.Picture("cat.png"), broken = ChatCheckpoint.Picture("golden.json");
-        (ChatSession session, _, StringWriter error) = Create(model, s_drawn with { MaximumTiles = 1 }, $"/image {picture}\n/image \"{picture}\"\nWhat?\nAnd?\n/image {broken}\nWhat?\nStill there?\n");
+        (ChatSession session, _, StringWriter error) = Create(model, s_drawn with { MaximumTiles = 1 },
+            $"/image {picture}\n/image \"{picture}\"\nWhat?\nAnd?\n/image {broken}\nWhat?\nStill there?\n");
         Assert.Equal(1, await session.RunAsync());
-        Assert.Equal([2, 0, 0], session.Conversation.Where(message => message.Role == ChatRole.User).Select(message => message.Parts.Count(part => part is ImagePart)));
+        Assert.Equal([2, 0, 0], session.Conversation.Where(message => message.Role == ChatRole.User)
+            .Select(message => message.Parts.Count(part => part is ImagePart)));
         Assert.Contains("cannot be decoded", error.ToString(), StringComparison.Ordinal);
     }
 
@@ -49,7 +53,8 @@ public sealed class ChatSessionTests
         File.Copy(ChatCheckpoint.Picture("cat.png"), picture);
         var input = new Lines();
         var error = new StringWriter();
-        var session = new ChatSession(model, s_drawn with { MaximumTiles = 1 }, null, input, PlainConsole.On(new StringWriter()), error, isInteractive: false);
+        var session = new ChatSession(model, s_drawn with { MaximumTiles = 1 }, null, input,
+            PlainConsole.On(new StringWriter()), error, isInteractive: false);
         Task<int> run = session.RunAsync();
         input.Add($"/image {picture}");
         input.Add("What?");
@@ -67,7 +72,8 @@ public sealed class ChatSessionTests
     public async Task Thinking_is_dimmed_on_a_terminal_and_control_characters_do_nothing()
     {
         await using ChatModel model = TinyChatModel.Create(thinking: true);
-        (ChatSession session, StringWriter output, StringWriter error) = Create(model, s_drawn, "Hello\n/think off\nHello\n", isTerminal: true);
+        (ChatSession session, StringWriter output, StringWriter error) = Create(model, s_drawn,
+            "Hello\n/think off\nHello\n", isTerminal: true);
         Assert.Equal(0, await session.RunAsync());
         Assert.StartsWith("\u001b[2m", output.ToString(), StringComparison.Ordinal);
         Assert.Equal(1, Occurrences(output.ToString(), "\u001b[2m"));
@@ -80,12 +86,19 @@ public sealed class ChatSessionTests
     public async Task The_first_interrupt_stops_the_answer_and_the_second_the_session()
     {
         await using ChatModel model = TinyChatModel.Create();
-        GenerationOptions endless = s_drawn with { MaxNewTokens = 7000, LogitBias = TokenizerFixture.Real.StopTokenIds().ToDictionary(token => token, _ => float.NegativeInfinity) };
+        GenerationOptions endless = s_drawn with
+        {
+            MaxNewTokens = 7000,
+            LogitBias = TokenizerFixture.Real.StopTokenIds()
+                .ToDictionary(token => token, _ => float.NegativeInfinity),
+        };
         var input = new Lines();
         var output = new StringWriter();
-        var session = new ChatSession(model, endless, null, input, Console(output, false), new StringWriter(), isInteractive: false);
+        var session = new ChatSession(model, endless, null, input, Console(output, false), new StringWriter(),
+            isInteractive: false);
         Task<int> run = session.RunAsync();
-        Task<GenerationHold> reading = GenerationHold.WhenAsync(model.BetweenStepsAsync, engine => engine.ReadingRequests + engine.WaitingRequests > 0);
+        Task<GenerationHold> reading = GenerationHold.WhenAsync(model.BetweenStepsAsync,
+            engine => engine.ReadingRequests + engine.WaitingRequests > 0);
         input.Add("What is forgotten");
         using (await reading)
             session.Interrupt();
@@ -101,7 +114,9 @@ public sealed class ChatSessionTests
         Assert.False(run.IsCompleted);
         await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
         // What was written until then is the answer.
-        Assert.Equal(["Go on forever", output.ToString().Trim('\n')], session.Conversation.Select(message => Assert.IsType<TextPart>(Assert.Single(message.Parts)).Text.TrimEnd('\n')));
+        Assert.Equal(["Go on forever", output.ToString().Trim('\n')],
+            session.Conversation.Select(
+                message => Assert.IsType<TextPart>(Assert.Single(message.Parts)).Text.TrimEnd('\n')));
         Assert.NotEqual("", output.ToString().Trim());
         input.Add("/think off");
         while (!input.IsWaiting)
@@ -117,7 +132,8 @@ public sealed class ChatSessionTests
         await using ChatModel model = TinyChatModel.Create();
         var input = new Lines();
         var output = new StringWriter();
-        var session = new ChatSession(model, s_drawn, null, input, Console(output, false), new StringWriter(), isInteractive: true);
+        var session = new ChatSession(model, s_drawn, null, input, Console(output, false), new StringWriter(),
+            isInteractive: true);
         Task<int> run = session.RunAsync();
         while (!input.IsWaiting)
             await Task.Delay(5);
@@ -128,15 +144,21 @@ public sealed class ChatSessionTests
         input.Add(null);
     }
 
-    private static (ChatSession Session, StringWriter Output, StringWriter Error) Create(ChatModel model, GenerationOptions options, string input, string? system = null, bool isTerminal = false)
+    private static (ChatSession Session, StringWriter Output, StringWriter Error) Create(ChatModel model,
+        GenerationOptions options, string input, string? system = null, bool isTerminal = false)
     {
         var output = new StringWriter();
         var error = new StringWriter();
-        return (new ChatSession(model, options, system, new StringReader(input), Console(output, isTerminal), error, isInteractive: false), output, error);
+        return (new ChatSession(model, options, system, new StringReader(input), Console(output, isTerminal), error,
+            isInteractive: false), output, error);
     }
 
     private static IAnsiConsole Console(StringWriter output, bool isTerminal) =>
-        AnsiConsole.Create(new AnsiConsoleSettings { Ansi = isTerminal ? AnsiSupport.Yes : AnsiSupport.No, Out = new AnsiConsoleOutput(output) });
+        AnsiConsole.Create(new AnsiConsoleSettings
+        {
+            Ansi = isTerminal ? AnsiSupport.Yes : AnsiSupport.No,
+            Out = new AnsiConsoleOutput(output),
+        });
 
     private static int Occurrences(string text, string part) => text.Split(part).Length - 1;
 

@@ -16,7 +16,8 @@ public sealed class DemoCommandTests
     public async Task The_last_line_of_a_run_with_json_is_the_result()
     {
         using var folder = new TemporaryFolder();
-        (int code, string output, string error) = await InProcess(new RootCommand { DemoCommand.Create() }, ["demo", "--tiny", "--seed", "9", "--json", "--out", folder["out"]]);
+        (int code, string output, string error) = await InProcess(new RootCommand { DemoCommand.Create() },
+            ["demo", "--tiny", "--seed", "9", "--json", "--out", folder["out"]]);
         Assert.True(code == 0, error);
         using JsonDocument json = JsonDocument.Parse(output.TrimEnd().Split('\n')[^1]);
         Assert.Equal(9, json.RootElement.GetProperty("seed").GetInt32());
@@ -26,7 +27,8 @@ public sealed class DemoCommandTests
         Assert.Contains("<html", File.ReadAllText(folder["out/report.html"]), StringComparison.OrdinalIgnoreCase);
 
         // Resuming what is finished prints the same result again.
-        (code, output, error) = await InProcess(new RootCommand { DemoCommand.Create() }, ["demo", "--json", "--resume", folder["out"]]);
+        (code, output, error) = await InProcess(new RootCommand { DemoCommand.Create() },
+            ["demo", "--json", "--resume", folder["out"]]);
         Assert.True(code == 0, error);
         using JsonDocument again = JsonDocument.Parse(output.TrimEnd().Split('\n')[^1]);
         Assert.Equal(json.RootElement.GetRawText(), again.RootElement.GetRawText());

@@ -15,18 +15,22 @@ namespace Skylight.Tests.Cli.Demo;
 public sealed class DemoDataTests
 {
     private static readonly string[] s_files = ["arithmetic", "captions", "cold-start", "problems", "test", "validation"];
-    private static readonly DemoDataSizes s_sizes = new(Captions: 40, Arithmetic: 60, ColdStart: 80, Problems: 50, Validation: 20, Test: 30);
+    private static readonly DemoDataSizes s_sizes = new(Captions: 40, Arithmetic: 60, ColdStart: 80, Problems: 50,
+        Validation: 20, Test: 30);
 
     [Fact]
     public void Rows_say_what_the_pictures_show()
     {
         using var folder = new TemporaryFolder();
         // Every digit is a block of its split's and its own gray, so that a picture tells what it was made of.
-        int pictures = DemoData.Write(folder["data"], new DigitDataset(Blocks(100), Blocks(200)), 3, s_sizes, CancellationToken.None);
-        Assert.Equal([.. s_files.Select(name => $"{name}.jsonl").Append("pictures").Order(StringComparer.Ordinal)], Names(folder["data"]));
+        int pictures = DemoData.Write(folder["data"], new DigitDataset(Blocks(100), Blocks(200)), 3, s_sizes,
+            CancellationToken.None);
+        Assert.Equal([.. s_files.Select(name => $"{name}.jsonl").Append("pictures").Order(StringComparer.Ordinal)],
+            Names(folder["data"]));
         var ids = new HashSet<string>();
         var shown = new HashSet<string>();
-        foreach ((string file, int count) in (ReadOnlySpan<(string, int)>)[("captions", 40), ("arithmetic", 60), ("cold-start", 80), ("problems", 50), ("validation", 20), ("test", 30)])
+        foreach ((string file, int count) in (ReadOnlySpan<(string, int)>)[("captions", 40), ("arithmetic", 60),
+            ("cold-start", 80), ("problems", 50), ("validation", 20), ("test", 30)])
         {
             JsonElement[] rows = Rows(folder["data"], file);
             Assert.Equal(count, rows.Length);
@@ -48,7 +52,8 @@ public sealed class DemoDataTests
         Assert.Equal(shown.Order(StringComparer.Ordinal), Names(Path.Combine(folder["data"], "pictures")));
         Assert.Equal(shown.Count, pictures);
         // A quarter of the traces corrects itself.
-        Assert.InRange(Rows(folder["data"], "cold-start").Count(row => Said(row).Answer.Contains("Wait", StringComparison.Ordinal)), 8, 34);
+        Assert.InRange(Rows(folder["data"], "cold-start")
+            .Count(row => Said(row).Answer.Contains("Wait", StringComparison.Ordinal)), 8, 34);
     }
 
     [Fact]
@@ -59,7 +64,8 @@ public sealed class DemoDataTests
         var pixels = new byte[DigitSet.Area];
         pixels[0] = pixels[^1] = 255;
         var digits = new DigitSet(pixels, [3]);
-        Assert.Equal(1, DemoData.Write(folder["data"], new DigitDataset(digits, digits), 3, s_sizes, CancellationToken.None));
+        Assert.Equal(1,
+            DemoData.Write(folder["data"], new DigitDataset(digits, digits), 3, s_sizes, CancellationToken.None));
         Assert.Equal(["00001.png"], Names(Path.Combine(folder["data"], "pictures")));
     }
 
@@ -73,7 +79,8 @@ public sealed class DemoDataTests
             DemoData.Write(folder[name], digits, seed, s_sizes, CancellationToken.None);
         Assert.Equal(Names(folder["a"]), Names(folder["b"]));
         foreach (string file in Directory.EnumerateFiles(folder["a"], "*", SearchOption.AllDirectories))
-            Assert.Equal(File.ReadAllBytes(file), File.ReadAllBytes(Path.Combine(folder["b"], Path.GetRelativePath(folder["a"], file))));
+            Assert.Equal(File.ReadAllBytes(file),
+                File.ReadAllBytes(Path.Combine(folder["b"], Path.GetRelativePath(folder["a"], file))));
         foreach (string file in s_files)
         {
             bool isFixed = file is "test" or "validation";
@@ -81,7 +88,8 @@ public sealed class DemoDataTests
         }
 
         static IEnumerable<string> Seen(string data, string file) => Rows(data, file).Select(row =>
-            (row.TryGetProperty("images", out JsonElement images) ? Convert.ToHexString(File.ReadAllBytes(Path.Combine(data, images[0].GetString()!))) : Said(row).Answer)
+            (row.TryGetProperty("images", out JsonElement images)
+                ? Convert.ToHexString(File.ReadAllBytes(Path.Combine(data, images[0].GetString()!))) : Said(row).Answer)
             + (row.TryGetProperty("answer", out JsonElement answer) ? answer.GetString() : ""));
     }
 
@@ -89,13 +97,20 @@ public sealed class DemoDataTests
     public async Task The_command_writes_and_refuses_what_it_would_not_use()
     {
         using var folder = new TemporaryFolder();
-        Assert.Contains("8 captions, 6 rows of arithmetic", await Run("--write-data", folder["new/data"], "--tiny", "--seed", "5"), StringComparison.Ordinal);
+        Assert.Contains("8 captions, 6 rows of arithmetic",
+            await Run("--write-data", folder["new/data"], "--tiny", "--seed", "5"), StringComparison.Ordinal);
         Assert.Equal(8, Rows(folder["new/data"], "problems").Length);
-        Assert.Contains("is not empty", (await Assert.ThrowsAsync<IOException>(() => Run("--write-data", folder["new/data"], "--tiny"))).Message, StringComparison.Ordinal);
+        Assert.Contains("is not empty",
+            (await Assert.ThrowsAsync<IOException>(() => Run("--write-data", folder["new/data"], "--tiny"))).Message,
+            StringComparison.Ordinal);
         folder.Write("file", "");
-        Assert.Contains("is a file", (await Assert.ThrowsAsync<IOException>(() => Run("--write-data", folder["file"], "--tiny"))).Message, StringComparison.Ordinal);
+        Assert.Contains("is a file",
+            (await Assert.ThrowsAsync<IOException>(() => Run("--write-data", folder["file"], "--tiny"))).Message,
+            StringComparison.Ordinal);
         foreach (string[] other in (string[][])[["--out", "x"], ["--resume", "x"], ["--json"], ["--device", "cpu"]])
-            Assert.Contains($"{other[0]} cannot be used with --write-data", (await Assert.ThrowsAsync<ArgumentException>(() => Run(["--write-data", folder["other"], .. other]))).Message, StringComparison.Ordinal);
+            Assert.Contains($"{other[0]} cannot be used with --write-data",
+                (await Assert.ThrowsAsync<ArgumentException>(() => Run(["--write-data", folder["other"], .. other])))
+                    .Message, StringComparison.Ordinal);
         Assert.Equal(new DemoDataSizes(6000, 3000, 128, 4000, 256, 1000), DemoDataSizes.Of(DemoPreset.Full));
         Assert.Equal(["file", "new"], folder.Names());
     }
@@ -133,7 +148,8 @@ public sealed class DemoDataTests
                 return;
             }
 
-            Match named = Regex.Match(response, @"^<think>\n(?:\d and \d\. Wait, )?(\d) and (\d)\. [^ ]+</think>\\boxed\{(\d+)\}$");
+            Match named = Regex.Match(response,
+                @"^<think>\n(?:\d and \d\. Wait, )?(\d) and (\d)\. [^ ]+</think>\\boxed\{(\d+)\}$");
             Assert.True(named.Success, response);
             (int, int) named2 = (Number(named.Groups[1]), Number(named.Groups[2]));
             if (file == "cold-start")
@@ -150,12 +166,14 @@ public sealed class DemoDataTests
 
             Assert.Equal(digits, named2);
             answer = named.Groups[3].Value;
-            Assert.True(new AnswerVerifier().Verify(response, answer) && ThinkFormatReward.IsWellFormed("", response, finished: true));
+            Assert.True(new AnswerVerifier().Verify(response, answer)
+                && ThinkFormatReward.IsWellFormed("", response, finished: true));
         }
         else
         {
             (question, answer) = (row.GetProperty("question").GetString()!, row.GetProperty("answer").GetString()!);
-            Assert.Equal(question, Asked(Enum.Parse<DigitQuestion>(row.GetProperty("category").GetString()!, ignoreCase: true)));
+            Assert.Equal(question,
+                Asked(Enum.Parse<DigitQuestion>(row.GetProperty("category").GetString()!, ignoreCase: true)));
         }
 
         DigitQuestion asked = DigitQuestions.All.ToArray().Single(known => Asked(known) == question);
@@ -189,7 +207,8 @@ public sealed class DemoDataTests
         for (int digit = 0; digit < 10; digit++)
         {
             for (int pixel = 0; pixel < 400; pixel++)
-                images[(digit * DigitSet.Area) + ((4 + (pixel / 20)) * DigitSet.Side) + 4 + (pixel % 20)] = (byte)(offset + digit);
+                images[(digit * DigitSet.Area) + ((4 + (pixel / 20)) * DigitSet.Side) + 4 + (pixel % 20)] = (byte)(
+                    offset + digit);
         }
 
         return new DigitSet(images, [.. Enumerable.Range(0, 10).Select(digit => (byte)digit)]);
@@ -198,7 +217,9 @@ public sealed class DemoDataTests
     private static JsonElement[] Rows(string folder, string file) =>
         [.. File.ReadAllLines(Path.Combine(folder, $"{file}.jsonl")).Select(line => JsonDocument.Parse(line).RootElement)];
 
-    private static string[] Names(string folder) => [.. Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path)).Order(StringComparer.Ordinal)];
+    private static string[] Names(string folder) =>
+        [.. Directory.EnumerateFileSystemEntries(folder).Select(path => Path.GetFileName(path))
+            .Order(StringComparer.Ordinal)];
 
     private static async Task<string> Run(params string[] arguments)
     {
@@ -207,7 +228,8 @@ public sealed class DemoDataTests
         Console.SetOut(output);
         try
         {
-            Assert.Equal(0, await DemoCommand.Create().Parse(arguments).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false }));
+            Assert.Equal(0, await DemoCommand.Create().Parse(arguments)
+                .InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false }));
             return output.ToString();
         }
         finally

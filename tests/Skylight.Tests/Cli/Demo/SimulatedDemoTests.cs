@@ -21,27 +21,34 @@ public sealed class SimulatedDemoTests
         Emulator.Configure("checks", "on");
         using var folder = new TemporaryFolder();
         DemoResult result = (await TinyDemo.RunAsync(
-            folder["demo"], openDevice: () => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() }),
-            settings: ["sampling.max_new_tokens=6", "pretraining:steps=1", "pretraining:batch=3", "cold-start:steps=1", "cold-start:batch=2", "grpo:steps=1", "frozen-connector:steps=1", "connector:batch=1"]))!;
+            folder["demo"],
+            openDevice: () => new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() }),
+            settings: ["sampling.max_new_tokens=6", "pretraining:steps=1", "pretraining:batch=3", "cold-start:steps=1",
+                "cold-start:batch=2", "grpo:steps=1", "frozen-connector:steps=1", "connector:batch=1"]))!;
 
-        Assert.Equal(["pretrained", "cold_start", "grpo", "connector_only", "grpo_connector_frozen"], result.Phases.Select(phase => phase.Key));
+        Assert.Equal(["pretrained", "cold_start", "grpo", "connector_only", "grpo_connector_frozen"],
+            result.Phases.Select(phase => phase.Key));
         Assert.Single(result.Grpo);
         Assert.Equal(0, result.RolloutTrainMaxAbsLogprobDiff);
         Assert.Contains("\"preset\":\"tiny\"", result.ToJson(), StringComparison.Ordinal);
 
         // Each phase trained what it was to train.
-        Dictionary<string, float[]> pretrained = Weights("pretraining"), coldStart = Weights("cold-start"), grpo = Weights("grpo"), connectorOnly = Weights("connector"), frozen = Weights("frozen-connector");
-        Assert.All(coldStart.Keys.Where(name => name.EndsWith("proj.weight", StringComparison.Ordinal)), name => Assert.NotEqual(pretrained[name], coldStart[name]));
+        Dictionary<string, float[]> pretrained = Weights("pretraining"), coldStart = Weights("cold-start"),
+            grpo = Weights("grpo"), connectorOnly = Weights("connector"), frozen = Weights("frozen-connector");
+        Assert.All(coldStart.Keys.Where(name => name.EndsWith("proj.weight", StringComparison.Ordinal)),
+            name => Assert.NotEqual(pretrained[name], coldStart[name]));
         string[] changed = [.. grpo.Keys.Where(name => !grpo[name].SequenceEqual(connectorOnly[name]))];
         Assert.Superset(new HashSet<string>(["connector.linear1.weight", "connector.linear2.weight"]), changed.ToHashSet());
         Assert.All(changed, name => Assert.StartsWith("connector.", name, StringComparison.Ordinal));
-        Assert.All(coldStart.Keys.Where(name => name.StartsWith("connector.", StringComparison.Ordinal)), name => Assert.Equal(coldStart[name], frozen[name]));
+        Assert.All(coldStart.Keys.Where(name => name.StartsWith("connector.", StringComparison.Ordinal)),
+            name => Assert.Equal(coldStart[name], frozen[name]));
 
         Dictionary<string, float[]> Weights(string run)
         {
             using var cpu = new CpuDevice();
             using VisionLanguageModel model = ModelCheckpoint.Load(folder[$"demo/runs/{run}"], cpu);
-            return model.Parameters.All.ToDictionary(parameter => parameter.Name, parameter => PersistentTensors.Read(cpu, parameter));
+            return model.Parameters.All.ToDictionary(parameter => parameter.Name,
+                parameter => PersistentTensors.Read(cpu, parameter));
         }
     }
 }

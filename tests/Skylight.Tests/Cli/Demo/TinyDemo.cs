@@ -9,10 +9,14 @@ namespace Skylight.Tests.Cli.Demo;
 /// <summary>The demo's tiny run within this process.</summary>
 internal static class TinyDemo
 {
-    /// <summary>Begins it in a new folder, or goes on with what is there, until it ends; null if the user stopped it.</summary>
-    public static async Task<DemoResult?> RunAsync(string folder, ulong seed = 7, ScriptedUser? user = null, Func<Device>? openDevice = null, params string[] settings)
+    /// <summary>
+    /// Begins it in a new folder, or goes on with what is there, until it ends; null if the user stopped it.
+    /// </summary>
+    public static async Task<DemoResult?> RunAsync(string folder, ulong seed = 7, ScriptedUser? user = null,
+        Func<Device>? openDevice = null, params string[] settings)
     {
-        DemoFolder demo = File.Exists(Path.Combine(folder, DemoFolder.StateName)) ? DemoFolder.Open(folder) : DemoFolder.Create(folder, new DemoState { Seed = seed, Preset = DemoPreset.Tiny });
+        DemoFolder demo = File.Exists(Path.Combine(folder, DemoFolder.StateName)) ? DemoFolder.Open(folder)
+            : DemoFolder.Create(folder, new DemoState { Seed = seed, Preset = DemoPreset.Tiny });
         user ??= new ScriptedUser();
         var run = new DemoRun(demo, openDevice ?? (() => new CpuDevice()), user, user.Test) { Settings = settings };
         try

@@ -23,23 +23,29 @@ public sealed class EvalCommandTests
     {
         using var folder = new TemporaryFolder();
         string model = Checkpoint(folder), data = folder.Write("data.jsonl", Data), output = folder["out"];
-        string[] arguments = [model, "--data", data, "--output", output, "--max-tokens", "5", "--seed", "7", "--samples", "2"];
+        string[] arguments = [model, "--data", data, "--output", output, "--max-tokens", "5", "--seed", "7",
+            "--samples", "2"];
         Assert.Equal(0, await Run([.. arguments, "--limit", "2"]));
-        Assert.Equal(["report.html", "report.json", "results.jsonl", "settings.json"], Directory.GetFiles(output).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal));
-        string[] first = await File.ReadAllLinesAsync(Path.Combine(output, "results.jsonl"), TestContext.Current.CancellationToken);
+        Assert.Equal(["report.html", "report.json", "results.jsonl", "settings.json"],
+            Directory.GetFiles(output).Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal));
+        string[] first = await File.ReadAllLinesAsync(Path.Combine(output, "results.jsonl"),
+            TestContext.Current.CancellationToken);
         Assert.Equal(4, first.Length);
 
         await Assert.ThrowsAsync<InvalidDataException>(() => Run(arguments));
         await Assert.ThrowsAsync<InvalidDataException>(() => Run([.. arguments, "--resume", "--temperature", "0.5"]));
         Assert.Equal(0, await Run([.. arguments, "--resume"]));
-        string[] all = await File.ReadAllLinesAsync(Path.Combine(output, "results.jsonl"), TestContext.Current.CancellationToken);
+        string[] all = await File.ReadAllLinesAsync(Path.Combine(output, "results.jsonl"),
+            TestContext.Current.CancellationToken);
         Assert.Equal(first, all[..4]);
         Assert.Equal(6, all.Length);
-        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(output, "report.json"), TestContext.Current.CancellationToken));
+        using JsonDocument report = JsonDocument.Parse(
+            await File.ReadAllTextAsync(Path.Combine(output, "report.json"), TestContext.Current.CancellationToken));
         Assert.Equal(3, report.RootElement.GetProperty("accuracy").GetProperty("items").GetInt32());
         Assert.Equal(6, report.RootElement.GetProperty("accuracy").GetProperty("samples").GetInt32());
         Assert.InRange(report.RootElement.GetProperty("meanTokens").GetDouble(), 1, 5);
-        Assert.Contains("of 3 questions", XDocument.Load(Path.Combine(output, "report.html")).Root!.Value, StringComparison.Ordinal);
+        Assert.Contains("of 3 questions", XDocument.Load(Path.Combine(output, "report.html")).Root!.Value,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -47,12 +53,16 @@ public sealed class EvalCommandTests
     {
         using var folder = new TemporaryFolder();
         string model = Checkpoint(folder), data = folder.Write("data.jsonl", Data);
-        Assert.Equal(1, await Run([model, "--data", data, "--output", folder["out"], "--max-tokens", "5", "--context", "8"]));
-        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(Path.Combine(folder["out"], "report.json"), TestContext.Current.CancellationToken));
+        Assert.Equal(1,
+            await Run([model, "--data", data, "--output", folder["out"], "--max-tokens", "5", "--context", "8"]));
+        using JsonDocument report = JsonDocument.Parse(await File.ReadAllTextAsync(
+            Path.Combine(folder["out"], "report.json"), TestContext.Current.CancellationToken));
         Assert.Equal(3, report.RootElement.GetProperty("failures").GetInt32());
         Assert.Equal(0, report.RootElement.GetProperty("wrong").GetInt32());
-        await Assert.ThrowsAsync<ArgumentException>(() => Run([model, "--data", data, "--output", folder["other"], "--ban", " "]));
-        await Assert.ThrowsAsync<ArgumentException>(() => Run([model, "--data", data, "--output", folder["other"], "--ban", "Waaaaaaait"]));
+        await Assert.ThrowsAsync<ArgumentException>(
+            () => Run([model, "--data", data, "--output", folder["other"], "--ban", " "]));
+        await Assert.ThrowsAsync<ArgumentException>(
+            () => Run([model, "--data", data, "--output", folder["other"], "--ban", "Waaaaaaait"]));
         Assert.False(Directory.Exists(folder["other"]));
     }
 
@@ -61,12 +71,15 @@ public sealed class EvalCommandTests
     {
         using var folder = new TemporaryFolder();
         string data = folder.Write("data.jsonl", Data), wrong = folder.Write("wrong.jsonl", Data + "\n{}");
-        Assert.Contains("line 4", (await Assert.ThrowsAsync<InvalidDataException>(() => Run([folder["absent"], "--data", wrong]))).Message, StringComparison.Ordinal);
+        Assert.Contains("line 4",
+            (await Assert.ThrowsAsync<InvalidDataException>(() => Run([folder["absent"], "--data", wrong]))).Message,
+            StringComparison.Ordinal);
         await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--samples", "0"]));
         await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--limit", "0"]));
         await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--cache-tokens", "0"]));
         await Assert.ThrowsAsync<ArgumentException>(() => Run([folder["absent"], "--data", data, "--device", "tpu"]));
-        CheckpointException absent = await Assert.ThrowsAsync<CheckpointException>(() => Run([folder["absent"], "--data", data, "--output", folder["out"]]));
+        CheckpointException absent = await Assert.ThrowsAsync<CheckpointException>(
+            () => Run([folder["absent"], "--data", data, "--output", folder["out"]]));
         Assert.Contains("absent", absent.Message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["out"]));
     }
@@ -94,5 +107,7 @@ public sealed class EvalCommandTests
     }
 
     private static Task<int> Run(string[] arguments) =>
-        EvalCommand.Create().Parse(arguments).InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false }, TestContext.Current.CancellationToken);
+        EvalCommand.Create().Parse(arguments)
+            .InvokeAsync(new InvocationConfiguration { EnableDefaultExceptionHandler = false },
+                TestContext.Current.CancellationToken);
 }

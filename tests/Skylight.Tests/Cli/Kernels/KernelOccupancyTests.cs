@@ -17,7 +17,8 @@ public sealed class KernelOccupancyTests
     [InlineData("sm_86", 16, 64, 0, 16, 66.67)]
     [InlineData("sm_89", 16, 64, 0, 24, 100)]
     [InlineData("sm_120a", 40, 384, 99 * 1024, 1, 25)]
-    public void Blocks_and_warps_are_those_of_the_tables(string architecture, int registers, int threads, int sharedBytes, int blocks, double percent)
+    public void Blocks_and_warps_are_those_of_the_tables(string architecture, int registers, int threads,
+        int sharedBytes, int blocks, double percent)
     {
         Assert.Equal(blocks, KernelOccupancy.Blocks(architecture, registers, threads, sharedBytes));
         Assert.Equal(percent / 100, KernelOccupancy.Occupancy(architecture, registers, threads, sharedBytes), 3);

@@ -78,5 +78,7 @@ public sealed class ComparisonTableTests
 
     [Fact]
     public void Another_number_of_elements_is_another_model() =>
-        Assert.Contains("belongs to another model", Assert.Throws<InvalidDataException>(() => new ComparisonTable().Add("x", "y", [1], [1, 2], 0)).Message, StringComparison.Ordinal);
+        Assert.Contains("belongs to another model",
+            Assert.Throws<InvalidDataException>(() => new ComparisonTable().Add("x", "y", [1], [1, 2], 0)).Message,
+            StringComparison.Ordinal);
 }

@@ -3,7 +3,10 @@ using Skylight.Text.Templates;
 
 namespace Skylight.Tests.Text.Templates;
 
-/// <summary>What Python's jinja2 renders with transformers' settings, to the character (<c>tests/golden/templates</c>), and what is refused.</summary>
+/// <summary>
+/// What Python's jinja2 renders with transformers' settings, to the character (<c>tests/golden/templates</c>), and what
+/// is refused.
+/// </summary>
 public sealed class JinjaTemplateTests
 {
     private static readonly DateTimeOffset s_now = new(2025, 3, 7, 15, 4, 9, TimeSpan.Zero);
@@ -101,10 +104,15 @@ public sealed class JinjaTemplateTests
     [InlineData("{{ range(1000000)|length }}", "longer than")]
     [InlineData("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "deep")]
     [InlineData("{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}", "steps")]
-    [InlineData("{% set ns = namespace(x='ab') %}{% for a in range(90000) %}{% set ns.x = ns.x * 2 %}{% endfor %}", "makes texts of more than")]
-    [InlineData("{% set ns = namespace(x='ab') %}{% for a in range(90000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "makes texts of more than")]
-    [InlineData("{% set ns = namespace(x='ab') %}{% for a in range(90000) %}{% set ns.x = ns.x|replace('a', ns.x) %}{% endfor %}", "makes texts of more than")]
-    [InlineData("{% set ns = namespace(x=[1]) %}{% for a in range(90000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "elements")]
+    [InlineData("{% set ns = namespace(x='ab') %}{% for a in range(90000) %}{% set ns.x = ns.x * 2 %}{% endfor %}",
+        "makes texts of more than")]
+    [InlineData("{% set ns = namespace(x='ab') %}{% for a in range(90000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "makes texts of more than")]
+    [InlineData(
+        "{% set ns = namespace(x='ab') %}{% for a in range(90000) %}{% set ns.x = ns.x|replace('a', ns.x) " +
+        "%}{% endfor %}", "makes texts of more than")]
+    [InlineData("{% set ns = namespace(x=[1]) %}{% for a in range(90000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "elements")]
     [InlineData("{{ ('a' * 1000000).split('a')|join('b' * 1000) }}", "makes texts of more than")]
     [InlineData("{% for a in range(90000) %}{{ 'x' * 10000 }}{% endfor %}", "characters")]
     [InlineData("{{ {}|map('nope') }}{{ [1]|map('nope') }}", "does not know the filter 'nope'")]
@@ -113,7 +121,8 @@ public sealed class JinjaTemplateTests
     public void What_cannot_be_rendered_says_where(string source, string message)
     {
         var template = JinjaTemplate.Parse(source);
-        TemplateException exception = Assert.Throws<TemplateException>(() => template.Render(new Dictionary<string, object?>()));
+        TemplateException exception = Assert.Throws<TemplateException>(
+            () => template.Render(new Dictionary<string, object?>()));
         Assert.Contains(message, exception.Message, StringComparison.Ordinal);
         Assert.False(exception.IsRefusal);
     }
@@ -121,7 +130,9 @@ public sealed class JinjaTemplateTests
     [Fact]
     public void A_template_may_refuse()
     {
-        TemplateException exception = Assert.Throws<TemplateException>(() => JinjaTemplate.Parse("a\n{{ raise_exception('Roles must ' ~ 'alternate') }}").Render(new Dictionary<string, object?>()));
+        TemplateException exception = Assert.Throws<TemplateException>(() =>
+            JinjaTemplate.Parse("a\n{{ raise_exception('Roles must ' ~ 'alternate') }}")
+                .Render(new Dictionary<string, object?>()));
         Assert.True(exception.IsRefusal);
         Assert.Equal("line 2, column 19: the template refuses this: Roles must alternate", exception.Message);
     }
@@ -135,7 +146,12 @@ public sealed class JinjaTemplateTests
             return golden.RootElement.GetProperty("template").GetString()!;
         })];
         var random = new Random(7);
-        var names = new Dictionary<string, object?> { ["messages"] = new List<object?> { new Dictionary<string, object?> { ["role"] = "user", ["content"] = "x" } } };
+        var names = new Dictionary<string,
+            object?>
+        {
+            ["messages"] =
+                    new List<object?> { new Dictionary<string, object?> { ["role"] = "user", ["content"] = "x" } },
+        };
         int refused = 0;
         for (int round = 0; round < 3000; round++)
         {
@@ -159,11 +175,17 @@ public sealed class JinjaTemplateTests
         }
 
         Assert.InRange(refused, 500, 2999);
-        foreach (string deep in (string[])[new string('(', 100_000), string.Concat(Enumerable.Repeat("{% if x %}", 50_000)), "{{ " + string.Join("+", Enumerable.Repeat("1", 200_000)) + " }}", "{{ x" + string.Concat(Enumerable.Repeat("|trim", 100_000)) + " }}"])
-            Assert.Throws<TemplateException>(() => JinjaTemplate.Parse(deep.StartsWith('(') ? "{{ " + deep + " }}" : deep).Render(names));
+        foreach (string deep in (string[])[new string('(', 100_000),
+            string.Concat(Enumerable.Repeat("{% if x %}", 50_000)),
+            "{{ " + string.Join("+", Enumerable.Repeat("1", 200_000)) + " }}",
+            "{{ x" + string.Concat(Enumerable.Repeat("|trim", 100_000)) + " }}"])
+            Assert.Throws<TemplateException>(
+                () => JinjaTemplate.Parse(deep.StartsWith('(') ? "{{ " + deep + " }}" : deep).Render(names));
     }
 
-    private static JsonDocument Read(string name) => JsonDocument.Parse(File.ReadAllBytes(Golden.PathOf($"templates/{name}.json")));
+    private static JsonDocument Read(string name) =>
+        JsonDocument.Parse(File.ReadAllBytes(Golden.PathOf($"templates/{name}.json")));
 
-    private static Dictionary<string, object?> Names(JsonElement names) => (Dictionary<string, object?>)TemplateValue.FromJson(names)!;
+    private static Dictionary<string, object?> Names(JsonElement names) =>
+        (Dictionary<string, object?>)TemplateValue.FromJson(names)!;
 }

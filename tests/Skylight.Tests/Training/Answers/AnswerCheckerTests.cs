@@ -46,7 +46,8 @@ public sealed class AnswerCheckerTests
             bool isRight = !wrong.Contains(line);
             if (verifier.Verify(response, key) != isRight)
                 faults.Add($"{line}: {lines[line]}");
-            if (key.Length > 0 && AnswerScoring.Score(new EvaluationItem("1", "?", [key]), response, ScoringRules.Checker).IsCorrect != isRight)
+            if (key.Length > 0 && AnswerScoring.Score(new EvaluationItem("1", "?", [key]), response,
+                ScoringRules.Checker).IsCorrect != isRight)
                 faults.Add($"evaluation, {line}: {lines[line]}");
         }
 
@@ -106,7 +107,8 @@ public sealed class AnswerCheckerTests
     [InlineData("A is right", "A", true)]
     [InlineData("The answer is A", "A", true)]
     [InlineData("Option A shows it", "A", true)]
-    public void An_article_is_no_option(string response, string right, bool isCorrect) => Assert.Equal(isCorrect, Choose(response, right));
+    public void An_article_is_no_option(string response, string right, bool isCorrect) =>
+        Assert.Equal(isCorrect, Choose(response, right));
 
     [Theory]
     [InlineData(@"\boxed{\frac{1}{2}}", "0.5", true, true)]
@@ -120,7 +122,8 @@ public sealed class AnswerCheckerTests
     public void Rewards_and_evaluations_agree_on_what_is_marked(string response, string key, bool reward, bool evaluation)
     {
         Assert.Equal(reward, new AnswerVerifier().Verify(response, key));
-        Assert.Equal(evaluation, AnswerScoring.Score(new EvaluationItem("1", "?", [key]), response, ScoringRules.Checker).IsCorrect);
+        Assert.Equal(evaluation,
+            AnswerScoring.Score(new EvaluationItem("1", "?", [key]), response, ScoringRules.Checker).IsCorrect);
     }
 
     [Fact]
@@ -136,9 +139,12 @@ public sealed class AnswerCheckerTests
     {
         string[] hostile =
         [
-            Repeat("{", 4000), Repeat("(", 2000) + "1" + Repeat(")", 2000), Repeat(@"\frac{", 600), Repeat(@"\sqrt", 800) + "2", Repeat("1,", 2000), @"\{" + Repeat("x,", 1900) + @"x\}",
-            Repeat(@"\text{", 600) + "B", Repeat("B.", 2000), Repeat("-", 4000) + "1", Repeat("x^", 2000) + "2", Repeat("9", 4000), Repeat("1/", 2000) + "1", Repeat(@"\boxed{", 100_000), Repeat("*", 100_000),
-            Repeat("2^", 30) + "2", Repeat("9!", 1) + Repeat("!", 3000), Repeat(@"\{1,\{2,", 20) + "3" + Repeat(@"\}\}", 20), Repeat("answer is ", 20_000), Repeat("<answer>", 20_000),
+            Repeat("{", 4000), Repeat("(", 2000) + "1" + Repeat(")", 2000), Repeat(@"\frac{", 600),
+            Repeat(@"\sqrt", 800) + "2", Repeat("1,", 2000), @"\{" + Repeat("x,", 1900) + @"x\}",
+            Repeat(@"\text{", 600) + "B", Repeat("B.", 2000), Repeat("-", 4000) + "1", Repeat("x^", 2000) + "2",
+            Repeat("9", 4000), Repeat("1/", 2000) + "1", Repeat(@"\boxed{", 100_000), Repeat("*", 100_000),
+            Repeat("2^", 30) + "2", Repeat("9!", 1) + Repeat("!", 3000), Repeat(@"\{1,\{2,", 20) + "3"
+                + Repeat(@"\}\}", 20), Repeat("answer is ", 20_000), Repeat("<answer>", 20_000),
         ];
         long start = Stopwatch.GetTimestamp();
         foreach (string text in hostile)
@@ -156,13 +162,16 @@ public sealed class AnswerCheckerTests
     }
 
     private static bool Choose(string response, string right) =>
-        AnswerScoring.Score(new EvaluationItem("1", "Which?", [right]) { Options = ["a cat", "a dog", "a horse", "none of these"] }, response, ScoringRules.Checker).IsCorrect;
+        AnswerScoring.Score(
+            new EvaluationItem("1", "Which?", [right]) { Options = ["a cat", "a dog", "a horse", "none of these"] },
+            response, ScoringRules.Checker).IsCorrect;
 
     private static TheoryData<string, string, string> Table(bool areSame)
     {
         var table = new TheoryData<string, string, string>();
         string rule = "";
-        foreach (string line in File.ReadLines(Repository.PathOf("tests", "Skylight.Tests", "Training", "Answers", "answers.tsv")))
+        foreach (string line in File.ReadLines(
+            Repository.PathOf("tests", "Skylight.Tests", "Training", "Answers", "answers.tsv")))
         {
             if (line.StartsWith("# ", StringComparison.Ordinal))
                 rule = line[2..];

@@ -12,31 +12,46 @@ public sealed class ExampleFilesTests
 
     [Theory]
     // ms-swift
-    [InlineData("""{"messages": [{"role": "user", "content": "<image>What <image>?"}, {"role": "assistant", "content": "A cat."}], "images": ["a.png", "b.png"]}""", "User: [a.png]What [b.png]?|Assistant: A cat.")]
-    [InlineData("""{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "<image>Q"}, {"role": "assistant", "content": "A"}, {"role": "user", "content": "and <image>"}], "images": [{"path": "a.png", "bytes": null}, "b.png"]}""", "System: S|User: [a.png]Q|Assistant: A|User: and [b.png]")]
-    [InlineData("""{"system": "S", "query": "<image>Q", "response": "A", "images": "a.png"}""", "System: S|User: [a.png]Q|Assistant: A")]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": "<image>What <image>?"}, {"role": "assistant", "content": "A cat."}], "images": ["a.png", "b.png"]}""", "User: [a.png]What [b.png]?|Assistant: A cat.")]
+    [InlineData(
+        """{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "<image>Q"}, {"role": "assistant", "content": "A"}, {"role": "user", "content": "and <image>"}], "images": [{"path": "a.png", "bytes": null}, "b.png"]}""", "System: S|User: [a.png]Q|Assistant: A|User: and [b.png]")]
+    [InlineData("""{"system": "S", "query": "<image>Q", "response": "A", "images": "a.png"}""",
+        "System: S|User: [a.png]Q|Assistant: A")]
     // TRL
-    [InlineData("""{"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]}], "images": ["a.png"]}""", "User: [a.png]Q")]
-    [InlineData("""{"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}, {"type": "image", "image": "a.png"}]}]}""", "User: Q[a.png]")]
-    [InlineData("""{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, {"type": "text", "text": "Q"}]}]}""", "User: [a.png]Q")]
-    [InlineData("""{"prompt": [{"role": "user", "content": "Q"}], "completion": [{"role": "assistant", "content": "A"}], "image": "a.png"}""", "User: [a.png]Q|Assistant: A")]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]}], "images": ["a.png"]}""", "User: [a.png]Q")]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": [{"type": "text", "text": "Q"}, {"type": "image", "image": "a.png"}]}]}""", "User: Q[a.png]")]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a.png"}}, {"type": "text", "text": "Q"}]}]}""", "User: [a.png]Q")]
+    [InlineData(
+        """{"prompt": [{"role": "user", "content": "Q"}], "completion": [{"role": "assistant", "content": "A"}], "image": "a.png"}""", "User: [a.png]Q|Assistant: A")]
     [InlineData("""{"prompt": "Q", "completion": "A"}""", "User: Q|Assistant: A")]
     // InternVL, ShareGPT
-    [InlineData("""{"id": 0, "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nQ"}, {"from": "gpt", "value": "A"}]}""", "User: [a.png]\nQ|Assistant: A")]
-    [InlineData("""{"image": ["a.png", "b.png"], "conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Image-1: <image>\nImage-2: <image>\nQ"}, {"from": "gpt", "value": "A"}], "width_list": [2, 2]}""", "System: S|User: Image-1: [a.png]\nImage-2: [b.png]\nQ|Assistant: A")]
+    [InlineData(
+        """{"id": 0, "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nQ"}, {"from": "gpt", "value": "A"}]}""", "User: [a.png]\nQ|Assistant: A")]
+    [InlineData(
+        """{"image": ["a.png", "b.png"], "conversations": [{"from": "system", "value": "S"}, {"from": "human", "value": "Image-1: <image>\nImage-2: <image>\nQ"}, {"from": "gpt", "value": "A"}], "width_list": [2, 2]}""", "System: S|User: Image-1: [a.png]\nImage-2: [b.png]\nQ|Assistant: A")]
     [InlineData("""{"image": "a.png", "conversations": [{"from": "human", "value": "Q"}]}""", "User: [a.png]Q")]
     // Questions
     [InlineData("""{"problem": "<image>Q", "solution": "s", "images": ["a.png"]}""", "User: [a.png]Q")]
     [InlineData("""{"question": "Q", "answer": 3, "image": "a.png"}""", "User: [a.png]Q")]
-    [InlineData("""{"image": {"bytes": null, "path": "a.png"}, "problem": "Q", "solution": "<answer>1</answer>", "original_question": "O", "original_answer": "1"}""", "User: [a.png]Q")]
+    [InlineData(
+        """{"image": {"bytes": null, "path": "a.png"}, "problem": "Q", "solution": "<answer>1</answer>", "original_question": "O", "original_answer": "1"}""", "User: [a.png]Q")]
     [InlineData("""{"question": "Q", "hint": "", "answer": "3"}""", "User: Q")]
     [InlineData("""{"question": "Q", "hint": "H", "answer": "3"}""", "User: Hint: H\nQuestion: Q\n")]
-    [InlineData("""{"question": "Which of <image2> or <image1>?", "answer": "3", "images": ["a.png", "b.png"]}""", "User: Which of [b.png] or [a.png]?")]
+    [InlineData("""{"question": "Which of <image2> or <image1>?", "answer": "3", "images": ["a.png", "b.png"]}""",
+        "User: Which of [b.png] or [a.png]?")]
     public async Task A_row_of_each_form_is_the_conversation_that_it_means(string line, string expected)
     {
         using var folder = new TemporaryFolder();
         TrainingExample example = await OneAsync(folder, line);
-        Assert.Equal(expected, string.Join("|", example.Messages.Select(message => $"{message.Role}: {string.Concat(message.Parts.Select(part => part is TextPart text ? text.Text : $"[{Path.GetFileName(((ImagePart)part).Name)}]"))}")));
+        Assert.Equal(expected,
+            string.Join("|",
+                example.Messages.Select(message =>
+                    $"{message.Role}: " +
+                    $"{string.Concat(message.Parts.Select(part => part is TextPart text ? text.Text : $"[{Path.GetFileName(((ImagePart)part).Name)}]"))}")));
     }
 
     [Theory]
@@ -51,15 +66,19 @@ public sealed class ExampleFilesTests
     public async Task The_answer_of_a_worked_solution_is_found(string column, string text, string expected)
     {
         using var folder = new TemporaryFolder();
-        Assert.Equal(expected, string.Join('|', (await OneAsync(folder, $$"""{"problem": "Q", "{{column}}": "{{text}}"}""")).Answers));
+        Assert.Equal(expected,
+            string.Join('|', (await OneAsync(folder, $$"""{"problem": "Q", "{{column}}": "{{text}}"}""")).Answers));
     }
 
     [Theory]
     [InlineData("""{"prompt": "Q", "chosen": "good", "rejected": "bad", "images": ["a.png"]}""")]
     [InlineData("""{"question": "Q", "chosen": "good", "rejected": "bad", "image": "a.png"}""")]
-    [InlineData("""{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "bad"}], "images": ["a.png"]}""")]
-    [InlineData("""{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good"}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}], "images": ["a.png"]}""")]
-    [InlineData("""{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good"}], "rejected_response": "bad", "images": ["a.png"]}""")]
+    [InlineData(
+        """{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "bad"}], "images": ["a.png"]}""")]
+    [InlineData(
+        """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good"}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}], "images": ["a.png"]}""")]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good"}], "rejected_response": "bad", "images": ["a.png"]}""")]
     public async Task Pairs_of_answers_are_read_in_every_form(string line)
     {
         using var folder = new TemporaryFolder();
@@ -73,8 +92,10 @@ public sealed class ExampleFilesTests
     {
         using var folder = new TemporaryFolder();
         string base64 = Convert.ToBase64String(s_png);
-        string jpeg = Convert.ToBase64String(File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "exif-rotated.jpg")));
-        TrainingExample example = await OneAsync(folder, $$"""{"question": "Q", "images": ["{{base64}}", "data:image/png;base64,{{base64}}", {"bytes": "{{base64}}", "path": "x.png"}, "{{jpeg}}"]}""");
+        string jpeg = Convert.ToBase64String(
+            File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "exif-rotated.jpg")));
+        TrainingExample example = await OneAsync(folder,
+            $$"""{"question": "Q", "images": ["{{base64}}", "data:image/png;base64,{{base64}}", {"bytes": "{{base64}}", "path": "x.png"}, "{{jpeg}}"]}""");
         Assert.Equal(4, example.Images.Count);
         foreach (ExampleImage image in example.Images.Take(3))
             Assert.Equal(s_png, (await image.ReadAsync()).ToArray());
@@ -85,16 +106,20 @@ public sealed class ExampleFilesTests
     [Theory]
     [InlineData("""{"question": "Q", "problem": "P", "answer": "1"}""", "'question' and 'problem'")]
     [InlineData("""{"question": "Q", "answer": "1", "solution": "2"}""", "'answer' and 'solution'")]
-    [InlineData("""{"messages": [{"role": "user", "content": "Q"}], "conversations": [], "answer": "1"}""", "'messages' and 'conversations'")]
+    [InlineData("""{"messages": [{"role": "user", "content": "Q"}], "conversations": [], "answer": "1"}""",
+        "'messages' and 'conversations'")]
     [InlineData("""{"question": "Q", "image": "a.png", "image_1": "a.png", "answer": "1"}""", "both 'image' and 'image_1'")]
     [InlineData("""{"text": "Q", "answer": "1"}""", "its columns are text, answer")]
     [InlineData("""{"question": "Q", "extra": 1}""", "no 'answer'")]
     [InlineData("""{"question": "Q", "answer": null}""", "no 'answer'")]
-    [InlineData("""{"question": "<image> and <image>", "images": ["a.png"], "answer": "1"}""", "2 places <image>, but 1 picture")]
-    [InlineData("""{"question": "<image>", "images": ["a.png", "b.png"], "answer": "1"}""", "1 place <image>, but 2 pictures")]
+    [InlineData("""{"question": "<image> and <image>", "images": ["a.png"], "answer": "1"}""",
+        "2 places <image>, but 1 picture")]
+    [InlineData("""{"question": "<image>", "images": ["a.png", "b.png"], "answer": "1"}""",
+        "1 place <image>, but 2 pictures")]
     [InlineData("""{"question": "<image>", "answer": "1"}""", "1 place <image>, but 0 pictures")]
     [InlineData("""{"question": "<image> <image 2>", "images": ["a.png", "b.png"], "answer": "1"}""", "both forms")]
-    [InlineData("""{"question": "<image 3>", "image_1": "a.png", "image_3": null, "answer": "1"}""", "no picture of that number")]
+    [InlineData("""{"question": "<image 3>", "image_1": "a.png", "image_3": null, "answer": "1"}""",
+        "no picture of that number")]
     [InlineData("""{"question": "Q", "images": ["none.png"], "answer": "1"}""", "there is no picture")]
     [InlineData("""{"question": "Q", "images": ["a.png", null], "answer": "1"}""", "null among the pictures")]
     [InlineData("""{"question": "Q", "images": [7], "answer": "1"}""", "'7' in 'images'")]
@@ -107,9 +132,11 @@ public sealed class ExampleFilesTests
     [InlineData("""{"messages": [{"content": "Q"}], "answer": "1"}""", "without 'role'")]
     [InlineData("""{"messages": "Q", "answer": "1"}""", "a text in 'messages'")]
     [InlineData("""{"messages": [], "answer": "1"}""", "no turn of the user")]
-    [InlineData("""{"messages": [{"role": "assistant", "content": "<image>"}], "images": ["a.png"], "answer": "1"}""", "from the user only")]
+    [InlineData("""{"messages": [{"role": "assistant", "content": "<image>"}], "images": ["a.png"], "answer": "1"}""",
+        "from the user only")]
     [InlineData("""{"messages": [{"role": "user", "content": [{"type": "audio"}]}], "answer": "1"}""", "'audio'")]
-    [InlineData("""{"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}], "images": ["b.png"], "answer": "1"}""", "both in a column and within")]
+    [InlineData(
+        """{"messages": [{"role": "user", "content": [{"type": "image", "image": "a.png"}]}], "images": ["b.png"], "answer": "1"}""", "both in a column and within")]
     [InlineData("""{"query": "Q", "history": [["a", "b"]], "answer": "1"}""", "'history'")]
     [InlineData("""{"question": "Q", "options": "one or two", "answer": "A"}""", "no list")]
     [InlineData("""{"question": "Q", "Options": ["x", "y"], "answer": "A"}""", "'Options'")]
@@ -133,14 +160,19 @@ public sealed class ExampleFilesTests
     [Theory]
     [InlineData(ExampleNeeds.Response, """{"question": "Q"}""", "no answer of the assistant")]
     [InlineData(ExampleNeeds.Response, """{"question": "Q", "response": " "}""", "an empty answer of the assistant")]
-    [InlineData(ExampleNeeds.Response, """{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "response": "B"}""", "both at the end")]
+    [InlineData(ExampleNeeds.Response,
+        """{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "response": "B"}""",
+        "both at the end")]
     [InlineData(ExampleNeeds.Preference, """{"prompt": "Q", "chosen": "A"}""", "no 'rejected'")]
-    [InlineData(ExampleNeeds.Preference, """{"prompt": "Q", "chosen": [{"role": "user", "content": "A"}], "rejected": "B"}""", "does not end with an answer")]
-    [InlineData(ExampleNeeds.Preference, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "rejected": [{"role": "user", "content": "P"}, {"role": "assistant", "content": "B"}]}""", "does not begin as its prompt")]
+    [InlineData(ExampleNeeds.Preference,
+        """{"prompt": "Q", "chosen": [{"role": "user", "content": "A"}], "rejected": "B"}""", "does not end with an answer")]
+    [InlineData(ExampleNeeds.Preference,
+        """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "rejected": [{"role": "user", "content": "P"}, {"role": "assistant", "content": "B"}]}""", "does not begin as its prompt")]
     public async Task What_a_method_needs_must_be_there(ExampleNeeds needs, string line, string expected)
     {
         using var folder = new TemporaryFolder();
-        BadRowException bad = await Assert.ThrowsAsync<BadRowException>(() => OneAsync(folder, line, new ExampleOptions { Needs = needs }));
+        BadRowException bad = await Assert.ThrowsAsync<BadRowException>(
+            () => OneAsync(folder, line, new ExampleOptions { Needs = needs }));
         Assert.Contains(expected, bad.Row.Reason, StringComparison.Ordinal);
     }
 
@@ -148,17 +180,23 @@ public sealed class ExampleFilesTests
     public async Task A_question_to_learn_from_takes_the_answer_as_it_is_written()
     {
         using var folder = new TemporaryFolder();
-        TrainingExample example = await OneAsync(folder, """{"problem": "Q", "solution": "So \\boxed{7}."}""", new ExampleOptions { Needs = ExampleNeeds.Response });
+        TrainingExample example = await OneAsync(folder, """{"problem": "Q", "solution": "So \\boxed{7}."}""",
+            new ExampleOptions { Needs = ExampleNeeds.Response });
         Assert.Equal("User: Q|Assistant: So \\boxed{7}.", ParquetTests.ShowAll(example));
-        Assert.Equal("User: Q", string.Join("|", example.Prompt.Select(message => $"{message.Role}: {((TextPart)message.Parts[0]).Text}")));
+        Assert.Equal("User: Q",
+            string.Join("|", example.Prompt.Select(message => $"{message.Role}: {((TextPart)message.Parts[0]).Text}")));
     }
 
     [Fact]
     public async Task Columns_are_mapped_and_the_others_kept_as_text()
     {
         using var folder = new TemporaryFolder();
-        const string line = """{"problem": "P", "text": "Q", "answer": "no", "meta": {"gold": 3}, "level": 2.5, "pic_1": null, "pic_2": "a.png", "tags": ["x", {"y": null}], "empty": null, "note": "n"}""";
-        var options = new ExampleOptions { Columns = ColumnMap.Parse(["question=text,answer=meta.gold", "difficulty=level", "images=pic_*"]) };
+        const string line =
+            """{"problem": "P", "text": "Q", "answer": "no", "meta": {"gold": 3}, "level": 2.5, "pic_1": null, "pic_2": "a.png", "tags": ["x", {"y": null}], "empty": null, "note": "n"}""";
+        var options = new ExampleOptions
+        {
+            Columns = ColumnMap.Parse(["question=text,answer=meta.gold", "difficulty=level", "images=pic_*"]),
+        };
         TrainingExample example = await OneAsync(folder, line, options);
         Assert.Equal("Q", example.Question);
         Assert.Equal(["3"], example.Answers);
@@ -169,11 +207,16 @@ public sealed class ExampleFilesTests
         Assert.Equal("n", example.Columns["note"]);
         Assert.Equal("""["x",{"y":null}]""", example.Columns["tags"]);
         Assert.False(example.Columns.ContainsKey("empty"));
-        BadRowException bad = await Assert.ThrowsAsync<BadRowException>(() => OneAsync(folder, line, new ExampleOptions { Columns = ColumnMap.Parse(["question=absent"]) }));
+        BadRowException bad = await Assert.ThrowsAsync<BadRowException>(
+            () => OneAsync(folder, line, new ExampleOptions { Columns = ColumnMap.Parse(["question=absent"]) }));
         Assert.Contains("no column 'absent'", bad.Message, StringComparison.Ordinal);
-        Assert.Contains("no part 'colour'", Assert.Throws<ArgumentException>(() => ColumnMap.Parse(["colour=x"])).Message, StringComparison.Ordinal);
-        Assert.Contains("answer=solution", Assert.Throws<ArgumentException>(() => ColumnMap.Parse(["x"])).Message, StringComparison.Ordinal);
-        Assert.Contains("Two columns", Assert.Throws<ArgumentException>(() => ColumnMap.Parse(["question=x", "messages=y"])).Message, StringComparison.Ordinal);
+        Assert.Contains("no part 'colour'",
+            Assert.Throws<ArgumentException>(() => ColumnMap.Parse(["colour=x"])).Message, StringComparison.Ordinal);
+        Assert.Contains("answer=solution", Assert.Throws<ArgumentException>(() => ColumnMap.Parse(["x"])).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("Two columns",
+            Assert.Throws<ArgumentException>(() => ColumnMap.Parse(["question=x", "messages=y"])).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -194,12 +237,19 @@ public sealed class ExampleFilesTests
         using (ExampleFiles files = await ExampleFiles.OpenAsync([folder["a/one.jsonl"], folder["b/deep/one.jsonl"]]))
         {
             // Two files of one name have ids that differ.
-            Assert.Equal([$"{folder["a/one.jsonl"]}:1", $"{folder["b/deep/one.jsonl"]}:1", $"{folder["b/deep/one.jsonl"]}:3"], (await ParquetTests.AllAsync(files)).Select(row => row.Id));
+            Assert.Equal([$"{folder["a/one.jsonl"]}:1", $"{folder["b/deep/one.jsonl"]}:1",
+                $"{folder["b/deep/one.jsonl"]}:3"], (await ParquetTests.AllAsync(files)).Select(row => row.Id));
         }
 
-        Assert.Contains("no data file that fits", (await Assert.ThrowsAsync<FileNotFoundException>(() => ExampleFiles.OpenAsync(folder["*.jsonl"]))).Message, StringComparison.Ordinal);
-        Assert.Contains("no .jsonl", (await Assert.ThrowsAsync<FileNotFoundException>(() => ExampleFiles.OpenAsync(folder["empty"]))).Message, StringComparison.Ordinal);
-        Assert.Contains("named twice", (await Assert.ThrowsAsync<ArgumentException>(() => ExampleFiles.OpenAsync([folder["b"], folder["b/two.jsonl"]]))).Message, StringComparison.Ordinal);
+        Assert.Contains("no data file that fits",
+            (await Assert.ThrowsAsync<FileNotFoundException>(() => ExampleFiles.OpenAsync(folder["*.jsonl"]))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("no .jsonl",
+            (await Assert.ThrowsAsync<FileNotFoundException>(() => ExampleFiles.OpenAsync(folder["empty"]))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("named twice",
+            (await Assert.ThrowsAsync<ArgumentException>(
+                () => ExampleFiles.OpenAsync([folder["b"], folder["b/two.jsonl"]]))).Message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -213,7 +263,8 @@ public sealed class ExampleFilesTests
     public async Task A_file_that_is_neither_says_what_it_is(string content, string expected)
     {
         using var folder = new TemporaryFolder();
-        string message = (await Assert.ThrowsAsync<InvalidDataException>(() => ExampleFiles.OpenAsync(folder.Write("data.jsonl", content)))).Message;
+        string message = (await Assert.ThrowsAsync<InvalidDataException>(
+            () => ExampleFiles.OpenAsync(folder.Write("data.jsonl", content)))).Message;
         Assert.Contains(expected, message, StringComparison.Ordinal);
         Assert.Contains("data.jsonl", message, StringComparison.Ordinal);
     }
@@ -223,8 +274,10 @@ public sealed class ExampleFilesTests
     {
         using var folder = new TemporaryFolder();
         byte[] line = Encoding.UTF8.GetBytes("{\"question\": \"Q\"}\n");
-        using ExampleFiles files = await ExampleFiles.OpenAsync(folder.Write("data.jsonl", [.. "{\"question\": \""u8, 0xE9, .. "\"}\n"u8, .. line]));
-        Assert.Contains("UTF-8", (await Assert.ThrowsAsync<BadRowException>(async () => await files.ReadAsync(0))).Message, StringComparison.Ordinal);
+        using ExampleFiles files = await ExampleFiles.OpenAsync(
+            folder.Write("data.jsonl", [.. "{\"question\": \""u8, 0xE9, .. "\"}\n"u8, .. line]));
+        Assert.Contains("UTF-8", (await Assert.ThrowsAsync<BadRowException>(async () => await files.ReadAsync(0)))
+            .Message, StringComparison.Ordinal);
         Assert.Equal("Q", (await files.ReadAsync(1)).Question);
     }
 
@@ -234,7 +287,9 @@ public sealed class ExampleFilesTests
         using var folder = new TemporaryFolder();
         Pictures(folder);
         folder.Write("broken.png", s_png[..20]);
-        string file = folder.Write("data.jsonl", "{\"question\": \"1\"}\n{\"question\": 2, \"image\": \"none.png\"}\n{\"question\": \"3\", \"image\": \"broken.png\"}\n{}\n{\"question\": \"5\", \"image\": \"a.png\"}\n");
+        string file = folder.Write("data.jsonl",
+            "{\"question\": \"1\"}\n{\"question\": 2, \"image\": \"none.png\"}\n{\"question\": \"3\", \"image\": " +
+            "\"broken.png\"}\n{}\n{\"question\": \"5\", \"image\": \"a.png\"}\n");
         using ExampleFiles files = await ExampleFiles.OpenAsync(file);
         string list = folder["out/bad-rows.jsonl"];
         using (var bad = new BadRows(limit: 2, list))
@@ -252,7 +307,8 @@ public sealed class ExampleFilesTests
             Assert.Equal(["1", "3", "5"], ids.Distinct().Order(StringComparer.Ordinal));
             Assert.Equal([2L, 4L], bad.Rows.Select(row => row.Row).Order());
             bad.Add(await files.ReadAsync(0), "is over the context");
-            Assert.Contains("line 1: is over the context", Assert.Throws<InvalidDataException>(bad.ThrowIfOverLimit).Message, StringComparison.Ordinal);
+            Assert.Contains("line 1: is over the context",
+                Assert.Throws<InvalidDataException>(bad.ThrowIfOverLimit).Message, StringComparison.Ordinal);
         }
 
         Assert.Equal(3, File.ReadAllLines(list).Length);
@@ -270,16 +326,20 @@ public sealed class ExampleFilesTests
         using (var resumed = new BadRows(limit: 3, list, length))
             Assert.Equal(3, resumed.Count);
         Assert.Equal(3, File.ReadAllLines(list).Length);
-        Assert.Contains("was changed since", Assert.Throws<IOException>(() => new BadRows(1, list, length + 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("was changed since", Assert.Throws<IOException>(() => new BadRows(1, list, length + 1)).Message,
+            StringComparison.Ordinal);
         File.WriteAllText(list, "{\"file\": 3}\n");
-        Assert.Contains("no list of bad rows", Assert.Throws<InvalidDataException>(() => new BadRows(1, list, 5)).Message, StringComparison.Ordinal);
+        Assert.Contains("no list of bad rows",
+            Assert.Throws<InvalidDataException>(() => new BadRows(1, list, 5)).Message, StringComparison.Ordinal);
         // One that begins anew takes nothing over.
         using (var anew = new BadRows(limit: 3, list))
             Assert.False(File.Exists(list));
         using var none = new BadRows();
         var strict = new ExampleSchedule([new WeightedSource(files)], seed: 3, shuffle: false);
         await strict.NextAsync(0, none);
-        Assert.Contains("line 2", (await Assert.ThrowsAsync<InvalidDataException>(async () => await strict.NextAsync(1, none))).Message, StringComparison.Ordinal);
+        Assert.Contains("line 2",
+            (await Assert.ThrowsAsync<InvalidDataException>(async () => await strict.NextAsync(1, none))).Message,
+            StringComparison.Ordinal);
         using var all = new BadRows();
         Assert.Equal(2, await ExampleCheck.RunAsync(files, all, decodePictures: true));
         Assert.Equal([2L, 3L, 4L], all.Rows.Select(row => row.Row));
@@ -292,13 +352,16 @@ public sealed class ExampleFilesTests
         using var folder = new TemporaryFolder();
         using (var writer = new ExampleWriter(folder["set"], "train"))
         {
-            writer.Add("Which \"digit\"? é", ["3"], [new RgbImage(2, 1, [1, 2, 3, 250, 251, 252])], new Dictionary<string, string> { ["category"] = "digits", ["response"] = "It is 3." });
+            writer.Add("Which \"digit\"? é", ["3"], [new RgbImage(2, 1, [1, 2, 3, 250, 251, 252])],
+                new Dictionary<string, string> { ["category"] = "digits", ["response"] = "It is 3." });
             writer.Add("Two?", ["2", "two"], []);
             writer.Add("Both?", ["x"], [new RgbImage(1, 1, [0, 0, 0]), new RgbImage(1, 1, [9, 9, 9])]);
-            Assert.Throws<ArgumentException>(() => writer.Add("Q", ["x"], [], new Dictionary<string, string> { ["answer"] = "y" }));
+            Assert.Throws<ArgumentException>(
+                () => writer.Add("Q", ["x"], [], new Dictionary<string, string> { ["answer"] = "y" }));
         }
 
-        using ExampleFiles files = await ExampleFiles.OpenAsync(folder["set"], new ExampleOptions { Needs = ExampleNeeds.Answer | ExampleNeeds.Response });
+        using ExampleFiles files = await ExampleFiles.OpenAsync(folder["set"],
+            new ExampleOptions { Needs = ExampleNeeds.Answer | ExampleNeeds.Response });
         TrainingExample[] rows = await ParquetTests.AllAsync(files);
         Assert.Equal("User: [image]Which \"digit\"? é|Assistant: It is 3.", ParquetTests.ShowAll(rows[0]));
         Assert.Equal("digits", rows[0].Category);

@@ -7,13 +7,16 @@ public sealed class ExampleScheduleTests
     [Fact]
     public void Every_epoch_has_every_row_once_in_an_order_of_its_own()
     {
-        var schedule = new ExampleSchedule([new(new Numbers(100)), new(new Numbers(37)), new(new Numbers(1)), new(new Numbers(1000))], seed: 5);
+        var schedule = new ExampleSchedule(
+            [new(new Numbers(100)), new(new Numbers(37)), new(new Numbers(1)), new(new Numbers(1000))], seed: 5);
         ExamplePlace[] first = [.. Places(schedule, 0, 1138)], second = [.. Places(schedule, 1138, 1138)];
         Assert.Equal(1138, first.Distinct().Count());
         Assert.All(first, place => Assert.Equal(0, place.Epoch));
         Assert.All(second, place => Assert.Equal(1, place.Epoch));
-        Assert.Equal(first.Select(place => (place.Source, place.Row)).Order(), second.Select(place => (place.Source, place.Row)).Order());
-        Assert.NotEqual(first.Where(place => place.Source == 0).Select(place => place.Row), second.Where(place => place.Source == 0).Select(place => place.Row));
+        Assert.Equal(first.Select(place => (place.Source, place.Row)).Order(),
+            second.Select(place => (place.Source, place.Row)).Order());
+        Assert.NotEqual(first.Where(place => place.Source == 0).Select(place => place.Row),
+            second.Where(place => place.Source == 0).Select(place => place.Row));
         // Sources take turns: of any hundred in a row, one in eleven or so is of the first.
         Assert.All(first.Chunk(100).SkipLast(1), chunk => Assert.InRange(chunk.Count(place => place.Source == 0), 8, 10));
     }
@@ -31,7 +34,8 @@ public sealed class ExampleScheduleTests
     [Fact]
     public void Weights_are_shares_whatever_the_sizes()
     {
-        var schedule = new ExampleSchedule([new(new Numbers(10), 1), new(new Numbers(1000), 2), new(new Numbers(5), 0.5)], seed: 1);
+        var schedule = new ExampleSchedule(
+            [new(new Numbers(10), 1), new(new Numbers(1000), 2), new(new Numbers(5), 0.5)], seed: 1);
         int[] counts = new int[3];
         foreach (ExamplePlace place in Places(schedule, 0, 3500))
             counts[place.Source]++;
@@ -67,12 +71,19 @@ public sealed class ExampleScheduleTests
         var numbers = new Numbers(3);
         Assert.Throws<ArgumentException>(() => new ExampleSchedule([], 1));
         Assert.Throws<ArgumentException>(() => new ExampleSchedule([new(new Numbers(0))], 1));
-        Assert.Contains("1 of 2", Assert.Throws<ArgumentException>(() => new ExampleSchedule([new(numbers, 1), new(numbers)], 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("1 of 2",
+            Assert.Throws<ArgumentException>(() => new ExampleSchedule([new(numbers, 1), new(numbers)], 1)).Message,
+            StringComparison.Ordinal);
         foreach (double weight in (double[])[0, -1, double.NaN, double.PositiveInfinity])
-            Assert.Contains("A weight", Assert.Throws<ArgumentException>(() => new ExampleSchedule([new(numbers, weight)], 1)).Message, StringComparison.Ordinal);
+            Assert.Contains("A weight",
+                Assert.Throws<ArgumentException>(() => new ExampleSchedule([new(numbers, weight)], 1)).Message,
+                StringComparison.Ordinal);
     }
 
-    /// <summary>The chi-squared of 24 orders of four numbers, 23 degrees of freedom: below 50 in all but one of a thousand draws.</summary>
+    /// <summary>
+    /// The chi-squared of 24 orders of four numbers, 23 degrees of freedom: below 50 in all but one of a thousand
+    /// draws.
+    /// </summary>
     [Fact]
     public void All_orders_of_few_numbers_are_as_likely()
     {
@@ -95,18 +106,23 @@ public sealed class ExampleScheduleTests
     [InlineData(1000)]
     [InlineData(4096)]
     public void A_shuffle_is_a_permutation(int count) =>
-        Assert.Equal(Enumerable.Range(0, count).Select(place => (long)place), Enumerable.Range(0, count).Select(place => Shuffle.At(place, count, 77)).Order());
+        Assert.Equal(Enumerable.Range(0, count).Select(place => (long)place),
+            Enumerable.Range(0, count).Select(place => Shuffle.At(place, count, 77)).Order());
 
-    private static IEnumerable<ExamplePlace> Places(ExampleSchedule schedule, long first, int count) => Enumerable.Range(0, count).Select(index => schedule.At(first + index));
+    private static IEnumerable<ExamplePlace> Places(ExampleSchedule schedule, long first, int count) =>
+        Enumerable.Range(0, count).Select(index => schedule.At(first + index));
 
     private sealed class Numbers(long count, int groupRows = 0) : IExampleSource
     {
         public long Count => count;
 
-        public IReadOnlyList<long> GroupRows { get; } = groupRows == 0 ? [] : [.. Enumerable.Range(0, (int)(count + groupRows - 1) / groupRows).Select(group => Math.Min(groupRows, count - (long)group * groupRows))];
+        public IReadOnlyList<long> GroupRows { get; } = groupRows == 0 ? []
+            : [.. Enumerable.Range(0, (int)(count + groupRows - 1) / groupRows)
+                .Select(group => Math.Min(groupRows, count - (long)group * groupRows))];
 
         public int GroupsAtOnce { get; init; } = 2;
 
-        public ValueTask<TrainingExample> ReadAsync(long row, CancellationToken cancellationToken = default) => ValueTask.FromResult(new TrainingExample($"{row}", []));
+        public ValueTask<TrainingExample> ReadAsync(long row, CancellationToken cancellationToken = default) =>
+            ValueTask.FromResult(new TrainingExample($"{row}", []));
     }
 }

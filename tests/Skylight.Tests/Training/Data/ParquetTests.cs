@@ -4,25 +4,31 @@ using Skylight.Training.Data;
 
 namespace Skylight.Tests.Training.Data;
 
-/// <summary>Files that other writers made (tests/golden/data), in the schemas of data sets as people download them.</summary>
+/// <summary>
+/// Files that other writers made (tests/golden/data), in the schemas of data sets as people download them.
+/// </summary>
 public sealed class ParquetTests
 {
-    public static TheoryData<string> Geometry => ["geo3k-snappy.parquet", "geo3k-zstd-pages.parquet", "geo3k-gzip-plain.parquet", "geo3k-brotli-delta.parquet"];
+    public static TheoryData<string> Geometry =>
+        ["geo3k-snappy.parquet", "geo3k-zstd-pages.parquet", "geo3k-gzip-plain.parquet", "geo3k-brotli-delta.parquet"];
 
     [Theory]
     [MemberData(nameof(Geometry))]
     public async Task Lists_of_picture_structs_are_read_whatever_the_codec_the_encoding_and_the_row_groups(string name)
     {
-        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf(name), new ExampleOptions { Needs = ExampleNeeds.Answer });
+        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf(name),
+            new ExampleOptions { Needs = ExampleNeeds.Answer });
         TrainingExample[] rows = await AllAsync(files);
-        Assert.Equal(["[image]Find $x$.", "[image][image]Find y.", "1+1?", "2+3?", "See [image] and [image]: z?"], rows.Select(Show));
+        Assert.Equal(["[image]Find $x$.", "[image][image]Find y.", "1+1?", "2+3?", "See [image] and [image]: z?"],
+            rows.Select(Show));
         Assert.Equal(["3", "4", "2", "5", "é 你好"], rows.Select(row => row.Answers.Single()));
         Assert.Equal([1, 2, 0, 0, 2], rows.Select(row => row.Images.Count));
         byte[] picture = File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "gray16.png"));
         foreach (ExampleImage image in rows.SelectMany(row => row.Images))
             Assert.Equal(picture, (await image.ReadAsync()).ToArray());
         Assert.Equal($"{name}:5", rows[4].Id);
-        Assert.Equal([$"a.png in {name}:1", $"picture 1 of {name}:2", $"b.png in {name}:2"], rows.SelectMany(row => row.Images).Take(3).Select(image => image.Name));
+        Assert.Equal([$"a.png in {name}:1", $"picture 1 of {name}:2", $"b.png in {name}:2"],
+            rows.SelectMany(row => row.Images).Take(3).Select(image => image.Name));
         Assert.Equal(["3", null, "-7", "1", "2"], rows.Select(row => row.Columns.GetValueOrDefault("n")));
         Assert.Equal(["0.25", null, "1", "0.5", "3E-09"], rows.Select(row => row.Columns.GetValueOrDefault("ratio")));
         Assert.Equal(["true", "false", null, "true", "true"], rows.Select(row => row.Columns.GetValueOrDefault("flag")));
@@ -36,12 +42,15 @@ public sealed class ParquetTests
     [Fact]
     public async Task Options_that_Python_wrote_and_numbered_picture_columns_are_those_of_MMMU()
     {
-        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("mmmu.parquet"), new ExampleOptions { Needs = ExampleNeeds.Answer });
+        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("mmmu.parquet"),
+            new ExampleOptions { Needs = ExampleNeeds.Answer });
         TrainingExample[] rows = await AllAsync(files);
         Assert.Equal(["validation_Art_1", "validation_Math_2", "validation_Open_3"], rows.Select(row => row.Id));
         Assert.Equal(["Monet", "Manet's", "Degas"], rows[0].Options);
         Assert.Equal(["B"], rows[0].Answers);
-        Assert.Equal("Question: Who painted [image]?\nOptions:\nA. Monet\nB. Manet's\nC. Degas\nPlease select the correct answer from the options above. \n", Show(rows[0]));
+        Assert.Equal(
+            "Question: Who painted [image]?\nOptions:\nA. Monet\nB. Manet's\nC. Degas\nPlease select the correct " +
+            "answer from the options above. \n", Show(rows[0]));
         // The second picture is spoken of first; the third is not spoken of.
         Assert.Equal("Which of <image 1> and <image 2>?", rows[1].Question);
         Assert.Equal(["<image 2>", "<image 1>"], rows[1].Options);
@@ -53,7 +62,8 @@ public sealed class ParquetTests
     [Fact]
     public async Task Conversations_of_parts_take_their_pictures_from_the_column()
     {
-        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("trl.parquet"), new ExampleOptions { Needs = ExampleNeeds.Response });
+        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("trl.parquet"),
+            new ExampleOptions { Needs = ExampleNeeds.Response });
         TrainingExample[] rows = await AllAsync(files);
         Assert.Equal("System: Be brief.|User: [image]What is it?|Assistant: A digit.", ShowAll(rows[0]));
         Assert.Equal("User: Compare.[image][image]|Assistant: Both are digits.", ShowAll(rows[1]));
@@ -63,7 +73,8 @@ public sealed class ParquetTests
     [Fact]
     public async Task Verls_nested_ground_truth_is_the_answer()
     {
-        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("verl.parquet"), new ExampleOptions { Needs = ExampleNeeds.Answer });
+        using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("verl.parquet"),
+            new ExampleOptions { Needs = ExampleNeeds.Answer });
         TrainingExample[] rows = await AllAsync(files);
         Assert.Equal(["User: [image]What digit?", "User: Two and two?"], rows.Select(ShowAll));
         Assert.Equal(["3", "4"], rows.Select(row => row.Answers.Single()));
@@ -75,7 +86,8 @@ public sealed class ParquetTests
     {
         using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("lists.parquet"));
         TrainingExample[] rows = await AllAsync(files);
-        Assert.Equal(["[[1,2],null,[],[3]]", "[]", null, "[[null,4]]"], rows.Select(row => row.Columns.GetValueOrDefault("a")));
+        Assert.Equal(["[[1,2],null,[],[3]]", "[]", null, "[[null,4]]"],
+            rows.Select(row => row.Columns.GetValueOrDefault("a")));
     }
 
     [Fact]
@@ -98,7 +110,8 @@ public sealed class ParquetTests
         Assert.Equal(("row", 3L), (bad.Row.Unit, bad.Row.Row));
         Assert.Contains("no 'question'", bad.Message, StringComparison.Ordinal);
 
-        using ExampleFiles named = await ExampleFiles.OpenAsync(PathOf("duckdb-v2.parquet"), new ExampleOptions { Columns = ColumnMap.Parse(["answer=price"]) });
+        using ExampleFiles named = await ExampleFiles.OpenAsync(PathOf("duckdb-v2.parquet"),
+            new ExampleOptions { Columns = ColumnMap.Parse(["answer=price"]) });
         bad = await Assert.ThrowsAsync<BadRowException>(async () => await named.ReadAsync(0));
         Assert.Contains("cannot be read", bad.Message, StringComparison.Ordinal);
         Assert.Contains("'price'", bad.Message, StringComparison.Ordinal);
@@ -114,7 +127,9 @@ public sealed class ParquetTests
         for (long index = 0; index < 2500; index++)
         {
             TrainingExample example = await schedule.ReadAsync(index);
-            Assert.Equal(example.Answers.Single(), (2 * int.Parse(example.Id, System.Globalization.CultureInfo.InvariantCulture)).ToString(System.Globalization.CultureInfo.InvariantCulture));
+            Assert.Equal(example.Answers.Single(),
+                (2 * int.Parse(example.Id, System.Globalization.CultureInfo.InvariantCulture))
+                    .ToString(System.Globalization.CultureInfo.InvariantCulture));
             seen.Add(example.Id);
         }
 
@@ -126,7 +141,9 @@ public sealed class ParquetTests
     public async Task A_text_that_is_not_UTF8_is_a_bad_row_and_one_with_a_replacement_character_is_not()
     {
         using ExampleFiles files = await ExampleFiles.OpenAsync(PathOf("not-utf8.parquet"));
-        Assert.Contains("row 1: has a text in 'question' that is not UTF-8", (await Assert.ThrowsAsync<BadRowException>(async () => await files.ReadAsync(0))).Message, StringComparison.Ordinal);
+        Assert.Contains("row 1: has a text in 'question' that is not UTF-8",
+            (await Assert.ThrowsAsync<BadRowException>(async () => await files.ReadAsync(0))).Message,
+            StringComparison.Ordinal);
         Assert.Equal("fine \uFFFD", (await files.ReadAsync(1)).Question);
     }
 
@@ -136,7 +153,8 @@ public sealed class ParquetTests
         using var folder = new TemporaryFolder();
         byte[] bytes = File.ReadAllBytes(PathOf("geo3k-gzip-plain.parquet"));
         string cut = folder.Write("cut.parquet", bytes[..^20]);
-        Assert.Contains("cut off", (await Assert.ThrowsAsync<InvalidDataException>(() => ExampleFiles.OpenAsync(cut))).Message, StringComparison.Ordinal);
+        Assert.Contains("cut off", (await Assert.ThrowsAsync<InvalidDataException>(() => ExampleFiles.OpenAsync(cut)))
+            .Message, StringComparison.Ordinal);
         // The first page of the pictures.
         byte[] spoilt = [.. bytes];
         spoilt.AsSpan(4, 40).Fill(0xEE);
@@ -158,11 +176,14 @@ public sealed class ParquetTests
 
     internal static string Show(TrainingExample example) => string.Concat(example.Messages[^1].Parts.Select(Show));
 
-    internal static string ShowAll(TrainingExample example) => string.Join("|", example.Messages.Select(message => $"{message.Role}: {string.Concat(message.Parts.Select(Show))}"));
+    internal static string ShowAll(TrainingExample example) =>
+        string.Join("|", example.Messages.Select(message => $"{message.Role}: {string.Concat(message.Parts.Select(Show))}"));
 
     private static string Show(MessagePart part) => part is TextPart text ? text.Text : "[image]";
 
-    /// <summary>Found by fuzzing: a Snappy block that claims a gigabyte, and a column with the keys of its encryption.</summary>
+    /// <summary>
+    /// Found by fuzzing: a Snappy block that claims a gigabyte, and a column with the keys of its encryption.
+    /// </summary>
     [Theory]
     [InlineData("claims-a-gigabyte.parquet", "claims to hold")]
     [InlineData("encrypted-column.parquet", "it is encrypted, which is not supported")]

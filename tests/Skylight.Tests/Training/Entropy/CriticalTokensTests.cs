@@ -57,7 +57,8 @@ public class CriticalTokensTests
     [Fact]
     public void Entropy_is_that_of_the_first_token_of_the_word()
     {
-        Assert.Equal(Skylight.Training.Evaluation.EvaluationReport.EntropyThreshold, new CriticalTokens(Characters).Threshold);
+        Assert.Equal(Skylight.Training.Evaluation.EvaluationReport.EntropyThreshold,
+            new CriticalTokens(Characters).Threshold);
         var critical = new CriticalTokens(Characters, threshold: 1.0);
         int[] tokens = Characters.Encode("a Wait b");
         float[] entropies = [0.5f, 9f, 2f, 0f, 0f, 0f, 0.5f, 0f];
@@ -98,8 +99,10 @@ public class CriticalTokensTests
         // As characters, and with tokens of their own that decode to nothing visible before the next.
         foreach (string[] special in (string[][])[[], ["<think>", "</think>"]])
         {
-            var tokenizer = new CharacterTokenizer(" abcdefghijklmnopqrstuvwxyzW<>/?.", [.. special, SpecialTokens.TurnStart]);
-            int[] tokens = tokenizer.Encode(prompt.Replace("[", SpecialTokens.TurnStart, StringComparison.Ordinal), allowSpecial: true);
+            var tokenizer = new CharacterTokenizer(" abcdefghijklmnopqrstuvwxyzW<>/?.",
+                [.. special, SpecialTokens.TurnStart]);
+            int[] tokens = tokenizer.Encode(prompt.Replace("[", SpecialTokens.TurnStart, StringComparison.Ordinal),
+                allowSpecial: true);
             Assert.Equal(inside, new CriticalTokens(tokenizer).EndsInsideThink(tokens));
         }
     }
@@ -137,7 +140,8 @@ public class CriticalTokensTests
 
         public bool IsSpecial(int token) => false;
 
-        public string Decode(ReadOnlySpan<int> tokens, bool skipSpecial = false) => string.Concat(tokens.ToArray().Select(token => words[token]));
+        public string Decode(ReadOnlySpan<int> tokens, bool skipSpecial = false) =>
+            string.Concat(tokens.ToArray().Select(token => words[token]));
 
         public int[] Encode(string text, bool allowSpecial = false) => TryEncode(text) ?? throw new ArgumentException(text);
 
@@ -148,7 +152,8 @@ public class CriticalTokensTests
             var tokens = new List<int>();
             while (text.Length > 0)
             {
-                string? longest = words.Where(word => text.StartsWith(word, StringComparison.Ordinal)).MaxBy(word => word.Length);
+                string? longest = words.Where(word => text.StartsWith(word, StringComparison.Ordinal))
+                    .MaxBy(word => word.Length);
                 if (longest is null)
                     return null;
                 tokens.Add(Array.IndexOf(words, longest));

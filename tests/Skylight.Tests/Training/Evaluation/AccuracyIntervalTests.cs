@@ -11,7 +11,8 @@ public sealed class AccuracyIntervalTests
     [InlineData(8, 10, 0.4902, 0.9433)]
     public void With_one_sample_it_is_Wilsons(int right, int items, double low, double high)
     {
-        AccuracyInterval interval = AccuracyInterval.Of([.. Enumerable.Range(0, items).Select(item => (item < right ? 1 : 0, 1))]);
+        AccuracyInterval interval = AccuracyInterval.Of(
+            [.. Enumerable.Range(0, items).Select(item => (item < right ? 1 : 0, 1))]);
         Assert.Equal((double)right / items, interval.Mean, 12);
         Assert.Equal(low, interval.Low, 4);
         Assert.Equal(high, interval.High, 4);
@@ -31,7 +32,10 @@ public sealed class AccuracyIntervalTests
     public void Samples_that_differ_as_much_within_items_as_between_them_count_each()
     {
         // Binomial shares: their spread is p(1 − p) / 4, so that 64 items of 4 samples are worth 256 responses.
-        (int, int)[] items = [.. new[] { (0, 4), (1, 16), (2, 24), (3, 16), (4, 4) }.SelectMany(share => Enumerable.Repeat((share.Item1, 4), share.Item2))];
+        (int, int)[] items = [.. new[]
+        {
+            (0, 4), (1, 16), (2, 24), (3, 16), (4, 4),
+        }.SelectMany(share => Enumerable.Repeat((share.Item1, 4), share.Item2))];
         AccuracyInterval clustered = AccuracyInterval.Of(items);
         AccuracyInterval single = AccuracyInterval.Of([.. Enumerable.Range(0, 256).Select(item => (item % 2, 1))]);
         Assert.Equal(0.5, clustered.Mean, 12);

@@ -98,7 +98,9 @@ public sealed class AnswerScoringTests
     [InlineData(@"\Delta", @"\delta")]
     [InlineData("{}", "")]
     [InlineData("{", "")]
-    public void Decoration_is_taken_away(string answer, string expected) => Assert.Equal(expected, AnswerScoring.Normalize(answer));
+    public void Decoration_is_taken_away(string answer, string expected) =>
+        Assert.Equal(expected, AnswerScoring.Normalize(answer));
 
-    private static EvaluationItem Choice(string[] options, string right) => new("1", "Which?", [right]) { Options = options };
+    private static EvaluationItem Choice(string[] options, string right) =>
+        new("1", "Which?", [right]) { Options = options };
 }

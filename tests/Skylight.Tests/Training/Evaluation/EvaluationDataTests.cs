@@ -46,8 +46,10 @@ public sealed class EvaluationDataTests
     [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"C\", \"options\": [\"x\", \"y\"]}", "A to B")]
     [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"x\", \"options\": [\"x\", \"x\"]}", "A to B")]
     [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"A\", \"options\": [\"x\", \" \"]}", "empty option")]
-    [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": [\"A\", \"B\"], \"options\": [\"x\", \"y\"]}", "2 answers")]
-    [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"A\", \"options\": {\"A\": \"x\", \"C\": \"y\"}}", "option 'C' where B would be next")]
+    [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": [\"A\", \"B\"], \"options\": [\"x\", \"y\"]}",
+        "2 answers")]
+    [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"A\", \"options\": {\"A\": \"x\", \"C\": \"y\"}}",
+        "option 'C' where B would be next")]
     [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"1\", \"images\": [\"absent.png\"]}", "absent.png")]
     [InlineData("{\"id\": \"a\", \"question\": \"q\", \"answer\": \"1\", \"image\": \"p\", \"images\": [\"p\"]}", "both")]
     [InlineData("{\"id\": \"a\", \"question\": \"see <image 1>\", \"answer\": \"1\"}", "place <image 1>")]
@@ -70,23 +72,31 @@ public sealed class EvaluationDataTests
     {
         using var folder = new TemporaryFolder();
         string Line(int id) => $"{{\"id\": \"{id}\", \"question\": \"Où?\", \"answer\": \"a\"}}{end}";
-        IReadOnlyList<EvaluationItem> items = EvaluationData.Load(folder.Write("data.jsonl", "\uFEFF" + Line(1) + end + Line(2)));
+        IReadOnlyList<EvaluationItem> items = EvaluationData.Load(
+            folder.Write("data.jsonl", "\uFEFF" + Line(1) + end + Line(2)));
         Assert.Equal(["1", "2"], items.Select(item => item.Id));
         Assert.All(items, item => Assert.Equal("Où?", item.Question));
-        Assert.Contains("line 4: ", Assert.Throws<InvalidDataException>(() => EvaluationData.Load(folder.Write("data.jsonl", Line(1) + end + Line(2) + "{}" + end))).Message, StringComparison.Ordinal);
+        Assert.Contains("line 4: ",
+            Assert.Throws<InvalidDataException>(() =>
+                EvaluationData.Load(folder.Write("data.jsonl", Line(1) + end + Line(2) + "{}" + end))).Message,
+                    StringComparison.Ordinal);
     }
 
     [Fact]
     public void All_wrong_lines_are_named_at_once()
     {
         using var folder = new TemporaryFolder();
-        string message = Assert.Throws<InvalidDataException>(() => EvaluationData.Load(folder.Write("data.jsonl", string.Concat(Enumerable.Repeat("{}\n", 12))))).Message;
+        string message = Assert.Throws<InvalidDataException>(() =>
+            EvaluationData.Load(folder.Write("data.jsonl", string.Concat(Enumerable.Repeat("{}\n", 12))))).Message;
         Assert.Contains("line 1: ", message, StringComparison.Ordinal);
         Assert.Contains("line 10: ", message, StringComparison.Ordinal);
         Assert.DoesNotContain("line 11: ", message, StringComparison.Ordinal);
         Assert.Contains("2 more", message, StringComparison.Ordinal);
-        Assert.Contains("no items", Assert.Throws<InvalidDataException>(() => EvaluationData.Load(folder.Write("empty.jsonl", "\n"))).Message, StringComparison.Ordinal);
-        Assert.Contains("absent", Assert.Throws<FileNotFoundException>(() => EvaluationData.Load(folder["absent"])).Message, StringComparison.Ordinal);
+        Assert.Contains("no items",
+            Assert.Throws<InvalidDataException>(() => EvaluationData.Load(folder.Write("empty.jsonl", "\n"))).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("absent", Assert.Throws<FileNotFoundException>(() => EvaluationData.Load(folder["absent"]))
+            .Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -99,14 +109,18 @@ public sealed class EvaluationDataTests
         Assert.Equal(2, MmmuPrompt.Write(items[1]).Parts.OfType<ImagePart>().Count() / 2);
 
         EvaluationItem conversation = EvaluationData.Load(Golden.PathOf(Path.Combine("data", "verl.parquet")))[0];
-        Assert.Equal(("verl.parquet:1", "<image 1>What digit?", "3"), (conversation.Id, conversation.Question, conversation.Answers.Single()));
+        Assert.Equal(("verl.parquet:1", "<image 1>What digit?", "3"),
+            (conversation.Id, conversation.Question, conversation.Answers.Single()));
         Assert.Equal([ChatRole.User], conversation.Conversation!.Select(message => message.Role));
         Assert.IsType<ImagePart>(conversation.Conversation![0].Parts[0]);
-        Assert.NotEqual(EvaluationData.Fingerprint([conversation]), EvaluationData.Fingerprint([conversation with { Conversation = null }]));
+        Assert.NotEqual(EvaluationData.Fingerprint([conversation]),
+            EvaluationData.Fingerprint([conversation with { Conversation = null }]));
 
         using var folder = new TemporaryFolder();
-        string file = folder.Write("data.jsonl", "{\"problem\": \"Q\", \"solution\": \"\\\\boxed{4}\", \"answer\": \"no\"}\n");
-        Assert.Contains("'answer' and 'solution'", Assert.Throws<InvalidDataException>(() => EvaluationData.Load(file)).Message, StringComparison.Ordinal);
+        string file = folder.Write("data.jsonl",
+            "{\"problem\": \"Q\", \"solution\": \"\\\\boxed{4}\", \"answer\": \"no\"}\n");
+        Assert.Contains("'answer' and 'solution'",
+            Assert.Throws<InvalidDataException>(() => EvaluationData.Load(file)).Message, StringComparison.Ordinal);
         Assert.Equal(["4"], EvaluationData.Load(file, ColumnMap.Parse(["answer=solution"])).Single().Answers);
     }
 
@@ -116,7 +130,9 @@ public sealed class EvaluationDataTests
         var item = new EvaluationItem("1", "q", ["A"]) { Options = ["x", "yz"] };
         string before = EvaluationData.Fingerprint([item]);
         Assert.Equal(before, EvaluationData.Fingerprint([item with { }]));
-        EvaluationItem[] others = [item with { Id = "2" }, item with { Question = "r" }, item with { Answers = ["B"] }, item with { Options = ["xy", "z"] }, item with { Hint = "h" }];
-        Assert.Equal(others.Length + 1, others.Select(other => EvaluationData.Fingerprint([other])).Append(before).Distinct().Count());
+        EvaluationItem[] others = [item with { Id = "2" }, item with { Question = "r" }, item with { Answers = ["B"] },
+            item with { Options = ["xy", "z"] }, item with { Hint = "h" }];
+        Assert.Equal(others.Length + 1,
+            others.Select(other => EvaluationData.Fingerprint([other])).Append(before).Distinct().Count());
     }
 }

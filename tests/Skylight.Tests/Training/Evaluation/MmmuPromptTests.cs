@@ -7,25 +7,35 @@ namespace Skylight.Tests.Training.Evaluation;
 
 public sealed class MmmuPromptTests
 {
-    private static readonly EvaluationItem s_item = new("1", "Which is <image 2>?", ["A"]) { Options = ["like <image 1>", "a dog"], Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] };
+    private static readonly EvaluationItem s_item = new("1", "Which is <image 2>?",
+        ["A"])
+    {
+        Options = ["like <image 1>", "a dog"],
+        Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")]
+    };
 
     [Fact]
     public void The_text_is_that_of_VLMEvalKit()
     {
         Assert.Equal(
-            "Question: Which is <image 2>?\nOptions:\nA. like <image 1>\nB. a dog\nPlease select the correct answer from the options above. \n", MmmuPrompt.Text(s_item));
+            "Question: Which is <image 2>?\nOptions:\nA. like <image 1>\nB. a dog\nPlease select the correct answer " +
+            "from the options above. \n", MmmuPrompt.Text(s_item));
         Assert.Equal("Question: How many?\n", MmmuPrompt.Text(new EvaluationItem("1", "How many?", ["3"])));
-        Assert.Equal("Hint: Count.\nQuestion: How many?\n", MmmuPrompt.Text(new EvaluationItem("1", "How many?", ["3"]) { Hint = "Count." }));
+        Assert.Equal("Hint: Count.\nQuestion: How many?\n",
+            MmmuPrompt.Text(new EvaluationItem("1", "How many?", ["3"]) { Hint = "Count." }));
     }
 
     [Fact]
     public void A_step_by_step_question_asks_for_a_box()
     {
         string choice = MmmuPrompt.Text(s_item, PromptStyle.StepByStep);
-        Assert.StartsWith("Question: Which is <image 2>?\nOptions:\nA. like <image 1>\nB. a dog\nAnswer the preceding multiple choice question.", choice, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "Question: Which is <image 2>?\nOptions:\nA. like <image 1>\nB. a dog\nAnswer the preceding multiple " +
+            "choice question.", choice, StringComparison.Ordinal);
         Assert.Contains(@"'Answer: \boxed{$LETTER}'", choice, StringComparison.Ordinal);
         Assert.DoesNotContain("Please select", choice, StringComparison.Ordinal);
-        Assert.Contains(@"'Answer: \boxed{$FINAL_ANSWER}'", MmmuPrompt.Text(new EvaluationItem("1", "How many?", ["3"]), PromptStyle.StepByStep), StringComparison.Ordinal);
+        Assert.Contains(@"'Answer: \boxed{$FINAL_ANSWER}'",
+            MmmuPrompt.Text(new EvaluationItem("1", "How many?", ["3"]), PromptStyle.StepByStep), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -34,7 +44,8 @@ public sealed class MmmuPromptTests
         Message message = MmmuPrompt.Write(s_item);
         Assert.Equal(ChatRole.User, message.Role);
         Assert.Equal(
-            ["Question: Which is ", "[/two.png]", "?\nOptions:\nA. like ", "[/one.png]", "\nB. a dog\nPlease select the correct answer from the options above. \n"],
+            ["Question: Which is ", "[/two.png]", "?\nOptions:\nA. like ", "[/one.png]",
+                "\nB. a dog\nPlease select the correct answer from the options above. \n"],
             message.Parts.Select(Show));
     }
 
@@ -43,10 +54,16 @@ public sealed class MmmuPromptTests
     {
         Assert.Equal(
             ["Question: ", "[/one.png]", "[/one.png]", "\n"],
-            MmmuPrompt.Write(new EvaluationItem("1", "<image 1><image 1>", ["3"]) { Images = [ExampleImage.FromFile("/one.png")] }).Parts.Select(Show));
+            MmmuPrompt.Write(new EvaluationItem("1", "<image 1><image 1>",
+                ["3"])
+            { Images = [ExampleImage.FromFile("/one.png")] }).Parts.Select(Show));
         Assert.Equal(
             ["[/one.png]", "[/two.png]", "Question: Same? <image of a cat> <image>\n"],
-            MmmuPrompt.Write(new EvaluationItem("1", "Same? <image of a cat> <image>", ["yes"]) { Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] }).Parts.Select(Show));
+            MmmuPrompt.Write(
+                new EvaluationItem("1", "Same? <image of a cat> <image>",
+                    ["yes"])
+                { Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] })
+                        .Parts.Select(Show));
     }
 
     [Theory]
@@ -56,8 +73,11 @@ public sealed class MmmuPromptTests
     [InlineData("<image 2>", "no place for picture 1")]
     public void Places_and_pictures_must_match(string question, string expected)
     {
-        var item = new EvaluationItem("1", question, ["3"]) { Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] };
-        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => MmmuPrompt.Write(item)).Message, StringComparison.Ordinal);
+        var item = new EvaluationItem("1", question,
+            ["3"])
+        { Images = [ExampleImage.FromFile("/one.png"), ExampleImage.FromFile("/two.png")] };
+        Assert.Contains(expected, Assert.Throws<InvalidDataException>(() => MmmuPrompt.Write(item)).Message,
+            StringComparison.Ordinal);
     }
 
     private static string Show(MessagePart part) => part is TextPart text ? text.Text : $"[{((ImagePart)part).Name}]";

@@ -13,7 +13,8 @@ public sealed class GroupAdvantagesTests
 
         // 0, 1, 5: mean 2, squared distances 4 + 1 + 9 = 14, deviation √7.
         double deviation = Math.Sqrt(7) + 1e-6;
-        Assert.Equal([(float)(-2 / deviation), (float)(-1 / deviation), (float)(3 / deviation)], GroupAdvantages.Of([0, 1, 5]));
+        Assert.Equal([(float)(-2 / deviation), (float)(-1 / deviation), (float)(3 / deviation)],
+            GroupAdvantages.Of([0, 1, 5]));
     }
 
     [Theory]

@@ -9,12 +9,16 @@ using Skylight.Training.Objectives;
 
 namespace Skylight.Tests.Training.Objectives;
 
-/// <summary>Every policy objective and its gradient, through the graph that training has, against references in double precision.</summary>
+/// <summary>
+/// Every policy objective and its gradient, through the graph that training has, against references in double
+/// precision.
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class LossVerificationTests
 {
     private static readonly string[] s_objectives =
-        ["grpo", "dapo", "dr_grpo", "dual_clip", "gspo", "gspo_wide", "gspo_token", "cispo", "sapo", "dapo_tis", "reinforce_pp", "dapo_kl_k1", "dapo_kl_k2", "dapo_kl_k3"];
+        ["grpo", "dapo", "dr_grpo", "dual_clip", "gspo", "gspo_wide", "gspo_token", "cispo", "sapo", "dapo_tis",
+            "reinforce_pp", "dapo_kl_k1", "dapo_kl_k2", "dapo_kl_k3"];
 
     public static TheoryData<string> Objectives => [.. s_objectives];
 
@@ -29,10 +33,12 @@ public sealed class LossVerificationTests
     {
         using SimulatedCard? card = deviceName == "simt" ? new SimulatedCard() : null;
         using CpuDevice? cpu = card is null ? new CpuDevice() : null;
-        LossReport report = LossVerification.Run(Golden.PathOf($"losses/{file}.json"), (Device?)card?.Device ?? cpu!, TestContext.Current.CancellationToken);
+        LossReport report = LossVerification.Run(Golden.PathOf($"losses/{file}.json"), (Device?)card?.Device ?? cpu!,
+            TestContext.Current.CancellationToken);
         Assert.All(report.Checks, check => Assert.True(check.Holds, check.ToString()));
         Assert.True(report.Holds);
-        Assert.Equal(["advantages.group", "advantages.batch", "advantages.none", .. s_objectives], report.Checks.Select(check => check.Name));
+        Assert.Equal(["advantages.group", "advantages.batch", "advantages.none", .. s_objectives],
+            report.Checks.Select(check => check.Name));
         Assert.Equal(file == "losses" ? ["dpo", "bco", "mpo"] : ["dpo"], report.Skipped);
     }
 
@@ -41,7 +47,8 @@ public sealed class LossVerificationTests
     public void A_wrong_loss_and_a_wrong_gradient_are_found_and_nothing_else_is_blamed(string objective)
     {
         JsonNode losses = Losses(), gradients = Losses();
-        JsonNode wrongLoss = losses["objectives"]![objective]!, wrongGradient = gradients["objectives"]![objective]!["gradient"]![2]!;
+        JsonNode wrongLoss = losses["objectives"]![objective]!,
+            wrongGradient = gradients["objectives"]![objective]!["gradient"]![2]!;
         wrongLoss["loss"] = wrongLoss["loss"]!.GetValue<double>() + 2e-6;
         wrongGradient[1] = (wrongGradient[1]!.GetValue<double>() * 1.001) + 1e-5;
         foreach (JsonNode file in (JsonNode[])[losses, gradients])
@@ -74,7 +81,8 @@ public sealed class LossVerificationTests
 
     public static TheoryData<string, string> Damages => new()
     {
-        { "lengths", "'lengths' is missing" }, { "groups", "'groups' is missing" }, { "rewards", "'rewards' is missing" }, { "current", "'current' is missing" },
+        { "lengths", "'lengths' is missing" }, { "groups", "'groups' is missing" },
+        { "rewards", "'rewards' is missing" }, { "current", "'current' is missing" },
         { "old", "'old' is missing" }, { "reference", "'reference' is missing" }, { "rollout", "'rollout' is missing" },
         { "max_completion_length", "'max_completion_length' is missing" }, { "objectives", "'objectives' is missing" },
     };
@@ -95,19 +103,24 @@ public sealed class LossVerificationTests
         Spoilt(file => file["lengths"]![1] = 2.5, "'lengths[1]'");
         Spoilt(file => file["groups"]!.AsArray().RemoveAt(0), "'groups' must have 6 numbers, as 'lengths' says, not 5");
         Spoilt(file => file["rewards"]![2] = "good", "'rewards[2]' must be a number");
-        Spoilt(file => file["current"]![3]!.AsArray().Add(-1.0), "'current[3]' must have 5 numbers, as 'lengths' says, not 6");
+        Spoilt(file => file["current"]![3]!.AsArray().Add(-1.0),
+            "'current[3]' must have 5 numbers, as 'lengths' says, not 6");
         Spoilt(file => file["old"]![0] = 7, "'old[0]' must be a list of numbers");
         Spoilt(file => file["reference"]![0]![0] = 1e300, "'reference[0][0]' must be a number within float32's range");
         Spoilt(file => file["objectives"]!["sapo"]!.AsObject().Remove("gradient"), "'objectives.sapo.gradient' is missing");
         Spoilt(file => file["objectives"]!["sapo"]!["loss"] = null, "'objectives.sapo.loss' must be a number");
         Spoilt(file => file["objectives"]!["sapo"] = 3, "'objectives.sapo' must be an object");
-        Spoilt(file => file["objectives"]!["ppo2"] = file["objectives"]!["grpo"]!.DeepClone(), "'objectives.ppo2' is no objective that this version knows: grpo,");
-        Spoilt(file => file["advantages"]!["median"] = file["advantages"]!["none"]!.DeepClone(), "'advantages.median' is no advantage scale");
+        Spoilt(file => file["objectives"]!["ppo2"] = file["objectives"]!["grpo"]!.DeepClone(),
+            "'objectives.ppo2' is no objective that this version knows: grpo,");
+        Spoilt(file => file["advantages"]!["median"] = file["advantages"]!["none"]!.DeepClone(),
+            "'advantages.median' is no advantage scale");
         Spoilt(file => file["objectives"] = new JsonObject { ["dpo"] = 1 }, "must be an object");
-        Spoilt(file => file["objectives"] = new JsonObject { ["dpo"] = new JsonObject() }, "has no policy objective to verify");
+        Spoilt(file => file["objectives"] = new JsonObject { ["dpo"] = new JsonObject() },
+            "has no policy objective to verify");
         Refused("[1]", "must hold a JSON object");
         Refused("{\"lengths\": [1", "is not valid JSON");
-        Assert.Contains("no such file", Assert.Throws<CheckpointException>(() => Verify("/absent/losses.json")).Message, StringComparison.Ordinal);
+        Assert.Contains("no such file", Assert.Throws<CheckpointException>(() => Verify("/absent/losses.json")).Message,
+            StringComparison.Ordinal);
 
         static void Spoilt(Action<JsonNode> spoil, string expected)
         {

@@ -20,19 +20,24 @@ public sealed class ObjectiveTests
         TrainingSample[] samples = Samples();
         BatchResult result = trainer.AccumulateGradients(samples, objective, TestContext.Current.CancellationToken);
         double expected = -samples.Select((sample, index) =>
-            sample.Weights.Select((weight, token) => weight * (result.LogProbabilities[index][token] + (0.7 * result.Entropies[index][token]))).Sum()).Sum();
+            sample.Weights.Select((weight, token) =>
+                weight * (result.LogProbabilities[index][token] + (0.7 * result.Entropies[index][token]))).Sum()).Sum();
         Assert.Equal(expected, result.Loss, 1e-5 * Math.Abs(expected));
-        Assert.NotEqual(trainer.Evaluate(samples, new CrossEntropyObjective(), TestContext.Current.CancellationToken).Loss, result.Loss, 1e-3);
+        Assert.NotEqual(trainer.Evaluate(samples, new CrossEntropyObjective(), TestContext.Current.CancellationToken)
+            .Loss, result.Loss, 1e-3);
 
         // Along its gradient, the loss rises by the gradient's norm.
-        (PersistentTensor parameter, PersistentTensor gradient) = trainer.Gradients.Single(pair => pair.Parameter.Name == "language.norm.weight");
-        float[] slope = PersistentTensors.Read(model.Device, gradient), weights = PersistentTensors.Read(model.Device, parameter);
+        (PersistentTensor parameter, PersistentTensor gradient) = trainer.Gradients.Single(
+            pair => pair.Parameter.Name == "language.norm.weight");
+        float[] slope = PersistentTensors.Read(model.Device, gradient),
+            weights = PersistentTensors.Read(model.Device, parameter);
         double norm = Math.Sqrt(slope.Sum(value => (double)value * value));
         Assert.Equal(norm, (LossAt(1e-2) - LossAt(-1e-2)) / 2e-2, 1e-2 * norm);
 
         double LossAt(double step)
         {
-            PersistentTensors.Write(model.Device, parameter, [.. weights.Select((weight, index) => (float)(weight + (step * slope[index] / norm)))]);
+            PersistentTensors.Write(model.Device, parameter,
+                [.. weights.Select((weight, index) => (float)(weight + (step * slope[index] / norm)))]);
             return trainer.Evaluate(samples, objective, TestContext.Current.CancellationToken).Loss;
         }
     }
@@ -42,9 +47,11 @@ public sealed class ObjectiveTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var scorer = new ModelTrainer(model, TrainableModules.Connector);
-        double[] losses = [.. new[] { 0f, 0.5f, 1f, 0f }.Select(bonus => scorer.Evaluate(Samples(), new EntropyBonusObjective(bonus), TestContext.Current.CancellationToken).Loss)];
+        double[] losses = [.. new[] { 0f, 0.5f, 1f, 0f }.Select(bonus =>
+            scorer.Evaluate(Samples(), new EntropyBonusObjective(bonus), TestContext.Current.CancellationToken).Loss)];
         Assert.Equal(losses[0], losses[3]);
-        Assert.Equal(scorer.Evaluate(Samples(), new CrossEntropyObjective(), TestContext.Current.CancellationToken).Loss, losses[0]);
+        Assert.Equal(scorer.Evaluate(Samples(), new CrossEntropyObjective(), TestContext.Current.CancellationToken)
+            .Loss, losses[0]);
         Assert.Equal((losses[0] + losses[2]) / 2, losses[1], 1e-5);
         Assert.True(losses[2] < losses[0] - 1e-3);
     }
@@ -55,14 +62,18 @@ public sealed class ObjectiveTests
         using VisionLanguageModel model = TinyModel.Create();
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
         Refused(new FaultyObjective(IsScalar: false), "The loss of FaultyObjective must be one number");
-        Refused(new FaultyObjective(IsScalar: true), "margins must have one element for each of the 9 completion tokens, not 2");
+        Refused(new FaultyObjective(IsScalar: true),
+            "margins must have one element for each of the 9 completion tokens, not 2");
 
         void Refused(Objective objective, string expected) =>
-            Assert.Contains(expected, Assert.Throws<ArgumentException>(() => trainer.AccumulateGradients(Samples(), objective)).Message, StringComparison.Ordinal);
+            Assert.Contains(expected,
+                Assert.Throws<ArgumentException>(() => trainer.AccumulateGradients(Samples(), objective)).Message,
+                StringComparison.Ordinal);
     }
 
     private static TrainingSample[] Samples() => [.. Enumerable.Range(1, 3).Select(index =>
-        new TrainingSample(TinyModel.Prompt((ulong)index, 12 + index - 1), 3, [.. Enumerable.Range(0, 8 + index).Select(token => token % 4 == 1 ? 0 : 0.03f * index)]))];
+        new TrainingSample(TinyModel.Prompt((ulong)index, 12 + index - 1), 3,
+            [.. Enumerable.Range(0, 8 + index).Select(token => token % 4 == 1 ? 0 : 0.03f * index)]))];
 
     private sealed record FaultyObjective(bool IsScalar) : Objective(1f)
     {

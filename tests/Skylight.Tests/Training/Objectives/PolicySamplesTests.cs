@@ -18,29 +18,36 @@ public sealed class PolicySamplesTests
     {
         Rollout[] rollouts = [Rollout(3, 1), Rollout(5, -1, FinishReason.Length), Rollout(2, 0.5f)];
         foreach ((LossAggregation aggregation, float first, float last) in ((LossAggregation, float, float)[])
-            [(LossAggregation.TokenMean, 1f / 5, 1f / 5), (LossAggregation.SequenceMean, 1f / 9, 1f / 6), (LossAggregation.Constant, 1f / 30, 1f / 30)])
+            [(LossAggregation.TokenMean, 1f / 5, 1f / 5), (LossAggregation.SequenceMean, 1f / 9, 1f / 6),
+                (LossAggregation.Constant, 1f / 30, 1f / 30)])
         {
             var options = new GrpoOptions { Aggregation = aggregation, ConstantLength = 10, MaskTruncated = true };
             IReadOnlyList<(int Rollout, TrainingSample Sample)> samples = PolicySamples.Of(rollouts, options);
             Assert.Equal([0, 2], samples.Select(sample => sample.Rollout));
             Assert.All(samples[0].Sample.Weights, weight => Assert.Equal(first, weight));
             Assert.All(samples[1].Sample.Weights, weight => Assert.Equal(last, weight));
-            Assert.Equal([0, 1, 2], PolicySamples.Of(rollouts, options with { MaskTruncated = false }).Select(sample => sample.Rollout));
+            Assert.Equal([0, 1, 2],
+                PolicySamples.Of(rollouts, options with { MaskTruncated = false }).Select(sample => sample.Rollout));
         }
     }
 
     [Fact]
     public void The_share_of_tokens_with_the_highest_entropy_keeps_its_advantage()
     {
-        Rollout[] rollouts = [Rollout(4, 1, entropies: [0.1f, 2, 0.3f, 0.4f]), Rollout(3, -1, entropies: [3, 0.2f, 1]), Rollout(3, 1, FinishReason.Length, [9, 9, 9])];
+        Rollout[] rollouts = [Rollout(4, 1, entropies: [0.1f, 2, 0.3f, 0.4f]), Rollout(3, -1, entropies: [3, 0.2f, 1]),
+            Rollout(3, 1, FinishReason.Length, [9, 9, 9])];
         var options = new GrpoOptions { TopEntropyShare = 0.4, MaskTruncated = true };
         bool[][] masks = [.. PolicySamples.Of(rollouts, options).Select(pair => pair.Sample.AdvantageMask!)];
 
         // Of the seven tokens that count, ⌈2.8⌉ = 3 are kept: 3, 2 and 1.
         Assert.Equal([[false, true, false, false], [true, false, true]], masks);
-        Assert.All(PolicySamples.Of(rollouts, options with { TopEntropyShare = 1 }), pair => Assert.Null(pair.Sample.AdvantageMask));
-        Assert.All(PolicySamples.Of(rollouts, options with { TopEntropyShare = 1e-9 }).Take(1), pair => Assert.DoesNotContain(true, pair.Sample.AdvantageMask!));
-        Assert.Contains("TopEntropyShare", Assert.Throws<ArgumentException>(() => PolicySamples.Of([Rollout(4, 1)], options)).Message, StringComparison.Ordinal);
+        Assert.All(PolicySamples.Of(rollouts, options with { TopEntropyShare = 1 }),
+            pair => Assert.Null(pair.Sample.AdvantageMask));
+        Assert.All(PolicySamples.Of(rollouts, options with { TopEntropyShare = 1e-9 }).Take(1),
+            pair => Assert.DoesNotContain(true, pair.Sample.AdvantageMask!));
+        Assert.Contains("TopEntropyShare",
+            Assert.Throws<ArgumentException>(() => PolicySamples.Of([Rollout(4, 1)], options)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -56,7 +63,8 @@ public sealed class PolicySamplesTests
         };
         float[] gradient = Gradient(sample, new PolicyObjective(Kl: KlKind.K1, Beta: 0.1f) { ImportanceCap = 1.5f });
         double[] weights = [1, 1.5, Math.Exp(-0.5), 0];
-        Assert.Equal(weights.Select(weight => (float)(0.25 * ((-2 * weight) + 0.1f))), gradient, (left, right) => Math.Abs(left - right) < 1e-6);
+        Assert.Equal(weights.Select(weight => (float)(0.25 * ((-2 * weight) + 0.1f))), gradient,
+            (left, right) => Math.Abs(left - right) < 1e-6);
     }
 
     [Fact]
@@ -82,7 +90,8 @@ public sealed class PolicySamplesTests
         using var device = new CpuDevice();
         using var workspace = new Workspace(device);
         var graph = new Graph();
-        Value current = graph.Input("current", TensorType.Float32(8)), entropies = graph.Input("entropies", TensorType.Float32(8));
+        Value current = graph.Input("current", TensorType.Float32(8)),
+            entropies = graph.Input("entropies", TensorType.Float32(8));
         var loss = new ObjectiveGraph(graph, objective, current, entropies);
         Value gradient = graph.Differentiate(loss.Loss, [current], graph.Add(new One()), new Add())[current];
         graph.Output("gradient", gradient);
@@ -95,6 +104,8 @@ public sealed class PolicySamplesTests
         return rows[..4];
     }
 
-    private static Rollout Rollout(int length, float advantage, FinishReason reason = FinishReason.Stop, float[]? entropies = null) =>
-        new(new TokenSequence([0]), new Completion(new int[length], new float[length], entropies ?? [], reason), new RewardBreakdown(0, [], []), advantage);
+    private static Rollout Rollout(int length, float advantage, FinishReason reason = FinishReason.Stop,
+        float[]? entropies = null) =>
+        new(new TokenSequence([0]), new Completion(new int[length], new float[length], entropies ?? [], reason),
+            new RewardBreakdown(0, [], []), advantage);
 }

@@ -13,7 +13,8 @@ internal sealed class JudgeSite : IAsyncDisposable
     private readonly Func<HttpContext, int, JsonObject, Task> _script;
     private int _requests, _running, _mostAtOnce;
 
-    private JudgeSite(WebApplication app, Func<HttpContext, int, JsonObject, Task> script) => (_app, _script) = (app, script);
+    private JudgeSite(WebApplication app, Func<HttpContext, int, JsonObject, Task> script) =>
+        (_app, _script) = (app, script);
 
     public Uri Address => new(_app.Urls.Single() + "/v1");
 
@@ -41,7 +42,12 @@ internal sealed class JudgeSite : IAsyncDisposable
     {
         var reply = new JsonObject
         {
-            ["choices"] = new JsonArray(new JsonObject { ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text }, ["finish_reason"] = end }),
+            ["choices"] = new JsonArray(
+                new JsonObject
+                {
+                    ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text },
+                    ["finish_reason"] = end,
+                }),
             ["usage"] = new JsonObject { ["prompt_tokens"] = 100, ["completion_tokens"] = 3 },
         };
         context.Response.ContentType = "application/json";

@@ -29,7 +29,8 @@ public sealed class ModelVerifierTests
         Assert.Equal(new VerifierUsage(1, 0, 2, 0, 2, 200, 6), verifier.Usage);
         Assert.Equal(200e-6 * 2 + 6e-6 * 10, verifier.Usage.Cost(2, 10), 15);
 
-        await using var alone = new ModelVerifier(new Judge((_, _, _) => false), new ModelVerifierOptions { UseRule = false, RewardUnfinished = true });
+        await using var alone = new ModelVerifier(new Judge((_, _, _) => false),
+            new ModelVerifierOptions { UseRule = false, RewardUnfinished = true });
         Assert.Equal(0, await alone.ScoreAsync(Request(@"\boxed{12}", "12", finished: false)));
         Assert.Equal(1, alone.Usage.Judged);
     }
@@ -39,7 +40,9 @@ public sealed class ModelVerifierTests
     {
         var model = new Judge((_, _, _) => true);
         await using var verifier = new ModelVerifier(model);
-        Assert.Equal(1, await verifier.ScoreAsync(Request("The younger one", "Manet", options: ["Monet", " Manet "]) with { Question = "Who?" }));
+        Assert.Equal(1,
+            await verifier.ScoreAsync(
+                Request("The younger one", "Manet", options: ["Monet", " Manet "]) with { Question = "Who?" }));
         (string question, string[] answers, string _) = Assert.Single(model.Asked);
         Assert.Equal("Who?\nA. Monet\nB. Manet", question);
         Assert.Equal(["B. Manet"], answers);
@@ -50,7 +53,8 @@ public sealed class ModelVerifierTests
     {
         var model = new Judge((_, _, _) => true);
         await using var verifier = new ModelVerifier(model);
-        RewardRequest[] group = [Request("ten", "12"), Request("<think>other way</think>ten", "12"), Request("ten", "13"), Request("ten", "12") with { Question = "?" }];
+        RewardRequest[] group = [Request("ten", "12"), Request("<think>other way</think>ten", "12"),
+            Request("ten", "13"), Request("ten", "12") with { Question = "?" }];
         await verifier.ScoreAsync(group, Token);
         Assert.Equal(3, model.Asked.Count);
         await verifier.ScoreAsync(group, Token);
@@ -78,8 +82,10 @@ public sealed class ModelVerifierTests
     [Fact]
     public async Task A_request_that_makes_no_sense_is_its_own_fault()
     {
-        await using var rewards = new RewardSet([new RewardTerm(new ModelVerifier(new Judge((_, _, _) => true)), 1)], RewardFailure.Zero);
-        RewardBreakdown[] found = await rewards.ScoreAsync([Request("ten", "12") with { Answers = ["12", null!] }, Request("ten", "12")], Token);
+        await using var rewards = new RewardSet([new RewardTerm(new ModelVerifier(new Judge((_, _, _) => true)), 1)],
+            RewardFailure.Zero);
+        RewardBreakdown[] found = await rewards.ScoreAsync(
+            [Request("ten", "12") with { Answers = ["12", null!] }, Request("ten", "12")], Token);
         Assert.Equal([0, 1], found.Select(reward => reward.Total));
         Assert.Equal("verifier: one of the row's answers is null.", found[0].Fault);
     }
@@ -88,7 +94,8 @@ public sealed class ModelVerifierTests
     public void The_cache_keeps_what_was_used_last_and_no_more_than_it_may()
     {
         var cache = new VerdictCache(2);
-        UInt128 a = VerdictCache.KeyOf("q", ["a"], "r"), b = VerdictCache.KeyOf("q", ["b"], "r"), c = VerdictCache.KeyOf("q", ["c"], "r");
+        UInt128 a = VerdictCache.KeyOf("q", ["a"], "r"), b = VerdictCache.KeyOf("q", ["b"], "r"),
+            c = VerdictCache.KeyOf("q", ["c"], "r");
         cache.Add(a, true);
         cache.Add(b, false);
         Assert.True(cache.TryGet(a, out bool isCorrect) && isCorrect);
@@ -134,10 +141,12 @@ public sealed class ModelVerifierTests
             "throws" => throw new FormatException("broken"),
             _ => throw new TaskCanceledException(),
         });
-        RewardRequest[] requests = [Request("a dozen", "12", "d:1"), Request("ten", "12", "d:2"), Request("ten", "12", "d:2"), Request("dozen", "12", "d:3")];
+        RewardRequest[] requests = [Request("a dozen", "12", "d:1"), Request("ten", "12", "d:2"),
+            Request("ten", "12", "d:2"), Request("dozen", "12", "d:3")];
         RewardSet Set(RewardFailure policy) => new([new RewardTerm(new ModelVerifier(Model()), 0.8, "accuracy")], policy);
 
-        RewardException stopped = await Assert.ThrowsAsync<RewardException>(() => Set(RewardFailure.Stop).ScoreAsync(requests, Token));
+        RewardException stopped = await Assert.ThrowsAsync<RewardException>(
+            () => Set(RewardFailure.Stop).ScoreAsync(requests, Token));
         Assert.Contains($"Reward 'accuracy', sample 'd:2': {why}", stopped.Message, StringComparison.Ordinal);
         RewardSet zero = Set(RewardFailure.Zero);
         RewardBreakdown[] found = await zero.ScoreAsync(requests, Token);
@@ -148,10 +157,14 @@ public sealed class ModelVerifierTests
         // A fault is not remembered as a verdict.
         await zero.ScoreAsync([requests[1]], Token);
         Assert.Equal(3, zero.VerifierUsage.Faults);
-        Assert.Equal([false, true, true, false], (await Set(RewardFailure.Skip).ScoreAsync(requests, Token)).Select(reward => reward.IsSkipped));
+        Assert.Equal([false, true, true, false],
+            (await Set(RewardFailure.Skip).ScoreAsync(requests, Token)).Select(reward => reward.IsSkipped));
     }
 
-    /// <summary>An endpoint that is down fails many questions at once: those that fail after the first one stopped the rest say nothing new.</summary>
+    /// <summary>
+    /// An endpoint that is down fails many questions at once: those that fail after the first one stopped the rest say
+    /// nothing new.
+    /// </summary>
     [Fact]
     public async Task Faults_after_the_one_that_stops_do_not_hide_it()
     {
@@ -165,8 +178,10 @@ public sealed class ModelVerifierTests
             throw new VerifierException("down too.");
         });
         await using var rewards = new RewardSet([new RewardTerm(new ModelVerifier(model), 1)]);
-        RewardRequest[] requests = [Request("slow", "12", "d:1"), Request("bad", "12", "d:2"), Request("slower", "12", "d:3")];
-        RewardException fault = await Assert.ThrowsAsync<RewardException>(() => rewards.ScoreAsync(requests, Token).WaitAsync(TimeSpan.FromSeconds(60), Token));
+        RewardRequest[] requests = [Request("slow", "12", "d:1"), Request("bad", "12", "d:2"),
+            Request("slower", "12", "d:3")];
+        RewardException fault = await Assert.ThrowsAsync<RewardException>(
+            () => rewards.ScoreAsync(requests, Token).WaitAsync(TimeSpan.FromSeconds(60), Token));
         Assert.Contains("sample 'd:2': down.", fault.Message, StringComparison.Ordinal);
     }
 
@@ -181,13 +196,16 @@ public sealed class ModelVerifierTests
             return true;
         });
         await using var rewards = new RewardSet([new RewardTerm(new ModelVerifier(model), 1)]);
-        RewardRequest[] requests = [Request("slow", "12", "d:1"), Request("bad", "12", "d:2"), Request("slower", "12", "d:3")];
-        RewardException stopped = await Assert.ThrowsAsync<RewardException>(() => rewards.ScoreAsync(requests, Token).WaitAsync(TimeSpan.FromSeconds(60), Token));
+        RewardRequest[] requests = [Request("slow", "12", "d:1"), Request("bad", "12", "d:2"),
+            Request("slower", "12", "d:3")];
+        RewardException stopped = await Assert.ThrowsAsync<RewardException>(
+            () => rewards.ScoreAsync(requests, Token).WaitAsync(TimeSpan.FromSeconds(60), Token));
         Assert.Equal("d:2", stopped.SampleId);
 
         using var cancel = new CancellationTokenSource(TimeSpan.FromMilliseconds(50));
         await using var verifier = new ModelVerifier(model);
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => verifier.ScoreAsync([requests[0]], cancel.Token).AsTask());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => verifier.ScoreAsync([requests[0]], cancel.Token).AsTask());
         Assert.Equal(0, verifier.Usage.Faults);
     }
 
@@ -196,7 +214,9 @@ public sealed class ModelVerifierTests
     {
         var model = new Judge((_, _, _) => true);
         var rewards = new RewardSet([new RewardTerm(new AllOfReward([new FormatReward(), new ModelVerifier(model)]), 1)]);
-        Assert.Equal([1, 0], (await rewards.ScoreAsync([Request("<think>so</think>a dozen", "12"), Request("a dozen", "12")], Token)).Select(reward => reward.Total));
+        Assert.Equal([1, 0],
+            (await rewards.ScoreAsync([Request("<think>so</think>a dozen", "12"), Request("a dozen", "12")], Token))
+                .Select(reward => reward.Total));
         Assert.Equal(1, rewards.VerifierUsage!.Judged);
         await rewards.DisposeAsync();
         Assert.True(model.IsDisposed);
@@ -218,22 +238,31 @@ public sealed class ModelVerifierTests
             {
                 loads++;
                 Assert.Equal(folder, path);
-                return opened = await VisionLanguageModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 }, cancellationToken: cancellationToken);
+                return opened = await VisionLanguageModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 },
+                    cancellationToken: cancellationToken);
             },
         };
-        var options = new Dictionary<string, string> { ["checkpoint"] = Path.GetFileName(folder), ["max_tokens"] = "4", ["max_characters"] = "1000000" };
+        var options = new Dictionary<string, string>
+        {
+            ["checkpoint"] = Path.GetFileName(folder),
+            ["max_tokens"] = "4",
+            ["max_characters"] = "1000000",
+        };
         var verifier = (ModelVerifier)RewardCatalog.Create("verifier", options, context);
         Assert.Equal(1, await verifier.ScoreAsync(Request(@"\boxed{12}", "12")));
         Assert.Equal(0, loads);
         await using var rewards = new RewardSet([new RewardTerm(verifier, 1)], RewardFailure.Zero);
-        RewardBreakdown[] found = await rewards.ScoreAsync([Request("a dozen", "12"), Request("ten", "12"), Request(new string('x', 200_000), "12")], Token);
+        RewardBreakdown[] found = await rewards.ScoreAsync(
+            [Request("a dozen", "12"), Request("ten", "12"), Request(new string('x', 200_000), "12")], Token);
         // A random model says neither yes nor no.
         Assert.Contains("says neither yes nor no but '", found[0].Fault, StringComparison.Ordinal);
-        Assert.Contains("the verifier's checkpoint cannot judge: The conversation has", found[2].Fault, StringComparison.Ordinal);
+        Assert.Contains("the verifier's checkpoint cannot judge: The conversation has", found[2].Fault,
+            StringComparison.Ordinal);
         Assert.Equal((1, 3, 3), (loads, verifier.Usage.Faults, verifier.Usage.Requests));
         Assert.InRange(verifier.Usage.CompletionTokens, 2, 8);
         await rewards.DisposeAsync();
-        await Assert.ThrowsAsync<ObjectDisposedException>(() => opened!.CompleteAsync([Message.User("x")], cancellationToken: Token));
+        await Assert.ThrowsAsync<ObjectDisposedException>(
+            () => opened!.CompleteAsync([Message.User("x")], cancellationToken: Token));
     }
 
     [Fact]
@@ -245,12 +274,14 @@ public sealed class ModelVerifierTests
             loads++;
             throw new IOException("the disk is gone");
         }));
-        Assert.Contains("the verifier's checkpoint cannot judge: the disk is gone", await verifier.FaultAsync(Request("ten", "12")), StringComparison.Ordinal);
+        Assert.Contains("the verifier's checkpoint cannot judge: the disk is gone",
+            await verifier.FaultAsync(Request("ten", "12")), StringComparison.Ordinal);
         Assert.Contains("the disk is gone", await verifier.FaultAsync(Request("ten", "12")), StringComparison.Ordinal);
         Assert.Equal(1, loads);
     }
 
-    private sealed class Judge(Func<string, string[], string, CancellationToken, Task<bool?>> judge) : IVerifierModel, IDisposable
+    private sealed class Judge(Func<string, string[], string, CancellationToken, Task<bool?>> judge) : IVerifierModel,
+        IDisposable
     {
         public Judge(Func<string, string[], string, bool?> judge)
             : this((question, answers, response, _) => Task.FromResult(judge(question, answers, response)))
@@ -266,7 +297,8 @@ public sealed class ModelVerifierTests
 
         public bool IsDisposed { get; private set; }
 
-        public async ValueTask<VerifierVerdict> JudgeAsync(string question, IReadOnlyList<string> answers, string response, CancellationToken cancellationToken)
+        public async ValueTask<VerifierVerdict> JudgeAsync(string question, IReadOnlyList<string> answers,
+            string response, CancellationToken cancellationToken)
         {
             Asked.Enqueue((question, [.. answers], response));
             bool? verdict = await judge(question, [.. answers], response, cancellationToken);

@@ -15,13 +15,15 @@ public class NamedRewardTests
     [InlineData(@"\boxed{12}", "12", true, 0)] // still thinking
     [InlineData(@"so</think>\boxed{12}", "12", false, 0)] // cut off
     public async Task Answer_uses_the_one_checker(string completion, string answer, bool finished, double value) =>
-        Assert.Equal(value, await Create("answer").ScoreAsync(Request(completion, answer, finished: finished, suffix: "<think>\n")));
+        Assert.Equal(value,
+            await Create("answer").ScoreAsync(Request(completion, answer, finished: finished, suffix: "<think>\n")));
 
     [Fact]
     public async Task Answer_heeds_its_options()
     {
         Assert.Equal(1, await Create("answer", ("needs_mark", "false")).ScoreAsync(Request("It has 12 legs", "12")));
-        Assert.Equal(1, await Create("answer", ("unfinished", "true")).ScoreAsync(Request(@"\boxed{12} and", "12", finished: false)));
+        Assert.Equal(1, await Create("answer", ("unfinished", "true"))
+            .ScoreAsync(Request(@"\boxed{12} and", "12", finished: false)));
         Assert.Equal(1, await Create("answer").ScoreAsync(Request(@"\boxed{two}", "2") with { Answers = ["2", "two"] }));
     }
 
@@ -36,7 +38,8 @@ public class NamedRewardTests
     [InlineData("choice", "A or B", "B", 0)]
     [InlineData("choice", @"\boxed{A}", "B", 0)]
     public async Task Options_are_compared_by_letter(string reward, string completion, string answer, double value) =>
-        Assert.Equal(value, await Create(reward).ScoreAsync(Request(completion, answer, options: ["Monet", "Manet", "Klee"])));
+        Assert.Equal(value,
+            await Create(reward).ScoreAsync(Request(completion, answer, options: ["Monet", "Manet", "Klee"])));
 
     [Fact]
     public async Task Choice_can_ask_for_a_mark_and_does_without_options()
@@ -48,7 +51,8 @@ public class NamedRewardTests
         Assert.Equal(1, await Create("choice").ScoreAsync(Request("C", "C")));
         Assert.Equal(0, await Create("choice").ScoreAsync(Request("C", "D")));
         Assert.Equal(0, await Create("choice").ScoreAsync(Request("D", "D", finished: false)));
-        Assert.Contains("'Manet' is no letter", await Create("choice").FaultAsync(Request("B", "Manet")), StringComparison.Ordinal);
+        Assert.Contains("'Manet' is no letter", await Create("choice").FaultAsync(Request("B", "Manet")),
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -61,10 +65,13 @@ public class NamedRewardTests
     [InlineData("verifier", "Klimt")]
     public async Task A_row_without_a_usable_answer_is_a_fault(string name, string? answer)
     {
-        IReward reward = name == "verifier" ? Create(name, ("endpoint", "http://127.0.0.1:1/v1"), ("model", "m")) : Create(name);
-        string message = await reward.FaultAsync(Request("x", answer, "rows.parquet:7", finished: false, options: ["Monet", "Manet"]));
+        IReward reward = name == "verifier" ? Create(name, ("endpoint", "http://127.0.0.1:1/v1"), ("model", "m"))
+            : Create(name);
+        string message = await reward.FaultAsync(
+            Request("x", answer, "rows.parquet:7", finished: false, options: ["Monet", "Manet"]));
         Assert.StartsWith($"Reward '{name}', sample 'rows.parquet:7': the row", message, StringComparison.Ordinal);
-        Assert.Contains(answer is null ? "has no answer to compare with" : $"'{answer}' is none of its 2 options", message, StringComparison.Ordinal);
+        Assert.Contains(answer is null ? "has no answer to compare with" : $"'{answer}' is none of its 2 options",
+            message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -100,7 +107,8 @@ public class NamedRewardTests
         Assert.Equal(0, await Create("numeric", ("tolerance", "0")).ScoreAsync(Request(@"\boxed{100.9}", "100")));
         Assert.Equal(1, await Create("numeric", ("needs_mark", "false")).ScoreAsync(Request("42 cm", "42")));
         Assert.Equal(0, await Create("numeric", ("needs_mark", "false")).ScoreAsync(Request("", "42")));
-        Assert.Contains("'a dog' is no number", await Create("numeric").FaultAsync(Request(@"\boxed{1}", "a dog")), StringComparison.Ordinal);
+        Assert.Contains("'a dog' is no number", await Create("numeric").FaultAsync(Request(@"\boxed{1}", "a dog")),
+            StringComparison.Ordinal);
     }
 
     [Theory]
@@ -118,8 +126,10 @@ public class NamedRewardTests
     [InlineData(1500, -1)]
     public async Task The_overlong_penalty_is_that_of_DAPO(int tokens, double value)
     {
-        Assert.Equal(value, await Create("length", ("max_tokens", "1000"), ("buffer", "200")).ScoreAsync(Request("x") with { TokenCount = tokens }));
-        Assert.Equal(value, await Create("length", ("buffer", "200")).ScoreAsync(Request("x") with { TokenCount = tokens, MaximumTokens = 1000 }));
+        Assert.Equal(value, await Create("length", ("max_tokens", "1000"), ("buffer", "200"))
+            .ScoreAsync(Request("x") with { TokenCount = tokens }));
+        Assert.Equal(value, await Create("length", ("buffer", "200"))
+            .ScoreAsync(Request("x") with { TokenCount = tokens, MaximumTokens = 1000 }));
     }
 
     // get_cosine_scaled_reward of open-r1: at half of the length it is in the middle.
@@ -138,14 +148,17 @@ public class NamedRewardTests
     {
         RewardRequest request = Request($@"\boxed{{{given}}}", "12") with { TokenCount = tokens, MaximumTokens = 1000 };
         Assert.Equal(value, await Create("length", ("shape", shape)).ScoreAsync(request), 12);
-        Assert.Equal(tokens == 0 ? -1 : -0.5, await Create("length", ("shape", shape)).ScoreAsync(request with { Finished = false, TokenCount = tokens == 0 ? 0 : 1000 }), 12);
+        Assert.Equal(tokens == 0 ? -1 : -0.5, await Create("length", ("shape", shape))
+            .ScoreAsync(request with { Finished = false, TokenCount = tokens == 0 ? 0 : 1000 }), 12);
     }
 
     [Fact]
     public async Task Length_needs_a_limit()
     {
-        Assert.Contains("give max_tokens", await Create("length", ("buffer", "5")).FaultAsync(Request("x")), StringComparison.Ordinal);
-        Assert.Contains("longer than the most tokens", await Create("length", ("buffer", "500")).FaultAsync(Request("x") with { MaximumTokens = 100 }), StringComparison.Ordinal);
+        Assert.Contains("give max_tokens", await Create("length", ("buffer", "5")).FaultAsync(Request("x")),
+            StringComparison.Ordinal);
+        Assert.Contains("longer than the most tokens", await Create("length", ("buffer", "500"))
+            .FaultAsync(Request("x") with { MaximumTokens = 100 }), StringComparison.Ordinal);
     }
 
     // get_repetition_penalty_reward of open-r1 on the same words.
@@ -162,7 +175,8 @@ public class NamedRewardTests
     public async Task Repetition_counts_ngrams_that_come_again(string completion, string size, double value)
     {
         Assert.Equal(value, await Create("repetition", ("ngram", size)).ScoreAsync(Request(completion)), 12);
-        Assert.Equal(value / 2, await Create("repetition", ("ngram", size), ("max_penalty", "-0.5")).ScoreAsync(Request(completion)), 12);
+        Assert.Equal(value / 2,
+            await Create("repetition", ("ngram", size), ("max_penalty", "-0.5")).ScoreAsync(Request(completion)), 12);
     }
 
     [Theory]
@@ -172,18 +186,24 @@ public class NamedRewardTests
     [InlineData("^so", "completion", "12", 1)]
     [InlineData("SO", "completion", "12", 0)]
     [InlineData("(?<=think>)12", "turn", "12", 1)] // by the engine that goes back
-    public async Task Regex_matches_the_part_that_it_is_held_against(string pattern, string on, string answer, double value) =>
-        Assert.Equal(value, await Create("regex", ("pattern", pattern), ("on", on)).ScoreAsync(Request($"so</think>{answer}", suffix: "<think>\n")));
+    public async Task Regex_matches_the_part_that_it_is_held_against(string pattern, string on, string answer,
+        double value) =>
+        Assert.Equal(value, await Create("regex", ("pattern", pattern), ("on", on))
+            .ScoreAsync(Request($"so</think>{answer}", suffix: "<think>\n")));
 
     [Fact]
     public async Task Regex_compares_what_a_group_captured()
     {
-        Assert.Equal(1, await Create("regex", ("pattern", "#### (.+)"), ("group", "1")).ScoreAsync(Request("#### 1,000", "1000")));
-        Assert.Equal(0, await Create("regex", ("pattern", "#### (?<n>.+)"), ("group", "n")).ScoreAsync(Request("#### 1", "1000")));
+        Assert.Equal(1,
+            await Create("regex", ("pattern", "#### (.+)"), ("group", "1")).ScoreAsync(Request("#### 1,000", "1000")));
+        Assert.Equal(0,
+            await Create("regex", ("pattern", "#### (?<n>.+)"), ("group", "n")).ScoreAsync(Request("#### 1", "1000")));
         Assert.Equal(0, await Create("regex", ("pattern", "#### (.+)"), ("group", "1")).ScoreAsync(Request("1000", "1000")));
         Assert.Equal(0, await Create("regex", ("pattern", "x")).ScoreAsync(Request("x", finished: false)));
-        Assert.Equal(1, await Create("regex", ("pattern", "X"), ("ignore_case", "true"), ("unfinished", "true")).ScoreAsync(Request("x", finished: false)));
-        Assert.Contains("no answer to compare the group with", await Create("regex", ("pattern", "(x)"), ("group", "1")).FaultAsync(Request("x")), StringComparison.Ordinal);
+        Assert.Equal(1, await Create("regex", ("pattern", "X"), ("ignore_case", "true"), ("unfinished", "true"))
+            .ScoreAsync(Request("x", finished: false)));
+        Assert.Contains("no answer to compare the group with", await Create("regex", ("pattern", "(x)"), ("group", "1"))
+            .FaultAsync(Request("x")), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -191,7 +211,8 @@ public class NamedRewardTests
     {
         long start = Stopwatch.GetTimestamp();
         Assert.Equal(0, await Create("regex", ("pattern", "^(a+)+$")).ScoreAsync(Request(new string('a', 50_000) + "b")));
-        string message = await Create("regex", ("pattern", "^(a+)+(?=c)$"), ("timeout", "0.05")).FaultAsync(Request(new string('a', 40) + "b"));
+        string message = await Create("regex", ("pattern", "^(a+)+(?=c)$"), ("timeout", "0.05"))
+            .FaultAsync(Request(new string('a', 40) + "b"));
         Assert.Contains("after 0.05 s", message, StringComparison.Ordinal);
         Assert.True(Stopwatch.GetElapsedTime(start) < TimeSpan.FromSeconds(60));
     }
@@ -205,8 +226,10 @@ public class NamedRewardTests
         Assert.Equal(0, await reward.ScoreAsync(Request("12 legs", "12")));
         Assert.Equal(0, await reward.ScoreAsync(Request("<think>so</think>13 legs", "12")));
         Assert.Equal(0, await reward.ScoreAsync(Request("12 legs"))); // format said no, and answer was not asked
-        Assert.Contains("answer: the row has no answer", await reward.FaultAsync(Request("<think>so</think>12 legs")), StringComparison.Ordinal);
-        double[][] rows = await reward.ScoreAsync([Request("12", "12"), Request("<think>so</think>12", "12"), Request("<think>so</think>13", "12")], TestContext.Current.CancellationToken);
+        Assert.Contains("answer: the row has no answer", await reward.FaultAsync(Request("<think>so</think>12 legs")),
+            StringComparison.Ordinal);
+        double[][] rows = await reward.ScoreAsync([Request("12", "12"), Request("<think>so</think>12", "12"),
+            Request("<think>so</think>13", "12")], TestContext.Current.CancellationToken);
         Assert.Equal([0, 1, 0], rows.Select(row => row.Single()));
     }
 }

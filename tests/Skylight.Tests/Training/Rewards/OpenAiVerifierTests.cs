@@ -29,7 +29,8 @@ public sealed class OpenAiVerifierTests
         EnvironmentVariable = name => name == "JUDGE_KEY" ? Key : null,
     };
 
-    private static ValueTask<VerifierVerdict> AskAsync(OpenAiVerifier verifier, string response = "a dozen") => verifier.JudgeAsync("7 + 5?", ["12", "twelve"], response, Token);
+    private static ValueTask<VerifierVerdict> AskAsync(OpenAiVerifier verifier, string response = "a dozen") =>
+        verifier.JudgeAsync("7 + 5?", ["12", "twelve"], response, Token);
 
     private static async Task<VerifierException> FaultAsync(OpenAiVerifierOptions options)
     {
@@ -70,7 +71,8 @@ public sealed class OpenAiVerifierTests
         Assert.False((await AskAsync(verifier)).IsCorrect);
         (JsonObject body, string? authorization) = Assert.Single(site.Received);
         Assert.Null(authorization);
-        Assert.Equal(["messages", "max_completion_tokens", "model", "chat_template_kwargs"], body.Select(field => field.Key));
+        Assert.Equal(["messages", "max_completion_tokens", "model", "chat_template_kwargs"],
+            body.Select(field => field.Key));
         Assert.Equal("other", (string?)body["model"]);
         Assert.False((bool)body["chat_template_kwargs"]!["enable_thinking"]!);
     }
@@ -89,11 +91,13 @@ public sealed class OpenAiVerifierTests
     public async Task A_verdict_is_one_word(string reply, bool? verdict)
     {
         Assert.Equal(verdict, VerifierPrompt.Read(reply));
-        await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => JudgeSite.ReplyAsync(context, reply, "length"));
+        await using JudgeSite site = await JudgeSite.StartAsync(
+            (context, _, _) => JudgeSite.ReplyAsync(context, reply, "length"));
         using var verifier = new OpenAiVerifier(Options(site.Address));
         VerifierVerdict found = await AskAsync(verifier);
         Assert.Equal((verdict, 3), (found.IsCorrect, found.CompletionTokens));
-        Assert.Equal(verdict is null, found.Text.EndsWith("(cut off at the most tokens of a reply, 256)", StringComparison.Ordinal));
+        Assert.Equal(verdict is null,
+            found.Text.EndsWith("(cut off at the most tokens of a reply, 256)", StringComparison.Ordinal));
         Assert.Equal(1, site.Requests);
     }
 
@@ -104,7 +108,8 @@ public sealed class OpenAiVerifierTests
     [InlineData(503)]
     public async Task What_passes_is_tried_again(int status)
     {
-        await using JudgeSite site = await JudgeSite.StartAsync((context, number, _) => number <= 2 ? JudgeSite.RefuseAsync(context, status) : JudgeSite.ReplyAsync(context, "yes"));
+        await using JudgeSite site = await JudgeSite.StartAsync((context, number, _) => number <= 2
+            ? JudgeSite.RefuseAsync(context, status) : JudgeSite.ReplyAsync(context, "yes"));
         using var verifier = new OpenAiVerifier(Options(site.Address));
         VerifierVerdict verdict = await AskAsync(verifier);
         Assert.Equal((true, 3, 3), (verdict.IsCorrect, verdict.Requests, site.Requests));
@@ -113,7 +118,8 @@ public sealed class OpenAiVerifierTests
     [Fact]
     public async Task What_does_not_pass_ends_after_its_attempts()
     {
-        await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => JudgeSite.RefuseAsync(context, 500, "<html>no\nworker</html>"));
+        await using JudgeSite site = await JudgeSite.StartAsync(
+            (context, _, _) => JudgeSite.RefuseAsync(context, 500, "<html>no\nworker</html>"));
         VerifierException fault = await FaultAsync(Options(site.Address));
         Assert.EndsWith("answers 500: <html>no worker</html> (4 attempts).", fault.Message, StringComparison.Ordinal);
         Assert.Equal((4, 4), (fault.Requests, site.Requests));
@@ -126,10 +132,12 @@ public sealed class OpenAiVerifierTests
     {
         await using JudgeSite site = await JudgeSite.StartAsync((context, number, _) =>
         {
-            context.Response.Headers.RetryAfter = number == 1 ? after == "date" ? DateTimeOffset.UtcNow.AddSeconds(10).ToString("r") : after : "86400";
+            context.Response.Headers.RetryAfter = number == 1 ? after == "date"
+                ? DateTimeOffset.UtcNow.AddSeconds(10).ToString("r") : after : "86400";
             return number <= 2 ? JudgeSite.RefuseAsync(context, 429) : JudgeSite.ReplyAsync(context, "yes");
         });
-        using var verifier = new OpenAiVerifier(Options(site.Address) with { LongestRetryDelay = TimeSpan.FromSeconds(1.5) });
+        using var verifier = new OpenAiVerifier(
+            Options(site.Address) with { LongestRetryDelay = TimeSpan.FromSeconds(1.5) });
         long start = Stopwatch.GetTimestamp();
         Assert.True((await AskAsync(verifier)).IsCorrect);
         Assert.InRange(Stopwatch.GetElapsedTime(start).TotalSeconds, 2.4, 60);
@@ -139,7 +147,8 @@ public sealed class OpenAiVerifierTests
     [InlineData(400, """{"error": {"message": "max_tokens is too large."}}""", "answers 400: max_tokens is too large.")]
     [InlineData(400, """{"error": "plain"}""", "answers 400: plain.")]
     [InlineData(422, """{"message": "of vLLM"}""", "answers 422: of vLLM.")]
-    [InlineData(401, """{"error": {"message": "Incorrect API key provided: sk-secret/0123456789."}}""", "answers 401: Incorrect API key provided: (the key); check the key in the environment variable")]
+    [InlineData(401, """{"error": {"message": "Incorrect API key provided: sk-secret/0123456789."}}""",
+        "answers 401: Incorrect API key provided: (the key); check the key in the environment variable")]
     [InlineData(403, """[ "sk-secret\/0123456789" ]""", "answers 403: [ \"(the key)\" ]; check the key")]
     [InlineData(400, "{\"error\": {\"message\": \"\\ud800 half a character\"}}", "answers 400: {\"error\"")]
     [InlineData(400, """{"error": {"code": 1}}""", "answers 400: {\"error\": {\"code\": 1}}")]
@@ -162,7 +171,8 @@ public sealed class OpenAiVerifierTests
     {
         for (int before = 180; before <= 200; before += 4)
         {
-            await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => JudgeSite.RefuseAsync(context, 401, new string('x', before) + Key));
+            await using JudgeSite site = await JudgeSite.StartAsync(
+                (context, _, _) => JudgeSite.RefuseAsync(context, 401, new string('x', before) + Key));
             await FaultAsync(Options(site.Address));
         }
     }
@@ -181,12 +191,14 @@ public sealed class OpenAiVerifierTests
     public async Task Garbage_is_no_verdict(string body)
     {
         await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => context.Response.WriteAsync(body));
-        Assert.Contains("sends no chat completion but '", (await FaultAsync(Options(site.Address))).Message, StringComparison.Ordinal);
+        Assert.Contains("sends no chat completion but '", (await FaultAsync(Options(site.Address))).Message,
+            StringComparison.Ordinal);
         Assert.Equal(1, site.Requests);
     }
 
     [Theory]
-    [InlineData("""{"choices": [{"message": {"content": "yes"}}], "usage": {"prompt_tokens": -5, "completion_tokens": "many"}}""")]
+    [InlineData(
+        """{"choices": [{"message": {"content": "yes"}}], "usage": {"prompt_tokens": -5, "completion_tokens": "many"}}""")]
     [InlineData("""{"choices": [{"message": {"content": "yes"}, "finish_reason": 3}], "usage": null}""")]
     public async Task Odd_counts_are_left_out(string body)
     {
@@ -211,7 +223,8 @@ public sealed class OpenAiVerifierTests
             }
         });
         string message = (await FaultAsync(Options(site.Address, retries: 0))).Message;
-        Assert.Contains(status == 200 ? "sends more than 1,048,576 bytes" : "answers 500", message, StringComparison.Ordinal);
+        Assert.Contains(status == 200 ? "sends more than 1,048,576 bytes" : "answers 500", message,
+            StringComparison.Ordinal);
         Assert.InRange(Interlocked.Read(ref sent), 1 << 20, 1 << 28);
     }
 
@@ -237,7 +250,8 @@ public sealed class OpenAiVerifierTests
         });
         using var verifier = new OpenAiVerifier(Options(site.Address));
         Assert.Equal(3, (await AskAsync(verifier)).Requests);
-        Assert.Contains("cannot be reached or breaks off", (await FaultAsync(Options(await ClosedPortAsync(), retries: 1))).Message, StringComparison.Ordinal);
+        Assert.Contains("cannot be reached or breaks off",
+            (await FaultAsync(Options(await ClosedPortAsync(), retries: 1))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -254,11 +268,13 @@ public sealed class OpenAiVerifierTests
 
             await Task.Delay(Timeout.Infinite, context.RequestAborted).ContinueWith(_ => { }, TaskScheduler.Default);
         });
-        VerifierException fault = await FaultAsync(Options(site.Address, retries: 1) with { Timeout = TimeSpan.FromMilliseconds(200) });
+        VerifierException fault = await FaultAsync(
+            Options(site.Address, retries: 1) with { Timeout = TimeSpan.FromMilliseconds(200) });
         Assert.EndsWith("does not answer within 0.2 s (2 attempts).", fault.Message, StringComparison.Ordinal);
         using var verifier = new OpenAiVerifier(Options(site.Address));
         using var cancel = new CancellationTokenSource(TimeSpan.FromMilliseconds(100));
-        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => verifier.JudgeAsync("", ["1"], "1", cancel.Token).AsTask());
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => verifier.JudgeAsync("", ["1"], "1", cancel.Token).AsTask());
     }
 
     /// <summary>A thousand samples do not each wait for an endpoint that is down.</summary>
@@ -266,7 +282,8 @@ public sealed class OpenAiVerifierTests
     public async Task An_endpoint_that_stays_down_is_not_retried_for_every_sample()
     {
         bool isUp = false;
-        await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => Volatile.Read(ref isUp) ? JudgeSite.ReplyAsync(context, "yes") : JudgeSite.RefuseAsync(context, 503));
+        await using JudgeSite site = await JudgeSite.StartAsync((context, _, _) => Volatile.Read(ref isUp)
+            ? JudgeSite.ReplyAsync(context, "yes") : JudgeSite.RefuseAsync(context, 503));
         using var verifier = new OpenAiVerifier(Options(site.Address, retries: 2));
         for (int sample = 0; sample < 40; sample++)
             await Assert.ThrowsAsync<VerifierException>(() => AskAsync(verifier).AsTask());
@@ -286,7 +303,8 @@ public sealed class OpenAiVerifierTests
         using var verifier = new OpenAiVerifier(options);
         // Not disposed: the server closes its model.
         var inProcess = new ChatModelVerifier(_ => Task.FromResult(served.Model), maximumTokens: 6);
-        VerifierVerdict byHttp = await AskAsync(verifier), here = await inProcess.JudgeAsync("7 + 5?", ["12", "twelve"], "a dozen", Token);
+        VerifierVerdict byHttp = await AskAsync(verifier),
+            here = await inProcess.JudgeAsync("7 + 5?", ["12", "twelve"], "a dozen", Token);
         // A random model says neither yes nor no, but the same to both; behind HTTP it is said that it was cut off.
         Assert.Null(byHttp.IsCorrect);
         Assert.Equal((here.PromptTokens, here.CompletionTokens), (byHttp.PromptTokens, byHttp.CompletionTokens));
@@ -295,22 +313,28 @@ public sealed class OpenAiVerifierTests
         int yes = TokenizerFixture.Real.Encode("yes").Single(), no = TokenizerFixture.Real.Encode("no").Single();
         foreach ((int token, bool verdict) in new[] { (yes, true), (no, false) })
         {
-            using var biased = new OpenAiVerifier(options with { ExtraBody = $$$"""{"max_tokens": 1, "logit_bias": {"{{{token}}}": 100}}""" });
+            using var biased = new OpenAiVerifier(
+                options with { ExtraBody = $$$"""{"max_tokens": 1, "logit_bias": {"{{{token}}}": 100}}""" });
             Assert.Equal(verdict, (await AskAsync(biased)).IsCorrect);
         }
 
-        Assert.Contains("answers 401", (await FaultAsync(options with { EnvironmentVariable = _ => "sk-secret-other" })).Message, StringComparison.Ordinal);
-        Assert.Contains("answers 404", (await FaultAsync(options with { Endpoint = new Uri(served.Address, "v2") })).Message, StringComparison.Ordinal);
-        Assert.Contains("answers 400", (await FaultAsync(options with { ExtraBody = """{"temperature": "warm"}""" })).Message, StringComparison.Ordinal);
+        Assert.Contains("answers 401", (await FaultAsync(options with { EnvironmentVariable = _ => "sk-secret-other" }))
+            .Message, StringComparison.Ordinal);
+        Assert.Contains("answers 404", (await FaultAsync(options with { Endpoint = new Uri(served.Address, "v2") }))
+            .Message, StringComparison.Ordinal);
+        Assert.Contains("answers 400", (await FaultAsync(options with { ExtraBody = """{"temperature": "warm"}""" }))
+            .Message, StringComparison.Ordinal);
         Assert.DoesNotContain("secret", served.Log, StringComparison.Ordinal);
     }
 
     [Theory]
     [InlineData("http://host:8000/v1/", "http://host:8000/v1/chat/completions")]
-    [InlineData("https://host/openai/deployments/x?api-version=1", "https://host/openai/deployments/x/chat/completions?api-version=1")]
+    [InlineData("https://host/openai/deployments/x?api-version=1",
+        "https://host/openai/deployments/x/chat/completions?api-version=1")]
     [InlineData("http://host/v1/chat/completions", "http://host/v1/chat/completions")]
     [InlineData("http://host", "http://host/chat/completions")]
-    public void The_address_is_the_base_url_with_the_path_of_the_call(string endpoint, string address) => Assert.Equal(address, OpenAiVerifier.AddressOf(new Uri(endpoint)).ToString());
+    public void The_address_is_the_base_url_with_the_path_of_the_call(string endpoint, string address) =>
+        Assert.Equal(address, OpenAiVerifier.AddressOf(new Uri(endpoint)).ToString());
 
     [Fact]
     public void Senseless_options_are_refused()
@@ -318,8 +342,10 @@ public sealed class OpenAiVerifierTests
         OpenAiVerifierOptions options = Options(new Uri("http://127.0.0.1:1"));
         foreach (OpenAiVerifierOptions wrong in new[]
         {
-            options with { Model = " " }, options with { MaximumTokens = 0 }, options with { Retries = -1 }, options with { Timeout = TimeSpan.Zero },
-            options with { RetryDelay = TimeSpan.FromSeconds(-1) }, options with { Endpoint = new Uri("v1", UriKind.Relative) },
+            options with { Model = " " }, options with { MaximumTokens = 0 }, options with { Retries = -1 },
+            options with { Timeout = TimeSpan.Zero },
+            options with { RetryDelay = TimeSpan.FromSeconds(-1) },
+            options with { Endpoint = new Uri("v1", UriKind.Relative) },
         })
         {
             Assert.ThrowsAny<ArgumentException>(() => new OpenAiVerifier(wrong));

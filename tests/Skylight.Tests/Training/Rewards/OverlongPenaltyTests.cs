@@ -11,7 +11,8 @@ public sealed class OverlongPenaltyTests
     [InlineData(18432, -0.5)]
     [InlineData(20480, -1)]
     [InlineData(30000, -1)]
-    public void It_falls_in_a_straight_line_over_the_buffer(int length, double expected) => Assert.Equal(expected, OverlongPenalty.Of(length, 20480, 4096), 1e-12);
+    public void It_falls_in_a_straight_line_over_the_buffer(int length, double expected) =>
+        Assert.Equal(expected, OverlongPenalty.Of(length, 20480, 4096), 1e-12);
 
     [Fact]
     public void A_buffer_that_is_none_or_beyond_the_limit_is_refused()

@@ -11,7 +11,8 @@ public sealed class RewardAssemblyTests
 {
     private const string UnitReward = "OwnReward.UnitReward";
 
-    private static readonly string s_own = Path.Combine(AppContext.BaseDirectory, "OwnReward.dll"), s_tests = typeof(RewardAssemblyTests).Assembly.Location;
+    private static readonly string s_own = Path.Combine(AppContext.BaseDirectory, "OwnReward.dll"),
+        s_tests = typeof(RewardAssemblyTests).Assembly.Location;
 
     [Theory]
     [InlineData(UnitReward)]
@@ -20,38 +21,59 @@ public sealed class RewardAssemblyTests
     {
         IReward reward = RewardAssembly.Load(s_own, name, new Dictionary<string, string> { ["column"] = "in" });
         Assert.NotSame(typeof(OwnReward.UnitReward), reward.GetType());
-        await using var rewards = new RewardSet([new RewardTerm(reward, new Dictionary<string, double> { ["unit"] = 1, ["brevity"] = 0.1 }, "own")]);
+        await using var rewards = new RewardSet(
+            [new RewardTerm(reward, new Dictionary<string, double> { ["unit"] = 1, ["brevity"] = 0.1 }, "own")]);
         Assert.Equal(["own/unit", "own/brevity"], rewards.Components);
-        RewardRequest first = Request("5 cm") with { TokenCount = 4, Columns = new Dictionary<string, string> { ["in"] = "cm" } };
-        RewardBreakdown[] found = await rewards.ScoreAsync([first, first with { Completion = "5 m", TokenCount = 3 }], TestContext.Current.CancellationToken);
+        RewardRequest first = Request("5 cm") with
+        {
+            TokenCount = 4,
+            Columns = new Dictionary<string, string> { ["in"] = "cm" },
+        };
+        RewardBreakdown[] found = await rewards.ScoreAsync([first, first with { Completion = "5 m", TokenCount = 3 }],
+            TestContext.Current.CancellationToken);
         Assert.Equal([1, 0.025], found.Select(breakdown => Math.Round(breakdown.Total, 12)));
-        string message = (await Assert.ThrowsAsync<RewardException>(() => rewards.ScoreAsync([first, Request("5 cm", id: "d:2")], TestContext.Current.CancellationToken))).Message;
+        string message = (await Assert.ThrowsAsync<RewardException>(() =>
+            rewards.ScoreAsync([first, Request("5 cm", id: "d:2")], TestContext.Current.CancellationToken))).Message;
         Assert.Contains("Reward 'own', sample 'd:2': the row has no column 'in'.", message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void A_reward_without_options_needs_no_constructor() => Assert.Equal(["plain"], RewardAssembly.Load(s_tests, typeof(PlainReward).FullName!).Components);
+    public void A_reward_without_options_needs_no_constructor() =>
+        Assert.Equal(["plain"], RewardAssembly.Load(s_tests, typeof(PlainReward).FullName!).Components);
 
     [Fact]
     public void What_cannot_be_loaded_is_refused_with_what_there_is()
     {
         var option = new Dictionary<string, string> { ["colum"] = "x" };
-        Assert.Contains("build its project first", Assert.Throws<FileNotFoundException>(() => RewardAssembly.Load("no-such.dll", "X")).Message, StringComparison.Ordinal);
-        Assert.Contains($"no class 'UnitRewards'. It has the rewards {UnitReward}.", Refused(s_own, "UnitRewards"), StringComparison.Ordinal);
-        Assert.Contains($"does not implement {typeof(IReward).FullName}", Refused(s_tests, typeof(RewardAssemblyTests).FullName!), StringComparison.Ordinal);
-        Assert.Contains("is abstract or generic", Refused(s_tests, typeof(AbstractReward).FullName!), StringComparison.Ordinal);
-        Assert.Contains("is abstract or generic", Refused(s_tests, typeof(GenericReward<>).FullName!), StringComparison.Ordinal);
-        Assert.Contains("no public constructor without parameters", Refused(s_tests, typeof(NumberReward).FullName!), StringComparison.Ordinal);
-        Assert.Contains("takes no options but is given 'colum'", Refused(s_tests, typeof(PlainReward).FullName!, option), StringComparison.Ordinal);
-        Assert.Contains("fails: ArgumentException: There is no option 'colum' but 'column'.", Refused(s_own, UnitReward, option), StringComparison.Ordinal);
+        Assert.Contains("build its project first",
+            Assert.Throws<FileNotFoundException>(() => RewardAssembly.Load("no-such.dll", "X")).Message,
+            StringComparison.Ordinal);
+        Assert.Contains($"no class 'UnitRewards'. It has the rewards {UnitReward}.", Refused(s_own, "UnitRewards"),
+            StringComparison.Ordinal);
+        Assert.Contains($"does not implement {typeof(IReward).FullName}",
+            Refused(s_tests, typeof(RewardAssemblyTests).FullName!), StringComparison.Ordinal);
+        Assert.Contains("is abstract or generic", Refused(s_tests, typeof(AbstractReward).FullName!),
+            StringComparison.Ordinal);
+        Assert.Contains("is abstract or generic", Refused(s_tests, typeof(GenericReward<>).FullName!),
+            StringComparison.Ordinal);
+        Assert.Contains("no public constructor without parameters", Refused(s_tests, typeof(NumberReward).FullName!),
+            StringComparison.Ordinal);
+        Assert.Contains("takes no options but is given 'colum'",
+            Refused(s_tests, typeof(PlainReward).FullName!, option), StringComparison.Ordinal);
+        Assert.Contains("fails: ArgumentException: There is no option 'colum' but 'column'.",
+            Refused(s_own, UnitReward, option), StringComparison.Ordinal);
 
         using var temporary = new TemporaryFolder();
-        Assert.Contains("is no .NET assembly", Refused(temporary.Write("reward.dll", "no assembly"), "X"), StringComparison.Ordinal);
+        Assert.Contains("is no .NET assembly", Refused(temporary.Write("reward.dll", "no assembly"), "X"),
+            StringComparison.Ordinal);
     }
 
     [Fact]
     public void A_program_that_was_compiled_ahead_of_time_says_that_it_cannot() => Assert.Contains(
-        "compiled ahead of time and cannot load", Assert.Throws<NotSupportedException>(() => RewardAssembly.Load(s_own, UnitReward, new Dictionary<string, string>(), canLoad: false)).Message, StringComparison.Ordinal);
+        "compiled ahead of time and cannot load",
+        Assert.Throws<NotSupportedException>(() =>
+            RewardAssembly.Load(s_own, UnitReward, new Dictionary<string, string>(), canLoad: false)).Message,
+                StringComparison.Ordinal);
 
     [Theory]
     [InlineData(1, 0, false)]
@@ -66,18 +88,25 @@ public sealed class RewardAssemblyTests
         if (fits)
             Assert.Equal(["unit", "brevity"], RewardAssembly.Load(path, UnitReward).Components);
         else
-            Assert.Contains($"was built for Skylight {major}.{minor}.0.0, and this is 0.1.0.0", Refused(path, UnitReward), StringComparison.Ordinal);
+            Assert.Contains($"was built for Skylight {major}.{minor}.0.0, and this is 0.1.0.0",
+                Refused(path, UnitReward), StringComparison.Ordinal);
     }
 
-    private static string Refused(string path, string type, Dictionary<string, string>? options = null) => Assert.Throws<ArgumentException>(() => RewardAssembly.Load(path, type, options)).Message;
+    private static string Refused(string path, string type, Dictionary<string, string>? options = null) =>
+        Assert.Throws<ArgumentException>(() => RewardAssembly.Load(path, type, options)).Message;
 
-    /// <summary>The assembly as if it had been built for another version: the first two numbers of its reference to Skylight.Training are others.</summary>
+    /// <summary>
+    /// The assembly as if it had been built for another version: the first two numbers of its reference to
+    /// Skylight.Training are others.
+    /// </summary>
     private static byte[] WithVersion(byte[] assembly, int major, int minor)
     {
         using var file = new PEReader(new MemoryStream(assembly));
         MetadataReader metadata = file.GetMetadataReader();
-        AssemblyReferenceHandle reference = metadata.AssemblyReferences.Single(handle => metadata.GetString(metadata.GetAssemblyReference(handle).Name) == "Skylight.Training");
-        int row = file.PEHeaders.MetadataStartOffset + metadata.GetTableMetadataOffset(TableIndex.AssemblyRef) + (MetadataTokens.GetRowNumber(reference) - 1) * metadata.GetTableRowSize(TableIndex.AssemblyRef);
+        AssemblyReferenceHandle reference = metadata.AssemblyReferences.Single(
+            handle => metadata.GetString(metadata.GetAssemblyReference(handle).Name) == "Skylight.Training");
+        int row = file.PEHeaders.MetadataStartOffset + metadata.GetTableMetadataOffset(TableIndex.AssemblyRef)
+            + (MetadataTokens.GetRowNumber(reference) - 1) * metadata.GetTableRowSize(TableIndex.AssemblyRef);
         BitConverter.TryWriteBytes(assembly.AsSpan(row), (short)major);
         BitConverter.TryWriteBytes(assembly.AsSpan(row + 2), (short)minor);
         return assembly;
@@ -89,7 +118,8 @@ public abstract class AbstractReward : IReward
 {
     public IReadOnlyList<string> Components => ["plain"];
 
-    public ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken) => throw new NotSupportedException();
+    public ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests,
+        CancellationToken cancellationToken) => throw new NotSupportedException();
 }
 
 public sealed class PlainReward : AbstractReward;

@@ -22,16 +22,19 @@ public class RewardCatalogTests
             ["length"] = [("buffer", "10")],
             ["regex"] = [("pattern", "x")],
             ["verifier"] = [("endpoint", "http://127.0.0.1:1/v1"), ("model", "m")],
-            ["all_of"] = [("of", "answer, choice, numeric, format, regex, verifier"), ("regex.pattern", "x"), ("verifier.endpoint", "http://127.0.0.1:1/v1"), ("verifier.model", "m")],
+            ["all_of"] = [("of", "answer, choice, numeric, format, regex, verifier"), ("regex.pattern", "x"),
+                ("verifier.endpoint", "http://127.0.0.1:1/v1"), ("verifier.model", "m")],
         };
-        Assert.Equal(["answer", "choice", "numeric", "format", "length", "repetition", "regex", "verifier", "all_of"], RewardCatalog.All.Select(kind => kind.Name));
+        Assert.Equal(["answer", "choice", "numeric", "format", "length", "repetition", "regex", "verifier", "all_of"],
+            RewardCatalog.All.Select(kind => kind.Name));
         foreach (RewardKind kind in RewardCatalog.All)
             Assert.Equal([kind.Name], Create(kind.Name, needed.GetValueOrDefault(kind.Name, [])).Components);
     }
 
     [Theory]
     [InlineData("anwser", "", "There is no reward 'anwser': did you mean 'answer'?")]
-    [InlineData("accuracy_reward", "", "there are answer, choice, numeric, format, length, repetition, regex, verifier, all_of.")]
+    [InlineData("accuracy_reward", "",
+        "there are answer, choice, numeric, format, length, repetition, regex, verifier, all_of.")]
     [InlineData("answer", "need_mark=true", "Reward 'answer' has no option 'need_mark': did you mean 'needs_mark'?")]
     [InlineData("format", "x=1", "Reward 'format' has no option 'x': there are none.")]
     [InlineData("answer", "answer.needs_mark=true", "has no option 'answer.needs_mark'")]
@@ -74,8 +77,10 @@ public class RewardCatalogTests
     [InlineData("all_of", "of=answer;regex.pattern=x", "the option 'regex.pattern' is for none of its rewards")]
     public void What_cannot_be_used_is_refused_by_name(string name, string options, string message)
     {
-        Dictionary<string, string> given = options.Split(';', StringSplitOptions.RemoveEmptyEntries).Select(option => option.Split('=', 2)).ToDictionary(parts => parts[0], parts => parts[1]);
-        Assert.Contains(message, Assert.ThrowsAny<ArgumentException>(() => RewardCatalog.Create(name, given)).Message, StringComparison.Ordinal);
+        Dictionary<string, string> given = options.Split(';', StringSplitOptions.RemoveEmptyEntries)
+            .Select(option => option.Split('=', 2)).ToDictionary(parts => parts[0], parts => parts[1]);
+        Assert.Contains(message, Assert.ThrowsAny<ArgumentException>(() => RewardCatalog.Create(name, given)).Message,
+            StringComparison.Ordinal);
     }
 
     /// <summary>A recipe may be published, and an error pasted anywhere.</summary>
@@ -88,7 +93,12 @@ public class RewardCatalogTests
     [InlineData("endpoint", "secret123")]
     public void A_key_in_the_wrong_place_is_not_repeated(string option, string value)
     {
-        var options = new Dictionary<string, string> { ["endpoint"] = "http://127.0.0.1:1/v1", ["model"] = "m", [option] = value };
+        var options = new Dictionary<string, string>
+        {
+            ["endpoint"] = "http://127.0.0.1:1/v1",
+            ["model"] = "m",
+            [option] = value,
+        };
         string message = Assert.ThrowsAny<ArgumentException>(() => RewardCatalog.Create("verifier", options)).ToString();
         Assert.DoesNotContain("secret123", message, StringComparison.Ordinal);
     }
@@ -101,9 +111,17 @@ public class RewardCatalogTests
     [InlineData("sëcret123", "cannot be a key")]
     public void A_key_that_is_missing_or_none_is_said_without_it(string? key, string message)
     {
-        var options = new Dictionary<string, string> { ["endpoint"] = "http://127.0.0.1:1/v1", ["model"] = "m", ["key_variable"] = "JUDGE_KEY" };
-        string refused = Assert.Throws<ArgumentException>(() => RewardCatalog.Create("verifier", options, new RewardContext { EnvironmentVariable = name => name == "JUDGE_KEY" ? key : "other" })).ToString();
+        var options = new Dictionary<string, string>
+        {
+            ["endpoint"] = "http://127.0.0.1:1/v1",
+            ["model"] = "m",
+            ["key_variable"] = "JUDGE_KEY",
+        };
+        string refused = Assert.Throws<ArgumentException>(() =>
+            RewardCatalog.Create("verifier", options,
+                new RewardContext { EnvironmentVariable = name => name == "JUDGE_KEY" ? key : "other" })).ToString();
         Assert.Contains(message, refused, StringComparison.Ordinal);
-        Assert.DoesNotContain("123", refused.Replace("JUDGE_KEY", "", StringComparison.Ordinal).Split(" at ")[0], StringComparison.Ordinal);
+        Assert.DoesNotContain("123", refused.Replace("JUDGE_KEY", "", StringComparison.Ordinal).Split(" at ")[0],
+            StringComparison.Ordinal);
     }
 }

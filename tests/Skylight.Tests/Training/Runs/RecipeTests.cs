@@ -14,7 +14,8 @@ public sealed class RecipeTests
     public void What_is_not_said_has_the_documented_default()
     {
         Recipe recipe = RecipeFile.Parse(Least, "folder/my-run.yaml");
-        Assert.Equal(("my-run", TrainingMethod.Supervised, 1UL, 32, 0, 4), (recipe.Name, recipe.Method, recipe.Seed, recipe.Schedule.Batch, recipe.BadRows, recipe.SamplesPerStep));
+        Assert.Equal(("my-run", TrainingMethod.Supervised, 1UL, 32, 0, 4),
+            (recipe.Name, recipe.Method, recipe.Seed, recipe.Schedule.Batch, recipe.BadRows, recipe.SamplesPerStep));
         Assert.Equal((new LearningRates(1e-5f, 1e-5f, 1e-5f), TrainableModules.All), (recipe.LearningRate, recipe.Modules));
         Assert.Equal(new OptimizerOptions(), recipe.Optimizer.AdamW);
         Assert.Equal([("answer", 0.8), ("format", 0.2)], recipe.Rewards.Select(reward => (reward.Name, reward.Weight)));
@@ -52,21 +53,51 @@ public sealed class RecipeTests
             checkpoints: {every: 10, keep: 2, best: critical_entropy, result: best, save_state: 4}
             samples: all
             """, "recipe.yaml");
-        Assert.Equal((ulong.MaxValue, TrainableModules.Vision | TrainableModules.Connector, "folder"), (recipe.Seed, recipe.Modules, recipe.Model));
-        Assert.Equal((Path.Combine("sets", "a-*.parquet"), 2.0, "solution", 0.2, 0.8), (recipe.Data[0].File, recipe.Data[0].Weight, recipe.Data[0].Columns["answer"], recipe.Data[0].LeastDifficulty, recipe.Data[0].MostDifficulty));
-        Assert.Equal(("", ThinkingMode.On, 4, 4096), (recipe.Prompt.System, recipe.Prompt.Thinking, recipe.Prompt.MaximumTiles, recipe.Prompt.MaximumSequence));
-        Assert.Equal((null, 1.5, 0.03, LearningRateDecay.Linear, 0.1), (recipe.Schedule.Steps, recipe.Schedule.Epochs, recipe.Schedule.Warmup, recipe.Schedule.Decay, recipe.Schedule.FinalFraction));
-        Assert.Equal(new OptimizerOptions { Beta1 = 0.8f, Beta2 = 0.95f, Epsilon = 1e-7f, WeightDecay = 0.1f, MaximumGradientNorm = 0, NotFinite = NotFiniteStep.Skip }, recipe.Optimizer.AdamW);
+        Assert.Equal((ulong.MaxValue, TrainableModules.Vision | TrainableModules.Connector, "folder"),
+            (recipe.Seed, recipe.Modules, recipe.Model));
+        Assert.Equal((Path.Combine("sets", "a-*.parquet"), 2.0, "solution", 0.2, 0.8),
+            (recipe.Data[0].File, recipe.Data[0].Weight, recipe.Data[0].Columns["answer"],
+                recipe.Data[0].LeastDifficulty, recipe.Data[0].MostDifficulty));
+        Assert.Equal(("", ThinkingMode.On, 4, 4096),
+            (recipe.Prompt.System, recipe.Prompt.Thinking, recipe.Prompt.MaximumTiles, recipe.Prompt.MaximumSequence));
+        Assert.Equal((null, 1.5, 0.03, LearningRateDecay.Linear, 0.1),
+            (recipe.Schedule.Steps, recipe.Schedule.Epochs, recipe.Schedule.Warmup, recipe.Schedule.Decay,
+                recipe.Schedule.FinalFraction));
+        Assert.Equal(new OptimizerOptions
+        {
+            Beta1 = 0.8f,
+            Beta2 = 0.95f,
+            Epsilon = 1e-7f,
+            WeightDecay = 0.1f,
+            MaximumGradientNorm = 0,
+            NotFinite = NotFiniteStep.Skip,
+        }, recipe.Optimizer.AdamW);
         Assert.Equal([(0, 32), (100, 64)], recipe.Sampling.MaximumNewTokens);
-        Assert.Equal((1.2, 0.8, 4096), (recipe.Sampling.Temperature, recipe.Sampling.FinalTemperature, recipe.Sampling.CacheTokens));
+        Assert.Equal((1.2, 0.8, 4096),
+            (recipe.Sampling.Temperature, recipe.Sampling.FinalTemperature, recipe.Sampling.CacheTokens));
         GrpoOptions grpo = recipe.Grpo.Options;
-        Assert.Equal((4, 0.1f, 0.28f, 3f, KlKind.K3, 0.04f), (grpo.GroupSize, grpo.Objective.ClipLow, grpo.Objective.ClipHigh, grpo.Objective.DualClip, grpo.Objective.Kl, grpo.Objective.Beta));
-        Assert.Equal((AdvantageScale.None, LossAggregation.Constant, 2, 3, 2, true, 0.2, 0.9), (grpo.AdvantageScale, grpo.Aggregation, grpo.MiniBatches, grpo.ResampleAttempts, grpo.KeepSurplusSteps, grpo.MaskTruncated, grpo.TopEntropyShare, recipe.Grpo.DropSolved));
-        Assert.Equal([("answer", 1, "right"), ("format", 1, null), ("Own", 1.0, null)], recipe.Rewards.Select(reward => (reward.Name, reward.Weight, reward.Label)));
-        Assert.Equal((-1, "1", "own.dll"), (recipe.Rewards[2].Weights["b"], recipe.Rewards[2].Options["x"], recipe.Rewards[2].Assembly));
+        Assert.Equal((4, 0.1f, 0.28f, 3f, KlKind.K3, 0.04f),
+            (grpo.GroupSize, grpo.Objective.ClipLow, grpo.Objective.ClipHigh, grpo.Objective.DualClip,
+                grpo.Objective.Kl, grpo.Objective.Beta));
+        Assert.Equal((AdvantageScale.None, LossAggregation.Constant, 2, 3, 2, true, 0.2, 0.9),
+            (grpo.AdvantageScale, grpo.Aggregation, grpo.MiniBatches, grpo.ResampleAttempts, grpo.KeepSurplusSteps,
+                grpo.MaskTruncated, grpo.TopEntropyShare, recipe.Grpo.DropSolved));
+        Assert.Equal([("answer", 1, "right"), ("format", 1, null), ("Own", 1.0, null)],
+            recipe.Rewards.Select(reward => (reward.Name, reward.Weight, reward.Label)));
+        Assert.Equal((-1, "1", "own.dll"),
+            (recipe.Rewards[2].Weights["b"], recipe.Rewards[2].Options["x"], recipe.Rewards[2].Assembly));
         Assert.Equal((FaultPolicy.Skip, 3, int.MaxValue), (recipe.RewardFaults, recipe.BadRows, recipe.SamplesPerStep));
-        Assert.Equal((ThinkingMode.Off, 5, 7, 2, 0.5, 9), (recipe.Evaluation!.Thinking, recipe.Evaluation.Every, recipe.Evaluation.Items, recipe.Evaluation.Samples, recipe.Evaluation.Temperature, recipe.Evaluation.MaximumNewTokens));
-        Assert.Equal(new CheckpointSettings { Every = 10, Keep = 2, Best = CheckpointCriterion.CriticalEntropy, Result = ResultCheckpoint.Best, SaveState = 4 }, recipe.Checkpoints);
+        Assert.Equal((ThinkingMode.Off, 5, 7, 2, 0.5, 9),
+            (recipe.Evaluation!.Thinking, recipe.Evaluation.Every, recipe.Evaluation.Items, recipe.Evaluation.Samples,
+                recipe.Evaluation.Temperature, recipe.Evaluation.MaximumNewTokens));
+        Assert.Equal(new CheckpointSettings
+        {
+            Every = 10,
+            Keep = 2,
+            Best = CheckpointCriterion.CriticalEntropy,
+            Result = ResultCheckpoint.Best,
+            SaveState = 4,
+        }, recipe.Checkpoints);
         // What is kept says the same.
         Assert.Equal(recipe.Text, RecipeFile.Parse(recipe.Text, "recipe.yaml").Text);
     }
@@ -116,15 +147,20 @@ public sealed class RecipeTests
     [InlineData("method: sft\nlearning_rate: 1e-5", "has no 'data'")]
     [InlineData("method: sft\nlearning_rate: 1e-5\ndata: a.jsonl", "neither 'steps' nor 'epochs'")]
     public void A_recipe_that_says_too_little_says_what_is_missing(string text, string expected) =>
-        Assert.Contains(expected, Assert.Throws<RecipeException>(() => RecipeFile.Parse(text, "my.yaml")).Message, StringComparison.Ordinal);
+        Assert.Contains(expected, Assert.Throws<RecipeException>(() => RecipeFile.Parse(text, "my.yaml")).Message,
+            StringComparison.Ordinal);
 
     [Fact]
     public void A_file_of_nothing_but_brackets_is_refused()
     {
-        string message = Assert.Throws<RecipeException>(() => RecipeFile.Parse("method: " + new string('[', 100_000), "deep.yaml")).Message;
+        string message = Assert.Throws<RecipeException>(
+            () => RecipeFile.Parse("method: " + new string('[', 100_000), "deep.yaml")).Message;
         Assert.Contains("nested more than 32 deep", message, StringComparison.Ordinal);
         using var folder = new TemporaryFolder();
-        Assert.Contains("not UTF-8", Assert.Throws<RecipeException>(() => RecipeFile.Load(folder.Write("latin.yaml", [.. "name: "u8, 0xE9, (byte)'\n']))).Message, StringComparison.Ordinal);
+        Assert.Contains("not UTF-8",
+            Assert.Throws<RecipeException>(() =>
+                RecipeFile.Load(folder.Write("latin.yaml", [.. "name: "u8, 0xE9, (byte)'\n']))).Message,
+                    StringComparison.Ordinal);
         Assert.ThrowsAny<IOException>(() => RecipeFile.Load(folder["absent.yaml"]));
     }
 
@@ -132,27 +168,38 @@ public sealed class RecipeTests
     [InlineData("seed=abc", "my.yaml, --set seed=abc: 'seed' is 'abc'")]
     [InlineData("optimizer.beta3=1", "my.yaml, --set optimizer.beta3=1: 'optimizer.beta3' is not a key")]
     [InlineData("evaluation.every=3", "my.yaml, --set evaluation.every=3: 'evaluation' has no 'data'")]
-    [InlineData("rewards=[{name: answer, weight: much}]", "my.yaml, --set rewards=[{name: answer, weight: much}]: 'rewards.0.weight' is 'much'")]
+    [InlineData("rewards=[{name: answer, weight: much}]",
+        "my.yaml, --set rewards=[{name: answer, weight: much}]: 'rewards.0.weight' is 'much'")]
     [InlineData("foo.bar=1", "my.yaml, --set foo.bar=1: 'foo' is not a key")]
     [InlineData("learning_rate=1e60", "'learning_rate' is 1e60, which is more than a number of 32 bits can hold")]
     [InlineData("data=", "'data.0' is empty")]
     [InlineData("model=", "'model' is empty")]
     [InlineData("data_folder=' '", "'data_folder' is empty")]
     public void What_the_command_line_set_wrongly_is_named_as_such(string setting, string expected) =>
-        Assert.Contains(expected, Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least, "my.yaml", [setting])).Message, StringComparison.Ordinal);
+        Assert.Contains(expected, Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least, "my.yaml", [setting]))
+            .Message, StringComparison.Ordinal);
 
     [Fact]
     public void Settings_go_before_the_file()
     {
         Recipe recipe = RecipeFile.Parse(
-            Least + "optimizer: {beta1: 0.5}\n", "my.yaml", ["steps=20", "optimizer.beta2=0.95", "data=[{file: a.jsonl}, b.jsonl]", "data.1=c.jsonl", "data.0.weight=3", "prompt.system="]);
-        Assert.Equal((20, 0.5f, 0.95f, ""), (recipe.Schedule.Steps, recipe.Optimizer.AdamW.Beta1, recipe.Optimizer.AdamW.Beta2, recipe.Prompt.System));
+            Least + "optimizer: {beta1: 0.5}\n", "my.yaml",
+            ["steps=20", "optimizer.beta2=0.95", "data=[{file: a.jsonl}, b.jsonl]", "data.1=c.jsonl", "data.0.weight=3",
+                "prompt.system="]);
+        Assert.Equal((20, 0.5f, 0.95f, ""),
+            (recipe.Schedule.Steps, recipe.Optimizer.AdamW.Beta1, recipe.Optimizer.AdamW.Beta2, recipe.Prompt.System));
         Assert.Equal([("a.jsonl", 3.0), ("c.jsonl", 0.0)], recipe.Data.Select(data => (data.File, data.Weight)));
         Assert.Contains("steps: 20", recipe.Text, StringComparison.Ordinal);
         foreach ((string setting, string expected) in ((string, string)[])[
-            ("steps", "write KEY=VALUE"), ("data.0.x=1", "is a single value"), ("optimizer.beta1=high", "'high', which is not a number"), ("step=3", "Did you mean 'steps'?"), ("steps=[", "is not YAML")])
-            Assert.Contains(expected, Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least, "my.yaml", [setting])).Message, StringComparison.Ordinal);
-        Assert.Contains("its places are 0 to 0", Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least.Replace("train.jsonl", "[train.jsonl]"), "my.yaml", ["data.3=x"])).Message, StringComparison.Ordinal);
+            ("steps", "write KEY=VALUE"), ("data.0.x=1", "is a single value"),
+            ("optimizer.beta1=high", "'high', which is not a number"), ("step=3", "Did you mean 'steps'?"),
+            ("steps=[", "is not YAML")])
+            Assert.Contains(expected,
+                Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least, "my.yaml", [setting])).Message,
+                StringComparison.Ordinal);
+        Assert.Contains("its places are 0 to 0",
+            Assert.Throws<RecipeException>(() => RecipeFile.Parse(Least.Replace("train.jsonl", "[train.jsonl]"),
+                "my.yaml", ["data.3=x"])).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -168,6 +215,7 @@ public sealed class RecipeTests
     public void The_page_lists_every_key()
     {
         string text = File.ReadAllText(Repository.PathOf("docs", "recipes.md"));
-        Assert.True(text.Contains(RecipeKeys.ToMarkdown(), StringComparison.Ordinal), "The table of docs/recipes.md must be:\n" + RecipeKeys.ToMarkdown());
+        Assert.True(text.Contains(RecipeKeys.ToMarkdown(), StringComparison.Ordinal),
+            "The table of docs/recipes.md must be:\n" + RecipeKeys.ToMarkdown());
     }
 }

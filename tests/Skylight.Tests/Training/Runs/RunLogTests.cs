@@ -21,9 +21,11 @@ public sealed class RunLogTests
         byte[] record = TensorBoardLog.Scalars(1.5, 300, [("train/loss", 0.25), ("train/reward", -2)]);
         int length = (int)BinaryPrimitives.ReadUInt64LittleEndian(record);
         Assert.Equal(record.Length, 8 + 4 + length + 4);
-        Assert.Equal(TensorBoardLog.MaskedChecksum(record.AsSpan(0, 8)), BinaryPrimitives.ReadUInt32LittleEndian(record.AsSpan(8)));
+        Assert.Equal(TensorBoardLog.MaskedChecksum(record.AsSpan(0, 8)),
+            BinaryPrimitives.ReadUInt32LittleEndian(record.AsSpan(8)));
         ReadOnlySpan<byte> message = record.AsSpan(12, length);
-        Assert.Equal(TensorBoardLog.MaskedChecksum(message), BinaryPrimitives.ReadUInt32LittleEndian(record.AsSpan(12 + length)));
+        Assert.Equal(TensorBoardLog.MaskedChecksum(message),
+            BinaryPrimitives.ReadUInt32LittleEndian(record.AsSpan(12 + length)));
         // wall_time = 1 (double), step = 2 (varint 300 = AC 02), summary = 5 with values of tag = 1 and simple_value = 2.
         byte[] expected =
         [
@@ -51,7 +53,8 @@ public sealed class RunLogTests
             file.Append("three\n"u8);
         Assert.Equal("one\nthree\n", File.ReadAllText(path));
         File.WriteAllText(path, "x");
-        Assert.Contains("was changed since", Assert.Throws<IOException>(() => new AppendedFile(path, saved)).Message, StringComparison.Ordinal);
+        Assert.Contains("was changed since", Assert.Throws<IOException>(() => new AppendedFile(path, saved)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -69,9 +72,12 @@ public sealed class RunLogTests
         Assert.Equal((3, 0.5, null), (figures[0].Step, figures[0]["loss"], figures[0]["critical_entropy"]));
         Assert.Equal((FigureKind.Evaluation, 0.75), (figures[1].Kind, figures[1]["accuracy"]));
         RunSample sample = Assert.Single(RunLog.ReadSamples(folder[RunLog.SamplesName], 1 << 20));
-        Assert.Equal(("a.jsonl:1", "Où?", "là\n", -0.5, 7, true), (sample.Id, sample.Prompt, sample.Completion, sample.Advantage, sample.Tokens, sample.Finished));
+        Assert.Equal(("a.jsonl:1", "Où?", "là\n", -0.5, 7, true),
+            (sample.Id, sample.Prompt, sample.Completion, sample.Advantage, sample.Tokens, sample.Finished));
         Assert.Equal([("total", 1), ("format", 0.5)], sample.Rewards);
         File.AppendAllText(folder[RunLog.MetricsName], "{", Encoding.UTF8);
-        Assert.Contains("line 3", Assert.Throws<InvalidDataException>(() => RunLog.ReadMetrics(folder[RunLog.MetricsName], 1 << 20)).Message, StringComparison.Ordinal);
+        Assert.Contains("line 3",
+            Assert.Throws<InvalidDataException>(() => RunLog.ReadMetrics(folder[RunLog.MetricsName], 1 << 20)).Message,
+            StringComparison.Ordinal);
     }
 }

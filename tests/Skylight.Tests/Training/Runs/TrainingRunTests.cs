@@ -11,10 +11,19 @@ namespace Skylight.Tests.Training.Runs;
 /// <summary>Whole runs of every method on the demo's model and a little of its data.</summary>
 public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
 {
-    private const string Supervised = "method: sft\nlearning_rate: 1e-3\nsteps: 6\nbatch: 8\ndata: cold-start.jsonl\nprompt: {thinking: on}\nevaluation: {data: test.jsonl, every: 4, items: 6, max_new_tokens: 16}\ncheckpoints: {every: 2, keep: 1, save_state: 2}\nsampling: {max_new_tokens: 16}\n";
-    private const string Grpo = "method: grpo\nlearning_rate: 1e-3\nsteps: 4\nbatch: 4\ndata: problems.jsonl\nprompt: {thinking: on}\nsampling: {group: 4, max_new_tokens: 8, temperature: [1.2, 0.9]}\n"
-        + "rewards: [{name: length, weight: 1, options: {shape: linear}}, {name: format, weight: 0.1}]\ngrpo: {loss: dapo, resample: 1, keep_surplus: 1, mini_batches: 2}\ncheckpoints: {save_state: 1}\nsamples: all\n";
-    private const string Rejection = "method: rejection\nlearning_rate: {connector: 1e-3}\nsteps: 3\nbatch: 4\ndata: problems.jsonl\nprompt: {thinking: on}\nsampling: {group: 3, max_new_tokens: 8}\nrewards: [{name: regex, options: {pattern: \"\\\\d\"}}]\ncheckpoints: {save_state: 1}\n";
+    private const string Supervised =
+        "method: sft\nlearning_rate: 1e-3\nsteps: 6\nbatch: 8\ndata: cold-start.jsonl\nprompt: {thinking: " +
+        "on}\nevaluation: {data: test.jsonl, every: 4, items: 6, max_new_tokens: 16}\ncheckpoints: {every: 2, " +
+        "keep: 1, save_state: 2}\nsampling: {max_new_tokens: 16}\n";
+    private const string Grpo =
+        "method: grpo\nlearning_rate: 1e-3\nsteps: 4\nbatch: 4\ndata: problems.jsonl\nprompt: {thinking: " +
+        "on}\nsampling: {group: 4, max_new_tokens: 8, temperature: [1.2, 0.9]}\n"
+        + "rewards: [{name: length, weight: 1, options: {shape: linear}}, {name: format, weight: 0.1}]\ngrpo: {loss: " +
+            "dapo, resample: 1, keep_surplus: 1, mini_batches: 2}\ncheckpoints: {save_state: 1}\nsamples: all\n";
+    private const string Rejection =
+        "method: rejection\nlearning_rate: {connector: 1e-3}\nsteps: 3\nbatch: 4\ndata: problems.jsonl\nprompt: " +
+        "{thinking: on}\nsampling: {group: 3, max_new_tokens: 8}\nrewards: [{name: regex, options: {pattern: " +
+        "\"\\\\d\"}}]\ncheckpoints: {save_state: 1}\n";
 
     private readonly Files _files;
 
@@ -38,7 +47,8 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
             using var cancellation = new CancellationTokenSource();
             try
             {
-                await RunAsync(recipe, folder["cut"], Directory.Exists(folder["cut/state"]), new Canceller(cancellation, reports: 1 + sitting % 2), cancellation.Token);
+                await RunAsync(recipe, folder["cut"], Directory.Exists(folder["cut/state"]),
+                    new Canceller(cancellation, reports: 1 + sitting % 2), cancellation.Token);
                 isComplete = true;
             }
             catch (OperationCanceledException)
@@ -48,14 +58,17 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
 
         foreach (string name in (string[])["model.safetensors", "config.json", "samples.jsonl", "recipe.yaml"])
             Assert.Equal(File.ReadAllBytes(folder[$"straight/{name}"]), File.ReadAllBytes(folder[$"cut/{name}"]));
-        IReadOnlyList<StepFigures> one = RunLog.ReadMetrics(folder["straight/metrics.jsonl"], 1 << 20), other = RunLog.ReadMetrics(folder["cut/metrics.jsonl"], 1 << 20);
+        IReadOnlyList<StepFigures> one = RunLog.ReadMetrics(folder["straight/metrics.jsonl"], 1 << 20),
+            other = RunLog.ReadMetrics(folder["cut/metrics.jsonl"], 1 << 20);
         Assert.Equal(one.Select(Timeless), other.Select(Timeless));
         Assert.Equal(Names(folder["straight"]), Names(folder["cut"]));
         // A run that has ended says what came of it, and does nothing.
         RunResult again = await RunAsync(recipe, folder["cut"], resume: true);
         Assert.Equal((straight.Steps, straight.Accuracy), (again.Steps, again.Accuracy));
 
-        static string Timeless(StepFigures figures) => $"{figures.Kind} {figures.Step}: {string.Join(", ", figures.Values.Where(value => !StepFigures.IsTime(value.Name)))}";
+        static string Timeless(StepFigures figures) =>
+            $"{figures.Kind} {figures.Step}: " +
+            $"{string.Join(", ", figures.Values.Where(value => !StepFigures.IsTime(value.Name)))}";
     }
 
     [Fact]
@@ -63,12 +76,19 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     {
         using var folder = new TemporaryFolder();
         await RunAsync(Read(Supervised), folder["run"]);
-        Assert.Equal(Directory.GetFiles(_files.Model).Select(Path.GetFileName).Append("bad-rows.jsonl").Except(["bad-rows.jsonl"]).Concat(["events.out.tfevents.skylight", "metrics.jsonl", "recipe.yaml", "report.html", "samples.jsonl"]).Order(StringComparer.Ordinal),
+        Assert.Equal(Directory.GetFiles(_files.Model).Select(Path.GetFileName).Append("bad-rows.jsonl")
+            .Except(["bad-rows.jsonl"])
+            .Concat(["events.out.tfevents.skylight", "metrics.jsonl", "recipe.yaml", "report.html", "samples.jsonl"])
+            .Order(StringComparer.Ordinal),
             Directory.GetFiles(folder["run"]).Select(Path.GetFileName).Order(StringComparer.Ordinal));
-        foreach (string name in (string[])["config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "chat_template.jinja"])
-            Assert.Equal(Encoding.UTF8.GetString(File.ReadAllBytes(Path.Combine(_files.Model, name))).Trim(), File.ReadAllText(folder[$"run/{name}"]).Trim());
-        using SafetensorsFile before = SafetensorsFile.Open(Path.Combine(_files.Model, "model.safetensors")), after = SafetensorsFile.Open(folder["run/model.safetensors"]);
-        Assert.Equal(before.Entries.Select(entry => (entry.Name, entry.Type, entry.Shape)), after.Entries.Select(entry => (entry.Name, entry.Type, entry.Shape)));
+        foreach (string name in (string[])["config.json", "tokenizer.json", "tokenizer_config.json",
+            "preprocessor_config.json", "chat_template.jinja"])
+            Assert.Equal(Encoding.UTF8.GetString(File.ReadAllBytes(Path.Combine(_files.Model, name))).Trim(),
+                File.ReadAllText(folder[$"run/{name}"]).Trim());
+        using SafetensorsFile before = SafetensorsFile.Open(Path.Combine(_files.Model, "model.safetensors")),
+            after = SafetensorsFile.Open(folder["run/model.safetensors"]);
+        Assert.Equal(before.Entries.Select(entry => (entry.Name, entry.Type, entry.Shape)),
+            after.Entries.Select(entry => (entry.Name, entry.Type, entry.Shape)));
         // The last one, and the best, which may be another.
         string?[] kept = [.. Directory.GetDirectories(folder["run/checkpoints"]).Select(Path.GetFileName)];
         Assert.Contains("step-000006", kept);
@@ -77,7 +97,9 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
         System.Xml.Linq.XDocument.Parse(page.Replace("<!DOCTYPE html>", ""));
         Assert.Contains("Held-out accuracy", page, StringComparison.Ordinal);
         IReadOnlyList<StepFigures> figures = RunLog.ReadMetrics(folder["run/metrics.jsonl"], 1 << 20);
-        Assert.Equal([0, 4, 6], figures.Where(step => step.Kind == FigureKind.Evaluation && step.Step % 2 == 0 && (step.Step % 4 == 0 || step.Step == 6)).Select(step => step.Step).Distinct());
+        Assert.Equal([0, 4, 6],
+            figures.Where(step => step.Kind == FigureKind.Evaluation && step.Step % 2 == 0
+                && (step.Step % 4 == 0 || step.Step == 6)).Select(step => step.Step).Distinct());
         double[] losses = [.. figures.Where(step => step.Kind == FigureKind.Step).Select(step => step["loss"]!.Value)];
         Assert.True(losses[^1] < losses[0] - 0.2, string.Join(" ", losses));
     }
@@ -99,10 +121,16 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     {
         using var folder = new TemporaryFolder();
         string[] rows = File.ReadAllLines(Path.Combine(_files.Data, "problems.jsonl"));
-        string Row(int index) => rows[index].Replace("pictures/", _files.Data.Replace('\\', '/') + "/pictures/", StringComparison.Ordinal);
-        folder.Write("data.jsonl", string.Join('\n', [Row(0), rows[1].Replace("pictures/", "absent/", StringComparison.Ordinal), Row(2), "{\"question\": \"no answer\"}", Row(3)]));
-        string text = Grpo.Replace("problems.jsonl", folder["data.jsonl"].Replace('\\', '/'), StringComparison.Ordinal).Replace("name: length, weight: 1, options: {shape: linear}", "name: answer", StringComparison.Ordinal);
-        string message = (await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(RecipeFile.Parse(text, "run.yaml"), folder["none"]))).Message;
+        string Row(int index) =>
+            rows[index].Replace("pictures/", _files.Data.Replace('\\', '/') + "/pictures/", StringComparison.Ordinal);
+        folder.Write("data.jsonl",
+            string.Join('\n',
+                [Row(0), rows[1].Replace("pictures/", "absent/", StringComparison.Ordinal), Row(2),
+                    "{\"question\": \"no answer\"}", Row(3)]));
+        string text = Grpo.Replace("problems.jsonl", folder["data.jsonl"].Replace('\\', '/'), StringComparison.Ordinal)
+            .Replace("name: length, weight: 1, options: {shape: linear}", "name: answer", StringComparison.Ordinal);
+        string message = (await Assert.ThrowsAsync<InvalidDataException>(
+            () => RunAsync(RecipeFile.Parse(text, "run.yaml"), folder["none"]))).Message;
         Assert.Contains("none is allowed", message, StringComparison.Ordinal);
         RunResult result = await RunAsync(RecipeFile.Parse(text + "bad_rows: 2\n", "run.yaml"), folder["some"]);
         Assert.Equal(2, result.BadRows);
@@ -117,9 +145,13 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     public async Task An_evaluation_must_have_what_checkpoints_are_compared_by(string more, string expected)
     {
         using var folder = new TemporaryFolder();
-        string row = more.Length > 0 ? "{\"question\": \"sum?\", \"answer\": \"1\"}" : "{\"messages\": [{\"role\": \"user\", \"content\": \"sum?\"}, {\"role\": \"assistant\", \"content\": \"<think>\\nx\\n</think>\\n\\n1\"}]}";
-        string text = Supervised.Replace("test.jsonl", $"'{folder.Write("held-out.jsonl", row)}'", StringComparison.Ordinal).Replace("keep: 1", "keep: 1, result: best", StringComparison.Ordinal);
-        string message = (await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(Read(text + more), folder["run"]))).Message;
+        string row = more.Length > 0 ? "{\"question\": \"sum?\", \"answer\": \"1\"}"
+            : "{\"messages\": [{\"role\": \"user\", \"content\": \"sum?\"}, {\"role\": \"assistant\", \"content\": " +
+                "\"<think>\\nx\\n</think>\\n\\n1\"}]}";
+        string text = Supervised.Replace("test.jsonl", $"'{folder.Write("held-out.jsonl", row)}'",
+            StringComparison.Ordinal).Replace("keep: 1", "keep: 1, result: best", StringComparison.Ordinal);
+        string message = (
+            await Assert.ThrowsAsync<InvalidDataException>(() => RunAsync(Read(text + more), folder["run"]))).Message;
         Assert.Contains(expected, message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["run"]));
     }
@@ -128,9 +160,14 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     public async Task Supervised_tuning_has_the_loss_and_the_accuracy_of_rows_with_responses_and_answers()
     {
         using var folder = new TemporaryFolder();
-        string row = "{\"messages\": [{\"role\": \"user\", \"content\": \"sum?\"}, {\"role\": \"assistant\", \"content\": \"<think>\\nx\\n</think>\\n\\n1\"}], \"answer\": \"1\"}";
-        await RunAsync(Read(Supervised.Replace("test.jsonl", $"'{folder.Write("held-out.jsonl", row)}'", StringComparison.Ordinal)), folder["run"]);
-        StepFigures last = RunLog.ReadMetrics(folder["run/metrics.jsonl"], 1 << 20).Last(figures => figures.Kind == FigureKind.Evaluation);
+        string row =
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"sum?\"}, {\"role\": \"assistant\", \"content\": " +
+            "\"<think>\\nx\\n</think>\\n\\n1\"}], \"answer\": \"1\"}";
+        await RunAsync(
+            Read(Supervised.Replace("test.jsonl", $"'{folder.Write("held-out.jsonl", row)}'",
+                StringComparison.Ordinal)), folder["run"]);
+        StepFigures last = RunLog.ReadMetrics(folder["run/metrics.jsonl"], 1 << 20)
+            .Last(figures => figures.Kind == FigureKind.Evaluation);
         Assert.True(last["loss"] > 0 && last["accuracy"] is not null);
     }
 
@@ -142,8 +179,10 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     {
         using var folder = new TemporaryFolder();
         // Some parameters become infinite in the first step that moves anything.
-        string wild = text.Replace("1e-3", "3e38", StringComparison.Ordinal).Replace("\\\\d", ".", StringComparison.Ordinal) + "optimizer: {max_gradient_norm: 0}\n";
-        string message = (await Assert.ThrowsAsync<Skylight.Training.TrainingDivergedException>(() => RunAsync(Read(wild), folder["run"]))).Message;
+        string wild = text.Replace("1e-3", "3e38", StringComparison.Ordinal)
+            .Replace("\\\\d", ".", StringComparison.Ordinal) + "optimizer: {max_gradient_norm: 0}\n";
+        string message = (await Assert.ThrowsAsync<Skylight.Training.TrainingDivergedException>(
+            () => RunAsync(Read(wild), folder["run"]))).Message;
         Assert.Matches("ptimizer step [12]: .*'(vision|connector|language)[^']*'", message);
         Assert.Contains("resume from the last checkpoint", message, StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder["run/checkpoints"]));
@@ -154,17 +193,26 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
     public async Task Each_source_has_its_own_range_of_difficulty()
     {
         using var folder = new TemporaryFolder();
-        string[] Rows(string name) => [.. Enumerable.Range(0, 10).Select(index => $"{{\"id\": \"{name}{index}\", \"question\": \"sum?\", \"answer\": \"1\", \"difficulty\": {index}}}")];
-        folder.Write("a.jsonl", string.Join('\n', [.. Rows("a"), "{\"id\": \"a?\", \"question\": \"sum?\", \"answer\": \"1\"}"]));
+        string[] Rows(string name) =>
+            [.. Enumerable.Range(0, 10)
+                .Select(index =>
+                    $"{{\"id\": \"{name}{index}\", \"question\": \"sum?\", \"answer\": \"1\", \"difficulty\": {index}}}")];
+        folder.Write("a.jsonl",
+            string.Join('\n', [.. Rows("a"), "{\"id\": \"a?\", \"question\": \"sum?\", \"answer\": \"1\"}"]));
         folder.Write("b.jsonl", string.Join('\n', Rows("b")));
-        string data = $"[{{file: '{folder["a.jsonl"]}', difficulty: [2, 4]}}, {{file: '{folder["b.jsonl"]}', difficulty: [6, 9]}}]";
-        await RunAsync(RecipeFile.Parse(Grpo.Replace("problems.jsonl", data, StringComparison.Ordinal), "run.yaml"), folder["run"]);
+        string data =
+            $"[{{file: '{folder["a.jsonl"]}', difficulty: [2, 4]}}, {{file: '{folder["b.jsonl"]}', difficulty: [6, 9]}}]";
+        await RunAsync(RecipeFile.Parse(Grpo.Replace("problems.jsonl", data, StringComparison.Ordinal), "run.yaml"),
+            folder["run"]);
         string[] ids = [.. RunLog.ReadSamples(folder["run/samples.jsonl"], 1 << 20).Select(sample => sample.Id).Distinct()];
         Assert.Contains(ids, id => id[0] == 'a');
         Assert.Contains(ids, id => id[0] == 'b');
         Assert.All(ids, id => Assert.Contains(id, (string[])["a2", "a3", "a4", "b6", "b7", "b8", "b9"]));
-        string twice = Grpo.Replace("problems.jsonl", $"['{folder["a.jsonl"]}', '{folder["a.jsonl"]}']", StringComparison.Ordinal);
-        Assert.Contains("twice", (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(RecipeFile.Parse(twice, "run.yaml"), folder["twice"]))).Message, StringComparison.Ordinal);
+        string twice = Grpo.Replace("problems.jsonl", $"['{folder["a.jsonl"]}', '{folder["a.jsonl"]}']",
+            StringComparison.Ordinal);
+        Assert.Contains("twice",
+            (await Assert.ThrowsAsync<RecipeException>(() =>
+                RunAsync(RecipeFile.Parse(twice, "run.yaml"), folder["twice"]))).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -173,28 +221,36 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
         using var folder = new TemporaryFolder();
         Recipe recipe = Read(Rejection);
         await RunAsync(recipe, folder["run"]);
-        Assert.Contains("--resume", (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(recipe, folder["run"]))).Message, StringComparison.Ordinal);
-        string message = (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(Read(Rejection.Replace("batch: 4", "batch: 5")), folder["run"], resume: true))).Message;
+        Assert.Contains("--resume", (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(recipe, folder["run"])))
+            .Message, StringComparison.Ordinal);
+        string message = (await Assert.ThrowsAsync<RecipeException>(
+            () => RunAsync(Read(Rejection.Replace("batch: 4", "batch: 5")), folder["run"], resume: true))).Message;
         Assert.Contains("'batch: 4' then, 'batch: 5' now", message, StringComparison.Ordinal);
         folder.Write("other", "x");
         Directory.CreateDirectory(folder["full"]);
         File.WriteAllText(folder["full/notes.txt"], "mine");
-        Assert.Contains("is not empty and holds no run", (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(recipe, folder["full"]))).Message, StringComparison.Ordinal);
+        Assert.Contains("is not empty and holds no run",
+            (await Assert.ThrowsAsync<RecipeException>(() => RunAsync(recipe, folder["full"]))).Message,
+            StringComparison.Ordinal);
         // Nothing is left behind by what was wrong before.
-        await Assert.ThrowsAnyAsync<Exception>(() => RunAsync(Read(Rejection.Replace("problems.jsonl", "absent.jsonl")), folder["new"]));
+        await Assert.ThrowsAnyAsync<Exception>(
+            () => RunAsync(Read(Rejection.Replace("problems.jsonl", "absent.jsonl")), folder["new"]));
         Assert.False(Directory.Exists(folder["new"]));
     }
 
     private Recipe Read(string text) => RecipeFile.Parse($"data_folder: '{_files.Data}'\n{text}", "run.yaml");
 
-    private async Task<RunResult> RunAsync(Recipe recipe, string folder, bool resume = false, IRunObserver? observer = null, CancellationToken cancellationToken = default)
+    private async Task<RunResult> RunAsync(Recipe recipe, string folder, bool resume = false,
+        IRunObserver? observer = null, CancellationToken cancellationToken = default)
     {
-        await using TrainingRun run = await TrainingRun.OpenAsync(recipe, _files.Model, folder, new TrainingRunOptions(new CpuDevice()) { Resume = resume, Observer = observer }, cancellationToken);
+        await using TrainingRun run = await TrainingRun.OpenAsync(recipe, _files.Model, folder,
+            new TrainingRunOptions(new CpuDevice()) { Resume = resume, Observer = observer }, cancellationToken);
         return await run.RunAsync(cancellationToken);
     }
 
     private static IEnumerable<string> Names(string folder) =>
-        Directory.EnumerateFileSystemEntries(folder, "*", SearchOption.AllDirectories).Select(entry => Path.GetRelativePath(folder, entry)).Order(StringComparer.Ordinal);
+        Directory.EnumerateFileSystemEntries(folder, "*", SearchOption.AllDirectories)
+            .Select(entry => Path.GetRelativePath(folder, entry)).Order(StringComparer.Ordinal);
 
     private sealed class Canceller(CancellationTokenSource cancellation, int reports) : IRunObserver
     {
@@ -227,7 +283,9 @@ public sealed class TrainingRunTests : IClassFixture<TrainingRunTests.Files>
         public Files()
         {
             Assert.Equal(0, Skylight.Cli.SkylightCommand.Create().Parse(["init", Model, "--like", "demo"]).Invoke());
-            DemoData.Write(Data, DigitDataset.Load(DigitDataset.FindBundled()!), 1, new DemoDataSizes(Captions: 10, Arithmetic: 10, ColdStart: 24, Problems: 24, Validation: 4, Test: 12), CancellationToken.None);
+            DemoData.Write(Data, DigitDataset.Load(DigitDataset.FindBundled()!), 1,
+                new DemoDataSizes(Captions: 10, Arithmetic: 10, ColdStart: 24, Problems: 24, Validation: 4, Test: 12),
+                CancellationToken.None);
         }
 
         public string Model => _folder["model"];

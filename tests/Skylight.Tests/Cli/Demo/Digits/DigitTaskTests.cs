@@ -18,7 +18,8 @@ public class DigitTaskTests
         Assert.Equal(8000, Bundled.Training.Count);
         Assert.Equal(2000, Bundled.HeldOut.Count);
 
-        HashSet<string> training = [.. Enumerable.Range(0, 8000).Select(index => Convert.ToBase64String(Bundled.Training.Image(index)))];
+        HashSet<string> training = [
+            .. Enumerable.Range(0, 8000).Select(index => Convert.ToBase64String(Bundled.Training.Image(index)))];
         Assert.DoesNotContain(
             Enumerable.Range(0, 2000), index => training.Contains(Convert.ToBase64String(Bundled.HeldOut.Image(index))));
     }
@@ -33,8 +34,10 @@ public class DigitTaskTests
         var random = new CounterRandom(5, 0);
         for (int draw = 0; draw < 500; draw++)
         {
-            DigitExample example = draw % 2 == 0 ? DigitTask.Arithmetic(ref random) : Task.Problem(ref random, DigitSplit.Training);
-            Assert.InRange(tokenizer.Encode(example.Completion, allowSpecial: true).Length, 3, DemoPhases.MaximumNewTokens(DemoPreset.Full) - 16);
+            DigitExample example = draw % 2 == 0 ? DigitTask.Arithmetic(ref random)
+                : Task.Problem(ref random, DigitSplit.Training);
+            Assert.InRange(tokenizer.Encode(example.Completion, allowSpecial: true).Length, 3,
+                DemoPhases.MaximumNewTokens(DemoPreset.Full) - 16);
         }
     }
 
@@ -64,7 +67,8 @@ public class DigitTaskTests
             Assert.True(ThinkFormatReward.IsWellFormed("<think>\n", example.Completion, finished: true));
             Assert.Equal(example.Question!.Value.Ask(), example.Prompt);
 
-            Match named = Regex.Match(example.Completion, @"^(?:(\d) and (\d)\. Wait, )?(\d) and (\d)\. ([^<]|<\d)*</think>");
+            Match named = Regex.Match(example.Completion,
+                @"^(?:(\d) and (\d)\. Wait, )?(\d) and (\d)\. ([^<]|<\d)*</think>");
             Assert.True(named.Success, example.Completion);
             int left = int.Parse(named.Groups[3].Value);
             int right = int.Parse(named.Groups[4].Value);
@@ -91,7 +95,8 @@ public class DigitTaskTests
             // The digits are given, so the model is never asked where they come from.
             Assert.Null(sum.Picture);
             Match named = Regex.Match(sum.Prompt, @"^(\d and \d\. )(sum|diff|larger|smaller)\?$");
-            Assert.True(named.Success && sum.Completion.StartsWith(named.Groups[1].Value, StringComparison.Ordinal), sum.Prompt);
+            Assert.True(named.Success && sum.Completion.StartsWith(named.Groups[1].Value, StringComparison.Ordinal),
+                sum.Prompt);
             DigitExample caption = Task.Caption(ref random, DigitSplit.Training);
             Assert.NotNull(caption.Picture);
             Assert.Equal("digits?", caption.Prompt);
@@ -117,7 +122,8 @@ public class DigitTaskTests
                 places.Add((left % DigitPicture.Width, left / DigitPicture.Width));
 
                 int[] found = [.. example.Picture.Pixels.Select((pixel, index) => (pixel, x: index % DigitPicture.Width))
-                    .Where(mark => mark.pixel > 0).OrderBy(mark => mark.x).Select(mark => mark.pixel - (split == DigitSplit.Training ? 100 : 200))];
+                    .Where(mark => mark.pixel > 0).OrderBy(mark => mark.x)
+                    .Select(mark => mark.pixel - (split == DigitSplit.Training ? 100 : 200))];
                 Assert.All(found, digit => Assert.InRange(digit, 0, 9));
                 Assert.Equal($"{example.Question!.Value.Answer(found[0], found[1])}", example.Answer);
             }
@@ -145,7 +151,8 @@ public class DigitTaskTests
         var pixels = new byte[DigitSet.Area];
         pixels[14 * DigitSet.Side] = 1;
         pixels[27 * DigitSet.Side + 5] = 2;
-        var task = new DigitTask(new DigitDataset(new DigitSet(pixels, [3]), new DigitSet(pixels, [3])), new DigitTaskOptions { Jitter = 27 });
+        var task = new DigitTask(new DigitDataset(new DigitSet(pixels, [3]), new DigitSet(pixels, [3])),
+            new DigitTaskOptions { Jitter = 27 });
         var random = new CounterRandom(6, 0);
         var places = new HashSet<int>();
         for (int draw = 0; draw < 100; draw++)
@@ -171,7 +178,9 @@ public class DigitTaskTests
         var corner = new byte[784];
         corner[0] = 9;
         foreach ((int, int) by in ((int, int)[])[(-1, 0), (0, -1), (28, 0), (0, 28)])
-            Assert.Contains("outside of its half", Assert.Throws<ArgumentException>(() => DigitPicture.Draw(new byte[784], (0, 0), corner, by)).Message, StringComparison.Ordinal);
+            Assert.Contains("outside of its half",
+                Assert.Throws<ArgumentException>(() => DigitPicture.Draw(new byte[784], (0, 0), corner, by)).Message,
+                StringComparison.Ordinal);
         Assert.Equal(9, DigitPicture.Draw(new byte[784], (-9, 99), corner, (27, 27)).Pixels[^1]);
     }
 

@@ -19,7 +19,8 @@ public class HtmlReportTests
             new(PhaseResult.ColdStart, "Cold start", "traces", 318, 1000, 12),
             new(PhaseResult.Grpo, "GRPO", "answers only", 524, 1000, 130) { Report = "runs/grpo/report.html" },
         ],
-        Grpo = [.. Enumerable.Range(1, 30).Select(step => new TrainingStep(step, 0.4 + step / 100.0, 0.3, step == 5 ? null : 0.9, 0.3, 24, 5000))],
+        Grpo = [.. Enumerable.Range(1, 30)
+            .Select(step => new TrainingStep(step, 0.4 + step / 100.0, 0.3, step == 5 ? null : 0.9, 0.3, 24, 5000))],
         FrozenConnector = [new(1, 0.4, 0.3, null, double.NaN, 24, 5000)],
         Checkpoints = [new(10, 0.91, 0.41, false), new(20, 0.95, 0.44, true), new(30, 0.80, 0.50, false)],
         Examples =
@@ -40,7 +41,8 @@ public class HtmlReportTests
     public void A_tiny_run_claims_nothing_about_learning()
     {
         string page = HtmlReport.Render(Result() with { Preset = DemoPreset.Tiny, Device = "simt:0" });
-        Assert.Contains("Every phase ran on simt:0, too briefly to learn: the figures here mean nothing about learning", page, StringComparison.Ordinal);
+        Assert.Contains("Every phase ran on simt:0, too briefly to learn: the figures here mean nothing about learning",
+            page, StringComparison.Ordinal);
         Assert.DoesNotContain("GRPO lifted accuracy", page, StringComparison.Ordinal);
         Assert.Contains("GRPO lifted accuracy", HtmlReport.Render(Result()), StringComparison.Ordinal);
     }
@@ -53,14 +55,16 @@ public class HtmlReportTests
 
         Assert.Empty(document.Descendants(Html + "script"));
         Assert.Empty(document.Descendants(Html + "link"));
-        Assert.All(document.Descendants().Attributes("src"), source => Assert.StartsWith("data:image/png;base64,", source.Value));
+        Assert.All(document.Descendants().Attributes("src"),
+            source => Assert.StartsWith("data:image/png;base64,", source.Value));
         Assert.DoesNotContain("url(", page);
         Assert.Contains("prefers-color-scheme: dark", page);
     }
 
     [Fact]
     public void The_page_links_to_the_report_of_each_run_that_has_one() =>
-        Assert.Equal(["runs/grpo/report.html"], XDocument.Parse(HtmlReport.Render(Result())).Descendants(Html + "a").Select(link => link.Attribute("href")!.Value));
+        Assert.Equal(["runs/grpo/report.html"], XDocument.Parse(HtmlReport.Render(Result())).Descendants(Html + "a")
+            .Select(link => link.Attribute("href")!.Value));
 
     [Fact]
     public void The_page_states_what_was_measured()
@@ -82,7 +86,8 @@ public class HtmlReportTests
     {
         DemoResult result = Result() with
         {
-            Phases = [new(PhaseResult.ColdStart, "Cold start", "", 500, 1000, 1), new(PhaseResult.Grpo, "GRPO", "", 400, 1000, 1)],
+            Phases = [new(PhaseResult.ColdStart, "Cold start", "", 500, 1000, 1),
+                new(PhaseResult.Grpo, "GRPO", "", 400, 1000, 1)],
             RolloutTrainMaxAbsLogprobDiff = 2.5e-7,
         };
         string text = XDocument.Parse(HtmlReport.Render(result)).Root!.Value;

@@ -62,14 +62,17 @@ public class ReportPartsTests
     [Fact]
     public void Checkpoints_agree_only_if_the_pick_by_entropy_is_as_accurate()
     {
-        CheckpointRanking disagree = CheckpointRanking.Of([new(1, 0.9, 0.3, false), new(2, 0.8, 0.4, false), new(3, 0.7, 0.5, false)])!;
+        CheckpointRanking disagree = CheckpointRanking.Of(
+            [new(1, 0.9, 0.3, false), new(2, 0.8, 0.4, false), new(3, 0.7, 0.5, false)])!;
         Assert.Equal((1, 3, false), (disagree.BestByEntropy.Step, disagree.BestByAccuracy.Step, disagree.Agree));
         Assert.Equal(-1.0, disagree.RankCorrelation!.Value, 12);
         // The most accurate one writes no critical token at all.
-        CheckpointRanking silent = CheckpointRanking.Of([new(1, 0.9, 0.3, false), new(2, 0.8, 0.2, false), new(3, null, 0.5, true)])!;
+        CheckpointRanking silent = CheckpointRanking.Of(
+            [new(1, 0.9, 0.3, false), new(2, 0.8, 0.2, false), new(3, null, 0.5, true)])!;
         Assert.Equal((1, 3, false), (silent.BestByEntropy.Step, silent.BestByAccuracy.Step, silent.Agree));
 
-        CheckpointRanking tie = CheckpointRanking.Of([new(1, 0.7, 0.5, false), new(2, 0.9, 0.5, false), new(3, null, 0.4, false)])!;
+        CheckpointRanking tie = CheckpointRanking.Of(
+            [new(1, 0.7, 0.5, false), new(2, 0.9, 0.5, false), new(3, null, 0.4, false)])!;
         Assert.True(tie.Agree);
         Assert.Null(tie.RankCorrelation);
         Assert.Null(CheckpointRanking.Of([new(1, null, 0.5, false)]));
