@@ -1,5 +1,6 @@
 // Rotary position embedding (Su et al., 2021).
-//   rotary_table       positions int32 [tokens] → table [tokens, D] float: cos, then sin, of position · theta^(−2i/D), i < D/2
+//   rotary_table       positions int32 [tokens] → table [tokens, D] float: cos, then sin, of position · theta^(−2i/D), i < D/2, times
+//                      `scale`; where factor is not 0, frequencies are mixed with those divided by it, from place low to place high (YaRN)
 //   rotary_embedding   of every head the pairs (x1, x2) = (x[i], x[i + D/2]): y1 = x1·cos − x2·sin, y2 = x2·cos + x1·sin; y may be x
 //   qkv_split_rotary   qkv [tokens, (Hq + 2·Hkv)·D] → q, k rotated and v as it is, each a matrix of its own
 //   qkv_merge_rotary   the transpose: dq, dk, dv (each may be null: zeros) → dqkv, rotated back
@@ -53,13 +54,20 @@ __device__ __forceinline__ void sine_cosine(float angle, float& sine, float& cos
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    rotary_table(const int* positions, float* table, int tokens, int dimension, float theta, Status* status, int tag) {
+    rotary_table(const int* positions, float* table, int tokens, int dimension, float theta, float factor, float low, float high, float scale, Status* status,
+                 int tag) {
     const int half = dimension / 2;
     const Place place = this_place<1>(divide_up(tokens, table_rows), half);
     if (!place.inside)
         return;
     const int index = place.column;
-    const float frequency = 1.0f / (float)pow((double)theta, (double)(2.0f * (float)index / (float)dimension));
+    const float power = (float)pow((double)theta, (double)(2.0f * (float)index / (float)dimension));
+    float frequency = 1.0f / power;
+    if (factor != 0.0f) {
+        // The operations of the CPU, none of them contracted.
+        const float kept = __fadd_rn(1.0f, -fminf(fmaxf(__fadd_rn((float)index, -low) / __fadd_rn(high, -low), 0.0f), 1.0f));
+        frequency = __fadd_rn(__fmul_rn(1.0f / __fmul_rn(factor, power), __fadd_rn(1.0f, -kept)), __fmul_rn(frequency, kept));
+    }
     const int first = place.row * table_rows;
     for (int token = first; token < min(first + table_rows, tokens); token++) {
         const int position = positions[token];
@@ -67,8 +75,8 @@ extern "C" __global__ void __launch_bounds__(256)
             report_status(status, tag, token, position);
         float sine, cosine;
         sine_cosine((float)position * frequency, sine, cosine);
-        table[(long long)token * dimension + index] = cosine;
-        table[(long long)token * dimension + half + index] = sine;
+        table[(long long)token * dimension + index] = cosine * scale;
+        table[(long long)token * dimension + half + index] = sine * scale;
     }
 }
 

@@ -2,7 +2,6 @@ using System.Buffers.Binary;
 using System.Text;
 using System.Text.Json.Nodes;
 using Skylight.Checkpoints;
-using Skylight.Images;
 using Skylight.Models;
 using Skylight.Server;
 using Skylight.Tensors;
@@ -15,28 +14,32 @@ namespace Skylight.Fuzz;
 /// <summary>All that is read from outside.</summary>
 internal static class FuzzTargets
 {
-    /// <summary>The targets by name; WebP only where there is libwebp.</summary>
+    /// <summary>The targets by name.</summary>
     public static IReadOnlyDictionary<string, Func<FuzzTarget>> All { get; } = Create();
 
     private static Dictionary<string, Func<FuzzTarget>> Create()
     {
-        var targets = new Dictionary<string, Func<FuzzTarget>>
+        return new Dictionary<string, Func<FuzzTarget>>
         {
             ["safetensors"] = () => new SafetensorsTarget(),
             ["config.json"] = () => new ConfigurationTarget(),
             ["tokenizer.json"] = () => new TokenizerTarget(),
             ["png"] = () => new PictureTarget("png", ".png"),
             ["jpeg"] = () => new PictureTarget("jpeg", ".jpg"),
+            ["webp"] = () => new PictureTarget("webp", ".webp"),
+            ["gif"] = () => new PictureTarget("gif", ".gif"),
+            ["bmp"] = () => new PictureTarget("bmp", ".bmp"),
+            ["tiff"] = () => new PictureTarget("tiff", ".tif"),
+            ["tga"] = () => new PictureTarget("tga", ".tga"),
+            ["pnm"] = () => new PictureTarget("pnm", ".p?m"),
             ["evaluation"] = () => new EvaluationTarget(),
             ["losses"] = () => new LossesTarget(),
             ["examples"] = () => new ExamplesTarget(),
             ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
+            ["hub"] = () => new HubTarget(),
             ["verifier-reply"] = () => new VerifierReplyTarget(),
         };
-        if (new WebPDecoder().IsAvailable)
-            targets["webp"] = () => new PictureTarget("webp", ".webp");
-        return targets;
     }
 
     /// <summary>Words of JSON texts: the names of their fields and their texts.</summary>

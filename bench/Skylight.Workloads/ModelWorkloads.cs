@@ -14,8 +14,9 @@ namespace Skylight.Workloads;
 /// <param name="Intermediate">The width of the gated MLP.</param>
 /// <param name="Vocabulary">The rows of the output projection.</param>
 /// <param name="VisionHidden">The hidden size of the vision encoder, whose patches the connector joins by four.</param>
+/// <param name="QueryKeyNorm">Whether heads of queries and keys are normalised.</param>
 public sealed record ModelShape(string Name, int Hidden, int Heads, int KeyValueHeads, int HeadDimension,
-    int Intermediate, int Vocabulary, int VisionHidden);
+    int Intermediate, int Vocabulary, int VisionHidden, bool QueryKeyNorm = false);
 
 /// <summary>
 /// The shapes that real models run: prefill of 4,096 and 16,384 tokens, decoding with 1, 8 and 32 sequences over 4,096
@@ -26,11 +27,14 @@ public static class ModelWorkloads
 {
     private const int Context = 4096, TrainingTokens = 8192, TileTokens = 256;
 
-    /// <summary>InternVL3-1B, InternVL3-8B and Skywork-R1V3-38B (config.json of the published checkpoints).</summary>
+    /// <summary>
+    /// InternVL3-1B, InternVL3-8B, InternVL3.5-8B and Skywork-R1V3-38B (config.json of the published checkpoints).
+    /// </summary>
     public static IReadOnlyList<ModelShape> Models { get; } =
     [
         new("internvl3-1b", 896, 14, 2, 64, 4864, 151674, 1024),
         new("internvl3-8b", 3584, 28, 4, 128, 18944, 151674, 1024),
+        new("internvl3.5-8b", 4096, 32, 8, 128, 12288, 151936, 1024, QueryKeyNorm: true),
         new("r1v3-38b", 5120, 40, 8, 128, 27648, 152064, 3200),
     ];
 
@@ -51,9 +55,14 @@ public static class ModelWorkloads
                 [Normal(tokens, model.Hidden), Weight(DataType.Float32, 2 * model.Intermediate, model.Hidden)]);
             yield return Make($"add_rms_norm/{at}", new AddRmsNorm(1e-6f),
                 [Normal(tokens, model.Hidden), Normal(tokens, model.Hidden), Normal(model.Hidden)]);
-            yield return Make($"qkv_split_rotary/{at}",
-                new QkvSplitRotary(model.Heads, model.KeyValueHeads, model.HeadDimension),
-                [Normal(tokens, qkv), Normal(tokens, model.HeadDimension)]);
+            Operand projection = Normal(tokens, qkv), table = Normal(tokens, model.HeadDimension),
+                weight = Normal(model.HeadDimension);
+            yield return model.QueryKeyNorm
+                ? Make($"qkv_split_norm_rotary/{at}",
+                    new QkvSplitNormRotary(model.Heads, model.KeyValueHeads, model.HeadDimension, 1e-6f),
+                    [projection, table, weight, weight])
+                : Make($"qkv_split_rotary/{at}",
+                    new QkvSplitRotary(model.Heads, model.KeyValueHeads, model.HeadDimension), [projection, table]);
             yield return Make($"swiglu/{at}", new SwiGlu(), [Normal(tokens, 2 * model.Intermediate)]);
         }
 

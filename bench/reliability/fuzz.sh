@@ -11,7 +11,7 @@ mkdir -p build/fuzz
 dotnet build bench/Skylight.Fuzz -c Release -v quiet
 cp -r bench/Skylight.Fuzz/bin/Release/net10.0 "$program"
 [ -x "$tool/sharpfuzz" ] || dotnet tool install SharpFuzz.CommandLine --version 2.3.0 --tool-path "$tool"
-for assembly in Skylight.dll Skylight.Training.dll Skylight.Server.dll; do
+for assembly in Skylight.dll Skylight.Training.dll Skylight.Server.dll Skylight.ImageSharp.dll SixLabors.ImageSharp.dll; do
     "$tool/sharpfuzz" "$program/$assembly"
 done
 output=bench/results/fuzz.json

@@ -1,10 +1,12 @@
 using System.Text.Json.Serialization;
+using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Text;
 using Skylight.Training;
 
 namespace Skylight.Cli;
@@ -26,9 +28,10 @@ internal sealed record WeightsInfo(string? Naming, string[] DataTypes, int Files
 /// <summary>How positions are encoded.</summary>
 /// <param name="Theta">The base.</param>
 /// <param name="MaxPositions">The longest sequence.</param>
-/// <param name="Scaling">"default" or "dynamic".</param>
-/// <param name="Factor">Of dynamic scaling.</param>
-internal sealed record RopeInfo(double Theta, int MaxPositions, string Scaling, double? Factor);
+/// <param name="Scaling">"default", "dynamic" or "yarn".</param>
+/// <param name="Factor">Of the scaling.</param>
+/// <param name="TrainedPositions">The positions from which it is there.</param>
+internal sealed record RopeInfo(double Theta, int MaxPositions, string Scaling, double? Factor, int? TrainedPositions);
 
 /// <summary>How pictures are cut.</summary>
 /// <param name="TileHeight">Pixels.</param>
@@ -100,15 +103,32 @@ internal sealed record CheckpointInfo(
         return new CheckpointInfo(
             directory, configuration.Architecture, configuration.ModelType,
             $"InternViT, {vision.LayerCount} layers of {vision.HiddenSize}, {vision.HeadCount} heads, MLP {vision.IntermediateSize}, {(vision.NormKind == NormKind.RmsNorm ? "RMSNorm" : "LayerNorm")}",
-            $"Qwen2.5, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
+            $"{(language.Kind == LanguageModelKind.Qwen3 ? "Qwen3" : "Qwen2.5")}, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values{(language.HeadCount * language.HeadDimension == language.HiddenSize ? "" : $", {language.HeadDimension} wide")}, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
             modules, model.Parameters.ElementCount, model.Parameters.ElementCount * type.Size(), Name(type), weights,
-            new RopeInfo(language.RopeTheta, language.MaxPositions, language.DynamicRopeFactor is null ? "default"
-                : "dynamic", language.DynamicRopeFactor),
+            new RopeInfo(language.RopeTheta, language.MaxPositions, language.RopeScaling?.Name ?? "default",
+                language.RopeScaling?.Factor, language.RopeScaling?.TrainedPositions),
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled,
                 pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
-            configuration.Template, [.. configuration.StopTokenIds], configuration.ImageTokenId,
+            TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
             2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes,
             Plan(model, deviceBytes, request), [.. configuration.Warnings]);
+    }
+
+    /// <summary>
+    /// What the chat is written with; of a template that cannot be used, what config.json names: the chat itself says
+    /// what is wrong with it.
+    /// </summary>
+    private static string? TemplateName(ModelConfiguration configuration)
+    {
+        try
+        {
+            ChatTemplate template = ConversationEncoder.TemplateOf(configuration);
+            return template.Source is null ? configuration.Template : $"{template.Name} of the checkpoint";
+        }
+        catch (Exception exception) when (exception is CheckpointException or ArgumentException)
+        {
+            return configuration.Template;
+        }
     }
 
     private static PlanInfo[] Plan(VisionLanguageModel model, long? deviceBytes, InfoRequest request)

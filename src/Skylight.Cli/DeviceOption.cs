@@ -16,11 +16,17 @@ internal static class DeviceOption
 
     private const string Cuda = "cuda";
 
-    public static Option<string> Create(string defaultDevice = Default) => new("--device")
+    public static Option<string> Create(string defaultDevice = Default)
     {
-        Description = "Where to run: cpu; cuda:0 or another card; simt, the CUDA emulator.",
-        DefaultValueFactory = _ => defaultDevice,
-    };
+        var option = new Option<string>("--device")
+        {
+            Description = "Where to run: cpu; cuda:0 or another card; simt, the CUDA emulator.",
+            HelpName = "device",
+            DefaultValueFactory = _ => defaultDevice,
+        };
+        option.CompletionSources.Add(Default, "cuda:0", Emulator);
+        return option;
+    }
 
     /// <summary>Says why the first use takes so long.</summary>
     private static void SayThatItIsBuilt() =>

@@ -30,16 +30,19 @@ internal static class DevicesCommand
     public static Command Create()
     {
         var json = new Option<bool>("--json") { Description = "Print the list as JSON." };
+        var verbose = new Option<bool>("--verbose",
+            "-v")
+        { Description = "Also say which libraries were found, where, and what was tried." };
         var command = new Command("devices",
-            "List what can be given to --device: the CPU, the CUDA cards and the emulator, or why they cannot be used.") { json };
-        command.SetAction((parse, _) => Task.FromResult(Run(parse.GetValue(json))));
+            "List what can be given to --device: the CPU, the CUDA cards and the emulator, or why they cannot be used.") { json, verbose };
+        command.SetAction((parse, _) => Task.FromResult(Run(parse.GetValue(json), parse.GetValue(verbose))));
         return command;
     }
 
-    private static int Run(bool json)
+    private static int Run(bool json, bool verbose)
     {
         DeviceList list = Find();
-        Console.Write(json ? JsonSerializer.Serialize(list, DeviceJson.Default.DeviceList) + "\n" : Format(list));
+        Console.Write(json ? JsonSerializer.Serialize(list, DeviceJson.Default.DeviceList) + "\n" : Format(list, verbose));
         return 0;
     }
 
@@ -52,20 +55,26 @@ internal static class DevicesCommand
         return new DeviceList(processor, CudaDevices.Find(), CudaDevices.FindSimulated());
     }
 
-    private static string Format(DeviceList list)
+    private static string Format(DeviceList list, bool verbose)
     {
         var lines = new List<string>
         {
             string.Create(CultureInfo.InvariantCulture,
                 $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
         };
-        AddCards(lines, "cuda", list.Cuda);
-        lines.Add(Library("driver", list.Cuda.Driver, "up to CUDA "));
-        lines.Add(Library("NVRTC", list.Cuda.Nvrtc, ""));
-        lines.Add(Library("cuBLAS", list.Cuda.Cublas, ""));
-        AddCards(lines, "simt", list.Simt);
-        if (list.Simt.Driver.Path is { } path)
+        AddCards(lines, "cuda", list.Cuda, verbose);
+        if (verbose)
+        {
+            lines.Add(Library("driver", list.Cuda.Driver, "up to CUDA "));
+            lines.Add(Library("NVRTC", list.Cuda.Nvrtc, ""));
+            lines.Add(Library("cuBLAS", list.Cuda.Cublas, ""));
+        }
+
+        AddCards(lines, "simt", list.Simt, verbose);
+        if (verbose && list.Simt.Driver.Path is { } path)
             lines.Add($"         {path}");
+        if (!verbose && (list.Cuda.Problem ?? list.Simt.Problem) is not null)
+            lines.Add("Libraries, and what was tried: skylight devices --verbose");
         return string.Join('\n', lines) + "\n";
     }
 
@@ -73,25 +82,35 @@ internal static class DevicesCommand
         CultureInfo.InvariantCulture,
         $"{cpu.VectorBits}-bit vectors{(cpu.MachineVectorBits > cpu.VectorBits ? $" (the machine has {cpu.MachineVectorBits}-bit ones)" : "")}");
 
-    private static void AddCards(List<string> lines, string name, CudaInstallation installation)
+    private static void AddCards(List<string> lines, string name, CudaInstallation installation, bool verbose)
     {
         foreach (CudaCardInfo card in installation.Cards)
         {
             string free = card.FreeBytes is { } bytes ? $"{Gigabytes(bytes)} of {Gigabytes(card.TotalBytes)} free"
                 : Gigabytes(card.TotalBytes);
             string device = name == "simt" ? name : string.Create(CultureInfo.InvariantCulture, $"{name}:{card.Ordinal}");
-            lines.Add(string.Create(CultureInfo.InvariantCulture,
-                $"{device,-8} {card.Name}, {card.Architecture}, {card.MultiprocessorCount} multiprocessors, {free}"));
-            if (card.CompiledFor is { } compiledFor)
+            string line = string.Create(CultureInfo.InvariantCulture,
+                $"{device,-8} {card.Name}, {card.Architecture}, {card.MultiprocessorCount} multiprocessors, {free}");
+            lines.Add(verbose || card.Problem is null ? line : $"{line}; cannot be used: {FirstLine(card.Problem)}");
+            if (verbose && card.CompiledFor is { } compiledFor)
                 lines.Add($"         kernels: {Form(card, compiledFor)}");
-            if (card.Problem is { } problem)
+            if (verbose && card.Problem is { } problem)
                 lines.Add(Indented($"cannot be used: {problem}"));
         }
 
-        // Where the driver is missing, its own line says why.
-        if (installation.Cards.Count == 0)
-            lines.Add($"{name,-8} " + (installation.Driver.Problem is null || name == "simt"
-                ? $"none: {Indented(installation.Problem ?? "").TrimStart()}" : "none: there is no driver"));
+        if (installation.Cards.Count > 0)
+            return;
+        string why = installation.Problem ?? installation.Driver.Problem ?? "no card is visible";
+        // In the long list the driver's own line says why there is none.
+        lines.Add($"{name,-8} none: " + (!verbose ? FirstLine(why) : installation.Driver.Problem is null
+            || name == "simt" ? Indented(why).TrimStart() : "there is no driver"));
+    }
+
+    private static string FirstLine(string problem)
+    {
+        string line = problem.Split('\n')[0].TrimEnd();
+        // What was tried is a list below.
+        return line.EndsWith(" Tried:", StringComparison.Ordinal) ? line[..^" Tried:".Length] : line;
     }
 
     private static string Form(CudaCardInfo card, string compiledFor) => compiledFor == card.Architecture

@@ -1,5 +1,5 @@
 using System.CommandLine;
-using System.CommandLine.Invocation;
+using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using Skylight.Chat;
 using Skylight.Checkpoints;
@@ -8,6 +8,7 @@ using Skylight.Cuda;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
+using Skylight.Hub;
 using Skylight.Images;
 using Skylight.Text;
 using Skylight.Training;
@@ -18,20 +19,38 @@ using Skylight.Training.Runs;
 namespace Skylight.Cli;
 
 /// <summary>
-/// Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace.
+/// Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace. The codes:
+/// 0 for what was done, 1 for what failed, 2 for a command line that makes no sense or asks for what there is not, 130
+/// for what was stopped.
 /// </summary>
 internal static class ErrorReporting
 {
     /// <summary>Cancelled by the user, as shells number it.</summary>
     public const int Cancelled = 130;
 
-    public static async Task<int> RunAsync(RootCommand root, string[] arguments)
+    /// <summary>Tried, and not done; or done, and found not to hold.</summary>
+    public const int Failed = 1;
+
+    /// <summary>
+    /// A command line that cannot be meant: an option that does not exist, one that is missing, a value out of its
+    /// range.
+    /// </summary>
+    public const int Usage = 2;
+
+    /// <summary>Begins a line where a terminal has shown what was typed to interrupt, such as ^C.</summary>
+    public static void BeginLine()
+    {
+        if (!Console.IsErrorRedirected)
+            Console.Error.WriteLine();
+    }
+
+    public static async Task<int> RunAsync(Command root, string[] arguments)
     {
         try
         {
             ParseResult parse = root.Parse(arguments);
             // The whole help would hide the error, and go to where a program expects the answer.
-            if (parse.Action is ParseErrorAction)
+            if (parse.Errors.Count > 0 && parse.Action is not HelpAction)
                 return await RefuseAsync(parse);
             var configuration = new InvocationConfiguration
             {
@@ -43,29 +62,31 @@ internal static class ErrorReporting
         }
         catch (OperationCanceledException)
         {
+            BeginLine();
             await Console.Error.WriteLineAsync("skylight: stopped.");
             return Cancelled;
         }
         catch (Exception exception)
-            when (exception is CheckpointException or TokenizerException or ImageException or CudaException
-                or GraphException or TrainingDivergedException or RewardException or RecipeException
+            when (exception is CheckpointException or HubException or TokenizerException or ImageException
+                or CudaException or GraphException or TrainingDivergedException or RewardException or RecipeException
                     or OutOfDeviceMemoryException or LogitsNotFiniteException or ImageFeaturesNotFiniteException
             or ArgumentException or IOException or InvalidDataException or BadRowException
                 or UnauthorizedAccessException or NotSupportedException)
         {
             await Console.Error.WriteLineAsync($"skylight: {AnswerPrinter.Printable(PlainMessages.Of(exception))}");
-            return 1;
+            // What the library refuses as an argument was one of the command line.
+            return exception is ArgumentException ? Usage : Failed;
         }
     }
 
     private static async Task<int> RefuseAsync(ParseResult parse)
     {
-        string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse().Skip(1).Prepend("skylight"));
+        string command = string.Join(' ', Ancestry(parse.CommandResult).Reverse());
         string mistakes = string.Join(' ',
             parse.Errors.Select(error => error.Message.ReplaceLineEndings(" ").Replace("\t", "", StringComparison.Ordinal)));
         await Console.Error.WriteLineAsync(
             $"skylight: {AnswerPrinter.Printable(mistakes)} '{command} --help' lists what there is.");
-        return 1;
+        return Usage;
 
         static IEnumerable<string> Ancestry(SymbolResult? result)
         {

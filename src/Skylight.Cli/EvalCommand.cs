@@ -143,20 +143,18 @@ internal static class EvalCommand
                 Seed = parse.GetValue(seed),
             };
             var choices = new Choices(
-                model.Directory(parse), parse.GetRequiredValue(data), ColumnMap.Parse(parse.GetValue(columns) ?? []),
+                parse.GetRequiredValue(data), ColumnMap.Parse(parse.GetValue(columns) ?? []),
                 parse.GetRequiredValue(output), parse.GetValue(limit), parse.GetValue(resume), parse.GetValue(json));
-            return RunAsync(choices, options, change => model.LoadAsync(parse, change, cancellationToken),
-                cancellationToken);
+            return RunAsync(choices, options, model, parse, cancellationToken);
         });
         return command;
     }
 
-    private sealed record Choices(string Directory, string Data, ColumnMap Columns, string Output, int? Limit,
-        bool Resume, bool Json);
+    private sealed record Choices(string Data, ColumnMap Columns, string Output, int? Limit, bool Resume, bool Json);
 
     private static async Task<int> RunAsync(
-        Choices choices, EvaluationOptions options,
-        Func<Func<ChatModelOptions, ChatModelOptions>, Task<ChatModel>> loadAsync, CancellationToken cancellationToken)
+        Choices choices, EvaluationOptions options, ModelSelection selection, ParseResult parse,
+        CancellationToken cancellationToken)
     {
         // What can be wrong without the model is found before gigabytes are read.
         options.Validate();
@@ -167,13 +165,13 @@ internal static class EvalCommand
         EvaluationFolder.CheckFree(choices.Output, choices.Resume);
         IAnsiConsole console = PlainConsole.ForProgress(choices.Json);
 
-        await using ChatModel model = await loadAsync(
-            load => load with { MaximumRequests = Math.Max(load.MaximumRequests, options.Concurrency) });
+        await using ChatModel model = await selection.LoadAsync(parse, load =>
+            load with { MaximumRequests = Math.Max(load.MaximumRequests, options.Concurrency) }, cancellationToken);
         if (options.MaxNewTokens + RoomForPrompts > model.ContextTokens)
             console.MarkupLineInterpolated(
                 $"[yellow]The context holds {model.ContextTokens:N0} tokens for prompt and response: responses cannot always have {options.MaxNewTokens:N0}. A larger cache is set with --cache-tokens.[/]");
         var evaluator = new Evaluator(model, options);
-        EvaluationSettings settings = evaluator.SettingsFor(items, ModelFingerprint.Of(choices.Directory));
+        EvaluationSettings settings = evaluator.SettingsFor(items, ModelFingerprint.Of(selection.Folder));
         using var folder = EvaluationFolder.Open(choices.Output, settings, choices.Resume);
         IReadOnlyList<EvaluationItem> asked = choices.Limit is { } limit ? [.. items.Take(limit)] : items;
         var display = new EvalDisplay(console);
@@ -188,6 +186,7 @@ internal static class EvalCommand
         catch (OperationCanceledException)
         {
             display.End();
+            ErrorReporting.BeginLine();
             console.MarkupLineInterpolated(
                 $"Stopped; what was answered is in '{choices.Output}'. Go on with the same command and --resume.");
             return ErrorReporting.Cancelled;

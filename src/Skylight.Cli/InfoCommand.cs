@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text.Json;
 using Skylight.Execution;
+using Skylight.Hub;
 
 namespace Skylight.Cli;
 
@@ -14,8 +15,11 @@ internal static class InfoCommand
 
     public static Command Create()
     {
-        var directory =
-            new Argument<string>("directory") { Description = "The checkpoint's folder; config.json is enough." };
+        var model = new Argument<string>("model")
+        {
+            Description =
+                $"{ModelFolder.Description} config.json is enough: of a repository that was not pulled, all but the weights is.",
+        };
         var json = new Option<bool>("--json") { Description = "Print the facts as JSON." };
         var context =
             new Option<int?>("--context")
@@ -47,16 +51,17 @@ internal static class InfoCommand
             "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would " +
             "need on a device. Loads nothing.")
         {
-            directory, json, context, batch, tokens, tiles, keep, memory, device,
+            model, json, context, batch, tokens, tiles, keep, memory, device,
         };
-        command.SetAction((parse, _) => Task.FromResult(Run(
-            parse.GetRequiredValue(directory), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
+        command.SetCancellableAction((parse, cancellationToken) => Run(
+            parse.GetRequiredValue(model), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
             new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens),
-                parse.GetValue(tiles), !parse.GetValue(keep)))));
+                parse.GetValue(tiles), !parse.GetValue(keep)), cancellationToken));
         return command;
     }
 
-    private static int Run(string directory, bool json, string deviceName, double? memoryGigabytes, InfoRequest request)
+    private static int Run(string model, bool json, string deviceName, double? memoryGigabytes, InfoRequest request,
+        CancellationToken cancellationToken)
     {
         if (memoryGigabytes is { } given && !(given > 0 && given < 1e9))
             throw new ArgumentException(
@@ -75,6 +80,7 @@ internal static class InfoCommand
             memoryBytes = real.MemoryBytes;
         }
 
+        string directory = ModelFolder.FindAsync(model, ModelParts.Description, cancellationToken).GetAwaiter().GetResult();
         CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request);
         Console.Write(json ? JsonSerializer.Serialize(info, InfoJson.Default.CheckpointInfo) + "\n" : InfoText.Format(info));
         return info.Weights.Problem is null ? 0 : 1;

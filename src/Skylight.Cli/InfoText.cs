@@ -22,8 +22,9 @@ internal static class InfoText
                 $"{info.Weights.Files} {(info.Weights.Files == 1 ? "file" : "files")}, {Gigabytes(info.Weights.Bytes)} of {string.Join(", ", info.Weights.DataTypes)}, {info.Weights.Naming} naming"));
         Line("positions",
             string.Create(CultureInfo.InvariantCulture, $"{info.Rope.MaxPositions}, RoPE base {info.Rope.Theta}")
-            + (info.Rope.Factor is { } factor ? string.Create(CultureInfo.InvariantCulture,
-                $"; dynamic scaling by {factor} changes nothing up to there, and longer prompts are refused") : ""));
+            + (info.Rope is { Factor: { } factor, TrainedPositions: { } trained } ? string.Create(
+                CultureInfo.InvariantCulture,
+                $"; {info.Rope.Scaling} scaling by {factor} {(info.Rope.MaxPositions > trained ? $"from {trained} on, for all sequences" : "changes nothing up to there, and longer prompts are refused")}") : ""));
         PictureInfo pictures = info.Pictures;
         Line("pictures", $"tiles of {pictures.TileHeight}×{pictures.TileWidth}, {pictures.TokensPerTile} tokens each, "
             + (pictures.IsTiled

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
 using Skylight.Checkpoints;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Text;
 
@@ -36,8 +37,8 @@ internal static class InitCommand
             new Option<string?>("--tokenizer")
             {
                 Description =
-                    "A tokenizer.json, or a folder with one, to copy beside the weights, so that a chat works. It " +
-                    "must fit the model; demo brings its own.",
+                    "A tokenizer.json, or a folder or repository with one, to copy beside the weights, so that a " +
+                    "chat works. It must fit the model; demo brings its own.",
             };
         var shard = new Option<double>("--shard-gb")
         {
@@ -71,6 +72,8 @@ internal static class InitCommand
             .Entries.Sum(entry => entry.Shape.ElementCount);
         StoredType stored = type == "float32" ? StoredType.Float32 : StoredType.BFloat16;
         long bytes = parameters * stored.Size();
+        if (tokenizer is not null && !File.Exists(tokenizer))
+            tokenizer = ModelFolder.FindAsync(tokenizer, ModelParts.Description, cancellationToken).GetAwaiter().GetResult();
         CheckpointWriterOptions options = Options(configuration, NamingOf(naming), isDemo && tokenizer is null) with
         {
             MaximumShardBytes = Math.Max(1, (long)(shard * 1e9)),

@@ -1,7 +1,5 @@
 using Skylight.Cli;
 using Spectre.Console;
 
-// Escapes are for terminals, whatever else the environment says.
-if (Console.IsOutputRedirected)
-    AnsiConsole.Console = PlainConsole.On(Console.Out);
+AnsiConsole.Console = PlainConsole.Of(Console.Out, Console.IsOutputRedirected);
 return await ErrorReporting.RunAsync(SkylightCommand.Create(), args);

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Help;
 using Skylight.Cli.Chat;
 using Skylight.Cli.Demo;
 using Skylight.Cli.Kernels;
@@ -10,13 +11,19 @@ namespace Skylight.Cli;
 /// <summary>The <c>skylight</c> command with all that is below it.</summary>
 internal static class SkylightCommand
 {
-    public static RootCommand Create()
+    /// <summary>What the program is called, in its help too, whatever file it lies in.</summary>
+    public const string Name = "skylight";
+
+    public static Command Create()
     {
-        var root = new RootCommand("Skylight: a runtime for vision-language reasoning models.")
+        // A RootCommand would be called like the program's file.
+        var root = new Command(Name, "Skylight: a runtime for vision-language reasoning models.")
         {
-            TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(), DevicesCommand.Create(),
-            KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
+            new HelpOption(), new VersionOption(),
+            PullCommand.Create(), TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(),
+            DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
             EvalCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create(),
+            CompletionCommand.Create(), CompletionCommand.CreateCandidates(),
         };
         OptionReaders.Apply(root);
         return root;

@@ -15,7 +15,7 @@ public sealed class CudaCompiler
     /// the driver, or just the newest where there is none.</param>
     /// <exception cref="CudaException">It was not found; the error lists what was tried.</exception>
     public CudaCompiler(string? libraryPath = null)
-        : this(new Nvrtc(CudaLibraryPaths.LoadNvrtc(libraryPath, CudaLibraryPaths.DriverVersion())))
+        : this(new Nvrtc(new LibraryFunctions(CudaLibraryPaths.LoadNvrtc(libraryPath, CudaLibraryPaths.DriverVersion()))))
     {
     }
 

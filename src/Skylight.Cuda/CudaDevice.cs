@@ -29,8 +29,8 @@ public sealed class CudaDevice : Device
     }
 
     /// <summary>Makes a device.</summary>
-    /// <exception cref="CudaException">A library was not found, there is no such card, NVRTC makes nothing that it
-    /// could run, or a call failed.</exception>
+    /// <exception cref="CudaException">A library was not found, there is no such card, context or stream are not of it,
+    /// NVRTC makes nothing that it could run, or a call failed.</exception>
     /// <exception cref="NotSupportedException">The card is older than compute capability 8.0.</exception>
     public CudaDevice(CudaDeviceOptions options)
     {
@@ -42,8 +42,8 @@ public sealed class CudaDevice : Device
         int device = Find(options.Ordinal);
         CardName = Driver.NameOf(device);
         Target = TargetOf(device, options.Deterministic);
-        _context = new CudaContextHandle(Libraries, device);
-        Stream = new CudaStreamHandle(_context);
+        _context = new CudaContextHandle(Libraries, device, options.Context);
+        Stream = new CudaStreamHandle(_context, options.Stream);
         _memoryBytes = options.MemoryBytes ?? ReadMemory().FreeBytes;
         Modules = new ModuleTable(_context, new KernelCache(Libraries, options.CacheFolder));
         Products = new ProductLibrary(this);
@@ -74,6 +74,18 @@ public sealed class CudaDevice : Device
 
     /// <inheritdoc/>
     public override DataType ActivationType => DataType.BFloat16;
+
+    /// <summary>
+    /// The context (<c>CUcontext</c>), for a host's own calls of the driver and for libraries such as ManagedCuda;
+    /// valid while the device is open.
+    /// </summary>
+    public nint ContextHandle => _disposed ? throw new ObjectDisposedException(nameof(CudaDevice)) : _context.Value;
+
+    /// <summary>
+    /// The stream (<c>CUstream</c>) on which everything is queued; valid while the device is open. Whoever queues on it
+    /// is in order with the device.
+    /// </summary>
+    public nint StreamHandle => _disposed ? throw new ObjectDisposedException(nameof(CudaDevice)) : Stream.Value;
 
     internal Driver Driver => Libraries.Driver;
 
@@ -202,6 +214,32 @@ public sealed class CudaDevice : Device
         {
             _memoryOfRecording = null;
         }
+    }
+
+    /// <summary>
+    /// The address on the card of a tensor's first element (<c>CUdeviceptr</c>); elements are row-major. Valid until
+    /// its memory is given back.
+    /// </summary>
+    /// <exception cref="ArgumentException">The tensor is not in memory of this device.</exception>
+    public ulong GetAddress(Tensor tensor) => CudaMemory.AddressOf(tensor, Stream);
+
+    /// <summary>
+    /// Memory of the host as that of tensors: used where it lies, never freed. The host keeps it until all work that
+    /// was queued on it is done, and queues its own use of it on <see cref="StreamHandle"/> or waits.
+    /// </summary>
+    /// <param name="address">Where it begins on the card (<c>CUdeviceptr</c>), a multiple of <see cref="Alignment"/>,
+    /// in the device's context.</param>
+    /// <param name="bytes">How many bytes it has.</param>
+    /// <exception cref="ArgumentException">The address is zero or not aligned, or there are no bytes.</exception>
+    public CudaMemory Borrow(ulong address, long bytes)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(bytes);
+        if (address == 0 || address % (ulong)Alignment != 0)
+            throw new ArgumentException(
+                $"0x{address:X} is no address that kernels can use: give a multiple of {Alignment} that is not zero, " +
+                $"as cuMemAlloc returns it.", nameof(address));
+        return new CudaMemory(Stream, address, bytes, isBorrowed: true);
     }
 
     /// <summary>Makes the card's context current on the calling thread.</summary>

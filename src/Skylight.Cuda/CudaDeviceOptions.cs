@@ -13,6 +13,20 @@ public sealed record CudaDeviceOptions
     public CudaLibraries? Libraries { get; init; }
 
     /// <summary>
+    /// A context (<c>CUcontext</c>) that the host made or retained on the card of <see cref="Ordinal"/>; zero for the
+    /// card's primary context, which the device retains and releases. The host's stays the host's: it must outlive the
+    /// device and all its memory, and is never released.
+    /// </summary>
+    public nint Context { get; init; }
+
+    /// <summary>
+    /// A stream (<c>CUstream</c>) of that context, on which the device then queues everything, in order with what the
+    /// host queues; zero for a stream of the device's own. The host's must outlive the device, and must not be captured
+    /// by the host while the device is used.
+    /// </summary>
+    public nint Stream { get; init; }
+
+    /// <summary>
     /// Whether the same numbers come out whatever the batch and whatever else runs. Without, products go to cuBLAS.
     /// </summary>
     public bool Deterministic { get; init; } = true;

@@ -21,29 +21,31 @@ public static partial class CudaDevices
     /// <param name="path">The library; by default as <see cref="CudaLibraries.LoadSimulated"/> looks for it.</param>
     public static CudaInstallation FindSimulated(string? path = null)
     {
-        NativeLibraryFile Load(Version? driver = null) => CudaLibraryPaths.LoadEmulator(path);
+        NativeLibraryContext Load(Version? driver = null) => CudaLibraryPaths.LoadEmulator(path);
         return Describe(() => Load(), Load, Load, isSimulated: true);
     }
 
-    private static CudaInstallation Describe(Func<NativeLibraryFile> loadDriver,
-        Func<Version?, NativeLibraryFile> loadNvrtc, Func<Version?, NativeLibraryFile> loadCublas, bool isSimulated)
+    private static CudaInstallation Describe(
+        Func<NativeLibraryContext> loadDriver, Func<Version?, NativeLibraryContext> loadNvrtc,
+        Func<Version?, NativeLibraryContext> loadCublas,
+        bool isSimulated)
     {
         Driver? driver = null;
         CudaLibraryInfo driverInfo = Library(() =>
         {
-            NativeLibraryFile file = loadDriver();
+            var file = new LibraryFunctions(loadDriver());
             driver = new Driver(file, isSimulated ? new Emulator(file) : null);
             return (file, driver.Version);
         });
         Nvrtc? compiler = null;
         CudaLibraryInfo nvrtc = Library(() =>
         {
-            compiler = new Nvrtc(loadNvrtc(driverInfo.Version));
+            compiler = new Nvrtc(new LibraryFunctions(loadNvrtc(driverInfo.Version)));
             return (compiler.Library, compiler.Version);
         });
         CudaLibraryInfo cublas = Library(() =>
         {
-            var library = new Cublas(loadCublas(driverInfo.Version));
+            var library = new Cublas(new LibraryFunctions(loadCublas(driverInfo.Version)));
             return (library.Library, library.Version);
         });
         if (driver is null)
@@ -54,11 +56,11 @@ public static partial class CudaDevices
                 : cards.FirstOrDefault()?.Problem ?? "The driver shows no card."));
     }
 
-    private static CudaLibraryInfo Library(Func<(NativeLibraryFile File, Version? Version)> load)
+    private static CudaLibraryInfo Library(Func<(LibraryFunctions File, Version? Version)> load)
     {
         try
         {
-            (NativeLibraryFile file, Version? version) = load();
+            (LibraryFunctions file, Version? version) = load();
             return new CudaLibraryInfo(file.Path, version, null);
         }
         catch (CudaException exception)

@@ -3,24 +3,40 @@ using Skylight.Cuda.Interop;
 
 namespace Skylight.Cuda;
 
-/// <summary>The primary context of a card: what modules, streams and memory belong to.</summary>
+/// <summary>The primary context of a card, or a host's own: what modules, streams and memory belong to.</summary>
 internal sealed unsafe class CudaContextHandle : SafeHandle
 {
     private readonly int _device;
+    private readonly bool _isRetained;
 
-    /// <summary>Retains the context and makes it current.</summary>
-    public CudaContextHandle(CudaLibraries libraries, int device)
+    /// <summary>Retains the primary context, or takes a host's, and makes it current.</summary>
+    /// <param name="libraries">The driver.</param>
+    /// <param name="device">The card, as the driver's functions name it.</param>
+    /// <param name="foreign">The host's context, which stays the host's to release; zero for the primary one.</param>
+    /// <exception cref="CudaException">The host's context is none, or belongs to another card.</exception>
+    public CudaContextHandle(CudaLibraries libraries, int device, nint foreign)
         : base(0, ownsHandle: true)
     {
         Libraries = libraries;
         _device = device;
+        if (foreign != 0)
+        {
+            SetHandle(foreign);
+            CheckForeign();
+            return;
+        }
+
         nint context;
+        _isRetained = true;
         Driver.Check(Driver.DevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain");
         SetHandle(context);
         MakeCurrent();
     }
 
     public override bool IsInvalid => handle == 0;
+
+    /// <summary>The driver's own handle (<c>CUcontext</c>).</summary>
+    public nint Value => handle;
 
     public CudaLibraries Libraries { get; }
 
@@ -38,7 +54,23 @@ internal sealed unsafe class CudaContextHandle : SafeHandle
     /// <summary>As <see cref="MakeCurrent"/>, for giving back: what fails here has failed before.</summary>
     public void TryMakeCurrent() => _ = Driver.CtxSetCurrent(handle);
 
-    protected override bool ReleaseHandle() => Driver.DevicePrimaryCtxRelease(_device) == 0;
+    protected override bool ReleaseHandle() => !_isRetained || Driver.DevicePrimaryCtxRelease(_device) == 0;
+
+    private void CheckForeign()
+    {
+        int result = Driver.CtxSetCurrent(handle);
+        int device = -1;
+        if (result == 0)
+            result = Driver.CtxGetDevice(&device);
+        if (result != 0)
+            throw Driver.Error(result,
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Context)} is no context of the driver that " +
+                $"is in use: cuCtxSetCurrent");
+        if (device != _device)
+            throw new CudaException(
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Context)} belongs to card {device}, not to " +
+                $"{_device}: give a context of that card, or its number as {nameof(CudaDeviceOptions.Ordinal)}.");
+    }
 }
 
 /// <summary>Something that belongs to a context and keeps it alive. Making one needs the context to be current.</summary>
@@ -84,12 +116,21 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
     private readonly Lock _freeing = new();
     private readonly List<ulong> _freedWhileCapturing = [];
     private readonly nint _pool;
+    private readonly bool _isForeign;
 
-    public CudaStreamHandle(CudaContextHandle context)
+    /// <summary>Makes a stream, or takes a host's.</summary>
+    /// <param name="context">The context; current.</param>
+    /// <param name="foreign">The host's stream, which stays the host's to destroy; zero for one of our own.</param>
+    /// <exception cref="CudaException">The host's stream is none, or belongs to another context.</exception>
+    public CudaStreamHandle(CudaContextHandle context, nint foreign)
         : base(context)
     {
-        nint stream;
-        Driver.Check(Driver.StreamCreate(&stream, CudaNumbers.StreamNonBlocking), "cuStreamCreate");
+        nint stream = foreign;
+        _isForeign = foreign != 0;
+        if (_isForeign)
+            CheckForeign(foreign);
+        else
+            Driver.Check(Driver.StreamCreate(&stream, CudaNumbers.StreamNonBlocking), "cuStreamCreate");
         Own(stream);
         if (Driver.AttributeOf(context.Device, CudaNumbers.AttributeMemoryPools) == 0)
             return;
@@ -205,7 +246,21 @@ internal sealed unsafe class CudaStreamHandle : CudaHandle
         _ = Driver.MemFree(address);
     }
 
-    protected override int Destroy() => Driver.StreamDestroy(handle);
+    protected override int Destroy() => _isForeign ? 0 : Driver.StreamDestroy(handle);
+
+    private void CheckForeign(nint stream)
+    {
+        nint context;
+        int result = Driver.StreamGetCtx(stream, &context);
+        if (result != 0)
+            throw Driver.Error(result,
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Stream)} is no stream, or was destroyed: " +
+                $"cuStreamGetCtx");
+        if (context != Context.Value)
+            throw new CudaException(
+                $"{nameof(CudaDeviceOptions)}.{nameof(CudaDeviceOptions.Stream)} belongs to another context than the " +
+                $"device: give that context as {nameof(CudaDeviceOptions.Context)}.");
+    }
 }
 
 /// <summary>A mark in a stream, to be waited for; it takes no time.</summary>

@@ -1,3 +1,4 @@
+using Silk.NET.Core.Contexts;
 using Skylight.Cuda.Interop;
 
 namespace Skylight.Cuda;
@@ -10,21 +11,21 @@ public sealed class CudaLibraries
 {
     private readonly Lazy<Cublas> _cublas;
 
-    private CudaLibraries(Driver driver, NativeLibraryFile nvrtc, Func<NativeLibraryFile> cublas, Emulator? emulator)
+    private CudaLibraries(Driver driver, INativeContext nvrtc, Func<INativeContext> cublas, Emulator? emulator)
     {
         Emulator = emulator;
         Driver = driver;
-        Nvrtc = new Nvrtc(nvrtc);
-        _cublas = new Lazy<Cublas>(() => new Cublas(cublas()));
+        Nvrtc = new Nvrtc(new LibraryFunctions(nvrtc));
+        _cublas = new Lazy<Cublas>(() => new Cublas(new LibraryFunctions(cublas())));
     }
 
     /// <summary>Whether this is the emulator: kernels run on the CPU, checked, and no time means anything.</summary>
     public bool IsSimulated => Emulator is not null;
 
-    /// <summary>Where the driver was found.</summary>
+    /// <summary>Where the driver was found; of a host's own context its type.</summary>
     public string DriverPath => Driver.Library.Path;
 
-    /// <summary>Where NVRTC was found.</summary>
+    /// <summary>Where NVRTC was found; of a host's own context its type.</summary>
     public string NvrtcPath => Nvrtc.Library.Path;
 
     /// <summary>NVRTC's version.</summary>
@@ -48,10 +49,40 @@ public sealed class CudaLibraries
     /// <exception cref="CudaException">The driver or NVRTC was not found; the error lists what was tried.</exception>
     public static CudaLibraries Load(string? driver = null, string? nvrtc = null, string? cublas = null)
     {
-        var loaded = new Driver(CudaLibraryPaths.LoadDriver(driver), emulator: null);
+        var loaded = new Driver(new LibraryFunctions(CudaLibraryPaths.LoadDriver(driver)), emulator: null);
         Version? version = loaded.Version;
         return new CudaLibraries(loaded, CudaLibraryPaths.LoadNvrtc(nvrtc, version),
             () => CudaLibraryPaths.LoadCublas(cublas, version), emulator: null);
+    }
+
+    /// <summary>Takes the libraries of CUDA from a host that finds them itself. Nothing else is looked for.</summary>
+    /// <param name="driver">The driver. Contexts are not disposed, and must give functions as long as a device is
+    /// open.</param>
+    /// <param name="nvrtc">NVRTC.</param>
+    /// <param name="cublas">cuBLAS; null where every device is deterministic, which does without.</param>
+    /// <exception cref="CudaException">A function is missing; the error names it.</exception>
+    public static CudaLibraries From(INativeContext driver, INativeContext nvrtc, INativeContext? cublas = null)
+    {
+        ArgumentNullException.ThrowIfNull(driver);
+        ArgumentNullException.ThrowIfNull(nvrtc);
+        return new CudaLibraries(
+            new Driver(new LibraryFunctions(driver), emulator: null), nvrtc,
+            () => cublas
+                ?? throw new CudaException(
+                    "cuBLAS, which multiplies matrices outside of deterministic mode, was not given to " +
+                    "CudaLibraries.From: give it, or use deterministic mode."),
+            emulator: null);
+    }
+
+    /// <summary>Takes the emulator from a host that finds it itself.</summary>
+    /// <param name="emulator">The emulator, in place of all three libraries; as in <see cref="From"/>.</param>
+    /// <exception cref="CudaException">A function is missing; the error names it.</exception>
+    public static CudaLibraries FromSimulated(INativeContext emulator)
+    {
+        ArgumentNullException.ThrowIfNull(emulator);
+        var functions = new LibraryFunctions(emulator);
+        var own = new Emulator(functions);
+        return new CudaLibraries(new Driver(functions, own), emulator, () => emulator, own);
     }
 
     /// <summary>
@@ -68,12 +99,10 @@ public sealed class CudaLibraries
     /// error says what is missing.</exception>
     public static CudaLibraries LoadSimulated(string? path = null, Action? building = null)
     {
-        NativeLibraryFile library = CudaLibraryPaths.LoadEmulator(path, () =>
+        return FromSimulated(CudaLibraryPaths.LoadEmulator(path, () =>
         {
             building?.Invoke();
             return EmulatorBuild.Run();
-        });
-        var emulator = new Emulator(library);
-        return new CudaLibraries(new Driver(library, emulator), library, () => library, emulator);
+        }));
     }
 }

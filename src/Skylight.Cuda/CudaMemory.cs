@@ -2,14 +2,16 @@ using Skylight.Tensors;
 
 namespace Skylight.Cuda;
 
-/// <summary>Memory of a card, taken and given back in the order of the device's stream.</summary>
+/// <summary>Memory of a card, taken and given back in the order of the device's stream, or borrowed from the host.</summary>
 public sealed class CudaMemory : DeviceMemory
 {
     private readonly CudaStreamHandle _stream;
+    private readonly bool _isBorrowed;
     private ulong _address;
 
-    internal CudaMemory(CudaStreamHandle stream, ulong address, long bytes)
+    internal CudaMemory(CudaStreamHandle stream, ulong address, long bytes, bool isBorrowed = false)
     {
+        _isBorrowed = isBorrowed;
         _stream = stream;
         _address = address;
         Bytes = bytes;
@@ -53,8 +55,12 @@ public sealed class CudaMemory : DeviceMemory
         ulong address = Interlocked.Exchange(ref _address, 0);
         if (address == 0)
             return;
-        _stream.Context.TryMakeCurrent();
-        _stream.Free(address);
+        if (!_isBorrowed)
+        {
+            _stream.Context.TryMakeCurrent();
+            _stream.Free(address);
+        }
+
         _stream.DangerousRelease();
     }
 }

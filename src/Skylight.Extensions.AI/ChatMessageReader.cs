@@ -171,8 +171,8 @@ internal static class ChatMessageReader
     {
         if (!isImage)
             throw new NotSupportedException(
-                $"{place} holds {Describe(content)}, which the model cannot read. Of files it reads pictures: PNG, " +
-                $"JPEG and WebP, with a media type such as image/png.");
+                $"{place} holds {Describe(content)}, which the model cannot read. Of files it reads pictures, with a " +
+                $"media type such as image/png.");
     }
 
     private static string Describe(AIContent content) => content switch

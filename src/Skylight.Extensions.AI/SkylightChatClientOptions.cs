@@ -6,7 +6,7 @@ namespace Skylight.Extensions.AI;
 /// <summary>Fetches a picture that a message only refers to. The client itself never opens a file or a connection.</summary>
 /// <param name="uri">Where the picture is; from the message, so not to be trusted.</param>
 /// <param name="cancellationToken">Cancelled with the request.</param>
-/// <returns>The content of a PNG, JPEG or WebP file.</returns>
+/// <returns>The content of a picture's file.</returns>
 public delegate ValueTask<ReadOnlyMemory<byte>> ImageUriResolver(Uri uri, CancellationToken cancellationToken);
 
 /// <summary>How a <see cref="SkylightChatClient"/> works.</summary>

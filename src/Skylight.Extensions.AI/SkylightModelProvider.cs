@@ -4,6 +4,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Models;
 
 namespace Skylight.Extensions.AI;
@@ -98,7 +99,7 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentException.ThrowIfNullOrWhiteSpace(options.ModelDirectory);
-        return Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(options.ModelDirectory)));
+        return ModelSource.NameOf(options.ModelDirectory);
     }
 
     private static async Task<ChatModel> LoadAsync(SkylightOptions options, CancellationToken cancellationToken)

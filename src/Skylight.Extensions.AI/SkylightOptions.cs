@@ -1,13 +1,18 @@
 using Microsoft.Extensions.Options;
 using Skylight.Chat;
 using Skylight.Execution;
+using Skylight.Hub;
 
 namespace Skylight.Extensions.AI;
 
 /// <summary>How a host loads and uses a model.</summary>
 public sealed class SkylightOptions
 {
-    /// <summary>The folder with config.json, tokenizer.json and the safetensors files.</summary>
+    /// <summary>
+    /// The folder with config.json, tokenizer.json and the safetensors files, or a repository of the hub, OWNER/NAME or
+    /// OWNER/NAME@REVISION, which is downloaded when the model is loaded, unless it is in the cache
+    /// (<see cref="ChatModelOptions.Hub"/>).
+    /// </summary>
     public string ModelDirectory { get; set; } = "";
 
     /// <summary>How the model is loaded and served. Its device is given by <see cref="CreateDevice"/>.</summary>
@@ -37,10 +42,12 @@ internal sealed class SkylightOptionsValidator : IValidateOptions<SkylightOption
         var failures = new List<string>();
         if (string.IsNullOrWhiteSpace(options.ModelDirectory))
             failures.Add(
-                $"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a downloaded checkpoint.");
-        else if (!Directory.Exists(options.ModelDirectory))
+                $"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a checkpoint, or a " +
+                $"repository of the hub (OWNER/NAME).");
+        else if (!Directory.Exists(options.ModelDirectory) && !ModelSource.IsRepository(options.ModelDirectory))
             failures.Add(
-                $"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such folder.");
+                $"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such " +
+                $"folder, nor is it a repository of the hub (OWNER/NAME).");
         if (options.Client is null)
             failures.Add($"{nameof(SkylightOptions.Client)} is null.");
         if (options.Model is { } model)

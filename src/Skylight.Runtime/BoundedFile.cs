@@ -28,6 +28,18 @@ public static class BoundedFile
         return new FileStream(path, FileMode.Open, FileAccess.Read, share, bufferSize: 0, options);
     }
 
+    /// <summary>
+    /// The bytes that a file says it has; for a link those of what it leads to, where the system's own answer would be
+    /// the link's.
+    /// </summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="IOException">It is not there, or cannot be asked.</exception>
+    public static long Length(string path)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(path);
+        return ((FileInfo?)File.ResolveLinkTarget(path, returnFinalTarget: true) ?? new FileInfo(path)).Length;
+    }
+
     /// <summary>Reads a file to its end.</summary>
     /// <param name="path">The file.</param>
     /// <param name="mostBytes">The most bytes that it may have.</param>

@@ -263,8 +263,9 @@ internal static class RequestFields
             "\"data:image/png;base64,iVBORw0KGgo=\""),
         new(Parts + "cache_control", FieldUse.Accepted, Cache, """{"type":"ephemeral"}"""),
         new(Picture + "url", FieldUse.Used,
-            "a data URL (PNG, JPEG, or WebP where libwebp is), in base64 or its URL-safe form; http and https with " +
-            "--allow-image-urls", "\"data:image/png;base64,iVBORw0KGgo=\""),
+            "a data URL (PNG, JPEG, PNM; from skylight serve and hosts with Skylight.ImageSharp also WebP, GIF, BMP, " +
+            "TIFF, TGA), in base64 or its URL-safe form; http and https with --allow-image-urls",
+            "\"data:image/png;base64,iVBORw0KGgo=\""),
         new(Picture + "detail", FieldUse.Used,
             "'low' for all pictures of a request: one tile of each; 'high' and 'auto': the checkpoint's tiling", "\"low\""),
     ];

@@ -6,8 +6,8 @@ public sealed class SkippedTestsTests
     public void The_line_counts_by_what_is_lacking()
     {
         Assert.Equal("Skipped tests: none", SkippedTests.Describe([]));
-        Assert.Equal("Skipped tests: 3 (2: needs libwebp; 1: There is no node.)",
-            SkippedTests.Describe(["needs libwebp", "There is no node.\nSearched: PATH", "needs libwebp"]));
+        Assert.Equal("Skipped tests: 3 (2: needs a library; 1: There is no node.)",
+            SkippedTests.Describe(["needs a library", "There is no node.\nSearched: PATH", "needs a library"]));
     }
 
     /// <summary>

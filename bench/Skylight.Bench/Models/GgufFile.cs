@@ -24,6 +24,9 @@ internal sealed class GgufFile
     {
         _model = model;
         LanguageConfiguration language = model.Configuration.Language;
+        if (language.Kind != LanguageModelKind.Qwen2)
+            throw new NotSupportedException(
+                $"Only models with Qwen2.5 are written for llama.cpp, not those with {language.Kind}.");
         int query = language.HeadCount * language.HeadDimension,
             key = language.KeyValueHeadCount * language.HeadDimension, inner = language.IntermediateSize;
         Add("token_embd.weight", "embedding.weight", 0, language.VocabularySize);

@@ -1,4 +1,6 @@
 using Skylight.Chat;
+using Skylight.ImageSharp;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Server;
 
@@ -6,7 +8,7 @@ WebApplicationBuilder builder = WebApplication.CreateBuilder(args);
 string directory = builder.Configuration["Model"] ?? throw new InvalidOperationException("Name the checkpoint's folder: --Model DIR, or Model in appsettings.json.");
 
 // The weights are loaded once; every request shares them, and their answers are written together.
-await using ChatModel model = await VisionLanguageModel.LoadAsync(directory, new ChatModelOptions { MaximumRequests = 64 });
+await using ChatModel model = await VisionLanguageModel.LoadAsync(directory, new ChatModelOptions { MaximumRequests = 64, ImageDecoders = ImageDecoders.Standard.WithImageSharp() });
 WebApplication app = builder.Build();
 
 // POST /v1/chat/completions, GET /v1/models, GET /health and GET /metrics.
@@ -23,7 +25,7 @@ app.MapPost("/describe", async (HttpRequest request, CancellationToken cancellat
             [Message.User("Describe this picture in one sentence.", ImagePart.FromBytes(picture.ToArray()))], new GenerationOptions { MaxNewTokens = 64 }, cancellationToken);
         return Results.Text(answer.Answer);
     }
-    catch (Skylight.Images.ImageException exception)
+    catch (ImageException exception)
     {
         return Results.BadRequest(exception.Message);
     }

@@ -176,6 +176,21 @@ SIMT_EXPORT int cuCtxGetCurrent(void** handle) {
     return CUDA_SUCCESS;
 }
 
+SIMT_EXPORT int cuStreamGetCtx(void* handle, void** owner) {
+    SIMT_CONTEXT();
+    if (owner == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    if (context().stream(handle) == nullptr) return CUDA_ERROR_INVALID_HANDLE;
+    *owner = context_handle;
+    return CUDA_SUCCESS;
+}
+
+SIMT_EXPORT int cuCtxGetDevice(int* device) {
+    SIMT_CONTEXT();
+    if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    *device = 0;
+    return CUDA_SUCCESS;
+}
+
 SIMT_EXPORT int cuCtxSynchronize() {
     SIMT_CONTEXT();
     if (any_capture()) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;

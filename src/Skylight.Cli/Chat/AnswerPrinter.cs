@@ -7,8 +7,8 @@ using Spectre.Console.Rendering;
 namespace Skylight.Cli.Chat;
 
 /// <summary>
-/// Shows an answer as it comes. On a terminal thinking is dimmed and goes before the answer; elsewhere the output gets
-/// the answer alone, so that it can be used, and thinking goes to the error stream.
+/// Shows an answer as it comes. On a terminal thinking is dimmed (where escapes are wanted) and goes before the answer;
+/// elsewhere the output gets the answer alone, so that it can be used, and thinking goes to the error stream.
 /// </summary>
 /// <param name="console">Where the answer goes.</param>
 /// <param name="thinking">Where thinking goes if the console is no terminal; null for nowhere.</param>
@@ -17,7 +17,8 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
     /// <summary>Said of an answer that did not come to its end.</summary>
     public const string CutOff = "; cut off: --max-tokens and --context say how long it may be";
 
-    private readonly bool _isTerminal = console.Profile.Capabilities.Ansi;
+    private readonly bool _dims = console.Profile.Capabilities.Ansi;
+    private readonly bool _isTerminal = console.Profile.Capabilities.Ansi || console.Profile.Out.IsTerminal;
     private UpdateKind? _shown;
 
     /// <summary>Shows a piece.</summary>
@@ -34,6 +35,13 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
         TextWriter? writer = isBeside ? thinking : console.Profile.Out.Writer;
         writer?.Write(text);
         writer?.Flush();
+    }
+
+    /// <summary>Leaves the terminal as it was, wherever the answer stopped.</summary>
+    public void Undim()
+    {
+        if (_shown == UpdateKind.Thinking && _dims)
+            console.Write(new ControlCode("\u001b[0m"));
     }
 
     /// <summary>Ends the answer's last line.</summary>
@@ -72,15 +80,14 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
     {
         if (_shown == UpdateKind.Thinking)
         {
-            if (_isTerminal)
-                console.Write(new ControlCode("\u001b[0m"));
+            Undim();
             if (kind is not null)
                 (_isTerminal ? console.Profile.Out.Writer : thinking)?.Write("\n\n");
             else if (!_isTerminal)
                 thinking?.WriteLine();
         }
 
-        if (kind == UpdateKind.Thinking && _isTerminal)
+        if (kind == UpdateKind.Thinking && _dims)
             console.Write(new ControlCode("\u001b[2m"));
         _shown = kind;
     }

@@ -81,6 +81,9 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
         }
         catch (OperationCanceledException) when (_exit.IsCancellationRequested)
         {
+            // The terminal shows ^C where the line was typed; the shell's prompt belongs below it.
+            if (isInteractive)
+                console.WriteLine();
             return ErrorReporting.Cancelled;
         }
 
@@ -176,6 +179,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
         }
         finally
         {
+            printer.Undim();
             lock (_gate)
                 _answering = null;
         }

@@ -22,7 +22,9 @@ internal static class GenerateCommand
         var images =
             new Option<string[]>("--image")
             {
-                Description = "A PNG, JPEG or WebP file to look at, before the question. May be given several times.",
+                Description =
+                    "A picture to look at (PNG, JPEG, WebP, GIF, BMP, TIFF, TGA, PNM), before the question. May be " +
+                    "given several times.",
             };
         var prefill =
             new Option<string?>("--prefill")
@@ -84,15 +86,22 @@ internal static class GenerateCommand
         CancellationToken cancellationToken)
     {
         var printer = new AnswerPrinter(AnsiConsole.Console, Console.Error);
-        await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
+        try
         {
-            printer.Show(update);
-            if (update.Usage is not { } usage)
-                continue;
-            printer.End();
-            if (!Console.IsErrorRedirected)
-                await Console.Error.WriteLineAsync(
-                    $"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+            await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
+            {
+                printer.Show(update);
+                if (update.Usage is not { } usage)
+                    continue;
+                printer.End();
+                if (!Console.IsErrorRedirected)
+                    await Console.Error.WriteLineAsync(
+                        $"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+            }
+        }
+        finally
+        {
+            printer.Undim();
         }
     }
 }

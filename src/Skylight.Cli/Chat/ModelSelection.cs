@@ -2,16 +2,17 @@ using System.CommandLine;
 using System.Globalization;
 using Skylight.Chat;
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Text;
 
 namespace Skylight.Cli.Chat;
 
 /// <summary>The argument and options of the commands that load a model to talk to.</summary>
 internal sealed class ModelSelection
 {
-    private readonly Argument<string> _directory =
-        new("directory") { Description = "The checkpoint's folder: config.json, tokenizer.json and *.safetensors." };
+    private readonly Argument<string> _model = new("model") { Description = ModelFolder.Description };
     private readonly Option<string> _device = DeviceOption.Create();
     private readonly Option<string?> _type =
         new("--dtype")
@@ -34,17 +35,29 @@ internal sealed class ModelSelection
             "the weights leave, at most 16384."
         };
 
-    public ModelSelection() => _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+    private readonly Option<string?> _template =
+        new("--template")
+        {
+            Description =
+            "The chat template; by default the checkpoint's own, where it writes anything else than the one built in " +
+            "for its model."
+        };
+
+    public ModelSelection()
+    {
+        _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+        _template.AcceptOnlyFromAmong([ConversationEncoder.BuiltIn, .. ChatTemplate.Names]);
+    }
 
     public void AddTo(Command command)
     {
-        command.Add(_directory);
-        foreach (Option option in (Option[])[_device, _type, _context, _cache])
+        command.Add(_model);
+        foreach (Option option in (Option[])[_device, _type, _context, _cache, _template])
             command.Add(option);
     }
 
-    /// <summary>The checkpoint's folder.</summary>
-    public string Directory(ParseResult parse) => parse.GetRequiredValue(_directory);
+    /// <summary>The checkpoint's folder, once the model is loaded.</summary>
+    public string Folder { get; private set; } = "";
 
     /// <summary>Loads it, and says how far that is where standard error is a terminal.</summary>
     /// <param name="parse">What was given.</param>
@@ -53,11 +66,12 @@ internal sealed class ModelSelection
     public async Task<ChatModel> LoadAsync(ParseResult parse, Func<ChatModelOptions, ChatModelOptions>? change,
         CancellationToken cancellationToken)
     {
-        string directory = Directory(parse);
+        string model = parse.GetRequiredValue(_model);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
         Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
         try
         {
+            Folder = await ModelFolder.FindAsync(model, ModelParts.Checkpoint, cancellationToken);
             var options = new ChatModelOptions
             {
                 Device = device,
@@ -70,13 +84,17 @@ internal sealed class ModelSelection
                 QuantizeWeights = parse.GetValue(_type) == "int8",
                 ContextTokens = context,
                 CacheTokens = cache,
+                Hub = ModelFolder.Hub,
+                Template = parse.GetValue(_template) is { } template
+                    ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder), template) : null,
+                ImageDecoders = Pictures.Decoders,
             };
-            var progress = new ConsoleProgress("Loading", WeightBytes(directory));
-            ChatModel model = await VisionLanguageModel.LoadAsync(directory, change?.Invoke(options) ?? options,
-                progress, cancellationToken);
-            foreach (string warning in model.Warnings)
+            var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
+            ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress,
+                cancellationToken);
+            foreach (string warning in loaded.Warnings)
                 await Console.Error.WriteLineAsync($"skylight: {warning}");
-            return model;
+            return loaded;
         }
         catch
         {
@@ -90,7 +108,6 @@ internal sealed class ModelSelection
         : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
             $"{option.Name} is {value}; give a positive number of tokens."));
 
-    private static long WeightBytes(string directory) =>
-        System.IO.Directory.Exists(directory)
-            ? new DirectoryInfo(directory).EnumerateFiles("*.safetensors").Sum(file => file.Length) : 0;
+    private static long WeightBytes(string folder) =>
+        Directory.EnumerateFiles(folder, "*.safetensors").Sum(BoundedFile.Length);
 }

@@ -57,7 +57,7 @@ internal static class ServeCommand
         };
         var name = new Option<string?>("--name")
         {
-            Description = "What clients call the model; by default the folder's name.",
+            Description = "What clients call the model; by default the repository's or the folder's name.",
         };
         var requests =
             new Option<int>("--max-requests")
@@ -130,6 +130,7 @@ internal static class ServeCommand
             $"Serving {choices.Name ?? model.Name} on {app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First()}");
         await Task.Delay(Timeout.Infinite, loading.Token)
             .ContinueWith(_ => { }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+        ErrorReporting.BeginLine();
         await Console.Error.WriteLineAsync(string.Create(CultureInfo.InvariantCulture,
             $"skylight: ending; running answers have {choices.DrainSeconds} s. Ctrl-C again ends them."));
         second.CancelAfter(TimeSpan.FromSeconds(choices.DrainSeconds));

@@ -101,6 +101,7 @@ internal static class DemoCommand
         }
         catch (OperationCanceledException)
         {
+            ErrorReporting.BeginLine();
             console.MarkupLineInterpolated($"Stopped. Go on with: skylight demo --resume {folder.Path}");
             return ErrorReporting.Cancelled;
         }

@@ -2,6 +2,8 @@ using System.CommandLine;
 using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
+using Skylight.Hub;
+using Skylight.Training.Rewards;
 using Skylight.Training.Runs;
 using Spectre.Console;
 
@@ -80,6 +82,9 @@ internal static class TrainCommand
                 Resume = resume && TrainingRun.IsIn(folder),
                 Observer = observer,
                 LoadReward = RewardLoading.Load,
+                Hub = ModelFolder.Hub,
+                ImageDecoders = Pictures.Decoders,
+                Rewards = new RewardContext { Hub = ModelFolder.Hub },
             };
             await using (TrainingRun run = await TrainingRun.OpenAsync(recipe, model, folder, options,
                 cancellationToken).ConfigureAwait(false))
@@ -106,9 +111,10 @@ internal static class TrainCommand
             {
                 if (index > 0)
                     await TrainingRun.CheckAsync(recipe, model, folders[recipe.Name], resume && isThere,
-                        RewardLoading.Load, cancellationToken).ConfigureAwait(false);
+                        RewardLoading.Load, ModelFolder.Hub, Pictures.Decoders, cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception exception) when (exception is CheckpointException or IOException or InvalidDataException)
+            catch (Exception exception)
+                when (exception is CheckpointException or HubException or IOException or InvalidDataException)
             {
                 throw new RecipeException($"The recipe '{recipe.Name}' could not begin: {PlainMessages.Of(exception)}",
                     exception);
@@ -178,6 +184,7 @@ internal static class TrainCommand
         }
         catch (OperationCanceledException)
         {
+            ErrorReporting.BeginLine();
             console.MarkupLineInterpolated($"Stopped. Go on with the same command and --resume.");
             return ErrorReporting.Cancelled;
         }
@@ -196,7 +203,8 @@ internal static class TrainCommand
         {
             // Results have the shape of what they began with.
             model = recipe.Model ?? model!;
-            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, cancellationToken).GetAwaiter().GetResult();
+            RunPlan plan = RunPlan.OfAsync(recipe, model, device, deviceBytes, ModelFolder.Hub, Pictures.Decoders,
+                cancellationToken).GetAwaiter().GetResult();
             plans.Add((plan, model));
             if (!json)
                 Console.Write(TrainOutput.Text(plan, device));

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Globalization;
+using Skylight.Chat;
 using Skylight.Cpu;
 using Skylight.Execution;
 using Spectre.Console;
@@ -11,12 +12,11 @@ internal static class VerifyCommand
 {
     public static Command Create()
     {
-        var checkpoint =
-            new Argument<string?>("checkpoint")
-            {
-                Description = "The checkpoint's folder: config.json and *.safetensors.",
-                Arity = ArgumentArity.ZeroOrOne,
-            };
+        var checkpoint = new Argument<string?>("checkpoint")
+        {
+            Description = ModelFolder.Description,
+            Arity = ArgumentArity.ZeroOrOne,
+        };
         var golden = new Argument<string?>("golden")
         {
             Description = "The reference dump, a safetensors file.",
@@ -63,8 +63,19 @@ internal static class VerifyCommand
         CancellationToken cancellationToken)
     {
         using Device device = DeviceOption.Open(deviceName);
-        VerificationReport report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion,
-            cancellationToken: cancellationToken);
+        VerificationReport report;
+        try
+        {
+            report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion,
+                cancellationToken: cancellationToken);
+        }
+        catch (ArgumentException exception)
+        {
+            // What the dump holds was given to the model, not what the command line says.
+            throw new InvalidDataException($"{golden} does not belong to {checkpoint}: {PlainMessages.Of(exception)}",
+                exception);
+        }
+
         var table = new Table().Border(TableBorder.Simple)
             .AddColumns("group", "tensors", "error", "limit", "", "worst element");
         table.Columns[2].RightAligned();

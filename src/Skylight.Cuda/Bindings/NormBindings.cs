@@ -15,8 +15,8 @@ internal static class NormBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<RmsNorm>(
-            (op, kernel) => Finish(Launch(kernel, "rms_norm", 1).Input(0).Input(1).Output(0), kernel, op.Epsilon));
+        bindings.Add<RmsNorm>((op, kernel) =>
+            Finish(Launch(kernel, "rms_norm", 1, op.Groups).Input(0).Input(1).Output(0), kernel, op.Epsilon, op.Groups));
         bindings.Add<LayerNorm>((op, kernel) =>
             Finish(Launch(kernel, "layer_norm", 1).Input(0).Input(1).Input(2).Output(0), kernel, op.Epsilon));
         bindings.Add<AddRmsNorm>((op, kernel) =>
@@ -25,30 +25,39 @@ internal static class NormBindings
             Finish(Launch(kernel, "add_layer_norm", 2).Input(0).Input(1).Input(2).Input(3).Output(0).Output(1), kernel,
                 op.Epsilon));
         bindings.Add<RmsNormBackward>(
-            (op, kernel) => AddBackward(kernel, "rms_norm_backward", op.Epsilon, parameters: 1, sums: 2));
+            (op, kernel) => AddBackward(kernel, "rms_norm_backward", op.Epsilon, parameters: 1, sums: 2, op.Groups));
         bindings.Add<LayerNormBackward>(
             (op, kernel) => AddBackward(kernel, "layer_norm_backward", op.Epsilon, parameters: 2, sums: 3));
     }
 
-    private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, int weight)
+    /// <summary>Each group of a row is a row to the kernels.</summary>
+    private static (int Rows, int Columns) Extents(CudaKernelBuilder kernel, int groups) =>
+        (checked(kernel.Inputs[0].Shape.Rows * groups), kernel.Inputs[0].Shape.Columns / groups);
+
+    private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, int weight, int groups = 1)
     {
         TensorType x = kernel.Inputs[0];
-        RowLayout layout = RowLayout.Forward(x.DataType, x.Shape.Columns);
+        (int rows, int columns) = Extents(kernel, groups);
+        RowLayout layout = RowLayout.Forward(x.DataType, columns);
         int rowsPerBlock = layout.Threads == 32 ? RowsOfWarps : 1;
-        int blocks = x.Shape.Columns == 0 ? 0 : CudaKernelBuilder.Blocks(x.Shape.Rows, rowsPerBlock);
+        int blocks = columns == 0 ? 0 : CudaKernelBuilder.Blocks(rows, rowsPerBlock);
         return layout.Define(kernel.Launch("norm.cu", entryPoint, blocks, layout.Threads * rowsPerBlock,
             ReductionBindings.BlockSumBytes(layout.Threads, sizeof(float))))
             .Type("ELEMENT", x.DataType).Type("PARAMETER", ParameterType(kernel, weight));
     }
 
-    private static void Finish(KernelLaunch launch, CudaKernelBuilder kernel, float epsilon) =>
-        launch.Int32(kernel.Inputs[0].Shape.Rows).Int32(kernel.Inputs[0].Shape.Columns).Float32(epsilon);
+    private static void Finish(KernelLaunch launch, CudaKernelBuilder kernel, float epsilon, int groups = 1)
+    {
+        (int rows, int columns) = Extents(kernel, groups);
+        launch.Int32(rows).Int32(columns).Float32(epsilon);
+    }
 
     /// <summary>The gradients of rows and, block by block, those of the parameters; then the sums over the blocks.</summary>
-    private static void AddBackward(CudaKernelBuilder kernel, string entryPoint, float epsilon, int parameters, int sums)
+    private static void AddBackward(CudaKernelBuilder kernel, string entryPoint, float epsilon, int parameters,
+        int sums, int groups = 1)
     {
         TensorType x = kernel.Inputs[0];
-        int rows = x.Shape.Rows, columns = x.Shape.Columns;
+        (int rows, int columns) = Extents(kernel, groups);
         (int blocks, int rowsPerBlock) = ReductionBindings.RowBlocks(rows, LeastRows);
         RowLayout layout = RowLayout.Backward(x.DataType, columns);
         CudaScratch[] partial = [

@@ -33,6 +33,7 @@ internal static class RotaryBindings
                 .Input(0).Input(1).Output(0).Output(1).Output(2).Int32(tokens).Int32(op.HeadCount)
                 .Int32(op.KeyValueHeadCount).Int32(op.HeadDimension);
         });
+        bindings.Add<QkvSplitNormRotary>(SplitNorm);
         bindings.Add<QkvMergeRotary>(Merge);
         bindings.Add<KeyValueWrite>(Write);
     }
@@ -44,7 +45,29 @@ internal static class RotaryBindings
         RowPacks.Launch(kernel, Source, "rotary_table", groups, op.HeadDimension / 2, width: 1)
             .Type("ELEMENT", DataType.Float32)
             .Input(0).Output(0).Int32(tokens).Int32(op.HeadDimension).Float32(op.Theta)
+            .Float32(op.Yarn?.Factor ?? 0).Float32(op.Yarn?.Low ?? 0).Float32(op.Yarn?.High ?? 0)
+            .Float32(op.Yarn?.AttentionFactor ?? 1)
             .Status(RowPacks.RangeMessage("positions", 0, int.MaxValue));
+    }
+
+    /// <summary>
+    /// A warp for each head, as <see cref="RmsNorm"/> has it: so the sums, and all bits, are those of the two ops one
+    /// after the other.
+    /// </summary>
+    private static void SplitNorm(QkvSplitNormRotary op, CudaKernelBuilder kernel)
+    {
+        const int Warps = 4;
+        TensorType qkv = kernel.Inputs[0];
+        int tokens = qkv.Shape[0];
+        RowLayout layout = RowLayout.Forward(qkv.DataType, op.HeadDimension);
+        if (layout.Threads != 32)
+            throw kernel.Unsupported($"one warp normalises a head, and heads of {op.HeadDimension} are too wide for it");
+        long heads = (long)tokens * (op.HeadCount + 2 * op.KeyValueHeadCount);
+        layout.Define(kernel.Launch("rotary_norm.cu", "qkv_split_norm_rotary", CudaKernelBuilder.Blocks(heads, Warps),
+            32 * Warps, Warps * op.HeadDimension * sizeof(float)))
+            .Type("ELEMENT", qkv.DataType).Type("PARAMETER", kernel.Inputs[2].DataType)
+            .Input(0).Input(1).Input(2).Input(3).Output(0).Output(1).Output(2)
+            .Int32(tokens).Int32(op.HeadCount).Int32(op.KeyValueHeadCount).Int32(op.HeadDimension).Float32(op.Epsilon);
     }
 
     private static void Merge(QkvMergeRotary op, CudaKernelBuilder kernel)

@@ -18,7 +18,7 @@ internal sealed unsafe class Cublas
         long, float*, ulong, int, int, long, int, int, int, int> GemmStridedBatched;
 
     /// <summary>Looks up the functions of a library.</summary>
-    public Cublas(NativeLibraryFile library)
+    public Cublas(LibraryFunctions library)
     {
         Library = library;
         _statusString = (delegate* unmanaged<int, byte*>)library.Function("cublasGetStatusString");
@@ -32,7 +32,7 @@ internal sealed unsafe class Cublas
     }
 
     /// <summary>The library.</summary>
-    public NativeLibraryFile Library { get; }
+    public LibraryFunctions Library { get; }
 
     /// <summary>Its version; null where it does not tell (the emulator). Needs no card.</summary>
     public Version? Version

@@ -10,7 +10,7 @@ internal static class CudaLibraryPaths
     /// Loads the driver. It comes with the graphics driver only, so no toolkit folder is searched (those hold a stub
     /// without a card behind it).
     /// </summary>
-    public static NativeLibraryFile LoadDriver(string? path = null) => NativeLibraryFile.Load(
+    public static NativeLibraryContext LoadDriver(string? path = null) => NativeLibraryContext.Load(
         "The CUDA driver",
         Asked(path, "SKYLIGHT_CUDA_DRIVER") ?? [OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1"],
         "It is part of NVIDIA's graphics driver: install that (525 or newer), give the container access to it, or " +
@@ -21,7 +21,7 @@ internal static class CudaLibraryPaths
     {
         try
         {
-            return new Driver(LoadDriver(), emulator: null).Version;
+            return new Driver(new LibraryFunctions(LoadDriver()), emulator: null).Version;
         }
         catch (CudaException)
         {
@@ -32,7 +32,7 @@ internal static class CudaLibraryPaths
     /// <summary>Loads NVRTC.</summary>
     /// <param name="path">A path that was asked for.</param>
     /// <param name="driver">The newest CUDA that the driver supports; null where there is no driver.</param>
-    public static NativeLibraryFile LoadNvrtc(string? path, Version? driver) => NativeLibraryFile.Load(
+    public static NativeLibraryContext LoadNvrtc(string? path, Version? driver) => NativeLibraryContext.Load(
         "NVRTC, the compiler of the kernels,",
         Asked(path, "SKYLIGHT_NVRTC") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"nvrtc64_{major}0_0.dll"
             : $"libnvrtc.so.{major}", driver),
@@ -42,7 +42,7 @@ internal static class CudaLibraryPaths
     /// <summary>Loads cuBLAS.</summary>
     /// <param name="path">A path that was asked for.</param>
     /// <param name="driver">The newest CUDA that the driver supports; null where there is no driver.</param>
-    public static NativeLibraryFile LoadCublas(string? path, Version? driver) => NativeLibraryFile.Load(
+    public static NativeLibraryContext LoadCublas(string? path, Version? driver) => NativeLibraryContext.Load(
         "cuBLAS, which multiplies matrices outside of deterministic mode,",
         Asked(path, "SKYLIGHT_CUBLAS") ?? Toolkit(major => OperatingSystem.IsWindows() ? $"cublas64_{major}.dll"
             : $"libcublas.so.{major}", driver),
@@ -52,23 +52,23 @@ internal static class CudaLibraryPaths
     /// <summary>Loads the emulator, which stands in for all three.</summary>
     /// <param name="path">A path that was asked for.</param>
     /// <param name="build">Builds it where it is not found, and gives the path; null where it is not to be built.</param>
-    public static NativeLibraryFile LoadEmulator(string? path = null, Func<string>? build = null)
+    public static NativeLibraryContext LoadEmulator(string? path = null, Func<string>? build = null)
     {
         const string What = "The CUDA emulator";
         if (Asked(path, "SKYLIGHT_SIMT") is { } asked)
-            return NativeLibraryFile.Load(What, asked,
+            return NativeLibraryContext.Load(What, asked,
                 "Give the path of libskylight_simt.so in SKYLIGHT_SIMT, or none for the one that comes with Skylight.");
         if (!OperatingSystem.IsLinux())
             throw new CudaException($"{What} runs on Linux only.");
         try
         {
-            return NativeLibraryFile.Load(
+            return NativeLibraryContext.Load(
                 What, [Path.Combine(AppContext.BaseDirectory, EmulatorBuild.FileName), EmulatorBuild.FileName,
                     EmulatorBuild.LibraryPath], "");
         }
         catch (CudaException) when (build is not null)
         {
-            return NativeLibraryFile.Load(What, [build()],
+            return NativeLibraryContext.Load(What, [build()],
                 "Delete the file, so that it is built anew, or give another one in SKYLIGHT_SIMT.");
         }
         catch (CudaException exception)

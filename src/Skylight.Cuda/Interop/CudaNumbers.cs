@@ -18,6 +18,9 @@ internal static class CudaNumbers
     /// <summary><c>CUDA_ERROR_INVALID_IMAGE</c>.</summary>
     public const int InvalidImage = 200;
 
+    /// <summary><c>CUDA_ERROR_INVALID_CONTEXT</c>.</summary>
+    public const int InvalidContext = 201;
+
     /// <summary><c>CUDA_ERROR_NO_BINARY_FOR_GPU</c>.</summary>
     public const int NoBinaryForCard = 209;
 
@@ -35,6 +38,9 @@ internal static class CudaNumbers
 
     /// <summary><c>CUDA_ERROR_JIT_COMPILATION_DISABLED</c>.</summary>
     public const int TranslationDisabled = 223;
+
+    /// <summary><c>CUDA_ERROR_INVALID_HANDLE</c>.</summary>
+    public const int InvalidHandle = 400;
 
     /// <summary><c>CUDA_ERROR_ILLEGAL_ADDRESS</c>.</summary>
     public const int IllegalAddress = 700;

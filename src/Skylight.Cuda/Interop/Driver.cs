@@ -24,6 +24,7 @@ internal sealed unsafe class Driver
     public readonly delegate* unmanaged<nint*, int, int> DevicePrimaryCtxRetain;
     public readonly delegate* unmanaged<int, int> DevicePrimaryCtxRelease;
     public readonly delegate* unmanaged<nint, int> CtxSetCurrent;
+    public readonly delegate* unmanaged<int*, int> CtxGetDevice;
     public readonly delegate* unmanaged<int> CtxSynchronize;
     public readonly delegate* unmanaged<nuint*, nuint*, int> MemGetInfo;
     public readonly delegate* unmanaged<ulong*, nuint, int> MemAlloc;
@@ -41,6 +42,7 @@ internal sealed unsafe class Driver
     public readonly delegate* unmanaged<ulong, byte, nuint, nint, int> MemsetD8Async;
     public readonly delegate* unmanaged<nint*, uint, int> StreamCreate;
     public readonly delegate* unmanaged<nint, int> StreamDestroy;
+    public readonly delegate* unmanaged<nint, nint*, int> StreamGetCtx;
     public readonly delegate* unmanaged<nint, int> StreamSynchronize;
     public readonly delegate* unmanaged<nint, int, int> StreamBeginCapture;
     public readonly delegate* unmanaged<nint, nint*, int> StreamEndCapture;
@@ -64,7 +66,7 @@ internal sealed unsafe class Driver
     /// <summary>Looks up the functions of a library.</summary>
     /// <param name="library">The driver, or the emulator.</param>
     /// <param name="emulator">The emulator's own functions, whose report then is part of every error.</param>
-    public Driver(NativeLibraryFile library, Emulator? emulator)
+    public Driver(LibraryFunctions library, Emulator? emulator)
     {
         Library = library;
         _emulator = emulator;
@@ -80,6 +82,7 @@ internal sealed unsafe class Driver
         DevicePrimaryCtxRetain = (delegate* unmanaged<nint*, int, int>)library.Function("cuDevicePrimaryCtxRetain");
         DevicePrimaryCtxRelease = (delegate* unmanaged<int, int>)library.Function("cuDevicePrimaryCtxRelease_v2");
         CtxSetCurrent = (delegate* unmanaged<nint, int>)library.Function("cuCtxSetCurrent");
+        CtxGetDevice = (delegate* unmanaged<int*, int>)library.Function("cuCtxGetDevice");
         CtxSynchronize = (delegate* unmanaged<int>)library.Function("cuCtxSynchronize");
         MemGetInfo = (delegate* unmanaged<nuint*, nuint*, int>)library.Function("cuMemGetInfo_v2");
         MemAlloc = (delegate* unmanaged<ulong*, nuint, int>)library.Function("cuMemAlloc_v2");
@@ -96,6 +99,7 @@ internal sealed unsafe class Driver
         MemcpyDtoDAsync = (delegate* unmanaged<ulong, ulong, nuint, nint, int>)library.Function("cuMemcpyDtoDAsync_v2");
         MemsetD8Async = (delegate* unmanaged<ulong, byte, nuint, nint, int>)library.Function("cuMemsetD8Async");
         StreamCreate = (delegate* unmanaged<nint*, uint, int>)library.Function("cuStreamCreate");
+        StreamGetCtx = (delegate* unmanaged<nint, nint*, int>)library.Function("cuStreamGetCtx");
         StreamDestroy = (delegate* unmanaged<nint, int>)library.Function("cuStreamDestroy_v2");
         StreamSynchronize = (delegate* unmanaged<nint, int>)library.Function("cuStreamSynchronize");
         StreamBeginCapture = (delegate* unmanaged<nint, int, int>)library.Function("cuStreamBeginCapture_v2");
@@ -121,7 +125,7 @@ internal sealed unsafe class Driver
     }
 
     /// <summary>The library.</summary>
-    public NativeLibraryFile Library { get; }
+    public LibraryFunctions Library { get; }
 
     /// <summary>The newest CUDA that it supports, major and minor; null when it does not say.</summary>
     public Version? Version
@@ -207,6 +211,9 @@ internal sealed unsafe class Driver
         CudaNumbers.TranslationDisabled =>
             " CUDA_DISABLE_PTX_JIT forbids the driver to translate PTX, which this card needs with this NVRTC: unset " +
             "it, or install an NVRTC that knows the card.",
+        CudaNumbers.InvalidContext or CudaNumbers.InvalidHandle
+            => " A context or a stream that a host gives in CudaDeviceOptions must be of this driver, and must not " +
+                "be destroyed while the device is open.",
         CudaNumbers.OutOfMemory => " The card's memory is full; other processes may use it too.",
         _ when IsLasting(result) =>
             " The device is lost: what was in its memory is gone, and it must be made anew. The kernel at fault ran " +

@@ -10,7 +10,7 @@ internal sealed unsafe class Emulator
     private readonly delegate* unmanaged<int> _reset;
 
     /// <summary>Looks up the functions of the library.</summary>
-    public Emulator(NativeLibraryFile library)
+    public Emulator(LibraryFunctions library)
     {
         _lastReport = (delegate* unmanaged<byte*>)library.Function("simtLastReport");
         _fingerprint = (delegate* unmanaged<byte*>)library.Function("simtFingerprint");

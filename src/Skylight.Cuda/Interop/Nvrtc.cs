@@ -22,7 +22,7 @@ internal sealed unsafe class Nvrtc
     private readonly delegate* unmanaged<int, byte*> _errorString;
 
     /// <summary>Looks up the functions of a library.</summary>
-    public Nvrtc(NativeLibraryFile library)
+    public Nvrtc(LibraryFunctions library)
     {
         Library = library;
         _version = (delegate* unmanaged<int*, int*, int>)library.Function("nvrtcVersion");
@@ -45,7 +45,7 @@ internal sealed unsafe class Nvrtc
     }
 
     /// <summary>The library.</summary>
-    public NativeLibraryFile Library { get; }
+    public LibraryFunctions Library { get; }
 
     /// <summary>Its version.</summary>
     public Version Version { get; }
@@ -114,13 +114,13 @@ internal sealed unsafe class Nvrtc
     /// </summary>
     private void LoadBuiltins()
     {
-        if (Path.GetDirectoryName(Library.Path) is not { Length: > 0 } folder)
+        if (Path.GetDirectoryName(Library.File) is not { Length: > 0 } folder)
             return;
         string path = Path.GetFullPath(Path.Combine(folder, OperatingSystem.IsWindows()
             ? $"nvrtc-builtins64_{Version.Major}{Version.Minor}.dll"
             : $"libnvrtc-builtins.so.{Version.Major}.{Version.Minor}"));
         if (File.Exists(path))
-            _ = NativeLibraryFile.Load("NVRTC's library of builtins", [path],
+            _ = NativeLibraryContext.Load("NVRTC's library of builtins", [path],
                 "Install NVRTC anew: its two libraries are of one version.");
     }
 

@@ -73,7 +73,7 @@ public sealed class AddRmsNormFusion : FusionRule
     {
         ArgumentNullException.ThrowIfNull(node);
         ArgumentNullException.ThrowIfNull(uses);
-        if (node.Op is not RmsNorm norm || node.Inputs[0].Producer is not { Op: Add } add)
+        if (node.Op is not RmsNorm { Groups: 1 } norm || node.Inputs[0].Producer is not { Op: Add } add)
             return null;
         Value sum = add.Outputs[0];
         // The fused node stands where the norm stood: whoever reads the sum must come after it.

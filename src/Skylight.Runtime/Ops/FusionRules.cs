@@ -12,6 +12,7 @@ public static class FusionRules
         new AddLayerNormFusion(),
         new SwiGluFusion(),
         new QkvSplitRotaryFusion(),
+        new QkvSplitNormRotaryFusion(),
         new ConnectorFusion(),
         new VocabularyHeadFusion(),
     ];

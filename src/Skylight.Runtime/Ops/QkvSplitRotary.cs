@@ -14,16 +14,21 @@ namespace Skylight.Ops;
 public sealed record QkvSplitRotary(int HeadCount, int KeyValueHeadCount, int HeadDimension) : Op, ICpuKernel
 {
     /// <inheritdoc/>
-    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
+    public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs) =>
+        Infer(new TypeCheck(this, inputs).Count(2), inputs, HeadCount, KeyValueHeadCount, HeadDimension);
+
+    /// <summary>Checks projection and table, and says what queries, keys and values are.</summary>
+    internal static IReadOnlyList<TensorType> Infer(TypeCheck check, IReadOnlyList<TensorType> inputs, int heads,
+        int keyHeads, int dimension)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(2).Activation(0, "qkv").Rank(0, "qkv", 2)
-            .That(HeadCount > 0 && KeyValueHeadCount > 0, $"there must be heads, not {HeadCount} and {KeyValueHeadCount}")
-            .That(HeadDimension > 0 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}");
+        check.Activation(0, "qkv").Rank(0, "qkv", 2)
+            .That(heads > 0 && keyHeads > 0, $"there must be heads, not {heads} and {keyHeads}")
+            .That(dimension > 0 && dimension % 2 == 0, $"the head dimension must be even, not {dimension}");
         int tokens = inputs[0].Shape[0];
-        check.Shape(0, "qkv", tokens, checked((HeadCount + 2 * KeyValueHeadCount) * HeadDimension))
-            .Float32(1, "table").Shape(1, "table", tokens, HeadDimension);
-        TensorType query = inputs[0] with { Shape = new Shape(tokens, HeadCount * HeadDimension) };
-        TensorType key = inputs[0] with { Shape = new Shape(tokens, KeyValueHeadCount * HeadDimension) };
+        check.Shape(0, "qkv", tokens, checked((heads + 2 * keyHeads) * dimension)).Float32(1, "table")
+            .Shape(1, "table", tokens, dimension);
+        TensorType query = inputs[0] with { Shape = new Shape(tokens, heads * dimension) };
+        TensorType key = inputs[0] with { Shape = new Shape(tokens, keyHeads * dimension) };
         return [query, key, key];
     }
 
@@ -168,7 +173,7 @@ public sealed class QkvSplitRotaryFusion : FusionRule
     }
 
     /// <summary>The rotation that alone reads a value, if it is as required.</summary>
-    private static Node? Rotation(Value value, RotaryEmbedding rotary, Value table, ValueUses uses) =>
+    internal static Node? Rotation(Value value, RotaryEmbedding rotary, Value table, ValueUses uses) =>
         uses.Readers(value) is [{ } reader] && uses.OnlyReadBy(value, reader) && reader.Op == rotary
             && reader.Inputs[0] == value && reader.Inputs[1] == table
             ? reader

@@ -10,20 +10,22 @@ namespace Skylight.Ops;
 /// (Zhang and Sennrich, 2019).
 /// </summary>
 /// <param name="Epsilon">Added to the mean square.</param>
-public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
+/// <param name="Groups">How many parts a row has side by side, such as the heads of queries: each is normalised alone,
+/// all by the one weight [h / Groups].</param>
+public sealed record RmsNorm(float Epsilon, int Groups = 1) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Activation(0, "x").Shape(1, "weight", inputs[0].Shape.Columns)
-            .Is(1, "weight", DataType.Float32, DataType.BFloat16);
+        TypeCheck check = new TypeCheck(this, inputs).Count(2).Activation(0, "x");
+        CheckWeight(check, inputs, Groups);
         return [inputs[0]];
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
-        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon), context.Inputs[0],
+        IReadOnlyList<Value> gradients = context.Graph.AddNode(new RmsNormBackward(Epsilon, Groups), context.Inputs[0],
             context.Inputs[1], context.OutputGradient(0));
         return [context.Needs(0) ? gradients[0] : null, context.Needs(1) ? gradients[1] : null];
     }
@@ -38,15 +40,24 @@ public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int columns = arguments.Input(0).Shape.Columns;
+        int columns = arguments.Input(1).Shape.Columns;
         float* x = arguments.InputPointer(0), y = arguments.OutputPointer(0);
         float[] weight = arguments.ReadParameter(1);
         float epsilon = Epsilon;
-        ElementWise.ForRows(arguments.Input(0).Shape.Rows, columns, (start, count) =>
+        ElementWise.ForRows(checked(arguments.Input(0).Shape.Rows * Groups), columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
                 NormalizeRow(x + (long)row * columns, y + (long)row * columns, weight, epsilon);
         });
+    }
+
+    /// <summary>Checks groups, and that the weight is as wide as one.</summary>
+    internal static TypeCheck CheckWeight(TypeCheck check, IReadOnlyList<TensorType> inputs, int groups)
+    {
+        int columns = inputs[0].Shape.Columns;
+        return check.That(groups >= 1 && columns % Math.Max(groups, 1) == 0,
+            $"input 0 (x) must have columns for {groups} groups of one width, not {inputs[0]}")
+            .Shape(1, "weight", columns / groups).Is(1, "weight", DataType.Float32, DataType.BFloat16);
     }
 
     /// <summary>One row; <paramref name="target"/> may be <paramref name="source"/>.</summary>
@@ -67,16 +78,16 @@ public sealed record RmsNorm(float Epsilon) : Op, ICpuKernel
 /// <c>more</c> is a gradient that x gets from elsewhere (in <see cref="AddRmsNorm"/>, through the sum).
 /// </summary>
 /// <param name="Epsilon">As in the forward op.</param>
-public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
+/// <param name="Groups">As in the forward op; the sum of dweight then goes over the groups of all rows.</param>
+public sealed record RmsNormBackward(float Epsilon, int Groups = 1) : Op, ICpuKernel
 {
     private const int RowBlock = 64;
 
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x")
-            .Shape(1, "weight", inputs[0].Shape.Columns)
-            .Is(1, "weight", DataType.Float32, DataType.BFloat16).Activation(2, "dy", 0, "x").SameShape(2, "dy", 0, "x");
+        TypeCheck check = new TypeCheck(this, inputs).Count(3, 4).Activation(0, "x");
+        check = RmsNorm.CheckWeight(check, inputs, Groups).Activation(2, "dy", 0, "x").SameShape(2, "dy", 0, "x");
         if (inputs.Count == 4)
             check.Activation(3, "more", 0, "x").SameShape(3, "more", 0, "x");
         return [inputs[0], new TensorType(DataType.Float32, inputs[1].Shape)];
@@ -91,12 +102,12 @@ public sealed record RmsNormBackward(float Epsilon) : Op, ICpuKernel
 
     /// <inheritdoc/>
     public long ScratchBytes(IReadOnlyList<TensorType> inputs) =>
-        (long)RowBlocks.Count(inputs[0].Shape.Rows, RowBlock) * inputs[0].Shape.Columns * sizeof(float);
+        (long)RowBlocks.Count(checked(inputs[0].Shape.Rows * Groups), RowBlock) * inputs[1].Shape.Columns * sizeof(float);
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int rows = arguments.Input(0).Shape.Rows, columns = arguments.Input(0).Shape.Columns,
+        int rows = checked(arguments.Input(0).Shape.Rows * Groups), columns = arguments.Input(1).Shape.Columns,
             blocks = RowBlocks.Count(rows, RowBlock);
         float* x = arguments.InputPointer(0), dy = arguments.InputPointer(2), dx = arguments.OutputPointer(0);
         float* more = arguments.InputCount == 4 ? arguments.InputPointer(3) : null;

@@ -6,19 +6,23 @@ namespace Skylight.Ops;
 
 /// <summary>
 /// The rotation of each position: <c>positions int32 [T] → [T, headDimension]</c> float32: first cos(angle), then
-/// sin(angle), each for headDimension / 2 frequencies θ^(−2i/headDimension) (Su et al., 2021). Frequencies and angles
-/// are rounded to float32 where the reference implementations round them. A negative position is an error at run time.
+/// sin(angle), each for headDimension / 2 frequencies θ^(−2i/headDimension) (Su et al., 2021), or those that YaRN makes
+/// of them. Frequencies and angles are rounded to float32 where the reference implementations round them. A negative
+/// position is an error at run time.
 /// </summary>
 /// <param name="HeadDimension">The width of an attention head; even.</param>
 /// <param name="Theta">The base θ of the frequencies.</param>
-public sealed record RotaryTable(int HeadDimension, float Theta) : Op, ICpuKernel
+/// <param name="Yarn">Which frequencies are lowered, and what cosines and sines are multiplied by; null for none.</param>
+public sealed record RotaryTable(int HeadDimension, float Theta, YarnRamp? Yarn = null) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         new TypeCheck(this, inputs).Count(1).Is(0, "positions", DataType.Int32).Rank(0, "positions", 1)
             .That(HeadDimension > 0 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}")
-            .That(Theta > 0, $"theta must be positive, not {Theta}");
+            .That(Theta > 0, $"theta must be positive, not {Theta}")
+            .That(Yarn is not { } yarn || yarn.Factor > 0 && yarn.Low != yarn.High,
+                $"a ramp needs a positive factor and two ends, not {Yarn}");
         return [TensorType.Float32(inputs[0].Shape[0], HeadDimension)];
     }
 
@@ -39,13 +43,14 @@ public sealed record RotaryTable(int HeadDimension, float Theta) : Op, ICpuKerne
         float* table = arguments.OutputPointer(0);
         int* position = (int*)arguments.InputPointer(0);
         int columns = HeadDimension;
+        float scale = Yarn?.AttentionFactor ?? 1;
         // Packed sequences repeat the same positions: compute each once, then copy.
         ElementWise.ForRows(positions.Length, 16 * columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
             {
                 if (first[row] == row)
-                    FillRow(position[row], frequencies, new Span<float>(table + (long)row * columns, columns));
+                    FillRow(position[row], frequencies, scale, new Span<float>(table + (long)row * columns, columns));
             }
         });
         ElementWise.ForRows(positions.Length, columns, (start, count) =>
@@ -59,22 +64,27 @@ public sealed record RotaryTable(int HeadDimension, float Theta) : Op, ICpuKerne
         });
     }
 
-    private static void FillRow(int position, float[] frequencies, Span<float> row)
+    private static void FillRow(int position, float[] frequencies, float scale, Span<float> row)
     {
         for (int index = 0; index < frequencies.Length; index++)
         {
             float angle = position * frequencies[index];
             (double sine, double cosine) = Math.SinCos(angle);
-            row[index] = (float)cosine;
-            row[frequencies.Length + index] = (float)sine;
+            row[index] = (float)cosine * scale;
+            row[frequencies.Length + index] = (float)sine * scale;
         }
     }
 
-    private float[] Frequencies()
+    /// <summary>The frequencies, rounded where transformers rounds them.</summary>
+    internal float[] Frequencies()
     {
         var frequencies = new float[HeadDimension / 2];
         for (int index = 0; index < frequencies.Length; index++)
-            frequencies[index] = 1f / (float)Math.Pow(Theta, 2f * index / HeadDimension);
+        {
+            float power = (float)Math.Pow(Theta, 2f * index / HeadDimension);
+            frequencies[index] = Yarn?.Frequency(index, power) ?? 1f / power;
+        }
+
         return frequencies;
     }
 

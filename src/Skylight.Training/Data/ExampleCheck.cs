@@ -12,6 +12,7 @@ public static class ExampleCheck
     /// <param name="fault">What else may be wrong with an example, such as a prompt that is longer than the context:
     /// the reason, or null. May be null.</param>
     /// <param name="progress">Told how many rows are done.</param>
+    /// <param name="decoders">What decodes pictures; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the check.</param>
     /// <returns>How many rows can be used.</returns>
     /// <exception cref="IOException">A file cannot be read any more.</exception>
@@ -19,7 +20,7 @@ public static class ExampleCheck
     public static async Task<long> RunAsync(
         IExampleSource source, BadRows badRows, bool decodePictures = false,
         Func<TrainingExample, string?>? fault = null, IProgress<long>? progress = null,
-        CancellationToken cancellationToken = default)
+        ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(source);
         ArgumentNullException.ThrowIfNull(badRows);
@@ -29,8 +30,8 @@ public static class ExampleCheck
             try
             {
                 TrainingExample example = await source.ReadAsync(row, cancellationToken).ConfigureAwait(false);
-                string? reason = decodePictures
-                    ? await UndecodableAsync(example, cancellationToken).ConfigureAwait(false) : null;
+                string? reason = decodePictures ? await UndecodableAsync(example, decoders ?? ImageDecoders.Standard,
+                    cancellationToken).ConfigureAwait(false) : null;
                 reason ??= fault?.Invoke(example);
                 if (reason is not null)
                     badRows.Add(example, reason);
@@ -48,14 +49,15 @@ public static class ExampleCheck
         return good;
     }
 
-    private static async Task<string?> UndecodableAsync(TrainingExample example, CancellationToken cancellationToken)
+    private static async Task<string?> UndecodableAsync(TrainingExample example, ImageDecoders decoders,
+        CancellationToken cancellationToken)
     {
         foreach (ExampleImage image in example.Images)
         {
             try
             {
-                ImageDecoders.Standard.Decode(await image.ReadAsync(cancellationToken: cancellationToken)
-                    .ConfigureAwait(false), cancellationToken: cancellationToken);
+                decoders.Decode(await image.ReadAsync(cancellationToken: cancellationToken).ConfigureAwait(false),
+                    cancellationToken: cancellationToken);
             }
             catch (Exception exception) when (exception is ImageException or IOException or UnauthorizedAccessException)
             {

@@ -22,14 +22,14 @@ public sealed class ExampleImage
     /// <summary>The bytes of the encoded picture; null for a file.</summary>
     private long? EncodedBytes { get; }
 
-    /// <summary>A PNG, JPEG or WebP file, read when it is used.</summary>
+    /// <summary>A picture's file, read when it is used.</summary>
     public static ExampleImage FromFile(string path)
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         return new ExampleImage(path, path, null, null);
     }
 
-    /// <summary>The content of a PNG, JPEG or WebP file; not copied.</summary>
+    /// <summary>The content of a picture's file; not copied.</summary>
     /// <param name="encoded">The content.</param>
     /// <param name="name">What errors call it.</param>
     public static ExampleImage FromBytes(ReadOnlyMemory<byte> encoded, string name = "picture")
@@ -47,7 +47,7 @@ public sealed class ExampleImage
 
     /// <summary>How many bytes the encoded picture has.</summary>
     /// <exception cref="IOException">Its file is not there.</exception>
-    public long Length => EncodedBytes ?? new FileInfo(_path!).Length;
+    public long Length => EncodedBytes ?? BoundedFile.Length(_path!);
 
     /// <summary>The content of the file.</summary>
     /// <param name="limits">How large it may be; the default limits if null.</param>

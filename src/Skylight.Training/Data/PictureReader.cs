@@ -7,8 +7,10 @@ namespace Skylight.Training.Data;
 /// <param name="rowName">What errors call the row.</param>
 internal sealed class PictureReader(string folder, string rowName)
 {
-    // What base64 of PNG, JPEG, WebP and GIF files begins with. A path to a picture is never as long.
-    private static readonly string[] s_beginnings = ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD"];
+    // What base64 of PNG, JPEG, WebP, GIF, TIFF (two orders of bytes) and BMP files begins with. A path to a picture is
+    // never as long.
+    private static readonly string[] s_beginnings = ["iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD", "SUkqA", "TU0AK", "Qk0",
+        "Qk1", "Qk2", "Qk3"];
     private const int ShortestPicture = 40, LongestPath = 4096;
 
     private int _count;

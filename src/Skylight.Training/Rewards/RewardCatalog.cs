@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Skylight.Chat;
+using Skylight.Hub;
 using Skylight.Models;
 
 namespace Skylight.Training.Rewards;
@@ -15,6 +16,9 @@ public sealed record RewardContext
 
     /// <summary>Reads an environment variable: those that hold keys.</summary>
     public Func<string, string?> EnvironmentVariable { get; init; } = Environment.GetEnvironmentVariable;
+
+    /// <summary>From where a checkpoint that is named by its repository comes; as the environment says if null.</summary>
+    public HubOptions? Hub { get; init; }
 
     /// <summary>What relative paths are relative to; the current folder if null.</summary>
     public string? Folder { get; init; }
@@ -103,7 +107,7 @@ public static class RewardCatalog
             "The rule or a model says that the answer is right, as in the paper. The model is a checkpoint of its " +
             "own, or behind an endpoint.",
         [
-            new("checkpoint", "", "The folder of a checkpoint that judges in this process."),
+            new("checkpoint", "", "The folder of a checkpoint that judges in this process, or its repository on the hub."),
             new("endpoint", "",
                 "Instead: the base URL of an endpoint with OpenAI's chat completions, `http://host:8000/v1`."),
             new("model", "", "The endpoint's name of the model, which it needs."),
@@ -264,6 +268,9 @@ public static class RewardCatalog
             string folder = context.Folder is null ? Path.GetFullPath(checkpoint)
                 : Path.GetFullPath(checkpoint, Path.GetFullPath(context.Folder));
             // Now, and not after the first rollouts.
+            if (!Directory.Exists(folder) && ModelSource.IsRepository(checkpoint))
+                folder = Task.Run(() => ModelSource.FolderAsync(checkpoint, ModelParts.Checkpoint, context.Hub))
+                    .GetAwaiter().GetResult();
             if (!File.Exists(Path.Combine(folder, "config.json")))
                 throw options.Wrong("checkpoint", $"there is no config.json in '{folder}'");
             Func<string, CancellationToken, Task<ChatModel>> open = context.OpenCheckpoint

@@ -164,6 +164,11 @@ public sealed record PromptSettings
     /// <summary>The system message; null for that of the checkpoint, empty for none.</summary>
     public string? System { get; init; }
 
+    /// <summary>
+    /// The chat template by name (<see cref="ConversationEncoder.TemplateOf"/>); null for the checkpoint's.
+    /// </summary>
+    public string? ChatTemplate { get; init; }
+
     /// <summary>Whether the prompt opens a think block.</summary>
     public ThinkingMode Thinking { get; init; }
 

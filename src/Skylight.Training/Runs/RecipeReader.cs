@@ -1,5 +1,6 @@
 using Skylight.Chat;
 using Skylight.Ops;
+using Skylight.Text;
 using Skylight.Training.Objectives;
 
 namespace Skylight.Training.Runs;
@@ -7,6 +8,8 @@ namespace Skylight.Training.Runs;
 /// <summary>Makes a recipe from its YAML, key by key.</summary>
 internal static class RecipeReader
 {
+    private static readonly string[] s_chatTemplates = [ConversationEncoder.BuiltIn, .. ChatTemplate.Names];
+
     private static readonly (string, ThinkingMode)[] s_thinking = [("default", ThinkingMode.Default),
         ("on", ThinkingMode.On), ("off", ThinkingMode.Off)];
 
@@ -119,6 +122,8 @@ internal static class RecipeReader
         var prompt = new PromptSettings
         {
             System = node.Text("system"),
+            ChatTemplate = node.Choice("chat_template", [.. s_chatTemplates.Select((name, index) => (name, index))])
+                is { } chosen ? s_chatTemplates[chosen] : null,
             Thinking = node.Choice("thinking", s_thinking) ?? ThinkingMode.Default,
             Template = node.Text("template") ?? "{question}",
             MaximumTiles = node.Count("max_tiles", 1),

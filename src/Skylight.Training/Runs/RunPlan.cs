@@ -1,5 +1,7 @@
 using System.Globalization;
 using Skylight.Execution;
+using Skylight.Hub;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -33,19 +35,24 @@ public sealed record RunPlan(
     /// some of them (spread evenly) to see how long they are. Rows that are longer than all of those need more.
     /// </summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of the model.</param>
+    /// <param name="model">The folder of the model, or its repository on the hub, of which all but the weights is
+    /// read.</param>
     /// <param name="device">Where it would run; nothing is reserved on it. It must say that it has enough for anything:
     /// what does not fit is to be found out.</param>
     /// <param name="deviceBytes">The memory that there really is.</param>
+    /// <param name="hub">Where a repository is looked for; as the environment says if null.</param>
+    /// <param name="decoders">What decodes the pictures of the data; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
+    /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="Checkpoints.CheckpointException">The configuration or the tokenizer cannot be read.</exception>
     /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
     /// <exception cref="InvalidDataException">None of the rows can be used.</exception>
     public static async Task<RunPlan> OfAsync(Recipe recipe, string model, Device device, long deviceBytes,
-        CancellationToken cancellationToken = default)
+        HubOptions? hub = null, ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(device);
+        model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
         configuration = configuration with
@@ -79,7 +86,8 @@ public sealed record RunPlan(
         {
             if (!measured.TryGetValue(recipe.Prompt, out (RowSizes Rows, RowSizes? Answered, RowSizes? Scored) sizes))
                 measured.Add(recipe.Prompt,
-                    sizes = await MeasureAsync(recipe, TrainingRun.PromptsOf(recipe, configuration, tokenizer),
+                    sizes = await MeasureAsync(recipe,
+                        TrainingRun.PromptsOf(recipe, configuration, tokenizer, decoders ?? ImageDecoders.Standard),
                         cancellationToken).ConfigureAwait(false));
             int newTokens = recipe.Method == TrainingMethod.Supervised ? 0
                 : recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens);

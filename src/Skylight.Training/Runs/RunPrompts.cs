@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Text;
 using Skylight.Training.Data;
@@ -17,10 +18,11 @@ internal sealed class RunPrompts
     private readonly PromptSettings _settings;
     private readonly int _mostTiles;
 
-    public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer)
+    public RunPrompts(PromptSettings settings, ModelConfiguration configuration, ITokenizer tokenizer,
+        ImageDecoders decoders)
     {
         (_settings, _mostTiles) = (settings, configuration.Preprocessing.MaximumTiles);
-        Template = ConversationEncoder.TemplateOf(configuration);
+        Template = ConversationEncoder.TemplateOf(configuration, settings.ChatTemplate);
         if (settings.System is { } system)
             Template = Template with { SystemMessage = system.Length == 0 ? null : system };
         int context = configuration.Language.MaxPositions;
@@ -29,7 +31,7 @@ internal sealed class RunPrompts
                 $"'prompt.max_sequence' is {settings.MaximumSequence}, but the checkpoint's context has {context} tokens.");
         Encoder = new ConversationEncoder(configuration, tokenizer,
             Template)
-        { MaximumTokens = settings.MaximumSequence ?? context };
+        { MaximumTokens = settings.MaximumSequence ?? context, ImageDecoders = decoders };
         Samples = new SampleBuilder(Encoder) { Thinking = settings.Thinking, MaximumTiles = settings.MaximumTiles };
     }
 
@@ -46,8 +48,8 @@ internal sealed class RunPrompts
     public static string SuffixOf(PreparedPrompt prompt) => prompt.OpensThinking ? $"{SpecialTokens.ThinkStart}\n" : "";
 
     /// <summary>Whether prompts open a think block.</summary>
-    public bool Opens(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template.OpensThinking
-        : thinking == ThinkingMode.On;
+    public bool Opens(ThinkingMode thinking) =>
+        (thinking == ThinkingMode.Default ? Template : Template.WithThinking(thinking == ThinkingMode.On)).OpensThinking;
 
     /// <summary>A whole conversation, its answer included.</summary>
     public IReadOnlyList<Message> Conversation(TrainingExample example) => Dressed(example.Messages);

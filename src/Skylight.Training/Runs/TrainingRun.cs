@@ -4,6 +4,8 @@ using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
+using Skylight.Hub;
+using Skylight.Images;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Text;
@@ -12,23 +14,6 @@ using Skylight.Training.Entropy;
 using Skylight.Training.Rewards;
 
 namespace Skylight.Training.Runs;
-
-/// <summary>What a run is started with, beside its recipe.</summary>
-/// <param name="Device">Where the model lives; closed with the run.</param>
-public sealed record TrainingRunOptions(Device Device)
-{
-    /// <summary>Whether a run that is in the folder goes on.</summary>
-    public bool Resume { get; init; }
-
-    /// <summary>What rewards are made with.</summary>
-    public RewardContext Rewards { get; init; } = new();
-
-    /// <summary>Makes a reward of a user's own from an assembly; null where none can be loaded.</summary>
-    public Func<RewardSettings, IReward>? LoadReward { get; init; }
-
-    /// <summary>Is told how it goes.</summary>
-    public IRunObserver? Observer { get; init; }
-}
 
 /// <summary>
 /// One recipe from its model to its result: steps, evaluations, checkpoints, logs and the report, in a folder.
@@ -104,12 +89,13 @@ public sealed class TrainingRun : IAsyncDisposable
 
     /// <summary>Opens model, data and folder; everything that can be wrong with them is found here.</summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of the model to begin with.</param>
+    /// <param name="model">The folder of the model to begin with, or its repository on the hub.</param>
     /// <param name="folder">The folder of the run.</param>
     /// <param name="options">Device, rewards, whether to resume.</param>
     /// <param name="cancellationToken">Stops the loading.</param>
     /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the
     /// folder.</exception>
+    /// <exception cref="HubException">The model's repository cannot be had.</exception>
     /// <exception cref="CheckpointException">The model or the saved state cannot be read.</exception>
     /// <exception cref="IOException">The folder cannot be written, or another run is using it.</exception>
     public static async Task<TrainingRun> OpenAsync(Recipe recipe, string model, string folder,
@@ -122,8 +108,11 @@ public sealed class TrainingRun : IAsyncDisposable
         RewardSet? rewards = null;
         try
         {
-            // Model and data first: what is wrong with them leaves no folder behind.
-            (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, cancellationToken);
+            // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of
+            // one commit, with which the run also goes on.
+            model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken)
+                .ConfigureAwait(false);
+            (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, options.ImageDecoders, cancellationToken);
             (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned,
                 cancellationToken).ConfigureAwait(false);
             RunEvaluation? evaluation = recipe.Evaluation is null ? null
@@ -143,7 +132,9 @@ public sealed class TrainingRun : IAsyncDisposable
                     Tokenizer = tokenizer,
                     Template = prompts.Template,
                     CacheTokens = cache,
-                }, progress: null, cancellationToken).ConfigureAwait(false);
+                    ImageDecoders = options.ImageDecoders,
+                },
+                progress: null, cancellationToken).ConfigureAwait(false);
             var opened = new TrainingRun(recipe, run, run.State, chat, prompts, schedule, settingsOf, evaluation,
                 rewards, badRows, owned, options.Observer);
             opened.Restore();
@@ -170,10 +161,12 @@ public sealed class TrainingRun : IAsyncDisposable
     /// that run in order the last may be hours away.
     /// </summary>
     /// <param name="recipe">The recipe.</param>
-    /// <param name="model">The folder of a model of the shape that it begins with.</param>
+    /// <param name="model">The folder of a model of the shape that it begins with, or its repository on the hub.</param>
     /// <param name="folder">The folder of the run.</param>
     /// <param name="resume">Whether a run that is in the folder goes on.</param>
     /// <param name="loadReward">Makes a reward of a user's own from an assembly; null where none can be loaded.</param>
+    /// <param name="hub">Where a model that is named by its repository comes from; as the environment says if null.</param>
+    /// <param name="decoders">What decodes the pictures of the data; <see cref="ImageDecoders.Standard"/> if null.</param>
     /// <param name="cancellationToken">Stops the reading.</param>
     /// <exception cref="RecipeException">The recipe does not fit the model, the data or the run that is in the
     /// folder.</exception>
@@ -182,7 +175,7 @@ public sealed class TrainingRun : IAsyncDisposable
     /// <exception cref="IOException">A file cannot be read.</exception>
     public static async Task CheckAsync(
         Recipe recipe, string model, string folder, bool resume, Func<RewardSettings, IReward>? loadReward = null,
-        CancellationToken cancellationToken = default)
+        HubOptions? hub = null, ImageDecoders? decoders = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentException.ThrowIfNullOrEmpty(folder);
@@ -190,11 +183,13 @@ public sealed class TrainingRun : IAsyncDisposable
         var owned = new List<IDisposable>();
         try
         {
-            (RunPrompts prompts, _) = PromptsOf(recipe, model, cancellationToken);
+            model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken)
+                .ConfigureAwait(false);
+            (RunPrompts prompts, _) = PromptsOf(recipe, model, decoders ?? ImageDecoders.Standard, cancellationToken);
             await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);
             if (recipe.Evaluation is not null)
                 await RunEvaluation.OpenAsync(recipe, prompts, owned, cancellationToken).ConfigureAwait(false);
-            if (RewardsOf(recipe, new RewardContext(), loadReward) is { } rewards)
+            if (RewardsOf(recipe, new RewardContext { Hub = hub }, loadReward) is { } rewards)
                 await rewards.DisposeAsync().ConfigureAwait(false);
         }
         finally
@@ -284,17 +279,18 @@ public sealed class TrainingRun : IAsyncDisposable
         new() { Needs = needs, Columns = ColumnMap.Parse(data.Columns.Select(pair => $"{pair.Key}={pair.Value}")) };
 
     private static (RunPrompts Prompts, ITokenizer Tokenizer) PromptsOf(Recipe recipe, string model,
-        CancellationToken cancellationToken)
+        ImageDecoders decoders, CancellationToken cancellationToken)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
-        return (PromptsOf(recipe, configuration, tokenizer), tokenizer);
+        return (PromptsOf(recipe, configuration, tokenizer, decoders), tokenizer);
     }
 
     /// <exception cref="RecipeException">The recipe does not fit the model.</exception>
-    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer)
+    internal static RunPrompts PromptsOf(Recipe recipe, ModelConfiguration configuration, ITokenizer tokenizer,
+        ImageDecoders decoders)
     {
-        var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer);
+        var prompts = new RunPrompts(recipe.Prompt, configuration, tokenizer, decoders);
         int most = recipe.Sampling.MaximumNewTokens.Max(stage => stage.Tokens), longest = prompts.Encoder.MaximumTokens;
         // Otherwise every row would be called unusable.
         if (recipe.Method != TrainingMethod.Supervised && most >= longest)

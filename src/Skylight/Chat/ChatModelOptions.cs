@@ -1,4 +1,5 @@
 using Skylight.Execution;
+using Skylight.Hub;
 using Skylight.Images;
 using Skylight.Tensors;
 using Skylight.Text;
@@ -66,10 +67,18 @@ public sealed record ChatModelOptions
     /// <summary>The most pictures of one request.</summary>
     public int MaximumImages { get; init; } = 64;
 
+    /// <summary>
+    /// From where a model that is named by its repository comes, and where it is kept; as the environment says if null.
+    /// </summary>
+    public HubOptions? Hub { get; init; }
+
     /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
     public ITokenizer? Tokenizer { get; init; }
 
-    /// <summary>The chat template; by default the one that belongs to the checkpoint.</summary>
+    /// <summary>
+    /// The chat template; by default the one that belongs to the checkpoint
+    /// (<see cref="ConversationEncoder.TemplateOf"/>).
+    /// </summary>
     public ChatTemplate? Template { get; init; }
 
     /// <summary>How large pictures may be.</summary>

@@ -1,6 +1,8 @@
+using Skylight.Checkpoints;
 using Skylight.Images;
 using Skylight.Models;
 using Skylight.Text;
+using Skylight.Text.Templates;
 
 namespace Skylight.Chat;
 
@@ -52,12 +54,63 @@ public sealed class ConversationEncoder
     /// <summary>Whether tiles are given the keys by which a cache finds them.</summary>
     internal bool NamesPictures { get; init; }
 
-    /// <summary>The template that belongs to a checkpoint, with the system message that its configuration names.</summary>
-    public static ChatTemplate TemplateOf(ModelConfiguration configuration)
+    /// <summary>The name of the template that is built in for a model, for <see cref="TemplateOf"/>.</summary>
+    public const string BuiltIn = "built-in";
+
+    /// <summary>
+    /// The template that belongs to a checkpoint, with the system message that its configuration names: its own
+    /// (<c>chat_template</c>) where it writes anything else than the one that is built in for its model, else the
+    /// built-in one.
+    /// </summary>
+    /// <param name="configuration">The checkpoint's.</param>
+    /// <param name="name"><see cref="BuiltIn"/> or one of <see cref="ChatTemplate.Names"/>, in place of the
+    /// checkpoint's own.</param>
+    /// <exception cref="CheckpointException">The checkpoint's own template cannot be used; says where and what to
+    /// do.</exception>
+    /// <exception cref="ArgumentException">There is no template of that name, or none for the model.</exception>
+    public static ChatTemplate TemplateOf(ModelConfiguration configuration, string? name = null)
     {
-        ChatTemplate template = ChatTemplate.For(configuration.ModelType, configuration.Template);
+        ArgumentNullException.ThrowIfNull(configuration);
+        ChatTemplate template = name switch
+        {
+            null when configuration.ChatTemplate is { } file => OwnTemplate(configuration, file),
+            null or BuiltIn => ChatTemplate.For(configuration.ModelType, configuration.Template),
+            _ => ChatTemplate.Named(name),
+        };
+        // InternVL3.5 thinks when a system message asks it to.
+        if (configuration is { Language.Kind: LanguageModelKind.Qwen3, ModelType: "internvl_chat" or "internvl" }
+            && template.Jinja is null or { SwitchesThinking: false })
+            template = template with { ThinkingMessage = ChatTemplate.InternVLThinkingMessage };
         return configuration.SystemMessage is { } message
             ? template with { SystemMessage = message.Length == 0 ? null : message } : template;
+    }
+
+    private static ChatTemplate OwnTemplate(ModelConfiguration configuration, ChatTemplateFile file)
+    {
+        ChatTemplate own;
+        try
+        {
+            own = ChatTemplate.FromJinja(Path.GetFileName(file.File), file.Source, file.Tokens);
+        }
+        catch (TemplateException exception)
+        {
+            throw new CheckpointException(
+                file.File, $"has a chat template that cannot be used: {exception.Message} Correct it, take it out, " +
+                    $"or choose another (--template {BuiltIn}; in a recipe 'prompt.chat_template'; " +
+                    $"ChatModelOptions.Template).", innerException: exception);
+        }
+
+        ChatTemplate builtIn;
+        try
+        {
+            builtIn = ChatTemplate.For(configuration.ModelType, configuration.Template);
+        }
+        catch (ArgumentException)
+        {
+            return own;
+        }
+
+        return builtIn.WritesLike(own) ? builtIn : own;
     }
 
     /// <summary>The prompt that a conversation makes; the model's answer comes next.</summary>
@@ -116,7 +169,7 @@ public sealed class ConversationEncoder
     }
 
     private ChatTemplate TemplateFor(ThinkingMode thinking) => thinking == ThinkingMode.Default ? Template
-        : Template with { OpensThinking = thinking == ThinkingMode.On };
+        : Template.WithThinking(thinking == ThinkingMode.On);
 
     private async Task<(List<ChatTurn> Turns, List<ImageTile> Tiles)> TurnsAsync(IReadOnlyList<Message> messages,
         int? maximumTiles, CancellationToken cancellationToken)

@@ -5,13 +5,16 @@ namespace Skylight.Chat;
 /// <summary>Whether a model thinks before it answers.</summary>
 public enum ThinkingMode
 {
-    /// <summary>As the model was made: Skywork-R1V3 thinks, InternVL3 does not.</summary>
+    /// <summary>As the model was made: Skywork-R1V3 thinks, InternVL3 and InternVL3.5 do not.</summary>
     Default,
 
-    /// <summary>The prompt opens a think block.</summary>
+    /// <summary>
+    /// The prompt opens a think block; InternVL3.5's asks for one with the system message of its card
+    /// (<see cref="Text.ChatTemplate.ThinkingMessage"/>).
+    /// </summary>
     On,
 
-    /// <summary>The prompt opens none.</summary>
+    /// <summary>It does neither.</summary>
     Off,
 }
 

@@ -34,7 +34,7 @@ internal static class CheckpointCompanions
                 && !name.StartsWith("NOTICE", StringComparison.Ordinal))
                 continue;
             FileFaults.Check(file);
-            if (new FileInfo(file).Length > MostBytes)
+            if (BoundedFile.Length(file) > MostBytes)
                 throw new CheckpointException(file,
                     $"has more than {MostBytes >> 20} MB, which no file beside the weights has. Move it away, or " +
                     $"give another folder.");

@@ -20,27 +20,32 @@ internal static class CheckpointFolder
     /// <param name="freeBytes">The room on the disk of a folder.</param>
     public static void DemandRoom(string directory, long bytes, Func<string, long> freeBytes)
     {
-        string folder = Path.GetFullPath(directory);
-        while (!Directory.Exists(folder) && Path.GetDirectoryName(folder) is { } parent)
-            folder = parent;
-        long free;
-        try
-        {
-            free = freeBytes(folder);
-        }
-        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException)
-        {
-            // A file system that does not say: the write itself will tell.
-            return;
-        }
-
-        if (free < bytes)
+        if (FreeBytes(directory, freeBytes) is { } free && free < bytes)
             throw new CheckpointException(directory,
                 $"{Size(bytes)} would be written, but the disk has {Size(free)} free. Free space or choose another folder.");
 
         static string Size(long bytes) =>
             string.Create(CultureInfo.InvariantCulture,
                 $"{(bytes >= 1e8 ? bytes / 1e9 : bytes / 1e6):F2} {(bytes >= 1e8 ? "GB" : "MB")}");
+    }
+
+    /// <summary>
+    /// The room on the disk of a folder, which need not exist; null where a file system does not say, so that the write
+    /// itself will tell.
+    /// </summary>
+    public static long? FreeBytes(string directory, Func<string, long> freeBytes)
+    {
+        string folder = Path.GetFullPath(directory);
+        while (!Directory.Exists(folder) && Path.GetDirectoryName(folder) is { } parent)
+            folder = parent;
+        try
+        {
+            return freeBytes(folder);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return null;
+        }
     }
 
     /// <summary>

@@ -46,7 +46,7 @@ public static class FileFaults
     internal static string DescribeUnfinished(string directory)
     {
         string[] unfinished = [.. Unfinished(directory)
-            .Select(file => $"{Path.GetRelativePath(directory, file)} ({new FileInfo(file).Length} bytes)")
+            .Select(file => $"{Path.GetRelativePath(directory, file)} ({BoundedFile.Length(file)} bytes)")
             .Order(StringComparer.Ordinal)];
         return unfinished.Length == 0
             ? ""
@@ -59,7 +59,12 @@ public static class FileFaults
     /// </summary>
     private static IEnumerable<string> Unfinished(string directory)
     {
-        foreach (string folder in (string[])[directory, Path.Combine(directory, ".cache", "huggingface", "download")])
+        // In the hub's cache a folder of links lies beside one of contents.
+        string? snapshots = Path.GetDirectoryName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)));
+        string[] contents = Path.GetFileName(snapshots) == "snapshots"
+            ? [Path.Combine(Path.GetDirectoryName(snapshots)!, "blobs")] : [];
+        foreach (string folder in (string[])[directory, Path.Combine(directory, ".cache", "huggingface", "download"),
+            .. contents])
         {
             if (!Directory.Exists(folder))
                 continue;

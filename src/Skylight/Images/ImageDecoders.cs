@@ -14,8 +14,11 @@ public sealed class ImageDecoders
         _decoders = [.. decoders];
     }
 
-    /// <summary>PNG and JPEG in managed code, WebP through the system's libwebp.</summary>
-    public static ImageDecoders Standard { get; } = new(new PngDecoder(), new JpegDecoder(), new WebPDecoder());
+    /// <summary>
+    /// PNG, JPEG and PNM, which need no other library. The package Skylight.ImageSharp adds WebP, GIF, BMP, TIFF and
+    /// TGA: <c>ImageDecoders.Standard.WithImageSharp()</c>.
+    /// </summary>
+    public static ImageDecoders Standard { get; } = new(new PngDecoder(), new JpegDecoder(), new PnmDecoder());
 
     /// <summary>The names of the formats, in order.</summary>
     public IReadOnlyList<string> Formats => [.. _decoders.Select(decoder => decoder.Format).Distinct()];
@@ -23,6 +26,10 @@ public sealed class ImageDecoders
     /// <summary>This set and another decoder, which is asked first.</summary>
     /// <param name="decoder">The decoder to add.</param>
     public ImageDecoders With(IImageDecoder decoder) => new([decoder, .. _decoders]);
+
+    /// <summary>This set and more decoders, which are asked last: formats without a signature of their own.</summary>
+    /// <param name="decoders">The decoders to add, the preferred ones first.</param>
+    public ImageDecoders WithLast(params ReadOnlySpan<IImageDecoder> decoders) => new([.. _decoders, .. decoders]);
 
     /// <summary>Decodes a picture; the format is found from the content, whatever the file was called.</summary>
     /// <param name="data">The whole file.</param>
@@ -44,9 +51,13 @@ public sealed class ImageDecoders
             return decoder.Decode(data, limits, cancellationToken);
         }
 
+        // Who has the package and meets such a file has a decoder for it, so that this is not reached.
+        string package = ImageSignatures.IsOfImageSharp(data.Span)
+            ? $"the package {nameof(Skylight)}.ImageSharp decodes it (ImageDecoders.Standard.WithImageSharp() among " +
+                $"the options), or " : "";
         throw new ImageException(
             $"The picture cannot be decoded: {ImageSignatures.Describe(data.Span)}. Supported are " +
-            $"{string.Join(", ", Formats)}; convert it to one of these, or decode it yourself and pass an " +
-            $"{nameof(RgbImage)}.");
+            $"{string.Join(", ", Formats)}; {package}convert it to one of these, or decode it yourself and " +
+            $"pass an {nameof(RgbImage)}.");
     }
 }

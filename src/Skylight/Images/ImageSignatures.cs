@@ -19,6 +19,12 @@ internal static class ImageSignatures
             : $"its format is unknown (first bytes: {Convert.ToHexString(data[..Math.Min(data.Length, 8)])})";
     }
 
+    /// <summary>Whether it is a format of the package Skylight.ImageSharp.</summary>
+    public static bool IsOfImageSharp(ReadOnlySpan<byte> data) => !data.IsEmpty
+        && Format(data) is "a WebP" or "a GIF" or "a BMP" or Tiff or "a TGA";
+
+    private const string Tiff = "a TIFF (or a camera's raw file)";
+
     private static string? Format(ReadOnlySpan<byte> data)
     {
         if (data.StartsWith("GIF8"u8))
@@ -27,7 +33,7 @@ internal static class ImageSignatures
             return "a BMP";
         if (data.StartsWith("II*\0"u8) || data.StartsWith("MM\0*"u8) || data.StartsWith("II+\0"u8)
             || data.StartsWith("MM\0+"u8))
-            return "a TIFF (or a camera's raw file)";
+            return Tiff;
         if (data.Length >= 12 && data.Slice(4, 4).SequenceEqual("ftyp"u8))
             return Brand(data.Slice(8, 4));
         if (data.StartsWith("\0\0\0\x0CjP  "u8) || data.StartsWith((ReadOnlySpan<byte>)[0xFF, 0x4F, 0xFF, 0x51]))
@@ -46,11 +52,14 @@ internal static class ImageSignatures
             return "a ZIP archive";
         if (data.StartsWith((ReadOnlySpan<byte>)[0x1F, 0x8B]))
             return "a gzip archive";
+        if (data.Length >= 12 && data.StartsWith("RIFF"u8) && data.Slice(8, 4).SequenceEqual("WEBP"u8))
+            return "a WebP";
+        if (data.EndsWith("TRUEVISION-XFILE.\0"u8))
+            return "a TGA";
         if (data.StartsWith("RIFF"u8))
             return "a RIFF file that holds no WebP picture";
-        if (data[0] == 'P' && data.Length > 2 && data[1] is >= (byte)'1' and <= (byte)'7'
-            && data[2] is (byte)'\n' or (byte)' ')
-            return "a Netpbm picture (PPM)";
+        if (data[0] == 'P' && data.Length > 2 && data[1] == '7' && data[2] is (byte)'\n' or (byte)' ')
+            return "a Netpbm picture (PAM)";
         return Markup(data);
     }
 

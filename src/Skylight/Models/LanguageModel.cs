@@ -5,8 +5,9 @@ using Skylight.Tensors;
 namespace Skylight.Models;
 
 /// <summary>
-/// Qwen2.5: a decoder of pre-norm layers with RMSNorm, grouped-query attention with rotary positions (half-split) and
-/// SwiGLU.
+/// Qwen2.5 or Qwen3: a decoder of pre-norm layers with RMSNorm, grouped-query attention with rotary positions
+/// (half-split) and SwiGLU. Qwen2.5's queries, keys and values have biases; of Qwen3's every head of queries and keys
+/// is normalised before it is rotated.
 /// </summary>
 public sealed class LanguageModel
 {
@@ -28,7 +29,14 @@ public sealed class LanguageModel
             string prefix = $"language.layers.{layer}";
             parameters.Add(prefix + ".input_norm.weight", dataType, hidden);
             parameters.AddWeight(prefix + ".attention.qkv.weight", dataType, qkv, hidden);
-            parameters.Add(prefix + ".attention.qkv.bias", dataType, qkv);
+            if (configuration.QkvBias)
+                parameters.Add(prefix + ".attention.qkv.bias", dataType, qkv);
+            if (configuration.QueryKeyNorm)
+            {
+                parameters.Add(prefix + ".attention.query_norm.weight", dataType, configuration.HeadDimension);
+                parameters.Add(prefix + ".attention.key_norm.weight", dataType, configuration.HeadDimension);
+            }
+
             parameters.AddWeight(prefix + ".attention.output.weight", dataType, hidden,
                 configuration.HeadCount * configuration.HeadDimension);
             parameters.Add(prefix + ".output_norm.weight", dataType, hidden);
@@ -77,7 +85,8 @@ public sealed class LanguageModel
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(attention);
-        Value table = graph.Add(new RotaryTable(_configuration.HeadDimension, (float)_configuration.RopeTheta), positions);
+        Value table = graph.Add(RopeScaling.Table(_configuration.RopeScaling, _configuration.HeadDimension,
+            _configuration.RopeTheta, _configuration.MaxPositions), positions);
         Value hidden = embedded;
         for (int layer = 0; layer < _configuration.LayerCount; layer++)
         {
@@ -96,11 +105,21 @@ public sealed class LanguageModel
         int dimension = _configuration.HeadDimension, keyWidth = _configuration.KeyValueHeadCount * dimension;
         Value normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden,
             Parameter(graph, prefix + ".input_norm.weight"));
-        Value qkv = Product(graph, normalized, prefix + ".attention.qkv.weight", prefix + ".attention.qkv.bias");
+        Value qkv = Product(graph, normalized, prefix + ".attention.qkv.weight",
+            _configuration.QkvBias ? prefix + ".attention.qkv.bias" : null);
         IReadOnlyList<Value> parts = graph.AddNode(
             new SplitColumns(_configuration.HeadCount * dimension, keyWidth, keyWidth), qkv);
-        Value query = graph.Add(new RotaryEmbedding(dimension), parts[0], table);
-        Value key = graph.Add(new RotaryEmbedding(dimension), parts[1], table);
+        Value query = parts[0], key = parts[1];
+        if (_configuration.QueryKeyNorm)
+        {
+            query = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon, _configuration.HeadCount), query,
+                Parameter(graph, prefix + ".attention.query_norm.weight"));
+            key = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon, _configuration.KeyValueHeadCount), key,
+                Parameter(graph, prefix + ".attention.key_norm.weight"));
+        }
+
+        query = graph.Add(new RotaryEmbedding(dimension), query, table);
+        key = graph.Add(new RotaryEmbedding(dimension), key, table);
         Value attended = attention(layer, query, key, parts[2]);
         hidden = graph.Add(new Add(), hidden, Product(graph, attended, prefix + ".attention.output.weight"));
         normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden,

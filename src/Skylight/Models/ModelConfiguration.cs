@@ -4,7 +4,8 @@ using Skylight.Checkpoints;
 namespace Skylight.Models;
 
 /// <summary>
-/// A vision-language model of the InternVL3 / Skywork-R1V3 family: InternViT, pixel shuffle, MLP connector, Qwen2.5.
+/// A vision-language model of the InternVL3 / InternVL3.5 / Skywork-R1V3 family: InternViT, pixel shuffle, MLP
+/// connector, Qwen2.5 or Qwen3.
 /// </summary>
 public sealed record ModelConfiguration
 {
@@ -86,6 +87,11 @@ public sealed record ModelConfiguration
     /// <summary>The system message; null where config.json has none, and the template's own applies.</summary>
     public string? SystemMessage { get; init; }
 
+    /// <summary>
+    /// The chat template that the checkpoint brings; null where it brings none. No part of what the configuration is.
+    /// </summary>
+    public ChatTemplateFile? ChatTemplate { get; init; }
+
     /// <summary>What generation_config.json proposes.</summary>
     public GenerationDefaults Generation { get; init; } = GenerationDefaults.None;
 
@@ -126,7 +132,9 @@ public sealed record ModelConfiguration
         if (!File.Exists(file))
             throw new CheckpointException(file,
                 $"is missing. A checkpoint is a folder with config.json and *.safetensors.{FileFaults.DescribeUnfinished(directory)}");
-        return Parse(JsonSource.Load(file), GenerationDefaults.Load(directory), LoadPreprocessor(directory));
+        return Parse(JsonSource.Load(file), GenerationDefaults.Load(directory),
+            LoadPreprocessor(directory)) with
+        { ChatTemplate = ChatTemplateFile.Load(directory) };
     }
 
     /// <summary>

@@ -98,7 +98,8 @@ internal static class ModelConfigurationJson
         json.WriteEndObject();
         json.WriteStartObject("llm_config");
         json.WriteStartArray("architectures");
-        json.WriteStringValue("Qwen2ForCausalLM");
+        json.WriteStringValue(configuration.Language.Kind == LanguageModelKind.Qwen3 ? "Qwen3ForCausalLM"
+            : "Qwen2ForCausalLM");
         json.WriteEndArray();
         configuration.Language.WriteJson(json);
         json.WriteEndObject();

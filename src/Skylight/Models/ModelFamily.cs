@@ -4,8 +4,9 @@ namespace Skylight.Models;
 
 /// <summary>
 /// The shapes of the published models, for checkpoints of random weights and for planning without weights. The sizes
-/// are those of the models' public configurations (InternViT-300M or -6B, Qwen2.5, a vocabulary of 151674 tokens, head
-/// and embedding not tied).
+/// are those of the models' public configurations: InternViT-300M or -6B with Qwen2.5 and a vocabulary of 151674
+/// tokens, or with Qwen3 and its 151936. Head and embedding are not tied: the sizes that InternVL3.5's cards state are
+/// those of two matrices.
 /// </summary>
 public static class ModelFamily
 {
@@ -37,6 +38,12 @@ public static class ModelFamily
             {
                 ModelType = "skywork_chat", Architecture = "SkyworkR1VChatModel",
             }),
+        ("internvl3.5-1b", Member35(s_small, 1024, 28, 16, 3072)),
+        ("internvl3.5-2b", Member35(s_small, 2048, 28, 16, 6144)),
+        ("internvl3.5-4b", Member35(s_small, 2560, 36, 32, 9728)),
+        ("internvl3.5-8b", Member35(s_small, 4096, 36, 32, 12288)),
+        ("internvl3.5-14b", Member35(s_small, 5120, 40, 40, 17408)),
+        ("internvl3.5-38b", Member35(s_large, 5120, 64, 64, 25600)),
         ("tiny", Member(new VisionConfiguration
         {
             HiddenSize = 64, LayerCount = 2, HeadCount = 4, IntermediateSize = 128,
@@ -53,8 +60,9 @@ public static class ModelFamily
 
     /// <summary>The models that can be loaded, for an error that names what was found.</summary>
     internal static string Supported =>
-        "InternVL3 (1B, 2B, 8B, 14B, 38B, 78B; not 9B, which is built on InternLM3) and Skywork-R1V3: InternViT " +
-        "with Qwen2.5";
+        "InternVL3 (1B, 2B, 8B, 14B, 38B, 78B; not 9B, which is built on InternLM3), InternVL3.5 (1B, 2B, 4B, 8B, " +
+        "14B, 38B; not those with experts) and Skywork-R1V3: "
+        + "InternViT with Qwen2.5 or a dense Qwen3";
 
     /// <summary>The shape of a member.</summary>
     /// <param name="name">One of <see cref="Names"/>.</param>
@@ -86,7 +94,7 @@ public static class ModelFamily
                 VocabularySize = 151674,
                 RopeTheta = 1e6,
                 MaxPositions = 32768,
-                DynamicRopeFactor = 2,
+                RopeScaling = new RopeScaling(RopeScalingKind.Dynamic, 2, 32768),
             },
             // <IMG_CONTEXT> and <|im_end|> of the family's tokenizer.
             ImageTokenId = 151667,
@@ -96,6 +104,28 @@ public static class ModelFamily
             Architecture = "InternVLChatModel",
             Template = "internvl2_5",
         };
+
+    /// <summary>
+    /// A member with Qwen3, whose tokenizer has other numbers for the family's tokens, and which was trained for all of
+    /// its positions.
+    /// </summary>
+    private static ModelConfiguration Member35(VisionConfiguration vision, int hidden, int layers, int heads,
+        int intermediate)
+    {
+        ModelConfiguration member = Member(vision, hidden, layers, heads, 8, intermediate);
+        return member with
+        {
+            Language = member.Language with
+            {
+                Kind = LanguageModelKind.Qwen3,
+                HeadDimension = 128,
+                VocabularySize = 151936,
+                MaxPositions = 40960,
+                RopeScaling = null,
+            },
+            ImageTokenId = 151671,
+        };
+    }
 
     /// <summary>In transformers' form: no system message, which would be longer than the demo's texts.</summary>
     private static ModelConfiguration DemoModel() => new()

@@ -10,14 +10,25 @@ namespace Skylight.Models;
 /// (transformers 4), <c>rope_parameters</c>, and either of the two objects keyed by layer type (transformers 5).
 /// </summary>
 /// <param name="Theta">The base of the rotary frequencies.</param>
-/// <param name="DynamicFactor">The factor of dynamic scaling, which begins beyond the model's positions; null where
-/// there is none.</param>
-internal readonly record struct RopeParameters(double Theta, double? DynamicFactor)
+/// <param name="Scaling">How positions beyond the trained ones are reached; null where they are not.</param>
+/// <param name="Positions">The longest sequence.</param>
+internal readonly record struct RopeParameters(double Theta, RopeScaling? Scaling, int Positions)
 {
-    private static readonly ConfigurationMembers s_members = new(
-        ["rope_type", "type", "rope_theta", "factor"], [],
-        // The attention factor is YaRN's: dynamic scaling has none.
-        [("partial_rotary_factor", "1"), ("attention_factor", "1"), ("mscale", "1"), ("mrope_interleaved", "false")]);
+    private const string Trained = "original_max_position_embeddings";
+
+    private static readonly (string, string)[] s_single = [("partial_rotary_factor", "1"), ("mrope_interleaved", "false")];
+
+    private static readonly ConfigurationMembers s_plainMembers = new(
+        ["rope_type", "type", "rope_theta", "factor"], [], [.. s_single, ("attention_factor", "1"), ("mscale", "1")]);
+
+    // The attention factor is YaRN's: dynamic scaling has none.
+    private static readonly ConfigurationMembers s_dynamicMembers = new(
+        ["rope_type", "type", "rope_theta", "factor", Trained], [],
+        [.. s_single, ("attention_factor", "1"), ("mscale", "1")]);
+
+    private static readonly ConfigurationMembers s_yarnMembers = new(
+        ["rope_type", "type", "rope_theta", "factor", Trained, "attention_factor", "mscale", "mscale_all_dim",
+            "beta_fast", "beta_slow", "truncate"], [], s_single);
 
     /// <summary>Reads them.</summary>
     /// <param name="json">The language model's configuration.</param>
@@ -42,9 +53,17 @@ internal readonly record struct RopeParameters(double Theta, double? DynamicFact
             statement => (statement.Theta, $"{statement.ThetaPath}' is {Number(statement.Theta)}"));
         string? kind = Agreed(json.File, statements,
             statement => (statement.Kind, $"{statement.Path}.rope_type' is '{statement.Kind}'"));
-        double? factor = Agreed(json.File, statements,
-            statement => (statement.Factor, $"{statement.Path}.factor' is {Number(statement.Factor)}"));
-        return new RopeParameters(theta ?? otherwise, kind == "dynamic" ? factor : null);
+        if (kind is null or "default")
+            return new RopeParameters(theta ?? otherwise, null, maxPositions);
+        // One of them may say less: the type alone, or nothing but the base.
+        Agreed(json.File, statements, statement =>
+            ((double?)statement.Scaling?.Factor, $"{statement.Path}.factor' is {Number(statement.Scaling?.Factor)}"));
+        RopeScaling scaling = Agreed(json.File, statements,
+            statement => (statement.Scaling, $"{statement.Path}' is {statement.Scaling}"))!;
+        int positions = scaling.Kind == RopeScalingKind.Yarn
+            ? (int)Math.Min(int.MaxValue, Math.Max(maxPositions, Math.Round(scaling.Factor * scaling.TrainedPositions)))
+            : maxPositions;
+        return new RopeParameters(theta ?? otherwise, scaling, positions);
     }
 
     private static bool IsByLayerType(JsonSource rope) =>
@@ -76,7 +95,7 @@ internal readonly record struct RopeParameters(double Theta, double? DynamicFact
                 .Where(member => member.Value.ValueKind == JsonValueKind.Object))
             {
                 Statement other = ParseOne(rope.RequiredObject(member.Name), maxPositions);
-                if (other.Theta != full.Theta || other.Factor != full.Factor
+                if (other.Theta != full.Theta || other.Scaling != full.Scaling
                     || (other.Kind ?? "default") != (full.Kind ?? "default"))
                     throw new CheckpointException(rope.File,
                         $"'{rope.Path}{member.Name}' has other parameters than '{full.Path}'; supported: the same " +
@@ -95,8 +114,7 @@ internal readonly record struct RopeParameters(double Theta, double? DynamicFact
         {
             if (rope.Text(spelling) is not { } found)
                 continue;
-            // Dynamic scaling starts beyond max_position_embeddings, where we refuse to go.
-            rope.Demand(spelling, found, "default", "dynamic");
+            rope.Demand(spelling, found, "default", "dynamic", "yarn");
             if (kind is not null && kind != found)
                 throw new CheckpointException(rope.File,
                     $"'{rope.Path}rope_type' is '{kind}' and '{rope.Path}type' is '{found}'; supported: one of them, " +
@@ -105,19 +123,68 @@ internal readonly record struct RopeParameters(double Theta, double? DynamicFact
         }
 
         const string Positive = "a positive number";
-        double? factor = rope.OptionalNumber("factor", Positive, number => number > 0);
-        if (kind == "dynamic" && factor is null)
-            throw new CheckpointException(rope.File,
-                $"'{rope.Path}factor' is missing; supported: a positive number, which dynamic scaling needs.");
-        if (kind != "dynamic" && factor is not null and not 1)
-            throw new CheckpointException(rope.File,
-                $"'{rope.Path}factor' is {Number(factor)}, but 'rope_type' is " +
-                $"{(kind is null ? "missing" : $"'{kind}'")}; supported: a factor with the type 'dynamic'.");
-        s_members.Check(rope, ("original_max_position_embeddings", maxPositions));
-        return new Statement(
-            rope.Path.TrimEnd('.'), $"{rope.Path}rope_theta",
-            rope.OptionalNumber("rope_theta", Positive, number => number > 0), kind, kind == "dynamic" ? factor : null);
+        double? theta = rope.OptionalNumber("rope_theta", Positive, number => number > 0);
+        RopeScaling? scaling = null;
+        if (kind is null or "default")
+        {
+            double? factor = rope.OptionalNumber("factor", Positive, number => number > 0);
+            if (factor is not null and not 1)
+                throw new CheckpointException(rope.File,
+                    $"'{rope.Path}factor' is {Number(factor)}, but 'rope_type' is " +
+                    $"{(kind is null ? "missing" : $"'{kind}'")}; supported: a factor with the types 'dynamic' " +
+                    $"and 'yarn'.");
+            s_plainMembers.Check(rope, (Trained, maxPositions));
+        }
+        else
+        {
+            scaling = kind == "yarn" ? ParseYarn(rope, maxPositions) : ParseDynamic(rope, maxPositions);
+        }
+
+        return new Statement(rope.Path.TrimEnd('.'), $"{rope.Path}rope_theta", theta, kind, scaling);
     }
+
+    private static RopeScaling ParseDynamic(JsonSource rope, int maxPositions)
+    {
+        int trained = rope.Integer(Trained, maxPositions, 1);
+        if (trained > maxPositions)
+            throw new CheckpointException(rope.File,
+                $"'{rope.Path}{Trained}' is {trained}; supported: at most 'max_position_embeddings' " +
+                $"({maxPositions}), for which the base is computed.");
+        double factor = Factor(rope) ?? throw new CheckpointException(rope.File,
+            $"'{rope.Path}factor' is missing; supported: a number of at least 1, which dynamic scaling needs.");
+        s_dynamicMembers.Check(rope);
+        return new RopeScaling(RopeScalingKind.Dynamic, factor, trained);
+    }
+
+    private static RopeScaling ParseYarn(JsonSource rope, int maxPositions)
+    {
+        const string Positive = "a positive number";
+        int trained = rope.Integer(Trained, maxPositions, 1);
+        // As transformers: where no factor is given, the two lengths say it.
+        double factor = Factor(rope) ?? (rope.Has(Trained) && trained <= maxPositions ? (double)maxPositions / trained
+            : throw new CheckpointException(rope.File,
+                $"'{rope.Path}factor' is missing; supported: a number of at least 1, or '{Trained}' below " +
+                $"'max_position_embeddings'."));
+        double fast = rope.OptionalNumber("beta_fast", Positive, number => number > 0) ?? 32,
+            slow = rope.OptionalNumber("beta_slow", Positive, number => number > 0) ?? 1;
+        if (fast < slow)
+            throw new CheckpointException(rope.File,
+                $"'{rope.Path}beta_fast' is {Number(fast)} and '{rope.Path}beta_slow' is {Number(slow)}; supported: " +
+                $"the first is not below the second.");
+        s_yarnMembers.Check(rope);
+        return new RopeScaling(RopeScalingKind.Yarn, factor, trained)
+        {
+            AttentionFactor = rope.OptionalNumber("attention_factor", Positive, number => number > 0),
+            MScale = rope.OptionalNumber("mscale", "a number from 0", number => number >= 0),
+            MScaleAllDimensions = rope.OptionalNumber("mscale_all_dim", "a number from 0", number => number >= 0),
+            BetaFast = fast,
+            BetaSlow = slow,
+            Truncate = rope.Boolean("truncate", true),
+        };
+    }
+
+    private static double? Factor(JsonSource rope) =>
+        rope.OptionalNumber("factor", "a number from 1 to 1024", number => number is >= 1 and <= 1024);
 
     /// <summary>What all statements say that say anything.</summary>
     private static T? Agreed<T>(string file, List<Statement> statements, Func<Statement, (T? Value, string Text)> select)
@@ -137,5 +204,6 @@ internal readonly record struct RopeParameters(double Theta, double? DynamicFact
     private static string Number(double? value) => value?.ToString("R", CultureInfo.InvariantCulture) ?? "";
 
     /// <summary>What one place of the file says; null where it says nothing.</summary>
-    private readonly record struct Statement(string Path, string ThetaPath, double? Theta, string? Kind, double? Factor);
+    private readonly record struct Statement(string Path, string ThetaPath, double? Theta, string? Kind,
+        RopeScaling? Scaling);
 }

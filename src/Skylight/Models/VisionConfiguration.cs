@@ -33,7 +33,7 @@ public sealed record VisionConfiguration
         "capacity_factor", "eval_capacity_factor", "laux_allreduce", "moe_coeff_ratio", "moe_intermediate_size",
         "moe_output_scale", "noisy_gate_policy", "num_experts", "num_routed_experts",
         "num_shared_experts", "shared_expert_intermediate_size", "use_residual", "use_rts", "use_weighted_residual",
-        "tie_word_embeddings",
+        "tie_word_embeddings", "use_fa3",
     ];
 
     private static readonly (string, string)[] s_single = [("use_moe", "false"), ("mlp_bias", "true"),

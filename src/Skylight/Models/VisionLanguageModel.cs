@@ -37,8 +37,8 @@ public sealed record PackedForward(
 }
 
 /// <summary>
-/// A vision-language model: InternViT, pixel shuffle and connector, Qwen2.5. It owns the one copy of the weights on a
-/// device, and writes its forward pass into graphs.
+/// A vision-language model: InternViT, pixel shuffle and connector, Qwen2.5 or Qwen3. It owns the one copy of the
+/// weights on a device, and writes its forward pass into graphs.
 /// </summary>
 public sealed class VisionLanguageModel : IDisposable
 {
@@ -78,7 +78,7 @@ public sealed class VisionLanguageModel : IDisposable
     /// <summary>The bridge to the language model.</summary>
     public Connector Connector { get; }
 
-    /// <summary>Qwen2.5.</summary>
+    /// <summary>Qwen2.5 or Qwen3.</summary>
     public LanguageModel Language { get; }
 
     /// <summary>Whether graphs use fused ops; a test turns it off to prove that nothing changes but speed.</summary>

@@ -124,6 +124,9 @@ public sealed class BytePairTokenizer : ITokenizer
     public int? TokenId(string specialToken) => _added.TryGetValue(specialToken, out int id) ? id : null;
 
     /// <inheritdoc/>
+    public IReadOnlyCollection<string> AddedTokens => _added.Keys;
+
+    /// <inheritdoc/>
     public bool IsSpecial(int token) => _special.Contains(token);
 
     /// <inheritdoc/>

@@ -1,4 +1,5 @@
 using System.Text;
+using Skylight.Text.Templates;
 
 namespace Skylight.Text;
 
@@ -50,12 +51,35 @@ public sealed record ChatTemplate
         OpensThinking = false,
     };
 
+    /// <summary>
+    /// The system message with which the card of InternVL3.5 has it think (<c>R1_SYSTEM_PROMPT</c>): it then writes
+    /// <c>&lt;think&gt;</c> itself.
+    /// </summary>
+    public static string InternVLThinkingMessage { get; } = """
+        You are an AI assistant that rigorously follows this response protocol:
+
+        1. First, conduct a detailed analysis of the question. Consider different angles, potential solutions, and reason through the problem step-by-step. Enclose this entire thinking process within <think> and </think> tags.
+
+        2. After the thinking section, provide a clear, concise, and direct answer to the user's question. Separate the answer from the think section with a newline.
+
+        Ensure that the thinking process is thorough but remains focused on the query. The final answer should be standalone and not reference the thinking section.
+        """.ReplaceLineEndings("\n");
+
     /// <summary>The names that <see cref="Named"/> knows.</summary>
     public static IReadOnlyList<string> Names { get; } = [InternVLName, InternVLBareName, TransformersName,
         ThinkingName, NoThinkingName];
 
     /// <summary>What it is called.</summary>
     public required string Name { get; init; }
+
+    /// <summary>The checkpoint's own template; null for those that are built in.</summary>
+    internal JinjaChat? Jinja { get; private init; }
+
+    /// <summary>What the checkpoint's own template is told of thinking; null for nothing.</summary>
+    private bool? EnableThinking { get; init; }
+
+    /// <summary>The Jinja of a checkpoint's own template; null for those that are built in.</summary>
+    public string? Source => Jinja?.Source;
 
     /// <summary>The system message of a chat that does not begin with one; null for none.</summary>
     public string? SystemMessage { get; init; }
@@ -64,10 +88,82 @@ public sealed record ChatTemplate
     public bool OpensThinking { get; init; }
 
     /// <summary>
+    /// What asks the model to think, where a system message does; null where the prompt opens the think block for it.
+    /// See <see cref="WithThinking"/>.
+    /// </summary>
+    public string? ThinkingMessage { get; init; }
+
+    /// <summary>
+    /// Whether a chat begins with <see cref="ThinkingMessage"/>: in place of <see cref="SystemMessage"/>, or, with an
+    /// empty line between, before the system message that the chat begins with. A chat whose system message begins with
+    /// it already stays as it is.
+    /// </summary>
+    public bool AsksToThink { get; init; }
+
+    /// <summary>
     /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as
     /// reasoning models expect. On, an answer that closes a think block which its prompt had opened gets the opening back.
     /// </summary>
     public bool KeepsThinking { get; init; }
+
+    /// <summary>
+    /// The template with thinking on or off, in the way of its model: by a system message, or by an opened think block.
+    /// </summary>
+    /// <param name="thinking">Whether the model thinks before it answers.</param>
+    public ChatTemplate WithThinking(bool thinking)
+    {
+        if (ThinkingMessage is not null)
+            return this with { AsksToThink = thinking };
+        return Jinja is null ? this with { OpensThinking = thinking }
+            : this with { EnableThinking = thinking, OpensThinking = Jinja.OpensThinking(thinking) };
+    }
+
+    /// <summary>
+    /// A template in Jinja, as checkpoints bring it (<c>chat_template</c>): it decides about system message, thinking
+    /// and everything else, where <see cref="SystemMessage"/>
+    /// and <see cref="ThinkingMessage"/> do not. Thinking is switched by <c>enable_thinking</c>.
+    /// </summary>
+    /// <param name="name">What it is called.</param>
+    /// <param name="source">The template: the part of Jinja that docs/serving.md names.</param>
+    /// <param name="tokens">Special tokens that it may write by name, such as <c>bos_token</c>, with their
+    /// spellings.</param>
+    /// <exception cref="TemplateException">It asks for what is not supported, or cannot render the simplest of chats;
+    /// names line and column.</exception>
+    public static ChatTemplate FromJinja(string name, string source, IReadOnlyDictionary<string, string>? tokens = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        ArgumentNullException.ThrowIfNull(source);
+        var jinja = new JinjaChat(source, tokens ?? new Dictionary<string, string>());
+        return new ChatTemplate { Name = name, Jinja = jinja, OpensThinking = jinja.OpensThinking(null) };
+    }
+
+    /// <summary>
+    /// Whether a template in Jinja writes the same as this one, with each setting of thinking that it knows.
+    /// </summary>
+    internal bool WritesLike(ChatTemplate other)
+    {
+        JinjaChat jinja = other.Jinja!;
+        try
+        {
+            return (jinja.SwitchesThinking ? (bool?[])[null, true, false] : [null]).All(thinking =>
+            {
+                ChatTemplate template = thinking is { } value ? WithThinking(value) : this;
+                return JinjaChat.Probes.All(chat => template.Spell(chat) == jinja.Spell(chat, thinking, KeepsThinking));
+            });
+        }
+        catch (TemplateException exception) when (exception.IsRefusal)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>A prompt as text, with its special tokens spelled out.</summary>
+    private string Spell(ChatTurn[] turns)
+    {
+        var prompt = new Writer(null);
+        WritePrompt(prompt, turns);
+        return prompt.Spelled;
+    }
 
     /// <summary>A template by name.</summary>
     /// <exception cref="ArgumentException">There is none of that name; lists those that there are.</exception>
@@ -125,8 +221,15 @@ public sealed record ChatTemplate
             throw new ArgumentException("A chat needs at least one turn.", nameof(turns));
 
         var prompt = new Writer(tokenizer);
-        if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
-            Write(prompt, ChatTurn.System(message), 0);
+        if (Jinja is not null)
+            return ByJinja(() => Jinja.Apply(prompt, tokenizer, Begun(turns), EnableThinking, KeepsThinking));
+        bool isThinking = WritePrompt(prompt, turns);
+        return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
+    }
+
+    private bool WritePrompt(Writer prompt, IReadOnlyList<ChatTurn> turns)
+    {
+        turns = Begin(prompt, turns);
         string begun = "";
         for (int i = 0; i < turns.Count; i++)
         {
@@ -138,8 +241,7 @@ public sealed record ChatTemplate
 
         prompt.Special(SpecialTokens.TurnStart);
         prompt.Text("assistant\n");
-        bool isThinking = WriteBeginning(prompt, begun);
-        return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
+        return WriteBeginning(prompt, begun);
     }
 
     /// <summary>
@@ -163,9 +265,10 @@ public sealed record ChatTemplate
             throw new ArgumentException("A chat to learn from must end with the assistant's turn.", nameof(turns));
 
         var transcript = new Writer(tokenizer);
+        if (Jinja is not null)
+            return ByJinja(() => Jinja.ApplyWithAnswers(transcript, tokenizer, Begun(turns), EnableThinking, KeepsThinking));
         var answers = new List<(int Start, int End)>();
-        if (SystemMessage is { } message && turns[0].Role != ChatRole.System)
-            Write(transcript, ChatTurn.System(message), 0);
+        turns = Begin(transcript, turns);
         for (int i = 0; i < turns.Count; i++)
         {
             if (turns[i] is not { Role: ChatRole.Assistant, Parts.IsDefault: false } turn)
@@ -183,6 +286,50 @@ public sealed record ChatTemplate
         }
 
         return new ChatTranscript(transcript.Finish(), answers, transcript.ImageTokenCount);
+    }
+
+    /// <summary>Turns for a template in Jinja: checked, and with the system message that they lack.</summary>
+    private List<ChatTurn> Begun(IReadOnlyList<ChatTurn> turns)
+    {
+        // What is wrong with a turn is found, and named, by writing it down.
+        var check = new Writer(null);
+        for (int i = 0; i < turns.Count; i++)
+            Write(check, turns[i], i);
+        var begin = new Writer(null);
+        turns = Begin(begin, turns);
+        string? message = begin.Spelled.Length == 0 ? null : AsksToThink ? ThinkingMessage : SystemMessage;
+        return message is null ? [.. turns] : [ChatTurn.System(message), .. turns];
+    }
+
+    private static T ByJinja<T>(Func<T> render)
+    {
+        try
+        {
+            return render();
+        }
+        catch (TemplateException exception)
+        {
+            throw new ArgumentException($"The checkpoint's chat template cannot write this chat: {exception.Message}",
+                "turns", exception);
+        }
+    }
+
+    /// <summary>Writes the system message that the turns lack, or gives them one that asks to think.</summary>
+    private IReadOnlyList<ChatTurn> Begin(Writer prompt, IReadOnlyList<ChatTurn> turns)
+    {
+        string? asking = AsksToThink ? ThinkingMessage : null;
+        if (turns[0] is not { Role: ChatRole.System } first)
+        {
+            if ((asking ?? SystemMessage) is { } message)
+                Write(prompt, ChatTurn.System(message), 0);
+            return turns;
+        }
+
+        if (asking is null || first.Parts.IsDefault
+            || string.Concat(first.Parts.OfType<ChatText>().Select(part => part.Text))
+            .StartsWith(asking, StringComparison.Ordinal))
+            return turns;
+        return [first with { Parts = [new ChatText($"{asking}\n\n"), .. first.Parts] }, .. turns.Skip(1)];
     }
 
     /// <summary>Writes an answer with the token that ends it, and says where it is.</summary>
@@ -327,17 +474,29 @@ public sealed record ChatTemplate
     /// Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens
     /// than in training.
     /// </summary>
-    private sealed class Writer(ITokenizer tokenizer)
+    /// <param name="tokenizer">Null where the text is wanted.</param>
+    internal sealed class Writer(ITokenizer? tokenizer)
     {
         private readonly List<int> _tokens = [];
         private readonly StringBuilder _text = new();
 
         public int ImageTokenCount { get; private set; }
 
+        /// <summary>The text, where there is no tokenizer.</summary>
+        public string Spelled => _text.ToString();
+
         public void Text(string text) => _text.Append(text);
+
+        public void Text(char character) => _text.Append(character);
 
         public void Special(string token)
         {
+            if (tokenizer is null)
+            {
+                Text(token);
+                return;
+            }
+
             Encode();
             _tokens.Add(tokenizer.RequiredTokenId(token));
         }
@@ -348,7 +507,7 @@ public sealed record ChatTemplate
         /// </summary>
         public void Tag(string tag)
         {
-            if (tokenizer.TokenId(tag) is null)
+            if (tokenizer?.TokenId(tag) is null)
                 Text(tag);
             else
                 Special(tag);
@@ -356,13 +515,20 @@ public sealed record ChatTemplate
 
         public void Image(int count)
         {
+            ImageTokenCount += count;
             Special(SpecialTokens.ImageStart);
+            if (tokenizer is null)
+            {
+                _text.Insert(_text.Length, SpecialTokens.ImageContext, count);
+                Text(SpecialTokens.ImageEnd);
+                return;
+            }
+
             int context = tokenizer.RequiredTokenId(SpecialTokens.ImageContext);
             _tokens.EnsureCapacity(_tokens.Count + count + 1);
             for (int i = 0; i < count; i++)
                 _tokens.Add(context);
             Special(SpecialTokens.ImageEnd);
-            ImageTokenCount += count;
         }
 
         /// <summary>Ends the text so far and says how many tokens there are.</summary>
@@ -380,7 +546,7 @@ public sealed record ChatTemplate
 
         private void Encode()
         {
-            if (_text.Length == 0)
+            if (_text.Length == 0 || tokenizer is null)
                 return;
             _tokens.AddRange(tokenizer.Encode(_text.ToString()));
             _text.Clear();

@@ -40,6 +40,12 @@ public interface ITokenizer
     /// <exception cref="ArgumentOutOfRangeException">The token number is outside the vocabulary.</exception>
     ReadOnlySpan<byte> TokenBytes(int token) => Encoding.UTF8.GetBytes(Decode([token]));
 
+    /// <summary>
+    /// The spellings for which <see cref="TokenId"/> knows a token, as far as they are known; what a checkpoint's own
+    /// chat template writes of them becomes that token.
+    /// </summary>
+    IReadOnlyCollection<string> AddedTokens => [];
+
     /// <summary>Whether <see cref="Encode"/> can express the text without special tokens.</summary>
     bool CanEncode(string text) => true;
 }

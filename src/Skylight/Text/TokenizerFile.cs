@@ -51,7 +51,7 @@ internal sealed class TokenizerFile
             throw new TokenizerException(file,
                 $"is missing, and so is {QwenTokenizerFiles.Vocabulary}. A tokenizer is a folder with {Name}, or " +
                 $"with {QwenTokenizerFiles.Vocabulary} and {QwenTokenizerFiles.Merges} as Qwen2 has them.");
-        var result = new TokenizerFile(vocabulary, ExpectedTokens(new FileInfo(vocabulary).Length)) { Composes = true };
+        var result = new TokenizerFile(vocabulary, ExpectedTokens(BoundedFile.Length(vocabulary))) { Composes = true };
         QwenTokenizerFiles.Read(fileOrDirectory, result, cancellationToken);
         result.CheckAdded();
         return result;

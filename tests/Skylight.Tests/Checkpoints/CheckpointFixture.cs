@@ -8,42 +8,44 @@ namespace Skylight.Tests.Checkpoints;
 internal static class CheckpointFixture
 {
     public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf",
-        "vit6b-style/original"];
+        "vit6b-style/original", "qwen3-style/hf", "qwen3-style/original"];
 
     /// <summary>A model small enough to write in a test, with unequal sizes everywhere so that a mix-up shows.</summary>
-    public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm) => new()
-    {
-        Vision = new VisionConfiguration
+    public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm,
+        LanguageModelKind kind = LanguageModelKind.Qwen2) => new()
         {
-            HiddenSize = 12,
-            LayerCount = 2,
-            HeadCount = 3,
-            IntermediateSize = 20,
-            ImageHeight = 28,
-            ImageWidth = 84,
-            PatchHeight = 7,
-            PatchWidth = 7,
-            ChannelCount = 1,
-            NormKind = norm,
-            QueryKeyNorm = norm == NormKind.RmsNorm,
-            QkvBias = norm == NormKind.LayerNorm,
-        },
-        Language = new LanguageConfiguration
-        {
-            HiddenSize = 24,
-            LayerCount = 3,
-            HeadCount = 4,
-            KeyValueHeadCount = 2,
-            HeadDimension = 6,
-            IntermediateSize = 40,
-            VocabularySize = 50,
-            RopeTheta = 12345.5,
-            MaxPositions = 128,
-            TieWordEmbeddings = tied,
-        },
-        ImageTokenId = 49,
-        StopTokenIds = [3, 5],
-    };
+            Vision = new VisionConfiguration
+            {
+                HiddenSize = 12,
+                LayerCount = 2,
+                HeadCount = 3,
+                IntermediateSize = 20,
+                ImageHeight = 28,
+                ImageWidth = 84,
+                PatchHeight = 7,
+                PatchWidth = 7,
+                ChannelCount = 1,
+                NormKind = norm,
+                QueryKeyNorm = norm == NormKind.RmsNorm,
+                QkvBias = norm == NormKind.LayerNorm,
+            },
+            Language = new LanguageConfiguration
+            {
+                Kind = kind,
+                HiddenSize = 24,
+                LayerCount = 3,
+                HeadCount = 4,
+                KeyValueHeadCount = 2,
+                HeadDimension = kind == LanguageModelKind.Qwen3 ? 10 : 6,
+                IntermediateSize = 40,
+                VocabularySize = 50,
+                RopeTheta = 12345.5,
+                MaxPositions = 128,
+                TieWordEmbeddings = tied,
+            },
+            ImageTokenId = 49,
+            StopTokenIds = [3, 5],
+        };
 
     /// <summary>The bytes of a safetensors file with any header, honest or not.</summary>
     public static byte[] Raw(string header, int dataBytes, long? claimedLength = null)

@@ -9,6 +9,7 @@ public class KeyMapTests
     [Theory]
     [InlineData("vit300m-style")]
     [InlineData("vit6b-style")]
+    [InlineData("qwen3-style")]
     public void BothGoldenNamingsHoldTheSameParametersBitForBit(string style)
     {
         string huggingFace = Golden.PathOf($"{style}/hf"), original = Golden.PathOf($"{style}/original");
@@ -35,6 +36,7 @@ public class KeyMapTests
     [Theory]
     [InlineData("vit300m-style")]
     [InlineData("vit6b-style")]
+    [InlineData("qwen3-style")]
     public void EveryGoldenGradientIsSomePieceOfAParameter(string style)
     {
         using SafetensorsFile golden = SafetensorsFile.Open(Golden.PathOf($"{style}/golden.safetensors"));
@@ -51,13 +53,15 @@ public class KeyMapTests
     }
 
     [Theory]
-    [InlineData(false, NormKind.LayerNorm)]
-    [InlineData(true, NormKind.RmsNorm)]
-    public void PiecesCoverEveryParameterOnceInEveryNaming(bool tied, NormKind norm)
+    [InlineData(false, NormKind.LayerNorm, LanguageModelKind.Qwen2)]
+    [InlineData(true, NormKind.RmsNorm, LanguageModelKind.Qwen2)]
+    [InlineData(false, NormKind.RmsNorm, LanguageModelKind.Qwen3)]
+    [InlineData(true, NormKind.LayerNorm, LanguageModelKind.Qwen3)]
+    public void PiecesCoverEveryParameterOnceInEveryNaming(bool tied, NormKind norm, LanguageModelKind kind)
     {
         foreach (CheckpointNaming naming in Enum.GetValues<CheckpointNaming>())
         {
-            KeyMap map = KeyMap.For(CheckpointFixture.Small(tied, norm), naming);
+            KeyMap map = KeyMap.For(CheckpointFixture.Small(tied, norm, kind), naming);
             var tensors = new HashSet<string>();
             foreach (KeyMapEntry entry in map.Entries)
             {

@@ -162,7 +162,17 @@ public class ModelFolderTests
                 BeginTokenId = 1,
                 PaddingTokenId = 2,
             },
-            Language = TinyModel.Configuration.Language with { DynamicRopeFactor = 2 },
+            Language = TinyModel.Configuration.Language with
+            {
+                RopeScaling = new RopeScaling(RopeScalingKind.Yarn, 2, 128)
+                {
+                    MScale = 0.5,
+                    MScaleAllDimensions = 1,
+                    BetaFast = 16,
+                    BetaSlow = 2,
+                    Truncate = false,
+                },
+            },
         };
         folder.Write("tokenizer.json", "{}");
         folder.Write("unrelated.txt", "x");

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Skylight.Checkpoints;
+using Skylight.Cli;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Cpu;
 using Skylight.Tests.Checkpoints;
@@ -40,11 +41,11 @@ public sealed class CommandLineTests
             """{"Tests": [{"Phase": "grpo", "Correct": 1, "Count": 2, "Seconds": 1, "Examples": []}]}""");
         await Fails($"demo --resume {folder["late"]}", "demo.json", "'grpo', which does not come there");
         folder.Write("quick/demo.json", """{"Seed": 1, "Preset": "Quick"}""");
-        await Fails($"demo --resume {folder["quick"]} --seed 5", "seed 1, not 5");
-        await Fails($"demo --resume {folder["quick"]} --tiny", "is a quick run", "--tiny");
-        await Fails($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program",
+        await Refuses($"demo --resume {folder["quick"]} --seed 5", "seed 1, not 5");
+        await Refuses($"demo --resume {folder["quick"]} --tiny", "is a quick run", "--tiny");
+        await Refuses($"demo --resume {folder["quick"]} --digits {folder["absent"]}", "has the digits of the program",
             "--digits");
-        await Fails($"demo --resume {folder["quick"]} --out {folder["new"]}", "stays in its folder", "--out");
+        await Refuses($"demo --resume {folder["quick"]} --out {folder["new"]}", "stays in its folder", "--out");
         folder.Write("broken/demo.json", """{"Seed": 1, "Preset": "Tiny"}""");
         TrainingCheckpoint.Save(folder["broken/runs/pretraining/state"], [], """{"Step": "x"}""");
         (int code, _, string error) = await SkylightProgram.RunAsync(["demo", "--resume", folder["broken"]]);
@@ -69,7 +70,7 @@ public sealed class CommandLineTests
     public async Task A_device_or_checkpoint_that_does_not_exist_is_named()
     {
         using var folder = new TemporaryFolder();
-        await Fails($"demo --device tpu --out {folder["out"]}", "no device 'tpu'", "cpu");
+        await Refuses($"demo --device tpu --out {folder["out"]}", "no device 'tpu'", "cpu");
         await Fails($"verify {folder["absent"]} {folder["golden.safetensors"]}", "golden.safetensors");
         string golden = Golden.PathOf("vit300m-style/golden.safetensors");
         await Fails($"verify {folder["absent"]} {golden}", "absent", "config.json");
@@ -108,10 +109,10 @@ public sealed class CommandLineTests
         Assert.Contains("FAILS", output, StringComparison.Ordinal);
 
         await Fails($"verify --losses {folder["absent.json"]}", "absent.json", "no such file");
-        await Fails("verify", "Give a checkpoint and a golden dump, or --losses");
-        await Fails($"verify {folder.Path}", "Give a checkpoint and a golden dump");
-        await Fails($"verify {folder.Path} {losses} --losses {losses}", "--losses takes neither");
-        await Fails($"verify --losses {losses} --no-fusion", "--no-fusion");
+        await Refuses("verify", "Give a checkpoint and a golden dump, or --losses");
+        await Refuses($"verify {folder.Path}", "Give a checkpoint and a golden dump");
+        await Refuses($"verify {folder.Path} {losses} --losses {losses}", "--losses takes neither");
+        await Refuses($"verify --losses {losses} --no-fusion", "--no-fusion");
     }
 
     [Fact]
@@ -120,6 +121,16 @@ public sealed class CommandLineTests
         (int code, string output, _) = await SkylightProgram.RunAsync(["devices"]);
         Assert.Equal(0, code);
         Assert.StartsWith("cpu ", output, StringComparison.Ordinal);
+        // A line each, and one that says where there is more.
+        Assert.All(output.Trim().Split('\n'),
+            line => Assert.Matches(
+                "^(cpu|cuda|cuda:[0-9]+|simt) +[^ ]|^Libraries, and what was tried: skylight devices --verbose$", line));
+        Assert.DoesNotContain("Tried", output, StringComparison.Ordinal);
+        (code, string verbose, _) = await SkylightProgram.RunAsync(["devices", "--verbose"]);
+        Assert.Equal(0, code);
+        Assert.All(["driver: ", "NVRTC: ", "cuBLAS: "],
+            library => Assert.Contains($"\n         {library}", verbose, StringComparison.Ordinal));
+        Assert.DoesNotContain("--verbose", verbose, StringComparison.Ordinal);
         (code, output, _) = await SkylightProgram.RunAsync(["devices", "--json"]);
         Assert.Equal(0, code);
         using JsonDocument list = JsonDocument.Parse(output);
@@ -137,19 +148,46 @@ public sealed class CommandLineTests
     }
 
     [Fact]
-    public async Task A_command_line_that_makes_no_sense_says_where_help_is()
+    public async Task The_program_is_called_skylight_and_says_its_version()
     {
-        await Fails("demo --sead 3", "'--sead'", "'skylight demo --help'");
-        await Fails("generate model", "'--prompt' is required", "'skylight generate --help'");
-        await Fails("generate model --prompt hi --think maybe", "'maybe'", "'on' 'off'");
-        await Fails("generat model", "'generat'", "'skylight --help'");
-        await Fails("kernels chek", "'chek'", "'skylight kernels --help'");
+        foreach (string[] path in (string[][])[[], ["chat"], ["kernels", "check"]])
+        {
+            (int status, string help, _) = await SkylightProgram.RunAsync([.. path, "--help"]);
+            Assert.Equal(0, status);
+            Assert.Contains($"Usage:\n  {string.Join(' ', (string[])["skylight", .. path])} ",
+                help.ReplaceLineEndings("\n"), StringComparison.Ordinal);
+            Assert.DoesNotContain("Skylight.Cli", help, StringComparison.Ordinal);
+        }
+
+        (int code, string version, _) = await SkylightProgram.RunAsync(["--version"]);
+        Assert.Equal(0, code);
+        // As MinVer makes it: never the 1.0.0 of a project without a version.
+        Assert.Matches(@"^(?!1\.0\.0\s)\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9a-f]{40})?\s$", version);
+        await Refuses("--version chat", "cannot be combined");
     }
 
-    private static async Task Fails(string arguments, params string[] expected)
+    [Fact]
+    public async Task A_command_line_that_makes_no_sense_says_where_help_is()
+    {
+        await Refuses("demo --sead 3", "'--sead'", "'skylight demo --help'");
+        await Refuses("generate model", "'--prompt' is required", "'skylight generate --help'");
+        await Refuses("generate model --prompt hi --think maybe", "'maybe'", "'on' 'off'");
+        await Refuses("generat model", "'generat'", "'skylight --help'");
+        await Refuses("kernels chek", "'chek'", "'skylight kernels --help'");
+    }
+
+    /// <summary>What was tried and did not work.</summary>
+    private static Task Fails(string arguments, params string[] expected) =>
+        Ends(ErrorReporting.Failed, arguments, expected);
+
+    /// <summary>What cannot be meant.</summary>
+    private static Task Refuses(string arguments, params string[] expected) =>
+        Ends(ErrorReporting.Usage, arguments, expected);
+
+    private static async Task Ends(int expectedCode, string arguments, string[] expected)
     {
         (int code, string output, string error) = await SkylightProgram.RunAsync(arguments.Split(' '));
-        Assert.NotEqual(0, code);
+        Assert.True(code == expectedCode, $"{arguments}: {code}\n{error}");
         Assert.Equal("", output);
         string line = error.Trim();
         Assert.StartsWith("skylight: ", line, StringComparison.Ordinal);

@@ -51,6 +51,17 @@ public sealed class PlainCommandLineTests
         Assert.StartsWith("{", output, StringComparison.Ordinal);
     }
 
+    // What could be meant, and does not work with the files that there are; every other line is refused as one.
+    private static readonly string[] _failures =
+    [
+        "info DIR", "info DIR --context 40000000", "info MODEL --device cuda:99", "generate DIR --prompt x",
+        "generate MODEL --prompt x", "generate MODEL --prompt x --image DIR",
+        "generate MODEL --prompt x --image absent.png", "eval DIR --data DIR", "eval DIR --data absent.jsonl",
+        "verify MODEL absent.safetensors", "verify MODEL DIR", "verify DIR DIR",
+        "demo --resume DIR", "demo --digits DIR", "kernels compile --budget DIR", "kernels compile --budget absent",
+        "init DIR/new --like tiny --tokenizer absent",
+    ];
+
     public static TheoryData<string> Lines =>
     [
         "", "nonsense", "info", "info DIR", "info DIR --json=maybe", "info DIR --context 40000000",
@@ -81,7 +92,8 @@ public sealed class PlainCommandLineTests
             .Select(word => word.Replace("DIR", folder["empty"], StringComparison.Ordinal)
                 .Replace("MODEL", Golden.PathOf("vit300m-style/hf"), StringComparison.Ordinal))];
         (int code, string output, string error) = await ConsoleRun.RunAsync(arguments);
-        Assert.True(code == 1, $"{code}\n{output}\n{error}");
+        bool meant = _failures.Contains(line);
+        Assert.True(code == (meant ? ErrorReporting.Failed : ErrorReporting.Usage), $"{code}\n{output}\n{error}");
         PlainWords.Check(output);
         PlainWords.Check(error);
         Assert.True(error.StartsWith("skylight: ", StringComparison.Ordinal) && error.Trim().Split('\n').Length < 12

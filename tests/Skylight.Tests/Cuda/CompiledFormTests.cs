@@ -98,7 +98,7 @@ public sealed class CompiledFormTests
     {
         Emulator.Require();
         (int code, string output, string error) = await SkylightProgram.RunAsync(
-            SkylightProgram.Start(["devices"], environment: ("SKYLIGHT_SIMT_CAPABILITY", capability)));
+            SkylightProgram.Start(["devices", "--verbose"], environment: ("SKYLIGHT_SIMT_CAPABILITY", capability)));
         Assert.True(code == 0, error);
         string[] lines = [.. output.Split('\n').Select(one => one.Trim())];
         int card = Array.FindIndex(lines, one => one.StartsWith("simt ", StringComparison.Ordinal)

@@ -84,6 +84,58 @@ public sealed class RowKernelTests
         }
     }
 
+    [Theory]
+    [InlineData(6)]
+    [InlineData(16)]
+    [InlineData(24)]
+    [InlineData(128)]
+    public void Fusing_the_norm_of_heads_with_split_and_rotation_changes_no_bits(int dimension)
+    {
+        const int Tokens = 3, Heads = 4, KeyHeads = 2, Columns = Heads + 2 * KeyHeads;
+        BFloat16[] qkv = Random(1, Tokens * Columns * dimension), queryWeight = Random(2, dimension),
+            keyWeight = Random(3, dimension);
+        using CudaDevice device = Open();
+        using var workspace = new Workspace(device);
+        BFloat16[][] fused = Of(plain: false), plain = Of(plain: true);
+        for (int output = 0; output < plain.Length; output++)
+            Assert.Equal(Bits(plain[output]), Bits(fused[output]));
+        Assert.NotEqual(Bits(plain[0]), Bits(Random(1, plain[0].Length)));
+
+        BFloat16[][] Of(bool plain)
+        {
+            var graph = new Graph();
+            Value x = graph.Input("qkv", new TensorType(DataType.BFloat16, new Shape(Tokens, Columns * dimension)));
+            Value q = graph.Input("q", new TensorType(DataType.BFloat16, new Shape(dimension))),
+                k = graph.Input("k", new TensorType(DataType.BFloat16, new Shape(dimension)));
+            Value table = graph.Add(new RotaryTable(dimension, 100f), graph.Constant("positions", [7, 0, 1000]));
+            IReadOnlyList<Value> outputs;
+            if (plain)
+            {
+                IReadOnlyList<Value> parts = graph.AddNode(
+                    new SplitColumns(Heads * dimension, KeyHeads * dimension, KeyHeads * dimension), x);
+                outputs =
+                [
+                    graph.Add(new RotaryEmbedding(dimension), graph.Add(new RmsNorm(1e-6f, Heads), parts[0], q), table),
+                    graph.Add(new RotaryEmbedding(dimension), graph.Add(new RmsNorm(1e-6f, KeyHeads), parts[1], k), table),
+                    parts[2],
+                ];
+            }
+            else
+            {
+                outputs = graph.AddNode(new QkvSplitNormRotary(Heads, KeyHeads, dimension, 1e-6f), x, table, q, k);
+            }
+
+            for (int output = 0; output < outputs.Count; output++)
+                graph.Output($"{output}", outputs[output]);
+            var executor = new Executor(Planner.Plan(graph, device), workspace);
+            executor.Write<BFloat16>(x, qkv);
+            executor.Write<BFloat16>(q, queryWeight);
+            executor.Write<BFloat16>(k, keyWeight);
+            executor.Run(TestContext.Current.CancellationToken);
+            return [.. outputs.Select(output => executor.Read<BFloat16>(output))];
+        }
+    }
+
     /// <summary>
     /// The gradients of parameters are sums over rows of many blocks: in which order the blocks run must not show.
     /// </summary>

@@ -14,13 +14,15 @@ public sealed class PrefixCacheTests
     private const int Page = PagedAttention.PageSize;
 
     [Theory]
-    [InlineData(0, 2 * Page + 5, 20)]
-    [InlineData(0, 2 * Page, 1)]
-    [InlineData(2, 3 * Page - 1, Page + 1)]
-    [InlineData(3, Page, 3 * Page)]
-    public void The_next_turn_is_read_from_where_it_is_new_and_answered_alike(int pictures, int length, int newTokens)
+    [InlineData(0, 2 * Page + 5, 20, LanguageModelKind.Qwen2)]
+    [InlineData(0, 2 * Page, 1, LanguageModelKind.Qwen2)]
+    [InlineData(2, 3 * Page - 1, Page + 1, LanguageModelKind.Qwen2)]
+    [InlineData(3, Page, 3 * Page, LanguageModelKind.Qwen2)]
+    [InlineData(2, 3 * Page - 1, Page + 1, LanguageModelKind.Qwen3)]
+    public void The_next_turn_is_read_from_where_it_is_new_and_answered_alike(int pictures, int length, int newTokens,
+        LanguageModelKind kind)
     {
-        using VisionLanguageModel model = TinyModel.Create(maxPositions: 1024);
+        using VisionLanguageModel model = TinyModel.Create(maxPositions: 1024, kind: kind);
         using GenerationEngine keeping = Keeping(model, 40), fresh = new(model, 40 * Page);
         TokenSequence prompt = TinyModel.Prompt(1, length,
             [.. Enumerable.Range(0, pictures).Select(index => TinyModel.Picture((ulong)index))]);

@@ -33,8 +33,11 @@ public class ImageFuzzTests
                 ReadOnlyMemory<byte> start = file.AsMemory(0, length);
                 if (!Survives(start, () => $"{name}, cut off after {length} bytes"))
                     continue;
-                bool same = ImageDecoders.Standard.Decode(start).Pixels.AsSpan()
-                    .SequenceEqual(ImageDecoders.Standard.Decode(file).Pixels);
+                // Of digits at a file's end nobody can say whether more followed.
+                if (name is "formats/plain.ppm" or "formats/plain.pgm")
+                    continue;
+                bool same = ImageSamples.Decoders.Decode(start).Pixels.AsSpan()
+                    .SequenceEqual(ImageSamples.Decoders.Decode(file).Pixels);
                 Assert.True(same,
                     $"{name}, cut off after {length} of {file.Length} bytes, was accepted and is another picture");
                 accepted++;
@@ -49,10 +52,13 @@ public class ImageFuzzTests
     [InlineData(".png", 60_000)]
     [InlineData(".jpg", 300_000)]
     [InlineData(".webp", 5_000)]
+    [InlineData(".gif", 20_000)]
+    [InlineData(".bmp", 20_000)]
+    [InlineData(".tif", 20_000)]
+    [InlineData(".tga", 20_000)]
+    [InlineData(".pgm", 10_000)]
     public void Damage_is_survived(string extension, int cases)
     {
-        if (extension == ".webp")
-            ImageSamples.NeedWebP();
         (string Name,
             byte[] Data)[] files = [.. Files().Where(file => file.Name.EndsWith(extension, StringComparison.Ordinal))];
         // The small files are as complex as the large ones, and a case of them takes less.
@@ -80,7 +86,7 @@ public class ImageFuzzTests
     {
         try
         {
-            RgbImage image = ImageDecoders.Standard.Decode(file, Limits);
+            RgbImage image = ImageSamples.Decoders.Decode(file, Limits);
             Assert.True((long)image.Width * image.Height <= Limits.MaximumPixels, which());
             return true;
         }
@@ -176,10 +182,10 @@ public class ImageFuzzTests
 
     private static IEnumerable<(string Name, byte[] Data)> Files()
     {
-        bool webP = new WebPDecoder().IsAvailable;
         string folder = ImageSamples.PathOf("");
         return Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Where(file => Path.GetExtension(file) is ".png" or ".jpg" || (webP && Path.GetExtension(file) == ".webp"))
+            .Where(file => Path.GetExtension(file) is ".png" or ".jpg" or ".webp" or ".gif" or ".bmp" or ".tif"
+                or ".tga" or ".pbm" or ".pgm" or ".ppm")
             .Order(StringComparer.Ordinal)
             .Select(file => (Path.GetRelativePath(folder, file), File.ReadAllBytes(file)));
     }

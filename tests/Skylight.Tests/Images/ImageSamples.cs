@@ -1,6 +1,7 @@
 using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text.Json;
+using Skylight.ImageSharp;
 using Skylight.Images;
 
 namespace Skylight.Tests.Images;
@@ -23,15 +24,11 @@ internal static class ImageSamples
 
     public static string PathOf(string name) => Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", name);
 
-    /// <summary>Decodes a sample; skips the test where it is WebP and there is no libwebp.</summary>
-    public static RgbImage Decode(string name)
-    {
-        if (name.EndsWith(".webp", StringComparison.Ordinal))
-            NeedWebP();
-        return ImageDecoders.Standard.Decode(Bytes(name));
-    }
+    /// <summary>Decoders of all formats.</summary>
+    public static ImageDecoders Decoders { get; } = ImageDecoders.Standard.WithImageSharp();
 
-    public static void NeedWebP() => Assert.SkipUnless(new WebPDecoder().IsAvailable, "needs libwebp");
+    /// <summary>Decodes a sample.</summary>
+    public static RgbImage Decode(string name) => Decoders.Decode(Bytes(name));
 
     public static string Hash(RgbImage image) => Convert.ToHexStringLower(SHA256.HashData(image.Pixels));
 

@@ -98,16 +98,89 @@ public class ModelConfigurationTests
     [InlineData("InternLM3ForCausalLM", "internlm3")]
     [InlineData("InternLM2ForCausalLM", "internlm2")]
     [InlineData("LlamaForCausalLM", "llama")]
-    [InlineData("Qwen3ForCausalLM", "qwen3")]
     [InlineData("Qwen3MoeForCausalLM", "qwen3_moe")]
+    [InlineData("GptOssForCausalLM", "gpt_oss")]
+    [InlineData("Phi3ForCausalLM", "phi3")]
     public void OtherLanguageModelsAreNamedWithWhatIsSupported(string architecture, string modelType)
     {
-        AssertRefused(
-            Edit(Original, ("llm_config.architectures", $"[\"{architecture}\"]"),
-                ("llm_config.model_type", $"\"{modelType}\"")), architecture, "Qwen2ForCausalLM", "InternVL3 (1B",
-                    "Skywork-R1V3");
+        AssertRefused(Edit(Original, ("llm_config.architectures", $"[\"{architecture}\"]"),
+            ("llm_config.model_type", $"\"{modelType}\"")), architecture, "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+                "InternVL3 (1B", "InternVL3.5 (1B, 2B, 4B, 8B, 14B, 38B; not those with experts)", "Skywork-R1V3");
         AssertRefused(Edit(HuggingFace, ("text_config.model_type", $"\"{modelType}\"")), modelType, "qwen2",
             "InternVL3 (1B");
+    }
+
+    [Theory]
+    [InlineData("\"qwen2\"", "[\"Qwen3ForCausalLM\"]", "'llm_config.model_type' is 'qwen2'")]
+    [InlineData("\"qwen3\"", "[\"Qwen2ForCausalLM\"]", "'llm_config.model_type' is 'qwen3'")]
+    [InlineData("null", "[\"Qwen2ForCausalLM\", \"Qwen3ForCausalLM\"]", "names classes of qwen2 and of qwen3")]
+    public void Type_and_class_of_the_language_model_must_agree(string modelType, string architectures, string expected) =>
+        AssertRefused(Edit(Original, ("llm_config.model_type", modelType), ("llm_config.architectures", architectures)),
+            expected);
+
+    [Fact]
+    public void Qwen3_is_told_by_type_or_class_and_has_its_own_defaults()
+    {
+        foreach (ModelConfiguration read in (ReadOnlySpan<ModelConfiguration>)[
+            Load(Edit(Original, ("llm_config.model_type", "\"qwen3\""), ("llm_config.architectures", "null"))),
+            Load(Edit(Original, ("llm_config.model_type", "null"), ("llm_config.architectures", "[\"Qwen3ForCausalLM\"]"))),
+            Load(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\"")))])
+        {
+            // The class has heads of 128 where the file says nothing, whatever hidden size and heads are.
+            Assert.Equal((LanguageModelKind.Qwen3, true, false, 128),
+                (read.Language.Kind, read.Language.QueryKeyNorm, read.Language.QkvBias, read.Language.HeadDimension));
+            Assert.Equal(read with { Generation = GenerationDefaults.None }, Load(read.ToOriginalJson()));
+            Assert.Equal(read with { Generation = GenerationDefaults.None }, Load(read.ToJson()));
+        }
+
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""),
+            ("text_config.attention_bias", "true")), "'text_config.attention_bias'", "true", "false");
+        AssertRefused(Edit(HuggingFace, ("text_config.attention_bias", "false")), "'text_config.attention_bias'",
+            "false", "true");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.use_qk_norm", "false")),
+            "'text_config.use_qk_norm'", "false", "true");
+        AssertRefused(Edit(HuggingFace, ("text_config.model_type", "\"qwen3\""), ("text_config.num_experts", "128")),
+            "'text_config.num_experts'", "128");
+    }
+
+    /// <summary>The members of Qwen3Config with those of the family, as transformers writes them.</summary>
+    [Fact]
+    public void A_configuration_as_InternVL35_has_it_is_read()
+    {
+        ModelConfiguration read = Load("""
+            { "architectures": ["InternVLChatModel"], "auto_map": { "AutoConfig": "configuration_internvl_chat.InternVLChatConfig", "AutoModel": "modeling_internvl_chat.InternVLChatModel" },
+              "downsample_ratio": 0.5, "dynamic_image_size": true, "eos_token_id": 151645, "force_image_size": 448, "hidden_size": 4096, "image_fold": null,
+              "llm_config": { "_name_or_path": "Qwen/Qwen3-8B", "architectures": ["Qwen3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 151643,
+                "debug": false, "eos_token_id": 151645, "ep_size": 1, "head_dim": 128, "hidden_act": "silu", "hidden_size": 4096, "initializer_range": 0.02, "intermediate_size": 12288,
+                "layer_types": ["full_attention"], "max_position_embeddings": 40960, "max_window_layers": 36, "micro_forward": false, "model_type": "qwen3", "num_attention_heads": 32,
+                "num_hidden_layers": 36, "num_key_value_heads": 8, "rms_norm_eps": 1e-06, "rope_scaling": null, "rope_theta": 1000000, "skip_checkpoint": false, "sliding_window": null,
+                "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": false, "use_deepep": false, "use_sliding_window": false, "vocab_size": 151936 },
+              "max_dynamic_patch": 12, "min_dynamic_patch": 1, "model_type": "internvl_chat", "output_attentions": false, "pad2square": false, "pad_token_id": 151643, "ps_version": "v2",
+              "select_layer": -1, "template": "internvl2_5", "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": null, "use_backbone_lora": 0, "use_llm_lora": 0,
+              "use_thumbnail": true,
+              "vision_config": { "architectures": ["InternVisionModel"], "attention_dropout": 0.0, "drop_path_rate": 0.0, "dropout": 0.0, "hidden_act": "gelu", "hidden_size": 1024,
+                "image_size": 448, "initializer_factor": 1.0, "initializer_range": 0.02, "intermediate_size": 4096, "layer_norm_eps": 1e-06, "model_type": "intern_vit_6b",
+                "norm_type": "layer_norm", "num_attention_heads": 16, "num_channels": 3, "num_hidden_layers": 24, "patch_size": 14, "qk_normalization": false, "qkv_bias": true,
+                "use_fa3": false, "use_flash_attn": true } }
+            """);
+        ModelConfiguration expected = ModelFamily.Configuration("internvl3.5-8b");
+        Assert.Equal((expected.Vision, expected.Language, expected.Preprocessing, expected.Template),
+            (read.Vision, read.Language, read.Preprocessing, read.Template));
+    }
+
+    /// <summary>The sizes that the cards of InternVL3.5 state, in billions.</summary>
+    [Theory]
+    [InlineData("internvl3.5-1b", 1.1)]
+    [InlineData("internvl3.5-2b", 2.3)]
+    [InlineData("internvl3.5-4b", 4.7)]
+    [InlineData("internvl3.5-8b", 8.5)]
+    [InlineData("internvl3.5-14b", 15.1)]
+    [InlineData("internvl3.5-38b", 38.4)]
+    public void Published_sizes_are_those_of_the_shapes(string name, double billions)
+    {
+        using var model = new VisionLanguageModel(ModelFamily.Configuration(name),
+            new Skylight.Cpu.CpuDevice(long.MaxValue));
+        Assert.Equal(billions, model.Parameters.ElementCount / 1e9, 0.06);
     }
 
     [Theory]
@@ -119,14 +192,20 @@ public class ModelConfigurationTests
             architecture, "internvl_chat", "InternVL3 (1B");
 
     [Fact]
-    public void DynamicRopeIsSaidWhereItWouldBegin()
+    public void HowMorePositionsAreConfiguredIsSaidWithTheirNumber()
     {
         LanguageConfiguration dynamic = Load(Original).Language;
-        Assert.Equal(2, dynamic.DynamicRopeFactor);
-        Assert.Contains("32768 positions (its dynamic RoPE scaling by 2 would begin there", dynamic.DescribePositions(),
-            StringComparison.Ordinal);
+        Assert.Equal(new RopeScaling(RopeScalingKind.Dynamic, 2, 32768), dynamic.RopeScaling);
+        Assert.Contains(
+            "32768 positions (dynamic RoPE scaling by 2 beyond 32768, which is not configured to go there; for more, " +
+            "raise 'max_position_embeddings'", dynamic.DescribePositions(), StringComparison.Ordinal);
+        LanguageConfiguration longer = Load(
+            Edit(Original, ("llm_config.max_position_embeddings", "65536"),
+                ("llm_config.rope_scaling",
+                    """{ "type": "dynamic", "factor": 2, "original_max_position_embeddings": 32768 }"""))).Language;
+        Assert.Equal("65536 positions (dynamic RoPE scaling by 2 beyond 32768)", longer.DescribePositions());
         LanguageConfiguration plain = Load(Edit(Original, ("llm_config.rope_scaling", "null"))).Language;
-        Assert.Null(plain.DynamicRopeFactor);
+        Assert.Null(plain.RopeScaling);
         Assert.Equal("32768 positions", plain.DescribePositions());
         AssertRefused(
             Edit(HuggingFace,
@@ -301,8 +380,8 @@ public class ModelConfigurationTests
     [InlineData("llm_config.use_sliding_window", "true", "'llm_config.use_sliding_window'", "true", "false")]
     [InlineData("llm_config.layer_types", "[\"full_attention\", \"sliding_attention\"]", "'llm_config.layer_types'",
         "sliding_attention", "full_attention")]
-    [InlineData("llm_config.rope_scaling", "{\"type\": \"yarn\", \"factor\": 4}", "'llm_config.rope_scaling.type'",
-        "yarn", "dynamic")]
+    [InlineData("llm_config.rope_scaling", "{\"type\": \"llama3\", \"factor\": 4}", "'llm_config.rope_scaling.type'",
+        "llama3", "yarn")]
     [InlineData("llm_config.rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 4}",
         "'llm_config.rope_scaling.rope_type'", "linear", "dynamic")]
     [InlineData("llm_config.rope_theta", "-1", "'llm_config.rope_theta'", "-1", "positive")]
@@ -340,8 +419,8 @@ public class ModelConfigurationTests
     [InlineData("vision_config.use_absolute_position_embeddings", "false",
         "'vision_config.use_absolute_position_embeddings'", "false", "true")]
     [InlineData("text_config.model_type", "\"llama\"", "'text_config.model_type'", "llama", "qwen2")]
-    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"yarn\"}", "'text_config.rope_parameters.rope_type'",
-        "yarn", "default")]
+    [InlineData("text_config.rope_parameters", "{\"rope_type\": \"linear\"}", "'text_config.rope_parameters.rope_type'",
+        "linear", "default")]
     public void UnsupportedHuggingFaceConfigurationIsRefused(string field, string value, string named, string found,
         string supported) =>
         AssertRefused(Edit(HuggingFace, (field, value)), named, found, supported);

@@ -24,11 +24,12 @@ public sealed class QuantizedModelTests
     ];
 
     [Theory]
-    [InlineData(DataType.Float32)]
-    [InlineData(DataType.BFloat16)]
-    public void Log_probabilities_stay_near_those_of_the_weights_it_was_made_from(DataType type)
+    [InlineData(DataType.Float32, LanguageModelKind.Qwen2)]
+    [InlineData(DataType.BFloat16, LanguageModelKind.Qwen2)]
+    [InlineData(DataType.BFloat16, LanguageModelKind.Qwen3)]
+    public void Log_probabilities_stay_near_those_of_the_weights_it_was_made_from(DataType type, LanguageModelKind kind)
     {
-        using VisionLanguageModel model = TinyModel.Create(type), quantized = TinyModel.Create(type);
+        using VisionLanguageModel model = TinyModel.Create(type, kind: kind), quantized = TinyModel.Create(type, kind: kind);
         long before = Bytes(quantized);
         quantized.Quantize();
         Assert.True(quantized.IsQuantized);
@@ -52,10 +53,12 @@ public sealed class QuantizedModelTests
         Assert.InRange(difference, 1e-6, 0.3);
     }
 
-    [Fact]
-    public void Prompts_read_in_parts_and_beside_others_give_the_same_bits()
+    [Theory]
+    [InlineData(LanguageModelKind.Qwen2)]
+    [InlineData(LanguageModelKind.Qwen3)]
+    public void Prompts_read_in_parts_and_beside_others_give_the_same_bits(LanguageModelKind kind)
     {
-        using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
+        using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16, kind: kind);
         model.Quantize();
         IReadOnlyList<Completion[]> whole = Generate(model, 4096);
         foreach (int part in (int[])[1, 7, 33])

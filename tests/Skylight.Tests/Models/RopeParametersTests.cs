@@ -16,14 +16,15 @@ public class RopeParametersTests
     {
         using var folder = new TemporaryFolder();
         File.Copy(Golden.PathOf("faults/config-rope-nested.json"), folder["config.json"]);
+        LanguageConfiguration language = ModelConfiguration.Load(folder.Path).Language;
+        Assert.Equal((1e6, RopeScalingKind.Yarn, 4.0),
+            (language.RopeTheta, language.RopeScaling!.Kind, language.RopeScaling.Factor));
+        folder.Write("config.json",
+            File.ReadAllText(folder["config.json"]).Replace("\"yarn\"", "\"longrope\"", StringComparison.Ordinal));
         string message = Assert.Throws<CheckpointException>(() => ModelConfiguration.Load(folder.Path)).Message;
         Assert.Contains(
-            "'llm_config.rope_parameters.full_attention.rope_type' is 'yarn'; supported: 'default', 'dynamic'", message,
-            StringComparison.Ordinal);
-        folder.Write("config.json",
-            File.ReadAllText(folder["config.json"]).Replace("\"yarn\"", "\"dynamic\"", StringComparison.Ordinal));
-        LanguageConfiguration language = ModelConfiguration.Load(folder.Path).Language;
-        Assert.Equal((1e6, 4.0), (language.RopeTheta, language.DynamicRopeFactor));
+            "'llm_config.rope_parameters.full_attention.rope_type' is 'longrope'; supported: 'default', " +
+            "'dynamic', 'yarn'", message, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -53,17 +54,31 @@ public class RopeParametersTests
     public void EverySpellingIsRead(string language, double theta, double? factor)
     {
         LanguageConfiguration read = Load(language).Language;
-        Assert.Equal((theta, factor), (read.RopeTheta, read.DynamicRopeFactor));
+        Assert.Equal((theta, factor), (read.RopeTheta, read.RopeScaling?.Factor));
+        Assert.Equal(factor is null ? null : RopeScalingKind.Dynamic, read.RopeScaling?.Kind);
+        Assert.Equal(4096, read.MaxPositions);
     }
 
     [Theory]
-    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 4 } }""", "'llm_config.rope_scaling.type' is 'yarn'")]
+    [InlineData("""{ "rope_scaling": { "type": "yarn" } }""", "'llm_config.rope_scaling.factor' is missing")]
+    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 0.5 } }""", "a number from 1 to 1024")]
+    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 4, "beta_fast": 1, "beta_slow": 2 } }""",
+        "'llm_config.rope_scaling.beta_fast' is 1 and 'llm_config.rope_scaling.beta_slow' is 2")]
+    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 4, "attention_factor": -1 } }""", "a positive number")]
+    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 4, "truncate": 1 } }""", "true or false")]
+    [InlineData("""{ "rope_theta": 0.5, "rope_scaling": { "type": "yarn", "factor": 4 } }""", "YaRN takes its logarithm")]
+    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 4, "long_factor": [1] } }""",
+        "'llm_config.rope_scaling.long_factor'")]
+    [InlineData(
+        """{ "rope_scaling": { "type": "yarn", "factor": 4 }, "rope_parameters": { "rope_type": "yarn", "factor": 4, "truncate": false } }""", "which contradict each other")]
+    [InlineData("""{ "rope_scaling": { "type": "dynamic", "factor": 2, "original_max_position_embeddings": 8192 } }""",
+        "'llm_config.rope_scaling.original_max_position_embeddings' is 8192; supported: at most")]
     [InlineData("""{ "rope_scaling": { "rope_type": "longrope", "short_factor": [1], "long_factor": [1] } }""",
         "'llm_config.rope_scaling.rope_type' is 'longrope'")]
     [InlineData("""{ "rope_parameters": { "rope_type": "llama3", "factor": 8, "rope_theta": 5e5 } }""",
         "'llm_config.rope_parameters.rope_type' is 'llama3'")]
     [InlineData("""{ "rope_parameters": { "rope_type": "linear", "factor": 2 } }""",
-        "'linear'; supported: 'default', 'dynamic'")]
+        "'linear'; supported: 'default', 'dynamic', 'yarn'")]
     [InlineData("""{ "rope_scaling": { "type": "mrope", "mrope_section": [16, 24, 24] } }""", "'mrope'")]
     [InlineData("""{ "rope_scaling": { "type": "default", "mrope_section": [16, 24, 24] } }""",
         "'llm_config.rope_scaling.mrope_section' is [16,24,24]; it is not known")]
@@ -74,7 +89,7 @@ public class RopeParametersTests
         "'llm_config.rope_scaling.factor' is 2, but 'rope_type' is missing")]
     [InlineData("""{ "rope_parameters": { "rope_type": "default", "factor": 4, "rope_theta": 1e6 } }""",
         "factor' is 4, but 'rope_type' is 'default'")]
-    [InlineData("""{ "rope_scaling": { "type": "dynamic", "factor": 0 } }""", "a positive number")]
+    [InlineData("""{ "rope_scaling": { "type": "dynamic", "factor": 0 } }""", "a number from 1 to 1024")]
     [InlineData("""{ "rope_theta": 5e5, "rope_parameters": { "rope_theta": 1e6 } }""",
         "'llm_config.rope_theta' is 500000 and 'llm_config.rope_parameters.rope_theta' is 1000000, which contradict " +
         "each other")]
@@ -108,6 +123,23 @@ public class RopeParametersTests
     public void WhatCannotBeComputedIsRefusedByName(string language, string expected) =>
         Assert.Contains(expected, Assert.Throws<CheckpointException>(() => Load(language)).Message,
             StringComparison.Ordinal);
+
+    [Theory]
+    [InlineData("""{ "rope_scaling": { "type": "yarn", "factor": 4 } }""", 4, 4096, 16384)]
+    [InlineData(
+        """{ "rope_scaling": { "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 2048 } }""", 4,
+        2048, 8192)]
+    [InlineData(
+        """{ "rope_scaling": { "rope_type": "yarn", "factor": 1.5, "original_max_position_embeddings": 2048 } }""", 1.5,
+        2048, 4096)]
+    [InlineData(
+        """{ "rope_parameters": { "rope_type": "yarn", "factor": null, "original_max_position_embeddings": 1024, "rope_theta": 1e4 } }""", 4, 1024, 4096)]
+    public void Yarn_reaches_as_far_as_its_factor(string language, double factor, int trained, int positions)
+    {
+        LanguageConfiguration read = Load(language).Language;
+        Assert.Equal((new RopeScaling(RopeScalingKind.Yarn, factor, trained), positions),
+            (read.RopeScaling, read.MaxPositions));
+    }
 
     private static ModelConfiguration Load(string language)
     {

@@ -47,26 +47,37 @@ internal static class TinyModel
     }.Validate();
 
     public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5,
-        Device? device = null, int? maxPositions = null)
+        Device? device = null, int? maxPositions = null, LanguageModelKind kind = LanguageModelKind.Qwen2,
+        bool tied = false, RopeScaling? scaling = null)
     {
-        ModelConfiguration configuration =
-            Configuration with
+        ModelConfiguration configuration = Configuration with
+        {
+            Language = Configuration.Language with
             {
-                Language = Configuration.Language with
-                {
-                    MaxPositions = maxPositions ?? Configuration.Language.MaxPositions,
-                },
-            };
+                MaxPositions = maxPositions ?? Configuration.Language.MaxPositions,
+                Kind = kind,
+                TieWordEmbeddings = tied,
+                RopeScaling = scaling,
+                // Qwen3 has heads of a width of its own; half of this one is no multiple of a vector.
+                HeadDimension = kind == LanguageModelKind.Qwen3 ? 12 : Configuration.Language.HeadDimension,
+            },
+        };
         var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(),
             parameterType)
         { UseFusion = useFusion };
         model.Initialize(seed);
-        foreach (string name in (string[])["language.embedding.weight", "language.head.weight"])
+        string[] spread = tied ? ["language.embedding.weight"] : ["language.embedding.weight", "language.head.weight"];
+        // Norms that do something; they begin as ones.
+        foreach (string name in spread.Concat(model.Parameters.All.Select(parameter => parameter.Name)
+            .Where(name => name.EndsWith("query_norm.weight", StringComparison.Ordinal)
+                || name.EndsWith("key_norm.weight", StringComparison.Ordinal))))
         {
             // Far from uniform, so that an error in the context shows in the distribution.
             float[] values = PersistentTensors.Read(model.Device, model.Parameters[name]);
-            PersistentTensors.Write(model.Device, model.Parameters[name],
-                [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))]);
+            float[] scaled = name.EndsWith("norm.weight", StringComparison.Ordinal)
+                ? [.. values.Select((value, index) => value * (0.5f + index * 0.125f))]
+                : [.. values.Select(value => value * (name.Contains("embedding", StringComparison.Ordinal) ? 30 : 2))];
+            PersistentTensors.Write(model.Device, model.Parameters[name], scaled);
         }
 
         return model;

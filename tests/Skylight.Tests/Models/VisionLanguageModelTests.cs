@@ -99,16 +99,18 @@ public sealed class VisionLanguageModelTests
     }
 
     [Theory]
-    [InlineData(TrainableModules.All)]
-    [InlineData(TrainableModules.Connector)]
-    public void Recomputed_layers_give_the_same_bits_in_less_memory(TrainableModules modules)
+    [InlineData(TrainableModules.All, LanguageModelKind.Qwen2)]
+    [InlineData(TrainableModules.Connector, LanguageModelKind.Qwen2)]
+    [InlineData(TrainableModules.All, LanguageModelKind.Qwen3)]
+    [InlineData(TrainableModules.Connector, LanguageModelKind.Qwen3)]
+    public void Recomputed_layers_give_the_same_bits_in_less_memory(TrainableModules modules, LanguageModelKind kind)
     {
-        using VisionLanguageModel model = TinyModel.Create();
+        using VisionLanguageModel model = TinyModel.Create(kind: kind);
         (float[] kept, _) = Gradients(model, modules, recompute: false);
         (float[] recomputed, _) = Gradients(model, modules, recompute: true);
         Assert.Equal(kept, recomputed);
 
-        ModelConfiguration small = TinyModel.Configuration;
+        ModelConfiguration small = model.Configuration;
         using var deep = new VisionLanguageModel(
             small with
             {
@@ -121,10 +123,13 @@ public sealed class VisionLanguageModelTests
         Assert.InRange(Peak(recompute: true), 1, Peak(recompute: false) / 2);
     }
 
-    [Fact]
-    public void Fused_and_unfused_graphs_agree()
+    [Theory]
+    [InlineData(LanguageModelKind.Qwen2)]
+    [InlineData(LanguageModelKind.Qwen3)]
+    public void Fused_and_unfused_graphs_agree(LanguageModelKind kind)
     {
-        using VisionLanguageModel fused = TinyModel.Create(), unfused = TinyModel.Create(useFusion: false);
+        using VisionLanguageModel fused = TinyModel.Create(kind: kind),
+            unfused = TinyModel.Create(useFusion: false, kind: kind);
         (float[] gradient, double loss) = Gradients(fused, TrainableModules.All, recompute: false);
         (float[] expected, double expectedLoss) = Gradients(unfused, TrainableModules.All, recompute: false);
         Assert.Equal(expectedLoss, loss, 1e-5 * expectedLoss);
@@ -134,6 +139,45 @@ public sealed class VisionLanguageModelTests
         int Steps(VisionLanguageModel model) => PassOf(model, TrainableModules.All, workspace, recompute: false,
             new PackedShape(128, 4, 4, 28, 28), 128).Plan.Steps.Count;
         Assert.InRange(Steps(fused), 1, Steps(unfused) - 1);
+    }
+
+    /// <summary>A matrix that is embedding and head gets the gradients of both, once each.</summary>
+    [Theory]
+    [InlineData(LanguageModelKind.Qwen2, true)]
+    [InlineData(LanguageModelKind.Qwen3, true)]
+    [InlineData(LanguageModelKind.Qwen3, false)]
+    public void Tied_embeddings_get_the_gradients_of_both_their_uses(LanguageModelKind kind, bool fusion)
+    {
+        const string Embedding = "language.embedding.weight", Head = "language.head.weight";
+        using VisionLanguageModel tied = TinyModel.Create(useFusion: fusion, kind: kind, tied: true),
+            untied = TinyModel.Create(useFusion: fusion, kind: kind);
+        foreach (PersistentTensor parameter in untied.Parameters.All)
+            PersistentTensors.Write(untied.Device, parameter,
+                PersistentTensors.Read(tied.Device, tied.Parameters[parameter.Name == Head ? Embedding : parameter.Name]));
+        Assert.DoesNotContain(tied.Parameters.All, parameter => parameter.Name == Head);
+        (Dictionary<string, float[]> one, double loss) = ByName(tied);
+        (Dictionary<string, float[]> two, double expected) = ByName(untied);
+        Assert.Equal(expected, loss);
+        foreach ((string name, float[] gradient) in one)
+        {
+            double[] sum = [
+                .. two[name].Select((value, index) => (double)value + (name == Embedding ? two[Head][index] : 0))];
+            double scale = sum.Max(Math.Abs);
+            Assert.All(gradient.Zip(sum), pair => Assert.InRange(Math.Abs(pair.First - pair.Second), 0, 1e-5 * scale));
+        }
+
+        Assert.NotEqual(two[Embedding], one[Embedding]);
+        Assert.NotEqual(two[Head], one[Embedding]);
+
+        static (Dictionary<string, float[]>, double) ByName(VisionLanguageModel model)
+        {
+            using var trainer = new ModelTrainer(model, TrainableModules.All);
+            TrainingSample sample = SampleOf(TinyModel.Prompt(3, 24, TinyModel.Picture(1)));
+            BatchResult result = trainer.AccumulateGradients(
+                [sample with { Weights = [.. sample.Weights.Select(_ => 0.1f)] }], new CrossEntropyObjective());
+            return (trainer.Gradients.ToDictionary(pair => pair.Parameter.Name,
+                pair => PersistentTensors.Read(model.Device, pair.Gradient)), result.Loss);
+        }
     }
 
     [Fact]

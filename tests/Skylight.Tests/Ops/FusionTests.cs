@@ -57,6 +57,54 @@ public class FusionTests
         return [rotated[0], rotated[1], graph.Add(new Silu(), pieces[2])];
     }, [Tokens, 24]);
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Query_key_value_split_norm_of_heads_and_rotation(bool keyFirst) =>
+        AssertFused(nameof(QkvSplitNormRotary), 1, (graph, inputs) =>
+    {
+        Value[] rotated = NormedRotations(graph, inputs, 12, 1e-5f, keyFirst, out Value value);
+        return [rotated[0], rotated[1], graph.Add(new Silu(), value)];
+    }, [Tokens, 24], [6], [6]);
+
+    [Fact]
+    public void Heads_that_are_normed_otherwise_are_not_fused()
+    {
+        // One norm over all heads of a query; another epsilon for keys; the normed query is read by another node; only
+        // keys are normed.
+        AssertFused(nameof(QkvSplitNormRotary), 0,
+            (graph, inputs) => [.. NormedRotations(graph, inputs, 12, 1e-5f, false, out Value value, groups: 1), value],
+            [Tokens, 24], [12], [6]);
+        AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) =>
+            [.. NormedRotations(graph, inputs, 12, 1e-3f, false, out Value value), value], [Tokens, 24], [6], [6]);
+        AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) =>
+        {
+            Value[] rotated = NormedRotations(graph, inputs, 12, 1e-5f, false, out Value value);
+            return [.. rotated, value, graph.Add(new Silu(), rotated[0].Producer!.Inputs[0])];
+        }, [Tokens, 24], [6], [6]);
+        AssertFused(nameof(QkvSplitNormRotary), 0, (graph, inputs) =>
+        {
+            IReadOnlyList<Value> pieces = graph.AddNode(new SplitColumns(12, 6, 6), inputs[0]);
+            Value table = graph.Add(new RotaryTable(6, 100f), graph.Constant("positions", [0, 1, 2, 3, 4, 5]));
+            Value key = graph.Add(new RotaryEmbedding(6), graph.Add(new RmsNorm(1e-5f), pieces[1], inputs[1]), table);
+            return [graph.Add(new RotaryEmbedding(6), pieces[0], table), key, pieces[2]];
+        }, [Tokens, 24], [6]);
+    }
+
+    /// <summary>Two heads of queries and one of keys and values.</summary>
+    private static Value[] NormedRotations(Graph graph, Value[] inputs, int queryWidth, float queryEpsilon,
+        bool keyFirst, out Value value, int groups = 2)
+    {
+        IReadOnlyList<Value> pieces = graph.AddNode(new SplitColumns(queryWidth, 6, 6), inputs[0]);
+        Value table = graph.Add(new RotaryTable(6, 100f), graph.Constant("positions", [0, 1, 2, 3, 4, 5]));
+        Value[] rotated = [graph.Add(new RmsNorm(queryEpsilon, groups), pieces[0], inputs[1]),
+            graph.Add(new RmsNorm(1e-5f), pieces[1], inputs[2])];
+        foreach (int index in keyFirst ? new[] { 1, 0 } : [0, 1])
+            rotated[index] = graph.Add(new RotaryEmbedding(6), rotated[index], table);
+        value = pieces[2];
+        return rotated;
+    }
+
     [Fact]
     public void Nothing_is_fused_where_the_order_or_another_reader_forbids_it()
     {

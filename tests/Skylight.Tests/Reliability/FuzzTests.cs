@@ -1,5 +1,4 @@
 using Skylight.Fuzz;
-using Skylight.Tests.Images;
 
 namespace Skylight.Tests.Reliability;
 
@@ -16,16 +15,20 @@ public class FuzzTests
     [InlineData("png", 5_000)]
     [InlineData("jpeg", 5_000)]
     [InlineData("webp", 3_000)]
+    [InlineData("gif", 5_000)]
+    [InlineData("bmp", 5_000)]
+    [InlineData("tiff", 5_000)]
+    [InlineData("tga", 5_000)]
+    [InlineData("pnm", 5_000)]
     [InlineData("evaluation", 20_000)]
     [InlineData("losses", 10_000)]
     [InlineData("examples", 20_000)]
     [InlineData("parquet", 5_000)]
     [InlineData("chat-completions", 30_000)]
     [InlineData("verifier-reply", 30_000)]
+    [InlineData("hub", 30_000)]
     public void Spoilt_inputs_are_read_or_refused_as_documented(string name, int inputs)
     {
-        if (name == "webp")
-            ImageSamples.NeedWebP();
         using FuzzTarget target = FuzzTargets.All[name]();
         FuzzResult result = new Fuzzer(target, seed: 1, failures: null).Run(inputs, TimeSpan.FromMinutes(5));
         Assert.True(result.Faults.Count == 0,

@@ -45,7 +45,7 @@ public sealed class CookbookTests
 
         using var device = new CpuDevice(long.MaxValue);
         RunPlan plan = await RunPlan.OfAsync(recipe, model, device, device.MemoryBytes,
-            TestContext.Current.CancellationToken);
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.True(plan.Fits && plan.Steps > 0 && plan.Examples > 0 && plan.TrainedParameters > 0);
         Assert.Equal(recipe.Method != TrainingMethod.Supervised, plan.RolloutTokens > 0);
         Assert.Equal(recipe.Rewards.Any(reward => reward.Options.ContainsKey("checkpoint")), plan.Memory.VerifierBytes > 0);

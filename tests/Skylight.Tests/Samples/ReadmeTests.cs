@@ -9,22 +9,36 @@ using Skylight.Workloads;
 
 namespace Skylight.Tests.Samples;
 
-/// <summary>README's samples are these files, and they work.</summary>
+/// <summary>The samples of README, of docs and of the packages' pages are these files, and they work.</summary>
 [Collection(EmulatorCollection.Name)]
 public class ReadmeTests
 {
     [Theory]
-    [InlineData("ScaledResidualSample.cs", "a host's own op")]
-    [InlineData("ChatClientSample.cs", "IChatClient")]
-    [InlineData("GenerationSample.cs", "generate")]
-    [InlineData("ChatSample.cs", "chat")]
-    public void Readme_shows_the_sample_as_it_is_compiled(string file, string region)
+    [InlineData("ScaledResidualSample.cs", "a host's own op", "docs/ops.md")]
+    [InlineData("ChatClientSample.cs", "IChatClient", "src/Skylight.Extensions.AI/README.md")]
+    [InlineData("GenerationSample.cs", "generate", "docs/library.md")]
+    [InlineData("ChatSample.cs", "chat", "README.md")]
+    [InlineData("ChatSample.cs", "chat", "src/Skylight/README.md")]
+    public void The_page_shows_the_sample_as_it_is_compiled(string file, string region, string page)
     {
         string source = ReadLines(Repository.PathOf("tests", "Skylight.Tests", "Samples", file));
         string start = $"#region README: {region}\n";
         Assert.Contains(start, source, StringComparison.Ordinal);
         string sample = source.Split(start)[1].Split("#endregion")[0];
-        Assert.Contains($"```csharp\n{sample}```\n", ReadLines(Repository.PathOf("README.md")), StringComparison.Ordinal);
+        Assert.Contains($"```csharp\n{sample}```\n", ReadLines(Repository.PathOf(page.Split('/'))),
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Readme_is_short_and_every_sample_in_it_is_compiled()
+    {
+        string readme = ReadLines(Repository.PathOf("README.md"));
+        Assert.InRange(readme.Length, 3000, 8000);
+        // The sample above is the only one, as elsewhere those of the list are.
+        Assert.Equal(2, readme.Split("```csharp").Length);
+        foreach (string page in (string[])["docs/ops.md", "docs/library.md", "src/Skylight/README.md",
+            "src/Skylight.Extensions.AI/README.md"])
+            Assert.Equal(2, ReadLines(Repository.PathOf(page.Split('/'))).Split("```csharp").Length);
     }
 
     [Theory]

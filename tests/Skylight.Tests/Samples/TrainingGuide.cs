@@ -6,12 +6,16 @@ using Skylight.Tests.Cli;
 
 namespace Skylight.Tests.Samples;
 
-/// <summary>The walk of docs/training.md on a checkpoint of the demo's shape: the page's row, recipes and commands, in a folder of their own.</summary>
+/// <summary>
+/// The walk of docs/training.md on a checkpoint of the demo's shape: the page's row, recipes and commands, in a folder
+/// of their own.
+/// </summary>
 public sealed class TrainingGuide : IAsyncLifetime
 {
     private const int TrainingRows = 40, HeldOutRows = 8, Answers = 4;
 
-    // A checkpoint of random weights with a context of 512 tokens: shorter, fewer steps, and rates at which so few steps teach anything.
+    // A checkpoint of random weights with a context of 512 tokens: shorter, fewer steps, and rates at which so few
+    // steps teach anything.
     private static readonly string[] s_sizes =
     [
         "prompt.max_sequence=512", "batch=8", "sampling.max_new_tokens=64", "learning_rate=1e-3", "cold-start:epochs=4",
@@ -22,10 +26,12 @@ public sealed class TrainingGuide : IAsyncLifetime
 
     internal static MarkdownPage Page { get; } = MarkdownPage.Read("training.md");
 
-    internal static MarkdownPage Walk { get; } = Page.Section("## From a checkpoint and a JSONL file to a better checkpoint");
+    internal static MarkdownPage Walk { get; } = Page.Section(
+        "## From a checkpoint and a JSONL file to a better checkpoint");
 
     /// <summary>The commands of the walk.</summary>
-    public static string[] Commands { get; } = [.. Walk.Blocks("sh").SelectMany(block => block.Split('\n')).Where(line => line.Length > 0)];
+    public static string[] Commands { get; } = [.. Walk.Blocks("sh").SelectMany(block => block.Split('\n'))
+        .Where(line => line.Length > 0)];
 
     /// <summary>What each command of the walk gave.</summary>
     public Dictionary<string, (int Code, string Output, string Error)> Results { get; } = [];
@@ -40,7 +46,8 @@ public sealed class TrainingGuide : IAsyncLifetime
     /// <summary>The words of a command after the program's name.</summary>
     public static string[] Words(string command)
     {
-        string[] words = [.. Regex.Matches(command, "\"([^\"]*)\"|\\S+").Select(match => match.Groups[1].Success ? match.Groups[1].Value : match.Value)];
+        string[] words = [.. Regex.Matches(command, "\"([^\"]*)\"|\\S+")
+            .Select(match => match.Groups[1].Success ? match.Groups[1].Value : match.Value)];
         Assert.Equal("skylight", words[0]);
         return words[1..];
     }
@@ -52,7 +59,8 @@ public sealed class TrainingGuide : IAsyncLifetime
         return words[0] == "train" ? [.. words, .. Sizes] : [.. words.Select(word => word == "1024" ? "64" : word)];
     }
 
-    public async Task<(int Code, string Output, string Error)> RunAsync(string[] arguments, string input = "", string assembly = "Skylight.Cli.dll") =>
+    public async Task<(int Code, string Output, string Error)> RunAsync(string[] arguments, string input = "",
+        string assembly = "Skylight.Cli.dll") =>
         await SkylightProgram.RunAsync(SkylightProgram.StartIn(Path, arguments, assembly), input);
 
     public async ValueTask InitializeAsync()
@@ -65,7 +73,8 @@ public sealed class TrainingGuide : IAsyncLifetime
         Assert.True(code == 0, error);
         foreach (string command in Commands)
         {
-            string input = command.StartsWith("skylight chat", StringComparison.Ordinal) ? "/image pictures/0001.png\nWhat is the area of the triangle?\n" : "";
+            string input = command.StartsWith("skylight chat", StringComparison.Ordinal)
+                ? "/image pictures/0001.png\nWhat is the area of the triangle?\n" : "";
             Results.Add(command, await RunAsync(Small(command), input));
         }
     }
@@ -76,7 +85,9 @@ public sealed class TrainingGuide : IAsyncLifetime
         return ValueTask.CompletedTask;
     }
 
-    /// <summary>Rows like that of the page, with other answers and pictures: as many bright squares as the answer says.</summary>
+    /// <summary>
+    /// Rows like that of the page, with other answers and pictures: as many bright squares as the answer says.
+    /// </summary>
     private void WriteRows(string file, int count, int first)
     {
         string shown = Walk.Blocks("json").Single();

@@ -97,7 +97,8 @@ public sealed class TrainingGuideTests(TrainingGuide guide) : IClassFixture<Trai
         foreach ((string file, _) in TrainingGuide.Walk.Recipes())
         {
             Recipe recipe = RecipeFile.Load(guide[file], [$"data_folder='{folder.Path}'"]);
-            RunPlan plan = await RunPlan.OfAsync(recipe, folder["InternVL3-1B"], device, (long)bytes, Token);
+            RunPlan plan = await RunPlan.OfAsync(recipe, folder["InternVL3-1B"], device, (long)bytes,
+                cancellationToken: Token);
             text += TrainOutput.Text(plan, device).ReplaceLineEndings("\n");
             if (!plan.Fits)
                 break;

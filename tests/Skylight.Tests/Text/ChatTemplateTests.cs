@@ -35,6 +35,43 @@ public class ChatTemplateTests
     }
 
     [Fact]
+    public void InternVL35_thinks_when_its_system_message_asks_it_to()
+    {
+        ChatTemplate template = ChatTemplate.InternVL with { ThinkingMessage = ChatTemplate.InternVLThinkingMessage };
+        string asking = ChatTemplate.InternVLThinkingMessage;
+        Assert.StartsWith("You are an AI assistant that rigorously follows this response protocol:\n\n1. First, ",
+            asking, StringComparison.Ordinal);
+        Assert.EndsWith("standalone and not reference the thinking section.", asking, StringComparison.Ordinal);
+        const string Question = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n";
+        AssertPrompt($"<|im_start|>system\n{asking}<|im_end|>\n{Question}", thinking: true, ChatTurn.User("Why?"));
+        AssertPrompt($"<|im_start|>system\n{Chinese}<|im_end|>\n{Question}", thinking: false, ChatTurn.User("Why?"));
+        // Beside a system message of the chat's own, and once where that is it.
+        AssertPrompt($"<|im_start|>system\n{asking}\n\nBe brief.<|im_end|>\n{Question}", thinking: true,
+            ChatTurn.System("Be brief."), ChatTurn.User("Why?"));
+        AssertPrompt($"<|im_start|>system\n{asking}\nBe brief.<|im_end|>\n{Question}", thinking: true,
+            ChatTurn.System($"{asking}\nBe brief."), ChatTurn.User("Why?"));
+        AssertPrompt($"<|im_start|>system\nBe brief.<|im_end|>\n{Question}", thinking: false,
+            ChatTurn.System("Be brief."), ChatTurn.User("Why?"));
+
+        // What is learnt begins where the prompt ends, with the tag that the model writes itself.
+        ChatTurn[] chat = [ChatTurn.User("Why?"), ChatTurn.Assistant("<think>Hm.</think>So.")];
+        ChatTranscript transcript = template.WithThinking(true).ApplyWithAnswers(Real, chat);
+        (int start, int end) = Assert.Single(transcript.Answers);
+        Assert.Equal(template.WithThinking(true).Apply(Real, chat[..1]).Tokens, transcript.Tokens[..start]);
+        Assert.Equal("<think>Hm.</think>So.<|im_end|>", Real.Decode(transcript.Tokens[start..end]));
+        // Models that open a block go on doing so.
+        Assert.True(ChatTemplate.InternVL.WithThinking(true).OpensThinking);
+
+        void AssertPrompt(string expected, bool thinking, params ChatTurn[] turns)
+        {
+            ChatPrompt prompt = template.WithThinking(thinking).Apply(Real, turns);
+            Assert.Equal(expected, Real.Decode(prompt.Tokens));
+            Assert.Equal(Real.Encode(expected, allowSpecial: true), prompt.Tokens);
+            Assert.False(prompt.OpensThinking);
+        }
+    }
+
+    [Fact]
     public void Every_name_is_a_template() =>
         Assert.Equal(ChatTemplate.Names, ChatTemplate.Names.Select(name => ChatTemplate.Named(name).Name));
 

@@ -126,6 +126,24 @@ public sealed class ChatSessionTests
         input.Add(null);
     }
 
+    [Fact]
+    public async Task What_follows_an_interrupted_prompt_is_on_a_line_of_its_own()
+    {
+        await using ChatModel model = TinyChatModel.Create();
+        var input = new Lines();
+        var output = new StringWriter();
+        var session = new ChatSession(model, s_drawn, null, input, Console(output, false), new StringWriter(),
+            isInteractive: true);
+        Task<int> run = session.RunAsync();
+        while (!input.IsWaiting)
+            await Task.Delay(5);
+        Assert.Equal("> ", output.ToString());
+        session.Interrupt();
+        Assert.Equal(130, await run);
+        Assert.Equal("> \n", output.ToString().ReplaceLineEndings("\n"));
+        input.Add(null);
+    }
+
     private static (ChatSession Session, StringWriter Output, StringWriter Error) Create(ChatModel model,
         GenerationOptions options, string input, string? system = null, bool isTerminal = false)
     {

@@ -94,8 +94,8 @@ public sealed class DemoRunTests
     }
 
     [Theory]
-    [InlineData("Full", 700, 300, 20)]
-    [InlineData("Quick", 350, 180, 30)]
+    [InlineData("Full", 700, 400, 20)]
+    [InlineData("Quick", 350, 240, 30)]
     [InlineData("Tiny", 3, 2, 1)]
     public void The_recipes_of_the_repository_are_run_with_what_the_preset_says(string presetName, int pretraining,
         int grpo, int every)

@@ -15,6 +15,8 @@ public sealed class RoundedVerificationTests
     [InlineData("vit300m-style", false)]
     [InlineData("vit6b-style", true)]
     [InlineData("vit6b-style", false)]
+    [InlineData("qwen3-style", true)]
+    [InlineData("qwen3-style", false)]
     public void A_device_that_only_rounds_holds(string model, bool useFusion)
     {
         VerificationReport report = Verify(model, null, useFusion);

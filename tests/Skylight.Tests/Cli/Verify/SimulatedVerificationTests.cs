@@ -13,17 +13,22 @@ namespace Skylight.Tests.Cli.Verify;
 public sealed class SimulatedVerificationTests
 {
     [Theory]
-    [InlineData("vit300m-style")]
-    [InlineData("vit6b-style")]
-    public void The_dump_is_reproduced_within_the_limits_of_bfloat16(string model)
+    [InlineData("vit300m-style/hf", true)]
+    [InlineData("vit6b-style/hf", true)]
+    [InlineData("qwen3-style/hf", true)]
+    [InlineData("qwen3-style/hf", false)]
+    [InlineData("qwen3-style/original", true)]
+    [InlineData("qwen3-style/original", false)]
+    public void The_dump_is_reproduced_within_the_limits_of_bfloat16(string model, bool useFusion)
     {
         Emulator.Require();
-        string checkpoint = Golden.PathOf(model + "/hf"), dump = Golden.PathOf(model + "/golden.safetensors");
+        string checkpoint = Golden.PathOf(model),
+            dump = Golden.PathOf(Path.Combine(Path.GetDirectoryName(model)!, "golden.safetensors"));
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
         Emulator.Configure("checks", "on");
         using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
-        VerificationReport report = ModelVerification.Run(checkpoint, dump, device,
+        VerificationReport report = ModelVerification.Run(checkpoint, dump, device, useFusion: useFusion,
             cancellationToken: TestContext.Current.CancellationToken);
         Assert.All(report.Rows,
             row => Assert.True(row.Failures.Count == 0,

@@ -102,13 +102,13 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     {
         using var device = new CpuDevice(long.MaxValue);
         RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 1_000_000,
-            TestContext.Current.CancellationToken);
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.False(plan.Fits);
         Assert.True(plan.Advice.Count > 2);
         foreach (RunAdvice advice in plan.Advice)
         {
             RunPlan other = await RunPlan.OfAsync(Read(text, advice.Settings), _files.Model, device, 1_000_000,
-                TestContext.Current.CancellationToken);
+                cancellationToken: TestContext.Current.CancellationToken);
             Assert.Equal(advice.PeakBytes, other.PeakBytes);
             Assert.True(other.PeakBytes < plan.PeakBytes, string.Join(' ', advice.Settings));
         }
@@ -133,7 +133,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     {
         using var device = new CpuDevice(long.MaxValue);
         RunPlan plan = await RunPlan.OfAsync(Read(Supervised), _files.Model, device, 10,
-            TestContext.Current.CancellationToken);
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.False(plan.Fits);
         Assert.Contains("a device with more memory: these settings alone do not do", TrainOutput.Text(plan, device),
             StringComparison.Ordinal);
@@ -146,7 +146,8 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
     {
         using var folder = new TemporaryFolder();
         using var device = new CpuDevice(long.MaxValue);
-        RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 10, TestContext.Current.CancellationToken);
+        RunPlan plan = await RunPlan.OfAsync(Read(text), _files.Model, device, 10,
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.Contains(plan.Advice[^1].Settings,
             setting => setting.StartsWith("sampling.cache_tokens=", StringComparison.Ordinal));
         await MeasureAsync(Read(text, plan.Advice[^1].Settings), _files.Model, folder["run"]);
@@ -160,7 +161,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         using var device = new CpuDevice(long.MaxValue);
         RecipeException fault = await Assert.ThrowsAsync<RecipeException>(
             () => RunPlan.OfAsync(Read(Policy, ["prompt.max_sequence=24"]), _files.Model, device, 1,
-                TestContext.Current.CancellationToken));
+                cancellationToken: TestContext.Current.CancellationToken));
         Assert.Contains("none is left for a prompt", fault.Message, StringComparison.Ordinal);
     }
 
@@ -176,7 +177,7 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         Recipe Of(string file) =>
             Read(Policy.Replace("problems.jsonl", folder[file].Replace('\\', '/'), StringComparison.Ordinal));
         RunPlan plan = await RunPlan.OfAsync(Of("data.jsonl"), _files.Model, device, long.MaxValue,
-            TestContext.Current.CancellationToken);
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal((2, 1, 0), (plan.Rows.Looked, plan.Rows.Unusable, plan.Rows.MostTiles));
         Assert.Contains("line 2", plan.Rows.FirstUnusable, StringComparison.Ordinal);
         Assert.Contains("1 of them cannot be used, the first: ", TrainOutput.Text(plan, device), StringComparison.Ordinal);
@@ -185,11 +186,13 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         {
             Rewards = Read(Policy.Replace(Rewards, "rewards: [answer]\n", StringComparison.Ordinal)).Rewards,
         };
-        plan = await RunPlan.OfAsync(unanswered, _files.Model, device, long.MaxValue, TestContext.Current.CancellationToken);
+        plan = await RunPlan.OfAsync(unanswered, _files.Model, device, long.MaxValue,
+            cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal((2, 1), (plan.Rows.Looked, plan.Rows.Unusable));
         folder.Write("none.jsonl", "{\"question\": \"sum?\", \"images\": [\"absent.png\"]}\n");
-        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(
-            () => RunPlan.OfAsync(Of("none.jsonl"), _files.Model, device, 1, TestContext.Current.CancellationToken));
+        InvalidDataException fault = await Assert.ThrowsAsync<InvalidDataException>(() =>
+            RunPlan.OfAsync(Of("none.jsonl"), _files.Model, device, 1,
+                cancellationToken: TestContext.Current.CancellationToken));
         Assert.Contains("None of the 1 rows", fault.Message, StringComparison.Ordinal);
     }
 
@@ -209,7 +212,8 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         using (var real = new CpuDevice())
         {
             bytes = real.MemoryBytes;
-            plan = await RunPlan.OfAsync(recipe, model, planning, bytes, TestContext.Current.CancellationToken);
+            plan = await RunPlan.OfAsync(recipe, model, planning, bytes,
+                cancellationToken: TestContext.Current.CancellationToken);
             // Nothing was reserved.
             Assert.Equal(0, planning.ReservedPeakBytes);
         }

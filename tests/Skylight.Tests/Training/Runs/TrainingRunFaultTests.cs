@@ -171,7 +171,7 @@ public sealed class TrainingRunFaultTests(TrainingRunTests.Files files) : IClass
     [Theory]
     [InlineData("data: absent.jsonl\n" + Rewards, "absent.jsonl")]
     [InlineData("rewards: nope\n", "There is no reward 'nope'")]
-    [InlineData(Rewards + "model: absent\n", "absent/config.json")]
+    [InlineData(Rewards + "model: absent\n", "absent: there")]
     [InlineData(Rewards + "prompt: {max_sequence: 99999}\n", "'prompt.max_sequence' is 99999")]
     [InlineData(Rewards + "evaluation: {data: absent.jsonl}\n", "absent.jsonl")]
     [InlineData(Rewards + "name: foreign\n", "is not empty and holds no run")]

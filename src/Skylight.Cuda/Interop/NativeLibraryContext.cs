@@ -1,14 +1,20 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Silk.NET.Core.Contexts;
+using Silk.NET.Core.Loader;
 
 namespace Skylight.Cuda.Interop;
 
-/// <summary>A loaded native library: where it was found, and its functions by name.</summary>
-internal sealed class NativeLibraryFile
+/// <summary>
+/// A native library by the system's loader, the first of several candidates that is there. Silk.NET's own
+/// <c>DefaultNativeContext</c> looks at further names and places, and asks <c>DependencyContext</c> and
+/// <c>Assembly.Location</c>, which a program published ahead of time does not have.
+/// </summary>
+internal sealed class NativeLibraryContext : INativeContext
 {
     private readonly nint _handle;
 
-    private NativeLibraryFile(nint handle, string path)
+    private NativeLibraryContext(nint handle, string path)
     {
         _handle = handle;
         Path = path;
@@ -25,14 +31,14 @@ internal sealed class NativeLibraryFile
     /// <param name="candidates">Names or paths, the best first.</param>
     /// <param name="hint">What the reader of the error can do.</param>
     /// <exception cref="CudaException">None can be loaded; the error lists all, with what the loader said.</exception>
-    public static NativeLibraryFile Load(string what, IEnumerable<string> candidates, string hint)
+    public static NativeLibraryContext Load(string what, IEnumerable<string> candidates, string hint)
     {
         var tried = new StringBuilder();
         foreach (string candidate in candidates.Distinct(StringComparer.Ordinal))
         {
             try
             {
-                return new NativeLibraryFile(NativeLibrary.Load(candidate), candidate);
+                return new NativeLibraryContext(NativeLibrary.Load(candidate), candidate);
             }
             catch (Exception exception) when (exception is DllNotFoundException or BadImageFormatException)
             {
@@ -43,15 +49,19 @@ internal sealed class NativeLibraryFile
         throw new CudaException($"{what} was not found. {hint} Tried:{tried}");
     }
 
-    /// <summary>The address of a function.</summary>
-    /// <exception cref="CudaException">The library does not have it: it is too old, or not what its name says.</exception>
-    public nint Function(string name) => NativeLibrary.TryGetExport(_handle, name, out nint address)
-        ? address
-        : throw new CudaException(
-            $"{Path} has no function {name}: the library is too old (CUDA 12 is needed), or is not what its name says.");
+    /// <inheritdoc/>
+    public nint GetProcAddress(string proc, int? slot = null) =>
+        TryGetProcAddress(proc, out nint address) ? address
+            : throw new SymbolLoadingException($"{Path} has no function {proc}.");
 
-    /// <summary>The address of a function, or zero where the library does not have it.</summary>
-    public nint OptionalFunction(string name) => NativeLibrary.TryGetExport(_handle, name, out nint address) ? address : 0;
+    /// <inheritdoc/>
+    public bool TryGetProcAddress(string proc, out nint addr, int? slot = null) =>
+        NativeLibrary.TryGetExport(_handle, proc, out addr);
+
+    /// <summary>Does nothing: the library stays loaded.</summary>
+    public void Dispose()
+    {
+    }
 
     /// <summary>What the loader said of this file, without the advice that .NET wraps around it.</summary>
     private static string Reason(string message, string candidate)

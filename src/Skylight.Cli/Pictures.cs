@@ -1,0 +1,11 @@
+using Skylight.ImageSharp;
+using Skylight.Images;
+
+namespace Skylight.Cli;
+
+/// <summary>What every command decodes pictures with.</summary>
+internal static class Pictures
+{
+    /// <summary>All formats.</summary>
+    public static ImageDecoders Decoders { get; } = ImageDecoders.Standard.WithImageSharp();
+}
