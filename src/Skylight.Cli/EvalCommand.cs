@@ -60,7 +60,7 @@ internal static class EvalCommand
             new Option<int>("--max-tokens")
             {
                 Description = "The most tokens of a response, its thinking included.",
-                DefaultValueFactory = _ => defaults.MaxNewTokens,
+                DefaultValueFactory = _ => defaults.MaxOutputTokens,
             };
         var maxTiles =
             new Option<int?>("--max-tiles")
@@ -133,7 +133,7 @@ internal static class EvalCommand
                 Temperature = parse.GetValue(temperature),
                 TopP = parse.GetValue(topP),
                 RepetitionPenalty = parse.GetValue(penalty),
-                MaxNewTokens = parse.GetValue(maxTokens),
+                MaxOutputTokens = parse.GetValue(maxTokens),
                 MaximumTiles = parse.GetValue(maxTiles),
                 Prompt = parse.GetValue(prompt) == "cot" ? PromptStyle.StepByStep : PromptStyle.Direct,
                 Thinking = AnswerSettings.ThinkingOf(parse.GetValue(thinking)),
@@ -167,9 +167,9 @@ internal static class EvalCommand
 
         await using ChatModel model = await selection.LoadAsync(parse, load =>
             load with { MaximumRequests = Math.Max(load.MaximumRequests, options.Concurrency) }, cancellationToken);
-        if (options.MaxNewTokens + RoomForPrompts > model.ContextTokens)
+        if (options.MaxOutputTokens + RoomForPrompts > model.ContextTokens)
             console.MarkupLineInterpolated(
-                $"[yellow]The context holds {model.ContextTokens:N0} tokens for prompt and response: responses cannot always have {options.MaxNewTokens:N0}. A larger cache is set with --cache-tokens.[/]");
+                $"[yellow]The context holds {model.ContextTokens:N0} tokens for prompt and response: responses cannot always have {options.MaxOutputTokens:N0}. A larger cache is set with --cache-tokens.[/]");
         var evaluator = new Evaluator(model, options);
         EvaluationSettings settings = evaluator.SettingsFor(items, ModelFingerprint.Of(selection.Folder));
         using var folder = EvaluationFolder.Open(choices.Output, settings, choices.Resume);

@@ -38,7 +38,7 @@ internal static class ChatOptionsReader
             ?? new GenerationOptions();
         IReadOnlyList<string> bannedWords = raw.BannedWords.Count > 0 ? raw.BannedWords
             : WordsOf(options) ?? defaults.BannedWords;
-        string[] stopTexts = [.. raw.StopTexts.Concat(options.StopSequences ?? []).Distinct()];
+        string[] stopTexts = [.. raw.StopSequences.Concat(options.StopSequences ?? []).Distinct()];
         return new GenerationOptions
         {
             Temperature = raw.Temperature ?? options.Temperature ?? defaults.Temperature,
@@ -51,10 +51,10 @@ internal static class ChatOptionsReader
             BannedWords = bannedWords,
             StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,
             IgnoreEndOfSequence = raw.IgnoreEndOfSequence || defaults.IgnoreEndOfSequence,
-            MinNewTokens = raw.MinNewTokens ?? defaults.MinNewTokens,
+            MinOutputTokens = raw.MinOutputTokens ?? defaults.MinOutputTokens,
             SkipSpecialTokens = raw.SkipSpecialTokens && defaults.SkipSpecialTokens,
-            MaxNewTokens = raw.MaxNewTokens ?? options.MaxOutputTokens ?? defaults.MaxNewTokens,
-            StopTexts = stopTexts.Length > 0 ? stopTexts : defaults.StopTexts,
+            MaxOutputTokens = raw.MaxOutputTokens ?? options.MaxOutputTokens ?? defaults.MaxOutputTokens,
+            StopSequences = stopTexts.Length > 0 ? stopTexts : defaults.StopSequences,
             Seed = raw.Seed ?? (options.Seed is { } seed ? unchecked((ulong)seed) : defaults.Seed),
             Thinking = raw.Thinking != ThinkingMode.Default ? raw.Thinking
                 : ThinkingOf(options.Reasoning?.Effort) ?? defaults.Thinking,

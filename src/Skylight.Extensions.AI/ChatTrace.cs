@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text;
 using Microsoft.Extensions.Logging;
 using Skylight.Chat;
+using Skylight.Generation;
 
 namespace Skylight.Extensions.AI;
 
@@ -77,12 +78,12 @@ internal sealed class ChatTrace : IDisposable
         _handedOver = Stopwatch.GetElapsedTime(_start);
         if (_activity is not { IsAllDataRequested: true })
             return;
-        Set(GenAi.RequestMaxTokens, options.MaxNewTokens);
+        Set(GenAi.RequestMaxTokens, options.MaxOutputTokens);
         Set(GenAi.RequestTemperature, (double?)options.Temperature);
         Set(GenAi.RequestTopP, (double?)options.TopP);
         Set(GenAi.RequestTopK, (double?)options.TopK);
         Set(GenAi.RequestSeed, options.Seed is { } seed ? unchecked((long)seed) : null);
-        Set(GenAi.RequestStopSequences, options.StopTexts.Count > 0 ? options.StopTexts.ToArray() : null);
+        Set(GenAi.RequestStopSequences, options.StopSequences.Count > 0 ? options.StopSequences.ToArray() : null);
         Set(GenAi.OutputType, "text");
         if (_captures)
             _activity.SetTag(GenAi.InputMessages, CapturedContent.Input(messages));
@@ -95,7 +96,7 @@ internal sealed class ChatTrace : IDisposable
         if (_isStreaming && _isClientMeasured && update.Text.Length > 0)
             RecordPiece();
         _usage = update.Usage ?? _usage;
-        _finishReason = update.End is { } end ? end == AnswerEnd.Length ? "length" : "stop" : _finishReason;
+        _finishReason = update.FinishReason is { } end ? end == FinishReason.Length ? "length" : "stop" : _finishReason;
     }
 
     /// <summary>The request failed, or was cancelled.</summary>

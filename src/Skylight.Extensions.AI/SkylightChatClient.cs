@@ -181,7 +181,7 @@ public sealed class SkylightChatClient : IChatClient
                 MessageId = messageId,
                 ModelId = _name,
                 CreatedAt = _options.TimeProvider.GetUtcNow(),
-                FinishReason = update.End is { } end ? end == AnswerEnd.Length ? ChatFinishReason.Length
+                FinishReason = update.FinishReason is { } end ? end == FinishReason.Length ? ChatFinishReason.Length
                     : ChatFinishReason.Stop : null,
                 RawRepresentation = update,
             };

@@ -107,7 +107,7 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
         Device? device = options.CreateDevice?.Invoke();
         try
         {
-            return await VisionLanguageModel.LoadAsync(options.ModelDirectory, options.Model with { Device = device },
+            return await ChatModel.LoadAsync(options.ModelDirectory, options.Model with { Device = device },
                 options.Progress, cancellationToken).ConfigureAwait(false);
         }
         catch

@@ -1,5 +1,6 @@
 using System.Text;
 using Skylight.Chat;
+using Skylight.Generation;
 using Skylight.Text;
 
 namespace Skylight.Server;
@@ -31,7 +32,7 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         Answer answer = _answers[choice];
         (update.Kind == UpdateKind.Thinking ? answer.Thinking : answer.Text).Append(update.Text);
         answer.Tokens.AddRange(update.Tokens);
-        answer.End ??= update.End;
+        answer.End ??= update.FinishReason;
         answer.Usage ??= update.Usage;
     }
 
@@ -50,13 +51,13 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
     /// <summary>A piece of a stream; null if there is nothing in it.</summary>
     public ChatChunk? Chunk(int choice, GenerationUpdate update)
     {
-        if (update.Text.Length == 0 && update.Tokens.Count == 0 && update.End is null)
+        if (update.Text.Length == 0 && update.Tokens.Count == 0 && update.FinishReason is null)
             return null;
         string? text = update.Text.Length > 0 ? update.Text : null;
         ChunkDelta delta = update.Kind == UpdateKind.Thinking ? new ChunkDelta(ReasoningContent: text)
             : new ChunkDelta(Content: text);
         return Chunk(choice, delta, update.Tokens.Count > 0 ? LogProbabilities(update.Tokens) : null,
-            update.End is { } end ? Reason(end) : null);
+            update.FinishReason is { } end ? Reason(end) : null);
     }
 
     /// <summary>The last piece of a stream, where the client wants it.</summary>
@@ -66,7 +67,7 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         new(id, "chat.completion.chunk", _created, modelName,
             [new ChunkChoice(choice, delta, logProbabilities, reason)], null);
 
-    private static string Reason(AnswerEnd end) => end == AnswerEnd.Length ? "length" : "stop";
+    private static string Reason(FinishReason end) => end == FinishReason.Length ? "length" : "stop";
 
     /// <summary>The tokens, those of the thinking included; not the special ones that end an answer.</summary>
     private ChatLogProbabilities? LogProbabilities(IReadOnlyList<TokenDetail> tokens) => !_reportTokens ? null
@@ -97,7 +98,7 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
 
         public List<TokenDetail> Tokens { get; } = [];
 
-        public AnswerEnd? End { get; set; }
+        public FinishReason? End { get; set; }
 
         public Usage? Usage { get; set; }
     }

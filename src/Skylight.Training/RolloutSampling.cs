@@ -35,9 +35,9 @@ internal static class RolloutSampling
             throw Refused($"{Sampling}{nameof(SamplingOptions.TopP)} is {sampling.TopP}", "1");
         if (sampling.MinP != 0)
             throw Refused($"{Sampling}{nameof(SamplingOptions.MinP)} is {sampling.MinP}", "0");
-        if (sampling.MinNewTokens > 0)
+        if (sampling.MinOutputTokens > 0)
             throw Refused(
-                $"{Sampling}{nameof(SamplingOptions.MinNewTokens)} is {sampling.MinNewTokens}, which bans the stop " +
+                $"{Sampling}{nameof(SamplingOptions.MinOutputTokens)} is {sampling.MinOutputTokens}, which bans the stop " +
                 $"tokens at first", "0");
     }
 

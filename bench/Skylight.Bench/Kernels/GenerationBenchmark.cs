@@ -140,7 +140,7 @@ internal static class GenerationBenchmark
             // Another picture every time, so that it is encoded.
             var request = new GenerationRequest(Prompt(model.Configuration, text, tiles, round + WarmUps));
             long start = Stopwatch.GetTimestamp();
-            engine.Generate([request], new SamplingOptions { MaxNewTokens = 1 });
+            engine.Generate([request], new SamplingOptions { MaxOutputTokens = 1 });
             if (round < 0)
                 continue;
             seconds[round] = Stopwatch.GetElapsedTime(start).TotalSeconds;
@@ -153,7 +153,7 @@ internal static class GenerationBenchmark
     /// <summary>A token for each of some completions.</summary>
     private static Row Decoding(VisionLanguageModel model, int text, int tiles, int batch, bool ofOnePrompt)
     {
-        var sampling = new SamplingOptions { MaxNewTokens = NewTokens };
+        var sampling = new SamplingOptions { MaxOutputTokens = NewTokens };
         GenerationRequest[] requests = [.. Enumerable.Range(0, ofOnePrompt ? 1 : batch)
             .Select(index => new GenerationRequest(Prompt(model.Configuration, text, tiles, index),
                 ofOnePrompt ? batch : 1, (ulong)index))];

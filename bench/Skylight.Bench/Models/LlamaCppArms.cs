@@ -38,7 +38,7 @@ internal sealed class LlamaCppArms : IDisposable
         const int NewTokens = 8;
         using var engine = new GenerationEngine(model, prompt.Tokens.Length + NewTokens);
         Completion completion = engine.Generate([new GenerationRequest(prompt)],
-            new SamplingOptions { Temperature = 0, MaxNewTokens = NewTokens })[0][0];
+            new SamplingOptions { Temperature = 0, MaxOutputTokens = NewTokens })[0][0];
         double difference = 0;
         int same = 0;
         _llama.Clear();

@@ -98,7 +98,7 @@ internal static unsafe class ModelBenchmark
         int tokens = MemoryPrompt + MemoryTokens;
         using var engine = new GenerationEngine(model, tokens);
         engine.Generate([new GenerationRequest(Prompt(model.Configuration, MemoryPrompt, 0, 1))],
-            new SamplingOptions { MaxNewTokens = MemoryTokens });
+            new SamplingOptions { MaxOutputTokens = MemoryTokens });
         LanguageConfiguration language = model.Configuration.Language;
         long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount
             * language.HeadDimension * sizeof(float);
@@ -129,7 +129,7 @@ internal static unsafe class ModelBenchmark
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 2);
         using var engine = new GenerationEngine(model, prompt.Tokens.Length + 1);
-        var sampling = new SamplingOptions { MaxNewTokens = 1 };
+        var sampling = new SamplingOptions { MaxOutputTokens = 1 };
         var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
         return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick,
             tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
@@ -142,7 +142,7 @@ internal static unsafe class ModelBenchmark
         TokenSequence earlier = Prompt(model.Configuration, text, tiles, 2);
         using var engine = new GenerationEngine(model, 2 * (earlier.Tokens.Length + NewTokens + KeyValuePages.Size),
             imageCacheBytes: 1 << 30, cachePrefixes: true);
-        var sampling = new SamplingOptions { MaxNewTokens = 1 };
+        var sampling = new SamplingOptions { MaxOutputTokens = 1 };
         engine.Generate([new GenerationRequest(earlier)], sampling);
         int turn = 0;
         var pass = new Arm(() => engine.Step(), () =>
@@ -159,7 +159,7 @@ internal static unsafe class ModelBenchmark
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 3);
         using var engine = new GenerationEngine(model, batch * (prompt.Tokens.Length + NewTokens + KeyValuePages.Size));
-        var sampling = new SamplingOptions { MaxNewTokens = NewTokens };
+        var sampling = new SamplingOptions { MaxOutputTokens = NewTokens };
         var pass = new Arm(() => engine.Step(), () =>
         {
             if (engine.HasWork)

@@ -24,7 +24,7 @@ Console.WriteLine(string.Create(
 (Completion Completion, double Seconds) Run(int count)
 {
     long start = Stopwatch.GetTimestamp();
-    Completion completion = engine.Generate([new GenerationRequest(prompt)], new SamplingOptions { MaxNewTokens = count, Seed = 1 })[0][0];
+    Completion completion = engine.Generate([new GenerationRequest(prompt)], new SamplingOptions { MaxOutputTokens = count, Seed = 1 })[0][0];
     return (completion, Stopwatch.GetElapsedTime(start).TotalSeconds);
 }
 

@@ -61,7 +61,7 @@ Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"supervised: loss
 using var engine = new GenerationEngine(model, cacheTokens: 2048);
 await using var rewards = new RewardSet(
     [new RewardTerm(RewardCatalog.Create("answer", new Dictionary<string, string>()), weight: 0.8), new RewardTerm(new Brevity(), weight: 0.2)]);
-var sampling = new SamplingOptions { MaxNewTokens = 48, StopTokens = model.Configuration.StopTokenIds, Seed = 1 };
+var sampling = new SamplingOptions { MaxOutputTokens = 48, StopTokens = model.Configuration.StopTokenIds, Seed = 1 };
 var grpo = new GrpoTrainer(trainer, engine, new GrpoOptions { GroupSize = 4, Sampling = sampling }, new CriticalTokens(tokenizer), rewards);
 PreparedPrompt prompt = await builder.PromptAsync([question]);
 foreach (float temperature in (float[])[1.2f, 0.9f])

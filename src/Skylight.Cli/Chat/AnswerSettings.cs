@@ -61,14 +61,14 @@ internal sealed class AnswerSettings
     /// <summary>The options, of which none is out of its range.</summary>
     public GenerationOptions Options(ParseResult parse) => new GenerationOptions
     {
-        MaxNewTokens = parse.GetValue(_maxTokens),
+        MaxOutputTokens = parse.GetValue(_maxTokens),
         Temperature = parse.GetValue(_temperature),
         TopP = parse.GetValue(_topP),
         TopK = parse.GetValue(_topK),
         MinP = parse.GetValue(_minP),
         RepetitionPenalty = parse.GetValue(_penalty),
         Seed = parse.GetValue(_seed),
-        StopTexts = parse.GetValue(_stop) ?? [],
+        StopSequences = parse.GetValue(_stop) ?? [],
         SkipSpecialTokens = !parse.GetValue(_keepSpecial),
         Thinking = ThinkingOf(parse.GetValue(_think)),
         MaximumTiles = parse.GetValue(_maxTiles),

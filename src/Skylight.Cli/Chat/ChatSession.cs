@@ -1,6 +1,7 @@
 using System.Text;
 using Skylight.Chat;
 using Skylight.Execution;
+using Skylight.Generation;
 using Spectre.Console;
 
 namespace Skylight.Cli.Chat;
@@ -164,7 +165,7 @@ internal sealed class ChatSession(ChatModel model, GenerationOptions options, st
                 if (update.Usage is not { } usage)
                     continue;
                 printer.End();
-                Note($"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+                Note($"{AnswerPrinter.Describe(usage)}{(update.FinishReason == FinishReason.Length ? AnswerPrinter.CutOff : "")}");
             }
 
             Remember();

@@ -3,6 +3,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Chat;
+using Skylight.Generation;
 using Spectre.Console;
 
 namespace Skylight.Cli.Chat;
@@ -76,7 +77,7 @@ internal static class GenerateCommand
         Usage usage = answer.Usage;
         return JsonSerializer.Serialize(
             new GenerateResult(
-                model.Name, answer.Thinking, answer.Answer, answer.End, usage.PromptTokens, usage.ImageTokens,
+                model.Name, answer.Thinking, answer.Answer, answer.FinishReason, usage.PromptTokens, usage.ImageTokens,
                 usage.CompletionTokens, usage.ThinkingTokens,
                 usage.TimeToFirstToken.TotalSeconds, usage.Duration.TotalSeconds),
             GenerateJson.Readable.GenerateResult);
@@ -96,7 +97,7 @@ internal static class GenerateCommand
                 printer.End();
                 if (!Console.IsErrorRedirected)
                     await Console.Error.WriteLineAsync(
-                        $"{AnswerPrinter.Describe(usage)}{(update.End == AnswerEnd.Length ? AnswerPrinter.CutOff : "")}");
+                        $"{AnswerPrinter.Describe(usage)}{(update.FinishReason == FinishReason.Length ? AnswerPrinter.CutOff : "")}");
             }
         }
         finally
@@ -118,7 +119,7 @@ internal static class GenerateCommand
 /// <param name="SecondsToFirstToken">From the question to the first token.</param>
 /// <param name="Seconds">From the question to the end.</param>
 internal sealed record GenerateResult(
-    string Model, string Thinking, string Answer, AnswerEnd End, int PromptTokens, int ImageTokens,
+    string Model, string Thinking, string Answer, FinishReason End, int PromptTokens, int ImageTokens,
     int CompletionTokens, int ThinkingTokens, double SecondsToFirstToken, double Seconds);
 
 /// <summary>How it is written.</summary>

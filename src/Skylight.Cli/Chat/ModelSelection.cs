@@ -90,7 +90,7 @@ internal sealed class ModelSelection
                 ImageDecoders = Pictures.Decoders,
             };
             var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
-            ChatModel loaded = await VisionLanguageModel.LoadAsync(model, change?.Invoke(options) ?? options, progress,
+            ChatModel loaded = await ChatModel.LoadAsync(model, change?.Invoke(options) ?? options, progress,
                 cancellationToken);
             foreach (string warning in loaded.Warnings)
                 await Console.Error.WriteLineAsync($"skylight: {warning}");

@@ -3,6 +3,7 @@ using Skylight.Chat;
 using Skylight.Cli.Demo.Digits;
 using Skylight.Cli.Demo.Report;
 using Skylight.Execution;
+using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Text;
 using Skylight.Training.Data;
@@ -48,13 +49,13 @@ internal sealed class DemoTest
         CancellationToken cancellationToken)
     {
         long start = Stopwatch.GetTimestamp();
-        await using ChatModel chat = await VisionLanguageModel.LoadAsync(model,
+        await using ChatModel chat = await ChatModel.LoadAsync(model,
             new ChatModelOptions { Device = device }, progress: null, cancellationToken).ConfigureAwait(false);
         var evaluator = new Evaluator(chat,
             new EvaluationOptions
             {
                 Temperature = 0,
-                MaxNewTokens = maximumNewTokens,
+                MaxOutputTokens = maximumNewTokens,
                 Thinking = ThinkingMode.On,
                 Concurrency = 64,
             });
@@ -87,6 +88,6 @@ internal sealed class DemoTest
 
     // As the model wrote it: a thought that was cut off is not closed.
     private static string TextOf(EvaluationResult result) =>
-        result.Answer.Length > 0 || result.End == AnswerEnd.Stop
+        result.Answer.Length > 0 || result.FinishReason == FinishReason.Stop
             ? $"{result.Thinking}{SpecialTokens.ThinkEnd}{result.Answer}" : result.Thinking;
 }

@@ -130,7 +130,7 @@ internal static class EvalPage
         page.Append("<section>\n<h2>What went wrong</h2>\n<div class=\"card\">\n");
         if (report.ShortenedBudgets > 0)
             page.Append(
-                $"<p>{Markup.Number(report.ShortenedBudgets)} responses had room for fewer tokens than the {Markup.Number(report.Settings.MaxNewTokens)} asked for, because the context has {Markup.Number(report.Settings.ContextTokens)}.</p>\n");
+                $"<p>{Markup.Number(report.ShortenedBudgets)} responses had room for fewer tokens than the {Markup.Number(report.Settings.MaxOutputTokens)} asked for, because the context has {Markup.Number(report.Settings.ContextTokens)}.</p>\n");
         if (report.Failures > 0)
             page.Append(
                 $"<p>{Markup.Number(report.Failures)} responses failed and count neither as right nor as wrong:</p>\n<ul>{string.Concat(report.FailureReasons.Select(reason => $"<li>{Markup.Escape(reason)}</li>"))}</ul>\n");
@@ -232,7 +232,7 @@ internal static class EvalPage
             string.Create(CultureInfo.InvariantCulture,
                 $"temperature {settings.Temperature}, top-p {settings.TopP}, repetition penalty {settings.RepetitionPenalty}, seed {settings.Seed}"));
         Fact("Responses",
-            $"{Markup.Number(report.Samples)} to each item, at most {Markup.Number(settings.MaxNewTokens)} tokens");
+            $"{Markup.Number(report.Samples)} to each item, at most {Markup.Number(settings.MaxOutputTokens)} tokens");
         Fact("Prompt",
             $"{(settings.Prompt == PromptStyle.Direct ? "direct, as VLMEvalKit asks MMMU" : "step by step, answer boxed")}; thinking: {settings.Thinking.ToString().ToLowerInvariant()}");
         if (settings.BannedWords.Length > 0)

@@ -140,7 +140,7 @@ internal sealed class ModelRun
             string name = $"{sequence.Name}.greedy_{count}";
             using var engine = new GenerationEngine(_model, cacheTokens: 2 * (sequence.Sequence.Tokens.Length + count + 64));
             Completion completion = engine.Generate([new GenerationRequest(sequence.Sequence)],
-                new SamplingOptions { Temperature = 0, MaxNewTokens = count }, cancellationToken)[0][0];
+                new SamplingOptions { Temperature = 0, MaxOutputTokens = count }, cancellationToken)[0][0];
             RecordRollout(sequence.Sequence, name, completion, cancellationToken);
             // Where two tokens are nearly as likely, rounding decides between them, and all that follows is another text.
             if (!_roundsWeights)

@@ -136,7 +136,7 @@ public sealed class EvaluationFolder : IDisposable
             {
                 EvaluationResult result = JsonText.Deserialize(bytes.AsMemory(start, length),
                     ResultJson.Readable.EvaluationResult);
-                if (!Enum.IsDefined(result.Rule) || (result.End is { } ending && !Enum.IsDefined(ending)))
+                if (!Enum.IsDefined(result.Rule) || (result.FinishReason is { } ending && !Enum.IsDefined(ending)))
                     throw new JsonException("its 'rule' or 'end' is a number that stands for nothing.");
                 results.Add(result);
             }

@@ -20,7 +20,7 @@ public sealed record EvaluationOptions
     public float RepetitionPenalty { get; init; } = 1;
 
     /// <summary>The most tokens of a response, its thinking included; fewer where the context leaves fewer.</summary>
-    public int MaxNewTokens { get; init; } = 16384;
+    public int MaxOutputTokens { get; init; } = 16384;
 
     /// <summary>The rules that responses are scored by.</summary>
     public ScoringRules Scoring { get; init; }
@@ -62,8 +62,8 @@ public sealed record EvaluationOptions
             throw new ArgumentException($"Top-p must be in (0, 1], not {TopP}.");
         if (!(RepetitionPenalty > 0) || !float.IsFinite(RepetitionPenalty))
             throw new ArgumentException($"The repetition penalty must be above 0, not {RepetitionPenalty}.");
-        if (MaxNewTokens < 1)
-            throw new ArgumentException($"A response needs at least 1 new token, not {MaxNewTokens}.");
+        if (MaxOutputTokens < 1)
+            throw new ArgumentException($"A response needs at least 1 new token, not {MaxOutputTokens}.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))
             throw new ArgumentException(
                 "A word that is never written cannot be empty or white space; leave it out, or name a word such as Wait.");

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Skylight.Generation;
 
 namespace Skylight.Training.Evaluation;
 
@@ -118,9 +119,9 @@ public sealed record EvaluationReport
             ShareAboveThreshold = steps == 0 ? null : (double)answered.Sum(result => result.Entropy.AboveThreshold) / steps,
             MeanTokens = Mean(answered, result => result.CompletionTokens),
             MeanThinkingTokens = Mean(answered, result => result.ThinkingTokens),
-            TruncatedShare = Share(result => result.End == Skylight.Chat.AnswerEnd.Length),
+            TruncatedShare = Share(result => result.FinishReason == FinishReason.Length),
             UnansweredShare = Share(result => result.Given is null),
-            ShortenedBudgets = results.Count(result => result.Error is null && result.TokenBudget < settings.MaxNewTokens),
+            ShortenedBudgets = results.Count(result => result.Error is null && result.TokenBudget < settings.MaxOutputTokens),
             Wrong = answered.Count(result => !result.IsCorrect),
             Failures = results.Count(result => result.Error is not null),
             FailureReasons = [.. results.Where(result => result.Error is not null)

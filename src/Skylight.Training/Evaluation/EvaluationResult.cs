@@ -2,6 +2,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Chat;
+using Skylight.Generation;
 using Skylight.Training.Entropy;
 
 namespace Skylight.Training.Evaluation;
@@ -21,7 +22,8 @@ public sealed record EvaluationResult(string Id, int Sample)
     public AnswerRule Rule { get; init; }
 
     /// <summary>Why the response ended; null if it failed.</summary>
-    public AnswerEnd? End { get; init; }
+    [JsonPropertyName("end")]
+    public FinishReason? FinishReason { get; init; }
 
     /// <summary>The text of its think block.</summary>
     public string Thinking { get; init; } = "";
@@ -72,7 +74,7 @@ public sealed record EntropySums(double CriticalSum, long CriticalCount, double 
 /// <param name="Temperature">The temperature.</param>
 /// <param name="TopP">Top-p.</param>
 /// <param name="RepetitionPenalty">The repetition penalty.</param>
-/// <param name="MaxNewTokens">The most tokens of a response.</param>
+/// <param name="MaxOutputTokens">The most tokens of a response.</param>
 /// <param name="ContextTokens">The most tokens of prompt and response.</param>
 /// <param name="Prompt">How questions are put.</param>
 /// <param name="Thinking">Whether the model thinks first.</param>
@@ -80,7 +82,7 @@ public sealed record EntropySums(double CriticalSum, long CriticalCount, double 
 /// <param name="MaximumTiles">The most tiles of a picture; null for the checkpoint's.</param>
 public sealed record EvaluationSettings(
     string Model, string ModelFingerprint, string Data, ulong Seed, float Temperature, float TopP,
-    float RepetitionPenalty, int MaxNewTokens, int ContextTokens,
+    float RepetitionPenalty, [property: JsonPropertyName("maxNewTokens")] int MaxOutputTokens, int ContextTokens,
     PromptStyle Prompt, ThinkingMode Thinking, string BannedWords, int? MaximumTiles)
 {
     /// <summary>

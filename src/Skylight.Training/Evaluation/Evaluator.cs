@@ -56,7 +56,7 @@ public sealed class Evaluator
     /// <param name="modelFingerprint">Tells the model from others of its name; may be empty.</param>
     public EvaluationSettings SettingsFor(IReadOnlyList<EvaluationItem> items, string modelFingerprint = "") => new(
         _model.Name, modelFingerprint, EvaluationData.Fingerprint(items), _options.Seed, _options.Temperature,
-        _options.TopP, _options.RepetitionPenalty, _options.MaxNewTokens,
+        _options.TopP, _options.RepetitionPenalty, _options.MaxOutputTokens,
         _model.ContextTokens, _options.Prompt, _options.Thinking, string.Join(", ", _options.BannedWords),
         _options.MaximumTiles)
     {
@@ -130,7 +130,7 @@ public sealed class Evaluator
         TopP = _options.TopP,
         TopK = 0,
         MinP = 0,
-        MinNewTokens = 0,
+        MinOutputTokens = 0,
         RepetitionPenalty = _options.RepetitionPenalty,
         BannedWords = _options.BannedWords,
         Thinking = _options.Thinking,
@@ -157,8 +157,8 @@ public sealed class Evaluator
             // How long the prompt is tells what the context leaves for the response.
             PreparedPrompt prompt = await _model.PrepareAsync(messages, options, cancellationToken).ConfigureAwait(false);
             isPrepared = true;
-            int budget = Math.Min(_options.MaxNewTokens, _model.ContextTokens - prompt.Sequence.Tokens.Length);
-            ChatAnswer answer = await AnswerAsync(messages, options with { MaxNewTokens = budget }, meter,
+            int budget = Math.Min(_options.MaxOutputTokens, _model.ContextTokens - prompt.Sequence.Tokens.Length);
+            ChatAnswer answer = await AnswerAsync(messages, options with { MaxOutputTokens = budget }, meter,
                 cancellationToken).ConfigureAwait(false);
             AnswerScore score = AnswerScoring.Score(item, answer.Answer, _options.Scoring);
             CriticalTokenEntropy entropy = _criticalTokens.Measure(
@@ -169,7 +169,7 @@ public sealed class Evaluator
                 IsCorrect = score.IsCorrect,
                 Given = score.Given,
                 Rule = score.Rule,
-                End = answer.End,
+                FinishReason = answer.FinishReason,
                 Thinking = answer.Thinking,
                 Answer = answer.Answer,
                 PromptTokens = answer.Usage.PromptTokens,
@@ -208,7 +208,7 @@ public sealed class Evaluator
             last = update;
         }
 
-        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.End!.Value, last.Usage!);
+        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.FinishReason!.Value, last.Usage!);
     }
 
     /// <summary>Counts, and reports not too often.</summary>

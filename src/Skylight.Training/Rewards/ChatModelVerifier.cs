@@ -30,7 +30,7 @@ public sealed class ChatModelVerifier : IVerifierModel, IAsyncDisposable
         {
             Temperature = 0,
             RepetitionPenalty = 1,
-            MaxNewTokens = maximumTokens,
+            MaxOutputTokens = maximumTokens,
             Thinking = ThinkingMode.Off,
         };
     }

@@ -274,7 +274,7 @@ public static class RewardCatalog
             if (!File.Exists(Path.Combine(folder, "config.json")))
                 throw options.Wrong("checkpoint", $"there is no config.json in '{folder}'");
             Func<string, CancellationToken, Task<ChatModel>> open = context.OpenCheckpoint
-                ?? ((path, cancellationToken) => VisionLanguageModel.LoadAsync(path, cancellationToken: cancellationToken));
+                ?? ((path, cancellationToken) => ChatModel.LoadAsync(path, cancellationToken: cancellationToken));
             return new ModelVerifier(new ChatModelVerifier(cancellationToken => open(folder, cancellationToken), prompt,
                 mostTokens), asking);
         }

@@ -27,7 +27,7 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
         {
             Sampling = sampling,
             Objective = options.Objective with { Temperature = sampling.Temperature },
-            ConstantLength = sampling.MaxNewTokens,
+            ConstantLength = sampling.MaxOutputTokens,
         };
         // A new one for each step, because lengths and temperature are the step's.
         var trainer = new GrpoTrainer(context.Trainer, context.Engine, options, criticalTokens, context.Rewards!,
@@ -117,11 +117,11 @@ internal sealed class GrpoStep(IReadOnlyList<int> stopTokens, CriticalTokens cri
     {
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = context.Feed.TakeAsync(
             context.Recipe.Schedule.Batch,
-            (example, token) => PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token), cancellationToken)
+            (example, token) => PromptAsync(context.Prompts, example, sampling.MaxOutputTokens, token), cancellationToken)
                 .GetAwaiter().GetResult();
         return [.. taken.Select(pair =>
             new GrpoPrompt(pair.Prompt.Sequence,
-                completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];
+                completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxOutputTokens)))];
     }
 
     /// <summary>Notes which prompts were solved, where the recipe leaves solved ones out.</summary>

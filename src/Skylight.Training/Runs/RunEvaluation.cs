@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Generation;
 using Skylight.Images;
 using Skylight.Text;
 using Skylight.Training.Data;
@@ -153,7 +154,7 @@ internal sealed class RunEvaluation
         {
             Samples = settings.Samples,
             Temperature = (float)settings.Temperature,
-            MaxNewTokens = most,
+            MaxOutputTokens = most,
             Thinking = settings.Thinking ?? _recipe.Prompt.Thinking,
             MaximumTiles = _recipe.Prompt.MaximumTiles,
             // The same at every step, so that points differ by the model alone.
@@ -242,7 +243,7 @@ internal sealed class RunEvaluation
 
     private static RewardRequest RequestOf(TrainingExample example, EvaluationResult result, bool opens, int most)
     {
-        bool isClosed = result.Answer.Length > 0 || result.End == AnswerEnd.Stop;
+        bool isClosed = result.Answer.Length > 0 || result.FinishReason == FinishReason.Stop;
         string thought = result.Thinking.Length == 0 && !opens ? ""
             : $"{(opens ? "" : SpecialTokens.ThinkStart)}{result.Thinking}{(isClosed ? SpecialTokens.ThinkEnd : "")}";
         return new RewardRequest
@@ -254,7 +255,7 @@ internal sealed class RunEvaluation
             Options = example.Options,
             Columns = example.Columns,
             PromptSuffix = opens ? $"{SpecialTokens.ThinkStart}\n" : "",
-            Finished = result.End == AnswerEnd.Stop,
+            Finished = result.FinishReason == FinishReason.Stop,
             TokenCount = result.CompletionTokens,
             MaximumTokens = most,
         };

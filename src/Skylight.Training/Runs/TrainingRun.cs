@@ -124,7 +124,7 @@ public sealed class TrainingRun : IAsyncDisposable
             var badRows = new BadRows(recipe.BadRows, Path.Combine(folder, RunFolder.BadRowsName), run.State.BadRowsLength);
             owned.Add(badRows);
             int? cache = RunMemory.CacheTokens(recipe, evaluation?.Answers == true);
-            chat = await VisionLanguageModel.LoadAsync(
+            chat = await ChatModel.LoadAsync(
                 run.State.Model,
                 new ChatModelOptions
                 {
@@ -341,7 +341,7 @@ public sealed class TrainingRun : IAsyncDisposable
         options.Rewards.OpenCheckpoint is not null ? options.Rewards : options.Rewards with
         {
             OpenCheckpoint = (folder, token) =>
-                VisionLanguageModel.LoadAsync(folder,
+                ChatModel.LoadAsync(folder,
                     new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token),
         };
 

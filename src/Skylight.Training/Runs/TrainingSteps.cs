@@ -35,7 +35,7 @@ internal sealed record StepContext(
         {
             // Plans depend on it: hundredths are few enough.
             Temperature = (float)Math.Round(temperature, 2),
-            MaxNewTokens = sampling.MaximumNewTokens.Last(stage => stage.FromStep <= Step).Tokens,
+            MaxOutputTokens = sampling.MaximumNewTokens.Last(stage => stage.FromStep <= Step).Tokens,
             StopTokens = stopTokens,
             Seed = Recipe.Seed,
         };
@@ -116,7 +116,7 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
         SamplingOptions sampling = context.Sampling(steps, stopTokens);
         IReadOnlyList<(TrainingExample Example, PreparedPrompt Prompt)> taken = await context.Feed.TakeAsync(
             context.Recipe.Schedule.Batch,
-            (example, token) => GrpoStep.PromptAsync(context.Prompts, example, sampling.MaxNewTokens, token),
+            (example, token) => GrpoStep.PromptAsync(context.Prompts, example, sampling.MaxOutputTokens, token),
             cancellationToken).ConfigureAwait(false);
         long start = Stopwatch.GetTimestamp();
         IReadOnlyList<Completion[]> drawn = Draw(context, [.. taken.Select(pair => pair.Prompt)], sampling,
@@ -124,7 +124,7 @@ internal sealed class RejectionStep(IReadOnlyList<int> stopTokens) : ITrainingSt
         RewardRequest[] requests =
             [.. taken.SelectMany((pair, index) =>
                 drawn[index].Select(
-                    completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxNewTokens)))];
+                    completion => context.Request(pair.Example, pair.Prompt, completion, sampling.MaxOutputTokens)))];
         RewardBreakdown[] rewards = await context.Rewards!.ScoreAsync(requests, cancellationToken).ConfigureAwait(false);
         double rolloutSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         long tokens = drawn.Sum(group => group.Sum(completion => (long)completion.Tokens.Length));

@@ -28,7 +28,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     /// <summary>Whether a stop text was found: nothing that comes after it counts.</summary>
     public bool IsStopped { get; private set; }
 
-    private IEnumerable<string> StopTexts => Kind == UpdateKind.Thinking ? [] : stopTexts;
+    private IEnumerable<string> StopSequences => Kind == UpdateKind.Thinking ? [] : stopTexts;
 
     /// <summary>Takes a piece of text and gives what is decided.</summary>
     /// <param name="text">The piece.</param>
@@ -62,7 +62,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
         {
             int blank = _held.Length - _held.TrimStart().Length;
             string? tag = s_tags.FirstOrDefault(tag => _held.AsSpan(blank).StartsWith(tag));
-            bool isStop = tag is not null && StopTexts.Contains(tag) && blank + tag.Length > _unstoppable;
+            bool isStop = tag is not null && StopSequences.Contains(tag) && blank + tag.Length > _unstoppable;
             if (tag is not null && !isStop && (tag == SpecialTokens.ThinkStart || Kind == UpdateKind.Answer))
             {
                 Take(blank + tag.Length);
@@ -92,7 +92,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     {
         (int At, int Length, bool IsTag) first = (-1, 0, false);
         // Of a tag that is a stop text as well the stop text counts.
-        foreach (string stop in StopTexts)
+        foreach (string stop in StopSequences)
             Look(stop, Math.Max(0, _unstoppable - stop.Length + 1), isTag: false);
         foreach (string tag in s_tags)
             Look(tag, 0, isTag: true);
@@ -143,7 +143,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     private int Beginning(ReadOnlySpan<char> text)
     {
         int most = 0;
-        foreach (string mark in StopTexts.Concat(s_tags))
+        foreach (string mark in StopSequences.Concat(s_tags))
         {
             for (int length = Math.Min(mark.Length - 1, text.Length); length > most; length--)
             {

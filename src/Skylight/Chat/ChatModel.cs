@@ -12,9 +12,9 @@ namespace Skylight.Chat;
 /// <summary>
 /// A model with its tokenizer, its way with pictures and a <see cref="GenerationService"/>: messages go in, an answer
 /// streams out. Any number of callers may use it at once; their requests are batched continuously and share one copy of
-/// the weights. To be made by <c>VisionLanguageModel.LoadAsync</c>.
+/// the weights. To be made by <see cref="LoadAsync"/>.
 /// </summary>
-public sealed class ChatModel : IAsyncDisposable, IDisposable
+public sealed partial class ChatModel : IAsyncDisposable, IDisposable
 {
     private const int DefaultNewTokens = 4096;
 
@@ -165,12 +165,12 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
-        var reader = new AnswerReader(prompt.OpensThinking, options.StopTexts);
+        var reader = new AnswerReader(prompt.OpensThinking, options.StopSequences);
         var decoder = new StreamingDecoder(Tokenizer, options.SkipSpecialTokens);
         var details = new List<TokenDetail>();
         TimeSpan toFirst = default;
         int tokens = 0, thinking = 0, cached = 0;
-        AnswerEnd end = AnswerEnd.Length;
+        FinishReason end = FinishReason.Length;
         var ending = new List<(UpdateKind Kind, string Text)>();
         await foreach (GeneratedToken token in _service.GenerateAsync(new GenerationRequest(prompt.Sequence), sampling,
             cancellationToken).ConfigureAwait(false))
@@ -184,11 +184,11 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             string text = token.FinishReason == FinishReason.Stop ? ""
                 : _thinkTags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
                 : decoder.Append(token.Token);
-            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text, mayStop: tokens > sampling.MinNewTokens);
+            List<(UpdateKind Kind, string Text)> pieces = reader.Append(text, mayStop: tokens > sampling.MinOutputTokens);
             if (reader.IsStopped)
-                end = AnswerEnd.StopText;
+                end = FinishReason.StopSequence;
             else if (token.FinishReason == FinishReason.Stop)
-                end = AnswerEnd.Stop;
+                end = FinishReason.Stop;
             if (reader.IsStopped || token.FinishReason is not null)
             {
                 ending = pieces;
@@ -201,15 +201,15 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
                 { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
         }
 
-        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true, mayStop: tokens > sampling.MinNewTokens));
+        ending.AddRange(reader.Append(decoder.Flush(), isEnd: true, mayStop: tokens > sampling.MinOutputTokens));
         if (reader.IsStopped)
-            end = AnswerEnd.StopText;
+            end = FinishReason.StopSequence;
         foreach ((UpdateKind kind, string text) in ending)
             yield return new GenerationUpdate(kind, text);
         yield return new GenerationUpdate(reader.Kind, "")
         {
             Tokens = Take(details),
-            End = end,
+            FinishReason = end,
             Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, cached, tokens, thinking, toFirst,
                 Stopwatch.GetElapsedTime(start)),
         };
@@ -230,7 +230,7 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             last = update;
         }
 
-        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.End!.Value, last.Usage!);
+        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.FinishReason!.Value, last.Usage!);
     }
 
     /// <summary>Turns messages into what the model reads: pictures decoded and cut into tiles, text into tokens.</summary>
@@ -343,16 +343,16 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
         GenerationDefaults defaults = Model.Configuration.Generation;
         bool sample = defaults.Sample == true;
         int left = ContextTokens - promptTokens;
-        int most = options.MaxNewTokens ?? Math.Min(left, defaults.MaxNewTokens ?? DefaultNewTokens);
+        int most = options.MaxOutputTokens ?? Math.Min(left, defaults.MaxOutputTokens ?? DefaultNewTokens);
         if (left < 1)
             throw new ContextLengthException(
                 $"The prompt has {promptTokens} tokens, and the context has {ContextTokens}: none is left for an answer.");
-        if (options.MaxNewTokens > left)
+        if (options.MaxOutputTokens > left)
             throw new ContextLengthException(
-                $"A prompt of {promptTokens} tokens with up to {options.MaxNewTokens} new ones exceeds the context " +
+                $"A prompt of {promptTokens} tokens with up to {options.MaxOutputTokens} new ones exceeds the context " +
                 $"of {ContextTokens} tokens.");
 
-        int fewest = options.MinNewTokens ?? Math.Min(defaults.MinNewTokens ?? 0, most);
+        int fewest = options.MinOutputTokens ?? Math.Min(defaults.MinOutputTokens ?? 0, most);
         if (fewest > most)
             throw new ContextLengthException(
                 $"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it " +
@@ -372,8 +372,8 @@ public sealed class ChatModel : IAsyncDisposable, IDisposable
             MinP = options.MinP ?? (sample ? (float)(defaults.MinP ?? 0) : 0),
             RepetitionPenalty = options.RepetitionPenalty ?? (float)(defaults.RepetitionPenalty ?? 1),
             LogitBias = bias,
-            MaxNewTokens = most,
-            MinNewTokens = fewest,
+            MaxOutputTokens = most,
+            MinOutputTokens = fewest,
             StopTokens = options.IgnoreEndOfSequence ? options.StopTokenIds : options.StopTokenIds.Count > 0
                 ? [.. _stopTokens.Union(options.StopTokenIds)] : _stopTokens,
             Seed = options.Seed ?? AnySeed(),

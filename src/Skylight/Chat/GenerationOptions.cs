@@ -55,10 +55,10 @@ public sealed record GenerationOptions
     /// <summary>
     /// The most tokens of the answer, its thinking included. By default 4096, or as many as context and cache leave.
     /// </summary>
-    public int? MaxNewTokens { get; init; }
+    public int? MaxOutputTokens { get; init; }
 
     /// <summary>The answer ends before any of these texts. They are looked for in the answer, not in the thinking.</summary>
-    public IReadOnlyList<string> StopTexts { get; init; } = [];
+    public IReadOnlyList<string> StopSequences { get; init; } = [];
 
     /// <summary>
     /// Tokens that end the answer, by number, beside those with which the model ends it. Like those they are no part of
@@ -67,8 +67,8 @@ public sealed record GenerationOptions
     public IReadOnlyList<int> StopTokenIds { get; init; } = [];
 
     /// <summary>
-    /// Whether the tokens with which the model ends an answer end nothing: it goes on until <see cref="MaxNewTokens"/>,
-    /// one of <see cref="StopTokenIds"/>, or one of <see cref="StopTexts"/>.
+    /// Whether the tokens with which the model ends an answer end nothing: it goes on until <see cref="MaxOutputTokens"/>,
+    /// one of <see cref="StopTokenIds"/>, or one of <see cref="StopSequences"/>.
     /// </summary>
     public bool IgnoreEndOfSequence { get; init; }
 
@@ -76,7 +76,7 @@ public sealed record GenerationOptions
     /// No token that would end the answer is drawn before it has so many tokens, and no stop text is looked for in
     /// them; by default (and for 0) it may end at once. A stop text that begins in them and ends behind them counts.
     /// </summary>
-    public int? MinNewTokens { get; init; }
+    public int? MinOutputTokens { get; init; }
 
     /// <summary>
     /// Whether special tokens are left out of the text, as they are by default. Grounding,
@@ -113,11 +113,11 @@ public sealed record GenerationOptions
             MinP = MinP ?? sampling.MinP,
             RepetitionPenalty = RepetitionPenalty ?? sampling.RepetitionPenalty,
             LogitBias = LogitBias ?? sampling.LogitBias,
-            MaxNewTokens = MaxNewTokens ?? Math.Max(sampling.MaxNewTokens, MinNewTokens ?? 0),
-            MinNewTokens = MinNewTokens ?? 0,
+            MaxOutputTokens = MaxOutputTokens ?? Math.Max(sampling.MaxOutputTokens, MinOutputTokens ?? 0),
+            MinOutputTokens = MinOutputTokens ?? 0,
             StopTokens = StopTokenIds,
         }).Validate();
-        if (StopTexts.Any(string.IsNullOrEmpty))
+        if (StopSequences.Any(string.IsNullOrEmpty))
             throw new ArgumentException("A stop text cannot be empty.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))
             throw new ArgumentException("A banned word cannot be empty.");

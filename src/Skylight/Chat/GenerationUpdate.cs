@@ -1,3 +1,5 @@
+using Skylight.Generation;
+
 namespace Skylight.Chat;
 
 /// <summary>What a piece of text belongs to.</summary>
@@ -8,19 +10,6 @@ public enum UpdateKind
 
     /// <summary>What is meant for the reader.</summary>
     Answer,
-}
-
-/// <summary>Why an answer ended.</summary>
-public enum AnswerEnd
-{
-    /// <summary>The model ended it.</summary>
-    Stop,
-
-    /// <summary>It reached the most tokens.</summary>
-    Length,
-
-    /// <summary>It reached one of the stop texts.</summary>
-    StopText,
 }
 
 /// <summary>A token of an answer.</summary>
@@ -50,7 +39,7 @@ public sealed record GenerationUpdate(UpdateKind Kind, string Text)
     public IReadOnlyList<TokenDetail> Tokens { get; init; } = [];
 
     /// <summary>Why the answer ended; in the last update.</summary>
-    public AnswerEnd? End { get; init; }
+    public FinishReason? FinishReason { get; init; }
 
     /// <summary>What the answer took; in the last update.</summary>
     public Usage? Usage { get; init; }
@@ -60,7 +49,7 @@ public sealed record GenerationUpdate(UpdateKind Kind, string Text)
 /// <param name="Thinking">The text of the think block; empty if there is none.</param>
 /// <param name="Answer">What is meant for the reader.</param>
 /// <param name="Tokens">All tokens, where they were asked for.</param>
-/// <param name="End">Why it ended.</param>
+/// <param name="FinishReason">Why it ended.</param>
 /// <param name="Usage">What it took.</param>
-public sealed record ChatAnswer(string Thinking, string Answer, IReadOnlyList<TokenDetail> Tokens, AnswerEnd End,
-    Usage Usage);
+public sealed record ChatAnswer(string Thinking, string Answer, IReadOnlyList<TokenDetail> Tokens,
+    FinishReason FinishReason, Usage Usage);

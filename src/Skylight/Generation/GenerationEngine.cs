@@ -251,9 +251,9 @@ public sealed class GenerationEngine : IDisposable
         if (request.Count < 1)
             throw new ArgumentException($"A request needs at least one completion, not {request.Count}.");
         int positions = _model.Configuration.Language.MaxPositions;
-        if ((long)prompt + options.MaxNewTokens > positions)
+        if ((long)prompt + options.MaxOutputTokens > positions)
             throw new ArgumentException(
-                $"A prompt of {prompt} tokens with up to {options.MaxNewTokens} new ones exceeds the model's " +
+                $"A prompt of {prompt} tokens with up to {options.MaxOutputTokens} new ones exceeds the model's " +
                 $"{_model.Configuration.Language.DescribePositions()}.");
         int vocabulary = _model.Configuration.Language.VocabularySize;
         foreach (int token in options.LogitBias.Keys.Where(token => (uint)token >= (uint)vocabulary))
@@ -269,7 +269,7 @@ public sealed class GenerationEngine : IDisposable
             onToken);
         if (run.WorstCasePages > _cache.PageCount)
             throw new ArgumentException(
-                $"{request.Count} completions of {prompt} + {options.MaxNewTokens} tokens can need " +
+                $"{request.Count} completions of {prompt} + {options.MaxOutputTokens} tokens can need " +
                 $"{run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has " +
                 $"{_cache.PageCount}.");
         return run;

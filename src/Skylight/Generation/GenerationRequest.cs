@@ -16,6 +16,9 @@ public enum FinishReason
 
     /// <summary>The most new tokens were reached.</summary>
     Length,
+
+    /// <summary>One of the stop sequences was written: texts, which the engine does not know, but a chat model.</summary>
+    StopSequence,
 }
 
 /// <summary>What a model wrote.</summary>

@@ -81,7 +81,7 @@ public sealed class RequestRun
         get
         {
             int shared = PromptLength / PagedAttention.PageSize;
-            return shared + Request.Count * (KeyValueCache.PagesFor(PromptLength + Options.MaxNewTokens) - shared);
+            return shared + Request.Count * (KeyValueCache.PagesFor(PromptLength + Options.MaxOutputTokens) - shared);
         }
     }
 
@@ -131,7 +131,7 @@ internal sealed class SequenceRun(RequestRun run, int completion)
     public FinishReason? Finished { get; private set; }
 
     /// <summary>The pages it may still ask for.</summary>
-    public int PagesToCome => KeyValueCache.PagesFor(Run.PromptLength + Run.Options.MaxNewTokens) - Pages.Count;
+    public int PagesToCome => KeyValueCache.PagesFor(Run.PromptLength + Run.Options.MaxOutputTokens) - Pages.Count;
 
     /// <summary>The name of the last page that it has filled, where pages are kept.</summary>
     public PrefixKey LastName { get; set; }
@@ -162,7 +162,7 @@ internal sealed class SequenceRun(RequestRun run, int completion)
         Entropies.Add(entropy);
         if (Run.Options.StopTokens.Contains(token))
             Finished = FinishReason.Stop;
-        else if (Tokens.Count >= Run.Options.MaxNewTokens)
+        else if (Tokens.Count >= Run.Options.MaxOutputTokens)
             Finished = FinishReason.Length;
     }
 
@@ -170,7 +170,7 @@ internal sealed class SequenceRun(RequestRun run, int completion)
     public IEnumerable<(int Token, float Penalty, float Bias)> Adjustments()
     {
         SamplingOptions options = Run.Options;
-        bool mayEnd = Tokens.Count >= options.MinNewTokens;
+        bool mayEnd = Tokens.Count >= options.MinOutputTokens;
         if (options.RepetitionPenalty == 1f && mayEnd)
             return options.LogitBias.OrderBy(pair => pair.Key).Select(pair => (pair.Key, 1f, pair.Value));
         if (options.RepetitionPenalty != 1f)

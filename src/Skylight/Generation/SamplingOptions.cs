@@ -31,13 +31,13 @@ public sealed record SamplingOptions
         float>.Empty;
 
     /// <summary>The most tokens of a completion.</summary>
-    public int MaxNewTokens { get; init; } = 256;
+    public int MaxOutputTokens { get; init; } = 256;
 
     /// <summary>
     /// None of <see cref="StopTokens"/> is drawn before a completion has so many tokens; 0 for none. Log-probabilities
     /// are then those of the changed distribution.
     /// </summary>
-    public int MinNewTokens { get; init; }
+    public int MinOutputTokens { get; init; }
 
     /// <summary>Tokens after which a completion ends; they are part of it.</summary>
     public IReadOnlyList<int> StopTokens { get; init; } = [];
@@ -69,11 +69,11 @@ public sealed record SamplingOptions
                     $"The bias of token {token} must be from −{Largest} to {Largest}, or −∞, not {bias}.");
         }
 
-        if (MaxNewTokens < 1)
-            throw new ArgumentException($"A completion needs at least 1 new token, not {MaxNewTokens}.");
-        if (MinNewTokens < 0 || MinNewTokens > MaxNewTokens)
+        if (MaxOutputTokens < 1)
+            throw new ArgumentException($"A completion needs at least 1 new token, not {MaxOutputTokens}.");
+        if (MinOutputTokens < 0 || MinOutputTokens > MaxOutputTokens)
             throw new ArgumentException(
-                $"The fewest new tokens must be from 0 to the most new tokens ({MaxNewTokens}), not {MinNewTokens}.");
+                $"The fewest new tokens must be from 0 to the most new tokens ({MaxOutputTokens}), not {MinOutputTokens}.");
         if (StopTokens.FirstOrDefault(token => token < 0, 0) is < 0 and int negative)
             throw new ArgumentException($"A stop token has the number {negative}; numbers begin at 0.");
     }

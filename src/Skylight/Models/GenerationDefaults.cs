@@ -47,10 +47,10 @@ public sealed record GenerationDefaults
     public double? RepetitionPenalty { get; init; }
 
     /// <summary>The most tokens to generate.</summary>
-    public int? MaxNewTokens { get; init; }
+    public int? MaxOutputTokens { get; init; }
 
     /// <summary>The fewest tokens to generate (<c>min_new_tokens</c>).</summary>
-    public int? MinNewTokens { get; init; }
+    public int? MinOutputTokens { get; init; }
 
     /// <summary>Tokens that are never drawn (<c>suppress_tokens</c>).</summary>
     public ImmutableArray<int> SuppressedTokenIds { get; init; } = [];
@@ -85,8 +85,8 @@ public sealed record GenerationDefaults
             TopK = json.OptionalInteger("top_k"),
             MinP = json.OptionalNumber("min_p", "a number from 0 to 1", number => number is >= 0 and <= 1),
             RepetitionPenalty = json.OptionalNumber("repetition_penalty", "a positive number", number => number > 0),
-            MaxNewTokens = json.OptionalInteger("max_new_tokens", 1),
-            MinNewTokens = json.OptionalInteger("min_new_tokens"),
+            MaxOutputTokens = json.OptionalInteger("max_new_tokens", 1),
+            MinOutputTokens = json.OptionalInteger("min_new_tokens"),
             SuppressedTokenIds = json.Integers("suppress_tokens", int.MinValue),
             Ignored = [.. GenerationMembers.Ignored(json)],
         };
@@ -116,8 +116,8 @@ public sealed record GenerationDefaults
             Write(json, "top_k", TopK);
             Write(json, "repetition_penalty", RepetitionPenalty);
             Write(json, "min_p", MinP);
-            Write(json, "max_new_tokens", MaxNewTokens);
-            Write(json, "min_new_tokens", MinNewTokens);
+            Write(json, "max_new_tokens", MaxOutputTokens);
+            Write(json, "min_new_tokens", MinOutputTokens);
             if (!SuppressedTokenIds.IsDefaultOrEmpty)
                 ModelConfigurationJson.WriteIds(json, "suppress_tokens", SuppressedTokenIds);
             foreach (IgnoredSetting setting in Ignored.IsDefault ? [] : Ignored)
@@ -138,13 +138,13 @@ public sealed record GenerationDefaults
             && BeginTokenId == other.BeginTokenId && PaddingTokenId == other.PaddingTokenId
         && Sample == other.Sample && Temperature == other.Temperature && TopP == other.TopP && TopK == other.TopK
         && RepetitionPenalty == other.RepetitionPenalty
-        && MinP == other.MinP && MaxNewTokens == other.MaxNewTokens && MinNewTokens == other.MinNewTokens
+        && MinP == other.MinP && MaxOutputTokens == other.MaxOutputTokens && MinOutputTokens == other.MinOutputTokens
         && SuppressedTokenIds.AsSpan().SequenceEqual(other.SuppressedTokenIds.AsSpan())
         && Ignored.AsSpan().SequenceEqual(other.Ignored.AsSpan());
 
     /// <inheritdoc/>
     public override int GetHashCode() =>
-        HashCode.Combine(BeginTokenId, Sample, Temperature, TopP, TopK, RepetitionPenalty, MaxNewTokens);
+        HashCode.Combine(BeginTokenId, Sample, Temperature, TopP, TopK, RepetitionPenalty, MaxOutputTokens);
 
     private static void Write(Utf8JsonWriter json, string name, double? value)
     {

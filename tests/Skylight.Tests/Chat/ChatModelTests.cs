@@ -1,5 +1,6 @@
 using Skylight.Chat;
 using Skylight.Checkpoints;
+using Skylight.Generation;
 using Skylight.Images;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -11,7 +12,7 @@ namespace Skylight.Tests.Chat;
 
 public sealed class ChatModelTests
 {
-    private static readonly GenerationOptions s_drawn = new() { Temperature = 1, Seed = 3, MaxNewTokens = 24 };
+    private static readonly GenerationOptions s_drawn = new() { Temperature = 1, Seed = 3, MaxOutputTokens = 24 };
 
     [Fact]
     public async Task A_folder_is_loaded_and_asked_about_a_photograph()
@@ -22,10 +23,10 @@ public sealed class ChatModelTests
         string tokenizer = Path.Combine(checkpoint, "tokenizer.json"), hidden = folder["hidden"];
         File.Move(tokenizer, hidden);
         await Assert.ThrowsAsync<TokenizerException>(
-            () => VisionLanguageModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
+            () => ChatModel.LoadAsync(checkpoint, cancellationToken: TestContext.Current.CancellationToken));
         File.Move(hidden, tokenizer);
         var fractions = new List<float>();
-        using ChatModel model = await VisionLanguageModel.LoadAsync(
+        using ChatModel model = await ChatModel.LoadAsync(
             checkpoint, new ChatModelOptions { CacheTokens = 4096 }, new Listener(fractions.Add),
             TestContext.Current.CancellationToken);
         Assert.Equal("tiny-model", model.Name);
@@ -56,7 +57,7 @@ public sealed class ChatModelTests
         Assert.Equal(whole.Answer, string.Concat(updates.Select(update => update.Text)));
         Assert.Equal(whole.Tokens, updates.SelectMany(update => update.Tokens));
         Assert.True(updates.Count > 5);
-        Assert.All(updates[..^1], update => Assert.True(update.End is null && update.Usage is null));
+        Assert.All(updates[..^1], update => Assert.True(update.FinishReason is null && update.Usage is null));
         Assert.Equal(model.Tokenizer.Decode([.. whole.Tokens.Select(token => token.Token)], skipSpecial: true),
             whole.Answer);
         Assert.All(whole.Tokens, token =>
@@ -64,7 +65,7 @@ public sealed class ChatModelTests
         Usage usage = updates[^1].Usage!;
         Assert.Equal((whole.Tokens.Count, 0, 256), (usage.CompletionTokens, usage.ThinkingTokens, usage.ImageTokens));
         Assert.True(usage.TimeToFirstToken > TimeSpan.Zero && usage.TimeToFirstToken <= usage.Duration);
-        Assert.Equal(AnswerEnd.Length, updates[^1].End);
+        Assert.Equal(FinishReason.Length, updates[^1].FinishReason);
         await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
     }
 
@@ -106,7 +107,7 @@ public sealed class ChatModelTests
         Message[] messages = [Message.User("Where?")];
         GenerationOptions options = s_drawn with
         {
-            MaxNewTokens = 4,
+            MaxOutputTokens = 4,
             LogitBias = new Dictionary<int, float> { [model.Tokenizer.RequiredTokenId("<box>")] = 1e6f },
         };
         Assert.Equal("", (await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);
@@ -124,30 +125,30 @@ public sealed class ChatModelTests
             end = model.Tokenizer.RequiredTokenId(SpecialTokens.TurnEnd);
         GenerationOptions words = s_drawn with
         {
-            MaxNewTokens = 6,
+            MaxOutputTokens = 6,
             LogitBias = new Dictionary<int, float> { [word] = 1e6f },
         };
-        Assert.Equal((" the the the the the the", AnswerEnd.Length, 6), await AnswerAsync(words));
-        Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(words with { StopTokenIds = [word] }));
-        (string text, AnswerEnd reason, int tokens) = await AnswerAsync(
-            words with { StopTokenIds = [word], MinNewTokens = 3 });
-        Assert.Equal((AnswerEnd.Stop, 4), (reason, tokens));
+        Assert.Equal((" the the the the the the", FinishReason.Length, 6), await AnswerAsync(words));
+        Assert.Equal(("", FinishReason.Stop, 1), await AnswerAsync(words with { StopTokenIds = [word] }));
+        (string text, FinishReason reason, int tokens) = await AnswerAsync(
+            words with { StopTokenIds = [word], MinOutputTokens = 3 });
+        Assert.Equal((FinishReason.Stop, 4), (reason, tokens));
         Assert.DoesNotContain(" the", text, StringComparison.Ordinal);
 
-        GenerationOptions ends = s_drawn with { MaxNewTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
-        Assert.Equal(("", AnswerEnd.Stop, 1), await AnswerAsync(ends with { SkipSpecialTokens = false }));
-        Assert.Equal(("", AnswerEnd.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true }));
-        Assert.Equal((string.Concat(Enumerable.Repeat("<|im_end|>", 6)), AnswerEnd.Length, 6),
+        GenerationOptions ends = s_drawn with { MaxOutputTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
+        Assert.Equal(("", FinishReason.Stop, 1), await AnswerAsync(ends with { SkipSpecialTokens = false }));
+        Assert.Equal(("", FinishReason.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true }));
+        Assert.Equal((string.Concat(Enumerable.Repeat("<|im_end|>", 6)), FinishReason.Length, 6),
             await AnswerAsync(ends with { IgnoreEndOfSequence = true, SkipSpecialTokens = false }));
-        Assert.Equal(("", AnswerEnd.Stop, 1),
+        Assert.Equal(("", FinishReason.Stop, 1),
             await AnswerAsync(ends with { IgnoreEndOfSequence = true, StopTokenIds = [end] }));
-        (_, reason, tokens) = await AnswerAsync(ends with { MinNewTokens = 2, RepetitionPenalty = 1.1f });
-        Assert.Equal((AnswerEnd.Stop, 3), (reason, tokens));
+        (_, reason, tokens) = await AnswerAsync(ends with { MinOutputTokens = 2, RepetitionPenalty = 1.1f });
+        Assert.Equal((FinishReason.Stop, 3), (reason, tokens));
 
-        async Task<(string Text, AnswerEnd End, int Tokens)> AnswerAsync(GenerationOptions options)
+        async Task<(string Text, FinishReason End, int Tokens)> AnswerAsync(GenerationOptions options)
         {
             ChatAnswer answer = await model.CompleteAsync(messages, options, TestContext.Current.CancellationToken);
-            return (answer.Answer, answer.End, answer.Usage.CompletionTokens);
+            return (answer.Answer, answer.FinishReason, answer.Usage.CompletionTokens);
         }
     }
 
@@ -160,7 +161,7 @@ public sealed class ChatModelTests
     public async Task Ends_that_cannot_be_are_refused(int fewest, int? most, int[] stops, string message)
     {
         await using ChatModel model = TinyChatModel.Create();
-        GenerationOptions options = s_drawn with { MinNewTokens = fewest, MaxNewTokens = most, StopTokenIds = stops };
+        GenerationOptions options = s_drawn with { MinOutputTokens = fewest, MaxOutputTokens = most, StopTokenIds = stops };
         ArgumentException error = await Assert.ThrowsAnyAsync<ArgumentException>(
             () => model.CompleteAsync([Message.User("Go on.")], options, TestContext.Current.CancellationToken));
         Assert.Contains(message, error.Message, StringComparison.Ordinal);
@@ -192,7 +193,7 @@ public sealed class ChatModelTests
         long first = 0, last = 0;
         for (int turn = 0; turn < 3; turn++)
         {
-            ChatAnswer answer = await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 },
+            ChatAnswer answer = await model.CompleteAsync(messages, s_drawn with { MaxOutputTokens = 4, MaximumTiles = 4 },
                 TestContext.Current.CancellationToken);
             messages.AddRange([Message.Assistant(answer.Answer), Message.User("And then?")]);
             await model.BetweenStepsAsync(engine => last = engine.EncodedImages);
@@ -203,9 +204,9 @@ public sealed class ChatModelTests
 
         // Between steps weights may change, so the second turn had to encode it again; without that it would not.
         Assert.Equal(2 * first, last);
-        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 },
+        await model.CompleteAsync(messages, s_drawn with { MaxOutputTokens = 4, MaximumTiles = 4 },
             TestContext.Current.CancellationToken);
-        await model.CompleteAsync(messages, s_drawn with { MaxNewTokens = 4, MaximumTiles = 4 },
+        await model.CompleteAsync(messages, s_drawn with { MaxOutputTokens = 4, MaximumTiles = 4 },
             TestContext.Current.CancellationToken);
         await model.BetweenStepsAsync(engine => last = engine.EncodedImages);
         Assert.Equal(3 * first, last);
@@ -246,7 +247,7 @@ public sealed class ChatModelTests
         for (int time = 0; time < 2; time++)
             Assert.Equal(expected, await Answer(model, prompt, s_drawn));
         Assert.Throws<ArgumentException>(() =>
-            { _ = model.GenerateAsync(prompt, s_drawn with { StopTexts = [""] }, TestContext.Current.CancellationToken); });
+            { _ = model.GenerateAsync(prompt, s_drawn with { StopSequences = [""] }, TestContext.Current.CancellationToken); });
         Assert.Throws<ArgumentException>(() =>
             {
                 _ = model.GenerateAsync(prompt, s_drawn with { BannedWords = [" "] },
@@ -256,7 +257,7 @@ public sealed class ChatModelTests
         await using ChatModel small = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 256 });
         Assert.Contains("none is left",
             (await Assert.ThrowsAsync<ContextLengthException>(
-                () => Answer(small, prompt, s_drawn with { MaxNewTokens = null }))).Message, StringComparison.Ordinal);
+                () => Answer(small, prompt, s_drawn with { MaxOutputTokens = null }))).Message, StringComparison.Ordinal);
 
         static async Task<string> Answer(ChatModel model, PreparedPrompt prompt, GenerationOptions options)
         {
@@ -294,16 +295,16 @@ public sealed class ChatModelTests
         ChatAnswer free = await model.CompleteAsync(messages, s_drawn with { ReportTokens = true },
             TestContext.Current.CancellationToken);
         string stop = model.Tokenizer.Decode([free.Tokens[5].Token]);
-        ChatAnswer stopped = await model.CompleteAsync(messages, s_drawn with { StopTexts = [stop] },
+        ChatAnswer stopped = await model.CompleteAsync(messages, s_drawn with { StopSequences = [stop] },
             TestContext.Current.CancellationToken);
         Assert.Equal(free.Answer[..free.Answer.IndexOf(stop, StringComparison.Ordinal)], stopped.Answer);
-        Assert.Equal(AnswerEnd.StopText, stopped.End);
+        Assert.Equal(FinishReason.StopSequence, stopped.FinishReason);
         await model.BetweenStepsAsync(engine => Assert.False(engine.HasWork));
 
         int wait = model.Tokenizer.Encode(" Wait")[0];
         var always = new Dictionary<int, float> { [wait] = 1000 };
         Assert.Equal(" Wait",
-            (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, MaxNewTokens = 1 },
+            (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, MaxOutputTokens = 1 },
                 TestContext.Current.CancellationToken)).Answer);
         Assert.DoesNotContain("Wait",
             (await model.CompleteAsync(messages, s_drawn with { LogitBias = always, BannedWords = ["wait"] },
@@ -318,12 +319,12 @@ public sealed class ChatModelTests
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
         {
             await foreach (GenerationUpdate _ in model.GenerateAsync([Message.User("Go.")],
-                s_drawn with { MaxNewTokens = 500 }, cancellation.Token))
+                s_drawn with { MaxOutputTokens = 500 }, cancellation.Token))
                 await cancellation.CancelAsync();
         });
         await model.BetweenStepsAsync(engine => Assert.Equal(engine.PageCount, engine.FreePages));
         Task<GenerationHold> writing = GenerationHold.WhenAsync(model.BetweenStepsAsync);
-        Task<ChatAnswer> running = model.CompleteAsync([Message.User("Go.")], s_drawn with { MaxNewTokens = 4000 },
+        Task<ChatAnswer> running = model.CompleteAsync([Message.User("Go.")], s_drawn with { MaxOutputTokens = 4000 },
             TestContext.Current.CancellationToken);
         ValueTask disposal;
         using (await writing)
@@ -353,9 +354,9 @@ public sealed class ChatModelTests
         await Refused<ArgumentException>("none is left for an answer",
             [Message.User(string.Concat(Enumerable.Repeat("word ", 1200)))]);
         await Refused<ArgumentException>("exceeds the context of 1024", [Message.User("?")],
-            s_drawn with { MaxNewTokens = 1020 });
+            s_drawn with { MaxOutputTokens = 1020 });
         await Refused<ArgumentException>("at least 1 tile", [Message.User("?", picture)], s_drawn with { MaximumTiles = 0 });
-        await Refused<ArgumentException>("stop text", [Message.User("?")], s_drawn with { StopTexts = [""] });
+        await Refused<ArgumentException>("stop text", [Message.User("?")], s_drawn with { StopSequences = [""] });
         await Refused<ArgumentException>("no single token", [Message.User("?")],
             s_drawn with { BannedWords = ["antidisestablishmentarianism"] });
         await Refused<ArgumentException>("temperature", [Message.User("?")], s_drawn with { Temperature = -1 });
@@ -411,11 +412,11 @@ public sealed class ChatModelTests
         await using ChatModel greedy = TinyChatModel.Create();
         await using ChatModel drawn = TinyChatModel.Create(change: configuration => configuration with
         {
-            Generation = new GenerationDefaults { Sample = true, Temperature = 0.9, MaxNewTokens = 7 },
+            Generation = new GenerationDefaults { Sample = true, Temperature = 0.9, MaxOutputTokens = 7 },
             SystemMessage = "Short.",
         });
         Message[] messages = [Message.User("Go.")];
-        var options = new GenerationOptions { MaxNewTokens = 12 };
+        var options = new GenerationOptions { MaxOutputTokens = 12 };
         Assert.Equal(
             (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer,
             (await greedy.CompleteAsync(messages, options, TestContext.Current.CancellationToken)).Answer);

@@ -1,4 +1,5 @@
 using Skylight.Chat;
+using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Text;
 
@@ -12,7 +13,7 @@ public sealed class CheckpointDefaultsTests
     [Fact]
     public async Task Min_p_is_used_when_the_checkpoint_samples()
     {
-        var drawn = new GenerationOptions { Seed = 3, MaxNewTokens = 12 };
+        var drawn = new GenerationOptions { Seed = 3, MaxOutputTokens = 12 };
         string likeliest = await AnswerAsync(new GenerationDefaults(), drawn);
         // Only the likeliest token is as probable as the likeliest one.
         Assert.Equal(likeliest, await AnswerAsync(new GenerationDefaults { Sample = true, MinP = 1 }, drawn));
@@ -28,7 +29,7 @@ public sealed class CheckpointDefaultsTests
         int word = Assert.Single(model.Tokenizer.Encode(" the")), other = Assert.Single(model.Tokenizer.Encode(" a"));
         var options = new GenerationOptions
         {
-            MaxNewTokens = 3,
+            MaxOutputTokens = 3,
             LogitBias = new Dictionary<int, float> { [word] = 1e6f, [other] = 1e5f },
         };
         Assert.Equal(" the the the", await AnswerAsync(new GenerationDefaults(), options));
@@ -41,11 +42,11 @@ public sealed class CheckpointDefaultsTests
     {
         await using ChatModel model = TinyChatModel.Create();
         int end = model.Tokenizer.RequiredTokenId(SpecialTokens.TurnEnd);
-        var ends = new GenerationOptions { MaxNewTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
-        var defaults = new GenerationDefaults { MinNewTokens = 3 };
-        Assert.Equal((AnswerEnd.Stop, 4), await EndAsync(defaults, ends));
-        Assert.Equal((AnswerEnd.Stop, 1), await EndAsync(defaults, ends with { MinNewTokens = 0 }));
-        Assert.Equal((AnswerEnd.Length, 2), await EndAsync(defaults, ends with { MaxNewTokens = 2 }));
+        var ends = new GenerationOptions { MaxOutputTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
+        var defaults = new GenerationDefaults { MinOutputTokens = 3 };
+        Assert.Equal((FinishReason.Stop, 4), await EndAsync(defaults, ends));
+        Assert.Equal((FinishReason.Stop, 1), await EndAsync(defaults, ends with { MinOutputTokens = 0 }));
+        Assert.Equal((FinishReason.Length, 2), await EndAsync(defaults, ends with { MaxOutputTokens = 2 }));
     }
 
     [Fact]
@@ -58,37 +59,37 @@ public sealed class CheckpointDefaultsTests
 
     [Theory]
     // " the the the the the the", looked through from the token after the fewest.
-    [InlineData("the", 0, " ", 1, AnswerEnd.StopText)]
-    [InlineData("the", 2, " the the ", 3, AnswerEnd.StopText)]
-    [InlineData("the", 5, " the the the the the ", 6, AnswerEnd.StopText)]
-    [InlineData("the", 6, " the the the the the the", 6, AnswerEnd.Length)]
+    [InlineData("the", 0, " ", 1, FinishReason.StopSequence)]
+    [InlineData("the", 2, " the the ", 3, FinishReason.StopSequence)]
+    [InlineData("the", 5, " the the the the the ", 6, FinishReason.StopSequence)]
+    [InlineData("the", 6, " the the the the the the", 6, FinishReason.Length)]
     // It begins in the second token and ends in the third.
-    [InlineData("the the", 2, " the ", 3, AnswerEnd.StopText)]
-    [InlineData("he the the", 0, " t", 3, AnswerEnd.StopText)]
-    [InlineData("he the the", 3, " the t", 4, AnswerEnd.StopText)]
+    [InlineData("the the", 2, " the ", 3, FinishReason.StopSequence)]
+    [InlineData("he the the", 0, " t", 3, FinishReason.StopSequence)]
+    [InlineData("he the the", 3, " the t", 4, FinishReason.StopSequence)]
     public async Task Stop_texts_do_not_end_an_answer_before_its_fewest_tokens(string stop, int fewest, string text,
-        int tokens, AnswerEnd end)
+        int tokens, FinishReason end)
     {
         await using ChatModel model = TinyChatModel.Create();
         int word = Assert.Single(model.Tokenizer.Encode(" the"));
         var options = new GenerationOptions
         {
-            MaxNewTokens = 6,
-            MinNewTokens = fewest,
-            StopTexts = [stop],
+            MaxOutputTokens = 6,
+            MinOutputTokens = fewest,
+            StopSequences = [stop],
             LogitBias = new Dictionary<int, float> { [word] = 1e6f },
         };
         ChatAnswer answer = await model.CompleteAsync(s_messages, options, TestContext.Current.CancellationToken);
-        Assert.Equal((text, tokens, end), (answer.Answer, answer.Usage.CompletionTokens, answer.End));
+        Assert.Equal((text, tokens, end), (answer.Answer, answer.Usage.CompletionTokens, answer.FinishReason));
     }
 
     private static async Task<string> AnswerAsync(GenerationDefaults defaults, GenerationOptions options) =>
         (await CompleteAsync(defaults, options)).Answer;
 
-    private static async Task<(AnswerEnd End, int Tokens)> EndAsync(GenerationDefaults defaults, GenerationOptions options)
+    private static async Task<(FinishReason End, int Tokens)> EndAsync(GenerationDefaults defaults, GenerationOptions options)
     {
         ChatAnswer answer = await CompleteAsync(defaults, options);
-        return (answer.End, answer.Usage.CompletionTokens);
+        return (answer.FinishReason, answer.Usage.CompletionTokens);
     }
 
     private static async Task<ChatAnswer> CompleteAsync(GenerationDefaults defaults, GenerationOptions options)

@@ -76,10 +76,10 @@ public sealed class MemoryReturnTests
     private static async Task<double> LoadAnswerCloseAsync(string folder)
     {
         using var device = new CpuDevice();
-        await using ChatModel model = await VisionLanguageModel.LoadAsync(folder,
+        await using ChatModel model = await ChatModel.LoadAsync(folder,
             new ChatModelOptions { Device = device, CacheTokens = 1024 });
         await model.CompleteAsync([Message.User("What is this?", ImagePart.FromRgb(TinyChatModel.Picture(1)))],
-            new GenerationOptions { MaxNewTokens = 4 });
+            new GenerationOptions { MaxOutputTokens = 4 });
         return Resident();
     }
 

@@ -158,7 +158,7 @@ public class ModelFolderTests
                 TopP = 0.95,
                 TopK = 20,
                 RepetitionPenalty = 1.05,
-                MaxNewTokens = 64000,
+                MaxOutputTokens = 64000,
                 BeginTokenId = 1,
                 PaddingTokenId = 2,
             },

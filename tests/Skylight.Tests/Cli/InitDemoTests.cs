@@ -70,7 +70,7 @@ public sealed class InitDemoTests
     {
         using var folder = new TemporaryFolder();
         await Init(folder["model"]);
-        using ChatModel model = await VisionLanguageModel.LoadAsync(folder["model"],
+        using ChatModel model = await ChatModel.LoadAsync(folder["model"],
             cancellationToken: TestContext.Current.CancellationToken);
         byte[] picture = PngEncoder.EncodeGray([.. Enumerable.Range(0, 56 * 28).Select(index => (byte)index)], 56, 28);
         Message[] messages = [new(ChatRole.User, [ImagePart.FromBytes(picture), new TextPart("sum?")])];
@@ -83,7 +83,7 @@ public sealed class InitDemoTests
         Assert.Equal(model.Tokenizer.Encode(text, allowSpecial: true), prompt.Sequence.Tokens);
 
         ChatAnswer answer = await model.CompleteAsync(messages,
-            new GenerationOptions { MaxNewTokens = 6, Temperature = 0 }, TestContext.Current.CancellationToken);
+            new GenerationOptions { MaxOutputTokens = 6, Temperature = 0 }, TestContext.Current.CancellationToken);
         Assert.InRange(answer.Usage.CompletionTokens, 1, 6);
         Assert.Equal(prompt.Sequence.Tokens.Length, answer.Usage.PromptTokens);
     }

@@ -1,5 +1,6 @@
 using Skylight.Chat;
 using Skylight.Cuda;
+using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Tests.Chat;
 using Skylight.Tests.Simt;
@@ -21,7 +22,7 @@ public sealed class ChatOnCardTests(KernelFolder kernels)
             change: configuration =>
                 (configuration with { Vision = configuration.Vision with { ImageHeight = 112, ImageWidth = 112 } })
                     .Validate());
-        GenerationOptions options = new() { Temperature = 1, Seed = 3, MaxNewTokens = 3, ReportTokens = true };
+        GenerationOptions options = new() { Temperature = 1, Seed = 3, MaxOutputTokens = 3, ReportTokens = true };
         Message[][] conversations =
         [
             [Message.User("What is it?", ImagePart.FromRgb(TinyChatModel.Picture(1)))],
@@ -32,7 +33,7 @@ public sealed class ChatOnCardTests(KernelFolder kernels)
             messages => Task.Run(() => model.CompleteAsync(messages, options, TestContext.Current.CancellationToken))));
         Assert.Equal(3, together.Select(answer => answer.Answer).Distinct().Count());
         Assert.Equal([16, 16, 0], together.Select(answer => answer.Usage.ImageTokens));
-        Assert.All(together, answer => Assert.Equal((3, AnswerEnd.Length), (answer.Usage.CompletionTokens, answer.End)));
+        Assert.All(together, answer => Assert.Equal((3, FinishReason.Length), (answer.Usage.CompletionTokens, answer.FinishReason)));
         for (int index = 0; index < conversations.Length; index++)
         {
             ChatAnswer alone = await model.CompleteAsync(conversations[index], options,

@@ -27,15 +27,15 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
     /// </summary>
     private static readonly (GenerationRequest Request, SamplingOptions Options)[] s_cases =
     [
-        (new(TinyModel.Prompt(1, 17 * Page + 9, s_picture), 3, 1), new() { MaxNewTokens = 9, Seed = 1 }),
+        (new(TinyModel.Prompt(1, 17 * Page + 9, s_picture), 3, 1), new() { MaxOutputTokens = 9, Seed = 1 }),
         (new(TinyModel.Prompt(2, Page - 1, s_picture, TinyModel.Picture(2)), 2, 2),
-            new() { Temperature = 0.7f, TopP = 0.9f, MaxNewTokens = 12, Seed = 2 }),
-        (new(TinyModel.Prompt(3, 1), 1, 3), new() { TopK = 5, MaxNewTokens = 30, Seed = 3 }),
-        (new(TinyModel.Prompt(4, Page), 1, 4), new() { Temperature = 0, MaxNewTokens = 14 }),
+            new() { Temperature = 0.7f, TopP = 0.9f, MaxOutputTokens = 12, Seed = 2 }),
+        (new(TinyModel.Prompt(3, 1), 1, 3), new() { TopK = 5, MaxOutputTokens = 30, Seed = 3 }),
+        (new(TinyModel.Prompt(4, Page), 1, 4), new() { Temperature = 0, MaxOutputTokens = 14 }),
         (new(TinyModel.Prompt(5, Page + 1, TinyModel.Picture(3)), 2, 5),
-            new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 10, Seed = 4, RepetitionPenalty = 1.3f }),
+            new() { Temperature = 1.5f, MinP = 0.05f, MaxOutputTokens = 10, Seed = 4, RepetitionPenalty = 1.3f }),
         (new(TinyModel.Prompt(6, 45), 1, 6),
-            new() { MaxNewTokens = 10, Seed = 5,
+            new() { MaxOutputTokens = 10, Seed = 5,
                 LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } }),
     ];
 
@@ -94,7 +94,7 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         using VisionLanguageModel model = Create(card);
         using var engine = new GenerationEngine(model, count * (Prompt + NewTokens + Page) + Page);
         RequestRun run = engine.Add(new(TinyModel.Prompt(1, Prompt), count),
-            new() { MaxNewTokens = NewTokens, Seed = 1, RepetitionPenalty = penalty });
+            new() { MaxOutputTokens = NewTokens, Seed = 1, RepetitionPenalty = penalty });
         int steps = 0, replayed = 0;
         while (engine.HasWork)
         {
@@ -130,7 +130,7 @@ public sealed class GenerationOnCardTests(KernelFolder kernels)
         // One leaves while its prompt is read, one after some tokens; the others do not notice.
         GenerationRequest picture = new(TinyModel.Prompt(9, 200, TinyModel.Picture(2)));
         Task<int>[] leaving = [.. new[] { 0, 3 }.Select(
-            after => GenerationServiceTests.LeaveAsync(service, picture, new() { MaxNewTokens = 300 }, after))];
+            after => GenerationServiceTests.LeaveAsync(service, picture, new() { MaxOutputTokens = 300 }, after))];
         List<GeneratedToken>[] actual = await Task.WhenAll(
             cases.Select(each => Task.Run(() => Collect(service, each.Request, each.Options))));
         for (int index = 0; index < cases.Length; index++)

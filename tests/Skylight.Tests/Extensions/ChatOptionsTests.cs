@@ -36,10 +36,10 @@ public class ChatOptionsTests
             },
         });
         Assert.Equal((0.5f, 0.75f, 7, ulong.MaxValue, 12),
-            (read.Temperature, read.TopP, read.TopK, read.Seed, read.MaxNewTokens));
+            (read.Temperature, read.TopP, read.TopK, read.Seed, read.MaxOutputTokens));
         Assert.Equal((0.1f, 1.5f, 3, ThinkingMode.On),
             (read.MinP, read.RepetitionPenalty, read.MaximumTiles, read.Thinking));
-        Assert.Equal(["END"], read.StopTexts);
+        Assert.Equal(["END"], read.StopSequences);
         Assert.Equal(["Wait", "Hmm"], read.BannedWords);
     }
 
@@ -55,21 +55,21 @@ public class ChatOptionsTests
             RepetitionPenalty = 2,
             LogitBias = new Dictionary<int, float> { [1] = 2 },
             BannedWords = ["a"],
-            MaxNewTokens = 5,
-            StopTexts = ["b"],
+            MaxOutputTokens = 5,
+            StopSequences = ["b"],
             Seed = 6,
             Thinking = ThinkingMode.On,
             MaximumTiles = 2,
             ReportTokens = true,
             StopTokenIds = [3],
             IgnoreEndOfSequence = true,
-            MinNewTokens = 2,
+            MinOutputTokens = 2,
             SkipSpecialTokens = false,
         };
         Assert.Same(defaults, Read(null, defaults));
         GenerationOptions read = Read(new ChatOptions(), defaults);
-        Assert.Equal(defaults, read with { StopTexts = defaults.StopTexts, BannedWords = defaults.BannedWords });
-        Assert.Equal(["b"], read.StopTexts);
+        Assert.Equal(defaults, read with { StopSequences = defaults.StopSequences, BannedWords = defaults.BannedWords });
+        Assert.Equal(["b"], read.StopSequences);
         Assert.Equal(["a"], read.BannedWords);
     }
 
@@ -80,7 +80,7 @@ public class ChatOptionsTests
         {
             Temperature = 0.25f,
             Seed = 9,
-            StopTexts = ["raw"],
+            StopSequences = ["raw"],
             LogitBias = new Dictionary<int, float> { [3] = 1 },
             ReportTokens = true,
             Thinking = ThinkingMode.Off,
@@ -96,7 +96,7 @@ public class ChatOptionsTests
         GenerationOptions read = Read(options);
         Assert.Equal((0.25f, 3, 9ul, true, ThinkingMode.Off),
             (read.Temperature, read.TopK, read.Seed, read.ReportTokens, read.Thinking));
-        Assert.Equal(["raw", "portable"], read.StopTexts);
+        Assert.Equal(["raw", "portable"], read.StopSequences);
         Assert.Same(raw.LogitBias, read.LogitBias);
         options.RawRepresentationFactory = _ => "for somebody else";
         Assert.Equal(1, Read(options).Temperature);

@@ -50,7 +50,7 @@ public sealed class DecodingEqualsTrainingTests
         var options = new SamplingOptions
         {
             Temperature = temperature,
-            MaxNewTokens = NewTokens,
+            MaxOutputTokens = NewTokens,
             StopTokens = [TinyModel.StopToken],
             Seed = 11,
         };
@@ -98,7 +98,7 @@ public sealed class DecodingEqualsTrainingTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 4096);
-        var options = new SamplingOptions { MaxNewTokens = 8 };
+        var options = new SamplingOptions { MaxOutputTokens = 8 };
         float[] before = engine.Generate([s_requests[0]], options)[0][0].LogProbabilities;
         using var trainer = new ModelTrainer(model, TrainableModules.Connector);
         TrainingSample[] samples = Samples([.. engine.Generate([s_requests[0]], options)[0]], s_requests[0]);

@@ -203,7 +203,7 @@ public sealed class FaultyRowTests
         new(model, 24 * Page, prefillTokens: Page, imageCacheBytes: 1 << 20, cachePrefixes: true);
 
     private static SamplingOptions Options(int seed) =>
-        new() { MaxNewTokens = 20, Seed = (ulong)seed, Temperature = seed % 3 == 2 ? 0 : 1, LogitBias = s_unwritten };
+        new() { MaxOutputTokens = 20, Seed = (ulong)seed, Temperature = seed % 3 == 2 ? 0 : 1, LogitBias = s_unwritten };
 
     private static TokenSequence Healthy(ulong seed, int length) =>
         new([.. TinyModel.Text(seed, length).Select(token => token == Bad ? 0 : token)]);

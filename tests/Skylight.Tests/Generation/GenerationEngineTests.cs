@@ -15,13 +15,13 @@ public sealed class GenerationEngineTests
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 1024);
         var request = new GenerationRequest(TinyModel.Prompt(1, 12, TinyModel.Picture(1)));
-        var options = new SamplingOptions { Temperature = 0, MaxNewTokens = 20 };
+        var options = new SamplingOptions { Temperature = 0, MaxOutputTokens = 20 };
         Completion first = engine.Generate([request], options)[0][0];
         Assert.Equal(first.Tokens, engine.Generate([request], options with { Seed = 99 })[0][0].Tokens);
 
         // p of the most likely token of 40 is at least 1/40, and no single other token can have more.
         Assert.All(first.LogProbabilities, value => Assert.True(value >= -MathF.Log(40)));
-        Completion[] drawn = engine.Generate([request with { Count = 24 }], new SamplingOptions { MaxNewTokens = 1 })[0];
+        Completion[] drawn = engine.Generate([request with { Count = 24 }], new SamplingOptions { MaxOutputTokens = 1 })[0];
         Assert.All(drawn, other => Assert.True(other.LogProbabilities[0] <= first.LogProbabilities[0]));
     }
 
@@ -30,7 +30,7 @@ public sealed class GenerationEngineTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 2048);
-        var options = new SamplingOptions { MaxNewTokens = 16, Seed = 1 };
+        var options = new SamplingOptions { MaxOutputTokens = 16, Seed = 1 };
         TokenSequence prompt = TinyModel.Prompt(1, 5);
         var texts = new HashSet<string>();
         foreach (ulong seed in (ReadOnlySpan<ulong>)[1, 2])
@@ -50,7 +50,7 @@ public sealed class GenerationEngineTests
         using var engine = new GenerationEngine(model, 4096);
         int[] stops = [1, 2, 3];
         Completion[] completions = engine.Generate([new(TinyModel.Prompt(1, 5), 32)],
-            new SamplingOptions { MaxNewTokens = 12, StopTokens = stops })[0];
+            new SamplingOptions { MaxOutputTokens = 12, StopTokens = stops })[0];
         Assert.Contains(completions, completion => completion.FinishReason == FinishReason.Stop);
         Assert.Contains(completions, completion => completion.FinishReason == FinishReason.Length);
         Assert.All(completions, completion =>
@@ -75,7 +75,7 @@ public sealed class GenerationEngineTests
         GenerationRequest[] requests = [.. Enumerable.Range(0, 7)
             .Select(index => new GenerationRequest(TinyModel.Prompt((ulong)index, 10), 1, (ulong)index))];
         IReadOnlyList<Completion[]> completions = engine.Generate(requests,
-            new SamplingOptions { MaxNewTokens = Page, StopTokens = [1, 2] });
+            new SamplingOptions { MaxOutputTokens = Page, StopTokens = [1, 2] });
         Assert.Equal(2, mostRunning);
         Assert.Equal(completions.Sum(group => group[0].Tokens.Length), tokens);
     }
@@ -86,9 +86,9 @@ public sealed class GenerationEngineTests
         using VisionLanguageModel model = TinyModel.Create();
         using var engine = new GenerationEngine(model, 4 * Page);
         Assert.Contains("can need 6 pages of 32 tokens, but the cache has 4",
-            Refused(new(TinyModel.Prompt(1, 10), 3), new() { MaxNewTokens = Page }), StringComparison.Ordinal);
+            Refused(new(TinyModel.Prompt(1, 10), 3), new() { MaxOutputTokens = Page }), StringComparison.Ordinal);
         Assert.Contains("exceeds the model's 256 positions",
-            Refused(new(TinyModel.Prompt(1, 10)), new() { MaxNewTokens = 250 }), StringComparison.Ordinal);
+            Refused(new(TinyModel.Prompt(1, 10)), new() { MaxOutputTokens = 250 }), StringComparison.Ordinal);
         Assert.Contains("at least one token", Refused(new(new TokenSequence([])), new()), StringComparison.Ordinal);
         Assert.Contains("at least one completion", Refused(new(TinyModel.Prompt(1, 5), 0), new()), StringComparison.Ordinal);
         Assert.Contains("temperature", Refused(new(TinyModel.Prompt(1, 5)), new() { Temperature = float.NaN }),
@@ -104,14 +104,14 @@ public sealed class GenerationEngineTests
         Assert.Contains("Top-p", Refused(new(TinyModel.Prompt(1, 5)), new() { TopP = 0 }), StringComparison.Ordinal);
         Assert.Contains("Top-k", Refused(new(TinyModel.Prompt(1, 5)), new() { TopK = -1 }), StringComparison.Ordinal);
         Assert.Contains("outside the vocabulary of 40",
-            Refused(new(new TokenSequence([3, 40])), new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
+            Refused(new(new TokenSequence([3, 40])), new() { MaxOutputTokens = 5 }), StringComparison.Ordinal);
 
         Assert.Contains("has 2 colour planes",
             Refused(new(TinyModel.Prompt(1, 10, new ImageTile(new float[2 * 28 * 28], 28, 28))),
-                new() { MaxNewTokens = 5 }), StringComparison.Ordinal);
+                new() { MaxOutputTokens = 5 }), StringComparison.Ordinal);
 
         // Nothing was lost to the refusals, not even to the one that came after pages were taken.
-        Assert.Single(engine.Generate([new(TinyModel.Prompt(1, 10), 1)], new() { MaxNewTokens = 2 * Page })[0]);
+        Assert.Single(engine.Generate([new(TinyModel.Prompt(1, 10), 1)], new() { MaxOutputTokens = 2 * Page })[0]);
 
         string Refused(GenerationRequest request, SamplingOptions options) =>
             Assert.ThrowsAny<ArgumentException>(() => engine.Generate([request], options)).Message;
@@ -124,12 +124,12 @@ public sealed class GenerationEngineTests
         using var engine = new GenerationEngine(model, 64 * Page, prefillTokens: 33);
         SamplingOptions[] options =
         [
-            new() { Temperature = 0, MaxNewTokens = 30 },
-            new() { Temperature = 0, MaxNewTokens = 30, RepetitionPenalty = 3f },
-            new() { Temperature = 0.8f, TopK = 5, MaxNewTokens = 30, Seed = 3 },
-            new() { Temperature = 1.5f, MinP = 0.05f, MaxNewTokens = 30, Seed = 4,
+            new() { Temperature = 0, MaxOutputTokens = 30 },
+            new() { Temperature = 0, MaxOutputTokens = 30, RepetitionPenalty = 3f },
+            new() { Temperature = 0.8f, TopK = 5, MaxOutputTokens = 30, Seed = 3 },
+            new() { Temperature = 1.5f, MinP = 0.05f, MaxOutputTokens = 30, Seed = 4,
                 LogitBias = new Dictionary<int, float> { [7] = float.NegativeInfinity, [3] = 4f } },
-            new() { Temperature = 1f, TopP = 0.7f, MaxNewTokens = 30, Seed = 5, RepetitionPenalty = 1.2f,
+            new() { Temperature = 1f, TopP = 0.7f, MaxOutputTokens = 30, Seed = 5, RepetitionPenalty = 1.2f,
                 LogitBias = new Dictionary<int, float> { [0] = float.NegativeInfinity } },
         ];
         var request = new GenerationRequest(TinyModel.Prompt(1, 45), 3);
@@ -152,7 +152,7 @@ public sealed class GenerationEngineTests
         Assert.Contains(3, Tokens(3));
         Assert.DoesNotContain(0, Tokens(4));
         Assert.Contains("token 40, which is outside", Assert.Throws<ArgumentException>(
-            () => engine.Add(request, new() { MaxNewTokens = 5, LogitBias = new Dictionary<int, float> { [40] = 1 } }))
+            () => engine.Add(request, new() { MaxOutputTokens = 5, LogitBias = new Dictionary<int, float> { [40] = 1 } }))
                 .Message, StringComparison.Ordinal);
     }
 
@@ -166,7 +166,7 @@ public sealed class GenerationEngineTests
         using var engine = new GenerationEngine(model, 12 * Page);
         GenerationRequest[] requests = [.. Enumerable.Range(0, 6).Select(
             index => new GenerationRequest(TinyModel.Prompt((ulong)index, 40, TinyModel.Picture(1)), 2, (ulong)index))];
-        var options = new SamplingOptions { MaxNewTokens = Page };
+        var options = new SamplingOptions { MaxOutputTokens = Page };
         IReadOnlyList<Completion[]> expected = engine.Generate(requests, options);
         for (int repetition = 0; repetition < 4; repetition++)
         {

@@ -22,7 +22,7 @@ public sealed class GenerationServiceTests
             : new GenerationRequest(TinyModel.Prompt((ulong)index, 1 + 5 * index), 1, (ulong)index))];
         SamplingOptions Options(int index) => new()
         {
-            MaxNewTokens = 10 + index,
+            MaxOutputTokens = 10 + index,
             Seed = (ulong)index,
             StopTokens = [TinyModel.StopToken],
             TopK = index % 4
@@ -53,12 +53,12 @@ public sealed class GenerationServiceTests
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 40 * Page, prefillTokens: 48));
         var other = new GenerationRequest(TinyModel.Prompt(1, 12));
-        var options = new SamplingOptions { MaxNewTokens = 60, Seed = 4 };
+        var options = new SamplingOptions { MaxOutputTokens = 60, Seed = 4 };
         List<GeneratedToken> expected = await Collect(service, other, options);
         Task<List<GeneratedToken>> beside = Task.Run(() => Collect(service, other, options));
         for (int after = 0; after < 5; after++)
             Assert.InRange(await LeaveAsync(service, new(TinyModel.Prompt(9, 100, TinyModel.Picture(2))),
-                new() { MaxNewTokens = 150 }, after), after, after == 0 ? 0 : 150);
+                new() { MaxOutputTokens = 150 }, after), after, after == 0 ? 0 : 150);
         Assert.Equal(expected, await beside);
         await UntilIdle(service);
     }
@@ -81,7 +81,7 @@ public sealed class GenerationServiceTests
                 1 + random.Next(3), (ulong)index);
             var options = new SamplingOptions
             {
-                MaxNewTokens = 1 + random.Next(50),
+                MaxOutputTokens = 1 + random.Next(50),
                 Seed = 9,
                 Temperature = random.Next(2),
                 RepetitionPenalty = 1 + random.NextSingle(),
@@ -126,7 +126,7 @@ public sealed class GenerationServiceTests
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 10 * Page));
         await foreach (GeneratedToken token in service.GenerateAsync(new(TinyModel.Prompt(1, 12)),
-            new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken))
+            new() { MaxOutputTokens = 200 }, TestContext.Current.CancellationToken))
         {
             Assert.Null(token.FinishReason);
             break;
@@ -140,9 +140,9 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 4 * Page), mostRequests: 3);
-        var fitting = new SamplingOptions { MaxNewTokens = 80 };
+        var fitting = new SamplingOptions { MaxOutputTokens = 80 };
         ArgumentException refused = await Assert.ThrowsAsync<ArgumentException>(
-            () => Collect(service, new(TinyModel.Prompt(1, 40)), new() { MaxNewTokens = 120 }));
+            () => Collect(service, new(TinyModel.Prompt(1, 40)), new() { MaxOutputTokens = 120 }));
         Assert.Contains("but the cache has 4", refused.Message, StringComparison.Ordinal);
 
         var gate = new TaskCompletionSource();
@@ -162,7 +162,7 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 8 * Page));
-        Task<List<GeneratedToken>> running = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 50 });
+        Task<List<GeneratedToken>> running = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxOutputTokens = 50 });
         await service.DrainAsync(TestContext.Current.CancellationToken);
         Assert.Equal(50, (await running).Count);
         await Assert.ThrowsAsync<ObjectDisposedException>(() => Collect(service, new(TinyModel.Prompt(1, 12)), new()));
@@ -175,7 +175,7 @@ public sealed class GenerationServiceTests
         var service = new GenerationService(new GenerationEngine(model, 8 * Page));
         Task<GenerationHold> writing = GenerationHold.WhenAsync(service.BetweenStepsAsync);
         await using IAsyncEnumerator<GeneratedToken> tokens = service.GenerateAsync(new(TinyModel.Prompt(1, 12)),
-            new() { MaxNewTokens = 200 }, TestContext.Current.CancellationToken)
+            new() { MaxOutputTokens = 200 }, TestContext.Current.CancellationToken)
             .GetAsyncEnumerator(TestContext.Current.CancellationToken);
         Assert.True(await tokens.MoveNextAsync());
         ValueTask disposal;
@@ -197,11 +197,11 @@ public sealed class GenerationServiceTests
         using VisionLanguageModel model = TinyModel.Create();
         await using var service = new GenerationService(new GenerationEngine(model, 16 * Page));
         Task<GenerationHold> held = GenerationHold.WhenAsync(service.BetweenStepsAsync);
-        Task<List<GeneratedToken>> beside = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxNewTokens = 20 });
+        Task<List<GeneratedToken>> beside = Collect(service, new(TinyModel.Prompt(1, 12)), new() { MaxOutputTokens = 20 });
         Task rollout;
         using (await held)
             rollout = service.BetweenStepsAsync(
-                engine => engine.Generate([new(TinyModel.Prompt(2, 12))], new() { MaxNewTokens = 60 }));
+                engine => engine.Generate([new(TinyModel.Prompt(2, 12))], new() { MaxOutputTokens = 60 }));
         await rollout;
         Assert.Equal(20, (await beside).Count);
         await UntilIdle(service);
@@ -212,10 +212,10 @@ public sealed class GenerationServiceTests
     {
         using VisionLanguageModel model = TinyModel.Create(device: new CpuDevice(memoryBytes: 250_000));
         await using var service = new GenerationService(new GenerationEngine(model, 8 * Page));
-        var fitting = new SamplingOptions { MaxNewTokens = 40, Seed = 2 };
+        var fitting = new SamplingOptions { MaxOutputTokens = 40, Seed = 2 };
         List<GeneratedToken> expected = await Collect(service, new(TinyModel.Prompt(1, 12)), fitting);
         OutOfDeviceMemoryException failed = await Assert.ThrowsAsync<OutOfDeviceMemoryException>(
-            () => Collect(service, new(TinyModel.Prompt(1, 200)), new() { MaxNewTokens = 5 }));
+            () => Collect(service, new(TinyModel.Prompt(1, 200)), new() { MaxOutputTokens = 5 }));
         Assert.Contains("peak", failed.Message, StringComparison.OrdinalIgnoreCase);
         Assert.Equal(expected, await Collect(service, new(TinyModel.Prompt(1, 12)), fitting));
         await UntilIdle(service);
@@ -227,7 +227,7 @@ public sealed class GenerationServiceTests
         using VisionLanguageModel model = TinyModel.Create();
         const int Bytes = TinyModel.TokensPerImage * 32 * sizeof(float);
         await using var service = new GenerationService(new GenerationEngine(model, 16 * Page, imageCacheBytes: 2 * Bytes));
-        var options = new SamplingOptions { MaxNewTokens = 2 };
+        var options = new SamplingOptions { MaxOutputTokens = 2 };
         long[] encoded = [1, 1, 2, 3, 4, 4];
         ulong[] pictures = [1, 1, 2, 3, 1, 3];
         for (int index = 0; index < pictures.Length; index++)

@@ -26,7 +26,7 @@ public sealed class PrefixCacheTests
         using GenerationEngine keeping = Keeping(model, 40), fresh = new(model, 40 * Page);
         TokenSequence prompt = TinyModel.Prompt(1, length,
             [.. Enumerable.Range(0, pictures).Select(index => TinyModel.Picture((ulong)index))]);
-        var options = new SamplingOptions { MaxNewTokens = newTokens, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = newTokens, Seed = 3 };
         for (int turn = 0, expected = 0; turn < 4; turn++)
         {
             (RequestRun run, Completion answer) = Complete(keeping, prompt, options);
@@ -51,7 +51,7 @@ public sealed class PrefixCacheTests
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 20);
         TokenSequence prompt = TinyModel.Prompt(1, 3 * Page);
-        var options = new SamplingOptions { MaxNewTokens = 5, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = 5, Seed = 3 };
         Completion first = Complete(engine, prompt, options).Answer;
         (RequestRun again, Completion second) = Complete(engine, prompt, options);
         Assert.Equal(2 * Page, again.CachedTokens);
@@ -63,7 +63,7 @@ public sealed class PrefixCacheTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine keeping = Keeping(model, 40), fresh = new(model, 40 * Page);
-        var options = new SamplingOptions { MaxNewTokens = 4, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = 4, Seed = 3 };
         int[] tokens = TinyModel.Text(1, 4 * Page);
         Array.Fill(tokens, TinyModel.ImageToken, Page + 3, TinyModel.TokensPerImage);
         Array.Fill(tokens, TinyModel.ImageToken, 2 * Page + 3, TinyModel.TokensPerImage);
@@ -96,7 +96,7 @@ public sealed class PrefixCacheTests
         using GenerationEngine engine = Keeping(model, 20, prefillTokens: Page + 5), fresh = new(model, 20 * Page);
         GenerationRequest first = new(TinyModel.Prompt(1, 4 * Page + 2), 2, 1),
             second = new(TinyModel.Prompt(1, 3 * Page + 2), 2, 2);
-        var options = new SamplingOptions { MaxNewTokens = Page, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = Page, Seed = 3 };
         RequestRun running = engine.Add(first, options);
         engine.Step(TestContext.Current.CancellationToken);
         engine.Step(TestContext.Current.CancellationToken);
@@ -119,7 +119,7 @@ public sealed class PrefixCacheTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 10);
-        var options = new SamplingOptions { MaxNewTokens = 1 };
+        var options = new SamplingOptions { MaxOutputTokens = 1 };
         TokenSequence old = TinyModel.Prompt(1, 4 * Page + 1), recent = TinyModel.Prompt(2, 4 * Page + 1);
         Complete(engine, old, options);
         Complete(engine, recent, options);
@@ -138,7 +138,7 @@ public sealed class PrefixCacheTests
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 20), fresh = new(model, 20 * Page);
         TokenSequence prompt = TinyModel.Prompt(1, 3 * Page + 1, TinyModel.Picture(1));
-        var options = new SamplingOptions { MaxNewTokens = 2 * Page, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = 2 * Page, Seed = 3 };
         Completion before = Complete(engine, prompt, options).Answer;
         RequestRun running = engine.Add(new(prompt), options);
         for (int step = 0; step < Page; step++)
@@ -165,7 +165,7 @@ public sealed class PrefixCacheTests
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 30, prefillTokens: Page), fresh = new(model, 30 * Page);
         TokenSequence prompt = TinyModel.Prompt(1, 3 * Page + 1, TinyModel.Picture(1));
-        var options = new SamplingOptions { MaxNewTokens = 5, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = 5, Seed = 3 };
         RequestRun before = engine.Add(new(prompt), options);
         engine.Step(TestContext.Current.CancellationToken);
         Assert.False(before.IsFinished);
@@ -190,7 +190,7 @@ public sealed class PrefixCacheTests
     {
         using VisionLanguageModel model = TinyModel.Create();
         using GenerationEngine engine = Keeping(model, 30, prefillTokens: Page), fresh = new(model, 30 * Page);
-        var options = new SamplingOptions { MaxNewTokens = 5, Seed = 3 };
+        var options = new SamplingOptions { MaxOutputTokens = 5, Seed = 3 };
         TokenSequence mine = TinyModel.Prompt(1, 3 * Page + 1), same = TinyModel.Prompt(1, 3 * Page + 1);
         RequestRun run = engine.Add(new(mine), options);
         engine.Step(TestContext.Current.CancellationToken);
@@ -212,14 +212,14 @@ public sealed class PrefixCacheTests
         int[] tokens = [.. TinyModel.Text(1, 3 * Page + 1).Select(token => token == Bad ? 0 : token)];
         tokens[Page + 9] = Bad;
         var request = new GenerationRequest(new TokenSequence(tokens, []));
-        var options = new SamplingOptions { MaxNewTokens = 2 };
+        var options = new SamplingOptions { MaxOutputTokens = 2 };
         PersistentTensor embedding = model.Parameters["language.embedding.weight"];
         float[] weights = PersistentTensors.Read(model.Device, embedding);
         int width = weights.Length / model.Configuration.Language.VocabularySize;
         PersistentTensors.Write(model.Device, embedding,
             [.. weights.Select((weight, index) => index / width == Bad ? float.NaN : weight)]);
         RequestRun beside = engine.Add(new(TinyModel.Prompt(3, 5, TinyModel.Picture(1))),
-            new() { MaxNewTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
+            new() { MaxOutputTokens = 30, LogitBias = new Dictionary<int, float> { [Bad] = float.NegativeInfinity } });
         engine.Step(TestContext.Current.CancellationToken);
         RequestRun run = engine.Add(request, options);
         engine.Step(TestContext.Current.CancellationToken);
@@ -263,7 +263,7 @@ public sealed class PrefixCacheTests
                 { TextFrom = length };
                 var options = new SamplingOptions
                 {
-                    MaxNewTokens = 1 + random.Next(70),
+                    MaxOutputTokens = 1 + random.Next(70),
                     Seed = (ulong)random.Next(2),
                     Temperature = random.Next(2),
                 };

@@ -208,10 +208,10 @@ public sealed class ModelSourceTests
         using var cache = new TemporaryFolder();
         InitCommand.WriteDemo(model["m"], 1, default);
         await using HubSite site = await HubSite.StartAsync(FilesOf(model["m"]));
-        await using (ChatModel chat = await VisionLanguageModel.LoadAsync(HubSite.Id,
+        await using (ChatModel chat = await ChatModel.LoadAsync(HubSite.Id,
             new ChatModelOptions { Hub = site.Options(cache) }))
             Assert.Equal(HubSite.Id, chat.Name);
-        await using (ChatModel chat = await VisionLanguageModel.LoadAsync(HubSite.Id,
+        await using (ChatModel chat = await ChatModel.LoadAsync(HubSite.Id,
             new ChatModelOptions { Hub = site.Options(cache) with { Offline = true } }))
             Assert.Equal(HubSite.Id, chat.Name);
         string folder = await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache));

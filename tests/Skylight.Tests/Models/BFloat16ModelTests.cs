@@ -163,7 +163,7 @@ public sealed class BFloat16ModelTests
         var options = new GrpoOptions
         {
             GroupSize = 6,
-            Sampling = new SamplingOptions { MaxNewTokens = 10, StopTokens = [TinyModel.StopToken], Seed = 3 },
+            Sampling = new SamplingOptions { MaxOutputTokens = 10, StopTokens = [TinyModel.StopToken], Seed = 3 },
         };
         var criticalTokens = new CriticalTokens(
             new Skylight.Text.CharacterTokenizer(" 0123456789abcdefghijklmnopqrstuvwxyzW", "<end>", "<img>"));

@@ -18,7 +18,7 @@ public class GenerationDefaultsTests
         {
             Sample = true,
             MinP = 0.05,
-            MinNewTokens = 3,
+            MinOutputTokens = 3,
             SuppressedTokenIds = [7, 8],
             StopTokenIds = [151645, 151643],
             Ignored = [new("num_beams", "4"), new("watermarking_config", """{ "bias":  2.5 }""")],

@@ -230,7 +230,7 @@ public class ModelConfigurationTests
             TopP = 0.95,
             TopK = 20,
             RepetitionPenalty = 1.05,
-            MaxNewTokens = 64000,
+            MaxOutputTokens = 64000,
         };
         Assert.Equal(expected, GenerationDefaults.Load(folder.Path));
         folder.Write("generation_config.json", expected.ToJson());

@@ -140,7 +140,7 @@ public sealed class QuantizedModelTests
         Assert.Equal(DataType.BFloat16, model.Model.Parameters["language.embedding.weight"].Type.DataType);
         ChatAnswer answer = await model.CompleteAsync(
             [Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))],
-            new GenerationOptions { MaxNewTokens = 8, Seed = 1 }, TestContext.Current.CancellationToken);
+            new GenerationOptions { MaxOutputTokens = 8, Seed = 1 }, TestContext.Current.CancellationToken);
         Assert.InRange(answer.Usage.CompletionTokens, 1, 8);
     }
 
@@ -152,7 +152,7 @@ public sealed class QuantizedModelTests
     {
         using var engine = new GenerationEngine(model, 1024, prefillTokens);
         return engine.Generate(requests.Length == 0 ? s_requests : requests,
-            new SamplingOptions { MaxNewTokens = NewTokens, Seed = 7 });
+            new SamplingOptions { MaxOutputTokens = NewTokens, Seed = 7 });
     }
 
     private static void AssertSame(IReadOnlyList<Completion[]> expected, IReadOnlyList<Completion[]> actual)

@@ -113,7 +113,7 @@ public sealed class RopeScalingTests
             new(TinyModel.Prompt(3, Trained), 1, 3),
             new(TinyModel.Prompt(4, Trained + 1, TinyModel.Picture(2)), 2, 4), new(TinyModel.Prompt(5, 3 * Trained), 1, 5),
         ];
-        var options = new SamplingOptions { Temperature = 0.8f, MaxNewTokens = 60, Seed = 7 };
+        var options = new SamplingOptions { Temperature = 0.8f, MaxOutputTokens = 60, Seed = 7 };
         Completion[] whole = Generate(model, requests, options, 4096, keepsPages: false);
         Assert.Contains(whole.Zip(Prompts(requests)), pair => pair.Second.Tokens.Length < Trained
             && pair.Second.Tokens.Length + pair.First.Tokens.Length > Trained);
@@ -158,7 +158,7 @@ public sealed class RopeScalingTests
             scaling: new RopeScaling(RopeScalingKind.Yarn, 4, Trained));
         using var engine = new GenerationEngine(model, 4096);
         string message = Assert.Throws<ArgumentException>(() =>
-            engine.Generate([new(TinyModel.Prompt(1, Positions))], new SamplingOptions { MaxNewTokens = 1 })).Message;
+            engine.Generate([new(TinyModel.Prompt(1, Positions))], new SamplingOptions { MaxOutputTokens = 1 })).Message;
         Assert.Contains("256 positions (YaRN by 4 beyond 64)", message, StringComparison.Ordinal);
     }
 

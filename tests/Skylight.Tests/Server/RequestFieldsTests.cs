@@ -151,7 +151,7 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
             new Skylight.Models.TokenSequence([.. asked.Sequence.Tokens, .. spelled], []), 0, false);
         Dictionary<int, float> bias = served.Model.Tokenizer.StopTokenIds().ToDictionary(token => token, _ => -100f);
         var text = new StringBuilder();
-        var options = new GenerationOptions { Temperature = 0, MaxNewTokens = 4, LogitBias = bias };
+        var options = new GenerationOptions { Temperature = 0, MaxOutputTokens = 4, LogitBias = bias };
         await foreach (GenerationUpdate update in served.Model.GenerateAsync(continued, options,
             TestContext.Current.CancellationToken))
             text.Append(update.Text);

@@ -19,7 +19,7 @@ public sealed class GrpoTrainerTests
     private static readonly GrpoOptions s_options = new()
     {
         GroupSize = 8,
-        Sampling = new SamplingOptions { MaxNewTokens = 12, StopTokens = [TinyModel.StopToken], Seed = 3 },
+        Sampling = new SamplingOptions { MaxOutputTokens = 12, StopTokens = [TinyModel.StopToken], Seed = 3 },
     };
 
     [Fact]
@@ -399,7 +399,7 @@ public sealed class GrpoTrainerTests
             (sampling with { TopK = 20 }, "TopK is 20"),
             (sampling with { TopP = 0.95f }, "TopP is 0.95"),
             (sampling with { MinP = 0.1f }, "MinP is 0.1"),
-            (sampling with { MinNewTokens = 2 }, "MinNewTokens is 2"),
+            (sampling with { MinOutputTokens = 2 }, "MinOutputTokens is 2"),
             (sampling with { Temperature = 0 }, "Temperature is 0")])
         {
             Refused(s_options with { Sampling = other }, name);

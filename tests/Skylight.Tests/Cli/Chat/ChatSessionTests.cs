@@ -12,7 +12,7 @@ namespace Skylight.Tests.Cli.Chat;
 /// <summary>What can be typed, and what Ctrl-C does.</summary>
 public sealed class ChatSessionTests
 {
-    private static readonly GenerationOptions s_drawn = new() { Temperature = 1, Seed = 3, MaxNewTokens = 8 };
+    private static readonly GenerationOptions s_drawn = new() { Temperature = 1, Seed = 3, MaxOutputTokens = 8 };
 
     [Fact]
     public async Task A_conversation_grows_and_is_forgotten()
@@ -88,7 +88,7 @@ public sealed class ChatSessionTests
         await using ChatModel model = TinyChatModel.Create();
         GenerationOptions endless = s_drawn with
         {
-            MaxNewTokens = 7000,
+            MaxOutputTokens = 7000,
             LogitBias = TokenizerFixture.Real.StopTokenIds()
                 .ToDictionary(token => token, _ => float.NegativeInfinity),
         };

@@ -4,6 +4,7 @@ using System.Xml.Linq;
 using Skylight.Chat;
 using Skylight.Cli.Demo.Report;
 using Skylight.Cli.Evaluation;
+using Skylight.Generation;
 using Skylight.Images;
 using Skylight.Tests.Chat;
 using Skylight.Tests.Checkpoints;
@@ -22,7 +23,7 @@ public sealed class EvaluatorTests
     private static readonly EvaluationOptions s_options = new()
     {
         Samples = 2,
-        MaxNewTokens = 12,
+        MaxOutputTokens = 12,
         Seed = 3,
         Concurrency = 4,
         MaximumTiles = 1
@@ -161,7 +162,7 @@ public sealed class EvaluatorTests
         EvaluationItem[] items = [new EvaluationItem("short", "Hm?", ["x"]),
             new EvaluationItem("long", string.Concat(Enumerable.Repeat("word ", 100)), ["x"])];
         await using ChatModel model = TinyChatModel.Create(new ChatModelOptions { CacheTokens = 256, ContextTokens = 160 });
-        var evaluator = new Evaluator(model, s_options with { Samples = 1, MaxNewTokens = 60 });
+        var evaluator = new Evaluator(model, s_options with { Samples = 1, MaxOutputTokens = 60 });
         (EvaluationReport report, IReadOnlyList<EvaluationResult> results) = await evaluator.RunAsync(items,
             evaluator.SettingsFor(items), cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal(60, results[0].TokenBudget);
@@ -228,12 +229,12 @@ public sealed class EvaluatorTests
             new("b", "q", ["1"]) { Category = "x & y" }, new("c", "<q>", ["1"])];
         EvaluationResult[] results =
         [
-            Result("a", 0, true, AnswerEnd.Stop, 10, new EntropySums(2, 1, 5, 1)),
-            Result("a", 1, false, AnswerEnd.Length, 30, new EntropySums(4, 2, 10, 0)),
-            Result("b", 0, true, AnswerEnd.Stop, 10, new EntropySums(0, 0, 5, 0)),
-            Result("b", 1, true, AnswerEnd.Stop, 10, new EntropySums(0, 0, 5, 0)),
-            Result("c", 0, false, AnswerEnd.Stop, 10, new EntropySums(0, 0, 5, 0)),
-            Result("c", 1, false, AnswerEnd.Stop, 10, new EntropySums(0, 0, 5, 0)),
+            Result("a", 0, true, FinishReason.Stop, 10, new EntropySums(2, 1, 5, 1)),
+            Result("a", 1, false, FinishReason.Length, 30, new EntropySums(4, 2, 10, 0)),
+            Result("b", 0, true, FinishReason.Stop, 10, new EntropySums(0, 0, 5, 0)),
+            Result("b", 1, true, FinishReason.Stop, 10, new EntropySums(0, 0, 5, 0)),
+            Result("c", 0, false, FinishReason.Stop, 10, new EntropySums(0, 0, 5, 0)),
+            Result("c", 1, false, FinishReason.Stop, 10, new EntropySums(0, 0, 5, 0)),
         ];
         var settings = new EvaluationSettings("<m>", "f", "d", 1, 1, 1, 1, 30, 100, PromptStyle.Direct,
             ThinkingMode.Default, "", null);
@@ -261,13 +262,13 @@ public sealed class EvaluatorTests
         Assert.All(page.Descendants().Attributes("src"),
             source => Assert.StartsWith("data:image/", source.Value, StringComparison.Ordinal));
 
-        static EvaluationResult Result(string id, int sample, bool right, AnswerEnd end, int tokens,
+        static EvaluationResult Result(string id, int sample, bool right, FinishReason end, int tokens,
             EntropySums entropy) => new(id, sample)
             {
                 IsCorrect = right,
                 Given = right ? "1" : null,
                 Rule = right ? AnswerRule.Boxed : AnswerRule.None,
-                End = end,
+                FinishReason = end,
                 Answer = right ? @"\boxed{1} \0" : "<b>",
                 Thinking = "Wait, \u0001 what?",
                 CompletionTokens = tokens,

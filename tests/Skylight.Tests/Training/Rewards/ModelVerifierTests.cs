@@ -238,7 +238,7 @@ public sealed class ModelVerifierTests
             {
                 loads++;
                 Assert.Equal(folder, path);
-                return opened = await VisionLanguageModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 },
+                return opened = await ChatModel.LoadAsync(path, new ChatModelOptions { CacheTokens = 4096 },
                     cancellationToken: cancellationToken);
             },
         };

@@ -1,0 +1,75 @@
+using Skylight.Checkpoints;
+using Skylight.Cpu;
+using Skylight.Execution;
+using Skylight.Hub;
+using Skylight.Models;
+using Skylight.Text;
+
+namespace Skylight.Chat;
+
+public sealed partial class ChatModel
+{
+    /// <summary>
+    /// Loads a checkpoint of the InternVL3 or Skywork-R1V3 family: weights, tokenizer, chat template and the way
+    /// with pictures. A repository of the hub that is not in the cache is downloaded first
+    /// (<see cref="ModelSource.FolderAsync"/>; <see cref="ChatModelOptions.Hub"/> says from where and hears how far
+    /// it is).
+    /// </summary>
+    /// <param name="model">The folder with config.json, tokenizer.json and the safetensors files, or a repository
+    /// of the hub: OWNER/NAME or OWNER/NAME@REVISION.</param>
+    /// <param name="options">Where and how the model is served.</param>
+    /// <param name="progress">The fraction of bytes read.</param>
+    /// <param name="cancellationToken">Stops the loading; what was reserved is freed, a device that was passed
+    /// stays open.</param>
+    /// <exception cref="HubException">The repository cannot be had.</exception>
+    /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt, not downloaded, or of another
+    /// architecture.</exception>
+    /// <exception cref="TokenizerException">The tokenizer cannot be read, or does not belong to the model.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The device has too little memory.</exception>
+    /// <example>
+    /// <code>
+    /// await using ChatModel model = await ChatModel.LoadAsync("OpenGVLab/InternVL3-1B");
+    /// ChatAnswer answer = await model.CompleteAsync([Message.User("What is this?", ImagePart.FromFile("cat.jpg"))]);
+    /// Console.WriteLine(answer.Answer);
+    /// </code>
+    /// </example>
+    public static async Task<ChatModel> LoadAsync(
+        string model, ChatModelOptions? options = null, IProgress<float>? progress = null,
+        CancellationToken cancellationToken = default)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(model);
+        options ??= new ChatModelOptions();
+        string name = ModelSource.NameOf(model);
+        string directory = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub,
+            cancellationToken).ConfigureAwait(false);
+        return await Task.Run(() => Open(directory, name, options, progress, cancellationToken), cancellationToken)
+            .ConfigureAwait(false);
+    }
+
+    private static ChatModel Open(string directory, string name, ChatModelOptions options, IProgress<float>? progress,
+        CancellationToken cancellationToken)
+    {
+        // The small files first: what is wrong with them need not wait for gigabytes.
+        ModelConfiguration configuration = ModelConfiguration.Load(directory);
+        ITokenizer tokenizer = options.Tokenizer ?? BytePairTokenizer.Load(directory, cancellationToken);
+        tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
+        options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
+        Device device = options.Device ?? new CpuDevice();
+        VisionLanguageModel? model = null;
+        try
+        {
+            model = ModelCheckpoint.Load(directory, device, options.ParameterType,
+                tokenizer.RequiredTokenId(SpecialTokens.ImageContext), progress, cancellationToken);
+            if (options.QuantizeWeights)
+                model.Quantize(cancellationToken);
+            return new ChatModel(name, model, tokenizer, options);
+        }
+        catch
+        {
+            model?.Dispose();
+            if (options.Device is null)
+                device.Dispose();
+            throw;
+        }
+    }
+}
