@@ -8,7 +8,7 @@ namespace Skylight.Training.Data;
 /// </summary>
 internal ref struct CompactThrift
 {
-    public const int Int32 = 5, List = 9, Struct = 12;
+    public const int Int32 = 5, List = 9, Set = 10, Map = 11, Struct = 12;
 
     private const int MostDepth = 64;
 

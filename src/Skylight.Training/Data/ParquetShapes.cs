@@ -20,16 +20,29 @@ internal sealed class ThriftShape(params (int Field, ThriftShape.Type Type)[] fi
     public void Check(ref CompactThrift reader)
     {
         int field = 0;
+        bool hasStranger = false;
         while (reader.NextField(ref field, out int type))
         {
+            // Behind a structure that it does not know the library counts fields on from those within.
+            if (field <= 0 || hasStranger)
+                throw new InvalidDataException("a structure in it has a part that Parquet does not have");
             if (!_fields.TryGetValue(field, out Type? expected))
+            {
+                hasStranger = type is CompactThrift.List or CompactThrift.Set or CompactThrift.Map or CompactThrift.Struct;
                 reader.Skip(type);
+            }
             else if (expected == Type.Encrypted)
+            {
                 throw new InvalidDataException("it is encrypted, which is not supported");
+            }
             else if (type == expected.Code || (expected.Code == Type.Boolean && type == Type.Boolean + 1))
+            {
                 expected.Check(ref reader, type);
+            }
             else
+            {
                 throw new InvalidDataException("a field in it is of another type than Parquet has there");
+            }
         }
     }
 

@@ -182,23 +182,25 @@ public sealed class ParquetTests
     private static string Show(MessagePart part) => part is TextPart text ? text.Text : "[image]";
 
     /// <summary>
-    /// Found by fuzzing: a Snappy block that claims a gigabyte, and a column with the keys of its encryption.
+    /// Found by fuzzing: a Snappy block that claims a gigabyte, and a structure behind which the library counts
+    /// fields wrong.
     /// </summary>
     [Theory]
     [InlineData("claims-a-gigabyte.parquet", "claims to hold")]
-    [InlineData("encrypted-column.parquet", "it is encrypted, which is not supported")]
-    public async Task What_claims_more_than_there_is_takes_no_memory(string file, string message)
+    [InlineData("strange-part.parquet", "has a part that Parquet does not have")]
+    public void What_claims_more_than_there_is_takes_no_memory(string file, string message)
     {
         string path = PathOf(file);
-        long before = GC.GetTotalAllocatedBytes(precise: true);
-        Exception refused = await Assert.ThrowsAnyAsync<Exception>(async () =>
+        // Of this thread: others test other things meanwhile.
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Exception refused = Assert.ThrowsAny<Exception>(() =>
         {
-            using ExampleFiles files = await ExampleFiles.OpenAsync(path);
+            using ExampleFiles files = ExampleFiles.OpenAsync(path).GetAwaiter().GetResult();
             for (long row = 0; row < files.Count; row++)
-                await files.ReadAsync(row);
+                files.ReadAsync(row).AsTask().GetAwaiter().GetResult();
         });
         Assert.True(refused is InvalidDataException or BadRowException, refused.ToString());
         Assert.Contains(message, refused.Message, StringComparison.Ordinal);
-        Assert.InRange(GC.GetTotalAllocatedBytes(precise: true) - before, 0, 64 << 20);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 64 << 20);
     }
 }
