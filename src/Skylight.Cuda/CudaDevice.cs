@@ -11,6 +11,12 @@ namespace Skylight.Cuda;
 /// float32. Everything is queued on one stream: calls return before the work is done, and errors of kernels appear when
 /// results are read. Kernels are compiled when a plan is made and kept in a cache.
 /// </summary>
+/// <example>
+/// <code>
+/// using var device = new CudaDevice(new CudaDeviceOptions { Ordinal = 1 });
+/// await using ChatModel model = await ChatModel.LoadAsync("InternVL3-8B", new ChatModelOptions { Device = device });
+/// </code>
+/// </example>
 public sealed class CudaDevice : Device
 {
     private readonly CudaContextHandle _context;

@@ -28,6 +28,12 @@ namespace Skylight.Extensions.AI;
 /// finish reason. Updates carry the
 /// <see cref="GenerationUpdate"/> they come from as raw representation.</para>
 /// </remarks>
+/// <example>
+/// <code>
+/// using IChatClient client = new SkylightChatClient(model);
+/// ChatResponse response = await client.GetResponseAsync("What is the largest animal?");
+/// </code>
+/// </example>
 public sealed class SkylightChatClient : IChatClient
 {
     /// <summary>The key of <see cref="UsageDetails.AdditionalCounts"/> that has the tokens of pictures.</summary>

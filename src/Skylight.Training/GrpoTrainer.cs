@@ -16,6 +16,13 @@ namespace Skylight.Training;
 /// everything as it was, and the same step may be repeated; from then on the step counts as taken, a cancellation is
 /// heard when it is complete, and what it drew is never drawn again.
 /// </remarks>
+/// <example>
+/// <code>
+/// var options = new GrpoOptions { GroupSize = 8, Sampling = sampling };
+/// var grpo = new GrpoTrainer(trainer, engine, options, new CriticalTokens(tokenizer), rewards);
+/// GrpoMetrics metrics = grpo.Step(() => prompts, 1e-6f);
+/// </code>
+/// </example>
 public sealed class GrpoTrainer
 {
     private readonly ModelTrainer _trainer;

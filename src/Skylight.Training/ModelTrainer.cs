@@ -13,6 +13,13 @@ namespace Skylight.Training;
 /// somebody else writes between two steps are what the next step goes on from; moments stay as they are until
 /// <see cref="ResetOptimizer"/>.
 /// </summary>
+/// <example>
+/// <code>
+/// using var trainer = new ModelTrainer(model, TrainableModules.Connector);
+/// double loss = trainer.AccumulateGradients(SampleBuilder.WithMeanWeights(samples), new CrossEntropyObjective()).Loss;
+/// trainer.Step(new LearningRates(Vision: 0, Connector: 1e-4f, Language: 0));
+/// </code>
+/// </example>
 public sealed class ModelTrainer : IDisposable
 {
     private readonly VisionLanguageModel _model;

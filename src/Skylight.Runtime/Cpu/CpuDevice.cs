@@ -11,6 +11,11 @@ namespace Skylight.Cpu;
 /// The CPU: managed code on all cores, no native dependency. Activations are float32, weights float32 or bfloat16, sums
 /// float32. It is the reference that other devices are compared with.
 /// </summary>
+/// <example>
+/// <code>
+/// using var device = new CpuDevice(new CpuDeviceOptions { Threads = 4 });
+/// </code>
+/// </example>
 public sealed class CpuDevice : Device
 {
     private static int s_hasWarned;

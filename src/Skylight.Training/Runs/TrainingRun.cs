@@ -20,6 +20,13 @@ namespace Skylight.Training.Runs;
 /// Everything random follows from seed and step, and what is written follows the saved state, so that a run that was
 /// stopped or killed and goes on is the same run: weights, optimizer and samples byte for byte.
 /// </summary>
+/// <example>
+/// <code>
+/// Recipe recipe = RecipeFile.Load("recipe.yaml", ["steps=100"]);
+/// await using TrainingRun run = await TrainingRun.OpenAsync(recipe, recipe.Model!, "run", new TrainingRunOptions(new CpuDevice()));
+/// RunResult result = await run.RunAsync();
+/// </code>
+/// </example>
 public sealed class TrainingRun : IAsyncDisposable
 {
     private readonly Recipe _recipe;

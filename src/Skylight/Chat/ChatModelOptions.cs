@@ -7,6 +7,12 @@ using Skylight.Text;
 namespace Skylight.Chat;
 
 /// <summary>How a model is loaded and served.</summary>
+/// <example>
+/// <code>
+/// var options = new ChatModelOptions { Device = Device.Parse("cpu"), CacheTokens = 8192, QuantizeWeights = true };
+/// await using ChatModel model = await ChatModel.LoadAsync("InternVL3-1B", options);
+/// </code>
+/// </example>
 public sealed record ChatModelOptions
 {
     /// <summary>

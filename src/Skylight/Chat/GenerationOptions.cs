@@ -22,6 +22,12 @@ public enum ThinkingMode
 /// How an answer is made. What is null follows the checkpoint's <c>generation_config.json</c>, and else the default
 /// named here.
 /// </summary>
+/// <example>
+/// <code>
+/// var options = new GenerationOptions { Temperature = 0.6f, TopP = 0.95f, MaxOutputTokens = 100, Thinking = ThinkingMode.On };
+/// ChatAnswer answer = await model.CompleteAsync(messages, options);
+/// </code>
+/// </example>
 public sealed record GenerationOptions
 {
     /// <summary>

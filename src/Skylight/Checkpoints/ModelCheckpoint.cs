@@ -6,6 +6,12 @@ using Skylight.Tensors;
 namespace Skylight.Checkpoints;
 
 /// <summary>Loads and saves whole models.</summary>
+/// <example>
+/// <code>
+/// using VisionLanguageModel model = ModelCheckpoint.Load("InternVL3-1B", new CpuDevice());
+/// ModelCheckpoint.Save(model, "tuned", new CheckpointWriterOptions { Like = "InternVL3-1B" });
+/// </code>
+/// </example>
 public static class ModelCheckpoint
 {
     /// <summary>

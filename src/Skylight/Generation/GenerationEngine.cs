@@ -14,6 +14,13 @@ namespace Skylight.Generation;
 /// for use by several threads at once;
 /// <see cref="GenerationService"/> is.
 /// </summary>
+/// <example>
+/// <code>
+/// using var engine = new GenerationEngine(model, cacheTokens: 2048);
+/// var sampling = new SamplingOptions { MaxOutputTokens = 64, StopTokens = model.Configuration.StopTokenIds, Seed = 1 };
+/// Completion completion = engine.Generate([new GenerationRequest(new TokenSequence(tokens))], sampling)[0][0];
+/// </code>
+/// </example>
 public sealed class GenerationEngine : IDisposable
 {
     /// <summary>How many prompt tokens are run together unless another number is given.</summary>

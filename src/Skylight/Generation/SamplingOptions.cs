@@ -1,6 +1,11 @@
 namespace Skylight.Generation;
 
 /// <summary>How tokens are chosen.</summary>
+/// <example>
+/// <code>
+/// var sampling = new SamplingOptions { Temperature = 0.7f, TopP = 0.95f, MaxOutputTokens = 64, Seed = 1 };
+/// </code>
+/// </example>
 public sealed record SamplingOptions
 {
     private const float Smallest = 1e-6f, Largest = 1e6f;

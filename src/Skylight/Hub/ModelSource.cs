@@ -18,6 +18,11 @@ public sealed record HubSnapshot(string Repository, string Revision, string Comm
 /// Where a model is: wherever a checkpoint is named, a folder or a repository of the hub (OWNER/NAME, or
 /// OWNER/NAME@REVISION) can be given. A folder that is there always wins.
 /// </summary>
+/// <example>
+/// <code>
+/// string folder = await ModelSource.FolderAsync("OpenGVLab/InternVL3-1B", ModelParts.Checkpoint);
+/// </code>
+/// </example>
 public static class ModelSource
 {
     /// <summary>

@@ -1,6 +1,11 @@
 namespace Skylight.Images;
 
 /// <summary>An ordered set of decoders; the first that recognises a file decodes it. Immutable.</summary>
+/// <example>
+/// <code>
+/// RgbImage image = ImageDecoders.Standard.Decode(File.ReadAllBytes("cat.jpg"));
+/// </code>
+/// </example>
 public sealed class ImageDecoders
 {
     private readonly IImageDecoder[] _decoders;

@@ -10,6 +10,12 @@ namespace Skylight.Text;
 /// tokens, and decoding gives it back in normalization form C (where the file asks for that) with lone surrogates as
 /// U+FFFD. Many threads may use one.
 /// </summary>
+/// <example>
+/// <code>
+/// ITokenizer tokenizer = BytePairTokenizer.Load("InternVL3-1B");
+/// int[] tokens = tokenizer.Encode("What is this?", allowSpecial: false);
+/// </code>
+/// </example>
 public sealed class BytePairTokenizer : ITokenizer
 {
     private readonly byte[] _bytes;

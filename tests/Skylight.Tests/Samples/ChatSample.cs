@@ -1,6 +1,5 @@
 #region README: chat
 using Skylight.Chat;
-using Skylight.Models;
 
 public static class ChatSample
 {
