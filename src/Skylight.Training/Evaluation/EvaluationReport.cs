@@ -121,7 +121,8 @@ public sealed record EvaluationReport
             MeanThinkingTokens = Mean(answered, result => result.ThinkingTokens),
             TruncatedShare = Share(result => result.FinishReason == FinishReason.Length),
             UnansweredShare = Share(result => result.Given is null),
-            ShortenedBudgets = results.Count(result => result.Error is null && result.TokenBudget < settings.MaxOutputTokens),
+            ShortenedBudgets = results.Count(result => result.Error is null
+                && result.TokenBudget < settings.MaxOutputTokens),
             Wrong = answered.Count(result => !result.IsCorrect),
             Failures = results.Count(result => result.Error is not null),
             FailureReasons = [.. results.Where(result => result.Error is not null)

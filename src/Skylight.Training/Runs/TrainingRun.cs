@@ -23,8 +23,8 @@ namespace Skylight.Training.Runs;
 /// <example>
 /// <code>
 /// Recipe recipe = RecipeFile.Load("recipe.yaml", ["steps=100"]);
-/// await using TrainingRun run = await TrainingRun.OpenAsync(recipe, recipe.Model!, "run", new TrainingRunOptions(new CpuDevice()));
-/// RunResult result = await run.RunAsync();
+/// await using TrainingRun run = await TrainingRun.OpenAsync(recipe, recipe.Model!, "run", new TrainingRunOptions(new
+/// CpuDevice())); RunResult result = await run.RunAsync();
 /// </code>
 /// </example>
 public sealed class TrainingRun : IAsyncDisposable

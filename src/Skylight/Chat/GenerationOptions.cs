@@ -24,8 +24,8 @@ public enum ThinkingMode
 /// </summary>
 /// <example>
 /// <code>
-/// var options = new GenerationOptions { Temperature = 0.6f, TopP = 0.95f, MaxOutputTokens = 100, Thinking = ThinkingMode.On };
-/// ChatAnswer answer = await model.CompleteAsync(messages, options);
+/// var options = new GenerationOptions { Temperature = 0.6f, TopP = 0.95f, MaxOutputTokens = 100, Thinking =
+/// ThinkingMode.On }; ChatAnswer answer = await model.CompleteAsync(messages, options);
 /// </code>
 /// </example>
 public sealed record GenerationOptions

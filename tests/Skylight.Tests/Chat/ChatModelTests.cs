@@ -135,7 +135,11 @@ public sealed class ChatModelTests
         Assert.Equal((FinishReason.Stop, 4), (reason, tokens));
         Assert.DoesNotContain(" the", text, StringComparison.Ordinal);
 
-        GenerationOptions ends = s_drawn with { MaxOutputTokens = 6, LogitBias = new Dictionary<int, float> { [end] = 1e6f } };
+        GenerationOptions ends = s_drawn with
+        {
+            MaxOutputTokens = 6,
+            LogitBias = new Dictionary<int, float> { [end] = 1e6f },
+        };
         Assert.Equal(("", FinishReason.Stop, 1), await AnswerAsync(ends with { SkipSpecialTokens = false }));
         Assert.Equal(("", FinishReason.Length, 6), await AnswerAsync(ends with { IgnoreEndOfSequence = true }));
         Assert.Equal((string.Concat(Enumerable.Repeat("<|im_end|>", 6)), FinishReason.Length, 6),
@@ -247,7 +251,10 @@ public sealed class ChatModelTests
         for (int time = 0; time < 2; time++)
             Assert.Equal(expected, await Answer(model, prompt, s_drawn));
         Assert.Throws<ArgumentException>(() =>
-            { _ = model.GenerateAsync(prompt, s_drawn with { StopSequences = [""] }, TestContext.Current.CancellationToken); });
+            {
+                _ = model.GenerateAsync(prompt, s_drawn with { StopSequences = [""] },
+                TestContext.Current.CancellationToken);
+            });
         Assert.Throws<ArgumentException>(() =>
             {
                 _ = model.GenerateAsync(prompt, s_drawn with { BannedWords = [" "] },

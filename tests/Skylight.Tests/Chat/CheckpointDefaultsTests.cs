@@ -86,7 +86,8 @@ public sealed class CheckpointDefaultsTests
     private static async Task<string> AnswerAsync(GenerationDefaults defaults, GenerationOptions options) =>
         (await CompleteAsync(defaults, options)).Answer;
 
-    private static async Task<(FinishReason End, int Tokens)> EndAsync(GenerationDefaults defaults, GenerationOptions options)
+    private static async Task<(FinishReason End, int Tokens)> EndAsync(GenerationDefaults defaults,
+        GenerationOptions options)
     {
         ChatAnswer answer = await CompleteAsync(defaults, options);
         return (answer.FinishReason, answer.Usage.CompletionTokens);

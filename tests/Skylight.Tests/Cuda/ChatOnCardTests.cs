@@ -33,7 +33,8 @@ public sealed class ChatOnCardTests(KernelFolder kernels)
             messages => Task.Run(() => model.CompleteAsync(messages, options, TestContext.Current.CancellationToken))));
         Assert.Equal(3, together.Select(answer => answer.Answer).Distinct().Count());
         Assert.Equal([16, 16, 0], together.Select(answer => answer.Usage.ImageTokens));
-        Assert.All(together, answer => Assert.Equal((3, FinishReason.Length), (answer.Usage.CompletionTokens, answer.FinishReason)));
+        Assert.All(together,
+            answer => Assert.Equal((3, FinishReason.Length), (answer.Usage.CompletionTokens, answer.FinishReason)));
         for (int index = 0; index < conversations.Length; index++)
         {
             ChatAnswer alone = await model.CompleteAsync(conversations[index], options,

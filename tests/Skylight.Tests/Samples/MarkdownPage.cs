@@ -8,7 +8,8 @@ internal sealed class MarkdownPage
     /// <summary>All of it, with line feeds.</summary>
     public string Text { get; }
 
-    public static MarkdownPage Read(string name) => new(File.ReadAllText(Repository.PathOf("docs", name)).ReplaceLineEndings("\n"));
+    public static MarkdownPage Read(string name) =>
+        new(File.ReadAllText(Repository.PathOf("docs", name)).ReplaceLineEndings("\n"));
 
     /// <summary>What stands under a heading, up to the next of its level.</summary>
     public MarkdownPage Section(string heading)
@@ -21,10 +22,12 @@ internal sealed class MarkdownPage
 
     /// <summary>The fenced blocks of a language.</summary>
     public string[] Blocks(string language) =>
-        [.. $"\n{Text}".Split($"\n```{language}\n")[1..].Select(block => block[..block.IndexOf("\n```", StringComparison.Ordinal)])];
+        [.. $"\n{Text}".Split($"\n```{language}\n")[1..].Select(
+            block => block[..block.IndexOf("\n```", StringComparison.Ordinal)])];
 
     /// <summary>YAML blocks by the file name in their first line.</summary>
-    public IReadOnlyList<(string File, string Text)> Recipes() => [.. Blocks("yaml").Select(block => (block.Split('\n')[0].TrimStart('#', ' '), block))];
+    public IReadOnlyList<(string File, string Text)> Recipes() =>
+        [.. Blocks("yaml").Select(block => (block.Split('\n')[0].TrimStart('#', ' '), block))];
 
     /// <summary>The cells of the rows of all tables, code marks and all.</summary>
     public IReadOnlyList<string[]> Rows() =>
