@@ -1,6 +1,6 @@
 using System.Buffers.Binary;
-using Skylight.ImageSharp;
 using Skylight.Images;
+using Skylight.ImageSharp;
 
 namespace Skylight.Fuzz;
 

@@ -1,5 +1,5 @@
-using Skylight.ImageSharp;
 using Skylight.Images;
+using Skylight.ImageSharp;
 
 namespace Skylight.Cli;
 

@@ -1,6 +1,6 @@
 using Skylight.Chat;
-using Skylight.ImageSharp;
 using Skylight.Images;
+using Skylight.ImageSharp;
 using Skylight.Models;
 using Skylight.Server;
 

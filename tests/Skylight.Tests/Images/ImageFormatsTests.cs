@@ -1,7 +1,7 @@
 using System.Buffers.Binary;
 using System.Text.Json;
-using Skylight.ImageSharp;
 using Skylight.Images;
+using Skylight.ImageSharp;
 
 namespace Skylight.Tests.Images;
 

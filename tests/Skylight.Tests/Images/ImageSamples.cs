@@ -1,8 +1,8 @@
 using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text.Json;
-using Skylight.ImageSharp;
 using Skylight.Images;
+using Skylight.ImageSharp;
 
 namespace Skylight.Tests.Images;
 
