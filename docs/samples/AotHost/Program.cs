@@ -5,7 +5,8 @@ using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Tensors;
 
-// Writes TOKENS tokens with random weights in the shape of MODEL and prints, as one line of JSON, how wide this program's vectors are and how fast it was.
+// Writes TOKENS tokens with random weights in the shape of MODEL and prints, as one line of JSON, how wide this
+// program's vectors are and how fast it was.
 string shape = args.Length > 0 ? args[0] : "tiny";
 int tokens = args.Length > 1 ? int.Parse(args[1], NumberStyles.None, CultureInfo.InvariantCulture) : 32;
 using var device = new CpuDevice();
@@ -24,7 +25,8 @@ Console.WriteLine(string.Create(
 (Completion Completion, double Seconds) Run(int count)
 {
     long start = Stopwatch.GetTimestamp();
-    Completion completion = engine.Generate([new GenerationRequest(prompt)], new SamplingOptions { MaxOutputTokens = count, Seed = 1 })[0][0];
+    Completion completion = engine.Generate([new GenerationRequest(prompt)],
+        new SamplingOptions { MaxOutputTokens = count, Seed = 1 })[0][0];
     return (completion, Stopwatch.GetElapsedTime(start).TotalSeconds);
 }
 

@@ -5,10 +5,12 @@ using Skylight.Models;
 using Skylight.Server;
 
 WebApplicationBuilder builder = WebApplication.CreateBuilder(args);
-string directory = builder.Configuration["Model"] ?? throw new InvalidOperationException("Name the checkpoint's folder: --Model DIR, or Model in appsettings.json.");
+string directory = builder.Configuration["Model"]
+    ?? throw new InvalidOperationException("Name the checkpoint's folder: --Model DIR, or Model in appsettings.json.");
 
 // The weights are loaded once; every request shares them, and their answers are written together.
-await using ChatModel model = await ChatModel.LoadAsync(directory, new ChatModelOptions { MaximumRequests = 64, ImageDecoders = ImageDecoders.Standard.WithImageSharp() });
+await using ChatModel model = await ChatModel.LoadAsync(directory,
+    new ChatModelOptions { MaximumRequests = 64, ImageDecoders = ImageDecoders.Standard.WithImageSharp() });
 WebApplication app = builder.Build();
 
 // POST /v1/chat/completions, GET /v1/models, GET /health and GET /metrics.
@@ -22,7 +24,8 @@ app.MapPost("/describe", async (HttpRequest request, CancellationToken cancellat
     try
     {
         ChatAnswer answer = await model.CompleteAsync(
-            [Message.User("Describe this picture in one sentence.", ImagePart.FromBytes(picture.ToArray()))], new GenerationOptions { MaxOutputTokens = 64 }, cancellationToken);
+            [Message.User("Describe this picture in one sentence.", ImagePart.FromBytes(picture.ToArray()))],
+            new GenerationOptions { MaxOutputTokens = 64 }, cancellationToken);
         return Results.Text(answer.Answer);
     }
     catch (ImageException exception)

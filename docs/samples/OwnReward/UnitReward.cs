@@ -2,7 +2,10 @@ using Skylight.Training.Rewards;
 
 namespace OwnReward;
 
-/// <summary>Two values: whether the answer names the unit that a column of the row asks for, and how short it is beside the longest of its group.</summary>
+/// <summary>
+/// Two values: whether the answer names the unit that a column of the row asks for, and how short it is beside the
+/// longest of its group.
+/// </summary>
 public sealed class UnitReward : IReward
 {
     private readonly string _column;
@@ -21,8 +24,10 @@ public sealed class UnitReward : IReward
     // A whole batch at once, and asynchronous: a reward may ask a service, and compare the completions of a group.
     public ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken)
     {
-        Dictionary<string, int> longest = requests.GroupBy(request => request.Id).ToDictionary(group => group.Key, group => group.Max(request => request.TokenCount));
-        return ValueTask.FromResult(requests.Select(request => new[] { Unit(request), 1 - request.TokenCount / (double)longest[request.Id] }).ToArray());
+        Dictionary<string, int> longest = requests.GroupBy(request => request.Id)
+            .ToDictionary(group => group.Key, group => group.Max(request => request.TokenCount));
+        return ValueTask.FromResult(requests.Select(
+            request => new[] { Unit(request), 1 - request.TokenCount / (double)longest[request.Id] }).ToArray());
     }
 
     // What is thrown names the sample and follows the run's policy: stop, zero or skip.

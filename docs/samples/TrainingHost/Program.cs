@@ -41,10 +41,12 @@ using VisionLanguageModel model = ModelCheckpoint.Load(Path.Combine(output, "by-
 ITokenizer tokenizer = BytePairTokenizer.Load(checkpoint);
 var builder = new SampleBuilder(new ConversationEncoder(model.Configuration, tokenizer)) { Thinking = ThinkingMode.On };
 Message question = Message.User("What is 3 + 4?");
-TrainingSample sample = await builder.SampleAsync([question, Message.Assistant("<think>\nI add them.\n</think>\n\n\\boxed{7}")]);
+TrainingSample sample = await builder.SampleAsync(
+    [question, Message.Assistant("<think>\nI add them.\n</think>\n\n\\boxed{7}")]);
 using var trainer = new ModelTrainer(model, TrainableModules.Connector | TrainableModules.Language);
 
-// Between gradients and step: look at them or change them. What is thrown here drops them, and the weights stay as they were.
+// Between gradients and step: look at them or change them. What is thrown here drops them, and the weights stay as they
+// were.
 trainer.BeforeStep = _ =>
 {
     foreach ((PersistentTensor parameter, PersistentTensor gradient) in trainer.Gradients)
@@ -60,16 +62,20 @@ Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"supervised: loss
 // 3. GRPO steps of one's own, each with its sampling options.
 using var engine = new GenerationEngine(model, cacheTokens: 2048);
 await using var rewards = new RewardSet(
-    [new RewardTerm(RewardCatalog.Create("answer", new Dictionary<string, string>()), weight: 0.8), new RewardTerm(new Brevity(), weight: 0.2)]);
+    [new RewardTerm(RewardCatalog.Create("answer", new Dictionary<string, string>()), weight: 0.8),
+        new RewardTerm(new Brevity(), weight: 0.2)]);
 var sampling = new SamplingOptions { MaxOutputTokens = 48, StopTokens = model.Configuration.StopTokenIds, Seed = 1 };
-var grpo = new GrpoTrainer(trainer, engine, new GrpoOptions { GroupSize = 4, Sampling = sampling }, new CriticalTokens(tokenizer), rewards);
+var grpo = new GrpoTrainer(trainer, engine, new GrpoOptions { GroupSize = 4, Sampling = sampling },
+    new CriticalTokens(tokenizer), rewards);
 PreparedPrompt prompt = await builder.PromptAsync([question]);
 foreach (float temperature in (float[])[1.2f, 0.9f])
 {
-    GrpoMetrics metrics = grpo.Step(() => [new GrpoPrompt(prompt.Sequence, Judged)], 1e-4f, sampling with { Temperature = temperature });
+    GrpoMetrics metrics = grpo.Step(() => [new GrpoPrompt(prompt.Sequence, Judged)], 1e-4f,
+        sampling with { Temperature = temperature });
     Console.WriteLine(string.Create(
         CultureInfo.InvariantCulture,
-        $"grpo at {temperature}: reward {metrics.Reward:F2}, rollout and training differ by {metrics.RolloutTrainDifference}"));
+        $"grpo at {temperature}: reward {metrics.Reward:F2}, rollout and training differ by " +
+        $"{metrics.RolloutTrainDifference}"));
 }
 
 // A checkpoint like the first one: naming, configuration, tokenizer and processor files.
@@ -98,7 +104,8 @@ internal sealed class Brevity : IReward
     public IReadOnlyList<string> Components { get; } = ["brevity"];
 
     public ValueTask<double[][]> ScoreAsync(IReadOnlyList<RewardRequest> requests, CancellationToken cancellationToken) =>
-        ValueTask.FromResult<double[][]>([.. requests.Select(request => (double[])[1 - request.TokenCount / (double)request.MaximumTokens])]);
+        ValueTask.FromResult<double[][]>(
+            [.. requests.Select(request => (double[])[1 - request.TokenCount / (double)request.MaximumTokens])]);
 }
 
 /// <summary>Is told of every step, evaluation and note.</summary>
@@ -107,7 +114,8 @@ internal sealed class Progress : IRunObserver
     public void Begin(Recipe recipe, int step, int steps) => Console.WriteLine($"{recipe.Name}: {steps} steps");
 
     public void Report(StepFigures figures, int steps) =>
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"step {figures.Step} of {steps}: reward {figures["reward"]:F2}, brevity {figures["reward/brevity"]:F2}"));
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"step {figures.Step} of {steps}: reward {figures["reward"]:F2}, brevity {figures["reward/brevity"]:F2}"));
 
     public void Note(string text) => Console.WriteLine(text);
 

@@ -3,7 +3,8 @@ using Skylight.Training.Rewards;
 
 public static class RewardSample
 {
-    // 0.8 · (rule or model) + 0.2 · format, as in the paper, and a penalty for overlong completions that is subtracted from both.
+    // 0.8 · (rule or model) + 0.2 · format, as in the paper, and a penalty for overlong completions that is subtracted
+    // from both.
     public static RewardSet Create(string endpoint) => new(
         [
             new RewardTerm(RewardCatalog.Create("verifier", new Dictionary<string, string>
@@ -29,7 +30,8 @@ public static class RewardSample
             MaximumTokens = 4096,
         };
         RewardBreakdown reward = (await rewards.ScoreAsync([request], cancellationToken))[0];
-        return reward.IsSkipped ? $"skipped: {reward.Fault}" : $"{reward.Total:F4}: {string.Join(", ", reward.Components.Zip(reward.Values))}";
+        return reward.IsSkipped ? $"skipped: {reward.Fault}"
+            : $"{reward.Total:F4}: {string.Join(", ", reward.Components.Zip(reward.Values))}";
     }
 }
 #endregion

@@ -36,13 +36,15 @@ public sealed record ScaledResidual(float Factor) : Op, ICpuKernel
         float* x = arguments.InputPointer(0), branch = arguments.InputPointer(1), sum = arguments.OutputPointer(0);
         float factor = Factor;
         ElementWise.For(arguments.InputFloat32(0).Length, (start, count) => TensorPrimitives.MultiplyAdd(
-            new ReadOnlySpan<float>(branch + start, count), factor, new ReadOnlySpan<float>(x + start, count), new Span<float>(sum + start, count)));
+            new ReadOnlySpan<float>(branch + start, count), factor, new ReadOnlySpan<float>(x + start, count),
+            new Span<float>(sum + start, count)));
     }
 }
 
 public static class ScaledResidualCuda
 {
-    // The CUDA kernel: the loop over packs of 16 bytes comes from kernels/common, the arithmetic is float whatever ELEMENT is.
+    // The CUDA kernel: the loop over packs of 16 bytes comes from kernels/common, the arithmetic is float whatever
+    // ELEMENT is.
     private static readonly KernelSource _source = new("scaled_residual.cu", """
         #include "common/element_wise.cuh"
 
@@ -57,12 +59,14 @@ public static class ScaledResidualCuda
         TensorType sum = kernel.Outputs[0];
         long count = sum.Shape.ElementCount;
         const int Threads = 256;
-        kernel.Launch(_source, "scaled_residual", CudaKernelBuilder.Blocks(count, Threads * 16 / sum.DataType.Size()), Threads)
+        kernel.Launch(_source, "scaled_residual", CudaKernelBuilder.Blocks(count, Threads * 16 / sum.DataType.Size()),
+            Threads)
             .Type("ELEMENT", sum.DataType).Input(0).Input(1).Output(0).Int64(count).Float32(op.Factor);
     });
 
     // The emulator. Without Libraries this is the first NVIDIA card.
-    public static CudaDevice OpenEmulator() => new(new CudaDeviceOptions { Bindings = Bindings, Libraries = CudaLibraries.LoadSimulated() });
+    public static CudaDevice OpenEmulator() =>
+        new(new CudaDeviceOptions { Bindings = Bindings, Libraries = CudaLibraries.LoadSimulated() });
 }
 
 public static class ScaledResidualSample
@@ -72,12 +76,14 @@ public static class ScaledResidualSample
     {
         // The forward pass: a loss of the squared sum.
         var graph = new Graph();
-        Value xValue = graph.Input("x", TensorType.Float32(x.Length)), branchValue = graph.Input("branch", TensorType.Float32(branch.Length));
+        Value xValue = graph.Input("x", TensorType.Float32(x.Length)),
+            branchValue = graph.Input("branch", TensorType.Float32(branch.Length));
         Value sum = graph.Add(new ScaledResidual(0.5f), xValue, branchValue);
         Value loss = graph.Add(new Sum(), graph.Add(new Multiply(), sum, sum));
 
         // The backward pass is more nodes of the same graph.
-        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [branchValue], graph.Add(new One()), new Add());
+        IReadOnlyDictionary<Value, Value> gradients = graph.Differentiate(loss, [branchValue], graph.Add(new One()),
+            new Add());
         graph.Output("sum", sum);
         graph.Output("branch_gradient", gradients[branchValue]);
 

@@ -14,18 +14,21 @@ public sealed class HostLibrary(string path) : INativeContext
 
     public nint GetProcAddress(string proc, int? slot = null) => NativeLibrary.GetExport(_handle, proc);
 
-    public bool TryGetProcAddress(string proc, out nint addr, int? slot = null) => NativeLibrary.TryGetExport(_handle, proc, out addr);
+    public bool TryGetProcAddress(string proc, out nint addr, int? slot = null) =>
+        NativeLibrary.TryGetExport(_handle, proc, out addr);
 
     public void Dispose() => NativeLibrary.Free(_handle);
 }
 
 public static unsafe class SharedContextSample
 {
-    /// <summary>Squares numbers with an op of Skylight, on context, stream and memory of a host that knows the driver only.</summary>
+    /// <summary>
+    /// Squares numbers with an op of Skylight, on context, stream and memory of a host that knows the driver only.
+    /// </summary>
     public static float[] Square(INativeContext driver, CudaLibraries libraries, float[] values)
     {
-        // The host: context, stream and memory. With ManagedCuda these are PrimaryContext.Context.Pointer, CudaStream.Stream.Pointer
-        // and CudaDeviceVariable<float>.DevicePointer.Pointer.
+        // The host: context, stream and memory. With ManagedCuda these are PrimaryContext.Context.Pointer,
+        // CudaStream.Stream.Pointer and CudaDeviceVariable<float>.DevicePointer.Pointer.
         nint context, stream;
         ulong memory;
         nuint bytes = (nuint)(sizeof(float) * values.Length);
@@ -35,10 +38,13 @@ public static unsafe class SharedContextSample
         Check(((delegate* unmanaged<nint*, uint, int>)driver.GetProcAddress("cuStreamCreate"))(&stream, 1));
         Check(((delegate* unmanaged<ulong*, nuint, int>)driver.GetProcAddress("cuMemAlloc_v2"))(&memory, bytes));
         fixed (float* first = values)
-            Check(((delegate* unmanaged<ulong, void*, nuint, nint, int>)driver.GetProcAddress("cuMemcpyHtoDAsync_v2"))(memory, first, bytes, stream));
+            Check(((delegate* unmanaged<ulong, void*, nuint, nint, int>)driver.GetProcAddress("cuMemcpyHtoDAsync_v2"))(
+                memory, first, bytes, stream));
 
-        // Skylight: the same context and stream, so that its work comes behind the copy, and the same memory. Nothing is copied.
-        using (var device = new CudaDevice(new CudaDeviceOptions { Libraries = libraries, Context = context, Stream = stream }))
+        // Skylight: the same context and stream, so that its work comes behind the copy, and the same memory. Nothing
+        // is copied.
+        using (var device = new CudaDevice(
+            new CudaDeviceOptions { Libraries = libraries, Context = context, Stream = stream }))
         using (CudaMemory borrowed = device.Borrow(memory, (long)bytes))
         {
             var numbers = new Tensor(borrowed, 0, TensorType.Float32(values.Length));
@@ -50,7 +56,8 @@ public static unsafe class SharedContextSample
         // The host again: its copy comes behind the kernel. Context, stream and memory are still its own.
         float[] squares = new float[values.Length];
         fixed (float* first = squares)
-            Check(((delegate* unmanaged<void*, ulong, nuint, nint, int>)driver.GetProcAddress("cuMemcpyDtoHAsync_v2"))(first, memory, bytes, stream));
+            Check(((delegate* unmanaged<void*, ulong, nuint, nint, int>)driver.GetProcAddress("cuMemcpyDtoHAsync_v2"))(
+                first, memory, bytes, stream));
         Check(((delegate* unmanaged<nint, int>)driver.GetProcAddress("cuStreamSynchronize"))(stream));
         Check(((delegate* unmanaged<ulong, int>)driver.GetProcAddress("cuMemFree_v2"))(memory));
         Check(((delegate* unmanaged<nint, int>)driver.GetProcAddress("cuStreamDestroy_v2"))(stream));
