@@ -14,7 +14,9 @@ public static class ChatClientSample
             [new DataContent(png, "image/png"), new TextContent("What is in this picture?")]);
         var options = new ChatOptions
         {
-            MaxOutputTokens = 100, Seed = 1, Reasoning = new() { Effort = ReasoningEffort.None },
+            MaxOutputTokens = 100,
+            Seed = 1,
+            Reasoning = new() { Effort = ReasoningEffort.None },
         };
         ChatResponse response = await client.GetResponseAsync([question], options, cancellationToken);
         return $"{response.Text} ({response.FinishReason}, {response.Usage!.OutputTokenCount} tokens)";

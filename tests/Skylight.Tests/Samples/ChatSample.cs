@@ -11,7 +11,11 @@ public static class ChatSample
         Message[] messages = [Message.User("What is the area of the shaded part?", ImagePart.FromFile(picture))];
         var options = new GenerationOptions
         {
-            Temperature = 0.6f, TopP = 0.95f, MaxOutputTokens = 100, Thinking = ThinkingMode.On, Seed = 1,
+            Temperature = 0.6f,
+            TopP = 0.95f,
+            MaxOutputTokens = 100,
+            Thinking = ThinkingMode.On,
+            Seed = 1,
         };
         await foreach (GenerationUpdate update in model.GenerateAsync(messages, options, cancellationToken))
         {

@@ -16,7 +16,11 @@ public static class GenerationSample
         var prompt = new TokenSequence(promptTokens, pictures);
         var options = new SamplingOptions
         {
-            Temperature = 0.7f, TopP = 0.95f, MaxOutputTokens = 64, StopTokens = model.Configuration.StopTokenIds, Seed = 1,
+            Temperature = 0.7f,
+            TopP = 0.95f,
+            MaxOutputTokens = 64,
+            StopTokens = model.Configuration.StopTokenIds,
+            Seed = 1,
         };
         return engine.Generate([new GenerationRequest(prompt, Count: 4)], options)[0];
     }
