@@ -34,22 +34,19 @@ internal static class DeviceOption
             "The emulator is compiled now, because this is its first use on this machine. This can take minutes.");
 
     /// <summary>A device in words: its name, and for CUDA that of the card.</summary>
-    public static string Describe(Device device) => device is CudaDevice card ? $"{card.Name} ({card.CardName})"
-        : device.Name;
+    public static string Describe(Device device) =>
+        device is CudaDevice card ? $"{card.Name} ({card.CardName})" : device.Name;
 
     /// <summary>Opens a device by name; never another one than asked for.</summary>
     /// <param name="name">What was given to the option.</param>
     /// <param name="memoryBytes">What plans may use; null for what there is.</param>
-    public static Device Open(string name, long? memoryBytes = null) =>
-        Open(name, memoryBytes, new CudaDeviceOptions { MemoryBytes = memoryBytes });
-
-    private static Device Open(string name, long? memoryBytes, CudaDeviceOptions options) => name switch
+    public static Device Open(string name, long? memoryBytes = null)
     {
-        Default => new CpuDevice(memoryBytes),
-        Emulator => CudaDevices.Open(name, options, SayThatItIsBuilt),
-        Cuda => CudaDevices.Open(name, options),
-        _ when name.StartsWith($"{Cuda}:", StringComparison.Ordinal) => CudaDevices.Open(name, options),
-        _ => throw new ArgumentException(
-            $"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt."),
-    };
+        if (name == Default)
+            return new CpuDevice(memoryBytes);
+        if (name is Emulator or Cuda || name.StartsWith($"{Cuda}:", StringComparison.Ordinal))
+            return CudaDevices.Open(name, new CudaDeviceOptions { MemoryBytes = memoryBytes }, SayThatItIsBuilt);
+        throw new ArgumentException(
+            $"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt.");
+    }
 }

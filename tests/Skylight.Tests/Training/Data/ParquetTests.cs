@@ -203,4 +203,21 @@ public sealed class ParquetTests
         Assert.Contains(message, refused.Message, StringComparison.Ordinal);
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 64 << 20);
     }
+
+    /// <summary>A structure that is not known may stand at the end, as that of a newer writer does, and nowhere else.</summary>
+    [Fact]
+    public void Behind_a_structure_that_is_not_known_nothing_may_follow()
+    {
+        var shape = new ThriftShape((1, ThriftShape.Type.Int32), (6, ThriftShape.Type.Int32));
+        // Field 5, a structure with a number in it; then the end, or field 6.
+        byte[] strange = [0x5C, 0x15, 0x02, 0x00];
+        Check([.. strange, 0x00]);
+        Assert.Throws<InvalidDataException>(() => Check([.. strange, 0x15, 0x02, 0x00]));
+
+        void Check(byte[] bytes)
+        {
+            var reader = new CompactThrift(bytes);
+            shape.Check(ref reader);
+        }
+    }
 }
