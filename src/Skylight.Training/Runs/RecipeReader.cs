@@ -322,6 +322,11 @@ internal static class RecipeReader
                 : "says both 'steps' and 'epochs'; give one.");
         if (recipe.Model is not null && recipe.From is not null)
             throw node.Fault("says both 'model' and 'from'; give one.");
+        // Read by no step of another method: who wrote them meant something.
+        if (recipe.Method != TrainingMethod.Grpo && node.Has("grpo"))
+            throw node.Fault("has 'grpo', which only method 'grpo' reads: leave it out.");
+        if (recipe.Method == TrainingMethod.Supervised && node.Has("rewards"))
+            throw node.Fault("has 'rewards', which method 'sft' does not read: leave them out.");
         if (recipe.Method == TrainingMethod.Grpo && recipe.Sampling.Group < 2)
             throw node.Fault(
                 $"draws groups of {recipe.Sampling.Group}; completions are compared within their group, so it needs " +

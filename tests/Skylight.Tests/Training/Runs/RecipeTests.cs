@@ -218,4 +218,14 @@ public sealed class RecipeTests
         Assert.True(text.Contains(RecipeKeys.ToMarkdown(), StringComparison.Ordinal),
             "The table of docs/recipes.md must be:\n" + RecipeKeys.ToMarkdown());
     }
+
+    [Theory]
+    [InlineData("grpo: {kl: k3, beta: 0.1}", "has 'grpo'")]
+    [InlineData("rewards: [{name: answer}]", "has 'rewards'")]
+    public void Keys_that_the_method_does_not_read_are_refused(string line, string expected)
+    {
+        string text = $"model: m\nmethod: sft\nlearning_rate: 1e-3\ndata: a.jsonl\nsteps: 2\n{line}\n";
+        RecipeException refused = Assert.Throws<RecipeException>(() => RecipeFile.Parse(text, "sft"));
+        Assert.Contains(expected, refused.Message, StringComparison.Ordinal);
+    }
 }
