@@ -1,0 +1,34 @@
+namespace Skylight.Tensors;
+
+/// <summary>What the codes of a quantised weight stand for.</summary>
+public enum CodeType
+{
+    /// <summary>4 bits, −8…7.</summary>
+    Int4,
+
+    /// <summary>4 bits, 0…15; such weights have a minimum.</summary>
+    UInt4,
+
+    /// <summary>8 bits, −128…127.</summary>
+    Int8,
+
+    /// <summary>8 bits: a sign, 4 bits of exponent (bias 7), 3 of mantissa; no infinities (OCP 8-bit floating point, E4M3).</summary>
+    Float8E4M3,
+
+    /// <summary>4 bits: an index into the 16 quantiles of a normal distribution (QLoRA, arXiv 2305.14314, appendix E).</summary>
+    NormalFloat4,
+}
+
+/// <summary>
+/// How a weight [n outputs, k inputs] is quantised: as codes with scales for each block of consecutive inputs of an output,
+/// <c>value(n, k) = scale[n, k / BlockSize] · code(n, k) (+ minimum[n, k / BlockSize])</c>, in float32. The published
+/// forms (GGUF's block types, AWQ, GPTQ without act-order, FP8 with channel scales, NF4) are of this form, exactly.
+/// </summary>
+/// <param name="Codes">What a code stands for.</param>
+/// <param name="BlockSize">Inputs that share a scale; the last block of a row may be shorter.</param>
+/// <param name="HasMinimum">Whether each block has a number that is added to its values.</param>
+public sealed record QuantizedFormat(CodeType Codes, int BlockSize, bool HasMinimum)
+{
+    /// <summary>The blocks of a row of <paramref name="inputs"/> values.</summary>
+    public int BlocksOf(int inputs) => (inputs + BlockSize - 1) / BlockSize;
+}
