@@ -14,6 +14,7 @@ internal sealed class ModelSelection
 {
     private readonly Argument<string> _model = new("model") { Description = ModelFolder.Description };
     private readonly Option<string> _device = DeviceOption.Create();
+    private readonly Option<string?> _compute = DeviceOption.CreateCompute();
     private readonly Option<string?> _type =
         new("--dtype")
         {
@@ -52,7 +53,7 @@ internal sealed class ModelSelection
     public void AddTo(Command command)
     {
         command.Add(_model);
-        foreach (Option option in (Option[])[_device, _type, _context, _cache, _template])
+        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _template])
             command.Add(option);
     }
 
@@ -68,7 +69,7 @@ internal sealed class ModelSelection
     {
         string model = parse.GetRequiredValue(_model);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
-        Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
+        Device device = DeviceOption.Open(parse.GetRequiredValue(_device), compute: parse.GetValue(_compute));
         try
         {
             Folder = await ModelFolder.FindAsync(model, ModelParts.Checkpoint, cancellationToken);

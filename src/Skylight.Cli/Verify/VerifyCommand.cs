@@ -62,7 +62,8 @@ internal static class VerifyCommand
     private static int Run(string checkpoint, string golden, string deviceName, bool useFusion,
         CancellationToken cancellationToken)
     {
-        using Device device = DeviceOption.Open(deviceName);
+        // A dump was made in float32.
+        using Device device = DeviceOption.Open(deviceName, compute: deviceName == DeviceOption.Default ? "float32" : null);
         VerificationReport report;
         try
         {

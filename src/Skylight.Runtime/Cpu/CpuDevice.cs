@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using Skylight.Cpu.Assembly;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -34,9 +35,9 @@ public sealed class CpuDevice : Device
     }
 
     /// <inheritdoc cref="CpuDevice(long?)"/>
-    /// <param name="options">Memory and threads.</param>
-    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, or not from 1 to 1024
-    /// threads.</exception>
+    /// <param name="options">Memory, threads and what products compute with.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, not from 1 to 1024 threads, or
+    /// another type to compute with.</exception>
     public CpuDevice(CpuDeviceOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -49,6 +50,9 @@ public sealed class CpuDevice : Device
             _threads = threads;
         }
 
+        if (options.Compute is not (null or DataType.Float32 or DataType.BFloat16))
+            throw new ArgumentOutOfRangeException(nameof(options), options.Compute, "Compute is Float32 or BFloat16.");
+        Compute = options.Compute ?? (BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32);
         _memoryBytes = options.MemoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
             Console.Error.WriteLine($"Skylight: {warning}");
@@ -62,6 +66,11 @@ public sealed class CpuDevice : Device
 
     /// <inheritdoc/>
     public override DataType ActivationType => DataType.Float32;
+
+    /// <summary>
+    /// What products with bfloat16 weights round their operands to, see <see cref="CpuDeviceOptions.Compute"/>.
+    /// </summary>
+    public DataType Compute { get; }
 
     /// <inheritdoc/>
     public override bool HasKeysAsColumns => true;
@@ -156,7 +165,7 @@ public sealed class CpuDevice : Device
                 throw new NotSupportedException($"{Name} computes activations in float32, but {node.Op.Name} has {value}.");
         }
 
-        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads);
+        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads, Compute);
     }
 
     /// <inheritdoc/>
@@ -182,7 +191,7 @@ public sealed class CpuDevice : Device
     internal static void Register() => Register("cpu", name => name == "cpu" ? new CpuDevice()
         : throw new ArgumentException($"There is no device '{name}': the processor is 'cpu'.", nameof(name)));
 
-    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads) : Kernel
+    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads, DataType compute) : Kernel
     {
         public override long ScratchBytes => scratchBytes;
 
@@ -191,7 +200,7 @@ public sealed class CpuDevice : Device
             int before = CpuParallel.SetLimit(threads);
             try
             {
-                kernel.Run(new CpuArguments(arguments));
+                kernel.Run(new CpuArguments(arguments, compute));
             }
             finally
             {

@@ -51,14 +51,14 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
         Value?[] gradients = context.NoGradients();
         Value gradient = context.OutputGradient(0);
         if (context.Needs(5))
-            gradients[5] = graph.Add(new MatMulWeightGradient(), graph.Add(new Gelu(), inner), gradient);
+            gradients[5] = graph.Add(new MatMulWeightGradient(inputs[5].Type.DataType), graph.Add(new Gelu(), inner), gradient);
         if (context.Needs(6))
             gradients[6] = graph.Add(new ColumnSum(), gradient);
         if (!Enumerable.Range(0, 5).Any(context.Needs))
             return gradients;
         gradient = graph.Add(new GeluBackward(), inner, graph.Add(new MatMulInputGradient(), gradient, inputs[5]));
         if (context.Needs(3))
-            gradients[3] = graph.Add(new MatMulWeightGradient(), normalized, gradient);
+            gradients[3] = graph.Add(new MatMulWeightGradient(inputs[3].Type.DataType), normalized, gradient);
         if (context.Needs(4))
             gradients[4] = graph.Add(new ColumnSum(), gradient);
         if (!Enumerable.Range(0, 3).Any(context.Needs))
@@ -106,10 +106,10 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
                     }
                 });
                 Gemm.MultiplyWeight(normalized, width, CpuMemory.Pointer(weight1), weight1.Type.DataType, bias1Pointer,
-                    inner, n, count, n, width);
+                    inner, n, count, n, width, arguments.OperandsOf(weight1.Type.DataType));
                 Gelu.Apply(inner, inner, count * n);
                 Gemm.MultiplyWeight(inner, n, CpuMemory.Pointer(weight2), weight2.Type.DataType, bias2Pointer,
-                    y + (long)first * n, n, count, n, n);
+                    y + (long)first * n, n, count, n, n, arguments.OperandsOf(weight2.Type.DataType));
             }
         }
     }

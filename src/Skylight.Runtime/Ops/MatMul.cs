@@ -47,7 +47,7 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
         if (context.Needs(0))
             gradients[0] = context.Graph.Add(new MatMulInputGradient(), operand, weight);
         if (context.Needs(1))
-            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), x, operand);
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(weight.Type.DataType), x, operand);
         if (context.Inputs.Count == 3 && context.Needs(2))
             gradients[2] = context.Graph.Add(new ColumnSum(), gradient);
         return gradients;
@@ -62,7 +62,8 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     {
         Shape weight = arguments.Input(1).Shape;
         int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
-        bool quantized = arguments.Input(1).Type.DataType == DataType.Int8;
+        DataType type = arguments.Input(1).Type.DataType;
+        bool quantized = type == DataType.Int8;
         int biasInput = quantized ? 3 : 2;
         float[]? bias = arguments.InputCount > biasInput ? arguments.ReadParameter(biasInput) : null;
         fixed (float* biasPointer = bias)
@@ -76,8 +77,8 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
             }
 
             Gemm.MultiplyWeight(
-                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType,
-                biasPointer, arguments.OutputPointer(0), n, rows, n, k);
+                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), type,
+                biasPointer, arguments.OutputPointer(0), n, rows, n, k, arguments.OperandsOf(type));
         }
     }
 
@@ -113,7 +114,8 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
         if (context.Needs(0))
             gradients[0] = context.Graph.Add(new MatMul(), context.OutputGradient(0), context.Inputs[1]);
         if (context.Needs(1))
-            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), context.OutputGradient(0), context.Inputs[0]);
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(context.Inputs[1].Type.DataType), context.OutputGradient(0),
+                context.Inputs[0]);
         return gradients;
     }
 
@@ -126,9 +128,10 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
     {
         Shape weight = arguments.Input(1).Shape;
         int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
+        DataType type = arguments.Input(1).Type.DataType;
         Gemm.MultiplyWeightTransposed(
-            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType,
-            arguments.OutputPointer(0), k, rows, n, k, accumulate: false);
+            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), type, arguments.OutputPointer(0), k, rows, n, k,
+            accumulate: false, arguments.OperandsOf(type));
     }
 }
 
@@ -136,7 +139,9 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
 /// The gradient of the weight of <see cref="MatMul"/>: <c>(x [.., k], dy [.., n]) → dyᵀ · x [n, k]</c>, float32, in
 /// weight storage.
 /// </summary>
-public sealed record MatMulWeightGradient : Op, ICpuKernel
+/// <param name="WeightType">The data type of the weight: where it is bfloat16, the CPU may round both operands to it, as in
+/// the product itself (<see cref="CpuDevice.Compute"/>).</param>
+public sealed record MatMulWeightGradient(DataType WeightType = DataType.Float32) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
@@ -157,6 +162,6 @@ public sealed record MatMulWeightGradient : Op, ICpuKernel
     {
         int rows = arguments.Input(0).Shape.Rows, k = arguments.Input(0).Shape.Columns, n = arguments.Input(1).Shape.Columns;
         Gemm.WeightGradient(arguments.InputPointer(0), k, arguments.InputPointer(1), n, arguments.OutputPointer(0),
-            rows, n, k, accumulate: false);
+            rows, n, k, accumulate: false, arguments.OperandsOf(WeightType));
     }
 }

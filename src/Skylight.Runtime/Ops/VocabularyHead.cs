@@ -73,7 +73,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
             vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
         void* weight = CpuMemory.Pointer(arguments.Input(1));
-        DataType weightType = arguments.Input(1).Type.DataType;
+        DataType weightType = arguments.Input(1).Type.DataType, operands = arguments.OperandsOf(weightType);
         int* targets = (int*)arguments.InputPointer(2);
         int[] rows = TargetRows.Select(Name, arguments.InputInt32(2), vocabulary);
         var outputs = new HeadOutputs(arguments);
@@ -103,7 +103,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
                 float* logits = Tile(rowCount * stride);
                 Gemm.MultiplyWeightRange(
                     x + (long)firstRow * width, width, weight, weightType, logits, stride, rowCount,
-                    segment * (VocabularyCore.SegmentWidth / WeightPanels.Width), panels, width);
+                    segment * (VocabularyCore.SegmentWidth / WeightPanels.Width), panels, width, operands);
                 for (int row = 0; row < rowCount; row++)
                 {
                     float* line = logits + (long)row * stride;
@@ -196,7 +196,7 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
         int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns,
             vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
-        DataType weightType = arguments.Input(1).Type.DataType;
+        DataType weightType = arguments.Input(1).Type.DataType, operands = arguments.OperandsOf(weightType);
         byte* weight = (byte*)CpuMemory.Pointer(arguments.Input(1));
         int* targets = (int*)arguments.InputPointer(2);
         float* hiddenGradient = NeedsHidden ? arguments.OutputPointer(0) : null;
@@ -224,7 +224,8 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
                     columns = VocabularyCore.ColumnsOf(segment, vocabulary);
                 long offset = (long)firstColumn * width;
                 void* segmentWeight = weight + offset * weightType.Size();
-                Gemm.MultiplyWeight(x, width, segmentWeight, weightType, null, logits, stride, count, columns, width);
+                Gemm.MultiplyWeight(x, width, segmentWeight, weightType, null, logits, stride, count, columns, width,
+                    operands);
                 ElementWise.ForRows(count, columns, (from, length) =>
                 {
                     for (int row = from; row < from + length; row++)
@@ -236,10 +237,10 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
                 });
                 if (hiddenGradient != null)
                     Gemm.MultiplyWeightTransposed(logits, stride, segmentWeight, weightType, xGradient, width, count,
-                        columns, width, accumulate: segment > 0);
+                        columns, width, accumulate: segment > 0, operands);
                 if (weightGradient != null)
                     Gemm.WeightGradient(x, width, logits, stride, weightGradient + offset, count, columns, width,
-                        accumulate: start > 0);
+                        accumulate: start > 0, operands);
             }
 
             if (hiddenGradient != null && !inPlace)
