@@ -19,8 +19,8 @@ internal sealed class ModelSelection
         new("--dtype")
         {
             Description =
-            "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's " +
-            "matrices: faster on the CPU, slightly other answers."
+            "The data type of the weights in memory; by default the checkpoint's. q8 and q4 round the language " +
+            "model's matrices to 8 or 4 bits: faster on the CPU, slightly other answers."
         };
     private readonly Option<int?> _context =
         new("--context")
@@ -46,7 +46,7 @@ internal sealed class ModelSelection
 
     public ModelSelection()
     {
-        _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+        _type.AcceptOnlyFromAmong("bfloat16", "float32", "q8", "q4");
         _template.AcceptOnlyFromAmong([ConversationEncoder.BuiltIn, .. ChatTemplate.Names]);
     }
 
@@ -82,7 +82,12 @@ internal sealed class ModelSelection
                     "float32" => DataType.Float32,
                     _ => null,
                 },
-                QuantizeWeights = parse.GetValue(_type) == "int8",
+                Quantization = parse.GetValue(_type) switch
+                {
+                    "q8" => QuantizedFormat.Q8,
+                    "q4" => QuantizedFormat.Q4,
+                    _ => null,
+                },
                 ContextTokens = context,
                 CacheTokens = cache,
                 Hub = ModelFolder.Hub,

@@ -113,30 +113,9 @@ internal static unsafe class BFloat16Gemm
         });
     }
 
-    /// <summary>The rows in tiles of equal height, the last one perhaps lower.</summary>
-    private readonly struct Tiling
-    {
-        public Tiling(int rows)
-        {
-            Count = (rows + TileRows - 1) / TileRows;
-            Height = (rows + Count - 1) / Count;
-            // Equal heights may need fewer tiles than the tallest do.
-            Count = (rows + Height - 1) / Height;
-            Last = rows - (Count - 1) * Height;
-        }
-
-        public int Count { get; }
-
-        public int Height { get; }
-
-        public int Last { get; }
-
-        public int HeightOf(int tile) => tile == Count - 1 ? Last : Height;
-    }
-
     private static void RunRows(GemmOperands product, int threads)
     {
-        var tiling = new Tiling(product.Rows);
+        var tiling = new RowTiling(product.Rows, TileRows);
         int panels = WeightPanels.PanelCount(product.Columns);
         byte* a = (byte*)GemmScratch.LeftOperand(
             (nint)tiling.Count * tiling.Height * Chunks(product.Steps) * RowBytes / sizeof(float));
@@ -163,14 +142,14 @@ internal static unsafe class BFloat16Gemm
     }
 
     /// <summary>Where a tile's part of a block of steps begins: blocks of steps, in each the tiles.</summary>
-    private static byte* TileStart(in GemmOperands product, in Tiling tiling, byte* a, int start, int tile)
+    private static byte* TileStart(in GemmOperands product, in RowTiling tiling, byte* a, int start, int tile)
     {
         int chunks = Chunks(Math.Min(StepBlock, product.Steps - start));
         nint before = (nint)(start / Chunk) * product.Rows;
         return a + (before + (nint)tile * tiling.Height * chunks) * RowBytes;
     }
 
-    private static void PackTile(in GemmOperands product, in Tiling tiling, byte* a, int tile)
+    private static void PackTile(in GemmOperands product, in RowTiling tiling, byte* a, int tile)
     {
         int rows = tiling.HeightOf(tile);
         for (int start = 0; start < product.Steps; start += StepBlock)
@@ -215,7 +194,7 @@ internal static unsafe class BFloat16Gemm
     }
 
     private static void RunTask(
-        in GemmOperands product, in Tiling tiling, byte* a, int firstTile, int endTile, int firstPanel, int endPanel)
+        in GemmOperands product, in RowTiling tiling, byte* a, int firstTile, int endTile, int firstPanel, int endPanel)
     {
         int firstRow = firstTile * tiling.Height, rows = Math.Min(endTile * tiling.Height, product.Rows) - firstRow;
         bool hasLast = endTile == tiling.Count && tiling.Last != tiling.Height;

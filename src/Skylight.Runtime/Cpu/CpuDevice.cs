@@ -90,13 +90,34 @@ public sealed class CpuDevice : Device
     }
 
     /// <inheritdoc/>
-    public override long StorageBytes(TensorType type) => StorageElements(type) * type.DataType.Size();
+    public override long StorageBytes(TensorType type) => BytesOf(type);
+
+    /// <inheritdoc/>
+    public override bool Multiplies(QuantizedFormat format)
+    {
+        ArgumentNullException.ThrowIfNull(format);
+        return QuantizedLayout.Of(format) is not null;
+    }
+
+    /// <inheritdoc/>
+    public override unsafe void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums)
+    {
+        ArgumentNullException.ThrowIfNull(destination);
+        TensorType type = destination.Type;
+        QuantizedFormat format = CheckCodes(type, codes, scales, minimums);
+        fixed (sbyte* pCodes = codes)
+        fixed (float* pScales = scales, pMinimums = minimums)
+            QuantizedLayout.Of(type).Pack(format, pCodes, pScales, pMinimums, type.Shape.Rows, type.Shape.Columns,
+                (byte*)CpuMemory.Pointer(destination));
+    }
 
     /// <inheritdoc/>
     public override unsafe void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination)
     {
         ArgumentNullException.ThrowIfNull(destination);
         TensorType type = destination.Type;
+        RefuseCodes(type);
         CheckBytes(rowMajor.Length, type);
         if (type.Storage == Storage.RowMajor)
             rowMajor.CopyTo(CpuMemory.Span<byte>(destination));
@@ -105,9 +126,7 @@ public sealed class CpuDevice : Device
             void* panels = CpuMemory.Pointer(destination);
             fixed (byte* source = rowMajor)
             {
-                if (type.DataType == DataType.Int8)
-                    WeightPanels.Pack((sbyte*)source, (sbyte*)panels, type.Shape.Rows, type.Shape.Columns);
-                else if (type.DataType == DataType.Float32)
+                if (type.DataType == DataType.Float32)
                     WeightPanels.Pack((float*)source, (float*)panels, type.Shape.Rows, type.Shape.Columns);
                 else
                     WeightPanels.Pack((ushort*)source, (ushort*)panels, type.Shape.Rows, type.Shape.Columns);
@@ -120,6 +139,7 @@ public sealed class CpuDevice : Device
     {
         ArgumentNullException.ThrowIfNull(source);
         TensorType type = source.Type;
+        RefuseCodes(type);
         CheckBytes(rowMajor.Length, type);
         if (type.Storage == Storage.RowMajor)
             CpuMemory.Span<byte>(source).CopyTo(rowMajor);
@@ -128,9 +148,7 @@ public sealed class CpuDevice : Device
             void* panels = CpuMemory.Pointer(source);
             fixed (byte* target = rowMajor)
             {
-                if (type.DataType == DataType.Int8)
-                    WeightPanels.Unpack((sbyte*)panels, (sbyte*)target, type.Shape.Rows, type.Shape.Columns);
-                else if (type.DataType == DataType.Float32)
+                if (type.DataType == DataType.Float32)
                     WeightPanels.Unpack((float*)panels, (float*)target, type.Shape.Rows, type.Shape.Columns);
                 else
                     WeightPanels.Unpack((ushort*)panels, (ushort*)target, type.Shape.Rows, type.Shape.Columns);
@@ -174,10 +192,10 @@ public sealed class CpuDevice : Device
         // Kernels run when called.
     }
 
-    /// <summary>The elements a tensor takes in memory, with the padding of weight panels.</summary>
-    internal static long StorageElements(TensorType type) => type.Storage == Storage.RowMajor
-        ? type.Shape.ElementCount
-        : WeightPanels.ElementCount(type.Shape.Rows, type.Shape.Columns);
+    /// <summary>The bytes a tensor takes in memory, with the padding of weight panels.</summary>
+    internal static long BytesOf(TensorType type) => type.Format is not null ? QuantizedLayout.Of(type).BytesOf(type.Shape)
+        : type.DataType.Size() * (type.Storage == Storage.RowMajor ? type.Shape.ElementCount
+            : WeightPanels.ElementCount(type.Shape.Rows, type.Shape.Columns));
 
     private static void CheckBytes(int bytes, TensorType type)
     {

@@ -16,6 +16,46 @@ internal static unsafe class Gemm
 {
     private const int Width = WeightPanels.Width;
 
+    /// <summary>
+    /// y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]) for a weight of any kind, computed as the device is told to
+    /// (<see cref="CpuDevice.Compute"/>); rows of x and y are dense.
+    /// </summary>
+    public static void MultiplyWeight(in CpuArguments arguments, Tensor weight, float* x, float* bias, float* y, int M)
+    {
+        TensorType type = weight.Type;
+        int N = type.Shape.Rows, K = type.Shape.Columns;
+        void* panels = CpuMemory.Pointer(weight);
+        if (type.Format is null)
+        {
+            MultiplyWeight(x, K, panels, type.DataType, bias, y, N, M, N, K, arguments.OperandsOf(type.DataType));
+            return;
+        }
+
+        var product = new QuantizedProduct
+        {
+            X = x,
+            XRow = K,
+            Panels = (byte*)panels,
+            Layout = QuantizedLayout.Of(type),
+            Bias = bias,
+            Y = y,
+            YRow = N,
+            Rows = M,
+            Columns = N,
+            Steps = K,
+        };
+        MultiplyQuantized(arguments, product, GemmBlocked.ThreadsFor((double)M * N * K));
+    }
+
+    /// <summary>The product with a quantised weight, computed as the device is told to.</summary>
+    public static void MultiplyQuantized(in CpuArguments arguments, in QuantizedProduct product, int threads)
+    {
+        if (arguments.RoundsActivations)
+            QuantizedGemm.Run(product, threads);
+        else
+            QuantizedGemm.RunFloat32(product, threads);
+    }
+
     /// <summary>y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]) for a weight in panels (<see cref="WeightPanels"/>).</summary>
     public static void MultiplyWeight(
         float* x, int ldx, void* panels, DataType weightType, float* bias, float* y, int ldy, int M, int N, int K,
@@ -27,21 +67,7 @@ internal static unsafe class Gemm
     }
 
     /// <summary>
-    /// y[m, n] = (Σ_k x[m, k]·q[n, k])·scales[n] (+ bias[n]) for a weight of signed bytes in panels; the sum is the
-    /// usual chain.
-    /// </summary>
-    public static void MultiplyQuantizedWeight(float* x, int ldx, sbyte* panels, float* scales, float* bias, float* y,
-        int ldy, int M, int N, int K)
-    {
-        GemmOperands product = WeightProduct(x, ldx, panels, DataType.Float32, y, ldy, M, N, K);
-        product.Layout = RightOperand.Int8Panels;
-        product.Scales = scales;
-        product.Bias = bias;
-        Run(product, DataType.Float32, GemmBlocked.ThreadsFor(product.Work));
-    }
-
-    /// <summary>
-    /// The product of <see cref="MultiplyWeight"/> for some panels only, on the calling thread: column 0 of
+    /// The product of a whole weight for some panels only, on the calling thread: column 0 of
     /// <paramref name="y"/> is the first output of <paramref name="firstPanel"/>. y has
     /// <paramref name="panelCount"/>·32 columns; those of the last panel's padding become products with zero.
     /// </summary>
@@ -188,7 +214,7 @@ internal static unsafe class Gemm
     /// <summary>A product as it is, in float32.</summary>
     internal static void RunFloat32(in GemmOperands product, int threads)
     {
-        bool isWeight = product.Layout is RightOperand.FloatPanels or RightOperand.BFloat16Panels or RightOperand.Int8Panels;
+        bool isWeight = product.Layout is RightOperand.FloatPanels or RightOperand.BFloat16Panels;
         if (isWeight && product.Rows <= GemmFewRows.MaxRows)
             GemmFewRows.Run(product, threads);
         else

@@ -18,7 +18,6 @@ public interface ICpuKernel
 public readonly struct CpuArguments
 {
     private readonly KernelArguments _arguments;
-    private readonly bool _roundsToBFloat16;
 
     /// <summary>Wraps the tensors of a run, whose products are computed in float32.</summary>
     public CpuArguments(in KernelArguments arguments)
@@ -32,7 +31,7 @@ public readonly struct CpuArguments
     internal CpuArguments(in KernelArguments arguments, DataType compute)
     {
         _arguments = arguments;
-        _roundsToBFloat16 = compute == DataType.BFloat16;
+        RoundsActivations = compute == DataType.BFloat16;
     }
 
     /// <summary>The number of inputs.</summary>
@@ -59,9 +58,14 @@ public readonly struct CpuArguments
     /// <summary>The elements of a float32 output, in storage order.</summary>
     public Span<float> OutputFloat32(int index) => CpuMemory.Span<float>(_arguments.Outputs[index]);
 
+    /// <summary>
+    /// Whether products with weights that are not float32 round their other operand too (<see cref="CpuDevice.Compute"/>).
+    /// </summary>
+    internal bool RoundsActivations { get; }
+
     /// <summary>What the operands of a product with such a weight are rounded to (<see cref="CpuDevice.Compute"/>).</summary>
     internal DataType OperandsOf(DataType weightType) =>
-        _roundsToBFloat16 && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
+        RoundsActivations && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
 
     /// <summary>A copy of a small float32 or bfloat16 input (a norm's weight, a bias) as float32.</summary>
     public float[] ReadParameter(int index)

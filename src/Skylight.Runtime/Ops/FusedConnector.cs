@@ -33,7 +33,7 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
         check.That(inputs[0].Shape[0] % tokens == 0,
             $"input 0 (hidden) must have a multiple of {tokens} rows, not {inputs[0]}")
             .Shape(1, names[1], width).Shape(2, names[2], width)
-            .Weight(3, names[3], 0, names[0]).Weight(5, names[5], 0, names[0])
+            .Weight(3, names[3], 0, names[0], quantized: true).Weight(5, names[5], 0, names[0], quantized: true)
             .That(n >= 0 && inputs[3].Shape[1] == width, $"input 3 (weight1) must be [n, {width}], not {inputs[3]}")
             .Shape(4, names[4], n).Shape(5, names[5], n, n).Shape(6, names[6], n);
         return [inputs[0] with { Shape = new Shape(inputs[0].Shape[0] / tokens * (GridHeight * GridWidth / 4), n) }];
@@ -105,11 +105,9 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
                         LayerNorm.NormalizeRow(token, token, normWeight, normBias, Epsilon);
                     }
                 });
-                Gemm.MultiplyWeight(normalized, width, CpuMemory.Pointer(weight1), weight1.Type.DataType, bias1Pointer,
-                    inner, n, count, n, width, arguments.OperandsOf(weight1.Type.DataType));
+                Gemm.MultiplyWeight(arguments, weight1, normalized, bias1Pointer, inner, count);
                 Gelu.Apply(inner, inner, count * n);
-                Gemm.MultiplyWeight(inner, n, CpuMemory.Pointer(weight2), weight2.Type.DataType, bias2Pointer,
-                    y + (long)first * n, n, count, n, n, arguments.OperandsOf(weight2.Type.DataType));
+                Gemm.MultiplyWeight(arguments, weight2, inner, bias2Pointer, y + (long)first * n, count);
             }
         }
     }

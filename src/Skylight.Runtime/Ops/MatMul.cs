@@ -9,8 +9,7 @@ namespace Skylight.Ops;
 /// Every output element adds its k terms in float32 in one fixed order, whatever the number of rows.
 /// </summary>
 /// <remarks>
-/// An int8 weight is followed by its scales, float32 [n], before the bias: <c>(x · weightᵀ) ⊙ scale (+ bias)</c>. It is
-/// for inference: there is no gradient.
+/// A quantised weight (<see cref="TensorType.Format"/>) is for inference: there is no gradient.
 /// </remarks>
 /// <param name="OutputType">The data type of the output: that of x (null), or float32 where sums of bfloat16 products
 /// are to stay unrounded, as logits are.</param>
@@ -19,14 +18,11 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        bool quantized = IsQuantized(inputs);
-        TypeCheck check = new TypeCheck(this, inputs).Count(quantized ? 3 : 2, quantized ? 4 : 3).Activation(0, "x");
-        check = quantized ? CheckQuantized(check, inputs) : check.Weight(1, "weight", 0, "x");
+        TypeCheck check = new TypeCheck(this, inputs).Count(2, 3).Activation(0, "x").Weight(1, "weight", 0, "x", quantized: true);
         check.That(inputs[0].Shape.Columns == inputs[1].Shape.Columns,
             $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
-        int bias = BiasInput(inputs);
-        if (inputs.Count > bias)
-            check.Is(bias, "bias", DataType.Float32, DataType.BFloat16).Shape(bias, "bias", inputs[1].Shape[0]);
+        if (inputs.Count > 2)
+            check.Is(2, "bias", DataType.Float32, DataType.BFloat16).Shape(2, "bias", inputs[1].Shape[0]);
         DataType output = OutputType ?? inputs[0].DataType;
         check.That(output == inputs[0].DataType || output == DataType.Float32,
             $"the output can be float32 or have the data type of x, not {output}");
@@ -37,10 +33,10 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
         Value x = context.Inputs[0], weight = context.Inputs[1], gradient = context.OutputGradient(0);
-        if (weight.Type.DataType == DataType.Int8)
+        if (weight.Type.Format is not null)
             throw new GraphException(
-                $"{Name}: {weight} is int8, which serves inference only. Train the model with float32 or bfloat16 " +
-                $"weights, and make them int8 afterwards.");
+                $"{Name}: {weight} is quantised, which serves inference only. Train the model with float32 or bfloat16 " +
+                $"weights, and quantise it afterwards.");
         Value?[] gradients = context.NoGradients();
         // Products read operands of one type; a bias, which is only added up, sees the gradient unrounded.
         Value operand = context.Needs(0) || context.Needs(1) ? Cast.To(context.Graph, gradient, x.Type.DataType) : gradient;
@@ -60,37 +56,11 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        Shape weight = arguments.Input(1).Shape;
-        int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
-        DataType type = arguments.Input(1).Type.DataType;
-        bool quantized = type == DataType.Int8;
-        int biasInput = quantized ? 3 : 2;
-        float[]? bias = arguments.InputCount > biasInput ? arguments.ReadParameter(biasInput) : null;
+        float[]? bias = arguments.InputCount > 2 ? arguments.ReadParameter(2) : null;
         fixed (float* biasPointer = bias)
-        {
-            if (quantized)
-            {
-                Gemm.MultiplyQuantizedWeight(
-                    arguments.InputPointer(0), k, (sbyte*)CpuMemory.Pointer(arguments.Input(1)),
-                    arguments.InputPointer(2), biasPointer, arguments.OutputPointer(0), n, rows, n, k);
-                return;
-            }
-
-            Gemm.MultiplyWeight(
-                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), type,
-                biasPointer, arguments.OutputPointer(0), n, rows, n, k, arguments.OperandsOf(type));
-        }
+            Gemm.MultiplyWeight(arguments, arguments.Input(1), arguments.InputPointer(0), biasPointer,
+                arguments.OutputPointer(0), arguments.Input(0).Shape.Rows);
     }
-
-    private static bool IsQuantized(IReadOnlyList<TensorType> inputs) => inputs.Count > 1
-        && inputs[1].DataType == DataType.Int8;
-
-    private static int BiasInput(IReadOnlyList<TensorType> inputs) => IsQuantized(inputs) ? 3 : 2;
-
-    private static TypeCheck CheckQuantized(TypeCheck check, IReadOnlyList<TensorType> inputs) => check.Rank(1, "weight", 2)
-        .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
-        .That(inputs[0].DataType == DataType.Float32, $"int8 weights multiply float32 activations, not {inputs[0]}")
-        .Float32(2, "scale").Shape(2, "scale", inputs[1].Shape[0]);
 }
 
 /// <summary>

@@ -60,8 +60,8 @@ public sealed partial class ChatModel
         {
             model = ModelCheckpoint.Load(directory, device, options.ParameterType,
                 tokenizer.RequiredTokenId(SpecialTokens.ImageContext), progress, cancellationToken);
-            if (options.QuantizeWeights)
-                model.Quantize(cancellationToken);
+            if (options.Quantization is { } format)
+                model.Quantize(format, cancellationToken);
             return new ChatModel(name, model, tokenizer, options);
         }
         catch

@@ -9,7 +9,7 @@ namespace Skylight.Chat;
 /// <summary>How a model is loaded and served.</summary>
 /// <example>
 /// <code>
-/// var options = new ChatModelOptions { Device = Device.Parse("cpu"), CacheTokens = 8192, QuantizeWeights = true };
+/// var options = new ChatModelOptions { Device = Device.Parse("cpu"), CacheTokens = 8192, Quantization = QuantizedFormat.Q8 };
 /// await using ChatModel model = await ChatModel.LoadAsync("InternVL3-1B", options);
 /// </code>
 /// </example>
@@ -28,11 +28,11 @@ public sealed record ChatModelOptions
     public DataType? ParameterType { get; init; }
 
     /// <summary>
-    /// Whether the language model's matrices are rounded to int8 with a scale for each output once they are loaded
-    /// (<see cref="Models.VisionLanguageModel.Quantize"/>): faster decoding and less memory on the CPU, for slightly
-    /// other probabilities. Other devices refuse it.
+    /// What the language model's matrices are rounded to once they are loaded: <see cref="QuantizedFormat.Q8"/>,
+    /// <see cref="QuantizedFormat.Q4"/>, or null for nothing (<see cref="Models.VisionLanguageModel.Quantize"/>): faster
+    /// decoding and less memory, for slightly other probabilities. Devices that multiply no such weights refuse it.
     /// </summary>
-    public bool QuantizeWeights { get; init; }
+    public QuantizedFormat? Quantization { get; init; }
 
     /// <summary>
     /// The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the

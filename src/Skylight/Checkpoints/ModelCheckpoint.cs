@@ -108,7 +108,7 @@ public static class ModelCheckpoint
         ArgumentNullException.ThrowIfNull(model);
         if (model.IsQuantized)
             throw new CheckpointException(directory,
-                "cannot be written: the model's weights were rounded to int8 for inference. Save the model before, " +
+                "cannot be written: the model's weights are quantised for inference. Save the model before, " +
                 "or copy the checkpoint it was loaded from.");
         StoredType type = model.ParameterType == DataType.BFloat16 ? StoredType.BFloat16 : StoredType.Float32;
         var transfer = new ParameterTransfer(model.Device);

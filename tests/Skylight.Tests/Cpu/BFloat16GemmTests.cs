@@ -120,6 +120,6 @@ public sealed unsafe class BFloat16GemmTests
         Assert.Equal(ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16, BFloat16Kernels.AreAvailable);
         Assert.Equal(BFloat16Kernels.AreAvailable, CpuAssembly.Kernels.Contains("bfloat16"));
         Assert.Equal(BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32, new CpuDevice().Compute);
-        Assert.Throws<ArgumentOutOfRangeException>(() => new CpuDevice(new CpuDeviceOptions { Compute = DataType.Int8 }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new CpuDevice(new CpuDeviceOptions { Compute = DataType.Int32 }));
     }
 }
