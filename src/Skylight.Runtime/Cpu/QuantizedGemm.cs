@@ -156,9 +156,8 @@ internal static unsafe class QuantizedGemm
                 for (int row = 0; row < rows; row++, place++)
                 {
                     float* source = product.X + ((nint)tile * tiling.Height + row) * product.XRow + start + block * size;
-                    infos[place] = QuantizedActivations.Round(
-                        new ReadOnlySpan<float>(source, Math.Min(size, steps - block * size)), product.Layout.Bias,
-                        new Span<sbyte>(codes + place * size, size));
+                    infos[place] = QuantizedActivations.Round(source, Math.Min(size, steps - block * size), size,
+                        product.Layout.Bias, (sbyte*)codes + place * size);
                 }
             }
         }

@@ -109,6 +109,45 @@ public sealed unsafe class QuantizedGemmTests
         }
     }
 
+    [Theory]
+    [InlineData(32, 32)]
+    [InlineData(32, 9)]
+    [InlineData(16, 16)]
+    [InlineData(16, 1)]
+    public void Activations_are_rounded_to_nearest_even(int block, int count)
+    {
+        sbyte* codes = stackalloc sbyte[block];
+        for (int seed = 0; seed < 50; seed++)
+        {
+            float[] x = GemmReference.Random(count, seed);
+            // A tie, where there is room for one.
+            if (count > 4)
+                (x[0], x[1], x[2]) = (127, 2.5f, -0.5f);
+            float largest = x.Max(Math.Abs), inverse = 127f / largest;
+            int[] expected = Array.ConvertAll(x, value => (int)MathF.Round(value * inverse));
+            ActivationBlock info;
+            fixed (float* px = x)
+                info = QuantizedActivations.Round(px, count, block, 8, codes);
+            for (int index = 0; index < block; index++)
+                Assert.Equal(index < count ? expected[index] : 0, codes[index]);
+            int sum = expected.Sum();
+            Assert.Equal((largest / 127f, -8 * sum, largest / 127f * sum, (float)sum),
+                (info.Scale, info.Start, info.ScaledSum, info.Sum));
+        }
+
+        float[] faults = new float[count];
+        foreach (float fault in (float[])[float.NaN, float.NegativeInfinity])
+        {
+            faults[^1] = fault;
+            fixed (float* px = faults)
+                Assert.True(float.IsNaN(QuantizedActivations.Round(px, count, block, 8, codes).Scale));
+        }
+
+        faults[^1] = float.Epsilon;
+        fixed (float* px = faults)
+            Assert.Equal(default, QuantizedActivations.Round(px, count, block, 8, codes));
+    }
+
     [Fact]
     public void Formats_without_integer_codes_have_no_layout()
     {

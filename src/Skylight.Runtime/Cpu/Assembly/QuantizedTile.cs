@@ -13,7 +13,10 @@ internal static class QuantizedTile
     public const int MaxRows = 6;
 
     private const int RowSumBytes = 128, InfoBytes = 16;
-    private const int Ahead = 4096;
+
+    // Measured on Zen 4 (two threads, a weight larger than the caches), GB/s without → with: one row of 4 bits 40 → 28, of 8 bits
+    // 51 → 43; four rows 25 → 33 and 37 → 40. Few rows leave the processor's own prefetcher enough time.
+    private const int Ahead = 4096, LeastRowsThatPrefetch = 3;
 
     // zmm0–11 sums, 12–23 integer sums, 24–25 codes of the weight, 26 raw codes, 27 the mask of their halves, 28–31 codes of a.
     private const int Integers = 12, Weight = 24, Raw = 26, Mask = 27, A = 28;
@@ -88,7 +91,8 @@ internal static class QuantizedTile
         {
             code.vmovdqu32(zmm[Weight], __zmmword_ptr[r10 + at]);
             code.vmovdqu32(zmm[Weight + 1], __zmmword_ptr[r10 + at + 64]);
-            code.prefetcht0(__byte_ptr[r10 + at + 64 + Ahead]);
+            if (rows >= LeastRowsThatPrefetch)
+                code.prefetcht0(__byte_ptr[r10 + at + 64 + Ahead]);
         }
         else
         {
@@ -98,7 +102,8 @@ internal static class QuantizedTile
             code.vpandd(zmm[Weight + 1], zmm[Weight + 1], zmm[Mask]);
         }
 
-        code.prefetcht0(__byte_ptr[r10 + at + Ahead]);
+        if (rows >= LeastRowsThatPrefetch)
+            code.prefetcht0(__byte_ptr[r10 + at + Ahead]);
         for (int row = 0; row < rows; row++)
         {
             AssemblerRegisterZMM a = zmm[A + row % 4];
