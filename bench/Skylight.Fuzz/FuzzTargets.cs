@@ -37,6 +37,7 @@ internal static class FuzzTargets
             ["examples"] = () => new ExamplesTarget(),
             ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
+            ["chat-template"] = () => new ChatTemplateTarget(),
             ["hub"] = () => new HubTarget(),
             ["verifier-reply"] = () => new VerifierReplyTarget(),
         };

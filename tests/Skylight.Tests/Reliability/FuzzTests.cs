@@ -25,6 +25,7 @@ public class FuzzTests
     [InlineData("examples", 20_000)]
     [InlineData("parquet", 5_000)]
     [InlineData("chat-completions", 30_000)]
+    [InlineData("chat-template", 10_000)]
     [InlineData("verifier-reply", 30_000)]
     [InlineData("hub", 30_000)]
     public void Spoilt_inputs_are_read_or_refused_as_documented(string name, int inputs)
