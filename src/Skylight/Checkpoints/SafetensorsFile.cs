@@ -236,24 +236,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         }
     }
 
-    private void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination)
-    {
-        try
-        {
-            for (int done = 0; done < destination.Length;)
-            {
-                int read = RandomAccess.Read(_handle, destination[done..], entry.ByteOffset + offset + done);
-                if (read == 0)
-                    throw new CheckpointException(Path,
-                        "the file became shorter while it was read. Copy or download it again.", entry.Name);
-                done += read;
-            }
-        }
-        catch (IOException exception)
-        {
-            throw new CheckpointException(Path, $"cannot be read: {exception.Message}", entry.Name, exception);
-        }
-    }
+    private void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination) =>
+        StoredBytes.Read(_handle, Path, entry.Name, entry.ByteOffset + offset, destination);
 
     /// <summary>A part of a tensor's bytes as stored.</summary>
     internal ReadOnlySpan<byte> Bytes(SafetensorsEntry entry, long offset, int length)
