@@ -180,9 +180,10 @@ internal sealed record CheckpointInfo(
         try
         {
             using CheckpointReader reader = CheckpointReader.Open(directory);
-            StoredType[] types = [.. reader.Tensors.Select(tensor => tensor.Type).Distinct().Order()];
-            long bytes = reader.Tensors.Sum(tensor => tensor.ByteCount);
-            string[] names = [.. types.Select(Name)];
+            string[] names = [.. reader.Tensors.OrderBy(tensor => tensor.ElementType ?? (StoredType)int.MaxValue)
+                .Select(tensor => tensor.ElementType is { } plain ? Name(plain) : tensor.TypeName).Distinct()];
+            long bytes = reader.Tensors.Sum(tensor => tensor.StoredBytes);
+            StoredType?[] types = [.. reader.Tensors.Select(tensor => tensor.ElementType).Distinct()];
             try
             {
                 KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());

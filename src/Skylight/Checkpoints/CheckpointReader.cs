@@ -12,19 +12,41 @@ public sealed class CheckpointReader : IDisposable
     internal const string SingleName = "model.safetensors";
     internal const string IndexName = "model.safetensors.index.json";
 
-    private readonly List<SafetensorsFile> _files = [];
-    private readonly Dictionary<string, SafetensorsFile> _fileOf = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, CheckpointTensor> _byName = new(StringComparer.Ordinal);
+    private readonly IReadOnlyList<IDisposable> _owned;
 
-    private CheckpointReader(string directory) => Directory = directory;
+    /// <summary>Makes a reader of tensors that may come from several files, of whatever form.</summary>
+    /// <param name="directory">What the checkpoint is called in errors.</param>
+    /// <param name="files">The files, as they are told to users.</param>
+    /// <param name="tensors">The tensors, in the naming of one key map.</param>
+    /// <param name="owned">What is disposed with the reader; if this fails, the caller still has to.</param>
+    /// <exception cref="CheckpointException">Two tensors have the same name.</exception>
+    internal CheckpointReader(string directory, IReadOnlyList<string> files, IEnumerable<CheckpointTensor> tensors,
+        IReadOnlyList<IDisposable> owned)
+    {
+        Directory = directory;
+        Files = files;
+        Tensors = [.. tensors];
+        _owned = owned;
+        foreach (CheckpointTensor tensor in Tensors)
+        {
+            if (!_byName.TryAdd(tensor.Name, tensor))
+                throw new CheckpointException(tensor.File,
+                    $"is also in {Path.GetFileName(_byName[tensor.Name].File)}.", tensor.Name);
+        }
+    }
 
-    /// <summary>The folder.</summary>
+    /// <summary>The folder, or the file that was opened.</summary>
     public string Directory { get; }
 
-    /// <summary>The files, in the order of their names.</summary>
-    public IReadOnlyList<SafetensorsFile> Files => _files;
+    /// <summary>The files that hold the tensors, in the order of their names.</summary>
+    public IReadOnlyList<string> Files { get; }
 
-    /// <summary>The tensors of all files.</summary>
-    public IEnumerable<SafetensorsEntry> Tensors => _files.SelectMany(file => file.Entries);
+    /// <summary>The tensors of all files; a quantised weight, whatever it is stored as, is one.</summary>
+    public IReadOnlyList<CheckpointTensor> Tensors { get; }
+
+    /// <summary>Whether weights are quantised.</summary>
+    public bool IsQuantized => Tensors.Any(tensor => tensor.ElementType is null);
 
     /// <summary>Opens a folder and checks the headers of all its files and its index.</summary>
     /// <exception cref="CheckpointException">There is no checkpoint, a shard is missing or corrupt, or index and shards
@@ -36,22 +58,23 @@ public sealed class CheckpointReader : IDisposable
             throw new CheckpointException(directory, File.Exists(directory)
                 ? "is a file; give the folder that holds config.json and *.safetensors." : "there is no such folder.");
 
-        var reader = new CheckpointReader(directory);
+        List<SafetensorsFile> files = [];
         try
         {
             string single = Path.Combine(directory, SingleName);
             string index = Path.Combine(directory, IndexName);
             if (File.Exists(single))
-                reader.Add(SafetensorsFile.Open(single));
+                files.Add(SafetensorsFile.Open(single));
             else if (File.Exists(index))
-                reader.AddShards(index);
+                OpenShards(directory, index, files);
             else
                 throw NothingToOpen(directory);
-            return reader;
+            return new CheckpointReader(directory, [.. files.Select(file => file.Path)],
+                files.SelectMany(file => file.Entries.Select(entry => new PlainTensor(file, entry))), files);
         }
         catch
         {
-            reader.Dispose();
+            files.ForEach(file => file.Dispose());
             throw;
         }
     }
@@ -60,13 +83,13 @@ public sealed class CheckpointReader : IDisposable
     /// <exception cref="CheckpointException">No naming of this family has such tensors.</exception>
     public CheckpointNaming DetectNaming() => KeyMap.DetectNaming(Directory, Tensors.Select(tensor => tensor.Name));
 
-    /// <summary>Whether some file holds a tensor of this name.</summary>
-    public bool Contains(string tensorName) => _fileOf.ContainsKey(tensorName);
+    /// <summary>Whether there is a tensor of this name.</summary>
+    public bool Contains(string tensorName) => _byName.ContainsKey(tensorName);
 
-    /// <summary>The file that holds a tensor.</summary>
-    /// <exception cref="CheckpointException">None does.</exception>
-    public SafetensorsFile FileOf(string tensorName) => _fileOf.TryGetValue(tensorName, out SafetensorsFile? file)
-        ? file
+    /// <summary>A tensor by its name.</summary>
+    /// <exception cref="CheckpointException">There is none.</exception>
+    public CheckpointTensor this[string tensorName] => _byName.TryGetValue(tensorName, out CheckpointTensor? tensor)
+        ? tensor
         : throw new CheckpointException(Directory, "is in none of the checkpoint's files.", tensorName);
 
     /// <summary>
@@ -81,20 +104,20 @@ public sealed class CheckpointReader : IDisposable
         List<string> missing = [], misshapen = [], unreadable = [];
         foreach (KeyMapPiece piece in keyMap.Entries.SelectMany(entry => entry.Pieces))
         {
-            if (!_fileOf.TryGetValue(piece.TensorName, out SafetensorsFile? file))
+            if (!_byName.TryGetValue(piece.TensorName, out CheckpointTensor? tensor))
                 missing.Add($"{piece.TensorName} {piece.OnDiskShape}");
-            else if (file[piece.TensorName].Shape != piece.OnDiskShape)
+            else if (tensor.Shape != piece.OnDiskShape)
                 misshapen.Add(
-                    $"{piece.TensorName} is {file[piece.TensorName].Shape} in {Path.GetFileName(file.Path)}, the " +
+                    $"{piece.TensorName} is {tensor.Shape} in {Path.GetFileName(tensor.File)}, the " +
                     $"configuration makes it {piece.OnDiskShape}");
-            else if (!file[piece.TensorName].Type.IsFloatingPoint())
+            else if (!tensor.IsFloatingPoint)
                 unreadable.Add(
-                    $"{piece.TensorName} holds {file[piece.TensorName].Type.HeaderName()} in {Path.GetFileName(file.Path)}");
+                    $"{piece.TensorName} holds {tensor.TypeName} in {Path.GetFileName(tensor.File)}");
         }
 
         List<string> extra = [.. Tensors.Where(tensor => !keyMap.TryFindTensor(tensor.Name, out _, out _)
             && !keyMap.IsHarmless(tensor.Name))
-            .Select(tensor => $"{tensor.Name} {tensor.Shape} in {Path.GetFileName(FileOf(tensor.Name).Path)}")];
+            .Select(tensor => $"{tensor.Name} {tensor.Shape} in {Path.GetFileName(tensor.File)}")];
         string report = Report("missing", missing) + Report("of another shape", misshapen)
             + Report("not floating-point", unreadable) + Report("not part of the model", extra);
         if (report.Length > 0)
@@ -111,7 +134,7 @@ public sealed class CheckpointReader : IDisposable
     {
         CheckLength(entry, destination.Length);
         foreach (KeyMapPiece piece in entry.Pieces)
-            FileOfPiece(piece).ReadFloat32(piece.TensorName, 0, piece.Of(destination));
+            TensorOf(piece).ReadFloat32(0, piece.Of(destination));
     }
 
     /// <summary>
@@ -122,28 +145,17 @@ public sealed class CheckpointReader : IDisposable
     {
         CheckLength(entry, destination.Length);
         foreach (KeyMapPiece piece in entry.Pieces)
-            FileOfPiece(piece).ReadBFloat16(piece.TensorName, 0, piece.Of(destination));
+            TensorOf(piece).ReadBFloat16(0, piece.Of(destination));
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (SafetensorsFile file in _files)
-            file.Dispose();
+        foreach (IDisposable owned in _owned)
+            owned.Dispose();
     }
 
-    private void Add(SafetensorsFile file)
-    {
-        _files.Add(file);
-        foreach (SafetensorsEntry entry in file.Entries)
-        {
-            if (!_fileOf.TryAdd(entry.Name, file))
-                throw new CheckpointException(file.Path, $"is also in {Path.GetFileName(_fileOf[entry.Name].Path)}.",
-                    entry.Name);
-        }
-    }
-
-    private void AddShards(string index)
+    private static void OpenShards(string directory, string index, List<SafetensorsFile> files)
     {
         JsonSource weightMap = JsonSource.Load(index).RequiredObject("weight_map");
         var shardOf = new Dictionary<string, string>(StringComparer.Ordinal);
@@ -163,17 +175,28 @@ public sealed class CheckpointReader : IDisposable
         if (shardOf.Count == 0)
             throw new CheckpointException(index, "'weight_map' is empty.");
         string[] shards = [.. shardOf.Values.Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
-        string[] missing = [.. shards.Where(shard => !File.Exists(Path.Combine(Directory, shard)))];
+        string[] missing = [.. shards.Where(shard => !File.Exists(Path.Combine(directory, shard)))];
         if (missing.Length > 0)
             throw new CheckpointException(index,
                 $"names {missing.Length} of {shards.Length} files that are not in the " +
-                $"folder.{FileFaults.DescribeUnfinished(Directory)}{Report("missing", missing)}");
+                $"folder.{FileFaults.DescribeUnfinished(directory)}{Report("missing", missing)}");
         foreach (string shard in shards)
-            Add(SafetensorsFile.Open(Path.Combine(Directory, shard)));
+            files.Add(SafetensorsFile.Open(Path.Combine(directory, shard)));
+
+        var fileOf = new Dictionary<string, SafetensorsFile>(StringComparer.Ordinal);
+        foreach (SafetensorsFile file in files)
+        {
+            foreach (SafetensorsEntry entry in file.Entries)
+            {
+                if (!fileOf.TryAdd(entry.Name, file))
+                    throw new CheckpointException(file.Path, $"is also in {Path.GetFileName(fileOf[entry.Name].Path)}.",
+                        entry.Name);
+            }
+        }
 
         foreach ((string tensor, string shard) in shardOf)
         {
-            if (!_fileOf.TryGetValue(tensor, out SafetensorsFile? file))
+            if (!fileOf.TryGetValue(tensor, out SafetensorsFile? file))
                 throw new CheckpointException(index,
                     $"should be in {shard} but is not there. Index and shards come from different saves, or a shard " +
                     $"is damaged.", tensor);
@@ -182,10 +205,10 @@ public sealed class CheckpointReader : IDisposable
                     tensor);
         }
 
-        if (Tensors.FirstOrDefault(tensor => !shardOf.ContainsKey(tensor.Name)) is { } unlisted)
+        if (fileOf.Keys.FirstOrDefault(tensor => !shardOf.ContainsKey(tensor)) is { } unlisted)
             throw new CheckpointException(index,
-                $"is in {Path.GetFileName(FileOf(unlisted.Name).Path)} but not in 'weight_map'. Index and shards " +
-                $"come from different saves.", unlisted.Name);
+                $"is in {Path.GetFileName(fileOf[unlisted].Path)} but not in 'weight_map'. Index and shards " +
+                $"come from different saves.", unlisted);
     }
 
     /// <summary>
@@ -196,29 +219,20 @@ public sealed class CheckpointReader : IDisposable
         if (keyMap.TiedHead is not { } head || !Contains(head))
             return;
         string embedding = keyMap["language.embedding.weight"].Pieces[0].TensorName;
-        SafetensorsFile headFile = FileOf(head), embeddingFile = FileOf(embedding);
-        SafetensorsEntry headEntry = headFile[head], embeddingEntry = embeddingFile[embedding];
-        bool same = headEntry.Type == embeddingEntry.Type && headEntry.Shape == embeddingEntry.Shape;
-        const int Chunk = 1 << 24;
-        for (long done = 0; same && done < headEntry.ByteCount; done += Chunk)
-        {
-            int count = (int)Math.Min(Chunk, headEntry.ByteCount - done);
-            same = headFile.Bytes(headEntry, done, count).SequenceEqual(embeddingFile.Bytes(embeddingEntry, done, count));
-        }
-
-        if (!same)
-            throw new CheckpointException(headFile.Path,
+        CheckpointTensor stored = this[head];
+        if (!stored.IsSameAs(this[embedding]))
+            throw new CheckpointException(stored.File,
                 $"differs from '{embedding}', but the configuration ties them. Set tie_word_embeddings to false if " +
                 $"the head is its own.", head);
     }
 
-    private SafetensorsFile FileOfPiece(KeyMapPiece piece)
+    private CheckpointTensor TensorOf(KeyMapPiece piece)
     {
-        SafetensorsFile file = FileOf(piece.TensorName);
-        if (file[piece.TensorName].Shape != piece.OnDiskShape)
-            throw new CheckpointException(file.Path,
-                $"is {file[piece.TensorName].Shape}; the configuration makes it {piece.OnDiskShape}.", piece.TensorName);
-        return file;
+        CheckpointTensor tensor = this[piece.TensorName];
+        if (tensor.Shape != piece.OnDiskShape)
+            throw new CheckpointException(tensor.File,
+                $"is {tensor.Shape}; the configuration makes it {piece.OnDiskShape}.", piece.TensorName);
+        return tensor;
     }
 
     private static void CheckLength(KeyMapEntry entry, int length)

@@ -22,7 +22,8 @@ public static class ModelCheckpoint
     /// <param name="directory">The folder with config.json and the safetensors files.</param>
     /// <param name="device">Where the model is to live.</param>
     /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16
-    /// becomes float32), and on a device that computes in bfloat16 always bfloat16, to which others are rounded.</param>
+    /// becomes float32; quantised weights become float32 where all others are, else bfloat16), and on a device that computes
+    /// in bfloat16 always bfloat16, to which others are rounded.</param>
     /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the
     /// tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
     /// <param name="progress">The fraction of bytes read.</param>
@@ -35,8 +36,16 @@ public static class ModelCheckpoint
     {
         ArgumentNullException.ThrowIfNull(device);
         ModelConfiguration configuration = ModelConfiguration.Load(directory);
-        configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId };
         using CheckpointReader reader = CheckpointReader.Open(directory);
+        return Load(configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId }, reader, device,
+            parameterType, progress, cancellationToken);
+    }
+
+    /// <summary>The same of a configuration and of tensors from wherever they come.</summary>
+    internal static VisionLanguageModel Load(
+        ModelConfiguration configuration, CheckpointReader reader, Device device, DataType? parameterType = null,
+        IProgress<float>? progress = null, CancellationToken cancellationToken = default)
+    {
         KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
         reader.Verify(keyMap);
         DataType type = parameterType ?? ParameterTypeOf(reader, device);
@@ -71,9 +80,19 @@ public static class ModelCheckpoint
         return ParameterTypeOf(reader, device);
     }
 
-    private static DataType ParameterTypeOf(CheckpointReader reader, Device device) =>
-        device.ActivationType == DataType.BFloat16 || reader.Tensors.All(tensor => tensor.Type == StoredType.BFloat16)
-            ? DataType.BFloat16 : DataType.Float32;
+    /// <summary>
+    /// Plain weights are float32 unless all are bfloat16. Of quantised ones those that were left as they were decide:
+    /// float32 only where all of them are, since values of 4 or 8 bits gain little by it and memory doubles.
+    /// </summary>
+    internal static DataType ParameterTypeOf(CheckpointReader reader, Device device)
+    {
+        if (device.ActivationType == DataType.BFloat16)
+            return DataType.BFloat16;
+        bool isFloat32 = reader.IsQuantized
+            ? reader.Tensors.All(tensor => tensor.ElementType is null or StoredType.Float32)
+            : reader.Tensors.Any(tensor => tensor.ElementType != StoredType.BFloat16);
+        return isFloat32 ? DataType.Float32 : DataType.BFloat16;
+    }
 
     /// <summary>Reads a checkpoint's weights into a model of the same configuration, whose parameters have memory.</summary>
     /// <param name="model">The model; changed only once the whole checkpoint was found to fit it.</param>

@@ -112,7 +112,9 @@ public class CheckpointReaderTests
         using CheckpointReader reader = CheckpointReader.Open(folder.Path);
         Assert.Equal(2, reader.Files.Count);
         Assert.Equal(["a", "b", "c"], reader.Tensors.Select(tensor => tensor.Name).Order());
-        Assert.Equal([2f], reader.FileOf("b").ReadFloat32("b"));
+        float[] value = new float[1];
+        reader["b"].ReadFloat32(0, value);
+        Assert.Equal([2f], value);
         Assert.True(reader.Contains("c"));
         Assert.False(reader.Contains("d"));
     }
