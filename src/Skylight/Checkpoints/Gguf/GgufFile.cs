@@ -1,4 +1,5 @@
 using Microsoft.Win32.SafeHandles;
+using Skylight.Tensors;
 
 namespace Skylight.Checkpoints.Gguf;
 
@@ -56,6 +57,21 @@ internal sealed class GgufFile : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(offset);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, entry.ByteCount - destination.Length);
         StoredBytes.Read(_handle, Path, entry.Name, entry.ByteOffset + offset, destination);
+    }
+
+    /// <summary>Reads consecutive elements of an unquantised tensor, rounded if need be.</summary>
+    /// <param name="entry">A tensor of this file.</param>
+    /// <param name="stored">What its elements are.</param>
+    /// <param name="firstElement">Where to start.</param>
+    /// <param name="type">Float32 or BFloat16.</param>
+    /// <param name="destination">A whole number of elements of that type.</param>
+    public void ReadElements(GgufEntry entry, StoredType stored, long firstElement, DataType type, Span<byte> destination)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(firstElement);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(firstElement,
+            entry.Shape.ElementCount - (destination.Length / type.Size()));
+        StoredBytes.ReadElements(_handle, Path, entry.Name, stored, entry.ByteOffset + (firstElement * stored.Size()), type,
+            destination);
     }
 
     /// <inheritdoc/>

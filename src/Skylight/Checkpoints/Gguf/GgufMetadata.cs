@@ -74,8 +74,8 @@ internal sealed class GgufMetadata(string file, ReadOnlyMemory<byte> bytes, IRea
             throw Error(key, Describe(value), "a list of whole numbers");
         var numbers = ImmutableArray.CreateBuilder<int>(value.Count);
         for (int i = 0; i < value.Count; i++)
-            numbers.Add(WholeAt(value.ElementType, value.Start + (i * size)) is { } number and >= int.MinValue
-                and <= int.MaxValue ? (int)number
+            numbers.Add(WholeAt(value.ElementType, value.Start + (i * size)) is { } number && number >= int.MinValue
+                && number <= int.MaxValue ? (int)number
                 : throw new CheckpointException(file, $"'{key}' has an element {i} that does not fit 32 bits."));
         return numbers.MoveToImmutable();
     }

@@ -1,3 +1,5 @@
+using Skylight.Tensors;
+
 namespace Skylight.Checkpoints.Gguf;
 
 /// <summary>The types of metadata; the numbers are the file's.</summary>
@@ -32,4 +34,4 @@ internal readonly record struct GgufValue(GgufValueType Type, GgufValueType Elem
 /// <param name="Shape">Its extents, the slowest first and without leading ones.</param>
 /// <param name="ByteOffset">Where it begins in the file.</param>
 /// <param name="ByteCount">Its bytes.</param>
-internal sealed record GgufEntry(string Name, GgufType Type, Skylight.Tensors.Shape Shape, long ByteOffset, long ByteCount);
+internal sealed record GgufEntry(string Name, GgufType Type, Shape Shape, long ByteOffset, long ByteCount);
