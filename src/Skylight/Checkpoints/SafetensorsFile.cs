@@ -164,7 +164,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     public void ReadInt32(string name, Span<int> destination)
     {
         SafetensorsEntry entry = this[name];
-        if (entry.Type.IsFloatingPoint())
+        if (!entry.Type.IsInteger())
             throw new CheckpointException(Path, $"holds {entry.Type.HeaderName()}, which cannot be read as int32.", name);
         CheckWhole(entry, destination.Length);
         int step = ChunkBytes / entry.Type.Size();
@@ -236,7 +236,8 @@ public sealed unsafe class SafetensorsFile : IDisposable
         }
     }
 
-    private void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination)
+    /// <summary>Reads a part of a tensor's bytes as stored, without touching the map.</summary>
+    internal void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination)
     {
         try
         {
