@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Skylight.Checkpoints.Gguf;
+using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Checkpoints;
 
@@ -32,7 +33,8 @@ internal static class CheckpointCompanions
         foreach (string file in Directory.EnumerateFiles(source).Order(StringComparer.Ordinal))
         {
             string name = Path.GetFileName(file);
-            if (name.StartsWith('.') || name is ConfigurationName || name.EndsWith(".index.json", StringComparison.Ordinal))
+            // What says how weights are quantised would speak of other weights.
+            if (name.StartsWith('.') || name is ConfigurationName or "quantize_config.json" or "quantization_config.json" || name.EndsWith(".index.json", StringComparison.Ordinal))
                 continue;
             if (!s_endings.Contains(Path.GetExtension(name)) && !name.StartsWith("LICENSE", StringComparison.Ordinal)
                 && !name.StartsWith("NOTICE", StringComparison.Ordinal))
@@ -61,6 +63,13 @@ internal static class CheckpointCompanions
             {
                 if (root.ContainsKey(field))
                     root[field] = name;
+            }
+
+            // The weights that are written are plain ones, whatever was loaded.
+            foreach (JsonObject part in (IEnumerable<JsonObject>)[root, .. root.Select(member => member.Value).OfType<JsonObject>()])
+            {
+                foreach (string field in QuantizedForm.Fields)
+                    part.Remove(field);
             }
 
             using var buffer = new MemoryStream();

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Skylight.Checkpoints.Gguf;
+using Skylight.Checkpoints.Quantized;
 using Skylight.Models;
 using Skylight.Tensors;
 
@@ -80,8 +81,9 @@ public sealed class CheckpointReader : IDisposable
                 OpenShards(directory, index, files);
             else
                 throw NothingToOpen(directory);
+            PlainTensor[] stored = [.. files.SelectMany(file => file.Entries.Select(entry => new PlainTensor(file, entry)))];
             return new CheckpointReader(directory, [.. files.Select(file => file.Path)],
-                files.SelectMany(file => file.Entries.Select(entry => new PlainTensor(file, entry))), files);
+                QuantizedForm.Load(directory)?.Assemble(directory, stored) ?? stored, files);
         }
         catch
         {
@@ -138,12 +140,12 @@ public sealed class CheckpointReader : IDisposable
         }
 
         List<string> extra = [.. Tensors.Where(tensor => !keyMap.TryFindTensor(tensor.Name, out _, out _)
-            && !keyMap.IsHarmless(tensor.Name))
+            && !keyMap.IsHarmless(tensor.Name) && !IsNoBias(tensor))
             .Select(tensor => $"{tensor.Name} {tensor.Shape} in {Path.GetFileName(tensor.File)}")];
         string report = Report("missing", missing) + Report("of another shape", misshapen)
             + Report("not floating-point", unreadable) + Report("not part of the model", extra);
         if (report.Length > 0)
-            throw new CheckpointException(Directory, $"does not fit its configuration ({keyMap.Naming} naming).{report}");
+            throw new CheckpointException(Directory, $"does not fit its configuration ({keyMap.Naming} naming).{Hint()}{report}");
         VerifyTiedHead(keyMap);
     }
 
@@ -291,6 +293,24 @@ public sealed class CheckpointReader : IDisposable
                 $"differs from '{embedding}', but the configuration ties them. Set tie_word_embeddings to false if " +
                 $"the head is its own.", head);
     }
+
+    /// <summary>Programs that make GPTQ give every weight a bias; where the model has none, all of it is 0.</summary>
+    private bool IsNoBias(CheckpointTensor tensor)
+    {
+        const string Bias = ".bias";
+        if (!tensor.Name.EndsWith(Bias, StringComparison.Ordinal) || !tensor.IsFloatingPoint || tensor.Shape.Rank != 1
+            || !_byName.TryGetValue(tensor.Name[..^Bias.Length] + ".weight", out CheckpointTensor? weight)
+            || weight.ElementType is not null)
+            return false;
+        float[] values = new float[tensor.Shape.ElementCount];
+        tensor.ReadFloat32(0, values);
+        return !values.AsSpan().ContainsAnyExcept(0f);
+    }
+
+    private string Hint() => !IsQuantized && Tensors.Any(tensor => tensor.ElementType == StoredType.Float8E4M3
+        || tensor.Name.EndsWith(".qweight", StringComparison.Ordinal) || tensor.Name.EndsWith(".quant_map", StringComparison.Ordinal))
+        ? " Its weights are quantised, but config.json has no quantization_config that says how: get the whole checkpoint again."
+        : "";
 
     private CheckpointTensor TensorOf(KeyMapPiece piece)
     {

@@ -71,15 +71,35 @@ internal abstract class QuantizedTensor(string name, Shape shape, string file) :
     }
 
     /// <summary>Refuses a scale or minimum that is no number, which would make a whole block of values no numbers.</summary>
-    protected void DemandFinite(ReadOnlySpan<float> numbers, int firstRow, int blocksOfRow, string what)
+    /// <param name="numbers">Those of the blocks of some rows.</param>
+    /// <param name="firstRow">The first row.</param>
+    /// <param name="blocksOfRow">Blocks of a row.</param>
+    /// <param name="what">What they are.</param>
+    /// <param name="tensor">The tensor on disk that holds them.</param>
+    protected void DemandFinite(ReadOnlySpan<float> numbers, int firstRow, int blocksOfRow, string what, string tensor)
     {
         for (int i = 0; i < numbers.Length; i++)
         {
             if (!float.IsFinite(numbers[i]))
                 throw new CheckpointException(File,
                     FormattableString.Invariant($"its {what} of output {firstRow + i / blocksOfRow}, block {i % blocksOfRow} is {numbers[i]}. The file is damaged, or the quantisation went wrong: get the checkpoint again."),
-                    Name);
+                    tensor);
         }
+    }
+
+    /// <summary>Refuses rows outside of the weight, and spans that are not as long as they must be.</summary>
+    protected void CheckSpans(int firstRow, int rows, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(firstRow);
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(firstRow, Shape.Rows - rows);
+        QuantizedFormat format = Format!;
+        int blocks = rows * format.BlocksOf(Inputs);
+        if (codes.Length != rows * Inputs || scales.Length != blocks || minimums.Length != (format.HasMinimum ? blocks : 0))
+            throw new ArgumentException(
+                $"{rows} rows of tensor '{Name}' ({TypeName}, {Shape}) have {rows * Inputs} codes, {blocks} scales and " +
+                $"{(format.HasMinimum ? blocks : 0)} minimums; the spans hold {codes.Length}, {scales.Length} and {minimums.Length}.");
     }
 
     // Forms that pack outputs together are read in whole packs.

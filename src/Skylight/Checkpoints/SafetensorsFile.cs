@@ -159,7 +159,7 @@ public sealed unsafe class SafetensorsFile : IDisposable
     public void ReadInt32(string name, Span<int> destination)
     {
         SafetensorsEntry entry = this[name];
-        if (entry.Type.IsFloatingPoint())
+        if (!entry.Type.IsInteger())
             throw new CheckpointException(Path, $"holds {entry.Type.HeaderName()}, which cannot be read as int32.", name);
         CheckWhole(entry, destination.Length);
         int step = ChunkBytes / entry.Type.Size();
@@ -204,6 +204,10 @@ public sealed unsafe class SafetensorsFile : IDisposable
     internal void ReadElements(SafetensorsEntry entry, long firstElement, DataType type, Span<byte> destination) =>
         StoredBytes.ReadElements(_handle, Path, entry.Name, entry.Type,
             entry.ByteOffset + (firstElement * entry.Type.Size()), type, destination);
+
+    /// <summary>Reads a part of a tensor's bytes as stored, without touching the map.</summary>
+    internal void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination) =>
+        StoredBytes.Read(_handle, Path, entry.Name, entry.ByteOffset + offset, destination);
 
     /// <summary>A part of a tensor's bytes as stored.</summary>
     internal ReadOnlySpan<byte> Bytes(SafetensorsEntry entry, long offset, int length)

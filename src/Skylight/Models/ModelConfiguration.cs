@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using Skylight.Checkpoints;
 using Skylight.Checkpoints.Gguf;
+using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Models;
 
@@ -10,7 +11,7 @@ namespace Skylight.Models;
 /// </summary>
 public sealed record ModelConfiguration
 {
-    private const string FileName = "config.json";
+    internal const string FileName = "config.json";
 
     private static readonly string[] s_read =
     [
@@ -184,9 +185,8 @@ public sealed record ModelConfiguration
         }
 
         string languageField = modelType == "internvl" ? "text_config" : "llm_config", languagePath = $"{languageField}.";
-        foreach (JsonSource? part in (ReadOnlySpan<JsonSource?>)[json, json.Object("vision_config"),
-            json.Object(languageField)])
-            ConfigurationMembers.RefuseQuantized(part);
+        // What it says of weights concerns only who reads them; what is not supported is refused here already.
+        QuantizedForm? form = QuantizedForm.Parse(json);
         ModelConfiguration configuration = modelType == "internvl" ? ParseHuggingFace(json, preprocessor)
             : ParseOriginal(json, preprocessor);
         configuration = configuration with
@@ -198,7 +198,8 @@ public sealed record ModelConfiguration
             Template = json.Text("template"),
             SystemMessage = json.Text("system_message"),
             Generation = generation,
-            Warnings = ParseWarnings(json, json.RequiredObject(languageField), generation),
+            Warnings = ParseWarnings(json, json.RequiredObject(languageField), generation)
+                .AddRange(form?.Warnings ?? []),
         };
         configuration.Validate(json.File, "vision_config.", languagePath);
         configuration.CheckMembers(json, languageField);

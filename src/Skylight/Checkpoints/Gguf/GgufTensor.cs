@@ -51,6 +51,7 @@ internal static class GgufTensor
 
         public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
         {
+            CheckSpans(firstRow, rows, codes, scales, minimums);
             QuantizedFormat format = Format!;
             int rowBytes = Inputs / entry.Type.BlockSize() * entry.Type.BlockBytes(), blocks = format.BlocksOf(Inputs);
             int step = Math.Max(1, PartBytes / rowBytes);
@@ -65,8 +66,8 @@ internal static class GgufTensor
                     Span<float> scale = scales.Slice(done * blocks, count * blocks),
                         minimum = format.HasMinimum ? minimums.Slice(done * blocks, count * blocks) : [];
                     GgufBlocks.Decode(entry.Type, bytes, codes.Slice(done * Inputs, count * Inputs), scale, minimum);
-                    DemandFinite(scale, firstRow + done, blocks, "scale");
-                    DemandFinite(minimum, firstRow + done, blocks, "minimum");
+                    DemandFinite(scale, firstRow + done, blocks, "scale", Name);
+                    DemandFinite(minimum, firstRow + done, blocks, "minimum", Name);
                 }
             }
             finally
