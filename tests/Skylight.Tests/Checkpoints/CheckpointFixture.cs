@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Skylight.Checkpoints;
 using Skylight.Models;
 
 namespace Skylight.Tests.Checkpoints;
@@ -9,6 +10,10 @@ internal static class CheckpointFixture
 {
     public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf",
         "vit6b-style/original", "qwen3-style/hf", "qwen3-style/original"];
+
+    /// <summary>The namings in which safetensors are written.</summary>
+    public static readonly CheckpointNaming[] Namings =
+        [.. Enum.GetValues<CheckpointNaming>().Where(naming => naming != CheckpointNaming.Gguf)];
 
     /// <summary>A model small enough to write in a test, with unequal sizes everywhere so that a mix-up shows.</summary>
     public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm,

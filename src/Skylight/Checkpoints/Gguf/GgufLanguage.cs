@@ -45,10 +45,8 @@ internal static class GgufLanguage
         s_keys.Check(metadata, prefix);
         int hidden = Size("embedding_length"), heads = Size("attention.head_count");
         int? keyLength = metadata.Integer(prefix + "attention.key_length", 1, LargestSize);
-        if (keyLength is null && hidden % heads != 0)
-            throw new CheckpointException(files.Path,
-                $"'{prefix}embedding_length' is {hidden} and '{prefix}attention.head_count' is {heads}; supported: the second " +
-                $"divides the first, or '{prefix}attention.key_length' says how wide a head is.");
+        if (keyLength is null)
+            ConfigurationCheck.Divides(files.Path, prefix, "embedding_length", hidden, "attention.head_count", heads);
         int head = keyLength ?? hidden / heads;
         foreach (string key in (ReadOnlySpan<string>)["attention.value_length", "rope.dimension_count"])
         {
@@ -57,6 +55,12 @@ internal static class GgufLanguage
                     $"{head}, the width of a head");
         }
 
+        int keyValueHeads = metadata.Integer(prefix + "attention.head_count_kv", 1, LargestSize) ?? heads;
+        ConfigurationCheck.Divides(files.Path, prefix, "attention.head_count", heads, "attention.head_count_kv", keyValueHeads);
+        if (head % 2 != 0)
+            throw new CheckpointException(files.Path,
+                $"'{prefix}attention.key_length' (embedding_length / attention.head_count where absent) is {head}; supported: " +
+                $"even numbers, because RoPE rotates two halves.");
         int positions = metadata.RequiredInteger(prefix + "context_length", 1);
         (RopeScaling? scaling, positions) = Scaling(metadata, prefix, positions);
         var configuration = new LanguageConfiguration
@@ -65,7 +69,7 @@ internal static class GgufLanguage
             HiddenSize = hidden,
             LayerCount = metadata.RequiredInteger(prefix + "block_count", 1, MostLayers),
             HeadCount = heads,
-            KeyValueHeadCount = metadata.Integer(prefix + "attention.head_count_kv", 1, LargestSize) ?? heads,
+            KeyValueHeadCount = keyValueHeads,
             HeadDimension = head,
             IntermediateSize = Size("feed_forward_length"),
             VocabularySize = Vocabulary(files, prefix),

@@ -71,6 +71,8 @@ internal static class GgufVision
             QueryKeyNorm = files.Find("v.blk.0.attn_q_norm.weight") is not null,
             QkvBias = files.Find("v.blk.0.attn_q.bias") is not null,
         };
+        ConfigurationCheck.Divides(files.Path, Prefix, "embedding_length", vision.HiddenSize, "attention.head_count",
+            vision.HeadCount);
         var tiles = new ImagePreprocessing();
         return new ModelConfiguration
         {
