@@ -60,7 +60,7 @@ internal sealed class GgufTarget() : FileTarget("gguf", "model.gguf")
         var file = new Writer();
         file.Text("general.architecture", "qwen2");
         foreach ((string key, int value) in ((string, int)[])[("block_count", 1), ("context_length", 64),
-            ("embedding_length", 256), ("feed_forward_length", 32), ("attention.head_count", 2),
+            ("embedding_length", 32), ("feed_forward_length", 32), ("attention.head_count", 2),
             ("attention.head_count_kv", 1)])
             file.Integer("qwen2." + key, value);
         file.Number("qwen2.rope.freq_base", 10000);
@@ -75,7 +75,7 @@ internal sealed class GgufTarget() : FileTarget("gguf", "model.gguf")
         file.Texts("tokenizer.ggml.merges", ["a b"]);
         file.Integer("tokenizer.ggml.eos_token_id", 257);
         file.Text("tokenizer.chat_template", "{{ messages }}");
-        file.Tensor("token_embd.weight", GgufType.Q8_0, 256, Vocabulary);
+        file.Tensor("token_embd.weight", GgufType.Q4_0, 32, Vocabulary);
         foreach (GgufType type in Enum.GetValues<GgufType>())
             file.Tensor($"blk.0.{type}.weight", type, 256, 2);
         return file.ToBytes();

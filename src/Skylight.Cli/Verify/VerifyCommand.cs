@@ -54,7 +54,7 @@ internal static class VerifyCommand
             }
 
             if (result.GetResult(baseCheckpoint) is not null && result.GetResult(form) is null)
-                result.AddError($"{baseCheckpoint.Name} goes with --form.");
+                result.AddError("--mmproj or --base goes with --form.");
         });
         command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
             ? RunLosses(file, parse.GetRequiredValue(device), cancellationToken)

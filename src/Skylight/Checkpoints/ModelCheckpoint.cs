@@ -74,11 +74,12 @@ public static class ModelCheckpoint
     /// <summary>The data type that the weights of a checkpoint have in memory, unless another is asked for.</summary>
     /// <param name="directory">The folder; only the headers of its files are read.</param>
     /// <param name="device">Where the model would live.</param>
+    /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
     /// <exception cref="CheckpointException">There are no weights, or their headers cannot be read.</exception>
-    public static DataType ParameterTypeOf(string directory, Device device)
+    public static DataType ParameterTypeOf(string directory, Device device, string? vision = null)
     {
         ArgumentNullException.ThrowIfNull(device);
-        using CheckpointReader reader = CheckpointReader.Open(directory);
+        using CheckpointReader reader = CheckpointReader.Open(directory, vision);
         return ParameterTypeOf(reader, device);
     }
 

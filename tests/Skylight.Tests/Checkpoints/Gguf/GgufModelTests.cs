@@ -4,11 +4,13 @@ using Skylight.Checkpoints.Gguf;
 using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Graphs;
+using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
 using Skylight.Tests.Chat;
 using Skylight.Tests.Text;
 using Skylight.Text;
+using Skylight.Training.Runs;
 
 namespace Skylight.Tests.Checkpoints.Gguf;
 
@@ -160,7 +162,7 @@ public class GgufModelTests
     }
 
     [Fact]
-    public void Nothing_is_written_in_the_likeness_of_a_file_and_no_training_begins_with_one()
+    public async Task Nothing_is_written_in_the_likeness_of_a_file_and_no_training_begins_with_one()
     {
         using var folder = new TemporaryFolder();
         GgufFixture.WritePair(folder, GgufFixture.Small());
@@ -170,6 +172,9 @@ public class GgufModelTests
                 new CheckpointWriterOptions { Like = folder["model.gguf"] })).Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => ModelCheckpoint.Save(model, folder["out"],
             new CheckpointWriterOptions { Naming = CheckpointNaming.Gguf }));
+        Assert.Contains("is GGUF, with which no training begins", (await Assert.ThrowsAsync<CheckpointException>(() =>
+            StartingModel.FolderAsync(folder["model.gguf"], ModelParts.Checkpoint, null, CancellationToken.None))).Message,
+            StringComparison.Ordinal);
         ModelCheckpoint.Save(model, folder["out"]);
         AssertSame(folder["base"], null, folder["out"], null);
     }
