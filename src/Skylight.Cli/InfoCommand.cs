@@ -55,7 +55,8 @@ internal static class InfoCommand
             model, json, context, batch, tokens, tiles, keep, memory, device, vision,
         };
         command.SetCancellableAction((parse, cancellationToken) => Run(
-            parse.GetRequiredValue(model), parse.GetValue(vision), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
+            parse.GetRequiredValue(model), parse.GetValue(vision), parse.GetValue(json), parse.GetRequiredValue(device),
+            parse.GetValue(memory),
             new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens),
                 parse.GetValue(tiles), !parse.GetValue(keep)), cancellationToken));
         return command;

@@ -210,7 +210,9 @@ internal static class GgufFixture
         return writer;
     }
 
-    /// <summary>Writes a random model as safetensors (<c>base</c>) and as a pair (<c>model.gguf</c>, <c>mmproj.gguf</c>).</summary>
+    /// <summary>
+    /// Writes a random model as safetensors (<c>base</c>) and as a pair (<c>model.gguf</c>, <c>mmproj.gguf</c>).
+    /// </summary>
     public static void WritePair(TemporaryFolder folder, ModelConfiguration configuration,
         Func<GgufWriter, GgufWriter>? language = null, Func<GgufWriter, GgufWriter>? vision = null,
         StoredType type = StoredType.Float32)

@@ -36,7 +36,7 @@ public sealed class FormCommandTests
         Assert.Contains("on disk: Q4_K, Q6_K", output, StringComparison.Ordinal);
         await ConsoleRun.FailsAsync(["info", model], "no mmproj-*.gguf lies beside it");
         // A toy's tokenizer, which spells no bytes.
-        await ConsoleRun.FailsAsync(["generate", model, "--prompt", "x", "--base", folder], "no token for the byte 0x00");
+        await ConsoleRun.FailsAsync(["generate", model, "--prompt", "x", "--base", folder], "needs the token 't', which the vocabulary does not have");
 
     }
 
