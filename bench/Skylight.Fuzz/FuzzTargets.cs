@@ -22,6 +22,7 @@ internal static class FuzzTargets
         return new Dictionary<string, Func<FuzzTarget>>
         {
             ["safetensors"] = () => new SafetensorsTarget(),
+            ["quantised"] = () => new QuantizedTarget(),
             ["config.json"] = () => new ConfigurationTarget(),
             ["tokenizer.json"] = () => new TokenizerTarget(),
             ["png"] = () => new PictureTarget("png", ".png"),
