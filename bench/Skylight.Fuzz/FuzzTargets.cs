@@ -23,6 +23,7 @@ internal static class FuzzTargets
         {
             ["safetensors"] = () => new SafetensorsTarget(),
             ["gguf"] = () => new GgufTarget(),
+            ["quantised"] = () => new QuantizedTarget(),
             ["config.json"] = () => new ConfigurationTarget(),
             ["tokenizer.json"] = () => new TokenizerTarget(),
             ["png"] = () => new PictureTarget("png", ".png"),

@@ -15,7 +15,8 @@ internal static class Golden
     /// </summary>
     public static string PathOf(string name)
     {
-        string stored = Repository.PathOf("tests", "golden", name), built = Path.Combine(AppContext.BaseDirectory, "golden", name);
+        string stored = Repository.PathOf("tests", "golden", name),
+            built = Path.Combine(AppContext.BaseDirectory, "golden", name);
         // The four bytes of each number apart, which compresses numbers better.
         string packed = stored + ".gz", planes = stored + ".planes.gz";
         if (File.Exists(packed) || File.Exists(planes))

@@ -22,10 +22,12 @@ internal static class GoldenFolders
         ("multi_modal_projector.linear_1.", "mlp1.1."), ("multi_modal_projector.linear_2.", "mlp1.3."),
     ];
 
-    /// <summary>How a folder is put together, of what is stored of it and where it shall lie; null where it is stored whole.</summary>
+    /// <summary>
+    /// How a folder is put together, of what is stored of it and where it shall lie; null where it is stored whole.
+    /// </summary>
     public static Action<string, string>? Recipe(string name) => name switch
     {
-        "vit6b-style/original" or "qwen3-style/original" => (stored, target) => ToOriginalNaming(
+        "vit6b-style/original" or "qwen3-style/original" => (stored, target) => WriteOriginalNaming(
             Golden.PathOf(name.Replace("/original", "/hf", StringComparison.Ordinal)), stored, target),
         // Encoder, connector, embeddings and head: what goes with a file that holds the language model.
         "quant/float" => (stored, target) => Quantized(stored, target, []),
@@ -37,10 +39,10 @@ internal static class GoldenFolders
 
     private static RawTensors Load(string name) => RawTensors.Load(Golden.PathOf(name));
 
-    /// <summary>The published form: in two files with an index, queries, keys and values of the encoder in one tensor.</summary>
-    private static void ToOriginalNaming(string huggingFace, string stored, string target)
+    /// <summary>Other names, and queries, keys and values of the encoder in one tensor.</summary>
+    public static RawTensors ToOriginalNaming(RawTensors source)
     {
-        RawTensors source = RawTensors.Load(Path.Combine(huggingFace, "model.safetensors")), renamed = new();
+        RawTensors renamed = [];
         foreach ((string name, RawTensor tensor) in source)
         {
             string original = Names.Aggregate(name, (text, pair) =>
@@ -53,15 +55,19 @@ internal static class GoldenFolders
                 continue;
             }
 
-            RawTensor[] parts = [.. "qkv".Select(letter => source[name.Replace(".q_proj.", $".{letter}_proj.", StringComparison.Ordinal)])];
-            renamed.Add(original.Replace(".q_proj.", ".qkv.", StringComparison.Ordinal),
-                tensor with
-                {
-                    Shape = [.. tensor.Shape.Select((extent, axis) => axis == 0 ? 3 * extent : extent)],
-                    Bytes = [.. parts.SelectMany(part => part.Bytes)]
-                });
+            RawTensor[] parts = [.. "qkv".Select(letter =>
+                source[name.Replace(".q_proj.", $".{letter}_proj.", StringComparison.Ordinal)])];
+            renamed.Add(original.Replace(".q_proj.", ".qkv.", StringComparison.Ordinal), new RawTensor(tensor.Type,
+                [3 * tensor.Shape[0], .. tensor.Shape[1..]], [.. parts.SelectMany(part => part.Bytes)]));
         }
 
+        return renamed;
+    }
+
+    /// <summary>The published form: in two files with an index.</summary>
+    private static void WriteOriginalNaming(string huggingFace, string stored, string target)
+    {
+        RawTensors renamed = ToOriginalNaming(RawTensors.Load(Path.Combine(huggingFace, "model.safetensors")));
         Directory.CreateDirectory(target);
         CopyFiles(stored, target);
         var weightMap = new Dictionary<string, string>();

@@ -71,7 +71,9 @@ internal sealed class GoldenDump : IDisposable
                 "holds no sequences: s0.input_ids is missing. It is no reference dump.");
     }
 
-    /// <summary>The inputs that a dump of quantised forms holds, <c>text</c> and <c>image</c>: those whose logits it has.</summary>
+    /// <summary>
+    /// The inputs of a dump of quantised forms, such as <c>text</c> and <c>image</c>: those whose logits it has.
+    /// </summary>
     /// <param name="form">The form, such as <c>awq</c> or <c>gguf.Q4_K_M</c>.</param>
     /// <exception cref="CheckpointException">It has no logits of the form; names those that it has.</exception>
     public IReadOnlyList<GoldenSequence> SequencesOf(string form)

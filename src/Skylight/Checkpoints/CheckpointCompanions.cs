@@ -34,7 +34,8 @@ internal static class CheckpointCompanions
         {
             string name = Path.GetFileName(file);
             // What says how weights are quantised would speak of other weights.
-            if (name.StartsWith('.') || name is ConfigurationName or "quantize_config.json" or "quantization_config.json" || name.EndsWith(".index.json", StringComparison.Ordinal))
+            if (name.StartsWith('.') || name is ConfigurationName or "quantize_config.json" or "quantization_config.json"
+                || name.EndsWith(".index.json", StringComparison.Ordinal))
                 continue;
             if (!s_endings.Contains(Path.GetExtension(name)) && !name.StartsWith("LICENSE", StringComparison.Ordinal)
                 && !name.StartsWith("NOTICE", StringComparison.Ordinal))
@@ -66,7 +67,8 @@ internal static class CheckpointCompanions
             }
 
             // The weights that are written are plain ones, whatever was loaded.
-            foreach (JsonObject part in (IEnumerable<JsonObject>)[root, .. root.Select(member => member.Value).OfType<JsonObject>()])
+            foreach (JsonObject part in (JsonObject[])
+                [root, .. root.Select(member => member.Value).OfType<JsonObject>()])
             {
                 foreach (string field in QuantizedForm.Fields)
                     part.Remove(field);

@@ -61,6 +61,7 @@ public sealed class CheckpointReader : IDisposable
     /// taken; where null, the one <c>mmproj-*.gguf</c> that lies beside.</param>
     /// <exception cref="CheckpointException">There is no checkpoint, a shard is missing or corrupt, or index and shards
     /// contradict each other.</exception>
+    /// <exception cref="ArgumentException">A vision encoder is given for a model that is not GGUF.</exception>
     public static CheckpointReader Open(string directory, string? vision = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);

@@ -4,8 +4,8 @@ using Skylight.Tensors;
 namespace Skylight.Checkpoints;
 
 /// <summary>
-/// A quantised weight <c>[outputs, inputs]</c>. Whatever its form, values are made of what <see cref="CheckpointTensor.ReadCodes"/>
-/// gives, by <see cref="Dequantizer"/>.
+/// A quantised weight <c>[outputs, inputs]</c>. Whatever its form, values are made of what
+/// <see cref="CheckpointTensor.ReadCodes"/> gives, by <see cref="Dequantizer"/>.
 /// </summary>
 internal abstract class QuantizedTensor(string name, Shape shape, string file) : CheckpointTensor(name, shape, file)
 {

@@ -129,6 +129,7 @@ public sealed record ModelConfiguration
     /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
     /// <exception cref="CheckpointException">The file is missing, is not JSON, or asks for something that is not
     /// supported; names file, field, what was found and what is supported.</exception>
+    /// <exception cref="ArgumentException">A vision encoder is given for a model that is not GGUF.</exception>
     public static ModelConfiguration Load(string directory, string? vision = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);

@@ -28,12 +28,13 @@ internal sealed record GgufSource(string Language, string Vision)
     /// <param name="model">A file, or a folder that holds one language model.</param>
     /// <param name="vision">The vision encoder's file or folder; where null, the one that lies beside the model.</param>
     /// <exception cref="CheckpointException">There is no such file, or which one is meant is not clear.</exception>
+    /// <exception cref="ArgumentException">A vision encoder is given for a model that has one.</exception>
     public static GgufSource? Find(string model, string? vision)
     {
         if (!IsGguf(model))
-            return vision is null ? null : throw new CheckpointException(model,
-                $"is not GGUF, so that it has an encoder and a connector of its own, and '{vision}' is not needed. Leave it " +
-                $"out (--mmproj, --base).");
+            return vision is null ? null : throw new ArgumentException(
+                $"'{model}' is not GGUF, so that it has an encoder and a connector of its own; '{vision}' is not needed. " +
+                $"Leave it out (--mmproj, --base).", nameof(vision));
         string language = IsFolder(model) ? LanguageIn(model) : model;
         if (!File.Exists(language))
             throw new CheckpointException(language,

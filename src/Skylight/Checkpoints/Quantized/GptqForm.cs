@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using Skylight.Tensors;
 
@@ -20,7 +21,8 @@ internal sealed class GptqForm : QuantizedForm
     private GptqForm(int bits, int groupSize, bool isSymmetric, bool lessOne) =>
         (_bits, _groupSize, _isSymmetric, _lessOne) = (bits, groupSize, isSymmetric, lessOne);
 
-    public override string Name => FormattableString.Invariant($"GPTQ {_bits}-bit, {(_groupSize < 0 ? "a group an output" : $"group {_groupSize}")}");
+    public override string Name => string.Create(CultureInfo.InvariantCulture,
+        $"GPTQ {_bits}-bit, {(_groupSize < 0 ? "a group an output" : $"group {_groupSize}")}");
 
     protected override string CodesSuffix => ".qweight";
 
@@ -125,7 +127,8 @@ internal sealed class GptqForm : QuantizedForm
                 Unpack(firstRow, rows, codes.AsSpan(0, rows * Inputs), scales, hasMinimum ? minimums : []);
                 for (int row = 0; row < rows; row++)
                 {
-                    ReadOnlySpan<float> scale = scales.Slice(row * Groups, Groups), minimum = minimums.Slice(row * Groups, Groups);
+                    ReadOnlySpan<float> scale = scales.Slice(row * Groups, Groups),
+                        minimum = minimums.Slice(row * Groups, Groups);
                     ReadOnlySpan<sbyte> code = codes.AsSpan(row * Inputs, Inputs);
                     Span<float> values = destination.Slice(row * Inputs, Inputs);
                     for (int input = 0; input < values.Length; input++)
@@ -180,6 +183,7 @@ internal sealed class GptqForm : QuantizedForm
         }
 
         /// <summary>Takes a number below 128 off each byte, none of which borrows from its neighbour.</summary>
-        private static ulong Less(ulong bytes, ulong less) => ((bytes | 0x8080808080808080ul) - less) ^ 0x8080808080808080ul;
+        private static ulong Less(ulong bytes, ulong less) =>
+            ((bytes | 0x8080808080808080ul) - less) ^ 0x8080808080808080ul;
     }
 }

@@ -45,10 +45,11 @@ internal sealed class NormalFloat4Form : QuantizedForm
         PlainTensor stateTensor = parts.Required(".weight" + State, StoredType.UInt8);
         JsonSource state = StateOf(stateTensor);
         state.Demand("quant_type", state.Text("quant_type", ""), "nf4");
-        int[] shape = [.. state.Integers("shape", 1)];
+        int[] shape = [.. state.Integers("shape", 1, QuantizedParts.MostExtent)];
         int block = state.Integer("blocksize", 64, 1);
         if (shape.Length != 2)
-            throw new CheckpointException(stateTensor.File, $"its 'shape' has {shape.Length} extents; supported: two.", stateTensor.Name);
+            throw new CheckpointException(stateTensor.File, $"its 'shape' has {shape.Length} extents; supported: two.",
+                stateTensor.Name);
         (int outputs, int inputs) = (shape[0], shape[1]);
         long count = (long)outputs * inputs;
         if (inputs % block != 0 || inputs % 2 != 0)

@@ -76,7 +76,8 @@ internal abstract class QuantizedForm
             "compressed-tensors" => Float8Form.ParseCompressedTensors(config),
             // Before it had a place of its own, compressed-tensors named itself by what it has.
             null when config.Has("config_groups") => Float8Form.ParseCompressedTensors(config),
-            null => throw new CheckpointException(config.File, $"'{config.Path}quant_method' is missing; supported: {Supported}."),
+            null => throw new CheckpointException(config.File,
+                $"'{config.Path}quant_method' is missing; supported: {Supported}."),
             _ => throw new CheckpointException(config.File,
                 $"'{config.Path}quant_method' is '{method}'; supported: {Supported}, and weights that are not quantised."),
         };
@@ -132,12 +133,16 @@ internal abstract class QuantizedForm
 internal sealed class QuantizedParts(string form, string module, IReadOnlyDictionary<string, PlainTensor> stored,
     HashSet<string> taken)
 {
+    /// <summary>Far above any weight; whatever is made of two extents' packs and rows stays within 32 bits.</summary>
+    public const int MostExtent = 1 << 24;
+
     /// <summary>The name of the weight.</summary>
     public string WeightName => module + ".weight";
 
     /// <summary>A part that must be there.</summary>
     public PlainTensor Required(string suffix, params ReadOnlySpan<StoredType> types) => Optional(suffix, types)
-        ?? throw new CheckpointException(stored.First(pair => pair.Key.StartsWith(module + ".", StringComparison.Ordinal)).Value.File,
+        ?? throw new CheckpointException(
+            stored.First(pair => pair.Key.StartsWith(module + ".", StringComparison.Ordinal)).Value.File,
             $"is missing, which the quantised weight {WeightName} needs ({form}). Get the checkpoint again.", module + suffix);
 
     /// <summary>A part, or null.</summary>
@@ -174,7 +179,8 @@ internal sealed class QuantizedParts(string form, string module, IReadOnlyDictio
     {
         if (part.Shape.Rank != 2 || part.Shape[0] == 0 || part.Shape[1] == 0)
             throw new CheckpointException(part.File, $"is {part.Shape}; supported: a matrix ({form}).", part.Name);
-        if (part.Entry.ByteCount > int.MaxValue)
-            throw new CheckpointException(part.File, $"has {part.Entry.ByteCount} bytes; supported: 2 GiB ({form}).", part.Name);
+        if (part.Entry.ByteCount > int.MaxValue || part.Shape[0] > MostExtent || part.Shape[1] > MostExtent)
+            throw new CheckpointException(part.File,
+                $"is {part.Shape}; supported: extents of at most {MostExtent}, and less than 2 GiB ({form}).", part.Name);
     }
 }

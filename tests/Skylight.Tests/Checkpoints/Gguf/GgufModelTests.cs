@@ -148,7 +148,8 @@ public class GgufModelTests
             StringComparison.Ordinal);
         Assert.Contains("is no .gguf file", Fails(folder["model.gguf"], folder.Write("x.bin", "x")), StringComparison.Ordinal);
         Assert.Contains("is missing", Fails(folder["absent.gguf"]), StringComparison.Ordinal);
-        Assert.Contains("is not GGUF, so that it has an encoder", Fails(folder["base"], folder["mmproj.gguf"]),
+        Assert.Contains("is not GGUF, so that it has an encoder",
+            Assert.Throws<ArgumentException>(() => ModelConfiguration.Load(folder["base"], folder["mmproj.gguf"])).Message,
             StringComparison.Ordinal);
         File.Move(folder["mmproj.gguf"], folder["base/mmproj.gguf"]);
         Assert.Contains("no mmproj-*.gguf lies beside it. Give the vision encoder", Fails(folder["model.gguf"]),

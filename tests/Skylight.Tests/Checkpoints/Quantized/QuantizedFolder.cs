@@ -19,7 +19,8 @@ internal sealed class QuantizedFolder : IDisposable
 
     /// <summary>Adds float32 numbers.</summary>
     public QuantizedFolder Floats(string name, int[] shape, Func<int, float> number) => Add(name, "F32", shape,
-        [.. Enumerable.Range(0, shape.Aggregate(1, (product, extent) => product * extent)).SelectMany(i => BitConverter.GetBytes(number(i)))]);
+        [.. Enumerable.Range(0, shape.Aggregate(1, (product, extent) => product * extent))
+            .SelectMany(i => BitConverter.GetBytes(number(i)))]);
 
     public QuantizedFolder Add(string name, string type, int[] shape, byte[] bytes)
     {

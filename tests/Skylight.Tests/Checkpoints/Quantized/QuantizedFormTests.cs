@@ -94,7 +94,7 @@ public sealed class QuantizedFormTests
         int width = (Inputs + columns - 1) / columns;
         float ScaleAt(int index) => (1 + index % 7) * 0.0078125f;
         // All 256 codes but the two that are no numbers.
-        byte CodeAt(int index) => (byte)(index * 37 % 256) is var code && (code & 0x7F) == 0x7F ? (byte)0 : (byte)(index * 37 % 256);
+        byte CodeAt(int index) => (index * 37 & 0x7F) == 0x7F ? (byte)0 : (byte)(index * 37);
         using var folder = new QuantizedFolder();
         folder.Add("x.weight", "F8_E4M3", [Outputs, Inputs], [.. Enumerable.Range(0, Outputs * Inputs).Select(CodeAt)])
             .Floats(strategy == "fp8-block" ? "x.weight_scale_inv" : "x.weight_scale", extents, ScaleAt)
@@ -122,9 +122,10 @@ public sealed class QuantizedFormTests
         const int Outputs = 12, Inputs = 192, Blocks = Outputs * Inputs / 64;
         float[] table =
         [
-            -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f, -0.18477343022823334f,
-            -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-            0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f,
+            -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f, -0.28444138169288635f,
+            -0.18477343022823334f, -0.09105003625154495f, 0.0f, 0.07958029955625534f, 0.16093020141124725f,
+            0.24611230194568634f, 0.33791524171829224f, 0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f,
+            1.0f,
         ];
         float NestedTable(int i) => (i - 128) / 128f;
         float AbsMax(int block) => nested ? NestedTable(block * 5 % 256) * (1 + block / 8) + 0.25f : 0.5f + block * 0.125f;
@@ -149,7 +150,8 @@ public sealed class QuantizedFormTests
         Assert.Equal(folder.Tensors.Values.Sum(part => part.Bytes.Length), tensor.StoredBytes);
     }
 
-    private static uint Code(int output, int input, int bits = 4) => (uint)(output * 11 + input * 7 + output * input) % (1u << bits);
+    private static uint Code(int output, int input, int bits = 4) =>
+        (uint)(output * 11 + input * 7 + output * input) % (1u << bits);
 
     private static float Scale(int group, int output) => (float)(Half)((1 + (group * 3 + output) % 13) * 0.0123f);
 
@@ -159,7 +161,8 @@ public sealed class QuantizedFormTests
     private static float Float8Value(byte code)
     {
         int exponent = code >> 3 & 15;
-        double magnitude = exponent == 0 ? (code & 7) / 8.0 * Math.Pow(2, -6) : (1 + (code & 7) / 8.0) * Math.Pow(2, exponent - 7);
+        double magnitude = exponent == 0 ? (code & 7) / 8.0 * Math.Pow(2, -6)
+            : (1 + (code & 7) / 8.0) * Math.Pow(2, exponent - 7);
         return (float)(code < 128 ? magnitude : -magnitude);
     }
 
