@@ -73,8 +73,8 @@ internal static class GgufLanguage
             HeadDimension = head,
             IntermediateSize = Size("feed_forward_length"),
             VocabularySize = Vocabulary(files, prefix),
-            RmsNormEpsilon = (float)(metadata.Number(prefix + "attention.layer_norm_rms_epsilon", "a positive number",
-                number => number > 0) ?? 1e-6),
+            RmsNormEpsilon = (float)metadata.RequiredPositive(prefix + "attention.layer_norm_rms_epsilon"),
+            // llama.cpp's own, where the file says nothing.
             RopeTheta = metadata.Number(prefix + "rope.freq_base", "a positive number", number => number > 0) ?? 10000,
             RopeScaling = scaling,
             MaxPositions = positions,
@@ -144,9 +144,9 @@ internal static class GgufLanguage
         if (said is { } size && size != shape[0])
             throw new CheckpointException(files.Path,
                 $"'{prefix}vocab_size' is {size}, but '{Embedding}' has {shape[0]} rows; supported: the same number.");
-        ImmutableArray<ReadOnlyMemory<byte>> tokens = files.Metadata.Texts("tokenizer.ggml.tokens");
-        return tokens.IsDefault || tokens.Length == shape[0] ? shape[0] : throw new CheckpointException(files.Path,
-            $"'tokenizer.ggml.tokens' has {tokens.Length} tokens, but '{Embedding}' has {shape[0]} rows: the tokenizer is not " +
+        int? tokens = files.Metadata.Count("tokenizer.ggml.tokens");
+        return tokens is null || tokens == shape[0] ? shape[0] : throw new CheckpointException(files.Path,
+            $"'tokenizer.ggml.tokens' has {tokens} tokens, but '{Embedding}' has {shape[0]} rows: the tokenizer is not " +
             $"this model's. Take the file as its author made it.");
     }
 

@@ -60,6 +60,14 @@ internal sealed class GgufMetadata(string file, ReadOnlyMemory<byte> bytes, IRea
             : throw Error(key, Describe(value), supported);
     }
 
+    /// <summary>A positive number that must be there.</summary>
+    public double RequiredPositive(string key) =>
+        Number(key, "a positive number", number => number > 0) ?? throw Missing(key);
+
+    /// <summary>How many elements a list has; null where there is none.</summary>
+    public int? Count(string key) => !values.TryGetValue(key, out GgufValue value) ? null
+        : value.Type == GgufValueType.Array ? value.Count : throw Error(key, Describe(value), "a list");
+
     /// <summary>True or false; null where there is neither.</summary>
     public bool? Boolean(string key) => !values.TryGetValue(key, out GgufValue value) ? null
         : value.Type == GgufValueType.Boolean ? bytes.Span[value.Start] == 1

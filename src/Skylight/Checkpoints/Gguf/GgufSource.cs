@@ -72,8 +72,18 @@ internal sealed record GgufSource(string Language, string Vision)
     private static bool IsVision(string file) =>
         Path.GetFileName(file).Contains(Marker, StringComparison.OrdinalIgnoreCase);
 
-    private static string[] FilesOf(string directory) =>
-        [.. Directory.EnumerateFiles(directory).Where(IsFileName).Order(StringComparer.Ordinal)];
+    // What cannot be listed is for whoever opens what is in it to say.
+    private static string[] FilesOf(string directory)
+    {
+        try
+        {
+            return [.. Directory.EnumerateFiles(directory).Where(IsFileName).Order(StringComparer.Ordinal)];
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return [];
+        }
+    }
 
     private static string Names(string[] files)
     {

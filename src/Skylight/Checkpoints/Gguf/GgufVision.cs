@@ -64,8 +64,7 @@ internal static class GgufVision
             ImageWidth = image,
             PatchHeight = patch,
             PatchWidth = patch,
-            NormEpsilon = (float)(metadata.Number(Prefix + "attention.layer_norm_epsilon", "a positive number",
-                number => number > 0) ?? 1e-6),
+            NormEpsilon = (float)metadata.RequiredPositive(Prefix + "attention.layer_norm_epsilon"),
             // The metadata does not say which of the two encoders it is; the tensors do.
             NormKind = files.Find("v.blk.0.ln1.bias") is null ? NormKind.RmsNorm : NormKind.LayerNorm,
             QueryKeyNorm = files.Find("v.blk.0.attn_q_norm.weight") is not null,

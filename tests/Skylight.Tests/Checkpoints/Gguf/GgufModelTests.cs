@@ -196,6 +196,7 @@ public class GgufModelTests
         { "linear", "'qwen2.rope.scaling.type' is 'linear'; supported: 'none' and 'yarn'" },
         { "factor", "'qwen2.rope.scaling.factor' is 2 without 'qwen2.rope.scaling.type'" },
         { "epsilon", "'qwen2.attention.layer_norm_rms_epsilon' is 0; supported: a positive number" },
+        { "no epsilon", "'qwen2.attention.layer_norm_rms_epsilon' is missing" },
         { "vocabulary", "'qwen2.vocab_size' is 51, but 'token_embd.weight' has 50 rows" },
         { "tokenizer", "'tokenizer.ggml.tokens' has 49 tokens, but 'token_embd.weight' has 50 rows: the tokenizer is not" },
         { "projector", "'clip.projector_type' is 'qwen2vl_merger'; supported: 'internvl'" },
@@ -232,6 +233,7 @@ public class GgufModelTests
             "factor" => language.Number("qwen2.rope.scaling.factor", 2),
             "epsilon" => language.Without("qwen2.attention.layer_norm_rms_epsilon")
                 .Number("qwen2.attention.layer_norm_rms_epsilon", 0),
+            "no epsilon" => language.Without("qwen2.attention.layer_norm_rms_epsilon"),
             "vocabulary" => language.Integer("qwen2.vocab_size", 51),
             "tokenizer" => language.Texts("tokenizer.ggml.tokens", Tokens(49)),
             _ => language,
