@@ -19,6 +19,7 @@ internal sealed record GoldenSequence(string Name, TokenSequence Sequence, int C
 internal sealed class GoldenDump : IDisposable
 {
     private const int MostJsonBytes = 64 << 20;
+    private const string Inputs = ".input_ids", Logits = ".logits";
 
     private readonly SafetensorsFile _file;
 
@@ -68,7 +69,9 @@ internal sealed class GoldenDump : IDisposable
 
         return sequences.Count > 0 ? sequences
             : throw new CheckpointException(_file.Path,
-                "holds no sequences: s0.input_ids is missing. It is no reference dump.");
+                Forms() is { Length: > 0 } forms
+                    ? $"is a dump of quantised forms: give --form with the one that the checkpoint is ({string.Join(", ", forms)})."
+                    : "holds no sequences: s0.input_ids is missing. It is no reference dump.");
     }
 
     /// <summary>
@@ -78,20 +81,22 @@ internal sealed class GoldenDump : IDisposable
     /// <exception cref="CheckpointException">It has no logits of the form; names those that it has.</exception>
     public IReadOnlyList<GoldenSequence> SequencesOf(string form)
     {
-        const string Inputs = ".input_ids", Logits = ".logits";
         GoldenSequence[] sequences = [.. _file.Entries.Select(entry => entry.Name)
             .Where(name => name.EndsWith(Inputs, StringComparison.Ordinal)).Select(name => name[..^Inputs.Length])
             .Where(name => Has($"{form}.{name}{Logits}")).Order(StringComparer.Ordinal)
             .Select(name => new GoldenSequence(name, new TokenSequence(Integers(name + Inputs), Images(name)), 1))];
         if (sequences.Length > 0)
             return sequences;
-        string[] forms = [.. _file.Entries.Select(entry => entry.Name)
-            .Where(name => name.EndsWith(Logits, StringComparison.Ordinal)).Select(name => name[..^Logits.Length])
-            .Where(name => name.Contains('.', StringComparison.Ordinal))
-            .Select(name => name[..name.LastIndexOf('.')]).Distinct().Order(StringComparer.Ordinal)];
         throw new CheckpointException(_file.Path, $"has no logits of the form '{form}'. "
-            + (forms.Length > 0 ? $"It has those of {string.Join(", ", forms)}." : "It is no dump of quantised forms."));
+            + (Forms() is { Length: > 0 } forms ? $"It has those of {string.Join(", ", forms)}."
+                : "It is no dump of quantised forms."));
     }
+
+    private string[] Forms() =>
+        [.. _file.Entries.Select(entry => entry.Name)
+            .Where(name => name.EndsWith(Logits, StringComparison.Ordinal)).Select(name => name[..^Logits.Length])
+            .Where(name => name.Contains('.', StringComparison.Ordinal) && Has(name[(name.LastIndexOf('.') + 1)..] + Inputs))
+            .Select(name => name[..name.LastIndexOf('.')]).Distinct().Order(StringComparer.Ordinal)];
 
     /// <summary>
     /// The token that stands for image features, which original configurations do not state: from the JSON beside the

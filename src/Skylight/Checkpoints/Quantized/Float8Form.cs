@@ -58,12 +58,13 @@ internal sealed class Float8Form : QuantizedForm
     {
         string format = config.Text("format", "float-quantized");
         config.Demand("format", format, "float-quantized", "naive-quantized");
-        foreach (string field in (ReadOnlySpan<string>)["sparsity_config", "transform_config"])
-        {
-            if (config.Object(field) is { } other && other.Element.EnumerateObject().Any())
-                throw new CheckpointException(config.File,
-                    $"'{config.Path}{field}' is there; supported: weights that are neither sparse nor rotated.");
-        }
+        // "dense" says of weights with some zeros that they are stored like any.
+        bool isSparse = config.Object("sparsity_config") is { } sparsity && sparsity.Text("format", "dense") != "dense",
+            isRotated = config.Object("transform_config") is { } transform && transform.Element.EnumerateObject().Any();
+        if (isSparse || isRotated)
+            throw new CheckpointException(config.File,
+                $"'{config.Path}{(isSparse ? "sparsity_config" : "transform_config")}' is there; supported: weights that are " +
+                $"neither sparse nor rotated.");
 
         List<(string, int, int)> scalings = [];
         List<string> warnings = [];

@@ -141,7 +141,7 @@ public sealed class QuantizedFaultTests
     [InlineData("""{"format": "float-quantized", "config_groups": {"a": {"weights": {"strategy": "group"}}}}""", "group_size' is missing")]
     [InlineData("""{"format": "float-quantized", "config_groups": {"a": {"weights": {"strategy": "block"}}}}""", "block_structure' is no pair")]
     [InlineData("""{"format": "float-quantized", "transform_config": {"r1": 1}, "config_groups": {"a": {"weights": {}}}}""", "transform_config' is there")]
-    [InlineData("""{"format": "float-quantized", "sparsity_config": {"format": "dense"}, "config_groups": {"a": {"weights": {}}}}""", "sparsity_config' is there")]
+    [InlineData("""{"format": "float-quantized", "sparsity_config": {"format": "sparse-24-bitmask"}, "config_groups": {"a": {"weights": {}}}}""", "sparsity_config' is there")]
     [InlineData("""{"quant_method": "bitsandbytes", "load_in_8bit": true}""", "8-bit integers; supported for bitsandbytes")]
     [InlineData("""{"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}""", "'fp4'; supported: 'nf4'")]
     [InlineData("""{"quant_method": "awq", "bits": "four"}""", "'quantization_config.bits' is \"four\"")]

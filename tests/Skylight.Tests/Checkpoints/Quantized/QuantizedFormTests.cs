@@ -104,7 +104,7 @@ public sealed class QuantizedFormTests
             "fp8-block" => """{"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [8, 64]}""",
             "fp8-tensor" => """{"quant_method": "fp8", "activation_scheme": "static"}""",
             _ => $$"""
-                {"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": ["lm_head"], "config_groups": {"group_0": {"targets": ["Linear"],
+                {"quant_method": "compressed-tensors", "format": "float-quantized", "ignore": ["lm_head"], "sparsity_config": {"format": "dense"}, "transform_config": {}, "config_groups": {"group_0": {"targets": ["Linear"],
                 "weights": {"num_bits": 8, "type": "float", "strategy": "{{kind}}", "group_size": {{(kind == "group" ? "32" : "null")}}, "block_structure": {{(kind == "block" ? "[8, 64]" : "null")}}, "symmetric": true},
                 "input_activations": {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": false} } } }
                 """,

@@ -12,6 +12,7 @@ public sealed class FormCommandTests
         (int code, string output, _) = await ConsoleRun.RunAsync("verify", Golden.PathOf("quant/awq"), Dump, "--form", "awq");
         Assert.Equal(0, code);
         Assert.Contains("logits", output, StringComparison.Ordinal);
+        await ConsoleRun.FailsAsync(["verify", Golden.PathOf("quant/awq"), Dump], "give --form", "awq, fp8, gguf.Q4_0");
         await ConsoleRun.FailsAsync(["verify", Golden.PathOf("quant/awq"), Dump, "--form", "exl2"], "'exl2'", "awq", "gguf.Q4_K_M");
         await ConsoleRun.FailsAsync(["verify", Golden.PathOf("quant/awq"), Golden.PathOf("vit300m-style/golden.safetensors"),
             "--form", "awq"], "no dump of quantised forms");
