@@ -27,7 +27,9 @@ publish() {
     golden=$repository/tests/golden
     cp -r "$golden"/*-style "$golden/tokenizer/tokenizer.json.gz" "$repository/tests/Skylight.Tests/Images/samples/square-512.jpg" "$folder/golden/" || return 1
     # What is stored compressed is unpacked here: xz packs it better, and the other machine has it ready.
-    find "$folder/golden" -name '*.gz' -exec gunzip {} + || return 1
+    find "$folder/golden" -name '*.gz' | sed 's/\(\.planes\)\{0,1\}\.gz$//' | while read -r file; do
+        "$golden/unpack" "$file" >"$file" && rm -f "$file.gz" "$file.planes.gz" || return 1
+    done || return 1
     git -C "$repository" rev-parse HEAD >"$folder/commit" 2>/dev/null || echo unknown >"$folder/commit"
     tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")" || return 1
     du -sh "$folder" "$folder.tar.xz"
@@ -51,6 +53,8 @@ measure() {
         for style in "$here"/golden/*-style; do
             [ -d "$style" ] || continue
             for checkpoint in "$style"/hf "$style"/original; do
+                # Of some models the weights are there in one naming.
+                compgen -G "$checkpoint/*.safetensors" >/dev/null || continue
                 name=$(basename "$style")-$(basename "$checkpoint")
                 echo "== verify $name"
                 "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device "$device" 2>&1 | tee "$results/verify-$name.log"

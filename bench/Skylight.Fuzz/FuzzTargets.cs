@@ -22,6 +22,8 @@ internal static class FuzzTargets
         return new Dictionary<string, Func<FuzzTarget>>
         {
             ["safetensors"] = () => new SafetensorsTarget(),
+            ["gguf"] = () => new GgufTarget(),
+            ["quantised"] = () => new QuantizedTarget(),
             ["config.json"] = () => new ConfigurationTarget(),
             ["tokenizer.json"] = () => new TokenizerTarget(),
             ["png"] = () => new PictureTarget("png", ".png"),

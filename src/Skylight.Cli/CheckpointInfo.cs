@@ -15,7 +15,9 @@ namespace Skylight.Cli;
 /// <param name="Name">Vision, connector, language, or embeddings and head.</param>
 /// <param name="Parameters">Its weights.</param>
 /// <param name="Bytes">What they take in the checkpoint's data type.</param>
-internal sealed record ModuleInfo(string Name, long Parameters, long Bytes);
+/// <param name="StoredBytes">What they take on disk; null where the weights cannot be loaded.</param>
+/// <param name="Forms">The forms of those that are quantised.</param>
+internal sealed record ModuleInfo(string Name, long Parameters, long Bytes, long? StoredBytes, string[] Forms);
 
 /// <summary>What lies on disk.</summary>
 /// <param name="Naming">The naming of the tensors.</param>
@@ -81,22 +83,26 @@ internal sealed record CheckpointInfo(
 {
     /// <summary>Collects the facts.</summary>
     /// <param name="directory">The folder; without weights in it that is said, and the rest follows from
-    /// config.json.</param>
+    /// config.json. Or a GGUF file.</param>
     /// <param name="device">A device that says it has enough memory for any plan.</param>
     /// <param name="deviceBytes">What it has in truth; null where that is not known.</param>
     /// <param name="request">What is to be planned.</param>
-    public static CheckpointInfo Of(string directory, Device device, long? deviceBytes, InfoRequest request)
+    /// <param name="encoder">The vision encoder of a GGUF file, where it does not lie beside it.</param>
+    public static CheckpointInfo Of(string directory, Device device, long? deviceBytes, InfoRequest request,
+        string? encoder = null)
     {
-        ModelConfiguration configuration = ModelConfiguration.Load(directory);
-        (WeightsInfo weights, StoredType? stored) = ReadWeights(directory, configuration);
+        ModelConfiguration configuration = ModelConfiguration.Load(directory, encoder);
+        (WeightsInfo weights, StoredType? stored, Dictionary<string, (long Bytes, string[] Forms)> onDisk) =
+            ReadWeights(directory, encoder, configuration, device);
         StoredType type = stored ?? (configuration.WeightType is "float32" ? StoredType.Float32
             : configuration.WeightType is "float16" ? StoredType.Float16 : StoredType.BFloat16);
         DataType parameterType = device.ActivationType == Tensors.DataType.BFloat16
             || type == StoredType.BFloat16 ? Tensors.DataType.BFloat16 : Tensors.DataType.Float32;
         using var model = new VisionLanguageModel(configuration, device, parameterType);
-        ModuleInfo[] modules = [.. model.Parameters.All.GroupBy(ModuleOf).Select(group =>
+        ModuleInfo[] modules = [.. model.Parameters.All.GroupBy(parameter => ModuleOf(parameter.Name)).Select(group =>
             new ModuleInfo(group.Key, group.Sum(parameter => parameter.Type.Shape.ElementCount),
-                group.Sum(parameter => parameter.Type.Shape.ElementCount) * type.Size()))];
+                group.Sum(parameter => parameter.Type.Shape.ElementCount) * type.Size(),
+                onDisk.TryGetValue(group.Key, out (long Bytes, string[] Forms) found) ? found.Bytes : null, found.Forms ?? []))];
         LanguageConfiguration language = configuration.Language;
         VisionConfiguration vision = configuration.Vision;
         ImagePreprocessing pictures = configuration.Preprocessing;
@@ -175,34 +181,42 @@ internal sealed record CheckpointInfo(
         }
     }
 
-    private static (WeightsInfo Weights, StoredType? Type) ReadWeights(string directory, ModelConfiguration configuration)
+    private static (WeightsInfo Weights, StoredType? Type, Dictionary<string, (long Bytes, string[] Forms)> Modules) ReadWeights(
+        string directory, string? encoder, ModelConfiguration configuration, Device device)
     {
         try
         {
-            using CheckpointReader reader = CheckpointReader.Open(directory);
-            StoredType[] types = [.. reader.Tensors.Select(tensor => tensor.Type).Distinct().Order()];
-            long bytes = reader.Tensors.Sum(tensor => tensor.ByteCount);
-            string[] names = [.. types.Select(Name)];
+            using CheckpointReader reader = CheckpointReader.Open(directory, encoder);
+            string[] names = [.. reader.Tensors.OrderBy(tensor => tensor.ElementType ?? (StoredType)int.MaxValue)
+                .Select(tensor => tensor.ElementType is { } plain ? Name(plain) : tensor.TypeName).Distinct()];
+            long bytes = reader.Tensors.Sum(tensor => tensor.StoredBytes);
+            StoredType?[] types = [.. reader.Tensors.Select(tensor => tensor.ElementType).Distinct()];
             try
             {
-                KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
+                KeyMap keyMap = reader.MapOf(configuration);
                 reader.Verify(keyMap);
                 // As loading does: bfloat16 where all is, else what holds the widest.
-                return (new WeightsInfo($"{keyMap.Naming}", names, reader.Files.Count, bytes, null),
-                    types is [StoredType.BFloat16] or [StoredType.Float16] ? types[0] : StoredType.Float32);
+                StoredType type = reader.IsQuantized ? ModelCheckpoint.ParameterTypeOf(directory, device, encoder).ToStored()
+                    : types is [StoredType.BFloat16] or [StoredType.Float16] ? types[0]!.Value : StoredType.Float32;
+                return (new WeightsInfo($"{keyMap.Naming}", names, reader.Files.Count, bytes, null), type,
+                    keyMap.Entries.SelectMany(entry => entry.Pieces.Select(piece =>
+                        (Module: ModuleOf(entry.ParameterName), Tensor: reader[piece.TensorName])))
+                        .GroupBy(pair => pair.Module, pair => pair.Tensor).ToDictionary(group => group.Key, group =>
+                            (group.Sum(tensor => tensor.StoredBytes), group.Where(tensor => tensor.ElementType is null)
+                                .Select(tensor => tensor.TypeName).Distinct().Order(StringComparer.Ordinal).ToArray())));
             }
             catch (CheckpointException exception)
             {
-                return (new WeightsInfo(null, names, reader.Files.Count, bytes, exception.Message), null);
+                return (new WeightsInfo(null, names, reader.Files.Count, bytes, exception.Message), null, []);
             }
         }
         catch (CheckpointException exception)
         {
-            return (new WeightsInfo(null, [], 0, 0, exception.Message), null);
+            return (new WeightsInfo(null, [], 0, 0, exception.Message), null, []);
         }
     }
 
-    private static string ModuleOf(PersistentTensor parameter) => parameter.Name switch
+    private static string ModuleOf(string parameter) => parameter switch
     {
         "language.embedding.weight" or "language.head.weight" => "embeddings and head",
         var name => name[..name.IndexOf('.', StringComparison.Ordinal)],

@@ -15,7 +15,7 @@ internal static class InfoText
         Line("parameters", $"{Billions(info.Parameters)}, {Gigabytes(info.Bytes)} in {info.DataType}");
         foreach (ModuleInfo module in info.Modules)
             Line("", string.Create(CultureInfo.InvariantCulture,
-                $"{module.Name,-20} {Billions(module.Parameters),12} {Gigabytes(module.Bytes),10}"));
+                $"{module.Name,-20} {Billions(module.Parameters),12} {Gigabytes(module.Bytes),10}{OnDisk(module)}"));
         Line("weights", info.Weights.Problem is { } problem
             ? $"cannot be loaded: {Indented(problem)}"
             : string.Create(CultureInfo.InvariantCulture,
@@ -58,6 +58,9 @@ internal static class InfoText
 
         void Line(string title, string content) => text.AppendLine(CultureInfo.InvariantCulture, $"{title,-16} {content}");
     }
+
+    private static string OnDisk(ModuleInfo module) => module is { StoredBytes: { } bytes, Forms.Length: > 0 }
+        ? $" in memory, {Gigabytes(bytes)} on disk: {string.Join(", ", module.Forms)}" : "";
 
     private static string Indented(string text) => text.ReplaceLineEndings(Environment.NewLine + new string(' ', 17));
 

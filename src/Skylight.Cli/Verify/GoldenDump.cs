@@ -19,6 +19,7 @@ internal sealed record GoldenSequence(string Name, TokenSequence Sequence, int C
 internal sealed class GoldenDump : IDisposable
 {
     private const int MostJsonBytes = 64 << 20;
+    private const string Inputs = ".input_ids", Logits = ".logits";
 
     private readonly SafetensorsFile _file;
 
@@ -68,14 +69,42 @@ internal sealed class GoldenDump : IDisposable
 
         return sequences.Count > 0 ? sequences
             : throw new CheckpointException(_file.Path,
-                "holds no sequences: s0.input_ids is missing. It is no reference dump.");
+                Forms() is { Length: > 0 } forms
+                    ? $"is a dump of quantised forms: give --form with the one that the checkpoint is ({string.Join(", ", forms)})."
+                    : "holds no sequences: s0.input_ids is missing. It is no reference dump.");
     }
+
+    /// <summary>
+    /// The inputs of a dump of quantised forms, such as <c>text</c> and <c>image</c>: those whose logits it has.
+    /// </summary>
+    /// <param name="form">The form, such as <c>awq</c> or <c>gguf.Q4_K_M</c>.</param>
+    /// <exception cref="CheckpointException">It has no logits of the form; names those that it has.</exception>
+    public IReadOnlyList<GoldenSequence> SequencesOf(string form)
+    {
+        GoldenSequence[] sequences = [.. _file.Entries.Select(entry => entry.Name)
+            .Where(name => name.EndsWith(Inputs, StringComparison.Ordinal)).Select(name => name[..^Inputs.Length])
+            .Where(name => Has($"{form}.{name}{Logits}")).Order(StringComparer.Ordinal)
+            .Select(name => new GoldenSequence(name, new TokenSequence(Integers(name + Inputs), Images(name)), 1))];
+        if (sequences.Length > 0)
+            return sequences;
+        throw new CheckpointException(_file.Path, $"has no logits of the form '{form}'. "
+            + (Forms() is { Length: > 0 } forms ? $"It has those of {string.Join(", ", forms)}."
+                : "It is no dump of quantised forms."));
+    }
+
+    private string[] Forms() =>
+        [.. _file.Entries.Select(entry => entry.Name)
+            .Where(name => name.EndsWith(Logits, StringComparison.Ordinal)).Select(name => name[..^Logits.Length])
+            .Where(name => name.Contains('.', StringComparison.Ordinal) && Has(name[(name.LastIndexOf('.') + 1)..] + Inputs))
+            .Select(name => name[..name.LastIndexOf('.')]).Distinct().Order(StringComparer.Ordinal)];
 
     /// <summary>
     /// The token that stands for image features, which original configurations do not state: from the JSON beside the
     /// dump, else the one that appears as often as there are features.
     /// </summary>
-    public int ImageTokenId(ModelConfiguration configuration)
+    /// <param name="configuration">The model's.</param>
+    /// <param name="sequences">The dump's.</param>
+    public int ImageTokenId(ModelConfiguration configuration, IReadOnlyList<GoldenSequence> sequences)
     {
         if (configuration.ImageTokenId is { } known)
             return known;
@@ -83,7 +112,7 @@ internal sealed class GoldenDump : IDisposable
         if (File.Exists(json) && ReadImageTokenId(json) is { } stated)
             return stated;
 
-        foreach (GoldenSequence sequence in Sequences())
+        foreach (GoldenSequence sequence in sequences)
         {
             int features = sequence.Sequence.Images.Sum(image => configuration.TokensPerImage(image.Height, image.Width));
             int[] candidates = [.. sequence.Sequence.Tokens.GroupBy(token => token)

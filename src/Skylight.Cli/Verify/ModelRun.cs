@@ -92,26 +92,35 @@ internal sealed class ModelRun
         yield return ("AdamW steps", ComputeOptimizer);
     }
 
+    /// <summary>Logits, and where there are pictures what leads to them, of one sequence.</summary>
+    public static IReadOnlyList<(string Name, float[] Values)> Activations(VisionLanguageModel model, Workspace workspace,
+        TokenSequence sequence, Predicate<string> wanted, CancellationToken cancellationToken)
+    {
+        var batch = PackedBatch.Pack([sequence], model.Configuration);
+        var graph = new Graph();
+        PackedForward forward = model.Forward(graph, batch.Shape);
+        var outputs = new List<(string Name, Value Value)> { ("logits", model.Language.Logits(graph, forward.Hidden)) };
+        if (forward.Features is not null)
+            outputs.AddRange([("vit.embeddings", forward.VisionEmbeddings!),
+                ("vit.last_hidden", forward.VisionHidden!), ("connector.output", forward.Features)]);
+        foreach ((string name, Value value) in outputs)
+            graph.Output(name, value);
+        model.Fuse(graph);
+        var executor = new Executor(Planner.Plan(graph, model.Device), workspace);
+        forward.Write(executor, batch);
+        executor.Run(cancellationToken);
+        return [.. outputs.Where(output => wanted(output.Name))
+            .Select(output => (output.Name, executor.ReadFloats(graph.OutputNamed(output.Name))))];
+    }
+
     private void ComputeActivations(CancellationToken cancellationToken)
     {
         using var workspace = new Workspace(_model.Device);
         foreach (GoldenSequence sequence in _sequences)
         {
-            var batch = PackedBatch.Pack([sequence.Sequence], _model.Configuration);
-            var graph = new Graph();
-            PackedForward forward = _model.Forward(graph, batch.Shape);
-            var outputs = new List<(string Name, Value Value)> { ("logits", _model.Language.Logits(graph, forward.Hidden)) };
-            if (forward.Features is not null)
-                outputs.AddRange([("vit.embeddings", forward.VisionEmbeddings!),
-                    ("vit.last_hidden", forward.VisionHidden!), ("connector.output", forward.Features)]);
-            foreach ((string name, Value value) in outputs)
-                graph.Output(name, value);
-            _model.Fuse(graph);
-            var executor = new Executor(Planner.Plan(graph, _model.Device), workspace);
-            forward.Write(executor, batch);
-            executor.Run(cancellationToken);
-            foreach ((string name, _) in outputs.Where(output => _dump.Has($"{sequence.Name}.{output.Name}")))
-                Record(ResultKind.Activation, name, $"{sequence.Name}.{name}", executor.ReadFloats(graph.OutputNamed(name)));
+            foreach ((string name, float[] values) in Activations(_model, workspace, sequence.Sequence,
+                name => _dump.Has($"{sequence.Name}.{name}"), cancellationToken))
+                Record(ResultKind.Activation, name, $"{sequence.Name}.{name}", values);
         }
     }
 

@@ -26,6 +26,9 @@ internal sealed class ModelVerification
     private const double ActivationLimit = 1e-5;
     private const double GradientLimit = 1e-4;
 
+    // What a form promises: its values are made of codes and scales in another order of float32 operations.
+    private const double FormLimit = 1e-3;
+
     // bfloat16 has 8 bits: every op rounds by up to 2⁻⁹, and roundings add up over the layers. Nats are compared as
     // they are: what the ratios of the policy objective, and so training, depend on is their difference.
     private const double RoundedActivationLimit = 2e-2;
@@ -38,9 +41,12 @@ internal sealed class ModelVerification
     private readonly GoldenDump _dump;
     private readonly ComparisonTable _table;
     private readonly Dictionary<string, float[]>? _reference;
+    private readonly double _activationLimit;
 
-    private ModelVerification(GoldenDump dump, ComparisonTable table, Dictionary<string, float[]>? reference)
+    private ModelVerification(GoldenDump dump, ComparisonTable table, Dictionary<string, float[]>? reference,
+        double activationLimit = ActivationLimit)
     {
+        _activationLimit = activationLimit;
         _dump = dump;
         _table = table;
         _reference = reference;
@@ -58,7 +64,7 @@ internal sealed class ModelVerification
     {
         using GoldenDump dump = GoldenDump.Open(goldenFile);
         checkpoint = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
-        int imageTokenId = dump.ImageTokenId(ModelConfiguration.Load(checkpoint));
+        int imageTokenId = dump.ImageTokenId(ModelConfiguration.Load(checkpoint), dump.Sequences());
         bool rounded = device.ActivationType == DataType.BFloat16;
         using VisionLanguageModel model = ModelCheckpoint.Load(checkpoint, device, imageTokenId: imageTokenId,
             cancellationToken: cancellationToken);
@@ -79,13 +85,55 @@ internal sealed class ModelVerification
 
         var verification = new ModelVerification(dump, new ComparisonTable(rounded ? RoundedGradientFloor : 0), reference);
         new ModelRun(model, dump, rounded, verification.Compare).Compute(generates: true, progress, cancellationToken);
-        return new VerificationReport(
-            rounded
-                ? "the CPU in float32 with the same weights rounded to bfloat16, and, where a group says so, the " +
-                    "dump, which is float32 throughout"
-                : "the dump",
-            verification._table.Rows());
+        return verification.Report();
     }
+
+    /// <summary>Loads a quantised checkpoint and compares its logits with those of a form in a dump.</summary>
+    /// <param name="checkpoint">The checkpoint's folder or repository, or a file that holds the language model.</param>
+    /// <param name="goldenFile">The dump.</param>
+    /// <param name="form">The form, such as <c>awq</c> or <c>gguf.Q4_K_M</c>.</param>
+    /// <param name="baseCheckpoint">Whose vision encoder and connector belong to a file that has none; else null.</param>
+    /// <param name="device">Where the model is to run.</param>
+    /// <param name="useFusion">Whether graphs use fused ops.</param>
+    /// <param name="cancellationToken">Checked between ops.</param>
+    public static VerificationReport RunForm(string checkpoint, string goldenFile, string form, string? baseCheckpoint,
+        Device device, bool useFusion = true, CancellationToken cancellationToken = default)
+    {
+        using GoldenDump dump = GoldenDump.Open(goldenFile);
+        IReadOnlyList<GoldenSequence> sequences = dump.SequencesOf(form);
+        bool rounded = device.ActivationType == DataType.BFloat16;
+        Dictionary<string, float[]>? reference = null;
+        if (rounded)
+        {
+            using var cpu = new CpuDevice();
+            reference = Logits(cpu, DataType.BFloat16);
+        }
+
+        var verification = new ModelVerification(dump, new ComparisonTable(), reference, FormLimit);
+        foreach ((string name, float[] logits) in Logits(device, rounded ? null : DataType.Float32))
+            verification.Compare(new ModelResult(ResultKind.Activation, "logits", name, logits)
+            {
+                DumpName = $"{form}.{name}.logits",
+            });
+        return verification.Report();
+
+        Dictionary<string, float[]> Logits(Device where, DataType? type)
+        {
+            using VisionLanguageModel model = FormCheckpoint.Load(checkpoint, baseCheckpoint, where, type,
+                configuration => dump.ImageTokenId(configuration, sequences), cancellationToken);
+            model.UseFusion = useFusion;
+            using var workspace = new Workspace(where);
+            return sequences.ToDictionary(sequence => sequence.Name, sequence => ModelRun.Activations(model, workspace,
+                sequence.Sequence, output => output == "logits", cancellationToken)[0].Values);
+        }
+    }
+
+    private VerificationReport Report() => new(
+        _reference is not null
+            ? "the CPU in float32 with the same weights rounded to bfloat16, and, where a group says so, the dump, which " +
+                "is float32 throughout"
+            : "the dump",
+        _table.Rows());
 
     private void Compare(ModelResult result)
     {
@@ -103,7 +151,7 @@ internal sealed class ModelVerification
         {
             ResultKind.Gradient or ResultKind.Weight or ResultKind.GradientNorm => GradientLimit,
             ResultKind.GreedyTokens or ResultKind.ClippedTokens => 0,
-            _ => ActivationLimit,
+            _ => _activationLimit,
         };
         if (result.Kind is ResultKind.Loss or ResultKind.MeanEntropy or ResultKind.GradientNorm or ResultKind.ClippedTokens)
             _table.Add(result.Group, result.Name, result.Values[0], _dump.Number(result.DumpName), limit);

@@ -27,11 +27,17 @@ internal static class VerifyCommand
             {
                 Description = "In their place: a JSON file of policy objectives and their gradients to recompute.",
             };
+        var form =
+            new Option<string?>("--form")
+            {
+                Description = "Of a dump of quantised forms, the one that the checkpoint is: awq, gptq, fp8, gguf.Q4_K_M and so on. Its logits are recomputed.",
+            };
+        Option<string?> baseCheckpoint = ModelFolder.CreateVisionOption();
         Option<string> device = DeviceOption.Create();
         var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
         var command = new Command("verify",
             "Recompute everything a reference dump, or a file of losses, holds and compare.") { checkpoint, golden,
-            losses, device, unfused };
+            losses, form, baseCheckpoint, device, unfused };
         command.Validators.Add(result =>
         {
             if (result.GetResult(losses) is null)
@@ -39,17 +45,21 @@ internal static class VerifyCommand
                 if (result.GetValue(checkpoint) is null || result.GetValue(golden) is null)
                     result.AddError("Give a checkpoint and a golden dump, or --losses with a file.");
             }
-            else if (result.GetValue(checkpoint) is not null || result.GetValue(unfused))
+            else if (result.GetValue(checkpoint) is not null || result.GetValue(unfused)
+                || result.GetResult(form) is not null)
             {
                 result.AddError(
-                    "--losses takes neither a checkpoint and a dump nor --no-fusion: it recomputes the file's " +
+                    "--losses takes neither a checkpoint and a dump nor --form nor --no-fusion: it recomputes the file's " +
                     "objectives, without a model.");
             }
+
+            if (result.GetResult(baseCheckpoint) is not null && result.GetResult(form) is null)
+                result.AddError("--mmproj or --base goes with --form.");
         });
         command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
             ? RunLosses(file, parse.GetRequiredValue(device), cancellationToken)
-            : Run(parse.GetValue(checkpoint)!, parse.GetValue(golden)!, parse.GetRequiredValue(device),
-                !parse.GetValue(unfused), cancellationToken));
+            : Run(parse.GetValue(checkpoint)!, parse.GetValue(golden)!, parse.GetValue(form), parse.GetValue(baseCheckpoint),
+                parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken));
         return command;
     }
 
@@ -59,18 +69,19 @@ internal static class VerifyCommand
         return LossesTable.Run(file, device, cancellationToken);
     }
 
-    private static int Run(string checkpoint, string golden, string deviceName, bool useFusion,
-        CancellationToken cancellationToken)
+    private static int Run(string checkpoint, string golden, string? form, string? baseCheckpoint, string deviceName,
+        bool useFusion, CancellationToken cancellationToken)
     {
         // A dump was made in float32.
         using Device device = DeviceOption.Open(deviceName, compute: deviceName == DeviceOption.Default ? "float32" : null);
         VerificationReport report;
         try
         {
-            report = ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion,
-                cancellationToken: cancellationToken);
+            report = form is null
+                ? ModelVerification.Run(checkpoint, golden, device, useFusion: useFusion, cancellationToken: cancellationToken)
+                : ModelVerification.RunForm(checkpoint, golden, form, baseCheckpoint, device, useFusion, cancellationToken);
         }
-        catch (ArgumentException exception)
+        catch (ArgumentException exception) when (baseCheckpoint is null)
         {
             // What the dump holds was given to the model, not what the command line says.
             throw new InvalidDataException($"{golden} does not belong to {checkpoint}: {PlainMessages.Of(exception)}",

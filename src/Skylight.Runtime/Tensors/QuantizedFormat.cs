@@ -12,7 +12,9 @@ public enum CodeType
     /// <summary>8 bits, −128…127.</summary>
     Int8,
 
-    /// <summary>8 bits: a sign, 4 bits of exponent (bias 7), 3 of mantissa; no infinities (OCP 8-bit floating point, E4M3).</summary>
+    /// <summary>
+    /// 8 bits: a sign, 4 bits of exponent (bias 7), 3 of mantissa; no infinities (OCP 8-bit floating point, E4M3).
+    /// </summary>
     Float8E4M3,
 
     /// <summary>4 bits: an index into the 16 quantiles of a normal distribution (QLoRA, arXiv 2305.14314, appendix E).</summary>

@@ -78,7 +78,13 @@ public sealed record ChatModelOptions
     /// </summary>
     public HubOptions? Hub { get; init; }
 
-    /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
+    /// <summary>
+    /// For a model that is a GGUF file: its vision encoder and connector, an <c>mmproj-*.gguf</c>, or a folder of
+    /// safetensors (or its repository) whose own are taken. If null, the one <c>mmproj-*.gguf</c> that lies beside the model.
+    /// </summary>
+    public string? Vision { get; init; }
+
+    /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>, or what its GGUF file holds.</summary>
     public ITokenizer? Tokenizer { get; init; }
 
     /// <summary>

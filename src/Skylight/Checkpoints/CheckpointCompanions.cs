@@ -1,5 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Skylight.Checkpoints.Gguf;
+using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Checkpoints;
 
@@ -17,6 +19,9 @@ internal static class CheckpointCompanions
     /// <exception cref="CheckpointException">It cannot be read.</exception>
     public static CheckpointNaming NamingOf(string directory)
     {
+        if (GgufSource.IsGguf(directory))
+            throw new CheckpointException(directory,
+                "is GGUF, in whose likeness no checkpoint is written. Give the safetensors folder that it was made of.");
         using CheckpointReader reader = CheckpointReader.Open(directory);
         return reader.DetectNaming();
     }
@@ -28,7 +33,9 @@ internal static class CheckpointCompanions
         foreach (string file in Directory.EnumerateFiles(source).Order(StringComparer.Ordinal))
         {
             string name = Path.GetFileName(file);
-            if (name.StartsWith('.') || name is ConfigurationName || name.EndsWith(".index.json", StringComparison.Ordinal))
+            // What says how weights are quantised would speak of other weights.
+            if (name.StartsWith('.') || name is ConfigurationName or "quantize_config.json" or "quantization_config.json"
+                || name.EndsWith(".index.json", StringComparison.Ordinal))
                 continue;
             if (!s_endings.Contains(Path.GetExtension(name)) && !name.StartsWith("LICENSE", StringComparison.Ordinal)
                 && !name.StartsWith("NOTICE", StringComparison.Ordinal))
@@ -57,6 +64,14 @@ internal static class CheckpointCompanions
             {
                 if (root.ContainsKey(field))
                     root[field] = name;
+            }
+
+            // The weights that are written are plain ones, whatever was loaded.
+            foreach (JsonObject part in (JsonObject[])
+                [root, .. root.Select(member => member.Value).OfType<JsonObject>()])
+            {
+                foreach (string field in QuantizedForm.Fields)
+                    part.Remove(field);
             }
 
             using var buffer = new MemoryStream();

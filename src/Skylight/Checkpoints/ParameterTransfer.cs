@@ -16,6 +16,9 @@ internal sealed class ParameterTransfer
     // What one thread reads at a time.
     private const int PartBytes = 1 << 20;
 
+    // Forms that pack some outputs into one word are read in whole words.
+    private const int RowsOfPart = 8;
+
     private readonly Device _device;
     private byte[] _buffer = [];
 
@@ -86,28 +89,31 @@ internal sealed class ParameterTransfer
     private static void Read(CheckpointReader reader, KeyMapPiece piece, int start, int end, DataType type,
         Memory<byte> destination)
     {
-        SafetensorsFile file = reader.FileOf(piece.TensorName);
-        SafetensorsEntry entry = file[piece.TensorName];
-        long firstElement = (long)(start - piece.RowOffset) * piece.RowWidth;
-        int size = type.Size(), parts = (destination.Length + PartBytes - 1) / PartBytes;
+        CheckpointTensor tensor = reader[piece.TensorName];
+        // Whole rows, some packs of them: of a quantised weight nothing else can be read.
+        int rowBytes = checked(piece.RowWidth * type.Size()), rows = end - start;
+        int rowsOfPart = Math.Max(RowsOfPart, PartBytes / rowBytes / RowsOfPart * RowsOfPart);
+        int parts = (rows + rowsOfPart - 1) / rowsOfPart;
         if (parts == 1)
         {
-            file.ReadElements(entry, firstElement, type, destination.Span);
+            Read(0);
             return;
         }
 
         try
         {
-            Parallel.For(0, parts, part =>
-            {
-                int offset = part * PartBytes;
-                file.ReadElements(entry, firstElement + offset / size, type,
-                    destination.Span.Slice(offset, Math.Min(PartBytes, destination.Length - offset)));
-            });
+            Parallel.For(0, parts, Read);
         }
         catch (AggregateException exception) when (exception.InnerExceptions[0] is CheckpointException first)
         {
             ExceptionDispatchInfo.Throw(first);
+        }
+
+        void Read(int part)
+        {
+            int first = part * rowsOfPart, count = Math.Min(rowsOfPart, rows - first);
+            tensor.ReadAs((long)(start - piece.RowOffset + first) * piece.RowWidth, type,
+                destination.Span.Slice(first * rowBytes, count * rowBytes));
         }
     }
 }

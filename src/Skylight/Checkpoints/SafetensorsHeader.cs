@@ -146,7 +146,7 @@ internal sealed class SafetensorsHeader
         if (!StoredTypes.TryParse(dtype, out StoredType type))
         {
             string hint = dtype.StartsWith("F8", StringComparison.Ordinal) || dtype is "I8" or "U16" or "U32" or "U64"
-                ? " Quantised checkpoints are not supported: use the bfloat16 one." : "";
+                ? " Of quantised checkpoints AWQ, GPTQ, FP8 (E4M3) and NF4 are supported, of this form the bfloat16 one." : "";
             throw new CheckpointException(file,
                 $"dtype '{dtype}' is not supported; supported are {StoredTypes.Supported}.{hint}", name);
         }

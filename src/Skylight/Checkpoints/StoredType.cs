@@ -28,6 +28,9 @@ public enum StoredType
 
     /// <summary>"BOOL": one byte, 0 or 1.</summary>
     Boolean,
+
+    /// <summary>"F8_E4M3": the codes of a weight of 8-bit floating point, which mean nothing without their scales.</summary>
+    Float8E4M3,
 }
 
 /// <summary>Names and sizes of the stored types.</summary>
@@ -37,6 +40,7 @@ public static class StoredTypes
     [
         ("F64", StoredType.Float64), ("F32", StoredType.Float32), ("F16", StoredType.Float16), ("BF16", StoredType.BFloat16),
         ("I64", StoredType.Int64), ("I32", StoredType.Int32), ("U8", StoredType.UInt8), ("BOOL", StoredType.Boolean),
+        ("F8_E4M3", StoredType.Float8E4M3),
     ];
 
     /// <summary>The size of one element in bytes.</summary>
@@ -62,6 +66,9 @@ public static class StoredTypes
 
     internal static bool IsFloatingPoint(this StoredType type) =>
         type is StoredType.Float64 or StoredType.Float32 or StoredType.Float16 or StoredType.BFloat16;
+
+    internal static bool IsInteger(this StoredType type) =>
+        type is StoredType.Int64 or StoredType.Int32 or StoredType.UInt8 or StoredType.Boolean;
 
     internal static bool TryParse(string? name, out StoredType type)
     {

@@ -2,6 +2,7 @@ using System.Collections.Frozen;
 using System.Globalization;
 using System.Text.Json;
 using Skylight.Checkpoints;
+using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Models;
 
@@ -39,22 +40,11 @@ internal sealed class ConfigurationMembers(string[] read, string[] idle, (string
     private static readonly (string Name, string Value)[] s_singleEverywhere =
         [("pruned_heads", "{}"), ("is_encoder_decoder", "false"), ("add_cross_attention", "false")];
 
-    private static readonly FrozenSet<string> s_quantization = FrozenSet.Create(StringComparer.Ordinal,
-        "quantization_config", "compression_config", "quantization");
-
     private readonly FrozenSet<string> _passed = s_everywhere.Union(read).Union(idle).Union(GenerationMembers.Names)
+        .Union(QuantizedForm.Fields)
         .ToFrozenSet(StringComparer.Ordinal);
     private readonly FrozenDictionary<string, string> _single = s_singleEverywhere.Concat(single)
         .ToFrozenDictionary(pair => pair.Name, pair => pair.Value, StringComparer.Ordinal);
-
-    /// <summary>Refuses weights that are quantised, wherever it is said.</summary>
-    public static void RefuseQuantized(JsonSource? json)
-    {
-        if (json is { } source && s_quantization.FirstOrDefault(source.Has) is { } field)
-            throw new CheckpointException(source.File,
-                $"'{source.Path}{field}' is there, so the weights are quantised; supported: float32, bfloat16 and " +
-                $"float16 weights. Use the unquantised checkpoint.");
-    }
 
     /// <summary>Refuses members that are not known, and known ones that ask for something else than is computed.</summary>
     /// <param name="json">The object.</param>

@@ -1,5 +1,7 @@
 using System.Collections.Immutable;
 using Skylight.Checkpoints;
+using Skylight.Checkpoints.Gguf;
+using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Models;
 
@@ -9,7 +11,7 @@ namespace Skylight.Models;
 /// </summary>
 public sealed record ModelConfiguration
 {
-    private const string FileName = "config.json";
+    internal const string FileName = "config.json";
 
     private static readonly string[] s_read =
     [
@@ -122,12 +124,17 @@ public sealed record ModelConfiguration
     /// Reads <c>config.json</c> of InternVLChatModel, SkyworkR1VChatModel or transformers' InternVL, and the stop tokens of
     /// <c>generation_config.json</c> where there is one.
     /// </summary>
-    /// <param name="directory">The checkpoint's folder.</param>
+    /// <param name="directory">The checkpoint's folder; or a GGUF file, or a folder with one of a language model, whose
+    /// metadata are read.</param>
+    /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
     /// <exception cref="CheckpointException">The file is missing, is not JSON, or asks for something that is not
     /// supported; names file, field, what was found and what is supported.</exception>
-    public static ModelConfiguration Load(string directory)
+    /// <exception cref="ArgumentException">A vision encoder is given for a model that is not GGUF.</exception>
+    public static ModelConfiguration Load(string directory, string? vision = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
+        if (GgufSource.Find(directory, vision) is { } source)
+            return GgufModel.Configuration(source);
         string file = Path.Combine(directory, FileName);
         if (!File.Exists(file))
             throw new CheckpointException(file,
@@ -179,9 +186,8 @@ public sealed record ModelConfiguration
         }
 
         string languageField = modelType == "internvl" ? "text_config" : "llm_config", languagePath = $"{languageField}.";
-        foreach (JsonSource? part in (ReadOnlySpan<JsonSource?>)[json, json.Object("vision_config"),
-            json.Object(languageField)])
-            ConfigurationMembers.RefuseQuantized(part);
+        // What it says of weights concerns only who reads them; what is not supported is refused here already.
+        QuantizedForm? form = QuantizedForm.Parse(json);
         ModelConfiguration configuration = modelType == "internvl" ? ParseHuggingFace(json, preprocessor)
             : ParseOriginal(json, preprocessor);
         configuration = configuration with
@@ -193,7 +199,8 @@ public sealed record ModelConfiguration
             Template = json.Text("template"),
             SystemMessage = json.Text("system_message"),
             Generation = generation,
-            Warnings = ParseWarnings(json, json.RequiredObject(languageField), generation),
+            Warnings = ParseWarnings(json, json.RequiredObject(languageField), generation)
+                .AddRange(form?.Warnings ?? []),
         };
         configuration.Validate(json.File, "vision_config.", languagePath);
         configuration.CheckMembers(json, languageField);
@@ -274,7 +281,7 @@ public sealed record ModelConfiguration
             ("image_seq_length", TokensPerTile), ("num_image_token", TokensPerTile));
     }
 
-    private ModelConfiguration Validate(string file, string visionPath, string languagePath)
+    internal ModelConfiguration Validate(string file, string visionPath, string languagePath)
     {
         if (ShuffleFactor != 2)
             throw new CheckpointException(file, $"'downsample_ratio' is 1/{ShuffleFactor}; supported: 0.5.");

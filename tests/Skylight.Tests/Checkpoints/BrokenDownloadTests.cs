@@ -115,9 +115,9 @@ public class BrokenDownloadTests
         KeyMap map = KeyMap.For(configuration, reader.DetectNaming());
         using var model = new VisionLanguageModel(configuration, device);
         model.Allocate();
-        foreach (SafetensorsFile file in reader.Files)
+        foreach (string file in reader.Files)
         {
-            using var stream = new FileStream(file.Path, FileMode.Open, FileAccess.Write,
+            using var stream = new FileStream(file, FileMode.Open, FileAccess.Write,
                 FileShare.ReadWrite | FileShare.Delete);
             stream.SetLength(1000);
         }

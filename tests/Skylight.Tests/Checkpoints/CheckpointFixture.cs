@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Skylight.Checkpoints;
 using Skylight.Models;
 
 namespace Skylight.Tests.Checkpoints;
@@ -9,6 +10,21 @@ internal static class CheckpointFixture
 {
     public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf",
         "vit6b-style/original", "qwen3-style/hf", "qwen3-style/original"];
+
+    /// <summary>The namings in which safetensors are written.</summary>
+    public static readonly CheckpointNaming[] Namings =
+        [.. Enum.GetValues<CheckpointNaming>().Where(naming => naming != CheckpointNaming.Gguf)];
+
+    /// <summary>
+    /// The policy objectives whose gradients a model's dump holds: all of them of one model, one of the others, whose dumps
+    /// have only the losses of the rest.
+    /// </summary>
+    public static string[] PolicyGradients(string model) => model switch
+    {
+        "vit300m-style" => ["grpo.constant_kl1.grad", "grpo.sequence_mean.grad", "grpo.token_mean_kl3.grad"],
+        "vit6b-style" or "qwen3-style" => ["grpo.sequence_mean.grad"],
+        _ => throw new ArgumentException($"There is no golden model {model}.", nameof(model)),
+    };
 
     /// <summary>A model small enough to write in a test, with unequal sizes everywhere so that a mix-up shows.</summary>
     public static ModelConfiguration Small(bool tied = false, NormKind norm = NormKind.LayerNorm,

@@ -8,7 +8,7 @@ namespace Skylight.Tests.Checkpoints;
 public class CheckpointReaderTests
 {
     public static TheoryData<CheckpointNaming, bool, StoredType> Written => new(
-        from naming in Enum.GetValues<CheckpointNaming>()
+        from naming in CheckpointFixture.Namings
         from tied in (bool[])[false, true]
         from type in (StoredType[])[StoredType.Float32, StoredType.BFloat16]
         select (naming, tied, type));
@@ -112,7 +112,9 @@ public class CheckpointReaderTests
         using CheckpointReader reader = CheckpointReader.Open(folder.Path);
         Assert.Equal(2, reader.Files.Count);
         Assert.Equal(["a", "b", "c"], reader.Tensors.Select(tensor => tensor.Name).Order());
-        Assert.Equal([2f], reader.FileOf("b").ReadFloat32("b"));
+        float[] value = new float[1];
+        reader["b"].ReadFloat32(0, value);
+        Assert.Equal([2f], value);
         Assert.True(reader.Contains("c"));
         Assert.False(reader.Contains("d"));
     }

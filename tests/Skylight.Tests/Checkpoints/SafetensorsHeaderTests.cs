@@ -39,7 +39,8 @@ public class SafetensorsHeaderTests
         "more bytes than any file")]
     [InlineData(
         """{"x":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}}""", 4, "x", "33 extents")]
-    [InlineData("""{"x":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}""", 2, "x", "Quantised")]
+    [InlineData("""{"x":{"dtype":"F8_E5M2","shape":[2],"data_offsets":[0,2]}}""", 2, "x", "FP8 (E4M3)")]
+    [InlineData("""{"x":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}""", 2, "x", "Of quantised checkpoints")]
     [InlineData("""{"x":{"dtype":"complex","shape":[2],"data_offsets":[0,2]}}""", 2, "x", "supported are F64")]
     [InlineData("""{"x":{"dtype":7,"shape":[2],"data_offsets":[0,2]}}""", 2, "x", "no dtype")]
     [InlineData("""{"x":[0,2]}""", 2, "x", "must be an object")]

@@ -370,7 +370,7 @@ public class ModelConfigurationTests
     [InlineData("downsample_ratio", "0.25", "'downsample_ratio'", "0.25", "0.5")]
     [InlineData("downsample_ratio", "\"half\"", "'downsample_ratio'", "half", "positive")]
     [InlineData("force_image_size", "448", "'force_image_size'", "448", "[56, 56]")]
-    [InlineData("quantization_config", "{\"bits\": 4}", "'quantization_config'", "quantised", "bfloat16")]
+    [InlineData("quantization_config", "{\"bits\": 4}", "'quantization_config.quant_method'", "missing", "awq (4 bits")]
     [InlineData("llm_config", "null", "'llm_config'", "missing", "")]
     [InlineData("vision_config", "[]", "'vision_config'", "[]", "an object")]
     [InlineData("llm_config.model_type", "\"internlm3\"", "'llm_config.model_type'", "internlm3", "qwen2")]

@@ -179,8 +179,12 @@ public class FailingWritesTests
         }
 
         using CheckpointReader reader = CheckpointReader.Open(directory);
-        return reader.Files.SelectMany(file => file.Entries.SelectMany(entry => file.ReadFloat32(entry.Name)))
-            .Distinct().Single();
+        return reader.Tensors.SelectMany(tensor =>
+        {
+            float[] values = new float[tensor.Shape.ElementCount];
+            tensor.ReadFloat32(0, values);
+            return values;
+        }).Distinct().Single();
     }
 
     private static Dictionary<string, byte[]> Contents(string folder) =>

@@ -10,6 +10,8 @@ public class FuzzTests
 {
     [Theory]
     [InlineData("safetensors", 20_000)]
+    [InlineData("gguf", 20_000)]
+    [InlineData("quantised", 20_000)]
     [InlineData("config.json", 10_000)]
     [InlineData("tokenizer.json", 10_000)]
     [InlineData("png", 5_000)]
