@@ -98,10 +98,13 @@ internal sealed record CheckpointInfo(
             : configuration.WeightType is "float16" ? StoredType.Float16 : StoredType.BFloat16);
         DataType parameterType = device.ActivationType == Tensors.DataType.BFloat16
             || type == StoredType.BFloat16 ? Tensors.DataType.BFloat16 : Tensors.DataType.Float32;
-        using var model = new VisionLanguageModel(configuration, device, parameterType);
+        // Training makes numbers of quantised weights; answering leaves them as they are.
+        using var trained = new VisionLanguageModel(configuration, device, parameterType);
+        using VisionLanguageModel? loaded = stored is null ? null : ModelCheckpoint.Describe(directory, device, vision: encoder);
+        VisionLanguageModel model = loaded ?? trained;
         ModuleInfo[] modules = [.. model.Parameters.All.GroupBy(parameter => ModuleOf(parameter.Name)).Select(group =>
             new ModuleInfo(group.Key, group.Sum(parameter => parameter.Type.Shape.ElementCount),
-                group.Sum(parameter => parameter.Type.Shape.ElementCount) * type.Size(),
+                group.Sum(Bytes),
                 onDisk.TryGetValue(group.Key, out (long Bytes, string[] Forms) found) ? found.Bytes : null, found.Forms ?? []))];
         LanguageConfiguration language = configuration.Language;
         VisionConfiguration vision = configuration.Vision;
@@ -110,14 +113,17 @@ internal sealed record CheckpointInfo(
             directory, configuration.Architecture, configuration.ModelType,
             $"InternViT, {vision.LayerCount} layers of {vision.HiddenSize}, {vision.HeadCount} heads, MLP {vision.IntermediateSize}, {(vision.NormKind == NormKind.RmsNorm ? "RMSNorm" : "LayerNorm")}",
             $"{(language.Kind == LanguageModelKind.Qwen3 ? "Qwen3" : "Qwen2.5")}, {language.LayerCount} layers of {language.HiddenSize}, {language.HeadCount} heads on {language.KeyValueHeadCount} of keys and values{(language.HeadCount * language.HeadDimension == language.HiddenSize ? "" : $", {language.HeadDimension} wide")}, MLP {language.IntermediateSize}, vocabulary {language.VocabularySize}{(language.TieWordEmbeddings ? ", tied" : "")}",
-            modules, model.Parameters.ElementCount, model.Parameters.ElementCount * type.Size(), Name(type), weights,
+            modules, model.Parameters.ElementCount, model.Parameters.All.Sum(Bytes), Name(type), weights,
             new RopeInfo(language.RopeTheta, language.MaxPositions, language.RopeScaling?.Name ?? "default",
                 language.RopeScaling?.Factor, language.RopeScaling?.TrainedPositions),
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled,
                 pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
             TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
             2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes,
-            Plan(model, deviceBytes, request), [.. configuration.Warnings]);
+            Plan(model, trained, deviceBytes, request), [.. configuration.Warnings]);
+
+        long Bytes(PersistentTensor parameter) => parameter.Type.Format is not null ? parameter.Type.Bytes
+            : parameter.Type.Shape.ElementCount * type.Size();
     }
 
     /// <summary>
@@ -137,7 +143,8 @@ internal sealed record CheckpointInfo(
         }
     }
 
-    private static PlanInfo[] Plan(VisionLanguageModel model, long? deviceBytes, InfoRequest request)
+    private static PlanInfo[] Plan(VisionLanguageModel model, VisionLanguageModel trained, long? deviceBytes,
+        InfoRequest request)
     {
         ImagePreprocessing pictures = model.Configuration.Preprocessing;
         int most = pictures.IsTiled
@@ -158,7 +165,7 @@ internal sealed record CheckpointInfo(
             }),
             Try($"connector training: {request.TrainingTokens} tokens, {trainingTiles} tiles, {scored} scored, {(request.Recompute ? "layers recomputed" : "activations kept")}", deviceBytes, () =>
             {
-                TrainingEstimate estimate = TrainingEstimate.Of(model, TrainableModules.Connector,
+                TrainingEstimate estimate = TrainingEstimate.Of(trained, TrainableModules.Connector,
                     request.TrainingTokens, trainingTiles, scored, request.Recompute);
                 return (estimate.PeakBytes,
                     new() { ["weights"] = estimate.WeightBytes, ["gradientsAndOptimizer"] = estimate.StateBytes,

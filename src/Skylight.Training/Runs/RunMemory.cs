@@ -192,9 +192,22 @@ public sealed record RunMemory(
         }
     }
 
+    /// <summary>The model as it would be loaded; where it is not downloaded yet, by its configuration.</summary>
+    private static VisionLanguageModel Describe(string folder, Device device)
+    {
+        try
+        {
+            return ModelCheckpoint.Describe(folder, device);
+        }
+        catch (CheckpointException)
+        {
+            return new VisionLanguageModel(ModelConfiguration.Load(folder), device, ParameterType(folder, device));
+        }
+    }
+
     private static long OfVerifier(string folder, int requests, Device device, long deviceBytes)
     {
-        using var model = new VisionLanguageModel(ModelConfiguration.Load(folder), device, ParameterType(folder, device));
+        using VisionLanguageModel model = Describe(folder, device);
         int cacheTokens = ChatModel.DefaultCacheTokens(model, deviceBytes),
             context = Math.Min(cacheTokens, model.Configuration.Language.MaxPositions);
         int prefill = new ChatModelOptions().PrefillTokens;

@@ -136,6 +136,8 @@ public sealed class TrainingRun : IAsyncDisposable
                 new ChatModelOptions
                 {
                     Device = options.Device,
+                    // Numbers, whatever form the checkpoint has: codes cannot be trained.
+                    ParameterType = RunMemory.ParameterType(run.State.Model, options.Device),
                     Tokenizer = tokenizer,
                     Template = prompts.Template,
                     CacheTokens = cache,

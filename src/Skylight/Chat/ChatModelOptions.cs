@@ -24,7 +24,10 @@ public sealed record ChatModelOptions
     /// <summary>Whether the device stays open when the model is closed, because others use it too.</summary>
     public bool LeaveDeviceOpen { get; init; }
 
-    /// <summary>The data type of the weights in memory; that of the checkpoint if null.</summary>
+    /// <summary>
+    /// The data type of the weights in memory. If null that of the checkpoint: weights that it has quantised stay so, where
+    /// the device multiplies their format; a type makes them numbers.
+    /// </summary>
     public DataType? ParameterType { get; init; }
 
     /// <summary>

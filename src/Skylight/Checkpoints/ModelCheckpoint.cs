@@ -22,7 +22,8 @@ public static class ModelCheckpoint
     /// <param name="directory">The folder with config.json and the safetensors files; or a GGUF file, or a folder with one
     /// of a language model.</param>
     /// <param name="device">Where the model is to live.</param>
-    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16
+    /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (quantised weights
+    /// stay so, where the device multiplies their format; float16
     /// becomes float32; quantised weights become float32 where all others are, else bfloat16), and on a device that computes
     /// in bfloat16 always bfloat16, to which others are rounded.</param>
     /// <param name="imageTokenId">The token that stands for image features, where config.json does not say (the
@@ -49,9 +50,7 @@ public static class ModelCheckpoint
         IProgress<float>? progress = null, CancellationToken cancellationToken = default)
     {
         KeyMap keyMap = reader.MapOf(configuration);
-        reader.Verify(keyMap);
-        DataType type = parameterType ?? ParameterTypeOf(reader, device);
-        var model = new VisionLanguageModel(configuration, device, type);
+        VisionLanguageModel model = Describe(configuration, reader, keyMap, device, parameterType);
         try
         {
             foreach (PersistentTensor parameter in model.Parameters.All)
@@ -68,6 +67,30 @@ public static class ModelCheckpoint
             throw;
         }
 
+        return model;
+    }
+
+    /// <summary>
+    /// The model that <see cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?)"/> would
+    /// make, without memory: to plan with. Only the headers of the files are read.
+    /// </summary>
+    /// <inheritdoc cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?)"/>
+    public static VisionLanguageModel Describe(string directory, Device device, DataType? parameterType = null,
+        string? vision = null)
+    {
+        ArgumentNullException.ThrowIfNull(device);
+        ModelConfiguration configuration = ModelConfiguration.Load(directory, vision);
+        using CheckpointReader reader = CheckpointReader.Open(directory, vision);
+        return Describe(configuration, reader, reader.MapOf(configuration), device, parameterType);
+    }
+
+    private static VisionLanguageModel Describe(ModelConfiguration configuration, CheckpointReader reader, KeyMap keyMap,
+        Device device, DataType? parameterType)
+    {
+        reader.Verify(keyMap);
+        var model = new VisionLanguageModel(configuration, device, parameterType ?? ParameterTypeOf(reader, device));
+        if (parameterType is null)
+            QuantizedParameters.Apply(model, reader, keyMap);
         return model;
     }
 
@@ -147,7 +170,7 @@ public static class ModelCheckpoint
     {
         var transfer = new ParameterTransfer(model.Device);
         long total = model.Parameters.All.Sum(parameter => parameter.Type.Bytes), done = 0;
-        foreach (KeyMapEntry entry in keyMap.Entries)
+        foreach (KeyMapEntry entry in QuantizedParameters.EntriesOf(keyMap, model.Parameters))
         {
             PersistentTensor parameter = model.Parameters[entry.ParameterName];
             parameter.MarkChanged();

@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using Skylight.Execution;
 using Skylight.Tensors;
 
@@ -33,6 +32,12 @@ internal sealed class ParameterTransfer
     public void Load(CheckpointReader reader, KeyMapEntry entry, Tensor destination, Action<long> progress,
         CancellationToken cancellationToken)
     {
+        if (destination.Type.Format is not null)
+        {
+            QuantizedParameters.Load(_device, reader, entry, destination, progress, cancellationToken);
+            return;
+        }
+
         DataType type = destination.Type.DataType;
         int width = entry.Pieces[0].RowWidth, rows = entry.Pieces.Sum(piece => piece.RowCount);
         int block = RowsPerBlock(width, type.Size());
@@ -94,20 +99,7 @@ internal sealed class ParameterTransfer
         int rowBytes = checked(piece.RowWidth * type.Size()), rows = end - start;
         int rowsOfPart = Math.Max(RowsOfPart, PartBytes / rowBytes / RowsOfPart * RowsOfPart);
         int parts = (rows + rowsOfPart - 1) / rowsOfPart;
-        if (parts == 1)
-        {
-            Read(0);
-            return;
-        }
-
-        try
-        {
-            Parallel.For(0, parts, Read);
-        }
-        catch (AggregateException exception) when (exception.InnerExceptions[0] is CheckpointException first)
-        {
-            ExceptionDispatchInfo.Throw(first);
-        }
+        ParallelParts.Run(parts, Read);
 
         void Read(int part)
         {

@@ -40,10 +40,10 @@ public sealed class Connector
         Value shuffled = graph.Add(new PixelShuffle(gridHeight, gridWidth), hidden);
         Value normalized = graph.Add(new LayerNorm(_configuration.ConnectorEpsilon), shuffled,
             Parameter(graph, "connector.norm.weight"), Parameter(graph, "connector.norm.bias"));
-        Value inner = graph.Add(new MatMul(), normalized, Parameter(graph, "connector.linear1.weight"),
-            Parameter(graph, "connector.linear1.bias"));
-        return graph.Add(new MatMul(), graph.Add(new Gelu(), inner), Parameter(graph, "connector.linear2.weight"),
-            Parameter(graph, "connector.linear2.bias"));
+        Value inner = _parameters.Product(graph, normalized, "connector.linear1.weight",
+            "connector.linear1.bias");
+        return _parameters.Product(graph, graph.Add(new Gelu(), inner), "connector.linear2.weight",
+            "connector.linear2.bias");
     }
 
     private Value Parameter(Graph graph, string name) => graph.Persistent(_parameters[name]);

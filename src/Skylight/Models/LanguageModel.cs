@@ -133,13 +133,8 @@ public sealed class LanguageModel
 
     private string HeadName => _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight";
 
-    private Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null)
-    {
-        List<Value> inputs = [x, Parameter(graph, weight)];
-        if (bias is not null)
-            inputs.Add(Parameter(graph, bias));
-        return graph.Add(new MatMul(outputType), [.. inputs]);
-    }
+    private Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null) =>
+        _parameters.Product(graph, x, weight, bias, outputType);
 
     private Value Parameter(Graph graph, string name) => graph.Persistent(_parameters[name]);
 }

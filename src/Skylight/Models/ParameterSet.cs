@@ -1,4 +1,5 @@
 using Skylight.Graphs;
+using Skylight.Ops;
 using Skylight.Tensors;
 
 namespace Skylight.Models;
@@ -38,7 +39,34 @@ public sealed class ParameterSet
     internal void Add(string name, DataType dataType, params ReadOnlySpan<int> dimensions) =>
         Add(name, new TensorType(dataType, new Shape(dimensions)));
 
-    /// <summary>Puts other parameters into a parameter's place; its memory is freed.</summary>
+    /// <summary>
+    /// The name of some rows of a parameter that is kept in parts, because they are quantised in different ways.
+    /// </summary>
+    internal static string PartName(string name, int part) => $"{name}.part{part}";
+
+    /// <summary>
+    /// Writes the product of activations with a weight, of which parts that lie apart are joined: <c>x · weightᵀ (+
+    /// bias)</c>.
+    /// </summary>
+    /// <param name="graph">Where to write.</param>
+    /// <param name="x">[.., inputs].</param>
+    /// <param name="weight">The weight's name.</param>
+    /// <param name="bias">The bias's name; null for none.</param>
+    /// <param name="outputType">As in <see cref="MatMul"/>.</param>
+    internal Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null)
+    {
+        if (_byName.TryGetValue(weight, out PersistentTensor? whole))
+            return graph.Add(new MatMul(outputType),
+                bias is null ? [x, graph.Persistent(whole)] : [x, graph.Persistent(whole), graph.Persistent(this[bias])]);
+        var products = new List<Value>();
+        for (int part = 0; _byName.TryGetValue(PartName(weight, part), out PersistentTensor? rows); part++)
+            products.Add(graph.Add(new MatMul(outputType), bias is null ? [x, graph.Persistent(rows)]
+                : [x, graph.Persistent(rows), graph.Persistent(this[PartName(bias, part)])]));
+        return products.Count > 0 ? graph.Add(new ConcatenateColumns(), [.. products])
+            : throw new KeyNotFoundException($"The model has no parameter '{weight}'.");
+    }
+
+    /// <summary>Puts other parameters into a parameter's place; its memory, if it has some, is freed.</summary>
     internal void Replace(PersistentTensor old, params ReadOnlySpan<PersistentTensor> parameters)
     {
         int place = _all.IndexOf(old);
@@ -50,7 +78,8 @@ public sealed class ParameterSet
             _byName.Add(parameter.Name, parameter);
         }
 
-        old.Tensor.Memory.Dispose();
+        if (old.IsBound)
+            old.Tensor.Memory.Dispose();
     }
 
     private void Add(string name, TensorType type)

@@ -66,8 +66,8 @@ public sealed class VisionEncoder
             gridWidth = pixels.Shape[3] / _configuration.PatchWidth;
         Value patches = graph.Add(new PatchGather(_configuration.PatchHeight, _configuration.PatchWidth),
             Cast.To(graph, pixels, _activationType));
-        Value embedded = graph.Add(new MatMul(), patches, Parameter(graph, "vision.patch_embedding.weight"),
-            Parameter(graph, "vision.patch_embedding.bias"));
+        Value embedded = _parameters.Product(graph, patches, "vision.patch_embedding.weight",
+            "vision.patch_embedding.bias");
         Value positions = Parameter(graph, "vision.position_embedding");
         if (gridHeight != _configuration.GridHeight || gridWidth != _configuration.GridWidth)
             positions = graph.Add(new InterpolatePositions(_configuration.GridHeight, _configuration.GridWidth,
@@ -103,10 +103,8 @@ public sealed class VisionEncoder
     {
         int size = _configuration.HiddenSize, heads = _configuration.HeadCount;
         Value normalized = Norm(graph, hidden, prefix + ".norm1");
-        Value weight = Parameter(graph, prefix + ".attention.qkv.weight");
-        Value qkv = _configuration.QkvBias
-            ? graph.Add(new MatMul(), normalized, weight, Parameter(graph, prefix + ".attention.qkv.bias"))
-            : graph.Add(new MatMul(), normalized, weight);
+        Value qkv = _parameters.Product(graph, normalized, prefix + ".attention.qkv.weight",
+            _configuration.QkvBias ? prefix + ".attention.qkv.bias" : null);
         IReadOnlyList<Value> parts = graph.AddNode(new SplitColumns(size, size, size), qkv);
         Value query = parts[0], key = parts[1];
         if (_configuration.QueryKeyNorm)
@@ -118,14 +116,14 @@ public sealed class VisionEncoder
         }
 
         Value attention = graph.Add(new Attention(heads, heads, size / heads, Causal: false), query, key, parts[2], starts);
-        Value projected = graph.Add(new MatMul(), attention, Parameter(graph, prefix + ".attention.output.weight"),
-            Parameter(graph, prefix + ".attention.output.bias"));
+        Value projected = _parameters.Product(graph, attention, prefix + ".attention.output.weight",
+            prefix + ".attention.output.bias");
         hidden = graph.Add(new Add(), hidden, graph.Add(new LayerScale(), projected, Parameter(graph, prefix + ".scale1")));
         normalized = Norm(graph, hidden, prefix + ".norm2");
-        Value inner = graph.Add(new MatMul(), normalized, Parameter(graph, prefix + ".mlp.fc1.weight"),
-            Parameter(graph, prefix + ".mlp.fc1.bias"));
-        Value outer = graph.Add(new MatMul(), graph.Add(new Gelu(), inner),
-            Parameter(graph, prefix + ".mlp.fc2.weight"), Parameter(graph, prefix + ".mlp.fc2.bias"));
+        Value inner = _parameters.Product(graph, normalized, prefix + ".mlp.fc1.weight",
+            prefix + ".mlp.fc1.bias");
+        Value outer = _parameters.Product(graph, graph.Add(new Gelu(), inner), prefix + ".mlp.fc2.weight",
+            prefix + ".mlp.fc2.bias");
         return graph.Add(new Add(), hidden, graph.Add(new LayerScale(), outer, Parameter(graph, prefix + ".scale2")));
     }
 

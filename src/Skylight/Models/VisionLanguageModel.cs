@@ -107,8 +107,11 @@ public sealed class VisionLanguageModel : IDisposable
         }
     }
 
-    /// <summary>Whether <see cref="Quantize"/> has rounded weights: the model then serves inference only.</summary>
-    public bool IsQuantized { get; private set; }
+    /// <summary>
+    /// Whether weights are quantised, as its checkpoint has them or by <see cref="Quantize"/>: the model then serves inference
+    /// only.
+    /// </summary>
+    public bool IsQuantized => Parameters.All.Any(parameter => parameter.Type.Format is not null);
 
     /// <summary>
     /// Rounds the matrices of the language model to 8 or 4 bits and frees what they took before: decoding, which reads all of
@@ -133,7 +136,6 @@ public sealed class VisionLanguageModel : IDisposable
                 continue;
             cancellationToken.ThrowIfCancellationRequested();
             Parameters.Replace(parameter, WeightQuantizer.Quantize(Device, parameter, format));
-            IsQuantized = true;
         }
     }
 

@@ -91,11 +91,13 @@ internal static class GgufTypes
     public static QuantizedFormat? Format(this GgufType type) => type switch
     {
         GgufType.F32 or GgufType.F16 or GgufType.BF16 => null,
-        GgufType.Q4_0 => new QuantizedFormat(CodeType.Int4, 32, false),
-        GgufType.Q4_1 or GgufType.Q4_K => new QuantizedFormat(CodeType.UInt4, 32, true),
-        GgufType.Q5_0 or GgufType.Q8_0 or GgufType.IQ4_NL or GgufType.IQ4_XS =>
-            new QuantizedFormat(CodeType.Int8, 32, false),
-        GgufType.Q5_1 or GgufType.Q5_K => new QuantizedFormat(CodeType.Int8, 32, true),
+        GgufType.Q4_0 => QuantizedFormat.Q4,
+        GgufType.Q4_1 => new QuantizedFormat(CodeType.UInt4, 32, true) { HasHalfScales = true },
+        GgufType.Q4_K => new QuantizedFormat(CodeType.UInt4, 32, true),
+        GgufType.Q5_0 or GgufType.Q8_0 or GgufType.IQ4_NL => QuantizedFormat.Q8,
+        GgufType.IQ4_XS => new QuantizedFormat(CodeType.Int8, 32, false),
+        GgufType.Q5_1 => new QuantizedFormat(CodeType.Int8, 32, true) { HasHalfScales = true },
+        GgufType.Q5_K => new QuantizedFormat(CodeType.Int8, 32, true),
         GgufType.Q2_K => new QuantizedFormat(CodeType.UInt4, 16, true),
         GgufType.Q3_K => new QuantizedFormat(CodeType.Int4, 16, false),
         GgufType.Q6_K => new QuantizedFormat(CodeType.Int8, 16, false),

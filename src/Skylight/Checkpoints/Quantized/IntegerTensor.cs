@@ -36,7 +36,11 @@ internal abstract class IntegerTensor : QuantizedTensor
 
     /// <summary>What codes, scales and minimums are, whichever block an input belongs to.</summary>
     protected QuantizedFormat ValueFormat => new(
-        _bits == 8 ? CodeType.Int8 : _isSymmetric.Value ? CodeType.Int4 : CodeType.UInt4, GroupSize, !_isSymmetric.Value);
+        _bits == 8 ? CodeType.Int8 : _isSymmetric.Value ? CodeType.Int4 : CodeType.UInt4, GroupSize, !_isSymmetric.Value)
+    {
+        HasHalfScales = _scales.ElementType == StoredType.Float16,
+        HasZeroPoints = _bits == 4 && !_isSymmetric.Value,
+    };
 
     /// <summary>Inputs that share a scale.</summary>
     protected int GroupSize { get; }

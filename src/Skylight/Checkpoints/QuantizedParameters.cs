@@ -1,0 +1,136 @@
+using Skylight.Execution;
+using Skylight.Graphs;
+using Skylight.Models;
+using Skylight.Tensors;
+
+namespace Skylight.Checkpoints;
+
+/// <summary>
+/// Weights that a checkpoint has quantised, and that stay so in memory: which parameters they are, and how they get there.
+/// </summary>
+internal static class QuantizedParameters
+{
+    // Codes of a part of a weight, one a byte, and their scales.
+    private const int PartCodes = 1 << 24;
+
+    /// <summary>
+    /// Gives the parameters of a model, which have no memory yet, the formats of a checkpoint: those of weights whose tensors
+    /// are all quantised in a format that the device multiplies. Where one parameter is several tensors of different formats,
+    /// it is kept in parts.
+    /// </summary>
+    /// <param name="model">The model.</param>
+    /// <param name="reader">The checkpoint; verified.</param>
+    /// <param name="keyMap">Of the model in the checkpoint's naming.</param>
+    public static void Apply(VisionLanguageModel model, CheckpointReader reader, KeyMap keyMap)
+    {
+        foreach (KeyMapEntry entry in keyMap.Entries)
+        {
+            PersistentTensor parameter = model.Parameters[entry.ParameterName];
+            if (parameter.Type.Storage != Storage.Weight)
+                continue;
+            QuantizedFormat?[] formats = [.. entry.Pieces.Select(piece => FormatOf(reader, piece, model.Device))];
+            if (formats.All(format => format is null))
+                continue;
+            if (formats.All(format => format == formats[0]))
+                model.Parameters.Replace(parameter,
+                    new PersistentTensor(parameter.Name, TensorType.Quantized(formats[0]!, parameter.Type.Shape)));
+            else
+                TakeApart(model.Parameters, entry, parameter, formats);
+        }
+    }
+
+    /// <summary>The entries of a key map as the model has them: a parameter in parts has one for each.</summary>
+    public static IEnumerable<KeyMapEntry> EntriesOf(KeyMap keyMap, ParameterSet parameters)
+    {
+        foreach (KeyMapEntry entry in keyMap.Entries)
+        {
+            if (parameters.TryGet(entry.ParameterName, out _))
+            {
+                yield return entry;
+                continue;
+            }
+
+            for (int part = 0; part < entry.Pieces.Length; part++)
+            {
+                KeyMapPiece piece = entry.Pieces[part];
+                string name = ParameterSet.PartName(entry.ParameterName, part);
+                yield return new KeyMapEntry(name, parameters[name].Type.Shape, [piece with { RowOffset = 0 }]);
+            }
+        }
+    }
+
+    /// <summary>Fills a quantised parameter.</summary>
+    /// <param name="device">Where it lives.</param>
+    /// <param name="reader">The checkpoint.</param>
+    /// <param name="entry">Which parameter.</param>
+    /// <param name="destination">Its memory.</param>
+    /// <param name="progress">Told of the bytes of each part that has arrived.</param>
+    /// <param name="cancellationToken">Checked before each part.</param>
+    public static void Load(Device device, CheckpointReader reader, KeyMapEntry entry, Tensor destination,
+        Action<long> progress, CancellationToken cancellationToken)
+    {
+        QuantizedFormat format = destination.Type.Format!;
+        int rows = destination.Shape.Rows, inputs = destination.Shape.Columns, blocks = format.BlocksOf(inputs);
+        int block = Math.Max(PartCodes / inputs / Device.RowBlock, 1) * Device.RowBlock;
+        int most = Math.Min(block, rows);
+        var codes = new sbyte[most * inputs];
+        var scales = new float[most * blocks];
+        float[] minimums = format.HasMinimum ? new float[scales.Length] : [];
+        for (int first = 0; first < rows; first += block)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            int count = Math.Min(block, rows - first);
+            foreach (KeyMapPiece piece in entry.Pieces)
+            {
+                int start = Math.Max(first, piece.RowOffset), end = Math.Min(first + count, piece.RowOffset + piece.RowCount);
+                if (start < end)
+                    Read(reader[piece.TensorName], start - piece.RowOffset, end - start, start - first);
+            }
+
+            Tensor part = device.Part(destination, first, count);
+            device.UploadCodes(part, codes.AsSpan(0, count * inputs), scales.AsSpan(0, count * blocks),
+                minimums.AsSpan(0, format.HasMinimum ? count * blocks : 0));
+            progress(part.Type.Bytes);
+        }
+
+        // Forms that pack some outputs into one word are read in whole words.
+        void Read(CheckpointTensor tensor, int firstRow, int rowCount, int target)
+        {
+            const int RowsAtOnce = 64;
+            ParallelParts.Run((rowCount + RowsAtOnce - 1) / RowsAtOnce, part =>
+            {
+                int row = part * RowsAtOnce, count = Math.Min(RowsAtOnce, rowCount - row), to = target + row;
+                tensor.ReadCodes(firstRow + row, count, codes.AsSpan(to * inputs, count * inputs),
+                    scales.AsSpan(to * blocks, count * blocks),
+                    format.HasMinimum ? minimums.AsSpan(to * blocks, count * blocks) : []);
+            });
+        }
+    }
+
+    private static QuantizedFormat? FormatOf(CheckpointReader reader, KeyMapPiece piece, Device device)
+    {
+        CheckpointTensor tensor = reader[piece.TensorName];
+        // A weight with other axes on disk, such as a convolution's, is read as numbers.
+        return tensor.Format is { } format && tensor.Shape == new Shape(piece.RowCount, piece.RowWidth)
+            && device.Multiplies(format) ? format : null;
+    }
+
+    private static void TakeApart(ParameterSet parameters, KeyMapEntry entry, PersistentTensor parameter,
+        QuantizedFormat?[] formats)
+    {
+        parameters.Replace(parameter, [.. entry.Pieces.Select((piece, part) => new PersistentTensor(
+            ParameterSet.PartName(parameter.Name, part), TypeOf(piece, formats[part])))]);
+        const string Weight = ".weight", Bias = ".bias";
+        string biasName = parameter.Name[..^Weight.Length] + Bias;
+        if (parameter.Name.EndsWith(Weight, StringComparison.Ordinal)
+            && parameters.TryGet(biasName, out PersistentTensor? bias))
+            parameters.Replace(bias!, [.. entry.Pieces.Select((piece, part) => new PersistentTensor(
+                ParameterSet.PartName(biasName, part), bias!.Type with { Shape = new Shape(piece.RowCount) }))]);
+
+        TensorType TypeOf(KeyMapPiece piece, QuantizedFormat? format)
+        {
+            var shape = new Shape(piece.RowCount, piece.RowWidth);
+            return format is null ? parameter.Type with { Shape = shape } : TensorType.Quantized(format, shape);
+        }
+    }
+}
