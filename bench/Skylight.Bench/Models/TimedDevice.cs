@@ -63,6 +63,11 @@ internal sealed class TimedDevice(Device inner) : Device
     public override long StorageBytes(TensorType type) => inner.StorageBytes(type);
 
     /// <inheritdoc/>
+    public override bool Multiplies(QuantizedFormat format) => inner.Multiplies(format);
+
+    public override void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums) => inner.UploadCodes(destination, codes, scales, minimums);
+
     public override void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination) => inner.Upload(rowMajor, destination);
 
     /// <inheritdoc/>

@@ -105,11 +105,19 @@ internal static unsafe class BFloat16Gemm
         BFloat16Kernels.PackRows(product.A, a, product.ARow * sizeof(float), steps / Chunk, steps % Chunk, rows);
         delegate* unmanaged<void*, void*, float*, nint, nint, void> tile = BFloat16Kernels.PanelTile(rows);
         nint panelBytes = product.BStride * Width * sizeof(ushort);
-        CpuParallel.For(WeightPanels.PanelCount(product.Columns), threads, panel =>
+        // Panels in a row for each thread: what it reads is one stream, which the processor's prefetcher follows.
+        const int StreamBytes = 128 << 10;
+        int panels = WeightPanels.PanelCount(product.Columns),
+            tasks = (int)Math.Clamp(panels * panelBytes / StreamBytes, Math.Min(4 * threads, panels), panels);
+        CpuParallel.For(tasks, threads, task =>
         {
             float* sums = stackalloc float[TileRows * Width];
-            tile(a, (byte*)product.B + panel * panelBytes, sums, steps / 2, steps % 2);
-            Finish(product, sums, 0, rows, panel);
+            int end = (int)((long)panels * (task + 1) / tasks);
+            for (int panel = (int)((long)panels * task / tasks); panel < end; panel++)
+            {
+                tile(a, (byte*)product.B + panel * panelBytes, sums, steps / 2, steps % 2);
+                Finish(product, sums, 0, rows, panel);
+            }
         });
     }
 

@@ -49,9 +49,11 @@ internal unsafe struct QuantizedProduct
 internal static unsafe class QuantizedGemm
 {
     private const int Width = WeightPanels.Width;
-    private const int TileRows = QuantizedTile.MaxRows;
     private const int StepBlock = 512;
     private const int TilesPerTask = 43, PanelsPerTask = 8;
+
+    // What a thread reads in one go where a weight is read once: long enough for the processor's prefetcher to follow.
+    private const int StreamBytes = 128 << 10;
     private const long MostPackedBytes = 16 << 20;
 
     /// <summary>Computes a product on at most <paramref name="threads"/> threads.</summary>
@@ -62,6 +64,7 @@ internal static unsafe class QuantizedGemm
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
         long rowBytes = (long)product.Layout.BlocksOf(product.Steps) * (product.Layout.Block + sizeof(ActivationBlock));
+        const int TileRows = QuantizedTile.MaxRows;
         int most = (int)Math.Max(MostPackedBytes / Math.Max(rowBytes, 1) / TileRows, TilesPerTask) * TileRows;
         int pieces = (product.Rows + most - 1) / most;
         for (int piece = 0; piece < pieces; piece++)
@@ -102,18 +105,22 @@ internal static unsafe class QuantizedGemm
     private static void RunRows(QuantizedProduct product, int threads, bool assembled)
     {
         QuantizedLayout layout = product.Layout;
-        var tiling = new RowTiling(product.Rows, TileRows);
+        // Up to two high tiles read a weight once or twice; lower ones are the faster where it stays in the cache.
+        var tiling = new RowTiling(product.Rows,
+            product.Rows <= 2 * QuantizedTile.MaxHighRows ? QuantizedTile.MaxHighRows : QuantizedTile.MaxRows);
         int panels = WeightPanels.PanelCount(product.Columns), blocks = layout.BlocksOf(product.Steps);
         // Codes, then what belongs to the blocks; both by blocks of steps, in each the tiles, in each the blocks.
         nint codeBytes = (nint)product.Rows * blocks * layout.Block;
         byte* codes = (byte*)GemmScratch.LeftOperand(
             (codeBytes + 63) / 64 * 16 + (nint)product.Rows * blocks * sizeof(ActivationBlock) / sizeof(float));
         var infos = (ActivationBlock*)(codes + (codeBytes + 63) / 64 * 64);
-        CpuParallel.For(tiling.Count, product.Rows > TileRows ? threads : 1,
+        CpuParallel.For(tiling.Count, tiling.Count > 4 ? threads : 1,
             tile => RoundTile(product, tiling, codes, infos, tile));
 
         int rowTasks = (tiling.Count + TilesPerTask - 1) / TilesPerTask;
-        int panelTasks = tiling.Count == 1 ? panels : (panels + PanelsPerTask - 1) / PanelsPerTask;
+        int panelTasks = tiling.Count == 1
+            ? (int)Math.Clamp(panels * layout.PanelBytes(product.Steps) / StreamBytes, 1, panels)
+            : (panels + PanelsPerTask - 1) / PanelsPerTask;
         if (threads > 1)
         {
             while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)

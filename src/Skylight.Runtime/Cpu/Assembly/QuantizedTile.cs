@@ -9,8 +9,14 @@ namespace Skylight.Cpu.Assembly;
 /// </summary>
 internal static class QuantizedTile
 {
-    /// <summary>The most rows of a tile: 12 sums in float32 and 12 in integers.</summary>
+    /// <summary>The most rows of a tile that takes all outputs at once: 12 sums in float32 and 12 in integers.</summary>
     public const int MaxRows = 6;
+
+    /// <summary>
+    /// The most rows of a tile that takes the outputs of a block in two halves: 16 sums in float32 and 8 in integers. It reads
+    /// the rows' codes twice, but a weight that does not fit a cache once where two tiles would read it twice.
+    /// </summary>
+    public const int MaxHighRows = 8;
 
     private const int RowSumBytes = 128, InfoBytes = 16;
 
@@ -31,7 +37,7 @@ internal static class QuantizedTile
         Assembler code = kernel.Code;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
         // One or two rows alone wait for their own sums: odd quads have sums of their own, which integers allow.
-        bool isSplit = rows <= 2;
+        bool isSplit = rows <= 2, isHigh = rows > MaxRows;
         if (layout.Bits == 4)
         {
             code.mov(eax, 0x0F0F0F0F);
@@ -46,6 +52,12 @@ internal static class QuantizedTile
             code.mov(rax, r8);
             kernel.Loop(rax, () =>
             {
+                if (isHigh)
+                {
+                    HighBlock(code, layout, rows);
+                    return;
+                }
+
                 for (int row = 0; row < rows; row++)
                 {
                     if (layout.Bias != 0)
@@ -68,10 +80,13 @@ internal static class QuantizedTile
                         code.vpaddd(zmm[Integers + sum], zmm[Integers + sum], zmm[Second(0) + sum]);
                 }
 
-                Scale(code, layout, rows);
-                code.add(rdi, rows * layout.Block);
-                code.add(rsi, rows * InfoBytes);
-                code.add(r10, layout.BlockBytes);
+                for (int half = 0; half < 2; half++)
+                {
+                    int first = half;
+                    Scale(code, layout, half, rows, row => Integers + 2 * row + first);
+                }
+
+                NextBlock(code, layout, rows);
             });
             for (int sum = 0; sum < 2 * rows; sum++)
                 code.vmovups(__zmmword_ptr[rcx + sum * 64], zmm[sum]);
@@ -114,38 +129,89 @@ internal static class QuantizedTile
         }
     }
 
-    /// <summary>Adds the integer sums of a block, scaled, to the rows' sums.</summary>
-    private static void Scale(Assembler code, QuantizedLayout layout, int rows)
+    /// <summary>A block for more than six rows: sums in zmm0–15, integers of one half of the outputs in zmm16–23.</summary>
+    private static void HighBlock(Assembler code, QuantizedLayout layout, int rows)
     {
+        const int HalfIntegers = 16;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
         for (int half = 0; half < 2; half++)
         {
-            AssemblerRegisterZMM scale = zmm[Weight], added = zmm[Weight + 1], product = zmm[Raw];
-            if (layout.HasHalfScales)
-                code.vcvtph2ps(scale, __ymmword_ptr[r10 + half * 32]);
-            else
-                code.vmovups(scale, __zmmword_ptr[r10 + half * 64]);
-            if (layout.Offset == BlockOffset.Zero)
-            {
-                code.vpmovzxbd(added, __xmmword_ptr[r10 + layout.ScaleBytes + half * 16]);
-                code.vcvtdq2ps(added, added);
-            }
-            else if (layout.Offset == BlockOffset.Minimum)
-            {
-                code.vmovups(added, __zmmword_ptr[r10 + layout.ScaleBytes + half * 64]);
-            }
-
             for (int row = 0; row < rows; row++)
             {
-                AssemblerRegisterZMM integers = zmm[Integers + 2 * row + half], sum = zmm[2 * row + half];
-                code.vcvtdq2ps(integers, integers);
-                if (layout.Offset == BlockOffset.Zero)
-                    code.vfnmadd231ps(integers, added, __dword_bcst[rsi + row * InfoBytes + 12]);
-                code.vmulps(product, scale, __dword_bcst[rsi + row * InfoBytes]);
-                code.vfmadd231ps(sum, integers, product);
-                if (layout.Offset == BlockOffset.Minimum)
-                    code.vfmadd231ps(sum, added, __dword_bcst[rsi + row * InfoBytes + 8]);
+                if (layout.Bias != 0)
+                    code.vpbroadcastd(zmm[HalfIntegers + row], __dword_ptr[rsi + row * InfoBytes + 4]);
+                else
+                    code.vpxord(zmm[HalfIntegers + row], zmm[HalfIntegers + row], zmm[HalfIntegers + row]);
             }
+
+            for (int quad = 0; quad < layout.Block / 4; quad++)
+            {
+                int at = layout.CodesAt + quad * layout.QuadBytes;
+                if (layout.Bits == 8)
+                {
+                    code.vmovdqu32(zmm[Weight], __zmmword_ptr[r10 + at + half * 64]);
+                    code.prefetcht0(__byte_ptr[r10 + at + half * 64 + Ahead]);
+                }
+                else if (half == 0)
+                {
+                    code.vpandd(zmm[Weight], zmm[Mask], __zmmword_ptr[r10 + at]);
+                    code.prefetcht0(__byte_ptr[r10 + at + Ahead]);
+                }
+                else
+                {
+                    code.vpsrld(zmm[Weight], __zmmword_ptr[r10 + at], 4);
+                    code.vpandd(zmm[Weight], zmm[Weight], zmm[Mask]);
+                }
+
+                for (int row = 0; row < rows; row++)
+                {
+                    code.vpbroadcastd(zmm[A + row % 4], __dword_ptr[rdi + row * layout.Block + quad * 4]);
+                    code.vpdpbusd(zmm[HalfIntegers + row], zmm[Weight], zmm[A + row % 4]);
+                }
+            }
+
+            Scale(code, layout, half, rows, row => HalfIntegers + row);
+        }
+
+        NextBlock(code, layout, rows);
+    }
+
+    private static void NextBlock(Assembler code, QuantizedLayout layout, int rows)
+    {
+        code.add(rdi, rows * layout.Block);
+        code.add(rsi, rows * InfoBytes);
+        code.add(r10, layout.BlockBytes);
+    }
+
+    /// <summary>Adds the integer sums of one half of a block's outputs, scaled, to the rows' sums.</summary>
+    private static void Scale(Assembler code, QuantizedLayout layout, int half, int rows, Func<int, int> integersOf)
+    {
+        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        AssemblerRegisterZMM scale = zmm[Weight], added = zmm[Weight + 1], product = zmm[Raw];
+        if (layout.HasHalfScales)
+            code.vcvtph2ps(scale, __ymmword_ptr[r10 + half * 32]);
+        else
+            code.vmovups(scale, __zmmword_ptr[r10 + half * 64]);
+        if (layout.Offset == BlockOffset.Zero)
+        {
+            code.vpmovzxbd(added, __xmmword_ptr[r10 + layout.ScaleBytes + half * 16]);
+            code.vcvtdq2ps(added, added);
+        }
+        else if (layout.Offset == BlockOffset.Minimum)
+        {
+            code.vmovups(added, __zmmword_ptr[r10 + layout.ScaleBytes + half * 64]);
+        }
+
+        for (int row = 0; row < rows; row++)
+        {
+            AssemblerRegisterZMM integers = zmm[integersOf(row)], sum = zmm[2 * row + half];
+            code.vcvtdq2ps(integers, integers);
+            if (layout.Offset == BlockOffset.Zero)
+                code.vfnmadd231ps(integers, added, __dword_bcst[rsi + row * InfoBytes + 12]);
+            code.vmulps(product, scale, __dword_bcst[rsi + row * InfoBytes]);
+            code.vfmadd231ps(sum, integers, product);
+            if (layout.Offset == BlockOffset.Minimum)
+                code.vfmadd231ps(sum, added, __dword_bcst[rsi + row * InfoBytes + 8]);
         }
     }
 }
