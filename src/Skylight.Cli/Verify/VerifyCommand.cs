@@ -50,14 +50,14 @@ internal static class VerifyCommand
                     result.AddError("Give a checkpoint and a golden dump, or --losses with a file.");
             }
             else if (result.GetValue(checkpoint) is not null || result.GetValue(unfused)
-                || result.GetValue(form) is not null)
+                || result.GetResult(form) is not null)
             {
                 result.AddError(
                     "--losses takes neither a checkpoint and a dump nor --form nor --no-fusion: it recomputes the file's " +
                     "objectives, without a model.");
             }
 
-            if (result.GetValue(baseCheckpoint) is not null && result.GetValue(form) is null)
+            if (result.GetResult(baseCheckpoint) is not null && result.GetResult(form) is null)
                 result.AddError("--base goes with --form.");
         });
         command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
