@@ -61,15 +61,15 @@ internal sealed class AwqForm : QuantizedForm
         if (zeros is not null)
             parts.DemandShape(zeros, new Shape(groups, codes.Shape[1]), $"[groups, outputs / 8] of qweight {codes.Shape}");
         return new AwqTensor(parts.WeightName, new Shape(outputs, inputs), size, codes, scales, zeros,
-            NameOf(_groupSize), !_hasZeros);
+            NameOf(_groupSize), !_hasZeros, parts.Words);
     }
 
     private static string NameOf(int groupSize) =>
         groupSize < 0 ? "AWQ 4-bit, a group an output" : FormattableString.Invariant($"AWQ 4-bit, group {groupSize}");
 
     private sealed class AwqTensor(string name, Shape shape, int groupSize, PlainTensor codes, PlainTensor scales,
-        PlainTensor? zeros, string typeName, bool maySymmetric)
-        : IntegerTensor(name, shape, 4, groupSize, codes, scales, zeros, maySymmetric)
+        PlainTensor? zeros, string typeName, bool maySymmetric, PackedWords packed)
+        : IntegerTensor(name, shape, 4, groupSize, codes, scales, zeros, maySymmetric, packed)
     {
         private const int Pack = 8;
 
@@ -80,9 +80,8 @@ internal sealed class AwqForm : QuantizedForm
 
         private static ReadOnlySpan<byte> Order => [0, 2, 4, 6, 1, 3, 5, 7];
 
-        protected override void UnpackCodes(int firstRow, int rows, Span<sbyte> codes)
+        protected override void UnpackCodes(ReadOnlySpan<uint> words, int firstRow, int rows, Span<sbyte> codes)
         {
-            ReadOnlySpan<uint> words = Words;
             int rowWords = Shape[0] / Pack, first = firstRow / Pack, end = (firstRow + rows + Pack - 1) / Pack;
             Span<uint> column = stackalloc uint[Tile];
             for (int input = 0; input < Inputs; input += Tile)

@@ -82,12 +82,13 @@ internal sealed class GptqForm : QuantizedForm
         }
 
         return new GptqTensor(parts.WeightName, new Shape(outputs, inputs), _bits, size, codes, scales, zeros, groupOf,
-            groupOf is null ? Name : Name + ", act-order", _isSymmetric, _lessOne);
+            groupOf is null ? Name : Name + ", act-order", _isSymmetric, _lessOne, parts.Words);
     }
 
     private sealed class GptqTensor(string name, Shape shape, int bits, int groupSize, PlainTensor codes,
-        PlainTensor scales, PlainTensor zeros, int[]? groupOf, string typeName, bool maySymmetric, bool lessOne)
-        : IntegerTensor(name, shape, bits, groupSize, codes, scales, zeros, maySymmetric)
+        PlainTensor scales, PlainTensor zeros, int[]? groupOf, string typeName, bool maySymmetric, bool lessOne,
+        PackedWords packedWords)
+        : IntegerTensor(name, shape, bits, groupSize, codes, scales, zeros, maySymmetric, packedWords)
     {
         private readonly int _bits = bits;
 
@@ -142,9 +143,8 @@ internal sealed class GptqForm : QuantizedForm
             }
         }
 
-        protected override void UnpackCodes(int firstRow, int rows, Span<sbyte> codes)
+        protected override void UnpackCodes(ReadOnlySpan<uint> words, int firstRow, int rows, Span<sbyte> codes)
         {
-            ReadOnlySpan<uint> words = Words;
             int outputs = Shape[0], rowWords = Inputs / Pack;
             Span<byte> bytes = MemoryMarshal.AsBytes(codes);
             ulong less = 0x0101010101010101ul * (uint)CodeOffset;

@@ -13,6 +13,7 @@ namespace Skylight.Checkpoints.Quantized;
 internal abstract class IntegerTensor : QuantizedTensor
 {
     private readonly PlainTensor _codes;
+    private readonly PackedWords _words;
     private readonly PlainTensor _scales;
     private readonly PlainTensor? _zeros;
     private readonly int _bits;
@@ -20,9 +21,10 @@ internal abstract class IntegerTensor : QuantizedTensor
     private readonly Lazy<bool> _isSymmetric;
 
     protected IntegerTensor(string name, Shape shape, int bits, int groupSize, PlainTensor codes, PlainTensor scales,
-        PlainTensor? zeros, bool maySymmetric)
+        PlainTensor? zeros, bool maySymmetric, PackedWords words)
         : base(name, shape, codes.File)
     {
+        _words = words;
         (_codes, _scales, _zeros, _bits, GroupSize) = (codes, scales, zeros, bits, groupSize);
         _groups = scales.Shape[0];
         _isSymmetric = new Lazy<bool>(() => zeros is null || (maySymmetric && HasOnlyMiddleZeros()));
@@ -54,10 +56,6 @@ internal abstract class IntegerTensor : QuantizedTensor
     /// <summary>What is taken off a stored code: 8-bit ones become signed, and symmetric 4-bit ones.</summary>
     protected int CodeOffset => _bits == 8 || _isSymmetric.Value ? Middle : 0;
 
-    /// <summary>The words of the codes, as they are mapped.</summary>
-    protected ReadOnlySpan<uint> Words =>
-        MemoryMarshal.Cast<byte, uint>(_codes.Source.Bytes(_codes.Entry, 0, (int)_codes.Entry.ByteCount));
-
     /// <inheritdoc/>
     public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
     {
@@ -68,12 +66,13 @@ internal abstract class IntegerTensor : QuantizedTensor
     /// <summary>Reads codes, and scales and minimums of groups, whichever inputs belong to them.</summary>
     protected void Unpack(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
     {
-        UnpackCodes(firstRow, rows, codes);
+        using (PackedWords.Lease lease = _words.Rent(_codes))
+            UnpackCodes(lease.Words, firstRow, rows, codes);
         ReadScales(firstRow, rows, scales, minimums);
     }
 
     /// <summary>Takes the codes of some outputs out of their words, less <see cref="CodeOffset"/>.</summary>
-    protected abstract void UnpackCodes(int firstRow, int rows, Span<sbyte> codes);
+    protected abstract void UnpackCodes(ReadOnlySpan<uint> words, int firstRow, int rows, Span<sbyte> codes);
 
     /// <summary>Takes the zeros of some outputs out of a group's words.</summary>
     protected abstract void UnpackZeros(ReadOnlySpan<uint> words, int firstRow, Span<int> zeros);

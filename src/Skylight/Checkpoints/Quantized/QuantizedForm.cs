@@ -95,11 +95,12 @@ internal abstract class QuantizedForm
         foreach (PlainTensor tensor in stored)
             byName.TryAdd(tensor.Name, tensor);
         var taken = new HashSet<string>(StringComparer.Ordinal);
+        var words = new PackedWords();
         List<CheckpointTensor> made = [];
         foreach (PlainTensor codes in stored.Where(tensor =>
             tensor.Name.EndsWith(CodesSuffix, StringComparison.Ordinal) && IsCodes(tensor, byName)))
         {
-            var parts = new QuantizedParts(Name, codes.Name[..^CodesSuffix.Length], byName, taken);
+            var parts = new QuantizedParts(Name, codes.Name[..^CodesSuffix.Length], byName, taken, words);
             taken.Add(codes.Name);
             made.Add(Make(codes, parts));
         }
@@ -130,11 +131,15 @@ internal abstract class QuantizedForm
 /// <param name="module">What their names begin with.</param>
 /// <param name="stored">All tensors of the checkpoint.</param>
 /// <param name="taken">Takes the names of those that were asked for.</param>
+/// <param name="words">Reads codes that are packed across rows.</param>
 internal sealed class QuantizedParts(string form, string module, IReadOnlyDictionary<string, PlainTensor> stored,
-    HashSet<string> taken)
+    HashSet<string> taken, PackedWords words)
 {
     /// <summary>Far above any weight; whatever is made of two extents' packs and rows stays within 32 bits.</summary>
     public const int MostExtent = 1 << 24;
+
+    /// <summary>Reads codes that are packed across rows; one for all weights of a checkpoint.</summary>
+    public PackedWords Words => words;
 
     /// <summary>The name of the weight.</summary>
     public string WeightName => module + ".weight";
@@ -179,7 +184,7 @@ internal sealed class QuantizedParts(string form, string module, IReadOnlyDictio
     {
         if (part.Shape.Rank != 2 || part.Shape[0] == 0 || part.Shape[1] == 0)
             throw new CheckpointException(part.File, $"is {part.Shape}; supported: a matrix ({form}).", part.Name);
-        if (part.Entry.ByteCount > int.MaxValue || part.Shape[0] > MostExtent || part.Shape[1] > MostExtent)
+        if (part.Entry.ByteCount > Array.MaxLength || part.Shape[0] > MostExtent || part.Shape[1] > MostExtent)
             throw new CheckpointException(part.File,
                 $"is {part.Shape}; supported: extents of at most {MostExtent}, and less than 2 GiB ({form}).", part.Name);
     }

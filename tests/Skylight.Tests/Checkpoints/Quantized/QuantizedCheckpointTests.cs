@@ -172,6 +172,46 @@ public sealed class QuantizedCheckpointTests
         Assert.Contains("its scale of output 188, block 1 is NaN", error.Message, StringComparison.Ordinal);
     }
 
+    [Theory]
+    [InlineData("awq", "mlp.up_proj.qweight")]
+    [InlineData("fp8", "mlp.up_proj.weight")]
+    public void A_file_that_shrinks_while_it_is_read_is_an_error(string form, string tensor)
+    {
+        using var folder = new TemporaryFolder();
+        foreach (string file in Directory.EnumerateFiles(Golden.PathOf($"quant/{form}")))
+            File.Copy(file, folder[Path.GetFileName(file)]);
+        using CheckpointReader reader = CheckpointReader.Open(folder.Path);
+        using (var stream = new FileStream(folder["model.safetensors"], FileMode.Open, FileAccess.Write,
+            FileShare.ReadWrite | FileShare.Delete))
+            stream.SetLength(10_000);
+        CheckpointException error = Assert.Throws<CheckpointException>(() =>
+            reader["language_model.model.layers.0.mlp.up_proj.weight"].ReadFloat32(0, new float[512 * 256]));
+        Assert.Contains("became shorter", error.Message, StringComparison.Ordinal);
+        Assert.EndsWith(tensor, error.Tensor, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Several_weights_may_be_read_at_once()
+    {
+        using CheckpointReader reader = CheckpointReader.Open(Golden.PathOf("quant/gptq"));
+        CheckpointTensor[] weights = [.. reader.Tensors.Where(tensor => tensor.Format is not null)];
+        float[][] expected = [.. weights.Select(weight => Values(weight, 0, weight.Shape[0]))];
+        Parallel.For(0, 400, new ParallelOptions { MaxDegreeOfParallelism = 8 }, i =>
+        {
+            CheckpointTensor weight = weights[i % weights.Length];
+            int first = i % 5 * 16, rows = 32;
+            Assert.True(expected[i % weights.Length].AsSpan(first * weight.Shape[1], rows * weight.Shape[1])
+                .SequenceEqual(Values(weight, first, rows)), weight.Name);
+        });
+
+        static float[] Values(CheckpointTensor weight, int first, int rows)
+        {
+            float[] values = new float[rows * weight.Shape[1]];
+            weight.ReadFloat32((long)first * weight.Shape[1], values);
+            return values;
+        }
+    }
+
     private static void AssertSame(VisionLanguageModel expected, VisionLanguageModel found) =>
         Assert.All(expected.Parameters.All, parameter =>
             Assert.Equal(PersistentTensors.Read(expected.Device, parameter),
