@@ -34,10 +34,14 @@ internal static class VerifyCommand
             };
         Option<string?> baseCheckpoint = ModelFolder.CreateVisionOption();
         Option<string> device = DeviceOption.Create();
+        Option<string?> compute = DeviceOption.CreateCompute();
+        compute.Description =
+            "With --form on the CPU: bfloat16 computes as answering does, with activations rounded, to a wider bound; by " +
+            "default float32.";
         var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
         var command = new Command("verify",
             "Recompute everything a reference dump, or a file of losses, holds and compare.") { checkpoint, golden,
-            losses, form, baseCheckpoint, device, unfused };
+            losses, form, baseCheckpoint, device, compute, unfused };
         command.Validators.Add(result =>
         {
             if (result.GetResult(losses) is null)
@@ -53,13 +57,15 @@ internal static class VerifyCommand
                     "objectives, without a model.");
             }
 
+            if (result.GetResult(compute) is not null && result.GetResult(form) is null)
+                result.AddError("--compute goes with --form: a dump was made in float32, and is recomputed so.");
             if (result.GetResult(baseCheckpoint) is not null && result.GetResult(form) is null)
                 result.AddError("--mmproj or --base goes with --form.");
         });
         command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
             ? RunLosses(file, parse.GetRequiredValue(device), cancellationToken)
             : Run(parse.GetValue(checkpoint)!, parse.GetValue(golden)!, parse.GetValue(form), parse.GetValue(baseCheckpoint),
-                parse.GetRequiredValue(device), !parse.GetValue(unfused), cancellationToken));
+                parse.GetRequiredValue(device), parse.GetValue(compute), !parse.GetValue(unfused), cancellationToken));
         return command;
     }
 
@@ -70,10 +76,10 @@ internal static class VerifyCommand
     }
 
     private static int Run(string checkpoint, string golden, string? form, string? baseCheckpoint, string deviceName,
-        bool useFusion, CancellationToken cancellationToken)
+        string? compute, bool useFusion, CancellationToken cancellationToken)
     {
         // A dump was made in float32.
-        using Device device = DeviceOption.Open(deviceName, compute: deviceName == DeviceOption.Default ? "float32" : null);
+        using Device device = DeviceOption.Open(deviceName, compute: compute ?? (deviceName == DeviceOption.Default ? "float32" : null));
         VerificationReport report;
         try
         {
