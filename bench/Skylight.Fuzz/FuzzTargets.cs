@@ -22,6 +22,7 @@ internal static class FuzzTargets
         return new Dictionary<string, Func<FuzzTarget>>
         {
             ["safetensors"] = () => new SafetensorsTarget(),
+            ["gguf"] = () => new GgufTarget(),
             ["quantised"] = () => new QuantizedTarget(),
             ["config.json"] = () => new ConfigurationTarget(),
             ["tokenizer.json"] = () => new TokenizerTarget(),
@@ -38,6 +39,7 @@ internal static class FuzzTargets
             ["examples"] = () => new ExamplesTarget(),
             ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
+            ["chat-template"] = () => new ChatTemplateTarget(),
             ["hub"] = () => new HubTarget(),
             ["verifier-reply"] = () => new VerifierReplyTarget(),
         };

@@ -62,7 +62,7 @@ public static class DeviceParity
     {
         bool rounds = own.Graph.Nodes.SelectMany(node => node.Inputs.Concat(node.Outputs))
             .Any(value => value.Type.DataType == DataType.BFloat16);
-        using var cpu = new CpuDevice();
+        using var cpu = new CpuDevice(new CpuDeviceOptions { Compute = DataType.Float32 });
         List<(string Name, Array Elements)> expected = Run(reference, cpu), actual = Run(own, device);
         return [.. expected.Zip(actual,
             (left, right) => new ParityRow(own.Workload.Name, left.Name, Distance(right.Elements, left.Elements),

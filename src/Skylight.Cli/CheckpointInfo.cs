@@ -83,15 +83,17 @@ internal sealed record CheckpointInfo(
 {
     /// <summary>Collects the facts.</summary>
     /// <param name="directory">The folder; without weights in it that is said, and the rest follows from
-    /// config.json.</param>
+    /// config.json. Or a GGUF file.</param>
     /// <param name="device">A device that says it has enough memory for any plan.</param>
     /// <param name="deviceBytes">What it has in truth; null where that is not known.</param>
     /// <param name="request">What is to be planned.</param>
-    public static CheckpointInfo Of(string directory, Device device, long? deviceBytes, InfoRequest request)
+    /// <param name="encoder">The vision encoder of a GGUF file, where it does not lie beside it.</param>
+    public static CheckpointInfo Of(string directory, Device device, long? deviceBytes, InfoRequest request,
+        string? encoder = null)
     {
-        ModelConfiguration configuration = ModelConfiguration.Load(directory);
+        ModelConfiguration configuration = ModelConfiguration.Load(directory, encoder);
         (WeightsInfo weights, StoredType? stored, Dictionary<string, (long Bytes, string[] Forms)> onDisk) =
-            ReadWeights(directory, configuration, device);
+            ReadWeights(directory, encoder, configuration, device);
         StoredType type = stored ?? (configuration.WeightType is "float32" ? StoredType.Float32
             : configuration.WeightType is "float16" ? StoredType.Float16 : StoredType.BFloat16);
         DataType parameterType = device.ActivationType == Tensors.DataType.BFloat16
@@ -180,21 +182,21 @@ internal sealed record CheckpointInfo(
     }
 
     private static (WeightsInfo Weights, StoredType? Type, Dictionary<string, (long Bytes, string[] Forms)> Modules) ReadWeights(
-        string directory, ModelConfiguration configuration, Device device)
+        string directory, string? encoder, ModelConfiguration configuration, Device device)
     {
         try
         {
-            using CheckpointReader reader = CheckpointReader.Open(directory);
+            using CheckpointReader reader = CheckpointReader.Open(directory, encoder);
             string[] names = [.. reader.Tensors.OrderBy(tensor => tensor.ElementType ?? (StoredType)int.MaxValue)
                 .Select(tensor => tensor.ElementType is { } plain ? Name(plain) : tensor.TypeName).Distinct()];
             long bytes = reader.Tensors.Sum(tensor => tensor.StoredBytes);
             StoredType?[] types = [.. reader.Tensors.Select(tensor => tensor.ElementType).Distinct()];
             try
             {
-                KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
+                KeyMap keyMap = reader.MapOf(configuration);
                 reader.Verify(keyMap);
                 // As loading does: bfloat16 where all is, else what holds the widest.
-                StoredType type = reader.IsQuantized ? ModelCheckpoint.ParameterTypeOf(directory, device).ToStored()
+                StoredType type = reader.IsQuantized ? ModelCheckpoint.ParameterTypeOf(directory, device, encoder).ToStored()
                     : types is [StoredType.BFloat16] or [StoredType.Float16] ? types[0]!.Value : StoredType.Float32;
                 return (new WeightsInfo($"{keyMap.Naming}", names, reader.Files.Count, bytes, null), type,
                     keyMap.Entries.SelectMany(entry => entry.Pieces.Select(piece =>

@@ -2,6 +2,7 @@ using System.CommandLine;
 using Skylight.Cpu;
 using Skylight.Cuda;
 using Skylight.Execution;
+using Skylight.Tensors;
 
 namespace Skylight.Cli;
 
@@ -28,6 +29,19 @@ internal static class DeviceOption
         return option;
     }
 
+    /// <summary>The <c>--compute</c> option: what products with bfloat16 weights compute with on the CPU.</summary>
+    public static Option<string?> CreateCompute()
+    {
+        var option = new Option<string?>("--compute")
+        {
+            Description =
+                "What products with bfloat16 weights round their operands to on the CPU: bfloat16 (by default where the " +
+                "processor has dot products of bfloat16), or float32.",
+        };
+        option.AcceptOnlyFromAmong("bfloat16", "float32");
+        return option;
+    }
+
     /// <summary>Says why the first use takes so long.</summary>
     private static void SayThatItIsBuilt() =>
         Console.Error.WriteLine(
@@ -40,10 +54,22 @@ internal static class DeviceOption
     /// <summary>Opens a device by name; never another one than asked for.</summary>
     /// <param name="name">What was given to the option.</param>
     /// <param name="memoryBytes">What plans may use; null for what there is.</param>
-    public static Device Open(string name, long? memoryBytes = null)
+    /// <param name="compute">What was given to <c>--compute</c>.</param>
+    public static Device Open(string name, long? memoryBytes = null, string? compute = null)
     {
         if (name == Default)
-            return new CpuDevice(memoryBytes);
+            return new CpuDevice(new CpuDeviceOptions
+            {
+                MemoryBytes = memoryBytes,
+                Compute = compute switch
+                {
+                    "bfloat16" => DataType.BFloat16,
+                    "float32" => DataType.Float32,
+                    _ => null,
+                },
+            });
+        if (compute is not null)
+            throw new ArgumentException($"--compute is for the CPU; '{name}' computes in bfloat16. Leave it out.");
         if (name is Emulator or Cuda || name.StartsWith($"{Cuda}:", StringComparison.Ordinal))
             return CudaDevices.Open(name, new CudaDeviceOptions { MemoryBytes = memoryBytes }, SayThatItIsBuilt);
         throw new ArgumentException(

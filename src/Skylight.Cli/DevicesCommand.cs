@@ -5,6 +5,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 using Skylight.Cpu;
 using Skylight.Cuda;
+using Skylight.Tensors;
 
 namespace Skylight.Cli;
 
@@ -15,8 +16,11 @@ namespace Skylight.Cli;
 /// <param name="VectorBits">The width of the vectors that kernels use.</param>
 /// <param name="MachineVectorBits">The width of the widest fast vectors that the machine has.</param>
 /// <param name="MemoryBytes">What plans may use.</param>
+/// <param name="Compute">What products with bfloat16 weights round their operands to, unless told otherwise.</param>
+/// <param name="AssembledKernels">What matrix kernels are assembled for: bfloat16; empty for nothing.</param>
+/// <param name="WhyNotAssembled">Why there are none, or not all.</param>
 internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits,
-    int MachineVectorBits, long MemoryBytes);
+    int MachineVectorBits, long MemoryBytes, string Compute, IReadOnlyList<string> AssembledKernels, string? WhyNotAssembled);
 
 /// <summary>What <c>skylight devices --json</c> prints.</summary>
 /// <param name="Cpu">The processor.</param>
@@ -51,7 +55,8 @@ internal static class DevicesCommand
         using var cpu = new CpuDevice();
         var processor = new ProcessorInfo(
             cpu.Name, $"{RuntimeInformation.ProcessArchitecture}", Environment.ProcessorCount, CpuVectors.Bits,
-            CpuVectors.MachineBits, cpu.MemoryBytes);
+            CpuVectors.MachineBits, cpu.MemoryBytes, cpu.Compute == DataType.BFloat16 ? "bfloat16" : "float32",
+            CpuAssembly.Kernels, CpuAssembly.WhyNot);
         return new DeviceList(processor, CudaDevices.Find(), CudaDevices.FindSimulated());
     }
 
@@ -62,6 +67,7 @@ internal static class DevicesCommand
             string.Create(CultureInfo.InvariantCulture,
                 $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
         };
+        lines.Add(Assembly(list.Cpu));
         AddCards(lines, "cuda", list.Cuda, verbose);
         if (verbose)
         {
@@ -77,6 +83,11 @@ internal static class DevicesCommand
             lines.Add("Libraries, and what was tried: skylight devices --verbose");
         return string.Join('\n', lines) + "\n";
     }
+
+    private static string Assembly(ProcessorInfo cpu) =>
+        "         " + (cpu.AssembledKernels.Count > 0
+            ? $"matrix kernels assembled for {string.Join(", ", cpu.AssembledKernels)}" : "managed matrix kernels")
+        + (cpu.WhyNotAssembled is { } why ? $": {why}" : "") + $"; bfloat16 weights compute in {cpu.Compute}";
 
     private static string Vectors(ProcessorInfo cpu) => string.Create(
         CultureInfo.InvariantCulture,

@@ -171,7 +171,7 @@ internal static class EvalCommand
             console.MarkupLineInterpolated(
                 $"[yellow]The context holds {model.ContextTokens:N0} tokens for prompt and response: responses cannot always have {options.MaxOutputTokens:N0}. A larger cache is set with --cache-tokens.[/]");
         var evaluator = new Evaluator(model, options);
-        EvaluationSettings settings = evaluator.SettingsFor(items, ModelFingerprint.Of(selection.Folder));
+        EvaluationSettings settings = evaluator.SettingsFor(items, ModelFingerprint.Of(selection.Folder, selection.Vision));
         using var folder = EvaluationFolder.Open(choices.Output, settings, choices.Resume);
         IReadOnlyList<EvaluationItem> asked = choices.Limit is { } limit ? [.. items.Take(limit)] : items;
         var display = new EvalDisplay(console);

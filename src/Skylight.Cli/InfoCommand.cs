@@ -45,23 +45,25 @@ internal static class InfoCommand
             {
                 Description = "Gigabytes of memory to compare with; by default those of the device.",
             };
+        Option<string?> vision = ModelFolder.CreateVisionOption();
         Option<string> device = DeviceOption.Create();
         device.Description += " Also sm_80, sm_90a and so on, for a card that is not here.";
         var command = new Command("info",
             "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would " +
             "need on a device. Loads nothing.")
         {
-            model, json, context, batch, tokens, tiles, keep, memory, device,
+            model, json, context, batch, tokens, tiles, keep, memory, device, vision,
         };
         command.SetCancellableAction((parse, cancellationToken) => Run(
-            parse.GetRequiredValue(model), parse.GetValue(json), parse.GetRequiredValue(device), parse.GetValue(memory),
+            parse.GetRequiredValue(model), parse.GetValue(vision), parse.GetValue(json), parse.GetRequiredValue(device),
+            parse.GetValue(memory),
             new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens),
                 parse.GetValue(tiles), !parse.GetValue(keep)), cancellationToken));
         return command;
     }
 
-    private static int Run(string model, bool json, string deviceName, double? memoryGigabytes, InfoRequest request,
-        CancellationToken cancellationToken)
+    private static int Run(string model, string? vision, bool json, string deviceName, double? memoryGigabytes,
+        InfoRequest request, CancellationToken cancellationToken)
     {
         if (memoryGigabytes is { } given && !(given > 0 && given < 1e9))
             throw new ArgumentException(
@@ -81,7 +83,9 @@ internal static class InfoCommand
         }
 
         string directory = ModelFolder.FindAsync(model, ModelParts.Description, cancellationToken).GetAwaiter().GetResult();
-        CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request);
+        if (vision is not null)
+            vision = ModelFolder.FindAsync(vision, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
+        CheckpointInfo info = CheckpointInfo.Of(directory, device, memoryBytes, request, vision);
         Console.Write(json ? JsonSerializer.Serialize(info, InfoJson.Default.CheckpointInfo) + "\n" : InfoText.Format(info));
         return info.Weights.Problem is null ? 0 : 1;
     }

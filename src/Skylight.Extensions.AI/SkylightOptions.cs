@@ -44,10 +44,11 @@ internal sealed class SkylightOptionsValidator : IValidateOptions<SkylightOption
             failures.Add(
                 $"{nameof(SkylightOptions.ModelDirectory)} is not set: give the folder of a checkpoint, or a " +
                 $"repository of the hub (OWNER/NAME).");
-        else if (!Directory.Exists(options.ModelDirectory) && !ModelSource.IsRepository(options.ModelDirectory))
+        else if (!Directory.Exists(options.ModelDirectory) && !ModelSource.IsRepository(options.ModelDirectory)
+            && !(ModelSource.IsGguf(options.ModelDirectory) && File.Exists(options.ModelDirectory)))
             failures.Add(
                 $"{nameof(SkylightOptions.ModelDirectory)} is '{options.ModelDirectory}', and there is no such " +
-                $"folder, nor is it a repository of the hub (OWNER/NAME).");
+                $"folder or GGUF file, nor is it a repository of the hub (OWNER/NAME).");
         if (options.Client is null)
             failures.Add($"{nameof(SkylightOptions.Client)} is null.");
         if (options.Model is { } model)

@@ -48,7 +48,7 @@ public sealed class ModelTrainer : IDisposable
         ArgumentNullException.ThrowIfNull(model);
         if (model.IsQuantized)
             throw new ArgumentException(
-                "The model's weights were rounded to int8, which serves inference only. Train it with float32 or " +
+                "The model's weights are quantised, which serves inference only. Train it with float32 or " +
                 "bfloat16 parameters.", nameof(model));
         _model = model;
         _options = (options ?? new OptimizerOptions()).Validate();

@@ -57,7 +57,7 @@ internal sealed class GgufFile
     {
         if (model.ParameterType != DataType.BFloat16 || model.IsQuantized)
             throw new NotSupportedException(
-                $"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? DataType.Int8 : model.ParameterType)}.");
+                $"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? "quantised" : $"{model.ParameterType}")} ones.");
         var file = new GgufFile(model);
         using FileStream stream = File.Create(path);
         using var writer = new BinaryWriter(stream);

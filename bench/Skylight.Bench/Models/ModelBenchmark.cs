@@ -38,18 +38,18 @@ internal static unsafe class ModelBenchmark
         long residentBefore = ProcessMemory.Peak();
         using var device = new TimedDevice(new CpuDevice());
         using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device,
-            options.Type == DataType.Int8 ? DataType.BFloat16 : options.Type);
+            options.Type);
         RandomWeights.Fill(model);
         var results = new ModelResults(options, model);
         results.Memory = MeasureMemory(model, device, residentBefore);
         Console.WriteLine(results.Memory);
 
-        if (options.Type == DataType.Int8)
+        if (options.Quantization is { } format)
         {
             // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
-            model.Quantize();
+            model.Quantize(format);
             Console.WriteLine(
-                $"rounded to int8: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
+                $"rounded to {format}: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
         }
 
         results.PlanSeconds = MeasurePlans(model);

@@ -9,7 +9,7 @@ internal sealed record ModelBenchmarkOptions
 {
     /// <summary>The command line, for errors.</summary>
     public const string Usage =
-        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32|int8] " +
+        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32|q8|q4] " +
         "[--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
 
     /// <summary>A member of <see cref="ModelFamily"/>.</summary>
@@ -24,8 +24,11 @@ internal sealed record ModelBenchmarkOptions
     /// <summary>Tiles of the picture before the prompt; 0 for text alone.</summary>
     public int[] Tiles { get; init; } = [0, 1];
 
-    /// <summary>Of the parameters; int8: bfloat16, with the language model's matrices rounded.</summary>
+    /// <summary>Of the parameters.</summary>
     public DataType Type { get; init; } = DataType.BFloat16;
+
+    /// <summary>What the language model's matrices are rounded to; null for nothing.</summary>
+    public QuantizedFormat? Quantization { get; init; }
 
     /// <summary>The longest that one measurement goes on.</summary>
     public double Seconds { get; init; } = 12;
@@ -53,8 +56,14 @@ internal sealed record ModelBenchmarkOptions
                 "--batch" => Numbers(value, 1) is { } batches ? options with { Batches = batches } : null,
                 "--prompt" => Numbers(value, 1) is { } prompts ? options with { Prompts = prompts } : null,
                 "--tiles" => Numbers(value, 0) is { } tiles ? options with { Tiles = tiles } : null,
-                "--dtype" => Enum.TryParse(value, ignoreCase: true, out DataType type) && type != DataType.Int32
-                    ? options with { Type = type } : null,
+                "--dtype" => value switch
+                {
+                    "bfloat16" => options with { Type = DataType.BFloat16 },
+                    "float32" => options with { Type = DataType.Float32 },
+                    "q8" => options with { Quantization = QuantizedFormat.Q8 },
+                    "q4" => options with { Quantization = QuantizedFormat.Q4 },
+                    _ => null,
+                },
                 "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0
                     ? options with { Seconds = seconds } : null,
                 "--llama-cpp" => options with { LlamaCpp = Path.GetFullPath(value) },

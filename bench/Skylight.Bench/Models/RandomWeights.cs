@@ -28,7 +28,7 @@ internal static unsafe class RandomWeights
         bool constant = parameter.Name.Contains("norm", StringComparison.Ordinal)
             || parameter.Name.Contains(".scale", StringComparison.Ordinal);
         float bound = constant ? 0 : MathF.Sqrt(3f / parameter.Type.Shape.Columns), middle = constant ? 1 : 0;
-        long count = CpuDevice.StorageElements(parameter.Type);
+        long count = CpuMemory.ElementCount(parameter.Type);
         void* target = CpuMemory.Pointer(parameter.Tensor);
         bool halves = parameter.Type.DataType == DataType.BFloat16;
         const int Piece = 1 << 16;

@@ -1,18 +1,27 @@
+using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
+using Silk.NET.Core.Contexts;
 using Skylight.Chat;
 using Skylight.Cpu;
 using Skylight.Cuda;
+using Skylight.Execution;
 using Skylight.Extensions.AI;
+using Skylight.Graphs;
+using Skylight.Images;
+using Skylight.ImageSharp;
+using Skylight.Ops;
 using Skylight.Server;
+using Skylight.Tensors;
 using Skylight.Training.Data;
 using Skylight.Training.Runs;
 
-// PackagesHost CHECKPOINT DATA PARQUET OUTPUT: a host of every package, in one program. It answers through IChatClient,
-// over HTTP, reads a row of PARQUET and trains a step on rows of DATA.
+// PackagesHost CHECKPOINT DATA PARQUET OUTPUT PICTURE [EMULATOR]: a host of every package, in one program. It answers
+// through IChatClient, over HTTP, reads a row of PARQUET, trains a step on rows of DATA, decodes PICTURE, and computes on
+// a CUDA device whose library it finds itself.
 // .ci/packages builds it from the packages alone: with a compiler at run time, trimmed, and ahead of time.
 (string checkpoint, string data, string parquet, string output) = (args[0], args[1], args[2], args[3]);
 
@@ -54,6 +63,37 @@ await using (
     TrainingRun run = await TrainingRun.OpenAsync(recipe, checkpoint, output, new TrainingRunOptions(new CpuDevice())))
     Console.WriteLine($"training: {(await run.RunAsync()).Steps} step");
 
+RgbImage picture = ImageDecoders.Standard.WithImageSharp().Decode(File.ReadAllBytes(args[4]));
+Console.WriteLine($"picture: {picture.Width} × {picture.Height}, the first pixel {string.Join(' ', picture.Pixels[..3].ToArray())}");
+
+if (args.Length > 5)
+{
+    using var library = new OwnLibrary(args[5]);
+    using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.FromSimulated(library) });
+    using DeviceMemory memory = device.Allocate(3 * sizeof(float));
+    var numbers = new Tensor(memory, 0, TensorType.Float32(3));
+    device.Upload(MemoryMarshal.AsBytes<float>([1, 2, 3]), numbers);
+    var graph = new Graph();
+    Value input = graph.Input("numbers", numbers.Type), square = graph.Add(new Multiply(), input, input);
+    device.CreateKernel(square.Producer!).Run(new KernelArguments([numbers, numbers], [numbers], null));
+    float[] squares = new float[3];
+    device.Download(numbers, MemoryMarshal.AsBytes(squares.AsSpan()));
+    Console.WriteLine($"own INativeContext: {string.Join(' ', squares)}");
+}
+
 // Where there is no card this says why; nothing else of the program minds.
 Console.WriteLine(CudaDevices.Find().Problem is { } problem ? $"CUDA: {problem.Split('\n')[0]}" : "CUDA: ready");
 Console.WriteLine($"vectors of {CpuVectors.Bits} bits");
+
+/// <summary>A host's own way to a library: here a path.</summary>
+internal sealed class OwnLibrary(string path) : INativeContext
+{
+    private readonly nint _handle = NativeLibrary.Load(path);
+
+    public nint GetProcAddress(string proc, int? slot = null) => NativeLibrary.GetExport(_handle, proc);
+
+    public bool TryGetProcAddress(string proc, out nint addr, int? slot = null) =>
+        NativeLibrary.TryGetExport(_handle, proc, out addr);
+
+    public void Dispose() => NativeLibrary.Free(_handle);
+}

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Globalization;
 using Skylight.Chat;
+using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Hub;
 using Skylight.Models;
@@ -14,12 +15,13 @@ internal sealed class ModelSelection
 {
     private readonly Argument<string> _model = new("model") { Description = ModelFolder.Description };
     private readonly Option<string> _device = DeviceOption.Create();
+    private readonly Option<string?> _compute = DeviceOption.CreateCompute();
     private readonly Option<string?> _type =
         new("--dtype")
         {
             Description =
-            "The data type of the weights in memory; by default the checkpoint's. int8 rounds the language model's " +
-            "matrices: faster on the CPU, slightly other answers."
+            "The data type of the weights in memory; by default the checkpoint's. q8 and q4 round the language " +
+            "model's matrices to 8 or 4 bits: faster on the CPU, slightly other answers."
         };
     private readonly Option<int?> _context =
         new("--context")
@@ -43,21 +45,26 @@ internal sealed class ModelSelection
             "for its model."
         };
 
+    private readonly Option<string?> _vision = ModelFolder.CreateVisionOption();
+
     public ModelSelection()
     {
-        _type.AcceptOnlyFromAmong("bfloat16", "float32", "int8");
+        _type.AcceptOnlyFromAmong("bfloat16", "float32", "q8", "q4");
         _template.AcceptOnlyFromAmong([ConversationEncoder.BuiltIn, .. ChatTemplate.Names]);
     }
 
     public void AddTo(Command command)
     {
         command.Add(_model);
-        foreach (Option option in (Option[])[_device, _type, _context, _cache, _template])
+        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _template, _vision])
             command.Add(option);
     }
 
-    /// <summary>The checkpoint's folder, once the model is loaded.</summary>
+    /// <summary>The checkpoint's folder or GGUF file, once the model is loaded.</summary>
     public string Folder { get; private set; } = "";
+
+    /// <summary>The vision encoder of a GGUF file; null where it was not given.</summary>
+    public string? Vision { get; private set; }
 
     /// <summary>Loads it, and says how far that is where standard error is a terminal.</summary>
     /// <param name="parse">What was given.</param>
@@ -68,28 +75,36 @@ internal sealed class ModelSelection
     {
         string model = parse.GetRequiredValue(_model);
         int? context = Positive(parse, _context), cache = Positive(parse, _cache);
-        Device device = DeviceOption.Open(parse.GetRequiredValue(_device));
+        Device device = DeviceOption.Open(parse.GetRequiredValue(_device), compute: parse.GetValue(_compute));
         try
         {
             Folder = await ModelFolder.FindAsync(model, ModelParts.Checkpoint, cancellationToken);
+            Vision = parse.GetValue(_vision) is { } vision
+                ? await ModelFolder.FindAsync(vision, ModelParts.Checkpoint, cancellationToken) : null;
             var options = new ChatModelOptions
             {
                 Device = device,
+                Vision = Vision,
                 ParameterType = parse.GetValue(_type) switch
                 {
                     "bfloat16" => DataType.BFloat16,
                     "float32" => DataType.Float32,
                     _ => null,
                 },
-                QuantizeWeights = parse.GetValue(_type) == "int8",
+                Quantization = parse.GetValue(_type) switch
+                {
+                    "q8" => QuantizedFormat.Q8,
+                    "q4" => QuantizedFormat.Q4,
+                    _ => null,
+                },
                 ContextTokens = context,
                 CacheTokens = cache,
                 Hub = ModelFolder.Hub,
                 Template = parse.GetValue(_template) is { } template
-                    ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder), template) : null,
+                    ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder, Vision), template) : null,
                 ImageDecoders = Pictures.Decoders,
             };
-            var progress = new ConsoleProgress("Loading", WeightBytes(Folder));
+            var progress = new ConsoleProgress("Loading", WeightBytes());
             ChatModel loaded = await ChatModel.LoadAsync(model, change?.Invoke(options) ?? options, progress,
                 cancellationToken);
             foreach (string warning in loaded.Warnings)
@@ -108,6 +123,11 @@ internal sealed class ModelSelection
         : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
             $"{option.Name} is {value}; give a positive number of tokens."));
 
-    private static long WeightBytes(string folder) =>
-        Directory.EnumerateFiles(folder, "*.safetensors").Sum(BoundedFile.Length);
+    private long WeightBytes()
+    {
+        if (!ModelSource.IsGguf(Folder))
+            return Directory.EnumerateFiles(Folder, "*.safetensors").Sum(BoundedFile.Length);
+        using CheckpointReader reader = CheckpointReader.Open(Folder, Vision);
+        return reader.Tensors.Sum(tensor => tensor.StoredBytes);
+    }
 }

@@ -1,5 +1,7 @@
 using System.IO.Hashing;
 using System.Text;
+using Skylight.Checkpoints;
+using Skylight.Hub;
 
 namespace Skylight.Cli.Evaluation;
 
@@ -11,7 +13,9 @@ internal static class ModelFingerprint
     /// <summary>
     /// A hash of the configurations, and of the length, beginning, middle and end of each file of weights.
     /// </summary>
-    public static string Of(string directory)
+    /// <param name="directory">The folder, or a GGUF file.</param>
+    /// <param name="vision">The vision encoder of a GGUF file, where it was given.</param>
+    public static string Of(string directory, string? vision = null)
     {
         var hash = new XxHash128();
         string[] whole = ["config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json"];
@@ -22,7 +26,7 @@ internal static class ModelFingerprint
         }
 
         var piece = new byte[Piece];
-        foreach (string file in Directory.EnumerateFiles(directory, "*.safetensors").Order(StringComparer.Ordinal))
+        foreach (string file in WeightsOf(directory, vision))
         {
             using FileStream stream = BoundedFile.Open(file, FileShare.Read);
             hash.Append(Encoding.UTF8.GetBytes(Path.GetFileName(file)));
@@ -36,5 +40,13 @@ internal static class ModelFingerprint
         }
 
         return Convert.ToHexStringLower(hash.GetCurrentHash());
+    }
+
+    private static IEnumerable<string> WeightsOf(string directory, string? vision)
+    {
+        if (!ModelSource.IsGguf(directory))
+            return Directory.EnumerateFiles(directory, "*.safetensors").Order(StringComparer.Ordinal);
+        using CheckpointReader reader = CheckpointReader.Open(directory, vision);
+        return reader.Files;
     }
 }

@@ -41,15 +41,17 @@ internal static class TrainCommand
             Description = "Print the result, or the plan, as one JSON object on a line; progress goes to the error stream.",
         };
         Option<string> device = DeviceOption.Create();
+        Option<string?> compute = DeviceOption.CreateCompute();
         var command = new Command("train",
-            "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device };
+            "Train a checkpoint on data of your own: supervised tuning, policy optimisation, tuning on own answers.") { recipes, set, output, resume, plan, json, device, compute };
         command.SetCancellableAction((parse, cancellationToken) =>
         {
             List<Recipe> read = Read(parse.GetRequiredValue(recipes), parse.GetValue(set) ?? [], RecipeFile.Load);
             string folder = parse.GetRequiredValue(output);
             return parse.GetValue(plan)
                 ? Plan(read, parse.GetValue(json), parse.GetRequiredValue(device), cancellationToken)
-                : RunAsync(read, folder, parse.GetValue(resume), parse.GetValue(json), parse.GetRequiredValue(device),
+                : RunAsync(read, folder, parse.GetValue(resume), parse.GetValue(json),
+                    () => DeviceOption.Open(parse.GetRequiredValue(device), compute: parse.GetValue(compute)),
                     cancellationToken).GetAwaiter().GetResult();
         });
         return command;
@@ -168,14 +170,14 @@ internal static class TrainCommand
         return name is not null;
     }
 
-    private static async Task<int> RunAsync(List<Recipe> recipes, string output, bool resume, bool json, string device,
+    private static async Task<int> RunAsync(List<Recipe> recipes, string output, bool resume, bool json, Func<Device> openDevice,
         CancellationToken cancellationToken)
     {
         IAnsiConsole console = PlainConsole.ForProgress(json);
         try
         {
             IReadOnlyList<RunResult> results = await RunAllAsync(recipes, output, resume,
-                () => DeviceOption.Open(device), new RunDisplay(console), cancellationToken).ConfigureAwait(false);
+                openDevice, new RunDisplay(console), cancellationToken).ConfigureAwait(false);
             console.MarkupLineInterpolated(
                 $"Report: [link]{Path.GetFullPath(Path.Combine(results[^1].Folder, "report.html"))}[/]");
             if (json)

@@ -19,11 +19,10 @@ internal static class FormCheckpoint
     public static VisionLanguageModel Load(string checkpoint, string? baseCheckpoint, Device device, DataType? type,
         Func<ModelConfiguration, int> imageTokenId, CancellationToken cancellationToken)
     {
-        if (baseCheckpoint is not null)
-            throw new ArgumentException(
-                $"--base is for a file with the language model alone; {checkpoint} has its own encoder and connector.");
-        string folder = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
-        return ModelCheckpoint.Load(folder, device, type, imageTokenId(ModelConfiguration.Load(folder)),
-            cancellationToken: cancellationToken);
+        string model = ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
+        string? vision = baseCheckpoint is null ? null
+            : ModelFolder.FindAsync(baseCheckpoint, ModelParts.Checkpoint, cancellationToken).GetAwaiter().GetResult();
+        return ModelCheckpoint.Load(model, device, type, imageTokenId(ModelConfiguration.Load(model, vision)),
+            cancellationToken: cancellationToken, vision: vision);
     }
 }

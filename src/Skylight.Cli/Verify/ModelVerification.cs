@@ -74,7 +74,7 @@ internal sealed class ModelVerification
         if (rounded)
         {
             reference = [];
-            using var cpu = new CpuDevice();
+            using var cpu = new CpuDevice(new CpuDeviceOptions { Compute = DataType.Float32 });
             using VisionLanguageModel cpuModel = ModelCheckpoint.Load(checkpoint, cpu, DataType.BFloat16, imageTokenId,
                 cancellationToken: cancellationToken);
             cpuModel.UseFusion = useFusion;

@@ -32,11 +32,7 @@ internal static class VerifyCommand
             {
                 Description = "Of a dump of quantised forms, the one that the checkpoint is: awq, gptq, fp8, gguf.Q4_K_M and so on. Its logits are recomputed.",
             };
-        var baseCheckpoint =
-            new Option<string?>("--base")
-            {
-                Description = "With --form and a file that holds the language model alone: the checkpoint whose vision encoder and connector go with it.",
-            };
+        Option<string?> baseCheckpoint = ModelFolder.CreateVisionOption();
         Option<string> device = DeviceOption.Create();
         var unfused = new Option<bool>("--no-fusion") { Description = "Run without fused ops." };
         var command = new Command("verify",
@@ -58,7 +54,7 @@ internal static class VerifyCommand
             }
 
             if (result.GetResult(baseCheckpoint) is not null && result.GetResult(form) is null)
-                result.AddError("--base goes with --form.");
+                result.AddError("--mmproj or --base goes with --form.");
         });
         command.SetCancellableAction((parse, cancellationToken) => parse.GetValue(losses) is { } file
             ? RunLosses(file, parse.GetRequiredValue(device), cancellationToken)
@@ -76,7 +72,8 @@ internal static class VerifyCommand
     private static int Run(string checkpoint, string golden, string? form, string? baseCheckpoint, string deviceName,
         bool useFusion, CancellationToken cancellationToken)
     {
-        using Device device = DeviceOption.Open(deviceName);
+        // A dump was made in float32.
+        using Device device = DeviceOption.Open(deviceName, compute: deviceName == DeviceOption.Default ? "float32" : null);
         VerificationReport report;
         try
         {

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using Skylight.Cpu.Assembly;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -34,9 +35,9 @@ public sealed class CpuDevice : Device
     }
 
     /// <inheritdoc cref="CpuDevice(long?)"/>
-    /// <param name="options">Memory and threads.</param>
-    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, or not from 1 to 1024
-    /// threads.</exception>
+    /// <param name="options">Memory, threads and what products compute with.</param>
+    /// <exception cref="ArgumentOutOfRangeException">There is a negative number of bytes, not from 1 to 1024 threads, or
+    /// another type to compute with.</exception>
     public CpuDevice(CpuDeviceOptions options)
     {
         ArgumentNullException.ThrowIfNull(options);
@@ -49,6 +50,9 @@ public sealed class CpuDevice : Device
             _threads = threads;
         }
 
+        if (options.Compute is not (null or DataType.Float32 or DataType.BFloat16))
+            throw new ArgumentOutOfRangeException(nameof(options), options.Compute, "Compute is Float32 or BFloat16.");
+        Compute = options.Compute ?? (BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32);
         _memoryBytes = options.MemoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
             Console.Error.WriteLine($"Skylight: {warning}");
@@ -62,6 +66,11 @@ public sealed class CpuDevice : Device
 
     /// <inheritdoc/>
     public override DataType ActivationType => DataType.Float32;
+
+    /// <summary>
+    /// What products with bfloat16 weights round their operands to, see <see cref="CpuDeviceOptions.Compute"/>.
+    /// </summary>
+    public DataType Compute { get; }
 
     /// <inheritdoc/>
     public override bool HasKeysAsColumns => true;
@@ -81,13 +90,34 @@ public sealed class CpuDevice : Device
     }
 
     /// <inheritdoc/>
-    public override long StorageBytes(TensorType type) => StorageElements(type) * type.DataType.Size();
+    public override long StorageBytes(TensorType type) => BytesOf(type);
+
+    /// <inheritdoc/>
+    public override bool Multiplies(QuantizedFormat format)
+    {
+        ArgumentNullException.ThrowIfNull(format);
+        return QuantizedLayout.Of(format) is not null;
+    }
+
+    /// <inheritdoc/>
+    public override unsafe void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums)
+    {
+        ArgumentNullException.ThrowIfNull(destination);
+        TensorType type = destination.Type;
+        QuantizedFormat format = CheckCodes(type, codes, scales, minimums);
+        fixed (sbyte* pCodes = codes)
+        fixed (float* pScales = scales, pMinimums = minimums)
+            QuantizedLayout.Of(type).Pack(format, pCodes, pScales, pMinimums, type.Shape.Rows, type.Shape.Columns,
+                (byte*)CpuMemory.Pointer(destination));
+    }
 
     /// <inheritdoc/>
     public override unsafe void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination)
     {
         ArgumentNullException.ThrowIfNull(destination);
         TensorType type = destination.Type;
+        RefuseCodes(type);
         CheckBytes(rowMajor.Length, type);
         if (type.Storage == Storage.RowMajor)
             rowMajor.CopyTo(CpuMemory.Span<byte>(destination));
@@ -96,9 +126,7 @@ public sealed class CpuDevice : Device
             void* panels = CpuMemory.Pointer(destination);
             fixed (byte* source = rowMajor)
             {
-                if (type.DataType == DataType.Int8)
-                    WeightPanels.Pack((sbyte*)source, (sbyte*)panels, type.Shape.Rows, type.Shape.Columns);
-                else if (type.DataType == DataType.Float32)
+                if (type.DataType == DataType.Float32)
                     WeightPanels.Pack((float*)source, (float*)panels, type.Shape.Rows, type.Shape.Columns);
                 else
                     WeightPanels.Pack((ushort*)source, (ushort*)panels, type.Shape.Rows, type.Shape.Columns);
@@ -111,6 +139,7 @@ public sealed class CpuDevice : Device
     {
         ArgumentNullException.ThrowIfNull(source);
         TensorType type = source.Type;
+        RefuseCodes(type);
         CheckBytes(rowMajor.Length, type);
         if (type.Storage == Storage.RowMajor)
             CpuMemory.Span<byte>(source).CopyTo(rowMajor);
@@ -119,9 +148,7 @@ public sealed class CpuDevice : Device
             void* panels = CpuMemory.Pointer(source);
             fixed (byte* target = rowMajor)
             {
-                if (type.DataType == DataType.Int8)
-                    WeightPanels.Unpack((sbyte*)panels, (sbyte*)target, type.Shape.Rows, type.Shape.Columns);
-                else if (type.DataType == DataType.Float32)
+                if (type.DataType == DataType.Float32)
                     WeightPanels.Unpack((float*)panels, (float*)target, type.Shape.Rows, type.Shape.Columns);
                 else
                     WeightPanels.Unpack((ushort*)panels, (ushort*)target, type.Shape.Rows, type.Shape.Columns);
@@ -156,7 +183,7 @@ public sealed class CpuDevice : Device
                 throw new NotSupportedException($"{Name} computes activations in float32, but {node.Op.Name} has {value}.");
         }
 
-        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads);
+        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads, Compute);
     }
 
     /// <inheritdoc/>
@@ -165,10 +192,10 @@ public sealed class CpuDevice : Device
         // Kernels run when called.
     }
 
-    /// <summary>The elements a tensor takes in memory, with the padding of weight panels.</summary>
-    internal static long StorageElements(TensorType type) => type.Storage == Storage.RowMajor
-        ? type.Shape.ElementCount
-        : WeightPanels.ElementCount(type.Shape.Rows, type.Shape.Columns);
+    /// <summary>The bytes a tensor takes in memory, with the padding of weight panels.</summary>
+    internal static long BytesOf(TensorType type) => type.Format is not null ? QuantizedLayout.Of(type).BytesOf(type.Shape)
+        : type.DataType.Size() * (type.Storage == Storage.RowMajor ? type.Shape.ElementCount
+            : WeightPanels.ElementCount(type.Shape.Rows, type.Shape.Columns));
 
     private static void CheckBytes(int bytes, TensorType type)
     {
@@ -182,7 +209,7 @@ public sealed class CpuDevice : Device
     internal static void Register() => Register("cpu", name => name == "cpu" ? new CpuDevice()
         : throw new ArgumentException($"There is no device '{name}': the processor is 'cpu'.", nameof(name)));
 
-    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads) : Kernel
+    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads, DataType compute) : Kernel
     {
         public override long ScratchBytes => scratchBytes;
 
@@ -191,7 +218,7 @@ public sealed class CpuDevice : Device
             int before = CpuParallel.SetLimit(threads);
             try
             {
-                kernel.Run(new CpuArguments(arguments));
+                kernel.Run(new CpuArguments(arguments, compute));
             }
             finally
             {

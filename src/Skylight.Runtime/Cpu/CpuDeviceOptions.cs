@@ -1,3 +1,5 @@
+using Skylight.Tensors;
+
 namespace Skylight.Cpu;
 
 /// <summary>How a <see cref="CpuDevice"/> is made.</summary>
@@ -12,4 +14,12 @@ public sealed record CpuDeviceOptions
     /// on their number.
     /// </summary>
     public int? Threads { get; init; }
+
+    /// <summary>
+    /// What products with bfloat16 weights round their operands to: bfloat16, on the processor's own dot products, with sums
+    /// in float32; or float32, which leaves them as they are. Null for bfloat16 where the processor has such an instruction
+    /// (AVX512_BF16), else float32. Products with float32 weights are always float32. Bfloat16 works on every machine, with
+    /// the same bits, but is faster only with the instruction.
+    /// </summary>
+    public DataType? Compute { get; init; }
 }

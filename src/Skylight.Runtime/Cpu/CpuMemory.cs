@@ -50,6 +50,9 @@ public sealed unsafe class CpuMemory : DeviceMemory
         return new Span<T>(pointer, checked((int)(BytesOf(tensor) / sizeof(T))));
     }
 
+    /// <summary>The stored elements of a tensor that is not quantised, with padding.</summary>
+    internal static long ElementCount(TensorType type) => CpuDevice.BytesOf(type) / type.DataType.Size();
+
     /// <summary>Fills a tensor with zeros, padding included; one whose bytes are too many for a span, too.</summary>
     public static void Clear(Tensor tensor) => NativeMemory.Clear(Pointer(tensor), (nuint)BytesOf(tensor));
 
@@ -57,7 +60,7 @@ public sealed unsafe class CpuMemory : DeviceMemory
     internal static void Copy(Tensor source, Tensor destination) =>
         NativeMemory.Copy(Pointer(source), Pointer(destination), (nuint)BytesOf(source));
 
-    private static long BytesOf(Tensor tensor) => CpuDevice.StorageElements(tensor.Type) * tensor.Type.DataType.Size();
+    private static long BytesOf(Tensor tensor) => CpuDevice.BytesOf(tensor.Type);
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

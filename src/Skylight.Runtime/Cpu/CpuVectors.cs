@@ -28,6 +28,10 @@ public static class CpuVectors
     /// </summary>
     public static int MachineBits { get; } = Math.Max(Bits, Find());
 
+    /// <summary>Whether the system saves the registers of 512 bits between threads.</summary>
+    internal static bool SavesAllRegisters { get; } = X86Base.IsSupported && X86Base.CpuId(0, 0).Eax >= 13
+        && (X86Base.CpuId(1, 0).Ecx & SavesState) != 0 && IsSaved(UpperRegisters);
+
     /// <summary>One sentence that names both widths and what to do; null where they are equal.</summary>
     public static string? Warning => Describe(Bits, MachineBits, isAheadOfTime: !RuntimeFeature.IsDynamicCodeCompiled);
 

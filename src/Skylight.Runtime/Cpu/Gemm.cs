@@ -3,7 +3,8 @@ using Skylight.Tensors;
 namespace Skylight.Cpu;
 
 /// <summary>
-/// Matrix products of float32 activations with float32 or bfloat16 weights.
+/// Matrix products of float32 activations with float32 or bfloat16 weights. Where <c>operands</c> is bfloat16, both operands
+/// are rounded to it first (<see cref="BFloat16Gemm"/>).
 /// </summary>
 /// <remarks>
 /// Every output element is one chain of fused multiply-adds over its terms in ascending order, starting from
@@ -15,55 +16,74 @@ internal static unsafe class Gemm
 {
     private const int Width = WeightPanels.Width;
 
+    /// <summary>
+    /// y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]) for a weight of any kind, computed as the device is told to
+    /// (<see cref="CpuDevice.Compute"/>); rows of x and y are dense.
+    /// </summary>
+    public static void MultiplyWeight(in CpuArguments arguments, Tensor weight, float* x, float* bias, float* y, int M)
+    {
+        TensorType type = weight.Type;
+        int N = type.Shape.Rows, K = type.Shape.Columns;
+        void* panels = CpuMemory.Pointer(weight);
+        if (type.Format is null)
+        {
+            MultiplyWeight(x, K, panels, type.DataType, bias, y, N, M, N, K, arguments.OperandsOf(type.DataType));
+            return;
+        }
+
+        var product = new QuantizedProduct
+        {
+            X = x,
+            XRow = K,
+            Panels = (byte*)panels,
+            Layout = QuantizedLayout.Of(type),
+            Bias = bias,
+            Y = y,
+            YRow = N,
+            Rows = M,
+            Columns = N,
+            Steps = K,
+        };
+        MultiplyQuantized(arguments, product, GemmBlocked.ThreadsFor((double)M * N * K));
+    }
+
+    /// <summary>The product with a quantised weight, computed as the device is told to.</summary>
+    public static void MultiplyQuantized(in CpuArguments arguments, in QuantizedProduct product, int threads)
+    {
+        if (arguments.RoundsActivations)
+            QuantizedGemm.Run(product, threads);
+        else
+            QuantizedGemm.RunFloat32(product, threads);
+    }
+
     /// <summary>y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]) for a weight in panels (<see cref="WeightPanels"/>).</summary>
     public static void MultiplyWeight(
-        float* x, int ldx, void* panels, DataType weightType, float* bias, float* y, int ldy, int M, int N, int K)
+        float* x, int ldx, void* panels, DataType weightType, float* bias, float* y, int ldy, int M, int N, int K,
+        DataType operands = DataType.Float32)
     {
         var product = WeightProduct(x, ldx, panels, weightType, y, ldy, M, N, K);
         product.Bias = bias;
-        if (M <= GemmFewRows.MaxRows)
-            GemmFewRows.Run(product, GemmBlocked.ThreadsFor(product.Work));
-        else
-            GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+        Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
     }
 
     /// <summary>
-    /// y[m, n] = (Σ_k x[m, k]·q[n, k])·scales[n] (+ bias[n]) for a weight of signed bytes in panels; the sum is the
-    /// usual chain.
-    /// </summary>
-    public static void MultiplyQuantizedWeight(float* x, int ldx, sbyte* panels, float* scales, float* bias, float* y,
-        int ldy, int M, int N, int K)
-    {
-        GemmOperands product = WeightProduct(x, ldx, panels, DataType.Float32, y, ldy, M, N, K);
-        product.Layout = RightOperand.Int8Panels;
-        product.Scales = scales;
-        product.Bias = bias;
-        if (M <= GemmFewRows.MaxRows)
-            GemmFewRows.Run(product, GemmBlocked.ThreadsFor(product.Work));
-        else
-            GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
-    }
-
-    /// <summary>
-    /// The product of <see cref="MultiplyWeight"/> for some panels only, on the calling thread: column 0 of
+    /// The product of a whole weight for some panels only, on the calling thread: column 0 of
     /// <paramref name="y"/> is the first output of <paramref name="firstPanel"/>. y has
     /// <paramref name="panelCount"/>·32 columns; those of the last panel's padding become products with zero.
     /// </summary>
     public static void MultiplyWeightRange(
         float* x, int ldx, void* panels, DataType weightType, float* y, int ldy, int M, int firstPanel, int panelCount,
-        int K)
+        int K, DataType operands = DataType.Float32)
     {
         byte* first = (byte*)panels + (nint)firstPanel * Width * K * weightType.Size();
         var product = WeightProduct(x, ldx, first, weightType, y, ldy, M, panelCount * Width, K);
-        if (M <= GemmFewRows.MaxRows)
-            GemmFewRows.Run(product, threads: 1);
-        else
-            GemmBlocked.Run(product, threads: 1);
+        Run(product, operands, threads: 1);
     }
 
     /// <summary>dx[m, k] (+)= Σ_n dy[m, n]·W[n, k], n ascending: the gradient of the input.</summary>
     public static void MultiplyWeightTransposed(
-        float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate)
+        float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate,
+        DataType operands = DataType.Float32)
     {
         var product = new GemmOperands
         {
@@ -81,7 +101,7 @@ internal static unsafe class Gemm
             Steps = N,
             Accumulate = accumulate,
         };
-        GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+        Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
     }
 
     /// <summary>
@@ -89,7 +109,8 @@ internal static unsafe class Gemm
     /// accumulating, which leaves it alone.
     /// </summary>
     public static void WeightGradient(
-        float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate)
+        float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate,
+        DataType operands = DataType.Float32)
     {
         // A panel of dW is a row-major K × 32 matrix: x^T times 32 columns of dy.
         var product = new GemmOperands
@@ -108,7 +129,7 @@ internal static unsafe class Gemm
             Steps = M,
             Accumulate = accumulate,
         };
-        GemmBlocked.Run(product, GemmBlocked.ThreadsFor(product.Work));
+        Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
         int used = N % Width;
         if (accumulate || used == 0)
             return;
@@ -180,6 +201,24 @@ internal static unsafe class Gemm
             Accumulate = accumulate,
         };
         MicroKernel.Tile<FloatElement>(tile, rows, columns);
+    }
+
+    private static void Run(in GemmOperands product, DataType operands, int threads)
+    {
+        if (operands == DataType.BFloat16)
+            BFloat16Gemm.Run(product, threads);
+        else
+            RunFloat32(product, threads);
+    }
+
+    /// <summary>A product as it is, in float32.</summary>
+    internal static void RunFloat32(in GemmOperands product, int threads)
+    {
+        bool isWeight = product.Layout is RightOperand.FloatPanels or RightOperand.BFloat16Panels;
+        if (isWeight && product.Rows <= GemmFewRows.MaxRows)
+            GemmFewRows.Run(product, threads);
+        else
+            GemmBlocked.Run(product, threads);
     }
 
     private static GemmOperands WeightProduct(

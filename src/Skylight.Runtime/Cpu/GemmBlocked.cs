@@ -105,7 +105,7 @@ internal static unsafe class GemmBlocked
                     CRowFloats = product.CRow,
                     Steps = steps,
                     Accumulate = product.Accumulate || start > 0,
-                    Bias = product.Bias != null && product.Scales == null && start + steps == product.Steps
+                    Bias = product.Bias != null && start + steps == product.Steps
                         ? product.Bias + panel * Width : null,
                 };
                 for (int t = firstTile; t < endTile; t++)
@@ -118,12 +118,8 @@ internal static unsafe class GemmBlocked
                     int rows = Math.Min(TileRows, product.Rows - row);
                     if (block.Type == DataType.BFloat16)
                         MicroKernel.Tile<BFloat16Element>(tile, rows, product.ColumnsOf(panel));
-                    else if (block.Type == DataType.Int8)
-                        MicroKernel.Tile<Int8Element>(tile, rows, product.ColumnsOf(panel));
                     else
                         MicroKernel.Tile<FloatElement>(tile, rows, product.ColumnsOf(panel));
-                    if (product.Scales != null && start + steps == product.Steps)
-                        product.Finish(tile.C, product.CRow, row, rows, panel * Width, product.ColumnsOf(panel));
                 }
             }
             start += steps;

@@ -23,8 +23,6 @@ internal static unsafe class GemmFewRows
             return;
         if (product.Layout == RightOperand.BFloat16Panels)
             Run<Streamed<BFloat16Element>>(product, threads);
-        else if (product.Layout == RightOperand.Int8Panels)
-            Run<Streamed<Int8Element>>(product, threads);
         else
             Run<Streamed<FloatElement>>(product, threads);
     }
@@ -58,11 +56,9 @@ internal static unsafe class GemmFewRows
                 C = product.C + panel * product.CPanel,
                 CRowFloats = product.CRow,
                 Steps = product.Steps,
-                Bias = product.Bias == null || product.Scales != null ? null : product.Bias + panel * Width,
+                Bias = product.Bias == null ? null : product.Bias + panel * Width,
             };
             MicroKernel.Tile<TElement>(tile, product.Rows, product.ColumnsOf(panel));
-            if (product.Scales != null)
-                product.Finish(tile.C, product.CRow, 0, product.Rows, panel * Width, product.ColumnsOf(panel));
         });
     }
 
@@ -104,12 +100,6 @@ internal static unsafe class GemmFewRows
 
     private static void Finish(in GemmOperands product, int row, int firstColumn, int columns, float* sums)
     {
-        if (product.Scales != null)
-        {
-            product.Finish(sums, 0, row, 1, firstColumn, columns);
-            return;
-        }
-
         float* target = product.C + row * product.CRow + firstColumn;
         if (product.Bias == null)
         {
@@ -120,8 +110,8 @@ internal static unsafe class GemmFewRows
             target[column] = sums[column] + product.Bias[firstColumn + column];
     }
 
-    // Measured on one core of Zen 5 with four panels side by side, GB/s without → with: int8 30 → 41 where a panel has
-    // 896 steps and 36 → 40 where it has 4864, bfloat16 38 → 42 and 41 → 39. Long bfloat16 panels therefore go without.
+    // Measured on one core of Zen 5 with four panels side by side, GB/s of bfloat16 without → with: 38 → 42 where a panel has
+    // 896 steps, 41 → 39 where it has 4864. Long bfloat16 panels therefore go without.
     private const int PrefetchAhead = 2048;
     private const int LongPanel = 1 << 17;
 
@@ -138,7 +128,7 @@ internal static unsafe class GemmFewRows
         nint second = TSimd.Count * TElement.Size;
         TVector c0 = TSimd.Zero, c1 = TSimd.Zero, c2 = TSimd.Zero, c3 = TSimd.Zero;
         TVector c4 = TSimd.Zero, c5 = TSimd.Zero, c6 = TSimd.Zero, c7 = TSimd.Zero;
-        bool prefetches = Sse.IsSupported && (TElement.Size == 1 || panelBytes < LongPanel);
+        bool prefetches = Sse.IsSupported && panelBytes < LongPanel;
         nint offset = 0, ahead = PrefetchAhead, lastOfPanel = panelBytes - PrefetchAhead;
         for (nint k = 0; k < steps; k++)
         {
@@ -151,8 +141,7 @@ internal static unsafe class GemmFewRows
             c5 = TSimd.FusedMultiplyAdd(a, TElement.Load<TSimd, TVector>(p2 + offset + second), c5);
             c6 = TSimd.FusedMultiplyAdd(a, TElement.Load<TSimd, TVector>(p3 + offset), c6);
             c7 = TSimd.FusedMultiplyAdd(a, TElement.Load<TSimd, TVector>(p3 + offset + second), c7);
-            // Two steps of int8 share a line.
-            if (prefetches && (TElement.Size > 1 || (k & 1) == 0))
+            if (prefetches)
             {
                 if (offset >= lastOfPanel)
                     ahead = PrefetchAhead + 3 * panelBytes;

@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using System.Runtime.Intrinsics;
 using Skylight.Tensors;
 
@@ -19,8 +18,8 @@ internal enum RightOperand
     /// <summary>The same with bfloat16 elements.</summary>
     BFloat16Panels,
 
-    /// <summary>The same with signed bytes, which <see cref="GemmOperands.Scales"/> belong to.</summary>
-    Int8Panels,
+    /// <summary>A quantised weight in panels, used as W^T: <see cref="GemmOperands.Quantized"/> says how.</summary>
+    QuantizedPanels,
 
     /// <summary>A float32 weight in panels, used as W: steps are its outputs, columns its inputs.</summary>
     FloatPanelsAcross,
@@ -38,7 +37,7 @@ internal unsafe struct PanelBlock
     /// <summary>Bytes from a step to the next.</summary>
     public nint StepBytes;
 
-    /// <summary>The elements: float32, bfloat16 or int8.</summary>
+    /// <summary>The elements: float32 or bfloat16.</summary>
     public DataType Type;
 }
 
@@ -63,8 +62,13 @@ internal unsafe struct GemmOperands
     /// <summary>The start of B.</summary>
     public void* B;
 
-    /// <summary>The stride of a row- or column-major B; the inputs K of a weight in panels.</summary>
+    /// <summary>
+    /// The stride of a row- or column-major B; the inputs K of a weight in panels; the bytes of a quantised panel.
+    /// </summary>
     public nint BStride;
+
+    /// <summary>How a quantised B lies in its panels.</summary>
+    public QuantizedLayout Quantized;
 
     /// <summary>c[0, 0].</summary>
     public float* C;
@@ -77,9 +81,6 @@ internal unsafe struct GemmOperands
 
     /// <summary>Per column, added last; or null.</summary>
     public float* Bias;
-
-    /// <summary>Per column, multiplied with the finished sum before the bias is added; or null.</summary>
-    public float* Scales;
 
     /// <summary>Rows of C.</summary>
     public int Rows;
@@ -98,24 +99,6 @@ internal unsafe struct GemmOperands
 
     /// <summary>The columns of C that a panel really has.</summary>
     public readonly int ColumnsOf(int panel) => Math.Min(Width, Columns - panel * Width);
-
-    /// <summary>
-    /// Multiplies finished sums by the scales of their columns and adds the bias: each element by itself, so that
-    /// blocking changes no bit.
-    /// </summary>
-    public readonly void Finish(float* sums, nint sumsRow, int firstRow, int rows, int firstColumn, int columns)
-    {
-        var scales = new ReadOnlySpan<float>(Scales + firstColumn, columns);
-        for (int row = 0; row < rows; row++)
-        {
-            var source = new ReadOnlySpan<float>(sums + row * sumsRow, columns);
-            var target = new Span<float>(
-                C + (firstRow + row) * CRow + firstColumn / Width * CPanel + firstColumn % Width, columns);
-            TensorPrimitives.Multiply(source, scales, target);
-            if (Bias != null)
-                TensorPrimitives.Add(target, new ReadOnlySpan<float>(Bias + firstColumn, columns), target);
-        }
-    }
 
     /// <summary>
     /// Rows whole pages apart share the cache sets of every step and, beside a streamed weight, drive each other
@@ -147,9 +130,10 @@ internal unsafe struct GemmOperands
             case RightOperand.BFloat16Panels:
                 ushort* bits = (ushort*)B + ((nint)panel * BStride + start) * Width;
                 return new PanelBlock { Start = (byte*)bits, StepBytes = Width * sizeof(ushort), Type = DataType.BFloat16 };
-            case RightOperand.Int8Panels:
-                sbyte* bytes = (sbyte*)B + ((nint)panel * BStride + start) * Width;
-                return new PanelBlock { Start = (byte*)bytes, StepBytes = Width, Type = DataType.Int8 };
+            case RightOperand.QuantizedPanels:
+                float* values = GemmScratch.PanelBlock((nint)count * Width);
+                Quantized.Dequantize((byte*)B + panel * BStride, start, count, values);
+                return Floats(values, Width);
             case RightOperand.RowMajor:
                 float* rows = (float*)B + start * BStride + (nint)panel * Width;
                 if (once && ColumnsOf(panel) == Width)

@@ -14,7 +14,19 @@ internal static unsafe class GemmScratch
     private static Buffer? _tile;
 
     [ThreadStatic]
+    private static Buffer? _leftOperand;
+
+    [ThreadStatic]
+    private static Buffer? _sums;
+
+    [ThreadStatic]
     private static Buffer? _fewRows;
+
+    /// <summary>Room for a packed left operand.</summary>
+    public static float* LeftOperand(nint floats) => (_leftOperand ??= new Buffer()).Get(floats);
+
+    /// <summary>Room for sums between blocks of steps.</summary>
+    public static float* Sums(nint floats) => (_sums ??= new Buffer()).Get(floats);
 
     /// <summary>Room for a block of the right operand.</summary>
     public static float* PanelBlock(nint floats) => (_panelBlock ??= new Buffer()).Get(floats);

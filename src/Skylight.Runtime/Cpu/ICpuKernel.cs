@@ -19,8 +19,20 @@ public readonly struct CpuArguments
 {
     private readonly KernelArguments _arguments;
 
-    /// <summary>Wraps the tensors of a run.</summary>
-    public CpuArguments(in KernelArguments arguments) => _arguments = arguments;
+    /// <summary>Wraps the tensors of a run, whose products are computed in float32.</summary>
+    public CpuArguments(in KernelArguments arguments)
+        : this(arguments, DataType.Float32)
+    {
+    }
+
+    /// <inheritdoc cref="CpuArguments(in KernelArguments)"/>
+    /// <param name="arguments">The tensors.</param>
+    /// <param name="compute">What products with bfloat16 weights round their operands to.</param>
+    internal CpuArguments(in KernelArguments arguments, DataType compute)
+    {
+        _arguments = arguments;
+        RoundsActivations = compute == DataType.BFloat16;
+    }
 
     /// <summary>The number of inputs.</summary>
     public int InputCount => _arguments.Inputs.Length;
@@ -45,6 +57,15 @@ public readonly struct CpuArguments
 
     /// <summary>The elements of a float32 output, in storage order.</summary>
     public Span<float> OutputFloat32(int index) => CpuMemory.Span<float>(_arguments.Outputs[index]);
+
+    /// <summary>
+    /// Whether products with weights that are not float32 round their other operand too (<see cref="CpuDevice.Compute"/>).
+    /// </summary>
+    internal bool RoundsActivations { get; }
+
+    /// <summary>What the operands of a product with such a weight are rounded to (<see cref="CpuDevice.Compute"/>).</summary>
+    internal DataType OperandsOf(DataType weightType) =>
+        RoundsActivations && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
 
     /// <summary>A copy of a small float32 or bfloat16 input (a norm's weight, a bias) as float32.</summary>
     public float[] ReadParameter(int index)

@@ -44,20 +44,6 @@ internal readonly unsafe struct BFloat16Element : IPanelElement
     }
 }
 
-/// <summary>Signed bytes: the scales of their columns come after the chain.</summary>
-internal readonly unsafe struct Int8Element : IPanelElement
-{
-    public static int Size => sizeof(sbyte);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static TVector Load<TSimd, TVector>(byte* source) where TSimd : struct,
-        ISimd<TVector> => TSimd.LoadInt8((sbyte*)source);
-
-    public static void Prefetch(byte* source)
-    {
-    }
-}
-
 /// <summary>
 /// Elements read once from main memory. One panel is a single stream, which the hardware's prefetcher follows
 /// within a page only; asking for the line two pages ahead takes 4 to 12 rows from 60–30 % of the read bandwidth
@@ -79,7 +65,7 @@ internal readonly unsafe struct Streamed<TElement> : IPanelElement
     {
         if (!Sse.IsSupported)
             return;
-        // A step is a row of 32 elements: half a cache line of int8, one of bfloat16, two of float32.
+        // A step is a row of 32 elements: a cache line of bfloat16, two of float32.
         Sse.Prefetch0(source + Ahead);
         if (TElement.Size == sizeof(float))
             Sse.Prefetch0(source + Ahead + 64);

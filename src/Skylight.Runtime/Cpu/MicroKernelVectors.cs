@@ -25,9 +25,6 @@ internal unsafe interface ISimd<TVector>
     /// <summary>Loads bfloat16 bits and widens them exactly.</summary>
     static abstract TVector LoadBFloat16(ushort* source);
 
-    /// <summary>Loads signed bytes and converts them exactly.</summary>
-    static abstract TVector LoadInt8(sbyte* source);
-
     /// <summary>Stores without alignment.</summary>
     static abstract void Store(float* target, TVector value);
 
@@ -76,15 +73,6 @@ internal readonly unsafe struct Simd512 : ISimd<Vector512<float>>
         return Vector512.ShiftLeft(wide, 16).AsSingle();
     }
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> LoadInt8(sbyte* source)
-    {
-        Vector128<sbyte> bytes = Vector128.Load(source);
-        return Vector512.ConvertToSingle(System.Runtime.Intrinsics.X86.Avx512F.IsSupported
-            ? System.Runtime.Intrinsics.X86.Avx512F.ConvertToVector512Int32(bytes)
-            : Vector512.Create(Widen(Vector128.WidenLower(bytes)), Widen(Vector128.WidenUpper(bytes))));
-    }
-    private static Vector256<int> Widen(Vector128<short> half) =>
-        Vector256.Create(Vector128.WidenLower(half), Vector128.WidenUpper(half));
     public static void Store(float* target, Vector512<float> value) => Vector512.Store(value, target);
     public static Vector512<float> FusedMultiplyAdd(Vector512<float> a, Vector512<float> b, Vector512<float> c) =>
         Vector512.FusedMultiplyAdd(a, b, c);
@@ -117,14 +105,6 @@ internal readonly unsafe struct Simd256 : ISimd<Vector256<float>>
         return Vector256.ShiftLeft(wide, 16).AsSingle();
     }
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256<float> LoadInt8(sbyte* source)
-    {
-        Vector128<sbyte> bytes = Vector128.CreateScalar(*(ulong*)source).AsSByte();
-        if (System.Runtime.Intrinsics.X86.Avx2.IsSupported)
-            return Vector256.ConvertToSingle(System.Runtime.Intrinsics.X86.Avx2.ConvertToVector256Int32(bytes));
-        Vector128<short> half = Vector128.WidenLower(bytes);
-        return Vector256.ConvertToSingle(Vector256.Create(Vector128.WidenLower(half), Vector128.WidenUpper(half)));
-    }
     public static void Store(float* target, Vector256<float> value) => Vector256.Store(value, target);
     public static Vector256<float> FusedMultiplyAdd(Vector256<float> a, Vector256<float> b, Vector256<float> c) =>
         Vector256.FusedMultiplyAdd(a, b, c);
@@ -149,9 +129,6 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     public static Vector128<float> Load(float* source) => Vector128.Load(source);
     public static Vector128<float> LoadBFloat16(ushort* source) =>
         Vector128.ShiftLeft(Vector128.WidenLower(Vector128.CreateScalar(*(ulong*)source).AsUInt16()), 16).AsSingle();
-    public static Vector128<float> LoadInt8(sbyte* source) =>
-        Vector128.ConvertToSingle(
-            Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalar(*(uint*)source).AsSByte())));
     public static void Store(float* target, Vector128<float> value) => Vector128.Store(value, target);
     public static Vector128<float> FusedMultiplyAdd(Vector128<float> a, Vector128<float> b, Vector128<float> c) =>
         Vector128.FusedMultiplyAdd(a, b, c);
@@ -181,13 +158,6 @@ internal readonly unsafe struct SimdNative : ISimd<Vector<float>>
             ((uint*)wide)[i] = (uint)source[i] << 16;
         return Vector.Load(wide);
     }
-    public static Vector<float> LoadInt8(sbyte* source)
-    {
-        float* wide = stackalloc float[Count];
-        for (int i = 0; i < Count; i++)
-            wide[i] = source[i];
-        return Vector.Load(wide);
-    }
     public static void Store(float* target, Vector<float> value) => Vector.Store(value, target);
     public static Vector<float> FusedMultiplyAdd(Vector<float> a, Vector<float> b, Vector<float> c) =>
         Vector.FusedMultiplyAdd(a, b, c);
@@ -211,7 +181,6 @@ internal readonly unsafe struct SimdScalar : ISimd<float>
     public static float Broadcast(float value) => value;
     public static float Load(float* source) => *source;
     public static float LoadBFloat16(ushort* source) => BitConverter.UInt32BitsToSingle((uint)*source << 16);
-    public static float LoadInt8(sbyte* source) => *source;
     public static void Store(float* target, float value) => *target = value;
     public static float FusedMultiplyAdd(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
     public static float Add(float a, float b) => a + b;

@@ -57,18 +57,6 @@ internal static unsafe class WeightPanels
             }
         });
 
-    /// <summary>Reorders a row-major [outputs, inputs] matrix of signed bytes into panels.</summary>
-    public static void Pack(sbyte* source, sbyte* panels, int outputs, int inputs) =>
-        CpuParallel.For(PanelCount(outputs), panel =>
-        {
-            sbyte* from = source + (nint)panel * Width * inputs;
-            sbyte* to = panels + (nint)panel * Width * inputs;
-            int valid = Math.Min(Width, outputs - panel * Width);
-            for (int k = 0; k < inputs; k++)
-                for (int n = 0; n < Width; n++)
-                    to[(nint)k * Width + n] = n < valid ? from[(nint)n * inputs + k] : (sbyte)0;
-        });
-
     /// <summary>Restores a row-major [outputs, inputs] matrix of float32 from panels.</summary>
     public static void Unpack(float* panels, float* target, int outputs, int inputs) =>
         CpuParallel.For(PanelCount(outputs), panel => Unpack<float>(panels, target, outputs, inputs, panel));
@@ -76,10 +64,6 @@ internal static unsafe class WeightPanels
     /// <summary>Restores a row-major [outputs, inputs] matrix of bfloat16 bits from panels.</summary>
     public static void Unpack(ushort* panels, ushort* target, int outputs, int inputs) =>
         CpuParallel.For(PanelCount(outputs), panel => Unpack<ushort>(panels, target, outputs, inputs, panel));
-
-    /// <summary>Restores a row-major [outputs, inputs] matrix of signed bytes from panels.</summary>
-    public static void Unpack(sbyte* panels, sbyte* target, int outputs, int inputs) =>
-        CpuParallel.For(PanelCount(outputs), panel => Unpack<sbyte>(panels, target, outputs, inputs, panel));
 
     private static void Unpack<T>(T* panels, T* target, int outputs, int inputs, int panel)
         where T : unmanaged

@@ -119,6 +119,44 @@ public abstract class Device : IDisposable
     public abstract void Download(Tensor source, Span<byte> rowMajor);
 
     /// <summary>
+    /// Whether the device multiplies weights that stay quantised in this format; else they are given to it as numbers.
+    /// </summary>
+    public virtual bool Multiplies(QuantizedFormat format) => false;
+
+    /// <summary>Copies a quantised weight, or rows of one, to the device.</summary>
+    /// <param name="destination">A tensor with a <see cref="TensorType.Format"/> that it <see cref="Multiplies"/>.</param>
+    /// <param name="codes">All codes, row-major, one a byte.</param>
+    /// <param name="scales">[rows, blocks of a row].</param>
+    /// <param name="minimums">The same; empty where the format has none.</param>
+    /// <exception cref="NotSupportedException">The device multiplies no such weights.</exception>
+    /// <exception cref="ArgumentException">There are more or fewer than the tensor has.</exception>
+    public virtual void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums) =>
+        throw new NotSupportedException($"{Name} multiplies no quantised weights.");
+
+    /// <summary>Checks what is given to <see cref="UploadCodes"/>.</summary>
+    protected static QuantizedFormat CheckCodes(TensorType type, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums)
+    {
+        if (type.Format is not { } format)
+            throw new ArgumentException($"{type} is not quantised; give it its elements.");
+        int blocks = checked(type.Shape.Rows * format.BlocksOf(type.Shape.Columns));
+        if (codes.Length != type.Shape.ElementCount || scales.Length != blocks
+            || minimums.Length != (format.HasMinimum ? blocks : 0))
+            throw new ArgumentException(
+                $"{type} has {type.Shape.ElementCount} codes, {blocks} scales and {(format.HasMinimum ? blocks : 0)} " +
+                $"minimums, not {codes.Length}, {scales.Length} and {minimums.Length}.");
+        return format;
+    }
+
+    /// <summary>Refuses a quantised tensor where elements are copied.</summary>
+    protected static void RefuseCodes(TensorType type)
+    {
+        if (type.Format is not null)
+            throw new ArgumentException($"{type} is quantised: it has codes and scales, and no elements to copy.");
+    }
+
+    /// <summary>
     /// Copies the elements of several tensors from the device, one tensor after the other, with one wait for the work
     /// queued before.
     /// </summary>

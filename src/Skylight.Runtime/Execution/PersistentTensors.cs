@@ -20,8 +20,7 @@ public static class PersistentTensors
     /// <param name="device">Where the parameter's memory is.</param>
     /// <param name="parameter">The parameter.</param>
     /// <param name="rowMajor">All its elements, row-major.</param>
-    /// <exception cref="ArgumentException">There are more or fewer elements than the parameter has, or it was rounded
-    /// to int8.</exception>
+    /// <exception cref="ArgumentException">There are more or fewer elements than the parameter has, or it was quantised.</exception>
     public static void Write(Device device, PersistentTensor parameter, ReadOnlySpan<float> rowMajor)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -47,7 +46,7 @@ public static class PersistentTensors
     /// <param name="device">Where the parameter's memory is.</param>
     /// <param name="parameter">The parameter.</param>
     /// <param name="fill">Takes the index of the first element and fills in the elements, row-major.</param>
-    /// <exception cref="ArgumentException">It was rounded to int8.</exception>
+    /// <exception cref="ArgumentException">It is quantised.</exception>
     public static void WriteParts(Device device, PersistentTensor parameter, Action<long, Span<float>> fill)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -68,7 +67,7 @@ public static class PersistentTensors
     /// <summary>Reads a parameter (or any float tensor) as float32, row-major.</summary>
     /// <param name="device">Where the parameter's memory is.</param>
     /// <param name="parameter">The parameter.</param>
-    /// <exception cref="ArgumentException">It was rounded to int8.</exception>
+    /// <exception cref="ArgumentException">It is quantised.</exception>
     public static float[] Read(Device device, PersistentTensor parameter)
     {
         ArgumentNullException.ThrowIfNull(parameter);
@@ -89,7 +88,7 @@ public static class PersistentTensors
     /// <param name="parameter">The parameter.</param>
     /// <param name="read">Takes the index of the first element and the elements, which it may not keep; returns whether
     /// to go on.</param>
-    /// <exception cref="ArgumentException">It was rounded to int8.</exception>
+    /// <exception cref="ArgumentException">It is quantised.</exception>
     public static void ReadParts(Device device, PersistentTensor parameter, Func<long, ReadOnlySpan<float>, bool> read)
     {
         ArgumentNullException.ThrowIfNull(device);
@@ -214,9 +213,9 @@ public static class PersistentTensors
 
     private static void RefuseQuantized(PersistentTensor parameter)
     {
-        if (parameter.Type.DataType == DataType.Int8)
+        if (parameter.Type.Format is not null)
             throw new ArgumentException(
-                $"'{parameter.Name}' was rounded to int8 for inference: its numbers can be neither read nor set. " +
-                $"Load the model again.", nameof(parameter));
+                $"'{parameter.Name}' is quantised ({parameter.Type.Format}) for inference: its numbers can be neither read nor set. " +
+                $"Load the model with --dtype bfloat16 or float32 (ParameterType).", nameof(parameter));
     }
 }

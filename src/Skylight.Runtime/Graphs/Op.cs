@@ -134,14 +134,21 @@ public readonly ref struct TypeCheck
 
     /// <summary>
     /// Checks that an input is a matrix in weight storage which can multiply an activation: a float32 activation takes
-    /// float32 and bfloat16 weights, a bfloat16 one takes bfloat16 weights only.
+    /// float32 and bfloat16 weights, a bfloat16 one takes bfloat16 weights only; where the op says so, both take quantised
+    /// ones.
     /// </summary>
-    public TypeCheck Weight(int input, string name, int activation, string activationName)
+    public TypeCheck Weight(int input, string name, int activation, string activationName, bool quantized = false)
     {
-        Is(input, name, DataType.Float32, DataType.BFloat16).Rank(input, name, 2);
+        if (_inputs[input].DataType == DataType.Quantized && !quantized)
+            throw Error(
+                $"input {input} ({name}) is quantised, {_inputs[input]}, which serves inference only: train and score with " +
+                "bfloat16 or float32 weights");
+        if (!quantized || _inputs[input].DataType != DataType.Quantized)
+            Is(input, name, DataType.Float32, DataType.BFloat16);
+        Rank(input, name, 2);
         if (_inputs[input].Storage != Storage.Weight)
             throw Error($"input {input} ({name}) must have weight storage, not {_inputs[input]}");
-        if (_inputs[activation].DataType == DataType.BFloat16 && _inputs[input].DataType != DataType.BFloat16)
+        if (_inputs[activation].DataType == DataType.BFloat16 && _inputs[input].DataType == DataType.Float32)
             throw Error(
                 $"input {activation} ({activationName}) is bf16, so input {input} ({name}) must be bf16 too, not " +
                 $"{_inputs[input]}: give the model bfloat16 parameters");

@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Ops;
 
 /// <summary>
-/// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c>. The table is float32 or bfloat16, row-major
-/// or in weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error at run time.
+/// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c>. The table is float32, bfloat16 or quantised,
+/// row-major or in weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error at run time.
 /// </summary>
 /// <param name="OutputType">The data type of the output: that of the activations which follow.</param>
 public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : Op, ICpuKernel
@@ -14,7 +14,8 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        new TypeCheck(this, inputs).Count(2).Is(0, "table", DataType.Float32, DataType.BFloat16).Rank(0, "table", 2)
+        new TypeCheck(this, inputs).Count(2)
+            .Is(0, "table", DataType.Float32, DataType.BFloat16, DataType.Quantized).Rank(0, "table", 2)
             .Is(1, "ids", DataType.Int32).Rank(1, "ids", 1)
             .That(OutputType.IsFloatingPoint(), $"embeddings cannot be {OutputType}");
         return [new TensorType(OutputType, new Shape(inputs[1].Shape[0], inputs[0].Shape[1]))];
@@ -28,7 +29,7 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
     /// <summary>Only the rows that are looked up move, not the whole table.</summary>
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
-        new(0, inputs[1].Bytes + outputs[0].Bytes + outputs[0].Shape.ElementCount * inputs[0].DataType.Size());
+        new(0, inputs[1].Bytes + outputs[0].Bytes + (double)outputs[0].Shape.ElementCount * inputs[0].Bytes / Math.Max(inputs[0].Shape.ElementCount, 1));
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
@@ -40,6 +41,7 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
         float* y = arguments.OutputPointer(0);
         int columns = table.Shape[1];
         // In weight order the elements of a row are as far apart as a panel is wide.
+        QuantizedLayout? layout = table.Format is null ? null : QuantizedLayout.Of(table);
         bool panels = table.Storage == Storage.Weight;
         int stride = panels ? WeightPanels.Width : 1;
         ElementWise.ForRows(arguments.Output(0).Shape.Rows, columns, (start, count) =>
@@ -48,7 +50,9 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
             {
                 long first = panels ? WeightPanels.IndexOf(ids[token], 0, columns) : (long)ids[token] * columns;
                 var target = new Span<float>(y + (long)token * columns, columns);
-                if (table.DataType == DataType.Float32)
+                if (layout is { } quantized)
+                    quantized.DequantizeRow((byte*)elements, ids[token], columns, target);
+                else if (table.DataType == DataType.Float32)
                     CopyRow((float*)elements + first, stride, target);
                 else
                     WidenRow((BFloat16*)elements + first, stride, target);

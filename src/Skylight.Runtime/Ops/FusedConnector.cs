@@ -33,7 +33,7 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
         check.That(inputs[0].Shape[0] % tokens == 0,
             $"input 0 (hidden) must have a multiple of {tokens} rows, not {inputs[0]}")
             .Shape(1, names[1], width).Shape(2, names[2], width)
-            .Weight(3, names[3], 0, names[0]).Weight(5, names[5], 0, names[0])
+            .Weight(3, names[3], 0, names[0], quantized: true).Weight(5, names[5], 0, names[0], quantized: true)
             .That(n >= 0 && inputs[3].Shape[1] == width, $"input 3 (weight1) must be [n, {width}], not {inputs[3]}")
             .Shape(4, names[4], n).Shape(5, names[5], n, n).Shape(6, names[6], n);
         return [inputs[0] with { Shape = new Shape(inputs[0].Shape[0] / tokens * (GridHeight * GridWidth / 4), n) }];
@@ -51,14 +51,14 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
         Value?[] gradients = context.NoGradients();
         Value gradient = context.OutputGradient(0);
         if (context.Needs(5))
-            gradients[5] = graph.Add(new MatMulWeightGradient(), graph.Add(new Gelu(), inner), gradient);
+            gradients[5] = graph.Add(new MatMulWeightGradient(inputs[5].Type.DataType), graph.Add(new Gelu(), inner), gradient);
         if (context.Needs(6))
             gradients[6] = graph.Add(new ColumnSum(), gradient);
         if (!Enumerable.Range(0, 5).Any(context.Needs))
             return gradients;
         gradient = graph.Add(new GeluBackward(), inner, graph.Add(new MatMulInputGradient(), gradient, inputs[5]));
         if (context.Needs(3))
-            gradients[3] = graph.Add(new MatMulWeightGradient(), normalized, gradient);
+            gradients[3] = graph.Add(new MatMulWeightGradient(inputs[3].Type.DataType), normalized, gradient);
         if (context.Needs(4))
             gradients[4] = graph.Add(new ColumnSum(), gradient);
         if (!Enumerable.Range(0, 3).Any(context.Needs))
@@ -105,11 +105,9 @@ public sealed record FusedConnector(int GridHeight, int GridWidth, float Epsilon
                         LayerNorm.NormalizeRow(token, token, normWeight, normBias, Epsilon);
                     }
                 });
-                Gemm.MultiplyWeight(normalized, width, CpuMemory.Pointer(weight1), weight1.Type.DataType, bias1Pointer,
-                    inner, n, count, n, width);
+                Gemm.MultiplyWeight(arguments, weight1, normalized, bias1Pointer, inner, count);
                 Gelu.Apply(inner, inner, count * n);
-                Gemm.MultiplyWeight(inner, n, CpuMemory.Pointer(weight2), weight2.Type.DataType, bias2Pointer,
-                    y + (long)first * n, n, count, n, n);
+                Gemm.MultiplyWeight(arguments, weight2, inner, bias2Pointer, y + (long)first * n, count);
             }
         }
     }

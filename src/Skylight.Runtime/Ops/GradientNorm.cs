@@ -41,7 +41,7 @@ public sealed record GradientNorm(float MaximumNorm) : Op, ICpuKernel
         for (int input = 0; input < arguments.InputCount; input++)
         {
             float* gradient = arguments.InputPointer(input);
-            long count = CpuDevice.StorageElements(arguments.Input(input).Type);
+            long count = CpuMemory.ElementCount(arguments.Input(input).Type);
             for (long start = 0; start < count; start += Block)
                 blocks.Add(((nint)(gradient + start), (int)Math.Min(Block, count - start)));
         }
@@ -64,7 +64,7 @@ public sealed record GradientNorm(float MaximumNorm) : Op, ICpuKernel
         *(int*)arguments.OutputPointer(2) = isFinite ? 1 : 0;
     }
 
-    private static long BlocksOf(TensorType type) => (CpuDevice.StorageElements(type) + Block - 1) / Block;
+    private static long BlocksOf(TensorType type) => (CpuMemory.ElementCount(type) + Block - 1) / Block;
 
     private static double SumOfSquares(ReadOnlySpan<float> values)
     {

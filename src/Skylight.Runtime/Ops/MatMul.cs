@@ -9,8 +9,7 @@ namespace Skylight.Ops;
 /// Every output element adds its k terms in float32 in one fixed order, whatever the number of rows.
 /// </summary>
 /// <remarks>
-/// An int8 weight is followed by its scales, float32 [n], before the bias: <c>(x · weightᵀ) ⊙ scale (+ bias)</c>. It is
-/// for inference: there is no gradient.
+/// A quantised weight (<see cref="TensorType.Format"/>) is for inference: there is no gradient.
 /// </remarks>
 /// <param name="OutputType">The data type of the output: that of x (null), or float32 where sums of bfloat16 products
 /// are to stay unrounded, as logits are.</param>
@@ -19,14 +18,11 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        bool quantized = IsQuantized(inputs);
-        TypeCheck check = new TypeCheck(this, inputs).Count(quantized ? 3 : 2, quantized ? 4 : 3).Activation(0, "x");
-        check = quantized ? CheckQuantized(check, inputs) : check.Weight(1, "weight", 0, "x");
+        TypeCheck check = new TypeCheck(this, inputs).Count(2, 3).Activation(0, "x").Weight(1, "weight", 0, "x", quantized: true);
         check.That(inputs[0].Shape.Columns == inputs[1].Shape.Columns,
             $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
-        int bias = BiasInput(inputs);
-        if (inputs.Count > bias)
-            check.Is(bias, "bias", DataType.Float32, DataType.BFloat16).Shape(bias, "bias", inputs[1].Shape[0]);
+        if (inputs.Count > 2)
+            check.Is(2, "bias", DataType.Float32, DataType.BFloat16).Shape(2, "bias", inputs[1].Shape[0]);
         DataType output = OutputType ?? inputs[0].DataType;
         check.That(output == inputs[0].DataType || output == DataType.Float32,
             $"the output can be float32 or have the data type of x, not {output}");
@@ -37,17 +33,17 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     public override IReadOnlyList<Value?> Gradient(GradientContext context)
     {
         Value x = context.Inputs[0], weight = context.Inputs[1], gradient = context.OutputGradient(0);
-        if (weight.Type.DataType == DataType.Int8)
+        if (weight.Type.Format is not null)
             throw new GraphException(
-                $"{Name}: {weight} is int8, which serves inference only. Train the model with float32 or bfloat16 " +
-                $"weights, and make them int8 afterwards.");
+                $"{Name}: {weight} is quantised, which serves inference only. Train the model with float32 or bfloat16 " +
+                $"weights, and quantise it afterwards.");
         Value?[] gradients = context.NoGradients();
         // Products read operands of one type; a bias, which is only added up, sees the gradient unrounded.
         Value operand = context.Needs(0) || context.Needs(1) ? Cast.To(context.Graph, gradient, x.Type.DataType) : gradient;
         if (context.Needs(0))
             gradients[0] = context.Graph.Add(new MatMulInputGradient(), operand, weight);
         if (context.Needs(1))
-            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), x, operand);
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(weight.Type.DataType), x, operand);
         if (context.Inputs.Count == 3 && context.Needs(2))
             gradients[2] = context.Graph.Add(new ColumnSum(), gradient);
         return gradients;
@@ -60,36 +56,11 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        Shape weight = arguments.Input(1).Shape;
-        int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
-        bool quantized = arguments.Input(1).Type.DataType == DataType.Int8;
-        int biasInput = quantized ? 3 : 2;
-        float[]? bias = arguments.InputCount > biasInput ? arguments.ReadParameter(biasInput) : null;
+        float[]? bias = arguments.InputCount > 2 ? arguments.ReadParameter(2) : null;
         fixed (float* biasPointer = bias)
-        {
-            if (quantized)
-            {
-                Gemm.MultiplyQuantizedWeight(
-                    arguments.InputPointer(0), k, (sbyte*)CpuMemory.Pointer(arguments.Input(1)),
-                    arguments.InputPointer(2), biasPointer, arguments.OutputPointer(0), n, rows, n, k);
-                return;
-            }
-
-            Gemm.MultiplyWeight(
-                arguments.InputPointer(0), k, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType,
-                biasPointer, arguments.OutputPointer(0), n, rows, n, k);
-        }
+            Gemm.MultiplyWeight(arguments, arguments.Input(1), arguments.InputPointer(0), biasPointer,
+                arguments.OutputPointer(0), arguments.Input(0).Shape.Rows);
     }
-
-    private static bool IsQuantized(IReadOnlyList<TensorType> inputs) => inputs.Count > 1
-        && inputs[1].DataType == DataType.Int8;
-
-    private static int BiasInput(IReadOnlyList<TensorType> inputs) => IsQuantized(inputs) ? 3 : 2;
-
-    private static TypeCheck CheckQuantized(TypeCheck check, IReadOnlyList<TensorType> inputs) => check.Rank(1, "weight", 2)
-        .That(inputs[1].Storage == Storage.Weight, $"input 1 (weight) must have weight storage, not {inputs[1]}")
-        .That(inputs[0].DataType == DataType.Float32, $"int8 weights multiply float32 activations, not {inputs[0]}")
-        .Float32(2, "scale").Shape(2, "scale", inputs[1].Shape[0]);
 }
 
 /// <summary>
@@ -113,7 +84,8 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
         if (context.Needs(0))
             gradients[0] = context.Graph.Add(new MatMul(), context.OutputGradient(0), context.Inputs[1]);
         if (context.Needs(1))
-            gradients[1] = context.Graph.Add(new MatMulWeightGradient(), context.OutputGradient(0), context.Inputs[0]);
+            gradients[1] = context.Graph.Add(new MatMulWeightGradient(context.Inputs[1].Type.DataType), context.OutputGradient(0),
+                context.Inputs[0]);
         return gradients;
     }
 
@@ -126,9 +98,10 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
     {
         Shape weight = arguments.Input(1).Shape;
         int rows = arguments.Input(0).Shape.Rows, n = weight[0], k = weight[1];
+        DataType type = arguments.Input(1).Type.DataType;
         Gemm.MultiplyWeightTransposed(
-            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), arguments.Input(1).Type.DataType,
-            arguments.OutputPointer(0), k, rows, n, k, accumulate: false);
+            arguments.InputPointer(0), n, CpuMemory.Pointer(arguments.Input(1)), type, arguments.OutputPointer(0), k, rows, n, k,
+            accumulate: false, arguments.OperandsOf(type));
     }
 }
 
@@ -136,7 +109,9 @@ public sealed record MatMulInputGradient : Op, ICpuKernel
 /// The gradient of the weight of <see cref="MatMul"/>: <c>(x [.., k], dy [.., n]) → dyᵀ · x [n, k]</c>, float32, in
 /// weight storage.
 /// </summary>
-public sealed record MatMulWeightGradient : Op, ICpuKernel
+/// <param name="WeightType">The data type of the weight: where it is bfloat16, the CPU may round both operands to it, as in
+/// the product itself (<see cref="CpuDevice.Compute"/>).</param>
+public sealed record MatMulWeightGradient(DataType WeightType = DataType.Float32) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
@@ -157,6 +132,6 @@ public sealed record MatMulWeightGradient : Op, ICpuKernel
     {
         int rows = arguments.Input(0).Shape.Rows, k = arguments.Input(0).Shape.Columns, n = arguments.Input(1).Shape.Columns;
         Gemm.WeightGradient(arguments.InputPointer(0), k, arguments.InputPointer(1), n, arguments.OutputPointer(0),
-            rows, n, k, accumulate: false);
+            rows, n, k, accumulate: false, arguments.OperandsOf(WeightType));
     }
 }

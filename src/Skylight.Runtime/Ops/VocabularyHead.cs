@@ -35,7 +35,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
     {
         var check = new TypeCheck(this, inputs);
         check.Count(3).Activation(0, "hidden").Rank(0, "hidden", 2);
-        CheckWeightAndTargets(check, inputs, Temperature);
+        CheckWeightAndTargets(check, inputs, Temperature, quantized: true);
         int tokens = inputs[0].Shape.Rows;
         return [.. Enumerable.Repeat(TensorType.Float32(tokens), 5)];
     }
@@ -73,7 +73,9 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
             vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
         void* weight = CpuMemory.Pointer(arguments.Input(1));
-        DataType weightType = arguments.Input(1).Type.DataType;
+        DataType weightType = arguments.Input(1).Type.DataType, operands = arguments.OperandsOf(weightType);
+        QuantizedLayout? layout = arguments.Input(1).Type.Format is null ? null : QuantizedLayout.Of(arguments.Input(1).Type);
+        CpuArguments kernelArguments = arguments;
         int* targets = (int*)arguments.InputPointer(2);
         int[] rows = TargetRows.Select(Name, arguments.InputInt32(2), vocabulary);
         var outputs = new HeadOutputs(arguments);
@@ -101,9 +103,25 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
                 int columns = VocabularyCore.ColumnsOf(segment, vocabulary), panels = WeightPanels.PanelCount(columns),
                     stride = panels * WeightPanels.Width + RowPadding;
                 float* logits = Tile(rowCount * stride);
-                Gemm.MultiplyWeightRange(
-                    x + (long)firstRow * width, width, weight, weightType, logits, stride, rowCount,
-                    segment * (VocabularyCore.SegmentWidth / WeightPanels.Width), panels, width);
+                int firstPanel = segment * (VocabularyCore.SegmentWidth / WeightPanels.Width);
+                float* xRows = x + (long)firstRow * width;
+                if (layout is { } quantized)
+                    Gemm.MultiplyQuantized(kernelArguments,
+                        new QuantizedProduct
+                        {
+                            X = xRows,
+                            XRow = width,
+                            Panels = (byte*)weight + firstPanel * quantized.PanelBytes(width),
+                            Layout = quantized,
+                            Y = logits,
+                            YRow = stride,
+                            Rows = rowCount,
+                            Columns = panels * WeightPanels.Width,
+                            Steps = width,
+                        }, threads: 1);
+                else
+                    Gemm.MultiplyWeightRange(xRows, width, weight, weightType, logits, stride, rowCount, firstPanel, panels,
+                        width, operands);
                 for (int row = 0; row < rowCount; row++)
                 {
                     float* line = logits + (long)row * stride;
@@ -123,10 +141,11 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
         }
     }
 
-    internal static void CheckWeightAndTargets(TypeCheck check, IReadOnlyList<TensorType> inputs, float temperature)
+    internal static void CheckWeightAndTargets(TypeCheck check, IReadOnlyList<TensorType> inputs, float temperature,
+        bool quantized = false)
     {
         check.That(temperature > 0 && float.IsFinite(temperature), $"the temperature must be above zero, not {temperature}")
-            .Weight(1, "weight", 0, "hidden")
+            .Weight(1, "weight", 0, "hidden", quantized)
             .That(inputs[1].Shape.Rows > 0, "the vocabulary is empty")
             .That(inputs[1].Shape.Columns == inputs[0].Shape.Columns,
                 "the weight's columns must be as many as those of hidden")
@@ -196,7 +215,7 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
         int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns,
             vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
-        DataType weightType = arguments.Input(1).Type.DataType;
+        DataType weightType = arguments.Input(1).Type.DataType, operands = arguments.OperandsOf(weightType);
         byte* weight = (byte*)CpuMemory.Pointer(arguments.Input(1));
         int* targets = (int*)arguments.InputPointer(2);
         float* hiddenGradient = NeedsHidden ? arguments.OutputPointer(0) : null;
@@ -224,7 +243,8 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
                     columns = VocabularyCore.ColumnsOf(segment, vocabulary);
                 long offset = (long)firstColumn * width;
                 void* segmentWeight = weight + offset * weightType.Size();
-                Gemm.MultiplyWeight(x, width, segmentWeight, weightType, null, logits, stride, count, columns, width);
+                Gemm.MultiplyWeight(x, width, segmentWeight, weightType, null, logits, stride, count, columns, width,
+                    operands);
                 ElementWise.ForRows(count, columns, (from, length) =>
                 {
                     for (int row = from; row < from + length; row++)
@@ -236,10 +256,10 @@ public sealed record VocabularyHeadBackward(float Temperature, bool HasLogProbab
                 });
                 if (hiddenGradient != null)
                     Gemm.MultiplyWeightTransposed(logits, stride, segmentWeight, weightType, xGradient, width, count,
-                        columns, width, accumulate: segment > 0);
+                        columns, width, accumulate: segment > 0, operands);
                 if (weightGradient != null)
                     Gemm.WeightGradient(x, width, logits, stride, weightGradient + offset, count, columns, width,
-                        accumulate: start > 0);
+                        accumulate: start > 0, operands);
             }
 
             if (hiddenGradient != null && !inPlace)

@@ -12,20 +12,22 @@ public enum DataType
     /// <summary>32-bit signed integer: token ids, indices, lengths.</summary>
     Int32,
 
-    /// <summary>8-bit signed integer: weights of products with a scale for each output, for inference only.</summary>
-    Int8,
+    /// <summary>
+    /// Codes with scales, as <see cref="TensorType.Format"/> says: weights of products, for inference only.
+    /// </summary>
+    Quantized,
 }
 
 /// <summary>Sizes of the data types.</summary>
 public static class DataTypes
 {
     /// <summary>The size of one element in bytes.</summary>
+    /// <exception cref="ArgumentOutOfRangeException">The elements have no size of their own: they are quantised.</exception>
     public static int Size(this DataType dataType) => dataType switch
     {
         DataType.Float32 or DataType.Int32 => 4,
         DataType.BFloat16 => 2,
-        DataType.Int8 => 1,
-        _ => throw new ArgumentOutOfRangeException(nameof(dataType), dataType, "Unknown data type."),
+        _ => throw new ArgumentOutOfRangeException(nameof(dataType), dataType, "Elements of this type have no size of their own."),
     };
 
     /// <summary>Whether the type holds real numbers (and so may carry a gradient).</summary>

@@ -31,6 +31,33 @@ public enum CodeType
 /// <param name="HasMinimum">Whether each block has a number that is added to its values.</param>
 public sealed record QuantizedFormat(CodeType Codes, int BlockSize, bool HasMinimum)
 {
+    /// <summary>Bytes with a binary16 scale for 32 inputs: what GGUF calls Q8_0.</summary>
+    public static QuantizedFormat Q8 { get; } = new(CodeType.Int8, 32, HasMinimum: false) { HasHalfScales = true };
+
+    /// <summary>4 bits, −8…7, with a binary16 scale for 32 inputs: what GGUF calls Q4_0.</summary>
+    public static QuantizedFormat Q4 { get; } = new(CodeType.Int4, 32, HasMinimum: false) { HasHalfScales = true };
+
+    /// <summary>Whether every scale is an IEEE binary16 number, so that 16 bits hold it.</summary>
+    public bool HasHalfScales { get; init; }
+
+    /// <summary>
+    /// Whether every minimum is −zero · scale, with an integer zero from 0 to 16, so that a byte holds it.
+    /// </summary>
+    public bool HasZeroPoints { get; init; }
+
+    /// <summary>The bits of a code.</summary>
+    public int CodeBits => Codes is CodeType.Int8 or CodeType.Float8E4M3 ? 8 : 4;
+
     /// <summary>The blocks of a row of <paramref name="inputs"/> values.</summary>
     public int BlocksOf(int inputs) => (inputs + BlockSize - 1) / BlockSize;
+
+    /// <summary>The bytes of a weight in this format: codes, scales and minimums, without any padding.</summary>
+    public long BytesOf(Shape shape)
+    {
+        int scale = HasHalfScales ? 2 : 4, minimum = !HasMinimum ? 0 : HasZeroPoints ? 1 : 4;
+        return (shape.ElementCount * CodeBits + 7) / 8 + (long)shape.Rows * BlocksOf(shape.Columns) * (scale + minimum);
+    }
+
+    /// <inheritdoc/>
+    public override string ToString() => $"{Codes}/{BlockSize}{(HasZeroPoints ? "z" : HasMinimum ? "m" : "")}";
 }

@@ -27,8 +27,20 @@ public readonly record struct TensorType(DataType DataType, Shape Shape, Storage
     /// <summary>A row-major int32 type.</summary>
     public static TensorType Int32(params ReadOnlySpan<int> dimensions) => new(DataType.Int32, new Shape(dimensions));
 
+    /// <summary>How a quantised weight is coded; null for everything else.</summary>
+    public QuantizedFormat? Format { get; init; }
+
+    /// <summary>The type of a quantised weight, in weight storage.</summary>
+    /// <param name="format">How it is coded.</param>
+    /// <param name="shape">[outputs, inputs].</param>
+    public static TensorType Quantized(QuantizedFormat format, Shape shape)
+    {
+        ArgumentNullException.ThrowIfNull(format);
+        return new TensorType(DataType.Quantized, shape, Storage.Weight) { Format = format };
+    }
+
     /// <summary>The bytes of the elements, without any padding a device may add.</summary>
-    public long Bytes => Shape.ElementCount * DataType.Size();
+    public long Bytes => Format is { } format ? format.BytesOf(Shape) : Shape.ElementCount * DataType.Size();
 
     /// <inheritdoc/>
     public override string ToString()
@@ -37,7 +49,7 @@ public readonly record struct TensorType(DataType DataType, Shape Shape, Storage
         {
             DataType.Float32 => "f32",
             DataType.BFloat16 => "bf16",
-            DataType.Int8 => "i8",
+            DataType.Quantized => $"{Format}",
             _ => "i32",
         };
         return Storage == Storage.Weight ? $"{name}{Shape} weight" : $"{name}{Shape}";

@@ -271,7 +271,7 @@ public static class RewardCatalog
             if (!Directory.Exists(folder) && ModelSource.IsRepository(checkpoint))
                 folder = Task.Run(() => ModelSource.FolderAsync(checkpoint, ModelParts.Checkpoint, context.Hub))
                     .GetAwaiter().GetResult();
-            if (!File.Exists(Path.Combine(folder, "config.json")))
+            if (!ModelSource.IsGguf(folder) && !File.Exists(Path.Combine(folder, "config.json")))
                 throw options.Wrong("checkpoint", $"there is no config.json in '{folder}'");
             Func<string, CancellationToken, Task<ChatModel>> open = context.OpenCheckpoint
                 ?? ((path, cancellationToken) => ChatModel.LoadAsync(path, cancellationToken: cancellationToken));

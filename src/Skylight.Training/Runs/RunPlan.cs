@@ -52,7 +52,7 @@ public sealed record RunPlan(
     {
         ArgumentNullException.ThrowIfNull(recipe);
         ArgumentNullException.ThrowIfNull(device);
-        model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
+        model = await StartingModel.FolderAsync(model, ModelParts.Description, hub, cancellationToken).ConfigureAwait(false);
         ModelConfiguration configuration = ModelConfiguration.Load(model);
         ITokenizer tokenizer = BytePairTokenizer.Load(model, cancellationToken);
         configuration = configuration with

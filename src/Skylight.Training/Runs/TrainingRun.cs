@@ -117,7 +117,7 @@ public sealed class TrainingRun : IAsyncDisposable
         {
             // Model and data first: what is wrong with them leaves no folder behind. A repository's folder is that of
             // one commit, with which the run also goes on.
-            model = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken)
+            model = await StartingModel.FolderAsync(model, ModelParts.Checkpoint, options.Hub, cancellationToken)
                 .ConfigureAwait(false);
             (RunPrompts prompts, ITokenizer tokenizer) = PromptsOf(recipe, model, options.ImageDecoders, cancellationToken);
             (ExampleSchedule schedule, Dictionary<string, DataSettings> settingsOf) = await DataOfAsync(recipe, owned,
@@ -190,7 +190,7 @@ public sealed class TrainingRun : IAsyncDisposable
         var owned = new List<IDisposable>();
         try
         {
-            model = await ModelSource.FolderAsync(model, ModelParts.Description, hub, cancellationToken)
+            model = await StartingModel.FolderAsync(model, ModelParts.Description, hub, cancellationToken)
                 .ConfigureAwait(false);
             (RunPrompts prompts, _) = PromptsOf(recipe, model, decoders ?? ImageDecoders.Standard, cancellationToken);
             await DataOfAsync(recipe, owned, cancellationToken).ConfigureAwait(false);

@@ -1,4 +1,5 @@
 using Skylight.Checkpoints;
+using Skylight.Checkpoints.Gguf;
 using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Hub;
@@ -16,7 +17,8 @@ public sealed partial class ChatModel
     /// it is).
     /// </summary>
     /// <param name="model">The folder with config.json, tokenizer.json and the safetensors files, or a repository
-    /// of the hub: OWNER/NAME or OWNER/NAME@REVISION.</param>
+    /// of the hub: OWNER/NAME or OWNER/NAME@REVISION. Or a GGUF file, or a folder with one of a language model
+    /// (<see cref="ChatModelOptions.Vision"/>).</param>
     /// <param name="options">Where and how the model is served.</param>
     /// <param name="progress">The fraction of bytes read.</param>
     /// <param name="cancellationToken">Stops the loading; what was reserved is freed, a device that was passed
@@ -42,6 +44,12 @@ public sealed partial class ChatModel
         string name = ModelSource.NameOf(model);
         string directory = await ModelSource.FolderAsync(model, ModelParts.Checkpoint, options.Hub,
             cancellationToken).ConfigureAwait(false);
+        if (options.Vision is { } vision)
+            options = options with
+            {
+                Vision = await ModelSource.FolderAsync(vision, ModelParts.Checkpoint, options.Hub, cancellationToken)
+                    .ConfigureAwait(false),
+            };
         return await Task.Run(() => Open(directory, name, options, progress, cancellationToken), cancellationToken)
             .ConfigureAwait(false);
     }
@@ -50,8 +58,9 @@ public sealed partial class ChatModel
         CancellationToken cancellationToken)
     {
         // The small files first: what is wrong with them need not wait for gigabytes.
-        ModelConfiguration configuration = ModelConfiguration.Load(directory);
-        ITokenizer tokenizer = options.Tokenizer ?? BytePairTokenizer.Load(directory, cancellationToken);
+        ModelConfiguration configuration = ModelConfiguration.Load(directory, options.Vision);
+        ITokenizer tokenizer = options.Tokenizer ?? (GgufSource.Find(directory, options.Vision) is { } gguf
+            ? GgufTokenizer.Load(gguf.Language, cancellationToken) : BytePairTokenizer.Load(directory, cancellationToken));
         tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
         options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
         Device device = options.Device ?? new CpuDevice();
@@ -59,9 +68,9 @@ public sealed partial class ChatModel
         try
         {
             model = ModelCheckpoint.Load(directory, device, options.ParameterType,
-                tokenizer.RequiredTokenId(SpecialTokens.ImageContext), progress, cancellationToken);
-            if (options.QuantizeWeights)
-                model.Quantize(cancellationToken);
+                tokenizer.RequiredTokenId(SpecialTokens.ImageContext), progress, cancellationToken, options.Vision);
+            if (options.Quantization is { } format)
+                model.Quantize(format, cancellationToken);
             return new ChatModel(name, model, tokenizer, options);
         }
         catch

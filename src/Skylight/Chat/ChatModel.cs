@@ -43,8 +43,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
         _options = (options ?? new ChatModelOptions()).Validate();
         (Name, Model, Tokenizer, _device) = (name, model, tokenizer, model.Device);
-        if (_options.QuantizeWeights)
-            model.Quantize();
+        if (_options.Quantization is { } format)
+            model.Quantize(format);
         // A number beyond the vocabulary is never drawn.
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)
             .Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];

@@ -9,7 +9,7 @@ namespace Skylight.Chat;
 /// <summary>How a model is loaded and served.</summary>
 /// <example>
 /// <code>
-/// var options = new ChatModelOptions { Device = Device.Parse("cpu"), CacheTokens = 8192, QuantizeWeights = true };
+/// var options = new ChatModelOptions { Device = Device.Parse("cpu"), CacheTokens = 8192, Quantization = QuantizedFormat.Q8 };
 /// await using ChatModel model = await ChatModel.LoadAsync("InternVL3-1B", options);
 /// </code>
 /// </example>
@@ -28,11 +28,11 @@ public sealed record ChatModelOptions
     public DataType? ParameterType { get; init; }
 
     /// <summary>
-    /// Whether the language model's matrices are rounded to int8 with a scale for each output once they are loaded
-    /// (<see cref="Models.VisionLanguageModel.Quantize"/>): faster decoding and less memory on the CPU, for slightly
-    /// other probabilities. Other devices refuse it.
+    /// What the language model's matrices are rounded to once they are loaded: <see cref="QuantizedFormat.Q8"/>,
+    /// <see cref="QuantizedFormat.Q4"/>, or null for nothing (<see cref="Models.VisionLanguageModel.Quantize"/>): faster
+    /// decoding and less memory, for slightly other probabilities. Devices that multiply no such weights refuse it.
     /// </summary>
-    public bool QuantizeWeights { get; init; }
+    public QuantizedFormat? Quantization { get; init; }
 
     /// <summary>
     /// The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the
@@ -78,7 +78,13 @@ public sealed record ChatModelOptions
     /// </summary>
     public HubOptions? Hub { get; init; }
 
-    /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>.</summary>
+    /// <summary>
+    /// For a model that is a GGUF file: its vision encoder and connector, an <c>mmproj-*.gguf</c>, or a folder of
+    /// safetensors (or its repository) whose own are taken. If null, the one <c>mmproj-*.gguf</c> that lies beside the model.
+    /// </summary>
+    public string? Vision { get; init; }
+
+    /// <summary>The tokenizer; by default the checkpoint's <c>tokenizer.json</c>, or what its GGUF file holds.</summary>
     public ITokenizer? Tokenizer { get; init; }
 
     /// <summary>

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Skylight.Checkpoints.Gguf;
 using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Checkpoints;
@@ -18,6 +19,9 @@ internal static class CheckpointCompanions
     /// <exception cref="CheckpointException">It cannot be read.</exception>
     public static CheckpointNaming NamingOf(string directory)
     {
+        if (GgufSource.IsGguf(directory))
+            throw new CheckpointException(directory,
+                "is GGUF, in whose likeness no checkpoint is written. Give the safetensors folder that it was made of.");
         using CheckpointReader reader = CheckpointReader.Open(directory);
         return reader.DetectNaming();
     }

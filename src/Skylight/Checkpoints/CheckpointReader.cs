@@ -1,12 +1,14 @@
 using System.Text.Json;
+using Skylight.Checkpoints.Gguf;
 using Skylight.Checkpoints.Quantized;
+using Skylight.Models;
 using Skylight.Tensors;
 
 namespace Skylight.Checkpoints;
 
 /// <summary>
-/// A checkpoint folder: <c>model.safetensors</c>, or shards with <c>model.safetensors.index.json</c>. Nothing is read
-/// until asked for; any number of threads may read at once.
+/// A checkpoint: a folder with <c>model.safetensors</c>, or shards with <c>model.safetensors.index.json</c>; or a GGUF
+/// file with a vision encoder from elsewhere. Nothing is read until asked for; any number of threads may read at once.
 /// </summary>
 public sealed class CheckpointReader : IDisposable
 {
@@ -15,6 +17,7 @@ public sealed class CheckpointReader : IDisposable
 
     private readonly Dictionary<string, CheckpointTensor> _byName = new(StringComparer.Ordinal);
     private readonly IReadOnlyList<IDisposable> _owned;
+    private CheckpointNaming? _naming, _visionNaming;
 
     /// <summary>Makes a reader of tensors that may come from several files, of whatever form.</summary>
     /// <param name="directory">What the checkpoint is called in errors.</param>
@@ -49,12 +52,21 @@ public sealed class CheckpointReader : IDisposable
     /// <summary>Whether weights are quantised.</summary>
     public bool IsQuantized => Tensors.Any(tensor => tensor.ElementType is null);
 
-    /// <summary>Opens a folder and checks the headers of all its files and its index.</summary>
+    /// <summary>Whether the language model is of a GGUF file.</summary>
+    internal bool IsGguf => _naming == CheckpointNaming.Gguf;
+
+    /// <summary>Opens a folder or a GGUF file and checks the headers of all files and the index.</summary>
+    /// <param name="directory">The folder, or a GGUF file, or a folder with one of a language model.</param>
+    /// <param name="vision">For GGUF: the <c>mmproj-*.gguf</c>, or a folder of safetensors whose encoder and connector are
+    /// taken; where null, the one <c>mmproj-*.gguf</c> that lies beside.</param>
     /// <exception cref="CheckpointException">There is no checkpoint, a shard is missing or corrupt, or index and shards
     /// contradict each other.</exception>
-    public static CheckpointReader Open(string directory)
+    /// <exception cref="ArgumentException">A vision encoder is given for a model that is not GGUF.</exception>
+    public static CheckpointReader Open(string directory, string? vision = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
+        if (GgufSource.Find(directory, vision) is { } source)
+            return OpenGguf(source);
         if (!System.IO.Directory.Exists(directory))
             throw new CheckpointException(directory, File.Exists(directory)
                 ? "is a file; give the folder that holds config.json and *.safetensors." : "there is no such folder.");
@@ -83,7 +95,18 @@ public sealed class CheckpointReader : IDisposable
 
     /// <summary>The naming of the tensors.</summary>
     /// <exception cref="CheckpointException">No naming of this family has such tensors.</exception>
-    public CheckpointNaming DetectNaming() => KeyMap.DetectNaming(Directory, Tensors.Select(tensor => tensor.Name));
+    public CheckpointNaming DetectNaming() =>
+        _naming ?? KeyMap.DetectNaming(Directory, Tensors.Select(tensor => tensor.Name));
+
+    /// <summary>The map of a model in the naming of the tensors.</summary>
+    /// <param name="configuration">The model.</param>
+    /// <exception cref="CheckpointException">No naming of this family has such tensors, or the configuration contradicts
+    /// itself.</exception>
+    public KeyMap MapOf(ModelConfiguration configuration)
+    {
+        CheckpointNaming naming = DetectNaming();
+        return KeyMap.For(configuration, naming, _visionNaming ?? naming);
+    }
 
     /// <summary>Whether there is a tensor of this name.</summary>
     public bool Contains(string tensorName) => _byName.ContainsKey(tensorName);
@@ -155,6 +178,50 @@ public sealed class CheckpointReader : IDisposable
     {
         foreach (IDisposable owned in _owned)
             owned.Dispose();
+    }
+
+    /// <summary>A language model's GGUF, with the vision encoder's or the encoder and connector of a folder.</summary>
+    private static CheckpointReader OpenGguf(GgufSource source)
+    {
+        List<IDisposable> owned = [];
+        try
+        {
+            GgufFiles language = Opened(GgufFiles.Open(source.Language));
+            List<string> files = [.. language.Parts.Select(part => part.Path)];
+            List<CheckpointTensor> tensors = [.. language.Tensors.Select(tensor => GgufTensor.Of(tensor.File, tensor.Entry))];
+            CheckpointNaming naming = CheckpointNaming.Gguf;
+            if (source.HasBase)
+            {
+                CheckpointReader folder = Opened(Open(source.Vision));
+                naming = folder.DetectNaming();
+                files.AddRange(folder.Files);
+                tensors.AddRange(folder.Tensors.Where(tensor => KeyTable.IsVision(tensor.Name, naming)));
+            }
+            else
+            {
+                GgufFiles vision = Opened(GgufFiles.Open(source.Vision));
+                files.AddRange(vision.Parts.Select(part => part.Path));
+                tensors.AddRange(vision.Tensors.Select(tensor => GgufTensor.Of(tensor.File, tensor.Entry)));
+            }
+
+            return new CheckpointReader(source.Language, files, tensors, owned)
+            {
+                _naming = CheckpointNaming.Gguf,
+                _visionNaming = naming,
+            };
+        }
+        catch
+        {
+            owned.ForEach(file => file.Dispose());
+            throw;
+        }
+
+        T Opened<T>(T file)
+            where T : IDisposable
+        {
+            owned.Add(file);
+            return file;
+        }
     }
 
     private static void OpenShards(string directory, string index, List<SafetensorsFile> files)
@@ -272,8 +339,7 @@ public sealed class CheckpointReader : IDisposable
             || name.EndsWith(".pth", StringComparison.Ordinal))
             ? " It holds weights in PyTorch's own format (.bin, .pth), which can run code when loaded and is not " +
                 "supported: get the model's safetensors files, or convert them to safetensors."
-            : Array.Exists(present, name => name.EndsWith(".gguf", StringComparison.Ordinal))
-            ? " GGUF files are not supported." : "";
+            : "";
         return new CheckpointException(directory,
             $"holds neither {SingleName} nor {IndexName}.{hint}{FileFaults.DescribeUnfinished(directory)} Files " +
             $"there: {(present.Length == 0 ? "none" : string.Join(", ", present.Take(10)))}.");

@@ -68,6 +68,8 @@ public static class CheckpointWriter
         ArgumentOutOfRangeException.ThrowIfLessThan(options.MaximumShardBytes, 1, nameof(options));
         if (type is not (StoredType.Float32 or StoredType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(type), type, "A model is written as Float32 or BFloat16.");
+        if (options.Naming == CheckpointNaming.Gguf)
+            throw new ArgumentException("Safetensors are not written in llama.cpp's naming.", nameof(options));
 
         // What the file said is no longer so.
         if (configuration.WeightType is not null)

@@ -25,6 +25,12 @@ public enum CheckpointNaming
     /// <c>lm_head.weight</c>.
     /// </summary>
     HuggingFaceNested,
+
+    /// <summary>
+    /// llama.cpp's names, as GGUF files have them: <c>v.*</c> and <c>mm.model.mlp.*</c>, and <c>token_embd</c>,
+    /// <c>blk.*</c>, <c>output</c>.
+    /// </summary>
+    Gguf,
 }
 
 /// <summary>A tensor on disk that is some consecutive rows of a parameter.</summary>
@@ -98,11 +104,15 @@ public sealed class KeyMap
 
     /// <summary>Makes the map of a model in a naming.</summary>
     /// <exception cref="CheckpointException">The configuration contradicts itself.</exception>
-    public static KeyMap For(ModelConfiguration configuration, CheckpointNaming naming)
+    public static KeyMap For(ModelConfiguration configuration, CheckpointNaming naming) =>
+        For(configuration, naming, naming);
+
+    /// <summary>The same where encoder and connector have a naming of their own.</summary>
+    internal static KeyMap For(ModelConfiguration configuration, CheckpointNaming naming, CheckpointNaming visionNaming)
     {
         ArgumentNullException.ThrowIfNull(configuration);
         configuration.Validate();
-        return new KeyMap(configuration, naming, KeyTable.Expand(configuration, naming));
+        return new KeyMap(configuration, naming, KeyTable.Expand(configuration, naming, visionNaming));
     }
 
     /// <summary>Recognises the naming by the names of a checkpoint's tensors.</summary>

@@ -15,11 +15,12 @@ namespace Skylight.Checkpoints;
 public static class ModelCheckpoint
 {
     /// <summary>
-    /// Loads a model from a checkpoint folder in any of the three namings. All names and shapes are checked before
+    /// Loads a model from a checkpoint folder in any of the namings, or from a GGUF file. All names and shapes are checked before
     /// memory is reserved; then weights stream through a buffer of some megabytes, so that host memory holds nothing
     /// but the model.
     /// </summary>
-    /// <param name="directory">The folder with config.json and the safetensors files.</param>
+    /// <param name="directory">The folder with config.json and the safetensors files; or a GGUF file, or a folder with one
+    /// of a language model.</param>
     /// <param name="device">Where the model is to live.</param>
     /// <param name="parameterType">The data type of the weights in memory; by default that of the checkpoint (float16
     /// becomes float32; quantised weights become float32 where all others are, else bfloat16), and on a device that computes
@@ -28,15 +29,16 @@ public static class ModelCheckpoint
     /// tokenizer's <c>&lt;IMG_CONTEXT&gt;</c>).</param>
     /// <param name="progress">The fraction of bytes read.</param>
     /// <param name="cancellationToken">Checked every few megabytes.</param>
+    /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     public static VisionLanguageModel Load(
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null,
-        IProgress<float>? progress = null, CancellationToken cancellationToken = default)
+        IProgress<float>? progress = null, CancellationToken cancellationToken = default, string? vision = null)
     {
         ArgumentNullException.ThrowIfNull(device);
-        ModelConfiguration configuration = ModelConfiguration.Load(directory);
-        using CheckpointReader reader = CheckpointReader.Open(directory);
+        ModelConfiguration configuration = ModelConfiguration.Load(directory, vision);
+        using CheckpointReader reader = CheckpointReader.Open(directory, vision);
         return Load(configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId }, reader, device,
             parameterType, progress, cancellationToken);
     }
@@ -46,7 +48,7 @@ public static class ModelCheckpoint
         ModelConfiguration configuration, CheckpointReader reader, Device device, DataType? parameterType = null,
         IProgress<float>? progress = null, CancellationToken cancellationToken = default)
     {
-        KeyMap keyMap = KeyMap.For(configuration, reader.DetectNaming());
+        KeyMap keyMap = reader.MapOf(configuration);
         reader.Verify(keyMap);
         DataType type = parameterType ?? ParameterTypeOf(reader, device);
         var model = new VisionLanguageModel(configuration, device, type);
@@ -72,25 +74,28 @@ public static class ModelCheckpoint
     /// <summary>The data type that the weights of a checkpoint have in memory, unless another is asked for.</summary>
     /// <param name="directory">The folder; only the headers of its files are read.</param>
     /// <param name="device">Where the model would live.</param>
+    /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
     /// <exception cref="CheckpointException">There are no weights, or their headers cannot be read.</exception>
-    public static DataType ParameterTypeOf(string directory, Device device)
+    public static DataType ParameterTypeOf(string directory, Device device, string? vision = null)
     {
         ArgumentNullException.ThrowIfNull(device);
-        using CheckpointReader reader = CheckpointReader.Open(directory);
+        using CheckpointReader reader = CheckpointReader.Open(directory, vision);
         return ParameterTypeOf(reader, device);
     }
 
     /// <summary>
-    /// Plain weights are float32 unless all are bfloat16. Of quantised ones those that were left as they were decide:
+    /// Plain weights are float32 unless all are bfloat16 (of GGUF: all matrices, because vectors are float32 in every such
+    /// file). Of quantised ones those that were left as they were decide:
     /// float32 only where all of them are, since values of 4 or 8 bits gain little by it and memory doubles.
     /// </summary>
     internal static DataType ParameterTypeOf(CheckpointReader reader, Device device)
     {
         if (device.ActivationType == DataType.BFloat16)
             return DataType.BFloat16;
+        IEnumerable<CheckpointTensor> tensors = reader.Tensors.Where(tensor => !reader.IsGguf || tensor.Shape.Rank > 1);
         bool isFloat32 = reader.IsQuantized
-            ? reader.Tensors.All(tensor => tensor.ElementType is null or StoredType.Float32)
-            : reader.Tensors.Any(tensor => tensor.ElementType != StoredType.BFloat16);
+            ? tensors.All(tensor => tensor.ElementType is null or StoredType.Float32)
+            : tensors.Any(tensor => tensor.ElementType != StoredType.BFloat16);
         return isFloat32 ? DataType.Float32 : DataType.BFloat16;
     }
 
@@ -102,7 +107,7 @@ public static class ModelCheckpoint
     {
         ArgumentNullException.ThrowIfNull(model);
         using CheckpointReader reader = CheckpointReader.Open(directory);
-        KeyMap keyMap = KeyMap.For(model.Configuration, reader.DetectNaming());
+        KeyMap keyMap = reader.MapOf(model.Configuration);
         reader.Verify(keyMap);
         Read(reader, keyMap, model, null, CancellationToken.None);
     }
@@ -127,7 +132,7 @@ public static class ModelCheckpoint
         ArgumentNullException.ThrowIfNull(model);
         if (model.IsQuantized)
             throw new CheckpointException(directory,
-                "cannot be written: the model's weights were rounded to int8 for inference. Save the model before, " +
+                "cannot be written: the model's weights are quantised for inference. Save the model before, " +
                 "or copy the checkpoint it was loaded from.");
         StoredType type = model.ParameterType == DataType.BFloat16 ? StoredType.BFloat16 : StoredType.Float32;
         var transfer = new ParameterTransfer(model.Device);

@@ -1,6 +1,4 @@
-using System.Buffers;
 using System.IO.MemoryMappedFiles;
-using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Skylight.Tensors;
 
@@ -15,9 +13,6 @@ public sealed unsafe class SafetensorsFile : IDisposable
 {
     // A multiple of every element size; spans hold at most 2³¹ − 1 bytes, tensors more.
     private const int ChunkBytes = 1 << 26;
-
-    // Of elements that are converted on their way; stays within a core's cache.
-    private const int ScratchElements = 1 << 16;
 
     private readonly Dictionary<string, SafetensorsEntry> _byName;
     private readonly MemoryMappedFile _map;
@@ -206,55 +201,13 @@ public sealed unsafe class SafetensorsFile : IDisposable
     /// <param name="firstElement">Where to start.</param>
     /// <param name="type">Float32, or BFloat16 (rounded to nearest even).</param>
     /// <param name="destination">A whole number of elements of that type.</param>
-    internal void ReadElements(SafetensorsEntry entry, long firstElement, DataType type, Span<byte> destination)
-    {
-        int size = entry.Type.Size(), count = destination.Length / type.Size();
-        if (entry.Type == type.ToStored())
-        {
-            ReadBytes(entry, firstElement * size, destination);
-            return;
-        }
-
-        byte[] stored = ArrayPool<byte>.Shared.Rent(Math.Min(count, ScratchElements) * size);
-        try
-        {
-            for (int done = 0; done < count; done += ScratchElements)
-            {
-                int part = Math.Min(ScratchElements, count - done);
-                Span<byte> bytes = stored.AsSpan(0, part * size);
-                ReadBytes(entry, (firstElement + done) * size, bytes);
-                Span<byte> target = destination.Slice(done * type.Size(), part * type.Size());
-                if (type == DataType.Float32)
-                    StoredElements.ToFloat32(entry.Type, bytes, MemoryMarshal.Cast<byte, float>(target));
-                else
-                    StoredElements.ToBFloat16(entry.Type, bytes, MemoryMarshal.Cast<byte, BFloat16>(target));
-            }
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(stored);
-        }
-    }
+    internal void ReadElements(SafetensorsEntry entry, long firstElement, DataType type, Span<byte> destination) =>
+        StoredBytes.ReadElements(_handle, Path, entry.Name, entry.Type,
+            entry.ByteOffset + (firstElement * entry.Type.Size()), type, destination);
 
     /// <summary>Reads a part of a tensor's bytes as stored, without touching the map.</summary>
-    internal void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination)
-    {
-        try
-        {
-            for (int done = 0; done < destination.Length;)
-            {
-                int read = RandomAccess.Read(_handle, destination[done..], entry.ByteOffset + offset + done);
-                if (read == 0)
-                    throw new CheckpointException(Path,
-                        "the file became shorter while it was read. Copy or download it again.", entry.Name);
-                done += read;
-            }
-        }
-        catch (IOException exception)
-        {
-            throw new CheckpointException(Path, $"cannot be read: {exception.Message}", entry.Name, exception);
-        }
-    }
+    internal void ReadBytes(SafetensorsEntry entry, long offset, Span<byte> destination) =>
+        StoredBytes.Read(_handle, Path, entry.Name, entry.ByteOffset + offset, destination);
 
     /// <summary>A part of a tensor's bytes as stored.</summary>
     internal ReadOnlySpan<byte> Bytes(SafetensorsEntry entry, long offset, int length)

@@ -26,6 +26,11 @@ internal static class FileSelection
     /// <exception cref="HubException">There is no checkpoint among the files.</exception>
     public static List<HubFile> Default(string repository, IReadOnlyList<HubFile> files, ModelParts parts)
     {
+        if (files.FirstOrDefault(file => file.Path.EndsWith(".gguf", StringComparison.OrdinalIgnoreCase)) is { } gguf
+            && !files.Any(file => file.Path.EndsWith(Weights, StringComparison.Ordinal)))
+            throw new HubException(HubFault.NoCheckpoint,
+                $"{repository} holds GGUF files, {Listed(files)}: choose the language model's and the vision encoder's with " +
+                $"skylight pull {repository} --include {gguf.Path} --include 'mmproj*'; then {repository} is that model.");
         HubFile[] beside = [.. files.Where(file => !file.Path.Contains('/', StringComparison.Ordinal))];
         if (!beside.Any(file => file.Path == "config.json"))
             throw new HubException(HubFault.NoCheckpoint,

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Skylight.Checkpoints;
+using Skylight.Checkpoints.Gguf;
 
 namespace Skylight.Hub;
 
@@ -16,7 +17,7 @@ public sealed record HubSnapshot(string Repository, string Revision, string Comm
 
 /// <summary>
 /// Where a model is: wherever a checkpoint is named, a folder or a repository of the hub (OWNER/NAME, or
-/// OWNER/NAME@REVISION) can be given. A folder that is there always wins.
+/// OWNER/NAME@REVISION) can be given, or a GGUF file. What is there always wins.
 /// </summary>
 /// <example>
 /// <code>
@@ -29,11 +30,11 @@ public static class ModelSource
     /// Finds a checkpoint's folder. A repository that was pulled before is used as it was then, without a look at the
     /// network; what is missing of it is pulled.
     /// </summary>
-    /// <param name="model">A folder, or OWNER/NAME, or OWNER/NAME@REVISION.</param>
+    /// <param name="model">A folder, a GGUF file, or OWNER/NAME, or OWNER/NAME@REVISION.</param>
     /// <param name="parts">What of it is needed.</param>
     /// <param name="options">Which hub and cache; as the environment says if null.</param>
     /// <param name="cancellationToken">Stops a download; what has come stays, and is gone on with.</param>
-    /// <returns>The folder.</returns>
+    /// <returns>The folder, or the GGUF file.</returns>
     /// <exception cref="CheckpointException">There is no such folder, and it is no name of a repository.</exception>
     /// <exception cref="HubException">The repository cannot be had.</exception>
     public static async Task<string> FolderAsync(string model, ModelParts parts = ModelParts.Checkpoint,
@@ -43,8 +44,9 @@ public static class ModelSource
         if (Directory.Exists(model))
             return model;
         if (File.Exists(model))
-            throw new CheckpointException(model,
-                "is a file; give the folder that holds config.json and *.safetensors, or a repository of the hub.");
+            return GgufSource.IsFileName(model) ? model : throw new CheckpointException(model,
+                "is a file; give the folder that holds config.json and *.safetensors, a GGUF file (*.gguf), or a " +
+                "repository of the hub.");
         if (!RepositoryId.TryParse(model, out RepositoryId? id, out string? revision))
             throw new CheckpointException(model,
                 $"there is no such folder (a checkpoint is one with config.json and *.safetensors), and it is no " +
@@ -55,6 +57,9 @@ public static class ModelSource
         try
         {
             string? commit = cache.CommitOf(id, revision);
+            // GGUF files were chosen by whoever pulled them; a repository has many of one model.
+            if (commit is not null && GgufSource.IsFolder(cache.Snapshot(id, commit)))
+                return cache.Snapshot(id, commit);
             HubListing? listing = commit is null ? null : ListingOf(cache, id, commit, settings.IsOffline);
             if (listing is { } known && FileSelection.Default($"{id}", known.Files, parts) is var wanted
                 && wanted.All(file => file.IsDescribed && cache.Has(id, known.Commit, file)))
@@ -118,6 +123,15 @@ public static class ModelSource
         return RepositoryId.TryParse(model, out _, out _);
     }
 
+    /// <summary>Whether a model is given as GGUF: by a file's name, or by a folder that holds such files and no
+    /// safetensors.</summary>
+    /// <param name="model">A file, a folder or a repository.</param>
+    public static bool IsGguf(string model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        return GgufSource.IsGguf(model);
+    }
+
     /// <summary>
     /// What a model is called: a repository's OWNER/NAME, also for its folder in the cache; else the folder's name.
     /// </summary>
@@ -127,7 +141,9 @@ public static class ModelSource
         ArgumentException.ThrowIfNullOrEmpty(model);
         if (!Directory.Exists(model) && RepositoryId.TryParse(model, out RepositoryId? id, out _))
             return $"{id}";
-        return HubCache.RepositoryOf(model) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model)));
+        return HubCache.RepositoryOf(model) ?? (GgufSource.IsFileName(model) && !Directory.Exists(model)
+            ? Path.GetFileNameWithoutExtension(model)
+            : Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(model))));
     }
 
     private static HubListing? ListingOf(HubCache cache, RepositoryId id, string commit, bool isOffline)

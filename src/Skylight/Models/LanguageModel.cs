@@ -136,8 +136,6 @@ public sealed class LanguageModel
     private Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null)
     {
         List<Value> inputs = [x, Parameter(graph, weight)];
-        if (_parameters.TryGet(weight + WeightQuantizer.ScaleSuffix, out PersistentTensor? scales) && scales is not null)
-            inputs.Add(graph.Persistent(scales));
         if (bias is not null)
             inputs.Add(Parameter(graph, bias));
         return graph.Add(new MatMul(outputType), [.. inputs]);

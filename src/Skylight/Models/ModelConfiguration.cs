@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using Skylight.Checkpoints;
+using Skylight.Checkpoints.Gguf;
 using Skylight.Checkpoints.Quantized;
 
 namespace Skylight.Models;
@@ -123,12 +124,17 @@ public sealed record ModelConfiguration
     /// Reads <c>config.json</c> of InternVLChatModel, SkyworkR1VChatModel or transformers' InternVL, and the stop tokens of
     /// <c>generation_config.json</c> where there is one.
     /// </summary>
-    /// <param name="directory">The checkpoint's folder.</param>
+    /// <param name="directory">The checkpoint's folder; or a GGUF file, or a folder with one of a language model, whose
+    /// metadata are read.</param>
+    /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
     /// <exception cref="CheckpointException">The file is missing, is not JSON, or asks for something that is not
     /// supported; names file, field, what was found and what is supported.</exception>
-    public static ModelConfiguration Load(string directory)
+    /// <exception cref="ArgumentException">A vision encoder is given for a model that is not GGUF.</exception>
+    public static ModelConfiguration Load(string directory, string? vision = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(directory);
+        if (GgufSource.Find(directory, vision) is { } source)
+            return GgufModel.Configuration(source);
         string file = Path.Combine(directory, FileName);
         if (!File.Exists(file))
             throw new CheckpointException(file,
@@ -275,7 +281,7 @@ public sealed record ModelConfiguration
             ("image_seq_length", TokensPerTile), ("num_image_token", TokensPerTile));
     }
 
-    private ModelConfiguration Validate(string file, string visionPath, string languagePath)
+    internal ModelConfiguration Validate(string file, string visionPath, string languagePath)
     {
         if (ShuffleFactor != 2)
             throw new CheckpointException(file, $"'downsample_ratio' is 1/{ShuffleFactor}; supported: 0.5.");

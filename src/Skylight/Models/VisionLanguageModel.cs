@@ -111,25 +111,28 @@ public sealed class VisionLanguageModel : IDisposable
     public bool IsQuantized { get; private set; }
 
     /// <summary>
-    /// Rounds the matrices of the language model to int8 with a scale for each output, and frees what they took before:
-    /// decoding, which reads all of them for every token, then reads half of the bytes of bfloat16. The vision encoder,
-    /// the connector and the embedding stay as they are. To be called before anything is planned with the model.
+    /// Rounds the matrices of the language model to 8 or 4 bits and frees what they took before: decoding, which reads all of
+    /// them for every token, then reads half or a quarter of the bytes of bfloat16. The vision encoder, the connector and the
+    /// embedding stay as they are. To be called before anything is planned with the model.
     /// </summary>
+    /// <param name="format"><see cref="QuantizedFormat.Q8"/> or <see cref="QuantizedFormat.Q4"/>.</param>
     /// <param name="cancellationToken">Checked between matrices; the model then has some of either kind and works.</param>
-    /// <exception cref="NotSupportedException">The device multiplies no int8 weights.</exception>
-    public void Quantize(CancellationToken cancellationToken = default)
+    /// <exception cref="NotSupportedException">The device multiplies no such weights.</exception>
+    public void Quantize(QuantizedFormat format, CancellationToken cancellationToken = default)
     {
-        if (Device.ActivationType != DataType.Float32)
-            throw new NotSupportedException($"{Device.Name} multiplies no int8 weights; the CPU does.");
+        ArgumentNullException.ThrowIfNull(format);
+        if (format != QuantizedFormat.Q8 && format != QuantizedFormat.Q4)
+            throw new ArgumentException($"Weights are rounded to Q8 or Q4, not to {format}.", nameof(format));
+        if (!Device.Multiplies(format))
+            throw new NotSupportedException($"{Device.Name} multiplies no weights of {format.CodeBits} bits; the CPU does.");
         foreach (PersistentTensor parameter in Parameters.All.ToArray())
         {
             bool layers = parameter.Name.StartsWith("language.", StringComparison.Ordinal)
                 && parameter.Name != "language.embedding.weight";
-            if (!layers || parameter.Type.Storage != Storage.Weight || parameter.Type.DataType == DataType.Int8)
+            if (!layers || parameter.Type.Storage != Storage.Weight || parameter.Type.Format is not null)
                 continue;
             cancellationToken.ThrowIfCancellationRequested();
-            (PersistentTensor weight, PersistentTensor scales) = WeightQuantizer.Quantize(Device, parameter);
-            Parameters.Replace(parameter, weight, scales);
+            Parameters.Replace(parameter, WeightQuantizer.Quantize(Device, parameter, format));
             IsQuantized = true;
         }
     }

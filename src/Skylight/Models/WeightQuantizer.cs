@@ -8,52 +8,63 @@ using Tensor = Skylight.Tensors.Tensor;
 namespace Skylight.Models;
 
 /// <summary>
-/// Rounds the weights of products to signed bytes with one scale for each output: q = round(w / s), to even, with s =
-/// max |w| / 127 over the output's row. Activations stay as they are.
+/// Rounds weights of products to <see cref="QuantizedFormat.Q8"/> or <see cref="QuantizedFormat.Q4"/>, as llama.cpp makes
+/// Q8_0 and Q4_0: of each block of 32 inputs the number furthest from zero becomes ±127 or −8.
 /// </summary>
 internal static class WeightQuantizer
 {
     private const int BlockBytes = 1 << 24;
 
-    /// <summary>What is added to a weight's name for its scales.</summary>
-    public const string ScaleSuffix = ".scale";
-
-    /// <summary>Makes the int8 form of a weight, block by block; the weight itself stays.</summary>
+    /// <summary>Makes the quantised form of a weight, part by part; the weight itself stays.</summary>
     /// <param name="device">Where it lives.</param>
     /// <param name="source">A bound matrix of float32 or bfloat16 in weight storage.</param>
-    /// <returns>The weight and its scales, bound.</returns>
-    public static (PersistentTensor Weight, PersistentTensor Scales) Quantize(Device device, PersistentTensor source)
+    /// <param name="format">Q8 or Q4.</param>
+    /// <returns>The quantised weight, bound.</returns>
+    public static PersistentTensor Quantize(Device device, PersistentTensor source, QuantizedFormat format)
     {
-        int rows = source.Type.Shape.Rows, columns = source.Type.Shape.Columns;
-        var weight = new PersistentTensor(source.Name, new TensorType(DataType.Int8, source.Type.Shape, Storage.Weight));
-        var scales = new PersistentTensor(source.Name + ScaleSuffix, TensorType.Float32(rows));
+        int rows = source.Type.Shape.Rows, columns = source.Type.Shape.Columns, blocks = format.BlocksOf(columns);
+        var weight = new PersistentTensor(source.Name, TensorType.Quantized(format, source.Type.Shape));
         device.Bind(weight);
-        device.Bind(scales);
-        int block = Math.Max(BlockBytes / checked(columns * sizeof(float)) / Device.RowBlock, 1) * Device.RowBlock;
-        var scale = new float[rows];
-        for (int first = 0; first < rows; first += block)
+        int part = Math.Max(BlockBytes / checked(columns * sizeof(float)) / Device.RowBlock, 1) * Device.RowBlock;
+        for (int first = 0; first < rows; first += part)
         {
-            int count = Math.Min(block, rows - first), start = first;
-            float[] elements = Read(device, device.Part(source.Tensor, first, count));
-            var rounded = new sbyte[elements.Length];
-            Parallel.For(0, count,
-                row => scale[start + row] = Round(elements.AsSpan(row * columns, columns),
-                    rounded.AsSpan(row * columns, columns)));
-            device.Upload(MemoryMarshal.AsBytes(rounded.AsSpan()), device.Part(weight.Tensor, first, count));
+            int count = Math.Min(part, rows - first);
+            float[] elements = Read(device, device.Part(source.Tensor, first, count)), scales = new float[count * blocks];
+            var codes = new sbyte[elements.Length];
+            Parallel.For(0, count, row =>
+            {
+                for (int block = 0; block < blocks; block++)
+                {
+                    int start = row * columns + block * format.BlockSize,
+                        length = Math.Min(format.BlockSize, columns - block * format.BlockSize);
+                    scales[row * blocks + block] = Round(elements.AsSpan(start, length), format, codes.AsSpan(start, length));
+                }
+            });
+            device.UploadCodes(device.Part(weight.Tensor, first, count), codes, scales, []);
         }
 
-        device.Upload(MemoryMarshal.AsBytes(scale.AsSpan()), scales.Tensor);
-        return (weight, scales);
+        return weight;
     }
 
-    private static float Round(ReadOnlySpan<float> row, Span<sbyte> rounded)
+    /// <summary>Rounds a block and gives its scale, a binary16 number.</summary>
+    internal static float Round(ReadOnlySpan<float> block, QuantizedFormat format, Span<sbyte> codes)
     {
-        float scale = Math.Abs(TensorPrimitives.MaxMagnitude(row)) / 127;
-        // A row of zeros, or one so small that its scale is none: the bytes are zeros.
-        float inverse = float.IsNormal(scale) ? 1 / scale : 0;
-        for (int column = 0; column < row.Length; column++)
-            rounded[column] = (sbyte)Math.Clamp(MathF.Round(row[column] * inverse), -127f, 127f);
-        return inverse == 0 ? 0 : scale;
+        float furthest = TensorPrimitives.MaxMagnitude(block);
+        (float most, int low, int high) = format.Codes == CodeType.Int8 ? (127f, -127, 127) : (-8f, -8, 7);
+        float scale = (float)(Half)(furthest / most);
+        if (!float.IsFinite(scale))
+            throw new ArgumentException($"A weight of {furthest} is beyond what a binary16 scale holds.", nameof(block));
+        // Zeros, or numbers so small that the scale is none.
+        if (scale == 0)
+        {
+            codes.Clear();
+            return 0;
+        }
+
+        float inverse = 1 / scale;
+        for (int index = 0; index < block.Length; index++)
+            codes[index] = (sbyte)Math.Clamp((int)MathF.Round(block[index] * inverse), low, high);
+        return scale;
     }
 
     private static float[] Read(Device device, Tensor part)
@@ -67,8 +78,7 @@ internal static class WeightQuantizer
 
         var stored = new BFloat16[elements.Length];
         device.Download(part, MemoryMarshal.AsBytes(stored.AsSpan()));
-        for (int index = 0; index < elements.Length; index++)
-            elements[index] = stored[index];
+        BFloat16.Widen(stored, elements);
         return elements;
     }
 }

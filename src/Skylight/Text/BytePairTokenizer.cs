@@ -67,6 +67,11 @@ public sealed class BytePairTokenizer : ITokenizer
         return new BytePairTokenizer(TokenizerFile.Load(fileOrDirectory, cancellationToken));
     }
 
+    /// <summary>Makes a tokenizer of lists.</summary>
+    /// <exception cref="TokenizerException">They contradict themselves.</exception>
+    internal static BytePairTokenizer Of(TokenizerLists lists, CancellationToken cancellationToken = default) =>
+        new(TokenizerFile.Of(lists, cancellationToken));
+
     /// <inheritdoc/>
     /// <remarks>
     /// With <paramref name="allowSpecial"/> the spelling of every added token becomes that token, as in Hugging Face's

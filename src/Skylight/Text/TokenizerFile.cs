@@ -57,6 +57,38 @@ internal sealed class TokenizerFile
         return result;
     }
 
+    /// <summary>Takes the lists of Qwen2's tokenizer, of which normalizer and expression are known.</summary>
+    public static TokenizerFile Of(TokenizerLists lists, CancellationToken cancellationToken)
+    {
+        var result = new TokenizerFile(lists.File, Math.Clamp(lists.Tokens.Length, 256, 1 << 18)) { Composes = true };
+        if (lists.Tokens.Length > TokenTable.MostTokens)
+            throw result.Error(
+                $"'{lists.TokensField}' has {lists.Tokens.Length} tokens; supported: up to {TokenTable.MostTokens}.");
+        for (int id = 0; id < lists.Tokens.Length; id++)
+        {
+            TokenKind kind = lists.Kinds[id];
+            if (kind == TokenKind.Unused)
+                continue;
+            ReadOnlySpan<byte> spelling = lists.Tokens[id].Span;
+            if (spelling.IsEmpty || !System.Text.Unicode.Utf8.IsValid(spelling))
+                throw result.Error(
+                    $"'{lists.TokensField}[{id}]' is {(spelling.IsEmpty ? "empty" : "not UTF-8")}. The file is corrupt.");
+            if (kind != TokenKind.Plain)
+                result.Added.Add(new AddedToken(id, Encoding.UTF8.GetString(spelling), kind == TokenKind.Special));
+            else if (!result.Tokens.TryAdd(spelling, id))
+                throw result.DuplicateToken(lists.TokensField, spelling, id);
+            if ((id & 0xFFFF) == 0)
+                cancellationToken.ThrowIfCancellationRequested();
+        }
+
+        var merges = new List<(int, int, int)>(lists.Merges.Length);
+        for (int index = 0; index < lists.Merges.Length; index++)
+            merges.Add(result.Merge(lists.MergesField, index, lists.Merges[index].Span));
+        result.SetMerges(lists.MergesField, merges);
+        result.CheckAdded();
+        return result;
+    }
+
     /// <summary>Reads a file of text or JSON, saying what is wrong if it cannot be had.</summary>
     public static byte[] ReadBytes(string file)
     {
@@ -66,7 +98,8 @@ internal sealed class TokenizerFile
             if (bytes.AsSpan().StartsWith("version https://git-lfs"u8))
                 throw new TokenizerException(file,
                     "this is a git-lfs pointer, not the data. Run `git lfs pull` in the repository that it came from.");
-            return bytes;
+            return bytes.AsSpan().StartsWith("GGUF"u8) ? throw new TokenizerException(file,
+                "this is a GGUF file, whose tokenizer is read with its model (ChatModel.LoadAsync).") : bytes;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {

@@ -177,6 +177,40 @@ public sealed class CheckpointTemplateTests
     }
 
     [Fact]
+    public void A_template_that_writes_pictures_twice_is_read_and_refused_for_chats_with_pictures()
+    {
+        ChatTemplate twice = Template("internvl",
+            "{% for m in messages %}{{ m.content }}{% if messages|length > 1 or 'Compare' in m.content %}{{ m.content }}" +
+            "{% endif %}{% endfor %}");
+        Assert.Equal("x", Spelled(twice, ChatTurn.User("x")));
+        ArgumentException exception = Assert.Throws<ArgumentException>(
+            () => twice.Apply(Real, [ChatTurn.User(new ChatText("Compare"), new ChatImage(1))]));
+        Assert.Contains("has written 2 places for 1 pictures", exception.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_long_chat_and_a_long_text_are_within_what_a_template_may_do()
+    {
+        ChatTemplate qwen = Template("internvl", Model("qwen3"));
+        ChatTurn[] chat = [.. Enumerable.Range(0, 1000).SelectMany(turn => new[]
+        {
+            ChatTurn.User($"Question {turn}"), ChatTurn.Assistant($"<think>\nHm.\n</think>\n\nAnswer {turn}"),
+        })];
+        Assert.Contains("Answer 998", Spelled(qwen, chat[..^1]), StringComparison.Ordinal);
+        string text = string.Concat(Enumerable.Repeat("word ", 400_000));
+        Assert.Contains(text, Spelled(qwen, ChatTurn.System("s"), ChatTurn.User(text)), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}", "steps")]
+    [InlineData("{% set n = namespace() %}{% set n.x = n %}{{ n }}", "too deep")]
+    public void A_template_that_would_take_for_ever_is_refused_on_load(string source, string message)
+    {
+        Assert.Contains(message, Assert.Throws<CheckpointException>(
+            () => Template("internvl", source + Plain)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_chat_that_the_template_refuses_is_the_callers_error()
     {
         ChatTemplate strict = Template("internvl",

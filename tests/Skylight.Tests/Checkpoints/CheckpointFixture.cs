@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Text;
+using Skylight.Checkpoints;
 using Skylight.Models;
 
 namespace Skylight.Tests.Checkpoints;
@@ -9,6 +10,10 @@ internal static class CheckpointFixture
 {
     public static readonly string[] GoldenDirectories = ["vit300m-style/hf", "vit300m-style/original", "vit6b-style/hf",
         "vit6b-style/original", "qwen3-style/hf", "qwen3-style/original"];
+
+    /// <summary>The namings in which safetensors are written.</summary>
+    public static readonly CheckpointNaming[] Namings =
+        [.. Enum.GetValues<CheckpointNaming>().Where(naming => naming != CheckpointNaming.Gguf)];
 
     /// <summary>
     /// The policy objectives whose gradients a model's dump holds: all of them of one model, one of the others, whose dumps

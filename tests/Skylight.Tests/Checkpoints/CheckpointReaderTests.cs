@@ -8,7 +8,7 @@ namespace Skylight.Tests.Checkpoints;
 public class CheckpointReaderTests
 {
     public static TheoryData<CheckpointNaming, bool, StoredType> Written => new(
-        from naming in Enum.GetValues<CheckpointNaming>()
+        from naming in CheckpointFixture.Namings
         from tied in (bool[])[false, true]
         from type in (StoredType[])[StoredType.Float32, StoredType.BFloat16]
         select (naming, tied, type));

@@ -103,16 +103,16 @@ public class KeyMapTests
     }
 
     [Fact]
-    public void NamesFollowTheThreePublishedForms()
+    public void NamesFollowThePublishedForms()
     {
         AssertName("vision.class_embedding", "vision_model.embeddings.class_embedding",
-            "vision_tower.embeddings.cls_token", "model.vision_tower.embeddings.cls_token");
+            "vision_tower.embeddings.cls_token", "model.vision_tower.embeddings.cls_token", "v.class_embd");
         AssertName("connector.linear2.bias", "mlp1.3.bias", "multi_modal_projector.linear_2.bias",
-            "model.multi_modal_projector.linear_2.bias");
+            "model.multi_modal_projector.linear_2.bias", "mm.model.mlp.3.bias");
         AssertName("language.norm.weight", "language_model.model.norm.weight", "language_model.model.norm.weight",
-            "model.language_model.norm.weight");
+            "model.language_model.norm.weight", "output_norm.weight");
         AssertName("language.head.weight", "language_model.lm_head.weight", "language_model.lm_head.weight",
-            "lm_head.weight");
+            "lm_head.weight", "output.weight");
 
         static void AssertName(string ours, params string[] onDisk) =>
             Assert.Equal(onDisk, Enum.GetValues<CheckpointNaming>()

@@ -12,7 +12,7 @@ namespace Skylight.Tests.Checkpoints;
 /// <summary>Loading and saving whole folders: shards, atomicity, progress, what lies beside the weights.</summary>
 public class ModelFolderTests
 {
-    public static TheoryData<CheckpointNaming> Namings => [.. Enum.GetValues<CheckpointNaming>()];
+    public static TheoryData<CheckpointNaming> Namings => [.. CheckpointFixture.Namings];
 
     [Theory]
     [MemberData(nameof(Namings))]
@@ -177,7 +177,7 @@ public class ModelFolderTests
         folder.Write("tokenizer.json", "{}");
         folder.Write("unrelated.txt", "x");
         using var device = new CpuDevice();
-        foreach (CheckpointNaming naming in Enum.GetValues<CheckpointNaming>())
+        foreach (CheckpointNaming naming in CheckpointFixture.Namings)
         {
             using var model = new VisionLanguageModel(configuration, device, DataType.BFloat16);
             model.Initialize(2);

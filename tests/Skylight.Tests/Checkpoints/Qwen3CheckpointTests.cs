@@ -11,7 +11,7 @@ public sealed class Qwen3CheckpointTests
 {
     public static TheoryData<string, CheckpointNaming, bool> Saves => new(
         from source in (string[])["qwen3-style/hf", "qwen3-style/original"]
-        from naming in Enum.GetValues<CheckpointNaming>()
+        from naming in CheckpointFixture.Namings
         from tied in (bool[])[false, true]
         select (source, naming, tied));
 

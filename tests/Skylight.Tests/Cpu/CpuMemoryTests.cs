@@ -8,7 +8,7 @@ public sealed unsafe class CpuMemoryTests
 {
     /// <summary>Sizes below, at and beside that of a large page: zeros to the last byte, and writable there.</summary>
     [Theory]
-    [InlineData(1)]
+    [InlineData(4)]
     [InlineData((1 << 20) - 4)]
     [InlineData(1 << 20)]
     [InlineData((2 << 20) - 4)]
@@ -18,12 +18,12 @@ public sealed unsafe class CpuMemoryTests
     {
         using var device = new CpuDevice();
         using var memory = (CpuMemory)device.Allocate(bytes);
-        var tensor = new Tensor(memory, 0, new TensorType(DataType.Int8, new Shape(bytes)));
+        var tensor = new Tensor(memory, 0, new TensorType(DataType.Int32, new Shape(bytes / 4)));
         Assert.Equal(0, (long)CpuMemory.Pointer(tensor) % 64);
         if (OperatingSystem.IsLinux() && bytes >= 2 << 20)
             Assert.Equal(0, (long)CpuMemory.Pointer(tensor) % (2 << 20));
         Span<sbyte> elements = CpuMemory.Span<sbyte>(tensor);
-        Assert.Equal(bytes, elements.Length);
+        Assert.Equal(bytes / 4 * 4, elements.Length);
         Assert.True(elements.IndexOfAnyExcept((sbyte)0) < 0);
         elements.Fill(-1);
         Assert.True(elements.IndexOfAnyExcept((sbyte)-1) < 0);

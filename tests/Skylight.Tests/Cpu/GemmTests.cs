@@ -65,48 +65,6 @@ public sealed unsafe class GemmTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void MultiplyQuantizedWeight_is_the_scalar_chain_times_the_scale(int M, int N, int K)
-    {
-        int ldx = K + 3, ldy = N + 2;
-        float[] x = GemmReference.Random(M * ldx, 1), scales = GemmReference.Random(N, 2), bias = GemmReference.Random(N, 3);
-        sbyte[] weight = [
-            .. GemmReference.Random(N * K, 4).Select(value => (sbyte)Math.Clamp(MathF.Round(value * 100), -127, 127))];
-        var panels = new sbyte[WeightPanels.ElementCount(N, K)];
-        var back = new sbyte[N * K];
-        fixed (sbyte* pw = weight, pp = panels, pb = back)
-        {
-            WeightPanels.Pack(pw, pp, N, K);
-            WeightPanels.Unpack(pp, pb, N, K);
-        }
-
-        Assert.Equal(weight, back);
-        foreach (float[]? b in new[] { null, bias })
-        {
-            float[] expected = Filled(M * ldy);
-            GemmReference.Multiply((m, k) => x[m * ldx + k], (k, n) => weight[n * K + k], expected, ldy, M, N, K, false,
-                null);
-            for (int index = 0; index < M * N; index++)
-            {
-                ref float element = ref expected[index / N * ldy + index % N];
-                element *= scales[index % N];
-                if (b is not null)
-                    element += b[index % N];
-            }
-
-            foreach (int threads in new[] { 1, 2 })
-            {
-                CpuParallel.ThreadCount = threads;
-                float[] actual = Filled(M * ldy);
-                fixed (float* px = x, ps = scales, pb = b, py = actual)
-                fixed (sbyte* pp = panels)
-                    Gemm.MultiplyQuantizedWeight(px, ldx, pp, ps, pb, py, ldy, M, N, K);
-                GemmReference.AssertSameBits(expected, actual, $"M {M} N {N} K {K} bias {b != null} threads {threads}");
-            }
-        }
-    }
-
-    [Theory]
-    [MemberData(nameof(Shapes))]
     public void MultiplyWeightTransposed_is_the_scalar_chain(int M, int N, int K)
     {
         int lddy = N + 1, lddx = K + 5;

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
 using System.Text;
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Caching.Distributed;
@@ -10,8 +12,30 @@ namespace Skylight.Tests.Extensions;
 
 /// <summary>
 /// What any client has to do that stands in the pipelines of Microsoft.Extensions.AI, after the cases of its own
-/// ChatClientIntegrationTests that need neither tools nor answers held to a form. A model of random weights knows
-/// nothing, so that what is held is the form of answers and not what they say.
+/// ChatClientIntegrationTests (49 at dotnet/extensions' commit 06c0643) that need neither tools nor answers held to a
+/// form. A model of random weights knows nothing, so that what is held is the form of answers and not what they say.
+/// <para>
+/// Here are 19: the seven of GetResponseAsync and GetStreamingResponseAsync without a form, MultiModal_DescribeImage
+/// and _DescribePdf (refused), Caching_OutputVariesWithoutCaching and _SamePromptResultsInCacheHit (both), both
+/// Logging_LogsCalls, OpenTelemetry_CanEmitTracesAndMetrics, SummarizingChatReducer_PreservesConversationContext,
+/// _PreservesSystemMessage, _Streaming and _CustomPrompt.
+/// </para>
+/// <para>
+/// 21 wait for tools (<c>ChatOptions.Tools</c> is refused by name, <c>ChatOptionsTests</c>):
+/// FunctionInvocation_AutomaticallyInvokeFunction_Parameterless, _WithParameters_NonStreaming and _Streaming,
+/// _OptionalParameter, _NestedParameters, _ArrayParameter, _SupportsMultipleParallelRequests, _RequireAny and
+/// _RequireSpecific, because the model has to ask for a call; both AvailableTools_SchemasAreAccepted, because its prompt
+/// has to describe tools; Caching_BeforeFunctionInvocation_AvoidsExtraCalls, Caching_AfterFunctionInvocation_
+/// FunctionOutputUnchangedAsync and _FunctionOutputChangedAsync, both Logging_LogsFunctionCalls and
+/// SummarizingChatReducer_WithFunctionCalls, because calls are in the conversation; and the four of ToolReduction, which
+/// choose among tools (three of them by an embedding generator, which is no part of Skylight).
+/// </para>
+/// <para>
+/// 9 wait for answers held to a form (<c>ChatResponseFormat.Json</c> is refused by name, because the decoder follows no
+/// grammar): GetResponseAsync_StructuredOutput, _StructuredOutputArray, _Integer, _String, _Bool_True, _Bool_False,
+/// _Enum, _StructuredOutput_NonNative, which asks for JSON without a schema, and _StructuredOutput_WithFunctions, which
+/// needs tools as well.
+/// </para>
 /// </summary>
 public sealed class ChatClientContractTests : IDisposable
 {
@@ -194,7 +218,107 @@ public sealed class ChatClientContractTests : IDisposable
             : (await client.GetResponseAsync("Hello", s_greedy, Cancellation)).Text;
         Assert.NotEmpty(text);
         Assert.Contains(logger.Entries, entry => entry.Text.Contains("completed", StringComparison.Ordinal));
+        // What was asked, and what was answered: at the level at which both may be logged.
+        Assert.Contains(logger.Entries, entry => entry.Text.Contains("\"Hello\"", StringComparison.Ordinal));
+        Assert.Contains(logger.Entries, entry => entry.Text.Contains("\"assistant\"", StringComparison.Ordinal));
     }
+
+    [Fact]
+    public async Task Traces_and_metrics_of_the_pipeline_have_the_usage()
+    {
+        string source = Guid.NewGuid().ToString();
+        ConcurrentQueue<Activity> activities = new();
+        ConcurrentQueue<string> metrics = new();
+        using var listener = new ActivityListener
+        {
+            ShouldListenTo = candidate => candidate.Name == source,
+            Sample = (ref ActivityCreationOptions<ActivityContext> _) => ActivitySamplingResult.AllDataAndRecorded,
+            ActivityStopped = activities.Enqueue,
+        };
+        ActivitySource.AddActivityListener(listener);
+        using var meters = new MeterListener();
+        meters.InstrumentPublished = (instrument, from) =>
+        {
+            if (instrument.Meter.Name == source)
+                from.EnableMeasurementEvents(instrument);
+        };
+        meters.SetMeasurementEventCallback<int>((instrument, _, _, _) => metrics.Enqueue(instrument.Name));
+        meters.SetMeasurementEventCallback<double>((instrument, _, _, _) => metrics.Enqueue(instrument.Name));
+        meters.Start();
+        IChatClient client = _client.AsBuilder().UseOpenTelemetry(sourceName: source).Build();
+        UsageDetails usage = (await client.GetResponseAsync("What's the biggest animal?", s_greedy, Cancellation)).Usage!;
+
+        Activity activity = Assert.Single(activities);
+        Assert.Equal("chat contract", activity.DisplayName);
+        Assert.Equal(((int)usage.InputTokenCount!.Value, (int)usage.OutputTokenCount!.Value),
+            ((int)activity.GetTagItem("gen_ai.usage.input_tokens")!, (int)activity.GetTagItem("gen_ai.usage.output_tokens")!));
+        // The model is in the process: there is no server to name.
+        Assert.Null(activity.GetTagItem("server.address"));
+        Assert.True(activity.Duration > TimeSpan.Zero);
+        Assert.Superset(new HashSet<string> { "gen_ai.client.operation.duration", "gen_ai.client.token.usage" },
+            metrics.ToHashSet());
+    }
+
+#pragma warning disable MEAI001 // Reducers may change; what they ask of a client is what is tested.
+    [Theory]
+    [InlineData(false, false, 1, 3)]
+    [InlineData(false, true, 0, 2)]
+    [InlineData(true, false, 0, 2)]
+    public async Task A_reducer_puts_a_summary_before_the_last_messages(bool isStreaming, bool hasSystemMessage,
+        int threshold, int kept)
+    {
+        List<ChatMessage> messages =
+        [
+            new(ChatRole.User, "My name is Alice and I love hiking in the mountains."),
+            new(ChatRole.Assistant, "Nice to meet you, Alice! Do you have a favorite trail?"),
+            new(ChatRole.User, "Yes, I love the Pacific Crest Trail. I hiked a section last summer."),
+            new(ChatRole.Assistant, "The Pacific Crest Trail is amazing! Which section did you hike?"),
+            new(ChatRole.User, "The one through the Sierra Nevada. It was challenging but beautiful."),
+            new(ChatRole.Assistant, "It is known for its stunning views. How long did it take you?"),
+            new(ChatRole.User, "What's my name and what activity do I enjoy?"),
+        ];
+        if (hasSystemMessage)
+            messages.Insert(0, new(ChatRole.System, "You are a pirate."));
+        List<IReadOnlyList<ChatMessage>> summarized = [], reduced = [];
+        var reducer = new SummarizingChatReducer(Capturing(_client.AsBuilder().ConfigureOptions(Greedy), summarized), 2,
+            threshold)
+        {
+            SummarizationPrompt = "Summarize, with every number.",
+        };
+        IChatClient client = Capturing(_client.AsBuilder().UseChatReducer(reducer), reduced);
+        ChatResponse response = isStreaming
+            ? await client.GetStreamingResponseAsync(messages, s_greedy, Cancellation).ToChatResponseAsync(Cancellation)
+            : await client.GetResponseAsync(messages, s_greedy, Cancellation);
+
+        // The summary is an answer of this client, to a conversation with a prompt of the host's own.
+        Assert.Contains(Assert.Single(summarized), message => message.Text == "Summarize, with every number.");
+        List<ChatMessage> sent = [.. Assert.Single(reduced)];
+        if (hasSystemMessage)
+        {
+            Assert.Equal((ChatRole.System, "You are a pirate."), (sent[0].Role, sent[0].Text));
+            sent.RemoveAt(0);
+        }
+
+        Assert.Equal(kept + 1, sent.Count);
+        Assert.Equal(ChatRole.Assistant, sent[0].Role);
+        Assert.NotEmpty(sent[0].Text);
+        Assert.Equal(messages.TakeLast(kept).Select(message => message.Text), sent.Skip(1).Select(message => message.Text));
+        // A conversation that begins with the assistant's turn is read to its end, and is the shorter one.
+        Assert.NotEmpty(response.Text);
+        ChatResponse whole = await _client.GetResponseAsync(messages, s_greedy, Cancellation);
+        Assert.InRange(response.Usage!.InputTokenCount!.Value, 20, whole.Usage!.InputTokenCount!.Value - 20);
+
+        static void Greedy(ChatOptions options) =>
+            (options.MaxOutputTokens, options.Temperature, options.Reasoning) = (8, 0, s_greedy.Reasoning);
+
+        static IChatClient Capturing(ChatClientBuilder builder, List<IReadOnlyList<ChatMessage>> calls) =>
+            builder.Use(async (messages, options, next, cancellationToken) =>
+            {
+                calls.Add([.. messages]);
+                await next(messages, options, cancellationToken);
+            }).Build();
+    }
+#pragma warning restore MEAI001
 
     [Fact]
     public async Task Options_may_be_set_by_the_pipeline()

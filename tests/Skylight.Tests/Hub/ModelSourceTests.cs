@@ -72,6 +72,32 @@ public sealed class ModelSourceTests
             HubFault.NotFound, "There is no folder 'Acme/Other', and http://127.0.0.1", "has no model 'Acme/Other'");
     }
 
+    [Fact]
+    public async Task GGUF_files_are_pulled_by_name_and_the_repository_is_then_that_model()
+    {
+        using var cache = new TemporaryFolder();
+        await using HubSite site = await HubSite.StartAsync(new Dictionary<string, byte[]>
+        {
+            ["README.md"] = "x"u8.ToArray(),
+            ["config.json"] = "{}"u8.ToArray(),
+            ["m-Q4_K_M.gguf"] = "GGUF4"u8.ToArray(),
+            ["m-Q8_0.gguf"] = "GGUF8"u8.ToArray(),
+            ["mmproj-F16.gguf"] = "GGUFm"u8.ToArray(),
+        });
+        await PullTests.FaultAsync(() => ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache)),
+            HubFault.NoCheckpoint, "holds GGUF files", "skylight pull Acme/Tiny --include m-Q4_K_M.gguf --include 'mmproj*'");
+        HubSnapshot pulled = await ModelSource.PullAsync(HubSite.Id, include: ["*Q4_K_M*", "mmproj*"],
+            options: site.Options(cache));
+        Assert.Equal(["m-Q4_K_M.gguf", "mmproj-F16.gguf"], pulled.Files.Select(file => file.Path).Order());
+        int before = site.Requests.Count;
+        Assert.Equal(pulled.Folder, await ModelSource.FolderAsync(HubSite.Id, options: site.Options(cache)));
+        Assert.Equal(before, site.Requests.Count);
+        Assert.True(ModelSource.IsGguf(pulled.Folder));
+        string file = Path.Combine(pulled.Folder, "m-Q4_K_M.gguf");
+        Assert.Equal(file, await ModelSource.FolderAsync(file, options: site.Options(cache)));
+        Assert.Equal(HubSite.Id, ModelSource.NameOf(pulled.Folder));
+    }
+
     /// <summary>As versions before 1 leave it: no record of the files, also of those that are known not to exist.</summary>
     [Fact]
     public async Task What_Python_has_downloaded_is_found_and_completed()

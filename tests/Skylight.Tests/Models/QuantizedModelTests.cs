@@ -7,11 +7,12 @@ using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Tests.Chat;
+using Skylight.Tests.Cpu;
 using Skylight.Training;
 
 namespace Skylight.Tests.Models;
 
-/// <summary>A model whose language matrices were rounded to int8: what it writes, what it refuses.</summary>
+/// <summary>A model whose language matrices were quantised: what it writes, what it refuses.</summary>
 public sealed class QuantizedModelTests
 {
     private const int NewTokens = 24;
@@ -31,7 +32,7 @@ public sealed class QuantizedModelTests
     {
         using VisionLanguageModel model = TinyModel.Create(type, kind: kind), quantized = TinyModel.Create(type, kind: kind);
         long before = Bytes(quantized);
-        quantized.Quantize();
+        quantized.Quantize(QuantizedFormat.Q8);
         Assert.True(quantized.IsQuantized);
         Assert.True(Bytes(quantized) < before);
         double difference = 0;
@@ -59,7 +60,7 @@ public sealed class QuantizedModelTests
     public void Prompts_read_in_parts_and_beside_others_give_the_same_bits(LanguageModelKind kind)
     {
         using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16, kind: kind);
-        model.Quantize();
+        model.Quantize(QuantizedFormat.Q8);
         IReadOnlyList<Completion[]> whole = Generate(model, 4096);
         foreach (int part in (int[])[1, 7, 33])
             AssertSame(whole, Generate(model, part));
@@ -67,76 +68,78 @@ public sealed class QuantizedModelTests
     }
 
     [Fact]
-    public void Scale_times_127_is_the_largest_weight_of_an_output()
+    public void A_block_is_rounded_as_llama_cpp_rounds_it()
     {
-        using VisionLanguageModel model = TinyModel.Create(DataType.Float32);
-        const string Name = "language.layers.1.mlp.down.weight";
-        float[] weights = PersistentTensors.Read(model.Device, model.Parameters[Name]);
-        int columns = model.Parameters[Name].Type.Shape.Columns;
-        weights.AsSpan(2 * columns, columns).Clear();
-        PersistentTensors.Write(model.Device, model.Parameters[Name], weights);
-        model.Quantize();
-        PersistentTensor quantized = model.Parameters[Name];
-        float[] scales = PersistentTensors.Read(model.Device, model.Parameters[Name + ".scale"]);
-        var bytes = new sbyte[quantized.Type.Shape.ElementCount];
-        model.Device.Download(quantized.Tensor, System.Runtime.InteropServices.MemoryMarshal.AsBytes(bytes.AsSpan()));
-        for (int index = 0; index < bytes.Length; index++)
-            Assert.InRange(bytes[index] * scales[index / columns] - weights[index], -0.501f * scales[index / columns],
-                0.501f * scales[index / columns]);
-        for (int row = 0; row < scales.Length; row++)
-            Assert.Equal(row == 2 ? 0 : 127,
-                bytes.AsSpan(row * columns, columns).ToArray().Max(value => Math.Abs((int)value)));
+        float[] block = GemmReference.Random(32, 5), values = new float[32];
+        sbyte[] codes = new sbyte[32];
+        foreach (QuantizedFormat format in (QuantizedFormat[])[QuantizedFormat.Q8, QuantizedFormat.Q4])
+        {
+            float scale = WeightQuantizer.Round(block, format, codes);
+            Assert.Equal(scale, (float)(Half)scale);
+            float furthest = block.MaxBy(Math.Abs);
+            Assert.Equal(format.Codes == CodeType.Int8 ? Math.Sign(furthest) * Math.Sign(scale) * 127 : -8,
+                codes[Array.IndexOf(block, furthest)]);
+            for (int index = 0; index < 32; index++)
+            {
+                values[index] = codes[index] * scale;
+                // What is as far on the other side of zero has no code of its own in 4 bits.
+                float room = format.Codes == CodeType.Int4 && codes[index] == 7 ? 1.01f : 0.51f;
+                Assert.InRange(values[index] - block[index], -room * Math.Abs(scale), room * Math.Abs(scale));
+            }
+        }
+
+        Assert.Equal(0, WeightQuantizer.Round(new float[32], QuantizedFormat.Q4, codes));
+        Assert.All(codes, code => Assert.Equal(0, code));
     }
 
     [Fact]
     public void Training_saving_and_reading_weights_are_refused()
     {
         using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
-        model.Quantize();
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.All))
+        model.Quantize(QuantizedFormat.Q8);
+        Assert.Contains("quantised", Assert.Throws<ArgumentException>(() => new ModelTrainer(model, TrainableModules.All))
             .Message, StringComparison.Ordinal);
         using var temporary = new TemporaryFolder();
         string folder = temporary["model"];
-        Assert.Contains("int8", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message,
+        Assert.Contains("quantised", Assert.Throws<CheckpointException>(() => ModelCheckpoint.Save(model, folder)).Message,
             StringComparison.Ordinal);
         Assert.False(Directory.Exists(folder));
         PersistentTensor weight = model.Parameters["language.head.weight"];
-        Assert.Contains("int8", Assert.Throws<ArgumentException>(() => PersistentTensors.Read(model.Device, weight))
+        Assert.Contains("quantised", Assert.Throws<ArgumentException>(() => PersistentTensors.Read(model.Device, weight))
             .Message, StringComparison.Ordinal);
-        Assert.Contains("int8",
+        Assert.Contains("quantised",
             Assert.Throws<ArgumentException>(() => PersistentTensors.Write(model.Device, weight, [1])).Message,
             StringComparison.Ordinal);
 
         var graph = new Graph();
         Value x = graph.Input("x", TensorType.Float32(2, TinyModel.Configuration.Language.HiddenSize));
         Value loss = graph.Add(new Sum(), model.Language.Logits(graph, x));
-        Assert.Contains("int8",
+        Assert.Contains("quantised",
             Assert.Throws<GraphException>(() => graph.Differentiate(loss, [x], graph.Add(new One()), new Add()))
                 .Message, StringComparison.Ordinal);
     }
 
     [Fact]
-    public void Products_check_scales_and_activations()
+    public void Products_check_shapes_and_storage()
     {
-        var weight = new TensorType(DataType.Int8, new Shape(6, 4), Storage.Weight);
+        TensorType weight = TensorType.Quantized(QuantizedFormat.Q4, new Shape(6, 4));
         var product = new MatMul();
         Assert.Equal(TensorType.Float32(3, 6), product.Infer([TensorType.Float32(3, 4), weight, TensorType.Float32(6)])[0]);
-        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight]));
+        Assert.Equal(TensorType.Float32(3, 6), product.Infer([TensorType.Float32(3, 4), weight])[0]);
         Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 4), weight, TensorType.Float32(4)]));
-        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 5), weight, TensorType.Float32(6)]));
-        Assert.Throws<GraphException>(
-            () => product.Infer([new TensorType(DataType.BFloat16, new Shape(3, 4)), weight, TensorType.Float32(6)]));
+        Assert.Throws<GraphException>(() => product.Infer([TensorType.Float32(3, 5), weight]));
         Assert.Throws<GraphException>(() =>
-            product.Infer([TensorType.Float32(3, 4), weight with { Storage = Storage.RowMajor }, TensorType.Float32(6)]));
+            product.Infer([TensorType.Float32(3, 4), weight with { Storage = Storage.RowMajor }]));
+        Assert.Throws<GraphException>(() => new MatMulInputGradient().Infer([TensorType.Float32(3, 6), weight]));
     }
 
     [Fact]
     public async Task A_chat_model_rounds_its_weights_when_asked_to()
     {
         await using ChatModel model = TinyChatModel.Create(
-            new ChatModelOptions { CacheTokens = 2048, QuantizeWeights = true });
+            new ChatModelOptions { CacheTokens = 2048, Quantization = QuantizedFormat.Q8 });
         Assert.True(model.Model.IsQuantized);
-        Assert.Equal(DataType.Int8, model.Model.Parameters["language.head.weight"].Type.DataType);
+        Assert.Equal(QuantizedFormat.Q8, model.Model.Parameters["language.head.weight"].Type.Format);
         Assert.Equal(DataType.BFloat16, model.Model.Parameters["language.embedding.weight"].Type.DataType);
         ChatAnswer answer = await model.CompleteAsync(
             [Message.User("Describe.", ImagePart.FromRgb(TinyChatModel.Picture(1)))],

@@ -19,7 +19,7 @@ internal static class GradientCheck
     /// <exception cref="GraphException">The op has no gradient when only these outputs have one.</exception>
     public static void Check(Op op, IReadOnlyList<Operand> operands, IReadOnlyList<int> chosenOutputs)
     {
-        using var forward = new OpRun(op, operands);
+        using var forward = new OpRun(op, operands, compute: DataType.Float32);
         float[][] weights = [.. forward.Outputs.Select((output, index) => RandomWeights(200 + index, output))];
         Dictionary<int, float[]> gradients = Gradients(op, operands, forward.Data, chosenOutputs, weights);
         for (int input = 0; input < operands.Count; input++)
@@ -72,7 +72,7 @@ internal static class GradientCheck
         IReadOnlyList<int> chosenOutputs, float[][] weights)
     {
         var graph = new Graph();
-        using var device = new CpuDevice();
+        using var device = new CpuDevice(new CpuDeviceOptions { Compute = DataType.Float32 });
         Value[] inputs = OpRun.Declare(graph, operands, device);
         IReadOnlyList<Value> outputs = graph.AddNode(op, inputs);
         var weightInputs = new List<(Value Value, float[] Data)>();

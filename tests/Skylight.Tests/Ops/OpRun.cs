@@ -10,7 +10,7 @@ namespace Skylight.Tests.Ops;
 /// <summary>One op as a graph of its own on the CPU, run as often as wanted.</summary>
 internal sealed class OpRun : IDisposable
 {
-    private readonly CpuDevice _device = new();
+    private readonly CpuDevice _device;
     private readonly Workspace _workspace;
     private readonly Executor _executor;
     private readonly Value[] _inputs;
@@ -20,8 +20,10 @@ internal sealed class OpRun : IDisposable
     /// <param name="operands">On what; persistent ones become persistent tensors.</param>
     /// <param name="copyFirst">Computes a copy of every activation first, which dies in the op, so that the op works in
     /// place where it can.</param>
-    public OpRun(Op op, IReadOnlyList<Operand> operands, bool copyFirst = false)
+    /// <param name="compute">What products with bfloat16 weights compute with; null for the machine's choice.</param>
+    public OpRun(Op op, IReadOnlyList<Operand> operands, bool copyFirst = false, DataType? compute = null)
     {
+        _device = new CpuDevice(new CpuDeviceOptions { Compute = compute });
         Graph = new Graph();
         _inputs = Declare(Graph, operands, _device);
         Arguments = [.. _inputs.Select(value => copyFirst && value.Kind == ValueKind.Input

@@ -10,6 +10,7 @@ public class FuzzTests
 {
     [Theory]
     [InlineData("safetensors", 20_000)]
+    [InlineData("gguf", 20_000)]
     [InlineData("quantised", 20_000)]
     [InlineData("config.json", 10_000)]
     [InlineData("tokenizer.json", 10_000)]
@@ -26,6 +27,7 @@ public class FuzzTests
     [InlineData("examples", 20_000)]
     [InlineData("parquet", 5_000)]
     [InlineData("chat-completions", 30_000)]
+    [InlineData("chat-template", 10_000)]
     [InlineData("verifier-reply", 30_000)]
     [InlineData("hub", 30_000)]
     public void Spoilt_inputs_are_read_or_refused_as_documented(string name, int inputs)

@@ -27,6 +27,10 @@ internal sealed class JinjaChat
 
     private const string Probe = "Probe of the template.";
 
+    // Far more than any template needs: some hundred for a turn. One more for each character, so that texts may be gone
+    // through some dozen times.
+    private const long StepsOfAChat = 20_000, StepsOfATurn = 4_000;
+
     // What templates write for a picture, the longer ones first.
     private static readonly string[] s_pictures =
         ["<|vision_start|><|image_pad|><|vision_end|>", "<img><IMG_CONTEXT></img>", "<img><image></img>",
@@ -93,7 +97,9 @@ internal sealed class JinjaChat
         Walk(Render(turns, thinking, keepsThinking, guards), guards, [], [], pictures.Length,
             character => text.Append(character), special => text.Append(special), () =>
         {
-            text.Append(SpecialTokens.ImageStart).Insert(text.Length, SpecialTokens.ImageContext, pictures[picture++])
+            // A template may write a message twice; who sends a picture by it is told.
+            int tokens = picture < pictures.Length ? pictures[picture++] : 0;
+            text.Append(SpecialTokens.ImageStart).Insert(text.Length, SpecialTokens.ImageContext, tokens)
                 .Append(SpecialTokens.ImageEnd);
         }, _ => { });
         return text.ToString();
@@ -247,7 +253,8 @@ internal sealed class JinjaChat
         };
         if (thinking is { } value)
             names["enable_thinking"] = value;
-        return _template.Render(names);
+        return _template.Render(names, mostSteps: (int)Math.Min(TemplateRun.MostSteps,
+            StepsOfAChat + StepsOfATurn * turns.Count + turns.Sum(LengthOf)));
     }
 
     private object? Content(ChatTurn turn, bool keepsThinking, Guards guards, ContentForm form)
@@ -282,7 +289,11 @@ internal sealed class JinjaChat
         var places = new List<int>();
         Walk(
             text, guards, spellings, cuts, pictures.Length, character => writer.Text(character), special =>
-                writer.Special(special), () => writer.Image(pictures[picture++]), _ => places.Add(writer.Cut()));
+                writer.Special(special), () =>
+                {
+                    if (picture++ < pictures.Length)
+                        writer.Image(pictures[picture - 1]);
+                }, _ => places.Add(writer.Cut()));
         if (picture != pictures.Length)
             throw new ArgumentException(
                 $"The checkpoint's chat template has written {picture} places for {pictures.Length} pictures: use a " +
@@ -328,6 +339,8 @@ internal sealed class JinjaChat
 
     private static int[] PicturesOf(IReadOnlyList<ChatTurn> turns) =>
         [.. turns.SelectMany(turn => turn.Parts.OfType<ChatImage>()).Select(image => image.TokenCount)];
+
+    private static long LengthOf(ChatTurn turn) => turn.Parts.OfType<ChatText>().Sum(part => (long)part.Text.Length);
 
     private static string TextOf(ChatTurn turn) => string.Concat(turn.Parts.OfType<ChatText>().Select(part => part.Text));
 

@@ -23,10 +23,12 @@ internal sealed class JinjaTemplate
     /// <summary>Renders it; any number of callers may at once.</summary>
     /// <param name="names">What it is given: null, bool, long, double, string, lists and mappings of them.</param>
     /// <param name="now">What it takes for now.</param>
+    /// <param name="mostSteps">The most steps that it may take.</param>
     /// <exception cref="TemplateException">It cannot be rendered with this; names line and column.</exception>
-    public string Render(IReadOnlyDictionary<string, object?> names, DateTimeOffset? now = null)
+    public string Render(IReadOnlyDictionary<string, object?> names, DateTimeOffset? now = null,
+        int mostSteps = TemplateRun.MostSteps)
     {
-        var run = new TemplateRun(names, now ?? DateTimeOffset.Now);
+        var run = new TemplateRun(names, now ?? DateTimeOffset.Now, mostSteps);
         TemplateStatement.RunAll(_statements, run);
         return run.Output;
     }

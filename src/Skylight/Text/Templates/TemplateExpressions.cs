@@ -63,14 +63,15 @@ internal sealed class MemberExpression(TemplatePlace place, TemplateExpression c
     public bool IsDotted => isDotted;
 
     protected override object? Compute(TemplateRun run) =>
-        TemplateValue.Element(container.Evaluate(run), index.Evaluate(run), Place);
+        TemplateValue.Element(container.Evaluate(run), index.Evaluate(run), run, Place);
 }
 
 internal sealed class SliceExpression(TemplatePlace place, TemplateExpression container, TemplateExpression? start,
     TemplateExpression? stop, TemplateExpression? step) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) =>
-        TemplateValue.Slice(container.Evaluate(run), start?.Evaluate(run), stop?.Evaluate(run), step?.Evaluate(run), Place);
+        TemplateValue.Slice(container.Evaluate(run), start?.Evaluate(run), stop?.Evaluate(run), step?.Evaluate(run), run,
+            Place);
 }
 
 internal sealed class CallExpression(TemplatePlace place, TemplateExpression target,
@@ -110,10 +111,10 @@ internal sealed class FilterExpression(
         named.ToDictionary(argument => argument.Name, argument => argument.Value.Evaluate(run), StringComparer.Ordinal)));
 }
 
-internal sealed class TestExpression(TemplatePlace place, Func<object?, object?, TemplatePlace, bool> test,
+internal sealed class TestExpression(TemplatePlace place, TemplateTest test,
     TemplateExpression subject, TemplateExpression? argument) : TemplateExpression(place)
 {
-    protected override object? Compute(TemplateRun run) => test(subject.Evaluate(run), argument?.Evaluate(run), Place);
+    protected override object? Compute(TemplateRun run) => test(subject.Evaluate(run), argument?.Evaluate(run), run, Place);
 }
 
 internal sealed class NotExpression(TemplatePlace place, TemplateExpression operand) : TemplateExpression(place)
@@ -125,7 +126,7 @@ internal sealed class SignExpression(TemplatePlace place, TemplateExpression ope
     : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) =>
-        TemplateValue.Calculate("*", operand.Evaluate(run), isNegative ? -1L : 1L, Place) switch
+        TemplateValue.Calculate("*", operand.Evaluate(run), isNegative ? -1L : 1L, run, Place) switch
         {
             string => throw new TemplateException(Place, "text has no sign."),
             var number => number,
@@ -155,7 +156,7 @@ internal sealed class BinaryExpression(TemplatePlace place, string operation, Te
     TemplateExpression right) : TemplateExpression(place)
 {
     protected override object? Compute(TemplateRun run) =>
-        TemplateValue.Calculate(operation, left.Evaluate(run), right.Evaluate(run), Place);
+        TemplateValue.Calculate(operation, left.Evaluate(run), right.Evaluate(run), run, Place);
 }
 
 /// <summary><c>a &lt; b == c</c>: every pair of neighbours must hold.</summary>
@@ -170,14 +171,14 @@ internal sealed class ComparisonExpression(TemplatePlace place, TemplateExpressi
             object? right = operand.Evaluate(run);
             bool holds = operation switch
             {
-                "==" => TemplateValue.AreEqual(left, right),
-                "!=" => !TemplateValue.AreEqual(left, right),
-                "in" => TemplateValue.Contains(right, left, Place),
-                "not in" => !TemplateValue.Contains(right, left, Place),
-                "<" => TemplateValue.Compare(left, right, Place) < 0,
-                "<=" => TemplateValue.Compare(left, right, Place) <= 0,
-                ">" => TemplateValue.Compare(left, right, Place) > 0,
-                _ => TemplateValue.Compare(left, right, Place) >= 0,
+                "==" => TemplateValue.AreEqual(left, right, run, Place),
+                "!=" => !TemplateValue.AreEqual(left, right, run, Place),
+                "in" => TemplateValue.Contains(right, left, run, Place),
+                "not in" => !TemplateValue.Contains(right, left, run, Place),
+                "<" => TemplateValue.Compare(left, right, run, Place) < 0,
+                "<=" => TemplateValue.Compare(left, right, run, Place) <= 0,
+                ">" => TemplateValue.Compare(left, right, run, Place) > 0,
+                _ => TemplateValue.Compare(left, right, run, Place) >= 0,
             };
             if (!holds)
                 return false;

@@ -9,7 +9,7 @@ internal static class TemplateMethods
 {
     public static object? Call(object? target, string method, TemplateCall call) => target switch
     {
-        string text => OfText(text, method, call),
+        string text => OfText(Read(text, call), method, call),
         List<object?> list => OfList(list, method, call),
         Dictionary<string, object?> map => OfMap(map, method, call),
         _ => throw call.Error($"is no method of {TemplateValue.TypeName(target)}"),
@@ -24,7 +24,7 @@ internal static class TemplateMethods
         "endswith" => Options(call).Any(option => text.EndsWith(option, StringComparison.Ordinal)),
         "split" => Split(text, call.Expect(2, "sep", "maxsplit"), fromEnd: false),
         "rsplit" => Split(text, call.Expect(2, "sep", "maxsplit"), fromEnd: true),
-        "splitlines" => text.Length == 0 ? [] : (List<object?>)[.. (text.EndsWith('\n') ? text[..^1] : text).Split('\n')],
+        "splitlines" => text.Length == 0 ? [] : Split(text.EndsWith('\n') ? text[..^1] : text, "\n", -1, call),
         "replace" => Replace(text, call.Expect(3, "old", "new", "count")),
         "removeprefix" => text.StartsWith(call.Expect(1).Text(0, "prefix"), StringComparison.Ordinal)
             ? text[call.Text(0, "prefix").Length..] : text,
@@ -35,7 +35,7 @@ internal static class TemplateMethods
         "capitalize" => Capitalize(text),
         "title" => Title(text),
         "join" => Join(text,
-            [.. TemplateValue.Elements(call.Expect(1).Get(0, "iterable"), call.Place)
+            [.. TemplateValue.Elements(call.Expect(1).Get(0, "iterable"), call.Run, call.Place)
                 .Select(item => item as string ?? throw call.Error("joins texts only"))], call),
         "find" => (long)(text.IndexOf(call.Expect(1).Text(0, "sub"), StringComparison.Ordinal) is var at and >= 0
             ? new StringInfoLength(text[..at]).Value : -1),
@@ -47,9 +47,9 @@ internal static class TemplateMethods
 
     private static object? OfList(List<object?> list, string method, TemplateCall call) => method switch
     {
-        "index" => list.FindIndex(item => TemplateValue.AreEqual(item, call.Expect(1).Get(0, "value"))) is var at
+        "index" => list.FindIndex(item => IsValue(item, call.Expect(1))) is var at
             and >= 0 ? (long)at : throw call.Error("finds no such element"),
-        "count" => list.LongCount(item => TemplateValue.AreEqual(item, call.Expect(1).Get(0, "value"))),
+        "count" => list.LongCount(item => IsValue(item, call.Expect(1))),
         _ => throw call.Error("is no method of lists that is supported: what a template is given does not change"),
     };
 
@@ -63,6 +63,16 @@ internal static class TemplateMethods
         _ => throw call.Error(map.ContainsKey(method) ? "is a member that cannot be called"
             : "is no method of mappings that is supported"),
     };
+
+    private static bool IsValue(object? item, TemplateCall call) =>
+        TemplateValue.AreEqual(item, call.Get(0, "value"), call.Run, call.Place);
+
+    /// <summary>Counts the steps of a method of a text: all of them go through it.</summary>
+    private static string Read(string text, TemplateCall call)
+    {
+        call.Run.Read(text, call.Place);
+        return text;
+    }
 
     /// <summary>Without characters at its ends; white space where none are named.</summary>
     public static string Strip(string text, string? characters, bool left, bool right)
@@ -93,7 +103,8 @@ internal static class TemplateMethods
     private static IEnumerable<string> Options(TemplateCall call) => call.Expect(1).Get(0, "prefix") switch
     {
         string text => [text],
-        List<object?> list => list.Select(item => item as string ?? throw call.Error("takes texts")),
+        List<object?> => TemplateValue.Elements(call.Get(0, "prefix"), call.Run, call.Place)
+            .Select(item => item as string ?? throw call.Error("takes texts")),
         _ => throw call.Error("takes a text, or several"),
     };
 
@@ -105,16 +116,32 @@ internal static class TemplateMethods
         {
             if (most >= 0)
                 throw call.Error("is supported without a separator only where 'maxsplit' is not given");
-            return [.. text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)];
+            // One more than there may be is enough to be refused.
+            return [.. text.Split((char[]?)null, TemplateRun.MostElements + 1, StringSplitOptions.RemoveEmptyEntries)];
         }
 
         if (separator is not string { Length: > 0 } mark)
             throw call.Error("takes a separator that is a text and not empty");
-        string[] parts = text.Split(mark);
-        if (most < 0 || parts.Length <= most + 1)
-            return [.. parts];
-        return fromEnd ? [string.Join(mark, parts[..^most]), .. parts[^most..]]
-            : [.. parts[..most], string.Join(mark, parts[most..])];
+        if (most < 0 || !fromEnd)
+            return Split(text, mark, most, call);
+        List<object?> parts = [];
+        int end = text.Length;
+        for (int at; most-- > 0 && (at = text.AsSpan(0, end).LastIndexOf(mark)) >= 0; end = at)
+        {
+            TemplateRun.CheckCount(parts.Count + 2, call.Place);
+            parts.Add(text[(at + mark.Length)..end]);
+        }
+
+        parts.Add(text[..end]);
+        parts.Reverse();
+        return parts;
+    }
+
+    private static List<object?> Split(string text, string mark, int most, TemplateCall call)
+    {
+        if (most is < 0 or >= TemplateRun.MostElements)
+            TemplateRun.CheckCount(Count(text, mark) + 1, call.Place);
+        return [.. most < 0 ? text.Split(mark) : text.Split(mark, most + 1)];
     }
 
     /// <summary>Texts with a separator between them.</summary>
@@ -135,9 +162,11 @@ internal static class TemplateMethods
             TemplateRun.CheckLength(text.Length + Count(text, old) * (replacement.Length - (long)old.Length), call.Place);
         if (most < 0)
             return text.Replace(old, replacement, StringComparison.Ordinal);
-        for (int at = 0; most-- > 0 && (at = text.IndexOf(old, at, StringComparison.Ordinal)) >= 0; at += replacement.Length)
-            text = string.Concat(text.AsSpan(0, at), replacement, text.AsSpan(at + old.Length));
-        return text;
+        var result = new StringBuilder();
+        int from = 0;
+        for (int at; most-- > 0 && (at = text.IndexOf(old, from, StringComparison.Ordinal)) >= 0; from = at + old.Length)
+            result.Append(text, from, at - from).Append(replacement);
+        return result.Append(text, from, text.Length - from).ToString();
     }
 
     private static long Count(string text, string part)
@@ -168,7 +197,8 @@ internal static class TemplateFunctions
         ["range"] = Range,
         ["raise_exception"] = call =>
             throw new TemplateException(call.Place,
-                $"the template refuses this: {TemplateValue.Print(call.Expect(1).Get(0, "message"))}", isRefusal: true),
+                $"the template refuses this: {TemplateValue.Name(call.Expect(1).Get(0, "message"), call.Run, call.Place, 4096)}",
+                isRefusal: true),
         ["strftime_now"] = call => Format(call.Run.Now, call.Expect(1).Text(0, "format"), call),
     }.ToFrozenDictionary(StringComparer.Ordinal);
 
@@ -196,12 +226,13 @@ internal static class TemplateFunctions
         (long start, long end, long step) = (bounds.Length > 1 ? bounds[0] : 0, bounds.Length > 1 ? bounds[1]
             : bounds[0], bounds.Length > 2 ? bounds[2] : 1);
         var numbers = new List<object?>();
-        for (long number = start; step > 0 ? number < end : step < 0 ? number > end
+        // Beyond 64 bits, where a step from the last number may lead.
+        for (Int128 number = start; step > 0 ? number < end : step < 0 ? number > end
             : throw call.Error("cannot have a step of 0"); number += step)
         {
             if (numbers.Count == LongestRange)
                 throw call.Error($"is longer than {LongestRange}");
-            numbers.Add(number);
+            numbers.Add((long)number);
         }
 
         return numbers;

@@ -8,7 +8,7 @@ namespace Skylight.Text.Templates;
 /// </summary>
 internal sealed class TemplateParser
 {
-    private const int MostDepth = 100, MostLength = 1 << 20;
+    private const int MostDepth = 100, MostLength = 1 << 20, MostArguments = 255;
 
     private readonly List<TemplateToken> _tokens;
     private int _next, _depth, _loops;
@@ -159,6 +159,7 @@ internal sealed class TemplateParser
         {
             if (parameters.Count > 0)
                 Expect(",");
+            CheckArguments(parameters.Count);
             string parameter = TakeName("a parameter").Text;
             parameters.Add((parameter, TryTake("=") ? ParseExpression() : null));
         }
@@ -304,11 +305,12 @@ internal sealed class TemplateParser
                     _ => new NameExpression(token.Place, token.Text),
                 };
             case TokenKind.String:
-                string text = token.Text;
                 // Neighbours are one text, as in Python.
-                for (; Current.Kind == TokenKind.String; _next++)
-                    text += Current.Text;
-                return new Literal(token.Place, text);
+                int first = _next - 1;
+                while (Current.Kind == TokenKind.String)
+                    _next++;
+                return new Literal(token.Place,
+                    string.Concat(_tokens[first.._next].Select(neighbour => neighbour.Text)));
             case TokenKind.Number:
                 if (long.TryParse(token.Text, NumberStyles.None, CultureInfo.InvariantCulture, out long whole))
                     return new Literal(token.Place, whole);
@@ -444,6 +446,8 @@ internal sealed class TemplateParser
                     break;
             }
 
+            CheckArguments(positional.Count + named.Count);
+
             if (Current.Kind == TokenKind.Name && _tokens[_next + 1] is { Kind: TokenKind.Operator, Text: "=" })
             {
                 string name = Current.Text;
@@ -480,8 +484,7 @@ internal sealed class TemplateParser
             {
                 bool isNegated = TryTakeName("not");
                 TemplateToken name = TakeName("the name of a test");
-                if (!TemplateFilters.Tests.TryGetValue(name.Text,
-                    out (Func<object?, object?, TemplatePlace, bool> Test, bool TakesArgument) test))
+                if (!TemplateFilters.Tests.TryGetValue(name.Text, out (TemplateTest Test, bool TakesArgument) test))
                     throw new TemplateException(name.Place,
                         $"the test '{name.Text}' is not supported; there are: " +
                         $"{string.Join(", ", TemplateFilters.Tests.Keys.Order(StringComparer.Ordinal))}.");
@@ -498,6 +501,12 @@ internal sealed class TemplateParser
                 return value;
             }
         }
+    }
+
+    private void CheckArguments(int count)
+    {
+        if (count == MostArguments)
+            throw new TemplateException(Current.Place, $"more than {MostArguments} arguments are not supported.");
     }
 
     private Depth Deeper()

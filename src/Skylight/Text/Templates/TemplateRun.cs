@@ -12,16 +12,22 @@ internal sealed class TemplateRun
     /// </summary>
     public const int MostOutput = 32 << 20;
 
-    private const int MostElements = 1 << 20;
+    /// <summary>The most steps of a rendering.</summary>
+    public const int MostSteps = 5_000_000;
 
-    private const int MostSteps = 5_000_000, MostDepth = 64;
+    /// <summary>The most elements of a list.</summary>
+    public const int MostElements = 1 << 18;
+
+    private const int MostDepth = 64, CharactersOfAStep = 64;
 
     private readonly Stack<StringBuilder> _outputs = new([new StringBuilder()]);
-    private int _steps, _depth;
-    private long _made;
+    private readonly int _mostSteps;
+    private int _depth;
+    private long _steps, _made, _written;
 
-    public TemplateRun(IReadOnlyDictionary<string, object?> names, DateTimeOffset now)
+    public TemplateRun(IReadOnlyDictionary<string, object?> names, DateTimeOffset now, int mostSteps = MostSteps)
     {
+        _mostSteps = mostSteps;
         Root = new TemplateScope(null);
         foreach ((string name, object? value) in names)
             Root.Set(name, value);
@@ -39,19 +45,35 @@ internal sealed class TemplateRun
 
     public string Output => _outputs.Peek().ToString();
 
-    /// <summary>Counts a step, so that no template runs for ever.</summary>
-    public void Step(TemplatePlace place)
+    /// <summary>Counts a step, or one for each element that is looked at, so that no template runs for ever.</summary>
+    public void Step(TemplatePlace place, long count = 1)
     {
-        if (++_steps > MostSteps)
-            throw new TemplateException(place, $"the template takes more than {MostSteps} steps.");
+        if ((_steps += count) > _mostSteps)
+            throw new TemplateException(place, $"the template takes more than {_mostSteps} steps.");
     }
+
+    /// <summary>Counts the steps of going through a text.</summary>
+    public void Read(string text, TemplatePlace place) => Step(place, text.Length / CharactersOfAStep);
 
     /// <summary>Counts what was made, so that no template takes all memory.</summary>
     public void Make(object? value, TemplatePlace place)
     {
         if (value is string text)
+        {
             CheckLength(_made += text.Length, place);
-        else if (value is List<object?> { Count: > MostElements })
+            Read(text, place);
+        }
+        else if (value is List<object?> list)
+        {
+            CheckCount(list.Count, place);
+            Step(place, list.Count);
+        }
+    }
+
+    /// <summary>Refuses a list before it is made.</summary>
+    public static void CheckCount(long count, TemplatePlace place)
+    {
+        if (count > MostElements)
             throw new TemplateException(place, $"a list has more than {MostElements} elements.");
     }
 
@@ -71,10 +93,11 @@ internal sealed class TemplateRun
 
     public void Write(string text, TemplatePlace place)
     {
-        StringBuilder output = _outputs.Peek();
-        if (output.Length + (long)text.Length > MostOutput)
+        // Together with what macros wrote for their callers: that takes memory, too.
+        if ((_written += text.Length) > MostOutput)
             throw new TemplateException(place, $"the template writes more than {MostOutput} characters.");
-        output.Append(text);
+        Read(text, place);
+        _outputs.Peek().Append(text);
     }
 
     /// <summary>What something writes, taken for itself, with names of its own.</summary>

@@ -43,7 +43,7 @@ internal sealed class OutputStatement(TemplatePlace place, TemplateExpression ex
 {
     public override TemplateFlow Run(TemplateRun run)
     {
-        run.Write(TemplateValue.Print(expression.Evaluate(run)), Place);
+        run.Write(TemplateValue.Print(expression.Evaluate(run), run, Place), Place);
         return TemplateFlow.Next;
     }
 }
@@ -78,10 +78,13 @@ internal sealed class ForStatement(
     TemplatePlace place, List<string> targets, TemplateExpression source, TemplateExpression? condition,
     List<TemplateStatement> body, List<TemplateStatement> otherwise) : TemplateStatement(place)
 {
+    // A round makes names of its own.
+    private const int StepsOfARound = 10;
+
     public override TemplateFlow Run(TemplateRun run)
     {
         TemplateScope outer = run.Scope;
-        List<object?> items = TemplateValue.Elements(source.Evaluate(run), Place);
+        List<object?> items = TemplateValue.Elements(source.Evaluate(run), run, Place);
         try
         {
             if (condition is not null)
@@ -101,7 +104,7 @@ internal sealed class ForStatement(
 
             for (int index = 0; index < items.Count; index++)
             {
-                run.Step(Place);
+                run.Step(Place, StepsOfARound);
                 Enter(run, outer, items[index]);
                 run.Scope.Set("loop", Loop(items, index));
                 if (RunAll(body, run) == TemplateFlow.Break)

@@ -13,6 +13,9 @@ internal sealed record Missing(string What);
 /// <summary>Something that can be called.</summary>
 internal delegate object? TemplateFunction(TemplateCall call);
 
+/// <summary>What stands behind <c>is</c>: asks something of a value, some with an argument.</summary>
+internal delegate bool TemplateTest(object? value, object? argument, TemplateRun run, TemplatePlace place);
+
 /// <summary>The arguments of a call.</summary>
 internal sealed class TemplateCall(TemplateRun run, TemplatePlace place, string name, List<object?> positional,
     Dictionary<string, object?> named)
@@ -56,6 +59,8 @@ internal sealed class TemplateCall(TemplateRun run, TemplatePlace place, string 
 /// </summary>
 internal static class TemplateValue
 {
+    private const int MostDepth = 64;
+
     public static bool IsTrue(object? value) => value switch
     {
         null or Missing or false or 0L or 0.0 or "" => false,
@@ -79,18 +84,74 @@ internal static class TemplateValue
     };
 
     /// <summary>As <c>str()</c> writes it.</summary>
-    public static string Print(object? value) => value switch
+    public static string Print(object? value, TemplateRun run, TemplatePlace place)
     {
-        null => "None",
-        Missing => "",
-        string text => text,
-        _ => Represent(value, 0),
-    };
+        switch (value)
+        {
+            case null: return "None";
+            case Missing: return "";
+            case string text:
+                run.Read(text, place);
+                return text;
+            default: return Represent(value, run, place);
+        }
+    }
 
-    private static string Represent(object? value, int depth)
+    /// <summary>A value as messages name it: printed, and cut where it is long.</summary>
+    public static string Name(object? value, TemplateRun run, TemplatePlace place, int most = 80) =>
+        Print(value, run, place) is var text && text.Length > most ? $"{text.AsSpan(0, most)}…" : text;
+
+    private static string Represent(object? value, TemplateRun run, TemplatePlace place)
     {
-        if (depth > 64)
-            return "...";
+        var text = new StringBuilder();
+        Write(value, 0);
+        return text.ToString();
+
+        void Write(object? item, int depth)
+        {
+            // Lists may hold each other, and themselves.
+            run.Step(place);
+            if (depth > MostDepth)
+                throw new TemplateException(place, "something too deep is written.");
+            switch (item)
+            {
+                case List<object?> list:
+                    WriteMany('[', ']', list, element => Write(element, depth + 1));
+                    break;
+                case Dictionary<string, object?> map:
+                    WriteMany('{', '}', map, pair =>
+                    {
+                        Write(pair.Key, depth + 1);
+                        text.Append(": ");
+                        Write(pair.Value, depth + 1);
+                    });
+                    break;
+                default:
+                    string one = RepresentOne(item);
+                    run.Read(one, place);
+                    text.Append(one);
+                    TemplateRun.CheckLength(text.Length, place);
+                    break;
+            }
+        }
+
+        void WriteMany<T>(char open, char close, IReadOnlyCollection<T> items, Action<T> write)
+        {
+            text.Append(open);
+            int index = 0;
+            foreach (T item in items)
+            {
+                if (index++ > 0)
+                    text.Append(", ");
+                write(item);
+            }
+
+            text.Append(close);
+        }
+    }
+
+    private static string RepresentOne(object? value)
+    {
         switch (value)
         {
             case null: return "None";
@@ -104,10 +165,6 @@ internal static class TemplateValue
                     .Replace("\n", "\\n", StringComparison.Ordinal).Replace("\r", "\\r", StringComparison.Ordinal)
                     .Replace("\t", "\\t", StringComparison.Ordinal).Replace(quote == "'" ? "'" : "\0",
                         quote == "'" ? "\\'" : "\0", StringComparison.Ordinal) + quote;
-            case List<object?> list: return "[" + string.Join(", ", list.Select(item => Represent(item, depth + 1))) + "]";
-            case Dictionary<string, object?> map:
-                return "{" + string.Join(", ",
-                map.Select(pair => $"{Represent(pair.Key, depth + 1)}: {Represent(pair.Value, depth + 1)}")) + "}";
             default: return "<function>";
         }
     }
@@ -120,21 +177,31 @@ internal static class TemplateValue
         return text.Contains('e') || text.Contains('.') ? text : text + ".0";
     }
 
-    public static bool AreEqual(object? left, object? right)
+    public static bool AreEqual(object? left, object? right, TemplateRun run, TemplatePlace place, int depth = 0)
     {
+        run.Step(place);
+        if (depth > MostDepth)
+            throw new TemplateException(place, "something too deep is compared.");
         if (IsNumber(left) && IsNumber(right))
             return ToDouble(left) == ToDouble(right);
         return (left, right) switch
         {
             (null, null) => true,
             (Missing, Missing) => true,
-            (string a, string b) => a == b,
+            (string a, string b) => a.Length == b.Length && IsSameText(a, b),
             (List<object?> a, List<object?> b) => a.Count == b.Count
-                && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second)),
+                && a.Zip(b).All(pair => AreEqual(pair.First, pair.Second, run, place, depth + 1)),
             (Dictionary<string, object?> a, Dictionary<string, object?> b) => a.Count == b.Count
-                && a.All(pair => b.TryGetValue(pair.Key, out object? other) && AreEqual(pair.Value, other)),
+                && a.All(pair => b.TryGetValue(pair.Key, out object? other)
+                    && AreEqual(pair.Value, other, run, place, depth + 1)),
             _ => ReferenceEquals(left, right),
         };
+
+        bool IsSameText(string a, string b)
+        {
+            run.Read(a, place);
+            return a == b;
+        }
     }
 
     public static double ToDouble(object? value) =>
@@ -144,12 +211,16 @@ internal static class TemplateValue
         value switch { bool flag => flag ? 1 : 0, long number => number, _ => null };
 
     /// <summary>Compares two numbers or two texts.</summary>
-    public static int Compare(object? left, object? right, TemplatePlace place)
+    public static int Compare(object? left, object? right, TemplateRun run, TemplatePlace place)
     {
         if (IsNumber(left) && IsNumber(right))
             return ToDouble(left).CompareTo(ToDouble(right));
         if (left is string a && right is string b)
+        {
+            run.Step(place, Math.Min(a.Length, b.Length) / 8);
             return CompareText(a, b);
+        }
+
         throw new TemplateException(place, $"{TypeName(left)} and {TypeName(right)} cannot be compared.");
     }
 
@@ -168,26 +239,27 @@ internal static class TemplateValue
         }
     }
 
-    public static bool Contains(object? container, object? item, TemplatePlace place) => container switch
+    public static bool Contains(object? container, object? item, TemplateRun run, TemplatePlace place) => container switch
     {
-        string text when item is string part => text.Contains(part, StringComparison.Ordinal),
-        List<object?> list => list.Exists(element => AreEqual(element, item)),
+        string when item is string part => Print(container, run, place).Contains(part, StringComparison.Ordinal),
+        List<object?> list => list.Exists(element => AreEqual(element, item, run, place)),
         Dictionary<string, object?> map => item is string key && map.ContainsKey(key),
         Missing => false,
         _ => throw new TemplateException(place, $"'in' cannot look for {TypeName(item)} in {TypeName(container)}."),
     };
 
-    public static object? Calculate(string operation, object? left, object? right, TemplatePlace place)
+    public static object? Calculate(string operation, object? left, object? right, TemplateRun run, TemplatePlace place)
     {
         if (operation == "~")
-            return Print(left) + Print(right);
+            return Print(left, run, place) + Print(right, run, place);
         switch (operation, left, right)
         {
             case ("+", string a, string b): return a + b;
             case ("+", List<object?> a, List<object?> b): return (List<object?>)[.. a, .. b];
             case ("*", string text, long count):
                 TemplateRun.CheckLength(text.Length * (long)Math.Clamp(count, 0, int.MaxValue), place);
-                return string.Concat(Enumerable.Repeat(text, (int)Math.Max(0, count)));
+                return text.Length == 0 || count <= 0 ? ""
+                    : new StringBuilder(text.Length * (int)count).Insert(0, text, (int)count).ToString();
         }
 
         if (ToInteger(left) is { } x && ToInteger(right) is { } y)
@@ -206,7 +278,8 @@ internal static class TemplateValue
                         case "/": return (double)x / y;
                         case "//": return (long)Math.Floor((decimal)x / y);
                         case "%": return x - y * (long)Math.Floor((decimal)x / y);
-                        case "**" when y >= 0: return (long)BigInteger.Pow(x, (int)Math.Min(y, 64));
+                        // Of what is beyond 64 bits at 64 it is no matter how far.
+                        case "**" when y >= 0: return (long)BigInteger.Pow(x, (int)Math.Min(y, 64 + y % 2));
                     }
                 }
             }
@@ -240,39 +313,60 @@ internal static class TemplateValue
     }
 
     /// <summary>The elements of a value: of a list, of a mapping its names, of a text its characters.</summary>
-    public static List<object?> Elements(object? value, TemplatePlace place) => value switch
+    public static List<object?> Elements(object? value, TemplateRun run, TemplatePlace place)
     {
-        List<object?> list => list,
-        Dictionary<string, object?> map => [.. map.Keys],
-        string text => [.. text.EnumerateRunes().Select(rune => rune.ToString())],
-        Missing => [],
-        _ => throw new TemplateException(place, $"{TypeName(value)} has no elements to go through."),
-    };
+        // Of a text each character becomes one of its own.
+        run.Step(place, value is string { Length: var length } ? length : Count(value, run, place)
+            ?? throw new TemplateException(place, $"{TypeName(value)} has no elements to go through."));
+        return value switch
+        {
+            List<object?> list => list,
+            Dictionary<string, object?> map => [.. map.Keys],
+            string text => [.. text.EnumerateRunes().Select(rune => rune.ToString())],
+            _ => [],
+        };
+    }
+
+    /// <summary>How many elements a value has; null where it can have none.</summary>
+    public static long? Count(object? value, TemplateRun run, TemplatePlace place)
+    {
+        switch (value)
+        {
+            case List<object?> list: return list.Count;
+            case Dictionary<string, object?> map: return map.Count;
+            case Missing: return 0;
+            case string text:
+                run.Read(text, place);
+                return text.EnumerateRunes().Count();
+            default: return null;
+        }
+    }
 
     /// <summary>An element by its number or name; <see cref="Missing"/> where there is none.</summary>
-    public static object? Element(object? container, object? index, TemplatePlace place)
+    public static object? Element(object? container, object? index, TemplateRun run, TemplatePlace place)
     {
         switch (container)
         {
             case Dictionary<string, object?> map:
                 return index is string key && map.TryGetValue(key, out object? value) ? value
-                    : new Missing($"'{Print(index)}'");
+                    : new Missing($"'{Name(index, run, place)}'");
             case List<object?> list when ToInteger(index) is { } number:
                 number = number < 0 ? number + list.Count : number;
-                return number >= 0 && number < list.Count ? list[(int)number] : new Missing($"element {Print(index)}");
+                return number >= 0 && number < list.Count ? list[(int)number] : new Missing($"element {Name(index, run, place)}");
             case string text when ToInteger(index) is not null:
-                return Element(Elements(text, place), index, place);
+                return Element(Elements(text, run, place), index, run, place);
             case Missing missing:
-                throw new TemplateException(place, $"{missing.What} is undefined, so it has no '{Print(index)}'.");
+                throw new TemplateException(place, $"{missing.What} is undefined, so it has no '{Name(index, run, place)}'.");
             default:
-                return new Missing($"'{Print(index)}'");
+                return new Missing($"'{Name(index, run, place)}'");
         }
     }
 
     /// <summary>As Python cuts: <c>[start:stop:step]</c>.</summary>
-    public static object? Slice(object? container, object? start, object? stop, object? step, TemplatePlace place)
+    public static object? Slice(object? container, object? start, object? stop, object? step, TemplateRun run,
+        TemplatePlace place)
     {
-        List<object?> list = container is string or List<object?> ? Elements(container, place)
+        List<object?> list = container is string or List<object?> ? Elements(container, run, place)
             : throw new TemplateException(place, $"{TypeName(container)} cannot be cut.");
         foreach (object? bound in (object?[])[start, stop, step])
         {
@@ -280,7 +374,8 @@ internal static class TemplateValue
                 throw new TemplateException(place, $"a slice is bounded by whole numbers, not by {TypeName(bound)}.");
         }
 
-        long by = ToInteger(step) ?? 1, count = list.Count;
+        // A longer step than the list leads out of it as well.
+        long by = Math.Clamp(ToInteger(step) ?? 1, -int.MaxValue, int.MaxValue), count = list.Count;
         if (by == 0)
             throw new TemplateException(place, "a slice cannot have a step of 0.");
         long first = Bound(ToInteger(start), by > 0 ? 0 : count - 1), end = Bound(ToInteger(stop), by > 0 ? count : -1);
@@ -301,7 +396,7 @@ internal static class TemplateValue
     }
 
     /// <summary>A value as transformers' <c>tojson</c> writes it: nothing but what JSON demands is escaped.</summary>
-    public static string ToJson(object? value, int? indentation, TemplatePlace place)
+    public static string ToJson(object? value, int? indentation, TemplateRun run, TemplatePlace place)
     {
         var text = new StringBuilder();
         Write(value, 0);
@@ -309,14 +404,16 @@ internal static class TemplateValue
 
         void Write(object? item, int depth)
         {
-            if (depth > 64)
+            run.Step(place);
+            TemplateRun.CheckLength(text.Length, place);
+            if (depth > MostDepth)
                 throw new TemplateException(place, "'tojson' is given something too deep.");
             switch (item)
             {
                 case null: text.Append("null"); break;
                 case bool flag: text.Append(flag ? "true" : "false"); break;
                 case long or double:
-                    text.Append(Represent(item, 0) switch
+                    text.Append(RepresentOne(item) switch
                     {
                         "nan" => "NaN",
                         "inf" => "Infinity",
@@ -362,6 +459,8 @@ internal static class TemplateValue
 
         void WriteText(string characters)
         {
+            run.Read(characters, place);
+            TemplateRun.CheckLength(text.Length + (long)characters.Length, place);
             text.Append('"');
             foreach (char character in characters)
             {

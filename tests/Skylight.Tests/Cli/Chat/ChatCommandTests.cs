@@ -63,11 +63,13 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
         Assert.Equal(result.GetProperty("completionTokens").GetInt32(), result.GetProperty("thinkingTokens").GetInt32());
     }
 
-    [Fact]
-    public async Task Weights_are_rounded_to_int8_on_request()
+    [Theory]
+    [InlineData("q8")]
+    [InlineData("q4")]
+    public async Task Weights_are_rounded_on_request(string type)
     {
         string[] command = ["generate", checkpoint.Folder, "--prompt", "Hello", .. s_drawn];
-        (int code, string rounded, _) = await SkylightProgram.RunAsync([.. command, "--dtype", "int8"]);
+        (int code, string rounded, _) = await SkylightProgram.RunAsync([.. command, "--dtype", type]);
         Assert.Equal(0, code);
         (_, string exact, _) = await SkylightProgram.RunAsync(command);
         Assert.NotEqual("", rounded.Trim());

@@ -23,7 +23,24 @@ public sealed class FormCommandTests
         (code, _, error) = await ConsoleRun.RunAsync("verify", Golden.PathOf("quant/awq"), Dump, "--form", "awq", "--base",
             Golden.PathOf("quant/float"));
         Assert.Equal(2, code);
-        Assert.Contains("--base is for a file", error, StringComparison.Ordinal);
+        Assert.Contains("is not GGUF", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_GGUF_file_is_described_and_verified_with_the_encoder_of_a_folder()
+    {
+        string model = Golden.PathOf("quant/model-Q4_K_M.gguf"), folder = Golden.PathOf("quant/float");
+        (int code, string output, _) = await ConsoleRun.RunAsync("verify", model, Dump, "--form", "gguf.Q4_K_M", "--base",
+            folder);
+        Assert.Equal(0, code);
+        (code, output, _) = await ConsoleRun.RunAsync("info", model, "--base", folder, "--context", "64");
+        Assert.Equal(0, code);
+        Assert.Contains("of float32, Q6_K, Q4_K, Gguf naming", output, StringComparison.Ordinal);
+        Assert.Contains("on disk: Q4_K, Q6_K", output, StringComparison.Ordinal);
+        await ConsoleRun.FailsAsync(["info", model], "no mmproj-*.gguf lies beside it");
+        // A toy's tokenizer, which spells no bytes.
+        await ConsoleRun.FailsAsync(["generate", model, "--prompt", "x", "--base", folder],
+            "needs the token 't', which the vocabulary does not have");
     }
 
     [Fact]

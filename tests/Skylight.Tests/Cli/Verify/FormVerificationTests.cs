@@ -16,10 +16,11 @@ public sealed class FormVerificationTests
     [InlineData("awq")]
     [InlineData("gptq")]
     [InlineData("fp8")]
+    [InlineData("gguf.Q4_K_M")]
     public void Logits_are_reproduced_on_the_CPU(string form)
     {
         using var device = new CpuDevice();
-        VerificationReport report = ModelVerification.RunForm(Golden.PathOf($"quant/{form}"), Dump, form, null, device,
+        VerificationReport report = ModelVerification.RunForm(CheckpointOf(form), Dump, form, BaseOf(form), device,
             cancellationToken: TestContext.Current.CancellationToken);
         ComparisonRow row = Assert.Single(report.Rows);
         Assert.Equal(("logits", 2, 1e-3), (row.Group, row.Tensors, row.Limit));
@@ -31,15 +32,22 @@ public sealed class FormVerificationTests
     [InlineData("awq")]
     [InlineData("gptq")]
     [InlineData("fp8")]
+    [InlineData("gguf.Q4_K_M")]
     public void Logits_are_reproduced_within_the_limits_of_bfloat16(string form)
     {
         Emulator.Require();
         using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
-        VerificationReport report = ModelVerification.RunForm(Golden.PathOf($"quant/{form}"), Dump, form, null, device,
+        VerificationReport report = ModelVerification.RunForm(CheckpointOf(form), Dump, form, BaseOf(form), device,
             cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal(["logits", "logits (dump)"], report.Rows.Select(row => row.Group));
         Assert.All(report.Rows, row => Assert.True(row.Failures.Count == 0 && row.Error > 1e-4, row.ToString()));
     }
+
+    private static string CheckpointOf(string form) =>
+        Golden.PathOf(form.StartsWith("gguf.", StringComparison.Ordinal) ? $"quant/model-{form[5..]}.gguf" : $"quant/{form}");
+
+    private static string? BaseOf(string form) =>
+        form.StartsWith("gguf.", StringComparison.Ordinal) ? Golden.PathOf("quant/float") : null;
 
     [Fact]
     public void Another_form_is_found()

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Skylight.Text.Templates;
 
@@ -9,6 +10,11 @@ namespace Skylight.Tests.Text.Templates;
 /// </summary>
 public sealed class JinjaTemplateTests
 {
+    // A list of two lists that are the same, and so on: little memory, and endless to walk through.
+    private const string Doubled = "{% set n = namespace(x=[1]) %}{% for a in range(50) %}{% set n.x = [n.x, n.x] %}{% endfor %}";
+
+    private const string Inside = "{% set n = namespace() %}{% set n.x = n %}";
+
     private static readonly DateTimeOffset s_now = new(2025, 3, 7, 15, 4, 9, TimeSpan.Zero);
 
     [Theory]
@@ -113,8 +119,34 @@ public sealed class JinjaTemplateTests
         "%}{% endfor %}", "makes texts of more than")]
     [InlineData("{% set ns = namespace(x=[1]) %}{% for a in range(90000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
         "elements")]
-    [InlineData("{{ ('a' * 1000000).split('a')|join('b' * 1000) }}", "makes texts of more than")]
+    [InlineData("{{ ('a' * 100000).split('a')|join('b' * 1000) }}", "makes texts of more than")]
     [InlineData("{% for a in range(90000) %}{{ 'x' * 10000 }}{% endfor %}", "characters")]
+    [InlineData("{% for a in range(90000) %}{% set x %}{{ 'x' * 10000 }}{% endset %}{% endfor %}", "characters")]
+    [InlineData("{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{{ m(m(m(m('x' * 5000000)))) }}", "characters")]
+    [InlineData("{{ range(100000)|unique|list }}", "steps")]
+    [InlineData("{% set r = range(100000) %}{% for a in r %}{% if -1 in r %}{% endif %}{% endfor %}", "steps")]
+    [InlineData("{% set t = 'x' * 9000000 %}{% for a in range(90000) %}{% if 'y' in t %}{% endif %}{% endfor %}", "steps")]
+    [InlineData("{% set t = 'x' * 9000000 %}{% for a in range(90000) %}{% if t.find('y') %}{% endif %}{% endfor %}",
+        "steps")]
+    [InlineData("{% for a in range(90000) %}{% set x = range(90000) %}{% endfor %}", "steps")]
+    [InlineData("{{ ('x' * 9000000)|first }}", "steps")]
+    [InlineData("{{ ('x' * 9000000).split('x')|length }}", "elements")]
+    [InlineData("{{ ('x\n' * 9000000).splitlines()|length }}", "elements")]
+    [InlineData("{{ ('x ' * 9000000).split()|length }}", "elements")]
+    [InlineData("{{ ('x' * 9000000).rsplit('x', 8000000)|length }}", "elements")]
+    [InlineData(Doubled + "{{ n.x }}", "steps")]
+    [InlineData(Doubled + "{{ n.x|string }}", "steps")]
+    [InlineData(Doubled + "{{ n.x ~ '' }}", "steps")]
+    [InlineData(Doubled + "{{ n.x|tojson }}", "steps")]
+    [InlineData(Doubled + "{% set m = namespace(x=[1]) %}{% for a in range(50) %}{% set m.x = [m.x, m.x] %}{% endfor %}" +
+        "{{ n.x == m.x }}", "steps")]
+    [InlineData(Inside + "{{ n }}", "too deep is written")]
+    [InlineData(Inside + "{{ n|tojson }}", "something too deep")]
+    [InlineData(Inside + "{% set m = namespace() %}{% set m.x = m %}{{ n == m }}", "too deep is compared")]
+    [InlineData(Inside + "{% set m = namespace() %}{% set m.x = m %}{{ [n].index(m) }}", "too deep is compared")]
+    [InlineData("{{ [1]|tojson(indent=2000000000) }}", "takes a whole number from 0 to 256 for 'indent'")]
+    [InlineData("{{ [1]|tojson(indent=-1) }}", "takes a whole number from 0 to 256 for 'indent'")]
+    [InlineData("{{ (-9223372036854775807 - 1)|abs }}", "beyond 64 bits")]
     [InlineData("{{ {}|map('nope') }}{{ [1]|map('nope') }}", "does not know the filter 'nope'")]
     [InlineData("{{ 'a'.split(',', 1, 2) }}", "takes at most 2 arguments")]
     [InlineData("{{ 'a'|trim(x=1) }}", "takes no argument 'x'")]
@@ -125,6 +157,41 @@ public sealed class JinjaTemplateTests
             () => template.Render(new Dictionary<string, object?>()));
         Assert.Contains(message, exception.Message, StringComparison.Ordinal);
         Assert.False(exception.IsRefusal);
+    }
+
+    [Theory]
+    [InlineData("{{ 'abc'[1::9223372036854775807] }}{{ [1, 2, 3][2::-9223372036854775807] }}", "b[3]")]
+    [InlineData("{{ range(9223372036854775806, 9223372036854775807, 5)|list }}", "[9223372036854775806]")]
+    [InlineData("{{ (-1) ** 65 }} {{ (-1) ** 66 }} {{ 0 ** 99 }} {{ 1 ** 99 }}", "-1 1 0 1")]
+    [InlineData("{{ (-9223372036854775807 - 1) is divisibleby(-1) }}", "True")]
+    [InlineData("{{ '' * 9223372036854775807 }}{{ 'ab' * 3 }}{{ 'a' * -1 }}", "ababab")]
+    [InlineData("{{ 'a-b-c-d'.rsplit('-', 2) }}{{ 'a-b'.rsplit('-', 5) }}{{ '-a'.rsplit('-', 1) }}",
+        "['a-b', 'c', 'd']['a', 'b']['', 'a']")]
+    [InlineData("{{ 'a-b-c'.split('-', 1) }}{{ 'a-b-c'.split('-', 0) }}{{ 'a\nb\n'.splitlines() }}",
+        "['a', 'b-c']['a-b-c']['a', 'b']")]
+    [InlineData("{{ 'aXbXc'.replace('X', 'XX', 1) }}{{ 'aXbXc'.replace('X', '', 5) }}{{ 'a'.replace('a', 'b', 0) }}",
+        "aXXbXcabca")]
+    [InlineData("{{ 'a' 'b' 'c' }}{{ 'g🙂n'|length }}{{ 'g🙂n'|last }}{{ [[], {}, [1, 'x']] }}",
+        "abc3n[[], {}, [1, 'x']]")]
+    public void Extremes_are_as_in_Python(string source, string expected) =>
+        Assert.Equal(expected, JinjaTemplate.Parse(source).Render(new Dictionary<string, object?>()));
+
+    [Fact]
+    public void More_arguments_than_anybody_writes_are_refused()
+    {
+        static string Many(string form, int count) => $"{{{{ f({string.Join(", ", Enumerable.Range(0, count)
+            .Select(index => string.Format(CultureInfo.InvariantCulture, form, index)))}) }}}}";
+        foreach (string form in (string[])["{0}", "a{0}={0}"])
+        {
+            JinjaTemplate.Parse(Many(form, 255));
+            Assert.Contains("more than 255 arguments",
+                Assert.Throws<TemplateException>(() => JinjaTemplate.Parse(Many(form, 256))).Message,
+                StringComparison.Ordinal);
+        }
+
+        string macro = string.Join(", ", Enumerable.Range(0, 256).Select(index => $"a{index}"));
+        Assert.Contains("more than 255 arguments", Assert.Throws<TemplateException>(
+            () => JinjaTemplate.Parse($"{{% macro m({macro}) %}}{{% endmacro %}}")).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -1,0 +1,298 @@
+using Skylight.Cpu.Assembly;
+using Skylight.Tensors;
+
+namespace Skylight.Cpu;
+
+/// <summary>
+/// Products whose operands are rounded to bfloat16, with sums in float32, on the processor's own dot products
+/// (<see cref="BFloat16Kernels"/>). An element is the same chain over ascending steps as in <see cref="Gemm"/>: what is
+/// rounded before gives the same bits there.
+/// </summary>
+/// <remarks>
+/// A few rows read a weight's panels as they lie in memory. For more, the left operand is packed once, and each thread packs
+/// the block of the right one that it is about to use: 256 steps of 32 columns stay in the first cache for all row tiles.
+/// Between blocks of steps the sums rest in a contiguous piece of the thread's own memory.
+/// </remarks>
+internal static unsafe class BFloat16Gemm
+{
+    private const int Width = WeightPanels.Width;
+    private const int Chunk = BFloat16Tile.ChunkSteps;
+    private const int TileRows = BFloat16Tile.MaxRows;
+    private const int RowBytes = 64, PairBytes = 4 * Width;
+    private const int StepBlock = 256;
+    private const int TilesPerTask = 22, PanelsPerTask = 8;
+    private const long MostPackedBytes = 16 << 20;
+
+    /// <summary>Computes a product on at most <paramref name="threads"/> threads. Scales are not known here.</summary>
+    public static void Run(GemmOperands product, int threads)
+    {
+        if (product.Rows <= 0 || product.Columns <= 0)
+            return;
+        if (!BFloat16Kernels.AreAvailable)
+        {
+            RunManaged(product, threads);
+            return;
+        }
+
+        if (product.Layout == RightOperand.BFloat16Panels && product.Rows <= TileRows && product.AStep == 1
+            && !product.Accumulate)
+        {
+            RunFewRows(product, threads);
+            return;
+        }
+
+        // Rows in pieces whose packed form stays small.
+        long rowBytes = (long)Chunks(product.Steps) * RowBytes;
+        int most = (int)Math.Max(MostPackedBytes / Math.Max(rowBytes, 1) / TileRows, TilesPerTask) * TileRows;
+        int pieces = (product.Rows + most - 1) / most;
+        for (int piece = 0; piece < pieces; piece++)
+        {
+            int first = (int)((long)product.Rows * piece / pieces), end = (int)((long)product.Rows * (piece + 1) / pieces);
+            GemmOperands part = product;
+            part.A += first * product.ARow;
+            part.C += first * product.CRow;
+            part.Rows = end - first;
+            RunRows(part, threads);
+        }
+    }
+
+    /// <summary>
+    /// The same on any machine: rounded copies of the operands in float32, and the same bits but where a number is
+    /// subnormal. This saves no time; it is what a machine without the instruction computes with when it is asked to.
+    /// </summary>
+    internal static void RunManaged(GemmOperands product, int threads)
+    {
+        bool isWeight = product.Layout is RightOperand.BFloat16Panels or RightOperand.BFloat16PanelsAcross;
+        // A matrix with its rows or, where it is used transposed, its steps one after the other.
+        (int lines, int length, nint stride) = product.AStep == 1
+            ? (product.Rows, product.Steps, product.ARow) : (product.Steps, product.Rows, product.AStep);
+        float[] left = Rounded(product.A, lines, length, stride),
+            right = isWeight ? [] : Rounded((float*)product.B, product.Steps, product.Columns, product.BStride);
+        fixed (float* a = left, b = right)
+        {
+            product.A = a;
+            (product.ARow, product.AStep) = product.AStep == 1 ? (length, 1) : (1, (nint)length);
+            if (!isWeight)
+            {
+                product.B = b;
+                product.BStride = product.Columns;
+            }
+
+            Gemm.RunFloat32(product, threads);
+        }
+    }
+
+    private static float[] Rounded(float* source, int lines, int length, nint stride)
+    {
+        float[] rounded = GC.AllocateUninitializedArray<float>(checked(lines * length));
+        CpuParallel.For(lines, line =>
+        {
+            Span<float> target = rounded.AsSpan(line * length, length);
+            float* from = source + line * stride;
+            for (int index = 0; index < length; index++)
+                target[index] = (BFloat16)from[index];
+        });
+        return rounded;
+    }
+
+    private static int Chunks(int steps) => (steps + Chunk - 1) / Chunk;
+
+    /// <summary>At most a tile of rows: panels are read once, in place, by all threads.</summary>
+    private static void RunFewRows(GemmOperands product, int threads)
+    {
+        int rows = product.Rows, steps = product.Steps;
+        byte* a = (byte*)GemmScratch.LeftOperand((nint)rows * Chunks(steps) * RowBytes / sizeof(float));
+        BFloat16Kernels.PackRows(product.A, a, product.ARow * sizeof(float), steps / Chunk, steps % Chunk, rows);
+        delegate* unmanaged<void*, void*, float*, nint, nint, void> tile = BFloat16Kernels.PanelTile(rows);
+        nint panelBytes = product.BStride * Width * sizeof(ushort);
+        CpuParallel.For(WeightPanels.PanelCount(product.Columns), threads, panel =>
+        {
+            float* sums = stackalloc float[TileRows * Width];
+            tile(a, (byte*)product.B + panel * panelBytes, sums, steps / 2, steps % 2);
+            Finish(product, sums, 0, rows, panel);
+        });
+    }
+
+    private static void RunRows(GemmOperands product, int threads)
+    {
+        var tiling = new RowTiling(product.Rows, TileRows);
+        int panels = WeightPanels.PanelCount(product.Columns);
+        byte* a = (byte*)GemmScratch.LeftOperand(
+            (nint)tiling.Count * tiling.Height * Chunks(product.Steps) * RowBytes / sizeof(float));
+        CpuParallel.For(tiling.Count, threads, tile => PackTile(product, tiling, a, tile));
+
+        int rowTasks = (tiling.Count + TilesPerTask - 1) / TilesPerTask;
+        int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
+        if (threads > 1)
+        {
+            // Enough tasks that two threads of different speed finish together.
+            while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)
+                panelTasks = Math.Min(panels, 2 * panelTasks);
+            while (rowTasks * panelTasks < 4 * threads && rowTasks * 4 < tiling.Count)
+                rowTasks *= 2;
+        }
+
+        CpuParallel.For(rowTasks * panelTasks, threads, task =>
+        {
+            int rowTask = task / panelTasks, panelTask = task % panelTasks;
+            RunTask(product, tiling, a,
+                (int)((long)tiling.Count * rowTask / rowTasks), (int)((long)tiling.Count * (rowTask + 1) / rowTasks),
+                (int)((long)panels * panelTask / panelTasks), (int)((long)panels * (panelTask + 1) / panelTasks));
+        });
+    }
+
+    /// <summary>Where a tile's part of a block of steps begins: blocks of steps, in each the tiles.</summary>
+    private static byte* TileStart(in GemmOperands product, in RowTiling tiling, byte* a, int start, int tile)
+    {
+        int chunks = Chunks(Math.Min(StepBlock, product.Steps - start));
+        nint before = (nint)(start / Chunk) * product.Rows;
+        return a + (before + (nint)tile * tiling.Height * chunks) * RowBytes;
+    }
+
+    private static void PackTile(in GemmOperands product, in RowTiling tiling, byte* a, int tile)
+    {
+        int rows = tiling.HeightOf(tile);
+        for (int start = 0; start < product.Steps; start += StepBlock)
+        {
+            int steps = Math.Min(StepBlock, product.Steps - start);
+            byte* target = TileStart(product, tiling, a, start, tile);
+            float* source = product.A + (nint)tile * tiling.Height * product.ARow + start * product.AStep;
+            if (product.AStep == 1)
+                BFloat16Kernels.PackRows(source, target, product.ARow * sizeof(float), steps / Chunk, steps % Chunk, rows);
+            else
+                PackColumns(source, product.AStep, target, rows, steps);
+        }
+    }
+
+    /// <summary>A left operand used transposed: its rows are neighbours (a stride of 1), its steps a stride apart.</summary>
+    private static void PackColumns(float* source, nint stride, byte* target, int rows, int steps)
+    {
+        const int Block = 16;
+        byte* unused = stackalloc byte[RowBytes + RowBytes];
+        void** targets = stackalloc void*[Block];
+        float* padded = stackalloc float[Block * Chunk];
+        for (int first = 0; first < steps; first += Chunk)
+        {
+            int count = Math.Min(Chunk, steps - first);
+            for (int row = 0; row < Block; row++)
+                targets[row] = row < rows ? target + row * RowBytes : unused;
+            if (count == Chunk)
+            {
+                BFloat16Kernels.PackColumns(source + first * stride, stride * sizeof(float), targets, rows);
+            }
+            else
+            {
+                new Span<float>(padded, Block * Chunk).Clear();
+                for (int step = 0; step < count; step++)
+                    new ReadOnlySpan<float>(source + (first + step) * stride, rows).CopyTo(
+                        new Span<float>(padded + step * Block, rows));
+                BFloat16Kernels.PackColumns(padded, Block * sizeof(float), targets, rows);
+            }
+
+            target += rows * RowBytes;
+        }
+    }
+
+    private static void RunTask(
+        in GemmOperands product, in RowTiling tiling, byte* a, int firstTile, int endTile, int firstPanel, int endPanel)
+    {
+        int firstRow = firstTile * tiling.Height, rows = Math.Min(endTile * tiling.Height, product.Rows) - firstRow;
+        bool hasLast = endTile == tiling.Count && tiling.Last != tiling.Height;
+        int whole = endTile - firstTile - (hasLast ? 1 : 0);
+        nint panelSums = (nint)rows * Width;
+        float* sums = GemmScratch.Sums(panelSums * (endPanel - firstPanel));
+        byte* b = (byte*)GemmScratch.PanelBlock((nint)StepBlock / 2 * PairBytes / sizeof(float));
+        var tile = BFloat16Kernels.Tile(tiling.Height);
+        for (int panel = firstPanel; panel < endPanel; panel++)
+            Begin(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+
+        for (int start = 0; start < product.Steps; start += StepBlock)
+        {
+            int steps = Math.Min(StepBlock, product.Steps - start), pairs = (steps + 1) / 2;
+            byte* rowsStart = TileStart(product, tiling, a, start, firstTile);
+            byte* lastStart = TileStart(product, tiling, a, start, endTile - 1);
+            for (int panel = firstPanel; panel < endPanel; panel++)
+            {
+                PackBlock(product, b, panel, start, steps);
+                float* target = sums + (panel - firstPanel) * panelSums;
+                tile(rowsStart, b, target, pairs, whole);
+                if (hasLast)
+                    BFloat16Kernels.Tile(tiling.Last)(lastStart, b, target + (nint)whole * tiling.Height * Width, pairs, 1);
+            }
+        }
+
+        for (int panel = firstPanel; panel < endPanel; panel++)
+            Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+    }
+
+    private static void PackBlock(in GemmOperands product, byte* b, int panel, int start, int steps)
+    {
+        switch (product.Layout)
+        {
+            case RightOperand.BFloat16Panels:
+                BFloat16Kernels.PackPanel((ushort*)product.B + ((nint)panel * product.BStride + start) * Width, b, steps / 2,
+                    steps % 2);
+                break;
+            case RightOperand.RowMajor:
+                BFloat16Kernels.PackSteps((float*)product.B + start * product.BStride + (nint)panel * Width, b,
+                    product.BStride * sizeof(float), steps / 2, steps % 2, product.ColumnsOf(panel));
+                break;
+            case RightOperand.BFloat16PanelsAcross:
+                PackAcross(product, b, panel, start, steps);
+                break;
+            default:
+                throw new ArgumentException($"There is no product in bfloat16 with {product.Layout}.", nameof(product));
+        }
+    }
+
+    private static void PackAcross(in GemmOperands product, byte* b, int panel, int start, int steps)
+    {
+        // A weight's panels are full of zeros where there are no more outputs; its inputs end where the next panel begins.
+        int columns = product.ColumnsOf(panel);
+        ushort* padded = stackalloc ushort[Width * Width];
+        for (int done = 0; done < steps; done += Width)
+        {
+            ushort* source = (ushort*)product.B
+                + ((nint)((start + done) / Width) * product.BStride + (nint)panel * Width) * Width;
+            if (columns < Width)
+            {
+                var copy = new Span<ushort>(padded, Width * Width);
+                new ReadOnlySpan<ushort>(source, columns * Width).CopyTo(copy);
+                copy[(columns * Width)..].Clear();
+                source = padded;
+            }
+
+            BFloat16Kernels.PackPanelAcross(source, b + (nint)done / 2 * PairBytes);
+        }
+    }
+
+    /// <summary>What the chains of a panel start from.</summary>
+    private static void Begin(in GemmOperands product, float* sums, int firstRow, int rows, int panel)
+    {
+        new Span<float>(sums, rows * Width).Clear();
+        if (!product.Accumulate)
+            return;
+        int columns = product.ColumnsOf(panel);
+        float* old = product.C + firstRow * product.CRow + panel * product.CPanel;
+        for (int row = 0; row < rows; row++)
+            new ReadOnlySpan<float>(old + row * product.CRow, columns).CopyTo(new Span<float>(sums + row * Width, columns));
+    }
+
+    private static void Finish(in GemmOperands product, float* sums, int firstRow, int rows, int panel)
+    {
+        int columns = product.ColumnsOf(panel);
+        float* target = product.C + firstRow * product.CRow + panel * product.CPanel;
+        if (product.Bias == null)
+        {
+            for (int row = 0; row < rows; row++)
+                new ReadOnlySpan<float>(sums + row * Width, columns).CopyTo(
+                    new Span<float>(target + row * product.CRow, columns));
+            return;
+        }
+
+        var bias = new ReadOnlySpan<float>(product.Bias + (nint)panel * Width, columns);
+        for (int row = 0; row < rows; row++)
+            System.Numerics.Tensors.TensorPrimitives.Add(new ReadOnlySpan<float>(sums + row * Width, columns), bias,
+                new Span<float>(target + row * product.CRow, columns));
+    }
+}

@@ -1,0 +1,249 @@
+using System.Numerics.Tensors;
+using Skylight.Cpu.Assembly;
+
+namespace Skylight.Cpu;
+
+/// <summary>One product with a quantised weight: y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]).</summary>
+internal unsafe struct QuantizedProduct
+{
+    /// <summary>x[0, 0].</summary>
+    public float* X;
+
+    /// <summary>Floats from a row of x to the next.</summary>
+    public nint XRow;
+
+    /// <summary>The weight's first panel.</summary>
+    public byte* Panels;
+
+    /// <summary>How the weight lies there.</summary>
+    public QuantizedLayout Layout;
+
+    /// <summary>Per output, added last; or null.</summary>
+    public float* Bias;
+
+    /// <summary>y[0, 0].</summary>
+    public float* Y;
+
+    /// <summary>Floats from a row of y to the next.</summary>
+    public nint YRow;
+
+    /// <summary>Rows of x.</summary>
+    public int Rows;
+
+    /// <summary>Outputs of the weight.</summary>
+    public int Columns;
+
+    /// <summary>Inputs of the weight.</summary>
+    public int Steps;
+}
+
+/// <summary>
+/// Products of quantised weights with activations that are rounded to bytes (<see cref="QuantizedActivations"/>).
+/// </summary>
+/// <remarks>
+/// An element is one chain over the blocks of inputs, ascending. Of each block the products of codes are summed up in
+/// integers, exactly: d. Then, in float32: d −= zero · Σ codes of x where there are zeros (exact), sum = fma(d, scale of the
+/// weight · scale of x, sum), and where there are minimums sum = fma(minimum, ScaledSum, sum). So the bits depend on the row
+/// and the output only, and the assembled kernels (<see cref="QuantizedTile"/>) and the managed one have the same.
+/// </remarks>
+internal static unsafe class QuantizedGemm
+{
+    private const int Width = WeightPanels.Width;
+    private const int TileRows = QuantizedTile.MaxRows;
+    private const int StepBlock = 512;
+    private const int TilesPerTask = 43, PanelsPerTask = 8;
+    private const long MostPackedBytes = 16 << 20;
+
+    /// <summary>Computes a product on at most <paramref name="threads"/> threads.</summary>
+    public static void Run(QuantizedProduct product, int threads) => Run(product, threads, QuantizedKernels.AreAvailable);
+
+    internal static void Run(QuantizedProduct product, int threads, bool assembled)
+    {
+        if (product.Rows <= 0 || product.Columns <= 0)
+            return;
+        long rowBytes = (long)product.Layout.BlocksOf(product.Steps) * (product.Layout.Block + sizeof(ActivationBlock));
+        int most = (int)Math.Max(MostPackedBytes / Math.Max(rowBytes, 1) / TileRows, TilesPerTask) * TileRows;
+        int pieces = (product.Rows + most - 1) / most;
+        for (int piece = 0; piece < pieces; piece++)
+        {
+            int first = (int)((long)product.Rows * piece / pieces), end = (int)((long)product.Rows * (piece + 1) / pieces);
+            QuantizedProduct part = product;
+            part.X += first * product.XRow;
+            part.Y += first * product.YRow;
+            part.Rows = end - first;
+            RunRows(part, threads, assembled);
+        }
+    }
+
+    /// <summary>The same with operands as they are, in float32: a panel's block is dequantised where it is used.</summary>
+    public static void RunFloat32(in QuantizedProduct product, int threads)
+    {
+        QuantizedLayout layout = product.Layout;
+        var operands = new GemmOperands
+        {
+            A = product.X,
+            ARow = product.XRow,
+            AStep = 1,
+            Layout = RightOperand.QuantizedPanels,
+            B = product.Panels,
+            BStride = (nint)layout.PanelBytes(product.Steps),
+            Quantized = layout,
+            C = product.Y,
+            CRow = product.YRow,
+            CPanel = Width,
+            Bias = product.Bias,
+            Rows = product.Rows,
+            Columns = product.Columns,
+            Steps = product.Steps,
+        };
+        GemmBlocked.Run(operands, threads);
+    }
+
+    private static void RunRows(QuantizedProduct product, int threads, bool assembled)
+    {
+        QuantizedLayout layout = product.Layout;
+        var tiling = new RowTiling(product.Rows, TileRows);
+        int panels = WeightPanels.PanelCount(product.Columns), blocks = layout.BlocksOf(product.Steps);
+        // Codes, then what belongs to the blocks; both by blocks of steps, in each the tiles, in each the blocks.
+        nint codeBytes = (nint)product.Rows * blocks * layout.Block;
+        byte* codes = (byte*)GemmScratch.LeftOperand(
+            (codeBytes + 63) / 64 * 16 + (nint)product.Rows * blocks * sizeof(ActivationBlock) / sizeof(float));
+        var infos = (ActivationBlock*)(codes + (codeBytes + 63) / 64 * 64);
+        CpuParallel.For(tiling.Count, product.Rows > TileRows ? threads : 1,
+            tile => RoundTile(product, tiling, codes, infos, tile));
+
+        int rowTasks = (tiling.Count + TilesPerTask - 1) / TilesPerTask;
+        int panelTasks = tiling.Count == 1 ? panels : (panels + PanelsPerTask - 1) / PanelsPerTask;
+        if (threads > 1)
+        {
+            while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)
+                panelTasks = Math.Min(panels, 2 * panelTasks);
+            while (rowTasks * panelTasks < 4 * threads && rowTasks * 4 < tiling.Count)
+                rowTasks *= 2;
+        }
+
+        CpuParallel.For(rowTasks * panelTasks, threads, task =>
+        {
+            int rowTask = task / panelTasks, panelTask = task % panelTasks;
+            RunTask(product, tiling, codes, infos, assembled,
+                (int)((long)tiling.Count * rowTask / rowTasks), (int)((long)tiling.Count * (rowTask + 1) / rowTasks),
+                (int)((long)panels * panelTask / panelTasks), (int)((long)panels * (panelTask + 1) / panelTasks));
+        });
+    }
+
+    private static int StepsAt(in QuantizedProduct product, int start, bool all) =>
+        all ? product.Steps : Math.Min(StepBlock, product.Steps - start);
+
+    /// <summary>Where the first block of a tile lies, counted in blocks of rows.</summary>
+    private static nint Place(in QuantizedProduct product, in RowTiling tiling, int start, int tile)
+    {
+        bool all = tiling.Count == 1;
+        nint before = (nint)(start / product.Layout.Block) * product.Rows;
+        return before + (nint)tile * tiling.Height * product.Layout.BlocksOf(StepsAt(product, start, all));
+    }
+
+    private static void RoundTile(in QuantizedProduct product, in RowTiling tiling, byte* codes, ActivationBlock* infos,
+        int tile)
+    {
+        bool all = tiling.Count == 1;
+        int rows = tiling.HeightOf(tile), size = product.Layout.Block;
+        for (int start = 0; start < product.Steps; start += StepsAt(product, start, all))
+        {
+            int steps = StepsAt(product, start, all);
+            nint place = Place(product, tiling, start, tile);
+            for (int block = 0; block < product.Layout.BlocksOf(steps); block++)
+            {
+                for (int row = 0; row < rows; row++, place++)
+                {
+                    float* source = product.X + ((nint)tile * tiling.Height + row) * product.XRow + start + block * size;
+                    infos[place] = QuantizedActivations.Round(source, Math.Min(size, steps - block * size), size,
+                        product.Layout.Bias, (sbyte*)codes + place * size);
+                }
+            }
+        }
+    }
+
+    private static void RunTask(in QuantizedProduct product, in RowTiling tiling, byte* codes, ActivationBlock* infos,
+        bool assembled, int firstTile, int endTile, int firstPanel, int endPanel)
+    {
+        QuantizedLayout layout = product.Layout;
+        bool all = tiling.Count == 1;
+        int firstRow = firstTile * tiling.Height, rows = Math.Min(endTile * tiling.Height, product.Rows) - firstRow;
+        bool hasLast = endTile == tiling.Count && tiling.Last != tiling.Height;
+        int whole = endTile - firstTile - (hasLast ? 1 : 0);
+        nint panelSums = (nint)rows * Width, panelBytes = (nint)layout.PanelBytes(product.Steps);
+        float* sums = GemmScratch.Sums(panelSums * (endPanel - firstPanel));
+        new Span<float>(sums, (int)(panelSums * (endPanel - firstPanel))).Clear();
+        for (int start = 0; start < product.Steps; start += StepsAt(product, start, all))
+        {
+            int blocks = layout.BlocksOf(StepsAt(product, start, all));
+            nint first = Place(product, tiling, start, firstTile), last = Place(product, tiling, start, endTile - 1);
+            for (int panel = firstPanel; panel < endPanel; panel++)
+            {
+                byte* weight = product.Panels + panel * panelBytes + (nint)(start / layout.Block) * layout.BlockBytes;
+                float* target = sums + (panel - firstPanel) * panelSums;
+                Tiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, assembled);
+                if (hasLast)
+                    Tiles(layout, tiling.Last, codes, infos, last, weight, target + (nint)whole * tiling.Height * Width, blocks,
+                        1, assembled);
+            }
+        }
+
+        for (int panel = firstPanel; panel < endPanel; panel++)
+            Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+    }
+
+    private static void Tiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint place,
+        byte* weight, float* sums, int blocks, int tiles, bool assembled)
+    {
+        codes += place * layout.Block;
+        infos += place;
+        if (assembled)
+        {
+            QuantizedKernels.Tile(layout, rows)(codes, infos, weight, sums, blocks, tiles);
+            return;
+        }
+
+        for (int tile = 0; tile < tiles; tile++, sums += rows * Width)
+        {
+            for (int block = 0; block < blocks; block++, codes += rows * layout.Block, infos += rows)
+            {
+                byte* of = weight + (nint)block * layout.BlockBytes;
+                for (int row = 0; row < rows; row++)
+                    Managed(layout, (sbyte*)codes + row * layout.Block, infos[row], of, sums + row * Width);
+            }
+        }
+    }
+
+    /// <summary>One block of a row with 32 outputs: what the assembled kernels compute.</summary>
+    private static void Managed(in QuantizedLayout layout, sbyte* codes, in ActivationBlock info, byte* block, float* sums)
+    {
+        for (int output = 0; output < Width; output++)
+        {
+            int dot = info.Start;
+            for (int input = 0; input < layout.Block; input++)
+                dot += layout.Code(block, output, input) * codes[input];
+            float d = dot;
+            if (layout.Offset == BlockOffset.Zero)
+                d = MathF.FusedMultiplyAdd(-(float)block[layout.ScaleBytes + output], info.Sum, d);
+            sums[output] = MathF.FusedMultiplyAdd(d, layout.Scale(block, output) * info.Scale, sums[output]);
+            if (layout.Offset == BlockOffset.Minimum)
+                sums[output] = MathF.FusedMultiplyAdd(layout.Added(block, output), info.ScaledSum, sums[output]);
+        }
+    }
+
+    private static void Finish(in QuantizedProduct product, float* sums, int firstRow, int rows, int panel)
+    {
+        int columns = Math.Min(Width, product.Columns - panel * Width);
+        float* target = product.Y + firstRow * product.YRow + (nint)panel * Width;
+        for (int row = 0; row < rows; row++)
+        {
+            var source = new ReadOnlySpan<float>(sums + row * Width, columns);
+            var line = new Span<float>(target + row * product.YRow, columns);
+            if (product.Bias == null)
+                source.CopyTo(line);
+            else
+                TensorPrimitives.Add(source, new ReadOnlySpan<float>(product.Bias + (nint)panel * Width, columns), line);
+        }
+    }
+}

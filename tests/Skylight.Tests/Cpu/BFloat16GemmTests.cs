@@ -1,0 +1,125 @@
+using Skylight.Cpu;
+using Skylight.Cpu.Assembly;
+using Skylight.Tensors;
+
+namespace Skylight.Tests.Cpu;
+
+/// <summary>
+/// Products in bfloat16: the assembled kernels and the managed ones give the same bits, those of the plain chain over
+/// rounded operands, for every height of a tile.
+/// </summary>
+public sealed unsafe class BFloat16GemmTests
+{
+    public static TheoryData<int, int, int> Shapes
+    {
+        get
+        {
+            var shapes = new TheoryData<int, int, int>();
+            for (int rows = 1; rows <= 30; rows++)
+                shapes.Add(rows, 33 + rows, 70 + rows);
+            // Blocks of steps, several tasks, one step, an odd step, columns that end within a panel.
+            shapes.Add(1, 32, 1);
+            shapes.Add(7, 1, 2);
+            shapes.Add(3, 64, 255);
+            shapes.Add(40, 100, 512);
+            shapes.Add(100, 70, 513);
+            shapes.Add(530, 300, 260);
+            return shapes;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void All_products_are_the_chain_over_rounded_operands(int M, int N, int K)
+    {
+        float[] x = GemmReference.Random(M * K, 1), weight = GemmReference.Random(N * K, 2), dy = GemmReference.Random(M * N, 3),
+            bias = GemmReference.Random(N, 4), oldX = GemmReference.Random(M * K, 5);
+        float[] oldWeight = GemmReference.ToPanels(GemmReference.Random(N * K, 6), N, K);
+        ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(weight, N, K));
+        float[] roundX = GemmReference.RoundToBFloat16(x), roundDy = GemmReference.RoundToBFloat16(dy);
+        Run(DataType.Float32, roundX, roundDy, out float[] y, out float[] dx, out float[] dw);
+        Run(DataType.BFloat16, x, dy, out float[] halfY, out float[] halfDx, out float[] halfDw);
+        GemmReference.AssertSameBits(y, halfY, "y");
+        GemmReference.AssertSameBits(dx, halfDx, "dx");
+        GemmReference.AssertSameBits(dw, halfDw, "dw");
+
+        void Run(DataType operands, float[] a, float[] b, out float[] product, out float[] inputGradient,
+            out float[] weightGradient)
+        {
+            product = new float[M * N];
+            inputGradient = [.. oldX];
+            weightGradient = [.. oldWeight];
+            fixed (float* pa = a, pb = b, pBias = bias, py = product, pdx = inputGradient, pdw = weightGradient)
+            fixed (ushort* pw = panels)
+            {
+                Gemm.MultiplyWeight(pa, K, pw, DataType.BFloat16, pBias, py, N, M, N, K, operands);
+                Gemm.MultiplyWeightTransposed(pb, N, pw, DataType.BFloat16, pdx, K, M, N, K, accumulate: M % 2 == 0, operands);
+                Gemm.WeightGradient(pa, K, pb, N, pdw, M, N, K, accumulate: M % 2 == 0, operands);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(5, 70, 37)]
+    [InlineData(33, 40, 300)]
+    public void Without_the_instruction_the_bits_are_the_same(int M, int N, int K)
+    {
+        float[] x = GemmReference.Random(M * K, 1), y = new float[M * N], managed = new float[M * N];
+        ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K));
+        fixed (float* px = x, py = y, pm = managed)
+        fixed (ushort* pw = panels)
+        {
+            var product = new GemmOperands
+            {
+                A = px, ARow = K, AStep = 1, Layout = RightOperand.BFloat16Panels, B = pw, BStride = K, C = py, CRow = N,
+                CPanel = WeightPanels.Width, Rows = M, Columns = N, Steps = K,
+            };
+            BFloat16Gemm.Run(product, 2);
+            product.C = pm;
+            BFloat16Gemm.RunManaged(product, 2);
+        }
+
+        GemmReference.AssertSameBits(managed, y, "y");
+    }
+
+    [Fact]
+    public void A_row_has_the_same_bits_whatever_stands_beside_it()
+    {
+        const int M = 40, N = 70, K = 300;
+        float[] x = GemmReference.Random(M * K, 1), whole = new float[M * N], alone = new float[M * N];
+        ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K));
+        fixed (float* px = x, pw = whole, pa = alone)
+        fixed (ushort* pp = panels)
+        {
+            Gemm.MultiplyWeight(px, K, pp, DataType.BFloat16, null, pw, N, M, N, K, DataType.BFloat16);
+            for (int row = 0; row < M; row++)
+                Gemm.MultiplyWeight(px + row * K, K, pp, DataType.BFloat16, null, pa + row * N, N, 1, N, K, DataType.BFloat16);
+        }
+
+        GemmReference.AssertSameBits(whole, alone, "y");
+    }
+
+    [Fact]
+    public void Faults_of_the_operands_stay_where_they_are()
+    {
+        const int M = 14, N = 40, K = 33;
+        float[] x = GemmReference.Random(M * K, 1), y = new float[M * N];
+        x[5 * K + 32] = float.NaN;
+        x[6 * K] = float.PositiveInfinity;
+        ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K));
+        fixed (float* px = x, py = y)
+        fixed (ushort* pw = panels)
+            Gemm.MultiplyWeight(px, K, pw, DataType.BFloat16, null, py, N, M, N, K, DataType.BFloat16);
+        for (int row = 0; row < M; row++)
+            Assert.Equal(row is 5 or 6, y.AsSpan(row * N, N).ContainsAnyExceptInRange(float.MinValue, float.MaxValue));
+    }
+
+    [Fact]
+    public void Kernels_are_there_exactly_where_nothing_speaks_against_it()
+    {
+        Assert.Equal(ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16, BFloat16Kernels.AreAvailable);
+        Assert.Equal(BFloat16Kernels.AreAvailable, CpuAssembly.Kernels.Contains("bfloat16"));
+        Assert.Equal(BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32, new CpuDevice().Compute);
+        Assert.Throws<ArgumentOutOfRangeException>(() => new CpuDevice(new CpuDeviceOptions { Compute = DataType.Int32 }));
+    }
+}
