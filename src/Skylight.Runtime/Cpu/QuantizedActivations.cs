@@ -10,7 +10,9 @@ internal struct ActivationBlock
     /// <summary>The scale s: value ≈ s · code.</summary>
     public float Scale;
 
-    /// <summary>−bias · Σ codes, which the sum of products starts from, because the weight's codes have the bias in them.</summary>
+    /// <summary>
+    /// −bias · Σ codes, which the sum of products starts from, because the weight's codes have the bias in them.
+    /// </summary>
     public int Start;
 
     /// <summary>s · Σ codes, which minimums are multiplied with.</summary>

@@ -6,7 +6,8 @@ namespace Skylight.Ops;
 
 /// <summary>
 /// The embeddings of tokens: <c>(table [V, h], ids int32 [T]) → [T, h]</c>. The table is float32, bfloat16 or quantised,
-/// row-major or in weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error at run time.
+/// row-major or in weight order (an output projection tied to it needs that). An id outside of the vocabulary is an error
+/// at run time.
 /// </summary>
 /// <param name="OutputType">The data type of the output: that of the activations which follow.</param>
 public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : Op, ICpuKernel
@@ -29,7 +30,8 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
     /// <summary>Only the rows that are looked up move, not the whole table.</summary>
     /// <inheritdoc/>
     public override OpCost Cost(IReadOnlyList<TensorType> inputs, IReadOnlyList<TensorType> outputs) =>
-        new(0, inputs[1].Bytes + outputs[0].Bytes + (double)outputs[0].Shape.ElementCount * inputs[0].Bytes / Math.Max(inputs[0].Shape.ElementCount, 1));
+        new(0, inputs[1].Bytes + outputs[0].Bytes
+            + (double)outputs[0].Shape.ElementCount * inputs[0].Bytes / Math.Max(inputs[0].Shape.ElementCount, 1));
 
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)

@@ -200,7 +200,8 @@ public sealed unsafe class QuantizedGemmTests
                 CodeType.UInt4 => 0,
                 _ => -128,
             };
-            _codes = [.. Enumerable.Range(0, outputs * inputs).Select(_ => (sbyte)random.Next(low, low + (1 << format.CodeBits)))];
+            int high = low + (1 << format.CodeBits);
+            _codes = [.. Enumerable.Range(0, outputs * inputs).Select(_ => (sbyte)random.Next(low, high))];
             int blocks = outputs * format.BlocksOf(inputs);
             _scales = [.. Enumerable.Range(0, blocks).Select(_ => Scale((float)(random.NextDouble() - 0.3) / 100))];
             _minimums = !format.HasMinimum ? []
