@@ -17,7 +17,7 @@ namespace Skylight.Cli;
 /// <param name="MachineVectorBits">The width of the widest fast vectors that the machine has.</param>
 /// <param name="MemoryBytes">What plans may use.</param>
 /// <param name="Compute">What products with bfloat16 weights round their operands to, unless told otherwise.</param>
-/// <param name="AssembledKernels">What matrix kernels are assembled for: bfloat16; empty for nothing.</param>
+/// <param name="AssembledKernels">What matrix kernels are assembled for: bfloat16, int8; empty for nothing.</param>
 /// <param name="WhyNotAssembled">Why there are none, or not all.</param>
 internal sealed record ProcessorInfo(string Name, string Architecture, int Threads, int VectorBits,
     int MachineVectorBits, long MemoryBytes, string Compute, IReadOnlyList<string> AssembledKernels, string? WhyNotAssembled);
@@ -65,9 +65,8 @@ internal static class DevicesCommand
         var lines = new List<string>
         {
             string.Create(CultureInfo.InvariantCulture,
-                $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
+                $"cpu      {list.Cpu.Architecture}, {list.Cpu.Threads} threads, {Vectors(list.Cpu)}, {Kernels(list.Cpu)}, {Gigabytes(list.Cpu.MemoryBytes)}"),
         };
-        lines.Add(Assembly(list.Cpu));
         AddCards(lines, "cuda", list.Cuda, verbose);
         if (verbose)
         {
@@ -84,10 +83,9 @@ internal static class DevicesCommand
         return string.Join('\n', lines) + "\n";
     }
 
-    private static string Assembly(ProcessorInfo cpu) =>
-        "         " + (cpu.AssembledKernels.Count > 0
-            ? $"matrix kernels assembled for {string.Join(", ", cpu.AssembledKernels)}" : "managed matrix kernels")
-        + (cpu.WhyNotAssembled is { } why ? $": {why}" : "") + $"; bfloat16 weights compute in {cpu.Compute}";
+    private static string Kernels(ProcessorInfo cpu) =>
+        (cpu.AssembledKernels.Count > 0 ? $"kernels assembled for {string.Join(" and ", cpu.AssembledKernels)}"
+            : "managed kernels") + (cpu.WhyNotAssembled is { } why ? $" ({why})" : "");
 
     private static string Vectors(ProcessorInfo cpu) => string.Create(
         CultureInfo.InvariantCulture,

@@ -25,8 +25,9 @@ internal static class QuantizedParameters
     {
         foreach (KeyMapEntry entry in keyMap.Entries)
         {
-            PersistentTensor parameter = model.Parameters[entry.ParameterName];
-            if (parameter.Type.Storage != Storage.Weight)
+            // A bias has gone into parts with its weight.
+            if (!model.Parameters.TryGet(entry.ParameterName, out PersistentTensor? parameter)
+                || parameter!.Type.Storage != Storage.Weight)
                 continue;
             QuantizedFormat?[] formats = [.. entry.Pieces.Select(piece => FormatOf(reader, piece, model.Device))];
             if (formats.All(format => format is null))

@@ -22,10 +22,11 @@ public sealed class QuantizedCheckpointTests
         using var folder = new TemporaryFolder();
         string source = Golden.PathOf($"quant/{form}");
         using var device = new CpuDevice();
-        using VisionLanguageModel expected = ModelCheckpoint.Load(source, device);
+        using VisionLanguageModel expected = ModelCheckpoint.Load(source, device, DataType.Float32);
         WriteOriginal(source, folder.Path, part);
-        using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device);
-        Assert.Equal(DataType.Float32, model.ParameterType);
+        using (VisionLanguageModel asStored = ModelCheckpoint.Load(folder.Path, device))
+            Assert.Equal((DataType.Float32, form != "fp8"), (asStored.ParameterType, asStored.IsQuantized));
+        using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device, DataType.Float32);
         AssertSame(expected, model);
         Assert.Equal(form == "fp8" ? 1 : 0, model.Configuration.Warnings.Length);
     }
@@ -43,7 +44,7 @@ public sealed class QuantizedCheckpointTests
                 .SelectMany(i => BitConverter.GetBytes((Half)BitConverter.ToSingle(tensor.Bytes, 4 * i)))]);
         Save(tensors, File.ReadAllText(Path.Combine(source, "config.json")), folder.Path);
         Assert.Equal(DataType.BFloat16, ModelCheckpoint.ParameterTypeOf(folder.Path, device));
-        using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device),
+        using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device, DataType.BFloat16),
             wide = ModelCheckpoint.Load(folder.Path, device, DataType.Float32);
         foreach (PersistentTensor parameter in wide.Parameters.All)
             Assert.Equal(PersistentTensors.Read(device, parameter).Select(value => (float)(BFloat16)value),
@@ -54,7 +55,7 @@ public sealed class QuantizedCheckpointTests
     public void A_part_of_the_checkpoint_may_be_of_other_files()
     {
         using var device = new CpuDevice();
-        using VisionLanguageModel expected = ModelCheckpoint.Load(Golden.PathOf("quant/gptq"), device);
+        using VisionLanguageModel expected = ModelCheckpoint.Load(Golden.PathOf("quant/gptq"), device, DataType.Float32);
         ModelConfiguration configuration = ModelConfiguration.Load(Golden.PathOf("quant/gptq"));
         CheckpointReader language = CheckpointReader.Open(Golden.PathOf("quant/gptq")),
             rest = CheckpointReader.Open(Golden.PathOf("quant/float"));
@@ -62,7 +63,7 @@ public sealed class QuantizedCheckpointTests
             [.. language.Tensors.Where(tensor => tensor.Name.StartsWith("language_model.", StringComparison.Ordinal)),
                 .. rest.Tensors.Where(tensor => !tensor.Name.StartsWith("language_model.", StringComparison.Ordinal))],
             [language, rest]);
-        using VisionLanguageModel model = ModelCheckpoint.Load(configuration, reader, device);
+        using VisionLanguageModel model = ModelCheckpoint.Load(configuration, reader, device, DataType.Float32);
         AssertSame(expected, model);
         CheckpointException error = Assert.Throws<CheckpointException>(() =>
             new CheckpointReader("joined", [], [.. language.Tensors, .. rest.Tensors], []));

@@ -27,7 +27,12 @@ public sealed class QuantizedFormTests
             $$"""{"quant_method": "awq", "bits": 4, "group_size": {{group}}, "zero_point": {{(zeroPoint ? "true" : "false")}}, "version": "GEMM"}"""));
         CheckpointTensor tensor = Check(reader, outputs, inputs,
             (output, input) => ((int)Code(output, input) - (int)Zero(input / size, output)) * Scale(input / size, output));
-        Assert.Equal(new QuantizedFormat(zeroPoint ? CodeType.UInt4 : CodeType.Int4, size, zeroPoint), tensor.Format);
+        Assert.Equal(
+            new QuantizedFormat(zeroPoint ? CodeType.UInt4 : CodeType.Int4, size, zeroPoint)
+            {
+                HasHalfScales = true,
+                HasZeroPoints = zeroPoint,
+            }, tensor.Format);
         Assert.Equal(folder.Tensors.Values.Sum(part => part.Bytes.Length), tensor.StoredBytes);
         Assert.StartsWith("AWQ 4-bit", tensor.TypeName, StringComparison.Ordinal);
     }
@@ -60,7 +65,11 @@ public sealed class QuantizedFormTests
         CheckpointTensor tensor = Check(reader, outputs, inputs, (output, input) =>
             ((int)Code(output, input, bits) - (int)Zero(GroupOf(input), output)) * Scale(GroupOf(input), output));
         Assert.Equal(actOrder ? null : new QuantizedFormat(bits == 8 ? CodeType.Int8 : symmetric ? CodeType.Int4 : CodeType.UInt4,
-            size, !symmetric), tensor.Format);
+            size, !symmetric)
+        {
+            HasHalfScales = true,
+            HasZeroPoints = bits == 4 && !symmetric,
+        }, tensor.Format);
         Assert.Equal(actOrder, tensor.TypeName.EndsWith("act-order", StringComparison.Ordinal));
         if (actOrder)
             Assert.Throws<NotSupportedException>(() => tensor.ReadCodes(0, 1, new sbyte[inputs], new float[groups], []));
