@@ -132,23 +132,22 @@ internal readonly record struct QuantizedLayout
                 else if (Offset == BlockOffset.Zero)
                     target[ScaleBytes + output] = scales[place] == 0 ? (byte)0
                         : (byte)Math.Clamp(MathF.Round(-minimums[place] / scales[place]), 0, 255);
-                sbyte* from = codes + row * inputs + first;
-                byte* to = target + CodesAt;
-                if (Bits == 8)
-                {
-                    to += output / 16 * 64 + output % 16 * 4;
-                    for (int input = 0; input < count; input++)
-                        to[input / 4 * 128 + input % 4] = (byte)(from[input] + Bias);
-                }
-                else
-                {
-                    int shift = output / 16 * 4;
-                    to += output % 16 * 4;
-                    for (int input = 0; input < count; input++)
-                        to[input / 4 * 64 + input % 4] |= (byte)((from[input] + Bias) << shift);
-                }
+                PackCodes(codes + row * inputs + first, count, target + CodesAt, output);
             }
         }
+    }
+
+    /// <summary>Puts the codes of one output in a block, which was cleared, into the places that the remarks say.</summary>
+    private unsafe void PackCodes(sbyte* from, int count, byte* block, int output)
+    {
+        // To add a bias of 8 or 128 to a number of 4 or 8 bits is to change its highest bit: a quad at once.
+        uint bias = (uint)Bias * 0x01010101, mask = Bits == 8 ? uint.MaxValue : 0x0F0F0F0F;
+        int shift = Bits == 8 ? 0 : output / 16 * 4, quad = 0;
+        byte* to = block + (Bits == 8 ? output / 16 * 64 : 0) + output % 16 * 4;
+        for (; quad < count / 4; quad++, to += QuadBytes)
+            *(uint*)to |= ((((uint*)from)[quad] ^ bias) & mask) << shift;
+        for (int input = quad * 4; input < count; input++)
+            to[input % 4] |= (byte)((((byte)from[input] ^ bias) & mask & 0xFF) << shift);
     }
 
     private unsafe void SetScale(byte* block, int output, float scale)

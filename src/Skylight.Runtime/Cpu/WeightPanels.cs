@@ -45,7 +45,7 @@ internal static unsafe class WeightPanels
             {
                 for (; start <= inputs - 8; start += 8)
                     for (int n = 0; n < Width; n += 8)
-                        Transpose8(from + (nint)n * inputs + start, inputs, to + (nint)start * Width + n);
+                        Transpose8(from + (nint)n * inputs + start, inputs, to + (nint)start * Width + n, Width);
             }
 
             for (; start < inputs; start += Width)
@@ -63,15 +63,24 @@ internal static unsafe class WeightPanels
 
     /// <summary>Restores a row-major [outputs, inputs] matrix of bfloat16 bits from panels.</summary>
     public static void Unpack(ushort* panels, ushort* target, int outputs, int inputs) =>
-        CpuParallel.For(PanelCount(outputs), panel => Unpack<ushort>(panels, target, outputs, inputs, panel));
+        CpuParallel.For(PanelCount(outputs), panel =>
+        {
+            int whole = Sse2.IsSupported && outputs - panel * Width >= Width ? inputs & ~7 : 0;
+            ushort* from = panels + (nint)panel * Width * inputs;
+            ushort* to = target + (nint)panel * Width * inputs;
+            for (int k = 0; k < whole; k += 8)
+                for (int n = 0; n < Width; n += 8)
+                    Transpose8(from + (nint)k * Width + n, Width, to + (nint)n * inputs + k, inputs);
+            Unpack(panels, target, outputs, inputs, panel, whole);
+        });
 
-    private static void Unpack<T>(T* panels, T* target, int outputs, int inputs, int panel)
+    private static void Unpack<T>(T* panels, T* target, int outputs, int inputs, int panel, int first = 0)
         where T : unmanaged
     {
         T* from = panels + (nint)panel * Width * inputs;
         T* to = target + (nint)panel * Width * inputs;
         int valid = Math.Min(Width, outputs - panel * Width);
-        for (int start = 0; start < inputs; start += Width)
+        for (int start = first; start < inputs; start += Width)
         {
             int end = Math.Min(inputs, start + Width);
             for (int n = 0; n < valid; n++)
@@ -101,9 +110,9 @@ internal static unsafe class WeightPanels
         }
     }
 
-    /// <summary>Transposes an 8 × 8 block of 16-bit elements into rows of 32.</summary>
+    /// <summary>Transposes an 8 × 8 block of 16-bit elements.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Transpose8(ushort* source, nint stride, ushort* target)
+    private static void Transpose8(ushort* source, nint stride, ushort* target, nint targetStride)
     {
         Vector128<ushort> r0 = Vector128.Load(source), r1 = Vector128.Load(source + stride);
         Vector128<ushort> r2 = Vector128.Load(source + 2 * stride), r3 = Vector128.Load(source + 3 * stride);
@@ -118,13 +127,13 @@ internal static unsafe class WeightPanels
         Vector128<ulong> b4 = Sse2.UnpackLow(a4, a6).AsUInt64(), b5 = Sse2.UnpackHigh(a4, a6).AsUInt64();
         Vector128<ulong> b6 = Sse2.UnpackLow(a5, a7).AsUInt64(), b7 = Sse2.UnpackHigh(a5, a7).AsUInt64();
         Sse2.UnpackLow(b0, b4).AsUInt16().Store(target);
-        Sse2.UnpackHigh(b0, b4).AsUInt16().Store(target + Width);
-        Sse2.UnpackLow(b1, b5).AsUInt16().Store(target + 2 * Width);
-        Sse2.UnpackHigh(b1, b5).AsUInt16().Store(target + 3 * Width);
-        Sse2.UnpackLow(b2, b6).AsUInt16().Store(target + 4 * Width);
-        Sse2.UnpackHigh(b2, b6).AsUInt16().Store(target + 5 * Width);
-        Sse2.UnpackLow(b3, b7).AsUInt16().Store(target + 6 * Width);
-        Sse2.UnpackHigh(b3, b7).AsUInt16().Store(target + 7 * Width);
+        Sse2.UnpackHigh(b0, b4).AsUInt16().Store(target + targetStride);
+        Sse2.UnpackLow(b1, b5).AsUInt16().Store(target + 2 * targetStride);
+        Sse2.UnpackHigh(b1, b5).AsUInt16().Store(target + 3 * targetStride);
+        Sse2.UnpackLow(b2, b6).AsUInt16().Store(target + 4 * targetStride);
+        Sse2.UnpackHigh(b2, b6).AsUInt16().Store(target + 5 * targetStride);
+        Sse2.UnpackLow(b3, b7).AsUInt16().Store(target + 6 * targetStride);
+        Sse2.UnpackHigh(b3, b7).AsUInt16().Store(target + 7 * targetStride);
     }
 
     /// <summary>Transposes an 8 × 8 block into rows of 32 floats.</summary>

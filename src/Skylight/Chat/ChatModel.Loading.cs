@@ -57,18 +57,13 @@ public sealed partial class ChatModel
     private static ChatModel Open(string directory, string name, ChatModelOptions options, IProgress<float>? progress,
         CancellationToken cancellationToken)
     {
-        // The small files first: what is wrong with them need not wait for gigabytes.
         ModelConfiguration configuration = ModelConfiguration.Load(directory, options.Vision);
-        ITokenizer tokenizer = options.Tokenizer ?? (GgufSource.Find(directory, options.Vision) is { } gguf
-            ? GgufTokenizer.Load(gguf.Language, cancellationToken) : BytePairTokenizer.Load(directory, cancellationToken));
-        tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
-        options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
         Device device = options.Device ?? new CpuDevice();
         VisionLanguageModel? model = null;
         try
         {
-            model = ModelCheckpoint.Load(directory, device, options.ParameterType,
-                tokenizer.RequiredTokenId(SpecialTokens.ImageContext), progress, cancellationToken, options.Vision);
+            (ITokenizer tokenizer, model) = Read(directory, configuration, device, options, progress, cancellationToken);
+            options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
             if (options.Quantization is { } format)
                 model.Quantize(format, cancellationToken);
             return new ChatModel(name, model, tokenizer, options);
@@ -80,5 +75,40 @@ public sealed partial class ChatModel
                 device.Dispose();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Reads tokenizer and weights side by side: the tokenizer is one core's work. What is wrong with it need not wait for
+    /// gigabytes, and stops the weights.
+    /// </summary>
+    private static (ITokenizer Tokenizer, VisionLanguageModel Model) Read(string directory, ModelConfiguration configuration,
+        Device device, ChatModelOptions options, IProgress<float>? progress, CancellationToken cancellationToken)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task<VisionLanguageModel> loading = Task.Run(() => ModelCheckpoint.Load(directory, device, options.ParameterType, null,
+            progress, stop.Token, options.Vision), CancellationToken.None);
+        ITokenizer tokenizer;
+        int imageToken;
+        try
+        {
+            tokenizer = options.Tokenizer ?? (GgufSource.Find(directory, options.Vision) is { } gguf
+                ? GgufTokenizer.Load(gguf.Language, cancellationToken) : BytePairTokenizer.Load(directory, cancellationToken));
+            tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
+            imageToken = tokenizer.RequiredTokenId(SpecialTokens.ImageContext);
+        }
+        catch
+        {
+            stop.Cancel();
+            ((IAsyncResult)loading).AsyncWaitHandle.WaitOne();
+            if (loading.IsCompletedSuccessfully)
+                loading.Result.Dispose();
+            // Looked at, so that it is not reported as one that nobody saw.
+            _ = loading.Exception;
+            throw;
+        }
+
+        VisionLanguageModel model = loading.GetAwaiter().GetResult();
+        model.Configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? imageToken };
+        return (tokenizer, model);
     }
 }

@@ -61,7 +61,7 @@ public sealed class VisionLanguageModel : IDisposable
     }
 
     /// <summary>Sizes and styles.</summary>
-    public ModelConfiguration Configuration { get; }
+    public ModelConfiguration Configuration { get; internal set; }
 
     /// <summary>Where the model lives.</summary>
     public Device Device { get; }

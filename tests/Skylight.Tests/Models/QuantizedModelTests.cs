@@ -93,6 +93,31 @@ public sealed class QuantizedModelTests
     }
 
     [Fact]
+    public void A_block_of_any_length_is_rounded_as_its_numbers_are_one_by_one()
+    {
+        foreach (QuantizedFormat format in (QuantizedFormat[])[QuantizedFormat.Q8, QuantizedFormat.Q4])
+        {
+            (float most, int low, int high) = format == QuantizedFormat.Q8 ? (127f, -127, 127) : (-8f, -8, 7);
+            for (int length = 1; length <= 40; length++)
+            {
+                float[] block = GemmReference.Random(length, length);
+                // As far on either side: the positive one counts.
+                if (length % 3 == 0)
+                    block[length / 2] = -block.Max(Math.Abs);
+                sbyte[] codes = new sbyte[length];
+                float scale = WeightQuantizer.Round(block, format, codes);
+                float furthest = block.Max(Math.Abs);
+                furthest = block.Contains(furthest) ? furthest : -furthest;
+                Assert.Equal((float)(Half)(furthest / most), scale);
+                Assert.Equal(block.Select(value =>
+                    (sbyte)Math.Clamp((int)MathF.Round(value * (1 / scale), MidpointRounding.ToEven), low, high)), codes);
+                block[length * 5 / 7] = float.NaN;
+                Assert.Throws<ArgumentException>(() => WeightQuantizer.Round(block, format, codes));
+            }
+        }
+    }
+
+    [Fact]
     public void Training_saving_and_reading_weights_are_refused()
     {
         using VisionLanguageModel model = TinyModel.Create(DataType.BFloat16);
