@@ -40,23 +40,36 @@ internal static unsafe class GemmScratch
     private sealed class Buffer
     {
         private void* _memory;
-        private nint _floats;
+        private long _bytes;
 
         // A thread that ends leaves its buffers to the garbage collector.
-        ~Buffer() => NativeMemory.AlignedFree(_memory);
+        ~Buffer() => Free();
 
         public float* Get(nint floats)
         {
-            if (floats > _floats)
+            long bytes = Math.Max(floats, 1024) * sizeof(float);
+            if (bytes > _bytes)
             {
-                NativeMemory.AlignedFree(_memory);
-                _memory = null;
-                _floats = 0;
-                nint size = Math.Max(floats, 1024);
-                _memory = NativeMemory.AlignedAlloc((nuint)size * sizeof(float), Alignment);
-                _floats = size;
+                Free();
+                // What the C library is given back, it may keep.
+                _memory = MappedMemory.IsFor(bytes) ? MappedMemory.Map(bytes)
+                    : NativeMemory.AlignedAlloc((nuint)bytes, Alignment);
+                _bytes = bytes;
             }
+
             return (float*)_memory;
+        }
+
+        private void Free()
+        {
+            if (_memory is null)
+                return;
+            if (MappedMemory.IsFor(_bytes))
+                MappedMemory.Unmap((byte*)_memory, _bytes);
+            else
+                NativeMemory.AlignedFree(_memory);
+            _memory = null;
+            _bytes = 0;
         }
     }
 }
