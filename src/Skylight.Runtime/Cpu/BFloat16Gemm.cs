@@ -21,6 +21,9 @@ internal static unsafe class BFloat16Gemm
     private const int RowBytes = 64, PairBytes = 4 * Width;
     private const int StepBlock = 256;
     private const int TilesPerTask = 22, PanelsPerTask = 8;
+
+    // Up to so many rows a panel is interleaved anew for each tile, from the second cache: packing it would cost more.
+    private const int FewRows = 3 * TileRows;
     private const long MostPackedBytes = 16 << 20;
 
     /// <summary>Computes a product on at most <paramref name="threads"/> threads. Scales are not known here.</summary>
@@ -34,7 +37,7 @@ internal static unsafe class BFloat16Gemm
             return;
         }
 
-        if (product.Layout == RightOperand.BFloat16Panels && product.Rows <= TileRows && product.AStep == 1
+        if (product.Layout == RightOperand.BFloat16Panels && product.Rows <= FewRows && product.AStep == 1
             && !product.Accumulate)
         {
             RunFewRows(product, threads);
@@ -97,13 +100,17 @@ internal static unsafe class BFloat16Gemm
 
     private static int Chunks(int steps) => (steps + Chunk - 1) / Chunk;
 
-    /// <summary>At most a tile of rows: panels are read once, in place, by all threads.</summary>
+    /// <summary>A few tiles of rows: panels are read from memory once, in place, by all threads.</summary>
     private static void RunFewRows(GemmOperands product, int threads)
     {
-        int rows = product.Rows, steps = product.Steps;
-        byte* a = (byte*)GemmScratch.LeftOperand((nint)rows * Chunks(steps) * RowBytes / sizeof(float));
-        BFloat16Kernels.PackRows(product.A, a, product.ARow * sizeof(float), steps / Chunk, steps % Chunk, rows);
-        delegate* unmanaged<void*, void*, float*, nint, nint, void> tile = BFloat16Kernels.PanelTile(rows);
+        int steps = product.Steps;
+        var tiling = new RowTiling(product.Rows, TileRows);
+        nint rowBytes = (nint)Chunks(steps) * RowBytes;
+        byte* a = (byte*)GemmScratch.LeftOperand(product.Rows * rowBytes / sizeof(float));
+        for (int tile = 0; tile < tiling.Count; tile++)
+            BFloat16Kernels.PackRows(product.A + (nint)tile * tiling.Height * product.ARow,
+                a + (nint)tile * tiling.Height * rowBytes, product.ARow * sizeof(float), steps / Chunk, steps % Chunk,
+                tiling.HeightOf(tile));
         nint panelBytes = product.BStride * Width * sizeof(ushort);
         // Panels in a row for each thread: what it reads is one stream, which the processor's prefetcher follows.
         const int StreamBytes = 128 << 10;
@@ -115,8 +122,13 @@ internal static unsafe class BFloat16Gemm
             int end = (int)((long)panels * (task + 1) / tasks);
             for (int panel = (int)((long)panels * task / tasks); panel < end; panel++)
             {
-                tile(a, (byte*)product.B + panel * panelBytes, sums, steps / 2, steps % 2);
-                Finish(product, sums, 0, rows, panel);
+                for (int tile = 0; tile < tiling.Count; tile++)
+                {
+                    int first = tile * tiling.Height, rows = tiling.HeightOf(tile);
+                    BFloat16Kernels.PanelTile(rows)(a + first * rowBytes, (byte*)product.B + panel * panelBytes, sums, steps / 2,
+                        steps % 2);
+                    Finish(product, sums, first, rows, panel);
+                }
             }
         });
     }
