@@ -116,7 +116,8 @@ internal sealed record CheckpointInfo(
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled,
                 pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
             TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
-            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes,
+            2L * language.LayerCount * language.KeyValueSize * device.KeyValueType(parameterType).Size(), device.Name,
+            deviceBytes,
             Plan(model, deviceBytes, request), [.. configuration.Warnings]);
     }
 

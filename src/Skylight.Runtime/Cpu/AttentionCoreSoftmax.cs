@@ -145,13 +145,14 @@ internal static unsafe partial class AttentionCore
             float factor = correction[row];
             if (factor == 1f)
                 continue;
-            float* target = sum + (nint)row * dimension;
             TVector factors = TSimd.Broadcast(factor);
-            int d = 0;
-            for (; d <= dimension - TSimd.Count; d += TSimd.Count)
-                TSimd.Store(target + d, TSimd.Multiply(TSimd.Load(target + d), factors));
-            for (; d < dimension; d++)
-                target[d] *= factor;
+            for (int block = 0; block < dimension; block += PageSize)
+            {
+                // The last block may have fewer columns; what lies behind them is no sum.
+                float* target = sum + (nint)block * TileRows + row * PageSize;
+                for (int column = 0; column < PageSize; column += TSimd.Count)
+                    TSimd.Store(target + column, TSimd.Multiply(TSimd.Load(target + column), factors));
+            }
         }
     }
 
@@ -169,15 +170,26 @@ internal static unsafe partial class AttentionCore
             target[index] = source[index] * factor + 0f;
     }
 
+    /// <summary>The same for a row of sums in blocks of 32 columns.</summary>
+    private static void RescaleBlocks<TSimd, TVector>(float* source, int blockRows, float factor, float* target, int count)
+        where TSimd : struct, ISimd<TVector>
+    {
+        for (int d = 0; d < count; d += PageSize)
+            Rescale<TSimd, TVector>(source + (nint)d * blockRows, factor, target + d, Math.Min(PageSize, count - d));
+    }
+
     /// <summary>sum[r, d] += Σ_j p[r, j]·values[j, d], j ascending.</summary>
     private static void AddValues<TSimd, TVector>(float* p, float* values, float* sum, int rows, int dimension, int keys)
         where TSimd : struct, ISimd<TVector>
     {
         int d = 0;
         for (; d <= dimension - PageSize; d += PageSize)
-            Multiply(p, PageSize, 1, values + d, dimension, sum + d, dimension, rows, keys, accumulate: true);
+            Multiply(p, PageSize, 1, values + d, dimension, sum + (nint)d * TileRows, PageSize, rows, keys,
+                accumulate: true);
         if (d == dimension)
             return;
+        // The last block's columns from its own pointer, so that a column d is at sum + d.
+        sum += (nint)d * TileRows - d;
         d = AddValueColumns<TSimd, TVector>(p, values, sum, rows, dimension, keys, d);
         if (TSimd.Count > 8)
             d = AddValueColumns<Simd256, Vector256<float>>(p, values, sum, rows, dimension, keys, d);
@@ -196,11 +208,10 @@ internal static unsafe partial class AttentionCore
         {
             int row = 0;
             for (; row <= rows - 4; row += 4)
-                AddFourRows<TSimd, TVector>(p + row * PageSize, values + d, sum + (nint)row * dimension + d, dimension,
-                    keys);
+                AddFourRows<TSimd, TVector>(p + row * PageSize, values + d, sum + row * PageSize + d, dimension, keys);
             for (; row < rows; row++)
             {
-                float* target = sum + (nint)row * dimension + d;
+                float* target = sum + row * PageSize + d;
                 float* weight = p + row * PageSize;
                 TVector c = TSimd.Load(target);
                 for (int key = 0; key < keys; key++)
@@ -216,8 +227,8 @@ internal static unsafe partial class AttentionCore
     private static void AddFourRows<TSimd, TVector>(float* p, float* values, float* sum, nint dimension, int keys)
         where TSimd : struct, ISimd<TVector>
     {
-        TVector c0 = TSimd.Load(sum), c1 = TSimd.Load(sum + dimension);
-        TVector c2 = TSimd.Load(sum + 2 * dimension), c3 = TSimd.Load(sum + 3 * dimension);
+        TVector c0 = TSimd.Load(sum), c1 = TSimd.Load(sum + PageSize);
+        TVector c2 = TSimd.Load(sum + 2 * PageSize), c3 = TSimd.Load(sum + 3 * PageSize);
         for (int key = 0; key < keys; key++)
         {
             TVector value = TSimd.Load(values);
@@ -230,9 +241,9 @@ internal static unsafe partial class AttentionCore
         }
 
         TSimd.Store(sum, c0);
-        TSimd.Store(sum + dimension, c1);
-        TSimd.Store(sum + 2 * dimension, c2);
-        TSimd.Store(sum + 3 * dimension, c3);
+        TSimd.Store(sum + PageSize, c1);
+        TSimd.Store(sum + 2 * PageSize, c2);
+        TSimd.Store(sum + 3 * PageSize, c3);
     }
 
     /// <summary>The sum of 32 floats by halving, in one order for every vector width.</summary>
