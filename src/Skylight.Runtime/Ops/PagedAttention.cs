@@ -79,13 +79,17 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         int* firstRows = (int*)arguments.InputPointer(4);
         int* lengths = (int*)arguments.InputPointer(5);
         PackedSequences.Piece[] pieces = PackedSequences.Cut(starts, Math.Max(AttentionCore.PageSize, PairsPerTask / group));
-        CpuParallel.For(pieces.Length * keyValueHeads, AttentionCore.ThreadsFor((double)context * heads * dimension), task =>
+        int threads = AttentionCore.ThreadsFor((double)context * heads * dimension), tasks = pieces.Length * keyValueHeads;
+        // Where there are fewer tasks than threads, as in decoding, the heads of a group share the work on their pages.
+        int parts = Math.Clamp(threads / Math.Max(tasks, 1), 1, group);
+        CpuParallel.For(tasks * parts, threads, task =>
         {
-            PackedSequences.Piece piece = pieces[task / keyValueHeads];
-            int head = task % keyValueHeads, sequence = piece.Sequence;
+            PackedSequences.Piece piece = pieces[task / parts / keyValueHeads];
+            int head = task / parts % keyValueHeads, sequence = piece.Sequence, part = task % parts;
+            int firstOfGroup = group * part / parts, endOfGroup = group * (part + 1) / parts;
             int rows = firstRows[sequence + 1] - firstRows[sequence];
             nint pageBytes = (nint)AttentionCore.PageSize * dimension * cacheType.Size();
-            nint query = ((nint)(firstRows[sequence] + piece.First) * heads + head * group) * dimension;
+            nint query = ((nint)(firstRows[sequence] + piece.First) * heads + head * group + firstOfGroup) * dimension;
             AttentionCore.Forward(
                 new AttentionCore.Queries
                 {
@@ -93,7 +97,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
                     Output = output + query,
                     RowStride = (nint)heads * dimension,
                     Rows = piece.Rows,
-                    Group = group,
+                    Group = endOfGroup - firstOfGroup,
                     HeadDimension = dimension,
                     Visible = lengths[sequence] - rows + piece.First + 1,
                     Causal = true,

@@ -29,6 +29,8 @@ public sealed class PagedAttentionTests : IDisposable
     [InlineData(7, 1, 20, 2, true)]
     [InlineData(26, 2, 2, 2, true)]
     [InlineData(14, 2, 64, 2, true)]
+    [InlineData(14, 2, 64, 9, true)]
+    [InlineData(7, 1, 20, 16, false)]
     [InlineData(2, 2, 80, 1, true)]
     [InlineData(2, 2, 128, 2, true)]
     public void Chunked_prefill_and_decoding_give_the_bits_of_training(int heads, int keyValueHeads, int dimension,
