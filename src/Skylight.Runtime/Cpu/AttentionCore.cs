@@ -176,7 +176,10 @@ internal static unsafe partial class AttentionCore
                         accumulate: false);
                 // Only the first row's count can be the smallest.
                 bool masked = visible[0] - start < PageSize;
-                SoftmaxPage<TSimd, TVector>(state, rows, masked, visible, start);
+                if (pages.AreRounded)
+                    SoftmaxPage<TSimd, TVector, WeightExponential>(state, rows, masked, visible, start);
+                else
+                    SoftmaxPage<TSimd, TVector, FullExponential>(state, rows, masked, visible, start);
                 Correct<TSimd, TVector>(sum, state.Correction, rows, dimension);
                 if (isAssembled)
                 {

@@ -110,7 +110,8 @@ internal static unsafe partial class AttentionCore
                 if (isAssembled)
                 {
                     tile.Scores(pages.Keys(page), pages.Values(page), weights, scoreGradients);
-                    SoftmaxGradient<TSimd, TVector>(weights, scoreGradients, rows, logSumExp, delta, visible, start);
+                    SoftmaxGradient<TSimd, TVector, WeightExponential>(weights, scoreGradients, rows, logSumExp, delta,
+                        visible, start);
                     tile.AddGradients(weights, scoreGradients, pages.KeyRows(page), keys, valueSum, keySum, queryGradient);
                     continue;
                 }
@@ -119,9 +120,15 @@ internal static unsafe partial class AttentionCore
                     accumulate: false);
                 Multiply(outputGradient, width, 1, (float*)pages.Values(page), PageSize, scoreGradients, PageSize,
                     rows, dimension, accumulate: false);
-                SoftmaxGradient<TSimd, TVector>(weights, scoreGradients, rows, logSumExp, delta, visible, start);
-                if (gradient.Rounds)
+                if (!gradient.Rounds)
                 {
+                    SoftmaxGradient<TSimd, TVector, FullExponential>(weights, scoreGradients, rows, logSumExp, delta,
+                        visible, start);
+                }
+                else
+                {
+                    SoftmaxGradient<TSimd, TVector, WeightExponential>(weights, scoreGradients, rows, logSumExp, delta,
+                        visible, start);
                     BFloat16Pages.Round(weights, rows * PageSize);
                     BFloat16Pages.Round(scoreGradients, rows * PageSize);
                 }
@@ -187,9 +194,10 @@ internal static unsafe partial class AttentionCore
     /// <summary>
     /// Scores become P, and gradients of P become gradients of the scores; both are 0 where a key is not seen.
     /// </summary>
-    private static void SoftmaxGradient<TSimd, TVector>(float* weights, float* gradients, int rows, float* logSumExp,
-        float* delta, int* visible, int pageStart)
+    private static void SoftmaxGradient<TSimd, TVector, TExponential>(float* weights, float* gradients, int rows,
+        float* logSumExp, float* delta, int* visible, int pageStart)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         for (int row = 0; row < rows; row++)
         {
@@ -197,9 +205,9 @@ internal static unsafe partial class AttentionCore
             float* gradient = gradients + row * PageSize;
             TVector total = TSimd.Broadcast(logSumExp[row]), rowDelta = TSimd.Broadcast(delta[row]);
             if (visible[row] - pageStart < PageSize)
-                ExponentialsOfVisible<TSimd, TVector>(weight, total, visible[row] - pageStart);
+                ExponentialsOfVisible<TSimd, TVector, TExponential>(weight, total, visible[row] - pageStart);
             else
-                Exponentials<TSimd, TVector>(weight, total);
+                Exponentials<TSimd, TVector, TExponential>(weight, total);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
                 TSimd.Store(gradient + lane,
                     TSimd.Multiply(TSimd.Load(weight + lane), TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));

@@ -43,10 +43,27 @@ internal static unsafe partial class AttentionCore
         }
     }
 
+    /// <summary>The exponential of attention in float32.</summary>
+    private readonly struct FullExponential : IUnaryFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x)
+            where TSimd : struct, ISimd<TVector> => VectorMath.Exp<TSimd, TVector>(x);
+    }
+
+    /// <summary>That of attention whose operands are rounded.</summary>
+    private readonly struct WeightExponential : IUnaryFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x)
+            where TSimd : struct, ISimd<TVector> => VectorMath.ExpOfWeight<TSimd, TVector>(x);
+    }
+
     /// <summary>Scores become p; the maxima, corrections and sums go on.</summary>
-    private static void SoftmaxPage<TSimd, TVector>(in SoftmaxState state, int rows, bool masked, int* visible,
-        int pageStart)
+    private static void SoftmaxPage<TSimd, TVector, TExponential>(in SoftmaxState state, int rows, bool masked,
+        int* visible, int pageStart)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         for (int row = 0; row < rows; row++)
         {
@@ -60,7 +77,7 @@ internal static unsafe partial class AttentionCore
         {
             TVector old = TSimd.Load(state.Maximum + row), page = TSimd.Load(state.PageMaximum + row);
             TVector maximum = TSimd.SelectGreater(page, old, page, old);
-            TSimd.Store(state.Correction + row, VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(old, maximum)));
+            TSimd.Store(state.Correction + row, TExponential.Of<TSimd, TVector>(TSimd.Subtract(old, maximum)));
             TSimd.Store(state.Maximum + row, maximum);
         }
 
@@ -70,9 +87,9 @@ internal static unsafe partial class AttentionCore
             float* weights = state.Weights + row * PageSize;
             TVector maximum = TSimd.Broadcast(state.Maximum[row]), correction = TSimd.Broadcast(state.Correction[row]);
             if (masked && visible[row] - pageStart < PageSize)
-                ExponentialsOfVisible<TSimd, TVector>(scores, maximum, visible[row] - pageStart);
+                ExponentialsOfVisible<TSimd, TVector, TExponential>(scores, maximum, visible[row] - pageStart);
             else
-                Exponentials<TSimd, TVector>(scores, maximum);
+                Exponentials<TSimd, TVector, TExponential>(scores, maximum);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
                 TSimd.Store(weights + lane,
                     TSimd.FusedMultiplyAdd(TSimd.Load(weights + lane), correction, TSimd.Load(scores + lane)));
@@ -110,19 +127,22 @@ internal static unsafe partial class AttentionCore
 
     /// <summary>scores = exp(scores − shift).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Exponentials<TSimd, TVector>(float* scores, TVector shift)
+    private static void Exponentials<TSimd, TVector, TExponential>(float* scores, TVector shift)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-            TSimd.Store(scores + lane, VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Load(scores + lane), shift)));
+            TSimd.Store(scores + lane,
+                TExponential.Of<TSimd, TVector>(TSimd.Subtract(TSimd.Load(scores + lane), shift)));
     }
 
     /// <summary>
     /// The same for the lanes before the limit; 0 for the others, whatever they hold. Those pass through the
     /// exponential as 0, not as −∞: results that underflow are slow on many processors.
     /// </summary>
-    private static void ExponentialsOfVisible<TSimd, TVector>(float* scores, TVector shift, int limit)
+    private static void ExponentialsOfVisible<TSimd, TVector, TExponential>(float* scores, TVector shift, int limit)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         TVector end = TSimd.Broadcast(limit);
         float* lanes = LanePointer;
@@ -132,7 +152,7 @@ internal static unsafe partial class AttentionCore
             TVector difference = TSimd.SelectGreater(end, index, TSimd.Subtract(TSimd.Load(scores + lane), shift),
                 TSimd.Zero);
             TSimd.Store(scores + lane,
-                TSimd.SelectGreater(end, index, VectorMath.Exp<TSimd, TVector>(difference), TSimd.Zero));
+                TSimd.SelectGreater(end, index, TExponential.Of<TSimd, TVector>(difference), TSimd.Zero));
         }
     }
 

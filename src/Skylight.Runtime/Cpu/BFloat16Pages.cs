@@ -75,14 +75,16 @@ internal static unsafe class BFloat16Pages
     /// <summary>Writes some positions, and nothing else of the page.</summary>
     public static void WriteKeys(float* source, nint stride, int offset, int count, int dimension, byte* page)
     {
+        uint* rounded = stackalloc uint[PageSize];
         for (int index = 0; index < count; index++)
         {
-            float* row = source + index * stride;
-            uint* pairs = (uint*)page + offset + index;
-            for (int d = 0; d < dimension; d += 2)
+            for (int d = 0; d < dimension; d += PageSize)
             {
-                uint second = d + 1 < dimension ? ((BFloat16)row[d + 1]).Bits : (uint)0;
-                pairs[(nint)d / 2 * PageSize] = ((uint)((BFloat16)row[d]).Bits << 16) | second;
+                int columns = Math.Min(PageSize, dimension - d);
+                RoundBlock(source + index * stride + d, rounded, columns);
+                uint* target = (uint*)page + (nint)d / 2 * PageSize + offset + index;
+                for (int column = 0; column < columns; column += 2, target += PageSize)
+                    *target = rounded[column] | (rounded[column + 1] >> 16);
             }
         }
     }
@@ -90,12 +92,26 @@ internal static unsafe class BFloat16Pages
     /// <inheritdoc cref="WriteKeys"/>
     public static void WriteValues(float* source, nint stride, int offset, int count, int dimension, byte* page)
     {
+        uint* rounded = stackalloc uint[PageSize];
         for (int index = 0; index < count; index++)
         {
-            float* row = source + index * stride;
-            for (int d = 0; d < Width(dimension); d++)
-                *Value(page, offset + index, d, dimension) = d < dimension ? ((BFloat16)row[d]).Bits : (ushort)0;
+            for (int d = 0; d < dimension; d += PageSize)
+            {
+                int columns = Math.Min(PageSize, dimension - d), width = Width(columns);
+                RoundBlock(source + index * stride + d, rounded, columns);
+                ushort* target = Value(page, offset + index, d, dimension);
+                for (int column = 0; column < width; column++)
+                    target[2 * column] = (ushort)(rounded[column] >> 16);
+            }
         }
+    }
+
+    /// <summary>32 numbers, of which those that do not exist are zero, as bfloat16 in the upper halves.</summary>
+    private static void RoundBlock(float* source, uint* target, int columns)
+    {
+        new Span<uint>(target, PageSize).Clear();
+        new ReadOnlySpan<float>(source, columns).CopyTo(new Span<float>(target, PageSize));
+        Round((float*)target, PageSize);
     }
 
     /// <summary>The keys of a page as [D][32].</summary>

@@ -19,6 +19,18 @@ public sealed class VectorMathTests
     }
 
     [Fact]
+    public void The_exponential_of_weights_is_far_more_accurate_than_bfloat16()
+    {
+        for (float x = -87; x < 80; x += 0.000937f)
+            Assert.InRange(VectorMath.ExpOfWeight(x) / Math.Exp(x), 1 - 3e-7 - 2e-8 * Math.Abs(x), 1 + 3e-7 + 2e-8 * Math.Abs(x));
+        Assert.Equal(1f, VectorMath.ExpOfWeight(0f));
+        Assert.Equal(0f, VectorMath.ExpOfWeight(float.NegativeInfinity));
+        Assert.Equal(0f, VectorMath.ExpOfWeight(float.MinValue));
+        Assert.Equal(0f, VectorMath.ExpOfWeight(-87.1f));
+        Assert.True(float.IsNaN(VectorMath.ExpOfWeight(float.NaN)));
+    }
+
+    [Fact]
     public void Exp_holds_at_the_edges()
     {
         Assert.Equal(1f, VectorMath.Exp(0f));
@@ -83,6 +95,16 @@ public sealed class VectorMathTests
             for (int i = 0; i < 16; i += 4)
                 VectorMath.Exp(Vector128.Create(x, i)).CopyTo(actual, i);
             GemmReference.AssertSameBits(exp, actual, "exp, 128 bits");
+
+            float[] weights = Array.ConvertAll(x, VectorMath.ExpOfWeight);
+            VectorMath.ExpOfWeight<Simd512, Vector512<float>>(Vector512.Create(x)).CopyTo(actual);
+            GemmReference.AssertSameBits(weights, actual, "exp of weights, 512 bits");
+            for (int i = 0; i < 16; i += 8)
+                VectorMath.ExpOfWeight<Simd256, Vector256<float>>(Vector256.Create(x, i)).CopyTo(actual, i);
+            GemmReference.AssertSameBits(weights, actual, "exp of weights, 256 bits");
+            for (int i = 0; i < 16; i += 4)
+                VectorMath.ExpOfWeight<Simd128, Vector128<float>>(Vector128.Create(x, i)).CopyTo(actual, i);
+            GemmReference.AssertSameBits(weights, actual, "exp of weights, 128 bits");
 
             VectorMath.Erf(Vector512.Create(x)).CopyTo(actual);
             GemmReference.AssertSameBits(erf, actual, "erf, 512 bits");
