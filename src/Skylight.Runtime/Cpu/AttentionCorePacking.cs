@@ -24,7 +24,10 @@ internal static unsafe partial class AttentionCore
         byte* buffer = (byte*)AttentionScratch.Sequence(2 * PageCount(count) * pageBytes / sizeof(float));
         var pages = new Pages
         {
-            Keys = buffer, Values = buffer + PageCount(count) * pageBytes, Stride = pageBytes, AreRounded = rounds,
+            Keys = buffer,
+            Values = buffer + PageCount(count) * pageBytes,
+            Stride = pageBytes,
+            AreRounded = rounds,
         };
         if (!rounds)
         {

@@ -47,16 +47,32 @@ public sealed unsafe class RoundedAttentionTests
             {
                 var queries = new AttentionCore.Queries
                 {
-                    Query = pq, Output = po, LogSumExp = pl, RowStride = group * dimension, LogSumExpStride = group,
-                    Rows = tokens, Group = group, HeadDimension = dimension, Visible = causal ? 1 : tokens, Causal = causal,
+                    Query = pq,
+                    Output = po,
+                    LogSumExp = pl,
+                    RowStride = group * dimension,
+                    LogSumExpStride = group,
+                    Rows = tokens,
+                    Group = group,
+                    HeadDimension = dimension,
+                    Visible = causal ? 1 : tokens,
+                    Causal = causal,
                 };
                 AttentionCore.Forward(queries, AttentionCore.Pack(pk, pv, dimension, tokens, dimension, rounds: true),
                     isAssembled);
                 AttentionCore.Backward(
                     new AttentionCore.Gradient
                     {
-                        Forward = queries, OutputGradient = pg, QueryGradient = pdq, Keys = pk, Values = pv, KeyGradient = pdk,
-                        ValueGradient = pdv, Stride = dimension, Count = tokens, Rounds = true,
+                        Forward = queries,
+                        OutputGradient = pg,
+                        QueryGradient = pdq,
+                        Keys = pk,
+                        Values = pv,
+                        KeyGradient = pdk,
+                        ValueGradient = pdv,
+                        Stride = dimension,
+                        Count = tokens,
+                        Rounds = true,
                     },
                     isAssembled);
             }

@@ -155,7 +155,8 @@ public sealed class AttentionTests : IDisposable
         {
             Batch before = rounded with
             {
-                Q = GemmReference.RoundToBFloat16(rounded.Q), K = GemmReference.RoundToBFloat16(rounded.K),
+                Q = GemmReference.RoundToBFloat16(rounded.Q),
+                K = GemmReference.RoundToBFloat16(rounded.K),
                 V = GemmReference.RoundToBFloat16(rounded.V),
             };
             AttentionHarness.AssertSameBits(harness.Run(before.Q, before.K, before.V, starts)[0], outputs[0], "out");
