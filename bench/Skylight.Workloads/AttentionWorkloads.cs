@@ -32,12 +32,18 @@ internal static class AttentionWorkloads
         Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),
         Packed("attention/internvl3-1b-1k", 14, 2, 64, causal: true, sequences: 1, length: 1024),
         Packed("attention/internvl3-8b-1k", 28, 4, 128, causal: true, sequences: 1, length: 1024),
+        Packed("attention/internvl3-1b-4k", 14, 2, 64, causal: true, sequences: 1, length: 4096),
         Packed("attention/internvit-300m", 16, 16, 64, causal: false, sequences: 1, length: 1025),
+        // The same where products are of bfloat16.
+        Packed("attention/internvl3-1b-4k-bfloat16", 14, 2, 64, causal: true, sequences: 1, length: 4096, rounds: true),
+        Packed("attention/internvit-300m-bfloat16", 16, 16, 64, causal: false, sequences: 1, length: 1025, rounds: true),
 
         Backward("attention_backward/tiny", 4, 2, 5, causal: true, tiny: true, sequences: 2, length: 7),
         Backward("attention_backward/demo-training", 4, 4, 32, causal: true, tiny: false, sequences: 256, length: 80),
         Backward("attention_backward/internvl3-1b-1k", 14, 2, 64, causal: true, tiny: false, sequences: 1, length: 1024),
         Backward("attention_backward/internvit-300m", 16, 16, 64, causal: false, tiny: false, sequences: 1, length: 1025),
+        Backward("attention_backward/internvl3-1b-1k-bfloat16", 14, 2, 64, causal: true, tiny: false, sequences: 1,
+            length: 1024, rounds: true),
 
         Write("key_value_write/tiny", 2, 5, tokens: 6, pages: 3, tiny: true),
         Write("key_value_write/internvl3-1b-1k", 2, 64, tokens: 1024, pages: 64, tiny: false),
@@ -55,16 +61,19 @@ internal static class AttentionWorkloads
             together: false, tiny: false),
         Paged("paged_attention/demo-decode", 4, 4, 32, sequences: 256, rows: 1, context: 80, tiny: false),
         Paged("paged_attention/internvl3-1b-decode", 14, 2, 64, sequences: 32, rows: 1, context: 2048, tiny: false),
+        Paged("paged_attention/internvl3-1b-decode-16k", 14, 2, 64, sequences: 1, rows: 1, context: 16384, tiny: false),
+        Paged("paged_attention/internvl3-1b-decode-16k-bfloat16", 14, 2, 64, sequences: 1, rows: 1, context: 16384,
+            tiny: false, DataType.BFloat16),
         Paged("paged_attention/internvl3-1b-prefill", 14, 2, 64, sequences: 1, rows: 1024, context: 1024, tiny: false),
     ];
 
     private static Workload Packed(string name, int heads, int keyValueHeads, int dimension, bool causal, int sequences,
-        int length) =>
-        new(name, new Attention(heads, keyValueHeads, dimension, causal),
+        int length, bool rounds = false) =>
+        new(name, new Attention(heads, keyValueHeads, dimension, causal) { RoundsOperands = rounds },
             [.. QueryKeyValue(heads, keyValueHeads, dimension, sequences * length), Starts(sequences, length)], Tiny: false);
 
     private static Workload Backward(string name, int heads, int keyValueHeads, int dimension, bool causal, bool tiny,
-        int sequences, int length)
+        int sequences, int length, bool rounds = false)
     {
         int rows = sequences * length;
         // A log-sum-exp in its usual range; not that of these queries and keys.
@@ -75,7 +84,7 @@ internal static class AttentionWorkloads
         };
         Operand[] operands = [.. QueryKeyValue(heads, keyValueHeads, dimension, rows), Normal(rows, heads * dimension),
             logSumExp, Normal(rows, heads * dimension), Starts(sequences, length)];
-        return new(name, new AttentionBackward(heads, keyValueHeads, dimension, causal),
+        return new(name, new AttentionBackward(heads, keyValueHeads, dimension, causal) { RoundsOperands = rounds },
             [.. operands.Select(operand => operand with { Differentiable = false })], tiny);
     }
 
@@ -91,7 +100,7 @@ internal static class AttentionWorkloads
     }
 
     private static Workload Paged(string name, int heads, int keyValueHeads, int dimension, int sequences, int rows,
-        int context, bool tiny)
+        int context, bool tiny, DataType cacheType = DataType.Float32)
     {
         int pagesEach = (context + PageSize - 1) / PageSize, pages = sequences * pagesEach;
         var table = new Operand(TensorType.Int32(sequences, pagesEach), seed =>
@@ -105,8 +114,8 @@ internal static class AttentionWorkloads
             new PagedAttention(heads, keyValueHeads, dimension),
             [
                 Normal(sequences * rows, heads * dimension) with { Differentiable = false },
-                Cache(pages, keyValueHeads, dimension),
-                Cache(pages, keyValueHeads, dimension),
+                Cache(pages, keyValueHeads, dimension, cacheType),
+                Cache(pages, keyValueHeads, dimension, cacheType),
                 table,
                 Starts(sequences, rows),
                 Integers([.. Enumerable.Repeat(context, sequences)]),
@@ -147,8 +156,11 @@ internal static class AttentionWorkloads
     private static IEnumerable<Operand> QueryKeyValue(int heads, int keyValueHeads, int dimension, int rows) =>
         [Normal(rows, heads * dimension), Normal(rows, keyValueHeads * dimension), Normal(rows, keyValueHeads * dimension)];
 
-    private static Operand Cache(int pages, int keyValueHeads, int dimension) =>
-        Normal(pages, keyValueHeads, PageSize * dimension) with { Differentiable = false, Persistent = true };
+    private static Operand Cache(int pages, int keyValueHeads, int dimension, DataType type = DataType.Float32)
+    {
+        Operand cache = Normal(pages, keyValueHeads, PageSize * dimension);
+        return cache with { Type = cache.Type with { DataType = type }, Differentiable = false, Persistent = true };
+    }
 
     private static Operand Starts(int sequences, int length) =>
         Integers([.. Enumerable.Range(0, sequences + 1).Select(sequence => sequence * length)]);

@@ -119,8 +119,8 @@ internal sealed record CheckpointInfo(
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled,
                 pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
             TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
-            2L * language.LayerCount * language.KeyValueSize * device.ActivationType.Size(), device.Name, deviceBytes,
-            Plan(model, trained, deviceBytes, request), [.. configuration.Warnings]);
+            2L * language.LayerCount * language.KeyValueSize * device.KeyValueType(parameterType).Size(), device.Name,
+            deviceBytes, Plan(model, trained, deviceBytes, request), [.. configuration.Warnings]);
 
         long Bytes(PersistentTensor parameter) => parameter.Type.Format is not null ? parameter.Type.Bytes
             : parameter.Type.Shape.ElementCount * type.Size();

@@ -111,7 +111,7 @@ internal static unsafe class ModelBenchmark
     /// </summary>
     private static double MeasurePlans(VisionLanguageModel model)
     {
-        using var cache = new KeyValueCache(model.Configuration.Language, model.Device, 1);
+        using var cache = new KeyValueCache(model, 1);
         using var workspace = new Workspace(model.Device);
         double shortest = double.MaxValue;
         for (int sequences = 1; sequences <= 24; sequences++)

@@ -48,6 +48,9 @@ internal sealed class TimedDevice(Device inner) : Device
     public override DataType ActivationType => inner.ActivationType;
 
     /// <inheritdoc/>
+    public override DataType KeyValueType(DataType parameterType) => inner.KeyValueType(parameterType);
+
+    /// <inheritdoc/>
     public override int Alignment => inner.Alignment;
 
     /// <inheritdoc/>

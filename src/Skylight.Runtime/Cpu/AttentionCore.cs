@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Skylight.Cpu.Assembly;
 using Skylight.Execution;
 
 namespace Skylight.Cpu;
@@ -20,6 +21,10 @@ namespace Skylight.Cpu;
 /// So the bits of a row depend on its query, the keys and values it sees and their positions, and on nothing else: not
 /// on the rows computed beside it, not on chunks, pages in memory, threads or vector width.
 /// </para>
+/// <para>
+/// Over pages of bfloat16, queries (scaled) and p are rounded to bfloat16 too; scores, maxima, the sums of p and the
+/// weighted sums stay float32, in the same order.
+/// </para>
 /// </remarks>
 internal static unsafe partial class AttentionCore
 {
@@ -35,19 +40,22 @@ internal static unsafe partial class AttentionCore
     /// <summary>The keys and values of one sequence and one key-value head.</summary>
     internal struct Pages
     {
-        /// <summary>Page 0's keys: element (d, offset) at d·32 + offset.</summary>
-        public float* Keys;
+        /// <summary>Page 0's keys, in float32: element (d, offset) at d·32 + offset.</summary>
+        public byte* Keys;
 
-        /// <summary>Page 0's values: element (offset, d) at offset·D + d.</summary>
-        public float* Values;
+        /// <summary>Page 0's values, in float32: element (offset, d) at offset·D + d.</summary>
+        public byte* Values;
 
-        /// <summary>Floats from a page to the next in memory.</summary>
+        /// <summary>Bytes from a page to the next in memory.</summary>
         public nint Stride;
 
         /// <summary>Which page in memory is page i of the sequence; null where they lie in order.</summary>
         public int* Table;
 
-        /// <summary>Where page i of the sequence starts, in floats from page 0 in memory.</summary>
+        /// <summary>Whether they are bfloat16, in the order of <see cref="BFloat16Pages"/>, and products are too.</summary>
+        public bool AreRounded;
+
+        /// <summary>Where page i of the sequence starts, in bytes from page 0 in memory.</summary>
         public readonly nint Offset(int page) => (Table == null ? page : Table[page]) * Stride;
     }
 
@@ -95,25 +103,38 @@ internal static unsafe partial class AttentionCore
     internal static int ThreadsFor(double elements) => elements < 16 * 1024 ? 1 : CpuParallel.ThreadCount;
 
     /// <summary>Computes the outputs of some query rows on the calling thread.</summary>
-    internal static void Forward(in Queries queries, in Pages pages)
+    internal static void Forward(in Queries queries, in Pages pages) =>
+        Forward(queries, pages, pages.AreRounded && BFloat16Kernels.AreAvailable);
+
+    /// <inheritdoc cref="Forward(in Queries, in Pages)"/>
+    /// <param name="queries">The rows.</param>
+    /// <param name="pages">What they see.</param>
+    /// <param name="isAssembled">Whether products of rounded pages are those of the processor; the bits are the same.</param>
+    internal static void Forward(in Queries queries, in Pages pages, bool isAssembled)
     {
         if (Vector512.IsHardwareAccelerated)
-            Forward<Simd512, Vector512<float>>(queries, pages);
+            Forward<Simd512, Vector512<float>>(queries, pages, isAssembled);
         else if (Vector256.IsHardwareAccelerated)
-            Forward<Simd256, Vector256<float>>(queries, pages);
+            Forward<Simd256, Vector256<float>>(queries, pages, isAssembled);
         else
-            Forward<Simd128, Vector128<float>>(queries, pages);
+            Forward<Simd128, Vector128<float>>(queries, pages, isAssembled);
     }
 
-    private static void Forward<TSimd, TVector>(in Queries queries, in Pages pages)
+    private static void Forward<TSimd, TVector>(in Queries queries, in Pages pages, bool isAssembled)
         where TSimd : struct, ISimd<TVector>
     {
         int dimension = queries.HeadDimension, group = queries.Group;
         int pairs = queries.Rows * group;
-        float* scratch = AttentionScratch.Tile(TileRows * (2 * (nint)dimension + 2 * PageSize) + 3 * TileRows);
+        // Sums lie in blocks of 32 columns, [TileRows][32] each.
+        nint sumFloats = TileRows * (nint)PageCount(dimension) * PageSize;
+        nint roundedFloats = isAssembled ? RoundedTile.Floats(dimension)
+            : pages.AreRounded ? 2 * PageSize * (nint)dimension : 0;
+        float* scratch = AttentionScratch.Tile(
+            TileRows * ((nint)dimension + 2 * PageSize + 3) + sumFloats + roundedFloats);
         float* query = scratch;
         float* sum = query + (nint)TileRows * dimension;
-        float* scores = sum + (nint)TileRows * dimension;
+        float* scores = sum + sumFloats;
+        float* rounded = scores + TileRows * (2 * PageSize + 3);
         var state = new SoftmaxState
         {
             Scores = scores,
@@ -127,21 +148,48 @@ internal static unsafe partial class AttentionCore
         {
             int rows = Math.Min(TileRows, pairs - first);
             int most = GatherQueries<TSimd, TVector>(queries, first, rows, query, visible);
-            new Span<float>(sum, rows * dimension).Clear();
+            RoundedTile tile = isAssembled ? new RoundedTile(rounded, query, rows, dimension) : default;
+            if (pages.AreRounded && !isAssembled)
+                BFloat16Pages.Round(query, rows * dimension);
+            new Span<float>(sum, (int)sumFloats).Clear();
             state.Start(rows);
             for (int start = 0, page = 0; start < most; start += PageSize, page++)
             {
-                nint offset = pages.Offset(page);
-                if (first == 0 && start + PageSize < most)
-                    PrefetchPage(pages, pages.Offset(page + 1), Math.Min(PageSize, most - start - PageSize), dimension);
+                nint offset = pages.Offset(page), next = start + PageSize < most ? pages.Offset(page + 1) : 0;
+                bool asks = isAssembled && tile.AsksAhead && start + PageSize < most;
+                if (first == 0 && start + PageSize < most && !asks)
+                    PrefetchPage(pages, next, Math.Min(PageSize, most - start - PageSize), dimension);
                 int keys = Math.Min(PageSize, most - start);
-                Multiply(query, dimension, 1, pages.Keys + offset, PageSize, scores, PageSize, rows, dimension,
-                    accumulate: false);
+                byte* keyPage = pages.Keys + offset, valuePage = pages.Values + offset;
+                if (pages.AreRounded && !isAssembled)
+                {
+                    BFloat16Pages.WidenKeys(keyPage, rounded, dimension);
+                    BFloat16Pages.WidenValues(valuePage, rounded + PageSize * (nint)dimension, dimension);
+                    keyPage = (byte*)rounded;
+                    valuePage = (byte*)(rounded + PageSize * (nint)dimension);
+                }
+
+                if (isAssembled)
+                    tile.Scores(keyPage, scores, asks ? pages.Keys + next : null);
+                else
+                    Multiply(query, dimension, 1, (float*)keyPage, PageSize, scores, PageSize, rows, dimension,
+                        accumulate: false);
                 // Only the first row's count can be the smallest.
                 bool masked = visible[0] - start < PageSize;
-                SoftmaxPage<TSimd, TVector>(state, rows, masked, visible, start);
+                if (pages.AreRounded)
+                    SoftmaxPage<TSimd, TVector, WeightExponential>(state, rows, masked, visible, start);
+                else
+                    SoftmaxPage<TSimd, TVector, FullExponential>(state, rows, masked, visible, start);
                 Correct<TSimd, TVector>(sum, state.Correction, rows, dimension);
-                AddValues<TSimd, TVector>(scores, pages.Values + offset, sum, rows, dimension, keys);
+                if (isAssembled)
+                {
+                    tile.AddValues(scores, valuePage, sum, keys, asks ? pages.Values + next : null);
+                    continue;
+                }
+
+                if (pages.AreRounded)
+                    BFloat16Pages.Round(scores, rows * PageSize);
+                AddValues<TSimd, TVector>(scores, (float*)valuePage, sum, rows, dimension, keys);
             }
 
             WriteOutputs<TSimd, TVector>(queries, first, rows, state, sum);
@@ -178,7 +226,7 @@ internal static unsafe partial class AttentionCore
         for (int index = 0; index < rows; index++)
         {
             float total = SumOfLanes(state.Weights + index * PageSize);
-            Rescale<TSimd, TVector>(sum + (nint)index * dimension, 1 / total,
+            RescaleBlocks<TSimd, TVector>(sum + index * PageSize, TileRows, 1 / total,
                 queries.Output + row * queries.RowStride + (nint)head * dimension, dimension);
             if (queries.LogSumExp != null)
                 queries.LogSumExp[row * queries.LogSumExpStride + head] = state.Maximum[index] + MathF.Log(total);
@@ -191,17 +239,19 @@ internal static unsafe partial class AttentionCore
     }
 
     /// <summary>
-    /// Asks for a page while the one before is worked on: pages lie anywhere, so the processor cannot guess the next.
+    /// Asks for a page while the one before is worked on: pages lie anywhere, so the processor cannot guess the next. Into the
+    /// second cache: the first one's few open loads would hold up the work (Zen 4, decoding at 16k: 21.6 ms, not 28).
     /// </summary>
     private static void PrefetchPage(in Pages pages, nint offset, int keys, int dimension)
     {
         if (!Sse.IsSupported)
             return;
-        const int Line = 16;
-        for (nint index = 0; index < PageSize * (nint)dimension; index += Line)
-            Sse.Prefetch0(pages.Keys + offset + index);
-        for (nint index = 0; index < keys * (nint)dimension; index += Line)
-            Sse.Prefetch0(pages.Values + offset + index);
+        const int Line = 64;
+        int size = pages.AreRounded ? sizeof(ushort) : sizeof(float);
+        for (nint index = 0; index < PageSize * (nint)dimension * size; index += Line)
+            Sse.Prefetch1(pages.Keys + offset + index);
+        for (nint index = 0; index < keys * (nint)dimension * size; index += Line)
+            Sse.Prefetch1(pages.Values + offset + index);
     }
 
     /// <summary>The register tiles with 32 columns that exist in b and c.</summary>

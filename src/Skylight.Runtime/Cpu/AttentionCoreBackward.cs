@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using System.Runtime.Intrinsics;
+using Skylight.Cpu.Assembly;
 
 namespace Skylight.Cpu;
 
@@ -35,40 +36,50 @@ internal static unsafe partial class AttentionCore
 
         /// <summary>Positions.</summary>
         public int Count;
+
+        /// <summary>
+        /// Whether all operands of products are rounded to bfloat16: scores are then those of the forward pass, and P, dS and
+        /// dO are rounded too.
+        /// </summary>
+        public bool Rounds;
     }
 
     /// <summary>Computes the gradient on the calling thread, in an order that depends on nothing but the sequence.</summary>
-    internal static void Backward(in Gradient gradient)
+    internal static void Backward(in Gradient gradient) =>
+        Backward(gradient, gradient.Rounds && BFloat16Kernels.AreAvailable);
+
+    /// <inheritdoc cref="Backward(in Gradient)"/>
+    /// <param name="gradient">What to compute.</param>
+    /// <param name="isAssembled">Whether rounded products are those of the processor; the bits are the same.</param>
+    internal static void Backward(in Gradient gradient, bool isAssembled)
     {
         if (Vector512.IsHardwareAccelerated)
-            Backward<Simd512, Vector512<float>>(gradient);
+            Backward<Simd512, Vector512<float>>(gradient, isAssembled);
         else if (Vector256.IsHardwareAccelerated)
-            Backward<Simd256, Vector256<float>>(gradient);
+            Backward<Simd256, Vector256<float>>(gradient, isAssembled);
         else
-            Backward<Simd128, Vector128<float>>(gradient);
+            Backward<Simd128, Vector128<float>>(gradient, isAssembled);
     }
 
     /// <remarks>
-    /// With P = exp(S − logSumExp) and δ = Σ dO·O per row: dV = Pᵀ·dO, dS = P ∘ (dO·Vᵀ − δ), dQ = dS·K / √D, dK = dSᵀ·Q / √D
-    /// (Dao et al., 2022, algorithm 4). Rows of operands are padded to whole register tiles of 32.
+    /// With P = exp(S − logSumExp) and δ = Σ dO·O per row: dV = Pᵀ·dO, dS = P ∘ (dO·Vᵀ − δ), dQ = dS·K / √D,
+    /// dK = dSᵀ·Q / √D (Dao et al., 2022, algorithm 4). Rows of operands are padded to whole register tiles of 32; sums
+    /// lie in blocks of 32 columns.
     /// </remarks>
-    private static void Backward<TSimd, TVector>(in Gradient gradient)
+    private static void Backward<TSimd, TVector>(in Gradient gradient, bool isAssembled)
         where TSimd : struct, ISimd<TVector>
     {
         int dimension = gradient.Forward.HeadDimension, width = PageCount(dimension) * PageSize;
         int pageCount = PageCount(gradient.Count);
-        nint pageFloats = (nint)PageSize * dimension, paddedFloats = (nint)PageSize * width;
-        float* keyPages = AttentionScratch.Sequence(pageCount * (2 * pageFloats + 3 * paddedFloats));
-        float* valuePages = keyPages + pageCount * pageFloats;
-        float* keyRows = valuePages + pageCount * pageFloats;
-        float* keySums = keyRows + pageCount * paddedFloats;
+        nint paddedFloats = (nint)PageSize * width;
+        float* keySums = AttentionScratch.Sequence(
+            pageCount * (2 * paddedFloats + GradientPages.Floats(dimension, width, isAssembled)));
         float* valueSums = keySums + pageCount * paddedFloats;
-        PackTransposed(gradient.Keys, gradient.Stride, gradient.Count, dimension, keyPages);
-        PackTransposed(gradient.Values, gradient.Stride, gradient.Count, dimension, valuePages);
-        PadRows(gradient.Keys, gradient.Stride, gradient.Count, dimension, keyRows, width);
+        var pages = new GradientPages(gradient, width, valueSums + pageCount * paddedFloats, isAssembled);
         Clear(keySums, 2 * pageCount * paddedFloats);
 
-        float* scratch = AttentionScratch.Tile(TileRows * (3 * (nint)width + 2 * PageSize + 2));
+        float* scratch = AttentionScratch.Tile(TileRows * (3 * (nint)width + 2 * PageSize + 2)
+            + (isAssembled ? RoundedGradientTile.Floats(width) : 0));
         float* query = scratch, outputGradient = query + TileRows * (nint)width,
             queryGradient = outputGradient + TileRows * (nint)width;
         float* weights = queryGradient + TileRows * (nint)width, scoreGradients = weights + TileRows * PageSize;
@@ -79,34 +90,68 @@ internal static unsafe partial class AttentionCore
         {
             int rows = Math.Min(TileRows, pairs - first);
             int most = GatherRows(gradient, first, rows, width, query, outputGradient, logSumExp, delta, visible);
-            Clear(queryGradient, rows * (nint)width);
+            RoundedGradientTile tile = default;
+            if (isAssembled)
+            {
+                tile = new RoundedGradientTile(delta + TileRows, query, outputGradient, rows, dimension, width);
+                // Rows that do not exist are steps of products with the others.
+                Clear(weights, 2 * TileRows * PageSize);
+            }
+            else if (gradient.Rounds)
+            {
+                BFloat16Pages.Round(query, rows * width);
+            }
+
+            Clear(queryGradient, TileRows * (nint)width);
             for (int start = 0, page = 0; start < most; start += PageSize, page++)
             {
                 int keys = Math.Min(PageSize, most - start);
-                Multiply(query, width, 1, keyPages + page * pageFloats, PageSize, weights, PageSize, rows, dimension,
+                float* keySum = keySums + page * paddedFloats, valueSum = valueSums + page * paddedFloats;
+                if (isAssembled)
+                {
+                    tile.Scores(pages.Keys(page), pages.Values(page), weights, scoreGradients);
+                    SoftmaxGradient<TSimd, TVector, WeightExponential>(weights, scoreGradients, rows, logSumExp, delta,
+                        visible, start);
+                    tile.AddGradients(weights, scoreGradients, pages.KeyRows(page), keys, valueSum, keySum, queryGradient);
+                    continue;
+                }
+
+                Multiply(query, width, 1, (float*)pages.Keys(page), PageSize, weights, PageSize, rows, dimension,
                     accumulate: false);
-                Multiply(outputGradient, width, 1, valuePages + page * pageFloats, PageSize, scoreGradients, PageSize,
+                Multiply(outputGradient, width, 1, (float*)pages.Values(page), PageSize, scoreGradients, PageSize,
                     rows, dimension, accumulate: false);
-                SoftmaxGradient<TSimd, TVector>(weights, scoreGradients, rows, logSumExp, delta, visible, start);
+                if (!gradient.Rounds)
+                {
+                    SoftmaxGradient<TSimd, TVector, FullExponential>(weights, scoreGradients, rows, logSumExp, delta,
+                        visible, start);
+                }
+                else
+                {
+                    SoftmaxGradient<TSimd, TVector, WeightExponential>(weights, scoreGradients, rows, logSumExp, delta,
+                        visible, start);
+                    BFloat16Pages.Round(weights, rows * PageSize);
+                    BFloat16Pages.Round(scoreGradients, rows * PageSize);
+                }
+
                 for (int d = 0; d < width; d += PageSize)
                 {
-                    Multiply(weights, 1, PageSize, outputGradient + d, width, valueSums + page * paddedFloats + d,
-                        width, keys, rows, accumulate: true);
-                    Multiply(scoreGradients, 1, PageSize, query + d, width, keySums + page * paddedFloats + d, width,
-                        keys, rows, accumulate: true);
-                    Multiply(scoreGradients, PageSize, 1, keyRows + page * paddedFloats + d, width, queryGradient + d,
-                        width, rows, keys, accumulate: true);
+                    Multiply(weights, 1, PageSize, outputGradient + d, width, valueSum + d * PageSize, PageSize, keys,
+                        rows, accumulate: true);
+                    Multiply(scoreGradients, 1, PageSize, query + d, width, keySum + d * PageSize, PageSize, keys, rows,
+                        accumulate: true);
+                    Multiply(scoreGradients, PageSize, 1, (float*)pages.KeyRows(page) + d, width,
+                        queryGradient + d * TileRows, PageSize, rows, keys, accumulate: true);
                 }
             }
 
-            WriteQueryGradients<TSimd, TVector>(gradient, first, rows, queryGradient, width);
+            WriteQueryGradients<TSimd, TVector>(gradient, first, rows, queryGradient);
         }
 
         for (int key = 0; key < gradient.Count; key++)
         {
-            Rescale<TSimd, TVector>(keySums + key * (nint)width, 1, gradient.KeyGradient + key * gradient.Stride, dimension);
-            Rescale<TSimd, TVector>(valueSums + key * (nint)width, 1, gradient.ValueGradient + key * gradient.Stride,
-                dimension);
+            nint sums = key / PageSize * paddedFloats + key % PageSize * PageSize, target = key * gradient.Stride;
+            RescaleBlocks<TSimd, TVector>(keySums + sums, PageSize, 1, gradient.KeyGradient + target, dimension);
+            RescaleBlocks<TSimd, TVector>(valueSums + sums, PageSize, 1, gradient.ValueGradient + target, dimension);
         }
     }
 
@@ -127,6 +172,9 @@ internal static unsafe partial class AttentionCore
             var gradientRow = new Span<float>(outputGradient + index * (nint)width, width);
             TensorPrimitives.Multiply(new ReadOnlySpan<float>(forward.Query + offset, dimension), scale, queryRow);
             new ReadOnlySpan<float>(gradient.OutputGradient + offset, dimension).CopyTo(gradientRow);
+            // δ is what P·dP adds up to, so both see the same dO.
+            if (gradient.Rounds)
+                BFloat16Pages.Round(outputGradient + index * (nint)width, dimension);
             queryRow[dimension..].Clear();
             gradientRow[dimension..].Clear();
             delta[index] = TensorPrimitives.Dot<float>(gradientRow[..dimension],
@@ -146,9 +194,10 @@ internal static unsafe partial class AttentionCore
     /// <summary>
     /// Scores become P, and gradients of P become gradients of the scores; both are 0 where a key is not seen.
     /// </summary>
-    private static void SoftmaxGradient<TSimd, TVector>(float* weights, float* gradients, int rows, float* logSumExp,
-        float* delta, int* visible, int pageStart)
+    private static void SoftmaxGradient<TSimd, TVector, TExponential>(float* weights, float* gradients, int rows,
+        float* logSumExp, float* delta, int* visible, int pageStart)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         for (int row = 0; row < rows; row++)
         {
@@ -156,9 +205,9 @@ internal static unsafe partial class AttentionCore
             float* gradient = gradients + row * PageSize;
             TVector total = TSimd.Broadcast(logSumExp[row]), rowDelta = TSimd.Broadcast(delta[row]);
             if (visible[row] - pageStart < PageSize)
-                ExponentialsOfVisible<TSimd, TVector>(weight, total, visible[row] - pageStart);
+                ExponentialsOfVisible<TSimd, TVector, TExponential>(weight, total, visible[row] - pageStart);
             else
-                Exponentials<TSimd, TVector>(weight, total);
+                Exponentials<TSimd, TVector, TExponential>(weight, total);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
                 TSimd.Store(gradient + lane,
                     TSimd.Multiply(TSimd.Load(weight + lane), TSimd.Subtract(TSimd.Load(gradient + lane), rowDelta)));
@@ -166,7 +215,7 @@ internal static unsafe partial class AttentionCore
     }
 
     private static void WriteQueryGradients<TSimd, TVector>(in Gradient gradient, int first, int rows,
-        float* queryGradient, int width)
+        float* queryGradient)
         where TSimd : struct, ISimd<TVector>
     {
         Queries forward = gradient.Forward;
@@ -174,7 +223,7 @@ internal static unsafe partial class AttentionCore
         float scale = Scale(dimension);
         for (int index = 0; index < rows; index++)
         {
-            Rescale<TSimd, TVector>(queryGradient + index * (nint)width, scale,
+            RescaleBlocks<TSimd, TVector>(queryGradient + index * PageSize, TileRows, scale,
                 gradient.QueryGradient + row * forward.RowStride + (nint)head * dimension, dimension);
             if (++head == forward.Group)
             {

@@ -17,13 +17,32 @@ internal static unsafe partial class AttentionCore
     /// <param name="stride">Floats from a position to the next, in both.</param>
     /// <param name="count">Positions.</param>
     /// <param name="dimension">The width of a head.</param>
-    internal static Pages Pack(float* keys, float* values, nint stride, int count, int dimension)
+    /// <param name="rounds">Whether they are rounded to bfloat16.</param>
+    internal static Pages Pack(float* keys, float* values, nint stride, int count, int dimension, bool rounds)
     {
-        nint pageFloats = (nint)PageSize * dimension;
-        float* buffer = AttentionScratch.Sequence(2 * PageCount(count) * pageFloats);
-        var pages = new Pages { Keys = buffer, Values = buffer + PageCount(count) * pageFloats, Stride = pageFloats };
-        PackTransposed(keys, stride, count, dimension, pages.Keys);
-        CopyRows(values, stride, pages.Values, dimension, count, dimension);
+        nint pageBytes = rounds ? BFloat16Pages.Bytes(dimension) : (nint)PageSize * dimension * sizeof(float);
+        byte* buffer = (byte*)AttentionScratch.Sequence(2 * PageCount(count) * pageBytes / sizeof(float));
+        var pages = new Pages
+        {
+            Keys = buffer,
+            Values = buffer + PageCount(count) * pageBytes,
+            Stride = pageBytes,
+            AreRounded = rounds,
+        };
+        if (!rounds)
+        {
+            PackTransposed(keys, stride, count, dimension, (float*)pages.Keys);
+            CopyRows(values, stride, (float*)pages.Values, dimension, count, dimension);
+            return pages;
+        }
+
+        for (int first = 0, page = 0; first < count; first += PageSize, page++)
+        {
+            int tokens = Math.Min(PageSize, count - first);
+            BFloat16Pages.PackKeys(keys + first * stride, stride, tokens, dimension, pages.Keys + page * pageBytes);
+            BFloat16Pages.PackValues(values + first * stride, stride, tokens, dimension, pages.Values + page * pageBytes);
+        }
+
         return pages;
     }
 
@@ -47,14 +66,16 @@ internal static unsafe partial class AttentionCore
     /// <param name="values">[count][heads·D].</param>
     /// <param name="slots">Where each token goes: page·32 + offset, or negative to skip it; in range.</param>
     /// <param name="count">Tokens.</param>
-    /// <param name="keyCache">[pages][heads][D][32].</param>
-    /// <param name="valueCache">[pages][heads][32][D].</param>
+    /// <param name="keyCache">[pages][heads][D][32], or <see cref="BFloat16Pages"/>.</param>
+    /// <param name="valueCache">[pages][heads][32][D], or likewise.</param>
     /// <param name="heads">Key-value heads.</param>
     /// <param name="dimension">The width of a head.</param>
-    internal static void Write(float* keys, float* values, int* slots, int count, float* keyCache, float* valueCache,
-        int heads, int dimension)
+    /// <param name="rounds">Whether the caches are bfloat16.</param>
+    internal static void Write(float* keys, float* values, int* slots, int count, byte* keyCache, byte* valueCache,
+        int heads, int dimension, bool rounds)
     {
-        nint rowFloats = (nint)heads * dimension, pageFloats = (nint)PageSize * dimension;
+        nint rowFloats = (nint)heads * dimension,
+            pageBytes = rounds ? BFloat16Pages.Bytes(dimension) : (nint)PageSize * dimension * sizeof(float);
         for (int token = 0; token < count;)
         {
             int slot = slots[token];
@@ -67,27 +88,46 @@ internal static unsafe partial class AttentionCore
             int offset = slot % PageSize, run = 1;
             while (token + run < count && offset + run < PageSize && slots[token + run] == slot + run)
                 run++;
-            nint page = slot / PageSize * heads * pageFloats;
+            nint page = slot / PageSize * heads * pageBytes;
             for (int head = 0; head < heads; head++)
             {
                 float* key = keys + token * rowFloats + (nint)head * dimension,
                     value = values + token * rowFloats + (nint)head * dimension;
-                float* keyPage = keyCache + page + head * pageFloats, valuePage = valueCache + page + head * pageFloats;
-                CopyRows(value, rowFloats, valuePage + (nint)offset * dimension, dimension, run, dimension);
-                if (run == PageSize)
+                byte* keyPage = keyCache + page + head * pageBytes, valuePage = valueCache + page + head * pageBytes;
+                if (!rounds)
                 {
-                    WeightPanels.PackTransposed(key, rowFloats, PageSize, dimension, keyPage);
-                    continue;
+                    WriteHead(key, value, rowFloats, (float*)keyPage, (float*)valuePage, offset, run, dimension);
                 }
-
-                for (int d = 0; d < dimension; d++)
+                else if (run == PageSize)
                 {
-                    for (int index = 0; index < run; index++)
-                        keyPage[(nint)d * PageSize + offset + index] = key[index * rowFloats + d];
+                    BFloat16Pages.PackKeys(key, rowFloats, run, dimension, keyPage);
+                    BFloat16Pages.PackValues(value, rowFloats, run, dimension, valuePage);
+                }
+                else
+                {
+                    BFloat16Pages.WriteKeys(key, rowFloats, offset, run, dimension, keyPage);
+                    BFloat16Pages.WriteValues(value, rowFloats, offset, run, dimension, valuePage);
                 }
             }
 
             token += run;
+        }
+    }
+
+    private static void WriteHead(float* key, float* value, nint rowFloats, float* keyPage, float* valuePage, int offset,
+        int run, int dimension)
+    {
+        CopyRows(value, rowFloats, valuePage + (nint)offset * dimension, dimension, run, dimension);
+        if (run == PageSize)
+        {
+            WeightPanels.PackTransposed(key, rowFloats, PageSize, dimension, keyPage);
+            return;
+        }
+
+        for (int d = 0; d < dimension; d++)
+        {
+            for (int index = 0; index < run; index++)
+                keyPage[(nint)d * PageSize + offset + index] = key[index * rowFloats + d];
         }
     }
 }

@@ -43,10 +43,27 @@ internal static unsafe partial class AttentionCore
         }
     }
 
+    /// <summary>The exponential of attention in float32.</summary>
+    private readonly struct FullExponential : IUnaryFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x)
+            where TSimd : struct, ISimd<TVector> => VectorMath.Exp<TSimd, TVector>(x);
+    }
+
+    /// <summary>That of attention whose operands are rounded.</summary>
+    private readonly struct WeightExponential : IUnaryFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x)
+            where TSimd : struct, ISimd<TVector> => VectorMath.ExpOfWeight<TSimd, TVector>(x);
+    }
+
     /// <summary>Scores become p; the maxima, corrections and sums go on.</summary>
-    private static void SoftmaxPage<TSimd, TVector>(in SoftmaxState state, int rows, bool masked, int* visible,
-        int pageStart)
+    private static void SoftmaxPage<TSimd, TVector, TExponential>(in SoftmaxState state, int rows, bool masked,
+        int* visible, int pageStart)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         for (int row = 0; row < rows; row++)
         {
@@ -60,7 +77,7 @@ internal static unsafe partial class AttentionCore
         {
             TVector old = TSimd.Load(state.Maximum + row), page = TSimd.Load(state.PageMaximum + row);
             TVector maximum = TSimd.SelectGreater(page, old, page, old);
-            TSimd.Store(state.Correction + row, VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(old, maximum)));
+            TSimd.Store(state.Correction + row, TExponential.Of<TSimd, TVector>(TSimd.Subtract(old, maximum)));
             TSimd.Store(state.Maximum + row, maximum);
         }
 
@@ -70,9 +87,9 @@ internal static unsafe partial class AttentionCore
             float* weights = state.Weights + row * PageSize;
             TVector maximum = TSimd.Broadcast(state.Maximum[row]), correction = TSimd.Broadcast(state.Correction[row]);
             if (masked && visible[row] - pageStart < PageSize)
-                ExponentialsOfVisible<TSimd, TVector>(scores, maximum, visible[row] - pageStart);
+                ExponentialsOfVisible<TSimd, TVector, TExponential>(scores, maximum, visible[row] - pageStart);
             else
-                Exponentials<TSimd, TVector>(scores, maximum);
+                Exponentials<TSimd, TVector, TExponential>(scores, maximum);
             for (int lane = 0; lane < PageSize; lane += TSimd.Count)
                 TSimd.Store(weights + lane,
                     TSimd.FusedMultiplyAdd(TSimd.Load(weights + lane), correction, TSimd.Load(scores + lane)));
@@ -110,19 +127,22 @@ internal static unsafe partial class AttentionCore
 
     /// <summary>scores = exp(scores − shift).</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Exponentials<TSimd, TVector>(float* scores, TVector shift)
+    private static void Exponentials<TSimd, TVector, TExponential>(float* scores, TVector shift)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         for (int lane = 0; lane < PageSize; lane += TSimd.Count)
-            TSimd.Store(scores + lane, VectorMath.Exp<TSimd, TVector>(TSimd.Subtract(TSimd.Load(scores + lane), shift)));
+            TSimd.Store(scores + lane,
+                TExponential.Of<TSimd, TVector>(TSimd.Subtract(TSimd.Load(scores + lane), shift)));
     }
 
     /// <summary>
     /// The same for the lanes before the limit; 0 for the others, whatever they hold. Those pass through the
     /// exponential as 0, not as −∞: results that underflow are slow on many processors.
     /// </summary>
-    private static void ExponentialsOfVisible<TSimd, TVector>(float* scores, TVector shift, int limit)
+    private static void ExponentialsOfVisible<TSimd, TVector, TExponential>(float* scores, TVector shift, int limit)
         where TSimd : struct, ISimd<TVector>
+        where TExponential : struct, IUnaryFunction
     {
         TVector end = TSimd.Broadcast(limit);
         float* lanes = LanePointer;
@@ -132,7 +152,7 @@ internal static unsafe partial class AttentionCore
             TVector difference = TSimd.SelectGreater(end, index, TSimd.Subtract(TSimd.Load(scores + lane), shift),
                 TSimd.Zero);
             TSimd.Store(scores + lane,
-                TSimd.SelectGreater(end, index, VectorMath.Exp<TSimd, TVector>(difference), TSimd.Zero));
+                TSimd.SelectGreater(end, index, TExponential.Of<TSimd, TVector>(difference), TSimd.Zero));
         }
     }
 
@@ -145,13 +165,14 @@ internal static unsafe partial class AttentionCore
             float factor = correction[row];
             if (factor == 1f)
                 continue;
-            float* target = sum + (nint)row * dimension;
             TVector factors = TSimd.Broadcast(factor);
-            int d = 0;
-            for (; d <= dimension - TSimd.Count; d += TSimd.Count)
-                TSimd.Store(target + d, TSimd.Multiply(TSimd.Load(target + d), factors));
-            for (; d < dimension; d++)
-                target[d] *= factor;
+            for (int block = 0; block < dimension; block += PageSize)
+            {
+                // The last block may have fewer columns; what lies behind them is no sum.
+                float* target = sum + (nint)block * TileRows + row * PageSize;
+                for (int column = 0; column < PageSize; column += TSimd.Count)
+                    TSimd.Store(target + column, TSimd.Multiply(TSimd.Load(target + column), factors));
+            }
         }
     }
 
@@ -169,15 +190,26 @@ internal static unsafe partial class AttentionCore
             target[index] = source[index] * factor + 0f;
     }
 
+    /// <summary>The same for a row of sums in blocks of 32 columns.</summary>
+    private static void RescaleBlocks<TSimd, TVector>(float* source, int blockRows, float factor, float* target, int count)
+        where TSimd : struct, ISimd<TVector>
+    {
+        for (int d = 0; d < count; d += PageSize)
+            Rescale<TSimd, TVector>(source + (nint)d * blockRows, factor, target + d, Math.Min(PageSize, count - d));
+    }
+
     /// <summary>sum[r, d] += Σ_j p[r, j]·values[j, d], j ascending.</summary>
     private static void AddValues<TSimd, TVector>(float* p, float* values, float* sum, int rows, int dimension, int keys)
         where TSimd : struct, ISimd<TVector>
     {
         int d = 0;
         for (; d <= dimension - PageSize; d += PageSize)
-            Multiply(p, PageSize, 1, values + d, dimension, sum + d, dimension, rows, keys, accumulate: true);
+            Multiply(p, PageSize, 1, values + d, dimension, sum + (nint)d * TileRows, PageSize, rows, keys,
+                accumulate: true);
         if (d == dimension)
             return;
+        // The last block's columns from its own pointer, so that a column d is at sum + d.
+        sum += (nint)d * TileRows - d;
         d = AddValueColumns<TSimd, TVector>(p, values, sum, rows, dimension, keys, d);
         if (TSimd.Count > 8)
             d = AddValueColumns<Simd256, Vector256<float>>(p, values, sum, rows, dimension, keys, d);
@@ -196,11 +228,10 @@ internal static unsafe partial class AttentionCore
         {
             int row = 0;
             for (; row <= rows - 4; row += 4)
-                AddFourRows<TSimd, TVector>(p + row * PageSize, values + d, sum + (nint)row * dimension + d, dimension,
-                    keys);
+                AddFourRows<TSimd, TVector>(p + row * PageSize, values + d, sum + row * PageSize + d, dimension, keys);
             for (; row < rows; row++)
             {
-                float* target = sum + (nint)row * dimension + d;
+                float* target = sum + row * PageSize + d;
                 float* weight = p + row * PageSize;
                 TVector c = TSimd.Load(target);
                 for (int key = 0; key < keys; key++)
@@ -216,8 +247,8 @@ internal static unsafe partial class AttentionCore
     private static void AddFourRows<TSimd, TVector>(float* p, float* values, float* sum, nint dimension, int keys)
         where TSimd : struct, ISimd<TVector>
     {
-        TVector c0 = TSimd.Load(sum), c1 = TSimd.Load(sum + dimension);
-        TVector c2 = TSimd.Load(sum + 2 * dimension), c3 = TSimd.Load(sum + 3 * dimension);
+        TVector c0 = TSimd.Load(sum), c1 = TSimd.Load(sum + PageSize);
+        TVector c2 = TSimd.Load(sum + 2 * PageSize), c3 = TSimd.Load(sum + 3 * PageSize);
         for (int key = 0; key < keys; key++)
         {
             TVector value = TSimd.Load(values);
@@ -230,9 +261,9 @@ internal static unsafe partial class AttentionCore
         }
 
         TSimd.Store(sum, c0);
-        TSimd.Store(sum + dimension, c1);
-        TSimd.Store(sum + 2 * dimension, c2);
-        TSimd.Store(sum + 3 * dimension, c3);
+        TSimd.Store(sum + PageSize, c1);
+        TSimd.Store(sum + 2 * PageSize, c2);
+        TSimd.Store(sum + 3 * PageSize, c3);
     }
 
     /// <summary>The sum of 32 floats by halving, in one order for every vector width.</summary>

@@ -72,6 +72,11 @@ public sealed class CpuDevice : Device
     /// </summary>
     public DataType Compute { get; }
 
+    /// <summary>bfloat16 for bfloat16 parameters where it computes with those; else float32.</summary>
+    /// <inheritdoc/>
+    public override DataType KeyValueType(DataType parameterType) =>
+        parameterType == DataType.BFloat16 ? Compute : DataType.Float32;
+
     /// <inheritdoc/>
     public override bool HasKeysAsColumns => true;
 

@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
@@ -142,35 +141,6 @@ internal readonly unsafe struct Simd128 : ISimd<Vector128<float>>
     public static Vector128<float> SelectGreater(Vector128<float> a, Vector128<float> b, Vector128<float> yes,
         Vector128<float> no) => Vector128.ConditionalSelect(Vector128.GreaterThan(a, b), yes, no);
     public static Vector128<float> ShiftIntoExponent(Vector128<float> a) => Vector128.ShiftLeft(a.AsUInt32(), 23).AsSingle();
-}
-
-/// <summary>Vectors of the width that <see cref="Vector{T}"/> has on this machine.</summary>
-internal readonly unsafe struct SimdNative : ISimd<Vector<float>>
-{
-    public static int Count => Vector<float>.Count;
-    public static Vector<float> Zero => Vector<float>.Zero;
-    public static Vector<float> Broadcast(float value) => new(value);
-    public static Vector<float> Load(float* source) => Vector.Load(source);
-    public static Vector<float> LoadBFloat16(ushort* source)
-    {
-        float* wide = stackalloc float[Count];
-        for (int i = 0; i < Count; i++)
-            ((uint*)wide)[i] = (uint)source[i] << 16;
-        return Vector.Load(wide);
-    }
-    public static void Store(float* target, Vector<float> value) => Vector.Store(value, target);
-    public static Vector<float> FusedMultiplyAdd(Vector<float> a, Vector<float> b, Vector<float> c) =>
-        Vector.FusedMultiplyAdd(a, b, c);
-    public static Vector<float> Add(Vector<float> a, Vector<float> b) => a + b;
-    public static Vector<float> Subtract(Vector<float> a, Vector<float> b) => a - b;
-    public static Vector<float> Multiply(Vector<float> a, Vector<float> b) => a * b;
-    public static Vector<float> Divide(Vector<float> a, Vector<float> b) => a / b;
-    public static Vector<float> Abs(Vector<float> a) => Vector.Abs(a);
-    public static Vector<float> CopySign(Vector<float> magnitude, Vector<float> sign) => Vector.CopySign(magnitude, sign);
-    public static Vector<float> SelectGreater(Vector<float> a, Vector<float> b, Vector<float> yes, Vector<float> no) =>
-        Vector.ConditionalSelect(Vector.GreaterThan(a, b), yes, no);
-    public static Vector<float> ShiftIntoExponent(Vector<float> a) =>
-        Vector.ShiftLeft(Vector.AsVectorUInt32(a), 23).As<uint, float>();
 }
 
 /// <summary>One float, with the vectors' operations.</summary>

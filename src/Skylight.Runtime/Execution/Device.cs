@@ -76,9 +76,16 @@ public abstract class Device : IDisposable
     public virtual int GroupedInputBytes => 0;
 
     /// <summary>
+    /// The element type of the key-value caches of a model, and what its attention rounds the operands of products to;
+    /// prefill, decoding and training alike, so that they agree.
+    /// </summary>
+    /// <param name="parameterType">What the model's parameters are.</param>
+    public virtual DataType KeyValueType(DataType parameterType) => ActivationType;
+
+    /// <summary>
     /// Whether a key cache has a page's keys as columns, [D, 32], rather than as rows, [32, D], of a head. Values are
-    /// rows everywhere. Only who fills or reads a cache without <see cref="Ops.KeyValueWrite"/> and
-    /// <see cref="Ops.PagedAttention"/> needs to know.
+    /// rows everywhere. Caches of another type than activations are in an order of the device's own. Only who fills or
+    /// reads a cache without <see cref="Ops.KeyValueWrite"/> and <see cref="Ops.PagedAttention"/> needs to know.
     /// </summary>
     public virtual bool HasKeysAsColumns => false;
 

@@ -21,6 +21,13 @@ namespace Skylight.Ops;
 /// <param name="Causal">Whether a row sees only its own position and those before; otherwise its whole sequence.</param>
 public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDimension, bool Causal) : Op, ICpuKernel
 {
+    /// <summary>
+    /// Whether the operands of products (queries, keys, values and softmax weights) are rounded from
+    /// float32 to bfloat16; sums stay float32. <see cref="PagedAttention"/> does so where its caches are bfloat16; see
+    /// <see cref="Execution.Device.KeyValueType"/>.
+    /// </summary>
+    public bool RoundsOperands { get; init; }
+
     // Query rows of all heads of a group that one task computes: enough to repay packing the keys.
     private const int PairsPerTask = 256;
 
@@ -41,7 +48,7 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
         if (context.OutputGradients[0] is not { } outputGradient)
             return context.NoGradients();
         IReadOnlyList<Value> gradients = context.Graph.AddNode(
-            new AttentionBackward(HeadCount, KeyValueHeadCount, HeadDimension, Causal),
+            new AttentionBackward(HeadCount, KeyValueHeadCount, HeadDimension, Causal) { RoundsOperands = RoundsOperands },
             context.Inputs[0], context.Inputs[1], context.Inputs[2], context.Outputs[0], context.Outputs[1],
             outputGradient, context.Inputs[3]);
         return
@@ -63,7 +70,7 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
         int rows = arguments.Input(0).Shape.Rows, heads = HeadCount, keyValueHeads = KeyValueHeadCount,
             dimension = HeadDimension;
         int group = heads / keyValueHeads;
-        bool causal = Causal;
+        bool causal = Causal, rounds = RoundsOperands;
         ReadOnlySpan<int> starts = arguments.InputInt32(3);
         PackedSequences.CheckStarts(Name, starts, rows);
         PackedSequences.ClearOutside(starts, arguments.OutputFloat32(0), heads * dimension);
@@ -81,7 +88,8 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
             int visible = causal ? piece.First + piece.Rows : (int)length;
             nint keyValueStride = (nint)keyValueHeads * dimension,
                 keyValue = first * keyValueStride + (nint)head * dimension;
-            AttentionCore.Pages pages = AttentionCore.Pack(k + keyValue, v + keyValue, keyValueStride, visible, dimension);
+            AttentionCore.Pages pages = AttentionCore.Pack(k + keyValue, v + keyValue, keyValueStride, visible, dimension,
+                rounds);
             nint row = first + piece.First, query = (row * heads + head * group) * dimension;
             AttentionCore.Forward(
                 new AttentionCore.Queries

@@ -15,6 +15,13 @@ namespace Skylight.Ops;
 /// <param name="Causal">As in the forward op.</param>
 public sealed record AttentionBackward(int HeadCount, int KeyValueHeadCount, int HeadDimension, bool Causal) : Op, ICpuKernel
 {
+    /// <summary>
+    /// Whether the operands of products (queries, keys, values and softmax weights, and what flows back) are rounded from
+    /// float32 to bfloat16; sums stay float32. <see cref="PagedAttention"/> does so where its caches are bfloat16; see
+    /// <see cref="Execution.Device.KeyValueType"/>.
+    /// </summary>
+    public bool RoundsOperands { get; init; }
+
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
@@ -38,7 +45,7 @@ public sealed record AttentionBackward(int HeadCount, int KeyValueHeadCount, int
         int rows = arguments.Input(0).Shape.Rows, heads = HeadCount, keyValueHeads = KeyValueHeadCount,
             dimension = HeadDimension;
         int group = heads / keyValueHeads;
-        bool causal = Causal;
+        bool causal = Causal, rounds = RoundsOperands;
         ReadOnlySpan<int> starts = arguments.InputInt32(6);
         PackedSequences.CheckStarts(Name, starts, rows);
         PackedSequences.ClearOutside(starts, arguments.OutputFloat32(0), heads * dimension);
@@ -83,6 +90,7 @@ public sealed record AttentionBackward(int HeadCount, int KeyValueHeadCount, int
                 ValueGradient = valueGradient + keyValue,
                 Stride = (nint)keyValueHeads * dimension,
                 Count = length,
+                Rounds = rounds,
             });
         });
     }

@@ -1,4 +1,4 @@
-using System.Numerics;
+using System.Runtime.CompilerServices;
 using Skylight.Cpu;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -40,9 +40,13 @@ public sealed record Gelu : Op, ICpuKernel
     {
         private const float InverseSqrt2 = 0.70710678118654752f;
 
-        public static Vector<float> Of(Vector<float> x) => x * 0.5f * (Vector<float>.One + VectorMath.Erf(x * InverseSqrt2));
-
-        public static float Of(float x) => x * 0.5f * (1f + VectorMath.Erf(x * InverseSqrt2));
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x)
+            where TSimd : struct, ISimd<TVector>
+        {
+            TVector erf = VectorMath.Erf<TSimd, TVector>(TSimd.Multiply(x, TSimd.Broadcast(InverseSqrt2)));
+            return TSimd.Multiply(TSimd.Multiply(x, TSimd.Broadcast(0.5f)), TSimd.Add(TSimd.Broadcast(1f), erf));
+        }
     }
 }
 
@@ -79,18 +83,15 @@ public sealed record GeluBackward : Op, ICpuKernel
         private const float InverseSqrt2 = 0.70710678118654752f;
         private const float InverseSqrtTwoPi = 0.39894228040143268f;
 
-        public static Vector<float> Of(Vector<float> x, Vector<float> dy)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x, TVector dy)
+            where TSimd : struct, ISimd<TVector>
         {
-            Vector<float> distribution = (Vector<float>.One + VectorMath.Erf(x * InverseSqrt2)) * 0.5f;
-            Vector<float> density = VectorMath.Exp(x * x * -0.5f) * InverseSqrtTwoPi;
-            return dy * (distribution + x * density);
-        }
-
-        public static float Of(float x, float dy)
-        {
-            float distribution = (1f + VectorMath.Erf(x * InverseSqrt2)) * 0.5f;
-            float density = VectorMath.Exp(x * x * -0.5f) * InverseSqrtTwoPi;
-            return dy * (distribution + x * density);
+            TVector erf = VectorMath.Erf<TSimd, TVector>(TSimd.Multiply(x, TSimd.Broadcast(InverseSqrt2)));
+            TVector distribution = TSimd.Multiply(TSimd.Add(TSimd.Broadcast(1f), erf), TSimd.Broadcast(0.5f));
+            TVector exponent = TSimd.Multiply(TSimd.Multiply(x, x), TSimd.Broadcast(-0.5f));
+            TVector density = TSimd.Multiply(VectorMath.Exp<TSimd, TVector>(exponent), TSimd.Broadcast(InverseSqrtTwoPi));
+            return TSimd.Multiply(dy, TSimd.Add(distribution, TSimd.Multiply(x, density)));
         }
     }
 }

@@ -8,8 +8,8 @@ namespace Skylight.Ops;
 /// Writes the keys and values of new tokens into the pages of a cache:
 /// <c>(k [T, Hkv·D], v [T, Hkv·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], slots int32 [T]) →
 /// ()</c>. Token t goes to slots[t] = page·32 + offset, where offset is the token's position in its sequence modulo 32;
-/// −1 skips it. The slots of one call must differ. The caches are persistent tensors of the data type of k and v, whose
-/// order within a page is the device's own; only
+/// −1 skips it. The slots of one call must differ. The caches are persistent tensors of the data type of k and v, or of
+/// bfloat16, to which float32 is then rounded. The order within a page is the device's own; only
 /// <see cref="PagedAttention"/> reads them.
 /// </summary>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv.</param>
@@ -49,12 +49,18 @@ public sealed record KeyValueWrite(int KeyValueHeadCount, int HeadDimension) : O
                     $"must be −1 or within the cache's {limit} slots");
         }
 
-        float* k = arguments.InputPointer(0), v = arguments.InputPointer(1), keyCache = arguments.InputPointer(2),
-            valueCache = arguments.InputPointer(3);
+        float* k = arguments.InputPointer(0), v = arguments.InputPointer(1);
+        byte* keyCache = (byte*)CpuMemory.Pointer(arguments.Input(2)),
+            valueCache = (byte*)CpuMemory.Pointer(arguments.Input(3));
         int* slot = (int*)arguments.InputPointer(4);
-        int columns = heads * dimension;
-        ElementWise.ForRows(slots.Length, 2 * columns, (first, count) =>
+        int columns = heads * dimension, tokens = slots.Length;
+        bool rounds = arguments.Input(2).Type.DataType == DataType.BFloat16;
+        // Whole pages where tokens come in order: those are transposed in blocks.
+        ElementWise.ForRows(AttentionCore.PageCount(tokens), AttentionCore.PageSize * 2 * columns, (page, pages) =>
+        {
+            int first = page * AttentionCore.PageSize, count = Math.Min(pages * AttentionCore.PageSize, tokens - first);
             AttentionCore.Write(k + (nint)first * columns, v + (nint)first * columns, slot + first, count, keyCache,
-                valueCache, heads, dimension));
+                valueCache, heads, dimension, rounds);
+        });
     }
 }

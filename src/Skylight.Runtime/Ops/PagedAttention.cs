@@ -12,7 +12,8 @@ namespace Skylight.Ops;
 /// int32 [B+1], lengths int32 [B]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its
 /// context of lengths[b] tokens ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has
 /// position lengths[b] − rows + r and sees the positions up to its own, which <see cref="KeyValueWrite"/> wrote before.
-/// The caches have the data type of q. Rows of no sequence get 0. Sequences may share pages.
+/// The caches have the data type of q, or are bfloat16 where q is float32: q and the softmax weights are then rounded for the
+/// products, as by an <see cref="Attention"/> that rounds its operands. Rows of no sequence get 0. Sequences may share pages.
 /// </summary>
 /// <remarks>
 /// A row has the same bits as in <see cref="Attention"/>, in any batch and in chunks of any size. There is no gradient.
@@ -70,19 +71,25 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         long context = CheckPages(arguments, starts, tableWidth);
         PackedSequences.ClearOutside(starts, arguments.OutputFloat32(0), heads * dimension);
 
-        float* q = arguments.InputPointer(0), keyCache = arguments.InputPointer(1),
-            valueCache = arguments.InputPointer(2), output = arguments.OutputPointer(0);
+        float* q = arguments.InputPointer(0), output = arguments.OutputPointer(0);
+        byte* keyCache = (byte*)CpuMemory.Pointer(arguments.Input(1)),
+            valueCache = (byte*)CpuMemory.Pointer(arguments.Input(2));
+        DataType cacheType = arguments.Input(1).Type.DataType;
         int* table = (int*)arguments.InputPointer(3);
         int* firstRows = (int*)arguments.InputPointer(4);
         int* lengths = (int*)arguments.InputPointer(5);
         PackedSequences.Piece[] pieces = PackedSequences.Cut(starts, Math.Max(AttentionCore.PageSize, PairsPerTask / group));
-        CpuParallel.For(pieces.Length * keyValueHeads, AttentionCore.ThreadsFor((double)context * heads * dimension), task =>
+        int threads = AttentionCore.ThreadsFor((double)context * heads * dimension), tasks = pieces.Length * keyValueHeads;
+        // Where there are fewer tasks than threads, as in decoding, the heads of a group share the work on their pages.
+        int parts = Math.Clamp(threads / Math.Max(tasks, 1), 1, group);
+        CpuParallel.For(tasks * parts, threads, task =>
         {
-            PackedSequences.Piece piece = pieces[task / keyValueHeads];
-            int head = task % keyValueHeads, sequence = piece.Sequence;
+            PackedSequences.Piece piece = pieces[task / parts / keyValueHeads];
+            int head = task / parts % keyValueHeads, sequence = piece.Sequence, part = task % parts;
+            int firstOfGroup = group * part / parts, endOfGroup = group * (part + 1) / parts;
             int rows = firstRows[sequence + 1] - firstRows[sequence];
-            nint pageFloats = (nint)AttentionCore.PageSize * dimension;
-            nint query = ((nint)(firstRows[sequence] + piece.First) * heads + head * group) * dimension;
+            nint pageBytes = (nint)AttentionCore.PageSize * dimension * cacheType.Size();
+            nint query = ((nint)(firstRows[sequence] + piece.First) * heads + head * group + firstOfGroup) * dimension;
             AttentionCore.Forward(
                 new AttentionCore.Queries
                 {
@@ -90,32 +97,38 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
                     Output = output + query,
                     RowStride = (nint)heads * dimension,
                     Rows = piece.Rows,
-                    Group = group,
+                    Group = endOfGroup - firstOfGroup,
                     HeadDimension = dimension,
                     Visible = lengths[sequence] - rows + piece.First + 1,
                     Causal = true,
                 },
                 new AttentionCore.Pages
                 {
-                    Keys = keyCache + head * pageFloats,
-                    Values = valueCache + head * pageFloats,
-                    Stride = keyValueHeads * pageFloats,
+                    Keys = keyCache + head * pageBytes,
+                    Values = valueCache + head * pageBytes,
+                    Stride = keyValueHeads * pageBytes,
+                    AreRounded = cacheType == DataType.BFloat16,
                     Table = table + (nint)sequence * tableWidth,
                 });
         });
     }
 
     /// <summary>
-    /// Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, so that a token's bits
-    /// survive them.
+    /// Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, or round it to bfloat16.
     /// </summary>
     internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads,
         int dimension, string activation)
     {
-        check.Activation(keyCache, "keyCache", 0, activation).Rank(keyCache, "keyCache", 3)
+        bool rounds = inputs[0].DataType == DataType.Float32 && inputs[keyCache].DataType == DataType.BFloat16;
+        if (rounds)
+            check.Activation(keyCache, "keyCache").That(dimension % 2 == 0,
+                $"heads in a bfloat16 cache must have an even width, not {dimension}: give it a float32 cache");
+        else
+            check.Activation(keyCache, "keyCache", 0, activation);
+        check.Rank(keyCache, "keyCache", 3)
             .Shape(keyCache, "keyCache", inputs[keyCache].Shape[0], keyValueHeads,
                 checked(AttentionCore.PageSize * dimension))
-            .Activation(keyCache + 1, "valueCache", 0, activation)
+            .Activation(keyCache + 1, "valueCache", keyCache, "keyCache")
             .SameShape(keyCache + 1, "valueCache", keyCache, "keyCache");
     }
 

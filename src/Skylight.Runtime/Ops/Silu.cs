@@ -1,4 +1,4 @@
-using System.Numerics;
+using System.Runtime.CompilerServices;
 using Skylight.Cpu;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -36,9 +36,9 @@ public sealed record Silu : Op, ICpuKernel
 
     private readonly struct Forward : IUnaryFunction
     {
-        public static Vector<float> Of(Vector<float> x) => x * VectorMath.Sigmoid(x);
-
-        public static float Of(float x) => x * VectorMath.Sigmoid(x);
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x)
+            where TSimd : struct, ISimd<TVector> => TSimd.Multiply(x, VectorMath.Sigmoid<TSimd, TVector>(x));
     }
 }
 
@@ -69,16 +69,13 @@ public sealed record SiluBackward : Op, ICpuKernel
 
     private readonly struct Backward : IBinaryFunction
     {
-        public static Vector<float> Of(Vector<float> x, Vector<float> dy)
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector x, TVector dy)
+            where TSimd : struct, ISimd<TVector>
         {
-            Vector<float> sigmoid = VectorMath.Sigmoid(x);
-            return dy * sigmoid * (Vector<float>.One + x * (Vector<float>.One - sigmoid));
-        }
-
-        public static float Of(float x, float dy)
-        {
-            float sigmoid = VectorMath.Sigmoid(x);
-            return dy * sigmoid * (1f + x * (1f - sigmoid));
+            TVector sigmoid = VectorMath.Sigmoid<TSimd, TVector>(x), one = TSimd.Broadcast(1f);
+            return TSimd.Multiply(TSimd.Multiply(dy, sigmoid),
+                TSimd.Add(one, TSimd.Multiply(x, TSimd.Subtract(one, sigmoid))));
         }
     }
 }

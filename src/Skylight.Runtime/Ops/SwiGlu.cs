@@ -1,4 +1,5 @@
-using System.Numerics;
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using Skylight.Cpu;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -44,9 +45,10 @@ public sealed record SwiGlu : Op, ICpuKernel
 
     private readonly struct Forward : IBinaryFunction
     {
-        public static Vector<float> Of(Vector<float> gate, Vector<float> up) => gate * VectorMath.Sigmoid(gate) * up;
-
-        public static float Of(float gate, float up) => gate * VectorMath.Sigmoid(gate) * up;
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Of<TSimd, TVector>(TVector gate, TVector up)
+            where TSimd : struct, ISimd<TVector> =>
+            TSimd.Multiply(TSimd.Multiply(gate, VectorMath.Sigmoid<TSimd, TVector>(gate)), up);
     }
 }
 
@@ -85,25 +87,33 @@ public sealed record SwiGluBackward : Op, ICpuKernel
 
     private static unsafe void BackwardRow(float* gateUp, float* dy, float* result, int columns)
     {
-        float* up = gateUp + columns;
-        int index = 0;
-        for (; index <= columns - Vector<float>.Count; index += Vector<float>.Count)
-        {
-            Vector<float> gate = Vector.Load(gateUp + index), gradient = Vector.Load(dy + index),
-                sigmoid = VectorMath.Sigmoid(gate);
-            Vector<float> gateGradient = gradient * Vector.Load(up + index) * sigmoid
-                * (Vector<float>.One + gate * (Vector<float>.One - sigmoid));
-            gateGradient.Store(result + index);
-            (gradient * (gate * sigmoid)).Store(result + columns + index);
-        }
+        if (Vector512.IsHardwareAccelerated)
+            BackwardRow<Simd512, Vector512<float>>(gateUp, dy, result, columns);
+        else if (Vector256.IsHardwareAccelerated)
+            BackwardRow<Simd256, Vector256<float>>(gateUp, dy, result, columns);
+        else
+            BackwardRow<Simd128, Vector128<float>>(gateUp, dy, result, columns);
+    }
 
+    private static unsafe void BackwardRow<TSimd, TVector>(float* gateUp, float* dy, float* result, int columns)
+        where TSimd : struct, ISimd<TVector>
+    {
+        int index = 0;
+        for (; index <= columns - TSimd.Count; index += TSimd.Count)
+            BackwardElements<TSimd, TVector>(gateUp + index, dy + index, result + index, columns);
         for (; index < columns; index++)
-        {
-            float gate = gateUp[index], sigmoid = VectorMath.Sigmoid(gate);
-            float gateGradient = dy[index] * up[index] * sigmoid * (1f + gate * (1f - sigmoid));
-            result[columns + index] = dy[index] * (gate * sigmoid);
-            result[index] = gateGradient;
-        }
+            BackwardElements<SimdScalar, float>(gateUp + index, dy + index, result + index, columns);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe void BackwardElements<TSimd, TVector>(float* gateUp, float* dy, float* result, int columns)
+        where TSimd : struct, ISimd<TVector>
+    {
+        TVector gate = TSimd.Load(gateUp), up = TSimd.Load(gateUp + columns), gradient = TSimd.Load(dy);
+        TVector sigmoid = VectorMath.Sigmoid<TSimd, TVector>(gate), one = TSimd.Broadcast(1f);
+        TVector slope = TSimd.Add(one, TSimd.Multiply(gate, TSimd.Subtract(one, sigmoid)));
+        TSimd.Store(result, TSimd.Multiply(TSimd.Multiply(TSimd.Multiply(gradient, up), sigmoid), slope));
+        TSimd.Store(result + columns, TSimd.Multiply(gradient, TSimd.Multiply(gate, sigmoid)));
     }
 }
 

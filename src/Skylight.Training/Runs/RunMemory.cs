@@ -91,7 +91,7 @@ public sealed record RunMemory(
     {
         LanguageConfiguration language = model.Configuration.Language;
         return (tokens + KeyValuePages.Size - 1L) / KeyValuePages.Size * KeyValuePages.Size * 2 * language.LayerCount
-            * language.KeyValueSize * model.Device.ActivationType.Size();
+            * language.KeyValueSize * model.Device.KeyValueType(model.ParameterType).Size();
     }
 
     /// <summary>The largest micro-batch that rows of these sizes can make: one bound for each of its extents.</summary>

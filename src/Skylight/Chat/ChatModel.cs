@@ -306,7 +306,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         ArgumentNullException.ThrowIfNull(model);
         LanguageConfiguration language = model.Configuration.Language;
         long weights = model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
-        long perToken = 2L * language.LayerCount * language.KeyValueSize * model.Device.ActivationType.Size();
+        long perToken = 2L * language.LayerCount * language.KeyValueSize
+            * model.Device.KeyValueType(model.ParameterType).Size();
         return (int)Math.Clamp((deviceBytes - weights) / 4 / perToken, Fewest, Most);
     }
 

@@ -58,7 +58,7 @@ public sealed class GenerationEngine : IDisposable
         ArgumentOutOfRangeException.ThrowIfLessThan(prefillTokens, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(imageCacheBytes);
         _model = model;
-        _cache = new KeyValueCache(model.Configuration.Language, model.Device, KeyValueCache.PagesFor(cacheTokens));
+        _cache = new KeyValueCache(model, KeyValueCache.PagesFor(cacheTokens));
         _workspace = new Workspace(model.Device);
         _steps = new PlanCache<StepShape, GenerationStep>(shape => new GenerationStep(model, _cache, _workspace, shape));
         _encodings = new PlanCache<ImageEncodingShape,

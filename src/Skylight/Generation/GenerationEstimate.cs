@@ -31,7 +31,7 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(tiles);
         int pages = KeyValueCache.PagesFor(context);
-        using var cache = new KeyValueCache(model.Configuration.Language, model.Device, pages, reserve: false);
+        using var cache = new KeyValueCache(model, pages, reserve: false);
         using var workspace = new Workspace(model.Device);
         long pass = new GenerationStep(model, cache, workspace,
             StepBatch.ShapeOf(tokens, sequences, draws, pages, tiles > 0, 0)).Plan.ArenaBytes;
@@ -64,7 +64,7 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
                 $"{tiles} tiles of {model.Configuration.TokensPerTile} tokens leave no room for text in a context of " +
                 $"{context} tokens.", nameof(tiles));
         int pages = KeyValueCache.PagesFor(context);
-        using var cache = new KeyValueCache(language, model.Device, checked(pages * batch), reserve: false);
+        using var cache = new KeyValueCache(model, checked(pages * batch), reserve: false);
         using var workspace = new Workspace(model.Device);
         var prefill = new GenerationStep(model, cache, workspace,
             new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));

@@ -10,7 +10,7 @@ namespace Skylight.Generation;
 /// Keys and values of all layers in pages of <see cref="PagedAttention.PageSize"/> tokens. Sequences that begin alike
 /// share their full pages; a page goes back when its last user lets go. A full page that was given a name keeps what it
 /// holds until a page is needed and no other is free, the one used longest ago first: a later sequence that begins
-/// alike finds it again. The data type is that of the device's activations.
+/// alike finds it again. The data type is what the device has for the model (<see cref="Device.KeyValueType"/>).
 /// </summary>
 public sealed class KeyValueCache : IDisposable
 {
@@ -24,20 +24,20 @@ public sealed class KeyValueCache : IDisposable
     private long _epoch;
 
     /// <summary>Reserves the memory of all pages.</summary>
-    public KeyValueCache(LanguageConfiguration configuration, Device device, int pageCount)
-        : this(configuration, device, pageCount, reserve: true)
+    public KeyValueCache(VisionLanguageModel model, int pageCount)
+        : this(model, pageCount, reserve: true)
     {
     }
 
     /// <summary>The same without memory, if need be: for planning.</summary>
-    internal KeyValueCache(LanguageConfiguration configuration, Device device, int pageCount, bool reserve)
+    internal KeyValueCache(VisionLanguageModel model, int pageCount, bool reserve)
     {
-        ArgumentNullException.ThrowIfNull(configuration);
-        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(pageCount, 1);
-        _device = device;
+        LanguageConfiguration configuration = model.Configuration.Language;
+        _device = model.Device;
         PageCount = pageCount;
-        var type = new TensorType(device.ActivationType,
+        var type = new TensorType(_device.KeyValueType(model.ParameterType),
             new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
         Keys = Enumerable.Range(0, configuration.LayerCount)
             .Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();

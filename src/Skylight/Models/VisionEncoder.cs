@@ -52,6 +52,9 @@ public sealed class VisionEncoder
         }
     }
 
+    /// <summary>Whether attention rounds the operands of its products to bfloat16.</summary>
+    internal bool RoundsAttention { get; init; }
+
     /// <summary>Cuts images into patches and embeds them.</summary>
     /// <param name="graph">Where to write.</param>
     /// <param name="pixels">[images, channels, height, width], normalised, float32 or already activations; height and
@@ -115,7 +118,8 @@ public sealed class VisionEncoder
                 Parameter(graph, prefix + ".attention.key_norm.weight"));
         }
 
-        Value attention = graph.Add(new Attention(heads, heads, size / heads, Causal: false), query, key, parts[2], starts);
+        var attend = new Attention(heads, heads, size / heads, Causal: false) { RoundsOperands = RoundsAttention };
+        Value attention = graph.Add(attend, query, key, parts[2], starts);
         Value projected = _parameters.Product(graph, attention, prefix + ".attention.output.weight",
             prefix + ".attention.output.bias");
         hidden = graph.Add(new Add(), hidden, graph.Add(new LayerScale(), projected, Parameter(graph, prefix + ".scale1")));

@@ -55,7 +55,10 @@ public sealed class VisionLanguageModel : IDisposable
         ParameterType = CheckParameterType(parameterType ?? device.ActivationType, device);
         Configuration = configuration;
         Device = device;
-        Vision = new VisionEncoder(configuration.Vision, Parameters, ParameterType, device.ActivationType);
+        Vision = new VisionEncoder(configuration.Vision, Parameters, ParameterType, device.ActivationType)
+        {
+            RoundsAttention = RoundsAttention,
+        };
         Connector = new Connector(configuration, Parameters, ParameterType);
         Language = new LanguageModel(configuration.Language, Parameters, ParameterType, device.ActivationType);
     }
@@ -68,6 +71,12 @@ public sealed class VisionLanguageModel : IDisposable
 
     /// <summary>The data type of the parameters.</summary>
     public DataType ParameterType { get; }
+
+    /// <summary>
+    /// Whether attention rounds float32 operands of its products to bfloat16, in training, prefill and decoding alike.
+    /// </summary>
+    internal bool RoundsAttention =>
+        Device.ActivationType == DataType.Float32 && Device.KeyValueType(ParameterType) == DataType.BFloat16;
 
     /// <summary>The weights.</summary>
     public ParameterSet Parameters { get; } = new();
@@ -177,7 +186,10 @@ public sealed class VisionLanguageModel : IDisposable
         }
 
         LanguageConfiguration language = Configuration.Language;
-        var attention = new Attention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension, Causal: true);
+        var attention = new Attention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension, Causal: true)
+        {
+            RoundsOperands = RoundsAttention,
+        };
         Value hidden = Language.Forward(graph, embedded, positions,
             (_, query, key, value) => graph.Add(attention, query, key, value, starts), recompute);
         return new PackedForward(tokens, positions, starts, featureIndex, pixels, visionEmbeddings, visionHidden,

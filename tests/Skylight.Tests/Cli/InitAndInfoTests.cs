@@ -26,9 +26,12 @@ public class InitAndInfoTests
 
         (code, output) = await Run(InfoCommand.Create(), folder["model"]);
         Assert.Equal(0, code);
+        // Of bfloat16 where the processor computes with that.
+        using var device = new CpuDevice();
+        int keyBytes = device.KeyValueType(DataType.BFloat16).Size();
         foreach (string part in (string[])["InternVLChatModel (internvl_chat)", "HuggingFace naming", "of bfloat16",
             "32768, RoPE base 1000000", "longer prompts are refused", "256 tokens each", "internvl2_5", "151645",
-            "512 bytes for each token", "which fits cpu"])
+            $"{128 * keyBytes} bytes for each token", "which fits cpu"])
             Assert.Contains(part, output, StringComparison.Ordinal);
 
         (code, output) = await Run(InfoCommand.Create(), folder["model"], "--json", "--context", "1000", "--batch", "2",
@@ -44,7 +47,7 @@ public class InitAndInfoTests
             StringComparison.Ordinal);
         Assert.True(inference.GetProperty("fits").GetBoolean());
         // 1000 tokens are 32 pages of 32 tokens for each of two sequences.
-        Assert.Equal(2 * 32 * 32 * 512, inference.GetProperty("parts").GetProperty("keyValueCache").GetInt64());
+        Assert.Equal(2 * 32 * 32 * 128 * keyBytes, inference.GetProperty("parts").GetProperty("keyValueCache").GetInt64());
 
         (_, output) = await Run(InfoCommand.Create(), folder["model"], "--device", "sm_90a", "--memory-gb", "0.05",
             "--context", "4096");
@@ -76,7 +79,7 @@ public class InitAndInfoTests
         Assert.InRange(info.Bytes, 76.7e9, 76.9e9);
         Assert.InRange(info.Modules.Single(module => module.Name == "vision").Parameters, 5.5e9, 5.6e9);
         Assert.InRange(info.Modules.Single(module => module.Name == "connector").Parameters, 91.7e6, 91.9e6);
-        Assert.Equal(2 * 262_144, info.KeyValueBytesPerToken);
+        Assert.Equal(131_072 * device.KeyValueType(DataType.BFloat16).Size(), info.KeyValueBytesPerToken);
         Assert.All(info.Plans, plan => Assert.Null(plan.Problem));
         Assert.All(info.Plans, plan => Assert.Equal(false, plan.Fits));
         Assert.All(info.Plans, plan => Assert.InRange(plan.PeakBytes, info.Bytes, 150e9));

@@ -27,6 +27,8 @@ internal sealed class LimitedDevice : Device
 
     public override DataType ActivationType => _cpu.ActivationType;
 
+    public override DataType KeyValueType(DataType parameterType) => _cpu.KeyValueType(parameterType);
+
     public override bool HasKeysAsColumns => _cpu.HasKeysAsColumns;
 
     protected override DeviceMemory Reserve(long bytes) => bytes <= MostBytes

@@ -32,21 +32,26 @@ public sealed class DecodingEqualsTrainingTests
         new(TinyModel.Prompt(6, 1), 1, 6),
     ];
 
-    public static TheoryData<DataType, float, bool, LanguageModelKind, bool> Variants => new(
-        from type in (DataType[])[DataType.Float32, DataType.BFloat16]
+    public static TheoryData<DataType, DataType, float, bool, LanguageModelKind, bool> Variants => new(
+        from types in ((DataType Parameters, DataType Compute)[])
+        [
+            (DataType.Float32, DataType.BFloat16), (DataType.BFloat16, DataType.BFloat16),
+            (DataType.BFloat16, DataType.Float32),
+        ]
         from fusion in (bool[])[true, false]
         from model in ((float, LanguageModelKind, bool)[])
         [
             (1f, LanguageModelKind.Qwen2, false), (0.7f, LanguageModelKind.Qwen2, false),
             (0.7f, LanguageModelKind.Qwen3, false), (0.7f, LanguageModelKind.Qwen3, true),
         ]
-        select (type, model.Item1, fusion, model.Item2, model.Item3));
+        select (types.Parameters, types.Compute, model.Item1, fusion, model.Item2, model.Item3));
 
     [Theory]
     [MemberData(nameof(Variants))]
-    public void Bits_are_equal(DataType type, float temperature, bool fusion, LanguageModelKind kind, bool tied)
+    public void Bits_are_equal(DataType type, DataType compute, float temperature, bool fusion, LanguageModelKind kind, bool tied)
     {
-        using VisionLanguageModel model = TinyModel.Create(type, fusion, kind: kind, tied: tied);
+        using VisionLanguageModel model = TinyModel.Create(type, fusion,
+            device: new CpuDevice(new CpuDeviceOptions { Compute = compute }), kind: kind, tied: tied);
         var options = new SamplingOptions
         {
             Temperature = temperature,

@@ -190,7 +190,7 @@ public sealed class GenerationEngineTests
     public void A_page_is_free_when_its_last_user_lets_go()
     {
         using VisionLanguageModel model = TinyModel.Create();
-        using var cache = new KeyValueCache(model.Configuration.Language, model.Device, 3);
+        using var cache = new KeyValueCache(model, 3);
         int first = cache.Take(), second = cache.Take();
         Assert.NotEqual(first, second);
         cache.Share(first);

@@ -83,7 +83,7 @@ public sealed class BFloat16ModelTests
         {
             using var device = new RoundingDevice(type);
             using var model = new VisionLanguageModel(TinyModel.Configuration, device) { UseFusion = fusion };
-            using var cache = new KeyValueCache(model.Configuration.Language, device, 8);
+            using var cache = new KeyValueCache(model, 8);
             using var workspace = new Workspace(device);
             return new GenerationStep(model, cache, workspace, new StepShape(16, 16, 16, 8, false, 0)).Plan;
         }

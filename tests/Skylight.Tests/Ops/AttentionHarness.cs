@@ -55,12 +55,15 @@ internal sealed class AttentionHarness : IDisposable
     }
 
     /// <summary>A persistent tensor with memory that holds one value everywhere.</summary>
-    public static PersistentTensor Filled(string name, float value, params int[] shape)
+    public static PersistentTensor Filled(string name, DataType type, float value, params int[] shape)
     {
-        var tensor = new PersistentTensor(name, TensorType.Float32(shape));
+        var tensor = new PersistentTensor(name, new TensorType(type, new Shape(shape)));
         using var device = new CpuDevice();
         device.Bind(tensor);
-        CpuMemory.Span<float>(tensor.Tensor).Fill(value);
+        if (type == DataType.BFloat16)
+            CpuMemory.Span<BFloat16>(tensor.Tensor).Fill((BFloat16)value);
+        else
+            CpuMemory.Span<float>(tensor.Tensor).Fill(value);
         return tensor;
     }
 

@@ -1,3 +1,4 @@
+using System.Numerics;
 using Skylight.Cpu;
 using Skylight.Graphs;
 using Skylight.Ops;
@@ -93,14 +94,18 @@ public sealed class AttentionTests : IDisposable
     }
 
     [Theory]
-    [InlineData(4, 4, 32, true)]
-    [InlineData(6, 2, 20, true)]
-    [InlineData(2, 2, 64, false)]
+    [InlineData(4, 4, 32, true, false)]
+    [InlineData(6, 2, 20, true, false)]
+    [InlineData(2, 2, 64, false, false)]
+    [InlineData(4, 4, 32, true, true)]
+    [InlineData(6, 2, 20, true, true)]
+    [InlineData(7, 1, 5, true, true)]
+    [InlineData(2, 2, 64, false, true)]
     public void Bits_do_not_depend_on_threads_or_the_rest_of_the_batch(int heads, int keyValueHeads, int dimension,
-        bool causal)
+        bool causal, bool rounds)
     {
         int[] starts = [0, 90, 91, 400, 400, 577];
-        var batch = new Batch(heads, keyValueHeads, dimension, causal, starts, 600, seed: 1);
+        var batch = new Batch(heads, keyValueHeads, dimension, causal, starts, 600, seed: 1) { Rounds = rounds };
         CpuParallel.ThreadCount = 1;
         (float[] outputGradient, float[][] expected) = batch.Gradients();
         using (AttentionHarness harness = batch.Forward())
@@ -124,6 +129,47 @@ public sealed class AttentionTests : IDisposable
             for (int index = 0; index < single.Length; index++)
                 AttentionHarness.AssertSameBits(Batch.Rows(expected[index], columns[index], first, length),
                     single[index], $"tensor {index} of sequence {sequence} alone");
+        }
+    }
+
+    /// <summary>
+    /// Rounding moves each result by the precision of bfloat16 (2⁻⁹) and no more, there and back; and it moves it.
+    /// </summary>
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Rounded_operands_give_the_formula_in_their_precision(int heads, int keyValueHeads, int dimension, bool causal,
+        int[] starts, int rows)
+    {
+        var exact = new Batch(heads, keyValueHeads, dimension, causal, starts, rows, seed: dimension);
+        Batch rounded = exact with { Rounds = true };
+        (double[] expected, double[] expectedLogSumExp) = exact.Reference();
+        using AttentionHarness harness = rounded.Forward();
+        float[][] outputs = harness.Run(rounded.Q, rounded.K, rounded.V, starts);
+        AttentionHarness.AssertClose(expected, outputs[0], 0.02, "out");
+        AttentionHarness.AssertClose(expectedLogSumExp, outputs[1], 0.02, "logSumExp");
+        if (starts[0] == starts[^1])
+            return;
+        Assert.NotEqual(expected.Select(value => (float)value), outputs[0]);
+        // Numbers that are bfloat16 already are not moved again (the factor 1/√D must be a power of two for that).
+        if (BitOperations.IsPow2(dimension) && BitOperations.Log2((uint)dimension) % 2 == 0)
+        {
+            Batch before = rounded with
+            {
+                Q = GemmReference.RoundToBFloat16(rounded.Q),
+                K = GemmReference.RoundToBFloat16(rounded.K),
+                V = GemmReference.RoundToBFloat16(rounded.V),
+            };
+            AttentionHarness.AssertSameBits(harness.Run(before.Q, before.K, before.V, starts)[0], outputs[0], "out");
+        }
+
+        (float[] outputGradient, float[][] gradients) = exact.Gradients();
+        (_, float[][] roundedGradients) = rounded.Gradients(outputGradient);
+        for (int index = 0; index < 3; index++)
+        {
+            double norm = Math.Sqrt(gradients[index].Sum(value => (double)value * value));
+            double distance = Math.Sqrt(
+                gradients[index].Zip(roundedGradients[index], (a, b) => Math.Pow((double)a - b, 2)).Sum());
+            Assert.True(distance <= 0.04 * norm + 1e-6, $"gradient {index}: {distance} of {norm}");
         }
     }
 
@@ -204,6 +250,8 @@ public sealed class AttentionTests : IDisposable
 
         public float[] V { get; init; } = [];
 
+        public bool Rounds { get; init; }
+
         private TensorType QueryType => TensorType.Float32(RowCount, Heads * Dimension);
 
         private TensorType KeyType => TensorType.Float32(RowCount, KeyValueHeads * Dimension);
@@ -221,11 +269,11 @@ public sealed class AttentionTests : IDisposable
             values.AsSpan(first * columns, count * columns).ToArray();
 
         public AttentionHarness Forward() =>
-            new(new Attention(Heads, KeyValueHeads, Dimension, Causal),
+            new(new Attention(Heads, KeyValueHeads, Dimension, Causal) { RoundsOperands = Rounds },
                 [QueryType, KeyType, KeyType, TensorType.Int32(Starts.Length)]);
 
         public AttentionHarness Backward() => new(
-            new AttentionBackward(Heads, KeyValueHeads, Dimension, Causal),
+            new AttentionBackward(Heads, KeyValueHeads, Dimension, Causal) { RoundsOperands = Rounds },
             [QueryType, KeyType, KeyType, QueryType, TensorType.Float32(RowCount, Heads), QueryType,
                 TensorType.Int32(Starts.Length)]);
 

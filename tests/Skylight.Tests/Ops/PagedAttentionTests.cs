@@ -16,21 +16,30 @@ public sealed class PagedAttentionTests : IDisposable
     public void Dispose() => CpuParallel.ThreadCount = _threads;
 
     [Theory]
-    [InlineData(4, 4, 32, 1)]
-    [InlineData(4, 4, 32, 2)]
-    [InlineData(6, 2, 5, 2)]
-    [InlineData(2, 1, 1, 2)]
-    [InlineData(3, 1, 16, 1)]
-    [InlineData(7, 1, 20, 2)]
-    [InlineData(14, 2, 64, 2)]
-    [InlineData(2, 2, 128, 2)]
+    [InlineData(4, 4, 32, 1, false)]
+    [InlineData(4, 4, 32, 2, false)]
+    [InlineData(6, 2, 5, 2, false)]
+    [InlineData(2, 1, 1, 2, false)]
+    [InlineData(3, 1, 16, 1, false)]
+    [InlineData(7, 1, 20, 2, false)]
+    [InlineData(14, 2, 64, 2, false)]
+    [InlineData(2, 2, 128, 2, false)]
+    [InlineData(4, 4, 32, 1, true)]
+    [InlineData(3, 1, 16, 2, true)]
+    [InlineData(7, 1, 20, 2, true)]
+    [InlineData(26, 2, 2, 2, true)]
+    [InlineData(14, 2, 64, 2, true)]
+    [InlineData(14, 2, 64, 9, true)]
+    [InlineData(7, 1, 20, 16, false)]
+    [InlineData(2, 2, 80, 1, true)]
+    [InlineData(2, 2, 128, 2, true)]
     public void Chunked_prefill_and_decoding_give_the_bits_of_training(int heads, int keyValueHeads, int dimension,
-        int threads)
+        int threads, bool rounds)
     {
         CpuParallel.ThreadCount = threads;
         var random = new Random(heads * 1000 + dimension);
         int[] lengths = [330, 1, 64, 97, 31, 205];
-        using var conversation = new Conversation(heads, keyValueHeads, dimension, lengths, random);
+        using var conversation = new Conversation(heads, keyValueHeads, dimension, lengths, random, rounds);
 
         conversation.Reset();
         conversation.Step(lengths);
@@ -52,15 +61,17 @@ public sealed class PagedAttentionTests : IDisposable
         }
     }
 
-    [Fact]
-    public void Sequences_may_share_pages()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Sequences_may_share_pages(bool rounds)
     {
         // 40 tokens of prompt, prefilled once; page 0 shared, page 1 copied by writing its 8 tokens again.
         const int Heads = 2, Dimension = 16, Prompt = 40, Width = Heads * Dimension;
         var random = new Random(4);
         float[] q = AttentionHarness.Random(random, Width), k = AttentionHarness.Random(random, Prompt * Width),
             v = AttentionHarness.Random(random, Prompt * Width);
-        using var cache = new Cache(Heads, Heads, Dimension, pages: 5);
+        using var cache = new Cache(Heads, Heads, Dimension, pages: 5, rounds);
         cache.Write(k, v, [.. Enumerable.Range(2 * Page, Prompt)]);
         cache.Write(k[(Page * Width)..], v[(Page * Width)..], [.. Enumerable.Range(0, Prompt - Page)]);
         float[] twice = cache.Attend([.. q, .. q], [2, 3, 2, 0], [0, 1, 2], [Prompt, Prompt]);
@@ -69,10 +80,12 @@ public sealed class PagedAttentionTests : IDisposable
         AttentionHarness.AssertSameBits(alone, twice.AsSpan(0, Width), "alone");
     }
 
-    [Fact]
-    public void Rows_of_no_sequence_are_zero_and_empty_sequences_do_not_matter()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Rows_of_no_sequence_are_zero_and_empty_sequences_do_not_matter(bool rounds)
     {
-        using var cache = new Cache(1, 1, 4, pages: 2);
+        using var cache = new Cache(1, 1, 4, pages: 2, rounds);
         cache.Write(new float[8], [1, 2, 3, 4, 1, 2, 3, 4], [Page, Page + 1]);
         var q = new float[16];
         // Once with every row in use, so that zeros were made.
@@ -104,6 +117,39 @@ public sealed class PagedAttentionTests : IDisposable
                     float expected = token < 0 ? float.NaN : (token * Heads + head) * Dimension + d;
                     Assert.Equal(expected, keys[page + d * Page + slot % Page]);
                     Assert.Equal(-expected, values[page + slot % Page * Dimension + d]);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public unsafe void Writing_touches_the_given_slots_of_rounded_pages_only()
+    {
+        const int Heads = 2, Dimension = 36, Tokens = 40, PageElements = Page * Dimension;
+        using var cache = new Cache(Heads, Heads, Dimension, pages: 4, rounds: true);
+        // Eight bits, which bfloat16 holds.
+        float[] k = [.. Enumerable.Range(0, Tokens * Heads * Dimension).Select(index => (float)(index % 251))];
+        float[] v = [.. k.Select(value => -value)];
+        int[] slots = [-1, 30, 31, 96, 97, 98, .. Enumerable.Range(64, 32), 41, -1];
+        cache.Write(k, v, slots);
+        float[] keys = new float[PageElements], values = new float[PageElements];
+        for (int place = 0; place < 4 * Heads; place++)
+        {
+            fixed (BFloat16* pk = CpuMemory.Span<BFloat16>(cache.Keys.Tensor), pv = CpuMemory.Span<BFloat16>(cache.Values.Tensor))
+            fixed (float* wideKeys = keys, wideValues = values)
+            {
+                BFloat16Pages.WidenKeys((byte*)(pk + place * PageElements), wideKeys, Dimension);
+                BFloat16Pages.WidenValues((byte*)(pv + place * PageElements), wideValues, Dimension);
+            }
+
+            for (int offset = 0; offset < Page; offset++)
+            {
+                int token = Array.IndexOf(slots, place / Heads * Page + offset);
+                for (int d = 0; d < Dimension; d++)
+                {
+                    float expected = token < 0 ? float.NaN : k[(token * Heads + place % Heads) * Dimension + d];
+                    Assert.Equal(expected, keys[d * Page + offset]);
+                    Assert.Equal(-expected, values[offset * Dimension + d]);
                 }
             }
         }
@@ -150,21 +196,34 @@ public sealed class PagedAttentionTests : IDisposable
         Assert.Throws<GraphException>(() => write.Infer([q, k, pages, pages, slots]));
         Assert.Throws<GraphException>(() => write.Infer([k, k, pages, pages, starts]));
         Assert.Throws<GraphException>(() => write.Infer([k, k, k, k, slots]));
+
+        // float32 is rounded into a cache of bfloat16, pair by pair; both caches are alike.
+        TensorType even = TensorType.Float32(8, 8), half = new(DataType.BFloat16, new Shape(5, 2, 128)),
+            full = TensorType.Float32(5, 2, 128), odd = new(DataType.BFloat16, new Shape(5, 2, 96));
+        Assert.Empty(new KeyValueWrite(2, 4).Infer([even, even, half, half, slots]));
+        Assert.Equal([TensorType.Float32(8, 16)],
+            new PagedAttention(4, 2, 4).Infer([TensorType.Float32(8, 16), half, half, table, starts, lengths]));
+        Assert.Throws<GraphException>(() => new KeyValueWrite(2, 4).Infer([even, even, half, full, slots]));
+        Assert.Throws<GraphException>(() => new KeyValueWrite(2, 4).Infer([even, even, full, half, slots]));
+        Assert.Contains("even width", Assert.Throws<GraphException>(() => write.Infer([k, k, odd, odd, slots])).Message,
+            StringComparison.Ordinal);
     }
 
     private static void AssertError(string message, Action action) =>
         Assert.Contains(message, Assert.Throws<ArgumentOutOfRangeException>(action).Message, StringComparison.Ordinal);
 
     /// <summary>A cache full of NaN, and the two ops on it.</summary>
-    private sealed class Cache(int heads, int keyValueHeads, int dimension, int pages) : IDisposable
+    private sealed class Cache(int heads, int keyValueHeads, int dimension, int pages, bool rounds = false) : IDisposable
     {
         private readonly Dictionary<(int, int, int), AttentionHarness> _harnesses = [];
 
-        public PersistentTensor Keys { get; } = AttentionHarness.Filled("keys", float.NaN, pages, keyValueHeads,
-            Page * dimension);
+        public PersistentTensor Keys { get; } = AttentionHarness.Filled("keys", TypeOf(rounds), float.NaN, pages,
+            keyValueHeads, Page * dimension);
 
-        public PersistentTensor Values { get; } = AttentionHarness.Filled("values", float.NaN, pages, keyValueHeads,
-            Page * dimension);
+        public PersistentTensor Values { get; } = AttentionHarness.Filled("values", TypeOf(rounds), float.NaN, pages,
+            keyValueHeads, Page * dimension);
+
+        private static DataType TypeOf(bool rounds) => rounds ? DataType.BFloat16 : DataType.Float32;
 
         public void Write(float[] k, float[] v, int[] slots)
         {
@@ -208,11 +267,14 @@ public sealed class PagedAttentionTests : IDisposable
         private readonly int[] _lengths, _starts, _done;
         private readonly float[] _q, _k, _v, _trained, _output;
         private readonly Random _random;
+        private readonly bool _rounds;
         private Cache? _cache;
         private int[] _table = [];
 
-        public Conversation(int heads, int keyValueHeads, int dimension, int[] lengths, Random random)
+        public Conversation(int heads, int keyValueHeads, int dimension, int[] lengths, Random random,
+            bool rounds)
         {
+            _rounds = rounds;
             (_heads, _keyValueHeads, _dimension, _lengths, _random) = (heads, keyValueHeads, dimension, lengths, random);
             _pagesEach = (lengths.Max() + Page - 1) / Page;
             _done = new int[lengths.Length];
@@ -225,7 +287,7 @@ public sealed class PagedAttentionTests : IDisposable
             _v = AttentionHarness.Random(random, rows * keyValueHeads * dimension);
             TensorType key = TensorType.Float32(rows, keyValueHeads * dimension);
             using var training = new AttentionHarness(
-                new Attention(heads, keyValueHeads, dimension, Causal: true),
+                new Attention(heads, keyValueHeads, dimension, Causal: true) { RoundsOperands = rounds },
                 [TensorType.Float32(rows, heads * dimension), key, key, TensorType.Int32(_starts.Length)]);
             _trained = training.Run(_q, _k, _v, _starts)[0];
             _output = new float[_trained.Length];
@@ -237,7 +299,7 @@ public sealed class PagedAttentionTests : IDisposable
         {
             _cache?.Dispose();
             int pages = _lengths.Sum(length => (length + Page - 1) / Page) + 3;
-            _cache = new Cache(_heads, _keyValueHeads, _dimension, pages);
+            _cache = new Cache(_heads, _keyValueHeads, _dimension, pages, _rounds);
             int[] order = [.. Enumerable.Range(0, pages)];
             _random.Shuffle(order);
             // Pages that a sequence never needs are no pages at all.

@@ -3,8 +3,9 @@ namespace Skylight.Cpu.Assembly;
 /// <summary>The assembled kernels of bfloat16 products, each made when it is first asked for.</summary>
 internal static unsafe class BFloat16Kernels
 {
-    private static readonly nint[] Packed = new nint[BFloat16Tile.MaxRows + 1], Panels = new nint[BFloat16Tile.MaxRows + 1];
-    private static readonly nint[] Packings = new nint[5];
+    private static readonly nint[] Packed = new nint[BFloat16Tile.MaxRows + 1], Panels = new nint[BFloat16Tile.MaxRows + 1],
+        Ahead = new nint[BFloat16Tile.MaxRows + 1];
+    private static readonly nint[] Packings = new nint[6];
     private static readonly Lock Making = new();
 
     /// <summary>Whether they run here.</summary>
@@ -13,6 +14,11 @@ internal static unsafe class BFloat16Kernels
     /// <inheritdoc cref="BFloat16Tile.Packed"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(int rows) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows, () => BFloat16Tile.Packed(rows));
+
+    /// <inheritdoc cref="BFloat16Tile.PackedAhead"/>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)Get(Ahead, rows,
+            () => BFloat16Tile.PackedAhead(rows));
 
     /// <inheritdoc cref="BFloat16Tile.Panel"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(int rows) =>
@@ -37,6 +43,10 @@ internal static unsafe class BFloat16Kernels
     /// <inheritdoc cref="BFloat16Packing.Steps"/>
     public static delegate* unmanaged<float*, void*, nint, nint, nint, nint, void> PackSteps =>
         (delegate* unmanaged<float*, void*, nint, nint, nint, nint, void>)Get(Packings, 4, BFloat16Packing.Steps);
+
+    /// <inheritdoc cref="BFloat16Packing.ChunkAcross"/>
+    public static delegate* unmanaged<void*, void*, void> PackChunkAcross =>
+        (delegate* unmanaged<void*, void*, void>)Get(Packings, 5, BFloat16Packing.ChunkAcross);
 
     private static nint Get(nint[] kernels, int index, Func<nint> make)
     {

@@ -152,7 +152,15 @@ internal static class BFloat16Packing
     /// (source, target): a panel of a weight in bfloat16, used with its 32 outputs as steps and 32 of its inputs as columns:
     /// [32 inputs][32 outputs] into 16 pairs of outputs.
     /// </summary>
-    public static nint PanelAcross()
+    public static nint PanelAcross() => Across(isChunk: false);
+
+    /// <summary>
+    /// (source, target): a chunk of 32 rows, as <see cref="Rows"/> makes it, into 16 pairs of steps with the rows as columns.
+    /// </summary>
+    public static nint ChunkAcross() => Across(isChunk: true);
+
+    /// <summary>32 rows of 16 pairs transposed. In a chunk the earlier of a pair is in the upper half already.</summary>
+    private static nint Across(bool isChunk)
     {
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
@@ -164,7 +172,8 @@ internal static class BFloat16Packing
             AssemblerRegisterZMM[] columns = Transposition.OfDoublewords(code, zmm[..16], zmm[16..]);
             for (int pair = 0; pair < 16; pair++)
             {
-                code.vprold(columns[pair], columns[pair], 16);
+                if (!isChunk)
+                    code.vprold(columns[pair], columns[pair], 16);
                 code.vmovdqu32(__zmmword_ptr[rsi + pair * PairBytes + half * 64], columns[pair]);
             }
         }

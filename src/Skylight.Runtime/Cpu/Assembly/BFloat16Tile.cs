@@ -58,6 +58,32 @@ internal static class BFloat16Tile
     }
 
     /// <summary>
+    /// (a, b, sums, pairs, 1, ahead): the same for one tile, which meanwhile asks for as many bytes from
+    /// ahead on as it reads of b: loads of a page that is far away, spread over the work on the one before.
+    /// (Zen 4, decoding at 16k, all at once before it: 9.6 ms; spread: 6.9 ms; spread, into the first cache: 14.5 ms.)
+    /// </summary>
+    public static nint PackedAhead(int rows)
+    {
+        var kernel = new KernelAssembler();
+        Assembler code = kernel.Code;
+        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        for (int sum = 0; sum < 2 * rows; sum++)
+            code.vmovups(zmm[sum], __zmmword_ptr[rdx + sum * 64]);
+        code.sub(r9, rsi);
+        Walk(kernel, rows, rsi, (pair, a) =>
+        {
+            code.vmovdqu32(zmm[B], __zmmword_ptr[rsi + pair * PairBytes]);
+            code.vmovdqu32(zmm[B + 1], __zmmword_ptr[rsi + pair * PairBytes + 64]);
+            code.prefetcht1(__byte_ptr[rsi + r9 + pair * PairBytes]);
+            code.prefetcht1(__byte_ptr[rsi + r9 + (pair * PairBytes + 64)]);
+            Multiply(code, rows, a);
+        });
+        for (int sum = 0; sum < 2 * rows; sum++)
+            code.vmovups(__zmmword_ptr[rdx + sum * 64], zmm[sum]);
+        return kernel.Finish();
+    }
+
+    /// <summary>
     /// (a, b, sums, pairs, odd): one tile of <paramref name="rows"/> rows over a panel of a weight in memory; odd is 1 where
     /// one more step follows the pairs. Sums are written, not added to.
     /// </summary>
