@@ -139,7 +139,7 @@ public sealed class CudaDevice : Device
         MakeCurrent();
         ulong address = AddressOf(destination);
         int rows = type.Shape.Rows, columns = type.Shape.Columns, blocks = format.BlocksOf(columns),
-            part = (int)Math.Clamp(PackedBytes / layout.PanelBytes, 1, QuantizedWeightLayout.Panels(rows)) * RowBlock;
+            part = (int)Math.Max(Math.Min(PackedBytes / layout.PanelBytes, QuantizedWeightLayout.Panels(rows)), 1) * RowBlock;
         byte[] packed = new byte[layout.BytesOf(Math.Min(part, rows))];
         for (int first = 0; first < rows; first += part)
         {
