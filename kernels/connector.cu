@@ -3,7 +3,7 @@
 //   connector_inner       inner [rows, columns] = GELU(LayerNorm(shuffled) [rows, 4·width] · weightᵀ + bias), weight [columns, 4·width]
 // hidden is [images·(1 + grid_height·grid_width), width] with the class token first; shuffled token (i, j) of an image is patches (2i, 2j),
 // (2i, 2j + 1), (2i + 1, 2j), (2i + 1, 2j + 1): two runs of 2·width elements. rows = images·grid_height·grid_width/4.
-// hidden, weight and inner are bfloat16; NORM (weight and bias of the LayerNorm) and BIAS are float or bfloat16; statistics are float32. The
+// hidden and inner are bfloat16, the weight too or, where CODE_BITS is defined, quantised (common/quantized.cuh); NORM (weight and bias of the LayerNorm) and BIAS are float or bfloat16; statistics are float32. The
 // normalised activations are rounded to bfloat16 on their way into the product, the GELU (with the error function) is taken of the
 // unrounded sum. The second half of the connector is matrix_product of gemm.cu.
 // ALIGNED 1: width is a multiple of 8.
@@ -12,9 +12,9 @@
 // FLOPs: 8·rows·columns·width. Bytes: hidden twice, weight and inner once; with one block per tile column, hidden again from the
 // second-level cache.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4: no spills; connector_statistics 36 registers, connector_inner 122 (sm_90a: 118) with
-// tile 128×64×32 and 162 with 64×64×64, ALIGNED; 194 without. Rejected: 128×128×32, which takes 156, one block of 256 threads.
-#include "common/matrix_tile.cuh"
+// tile 128×64×32 and 162 with 64×64×64, ALIGNED; 194 without; with a quantised weight 110–116 and 177 (sm_80). Rejected: 128×128×32, which takes 156, one block of 256 threads.
 #include "common/shared.cuh"
+#include "common/weight_product.cuh"
 
 using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, false, true>;
 using Pack8 = Pack<bfloat16, 8>;
@@ -177,15 +177,14 @@ struct NormalizingLoader {
 __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
 extern "C" __global__ void __launch_bounds__(Product::threads) connector_inner(
-    const bfloat16* hidden, const float* statistics, const NORM* norm_weight, const NORM* norm_bias, const bfloat16* weight, const BIAS* bias, bfloat16* inner,
+    const bfloat16* hidden, const float* statistics, const NORM* norm_weight, const NORM* norm_bias, const WeightElement* weight, const BIAS* bias, bfloat16* inner,
     int rows, int columns, int grid_height, int grid_width, int width) {
     SKYLIGHT_SHARED(shared);
     const TilePosition position((int)blockIdx.x, divide_up(rows, Product::tile_rows), divide_up(columns, Product::tile_columns));
     const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::tile_columns;
     NormalizingLoader left(hidden, statistics, norm_weight, norm_bias, Shuffle{grid_height, grid_width, width}, first_row, rows);
-    TileLoader<Product::Right, Product::threads, ALIGNED != 0> right(weight, 4 * width, columns, 4 * width);
     Product::Sums sums;
-    Product::multiply(sums, shared, left, right, first_row, first_column, 4 * width);
+    WeightProduct<Product, ALIGNED != 0>::multiply(sums, shared, left, weight, columns, first_row, first_column, 4 * width);
 
     Product::for_each_pair(sums, [&](int row, int column, float first, float second) {
         row += first_row;

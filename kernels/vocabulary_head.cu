@@ -6,7 +6,7 @@
 //   head_logit_gradients    dLogits of a chunk of the vocabulary, bfloat16, the logits made again
 //   head_hidden_gradient    dHidden += dLogits of the chunk · its rows of the weight; sums stay float32 from chunk to chunk
 //   head_weight_gradient    the chunk's rows of dWeight = dLogitsᵀ · hidden
-// hidden and weight [vocabulary, width] are bfloat16, products are summed in float32, statistics and dWeight are float32.
+// hidden is bfloat16, the weight [vocabulary, width] too or, forward and where CODE_BITS is defined, quantised (common/quantized.cuh); products are summed in float32, statistics and dWeight are float32.
 // Every logit, and every element of a gradient, is one chain of m16n8k16 steps with the inner index ascending, so nothing depends on the
 // tiles or on the size of the chunks, and logits that a matrix product stored give the same statistics bit for bit.
 // Rows without target are left out: of all products, and of the reduction over rows in dWeight. How many rows are left is known on the
@@ -16,11 +16,11 @@
 // FLOPs: 2·rows·vocabulary·width forward, three times as many backward. Bytes: hidden and weight once, 12 for every 1024 logits; backward
 // the chunk's gradients (2·rows·columns written and read twice) and dWeight beside.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: head_statistics 125 registers, head_logit_gradients 123,
-// head_hidden_gradient 128, head_weight_gradient 124 (ALIGNED 1); no spills. The emulator counts no bank conflict in the products.
-#include "common/matrix_tile.cuh"
+// head_hidden_gradient 128, head_weight_gradient 124 (ALIGNED 1), head_statistics with a quantised weight 190–196, one block; no spills. The emulator counts no bank conflict in the products.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"
+#include "common/weight_product.cuh"
 
 constexpr int select_threads = 1024;
 constexpr int gather_threads = 256;
@@ -29,6 +29,13 @@ constexpr int gather_threads = 256;
 constexpr bool weight_is_aligned = ALIGNED != 0;
 
 using LogitTile = MatrixTile<128, 128, 32, 4, 2, 4, false, true>;
+using Logits = WeightProduct<LogitTile, weight_is_aligned>;
+// With 128 registers a thread, as two blocks would need, a quantised weight's statistics spill.
+#ifdef CODE_BITS
+constexpr int statistics_blocks = 1;
+#else
+constexpr int statistics_blocks = 2;
+#endif
 using HiddenTile = MatrixTile<128, 128, 32, 4, 2, 4, false, false>;
 using WeightTile = MatrixTile<128, 128, 32, 4, 2, 4, true, false>;
 static_assert(LogitTile::warp_columns == slice_columns && segment_columns % LogitTile::tile_columns == 0, "a warp holds slices of its rows");
@@ -108,22 +115,21 @@ extern "C" __global__ void __launch_bounds__(gather_threads)
 }
 
 // The logits of 128 rows × 128 columns.
-__device__ __forceinline__ void make_logits(LogitTile::Sums& logits, unsigned char* memory, const bfloat16* hidden, const bfloat16* weight, int first_row,
+__device__ __forceinline__ void make_logits(LogitTile::Sums& logits, unsigned char* memory, const bfloat16* hidden, const WeightElement* weight, int first_row,
                                             int first_column, int rows, int columns, int width, int stride) {
     TileLoader<LogitTile::Left, LogitTile::threads, true> left(hidden, stride, rows, width);
-    TileLoader<LogitTile::Right, LogitTile::threads, weight_is_aligned> right(weight, width, columns, width);
-    LogitTile::multiply(logits, memory, left, right, first_row, first_column, width);
+    Logits::multiply(logits, memory, left, weight, columns, first_row, first_column, width);
 }
 
 // partials [tokens, segments]; target_logits [tokens]. Consecutive blocks go down 64 tiles of rows before they go to the next segment of the
 // weight, so that the hidden states which run at the same time stay in the second-level cache.
-extern "C" __global__ void __launch_bounds__(LogitTile::threads, 2)
-    head_statistics(const bfloat16* hidden, const bfloat16* weight, const int* row_targets, const int* count, SoftmaxPartial* partials,
+extern "C" __global__ void __launch_bounds__(LogitTile::threads, statistics_blocks)
+    head_statistics(const bfloat16* hidden, const WeightElement* weight, const int* row_targets, const int* count, SoftmaxPartial* partials,
                     float* target_logits, int row_tiles, int segments, int vocabulary, int width, int stride, float temperature) {
     SKYLIGHT_SHARED(memory);
     constexpr int group = 64;
     constexpr int slices_across = LogitTile::tile_columns / slice_columns;
-    SoftmaxPartial* slices = reinterpret_cast<SoftmaxPartial*>(memory + LogitTile::shared_bytes);  // [across, rows of the tile]
+    SoftmaxPartial* slices = reinterpret_cast<SoftmaxPartial*>(memory + Logits::shared_bytes);  // [across, rows of the tile]
     const int group_first = blockIdx.x / (group * segments) * group;
     const int group_tiles = min(group, row_tiles - group_first);
     const int within = blockIdx.x % (group * segments);
@@ -187,7 +193,7 @@ extern "C" __global__ void __launch_bounds__(LogitTile::threads, 2)
 
 // logit_gradients [tokens, chunk_stride] of the columns chunk_first … chunk_first + chunk_columns − 1 of the vocabulary.
 extern "C" __global__ void __launch_bounds__(LogitTile::threads, 2)
-    head_logit_gradients(const bfloat16* hidden, const bfloat16* weight, const LogitGradient* row_gradients, const int* count,
+    head_logit_gradients(const bfloat16* hidden, const WeightElement* weight, const LogitGradient* row_gradients, const int* count,
                          bfloat16* logit_gradients, int row_tiles, int chunk_first, int chunk_columns, int chunk_stride, int width, int stride,
                          float temperature) {
     SKYLIGHT_SHARED(memory);

@@ -83,6 +83,12 @@ internal static unsafe class OpBenchmark
     {
         var tensor = new PersistentTensor($"operand{index}", operand.Type);
         device.Bind(tensor);
+        if (operand.Codes is { } codes)
+        {
+            codes(index + 1).Upload(device, tensor.Tensor);
+            return tensor;
+        }
+
         switch (operand.Fill(index + 1))
         {
             case float[] values:

@@ -16,5 +16,9 @@ public static class Catalog
         .. VisionWorkloads.All,
         .. RotaryWorkloads.All,
         .. AttentionWorkloads.All,
+        .. QuantizedWorkloads.All,
     ];
+
+    /// <summary>Those, and what the CPU does not run as it is stored: other devices are compared on its values.</summary>
+    public static IReadOnlyList<Workload> ForCards { get; } = [.. All, .. QuantizedWorkloads.BeyondCpu];
 }

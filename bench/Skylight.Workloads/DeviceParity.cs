@@ -48,11 +48,11 @@ public static class DeviceParity
         ArgumentNullException.ThrowIfNull(workload);
         ArgumentNullException.ThrowIfNull(device);
         Workload own = workload.ForActivations(device.ActivationType);
-        // bfloat16 is for parameters alone on the CPU.
+        // bfloat16 is for parameters alone on the CPU, and quantised weights are compared with what they stand for.
         Workload reference = own.ForActivations(DataType.Float32);
         reference = reference with
         {
-            Inputs = [.. reference.Inputs.Select(
+            Inputs = [.. reference.Inputs.Select(input => input.Dequantized()).Select(
                 input => input with { Persistent = input.Persistent || input.Type.DataType == DataType.BFloat16 })],
         };
         return (build(own), build(reference));
@@ -78,9 +78,18 @@ public static class DeviceParity
             using var workspace = new Workspace(device);
             var executor = new Executor(Planner.Plan(graph.Graph, device), workspace);
             for (int index = 0; index < graph.Inputs.Count; index++)
+            {
+                if (graph.Workload.Inputs[index].Codes is { } codes)
+                {
+                    codes(100 + index).Upload(device, graph.Inputs[index].Persistent!.Tensor);
+                    continue;
+                }
+
                 Write(executor, graph.Inputs[index],
                     InOrderOf(device, graph.Workload.Op, index, graph.Workload.Inputs[index].Fill(100 + index),
                         written: true));
+            }
+
             foreach (Value weight in graph.Weights)
                 Write(executor, weight,
                     Array.ConvertAll((float[])Operand.Normal((int)weight.Shape.ElementCount).Fill(7),

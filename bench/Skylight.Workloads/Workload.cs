@@ -13,6 +13,12 @@ namespace Skylight.Workloads;
 public sealed record Operand(TensorType Type, Func<int, Array> Fill, bool Differentiable = false,
     bool Persistent = false, bool KeepsType = false)
 {
+    /// <summary>
+    /// Of a quantised weight: makes its codes from a seed; <see cref="Fill"/> then gives their values. Null for everything
+    /// else.
+    /// </summary>
+    public Func<int, QuantizedElements>? Codes { get; init; }
+
     /// <summary>Normal random float32 activations, differentiable.</summary>
     public static Operand Normal(params int[] shape) => Normal(1f, shape);
 
@@ -26,6 +32,19 @@ public sealed record Operand(TensorType Type, Func<int, Array> Fill, bool Differ
         new(new TensorType(dataType, new Shape(outputs, inputs), Storage.Weight),
             seed => Random(seed, (long)outputs * inputs, 1f / MathF.Sqrt(inputs), 0),
             Differentiable: dataType == DataType.Float32, Persistent: true);
+
+    /// <summary>A weight [outputs, inputs] that stays quantised in memory.</summary>
+    public static Operand Quantized(QuantizedFormat format, int outputs, int inputs)
+    {
+        var shape = new Shape(outputs, inputs);
+        return new(TensorType.Quantized(format, shape), seed => QuantizedElements.Random(format, shape, seed).Values(),
+            Persistent: true)
+        { Codes = seed => QuantizedElements.Random(format, shape, seed) };
+    }
+
+    /// <summary>The same numbers as a plain float32 operand, for a device that does not multiply the quantised one.</summary>
+    public Operand Dequantized() => Codes is null ? this
+        : this with { Type = new TensorType(DataType.Float32, Type.Shape, Type.Storage), Codes = null };
 
     /// <summary>Uniform random int32 in [minimum, maximum).</summary>
     public static Operand Integers(int minimum, int maximum, params int[] shape) => new(TensorType.Int32(shape), seed =>

@@ -160,15 +160,14 @@ struct MatrixTile {
         unsigned int left[row_fragments][4];
         unsigned int right[column_fragments][2];
 
-        __device__ __forceinline__ void load(unsigned int stage, int inner) {
+        __device__ __forceinline__ void load(unsigned int left_tile, unsigned int right_tile, int inner) {
             const int row = first_warp_row(), column = first_warp_column();
-            const unsigned int right_tile = stage + Left::bytes;
 #pragma unroll
             for (int i = 0; i < row_fragments; i++) {
                 if constexpr (TransposeLeft)
-                    load_left_fragment_transposed<Left>(left[i], stage, row + i * 16, inner);
+                    load_left_fragment_transposed<Left>(left[i], left_tile, row + i * 16, inner);
                 else
-                    load_left_fragment<Left>(left[i], stage, row + i * 16, inner);
+                    load_left_fragment<Left>(left[i], left_tile, row + i * 16, inner);
             }
 
             if constexpr (column_fragments == 1) {
@@ -203,15 +202,15 @@ struct MatrixTile {
                     sums[i][j][element] = 0;
     }
 
-    // sums += the product of the two tiles of a stage; the fragments of the next step are loaded before the products of this one.
-    static __device__ __forceinline__ void multiply_stage(Sums& sums, unsigned int stage) {
+    // sums += the product of two tiles; the fragments of the next step are loaded before the products of this one.
+    static __device__ __forceinline__ void multiply_tiles(Sums& sums, unsigned int left_tile, unsigned int right_tile) {
         constexpr int steps = TileInner / 16;
         Fragments fragments[2];
-        fragments[0].load(stage, 0);
+        fragments[0].load(left_tile, right_tile, 0);
 #pragma unroll
         for (int step = 0; step < steps; step++) {
             if (step + 1 < steps)
-                fragments[(step + 1) & 1].load(stage, (step + 1) * 16);
+                fragments[(step + 1) & 1].load(left_tile, right_tile, (step + 1) * 16);
             const Fragments& now = fragments[step & 1];
 #pragma unroll
             for (int i = 0; i < row_fragments; i++)
@@ -265,7 +264,7 @@ struct MatrixTile {
             if (next < count)
                 begin(writing, next * TileInner);
             cp_async_commit();
-            multiply_stage(sums, address + reading * stage_bytes);
+            multiply_tiles(sums, address + reading * stage_bytes, address + reading * stage_bytes + Left::bytes);
             if (next < count)
                 finish(writing);
             reading = reading + 1 == Stages ? 0 : reading + 1;

@@ -19,6 +19,9 @@ namespace Skylight.Cuda;
 /// </example>
 public sealed class CudaDevice : Device
 {
+    // Of a quantised weight, what is packed on the host at a time.
+    private const long PackedBytes = 16 << 20;
+
     private readonly CudaContextHandle _context;
     private readonly StagingMemory _staging;
     private readonly long _memoryBytes;
@@ -115,12 +118,44 @@ public sealed class CudaDevice : Device
     }
 
     /// <inheritdoc/>
-    public override long StorageBytes(TensorType type) => type.Bytes;
+    public override long StorageBytes(TensorType type) =>
+        type.Format is null ? type.Bytes : QuantizedWeightLayout.Of(type).BytesOf(type.Shape.Rows);
+
+    /// <inheritdoc/>
+    public override bool Multiplies(QuantizedFormat format)
+    {
+        ArgumentNullException.ThrowIfNull(format);
+        return QuantizedWeightLayout.Supports(format);
+    }
+
+    /// <inheritdoc/>
+    public override void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
+        ReadOnlySpan<float> minimums)
+    {
+        ArgumentNullException.ThrowIfNull(destination);
+        TensorType type = destination.Type;
+        QuantizedFormat format = CheckCodes(type, codes, scales, minimums);
+        QuantizedWeightLayout layout = QuantizedWeightLayout.Of(type);
+        MakeCurrent();
+        ulong address = AddressOf(destination);
+        int rows = type.Shape.Rows, columns = type.Shape.Columns, blocks = format.BlocksOf(columns),
+            part = (int)Math.Max(Math.Min(PackedBytes / layout.PanelBytes, QuantizedWeightLayout.Panels(rows)), 1) * RowBlock;
+        byte[] packed = new byte[layout.BytesOf(Math.Min(part, rows))];
+        for (int first = 0; first < rows; first += part)
+        {
+            int count = Math.Min(part, rows - first);
+            Span<byte> panels = packed.AsSpan(0, (int)layout.BytesOf(count));
+            layout.Pack(codes.Slice(first * columns, count * columns), scales.Slice(first * blocks, count * blocks),
+                format.HasMinimum ? minimums.Slice(first * blocks, count * blocks) : [], count, panels);
+            _staging.Upload(panels, address + (ulong)layout.BytesOf(first));
+        }
+    }
 
     /// <inheritdoc/>
     public override void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination)
     {
         ArgumentNullException.ThrowIfNull(destination);
+        RefuseCodes(destination.Type);
         CheckBytes(rowMajor.Length, destination.Type);
         MakeCurrent();
         _staging.Upload(rowMajor, AddressOf(destination));
@@ -142,7 +177,11 @@ public sealed class CudaDevice : Device
     {
         long bytes = 0;
         foreach (Tensor source in sources)
+        {
+            RefuseCodes(source.Type);
             bytes += source.Type.Bytes;
+        }
+
         if (bytes != rowMajor.Length)
             throw new ArgumentException(
                 $"{string.Join(", ", sources.ToArray().Select(source => source.Type))}: {bytes} bytes, not " +
@@ -162,7 +201,7 @@ public sealed class CudaDevice : Device
         if (source.Type != destination.Type)
             throw new ArgumentException($"Cannot copy {source} to {destination}: the types differ.");
         MakeCurrent();
-        Copy(AddressOf(source), AddressOf(destination), source.Type.Bytes);
+        Copy(AddressOf(source), AddressOf(destination), StorageBytes(source.Type));
     }
 
     /// <inheritdoc/>
@@ -170,7 +209,7 @@ public sealed class CudaDevice : Device
     {
         ArgumentNullException.ThrowIfNull(tensor);
         MakeCurrent();
-        Clear(AddressOf(tensor), tensor.Type.Bytes);
+        Clear(AddressOf(tensor), StorageBytes(tensor.Type));
     }
 
     /// <inheritdoc/>

@@ -28,6 +28,12 @@ internal static class OperandFill
             return;
         }
 
+        if (operand.Codes is { } codes)
+        {
+            codes(index + 1).Upload(device, destination);
+            return;
+        }
+
         long count = type.Shape.ElementCount;
         if (count <= Block)
         {

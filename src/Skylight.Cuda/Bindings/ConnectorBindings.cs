@@ -18,7 +18,7 @@ internal static class ConnectorBindings
     {
         foreach (int input in (int[])[0, 3, 5])
         {
-            if (kernel.Inputs[input].DataType != DataType.BFloat16)
+            if (kernel.Inputs[input].DataType != DataType.BFloat16 && kernel.Inputs[input].Format is null)
                 throw kernel.Unsupported(
                     $"hidden states and weights must be bfloat16, not {kernel.Inputs[input].DataType}: give the " +
                     $"model bfloat16 parameters and activations");
@@ -33,18 +33,19 @@ internal static class ConnectorBindings
         MatrixTile tile = aligned && MatrixTile.Tall.Blocks(rows, columns) >= kernel.Target.MultiprocessorCount
             ? MatrixTile.Tall : MatrixTile.Medium;
         // Of the same module as the product, so that there is one to compile.
-        Constants(tile.Define(
-            kernel.Launch("connector.cu", "connector_statistics", rows, StatisticsThreads, StatisticsSharedBytes)))
+        TensorType weight = kernel.Inputs[3];
+        Constants(tile.DefineWeight(
+            kernel.Launch("connector.cu", "connector_statistics", rows, StatisticsThreads, StatisticsSharedBytes), weight))
             .Input(0).Scratch(statistics).Int32(op.GridHeight).Int32(op.GridWidth).Int32(width).Float32(op.Epsilon);
-        Constants(tile.Launch(kernel, "connector.cu", "connector_inner", rows, columns))
+        Constants(tile.LaunchWeight(kernel, "connector.cu", "connector_inner", rows, weight))
             .Input(0).Scratch(statistics).Input(1).Input(2).Input(3).Input(4).Scratch(inner)
             .Int32(rows).Int32(columns).Int32(op.GridHeight).Int32(op.GridWidth).Int32(width);
-        MatMulBindings.Queue(kernel, new MatrixProduct(inner, kernel.Input(5), kernel.Output(0), rows, columns, columns)
+        MatMulBindings.QueueWeight(kernel, new MatrixProduct(inner, kernel.Input(5), kernel.Output(0), rows, columns, columns)
         {
             TransposeRight = true,
             Bias = kernel.Input(6),
             BiasType = kernel.Inputs[6].DataType,
-        });
+        }, kernel.Inputs[5]);
 
         KernelLaunch Constants(KernelLaunch launch) =>
             launch.Define("ALIGNED", aligned).Type("NORM", kernel.Inputs[1].DataType)

@@ -14,7 +14,13 @@ internal static class EmbeddingBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<EmbeddingLookup>((_, kernel) => Gather(kernel, "ids"));
+        bindings.Add<EmbeddingLookup>((_, kernel) =>
+        {
+            if (kernel.Inputs[0].Format is null)
+                Gather(kernel, "ids");
+            else
+                GatherQuantized(kernel);
+        });
         bindings.Add<EmbeddingGradient>((_, kernel) => SumRows(kernel, "ids", minimum: 0));
         bindings.Add<GatherRows>((_, kernel) => Gather(kernel, "rows"));
         bindings.Add<GatherRowsBackward>((_, kernel) => SumRows(kernel, "rows", minimum: 0));
@@ -34,6 +40,23 @@ internal static class EmbeddingBindings
         Launch(kernel, "gather_rows", kernel.Inputs[0], kernel.Outputs[0], count)
             .Input(0).Input(1).Output(0).Int32(count).Int32(kernel.Outputs[0].Shape.Columns).Int32(limit)
             .Status(RowPacks.RangeMessage(index, 0, limit));
+    }
+
+    /// <summary>Rows of a quantised table; see <c>kernels/quantized_rows.cu</c>.</summary>
+    private static void GatherQuantized(CudaKernelBuilder kernel)
+    {
+        const int Threads = 256;
+        TensorType table = kernel.Inputs[0], result = kernel.Outputs[0];
+        QuantizedWeightLayout layout = QuantizedWeightLayout.Of(table);
+        int count = kernel.Inputs[1].Shape[0], columns = table.Shape.Columns, limit = table.Shape.Rows;
+        long chunks = (long)count * layout.ChunksOfRow;
+        if (chunks > int.MaxValue - Threads)
+            throw kernel.Unsupported($"quantized_rows counts chunks in 32 bits, and there are {chunks}");
+        layout.Define(kernel.Launch("quantized_rows.cu", "quantized_rows", CudaKernelBuilder.Blocks(chunks, Threads), Threads,
+            layout.QuantileBytes))
+            .Define("ALIGNED", columns % 8 == 0).Type("TARGET", result.DataType)
+            .Input(0).Input(1).Output(0).Int32(count).Int32(columns).Int32(limit)
+            .Status(RowPacks.RangeMessage("ids", 0, limit));
     }
 
     private static void Scatter(CudaKernelBuilder kernel)

@@ -4,7 +4,8 @@ using Skylight.Tensors;
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
-/// Matrix products; see <c>kernels/gemm.cu</c>. In deterministic mode they are made by the own kernel, otherwise by cuBLAS.
+/// Matrix products; see <c>kernels/gemm.cu</c>. In deterministic mode they are made by the own kernel, otherwise by cuBLAS;
+/// those with quantised weights always by <c>kernels/quantized_gemm.cu</c>.
 /// </summary>
 internal static class MatMulBindings
 {
@@ -17,8 +18,12 @@ internal static class MatMulBindings
             var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0),
                 kernel.Inputs[0].Shape.Rows, columns, inner)
             { TransposeRight = true };
-            QueueInputs(kernel, kernel.Inputs.Count == 3
-                ? product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType } : product);
+            if (kernel.Inputs.Count == 3)
+                product = product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType };
+            RefuseFloats(kernel, 0);
+            if (kernel.Inputs[1].Format is null)
+                RefuseFloats(kernel, 1);
+            QueueWeight(kernel, product, kernel.Inputs[1]);
         });
         bindings.Add<MatMulInputGradient>((_, kernel) =>
         {
@@ -60,17 +65,42 @@ internal static class MatMulBindings
             QueueLibrary(kernel, product, resultType);
     }
 
+    /// <summary>Queues a product whose right factor is a weight, transposed: bfloat16 or quantised.</summary>
+    internal static void QueueWeight(CudaKernelBuilder kernel, MatrixProduct product, TensorType weight,
+        MatrixTile? tile = null)
+    {
+        if (weight.Format is null)
+            Queue(kernel, product, tile);
+        else
+            QueueQuantized(kernel, product, weight, tile);
+    }
+
     private static void QueueInputs(CudaKernelBuilder kernel, MatrixProduct product)
     {
-        foreach (TensorType factor in kernel.Inputs.Take(2))
-        {
-            if (factor.DataType != DataType.BFloat16)
-                throw kernel.Unsupported(
-                    $"matrix products read bfloat16, not {factor.DataType}: give the model bfloat16 parameters and " +
-                    $"activations, or insert a Cast");
-        }
-
+        RefuseFloats(kernel, 0);
+        RefuseFloats(kernel, 1);
         Queue(kernel, product);
+    }
+
+    private static void RefuseFloats(CudaKernelBuilder kernel, int input)
+    {
+        if (kernel.Inputs[input].DataType != DataType.BFloat16)
+            throw kernel.Unsupported(
+                $"matrix products read bfloat16, not {kernel.Inputs[input].DataType}: give the model bfloat16 parameters " +
+                $"and activations, or insert a Cast");
+    }
+
+    /// <summary>cuBLAS has no such product, so in every mode it is the own kernel's.</summary>
+    private static void QueueQuantized(CudaKernelBuilder kernel, MatrixProduct product, TensorType weight, MatrixTile? given)
+    {
+        bool aligned = product.Inner % 8 == 0;
+        MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, 1, aligned, kernel.Target);
+        KernelLaunch launch = tile.LaunchWeight(kernel, "quantized_gemm.cu", "quantized_product", product.Rows, weight)
+            .Define("ALIGNED", aligned).Type("BIAS", product.BiasType)
+            .Type("RESULT", product.ResultType ?? kernel.Outputs[0].DataType)
+            .Pointer(product.Left).Pointer(product.Right);
+        (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
+            .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner);
     }
 
     private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given)

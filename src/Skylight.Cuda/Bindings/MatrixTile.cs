@@ -1,3 +1,5 @@
+using Skylight.Tensors;
+
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
@@ -63,6 +65,23 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     public KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows, int columns,
         int batch = 1) =>
         Define(kernel.Launch(resource, entryPoint, checked((int)Blocks(rows, columns, batch)), Threads, SharedBytes));
+
+    /// <summary>
+    /// Queues a launch with this tile whose right factor is a weight; a quantised one has constants of its own, and more or
+    /// less shared memory.
+    /// </summary>
+    public KernelLaunch LaunchWeight(CudaKernelBuilder kernel, string resource, string entryPoint, int rows,
+        TensorType weight) =>
+        DefineWeight(kernel.Launch(resource, entryPoint, checked((int)Blocks(rows, weight.Shape.Rows)), Threads,
+            WeightBytes(weight)), weight);
+
+    /// <summary>Defines the tile's constants, and those of a quantised weight.</summary>
+    public KernelLaunch DefineWeight(KernelLaunch launch, TensorType weight) =>
+        weight.Format is null ? Define(launch) : QuantizedWeightLayout.Of(weight).Define(Define(launch));
+
+    /// <summary>The shared memory of a block whose right factor is a weight, quantised or bfloat16.</summary>
+    public int WeightBytes(TensorType weight) =>
+        weight.Format is null ? SharedBytes : QuantizedWeightLayout.Of(weight).SharedBytes(this);
 
     /// <summary>Defines the tile's constants.</summary>
     public KernelLaunch Define(KernelLaunch launch) => launch

@@ -15,6 +15,8 @@ internal static class VocabularyHeadBindings
     private const int SlicesBytes = 2 * Tile * 3 * sizeof(float);
     private const int RowGradientBytes = 24;
 
+    private static readonly MatrixTile LogitTile = new(Tile, Tile, 32, 4, 2, 4);
+
     /// <summary>
     /// Gradients of logits that are held at once: the backward pass goes through the vocabulary in chunks of as many
     /// columns.
@@ -95,7 +97,8 @@ internal static class VocabularyHeadBindings
             .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Scratch(rowTargets).Null()
             .Null().Null().Null().Null().Null()
             .Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
-        Launch(kernel, problem, "head_statistics", checked(problem.RowTiles * segments), ProductBytes + SlicesBytes)
+        Launch(kernel, problem, "head_statistics", checked(problem.RowTiles * segments),
+            LogitTile.WeightBytes(problem.Weight) + SlicesBytes)
             .Scratch(gathered).Input(1).Scratch(rowTargets).Scratch(selection.Count).Scratch(partials).Scratch(targetLogits)
             .Int32(problem.RowTiles).Int32(segments).Int32(vocabulary).Int32(problem.Width).Int32(problem.Stride)
             .Float32(op.Temperature);
@@ -113,7 +116,8 @@ internal static class VocabularyHeadBindings
             kernel.Scratch((long)tokens * sizeof(int)), kernel.Scratch((long)tokens * sizeof(int)),
             kernel.Scratch(sizeof(int)));
         KernelLaunch launch = kernel.Launch(Source, "select_rows", 1, SelectThreads, SelectThreads / 32 * sizeof(int))
-            .Define("ALIGNED", problem.IsAligned).Input(2);
+            .Define("ALIGNED", problem.IsAligned);
+        problem.Define(launch).Input(2);
         launch = logProbabilityGradient is int first ? launch.Input(first) : launch.Null();
         launch = entropyGradient is int second ? launch.Input(second) : launch.Null();
         launch.Scratch(selection.Rows).Scratch(selection.Positions).Scratch(selection.Count)
@@ -123,7 +127,7 @@ internal static class VocabularyHeadBindings
 
     private static KernelLaunch Launch(CudaKernelBuilder kernel, Problem problem, string entryPoint, int blocks,
         int sharedBytes = 0) =>
-        kernel.Launch(Source, entryPoint, blocks, Threads, sharedBytes).Define("ALIGNED", problem.IsAligned);
+        problem.Define(kernel.Launch(Source, entryPoint, blocks, Threads, sharedBytes).Define("ALIGNED", problem.IsAligned));
 
     private static int Tiles(int rows, int columns) =>
         checked(CudaKernelBuilder.Blocks(rows, Tile) * CudaKernelBuilder.Blocks(columns, Tile));
@@ -139,7 +143,7 @@ internal static class VocabularyHeadBindings
     private readonly record struct Selection(CudaScratch Rows, CudaScratch Positions, CudaScratch Count);
 
     /// <summary>The extents; hidden states are gathered into rows of <paramref name="Stride"/> elements.</summary>
-    private readonly record struct Problem(int Tokens, int Vocabulary, int Width, int Stride)
+    private readonly record struct Problem(int Tokens, int Vocabulary, int Width, int Stride, TensorType Weight)
     {
         public int RowTiles => CudaKernelBuilder.Blocks(Tokens, Tile);
 
@@ -147,11 +151,17 @@ internal static class VocabularyHeadBindings
 
         public static Problem Of(CudaKernelBuilder kernel)
         {
-            if (kernel.Inputs[0].DataType != DataType.BFloat16 || kernel.Inputs[1].DataType != DataType.BFloat16)
+            TensorType weight = kernel.Inputs[1];
+            if (kernel.Inputs[0].DataType != DataType.BFloat16
+                || (weight.DataType != DataType.BFloat16 && weight.Format is null))
                 throw kernel.Unsupported("hidden states and weight must be bfloat16");
             int width = kernel.Inputs[0].Shape.Columns;
-            return new Problem(kernel.Inputs[0].Shape.Rows, kernel.Inputs[1].Shape.Rows, width,
-                CudaKernelBuilder.Blocks(width, 8) * 8);
+            return new Problem(kernel.Inputs[0].Shape.Rows, weight.Shape.Rows, width, CudaKernelBuilder.Blocks(width, 8) * 8,
+                weight);
         }
+
+        /// <summary>Defines the constants of a quantised weight.</summary>
+        public KernelLaunch Define(KernelLaunch launch) =>
+            Weight.Format is null ? launch : QuantizedWeightLayout.Of(Weight).Define(launch);
     }
 }

@@ -110,6 +110,7 @@ internal sealed class OpRun : IDisposable
             {
                 var parameter = new PersistentTensor($"parameter{index}", type);
                 device.Bind(parameter);
+                operands[index].Codes?.Invoke(100 + index).Upload(device, parameter.Tensor);
                 values[index] = graph.Persistent(parameter);
             }
             else
@@ -124,6 +125,9 @@ internal sealed class OpRun : IDisposable
     /// <summary>Writes the elements of a declared operand.</summary>
     public static void Write(Executor executor, Value input, Array data)
     {
+        // Codes were written when the operand was declared.
+        if (input.Type.Format is not null)
+            return;
         if (input.Persistent is { } persistent)
             executor.Plan.Device.Upload(Bytes(data, input.Type.DataType), persistent.Tensor);
         else if (data is float[] floats)

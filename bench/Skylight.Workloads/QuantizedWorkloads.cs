@@ -1,0 +1,67 @@
+using Skylight.Ops;
+using Skylight.Tensors;
+using static Skylight.Workloads.Operand;
+
+namespace Skylight.Workloads;
+
+/// <summary>
+/// Weights that stay quantised: what a block of a published form may have (codes of 4 and 8 bits, scales of 16 and 32, zeros
+/// and minimums, blocks of 16, 32 and more), each at another shape: few rows and many, incomplete tiles, panels and blocks.
+/// They have no gradients.
+/// </summary>
+internal static class QuantizedWorkloads
+{
+    private static readonly QuantizedFormat s_q8 = QuantizedFormat.Q8, s_q4 = QuantizedFormat.Q4,
+        s_q6k = new(CodeType.Int8, 16, HasMinimum: false), s_q3k = new(CodeType.Int4, 16, HasMinimum: false),
+        s_q4k = new(CodeType.UInt4, 32, HasMinimum: true), s_q2k = new(CodeType.UInt4, 16, HasMinimum: true),
+        s_q5k = new(CodeType.Int8, 32, HasMinimum: true),
+        s_awq = new(CodeType.UInt4, 128, HasMinimum: true) { HasHalfScales = true, HasZeroPoints = true },
+        s_nf4 = new(CodeType.NormalFloat4, 64, HasMinimum: false);
+
+    public static IReadOnlyList<Workload> All { get; } =
+    [
+        new("matmul/quantized-q8", new MatMul(), [Normal(17, 136), Quantized(s_q8, 67, 136), Normal(67)], Tiny: false),
+        new("matmul/quantized-q4", new MatMul(), [Normal(1, 100), Quantized(s_q4, 40, 100)], Tiny: false),
+        new("matmul/quantized-q6k", new MatMul(), [Normal(2, 48), Quantized(s_q6k, 33, 48)], Tiny: false),
+        new("matmul/quantized-q3k", new MatMul(), [Normal(70, 80), Quantized(s_q3k, 50, 80)], Tiny: false),
+        new("matmul/quantized-q4k", new MatMul(), [Normal(3, 136), Quantized(s_q4k, 70, 136)], Tiny: false),
+        new("matmul/quantized-q2k", new MatMul(), [Normal(17, 72), Quantized(s_q2k, 35, 72), Normal(35)], Tiny: false),
+        new("matmul/quantized-q5k-logits", new MatMul(DataType.Float32), [Normal(5, 64), Quantized(s_q5k, 40, 64)],
+            Tiny: false),
+        new("matmul/quantized-awq", new MatMul(), [Normal(20, 272), Quantized(s_awq, 33, 272)], Tiny: false),
+        new("matmul/quantized-q4-no-rows", new MatMul(), [Normal(0, 32), Quantized(s_q4, 5, 32)], Tiny: false),
+        // A block of outputs of its own for each tile of the vocabulary, the last of both incomplete.
+        new("vocabulary_head/quantized-q8", new VocabularyHead(0.8f),
+            [Normal(5, 40), Quantized(s_q8, 150, 40), Integers([3, -1, 149, 0, 130])], Tiny: false),
+        new("vocabulary_head/quantized-awq", new VocabularyHead(),
+            [Normal(3, 136), Quantized(s_awq, 70, 136), Integers([69, 0, 31])], Tiny: false),
+        new("connector/quantized", new FusedConnector(4, 4, 1e-5f),
+            [Normal(34, 8), Normal(32), Normal(32), Quantized(s_q4k, 24, 32), Normal(24), Quantized(s_q8, 24, 24),
+                Normal(24)], Tiny: false),
+        Lookup("quantized-q4", s_q4, 37, 70),
+        Lookup("quantized-q8", s_q8, 37, 24),
+        Lookup("quantized-q2k", s_q2k, 37, 136),
+        Lookup("quantized-awq", s_awq, 37, 272),
+        new("matmul/qwen2.5-0.5b-gate-up-1k-q4", new MatMul(), [Normal(1024, 896), Quantized(s_q4, 9728, 896)], Tiny: false),
+        new("matmul/qwen2.5-0.5b-gate-up-1k-q8", new MatMul(), [Normal(1024, 896), Quantized(s_q8, 9728, 896)], Tiny: false),
+        new("matmul/qwen2.5-0.5b-down-decode-q4", new MatMul(), [Normal(1, 4864), Quantized(s_q4, 896, 4864)], Tiny: false),
+        new("matmul/qwen2.5-0.5b-down-decode-q8", new MatMul(), [Normal(1, 4864), Quantized(s_q8, 896, 4864)], Tiny: false),
+        new("matmul/internvl3-8b-gate-up-decode-q4", new MatMul(), [Normal(1, 3584), Quantized(s_q4, 37888, 3584)],
+            Tiny: false),
+    ];
+
+    /// <summary>Codes that are no integers, which the CPU multiplies only as numbers.</summary>
+    public static IReadOnlyList<Workload> BeyondCpu { get; } =
+    [
+        new("matmul/quantized-fp8", new MatMul(),
+            [Normal(17, 88), Quantized(new(CodeType.Float8E4M3, 96, HasMinimum: false), 40, 88)], Tiny: false),
+        new("matmul/quantized-nf4", new MatMul(), [Normal(4, 136), Quantized(s_nf4, 40, 136)], Tiny: false),
+        Lookup("quantized-fp8", new(CodeType.Float8E4M3, 96, HasMinimum: false), 37, 88),
+        Lookup("quantized-nf4", s_nf4, 37, 70),
+    ];
+
+    private static Workload Lookup(string name, QuantizedFormat format, int rows, int columns) =>
+        new($"embedding_lookup/{name}", new EmbeddingLookup(),
+            [Quantized(format, rows, columns), Integers([3, 0, rows - 1, 32, 3, 31])], Tiny: false)
+        { OpFor = type => new EmbeddingLookup(type) };
+}
