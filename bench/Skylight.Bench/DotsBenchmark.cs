@@ -53,8 +53,15 @@ internal static unsafe class DotsBenchmark
         int repeats = Math.Max(1, (int)(4e8 / flops)), rounds = Math.Clamp((int)(1e11 / (flops * repeats)), 11, 51);
         QuantizedProduct Product(Tensor tensor) => new()
         {
-            X = px, XRow = K, Panels = (byte*)CpuMemory.Pointer(tensor), Layout = QuantizedLayout.Of(tensor.Type), Y = py,
-            YRow = N, Rows = M, Columns = N, Steps = K,
+            X = px,
+            XRow = K,
+            Panels = (byte*)CpuMemory.Pointer(tensor),
+            Layout = QuantizedLayout.Of(tensor.Type),
+            Y = py,
+            YRow = N,
+            Rows = M,
+            Columns = N,
+            Steps = K,
         };
         QuantizedProduct ofQ8 = Product(q8), ofQ4 = Product(q4);
         int threads = CpuParallel.ThreadCount;

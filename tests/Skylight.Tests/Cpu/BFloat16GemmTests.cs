@@ -71,8 +71,18 @@ public sealed unsafe class BFloat16GemmTests
         {
             var product = new GemmOperands
             {
-                A = px, ARow = K, AStep = 1, Layout = RightOperand.BFloat16Panels, B = pw, BStride = K, C = py, CRow = N,
-                CPanel = WeightPanels.Width, Rows = M, Columns = N, Steps = K,
+                A = px,
+                ARow = K,
+                AStep = 1,
+                Layout = RightOperand.BFloat16Panels,
+                B = pw,
+                BStride = K,
+                C = py,
+                CRow = N,
+                CPanel = WeightPanels.Width,
+                Rows = M,
+                Columns = N,
+                Steps = K,
             };
             BFloat16Gemm.Run(product, 2);
             product.C = pm;

@@ -169,8 +169,16 @@ public sealed unsafe class QuantizedGemmTests
         {
             var product = new QuantizedProduct
             {
-                X = px, XRow = K, Panels = weight.Pointer, Layout = weight.Layout, Bias = pb, Y = py, YRow = N, Rows = M,
-                Columns = N, Steps = K,
+                X = px,
+                XRow = K,
+                Panels = weight.Pointer,
+                Layout = weight.Layout,
+                Bias = pb,
+                Y = py,
+                YRow = N,
+                Rows = M,
+                Columns = N,
+                Steps = K,
             };
             if (assembled is { } kernels)
                 QuantizedGemm.Run(product, 2, kernels);
