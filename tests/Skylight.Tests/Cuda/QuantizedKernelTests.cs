@@ -55,8 +55,11 @@ public sealed class QuantizedKernelTests
             Assert.Equal(all[^(rows * Columns)..], Product(kernels, weight, rows, x[^(rows * inner)..]));
         foreach (MatrixTile tile in inner == 136 ? MatrixTile.All : [])
         {
-            CudaBindings bindings = CudaBindings.Standard.With<MatMul>((_, kernel) => MatMulBindings.QueueWeight(kernel,
-                new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), Rows, Columns, inner), weight.Type, tile));
+            CudaBindings bindings = CudaBindings.Standard.With<MatMul>((_, kernel) =>
+            {
+                var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), Rows, Columns, inner);
+                MatMulBindings.QueueWeight(kernel, product, weight.Type, tile);
+            });
             TensorType[] types = [Half(Rows, inner), weight.Type];
             Assert.Equal(all, kernels.Run<BFloat16>(bindings.Describe(new MatMul(), types, CudaTarget.Ampere),
                 Half(Rows, Columns), x, Packed(weight)));
@@ -122,9 +125,14 @@ public sealed class QuantizedKernelTests
         device.Clear(whole);
         Assert.Equal(expected, Words(device, parts));
         Assert.All(Words(device, whole), word => Assert.Equal(0, word));
-        foreach (Action refused in (Action[])[() => device.Upload(new byte[100], whole), () => device.Download(whole, new byte[100]),
+        foreach (Action refused in (Action[])[() => device.Upload(new byte[100], whole),
+            () => device.Download(whole, new byte[100]),
             () => device.UploadCodes(whole, elements.Codes, elements.Scales, [])])
-            Assert.Contains(elements.Type.ToString(), Assert.Throws<ArgumentException>(refused).Message, StringComparison.Ordinal);
+        {
+            Assert.Contains($"{elements.Type}", Assert.Throws<ArgumentException>(refused).Message,
+                StringComparison.Ordinal);
+        }
+
         foreach (QuantizedFormat odd in (QuantizedFormat[])[new(CodeType.Int4, 24, false), new(CodeType.Float8E4M3, 64, true)])
         {
             Assert.False(device.Multiplies(odd));
@@ -147,7 +155,8 @@ public sealed class QuantizedKernelTests
                 tile => Assert.InRange(tile.WeightBytes(weight), 1, 99 * 1024));
             CudaKernelDescription description = CudaBindings.Standard.Describe(new MatMul(), [Half(3, 896), weight],
                 CudaTarget.Ampere with { Deterministic = false });
-            Assert.Equal("quantized_product", Assert.IsType<CudaLaunchStep>(Assert.Single(description.Steps)).Launch.EntryPoint);
+            Assert.Equal("quantized_product",
+                Assert.IsType<CudaLaunchStep>(Assert.Single(description.Steps)).Launch.EntryPoint);
         }
     }
 
