@@ -112,7 +112,8 @@ public sealed class HubAnswerTests
             .Select(file => file.Path).Order(StringComparer.Ordinal));
 
     [Theory]
-    [InlineData("model.gguf,README.md", "holds no config.json, but model.gguf, README.md")]
+    [InlineData("model.bin,README.md", "holds no config.json, but model.bin, README.md")]
+    [InlineData("model.gguf,README.md", "holds GGUF files, model.gguf")]
     [InlineData("config.json,pytorch_model.bin", "no weights as *.safetensors")]
     [InlineData("", "nothing")]
     public void What_is_no_checkpoint_is_said_to_be_none(string files, string expected) =>

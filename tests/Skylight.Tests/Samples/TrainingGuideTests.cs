@@ -92,7 +92,12 @@ public sealed class TrainingGuideTests(TrainingGuide guide) : IClassFixture<Trai
         folder.Write("train.jsonl", string.Concat(Enumerable.Repeat(row, 1000)));
         folder.Write("held-out.jsonl", row);
         folder.Write("pictures/0001.png", PngEncoder.EncodeGray(new byte[64 * 48], 64, 48));
-        using var device = new CpuDevice(long.MaxValue);
+        using var device = new CpuDevice(new CpuDeviceOptions
+        {
+            MemoryBytes = long.MaxValue,
+            // The page's machine has the instruction: keys and values are bfloat16.
+            Compute = Skylight.Tensors.DataType.BFloat16,
+        });
         string text = "";
         foreach ((string file, _) in TrainingGuide.Walk.Recipes())
         {
