@@ -242,7 +242,7 @@ public static class ModelQuantizer
             var projections = new List<ProjectionReport>();
             foreach (TargetTensor tensor in TensorsOf(layer))
             {
-                double error = target.Write(staged.Files, tensor, directory, Read, cancellationToken);
+                double error = target.Write(staged.Files, tensor, directory, Read, cancellationToken, measure: true);
                 foreach (string name in LayerQuantizer.Names(tensor.Entry.ParameterName)
                     .Skip(tensor.Entry.Pieces.IndexOf(tensor.Piece)).Take(1))
                     projections.Add(new ProjectionReport(name, tensor.TypeName, error, null, null));

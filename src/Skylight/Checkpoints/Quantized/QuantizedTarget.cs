@@ -40,16 +40,16 @@ internal abstract class QuantizedTarget
     /// <param name="source">Named in errors.</param>
     /// <param name="read">Gives the parameter's values.</param>
     /// <param name="cancellationToken">Checked every few megabytes.</param>
-    /// <returns>The relative error of the values: √(Σ(v′ − v)² / Σv²); 0 for a plain tensor.</returns>
+    /// <param name="measure">Whether the error is wanted.</param>
+    /// <returns>The relative error of the values: √(Σ(v′ − v)² / Σv²); 0 for a plain tensor, and where it is not wanted.</returns>
     /// <exception cref="CheckpointException">A value cannot be stored so.</exception>
     public double Write(PlacedFiles files, TargetTensor tensor, string source, ReadParameterPart read,
-        CancellationToken cancellationToken)
+        CancellationToken cancellationToken, bool measure = false)
     {
         KeyMapPiece piece = tensor.Piece;
         int width = piece.RowWidth, step = Math.Max(1, PartElements / width / RowMultiple) * RowMultiple;
         step = (int)Math.Min(step, (piece.RowCount + RowMultiple - 1L) / RowMultiple * RowMultiple);
         float[] values = ArrayPool<float>.Shared.Rent(checked(Math.Min(step, piece.RowCount) * width));
-        float[] again = tensor.Format is null ? [] : ArrayPool<float>.Shared.Rent(values.Length);
         RoundedRows? rounded = tensor.Format is { } format ? new RoundedRows(format, width, Math.Min(step, piece.RowCount)) : null;
         double error = 0, norm = 0;
         try
@@ -67,15 +67,11 @@ internal abstract class QuantizedTarget
                 }
 
                 rounded.Round(part, source, piece.TensorName);
-                rounded.ToFloat32(again);
-                for (int index = 0; index < part.Length; index++)
-                {
-                    double value = part.Span[index], difference = again[index] - value;
-                    error += difference * difference;
-                    norm += value * value;
-                }
-
                 WriteRows(files, tensor, first, rounded);
+                if (!measure)
+                    continue;
+                (double ownError, double ownNorm) = rounded.SquaredError(part);
+                (error, norm) = (error + ownError, norm + ownNorm);
             }
 
             if (rounded is not null)
@@ -85,8 +81,6 @@ internal abstract class QuantizedTarget
         finally
         {
             ArrayPool<float>.Shared.Return(values);
-            if (rounded is not null)
-                ArrayPool<float>.Shared.Return(again);
         }
     }
 

@@ -80,6 +80,27 @@ internal sealed class RoundedRows(QuantizedFormat format, int inputs, int mostRo
             format.HasMinimum ? Minimums.AsSpan(0, count) : [], destination);
     }
 
+    /// <summary>Σ(v′ − v)² and Σv² of the values that were rounded.</summary>
+    public (double Error, double Norm) SquaredError(ReadOnlyMemory<float> values)
+    {
+        var errors = new double[Rows];
+        var norms = new double[Rows];
+        int minimumCount = format.HasMinimum ? _blocks : 0;
+        Parallel.For(0, Rows, row =>
+        {
+            ReadOnlySpan<float> exact = values.Span.Slice(row * inputs, inputs);
+            float[] again = System.Buffers.ArrayPool<float>.Shared.Rent(inputs);
+            Span<float> made = again.AsSpan(0, inputs);
+            Dequantizer.ToFloat32(format, inputs, Codes.AsSpan(row * inputs, inputs), Scales.AsSpan(row * _blocks, _blocks),
+                Minimums.AsSpan(row * minimumCount, minimumCount), made);
+            TensorPrimitives.Subtract(made, exact, made);
+            (errors[row], norms[row]) = (TensorPrimitives.SumOfSquares<float>(made), TensorPrimitives.SumOfSquares(exact));
+            System.Buffers.ArrayPool<float>.Shared.Return(again);
+        });
+        // Row by row, so that the sum does not depend on who was first.
+        return (errors.Sum(), norms.Sum());
+    }
+
     private static (float Scale, float Minimum) RoundRange(ReadOnlySpan<float> block, Span<sbyte> codes)
     {
         float low = Math.Min(0, TensorPrimitives.Min(block)), high = Math.Max(0, TensorPrimitives.Max(block));
