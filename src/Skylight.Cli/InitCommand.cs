@@ -11,7 +11,7 @@ namespace Skylight.Cli;
 /// <summary><c>skylight init</c>: a checkpoint of random weights in the shape of a published model.</summary>
 internal static class InitCommand
 {
-    private const string DemoNaming = "huggingface-nested";
+    private const string DemoNaming = "huggingface-nested", Quantized = "q4";
 
     public static Command Create()
     {
@@ -22,9 +22,11 @@ internal static class InitCommand
         var seed = new Option<ulong>("--seed") { Description = "The seed of the weights.", DefaultValueFactory = _ => 0 };
         var type = new Option<string?>("--dtype")
         {
-            Description = "The data type of the weights (bfloat16; float32 for demo).",
+            Description =
+                "The data type of the weights (bfloat16; float32 for demo). q4: all matrices in AWQ's packing of 4 bits, " +
+                "also those that AutoAWQ would not take.",
         };
-        type.AcceptOnlyFromAmong("bfloat16", "float32");
+        type.AcceptOnlyFromAmong("bfloat16", "float32", Quantized);
         var naming =
             new Option<string?>("--naming")
             {
@@ -71,12 +73,15 @@ internal static class InitCommand
         long parameters = KeyMap.For(configuration, CheckpointNaming.Original)
             .Entries.Sum(entry => entry.Shape.ElementCount);
         StoredType stored = type == "float32" ? StoredType.Float32 : StoredType.BFloat16;
-        long bytes = parameters * stored.Size();
-        if (tokenizer is not null && !File.Exists(tokenizer))
-            tokenizer = ModelFolder.FindAsync(tokenizer, ModelParts.Description, cancellationToken).GetAwaiter().GetResult();
         CheckpointWriterOptions options = Options(configuration, NamingOf(naming), isDemo && tokenizer is null) with
         {
             MaximumShardBytes = Math.Max(1, (long)(shard * 1e9)),
+        };
+        long bytes = type == Quantized ? RandomCheckpoint.QuantizedBytes(configuration, options) : parameters * stored.Size();
+        if (tokenizer is not null && !File.Exists(tokenizer))
+            tokenizer = ModelFolder.FindAsync(tokenizer, ModelParts.Description, cancellationToken).GetAwaiter().GetResult();
+        options = options with
+        {
             CopyFrom = tokenizer,
             Progress = new ConsoleProgress("Writing", bytes),
         };
@@ -85,7 +90,10 @@ internal static class InitCommand
             BytePairTokenizer.Load(tokenizer, cancellationToken)
                 .EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
         long start = Stopwatch.GetTimestamp();
-        RandomCheckpoint.Write(directory, configuration, stored, seed, options, cancellationToken);
+        if (type == Quantized)
+            RandomCheckpoint.WriteQuantized(directory, configuration, seed, options, cancellationToken);
+        else
+            RandomCheckpoint.Write(directory, configuration, stored, seed, options, cancellationToken);
         Console.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"{directory}: random weights in the shape of {like}, {(parameters < 1e8 ? $"{parameters / 1e6:F3} million" : $"{parameters / 1e9:F3} billion")} parameters, {(bytes < 1e8 ? $"{bytes / 1e6:F2} MB" : $"{bytes / 1e9:F2} GB")} in {type}, {Stopwatch.GetElapsedTime(start).TotalSeconds:F1} s."));

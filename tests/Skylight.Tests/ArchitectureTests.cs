@@ -31,6 +31,7 @@ public partial class ArchitectureTests
         ["Text"] = [],
         ["Images"] = [],
         ["Hub"] = ["Checkpoints"],
+        ["Quantization"] = ["Chat", "Checkpoints", "Cpu", "Execution", "Generation", "Graphs", "Models", "Ops", "Tensors", "Text"],
         ["Chat"] = ["Checkpoints", "Cpu", "Execution", "Generation", "Hub", "Images", "Models", "Tensors", "Text"],
     };
 

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
-using System.Text;
+using Skylight.Checkpoints;
+using Skylight.Checkpoints.Gguf;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -8,151 +9,40 @@ using Skylight.Tensors;
 namespace Skylight.Bench.Models;
 
 /// <summary>
-/// Writes the language part of a model as a GGUF file (version 3) of the architecture 'qwen2', without a tokenizer, for
-/// llama.cpp. Matrices keep bfloat16, the rest is float32. Format:
-/// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+/// Writes the language part of a model as a GGUF file, without a tokenizer, for llama.cpp. Matrices keep bfloat16, the rest
+/// is float32.
 /// </summary>
-internal sealed class GgufFile
+internal static class GgufFile
 {
-    private const int Alignment = 32;
-    private const uint TypeUInt32 = 4, TypeFloat32 = 6, TypeString = 8, TensorFloat32 = 0, TensorBFloat16 = 30;
-
-    private readonly VisionLanguageModel _model;
-    private readonly List<(string Name, PersistentTensor Parameter, int FirstRow, int Rows)> _tensors = [];
-
-    private GgufFile(VisionLanguageModel model)
-    {
-        _model = model;
-        LanguageConfiguration language = model.Configuration.Language;
-        if (language.Kind != LanguageModelKind.Qwen2)
-            throw new NotSupportedException(
-                $"Only models with Qwen2.5 are written for llama.cpp, not those with {language.Kind}.");
-        int query = language.HeadCount * language.HeadDimension,
-            key = language.KeyValueHeadCount * language.HeadDimension, inner = language.IntermediateSize;
-        Add("token_embd.weight", "embedding.weight", 0, language.VocabularySize);
-        Add("output_norm.weight", "norm.weight", 0, 0);
-        if (!language.TieWordEmbeddings)
-            Add("output.weight", "head.weight", 0, language.VocabularySize);
-        for (int layer = 0; layer < language.LayerCount; layer++)
-        {
-            string source = $"layers.{layer}.", target = $"blk.{layer}.";
-            Add(target + "attn_norm.weight", source + "input_norm.weight", 0, 0);
-            Add(target + "ffn_norm.weight", source + "output_norm.weight", 0, 0);
-            foreach (string part in new[] { "weight", "bias" })
-            {
-                Add(target + "attn_q." + part, source + "attention.qkv." + part, 0, query);
-                Add(target + "attn_k." + part, source + "attention.qkv." + part, query, key);
-                Add(target + "attn_v." + part, source + "attention.qkv." + part, query + key, key);
-            }
-
-            Add(target + "attn_output.weight", source + "attention.output.weight", 0, language.HiddenSize);
-            Add(target + "ffn_gate.weight", source + "mlp.gate_up.weight", 0, inner);
-            Add(target + "ffn_up.weight", source + "mlp.gate_up.weight", inner, inner);
-            Add(target + "ffn_down.weight", source + "mlp.down.weight", 0, language.HiddenSize);
-        }
-    }
-
     /// <summary>Writes the file.</summary>
     public static void Write(string path, VisionLanguageModel model)
     {
         if (model.ParameterType != DataType.BFloat16 || model.IsQuantized)
             throw new NotSupportedException(
                 $"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? "quantised" : $"{model.ParameterType}")} ones.");
-        var file = new GgufFile(model);
+        Dictionary<string, (KeyMapEntry Entry, KeyMapPiece Piece)> pieces = KeyMap
+            .For(model.Configuration, CheckpointNaming.Gguf).Entries
+            .Where(entry => entry.ParameterName.StartsWith("language.", StringComparison.Ordinal))
+            .SelectMany(entry => entry.Pieces, (entry, piece) => (entry, piece))
+            .ToDictionary(pair => pair.piece.TensorName, StringComparer.Ordinal);
+        GgufBuilder builder = GgufMetadataToWrite.Language(model.Configuration, GgufType.BF16, "bench", path)
+            .Text("tokenizer.ggml.model", "no_vocab");
+        foreach ((string name, (KeyMapEntry entry, KeyMapPiece piece)) in pieces)
+            builder.Tensor(name, IsMatrix(entry) ? GgufType.BF16 : GgufType.F32, piece.OnDiskShape.Dimensions);
         using FileStream stream = File.Create(path);
-        using var writer = new BinaryWriter(stream);
-        file.WriteHeader(writer);
-        foreach ((_, PersistentTensor parameter, int firstRow, int rows) in file._tensors)
-        {
-            Pad(writer);
-            writer.Write(file.Elements(parameter, firstRow, rows));
-        }
+        builder.Plan(Path.GetFileName(path)).WriteTo(stream, (tensor, target) =>
+            target.Write(Elements(model, pieces[tensor.Name].Entry, pieces[tensor.Name].Piece)));
     }
 
-    private static void Pad(BinaryWriter writer)
+    private static bool IsMatrix(KeyMapEntry entry) => entry.Shape.Rank == 2;
+
+    private static ReadOnlySpan<byte> Elements(VisionLanguageModel model, KeyMapEntry entry, KeyMapPiece piece)
     {
-        while (writer.BaseStream.Position % Alignment != 0)
-            writer.Write((byte)0);
-    }
-
-    private static bool IsMatrix(PersistentTensor parameter) => parameter.Type.Shape.Rank == 2;
-
-    /// <summary>Rows of a parameter; all of a vector where no number is given.</summary>
-    private void Add(string name, string parameterName, int firstRow, int rows)
-    {
-        PersistentTensor parameter = _model.Parameters["language." + parameterName];
-        _tensors.Add((name, parameter, firstRow, rows == 0 ? parameter.Type.Shape[0] : rows));
-    }
-
-    private void WriteHeader(BinaryWriter writer)
-    {
-        LanguageConfiguration language = _model.Configuration.Language;
-        (string Name, object Value)[] fields =
-        [
-            ("general.architecture", "qwen2"), ("qwen2.block_count", (uint)language.LayerCount),
-            ("qwen2.context_length", (uint)language.MaxPositions),
-            ("qwen2.embedding_length", (uint)language.HiddenSize),
-            ("qwen2.feed_forward_length", (uint)language.IntermediateSize),
-            ("qwen2.attention.head_count", (uint)language.HeadCount),
-            ("qwen2.attention.head_count_kv", (uint)language.KeyValueHeadCount),
-            ("qwen2.attention.layer_norm_rms_epsilon", (float)language.RmsNormEpsilon),
-            ("qwen2.rope.freq_base", (float)language.RopeTheta),
-            ("qwen2.vocab_size", (uint)language.VocabularySize), ("tokenizer.ggml.model", "no_vocab"),
-        ];
-        writer.Write("GGUF"u8);
-        writer.Write(3u);
-        writer.Write((ulong)_tensors.Count);
-        writer.Write((ulong)fields.Length);
-        foreach ((string name, object value) in fields)
-        {
-            WriteText(writer, name);
-            switch (value)
-            {
-                case uint number:
-                    writer.Write(TypeUInt32);
-                    writer.Write(number);
-                    break;
-                case float number:
-                    writer.Write(TypeFloat32);
-                    writer.Write(number);
-                    break;
-                default:
-                    writer.Write(TypeString);
-                    WriteText(writer, (string)value);
-                    break;
-            }
-        }
-
-        ulong offset = 0;
-        foreach ((string name, PersistentTensor parameter, _, int rows) in _tensors)
-        {
-            bool matrix = IsMatrix(parameter);
-            WriteText(writer, name);
-            writer.Write(matrix ? 2u : 1u);
-            if (matrix)
-                writer.Write((ulong)parameter.Type.Shape.Columns);
-            writer.Write((ulong)rows);
-            writer.Write(matrix ? TensorBFloat16 : TensorFloat32);
-            writer.Write(offset);
-            ulong bytes = matrix ? (ulong)rows * (ulong)parameter.Type.Shape.Columns * 2 : (ulong)rows * 4;
-            offset += (bytes + Alignment - 1) / Alignment * Alignment;
-        }
-    }
-
-    private static void WriteText(BinaryWriter writer, string text)
-    {
-        byte[] bytes = Encoding.UTF8.GetBytes(text);
-        writer.Write((ulong)bytes.Length);
-        writer.Write(bytes);
-    }
-
-    private ReadOnlySpan<byte> Elements(PersistentTensor parameter, int firstRow, int rows)
-    {
-        if (!IsMatrix(parameter))
-            return MemoryMarshal.AsBytes(PersistentTensors.Read(_model.Device, parameter).AsSpan(firstRow, rows));
-        int columns = parameter.Type.Shape.Columns;
+        PersistentTensor parameter = model.Parameters[entry.ParameterName];
+        if (!IsMatrix(entry))
+            return MemoryMarshal.AsBytes(piece.Of<float>(PersistentTensors.Read(model.Device, parameter)));
         var stored = new BFloat16[parameter.Type.Shape.ElementCount];
-        _model.Device.Download(parameter.Tensor, MemoryMarshal.AsBytes(stored.AsSpan()));
-        return MemoryMarshal.AsBytes(stored.AsSpan(firstRow * columns, rows * columns));
+        model.Device.Download(parameter.Tensor, MemoryMarshal.AsBytes(stored.AsSpan()));
+        return MemoryMarshal.AsBytes(piece.Of<BFloat16>(stored));
     }
 }

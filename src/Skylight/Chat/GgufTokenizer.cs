@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using Skylight.Checkpoints.Gguf;
+using Skylight.Models;
 using Skylight.Text;
 
 namespace Skylight.Chat;
@@ -8,7 +9,8 @@ namespace Skylight.Chat;
 internal static class GgufTokenizer
 {
     private const string Prefix = "tokenizer.ggml.", Model = Prefix + "model", Cutting = Prefix + "pre",
-        Tokens = Prefix + "tokens", Types = Prefix + "token_type", Merges = Prefix + "merges";
+        Tokens = Prefix + "tokens", Types = Prefix + "token_type", Merges = Prefix + "merges",
+        EndOfText = "<|endoftext|>";
 
     /// <summary>Reads it.</summary>
     /// <param name="file">The language model's file, or one of its parts.</param>
@@ -19,6 +21,38 @@ internal static class GgufTokenizer
     {
         using GgufFiles files = GgufFiles.Open(file);
         return Of(files.Metadata, cancellationToken);
+    }
+
+    /// <summary>Adds the tokenizer of a checkpoint folder to what a file says, with its template and the tokens that end a
+    /// text.</summary>
+    /// <param name="directory">The folder.</param>
+    /// <param name="configuration">The model, to which the tokenizer must belong.</param>
+    /// <param name="builder">What the file says.</param>
+    /// <param name="cancellationToken">Stops the reading.</param>
+    /// <exception cref="TokenizerException">It cannot be read, or GGUF cannot have it.</exception>
+    public static void Write(string directory, ModelConfiguration configuration, GgufBuilder builder,
+        CancellationToken cancellationToken)
+    {
+        TokenizerFile file = TokenizerFile.Load(directory, cancellationToken);
+        TokenizerLists lists = file.ToLists(configuration.Language.VocabularySize);
+        builder.Text(Model, "gpt2").Text(Cutting, "qwen2")
+            .Texts(Tokens, [.. lists.Tokens.Select(token => token.ToArray())])
+            .Integers(Types, [.. lists.Kinds.Select(kind => kind switch
+            {
+                TokenKind.Plain => 1,
+                TokenKind.Special => 3,
+                TokenKind.Added => 4,
+                _ => 5,
+            })])
+            .Texts(Merges, [.. lists.Merges.Select(merge => merge.ToArray())])
+            .Flag(Prefix + "add_bos_token", false);
+        // The turn's end comes first, and the text's second; llama.cpp knows both by their spelling as well.
+        foreach ((string name, int token) in new[] { "eos", "eot" }.Zip(configuration.StopTokenIds))
+            builder.Integer($"{Prefix}{name}_token_id", token);
+        if (file.Added.Find(token => token.Content == EndOfText) is { } end)
+            builder.Integer(Prefix + "bos_token_id", end.Id).Integer(Prefix + "padding_token_id", end.Id);
+        if (configuration.ChatTemplate is { } template)
+            builder.Text("tokenizer.chat_template", template.Source);
     }
 
     /// <summary>Takes it from metadata.</summary>

@@ -50,43 +50,55 @@ internal static class CheckpointCompanions
     }
 
     /// <summary>The configuration of a checkpoint, with another type of weights where it names one.</summary>
+    /// <param name="source">The checkpoint.</param>
+    /// <param name="type">Of weights that are not quantised.</param>
+    /// <param name="quantization">How the others are; null where there are none.</param>
     /// <exception cref="CheckpointException">It cannot be read.</exception>
-    public static string Configuration(string source, StoredType type)
+    public static string Configuration(string source, StoredType type, JsonObject? quantization = null)
     {
         string file = Path.Combine(source, ConfigurationName);
         try
         {
-            JsonElement element = JsonText.ParseElement(BoundedFile.Read(file, MostBytes));
-            JsonObject root = element.ValueKind == JsonValueKind.Object ? JsonObject.Create(element)!
-                : throw new JsonException("it is no object.");
-            string name = type == StoredType.Float32 ? "float32" : "bfloat16";
-            foreach (string field in (ReadOnlySpan<string>)["dtype", "torch_dtype"])
-            {
-                if (root.ContainsKey(field))
-                    root[field] = name;
-            }
-
-            // The weights that are written are plain ones, whatever was loaded.
-            foreach (JsonObject part in (JsonObject[])
-                [root, .. root.Select(member => member.Value).OfType<JsonObject>()])
-            {
-                foreach (string field in QuantizedForm.Fields)
-                    part.Remove(field);
-            }
-
-            using var buffer = new MemoryStream();
-            using (var json = new Utf8JsonWriter(buffer,
-                new JsonWriterOptions
-                {
-                    Indented = true,
-                    Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-                }))
-                root.WriteTo(json);
-            return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
+            return Configuration(BoundedFile.Read(file, MostBytes), type, quantization);
         }
         catch (Exception exception) when (exception is JsonException or IOException or UnauthorizedAccessException)
         {
             throw new CheckpointException(file, $"cannot be read: {exception.Message}", innerException: exception);
         }
+    }
+
+    /// <summary>The same of a text.</summary>
+    /// <exception cref="JsonException">It is no object.</exception>
+    public static string Configuration(ReadOnlyMemory<byte> text, StoredType type, JsonObject? quantization)
+    {
+        JsonElement element = JsonText.ParseElement(text);
+        JsonObject root = element.ValueKind == JsonValueKind.Object ? JsonObject.Create(element)!
+            : throw new JsonException("it is no object.");
+        string name = type == StoredType.Float32 ? "float32" : "bfloat16";
+        foreach (string field in (ReadOnlySpan<string>)["dtype", "torch_dtype"])
+        {
+            if (root.ContainsKey(field))
+                root[field] = name;
+        }
+
+        // The weights that are written are plain ones, whatever was loaded.
+        foreach (JsonObject part in (JsonObject[])
+            [root, .. root.Select(member => member.Value).OfType<JsonObject>()])
+        {
+            foreach (string field in QuantizedForm.Fields)
+                part.Remove(field);
+        }
+
+        if (quantization is not null)
+            root[QuantizedForm.Fields[0]] = quantization;
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer,
+            new JsonWriterOptions
+            {
+                Indented = true,
+                Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+            }))
+            root.WriteTo(json);
+        return System.Text.Encoding.UTF8.GetString(buffer.ToArray());
     }
 }

@@ -87,29 +87,37 @@ public static class CheckpointWriter
             // First, because what is wrong with them need not wait for gigabytes.
             if (options.Like is { } model)
                 CheckpointCompanions.Copy(model, staging);
-            else if (options.CopyFrom is { } source)
-                CheckpointFolder.CopyTextFiles(source, staging);
-            foreach ((string name, string text) in options.TextFiles.Where(
-                file => !File.Exists(Path.Combine(staging, file.Key))))
-                WriteText(staging, name, text, options.Open);
+            else
+                WriteTexts(staging, configuration, options, json => json);
             List<List<TensorToWrite>> shards = Shards(tensors, options.MaximumShardBytes);
             WriteShards(staging, shards, CheckpointFolder.ShardNames(directory, shards.Count), total, options.Open,
                 cancellationToken);
             if (options.Like is { } origin)
-            {
                 WriteText(staging, "config.json", CheckpointCompanions.Configuration(origin, type), options.Open);
-                return;
-            }
-
-            if (configuration.Generation != GenerationDefaults.None)
-                WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson(), options.Open);
-            WriteText(staging, "config.json", options.Naming == CheckpointNaming.Original
-                ? configuration.ToOriginalJson() : configuration.ToJson(), options.Open);
         });
     }
 
+    /// <summary>Writes what lies beside the weights of a new configuration.</summary>
+    /// <param name="staging">The folder.</param>
+    /// <param name="configuration">The model.</param>
+    /// <param name="options">Naming, and files to copy or to write.</param>
+    /// <param name="change">Makes config.json of what the model says.</param>
+    internal static void WriteTexts(string staging, ModelConfiguration configuration, CheckpointWriterOptions options,
+        Func<string, string> change)
+    {
+        if (options.CopyFrom is { } source)
+            CheckpointFolder.CopyTextFiles(source, staging);
+        foreach ((string name, string text) in options.TextFiles.Where(
+            file => !File.Exists(Path.Combine(staging, file.Key))))
+            WriteText(staging, name, text, options.Open);
+        if (configuration.Generation != GenerationDefaults.None)
+            WriteText(staging, GenerationDefaults.FileName, configuration.Generation.ToJson(), options.Open);
+        WriteText(staging, "config.json", change(options.Naming == CheckpointNaming.Original
+            ? configuration.ToOriginalJson() : configuration.ToJson()), options.Open);
+    }
+
     /// <summary>Tensors in their order, as many to a file as fit.</summary>
-    private static List<List<TensorToWrite>> Shards(IEnumerable<TensorToWrite> tensors, long most)
+    internal static List<List<TensorToWrite>> Shards(IEnumerable<TensorToWrite> tensors, long most)
     {
         List<List<TensorToWrite>> shards = [[]];
         long bytes = 0;
@@ -139,6 +147,20 @@ public static class CheckpointWriter
             return;
         }
 
+        for (int shard = 0; shard < shards.Count; shard++)
+            SafetensorsWriter.Write(Path.Combine(directory, names(shard)), shards[shard], metadata: null, open,
+                cancellationToken);
+        byte[] json = Index(shards.SelectMany((tensors, shard) => tensors.Select(tensor => (tensor.Name, names(shard)))),
+            totalBytes);
+        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json),
+            open);
+    }
+
+    /// <summary>The index of several files.</summary>
+    /// <param name="places">The tensors, each with the file that holds it.</param>
+    /// <param name="totalBytes">Of all tensors.</param>
+    internal static byte[] Index(IEnumerable<(string Tensor, string File)> places, long totalBytes)
+    {
         using var buffer = new MemoryStream();
         using (var index = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
         {
@@ -147,25 +169,16 @@ public static class CheckpointWriter
             index.WriteNumber("total_size", totalBytes);
             index.WriteEndObject();
             index.WriteStartObject("weight_map");
-            for (int shard = 0; shard < shards.Count; shard++)
-            {
-                string name = names(shard);
-                SafetensorsWriter.Write(Path.Combine(directory, name), shards[shard], metadata: null, open,
-                    cancellationToken);
-                foreach (TensorToWrite tensor in shards[shard])
-                    index.WriteString(tensor.Name, name);
-            }
-
+            foreach ((string tensor, string file) in places)
+                index.WriteString(tensor, file);
             index.WriteEndObject();
             index.WriteEndObject();
         }
 
-        byte[] json = buffer.ToArray();
-        AtomicFile.Write(Path.Combine(directory, CheckpointReader.IndexName), json.Length, stream => stream.Write(json),
-            open);
+        return buffer.ToArray();
     }
 
-    private static void WriteText(string directory, string name, string text, Func<string, long, Stream>? open)
+    internal static void WriteText(string directory, string name, string text, Func<string, long, Stream>? open)
     {
         byte[] bytes = Encoding.UTF8.GetBytes(text + "\n");
         AtomicFile.Write(Path.Combine(directory, name), bytes.Length, stream => stream.Write(bytes), open);

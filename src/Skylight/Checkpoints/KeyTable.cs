@@ -41,6 +41,18 @@ internal static class KeyTable
         tensorName.StartsWith(Prefix(Part.Vision, naming), StringComparison.Ordinal)
         || tensorName.StartsWith(Prefix(Part.Connector, naming), StringComparison.Ordinal);
 
+    /// <summary>The module that a tensor lies in, as other programs name one that is not quantised.</summary>
+    public static string ModuleOf(string tensorName, CheckpointNaming naming)
+    {
+        foreach (Part part in (ReadOnlySpan<Part>)[Part.Vision, Part.Connector, Part.Head])
+        {
+            if (tensorName.StartsWith(Prefix(part, naming), StringComparison.Ordinal))
+                return Prefix(part, naming).TrimEnd('.');
+        }
+
+        return tensorName[..tensorName.LastIndexOf('.')];
+    }
+
     public static string HeadName(CheckpointNaming naming) => Prefix(Part.Head, naming) + "weight";
 
     public static ImmutableArray<KeyMapEntry> Expand(ModelConfiguration configuration, CheckpointNaming naming,

@@ -40,8 +40,8 @@ public static class SafetensorsWriter
     {
         ArgumentException.ThrowIfNullOrEmpty(path);
         ArgumentNullException.ThrowIfNull(tensors);
-        TensorToWrite[] ordered = [.. tensors.OrderByDescending(tensor => tensor.Type.Size())];
-        byte[] header = Header(ordered, metadata ?? new Dictionary<string, string> { ["format"] = "pt" });
+        TensorToWrite[] ordered = Ordered(tensors);
+        byte[] header = Header(ordered, metadata ?? Metadata);
         long length = header.Length + ordered.Sum(tensor => tensor.ByteCount);
 
         AtomicFile.Write(path, length, stream =>
@@ -58,7 +58,15 @@ public static class SafetensorsWriter
         }, open);
     }
 
-    private static byte[] Header(TensorToWrite[] tensors, IReadOnlyDictionary<string, string> metadata)
+    /// <summary>What other readers expect of a header.</summary>
+    internal static IReadOnlyDictionary<string, string> Metadata { get; } =
+        new Dictionary<string, string> { ["format"] = "pt" };
+
+    /// <summary>The order in which every tensor lies aligned to its element size.</summary>
+    internal static TensorToWrite[] Ordered(IReadOnlyList<TensorToWrite> tensors) =>
+        [.. tensors.OrderByDescending(tensor => tensor.Type.Size())];
+
+    internal static byte[] Header(TensorToWrite[] tensors, IReadOnlyDictionary<string, string> metadata)
     {
         var names = new HashSet<string>(StringComparer.Ordinal) { "__metadata__" };
         var buffer = new ArrayBufferWriter<byte>();

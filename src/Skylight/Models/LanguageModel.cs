@@ -85,21 +85,26 @@ public sealed class LanguageModel
     {
         ArgumentNullException.ThrowIfNull(graph);
         ArgumentNullException.ThrowIfNull(attention);
-        Value table = graph.Add(RopeScaling.Table(_configuration.RopeScaling, _configuration.HeadDimension,
-            _configuration.RopeTheta, _configuration.MaxPositions), positions);
+        Value table = RotaryTable(graph, positions);
         Value hidden = embedded;
         for (int layer = 0; layer < _configuration.LayerCount; layer++)
         {
             using IDisposable scope = graph.Scope($"language.layers.{layer}");
             using IDisposable? region = recompute ? graph.Recompute() : null;
-            hidden = Layer(graph, hidden, table, layer, attention);
+            hidden = Layer(graph, hidden, table, layer, attention).Output;
         }
 
         using IDisposable last = graph.Scope("language");
         return graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden, Parameter(graph, "language.norm.weight"));
     }
 
-    private Value Layer(Graph graph, Value hidden, Value table, int layer, AttentionBuilder attention)
+    /// <summary>The rotations of positions.</summary>
+    internal Value RotaryTable(Graph graph, Value positions) =>
+        graph.Add(RopeScaling.Table(_configuration.RopeScaling, _configuration.HeadDimension, _configuration.RopeTheta,
+            _configuration.MaxPositions), positions);
+
+    /// <summary>Runs one layer.</summary>
+    internal LayerValues Layer(Graph graph, Value hidden, Value table, int layer, AttentionBuilder attention)
     {
         string prefix = $"language.layers.{layer}";
         int dimension = _configuration.HeadDimension, keyWidth = _configuration.KeyValueHeadCount * dimension;
@@ -122,13 +127,14 @@ public sealed class LanguageModel
         key = graph.Add(new RotaryEmbedding(dimension), key, table);
         Value attended = attention(layer, query, key, parts[2]);
         hidden = graph.Add(new Add(), hidden, Product(graph, attended, prefix + ".attention.output.weight"));
-        normalized = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden,
+        Value normalizedAgain = graph.Add(new RmsNorm(_configuration.RmsNormEpsilon), hidden,
             Parameter(graph, prefix + ".output_norm.weight"));
-        Value gateUp = Product(graph, normalized, prefix + ".mlp.gate_up.weight");
+        Value gateUp = Product(graph, normalizedAgain, prefix + ".mlp.gate_up.weight");
         IReadOnlyList<Value> gateAndUp = graph.AddNode(
             new SplitColumns(_configuration.IntermediateSize, _configuration.IntermediateSize), gateUp);
         Value inner = graph.Add(new Multiply(), graph.Add(new Silu(), gateAndUp[0]), gateAndUp[1]);
-        return graph.Add(new Add(), hidden, Product(graph, inner, prefix + ".mlp.down.weight"));
+        return new LayerValues(normalized, attended, normalizedAgain, inner,
+            graph.Add(new Add(), hidden, Product(graph, inner, prefix + ".mlp.down.weight")));
     }
 
     private string HeadName => _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight";
@@ -138,3 +144,11 @@ public sealed class LanguageModel
 
     private Value Parameter(Graph graph, string name) => graph.Persistent(_parameters[name]);
 }
+
+/// <summary>What the products of a layer read, and what the layer gives.</summary>
+/// <param name="Attention">[tokens, hidden]: of queries, keys and values.</param>
+/// <param name="Attended">[tokens, heads · width]: of the attention's output.</param>
+/// <param name="Mlp">[tokens, hidden]: of gate and up.</param>
+/// <param name="Inner">[tokens, intermediate]: of down.</param>
+/// <param name="Output">[tokens, hidden]: of the next layer.</param>
+internal sealed record LayerValues(Value Attention, Value Attended, Value Mlp, Value Inner, Value Output);

@@ -26,6 +26,9 @@ internal sealed class TokenizerFile
     /// <summary>The merges, lowest rank first.</summary>
     public MergeTable Merges { get; private set; } = new(0);
 
+    /// <summary>The same in their order: left, right and what they make.</summary>
+    public IReadOnlyList<(int Left, int Right, int Merged)> MergeOrder { get; private set; } = [];
+
     /// <summary>The added tokens.</summary>
     public List<AddedToken> Added { get; } = [];
 
@@ -87,6 +90,36 @@ internal sealed class TokenizerFile
         result.SetMerges(lists.MergesField, merges);
         result.CheckAdded();
         return result;
+    }
+
+    /// <summary>
+    /// The reverse of <see cref="Of"/>: lists of as many tokens as a model has, of a tokenizer that cuts and composes as
+    /// Qwen2's does.
+    /// </summary>
+    /// <exception cref="TokenizerException">It does not, or has more tokens.</exception>
+    public TokenizerLists ToLists(int size)
+    {
+        if (Pattern != QwenPieces.Pattern || !Composes)
+            throw Error(
+                $"{(Composes ? "cuts text by another expression" : "does not compose characters (NFC)")} than Qwen2's; " +
+                $"lists of tokens and merges alone, as GGUF files have them, cannot say so.");
+        int tokens = Math.Max(Tokens.Size, Added.Select(token => token.Id + 1).DefaultIfEmpty(0).Max());
+        if (tokens > size)
+            throw Error($"has {tokens} tokens, and the model {size}. It belongs to another model.");
+        Dictionary<int, AddedToken> added = Added.ToDictionary(token => token.Id);
+        var spellings = new ReadOnlyMemory<byte>[size];
+        var kinds = new TokenKind[size];
+        for (int id = 0; id < size; id++)
+        {
+            ReadOnlySpan<byte> spelling = Tokens.Spelling(id, out bool exists);
+            (spellings[id], kinds[id]) = added.TryGetValue(id, out AddedToken? token)
+                ? (Encoding.UTF8.GetBytes(token.Content), token.Special ? TokenKind.Special : TokenKind.Added)
+                : exists ? (spelling.ToArray(), TokenKind.Plain) : (Encoding.UTF8.GetBytes($"[PAD{id}]"), TokenKind.Unused);
+        }
+
+        return new TokenizerLists(File, "tokens", [.. spellings], [.. kinds], "merges", [.. MergeOrder.Select(
+            merge => (ReadOnlyMemory<byte>)(byte[])[.. Tokens.Spelling(merge.Left, out _), (byte)' ',
+                .. Tokens.Spelling(merge.Right, out _)])]);
     }
 
     /// <summary>Reads a file of text or JSON, saying what is wrong if it cannot be had.</summary>
@@ -155,6 +188,7 @@ internal sealed class TokenizerFile
     public void SetMerges(string field, List<(int Left, int Right, int Merged)> merges)
     {
         Merges = new MergeTable(merges.Count);
+        MergeOrder = merges;
         for (int rank = 0; rank < merges.Count; rank++)
             Merges.Set(merges[rank].Left, merges[rank].Right, rank, merges[rank].Merged);
         if (merges.Count == 0 && Tokens.Count > 256 + Added.Count)

@@ -14,6 +14,48 @@ namespace Skylight.Tests.Cli;
 public class InitAndInfoTests
 {
     [Fact]
+    public async Task A_model_is_quantised_described_and_answers()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Equal(0, (await ConsoleRun.RunAsync(["init", "--like", "demo", folder["demo"]])).Code);
+        folder.Write("texts.jsonl", "{\"text\": \"Wait, the sum of digits\"}\n");
+        (int code, string output, string error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["made"],
+            "--type", "q4", "--format", "awq", "--calibrate", folder["texts.jsonl"], "--json"]);
+        Assert.True(code == 0, error);
+        using (JsonDocument json = JsonDocument.Parse(output))
+            Assert.Equal(1, json.RootElement.GetProperty("calibrationSequences").GetInt32());
+        (code, output, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["q8"], "--type", "q8",
+            "--vision", "q8"]);
+        Assert.True(code == 0, error);
+        Assert.Contains("down_proj", output, StringComparison.Ordinal);
+        Assert.Contains("demo-Q8_0.gguf, mmproj-demo-Q8_0.gguf", output, StringComparison.Ordinal);
+        foreach (string made in (string[])["made", "q8"])
+        {
+            (code, output, error) = await ConsoleRun.RunAsync(["info", folder[made]]);
+            Assert.True(code == 0, error);
+            Assert.Contains(made == "made" ? "AWQ 4-bit, group 128" : "Q8_0", output, StringComparison.Ordinal);
+        }
+
+        (code, output, error) = await ConsoleRun.RunAsync(["init", "--like", "demo", "--dtype", "q4", folder["q4"]]);
+        Assert.True(code == 0, error);
+        Assert.Contains("in q4", output, StringComparison.Ordinal);
+        Assert.Equal(0, (await ConsoleRun.RunAsync(["info", folder["q4"]])).Code);
+
+        (code, _, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["x"], "--type", "q5"]);
+        Assert.Equal(2, code);
+        Assert.Contains("q4", error, StringComparison.Ordinal);
+        (code, _, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["x"], "--type", "q4", "--samples", "3"]);
+        Assert.Equal(2, code);
+        Assert.Contains("--calibrate", error, StringComparison.Ordinal);
+        folder.Write("empty.jsonl", "{\"other\": 1}\n");
+        (code, _, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["x"], "--type", "q4",
+            "--calibrate", folder["empty.jsonl"]]);
+        Assert.Equal(1, code);
+        Assert.Contains("empty.jsonl", error, StringComparison.Ordinal);
+        Assert.False(Directory.Exists(folder["x"]));
+    }
+
+    [Fact]
     public async Task ACheckpointIsMadeAndDescribed()
     {
         using var folder = new TemporaryFolder();

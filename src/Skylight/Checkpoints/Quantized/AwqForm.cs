@@ -14,6 +14,9 @@ internal sealed class AwqForm : QuantizedForm
 
     private AwqForm(int groupSize, bool hasZeros) => (_groupSize, _hasZeros) = (groupSize, hasZeros);
 
+    /// <summary>Which output of eight is in a nibble of a word.</summary>
+    internal static ReadOnlySpan<byte> Order => [0, 2, 4, 6, 1, 3, 5, 7];
+
     public override string Name => NameOf(_groupSize);
 
     protected override string CodesSuffix => ".qweight";
@@ -50,6 +53,10 @@ internal sealed class AwqForm : QuantizedForm
                 $"is {codes.Shape} beside scales of {scales.Shape}{(parts.Has(".g_idx") ? " and a g_idx" : "")}: that is " +
                 $"GPTQ's packing, but config.json says awq. Correct quant_method there, or get the checkpoint again.", codes.Name);
         int inputs = codes.Shape[0], outputs = checked(codes.Shape[1] * 8), size = _groupSize < 0 ? inputs : _groupSize;
+        // Without zeros the last word of an input may have nibbles to spare, as an embedding's has whose rows are no eights;
+        // AutoAWQ has no such weights.
+        if (!_hasZeros && scales.Shape.Rank == 2 && scales.Shape[1] < outputs && scales.Shape[1] > outputs - 8)
+            outputs = scales.Shape[1];
         if (inputs % size != 0)
             throw new CheckpointException(codes.File,
                 $"has {inputs} inputs, and 'group_size' in config.json is {size}; supported for awq: groups that the " +
@@ -78,11 +85,9 @@ internal sealed class AwqForm : QuantizedForm
 
         public override string TypeName => typeName;
 
-        private static ReadOnlySpan<byte> Order => [0, 2, 4, 6, 1, 3, 5, 7];
-
         protected override void UnpackCodes(ReadOnlySpan<uint> words, int firstRow, int rows, Span<sbyte> codes)
         {
-            int rowWords = Shape[0] / Pack, first = firstRow / Pack, end = (firstRow + rows + Pack - 1) / Pack;
+            int rowWords = (Shape[0] + Pack - 1) / Pack, first = firstRow / Pack, end = (firstRow + rows + Pack - 1) / Pack;
             Span<uint> column = stackalloc uint[Tile];
             for (int input = 0; input < Inputs; input += Tile)
             {
