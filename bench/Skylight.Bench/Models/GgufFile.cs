@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using System.Text;
 using Skylight.Execution;
@@ -9,20 +10,23 @@ namespace Skylight.Bench.Models;
 
 /// <summary>
 /// Writes the language part of a model as a GGUF file (version 3) of the architecture 'qwen2', without a tokenizer, for
-/// llama.cpp. Matrices keep bfloat16, the rest is float32. Format:
-/// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
+/// llama.cpp. Matrices keep bfloat16 or are rounded as <see cref="VisionLanguageModel.Quantize"/> does, the rest is
+/// float32. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md.
 /// </summary>
 internal sealed class GgufFile
 {
     private const int Alignment = 32;
-    private const uint TypeUInt32 = 4, TypeFloat32 = 6, TypeString = 8, TensorFloat32 = 0, TensorBFloat16 = 30;
+    private const uint TypeUInt32 = 4, TypeFloat32 = 6, TypeString = 8, TensorFloat32 = 0, TensorBFloat16 = 30,
+        TensorQ4 = 2, TensorQ8 = 8;
 
     private readonly VisionLanguageModel _model;
+    private readonly QuantizedFormat? _format;
     private readonly List<(string Name, PersistentTensor Parameter, int FirstRow, int Rows)> _tensors = [];
 
-    private GgufFile(VisionLanguageModel model)
+    private GgufFile(VisionLanguageModel model, QuantizedFormat? format)
     {
         _model = model;
+        _format = format;
         LanguageConfiguration language = model.Configuration.Language;
         if (language.Kind != LanguageModelKind.Qwen2)
             throw new NotSupportedException(
@@ -53,12 +57,16 @@ internal sealed class GgufFile
     }
 
     /// <summary>Writes the file.</summary>
-    public static void Write(string path, VisionLanguageModel model)
+    /// <param name="path">The file.</param>
+    /// <param name="model">With bfloat16 parameters; they stay.</param>
+    /// <param name="format">What the matrices but the embedding are rounded to: Q8 (which is Q8_0), Q4 (Q4_0), or null
+    /// for nothing.</param>
+    public static void Write(string path, VisionLanguageModel model, QuantizedFormat? format)
     {
         if (model.ParameterType != DataType.BFloat16 || model.IsQuantized)
             throw new NotSupportedException(
                 $"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? "quantised" : $"{model.ParameterType}")} ones.");
-        var file = new GgufFile(model);
+        var file = new GgufFile(model, format);
         using FileStream stream = File.Create(path);
         using var writer = new BinaryWriter(stream);
         file.WriteHeader(writer);
@@ -76,6 +84,26 @@ internal sealed class GgufFile
     }
 
     private static bool IsMatrix(PersistentTensor parameter) => parameter.Type.Shape.Rank == 2;
+
+    /// <summary>What a parameter is rounded to; null for those that stay.</summary>
+    private QuantizedFormat? FormatOf(PersistentTensor parameter) =>
+        IsMatrix(parameter) && parameter.Name != "language.embedding.weight" ? _format : null;
+
+    private (uint Type, long Bytes) TypeOf(PersistentTensor parameter, int rows)
+    {
+        if (!IsMatrix(parameter))
+            return (TensorFloat32, rows * 4L);
+        long columns = parameter.Type.Shape.Columns;
+        if (FormatOf(parameter) is not { } format)
+            return (TensorBFloat16, rows * columns * 2);
+        if (columns % format.BlockSize != 0)
+            throw new NotSupportedException(
+                $"{parameter.Name} has rows of {columns} values, which GGUF holds in blocks of {format.BlockSize} only.");
+        return (format == QuantizedFormat.Q8 ? TensorQ8 : TensorQ4, rows * columns / format.BlockSize * BlockBytes(format));
+    }
+
+    /// <summary>A binary16 scale and the codes.</summary>
+    private static int BlockBytes(QuantizedFormat format) => 2 + (format.BlockSize * format.CodeBits / 8);
 
     /// <summary>Rows of a parameter; all of a vector where no number is given.</summary>
     private void Add(string name, string parameterName, int firstRow, int rows)
@@ -132,10 +160,10 @@ internal sealed class GgufFile
             if (matrix)
                 writer.Write((ulong)parameter.Type.Shape.Columns);
             writer.Write((ulong)rows);
-            writer.Write(matrix ? TensorBFloat16 : TensorFloat32);
+            (uint type, long bytes) = TypeOf(parameter, rows);
+            writer.Write(type);
             writer.Write(offset);
-            ulong bytes = matrix ? (ulong)rows * (ulong)parameter.Type.Shape.Columns * 2 : (ulong)rows * 4;
-            offset += (bytes + Alignment - 1) / Alignment * Alignment;
+            offset += ((ulong)bytes + Alignment - 1) / Alignment * Alignment;
         }
     }
 
@@ -153,6 +181,36 @@ internal sealed class GgufFile
         int columns = parameter.Type.Shape.Columns;
         var stored = new BFloat16[parameter.Type.Shape.ElementCount];
         _model.Device.Download(parameter.Tensor, MemoryMarshal.AsBytes(stored.AsSpan()));
-        return MemoryMarshal.AsBytes(stored.AsSpan(firstRow * columns, rows * columns));
+        if (FormatOf(parameter) is not { } format)
+            return MemoryMarshal.AsBytes(stored.AsSpan(firstRow * columns, rows * columns));
+        int rowBytes = columns / format.BlockSize * BlockBytes(format);
+        byte[] blocks = new byte[rows * rowBytes];
+        Parallel.For(0, rows, row =>
+        {
+            float[] values = new float[columns];
+            BFloat16.Widen(stored.AsSpan((firstRow + row) * columns, columns), values);
+            WriteBlocks(values, format, blocks.AsSpan(row * rowBytes, rowBytes));
+        });
+        return blocks;
+    }
+
+    /// <summary>Q8_0: the codes one after the other. Q4_0: eight added, the first half low, the second half high.</summary>
+    private static void WriteBlocks(ReadOnlySpan<float> values, QuantizedFormat format, Span<byte> target)
+    {
+        Span<sbyte> codes = stackalloc sbyte[format.BlockSize];
+        for (; !values.IsEmpty; values = values[format.BlockSize..], target = target[BlockBytes(format)..])
+        {
+            float scale = WeightQuantizer.Round(values[..format.BlockSize], format, codes);
+            BinaryPrimitives.WriteHalfLittleEndian(target, (Half)scale);
+            if (format.CodeBits == 8)
+            {
+                MemoryMarshal.AsBytes(codes).CopyTo(target[2..]);
+                continue;
+            }
+
+            int half = format.BlockSize / 2;
+            for (int index = 0; index < half; index++)
+                target[2 + index] = (byte)((codes[index] + 8) | ((codes[half + index] + 8) << 4));
+        }
     }
 }
