@@ -10,7 +10,11 @@ namespace Skylight.Bench.Models;
 /// </summary>
 internal sealed unsafe class LlamaCpp : IDisposable
 {
+    // n_batch, of which the library takes no more in one call.
     private const int MostTokens = 2048;
+    private const int LogError = 4;
+
+    private static string s_lastError = "";
 
     private readonly nint _library;
     private readonly nint _model;
@@ -19,27 +23,31 @@ internal sealed unsafe class LlamaCpp : IDisposable
     private readonly delegate* unmanaged[Cdecl]<nint, Batch, int> _decode;
 
     /// <summary>Loads the library's best CPU code and a model.</summary>
-    /// <param name="folder">Holds libllama*.so and libggml*.so, as in npm's @node-llama-cpp/linux-x64.</param>
+    /// <param name="folder">Holds libllama*.so and libggml*.so, as in npm's @node-llama-cpp/linux-x64, LLamaSharp's
+    /// native folders or Debian's library folder.</param>
     /// <param name="modelPath">A GGUF file.</param>
     /// <param name="context">Tokens that the cache holds for all sequences together.</param>
     /// <param name="sequences">The most sequences side by side.</param>
     /// <param name="threads">Threads.</param>
     public LlamaCpp(string folder, string modelPath, int context, int sequences, int threads)
     {
-        nint ggml = NativeLibrary.Load(Library(folder, "libggml.*so"));
-        _library = NativeLibrary.Load(Library(folder, "libllama.*so"));
+        nint ggml = NativeLibrary.Load(Library(folder, "libggml"));
+        _library = NativeLibrary.Load(Library(folder, "libllama"));
         ((delegate* unmanaged[Cdecl]<delegate* unmanaged[Cdecl]<int, byte*, nint, void>, nint,
-            void>)Function("llama_log_set"))(&Ignore, 0);
+            void>)Function("llama_log_set"))(&Hear, 0);
         using var folderText = new Utf8(folder);
         using var modelText = new Utf8(modelPath);
         ((delegate* unmanaged[Cdecl]<byte*, void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all_from_path"))(
             folderText.Pointer);
+        // Debian's has its parts in a folder of their own, which it knows; LLamaSharp's has one, which it is linked to.
+        if (((delegate* unmanaged[Cdecl]<nuint>)NativeLibrary.GetExport(ggml, "ggml_backend_dev_count"))() == 0)
+            ((delegate* unmanaged[Cdecl]<void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all"))();
         ((delegate* unmanaged[Cdecl]<void>)Function("llama_backend_init"))();
         Parameters model = ((delegate* unmanaged[Cdecl]<Parameters>)Function("llama_model_default_params"))();
         _model = ((delegate* unmanaged[Cdecl]<byte*, Parameters, nint>)Function("llama_model_load_from_file"))(
             modelText.Pointer, model);
         if (_model == 0)
-            throw new InvalidOperationException($"llama.cpp cannot load {modelPath}.");
+            throw new InvalidOperationException($"llama.cpp cannot load {modelPath}: {s_lastError}");
         Parameters parameters = ((delegate* unmanaged[Cdecl]<Parameters>)Function("llama_context_default_params"))();
         // n_ctx, n_batch, n_ubatch, n_seq_max: known by their defaults, or this version has another layout.
         Span<uint> fields = new(&parameters, 4);
@@ -51,7 +59,7 @@ internal sealed unsafe class LlamaCpp : IDisposable
         _context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(_model,
             parameters);
         if (_context == 0)
-            throw new InvalidOperationException("llama.cpp makes no context for the model.");
+            throw new InvalidOperationException($"llama.cpp makes no context for the model: {s_lastError}");
         ((delegate* unmanaged[Cdecl]<nint, int, int, void>)Function("llama_set_n_threads"))(_context, threads, threads);
         _batch = ((delegate* unmanaged[Cdecl]<int, int, int, Batch>)Function("llama_batch_init"))(MostTokens, 0, 1);
         _decode = (delegate* unmanaged[Cdecl]<nint, Batch, int>)Function("llama_decode");
@@ -61,30 +69,69 @@ internal sealed unsafe class LlamaCpp : IDisposable
     public string Description =>
         Marshal.PtrToStringUTF8(((delegate* unmanaged[Cdecl]<nint>)Function("llama_print_system_info"))()) ?? "";
 
+    /// <summary>
+    /// The libraries with the code for this processor that were loaded, of the variants that the folder holds; null where
+    /// the system does not tell.
+    /// </summary>
+    public static string? Variant
+    {
+        get
+        {
+            const string Source = "/proc/self/maps";
+            if (!File.Exists(Source))
+                return null;
+            // LLamaSharp's are told apart by their folder, the others by their name.
+            return string.Join(", ", File.ReadLines(Source).Where(line => line.Contains('/', StringComparison.Ordinal))
+                .Select(line => line[line.IndexOf('/', StringComparison.Ordinal)..])
+                .Where(path => Path.GetFileName(path).StartsWith("libggml-cpu", StringComparison.Ordinal))
+                .Select(path => $"{Path.GetFileName(Path.GetDirectoryName(path))}/{Path.GetFileName(path)}").Distinct());
+        }
+    }
+
+    /// <summary>The tokens of a text as the model's vocabulary cuts it; names of special tokens stand for them.</summary>
+    public int[] Tokenize(string text)
+    {
+        using var bytes = new Utf8(text);
+        int[] tokens = new int[bytes.Length + 8];
+        nint vocabulary = ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_model_get_vocab"))(_model);
+        fixed (int* target = tokens)
+        {
+            int count = ((delegate* unmanaged[Cdecl]<nint, byte*, int, int*, int, byte, byte, int>)Function("llama_tokenize"))(
+                vocabulary, bytes.Pointer, bytes.Length, target, tokens.Length, 0, 1);
+            return count >= 0 ? tokens[..count]
+                : throw new InvalidOperationException($"llama_tokenize answers {count} for '{text}'.");
+        }
+    }
+
     /// <summary>Forgets all sequences.</summary>
     public void Clear() => ((delegate* unmanaged[Cdecl]<nint, byte, void>)Function("llama_memory_clear"))(
         ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(_context), 1);
 
     /// <summary>Runs new tokens of sequences; logits are computed after the last one of each.</summary>
-    /// <param name="tokens">As many for each sequence.</param>
+    /// <param name="tokens">As many for each sequence; more than the library takes at once go in several
+    /// calls, of which only the last one's logits stay.</param>
     /// <param name="sequences">Sequences 0, 1, …</param>
     /// <param name="position">The position of the first new token, in all sequences.</param>
     public void Decode(ReadOnlySpan<int> tokens, int sequences, int position)
     {
-        Batch batch = _batch;
-        batch.Count = tokens.Length;
         int each = tokens.Length / sequences;
-        for (int index = 0; index < tokens.Length; index++)
+        for (int start = 0; start < tokens.Length; start += MostTokens)
         {
-            batch.Tokens[index] = tokens[index];
-            batch.Positions[index] = position + index % each;
-            batch.SequenceCounts[index] = 1;
-            batch.Sequences[index][0] = index / each;
-            batch.Logits[index] = index % each == each - 1 ? (byte)1 : (byte)0;
-        }
+            Batch batch = _batch;
+            batch.Count = Math.Min(MostTokens, tokens.Length - start);
+            for (int place = 0; place < batch.Count; place++)
+            {
+                int index = start + place;
+                batch.Tokens[place] = tokens[index];
+                batch.Positions[place] = position + index % each;
+                batch.SequenceCounts[place] = 1;
+                batch.Sequences[place][0] = index / each;
+                batch.Logits[place] = index % each == each - 1 ? (byte)1 : (byte)0;
+            }
 
-        if (_decode(_context, batch) is not 0 and int status)
-            throw new InvalidOperationException($"llama_decode answers {status}.");
+            if (_decode(_context, batch) is not 0 and int status)
+                throw new InvalidOperationException($"llama_decode answers {status}: {s_lastError}");
+        }
     }
 
     /// <summary>
@@ -101,15 +148,19 @@ internal sealed unsafe class LlamaCpp : IDisposable
         ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_model_free"))(_model);
     }
 
-    private static string Library(string folder, string pattern) => Directory.Exists(folder)
-        && Directory.GetFiles(folder, pattern) is [{ } path, ..]
+    private static string Library(string folder, string name) => Directory.Exists(folder)
+        && Directory.GetFiles(folder, $"{name}.*").Where(path => path.EndsWith(".so", StringComparison.Ordinal)
+            || path.Contains(".so.", StringComparison.Ordinal)).Order(StringComparer.Ordinal).FirstOrDefault() is { } path
         ? path
         : throw new FileNotFoundException(
-            $"{folder} holds no {pattern}. It is the folder of a llama.cpp built as shared libraries, such as bins/linux-x64 of npm's @node-llama-cpp/linux-x64.");
+            $"{folder} holds no {name}.so. It is the folder of a llama.cpp built as shared libraries, such as bins/linux-x64 of npm's @node-llama-cpp/linux-x64.");
 
+    /// <summary>Errors are kept for exceptions, the rest is not printed.</summary>
     [UnmanagedCallersOnly(CallConvs = [typeof(CallConvCdecl)])]
-    private static void Ignore(int level, byte* text, nint data)
+    private static void Hear(int level, byte* text, nint data)
     {
+        if (level == LogError)
+            s_lastError = Marshal.PtrToStringUTF8((nint)text)?.Trim() ?? "";
     }
 
     private nint Function(string name) => NativeLibrary.GetExport(_library, name);
@@ -137,6 +188,8 @@ internal sealed unsafe class LlamaCpp : IDisposable
     private sealed class Utf8(string text) : IDisposable
     {
         public byte* Pointer { get; } = (byte*)Marshal.StringToCoTaskMemUTF8(text);
+
+        public int Length { get; } = System.Text.Encoding.UTF8.GetByteCount(text);
 
         public void Dispose() => Marshal.FreeCoTaskMem((nint)Pointer);
     }

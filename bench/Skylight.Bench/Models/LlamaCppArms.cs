@@ -3,6 +3,7 @@ using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
+using Skylight.Tensors;
 
 namespace Skylight.Bench.Models;
 
@@ -16,12 +17,18 @@ internal sealed class LlamaCppArms : IDisposable
     private readonly string _file;
 
     /// <summary>Writes the weights to a temporary file and loads them.</summary>
-    public LlamaCppArms(string folder, VisionLanguageModel model, int sequences, int tokensPerSequence)
+    /// <param name="folder">Of the library.</param>
+    /// <param name="model">The model before it is rounded.</param>
+    /// <param name="format">What it is rounded to; null for nothing.</param>
+    /// <param name="sequences">The most sequences side by side.</param>
+    /// <param name="tokensPerSequence">The most tokens of one.</param>
+    public LlamaCppArms(string folder, VisionLanguageModel model, QuantizedFormat? format, int sequences,
+        int tokensPerSequence)
     {
         _file = Path.Combine(Path.GetTempPath(), $"skylight-bench-{Environment.ProcessId}.gguf");
         try
         {
-            GgufFile.Write(_file, model);
+            GgufFile.Write(_file, model, format);
             _llama = new LlamaCpp(folder, _file, sequences * ((tokensPerSequence + 255) / 256 * 256), sequences,
                 CpuParallel.ThreadCount);
         }
@@ -57,7 +64,7 @@ internal sealed class LlamaCppArms : IDisposable
         }
 
         return string.Create(CultureInfo.InvariantCulture,
-            $"llama.cpp with the same weights: greedy tokens {same} of {NewTokens} alike, log-probabilities differ by at most {difference:G2}; {_llama.Description.Trim()}");
+            $"llama.cpp with the same weights: greedy tokens {same} of {NewTokens} alike, log-probabilities differ by at most {difference:G2}; {LlamaCpp.Variant ?? "variant not known"}; {_llama.Description.Trim()}");
     }
 
     /// <summary>Reads a prompt.</summary>

@@ -44,6 +44,10 @@ internal static unsafe class ModelBenchmark
         results.Memory = MeasureMemory(model, device, residentBefore);
         Console.WriteLine(results.Memory);
 
+        // Before the weights that its file is made of are rounded.
+        using LlamaCppArms? llama = options.LlamaCpp is null ? null
+            : new LlamaCppArms(options.LlamaCpp, model, options.Quantization, options.Batches.Max(),
+                options.Prompts.Max() + NewTokens);
         if (options.Quantization is { } format)
         {
             // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
@@ -54,8 +58,6 @@ internal static unsafe class ModelBenchmark
 
         results.PlanSeconds = MeasurePlans(model);
         Console.WriteLine($"plan of a decoding step of another shape: {results.PlanSeconds * 1e3:F2} ms");
-        using LlamaCppArms? llama = options.LlamaCpp is null ? null
-            : new LlamaCppArms(options.LlamaCpp, model, options.Batches.Max(), options.Prompts.Max() + NewTokens);
         results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));
         if (llama is not null)
             Console.WriteLine(results.LlamaCpp);

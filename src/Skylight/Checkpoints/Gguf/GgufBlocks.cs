@@ -10,6 +10,24 @@ namespace Skylight.Checkpoints.Gguf;
 /// </summary>
 internal static class GgufBlocks
 {
+    /// <summary>
+    /// Writes a block of Q8_0 (the codes one after the other) or Q4_0 (eight added; the first half in the lower halves of
+    /// the bytes).
+    /// </summary>
+    public static void Write(GgufType type, ReadOnlySpan<sbyte> codes, float scale, Span<byte> target)
+    {
+        BinaryPrimitives.WriteHalfLittleEndian(target, (Half)scale);
+        if (type == GgufType.Q8_0)
+        {
+            MemoryMarshal.AsBytes(codes).CopyTo(target[2..]);
+            return;
+        }
+
+        int half = codes.Length / 2;
+        for (int index = 0; index < half; index++)
+            target[2 + index] = (byte)((codes[index] + 8) | (codes[half + index] + 8) << 4);
+    }
+
     private static readonly Vector128<byte> s_levels = Vector128.Create(
         (sbyte)-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113).AsByte();
 

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Skylight.Checkpoints.Quantized;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -67,16 +66,8 @@ internal sealed class GgufTarget : QuantizedTarget
             for (int block = 0; block < rows.Blocks; block++)
             {
                 ReadOnlySpan<sbyte> codes = rows.Codes.AsSpan(row * rows.Inputs + block * size, size);
-                Span<byte> target = packed.AsSpan(row * rowBytes + block * bytes, bytes);
-                BinaryPrimitives.WriteHalfLittleEndian(target, (Half)rows.Scales[row * rows.Blocks + block]);
-                if (type == GgufType.Q8_0)
-                {
-                    System.Runtime.InteropServices.MemoryMarshal.AsBytes(codes).CopyTo(target[2..]);
-                    continue;
-                }
-
-                for (int index = 0; index < size / 2; index++)
-                    target[2 + index] = (byte)((codes[index] + 8) | (codes[size / 2 + index] + 8) << 4);
+                GgufBlocks.Write(type, codes, rows.Scales[row * rows.Blocks + block],
+                    packed.AsSpan(row * rowBytes + block * bytes, bytes));
             }
         });
         files.Write(tensor.Piece.TensorName, (long)firstRow * rowBytes, packed);
