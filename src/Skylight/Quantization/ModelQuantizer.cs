@@ -64,7 +64,8 @@ public static class ModelQuantizer
         KeyMap keyMap = reader.MapOf(configuration);
         reader.Verify(keyMap);
         QuantizedTarget target = options.Format == QuantizationFormat.Awq
-            ? new AwqTarget(KeyMap.For(configuration, naming), IsLayerMatrix, isSymmetric: false, options.MaximumShardBytes, directory)
+            ? new AwqTarget(KeyMap.For(configuration, naming), IsLayerMatrix, isSymmetric: false,
+                options.MaximumShardBytes, directory)
             : new GgufTarget(configuration, TypesOf(options), NameOf(directory, options),
                 builder => GgufTokenizer.Write(directory, configuration, builder, cancellationToken), directory);
         using StagedFiles staged = StagedFiles.Open(output, Identity(reader, options), target.Files, options.Resume,

@@ -44,7 +44,8 @@ internal sealed class ScaleSearch(Device device) : IDisposable
     public SearchResult Find(IReadOnlyList<SearchedMatrix> matrices, float[] rows, float[] means, Action<float[]> adjust,
         string source, CancellationToken cancellationToken)
     {
-        double[] norms = [.. matrices.Select(matrix => SquaredOutput(matrix, rows, means.Length, null, source, cancellationToken))];
+        double[] norms = [.. matrices.Select(
+            matrix => SquaredOutput(matrix, rows, means.Length, null, source, cancellationToken))];
         float[] scales = [.. Enumerable.Repeat(1f, means.Length)];
         double[] nearest = Errors(scales), best = nearest;
         double exponent = 0, least = Total(nearest);
@@ -63,7 +64,8 @@ internal sealed class ScaleSearch(Device device) : IDisposable
         double Total(double[] errors) => errors.Sum();
 
         double[] Errors(float[] candidate) =>
-            [.. matrices.Select(matrix => SquaredOutput(matrix, rows, means.Length, candidate, source, cancellationToken))];
+            [.. matrices.Select(
+                matrix => SquaredOutput(matrix, rows, means.Length, candidate, source, cancellationToken))];
 
         double[] Relative(double[] errors) =>
             [.. errors.Select((error, index) => norms[index] > 0 ? Math.Sqrt(error / norms[index]) : 0)];

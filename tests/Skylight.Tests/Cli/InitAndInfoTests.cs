@@ -19,8 +19,8 @@ public class InitAndInfoTests
         using var folder = new TemporaryFolder();
         Assert.Equal(0, (await ConsoleRun.RunAsync(["init", "--like", "demo", folder["demo"]])).Code);
         folder.Write("texts.jsonl", "{\"text\": \"Wait, the sum of digits\"}\n");
-        (int code, string output, string error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["made"],
-            "--type", "q4", "--format", "awq", "--calibrate", folder["texts.jsonl"], "--json"]);
+        (int code, string output, string error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output",
+            folder["made"], "--type", "q4", "--format", "awq", "--calibrate", folder["texts.jsonl"], "--json"]);
         Assert.True(code == 0, error);
         using (JsonDocument json = JsonDocument.Parse(output))
             Assert.Equal(1, json.RootElement.GetProperty("calibrationSequences").GetInt32());
@@ -44,7 +44,8 @@ public class InitAndInfoTests
         (code, _, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["x"], "--type", "q5"]);
         Assert.Equal(2, code);
         Assert.Contains("q4", error, StringComparison.Ordinal);
-        (code, _, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["x"], "--type", "q4", "--samples", "3"]);
+        (code, _, error) = await ConsoleRun.RunAsync(["quantize", folder["demo"], "--output", folder["x"], "--type", "q4",
+            "--samples", "3"]);
         Assert.Equal(2, code);
         Assert.Contains("--calibrate", error, StringComparison.Ordinal);
         folder.Write("empty.jsonl", "{\"other\": 1}\n");

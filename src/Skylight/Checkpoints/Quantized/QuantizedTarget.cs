@@ -41,7 +41,8 @@ internal abstract class QuantizedTarget
     /// <param name="read">Gives the parameter's values.</param>
     /// <param name="cancellationToken">Checked every few megabytes.</param>
     /// <param name="measure">Whether the error is wanted.</param>
-    /// <returns>The relative error of the values: √(Σ(v′ − v)² / Σv²); 0 for a plain tensor, and where it is not wanted.</returns>
+    /// <returns>The relative error of the values: √(Σ(v′ − v)² / Σv²); 0 for a plain tensor, and where it is not
+    /// wanted.</returns>
     /// <exception cref="CheckpointException">A value cannot be stored so.</exception>
     public double Write(PlacedFiles files, TargetTensor tensor, string source, ReadParameterPart read,
         CancellationToken cancellationToken, bool measure = false)
@@ -50,7 +51,8 @@ internal abstract class QuantizedTarget
         int width = piece.RowWidth, step = Math.Max(1, PartElements / width / RowMultiple) * RowMultiple;
         step = (int)Math.Min(step, (piece.RowCount + RowMultiple - 1L) / RowMultiple * RowMultiple);
         float[] values = ArrayPool<float>.Shared.Rent(checked(Math.Min(step, piece.RowCount) * width));
-        RoundedRows? rounded = tensor.Format is { } format ? new RoundedRows(format, width, Math.Min(step, piece.RowCount)) : null;
+        RoundedRows? rounded = tensor.Format is { } format
+            ? new RoundedRows(format, width, Math.Min(step, piece.RowCount)) : null;
         double error = 0, norm = 0;
         try
         {
