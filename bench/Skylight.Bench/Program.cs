@@ -17,6 +17,8 @@ switch (verb)
         return OpBenchmark.Run(args.Length > 1 ? args[1] : null);
     case "model":
         return ModelBenchmark.Run(args.AsSpan(1));
+    case "parity":
+        return LlamaCppParity.Run(args.AsSpan(1));
     case "kernels":
         return KernelBenchmark.Run(args.AsSpan(1));
     case "generation":
@@ -41,6 +43,8 @@ switch (verb)
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
               model  generation with a real model's shape and random weights: decoding, prompts, pictures, time by op, memory
                      (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
+              parity whether a GGUF file gives the same tokens in llama.cpp and here, texts and greedy continuations; exit code 1 if not
+                     (--llama-cpp FOLDER --model FILE.gguf --base DIR --tokens 48)
               tokenizer  loading, encoding and decoding on one thread → bench/results/cpu-tokenizer.json
                      (tokenizer TEXT [TOKENIZER]: a file of text, and another tokenizer.json; nothing is written)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json

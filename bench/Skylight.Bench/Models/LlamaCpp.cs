@@ -29,7 +29,8 @@ internal sealed unsafe class LlamaCpp : IDisposable
     /// <param name="context">Tokens that the cache holds for all sequences together.</param>
     /// <param name="sequences">The most sequences side by side.</param>
     /// <param name="threads">Threads.</param>
-    public LlamaCpp(string folder, string modelPath, int context, int sequences, int threads)
+    /// <param name="isExact">Whether keys and values are kept in float32; else as the library does, in float16.</param>
+    public LlamaCpp(string folder, string modelPath, int context, int sequences, int threads, bool isExact = false)
     {
         nint ggml = NativeLibrary.Load(Library(folder, "libggml"));
         _library = NativeLibrary.Load(Library(folder, "libllama"));
@@ -54,6 +55,12 @@ internal sealed unsafe class LlamaCpp : IDisposable
         if (fields is not [512, 2048, 512, 1])
             throw new NotSupportedException(
                 $"This llama.cpp has other context parameters than expected: {string.Join(", ", fields.ToArray())}.");
+        // type_k, type_v: behind 18 numbers and two pointers, float16 (1) by default; 0 is float32.
+        Span<uint> types = new Span<uint>(&parameters, 24)[22..];
+        if (isExact && types is not [1, 1])
+            throw new NotSupportedException("This llama.cpp keeps the types of its cache elsewhere than expected.");
+        if (isExact)
+            types.Clear();
         fields[0] = (uint)context;
         fields[3] = (uint)sequences;
         _context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(_model,
@@ -104,8 +111,19 @@ internal sealed unsafe class LlamaCpp : IDisposable
     }
 
     /// <summary>Forgets all sequences.</summary>
-    public void Clear() => ((delegate* unmanaged[Cdecl]<nint, byte, void>)Function("llama_memory_clear"))(
-        ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(_context), 1);
+    public void Clear() => ((delegate* unmanaged[Cdecl]<nint, byte, void>)Function("llama_memory_clear"))(Memory, 1);
+
+    /// <summary>Gives a sequence all that sequence 0 has.</summary>
+    public void CopyTo(int sequence) => ((delegate* unmanaged[Cdecl]<nint, int, int, int, int, void>)
+        Function("llama_memory_seq_cp"))(Memory, 0, sequence, -1, -1);
+
+    /// <summary>Forgets a sequence's tokens from a position on.</summary>
+    public void Forget(int sequence, int position)
+    {
+        if (((delegate* unmanaged[Cdecl]<nint, int, int, int, byte>)Function("llama_memory_seq_rm"))(Memory, sequence,
+            position, -1) == 0)
+            throw new InvalidOperationException($"llama.cpp cannot forget the end of sequence {sequence}.");
+    }
 
     /// <summary>Runs new tokens of sequences; logits are computed after the last one of each.</summary>
     /// <param name="tokens">As many for each sequence; more than the library takes at once go in several
@@ -162,6 +180,8 @@ internal sealed unsafe class LlamaCpp : IDisposable
         if (level == LogError)
             s_lastError = Marshal.PtrToStringUTF8((nint)text)?.Trim() ?? "";
     }
+
+    private nint Memory => ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(_context);
 
     private nint Function(string name) => NativeLibrary.GetExport(_library, name);
 

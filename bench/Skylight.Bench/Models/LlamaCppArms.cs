@@ -74,15 +74,26 @@ internal sealed class LlamaCppArms : IDisposable
     public Arm Decoding(int[] prompt, int sequences, int newTokens)
     {
         int position = int.MaxValue;
-        int[] prompts = [.. Enumerable.Repeat(prompt, sequences).SelectMany(tokens => tokens)],
-            next = [.. Enumerable.Repeat(prompt[0], sequences)];
+        bool isRead = false;
+        int[] next = [.. Enumerable.Repeat(prompt[0], sequences)];
         return new Arm(() => _llama.Decode(next, sequences, position++), () =>
         {
             if (position < prompt.Length + newTokens)
                 return;
             position = prompt.Length;
+            if (isRead)
+            {
+                for (int sequence = 0; sequence < sequences; sequence++)
+                    _llama.Forget(sequence, position);
+                return;
+            }
+
+            // Read once: it may be long, and only steps are timed.
             _llama.Clear();
-            _llama.Decode(prompts, sequences, 0);
+            _llama.Decode(prompt, 1, 0);
+            for (int sequence = 1; sequence < sequences; sequence++)
+                _llama.CopyTo(sequence);
+            isRead = true;
         });
     }
 
