@@ -63,7 +63,7 @@ internal sealed class AwqTarget : QuantizedTarget
         // By the beginning of their names, as other programs have it.
         foreach (string name in Tensors.Where(tensor => tensor.Format is null && tensor.Piece.OnDiskShape.Rank > 1)
             .Select(tensor => KeyTable.ModuleOf(tensor.Piece.TensorName, _keyMap.Naming)).Distinct())
-            modules.Add(name);
+            modules.Add((JsonNode?)name);
         return new JsonObject
         {
             ["quant_method"] = "awq",

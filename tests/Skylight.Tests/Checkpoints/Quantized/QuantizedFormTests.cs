@@ -202,7 +202,9 @@ public sealed class QuantizedFormTests
                     + (format.HasMinimum ? minimums[i / inputs * blocks + i % inputs / format.BlockSize] : 0)));
             Assert.All(codes, code => Assert.InRange(code, format.Codes switch
             {
-                CodeType.Int4 => -8, CodeType.UInt4 or CodeType.NormalFloat4 => 0, _ => sbyte.MinValue,
+                CodeType.Int4 => -8,
+                CodeType.UInt4 or CodeType.NormalFloat4 => 0,
+                _ => sbyte.MinValue,
             }, format.Codes switch { CodeType.Int4 => 7, CodeType.UInt4 or CodeType.NormalFloat4 => 15, _ => sbyte.MaxValue }));
         }
 
