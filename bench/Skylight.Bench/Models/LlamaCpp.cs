@@ -55,8 +55,8 @@ internal sealed unsafe class LlamaCpp : IDisposable
         if (fields is not [512, 2048, 512, 1])
             throw new NotSupportedException(
                 $"This llama.cpp has other context parameters than expected: {string.Join(", ", fields.ToArray())}.");
-        // type_k, type_v: behind 18 numbers and two pointers, float16 (1) by default; 0 is float32.
-        Span<uint> types = new Span<uint>(&parameters, 24)[22..];
+        // type_k, type_v: behind other numbers and two pointers, float16 (1) by default; 0 is float32.
+        Span<uint> types = new Span<uint>(&parameters, 28)[26..];
         if (isExact && types is not [1, 1])
             throw new NotSupportedException("This llama.cpp keeps the types of its cache elsewhere than expected.");
         if (isExact)
