@@ -29,7 +29,7 @@ internal sealed unsafe class LlamaCpp : IDisposable
     /// <param name="context">Tokens that the cache holds for all sequences together.</param>
     /// <param name="sequences">The most sequences side by side.</param>
     /// <param name="threads">Threads.</param>
-    /// <param name="isExact">Whether keys and values are kept in float32; else as the library does, in float16.</param>
+    /// <param name="isExact">Whether attention is computed in float32; else as the library does, in float16.</param>
     public LlamaCpp(string folder, string modelPath, int context, int sequences, int threads, bool isExact = false)
     {
         nint ggml = NativeLibrary.Load(Library(folder, "libggml"));
@@ -55,12 +55,8 @@ internal sealed unsafe class LlamaCpp : IDisposable
         if (fields is not [512, 2048, 512, 1])
             throw new NotSupportedException(
                 $"This llama.cpp has other context parameters than expected: {string.Join(", ", fields.ToArray())}.");
-        // type_k, type_v: behind 18 numbers and two pointers, float16 (1) by default; 0 is float32.
-        Span<uint> types = new Span<uint>(&parameters, 24)[22..];
-        if (isExact && types is not [1, 1])
-            throw new NotSupportedException("This llama.cpp keeps the types of its cache elsewhere than expected.");
         if (isExact)
-            types.Clear();
+            MakeExact(new Span<int>(&parameters, 28));
         fields[0] = (uint)context;
         fields[3] = (uint)sequences;
         _context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(_model,
@@ -164,6 +160,22 @@ internal sealed unsafe class LlamaCpp : IDisposable
         ((delegate* unmanaged[Cdecl]<Batch, void>)Function("llama_batch_free"))(_batch);
         ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_free"))(_context);
         ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_model_free"))(_model);
+    }
+
+    /// <summary>
+    /// Keeps keys and values in float32 and switches flash attention off, which would round them to float16 all the same.
+    /// </summary>
+    private static void MakeExact(Span<int> parameters)
+    {
+        // Four choices are left to the library (−1): scaling of RoPE, pooling, attention, flash attention; type_k and type_v
+        // stand behind other numbers and two pointers and are float16 (1). 0 is no flash attention, and float32.
+        int choices = parameters.IndexOf([-1, -1, -1, -1]);
+        Span<int> types = parameters[26..];
+        if (choices is not (9 or 10) || types is not [1, 1])
+            throw new NotSupportedException(
+                $"This llama.cpp has other context parameters than expected: {string.Join(", ", parameters.ToArray())}.");
+        parameters[choices + 3] = 0;
+        types.Clear();
     }
 
     private static string Library(string folder, string name) => Directory.Exists(folder)

@@ -122,21 +122,28 @@ internal static class LlamaCppParity
             new SamplingOptions { Temperature = 0, MaxOutputTokens = newTokens })[0][0];
         llama.Clear();
         llama.Decode(prompt, 1, 0);
+        double difference = 0;
         for (int index = 0; index < newTokens; index++)
         {
             ReadOnlySpan<float> logits = llama.Logits(-1, model.Configuration.Language.VocabularySize);
             int greatest = System.Numerics.Tensors.TensorPrimitives.IndexOfMax(logits), ours = completion.Tokens[index];
+            double sum = 0;
+            foreach (float logit in logits)
+                sum += Math.Exp(logit - logits[greatest]);
+            difference = Math.Max(difference,
+                Math.Abs(logits[ours] - logits[greatest] - Math.Log(sum) - completion.LogProbabilities[index]));
             if (ours != greatest)
             {
                 Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                    $"prompt of {prompt.Length}: token {index} is {ours} here, {greatest} in llama.cpp, whose logits for them are {logits[ours]} and {logits[greatest]}"));
+                    $"prompt of {prompt.Length}: token {index} is {ours} here, {greatest} in llama.cpp, whose logits for them are {logits[ours]} and {logits[greatest]}; log-probabilities up to it differ by at most {difference:G2}"));
                 return false;
             }
 
             llama.Decode([greatest], 1, prompt.Length + index);
         }
 
-        Console.WriteLine($"prompt of {prompt.Length}: {newTokens} greedy tokens, the same");
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"prompt of {prompt.Length}: {newTokens} greedy tokens, the same; log-probabilities differ by at most {difference:G2}"));
         return true;
     }
 }
