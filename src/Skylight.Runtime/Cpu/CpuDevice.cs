@@ -23,6 +23,7 @@ public sealed class CpuDevice : Device
 
     private readonly long _memoryBytes;
     private readonly int _threads;
+    private readonly bool _roundsActivations;
 
     /// <summary>
     /// Makes a device. Where the machine has wider vectors than this program uses, the first one of a process says so
@@ -53,6 +54,8 @@ public sealed class CpuDevice : Device
         if (options.Compute is not (null or DataType.Float32 or DataType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(options), options.Compute, "Compute is Float32 or BFloat16.");
         Compute = options.Compute ?? (BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32);
+        // Either instruction may be there without the other.
+        _roundsActivations = options.Compute is { } asked ? asked == DataType.BFloat16 : QuantizedKernels.AreAvailable;
         _memoryBytes = options.MemoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
             Console.Error.WriteLine($"Skylight: {warning}");
@@ -188,7 +191,8 @@ public sealed class CpuDevice : Device
                 throw new NotSupportedException($"{Name} computes activations in float32, but {node.Op.Name} has {value}.");
         }
 
-        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads, Compute);
+        return new OpKernel(kernel, kernel.ScratchBytes(node.InputTypes), _threads, Compute,
+            _roundsActivations);
     }
 
     /// <inheritdoc/>
@@ -214,7 +218,8 @@ public sealed class CpuDevice : Device
     internal static void Register() => Register("cpu", name => name == "cpu" ? new CpuDevice()
         : throw new ArgumentException($"There is no device '{name}': the processor is 'cpu'.", nameof(name)));
 
-    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads, DataType compute) : Kernel
+    private sealed class OpKernel(ICpuKernel kernel, long scratchBytes, int threads, DataType compute,
+        bool roundsActivations) : Kernel
     {
         public override long ScratchBytes => scratchBytes;
 
@@ -223,7 +228,7 @@ public sealed class CpuDevice : Device
             int before = CpuParallel.SetLimit(threads);
             try
             {
-                kernel.Run(new CpuArguments(arguments, compute));
+                kernel.Run(new CpuArguments(arguments, compute, roundsActivations));
             }
             finally
             {

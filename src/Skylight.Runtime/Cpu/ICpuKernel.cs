@@ -18,20 +18,23 @@ public interface ICpuKernel
 public readonly struct CpuArguments
 {
     private readonly KernelArguments _arguments;
+    private readonly DataType _compute;
 
     /// <summary>Wraps the tensors of a run, whose products are computed in float32.</summary>
     public CpuArguments(in KernelArguments arguments)
-        : this(arguments, DataType.Float32)
+        : this(arguments, DataType.Float32, roundsActivations: false)
     {
     }
 
     /// <inheritdoc cref="CpuArguments(in KernelArguments)"/>
     /// <param name="arguments">The tensors.</param>
     /// <param name="compute">What products with bfloat16 weights round their operands to.</param>
-    internal CpuArguments(in KernelArguments arguments, DataType compute)
+    /// <param name="roundsActivations">Whether products with quantised weights round activations to bytes.</param>
+    internal CpuArguments(in KernelArguments arguments, DataType compute, bool roundsActivations)
     {
         _arguments = arguments;
-        RoundsActivations = compute == DataType.BFloat16;
+        _compute = compute;
+        RoundsActivations = roundsActivations;
     }
 
     /// <summary>The number of inputs.</summary>
@@ -59,13 +62,13 @@ public readonly struct CpuArguments
     public Span<float> OutputFloat32(int index) => CpuMemory.Span<float>(_arguments.Outputs[index]);
 
     /// <summary>
-    /// Whether products with weights that are not float32 round their other operand too (<see cref="CpuDevice.Compute"/>).
+    /// Whether products with quantised weights round activations to bytes (<see cref="CpuDeviceOptions.Compute"/>).
     /// </summary>
     internal bool RoundsActivations { get; }
 
     /// <summary>What the operands of a product with such a weight are rounded to (<see cref="CpuDevice.Compute"/>).</summary>
     internal DataType OperandsOf(DataType weightType) =>
-        RoundsActivations && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
+        _compute == DataType.BFloat16 && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
 
     /// <summary>A copy of a small float32 or bfloat16 input (a norm's weight, a bias) as float32.</summary>
     public float[] ReadParameter(int index)

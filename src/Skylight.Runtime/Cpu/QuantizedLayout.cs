@@ -1,4 +1,4 @@
-using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using Skylight.Tensors;
 
 namespace Skylight.Cpu;
@@ -196,16 +196,15 @@ internal readonly record struct QuantizedLayout
                     (scale[output], added[output]) = (Scale(block, output), Added(block, output));
             }
 
-            int within = input % Block;
-            byte* codes = block + CodesAt + within / 4 * QuadBytes + within % 4;
-            for (int output = 0; output < 16; output++)
-            {
-                int low = Bits == 8 ? codes[output * 4] : codes[output * 4] & 15,
-                    high = Bits == 8 ? codes[64 + output * 4] : codes[output * 4] >> 4;
-                target[output] = (low - Bias) * scale[output];
-                target[16 + output] = (high - Bias) * scale[16 + output];
-            }
-
+            // An element of 32 bits has the codes of four inputs of an output.
+            int within = input % Block, shift = within % 4 * 8;
+            uint* codes = (uint*)(block + CodesAt + within / 4 * QuadBytes);
+            Vector512<uint> low = Vector512.Load(codes), high = Bits == 8 ? Vector512.Load(codes + 16) : low >>> 4,
+                mask = Vector512.Create((1u << Bits) - 1);
+            Vector512<int> bias = Vector512.Create(Bias);
+            (Vector512.ConvertToSingle(((low >>> shift) & mask).AsInt32() - bias) * Vector512.Load(scale)).Store(target);
+            (Vector512.ConvertToSingle(((high >>> shift) & mask).AsInt32() - bias) * Vector512.Load(scale + 16))
+                .Store(target + 16);
             if (Offset == BlockOffset.None)
                 continue;
             for (int output = 0; output < Width; output++)
