@@ -143,22 +143,9 @@ internal static unsafe class BFloat16Gemm
 
         int rowTasks = (tiling.Count + TilesPerTask - 1) / TilesPerTask;
         int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
-        if (threads > 1)
-        {
-            // Enough tasks that two threads of different speed finish together.
-            while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)
-                panelTasks = Math.Min(panels, 2 * panelTasks);
-            while (rowTasks * panelTasks < 4 * threads && rowTasks * 4 < tiling.Count)
-                rowTasks *= 2;
-        }
-
-        CpuParallel.For(rowTasks * panelTasks, threads, task =>
-        {
-            int rowTask = task / panelTasks, panelTask = task % panelTasks;
-            RunTask(product, tiling, a,
-                (int)((long)tiling.Count * rowTask / rowTasks), (int)((long)tiling.Count * (rowTask + 1) / rowTasks),
-                (int)((long)panels * panelTask / panelTasks), (int)((long)panels * (panelTask + 1) / panelTasks));
-        });
+        ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads,
+            (firstTile, endTile, firstPanel, endPanel) =>
+                RunTask(product, tiling, a, firstTile, endTile, firstPanel, endPanel));
     }
 
     /// <summary>Where a tile's part of a block of steps begins: blocks of steps, in each the tiles.</summary>

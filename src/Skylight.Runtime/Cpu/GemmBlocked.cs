@@ -43,22 +43,9 @@ internal static unsafe class GemmBlocked
         int stepBlock = StepBlock(product);
         int rowTasks = (tiles + RowTilesPerTask - 1) / RowTilesPerTask;
         int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
-        if (threads > 1)
-        {
-            // Enough tasks that two threads of different speed finish together.
-            while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)
-                panelTasks = Math.Min(panels, 2 * panelTasks);
-            while (rowTasks * panelTasks < 4 * threads && rowTasks * 4 < tiles)
-                rowTasks *= 2;
-        }
-        CpuParallel.For(rowTasks * panelTasks, threads, task =>
-        {
-            int rowTask = task / panelTasks, panelTask = task % panelTasks;
-            RunTask(
-                product, stepBlock,
-                (int)((long)tiles * rowTask / rowTasks), (int)((long)tiles * (rowTask + 1) / rowTasks),
-                (int)((long)panels * panelTask / panelTasks), (int)((long)panels * (panelTask + 1) / panelTasks));
-        });
+        ProductTasks.For(tiles, rowTasks, panels, panelTasks, threads,
+            (firstTile, endTile, firstPanel, endPanel) =>
+                RunTask(product, stepBlock, firstTile, endTile, firstPanel, endPanel));
     }
 
     /// <summary>Steps per block: all blocks about equally long.</summary>

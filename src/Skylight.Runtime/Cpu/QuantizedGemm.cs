@@ -121,21 +121,9 @@ internal static unsafe class QuantizedGemm
         int panelTasks = tiling.Count == 1
             ? (int)Math.Clamp(panels * layout.PanelBytes(product.Steps) / StreamBytes, 1, panels)
             : (panels + PanelsPerTask - 1) / PanelsPerTask;
-        if (threads > 1)
-        {
-            while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)
-                panelTasks = Math.Min(panels, 2 * panelTasks);
-            while (rowTasks * panelTasks < 4 * threads && rowTasks * 4 < tiling.Count)
-                rowTasks *= 2;
-        }
-
-        CpuParallel.For(rowTasks * panelTasks, threads, task =>
-        {
-            int rowTask = task / panelTasks, panelTask = task % panelTasks;
-            RunTask(product, tiling, codes, infos, assembled,
-                (int)((long)tiling.Count * rowTask / rowTasks), (int)((long)tiling.Count * (rowTask + 1) / rowTasks),
-                (int)((long)panels * panelTask / panelTasks), (int)((long)panels * (panelTask + 1) / panelTasks));
-        });
+        ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads,
+            (firstTile, endTile, firstPanel, endPanel) =>
+                RunTask(product, tiling, codes, infos, assembled, firstTile, endTile, firstPanel, endPanel));
     }
 
     private static int StepsAt(in QuantizedProduct product, int start, bool all) =>

@@ -94,18 +94,21 @@ internal sealed class Float8Form : QuantizedForm
         string type = weights.Text("type", "float");
         if (bits != 8 || type != "float")
             throw new CheckpointException(weights.File,
-                $"'{weights.Path.TrimEnd('.')}' has {bits} bits of type '{type}'; supported for compressed-tensors: 8 bits of type 'float'.");
+                $"'{weights.Path.TrimEnd('.')}' has {bits} bits of type '{type}'; supported for compressed-tensors: 8 " +
+                "bits of type 'float'.");
         weights.Demand("symmetric", weights.Boolean("symmetric", true), true);
         string strategy = weights.Text("strategy", Tensor);
         weights.Demand("strategy", strategy, Tensor, Channel, Group, Block);
         if (strategy == Group)
             return (Group, 1, weights.OptionalInteger("group_size", 1)
-                ?? throw new CheckpointException(weights.File, $"'{weights.Path}group_size' is missing, which the strategy 'group' needs."));
+                ?? throw new CheckpointException(weights.File,
+                    $"'{weights.Path}group_size' is missing, which the strategy 'group' needs."));
         if (strategy != Block)
             return (strategy, 0, 0);
         ImmutableArray<int> block = weights.Integers("block_structure", 1);
         return block.Length == 2 ? (Block, block[0], block[1])
-            : throw new CheckpointException(weights.File, $"'{weights.Path}block_structure' is no pair of numbers, which the strategy 'block' needs.");
+            : throw new CheckpointException(weights.File,
+                $"'{weights.Path}block_structure' is no pair of numbers, which the strategy 'block' needs.");
     }
 
     protected override bool IsCodes(PlainTensor tensor, IReadOnlyDictionary<string, PlainTensor> stored) =>
