@@ -12,7 +12,8 @@ namespace Skylight.Bench;
 internal static unsafe class DotsBenchmark
 {
     private sealed record Row(int M, int N, int K, bool IsCalm, double PeakBFloat16, double PeakBytes, double Float32,
-        double BFloat16, double Gradient, double WeightGradient, double Q8, double Q4, double Q4Bytes);
+        double BFloat16, double Gradient, double WeightGradient, double Q8, double Q4, double Fp8, double Nf4,
+        double BFloat16Bytes, double Q4Bytes, double Fp8Bytes, double Nf4Bytes);
 
     // Squares, the products of InternVL3-1B's language model and encoder, and rows of a decoding batch.
     private static readonly (int M, int N, int K)[] Shapes =
@@ -31,7 +32,7 @@ internal static unsafe class DotsBenchmark
         }
 
         Console.WriteLine($"{"M×N×K",-16} {"peak bf16",9} {"peak int8",9} {"float32",8} {"bf16",8} {"of peak",8} {"dx",8} {"dW",8} " +
-            $"{"q8",8} {"of peak",8} {"q4",8} {"q4 GB/s",8}  GFLOP/s, medians");
+            $"{"q8",8} {"of peak",8} {"q4",8} {"fp8",8} {"nf4",8}  GFLOP/s; GB/s: {"bf16",5} {"q4",5} {"fp8",5} {"nf4",5}  medians");
         Row[] rows = Array.ConvertAll(Shapes, shape => Measure(shape.M, shape.N, shape.K));
         BenchmarkReport.Write("cpu-dots.json", "dots", json => WriteRows(json, rows));
         return 0;
@@ -46,7 +47,9 @@ internal static unsafe class DotsBenchmark
         Tensor half = Filled(device, new TensorType(DataType.BFloat16, shape, Storage.Weight)),
             gradient = device.AllocateTensor(new TensorType(DataType.Float32, shape, Storage.Weight)),
             q8 = Filled(device, TensorType.Quantized(QuantizedFormat.Q8, shape)),
-            q4 = Filled(device, TensorType.Quantized(QuantizedFormat.Q4, shape));
+            q4 = Filled(device, TensorType.Quantized(QuantizedFormat.Q4, shape)),
+            fp8 = Filled(device, TensorType.Quantized(new QuantizedFormat(CodeType.Float8E4M3, K, HasMinimum: false), shape)),
+            nf4 = Filled(device, TensorType.Quantized(new QuantizedFormat(CodeType.NormalFloat4, 64, HasMinimum: false), shape));
         float* px = x.Pointer, py = y.Pointer, pg = (float*)CpuMemory.Pointer(gradient);
         void* weight = CpuMemory.Pointer(half);
         double flops = 2.0 * M * N * K;
@@ -65,6 +68,8 @@ internal static unsafe class DotsBenchmark
         };
         QuantizedProduct ofQ8 = Product(q8), ofQ4 = Product(q4);
         int threads = CpuParallel.ThreadCount;
+        void MultiplyCodes(Tensor tensor) => Gemm.MultiplyCodes(FloatCodeLayout.Of(tensor.Type)!.Value,
+            (byte*)CpuMemory.Pointer(tensor), px, null, py, N, M, N, DataType.BFloat16, threads);
         Measurement measured = Measurement.InTurn(rounds,
             () => AssembledPeak.Run(isInteger: false),
             () => AssembledPeak.Run(isInteger: true),
@@ -74,17 +79,21 @@ internal static unsafe class DotsBenchmark
                 accumulate: false, DataType.BFloat16)),
             () => Repeat(() => Gemm.WeightGradient(px, K, py, N, pg, M, N, K, accumulate: false, DataType.BFloat16)),
             () => Repeat(() => QuantizedGemm.Run(ofQ8, threads)),
-            () => Repeat(() => QuantizedGemm.Run(ofQ4, threads)));
+            () => Repeat(() => QuantizedGemm.Run(ofQ4, threads)),
+            () => Repeat(() => MultiplyCodes(fp8)),
+            () => Repeat(() => MultiplyCodes(nf4)));
         double Speed(int arm) => flops * repeats / measured.Seconds(arm) / 1e9;
         double Peak(int arm, bool isInteger) => AssembledPeak.OperationsOf(isInteger) / measured.Seconds(arm) / 1e9;
+        double Bytes(Tensor tensor, int arm) => device.StorageBytes(tensor.Type) * repeats / measured.Seconds(arm) / 1e9;
         var row = new Row(M, N, K, measured.IsCalm, Peak(0, false), Peak(1, true), Speed(2), Speed(3), Speed(4), Speed(5),
-            Speed(6), Speed(7), device.StorageBytes(q4.Type) * repeats / measured.Seconds(7) / 1e9);
-        foreach (Tensor tensor in (Tensor[])[half, gradient, q8, q4])
+            Speed(6), Speed(7), Speed(8), Speed(9), Bytes(half, 3), Bytes(q4, 7), Bytes(fp8, 8), Bytes(nf4, 9));
+        foreach (Tensor tensor in (Tensor[])[half, gradient, q8, q4, fp8, nf4])
             tensor.Memory.Dispose();
         Console.WriteLine(
             $"{$"{M}×{N}×{K}",-16} {row.PeakBFloat16,9:F0} {row.PeakBytes,9:F0} {row.Float32,8:F0} {row.BFloat16,8:F0} " +
             $"{row.BFloat16 / row.PeakBFloat16,8:P0} {row.Gradient,8:F0} {row.WeightGradient,8:F0} {row.Q8,8:F0} " +
-            $"{row.Q8 / row.PeakBytes,8:P0} {row.Q4,8:F0} {row.Q4Bytes,8:F1}{(row.IsCalm ? "" : "  (machine busy)")}");
+            $"{row.Q8 / row.PeakBytes,8:P0} {row.Q4,8:F0} {row.Fp8,8:F0} {row.Nf4,8:F0}                {row.BFloat16Bytes,5:F1} " +
+            $"{row.Q4Bytes,5:F1} {row.Fp8Bytes,5:F1} {row.Nf4Bytes,5:F1}{(row.IsCalm ? "" : "  (machine busy)")}");
         return row;
 
         void Repeat(Action action)
@@ -124,7 +133,12 @@ internal static unsafe class DotsBenchmark
             Write("bfloat16_weight_gradient", row.WeightGradient);
             Write("q8", row.Q8);
             Write("q4", row.Q4);
+            Write("fp8", row.Fp8);
+            Write("nf4", row.Nf4);
+            Write("bfloat16_gigabytes_per_second", row.BFloat16Bytes);
             Write("q4_gigabytes_per_second", row.Q4Bytes);
+            Write("fp8_gigabytes_per_second", row.Fp8Bytes);
+            Write("nf4_gigabytes_per_second", row.Nf4Bytes);
             json.WriteNumber("bfloat16_share_of_peak", Math.Round(row.BFloat16 / row.PeakBFloat16, 3));
             json.WriteNumber("q8_share_of_peak", Math.Round(row.Q8 / row.PeakBytes, 3));
             json.WriteEndObject();

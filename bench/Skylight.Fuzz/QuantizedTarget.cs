@@ -18,7 +18,7 @@ internal sealed class QuantizedTarget : FileTarget
     {
         byte[] codes = [.. Enumerable.Range(0, Outputs * Inputs).Select(i => (byte)(i * 7 % 120))];
         float[] table = new float[16];
-        Dequantizer.NormalFloat4.CopyTo(table);
+        CodeType.NormalFloat4.Values().CopyTo(table);
         byte[] state = "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"shape\": [16, 64], \"nested_blocksize\": 8, \"nested_offset\": 0.5}"u8.ToArray();
         int[] words = [.. Enumerable.Range(0, Outputs * Inputs / 8).Select(i => i * 0x01234567)];
         int[] actOrder = [.. Enumerable.Range(0, Inputs).Select(i => i * 5 % Groups)];

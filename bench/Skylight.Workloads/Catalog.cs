@@ -18,7 +18,4 @@ public static class Catalog
         .. AttentionWorkloads.All,
         .. QuantizedWorkloads.All,
     ];
-
-    /// <summary>Those, and what the CPU does not run as it is stored: other devices are compared on its values.</summary>
-    public static IReadOnlyList<Workload> ForCards { get; } = [.. All, .. QuantizedWorkloads.BeyondCpu];
 }

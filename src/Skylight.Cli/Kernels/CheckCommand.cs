@@ -46,11 +46,11 @@ internal static class CheckCommand
     /// <exception cref="ArgumentException">There is none.</exception>
     public static IReadOnlyList<Workload> Select(string? filter)
     {
-        Workload[] selected = [.. Catalog.ForCards.Where(workload => filter is null
+        Workload[] selected = [.. Catalog.All.Where(workload => filter is null
             || workload.Name.Contains(filter, StringComparison.OrdinalIgnoreCase))];
         return selected.Length > 0 ? selected
             : throw new ArgumentException(
-                $"No workload's name contains '{filter}'. There are {Catalog.ForCards.Count}, for example {Catalog.All[0].Name}.");
+                $"No workload's name contains '{filter}'. There are {Catalog.All.Count}, for example {Catalog.All[0].Name}.");
     }
 
     /// <summary>Whether a workload is small enough for the emulator.</summary>

@@ -13,7 +13,7 @@ namespace Skylight.Cpu;
 /// the block of the right one that it is about to use: 256 steps of 32 columns stay in the first cache for all row tiles.
 /// Between blocks of steps the sums rest in a contiguous piece of the thread's own memory.
 /// </remarks>
-internal static unsafe class BFloat16Gemm
+internal static unsafe partial class BFloat16Gemm
 {
     private const int Width = WeightPanels.Width;
     private const int Chunk = BFloat16Tile.ChunkSteps;
@@ -31,14 +31,15 @@ internal static unsafe class BFloat16Gemm
     {
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
-        if (!BFloat16Kernels.AreAvailable)
+        bool hasCodes = product.Layout == RightOperand.FloatCodePanels;
+        if (hasCodes ? !FloatCodeKernels.AreAvailable(product.Codes.Codes) : !BFloat16Kernels.AreAvailable)
         {
             RunManaged(product, threads);
             return;
         }
 
-        if (product.Layout == RightOperand.BFloat16Panels && product.Rows <= FewRows && product.AStep == 1
-            && !product.Accumulate)
+        if (hasCodes ? product.Rows <= TileRows : product.Layout == RightOperand.BFloat16Panels && product.Rows <= FewRows
+            && product.AStep == 1 && !product.Accumulate)
         {
             RunFewRows(product, threads);
             return;
@@ -65,6 +66,12 @@ internal static unsafe class BFloat16Gemm
     /// </summary>
     internal static void RunManaged(GemmOperands product, int threads)
     {
+        if (product.Layout == RightOperand.FloatCodePanels)
+        {
+            RunManagedCodes(product, threads);
+            return;
+        }
+
         bool isWeight = product.Layout is RightOperand.BFloat16Panels or RightOperand.BFloat16PanelsAcross;
         // A matrix with its rows or, where it is used transposed, its steps one after the other.
         (int lines, int length, nint stride) = product.AStep == 1
@@ -100,6 +107,10 @@ internal static unsafe class BFloat16Gemm
 
     private static int Chunks(int steps) => (steps + Chunk - 1) / Chunk;
 
+    /// <summary>Steps whose sums stay in registers.</summary>
+    private static int StepBlockOf(in GemmOperands product) =>
+        product.Layout == RightOperand.FloatCodePanels ? product.Codes.Block : StepBlock;
+
     /// <summary>A few tiles of rows: panels are read from memory once, in place, by all threads.</summary>
     private static void RunFewRows(GemmOperands product, int threads)
     {
@@ -111,7 +122,8 @@ internal static unsafe class BFloat16Gemm
             BFloat16Kernels.PackRows(product.A + (nint)tile * tiling.Height * product.ARow,
                 a + (nint)tile * tiling.Height * rowBytes, product.ARow * sizeof(float), steps / Chunk, steps % Chunk,
                 tiling.HeightOf(tile));
-        nint panelBytes = product.BStride * Width * sizeof(ushort);
+        bool hasCodes = product.Layout == RightOperand.FloatCodePanels;
+        nint panelBytes = hasCodes ? product.BStride : product.BStride * Width * sizeof(ushort);
         // Panels in a row for each thread: what it reads is one stream, which the processor's prefetcher follows.
         const int StreamBytes = 128 << 10;
         int panels = WeightPanels.PanelCount(product.Columns),
@@ -125,8 +137,11 @@ internal static unsafe class BFloat16Gemm
                 for (int tile = 0; tile < tiling.Count; tile++)
                 {
                     int first = tile * tiling.Height, rows = tiling.HeightOf(tile);
-                    BFloat16Kernels.PanelTile(rows)(a + first * rowBytes, (byte*)product.B + panel * panelBytes, sums, steps / 2,
-                        steps % 2);
+                    byte* weight = (byte*)product.B + panel * panelBytes;
+                    if (hasCodes)
+                        MultiplyCodes(product, a, weight, sums);
+                    else
+                        BFloat16Kernels.PanelTile(rows)(a + first * rowBytes, weight, sums, steps / 2, steps % 2);
                     Finish(product, sums, first, rows, panel);
                 }
             }
@@ -151,17 +166,17 @@ internal static unsafe class BFloat16Gemm
     /// <summary>Where a tile's part of a block of steps begins: blocks of steps, in each the tiles.</summary>
     private static byte* TileStart(in GemmOperands product, in RowTiling tiling, byte* a, int start, int tile)
     {
-        int chunks = Chunks(Math.Min(StepBlock, product.Steps - start));
+        int chunks = Chunks(Math.Min(StepBlockOf(product), product.Steps - start));
         nint before = (nint)(start / Chunk) * product.Rows;
         return a + (before + (nint)tile * tiling.Height * chunks) * RowBytes;
     }
 
     private static void PackTile(in GemmOperands product, in RowTiling tiling, byte* a, int tile)
     {
-        int rows = tiling.HeightOf(tile);
-        for (int start = 0; start < product.Steps; start += StepBlock)
+        int rows = tiling.HeightOf(tile), stepBlock = StepBlockOf(product);
+        for (int start = 0; start < product.Steps; start += stepBlock)
         {
-            int steps = Math.Min(StepBlock, product.Steps - start);
+            int steps = Math.Min(stepBlock, product.Steps - start);
             byte* target = TileStart(product, tiling, a, start, tile);
             float* source = product.A + (nint)tile * tiling.Height * product.ARow + start * product.AStep;
             if (product.AStep == 1)
@@ -209,27 +224,38 @@ internal static unsafe class BFloat16Gemm
         nint panelSums = (nint)rows * Width;
         float* sums = GemmScratch.Sums(panelSums * (endPanel - firstPanel));
         byte* b = (byte*)GemmScratch.PanelBlock((nint)StepBlock / 2 * PairBytes / sizeof(float));
-        var tile = BFloat16Kernels.Tile(tiling.Height);
+        int stepBlock = StepBlockOf(product);
         for (int panel = firstPanel; panel < endPanel; panel++)
             Begin(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
 
-        for (int start = 0; start < product.Steps; start += StepBlock)
+        for (int start = 0; start < product.Steps; start += stepBlock)
         {
-            int steps = Math.Min(StepBlock, product.Steps - start), pairs = (steps + 1) / 2;
+            int steps = Math.Min(stepBlock, product.Steps - start);
             byte* rowsStart = TileStart(product, tiling, a, start, firstTile);
             byte* lastStart = TileStart(product, tiling, a, start, endTile - 1);
             for (int panel = firstPanel; panel < endPanel; panel++)
             {
                 PackBlock(product, b, panel, start, steps);
                 float* target = sums + (panel - firstPanel) * panelSums;
-                tile(rowsStart, b, target, pairs, whole);
+                Tiles(product, tiling.Height, rowsStart, b, target, panel, start, steps, whole);
                 if (hasLast)
-                    BFloat16Kernels.Tile(tiling.Last)(lastStart, b, target + (nint)whole * tiling.Height * Width, pairs, 1);
+                    Tiles(product, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps, 1);
             }
         }
 
         for (int panel = firstPanel; panel < endPanel; panel++)
             Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+    }
+
+    private static void Tiles(in GemmOperands product, int rows, byte* a, byte* b, float* sums, int panel, int start, int steps,
+        int tiles)
+    {
+        int pairs = (steps + 1) / 2;
+        if (product.Layout == RightOperand.FloatCodePanels)
+            BFloat16Kernels.ScaledTile(rows)(a, b, sums, pairs, tiles,
+                product.Codes.ScalesAt((byte*)product.B + panel * product.BStride, start));
+        else
+            BFloat16Kernels.Tile(rows)(a, b, sums, pairs, tiles);
     }
 
     private static void PackBlock(in GemmOperands product, byte* b, int panel, int start, int steps)
@@ -239,6 +265,10 @@ internal static unsafe class BFloat16Gemm
             case RightOperand.BFloat16Panels:
                 BFloat16Kernels.PackPanel((ushort*)product.B + ((nint)panel * product.BStride + start) * Width, b, steps / 2,
                     steps % 2);
+                break;
+            case RightOperand.FloatCodePanels:
+                FloatCodeKernels.Expand(product.Codes.Codes)(
+                    product.Codes.ChunkAt((byte*)product.B + panel * product.BStride, start), b, Chunks(steps));
                 break;
             case RightOperand.RowMajor:
                 BFloat16Kernels.PackSteps((float*)product.B + start * product.BStride + (nint)panel * Width, b,

@@ -104,7 +104,7 @@ public sealed class CpuDevice : Device
     public override bool Multiplies(QuantizedFormat format)
     {
         ArgumentNullException.ThrowIfNull(format);
-        return QuantizedLayout.Of(format) is not null;
+        return PackedWeights.Supports(format);
     }
 
     /// <inheritdoc/>
@@ -113,11 +113,10 @@ public sealed class CpuDevice : Device
     {
         ArgumentNullException.ThrowIfNull(destination);
         TensorType type = destination.Type;
-        QuantizedFormat format = CheckCodes(type, codes, scales, minimums);
+        CheckCodes(type, codes, scales, minimums);
         fixed (sbyte* pCodes = codes)
         fixed (float* pScales = scales, pMinimums = minimums)
-            QuantizedLayout.Of(type).Pack(format, pCodes, pScales, pMinimums, type.Shape.Rows, type.Shape.Columns,
-                (byte*)CpuMemory.Pointer(destination));
+            PackedWeights.Pack(type, pCodes, pScales, pMinimums, (byte*)CpuMemory.Pointer(destination));
     }
 
     /// <inheritdoc/>
@@ -202,7 +201,7 @@ public sealed class CpuDevice : Device
     }
 
     /// <summary>The bytes a tensor takes in memory, with the padding of weight panels.</summary>
-    internal static long BytesOf(TensorType type) => type.Format is not null ? QuantizedLayout.Of(type).BytesOf(type.Shape)
+    internal static long BytesOf(TensorType type) => type.Format is not null ? PackedWeights.BytesOf(type)
         : type.DataType.Size() * (type.Storage == Storage.RowMajor ? type.Shape.ElementCount
             : WeightPanels.ElementCount(type.Shape.Rows, type.Shape.Columns));
 

@@ -22,38 +22,89 @@ internal static unsafe class Gemm
     /// </summary>
     public static void MultiplyWeight(in CpuArguments arguments, Tensor weight, float* x, float* bias, float* y, int M)
     {
+        int N = weight.Shape.Rows, K = weight.Shape.Columns;
+        MultiplyPanels(arguments, weight, 0, N, x, bias, y, N, M, GemmBlocked.ThreadsFor((double)M * N * K));
+    }
+
+    /// <summary>
+    /// The product of a whole weight of any kind for some panels only, on the calling thread: see
+    /// <see cref="MultiplyWeightRange(float*, int, void*, DataType, float*, int, int, int, int, int, DataType)"/>.
+    /// </summary>
+    public static void MultiplyWeightRange(in CpuArguments arguments, Tensor weight, float* x, float* y, int ldy, int M,
+        int firstPanel, int panelCount) =>
+        MultiplyPanels(arguments, weight, firstPanel, panelCount * Width, x, null, y, ldy, M, threads: 1);
+
+    private static void MultiplyPanels(in CpuArguments arguments, Tensor weight, int firstPanel, int columns, float* x,
+        float* bias, float* y, int ldy, int M, int threads)
+    {
         TensorType type = weight.Type;
-        int N = type.Shape.Rows, K = type.Shape.Columns;
-        void* panels = CpuMemory.Pointer(weight);
+        int K = type.Shape.Columns;
+        byte* panels = (byte*)CpuMemory.Pointer(weight);
         if (type.Format is null)
         {
-            MultiplyWeight(x, K, panels, type.DataType, bias, y, N, M, N, K, arguments.OperandsOf(type.DataType));
-            return;
+            panels += (nint)firstPanel * Width * K * type.DataType.Size();
+            GemmOperands product = WeightProduct(x, K, panels, type.DataType, y, ldy, M, columns, K);
+            product.Bias = bias;
+            Run(product, arguments.OperandsOf(type.DataType), threads);
         }
-
-        var product = new QuantizedProduct
+        else if (FloatCodeLayout.Of(type) is { } codes)
         {
-            X = x,
-            XRow = K,
-            Panels = (byte*)panels,
-            Layout = QuantizedLayout.Of(type),
-            Bias = bias,
-            Y = y,
-            YRow = N,
-            Rows = M,
-            Columns = N,
-            Steps = K,
-        };
-        MultiplyQuantized(arguments, product, GemmBlocked.ThreadsFor((double)M * N * K));
+            MultiplyCodes(codes, panels + firstPanel * codes.PanelBytes, x, bias, y, ldy, M, columns, arguments.Compute, threads);
+        }
+        else
+        {
+            QuantizedLayout layout = QuantizedLayout.Of(type);
+            MultiplyQuantized(arguments,
+                new QuantizedProduct
+                {
+                    X = x,
+                    XRow = K,
+                    Panels = panels + firstPanel * layout.PanelBytes(K),
+                    Layout = layout,
+                    Bias = bias,
+                    Y = y,
+                    YRow = ldy,
+                    Rows = M,
+                    Columns = columns,
+                    Steps = K,
+                }, threads);
+        }
     }
 
     /// <summary>The product with a quantised weight, computed as the device is told to.</summary>
-    public static void MultiplyQuantized(in CpuArguments arguments, in QuantizedProduct product, int threads)
+    private static void MultiplyQuantized(in CpuArguments arguments, in QuantizedProduct product, int threads)
     {
         if (arguments.RoundsActivations)
             QuantizedGemm.Run(product, threads);
         else
             QuantizedGemm.RunFloat32(product, threads);
+    }
+
+    /// <summary>
+    /// The product with a weight whose codes are no integers. In bfloat16 see <see cref="BFloat16Gemm"/>; in float32 the
+    /// chain of every product, over the values.
+    /// </summary>
+    public static void MultiplyCodes(in FloatCodeLayout codes, byte* panels, float* x, float* bias, float* y, int ldy, int M,
+        int N, DataType operands, int threads)
+    {
+        var product = new GemmOperands
+        {
+            A = x,
+            ARow = codes.Inputs,
+            AStep = 1,
+            Layout = RightOperand.FloatCodePanels,
+            B = panels,
+            BStride = (nint)codes.PanelBytes,
+            Codes = codes,
+            C = y,
+            CRow = ldy,
+            CPanel = Width,
+            Bias = bias,
+            Rows = M,
+            Columns = N,
+            Steps = codes.Inputs,
+        };
+        Run(product, operands, threads);
     }
 
     /// <summary>y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]) for a weight in panels (<see cref="WeightPanels"/>).</summary>

@@ -21,6 +21,9 @@ internal enum RightOperand
     /// <summary>A quantised weight in panels, used as W^T: <see cref="GemmOperands.Quantized"/> says how.</summary>
     QuantizedPanels,
 
+    /// <summary>The same of codes that are no integers: <see cref="GemmOperands.Codes"/> says how.</summary>
+    FloatCodePanels,
+
     /// <summary>A float32 weight in panels, used as W: steps are its outputs, columns its inputs.</summary>
     FloatPanelsAcross,
 
@@ -69,6 +72,9 @@ internal unsafe struct GemmOperands
 
     /// <summary>How a quantised B lies in its panels.</summary>
     public QuantizedLayout Quantized;
+
+    /// <summary>How a B of codes that are no integers lies in its panels.</summary>
+    public FloatCodeLayout Codes;
 
     /// <summary>c[0, 0].</summary>
     public float* C;
@@ -134,6 +140,10 @@ internal unsafe struct GemmOperands
                 float* values = GemmScratch.PanelBlock((nint)count * Width);
                 Quantized.Dequantize((byte*)B + panel * BStride, start, count, values);
                 return Floats(values, Width);
+            case RightOperand.FloatCodePanels:
+                float* numbers = GemmScratch.PanelBlock(FloatCodeValues.FloatsOf(count));
+                FloatCodeValues.Write(Codes, (byte*)B + panel * BStride, start, count, isScaled: true, numbers);
+                return Floats(numbers, Width);
             case RightOperand.RowMajor:
                 float* rows = (float*)B + start * BStride + (nint)panel * Width;
                 if (once && ColumnsOf(panel) == Width)

@@ -18,7 +18,6 @@ public interface ICpuKernel
 public readonly struct CpuArguments
 {
     private readonly KernelArguments _arguments;
-    private readonly DataType _compute;
 
     /// <summary>Wraps the tensors of a run, whose products are computed in float32.</summary>
     public CpuArguments(in KernelArguments arguments)
@@ -33,7 +32,7 @@ public readonly struct CpuArguments
     internal CpuArguments(in KernelArguments arguments, DataType compute, bool roundsActivations)
     {
         _arguments = arguments;
-        _compute = compute;
+        Compute = compute;
         RoundsActivations = roundsActivations;
     }
 
@@ -62,13 +61,19 @@ public readonly struct CpuArguments
     public Span<float> OutputFloat32(int index) => CpuMemory.Span<float>(_arguments.Outputs[index]);
 
     /// <summary>
-    /// Whether products with quantised weights round activations to bytes (<see cref="CpuDeviceOptions.Compute"/>).
+    /// What products with bfloat16 weights, and with codes that are no integers, round their operands to
+    /// (<see cref="CpuDevice.Compute"/>).
+    /// </summary>
+    internal DataType Compute { get; }
+
+    /// <summary>
+    /// Whether products with weights of integer codes round activations to bytes (<see cref="CpuDeviceOptions.Compute"/>).
     /// </summary>
     internal bool RoundsActivations { get; }
 
     /// <summary>What the operands of a product with such a weight are rounded to (<see cref="CpuDevice.Compute"/>).</summary>
     internal DataType OperandsOf(DataType weightType) =>
-        _compute == DataType.BFloat16 && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
+        Compute == DataType.BFloat16 && weightType == DataType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
 
     /// <summary>A copy of a small float32 or bfloat16 input (a norm's weight, a bias) as float32.</summary>
     public float[] ReadParameter(int index)

@@ -43,7 +43,6 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
         float* y = arguments.OutputPointer(0);
         int columns = table.Shape[1];
         // In weight order the elements of a row are as far apart as a panel is wide.
-        QuantizedLayout? layout = table.Format is null ? null : QuantizedLayout.Of(table);
         bool panels = table.Storage == Storage.Weight;
         int stride = panels ? WeightPanels.Width : 1;
         ElementWise.ForRows(arguments.Output(0).Shape.Rows, columns, (start, count) =>
@@ -52,8 +51,8 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
             {
                 long first = panels ? WeightPanels.IndexOf(ids[token], 0, columns) : (long)ids[token] * columns;
                 var target = new Span<float>(y + (long)token * columns, columns);
-                if (layout is { } quantized)
-                    quantized.DequantizeRow((byte*)elements, ids[token], columns, target);
+                if (table.Format is not null)
+                    PackedWeights.DequantizeRow(table, (byte*)elements, ids[token], target);
                 else if (table.DataType == DataType.Float32)
                     CopyRow((float*)elements + first, stride, target);
                 else

@@ -72,9 +72,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
         int tokens = arguments.Input(0).Shape.Rows, width = arguments.Input(0).Shape.Columns,
             vocabulary = arguments.Input(1).Shape.Rows;
         float* hidden = arguments.InputPointer(0);
-        void* weight = CpuMemory.Pointer(arguments.Input(1));
-        DataType weightType = arguments.Input(1).Type.DataType, operands = arguments.OperandsOf(weightType);
-        QuantizedLayout? layout = arguments.Input(1).Type.Format is null ? null : QuantizedLayout.Of(arguments.Input(1).Type);
+        Tensor weight = arguments.Input(1);
         CpuArguments kernelArguments = arguments;
         int* targets = (int*)arguments.InputPointer(2);
         int[] rows = TargetRows.Select(Name, arguments.InputInt32(2), vocabulary);
@@ -105,23 +103,7 @@ public sealed record VocabularyHead(float Temperature = 1f) : Op, ICpuKernel
                 float* logits = Tile(rowCount * stride);
                 int firstPanel = segment * (VocabularyCore.SegmentWidth / WeightPanels.Width);
                 float* xRows = x + (long)firstRow * width;
-                if (layout is { } quantized)
-                    Gemm.MultiplyQuantized(kernelArguments,
-                        new QuantizedProduct
-                        {
-                            X = xRows,
-                            XRow = width,
-                            Panels = (byte*)weight + firstPanel * quantized.PanelBytes(width),
-                            Layout = quantized,
-                            Y = logits,
-                            YRow = stride,
-                            Rows = rowCount,
-                            Columns = panels * WeightPanels.Width,
-                            Steps = width,
-                        }, threads: 1);
-                else
-                    Gemm.MultiplyWeightRange(xRows, width, weight, weightType, logits, stride, rowCount, firstPanel, panels,
-                        width, operands);
+                Gemm.MultiplyWeightRange(kernelArguments, weight, xRows, logits, stride, rowCount, firstPanel, panels);
                 for (int row = 0; row < rowCount; row++)
                 {
                     float* line = logits + (long)row * stride;

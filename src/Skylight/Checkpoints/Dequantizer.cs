@@ -8,20 +8,6 @@ namespace Skylight.Checkpoints;
 /// <summary>The one way from codes and scales to values: <c>scale · code (+ minimum)</c>, each rounded to float32.</summary>
 internal static class Dequantizer
 {
-    private static readonly float[] s_float8 = Float8Values();
-
-    /// <summary>The quantiles (QLoRA, arXiv 2305.14314, appendix E).</summary>
-    public static ReadOnlySpan<float> NormalFloat4 =>
-    [
-        -1.0f, -0.6961928009986877f, -0.5250730514526367f, -0.39491748809814453f,
-        -0.28444138169288635f, -0.18477343022823334f, -0.09105003625154495f, 0.0f,
-        0.07958029955625534f, 0.16093020141124725f, 0.24611230194568634f, 0.33791524171829224f,
-        0.44070982933044434f, 0.5626170039176941f, 0.7229568362236023f, 1.0f,
-    ];
-
-    /// <summary>The value of a code of 8-bit floating point, E4M3; NaN for the two codes that stand for none.</summary>
-    public static float Float8(byte code) => s_float8[code];
-
     /// <summary>Makes values of codes.</summary>
     /// <param name="format">What they are.</param>
     /// <param name="inputs">The width of a row.</param>
@@ -43,10 +29,10 @@ internal static class Dequantizer
                 switch (format.Codes)
                 {
                     case CodeType.Float8E4M3:
-                        Look(part, s_float8, 0xFF, scales[block], values);
+                        Look(part, format.Codes.Values(), 0xFF, scales[block], values);
                         break;
                     case CodeType.NormalFloat4:
-                        Look(part, NormalFloat4, 0xF, scales[block], values);
+                        Look(part, format.Codes.Values(), 0xF, scales[block], values);
                         break;
                     default:
                         Scale(part, scales[block], values);
@@ -86,19 +72,5 @@ internal static class Dequantizer
             (Vector.ConvertToSingle(low) * factor).CopyTo(target);
             (Vector.ConvertToSingle(high) * factor).CopyTo(target[Vector<float>.Count..]);
         }
-    }
-
-    private static float[] Float8Values()
-    {
-        float[] values = new float[256];
-        for (int code = 0; code < 256; code++)
-        {
-            int exponent = (code >> 3) & 0xF, mantissa = code & 7;
-            float magnitude = (code & 0x7F) == 0x7F ? float.NaN
-                : exponent == 0 ? MathF.ScaleB(mantissa, -9) : MathF.ScaleB(8 + mantissa, exponent - 10);
-            values[code] = code < 128 ? magnitude : -magnitude;
-        }
-
-        return values;
     }
 }

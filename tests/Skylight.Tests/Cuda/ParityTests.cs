@@ -10,7 +10,7 @@ namespace Skylight.Tests.Cuda;
 public sealed class ParityTests
 {
     public static TheoryData<string> Small =>
-        [.. Catalog.ForCards.Where(workload => workload.Tiny || IsQuick(workload)).Select(workload => workload.Name)];
+        [.. Catalog.All.Where(workload => workload.Tiny || IsQuick(workload)).Select(workload => workload.Name)];
 
     [Theory]
     [MemberData(nameof(Small))]
@@ -18,7 +18,7 @@ public sealed class ParityTests
     {
         Emulator.Require();
         using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
-        CheckedQuantity[] rows = [.. CheckCommand.Check(Catalog.ForCards.First(workload => workload.Name == name), device)];
+        CheckedQuantity[] rows = [.. CheckCommand.Check(Catalog.All.First(workload => workload.Name == name), device)];
         Assert.All(rows, row => Assert.True(row.Passed, $"{row.Quantity}: {row.Error} of {row.Tolerance} {row.Message}"));
         Assert.NotEmpty(rows);
     }

@@ -4,7 +4,7 @@ namespace Skylight.Cpu.Assembly;
 internal static unsafe class BFloat16Kernels
 {
     private static readonly nint[] Packed = new nint[BFloat16Tile.MaxRows + 1], Panels = new nint[BFloat16Tile.MaxRows + 1],
-        Ahead = new nint[BFloat16Tile.MaxRows + 1];
+        Ahead = new nint[BFloat16Tile.MaxRows + 1], Scaled = new nint[BFloat16Tile.MaxRows + 1];
     private static readonly nint[] Packings = new nint[6];
     private static readonly Lock Making = new();
 
@@ -14,6 +14,11 @@ internal static unsafe class BFloat16Kernels
     /// <inheritdoc cref="BFloat16Tile.Packed"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(int rows) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows, () => BFloat16Tile.Packed(rows));
+
+    /// <inheritdoc cref="BFloat16Tile.PackedScaled"/>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, void> ScaledTile(int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, float*, void>)Get(Scaled, rows,
+            () => BFloat16Tile.PackedScaled(rows));
 
     /// <inheritdoc cref="BFloat16Tile.PackedAhead"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(int rows) =>

@@ -34,15 +34,31 @@ internal static class BFloat16Tile
     /// (a, b, sums, pairs, tiles): <paramref name="rows"/> rows and as many tiles one after the other; sums are
     /// [rows, 32] float32, contiguous, and are added to.
     /// </summary>
-    public static nint Packed(int rows)
+    public static nint Packed(int rows) => Tile(rows, isScaled: false);
+
+    /// <summary>
+    /// (a, b, sums, pairs, tiles, scales): the same for a block whose sums begin at zero and are scaled, an output with its
+    /// own: sums = fma(sum of the block, scale, sums).
+    /// </summary>
+    public static nint PackedScaled(int rows) => Tile(rows, isScaled: true);
+
+    private static nint Tile(int rows, bool isScaled)
     {
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        if (isScaled)
+            code.push(r9);
         kernel.Loop(r8, () =>
         {
             for (int sum = 0; sum < 2 * rows; sum++)
-                code.vmovups(zmm[sum], __zmmword_ptr[rdx + sum * 64]);
+            {
+                if (isScaled)
+                    code.vpxord(zmm[sum], zmm[sum], zmm[sum]);
+                else
+                    code.vmovups(zmm[sum], __zmmword_ptr[rdx + sum * 64]);
+            }
+
             code.mov(r9, rsi);
             Walk(kernel, rows, r9, (pair, a) =>
             {
@@ -50,10 +66,24 @@ internal static class BFloat16Tile
                 code.vmovdqu32(zmm[B + 1], __zmmword_ptr[r9 + pair * PairBytes + 64]);
                 Multiply(code, rows, a);
             });
+            if (isScaled)
+            {
+                code.mov(rax, __qword_ptr[rsp]);
+                code.vmovups(zmm[B], __zmmword_ptr[rax]);
+                code.vmovups(zmm[B + 1], __zmmword_ptr[rax + 64]);
+            }
+
             for (int sum = 0; sum < 2 * rows; sum++)
+            {
+                if (isScaled)
+                    code.vfmadd213ps(zmm[sum], zmm[B + sum % 2], __zmmword_ptr[rdx + sum * 64]);
                 code.vmovups(__zmmword_ptr[rdx + sum * 64], zmm[sum]);
+            }
+
             code.add(rdx, rows * PairBytes);
         });
+        if (isScaled)
+            code.pop(r9);
         return kernel.Finish();
     }
 

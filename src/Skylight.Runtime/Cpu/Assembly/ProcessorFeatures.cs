@@ -23,6 +23,9 @@ internal static class ProcessorFeatures
     /// <summary>AVX512_VNNI: <c>vpdpbusd</c> with 512 bits.</summary>
     public static bool HasVnni { get; } = HasAvx512 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
+    /// <summary>AVX512_VBMI: permutations of bytes, by tables of up to 128.</summary>
+    public static bool HasVbmi { get; } = HasAvx512 && (X86Base.CpuId(7, 0).Ecx & (1 << 1)) != 0;
+
     /// <summary>Why nothing can be assembled here; null where it can.</summary>
     public static string? WhyNoAssembly { get; } =
         !OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64

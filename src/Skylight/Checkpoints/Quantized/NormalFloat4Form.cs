@@ -61,7 +61,7 @@ internal sealed class NormalFloat4Form : QuantizedForm
         PlainTensor map = parts.Required(".weight.quant_map", StoredType.Float32);
         parts.DemandShape(map, new Shape(16), "the table of codes");
         float[] table = map.Source.ReadFloat32(map.Name);
-        if (!table.AsSpan().SequenceEqual(Dequantizer.NormalFloat4))
+        if (!table.AsSpan().SequenceEqual(CodeType.NormalFloat4.Values()))
             throw new CheckpointException(map.File, "is another table than that of NF4; supported: that.", map.Name);
 
         PlainTensor absmax = parts.Required(".weight.absmax", StoredType.Float32, StoredType.UInt8);

@@ -32,6 +32,7 @@ public sealed class FormVerificationTests
     [Theory]
     [InlineData("awq")]
     [InlineData("gptq")]
+    [InlineData("fp8")]
     [InlineData("gguf.Q4_K_M")]
     public void Rounded_activations_have_a_bound_of_their_own(string form)
     {

@@ -1,0 +1,66 @@
+using System.Numerics.Tensors;
+using Skylight.Cpu.Assembly;
+
+namespace Skylight.Cpu;
+
+// Weights of codes that are no integers.
+internal static unsafe partial class BFloat16Gemm
+{
+    /// <summary>
+    /// y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]): of each block of inputs, ascending, the products of rounded activations with
+    /// what codes stand for, in bfloat16, are one chain from zero: d. Then sum = fma(d, scale, sum). So the bits depend on the
+    /// row and the output only, and scales are never rounded.
+    /// </summary>
+    private static void MultiplyCodes(in GemmOperands product, byte* a, byte* panel, float* sums)
+    {
+        new Span<float>(sums, product.Rows * Width).Clear();
+        FloatCodeKernels.Rows(product.Codes.Codes, product.Rows)(a, panel, sums, Chunks(product.Steps),
+            product.Codes.Block / Chunk);
+    }
+
+    private static void RunManagedCodes(GemmOperands product, int threads)
+    {
+        FloatCodeLayout layout = product.Codes;
+        int rows = product.Rows;
+        fixed (float* a = Rounded(product.A, rows, product.Steps, product.ARow))
+        {
+            float* left = a;
+            CpuParallel.For(WeightPanels.PanelCount(product.Columns), threads, index =>
+            {
+                float* sums = GemmScratch.Sums((nint)rows * Width), part = stackalloc float[TileRows * Width],
+                    values = GemmScratch.PanelBlock(FloatCodeValues.FloatsOf(layout.Block));
+                byte* panel = (byte*)product.B + index * product.BStride;
+                new Span<float>(sums, rows * Width).Clear();
+                for (int start = 0; start < product.Steps; start += layout.Block)
+                {
+                    int steps = Math.Min(layout.Block, product.Steps - start);
+                    FloatCodeValues.Write(layout, panel, start, steps, isScaled: false, values);
+                    var scales = new ReadOnlySpan<float>(layout.ScalesAt(panel, start), Width);
+                    for (int row = 0; row < rows; row += TileRows)
+                    {
+                        int count = Math.Min(TileRows, rows - row);
+                        MicroKernel.Tile<FloatElement>(
+                            new TileArguments
+                            {
+                                A = (byte*)(left + (nint)row * product.Steps + start),
+                                ARowBytes = (nint)product.Steps * sizeof(float),
+                                AStepBytes = sizeof(float),
+                                B = (byte*)values,
+                                BStepBytes = Width * sizeof(float),
+                                C = part,
+                                CRowFloats = Width,
+                                Steps = steps,
+                            }, count, Width);
+                        for (int line = 0; line < count; line++)
+                        {
+                            var sum = new Span<float>(sums + (nint)(row + line) * Width, Width);
+                            TensorPrimitives.FusedMultiplyAdd(new ReadOnlySpan<float>(part + line * Width, Width), scales, sum, sum);
+                        }
+                    }
+                }
+
+                Finish(product, sums, 0, rows, index);
+            });
+        }
+    }
+}
