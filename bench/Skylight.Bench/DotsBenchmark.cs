@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using Skylight.Cpu;
 using Skylight.Cpu.Assembly;
@@ -22,8 +23,9 @@ internal static unsafe class DotsBenchmark
         (16, 9728, 896), (8, 9728, 896), (1, 9728, 896), (1, 151674, 896),
     ];
 
-    /// <summary>Measures, prints and writes the results.</summary>
-    public static int Run()
+    /// <summary>Measures and prints; all shapes together are written, too.</summary>
+    /// <param name="only">One shape, as M×N×K; null for those above.</param>
+    public static int Run(string? only)
     {
         if (!BFloat16Kernels.AreAvailable || !QuantizedKernels.AreAvailable)
         {
@@ -32,7 +34,14 @@ internal static unsafe class DotsBenchmark
         }
 
         Console.WriteLine($"{"M×N×K",-16} {"peak bf16",9} {"peak int8",9} {"float32",8} {"bf16",8} {"of peak",8} {"dx",8} {"dW",8} " +
-            $"{"q8",8} {"of peak",8} {"q4",8} {"fp8",8} {"nf4",8}  GFLOP/s; GB/s: {"bf16",5} {"q4",5} {"fp8",5} {"nf4",5}  medians");
+            $"{"q8",8} {"of peak",8} {"q4",8} {"fp8",8} {"nf4",8}  GFLOP/s  GB/s: {"bf16",5} {"q4",5} {"fp8",5} {"nf4",5}  medians");
+        if (only is not null)
+        {
+            int[] sizes = Array.ConvertAll(only.Split('x', '×'), size => int.Parse(size, CultureInfo.InvariantCulture));
+            Measure(sizes[0], sizes[1], sizes[2]);
+            return 0;
+        }
+
         Row[] rows = Array.ConvertAll(Shapes, shape => Measure(shape.M, shape.N, shape.K));
         BenchmarkReport.Write("cpu-dots.json", "dots", json => WriteRows(json, rows));
         return 0;
@@ -92,7 +101,7 @@ internal static unsafe class DotsBenchmark
         Console.WriteLine(
             $"{$"{M}×{N}×{K}",-16} {row.PeakBFloat16,9:F0} {row.PeakBytes,9:F0} {row.Float32,8:F0} {row.BFloat16,8:F0} " +
             $"{row.BFloat16 / row.PeakBFloat16,8:P0} {row.Gradient,8:F0} {row.WeightGradient,8:F0} {row.Q8,8:F0} " +
-            $"{row.Q8 / row.PeakBytes,8:P0} {row.Q4,8:F0} {row.Fp8,8:F0} {row.Nf4,8:F0}                {row.BFloat16Bytes,5:F1} " +
+            $"{row.Q8 / row.PeakBytes,8:P0} {row.Q4,8:F0} {row.Fp8,8:F0} {row.Nf4,8:F0}                 {row.BFloat16Bytes,5:F1} " +
             $"{row.Q4Bytes,5:F1} {row.Fp8Bytes,5:F1} {row.Nf4Bytes,5:F1}{(row.IsCalm ? "" : "  (machine busy)")}");
         return row;
 

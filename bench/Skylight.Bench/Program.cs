@@ -8,7 +8,7 @@ string verb = args.Length > 0 ? args[0] : "";
 switch (verb)
 {
     case "dots":
-        return DotsBenchmark.Run();
+        return DotsBenchmark.Run(args.Length > 1 ? args[1] : null);
     case "gemm":
         return GemmBenchmark.Run();
     case "gemv":
@@ -36,7 +36,8 @@ switch (verb)
             $"""
             {(verb.Length == 0 ? "No benchmark named." : $"There is no benchmark '{verb}'.")}
             Usage: dotnet run -c Release --project bench/Skylight.Bench -- BENCHMARK
-              dots   products in bfloat16 and bytes, beside the peaks of the processor's dot products → bench/results/cpu-dots.json
+              dots   products in bfloat16, bytes and codes, beside the peaks of the processor's dot products → bench/results/cpu-dots.json
+                     (dots MxNxK: only this shape; nothing is written)
               gemm   float32 matrix products, beside the machine's FMA peak and OpenBLAS → bench/results/cpu-gemm.json
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json

@@ -130,18 +130,21 @@ internal static unsafe partial class BFloat16Gemm
             tasks = (int)Math.Clamp(panels * panelBytes / StreamBytes, Math.Min(4 * threads, panels), panels);
         CpuParallel.For(tasks, threads, task =>
         {
+            int panel = (int)((long)panels * task / tasks), end = (int)((long)panels * (task + 1) / tasks);
+            if (hasCodes)
+            {
+                MultiplyCodes(product, a, panel, end);
+                return;
+            }
+
             float* sums = stackalloc float[TileRows * Width];
-            int end = (int)((long)panels * (task + 1) / tasks);
-            for (int panel = (int)((long)panels * task / tasks); panel < end; panel++)
+            for (; panel < end; panel++)
             {
                 for (int tile = 0; tile < tiling.Count; tile++)
                 {
                     int first = tile * tiling.Height, rows = tiling.HeightOf(tile);
-                    byte* weight = (byte*)product.B + panel * panelBytes;
-                    if (hasCodes)
-                        MultiplyCodes(product, a, weight, sums);
-                    else
-                        BFloat16Kernels.PanelTile(rows)(a + first * rowBytes, weight, sums, steps / 2, steps % 2);
+                    BFloat16Kernels.PanelTile(rows)(a + first * rowBytes, (byte*)product.B + panel * panelBytes, sums, steps / 2,
+                        steps % 2);
                     Finish(product, sums, first, rows, panel);
                 }
             }

@@ -11,11 +11,19 @@ internal static unsafe partial class BFloat16Gemm
     /// what codes stand for, in bfloat16, are one chain from zero: d. Then sum = fma(d, scale, sum). So the bits depend on the
     /// row and the output only, and scales are never rounded.
     /// </summary>
-    private static void MultiplyCodes(in GemmOperands product, byte* a, byte* panel, float* sums)
+    private static void MultiplyCodes(in GemmOperands product, byte* a, int panel, int endPanel)
     {
-        new Span<float>(sums, product.Rows * Width).Clear();
-        FloatCodeKernels.Rows(product.Codes.Codes, product.Rows)(a, panel, sums, Chunks(product.Steps),
-            product.Codes.Block / Chunk);
+        int rows = product.Rows, most = FloatCodeTile.PanelsFor(rows);
+        float* sums = stackalloc float[TileRows * Width];
+        for (int count; panel < endPanel; panel += count)
+        {
+            count = endPanel - panel >= most ? most : 1;
+            new Span<float>(sums, count * rows * Width).Clear();
+            FloatCodeKernels.Rows(product.Codes.Codes, rows, count)(a, (byte*)product.B + panel * product.BStride, sums,
+                Chunks(product.Steps), product.Codes.Block / Chunk, product.BStride);
+            for (int own = 0; own < count; own++)
+                Finish(product, sums + own * rows * Width, 0, rows, panel + own);
+        }
     }
 
     private static void RunManagedCodes(GemmOperands product, int threads)

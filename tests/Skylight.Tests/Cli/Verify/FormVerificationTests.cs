@@ -2,6 +2,7 @@ using Skylight.Checkpoints;
 using Skylight.Cli.Verify;
 using Skylight.Cpu;
 using Skylight.Cuda;
+using Skylight.Models;
 using Skylight.Tensors;
 using Skylight.Tests.Simt;
 
@@ -40,8 +41,27 @@ public sealed class FormVerificationTests
         VerificationReport report = ModelVerification.RunForm(CheckpointOf(form), Dump, form, BaseOf(form), device,
             cancellationToken: TestContext.Current.CancellationToken);
         ComparisonRow row = Assert.Single(report.Rows);
-        // Not as exact as float32: codes were multiplied indeed.
+        // Not as exact as float32: activations were rounded indeed, to bytes or to bfloat16.
         Assert.True(report.Holds && row is { Limit: 3e-2, Error: > 1e-3 }, row.ToString());
+    }
+
+    [Fact]
+    public void Codes_of_NF4_are_multiplied_in_both_ways()
+    {
+        using var files = new NormalFloat4Dump();
+        foreach ((DataType compute, double least, double most) in
+            ((DataType, double, double)[])[(DataType.Float32, 0, 1e-5), (DataType.BFloat16, 1e-4, 3e-2)])
+        {
+            using var device = new CpuDevice(new CpuDeviceOptions { Compute = compute });
+            using (VisionLanguageModel model = ModelCheckpoint.Load(files.Checkpoint, device))
+                // Queries, keys and values are one weight, gate and up too.
+                Assert.Equal(8, model.Parameters.All.Count(parameter =>
+                    parameter.Type.Format is { Codes: CodeType.NormalFloat4, BlockSize: 64 }));
+            VerificationReport report = ModelVerification.RunForm(files.Checkpoint, files.Dump, "nf4", null, device,
+                cancellationToken: TestContext.Current.CancellationToken);
+            ComparisonRow row = Assert.Single(report.Rows);
+            Assert.True(report.Holds && row.Tensors == 2 && row.Error >= least && row.Error < most, $"{compute}: {row}");
+        }
     }
 
     [Theory]
