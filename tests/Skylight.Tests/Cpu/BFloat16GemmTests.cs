@@ -137,7 +137,8 @@ public sealed unsafe class BFloat16GemmTests
     public void Kernels_are_there_exactly_where_nothing_speaks_against_it()
     {
         Assert.Equal(ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16, BFloat16Kernels.AreAvailable);
-        Assert.Equal(BFloat16Kernels.AreAvailable, CpuAssembly.Kernels.Contains("bfloat16"));
+        Assert.Equal(BFloat16Kernels.AreAvailable, CpuAssembly.Kernels.Any(name => name.StartsWith("bfloat16")));
+        Assert.Equal(BFloat16Kernels.Has(BFloat16Instruction.Matrices), CpuAssembly.Kernels.Contains("bfloat16 (AMX)"));
         Assert.Equal(BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32, new CpuDevice().Compute);
         Assert.Throws<ArgumentOutOfRangeException>(() => new CpuDevice(new CpuDeviceOptions { Compute = DataType.Int32 }));
     }
