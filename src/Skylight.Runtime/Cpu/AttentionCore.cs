@@ -104,27 +104,28 @@ internal static unsafe partial class AttentionCore
 
     /// <summary>Computes the outputs of some query rows on the calling thread.</summary>
     internal static void Forward(in Queries queries, in Pages pages) =>
-        Forward(queries, pages, pages.AreRounded && BFloat16Kernels.AreAvailable);
+        Forward(queries, pages, pages.AreRounded && BFloat16Kernels.AreAvailable ? BFloat16Kernels.Fastest : null);
 
     /// <inheritdoc cref="Forward(in Queries, in Pages)"/>
     /// <param name="queries">The rows.</param>
     /// <param name="pages">What they see.</param>
-    /// <param name="isAssembled">Whether products of rounded pages are those of the processor; the bits are the same.</param>
-    internal static void Forward(in Queries queries, in Pages pages, bool isAssembled)
+    /// <param name="instruction">What multiplies rounded pages; null for managed loops.</param>
+    internal static void Forward(in Queries queries, in Pages pages, BFloat16Instruction? instruction)
     {
         if (Vector512.IsHardwareAccelerated)
-            Forward<Simd512, Vector512<float>>(queries, pages, isAssembled);
+            Forward<Simd512, Vector512<float>>(queries, pages, instruction);
         else if (Vector256.IsHardwareAccelerated)
-            Forward<Simd256, Vector256<float>>(queries, pages, isAssembled);
+            Forward<Simd256, Vector256<float>>(queries, pages, instruction);
         else
-            Forward<Simd128, Vector128<float>>(queries, pages, isAssembled);
+            Forward<Simd128, Vector128<float>>(queries, pages, instruction);
     }
 
-    private static void Forward<TSimd, TVector>(in Queries queries, in Pages pages, bool isAssembled)
+    private static void Forward<TSimd, TVector>(in Queries queries, in Pages pages, BFloat16Instruction? instruction)
         where TSimd : struct, ISimd<TVector>
     {
         int dimension = queries.HeadDimension, group = queries.Group;
         int pairs = queries.Rows * group;
+        bool isAssembled = instruction is not null;
         // Sums lie in blocks of 32 columns, [TileRows][32] each.
         nint sumFloats = TileRows * (nint)PageCount(dimension) * PageSize;
         nint roundedFloats = isAssembled ? RoundedTile.Floats(dimension)
@@ -148,7 +149,7 @@ internal static unsafe partial class AttentionCore
         {
             int rows = Math.Min(TileRows, pairs - first);
             int most = GatherQueries<TSimd, TVector>(queries, first, rows, query, visible);
-            RoundedTile tile = isAssembled ? new RoundedTile(rounded, query, rows, dimension) : default;
+            RoundedTile tile = isAssembled ? new RoundedTile(rounded, query, rows, dimension, instruction!.Value) : default;
             if (pages.AreRounded && !isAssembled)
                 BFloat16Pages.Round(query, rows * dimension);
             new Span<float>(sum, (int)sumFloats).Clear();
@@ -156,7 +157,7 @@ internal static unsafe partial class AttentionCore
             for (int start = 0, page = 0; start < most; start += PageSize, page++)
             {
                 nint offset = pages.Offset(page), next = start + PageSize < most ? pages.Offset(page + 1) : 0;
-                bool asks = isAssembled && tile.AsksAhead && start + PageSize < most;
+                bool asks = isAssembled && first == 0 && tile.AsksAhead && start + PageSize < most;
                 if (first == 0 && start + PageSize < most && !asks)
                     PrefetchPage(pages, next, Math.Min(PageSize, most - start - PageSize), dimension);
                 int keys = Math.Min(PageSize, most - start);

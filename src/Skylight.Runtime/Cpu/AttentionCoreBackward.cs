@@ -46,19 +46,19 @@ internal static unsafe partial class AttentionCore
 
     /// <summary>Computes the gradient on the calling thread, in an order that depends on nothing but the sequence.</summary>
     internal static void Backward(in Gradient gradient) =>
-        Backward(gradient, gradient.Rounds && BFloat16Kernels.AreAvailable);
+        Backward(gradient, gradient.Rounds && BFloat16Kernels.AreAvailable ? BFloat16Kernels.Fastest : null);
 
     /// <inheritdoc cref="Backward(in Gradient)"/>
     /// <param name="gradient">What to compute.</param>
-    /// <param name="isAssembled">Whether rounded products are those of the processor; the bits are the same.</param>
-    internal static void Backward(in Gradient gradient, bool isAssembled)
+    /// <param name="instruction">What computes rounded products; null for managed loops.</param>
+    internal static void Backward(in Gradient gradient, BFloat16Instruction? instruction)
     {
         if (Vector512.IsHardwareAccelerated)
-            Backward<Simd512, Vector512<float>>(gradient, isAssembled);
+            Backward<Simd512, Vector512<float>>(gradient, instruction);
         else if (Vector256.IsHardwareAccelerated)
-            Backward<Simd256, Vector256<float>>(gradient, isAssembled);
+            Backward<Simd256, Vector256<float>>(gradient, instruction);
         else
-            Backward<Simd128, Vector128<float>>(gradient, isAssembled);
+            Backward<Simd128, Vector128<float>>(gradient, instruction);
     }
 
     /// <remarks>
@@ -66,11 +66,12 @@ internal static unsafe partial class AttentionCore
     /// dK = dSᵀ·Q / √D (Dao et al., 2022, algorithm 4). Rows of operands are padded to whole register tiles of 32; sums
     /// lie in blocks of 32 columns.
     /// </remarks>
-    private static void Backward<TSimd, TVector>(in Gradient gradient, bool isAssembled)
+    private static void Backward<TSimd, TVector>(in Gradient gradient, BFloat16Instruction? instruction)
         where TSimd : struct, ISimd<TVector>
     {
         int dimension = gradient.Forward.HeadDimension, width = PageCount(dimension) * PageSize;
         int pageCount = PageCount(gradient.Count);
+        bool isAssembled = instruction is not null;
         nint paddedFloats = (nint)PageSize * width;
         float* keySums = AttentionScratch.Sequence(
             pageCount * (2 * paddedFloats + GradientPages.Floats(dimension, width, isAssembled)));
@@ -93,7 +94,8 @@ internal static unsafe partial class AttentionCore
             RoundedGradientTile tile = default;
             if (isAssembled)
             {
-                tile = new RoundedGradientTile(delta + TileRows, query, outputGradient, rows, dimension, width);
+                tile = new RoundedGradientTile(delta + TileRows, query, outputGradient, rows, dimension, width,
+                    instruction!.Value);
                 // Rows that do not exist are steps of products with the others.
                 Clear(weights, 2 * TileRows * PageSize);
             }

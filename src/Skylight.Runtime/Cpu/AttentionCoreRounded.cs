@@ -20,15 +20,15 @@ internal static unsafe partial class AttentionCore
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void> _tile, _last;
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void> _ahead;
 
-        public RegisterTiles(int rows)
+        public RegisterTiles(int rows, BFloat16Instruction instruction)
         {
-            _tiling = new RowTiling(rows, BFloat16Tile.MaxRows);
+            _tiling = new RowTiling(rows, BFloat16Kernels.MaxRows(instruction));
             _tile = (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void>)
-                BFloat16Kernels.Tile(_tiling.Height);
+                BFloat16Kernels.Tile(instruction, _tiling.Height);
             _last = (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void>)
-                BFloat16Kernels.Tile(_tiling.Last);
+                BFloat16Kernels.Tile(instruction, _tiling.Last);
             _ahead = !IsOne ? null : (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void>)
-                BFloat16Kernels.TileAhead(_tiling.Last);
+                BFloat16Kernels.TileAhead(instruction, _tiling.Last);
         }
 
         /// <summary>Whether all rows are in one tile, which can ask for what comes next.</summary>
@@ -90,9 +90,10 @@ internal static unsafe partial class AttentionCore
         /// <param name="query">[rows][D], scaled.</param>
         /// <param name="rows">At most <see cref="TileRows"/>.</param>
         /// <param name="dimension">The width of a head.</param>
-        public RoundedTile(float* scratch, float* query, int rows, int dimension)
+        /// <param name="instruction">What multiplies.</param>
+        public RoundedTile(float* scratch, float* query, int rows, int dimension, BFloat16Instruction instruction)
         {
-            _tiles = new RegisterTiles(rows);
+            _tiles = new RegisterTiles(rows, instruction);
             (_rows, _dimension) = (rows, dimension);
             _query = (byte*)scratch;
             _weights = _query + TileRows * (nint)Chunks(dimension) * RowBytes;
@@ -124,35 +125,32 @@ internal static unsafe partial class AttentionCore
         /// <param name="next">The values of the next page; null where there is none.</param>
         public void AddValues(float* p, byte* values, float* sum, int keys, byte* next)
         {
-            uint* lonely = stackalloc uint[PageSize];
             _tiles.Pack(p, _weights, PageSize, PageSize);
             int width = BFloat16Pages.Width(_dimension);
             for (int d = 0; d < width; d += PageSize)
             {
                 int columns = Math.Min(PageSize, width - d);
                 byte* block = values + (nint)d * (PairBytes / 2);
-                if (columns < PageSize)
-                    block = Widen(block, columns);
-                float* target = sum + (nint)d * TileRows;
-                _tiles.Multiply(_weights, 1, block, target, keys / 2,
+                if (columns < PageSize || keys < PageSize)
+                    block = Complete(block, columns, keys);
+                _tiles.Multiply(_weights, 1, block, sum + (nint)d * TileRows, PageSize / 2,
                     next == null ? null : next + (nint)d * (PairBytes / 2));
-                if (keys % 2 == 0)
-                    continue;
-                // What stands beside the last value was not written, or not yet.
-                uint* pairs = (uint*)(block + keys / 2 * PairBytes);
-                for (int column = 0; column < PageSize; column++)
-                    lonely[column] = pairs[column] & 0xFFFF0000;
-                _tiles.Multiply(_weights + keys / 2 * sizeof(uint), 1, lonely, target, 1);
             }
         }
 
-        /// <summary>A block of fewer columns as one of 32.</summary>
-        private byte* Widen(byte* block, int columns)
+        /// <summary>A block as one of 32 keys and 32 columns, with zeros for what does not exist or was not written yet.</summary>
+        private byte* Complete(byte* block, int columns, int keys)
         {
             new Span<byte>(_block, BlockBytes).Clear();
-            for (int pair = 0; pair < PageSize / 2; pair++)
+            for (int pair = 0; pair < (keys + 1) / 2; pair++)
                 new ReadOnlySpan<uint>(block + pair * columns * sizeof(uint), columns).CopyTo(
                     new Span<uint>(_block + pair * PairBytes, columns));
+            if (keys % 2 != 0)
+            {
+                var lonely = new Span<uint>(_block + keys / 2 * PairBytes, columns);
+                System.Numerics.Tensors.TensorPrimitives.BitwiseAnd(lonely, 0xFFFF0000, lonely);
+            }
+
             return _block;
         }
     }

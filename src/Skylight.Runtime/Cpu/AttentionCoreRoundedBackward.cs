@@ -66,10 +66,12 @@ internal static unsafe partial class AttentionCore
         private readonly int _rows, _dimension, _width;
         private readonly byte* _query, _gradient, _querySteps, _gradientSteps, _weights, _transposedWeights, _transposed;
 
-        public RoundedGradientTile(float* scratch, float* query, float* outputGradient, int rows, int dimension, int width)
+        public RoundedGradientTile(float* scratch, float* query, float* outputGradient, int rows, int dimension, int width,
+            BFloat16Instruction instruction)
         {
             (_rows, _dimension, _width) = (rows, dimension, width);
-            (_rowTiles, _keyTiles) = (new RegisterTiles(rows), new RegisterTiles(PageSize));
+            _rowTiles = new RegisterTiles(rows, instruction);
+            _keyTiles = new RegisterTiles(PageSize, instruction);
             nint bytes = (nint)width / PageSize * BlockBytes;
             _query = (byte*)scratch;
             _gradient = _query + bytes;

@@ -5,8 +5,8 @@ namespace Skylight.Cpu;
 
 /// <summary>
 /// Products whose operands are rounded to bfloat16, with sums in float32, on the processor's own dot products
-/// (<see cref="BFloat16Kernels"/>). An element is the same chain over ascending steps as in <see cref="Gemm"/>: what is
-/// rounded before gives the same bits there.
+/// (<see cref="BFloat16Kernels"/>) or those of whole matrices. With the former an element is the same chain over ascending
+/// steps as in <see cref="Gemm"/>: what is rounded before gives the same bits there.
 /// </summary>
 /// <remarks>
 /// A few rows read a weight's panels as they lie in memory. For more, the left operand is packed once, and each thread packs
@@ -17,37 +17,85 @@ internal static unsafe partial class BFloat16Gemm
 {
     private const int Width = WeightPanels.Width;
     private const int Chunk = BFloat16Tile.ChunkSteps;
-    private const int TileRows = BFloat16Tile.MaxRows;
     private const int RowBytes = 64, PairBytes = 4 * Width;
-    private const int StepBlock = 256;
-    private const int TilesPerTask = 22, PanelsPerTask = 8;
+    private const int PanelsPerTask = 8;
 
-    // Up to so many rows a panel is interleaved anew for each tile, from the second cache: packing it would cost more.
-    private const int FewRows = 3 * TileRows;
     private const long MostPackedBytes = 16 << 20;
+
+    /// <summary>How a product is cut so that what an instruction reads often stays in the caches.</summary>
+    private readonly struct Blocking(BFloat16Instruction instruction)
+    {
+        /// <summary>What computes the tiles.</summary>
+        public BFloat16Instruction Instruction => instruction;
+
+        /// <summary>The most rows of a tile.</summary>
+        public int TileRows => BFloat16Kernels.MaxRows(instruction);
+
+        /// <summary>
+        /// Up to so many rows a panel is interleaved anew for each tile, from the second cache: packing it would cost more.
+        /// </summary>
+        public int FewRows => instruction == BFloat16Instruction.Matrices ? TileRows : 3 * TileRows;
+
+        /// <summary>Steps of a block; whole chunks.</summary>
+        public int StepBlock => instruction == BFloat16Instruction.Matrices ? 512 : 256;
+
+        /// <summary>Row tiles that share a packed block of the right operand.</summary>
+        public int TilesPerTask => instruction == BFloat16Instruction.Matrices ? 16 : 22;
+    }
+
+    /// <summary>A product with its left operand packed.</summary>
+    private struct Job
+    {
+        public GemmOperands Product;
+        public Blocking Blocking;
+        public RowTiling Tiling;
+        public byte* A;
+
+        /// <summary>Steps whose sums stay in registers; whole chunks.</summary>
+        public readonly int StepBlock =>
+            Product.Layout == RightOperand.FloatCodePanels ? Product.Codes.Block : Blocking.StepBlock;
+    }
 
     /// <summary>Computes a product on at most <paramref name="threads"/> threads. Scales are not known here.</summary>
     public static void Run(GemmOperands product, int threads)
     {
+        bool isHere = product.Layout == RightOperand.FloatCodePanels
+            ? FloatCodeKernels.AreAvailable(product.Codes.Codes) : BFloat16Kernels.AreAvailable;
+        if (isHere)
+            Run(product, threads, BFloat16Kernels.Fastest);
+        else if (product.Rows > 0 && product.Columns > 0)
+            RunManaged(product, threads);
+    }
+
+    /// <summary>Computes a product with an instruction that is here.</summary>
+    internal static void Run(GemmOperands product, int threads, BFloat16Instruction instruction)
+    {
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
-        bool hasCodes = product.Layout == RightOperand.FloatCodePanels;
-        if (hasCodes ? !FloatCodeKernels.AreAvailable(product.Codes.Codes) : !BFloat16Kernels.AreAvailable)
+        var blocking = new Blocking(instruction);
+        if (product.Layout is RightOperand.BFloat16Panels && product.Rows <= blocking.FewRows && product.AStep == 1
+            && !product.Accumulate)
         {
-            RunManaged(product, threads);
+            RunFewRows(product, threads, instruction);
             return;
         }
 
-        if (hasCodes ? product.Rows <= TileRows : product.Layout == RightOperand.BFloat16Panels && product.Rows <= FewRows
-            && product.AStep == 1 && !product.Accumulate)
+        // Matrices are multiplied in memory: there codes are written out for a few rows too.
+        if (product.Layout == RightOperand.FloatCodePanels && product.Rows <= BFloat16Tile.MaxRows
+            && instruction == BFloat16Instruction.DotProducts)
         {
-            RunFewRows(product, threads);
+            RunFewRows(product, threads, instruction);
+            return;
+        }
+        {
+            RunFewRows(product, threads, instruction);
             return;
         }
 
         // Rows in pieces whose packed form stays small.
         long rowBytes = (long)Chunks(product.Steps) * RowBytes;
-        int most = (int)Math.Max(MostPackedBytes / Math.Max(rowBytes, 1) / TileRows, TilesPerTask) * TileRows;
+        int most = (int)Math.Max(MostPackedBytes / Math.Max(rowBytes, 1) / blocking.TileRows, blocking.TilesPerTask)
+            * blocking.TileRows;
         int pieces = (product.Rows + most - 1) / most;
         for (int piece = 0; piece < pieces; piece++)
         {
@@ -56,13 +104,14 @@ internal static unsafe partial class BFloat16Gemm
             part.A += first * product.ARow;
             part.C += first * product.CRow;
             part.Rows = end - first;
-            RunRows(part, threads);
+            RunRows(part, threads, blocking);
         }
     }
 
     /// <summary>
-    /// The same on any machine: rounded copies of the operands in float32, and the same bits but where a number is
-    /// subnormal. This saves no time; it is what a machine without the instruction computes with when it is asked to.
+    /// The same on any machine: rounded copies of the operands in float32, and the bits of
+    /// <see cref="BFloat16Instruction.DotProducts"/> but where a number is subnormal. This saves no time; it is what a machine
+    /// without the instructions computes with when it is asked to.
     /// </summary>
     internal static void RunManaged(GemmOperands product, int threads)
     {
@@ -107,15 +156,11 @@ internal static unsafe partial class BFloat16Gemm
 
     private static int Chunks(int steps) => (steps + Chunk - 1) / Chunk;
 
-    /// <summary>Steps whose sums stay in registers.</summary>
-    private static int StepBlockOf(in GemmOperands product) =>
-        product.Layout == RightOperand.FloatCodePanels ? product.Codes.Block : StepBlock;
-
     /// <summary>A few tiles of rows: panels are read from memory once, in place, by all threads.</summary>
-    private static void RunFewRows(GemmOperands product, int threads)
+    private static void RunFewRows(GemmOperands product, int threads, BFloat16Instruction instruction)
     {
         int steps = product.Steps;
-        var tiling = new RowTiling(product.Rows, TileRows);
+        var tiling = new RowTiling(product.Rows, BFloat16Kernels.MaxRows(instruction));
         nint rowBytes = (nint)Chunks(steps) * RowBytes;
         byte* a = (byte*)GemmScratch.LeftOperand(product.Rows * rowBytes / sizeof(float));
         for (int tile = 0; tile < tiling.Count; tile++)
@@ -137,51 +182,63 @@ internal static unsafe partial class BFloat16Gemm
                 return;
             }
 
-            float* sums = stackalloc float[TileRows * Width];
+            float* sums = stackalloc float[BFloat16Matrices.MaxRows * Width];
             for (; panel < end; panel++)
             {
                 for (int tile = 0; tile < tiling.Count; tile++)
                 {
                     int first = tile * tiling.Height, rows = tiling.HeightOf(tile);
-                    BFloat16Kernels.PanelTile(rows)(a + first * rowBytes, (byte*)product.B + panel * panelBytes, sums, steps / 2,
-                        steps % 2);
+                    BFloat16Kernels.PanelTile(instruction, rows)(a + first * rowBytes, (byte*)product.B + panel * panelBytes,
+                        sums, steps / 2, steps % 2);
                     Finish(product, sums, first, rows, panel);
                 }
             }
         });
     }
 
-    private static void RunRows(GemmOperands product, int threads)
+    private static void RunRows(GemmOperands product, int threads, Blocking blocking)
     {
-        var tiling = new RowTiling(product.Rows, TileRows);
-        int panels = WeightPanels.PanelCount(product.Columns);
-        byte* a = (byte*)GemmScratch.LeftOperand(
+        var job = new Job
+        {
+            Product = product,
+            Blocking = blocking,
+            Tiling = new RowTiling(product.Rows, blocking.TileRows),
+        };
+        RowTiling tiling = job.Tiling;
+        job.A = (byte*)GemmScratch.LeftOperand(
             (nint)tiling.Count * tiling.Height * Chunks(product.Steps) * RowBytes / sizeof(float));
-        CpuParallel.For(tiling.Count, threads, tile => PackTile(product, tiling, a, tile));
+        int panels = WeightPanels.PanelCount(product.Columns);
+        CpuParallel.For(tiling.Count, threads, tile => PackTile(job, tile));
 
-        int rowTasks = (tiling.Count + TilesPerTask - 1) / TilesPerTask;
+        int rowTasks = (tiling.Count + blocking.TilesPerTask - 1) / blocking.TilesPerTask;
         int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
         ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads,
             (firstTile, endTile, firstPanel, endPanel) =>
-                RunTask(product, tiling, a, firstTile, endTile, firstPanel, endPanel));
+            {
+                // What is read once is read as it lies.
+                int panelsAtOnce = tiling.Count > 1 ? endPanel - firstPanel : 1;
+                for (int panel = firstPanel; panel < endPanel; panel += panelsAtOnce)
+                    RunTask(job, firstTile, endTile, panel, panel + panelsAtOnce);
+            });
     }
 
     /// <summary>Where a tile's part of a block of steps begins: blocks of steps, in each the tiles.</summary>
-    private static byte* TileStart(in GemmOperands product, in RowTiling tiling, byte* a, int start, int tile)
+    private static byte* TileStart(in Job job, int start, int tile)
     {
-        int chunks = Chunks(Math.Min(StepBlockOf(product), product.Steps - start));
-        nint before = (nint)(start / Chunk) * product.Rows;
-        return a + (before + (nint)tile * tiling.Height * chunks) * RowBytes;
+        int chunks = Chunks(Math.Min(job.StepBlock, job.Product.Steps - start));
+        nint before = (nint)(start / Chunk) * job.Product.Rows;
+        return job.A + (before + (nint)tile * job.Tiling.Height * chunks) * RowBytes;
     }
 
-    private static void PackTile(in GemmOperands product, in RowTiling tiling, byte* a, int tile)
+    private static void PackTile(in Job job, int tile)
     {
-        int rows = tiling.HeightOf(tile), stepBlock = StepBlockOf(product);
-        for (int start = 0; start < product.Steps; start += stepBlock)
+        ref readonly GemmOperands product = ref job.Product;
+        int rows = job.Tiling.HeightOf(tile), block = job.StepBlock;
+        for (int start = 0; start < product.Steps; start += block)
         {
-            int steps = Math.Min(stepBlock, product.Steps - start);
-            byte* target = TileStart(product, tiling, a, start, tile);
-            float* source = product.A + (nint)tile * tiling.Height * product.ARow + start * product.AStep;
+            int steps = Math.Min(block, product.Steps - start);
+            byte* target = TileStart(job, start, tile);
+            float* source = product.A + (nint)tile * job.Tiling.Height * product.ARow + start * product.AStep;
             if (product.AStep == 1)
                 BFloat16Kernels.PackRows(source, target, product.ARow * sizeof(float), steps / Chunk, steps % Chunk, rows);
             else
@@ -196,53 +253,58 @@ internal static unsafe partial class BFloat16Gemm
         byte* unused = stackalloc byte[RowBytes + RowBytes];
         void** targets = stackalloc void*[Block];
         float* padded = stackalloc float[Block * Chunk];
-        for (int first = 0; first < steps; first += Chunk)
+        for (int start = 0; start < steps; start += Chunk)
         {
-            int count = Math.Min(Chunk, steps - first);
-            for (int row = 0; row < Block; row++)
-                targets[row] = row < rows ? target + row * RowBytes : unused;
-            if (count == Chunk)
+            int count = Math.Min(Chunk, steps - start);
+            for (int first = 0; first < rows; first += Block)
             {
-                BFloat16Kernels.PackColumns(source + first * stride, stride * sizeof(float), targets, rows);
-            }
-            else
-            {
+                int height = Math.Min(Block, rows - first);
+                float* from = source + start * stride + first;
+                for (int row = 0; row < Block; row++)
+                    targets[row] = row < height ? target + (first + row) * RowBytes : unused;
+                if (count == Chunk)
+                {
+                    BFloat16Kernels.PackColumns(from, stride * sizeof(float), targets, height);
+                    continue;
+                }
+
                 new Span<float>(padded, Block * Chunk).Clear();
                 for (int step = 0; step < count; step++)
-                    new ReadOnlySpan<float>(source + (first + step) * stride, rows).CopyTo(
-                        new Span<float>(padded + step * Block, rows));
-                BFloat16Kernels.PackColumns(padded, Block * sizeof(float), targets, rows);
+                    new ReadOnlySpan<float>(from + step * stride, height).CopyTo(
+                        new Span<float>(padded + step * Block, height));
+                BFloat16Kernels.PackColumns(padded, Block * sizeof(float), targets, height);
             }
 
             target += rows * RowBytes;
         }
     }
 
-    private static void RunTask(
-        in GemmOperands product, in RowTiling tiling, byte* a, int firstTile, int endTile, int firstPanel, int endPanel)
+    private static void RunTask(in Job job, int firstTile, int endTile, int firstPanel, int endPanel)
     {
+        ref readonly GemmOperands product = ref job.Product;
+        RowTiling tiling = job.Tiling;
+        int block = job.StepBlock;
         int firstRow = firstTile * tiling.Height, rows = Math.Min(endTile * tiling.Height, product.Rows) - firstRow;
         bool hasLast = endTile == tiling.Count && tiling.Last != tiling.Height;
         int whole = endTile - firstTile - (hasLast ? 1 : 0);
         nint panelSums = (nint)rows * Width;
         float* sums = GemmScratch.Sums(panelSums * (endPanel - firstPanel));
-        byte* b = (byte*)GemmScratch.PanelBlock((nint)StepBlock / 2 * PairBytes / sizeof(float));
-        int stepBlock = StepBlockOf(product);
+        byte* b = (byte*)GemmScratch.PanelBlock((nint)block / 2 * PairBytes / sizeof(float));
         for (int panel = firstPanel; panel < endPanel; panel++)
             Begin(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
 
-        for (int start = 0; start < product.Steps; start += stepBlock)
+        for (int start = 0; start < product.Steps; start += block)
         {
-            int steps = Math.Min(stepBlock, product.Steps - start);
-            byte* rowsStart = TileStart(product, tiling, a, start, firstTile);
-            byte* lastStart = TileStart(product, tiling, a, start, endTile - 1);
+            int steps = Math.Min(block, product.Steps - start);
+            byte* rowsStart = TileStart(job, start, firstTile);
+            byte* lastStart = TileStart(job, start, endTile - 1);
             for (int panel = firstPanel; panel < endPanel; panel++)
             {
                 PackBlock(product, b, panel, start, steps);
                 float* target = sums + (panel - firstPanel) * panelSums;
-                Tiles(product, tiling.Height, rowsStart, b, target, panel, start, steps, whole);
+                Tiles(job, tiling.Height, rowsStart, b, target, panel, start, steps, whole);
                 if (hasLast)
-                    Tiles(product, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps, 1);
+                    Tiles(job, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps, 1);
             }
         }
 
@@ -250,15 +312,15 @@ internal static unsafe partial class BFloat16Gemm
             Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
     }
 
-    private static void Tiles(in GemmOperands product, int rows, byte* a, byte* b, float* sums, int panel, int start, int steps,
-        int tiles)
+    private static void Tiles(in Job job, int rows, byte* a, byte* b, float* sums, int panel, int start, int steps, int tiles)
     {
+        ref readonly GemmOperands product = ref job.Product;
         int pairs = (steps + 1) / 2;
         if (product.Layout == RightOperand.FloatCodePanels)
-            BFloat16Kernels.ScaledTile(rows)(a, b, sums, pairs, tiles,
+            BFloat16Kernels.ScaledTile(job.Blocking.Instruction, rows)(a, b, sums, pairs, tiles,
                 product.Codes.ScalesAt((byte*)product.B + panel * product.BStride, start));
         else
-            BFloat16Kernels.Tile(rows)(a, b, sums, pairs, tiles);
+            BFloat16Kernels.Tile(job.Blocking.Instruction, rows)(a, b, sums, pairs, tiles);
     }
 
     private static void PackBlock(in GemmOperands product, byte* b, int panel, int start, int steps)

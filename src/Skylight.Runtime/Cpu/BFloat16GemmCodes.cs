@@ -14,7 +14,7 @@ internal static unsafe partial class BFloat16Gemm
     private static void MultiplyCodes(in GemmOperands product, byte* a, int panel, int endPanel)
     {
         int rows = product.Rows, most = FloatCodeTile.PanelsFor(rows);
-        float* sums = stackalloc float[TileRows * Width];
+        float* sums = stackalloc float[BFloat16Tile.MaxRows * Width];
         for (int count; panel < endPanel; panel += count)
         {
             count = endPanel - panel >= most ? most : 1;
@@ -35,7 +35,7 @@ internal static unsafe partial class BFloat16Gemm
             float* left = a;
             CpuParallel.For(WeightPanels.PanelCount(product.Columns), threads, index =>
             {
-                float* sums = GemmScratch.Sums((nint)rows * Width), part = stackalloc float[TileRows * Width],
+                float* sums = GemmScratch.Sums((nint)rows * Width), part = stackalloc float[BFloat16Tile.MaxRows * Width],
                     values = GemmScratch.PanelBlock(FloatCodeValues.FloatsOf(layout.Block));
                 byte* panel = (byte*)product.B + index * product.BStride;
                 new Span<float>(sums, rows * Width).Clear();
@@ -44,9 +44,9 @@ internal static unsafe partial class BFloat16Gemm
                     int steps = Math.Min(layout.Block, product.Steps - start);
                     FloatCodeValues.Write(layout, panel, start, steps, isScaled: false, values);
                     var scales = new ReadOnlySpan<float>(layout.ScalesAt(panel, start), Width);
-                    for (int row = 0; row < rows; row += TileRows)
+                    for (int row = 0; row < rows; row += BFloat16Tile.MaxRows)
                     {
-                        int count = Math.Min(TileRows, rows - row);
+                        int count = Math.Min(BFloat16Tile.MaxRows, rows - row);
                         MicroKernel.Tile<FloatElement>(
                             new TileArguments
                             {

@@ -66,7 +66,7 @@ public static class CpuVectors
     /// Whether the area into which the system saves registers is large enough for a part of them: it is as large as the
     /// parts that it saves.
     /// </summary>
-    private static bool IsSaved(int part)
+    internal static bool IsSaved(int part)
     {
         (int size, int offset, _, _) = X86Base.CpuId(13, part);
         return size > 0 && X86Base.CpuId(13, 0).Ebx >= size + offset;

@@ -136,22 +136,7 @@ internal static unsafe class Gemm
         float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate,
         DataType operands = DataType.Float32)
     {
-        var product = new GemmOperands
-        {
-            A = dy,
-            ARow = lddy,
-            AStep = 1,
-            Layout = IsFloat(weightType) ? RightOperand.FloatPanelsAcross : RightOperand.BFloat16PanelsAcross,
-            B = panels,
-            BStride = K,
-            C = dx,
-            CRow = lddx,
-            CPanel = Width,
-            Rows = M,
-            Columns = K,
-            Steps = N,
-            Accumulate = accumulate,
-        };
+        GemmOperands product = InputGradient(dy, lddy, panels, weightType, dx, lddx, M, N, K, accumulate);
         Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
     }
 
@@ -163,23 +148,7 @@ internal static unsafe class Gemm
         float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate,
         DataType operands = DataType.Float32)
     {
-        // A panel of dW is a row-major K × 32 matrix: x^T times 32 columns of dy.
-        var product = new GemmOperands
-        {
-            A = x,
-            ARow = 1,
-            AStep = ldx,
-            Layout = RightOperand.RowMajor,
-            B = dy,
-            BStride = lddy,
-            C = dwPanels,
-            CRow = Width,
-            CPanel = (nint)Width * K,
-            Rows = K,
-            Columns = N,
-            Steps = M,
-            Accumulate = accumulate,
-        };
+        GemmOperands product = WeightGradient(x, ldx, dy, lddy, dwPanels, M, N, K, accumulate);
         Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
         int used = N % Width;
         if (accumulate || used == 0)
@@ -272,7 +241,7 @@ internal static unsafe class Gemm
             GemmBlocked.Run(product, threads);
     }
 
-    private static GemmOperands WeightProduct(
+    internal static GemmOperands WeightProduct(
         float* x, int ldx, void* panels, DataType weightType, float* y, int ldy, int M, int N, int K) => new()
         {
             A = x,
@@ -287,6 +256,43 @@ internal static unsafe class Gemm
             Rows = M,
             Columns = N,
             Steps = K,
+        };
+
+    internal static GemmOperands InputGradient(
+        float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate) => new()
+        {
+            A = dy,
+            ARow = lddy,
+            AStep = 1,
+            Layout = IsFloat(weightType) ? RightOperand.FloatPanelsAcross : RightOperand.BFloat16PanelsAcross,
+            B = panels,
+            BStride = K,
+            C = dx,
+            CRow = lddx,
+            CPanel = Width,
+            Rows = M,
+            Columns = K,
+            Steps = N,
+            Accumulate = accumulate,
+        };
+
+    // A panel of dW is a row-major K × 32 matrix: x^T times 32 columns of dy.
+    internal static GemmOperands WeightGradient(
+        float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate) => new()
+        {
+            A = x,
+            ARow = 1,
+            AStep = ldx,
+            Layout = RightOperand.RowMajor,
+            B = dy,
+            BStride = lddy,
+            C = dwPanels,
+            CRow = Width,
+            CPanel = (nint)Width * K,
+            Rows = K,
+            Columns = N,
+            Steps = M,
+            Accumulate = accumulate,
         };
 
     private static bool IsFloat(DataType weightType) => weightType switch

@@ -5,8 +5,8 @@ using Skylight.Tensors;
 namespace Skylight.Tests.Cpu;
 
 /// <summary>
-/// Products in bfloat16: the assembled kernels and the managed ones give the same bits, those of the plain chain over
-/// rounded operands, for every height of a tile.
+/// Products in bfloat16, for every height of a tile: the assembled dot products and the managed ones give the same bits, those
+/// of the plain chain over rounded operands; products of matrices those of their own order of sums.
 /// </summary>
 public sealed unsafe class BFloat16GemmTests
 {
@@ -30,32 +30,52 @@ public sealed unsafe class BFloat16GemmTests
 
     [Theory]
     [MemberData(nameof(Shapes))]
-    public void All_products_are_the_chain_over_rounded_operands(int M, int N, int K)
-    {
-        float[] x = GemmReference.Random(M * K, 1), weight = GemmReference.Random(N * K, 2), dy = GemmReference.Random(M * N, 3),
-            bias = GemmReference.Random(N, 4), oldX = GemmReference.Random(M * K, 5);
-        float[] oldWeight = GemmReference.ToPanels(GemmReference.Random(N * K, 6), N, K);
-        ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(weight, N, K));
-        float[] roundX = GemmReference.RoundToBFloat16(x), roundDy = GemmReference.RoundToBFloat16(dy);
-        Run(DataType.Float32, roundX, roundDy, out float[] y, out float[] dx, out float[] dw);
-        Run(DataType.BFloat16, x, dy, out float[] halfY, out float[] halfDx, out float[] halfDw);
-        GemmReference.AssertSameBits(y, halfY, "y");
-        GemmReference.AssertSameBits(dx, halfDx, "dx");
-        GemmReference.AssertSameBits(dw, halfDw, "dw");
+    public void Dot_products_are_the_chain_over_rounded_operands(int M, int N, int K) =>
+        AssertProducts(BFloat16Instruction.DotProducts, M, N, K);
 
-        void Run(DataType operands, float[] a, float[] b, out float[] product, out float[] inputGradient,
-            out float[] weightGradient)
+    [Theory]
+    [MemberData(nameof(Shapes))]
+    public void Products_of_matrices_are_two_chains_a_chunk(int M, int N, int K) =>
+        AssertProducts(BFloat16Instruction.Matrices, M, N, K);
+
+    private static void AssertProducts(BFloat16Instruction instruction, int M, int N, int K)
+    {
+        if (!BFloat16Kernels.Has(instruction))
+            return;
+        float[] x = GemmReference.Random(M * K, 1), weight = GemmReference.Random(N * K, 2), dy = GemmReference.Random(M * N, 3),
+            bias = GemmReference.Random(N, 4), dx = GemmReference.Random(M * K, 5), oldWeight = GemmReference.Random(N * K, 6);
+        float[] dw = GemmReference.ToPanels(oldWeight, N, K), y = new float[M * N];
+        ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(weight, N, K));
+        float[] roundX = GemmReference.RoundToBFloat16(x), roundDy = GemmReference.RoundToBFloat16(dy),
+            roundWeight = GemmReference.RoundToBFloat16(weight);
+        bool accumulate = M % 2 == 0;
+        float[] expectedY = new float[M * N], expectedDx = [.. dx], expectedDw = [.. oldWeight];
+        Multiply((m, k) => roundX[m * K + k], (k, n) => roundWeight[n * K + k], expectedY, N, M, N, K, false, bias);
+        Multiply((m, n) => roundDy[m * N + n], (n, k) => roundWeight[n * K + k], expectedDx, K, M, K, N, accumulate, null);
+        Multiply((n, m) => roundDy[m * N + n], (m, k) => roundX[m * K + k], expectedDw, K, N, K, M, accumulate, null);
+        fixed (float* px = x, pdy = dy, pBias = bias, py = y, pdx = dx, pdw = dw)
+        fixed (ushort* pw = panels)
         {
-            product = new float[M * N];
-            inputGradient = [.. oldX];
-            weightGradient = [.. oldWeight];
-            fixed (float* pa = a, pb = b, pBias = bias, py = product, pdx = inputGradient, pdw = weightGradient)
-            fixed (ushort* pw = panels)
-            {
-                Gemm.MultiplyWeight(pa, K, pw, DataType.BFloat16, pBias, py, N, M, N, K, operands);
-                Gemm.MultiplyWeightTransposed(pb, N, pw, DataType.BFloat16, pdx, K, M, N, K, accumulate: M % 2 == 0, operands);
-                Gemm.WeightGradient(pa, K, pb, N, pdw, M, N, K, accumulate: M % 2 == 0, operands);
-            }
+            GemmOperands product = Gemm.WeightProduct(px, K, pw, DataType.BFloat16, py, N, M, N, K);
+            product.Bias = pBias;
+            BFloat16Gemm.Run(product, 2, instruction);
+            BFloat16Gemm.Run(Gemm.InputGradient(pdy, N, pw, DataType.BFloat16, pdx, K, M, N, K, accumulate), 2, instruction);
+            BFloat16Gemm.Run(Gemm.WeightGradient(px, K, pdy, N, pdw, M, N, K, accumulate), 2, instruction);
+        }
+
+        GemmReference.AssertSameBits(expectedY, y, "y");
+        GemmReference.AssertSameBits(expectedDx, dx, "dx");
+        for (int n = 0; n < N; n++)
+            for (int k = 0; k < K; k++)
+                Assert.Equal(expectedDw[n * K + k], dw[WeightPanels.IndexOf(n, k, K)]);
+
+        void Multiply(Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int rows, int columns, int steps,
+            bool adds, float[]? added)
+        {
+            if (instruction == BFloat16Instruction.Matrices)
+                GemmReference.MultiplyInChunks(a, b, c, ldc, rows, columns, steps, adds, added);
+            else
+                GemmReference.Multiply(a, b, c, ldc, rows, columns, steps, adds, added);
         }
     }
 
@@ -69,22 +89,11 @@ public sealed unsafe class BFloat16GemmTests
         fixed (float* px = x, py = y, pm = managed)
         fixed (ushort* pw = panels)
         {
-            var product = new GemmOperands
-            {
-                A = px,
-                ARow = K,
-                AStep = 1,
-                Layout = RightOperand.BFloat16Panels,
-                B = pw,
-                BStride = K,
-                C = py,
-                CRow = N,
-                CPanel = WeightPanels.Width,
-                Rows = M,
-                Columns = N,
-                Steps = K,
-            };
-            BFloat16Gemm.Run(product, 2);
+            GemmOperands product = Gemm.WeightProduct(px, K, pw, DataType.BFloat16, py, N, M, N, K);
+            if (BFloat16Kernels.AreAvailable)
+                BFloat16Gemm.Run(product, 2, BFloat16Instruction.DotProducts);
+            else
+                BFloat16Gemm.Run(product, 2);
             product.C = pm;
             BFloat16Gemm.RunManaged(product, 2);
         }
@@ -128,7 +137,8 @@ public sealed unsafe class BFloat16GemmTests
     public void Kernels_are_there_exactly_where_nothing_speaks_against_it()
     {
         Assert.Equal(ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16, BFloat16Kernels.AreAvailable);
-        Assert.Equal(BFloat16Kernels.AreAvailable, CpuAssembly.Kernels.Contains("bfloat16"));
+        Assert.Equal(BFloat16Kernels.AreAvailable, CpuAssembly.Kernels.Any(name => name.StartsWith("bfloat16")));
+        Assert.Equal(BFloat16Kernels.Has(BFloat16Instruction.Matrices), CpuAssembly.Kernels.Contains("bfloat16 (AMX)"));
         Assert.Equal(BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32, new CpuDevice().Compute);
         Assert.Throws<ArgumentOutOfRangeException>(() => new CpuDevice(new CpuDeviceOptions { Compute = DataType.Int32 }));
     }

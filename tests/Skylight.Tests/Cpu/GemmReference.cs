@@ -32,6 +32,37 @@ internal static class GemmReference
         }
     }
 
+    /// <summary>
+    /// The same as <c>tdpbf16ps</c> has it: of 32 terms the even ones are a chain from zero and the odd ones another; their sum
+    /// is added.
+    /// </summary>
+    public static void MultiplyInChunks(
+        Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int M, int N, int K, bool accumulate,
+        float[]? bias = null)
+    {
+        for (int m = 0; m < M; m++)
+        {
+            for (int n = 0; n < N; n++)
+            {
+                float sum = accumulate ? c[m * ldc + n] : 0f;
+                for (int first = 0; first < K; first += 32)
+                {
+                    float even = 0, odd = 0;
+                    for (int k = first; k < Math.Min(first + 32, K); k += 2)
+                    {
+                        even = MathF.FusedMultiplyAdd(a(m, k), b(k, n), even);
+                        if (k + 1 < K)
+                            odd = MathF.FusedMultiplyAdd(a(m, k + 1), b(k + 1, n), odd);
+                    }
+
+                    sum += even + odd;
+                }
+
+                c[m * ldc + n] = bias == null ? sum : sum + bias[n];
+            }
+        }
+    }
+
     public static float[] ToPanels(float[] weight, int N, int K)
     {
         var panels = new float[WeightPanels.ElementCount(N, K)];

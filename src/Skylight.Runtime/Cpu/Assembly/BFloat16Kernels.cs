@@ -3,31 +3,54 @@ namespace Skylight.Cpu.Assembly;
 /// <summary>The assembled kernels of bfloat16 products, each made when it is first asked for.</summary>
 internal static unsafe class BFloat16Kernels
 {
-    private static readonly nint[] Packed = new nint[BFloat16Tile.MaxRows + 1], Panels = new nint[BFloat16Tile.MaxRows + 1],
-        Ahead = new nint[BFloat16Tile.MaxRows + 1], Scaled = new nint[BFloat16Tile.MaxRows + 1];
+    // By instruction.
+    private static readonly nint[][] Panels = New(), Packed = New(), Ahead = New(), Scaled = New();
     private static readonly nint[] Packings = new nint[6];
     private static readonly Lock Making = new();
 
     /// <summary>Whether they run here.</summary>
     public static bool AreAvailable { get; } = ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16;
 
+    /// <summary>Whether an instruction is here.</summary>
+    public static bool Has(BFloat16Instruction instruction) => AreAvailable
+        && (instruction == BFloat16Instruction.DotProducts || ProcessorFeatures.HasMatrices);
+
+    /// <summary>
+    /// The one that all products of this process are computed with: a weight has one order of sums, whatever it is used for.
+    /// </summary>
+    public static BFloat16Instruction Fastest { get; } = Has(BFloat16Instruction.Matrices)
+        ? BFloat16Instruction.Matrices : BFloat16Instruction.DotProducts;
+
+    /// <summary>The most rows of a tile.</summary>
+    public static int MaxRows(BFloat16Instruction instruction) =>
+        instruction == BFloat16Instruction.Matrices ? BFloat16Matrices.MaxRows : BFloat16Tile.MaxRows;
+
     /// <inheritdoc cref="BFloat16Tile.Packed"/>
-    public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows, () => BFloat16Tile.Packed(rows));
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(BFloat16Instruction instruction, int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed[(int)instruction], rows,
+            () => instruction == BFloat16Instruction.Matrices
+                ? BFloat16Matrices.Packed(rows) : BFloat16Tile.Packed(rows));
 
     /// <inheritdoc cref="BFloat16Tile.PackedScaled"/>
-    public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, void> ScaledTile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, float*, void>)Get(Scaled, rows,
-            () => BFloat16Tile.PackedScaled(rows));
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, void> ScaledTile(
+        BFloat16Instruction instruction, int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, float*, void>)Get(Scaled[(int)instruction], rows,
+            () => instruction == BFloat16Instruction.Matrices
+                ? BFloat16Matrices.PackedScaled(rows) : BFloat16Tile.PackedScaled(rows));
 
     /// <inheritdoc cref="BFloat16Tile.PackedAhead"/>
-    public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)Get(Ahead, rows,
-            () => BFloat16Tile.PackedAhead(rows));
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(
+        BFloat16Instruction instruction, int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)Get(Ahead[(int)instruction], rows,
+            () => instruction == BFloat16Instruction.Matrices
+                ? BFloat16Matrices.PackedAhead(rows) : BFloat16Tile.PackedAhead(rows));
 
     /// <inheritdoc cref="BFloat16Tile.Panel"/>
-    public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels, rows, () => BFloat16Tile.Panel(rows));
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(
+        BFloat16Instruction instruction, int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels[(int)instruction], rows,
+            () => instruction == BFloat16Instruction.Matrices
+                ? BFloat16Matrices.Panel(rows) : BFloat16Tile.Panel(rows));
 
     /// <inheritdoc cref="BFloat16Packing.Rows"/>
     public static delegate* unmanaged<float*, void*, nint, nint, nint, nint, void> PackRows =>
@@ -52,6 +75,8 @@ internal static unsafe class BFloat16Kernels
     /// <inheritdoc cref="BFloat16Packing.ChunkAcross"/>
     public static delegate* unmanaged<void*, void*, void> PackChunkAcross =>
         (delegate* unmanaged<void*, void*, void>)Get(Packings, 5, BFloat16Packing.ChunkAcross);
+
+    private static nint[][] New() => [new nint[BFloat16Tile.MaxRows + 1], new nint[BFloat16Matrices.MaxRows + 1]];
 
     private static nint Get(nint[] kernels, int index, Func<nint> make)
     {

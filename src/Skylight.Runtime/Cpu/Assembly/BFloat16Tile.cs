@@ -148,12 +148,7 @@ internal static class BFloat16Tile
             Multiply(code, rows, row => __dword_ptr[r10 + row * RowBytes]);
         });
 
-        // Four columns of each eight are in the first vector, four in the second.
-        var first = new int[16];
-        for (int column = 0; column < 16; column++)
-            first[column] = (column / 4 % 2 * 16) | (column / 8 * 4) | (column % 4);
-        Label firstHalf = kernel.Constant<int>(first), secondHalf =
-            kernel.Constant<int>(Array.ConvertAll(first, index => index + 8));
+        (Label firstHalf, Label secondHalf) = InterleavedColumns(kernel);
         code.vmovdqu32(zmm[A], __zmmword_ptr[firstHalf]);
         code.vmovdqu32(zmm[A + 1], __zmmword_ptr[secondHalf]);
         for (int row = 0; row < rows; row++)
@@ -167,6 +162,18 @@ internal static class BFloat16Tile
         }
 
         return kernel.Finish();
+    }
+
+    /// <summary>
+    /// Where the columns of a panel are after its steps were interleaved, for <c>vpermi2ps</c>: four of each eight are in the
+    /// first vector, four in the second.
+    /// </summary>
+    public static (Label First, Label Second) InterleavedColumns(KernelAssembler kernel)
+    {
+        var first = new int[16];
+        for (int column = 0; column < 16; column++)
+            first[column] = (column / 4 % 2 * 16) | (column / 8 * 4) | (column % 4);
+        return (kernel.Constant<int>(first), kernel.Constant<int>(Array.ConvertAll(first, index => index + 8)));
     }
 
     /// <summary>
