@@ -73,20 +73,12 @@ internal static unsafe partial class BFloat16Gemm
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
         var blocking = new Blocking(instruction);
-        if (product.Layout is RightOperand.BFloat16Panels && product.Rows <= blocking.FewRows && product.AStep == 1
-            && !product.Accumulate)
-        {
-            RunFewRows(product, threads, instruction);
-            return;
-        }
-
         // Matrices are multiplied in memory: there codes are written out for a few rows too.
-        if (product.Layout == RightOperand.FloatCodePanels && product.Rows <= BFloat16Tile.MaxRows
-            && instruction == BFloat16Instruction.DotProducts)
-        {
-            RunFewRows(product, threads, instruction);
-            return;
-        }
+        bool isInPlace = product.Layout == RightOperand.FloatCodePanels
+            ? instruction == BFloat16Instruction.DotProducts && product.Rows <= blocking.TileRows
+            : product.Layout == RightOperand.BFloat16Panels && product.Rows <= blocking.FewRows && product.AStep == 1
+                && !product.Accumulate;
+        if (isInPlace)
         {
             RunFewRows(product, threads, instruction);
             return;

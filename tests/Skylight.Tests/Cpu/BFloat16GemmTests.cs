@@ -49,10 +49,12 @@ public sealed unsafe class BFloat16GemmTests
         float[] roundX = GemmReference.RoundToBFloat16(x), roundDy = GemmReference.RoundToBFloat16(dy),
             roundWeight = GemmReference.RoundToBFloat16(weight);
         bool accumulate = M % 2 == 0;
+        GemmReference.Chain multiply = instruction == BFloat16Instruction.Matrices
+            ? GemmReference.MultiplyInChunks : GemmReference.Multiply;
         float[] expectedY = new float[M * N], expectedDx = [.. dx], expectedDw = [.. oldWeight];
-        Multiply((m, k) => roundX[m * K + k], (k, n) => roundWeight[n * K + k], expectedY, N, M, N, K, false, bias);
-        Multiply((m, n) => roundDy[m * N + n], (n, k) => roundWeight[n * K + k], expectedDx, K, M, K, N, accumulate, null);
-        Multiply((n, m) => roundDy[m * N + n], (m, k) => roundX[m * K + k], expectedDw, K, N, K, M, accumulate, null);
+        multiply((m, k) => roundX[m * K + k], (k, n) => roundWeight[n * K + k], expectedY, N, M, N, K, false, bias);
+        multiply((m, n) => roundDy[m * N + n], (n, k) => roundWeight[n * K + k], expectedDx, K, M, K, N, accumulate, null);
+        multiply((n, m) => roundDy[m * N + n], (m, k) => roundX[m * K + k], expectedDw, K, N, K, M, accumulate, null);
         fixed (float* px = x, pdy = dy, pBias = bias, py = y, pdx = dx, pdw = dw)
         fixed (ushort* pw = panels)
         {
@@ -68,15 +70,6 @@ public sealed unsafe class BFloat16GemmTests
         for (int n = 0; n < N; n++)
             for (int k = 0; k < K; k++)
                 Assert.Equal(expectedDw[n * K + k], dw[WeightPanels.IndexOf(n, k, K)]);
-
-        void Multiply(Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int rows, int columns, int steps,
-            bool adds, float[]? added)
-        {
-            if (instruction == BFloat16Instruction.Matrices)
-                GemmReference.MultiplyInChunks(a, b, c, ldc, rows, columns, steps, adds, added);
-            else
-                GemmReference.Multiply(a, b, c, ldc, rows, columns, steps, adds, added);
-        }
     }
 
     [Theory]

@@ -126,12 +126,25 @@ public sealed unsafe class FloatCodeTests
         {
             using var weight = new Weight(s_formats[index], N, K);
             float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 2),
-                expected = Reference(weight, GemmReference.RoundToBFloat16(x), bias, M), managed = new float[M * N];
+                y = new float[M * N];
             string what = $"{s_formats[index]} {M} {N} {K}";
-            GemmReference.AssertSameBits(expected, Run(weight, x, bias, M, DataType.BFloat16), what);
-            fixed (float* px = x, pb = bias, py = managed)
-                BFloat16Gemm.RunManaged(Operands(weight.Layout, weight.Pointer, px, pb, py, M, N), 2);
-            GemmReference.AssertSameBits(expected, managed, $"managed {what}");
+            fixed (float* px = x, pb = bias, py = y)
+            {
+                GemmOperands operands = Operands(weight.Layout, weight.Pointer, px, pb, py, M, N);
+                foreach (BFloat16Instruction instruction in Enum.GetValues<BFloat16Instruction>())
+                {
+                    if (!BFloat16Kernels.Has(instruction) || !FloatCodeKernels.AreAvailable(weight.Layout.Codes))
+                        continue;
+                    BFloat16Gemm.Run(operands, 2, instruction);
+                    GemmReference.AssertSameBits(Reference(weight, GemmReference.RoundToBFloat16(x), bias, M, instruction), y,
+                        $"{instruction} {what}");
+                }
+
+                BFloat16Gemm.RunManaged(operands, 2);
+                GemmReference.AssertSameBits(
+                    Reference(weight, GemmReference.RoundToBFloat16(x), bias, M, BFloat16Instruction.DotProducts), y,
+                    $"managed {what}");
+            }
         }
     }
 
@@ -180,7 +193,7 @@ public sealed unsafe class FloatCodeTests
     }
 
     /// <summary>What the products are by their definition.</summary>
-    private static float[] Reference(Weight weight, float[] x, float[] bias, int M)
+    private static float[] Reference(Weight weight, float[] x, float[] bias, int M, BFloat16Instruction instruction)
     {
         int N = weight.Outputs, K = weight.Inputs;
         var y = new float[M * N];
@@ -191,14 +204,17 @@ public sealed unsafe class FloatCodeTests
             for (int output = 0; output < N; output++)
             {
                 float sum = 0;
+                var block = new float[1];
                 for (int start = 0; start < K; start += weight.Layout.Block)
                 {
-                    float block = 0;
-                    for (int input = start; input < Math.Min(K, start + weight.Layout.Block); input++)
-                        block = MathF.FusedMultiplyAdd(x[row * K + input],
-                            values[weight.Elements.Codes[output * K + input] & mask], block);
+                    int first = start;
+                    GemmReference.Chain chain = instruction == BFloat16Instruction.Matrices
+                        ? GemmReference.MultiplyInChunks : GemmReference.Multiply;
+                    chain((_, k) => x[row * K + first + k],
+                        (k, _) => values[weight.Elements.Codes[output * K + first + k] & mask], block, 1, 1, 1,
+                        Math.Min(weight.Layout.Block, K - start), false);
                     float scale = weight.Elements.Scales[output * blocks + start / weight.Elements.Type.Format.BlockSize];
-                    sum = MathF.FusedMultiplyAdd(block, scale, sum);
+                    sum = MathF.FusedMultiplyAdd(block[0], scale, sum);
                 }
 
                 y[row * N + output] = sum + bias[output];

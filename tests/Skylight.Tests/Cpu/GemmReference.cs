@@ -15,6 +15,11 @@ internal static class GemmReference
         return values;
     }
 
+    /// <summary>One of the orders of sums below.</summary>
+    public delegate void Chain(
+        Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int M, int N, int K, bool accumulate,
+        float[]? bias = null);
+
     /// <summary>c[m, n] (+)= Σ_k a(m, k)·b(k, n) (+ bias[n]).</summary>
     public static void Multiply(
         Func<int, int, float> a, Func<int, int, float> b, float[] c, int ldc, int M, int N, int K, bool accumulate,
