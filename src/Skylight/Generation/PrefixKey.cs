@@ -8,12 +8,12 @@ namespace Skylight.Generation;
 /// is a hash (<see cref="ContentHash"/>, which says why that one) of all tokens and pictures from the beginning of the
 /// sequence to the page's end.
 /// </summary>
-internal readonly record struct PrefixKey(UInt128 Hash)
+internal readonly record struct PrefixKey(ContentHash Hash)
 {
     /// <summary>The name of what comes before the first page.</summary>
     /// <param name="epoch">Counts how often everything was forgotten: what other weights have computed has other
     /// names.</param>
-    public static PrefixKey Root(long epoch) => new((UInt128)epoch);
+    public static PrefixKey Root(long epoch) => new(new ContentHash(0, (ulong)epoch));
 
     /// <summary>The name of the page after this one.</summary>
     /// <param name="tokens">The tokens of the page.</param>

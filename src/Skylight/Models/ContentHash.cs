@@ -12,18 +12,22 @@ namespace Skylight.Models;
 /// left, 2^-128 for a pair. SHA-256 would do as well, but comes from OpenSSL, which a slim machine does not have. Never
 /// stored: the next process has another key.
 /// </summary>
-internal static class ContentHash
+/// <param name="High">The upper 64 bits.</param>
+/// <param name="Low">The lower ones. (One number of 128 bits would keep whatever holds it from being compiled beforehand.)</param>
+internal readonly record struct ContentHash(ulong High, ulong Low)
 {
-    // NewGuid draws 122 bits from the system's secure generator, and needs no OpenSSL for it.
-    private static readonly UInt128 s_key = BinaryPrimitives.ReadUInt128LittleEndian(Guid.NewGuid().ToByteArray());
+    private static readonly ContentHash s_key = NewKey();
 
     /// <summary>The name of some bytes.</summary>
-    public static UInt128 Of(ReadOnlySpan<byte> content) => Of(s_key, content);
+    public static ContentHash Of(ReadOnlySpan<byte> content) => Of(s_key, content);
+
+    /// <summary>32 hexadecimal digits.</summary>
+    public override string ToString() => $"{High:x16}{Low:x16}";
 
     /// <summary>SipHash-2-4 with 128 bits of result; key and result as their bytes in little-endian order.</summary>
-    internal static UInt128 Of(UInt128 key, ReadOnlySpan<byte> content)
+    internal static ContentHash Of(ContentHash key, ReadOnlySpan<byte> content)
     {
-        ulong key0 = (ulong)key, key1 = (ulong)(key >> 64);
+        (ulong key1, ulong key0) = key;
         var state = new State(key0 ^ 0x736F6D6570736575, key1 ^ 0x646F72616E646F6D ^ 0xEE, key0 ^ 0x6C7967656E657261,
             key1 ^ 0x7465646279746573);
         ReadOnlySpan<byte> rest = content;
@@ -34,7 +38,14 @@ internal static class ContentHash
             last |= (ulong)rest[index] << (8 * index);
         state.Absorb(last);
         ulong low = state.Finish(0, 0xEE), high = state.Finish(0xDD, 0);
-        return new UInt128(high, low);
+        return new ContentHash(high, low);
+    }
+
+    private static ContentHash NewKey()
+    {
+        // 122 bits from the system's secure generator, which needs no OpenSSL.
+        byte[] drawn = Guid.NewGuid().ToByteArray();
+        return new(BinaryPrimitives.ReadUInt64LittleEndian(drawn.AsSpan(8)), BinaryPrimitives.ReadUInt64LittleEndian(drawn));
     }
 
     private struct State(ulong v0, ulong v1, ulong v2, ulong v3)

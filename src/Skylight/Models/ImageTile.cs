@@ -42,7 +42,7 @@ public sealed class ImageTile
     /// milliseconds for a tile of 448×448.
     /// </summary>
     internal string ContentKey =>
-        _contentKey ??= $"{Height}x{Width}:{ContentHash.Of(MemoryMarshal.AsBytes<float>(Pixels)):x32}";
+        _contentKey ??= $"{Height}x{Width}:{ContentHash.Of(MemoryMarshal.AsBytes<float>(Pixels))}";
 }
 
 /// <summary>Tokens with the pictures that their <c>&lt;IMG_CONTEXT&gt;</c> places stand for, in order.</summary>

@@ -62,9 +62,9 @@ internal static class WeightQuantizer
     /// <summary>Rounds a block and gives its scale, a binary16 number.</summary>
     internal static float Round(ReadOnlySpan<float> block, QuantizedFormat format, Span<sbyte> codes)
     {
-        float furthest = Furthest(block);
+        float furthest = Vector256.IsHardwareAccelerated && block.Length == 32 ? FurthestOf32(block) : Furthest(block);
         (float most, int low, int high) = format.Codes == CodeType.Int8 ? (127f, -127, 127) : (-8f, -8, 7);
-        float scale = (float)(Half)(furthest / most);
+        float scale = ToHalf(furthest / most);
         if (!float.IsFinite(scale))
             throw new ArgumentException($"A weight of {furthest} is beyond what a binary16 scale holds.", nameof(block));
         // Zeros, or numbers so small that the scale is none.
@@ -76,40 +76,61 @@ internal static class WeightQuantizer
 
         float inverse = 1 / scale;
         int index = 0;
-        // As the loop below, sixteen at a time: both round halves to even.
-        for (; index <= block.Length - 16; index += 16)
+        // As the loop below, thirty-two at a time: both round halves to even.
+        for (; index <= block.Length - 32; index += 32)
         {
-            ReadOnlySpan<float> from = block.Slice(index, 16);
-            Vector128<short> left = Vector128.Narrow(Rounded(from, 0), Rounded(from, 4)),
-                right = Vector128.Narrow(Rounded(from, 8), Rounded(from, 12));
-            Vector128.Narrow(left, right).CopyTo(codes[index..]);
+            ReadOnlySpan<float> from = block.Slice(index, 32);
+            Vector256<short> left = Vector256.Narrow(Rounded(from, 0), Rounded(from, 8)),
+                right = Vector256.Narrow(Rounded(from, 16), Rounded(from, 24));
+            Vector256.Narrow(left, right).CopyTo(codes[index..]);
         }
 
         for (; index < block.Length; index++)
             codes[index] = (sbyte)Math.Clamp((int)MathF.Round(block[index] * inverse), low, high);
         return scale;
 
-        Vector128<int> Rounded(ReadOnlySpan<float> from, int at) => Vector128.Clamp(
-            Vector128.ConvertToInt32(Vector128.Round(Vector128.Create(from.Slice(at, 4)) * inverse)),
-            Vector128.Create(low), Vector128.Create(high));
+        // No number is far beyond the codes, because the scale is of the one furthest from zero: any conversion will do.
+        Vector256<int> Rounded(ReadOnlySpan<float> from, int at) => Vector256.Min(Vector256.Max(
+            Vector256.ConvertToInt32Native(Vector256.Round(Vector256.Create(from.Slice(at, 8)) * inverse)),
+            Vector256.Create(low)), Vector256.Create(high));
     }
 
     /// <summary>The number furthest from zero, the positive one of two; not a number if any is none.</summary>
-    private static float Furthest(ReadOnlySpan<float> block)
-    {
-        if (block.Length % 8 != 0 || block.IsEmpty)
-            return TensorPrimitives.MaxMagnitude(block);
-        Vector256<float> highest = Vector256.Create(block), lowest = highest;
-        for (int index = 8; index < block.Length; index += 8)
-        {
-            Vector256<float> values = Vector256.Create(block[index..]);
-            (highest, lowest) = (Vector256.Max(highest, values), Vector256.Min(lowest, values));
-        }
+    private static float Furthest(ReadOnlySpan<float> block) => TensorPrimitives.MaxMagnitude(block);
 
-        Vector128<float> high = Vector128.Max(highest.GetLower(), highest.GetUpper()),
-            low = Vector128.Min(lowest.GetLower(), lowest.GetUpper());
-        float most = MathF.Max(MathF.Max(high[0], high[1]), MathF.Max(high[2], high[3])),
-            least = MathF.Min(MathF.Min(low[0], low[1]), MathF.Min(low[2], low[3]));
-        return most >= -least || float.IsNaN(most) ? most : least;
+    private static float FurthestOf32(ReadOnlySpan<float> block)
+    {
+        Vector256<float> a = Vector256.Create(block), b = Vector256.Create(block[8..]), c = Vector256.Create(block[16..]),
+            d = Vector256.Create(block[24..]);
+        // What is no number is lost among those that are; the sum of all, each times zero, has it still.
+        Vector256<float> zeros = (a + b) * 0f + (c + d) * 0f;
+        if (!Vector256.EqualsAll(zeros, Vector256<float>.Zero))
+            return Furthest(block);
+        Vector256<float> highest = Vector256.MaxNative(Vector256.MaxNative(a, b), Vector256.MaxNative(c, d)),
+            lowest = Vector256.MinNative(Vector256.MinNative(a, b), Vector256.MinNative(c, d));
+        float most = Across(highest.GetLower(), highest.GetUpper(), isLowest: false),
+            least = Across(lowest.GetLower(), lowest.GetUpper(), isLowest: true);
+        return most >= -least ? most : least;
+    }
+
+    private static float Across(Vector128<float> left, Vector128<float> right, bool isLowest)
+    {
+        Vector128<float> one = Further(left, right);
+        one = Further(one, Vector128.Shuffle(one, Vector128.Create(2, 3, 0, 1)));
+        return Further(one, Vector128.Shuffle(one, Vector128.Create(1, 0, 3, 2))).ToScalar();
+
+        Vector128<float> Further(Vector128<float> a, Vector128<float> b) =>
+            isLowest ? Vector128.MinNative(a, b) : Vector128.MaxNative(a, b);
+    }
+
+    /// <summary>Rounds to binary16, quickly where the result is an ordinary number.</summary>
+    private static float ToHalf(float value)
+    {
+        const float Least = 6.103515625e-05f, Most = 65504;
+        float magnitude = MathF.Abs(value);
+        if (!(magnitude >= Least && magnitude <= Most))
+            return (float)(Half)value;
+        uint bits = BitConverter.SingleToUInt32Bits(value);
+        return BitConverter.UInt32BitsToSingle((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFFu);
     }
 }

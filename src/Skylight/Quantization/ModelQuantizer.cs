@@ -110,7 +110,7 @@ public static class ModelQuantizer
     private static Dictionary<string, string> Identity(CheckpointReader reader, QuantizerOptions options)
     {
         // Each part is hashed under the hash of what was before it.
-        UInt128 hash = (UInt128)options.Calibration.Count;
+        var hash = new ContentHash(0, (ulong)options.Calibration.Count);
         foreach (TokenSequence sequence in options.Calibration)
         {
             hash = ContentHash.Of(hash, MemoryMarshal.AsBytes<int>(sequence.Tokens));
@@ -131,7 +131,7 @@ public static class ModelQuantizer
             ["format"] = $"{options.Format}",
             ["embeddings"] = $"{options.Embeddings}",
             ["vision"] = $"{options.Vision}",
-            ["calibration"] = options.Calibration.Count == 0 ? "none" : hash.ToString("x32", CultureInfo.InvariantCulture),
+            ["calibration"] = options.Calibration.Count == 0 ? "none" : hash.ToString(),
         };
     }
 

@@ -97,8 +97,8 @@ internal sealed class TokenTable
 
     private static ulong Mix(ulong value)
     {
-        UInt128 product = (UInt128)value * 0x9E3779B97F4A7C15;
-        return (ulong)product ^ (ulong)(product >> 64);
+        ulong high = Math.BigMul(value, 0x9E3779B97F4A7C15, out ulong low);
+        return low ^ high;
     }
 
     private void Resize(int size)

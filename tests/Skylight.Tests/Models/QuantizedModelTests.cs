@@ -93,6 +93,26 @@ public sealed class QuantizedModelTests
     }
 
     [Fact]
+    public void A_scale_is_the_binary16_number_of_any_size()
+    {
+        sbyte[] codes = new sbyte[32];
+        for (int exponent = -40; exponent <= 24; exponent++)
+        {
+            float[] block = Array.ConvertAll(GemmReference.Random(32, exponent + 50), value => MathF.ScaleB(value, exponent));
+            float furthest = block.MaxBy(Math.Abs);
+            foreach ((QuantizedFormat format, float most) in ((QuantizedFormat, float)[])
+                [(QuantizedFormat.Q8, 127f), (QuantizedFormat.Q4, -8f)])
+            {
+                float expected = (float)(Half)(furthest / most);
+                if (float.IsFinite(expected))
+                    Assert.Equal(expected, WeightQuantizer.Round(block, format, codes));
+                else
+                    Assert.Throws<ArgumentException>(() => WeightQuantizer.Round(block, format, codes));
+            }
+        }
+    }
+
+    [Fact]
     public void A_block_of_any_length_is_rounded_as_its_numbers_are_one_by_one()
     {
         foreach (QuantizedFormat format in (QuantizedFormat[])[QuantizedFormat.Q8, QuantizedFormat.Q4])
