@@ -43,13 +43,13 @@ internal unsafe struct QuantizedProduct
 /// <remarks>
 /// An element is one chain over the blocks of inputs, ascending. Of each block the products of codes are summed up in
 /// integers, exactly: d. Then, in float32: d −= zero · Σ codes of x where there are zeros (exact), sum = fma(d, scale of the
-/// weight · scale of x, sum), and where there are minimums sum = fma(minimum, ScaledSum, sum). So the bits depend on the row
-/// and the output only, and the assembled kernels (<see cref="QuantizedTile"/>) and the managed one have the same.
+/// weight · scale of x, sum), and where there are minimums sum = fma(minimum, ScaledSum, sum). Scales and minimums that are
+/// multiples of a super-block's are made of it first, exactly. So the bits depend on the row and the output only, and the assembled kernels (<see cref="QuantizedTile"/>) and the managed one have the same.
 /// </remarks>
 internal static unsafe class QuantizedGemm
 {
     private const int Width = WeightPanels.Width;
-    private const int StepBlock = 512;
+    private const int StepBlock = QuantizedLayout.MostInputs;
     private const int TilesPerTask = 43, PanelsPerTask = 8;
 
     // What a thread reads in one go where a weight is read once: long enough for the processor's prefetcher to follow.
@@ -175,7 +175,7 @@ internal static unsafe class QuantizedGemm
             nint first = Place(product, tiling, start, firstTile), last = Place(product, tiling, start, endTile - 1);
             for (int panel = firstPanel; panel < endPanel; panel++)
             {
-                byte* weight = product.Panels + panel * panelBytes + (nint)(start / layout.Block) * layout.BlockBytes;
+                byte* weight = product.Panels + panel * panelBytes + (nint)layout.PanelBytes(start);
                 float* target = sums + (panel - firstPanel) * panelSums;
                 Tiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, assembled);
                 if (hasLast)
@@ -188,11 +188,11 @@ internal static unsafe class QuantizedGemm
             Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
     }
 
-    private static void Tiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint place,
+    private static void Tiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint first,
         byte* weight, float* sums, int blocks, int tiles, bool assembled)
     {
-        codes += place * layout.Block;
-        infos += place;
+        codes += first * layout.Block;
+        infos += first;
         if (assembled)
         {
             QuantizedKernels.Tile(layout, rows)(codes, infos, weight, sums, blocks, tiles);
@@ -203,27 +203,28 @@ internal static unsafe class QuantizedGemm
         {
             for (int block = 0; block < blocks; block++, codes += rows * layout.Block, infos += rows)
             {
-                byte* of = weight + (nint)block * layout.BlockBytes;
+                BlockPlace place = layout.PlaceOf(weight, block);
                 for (int row = 0; row < rows; row++)
-                    Managed(layout, (sbyte*)codes + row * layout.Block, infos[row], of, sums + row * Width);
+                    Managed(layout, (sbyte*)codes + row * layout.Block, infos[row], place, sums + row * Width);
             }
         }
     }
 
     /// <summary>One block of a row with 32 outputs: what the assembled kernels compute.</summary>
-    private static void Managed(in QuantizedLayout layout, sbyte* codes, in ActivationBlock info, byte* block, float* sums)
+    private static void Managed(in QuantizedLayout layout, sbyte* codes, in ActivationBlock info, in BlockPlace place,
+        float* sums)
     {
         for (int output = 0; output < Width; output++)
         {
             int dot = info.Start;
             for (int input = 0; input < layout.Block; input++)
-                dot += layout.Code(block, output, input) * codes[input];
+                dot += layout.Code(place, output, input) * codes[input];
             float d = dot;
             if (layout.Offset == BlockOffset.Zero)
-                d = MathF.FusedMultiplyAdd(-(float)block[layout.ScaleBytes + output], info.Sum, d);
-            sums[output] = MathF.FusedMultiplyAdd(d, layout.Scale(block, output) * info.Scale, sums[output]);
-            if (layout.Offset == BlockOffset.Minimum)
-                sums[output] = MathF.FusedMultiplyAdd(layout.Added(block, output), info.ScaledSum, sums[output]);
+                d = MathF.FusedMultiplyAdd(-layout.Zero(place, output), info.Sum, d);
+            sums[output] = MathF.FusedMultiplyAdd(d, layout.Scale(place, output) * info.Scale, sums[output]);
+            if (layout.HasMinimum)
+                sums[output] = MathF.FusedMultiplyAdd(layout.Added(place, output), info.ScaledSum, sums[output]);
         }
     }
 
