@@ -8,7 +8,8 @@ namespace Skylight.Workloads;
 /// <param name="Codes">Row-major, one a byte.</param>
 /// <param name="Scales">[outputs, blocks of a row].</param>
 /// <param name="Minimums">The same; empty where the format has none.</param>
-public sealed record QuantizedElements(TensorType Type, sbyte[] Codes, float[] Scales, float[] Minimums)
+/// <param name="SuperScales">[outputs, super-blocks, 1 or 2]; empty where the format has none.</param>
+public sealed record QuantizedElements(TensorType Type, sbyte[] Codes, float[] Scales, float[] Minimums, float[] SuperScales)
 {
     // QLoRA, arXiv 2305.14314, appendix E.
     private static readonly float[] s_quantiles =
@@ -25,12 +26,7 @@ public sealed record QuantizedElements(TensorType Type, sbyte[] Codes, float[] S
     {
         ArgumentNullException.ThrowIfNull(format);
         var random = new Random(seed);
-        int low = format.Codes switch
-        {
-            CodeType.Int4 => -8,
-            CodeType.UInt4 or CodeType.NormalFloat4 => 0,
-            _ => -128,
-        };
+        int low = format.Codes == CodeType.Float8E4M3 ? -128 : -format.CodeBias;
         var codes = new sbyte[shape.ElementCount];
         for (int index = 0; index < codes.Length; index++)
         {
@@ -49,9 +45,41 @@ public sealed record QuantizedElements(TensorType Type, sbyte[] Codes, float[] S
             scales[block] = format.HasHalfScales ? (float)(Half)scale : scale;
             if (format.HasMinimum)
                 minimums[block] = scales[block] * (format.HasZeroPoints ? -random.Next(17) : -16 * random.NextSingle());
+            if (format.HasHalfMinimums)
+                minimums[block] = (float)(Half)minimums[block];
         }
 
-        return new QuantizedElements(TensorType.Quantized(format, shape), codes, scales, minimums);
+        return new QuantizedElements(TensorType.Quantized(format, shape), codes, scales, minimums,
+            MakeMultiples(format, shape.Columns, scales, minimums, random));
+    }
+
+    /// <summary>Makes the scales and minimums of each super-block multiples, by a byte, of one number of binary16.</summary>
+    private static float[] MakeMultiples(QuantizedFormat format, int inputs, float[] scales, float[] minimums, Random random)
+    {
+        if (format.SuperBlockSize == 0)
+            return [];
+        int blocks = format.BlocksOf(inputs), each = format.HasMinimum ? 2 : 1, perSuper = format.SuperBlockSize / format.BlockSize,
+            supers = format.SuperScalesOf(inputs), rows = scales.Length / blocks;
+        var result = new float[rows * supers];
+        for (int row = 0; row < rows; row++)
+        {
+            for (int block = 0; block < blocks; block++)
+            {
+                int at = row * blocks + block, super = row * supers + block / perSuper * each;
+                if (block % perSuper == 0)
+                {
+                    result[super] = (float)(Half)(scales[at] / 40);
+                    if (each == 2)
+                        result[super + 1] = (float)(Half)(minimums[at] / 40);
+                }
+
+                scales[at] = result[super] * random.Next(-128, 128);
+                if (each == 2)
+                    minimums[at] = result[super + 1] * random.Next(-128, 128);
+            }
+        }
+
+        return result;
     }
 
     /// <summary>The values, row-major: scale · code, then the minimum, each rounded to float32.</summary>
@@ -73,7 +101,7 @@ public sealed record QuantizedElements(TensorType Type, sbyte[] Codes, float[] S
     public void Upload(Device device, Tensor destination)
     {
         ArgumentNullException.ThrowIfNull(device);
-        device.UploadCodes(destination, Codes, Scales, Minimums);
+        device.UploadCodes(destination, Codes, Scales, Minimums, SuperScales);
     }
 
     private float ValueOf(sbyte code)

@@ -13,9 +13,11 @@ namespace Skylight.Workloads;
 internal static class QuantizedWorkloads
 {
     private static readonly QuantizedFormat s_q8 = QuantizedFormat.Q8, s_q4 = QuantizedFormat.Q4,
-        s_q6k = new(CodeType.Int8, 16, HasMinimum: false), s_q3k = new(CodeType.Int4, 16, HasMinimum: false),
-        s_q4k = new(CodeType.UInt4, 32, HasMinimum: true), s_q2k = new(CodeType.UInt4, 16, HasMinimum: true),
-        s_q5k = new(CodeType.Int8, 32, HasMinimum: true),
+        s_q6k = new(CodeType.Int6, 16, HasMinimum: false) { SuperBlockSize = 256 },
+        s_q3k = new(CodeType.Int4, 16, HasMinimum: false) { SuperBlockSize = 256 },
+        s_q4k = new(CodeType.UInt4, 32, HasMinimum: true) { SuperBlockSize = 256 },
+        s_q2k = new(CodeType.UInt4, 16, HasMinimum: true) { SuperBlockSize = 256 },
+        s_q5k = new(CodeType.UInt5, 32, HasMinimum: true) { SuperBlockSize = 256 },
         s_awq = new(CodeType.UInt4, 128, HasMinimum: true) { HasHalfScales = true, HasZeroPoints = true },
         s_nf4 = new(CodeType.NormalFloat4, 64, HasMinimum: false), s_fp8 = new(CodeType.Float8E4M3, 96, HasMinimum: false),
         s_fp8Output = new(CodeType.Float8E4M3, 320, HasMinimum: false),

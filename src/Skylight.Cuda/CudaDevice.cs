@@ -130,11 +130,11 @@ public sealed class CudaDevice : Device
 
     /// <inheritdoc/>
     public override void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
-        ReadOnlySpan<float> minimums)
+        ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default)
     {
         ArgumentNullException.ThrowIfNull(destination);
         TensorType type = destination.Type;
-        QuantizedFormat format = CheckCodes(type, codes, scales, minimums);
+        QuantizedFormat format = CheckCodes(type, codes, scales, minimums, superScales);
         QuantizedWeightLayout layout = QuantizedWeightLayout.Of(type);
         MakeCurrent();
         ulong address = AddressOf(destination);

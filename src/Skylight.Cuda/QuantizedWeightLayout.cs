@@ -41,7 +41,7 @@ internal readonly record struct QuantizedWeightLayout
     /// <summary>Whether there are kernels for a format.</summary>
     public static bool Supports(QuantizedFormat format) =>
         format.BlockSize > 0 && format.BlockSize % 16 == 0
-        && (!format.HasMinimum || format.Codes is CodeType.Int4 or CodeType.UInt4 or CodeType.Int8);
+        && (!format.HasMinimum || format.HasIntegerCodes);
 
     /// <summary>The layout of a quantised weight.</summary>
     /// <exception cref="NotSupportedException">There are no kernels for its format.</exception>
@@ -52,7 +52,8 @@ internal readonly record struct QuantizedWeightLayout
             : throw new NotSupportedException($"CUDA has no kernels for weights of format {format}: load them as bfloat16.");
     }
 
-    private int Bits => _format.CodeBits;
+    // Codes of five or six bits take a byte.
+    private int Bits => _format.CodeBits > 4 ? 8 : 4;
 
     private int ChunkInputs => ChunkBytes * 8 / Bits;
 
@@ -76,12 +77,7 @@ internal readonly record struct QuantizedWeightLayout
     };
 
     /// <summary>What is added to codes so that they are not negative.</summary>
-    private int Bias => _format.Codes switch
-    {
-        CodeType.Int4 => 8,
-        CodeType.Int8 => 128,
-        _ => 0,
-    };
+    private int Bias => Bits == 8 && _format.CodeBias > 0 ? 128 : _format.CodeBias;
 
     private long ScalesAt => (long)Chunks * Outputs * ChunkBytes;
 

@@ -69,7 +69,8 @@ internal sealed class TimedDevice(Device inner) : Device
     public override bool Multiplies(QuantizedFormat format) => inner.Multiplies(format);
 
     public override void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
-        ReadOnlySpan<float> minimums) => inner.UploadCodes(destination, codes, scales, minimums);
+        ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default) =>
+        inner.UploadCodes(destination, codes, scales, minimums, superScales);
 
     public override void Upload(ReadOnlySpan<byte> rowMajor, Tensor destination) => inner.Upload(rowMajor, destination);
 

@@ -109,14 +109,15 @@ public sealed class CpuDevice : Device
 
     /// <inheritdoc/>
     public override unsafe void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
-        ReadOnlySpan<float> minimums)
+        ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default)
     {
         ArgumentNullException.ThrowIfNull(destination);
         TensorType type = destination.Type;
-        CheckCodes(type, codes, scales, minimums);
+        QuantizedFormat format = CheckCodes(type, codes, scales, minimums, superScales);
         fixed (sbyte* pCodes = codes)
-        fixed (float* pScales = scales, pMinimums = minimums)
-            PackedWeights.Pack(type, pCodes, pScales, pMinimums, (byte*)CpuMemory.Pointer(destination));
+        fixed (float* pScales = scales, pMinimums = minimums, pSuperScales = superScales)
+            PackedWeights.Pack(type, new QuantizedNumbers(format, type.Shape.Columns, (nint)pCodes, (nint)pScales,
+                (nint)pMinimums, (nint)pSuperScales), (byte*)CpuMemory.Pointer(destination));
     }
 
     /// <inheritdoc/>

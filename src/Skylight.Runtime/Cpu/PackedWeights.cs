@@ -17,12 +17,12 @@ internal static unsafe class PackedWeights
         ? layout.BytesOf(type.Shape.Rows) : QuantizedLayout.Of(type).BytesOf(type.Shape);
 
     /// <summary>Puts a weight, or rows of one, into its layout.</summary>
-    public static void Pack(TensorType type, sbyte* codes, float* scales, float* minimums, byte* target)
+    public static void Pack(TensorType type, in QuantizedNumbers numbers, byte* target)
     {
         if (FloatCodeLayout.Of(type) is { } layout)
-            layout.Pack(type.Format!, codes, scales, type.Shape.Rows, target);
+            layout.Pack(numbers.Format, (sbyte*)numbers.Codes, (float*)numbers.Scales, type.Shape.Rows, target);
         else
-            QuantizedLayout.Of(type).Pack(type.Format!, codes, scales, minimums, type.Shape.Rows, type.Shape.Columns, target);
+            QuantizedPacking.Pack(QuantizedLayout.Of(type), numbers, type.Shape.Rows, target);
     }
 
     /// <summary>One output's values.</summary>

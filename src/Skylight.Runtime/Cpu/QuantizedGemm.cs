@@ -43,28 +43,34 @@ internal unsafe struct QuantizedProduct
 /// <remarks>
 /// An element is one chain over the blocks of inputs, ascending. Of each block the products of codes are summed up in
 /// integers, exactly: d. Then, in float32: d −= zero · Σ codes of x where there are zeros (exact), sum = fma(d, scale of the
-/// weight · scale of x, sum), and where there are minimums sum = fma(minimum, ScaledSum, sum). So the bits depend on the row
-/// and the output only, and the assembled kernels (<see cref="QuantizedTile"/>) and the managed one have the same.
+/// weight · scale of x, sum), and where there are minimums sum = fma(minimum, ScaledSum, sum). Scales and minimums that are
+/// multiples of a super-block's are made of it first, exactly. So the bits depend on the row and the output only, and the assembled kernels (<see cref="QuantizedTile"/>) and the managed one have the same.
 /// </remarks>
 internal static unsafe class QuantizedGemm
 {
     private const int Width = WeightPanels.Width;
-    private const int StepBlock = 512;
+    private const int StepBlock = QuantizedLayout.MostInputs;
     private const int TilesPerTask = 43, PanelsPerTask = 8;
+
+    // So many that unpacking codes costs less than it saves.
+    private const int LeastRowsOfMatrices = 24;
 
     // What a thread reads in one go where a weight is read once: long enough for the processor's prefetcher to follow.
     private const int StreamBytes = 128 << 10;
     private const long MostPackedBytes = 16 << 20;
 
     /// <summary>Computes a product on at most <paramref name="threads"/> threads.</summary>
-    public static void Run(QuantizedProduct product, int threads) => Run(product, threads, QuantizedKernels.AreAvailable);
+    public static void Run(QuantizedProduct product, int threads) => Run(product, threads,
+        !QuantizedKernels.AreAvailable ? QuantizedInstruction.Managed
+            : QuantizedKernels.HasMatrices && product.Rows >= LeastRowsOfMatrices ? QuantizedInstruction.Matrices
+            : QuantizedInstruction.DotProducts);
 
-    internal static void Run(QuantizedProduct product, int threads, bool assembled)
+    internal static void Run(QuantizedProduct product, int threads, QuantizedInstruction instruction)
     {
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
         long rowBytes = (long)product.Layout.BlocksOf(product.Steps) * (product.Layout.Block + sizeof(ActivationBlock));
-        const int TileRows = QuantizedTile.MaxRows;
+        const int TileRows = QuantizedMatrices.MaxRows;
         int most = (int)Math.Max(MostPackedBytes / Math.Max(rowBytes, 1) / TileRows, TilesPerTask) * TileRows;
         int pieces = (product.Rows + most - 1) / most;
         for (int piece = 0; piece < pieces; piece++)
@@ -74,7 +80,7 @@ internal static unsafe class QuantizedGemm
             part.X += first * product.XRow;
             part.Y += first * product.YRow;
             part.Rows = end - first;
-            RunRows(part, threads, assembled);
+            RunRows(part, threads, instruction);
         }
     }
 
@@ -102,12 +108,12 @@ internal static unsafe class QuantizedGemm
         GemmBlocked.Run(operands, threads);
     }
 
-    private static void RunRows(QuantizedProduct product, int threads, bool assembled)
+    private static void RunRows(QuantizedProduct product, int threads, QuantizedInstruction instruction)
     {
         QuantizedLayout layout = product.Layout;
         // Up to two high tiles read a weight once or twice; lower ones are the faster where it stays in the cache.
-        var tiling = new RowTiling(product.Rows,
-            product.Rows <= 2 * QuantizedTile.MaxHighRows ? QuantizedTile.MaxHighRows : QuantizedTile.MaxRows);
+        var tiling = new RowTiling(product.Rows, instruction == QuantizedInstruction.Matrices ? QuantizedMatrices.MaxRows
+            : product.Rows <= 2 * QuantizedTile.MaxHighRows ? QuantizedTile.MaxHighRows : QuantizedTile.MaxRows);
         int panels = WeightPanels.PanelCount(product.Columns), blocks = layout.BlocksOf(product.Steps);
         // Codes, then what belongs to the blocks; both by blocks of steps, in each the tiles, in each the blocks.
         nint codeBytes = (nint)product.Rows * blocks * layout.Block;
@@ -123,7 +129,7 @@ internal static unsafe class QuantizedGemm
             : (panels + PanelsPerTask - 1) / PanelsPerTask;
         ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads,
             (firstTile, endTile, firstPanel, endPanel) =>
-                RunTask(product, tiling, codes, infos, assembled, firstTile, endTile, firstPanel, endPanel));
+                RunTask(product, tiling, codes, infos, instruction, firstTile, endTile, firstPanel, endPanel));
     }
 
     private static int StepsAt(in QuantizedProduct product, int start, bool all) =>
@@ -159,7 +165,7 @@ internal static unsafe class QuantizedGemm
     }
 
     private static void RunTask(in QuantizedProduct product, in RowTiling tiling, byte* codes, ActivationBlock* infos,
-        bool assembled, int firstTile, int endTile, int firstPanel, int endPanel)
+        QuantizedInstruction instruction, int firstTile, int endTile, int firstPanel, int endPanel)
     {
         QuantizedLayout layout = product.Layout;
         bool all = tiling.Count == 1;
@@ -175,12 +181,14 @@ internal static unsafe class QuantizedGemm
             nint first = Place(product, tiling, start, firstTile), last = Place(product, tiling, start, endTile - 1);
             for (int panel = firstPanel; panel < endPanel; panel++)
             {
-                byte* weight = product.Panels + panel * panelBytes + (nint)(start / layout.Block) * layout.BlockBytes;
+                byte* weight = product.Panels + panel * panelBytes + (nint)layout.PanelBytes(start);
                 float* target = sums + (panel - firstPanel) * panelSums;
-                Tiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, assembled);
+                if (instruction == QuantizedInstruction.Matrices)
+                    weight = Unpack(layout, weight, blocks);
+                Tiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, instruction);
                 if (hasLast)
                     Tiles(layout, tiling.Last, codes, infos, last, weight, target + (nint)whole * tiling.Height * Width, blocks,
-                        1, assembled);
+                        1, instruction);
             }
         }
 
@@ -188,14 +196,24 @@ internal static unsafe class QuantizedGemm
             Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
     }
 
-    private static void Tiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint place,
-        byte* weight, float* sums, int blocks, int tiles, bool assembled)
+    /// <summary>Blocks of a panel in the thread's own memory, as products of matrices read them.</summary>
+    private static byte* Unpack(in QuantizedLayout layout, byte* weight, int blocks)
     {
-        codes += place * layout.Block;
-        infos += place;
-        if (assembled)
+        byte* unpacked = (byte*)GemmScratch.PanelBlock((nint)blocks * UnpackedBlocks.Of(layout).BlockBytes / sizeof(float));
+        QuantizedKernels.Unpack(layout)(weight, unpacked, blocks);
+        return unpacked;
+    }
+
+    private static void Tiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint first,
+        byte* weight, float* sums, int blocks, int tiles, QuantizedInstruction instruction)
+    {
+        codes += first * layout.Block;
+        infos += first;
+        if (instruction != QuantizedInstruction.Managed)
         {
-            QuantizedKernels.Tile(layout, rows)(codes, infos, weight, sums, blocks, tiles);
+            var tile = instruction == QuantizedInstruction.Matrices
+                ? QuantizedKernels.MatrixTile(UnpackedBlocks.Of(layout), rows) : QuantizedKernels.Tile(layout, rows);
+            tile(codes, infos, weight, sums, blocks, tiles);
             return;
         }
 
@@ -203,27 +221,28 @@ internal static unsafe class QuantizedGemm
         {
             for (int block = 0; block < blocks; block++, codes += rows * layout.Block, infos += rows)
             {
-                byte* of = weight + (nint)block * layout.BlockBytes;
+                BlockPlace place = layout.PlaceOf(weight, block);
                 for (int row = 0; row < rows; row++)
-                    Managed(layout, (sbyte*)codes + row * layout.Block, infos[row], of, sums + row * Width);
+                    Managed(layout, (sbyte*)codes + row * layout.Block, infos[row], place, sums + row * Width);
             }
         }
     }
 
     /// <summary>One block of a row with 32 outputs: what the assembled kernels compute.</summary>
-    private static void Managed(in QuantizedLayout layout, sbyte* codes, in ActivationBlock info, byte* block, float* sums)
+    private static void Managed(in QuantizedLayout layout, sbyte* codes, in ActivationBlock info, in BlockPlace place,
+        float* sums)
     {
         for (int output = 0; output < Width; output++)
         {
             int dot = info.Start;
             for (int input = 0; input < layout.Block; input++)
-                dot += layout.Code(block, output, input) * codes[input];
+                dot += layout.Code(place, output, input) * codes[input];
             float d = dot;
             if (layout.Offset == BlockOffset.Zero)
-                d = MathF.FusedMultiplyAdd(-(float)block[layout.ScaleBytes + output], info.Sum, d);
-            sums[output] = MathF.FusedMultiplyAdd(d, layout.Scale(block, output) * info.Scale, sums[output]);
-            if (layout.Offset == BlockOffset.Minimum)
-                sums[output] = MathF.FusedMultiplyAdd(layout.Added(block, output), info.ScaledSum, sums[output]);
+                d = MathF.FusedMultiplyAdd(-layout.Zero(place, output), info.Sum, d);
+            sums[output] = MathF.FusedMultiplyAdd(d, layout.Scale(place, output) * info.Scale, sums[output]);
+            if (layout.HasMinimum)
+                sums[output] = MathF.FusedMultiplyAdd(layout.Added(place, output), info.ScaledSum, sums[output]);
         }
     }
 

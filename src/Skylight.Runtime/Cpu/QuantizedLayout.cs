@@ -12,56 +12,79 @@ internal enum BlockOffset
     /// <summary>−zero · scale, with the zero as a byte.</summary>
     Zero,
 
+    /// <summary>A binary16 minimum.</summary>
+    HalfMinimum,
+
     /// <summary>A float32 minimum.</summary>
     Minimum,
 }
 
+/// <summary>Where the numbers and the codes of a block of 32 outputs lie.</summary>
+/// <param name="Head">The head of its group.</param>
+/// <param name="Multiples">Its integers, where scales are multiples of those in the head.</param>
+/// <param name="Codes">Its codes.</param>
+internal readonly unsafe record struct BlockPlace(nint Head, nint Multiples, nint Codes);
+
 /// <summary>
-/// How a quantised weight lies in memory on the CPU: panels of 32 outputs, in each the blocks of inputs one after the other,
-/// in each the 32 scales, the 32 zeros or minimums if there are any, and the codes. So a product reads one stream.
+/// How a quantised weight lies in memory on the CPU: panels of 32 outputs, in each the inputs in groups that share their
+/// scales. A group is a head with the 32 scales, the 32 zeros or minimums if there are any, and the integers of each block of
+/// which the scales are a multiple, if there are such; then the blocks' codes. So a product reads one stream, and no number
+/// is there twice.
 /// </summary>
 /// <remarks>
-/// Codes are unsigned (a bias is added) and lie in quads of inputs, as <c>vpdpbusd</c> takes them: byte 4o + j belongs to
-/// output o and input 4q + j of quad q. Of 8 bits a quad has 64 bytes for outputs 0–15 and 64 for 16–31; of 4 bits the lower
-/// halves of 64 bytes are outputs 0–15, the upper ones 16–31. Blocks have 16 or 32 inputs; longer ones are cut, with the
-/// scale repeated. What pads the last block and the last panel has a scale of zero or meets activations of zero.
+/// Blocks have 16 or 32 inputs, which are summed up in integers; groups one or more blocks, up to <see cref="MostInputs"/>
+/// inputs and so that they divide it: longer or odder ones are cut, with the scale repeated. The last group of a row may have
+/// fewer blocks. Codes are unsigned (a bias is added) and lie in quads of inputs, as <c>vpdpbusd</c> takes them: byte 4o + j
+/// belongs to output o and input 4q + j of quad q. Of 8 bits a quad has 64 bytes for outputs 0–15 and 64 for 16–31; of 4 bits
+/// the lower halves of 64 bytes are outputs 0–15, the upper ones 16–31. Of 5 and 6 bits the lower four lie so, and behind those
+/// of the block the rest, in vectors of 64 bytes with as many half quads side by side as a byte holds, from its lowest bits on.
+/// What pads the last block and the last panel has a scale of zero or meets activations of zero.
 /// </remarks>
 internal readonly record struct QuantizedLayout
 {
+    /// <summary>The most inputs of a group; products are computed in blocks of so many.</summary>
+    public const int MostInputs = 512;
+
     private const int Width = WeightPanels.Width;
 
     private QuantizedLayout(QuantizedFormat format)
     {
         Bits = format.CodeBits;
         Block = format.BlockSize == 16 ? 16 : 32;
-        HasHalfScales = format.HasHalfScales;
-        Offset = !format.HasMinimum ? BlockOffset.None : format.HasZeroPoints ? BlockOffset.Zero : BlockOffset.Minimum;
-        Bias = format.Codes switch
-        {
-            CodeType.Int4 => 8,
-            CodeType.Int8 => 128,
-            _ => 0,
-        };
+        HasMultiples = format.SuperBlockSize > 0;
+        HasHalfScales = HasMultiples || format.HasHalfScales;
+        Offset = !format.HasMinimum ? BlockOffset.None : HasMultiples ? BlockOffset.HalfMinimum
+            : format.HasZeroPoints ? BlockOffset.Zero : format.HasHalfMinimums ? BlockOffset.HalfMinimum : BlockOffset.Minimum;
+        Bias = format.CodeBias;
+        // The largest power of two that divides both.
+        int inputs = HasMultiples ? format.SuperBlockSize : format.BlockSize;
+        GroupBlocks = Math.Min(inputs & -inputs, MostInputs) / Block;
     }
 
     /// <summary>The layout of a format; null where its products are not computed from codes.</summary>
-    public static QuantizedLayout? Of(QuantizedFormat format) =>
-        format.Codes is CodeType.Int4 or CodeType.UInt4 or CodeType.Int8
+    public static QuantizedLayout? Of(QuantizedFormat format) => format.HasIntegerCodes
         && (format.BlockSize == 16 || (format.BlockSize > 0 && format.BlockSize % 32 == 0))
+        && (format.SuperBlockSize == 0 || (format.BlockSize <= 32 && format.SuperBlockSize is 64 or 128 or 256 or 512))
             ? new QuantizedLayout(format) : null;
 
     /// <summary>The layout of a tensor that is known to have one.</summary>
     public static QuantizedLayout Of(TensorType type) => Of(type.Format!)
         ?? throw new NotSupportedException($"cpu: weights of format {type.Format} have no layout.");
 
-    /// <summary>The bits of a code, 4 or 8.</summary>
+    /// <summary>The bits of a code: 4, 5, 6 or 8.</summary>
     public int Bits { get; }
 
     /// <summary>Inputs of a block, 16 or 32.</summary>
     public int Block { get; }
 
+    /// <summary>Blocks that share a head.</summary>
+    public int GroupBlocks { get; }
+
     /// <summary>Whether scales have 16 bits.</summary>
     public bool HasHalfScales { get; }
+
+    /// <summary>Whether each block has integers of a byte, of which the scales and minimums in the head are the units.</summary>
+    public bool HasMultiples { get; }
 
     /// <summary>What a block has beside scales.</summary>
     public BlockOffset Offset { get; }
@@ -69,113 +92,109 @@ internal readonly record struct QuantizedLayout
     /// <summary>What was added to the codes.</summary>
     public int Bias { get; }
 
+    /// <summary>Whether there are minimums of some type.</summary>
+    public bool HasMinimum => Offset is BlockOffset.HalfMinimum or BlockOffset.Minimum;
+
+    /// <summary>The bits of a code beyond four that lie apart: 0, 1 or 2.</summary>
+    public int HighBits => Bits is 5 or 6 ? Bits - 4 : 0;
+
     /// <summary>The bytes of 32 scales.</summary>
     public int ScaleBytes => Width * (HasHalfScales ? 2 : 4);
 
-    /// <summary>The bytes of what is added.</summary>
-    public int OffsetBytes => Offset switch
+    /// <summary>Where in the head the integers of the first block begin.</summary>
+    public int MultiplesAt => ScaleBytes + Offset switch
     {
         BlockOffset.None => 0,
         BlockOffset.Zero => Width,
+        BlockOffset.HalfMinimum => Width * 2,
         _ => Width * sizeof(float),
     };
 
-    /// <summary>Where the codes of a block begin.</summary>
-    public int CodesAt => ScaleBytes + OffsetBytes;
+    /// <summary>The bytes of a block's integers: of scales, then of minimums.</summary>
+    public int MultipleBytes => !HasMultiples ? 0 : Offset == BlockOffset.None ? Width : 2 * Width;
 
-    /// <summary>The bytes of a quad of inputs.</summary>
-    public int QuadBytes => Width * 4 * Bits / 8;
+    /// <summary>The bytes of a group's head, behind which codes begin.</summary>
+    public int HeadBytes => MultiplesAt + GroupBlocks * MultipleBytes;
 
-    /// <summary>The bytes of a block of 32 outputs.</summary>
-    public int BlockBytes => CodesAt + Block / 4 * QuadBytes;
+    /// <summary>The bytes of a quad of inputs, without the bits that lie apart.</summary>
+    public int QuadBytes => Bits == 8 ? 128 : 64;
+
+    /// <summary>Where in a block the bits begin that lie apart.</summary>
+    public int HighAt => Block / 4 * QuadBytes;
+
+    /// <summary>The bytes of the codes of a block of 32 outputs.</summary>
+    public int BlockBytes => Block * Width * Bits / 8;
 
     /// <summary>The blocks of so many inputs.</summary>
     public int BlocksOf(int inputs) => (inputs + Block - 1) / Block;
 
-    /// <summary>The bytes of a panel.</summary>
-    public long PanelBytes(int inputs) => (long)BlocksOf(inputs) * BlockBytes;
+    /// <summary>The bytes of so many inputs of a panel.</summary>
+    public long PanelBytes(int inputs)
+    {
+        int blocks = BlocksOf(inputs);
+        return (long)(blocks + GroupBlocks - 1) / GroupBlocks * HeadBytes + (long)blocks * BlockBytes;
+    }
 
     /// <summary>The bytes of a weight, padding included.</summary>
     public long BytesOf(Shape shape) => WeightPanels.PanelCount(shape.Rows) * PanelBytes(shape.Columns);
 
-    /// <summary>Puts rows, from one that begins a panel on, into the layout.</summary>
-    /// <param name="format">What the codes are.</param>
-    /// <param name="codes">Row-major, one a byte.</param>
-    /// <param name="scales">[rows, blocks of the format].</param>
-    /// <param name="minimums">The same; empty where there are none.</param>
-    /// <param name="rows">How many.</param>
-    /// <param name="inputs">Codes of a row.</param>
-    /// <param name="target">The panel of the first row.</param>
-    public unsafe void Pack(QuantizedFormat format, sbyte* codes, float* scales, float* minimums, int rows, int inputs,
-        byte* target)
+    /// <summary>Where a block lies.</summary>
+    /// <param name="panel">A panel, or where a group begins in one.</param>
+    /// <param name="block">Which block, from there.</param>
+    public unsafe BlockPlace PlaceOf(byte* panel, int block)
     {
-        QuantizedLayout layout = this;
-        long panelBytes = PanelBytes(inputs);
-        CpuParallel.For(WeightPanels.PanelCount(rows), panel => layout.PackPanel(format, codes, scales, minimums,
-            panel * Width, Math.Min(Width, rows - panel * Width), inputs, target + panel * panelBytes));
-    }
-
-    private unsafe void PackPanel(QuantizedFormat format, sbyte* codes, float* scales, float* minimums, int firstRow, int rows,
-        int inputs, byte* target)
-    {
-        int formatBlocks = format.BlocksOf(inputs);
-        new Span<byte>(target, checked((int)PanelBytes(inputs))).Clear();
-        for (int block = 0; block < BlocksOf(inputs); block++, target += BlockBytes)
-        {
-            int first = block * Block, count = Math.Min(Block, inputs - first);
-            for (int output = 0; output < rows; output++)
-            {
-                long row = firstRow + output, place = row * formatBlocks + first / format.BlockSize;
-                SetScale(target, output, scales[place]);
-                if (Offset == BlockOffset.Minimum)
-                    ((float*)(target + ScaleBytes))[output] = minimums[place];
-                else if (Offset == BlockOffset.Zero)
-                    target[ScaleBytes + output] = scales[place] == 0 ? (byte)0
-                        : (byte)Math.Clamp(MathF.Round(-minimums[place] / scales[place]), 0, 255);
-                PackCodes(codes + row * inputs + first, count, target + CodesAt, output);
-            }
-        }
-    }
-
-    /// <summary>Puts the codes of one output in a block, which was cleared, into the places that the remarks say.</summary>
-    private unsafe void PackCodes(sbyte* from, int count, byte* block, int output)
-    {
-        // To add a bias of 8 or 128 to a number of 4 or 8 bits is to change its highest bit: a quad at once.
-        uint bias = (uint)Bias * 0x01010101, mask = Bits == 8 ? uint.MaxValue : 0x0F0F0F0F;
-        int shift = Bits == 8 ? 0 : output / 16 * 4, quad = 0;
-        byte* to = block + (Bits == 8 ? output / 16 * 64 : 0) + output % 16 * 4;
-        for (; quad < count / 4; quad++, to += QuadBytes)
-            *(uint*)to |= ((((uint*)from)[quad] ^ bias) & mask) << shift;
-        for (int input = quad * 4; input < count; input++)
-            to[input % 4] |= (byte)((((byte)from[input] ^ bias) & mask & 0xFF) << shift);
-    }
-
-    private unsafe void SetScale(byte* block, int output, float scale)
-    {
-        if (HasHalfScales)
-            ((Half*)block)[output] = (Half)scale;
-        else
-            ((float*)block)[output] = scale;
+        int group = block / GroupBlocks, within = block % GroupBlocks;
+        byte* head = panel + group * ((long)HeadBytes + (long)GroupBlocks * BlockBytes);
+        return new BlockPlace((nint)head, (nint)(head + MultiplesAt + within * MultipleBytes),
+            (nint)(head + HeadBytes + (long)within * BlockBytes));
     }
 
     /// <summary>The scale of an output in a block.</summary>
-    public unsafe float Scale(byte* block, int output) =>
-        HasHalfScales ? (float)((Half*)block)[output] : ((float*)block)[output];
+    public unsafe float Scale(in BlockPlace place, int output)
+    {
+        float scale = HasHalfScales ? (float)((Half*)place.Head)[output] : ((float*)place.Head)[output];
+        return HasMultiples ? scale * ((sbyte*)place.Multiples)[output] : scale;
+    }
+
+    /// <summary>The zero of an output in a block that has such.</summary>
+    public unsafe float Zero(in BlockPlace place, int output) => ((byte*)place.Head)[ScaleBytes + output];
 
     /// <summary>What is added to scale · code of an output in a block.</summary>
-    public unsafe float Added(byte* block, int output) => Offset switch
+    public unsafe float Added(in BlockPlace place, int output)
     {
-        BlockOffset.None => 0,
-        BlockOffset.Zero => -block[ScaleBytes + output] * Scale(block, output),
-        _ => ((float*)(block + ScaleBytes))[output],
-    };
+        switch (Offset)
+        {
+            case BlockOffset.None:
+                return 0;
+            case BlockOffset.Zero:
+                return -Zero(place, output) * Scale(place, output);
+            case BlockOffset.Minimum:
+                return ((float*)(place.Head + ScaleBytes))[output];
+            default:
+                float minimum = (float)((Half*)(place.Head + ScaleBytes))[output];
+                return HasMultiples ? minimum * ((sbyte*)place.Multiples)[Width + output] : minimum;
+        }
+    }
 
     /// <summary>The unsigned code of an output and an input of a block.</summary>
-    public unsafe int Code(byte* block, int output, int input)
+    public unsafe int Code(in BlockPlace place, int output, int input)
     {
-        byte* codes = block + CodesAt;
-        return Bits == 8 ? codes[input / 4 * 128 + output / 16 * 64 + output % 16 * 4 + input % 4]
-            : codes[input / 4 * 64 + output % 16 * 4 + input % 4] >> (output / 16 * 4) & 15;
+        byte* codes = (byte*)place.Codes;
+        int quad = input / 4, half = output / 16, within = output % 16 * 4 + input % 4;
+        if (Bits == 8)
+            return codes[quad * QuadBytes + half * 64 + within];
+        int low = codes[quad * QuadBytes + within] >> (half * 4) & 15;
+        if (HighBits == 0)
+            return low;
+        (int at, int shift) = HighOf(2 * quad + half);
+        return low | (codes[at + within] >> shift & ((1 << HighBits) - 1)) << 4;
+    }
+
+    /// <summary>Where in a block the vector lies that has the upper bits of a half quad, and from which bit on.</summary>
+    public (int At, int Shift) HighOf(int halfQuad)
+    {
+        int perByte = 8 / HighBits;
+        return (HighAt + halfQuad / perByte * 64, halfQuad % perByte * HighBits);
     }
 
     /// <summary>
@@ -186,30 +205,42 @@ internal readonly record struct QuantizedLayout
     {
         float* scale = stackalloc float[Width], added = stackalloc float[Width];
         int current = -1;
+        BlockPlace place = default;
         for (int input = first; input < first + count; input++, target += Width)
         {
-            byte* block = panel + (long)(input / Block) * BlockBytes;
             if (input / Block != current)
             {
                 current = input / Block;
+                place = PlaceOf(panel, current);
                 for (int output = 0; output < Width; output++)
-                    (scale[output], added[output]) = (Scale(block, output), Added(block, output));
+                    (scale[output], added[output]) = (Scale(place, output), Added(place, output));
             }
 
-            // An element of 32 bits has the codes of four inputs of an output.
-            int within = input % Block, shift = within % 4 * 8;
-            uint* codes = (uint*)(block + CodesAt + within / 4 * QuadBytes);
-            Vector512<uint> low = Vector512.Load(codes), high = Bits == 8 ? Vector512.Load(codes + 16) : low >>> 4,
-                mask = Vector512.Create((1u << Bits) - 1);
-            Vector512<int> bias = Vector512.Create(Bias);
-            (Vector512.ConvertToSingle(((low >>> shift) & mask).AsInt32() - bias) * Vector512.Load(scale)).Store(target);
-            (Vector512.ConvertToSingle(((high >>> shift) & mask).AsInt32() - bias) * Vector512.Load(scale + 16))
-                .Store(target + 16);
-            if (Offset == BlockOffset.None)
-                continue;
-            for (int output = 0; output < Width; output++)
-                target[output] += added[output];
+            int within = input % Block, byteShift = within % 4 * 8;
+            for (int half = 0; half < 2; half++)
+            {
+                Vector512<float> values = Vector512.ConvertToSingle(CodesOf(place, within / 4, half, byteShift)
+                    - Vector512.Create(Bias)) * Vector512.Load(scale + half * 16);
+                if (Offset != BlockOffset.None)
+                    values += Vector512.Load(added + half * 16);
+                values.Store(target + half * 16);
+            }
         }
+    }
+
+    /// <summary>The unsigned codes of one input of sixteen outputs; an element of 32 bits has those of a quad.</summary>
+    private unsafe Vector512<int> CodesOf(in BlockPlace place, int quad, int half, int byteShift)
+    {
+        byte* codes = (byte*)place.Codes + quad * QuadBytes;
+        if (Bits == 8)
+            return ((Vector512.Load((uint*)(codes + half * 64)) >>> byteShift) & Vector512.Create(0xFFu)).AsInt32();
+        Vector512<uint> low = (Vector512.Load((uint*)codes) >>> (byteShift + half * 4)) & Vector512.Create(15u);
+        if (HighBits == 0)
+            return low.AsInt32();
+        (int at, int shift) = HighOf(2 * quad + half);
+        Vector512<uint> high = (Vector512.Load((uint*)(place.Codes + at)) >>> (byteShift + shift))
+            & Vector512.Create((1u << HighBits) - 1);
+        return (low | (high << 4)).AsInt32();
     }
 
     /// <summary>One output's values.</summary>
@@ -217,11 +248,15 @@ internal readonly record struct QuantizedLayout
     {
         byte* panel = weight + output / Width * PanelBytes(inputs);
         int within = output % Width;
-        for (int input = 0; input < inputs; input++)
+        for (int first = 0; first < inputs; first += Block)
         {
-            byte* block = panel + (long)(input / Block) * BlockBytes;
-            float value = (Code(block, within, input % Block) - Bias) * Scale(block, within);
-            target[input] = Offset == BlockOffset.None ? value : value + Added(block, within);
+            BlockPlace place = PlaceOf(panel, first / Block);
+            float scale = Scale(place, within), added = Added(place, within);
+            for (int input = 0; input < Math.Min(Block, inputs - first); input++)
+            {
+                float value = (Code(place, within, input) - Bias) * scale;
+                target[first + input] = Offset == BlockOffset.None ? value : value + added;
+            }
         }
     }
 }

@@ -9,6 +9,10 @@ namespace Skylight.Cpu;
 /// <param name="Offset">What there is beside scales: nothing, zeros, or minimums.</param>
 internal readonly record struct UnpackedBlocks(int Block, BlockOffset Offset)
 {
+    /// <summary>Those of a layout.</summary>
+    public static UnpackedBlocks Of(QuantizedLayout layout) =>
+        new(layout.Block, layout.HasMinimum ? BlockOffset.Minimum : layout.Offset);
+
     /// <summary>The bytes of the codes of 16 outputs.</summary>
     public int HalfBytes => Block * 16;
 

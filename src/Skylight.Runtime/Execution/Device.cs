@@ -135,24 +135,28 @@ public abstract class Device : IDisposable
     /// <param name="codes">All codes, row-major, one a byte.</param>
     /// <param name="scales">[rows, blocks of a row].</param>
     /// <param name="minimums">The same; empty where the format has none.</param>
+    /// <param name="superScales">[rows, super-blocks of a row, 1 or 2]: what scales, and minimums, are multiples of; empty
+    /// where the format has no super-blocks.</param>
     /// <exception cref="NotSupportedException">The device multiplies no such weights.</exception>
     /// <exception cref="ArgumentException">There are more or fewer than the tensor has.</exception>
     public virtual void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
-        ReadOnlySpan<float> minimums) =>
+        ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default) =>
         throw new NotSupportedException($"{Name} multiplies no quantised weights.");
 
     /// <summary>Checks what is given to <see cref="UploadCodes"/>.</summary>
     protected static QuantizedFormat CheckCodes(TensorType type, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
-        ReadOnlySpan<float> minimums)
+        ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales)
     {
         if (type.Format is not { } format)
             throw new ArgumentException($"{type} is not quantised; give it its elements.");
-        int blocks = checked(type.Shape.Rows * format.BlocksOf(type.Shape.Columns));
+        int blocks = checked(type.Shape.Rows * format.BlocksOf(type.Shape.Columns)),
+            supers = checked(type.Shape.Rows * format.SuperScalesOf(type.Shape.Columns));
         if (codes.Length != type.Shape.ElementCount || scales.Length != blocks
-            || minimums.Length != (format.HasMinimum ? blocks : 0))
+            || minimums.Length != (format.HasMinimum ? blocks : 0) || superScales.Length != supers)
             throw new ArgumentException(
-                $"{type} has {type.Shape.ElementCount} codes, {blocks} scales and {(format.HasMinimum ? blocks : 0)} " +
-                $"minimums, not {codes.Length}, {scales.Length} and {minimums.Length}.");
+                $"{type} has {type.Shape.ElementCount} codes, {blocks} scales, {(format.HasMinimum ? blocks : 0)} minimums " +
+                $"and {supers} scales of super-blocks, not {codes.Length}, {scales.Length}, {minimums.Length} and " +
+                $"{superScales.Length}.");
         return format;
     }
 

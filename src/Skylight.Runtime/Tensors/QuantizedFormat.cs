@@ -9,6 +9,15 @@ public enum CodeType
     /// <summary>4 bits, 0…15; such weights have a minimum.</summary>
     UInt4,
 
+    /// <summary>5 bits, −16…15.</summary>
+    Int5,
+
+    /// <summary>5 bits, 0…31; such weights have a minimum.</summary>
+    UInt5,
+
+    /// <summary>6 bits, −32…31.</summary>
+    Int6,
+
     /// <summary>8 bits, −128…127.</summary>
     Int8,
 
@@ -45,19 +54,50 @@ public sealed record QuantizedFormat(CodeType Codes, int BlockSize, bool HasMini
     /// </summary>
     public bool HasZeroPoints { get; init; }
 
+    /// <summary>Whether every minimum is an IEEE binary16 number, and no zero point.</summary>
+    public bool HasHalfMinimums { get; init; }
+
+    /// <summary>
+    /// Inputs that share the two numbers of binary16 of which their blocks' scales and minimums are multiples, by integers
+    /// from −128 to 127: 256 in GGUF's K types. A multiple of <see cref="BlockSize"/>; 0 where there is no such thing.
+    /// </summary>
+    public int SuperBlockSize { get; init; }
+
+    /// <summary>Whether codes are integers.</summary>
+    public bool HasIntegerCodes => Codes is not (CodeType.Float8E4M3 or CodeType.NormalFloat4);
+
     /// <summary>The bits of a code.</summary>
-    public int CodeBits => Codes is CodeType.Int8 or CodeType.Float8E4M3 ? 8 : 4;
+    public int CodeBits => Codes switch
+    {
+        CodeType.Int5 or CodeType.UInt5 => 5,
+        CodeType.Int6 => 6,
+        CodeType.Int8 or CodeType.Float8E4M3 => 8,
+        _ => 4,
+    };
+
+    /// <summary>What is added to codes so that none is negative: a change of the highest bit; 0 where none can be.</summary>
+    public int CodeBias => Codes is CodeType.Int4 or CodeType.Int5 or CodeType.Int6 or CodeType.Int8 ? 1 << (CodeBits - 1) : 0;
 
     /// <summary>The blocks of a row of <paramref name="inputs"/> values.</summary>
     public int BlocksOf(int inputs) => (inputs + BlockSize - 1) / BlockSize;
 
+    /// <summary>
+    /// How many numbers a row of <paramref name="inputs"/> values has of which scales and minimums are multiples: one or, with
+    /// minimums, two for each super-block.
+    /// </summary>
+    public int SuperScalesOf(int inputs) =>
+        SuperBlockSize == 0 ? 0 : (inputs + SuperBlockSize - 1) / SuperBlockSize * (HasMinimum ? 2 : 1);
+
     /// <summary>The bytes of a weight in this format: codes, scales and minimums, without any padding.</summary>
     public long BytesOf(Shape shape)
     {
-        int scale = HasHalfScales ? 2 : 4, minimum = !HasMinimum ? 0 : HasZeroPoints ? 1 : 4;
-        return (shape.ElementCount * CodeBits + 7) / 8 + (long)shape.Rows * BlocksOf(shape.Columns) * (scale + minimum);
+        int scale = SuperBlockSize > 0 ? 1 : HasHalfScales ? 2 : 4,
+            minimum = !HasMinimum ? 0 : SuperBlockSize > 0 || HasZeroPoints ? 1 : HasHalfMinimums ? 2 : 4;
+        return (shape.ElementCount * CodeBits + 7) / 8 + (long)shape.Rows
+            * ((long)BlocksOf(shape.Columns) * (scale + minimum) + SuperScalesOf(shape.Columns) * 2L);
     }
 
     /// <inheritdoc/>
-    public override string ToString() => $"{Codes}/{BlockSize}{(HasZeroPoints ? "z" : HasMinimum ? "m" : "")}";
+    public override string ToString() => $"{Codes}/{BlockSize}{(HasZeroPoints ? "z" : HasMinimum ? "m" : "")}"
+        + (SuperBlockSize > 0 ? $"/{SuperBlockSize}" : "");
 }

@@ -64,8 +64,6 @@ public sealed partial class ChatModel
         {
             (ITokenizer tokenizer, model) = Read(directory, configuration, device, options, progress, cancellationToken);
             options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
-            if (options.Quantization is { } format)
-                model.Quantize(format, cancellationToken);
             return new ChatModel(name, model, tokenizer, options);
         }
         catch
@@ -86,7 +84,7 @@ public sealed partial class ChatModel
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Task<VisionLanguageModel> loading = Task.Run(() => ModelCheckpoint.Load(directory, device, options.ParameterType, null,
-            progress, stop.Token, options.Vision), CancellationToken.None);
+            progress, stop.Token, options.Vision, options.Quantization), CancellationToken.None);
         ITokenizer tokenizer;
         int imageToken;
         try

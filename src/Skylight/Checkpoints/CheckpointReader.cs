@@ -82,9 +82,10 @@ public sealed class CheckpointReader : IDisposable
                 OpenShards(directory, index, files);
             else
                 throw NothingToOpen(directory);
+            var words = new PackedWords();
             PlainTensor[] stored = [.. files.SelectMany(file => file.Entries.Select(entry => new PlainTensor(file, entry)))];
             return new CheckpointReader(directory, [.. files.Select(file => file.Path)],
-                QuantizedForm.Load(directory)?.Assemble(directory, stored) ?? stored, files);
+                QuantizedForm.Load(directory)?.Assemble(directory, stored, words) ?? stored, [.. files, words]);
         }
         catch
         {

@@ -65,9 +65,12 @@ public abstract class CheckpointTensor
     /// <param name="codes">Rows × inputs, one code a byte (floating-point codes: their bits).</param>
     /// <param name="scales">Rows × blocks of a row.</param>
     /// <param name="minimums">As many; empty where the format has none.</param>
+    /// <param name="superScales">Rows × super-blocks of a row × 1 or, with minimums, 2: what scales and minimums are multiples
+    /// of. Empty where the format has none, or nobody wants them.</param>
     /// <exception cref="CheckpointException">The file cannot be read, or a scale is not finite.</exception>
     /// <exception cref="NotSupportedException">The tensor has no format.</exception>
-    public virtual void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums) =>
+    public virtual void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums,
+        Span<float> superScales = default) =>
         throw new NotSupportedException($"Tensor '{Name}' ({TypeName}) is not stored as codes.");
 
     /// <inheritdoc/>

@@ -31,26 +31,31 @@ public static class ModelCheckpoint
     /// <param name="progress">The fraction of bytes read.</param>
     /// <param name="cancellationToken">Checked every few megabytes.</param>
     /// <param name="vision">For GGUF: the vision encoder (<see cref="CheckpointReader.Open"/>).</param>
+    /// <param name="quantization">What the language model's matrices that would be numbers are rounded to while they are read
+    /// (<see cref="VisionLanguageModel.Quantize"/>): <see cref="QuantizedFormat.Q8"/>, <see cref="QuantizedFormat.Q4"/>, or null
+    /// for nothing. The numbers are never in memory together.</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
+    /// <exception cref="NotSupportedException">The device multiplies no weights that are quantised so.</exception>
     public static VisionLanguageModel Load(
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null,
-        IProgress<float>? progress = null, CancellationToken cancellationToken = default, string? vision = null)
+        IProgress<float>? progress = null, CancellationToken cancellationToken = default, string? vision = null,
+        QuantizedFormat? quantization = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         ModelConfiguration configuration = ModelConfiguration.Load(directory, vision);
         using CheckpointReader reader = CheckpointReader.Open(directory, vision);
         return Load(configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId }, reader, device,
-            parameterType, progress, cancellationToken);
+            parameterType, progress, cancellationToken, quantization);
     }
 
     /// <summary>The same of a configuration and of tensors from wherever they come.</summary>
     internal static VisionLanguageModel Load(
         ModelConfiguration configuration, CheckpointReader reader, Device device, DataType? parameterType = null,
-        IProgress<float>? progress = null, CancellationToken cancellationToken = default)
+        IProgress<float>? progress = null, CancellationToken cancellationToken = default, QuantizedFormat? quantization = null)
     {
         KeyMap keyMap = reader.MapOf(configuration);
-        VisionLanguageModel model = Describe(configuration, reader, keyMap, device, parameterType);
+        VisionLanguageModel model = Describe(configuration, reader, keyMap, device, parameterType, quantization);
         try
         {
             foreach (PersistentTensor parameter in model.Parameters.All)
@@ -71,26 +76,28 @@ public static class ModelCheckpoint
     }
 
     /// <summary>
-    /// The model that <see cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?)"/> would
+    /// The model that <see cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?, QuantizedFormat?)"/> would
     /// make, without memory: to plan with. Only the headers of the files are read.
     /// </summary>
-    /// <inheritdoc cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?)"/>
+    /// <inheritdoc cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?, QuantizedFormat?)"/>
     public static VisionLanguageModel Describe(string directory, Device device, DataType? parameterType = null,
-        string? vision = null)
+        string? vision = null, QuantizedFormat? quantization = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         ModelConfiguration configuration = ModelConfiguration.Load(directory, vision);
         using CheckpointReader reader = CheckpointReader.Open(directory, vision);
-        return Describe(configuration, reader, reader.MapOf(configuration), device, parameterType);
+        return Describe(configuration, reader, reader.MapOf(configuration), device, parameterType, quantization);
     }
 
     private static VisionLanguageModel Describe(ModelConfiguration configuration, CheckpointReader reader, KeyMap keyMap,
-        Device device, DataType? parameterType)
+        Device device, DataType? parameterType, QuantizedFormat? quantization)
     {
         reader.Verify(keyMap);
         var model = new VisionLanguageModel(configuration, device, parameterType ?? ParameterTypeOf(reader, device));
         if (parameterType is null)
-            QuantizedParameters.Apply(model, reader, keyMap);
+            QuantizedParameters.ApplyStored(model, reader, keyMap);
+        if (quantization is not null)
+            QuantizedParameters.ApplyRounding(model, quantization);
         return model;
     }
 

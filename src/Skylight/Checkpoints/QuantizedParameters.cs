@@ -6,12 +6,16 @@ using Skylight.Tensors;
 namespace Skylight.Checkpoints;
 
 /// <summary>
-/// Weights that a checkpoint has quantised, and that stay so in memory: which parameters they are, and how they get there.
+/// Weights that are quantised in memory, because a checkpoint has them so or because they are rounded while they are read:
+/// which parameters they are, and how they get there.
 /// </summary>
 internal static class QuantizedParameters
 {
-    // Codes of a part of a weight, one a byte, and their scales.
-    private const int PartCodes = 1 << 24;
+    // Codes of a part of a weight, one a byte: about what the caches hold with their scales and packed form.
+    private const int PartCodes = 1 << 22;
+
+    // Outputs that one thread reads at a time: where they are packed side by side, those of a cache line of words.
+    private const int MostRowsAtOnce = 128;
 
     /// <summary>
     /// Gives the parameters of a model, which have no memory yet, the formats of a checkpoint: those of weights whose tensors
@@ -21,7 +25,7 @@ internal static class QuantizedParameters
     /// <param name="model">The model.</param>
     /// <param name="reader">The checkpoint; verified.</param>
     /// <param name="keyMap">Of the model in the checkpoint's naming.</param>
-    public static void Apply(VisionLanguageModel model, CheckpointReader reader, KeyMap keyMap)
+    public static void ApplyStored(VisionLanguageModel model, CheckpointReader reader, KeyMap keyMap)
     {
         foreach (KeyMapEntry entry in keyMap.Entries)
         {
@@ -38,6 +42,17 @@ internal static class QuantizedParameters
             else
                 TakeApart(model.Parameters, entry, parameter, formats);
         }
+    }
+
+    /// <summary>
+    /// Gives the matrices of the language model that are numbers still (<see cref="VisionLanguageModel.QuantizableMatrices"/>)
+    /// a format that they are rounded to while they are read.
+    /// </summary>
+    public static void ApplyRounding(VisionLanguageModel model, QuantizedFormat format)
+    {
+        foreach (PersistentTensor parameter in model.QuantizableMatrices(format))
+            model.Parameters.Replace(parameter,
+                new PersistentTensor(parameter.Name, TensorType.Quantized(format, parameter.Type.Shape)));
     }
 
     /// <summary>The entries of a key map as the model has them: a parameter in parts has one for each.</summary>
@@ -71,39 +86,47 @@ internal static class QuantizedParameters
         Action<long> progress, CancellationToken cancellationToken)
     {
         QuantizedFormat format = destination.Type.Format!;
-        int rows = destination.Shape.Rows, inputs = destination.Shape.Columns, blocks = format.BlocksOf(inputs);
+        int rows = destination.Shape.Rows, inputs = destination.Shape.Columns, blocks = format.BlocksOf(inputs),
+            supers = format.SuperScalesOf(inputs);
         int block = Math.Max(PartCodes / inputs / Device.RowBlock, 1) * Device.RowBlock;
         int most = Math.Min(block, rows);
-        var codes = new sbyte[most * inputs];
-        var scales = new float[most * blocks];
-        float[] minimums = format.HasMinimum ? new float[scales.Length] : [];
+        sbyte[] codes = GC.AllocateUninitializedArray<sbyte>(most * inputs);
+        float[] scales = GC.AllocateUninitializedArray<float>(most * blocks),
+            minimums = format.HasMinimum ? GC.AllocateUninitializedArray<float>(scales.Length) : [],
+            superScales = new float[most * supers];
+        CheckpointTensor[] tensors = [.. entry.Pieces.Select(CodesOf)];
         for (int first = 0; first < rows; first += block)
         {
             cancellationToken.ThrowIfCancellationRequested();
             int count = Math.Min(block, rows - first);
-            foreach (KeyMapPiece piece in entry.Pieces)
+            foreach ((KeyMapPiece piece, CheckpointTensor tensor) in entry.Pieces.Zip(tensors))
             {
                 int start = Math.Max(first, piece.RowOffset), end = Math.Min(first + count, piece.RowOffset + piece.RowCount);
                 if (start < end)
-                    Read(reader[piece.TensorName], start - piece.RowOffset, end - start, start - first);
+                    Read(tensor, start - piece.RowOffset, end - start, start - first);
             }
 
             Tensor part = device.Part(destination, first, count);
             device.UploadCodes(part, codes.AsSpan(0, count * inputs), scales.AsSpan(0, count * blocks),
-                minimums.AsSpan(0, format.HasMinimum ? count * blocks : 0));
+                minimums.AsSpan(0, format.HasMinimum ? count * blocks : 0), superScales.AsSpan(0, count * supers));
             progress(part.Type.Bytes);
         }
+
+        CheckpointTensor CodesOf(KeyMapPiece piece) => reader[piece.TensorName] is var tensor && tensor.Format == format
+            ? tensor : new RoundedTensor(tensor, new Shape(piece.RowCount, inputs), format);
 
         // Forms that pack some outputs into one word are read in whole words.
         void Read(CheckpointTensor tensor, int firstRow, int rowCount, int target)
         {
-            const int RowsAtOnce = 64;
-            ParallelParts.Run((rowCount + RowsAtOnce - 1) / RowsAtOnce, part =>
+            int rowsAtOnce = Math.Clamp(rowCount / (4 * Environment.ProcessorCount) / Device.RowBlock, 1,
+                MostRowsAtOnce / Device.RowBlock) * Device.RowBlock;
+            ParallelParts.Run((rowCount + rowsAtOnce - 1) / rowsAtOnce, part =>
             {
-                int row = part * RowsAtOnce, count = Math.Min(RowsAtOnce, rowCount - row), to = target + row;
+                int row = part * rowsAtOnce, count = Math.Min(rowsAtOnce, rowCount - row), to = target + row;
                 tensor.ReadCodes(firstRow + row, count, codes.AsSpan(to * inputs, count * inputs),
                     scales.AsSpan(to * blocks, count * blocks),
-                    format.HasMinimum ? minimums.AsSpan(to * blocks, count * blocks) : []);
+                    format.HasMinimum ? minimums.AsSpan(to * blocks, count * blocks) : [],
+                    superScales.AsSpan(to * supers, count * supers));
             });
         }
     }

@@ -89,17 +89,20 @@ internal abstract class QuantizedTensor(string name, Shape shape, string file) :
 
     /// <summary>Refuses rows outside of the weight, and spans that are not as long as they must be.</summary>
     protected void CheckSpans(int firstRow, int rows, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
-        ReadOnlySpan<float> minimums)
+        ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(firstRow);
         ArgumentOutOfRangeException.ThrowIfNegative(rows);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(firstRow, Shape.Rows - rows);
         QuantizedFormat format = Format!;
         int blocks = rows * format.BlocksOf(Inputs);
-        if (codes.Length != rows * Inputs || scales.Length != blocks || minimums.Length != (format.HasMinimum ? blocks : 0))
+        int supers = superScales.IsEmpty ? 0 : rows * format.SuperScalesOf(Inputs);
+        if (codes.Length != rows * Inputs || scales.Length != blocks || minimums.Length != (format.HasMinimum ? blocks : 0)
+            || superScales.Length != supers)
             throw new ArgumentException(
-                $"{rows} rows of tensor '{Name}' ({TypeName}, {Shape}) have {rows * Inputs} codes, {blocks} scales and " +
-                $"{(format.HasMinimum ? blocks : 0)} minimums; the spans hold {codes.Length}, {scales.Length} and {minimums.Length}.");
+                $"{rows} rows of tensor '{Name}' ({TypeName}, {Shape}) have {rows * Inputs} codes, {blocks} scales, " +
+                $"{(format.HasMinimum ? blocks : 0)} minimums and {supers} scales of super-blocks; the spans hold " +
+                $"{codes.Length}, {scales.Length}, {minimums.Length} and {superScales.Length}.");
     }
 
     // Forms that pack outputs together are read in whole packs.

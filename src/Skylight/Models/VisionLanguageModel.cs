@@ -132,20 +132,25 @@ public sealed class VisionLanguageModel : IDisposable
     /// <exception cref="NotSupportedException">The device multiplies no such weights.</exception>
     public void Quantize(QuantizedFormat format, CancellationToken cancellationToken = default)
     {
+        foreach (PersistentTensor parameter in QuantizableMatrices(format))
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Parameters.Replace(parameter, WeightQuantizer.Quantize(Device, parameter, format));
+        }
+    }
+
+    /// <summary>The matrices that <see cref="Quantize"/> rounds, or that are rounded when they are loaded.</summary>
+    /// <exception cref="NotSupportedException">The device multiplies no such weights.</exception>
+    internal PersistentTensor[] QuantizableMatrices(QuantizedFormat format)
+    {
         ArgumentNullException.ThrowIfNull(format);
         if (format != QuantizedFormat.Q8 && format != QuantizedFormat.Q4)
             throw new ArgumentException($"Weights are rounded to Q8 or Q4, not to {format}.", nameof(format));
         if (!Device.Multiplies(format))
             throw new NotSupportedException($"{Device.Name} multiplies no weights of {format.CodeBits} bits; the CPU does.");
-        foreach (PersistentTensor parameter in Parameters.All.ToArray())
-        {
-            bool layers = parameter.Name.StartsWith("language.", StringComparison.Ordinal)
-                && parameter.Name != "language.embedding.weight";
-            if (!layers || parameter.Type.Storage != Storage.Weight || parameter.Type.Format is not null)
-                continue;
-            cancellationToken.ThrowIfCancellationRequested();
-            Parameters.Replace(parameter, WeightQuantizer.Quantize(Device, parameter, format));
-        }
+        return [.. Parameters.All.Where(parameter => parameter.Name.StartsWith("language.", StringComparison.Ordinal)
+            && parameter.Name != "language.embedding.weight" && parameter.Type.Storage == Storage.Weight
+            && parameter.Type.Format is null)];
     }
 
     /// <summary>Writes the image part of the forward pass.</summary>

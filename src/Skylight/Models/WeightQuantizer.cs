@@ -45,18 +45,23 @@ internal static class WeightQuantizer
                 Span<float> values = elements.AsSpan(row * columns, columns);
                 if (isRounded)
                     BFloat16.Widen(stored.AsSpan(row * columns, columns), values);
-                Span<sbyte> rounded = codes.AsSpan(row * columns, columns);
-                for (int block = 0; block < blocks; block++)
-                {
-                    int start = block * format.BlockSize, size = Math.Min(format.BlockSize, columns - start);
-                    scales[row * blocks + block] = Round(values.Slice(start, size), format, rounded.Slice(start, size));
-                }
+                RoundRow(values, format, codes.AsSpan(row * columns, columns), scales.AsSpan(row * blocks, blocks));
             });
             device.UploadCodes(device.Part(weight.Tensor, first, count), codes.AsSpan(0, length),
                 scales.AsSpan(0, count * blocks), []);
         }
 
         return weight;
+    }
+
+    /// <summary>Rounds the blocks of a row.</summary>
+    internal static void RoundRow(ReadOnlySpan<float> values, QuantizedFormat format, Span<sbyte> codes, Span<float> scales)
+    {
+        for (int block = 0; block < scales.Length; block++)
+        {
+            int start = block * format.BlockSize, size = Math.Min(format.BlockSize, values.Length - start);
+            scales[block] = Round(values.Slice(start, size), format, codes.Slice(start, size));
+        }
     }
 
     /// <summary>Rounds a block and gives its scale, a binary16 number.</summary>

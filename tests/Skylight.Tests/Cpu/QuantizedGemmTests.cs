@@ -1,6 +1,8 @@
+using Skylight.Checkpoints.Gguf;
 using Skylight.Cpu;
 using Skylight.Cpu.Assembly;
 using Skylight.Tensors;
+using Skylight.Workloads;
 
 namespace Skylight.Tests.Cpu;
 
@@ -15,7 +17,22 @@ public sealed unsafe class QuantizedGemmTests
         new(CodeType.Int8, 32, HasMinimum: true), new(CodeType.Int8, 32, HasMinimum: false),
         new(CodeType.UInt4, 128, HasMinimum: true) { HasHalfScales = true, HasZeroPoints = true },
         new(CodeType.Int8, 64, HasMinimum: true) { HasHalfScales = true, HasZeroPoints = true },
+        // Groups of several blocks, whole and cut; codes with bits that lie apart; scales that are multiples of others.
+        new(CodeType.Int4, 128, HasMinimum: false) { HasHalfScales = true },
+        new(CodeType.Int4, 96, HasMinimum: false) { HasHalfScales = true }, new(CodeType.Int8, 1024, HasMinimum: true),
+        new(CodeType.UInt4, 32, HasMinimum: true) { HasHalfScales = true, HasHalfMinimums = true },
+        new(CodeType.Int5, 32, HasMinimum: false) { HasHalfScales = true },
+        new(CodeType.UInt5, 32, HasMinimum: true) { HasHalfScales = true, HasHalfMinimums = true },
+        new(CodeType.UInt4, 32, HasMinimum: true) { SuperBlockSize = 256 },
+        new(CodeType.UInt5, 32, HasMinimum: true) { SuperBlockSize = 256 },
+        new(CodeType.Int6, 16, HasMinimum: false) { SuperBlockSize = 256 },
+        new(CodeType.Int4, 16, HasMinimum: false) { SuperBlockSize = 256 },
+        new(CodeType.UInt4, 16, HasMinimum: true) { SuperBlockSize = 256 },
+        new(CodeType.Int8, 32, HasMinimum: false) { SuperBlockSize = 256 },
     ];
+
+    private static QuantizedInstruction Here => QuantizedKernels.AreAvailable
+        ? QuantizedInstruction.DotProducts : QuantizedInstruction.Managed;
 
     public static TheoryData<int> Formats => [.. Enumerable.Range(0, s_formats.Length)];
 
@@ -61,7 +78,7 @@ public sealed unsafe class QuantizedGemmTests
     {
         if (!QuantizedKernels.AreAvailable)
             Assert.Skip("The processor has no AVX512_VNNI.");
-        for (int M = 1; M <= 15; M++)
+        for (int M = 1; M <= 18; M++)
             Compare(M, 33 + M, 60 + 7 * M);
         Compare(1, 32, 1);
         Compare(40, 70, 1100);
@@ -71,8 +88,12 @@ public sealed unsafe class QuantizedGemmTests
         {
             using var weight = new Weight(s_formats[index], N, K);
             float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 2);
-            GemmReference.AssertSameBits(Run(weight, x, bias, M, false), Run(weight, x, bias, M, true),
+            float[] managed = Run(weight, x, bias, M, QuantizedInstruction.Managed);
+            GemmReference.AssertSameBits(managed, Run(weight, x, bias, M, QuantizedInstruction.DotProducts),
                 $"{s_formats[index]} {M} {N} {K}");
+            if (QuantizedKernels.HasMatrices)
+                GemmReference.AssertSameBits(managed, Run(weight, x, bias, M, QuantizedInstruction.Matrices),
+                    $"matrices {s_formats[index]} {M} {N} {K}");
         }
     }
 
@@ -82,11 +103,11 @@ public sealed unsafe class QuantizedGemmTests
     {
         const int M = 9, N = 40, K = 1100;
         using var weight = new Weight(s_formats[index], N, K);
-        float[] x = GemmReference.Random(M * K, 1), bias = new float[N], rounded = Run(weight, x, bias, M, true),
+        float[] x = GemmReference.Random(M * K, 1), bias = new float[N], rounded = Run(weight, x, bias, M, Here),
             exact = Run(weight, x, bias, M, null);
         for (int row = 0; row < M; row++)
             GemmReference.AssertSameBits(rounded[(row * N)..((row + 1) * N)],
-                Run(weight, x[(row * K)..((row + 1) * K)], bias, 1, true), $"row {row}");
+                Run(weight, x[(row * K)..((row + 1) * K)], bias, 1, Here), $"row {row}");
         double norm = Math.Sqrt(exact.Sum(value => (double)value * value)),
             distance = Math.Sqrt(exact.Zip(rounded).Sum(pair => Math.Pow(pair.First - pair.Second, 2)));
         // 8 bits with a scale for each block: half a step of 1/127 of the block's largest number, over √3.
@@ -100,9 +121,9 @@ public sealed unsafe class QuantizedGemmTests
         using var weight = new Weight(QuantizedFormat.Q4, N, K);
         float[] x = GemmReference.Random(M * K, 1);
         x[K + 5] = float.NaN;
-        foreach (bool? assembled in (bool?[])[false, QuantizedKernels.AreAvailable, null])
+        foreach (QuantizedInstruction? instruction in (QuantizedInstruction?[])[QuantizedInstruction.Managed, Here, null])
         {
-            float[] y = Run(weight, x, new float[N], M, assembled);
+            float[] y = Run(weight, x, new float[N], M, instruction);
             Assert.All(y[N..(2 * N)], value => Assert.True(float.IsNaN(value)));
             Assert.All(y[..N], value => Assert.True(float.IsFinite(value)));
             Assert.All(y[(2 * N)..], value => Assert.True(float.IsFinite(value)));
@@ -154,14 +175,38 @@ public sealed unsafe class QuantizedGemmTests
         Assert.Null(QuantizedLayout.Of(new QuantizedFormat(CodeType.NormalFloat4, 64, HasMinimum: false)));
         Assert.Null(QuantizedLayout.Of(new QuantizedFormat(CodeType.Float8E4M3, 256, HasMinimum: false)));
         Assert.Null(QuantizedLayout.Of(new QuantizedFormat(CodeType.Int4, 24, HasMinimum: false)));
+        Assert.Null(QuantizedLayout.Of(new QuantizedFormat(CodeType.Int4, 32, HasMinimum: false) { SuperBlockSize = 96 }));
+    }
+
+    /// <summary>Bits of a weight in a format's panels, of sizes that need no padding.</summary>
+    [Fact]
+    public void A_weight_takes_in_memory_what_its_format_does_on_disk()
+    {
+        foreach ((QuantizedFormat format, double bits) in ((QuantizedFormat, double)[])
+        [
+            (QuantizedFormat.Q4, 4.5), (QuantizedFormat.Q8, 8.5), (GgufType.Q4_1.Format()!, 5), (GgufType.Q5_0.Format()!, 5.5),
+            (GgufType.Q5_1.Format()!, 6), (GgufType.Q6_K.Format()!, 6.5625),
+            // 4.5 and 5.5 on disk, where the integers have 6 bits.
+            (GgufType.Q4_K.Format()!, 4.625), (GgufType.Q5_K.Format()!, 5.625),
+            // 2.625, 3.4375 and 4.25.
+            (GgufType.Q2_K.Format()!, 5.125), (GgufType.Q3_K.Format()!, 4.5625), (GgufType.IQ4_XS.Format()!, 8.3125),
+            (new(CodeType.Int4, 128, false) { HasHalfScales = true }, 4.125),
+            // 4.15625, where zeros have 4 bits.
+            (new(CodeType.UInt4, 128, true) { HasHalfScales = true, HasZeroPoints = true }, 4.1875),
+        ])
+        {
+            var shape = new Shape(96, 5120);
+            Assert.Equal(bits, QuantizedLayout.Of(format)!.Value.BytesOf(shape) * 8.0 / shape.ElementCount);
+            Assert.Equal(format.BytesOf(shape), QuantizedLayout.Of(format)!.Value.BytesOf(shape));
+        }
     }
 
     /// <param name="weight">The weight.</param>
     /// <param name="x">Activations.</param>
     /// <param name="bias">The bias.</param>
     /// <param name="M">Their rows.</param>
-    /// <param name="assembled">Which kernels; null for float32.</param>
-    private static float[] Run(Weight weight, float[] x, float[] bias, int M, bool? assembled)
+    /// <param name="instruction">Which kernels; null for float32.</param>
+    private static float[] Run(Weight weight, float[] x, float[] bias, int M, QuantizedInstruction? instruction)
     {
         int N = weight.Outputs, K = weight.Inputs;
         var y = new float[M * N];
@@ -180,7 +225,7 @@ public sealed unsafe class QuantizedGemmTests
                 Columns = N,
                 Steps = K,
             };
-            if (assembled is { } kernels)
+            if (instruction is { } kernels)
                 QuantizedGemm.Run(product, 2, kernels);
             else
                 QuantizedGemm.RunFloat32(product, 2);
@@ -193,29 +238,16 @@ public sealed unsafe class QuantizedGemmTests
     private sealed class Weight : IDisposable
     {
         private readonly CpuDevice _device = new();
-        private readonly QuantizedFormat _format;
-        private readonly sbyte[] _codes;
-        private readonly float[] _scales, _minimums;
+        private readonly QuantizedElements _elements;
         private readonly Tensor _tensor;
+        private float[]? _values;
 
         public Weight(QuantizedFormat format, int outputs, int inputs)
         {
-            (_format, Outputs, Inputs) = (format, outputs, inputs);
-            var random = new Random(7);
-            int low = format.Codes switch
-            {
-                CodeType.Int4 => -8,
-                CodeType.UInt4 => 0,
-                _ => -128,
-            };
-            int high = low + (1 << format.CodeBits);
-            _codes = [.. Enumerable.Range(0, outputs * inputs).Select(_ => (sbyte)random.Next(low, high))];
-            int blocks = outputs * format.BlocksOf(inputs);
-            _scales = [.. Enumerable.Range(0, blocks).Select(_ => Scale((float)(random.NextDouble() - 0.3) / 100))];
-            _minimums = !format.HasMinimum ? []
-                : [.. _scales.Select(scale => format.HasZeroPoints ? -random.Next(17) * scale : (float)random.NextDouble() / 10)];
-            _tensor = _device.AllocateTensor(TensorType.Quantized(format, new Shape(outputs, inputs)));
-            _device.UploadCodes(_tensor, _codes, _scales, _minimums);
+            (Outputs, Inputs) = (outputs, inputs);
+            _elements = QuantizedElements.Random(format, new Shape(outputs, inputs), 7);
+            _tensor = _device.AllocateTensor(_elements.Type);
+            _elements.Upload(_device, _tensor);
         }
 
         public int Outputs { get; }
@@ -226,19 +258,12 @@ public sealed unsafe class QuantizedGemmTests
 
         public byte* Pointer => (byte*)CpuMemory.Pointer(_tensor);
 
-        public float Value(int output, int input)
-        {
-            int block = output * _format.BlocksOf(Inputs) + input / _format.BlockSize;
-            float value = _codes[output * Inputs + input] * _scales[block];
-            return _format.HasMinimum ? value + _minimums[block] : value;
-        }
+        public float Value(int output, int input) => (_values ??= _elements.Values())[output * Inputs + input];
 
         public void Dispose()
         {
             _tensor.Memory.Dispose();
             _device.Dispose();
         }
-
-        private float Scale(float value) => _format.HasHalfScales ? (float)(Half)value : value;
     }
 }

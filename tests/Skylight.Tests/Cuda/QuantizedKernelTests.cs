@@ -24,7 +24,8 @@ public sealed class QuantizedKernelTests
         new(CodeType.UInt4, 128, HasMinimum: true) { HasHalfScales = true, HasZeroPoints = true },
         new(CodeType.Int8, 64, HasMinimum: true) { HasHalfScales = true, HasZeroPoints = true },
         new(CodeType.Float8E4M3, 144, HasMinimum: false), new(CodeType.Float8E4M3, 128, HasMinimum: false),
-        new(CodeType.NormalFloat4, 64, HasMinimum: false),
+        new(CodeType.NormalFloat4, 64, HasMinimum: false), new(CodeType.UInt5, 32, HasMinimum: true) { SuperBlockSize = 256 },
+        new(CodeType.Int6, 16, HasMinimum: false) { SuperBlockSize = 256 },
     ];
 
     public static TheoryData<int> Formats => [.. Enumerable.Range(0, s_formats.Length)];
@@ -72,6 +73,8 @@ public sealed class QuantizedKernelTests
     [InlineData(8, 24)]
     [InlineData(10, 88)]
     [InlineData(12, 70)]
+    [InlineData(13, 300)]
+    [InlineData(14, 300)]
     public void Rows_that_are_looked_up_are_the_values(int index, int columns)
     {
         QuantizedElements table = Elements(s_formats[index], 37, columns);

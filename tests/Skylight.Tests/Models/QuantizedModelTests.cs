@@ -1,5 +1,6 @@
 using Skylight.Chat;
 using Skylight.Checkpoints;
+using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Graphs;
@@ -65,6 +66,36 @@ public sealed class QuantizedModelTests
         foreach (int part in (int[])[1, 7, 33])
             AssertSame(whole, Generate(model, part));
         AssertSame(whole, [.. s_requests.Select(request => Generate(model, 4096, request)[0])]);
+    }
+
+    /// <summary>Nothing but the result is ever reserved.</summary>
+    [Theory]
+    [InlineData(DataType.Float32)]
+    [InlineData(DataType.BFloat16)]
+    public void Rounding_while_loading_gives_the_weights_of_rounding_afterwards(DataType type)
+    {
+        using var temporary = new TemporaryFolder();
+        string folder = temporary["model"];
+        using (VisionLanguageModel model = TinyModel.Create(type))
+            ModelCheckpoint.Save(model, folder);
+        foreach (QuantizedFormat format in (QuantizedFormat[])[QuantizedFormat.Q8, QuantizedFormat.Q4])
+        {
+            using CpuDevice device = new(), other = new();
+            using VisionLanguageModel loaded = ModelCheckpoint.Load(folder, device, quantization: format);
+            Assert.Equal(Bytes(loaded), device.ReservedPeakBytes);
+            using VisionLanguageModel planned = ModelCheckpoint.Describe(folder, device, quantization: format),
+                afterwards = ModelCheckpoint.Load(folder, other);
+            Assert.True(Bytes(loaded) < Bytes(afterwards));
+            afterwards.Quantize(format);
+            Assert.Equal(Bytes(afterwards), Bytes(planned));
+            foreach ((PersistentTensor expected, PersistentTensor found) in afterwards.Parameters.All.Zip(loaded.Parameters.All))
+            {
+                Assert.Equal((expected.Name, expected.Type), (found.Name, found.Type));
+                Assert.True(Span(expected).SequenceEqual(Span(found)), expected.Name);
+            }
+        }
+
+        static ReadOnlySpan<byte> Span(PersistentTensor parameter) => CpuMemory.Span<byte>(parameter.Tensor);
     }
 
     [Fact]

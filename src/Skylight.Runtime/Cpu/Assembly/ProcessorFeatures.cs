@@ -41,6 +41,9 @@ internal static partial class ProcessorFeatures
         && CpuVectors.IsSaved(TileConfiguration) && CpuVectors.IsSaved(TileData)
         && Setting != "avx512" && AllowsTiles();
 
+    /// <summary>AMX_INT8: <c>tdpbssd</c>, where <see cref="HasMatrices"/> is too.</summary>
+    public static bool HasByteMatrices { get; } = HasMatrices && (X86Base.CpuId(7, 0).Edx & (1 << 25)) != 0;
+
     private static string? Setting => Environment.GetEnvironmentVariable("SKYLIGHT_ASSEMBLY");
 
     /// <summary>Why nothing can be assembled here; null where it can.</summary>

@@ -75,6 +75,50 @@ internal static class QuantizedMatrices
         return kernel.Finish();
     }
 
+    /// <summary>(weight, target, blocks): blocks of a panel, from where a group begins, as <see cref="UnpackedBlocks"/>.</summary>
+    public static nint Unpack(QuantizedLayout layout)
+    {
+        const int Codes = 24, Bias = 23;
+        var target = UnpackedBlocks.Of(layout);
+        var kernel = new KernelAssembler();
+        Assembler code = kernel.Code;
+        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        code.push(rbx);
+        code.push(r12);
+        QuantizedTile.LoadMasks(code, layout);
+        code.mov(eax, layout.Bias * 0x01010101);
+        code.vpbroadcastd(zmm[Bias], eax);
+        code.mov(r10, rdi);
+        code.mov(rax, rdx);
+        QuantizedTile.Groups(kernel, layout, () =>
+        {
+            for (int quad = 0; quad < layout.Block / 4; quad++)
+            {
+                QuantizedTile.Codes(code, layout, quad);
+                for (int half = 0; half < 2; half++)
+                {
+                    if (layout.Bias != 0)
+                        code.vpsubb(zmm[Codes + half], zmm[Codes + half], zmm[Bias]);
+                    code.vmovdqu32(__zmmword_ptr[rsi + half * target.HalfBytes + quad * VectorBytes], zmm[Codes + half]);
+                }
+            }
+
+            for (int half = 0; half < 2; half++)
+            {
+                QuantizedTile.Numbers(code, layout, half);
+                code.vmovups(__zmmword_ptr[rsi + target.ScalesAt + half * VectorBytes], zmm[Codes]);
+                if (target.Offset != BlockOffset.None)
+                    code.vmovups(__zmmword_ptr[rsi + target.AddedAt + half * VectorBytes], zmm[Codes + 1]);
+            }
+
+            code.add(rsi, target.BlockBytes);
+            QuantizedTile.NextBlock(code, layout);
+        });
+        code.pop(r12);
+        code.pop(rbx);
+        return kernel.Finish();
+    }
+
     /// <summary>The integer sums of a block into one half of the ring (r14), which then means the other.</summary>
     private static void MultiplyBlock(Assembler code, UnpackedBlocks layout, int rows, int half)
     {

@@ -43,8 +43,9 @@ internal static class GgufBlocks
     /// <param name="codes">A code for each value.</param>
     /// <param name="scales">A scale for each block of the format.</param>
     /// <param name="minimums">A minimum for each, where the format has such; else not touched.</param>
+    /// <param name="superScales">What scales (and minimums) of a super-block are multiples of, or empty.</param>
     public static void Decode(GgufType type, ReadOnlySpan<byte> blocks, Span<sbyte> codes, Span<float> scales,
-        Span<float> minimums)
+        Span<float> minimums, Span<float> superScales = default)
     {
         int bytes = type.BlockBytes(), size = type.BlockSize(), perBlock = size / type.Format()!.BlockSize;
         bool hasMinimum = type.Format()!.HasMinimum;
@@ -108,7 +109,26 @@ internal static class GgufBlocks
                 default:
                     throw new ArgumentOutOfRangeException(nameof(type), type, "Not a quantised type.");
             }
+
+            if (!superScales.IsEmpty)
+                SuperScales(type, stored, superScales[(hasMinimum ? 2 * block : block)..]);
         }
+    }
+
+    private static void SuperScales(GgufType type, ReadOnlySpan<byte> stored, Span<float> target)
+    {
+        (int scale, int? minimum) = type switch
+        {
+            GgufType.Q2_K => (80, 82),
+            GgufType.Q3_K => (108, null),
+            GgufType.Q4_K or GgufType.Q5_K => (0, 2),
+            GgufType.Q6_K => (208, (int?)null),
+            GgufType.IQ4_XS => (0, null),
+            _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Has no super-blocks."),
+        };
+        target[0] = HalfAt(stored, scale);
+        if (minimum is { } at)
+            target[1] = -HalfAt(stored, at);
     }
 
     // scales[16], codes of 2 bits[64], scale of scales, scale of minimums.

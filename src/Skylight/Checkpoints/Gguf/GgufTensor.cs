@@ -49,11 +49,13 @@ internal static class GgufTensor
 
         public override QuantizedFormat? Format { get; } = entry.Type.Format();
 
-        public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
+        public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums,
+            Span<float> superScales = default)
         {
-            CheckSpans(firstRow, rows, codes, scales, minimums);
+            CheckSpans(firstRow, rows, codes, scales, minimums, superScales);
             QuantizedFormat format = Format!;
-            int rowBytes = Inputs / entry.Type.BlockSize() * entry.Type.BlockBytes(), blocks = format.BlocksOf(Inputs);
+            int rowBytes = Inputs / entry.Type.BlockSize() * entry.Type.BlockBytes(), blocks = format.BlocksOf(Inputs),
+                supers = superScales.IsEmpty ? 0 : format.SuperScalesOf(Inputs);
             int step = Math.Max(1, PartBytes / rowBytes);
             byte[] stored = ArrayPool<byte>.Shared.Rent(Math.Min(step, Math.Max(1, rows)) * rowBytes);
             try
@@ -65,7 +67,8 @@ internal static class GgufTensor
                     file.Read(entry, (long)(firstRow + done) * rowBytes, bytes);
                     Span<float> scale = scales.Slice(done * blocks, count * blocks),
                         minimum = format.HasMinimum ? minimums.Slice(done * blocks, count * blocks) : [];
-                    GgufBlocks.Decode(entry.Type, bytes, codes.Slice(done * Inputs, count * Inputs), scale, minimum);
+                    GgufBlocks.Decode(entry.Type, bytes, codes.Slice(done * Inputs, count * Inputs), scale, minimum,
+                        superScales.Slice(done * supers, count * supers));
                     DemandFinite(scale, firstRow + done, blocks, "scale", Name);
                     DemandFinite(minimum, firstRow + done, blocks, "minimum", Name);
                 }

@@ -92,15 +92,19 @@ internal static class GgufTypes
     {
         GgufType.F32 or GgufType.F16 or GgufType.BF16 => null,
         GgufType.Q4_0 => QuantizedFormat.Q4,
-        GgufType.Q4_1 => new QuantizedFormat(CodeType.UInt4, 32, true) { HasHalfScales = true },
-        GgufType.Q4_K => new QuantizedFormat(CodeType.UInt4, 32, true),
-        GgufType.Q5_0 or GgufType.Q8_0 or GgufType.IQ4_NL => QuantizedFormat.Q8,
-        GgufType.IQ4_XS => new QuantizedFormat(CodeType.Int8, 32, false),
-        GgufType.Q5_1 => new QuantizedFormat(CodeType.Int8, 32, true) { HasHalfScales = true },
-        GgufType.Q5_K => new QuantizedFormat(CodeType.Int8, 32, true),
-        GgufType.Q2_K => new QuantizedFormat(CodeType.UInt4, 16, true),
-        GgufType.Q3_K => new QuantizedFormat(CodeType.Int4, 16, false),
-        GgufType.Q6_K => new QuantizedFormat(CodeType.Int8, 16, false),
+        GgufType.Q4_1 => new QuantizedFormat(CodeType.UInt4, 32, true) { HasHalfScales = true, HasHalfMinimums = true },
+        GgufType.Q4_K => Super(CodeType.UInt4, 32, true),
+        GgufType.Q8_0 or GgufType.IQ4_NL => QuantizedFormat.Q8,
+        GgufType.IQ4_XS => Super(CodeType.Int8, 32, false),
+        GgufType.Q5_0 => new QuantizedFormat(CodeType.Int5, 32, false) { HasHalfScales = true },
+        GgufType.Q5_1 => new QuantizedFormat(CodeType.UInt5, 32, true) { HasHalfScales = true, HasHalfMinimums = true },
+        GgufType.Q5_K => Super(CodeType.UInt5, 32, true),
+        GgufType.Q2_K => Super(CodeType.UInt4, 16, true),
+        GgufType.Q3_K => Super(CodeType.Int4, 16, false),
+        GgufType.Q6_K => Super(CodeType.Int6, 16, false),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Unknown type."),
     };
+
+    private static QuantizedFormat Super(CodeType codes, int block, bool hasMinimum) =>
+        new(codes, block, hasMinimum) { SuperBlockSize = SuperBlock };
 }

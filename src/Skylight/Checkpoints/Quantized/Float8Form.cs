@@ -167,9 +167,9 @@ internal sealed class Float8Form : QuantizedForm
         public override QuantizedFormat? Format { get; } = new(CodeType.Float8E4M3, inputsOfScale, false);
 
         public override void ReadCodes(int firstRow, int rows, Span<sbyte> destination, Span<float> scaleOf,
-            Span<float> minimums)
+            Span<float> minimums, Span<float> superScales = default)
         {
-            CheckSpans(firstRow, rows, destination, scaleOf, minimums);
+            CheckSpans(firstRow, rows, destination, scaleOf, minimums, superScales);
             codes.Source.ReadBytes(codes.Entry, (long)firstRow * Inputs, MemoryMarshal.AsBytes(destination));
             if (destination.IndexOfAny((sbyte)0x7F, unchecked((sbyte)0xFF)) is >= 0 and var at)
                 throw new CheckpointException(File,

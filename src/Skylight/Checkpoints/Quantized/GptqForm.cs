@@ -102,11 +102,12 @@ internal sealed class GptqForm : QuantizedForm
         // The blocks of act-order are no consecutive inputs.
         public override QuantizedFormat? Format => groupOf is null ? base.Format : null;
 
-        public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
+        public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums,
+            Span<float> superScales = default)
         {
             if (groupOf is not null)
                 throw new NotSupportedException($"Tensor '{Name}' ({TypeName}) has no format.");
-            base.ReadCodes(firstRow, rows, codes, scales, minimums);
+            base.ReadCodes(firstRow, rows, codes, scales, minimums, superScales);
         }
 
         protected override void ReadRows(int firstRow, int rows, Span<float> destination)

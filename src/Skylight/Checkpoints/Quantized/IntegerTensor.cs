@@ -57,9 +57,10 @@ internal abstract class IntegerTensor : QuantizedTensor
     protected int CodeOffset => _bits == 8 || _isSymmetric.Value ? Middle : 0;
 
     /// <inheritdoc/>
-    public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
+    public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums,
+        Span<float> superScales = default)
     {
-        CheckSpans(firstRow, rows, codes, scales, minimums);
+        CheckSpans(firstRow, rows, codes, scales, minimums, superScales);
         Unpack(firstRow, rows, codes, scales, minimums);
     }
 

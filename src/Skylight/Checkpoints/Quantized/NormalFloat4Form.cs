@@ -118,9 +118,9 @@ internal sealed class NormalFloat4Form : QuantizedForm
         public override QuantizedFormat? Format { get; } = new(CodeType.NormalFloat4, block, false);
 
         public override void ReadCodes(int firstRow, int rows, Span<sbyte> destination, Span<float> scales,
-            Span<float> minimums)
+            Span<float> minimums, Span<float> superScales = default)
         {
-            CheckSpans(firstRow, rows, destination, scales, minimums);
+            CheckSpans(firstRow, rows, destination, scales, minimums, superScales);
             byte[] packed = ArrayPool<byte>.Shared.Rent(Math.Max(destination.Length / 2, scales.Length));
             try
             {

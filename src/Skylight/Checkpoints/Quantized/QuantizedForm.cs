@@ -86,16 +86,16 @@ internal abstract class QuantizedForm
     /// <summary>Makes one tensor of those that hold codes, scales and the like of a weight; others stay as they are.</summary>
     /// <param name="directory">The checkpoint, named in errors.</param>
     /// <param name="stored">All tensors of its files.</param>
+    /// <param name="words">Reads codes that are packed across rows; lives as long as the tensors.</param>
     /// <exception cref="CheckpointException">A part is missing, or parts do not fit each other or the form; or nothing is
     /// quantised.</exception>
-    public IEnumerable<CheckpointTensor> Assemble(string directory, IReadOnlyList<PlainTensor> stored)
+    public IEnumerable<CheckpointTensor> Assemble(string directory, IReadOnlyList<PlainTensor> stored, PackedWords words)
     {
         // Of names that are there twice the reader tells.
         var byName = new Dictionary<string, PlainTensor>(StringComparer.Ordinal);
         foreach (PlainTensor tensor in stored)
             byName.TryAdd(tensor.Name, tensor);
         var taken = new HashSet<string>(StringComparer.Ordinal);
-        var words = new PackedWords();
         List<CheckpointTensor> made = [];
         foreach (PlainTensor codes in stored.Where(tensor =>
             tensor.Name.EndsWith(CodesSuffix, StringComparison.Ordinal) && IsCodes(tensor, byName)))

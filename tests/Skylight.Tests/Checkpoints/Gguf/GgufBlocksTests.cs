@@ -52,14 +52,20 @@ public class GgufBlocksTests
             int blocks = format.BlocksOf(Inputs);
             sbyte[] codes = new sbyte[Rows * Inputs];
             float[] scales = new float[Rows * blocks], minimums = new float[format.HasMinimum ? Rows * blocks : 0];
-            tensor.ReadCodes(0, Rows, codes, scales, minimums);
-            (int least, int most) = format.Codes switch
-            {
-                CodeType.Int4 => (-8, 7),
-                CodeType.UInt4 => (0, 15),
-                _ => (-128, 127),
-            };
+            int supers = format.SuperScalesOf(Inputs), each = format.HasMinimum ? 2 : 1;
+            float[] superScales = new float[Rows * supers];
+            tensor.ReadCodes(0, Rows, codes, scales, minimums, superScales);
+            int least = -format.CodeBias, most = least + (1 << format.CodeBits) - 1;
             Assert.All(codes, code => Assert.InRange(code, least, most));
+            Assert.Equal(name.EndsWith("_K", StringComparison.Ordinal) || name == "IQ4_XS", supers > 0);
+            for (int block = 0; block < scales.Length && supers > 0; block++)
+            {
+                int super = block * format.BlockSize / format.SuperBlockSize * each;
+                AssertMultiple(scales[block], superScales[super]);
+                if (format.HasMinimum)
+                    AssertMultiple(minimums[block], superScales[super + 1]);
+            }
+
             float[] expected = golden.ReadFloat32(name + ".values");
             for (int i = 0; i < expected.Length; i++)
             {
@@ -68,6 +74,14 @@ public class GgufBlocksTests
                 Assert.Equal(expected[i], format.HasMinimum ? value + minimums[block] : value);
             }
         });
+    }
+
+    private static void AssertMultiple(float number, float unit)
+    {
+        float count = unit == 0 ? 0 : number / unit;
+        Assert.InRange(count, -128, 127);
+        Assert.Equal(number, MathF.Round(count) * unit);
+        Assert.Equal(unit, (float)(Half)unit);
     }
 
     [Theory]
