@@ -240,9 +240,10 @@ internal static unsafe partial class BFloat16Gemm
             {
                 PackBlock(product, b, panel, start, steps);
                 float* target = sums + (panel - firstPanel) * panelSums;
-                Tiles(product, tiling.Height, rowsStart, b, target, panel, start, steps, whole);
+                Tiles(product, panel, start, steps, tiling.Height, rowsStart, b, target, whole);
+                target += (nint)whole * tiling.Height * Width;
                 if (hasLast)
-                    Tiles(product, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps, 1);
+                    Tiles(product, panel, start, steps, tiling.Last, lastStart, b, target, 1);
             }
         }
 
@@ -250,8 +251,8 @@ internal static unsafe partial class BFloat16Gemm
             Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
     }
 
-    private static void Tiles(in GemmOperands product, int rows, byte* a, byte* b, float* sums, int panel, int start, int steps,
-        int tiles)
+    private static void Tiles(in GemmOperands product, int panel, int start, int steps, int rows, byte* a, byte* b,
+        float* sums, int tiles)
     {
         int pairs = (steps + 1) / 2;
         if (product.Layout == RightOperand.FloatCodePanels)

@@ -22,7 +22,8 @@ internal static unsafe class PackedWeights
         if (FloatCodeLayout.Of(type) is { } layout)
             layout.Pack(type.Format!, codes, scales, type.Shape.Rows, target);
         else
-            QuantizedLayout.Of(type).Pack(type.Format!, codes, scales, minimums, type.Shape.Rows, type.Shape.Columns, target);
+            QuantizedLayout.Of(type).Pack(type.Format!, codes, scales, minimums, type.Shape.Rows, type.Shape.Columns,
+                target);
     }
 
     /// <summary>One output's values.</summary>
