@@ -296,7 +296,8 @@ internal static unsafe partial class BFloat16Gemm
                 float* target = sums + (panel - firstPanel) * panelSums;
                 Tiles(job, tiling.Height, rowsStart, b, target, panel, start, steps, whole);
                 if (hasLast)
-                    Tiles(job, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps, 1);
+                    Tiles(job, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps,
+                        1);
             }
         }
 

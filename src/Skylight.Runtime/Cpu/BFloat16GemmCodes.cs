@@ -7,9 +7,9 @@ namespace Skylight.Cpu;
 internal static unsafe partial class BFloat16Gemm
 {
     /// <summary>
-    /// y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]): of each block of inputs, ascending, the products of rounded activations with
-    /// what codes stand for, in bfloat16, are one chain from zero: d. Then sum = fma(d, scale, sum). So the bits depend on the
-    /// row and the output only, and scales are never rounded.
+    /// y[m, n] = Σ_k x[m, k]·W[n, k] (+ bias[n]): of each block of inputs, ascending, the products of rounded
+    /// activations with what codes stand for, in bfloat16, are one chain from zero: d. Then sum = fma(d, scale, sum).
+    /// So the bits depend on the row and the output only, and scales are never rounded.
     /// </summary>
     private static void MultiplyCodes(in GemmOperands product, byte* a, int panel, int endPanel)
     {
@@ -61,8 +61,9 @@ internal static unsafe partial class BFloat16Gemm
                             }, count, Width);
                         for (int line = 0; line < count; line++)
                         {
+                            var block = new ReadOnlySpan<float>(part + line * Width, Width);
                             var sum = new Span<float>(sums + (nint)(row + line) * Width, Width);
-                            TensorPrimitives.FusedMultiplyAdd(new ReadOnlySpan<float>(part + line * Width, Width), scales, sum, sum);
+                            TensorPrimitives.FusedMultiplyAdd(block, scales, sum, sum);
                         }
                     }
                 }

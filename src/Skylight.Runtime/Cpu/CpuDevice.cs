@@ -53,9 +53,8 @@ public sealed class CpuDevice : Device
 
         if (options.Compute is not (null or DataType.Float32 or DataType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(options), options.Compute, "Compute is Float32 or BFloat16.");
-        Compute = options.Compute ?? (BFloat16Kernels.AreAvailable ? DataType.BFloat16 : DataType.Float32);
-        // Either instruction may be there without the other.
-        _roundsActivations = options.Compute is { } asked ? asked == DataType.BFloat16 : QuantizedKernels.AreAvailable;
+        (Compute, _roundsActivations) = ComputePolicy.Of(options.Compute, BFloat16Kernels.AreAvailable,
+            QuantizedKernels.AreAvailable);
         _memoryBytes = options.MemoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
             Console.Error.WriteLine($"Skylight: {warning}");

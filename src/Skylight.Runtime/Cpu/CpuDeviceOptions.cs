@@ -19,8 +19,9 @@ public sealed record CpuDeviceOptions
     /// What products with bfloat16 weights round their operands to: bfloat16, on the processor's own dot products, with sums
     /// in float32; or float32, which leaves them as they are. Null for bfloat16 where the processor has such an instruction
     /// (AVX512_BF16), else float32. Products with float32 weights are always float32. Bfloat16 works on every machine, with
-    /// the same bits, but is faster only with the instruction. Products with quantised weights round activations to bytes with
-    /// bfloat16 here, and where this is null and the processor has dot products of bytes (AVX512_VNNI).
+    /// the same bits, but is faster only with the instruction. Quantised weights whose codes are no integers (8-bit floating
+    /// point, NF4) are as those of bfloat16; products with the others round activations to bytes with bfloat16 here, and
+    /// where this is null and the processor has dot products of bytes (AVX512_VNNI).
     /// </summary>
     public DataType? Compute { get; init; }
 }

@@ -3,16 +3,18 @@ using Skylight.Tensors;
 namespace Skylight.Cpu;
 
 /// <summary>
-/// How a weight whose codes are no integers (8-bit floating point, NF4) lies in memory on the CPU: panels of 32 outputs, in
-/// each the blocks of inputs one after the other, in each 32 scales in float32 and the codes. So a product reads one stream.
+/// How a weight whose codes are no integers (8-bit floating point, NF4) lies in memory on the CPU: panels of 32 outputs,
+/// in each the blocks of inputs one after the other, in each 32 scales in float32 and the codes. So a product reads one
+/// stream.
 /// </summary>
 /// <remarks>
-/// A block has at most 256 inputs, in chunks of 32, of which the last block may have fewer; the format's longer blocks are
-/// cut, with the scale repeated. Codes lie so that a few instructions make pairs of steps of them, as
-/// <see cref="Assembly.BFloat16Tile"/> takes them. Of 8 bits a pair has 64 bytes: in each 16 of them 2d + 1 and 2d are the
-/// earlier and the later input of output 4·(lane) + d, 8 + 2d + 1 and 8 + 2d those of the output 16 further. Of 4 bits two
-/// pairs have 64 bytes: words 2o + 1 and 2o are the earlier and the later input of outputs o and o + 16, in the lower byte of
-/// the first pair, in the upper one of the second. What pads the last chunk and the last panel stands for zero.
+/// A block has at most 256 inputs, in chunks of 32, of which the last block may have fewer; the format's longer blocks
+/// are cut, with the scale repeated. Codes lie so that a few instructions make pairs of steps of them, as
+/// <see cref="Assembly.BFloat16Tile"/> takes them. Of 8 bits a pair has 64 bytes: in the l-th 16 of them, 2d + 1 and 2d
+/// are the earlier and the later input of output 4l + d, 8 + 2d + 1 and 8 + 2d those of the output 16 further. Of 4 bits
+/// two pairs have 64 bytes: words 2o + 1 and 2o are the earlier and the later input of outputs o and o + 16 (its lower
+/// and upper half), in the lower byte of the first pair, in the upper one of the second. What pads the last chunk and
+/// the last panel stands for zero.
 /// </remarks>
 internal readonly record struct FloatCodeLayout
 {
@@ -79,11 +81,12 @@ internal readonly record struct FloatCodeLayout
     public unsafe void Pack(QuantizedFormat format, sbyte* codes, float* scales, int rows, byte* target)
     {
         FloatCodeLayout layout = this;
-        CpuParallel.For(WeightPanels.PanelCount(rows), panel => layout.PackPanel(format, (byte*)codes, scales, panel * Width,
-            Math.Min(Width, rows - panel * Width), target + panel * layout.PanelBytes));
+        CpuParallel.For(WeightPanels.PanelCount(rows), panel => layout.PackPanel(format, (byte*)codes, scales,
+            panel * Width, Math.Min(Width, rows - panel * Width), target + panel * layout.PanelBytes));
     }
 
-    private unsafe void PackPanel(QuantizedFormat format, byte* codes, float* scales, int firstRow, int rows, byte* panel)
+    private unsafe void PackPanel(QuantizedFormat format, byte* codes, float* scales, int firstRow, int rows,
+        byte* panel)
     {
         byte* padded = stackalloc byte[Chunk];
         int formatBlocks = format.BlocksOf(Inputs);
@@ -99,7 +102,8 @@ internal readonly record struct FloatCodeLayout
             {
                 byte* row = codes + (long)(firstRow + output) * Inputs + start;
                 if (output < rows && start % Block == 0)
-                    ScalesAt(panel, start)[output] = scales[(long)(firstRow + output) * formatBlocks + start / format.BlockSize];
+                    ScalesAt(panel, start)[output] =
+                        scales[(long)(firstRow + output) * formatBlocks + start / format.BlockSize];
                 if (output >= rows || count < Chunk)
                 {
                     new Span<byte>(padded, Chunk).Fill(zero);

@@ -49,7 +49,8 @@ internal static unsafe class Gemm
         }
         else if (FloatCodeLayout.Of(type) is { } codes)
         {
-            MultiplyCodes(codes, panels + firstPanel * codes.PanelBytes, x, bias, y, ldy, M, columns, arguments.Compute, threads);
+            MultiplyCodes(codes, panels + firstPanel * codes.PanelBytes, x, bias, y, ldy, M, columns, arguments.Compute,
+                threads);
         }
         else
         {
@@ -84,8 +85,8 @@ internal static unsafe class Gemm
     /// The product with a weight whose codes are no integers. In bfloat16 see <see cref="BFloat16Gemm"/>; in float32 the
     /// chain of every product, over the values.
     /// </summary>
-    public static void MultiplyCodes(in FloatCodeLayout codes, byte* panels, float* x, float* bias, float* y, int ldy, int M,
-        int N, DataType operands, int threads)
+    public static void MultiplyCodes(in FloatCodeLayout codes, byte* panels, float* x, float* bias, float* y, int ldy,
+        int M, int N, DataType operands, int threads)
     {
         var product = new GemmOperands
         {

@@ -15,8 +15,9 @@ public static class CodeTypes
     ];
 
     /// <summary>
-    /// The number that each code, taken as unsigned, stands for: 256 of <see cref="CodeType.Float8E4M3"/> (NaN for the two
-    /// codes that stand for none), 16 of <see cref="CodeType.NormalFloat4"/>. Empty for integers, which stand for themselves.
+    /// The number that each code, taken as unsigned, stands for: 256 of <see cref="CodeType.Float8E4M3"/> (NaN for the
+    /// two codes that stand for none), 16 of <see cref="CodeType.NormalFloat4"/>. Empty for integers, which stand for
+    /// themselves.
     /// </summary>
     public static ReadOnlySpan<float> Values(this CodeType codes) => codes switch
     {

@@ -37,8 +37,8 @@ internal static class BFloat16Tile
     public static nint Packed(int rows) => Tile(rows, isScaled: false);
 
     /// <summary>
-    /// (a, b, sums, pairs, tiles, scales): the same for a block whose sums begin at zero and are scaled, an output with its
-    /// own: sums = fma(sum of the block, scale, sums).
+    /// (a, b, sums, pairs, tiles, scales): the same for a block whose sums begin at zero and are scaled, an output with
+    /// its own: sums = fma(sum of the block, scale, sums).
     /// </summary>
     public static nint PackedScaled(int rows) => Tile(rows, isScaled: true);
 

@@ -3,7 +3,7 @@ using Skylight.Tensors;
 
 namespace Skylight.Cpu.Assembly;
 
-/// <summary>The assembled kernels of products with codes that are no integers, each made when it is first asked for.</summary>
+/// <summary>The assembled kernels for codes that are no integers, each made when it is first asked for.</summary>
 internal static unsafe class FloatCodeKernels
 {
     private static readonly ConcurrentDictionary<(CodeType Codes, int Rows, int Panels), nint> Kernels = new();
@@ -13,7 +13,8 @@ internal static unsafe class FloatCodeKernels
         BFloat16Kernels.AreAvailable && (codes != CodeType.Float8E4M3 || ProcessorFeatures.HasVbmi);
 
     /// <inheritdoc cref="FloatCodeTile.Rows"/>
-    public static delegate* unmanaged<void*, void*, float*, nint, nint, nint, void> Rows(CodeType codes, int rows, int panels) =>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, nint, void> Rows(
+        CodeType codes, int rows, int panels) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, nint, void>)Kernels.GetOrAdd((codes, rows, panels),
             static key => FloatCodeTile.Rows(key.Codes, key.Rows, key.Panels));
 

@@ -5,8 +5,8 @@ using static Iced.Intel.AssemblerRegisters;
 namespace Skylight.Cpu.Assembly;
 
 /// <summary>
-/// Products with codes that are no integers (<see cref="FloatCodeLayout"/>): codes become pairs of bfloat16 on the way, by
-/// tables in registers, and <see cref="BFloat16Tile"/>'s instruction multiplies them.
+/// Products with codes that are no integers (<see cref="FloatCodeLayout"/>): codes become pairs of bfloat16 on the way,
+/// by tables in registers, and <see cref="BFloat16Tile"/>'s instruction multiplies them.
 /// </summary>
 internal static class FloatCodeTile
 {
@@ -16,8 +16,8 @@ internal static class FloatCodeTile
     private const int Tables = 24, Raw = 28, First = 29, Second = 30, A = 31;
 
     /// <summary>
-    /// The panels that a kernel for so many rows walks side by side: a row or two alone wait for their own sums (one row of
-    /// 8 bits, Emerald Rapids: 13 cycles a pair of steps with one panel).
+    /// The panels that a kernel for so many rows walks side by side: a row or two alone wait for their own sums (Emerald
+    /// Rapids: seven cycles from one to the next, where two start in four).
     /// </summary>
     public static int PanelsFor(int rows) => rows switch
     {
@@ -28,8 +28,8 @@ internal static class FloatCodeTile
 
     /// <summary>
     /// (a, weight, sums, chunks, chunks of a block, bytes of a panel): <paramref name="rows"/> rows of a, as
-    /// <see cref="BFloat16Packing.Rows"/> packs them, with neighbouring panels: sums [panels, rows, 32] = fma(sum of a block,
-    /// scale, sums), block after block.
+    /// <see cref="BFloat16Packing.Rows"/> packs them, with neighbouring panels: sums [panels, rows, 32] = fma(sum of a
+    /// block, scale, sums), block after block.
     /// </summary>
     public static nint Rows(CodeType codes, int rows, int panels)
     {
@@ -100,7 +100,9 @@ internal static class FloatCodeTile
         };
     }
 
-    /// <summary>(weight, target, chunks): chunks of a panel into packed pairs, which <see cref="BFloat16Tile"/> reads.</summary>
+    /// <summary>
+    /// (weight, target, chunks): chunks of a panel into packed pairs, which <see cref="BFloat16Tile"/> reads.
+    /// </summary>
     public static nint Expand(CodeType codes)
     {
         var kernel = new KernelAssembler();
@@ -130,7 +132,7 @@ internal static class FloatCodeTile
     /// <summary>How pairs of steps are made of codes.</summary>
     /// <param name="Pairs">The pairs that 64 bytes have.</param>
     /// <param name="Write">
-    /// Of the first pair, the operand at an offset in its chunk, and what uses each pair, which is told which one it is.
+    /// Of the first pair, the operand at an offset in its chunk, and what uses each pair, told which one it is.
     /// </param>
     private sealed record Expansion(int Pairs, Action<int, Func<int, AssemblerMemoryOperand>, Action<int>> Write);
 

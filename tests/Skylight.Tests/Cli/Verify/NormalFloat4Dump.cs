@@ -28,7 +28,8 @@ internal sealed class NormalFloat4Dump : IDisposable
 
     public NormalFloat4Dump()
     {
-        RawTensors stored = RawTensors.Load(Path.Combine(Golden.PathOf("quant/fp8"), "model.safetensors")), packed = [], plain = [];
+        RawTensors stored = RawTensors.Load(Path.Combine(Golden.PathOf("quant/fp8"), "model.safetensors")), packed = [],
+            plain = [];
         var random = new Random(11);
         foreach ((string name, RawTensor tensor) in stored)
         {
@@ -38,7 +39,8 @@ internal sealed class NormalFloat4Dump : IDisposable
                 (packed[name], plain[name]) = (tensor, tensor);
         }
 
-        var config = (JsonObject)JsonNode.Parse(File.ReadAllText(Path.Combine(Golden.PathOf("quant/fp8"), "config.json")))!;
+        string source = Path.Combine(Golden.PathOf("quant/fp8"), "config.json");
+        var config = (JsonObject)JsonNode.Parse(File.ReadAllText(source))!;
         config.Remove("quantization_config");
         Write("plain", plain, config);
         config["quantization_config"] = JsonNode.Parse(
