@@ -34,16 +34,18 @@ internal sealed unsafe class LlamaCppPictures : IDisposable
                 Function(logger))(LlamaCpp.Listener, 0);
         LlamaCpp.Parameters parameters =
             ((delegate* unmanaged[Cdecl]<LlamaCpp.Parameters>)Function("mtmd_context_params_default"))();
-        // use_gpu and print_timings; n_threads; two pointers; flash_attn_type.
-        Span<int> fields = new(&parameters, 8);
-        if (fields[1] != DefaultThreads || fields[6] != Automatic)
+        // use_gpu, in newer versions a device, print_timings; n_threads; two pointers; flash_attn_type.
+        Span<int> fields = new(&parameters, 12);
+        int at = fields[1] == DefaultThreads ? 1 : 5;
+        if (fields[at] != DefaultThreads || fields[at + 5] != Automatic)
             throw new NotSupportedException(
-                $"This libmtmd has other parameters than expected: {string.Join(", ", fields.ToArray())}. That of " +
-                $"LLamaSharp.Backend.Cpu 0.30.0 is known.");
+                $"This libmtmd has other parameters than expected: {string.Join(", ", fields.ToArray())}. Those of " +
+                $"LLamaSharp.Backend.Cpu 0.30.0 and of llama.cpp 0.7.0 are known.");
         fields[0] = 0;
-        fields[1] = threads;
+        fields[at - 1] = 0;
+        fields[at] = threads;
         // Flash attention would round keys and values to float16.
-        fields[6] = 0;
+        fields[at + 5] = 0;
         using var file = new LlamaCpp.Utf8(path);
         _context = ((delegate* unmanaged[Cdecl]<byte*, nint, LlamaCpp.Parameters, nint>)Function("mtmd_init_from_file"))(
             file.Pointer, llama.Model, parameters);

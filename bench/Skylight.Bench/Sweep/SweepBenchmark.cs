@@ -79,7 +79,9 @@ internal static class SweepBenchmark
         if (options.Plot is not null)
         {
             using var document = JsonDocument.Parse(File.ReadAllBytes(options.Plot));
-            Draw(SweepResults.Read(document.RootElement), document.RootElement.GetProperty("cpu").GetString()!);
+            JsonElement root = document.RootElement;
+            Draw(SweepResults.Read(root), string.Create(CultureInfo.InvariantCulture,
+                $"{root.GetProperty("cpu").GetString()} · {root.GetProperty("cores").GetInt32()} cores"));
             return 0;
         }
 
@@ -187,11 +189,11 @@ internal static class SweepBenchmark
         return (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
     }
 
-    private static void Draw(SweepResults results, string cpu)
+    private static void Draw(SweepResults results, string machine)
     {
         string docs = Path.Combine(BenchmarkReport.RepositoryRoot(), "docs");
         foreach ((string name, bool isDark) in new[] { ("sweep.svg", false), ("sweep-dark.svg", true) })
-            File.WriteAllText(Path.Combine(docs, name), new SweepChart(results, cpu, isDark).ToSvg());
+            File.WriteAllText(Path.Combine(docs, name), new SweepChart(results, machine, isDark).ToSvg());
         Console.WriteLine("drawn: docs/sweep.svg, docs/sweep-dark.svg");
     }
 

@@ -7,7 +7,7 @@ namespace Skylight.Bench;
 /// A sweep as one picture of three panels, both axes logarithmic where both grow by factors: decoding by batch, prompts
 /// by context, training by batch. Colours are written out, because a page shows the file as a picture.
 /// </summary>
-internal sealed class SweepChart(SweepResults results, string cpu, bool isDark)
+internal sealed class SweepChart(SweepResults results, string machine, bool isDark)
 {
     private const double Width = 1000, Height = 372, Top = 84, Bottom = 316;
 
@@ -31,7 +31,7 @@ internal sealed class SweepChart(SweepResults results, string cpu, bool isDark)
         Add($"<title>Tokens per second of {results.Model} by batch and context, and of training by batch</title>");
         Add($"""<rect width="{Width}" height="{Height}" rx="8" fill="{(isDark ? "#0d1117" : "#ffffff")}"/>""");
         Text(24, 30, $"{results.Model}, {results.Weights}", Ink, "start", bold: true, size: 14);
-        Text(Width - 24, 30, $"{cpu} · 2 cores · random weights", Soft, "end");
+        Text(Width - 24, 30, $"{machine} · random weights", Soft, "end");
         Decoding(new Panel(58, 420));
         Prefill(new Panel(540, 730));
         Training(new Panel(820, 976));
@@ -67,7 +67,7 @@ internal sealed class SweepChart(SweepResults results, string cpu, bool isDark)
 
     private void Prefill(Panel panel)
     {
-        Head(panel, "prompt: tokens/s", "read on from half to");
+        Head(panel, "prompt: tokens/s", "context, read on from half of it");
         (double low, double high) = Axis(panel, results.Prefill.Select(point => point.Speed), fromZero: true);
         (double X, double Y)[] line = [.. results.Prefill.Select((point, index) => (panel.Left + 14
             + (panel.Right - panel.Left - 28) * index / Math.Max(1, results.Prefill.Count - 1), Linear(point.Speed, low, high)))];
@@ -83,7 +83,7 @@ internal sealed class SweepChart(SweepResults results, string cpu, bool isDark)
     {
         if (results.Training.Count == 0)
             return;
-        Head(panel, "training: tokens/s", "samples a step, sft of connector");
+        Head(panel, "training: tokens/s", "samples a step (connector)");
         double high = Axis(panel, results.Training.Select(point => point.Speed), fromZero: true).High;
         double step = (panel.Right - panel.Left) / results.Training.Count;
         for (int index = 0; index < results.Training.Count; index++)
