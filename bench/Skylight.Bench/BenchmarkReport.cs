@@ -15,7 +15,8 @@ internal static class BenchmarkReport
     /// <param name="output">Another path for the file. With it, and the commit in SKYLIGHT_COMMIT, no checkout is
     /// needed.</param>
     /// <param name="announce">Whether to print where the results are.</param>
-    public static void Write(string name, string verb, Action<Utf8JsonWriter> writeResults, string? output = null,
+    /// <returns>The file's path.</returns>
+    public static string Write(string name, string verb, Action<Utf8JsonWriter> writeResults, string? output = null,
         bool announce = true)
     {
         string? given = Environment.GetEnvironmentVariable("SKYLIGHT_COMMIT");
@@ -45,6 +46,7 @@ internal static class BenchmarkReport
         File.AppendAllText(path, "\n");
         if (announce)
             Console.WriteLine($"written: {(root.Length > 0 ? Path.GetRelativePath(root, path) : path)}");
+        return path;
     }
 
     /// <summary>The folder of this checkout.</summary>

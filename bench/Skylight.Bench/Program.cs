@@ -19,6 +19,10 @@ switch (verb)
         return ModelBenchmark.Run(args.AsSpan(1));
     case "parity":
         return LlamaCppParity.Run(args.AsSpan(1));
+    case "sweep":
+        return await SweepBenchmark.RunAsync(args[1..]);
+    case "accuracy":
+        return AccuracyBenchmark.Run(args.AsSpan(1));
     case "kernels":
         return KernelBenchmark.Run(args.AsSpan(1));
     case "generation":
@@ -43,9 +47,13 @@ switch (verb)
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
               model  generation with a real model's shape and random weights: decoding, prompts, pictures, time by op, memory
-                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
-              parity whether a GGUF file gives the same tokens in llama.cpp and here, texts and greedy continuations; exit code 1 if not
-                     (--llama-cpp FOLDER --model FILE.gguf --base DIR --tokens 48)
+                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --depth 4096,16384 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
+              parity whether GGUF files give the same tokens in llama.cpp and here: texts, greedy continuations, a question about a picture; exit code 1 if not
+                     (--llama-cpp FOLDER --model FILE.gguf --mmproj FILE.gguf --picture FILE --tokens 48; --base DIR in place of --mmproj: no picture)
+              sweep  decoding and prompts by batch and context, and training steps by batch → bench/results/cpu-sweep.json, docs/sweep.svg, docs/sweep-dark.svg
+                     (--like internvl3-1b --dtype bfloat16 --batch 1,2,4,8,16,32 --context 512,1024,2048,4096,8192,16384 --tokens 32768 --train 1,2,4 --output PATH; --plot PATH: only draws)
+              accuracy  log-probabilities in bfloat16 and float32 beside PyTorch's of the same weights, which torch_cpu.py has written
+                     (--model DIR --reference FILE.json --output bench/results/cpu-accuracy.json)
               tokenizer  loading, encoding and decoding on one thread → bench/results/cpu-tokenizer.json
                      (tokenizer TEXT [TOKENIZER]: a file of text, and another tokenizer.json; nothing is written)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json

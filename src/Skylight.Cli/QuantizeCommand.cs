@@ -10,11 +10,20 @@ using Skylight.Training.Data;
 
 namespace Skylight.Cli;
 
-/// <summary><c>skylight quantize</c>: makes a checkpoint of 4 or 8 bits of one that is not quantised.</summary>
+/// <summary><c>skylight quantize</c>: makes a checkpoint of 4 or 8 bits, or GGUF files, of one that is not quantised.</summary>
 internal static class QuantizeCommand
 {
     // As AWQ's authors have it, a sequence; and as many as a processor runs in minutes.
     private const int MostTokens = 512, Samples = 32;
+
+    private static readonly Dictionary<string, (QuantizationType Type, SideType Side)> s_types = new(StringComparer.Ordinal)
+    {
+        ["q4"] = (QuantizationType.Q4, SideType.Q4),
+        ["q8"] = (QuantizationType.Q8, SideType.Q8),
+        ["f16"] = (QuantizationType.F16, SideType.F16),
+        ["bf16"] = (QuantizationType.BF16, SideType.BF16),
+        ["f32"] = (QuantizationType.F32, SideType.F32),
+    };
 
     public static Command Create()
     {
@@ -29,13 +38,14 @@ internal static class QuantizeCommand
             Description = "The folder to make; it must be empty or not exist.",
             Required = true,
         };
-        var type = new Option<string>("--type") { Description = "Bits of the layers' weights.", Required = true };
-        type.AcceptOnlyFromAmong("q4", "q8");
+        var type = new Option<string>("--type") { Description = "Of the layers' weights.", Required = true };
+        type.AcceptOnlyFromAmong([.. s_types.Keys]);
         var format =
             new Option<string>("--format")
             {
                 Description =
-                    "gguf: Q4_0 or Q8_0, for llama.cpp too. awq: safetensors in AutoAWQ's packing (q4 only).",
+                    "gguf: Q4_0, Q8_0, or plain numbers, for llama.cpp too. awq: safetensors in AutoAWQ's packing (q4 " +
+                    "only).",
                 DefaultValueFactory = _ => "gguf",
             };
         format.AcceptOnlyFromAmong("gguf", "awq");
@@ -47,22 +57,20 @@ internal static class QuantizeCommand
                     "and errors measured.",
             };
         var samples = new Option<int?>("--samples") { Description = $"The most rows of it ({Samples})." };
-        var embeddings = new Option<string>("--embeddings")
+        var embeddings = new Option<string?>("--embeddings")
         {
-            Description = "Of gguf: embedding and head.",
-            DefaultValueFactory = _ => "q8",
+            Description = "Of gguf: embedding and head (q8 beside q4 and q8, else as the layers).",
         };
-        embeddings.AcceptOnlyFromAmong("f16", "q8", "q4");
-        var vision = new Option<string>("--vision")
+        embeddings.AcceptOnlyFromAmong([.. s_types.Keys]);
+        var vision = new Option<string?>("--vision")
         {
-            Description = "Of gguf: encoder and connector.",
-            DefaultValueFactory = _ => "f16",
+            Description = "Of gguf: encoder and connector (f16 beside q4 and q8, else as the layers).",
         };
-        vision.AcceptOnlyFromAmong("f16", "q8", "q4");
+        vision.AcceptOnlyFromAmong([.. s_types.Keys]);
         var resume = new Option<bool>("--resume") { Description = "Go on with what was stopped; finished layers stay." };
         var json = new Option<bool>("--json") { Description = "Print the report as JSON in place of a table." };
         var command = new Command("quantize",
-            "Quantise a checkpoint to 4 or 8 bits, layer by layer, with a report of each layer's error.")
+            "Quantise a checkpoint to 4 or 8 bits, layer by layer, with a report of each layer's error; or write it as GGUF.")
         {
             model, output, type, format, calibrate, samples, embeddings, vision, resume, json,
         };
@@ -70,7 +78,7 @@ internal static class QuantizeCommand
         {
             var options = new QuantizerOptions
             {
-                Type = parse.GetValue(type) == "q8" ? QuantizationType.Q8 : QuantizationType.Q4,
+                Type = s_types[parse.GetRequiredValue(type)].Type,
                 Format = parse.GetValue(format) == "awq" ? QuantizationFormat.Awq : QuantizationFormat.Gguf,
                 Embeddings = SideOf(parse.GetValue(embeddings)),
                 Vision = SideOf(parse.GetValue(vision)),
@@ -124,12 +132,7 @@ internal static class QuantizeCommand
         return 0;
     }
 
-    private static SideType SideOf(string? name) => name switch
-    {
-        "f16" => SideType.F16,
-        "q4" => SideType.Q4,
-        _ => SideType.Q8,
-    };
+    private static SideType? SideOf(string? name) => name is null ? null : s_types[name].Side;
 
     /// <summary>A line a unit on standard error; silent where that is not a terminal.</summary>
     private sealed class Lines(long start) : IProgress<QuantizationProgress>

@@ -9,12 +9,12 @@ using Skylight.Tensors;
 namespace Skylight.Bench.Models;
 
 /// <summary>
-/// Writes the language part of a model as a GGUF file, without a tokenizer, for llama.cpp. Matrices keep bfloat16 or are
-/// rounded as <see cref="VisionLanguageModel.Quantize"/> does, the rest is float32.
+/// Writes a model as GGUF files, without a tokenizer, for llama.cpp. Matrices of the language part keep bfloat16 or are
+/// rounded as <see cref="VisionLanguageModel.Quantize"/> does; those of encoder and connector keep it; the rest is float32.
 /// </summary>
 internal static class GgufFile
 {
-    /// <summary>Writes the file.</summary>
+    /// <summary>Writes the language part.</summary>
     /// <param name="path">The file.</param>
     /// <param name="model">With bfloat16 parameters; they stay.</param>
     /// <param name="format">What the matrices but the embedding are rounded to: Q8 (which is Q8_0), Q4 (Q4_0), or null
@@ -24,13 +24,23 @@ internal static class GgufFile
         if (model.ParameterType != DataType.BFloat16 || model.IsQuantized)
             throw new NotSupportedException(
                 $"Only bfloat16 models are written for llama.cpp, not {(model.IsQuantized ? "quantised" : $"{model.ParameterType}")} ones.");
+        Write(path, model, format, isLanguage: true,
+            GgufMetadataToWrite.Language(model.Configuration, TypeOf(format), "bench", path)
+                .Text("tokenizer.ggml.model", "no_vocab"));
+    }
+
+    /// <summary>Writes encoder and connector.</summary>
+    public static void WriteVision(string path, VisionLanguageModel model) => Write(path, model, null, isLanguage: false,
+        GgufMetadataToWrite.Vision(model.Configuration, GgufType.BF16, "bench", path));
+
+    private static void Write(string path, VisionLanguageModel model, QuantizedFormat? format, bool isLanguage,
+        GgufBuilder builder)
+    {
         Dictionary<string, (KeyMapEntry Entry, KeyMapPiece Piece)> pieces = KeyMap
             .For(model.Configuration, CheckpointNaming.Gguf).Entries
-            .Where(entry => entry.ParameterName.StartsWith("language.", StringComparison.Ordinal))
+            .Where(entry => entry.ParameterName.StartsWith("language.", StringComparison.Ordinal) == isLanguage)
             .SelectMany(entry => entry.Pieces, (entry, piece) => (entry, piece))
             .ToDictionary(pair => pair.piece.TensorName, StringComparer.Ordinal);
-        GgufBuilder builder = GgufMetadataToWrite.Language(model.Configuration, TypeOf(format), "bench", path)
-            .Text("tokenizer.ggml.model", "no_vocab");
         foreach ((string name, (KeyMapEntry entry, KeyMapPiece piece)) in pieces)
             builder.Tensor(name, IsMatrix(entry) ? TypeOf(FormatOf(entry, format)) : GgufType.F32,
                 [.. piece.OnDiskShape.Dimensions]);
@@ -39,7 +49,7 @@ internal static class GgufFile
             target.Write(Elements(model, pieces[tensor.Name].Entry, pieces[tensor.Name].Piece, format)));
     }
 
-    private static bool IsMatrix(KeyMapEntry entry) => entry.Shape.Rank == 2;
+    private static bool IsMatrix(KeyMapEntry entry) => entry.Shape.Rank == 2 && entry.ParameterName != "vision.position_embedding";
 
     private static GgufType TypeOf(QuantizedFormat? format) => format is null ? GgufType.BF16
         : format == QuantizedFormat.Q8 ? GgufType.Q8_0 : GgufType.Q4_0;

@@ -17,8 +17,6 @@ internal sealed unsafe class LlamaCpp : IDisposable
     private static string s_lastError = "";
 
     private readonly nint _library;
-    private readonly nint _model;
-    private readonly nint _context;
     private readonly Batch _batch;
     private readonly delegate* unmanaged[Cdecl]<nint, Batch, int> _decode;
 
@@ -32,22 +30,13 @@ internal sealed unsafe class LlamaCpp : IDisposable
     /// <param name="isExact">Whether attention is computed in float32; else as the library does, in float16.</param>
     public LlamaCpp(string folder, string modelPath, int context, int sequences, int threads, bool isExact = false)
     {
-        nint ggml = NativeLibrary.Load(Library(folder, "libggml"));
-        _library = NativeLibrary.Load(Library(folder, "libllama"));
-        ((delegate* unmanaged[Cdecl]<delegate* unmanaged[Cdecl]<int, byte*, nint, void>, nint,
-            void>)Function("llama_log_set"))(&Hear, 0);
-        using var folderText = new Utf8(folder);
+        Folder = folder;
+        _library = Load(folder);
         using var modelText = new Utf8(modelPath);
-        ((delegate* unmanaged[Cdecl]<byte*, void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all_from_path"))(
-            folderText.Pointer);
-        // Debian's has its parts in a folder of their own, which it knows; LLamaSharp's has one, which it is linked to.
-        if (((delegate* unmanaged[Cdecl]<nuint>)NativeLibrary.GetExport(ggml, "ggml_backend_dev_count"))() == 0)
-            ((delegate* unmanaged[Cdecl]<void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all"))();
-        ((delegate* unmanaged[Cdecl]<void>)Function("llama_backend_init"))();
         Parameters model = ((delegate* unmanaged[Cdecl]<Parameters>)Function("llama_model_default_params"))();
-        _model = ((delegate* unmanaged[Cdecl]<byte*, Parameters, nint>)Function("llama_model_load_from_file"))(
+        Model = ((delegate* unmanaged[Cdecl]<byte*, Parameters, nint>)Function("llama_model_load_from_file"))(
             modelText.Pointer, model);
-        if (_model == 0)
+        if (Model == 0)
             throw new InvalidOperationException($"llama.cpp cannot load {modelPath}: {s_lastError}");
         Parameters parameters = ((delegate* unmanaged[Cdecl]<Parameters>)Function("llama_context_default_params"))();
         // n_ctx, n_batch, n_ubatch, n_seq_max: known by their defaults, or this version has another layout.
@@ -59,13 +48,55 @@ internal sealed unsafe class LlamaCpp : IDisposable
             MakeExact(new Span<int>(&parameters, 28));
         fields[0] = (uint)context;
         fields[3] = (uint)sequences;
-        _context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(_model,
+        Context = ((delegate* unmanaged[Cdecl]<nint, Parameters, nint>)Function("llama_init_from_model"))(Model,
             parameters);
-        if (_context == 0)
+        if (Context == 0)
             throw new InvalidOperationException($"llama.cpp makes no context for the model: {s_lastError}");
-        ((delegate* unmanaged[Cdecl]<nint, int, int, void>)Function("llama_set_n_threads"))(_context, threads, threads);
+        ((delegate* unmanaged[Cdecl]<nint, int, int, void>)Function("llama_set_n_threads"))(Context, threads, threads);
         _batch = ((delegate* unmanaged[Cdecl]<int, int, int, Batch>)Function("llama_batch_init"))(MostTokens, 0, 1);
         _decode = (delegate* unmanaged[Cdecl]<nint, Batch, int>)Function("llama_decode");
+    }
+
+    /// <summary>The library's folder.</summary>
+    public string Folder { get; }
+
+    /// <summary>llama_model.</summary>
+    public nint Model { get; }
+
+    /// <summary>llama_context.</summary>
+    public nint Context { get; }
+
+    /// <summary>Elements of a token's embedding.</summary>
+    public int HiddenSize => ((delegate* unmanaged[Cdecl]<nint, int>)Function("llama_model_n_embd"))(Model);
+
+    /// <summary>The last error that the library has told.</summary>
+    public static string LastError => s_lastError;
+
+    /// <summary>What keeps the library's last error: ggml_log_callback.</summary>
+    public static delegate* unmanaged[Cdecl]<int, byte*, nint, void> Listener => &Hear;
+
+    /// <summary>Writes a GGUF file in another type, as llama-quantize does.</summary>
+    /// <param name="folder">Of the library.</param>
+    /// <param name="source">A GGUF file of BF16, F16 or F32.</param>
+    /// <param name="target">The file to write.</param>
+    /// <param name="fileType">llama_ftype; 15 is Q4_K_M.</param>
+    public static void Quantize(string folder, string source, string target, int fileType)
+    {
+        nint library = Load(folder);
+        Parameters parameters = ((delegate* unmanaged[Cdecl]<Parameters>)NativeLibrary.GetExport(library,
+            "llama_model_quantize_default_params"))();
+        // nthread and ftype, which was Q5_1 (9) and is Q8_0 (7) where nothing else is said.
+        Span<int> fields = new(&parameters, 2);
+        if (fields is not [0, 7 or 9])
+            throw new NotSupportedException(
+                $"This llama.cpp has other quantising parameters than expected: {string.Join(", ", fields.ToArray())}.");
+        fields[0] = Environment.ProcessorCount;
+        fields[1] = fileType;
+        using Utf8 from = new(source), to = new(target);
+        uint status = ((delegate* unmanaged[Cdecl]<byte*, byte*, Parameters*, uint>)NativeLibrary.GetExport(library,
+            "llama_model_quantize"))(from.Pointer, to.Pointer, &parameters);
+        if (status != 0)
+            throw new InvalidOperationException($"llama_model_quantize answers {status}: {s_lastError}");
     }
 
     /// <summary>What the library says of the code that it runs.</summary>
@@ -96,7 +127,7 @@ internal sealed unsafe class LlamaCpp : IDisposable
     {
         using var bytes = new Utf8(text);
         int[] tokens = new int[bytes.Length + 8];
-        nint vocabulary = ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_model_get_vocab"))(_model);
+        nint vocabulary = ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_model_get_vocab"))(Model);
         fixed (int* target = tokens)
         {
             int count = ((delegate* unmanaged[Cdecl]<nint, byte*, int, int*, int, byte, byte, int>)Function("llama_tokenize"))(
@@ -143,7 +174,7 @@ internal sealed unsafe class LlamaCpp : IDisposable
                 batch.Logits[place] = index % each == each - 1 ? (byte)1 : (byte)0;
             }
 
-            if (_decode(_context, batch) is not 0 and int status)
+            if (_decode(Context, batch) is not 0 and int status)
                 throw new InvalidOperationException($"llama_decode answers {status}: {s_lastError}");
         }
     }
@@ -152,14 +183,14 @@ internal sealed unsafe class LlamaCpp : IDisposable
     /// The token with the greatest logit after the row of the last batch with that index, and the logits' values.
     /// </summary>
     public ReadOnlySpan<float> Logits(int row, int vocabulary) =>
-        new(((delegate* unmanaged[Cdecl]<nint, int, float*>)Function("llama_get_logits_ith"))(_context, row), vocabulary);
+        new(((delegate* unmanaged[Cdecl]<nint, int, float*>)Function("llama_get_logits_ith"))(Context, row), vocabulary);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         ((delegate* unmanaged[Cdecl]<Batch, void>)Function("llama_batch_free"))(_batch);
-        ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_free"))(_context);
-        ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_model_free"))(_model);
+        ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_free"))(Context);
+        ((delegate* unmanaged[Cdecl]<nint, void>)Function("llama_model_free"))(Model);
     }
 
     /// <summary>
@@ -178,7 +209,27 @@ internal sealed unsafe class LlamaCpp : IDisposable
         types.Clear();
     }
 
-    private static string Library(string folder, string name) => Directory.Exists(folder)
+    /// <summary>Loads the library and its best CPU code.</summary>
+    private static nint Load(string folder)
+    {
+        nint ggml = NativeLibrary.Load(Library(folder, "libggml")), llama = NativeLibrary.Load(Library(folder, "libllama"));
+        ((delegate* unmanaged[Cdecl]<delegate* unmanaged[Cdecl]<int, byte*, nint, void>, nint, void>)
+            NativeLibrary.GetExport(llama, "llama_log_set"))(&Hear, 0);
+        ((delegate* unmanaged[Cdecl]<void>)NativeLibrary.GetExport(llama, "llama_backend_init"))();
+        var count = (delegate* unmanaged[Cdecl]<nuint>)NativeLibrary.GetExport(ggml, "ggml_backend_dev_count");
+        if (count() > 0)
+            return llama;
+        using var folderText = new Utf8(folder);
+        ((delegate* unmanaged[Cdecl]<byte*, void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all_from_path"))(
+            folderText.Pointer);
+        // Debian's has its parts in a folder of their own, which it knows; LLamaSharp's has one, which it is linked to.
+        if (count() == 0)
+            ((delegate* unmanaged[Cdecl]<void>)NativeLibrary.GetExport(ggml, "ggml_backend_load_all"))();
+        return llama;
+    }
+
+    /// <summary>The file of a library in a folder.</summary>
+    public static string Library(string folder, string name) => Directory.Exists(folder)
         && Directory.GetFiles(folder, $"{name}.*").Where(path => path.EndsWith(".so", StringComparison.Ordinal)
             || path.Contains(".so.", StringComparison.Ordinal)).Order(StringComparer.Ordinal).FirstOrDefault() is { } path
         ? path
@@ -193,13 +244,13 @@ internal sealed unsafe class LlamaCpp : IDisposable
             s_lastError = Marshal.PtrToStringUTF8((nint)text)?.Trim() ?? "";
     }
 
-    private nint Memory => ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(_context);
+    private nint Memory => ((delegate* unmanaged[Cdecl]<nint, nint>)Function("llama_get_memory"))(Context);
 
     private nint Function(string name) => NativeLibrary.GetExport(_library, name);
 
     /// <summary>Room for any version's parameters: the callee reads only what it knows.</summary>
     [StructLayout(LayoutKind.Sequential, Size = 1024)]
-    private struct Parameters
+    public struct Parameters
     {
         private long _first;
     }
@@ -217,7 +268,7 @@ internal sealed unsafe class LlamaCpp : IDisposable
         public byte* Logits;
     }
 
-    private sealed class Utf8(string text) : IDisposable
+    public sealed class Utf8(string text) : IDisposable
     {
         public byte* Pointer { get; } = (byte*)Marshal.StringToCoTaskMemUTF8(text);
 

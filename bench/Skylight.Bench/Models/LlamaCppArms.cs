@@ -14,30 +14,14 @@ namespace Skylight.Bench.Models;
 internal sealed class LlamaCppArms : IDisposable
 {
     private readonly LlamaCpp _llama;
-    private readonly string _file;
 
-    /// <summary>Writes the weights to a temporary file and loads them.</summary>
+    /// <summary>Loads a file.</summary>
     /// <param name="folder">Of the library.</param>
-    /// <param name="model">The model before it is rounded.</param>
-    /// <param name="format">What it is rounded to; null for nothing.</param>
+    /// <param name="file">A GGUF file.</param>
     /// <param name="sequences">The most sequences side by side.</param>
-    /// <param name="tokensPerSequence">The most tokens of one.</param>
-    public LlamaCppArms(string folder, VisionLanguageModel model, QuantizedFormat? format, int sequences,
-        int tokensPerSequence)
-    {
-        _file = Path.Combine(Path.GetTempPath(), $"skylight-bench-{Environment.ProcessId}.gguf");
-        try
-        {
-            GgufFile.Write(_file, model, format);
-            _llama = new LlamaCpp(folder, _file, sequences * ((tokensPerSequence + 255) / 256 * 256), sequences,
-                CpuParallel.ThreadCount);
-        }
-        catch
-        {
-            File.Delete(_file);
-            throw;
-        }
-    }
+    /// <param name="cacheTokens">The most tokens of all of them.</param>
+    public LlamaCppArms(string folder, string file, int sequences, int cacheTokens) =>
+        _llama = new LlamaCpp(folder, file, (cacheTokens + 255) / 256 * 256, sequences, CpuParallel.ThreadCount);
 
     /// <summary>Says what runs, and how far its log-probabilities of a greedy completion lie from Skylight's.</summary>
     public string Describe(VisionLanguageModel model, TokenSequence prompt)
@@ -70,6 +54,23 @@ internal sealed class LlamaCppArms : IDisposable
     /// <summary>Reads a prompt.</summary>
     public Arm Prefill(int[] prompt) => new(() => _llama.Decode(prompt, 1, 0), _llama.Clear);
 
+    /// <summary>Reads more after what <see cref="Decoding"/> has read, again and again.</summary>
+    public Arm Continuing(int[] prompt, int[] more)
+    {
+        bool isRead = false;
+        return new Arm(() => _llama.Decode(more, 1, prompt.Length), () =>
+        {
+            if (!isRead)
+            {
+                _llama.Clear();
+                _llama.Decode(prompt, 1, 0);
+            }
+
+            isRead = true;
+            _llama.Forget(0, prompt.Length);
+        });
+    }
+
     /// <summary>Adds a token to each of some sequences, which begin again after so many.</summary>
     public Arm Decoding(int[] prompt, int sequences, int newTokens)
     {
@@ -98,9 +99,5 @@ internal sealed class LlamaCppArms : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _llama.Dispose();
-        File.Delete(_file);
-    }
+    public void Dispose() => _llama.Dispose();
 }

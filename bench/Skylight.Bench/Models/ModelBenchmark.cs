@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using Skylight.Checkpoints;
 using Skylight.Cpu;
 using Skylight.Execution;
 using Skylight.Generation;
@@ -20,6 +21,7 @@ internal static unsafe class ModelBenchmark
 
     // They fill one more page of the cache, so that all decoding steps have one plan: their kernels are compared.
     private const int NewTokens = KeyValuePages.Size;
+    private const int MoreTokens = 512;
     private const int MemoryPrompt = 512;
     private const int MemoryTokens = 32;
     private const long BandwidthFloats = 64L << 20;
@@ -37,25 +39,43 @@ internal static unsafe class ModelBenchmark
 
         long residentBefore = ProcessMemory.Peak();
         using var device = new TimedDevice(new CpuDevice());
-        using var model = new VisionLanguageModel(ModelFamily.Configuration(options.Like), device,
-            options.Type);
-        RandomWeights.Fill(model);
-        var results = new ModelResults(options, model);
-        results.Memory = MeasureMemory(model, device, residentBefore);
-        Console.WriteLine(results.Memory);
-
-        // Before the weights that its file is made of are rounded.
-        using LlamaCppArms? llama = options.LlamaCpp is null ? null
-            : new LlamaCppArms(options.LlamaCpp, model, options.Quantization, options.Batches.Max(),
-                options.Prompts.Max() + NewTokens);
-        if (options.Quantization is { } format)
+        VisionLanguageModel model = new(ModelFamily.Configuration(options.Like), device, options.Type);
+        string? folder = options.LlamaCpp is null ? null : Directory.CreateTempSubdirectory("skylight-bench-").FullName;
+        try
         {
-            // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
-            model.Quantize(format);
-            Console.WriteLine(
-                $"rounded to {format}: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
-        }
+            RandomWeights.Fill(model);
+            var results = new ModelResults(options, model);
+            results.Memory = MeasureMemory(model, device, residentBefore);
+            Console.WriteLine(results.Memory);
+            // Before the weights that the file is made of are rounded.
+            string? file = folder is null ? null : WriteFile(folder, ref model, options);
+            if (options.Quantization is { } format)
+            {
+                // Apart from the other memory figure: while a matrix is rounded, both of its forms are there.
+                model.Quantize(format);
+                Console.WriteLine(
+                    $"rounded to {format}: weights {model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)) / 1e6:F0} MB");
+            }
 
+            int longest = Math.Max(options.Prompts.Max(), options.Depths.Select(depth => depth + MoreTokens).Append(0).Max());
+            using LlamaCppArms? llama = file is null ? null : new LlamaCppArms(options.LlamaCpp!, file, options.Batches.Max(),
+                options.Batches.Max() * ((longest + NewTokens + 255) / 256 * 256));
+            Measure(model, device, llama, options, results);
+            if (options.Output is not null)
+                BenchmarkReport.Write("cpu-model.json", $"model {Describe(arguments)}", results.Write, options.Output);
+            return 0;
+        }
+        finally
+        {
+            model.Dispose();
+            if (folder is not null)
+                Directory.Delete(folder, recursive: true);
+        }
+    }
+
+    private static void Measure(VisionLanguageModel model, TimedDevice device, LlamaCppArms? llama,
+        ModelBenchmarkOptions options, ModelResults results)
+    {
         results.PlanSeconds = MeasurePlans(model);
         Console.WriteLine($"plan of a decoding step of another shape: {results.PlanSeconds * 1e3:F2} ms");
         results.LlamaCpp = llama?.Describe(model, Prompt(model.Configuration, options.Prompts[0], 0, 4));
@@ -76,9 +96,29 @@ internal static unsafe class ModelBenchmark
                 results.Add(MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, options));
         }
 
-        if (options.Output is not null)
-            BenchmarkReport.Write("cpu-model.json", $"model {Describe(arguments)}", results.Write, options.Output);
-        return 0;
+        foreach (int depth in options.Depths)
+        {
+            results.Add(MeasureContinuing(model, device, yardstick, llama, depth, options));
+            results.Add(MeasureDecoding(model, device, yardstick, llama, depth, 0, 1, options));
+        }
+    }
+
+    /// <summary>Writes the weights for llama.cpp; a model that it has quantised itself is then loaded from its file.</summary>
+    private static string WriteFile(string folder, ref VisionLanguageModel model, ModelBenchmarkOptions options)
+    {
+        const int Mixed = 15;
+        string file = Path.Combine(folder, "model.gguf");
+        GgufFile.Write(file, model, options.Quantization);
+        if (!options.IsMixed)
+            return file;
+        string mixed = Path.Combine(folder, "mixed.gguf"), vision = Path.Combine(folder, "mmproj-model.gguf");
+        GgufFile.WriteVision(vision, model);
+        LlamaCpp.Quantize(options.LlamaCpp!, file, mixed, Mixed);
+        File.Delete(file);
+        (Device device, int? place) = (model.Device, model.Configuration.ImageTokenId);
+        model.Dispose();
+        model = ModelCheckpoint.Load(mixed, device, imageTokenId: place, vision: vision);
+        return mixed;
     }
 
     /// <summary>A prompt of random text after the places of a picture's tiles.</summary>
@@ -156,6 +196,25 @@ internal static unsafe class ModelBenchmark
             yardstick, null, PrefillRounds, options);
     }
 
+    /// <summary>Reads some more of a prompt of which all before is in the cache.</summary>
+    private static PassResult MeasureContinuing(VisionLanguageModel model, TimedDevice device, Arm yardstick,
+        LlamaCppArms? llama, int depth, ModelBenchmarkOptions options)
+    {
+        TokenSequence earlier = Prompt(model.Configuration, depth, 0, 2);
+        using var engine = new GenerationEngine(model, depth + 3 * (MoreTokens + KeyValuePages.Size), cachePrefixes: true);
+        var sampling = new SamplingOptions { MaxOutputTokens = 1 };
+        engine.Generate([new GenerationRequest(earlier)], sampling);
+        int turn = 0;
+        int[] more = [];
+        var pass = new Arm(() => engine.Step(), () =>
+        {
+            more = Prompt(model.Configuration, MoreTokens, 0, 100 + turn++).Tokens;
+            engine.Add(new GenerationRequest(earlier with { Tokens = [.. earlier.Tokens, .. more] }), sampling);
+        });
+        return Measure($"prefill of {MoreTokens} text tokens after {depth}", MoreTokens, pass, device, yardstick,
+            llama?.Continuing(earlier.Tokens, Prompt(model.Configuration, MoreTokens, 0, 99).Tokens), PrefillRounds, options);
+    }
+
     private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick,
         LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)
     {
@@ -194,7 +253,7 @@ internal static unsafe class ModelBenchmark
         double outside = double.MaxValue;
         long begin = Stopwatch.GetTimestamp();
         double longest = options.Seconds / 3;
-        for (int run = 0; run < 3 || (run < rounds && Stopwatch.GetElapsedTime(begin).TotalSeconds < longest); run++)
+        for (int run = 0; run < 1 || (run < rounds && Stopwatch.GetElapsedTime(begin).TotalSeconds < longest); run++)
         {
             pass.Prepare?.Invoke();
             double before = device.KernelSeconds;

@@ -9,8 +9,8 @@ internal sealed record ModelBenchmarkOptions
 {
     /// <summary>The command line, for errors.</summary>
     public const string Usage =
-        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--dtype bfloat16|float32|q8|q4] " +
-        "[--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
+        "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--depth 4096,16384] " +
+        "[--dtype bfloat16|float32|q8|q4|q4_k_m] [--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
 
     /// <summary>A member of <see cref="ModelFamily"/>.</summary>
     public string Like { get; init; } = "internvl3-1b";
@@ -23,6 +23,12 @@ internal sealed record ModelBenchmarkOptions
 
     /// <summary>Tiles of the picture before the prompt; 0 for text alone.</summary>
     public int[] Tiles { get; init; } = [0, 1];
+
+    /// <summary>Tokens after which 512 more are read, and one after the other is made.</summary>
+    public int[] Depths { get; init; } = [];
+
+    /// <summary>Whether the language model is llama.cpp's Q4_K_M, made by its own code; needs <see cref="LlamaCpp"/>.</summary>
+    public bool IsMixed { get; init; }
 
     /// <summary>Of the parameters.</summary>
     public DataType Type { get; init; } = DataType.BFloat16;
@@ -55,6 +61,7 @@ internal sealed record ModelBenchmarkOptions
                 "--like" => ModelFamily.Names.Contains(value) ? options with { Like = value } : null,
                 "--batch" => Numbers(value, 1) is { } batches ? options with { Batches = batches } : null,
                 "--prompt" => Numbers(value, 1) is { } prompts ? options with { Prompts = prompts } : null,
+                "--depth" => Numbers(value, 1) is { } depths ? options with { Depths = depths } : null,
                 "--tiles" => Numbers(value, 0) is { } tiles ? options with { Tiles = tiles } : null,
                 "--dtype" => value switch
                 {
@@ -62,6 +69,7 @@ internal sealed record ModelBenchmarkOptions
                     "float32" => options with { Type = DataType.Float32 },
                     "q8" => options with { Quantization = QuantizedFormat.Q8 },
                     "q4" => options with { Quantization = QuantizedFormat.Q4 },
+                    "q4_k_m" => options with { IsMixed = true },
                     _ => null,
                 },
                 "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0
@@ -75,7 +83,8 @@ internal sealed record ModelBenchmarkOptions
             options = next;
         }
 
-        return (options, null);
+        return options is { IsMixed: true, LlamaCpp: null } ? (null, "q4_k_m is made by llama.cpp: give --llama-cpp.")
+            : (options, null);
     }
 
     private static int[]? Numbers(string list, int least)

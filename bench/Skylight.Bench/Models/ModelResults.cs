@@ -129,8 +129,8 @@ internal sealed class ModelResults(ModelBenchmarkOptions options, VisionLanguage
         json.WriteString("model", options.Like);
         json.WriteNumber("parameters", model.Parameters.ElementCount);
         json.WriteString("parameter_type", options.Type.ToString());
-        json.WriteString("language_matrices", options.Quantization is { } format
-            ? $"rounded to {(format == QuantizedFormat.Q8 ? "Q8_0" : "Q4_0")}" : "not rounded");
+        json.WriteString("language_matrices", options.IsMixed ? "rounded to Q4_K_M by llama.cpp"
+            : options.Quantization is { } format ? $"rounded to {(format == QuantizedFormat.Q8 ? "Q8_0" : "Q4_0")}" : "not rounded");
         json.WriteString("unit",
             "medians over the rounds in which nothing else had a core, with a read of 256 MB in turn; a prefill is a " +
             "whole engine step: picture, prompt and first token; roofline: for each op the longer of its flops " +

@@ -73,6 +73,31 @@ internal static class TrainingBenchmark
         return 0;
     }
 
+    /// <summary>Measures supervised steps of the connector by samples in a step.</summary>
+    public static async Task<IReadOnlyList<TrainingPoint>> MeasureConnectorAsync(string model, int[] batches, int steps)
+    {
+        string folder = Directory.CreateTempSubdirectory("skylight-training-").FullName;
+        try
+        {
+            WriteModel(model, Path.Combine(folder, "model"));
+            WriteData(folder, ModelFamily.Configuration(model).Vision.ImageHeight);
+            var points = new List<TrainingPoint>();
+            foreach (int batch in batches)
+            {
+                Row row = await MeasureAsync(model, TrainingCase.Connector(batch), folder, steps).ConfigureAwait(false);
+                Console.WriteLine(Text(row));
+                if (row.Fault is null)
+                    points.Add(new TrainingPoint(batch, row.StepSeconds, row.UpdateTokens));
+            }
+
+            return points;
+        }
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+    }
+
     private static async Task<Row> MeasureAsync(string model, TrainingCase one, string folder, int steps)
     {
         string folderOfModel = Path.Combine(folder, "model"), folderOfRun = Path.Combine(folder, "run");

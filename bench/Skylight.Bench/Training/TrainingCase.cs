@@ -7,7 +7,7 @@ namespace Skylight.Bench.Training;
 /// <param name="Recipe">The recipe, but for model, data and steps.</param>
 internal sealed record TrainingCase(string Name, string Recipe)
 {
-    private const string Connector = "learning_rate: {connector: 1e-5}\n", Everything = "learning_rate: 1e-5\n",
+    private const string OnlyConnector = "learning_rate: {connector: 1e-5}\n", Everything = "learning_rate: 1e-5\n",
         Recompute = "optimizer: {recompute: true}\n";
 
     /// <summary>
@@ -25,18 +25,22 @@ internal sealed record TrainingCase(string Name, string Recipe)
             yield return new TrainingCase("sft, all modules, layers recomputed", supervised + Everything + Recompute);
         }
 
-        yield return new TrainingCase("sft, connector", supervised + Connector);
-        yield return new TrainingCase("sft, connector, layers recomputed", supervised + Connector + Recompute);
+        yield return new TrainingCase("sft, connector", supervised + OnlyConnector);
+        yield return new TrainingCase("sft, connector, layers recomputed", supervised + OnlyConnector + Recompute);
         if (isSmall)
             yield return new TrainingCase("grpo, all modules", policy + Everything);
         else
             yield return new TrainingCase("sft, language, layers recomputed",
                 supervised + "learning_rate: {language: 1e-5}\n" + Recompute);
-        yield return new TrainingCase("grpo, connector", policy + Connector);
+        yield return new TrainingCase("grpo, connector", policy + OnlyConnector);
         if (isSmall)
             yield return new TrainingCase("grpo, all modules, divergence from a reference",
                 policy + Everything + "grpo: {kl: k3, beta: 0.01}\n");
     }
+
+    /// <summary>Supervised steps of the connector.</summary>
+    public static TrainingCase Connector(int batch) => new(
+        string.Create(CultureInfo.InvariantCulture, $"sft, connector, {batch} samples a step"), Of("sft", batch) + OnlyConnector);
 
     private static string Of(string method, int batch) =>
         string.Create(CultureInfo.InvariantCulture,

@@ -45,9 +45,13 @@ public static class ModelQuantizer
         ArgumentNullException.ThrowIfNull(options);
         if (options is { Format: QuantizationFormat.Awq, Type: not QuantizationType.Q4 })
             throw new ArgumentException("AWQ's packing has 4 bits. Take q4, or the format gguf.", nameof(options));
-        if (options.Format == QuantizationFormat.Awq && (options.Embeddings, options.Vision) != (SideType.Q8, SideType.F16))
+        if (options.Format == QuantizationFormat.Awq && (options.Embeddings, options.Vision) is not (null, null))
             throw new ArgumentException(
                 "Types of embeddings and encoder are of the format gguf; in awq all but the layers is bfloat16.", nameof(options));
+        if (options is { Type: not (QuantizationType.Q4 or QuantizationType.Q8), Calibration.Count: > 0 })
+            throw new ArgumentException(
+                $"The type {NameOf(options.Type)} rounds no layer to codes, so there is nothing to calibrate. Take q4 or q8, " +
+                $"or leave the calibration out.", nameof(options));
         CheckpointNaming naming = CheckpointCompanions.NamingOf(directory);
         using CheckpointReader reader = CheckpointReader.Open(directory);
         if (reader.IsQuantized)
@@ -73,7 +77,7 @@ public static class ModelQuantizer
         var run = new Pass(reader, keyMap, target, staged, options, progress, directory);
         IReadOnlyList<LayerReport> layers = run.Quantize(cancellationToken);
         QuantizationReport report = new(
-            options.Type == QuantizationType.Q4 ? "q4" : "q8", options.Format == QuantizationFormat.Awq ? "awq" : "gguf",
+            NameOf(options.Type), options.Format == QuantizationFormat.Awq ? "awq" : "gguf",
             target is AwqTarget { GroupSize: var group } ? group : 32, options.Calibration.Count,
             options.Calibration.Sum(sequence => (long)sequence.Tokens.Length),
             reader.Tensors.Sum(tensor => tensor.StoredBytes), target.Bytes, [.. target.Files.Select(file => file.Name)], layers,
@@ -88,17 +92,32 @@ public static class ModelQuantizer
 
     private static GgufTypesToWrite TypesOf(QuantizerOptions options)
     {
-        return new GgufTypesToWrite(options.Type == QuantizationType.Q4 ? GgufType.Q4_0 : GgufType.Q8_0,
-            TypeOf(options.Embeddings), TypeOf(options.Vision));
-
-        static GgufType TypeOf(SideType type) => type switch
+        bool isRounded = options.Type is QuantizationType.Q4 or QuantizationType.Q8;
+        GgufType layers = options.Type switch
         {
+            QuantizationType.Q4 => GgufType.Q4_0,
+            QuantizationType.Q8 => GgufType.Q8_0,
+            QuantizationType.F16 => GgufType.F16,
+            QuantizationType.BF16 => GgufType.BF16,
+            QuantizationType.F32 => GgufType.F32,
+            _ => throw new ArgumentOutOfRangeException(nameof(options), options.Type, "Unknown type."),
+        };
+        return new GgufTypesToWrite(layers, TypeOf(options.Embeddings) ?? (isRounded ? GgufType.Q8_0 : layers),
+            TypeOf(options.Vision) ?? (isRounded ? GgufType.F16 : layers));
+
+        static GgufType? TypeOf(SideType? type) => type switch
+        {
+            null => null,
             SideType.F16 => GgufType.F16,
             SideType.Q8 => GgufType.Q8_0,
             SideType.Q4 => GgufType.Q4_0,
+            SideType.BF16 => GgufType.BF16,
+            SideType.F32 => GgufType.F32,
             _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Unknown type."),
         };
     }
+
+    private static string NameOf(QuantizationType type) => type.ToString().ToLowerInvariant();
 
     private static string NameOf(string directory, QuantizerOptions options)
     {
@@ -129,8 +148,8 @@ public static class ModelQuantizer
             })),
             ["type"] = $"{options.Type}",
             ["format"] = $"{options.Format}",
-            ["embeddings"] = $"{options.Embeddings}",
-            ["vision"] = $"{options.Vision}",
+            ["embeddings"] = $"{TypesOf(options).Embeddings}",
+            ["vision"] = $"{TypesOf(options).Vision}",
             ["calibration"] = options.Calibration.Count == 0 ? "none" : hash.ToString(),
         };
     }
@@ -140,10 +159,8 @@ public static class ModelQuantizer
         var warnings = new List<string>();
         if (options.Format != QuantizationFormat.Gguf)
             return warnings;
-        string[] odd = [.. target.Tensors.Where(tensor => tensor.Piece.RowWidth % 32 != 0 && tensor.Plain == StoredType.Float16
-            && tensor.Piece.OnDiskShape.Rank == 2).Select(tensor => tensor.Piece.TensorName)];
-        if (odd.Length > 0)
-            warnings.Add($"{odd.Length} matrices have rows that are no blocks of 32 and are F16, such as {odd[0]}.");
+        if (target is GgufTarget { WithoutBlocks: { Count: > 0 } odd })
+            warnings.Add($"{odd.Count} matrices have rows that are no blocks of 32 and are F16, such as {odd[0]}.");
         if (configuration.Language.RopeScaling is { Kind: RopeScalingKind.Dynamic } scaling)
             warnings.Add(string.Create(CultureInfo.InvariantCulture,
                 $"GGUF has no dynamic RoPE scaling: the context is the {scaling.TrainedPositions} positions that the model was trained on."));

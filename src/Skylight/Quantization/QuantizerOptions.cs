@@ -3,7 +3,7 @@ using Skylight.Models;
 
 namespace Skylight.Quantization;
 
-/// <summary>The bits of a weight.</summary>
+/// <summary>The type of the layers' matrices.</summary>
 public enum QuantizationType
 {
     /// <summary>4 bits.</summary>
@@ -11,13 +11,22 @@ public enum QuantizationType
 
     /// <summary>8 bits.</summary>
     Q8,
+
+    /// <summary>binary16: GGUF files of weights that are not quantised.</summary>
+    F16,
+
+    /// <summary>bfloat16: GGUF files of weights that are not quantised.</summary>
+    BF16,
+
+    /// <summary>binary32: GGUF files of weights that are not quantised.</summary>
+    F32,
 }
 
 /// <summary>What a quantised model is written as.</summary>
 public enum QuantizationFormat
 {
     /// <summary>
-    /// A language model and an mmproj for llama.cpp: Q4_0 or Q8_0 for the layers, the type of
+    /// A language model and an mmproj for llama.cpp: Q4_0, Q8_0 or a plain type for the layers, the type of
     /// <see cref="QuantizerOptions.Embeddings"/> for embedding and head, that of <see cref="QuantizerOptions.Vision"/> for
     /// encoder and connector.
     /// </summary>
@@ -41,22 +50,30 @@ public enum SideType
 
     /// <summary>4 bits.</summary>
     Q4,
+
+    /// <summary>bfloat16.</summary>
+    BF16,
+
+    /// <summary>binary32.</summary>
+    F32,
 }
 
 /// <summary>How a model is quantised.</summary>
 public sealed record QuantizerOptions
 {
-    /// <summary>The bits of the layers' weights.</summary>
+    /// <summary>The type of the layers' weights.</summary>
     public QuantizationType Type { get; init; } = QuantizationType.Q4;
 
     /// <summary>What is written.</summary>
     public QuantizationFormat Format { get; init; } = QuantizationFormat.Gguf;
 
-    /// <summary>GGUF: the type of embedding and head.</summary>
-    public SideType Embeddings { get; init; } = SideType.Q8;
+    /// <summary>GGUF: the type of embedding and head; by default 8 bits beside quantised layers, else that of the
+    /// layers.</summary>
+    public SideType? Embeddings { get; init; }
 
-    /// <summary>GGUF: the type of encoder and connector.</summary>
-    public SideType Vision { get; init; } = SideType.F16;
+    /// <summary>GGUF: the type of encoder and connector; by default binary16 beside quantised layers, else that of the
+    /// layers.</summary>
+    public SideType? Vision { get; init; }
 
     /// <summary>
     /// Token sequences, with pictures or without, on whose activations scales of input channels are searched (AWQ, arXiv

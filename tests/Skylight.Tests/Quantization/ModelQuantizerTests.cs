@@ -78,6 +78,33 @@ public sealed class ModelQuantizerTests
     }
 
     [Theory]
+    [InlineData(QuantizationType.F32, 0, 0)]
+    [InlineData(QuantizationType.BF16, 0, 0)]
+    [InlineData(QuantizationType.F16, 0, 1e-4)]
+    public void Gguf_files_of_plain_numbers_compute_the_same_but_for_their_rounding(QuantizationType type, double least,
+        double bound)
+    {
+        using var folder = new TemporaryFolder();
+        WriteBase(folder["base"]);
+        var options = new QuantizerOptions { Type = type, Name = "small" };
+        QuantizationReport report = ModelQuantizer.Run(folder["base"], folder["made"], options);
+        Assert.Equal([$"small-{type}.gguf", $"mmproj-small-{type}.gguf"], report.Files);
+        Assert.All(report.Layers.SelectMany(layer => layer.Projections), projection =>
+            Assert.InRange(projection.Error, least, 0.003));
+        using (CheckpointReader reader = CheckpointReader.Open(folder["made"]))
+        {
+            Assert.False(reader.IsQuantized);
+            // llama.cpp convolves with no bfloat16.
+            Assert.Equal(type == QuantizationType.F16 ? StoredType.Float16 : StoredType.Float32,
+                reader["v.patch_embd.weight"].ElementType);
+        }
+
+        Assert.InRange(Difference(Logits(folder["base"]), Logits(folder["made"])), least, bound);
+        Assert.Contains("nothing to calibrate", Assert.Throws<ArgumentException>(() => ModelQuantizer.Run(folder["base"],
+            folder["again"], options with { Calibration = s_calibration })).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData(QuantizationFormat.Awq)]
     [InlineData(QuantizationFormat.Gguf)]
     public void Scales_that_follow_activations_lower_the_error_where_channels_stand_out(QuantizationFormat format)

@@ -97,6 +97,7 @@ internal static class GgufMetadataToWrite
             {
                 GgufType.Q4_0 => 2,
                 GgufType.Q8_0 => 7,
+                GgufType.F32 => 0,
                 GgufType.F16 => 1,
                 GgufType.BF16 => 32,
                 _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Not a type that is written."),

@@ -12,11 +12,13 @@ internal sealed record GgufTypesToWrite(GgufType Layers, GgufType Embeddings, Gg
 
 /// <summary>
 /// A language model and an mmproj as llama.cpp's converter writes them: vectors, class and position embedding in F32, the
-/// patch embedding in F16, and in F16 too what has no whole blocks.
+/// patch embedding in F16 (beside F32 and BF16 in F32: llama.cpp convolves with no others), and in F16 what has no whole
+/// blocks.
 /// </summary>
 internal sealed class GgufTarget : QuantizedTarget
 {
     private readonly Dictionary<string, GgufType> _types = new(StringComparer.Ordinal);
+    private readonly List<string> _withoutBlocks = [];
 
     /// <summary>Lays the two files out.</summary>
     /// <param name="configuration">The model.</param>
@@ -56,6 +58,9 @@ internal sealed class GgufTarget : QuantizedTarget
 
     public override IReadOnlyList<TargetTensor> Tensors { get; }
 
+    /// <summary>Matrices that are F16 because their rows are no blocks of the type that was asked for.</summary>
+    public IReadOnlyList<string> WithoutBlocks => _withoutBlocks;
+
     protected override void WriteRows(PlacedFiles files, TargetTensor tensor, int firstRow, RoundedRows rows)
     {
         GgufType type = _types[tensor.Piece.TensorName];
@@ -73,19 +78,22 @@ internal sealed class GgufTarget : QuantizedTarget
         files.Write(tensor.Piece.TensorName, (long)firstRow * rowBytes, packed);
     }
 
-    private static GgufType TypeOf(KeyMapEntry entry, KeyMapPiece piece, GgufTypesToWrite types)
+    private GgufType TypeOf(KeyMapEntry entry, KeyMapPiece piece, GgufTypesToWrite types)
     {
         if (entry.Shape.Rank == 1 || entry.ParameterName == "vision.position_embedding")
             return GgufType.F32;
         if (piece.OnDiskShape.Rank > 2)
-            return GgufType.F16;
+            return types.Vision is GgufType.F32 or GgufType.BF16 ? GgufType.F32 : GgufType.F16;
         GgufType type = entry.ParameterName switch
         {
             "language.embedding.weight" or "language.head.weight" => types.Embeddings,
             var name when name.StartsWith("language.", StringComparison.Ordinal) => types.Layers,
             _ => types.Vision,
         };
-        return piece.RowWidth % type.BlockSize() == 0 ? type : GgufType.F16;
+        if (piece.RowWidth % type.BlockSize() == 0)
+            return type;
+        _withoutBlocks.Add(piece.TensorName);
+        return GgufType.F16;
     }
 
     private static int[] ShapeOf(KeyMapPiece piece) => piece.TensorName switch

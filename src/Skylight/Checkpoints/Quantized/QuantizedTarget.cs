@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using Skylight.Tensors;
 
@@ -41,8 +42,7 @@ internal abstract class QuantizedTarget
     /// <param name="read">Gives the parameter's values.</param>
     /// <param name="cancellationToken">Checked every few megabytes.</param>
     /// <param name="measure">Whether the error is wanted.</param>
-    /// <returns>The relative error of the values: √(Σ(v′ − v)² / Σv²); 0 for a plain tensor, and where it is not
-    /// wanted.</returns>
+    /// <returns>The relative error of the values: √(Σ(v′ − v)² / Σv²); 0 where it is not wanted.</returns>
     /// <exception cref="CheckpointException">A value cannot be stored so.</exception>
     public double Write(PlacedFiles files, TargetTensor tensor, string source, ReadParameterPart read,
         CancellationToken cancellationToken, bool measure = false)
@@ -64,7 +64,10 @@ internal abstract class QuantizedTarget
                 read(tensor.Entry, (long)(piece.RowOffset + first) * width, part.Span);
                 if (rounded is null)
                 {
-                    WritePlain(files, tensor, source, (long)first * width, part.Span);
+                    float[] stored = WritePlain(files, tensor, source, (long)first * width, part.Span);
+                    if (measure)
+                        (error, norm) = (error + Square(TensorPrimitives.Distance(part.Span, stored)),
+                            norm + Square(TensorPrimitives.Norm(part.Span)));
                     continue;
                 }
 
@@ -94,33 +97,38 @@ internal abstract class QuantizedTarget
     {
     }
 
-    private static void WritePlain(PlacedFiles files, TargetTensor tensor, string source, long firstElement,
+    private static double Square(double value) => value * value;
+
+    /// <summary>Writes plain elements, and says which values they are then.</summary>
+    private static float[] WritePlain(PlacedFiles files, TargetTensor tensor, string source, long firstElement,
         ReadOnlySpan<float> values)
     {
         long offset = firstElement * tensor.Plain.Size();
+        var stored = new float[values.Length];
         switch (tensor.Plain)
         {
             case StoredType.Float32:
+                values.CopyTo(stored);
                 files.Write(tensor.Piece.TensorName, offset, MemoryMarshal.AsBytes(values));
                 break;
             case StoredType.BFloat16:
                 var rounded = new BFloat16[values.Length];
                 StoredElements.Round(values, rounded);
+                BFloat16.Widen(rounded, stored);
                 files.Write(tensor.Piece.TensorName, offset, MemoryMarshal.AsBytes<BFloat16>(rounded));
                 break;
             default:
                 var halves = new Half[values.Length];
-                System.Numerics.Tensors.TensorPrimitives.ConvertToHalf(values, halves);
-                foreach (Half half in halves)
-                {
-                    if (!Half.IsFinite(half))
-                        throw new CheckpointException(source,
-                            "has a value that is not finite, or beyond what binary16 holds (65504). Give another type.",
-                            tensor.Piece.TensorName);
-                }
-
+                TensorPrimitives.ConvertToHalf(values, halves);
+                TensorPrimitives.ConvertToSingle(halves, stored);
+                if (!float.IsFinite(TensorPrimitives.MaxMagnitude<float>(stored)))
+                    throw new CheckpointException(source,
+                        "has a value that is not finite, or beyond what binary16 holds (65504). Give another type.",
+                        tensor.Piece.TensorName);
                 files.Write(tensor.Piece.TensorName, offset, MemoryMarshal.AsBytes<Half>(halves));
                 break;
         }
+
+        return stored;
     }
 }
