@@ -122,7 +122,8 @@ internal sealed unsafe class PackedWords : IDisposable
         public void Free()
         {
             NativeMemory.Free(_start);
-            (_start, _bytes) = (null, 0);
+            _start = null;
+            _bytes = 0;
         }
     }
 }
