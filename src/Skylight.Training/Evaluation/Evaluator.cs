@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.IO.Hashing;
 using System.Text;
 using Skylight.Chat;
+using Skylight.Constraints;
 using Skylight.Images;
 using Skylight.Training.Data;
 using Skylight.Training.Entropy;
@@ -61,6 +62,7 @@ public sealed class Evaluator
         _options.MaximumTiles)
     {
         Scoring = _options.Scoring,
+        HoldsChoices = _options.HoldsChoices,
     };
 
     /// <summary>Asks everything that is not in the folder yet, and reports.</summary>
@@ -147,6 +149,8 @@ public sealed class Evaluator
         {
             MaximumTiles = MaximumTilesOf(_options.MaximumTiles ?? most, item.Images.Count),
             Seed = SeedOf(_options.Seed, item.Id, sample),
+            Constraint = _options.HoldsChoices && item.IsMultipleChoice
+                ? Constraint.Choice([.. item.Options.Select((_, option) => EvaluationItem.Letter(option).ToString())]) : null,
         };
         bool isPrepared = false;
         try
