@@ -3,10 +3,12 @@ namespace Skylight.Constraints;
 /// <summary>The configurations of an automaton that were met, each once. Not safe for use by several threads.</summary>
 internal sealed class ConfigurationSet
 {
+    // One for all, since answers go on from configurations of sets that are forgotten.
+    private static readonly Configuration s_dead = new([], false, 0);
+
     private readonly ByteAutomaton _automaton;
     private readonly Dictionary<(int State, Place? Below), Place> _places = [];
     private readonly Dictionary<Key, Configuration> _configurations = [];
-    private readonly Configuration _dead;
     private readonly HashSet<Place> _seen = [];
     private readonly Stack<Place> _open = [];
     private readonly List<Place> _reading = [];
@@ -14,7 +16,6 @@ internal sealed class ConfigurationSet
     public ConfigurationSet(ByteAutomaton automaton)
     {
         _automaton = automaton;
-        _dead = new Configuration([], false, 0);
         Start = Of([PlaceOf(automaton.Start, null)], automaton.AcceptsNothing);
     }
 
@@ -30,7 +31,7 @@ internal sealed class ConfigurationSet
     {
         int kind = _automaton.ClassOf[value];
         Configuration next = from.Next[kind] ??= Compute(from, _automaton.ByteOf[kind]);
-        return ReferenceEquals(next, _dead) ? null : next;
+        return ReferenceEquals(next, s_dead) ? null : next;
     }
 
     /// <summary>Where an answer is when the rule above a place has ended.</summary>
@@ -85,7 +86,7 @@ internal sealed class ConfigurationSet
             }
         }
 
-        return targets.Count == 0 ? _dead : Of(targets, false);
+        return targets.Count == 0 ? s_dead : Of(targets, false);
     }
 
     /// <summary>The configuration of places, and of those that rules lead to from there without a byte.</summary>

@@ -92,7 +92,7 @@ internal sealed class GrammarReader
             Form? part = Part();
             if (part is null)
                 return Form.Of(parts);
-            parts.Add(Repeats(part));
+            parts.Add(Repeats(part, isNested));
         }
     }
 
@@ -122,10 +122,11 @@ internal sealed class GrammarReader
         }
     }
 
-    private Form Repeats(Form part)
+    private Form Repeats(Form part, bool isNested)
     {
         while (true)
         {
+            SkipSpace(newLines: isNested);
             (int Least, int? Most) times;
             switch (Current)
             {

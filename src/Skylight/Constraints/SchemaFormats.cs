@@ -12,7 +12,8 @@ internal static class SchemaFormats
     private const string Offset = @"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)";
     private const string Byte = @"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)";
     private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-    private const string Host = $@"{Label}(\.{Label})*";
+    private const string Host = $@"{Label}(\.{Label}){{0,7}}";
+    private const string Mailbox = "[A-Za-z0-9_%+-]";
     private const string Hex = "[0-9A-Fa-f]{1,4}";
     private const string Encoded = "%[0-9A-Fa-f]{2}";
 
@@ -24,7 +25,8 @@ internal static class SchemaFormats
         ["duration"] =
             @"P(\d+W|(\d+Y(\d+M(\d+D)?)?|\d+M(\d+D)?|\d+D)(T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S))?|T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S))",
         ["uuid"] = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
-        ["email"] = $@"[A-Za-z0-9_%+-]+(\.[A-Za-z0-9_%+-]+)*@{Host}",
+        // No more than 64 characters before the sign, and a name of at least two labels behind it.
+        ["email"] = $@"({Mailbox}{{1,64}}|{Mailbox}(\.?{Mailbox}){{0,31}})@{Host}\.[A-Za-z]{{2,63}}",
         ["hostname"] = Host,
         ["ipv4"] = $@"{Byte}(\.{Byte}){{3}}",
         ["ipv6"] =

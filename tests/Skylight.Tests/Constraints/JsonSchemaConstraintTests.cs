@@ -249,7 +249,9 @@ public sealed class JsonSchemaConstraintTests
         };
         JsonElement element = JsonDocument.Parse(value).RootElement;
         yield return value;
-        yield return JsonSerializer.Serialize(element, new JsonSerializerOptions(readable) { WriteIndented = false });
-        yield return JsonSerializer.Serialize(element, readable);
+        // The library escapes what lies beyond the basic plane, which strings with limits are not written with here.
+        foreach (bool isIndented in (bool[])[false, true])
+            yield return JsonSerializer.Serialize(element, new JsonSerializerOptions(readable) { WriteIndented = isIndented })
+                .Replace("\\uD83D\\uDE00", "😀", StringComparison.Ordinal);
     }
 }

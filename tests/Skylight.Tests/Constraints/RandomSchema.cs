@@ -211,17 +211,19 @@ internal sealed class RandomSchema(ulong seed)
         {
             decimal number = (_random.Next(40_000) - 20_000) / (isWhole ? 10 : 8m);
             number = isWhole ? decimal.Truncate(number / 8) : number / 4;
-            if (rules["minimum"] is { } least && number < (decimal)least
-                || rules["exclusiveMinimum"] is { } above && number <= (decimal)above
-                || rules["maximum"] is { } most && number > (decimal)most
-                || rules["exclusiveMaximum"] is { } below && number >= (decimal)below
-                || rules["multipleOf"] is { } step && number % (decimal)step != 0)
+            if (rules["minimum"] is { } least && number < Decimal(least)
+                || rules["exclusiveMinimum"] is { } above && number <= Decimal(above)
+                || rules["maximum"] is { } most && number > Decimal(most)
+                || rules["exclusiveMaximum"] is { } below && number >= Decimal(below)
+                || rules["multipleOf"] is { } step && number % Decimal(step) != 0)
                 continue;
             return number.ToString("0.##########", CultureInfo.InvariantCulture);
         }
 
         return null;
     }
+
+    private static decimal Decimal(JsonNode number) => decimal.Parse(number.ToJsonString(), CultureInfo.InvariantCulture);
 
     private string? List(JsonObject rules, JsonObject root, int depth)
     {
