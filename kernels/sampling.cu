@@ -2,6 +2,7 @@
 //   weigh_segments  sums [rows, segments]: the weights of the 1024 tokens of each segment
 //   choose_tokens   the token of each row and its log-probability, after reduce_logits and finish_rows of logits.cu and weigh_segments
 //   adjust_logits   repetition penalties, biases and bans of listed tokens; target may be the logits themselves
+//   mask_logits     bans by a bit for each token, in rows that have a mask; target may be the logits themselves
 // A token's weight is a whole number: e^(x − max x) in units of 2⁻⁴³, with x = logit / temperature. Sums of whole numbers have no order: so there
 // are atomics on numbers here, and yet a row's token depends on nothing but the row, and is that of the CPU (TokenSampler.cs) for
 // the same logits. The exponential is that of VectorMath.cs, of exactly rounded operations only.
@@ -9,11 +10,11 @@
 // of those the ones with min_p of the greatest weight. The bound is found by a histogram of 11, 11 and 10 bits of a key that has the order of the
 // logits; the token is where the sum of eligible weights, in vocabulary order, first exceeds ⌊all · r / 2⁶⁴⌋.
 // Launch: weigh_segments 256 threads, a warp for a segment; choose_tokens one block of 512 threads for a row: with a bound it goes through the
-// row four times, otherwise through one segment, by one warp; adjust_logits 256 threads, 4096 columns of one row.
+// row four times, otherwise through one segment, by one warp; adjust_logits and mask_logits 256 threads, 4096 columns of one row.
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
 // has just read them), 8 for 1024 logits beside.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: weigh_segments 30 registers,
-// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28; no spills.
+// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24; no spills.
 #include "common/philox.cuh"
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
@@ -451,5 +452,38 @@ extern "C" __global__ void __launch_bounds__(adjust_threads)
 
         const float x = line[token];
         line[token] = __fadd_rn(x > 0 ? x / factor : __fmul_rn(x, factor), addend);
+    }
+}
+
+// rows [rows]: the mask of each row, below 0 for none. Neighbouring threads have neighbouring columns, a warp one word of the mask.
+extern "C" __global__ void __launch_bounds__(adjust_threads)
+    mask_logits(const float* logits, const int* rows, const uint32_t* masks, float* target, int count, int words, int vocabulary, Status* row_status, int row_tag) {
+    const int row_blocks = divide_up(vocabulary, adjust_columns);
+    const int row = blockIdx.x / row_blocks, first_column = blockIdx.x % row_blocks * adjust_columns, end_column = min(vocabulary, first_column + adjust_columns);
+    const int mask = rows[row];
+    const float* source_line = logits + (long long)row * vocabulary;
+    float* line = target + (long long)row * vocabulary;
+    if (mask >= count) {
+        if (first_column + threadIdx.x == 0)
+            report_status(row_status, row_tag, row, mask);
+        return;
+    }
+
+    if (mask < 0) {
+        if (line != source_line) {
+            for (int column = first_column + threadIdx.x; column < end_column; column += adjust_threads)
+                line[column] = source_line[column];
+        }
+
+        return;
+    }
+
+    const uint32_t* own = masks + (long long)mask * words;
+    for (int column = first_column + threadIdx.x; column < end_column; column += adjust_threads) {
+        const bool may_come = (own[column / 32] >> (column % 32) & 1) != 0;
+        if (!may_come)
+            line[column] = negative_infinity();
+        else if (line != source_line)
+            line[column] = source_line[column];
     }
 }

@@ -40,6 +40,9 @@ internal static class FuzzTargets
             ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
             ["chat-template"] = () => new ChatTemplateTarget(),
+            ["json-schema"] = () => new JsonSchemaTarget(),
+            ["grammar"] = () => new GrammarTarget(),
+            ["pattern"] = () => new PatternTarget(),
             ["hub"] = () => new HubTarget(),
             ["verifier-reply"] = () => new VerifierReplyTarget(),
         };

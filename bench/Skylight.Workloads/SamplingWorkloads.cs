@@ -45,6 +45,11 @@ internal static class SamplingWorkloads
                 Constant([.. Enumerable.Range(0, 900).Select(index => 1 + index % 4 * 0.2f)]),
                 Constant([.. Enumerable.Range(0, 900).Select(index => index % 3 * 0.5f)]),
             ], Tiny: false),
+        new("mask_logits/tiny", new MaskLogits(),
+            [Fixed(4, 41), Integers([1, -1, 0, 1]), Bits(2, 41)], Tiny: true),
+        new("mask_logits/blocks", new MaskLogits(), [Fixed(3, 9000), Integers([0, -1, 2]), Bits(3, 9000)], Tiny: false),
+        new("mask_logits/qwen2.5-16", new MaskLogits(),
+            [Fixed(16, 151674), Integers([.. Enumerable.Range(0, 16)]), Bits(16, 151674)], Tiny: false),
         new("adjust_logits/nothing", new AdjustLogits(),
             [Fixed(2, 40), Integers([0, 0, 0]), Integers([]), Constant(), Constant()], Tiny: false),
     ];
@@ -69,6 +74,15 @@ internal static class SamplingWorkloads
             return words;
         }),
     ];
+
+    /// <summary>Masks: words of all bits, of none, and of some.</summary>
+    private static Operand Bits(int masks, int vocabulary) => new(
+        TensorType.Int32(masks, MaskLogits.WordsOf(vocabulary)), seed =>
+        {
+            var random = new Random(seed);
+            return Enumerable.Range(0, masks * MaskLogits.WordsOf(vocabulary))
+                .Select(_ => random.Next(3) switch { 0 => 0, 1 => -1, _ => random.Next() }).ToArray();
+        });
 
     /// <summary>Logits of few values, zeros of both signs among them.</summary>
     private static Operand Levels(int rows, int vocabulary) => new(TensorType.Float32(rows, vocabulary), seed =>

@@ -96,6 +96,10 @@ internal static class EvalCommand
             Description = "A word that is never written, such as Wait; may be repeated.",
             DefaultValueFactory = _ => [],
         };
+        var choice = new Option<bool>("--choice")
+        {
+            Description = "Hold responses to questions with options to the letter of one of them; thinking stays free.",
+        };
         var concurrency = new Option<int>("--concurrency")
         {
             Description = "Responses that are written at once.",
@@ -121,7 +125,7 @@ internal static class EvalCommand
         var command = new Command("eval",
             "Put the questions of a file to a model, score its responses by rules, and write a report.")
         {
-            data, columns, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, scoring, ban,
+            data, columns, samples, temperature, topP, penalty, maxTokens, maxTiles, prompt, thinking, scoring, ban, choice,
             concurrency, seed, limit, output, resume, json,
         };
         model.AddTo(command);
@@ -139,6 +143,7 @@ internal static class EvalCommand
                 Thinking = AnswerSettings.ThinkingOf(parse.GetValue(thinking)),
                 Scoring = parse.GetValue(scoring) == "paper" ? ScoringRules.Paper : ScoringRules.Checker,
                 BannedWords = parse.GetValue(ban) ?? [],
+                HoldsChoices = parse.GetValue(choice),
                 Concurrency = parse.GetValue(concurrency),
                 Seed = parse.GetValue(seed),
             };

@@ -79,7 +79,8 @@ public sealed class CudaDevice : Device
     public override int Alignment => 256;
 
     /// <inheritdoc/>
-    public override int GroupedInputBytes => 64 << 10;
+    // The masks of a hundred answers of a large vocabulary, at a bit for each token and answer.
+    public override int GroupedInputBytes => 2 << 20;
 
     /// <inheritdoc/>
     public override DataType ActivationType => DataType.BFloat16;

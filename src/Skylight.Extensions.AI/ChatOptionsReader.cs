@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 using Microsoft.Extensions.AI;
 using Skylight.Chat;
+using Skylight.Constraints;
 using Skylight.Text;
 
 namespace Skylight.Extensions.AI;
@@ -59,6 +60,8 @@ internal static class ChatOptionsReader
             Thinking = raw.Thinking != ThinkingMode.Default ? raw.Thinking
                 : ThinkingOf(options.Reasoning?.Effort) ?? defaults.Thinking,
             MaximumTiles = raw.MaximumTiles ?? CountOf(options, MaximumTiles) ?? defaults.MaximumTiles,
+            Constraint = raw.Constraint
+                ?? (options.ResponseFormat is null ? defaults.Constraint : FormOf(options.ResponseFormat)),
             ReportTokens = raw.ReportTokens || defaults.ReportTokens,
         };
     }
@@ -79,15 +82,12 @@ internal static class ChatOptionsReader
         if (options.ToolMode is RequiredChatToolMode)
             throw new NotSupportedException(
                 $"{nameof(ChatOptions.ToolMode)} requires a tool call, but the model was not trained to call tools.");
-        if (options.ResponseFormat is ChatResponseFormatJson)
+        if (options.ResponseFormat is not (null or ChatResponseFormatText or ChatResponseFormatJson))
             throw new NotSupportedException(
-                $"{nameof(ChatOptions.ResponseFormat)} asks for JSON, but the decoder cannot be held to a grammar " +
-                $"and nothing is promised that may not hold: leave it null or " +
-                $"{nameof(ChatResponseFormat.Text)}, ask for JSON in the prompt and check the answer.");
-        if (options.ResponseFormat is not (null or ChatResponseFormatText))
-            throw new NotSupportedException(
-                $"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; only " +
-                $"{nameof(ChatResponseFormat.Text)} is supported.");
+                $"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; there are " +
+                $"{nameof(ChatResponseFormat.Text)}, {nameof(ChatResponseFormat.Json)} and " +
+                $"{nameof(ChatResponseFormat.ForJsonSchema)}, and {nameof(GenerationOptions)}." +
+                $"{nameof(GenerationOptions.Constraint)} for other forms.");
         foreach (string key in options.AdditionalProperties?.Keys ?? [])
         {
             // What OpenAI's protocol asks usage of a stream with, and hosts leave in their options: it comes anyway.
@@ -119,6 +119,10 @@ internal static class ChatOptionsReader
                 $"{nameof(ChatOptions.Reasoning)} asks for a summary of the reasoning, but the model writes none: " +
                 $"ask for {nameof(ReasoningOutput.Full)} or {nameof(ReasoningOutput.None)}.");
     }
+
+    /// <summary>The form that a response format names; null of text.</summary>
+    private static Constraint? FormOf(ChatResponseFormat format) => format is not ChatResponseFormatJson json ? null
+        : json.Schema is { } schema ? Constraint.JsonSchema(schema) : Constraint.JsonObject();
 
     private static void RefusePenalty(float? penalty, string name)
     {

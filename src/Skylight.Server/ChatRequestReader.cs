@@ -87,6 +87,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             Seed = root["seed"]?.Seed(),
             Thinking = ReadThinking(root),
             MaximumTiles = root["max_tiles"]?.Integer(1, 1024),
+            Constraint = AnswerForm.Read(root),
             ReportTokens = root["logprobs"]?.Boolean() ?? false,
         };
     }

@@ -22,6 +22,9 @@ internal readonly struct JsonField(JsonElement element, string path)
         this[name] ?? throw ApiException.BadRequest($"'{(path.Length == 0 ? name : $"{path}.{name}")}' is missing.",
             path.Length == 0 ? name : $"{path}.{name}");
 
+    /// <summary>The value as it was sent.</summary>
+    public string RawText => element.GetRawText();
+
     public string Text() => Expect(JsonValueKind.String, "a string").GetString()!;
 
     public bool Boolean() => element.ValueKind is JsonValueKind.True or JsonValueKind.False ? element.GetBoolean()

@@ -27,12 +27,13 @@ public partial class ArchitectureTests
         ["Ops"] = ["Cpu", "Execution", "Graphs", "Tensors"],
         ["Models"] = ["Checkpoints", "Ops", "Execution", "Graphs", "Tensors"],
         ["Checkpoints"] = ["Models", "Execution", "Graphs", "Tensors"],
-        ["Generation"] = ["Models", "Ops", "Execution", "Graphs", "Tensors"],
+        ["Constraints"] = ["Text"],
+        ["Generation"] = ["Constraints", "Models", "Ops", "Execution", "Graphs", "Tensors"],
         ["Text"] = [],
         ["Images"] = [],
         ["Hub"] = ["Checkpoints"],
         ["Quantization"] = ["Chat", "Checkpoints", "Cpu", "Execution", "Generation", "Graphs", "Models", "Ops", "Tensors", "Text"],
-        ["Chat"] = ["Checkpoints", "Cpu", "Execution", "Generation", "Hub", "Images", "Models", "Tensors", "Text"],
+        ["Chat"] = ["Checkpoints", "Constraints", "Cpu", "Execution", "Generation", "Hub", "Images", "Models", "Tensors", "Text"],
     };
 
     /// <summary>Which projects a project of src may use.</summary>

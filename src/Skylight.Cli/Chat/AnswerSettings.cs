@@ -1,11 +1,15 @@
 using System.CommandLine;
+using System.Text;
 using Skylight.Chat;
+using Skylight.Constraints;
 
 namespace Skylight.Cli.Chat;
 
 /// <summary>The options of the commands that have a model write: how its answers are made.</summary>
 internal sealed class AnswerSettings
 {
+    private const long MostFormBytes = 4 << 20;
+
     private readonly Option<string?> _system =
         new("--system")
         {
@@ -47,12 +51,21 @@ internal sealed class AnswerSettings
     private readonly Option<int?> _maxTiles =
         new("--max-tiles") { Description = "The most tiles of a picture; by default what the checkpoint says." };
 
+    private readonly Option<string?> _schema =
+        new("--json-schema") { Description = "A file with a JSON schema that the answer is held to." };
+    private readonly Option<string?> _regex =
+        new("--regex") { Description = "A regular expression that the whole answer matches." };
+    private readonly Option<string[]> _choice =
+        new("--choice") { Description = "A text that the answer may be, and no other. Given once for each of them." };
+    private readonly Option<string?> _grammar =
+        new("--grammar") { Description = "A file with a grammar in llama.cpp's notation (GBNF) that the answer is held to." };
+
     public AnswerSettings() => _think.AcceptOnlyFromAmong("on", "off");
 
     public void AddTo(Command command)
     {
         foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty, _seed,
-            _stop, _keepSpecial, _think, _maxTiles])
+            _stop, _keepSpecial, _think, _maxTiles, _schema, _regex, _choice, _grammar])
             command.Add(option);
     }
 
@@ -72,7 +85,36 @@ internal sealed class AnswerSettings
         SkipSpecialTokens = !parse.GetValue(_keepSpecial),
         Thinking = ThinkingOf(parse.GetValue(_think)),
         MaximumTiles = parse.GetValue(_maxTiles),
+        Constraint = Form(parse),
     }.Validate();
+
+    /// <summary>The form that answers are held to; null where none is named.</summary>
+    private Constraint? Form(ParseResult parse)
+    {
+        Option[] named = [.. new Option[] { _schema, _regex, _choice, _grammar }
+            .Where(option => parse.GetResult(option) is { Implicit: false })];
+        if (named.Length == 0)
+            return null;
+        if (named.Length > 1)
+            throw new ArgumentException($"{named[0].Name} and {named[1].Name} both give the answer a form: name one of them.");
+        if (parse.GetValue(_regex) is { } regex)
+            return Constraint.Regex(regex);
+        if (parse.GetValue(_choice) is { Length: > 0 } texts)
+            return Constraint.Choice(texts);
+        string file = parse.GetValue(_schema) ?? parse.GetValue(_grammar)!;
+        byte[] bytes = BoundedFile.Read(file, MostFormBytes);
+        if (Utf8Text.Fault(bytes) is { } fault)
+            throw new InvalidDataException($"'{file}' cannot be read: {fault}");
+        string text = Encoding.UTF8.GetString(Utf8Text.WithoutMark(bytes).Span);
+        try
+        {
+            return named[0] == _schema ? Constraint.JsonSchema(text) : Constraint.Grammar(text);
+        }
+        catch (ConstraintException exception)
+        {
+            throw new ConstraintException($"'{file}': {exception.Message}", exception);
+        }
+    }
 
     /// <summary>What on, off and nothing mean.</summary>
     public static ThinkingMode ThinkingOf(string? text) =>

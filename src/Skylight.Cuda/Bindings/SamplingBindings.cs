@@ -19,6 +19,7 @@ internal static class SamplingBindings
     {
         bindings.Add<SampleTokens>((_, kernel) => Sample(kernel));
         bindings.Add<AdjustLogits>((_, kernel) => Adjust(kernel));
+        bindings.Add<MaskLogits>((_, kernel) => Mask(kernel));
     }
 
     private static void Sample(CudaKernelBuilder kernel)
@@ -55,5 +56,14 @@ internal static class SamplingBindings
             .Status(FormattableString.Invariant(
                 $"tokens[{{index}}] is {{value}}, but within a row tokens must ascend and be from 0 to {logits.Columns - 1}"))
             .Status("the penalty of entry {index} must be above zero and finite, and its bias a number or −∞");
+    }
+
+    private static void Mask(CudaKernelBuilder kernel)
+    {
+        Shape logits = kernel.Inputs[0].Shape, masks = kernel.Inputs[2].Shape;
+        kernel.Launch(Source, "mask_logits",
+            checked(logits.Rows * CudaKernelBuilder.Blocks(logits.Columns, AdjustColumns)), AdjustThreads)
+            .Input(0).Input(1).Input(2).Output(0).Int32(masks.Rows).Int32(masks.Columns).Int32(logits.Columns)
+            .Status(FormattableString.Invariant($"row {{index}} has mask {{value}}, but there are {masks.Rows}"));
     }
 }

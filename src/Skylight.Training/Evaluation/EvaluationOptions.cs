@@ -35,6 +35,11 @@ public sealed record EvaluationOptions
     public IReadOnlyList<string> BannedWords { get; init; } = [];
 
     /// <summary>
+    /// Whether responses to items with options are held to the letter of one of them; thinking stays free.
+    /// </summary>
+    public bool HoldsChoices { get; init; }
+
+    /// <summary>
     /// The most tiles of a picture; by default what the checkpoint says. Never more than 64 divided by the pictures of
     /// the item, as VLMEvalKit has it.
     /// </summary>

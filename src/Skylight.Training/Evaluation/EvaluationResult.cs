@@ -99,6 +99,9 @@ public sealed record EvaluationSettings(
 
     /// <summary>The rules that responses are scored by.</summary>
     public ScoringRules Scoring { get; init; }
+
+    /// <summary>Whether responses to items with options were held to the letter of one of them.</summary>
+    public bool HoldsChoices { get; init; }
 }
 
 /// <summary>JSON of evaluations: camel case, enumerations by name.</summary>

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.IO.Hashing;
 using System.Text;
 using Skylight.Chat;
+using Skylight.Constraints;
 using Skylight.Images;
 using Skylight.Training.Data;
 using Skylight.Training.Entropy;
@@ -61,6 +62,7 @@ public sealed class Evaluator
         _options.MaximumTiles)
     {
         Scoring = _options.Scoring,
+        HoldsChoices = _options.HoldsChoices,
     };
 
     /// <summary>Asks everything that is not in the folder yet, and reports.</summary>
@@ -137,6 +139,9 @@ public sealed class Evaluator
         ReportTokens = true,
     };
 
+    private static Constraint LettersOf(EvaluationItem item) =>
+        Constraint.Choice([.. item.Options.Select((_, option) => EvaluationItem.Letter(option).ToString())]);
+
     private async Task<EvaluationResult> AskAsync(EvaluationItem item, int sample, Meter meter,
         CancellationToken cancellationToken)
     {
@@ -147,6 +152,7 @@ public sealed class Evaluator
         {
             MaximumTiles = MaximumTilesOf(_options.MaximumTiles ?? most, item.Images.Count),
             Seed = SeedOf(_options.Seed, item.Id, sample),
+            Constraint = _options.HoldsChoices && item.IsMultipleChoice ? LettersOf(item) : null,
         };
         bool isPrepared = false;
         try

@@ -10,8 +10,12 @@ namespace Skylight.Chat;
 /// The tags of think blocks are no part of the text, wherever they stand and whether or not anybody asked for them:
 /// what is between them is thinking, all else the answer. A tag that opens a block which is open, or closes one where
 /// none is, is left out.
+/// <para>
+/// An answer that is held to a form has one think block at most, which its form says how to leave; in what comes behind
+/// it tags are text like any other, as in a string of JSON.
+/// </para>
 /// </remarks>
-internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTexts)
+internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTexts, bool hasForm = false)
 {
     private static readonly string[] s_tags = [SpecialTokens.ThinkEnd, SpecialTokens.ThinkStart];
 
@@ -21,12 +25,16 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     // Nothing but white space and tags has come since the beginning, or since a think block began or ended.
     private bool _isAtStart = true;
     private bool _skipsLineBreaks;
+    // What comes has the form that was asked for, in which no tag means anything.
+    private bool _isForm;
 
     /// <summary>Where the text is now.</summary>
     public UpdateKind Kind { get; private set; } = isThinking ? UpdateKind.Thinking : UpdateKind.Answer;
 
     /// <summary>Whether a stop text was found: nothing that comes after it counts.</summary>
     public bool IsStopped { get; private set; }
+
+    private string[] Tags => _isForm ? [] : s_tags;
 
     private IEnumerable<string> StopSequences => Kind == UpdateKind.Thinking ? [] : stopTexts;
 
@@ -58,12 +66,13 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
             _skipsLineBreaks = false;
         }
 
-        if (_isAtStart)
+        if (_isAtStart && !_isForm)
         {
             int blank = _held.Length - _held.TrimStart().Length;
             string? tag = s_tags.FirstOrDefault(tag => _held.AsSpan(blank).StartsWith(tag));
             bool isStop = tag is not null && StopSequences.Contains(tag) && blank + tag.Length > _unstoppable;
-            if (tag is not null && !isStop && (tag == SpecialTokens.ThinkStart || Kind == UpdateKind.Answer))
+            if (tag is not null && !isStop
+                && (tag == SpecialTokens.ThinkStart || (Kind == UpdateKind.Answer && !hasForm)))
             {
                 Take(blank + tag.Length);
                 Kind = tag == SpecialTokens.ThinkStart ? UpdateKind.Thinking : UpdateKind.Answer;
@@ -75,6 +84,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
                 && tag.AsSpan().StartsWith(_held.AsSpan(blank))))
                 return false;
             _isAtStart = false;
+            _isForm = hasForm && Kind == UpdateKind.Answer;
         }
 
         (int at, int length, bool isTag) = FirstMark();
@@ -94,7 +104,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
         // Of a tag that is a stop text as well the stop text counts.
         foreach (string stop in StopSequences)
             Look(stop, Math.Max(0, _unstoppable - stop.Length + 1), isTag: false);
-        foreach (string tag in s_tags)
+        foreach (string tag in Tags)
             Look(tag, 0, isTag: true);
         return first;
 
@@ -122,6 +132,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
         Emit(pieces, Kind == UpdateKind.Thinking ? before.TrimEnd('\n') : before);
         Take(length);
         (IsStopped, Kind) = (!isTag, next);
+        _isForm = hasForm && Kind == UpdateKind.Answer;
         _isAtStart = _skipsLineBreaks = isTag;
     }
 
@@ -143,7 +154,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     private int Beginning(ReadOnlySpan<char> text)
     {
         int most = 0;
-        foreach (string mark in StopSequences.Concat(s_tags))
+        foreach (string mark in StopSequences.Concat(Tags))
         {
             for (int length = Math.Min(mark.Length - 1, text.Length); length > most; length--)
             {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
+using Skylight.Constraints;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Images;
@@ -25,6 +26,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     private readonly int[] _stopTokens;
     // Where they are special tokens: the reader of answers wants to see them, and leaves them out.
     private readonly Dictionary<int, string> _thinkTags;
+    private readonly ConstraintCache _constraints;
     private readonly int _cacheTokens;
     private bool _disposed;
 
@@ -48,6 +50,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         // A number beyond the vocabulary is never drawn.
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)
             .Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
+        _constraints = new ConstraintCache(tokenizer);
         _thinkTags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes);
@@ -165,15 +168,17 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
-        var reader = new AnswerReader(prompt.OpensThinking, options.StopSequences);
+        TokenConstraint? constraint = ConstraintOf(options, prompt.OpensThinking);
+        var reader = new AnswerReader(prompt.OpensThinking, options.StopSequences, hasForm: constraint is not null);
         var decoder = new StreamingDecoder(Tokenizer, options.SkipSpecialTokens);
         var details = new List<TokenDetail>();
         TimeSpan toFirst = default;
         int tokens = 0, thinking = 0, cached = 0;
         FinishReason end = FinishReason.Length;
         var ending = new List<(UpdateKind Kind, string Text)>();
-        await foreach (GeneratedToken token in _service.GenerateAsync(new GenerationRequest(prompt.Sequence), sampling,
-            cancellationToken).ConfigureAwait(false))
+        var request = new GenerationRequest(prompt.Sequence) { Constraint = constraint };
+        await foreach (GeneratedToken token in _service.GenerateAsync(request, sampling, cancellationToken)
+            .ConfigureAwait(false))
         {
             if (tokens++ == 0)
                 (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);
@@ -339,6 +344,20 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             TokensOf(word);
     }
 
+    /// <summary>The form of an answer, behind its think block if there is one.</summary>
+    private TokenConstraint? ConstraintOf(GenerationOptions options, bool opensThinking)
+    {
+        if (options.Constraint is not { } constraint)
+            return null;
+        bool mayThink = options.Thinking switch
+        {
+            ThinkingMode.On => true,
+            ThinkingMode.Off => false,
+            _ => Template.MayThink,
+        };
+        return _constraints.Get(constraint, opensThinking ? true : mayThink ? false : null);
+    }
+
     private SamplingOptions SamplingOf(GenerationOptions options, int promptTokens)
     {
         GenerationDefaults defaults = Model.Configuration.Generation;
@@ -353,7 +372,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
                 $"A prompt of {promptTokens} tokens with up to {options.MaxOutputTokens} new ones exceeds the context " +
                 $"of {ContextTokens} tokens.");
 
-        int fewest = options.MinOutputTokens ?? Math.Min(defaults.MinOutputTokens ?? 0, most);
+        int fewest = options.MinOutputTokens
+            ?? (options.Constraint is null ? Math.Min(defaults.MinOutputTokens ?? 0, most) : 0);
         if (fewest > most)
             throw new ContextLengthException(
                 $"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it " +

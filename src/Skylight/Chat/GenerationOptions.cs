@@ -1,3 +1,4 @@
+using Skylight.Constraints;
 using Skylight.Generation;
 
 namespace Skylight.Chat;
@@ -102,6 +103,13 @@ public sealed record GenerationOptions
     /// <summary>The most tiles of a picture; by default what the checkpoint says (12).</summary>
     public int? MaximumTiles { get; init; }
 
+    /// <summary>
+    /// The form that the answer is held to, JSON of a schema say; by default any. Thinking stays free: the form begins
+    /// behind the think block. An answer that reaches <see cref="MaxOutputTokens"/> or one of
+    /// <see cref="StopSequences"/> before it has the form ends there, and says so.
+    /// </summary>
+    public Constraint? Constraint { get; init; }
+
     /// <summary>Whether updates carry their tokens with log-probability and entropy.</summary>
     public bool ReportTokens { get; init; }
 
@@ -123,6 +131,14 @@ public sealed record GenerationOptions
             MinOutputTokens = MinOutputTokens ?? 0,
             StopTokens = StopTokenIds,
         }).Validate();
+        if (Constraint is not null && IgnoreEndOfSequence && StopTokenIds.Count == 0)
+            throw new ArgumentException(
+                "An answer that is held to a form ends where it has it: the tokens with which the model ends it cannot be " +
+                "ignored.");
+        if (Constraint is not null && MinOutputTokens > 0)
+            throw new ArgumentException(
+                $"An answer that is held to a form ends where it has it, and cannot be made to have at least " +
+                $"{MinOutputTokens} tokens: say in the form how long it is to be.");
         if (StopSequences.Any(string.IsNullOrEmpty))
             throw new ArgumentException("A stop text cannot be empty.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))

@@ -121,7 +121,7 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="onToken">Called within <see cref="Step"/> with every new token. What it throws fails the request,
     /// and no other.</param>
     /// <exception cref="ArgumentException">The prompt is empty, does not fit its pictures, can never fit the cache, or
-    /// is longer than the model's positions.</exception>
+    /// is longer than the model's positions; or no answer can have the form that is asked for.</exception>
     public RequestRun Add(GenerationRequest request, SamplingOptions options, Action<GeneratedToken>? onToken = null)
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -272,6 +272,7 @@ public sealed class GenerationEngine : IDisposable
         if (request.Prompt.Images.FirstOrDefault(tile => tile.Channels != channels) is { } other)
             throw new ArgumentException(
                 $"A picture of the prompt has {other.Channels} colour planes; the model's vision encoder takes {channels}.");
+        CheckConstraint(request, options, vocabulary);
         var run = new RequestRun(request, options, FeaturePlace.Of(request.Prompt, _model.Configuration, "The prompt"),
             onToken);
         if (run.WorstCasePages > _cache.PageCount)
@@ -280,6 +281,22 @@ public sealed class GenerationEngine : IDisposable
                 $"{run.WorstCasePages} pages of {PagedAttention.PageSize} tokens, but the cache has " +
                 $"{_cache.PageCount}.");
         return run;
+    }
+
+    private static void CheckConstraint(GenerationRequest request, SamplingOptions options, int vocabulary)
+    {
+        if (request.Constraint is not { } constraint)
+            return;
+        if (constraint.VocabularySize > vocabulary)
+            throw new ArgumentException(
+                $"The form of the answer is made for a vocabulary of {constraint.VocabularySize} tokens, and the model's " +
+                $"has {vocabulary}.");
+        if (options.StopTokens.Count == 0)
+            throw new ArgumentException("An answer of a form needs a token that ends it; there is none.");
+        if (options.MinOutputTokens > 0)
+            throw new ArgumentException(
+                $"An answer of a form ends where it has it, and cannot be made to have at least {options.MinOutputTokens} " +
+                $"tokens.");
     }
 
     /// <summary>What is kept was computed from the weights as they were.</summary>
@@ -482,6 +499,8 @@ public sealed class GenerationEngine : IDisposable
 
         try
         {
+            if (sequence.Finished is null)
+                sequence.AcceptForm(token);
             sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy,
                 sequence.Finished, sequence.Run.CachedTokens));
         }

@@ -1,3 +1,4 @@
+using Skylight.Constraints;
 using Skylight.Models;
 
 namespace Skylight.Generation;
@@ -6,7 +7,15 @@ namespace Skylight.Generation;
 /// <param name="Prompt">Tokens and pictures.</param>
 /// <param name="Count">How many completions to draw; the prompt is run once for all of them.</param>
 /// <param name="Stream">Tells this prompt's random numbers from those of others.</param>
-public sealed record GenerationRequest(TokenSequence Prompt, int Count = 1, ulong Stream = 0);
+public sealed record GenerationRequest(TokenSequence Prompt, int Count = 1, ulong Stream = 0)
+{
+    /// <summary>
+    /// The form that each completion has; null for any. Only tokens with which it can still come to have it are drawn,
+    /// and those of <see cref="SamplingOptions.StopTokens"/>, of which one at least is needed, only where it has it.
+    /// Log-probabilities are then those of what is left of the distribution.
+    /// </summary>
+    public TokenConstraint? Constraint { get; init; }
+}
 
 /// <summary>Why a completion ended.</summary>
 public enum FinishReason

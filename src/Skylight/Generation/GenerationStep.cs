@@ -14,8 +14,9 @@ namespace Skylight.Generation;
 /// <param name="Pages">The width of the page table.</param>
 /// <param name="HasFeatures">Whether some of the tokens stand for image features.</param>
 /// <param name="Adjustments">How many logits are changed before tokens are drawn.</param>
+/// <param name="Masks">How many masks say which tokens may be drawn.</param>
 internal readonly record struct StepShape(int Tokens, int Sequences, int Draws, int Pages, bool HasFeatures,
-    int Adjustments);
+    int Adjustments, int Masks = 0);
 
 /// <summary>
 /// One run of the language model over new tokens, whose keys and values go to the cache: parts of prompts and decoding
@@ -39,6 +40,7 @@ internal sealed class GenerationStep
     private readonly Value _minP;
     private readonly Value _random;
     private readonly (Value Starts, Value Tokens, Value Penalty, Value Bias)? _adjustments;
+    private readonly (Value Rows, Value Masks)? _masks;
     private readonly Value _drawn;
     private readonly Value _logProbability;
     private readonly Value _entropy;
@@ -83,6 +85,16 @@ internal sealed class GenerationStep
             logits = graph.Add(new AdjustLogits(), logits, adjustments.Starts, adjustments.Tokens, adjustments.Penalty,
                 adjustments.Bias);
             _adjustments = adjustments;
+        }
+
+        if (shape.Masks > 0)
+        {
+            var masks = (
+                Rows: graph.Input("mask_rows", TensorType.Int32(shape.Draws)),
+                Masks: graph.Input("masks",
+                    TensorType.Int32(shape.Masks, MaskLogits.WordsOf(model.Configuration.Language.VocabularySize))));
+            logits = graph.Add(new MaskLogits(), logits, masks.Rows, masks.Masks);
+            _masks = masks;
         }
 
         _temperature = graph.Input("temperature", TensorType.Float32(shape.Draws));
@@ -143,6 +155,12 @@ internal sealed class GenerationStep
             _executor.Write<int>(adjustments.Tokens, sampling.AdjustedTokens);
             _executor.Write<float>(adjustments.Penalty, sampling.Penalty);
             _executor.Write<float>(adjustments.Bias, sampling.Bias);
+        }
+
+        if (_masks is { } masks)
+        {
+            _executor.Write<int>(masks.Rows, sampling.MaskRows);
+            _executor.Write<int>(masks.Masks, sampling.Masks);
         }
 
         _executor.Run(cancellationToken);

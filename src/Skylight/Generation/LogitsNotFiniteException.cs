@@ -31,9 +31,10 @@ public sealed class LogitsNotFiniteException : ArithmeticException
         string place = row.Sequence is { } sequence
             ? $"for token {sequence.Tokens.Count + 1} of completion {sequence.Completion + 1}"
             : $"after prompt token {row.Start + row.Count} of {row.Run.PromptLength}";
+        string form = row.Run.Request.Constraint is null ? "" : " that the form of the answer allows";
         return new LogitsNotFiniteException(areBanned
-            ? $"The logits {place} are all −∞, so there is no token to draw: every token is banned, or the model's " +
-                $"weights are damaged."
+            ? $"The logits {place} are all −∞, so there is no token to draw: every token{form} is banned, or " +
+                $"the model's weights are damaged."
             : $"The logits {place} are not finite: the model has diverged, or its weights are damaged.");
     }
 }

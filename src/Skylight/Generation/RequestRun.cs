@@ -1,3 +1,4 @@
+using Skylight.Constraints;
 using Skylight.Models;
 using Skylight.Ops;
 using Skylight.Tensors;
@@ -108,6 +109,7 @@ public sealed class RequestRun
 internal sealed class SequenceRun(RequestRun run, int completion)
 {
     private SortedSet<int>? _seen;
+    private readonly ConstraintRun? _form = run.Request.Constraint is { } constraint ? new(constraint) : null;
     private CounterRandom _random = new(run.Options.Seed, run.Request.Stream * 0x9E3779B97F4A7C15UL + (ulong)completion);
 
     public RequestRun Run { get; } = run;
@@ -165,6 +167,23 @@ internal sealed class SequenceRun(RequestRun run, int completion)
         else if (Tokens.Count >= Run.Options.MaxOutputTokens)
             Finished = FinishReason.Length;
     }
+
+    /// <summary>Whether it has a form.</summary>
+    public bool HasForm => _form is not null;
+
+    /// <summary>Takes a token into the form, and finds out what may follow.</summary>
+    /// <exception cref="ConstraintException">The token does not fit, or nothing may follow.</exception>
+    public void AcceptForm(int token)
+    {
+        _form?.Accept(token);
+        if (_form is { IsStuck: true })
+            throw new ConstraintException(
+                $"The vocabulary has no token with which the answer could go on in its form after {Tokens.Count} tokens.");
+    }
+
+    /// <summary>Writes which tokens may be drawn next.</summary>
+    /// <param name="words">A bit for each of the model's tokens.</param>
+    public void WriteMask(Span<uint> words) => _form!.Write(words, Run.Options.StopTokens);
 
     /// <summary>The logits to change before the next token is drawn, in ascending order of tokens.</summary>
     public IEnumerable<(int Token, float Penalty, float Bias)> Adjustments()

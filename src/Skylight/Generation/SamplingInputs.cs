@@ -1,10 +1,11 @@
+using System.Runtime.InteropServices;
 using Skylight.Ops;
 
 namespace Skylight.Generation;
 
 /// <summary>
-/// What <see cref="SampleTokens"/> and <see cref="AdjustLogits"/> read in a pass; one row for each token that is drawn,
-/// padding included.
+/// What <see cref="SampleTokens"/>, <see cref="AdjustLogits"/> and <see cref="MaskLogits"/> read in a pass; one row for
+/// each token that is drawn, padding included.
 /// </summary>
 internal sealed class SamplingInputs
 {
@@ -38,10 +39,20 @@ internal sealed class SamplingInputs
 
     public float[] Bias { get; private set; } = [];
 
+    /// <summary>The mask of each row, below 0 for none; no rows where none has one.</summary>
+    public int[] MaskRows { get; private set; } = [];
+
+    /// <summary>The masks, one after the other.</summary>
+    public int[] Masks { get; private set; } = [];
+
+    /// <summary>How many masks there are, padding included.</summary>
+    public int MaskCount { get; private set; }
+
     /// <summary>Collects the parameters of rows.</summary>
     /// <param name="rows">The completions that draw a token; null where nobody gets it.</param>
     /// <param name="padded">The number of rows with padding.</param>
-    public static SamplingInputs Of(IReadOnlyList<SequenceRun?> rows, int padded)
+    /// <param name="vocabulary">The model's tokens.</param>
+    public static SamplingInputs Of(IReadOnlyList<SequenceRun?> rows, int padded, int vocabulary)
     {
         var inputs = new SamplingInputs(padded);
         var entries = new List<(int Token, float Penalty, float Bias)>();
@@ -60,6 +71,7 @@ internal sealed class SamplingInputs
             entries.AddRange(sequence.Adjustments());
         }
 
+        inputs.WriteMasks(rows, padded, vocabulary);
         Array.Fill(inputs.AdjustmentStarts, entries.Count, rows.Count, padded + 1 - rows.Count);
         if (entries.Count > 0)
         {
@@ -70,5 +82,22 @@ internal sealed class SamplingInputs
         }
 
         return inputs;
+    }
+
+    private void WriteMasks(IReadOnlyList<SequenceRun?> rows, int padded, int vocabulary)
+    {
+        int[] masked = [.. Enumerable.Range(0, rows.Count).Where(row => rows[row] is { HasForm: true })];
+        if (masked.Length == 0)
+            return;
+        int words = MaskLogits.WordsOf(vocabulary);
+        MaskCount = StepBatch.BucketOf(masked.Length);
+        Masks = new int[MaskCount * words];
+        MaskRows = new int[padded];
+        Array.Fill(MaskRows, -1);
+        for (int mask = 0; mask < masked.Length; mask++)
+        {
+            MaskRows[masked[mask]] = mask;
+            rows[masked[mask]]!.WriteMask(MemoryMarshal.Cast<int, uint>(Masks.AsSpan(mask * words, words)));
+        }
     }
 }

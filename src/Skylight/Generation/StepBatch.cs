@@ -152,10 +152,12 @@ internal sealed class StepBatch
 
         Array.Fill(starts, next, rows.Count, starts.Length - rows.Count);
         lastRows.AddRange(new int[draws - drawing.Count]);
-        SamplingInputs sampling = SamplingInputs.Of(drawing, draws);
+        SamplingInputs sampling = SamplingInputs.Of(drawing, draws,
+            configuration.Language.VocabularySize);
         var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows],
             featureIndex, features, sampling);
-        return new StepBatch(rows, drawing, shape with { Adjustments = sampling.AdjustedTokens.Length }, inputs);
+        shape = shape with { Adjustments = sampling.AdjustedTokens.Length, Masks = sampling.MaskCount };
+        return new StepBatch(rows, drawing, shape, inputs);
     }
 
     private static bool HasFeatures(StepRow row) =>

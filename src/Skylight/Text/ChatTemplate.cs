@@ -100,6 +100,9 @@ public sealed record ChatTemplate
     /// </summary>
     public bool AsksToThink { get; init; }
 
+    /// <summary>Whether the model may open a think block itself.</summary>
+    internal bool MayThink => AsksToThink || (Jinja is { SwitchesThinking: true } && EnableThinking != false);
+
     /// <summary>
     /// Whether earlier answers keep their thinking. Off, all up to the last <c>&lt;/think&gt;</c> is left out, as
     /// reasoning models expect. On, an answer that closes a think block which its prompt had opened gets the opening back.

@@ -51,6 +51,27 @@ public sealed class AnswerReaderTests
         }
     }
 
+    /// <summary>In an answer of a form tags are text, wherever its think block has ended.</summary>
+    [Theory]
+    [InlineData(true, "why\n</think>\n\n{\"a\":\"</think><think>\"}", "why", "{\"a\":\"</think><think>\"}")]
+    [InlineData(false, "{\"a\":\"</think>x<think>\"}", "", "{\"a\":\"</think>x<think>\"}")]
+    [InlineData(false, "<think>why</think>\n</think>", "why", "</think>")]
+    [InlineData(false, "</think>a", "", "</think>a")]
+    [InlineData(true, "a <think> b", "a  b", "")]
+    public void Tags_in_an_answer_of_a_form_are_text(bool isThinking, string text, string thinking, string answer)
+    {
+        foreach (int length in (int[])[1, 2, 3, 7, 1000])
+        {
+            var reader = new AnswerReader(isThinking, ["END"], hasForm: true);
+            (UpdateKind Kind, string Text)[] pieces = [.. text.Chunk(length).Append([]).SelectMany((part, index) =>
+                reader.Append(new string(part), isEnd: index == (text.Length + length - 1) / length))];
+            Assert.Equal((thinking, answer), (Of(UpdateKind.Thinking), Of(UpdateKind.Answer)));
+
+            string Of(UpdateKind kind) =>
+                string.Concat(pieces.Where(piece => piece.Kind == kind).Select(piece => piece.Text));
+        }
+    }
+
     [Theory]
     [InlineData("END, END", 3, "END, ")]
     [InlineData("END, END", 2, "")]

@@ -31,10 +31,10 @@ namespace Skylight.Tests.Extensions;
 /// choose among tools (three of them by an embedding generator, which is no part of Skylight).
 /// </para>
 /// <para>
-/// 9 wait for answers held to a form (<c>ChatResponseFormat.Json</c> is refused by name, because the decoder follows no
-/// grammar): GetResponseAsync_StructuredOutput, _StructuredOutputArray, _Integer, _String, _Bool_True, _Bool_False,
-/// _Enum, _StructuredOutput_NonNative, which asks for JSON without a schema, and _StructuredOutput_WithFunctions, which
-/// needs tools as well.
+/// 8 ask for answers held to a form, and for the right ones, which random weights do not give: GetResponseAsync_
+/// StructuredOutput, _StructuredOutputArray, _Integer, _String, _Bool_True, _Bool_False, _Enum and
+/// _StructuredOutput_NonNative; <see cref="StructuredOutputTests"/> holds the forms. _StructuredOutput_WithFunctions needs
+/// tools as well.
 /// </para>
 /// </summary>
 public sealed class ChatClientContractTests : IDisposable

@@ -126,9 +126,6 @@ public class ChatOptionsTests
     {
         { "Tools holds 1 ('look' first)", new() { Tools = [AIFunctionFactory.Create(() => 1, "look")] } },
         { "ToolMode requires a tool call", new() { ToolMode = ChatToolMode.RequireAny } },
-        { "ResponseFormat asks for JSON", new() { ResponseFormat = ChatResponseFormat.Json } },
-        { "ResponseFormat asks for JSON",
-            new() { ResponseFormat = ChatResponseFormat.ForJsonSchema(JsonDocument.Parse("{}").RootElement) } },
         { "FrequencyPenalty is 0.5", new() { FrequencyPenalty = 0.5f } },
         { "PresencePenalty is -1", new() { PresencePenalty = -1 } },
         { "ConversationId is 'c1'", new() { ConversationId = "c1" } },

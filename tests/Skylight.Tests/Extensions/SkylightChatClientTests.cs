@@ -284,8 +284,11 @@ public class SkylightChatClientTests(ExtensionModelFixture fixture) : IClassFixt
         await Assert.ThrowsAsync<ArgumentException>(
             () => client.GetResponseAsync("x", new ChatOptions { Temperature = -1 }));
         await Assert.ThrowsAsync<ArgumentException>(() => client.GetResponseAsync([], _sampled));
-        await Assert.ThrowsAsync<NotSupportedException>(
-            () => client.GetResponseAsync("x", new ChatOptions { ResponseFormat = ChatResponseFormat.Json }));
+        await Assert.ThrowsAsync<Skylight.Constraints.ConstraintException>(() => client.GetResponseAsync("x", new ChatOptions
+        {
+            ResponseFormat = ChatResponseFormat.ForJsonSchema(
+                System.Text.Json.JsonDocument.Parse("""{"not": {}}""").RootElement),
+        }));
         Assert.Throws<ArgumentNullException>(() => client.GetStreamingResponseAsync((IEnumerable<ChatMessage>)null!));
         Assert.NotEmpty((await client.GetResponseAsync("x", _sampled, TestContext.Current.CancellationToken)).Text);
     }

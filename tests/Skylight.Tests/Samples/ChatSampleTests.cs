@@ -19,6 +19,21 @@ public class ChatSampleTests(CheckpointFolder folder) : IClassFixture<Checkpoint
     }
 
     [Fact]
+    public async Task A_host_gets_objects_and_answers_of_a_form()
+    {
+        var services = new ServiceCollection();
+        ChatClientSample.AddModel(services, folder.Path);
+        await using ServiceProvider provider = services.BuildServiceProvider();
+        Sighting sighting = await StructuredSample.SeeAsync(provider.GetRequiredService<IChatClient>(),
+            ExtensionModel.Png(200, 100, 50), TestContext.Current.CancellationToken);
+        Assert.True(Enum.IsDefined(sighting.Animal) && sighting.Count is >= 1 and <= 9 && sighting.Place.Length <= 20);
+        Skylight.Chat.ChatModel model = await provider.GetRequiredService<Skylight.Extensions.AI.SkylightModelProvider>()
+            .GetAsync(TestContext.Current.CancellationToken);
+        Assert.Matches(@"^Answer: (yes|no), with a certainty of (100|[1-9]?\d) %\.$",
+            await StructuredSample.JudgeAsync(model, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
     public async Task A_host_asks_through_the_standard_interface()
     {
         var services = new ServiceCollection();

@@ -91,7 +91,18 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{" + Messages + ",\"logit_bias\":{\"1\":1000}}", 400, "'logit_bias.1'")]
     [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\"}]}", 400, "'tools' is not supported")]
     [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"json_schema\"}}", 400,
-        "'response_format' is not supported")]
+        "'response_format.json_schema' is missing")]
+    [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"xml\"}}", 400, "'text', 'json_object' or 'json_schema'")]
+    [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"json_object\",\"schema\":{}}}", 400,
+        "put it into 'json_schema'")]
+    [InlineData("{" + Messages + ",\"guided_regex\":\"a+\",\"guided_json\":{}}", 400, "both give the answer a form")]
+    [InlineData("{" + Messages + ",\"guided_json\":{\"type\":\"object\",\"properties\":{\"a\":{\"minimun\":1}}}}", 400,
+        "#/properties/a: the keyword 'minimun' cannot be held: did you mean 'minimum'?")]
+    [InlineData("{" + Messages + ",\"structured_outputs\":{\"regex\":\"(\"}}", 400, "'structured_outputs.regex' cannot be held")]
+    [InlineData("{" + Messages + ",\"guided_grammar\":\"root ::= root\"}", 400, "never ends")]
+    [InlineData("{" + Messages + ",\"guided_choice\":[]}", 400, "at least one text")]
+    [InlineData("{" + Messages + ",\"guided_choice\":[\"a\"],\"min_tokens\":3}", 400, "cannot be made to have at least 3")]
+    [InlineData("{" + Messages + ",\"guided_choice\":[\"a\"],\"ignore_eos\":true}", 400, "cannot be ignored")]
     [InlineData("{" + Messages + ",\"frequency_penalty\":0.5}", 400, "'repetition_penalty' is there")]
     [InlineData("{" + Messages + ",\"repetition_penalty\":0}", 400, "'repetition_penalty'")]
     [InlineData("{" + Messages + ",\"modalities\":[\"audio\"]}", 400, "'modalities' is not supported")]

@@ -82,6 +82,11 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
     [InlineData("""{"add_generation_prompt":false}""", "the answer begins a turn of its own")]
     [InlineData("""{"stop_token_ids":[151674]}""", "'stop_token_ids[0]' must be a whole number from 0 to 151673")]
     [InlineData("""{"min_tokens":-1}""", "'min_tokens'")]
+    [InlineData("""{"response_format":{"type":"json_object"},"guided_choice":["a"]}""", "both give the answer a form")]
+    [InlineData("""{"structured_outputs":{"regex":"a","choice":["a"]}}""", "both give the answer a form")]
+    [InlineData("""{"response_format":{"type":"json_schema","json_schema":{"name":"a b","schema":{}}}}""",
+        "'response_format.json_schema.name' must be a name")]
+    [InlineData("""{"structured_outputs":{"jsn":{}}}""", "did you mean 'json'?")]
     public async Task What_contradicts_itself_is_refused(string fields, string expected)
     {
         JsonObject request = ServedModel.Request();
@@ -283,7 +288,12 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         else if (name.Contains('.'))
         {
             string parent = name.Split('.')[0];
-            request[parent] = place = [];
+            foreach (string outer in name.Split('.')[..^1])
+                place[outer] = place = [];
+            if (parent == "response_format")
+                request[parent]!["type"] = name.Contains("json_schema", StringComparison.Ordinal) ? "json_schema" : "text";
+            if (name.StartsWith("response_format.json_schema.", StringComparison.Ordinal))
+                (place["name"], place["schema"]) = ("n", JsonNode.Parse("""{"type":"string"}"""));
             if (parent == "stream_options")
                 request["stream"] = true;
             if (parent == "thinking")
