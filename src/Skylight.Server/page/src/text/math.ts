@@ -11,7 +11,7 @@ export function mathPlugin(md: MarkdownIt): void {
   md.inline.ruler.before('escape', 'math', inlineMath);
   md.block.ruler.before('fence', 'math_block', blockMath, { alt: ['paragraph', 'reference', 'blockquote', 'list'] });
   const render = (source: string, display: boolean, pending = false) =>
-    `<span class="${pending ? 'math-pending' : 'math'}"${display ? ' data-display="1"' : ''}>` +
+    `<span class="${pending ? 'math-pending' : display ? 'math display' : 'math'}">` +
     `${md.utils.escapeHtml(source)}</span>`;
   md.renderer.rules['math_inline'] = (tokens, index) =>
     render(tokens[index]!.content, tokens[index]!.info === 'display');

@@ -7,7 +7,7 @@ const allowed = {
     'a', 'b', 'blockquote', 'br', 'button', 'code', 'del', 'div', 'em', 'h3', 'h4', 'h5', 'h6', 'hr', 'i', 'li', 'ol', 'p', 'pre', 's',
     'span', 'strong', 'sub', 'sup', 'table', 'tbody', 'td', 'th', 'thead', 'tr', 'ul',
   ],
-  ALLOWED_ATTR: ['class', 'href', 'rel', 'start', 'tabindex', 'target', 'title', 'type', 'data-display'],
+  ALLOWED_ATTR: ['class', 'href', 'rel', 'start', 'tabindex', 'target', 'title', 'type'],
   ALLOW_DATA_ATTR: false,
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   RETURN_DOM_FRAGMENT: true as const,
@@ -36,7 +36,7 @@ function typeset(element: HTMLElement): void {
   try {
     // Built as nodes, whose styles the page's policy allows where it would refuse those of HTML.
     katex.render(source, element, {
-      displayMode: element.dataset['display'] === '1',
+      displayMode: element.classList.contains('display'),
       throwOnError: true,
       strict: 'ignore',
       trust: false,

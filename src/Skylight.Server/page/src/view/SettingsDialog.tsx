@@ -75,11 +75,13 @@ function NumberField({ name, label, hint }: { name: SettingName; label: string; 
 
 function KeyField() {
   return (
-    <label class="field">API key
-      <input type="password" autocomplete="off" spellcheck={false} value={apiKey.value} placeholder="none"
-        onChange={event => { setKey(event.currentTarget.value); void greet(); }} />
-      <span class="hint">For servers that want one. It is kept until this tab is closed.</span>
-    </label>
+    <form onSubmit={event => event.preventDefault()}>
+      <label class="field">API key
+        <input type="password" autocomplete="off" spellcheck={false} value={apiKey.value} placeholder="none"
+          onChange={event => { setKey(event.currentTarget.value); void greet(); }} />
+        <span class="hint">For servers that want one. It is kept until this tab is closed.</span>
+      </label>
+    </form>
   );
 }
 

@@ -5,11 +5,21 @@ import type { Token } from '../types';
 /** So many tokens are drawn as one, and stay as they are while others come behind them. */
 const runLength = 200;
 
+/** Of the card of a token, in pixels: as tokens.css has it, and as it is at most. */
+const cardWidth = 260;
+const cardHeight = 250;
+
+interface Place {
+  left: number;
+  top: number;
+  isAbove: boolean;
+}
+
 /** A text as the model wrote it: token by token, each shaded by how undecided the model was. */
 export function Tokens(props: { tokens: Token[]; thinking: boolean; summary: EntropySummary; label: string }) {
   const { tokens, summary } = props;
   const [active, setActive] = useState<number | null>(null);
-  const [place, setPlace] = useState({ left: 0, top: 0 });
+  const [place, setPlace] = useState<Place>({ left: 0, top: 0, isAbove: false });
   const box = useRef<HTMLDivElement>(null);
   const shown = useMemo(() => {
     const indices: number[] = [];
@@ -22,8 +32,11 @@ export function Tokens(props: { tokens: Token[]; thinking: boolean; summary: Ent
     const element = index === null ? null : box.current!.querySelector<HTMLElement>(`[data-i="${index}"]`);
     if (!element) return;
     const room = box.current!.clientWidth;
-    const left = Math.max(0, Math.min(element.offsetLeft, room - 260));
-    setPlace({ left, top: element.offsetTop + element.offsetHeight + 4 });
+    const left = Math.max(0, Math.min(element.offsetLeft, room - cardWidth));
+    // Above the token where there is no room below it.
+    const bottom = box.current!.closest('.scroller')!.getBoundingClientRect().bottom;
+    const isAbove = element.getBoundingClientRect().bottom + cardHeight > bottom;
+    setPlace({ left, top: element.offsetTop + (isAbove ? -4 : element.offsetHeight + 4), isAbove });
   };
   const indexAt = (event: Event) => {
     const index = (event.target as Element).closest<HTMLElement>('[data-i]')?.dataset['i'];
@@ -72,20 +85,22 @@ function Run(props: { tokens: Token[]; indices: number[]; summary: EntropySummar
         if (summary.critical.has(index)) kinds.push('critical');
         else if (summary.forks.has(index)) kinds.push('fork');
         if (index === active) kinds.push('active');
-        return <span key={index} data-i={index} class={kinds.join(' ')}>{token.t}</span>;
+        // White space before a word gets no frame: around a line's end it would be one of two pieces.
+        const lead = token.t.trim() === '' ? '' : token.t.slice(0, token.t.length - token.t.trimStart().length);
+        return <>{lead}<span key={index} data-i={index} class={kinds.join(' ')}>{token.t.slice(lead.length)}</span></>;
       })}
     </>
   ), [indices[0], indices.length, marks, active]);
 }
 
-function Card(props: { token: Token; place: { left: number; top: number }; index: number; summary: EntropySummary }) {
+function Card(props: { token: Token; place: Place; index: number; summary: EntropySummary }) {
   const { token, summary, index } = props;
   const percent = (logprob: number) => {
     const share = 100 * Math.exp(logprob);
     return share >= 10 ? `${share.toFixed(0)} %` : share >= 0.1 ? `${share.toFixed(1)} %` : '< 0.1 %';
   };
   return (
-    <div class="card" role="status" style={{ left: `${props.place.left}px`, top: `${props.place.top}px` }}>
+    <div class={props.place.isAbove ? 'card above' : 'card'} role="status" style={{ left: `${props.place.left}px`, top: `${props.place.top}px` }}>
       <strong class="spelled">{visible(token.t)}</strong>
       {summary.critical.has(index) && <span class="tag">critical word</span>}
       {!summary.critical.has(index) && summary.forks.has(index) && <span class="tag">undecided</span>}
