@@ -11,18 +11,21 @@ internal static unsafe class BFloat16Kernels
     /// <summary>Whether they run here.</summary>
     public static bool AreAvailable { get; } = ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16;
 
+    /// <summary>Whether <c>vdpbf16ps</c> is faster here than multiply-adds: on AMD's processors, not on Intel's.</summary>
+    public static bool HasFastDots { get; } = !ProcessorFeatures.IsIntel;
+
     /// <inheritdoc cref="BFloat16Tile.Packed"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows, () => BFloat16Tile.Packed(rows));
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows, () => BFloat16Tile.Packed(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Tile.PackedAhead"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(int rows) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)Get(Ahead, rows,
-            () => BFloat16Tile.PackedAhead(rows));
+            () => BFloat16Tile.PackedAhead(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Tile.Panel"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels, rows, () => BFloat16Tile.Panel(rows));
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels, rows, () => BFloat16Tile.Panel(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Packing.Rows"/>
     public static delegate* unmanaged<float*, void*, nint, nint, nint, nint, void> PackRows =>

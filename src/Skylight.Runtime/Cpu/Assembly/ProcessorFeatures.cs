@@ -23,6 +23,9 @@ internal static class ProcessorFeatures
     /// <summary>AVX512_VNNI: <c>vpdpbusd</c> with 512 bits.</summary>
     public static bool HasVnni { get; } = HasAvx512 && (X86Base.CpuId(7, 0).Ecx & (1 << 11)) != 0;
 
+    /// <summary>Whether the processor says that it is Intel's.</summary>
+    public static bool IsIntel { get; } = X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x756E6547;
+
     /// <summary>Why nothing can be assembled here; null where it can.</summary>
     public static string? WhyNoAssembly { get; } =
         !OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64
