@@ -126,6 +126,60 @@ public sealed unsafe class BFloat16GemmTests
             Assert.Equal(row is 5 or 6, y.AsSpan(row * N, N).ContainsAnyExceptInRange(float.MinValue, float.MaxValue));
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(15)]
+    [InlineData(16)]
+    [InlineData(37)]
+    [InlineData(128)]
+    public void Dot_products_and_multiply_adds_give_the_same_bits(int pairs)
+    {
+        Assert.SkipUnless(BFloat16Kernels.AreAvailable, CpuAssembly.WhyNot ?? "");
+        const int Tiles = 3;
+        for (int rows = 1; rows <= BFloat16Tile.MaxRows; rows++)
+        {
+            int chunks = (pairs + 15) / 16;
+            ushort[] a = GemmReference.ToBits(GemmReference.Random(Tiles * chunks * rows * 32, rows)),
+                b = GemmReference.ToBits(GemmReference.Random((pairs + 1) * 64, 100 + rows));
+            float[] sums = GemmReference.Random(Tiles * rows * 32, 200 + rows);
+            foreach (Func<bool, nint> make in (Func<bool, nint>[])[isDot => BFloat16Tile.Packed(rows, isDot),
+                isDot => BFloat16Tile.PackedAhead(rows, isDot), isDot => BFloat16Tile.Panel(rows, isDot)])
+            {
+                float[] dots = Run(make(true)), adds = Run(make(false));
+                GemmReference.AssertSameBits(dots, adds, $"{rows} rows");
+                Assert.NotEqual(sums, adds);
+            }
+
+            float[] Run(nint kernel)
+            {
+                float[] result = [.. sums];
+                fixed (ushort* pa = a, pb = b)
+                fixed (float* target = result)
+                {
+                    // The last argument is what is asked for ahead, or not read.
+                    ((delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)kernel)(pa, pb, target, pairs, 1, pb);
+                }
+
+                return result;
+            }
+        }
+
+        // Tiles one after the other are those of several calls.
+        ushort[] rowsOfA = GemmReference.ToBits(GemmReference.Random(Tiles * 8 * 12 * 32, 7)),
+            columnsOfB = GemmReference.ToBits(GemmReference.Random(pairs * 64, 8));
+        float[] many = new float[Tiles * 12 * 32], each = new float[many.Length];
+        var tile = (delegate* unmanaged<void*, void*, float*, nint, nint, void>)BFloat16Tile.Packed(12, isDot: false);
+        fixed (ushort* pa = rowsOfA, pb = columnsOfB)
+        fixed (float* pm = many, pe = each)
+        {
+            tile(pa, pb, pm, pairs, Tiles);
+            for (int index = 0; index < Tiles; index++)
+                tile(pa + index * ((pairs + 15) / 16) * 12 * 32, pb, pe + index * 12 * 32, pairs, 1);
+        }
+
+        GemmReference.AssertSameBits(each, many, "tiles");
+    }
+
     [Fact]
     public void Kernels_are_there_exactly_where_nothing_speaks_against_it()
     {

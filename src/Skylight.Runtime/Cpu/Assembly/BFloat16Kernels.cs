@@ -11,6 +11,9 @@ internal static unsafe class BFloat16Kernels
     /// <summary>Whether they run here.</summary>
     public static bool AreAvailable { get; } = ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasBFloat16;
 
+    /// <summary>Whether <c>vdpbf16ps</c> is faster here than multiply-adds: on AMD's processors, not on Intel's.</summary>
+    public static bool HasFastDots { get; } = !ProcessorFeatures.IsIntel;
+
     /// <summary>Whether an instruction is here.</summary>
     public static bool Has(BFloat16Instruction instruction) => AreAvailable
         && (instruction == BFloat16Instruction.DotProducts || ProcessorFeatures.HasMatrices);
@@ -29,7 +32,7 @@ internal static unsafe class BFloat16Kernels
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(BFloat16Instruction instruction, int rows) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed[(int)instruction], rows,
             () => instruction == BFloat16Instruction.Matrices
-                ? BFloat16Matrices.Packed(rows) : BFloat16Tile.Packed(rows));
+                ? BFloat16Matrices.Packed(rows) : BFloat16Tile.Packed(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Tile.PackedScaled"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, void> ScaledTile(
@@ -43,14 +46,14 @@ internal static unsafe class BFloat16Kernels
         BFloat16Instruction instruction, int rows) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)Get(Ahead[(int)instruction], rows,
             () => instruction == BFloat16Instruction.Matrices
-                ? BFloat16Matrices.PackedAhead(rows) : BFloat16Tile.PackedAhead(rows));
+                ? BFloat16Matrices.PackedAhead(rows) : BFloat16Tile.PackedAhead(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Tile.Panel"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(
         BFloat16Instruction instruction, int rows) =>
         (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels[(int)instruction], rows,
             () => instruction == BFloat16Instruction.Matrices
-                ? BFloat16Matrices.Panel(rows) : BFloat16Tile.Panel(rows));
+                ? BFloat16Matrices.Panel(rows) : BFloat16Tile.Panel(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Packing.Rows"/>
     public static delegate* unmanaged<float*, void*, nint, nint, nint, nint, void> PackRows =>

@@ -46,6 +46,9 @@ internal static partial class ProcessorFeatures
 
     private static string? Setting => Environment.GetEnvironmentVariable("SKYLIGHT_ASSEMBLY");
 
+    /// <summary>Whether the processor says that it is Intel's.</summary>
+    public static bool IsIntel { get; } = X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x756E6547;
+
     /// <summary>Why nothing can be assembled here; null where it can.</summary>
     public static string? WhyNoAssembly { get; } =
         !OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64
