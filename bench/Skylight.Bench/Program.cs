@@ -9,6 +9,8 @@ switch (verb)
 {
     case "dots":
         return DotsBenchmark.Run();
+    case "formats":
+        return FormatsBenchmark.Run();
     case "gemm":
         return GemmBenchmark.Run();
     case "gemv":
@@ -37,6 +39,7 @@ switch (verb)
             {(verb.Length == 0 ? "No benchmark named." : $"There is no benchmark '{verb}'.")}
             Usage: dotnet run -c Release --project bench/Skylight.Bench -- BENCHMARK
               dots   products in bfloat16 and bytes, beside the peaks of the processor's dot products → bench/results/cpu-dots.json
+              formats  products with weights in every format that stays quantised, beside formats with a scale in each block → bench/results/cpu-formats.json
               gemm   float32 matrix products, beside the machine's FMA peak and OpenBLAS → bench/results/cpu-gemm.json
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
