@@ -68,6 +68,8 @@ internal sealed class TimedDevice(Device inner) : Device
     /// <inheritdoc/>
     public override bool Multiplies(QuantizedFormat format) => inner.Multiplies(format);
 
+    public override bool UploadsFromManyThreads => inner.UploadsFromManyThreads;
+
     public override void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
         ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default) =>
         inner.UploadCodes(destination, codes, scales, minimums, superScales);

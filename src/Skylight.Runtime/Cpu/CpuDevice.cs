@@ -107,6 +107,9 @@ public sealed class CpuDevice : Device
     }
 
     /// <inheritdoc/>
+    public override bool UploadsFromManyThreads => true;
+
+    /// <inheritdoc/>
     public override unsafe void UploadCodes(Tensor destination, ReadOnlySpan<sbyte> codes, ReadOnlySpan<float> scales,
         ReadOnlySpan<float> minimums, ReadOnlySpan<float> superScales = default)
     {

@@ -36,7 +36,9 @@ internal static unsafe class QuantizedPacking
     private static void PackPanel(in QuantizedLayout layout, in QuantizedNumbers numbers, int firstRow, int rows, byte* panel)
     {
         int inputs = numbers.Inputs, blocks = layout.BlocksOf(inputs);
-        new Span<byte>(panel, checked((int)layout.PanelBytes(inputs))).Clear();
+        // Bits are put together only where codes are packed in several goes.
+        if (rows < Width || inputs % layout.Block != 0 || layout.HighBits > 0)
+            new Span<byte>(panel, checked((int)layout.PanelBytes(inputs))).Clear();
         for (int block = 0; block < blocks; block++)
         {
             BlockPlace place = layout.PlaceOf(panel, block);

@@ -130,6 +130,9 @@ public abstract class Device : IDisposable
     /// </summary>
     public virtual bool Multiplies(QuantizedFormat format) => false;
 
+    /// <summary>Whether many threads may be in <see cref="UploadCodes"/> at once; else one at a time.</summary>
+    public virtual bool UploadsFromManyThreads => false;
+
     /// <summary>Copies a quantised weight, or rows of one, to the device.</summary>
     /// <param name="destination">A tensor with a <see cref="TensorType.Format"/> that it <see cref="Multiplies"/>.</param>
     /// <param name="codes">All codes, row-major, one a byte.</param>

@@ -76,6 +76,11 @@ public abstract class CheckpointTensor
     /// <inheritdoc/>
     public override string ToString() => $"{Name}: {TypeName} {Shape}";
 
+    /// <summary>Reads what all parts of the tensor need, before many threads read those.</summary>
+    internal virtual void Prepare()
+    {
+    }
+
     /// <summary>Reads values into a buffer of a type that we compute with.</summary>
     internal void ReadAs(long firstElement, DataType type, Span<byte> destination)
     {

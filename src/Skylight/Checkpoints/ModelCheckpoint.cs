@@ -1,3 +1,4 @@
+using System.Globalization;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -37,6 +38,7 @@ public static class ModelCheckpoint
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     /// <exception cref="NotSupportedException">The device multiplies no weights that are quantised so.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">They take more than the device has; the error says how much of what.</exception>
     public static VisionLanguageModel Load(
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null,
         IProgress<float>? progress = null, CancellationToken cancellationToken = default, string? vision = null,
@@ -56,6 +58,7 @@ public static class ModelCheckpoint
     {
         KeyMap keyMap = reader.MapOf(configuration);
         VisionLanguageModel model = Describe(configuration, reader, keyMap, device, parameterType, quantization);
+        DemandRoom(reader.Directory, model);
         try
         {
             foreach (PersistentTensor parameter in model.Parameters.All)
@@ -87,6 +90,27 @@ public static class ModelCheckpoint
         ModelConfiguration configuration = ModelConfiguration.Load(directory, vision);
         using CheckpointReader reader = CheckpointReader.Open(directory, vision);
         return Describe(configuration, reader, reader.MapOf(configuration), device, parameterType, quantization);
+    }
+
+    /// <summary>Refuses weights that the device cannot hold before the system ends the process for them.</summary>
+    private static void DemandRoom(string directory, VisionLanguageModel model)
+    {
+        Device device = model.Device;
+        long bytes = model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type));
+        if (bytes <= device.MemoryBytes)
+            return;
+        IEnumerable<string> modules = model.Parameters.All.GroupBy(parameter =>
+            parameter.Name is "language.embedding.weight" or "language.head.weight" ? "embedding and head"
+                : parameter.Name[..parameter.Name.IndexOf('.', StringComparison.Ordinal)])
+            .Select(group => $"{group.Key} {Size(group.Sum(parameter => device.StorageBytes(parameter.Type)))}");
+        throw new OutOfDeviceMemoryException(
+            $"{directory}: the weights take {Size(bytes)} in memory ({string.Join(", ", modules)}), but {device.Name} has " +
+            $"{Size(device.MemoryBytes)}. Round the language model's matrices while they are read (--dtype q8 or q4), where " +
+            $"they are numbers; or take a checkpoint with fewer bits, or another device.");
+
+        static string Size(long bytes) => bytes < 10_000_000
+            ? string.Create(CultureInfo.InvariantCulture, $"{bytes:N0} bytes")
+            : string.Create(CultureInfo.InvariantCulture, $"{bytes / 1e9:F2} GB");
     }
 
     private static VisionLanguageModel Describe(ModelConfiguration configuration, CheckpointReader reader, KeyMap keyMap,

@@ -17,9 +17,10 @@ internal static class ParallelParts
         {
             Parallel.For(0, count, read);
         }
-        catch (AggregateException exception) when (exception.InnerExceptions[0] is CheckpointException first)
+        catch (AggregateException exception) when (exception.InnerExceptions[0] is CheckpointException
+            or OperationCanceledException)
         {
-            ExceptionDispatchInfo.Throw(first);
+            ExceptionDispatchInfo.Throw(exception.InnerExceptions[0]);
         }
     }
 }

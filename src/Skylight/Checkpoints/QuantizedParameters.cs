@@ -1,3 +1,4 @@
+using System.Buffers;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -11,11 +12,11 @@ namespace Skylight.Checkpoints;
 /// </summary>
 internal static class QuantizedParameters
 {
-    // Codes of a part of a weight, one a byte: about what the caches hold with their scales and packed form.
-    private const int PartCodes = 1 << 22;
+    // Codes that a thread takes at a time, one a byte: they stay in its cache until they are packed.
+    private const int PartCodes = 1 << 20;
 
-    // Outputs that one thread reads at a time: where they are packed side by side, those of a cache line of words.
-    private const int MostRowsAtOnce = 128;
+    // Where outputs are packed side by side, those of a cache line of words.
+    private const int MostRowsOfPart = 128;
 
     /// <summary>
     /// Gives the parameters of a model, which have no memory yet, the formats of a checkpoint: those of weights whose tensors
@@ -87,47 +88,66 @@ internal static class QuantizedParameters
     {
         QuantizedFormat format = destination.Type.Format!;
         int rows = destination.Shape.Rows, inputs = destination.Shape.Columns, blocks = format.BlocksOf(inputs),
-            supers = format.SuperScalesOf(inputs);
-        int block = Math.Max(PartCodes / inputs / Device.RowBlock, 1) * Device.RowBlock;
-        int most = Math.Min(block, rows);
-        sbyte[] codes = GC.AllocateUninitializedArray<sbyte>(most * inputs);
-        float[] scales = GC.AllocateUninitializedArray<float>(most * blocks),
-            minimums = format.HasMinimum ? GC.AllocateUninitializedArray<float>(scales.Length) : [],
-            superScales = new float[most * supers];
+            supers = format.SuperScalesOf(inputs), minimumCount = format.HasMinimum ? blocks : 0;
         CheckpointTensor[] tensors = [.. entry.Pieces.Select(CodesOf)];
-        for (int first = 0; first < rows; first += block)
+        // Whole panels of the device, and whole words of forms that pack some outputs into one.
+        int rowsOfPart = Math.Clamp(PartCodes / inputs / Device.RowBlock, 1, MostRowsOfPart / Device.RowBlock) * Device.RowBlock;
+        var gate = new Lock();
+        // One tensor after the other: those whose words are read whole have one buffer.
+        int next = 0;
+        foreach ((KeyMapPiece piece, CheckpointTensor tensor) in entry.Pieces.Zip(tensors))
         {
             cancellationToken.ThrowIfCancellationRequested();
-            int count = Math.Min(block, rows - first);
-            foreach ((KeyMapPiece piece, CheckpointTensor tensor) in entry.Pieces.Zip(tensors))
+            tensor.Prepare();
+            int first = next,
+                parts = (Math.Max(piece.RowOffset + piece.RowCount - first, 0) + rowsOfPart - 1) / rowsOfPart;
+            next = first + parts * rowsOfPart;
+            ParallelParts.Run(parts, part =>
             {
-                int start = Math.Max(first, piece.RowOffset), end = Math.Min(first + count, piece.RowOffset + piece.RowCount);
-                if (start < end)
-                    Read(tensor, start - piece.RowOffset, end - start, start - first);
-            }
-
-            Tensor part = device.Part(destination, first, count);
-            device.UploadCodes(part, codes.AsSpan(0, count * inputs), scales.AsSpan(0, count * blocks),
-                minimums.AsSpan(0, format.HasMinimum ? count * blocks : 0), superScales.AsSpan(0, count * supers));
-            progress(part.Type.Bytes);
+                cancellationToken.ThrowIfCancellationRequested();
+                int start = first + part * rowsOfPart;
+                LoadPart(start, Math.Min(rowsOfPart, rows - start));
+            });
         }
 
         CheckpointTensor CodesOf(KeyMapPiece piece) => reader[piece.TensorName] is var tensor && tensor.Format == format
             ? tensor : new RoundedTensor(tensor, new Shape(piece.RowCount, inputs), format);
 
-        // Forms that pack some outputs into one word are read in whole words.
-        void Read(CheckpointTensor tensor, int firstRow, int rowCount, int target)
+        void LoadPart(int first, int count)
         {
-            int rowsAtOnce = Math.Clamp(rowCount / (4 * Environment.ProcessorCount) / Device.RowBlock, 1,
-                MostRowsAtOnce / Device.RowBlock) * Device.RowBlock;
-            ParallelParts.Run((rowCount + rowsAtOnce - 1) / rowsAtOnce, part =>
+            sbyte[] codes = ArrayPool<sbyte>.Shared.Rent(count * inputs);
+            float[] numbers = ArrayPool<float>.Shared.Rent(count * (blocks + minimumCount + supers));
+            try
             {
-                int row = part * rowsAtOnce, count = Math.Min(rowsAtOnce, rowCount - row), to = target + row;
-                tensor.ReadCodes(firstRow + row, count, codes.AsSpan(to * inputs, count * inputs),
-                    scales.AsSpan(to * blocks, count * blocks),
-                    format.HasMinimum ? minimums.AsSpan(to * blocks, count * blocks) : [],
-                    superScales.AsSpan(to * supers, count * supers));
-            });
+                Span<sbyte> partCodes = codes.AsSpan(0, count * inputs);
+                Span<float> scales = numbers.AsSpan(0, count * blocks),
+                    minimums = numbers.AsSpan(scales.Length, count * minimumCount),
+                    superScales = numbers.AsSpan(scales.Length + minimums.Length, count * supers);
+                foreach ((KeyMapPiece piece, CheckpointTensor tensor) in entry.Pieces.Zip(tensors))
+                {
+                    int start = Math.Max(first, piece.RowOffset),
+                        length = Math.Min(first + count, piece.RowOffset + piece.RowCount) - start, to = start - first;
+                    if (length > 0)
+                        tensor.ReadCodes(start - piece.RowOffset, length, partCodes.Slice(to * inputs, length * inputs),
+                            scales.Slice(to * blocks, length * blocks), minimums.Slice(to * minimumCount, length * minimumCount),
+                            superScales.Slice(to * supers, length * supers));
+                }
+
+                Tensor target = device.Part(destination, first, count);
+                if (device.UploadsFromManyThreads)
+                    device.UploadCodes(target, partCodes, scales, minimums, superScales);
+                lock (gate)
+                {
+                    if (!device.UploadsFromManyThreads)
+                        device.UploadCodes(target, partCodes, scales, minimums, superScales);
+                    progress(target.Type.Bytes);
+                }
+            }
+            finally
+            {
+                ArrayPool<sbyte>.Shared.Return(codes);
+                ArrayPool<float>.Shared.Return(numbers);
+            }
         }
     }
 

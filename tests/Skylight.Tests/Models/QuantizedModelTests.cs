@@ -99,6 +99,27 @@ public sealed class QuantizedModelTests
     }
 
     [Fact]
+    public void Weights_that_a_device_cannot_hold_are_refused_with_the_numbers_before_anything_is_reserved()
+    {
+        using var temporary = new TemporaryFolder();
+        string folder = temporary["model"];
+        using (VisionLanguageModel model = TinyModel.Create(DataType.Float32))
+            ModelCheckpoint.Save(model, folder);
+        long bytes;
+        using (VisionLanguageModel model = ModelCheckpoint.Describe(folder, new CpuDevice()))
+            bytes = Bytes(model);
+        using var small = new CpuDevice(memoryBytes: bytes - 1);
+        string message = Assert.Throws<OutOfDeviceMemoryException>(() => ModelCheckpoint.Load(folder, small)).Message;
+        Assert.Contains(FormattableString.Invariant($"take {bytes:N0} bytes in memory (vision "), message,
+            StringComparison.Ordinal);
+        Assert.Contains(FormattableString.Invariant($"cpu has {bytes - 1:N0} bytes"), message, StringComparison.Ordinal);
+        Assert.Equal(0, small.ReservedPeakBytes);
+        using VisionLanguageModel rounded = ModelCheckpoint.Load(folder, small, quantization: QuantizedFormat.Q4);
+        using var large = new CpuDevice(memoryBytes: bytes);
+        using VisionLanguageModel whole = ModelCheckpoint.Load(folder, large);
+    }
+
+    [Fact]
     public void A_block_is_rounded_as_llama_cpp_rounds_it()
     {
         float[] block = GemmReference.Random(32, 5), values = new float[32];

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Skylight.Tensors;
 
 namespace Skylight.Checkpoints.Quantized;
@@ -13,9 +14,6 @@ internal sealed class AwqForm : QuantizedForm
     private readonly bool _hasZeros;
 
     private AwqForm(int groupSize, bool hasZeros) => (_groupSize, _hasZeros) = (groupSize, hasZeros);
-
-    /// <summary>Which output of eight is in a nibble of a word.</summary>
-    internal static ReadOnlySpan<byte> Order => [0, 2, 4, 6, 1, 3, 5, 7];
 
     public override string Name => NameOf(_groupSize);
 
@@ -78,7 +76,7 @@ internal sealed class AwqForm : QuantizedForm
         PlainTensor? zeros, string typeName, bool maySymmetric, PackedWords packed)
         : IntegerTensor(name, shape, 4, groupSize, codes, scales, zeros, maySymmetric, packed)
     {
-        private const int Pack = 8;
+        private const int Pack = AwqWords.Outputs;
 
         // Inputs whose words are taken together; their lines stay in the first cache for all outputs of a part.
         private const int Tile = 64;
@@ -87,20 +85,28 @@ internal sealed class AwqForm : QuantizedForm
 
         protected override void UnpackCodes(ReadOnlySpan<uint> words, int firstRow, int rows, Span<sbyte> codes)
         {
-            int rowWords = (Shape[0] + Pack - 1) / Pack, first = firstRow / Pack, end = (firstRow + rows + Pack - 1) / Pack;
+            int inputs = Inputs, rowWords = (Shape[0] + Pack - 1) / Pack, first = firstRow / Pack,
+                end = (firstRow + rows + Pack - 1) / Pack, offset = CodeOffset;
+            // Words all of whose outputs are wanted.
+            int whole = Sse2.IsSupported && firstRow % Pack == 0
+                ? first + rows / Pack / AwqWords.Words * AwqWords.Words : first;
             Span<uint> column = stackalloc uint[Tile];
-            for (int input = 0; input < Inputs; input += Tile)
+            for (int input = 0; input < inputs; input += Tile)
             {
-                int count = Math.Min(Tile, Inputs - input);
-                for (int word = first; word < end; word++)
+                int count = Math.Min(Tile, inputs - input), done = whole > first ? count / AwqWords.Inputs * AwqWords.Inputs : 0;
+                for (int word = first; word < whole; word += AwqWords.Words)
+                    for (int start = input; start < input + done; start += AwqWords.Inputs)
+                        AwqWords.Unpack(words[(start * rowWords + word)..], rowWords, offset,
+                            codes[((word * Pack - firstRow) * inputs + start)..], inputs);
+                for (int word = done == count ? whole : first; word < end; word++)
                 {
                     for (int i = 0, at = input * rowWords + word; i < count; i++, at += rowWords)
                         column[i] = words[at];
                     for (int nibble = 0; nibble < Pack; nibble++)
                     {
-                        int row = word * Pack + Order[nibble] - firstRow;
+                        int row = word * Pack + AwqWords.Order[nibble] - firstRow;
                         if ((uint)row < (uint)rows)
-                            TakeNibbles(column[..count], 4 * nibble, CodeOffset, codes.Slice(row * Inputs + input, count));
+                            TakeNibbles(column[..count], 4 * nibble, offset, codes.Slice(row * inputs + input, count));
                     }
                 }
             }
@@ -112,7 +118,7 @@ internal sealed class AwqForm : QuantizedForm
             {
                 for (int nibble = 0; nibble < Pack; nibble++)
                 {
-                    int row = word * Pack + Order[nibble] - firstRow;
+                    int row = word * Pack + AwqWords.Order[nibble] - firstRow;
                     if ((uint)row < (uint)zeros.Length)
                         zeros[row] = (int)(words[word] >> (4 * nibble) & 0xF);
                 }

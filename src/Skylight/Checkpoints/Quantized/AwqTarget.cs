@@ -129,7 +129,7 @@ internal sealed class AwqTarget : QuantizedTarget
         int inputs = rows.Inputs, groups = rows.Blocks, offset = _isSymmetric ? 8 : 0, rowWords = WordsOf(outputs);
         for (int nibble = 0; nibble < Pack; nibble++)
         {
-            int output = AwqForm.Order[nibble], row = word * Pack + output, shift = 4 * nibble;
+            int output = AwqWords.Order[nibble], row = word * Pack + output, shift = 4 * nibble;
             if (row >= rows.Rows)
                 continue;
             ReadOnlySpan<sbyte> codes = rows.Codes.AsSpan(row * inputs, inputs);

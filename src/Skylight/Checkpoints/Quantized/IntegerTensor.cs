@@ -12,10 +12,8 @@ namespace Skylight.Checkpoints.Quantized;
 /// </summary>
 internal abstract class IntegerTensor : QuantizedTensor
 {
-    private readonly PlainTensor _codes;
+    private readonly PackedParts _parts;
     private readonly PackedWords _words;
-    private readonly PlainTensor _scales;
-    private readonly PlainTensor? _zeros;
     private readonly int _bits;
     private readonly int _groups;
     private readonly Lazy<bool> _isSymmetric;
@@ -25,13 +23,14 @@ internal abstract class IntegerTensor : QuantizedTensor
         : base(name, shape, codes.File)
     {
         _words = words;
-        (_codes, _scales, _zeros, _bits, GroupSize) = (codes, scales, zeros, bits, groupSize);
+        _parts = new PackedParts(codes, zeros, scales);
+        (_bits, GroupSize) = (bits, groupSize);
         _groups = scales.Shape[0];
         _isSymmetric = new Lazy<bool>(() => zeros is null || (maySymmetric && HasOnlyMiddleZeros()));
     }
 
     /// <inheritdoc/>
-    public override long StoredBytes => _codes.StoredBytes + _scales.StoredBytes + (_zeros?.StoredBytes ?? 0);
+    public override long StoredBytes => _parts.Codes.StoredBytes + _parts.Scales.StoredBytes + (_parts.Zeros?.StoredBytes ?? 0);
 
     /// <inheritdoc/>
     public override QuantizedFormat? Format => ValueFormat;
@@ -40,7 +39,7 @@ internal abstract class IntegerTensor : QuantizedTensor
     protected QuantizedFormat ValueFormat => new(
         _bits == 8 ? CodeType.Int8 : _isSymmetric.Value ? CodeType.Int4 : CodeType.UInt4, GroupSize, !_isSymmetric.Value)
     {
-        HasHalfScales = _scales.ElementType == StoredType.Float16,
+        HasHalfScales = _parts.Scales.ElementType == StoredType.Float16,
         HasZeroPoints = _bits == 4 && !_isSymmetric.Value,
     };
 
@@ -64,12 +63,18 @@ internal abstract class IntegerTensor : QuantizedTensor
         Unpack(firstRow, rows, codes, scales, minimums);
     }
 
+    /// <summary>Reads all words on all cores; a thread that has to wait for them could not help.</summary>
+    internal override void Prepare()
+    {
+        using PackedWords.Lease lease = _words.Rent(_parts);
+    }
+
     /// <summary>Reads codes, and scales and minimums of groups, whichever inputs belong to them.</summary>
     protected void Unpack(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums)
     {
-        using (PackedWords.Lease lease = _words.Rent(_codes))
-            UnpackCodes(lease.Words, firstRow, rows, codes);
-        ReadScales(firstRow, rows, scales, minimums);
+        using PackedWords.Lease lease = _words.Rent(_parts);
+        UnpackCodes(lease.Codes, firstRow, rows, codes);
+        UnpackScales(lease, firstRow, rows, scales, minimums);
     }
 
     /// <summary>Takes the codes of some outputs out of their words, less <see cref="CodeOffset"/>.</summary>
@@ -78,23 +83,20 @@ internal abstract class IntegerTensor : QuantizedTensor
     /// <summary>Takes the zeros of some outputs out of a group's words.</summary>
     protected abstract void UnpackZeros(ReadOnlySpan<uint> words, int firstRow, Span<int> zeros);
 
-    private void ReadScales(int firstRow, int rows, Span<float> scales, Span<float> minimums)
+    private void UnpackScales(in PackedWords.Lease lease, int firstRow, int rows, Span<float> scales, Span<float> minimums)
     {
-        int outputs = Shape[0], zeroWords = _zeros?.Shape[1] ?? 0;
+        StoredType type = _parts.Scales.Entry.Type;
+        int outputs = Shape[0], zeroWords = _parts.Zeros?.Shape[1] ?? 0, size = type.Size();
         float[] scaleOf = ArrayPool<float>.Shared.Rent(rows);
         int[] zeroOf = ArrayPool<int>.Shared.Rent(rows);
-        uint[] words = ArrayPool<uint>.Shared.Rent(zeroWords);
         try
         {
             for (int group = 0; group < _groups; group++)
             {
-                _scales.ReadFloat32((long)group * outputs + firstRow, scaleOf.AsSpan(0, rows));
+                StoredElements.ToFloat32(type, lease.Scales.Slice((group * outputs + firstRow) * size, rows * size),
+                    scaleOf.AsSpan(0, rows));
                 if (minimums.Length > 0)
-                {
-                    ReadZeroWords(group, words.AsSpan(0, zeroWords));
-                    UnpackZeros(words.AsSpan(0, zeroWords), firstRow, zeroOf.AsSpan(0, rows));
-                }
-
+                    UnpackZeros(lease.Zeros.Slice(group * zeroWords, zeroWords), firstRow, zeroOf.AsSpan(0, rows));
                 for (int row = 0; row < rows; row++)
                 {
                     scales[row * _groups + group] = scaleOf[row];
@@ -107,18 +109,18 @@ internal abstract class IntegerTensor : QuantizedTensor
         {
             ArrayPool<float>.Shared.Return(scaleOf);
             ArrayPool<int>.Shared.Return(zeroOf);
-            ArrayPool<uint>.Shared.Return(words);
         }
 
-        DemandFinite(scales, firstRow, _groups, "scale", _scales.Name);
+        DemandFinite(scales, firstRow, _groups, "scale", _parts.Scales.Name);
     }
 
     private void ReadZeroWords(int group, Span<uint> words) =>
-        _zeros!.Source.ReadBytes(_zeros.Entry, (long)group * words.Length * sizeof(uint), MemoryMarshal.AsBytes(words));
+        _parts.Zeros!.Source.ReadBytes(_parts.Zeros.Entry, (long)group * words.Length * sizeof(uint),
+            MemoryMarshal.AsBytes(words));
 
     private bool HasOnlyMiddleZeros()
     {
-        uint[] words = new uint[_zeros!.Shape[1]];
+        uint[] words = new uint[_parts.Zeros!.Shape[1]];
         int[] zeros = new int[Shape[0]];
         for (int group = 0; group < _groups; group++)
         {

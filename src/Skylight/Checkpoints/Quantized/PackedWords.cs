@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace Skylight.Checkpoints.Quantized;
 
 /// <summary>
-/// The words of one weight at a time, for the forms that pack codes across rows: a part of the rows lies in pieces all over
-/// the weight, so it is read whole, once, into a buffer that the next weight takes over. Not through the memory map: that
+/// The codes, zeros and scales of one weight at a time, for the forms that have them across rows: a part of the rows lies in
+/// pieces all over the weight, so it is read whole, once, into a buffer that the next weight takes over. Not through the memory map: that
 /// would leave the checkpoint's pages with the process, and end it if the file became shorter. And not into managed memory,
 /// which would stay with the process when the model is loaded.
 /// </summary>
@@ -18,34 +18,34 @@ internal sealed unsafe class PackedWords : IDisposable
 
     private readonly Lock _lock = new();
     private readonly Buffer _buffer = new();
-    private PlainTensor? _held;
+    private PackedParts? _held;
     private int _users;
 
-    /// <summary>The words of a tensor; reads it unless the last one asked for was the same.</summary>
+    /// <summary>What belongs to a weight; reads it unless the last one asked for was the same.</summary>
     /// <exception cref="CheckpointException">The file cannot be read.</exception>
-    public Lease Rent(PlainTensor tensor)
+    public Lease Rent(PackedParts parts)
     {
         lock (_lock)
         {
-            if (_held == tensor || _users == 0)
+            if (_held == parts || _users == 0)
             {
-                if (_held != tensor)
+                if (_held != parts)
                 {
                     // Until it was read there is nothing.
                     _held = null;
-                    _buffer.Read(tensor);
-                    _held = tensor;
+                    _buffer.Read(parts);
+                    _held = parts;
                 }
 
                 _users++;
-                return new Lease(this, _buffer, tensor);
+                return new Lease(this, _buffer, parts);
             }
         }
 
         // Somebody else reads another weight at the same time.
         var own = new Buffer();
-        own.Read(tensor);
-        return new Lease(null, own, tensor);
+        own.Read(parts);
+        return new Lease(null, own, parts);
     }
 
     /// <summary>Frees the buffer.</summary>
@@ -58,22 +58,30 @@ internal sealed unsafe class PackedWords : IDisposable
         }
     }
 
-    /// <summary>The words, as long as they are held.</summary>
+    /// <summary>What was read, as long as it is held.</summary>
     public readonly ref struct Lease
     {
         private readonly PackedWords? _owner;
         private readonly Buffer _buffer;
 
-        internal Lease(PackedWords? owner, Buffer buffer, PlainTensor tensor)
+        internal Lease(PackedWords? owner, Buffer buffer, PackedParts parts)
         {
             (_owner, _buffer) = (owner, buffer);
-            Words = buffer.Words(tensor);
+            Codes = MemoryMarshal.Cast<byte, uint>(buffer.Bytes(0, parts.Codes));
+            Zeros = parts.Zeros is null ? [] : MemoryMarshal.Cast<byte, uint>(buffer.Bytes(parts.ZerosAt, parts.Zeros));
+            Scales = buffer.Bytes(parts.ScalesAt, parts.Scales);
         }
 
-        /// <summary>All words of the tensor.</summary>
-        public ReadOnlySpan<uint> Words { get; }
+        /// <summary>All words of codes.</summary>
+        public ReadOnlySpan<uint> Codes { get; }
 
-        /// <summary>Lets another tensor have the buffer.</summary>
+        /// <summary>All words of zeros; empty where there are none.</summary>
+        public ReadOnlySpan<uint> Zeros { get; }
+
+        /// <summary>All scales, as stored.</summary>
+        public ReadOnlySpan<byte> Scales { get; }
+
+        /// <summary>Lets another weight have the buffer.</summary>
         public void Dispose()
         {
             if (_owner is null)
@@ -96,26 +104,24 @@ internal sealed unsafe class PackedWords : IDisposable
         // Of a reader that nobody disposed.
         ~Buffer() => Free();
 
-        /// <summary>The words that were read.</summary>
-        public ReadOnlySpan<uint> Words(PlainTensor tensor) => new(_start, (int)(tensor.Entry.ByteCount / sizeof(uint)));
+        /// <summary>The bytes of a tensor that was read to a place.</summary>
+        public ReadOnlySpan<byte> Bytes(long at, PlainTensor tensor) => new(_start + at, (int)tensor.Entry.ByteCount);
 
-        /// <summary>Reads a tensor on all cores.</summary>
-        public void Read(PlainTensor tensor)
+        /// <summary>Reads what belongs to a weight on all cores.</summary>
+        public void Read(PackedParts parts)
         {
-            int count = (int)tensor.Entry.ByteCount;
-            if (_bytes < count || (_bytes > LargeBytes && _bytes / 2 > count))
+            long bytes = parts.ScalesAt + parts.Scales.Entry.ByteCount;
+            if (_bytes < bytes || (_bytes > LargeBytes && _bytes / 2 > bytes))
             {
                 Free();
-                _start = (byte*)NativeMemory.Alloc((nuint)count);
-                _bytes = count;
+                _start = (byte*)NativeMemory.Alloc((nuint)bytes);
+                _bytes = bytes;
             }
 
-            byte* start = _start;
-            ParallelParts.Run((count + PartBytes - 1) / PartBytes, part =>
-            {
-                int first = part * PartBytes;
-                tensor.Source.ReadBytes(tensor.Entry, first, new Span<byte>(start + first, Math.Min(PartBytes, count - first)));
-            });
+            Read(parts.Codes, 0);
+            if (parts.Zeros is { } zeros)
+                Read(zeros, parts.ZerosAt);
+            Read(parts.Scales, parts.ScalesAt);
         }
 
         /// <summary>Gives the memory back.</summary>
@@ -125,5 +131,29 @@ internal sealed unsafe class PackedWords : IDisposable
             _start = null;
             _bytes = 0;
         }
+
+        private void Read(PlainTensor tensor, long at)
+        {
+            int count = (int)tensor.Entry.ByteCount;
+            ParallelParts.Run((count + PartBytes - 1) / PartBytes, part =>
+            {
+                int first = part * PartBytes;
+                tensor.Source.ReadBytes(tensor.Entry, first,
+                    new Span<byte>(_start + at + first, Math.Min(PartBytes, count - first)));
+            });
+        }
     }
+}
+
+/// <summary>The tensors of a weight whose codes are packed across rows.</summary>
+/// <param name="Codes">Words of 32 bits.</param>
+/// <param name="Zeros">Such words too, or null.</param>
+/// <param name="Scales">Floating-point.</param>
+internal sealed record PackedParts(PlainTensor Codes, PlainTensor? Zeros, PlainTensor Scales)
+{
+    /// <summary>Where the zeros lie in a buffer, behind the codes.</summary>
+    public long ZerosAt => Codes.Entry.ByteCount;
+
+    /// <summary>Where the scales lie in a buffer, behind the zeros.</summary>
+    public long ScalesAt => ZerosAt + (Zeros?.Entry.ByteCount ?? 0);
 }
