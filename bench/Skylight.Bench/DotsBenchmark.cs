@@ -3,6 +3,7 @@ using System.Text.Json;
 using Skylight.Cpu;
 using Skylight.Cpu.Assembly;
 using Skylight.Tensors;
+using Skylight.Workloads;
 
 namespace Skylight.Bench;
 
@@ -14,6 +15,7 @@ internal static unsafe class DotsBenchmark
 {
     private sealed record Row(int M, int N, int K, bool IsCalm, double PeakBFloat16, double PeakBytes, double Float32,
         double BFloat16, double Gradient, double WeightGradient, double Q8, double Q4, double Fp8, double Nf4,
+        double Fp8Float32, double Nf4Float32,
         double BFloat16Bytes, double Q4Bytes, double Fp8Bytes, double Nf4Bytes);
 
     // Squares, the products of InternVL3-1B's language model and encoder, and rows of a decoding batch.
@@ -34,7 +36,7 @@ internal static unsafe class DotsBenchmark
         }
 
         Console.WriteLine($"{"M×N×K",-16} {"peak bf16",9} {"peak int8",9} {"float32",8} {"bf16",8} {"of peak",8} {"dx",8} {"dW",8} " +
-            $"{"q8",8} {"of peak",8} {"q4",8} {"fp8",8} {"nf4",8}  GFLOP/s  GB/s: {"bf16",5} {"q4",5} {"fp8",5} {"nf4",5}  medians");
+            $"{"q8",8} {"of peak",8} {"q4",8} {"fp8",8} {"nf4",8} {"fp8 f32",8} {"nf4 f32",8}  GFLOP/s  GB/s: {"bf16",5} {"q4",5} {"fp8",5} {"nf4",5}  medians");
         if (only is not null)
         {
             int[] sizes = Array.ConvertAll(only.Split('x', '×'), size => int.Parse(size, CultureInfo.InvariantCulture));
@@ -51,15 +53,16 @@ internal static unsafe class DotsBenchmark
     {
         using var x = new NativeFloats((long)M * K);
         using var y = new NativeFloats((long)M * N);
+        using var dx = new NativeFloats((long)M * K);
         using var device = new CpuDevice();
         var shape = new Shape(N, K);
         Tensor half = Filled(device, new TensorType(DataType.BFloat16, shape, Storage.Weight)),
             gradient = device.AllocateTensor(new TensorType(DataType.Float32, shape, Storage.Weight)),
             q8 = Filled(device, TensorType.Quantized(QuantizedFormat.Q8, shape)),
             q4 = Filled(device, TensorType.Quantized(QuantizedFormat.Q4, shape)),
-            fp8 = Filled(device, TensorType.Quantized(new QuantizedFormat(CodeType.Float8E4M3, K, HasMinimum: false), shape)),
-            nf4 = Filled(device, TensorType.Quantized(new QuantizedFormat(CodeType.NormalFloat4, 64, HasMinimum: false), shape));
-        float* px = x.Pointer, py = y.Pointer, pg = (float*)CpuMemory.Pointer(gradient);
+            fp8 = Codes(device, new QuantizedFormat(CodeType.Float8E4M3, K, HasMinimum: false), shape),
+            nf4 = Codes(device, new QuantizedFormat(CodeType.NormalFloat4, 64, HasMinimum: false), shape);
+        float* px = x.Pointer, py = y.Pointer, pd = dx.Pointer, pg = (float*)CpuMemory.Pointer(gradient);
         void* weight = CpuMemory.Pointer(half);
         double flops = 2.0 * M * N * K;
         int repeats = Math.Max(1, (int)(4e8 / flops)), rounds = Math.Clamp((int)(1e11 / (flops * repeats)), 11, 51);
@@ -77,31 +80,33 @@ internal static unsafe class DotsBenchmark
         };
         QuantizedProduct ofQ8 = Product(q8), ofQ4 = Product(q4);
         int threads = CpuParallel.ThreadCount;
-        void MultiplyCodes(Tensor tensor) => Gemm.MultiplyCodes(FloatCodeLayout.Of(tensor.Type)!.Value,
-            (byte*)CpuMemory.Pointer(tensor), px, null, py, N, M, N, DataType.BFloat16, threads);
+        void MultiplyCodes(Tensor tensor, DataType operands = DataType.BFloat16) => Gemm.MultiplyCodes(FloatCodeLayout.Of(tensor.Type)!.Value,
+            (byte*)CpuMemory.Pointer(tensor), px, null, py, N, M, N, operands, threads);
         Measurement measured = Measurement.InTurn(rounds,
             () => AssembledPeak.Run(isInteger: false),
             () => AssembledPeak.Run(isInteger: true),
             () => Repeat(() => Gemm.MultiplyWeight(px, K, weight, DataType.BFloat16, null, py, N, M, N, K)),
             () => Repeat(() => Gemm.MultiplyWeight(px, K, weight, DataType.BFloat16, null, py, N, M, N, K, DataType.BFloat16)),
-            () => Repeat(() => Gemm.MultiplyWeightTransposed(py, N, weight, DataType.BFloat16, px, K, M, N, K,
+            () => Repeat(() => Gemm.MultiplyWeightTransposed(py, N, weight, DataType.BFloat16, pd, K, M, N, K,
                 accumulate: false, DataType.BFloat16)),
             () => Repeat(() => Gemm.WeightGradient(px, K, py, N, pg, M, N, K, accumulate: false, DataType.BFloat16)),
             () => Repeat(() => QuantizedGemm.Run(ofQ8, threads)),
             () => Repeat(() => QuantizedGemm.Run(ofQ4, threads)),
             () => Repeat(() => MultiplyCodes(fp8)),
-            () => Repeat(() => MultiplyCodes(nf4)));
+            () => Repeat(() => MultiplyCodes(nf4)),
+            () => Repeat(() => MultiplyCodes(fp8, DataType.Float32)),
+            () => Repeat(() => MultiplyCodes(nf4, DataType.Float32)));
         double Speed(int arm) => flops * repeats / measured.Seconds(arm) / 1e9;
         double Peak(int arm, bool isInteger) => AssembledPeak.OperationsOf(isInteger) / measured.Seconds(arm) / 1e9;
         double Bytes(Tensor tensor, int arm) => device.StorageBytes(tensor.Type) * repeats / measured.Seconds(arm) / 1e9;
         var row = new Row(M, N, K, measured.IsCalm, Peak(0, false), Peak(1, true), Speed(2), Speed(3), Speed(4), Speed(5),
-            Speed(6), Speed(7), Speed(8), Speed(9), Bytes(half, 3), Bytes(q4, 7), Bytes(fp8, 8), Bytes(nf4, 9));
+            Speed(6), Speed(7), Speed(8), Speed(9), Speed(10), Speed(11), Bytes(half, 3), Bytes(q4, 7), Bytes(fp8, 8), Bytes(nf4, 9));
         foreach (Tensor tensor in (Tensor[])[half, gradient, q8, q4, fp8, nf4])
             tensor.Memory.Dispose();
         Console.WriteLine(
             $"{$"{M}×{N}×{K}",-16} {row.PeakBFloat16,9:F0} {row.PeakBytes,9:F0} {row.Float32,8:F0} {row.BFloat16,8:F0} " +
             $"{row.BFloat16 / row.PeakBFloat16,8:P0} {row.Gradient,8:F0} {row.WeightGradient,8:F0} {row.Q8,8:F0} " +
-            $"{row.Q8 / row.PeakBytes,8:P0} {row.Q4,8:F0} {row.Fp8,8:F0} {row.Nf4,8:F0}                 {row.BFloat16Bytes,5:F1} " +
+            $"{row.Q8 / row.PeakBytes,8:P0} {row.Q4,8:F0} {row.Fp8,8:F0} {row.Nf4,8:F0} {row.Fp8Float32,8:F0} {row.Nf4Float32,8:F0}                 {row.BFloat16Bytes,5:F1} " +
             $"{row.Q4Bytes,5:F1} {row.Fp8Bytes,5:F1} {row.Nf4Bytes,5:F1}{(row.IsCalm ? "" : "  (machine busy)")}");
         return row;
 
@@ -119,6 +124,21 @@ internal static unsafe class DotsBenchmark
         var bytes = new Span<byte>(CpuMemory.Pointer(tensor), checked((int)device.StorageBytes(type)));
         for (int index = 0; index < bytes.Length; index++)
             bytes[index] = (byte)(index % 2 == 0 ? index : 0x2C);
+        return tensor;
+    }
+
+    /// <summary>Random codes; those of 8 bits that have no leading one, of which a real weight has few, become others.</summary>
+    private static Tensor Codes(CpuDevice device, QuantizedFormat format, Shape shape)
+    {
+        QuantizedElements elements = QuantizedElements.Random(format, shape, 1);
+        for (int index = 0; format.Codes == CodeType.Float8E4M3 && index < elements.Codes.Length; index++)
+        {
+            if ((elements.Codes[index] & 0x78) == 0)
+                elements.Codes[index] |= 0x40;
+        }
+
+        Tensor tensor = device.AllocateTensor(elements.Type);
+        elements.Upload(device, tensor);
         return tensor;
     }
 
@@ -144,6 +164,8 @@ internal static unsafe class DotsBenchmark
             Write("q4", row.Q4);
             Write("fp8", row.Fp8);
             Write("nf4", row.Nf4);
+            Write("fp8_float32", row.Fp8Float32);
+            Write("nf4_float32", row.Nf4Float32);
             Write("bfloat16_gigabytes_per_second", row.BFloat16Bytes);
             Write("q4_gigabytes_per_second", row.Q4Bytes);
             Write("fp8_gigabytes_per_second", row.Fp8Bytes);

@@ -236,7 +236,9 @@ internal static unsafe class Gemm
     internal static void RunFloat32(in GemmOperands product, int threads)
     {
         bool isWeight = product.Layout is RightOperand.FloatPanels or RightOperand.BFloat16Panels;
-        if (isWeight && product.Rows <= GemmFewRows.MaxRows)
+        if (product.Layout == RightOperand.FloatCodePanels && product.Rows == 1)
+            FloatCodeRow.Run(product, threads);
+        else if (isWeight && product.Rows <= GemmFewRows.MaxRows)
             GemmFewRows.Run(product, threads);
         else
             GemmBlocked.Run(product, threads);

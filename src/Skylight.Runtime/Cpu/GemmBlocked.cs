@@ -22,6 +22,9 @@ internal static unsafe class GemmBlocked
     private const int MaxStepBlock = 1024;
     private const int MaxStridedStepBlock = 256;
     private const int MaxFewRowsStepBlock = 2048;
+
+    // What is made of codes for a few rows is read from the first cache.
+    private const int MaxFewRowsCodeBlock = 256;
     private const int FewRows = 96;
     private const int RowTilesPerTask = 88;
     private const int PanelsPerTask = 8;
@@ -51,7 +54,8 @@ internal static unsafe class GemmBlocked
     /// <summary>Steps per block: all blocks about equally long.</summary>
     private static int StepBlock(in GemmOperands product)
     {
-        int most = product.AStep != 1 ? MaxStridedStepBlock : product.Rows <= FewRows ? MaxFewRowsStepBlock : MaxStepBlock;
+        int fewRows = product.Layout == RightOperand.FloatCodePanels ? MaxFewRowsCodeBlock : MaxFewRowsStepBlock;
+        int most = product.AStep != 1 ? MaxStridedStepBlock : product.Rows <= FewRows ? fewRows : MaxStepBlock;
         int blocks = Math.Max(1, (product.Steps + most - 1) / most);
         return Math.Max(16, ((product.Steps + blocks - 1) / blocks + 15) & ~15);
     }

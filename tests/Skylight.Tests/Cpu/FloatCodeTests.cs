@@ -103,7 +103,7 @@ public sealed unsafe class FloatCodeTests
     [MemberData(nameof(Formats))]
     public void In_float32_a_product_is_the_chain_over_the_values(int index)
     {
-        foreach ((int M, int N, int K) in new[] { (1, 33, 70), (14, 40, 300), (3, 64, 17) })
+        foreach ((int M, int N, int K) in new[] { (1, 33, 70), (14, 40, 300), (3, 64, 17), (1, 130, 1100), (1, 1, 1) })
         {
             using var weight = new Weight(s_formats[index], N, K);
             float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 2), expected = new float[M * N];

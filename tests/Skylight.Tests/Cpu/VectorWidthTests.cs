@@ -33,8 +33,8 @@ public sealed class VectorWidthTests
             ArgumentList =
             {
                 Path.Combine(AppContext.BaseDirectory, "Skylight.Tests.dll"), "-noColor",
-                "-class", typeof(GemmTests).FullName!, "-class", typeof(VectorMathTests).FullName!, "-class",
-                typeof(VectorWidthTests).FullName!,
+                "-class", typeof(GemmTests).FullName!, "-class", typeof(FloatCodeTests).FullName!, "-class",
+                typeof(VectorMathTests).FullName!, "-class", typeof(VectorWidthTests).FullName!,
             },
             RedirectStandardOutput = true,
             RedirectStandardError = true,
