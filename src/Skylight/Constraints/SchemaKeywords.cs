@@ -53,7 +53,7 @@ internal static class SchemaKeywords
                 : Text.NameDistance.Nearest(name, [.. s_held]) is { } near ? $"did you mean '{near}'?" : "leave it out";
             string shown = name.Length <= 60 ? name : name[..60] + "…";
             throw new ConstraintException($"{path}/{name}",
-                $"{path}: the keyword '{shown}' cannot be held: {instead.TrimEnd('.')}{(instead[^1] == '?' ? "" : ".")}");
+                $"{path}: the keyword '{shown}' cannot be held: {instead}{(instead[^1] == '?' ? "" : ".")}");
         }
     }
 }
