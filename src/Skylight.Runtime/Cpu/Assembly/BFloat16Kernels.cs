@@ -16,7 +16,8 @@ internal static unsafe class BFloat16Kernels
 
     /// <inheritdoc cref="BFloat16Tile.Packed"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> Tile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows, () => BFloat16Tile.Packed(rows, HasFastDots));
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed, rows,
+            () => BFloat16Tile.Packed(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Tile.PackedAhead"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(int rows) =>
@@ -25,7 +26,8 @@ internal static unsafe class BFloat16Kernels
 
     /// <inheritdoc cref="BFloat16Tile.Panel"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels, rows, () => BFloat16Tile.Panel(rows, HasFastDots));
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels, rows,
+            () => BFloat16Tile.Panel(rows, HasFastDots));
 
     /// <inheritdoc cref="BFloat16Packing.Rows"/>
     public static delegate* unmanaged<float*, void*, nint, nint, nint, nint, void> PackRows =>
