@@ -10,8 +10,8 @@ namespace Skylight.Cpu.Assembly;
 /// <remarks>
 /// Two steps lie side by side in 32 bits, the earlier one in the upper half. The instruction adds the product of the upper
 /// halves first, then that of the lower ones, each sum rounded to float32: so the chain is the plain one over k ascending,
-/// bit for bit (but for subnormal numbers, which it takes for zero). Intel's processors have a quarter of their multipliers
-/// for it: on Emerald Rapids its loop over registers makes 150 GFLOP/s on two cores, that of multiply-adds 330. There each
+/// bit for bit (but for subnormal numbers, which it takes for zero). Intel's processors do it at half the speed of
+/// float32: on Emerald Rapids its loop over registers makes 150 GFLOP/s on two cores, that of multiply-adds 330. There each
 /// half becomes a float32 beforehand, and the chain is made of multiply-adds.
 /// <para>a: chunks of 32 steps, in each a row after the other (64 bytes); rows tiles follow each other.</para>
 /// <para>b, packed: [pair of steps][32 columns], 128 bytes a pair. Panels: rows of 32 bfloat16, a step after the other, as
