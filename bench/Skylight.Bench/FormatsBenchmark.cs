@@ -38,7 +38,8 @@ internal static unsafe class FormatsBenchmark
             return 1;
         }
 
-        Console.WriteLine($"{"format",-20} {"rows",4} {"bits",6} {"ms",8} {"GB/s",7}   {"by block",8} {"ms",8} {"GB/s",7} {"read",7}");
+        Console.WriteLine($"{"format",-20} {"rows",4} {"bits",6} {"ms",8} {"GB/s",7}   {"by block",8} {"ms",8} {"GB/s",7} " +
+            $"{"read",7}");
         List<Row> rows = [];
         foreach ((int M, int N, int K) in Shapes.Where(shape => only is null || only == $"{shape.M}"))
             foreach ((string name, QuantizedFormat format, QuantizedFormat byBlock) in Formats)
@@ -80,7 +81,8 @@ internal static unsafe class FormatsBenchmark
         using var y = new NativeFloats((long)M * N);
         using var device = new CpuDevice();
         var shape = new Shape(N, K);
-        Tensor own = Filled(device, TensorType.Quantized(format, shape)), blocks = Filled(device, TensorType.Quantized(byBlock, shape));
+        Tensor own = Filled(device, TensorType.Quantized(format, shape)),
+            blocks = Filled(device, TensorType.Quantized(byBlock, shape));
         float* px = x.Pointer, py = y.Pointer, read = (float*)CpuMemory.Pointer(own);
         long ownBytes = device.StorageBytes(own.Type), blockBytes = device.StorageBytes(blocks.Type);
         int threads = CpuParallel.ThreadCount;
