@@ -29,7 +29,8 @@ internal static unsafe class FormatsBenchmark
     ];
 
     /// <summary>Measures, prints and writes the results.</summary>
-    public static int Run()
+    /// <param name="only">Rows of activations to measure, and nothing is written; null for all.</param>
+    public static int Run(string? only)
     {
         if (!QuantizedKernels.AreAvailable)
         {
@@ -37,11 +38,14 @@ internal static unsafe class FormatsBenchmark
             return 1;
         }
 
-        Console.WriteLine($"{"format",-20} {"rows",4} {"bits",6} {"ms",8} {"GB/s",7}   {"by block",8} {"ms",8} {"GB/s",7} {"read",7}");
+        Console.WriteLine($"{"format",-20} {"rows",4} {"bits",6} {"ms",8} {"GB/s",7}   {"by block",8} {"ms",8} {"GB/s",7} " +
+            $"{"read",7}");
         List<Row> rows = [];
-        foreach ((int M, int N, int K) in Shapes)
+        foreach ((int M, int N, int K) in Shapes.Where(shape => only is null || only == $"{shape.M}"))
             foreach ((string name, QuantizedFormat format, QuantizedFormat byBlock) in Formats)
                 rows.Add(Measure(name, format, byBlock, M, N, K));
+        if (only is not null)
+            return 0;
         BenchmarkReport.Write("cpu-formats.json", "formats", json =>
         {
             json.WriteString("unit", "milliseconds and GB/s of weights, medians over undisturbed rounds, arms in turn");
@@ -77,7 +81,8 @@ internal static unsafe class FormatsBenchmark
         using var y = new NativeFloats((long)M * N);
         using var device = new CpuDevice();
         var shape = new Shape(N, K);
-        Tensor own = Filled(device, TensorType.Quantized(format, shape)), blocks = Filled(device, TensorType.Quantized(byBlock, shape));
+        Tensor own = Filled(device, TensorType.Quantized(format, shape)),
+            blocks = Filled(device, TensorType.Quantized(byBlock, shape));
         float* px = x.Pointer, py = y.Pointer, read = (float*)CpuMemory.Pointer(own);
         long ownBytes = device.StorageBytes(own.Type), blockBytes = device.StorageBytes(blocks.Type);
         int threads = CpuParallel.ThreadCount;
@@ -94,7 +99,7 @@ internal static unsafe class FormatsBenchmark
             Steps = K,
         };
         QuantizedProduct first = Product(own), second = Product(blocks);
-        Measurement measured = Measurement.InTurn(31, TimeSpan.FromSeconds(6),
+        Measurement measured = Measurement.InTurn(31, TimeSpan.FromSeconds(4),
             new Arm(() => QuantizedGemm.Run(first, threads)), new Arm(() => QuantizedGemm.Run(second, threads)),
             new Arm(() => MachinePeak.Read(read, ownBytes / sizeof(float))));
         double elements = shape.ElementCount;

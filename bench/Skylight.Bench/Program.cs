@@ -10,7 +10,7 @@ switch (verb)
     case "dots":
         return DotsBenchmark.Run(args.Length > 1 ? args[1] : null);
     case "formats":
-        return FormatsBenchmark.Run();
+        return FormatsBenchmark.Run(args.Length > 1 ? args[1] : null);
     case "gemm":
         return GemmBenchmark.Run();
     case "gemv":
@@ -47,6 +47,7 @@ switch (verb)
               dots   products in bfloat16, bytes and codes, beside the peaks of the processor's dot products → bench/results/cpu-dots.json
                      (dots MxNxK: only this shape; nothing is written)
               formats  products with weights in every format that stays quantised, beside formats with a scale in each block → bench/results/cpu-formats.json
+                     (formats ROWS: only so many rows of activations, 1, 8 or 512; nothing is written)
               gemm   float32 matrix products, beside the machine's FMA peak and OpenBLAS → bench/results/cpu-gemm.json
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json

@@ -111,7 +111,8 @@ internal static unsafe class QuantizedPacking
         for (int output = 0; output < rows; output++)
         {
             long row = firstRow + output, at = row * blocks + first / format.BlockSize;
-            float* super = (float*)numbers.SuperScales + row * supers + first / format.SuperBlockSize * (format.HasMinimum ? 2 : 1);
+            float* super = (float*)numbers.SuperScales
+                + row * supers + first / format.SuperBlockSize * (format.HasMinimum ? 2 : 1);
             target[output] = Multiple(((float*)numbers.Scales)[at], super[0]);
             if (layout.HasMinimum)
                 target[Width + output] = Multiple(((float*)numbers.Minimums)[at], super[1]);

@@ -38,7 +38,8 @@ public static class ModelCheckpoint
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     /// <exception cref="NotSupportedException">The device multiplies no weights that are quantised so.</exception>
-    /// <exception cref="OutOfDeviceMemoryException">They take more than the device has; the error says how much of what.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">They take more than the device has; the error says what takes how
+    /// much.</exception>
     public static VisionLanguageModel Load(
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null,
         IProgress<float>? progress = null, CancellationToken cancellationToken = default, string? vision = null,
