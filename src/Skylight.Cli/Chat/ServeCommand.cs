@@ -72,19 +72,15 @@ internal static class ServeCommand
                     "Read every prompt anew. Without, a prompt that begins like an earlier one is read from where " +
                     "they differ, which the sender can tell by the time it takes.",
             };
-        var page = new Option<bool>("--no-page")
-        {
-            Description = "Answer to programs only: no page for people at the server's address.",
-        };
         var drain = new Option<int>("--drain-seconds")
         {
             Description = "How long running answers may take when the server is told to end.",
             DefaultValueFactory = _ => 30,
         };
         var command = new SignalHandlingCommand("serve",
-            "Serve a model over HTTP: a page for people, and OpenAI's chat completions for programs.")
+            "Serve a model over HTTP to clients of OpenAI's chat completions, with pictures and streaming.")
         {
-            host, port, key, insecure, body, urls, name, requests, prefixes, page, drain,
+            host, port, key, insecure, body, urls, name, requests, prefixes, drain,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) => RunAsync(
@@ -93,7 +89,7 @@ internal static class ServeCommand
                 parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key)
                     ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
                 parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes),
-                !parse.GetValue(page), parse.GetValue(drain)),
+                parse.GetValue(drain)),
             cancellationToken));
         return command;
     }
@@ -188,7 +184,6 @@ internal static class ServeCommand
             ModelName = choices.Name,
             ApiKeys = choices.ApiKey is { } key ? [key] : [],
             MaximumBodyBytes = choices.BodyBytes,
-            ServesPage = choices.ServesPage,
             Draining = draining,
             ImageResolver = choices.AllowImageUrls ? fetcher.FetchAsync : null,
         });
@@ -229,10 +224,9 @@ internal static class ServeCommand
 /// <param name="Name">What clients call the model; null for its own name.</param>
 /// <param name="Requests">The most answers at once.</param>
 /// <param name="CachePrefixes">Whether a prompt is read from where it differs from earlier ones.</param>
-/// <param name="ServesPage">Whether a page for people is at the address.</param>
 /// <param name="DrainSeconds">How long running answers may take at the end.</param>
 internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes,
-    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, bool ServesPage, int DrainSeconds)
+    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, int DrainSeconds)
 {
     public long BodyBytes => (long)BodyMegabytes << 20;
 
