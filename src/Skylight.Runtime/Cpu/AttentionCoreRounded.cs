@@ -138,7 +138,9 @@ internal static unsafe partial class AttentionCore
             }
         }
 
-        /// <summary>A block as one of 32 keys and 32 columns, with zeros for what does not exist or was not written yet.</summary>
+        /// <summary>
+        /// A block as one of 32 keys and 32 columns, with zeros for what does not exist or was not written yet.
+        /// </summary>
         private byte* Complete(byte* block, int columns, int keys)
         {
             new Span<byte>(_block, BlockBytes).Clear();

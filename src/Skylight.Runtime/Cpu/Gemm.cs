@@ -262,7 +262,8 @@ internal static unsafe class Gemm
         };
 
     internal static GemmOperands InputGradient(
-        float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate) => new()
+        float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K,
+        bool accumulate) => new()
         {
             A = dy,
             ARow = lddy,

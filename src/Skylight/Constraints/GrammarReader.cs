@@ -166,7 +166,8 @@ internal sealed class GrammarReader
         return (least, most);
 
         int Number(string digits) =>
-            int.TryParse(digits.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number <= PatternParser.MostRepeats ? number
+            int.TryParse(digits.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out int number)
+                && number <= PatternParser.MostRepeats ? number
             : throw Error($"a number of repeats must be from 0 to {PatternParser.MostRepeats}", start);
     }
 

@@ -75,7 +75,8 @@ public sealed class JsonSchemaConstraintTests
             "19", "20", "25", "99", "100", "101"] from fraction in (string[])["", ".0", ".05", ".25", ".5", ".50", ".75",
             ".99", ".125"] select sign + whole + fraction];
         var random = new CounterRandom(0x1B, 1);
-        decimal[] steps = [0.25m, 0.5m, 1, 2, 3, 7, 10], bounds = [-100, -10.5m, -1, -0.25m, 0, 0.05m, 1, 9.99m, 10, 20.125m, 100];
+        decimal[] steps = [0.25m, 0.5m, 1, 2, 3, 7, 10],
+            bounds = [-100, -10.5m, -1, -0.25m, 0, 0.05m, 1, 9.99m, 10, 20.125m, 100];
         int held = 0;
         for (int index = 0; index < 150; index++)
         {

@@ -21,7 +21,8 @@ internal static unsafe class QuantizedKernels
     public static bool HasMatrices { get; } = AreAvailable && ProcessorFeatures.HasByteMatrices;
 
     /// <inheritdoc cref="QuantizedMatrices.Make"/>
-    public static delegate* unmanaged<void*, void*, void*, float*, nint, nint, void> MatrixTile(UnpackedBlocks layout, int rows) =>
+    public static delegate* unmanaged<void*, void*, void*, float*, nint, nint, void> MatrixTile(
+        UnpackedBlocks layout, int rows) =>
         (delegate* unmanaged<void*, void*, void*, float*, nint, nint, void>)Matrices.GetOrAdd((layout, rows),
             static key => QuantizedMatrices.Make(key.Layout, key.Rows));
 
