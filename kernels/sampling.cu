@@ -14,7 +14,7 @@
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
 // has just read them), 8 for 1024 logits beside.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: weigh_segments 30 registers,
-// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28; no spills.
+// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24; no spills.
 #include "common/philox.cuh"
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"

@@ -1,4 +1,3 @@
-using System.Collections;
 using System.Text.Json;
 using Microsoft.Extensions.AI;
 using Skylight.Chat;
@@ -39,7 +38,8 @@ internal static class ToolReader
     /// <summary>A call of an earlier answer.</summary>
     public static ToolCallPart Read(FunctionCallContent call) => new(new ToolCall(call.CallId, call.Name,
         call.Arguments is null ? "{}"
-            : JsonSerializer.Serialize(call.Arguments, AIJsonUtilities.DefaultOptions.GetTypeInfo(typeof(IDictionary<string, object?>)))));
+            : JsonSerializer.Serialize(call.Arguments,
+                AIJsonUtilities.DefaultOptions.GetTypeInfo(typeof(IDictionary<string, object?>)))));
 
     /// <summary>What a result holds: contents as they are, anything else as JSON.</summary>
     /// <param name="result">The result.</param>

@@ -179,8 +179,9 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         ToolCallReader? calls = options.OfferedTools.Count == 0 ? null
             : new ToolCallReader([.. options.OfferedTools.Select(tool => tool.Name)]);
         var ending = new List<(UpdateKind Kind, string Text)>();
-        await foreach (GeneratedToken token in _service.GenerateAsync(
-            new GenerationRequest(prompt.Sequence) { Constraint = constraint }, sampling, cancellationToken).ConfigureAwait(false))
+        var request = new GenerationRequest(prompt.Sequence) { Constraint = constraint };
+        await foreach (GeneratedToken token in _service.GenerateAsync(request, sampling, cancellationToken)
+            .ConfigureAwait(false))
         {
             if (tokens++ == 0)
                 (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);
