@@ -139,6 +139,9 @@ public sealed class Evaluator
         ReportTokens = true,
     };
 
+    private static Constraint LettersOf(EvaluationItem item) =>
+        Constraint.Choice([.. item.Options.Select((_, option) => EvaluationItem.Letter(option).ToString())]);
+
     private async Task<EvaluationResult> AskAsync(EvaluationItem item, int sample, Meter meter,
         CancellationToken cancellationToken)
     {
@@ -149,8 +152,7 @@ public sealed class Evaluator
         {
             MaximumTiles = MaximumTilesOf(_options.MaximumTiles ?? most, item.Images.Count),
             Seed = SeedOf(_options.Seed, item.Id, sample),
-            Constraint = _options.HoldsChoices && item.IsMultipleChoice
-                ? Constraint.Choice([.. item.Options.Select((_, option) => EvaluationItem.Letter(option).ToString())]) : null,
+            Constraint = _options.HoldsChoices && item.IsMultipleChoice ? LettersOf(item) : null,
         };
         bool isPrepared = false;
         try

@@ -177,8 +177,9 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         int tokens = 0, thinking = 0, cached = 0;
         FinishReason end = FinishReason.Length;
         var ending = new List<(UpdateKind Kind, string Text)>();
-        await foreach (GeneratedToken token in _service.GenerateAsync(
-            new GenerationRequest(prompt.Sequence) { Constraint = constraint }, sampling, cancellationToken).ConfigureAwait(false))
+        var request = new GenerationRequest(prompt.Sequence) { Constraint = constraint };
+        await foreach (GeneratedToken token in _service.GenerateAsync(request, sampling, cancellationToken)
+            .ConfigureAwait(false))
         {
             if (tokens++ == 0)
                 (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);

@@ -203,7 +203,8 @@ internal sealed class CharacterNfa
                         nodes.Add(read.Target);
                     }
 
-                    merged[target] = merged.TryGetValue(target, out CharacterSet? before) ? before.Union(read.Set) : read.Set;
+                    merged[target] = merged.TryGetValue(target, out CharacterSet? before) ? before.Union(read.Set)
+                        : read.Set;
                 }
 
                 if ((count += merged.Count) > MostEdges)

@@ -46,9 +46,9 @@ public sealed class Constraint
     /// is too large; <see cref="ConstraintException.Path"/> is the place.</exception>
     public static Constraint JsonSchema(JsonElement schema)
     {
-        string source = Bounded(schema.GetRawText(), "the schema");
-        // What else reads a schema may be more tolerant: of names that come twice, of half characters.
-        return JsonSchema(source);
+        // Read again: who parsed it may have let pass names that come twice, and halves of characters.
+        return schema.ValueKind == JsonValueKind.Undefined ? throw new ConstraintException("The schema is empty.")
+            : JsonSchema(schema.GetRawText());
     }
 
     /// <summary>JSON of a schema.</summary>

@@ -91,7 +91,9 @@ internal abstract record Form
             }
         }
 
-        return new Graph([.. Enumerable.Range(0, mark.Length + 1).Select(state => state == mark.Length)], edges, IsFree: true);
+        bool[] accepts = new bool[mark.Length + 1];
+        accepts[^1] = true;
+        return new Graph(accepts, edges, IsFree: true);
 
         // How much of the mark has been read when a byte follows so much of it.
         int After(int read, byte value)

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 
@@ -164,8 +165,8 @@ internal sealed class GrammarReader
         _at = end;
         return (least, most);
 
-        int Number(string digits) => int.TryParse(digits.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out int number)
-            && number <= PatternParser.MostRepeats ? number
+        int Number(string digits) =>
+            int.TryParse(digits.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number <= PatternParser.MostRepeats ? number
             : throw Error($"a number of repeats must be from 0 to {PatternParser.MostRepeats}", start);
     }
 
@@ -215,7 +216,7 @@ internal sealed class GrammarReader
         int start = _at;
         if (!Take("\\"))
         {
-            if (Rune.DecodeFromUtf16(_text.AsSpan(_at), out Rune rune, out int length) != System.Buffers.OperationStatus.Done)
+            if (Rune.DecodeFromUtf16(_text.AsSpan(_at), out Rune rune, out int length) != OperationStatus.Done)
                 throw Error("half of a surrogate pair is no character");
             _at += length;
             return rune.Value;

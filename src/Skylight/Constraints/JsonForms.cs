@@ -144,11 +144,11 @@ internal sealed class JsonForms
     /// <summary>A character of a string in any spelling.</summary>
     private static Form AnyCharacter()
     {
-        Form digit = Form.Either(s_digit, new Form.OneByte((byte)'a', (byte)'f'), new Form.OneByte((byte)'A', (byte)'F'));
+        Form digit = Form.Either(s_digit, Letters('a', 'f'), Letters('A', 'F'));
         Form two = Form.Of(digit, digit), three = Form.Of(digit, digit, digit);
         Form d = Form.Either(Form.Text("d"), Form.Text("D"));
-        Form whole = Form.Either(
-            Form.Of(Form.Either(s_digit, Letters('a', 'c'), Letters('A', 'C'), Letters('e', 'f'), Letters('E', 'F')), three),
+        Form notD = Form.Either(s_digit, Letters('a', 'c'), Letters('A', 'C'), Letters('e', 'f'), Letters('E', 'F'));
+        Form whole = Form.Either(Form.Of(notD, three),
             Form.Of(d, new Form.OneByte((byte)'0', (byte)'7'), two));
         Form high = Form.Of(d, Form.Either(Letters('8', '9'), Letters('a', 'b'), Letters('A', 'B')), two);
         Form low = Form.Of(d, Form.Either(Letters('c', 'f'), Letters('C', 'F')), two);

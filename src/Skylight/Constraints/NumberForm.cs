@@ -97,7 +97,8 @@ internal sealed class NumberForm
         if (most is { Mantissa.Sign: < 0 } || (most is { Mantissa.IsZero: true } && (mostIsOut || isNegative)))
             return new Interval(false, null, null);
         // A lower bound below zero is none.
-        return new Interval(true, least is { Mantissa.Sign: < 0 } ? null : BoundOf(least, leastIsOut), BoundOf(most, mostIsOut));
+        return new Interval(true, least is { Mantissa.Sign: < 0 } ? null : BoundOf(least, leastIsOut),
+            BoundOf(most, mostIsOut));
 
         static DecimalNumber? Negative(DecimalNumber? number) =>
             number is { } value ? value with { Mantissa = -value.Mantissa } : null;

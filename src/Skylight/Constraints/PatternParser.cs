@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 
@@ -310,7 +311,7 @@ internal sealed class PatternParser
     /// <summary>A character that stands for itself; two units of UTF-16 may make one.</summary>
     private int Character()
     {
-        if (Rune.DecodeFromUtf16(_pattern.AsSpan(_at), out Rune rune, out int length) != System.Buffers.OperationStatus.Done)
+        if (Rune.DecodeFromUtf16(_pattern.AsSpan(_at), out Rune rune, out int length) != OperationStatus.Done)
             throw Error("holds half of a surrogate pair");
         _at += length;
         return rune.Value;

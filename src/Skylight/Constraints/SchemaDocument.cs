@@ -40,7 +40,8 @@ internal readonly record struct SchemaPlace(JsonElement Value, string Path)
     /// <summary>A number of things, which may be written as 2.0.</summary>
     public int Count()
     {
-        if (Value.ValueKind != JsonValueKind.Number || DecimalNumber.Parse(Value) is not { Scale: 0, Mantissa.Sign: >= 0 } count)
+        if (Value.ValueKind != JsonValueKind.Number
+            || DecimalNumber.Parse(Value) is not { Scale: 0, Mantissa.Sign: >= 0 } count)
             throw Wrong("a whole number of 0 or more");
         return count.Mantissa <= PatternParser.MostRepeats ? (int)count.Mantissa
             : throw new ConstraintException(Path, $"{Path}: {count.Mantissa} is too large to be held; " +

@@ -11,8 +11,9 @@ internal static class SchemaFormats
     private const string Clock = @"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?";
     private const string Offset = @"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)";
     private const string Byte = @"(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)";
-    private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
-    private const string Host = $@"{Label}(\.{Label}){{0,7}}";
+    // So that no name has more than the 253 characters that are allowed.
+    private const string Label = "[A-Za-z0-9]([A-Za-z0-9-]{0,38}[A-Za-z0-9])?";
+    private const string Host = $@"{Label}(\.{Label}){{0,5}}";
     private const string Mailbox = "[A-Za-z0-9_%+-]";
     private const string Hex = "[0-9A-Fa-f]{1,4}";
     private const string Encoded = "%[0-9A-Fa-f]{2}";
@@ -26,7 +27,7 @@ internal static class SchemaFormats
             @"P(\d+W|(\d+Y(\d+M(\d+D)?)?|\d+M(\d+D)?|\d+D)(T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S))?|T(\d+H(\d+M(\d+S)?)?|\d+M(\d+S)?|\d+S))",
         ["uuid"] = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
         // No more than 64 characters before the sign, and a name of at least two labels behind it.
-        ["email"] = $@"({Mailbox}{{1,64}}|{Mailbox}(\.?{Mailbox}){{0,31}})@{Host}\.[A-Za-z]{{2,63}}",
+        ["email"] = $@"({Mailbox}{{1,64}}|{Mailbox}(\.?{Mailbox}){{0,31}})@{Label}(\.{Label}){{0,3}}\.[A-Za-z]{{2,24}}",
         ["hostname"] = Host,
         ["ipv4"] = $@"{Byte}(\.{Byte}){{3}}",
         ["ipv6"] =
@@ -76,7 +77,8 @@ internal static class SchemaFormats
             most = new(new System.Numerics.BigInteger(known.Most), 0);
         if (range.Least is not { } low || low.CompareTo(least) < 0)
             range = range with { Least = least, LeastIsOut = false };
-        return range.Most is not { } high || high.CompareTo(most) > 0 ? range with { Most = most, MostIsOut = false } : range;
+        return range.Most is { } high && high.CompareTo(most) <= 0 ? range
+            : range with { Most = most, MostIsOut = false };
     }
 
     private static ConstraintException Unknown(SchemaPlace format) =>

@@ -2,7 +2,9 @@ using System.Text.Json;
 
 namespace Skylight.Constraints;
 
-/// <summary>Which keywords of JSON Schema are held, which say nothing of answers, and what to do in place of others.</summary>
+/// <summary>
+/// Which keywords of JSON Schema are held, which say nothing of answers, and what to do in place of others.
+/// </summary>
 internal static class SchemaKeywords
 {
     private static readonly HashSet<string> s_held =
@@ -49,8 +51,9 @@ internal static class SchemaKeywords
                 continue;
             string instead = s_instead.TryGetValue(name, out string? known) ? known
                 : Text.NameDistance.Nearest(name, [.. s_held]) is { } near ? $"did you mean '{near}'?" : "leave it out";
+            string shown = name.Length <= 60 ? name : name[..60] + "…";
             throw new ConstraintException($"{path}/{name}",
-                $"{path}: the keyword '{(name.Length <= 60 ? name : name[..60] + "…")}' cannot be held: {instead}{(instead[^1] == '?' ? "" : ".")}");
+                $"{path}: the keyword '{shown}' cannot be held: {instead}{(instead[^1] == '?' ? "" : ".")}");
         }
     }
 }

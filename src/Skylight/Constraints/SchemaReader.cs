@@ -88,7 +88,8 @@ internal sealed class SchemaReader
     {
         int least = facts.Least("minItems") ?? 0;
         int? most = facts.Most("maxItems");
-        if (facts.Given("uniqueItems").FirstOrDefault(unique => unique.Boolean()) is { Path: not null } unique && most is not (0 or 1))
+        if (facts.Given("uniqueItems").FirstOrDefault(unique => unique.Boolean()) is { Path: not null } unique
+            && most is not (0 or 1))
             throw new ConstraintException(unique.Path,
                 $"{unique.Path}: that all items differ cannot be held; leave it out, and check it afterwards.");
         foreach (SchemaPlace items in facts.Given("items").Where(items => items.Value.ValueKind == JsonValueKind.Array))

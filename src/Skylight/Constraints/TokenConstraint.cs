@@ -138,7 +138,8 @@ public sealed class TokenConstraint
     {
         Walks++;
         byte[] label = _vocabulary.Label;
-        int[] depths = _vocabulary.Depth, ends = _vocabulary.End, firsts = _vocabulary.FirstToken, tokens = _vocabulary.Tokens;
+        int[] depths = _vocabulary.Depth, ends = _vocabulary.End;
+        int[] firsts = _vocabulary.FirstToken, tokens = _vocabulary.Tokens;
         _path[depths[root]] = from;
         for (int node = root + 1, end = ends[root]; node < end;)
         {

@@ -20,7 +20,8 @@ internal static class FormCheck
     public static ConstraintVocabulary Small { get; } = new(Pieces);
 
     /// <summary>Whether a text has the form; where cuts disagree the test fails.</summary>
-    public static bool Has(Constraint constraint, string text, ulong seed = 1) => Has(new TokenConstraint(constraint, Small), text, seed);
+    public static bool Has(Constraint constraint, string text, ulong seed = 1) =>
+        Has(new TokenConstraint(constraint, Small), text, seed);
 
     public static bool Has(TokenConstraint constraint, string text, ulong seed = 1)
     {

@@ -75,13 +75,13 @@ public sealed class JsonSchemaConstraintTests
             "19", "20", "25", "99", "100", "101"] from fraction in (string[])["", ".0", ".05", ".25", ".5", ".50", ".75",
             ".99", ".125"] select sign + whole + fraction];
         var random = new CounterRandom(0x1B, 1);
-        decimal[] bounds = [-100, -10.5m, -1, -0.25m, 0, 0.05m, 1, 9.99m, 10, 20.125m, 100];
+        decimal[] steps = [0.25m, 0.5m, 1, 2, 3, 7, 10], bounds = [-100, -10.5m, -1, -0.25m, 0, 0.05m, 1, 9.99m, 10, 20.125m, 100];
         int held = 0;
         for (int index = 0; index < 150; index++)
         {
             bool isWhole = random.Next(2) == 0;
             var schema = new JsonObject { ["type"] = isWhole ? "integer" : "number" };
-            decimal? least = Pick(), most = Pick(), step = random.Next(3) == 0 ? new[] { 0.25m, 0.5m, 1, 2, 3, 7, 10 }[random.Next(7)] : null;
+            decimal? least = Pick(bounds), most = Pick(bounds), step = random.Next(2) == 0 ? null : Pick(steps);
             bool leastIsOut = random.Next(2) == 0, mostIsOut = random.Next(2) == 0;
             if (least is { } low)
                 schema[leastIsOut ? "exclusiveMinimum" : "minimum"] = low;
@@ -112,13 +112,15 @@ public sealed class JsonSchemaConstraintTests
                 held += expected ? 1 : 0;
             }
 
-            decimal? Pick() => random.Next(3) == 0 ? null : bounds[random.Next(bounds.Length)];
+            decimal? Pick(decimal[] among) => random.Next(3) == 0 ? null : among[random.Next(among.Length)];
 
             bool Expected(string spelled)
             {
                 decimal number = decimal.Parse(spelled, System.Globalization.CultureInfo.InvariantCulture);
-                return (!isWhole || !spelled.Contains('.')) && (least is not { } l || (leastIsOut ? number > l : number >= l))
-                    && (most is not { } m || (mostIsOut ? number < m : number <= m)) && (step is not { } s || number % s == 0);
+                return (!isWhole || !spelled.Contains('.'))
+                    && (least is not { } l || (leastIsOut ? number > l : number >= l))
+                    && (most is not { } m || (mostIsOut ? number < m : number <= m))
+                    && (step is not { } s || number % s == 0);
             }
         }
 

@@ -201,7 +201,8 @@ internal sealed class RandomSchema(ulong seed)
             },
         };
         int least = (int?)rules["minLength"] ?? 0, most = (int?)rules["maxLength"] ?? 100;
-        candidates = [.. candidates.Where(text => text!.EnumerateRunes().Count() is var length && length >= least && length <= most)];
+        candidates = [.. candidates.Where(text => text!.EnumerateRunes().Count() is var length && length >= least
+            && length <= most)];
         return candidates.Length == 0 ? null : candidates[_random.Next(candidates.Length)];
     }
 
@@ -282,6 +283,7 @@ internal sealed class RandomSchema(ulong seed)
         null => "null",
         JsonObject members => $"{{{string.Join(", ", members.Select(member => $"{JsonForms.Quoted(member.Key)}: {Spell(member.Value)}"))}}}",
         JsonArray items => $"[{string.Join(", ", items.Select(Spell))}]",
-        _ => value.GetValueKind() == System.Text.Json.JsonValueKind.String ? JsonForms.Quoted(value.ToString()) : value.ToJsonString(),
+        _ => value.GetValueKind() == System.Text.Json.JsonValueKind.String ? JsonForms.Quoted(value.ToString())
+            : value.ToJsonString(),
     };
 }

@@ -35,7 +35,8 @@ public sealed class TokenConstraintTests
             for (int length = 0; length < 60 && run.Mask.Count > 0; length++)
             {
                 int[] allowed = [.. Enumerable.Range(0, FormCheck.Small.Size).Where(run.Mask.Contains)];
-                Assert.Equal(Enumerable.Range(3, FormCheck.Small.Size - 3).Where(token => After(at, token) is not null), allowed);
+                Assert.Equal(Enumerable.Range(3, FormCheck.Small.Size - 3)
+                    .Where(token => After(at, token) is not null), allowed);
                 Assert.Equal(at.IsComplete, run.IsComplete);
                 compared++;
                 int token = allowed[random.Next(allowed.Length)];

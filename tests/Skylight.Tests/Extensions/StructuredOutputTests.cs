@@ -26,8 +26,8 @@ public sealed class StructuredOutputTests : IDisposable
 
     internal sealed record Point([property: Range(-9, 9)] int X, [property: Range(-9, 9)] int Y);
 
-    internal sealed record Shape([property: MaxLength(12)] string Name, Colour Colour, bool IsFilled, [property: Range(0, 99)] int? Order,
-        [property: MaxLength(3)] Point[] Points);
+    internal sealed record Shape([property: MaxLength(12)] string Name, Colour Colour, bool IsFilled,
+        [property: Range(0, 99)] int? Order, [property: MaxLength(3)] Point[] Points);
 
     public void Dispose() => _client.Dispose();
 
@@ -76,7 +76,8 @@ public sealed class StructuredOutputTests : IDisposable
             if (response.FinishReason == ChatFinishReason.Length)
                 continue;
             Assert.Contains(response.Text, (string[])["yes", "no"]);
-            thought += response.Messages[0].Contents.OfType<TextReasoningContent>().Any(content => content.Text.Length > 0) ? 1 : 0;
+            thought += response.Messages[0].Contents.OfType<TextReasoningContent>()
+                .Any(content => content.Text.Length > 0) ? 1 : 0;
         }
 
         Assert.True(thought > 0);

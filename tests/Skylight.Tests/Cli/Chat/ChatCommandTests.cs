@@ -48,6 +48,36 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     }
 
     [Fact]
+    public async Task An_answer_has_the_form_that_is_named()
+    {
+        using var folder = new TemporaryFolder();
+        string schema = folder.Write("a.schema.json", """
+            {"type": "object", "properties": {"n": {"type": "integer", "minimum": 1, "maximum": 9}}, "required": ["n"],
+             "additionalProperties": false}
+            """);
+        string grammar = folder.Write("a.gbnf", "root ::= \"<\" [xy]{2} \">\"");
+        string[] ask = ["generate", checkpoint.Folder, "--prompt", "Hello", "--seed", "3", "--temperature", "1"];
+        foreach ((string[] form, string expected) in ((string[], string)[])[(["--choice", "yes", "--choice", "no"], "^(yes|no)$"),
+            (["--regex", "[0-9]{4}"], "^[0-9]{4}$"), (["--grammar", grammar], "^<[xy]{2}>$"),
+            (["--json-schema", schema, "--max-tokens", "120"], @"^\{\s*""n"": ?[1-9]\s*\}$")])
+        {
+            (int code, string output, string error) = await SkylightProgram.RunAsync([.. ask, .. form]);
+            Assert.True(code == 0, error);
+            Assert.Matches(expected, output.Trim());
+        }
+
+        foreach ((string[] form, string expected) in ((string[], string)[])[
+            (["--choice", "yes", "--regex", "a"], "both give the answer a form"), (["--regex", "("], "is not closed"),
+            (["--json-schema", grammar], "a.gbnf': The schema is not valid JSON"),
+            (["--grammar", schema], "a.schema.json': the grammar, line 1"), (["--grammar", folder["none"]], "none")])
+        {
+            (int code, string output, string error) = await SkylightProgram.RunAsync([.. ask, .. form]);
+            Assert.Equal((1, ""), (code, output));
+            Assert.Contains(expected, error, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public async Task Thinking_goes_to_the_error_stream_where_there_is_no_terminal()
     {
         (int code, string output, string error) = await SkylightProgram.RunAsync(

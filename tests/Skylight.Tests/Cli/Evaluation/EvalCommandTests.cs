@@ -49,6 +49,26 @@ public sealed class EvalCommandTests
     }
 
     [Fact]
+    public async Task Responses_to_options_are_held_to_their_letters()
+    {
+        using var folder = new TemporaryFolder();
+        string model = Checkpoint(folder), data = folder.Write("data.jsonl", Data), output = folder["out"];
+        string[] arguments = [model, "--data", data, "--output", output, "--max-tokens", "5", "--samples", "4"];
+        Assert.Equal(0, await Run([.. arguments, "--choice"]));
+        JsonElement[] results = [.. File.ReadLines(Path.Combine(output, "results.jsonl"))
+            .Select(line => JsonDocument.Parse(line).RootElement)];
+        foreach (JsonElement result in results)
+        {
+            if (result.GetProperty("id").GetString() == "2")
+                Assert.Matches("^[AB]$", result.GetProperty("answer").GetString());
+        }
+
+        Assert.Contains(results, result => result.GetProperty("answer").GetString()!.Length > 1);
+        // What was held and what was not are no samples of one thing.
+        await Assert.ThrowsAsync<InvalidDataException>(() => Run([.. arguments, "--resume"]));
+    }
+
+    [Fact]
     public async Task Responses_that_fail_give_exit_code_1()
     {
         using var folder = new TemporaryFolder();
