@@ -5,8 +5,8 @@ namespace Skylight.Checkpoints.Quantized;
 /// <summary>
 /// The codes, zeros and scales of one weight at a time, for the forms that have them across rows: a part of the rows lies in
 /// pieces all over the weight, so it is read whole, once, into a buffer that the next weight takes over. Not through the
-/// memory map: that would leave the checkpoint's pages with the process, and end it if the file became shorter. And not into managed memory,
-/// which would stay with the process when the model is loaded.
+/// memory map: that would leave the checkpoint's pages with the process, and end it if the file became shorter. And not
+/// into managed memory, which would stay with the process when the model is loaded.
 /// </summary>
 internal sealed unsafe class PackedWords : IDisposable
 {
