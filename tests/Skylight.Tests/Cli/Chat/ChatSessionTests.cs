@@ -93,7 +93,7 @@ public sealed class ChatSessionTests
                 .ToDictionary(token => token, _ => float.NegativeInfinity),
         };
         var input = new Lines();
-        var output = new StringWriter();
+        var output = new LockedWriter();
         var session = new ChatSession(model, endless, null, input, Console(output, false), new StringWriter(),
             isInteractive: false);
         Task<int> run = session.RunAsync();
@@ -178,6 +178,42 @@ public sealed class ChatSessionTests
             string? line = _lines.Take();
             Interlocked.Decrement(ref _waiting);
             return line;
+        }
+    }
+
+    /// <summary>A text that is read while another thread writes it.</summary>
+    private sealed class LockedWriter : StringWriter
+    {
+        private readonly Lock _lock = new();
+
+        public override void Write(char value)
+        {
+            lock (_lock)
+                base.Write(value);
+        }
+
+        public override void Write(string? value)
+        {
+            lock (_lock)
+                base.Write(value);
+        }
+
+        public override void Write(char[] buffer, int index, int count)
+        {
+            lock (_lock)
+                base.Write(buffer, index, count);
+        }
+
+        public override void Write(ReadOnlySpan<char> buffer)
+        {
+            lock (_lock)
+                base.Write(buffer);
+        }
+
+        public override string ToString()
+        {
+            lock (_lock)
+                return base.ToString();
         }
     }
 }
