@@ -137,7 +137,7 @@ internal static unsafe class Gemm
         float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K, bool accumulate,
         DataType operands = DataType.Float32)
     {
-        GemmOperands product = InputGradient(dy, lddy, panels, weightType, dx, lddx, M, N, K, accumulate);
+        GemmOperands product = InputGradientProduct(dy, lddy, panels, weightType, dx, lddx, M, N, K, accumulate);
         Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
     }
 
@@ -149,7 +149,7 @@ internal static unsafe class Gemm
         float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate,
         DataType operands = DataType.Float32)
     {
-        GemmOperands product = WeightGradient(x, ldx, dy, lddy, dwPanels, M, N, K, accumulate);
+        GemmOperands product = WeightGradientProduct(x, ldx, dy, lddy, dwPanels, M, N, K, accumulate);
         Run(product, operands, GemmBlocked.ThreadsFor(product.Work));
         int used = N % Width;
         if (accumulate || used == 0)
@@ -261,7 +261,7 @@ internal static unsafe class Gemm
             Steps = K,
         };
 
-    internal static GemmOperands InputGradient(
+    internal static GemmOperands InputGradientProduct(
         float* dy, int lddy, void* panels, DataType weightType, float* dx, int lddx, int M, int N, int K,
         bool accumulate) => new()
         {
@@ -281,7 +281,7 @@ internal static unsafe class Gemm
         };
 
     // A panel of dW is a row-major K × 32 matrix: x^T times 32 columns of dy.
-    internal static GemmOperands WeightGradient(
+    internal static GemmOperands WeightGradientProduct(
         float* x, int ldx, float* dy, int lddy, float* dwPanels, int M, int N, int K, bool accumulate) => new()
         {
             A = x,

@@ -61,8 +61,9 @@ public sealed unsafe class BFloat16GemmTests
             GemmOperands product = Gemm.WeightProduct(px, K, pw, DataType.BFloat16, py, N, M, N, K);
             product.Bias = pBias;
             BFloat16Gemm.Run(product, 2, instruction);
-            BFloat16Gemm.Run(Gemm.InputGradient(pdy, N, pw, DataType.BFloat16, pdx, K, M, N, K, accumulate), 2, instruction);
-            BFloat16Gemm.Run(Gemm.WeightGradient(px, K, pdy, N, pdw, M, N, K, accumulate), 2, instruction);
+            BFloat16Gemm.Run(
+                Gemm.InputGradientProduct(pdy, N, pw, DataType.BFloat16, pdx, K, M, N, K, accumulate), 2, instruction);
+            BFloat16Gemm.Run(Gemm.WeightGradientProduct(px, K, pdy, N, pdw, M, N, K, accumulate), 2, instruction);
         }
 
         GemmReference.AssertSameBits(expectedY, y, "y");
