@@ -23,6 +23,8 @@ internal static class CapturedContent
             {
                 if (part is TextPart text)
                     WritePart(writer, "text", text.Text);
+                else if (part is ToolCallPart call)
+                    WriteCall(writer, call.Call);
                 else
                     WritePicture(writer);
             }
@@ -32,13 +34,16 @@ internal static class CapturedContent
         }
     });
 
-    public static string Output(string thinking, string answer, string? finishReason) => Write(writer =>
+    public static string Output(string thinking, string answer, IReadOnlyList<ToolCall> calls,
+        string? finishReason) => Write(writer =>
     {
         Begin(writer, "assistant");
         if (thinking.Length > 0)
             WritePart(writer, "reasoning", thinking);
         if (answer.Length > 0)
             WritePart(writer, "text", answer);
+        foreach (ToolCall call in calls)
+            WriteCall(writer, call);
         writer.WriteEndArray();
         if (finishReason is not null)
             writer.WriteString("finish_reason", finishReason);
@@ -70,6 +75,17 @@ internal static class CapturedContent
         writer.WriteStartObject();
         writer.WriteString("type", type);
         writer.WriteString("content", content);
+        writer.WriteEndObject();
+    }
+
+    private static void WriteCall(Utf8JsonWriter writer, ToolCall call)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("type", "tool_call");
+        writer.WriteString("id", call.Id);
+        writer.WriteString("name", call.Name);
+        // One that was cut off is no JSON.
+        writer.WriteString("arguments", call.Arguments);
         writer.WriteEndObject();
     }
 

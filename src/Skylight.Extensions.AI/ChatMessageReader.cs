@@ -11,7 +11,8 @@ internal static class ChatMessageReader
 {
     private const string Supported =
         $"{nameof(TextContent)}, pictures as {nameof(DataContent)}, {nameof(UriContent)} or " +
-        $"{nameof(RgbImageContent)} from the user, and {nameof(TextReasoningContent)} of earlier answers";
+        $"{nameof(RgbImageContent)} from the user and from tools, {nameof(TextReasoningContent)} and " +
+        $"{nameof(FunctionCallContent)} of earlier answers, and {nameof(FunctionResultContent)} of tools";
 
     /// <summary>Reads a conversation.</summary>
     /// <param name="messages">The messages, oldest first.</param>
@@ -27,11 +28,17 @@ internal static class ChatMessageReader
     {
         var read = new List<Message>();
         ChatMessage?[] conversation = [.. messages];
-        foreach (ChatMessage? message in conversation)
+        for (int index = 0; index < conversation.Length; index++)
         {
-            int index = read.Count;
-            if (message is null)
+            if (conversation[index] is not { } message)
                 throw new ArgumentException($"Message {index} is null.", nameof(messages));
+            if (message.Role == ChatRole.Tool)
+            {
+                await ReadResultsAsync(read, message, $"Message {index}, from the tool,", resolver, cancellationToken)
+                    .ConfigureAwait(false);
+                continue;
+            }
+
             Text.ChatRole role = RoleOf(message.Role, index);
             var parts = new List<MessagePart>(message.Contents.Count);
             foreach (AIContent? content in message.Contents)
@@ -45,7 +52,7 @@ internal static class ChatMessageReader
             // What the model is to continue is read whole, and its think block is open until there is an answer.
             if (role == Text.ChatRole.Assistant && index == conversation.Length - 1
                 && ThinkingOf(message) is { Length: > 0 } thinking)
-                parts = [new TextPart(ChatTemplate.JoinThinking(thinking,
+                parts = [.. parts.OfType<ToolCallPart>(), new TextPart(ChatTemplate.JoinThinking(thinking,
                     string.Concat(message.Contents.OfType<TextContent>().Select(text => text.Text)), closes: false))];
             read.Add(new Message(role, parts));
         }
@@ -64,6 +71,28 @@ internal static class ChatMessageReader
         return read;
     }
 
+    /// <summary>What tools gave: a message of the model's for each.</summary>
+    private static async ValueTask ReadResultsAsync(List<Message> read, ChatMessage message, string place,
+        ImageUriResolver? resolver, CancellationToken cancellationToken)
+    {
+        foreach (AIContent? content in message.Contents)
+        {
+            if (content is not FunctionResultContent result)
+                throw content is null ? new ArgumentException($"{place} has a content that is null.")
+                    : new NotSupportedException($"{place} holds {Describe(content)}; what tools give is a " +
+                        $"{nameof(FunctionResultContent)}, and pictures are in its {nameof(FunctionResultContent.Result)}.");
+            var parts = new List<MessagePart>();
+            foreach (AIContent? given in ToolReader.ContentsOf(result, place))
+            {
+                if (await ReadAsync(given, Text.ChatRole.Tool, place, false, resolver, cancellationToken)
+                    .ConfigureAwait(false) is { } part)
+                    parts.Add(part);
+            }
+
+            read.Add(new Message(Text.ChatRole.Tool, parts) { ToolCallId = result.CallId });
+        }
+    }
+
     private static string ThinkingOf(ChatMessage message) =>
         string.Concat(message.Contents.OfType<TextReasoningContent>().Select(reasoning => reasoning.Text));
 
@@ -76,7 +105,7 @@ internal static class ChatMessageReader
         return role == ChatRole.System
             ? Text.ChatRole.System
             : throw new NotSupportedException(
-                $"Message {index} has the role '{role.Value}'; the model knows system, user and assistant.");
+                $"Message {index} has the role '{role.Value}'; the model knows system, user, assistant and tool.");
     }
 
     private static async ValueTask<MessagePart?> ReadAsync(
@@ -95,9 +124,11 @@ internal static class ChatMessageReader
             // What an earlier answer took is no part of what was said.
             case UsageContent when role == Text.ChatRole.Assistant:
                 return null;
-            case DataContent or UriContent or RgbImageContent when role != Text.ChatRole.User:
+            case FunctionCallContent call when role == Text.ChatRole.Assistant:
+                return ToolReader.Read(call);
+            case DataContent or UriContent or RgbImageContent when role is not (Text.ChatRole.User or Text.ChatRole.Tool):
                 throw new NotSupportedException(
-                    $"{place} holds {Describe(content)}; the model takes pictures from the user only.");
+                    $"{place} holds {Describe(content)}; the model takes pictures from the user and from tools only.");
             case RgbImageContent rgb:
                 return ImagePart.FromRgb(rgb.Image);
             case DataContent data:

@@ -62,6 +62,11 @@ internal static class ChatOptionsReader
             MaximumTiles = raw.MaximumTiles ?? CountOf(options, MaximumTiles) ?? defaults.MaximumTiles,
             Constraint = raw.Constraint
                 ?? (options.ResponseFormat is null ? defaults.Constraint : FormOf(options.ResponseFormat)),
+            Tools = raw.Tools.Count > 0 ? raw.Tools : options.Tools is { Count: > 0 } tools ? ToolReader.Read(tools)
+                : defaults.Tools,
+            ToolChoice = raw.ToolChoice != ToolChoice.Auto ? raw.ToolChoice
+                : ToolReader.Read(options.ToolMode) ?? defaults.ToolChoice,
+            ParallelToolCalls = raw.ParallelToolCalls && (options.AllowMultipleToolCalls ?? defaults.ParallelToolCalls),
             ReportTokens = raw.ReportTokens || defaults.ReportTokens,
         };
     }
@@ -75,13 +80,6 @@ internal static class ChatOptionsReader
             throw new ArgumentException(
                 $"{nameof(ChatOptions.ModelId)} is '{model}', but this client has '{modelName}'; leave it null, or " +
                 $"use the client of that model.");
-        if (options.Tools is { Count: > 0 } tools)
-            throw new NotSupportedException(
-                $"{nameof(ChatOptions.Tools)} holds {tools.Count} ('{tools[0].Name}' first), but the model was not " +
-                $"trained to call tools: leave it empty.");
-        if (options.ToolMode is RequiredChatToolMode)
-            throw new NotSupportedException(
-                $"{nameof(ChatOptions.ToolMode)} requires a tool call, but the model was not trained to call tools.");
         if (options.ResponseFormat is not (null or ChatResponseFormatText or ChatResponseFormatJson))
             throw new NotSupportedException(
                 $"{nameof(ChatOptions.ResponseFormat)} is of a kind that is not known; there are " +

@@ -18,6 +18,7 @@ internal sealed class ChatTrace : IDisposable
     private readonly ILogger _logger;
     private readonly bool _captures;
     private readonly StringBuilder? _thinking, _answer;
+    private readonly ToolCallCollector _calls = new();
     private TimeSpan _handedOver, _lastPiece;
     private TimeSpan? _firstPiece;
     private Usage? _usage;
@@ -96,7 +97,14 @@ internal sealed class ChatTrace : IDisposable
         if (_isStreaming && _isClientMeasured && update.Text.Length > 0)
             RecordPiece();
         _usage = update.Usage ?? _usage;
-        _finishReason = update.FinishReason is { } end ? end == FinishReason.Length ? "length" : "stop" : _finishReason;
+        _calls.Add(update.ToolCall);
+        _finishReason = update.FinishReason switch
+        {
+            null => _finishReason,
+            FinishReason.Length => "length",
+            FinishReason.ToolCalls => "tool_call",
+            _ => "stop",
+        };
     }
 
     /// <summary>The request failed, or was cancelled.</summary>
@@ -178,7 +186,7 @@ internal sealed class ChatTrace : IDisposable
             _activity.SetTag(GenAi.ResponseFinishReasons, new[] { _finishReason });
         if (_answer is not null)
             _activity.SetTag(GenAi.OutputMessages,
-                CapturedContent.Output(_thinking!.ToString(), _answer.ToString(), _finishReason));
+                CapturedContent.Output(_thinking!.ToString(), _answer.ToString(), [.. _calls.All], _finishReason));
         if (errorType is not null)
         {
             // A message may quote what was asked.

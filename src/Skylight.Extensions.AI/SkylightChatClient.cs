@@ -23,8 +23,12 @@ namespace Skylight.Extensions.AI;
 /// <c>AdditionalProperties</c> "min_p", "repetition_penalty", "max_tiles" and "banned_words";
 /// <c>ResponseFormat</c>: text, JSON, and JSON of a schema, to which the answer is held, so that
 /// <c>GetResponseAsync&lt;T&gt;</c> works;
-/// <c>RawRepresentationFactory</c> giving <see cref="GenerationOptions"/>, whose values go first. Refused: tools,
-/// frequency and presence penalties, conversation ids, continuation tokens, another model's
+/// <c>Tools</c> that are functions (<see cref="AIFunctionDeclaration"/>), <c>ToolMode</c> and
+/// <c>AllowMultipleToolCalls</c>: calls come as <see cref="FunctionCallContent"/> once they are complete, and what
+/// functions give is read from <see cref="FunctionResultContent"/>, pictures included, so that
+/// <c>UseFunctionInvocation</c> works;
+/// <c>RawRepresentationFactory</c> giving <see cref="GenerationOptions"/>, whose values go first. Refused: tools that
+/// are no functions, frequency and presence penalties, conversation ids, continuation tokens, another model's
 /// name.</para>
 /// <para>The last update has the <see cref="UsageContent"/>, with the pictures' tokens under "image_tokens", and the
 /// finish reason. Updates carry the
@@ -162,6 +166,7 @@ public sealed class SkylightChatClient : IChatClient
     {
         string id = Guid.NewGuid().ToString("N"), responseId = "skylight-" + id, messageId = "message-" + id;
         bool showsThinking = ChatOptionsReader.ShowsThinking(options);
+        var calls = new ToolCallCollector();
         using var trace = new ChatTrace(_name, responseId, isStreaming, _options, _logger);
         await using IAsyncEnumerator<GenerationUpdate> updates = GenerateAsync(messages, options, responseId, trace,
             cancellationToken).GetAsyncEnumerator(cancellationToken);
@@ -180,7 +185,7 @@ public sealed class SkylightChatClient : IChatClient
 
             GenerationUpdate update = updates.Current;
             trace.Record(update);
-            IList<AIContent> contents = ContentsOf(update, showsThinking);
+            IList<AIContent> contents = ContentsOf(update, calls, showsThinking);
             if (contents.Count == 0 && update.Tokens.Count == 0)
                 continue;
             yield return new ChatResponseUpdate(ChatRole.Assistant, contents)
@@ -189,8 +194,13 @@ public sealed class SkylightChatClient : IChatClient
                 MessageId = messageId,
                 ModelId = _name,
                 CreatedAt = _options.TimeProvider.GetUtcNow(),
-                FinishReason = update.FinishReason is { } end ? end == FinishReason.Length ? ChatFinishReason.Length
-                    : ChatFinishReason.Stop : null,
+                FinishReason = update.FinishReason switch
+                {
+                    null => null,
+                    FinishReason.Length => ChatFinishReason.Length,
+                    FinishReason.ToolCalls => ChatFinishReason.ToolCalls,
+                    _ => ChatFinishReason.Stop,
+                },
                 RawRepresentation = update,
             };
             trace.Resume();
@@ -217,9 +227,11 @@ public sealed class SkylightChatClient : IChatClient
             yield return update;
     }
 
-    private static List<AIContent> ContentsOf(GenerationUpdate update, bool showsThinking)
+    private static List<AIContent> ContentsOf(GenerationUpdate update, ToolCallCollector calls, bool showsThinking)
     {
         var contents = new List<AIContent>();
+        if (calls.Add(update.ToolCall) is { } call)
+            contents.Add(ToolReader.ContentOf(call));
         if (update.Text.Length > 0 && update.Kind == UpdateKind.Answer)
             contents.Add(new TextContent(update.Text));
         else if (update.Text.Length > 0 && showsThinking)

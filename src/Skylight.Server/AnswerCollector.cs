@@ -21,6 +21,9 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
     /// <summary>Why they ended.</summary>
     public string Ends => string.Join(", ", _answers.Select(answer => answer.End?.ToString() ?? "nothing").Distinct());
 
+    /// <summary>How many calls of tools were begun that are none.</summary>
+    public int BrokenToolCalls { get; private set; }
+
     public void Start(ChatRequest request)
     {
         _answers = [.. Enumerable.Range(0, request.Count).Select(_ => new Answer())];
@@ -32,6 +35,8 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         Answer answer = _answers[choice];
         (update.Kind == UpdateKind.Thinking ? answer.Thinking : answer.Text).Append(update.Text);
         answer.Tokens.AddRange(update.Tokens);
+        answer.Calls.Add(update.ToolCall);
+        BrokenToolCalls += update.BrokenToolCall is null ? 0 : 1;
         answer.End ??= update.FinishReason;
         answer.Usage ??= update.Usage;
     }
@@ -40,10 +45,18 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
     public ChatCompletion Completion() => new(
         id, "chat.completion", _created, modelName,
         [.. _answers.Select((answer, index) => new ChatChoice(
-            index, new ChatMessage("assistant", answer.Text.ToString(),
-                answer.Thinking.Length > 0 ? answer.Thinking.ToString() : null, null),
+            index, MessageOf(answer),
             LogProbabilities(answer.Tokens), Reason(answer.End!.Value)))],
         TotalUsage());
+
+    private static ChatMessage MessageOf(Answer answer)
+    {
+        ToolCallBody[] calls = [.. answer.Calls.All.Select(
+            call => new ToolCallBody(null, call.Id, "function", new FunctionBody(call.Name, call.Arguments)))];
+        // An answer that is calls alone has no content.
+        return new ChatMessage("assistant", calls.Length > 0 && answer.Text.Length == 0 ? null : answer.Text.ToString(),
+            answer.Thinking.Length > 0 ? answer.Thinking.ToString() : null, calls.Length > 0 ? calls : null, null);
+    }
 
     /// <summary>The first piece of a stream: who speaks.</summary>
     public ChatChunk Opening(int choice) => Chunk(choice, new ChunkDelta("assistant", ""), null, null);
@@ -51,10 +64,11 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
     /// <summary>A piece of a stream; null if there is nothing in it.</summary>
     public ChatChunk? Chunk(int choice, GenerationUpdate update)
     {
-        if (update.Text.Length == 0 && update.Tokens.Count == 0 && update.FinishReason is null)
+        if (update is { Text.Length: 0, Tokens.Count: 0, FinishReason: null } && !HasPiece(update.ToolCall))
             return null;
         string? text = update.Text.Length > 0 ? update.Text : null;
-        ChunkDelta delta = update.Kind == UpdateKind.Thinking ? new ChunkDelta(ReasoningContent: text)
+        ChunkDelta delta = HasPiece(update.ToolCall) ? new ChunkDelta(ToolCalls: [BodyOf(update.ToolCall!)])
+            : update.Kind == UpdateKind.Thinking ? new ChunkDelta(ReasoningContent: text)
             : new ChunkDelta(Content: text);
         return Chunk(choice, delta, update.Tokens.Count > 0 ? LogProbabilities(update.Tokens) : null,
             update.FinishReason is { } end ? Reason(end) : null);
@@ -67,7 +81,18 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         new(id, "chat.completion.chunk", _created, modelName,
             [new ChunkChoice(choice, delta, logProbabilities, reason)], null);
 
-    private static string Reason(FinishReason end) => end == FinishReason.Length ? "length" : "stop";
+    private static bool HasPiece(ToolCallUpdate? call) => call is { IsFirst: true } or { Arguments.Length: > 0 };
+
+    private static ToolCallBody BodyOf(ToolCallUpdate call) => call.IsFirst
+        ? new ToolCallBody(call.Index, call.Id, "function", new FunctionBody(call.Name, call.Arguments))
+        : new ToolCallBody(call.Index, null, null, new FunctionBody(null, call.Arguments));
+
+    private static string Reason(FinishReason end) => end switch
+    {
+        FinishReason.Length => "length",
+        FinishReason.ToolCalls => "tool_calls",
+        _ => "stop",
+    };
 
     /// <summary>The tokens, those of the thinking included; not the special ones that end an answer.</summary>
     private ChatLogProbabilities? LogProbabilities(IReadOnlyList<TokenDetail> tokens) => !_reportTokens ? null
@@ -97,6 +122,8 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         public StringBuilder Text { get; } = new();
 
         public List<TokenDetail> Tokens { get; } = [];
+
+        public ToolCallCollector Calls { get; } = new();
 
         public FinishReason? End { get; set; }
 

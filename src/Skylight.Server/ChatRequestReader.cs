@@ -53,7 +53,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         if (!stream && root["stream_options"] is { } streamOptions)
             throw ApiException.BadRequest($"'{streamOptions.Path}' needs 'stream' to be true.", streamOptions.Path);
         int count = root["n"]?.Integer(1, options.MaximumChoices) ?? 1;
-        GenerationOptions generation = ReadOptions(root);
+        GenerationOptions generation = ToolFields.Read(root, ReadOptions(root));
         (List<Message> messages, bool lowDetail) = await ReadMessagesAsync(root.Required("messages"), cancellationToken)
             .ConfigureAwait(false);
         CheckContinuation(root, messages[^1].Role == ChatRole.Assistant);
@@ -223,10 +223,9 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     {
         var messages = new List<Message>();
         int low = 0, pictures = 0, index = 0;
-        bool wasToolResult = false;
         foreach (JsonField message in field.Items())
         {
-            (ChatRole role, bool isToolResult) = ReadRole(message);
+            ChatRole role = ReadRole(message);
             var parts = new List<MessagePart>();
             if (message["content"] is not { } content)
             {
@@ -243,29 +242,20 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                     throw content.Wrong("a string or an array of parts");
                 foreach (JsonField part in content.Items())
                 {
-                    (MessagePart read, bool isLow) = await ReadPartAsync(part, isToolResult ? ChatRole.Assistant : role,
-                        cancellationToken).ConfigureAwait(false);
+                    (MessagePart read, bool isLow) = await ReadPartAsync(part, role, cancellationToken)
+                        .ConfigureAwait(false);
                     parts.Add(read);
                     pictures += read is ImagePart ? 1 : 0;
                     low += isLow ? 1 : 0;
                 }
             }
 
-            if (isToolResult)
-            {
-                AddToolResult(messages, TextOf(parts), followsAnother: wasToolResult);
-            }
-            else
-            {
-                if (Calls(message) is { } calls)
-                    parts = [new TextPart(ToolCallText.WithCalls(TextOf(parts), calls))];
-                if (Thinking(message) is { } thinking)
-                    parts = [new TextPart(
-                        ChatTemplate.JoinThinking(thinking, TextOf(parts), closes: index < field.Count - 1))];
-                messages.Add(new Message(role, parts));
-            }
-
-            wasToolResult = isToolResult;
+            if (Thinking(message) is { } thinking)
+                parts = [new TextPart(ChatTemplate.JoinThinking(thinking, TextOf(parts),
+                    closes: index < field.Count - 1 || Calls(message) is not null))];
+            if (Calls(message) is { } calls)
+                parts.AddRange(ToolFields.Calls(calls));
+            messages.Add(new Message(role, parts) { ToolCallId = message["tool_call_id"]?.Text() });
             index++;
         }
 
@@ -274,18 +264,18 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         return (messages, pictures > 0 && low == pictures);
     }
 
-    private static (ChatRole Role, bool IsToolResult) ReadRole(JsonField message)
+    private static ChatRole ReadRole(JsonField message)
     {
         if (message.Kind != JsonValueKind.Object)
             throw message.Wrong("an object");
         JsonField role = message.Required("role");
         RequestFields.Check(message, RequestFields.Messages);
-        (ChatRole Role, bool IsToolResult) read = role.Text() switch
+        ChatRole read = role.Text() switch
         {
-            "system" or "developer" => (ChatRole.System, false),
-            "user" => (ChatRole.User, false),
-            "assistant" => (ChatRole.Assistant, false),
-            "tool" => (ChatRole.User, true),
+            "system" or "developer" => ChatRole.System,
+            "user" => ChatRole.User,
+            "assistant" => ChatRole.Assistant,
+            "tool" => ChatRole.Tool,
             "function" =>
                 throw ApiException.BadRequest(
                     $"'{role.Path}' is 'function', which is not supported: send results of tools with the role 'tool'.",
@@ -294,12 +284,15 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         };
         foreach (string name in (string[])["tool_calls", "reasoning_content", "reasoning"])
         {
-            if (read.Role != ChatRole.Assistant && message[name] is { } own
+            if (read != ChatRole.Assistant && message[name] is { } own
                 && !(own.Kind == JsonValueKind.Array && own.Count == 0))
                 throw ApiException.BadRequest(
                     $"'{own.Path}' is in a message from the {role.Text()}; only the assistant's have it.", own.Path);
         }
 
+        if (read != ChatRole.Tool && message["tool_call_id"] is { } id)
+            throw ApiException.BadRequest(
+                $"'{id.Path}' is in a message from the {role.Text()}; only those of tools have it.", id.Path);
         return read;
     }
 
@@ -312,16 +305,6 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     private static string TextOf(IEnumerable<MessagePart> parts) =>
         string.Concat(parts.OfType<TextPart>().Select(part => part.Text));
 
-    /// <summary>Results of tools that follow each other are one turn of the user's, as in Qwen's template.</summary>
-    private static void AddToolResult(List<Message> messages, string text, bool followsAnother)
-    {
-        string result = ToolCallText.Result(text);
-        if (followsAnother)
-            messages[^1] = Message.User($"{TextOf(messages[^1].Parts)}\n{result}");
-        else
-            messages.Add(Message.User(result));
-    }
-
     private async Task<(MessagePart Part, bool IsLow)> ReadPartAsync(JsonField part, ChatRole role,
         CancellationToken cancellationToken)
     {
@@ -332,10 +315,10 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             case "text":
                 return (new TextPart(part.Required("text").Text()), false);
             case "image_url":
-                if (role != ChatRole.User)
+                if (role is not (ChatRole.User or ChatRole.Tool))
                     throw ApiException.BadRequest(
-                        $"'{part.Path}' is a picture in a message that is not the user's; the model takes pictures " +
-                        $"from the user only.", part.Path);
+                        $"'{part.Path}' is a picture in a message from the {role.ToString().ToLowerInvariant()}; the model " +
+                        $"takes pictures from the user and from tools only.", part.Path);
                 JsonField image = part.Required("image_url");
                 if (image.Kind == JsonValueKind.Object)
                     RequestFields.Check(image, RequestFields.Picture);

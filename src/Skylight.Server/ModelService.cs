@@ -263,6 +263,8 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
 
     private void Log(string id, int status, double milliseconds, Exception? failure, AnswerCollector answers)
     {
+        if (answers.BrokenToolCalls > 0)
+            ServerLog.BrokenToolCalls(logger, id, answers.BrokenToolCalls);
         if (status == ApiException.ClientClosedRequest)
         {
             ServerLog.Abandoned(logger, id, milliseconds);

@@ -49,10 +49,17 @@ internal static class RequestFields
     /// <summary>What is told of a picture.</summary>
     public const string Picture = Parts + "image_url.";
 
+    /// <summary>What is told of a tool.</summary>
+    public const string Tools = "tools[].";
+
+    /// <summary>What is told of a function.</summary>
+    public const string Functions = Tools + "function.";
+
     private const string Form = "the form that the answer is held to (docs/structured.md)";
     private const string OtherForm = "'response_format', 'structured_outputs' and 'guided_…' are there";
     private const string OwnSpace = "white space is a space, or a line break with its indentation";
-    private const string Tools = "the model was not trained to call tools";
+    private const string OldTools = "'tools' is there";
+    private const string OwnTools = "the model calls the functions in 'tools', and what runs them is the client";
     private const string Text = "the model writes text and nothing else";
     private const string Reasoning = "thinking is always told apart, in 'reasoning_content'";
     private const string Beams = "there is no beam search";
@@ -122,6 +129,21 @@ internal static class RequestFields
         new("guided_regex", FieldUse.Used, "as 'structured_outputs.regex'", "\"a+\""),
         new("guided_choice", FieldUse.Used, "as 'structured_outputs.choice'", "[\"a\",\"b\"]"),
         new("guided_grammar", FieldUse.Used, "as 'structured_outputs.grammar'", "\"root ::= [a]\""),
+        new("tools", FieldUse.Used, "what the model may call, up to 128 functions (docs/serving.md, Tools)",
+            """[{"type":"function","function":{"name":"f"}}]"""),
+        new(Tools + "type", FieldUse.Used, "'function'", "\"function\""),
+        new(Tools + "function", FieldUse.Used, "what can be called", """{"name":"g"}"""),
+        new(Functions + "name", FieldUse.Used, "up to 64 letters, digits, '_', '-' and '.'; each once", "\"g\""),
+        new(Functions + "description", FieldUse.Used, "the model reads it", "\"d\""),
+        new(Functions + "parameters", FieldUse.Used, "a JSON schema of an object, to which the arguments are held",
+            """{"type":"object","properties":{"a":{"type":"string"}}}"""),
+        new(Functions + "strict", FieldUse.Used,
+            "false takes a schema that cannot be held as well; the arguments are then any JSON object", "false"),
+        new("tool_choice", FieldUse.Used, "'none', 'auto', 'required', or the function that is called", "\"required\""),
+        new("tool_choice.type", FieldUse.Used, "'function'", "\"function\""),
+        new("tool_choice.function", FieldUse.Used, "the function that is called", """{"name":"f"}"""),
+        new("tool_choice.function.name", FieldUse.Used, "one of 'tools'", "\"f\""),
+        new("parallel_tool_calls", FieldUse.Used, "false: one call at most", "false"),
         new("logprobs", FieldUse.Used, "log-probabilities of the chosen tokens, those of the thinking included", "true"),
         new("enable_thinking", FieldUse.Used, "whether the model thinks first", "true"),
         new("thinking", FieldUse.Used, "the same, as true and false or as an object", "true"),
@@ -146,7 +168,6 @@ internal static class RequestFields
         new("prompt_cache_key", FieldUse.Accepted, Cache, "\"k\""),
         new("prompt_cache_retention", FieldUse.Accepted, Cache, "\"24h\""),
         new("cache_prompt", FieldUse.Accepted, Cache, "true"),
-        new("parallel_tool_calls", FieldUse.Accepted, "there are no tool calls", "true"),
         new("request_id", FieldUse.Accepted, "answers have ids of the server's own", "\"r\""),
         new("rid", FieldUse.Accepted, "answers have ids of the server's own", "\"r\""),
         new("spaces_between_special_tokens", FieldUse.Accepted, "no spaces are put between tokens", "true"),
@@ -162,11 +183,9 @@ internal static class RequestFields
         new("repeat_last_n", FieldUse.Accepted, Idle, "64"),
 
         new("store", FieldUse.Refused, "nothing is stored", "true", "false"),
-        new("tools", FieldUse.Refused, Tools, """[{"type":"function","function":{"name":"f"}}]""", "[]"),
-        new("tool_choice", FieldUse.Refused, Tools, "\"required\"", "\"none\"", "\"auto\""),
-        new("functions", FieldUse.Refused, Tools, """[{"name":"f"}]""", "[]"),
-        new("function_call", FieldUse.Refused, Tools, """{"name":"f"}""", "\"none\"", "\"auto\""),
-        new("web_search_options", FieldUse.Refused, Tools, "{}"),
+        new("functions", FieldUse.Refused, OldTools, """[{"name":"f"}]""", "[]"),
+        new("function_call", FieldUse.Refused, "'tool_choice' is there", """{"name":"f"}""", "\"none\"", "\"auto\""),
+        new("web_search_options", FieldUse.Refused, OwnTools, "{}"),
         new("guided_whitespace_pattern", FieldUse.Refused, OwnSpace, "\" \""),
         new("structural_tag", FieldUse.Refused, OtherForm, "\"t\""),
         new("json_schema", FieldUse.Refused, OtherForm, "{}"),
@@ -269,8 +288,9 @@ internal static class RequestFields
         new(Messages + "reasoning", FieldUse.Used, "the same", "\"Hm.\""),
         new(Messages + "tool_calls", FieldUse.Used, "of the assistant: written into the prompt in Qwen's form",
             """[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]"""),
-        new(Messages + "tool_call_id", FieldUse.Accepted,
-            "Qwen's form has no ids: results stand in the order of the messages", "\"1\""),
+        new(Messages + "tool_call_id", FieldUse.Used,
+            "the call whose result it is: results are read in the order of the calls; without ids in that of the messages",
+            "\"1\""),
         new(Messages + "name", FieldUse.Accepted, "the model's template has no names", "\"n\""),
         new(Messages + "refusal", FieldUse.Refused, "send it as 'content'", "\"No.\"", "\"\""),
         new(Messages + "function_call", FieldUse.Refused, "'tool_calls' is there", """{"name":"f","arguments":"{}"}"""),
@@ -278,7 +298,7 @@ internal static class RequestFields
         new(Messages + "annotations", FieldUse.Accepted, "of OpenAI's own answers", "[]"),
         new(Messages + "prefix", FieldUse.Refused, "a last message of the assistant is continued without it", "false",
             "true"),
-        new(Parts + "type", FieldUse.Used, "'text' or, from the user, 'image_url'", "\"text\""),
+        new(Parts + "type", FieldUse.Used, "'text' or, from the user and from tools, 'image_url'", "\"text\""),
         new(Parts + "text", FieldUse.Used, "the text", "\"Hi\""),
         new(Parts + "image_url", FieldUse.Used, "a picture: an object, or the URL alone",
             "\"data:image/png;base64,iVBORw0KGgo=\""),

@@ -28,8 +28,9 @@ internal sealed record ChatChoice(
 /// <summary>What the model says; its thinking is in a field of its own, as other servers have it.</summary>
 internal sealed record ChatMessage(
     string Role,
-    string Content,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Content,
     string? ReasoningContent,
+    IReadOnlyList<ToolCallBody>? ToolCalls,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
 
 /// <summary>A piece of an answer.</summary>
@@ -44,7 +45,15 @@ internal sealed record ChunkChoice(
     [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? FinishReason);
 
 /// <summary>What is new in a piece.</summary>
-internal sealed record ChunkDelta(string? Role = null, string? Content = null, string? ReasoningContent = null);
+internal sealed record ChunkDelta(string? Role = null, string? Content = null, string? ReasoningContent = null,
+    IReadOnlyList<ToolCallBody>? ToolCalls = null);
+
+/// <summary>A call of a tool, or a piece of one: only pieces have an index, and only first pieces id, type and
+/// name.</summary>
+internal sealed record ToolCallBody(int? Index, string? Id, string? Type, FunctionBody Function);
+
+/// <summary>The tool and its arguments, a JSON object as text.</summary>
+internal sealed record FunctionBody(string? Name, string Arguments);
 
 /// <summary>The tokens of an answer.</summary>
 internal sealed record ChatLogProbabilities(IReadOnlyList<TokenLogProbability> Content,

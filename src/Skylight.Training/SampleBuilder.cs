@@ -64,7 +64,7 @@ public sealed class SampleBuilder(ConversationEncoder encoder)
     /// <exception cref="Images.ImageException">A picture cannot be decoded, or is too large.</exception>
     public Task<PreparedPrompt> PromptAsync(IReadOnlyList<Message> messages,
         CancellationToken cancellationToken = default) =>
-        encoder.PromptAsync(messages, Thinking, MaximumTiles, cancellationToken);
+        encoder.PromptAsync(messages, Thinking, MaximumTiles, cancellationToken: cancellationToken);
 
     /// <summary>The samples with weights that add up to 1: the loss is the mean over all tokens that are learnt.</summary>
     /// <exception cref="ArgumentException">No token has a weight.</exception>

@@ -63,7 +63,8 @@ internal sealed class RunPrompts
     public Task<PreparedPrompt> EvaluationPromptAsync(TrainingExample example, ThinkingMode thinking,
         CancellationToken cancellationToken) =>
         Encoder.PromptAsync(Prompt(example), thinking,
-            Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count), cancellationToken);
+            Evaluator.MaximumTilesOf(_settings.MaximumTiles ?? _mostTiles, example.Images.Count),
+            cancellationToken: cancellationToken);
 
     /// <summary>Writes the template around the last question.</summary>
     private IReadOnlyList<Message> Dressed(IReadOnlyList<Message> messages)

@@ -24,8 +24,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     private readonly GenerationService _service;
     private readonly ConversationEncoder _encoder;
     private readonly int[] _stopTokens;
-    // Where they are special tokens: the reader of answers wants to see them, and leaves them out.
-    private readonly Dictionary<int, string> _thinkTags;
+    // Where they are special tokens: the readers of answers want to see them, and leave them out.
+    private readonly Dictionary<int, string> _tags;
     private readonly ConstraintCache _constraints;
     private readonly int _cacheTokens;
     private bool _disposed;
@@ -51,7 +51,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         _stopTokens = [.. tokenizer.StopTokenIds().Union(configuration.StopTokenIds)
             .Where(token => (uint)token < (uint)configuration.Language.VocabularySize)];
         _constraints = new ConstraintCache(tokenizer);
-        _thinkTags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd }
+        _tags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd, SpecialTokens.ToolCallStart,
+            SpecialTokens.ToolCallEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
         _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes);
         ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue,
@@ -175,6 +176,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         TimeSpan toFirst = default;
         int tokens = 0, thinking = 0, cached = 0;
         FinishReason end = FinishReason.Length;
+        ToolCallReader? calls = options.OfferedTools.Count == 0 ? null
+            : new ToolCallReader([.. options.OfferedTools.Select(tool => tool.Name)]);
         var ending = new List<(UpdateKind Kind, string Text)>();
         var request = new GenerationRequest(prompt.Sequence) { Constraint = constraint };
         await foreach (GeneratedToken token in _service.GenerateAsync(request, sampling, cancellationToken)
@@ -187,7 +190,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             if (options.ReportTokens)
                 details.Add(new TokenDetail(token.Token, token.LogProbability, token.Entropy));
             string text = token.FinishReason == FinishReason.Stop ? ""
-                : _thinkTags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
+                : _tags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
                 : decoder.Append(token.Token);
             List<(UpdateKind Kind, string Text)> pieces = reader.Append(text, mayStop: tokens > sampling.MinOutputTokens);
             if (reader.IsStopped)
@@ -200,17 +203,20 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
                 break;
             }
 
-            for (int piece = 0; piece < pieces.Count; piece++)
-                yield return new GenerationUpdate(pieces[piece].Kind,
-                    pieces[piece].Text)
-                { Tokens = piece == pieces.Count - 1 ? Take(details) : [] };
+            GenerationUpdate[] updates = [.. UpdatesOf(pieces, calls)];
+            for (int index = 0; index < updates.Length; index++)
+                yield return index < updates.Length - 1 ? updates[index] : updates[index] with { Tokens = Take(details) };
         }
 
         ending.AddRange(reader.Append(decoder.Flush(), isEnd: true, mayStop: tokens > sampling.MinOutputTokens));
         if (reader.IsStopped)
             end = FinishReason.StopSequence;
-        foreach ((UpdateKind kind, string text) in ending)
-            yield return new GenerationUpdate(kind, text);
+        foreach (GenerationUpdate update in UpdatesOf(ending, calls))
+            yield return update;
+        foreach (GenerationUpdate update in calls?.Append(UpdateKind.Answer, "", isEnd: true) ?? [])
+            yield return update;
+        if (calls is { Count: > 0, Broken: 0 } && end != FinishReason.Length)
+            end = FinishReason.ToolCalls;
         yield return new GenerationUpdate(reader.Kind, "")
         {
             Tokens = Take(details),
@@ -220,6 +226,10 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         };
     }
 
+    private static IEnumerable<GenerationUpdate> UpdatesOf(List<(UpdateKind Kind, string Text)> pieces,
+        ToolCallReader? calls) => calls is null ? pieces.Select(piece => new GenerationUpdate(piece.Kind, piece.Text))
+            : pieces.SelectMany(piece => calls.Append(piece.Kind, piece.Text));
+
     /// <summary>Answers, and gives the whole answer at its end.</summary>
     /// <inheritdoc cref="GenerateAsync(IReadOnlyList{Message}, GenerationOptions, CancellationToken)"/>
     public async Task<ChatAnswer> CompleteAsync(IReadOnlyList<Message> messages, GenerationOptions? options = null,
@@ -227,15 +237,20 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     {
         System.Text.StringBuilder thinking = new(), answer = new();
         var tokens = new List<TokenDetail>();
+        var calls = new ToolCallCollector();
         GenerationUpdate? last = null;
         await foreach (GenerationUpdate update in GenerateAsync(messages, options, cancellationToken).ConfigureAwait(false))
         {
             (update.Kind == UpdateKind.Thinking ? thinking : answer).Append(update.Text);
             tokens.AddRange(update.Tokens);
+            calls.Add(update.ToolCall);
             last = update;
         }
 
-        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.FinishReason!.Value, last.Usage!);
+        return new ChatAnswer(thinking.ToString(), answer.ToString(), tokens, last!.FinishReason!.Value, last.Usage!)
+        {
+            ToolCalls = [.. calls.Complete],
+        };
     }
 
     /// <summary>Turns messages into what the model reads: pictures decoded and cut into tiles, text into tokens.</summary>
@@ -249,8 +264,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         ObjectDisposedException.ThrowIf(_disposed, this);
         options ??= new GenerationOptions();
         options.Validate();
-        return await _encoder.PromptAsync(messages, options.Thinking, options.MaximumTiles, cancellationToken)
-            .ConfigureAwait(false);
+        return await _encoder.PromptAsync(messages, options.Thinking, options.MaximumTiles,
+            options.OfferedTools, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>
@@ -347,10 +362,12 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>The form of an answer, behind its think block if there is one.</summary>
     private TokenConstraint? ConstraintOf(GenerationOptions options, bool opensThinking)
     {
-        if (options.Constraint is not { } constraint)
+        if (ToolForm.Of(options) is not { } constraint)
             return null;
         bool mayThink = options.Thinking switch
         {
+            // Whoever may say anything may open a think block, in which no call is meant.
+            _ when options.OfferedTools.Count > 0 && options.ToolChoice.Kind == ToolChoiceKind.Auto => true,
             ThinkingMode.On => true,
             ThinkingMode.Off => false,
             _ => Template.MayThink,
@@ -373,7 +390,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
                 $"of {ContextTokens} tokens.");
 
         int fewest = options.MinOutputTokens
-            ?? (options.Constraint is null ? Math.Min(defaults.MinOutputTokens ?? 0, most) : 0);
+            ?? (!options.HasForm ? Math.Min(defaults.MinOutputTokens ?? 0, most) : 0);
         if (fewest > most)
             throw new ContextLengthException(
                 $"A prompt of {promptTokens} tokens leaves an answer {most} tokens, fewer than the {fewest} that it " +

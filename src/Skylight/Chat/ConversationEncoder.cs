@@ -118,19 +118,21 @@ public sealed class ConversationEncoder
     /// answer begins with.</param>
     /// <param name="thinking">Whether the answer begins by thinking.</param>
     /// <param name="maximumTiles">The most tiles of a picture; by default what the model's configuration says.</param>
+    /// <param name="tools">What the model may call; none by default.</param>
     /// <param name="cancellationToken">Stops, also while a picture is read.</param>
     /// <exception cref="ArgumentException">The messages cannot be used.</exception>
     /// <exception cref="ContextLengthException">They are longer than the context; the message has the numbers.</exception>
     /// <exception cref="ImageException">A picture cannot be decoded, or is too large.</exception>
     public async Task<PreparedPrompt> PromptAsync(
         IReadOnlyList<Message> messages, ThinkingMode thinking = ThinkingMode.Default, int? maximumTiles = null,
-        CancellationToken cancellationToken = default)
+        IReadOnlyList<ToolDefinition>? tools = null, CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
-        CheckMessages(messages);
+        CheckMessages(messages, tools ??= []);
+        messages = ToolResults.Ordered(messages);
         (List<ChatTurn> turns, List<ImageTile> tiles) = await TurnsAsync(messages, maximumTiles, cancellationToken)
             .ConfigureAwait(false);
-        ChatPrompt prompt = TemplateFor(thinking).Apply(_tokenizer, turns);
+        ChatPrompt prompt = TemplateFor(thinking).Apply(_tokenizer, turns, [.. tools.Select(tool => tool.Signature)]);
         if (prompt.Tokens.Length >= MaximumTokens)
             throw new ContextLengthException(
                 $"The conversation has {prompt.Tokens.Length} tokens ({prompt.ImageTokenCount} of them for " +
@@ -155,7 +157,7 @@ public sealed class ConversationEncoder
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(messages);
-        CheckMessages(messages);
+        CheckMessages(messages, []);
         (List<ChatTurn> turns, List<ImageTile> tiles) = await TurnsAsync(messages, maximumTiles, cancellationToken)
             .ConfigureAwait(false);
         ChatTranscript transcript = TemplateFor(thinking).ApplyWithAnswers(_tokenizer, turns);
@@ -184,7 +186,8 @@ public sealed class ConversationEncoder
             {
                 if (part is not ImagePart image)
                 {
-                    parts.Add(new ChatText(((TextPart)part).Text));
+                    parts.Add(part is ToolCallPart call ? new ChatToolCall(call.Call.Name, call.Call.Arguments)
+                        : new ChatText(((TextPart)part).Text));
                     continue;
                 }
 
@@ -204,7 +207,7 @@ public sealed class ConversationEncoder
         return (turns, tiles);
     }
 
-    private void CheckMessages(IReadOnlyList<Message> messages)
+    private void CheckMessages(IReadOnlyList<Message> messages, IReadOnlyList<ToolDefinition> tools)
     {
         if (messages.Count == 0)
             throw new ConversationException("A conversation needs at least one message.", nameof(messages));
@@ -216,28 +219,42 @@ public sealed class ConversationEncoder
             foreach (MessagePart part in message.Parts)
             {
                 ArgumentNullException.ThrowIfNull(part);
-                if (part is ImagePart && message.Role != ChatRole.User)
+                if (part is ImagePart && message.Role is not (ChatRole.User or ChatRole.Tool))
                     throw new ConversationException(
                         $"Message {index} is from the {message.Role.ToString().ToLowerInvariant()} and holds a " +
-                        $"picture; the model takes pictures from the user only.", nameof(messages));
+                        $"picture; the model takes pictures from the user and from tools only.", nameof(messages));
+                if (part is ToolCallPart)
+                    CheckCall(messages, index);
                 images += part is ImagePart ? 1 : 0;
             }
         }
 
-        CheckLength(messages);
+        CheckLength(messages, tools);
         if (images > MaximumImages)
             throw new ConversationException(
                 $"The conversation holds {images} pictures; at most {MaximumImages} are allowed.", nameof(messages));
+    }
+
+    private static void CheckCall(IReadOnlyList<Message> messages, int index)
+    {
+        if (messages[index].Role != ChatRole.Assistant)
+            throw new ConversationException(
+                $"Message {index} is from the {messages[index].Role.ToString().ToLowerInvariant()} and calls a tool; " +
+                $"only the assistant calls tools.", nameof(messages));
+        if (index == messages.Count - 1)
+            throw new ConversationException(
+                $"Message {index}, the last one, calls tools: what they gave must follow it.", nameof(messages));
     }
 
     /// <summary>
     /// Refuses text that cannot fit before time is spent on its tokens: megabytes of it would keep a processor busy for
     /// seconds.
     /// </summary>
-    private void CheckLength(IReadOnlyList<Message> messages)
+    private void CheckLength(IReadOnlyList<Message> messages, IReadOnlyList<ToolDefinition> tools)
     {
         // Of the last message nothing is left out: it is continued.
-        long bytes = messages.Select((message, index) => BytesOf(message, index == messages.Count - 1)).Sum();
+        long bytes = messages.Select((message, index) => BytesOf(message, index == messages.Count - 1)).Sum()
+            + tools.Sum(tool => (long)tool.Signature.GetRawText().Length);
         if (bytes / MostShrinking < MaximumTokens)
             return;
         _longestToken ??= Enumerable.Range(0, _tokenizer.VocabularySize).Max(token => _tokenizer.TokenBytes(token).Length);
@@ -251,7 +268,8 @@ public sealed class ConversationEncoder
     private long BytesOf(Message message, bool isLast)
     {
         string text = string.Concat(message.Parts.OfType<TextPart>().Select(part => part.Text));
-        return System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !isLast
+        long calls = message.Parts.OfType<ToolCallPart>().Sum(part => (long)part.Call.Arguments.Length);
+        return calls + System.Text.Encoding.UTF8.GetByteCount(message.Role == ChatRole.Assistant && !isLast
             && !Template.KeepsThinking ? ChatTemplate.WithoutThinking(text) : text);
     }
 

@@ -110,6 +110,25 @@ public sealed record GenerationOptions
     /// </summary>
     public Constraint? Constraint { get; init; }
 
+    /// <summary>
+    /// What the model may call. They are named in the prompt, behind the system message, and answers carry calls:
+    /// <see cref="GenerationUpdate.ToolCall"/>, <see cref="ChatAnswer.ToolCalls"/>. A call names one of them and has
+    /// arguments of its schema; together with <see cref="Constraint"/> an answer has its form or is calls.
+    /// </summary>
+    public IReadOnlyList<ToolDefinition> Tools { get; init; } = [];
+
+    /// <summary>Whether the model calls, may call or must call tools.</summary>
+    public ToolChoice ToolChoice { get; init; } = ToolChoice.Auto;
+
+    /// <summary>Whether an answer may call several tools; else one at most.</summary>
+    public bool ParallelToolCalls { get; init; } = true;
+
+    /// <summary>The tools that the model is told of.</summary>
+    internal IReadOnlyList<ToolDefinition> OfferedTools => ToolChoice.Kind == ToolChoiceKind.None ? [] : Tools;
+
+    /// <summary>Whether answers are held to any form.</summary>
+    internal bool HasForm => Constraint is not null || OfferedTools.Count > 0;
+
     /// <summary>Whether updates carry their tokens with log-probability and entropy.</summary>
     public bool ReportTokens { get; init; }
 
@@ -131,14 +150,15 @@ public sealed record GenerationOptions
             MinOutputTokens = MinOutputTokens ?? 0,
             StopTokens = StopTokenIds,
         }).Validate();
-        if (Constraint is not null && IgnoreEndOfSequence && StopTokenIds.Count == 0)
+        ToolForm.Check(this);
+        if (HasForm && IgnoreEndOfSequence && StopTokenIds.Count == 0)
             throw new ArgumentException(
-                "An answer that is held to a form ends where it has it: the tokens with which the model ends it cannot be " +
-                "ignored.");
-        if (Constraint is not null && MinOutputTokens > 0)
+                "An answer that is held to a form, or may call tools, ends where it has its form: the tokens with which " +
+                "the model ends it cannot be ignored.");
+        if (HasForm && MinOutputTokens > 0)
             throw new ArgumentException(
-                $"An answer that is held to a form ends where it has it, and cannot be made to have at least " +
-                $"{MinOutputTokens} tokens: say in the form how long it is to be.");
+                $"An answer that is held to a form, or may call tools, ends where it has its form, and cannot be made to " +
+                $"have at least {MinOutputTokens} tokens: say in the form how long it is to be.");
         if (StopSequences.Any(string.IsNullOrEmpty))
             throw new ArgumentException("A stop text cannot be empty.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))

@@ -38,6 +38,15 @@ public sealed record GenerationUpdate(UpdateKind Kind, string Text)
     /// <summary>The tokens made since the last update, where they were asked for.</summary>
     public IReadOnlyList<TokenDetail> Tokens { get; init; } = [];
 
+    /// <summary>A piece of a call of a tool; the update then has no text.</summary>
+    public ToolCallUpdate? ToolCall { get; init; }
+
+    /// <summary>
+    /// Why the text of this update, which begins like a call of a tool, is none: it was cut off, or is written wrongly.
+    /// Null where it is text like any other.
+    /// </summary>
+    public string? BrokenToolCall { get; init; }
+
     /// <summary>Why the answer ended; in the last update.</summary>
     public FinishReason? FinishReason { get; init; }
 
@@ -52,4 +61,8 @@ public sealed record GenerationUpdate(UpdateKind Kind, string Text)
 /// <param name="FinishReason">Why it ended.</param>
 /// <param name="Usage">What it took.</param>
 public sealed record ChatAnswer(string Thinking, string Answer, IReadOnlyList<TokenDetail> Tokens,
-    FinishReason FinishReason, Usage Usage);
+    FinishReason FinishReason, Usage Usage)
+{
+    /// <summary>The calls of tools that are complete, in the order in which they were made.</summary>
+    public IReadOnlyList<ToolCall> ToolCalls { get; init; } = [];
+}

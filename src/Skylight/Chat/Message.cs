@@ -3,7 +3,8 @@ using Skylight.Text;
 
 namespace Skylight.Chat;
 
-/// <summary>A part of a message: <see cref="TextPart"/> or <see cref="ImagePart"/>.</summary>
+/// <summary>A part of a message: <see cref="TextPart"/>, <see cref="ImagePart"/> or
+/// <see cref="ToolCallPart"/>.</summary>
 public abstract record MessagePart
 {
     private protected MessagePart()
@@ -14,6 +15,10 @@ public abstract record MessagePart
 /// <summary>Plain text; what is spelled like a special token stays text.</summary>
 /// <param name="Text">The text.</param>
 public sealed record TextPart(string Text) : MessagePart;
+
+/// <summary>A call of a tool in an earlier answer of the model; calls stand behind the answer's text.</summary>
+/// <param name="Call">The call.</param>
+public sealed record ToolCallPart(ToolCall Call) : MessagePart;
 
 /// <summary>A picture.</summary>
 public sealed record ImagePart : MessagePart
@@ -133,7 +138,7 @@ public sealed record ImagePart : MessagePart
 /// <summary>What one side of a conversation says.</summary>
 /// <param name="Role">Who says it.</param>
 /// <param name="Parts">Text and pictures, in the order in which the model is to read them; pictures only from the
-/// user.</param>
+/// user and from tools, calls of tools only from the model.</param>
 public sealed record Message(ChatRole Role, IReadOnlyList<MessagePart> Parts)
 {
     /// <summary>A message of text alone.</summary>
@@ -151,4 +156,27 @@ public sealed record Message(ChatRole Role, IReadOnlyList<MessagePart> Parts)
 
     /// <summary>An earlier answer of the model.</summary>
     public static Message Assistant(string text) => new(ChatRole.Assistant, text);
+
+    /// <summary>An earlier answer of the model with its calls of tools.</summary>
+    /// <param name="text">What it said before them; may be empty.</param>
+    /// <param name="calls">The calls. A message for what each of them gave follows, in the same order.</param>
+    public static Message Assistant(string text, IReadOnlyList<ToolCall> calls)
+    {
+        ArgumentNullException.ThrowIfNull(calls);
+        return new(ChatRole.Assistant, [new TextPart(text), .. calls.Select(call => new ToolCallPart(call))]);
+    }
+
+    /// <summary>What a call of a tool gave: text, and pictures behind it.</summary>
+    /// <param name="callId">The call's <see cref="ToolCall.Id"/>; null where results stand in the order of the
+    /// calls.</param>
+    /// <param name="text">The text; may be empty.</param>
+    /// <param name="images">The pictures.</param>
+    public static Message ToolResult(string? callId, string text, params ReadOnlySpan<ImagePart> images) =>
+        new(ChatRole.Tool, [new TextPart(text), .. images]) { ToolCallId = callId };
+
+    /// <summary>
+    /// Of what a tool gave: which call it belongs to. The model's form has no ids; results are put in the order of the
+    /// calls before they are read.
+    /// </summary>
+    public string? ToolCallId { get; init; }
 }

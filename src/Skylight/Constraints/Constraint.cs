@@ -148,6 +148,17 @@ public sealed class Constraint
             new Form.Repeated(new Form.Call(rule), least, most));
     }
 
+    /// <summary>
+    /// Text of any kind, which ends without a mark, or which has this form from its first mark on.
+    /// </summary>
+    /// <param name="mark">The mark; the form begins behind it.</param>
+    internal Constraint FromMark(string mark)
+    {
+        byte[] bytes = Encoding.UTF8.GetBytes(mark);
+        return new("from mark", $"{mark.Length}:{mark}{Key}", _description,
+            Form.Either(Form.FreeWithout(bytes), Form.Of(Form.FreeUntil(bytes), _form)));
+    }
+
     /// <summary>The form behind a think block, in which everything may be written.</summary>
     /// <param name="isOpen">Whether the block is open already; otherwise there may be one.</param>
     internal Constraint AfterThinking(bool isOpen)

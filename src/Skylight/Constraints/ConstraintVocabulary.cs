@@ -22,7 +22,8 @@ public sealed class ConstraintVocabulary
         for (int token = 0; token < Size; token++)
         {
             _bytes[token] = tokenizer.TokenBytes(token).ToArray();
-            _isSpecial[token] = tokenizer.IsSpecial(token);
+            // Tags of tool calls are a part of forms, whatever a tokenizer calls them.
+            _isSpecial[token] = tokenizer.IsSpecial(token) && !IsToolTag(_bytes[token]);
             LongestToken = Math.Max(LongestToken, _bytes[token].Length);
         }
 
@@ -31,6 +32,9 @@ public sealed class ConstraintVocabulary
         Build(order);
         SpecialTokens = [.. Enumerable.Range(0, Size).Where(token => _isSpecial[token])];
     }
+
+    private static bool IsToolTag(ReadOnlySpan<byte> bytes) =>
+        bytes.SequenceEqual("<tool_call>"u8) || bytes.SequenceEqual("</tool_call>"u8);
 
     /// <summary>How many tokens there are.</summary>
     public int Size { get; }

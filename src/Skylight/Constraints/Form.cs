@@ -76,7 +76,15 @@ internal abstract record Form
     }
 
     /// <summary>Any bytes up to a mark, and the mark.</summary>
-    public static Form FreeUntil(byte[] mark)
+    public static Form FreeUntil(byte[] mark) => new Graph(
+        [.. Enumerable.Range(0, mark.Length + 1).Select(state => state == mark.Length)], FreeEdges(mark), IsFree: true);
+
+    /// <summary>Any bytes among which a mark is not; also none.</summary>
+    public static Form FreeWithout(byte[] mark) => new Graph([.. mark.Select(_ => true)],
+        [.. FreeEdges(mark).Where(edge => edge.To < mark.Length)]);
+
+    /// <summary>The edges of an automaton whose state is how much of a mark has been read.</summary>
+    private static List<(int From, Form Form, int To)> FreeEdges(byte[] mark)
     {
         var edges = new List<(int, Form, int)>();
         for (int state = 0; state < mark.Length; state++)
@@ -91,9 +99,7 @@ internal abstract record Form
             }
         }
 
-        bool[] accepts = new bool[mark.Length + 1];
-        accepts[^1] = true;
-        return new Graph(accepts, edges, IsFree: true);
+        return edges;
 
         // How much of the mark has been read when a byte follows so much of it.
         int After(int read, byte value)

@@ -28,6 +28,9 @@ public enum FinishReason
 
     /// <summary>One of the stop sequences was written: texts, which the engine does not know, but a chat model.</summary>
     StopSequence,
+
+    /// <summary>The answer ended with calls of tools, which the engine does not know, but a chat model.</summary>
+    ToolCalls,
 }
 
 /// <summary>What a model wrote.</summary>

@@ -1,4 +1,4 @@
-using System.Text;
+using System.Text.Json;
 using Skylight.Text.Templates;
 
 namespace Skylight.Text;
@@ -15,7 +15,7 @@ namespace Skylight.Text;
 /// 40: the answer begins
 /// <c>&lt;|im_start|&gt;assistant\n&lt;think&gt;\n</c>; system message: technical report, section 6.2).
 /// </remarks>
-public sealed record ChatTemplate
+public sealed partial record ChatTemplate
 {
     private const string InternVLName = "internvl2_5", InternVLBareName = "internvl2_5-no-system",
         TransformersName = "transformers";
@@ -151,7 +151,10 @@ public sealed record ChatTemplate
             return (jinja.SwitchesThinking ? (bool?[])[null, true, false] : [null]).All(thinking =>
             {
                 ChatTemplate template = thinking is { } value ? WithThinking(value) : this;
-                return JinjaChat.Probes.All(chat => template.Spell(chat) == jinja.Spell(chat, thinking, KeepsThinking));
+                return JinjaChat.Probes.All(
+                    chat => template.Spell(chat, []) == jinja.Spell(chat, thinking, KeepsThinking, []))
+                    && (!jinja.TakesTools || template.Spell(JinjaChat.ToolProbe, JinjaChat.ProbeTools)
+                        == jinja.Spell(JinjaChat.ToolProbe, thinking, KeepsThinking, JinjaChat.ProbeTools));
             });
         }
         catch (TemplateException exception) when (exception.IsRefusal)
@@ -161,10 +164,10 @@ public sealed record ChatTemplate
     }
 
     /// <summary>A prompt as text, with its special tokens spelled out.</summary>
-    private string Spell(ChatTurn[] turns)
+    private string Spell(ChatTurn[] turns, IReadOnlyList<JsonElement> tools)
     {
         var prompt = new Writer(null);
-        WritePrompt(prompt, turns);
+        WritePrompt(prompt, Folded(turns, tools));
         return prompt.Spelled;
     }
 
@@ -212,20 +215,31 @@ public sealed record ChatTemplate
     /// </summary>
     /// <param name="tokenizer">The model's tokenizer.</param>
     /// <param name="turns">The chat, oldest turn first.</param>
-    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's turn, or
-    /// its token count is not usable.</exception>
+    /// <param name="tools">What the model may call, each as OpenAI's API writes it: <c>{"type": "function", "function":
+    /// {"name": …, "description": …, "parameters": …}}</c>. They stand behind the system message, in Qwen2.5's form or
+    /// in that of the checkpoint's own template; none by default.</param>
+    /// <exception cref="ArgumentException">There are no turns, a part is null, a picture is not in a user's or a tool's
+    /// turn, or its token count is not usable.</exception>
     /// <exception cref="TokenizerException">The tokenizer lacks a special token that the template needs; names
     /// it.</exception>
-    public ChatPrompt Apply(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns)
+    public ChatPrompt Apply(ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns, IReadOnlyList<JsonElement>? tools = null)
     {
+        tools ??= [];
         ArgumentNullException.ThrowIfNull(tokenizer);
         ArgumentNullException.ThrowIfNull(turns);
         if (turns.Count == 0)
             throw new ArgumentException("A chat needs at least one turn.", nameof(turns));
+        if (CallsTools(turns[^1]))
+            throw new ArgumentException(
+                $"Turn {turns.Count - 1} of the chat, the last one, calls tools: what they gave must follow it.",
+                nameof(turns));
 
         var prompt = new Writer(tokenizer);
+        if (Jinja is { TakesTools: true })
+            return ByJinja(() => Jinja.Apply(prompt, tokenizer, Begun(turns), EnableThinking, KeepsThinking, tools));
+        turns = Folded(turns, tools);
         if (Jinja is not null)
-            return ByJinja(() => Jinja.Apply(prompt, tokenizer, Begun(turns), EnableThinking, KeepsThinking));
+            return ByJinja(() => Jinja.Apply(prompt, tokenizer, Begun(turns), EnableThinking, KeepsThinking, []));
         bool isThinking = WritePrompt(prompt, turns);
         return new ChatPrompt(prompt.Finish(), isThinking, prompt.ImageTokenCount);
     }
@@ -237,7 +251,7 @@ public sealed record ChatTemplate
         for (int i = 0; i < turns.Count; i++)
         {
             if (i == turns.Count - 1 && turns[i] is { Role: ChatRole.Assistant, Parts.IsDefault: false } last)
-                begun = string.Concat(last.Parts.Select(part => TextOf(part, last, i)));
+                begun = TextOf(last, i);
             else
                 Write(prompt, turns[i], i);
         }
@@ -266,8 +280,12 @@ public sealed record ChatTemplate
         ArgumentNullException.ThrowIfNull(turns);
         if (turns.Count == 0 || turns[^1] is not { Role: ChatRole.Assistant })
             throw new ArgumentException("A chat to learn from must end with the assistant's turn.", nameof(turns));
+        if (turns.Any(CallsTools))
+            throw new ArgumentException("A chat to learn from cannot hold calls of tools: write them as text.",
+                nameof(turns));
 
         var transcript = new Writer(tokenizer);
+        turns = Jinja is { TakesTools: true } ? turns : Folded(turns, []);
         if (Jinja is not null)
             return ByJinja(() => Jinja.ApplyWithAnswers(transcript, tokenizer, Begun(turns), EnableThinking, KeepsThinking));
         var answers = new List<(int Start, int End)>();
@@ -281,7 +299,7 @@ public sealed record ChatTemplate
             }
 
             bool thinks = i == turns.Count - 1 || KeepsThinking;
-            string answer = string.Concat(turn.Parts.Select(part => TextOf(part, turn, i)));
+            string answer = TextOf(turn, i);
             transcript.Special(SpecialTokens.TurnStart);
             transcript.Text("assistant\n");
             answers.Add(WriteAnswer(transcript, thinks ? answer : WithoutThinking(answer), thinks && OpensThinking, i));
@@ -296,12 +314,29 @@ public sealed record ChatTemplate
     {
         // What is wrong with a turn is found, and named, by writing it down.
         var check = new Writer(null);
-        for (int i = 0; i < turns.Count; i++)
-            Write(check, turns[i], i);
+        List<ChatTurn> folded = ToolTurns.Fold(turns);
+        for (int i = 0; i < folded.Count; i++)
+            Write(check, folded[i], i);
         var begin = new Writer(null);
         turns = Begin(begin, turns);
         string? message = begin.Spelled.Length == 0 ? null : AsksToThink ? ThinkingMessage : SystemMessage;
         return message is null ? [.. turns] : [ChatTurn.System(message), .. turns];
+    }
+
+    /// <summary>
+    /// Turns in Qwen2.5's form of tools, for what has none of its own: what may be called behind the system message,
+    /// what tools gave in turns of the user's.
+    /// </summary>
+    private IReadOnlyList<ChatTurn> Folded(IReadOnlyList<ChatTurn> turns, IReadOnlyList<JsonElement> tools)
+    {
+        List<ChatTurn> folded = ToolTurns.Fold(turns);
+        if (tools.Count == 0)
+            return folded;
+        if (folded[0] is not { Role: ChatRole.System })
+            folded.Insert(0, ChatTurn.System((AsksToThink ? ThinkingMessage : SystemMessage) ?? ""));
+        if (!folded[0].Parts.IsDefault)
+            folded[0] = ToolTurns.WithTools(folded[0], tools);
+        return folded;
     }
 
     private static T ByJinja<T>(Func<T> render)
@@ -424,14 +459,34 @@ public sealed record ChatTemplate
             ChatRole.User => "user\n",
             ChatRole.Assistant => "assistant\n",
             _ => throw new ArgumentException(
-                $"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User and Assistant.", "turns"),
+                $"Turn {index} of the chat has the role {(int)turn.Role}; there are System, User, Assistant and Tool.",
+                "turns"),
         });
         if (turn.Role == ChatRole.Assistant)
-            prompt.Text(Answer(string.Concat(turn.Parts.Select(part => TextOf(part, turn, index)))));
+            WriteAnswerBefore(prompt, turn, index);
         else
             WriteParts(prompt, turn, index);
         prompt.Special(SpecialTokens.TurnEnd);
         prompt.Text("\n");
+    }
+
+    private static bool CallsTools(ChatTurn? turn) =>
+        turn is { Parts.IsDefault: false } && turn.Parts.Any(part => part is ChatToolCall);
+
+    /// <summary>An earlier answer with its calls.</summary>
+    private void WriteAnswerBefore(Writer prompt, ChatTurn turn, int index)
+    {
+        string answer = Answer(TextOf(turn with { Parts = [.. turn.Parts.Where(part => part is not ChatToolCall)] }, index));
+        prompt.Text(answer);
+        bool isFirst = answer.Length == 0;
+        foreach (ChatToolCall call in turn.Parts.OfType<ChatToolCall>())
+        {
+            prompt.Text(isFirst ? "" : "\n");
+            prompt.Tag(SpecialTokens.ToolCallStart);
+            prompt.Text(ToolTurns.Spell(call));
+            prompt.Tag(SpecialTokens.ToolCallEnd);
+            isFirst = false;
+        }
     }
 
     private static void WriteParts(Writer prompt, ChatTurn turn, int index)
@@ -447,6 +502,10 @@ public sealed record ChatTemplate
                 prompt.Image(image.TokenCount);
                 prompt.Text("\n");
             }
+            else if (part is ChatTag tag)
+            {
+                prompt.Tag(tag.Spelling);
+            }
             else
             {
                 prompt.Text(TextOf(part, turn, index));
@@ -454,12 +513,15 @@ public sealed record ChatTemplate
         }
     }
 
+    private static string TextOf(ChatTurn turn, int index) =>
+        string.Concat(turn.Parts.Select(part => TextOf(part, turn, index)));
+
     private static string TextOf(ChatPart part, ChatTurn turn, int index) => part switch
     {
         ChatText { Text: { } text } => text,
         ChatImage =>
             throw new ArgumentException(
-                $"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's turn.",
+                $"Turn {index} of the chat has a picture and the role {turn.Role}; pictures belong into a user's or a tool's turn.",
                 "turns"),
         _ => throw new ArgumentException($"Turn {index} of the chat has a part that is null or holds null.", "turns"),
     };
@@ -471,88 +533,5 @@ public sealed record ChatTemplate
         bool opened = text.StartsWith(SpecialTokens.ThinkStart, StringComparison.Ordinal)
             || !text.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
         return OpensThinking && !opened ? $"{SpecialTokens.ThinkStart}\n{text}" : text;
-    }
-
-    /// <summary>
-    /// Collects the tokens. Text between two special tokens is encoded at once: cut elsewhere it would get other tokens
-    /// than in training.
-    /// </summary>
-    /// <param name="tokenizer">Null where the text is wanted.</param>
-    internal sealed class Writer(ITokenizer? tokenizer)
-    {
-        private readonly List<int> _tokens = [];
-        private readonly StringBuilder _text = new();
-
-        public int ImageTokenCount { get; private set; }
-
-        /// <summary>The text, where there is no tokenizer.</summary>
-        public string Spelled => _text.ToString();
-
-        public void Text(string text) => _text.Append(text);
-
-        public void Text(char character) => _text.Append(character);
-
-        public void Special(string token)
-        {
-            if (tokenizer is null)
-            {
-                Text(token);
-                return;
-            }
-
-            Encode();
-            _tokens.Add(tokenizer.RequiredTokenId(token));
-        }
-
-        /// <summary>
-        /// One token where the tokenizer has it, else as the model writes it: plain text, cut together with what
-        /// surrounds it.
-        /// </summary>
-        public void Tag(string tag)
-        {
-            if (tokenizer?.TokenId(tag) is null)
-                Text(tag);
-            else
-                Special(tag);
-        }
-
-        public void Image(int count)
-        {
-            ImageTokenCount += count;
-            Special(SpecialTokens.ImageStart);
-            if (tokenizer is null)
-            {
-                _text.Insert(_text.Length, SpecialTokens.ImageContext, count);
-                Text(SpecialTokens.ImageEnd);
-                return;
-            }
-
-            int context = tokenizer.RequiredTokenId(SpecialTokens.ImageContext);
-            _tokens.EnsureCapacity(_tokens.Count + count + 1);
-            for (int i = 0; i < count; i++)
-                _tokens.Add(context);
-            Special(SpecialTokens.ImageEnd);
-        }
-
-        /// <summary>Ends the text so far and says how many tokens there are.</summary>
-        public int Cut()
-        {
-            Encode();
-            return _tokens.Count;
-        }
-
-        public int[] Finish()
-        {
-            Encode();
-            return [.. _tokens];
-        }
-
-        private void Encode()
-        {
-            if (_text.Length == 0 || tokenizer is null)
-                return;
-            _tokens.AddRange(tokenizer.Encode(_text.ToString()));
-            _text.Clear();
-        }
     }
 }

@@ -13,9 +13,13 @@ public enum ChatRole
 
     /// <summary>The model.</summary>
     Assistant,
+
+    /// <summary>A tool that the model has called. What tools give in a row is one turn of the user's in Qwen's
+    /// form.</summary>
+    Tool,
 }
 
-/// <summary>A part of a turn: <see cref="ChatText"/> or <see cref="ChatImage"/>.</summary>
+/// <summary>A part of a turn: <see cref="ChatText"/>, <see cref="ChatImage"/> or <see cref="ChatToolCall"/>.</summary>
 public abstract record ChatPart
 {
     private protected ChatPart()
@@ -36,9 +40,18 @@ public sealed record ChatImage(int TokenCount) : ChatPart
     public const int MostTokens = 1 << 22;
 }
 
+/// <summary>A call of a tool in an earlier answer. Calls stand behind the answer's text.</summary>
+/// <param name="Name">The tool.</param>
+/// <param name="Arguments">A JSON object as text.</param>
+public sealed record ChatToolCall(string Name, string Arguments) : ChatPart;
+
+/// <summary>A mark that the template itself puts into a turn: one token where the tokenizer has it.</summary>
+internal sealed record ChatTag(string Spelling) : ChatPart;
+
 /// <summary>One turn of a chat.</summary>
 /// <param name="Role">Whose turn it is.</param>
-/// <param name="Parts">What is said, in the order in which the model reads it; pictures only in a user's turn.</param>
+/// <param name="Parts">What is said, in the order in which the model reads it; pictures only in a user's or a tool's
+/// turn, calls only in the model's.</param>
 public sealed record ChatTurn(ChatRole Role, ImmutableArray<ChatPart> Parts)
 {
     /// <summary>A system message.</summary>

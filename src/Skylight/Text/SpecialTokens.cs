@@ -27,6 +27,19 @@ public static class SpecialTokens
     /// <summary>Closes a think block; plain text in most tokenizers of the family.</summary>
     public const string ThinkEnd = "</think>";
 
+    /// <summary>Opens a tool call. A token of its own in tokenizers of Qwen2.5 and later, though not a special
+    /// one.</summary>
+    public const string ToolCallStart = "<tool_call>";
+
+    /// <summary>Closes a tool call.</summary>
+    public const string ToolCallEnd = "</tool_call>";
+
+    /// <summary>Opens what a tool gave; plain text in Qwen2.5's tokenizers, a token in Qwen3's.</summary>
+    public const string ToolResponseStart = "<tool_response>";
+
+    /// <summary>Closes what a tool gave.</summary>
+    public const string ToolResponseEnd = "</tool_response>";
+
     /// <summary>The number of a special token that must be there.</summary>
     /// <exception cref="TokenizerException">The tokenizer does not have it; names it.</exception>
     public static int RequiredTokenId(this ITokenizer tokenizer, string specialToken) =>

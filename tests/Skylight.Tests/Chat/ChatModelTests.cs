@@ -354,7 +354,7 @@ public sealed class ChatModelTests
         });
         ImagePart picture = ImagePart.FromRgb(TinyChatModel.Picture(1));
         await Refused<ArgumentException>("at least one message", []);
-        await Refused<ArgumentException>("takes pictures from the user only", [new Message(ChatRole.Assistant, [picture])]);
+        await Refused<ArgumentException>("takes pictures from the user and from tools only", [new Message(ChatRole.Assistant, [picture])]);
         await Refused<ArgumentException>("at most 2 are allowed", [Message.User("?", picture, picture, picture)]);
         await Refused<ArgumentException>("the context has 1024 tokens",
             [Message.User("?", ImagePart.FromRgb(TinyChatModel.Picture(1, 400, 200)), picture)]);

@@ -21,7 +21,7 @@ namespace Skylight.Tests.Extensions;
 /// _PreservesSystemMessage, _Streaming and _CustomPrompt.
 /// </para>
 /// <para>
-/// 21 wait for tools (<c>ChatOptions.Tools</c> is refused by name, <c>ChatOptionsTests</c>):
+/// 21 are of tools, and want calls that random weights do not choose (<see cref="FunctionInvocationTests"/> has some):
 /// FunctionInvocation_AutomaticallyInvokeFunction_Parameterless, _WithParameters_NonStreaming and _Streaming,
 /// _OptionalParameter, _NestedParameters, _ArrayParameter, _SupportsMultipleParallelRequests, _RequireAny and
 /// _RequireSpecific, because the model has to ask for a call; both AvailableTools_SchemasAreAccepted, because its prompt
@@ -33,8 +33,8 @@ namespace Skylight.Tests.Extensions;
 /// <para>
 /// 8 ask for answers held to a form, and for the right ones, which random weights do not give: GetResponseAsync_
 /// StructuredOutput, _StructuredOutputArray, _Integer, _String, _Bool_True, _Bool_False, _Enum and
-/// _StructuredOutput_NonNative; <see cref="StructuredOutputTests"/> holds the forms. _StructuredOutput_WithFunctions needs
-/// tools as well.
+/// _StructuredOutput_NonNative; <see cref="StructuredOutputTests"/> holds the forms. _StructuredOutput_WithFunctions wants
+/// a call as well.
 /// </para>
 /// </summary>
 public sealed class ChatClientContractTests : IDisposable

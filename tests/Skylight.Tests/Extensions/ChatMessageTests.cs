@@ -68,8 +68,8 @@ public class ChatMessageTests
         { "user", "'https://example.com/a.png'. The client fetches nothing",
             new UriContent("https://example.com/a.png?token=secret", "image/png") },
         { "user", "The client fetches nothing", new UriContent("file:///etc/hostname", "image/png") },
-        { "assistant", "pictures from the user only", new DataContent(_png, "image/png") },
-        { "system", "pictures from the user only", new UriContent(DataUri, "image/png") },
+        { "assistant", "pictures from the user and from tools only", new DataContent(_png, "image/png") },
+        { "system", "pictures from the user and from tools only", new UriContent(DataUri, "image/png") },
     };
 
     [Theory]

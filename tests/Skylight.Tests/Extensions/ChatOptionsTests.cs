@@ -124,8 +124,7 @@ public class ChatOptionsTests
 
     public static TheoryData<string, ChatOptions> Refused => new()
     {
-        { "Tools holds 1 ('look' first)", new() { Tools = [AIFunctionFactory.Create(() => 1, "look")] } },
-        { "ToolMode requires a tool call", new() { ToolMode = ChatToolMode.RequireAny } },
+        { "is a HostedWebSearchTool; the model calls functions", new() { Tools = [new HostedWebSearchTool()] } },
         { "FrequencyPenalty is 0.5", new() { FrequencyPenalty = 0.5f } },
         { "PresencePenalty is -1", new() { PresencePenalty = -1 } },
         { "ConversationId is 'c1'", new() { ConversationId = "c1" } },

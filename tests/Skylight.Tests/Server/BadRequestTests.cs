@@ -60,10 +60,10 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData(
         "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\",\"detail\":\"fine\"}}]}]}", 400, "detail' must be 'low'")]
     [InlineData(
-        "{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}]}]}", 400, "from the user only")]
+        "{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}]}]}", 400, "from the user and from tools only")]
     [InlineData("{\"messages\":[{\"role\":\"user\",\"content\":\"\\ud800\"}]}", 400, "half of a surrogate pair")]
     [InlineData(
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud800\\\"}\"}}]},{\"role\":\"user\",\"content\":\"Hi\"}]}", 400, "JSON in a string")]
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"1\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"\\\\ud800\\\"}\"}}]},{\"role\":\"user\",\"content\":\"Hi\"}]}", 400, "a JSON object in a string")]
     [InlineData("{" + Messages + ",\"model\":\"gpt-4o\"}", 404, "no model 'gpt-4o' here. This server has: tiny")]
     [InlineData("{" + Messages + ",\"model\":3}", 400, "'model' must be a string, not 3")]
     [InlineData("{" + Messages + ",\"temperature\":-1}", 400, "'temperature' must be a number of 0 or more, not -1")]
@@ -89,7 +89,18 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{" + Messages + ",\"logprobs\":true,\"top_logprobs\":3}", 400, "'top_logprobs' is not supported")]
     [InlineData("{" + Messages + ",\"logit_bias\":{\"cat\":1}}", 400, "'cat'")]
     [InlineData("{" + Messages + ",\"logit_bias\":{\"1\":1000}}", 400, "'logit_bias.1'")]
-    [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\"}]}", 400, "'tools' is not supported")]
+    [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\"}]}", 400, "'tools[0].function' is missing")]
+    [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"custom\"}]}", 400, "'tools[0].type' must be 'function'")]
+    [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"a b\"}}]}", 400,
+        "'tools[0].function.name' must be a name")]
+    [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}},{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]}", 400,
+        "names must differ")]
+    [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"string\"}}}]}", 400,
+        "'tools[0].function.parameters' cannot be held")]
+    [InlineData("{" + Messages + ",\"tool_choice\":\"required\"}", 400, "there are no 'tools'")]
+    [InlineData("{" + Messages + ",\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}}", 400,
+        "'tool_choice.function.name' is 'f', which is not offered")]
+    [InlineData("{" + Messages + ",\"functions\":[{\"name\":\"f\"}]}", 400, "'tools' is there")]
     [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"json_schema\"}}", 400,
         "'response_format.json_schema' is missing")]
     [InlineData("{" + Messages + ",\"response_format\":{\"type\":\"xml\"}}", 400, "'text', 'json_object' or 'json_schema'")]

@@ -91,9 +91,12 @@ public sealed class OpenAiClientTests
         await Fails(400, "fetches nothing",
             () => Client(served).CompleteChatAsync(
                 new UserChatMessage(ChatMessageContentPart.CreateImagePart(new Uri("https://example.com/cat.png")))));
-        await Fails(400, "'tools'",
+        await Fails(400, "'tools[0].function.parameters'",
             () => Client(served).CompleteChatAsync([new UserChatMessage("Hi")],
-                new ChatCompletionOptions { Tools = { ChatTool.CreateFunctionTool("f") } }));
+                new ChatCompletionOptions
+                {
+                    Tools = { ChatTool.CreateFunctionTool("f", null, BinaryData.FromString("""{"type":"string"}""")) },
+                }));
         OpenAIModelCollection models = await new OpenAIModelClient(new ApiKeyCredential(Key), Options(served))
             .GetModelsAsync();
         Assert.Equal("tiny", Assert.Single(models).Id);

@@ -177,17 +177,23 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
     {
         const string Call = """{"id":"1","type":"function","function":{"name":"f","arguments":"{\"a\": 1}"}}""";
         ChatRequest read = await Read(JsonNode.Parse($$"""
-            {"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":null,"tool_calls":[{{Call}},{{Call}}]},{"role":"tool","tool_call_id":"1","content":"x"},
+            {"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":null,"tool_calls":[{{Call}},{{Call.Replace("\"1\"", "\"2\"")}}]},{"role":"tool","tool_call_id":"1","content":"x"},
              {"role":"tool","tool_call_id":"2","content":[{"type":"text","text":"y"}]},{"role":"assistant","content":"","reasoning_content":"Hm."}]}
             """)!.AsObject());
         const string Written = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
-        Assert.Equal(
-            ["Hi", $"{Written}\n{Written}",
-                "<tool_response>\nx\n</tool_response>\n<tool_response>\ny\n</tool_response>", "<think>\nHm."],
-            read.Messages.Select(message => string.Concat(message.Parts.Cast<TextPart>().Select(part => part.Text))));
+        Assert.Equal(["Hi", "", "x", "y", "<think>\nHm."],
+            read.Messages.Select(message => string.Concat(message.Parts.OfType<TextPart>().Select(part => part.Text))));
+        Assert.Equal([("1", "f", """{"a": 1}"""), ("2", "f", """{"a": 1}""")], read.Messages[1].Parts.Cast<ToolCallPart>()
+            .Select(part => (part.Call.Id, part.Call.Name, part.Call.Arguments)));
+        Assert.Equal([null, null, "1", "2", null], read.Messages.Select(message => message.ToolCallId));
+        PreparedPrompt prompt = await shared.Served.Model.PrepareAsync(read.Messages,
+            cancellationToken: TestContext.Current.CancellationToken);
+        string text = Tests.Text.TokenizerFixture.Real.Decode(prompt.Sequence.Tokens);
+        Assert.Contains($"{Written}\n{Written}<|im_end|>\n<|im_start|>user\n<tool_response>\nx\n</tool_response>\n" +
+            "<tool_response>\ny\n</tool_response><|im_end|>", text, StringComparison.Ordinal);
         JsonObject broken = JsonNode.Parse(
             $$"""{"messages":[{"role":"assistant","content":null,"tool_calls":[{{Call.Replace("\\\"a\\\": 1", "a")}}]},{"role":"user","content":"Hi"}]}""")!.AsObject();
-        Assert.Contains("arguments' must be JSON in a string",
+        Assert.Contains("arguments' must be a JSON object in a string",
             (await Assert.ThrowsAsync<ApiException>(() => Read(broken))).Message, StringComparison.Ordinal);
         broken["messages"]![0]!.AsObject().Remove("tool_calls");
         Assert.Contains("'messages[0].content' is missing",
@@ -285,6 +291,13 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
             else if (member == "tool_call_id")
                 place["role"] = "tool";
         }
+        else if (name.StartsWith(RequestFields.Tools, StringComparison.Ordinal))
+        {
+            request["tools"] = JsonNode.Parse("""[{"type":"function","function":{"name":"f"}}]""");
+            place = request["tools"]![0]!.AsObject();
+            if (name.StartsWith(RequestFields.Functions, StringComparison.Ordinal))
+                place = place["function"]!.AsObject();
+        }
         else if (name.Contains('.'))
         {
             string parent = name.Split('.')[0];
@@ -298,12 +311,20 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
                 request["stream"] = true;
             if (parent == "thinking")
                 place["type"] = "disabled";
+            if (parent == "tool_choice")
+            {
+                request["tool_choice"] = JsonNode.Parse("""{"type":"function","function":{"name":"f"}}""");
+                place = name.Contains("function.", StringComparison.Ordinal)
+                    ? request["tool_choice"]!["function"]!.AsObject() : request["tool_choice"]!.AsObject();
+            }
         }
         else if (name == "stream_options")
         {
             request["stream"] = true;
         }
 
+        if (name.StartsWith("tool_choice", StringComparison.Ordinal))
+            request["tools"] = JsonNode.Parse("""[{"type":"function","function":{"name":"f"}}]""");
         if (value is null)
             place.Remove(member);
         else
@@ -321,7 +342,17 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         request.Stream,
         request.IncludeUsage,
         Messages = request.Messages.Select(message =>
-            new { message.Role, Parts = message.Parts.Select(part => part is TextPart text ? text.Text : "picture") }),
+            new
+            {
+                message.Role,
+                message.ToolCallId,
+                Parts = message.Parts.Select(part => part switch
+                {
+                    TextPart text => text.Text,
+                    ToolCallPart call => $"{call.Call}",
+                    _ => "picture",
+                }),
+            }),
     });
 
     private static async Task<string> TraceOrNothing(JsonObject request)

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json;
 
 namespace Skylight.Text.Templates;
 
@@ -51,6 +52,7 @@ internal sealed class JinjaChat
         _template = JinjaTemplate.Parse(source);
         _names = tokens.ToDictionary(token => token.Key, token => (object?)token.Value, StringComparer.Ordinal);
         _form = FormOf();
+        TakesTools = WritesTools();
         // Every branch that a chat of ours can reach shows here what it cannot do.
         foreach (ChatTurn[] chat in Probes)
         {
@@ -58,7 +60,7 @@ internal sealed class JinjaChat
             {
                 try
                 {
-                    Spell(chat, thinking, true);
+                    Spell(chat, thinking, true, []);
                 }
                 catch (TemplateException exception) when (exception.IsRefusal)
                 {
@@ -70,6 +72,12 @@ internal sealed class JinjaChat
 
     /// <summary>The template's text.</summary>
     public string Source => _template.Source;
+
+    /// <summary>
+    /// Whether the template writes tools, calls and what tools gave in Qwen's form. For one that does not, they are
+    /// written into messages.
+    /// </summary>
+    public bool TakesTools { get; }
 
     /// <summary>Whether the template has a switch for thinking.</summary>
     public bool SwitchesThinking => Source.Contains("enable_thinking", StringComparison.Ordinal);
@@ -87,14 +95,32 @@ internal sealed class JinjaChat
             new ChatText("."))],
     ];
 
+    /// <summary>A chat in which a tool was called, for <see cref="ProbeTools"/>.</summary>
+    public static ChatTurn[] ToolProbe { get; } =
+    [
+        ChatTurn.System("Be brief."), ChatTurn.User("1+1?"),
+        new(ChatRole.Assistant, [new ChatText("Let me see."), new ChatToolCall("probe_tool", """{"a": 1}"""),
+            new ChatToolCall("probe_tool", """{"a": "b"}""")]),
+        new(ChatRole.Tool, [new ChatText("probe_result")]), new(ChatRole.Tool, [new ChatText("another")]),
+    ];
+
+    /// <summary>What can be called in <see cref="ToolProbe"/>.</summary>
+    public static JsonElement[] ProbeTools { get; } =
+    [
+        JsonText.ParseElement("""
+            {"type": "function", "function": {"name": "probe_tool", "description": "d", "parameters": {"type": "object"}}}
+            """u8.ToArray()),
+    ];
+
     /// <summary>A prompt as text, with its special tokens and pictures spelled out.</summary>
-    public string Spell(IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking)
+    public string Spell(IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking,
+        IReadOnlyList<JsonElement> tools)
     {
-        Guards guards = GuardsFor(turns, []);
+        Guards guards = GuardsFor(turns, [], tools);
         var text = new StringBuilder();
         int picture = 0;
         int[] pictures = PicturesOf(turns);
-        Walk(Render(turns, thinking, keepsThinking, guards), guards, [], [], pictures.Length,
+        Walk(Render(turns, thinking, keepsThinking, guards, tools: tools), guards, [], [], pictures.Length,
             character => text.Append(character), special => text.Append(special), () =>
         {
             // A template may write a message twice; who sends a picture by it is told.
@@ -110,7 +136,7 @@ internal sealed class JinjaChat
     {
         try
         {
-            return IsOpen(Spell([ChatTurn.User(Probe)], thinking, keepsThinking: false));
+            return IsOpen(Spell([ChatTurn.User(Probe)], thinking, keepsThinking: false, []));
         }
         catch (TemplateException exception) when (exception.IsRefusal)
         {
@@ -120,7 +146,7 @@ internal sealed class JinjaChat
 
     /// <summary>As <see cref="ChatTemplate.Apply"/>, for turns that were checked.</summary>
     public ChatPrompt Apply(ChatTemplate.Writer writer, ITokenizer tokenizer, IReadOnlyList<ChatTurn> turns,
-        bool? thinking, bool keepsThinking)
+        bool? thinking, bool keepsThinking, IReadOnlyList<JsonElement> tools)
     {
         string begun = "";
         if (turns[^1] is { Role: ChatRole.Assistant } last)
@@ -130,10 +156,10 @@ internal sealed class JinjaChat
         }
 
         string[] spellings = Spellings(tokenizer);
-        Guards guards = GuardsFor(turns, spellings, begun);
+        Guards guards = GuardsFor(turns, spellings, tools, begun);
         string text = turns.Count == 0
             ? throw new ArgumentException("A chat for a template of a checkpoint needs a turn before the answer.",
-                nameof(turns)) : Render(turns, thinking, keepsThinking, guards);
+                nameof(turns)) : Render(turns, thinking, keepsThinking, guards, tools: tools);
         text = Continue(text, guards.InAnswer(begun));
         Write(writer, text, guards, spellings, turns, []);
         return new ChatPrompt(writer.Finish(), IsOpen(text), writer.ImageTokenCount);
@@ -146,7 +172,7 @@ internal sealed class JinjaChat
         IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking)
     {
         string[] spellings = Spellings(tokenizer);
-        Guards guards = GuardsFor(turns, spellings);
+        Guards guards = GuardsFor(turns, spellings, []);
         ChatTurn[] prompt = [.. turns.SkipLast(1)];
         string text = Render(prompt, thinking, keepsThinking, guards), answer = TextOf(turns[^1]);
         if (IsOpen(text) && !answer.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal))
@@ -208,7 +234,7 @@ internal sealed class JinjaChat
     private ContentForm FormOf()
     {
         ChatTurn[] text = [ChatTurn.User(Probe)], picture = [ChatTurn.User(new ChatImage(1), new ChatText(Probe))];
-        Guards guards = GuardsFor(picture, []);
+        Guards guards = GuardsFor(picture, [], []);
         TemplateException? fault = null;
         bool takesText = Holds(text, ContentForm.Text), takesParts = Holds(picture, ContentForm.Parts);
         if (takesText && takesParts)
@@ -238,23 +264,67 @@ internal sealed class JinjaChat
     }
 
     private string Render(IReadOnlyList<ChatTurn> turns, bool? thinking, bool keepsThinking, Guards guards,
-        ContentForm? form = null)
+        ContentForm? form = null, IReadOnlyList<JsonElement>? tools = null)
     {
         var names = new Dictionary<string, object?>(_names, StringComparer.Ordinal)
         {
-            ["messages"] = turns.Select(turn => (object?)new Dictionary<string, object?>(StringComparer.Ordinal)
-            {
-                ["role"] = turn.Role switch { ChatRole.System => "system", ChatRole.User => "user", _ => "assistant" },
-                ["content"] = Content(turn, keepsThinking, guards, form ?? _form),
-            }).ToList(),
+            ["messages"] = turns.Select(turn => (object?)MessageOf(turn, keepsThinking, guards, form ?? _form)).ToList(),
             ["add_generation_prompt"] = true,
-            ["tools"] = null,
+            ["tools"] = tools is { Count: > 0 }
+                ? tools.Select(tool => guards.InJson(TemplateValue.FromJson(tool))).ToList() : null,
             ["documents"] = null,
         };
         if (thinking is { } value)
             names["enable_thinking"] = value;
         return _template.Render(names, mostSteps: (int)Math.Min(TemplateRun.MostSteps,
-            StepsOfAChat + StepsOfATurn * turns.Count + turns.Sum(LengthOf)));
+            StepsOfAChat + StepsOfATurn * (turns.Count + (tools?.Count ?? 0)) + turns.Sum(LengthOf)
+                + (tools ?? []).Sum(tool => (long)tool.GetRawText().Length)));
+    }
+
+    private Dictionary<string, object?> MessageOf(ChatTurn turn, bool keepsThinking, Guards guards, ContentForm form)
+    {
+        // What tools give is a text to templates; the places of pictures are marked in it.
+        if (turn.Role == ChatRole.Tool && form == ContentForm.PartsForPictures)
+            form = ContentForm.Text;
+        var message = new Dictionary<string, object?>(StringComparer.Ordinal)
+        {
+            ["role"] = turn.Role switch
+            {
+                ChatRole.System => "system",
+                ChatRole.User => "user",
+                ChatRole.Tool => "tool",
+                _ => "assistant",
+            },
+            ["content"] = Content(turn, keepsThinking, guards, form),
+        };
+        if (TakesTools && turn.Parts.OfType<ChatToolCall>().ToArray() is { Length: > 0 } calls)
+            message["tool_calls"] = calls.Select(call => (object?)new Dictionary<string, object?>(StringComparer.Ordinal)
+            {
+                ["type"] = "function",
+                ["function"] = new Dictionary<string, object?>(StringComparer.Ordinal)
+                {
+                    ["name"] = guards.InText(call.Name),
+                    ["arguments"] = guards.InJson(TemplateValue.FromJson(ArgumentsOf(call))),
+                },
+            }).ToList();
+        return message;
+    }
+
+    private bool WritesTools()
+    {
+        if (!Source.Contains("tools", StringComparison.Ordinal)
+            || !Source.Contains(SpecialTokens.ToolCallStart, StringComparison.Ordinal))
+            return false;
+        try
+        {
+            string text = Spell(ToolProbe, null, true, ProbeTools);
+            return text.Contains("probe_tool", StringComparison.Ordinal)
+                && text.Contains("probe_result", StringComparison.Ordinal);
+        }
+        catch (TemplateException)
+        {
+            return false;
+        }
     }
 
     private object? Content(ChatTurn turn, bool keepsThinking, Guards guards, ContentForm form)
@@ -265,15 +335,28 @@ internal sealed class JinjaChat
             string answer = TextOf(turn);
             bool takesOut = !keepsThinking && !Source.Contains(SpecialTokens.ThinkEnd, StringComparison.Ordinal);
             answer = guards.InAnswer(takesOut ? ChatTemplate.WithoutThinking(answer) : answer);
+            if (!TakesTools)
+            {
+                foreach (ChatToolCall call in turn.Parts.OfType<ChatToolCall>())
+                    answer += (answer.Length == 0 ? "" : "\n") + SpecialTokens.ToolCallStart
+                        + guards.InText(ToolTurns.Spell(call)) + SpecialTokens.ToolCallEnd;
+            }
+
             return form == ContentForm.Parts ? (List<object?>)[TextPart(answer)] : answer;
         }
 
         bool hasPictures = turn.Parts.Any(part => part is ChatImage);
         if (form == ContentForm.Text || form == ContentForm.PartsForPictures && !hasPictures)
-            return string.Concat(
-                turn.Parts.Select(part => part is ChatText text ? guards.InText(text.Text) : $"{guards.Picture}\n"));
-        return turn.Parts.Select(part => part is ChatText text ? TextPart(guards.InText(text.Text))
+            return string.Concat(turn.Parts.Select(part => Spelling(part) ?? $"{guards.Picture}\n"));
+        return turn.Parts.Select(part => Spelling(part) is { } text ? TextPart(text)
             : new Dictionary<string, object?>(StringComparer.Ordinal) { ["type"] = "image" }).ToList<object?>();
+
+        string? Spelling(ChatPart part) => part switch
+        {
+            ChatText text => guards.InText(text.Text),
+            ChatTag tag => tag.Spelling,
+            _ => null,
+        };
 
         static Dictionary<string, object?> TextPart(string text) =>
             new(StringComparer.Ordinal) { ["type"] = "text", ["text"] = text };
@@ -340,7 +423,15 @@ internal sealed class JinjaChat
     private static int[] PicturesOf(IReadOnlyList<ChatTurn> turns) =>
         [.. turns.SelectMany(turn => turn.Parts.OfType<ChatImage>()).Select(image => image.TokenCount)];
 
-    private static long LengthOf(ChatTurn turn) => turn.Parts.OfType<ChatText>().Sum(part => (long)part.Text.Length);
+    private static long LengthOf(ChatTurn turn) => turn.Parts.Sum(part => part switch
+    {
+        ChatText text => text.Text.Length,
+        ChatToolCall call => (long)call.Arguments.Length,
+        _ => 0,
+    });
+
+    private static JsonElement ArgumentsOf(ChatToolCall call) =>
+        JsonText.ParseElement(Encoding.UTF8.GetBytes(call.Arguments));
 
     private static string TextOf(ChatTurn turn) => string.Concat(turn.Parts.OfType<ChatText>().Select(part => part.Text));
 
@@ -349,9 +440,12 @@ internal sealed class JinjaChat
             SpecialTokens.ImageStart, SpecialTokens.ImageEnd, .. s_thinkTags])
             .Where(token => token.Length > 1 && tokenizer.TokenId(token) is not null).Distinct(StringComparer.Ordinal)];
 
-    private Guards GuardsFor(IReadOnlyList<ChatTurn> turns, string[] spellings, string more = "")
+    private Guards GuardsFor(IReadOnlyList<ChatTurn> turns, string[] spellings, IReadOnlyList<JsonElement> tools,
+        string more = "")
     {
-        string[] texts = [Source, more,
+        string[] texts = [Source, more, .. tools.Select(ToolTurns.JsonOf),
+            .. turns.SelectMany(turn => turn.Parts.OfType<ChatToolCall>())
+                .SelectMany(call => new[] { call.Name, ToolTurns.JsonOf(ArgumentsOf(call)) }),
             .. turns.SelectMany(turn => turn.Parts.OfType<ChatText>()).Select(part => part.Text)];
         char[] free = [.. Enumerable.Range(FirstGuard, LastGuard - FirstGuard + 1).Select(code => (char)code)
             .Where(code => !texts.Any(text => text.Contains(code))).Take(2)];
@@ -369,6 +463,16 @@ internal sealed class JinjaChat
 
         /// <summary>The model's tags of thinking are its own.</summary>
         public string InAnswer(string text) => Break(text, Marks.Except(s_thinkTags));
+
+        /// <summary>All texts of a value of JSON.</summary>
+        public object? InJson(object? value) => value switch
+        {
+            string text => InText(text),
+            List<object?> list => list.ConvertAll(InJson),
+            Dictionary<string, object?> map => map.ToDictionary(member => InText(member.Key),
+                member => InJson(member.Value), StringComparer.Ordinal),
+            _ => value,
+        };
 
         private string Break(string text, IEnumerable<string> marks)
         {
