@@ -1,6 +1,7 @@
 // Tokens drawn from logits [rows, vocabulary] float32, every row with parameters of its own, and single logits changed before that.
 //   weigh_segments  sums [rows, segments]: the weights of the 1024 tokens of each segment
 //   choose_tokens   the token of each row and its log-probability, after reduce_logits and finish_rows of logits.cu and weigh_segments
+//   top_tokens      the most likely tokens of each row with their log-probabilities, after choose_tokens
 //   adjust_logits   repetition penalties, biases and bans of listed tokens; target may be the logits themselves
 //   mask_logits     bans by a bit for each token, in rows that have a mask; target may be the logits themselves
 // A token's weight is a whole number: e^(x − max x) in units of 2⁻⁴³, with x = logit / temperature. Sums of whole numbers have no order: so there
@@ -10,11 +11,13 @@
 // of those the ones with min_p of the greatest weight. The bound is found by a histogram of 11, 11 and 10 bits of a key that has the order of the
 // logits; the token is where the sum of eligible weights, in vocabulary order, first exceeds ⌊all · r / 2⁶⁴⌋.
 // Launch: weigh_segments 256 threads, a warp for a segment; choose_tokens one block of 512 threads for a row: with a bound it goes through the
-// row four times, otherwise through one segment, by one warp; adjust_logits and mask_logits 256 threads, 4096 columns of one row.
+// row four times, otherwise through one segment, by one warp; top_tokens one block of 512 threads for a row: the best of each segment, then a warp
+// takes the best of those and looks through its segment for the next, as often as tokens are wanted; adjust_logits and mask_logits 256 threads, 4096 columns of one row.
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
-// has just read them), 8 for 1024 logits beside.
+// has just read them), 8 for 1024 logits beside; top_tokens reads them once more, and 4096 for each token that it gives.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: weigh_segments 30 registers,
-// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24; no spills.
+// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24; no spills. top_tokens: not
+// compiled by NVRTC yet.
 #include "common/philox.cuh"
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
@@ -396,6 +399,81 @@ extern "C" __global__ void __launch_bounds__(choose_threads)
             if (rest < before || rest >= before + own_sum)
                 return;
         }
+    }
+}
+
+// Orders tokens by falling logits, and by ascending ids among equals; no two have the same rank, and none has 0.
+__device__ __forceinline__ Weight rank_of(float logit, int column) { return (Weight)key_of(logit) << 32 | (uint32_t)~column; }
+
+__device__ __forceinline__ Weight warp_greatest(Weight value) {
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) {
+        const Weight other = shuffle_xor(value, mask);
+        value = other > value ? other : value;
+    }
+
+    return value;
+}
+
+// The greatest rank of a segment below a bound; 0 if there is none. By a whole warp, all lanes of which receive it.
+__device__ __forceinline__ Weight best_of_segment(const float* line, int segment, int vocabulary, Weight bound) {
+    Weight best = 0;
+#pragma unroll 4
+    for (int i = 0; i < lane_columns; i++) {
+        const int column = segment * segment_columns + i * 32 + threadIdx.x % 32;
+        if (column >= vocabulary)
+            continue;
+        const Weight rank = rank_of(line[column], column);
+        best = rank < bound && rank > best ? rank : best;
+    }
+
+    return warp_greatest(best);
+}
+
+// top_token and top_log_probability [rows, count]; bests [rows, segments] are overwritten. `token` is what choose_tokens gave.
+extern "C" __global__ void __launch_bounds__(choose_threads)
+    top_tokens(const float* logits, const float* temperatures, const float* maximum, const float* log_sum, const int* token, Weight* bests, int* top_token,
+               float* top_log_probability, int count, int segments, int vocabulary) {
+    const int row = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    int* row_tokens = top_token + (long long)row * count;
+    float* row_scores = top_log_probability + (long long)row * count;
+    if (token[row] < 0) {
+        for (int rank = threadIdx.x; rank < count; rank += choose_threads) {
+            row_tokens[rank] = -1;
+            row_scores[rank] = __int_as_float(0x7FC00000);
+        }
+
+        return;
+    }
+
+    const float* line = logits + (long long)row * vocabulary;
+    const float temperature = score_temperature(temperatures[row]), largest = maximum[row], own_log_sum = log_sum[row];
+    Weight* row_bests = bests + (long long)row * segments;
+    for (int segment = warp; segment < segments; segment += choose_threads / 32) {
+        const Weight best = best_of_segment(line, segment, vocabulary, ~(Weight)0);
+        if (lane == 0)
+            row_bests[segment] = best;
+    }
+
+    synchronize_block();
+    if (warp != 0)
+        return;
+#pragma unroll 1
+    for (int rank = 0; rank < count; rank++) {
+        Weight best = 0;
+        for (int segment = lane; segment < segments; segment += 32)
+            best = row_bests[segment] > best ? row_bests[segment] : best;
+        best = warp_greatest(best);
+        const int column = (int)~(uint32_t)best, segment = column / segment_columns;
+        const Weight next = best_of_segment(line, segment, vocabulary, best);
+        synchronize_warp();
+        if (lane == 0) {
+            row_tokens[rank] = column;
+            row_scores[rank] = (scaled_logit(line[column], temperature) - largest) - own_log_sum;
+            row_bests[segment] = next;
+        }
+
+        synchronize_warp();
     }
 }
 

@@ -27,10 +27,19 @@ internal static class SamplingWorkloads
             [AllButOne(4, 1100), .. Parameters([(0, 0, 1, 0), (1, 0, 1, 0), (1, 3, 1, 0), (1, 0, 0.5f, 0.1f)])],
             Tiny: false),
         Rows("sample_tokens/no-rows", 40, []),
+        Rows("sample_tokens/top-tiny", 41, [(0, 0, 1, 0), (0.7f, 5, 1, 0), (1.3f, 0, 0.6f, 0.1f)], 3) with { Tiny = true },
+        // The most likely lie in all segments and in the last, incomplete one; all tokens of a vocabulary that has no more.
+        Rows("sample_tokens/top-segments", 5003, [(1, 0, 1, 0), (0, 0, 1, 0), (0.3f, 50, 0.9f, 0)], 20),
+        Rows("sample_tokens/top-all", 7, [(1, 0, 1, 0), (0, 0, 1, 0)], 7),
+        new("sample_tokens/top-ties", new SampleTokens(20),
+            [Levels(3, 3000), .. Parameters([(0, 0, 1, 0), (1, 7, 1, 0), (0.5f, 0, 0.3f, 0)])], Tiny: false),
+        new("sample_tokens/top-bans", new SampleTokens(5),
+            [AllButOne(3, 1100), .. Parameters([(0, 0, 1, 0), (1, 0, 1, 0), (1, 3, 1, 0)])], Tiny: false),
         Rows("sample_tokens/qwen2.5-greedy-16", 151674, [.. Enumerable.Repeat((0f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-plain-16", 151674, [.. Enumerable.Repeat((1f, 0, 1f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-top-p-16", 151674, [.. Enumerable.Repeat((1f, 0, 0.95f, 0f), 16)]),
         Rows("sample_tokens/qwen2.5-cool-top-p-16", 151674, [.. Enumerable.Repeat((0.6f, 0, 0.95f, 0f), 16)]),
+        Rows("sample_tokens/qwen2.5-plain-top20-16", 151674, [.. Enumerable.Repeat((1f, 0, 1f, 0f), 16)], 20),
         Rows("sample_tokens/qwen2.5-top-k-16", 151674, [.. Enumerable.Repeat((1f, 50, 1f, 0f), 16)]),
         new("adjust_logits/tiny", new AdjustLogits(),
             [
@@ -55,8 +64,9 @@ internal static class SamplingWorkloads
     ];
 
     /// <summary>Normal logits of deviation 3, about as spread as those of a model.</summary>
-    public static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows) =>
-        new(name, new SampleTokens(),
+    public static Workload Rows(string name, int vocabulary, (float Temperature, int TopK, float TopP, float MinP)[] rows,
+        int topTokens = 0) =>
+        new(name, new SampleTokens(topTokens),
             [Normal(3f, rows.Length, vocabulary) with { Differentiable = false }, .. Parameters(rows)], Tiny: false);
 
     private static Operand[] Parameters((float Temperature, int TopK, float TopP, float MinP)[] rows) =>

@@ -16,9 +16,9 @@ internal static class ChatOptionsReader
 {
     /// <summary>Keys of <see cref="ChatOptions.AdditionalProperties"/> that are used.</summary>
     public const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", MaximumTiles = "max_tiles",
-        BannedWords = "banned_words";
+        BannedWords = "banned_words", TopLogProbabilities = "top_logprobs";
 
-    private static readonly string[] s_keys = [MinP, RepetitionPenalty, MaximumTiles, BannedWords];
+    private static readonly string[] s_keys = [MinP, RepetitionPenalty, MaximumTiles, BannedWords, TopLogProbabilities];
 
     /// <summary>Reads options.</summary>
     /// <param name="options">The request's options.</param>
@@ -39,6 +39,8 @@ internal static class ChatOptionsReader
             ?? new GenerationOptions();
         IReadOnlyList<string> bannedWords = raw.BannedWords.Count > 0 ? raw.BannedWords
             : WordsOf(options) ?? defaults.BannedWords;
+        int topTokens = raw.TopLogProbabilityCount > 0 ? raw.TopLogProbabilityCount
+            : CountOf(options, TopLogProbabilities) ?? defaults.TopLogProbabilityCount;
         string[] stopTexts = [.. raw.StopSequences.Concat(options.StopSequences ?? []).Distinct()];
         return new GenerationOptions
         {
@@ -48,6 +50,8 @@ internal static class ChatOptionsReader
             MinP = raw.MinP ?? (float?)NumberOf(options, MinP) ?? defaults.MinP,
             RepetitionPenalty = raw.RepetitionPenalty ?? (float?)NumberOf(options, RepetitionPenalty)
                 ?? defaults.RepetitionPenalty,
+            FrequencyPenalty = raw.FrequencyPenalty ?? options.FrequencyPenalty ?? defaults.FrequencyPenalty,
+            PresencePenalty = raw.PresencePenalty ?? options.PresencePenalty ?? defaults.PresencePenalty,
             LogitBias = raw.LogitBias ?? defaults.LogitBias,
             BannedWords = bannedWords,
             StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,
@@ -67,7 +71,8 @@ internal static class ChatOptionsReader
             ToolChoice = raw.ToolChoice != ToolChoice.Auto ? raw.ToolChoice
                 : ToolReader.Read(options.ToolMode) ?? defaults.ToolChoice,
             ParallelToolCalls = raw.ParallelToolCalls && (options.AllowMultipleToolCalls ?? defaults.ParallelToolCalls),
-            ReportTokens = raw.ReportTokens || defaults.ReportTokens,
+            ReportTokens = raw.ReportTokens || topTokens > 0 || defaults.ReportTokens,
+            TopLogProbabilityCount = topTokens,
         };
     }
 
@@ -99,8 +104,6 @@ internal static class ChatOptionsReader
                 $"silently: {hint}");
         }
 
-        RefusePenalty(options.FrequencyPenalty, nameof(ChatOptions.FrequencyPenalty));
-        RefusePenalty(options.PresencePenalty, nameof(ChatOptions.PresencePenalty));
         if (!string.IsNullOrEmpty(options.ConversationId))
             throw new NotSupportedException(
                 $"{nameof(ChatOptions.ConversationId)} is '{options.ConversationId}', but the client keeps no " +
@@ -121,16 +124,6 @@ internal static class ChatOptionsReader
     /// <summary>The form that a response format names; null of text.</summary>
     private static Constraint? FormOf(ChatResponseFormat format) => format is not ChatResponseFormatJson json ? null
         : json.Schema is { } schema ? Constraint.JsonSchema(schema) : Constraint.JsonObject();
-
-    private static void RefusePenalty(float? penalty, string name)
-    {
-        if (penalty is not (null or 0))
-            throw new NotSupportedException(
-                string.Create(CultureInfo.InvariantCulture,
-                    $"{name} is {penalty}, but there is only a repetition penalty, which divides instead of " +
-                    $"subtracting: leave it null and set " +
-                    $"{nameof(ChatOptions.AdditionalProperties)}[\"{RepetitionPenalty}\"] (1 changes nothing)."));
-    }
 
     /// <summary>The model thinks or does not; there are no degrees.</summary>
     private static ThinkingMode? ThinkingOf(ReasoningEffort? effort) => effort switch

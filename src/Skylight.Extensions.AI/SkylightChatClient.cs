@@ -17,10 +17,11 @@ namespace Skylight.Extensions.AI;
 /// </summary>
 /// <remarks>
 /// <para>Of <see cref="ChatOptions"/>: <c>Temperature</c>, <c>TopP</c>, <c>TopK</c>, <c>Seed</c>, <c>StopSequences</c>,
-/// <c>MaxOutputTokens</c>; <c>Instructions</c>
+/// <c>MaxOutputTokens</c>, <c>FrequencyPenalty</c>, <c>PresencePenalty</c>; <c>Instructions</c>
 /// (joined with the system message); <c>Reasoning</c> (no effort: the model does not think, any other: it does;
 /// <c>Output</c> none: its thinking is not given);
-/// <c>AdditionalProperties</c> "min_p", "repetition_penalty", "max_tiles" and "banned_words";
+/// <c>AdditionalProperties</c> "min_p", "repetition_penalty", "max_tiles", "banned_words" and "top_logprobs"
+/// (how many of the most likely tokens come with each token; then the raw representations have them);
 /// <c>ResponseFormat</c>: text, JSON, and JSON of a schema, to which the answer is held, so that
 /// <c>GetResponseAsync&lt;T&gt;</c> works;
 /// <c>Tools</c> that are functions (<see cref="AIFunctionDeclaration"/>), <c>ToolMode</c> and
@@ -28,7 +29,7 @@ namespace Skylight.Extensions.AI;
 /// functions give is read from <see cref="FunctionResultContent"/>, pictures included, so that
 /// <c>UseFunctionInvocation</c> works;
 /// <c>RawRepresentationFactory</c> giving <see cref="GenerationOptions"/>, whose values go first. Refused: tools that
-/// are no functions, frequency and presence penalties, conversation ids, continuation tokens, another model's
+/// are no functions, conversation ids, continuation tokens, another model's
 /// name.</para>
 /// <para>The last update has the <see cref="UsageContent"/>, with the pictures' tokens under "image_tokens", and the
 /// finish reason. Updates carry the

@@ -61,11 +61,10 @@ internal sealed class ApiException(int status, string message, string? parameter
             new ApiException(StatusCodes.Status500InternalServerError, exception.Message, code: "model_error",
                 innerException: exception),
         ContextLengthException length => new ApiException(
-            StatusCodes.Status400BadRequest, PlainMessages.Of(length), length.ParamName == "messages" ? "messages"
-                : null, "context_length_exceeded", exception),
+            StatusCodes.Status400BadRequest, PlainMessages.Of(length), ParameterOf(length), "context_length_exceeded", exception),
         ArgumentNullException or ArgumentOutOfRangeException => Internal(exception),
         ArgumentException argument => new ApiException(StatusCodes.Status400BadRequest, PlainMessages.Of(argument),
-            argument.ParamName == "messages" ? "messages" : null, innerException: exception),
+            ParameterOf(argument), innerException: exception),
         _ => Internal(exception),
     };
 
@@ -74,6 +73,10 @@ internal sealed class ApiException(int status, string message, string? parameter
         new(StatusCodes.Status503ServiceUnavailable,
             "The server is shutting down: it takes no more requests, and ends answers that are not complete in time.",
             code: "draining", innerException: exception);
+
+    /// <summary>The field of the request that an argument of the library's was read from.</summary>
+    private static string? ParameterOf(ArgumentException exception) =>
+        exception.ParamName is "messages" or "prompt" ? exception.ParamName : null;
 
     private static ApiException Internal(Exception exception) =>
         new(StatusCodes.Status500InternalServerError, "The server failed to answer; its log says why.",

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Skylight.Chat;
 using Skylight.Checkpoints;
+using Skylight.Generation;
 using Skylight.Images;
 using Skylight.Text;
 
@@ -26,10 +27,16 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     /// <exception cref="ApiException">The body is not what it should be; the message says where.</exception>
     public async Task<ChatRequest> ReadAsync(ReadOnlyMemory<byte> body, CancellationToken cancellationToken)
     {
+        using JsonDocument document = ParseBody(body);
+        return await ReadAsync(new JsonField(document.RootElement, ""), cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>A body that is JSON.</summary>
+    internal static JsonDocument ParseBody(ReadOnlyMemory<byte> body)
+    {
         try
         {
-            using JsonDocument document = JsonText.Parse(body);
-            return await ReadAsync(new JsonField(document.RootElement, ""), cancellationToken).ConfigureAwait(false);
+            return JsonText.Parse(body);
         }
         catch (JsonException exception)
         {
@@ -37,7 +44,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         }
     }
 
-    private async Task<ChatRequest> ReadAsync(JsonField root, CancellationToken cancellationToken)
+    /// <summary>What all requests are: an object for this model, of known fields.</summary>
+    internal void CheckRoot(JsonField root, FieldList fields)
     {
         if (root.Kind != JsonValueKind.Object)
             throw ApiException.BadRequest("The body must be a JSON object.");
@@ -45,15 +53,34 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             throw new ApiException(StatusCodes.Status404NotFound,
                 $"There is no model '{(name.Length <= 100 ? name : name[..100] + "…")}' here. This server has: " +
                 $"{modelName}.", "model", "model_not_found");
-        RequestFields.Check(root, "");
+        fields.Check(root, "");
+    }
+
+    /// <summary>How answers are sent: in pieces or whole, with or without usage at the end, and how many.</summary>
+    internal (bool Stream, bool IncludeUsage, int Count) ReadDelivery(JsonField root)
+    {
         bool stream = root["stream"]?.Boolean() ?? false;
         if (root["stream_options"] is { } streaming)
             RequestFields.Check(streaming, "stream_options.");
         bool includeUsage = root["stream_options"]?["include_usage"]?.Boolean() ?? false;
         if (!stream && root["stream_options"] is { } streamOptions)
             throw ApiException.BadRequest($"'{streamOptions.Path}' needs 'stream' to be true.", streamOptions.Path);
-        int count = root["n"]?.Integer(1, options.MaximumChoices) ?? 1;
-        GenerationOptions generation = ToolFields.Read(root, ReadOptions(root));
+        return (stream, includeUsage, root["n"]?.Integer(1, options.MaximumChoices) ?? 1);
+    }
+
+    private async Task<ChatRequest> ReadAsync(JsonField root, CancellationToken cancellationToken)
+    {
+        CheckRoot(root, RequestFields.Chat);
+        (bool stream, bool includeUsage, int count) = ReadDelivery(root);
+        bool reports = root["logprobs"]?.Boolean() ?? false;
+        int topTokens = root["top_logprobs"]?.Integer(0, SamplingOptions.MostTopLogProbabilities) ?? 0;
+        if (topTokens > 0 && !reports)
+            throw ApiException.BadRequest("'top_logprobs' needs 'logprobs' to be true.", "top_logprobs");
+        GenerationOptions generation = ToolFields.Read(root, ReadOptions(root)) with
+        {
+            ReportTokens = reports,
+            TopLogProbabilityCount = topTokens,
+        };
         (List<Message> messages, bool lowDetail) = await ReadMessagesAsync(root.Required("messages"), cancellationToken)
             .ConfigureAwait(false);
         CheckContinuation(root, messages[^1].Role == ChatRole.Assistant);
@@ -62,7 +89,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         return new ChatRequest(messages, generation, count, stream, includeUsage);
     }
 
-    private GenerationOptions ReadOptions(JsonField root)
+    /// <summary>How answers are made, as far as no endpoint has ways of its own.</summary>
+    internal GenerationOptions ReadOptions(JsonField root)
     {
         if (root["top_p"] is { } topP && topP.Number(0, 1) == 0)
             throw topP.Wrong("above 0 and at most 1");
@@ -76,6 +104,8 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             TopK = root["top_k"]?.Integer(-1, int.MaxValue) is { } topK ? Math.Max(0, topK) : null,
             MinP = root["min_p"]?.Number(0, 1),
             RepetitionPenalty = root["repetition_penalty"]?.Number(0, float.MaxValue),
+            FrequencyPenalty = root["frequency_penalty"]?.Number(-2, 2),
+            PresencePenalty = root["presence_penalty"]?.Number(-2, 2),
             LogitBias = ReadBias(root["logit_bias"]),
             BannedWords = ReadTexts(root["bad_words"], MostBias),
             MaxOutputTokens = ReadMost(root),
@@ -88,7 +118,6 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             Thinking = ReadThinking(root),
             MaximumTiles = root["max_tiles"]?.Integer(1, 1024),
             Constraint = AnswerForm.Read(root),
-            ReportTokens = root["logprobs"]?.Boolean() ?? false,
         };
     }
 
@@ -103,7 +132,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     }
 
     /// <summary>All that says whether the model thinks must say the same.</summary>
-    private static ThinkingMode ReadThinking(JsonField root)
+    internal static ThinkingMode ReadThinking(JsonField root)
     {
         (string Path, bool Thinks)? first = null;
         foreach ((string path, bool thinks) in ThinkingSettings(root))
@@ -183,7 +212,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     }
 
     /// <summary>Whether the last message is continued is not a choice; whoever says it must say it as it is.</summary>
-    private static void CheckContinuation(JsonField root, bool continues)
+    internal static void CheckContinuation(JsonField root, bool continues)
     {
         if (root["continue_final_message"] is { } continuation && continuation.Boolean() != continues)
         {
@@ -218,7 +247,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     }
 
     /// <summary>The messages, and whether all their pictures are wanted in low detail.</summary>
-    private async Task<(List<Message> Messages, bool LowDetail)> ReadMessagesAsync(JsonField field,
+    internal async Task<(List<Message> Messages, bool LowDetail)> ReadMessagesAsync(JsonField field,
         CancellationToken cancellationToken)
     {
         var messages = new List<Message>();

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.IO.Pipelines;
 using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 
@@ -29,7 +30,7 @@ internal sealed class EventStream
         _writer = response.BodyWriter;
     }
 
-    public void Add(ChatChunk chunk) => Add(JsonSerializer.SerializeToUtf8Bytes(chunk, ServerJson.Compact.ChatChunk));
+    public void Add<T>(T piece, JsonTypeInfo<T> type) => Add(JsonSerializer.SerializeToUtf8Bytes(piece, type));
 
     public void AddError(ApiException error) => Add(error.ToJson());
 

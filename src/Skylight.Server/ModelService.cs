@@ -1,10 +1,8 @@
 using System.Diagnostics;
-using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
-using System.Threading.Channels;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.Logging;
 using Skylight.Chat;
@@ -16,7 +14,7 @@ namespace Skylight.Server;
 /// <param name="options">Names, keys and limits.</param>
 /// <param name="logger">Where it is noted.</param>
 /// <param name="stopping">When no more requests are taken.</param>
-internal sealed class ModelService(ChatModel model, SkylightServerOptions options, ILogger logger,
+internal sealed partial class ModelService(ChatModel model, SkylightServerOptions options, ILogger logger,
     CancellationToken stopping)
 {
     private readonly string _name = options.ModelName ?? model.Name;
@@ -27,37 +25,21 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
     private bool IsDraining => stopping.IsCancellationRequested || options.Draining.IsCancellationRequested;
 
     /// <summary><c>POST /v1/chat/completions</c>.</summary>
-    public async Task CompleteAsync(HttpContext context)
+    public Task CompleteAsync(HttpContext context)
     {
-        long start = Stopwatch.GetTimestamp();
         string id = $"chatcmpl-{Guid.NewGuid():N}";
         var answers = new AnswerCollector(id, _name, model.Tokenizer);
-        int status = StatusCodes.Status200OK;
-        Exception? failure = null;
-        _metrics.Begin();
-        try
+        return ServeAsync(context, id, answers, async body =>
         {
-            Admit(context);
-            var reader = new ChatRequestReader(_name, model.Tokenizer.VocabularySize, options);
-            ChatRequest request = await reader.ReadAsync(await RequestBody.ReadAsync(context, options.MaximumBodyBytes)
-                .ConfigureAwait(false), context.RequestAborted).ConfigureAwait(false);
+            ChatRequest request = await NewReader().ReadAsync(body, context.RequestAborted).ConfigureAwait(false);
             answers.Start(request);
-            if (request.Stream)
-                await StreamAsync(context, request, answers).ConfigureAwait(false);
-            else
-                await AnswerAsync(context, request, answers).ConfigureAwait(false);
-        }
-        catch (Exception exception)
-        {
-            failure = exception;
-            status = await FailAsync(context, exception).ConfigureAwait(false);
-        }
-
-        TimeSpan duration = Stopwatch.GetElapsedTime(start);
-        _metrics.End(status, duration);
-        foreach (Usage usage in answers.Usages)
-            _metrics.Add(usage);
-        Log(id, status, duration.TotalMilliseconds, failure, answers);
+            long start = Stopwatch.GetTimestamp();
+            PreparedPrompt prompt = await model.PrepareAsync(request.Messages, request.Options, context.RequestAborted)
+                .ConfigureAwait(false);
+            await AnswerAsync(context, answers, [.. Enumerable.Range(0, request.Count)
+                .Select(choice => (prompt, request.OptionsOf(choice)))], start, request.Stream, request.IncludeUsage)
+                .ConfigureAwait(false);
+        });
     }
 
     /// <summary><c>GET /v1/models</c>.</summary>
@@ -116,90 +98,70 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         throw new ApiException(StatusCodes.Status401Unauthorized, message, code: "invalid_api_key");
     }
 
-    private async Task AnswerAsync(HttpContext context, ChatRequest request, AnswerCollector answers)
+    private ChatRequestReader NewReader() => new(_name, model.Tokenizer.VocabularySize, options);
+
+    /// <summary>Reads a request and answers it; counts and logs it whatever comes of it.</summary>
+    /// <param name="context">The request.</param>
+    /// <param name="id">What it is called in the log.</param>
+    /// <param name="answers">What has come of it; null where nothing is written by the model.</param>
+    /// <param name="work">Answers a body.</param>
+    private async Task ServeAsync(HttpContext context, string id, IAnswers? answers, Func<ReadOnlyMemory<byte>, Task> work)
     {
-        await foreach ((int choice, GenerationUpdate update) in GenerateAsync(request, context.RequestAborted)
-            .ConfigureAwait(false))
-            answers.Add(choice, update);
-        await WriteAsync(context, answers.Completion(), ServerJson.Compact.ChatCompletion).ConfigureAwait(false);
+        long start = Stopwatch.GetTimestamp();
+        int status = StatusCodes.Status200OK;
+        Exception? failure = null;
+        _metrics.Begin();
+        try
+        {
+            Admit(context);
+            await work(await RequestBody.ReadAsync(context, options.MaximumBodyBytes).ConfigureAwait(false))
+                .ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            failure = exception;
+            status = await FailAsync(context, exception).ConfigureAwait(false);
+        }
+
+        TimeSpan duration = Stopwatch.GetElapsedTime(start);
+        _metrics.End(status, duration);
+        foreach (Usage usage in answers?.Usages ?? [])
+            _metrics.Add(usage);
+        Log(id, status, duration.TotalMilliseconds, failure, answers);
     }
 
-    private async Task StreamAsync(HttpContext context, ChatRequest request, AnswerCollector answers)
+    /// <summary>Writes answers to prompts, in pieces or whole.</summary>
+    private async Task AnswerAsync(HttpContext context, IAnswers answers,
+        IReadOnlyList<(PreparedPrompt Prompt, GenerationOptions Options)> jobs, long start, bool inPieces, bool includeUsage)
     {
         CancellationToken aborted = context.RequestAborted;
-        IAsyncEnumerator<(int Choice, GenerationUpdate Update)> updates = GenerateAsync(request, aborted)
-            .GetAsyncEnumerator(aborted);
+        IAsyncEnumerator<(int Choice, GenerationUpdate Update)> updates = AnswersTogether.GenerateAsync(model, jobs, start,
+            aborted).GetAsyncEnumerator(aborted);
         await using (updates.ConfigureAwait(false))
         {
             // Whatever is wrong with a request shows before its first token, while the status can still say so.
             bool more = await updates.MoveNextAsync().ConfigureAwait(false);
-            var stream = new EventStream(context.Response);
-            for (int choice = 0; choice < request.Count; choice++)
-                stream.Add(answers.Opening(choice));
+            EventStream? stream = inPieces ? new EventStream(context.Response) : null;
+            if (stream is not null)
+                answers.Open(stream);
             for (; more; more = await updates.MoveNextAsync().ConfigureAwait(false))
             {
                 (int choice, GenerationUpdate update) = updates.Current;
                 answers.Add(choice, update);
-                if (answers.Chunk(choice, update) is { } chunk)
-                {
-                    stream.Add(chunk);
+                if (stream is not null && answers.Write(stream, choice, update))
                     await stream.FlushAsync(aborted).ConfigureAwait(false);
-                }
             }
 
-            if (request.IncludeUsage)
-                stream.Add(answers.UsageChunk());
+            if (stream is null)
+            {
+                await WriteAsync(context, answers.ToJson()).ConfigureAwait(false);
+                return;
+            }
+
+            if (includeUsage)
+                answers.WriteUsage(stream);
             stream.End();
             await stream.FlushAsync(aborted).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>All answers to a request, piece by piece; they are written together.</summary>
-    private async IAsyncEnumerable<(int Choice, GenerationUpdate Update)> GenerateAsync(ChatRequest request,
-        [EnumeratorCancellation] CancellationToken cancellationToken)
-    {
-        if (request.Count == 1)
-        {
-            await foreach (GenerationUpdate update in model.GenerateAsync(request.Messages, request.Options,
-                cancellationToken).ConfigureAwait(false))
-                yield return (0, update);
-            yield break;
-        }
-
-        long start = Stopwatch.GetTimestamp();
-        PreparedPrompt prompt = await model.PrepareAsync(request.Messages, request.Options, cancellationToken)
-            .ConfigureAwait(false);
-        using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var updates = Channel.CreateUnbounded<(int, GenerationUpdate)>(new UnboundedChannelOptions { SingleReader = true });
-        Task all = Task.WhenAll(
-            Enumerable.Range(0, request.Count).Select(choice => ForwardAsync(choice, cancellation.Token)))
-            .ContinueWith(_ => updates.Writer.TryComplete(), CancellationToken.None,
-                TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
-        try
-        {
-            await foreach (
-                (int, GenerationUpdate) update in updates.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
-                yield return update;
-        }
-        finally
-        {
-            await cancellation.CancelAsync().ConfigureAwait(false);
-            await all.ConfigureAwait(false);
-        }
-
-        async Task ForwardAsync(int choice, CancellationToken token)
-        {
-            try
-            {
-                await foreach (GenerationUpdate update in model.GenerateAsync(prompt, request.OptionsOf(choice), start,
-                    token).ConfigureAwait(false))
-                    updates.Writer.TryWrite((choice, update));
-            }
-            catch (Exception exception)
-            {
-                // One answer that fails fails the request.
-                updates.Writer.TryComplete(exception);
-            }
         }
     }
 
@@ -241,11 +203,13 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         return context.Response.Body.WriteAsync(error.ToJson(), context.RequestAborted).AsTask();
     }
 
-    private static Task WriteAsync<T>(HttpContext context, T value, JsonTypeInfo<T> type)
+    private static Task WriteAsync<T>(HttpContext context, T value, JsonTypeInfo<T> type) =>
+        WriteAsync(context, JsonSerializer.SerializeToUtf8Bytes(value, type));
+
+    private static Task WriteAsync(HttpContext context, byte[] json)
     {
         context.Response.ContentType = "application/json; charset=utf-8";
-        return context.Response.Body.WriteAsync(JsonSerializer.SerializeToUtf8Bytes(value, type),
-            context.RequestAborted).AsTask();
+        return context.Response.Body.WriteAsync(json, context.RequestAborted).AsTask();
     }
 
     private async Task GuardAsync(HttpContext context, Func<Task> answer)
@@ -261,9 +225,9 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         }
     }
 
-    private void Log(string id, int status, double milliseconds, Exception? failure, AnswerCollector answers)
+    private void Log(string id, int status, double milliseconds, Exception? failure, IAnswers? answers)
     {
-        if (answers.BrokenToolCalls > 0)
+        if (answers?.BrokenToolCalls > 0)
             ServerLog.BrokenToolCalls(logger, id, answers.BrokenToolCalls);
         if (status == ApiException.ClientClosedRequest)
         {
@@ -271,6 +235,12 @@ internal sealed class ModelService(ChatModel model, SkylightServerOptions option
         }
         else if (failure is null)
         {
+            if (answers is null)
+            {
+                ServerLog.Told(logger, id, status, milliseconds);
+                return;
+            }
+
             Usage[] usages = [.. answers.Usages];
             ServerLog.Answered(
                 logger, id, status, milliseconds, usages[0].PromptTokens, usages[0].ImageTokens,

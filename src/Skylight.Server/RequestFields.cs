@@ -1,42 +1,9 @@
-using System.Text;
-using System.Text.Json;
-using Skylight.Text;
-
 namespace Skylight.Server;
 
-/// <summary>What becomes of a field of a request.</summary>
-internal enum FieldUse
-{
-    /// <summary>It does what it says.</summary>
-    Used,
-
-    /// <summary>It is taken and changes nothing: no answer depends on it.</summary>
-    Accepted,
-
-    /// <summary>
-    /// It would change the answer and is not there: refused by name, unless its value is one that changes nothing.
-    /// </summary>
-    Refused,
-}
-
-/// <summary>A field that clients send.</summary>
-/// <param name="Name">Its name, behind what it is in: <c>stream_options.include_usage</c>.</param>
-/// <param name="Use">What becomes of it.</param>
-/// <param name="Meaning">What it does here; of a refused one, what to do instead.</param>
-/// <param name="Example">A value of it in JSON: a usable one, or one that is refused.</param>
-/// <param name="Neutral">Values in JSON of a refused one that change nothing; null is one always.</param>
-internal sealed record RequestField(string Name, FieldUse Use, string Meaning, string Example, params string[] Neutral)
-{
-    private readonly JsonElement[] _neutral = [
-        .. Neutral.Select(value => JsonText.ParseElement(Encoding.UTF8.GetBytes(value)))];
-
-    /// <summary>Whether a value changes nothing.</summary>
-    public bool IsNeutral(JsonField value) => _neutral.Any(value.IsEqualTo);
-}
-
 /// <summary>
-/// All fields that are known: those of OpenAI, vLLM, SGLang and llama.cpp's server. The one list from which requests
-/// are checked, the table in docs/serving.md is written, and the tests of both are made.
+/// All fields of chat completions that are known: those of OpenAI, vLLM, SGLang and llama.cpp's server. The one list from
+/// which requests are checked, the table in docs/serving.md and the description at <c>/openapi.json</c> are written, and
+/// the tests of all are made.
 /// </summary>
 internal static class RequestFields
 {
@@ -79,18 +46,22 @@ internal static class RequestFields
         new("top_k", FieldUse.Used, "0 or -1 for all tokens", "5"),
         new("min_p", FieldUse.Used, "from 0 to 1", "0.1"),
         new("repetition_penalty", FieldUse.Used, "1 changes nothing", "1.1"),
+        new("frequency_penalty", FieldUse.Used,
+            "from -2 to 2: taken from a token's logit for each time that the answer holds it, its thinking included", "0.5"),
+        new("presence_penalty", FieldUse.Used, "from -2 to 2: taken from the logits of all tokens that the answer holds",
+            "0.5"),
         new("seed", FieldUse.Used, "any whole number of 64 bits, with or without a sign", "-3"),
         new("logit_bias", FieldUse.Used, "by token number, from -100 to 100, up to 1024", """{"12":-100}"""),
         new("bad_words", FieldUse.Used,
             "words that are never written: as given, in lower case, with a capital, and after a space. A word that " +
-            "is no single token is refused", "[\"Wait\"]"),
+            "is no single token is refused", "[\"Wait\"]") { Also = "\"Wait\"" },
         new("max_completion_tokens", FieldUse.Used, "the most tokens of the answer, its thinking included", "5"),
         new("max_tokens", FieldUse.Used, "the same; the two may not differ", "5"),
         new("min_tokens", FieldUse.Used,
             "no token that ends the answer is drawn before it has so many, and 'stop' is not looked for in them; a " +
             "text of 'stop' that ends behind them counts", "3"),
         new("stop", FieldUse.Used, "up to 16 texts before any of which the answer ends; not looked for in the thinking",
-            "[\"END\"]"),
+            "[\"END\"]") { Also = "\"END\"" },
         new("stop_token_ids", FieldUse.Used,
             "up to 1024 tokens that end the answer, beside the model's own; they are no part of its text", "[5]"),
         new("ignore_eos", FieldUse.Used, "the model's own end ends nothing", "true"),
@@ -107,13 +78,15 @@ internal static class RequestFields
         new("response_format.json_schema", FieldUse.Used, "with the type of that name only",
             """{"name":"n","schema":{"type":"object"}}"""),
         new("response_format.json_schema.name", FieldUse.Used, "letters, digits, '_' and '-'", "\"n\""),
-        new("response_format.json_schema.schema", FieldUse.Used, "a JSON schema", """{"type":"object"}"""),
+        new("response_format.json_schema.schema", FieldUse.Used, "a JSON schema", """{"type":"object"}""")
+        { Also = "\"{}\"" },
         new("response_format.json_schema.description", FieldUse.Accepted, "the prompt is the messages alone", "\"d\""),
         new("response_format.json_schema.strict", FieldUse.Accepted, "schemas are held either way", "true"),
         new("response_format.schema", FieldUse.Refused, "put it into 'json_schema', with the type of that name",
             """{"type":"object"}"""),
         new("structured_outputs", FieldUse.Used, Form, """{"choice":["a"]}"""),
-        new("structured_outputs.json", FieldUse.Used, "a JSON schema, or a string that holds one", """{"type":"object"}"""),
+        new("structured_outputs.json", FieldUse.Used, "a JSON schema, or a string that holds one", """{"type":"object"}""")
+        { Also = "\"{}\"" },
         new("structured_outputs.json_object", FieldUse.Used, "any JSON object", "true"),
         new("structured_outputs.regex", FieldUse.Used, "a regular expression that matches the whole answer", "\"a+\""),
         new("structured_outputs.choice", FieldUse.Used, "texts of which the answer is one", "[\"a\",\"b\"]"),
@@ -124,7 +97,7 @@ internal static class RequestFields
         new("structured_outputs.disable_additional_properties", FieldUse.Refused,
             "'additionalProperties' of the schema says it", "true", "false"),
         new("structured_outputs.disable_fallback", FieldUse.Accepted, "there is one way to hold a form", "true"),
-        new("guided_json", FieldUse.Used, "as 'structured_outputs.json'", """{"type":"object"}"""),
+        new("guided_json", FieldUse.Used, "as 'structured_outputs.json'", """{"type":"object"}""") { Also = "\"{}\"" },
         new("guided_json_object", FieldUse.Used, "as 'structured_outputs.json_object'", "true"),
         new("guided_regex", FieldUse.Used, "as 'structured_outputs.regex'", "\"a+\""),
         new("guided_choice", FieldUse.Used, "as 'structured_outputs.choice'", "[\"a\",\"b\"]"),
@@ -144,9 +117,15 @@ internal static class RequestFields
         new("tool_choice.function", FieldUse.Used, "the function that is called", """{"name":"f"}"""),
         new("tool_choice.function.name", FieldUse.Used, "one of 'tools'", "\"f\""),
         new("parallel_tool_calls", FieldUse.Used, "false: one call at most", "false"),
-        new("logprobs", FieldUse.Used, "log-probabilities of the chosen tokens, those of the thinking included", "true"),
+        new("logprobs", FieldUse.Used,
+            "log-probabilities of the chosen tokens, those of the thinking included and marked with 'reasoning', and the " +
+            "entropy of the distribution in nats, 'entropy'", "true"),
+        new("top_logprobs", FieldUse.Used,
+            "from 0 to 20, with 'logprobs': so many of the most likely tokens at each place, fewer where no more may be " +
+            "drawn", "3"),
         new("enable_thinking", FieldUse.Used, "whether the model thinks first", "true"),
-        new("thinking", FieldUse.Used, "the same, as true and false or as an object", "true"),
+        new("thinking", FieldUse.Used, "the same, as true and false or as an object", "true")
+        { Also = """{"type":"enabled"}""" },
         new("thinking.type", FieldUse.Used, "'enabled' or 'disabled'", "\"enabled\""),
         new("thinking.budget_tokens", FieldUse.Refused,
             "thinking has no limit of its own; 'max_completion_tokens' counts it", "100"),
@@ -194,8 +173,6 @@ internal static class RequestFields
         new("grammar_triggers", FieldUse.Refused, OtherForm, "[1]", "[]"),
         new("regex", FieldUse.Refused, OtherForm, "\"a+\""),
         new("ebnf", FieldUse.Refused, OtherForm, "\"root ::= a\""),
-        new("frequency_penalty", FieldUse.Refused, "'repetition_penalty' is there", "0.5", "0"),
-        new("presence_penalty", FieldUse.Refused, "'repetition_penalty' is there", "0.5", "0"),
         new("repeat_penalty", FieldUse.Refused, "'repetition_penalty' is there", "1.1", "1"),
         new("length_penalty", FieldUse.Refused, Beams, "2", "1"),
         new("early_stopping", FieldUse.Refused, Beams, "true", "false"),
@@ -235,8 +212,7 @@ internal static class RequestFields
         new("truncate_prompt_tokens", FieldUse.Refused, "prompts are never cut; send less", "10"),
         new("truncation_side", FieldUse.Refused, "prompts are never cut; send less", "\"left\""),
         new("truncation", FieldUse.Refused, "prompts are never cut; send less", "\"auto\"", "\"disabled\""),
-        new("top_logprobs", FieldUse.Refused, "'logprobs' gives the log-probability of the chosen tokens", "3", "0"),
-        new("n_probs", FieldUse.Refused, "'logprobs' gives the log-probability of the chosen tokens", "3", "0"),
+        new("n_probs", FieldUse.Refused, "'top_logprobs' is there", "3", "0"),
         new("prompt_logprobs", FieldUse.Refused, "'logprobs' is of the answer", "1"),
         new("post_sampling_probs", FieldUse.Refused, "log-probabilities are the model's own", "true", "false"),
         new("echo", FieldUse.Refused, "the answer holds what is new", "true", "false"),
@@ -311,51 +287,9 @@ internal static class RequestFields
             "'low' for all pictures of a request: one tile of each; 'high' and 'auto': the checkpoint's tiling", "\"low\""),
     ];
 
-    private static readonly Dictionary<string, RequestField> s_byName = All.ToDictionary(field => field.Name);
+    /// <summary>The fields of <c>POST /v1/chat/completions</c>.</summary>
+    public static FieldList Chat { get; } = new(All);
 
-    /// <summary>Checks the members of an object: each must be known, and none may ask for what is not there.</summary>
-    /// <param name="value">The object.</param>
-    /// <param name="place">What the names begin with: empty, <c>stream_options.</c>, <see cref="Messages"/> and so
-    /// on.</param>
-    /// <exception cref="ApiException">A member is unknown, or is not supported; names it.</exception>
-    public static void Check(JsonField value, string place)
-    {
-        foreach ((string name, JsonField member) in value.Members())
-        {
-            if (member.Kind == JsonValueKind.Null)
-                continue;
-            if (!s_byName.TryGetValue(place + name, out RequestField? field))
-                throw Unknown(member, name, place);
-            if (field.Use != FieldUse.Refused || field.IsNeutral(member))
-                continue;
-            string neutral = field.Neutral.Length == 0 ? "" : $" ({string.Join(" or ", field.Neutral)} is taken)";
-            throw ApiException.BadRequest($"'{member.Path}' is not supported: {field.Meaning}. Leave it out{neutral}.",
-                member.Path, "unsupported_parameter");
-        }
-    }
-
-    /// <summary>The table of docs/serving.md.</summary>
-    public static string ToMarkdown() => string.Join('\n', (string[])
-    [
-        "| Field | | |", "| --- | --- | --- |",
-        .. All.Select(field =>
-            $"| `{field.Name}` | " +
-            $"{(field.Use == FieldUse.Accepted ? "no effect" : field.Use.ToString().ToLowerInvariant())} | " +
-            $"{field.Meaning}{Taken(field)} |"),
-    ]);
-
-    private static string Taken(RequestField field) => field.Neutral.Length == 0 ? ""
-        : $"; taken: {string.Join(", ", field.Neutral.Select(value => $"`{value}`"))}";
-
-    private static ApiException Unknown(JsonField member, string name, string place)
-    {
-        const int MostShown = 40;
-        string? near = NameDistance.Nearest(name, All
-            .Where(field => field.Use == FieldUse.Used && field.Name.StartsWith(place, StringComparison.Ordinal))
-            .Select(field => field.Name[place.Length..]).Where(known => !known.Contains('.')));
-        string path = member.Path.Length <= 2 * MostShown ? member.Path : member.Path[..(2 * MostShown)] + "…";
-        return ApiException.BadRequest(
-            $"'{path}' is not a field that this server knows, and nothing is dropped silently: " +
-            $"{(near is null ? "leave it out." : $"did you mean '{near}'?")}", path, "unknown_parameter");
-    }
+    /// <inheritdoc cref="FieldList.Check"/>
+    public static void Check(JsonField value, string place) => Chat.Check(value, place);
 }

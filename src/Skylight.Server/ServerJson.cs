@@ -60,7 +60,17 @@ internal sealed record ChatLogProbabilities(IReadOnlyList<TokenLogProbability> C
     [property: JsonIgnore(Condition = JsonIgnoreCondition.Never)] string? Refusal);
 
 /// <summary>A token; its bytes may be a part of a character.</summary>
-internal sealed record TokenLogProbability(string Token, float Logprob, int[] Bytes, int[] TopLogprobs);
+/// <param name="Token">Its text.</param>
+/// <param name="Logprob">Its log-probability.</param>
+/// <param name="Bytes">Its bytes.</param>
+/// <param name="TopLogprobs">The most likely tokens in its place.</param>
+/// <param name="Entropy">The entropy of the distribution in nats; a field of this server's own.</param>
+/// <param name="Reasoning">True of tokens of the thinking; a field of this server's own.</param>
+internal sealed record TokenLogProbability(string Token, float Logprob, int[] Bytes,
+    IReadOnlyList<TopLogProbability> TopLogprobs, float Entropy, bool? Reasoning);
+
+/// <summary>One of the most likely tokens.</summary>
+internal sealed record TopLogProbability(string Token, float Logprob, int[] Bytes);
 
 /// <summary>What an answer took.</summary>
 internal sealed record ChatUsage(int PromptTokens, int CompletionTokens, int TotalTokens,
@@ -87,6 +97,9 @@ internal sealed record Health(string Status, string Model);
 [JsonSerializable(typeof(ErrorBody))]
 [JsonSerializable(typeof(ChatCompletion))]
 [JsonSerializable(typeof(ChatChunk))]
+[JsonSerializable(typeof(TextCompletion))]
+[JsonSerializable(typeof(Tokenized))]
+[JsonSerializable(typeof(Detokenized))]
 [JsonSerializable(typeof(ModelList))]
 [JsonSerializable(typeof(Health))]
 internal sealed partial class ServerJson : JsonSerializerContext

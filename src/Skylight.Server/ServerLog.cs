@@ -11,6 +11,9 @@ internal static partial class ServerLog
     public static partial void Answered(ILogger logger, string id, int status, double milliseconds, int promptTokens,
         int imageTokens, int completionTokens, double firstMilliseconds, string end);
 
+    [LoggerMessage(5, LogLevel.Information, "{Id}: {Status} in {Milliseconds:F0} ms")]
+    public static partial void Told(ILogger logger, string id, int status, double milliseconds);
+
     // No message: it could quote the request.
     [LoggerMessage(2, LogLevel.Information, "{Id}: {Status} in {Milliseconds:F0} ms: refused ({Code}, field {Field})")]
     public static partial void Refused(ILogger logger, string id, int status, double milliseconds, string? code,

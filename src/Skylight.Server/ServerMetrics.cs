@@ -54,10 +54,10 @@ internal sealed class ServerMetrics
         lock (_gate)
         {
             Header(text, "skylight_requests_total", "counter",
-                "Requests for chat completions, by HTTP status (499: the client went away).");
+                "Requests for answers and tokens, by HTTP status (499: the client went away).");
             foreach ((int status, long count) in _requests)
                 text.Append(CultureInfo.InvariantCulture, $"skylight_requests_total{{status=\"{status}\"}} {count}\n");
-            Single(text, "skylight_requests_running", "gauge", "Requests for chat completions that have no end yet.",
+            Single(text, "skylight_requests_running", "gauge", "Requests for answers and tokens that have no end yet.",
                 Volatile.Read(ref _running));
             Single(text, "skylight_prompt_tokens_total", "counter",
                 "Tokens of prompts of complete answers, those of pictures included.", _promptTokens);

@@ -36,9 +36,9 @@ public static class SkylightEndpoints
     }
 
     /// <summary>
-    /// Maps <c>POST /v1/chat/completions</c>, <c>GET /v1/models</c> and <c>GET /v1/models/{id}</c> in OpenAI's format,
-    /// <c>GET /health</c> and
-    /// <c>GET /metrics</c> (Prometheus text). Requests are refused with 503 once the host is stopping; those that run
+    /// Maps <c>POST /v1/chat/completions</c>, <c>POST /v1/completions</c>, <c>GET /v1/models</c> and
+    /// <c>GET /v1/models/{id}</c> in OpenAI's format, <c>POST /tokenize</c> and <c>POST /detokenize</c> in vLLM's,
+    /// <c>GET /health</c>, <c>GET /metrics</c> (Prometheus text) and <c>GET /openapi.json</c>. Requests are refused with 503 once the host is stopping; those that run
     /// go on for as long as the host waits. Errors are OpenAI's JSON. Logs never hold what was asked or answered.
     /// </summary>
     /// <param name="endpoints">The host's endpoints, or a group of them with a prefix.</param>
@@ -54,14 +54,18 @@ public static class SkylightEndpoints
         ILoggerFactory loggers = endpoints.ServiceProvider.GetService<ILoggerFactory>() ?? NullLoggerFactory.Instance;
         CancellationToken stopping =
             endpoints.ServiceProvider.GetService<IHostApplicationLifetime>()?.ApplicationStopping ?? default;
-        var service = new ModelService(model, (options ?? new SkylightServerOptions()).Validate(),
-            loggers.CreateLogger("Skylight.Server"), stopping);
+        options = (options ?? new SkylightServerOptions()).Validate();
+        var service = new ModelService(model, options, loggers.CreateLogger("Skylight.Server"), stopping);
         RouteGroupBuilder group = endpoints.MapGroup("");
-        group.MapPost("/v1/chat/completions", (RequestDelegate)service.CompleteAsync);
-        group.MapGet("/v1/models", (RequestDelegate)service.ListModelsAsync);
-        group.MapGet("/v1/models/{**id}", (RequestDelegate)service.DescribeModelAsync);
-        group.MapGet("/health", (RequestDelegate)service.ReportHealthAsync);
-        group.MapGet("/metrics", (RequestDelegate)service.ReportMetricsAsync);
+        var origins = new CrossOrigin(options.CorsOrigins);
+        foreach (ServerRoute route in ServerRoutes.All)
+        {
+            Func<HttpContext, Task> handler = route.Handler(service);
+            group.MapMethods(route.Path, [route.Method], origins.Wrap(new RequestDelegate(handler)));
+            if (origins.IsOn)
+                group.MapMethods(route.Path, ["OPTIONS"], (RequestDelegate)origins.PreflightAsync);
+        }
+
         return group;
     }
 }

@@ -25,11 +25,9 @@ public static class SkylightErrors
     {
         ArgumentNullException.ThrowIfNull(context);
         string path = context.Request.Path.Value is { Length: <= 100 } known ? known : "such address";
-        if (path is not ("/v1/chat/completions" or "/v1/models" or "/health" or "/metrics"))
+        if (ServerRoutes.All.FirstOrDefault(route => route.Path == path)?.Method is not { } allowed)
             return WriteAsync(context, StatusCodes.Status404NotFound,
-                $"There is no {path} here. There are: POST /v1/chat/completions, GET /v1/models, GET /health and " +
-                $"GET /metrics.", "not_found");
-        string allowed = path == "/v1/chat/completions" ? "POST" : "GET";
+                $"There is no {path} here. There are: {ServerRoutes.Words}.", "not_found");
         context.Response.Headers.Allow = allowed;
         return WriteAsync(context, StatusCodes.Status405MethodNotAllowed,
             $"{path} takes {allowed}, not {context.Request.Method}.", "method_not_allowed");

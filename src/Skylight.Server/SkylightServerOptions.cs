@@ -31,6 +31,12 @@ public sealed record SkylightServerOptions
     public Func<Uri, CancellationToken, ValueTask<ReadOnlyMemory<byte>>>? ImageResolver { get; init; }
 
     /// <summary>
+    /// The origins whose pages may ask from a browser, such as <c>https://example.com</c>, or <c>*</c> for all; none by
+    /// default. Their requests need a key like any other. A host with a CORS policy of its own leaves this empty.
+    /// </summary>
+    public IReadOnlyList<string> CorsOrigins { get; init; } = [];
+
+    /// <summary>
     /// When it is cancelled no more requests are taken, and <c>GET /health</c> says so, while those that run go on and
     /// the host still listens. A host that stops does the same, but its web server takes no new connections from then
     /// on: cancel this first, where whoever asks for the health is to get an answer.
@@ -50,6 +56,8 @@ public sealed record SkylightServerOptions
             throw new ArgumentException($"{nameof(ModelName)} is empty; leave it null for the model's own name.");
         if (ApiKeys.Any(string.IsNullOrWhiteSpace))
             throw new ArgumentException($"One of the {nameof(ApiKeys)} is empty: everybody could guess it.");
+        if (CorsOrigins.Select(CrossOrigin.Fault).OfType<string>().FirstOrDefault() is { } fault)
+            throw new ArgumentException($"{nameof(CorsOrigins)}: {fault}");
         return this;
     }
 }

@@ -24,6 +24,10 @@ internal static class RolloutSampling
                 $"group's completions would all be the same", "a temperature above 0, such as 1");
         if (sampling.RepetitionPenalty != 1)
             throw Refused($"{Sampling}{nameof(SamplingOptions.RepetitionPenalty)} is {sampling.RepetitionPenalty}", "1");
+        if (sampling.FrequencyPenalty != 0)
+            throw Refused($"{Sampling}{nameof(SamplingOptions.FrequencyPenalty)} is {sampling.FrequencyPenalty}", "0");
+        if (sampling.PresencePenalty != 0)
+            throw Refused($"{Sampling}{nameof(SamplingOptions.PresencePenalty)} is {sampling.PresencePenalty}", "0");
         if (sampling.LogitBias.Where(bias => bias.Value != 0)
             .Select(bias => ((int Token, float Bias)?)(bias.Key, bias.Value)).FirstOrDefault() is { } biased)
             throw Refused(

@@ -36,6 +36,16 @@ internal sealed class AnswerSettings
         new("--min-p") { Description = "Only tokens at least this much as probable as the most likely one." };
     private readonly Option<float?> _penalty =
         new("--repetition-penalty") { Description = "Above 1, makes tokens less likely that were read or written before." };
+    private readonly Option<float?> _frequency =
+        new("--frequency-penalty")
+        {
+            Description = "From -2 to 2: taken from a token's logit for each time that the answer holds it."
+        };
+    private readonly Option<float?> _presence =
+        new("--presence-penalty")
+        {
+            Description = "From -2 to 2: taken from the logits of all tokens that the answer holds."
+        };
     private readonly Option<ulong?> _seed = new("--seed") { Description = "The same seed gives the same answer." };
     private readonly Option<string[]> _stop =
         new("--stop") { Description = "The answer ends before this text. May be given several times." };
@@ -64,8 +74,8 @@ internal sealed class AnswerSettings
 
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty, _seed,
-            _stop, _keepSpecial, _think, _maxTiles, _schema, _regex, _choice, _grammar])
+        foreach (Option option in (Option[])[_system, _maxTokens, _temperature, _topP, _topK, _minP, _penalty,
+            _frequency, _presence, _seed, _stop, _keepSpecial, _think, _maxTiles, _schema, _regex, _choice, _grammar])
             command.Add(option);
     }
 
@@ -80,6 +90,8 @@ internal sealed class AnswerSettings
         TopK = parse.GetValue(_topK),
         MinP = parse.GetValue(_minP),
         RepetitionPenalty = parse.GetValue(_penalty),
+        FrequencyPenalty = parse.GetValue(_frequency),
+        PresencePenalty = parse.GetValue(_presence),
         Seed = parse.GetValue(_seed),
         StopSequences = parse.GetValue(_stop) ?? [],
         SkipSpecialTokens = !parse.GetValue(_keepSpecial),

@@ -72,6 +72,12 @@ internal static class ServeCommand
                     "Read every prompt anew. Without, a prompt that begins like an earlier one is read from where " +
                     "they differ, which the sender can tell by the time it takes.",
             };
+        var origins = new Option<string[]>("--cors-origin")
+        {
+            Description =
+                "A site whose pages may ask from a browser, such as https://example.com. May be given several times.",
+            DefaultValueFactory = _ => [],
+        };
         var drain = new Option<int>("--drain-seconds")
         {
             Description = "How long running answers may take when the server is told to end.",
@@ -80,7 +86,7 @@ internal static class ServeCommand
         var command = new SignalHandlingCommand("serve",
             "Serve a model over HTTP to clients of OpenAI's chat completions, with pictures and streaming.")
         {
-            host, port, key, insecure, body, urls, name, requests, prefixes, drain,
+            host, port, key, insecure, body, urls, name, requests, prefixes, origins, drain,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) => RunAsync(
@@ -89,7 +95,7 @@ internal static class ServeCommand
                 parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key)
                     ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
                 parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes),
-                parse.GetValue(drain)),
+                parse.GetValue(origins) ?? [], parse.GetValue(drain)),
             cancellationToken));
         return command;
     }
@@ -184,6 +190,7 @@ internal static class ServeCommand
             ModelName = choices.Name,
             ApiKeys = choices.ApiKey is { } key ? [key] : [],
             MaximumBodyBytes = choices.BodyBytes,
+            CorsOrigins = choices.CorsOrigins,
             Draining = draining,
             ImageResolver = choices.AllowImageUrls ? fetcher.FetchAsync : null,
         });
@@ -224,9 +231,10 @@ internal static class ServeCommand
 /// <param name="Name">What clients call the model; null for its own name.</param>
 /// <param name="Requests">The most answers at once.</param>
 /// <param name="CachePrefixes">Whether a prompt is read from where it differs from earlier ones.</param>
+/// <param name="CorsOrigins">The sites whose pages may ask.</param>
 /// <param name="DrainSeconds">How long running answers may take at the end.</param>
 internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes,
-    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, int DrainSeconds)
+    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, IReadOnlyList<string> CorsOrigins, int DrainSeconds)
 {
     public long BodyBytes => (long)BodyMegabytes << 20;
 
@@ -246,6 +254,21 @@ internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool 
         if (!IPAddress.IsLoopback(address) && ApiKey is null && !Insecure)
             throw new ArgumentException(
                 $"{Host} can be reached by others: give an API key (--api-key, or SKYLIGHT_API_KEY in the environment), or say --insecure.");
+        foreach (string origin in CorsOrigins)
+        {
+            if (!Uri.TryCreate(origin, UriKind.Absolute, out Uri? uri) || !origin.Equals(
+                uri.GetLeftPart(UriPartial.Authority), StringComparison.OrdinalIgnoreCase))
+            {
+                if (origin != "*")
+                    throw new ArgumentException(
+                        $"--cors-origin is '{origin}'; give scheme, host and port as in https://example.com:8443, without a path.");
+                if (ApiKey is null && !Insecure)
+                    throw new ArgumentException(
+                        "--cors-origin * lets the pages of all sites ask that somebody opens on this machine: give an API " +
+                        "key (--api-key, or SKYLIGHT_API_KEY in the environment), name the sites, or say --insecure.");
+            }
+        }
+
         return address;
     }
 

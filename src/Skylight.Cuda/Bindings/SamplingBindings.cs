@@ -17,12 +17,12 @@ internal static class SamplingBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<SampleTokens>((_, kernel) => Sample(kernel));
+        bindings.Add<SampleTokens>(Sample);
         bindings.Add<AdjustLogits>((_, kernel) => Adjust(kernel));
         bindings.Add<MaskLogits>((_, kernel) => Mask(kernel));
     }
 
-    private static void Sample(CudaKernelBuilder kernel)
+    private static void Sample(SampleTokens op, CudaKernelBuilder kernel)
     {
         Shape logits = kernel.Inputs[0].Shape;
         int rows = logits.Rows, vocabulary = logits.Columns, segments = LogitBindings.Segments(vocabulary);
@@ -42,6 +42,11 @@ internal static class SamplingBindings
             .Scratch(sums).Scratch(ties).Output(0).Output(1).Output(2).Int32(segments).Int32(vocabulary)
             .Status("row {index}: the temperature must be 0 or more, top-k 0 (all) or more, top-p in (0, 1] and " +
                 "min-p in [0, 1]");
+        if (op.TopTokens == 0)
+            return;
+        kernel.Launch(Source, "top_tokens", rows, ChooseThreads)
+            .Input(0).Input(1).Scratch(maximum).Scratch(logSum).Output(0).Scratch(sums).Output(3).Output(4)
+            .Int32(op.TopTokens).Int32(segments).Int32(vocabulary);
     }
 
     private static void Adjust(CudaKernelBuilder kernel)

@@ -8,8 +8,11 @@ namespace Skylight.Ops;
 /// Draws a token from each row of logits, every row with parameters of its own, so that rows of different requests
 /// share a step:
 /// <c>(logits [R, V] float32, temperature [R] float32, topK [R] int32, topP [R] float32, minP [R] float32, random [R,
-/// 6] int32) → (token [R] int32, logProbability [R] float32, entropy [R] float32)</c>.
+/// 6] int32) → (token [R] int32, logProbability [R] float32, entropy [R] float32)</c>; with K =
+/// <paramref name="TopTokens"/> above 0 also <c>(…, topTokens [R, K] int32, topLogProbabilities [R, K] float32)</c>.
 /// </summary>
+/// <param name="TopTokens">How many of the most likely tokens of each row are given beside the one that is drawn, up to
+/// <see cref="MostTopTokens"/>; 0, the default, for none and no cost.</param>
 /// <remarks>
 /// <para>
 /// With x = logit / temperature and p = softmax(x), eligible are: of the tokens in order of falling logits (ascending
@@ -31,9 +34,17 @@ namespace Skylight.Ops;
 /// where a logit is NaN or +∞, <see cref="NothingToDraw"/> where all are −∞. A parameter out of its range is an error
 /// at run time that names the row. No gradient.
 /// </para>
+/// <para>
+/// The most likely tokens come in order of falling logits, ascending ids among equals, with log-probabilities of the
+/// same distribution: that of a token which is drawn stands there with the same bits. A token that is banned has −∞,
+/// and comes only where no other is left. Of a row of which nothing can be drawn all are −1 and NaN.
+/// </para>
 /// </remarks>
-public sealed record SampleTokens : Op, ICpuKernel
+public sealed record SampleTokens(int TopTokens = 0) : Op, ICpuKernel
 {
+    /// <summary>The most of the most likely tokens that are given.</summary>
+    public const int MostTopTokens = 20;
+
     /// <summary>The words of a row of <c>random</c>.</summary>
     public const int RandomWords = 6;
 
@@ -68,13 +79,17 @@ public sealed record SampleTokens : Op, ICpuKernel
         TypeCheck check = new TypeCheck(this, inputs).Count(6).Float32(0, "logits").Rank(0, "logits", 2)
             .That(inputs[0].Shape.Columns is > 0 and <= LargestVocabulary,
                 $"the vocabulary must have 1 to {LargestVocabulary} tokens");
+        check.That(TopTokens >= 0 && TopTokens <= Math.Min(MostTopTokens, inputs[0].Shape.Columns),
+            $"the most likely tokens must be from 0 to {MostTopTokens}, and no more than there are tokens, not {TopTokens}");
         int rows = inputs[0].Shape.Rows;
         check.Float32(1, "temperature").Shape(1, "temperature", rows)
             .Is(2, "topK", DataType.Int32).Shape(2, "topK", rows)
             .Float32(3, "topP").Shape(3, "topP", rows)
             .Float32(4, "minP").Shape(4, "minP", rows)
             .Is(5, "random", DataType.Int32).Shape(5, "random", rows, RandomWords);
-        return [TensorType.Int32(rows), TensorType.Float32(rows), TensorType.Float32(rows)];
+        TensorType[] drawn = [TensorType.Int32(rows), TensorType.Float32(rows), TensorType.Float32(rows)];
+        return TopTokens == 0 ? drawn
+            : [.. drawn, TensorType.Int32(rows, TopTokens), TensorType.Float32(rows, TopTokens)];
     }
 
     /// <inheritdoc/>
@@ -94,6 +109,9 @@ public sealed record SampleTokens : Op, ICpuKernel
         float* logits = arguments.InputPointer(0);
         int* token = (int*)arguments.OutputPointer(0);
         float* logProbability = arguments.OutputPointer(1), entropy = arguments.OutputPointer(2);
+        int count = TopTokens;
+        int* topTokens = count > 0 ? (int*)arguments.OutputPointer(3) : null;
+        float* topLogProbabilities = count > 0 ? arguments.OutputPointer(4) : null;
         TokenChoice[] choices = ReadChoices(arguments);
         float[] temperatures = Array.ConvertAll(choices, choice => choice.Temperature == 0 ? 1f : choice.Temperature);
         var rows = new RowStatistics[rowCount];
@@ -120,6 +138,10 @@ public sealed record SampleTokens : Op, ICpuKernel
             {
                 token[row] = Fault(rows[row]);
                 logProbability[row] = entropy[row] = float.NaN;
+                var top = new Span<int>(topTokens + (long)row * count, count);
+                var topScores = new Span<float>(topLogProbabilities + (long)row * count, count);
+                top.Fill(-1);
+                topScores.Fill(float.NaN);
                 if (token[row] != 0)
                     continue;
                 float* line = logits + (long)row * vocabulary;
@@ -131,6 +153,13 @@ public sealed record SampleTokens : Op, ICpuKernel
                 logProbability[row] = VocabularyCore.LogProbability(line[token[row]], temperatures[row],
                     rows[row].Maximum, rows[row].LogSum);
                 entropy[row] = rows[row].Entropy;
+                if (count == 0)
+                    continue;
+                MostLikely.Find(new ReadOnlySpan<float>(line, vocabulary), new ReadOnlySpan<SegmentStatistics>(ofRow, segments),
+                    temperatures[row], top);
+                for (int rank = 0; rank < count; rank++)
+                    topScores[rank] = VocabularyCore.LogProbability(line[top[rank]], temperatures[row],
+                        rows[row].Maximum, rows[row].LogSum);
             }
         });
     }

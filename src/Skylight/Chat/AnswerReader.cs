@@ -15,7 +15,12 @@ namespace Skylight.Chat;
 /// it tags are text like any other, as in a string of JSON.
 /// </para>
 /// </remarks>
-internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTexts, bool hasForm = false)
+/// <param name="isThinking">Whether the text begins in a think block.</param>
+/// <param name="stopTexts">The texts before which the answer ends.</param>
+/// <param name="hasForm">Whether the answer is held to a form.</param>
+/// <param name="isPlain">Whether no tag means anything: a text that goes on, not an answer.</param>
+internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTexts, bool hasForm = false,
+    bool isPlain = false)
 {
     private static readonly string[] s_tags = [SpecialTokens.ThinkEnd, SpecialTokens.ThinkStart];
 
@@ -26,7 +31,7 @@ internal sealed class AnswerReader(bool isThinking, IReadOnlyList<string> stopTe
     private bool _isAtStart = true;
     private bool _skipsLineBreaks;
     // What comes has the form that was asked for, in which no tag means anything.
-    private bool _isForm;
+    private bool _isForm = isPlain;
 
     /// <summary>Where the text is now.</summary>
     public UpdateKind Kind { get; private set; } = isThinking ? UpdateKind.Thinking : UpdateKind.Answer;

@@ -169,8 +169,9 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         [EnumeratorCancellation] CancellationToken cancellationToken)
     {
         SamplingOptions sampling = SamplingOf(options, prompt.Sequence.Tokens.Length);
-        TokenConstraint? constraint = ConstraintOf(options, prompt.OpensThinking);
-        var reader = new AnswerReader(prompt.OpensThinking, options.StopSequences, hasForm: constraint is not null);
+        TokenConstraint? constraint = ConstraintOf(options, prompt);
+        var reader = new AnswerReader(prompt.OpensThinking, options.StopSequences, hasForm: constraint is not null,
+            prompt.IsPlain);
         var decoder = new StreamingDecoder(Tokenizer, options.SkipSpecialTokens);
         var details = new List<TokenDetail>();
         TimeSpan toFirst = default;
@@ -185,10 +186,15 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         {
             if (tokens++ == 0)
                 (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);
-            if (reader.Kind == UpdateKind.Thinking)
+            bool isThinking = reader.Kind == UpdateKind.Thinking;
+            if (isThinking)
                 thinking++;
             if (options.ReportTokens)
-                details.Add(new TokenDetail(token.Token, token.LogProbability, token.Entropy));
+                details.Add(new TokenDetail(token.Token, token.LogProbability, token.Entropy)
+                {
+                    IsThinking = isThinking,
+                    TopTokens = token.TopTokens,
+                });
             string text = token.FinishReason == FinishReason.Stop ? ""
                 : _tags.TryGetValue(token.Token, out string? tag) ? decoder.Flush() + tag
                 : decoder.Append(token.Token);
@@ -267,6 +273,14 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         return await _encoder.PromptAsync(messages, options.Thinking, options.MaximumTiles,
             options.OfferedTools, cancellationToken).ConfigureAwait(false);
     }
+
+    /// <summary>A text that is continued as it stands, without the template of chats.</summary>
+    /// <inheritdoc cref="ConversationEncoder.TextPrompt"/>
+    public PreparedPrompt Prepare(string text) => _encoder.TextPrompt(text);
+
+    /// <summary>The same, given as tokens.</summary>
+    /// <inheritdoc cref="ConversationEncoder.TokenPrompt"/>
+    public PreparedPrompt Prepare(IReadOnlyList<int> tokens) => _encoder.TokenPrompt(tokens);
 
     /// <summary>
     /// Runs something between two steps, when nothing of the model is in use: training on the same weights, say.
@@ -360,7 +374,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     }
 
     /// <summary>The form of an answer, behind its think block if there is one.</summary>
-    private TokenConstraint? ConstraintOf(GenerationOptions options, bool opensThinking)
+    private TokenConstraint? ConstraintOf(GenerationOptions options, PreparedPrompt prompt)
     {
         if (ToolForm.Of(options) is not { } constraint)
             return null;
@@ -372,7 +386,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             ThinkingMode.Off => false,
             _ => Template.MayThink,
         };
-        return _constraints.Get(constraint, opensThinking ? true : mayThink ? false : null);
+        return _constraints.Get(constraint, prompt.OpensThinking ? true : mayThink && !prompt.IsPlain ? false : null);
     }
 
     private SamplingOptions SamplingOf(GenerationOptions options, int promptTokens)
@@ -409,6 +423,9 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             TopK = options.TopK ?? (sample ? defaults.TopK ?? 0 : 0),
             MinP = options.MinP ?? (sample ? (float)(defaults.MinP ?? 0) : 0),
             RepetitionPenalty = options.RepetitionPenalty ?? (float)(defaults.RepetitionPenalty ?? 1),
+            FrequencyPenalty = options.FrequencyPenalty ?? 0,
+            PresencePenalty = options.PresencePenalty ?? 0,
+            TopLogProbabilityCount = options.TopLogProbabilityCount,
             LogitBias = bias,
             MaxOutputTokens = most,
             MinOutputTokens = fewest,

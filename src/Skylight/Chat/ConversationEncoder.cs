@@ -140,6 +140,47 @@ public sealed class ConversationEncoder
         return new PreparedPrompt(new TokenSequence(prompt.Tokens, tiles), prompt.ImageTokenCount, prompt.OpensThinking);
     }
 
+    /// <summary>A text that is continued as it stands, outside of any conversation. Spellings of special tokens in it
+    /// are those tokens.</summary>
+    /// <param name="text">The text.</param>
+    /// <exception cref="ArgumentException">The text is empty, or asks for a picture.</exception>
+    /// <exception cref="ContextLengthException">It is longer than the context; the message has the numbers.</exception>
+    public PreparedPrompt TextPrompt(string text)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        CheckLength(System.Text.Encoding.UTF8.GetByteCount(text), "prompt");
+        return TokenPrompt(_tokenizer.Encode(text, allowSpecial: true));
+    }
+
+    /// <summary>The same, given as tokens.</summary>
+    /// <param name="tokens">The tokens' numbers.</param>
+    /// <exception cref="ArgumentException">There are none, or one is not in the vocabulary or a picture's.</exception>
+    /// <exception cref="ContextLengthException">They are more than the context; the message has the numbers.</exception>
+    public PreparedPrompt TokenPrompt(IReadOnlyList<int> tokens)
+    {
+        ArgumentNullException.ThrowIfNull(tokens);
+        if (tokens.Count == 0)
+            throw new ConversationException("A prompt needs at least one token.", "prompt");
+        int vocabulary = _tokenizer.VocabularySize;
+        for (int index = 0; index < tokens.Count; index++)
+        {
+            if ((uint)tokens[index] >= (uint)vocabulary)
+                throw new ConversationException(
+                    $"Token {index} of the prompt has the number {tokens[index]}; there are those from 0 to {vocabulary - 1}.",
+                    "prompt");
+            if (tokens[index] == _configuration.ImageTokenId)
+                throw new ConversationException(
+                    $"Token {index} of the prompt stands for a picture, which a prompt without messages cannot have: send " +
+                    $"pictures in messages.", "prompt");
+        }
+
+        if (tokens.Count >= MaximumTokens)
+            throw new ContextLengthException(
+                $"The prompt has {tokens.Count} tokens, and the context has {MaximumTokens}: none is left for an answer.",
+                "prompt");
+        return new PreparedPrompt(new TokenSequence([.. tokens], []), 0, false) { IsPlain = true };
+    }
+
     /// <summary>
     /// A whole conversation, with the places of the assistant's answers: to be trained on, or to be scored.
     /// </summary>
@@ -253,16 +294,20 @@ public sealed class ConversationEncoder
     private void CheckLength(IReadOnlyList<Message> messages, IReadOnlyList<ToolDefinition> tools)
     {
         // Of the last message nothing is left out: it is continued.
-        long bytes = messages.Select((message, index) => BytesOf(message, index == messages.Count - 1)).Sum()
-            + tools.Sum(tool => (long)tool.Signature.GetRawText().Length);
+        CheckLength(messages.Select((message, index) => BytesOf(message, index == messages.Count - 1)).Sum()
+            + tools.Sum(tool => (long)tool.Signature.GetRawText().Length), nameof(messages));
+    }
+
+    private void CheckLength(long bytes, string parameter)
+    {
         if (bytes / MostShrinking < MaximumTokens)
             return;
         _longestToken ??= Enumerable.Range(0, _tokenizer.VocabularySize).Max(token => _tokenizer.TokenBytes(token).Length);
         long fewest = bytes / MostShrinking / Math.Max(1, _longestToken.Value);
         if (fewest >= MaximumTokens)
             throw new ContextLengthException(
-                $"The conversation has {bytes:N0} bytes of text, more than {fewest:N0} tokens, and the context has " +
-                $"{MaximumTokens}: none is left for an answer.", nameof(messages));
+                $"The {(parameter == "messages" ? "conversation" : parameter)} has {bytes:N0} bytes of text, more than " +
+                $"{fewest:N0} tokens, and the context has {MaximumTokens}: none is left for an answer.", parameter);
     }
 
     private long BytesOf(Message message, bool isLast)
@@ -326,7 +371,14 @@ public sealed class ConversationEncoder
 /// <param name="Sequence">Tokens and tiles.</param>
 /// <param name="ImageTokens">How many of the tokens stand for pictures.</param>
 /// <param name="OpensThinking">Whether the answer begins inside a think block.</param>
-public sealed record PreparedPrompt(TokenSequence Sequence, int ImageTokens, bool OpensThinking);
+public sealed record PreparedPrompt(TokenSequence Sequence, int ImageTokens, bool OpensThinking)
+{
+    /// <summary>
+    /// Whether it is no conversation but a text that goes on: what looks like the tag of a think block is then text like
+    /// any other.
+    /// </summary>
+    public bool IsPlain { get; init; }
+}
 
 /// <summary>A conversation with its answers as the model reads, or would write, it.</summary>
 /// <param name="Sequence">Tokens and tiles.</param>

@@ -50,6 +50,18 @@ public sealed record GenerationOptions
     /// <summary>Makes tokens less likely that were read or written before; by default 1, which changes nothing.</summary>
     public float? RepetitionPenalty { get; init; }
 
+    /// <summary>
+    /// Makes tokens less likely the more often they were written in this answer, its thinking included: taken from their
+    /// logits for each time. From −2 to 2; by default 0, which changes nothing.
+    /// </summary>
+    public float? FrequencyPenalty { get; init; }
+
+    /// <summary>
+    /// Makes tokens less likely that were written in this answer: taken from their logits once. From −2 to 2; by default
+    /// 0, which changes nothing.
+    /// </summary>
+    public float? PresencePenalty { get; init; }
+
     /// <summary>Added to the logits of single tokens, by number.</summary>
     public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
 
@@ -132,6 +144,12 @@ public sealed record GenerationOptions
     /// <summary>Whether updates carry their tokens with log-probability and entropy.</summary>
     public bool ReportTokens { get; init; }
 
+    /// <summary>
+    /// How many of the most likely tokens each reported token comes with, from 0 to 20; needs
+    /// <see cref="ReportTokens"/>.
+    /// </summary>
+    public int TopLogProbabilityCount { get; init; }
+
     /// <summary>Checks the ranges of what is given; what the model says of it shows when it answers.</summary>
     /// <returns>These options.</returns>
     /// <exception cref="ArgumentException">A value is out of its range.</exception>
@@ -145,6 +163,9 @@ public sealed record GenerationOptions
             TopK = TopK ?? sampling.TopK,
             MinP = MinP ?? sampling.MinP,
             RepetitionPenalty = RepetitionPenalty ?? sampling.RepetitionPenalty,
+            FrequencyPenalty = FrequencyPenalty ?? 0,
+            PresencePenalty = PresencePenalty ?? 0,
+            TopLogProbabilityCount = TopLogProbabilityCount,
             LogitBias = LogitBias ?? sampling.LogitBias,
             MaxOutputTokens = MaxOutputTokens ?? Math.Max(sampling.MaxOutputTokens, MinOutputTokens ?? 0),
             MinOutputTokens = MinOutputTokens ?? 0,
@@ -159,6 +180,10 @@ public sealed record GenerationOptions
             throw new ArgumentException(
                 $"An answer that is held to a form, or may call tools, ends where it has its form, and cannot be made to " +
                 $"have at least {MinOutputTokens} tokens: say in the form how long it is to be.");
+        if (TopLogProbabilityCount > 0 && !ReportTokens)
+            throw new ArgumentException(
+                $"The {TopLogProbabilityCount} most likely tokens are told with each token, but tokens are not reported: " +
+                $"set {nameof(ReportTokens)}.");
         if (StopSequences.Any(string.IsNullOrEmpty))
             throw new ArgumentException("A stop text cannot be empty.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))

@@ -16,7 +16,17 @@ public enum UpdateKind
 /// <param name="Token">Its number.</param>
 /// <param name="LogProbability">In the distribution it was drawn from, before top-k and top-p; nats.</param>
 /// <param name="Entropy">Of that distribution; nats.</param>
-public readonly record struct TokenDetail(int Token, float LogProbability, float Entropy);
+public readonly record struct TokenDetail(int Token, float LogProbability, float Entropy)
+{
+    /// <summary>Whether it was written while the model was thinking.</summary>
+    public bool IsThinking { get; init; }
+
+    /// <summary>
+    /// The most likely tokens in its place, the likeliest first: as many as
+    /// <see cref="GenerationOptions.TopLogProbabilityCount"/> asked for.
+    /// </summary>
+    public IReadOnlyList<LikelyToken> TopTokens { get => field ?? []; init; }
+}
 
 /// <summary>What an answer took.</summary>
 /// <param name="PromptTokens">Tokens of the prompt, those of pictures included.</param>

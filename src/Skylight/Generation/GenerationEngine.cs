@@ -183,7 +183,7 @@ public sealed class GenerationEngine : IDisposable
         for (int draw = 0; draw < batch.Drawing.Count; draw++)
         {
             if (batch.Drawing[draw] is { Run.HasLeft: false } sequence)
-                Accept(sequence, result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
+                Accept(sequence, result, draw);
         }
 
         _writing.RemoveAll(sequence => sequence.Finished is not null);
@@ -488,9 +488,13 @@ public sealed class GenerationEngine : IDisposable
         }
     }
 
-    private void Accept(SequenceRun sequence, int token, float logProbability, float entropy)
+    private void Accept(SequenceRun sequence, in GenerationStep.Result result, int draw)
     {
-        sequence.Accept(token, logProbability, entropy);
+        (int token, float logProbability, float entropy) =
+            (result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
+        int count = sequence.Run.Options.TopLogProbabilityCount;
+        IReadOnlyList<LikelyToken> topTokens = count == 0 ? [] : result.TopTokensOf(draw, count);
+        sequence.Accept(token, logProbability, entropy, topTokens);
         if (sequence.Finished is { } reason)
         {
             sequence.Run.Finish(sequence, reason);
@@ -502,7 +506,8 @@ public sealed class GenerationEngine : IDisposable
             if (sequence.Finished is null)
                 sequence.AcceptForm(token);
             sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy,
-                sequence.Finished, sequence.Run.CachedTokens));
+                sequence.Finished, sequence.Run.CachedTokens)
+            { TopTokens = topTokens });
         }
         catch (Exception exception)
         {

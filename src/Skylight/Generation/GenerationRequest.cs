@@ -38,7 +38,19 @@ public enum FinishReason
 /// <param name="LogProbabilities">Of each token in the distribution it was drawn from, before top-k and top-p; nats.</param>
 /// <param name="Entropies">Of those distributions; nats.</param>
 /// <param name="FinishReason">Why it ended.</param>
-public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] Entropies, FinishReason FinishReason);
+public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] Entropies, FinishReason FinishReason)
+{
+    /// <summary>
+    /// The most likely tokens where each of <see cref="Tokens"/> was drawn, as many as
+    /// <see cref="SamplingOptions.TopLogProbabilityCount"/> asked for; none where it asked for none.
+    /// </summary>
+    public IReadOnlyList<IReadOnlyList<LikelyToken>> TopTokens { get; init; } = [];
+}
+
+/// <summary>One of the most likely tokens where a token was drawn.</summary>
+/// <param name="Token">Its number.</param>
+/// <param name="LogProbability">In the distribution that the token was drawn from, before top-k and top-p; nats.</param>
+public readonly record struct LikelyToken(int Token, float LogProbability);
 
 /// <summary>A token just made.</summary>
 /// <param name="Completion">Which of the request's completions it belongs to.</param>
@@ -48,4 +60,12 @@ public sealed record Completion(int[] Tokens, float[] LogProbabilities, float[] 
 /// <param name="FinishReason">Why the completion ends with it; null while it goes on.</param>
 /// <param name="CachedPromptTokens">How many of the prompt's tokens were found in the cache.</param>
 public readonly record struct GeneratedToken(int Completion, int Token, float LogProbability, float Entropy,
-    FinishReason? FinishReason, int CachedPromptTokens = 0);
+    FinishReason? FinishReason, int CachedPromptTokens = 0)
+{
+    /// <summary>
+    /// The most likely tokens, the likeliest first and of equals the one of the lowest number: as many as
+    /// <see cref="SamplingOptions.TopLogProbabilityCount"/> asked for, fewer where no more may be drawn. The token itself
+    /// need not be among them.
+    /// </summary>
+    public IReadOnlyList<LikelyToken> TopTokens { get => field ?? []; init; }
+}

@@ -15,8 +15,9 @@ namespace Skylight.Generation;
 /// <param name="HasFeatures">Whether some of the tokens stand for image features.</param>
 /// <param name="Adjustments">How many logits are changed before tokens are drawn.</param>
 /// <param name="Masks">How many masks say which tokens may be drawn.</param>
+/// <param name="TopTokens">How many of the most likely tokens are given beside each that is drawn.</param>
 internal readonly record struct StepShape(int Tokens, int Sequences, int Draws, int Pages, bool HasFeatures,
-    int Adjustments, int Masks = 0);
+    int Adjustments, int Masks = 0, int TopTokens = 0);
 
 /// <summary>
 /// One run of the language model over new tokens, whose keys and values go to the cache: parts of prompts and decoding
@@ -41,9 +42,8 @@ internal sealed class GenerationStep
     private readonly Value _random;
     private readonly (Value Starts, Value Tokens, Value Penalty, Value Bias)? _adjustments;
     private readonly (Value Rows, Value Masks)? _masks;
-    private readonly Value _drawn;
-    private readonly Value _logProbability;
-    private readonly Value _entropy;
+    // The drawn tokens, their log-probabilities, entropies, and where they are wanted the most likely tokens and theirs.
+    private readonly Value[] _results;
     private readonly Executor _executor;
 
     public GenerationStep(VisionLanguageModel model, KeyValueCache cache, Workspace workspace, StepShape shape)
@@ -102,11 +102,10 @@ internal sealed class GenerationStep
         _topP = graph.Input("top_p", TensorType.Float32(shape.Draws));
         _minP = graph.Input("min_p", TensorType.Float32(shape.Draws));
         _random = graph.Input("random", TensorType.Int32(shape.Draws, SampleTokens.RandomWords));
-        IReadOnlyList<Value> drawn = graph.AddNode(new SampleTokens(), logits, _temperature, _topK, _topP, _minP, _random);
-        (_drawn, _logProbability, _entropy) = (drawn[0], drawn[1], drawn[2]);
-        graph.Output("drawn", _drawn);
-        graph.Output("log_probability", _logProbability);
-        graph.Output("entropy", _entropy);
+        _results = [.. graph.AddNode(new SampleTokens(shape.TopTokens), logits, _temperature, _topK, _topP, _minP, _random)];
+        string[] names = ["drawn", "log_probability", "entropy", "top_tokens", "top_log_probabilities"];
+        for (int result = 0; result < _results.Length; result++)
+            graph.Output(names[result], _results[result]);
         model.Fuse(graph);
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
@@ -125,8 +124,29 @@ internal sealed class GenerationStep
         int[] Tokens, int[] Positions, int[] Starts, int[] Lengths, int[] Slots, int[] PageTable, int[] LastRows,
         int[]? FeatureIndex, float[]? Features, SamplingInputs Sampling);
 
-    /// <summary>What a step gives for each token that is drawn.</summary>
-    public readonly record struct Result(int[] Tokens, float[] LogProbabilities, float[] Entropies);
+    /// <summary>
+    /// What a step gives for each token that is drawn; the most likely tokens, as many for each, are empty where they are
+    /// not wanted.
+    /// </summary>
+    public readonly record struct Result(int[] Tokens, float[] LogProbabilities, float[] Entropies, int[] TopTokens,
+        float[] TopLogProbabilities)
+    {
+        /// <summary>The most likely tokens where one was drawn; those that are banned are not among them.</summary>
+        /// <param name="draw">Which of the tokens that are drawn.</param>
+        /// <param name="count">How many are wanted.</param>
+        public IReadOnlyList<LikelyToken> TopTokensOf(int draw, int count)
+        {
+            int given = TopTokens.Length / Tokens.Length;
+            var tokens = new List<LikelyToken>(count);
+            for (int index = draw * given; index < draw * given + Math.Min(count, given); index++)
+            {
+                if (float.IsFinite(TopLogProbabilities[index]))
+                    tokens.Add(new LikelyToken(TopTokens[index], TopLogProbabilities[index]));
+            }
+
+            return tokens;
+        }
+    }
 
     public Result Run(in Inputs inputs, CancellationToken cancellationToken)
     {
@@ -164,11 +184,12 @@ internal sealed class GenerationStep
         }
 
         _executor.Run(cancellationToken);
-        ReadOnlySpan<byte> results = _executor.ReadTogether(_drawn, _logProbability, _entropy);
-        int each = results.Length / 3;
-        return new Result(
-            MemoryMarshal.Cast<byte, int>(results[..each]).ToArray(),
-            MemoryMarshal.Cast<byte, float>(results[each..(2 * each)]).ToArray(),
-            MemoryMarshal.Cast<byte, float>(results[(2 * each)..]).ToArray());
+        // All are of 4 bytes.
+        ReadOnlySpan<int> results = MemoryMarshal.Cast<byte, int>(_executor.ReadTogether(_results));
+        int draws = _results[0].Shape[0], likely = (results.Length - 3 * draws) / 2;
+        return new Result(results[..draws].ToArray(), Floats(results.Slice(draws, draws)),
+            Floats(results.Slice(2 * draws, draws)), results.Slice(3 * draws, likely).ToArray(), Floats(results[^likely..]));
+
+        static float[] Floats(ReadOnlySpan<int> words) => MemoryMarshal.Cast<int, float>(words).ToArray();
     }
 }

@@ -102,13 +102,17 @@ public sealed class RequestRun
 
     internal void Finish(SequenceRun sequence, FinishReason reason) =>
         _completions[sequence.Completion] = new Completion([.. sequence.Tokens], [.. sequence.LogProbabilities],
-            [.. sequence.Entropies], reason);
+            [.. sequence.Entropies], reason)
+        { TopTokens = [.. sequence.TopTokens] };
 }
 
 /// <summary>A completion in the making.</summary>
 internal sealed class SequenceRun(RequestRun run, int completion)
 {
     private SortedSet<int>? _seen;
+    // How often each token was written, where that changes logits.
+    private readonly Dictionary<int, int>? _written =
+        run.Options is { FrequencyPenalty: 0, PresencePenalty: 0 } ? null : [];
     private readonly ConstraintRun? _form = run.Request.Constraint is { } constraint ? new(constraint) : null;
     private CounterRandom _random = new(run.Options.Seed, run.Request.Stream * 0x9E3779B97F4A7C15UL + (ulong)completion);
 
@@ -129,6 +133,9 @@ internal sealed class SequenceRun(RequestRun run, int completion)
     public List<float> LogProbabilities { get; } = [];
 
     public List<float> Entropies { get; } = [];
+
+    /// <summary>The most likely tokens at each of them, where they are wanted.</summary>
+    public List<IReadOnlyList<LikelyToken>> TopTokens { get; } = [];
 
     public FinishReason? Finished { get; private set; }
 
@@ -155,10 +162,14 @@ internal sealed class SequenceRun(RequestRun run, int completion)
     }
 
     /// <summary>Takes a token that was drawn for it, and finds out whether it is the last one.</summary>
-    public void Accept(int token, float logProbability, float entropy)
+    public void Accept(int token, float logProbability, float entropy, IReadOnlyList<LikelyToken> topTokens)
     {
         _random.NextUInt64();
         _seen?.Add(token);
+        if (_written is not null)
+            _written[token] = _written.GetValueOrDefault(token) + 1;
+        if (Run.Options.TopLogProbabilityCount > 0)
+            TopTokens.Add(topTokens);
         Tokens.Add(token);
         LogProbabilities.Add(logProbability);
         Entropies.Add(entropy);
@@ -190,17 +201,22 @@ internal sealed class SequenceRun(RequestRun run, int completion)
     {
         SamplingOptions options = Run.Options;
         bool mayEnd = Tokens.Count >= options.MinOutputTokens;
-        if (options.RepetitionPenalty == 1f && mayEnd)
+        if (options.RepetitionPenalty == 1f && _written is null && mayEnd)
             return options.LogitBias.OrderBy(pair => pair.Key).Select(pair => (pair.Key, 1f, pair.Value));
         if (options.RepetitionPenalty != 1f)
             _seen ??= [.. Run.Request.Prompt.Tokens, .. Tokens];
         var changed = new SortedSet<int>(options.LogitBias.Keys);
         changed.UnionWith(_seen ?? []);
+        changed.UnionWith(_written?.Keys.AsEnumerable() ?? []);
         changed.UnionWith(mayEnd ? [] : options.StopTokens);
         return changed.Select(token => (
             token,
             _seen?.Contains(token) == true ? options.RepetitionPenalty : 1f,
             !mayEnd && options.StopTokens.Contains(token) ? float.NegativeInfinity
-                : options.LogitBias.GetValueOrDefault(token)));
+                : options.LogitBias.GetValueOrDefault(token) - PenaltyOf(token)));
     }
+
+    /// <summary>What is taken from a token's logit for having been written.</summary>
+    private float PenaltyOf(int token) => _written?.TryGetValue(token, out int count) == true
+        ? Run.Options.FrequencyPenalty * count + Run.Options.PresencePenalty : 0;
 }

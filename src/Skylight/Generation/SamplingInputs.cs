@@ -48,6 +48,12 @@ internal sealed class SamplingInputs
     /// <summary>How many masks there are, padding included.</summary>
     public int MaskCount { get; private set; }
 
+    /// <summary>
+    /// How many of the most likely tokens are given with each that is drawn: for all rows as many as one wants at most,
+    /// where one wants any, so that few plans serve all.
+    /// </summary>
+    public int TopTokens { get; private set; }
+
     /// <summary>Collects the parameters of rows.</summary>
     /// <param name="rows">The completions that draw a token; null where nobody gets it.</param>
     /// <param name="padded">The number of rows with padding.</param>
@@ -66,6 +72,8 @@ internal sealed class SamplingInputs
             inputs.TopK[row] = options.TopK;
             inputs.TopP[row] = options.TopP;
             inputs.MinP[row] = options.MinP;
+            if (options.TopLogProbabilityCount > 0)
+                inputs.TopTokens = Math.Min(SampleTokens.MostTopTokens, vocabulary);
             SampleTokens.WriteRandom(sequence.Random,
                 inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
             entries.AddRange(sequence.Adjustments());

@@ -1,3 +1,5 @@
+using Skylight.Ops;
+
 namespace Skylight.Generation;
 
 /// <summary>How tokens are chosen.</summary>
@@ -8,7 +10,10 @@ namespace Skylight.Generation;
 /// </example>
 public sealed record SamplingOptions
 {
-    private const float Smallest = 1e-6f, Largest = 1e6f;
+    private const float Smallest = 1e-6f, Largest = 1e6f, LargestPenalty = 2;
+
+    /// <summary>The most of <see cref="TopLogProbabilityCount"/>.</summary>
+    public const int MostTopLogProbabilities = SampleTokens.MostTopTokens;
 
     /// <summary>Divides the logits before the softmax; 0 takes the most likely token (the lowest id of equals).</summary>
     public float Temperature { get; init; } = 1f;
@@ -27,6 +32,23 @@ public sealed record SamplingOptions
     /// already; 1 for none. Log-probabilities are then those of the changed distribution.
     /// </summary>
     public float RepetitionPenalty { get; init; } = 1f;
+
+    /// <summary>
+    /// Taken from the logit of a token once for each time that the completion holds it, the prompt not counted; from −2
+    /// to 2, 0 for none. Log-probabilities are then those of the changed distribution. Works behind
+    /// <see cref="RepetitionPenalty"/>, as OpenAI and vLLM have it.
+    /// </summary>
+    public float FrequencyPenalty { get; init; }
+
+    /// <summary>The same, taken once from the logits of all tokens that the completion holds.</summary>
+    public float PresencePenalty { get; init; }
+
+    /// <summary>
+    /// How many of the most likely tokens are told with each token that is drawn
+    /// (<see cref="GeneratedToken.TopTokens"/>), up to <see cref="MostTopLogProbabilities"/>; 0 for none. It changes
+    /// nothing else.
+    /// </summary>
+    public int TopLogProbabilityCount { get; init; }
 
     /// <summary>
     /// Added to the logits of single tokens; −∞ bans a token. Log-probabilities are then those of the changed
@@ -67,6 +89,12 @@ public sealed record SamplingOptions
         if (!(RepetitionPenalty >= Smallest && RepetitionPenalty <= Largest))
             throw new ArgumentException(
                 $"The repetition penalty must be from {Smallest} to {Largest}, not {RepetitionPenalty}.");
+        CheckPenalty("frequency", FrequencyPenalty);
+        CheckPenalty("presence", PresencePenalty);
+        if (TopLogProbabilityCount is < 0 or > MostTopLogProbabilities)
+            throw new ArgumentException(
+                $"The most likely tokens that are told must be from 0 to {MostTopLogProbabilities}, not " +
+                $"{TopLogProbabilityCount}.");
         foreach ((int token, float bias) in LogitBias)
         {
             if (!(MathF.Abs(bias) <= Largest || float.IsNegativeInfinity(bias)))
@@ -81,5 +109,12 @@ public sealed record SamplingOptions
                 $"The fewest new tokens must be from 0 to the most new tokens ({MaxOutputTokens}), not {MinOutputTokens}.");
         if (StopTokens.FirstOrDefault(token => token < 0, 0) is < 0 and int negative)
             throw new ArgumentException($"A stop token has the number {negative}; numbers begin at 0.");
+    }
+
+    private static void CheckPenalty(string name, float penalty)
+    {
+        if (!(MathF.Abs(penalty) <= LargestPenalty))
+            throw new ArgumentException(
+                $"The {name} penalty must be from −{LargestPenalty} to {LargestPenalty}, not {penalty}.");
     }
 }

@@ -156,7 +156,12 @@ internal sealed class StepBatch
             configuration.Language.VocabularySize);
         var inputs = new GenerationStep.Inputs(tokens, positions, starts, lengths, slots, table, [.. lastRows],
             featureIndex, features, sampling);
-        shape = shape with { Adjustments = sampling.AdjustedTokens.Length, Masks = sampling.MaskCount };
+        shape = shape with
+        {
+            Adjustments = sampling.AdjustedTokens.Length,
+            Masks = sampling.MaskCount,
+            TopTokens = sampling.TopTokens,
+        };
         return new StepBatch(rows, drawing, shape, inputs);
     }
 

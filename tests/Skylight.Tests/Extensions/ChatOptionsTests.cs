@@ -23,8 +23,8 @@ public class ChatOptionsTests
             MaxOutputTokens = 12,
             ModelId = Name,
             ResponseFormat = ChatResponseFormat.Text,
-            FrequencyPenalty = 0,
-            PresencePenalty = 0,
+            FrequencyPenalty = 0.25f,
+            PresencePenalty = -1,
             ToolMode = ChatToolMode.None,
             Reasoning = new ReasoningOptions { Effort = ReasoningEffort.Low },
             AdditionalProperties = new()
@@ -32,6 +32,7 @@ public class ChatOptionsTests
                 ["min_p"] = 0.1f,
                 ["repetition_penalty"] = 1.5,
                 ["max_tiles"] = 3,
+                ["top_logprobs"] = 4,
                 ["banned_words"] = new[] { "Wait", "Hmm" }
             },
         });
@@ -41,6 +42,9 @@ public class ChatOptionsTests
             (read.MinP, read.RepetitionPenalty, read.MaximumTiles, read.Thinking));
         Assert.Equal(["END"], read.StopSequences);
         Assert.Equal(["Wait", "Hmm"], read.BannedWords);
+        Assert.Equal((0.25f, -1f), (read.FrequencyPenalty, read.PresencePenalty));
+        // What is told of tokens needs tokens.
+        Assert.Equal((4, true), (read.TopLogProbabilityCount, read.ReportTokens));
     }
 
     [Fact]
@@ -125,8 +129,6 @@ public class ChatOptionsTests
     public static TheoryData<string, ChatOptions> Refused => new()
     {
         { "is a HostedWebSearchTool; the model calls functions", new() { Tools = [new HostedWebSearchTool()] } },
-        { "FrequencyPenalty is 0.5", new() { FrequencyPenalty = 0.5f } },
-        { "PresencePenalty is -1", new() { PresencePenalty = -1 } },
         { "ConversationId is 'c1'", new() { ConversationId = "c1" } },
         { "[\"repetition_penality\"] is not known, and nothing is dropped silently: did you mean " +
             "\"repetition_penalty\"?", new() { AdditionalProperties = new() { ["repetition_penality"] = 1.1 } } },

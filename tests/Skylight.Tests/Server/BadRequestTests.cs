@@ -86,7 +86,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{" + Messages + ",\"stream\":true,\"temperature\":-1}", 400, "'temperature'")]
     [InlineData("{" + Messages + ",\"stream\":true,\"max_tokens\":100000000}", 400, "exceeds the context of")]
     [InlineData("{" + Messages + ",\"logprobs\":2}", 400, "'logprobs' must be true or false")]
-    [InlineData("{" + Messages + ",\"logprobs\":true,\"top_logprobs\":3}", 400, "'top_logprobs' is not supported")]
+    [InlineData("{" + Messages + ",\"logprobs\":true,\"top_logprobs\":21}", 400, "'top_logprobs' must be a whole number from 0 to 20")]
+    [InlineData("{" + Messages + ",\"top_logprobs\":3}", 400, "'top_logprobs' needs 'logprobs'")]
     [InlineData("{" + Messages + ",\"logit_bias\":{\"cat\":1}}", 400, "'cat'")]
     [InlineData("{" + Messages + ",\"logit_bias\":{\"1\":1000}}", 400, "'logit_bias.1'")]
     [InlineData("{" + Messages + ",\"tools\":[{\"type\":\"function\"}]}", 400, "'tools[0].function' is missing")]
@@ -114,7 +115,8 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [InlineData("{" + Messages + ",\"guided_choice\":[]}", 400, "at least one text")]
     [InlineData("{" + Messages + ",\"guided_choice\":[\"a\"],\"min_tokens\":3}", 400, "cannot be made to have at least 3")]
     [InlineData("{" + Messages + ",\"guided_choice\":[\"a\"],\"ignore_eos\":true}", 400, "cannot be ignored")]
-    [InlineData("{" + Messages + ",\"frequency_penalty\":0.5}", 400, "'repetition_penalty' is there")]
+    [InlineData("{" + Messages + ",\"frequency_penalty\":2.5}", 400, "'frequency_penalty' must be a number from -2 to 2, not 2.5")]
+    [InlineData("{" + Messages + ",\"presence_penalty\":\"much\"}", 400, "'presence_penalty'")]
     [InlineData("{" + Messages + ",\"repetition_penalty\":0}", 400, "'repetition_penalty'")]
     [InlineData("{" + Messages + ",\"modalities\":[\"audio\"]}", 400, "'modalities' is not supported")]
     [InlineData("{" + Messages + ",\"reasoning_effort\":\"much\"}", 400, "'reasoning_effort'")]
@@ -205,7 +207,7 @@ public sealed class BadRequestTests(BadRequestTests.Shared shared) : IClassFixtu
     [Fact]
     public async Task Other_addresses_and_methods_are_told_apart()
     {
-        using HttpResponseMessage nothing = await shared.Served.Client.PostAsync("/v1/completions", null);
+        using HttpResponseMessage nothing = await shared.Served.Client.PostAsync("/v1/completion", null);
         Assert.Contains("POST /v1/chat/completions",
             (await ErrorAsync(nothing, 404)).GetProperty("message").GetString(), StringComparison.Ordinal);
         using HttpResponseMessage get = await shared.Served.Client.GetAsync("/v1/chat/completions");

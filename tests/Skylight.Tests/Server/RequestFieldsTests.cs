@@ -228,8 +228,11 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
     public void The_documentation_is_the_list()
     {
         string text = File.ReadAllText(Repository.PathOf("docs", "serving.md")).ReplaceLineEndings("\n");
-        Assert.True(text.Contains(RequestFields.ToMarkdown(), StringComparison.Ordinal),
-            "The table of docs/serving.md must be:\n" + RequestFields.ToMarkdown());
+        foreach (FieldList list in (FieldList[])[RequestFields.Chat, TextFields.Tokenize, TextFields.Detokenize])
+            Assert.True(text.Contains(list.ToMarkdown(), StringComparison.Ordinal),
+                "A table of docs/serving.md must be:\n" + list.ToMarkdown());
+        Assert.True(text.Contains(TextFields.Differences, StringComparison.Ordinal),
+            "A table of docs/serving.md must be:\n" + TextFields.Differences);
     }
 
     /// <summary>
@@ -317,6 +320,10 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
                 place = name.Contains("function.", StringComparison.Ordinal)
                     ? request["tool_choice"]!["function"]!.AsObject() : request["tool_choice"]!.AsObject();
             }
+        }
+        else if (name == "top_logprobs")
+        {
+            request["logprobs"] = true;
         }
         else if (name == "stream_options")
         {

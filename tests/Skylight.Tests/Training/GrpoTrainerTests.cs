@@ -393,6 +393,8 @@ public sealed class GrpoTrainerTests
         SamplingOptions sampling = s_options.Sampling;
         foreach ((SamplingOptions other, string name) in ((SamplingOptions, string)[])[
             (sampling with { RepetitionPenalty = 1.05f }, "RepetitionPenalty is 1.05"),
+            (sampling with { FrequencyPenalty = 0.5f }, "FrequencyPenalty is 0.5"),
+            (sampling with { PresencePenalty = -1 }, "PresencePenalty is -1"),
             (sampling with { LogitBias = new Dictionary<int, float> { [1] = 0, [4] = 0.5f } }, "LogitBias biases token 4"),
             (sampling with { LogitBias = new Dictionary<int, float> { [6] = float.NegativeInfinity } },
                 "LogitBias bans token 6"),
