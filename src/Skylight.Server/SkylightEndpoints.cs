@@ -38,7 +38,9 @@ public static class SkylightEndpoints
     /// <summary>
     /// Maps <c>POST /v1/chat/completions</c>, <c>POST /v1/completions</c>, <c>GET /v1/models</c> and
     /// <c>GET /v1/models/{id}</c> in OpenAI's format, <c>POST /tokenize</c> and <c>POST /detokenize</c> in vLLM's,
-    /// <c>GET /health</c>, <c>GET /metrics</c> (Prometheus text) and <c>GET /openapi.json</c>. Requests are refused with 503 once the host is stopping; those that run
+    /// <c>GET /health</c>, <c>GET /metrics</c> (Prometheus text) and <c>GET /openapi.json</c>; with
+    /// <see cref="SkylightServerOptions.ServesPage"/> also <c>GET /</c> and the files of its page under <c>/page</c>.
+    /// Requests are refused with 503 once the host is stopping; those that run
     /// go on for as long as the host waits. Errors are OpenAI's JSON. Logs never hold what was asked or answered.
     /// </summary>
     /// <param name="endpoints">The host's endpoints, or a group of them with a prefix.</param>
@@ -66,6 +68,8 @@ public static class SkylightEndpoints
                 group.MapMethods(route.Path, ["OPTIONS"], (RequestDelegate)origins.PreflightAsync);
         }
 
+        if (options.ServesPage)
+            PageEndpoints.Map(group, options.MaximumBodyBytes);
         return group;
     }
 }

@@ -37,6 +37,12 @@ public sealed record SkylightServerOptions
     public IReadOnlyList<string> CorsOrigins { get; init; } = [];
 
     /// <summary>
+    /// Whether a page for people is at <c>/</c>: chat with pictures, and a view of the server. Its files are the same for
+    /// everybody and need no key; what it asks the server for does. Not by default, so that <c>/</c> stays the host's.
+    /// </summary>
+    public bool ServesPage { get; init; }
+
+    /// <summary>
     /// When it is cancelled no more requests are taken, and <c>GET /health</c> says so, while those that run go on and
     /// the host still listens. A host that stops does the same, but its web server takes no new connections from then
     /// on: cancel this first, where whoever asks for the health is to get an answer.

@@ -78,15 +78,19 @@ internal static class ServeCommand
                 "A site whose pages may ask from a browser, such as https://example.com. May be given several times.",
             DefaultValueFactory = _ => [],
         };
+        var page = new Option<bool>("--no-page")
+        {
+            Description = "Answer to programs only: no page for people at the server's address.",
+        };
         var drain = new Option<int>("--drain-seconds")
         {
             Description = "How long running answers may take when the server is told to end.",
             DefaultValueFactory = _ => 30,
         };
         var command = new SignalHandlingCommand("serve",
-            "Serve a model over HTTP to clients of OpenAI's chat completions, with pictures and streaming.")
+            "Serve a model over HTTP: a page for people, and OpenAI's chat completions for programs.")
         {
-            host, port, key, insecure, body, urls, name, requests, prefixes, origins, drain,
+            host, port, key, insecure, body, urls, name, requests, prefixes, origins, page, drain,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) => RunAsync(
@@ -95,7 +99,7 @@ internal static class ServeCommand
                 parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key)
                     ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
                 parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes),
-                parse.GetValue(origins) ?? [], parse.GetValue(drain)),
+                parse.GetValue(origins) ?? [], !parse.GetValue(page), parse.GetValue(drain)),
             cancellationToken));
         return command;
     }
@@ -191,6 +195,7 @@ internal static class ServeCommand
             ApiKeys = choices.ApiKey is { } key ? [key] : [],
             MaximumBodyBytes = choices.BodyBytes,
             CorsOrigins = choices.CorsOrigins,
+            ServesPage = choices.ServesPage,
             Draining = draining,
             ImageResolver = choices.AllowImageUrls ? fetcher.FetchAsync : null,
         });
@@ -232,9 +237,11 @@ internal static class ServeCommand
 /// <param name="Requests">The most answers at once.</param>
 /// <param name="CachePrefixes">Whether a prompt is read from where it differs from earlier ones.</param>
 /// <param name="CorsOrigins">The sites whose pages may ask.</param>
+/// <param name="ServesPage">Whether a page for people is at the address.</param>
 /// <param name="DrainSeconds">How long running answers may take at the end.</param>
 internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes,
-    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, IReadOnlyList<string> CorsOrigins, int DrainSeconds)
+    bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, IReadOnlyList<string> CorsOrigins,
+    bool ServesPage, int DrainSeconds)
 {
     public long BodyBytes => (long)BodyMegabytes << 20;
 
