@@ -6,7 +6,7 @@ import { newId, pathTo, withChange, withMessage } from './conversation';
 import { pictureBudget } from './fit';
 import { dataUrlOf, fit, type Loaded } from './pictures';
 import {
-  announcement, apiKey, conversationOf, current, currentOrNew, keyWanted, live, maximumBody, put, putAndSave, save, server, settings, store,
+  announcement, apiKey, conversationOf, current, currentOrNew, greet, keyWanted, live, maximumBody, put, putAndSave, save, server, settings, store,
 } from './state';
 
 /** Pieces come faster than a person reads: the page is drawn this often. */
@@ -143,7 +143,8 @@ async function answer(conversation: Conversation, question: Message, begun: Mess
   if (now) await save(conversationOf(conversation.id)!);
   if (failure?.kind === 'key')
     keyWanted.value = { message: failure.message, then: () => void regenerate(message) };
-  if (failure?.kind === 'connection') server.value = { ...server.value, status: 'gone' };
+  // A connection that was lost may be one of many: whether the server is gone, it says itself.
+  if (failure?.kind === 'connection') void greet();
 }
 
 function said(state: AnswerState, message: Message): string {
