@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using Microsoft.AspNetCore.Http;
 using Skylight.Chat;
+using Skylight.Text;
 
 namespace Skylight.Server;
 
