@@ -118,7 +118,7 @@ internal static class ConstraintBenchmark
             Language = tiny.Language with { VocabularySize = Math.Max(tiny.Language.VocabularySize, vocabulary.Size) },
         }, new CpuDevice(), DataType.BFloat16);
         model.Initialize(1);
-        var form = new TokenConstraint(Constraint.Regex("[a-z ]{4000}"), vocabulary);
+        var form = new TokenConstraint(Constraint.Regex("[a-z ]+"), vocabulary);
         int end = tokenizer.StopTokenIds()[0];
         var bias = new Dictionary<int, float> { [end] = float.NegativeInfinity };
         int[] counts = [0, 1, Batch];

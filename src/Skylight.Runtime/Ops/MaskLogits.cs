@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using Skylight.Cpu;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -39,7 +40,7 @@ public sealed record MaskLogits : Op, ICpuKernel
     {
         Shape shape = arguments.Input(0).Shape;
         int vocabulary = shape.Columns, words = WordsOf(vocabulary), count = arguments.Input(2).Shape.Rows;
-        ReadOnlySpan<int> rows = arguments.InputInt32(1), masks = arguments.InputInt32(2);
+        ReadOnlySpan<int> rows = arguments.InputInt32(1);
         for (int row = 0; row < rows.Length; row++)
         {
             if (rows[row] >= count)
@@ -47,35 +48,39 @@ public sealed record MaskLogits : Op, ICpuKernel
                     $"{Name}: row {row} has mask {rows[row]}, but there are {count}.");
         }
 
+        int* held = (int*)arguments.InputPointer(1), allowed = (int*)arguments.InputPointer(2);
         float* source = arguments.InputPointer(0), target = arguments.OutputPointer(0);
         if (source != target)
             arguments.InputFloat32(0).CopyTo(arguments.OutputFloat32(0));
-        for (int row = 0; row < rows.Length; row++)
-        {
-            if (rows[row] >= 0)
-                Mask(new Span<float>(target + (long)row * vocabulary, vocabulary), masks.Slice(rows[row] * words, words));
-        }
+        int[] masked = [.. Enumerable.Range(0, shape.Rows).Where(row => held[row] >= 0)];
+        CpuParallel.For(masked.Length, index => Mask(new Span<float>(target + (long)masked[index] * vocabulary, vocabulary),
+            new ReadOnlySpan<int>(allowed + held[masked[index]] * words, words)));
     }
 
     private static void Mask(Span<float> line, ReadOnlySpan<int> mask)
     {
-        for (int word = 0; word < mask.Length; word++)
+        const int Bits = 32, Lanes = 8;
+        Vector256<int> places = Vector256.Create(1, 2, 4, 8, 16, 32, 64, 128);
+        Vector256<float> banned = Vector256.Create(float.NegativeInfinity);
+        int whole = line.Length / Bits;
+        for (int word = 0; word < whole; word++)
         {
             uint bits = (uint)mask[word];
             if (bits == uint.MaxValue)
                 continue;
-            Span<float> part = line[(32 * word)..Math.Min(32 * word + 32, line.Length)];
-            if (bits == 0)
+            Span<float> part = line.Slice(Bits * word, Bits);
+            for (int lane = 0; lane < Bits; lane += Lanes)
             {
-                part.Fill(float.NegativeInfinity);
-                continue;
+                Vector256<float> lacks = Vector256.Equals(Vector256.Create((int)(bits >> lane)) & places, Vector256<int>.Zero)
+                    .AsSingle();
+                Vector256.ConditionalSelect(lacks, banned, Vector256.Create<float>(part[lane..])).CopyTo(part[lane..]);
             }
+        }
 
-            for (int bit = 0; bit < part.Length; bit++)
-            {
-                if ((bits >> bit & 1) == 0)
-                    part[bit] = float.NegativeInfinity;
-            }
+        for (int token = whole * Bits; token < line.Length; token++)
+        {
+            if (((uint)mask[whole] >> token % Bits & 1) == 0)
+                line[token] = float.NegativeInfinity;
         }
     }
 }

@@ -45,6 +45,16 @@ public sealed class VectorMathTests
     }
 
     [Fact]
+    public void Exp_ends_where_half_of_the_smallest_number_is()
+    {
+        // Every number between two that lie on either side of −150·ln 2, and far beyond on both.
+        for (float x = -103.9f; x > -104.1f; x = MathF.BitDecrement(x))
+            Assert.Equal((float)Math.Exp(x), VectorMath.Exp(x));
+        for (float x = -87.3f; x > -200; x -= 0.0037f)
+            Assert.Equal(Math.Exp(x), VectorMath.Exp(x), 2e-45);
+    }
+
+    [Fact]
     public void Erf_is_within_1e_7()
     {
         double worst = 0;

@@ -53,6 +53,8 @@ internal static class BFloat16Matrices
         // Sums of a block alone, before they are scaled.
         AssemblerRegister64 target = kind == Kind.IsScaled ? r13 : rdx;
         code.push(r13);
+        code.sub(rsp, TileConfiguration.Bytes);
+        AssemblerMemoryOperand kept = __[rbp - 8 - TileConfiguration.Bytes];
         if (kind == Kind.IsScaled)
         {
             code.sub(rsp, MaxRows * PairBytes);
@@ -60,7 +62,7 @@ internal static class BFloat16Matrices
             code.mov(r13, rsp);
         }
 
-        code.ldtilecfg(__[kernel.Constant<byte>(Configuration(rows))]);
+        TileConfiguration.Use(code, kernel.Constant<byte>(Configuration(rows)), kept);
         code.mov(eax, RowBytes);
         code.mov(r10d, PairBytes);
         code.mov(r11, rcx);
@@ -101,7 +103,7 @@ internal static class BFloat16Matrices
                 AddScaled(code, rows);
             code.add(rdx, rows * PairBytes);
         });
-        code.tilerelease();
+        TileConfiguration.PutBack(code, kept);
         code.lea(rsp, __[rbp - 8]);
         code.pop(r13);
         code.pop(rbp);
@@ -142,9 +144,10 @@ internal static class BFloat16Matrices
         code.push(r13);
         code.push(rbp);
         code.mov(rbp, rsp);
-        code.sub(rsp, Ring);
+        code.sub(rsp, Ring + TileConfiguration.Bytes);
         code.and(rsp, -64);
-        code.ldtilecfg(__[kernel.Constant<byte>(Configuration(rows))]);
+        AssemblerMemoryOperand kept = __[rbp - TileConfiguration.Bytes];
+        TileConfiguration.Use(code, kernel.Constant<byte>(Configuration(rows)), kept);
         for (int tile = 0; tile < 2 * heights; tile++)
             code.tilezero(Tmm[tile]);
         code.mov(eax, RowBytes);
@@ -159,7 +162,11 @@ internal static class BFloat16Matrices
         {
             code.lea(rbx, __[rsp + r12 * 1]);
             for (int pair = 0; pair < ChunkPairs; pair++)
+            {
                 Interleave(rsi, pair * PairBytes, rbx, pair * PairBytes, hasSecond: true);
+                WeightPrefetch.Ask(code, rsi, pair * PairBytes, PairBytes, rows);
+            }
+
             code.add(rsi, ChunkBytes);
             Advance(r12);
             MultiplyLater();
@@ -192,7 +199,7 @@ internal static class BFloat16Matrices
         code.jmp(drain);
         code.Label(ref drained);
         EachSum(heights, (tile, offset) => code.tilestored(__[rdx + r10 * 1 + offset], Tmm[tile]));
-        code.tilerelease();
+        TileConfiguration.PutBack(code, kept);
         SortColumns(kernel, rows);
         code.mov(rsp, rbp);
         code.pop(rbp);

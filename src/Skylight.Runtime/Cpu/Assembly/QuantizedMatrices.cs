@@ -35,9 +35,10 @@ internal static class QuantizedMatrices
             code.push(register);
         code.mov(rbp, rsp);
         // So that the halves of the ring differ in one bit of their addresses.
-        code.sub(rsp, 2 * RingBytes);
+        code.sub(rsp, (2 * RingBytes) + TileConfiguration.Bytes);
         code.and(rsp, -2 * RingBytes);
-        code.ldtilecfg(__[kernel.Constant<byte>(Configuration(layout, rows))]);
+        AssemblerMemoryOperand kept = __[rbp - TileConfiguration.Bytes];
+        TileConfiguration.Use(code, kernel.Constant<byte>(Configuration(layout, rows)), kept);
         code.mov(eax, layout.Block);
         code.mov(r12d, VectorBytes);
         kernel.Loop(r9, () =>
@@ -68,7 +69,7 @@ internal static class QuantizedMatrices
             code.mov(rsi, r11);
             code.add(rcx, rows * RowSumBytes);
         });
-        code.tilerelease();
+        TileConfiguration.PutBack(code, kept);
         code.mov(rsp, rbp);
         foreach (AssemblerRegister64 register in (AssemblerRegister64[])[rbp, r15, r14, r13, r12, rbx])
             code.pop(register);
@@ -95,6 +96,7 @@ internal static class QuantizedMatrices
             for (int quad = 0; quad < layout.Block / 4; quad++)
             {
                 QuantizedTile.Codes(code, layout, quad);
+                WeightPrefetch.Ask(code, r10, quad * layout.QuadBytes, layout.QuadBytes, MaxRows);
                 for (int half = 0; half < 2; half++)
                 {
                     if (layout.Bias != 0)

@@ -20,10 +20,6 @@ internal static class QuantizedTile
 
     private const int RowSumBytes = 128, InfoBytes = 16;
 
-    // Measured on Zen 4 (two threads, a weight larger than the caches), GB/s without → with: one row of 4 bits 40 → 28, of 8 bits
-    // 51 → 43; four rows 25 → 33 and 37 → 40. Few rows leave the processor's own prefetcher enough time.
-    private const int Ahead = 4096, LeastRowsThatPrefetch = 3;
-
     // zmm0–11 sums, 12–23 integer sums, 24–25 codes of the weight, 26 raw codes, 27 the mask of their halves, 28–31 codes of a;
     // where bits of codes lie apart, 31 is their mask.
     private const int Integers = 12, Weight = 24, Raw = 26, Mask = 27, A = 28, HighMask = 31;
@@ -181,12 +177,7 @@ internal static class QuantizedTile
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
         int at = quad * layout.QuadBytes;
         Codes(code, layout, quad);
-        if (rows >= LeastRowsThatPrefetch)
-        {
-            for (int line = 0; line < layout.QuadBytes; line += 64)
-                code.prefetcht0(__byte_ptr[r10 + at + line + Ahead]);
-        }
-
+        WeightPrefetch.Ask(code, r10, at, layout.QuadBytes, rows);
         for (int row = 0; row < rows; row++)
         {
             AssemblerRegisterZMM a = ActivationOf(layout, row);
@@ -251,12 +242,12 @@ internal static class QuantizedTile
                 if (layout.Bits == 8)
                 {
                     code.vmovdqu32(zmm[Weight], __zmmword_ptr[r10 + at + half * 64]);
-                    code.prefetcht0(__byte_ptr[r10 + at + half * 64 + Ahead]);
+                    WeightPrefetch.Ask(code, r10, at + half * 64, 64, rows);
                 }
                 else if (half == 0)
                 {
                     code.vpandd(zmm[Weight], zmm[Mask], __zmmword_ptr[r10 + at]);
-                    code.prefetcht0(__byte_ptr[r10 + at + Ahead]);
+                    WeightPrefetch.Ask(code, r10, at, 64, rows);
                 }
                 else
                 {
