@@ -43,7 +43,7 @@ export function ServerView() {
   const rate = (value: number | null) => (value === null ? '–' : value.toFixed(1));
   const recent = loads.slice(-16);
   return (
-    <div class="scroller">
+    <div class="scroller" tabIndex={0} role="region" aria-label="Server">
       <div class="server">
         <h1>Server</h1>
         <p class="state">
