@@ -336,7 +336,7 @@ public sealed class ScriptedPageTests(PageBrowser browser)
         const int Limit = 300_000;
         await using ScriptedServer server = await ScriptedServer.StartAsync(Limit);
         await using OpenedPage page = await browser.OpenAsync(server.Address);
-        byte[] small = File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png"));
+        byte[] small = File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "gray.png"));
         // Noise, which no format makes small.
         byte[] large = Convert.FromBase64String(await page.Page.EvaluateAsync<string>(
             """
@@ -352,7 +352,7 @@ public sealed class ScriptedPageTests(PageBrowser browser)
             }
             """));
         Assert.True(large.Length > Limit);
-        await page.HandOverAsync("drop", ("cat.png", "image/png", small), ("noise.png", "image/png", large));
+        await page.HandOverAsync("drop", ("gray.png", "image/png", small), ("noise.png", "image/png", large));
         await Expect(page.Thumbnails).ToHaveCountAsync(2);
         await Expect(page.Page.Locator(".editor > .hint")).ToContainTextAsync("made smaller when they are sent");
         await page.AskAsync("What are these?");

@@ -73,8 +73,7 @@ internal sealed class NginxReplicas : IAsyncDisposable
         folder.Write("replicas.conf", servers.ToString());
         folder.Write("listen.conf", $"listen 127.0.0.1:{port};\n");
         replicas._nginx = Process.Start(new ProcessStartInfo(program,
-            ["-p", folder.Path, "-c", folder["nginx.conf"], "-e", folder["error.log"], "-g", "daemon off; worker_processes 1;"])
-        { RedirectStandardError = true })!;
+            ["-p", folder.Path, "-c", folder["nginx.conf"], "-e", folder["error.log"], "-g", "daemon off;"]))!;
         replicas.Client = new HttpClient { BaseAddress = new Uri($"http://127.0.0.1:{port}"), Timeout = TimeSpan.FromMinutes(5) };
         for (int attempt = 0; ; attempt++)
         {
@@ -83,8 +82,9 @@ internal sealed class NginxReplicas : IAsyncDisposable
                 using HttpResponseMessage response = await replicas.Client.GetAsync("/health");
                 return replicas;
             }
-            catch (HttpRequestException) when (attempt < 600 && !replicas._nginx.HasExited)
+            catch (HttpRequestException) when (attempt < 1200)
             {
+                Assert.False(replicas._nginx.HasExited, "nginx has ended.");
                 await Task.Delay(100);
             }
         }

@@ -14,6 +14,8 @@ public sealed class ScaleOutTests(ChatCheckpoint checkpoint) : IClassFixture<Cha
     public async Task Conversations_keep_their_replica_and_its_cache_until_it_dies()
     {
         _ = Nginx.Program;
+        // A replica that is killed leaves files of .NET's own behind.
+        using var folder = new TemporaryFolder();
         int port = Nginx.FreePort();
         var start = new ProcessStartInfo("bash",
             [Path.Combine(Nginx.Sample, "scale-out.sh"), checkpoint.Folder, "--cache-tokens", "8192"])
@@ -23,6 +25,7 @@ public sealed class ScaleOutTests(ChatCheckpoint checkpoint) : IClassFixture<Cha
         };
         start.Environment["SKYLIGHT"] = $"{SkylightProgram.Dotnet} {Path.Combine(AppContext.BaseDirectory, "Skylight.Cli.dll")}";
         start.Environment["LISTEN"] = $"127.0.0.1:{port}";
+        start.Environment["TMPDIR"] = folder.Path;
         start.Environment.Remove("SKYLIGHT_API_KEY");
         using Process script = Process.Start(start)!;
         Task<string> error = script.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
@@ -47,11 +50,12 @@ public sealed class ScaleOutTests(ChatCheckpoint checkpoint) : IClassFixture<Cha
             // The second turn of each conversation finds its first one in the cache, whichever replica has it.
             for (int conversation = 0; conversation < 8; conversation++)
             {
-                (string answer, int cached) = await AskAsync(client, Messages(conversation));
-                Assert.Equal(0, cached);
-                (_, cached) = await AskAsync(client,
+                (string answer, int read, int cached) = await AskAsync(client, Messages(conversation));
+                // What the template begins with is all conversations'.
+                Assert.True(cached < read / 2, $"{conversation}: {cached} of {read}");
+                (_, _, cached) = await AskAsync(client,
                     [.. Messages(conversation), new { role = "assistant", content = answer }, new { role = "user", content = "Go on." }]);
-                Assert.True(cached >= 32, $"{conversation}: {cached}");
+                Assert.True(cached > read / 2, $"{conversation}: {cached} of {read}");
             }
 
             foreach ((Uri address, _) in replicas)
@@ -69,6 +73,7 @@ public sealed class ScaleOutTests(ChatCheckpoint checkpoint) : IClassFixture<Cha
                 await kill.WaitForExitAsync(TestContext.Current.CancellationToken);
             await SkylightProgram.EndsAsync(script);
             Assert.Equal(0, script.ExitCode);
+            Assert.DoesNotContain(folder.Names(), name => name.StartsWith("tmp.", StringComparison.Ordinal));
             Assert.DoesNotContain(Process.GetProcesses(), process => processes.Contains(process.Id));
         }
         finally
@@ -87,15 +92,15 @@ public sealed class ScaleOutTests(ChatCheckpoint checkpoint) : IClassFixture<Cha
         },
     ];
 
-    private static async Task<(string Answer, int Cached)> AskAsync(HttpClient client, object[] messages)
+    private static async Task<(string Answer, int Read, int Cached)> AskAsync(HttpClient client, object[] messages)
     {
         using HttpResponseMessage response = await client.PostAsJsonAsync("/v1/chat/completions",
             new { messages, max_tokens = 4, temperature = 0 }, TestContext.Current.CancellationToken);
         string text = await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken);
         Assert.True(response.StatusCode == HttpStatusCode.OK, text);
-        JsonElement answer = JsonDocument.Parse(text).RootElement;
+        JsonElement answer = JsonDocument.Parse(text).RootElement, usage = answer.GetProperty("usage");
         return (answer.GetProperty("choices")[0].GetProperty("message").GetProperty("content").GetString()!,
-            answer.GetProperty("usage").GetProperty("prompt_tokens_details").GetProperty("cached_tokens").GetInt32());
+            usage.GetProperty("prompt_tokens").GetInt32(), usage.GetProperty("prompt_tokens_details").GetProperty("cached_tokens").GetInt32());
     }
 
     private static async Task ListensAsync(HttpClient client)
