@@ -37,7 +37,7 @@ public sealed class ServerViewTests(PageBrowser browser)
             ViewportSize = new ViewportSize { Width = width, Height = height }, IsMobile = isPhone, HasTouch = isPhone,
         });
         await Expect(Gauge("Writing")).ToContainTextAsync("2");
-        await Expect(Gauge("Writing")).ToContainTextAsync("9 requests, 1 prompts being read");
+        await Expect(Gauge("Writing")).ToContainTextAsync("9 requests open, prompts of 1 being read");
         await Expect(Gauge("Queue").Locator(".value")).ToHaveTextAsync("6");
         await Expect(Gauge("Cache").Locator(".value")).ToHaveTextAsync("75 %");
         await Expect(Gauge("Cache")).ToContainTextAsync("300 of 400 pages; pictures 5.0 MB");
