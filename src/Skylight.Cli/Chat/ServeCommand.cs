@@ -199,7 +199,8 @@ internal static class ServeCommand
             Draining = draining,
             ImageResolver = choices.AllowImageUrls ? fetcher.FetchAsync : null,
         });
-        app.MapFallback((RequestDelegate)(context => SkylightErrors.WriteNotFoundAsync(context)));
+        // All paths: by itself a fallback leaves out those that look like a file's.
+        app.MapFallback("{**path}", SkylightErrors.WriteNotFoundAsync);
         return app;
     }
 

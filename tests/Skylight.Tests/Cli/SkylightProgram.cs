@@ -9,8 +9,8 @@ internal static class SkylightProgram
     // Shells start what runs in the background with Ctrl-C ignored, and everything that it starts inherits that.
     private static readonly string[] s_interruptible = IgnoresInterrupts() ? ["env", "--default-signal=INT"] : [];
 
-    // By its place, because a test may give the program another PATH.
-    private static readonly string s_dotnet = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(
+    /// <summary>.NET's host, by its place, because a test may give the program another PATH.</summary>
+    public static string Dotnet { get; } = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(
         Path.PathSeparator).Select(folder => Path.Combine(folder, "dotnet")).FirstOrDefault(File.Exists) ?? "dotnet";
 
     /// <summary>Starts the real program, or another one beside it, in a process of its own.</summary>
@@ -28,7 +28,7 @@ internal static class SkylightProgram
 
     private static ProcessStartInfo Prepare(string[] arguments, string assembly)
     {
-        string[] command = [.. s_interruptible, s_dotnet, Path.Combine(AppContext.BaseDirectory, assembly), .. arguments];
+        string[] command = [.. s_interruptible, Dotnet, Path.Combine(AppContext.BaseDirectory, assembly), .. arguments];
         var start = new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardInput = true,

@@ -59,7 +59,7 @@ internal sealed class ServedModel : IAsyncDisposable
         WebApplication app = builder.Build();
         app.UseRouting();
         app.MapSkylight(options);
-        app.MapFallback(SkylightErrors.WriteNotFoundAsync);
+        app.MapFallback("{**path}", SkylightErrors.WriteNotFoundAsync);
         await app.StartAsync();
         return new ServedModel(app, model, logger, options?.ApiKeys.FirstOrDefault());
     }
@@ -169,7 +169,7 @@ internal sealed class ServedModel : IAsyncDisposable
     /// <summary>Waits until nothing is running and all pages are free.</summary>
     public async Task BecomesIdleAsync()
     {
-        for (int attempt = 0; attempt < 600; attempt++)
+        for (int attempt = 0; attempt < 2400; attempt++)
         {
             Skylight.Generation.GenerationLoad load = Model.Load;
             string metrics = await MetricsAsync();
@@ -179,7 +179,7 @@ internal sealed class ServedModel : IAsyncDisposable
             await Task.Delay(50);
         }
 
-        Assert.Fail($"Still busy after 30 s: {Model.Load}");
+        Assert.Fail($"Still busy after two minutes: {Model.Load}");
     }
 
     private async Task<string> MetricsAsync()

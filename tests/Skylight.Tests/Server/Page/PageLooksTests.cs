@@ -35,7 +35,7 @@ public sealed class PageLooksTests(PageBrowser browser)
         await Expect(page.Page.Locator(".thoughts .katex-display")).ToBeVisibleAsync();
         Assert.Equal(0, await page.OverhangAsync());
         await page.Button("Shade tokens by entropy").TapAsync();
-        await page.Page.Locator(".token").First.TapAsync();
+        await page.Page.Locator(".tokens .token").First.TapAsync();
         await Expect(page.Page.Locator(".card")).ToBeVisibleAsync();
         Assert.Equal(0, await page.OverhangAsync());
         await page.Button("Settings").TapAsync();
@@ -101,7 +101,7 @@ public sealed class PageLooksTests(PageBrowser browser)
         await CheckAsync("empty");
         server.Script = async answer =>
         {
-            await answer.TokenAsync("Wait", 2.5, reasoning: true);
+            await answer.TokenAsync("Wait", 3.5, reasoning: true);
             await answer.TokenAsync(Long, 0.5, reasoning: false);
         };
         await page.HandOverAsync("paste", ("cat.png", "image/png",

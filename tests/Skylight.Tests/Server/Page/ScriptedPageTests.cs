@@ -147,14 +147,17 @@ public sealed class ScriptedPageTests(PageBrowser browser)
     public async Task A_connection_that_is_lost_keeps_what_came()
     {
         await using ScriptedServer server = await ScriptedServer.StartAsync();
+        var isShown = new TaskCompletionSource();
         server.Script = async answer =>
         {
             await answer.SayAsync("Half an");
-            await Task.Delay(200);
+            await isShown.Task.WaitAsync(answer.Left);
             answer.Break();
         };
         await using OpenedPage page = await browser.OpenAsync(server.Address);
         await page.AskAsync("Speak.");
+        await Expect(page.Page.Locator(".markdown")).ToHaveTextAsync("Half an");
+        isShown.SetResult();
         ILocator failure = page.Page.Locator(".failure");
         await Expect(failure).ToContainTextAsync("The connection was lost");
         await Expect(page.Page.Locator(".markdown")).ToHaveTextAsync("Half an");
@@ -179,6 +182,58 @@ public sealed class ScriptedPageTests(PageBrowser browser)
         await Expect(page.Page.Locator(".banner")).ToContainTextAsync("No server answers");
     }
 
+    [Fact]
+    public async Task An_answer_never_looks_complete_before_it_is()
+    {
+        await using ScriptedServer server = await ScriptedServer.StartAsync();
+        TaskCompletionSource asked = new(), ends = new();
+        server.Script = async answer =>
+        {
+            asked.SetResult();
+            await ends.Task.WaitAsync(answer.Left);
+            await answer.SayAsync("Yes.");
+        };
+        await using OpenedPage page = await browser.OpenAsync(server.Address);
+        await page.HandOverAsync("paste", ("cat.png", "image/png",
+            File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png"))));
+        await Expect(page.Thumbnails).ToHaveCountAsync(1);
+        await page.Page.EvaluateAsync(
+            """
+            () => {
+              window.complete = 0;
+              new MutationObserver(() => window.complete += document.querySelectorAll('.answer[aria-busy=false]').length)
+                .observe(document.body, { subtree: true, childList: true, attributes: true });
+            }
+            """);
+        await page.AskAsync("What is this?");
+        await asked.Task.WaitAsync(TimeSpan.FromMinutes(2), TestContext.Current.CancellationToken);
+        Assert.Equal(0, await page.Page.EvaluateAsync<int>("window.complete"));
+        ends.SetResult();
+        await page.AnswerAsync();
+        Assert.Single(server.Bodies);
+    }
+
+    [Theory]
+    [InlineData("{\"choices\": [", "no answer")]
+    [InlineData("null", "no answer")]
+    [InlineData("<html>", "no answer")]
+    public async Task What_is_no_answer_is_said_to_be_none(string data, string message)
+    {
+        await using ScriptedServer server = await ScriptedServer.StartAsync();
+        server.Script = async answer =>
+        {
+            await answer.SayAsync("So far");
+            await answer.RawAsync($"data: {data}\n\n");
+        };
+        await using OpenedPage page = await browser.OpenAsync(server.Address);
+        await page.AskAsync("Speak.");
+        await Expect(page.Page.GetByRole(AriaRole.Alert)).ToContainTextAsync(message);
+        await Expect(page.Answers.Locator(".markdown")).ToHaveTextAsync("So far");
+        server.Script = answer => answer.SayAsync(" so good.");
+        await page.Page.GetByText("Go on with it").ClickAsync();
+        await Expect(page.Answers.Locator(".markdown")).ToHaveTextAsync("So far so good.");
+    }
+
     [Theory]
     [InlineData(400, "The server refuses this request", "'temperature' is 7; it must be…")]
     [InlineData(413, "The request is too large", "The body has more than the 10 bytes that are allowed.")]
@@ -188,8 +243,9 @@ public sealed class ScriptedPageTests(PageBrowser browser)
     public async Task An_error_says_what_the_server_says_and_can_be_tried_again(int status, string title, string message)
     {
         await using ScriptedServer server = await ScriptedServer.StartAsync();
-        server.Script = answer => answer.RefuseAsync(status, message, retryAfter: status == 429 ? 2 : null);
+        server.Script = answer => answer.RefuseAsync(status, message, retryAfter: status == 429 ? 600 : null);
         await using OpenedPage page = await browser.OpenAsync(server.Address);
+        await page.Page.Clock.InstallAsync();
         await page.AskAsync("Speak.");
         ILocator failure = page.Page.GetByRole(AriaRole.Alert);
         await Expect(failure).ToContainTextAsync(title);
@@ -197,7 +253,12 @@ public sealed class ScriptedPageTests(PageBrowser browser)
         server.Script = answer => answer.SayAsync("Now.");
         ILocator again = failure.GetByRole(AriaRole.Button);
         if (status == 429)
+        {
+            await Expect(again).ToHaveTextAsync(new System.Text.RegularExpressions.Regex("^Try again in [1-9][0-9]* s$"));
             await Expect(again).ToBeDisabledAsync();
+            await page.Page.Clock.FastForwardAsync(601_000);
+        }
+
         await Expect(again).ToHaveTextAsync("Try again");
         await again.ClickAsync();
         await Expect(page.Answers.Locator(".markdown")).ToHaveTextAsync("Now.");
@@ -275,7 +336,7 @@ public sealed class ScriptedPageTests(PageBrowser browser)
         const int Limit = 300_000;
         await using ScriptedServer server = await ScriptedServer.StartAsync(Limit);
         await using OpenedPage page = await browser.OpenAsync(server.Address);
-        byte[] small = File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "cat.png"));
+        byte[] small = File.ReadAllBytes(Repository.PathOf("tests", "Skylight.Tests", "Images", "samples", "gray.png"));
         // Noise, which no format makes small.
         byte[] large = Convert.FromBase64String(await page.Page.EvaluateAsync<string>(
             """
@@ -291,7 +352,7 @@ public sealed class ScriptedPageTests(PageBrowser browser)
             }
             """));
         Assert.True(large.Length > Limit);
-        await page.HandOverAsync("drop", ("cat.png", "image/png", small), ("noise.png", "image/png", large));
+        await page.HandOverAsync("drop", ("gray.png", "image/png", small), ("noise.png", "image/png", large));
         await Expect(page.Thumbnails).ToHaveCountAsync(2);
         await Expect(page.Page.Locator(".editor > .hint")).ToContainTextAsync("made smaller when they are sent");
         await page.AskAsync("What are these?");

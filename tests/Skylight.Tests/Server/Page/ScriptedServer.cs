@@ -30,6 +30,10 @@ internal sealed class ScriptedServer : IAsyncDisposable
     /// <summary>The bodies of the requests for answers, in their order.</summary>
     public ConcurrentQueue<byte[]> Bodies { get; } = [];
 
+    /// <summary>What the server says of itself.</summary>
+    public string Metrics { get; set; } =
+        "skylight_requests_total{status=\"200\"} 3\nskylight_queue_length 2\nskylight_cache_pages_used 5\nskylight_cache_pages 20\n";
+
     /// <summary>How the next request is answered.</summary>
     public Func<ScriptedAnswer, Task> Script { get; set; } = answer => answer.SayAsync("Yes.");
 
@@ -44,8 +48,7 @@ internal sealed class ScriptedServer : IAsyncDisposable
         PageEndpoints.Map(app, maximumBodyBytes);
         app.MapGet("/health", (RequestDelegate)(context => context.Response.WriteAsync("""{"status":"ok","model":"scripted"}""")));
         app.MapGet("/v1/models", (RequestDelegate)(context => context.Response.WriteAsync("""{"data":[{"max_model_len":8192}]}""")));
-        app.MapGet("/metrics", (RequestDelegate)(context => context.Response.WriteAsync(
-            "skylight_requests_total{status=\"200\"} 3\nskylight_queue_length 2\nskylight_cache_pages_used 5\nskylight_cache_pages 20\n")));
+        app.MapGet("/metrics", (RequestDelegate)(context => context.Response.WriteAsync(server!.Metrics)));
         app.MapPost("/v1/chat/completions", (RequestDelegate)(context => server!.AnswerAsync(context)));
         await app.StartAsync();
         return server = new ScriptedServer(app);
@@ -145,6 +148,13 @@ internal sealed class ScriptedAnswer(HttpContext context, JsonElement request)
     {
         await EventAsync(new { error = new { message, code } });
         _isOver = true;
+    }
+
+    /// <summary>Sends a text as it is.</summary>
+    public async Task RawAsync(string text)
+    {
+        await context.Response.WriteAsync(text, Left);
+        await context.Response.Body.FlushAsync(Left);
     }
 
     /// <summary>The end of an answer that is complete, unless it is over.</summary>

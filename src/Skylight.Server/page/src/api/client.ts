@@ -82,7 +82,7 @@ export async function* streamAnswer(
       const { done, value } = await read(reader, signal);
       for (const data of events.push(done ? decoder.decode() : decoder.decode(value, { stream: true }))) {
         if (data === '[DONE]') return;
-        const chunk = JSON.parse(data) as Chunk;
+        const chunk = chunkOf(data);
         if (chunk.error) throw failureIn(chunk.error);
         yield chunk;
       }
@@ -92,6 +92,17 @@ export async function* streamAnswer(
     // An answer that nobody reads to its end is to be no work for the server.
     void reader.cancel().catch(() => undefined);
   }
+}
+
+function chunkOf(data: string): Chunk {
+  let chunk: unknown;
+  try {
+    chunk = JSON.parse(data);
+  } catch {
+    chunk = null;
+  }
+  if (typeof chunk === 'object' && chunk !== null) return chunk as Chunk;
+  throw new ApiError({ kind: 'server', message: 'What came is no answer. Is this address a Skylight server\'s, and nothing between that changes it?' });
 }
 
 async function read(reader: ReadableStreamDefaultReader<Uint8Array>, signal: AbortSignal) {

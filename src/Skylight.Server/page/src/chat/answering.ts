@@ -1,3 +1,4 @@
+import { batch } from '@preact/signals';
 import { ApiError, streamAnswer } from '../api/client';
 import { AnswerReader } from '../api/chunks';
 import { continuable, requestBody, sendable, type Abilities } from '../api/request';
@@ -6,7 +7,7 @@ import { newId, pathTo, withChange, withMessage } from './conversation';
 import { pictureBudget } from './fit';
 import { dataUrlOf, fit, type Loaded } from './pictures';
 import {
-  announcement, apiKey, conversationOf, current, currentOrNew, greet, keyWanted, live, maximumBody, put, putAndSave, save, server, settings, store,
+  announcement, apiKey, conversationOf, current, currentOrNew, greet, keyWanted, live, maximumBody, put, save, server, settings, store,
 } from './state';
 
 /** Pieces come faster than a person reads: the page is drawn this often. */
@@ -29,14 +30,7 @@ export async function ask(text: string, loaded: Loaded[], parent: string | null)
   const conversation = currentOrNew();
   const question: Message = { id: newId(), parent, role: 'user', created: Date.now(), text };
   if (loaded.length > 0) question.pictures = loaded.map(each => each.picture);
-  const asked = withMessage(conversation, question, Date.now());
-  put(asked);
-  try {
-    for (const { picture, blob } of loaded) await store.savePicture(picture.id, blob);
-  } catch {
-    // The answer would still be possible, but not the next one: the question says what is missing.
-  }
-  await answer(asked, question, null);
+  await answer(withMessage(conversation, question, Date.now()), question, null, loaded);
 }
 
 /** Another answer to the same question; in the place of one that has nothing in it, else beside it. */
@@ -59,7 +53,7 @@ function conversationHolding(message: Message): Conversation | null {
   return current.value?.messages[message.id] ? current.value : null;
 }
 
-async function answer(conversation: Conversation, question: Message, begun: Message | null): Promise<void> {
+async function answer(conversation: Conversation, question: Message, begun: Message | null, loaded: Loaded[] = []): Promise<void> {
   const began = performance.now();
   const reader = new AnswerReader(begun ?? {});
   const earlier = begun?.timing?.thinking ?? 0;
@@ -71,10 +65,19 @@ async function answer(conversation: Conversation, question: Message, begun: Mess
   let last = began;
   let thinkingSince: number | null = null;
   const signal = (controller = new AbortController()).signal;
-  await putAndSave(withMessage(conversation, message, Date.now()));
   const show = () => (live.value = { conversation: conversation.id, message, thinkingSince });
-  show();
+  // At once, before anything takes time: until it ends nothing else can be asked, and it never looks complete.
+  batch(() => {
+    put(withMessage(conversation, message, Date.now()));
+    show();
+  });
   announcement.value = 'The question was sent.';
+  try {
+    for (const { picture, blob } of loaded) await store.savePicture(picture.id, blob);
+  } catch {
+    // The answer would still be possible, but not the next one: the question says what is missing.
+  }
+  await save(conversationOf(conversation.id)!);
 
   let drawing: ReturnType<typeof setTimeout> | null = null;
   const draw = () => {

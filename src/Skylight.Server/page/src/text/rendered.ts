@@ -9,6 +9,8 @@ const allowed = {
   ],
   ALLOWED_ATTR: ['class', 'href', 'rel', 'start', 'tabindex', 'target', 'title', 'type'],
   ALLOW_DATA_ATTR: false,
+  // Of other attributes DOMPurify wants that they are addresses of the kind below.
+  ADD_URI_SAFE_ATTR: ['start', 'tabindex', 'type'],
   ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
   RETURN_DOM_FRAGMENT: true as const,
 };
@@ -32,17 +34,20 @@ export function render(source: string, streaming: boolean, references?: Record<s
 }
 
 function typeset(element: HTMLElement): void {
+  const isDisplay = element.classList.contains('display');
   const source = element.textContent ?? '';
   try {
     // Built as nodes, whose styles the page's policy allows where it would refuse those of HTML.
     katex.render(source, element, {
-      displayMode: element.classList.contains('display'),
+      displayMode: isDisplay,
       throwOnError: true,
       strict: 'ignore',
       trust: false,
       maxSize: 40,
       maxExpand: 500,
     });
+    // A wide one scrolls, by keys as well.
+    if (isDisplay) element.querySelector<HTMLElement>('.katex-display')?.setAttribute('tabindex', '0');
   } catch (error) {
     element.className = 'math-error';
     element.textContent = source;

@@ -48,6 +48,7 @@ export function Chat() {
               ))}</ul>
             </div>
           )}
+          {shown && <h1 class="off-screen">{conversation!.title}</h1>}
           {path.map(message => message.role === 'user'
             ? <Question key={message.id} message={message} isEdited={edited === message.id}
                 setEdited={is => setEdited(is ? message.id : null)} />

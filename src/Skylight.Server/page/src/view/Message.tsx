@@ -34,6 +34,7 @@ export function Question({ message, isEdited, setEdited }: { message: Message; i
   }
   return (
     <article class="question" aria-label="Your question">
+      <h2 class="off-screen">Your question</h2>
       {message.pictures && (
         <div class="pictures">{message.pictures.map(picture => <Thumbnail key={picture.id} picture={picture} />)}</div>
       )}
@@ -72,6 +73,7 @@ export function Answer({ message: stored }: { message: Message }) {
   const summary = useMemo(() => (isShaded ? summaryOfTokens(tokens) : null), [isShaded, tokens?.length, isLive]);
   return (
     <article class="answer" aria-label="Answer" aria-busy={isLive}>
+      <h2 class="off-screen">Answer</h2>
       {summary && <Legend summary={summary} />}
       {message.thinking && (
         <Thinking message={message} since={isLive ? now.thinkingSince : null}>

@@ -43,7 +43,7 @@ export function ServerView() {
   const rate = (value: number | null) => (value === null ? '–' : value.toFixed(1));
   const recent = loads.slice(-16);
   return (
-    <div class="scroller">
+    <div class="scroller" tabIndex={0} role="region" aria-label="Server">
       <div class="server">
         <h1>Server</h1>
         <p class="state">
@@ -57,7 +57,7 @@ export function ServerView() {
         {now && (
           <>
             <div class="cards">
-              <Gauge title="Writing" value={whole(now.writing)} hint={`${whole(now.running)} requests, ${whole(now.reading)} prompts being read`}
+              <Gauge title="Writing" value={whole(now.writing)} hint={`${whole(now.running)} requests open, prompts of ${whole(now.reading)} being read`}
                 line={loads.map(each => each.writing)} />
               <Gauge title="Queue" value={whole(now.queue)} hint="answers that wait for room in the cache" line={loads.map(each => each.queue)} />
               <Gauge title="Cache" value={now.pages > 0 ? `${Math.round((100 * now.pagesUsed) / now.pages)} %` : '–'}
