@@ -50,7 +50,7 @@ const events = client.responses.stream({
 result.types = [];
 for await (const event of events) result.types.push(event.type);
 const answered = await events.finalResponse();
-result.answered = answered.output_text;
+result.answered = answered.output.find((item) => item.type === "message").content[0].text;
 result.imageTokens = answered.usage.input_tokens_details.image_tokens;
 
 const formed = await client.responses.create({
