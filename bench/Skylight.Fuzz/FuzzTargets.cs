@@ -39,6 +39,8 @@ internal static class FuzzTargets
             ["examples"] = () => new ExamplesTarget(),
             ["parquet"] = () => new ParquetTarget(),
             ["chat-completions"] = () => new ChatCompletionsTarget(),
+            ["responses"] = () => new ResponsesTarget(),
+            ["tool-calls"] = () => new ToolCallTarget(),
             ["chat-template"] = () => new ChatTemplateTarget(),
             ["json-schema"] = () => new JsonSchemaTarget(),
             ["grammar"] = () => new GrammarTarget(),
@@ -280,12 +282,18 @@ internal sealed class ChatCompletionsTarget() : FuzzTarget("chat-completions")
         "seed": -3, "max_tokens": 12, "stop": ["a", "\u00e9\ud83d\ude42"], "logit_bias": {"12": -100, "7": 1.5}, "stream": true, "stream_options": {"include_usage": true}, "n": 2, "logprobs": true,
         "chat_template_kwargs": {"enable_thinking": true}, "reasoning_effort": "low", "response_format": {"type": "text"}, "tools": []}
         """u8.ToArray(),
+        """
+        {"messages": [{"role": "user", "content": "Look."}, {"role": "assistant", "content": null, "tool_calls": [{"id": "a", "type": "function", "function": {"name": "zoom", "arguments": "{\"x\": 1}"}}]},
+        {"role": "tool", "tool_call_id": "a", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}], "tools": [{"type": "function", "function": {"name": "zoom",
+        "description": "d", "strict": true, "parameters": {"type": "object", "properties": {"x": {"type": "integer", "minimum": 0}}, "required": ["x"]}}}], "tool_choice": {"type": "function",
+        "function": {"name": "zoom"}}, "parallel_tool_calls": false}
+        """u8.ToArray(),
         """{"messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 4, "presence_penalty": 0, "user": "me"}"""u8.ToArray(),
     ];
 
     public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
 
-    public override long AllocationLimit(int inputBytes) => (1 << 20) + (64L * inputBytes);
+    public override long AllocationLimit(int inputBytes) => (16 << 20) + (64L * inputBytes);
 
     public override void Run(byte[] input)
     {

@@ -93,19 +93,22 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
 
     /// <summary>The tokens, those of the thinking included; not the special ones that end an answer.</summary>
     private ChatLogProbabilities? LogProbabilities(IReadOnlyList<TokenDetail> tokens) => !_reportTokens ? null
-        : new ChatLogProbabilities(
+        : new ChatLogProbabilities(Spelled(tokenizer, tokens), null);
+
+    /// <summary>Tokens with their texts, without the special ones.</summary>
+    internal static TokenLogProbability[] Spelled(ITokenizer tokenizer, IEnumerable<TokenDetail> tokens) =>
         [.. tokens.Where(token => !tokenizer.IsSpecial(token.Token)).Select(token =>
         {
-            (string text, int[] bytes) = Spell(token.Token);
+            (string text, int[] bytes) = Spell(tokenizer, token.Token);
             return new TokenLogProbability(text, token.LogProbability, bytes,
                 [.. token.TopTokens.Select(likely =>
                 {
-                    (string spelled, int[] spelledBytes) = Spell(likely.Token);
+                    (string spelled, int[] spelledBytes) = Spell(tokenizer, likely.Token);
                     return new TopLogProbability(spelled, likely.LogProbability, spelledBytes);
                 })], token.Entropy, token.IsThinking ? true : null);
-        })], null);
+        })];
 
-    private (string Text, int[] Bytes) Spell(int token)
+    private static (string Text, int[] Bytes) Spell(ITokenizer tokenizer, int token)
     {
         ReadOnlySpan<byte> bytes = tokenizer.TokenBytes(token);
         int[] numbers = new int[bytes.Length];

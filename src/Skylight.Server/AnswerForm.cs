@@ -7,6 +7,7 @@ namespace Skylight.Server;
 internal static class AnswerForm
 {
     private const int MostChoices = 10_000, MostMessage = 400, MostName = 64;
+    private const string Types = "'text', 'json_object' or 'json_schema'";
 
     /// <summary>Reads it.</summary>
     /// <param name="root">The request.</param>
@@ -30,6 +31,8 @@ internal static class AnswerForm
     {
         if (root["response_format"] is { } format && ReadResponseFormat(format) is { } response)
             yield return (format.Path, response);
+        if (root["text"]?["format"] is { } flat && ReadTextFormat(flat) is { } text)
+            yield return (flat.Path, text);
         if (root["structured_outputs"] is { } outputs)
         {
             RequestFields.Check(outputs, "structured_outputs.");
@@ -66,15 +69,36 @@ internal static class AnswerForm
             case "json_object":
                 return Constraint.JsonObject();
             case "json_schema":
-                JsonField named = format.Required("json_schema"), name = named.Required("name");
+                JsonField named = format.Required("json_schema");
+                _ = named.Required("name");
                 RequestFields.Check(named, "response_format.json_schema.");
-                if (name.Text() is not { Length: > 0 and <= MostName } text
-                    || text.Any(letter => !char.IsAsciiLetterOrDigit(letter) && letter is not ('_' or '-')))
-                    throw name.Wrong($"a name of 1 to {MostName} letters, digits, '_' and '-'");
-                return Schema(named.Required("schema"));
+                return NamedSchema(named);
             default:
-                throw type.Wrong("'text', 'json_object' or 'json_schema'");
+                throw type.Wrong(Types);
         }
+    }
+
+    /// <summary>The form of a response: the same, with the schema beside its name.</summary>
+    private static Constraint? ReadTextFormat(JsonField format)
+    {
+        JsonField type = format.Required("type");
+        ResponseFields.All.Check(format, ResponseFields.Format);
+        return type.Text() switch
+        {
+            "text" => null,
+            "json_object" => Constraint.JsonObject(),
+            "json_schema" => NamedSchema(format),
+            _ => throw type.Wrong(Types),
+        };
+    }
+
+    private static Constraint NamedSchema(JsonField named)
+    {
+        JsonField name = named.Required("name");
+        if (name.Text() is not { Length: > 0 and <= MostName } text
+            || text.Any(letter => !char.IsAsciiLetterOrDigit(letter) && letter is not ('_' or '-')))
+            throw name.Wrong($"a name of 1 to {MostName} letters, digits, '_' and '-'");
+        return Schema(named.Required("schema"));
     }
 
     /// <summary>A schema, or the text of one.</summary>

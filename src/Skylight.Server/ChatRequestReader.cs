@@ -169,8 +169,11 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                 ? ReadThinkingType(thinking.Required("type")) : thinking.Boolean());
         }
 
-        if (root["reasoning_effort"] is { } effort)
+        JsonField? reasoning = root["reasoning"] is { Kind: JsonValueKind.Object } own ? own["effort"] : null;
+        foreach (JsonField? given in (JsonField?[])[root["reasoning_effort"], reasoning])
         {
+            if (given is not { } effort)
+                continue;
             yield return (effort.Path, effort.Text() switch
             {
                 "none" or "minimal" => false,
@@ -331,7 +334,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
     private static string? Thinking(JsonField message) =>
         (message["reasoning_content"] ?? message["reasoning"])?.Text() is { Length: > 0 } thinking ? thinking : null;
 
-    private static string TextOf(IEnumerable<MessagePart> parts) =>
+    internal static string TextOf(IEnumerable<MessagePart> parts) =>
         string.Concat(parts.OfType<TextPart>().Select(part => part.Text));
 
     private async Task<(MessagePart Part, bool IsLow)> ReadPartAsync(JsonField part, ChatRole role,
@@ -353,12 +356,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
                     RequestFields.Check(image, RequestFields.Picture);
                 // Some clients give the URL alone.
                 JsonField url = image.Kind == JsonValueKind.String ? image : image.Required("url");
-                bool isLow = image.Kind == JsonValueKind.Object && image["detail"] is { } detail && detail.Text() switch
-                {
-                    "low" => true,
-                    "high" or "auto" => false,
-                    _ => throw detail.Wrong("'low' (one tile), 'high' or 'auto'"),
-                };
+                bool isLow = image.Kind == JsonValueKind.Object && image["detail"] is { } detail && IsLow(detail);
                 return (ImagePart.FromBytes(await OpenAsync(url, cancellationToken).ConfigureAwait(false), part.Path),
                     isLow);
             default:
@@ -368,7 +366,16 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
         }
     }
 
-    private async Task<ReadOnlyMemory<byte>> OpenAsync(JsonField field, CancellationToken cancellationToken)
+    /// <summary>Whether a picture is wanted as one tile.</summary>
+    internal static bool IsLow(JsonField detail) => detail.Text() switch
+    {
+        "low" => true,
+        "high" or "auto" => false,
+        _ => throw detail.Wrong("'low' (one tile), 'high' or 'auto'"),
+    };
+
+    /// <summary>The file of a picture that is in a URL, or behind one.</summary>
+    internal async Task<ReadOnlyMemory<byte>> OpenAsync(JsonField field, CancellationToken cancellationToken)
     {
         string url = field.Text();
         if (DataUrl.Is(url))

@@ -45,7 +45,7 @@ internal sealed class CrossOrigin(IReadOnlyList<string> origins)
             return ModelService.WriteErrorAsync(context, new ApiException(StatusCodes.Status403Forbidden,
                 "Pages of this origin may not ask: the server allows origins that it was started with (--cors-origin).",
                 code: "origin_not_allowed"));
-        told.AccessControlAllowMethods = "GET, POST";
+        told.AccessControlAllowMethods = "GET, POST, DELETE";
         // Clients send headers of their own, and none of them means anything here: no request has cookies.
         string wanted = asked.AccessControlRequestHeaders.ToString();
         told.AccessControlAllowHeaders = wanted.Length > 0 ? wanted : "authorization, content-type";

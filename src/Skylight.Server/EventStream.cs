@@ -32,6 +32,13 @@ internal sealed class EventStream
 
     public void Add<T>(T piece, JsonTypeInfo<T> type) => Add(JsonSerializer.SerializeToUtf8Bytes(piece, type));
 
+    /// <summary>Adds an event that has a name.</summary>
+    public void Add<T>(string name, T piece, JsonTypeInfo<T> type)
+    {
+        _writer.Write(System.Text.Encoding.ASCII.GetBytes($"event: {name}\n"));
+        Add(piece, type);
+    }
+
     public void AddError(ApiException error) => Add(error.ToJson());
 
     public void End() => Add("[DONE]"u8);

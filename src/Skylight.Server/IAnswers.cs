@@ -31,6 +31,12 @@ internal interface IAnswers
 
     /// <summary>Writes the usage at the end of a stream.</summary>
     void WriteUsage(EventStream stream);
+
+    /// <summary>Writes the mark of a complete stream.</summary>
+    void Close(EventStream stream) => stream.End();
+
+    /// <summary>Writes why a stream goes no further.</summary>
+    void Fail(EventStream stream, ApiException error) => stream.AddError(error);
 }
 
 /// <summary>What has come of an answer.</summary>

@@ -120,7 +120,7 @@ internal sealed partial class ModelService(ChatModel model, SkylightServerOption
         catch (Exception exception)
         {
             failure = exception;
-            status = await FailAsync(context, exception).ConfigureAwait(false);
+            status = await FailAsync(context, exception, answers).ConfigureAwait(false);
         }
 
         TimeSpan duration = Stopwatch.GetElapsedTime(start);
@@ -160,13 +160,13 @@ internal sealed partial class ModelService(ChatModel model, SkylightServerOption
 
             if (includeUsage)
                 answers.WriteUsage(stream);
-            stream.End();
+            answers.Close(stream);
             await stream.FlushAsync(aborted).ConfigureAwait(false);
         }
     }
 
     /// <summary>Says what went wrong, as far as it can still be said; gives the status for the log.</summary>
-    private static async Task<int> FailAsync(HttpContext context, Exception exception)
+    private static async Task<int> FailAsync(HttpContext context, Exception exception, IAnswers? answers)
     {
         // A write to a connection that was closed can fail before the request is marked as aborted.
         if (context.RequestAborted.IsCancellationRequested || exception is IOException and not BadHttpRequestException)
@@ -177,8 +177,8 @@ internal sealed partial class ModelService(ChatModel model, SkylightServerOption
             if (context.Response.HasStarted)
             {
                 var stream = new EventStream(context.Response);
-                // Without the mark of a complete answer.
-                stream.AddError(error);
+                // Without the mark of a complete answer. Only answers are streamed.
+                answers!.Fail(stream, error);
                 await stream.FlushAsync(context.RequestAborted).ConfigureAwait(false);
             }
             else

@@ -25,6 +25,6 @@ internal static partial class ServerLog
     [LoggerMessage(4, LogLevel.Error, "{Id}: {Status} in {Milliseconds:F0} ms")]
     public static partial void Failed(ILogger logger, Exception exception, string id, int status, double milliseconds);
 
-    [LoggerMessage(5, LogLevel.Warning, "{Id}: {Count} calls of tools were begun that are none, and were given as text")]
+    [LoggerMessage(6, LogLevel.Warning, "{Id}: {Count} calls of tools were begun that are none, and were given as text")]
     public static partial void BrokenToolCalls(ILogger logger, string id, int count);
 }

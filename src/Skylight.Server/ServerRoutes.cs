@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Http;
 namespace Skylight.Server;
 
 /// <summary>An endpoint.</summary>
-/// <param name="Method">GET or POST.</param>
+/// <param name="Method">GET, POST or DELETE.</param>
 /// <param name="Path">Where it is.</param>
 /// <param name="Summary">What it gives.</param>
 /// <param name="Handler">What answers.</param>
@@ -36,6 +36,13 @@ internal static class ServerRoutes
         new("POST", "/v1/completions", "Texts that go on from prompts, whole or streamed",
             service => service.CompleteTextAsync, TextFields.Completions, ServerJson.Compact.TextCompletion,
             ServerJson.Compact.TextCompletion),
+        new("POST", "/v1/responses", "A response: thinking, text and calls of tools as items, whole or streamed",
+            service => service.RespondAsync, ResponseFields.All, ServerJson.Compact.ResponseBody,
+            ServerJson.Compact.ResponseEvent),
+        new("GET", "/v1/responses/{id}", "A response that is stored", service => service.GetResponseAsync,
+            Answer: ServerJson.Compact.ResponseBody),
+        new("DELETE", "/v1/responses/{id}", "Forgets a response", service => service.DeleteResponseAsync,
+            Answer: ServerJson.Compact.ResponseDeleted),
         new("POST", "/v1/embeddings", "Refused: the model makes no embeddings", service => service.RefuseEmbeddingsAsync)
         { IsRefusal = true },
         new("POST", "/tokenize", "The tokens of a text or a conversation", service => service.TokenizeAsync,

@@ -36,8 +36,9 @@ public static class SkylightEndpoints
     }
 
     /// <summary>
-    /// Maps <c>POST /v1/chat/completions</c>, <c>POST /v1/completions</c>, <c>GET /v1/models</c> and
-    /// <c>GET /v1/models/{id}</c> in OpenAI's format, <c>POST /tokenize</c> and <c>POST /detokenize</c> in vLLM's,
+    /// Maps <c>POST /v1/chat/completions</c>, <c>POST /v1/completions</c>, <c>POST /v1/responses</c>,
+    /// <c>GET</c> and <c>DELETE /v1/responses/{id}</c>, <c>GET /v1/models</c> and <c>GET /v1/models/{id}</c> in OpenAI's
+    /// format, <c>POST /tokenize</c> and <c>POST /detokenize</c> in vLLM's,
     /// <c>GET /health</c>, <c>GET /metrics</c> (Prometheus text) and <c>GET /openapi.json</c>; with
     /// <see cref="SkylightServerOptions.ServesPage"/> also <c>GET /</c> and the files of its page under <c>/page</c>.
     /// Requests are refused with 503 once the host is stopping; those that run
@@ -64,9 +65,10 @@ public static class SkylightEndpoints
         {
             Func<HttpContext, Task> handler = route.Handler(service);
             group.MapMethods(route.Path, [route.Method], origins.Wrap(new RequestDelegate(handler)));
-            if (origins.IsOn)
-                group.MapMethods(route.Path, ["OPTIONS"], (RequestDelegate)origins.PreflightAsync);
         }
+
+        foreach (string path in origins.IsOn ? ServerRoutes.All.Select(route => route.Path).Distinct() : [])
+            group.MapMethods(path, ["OPTIONS"], (RequestDelegate)origins.PreflightAsync);
 
         if (options.ServesPage)
             PageEndpoints.Map(group, options.MaximumBodyBytes);

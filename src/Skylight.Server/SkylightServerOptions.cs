@@ -23,6 +23,18 @@ public sealed record SkylightServerOptions
     public int MaximumChoices { get; init; } = 8;
 
     /// <summary>
+    /// The most responses that are kept for <c>previous_response_id</c> and <c>GET /v1/responses/{id}</c>, in memory; the
+    /// oldest go first. 0 keeps none.
+    /// </summary>
+    public int MaximumStoredResponses { get; init; } = 1000;
+
+    /// <summary>
+    /// The most bytes that kept responses take together with the conversations behind them, pictures included; the
+    /// oldest go first. 0 keeps none.
+    /// </summary>
+    public long MaximumStoredBytes { get; init; } = 256L << 20;
+
+    /// <summary>
     /// Gets the file of a picture that a request names by a URL that is not a data URL. Null, the default, refuses such
     /// URLs: nothing is ever fetched.
     /// <see cref="ImageUrlFetcher"/> fetches from public addresses. May throw <see cref="ImageException"/> or
@@ -58,6 +70,11 @@ public sealed record SkylightServerOptions
                 $"{nameof(MaximumBodyBytes)} is {MaximumBodyBytes}; it must be from 1 to {MostBodyBytes}.");
         if (MaximumChoices < 1)
             throw new ArgumentException($"{nameof(MaximumChoices)} is {MaximumChoices}; it must be at least 1.");
+        if (MaximumStoredResponses < 0)
+            throw new ArgumentException(
+                $"{nameof(MaximumStoredResponses)} is {MaximumStoredResponses}; it must be 0 or more.");
+        if (MaximumStoredBytes < 0)
+            throw new ArgumentException($"{nameof(MaximumStoredBytes)} is {MaximumStoredBytes}; it must be 0 or more.");
         if (ModelName is { Length: 0 })
             throw new ArgumentException($"{nameof(ModelName)} is empty; leave it null for the model's own name.");
         if (ApiKeys.Any(string.IsNullOrWhiteSpace))

@@ -13,10 +13,45 @@ internal static class ToolFields
     /// <summary>Adds the tools of a request to its options.</summary>
     /// <exception cref="ApiException">A tool cannot be offered, or the one that must be called is not
     /// offered.</exception>
-    public static GenerationOptions Read(JsonField root, GenerationOptions options)
+    public static GenerationOptions Read(JsonField root, GenerationOptions options) => Read(root, options, Nested);
+
+    /// <summary>The same of a request for a response, where a function's name is not in an object of its own.</summary>
+    /// <inheritdoc cref="Read(JsonField, GenerationOptions)"/>
+    public static GenerationOptions ReadFlat(JsonField root, GenerationOptions options) => Read(root, options, Flat);
+
+    /// <summary>Whether a text is a JSON object, as arguments are.</summary>
+    public static bool IsObject(string text)
     {
-        ToolDefinition[] tools = root["tools"] is { } field ? ReadTools(field) : [];
-        ToolChoice choice = root["tool_choice"] is { } wanted ? ReadChoice(wanted, tools) : ToolChoice.Auto;
+        try
+        {
+            using JsonDocument document = JsonText.Parse(System.Text.Encoding.UTF8.GetBytes(text));
+            return document.RootElement.ValueKind == JsonValueKind.Object;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
+    private static JsonField Nested(JsonField item, string place)
+    {
+        RequestFields.Check(item, place);
+        JsonField function = item.Required("function");
+        RequestFields.Check(function, place + "function.");
+        return function;
+    }
+
+    private static JsonField Flat(JsonField item, string place)
+    {
+        ResponseFields.All.Check(item, place);
+        return item;
+    }
+
+    private static GenerationOptions Read(JsonField root, GenerationOptions options,
+        Func<JsonField, string, JsonField> functionOf)
+    {
+        ToolDefinition[] tools = root["tools"] is { } field ? ReadTools(field, functionOf) : [];
+        ToolChoice choice = root["tool_choice"] is { } wanted ? ReadChoice(wanted, tools, functionOf) : ToolChoice.Auto;
         return options with
         {
             Tools = tools,
@@ -39,7 +74,7 @@ internal static class ToolFields
         return new ToolCallPart(new ToolCall(call["id"]?.Text() ?? "", function.Required("name").Text(), text));
     });
 
-    private static ToolDefinition[] ReadTools(JsonField field)
+    private static ToolDefinition[] ReadTools(JsonField field, Func<JsonField, string, JsonField> functionOf)
     {
         JsonField[] items = [.. field.Items()];
         if (items.Length > MostTools)
@@ -51,10 +86,8 @@ internal static class ToolFields
             JsonField type = item.Required("type");
             if (type.Text() != "function")
                 throw type.Wrong("'function': the model calls functions alone");
-            RequestFields.Check(item, RequestFields.Tools);
-            JsonField function = item.Required("function");
+            JsonField function = functionOf(item, RequestFields.Tools);
             JsonField name = function.Required("name");
-            RequestFields.Check(function, RequestFields.Functions);
             ToolDefinition tool = ReadTool(function, name);
             if (tools.FindIndex(other => other.Name == tool.Name) is var same and >= 0)
                 throw ApiException.BadRequest(
@@ -90,7 +123,8 @@ internal static class ToolFields
         }
     }
 
-    private static ToolChoice ReadChoice(JsonField choice, ToolDefinition[] tools)
+    private static ToolChoice ReadChoice(JsonField choice, ToolDefinition[] tools,
+        Func<JsonField, string, JsonField> functionOf)
     {
         const string Expected = "'none', 'auto', 'required' or an object that names a function";
         if (choice.Kind == JsonValueKind.String)
@@ -111,9 +145,7 @@ internal static class ToolFields
         JsonField type = choice.Required("type");
         if (type.Text() != "function")
             throw type.Wrong("'function'");
-        RequestFields.Check(choice, "tool_choice.");
-        JsonField function = choice.Required("function"), name = function.Required("name");
-        RequestFields.Check(function, "tool_choice.function.");
+        JsonField function = functionOf(choice, "tool_choice."), name = function.Required("name");
         if (tools.Any(tool => tool.Name == name.Text()))
             return ToolChoice.Named(name.Text());
         string offered = tools.Length == 0 ? "there are no 'tools'"
@@ -121,18 +153,5 @@ internal static class ToolFields
         throw ApiException.BadRequest(
             $"'{name.Path}' is '{(name.Text().Length <= 40 ? name.Text() : name.Text()[..40] + "…")}', which is not " +
             $"offered; {offered}.", name.Path);
-    }
-
-    private static bool IsObject(string text)
-    {
-        try
-        {
-            using JsonDocument document = JsonText.Parse(System.Text.Encoding.UTF8.GetBytes(text));
-            return document.RootElement.ValueKind == JsonValueKind.Object;
-        }
-        catch (JsonException)
-        {
-            return false;
-        }
     }
 }

@@ -82,6 +82,17 @@ internal static class ServeCommand
         {
             Description = "Answer to programs only: no page for people at the server's address.",
         };
+        var stored = new Option<int>("--stored-responses")
+        {
+            Description =
+                "How many responses of /v1/responses are kept in memory to be gone on from, the oldest go first; 0 keeps none.",
+            DefaultValueFactory = _ => 1000,
+        };
+        var storage = new Option<int>("--stored-megabytes")
+        {
+            Description = "How many megabytes they take at most, with the conversations and pictures behind them.",
+            DefaultValueFactory = _ => 256,
+        };
         var drain = new Option<int>("--drain-seconds")
         {
             Description = "How long running answers may take when the server is told to end.",
@@ -90,7 +101,7 @@ internal static class ServeCommand
         var command = new SignalHandlingCommand("serve",
             "Serve a model over HTTP: a page for people, and OpenAI's chat completions for programs.")
         {
-            host, port, key, insecure, body, urls, name, requests, prefixes, origins, page, drain,
+            host, port, key, insecure, body, urls, name, requests, prefixes, origins, page, stored, storage, drain,
         };
         model.AddTo(command);
         command.SetAction((parse, cancellationToken) => RunAsync(
@@ -99,7 +110,8 @@ internal static class ServeCommand
                 parse.GetRequiredValue(host), parse.GetValue(port), parse.GetValue(key)
                     ?? Environment.GetEnvironmentVariable(KeyVariable), parse.GetValue(insecure), parse.GetValue(body),
                 parse.GetValue(urls), parse.GetValue(name), parse.GetValue(requests), !parse.GetValue(prefixes),
-                parse.GetValue(origins) ?? [], !parse.GetValue(page), parse.GetValue(drain)),
+                parse.GetValue(origins) ?? [], !parse.GetValue(page), parse.GetValue(stored),
+                parse.GetValue(storage), parse.GetValue(drain)),
             cancellationToken));
         return command;
     }
@@ -196,6 +208,8 @@ internal static class ServeCommand
             MaximumBodyBytes = choices.BodyBytes,
             CorsOrigins = choices.CorsOrigins,
             ServesPage = choices.ServesPage,
+            MaximumStoredResponses = choices.StoredResponses,
+            MaximumStoredBytes = (long)choices.StoredMegabytes << 20,
             Draining = draining,
             ImageResolver = choices.AllowImageUrls ? fetcher.FetchAsync : null,
         });
@@ -239,10 +253,12 @@ internal static class ServeCommand
 /// <param name="CachePrefixes">Whether a prompt is read from where it differs from earlier ones.</param>
 /// <param name="CorsOrigins">The sites whose pages may ask.</param>
 /// <param name="ServesPage">Whether a page for people is at the address.</param>
+/// <param name="StoredResponses">The most responses that are kept.</param>
+/// <param name="StoredMegabytes">The most megabytes that they take.</param>
 /// <param name="DrainSeconds">How long running answers may take at the end.</param>
 internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool Insecure, int BodyMegabytes,
     bool AllowImageUrls, string? Name, int Requests, bool CachePrefixes, IReadOnlyList<string> CorsOrigins,
-    bool ServesPage, int DrainSeconds)
+    bool ServesPage, int StoredResponses, int StoredMegabytes, int DrainSeconds)
 {
     public long BodyBytes => (long)BodyMegabytes << 20;
 
@@ -256,6 +272,8 @@ internal sealed record ServeChoices(string Host, int Port, string? ApiKey, bool 
         Within("--port", Port, 0, IPEndPoint.MaxPort);
         Within("--max-body", BodyMegabytes, 1, 1024);
         Within("--max-requests", Requests, 1, int.MaxValue);
+        Within("--stored-responses", StoredResponses, 0, 1_000_000);
+        Within("--stored-megabytes", StoredMegabytes, 0, 1 << 20);
         Within("--drain-seconds", DrainSeconds, 0, 86400);
         if (ApiKey is not null && string.IsNullOrWhiteSpace(ApiKey))
             throw new ArgumentException("The API key is empty.");

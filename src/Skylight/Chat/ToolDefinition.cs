@@ -45,7 +45,8 @@ public sealed class ToolDefinition
                 $"be used: it must have 1 to {MostNameCharacters} letters, digits, '_', '-' and '.'.", nameof(name));
         (Name, Description, IsStrict) = (name, description, isStrict);
         Parameters = Parse(parameters ?? NoParameters);
-        Arguments = FormOf(Parameters, isStrict);
+        // "Takes nothing" is what the program meant; to a schema any other member would be as good.
+        Arguments = parameters is null ? Constraint.Text("{}") : FormOf(Parameters, isStrict);
         Signature = SignatureOf(this);
     }
 

@@ -43,17 +43,17 @@ internal static class ToolResults
             if (places[index] < 0)
                 throw new ConversationException(
                     $"Message {at + index} is what a tool gave for the call '{Shortened(id)}', and the message of the " +
-                    "assistant before it has no call of that id.");
+                    "assistant before it has no call of that id.", "messages");
             if (Array.IndexOf(places, places[index], 0, index) >= 0)
                 throw new ConversationException(
                     $"Message {at + index} is what a tool gave for the call '{Shortened(id)}', which has its result " +
-                    "already.");
+                    "already.", "messages");
         }
 
         if (results.Length < calls.Length)
             throw new ConversationException(
                 $"The call '{Shortened(calls.First(id => !places.Contains(Array.IndexOf(calls, id))))}' in message " +
-                $"{at - 1} has no result, and others have: a message from the tool must follow for each call.");
+                $"{at - 1} has no result, and others have: a message from the tool must follow for each call.", "messages");
         places.AsSpan().Sort(results);
     }
 

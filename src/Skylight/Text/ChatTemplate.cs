@@ -229,7 +229,7 @@ public sealed partial record ChatTemplate
         ArgumentNullException.ThrowIfNull(turns);
         if (turns.Count == 0)
             throw new ArgumentException("A chat needs at least one turn.", nameof(turns));
-        if (CallsTools(turns[^1]))
+        if (turns[^1] is { Role: ChatRole.Assistant } && CallsTools(turns[^1]))
             throw new ArgumentException(
                 $"Turn {turns.Count - 1} of the chat, the last one, calls tools: what they gave must follow it.",
                 nameof(turns));

@@ -45,9 +45,9 @@ internal static class ToolTurns
         var folded = new List<ChatTurn>(turns.Count);
         for (int index = 0; index < turns.Count; index++)
         {
+            CheckCalls(turns[index], index);
             if (turns[index] is not { Role: ChatRole.Tool, Parts.IsDefault: false } turn)
             {
-                CheckCalls(turns[index], index);
                 folded.Add(turns[index]);
                 continue;
             }
@@ -67,9 +67,10 @@ internal static class ToolTurns
         return folded;
     }
 
-    /// <summary>What stands between the tags of a call.</summary>
+    /// <summary>What stands between the tags of a call: as Qwen's template writes it, however the arguments were
+    /// spelled.</summary>
     public static string Spell(ChatToolCall call) =>
-        $"\n{{\"name\": {JsonOf(call.Name)}, \"arguments\": {call.Arguments}}}\n";
+        $"\n{{\"name\": {JsonOf(call.Name)}, \"arguments\": {JsonOf(Parse(call.Arguments))}}}\n";
 
     private static void CheckCalls(ChatTurn? turn, int index)
     {
@@ -92,7 +93,7 @@ internal static class ToolTurns
     {
         try
         {
-            return JsonText.ParseElement(Encoding.UTF8.GetBytes(text)).ValueKind == JsonValueKind.Object;
+            return Parse(text).ValueKind == JsonValueKind.Object;
         }
         catch (JsonException)
         {
@@ -103,6 +104,19 @@ internal static class ToolTurns
     /// <summary>JSON as templates' <c>tojson</c> writes it.</summary>
     public static string JsonOf(JsonElement value) => JsonOf(TemplateValue.FromJson(value));
 
-    private static string JsonOf(object? value) =>
-        TemplateValue.ToJson(value, null, new TemplateRun(s_noNames, default), new TemplatePlace(1, 1));
+    private static string JsonOf(object? value)
+    {
+        try
+        {
+            return TemplateValue.ToJson(value, null, new TemplateRun(s_noNames, default), new TemplatePlace(1, 1));
+        }
+        catch (TemplateException exception)
+        {
+            throw new ArgumentException(
+                $"A tool, or the arguments of a call, cannot be written into the prompt: {exception.Message}", "turns",
+                exception);
+        }
+    }
+
+    private static JsonElement Parse(string json) => JsonText.ParseElement(Encoding.UTF8.GetBytes(json));
 }

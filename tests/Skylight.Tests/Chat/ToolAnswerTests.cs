@@ -96,7 +96,13 @@ public sealed class ToolAnswerTests : IDisposable
     {
         List<GenerationUpdate> updates = [];
         await foreach (GenerationUpdate update in _model.GenerateAsync([Message.User("Look.")],
-            Options(1) with { ToolChoice = ToolChoice.Named("zoom"), MaxOutputTokens = 4 }, Cancellation))
+            Options(1) with
+            {
+                ToolChoice = ToolChoice.Named("zoom"),
+                MaxOutputTokens = 6,
+                // The tag as the one token that it is, so that the call has begun when the tokens end.
+                LogitBias = new Dictionary<int, float> { [s_open] = 200 },
+            }, Cancellation))
             updates.Add(update);
         Assert.Equal(FinishReason.Length, updates[^1].FinishReason);
         Assert.Contains(updates, update => update.BrokenToolCall is not null);
@@ -177,7 +183,7 @@ public sealed class ToolAnswerTests : IDisposable
                 Assert.Equal(["text"], names);
                 break;
             default:
-                Assert.Equal("now", call.Name);
+                Assert.Equal(("now", "{}"), (call.Name, call.Arguments));
                 break;
         }
     }

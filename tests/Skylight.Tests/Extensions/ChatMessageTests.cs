@@ -84,10 +84,10 @@ public class ChatMessageTests
     }
 
     [Theory]
-    [InlineData("tool")]
-    [InlineData("developer")]
-    public async Task An_unknown_role_is_refused(string role) =>
-        Assert.Contains($"'{role}'",
+    [InlineData("developer", "has the role 'developer'; the model knows system, user, assistant and tool")]
+    [InlineData("tool", "holds a TextContent; what tools give is a FunctionResultContent")]
+    public async Task An_unknown_role_and_text_of_a_tool_that_answers_no_call_are_refused(string role, string expected) =>
+        Assert.Contains(expected,
             (await Assert.ThrowsAsync<NotSupportedException>(() => Read(new ChatMessage(new ChatRole(role), "x"))))
                 .Message, StringComparison.Ordinal);
 

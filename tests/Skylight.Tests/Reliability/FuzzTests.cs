@@ -27,6 +27,8 @@ public class FuzzTests
     [InlineData("examples", 20_000)]
     [InlineData("parquet", 5_000)]
     [InlineData("chat-completions", 30_000)]
+    [InlineData("responses", 10_000)]
+    [InlineData("tool-calls", 20_000)]
     [InlineData("chat-template", 10_000)]
     [InlineData("json-schema", 1_000)]
     [InlineData("grammar", 1_000)]

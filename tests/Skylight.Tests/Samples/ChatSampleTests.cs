@@ -1,5 +1,6 @@
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.DependencyInjection;
+using Skylight.Tests.Chat;
 using Skylight.Tests.Extensions;
 
 namespace Skylight.Tests.Samples;
@@ -31,6 +32,25 @@ public class ChatSampleTests(CheckpointFolder folder) : IClassFixture<Checkpoint
             .GetAsync(TestContext.Current.CancellationToken);
         Assert.Matches(@"^Answer: (yes|no), with a certainty of (100|[1-9]?\d) %\.$",
             await StructuredSample.JudgeAsync(model, TestContext.Current.CancellationToken));
+    }
+
+    [Fact]
+    public async Task A_model_and_an_agent_look_by_calling_tools()
+    {
+        int looked = 0;
+        using Skylight.Chat.ChatModel model = ScriptedToolModel.Create();
+        Assert.Equal(ScriptedToolModel.Answer, await ToolSample.LookCloserAsync(model, TinyChatModel.Picture(1), asked =>
+        {
+            Assert.Contains(' ', asked.GetProperty("quarter").GetString()!);
+            return TinyChatModel.Picture(++looked);
+        }, TestContext.Current.CancellationToken));
+        using var client = new Skylight.Extensions.AI.SkylightChatClient(model);
+        Assert.Equal(ScriptedToolModel.Answer, await ToolSample.AskAgentAsync(client, () =>
+        {
+            looked++;
+            return ExtensionModel.Png(200, 100, 50);
+        }, TestContext.Current.CancellationToken));
+        Assert.Equal(2, looked);
     }
 
     [Fact]

@@ -18,6 +18,7 @@ public class ReadmeTests
     [InlineData("ChatClientSample.cs", "IChatClient", "src/Skylight.Extensions.AI/README.md")]
     [InlineData("GenerationSample.cs", "generate", "docs/library.md")]
     [InlineData("StructuredSample.cs", "structured", "docs/structured.md")]
+    [InlineData("ToolSample.cs", "tools", "docs/tools.md")]
     [InlineData("ChatSample.cs", "chat", "README.md")]
     [InlineData("ChatSample.cs", "chat", "src/Skylight/README.md")]
     public void The_page_shows_the_sample_as_it_is_compiled(string file, string region, string page)
@@ -37,7 +38,7 @@ public class ReadmeTests
         Assert.InRange(readme.Length, 3000, 8000);
         // The sample above is the only one, as elsewhere those of the list are.
         Assert.Equal(2, readme.Split("```csharp").Length);
-        foreach (string page in (string[])["docs/ops.md", "docs/library.md", "docs/structured.md", "src/Skylight/README.md",
+        foreach (string page in (string[])["docs/ops.md", "docs/library.md", "docs/structured.md", "docs/tools.md", "src/Skylight/README.md",
             "src/Skylight.Extensions.AI/README.md"])
             Assert.Equal(2, ReadLines(Repository.PathOf(page.Split('/'))).Split("```csharp").Length);
     }

@@ -47,9 +47,9 @@ internal sealed class ServedModel : IAsyncDisposable
     public IHostApplicationLifetime Lifetime => _app.Lifetime;
 
     public static async Task<ServedModel> StartAsync(SkylightServerOptions? options = null,
-        ChatModelOptions? modelOptions = null, bool thinking = false)
+        ChatModelOptions? modelOptions = null, bool thinking = false, ChatModel? model = null)
     {
-        ChatModel model = TinyChatModel.Create(modelOptions, thinking);
+        model ??= TinyChatModel.Create(modelOptions, thinking);
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
         builder.Services.AddRoutingCore().AddSingleton(model);
@@ -126,6 +126,18 @@ internal sealed class ServedModel : IAsyncDisposable
         if (key is not null)
             request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", key);
         return Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken);
+    }
+
+    /// <summary>Sends something to an endpoint.</summary>
+    public async Task<(int Status, string Body)> SendAsync(HttpMethod method, string path, JsonNode? body = null)
+    {
+        using var request = new HttpRequestMessage(method, path);
+        if (body is not null)
+            request.Content = new StringContent(body.ToJsonString(), Encoding.UTF8, "application/json");
+        if (_key is not null)
+            request.Headers.Authorization = new AuthenticationHeaderValue("Bearer", _key);
+        using HttpResponseMessage response = await Client.SendAsync(request);
+        return ((int)response.StatusCode, await response.Content.ReadAsStringAsync());
     }
 
     /// <summary>The answer to a request that succeeds.</summary>

@@ -79,6 +79,8 @@ public sealed class ToolTemplateTests
         ChatTurn call = new(ChatRole.Assistant, [new ChatToolCall("look", "{}")]);
         Refused("calls tools: what they gave must follow it", ChatTurn.User("x"), call);
         Refused("only the assistant calls tools", new ChatTurn(ChatRole.User, [new ChatToolCall("look", "{}")]));
+        Refused("only the assistant calls tools", ChatTurn.User("x"),
+            new ChatTurn(ChatRole.Tool, [new ChatToolCall("look", "{}")]), ChatTurn.User("y"));
         Refused("arguments that are not a JSON object", ChatTurn.User("x"),
             new ChatTurn(ChatRole.Assistant, [new ChatToolCall("look", "[]")]), ChatTurn.User("y"));
         Assert.Contains("cannot hold calls", Assert.Throws<ArgumentException>(() => ChatTemplate.InternVL.ApplyWithAnswers(

@@ -10,7 +10,7 @@ namespace Skylight.Tests.Cli.Chat;
 public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture<ChatCheckpoint>
 {
     private static readonly ServeChoices s_choices = new("127.0.0.1", 8080, null, false, 32, false, null, 256, true, [],
-        true, 30);
+        true, 1000, 256, 30);
 
     [Fact]
     public void Only_this_machine_is_served_without_a_key()
