@@ -16,8 +16,8 @@
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
 // has just read them), 8 for 1024 logits beside; top_tokens reads them once more, and 4096 for each token that it gives.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: weigh_segments 30 registers,
-// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24; no spills. top_tokens: not
-// compiled by NVRTC yet.
+// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24, top_tokens 32;
+// no spills.
 #include "common/philox.cuh"
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"

@@ -35,6 +35,8 @@ switch (verb)
         return TokenizerBenchmark.Run(args.AsSpan(1));
     case "constraints":
         return ConstraintBenchmark.Run();
+    case "speculation":
+        return SpeculationBenchmark.Run();
     case "training":
         return await TrainingBenchmark.RunAsync(args[1..]);
     case "soak":
@@ -69,6 +71,7 @@ switch (verb)
                      (--like internvl3-1b --device cuda:0 --batch 1,8,32 --prompt 512 --tiles 0,1 --output PATH; --like tiny --device simt: everything runs, nothing is timed)
               constraints  answers held to a form: a mask for each token, cold and warm, and steps of a batch with and without
                      a form in it → bench/results/cpu-constraints.json
+              speculation  answers with and without guessed tokens: passes, how many guesses are right, tokens/s → bench/results/cpu-speculation.json
               training  recipes as `skylight train` runs them, random weights: tokens/s of rollouts and updates, memory beside its plan → bench/results/cpu-training.json
                      (--like demo,internvl3-1b --steps 5 --output PATH)
               soak   many clients of a server, cancelling and with requests that poison themselves: answers lost or mixed, memory over time

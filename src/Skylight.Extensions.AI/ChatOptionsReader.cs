@@ -16,9 +16,10 @@ internal static class ChatOptionsReader
 {
     /// <summary>Keys of <see cref="ChatOptions.AdditionalProperties"/> that are used.</summary>
     public const string MinP = "min_p", RepetitionPenalty = "repetition_penalty", MaximumTiles = "max_tiles",
-        BannedWords = "banned_words", TopLogProbabilities = "top_logprobs";
+        BannedWords = "banned_words", TopLogProbabilities = "top_logprobs", SpeculativeTokens = "prompt_lookup_num_tokens";
 
-    private static readonly string[] s_keys = [MinP, RepetitionPenalty, MaximumTiles, BannedWords, TopLogProbabilities];
+    private static readonly string[] s_keys =
+        [MinP, RepetitionPenalty, MaximumTiles, BannedWords, TopLogProbabilities, SpeculativeTokens];
 
     /// <summary>Reads options.</summary>
     /// <param name="options">The request's options.</param>
@@ -52,6 +53,7 @@ internal static class ChatOptionsReader
                 ?? defaults.RepetitionPenalty,
             FrequencyPenalty = raw.FrequencyPenalty ?? options.FrequencyPenalty ?? defaults.FrequencyPenalty,
             PresencePenalty = raw.PresencePenalty ?? options.PresencePenalty ?? defaults.PresencePenalty,
+            SpeculativeTokens = raw.SpeculativeTokens ?? CountOf(options, SpeculativeTokens) ?? defaults.SpeculativeTokens,
             LogitBias = raw.LogitBias ?? defaults.LogitBias,
             BannedWords = bannedWords,
             StopTokenIds = raw.StopTokenIds.Count > 0 ? raw.StopTokenIds : defaults.StopTokenIds,

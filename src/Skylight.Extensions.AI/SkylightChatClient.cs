@@ -46,6 +46,15 @@ public sealed class SkylightChatClient : IChatClient
     /// <summary>The key of <see cref="UsageDetails.AdditionalCounts"/> that has the tokens of pictures.</summary>
     public const string ImageTokenCount = "image_tokens";
 
+    /// <summary>
+    /// The key of <see cref="UsageDetails.AdditionalCounts"/> that has the tokens that were guessed, where any were
+    /// (<see cref="GenerationOptions.SpeculativeTokens"/>).
+    /// </summary>
+    public const string GuessedTokenCount = "guessed_tokens";
+
+    /// <summary>The key of those of them that were right.</summary>
+    public const string AcceptedTokenCount = "accepted_tokens";
+
     private readonly Func<CancellationToken, ValueTask<ChatModel>> _modelOf;
     private readonly Func<ChatModel?> _loadedModel;
     private readonly SkylightChatClientOptions _options;
@@ -246,10 +255,18 @@ public sealed class SkylightChatClient : IChatClient
                 OutputTokenCount = usage.CompletionTokens,
                 TotalTokenCount = (long)usage.PromptTokens + usage.CompletionTokens,
                 ReasoningTokenCount = usage.ThinkingTokens,
-                AdditionalCounts = new AdditionalPropertiesDictionary<long> { [ImageTokenCount] = usage.ImageTokens },
+                AdditionalCounts = CountsOf(usage),
             }));
         }
 
         return contents;
+    }
+
+    private static AdditionalPropertiesDictionary<long> CountsOf(Usage usage)
+    {
+        var counts = new AdditionalPropertiesDictionary<long> { [ImageTokenCount] = usage.ImageTokens };
+        if (usage.GuessedTokens > 0)
+            (counts[GuessedTokenCount], counts[AcceptedTokenCount]) = (usage.GuessedTokens, usage.AcceptedTokens);
+        return counts;
     }
 }

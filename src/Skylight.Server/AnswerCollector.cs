@@ -123,6 +123,6 @@ internal sealed class AnswerCollector(string id, string modelName, ITokenizer to
         int prompt = usages[0].PromptTokens, completion = usages.Sum(usage => usage.CompletionTokens);
         return new ChatUsage(prompt, completion, prompt + completion,
             new PromptTokensDetails(usages[0].CachedTokens, usages[0].ImageTokens),
-            new CompletionTokensDetails(usages.Sum(usage => usage.ThinkingTokens)));
+            CompletionTokensDetails.Of(usages));
     }
 }

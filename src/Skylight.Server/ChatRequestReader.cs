@@ -106,6 +106,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             RepetitionPenalty = root["repetition_penalty"]?.Number(0, float.MaxValue),
             FrequencyPenalty = root["frequency_penalty"]?.Number(-2, 2),
             PresencePenalty = root["presence_penalty"]?.Number(-2, 2),
+            SpeculativeTokens = root["prompt_lookup_num_tokens"]?.Integer(0, SamplingOptions.MostSpeculativeTokens),
             LogitBias = ReadBias(root["logit_bias"]),
             BannedWords = ReadTexts(root["bad_words"], MostBias),
             MaxOutputTokens = ReadMost(root),

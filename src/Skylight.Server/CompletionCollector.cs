@@ -121,6 +121,6 @@ internal sealed class CompletionCollector(string id, string modelName, ITokenize
             prompts = [.. usages.Where((_, index) => index % _count == 0)];
         int prompt = prompts.Sum(usage => usage.PromptTokens), written = usages.Sum(usage => usage.CompletionTokens);
         return new ChatUsage(prompt, written, prompt + written,
-            new PromptTokensDetails(prompts.Sum(usage => usage.CachedTokens), 0), new CompletionTokensDetails(0));
+            new PromptTokensDetails(prompts.Sum(usage => usage.CachedTokens), 0), CompletionTokensDetails.Of(usages));
     }
 }

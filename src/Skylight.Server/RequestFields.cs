@@ -123,6 +123,9 @@ internal static class RequestFields
         new("top_logprobs", FieldUse.Used,
             "from 0 to 20, with 'logprobs': so many of the most likely tokens at each place, fewer where no more may be " +
             "drawn", "3"),
+        new("prompt_lookup_num_tokens", FieldUse.Used,
+            "from 0 to 15: so many tokens at most are guessed behind the next one; the answer is the same. Else what the " +
+            "server was started with (--speculate)", "4"),
         new("enable_thinking", FieldUse.Used, "whether the model thinks first", "true"),
         new("thinking", FieldUse.Used, "the same, as true and false or as an object", "true")
         { Also = """{"type":"enabled"}""" },

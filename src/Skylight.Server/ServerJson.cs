@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Skylight.Chat;
 
 namespace Skylight.Server;
 
@@ -79,8 +80,19 @@ internal sealed record ChatUsage(int PromptTokens, int CompletionTokens, int Tot
 /// <summary>Tokens of the prompt that did not have to be read again, and those that stand for pictures.</summary>
 internal sealed record PromptTokensDetails(int CachedTokens, int ImageTokens);
 
-/// <summary>Tokens of the think block.</summary>
-internal sealed record CompletionTokensDetails(int ReasoningTokens);
+/// <summary>Tokens of the think block, and those that were guessed, where any were: in no other count.</summary>
+internal sealed record CompletionTokensDetails(int ReasoningTokens, int? AcceptedPredictionTokens = null,
+    int? RejectedPredictionTokens = null)
+{
+    /// <summary>Of some answers together.</summary>
+    public static CompletionTokensDetails Of(IReadOnlyCollection<Usage> usages)
+    {
+        int guessed = usages.Sum(usage => usage.GuessedTokens), accepted = usages.Sum(usage => usage.AcceptedTokens);
+        var details = new CompletionTokensDetails(usages.Sum(usage => usage.ThinkingTokens));
+        return guessed == 0 ? details
+            : details with { AcceptedPredictionTokens = accepted, RejectedPredictionTokens = guessed - accepted };
+    }
+}
 
 /// <summary>The models.</summary>
 internal sealed record ModelList(string Object, IReadOnlyList<ModelCard> Data);

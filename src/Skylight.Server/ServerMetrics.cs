@@ -13,7 +13,8 @@ internal sealed class ServerMetrics
     private readonly Lock _gate = new();
     private readonly SortedDictionary<int, long> _requests = [];
     private readonly Histogram _firstToken = new(Bounds), _duration = new(Bounds);
-    private long _promptTokens, _imageTokens, _cachedTokens, _completionTokens, _thinkingTokens;
+    private long _promptTokens, _imageTokens, _cachedTokens, _completionTokens, _thinkingTokens,
+        _guessedTokens, _acceptedTokens;
     private int _running;
 
     /// <summary>A request came.</summary>
@@ -42,6 +43,8 @@ internal sealed class ServerMetrics
             _cachedTokens += usage.CachedTokens;
             _completionTokens += usage.CompletionTokens;
             _thinkingTokens += usage.ThinkingTokens;
+            _guessedTokens += usage.GuessedTokens;
+            _acceptedTokens += usage.AcceptedTokens;
             _firstToken.Add(usage.TimeToFirstToken.TotalSeconds);
         }
     }
@@ -68,6 +71,9 @@ internal sealed class ServerMetrics
             Single(text, "skylight_completion_tokens_total", "counter", "Tokens of complete answers.", _completionTokens);
             Single(text, "skylight_thinking_tokens_total", "counter",
                 "Tokens of complete answers that are in the think block.", _thinkingTokens);
+            Single(text, "skylight_guessed_tokens_total", "counter",
+                "Tokens of complete answers that were guessed and run in one pass with others.", _guessedTokens);
+            Single(text, "skylight_accepted_tokens_total", "counter", "Those of them that were right.", _acceptedTokens);
             Single(text, "skylight_queue_length", "gauge", "Answers that wait for room in the key-value cache.",
                 load.WaitingRequests);
             Single(text, "skylight_prompts_reading", "gauge", "Prompts that are being read.", load.ReadingRequests);

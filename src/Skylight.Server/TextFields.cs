@@ -55,6 +55,10 @@ internal static class TextFields
         new("add_special_tokens", FieldUse.Accepted, NoSpecial, "true"),
     ]);
 
+    /// <summary>The table of docs/serving.md: messages hold what they hold in chat completions.</summary>
+    public static string OfTokenize { get; } = new FieldList([.. Tokenize.Fields.Where(
+        field => !field.Name.StartsWith(RequestFields.Messages, StringComparison.Ordinal))]).ToMarkdown();
+
     /// <summary>The fields of <c>POST /detokenize</c>.</summary>
     public static FieldList Detokenize { get; } = new([
         .. RequestFields.All.Where(field => field.Name == "model"),

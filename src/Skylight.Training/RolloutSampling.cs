@@ -33,6 +33,10 @@ internal static class RolloutSampling
             throw Refused(
                 $"{Sampling}{nameof(SamplingOptions.LogitBias)} " +
                 $"{(float.IsNegativeInfinity(biased.Bias) ? "bans" : "biases")} token {biased.Token}", "no bias and no ban");
+        if (sampling.SpeculativeTokens != 0)
+            throw new ArgumentException(
+                $"{Sampling}{nameof(SamplingOptions.SpeculativeTokens)} is {sampling.SpeculativeTokens}: rollouts are many at " +
+                $"once, beside which nothing is guessed, and their memory is planned without it. Leave it 0.", nameof(sampling));
         if (sampling.TopK != 0)
             throw Refused($"{Sampling}{nameof(SamplingOptions.TopK)} is {sampling.TopK}", "0");
         if (sampling.TopP != 1)

@@ -28,6 +28,14 @@ const seen = await client.chat.completions.create({
 result.ofPicture = seen.choices[0].message.content;
 result.imageTokens = seen.usage.prompt_tokens_details.image_tokens;
 
+// The older endpoint.
+const plain = { model: "tiny", prompt: ["Once upon", "Two"], max_tokens: 6, temperature: 1, seed: 5, n: 2, logprobs: 2, logit_bias: request.logit_bias };
+const texts = await client.completions.create(plain);
+result.texts = texts.choices.map((choice) => choice.text);
+result.textTokens = texts.choices.map((choice) => choice.logprobs.tokens.length);
+result.textsStreamed = texts.choices.map(() => "");
+for await (const chunk of await client.completions.create({ ...plain, stream: true })) for (const choice of chunk.choices) result.textsStreamed[choice.index] += choice.text;
+
 const failure = async (ask) => {
   try {
     await ask();
@@ -38,6 +46,8 @@ const failure = async (ask) => {
 };
 result.badRequest = await failure(() => client.chat.completions.create({ ...request, temperature: -1 }));
 result.unauthorized = await failure(() => new OpenAI({ baseURL, apiKey: "wrong", maxRetries: 0 }).models.list());
+result.noSuffix = await failure(() => client.completions.create({ ...plain, suffix: "end" }));
+result.noEmbeddings = await failure(() => client.embeddings.create({ model: "tiny", input: "a" }));
 result.notFound = await failure(() => client.chat.completions.create({ ...request, model: "gpt-4o" }));
 
 // A stream that is left: the server must notice.

@@ -59,8 +59,10 @@ internal sealed class AnswerPrinter(IAnsiConsole console, TextWriter? thinking)
         string speed = usage.CompletionTokens > 1 && seconds > 0 ? string.Create(CultureInfo.InvariantCulture,
             $", {(usage.CompletionTokens - 1) / seconds:F1} tokens/s") : "";
         string pictures = usage.ImageTokens > 0 ? $" ({usage.ImageTokens} of pictures)" : "";
+        string guesses = usage.GuessedTokens == 0 ? "" : string.Create(CultureInfo.InvariantCulture,
+            $", {usage.AcceptedTokens} of {usage.GuessedTokens} guessed tokens were right");
         return string.Create(CultureInfo.InvariantCulture,
-            $"{usage.PromptTokens} prompt tokens{pictures}, first token after {usage.TimeToFirstToken.TotalSeconds:F2} s, {usage.CompletionTokens} tokens written{speed}");
+            $"{usage.PromptTokens} prompt tokens{pictures}, first token after {usage.TimeToFirstToken.TotalSeconds:F2} s, {usage.CompletionTokens} tokens written{speed}{guesses}");
     }
 
     /// <summary>Text without control characters, but for line breaks and tabs.</summary>

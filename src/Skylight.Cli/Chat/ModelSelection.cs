@@ -3,6 +3,7 @@ using System.Globalization;
 using Skylight.Chat;
 using Skylight.Checkpoints;
 using Skylight.Execution;
+using Skylight.Generation;
 using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Tensors;
@@ -45,6 +46,14 @@ internal sealed class ModelSelection
             "for its model."
         };
 
+    private readonly Option<int> _speculate =
+        new("--speculate")
+        {
+            Description =
+            "Guess up to so many tokens behind the next one, from 0 to 15: those that followed where the last few stood " +
+            "before. Answers are the same; what repeats itself comes faster."
+        };
+
     private readonly Option<string?> _vision = ModelFolder.CreateVisionOption();
 
     public ModelSelection()
@@ -56,7 +65,7 @@ internal sealed class ModelSelection
     public void AddTo(Command command)
     {
         command.Add(_model);
-        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _template, _vision])
+        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _template, _speculate, _vision])
             command.Add(option);
     }
 
@@ -99,6 +108,7 @@ internal sealed class ModelSelection
                 },
                 ContextTokens = context,
                 CacheTokens = cache,
+                SpeculativeTokens = Guesses(parse.GetValue(_speculate)),
                 Hub = ModelFolder.Hub,
                 Template = parse.GetValue(_template) is { } template
                     ? ConversationEncoder.TemplateOf(ModelConfiguration.Load(Folder, Vision), template) : null,
@@ -117,6 +127,10 @@ internal sealed class ModelSelection
             throw;
         }
     }
+
+    private static int Guesses(int tokens) => tokens is >= 0 and <= SamplingOptions.MostSpeculativeTokens ? tokens
+        : throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
+            $"--speculate is {tokens}; give a number from 0 (none) to {SamplingOptions.MostSpeculativeTokens}."));
 
     private static int? Positive(ParseResult parse, Option<int?> option) => parse.GetValue(option) is not { } value
         ? null : value >= 1 ? value

@@ -175,7 +175,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         var decoder = new StreamingDecoder(Tokenizer, options.SkipSpecialTokens);
         var details = new List<TokenDetail>();
         TimeSpan toFirst = default;
-        int tokens = 0, thinking = 0, cached = 0;
+        int tokens = 0, thinking = 0, cached = 0, guessed = 0, accepted = 0;
         FinishReason end = FinishReason.Length;
         ToolCallReader? calls = options.OfferedTools.Count == 0 ? null
             : new ToolCallReader([.. options.OfferedTools.Select(tool => tool.Name)]);
@@ -186,6 +186,8 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         {
             if (tokens++ == 0)
                 (toFirst, cached) = (Stopwatch.GetElapsedTime(start), token.CachedPromptTokens);
+            guessed += token.GuessedTokens;
+            accepted += token.AcceptedTokens;
             bool isThinking = reader.Kind == UpdateKind.Thinking;
             if (isThinking)
                 thinking++;
@@ -228,7 +230,11 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             Tokens = Take(details),
             FinishReason = end,
             Usage = new Usage(prompt.Sequence.Tokens.Length, prompt.ImageTokens, cached, tokens, thinking, toFirst,
-                Stopwatch.GetElapsedTime(start)),
+                Stopwatch.GetElapsedTime(start))
+            {
+                GuessedTokens = guessed,
+                AcceptedTokens = accepted,
+            },
         };
     }
 
@@ -426,6 +432,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             FrequencyPenalty = options.FrequencyPenalty ?? 0,
             PresencePenalty = options.PresencePenalty ?? 0,
             TopLogProbabilityCount = options.TopLogProbabilityCount,
+            SpeculativeTokens = options.SpeculativeTokens ?? _options.SpeculativeTokens,
             LogitBias = bias,
             MaxOutputTokens = most,
             MinOutputTokens = fewest,

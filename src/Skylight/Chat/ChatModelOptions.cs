@@ -1,4 +1,5 @@
 using Skylight.Execution;
+using Skylight.Generation;
 using Skylight.Hub;
 using Skylight.Images;
 using Skylight.Tensors;
@@ -70,6 +71,12 @@ public sealed record ChatModelOptions
     /// </summary>
     public bool CachePrefixes { get; init; } = true;
 
+    /// <summary>
+    /// How many tokens of an answer are guessed at most behind the next one, where a request says nothing; 0, the
+    /// default, for none (<see cref="GenerationOptions.SpeculativeTokens"/>).
+    /// </summary>
+    public int SpeculativeTokens { get; init; }
+
     /// <summary>The most requests at once, those that wait included.</summary>
     public int MaximumRequests { get; init; } = 1024;
 
@@ -114,6 +121,10 @@ public sealed record ChatModelOptions
                 throw new ArgumentException($"{name} is {value}; it must be at least 1.");
         }
 
+        if (SpeculativeTokens is < 0 or > SamplingOptions.MostSpeculativeTokens)
+            throw new ArgumentException(
+                $"{nameof(SpeculativeTokens)} is {SpeculativeTokens}; it must be from 0 (none) to " +
+                $"{SamplingOptions.MostSpeculativeTokens}.");
         return MaximumImages >= 0 && ImageCacheBytes >= 0 ? this
             : throw new ArgumentException($"{nameof(MaximumImages)} and {nameof(ImageCacheBytes)} cannot be negative.");
     }

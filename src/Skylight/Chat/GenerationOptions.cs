@@ -62,6 +62,14 @@ public sealed record GenerationOptions
     /// </summary>
     public float? PresencePenalty { get; init; }
 
+    /// <summary>
+    /// How many tokens are guessed at most behind the next one and run with it in one pass, from 0 to 15: those that
+    /// followed where the last few stood before, in the prompt or in the answer. It changes no token and no bit
+    /// (<see cref="SamplingOptions.SpeculativeTokens"/>); long thinking, and answers that repeat their prompt, come in
+    /// fewer passes. By default <see cref="ChatModelOptions.SpeculativeTokens"/>.
+    /// </summary>
+    public int? SpeculativeTokens { get; init; }
+
     /// <summary>Added to the logits of single tokens, by number.</summary>
     public IReadOnlyDictionary<int, float>? LogitBias { get; init; }
 
@@ -166,6 +174,7 @@ public sealed record GenerationOptions
             FrequencyPenalty = FrequencyPenalty ?? 0,
             PresencePenalty = PresencePenalty ?? 0,
             TopLogProbabilityCount = TopLogProbabilityCount,
+            SpeculativeTokens = SpeculativeTokens ?? 0,
             LogitBias = LogitBias ?? sampling.LogitBias,
             MaxOutputTokens = MaxOutputTokens ?? Math.Max(sampling.MaxOutputTokens, MinOutputTokens ?? 0),
             MinOutputTokens = MinOutputTokens ?? 0,

@@ -38,7 +38,17 @@ public readonly record struct TokenDetail(int Token, float LogProbability, float
 /// <param name="TimeToFirstToken">From the call to the first token: pictures, waiting and prompt.</param>
 /// <param name="Duration">From the call to the end.</param>
 public sealed record Usage(int PromptTokens, int ImageTokens, int CachedTokens, int CompletionTokens,
-    int ThinkingTokens, TimeSpan TimeToFirstToken, TimeSpan Duration);
+    int ThinkingTokens, TimeSpan TimeToFirstToken, TimeSpan Duration)
+{
+    /// <summary>
+    /// Tokens that were guessed and run with others in one pass (<see cref="GenerationOptions.SpeculativeTokens"/>); no part
+    /// of <see cref="CompletionTokens"/>, unless they are among <see cref="AcceptedTokens"/>.
+    /// </summary>
+    public int GuessedTokens { get; init; }
+
+    /// <summary>Those of them that were right: each saved a pass.</summary>
+    public int AcceptedTokens { get; init; }
+}
 
 /// <summary>A piece of an answer. All pieces of a kind together are its text.</summary>
 /// <param name="Kind">What it belongs to.</param>

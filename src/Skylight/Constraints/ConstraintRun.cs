@@ -19,6 +19,9 @@ internal sealed class ConstraintRun
                 $"The vocabulary has no token with which an answer of {constraint.Constraint.Describe()} could begin.");
     }
 
+    private ConstraintRun(TokenConstraint constraint, Configuration at) =>
+        (_constraint, _at, Mask) = (constraint, at, constraint.MaskOf(at));
+
     /// <summary>The tokens that may follow, those that end an answer left aside.</summary>
     public TokenMask Mask { get; private set; }
 
@@ -35,6 +38,24 @@ internal sealed class ConstraintRun
     {
         _at = _constraint.Step(_at, token);
         Mask = _constraint.MaskOf(_at);
+    }
+
+    /// <summary>How far the answer would have come behind a token; null where it may not follow, or nothing may follow it.</summary>
+    public ConstraintRun? Behind(int token)
+    {
+        if (!Mask.Contains(token))
+            return null;
+        try
+        {
+            Configuration next = _constraint.Step(_at, token);
+            var run = new ConstraintRun(_constraint, next);
+            return run.IsStuck ? null : run;
+        }
+        catch (ConstraintException)
+        {
+            // Whoever writes the token will hear of it.
+            return null;
+        }
     }
 
     /// <summary>Writes what may follow.</summary>

@@ -110,6 +110,12 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Pictures encoded since the engine was made; those found again are not counted.</summary>
     public long EncodedImages { get; private set; }
 
+    /// <summary>Tokens that were guessed since the engine was made (<see cref="SamplingOptions.SpeculativeTokens"/>).</summary>
+    public long GuessedTokens { get; private set; }
+
+    /// <summary>Those of them that were right: each saved its completion a pass.</summary>
+    public long AcceptedTokens { get; private set; }
+
     /// <summary>The plans of steps.</summary>
     internal PlanCache<StepShape, GenerationStep> Plans => _steps;
 
@@ -172,18 +178,27 @@ public sealed class GenerationEngine : IDisposable
         int next = 0;
         foreach (StepRow row in batch.Rows)
         {
-            int lowest = TensorPrimitives.Min<int>(result.Tokens.AsSpan(next, row.Drawing.Count));
-            next += row.Drawing.Count;
+            // Of a completion the first: whether the guess behind it came true shows when its tokens are taken.
+            int lowest = TensorPrimitives.Min<int>(result.Tokens.AsSpan(next, row.Sequence is null ? row.DrawCount : 1));
+            next += row.DrawCount;
             if (lowest < 0)
                 Fail(row.Run, LogitsNotFiniteException.After(row, lowest == SampleTokens.NothingToDraw));
-            else if (!row.Run.HasLeft)
+            else if (row.Sequence is null && !row.Run.HasLeft)
                 Advance(row);
         }
 
-        for (int draw = 0; draw < batch.Drawing.Count; draw++)
+        next = 0;
+        foreach (StepRow row in batch.Rows)
         {
-            if (batch.Drawing[draw] is { Run.HasLeft: false } sequence)
-                Accept(sequence, result, draw);
+            if (row.Sequence is not null)
+                TakeDrawn(row, result, next);
+            for (int draw = next; row.Sequence is null && draw < next + row.DrawCount; draw++)
+            {
+                if (batch.Drawing[draw].Sequence is { Run.HasLeft: false } sequence)
+                    Accept(sequence, result, draw, 0, 0);
+            }
+
+            next += row.DrawCount;
         }
 
         _writing.RemoveAll(sequence => sequence.Finished is not null);
@@ -434,17 +449,53 @@ public sealed class GenerationEngine : IDisposable
     /// <summary>Whether others may find what a request writes: not when the weights have changed since it began.</summary>
     private bool NamesPages(RequestRun run) => _cachesPrefixes && run.Root == _cache.Root;
 
-    /// <summary>Takes note of the keys and values that a pass has written.</summary>
-    private void Advance(in StepRow row)
+    /// <summary>
+    /// Gives a completion the token that was drawn for it, and those behind it as far as its guess was what was drawn:
+    /// one after the other, as if each had come by a pass of its own.
+    /// </summary>
+    /// <param name="row">The completion.</param>
+    /// <param name="result">What the pass gave.</param>
+    /// <param name="first">Its first draw.</param>
+    private void TakeDrawn(in StepRow row, in GenerationStep.Result result, int first)
     {
-        if (row.Sequence is { } sequence)
+        SequenceRun sequence = row.Sequence!;
+        int[] guess = [.. sequence.Guess];
+        int accepted = result.Tokens.AsSpan(first, guess.Length).CommonPrefixLength(guess);
+        for (int ahead = 0; ahead <= accepted && !sequence.Run.HasLeft && sequence.Finished is null; ahead++)
         {
-            sequence.Length++;
-            if (NamesPages(sequence.Run) && sequence.Length % PagedAttention.PageSize == 0)
-                _cache.Name(sequence.Pages[sequence.Length / PagedAttention.PageSize - 1], sequence.NameNextPage());
-            return;
+            int token = result.Tokens[first + ahead];
+            if (token < 0)
+            {
+                Fail(sequence.Run, LogitsNotFiniteException.After(row, token == SampleTokens.NothingToDraw));
+                break;
+            }
+
+            Advance(sequence);
+            Accept(sequence, result, first + ahead, ahead == 0 ? guess.Length : 0, ahead == 0 ? accepted : 0);
         }
 
+        GuessedTokens += guess.Length;
+        AcceptedTokens += accepted;
+        sequence.EndGuess(accepted);
+        // Pages that hold nothing but what was guessed wrongly. One that has ended has none.
+        for (int pages = KeyValueCache.PagesFor(sequence.Length); sequence.Pages.Count > pages;)
+        {
+            _cache.Return(sequence.Pages[^1]);
+            sequence.Pages.RemoveAt(sequence.Pages.Count - 1);
+        }
+    }
+
+    /// <summary>Takes note of the keys and values that a pass has written of a completion's last token.</summary>
+    private void Advance(SequenceRun sequence)
+    {
+        sequence.Length++;
+        if (NamesPages(sequence.Run) && sequence.Length % PagedAttention.PageSize == 0)
+            _cache.Name(sequence.Pages[sequence.Length / PagedAttention.PageSize - 1], sequence.NameNextPage());
+    }
+
+    /// <summary>Takes note of the keys and values that a pass has written of a prompt.</summary>
+    private void Advance(in StepRow row)
+    {
         int filled = row.Run.PrefilledTokens / PagedAttention.PageSize;
         row.Run.PrefilledTokens += row.Count;
         for (int page = filled; NamesPages(row.Run) && page < row.Run.PrefilledTokens / PagedAttention.PageSize; page++)
@@ -488,7 +539,7 @@ public sealed class GenerationEngine : IDisposable
         }
     }
 
-    private void Accept(SequenceRun sequence, in GenerationStep.Result result, int draw)
+    private void Accept(SequenceRun sequence, in GenerationStep.Result result, int draw, int guessed, int accepted)
     {
         (int token, float logProbability, float entropy) =
             (result.Tokens[draw], result.LogProbabilities[draw], result.Entropies[draw]);
@@ -507,7 +558,11 @@ public sealed class GenerationEngine : IDisposable
                 sequence.AcceptForm(token);
             sequence.Run.OnToken?.Invoke(new GeneratedToken(sequence.Completion, token, logProbability, entropy,
                 sequence.Finished, sequence.Run.CachedTokens)
-            { TopTokens = topTokens });
+            {
+                TopTokens = topTokens,
+                GuessedTokens = guessed,
+                AcceptedTokens = accepted,
+            });
         }
         catch (Exception exception)
         {

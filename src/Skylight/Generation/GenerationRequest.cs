@@ -68,4 +68,13 @@ public readonly record struct GeneratedToken(int Completion, int Token, float Lo
     /// need not be among them.
     /// </summary>
     public IReadOnlyList<LikelyToken> TopTokens { get => field ?? []; init; }
+
+    /// <summary>
+    /// How many tokens were guessed behind the one before it (<see cref="SamplingOptions.SpeculativeTokens"/>); told once
+    /// for a guess, with the first token that its pass made.
+    /// </summary>
+    public int GuessedTokens { get; init; }
+
+    /// <summary>How many of them were right, and so came in the same pass.</summary>
+    public int AcceptedTokens { get; init; }
 }

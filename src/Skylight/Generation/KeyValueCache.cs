@@ -62,6 +62,9 @@ public sealed class KeyValueCache : IDisposable
     /// <summary>The pages nobody uses, those that are kept included.</summary>
     public int FreePages => _free.Count + _kept.Count;
 
+    /// <summary>Whether there is a page that nobody uses and that holds nothing for anybody.</summary>
+    internal bool HasBlankPage => _free.Count > 0;
+
     /// <summary>The pages nobody uses that can be found again.</summary>
     internal int KeptPages => _kept.Count;
 

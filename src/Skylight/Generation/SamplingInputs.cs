@@ -55,17 +55,17 @@ internal sealed class SamplingInputs
     public int TopTokens { get; private set; }
 
     /// <summary>Collects the parameters of rows.</summary>
-    /// <param name="rows">The completions that draw a token; null where nobody gets it.</param>
+    /// <param name="rows">The tokens that are drawn.</param>
     /// <param name="padded">The number of rows with padding.</param>
     /// <param name="vocabulary">The model's tokens.</param>
-    public static SamplingInputs Of(IReadOnlyList<SequenceRun?> rows, int padded, int vocabulary)
+    public static SamplingInputs Of(IReadOnlyList<Draw> rows, int padded, int vocabulary)
     {
         var inputs = new SamplingInputs(padded);
         var entries = new List<(int Token, float Penalty, float Bias)>();
         for (int row = 0; row < rows.Count; row++)
         {
             inputs.AdjustmentStarts[row] = entries.Count;
-            if (rows[row] is not { } sequence)
+            if (rows[row] is not { Sequence: { } sequence, Ahead: int ahead })
                 continue;
             SamplingOptions options = sequence.Run.Options;
             inputs.Temperature[row] = options.Temperature;
@@ -74,9 +74,9 @@ internal sealed class SamplingInputs
             inputs.MinP[row] = options.MinP;
             if (options.TopLogProbabilityCount > 0)
                 inputs.TopTokens = Math.Min(SampleTokens.MostTopTokens, vocabulary);
-            SampleTokens.WriteRandom(sequence.Random,
+            SampleTokens.WriteRandom(sequence.Random(ahead),
                 inputs.Random.AsSpan(row * SampleTokens.RandomWords, SampleTokens.RandomWords));
-            entries.AddRange(sequence.Adjustments());
+            entries.AddRange(sequence.Adjustments(ahead));
         }
 
         inputs.WriteMasks(rows, padded, vocabulary);
@@ -92,9 +92,9 @@ internal sealed class SamplingInputs
         return inputs;
     }
 
-    private void WriteMasks(IReadOnlyList<SequenceRun?> rows, int padded, int vocabulary)
+    private void WriteMasks(IReadOnlyList<Draw> rows, int padded, int vocabulary)
     {
-        int[] masked = [.. Enumerable.Range(0, rows.Count).Where(row => rows[row] is { HasForm: true })];
+        int[] masked = [.. Enumerable.Range(0, rows.Count).Where(row => rows[row].Sequence is { HasForm: true })];
         if (masked.Length == 0)
             return;
         int words = MaskLogits.WordsOf(vocabulary);
@@ -105,7 +105,8 @@ internal sealed class SamplingInputs
         for (int mask = 0; mask < masked.Length; mask++)
         {
             MaskRows[masked[mask]] = mask;
-            rows[masked[mask]]!.WriteMask(MemoryMarshal.Cast<int, uint>(Masks.AsSpan(mask * words, words)));
+            rows[masked[mask]].Sequence!.WriteMask(rows[masked[mask]].Ahead,
+                MemoryMarshal.Cast<int, uint>(Masks.AsSpan(mask * words, words)));
         }
     }
 }

@@ -12,6 +12,9 @@ public sealed record SamplingOptions
 {
     private const float Smallest = 1e-6f, Largest = 1e6f, LargestPenalty = 2;
 
+    /// <summary>The most of <see cref="SpeculativeTokens"/>.</summary>
+    public const int MostSpeculativeTokens = 15;
+
     /// <summary>The most of <see cref="TopLogProbabilityCount"/>.</summary>
     public const int MostTopLogProbabilities = SampleTokens.MostTopTokens;
 
@@ -35,8 +38,9 @@ public sealed record SamplingOptions
 
     /// <summary>
     /// Taken from the logit of a token once for each time that the completion holds it, the prompt not counted; from −2
-    /// to 2, 0 for none. Log-probabilities are then those of the changed distribution. Works behind
-    /// <see cref="RepetitionPenalty"/>, as OpenAI and vLLM have it.
+    /// to 2, 0 for none: OpenAI's definition, logit − count · frequency − (count &gt; 0) · presence, after
+    /// <see cref="RepetitionPenalty"/> and together with <see cref="LogitBias"/>, before the temperature.
+    /// Log-probabilities are then those of the changed distribution.
     /// </summary>
     public float FrequencyPenalty { get; init; }
 
@@ -49,6 +53,16 @@ public sealed record SamplingOptions
     /// nothing else.
     /// </summary>
     public int TopLogProbabilityCount { get; init; }
+
+    /// <summary>
+    /// How many tokens are guessed at most behind the next one, and run with it in one pass: those that followed where
+    /// the last few tokens stood before, in the prompt or in the completion. From 0, for none, to
+    /// <see cref="MostSpeculativeTokens"/>. Each token is drawn as ever and a guess only counts where it is what was
+    /// drawn, so tokens, log-probabilities and entropies are the same bits; what repeats itself is written in fewer
+    /// passes. Fewer are guessed where guesses fail, and none beside many completions. On a card outside of its
+    /// deterministic mode products depend a little on the rows of a pass, and so do the bits.
+    /// </summary>
+    public int SpeculativeTokens { get; init; }
 
     /// <summary>
     /// Added to the logits of single tokens; −∞ bans a token. Log-probabilities are then those of the changed
@@ -95,6 +109,9 @@ public sealed record SamplingOptions
             throw new ArgumentException(
                 $"The most likely tokens that are told must be from 0 to {MostTopLogProbabilities}, not " +
                 $"{TopLogProbabilityCount}.");
+        if (SpeculativeTokens is < 0 or > MostSpeculativeTokens)
+            throw new ArgumentException(
+                $"The tokens that are guessed must be from 0 (none) to {MostSpeculativeTokens}, not {SpeculativeTokens}.");
         foreach ((int token, float bias) in LogitBias)
         {
             if (!(MathF.Abs(bias) <= Largest || float.IsNegativeInfinity(bias)))

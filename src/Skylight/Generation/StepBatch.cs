@@ -3,7 +3,10 @@ using Skylight.Ops;
 
 namespace Skylight.Generation;
 
-/// <summary>New tokens of one sequence in a pass: the next token of a completion, or the next part of a prompt.</summary>
+/// <summary>
+/// New tokens of one sequence in a pass: the next token of a completion with those that are guessed behind it, or the next
+/// part of a prompt.
+/// </summary>
 /// <param name="Run">The request.</param>
 /// <param name="Sequence">The completion; null for a prompt.</param>
 /// <param name="Start">The position of the first new token.</param>
@@ -16,20 +19,44 @@ internal readonly record struct StepRow(RequestRun Run, SequenceRun? Sequence, i
     public bool IsLast => Sequence is not null || Start + Count == Run.PromptLength;
 
     /// <summary>
-    /// The completions that draw a token after it. Where a prompt goes on one token is drawn for nobody: it sees all
-    /// that the pass has written of the sequence, so it shows whether that is finite before anybody else can find it.
+    /// What is drawn after it: of a completion a token behind each of its own, of a prompt that is read one for each
+    /// completion. Where a prompt goes on one token is drawn for nobody: it sees all that the pass has written of the
+    /// sequence, so it shows whether that is finite before anybody else can find it.
     /// </summary>
-    public IReadOnlyList<SequenceRun?> Drawing => Sequence is null && IsLast ? Run.Sequences : new[] { Sequence };
+    public IReadOnlyList<Draw> Drawing
+    {
+        get
+        {
+            (SequenceRun? sequence, int last) = (Sequence, Count - 1);
+            if (sequence is not null)
+                return [.. Enumerable.Range(0, Count).Select(ahead => new Draw(sequence, ahead, ahead))];
+            return IsLast ? [.. Run.Sequences.Select(each => new Draw(each, 0, last))] : [new Draw(null, 0, last)];
+        }
+    }
 
-    public int TokenAt(int index) => Sequence is null ? Run.Request.Prompt.Tokens[Start + index] : Sequence.Tokens[^1];
+    /// <summary>How many tokens are drawn after it.</summary>
+    public int DrawCount => Sequence is not null ? Count : IsLast ? Run.Sequences.Length : 1;
+
+    public int TokenAt(int index) => Sequence is null ? Run.Request.Prompt.Tokens[Start + index]
+        : index == 0 ? Sequence.Tokens[^1] : Sequence.Guess[index - 1];
 }
+
+/// <summary>A token that a pass draws.</summary>
+/// <param name="Sequence">The completion whose it is; null where nobody gets it.</param>
+/// <param name="Ahead">How many guessed tokens it takes for written.</param>
+/// <param name="Offset">Behind which of its row's new tokens it comes.</param>
+internal readonly record struct Draw(SequenceRun? Sequence, int Ahead, int Offset);
 
 /// <summary>
 /// What one pass of the language model reads: a row for each completion and for each prompt that takes part.
 /// </summary>
 internal sealed class StepBatch
 {
-    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<SequenceRun?> drawing, StepShape shape,
+    // So many rows cost a pass little more than one, because the weights are read once for all; with more completions than
+    // that nothing is guessed, and each waits for no more than these.
+    private const int MostRowsWithGuesses = 16;
+
+    private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<Draw> drawing, StepShape shape,
         GenerationStep.Inputs inputs)
     {
         Rows = rows;
@@ -40,8 +67,8 @@ internal sealed class StepBatch
 
     public IReadOnlyList<StepRow> Rows { get; }
 
-    /// <summary>The completions that draw a token, in the order of the rows; null for a token that nobody gets.</summary>
-    public IReadOnlyList<SequenceRun?> Drawing { get; }
+    /// <summary>The tokens that are drawn, in the order of the rows.</summary>
+    public IReadOnlyList<Draw> Drawing { get; }
 
     public StepShape Shape { get; }
 
@@ -60,11 +87,19 @@ internal sealed class StepBatch
         List<RequestRun> reading, int budget)
     {
         var rows = new List<StepRow>(writing.Count + reading.Count);
+        int room = MostRowsWithGuesses - writing.Count, guessing = writing.Count(sequence => sequence.Guesses);
         foreach (SequenceRun sequence in writing)
         {
             if (sequence.Pages.Count < KeyValueCache.PagesFor(sequence.Length + 1))
                 sequence.Pages.Add(cache.Take());
-            rows.Add(new StepRow(sequence.Run, sequence, sequence.Length, 1));
+            if (sequence.Guesses)
+            {
+                sequence.MakeGuess(Math.Max(0, room) / guessing--);
+                sequence.CutGuess(PagesBehind(sequence, cache));
+                room -= sequence.Guess.Count;
+            }
+
+            rows.Add(new StepRow(sequence.Run, sequence, sequence.Length, 1 + sequence.Guess.Count));
         }
 
         foreach (RequestRun run in reading)
@@ -79,6 +114,18 @@ internal sealed class StepBatch
         }
 
         return rows.Count == 0 ? null : Pack(rows, configuration);
+    }
+
+    /// <summary>
+    /// Gives a completion pages for what it guesses, and says how many tokens have room there. Only pages that hold nothing:
+    /// what is kept for prompts to come is worth more than a guess.
+    /// </summary>
+    private static int PagesBehind(SequenceRun sequence, KeyValueCache cache)
+    {
+        int wanted = KeyValueCache.PagesFor(sequence.Length + 1 + sequence.Guess.Count);
+        while (sequence.Pages.Count < wanted && cache.HasBlankPage)
+            sequence.Pages.Add(cache.Take());
+        return sequence.Pages.Count * PagedAttention.PageSize - sequence.Length - 1;
     }
 
     /// <summary>Rounds up to 1, 2, 3, 4, 6, 8, 12, 16, 24 …, so that few plans serve all sizes.</summary>
@@ -107,14 +154,14 @@ internal sealed class StepBatch
     {
         bool hasFeatures = rows.Exists(HasFeatures);
         StepShape shape = ShapeOf(
-            rows.Sum(row => row.Count), rows.Count, rows.Sum(row => row.Drawing.Count),
+            rows.Sum(row => row.Count), rows.Count, rows.Sum(row => row.DrawCount),
             rows.Max(row => KeyValueCache.PagesFor(row.Start + row.Count)), hasFeatures, 0);
         (int tokenCount, int sequences, int draws, int width) = (shape.Tokens, shape.Sequences, shape.Draws, shape.Pages);
         int hidden = configuration.Language.HiddenSize;
         int[] tokens = new int[tokenCount], positions = new int[tokenCount], slots = new int[tokenCount],
             table = new int[sequences * width];
         int[] starts = new int[sequences + 1], lengths = new int[sequences];
-        List<SequenceRun?> drawing = [];
+        List<Draw> drawing = [];
         List<int> lastRows = [];
         int[]? featureIndex = hasFeatures ? new int[tokenCount] : null;
         float[]? features = hasFeatures ? new float[(long)tokenCount * hidden] : null;
@@ -125,6 +172,12 @@ internal sealed class StepBatch
         {
             StepRow row = rows[index];
             starts[index] = next;
+            foreach (Draw draw in row.Drawing)
+            {
+                drawing.Add(draw);
+                lastRows.Add(next + draw.Offset);
+            }
+
             lengths[index] = row.Start + row.Count;
             for (int page = 0; page < KeyValueCache.PagesFor(lengths[index]); page++)
                 table[index * width + page] = row.Pages[page];
@@ -141,12 +194,6 @@ internal sealed class StepBatch
                     row.Run.Features[place.Image]!.Rows.AsSpan(place.Row * hidden, hidden)
                         .CopyTo(features.AsSpan(next * hidden, hidden));
                 }
-            }
-
-            foreach (SequenceRun? sequence in row.Drawing)
-            {
-                drawing.Add(sequence);
-                lastRows.Add(next - 1);
             }
         }
 

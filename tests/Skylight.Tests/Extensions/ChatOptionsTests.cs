@@ -33,6 +33,7 @@ public class ChatOptionsTests
                 ["repetition_penalty"] = 1.5,
                 ["max_tiles"] = 3,
                 ["top_logprobs"] = 4,
+                ["prompt_lookup_num_tokens"] = 6,
                 ["banned_words"] = new[] { "Wait", "Hmm" }
             },
         });
@@ -44,6 +45,7 @@ public class ChatOptionsTests
         Assert.Equal(["Wait", "Hmm"], read.BannedWords);
         Assert.Equal((0.25f, -1f), (read.FrequencyPenalty, read.PresencePenalty));
         // What is told of tokens needs tokens.
+        Assert.Equal(6, read.SpeculativeTokens);
         Assert.Equal((4, true), (read.TopLogProbabilityCount, read.ReportTokens));
     }
 

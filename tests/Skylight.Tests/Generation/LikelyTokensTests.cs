@@ -123,6 +123,73 @@ public sealed class LikelyTokensTests
         Assert.True(Most(greedy with { FrequencyPenalty = 2 }) < Most(greedy with { FrequencyPenalty = -2 }));
     }
 
+    /// <summary>
+    /// OpenAI's definition in double precision: logit − count · frequency − (count &gt; 0) · presence, of what was written
+    /// alone, with biases, top-p and min-p beside.
+    /// </summary>
+    [Fact]
+    public void Penalties_are_those_of_the_definition_together_with_all_else()
+    {
+        const int Vocabulary = 40;
+        using VisionLanguageModel model = TinyModel.Create();
+        using var engine = new GenerationEngine(model, 64 * Page);
+        var bias = new Dictionary<int, float> { [3] = 0.75f, [4] = float.NegativeInfinity };
+        SamplingOptions options = s_options with
+        {
+            MaxOutputTokens = 25,
+            Temperature = 0.8f,
+            FrequencyPenalty = 0.6f,
+            PresencePenalty = -0.9f,
+            LogitBias = bias,
+            TopLogProbabilityCount = 20,
+            TopP = 0.95f,
+            MinP = 0.01f,
+        };
+        TokenSequence prompt = TinyModel.Prompt(2, 11);
+        Completion written = engine.Generate([new(prompt)], options)[0][0];
+        Assert.Contains(written.Tokens.CountBy(token => token), pair => pair.Value > 2);
+        for (int index = 0; index < written.Tokens.Length; index++)
+        {
+            int[] before = written.Tokens[..index];
+            double[] logits = PlainLogits(new TokenSequence([.. prompt.Tokens, .. before], []));
+            for (int token = 0; token < Vocabulary; token++)
+            {
+                int count = before.Count(each => each == token);
+                logits[token] += bias.GetValueOrDefault(token) - 0.6 * count - (count > 0 ? -0.9 : 0);
+            }
+
+            double largest = logits.Max() / 0.8,
+                logSum = largest + Math.Log(logits.Sum(logit => Math.Exp(logit / 0.8 - largest)));
+            Assert.Equal(logits[written.Tokens[index]] / 0.8 - logSum, written.LogProbabilities[index], 1e-3);
+            Assert.All(written.TopTokens[index], likely => Assert.Equal(logits[likely.Token] / 0.8 - logSum,
+                likely.LogProbability, 1e-3));
+        }
+
+        // The model's logits, up to a constant: 20 of them at a look, beside the greatest.
+        double[] PlainLogits(TokenSequence sequence)
+        {
+            double[] logits = new double[Vocabulary];
+            var known = new List<int>();
+            while (known.Count < Vocabulary)
+            {
+                SamplingOptions look = s_options with
+                {
+                    MaxOutputTokens = 1,
+                    TopLogProbabilityCount = 20,
+                    LogitBias = known.Skip(1).ToDictionary(token => token, _ => float.NegativeInfinity),
+                };
+                IReadOnlyList<LikelyToken> top = engine.Generate([new(sequence)], look)[0][0].TopTokens[0];
+                foreach (LikelyToken likely in top.Where(likely => !known.Contains(likely.Token)).ToArray())
+                {
+                    logits[likely.Token] = (double)likely.LogProbability - top[0].LogProbability;
+                    known.Add(likely.Token);
+                }
+            }
+
+            return logits;
+        }
+    }
+
     [Fact]
     public void What_is_out_of_range_is_named()
     {

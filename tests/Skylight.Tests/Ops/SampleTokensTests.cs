@@ -50,6 +50,50 @@ public sealed class SampleTokensTests : IDisposable
             freedom == 0 ? 0 : freedom * Math.Pow(1 - 2.0 / (9 * freedom) + 3.72 * Math.Sqrt(2.0 / (9 * freedom)), 3));
     }
 
+    /// <summary>Against the definition in double precision, with equals, bans, and segments that end anywhere.</summary>
+    [Theory]
+    [InlineData(5003, 20, 1f, 3f)]
+    [InlineData(5003, 20, 0f, 3f)]
+    [InlineData(1024, 7, 0.3f, 1f)]
+    [InlineData(2049, 20, 2.5f, 0.2f)]
+    [InlineData(20, 20, 1f, 1f)]
+    public void The_most_likely_tokens_are_those_of_the_definition(int vocabulary, int count, float temperature, float deviation)
+    {
+        const int Rows = 6;
+        float[] logits = HeadReference.Normal(Rows * vocabulary, vocabulary, deviation);
+        for (int index = 0; index < logits.Length; index++)
+        {
+            int row = index / vocabulary;
+            // Rows of equals, of both zeros, and of bans; a few are left in any case.
+            logits[index] = row == 1 ? MathF.Round(2 * logits[index]) / 2 : row == 2 ? (index % 2 == 0 ? 0f : -0f)
+                : row == 3 && index % vocabulary % 3 != 1 ? Banned : logits[index];
+        }
+
+        Parameters parameters = new(temperature, 0, 1, 0);
+        Array[] outputs = HeadHarness.Run(new SampleTokens(count),
+            Inputs(logits, vocabulary, [.. Enumerable.Repeat(parameters, Rows)], 3));
+        (int[] top, float[] scores) = ((int[])outputs[3], (float[])outputs[4]);
+        double divisor = temperature == 0 ? 1 : temperature;
+        for (int row = 0; row < Rows; row++)
+        {
+            float[] line = logits[(row * vocabulary)..((row + 1) * vocabulary)];
+            double largest = line.Max() / divisor,
+                logSum = largest + Math.Log(line.Sum(logit => Math.Exp(logit / divisor - largest)));
+            int[] expected = [.. Enumerable.Range(0, vocabulary).OrderByDescending(token => line[token])
+                .ThenBy(token => token).Take(count)];
+            Assert.Equal(expected, top[(row * count)..((row + 1) * count)]);
+            for (int rank = 0; rank < count; rank++)
+            {
+                double wanted = line[expected[rank]] / divisor - logSum;
+                float score = scores[row * count + rank];
+                if (double.IsNegativeInfinity(wanted))
+                    Assert.Equal(float.NegativeInfinity, score);
+                else
+                    Assert.Equal(wanted, score, 1e-5 * Math.Max(1, Math.Abs(wanted)));
+            }
+        }
+    }
+
     [Theory]
     [InlineData(1f, 0, 1f, 0f, 3f)]
     [InlineData(1f, 0, 0.9f, 0f, 3f)]

@@ -117,6 +117,31 @@ public sealed class OpenAiClientTests
         await served.BecomesIdleAsync();
     }
 
+    [Fact]
+    public async Task Likely_tokens_and_penalties_are_read()
+    {
+        await using ServedModel served = await ServedModel.StartAsync(new SkylightServerOptions { ApiKeys = [Key] });
+        var options = new ChatCompletionOptions
+        {
+            Temperature = 0,
+            MaxOutputTokenCount = 8,
+            IncludeLogProbabilities = true,
+            TopLogProbabilityCount = 5,
+            FrequencyPenalty = 2,
+            PresencePenalty = 1,
+            LogitBiases = { [151645] = -100, [151643] = -100 },
+        };
+        OpenAI.Chat.ChatCompletion answer = await Client(served).CompleteChatAsync([new UserChatMessage("Hi")], options);
+        Assert.Equal(8, answer.ContentTokenLogProbabilities.Count);
+        Assert.All(answer.ContentTokenLogProbabilities, token =>
+        {
+            Assert.Equal(5, token.TopLogProbabilities.Count);
+            // Greedy: the token is the likeliest.
+            Assert.Equal((token.Token, token.LogProbability),
+                (token.TopLogProbabilities[0].Token, token.TopLogProbabilities[0].LogProbability));
+        });
+    }
+
     private static async Task Fails(int status, string expected, Func<Task> action)
     {
         ClientResultException exception = await Assert.ThrowsAsync<ClientResultException>(action);

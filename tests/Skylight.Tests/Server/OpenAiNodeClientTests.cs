@@ -33,6 +33,13 @@ public sealed class OpenAiNodeClientTests
             "\"cached_tokens\":32", StringComparison.Ordinal), result.GetProperty("streamedUsage").GetRawText());
         Assert.Equal(256, result.GetProperty("imageTokens").GetInt32());
         Assert.NotEqual(whole, result.GetProperty("ofPicture").GetString());
+        string[] texts = [.. result.GetProperty("texts").EnumerateArray().Select(text => text.GetString()!)];
+        Assert.Equal(4, texts.Length);
+        Assert.NotEqual(texts[0], texts[1]);
+        Assert.Equal(texts, result.GetProperty("textsStreamed").EnumerateArray().Select(text => text.GetString()));
+        Assert.Equal([6, 6, 6, 6], result.GetProperty("textTokens").EnumerateArray().Select(count => count.GetInt32()));
+        Assert.Equal("400 BadRequestError unsupported_parameter", result.GetProperty("noSuffix").GetString());
+        Assert.Equal("400 BadRequestError unsupported_endpoint", result.GetProperty("noEmbeddings").GetString());
         Assert.Equal("400 BadRequestError temperature", result.GetProperty("badRequest").GetString());
         Assert.Equal("401 AuthenticationError invalid_api_key", result.GetProperty("unauthorized").GetString());
         Assert.Equal("404 NotFoundError model_not_found", result.GetProperty("notFound").GetString());

@@ -105,6 +105,127 @@ public sealed class TextEndpointTests
             ofChat.GetProperty("count").GetInt32());
     }
 
+    [Fact]
+    public async Task The_tokens_of_a_picture_are_counted_and_go_back()
+    {
+        await using ServedModel served = await ServedModel.StartAsync();
+        JsonObject chat = ServedModel.PictureRequest(ServedModel.DataUrl("cat.png"), "low");
+        JsonElement usage = (await served.AskAsync(chat)).GetProperty("usage");
+        JsonElement tokenized = await AskAsync(served, "/tokenize",
+            new JsonObject { ["messages"] = chat["messages"]!.DeepClone() });
+        int[] tokens = [.. tokenized.GetProperty("tokens").EnumerateArray().Select(token => token.GetInt32())];
+        int image = served.Model.Model.Configuration.ImageTokenId!.Value;
+        Assert.Equal(usage.GetProperty("prompt_tokens").GetInt32(), tokens.Length);
+        Assert.Equal(usage.GetProperty("prompt_tokens_details").GetProperty("image_tokens").GetInt32(),
+            tokens.Count(token => token == image));
+        string text = (await AskAsync(served, "/detokenize",
+            new JsonObject { ["tokens"] = new JsonArray([.. tokens.Select(Number)]) })).GetProperty("prompt").GetString()!;
+        Assert.Equal(tokens, served.Model.Tokenizer.Encode(text, allowSpecial: true));
+        Assert.Contains("What is this?", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Guesses_change_no_answer_and_are_counted()
+    {
+        await using ServedModel served = await ServedModel.StartAsync();
+        JsonObject request = ServedModel.LongRequest(60);
+        // The text repeats itself sooner or later, whatever the model.
+        (request["temperature"], request["logprobs"], request["frequency_penalty"]) = (0, true, -2);
+        JsonElement plain = await served.AskAsync(request);
+        Assert.False(Details(plain).TryGetProperty("accepted_prediction_tokens", out _));
+        request["prompt_lookup_num_tokens"] = 8;
+        JsonElement guessed = await served.AskAsync(request);
+        Assert.Equal(plain.GetProperty("choices").GetRawText(), guessed.GetProperty("choices").GetRawText());
+        int accepted = Details(guessed).GetProperty("accepted_prediction_tokens").GetInt32();
+        Assert.InRange(accepted, 1, 59);
+        JsonObject text = Prompt("one two one two one two");
+        (text["temperature"], text["max_tokens"], text["frequency_penalty"]) = (0, 60, -2);
+        JsonElement before = await AskAsync(served, "/v1/completions", text);
+        text["prompt_lookup_num_tokens"] = 15;
+        JsonElement after = await AskAsync(served, "/v1/completions", text);
+        Assert.Equal(Texts(before), Texts(after));
+        accepted += Details(after).GetProperty("accepted_prediction_tokens").GetInt32();
+        string metrics = await served.Client.GetStringAsync("/metrics");
+        Assert.Contains($"\nskylight_accepted_tokens_total {accepted}\n", metrics, StringComparison.Ordinal);
+        Assert.Contains("\nskylight_guessed_tokens_total ", metrics, StringComparison.Ordinal);
+
+        // By default, where the model was loaded so; a request can switch it off.
+        await using ServedModel guessing = await ServedModel.StartAsync(
+            modelOptions: new Skylight.Chat.ChatModelOptions { CacheTokens = 8192, SpeculativeTokens = 8 });
+        request.Remove("prompt_lookup_num_tokens");
+        Assert.Equal(Details(guessed).GetRawText(), Details(await guessing.AskAsync(request)).GetRawText());
+        request["prompt_lookup_num_tokens"] = 0;
+        Assert.Equal(Details(plain).GetRawText(), Details(await guessing.AskAsync(request)).GetRawText());
+
+        static JsonElement Details(JsonElement answer) =>
+            answer.GetProperty("usage").GetProperty("completion_tokens_details");
+    }
+
+    [Fact]
+    public async Task A_stop_text_in_the_middle_of_a_guess_ends_the_answer_there()
+    {
+        await using ServedModel served = await ServedModel.StartAsync();
+        JsonObject request = ServedModel.LongRequest(60);
+        (request["temperature"], request["frequency_penalty"]) = (0, -2);
+        string whole = ChatCompletionsTests.Content(await served.AskAsync(request));
+        foreach (int place in (int[])[whole.Length / 2, whole.Length - 4])
+        {
+            request["stop"] = whole[place..(place + 3)];
+            request.Remove("prompt_lookup_num_tokens");
+            JsonElement plain = await served.AskAsync(request);
+            request["prompt_lookup_num_tokens"] = 15;
+            JsonElement guessed = await served.AskAsync(request);
+            Assert.Equal(plain.GetProperty("choices").GetRawText(), guessed.GetProperty("choices").GetRawText());
+            Assert.Equal(plain.GetProperty("usage").GetProperty("completion_tokens").GetInt32(),
+                guessed.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
+        }
+
+        await served.BecomesIdleAsync();
+    }
+
+    [Fact]
+    public async Task A_page_of_a_named_origin_asks_as_a_browser_does()
+    {
+        await using ServedModel served = await ServedModel.StartAsync(
+            new SkylightServerOptions { CorsOrigins = ["https://example.com", "http://localhost:5173"] });
+        foreach ((string origin, bool may) in new[]
+        {
+            ("https://example.com", true), ("http://localhost:5173", true), ("https://example.com.evil.example", false),
+            ("http://example.com", false), ("null", false),
+        })
+        {
+            using var asks = new HttpRequestMessage(HttpMethod.Post, "/v1/completions")
+            {
+                Content = new StringContent("""{"prompt":"a","max_tokens":2}""", Encoding.UTF8, "application/json"),
+            };
+            asks.Headers.Add("Origin", origin);
+            using HttpResponseMessage response = await served.Client.SendAsync(asks);
+            // It is the browser that keeps the answer from the page.
+            Assert.Equal(200, (int)response.StatusCode);
+            Assert.Equal(may ? [origin] : [], Told(response, "Access-Control-Allow-Origin"));
+            Assert.Equal(["Origin"], response.Headers.Vary);
+            // No page asks with somebody's cookies or certificates.
+            Assert.Empty(Told(response, "Access-Control-Allow-Credentials"));
+        }
+
+        using var preflight = new HttpRequestMessage(HttpMethod.Options, "/tokenize");
+        preflight.Headers.Add("Origin", "https://example.com");
+        preflight.Headers.Add("Access-Control-Request-Method", "POST");
+        using HttpResponseMessage told = await served.Client.SendAsync(preflight);
+        Assert.Equal(["GET, POST"], Told(told, "Access-Control-Allow-Methods"));
+        Assert.Equal(["authorization, content-type"], Told(told, "Access-Control-Allow-Headers"));
+        Assert.Empty(Told(told, "Access-Control-Allow-Credentials"));
+
+        await using ServedModel open = await ServedModel.StartAsync(new SkylightServerOptions { CorsOrigins = ["*"] });
+        using var any = new HttpRequestMessage(HttpMethod.Get, "/v1/models");
+        any.Headers.Add("Origin", "https://other.example");
+        using HttpResponseMessage all = await open.Client.SendAsync(any);
+        Assert.Equal(["*"], Told(all, "Access-Control-Allow-Origin"));
+
+        static string[] Told(HttpResponseMessage response, string name) =>
+            response.Headers.TryGetValues(name, out IEnumerable<string>? values) ? [.. values] : [];
+    }
+
     [Theory]
     [InlineData("/v1/completions", "{}", "'prompt' is missing")]
     [InlineData("/v1/completions", """{"prompt":[]}""", "a text, a list of texts")]

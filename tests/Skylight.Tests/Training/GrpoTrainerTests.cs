@@ -398,6 +398,7 @@ public sealed class GrpoTrainerTests
             (sampling with { LogitBias = new Dictionary<int, float> { [1] = 0, [4] = 0.5f } }, "LogitBias biases token 4"),
             (sampling with { LogitBias = new Dictionary<int, float> { [6] = float.NegativeInfinity } },
                 "LogitBias bans token 6"),
+            (sampling with { SpeculativeTokens = 3 }, "SpeculativeTokens is 3"),
             (sampling with { TopK = 20 }, "TopK is 20"),
             (sampling with { TopP = 0.95f }, "TopP is 0.95"),
             (sampling with { MinP = 0.1f }, "MinP is 0.1"),
