@@ -10,7 +10,8 @@ namespace Skylight.Cpu.Assembly;
 /// </summary>
 /// <remarks>
 /// The processor's tiles are stored before vectors can scale them. So a block's sums go through a ring of two on the stack:
-/// while one is scaled, the tiles of the next are multiplied.
+/// while one is scaled, the tiles of the next are multiplied. A block's operands are loaded before the sums of the one before
+/// are stored: a load whose address looks like that of an earlier store waits for it, and that store for its product.
 /// </remarks>
 internal static class QuantizedMatrices
 {
@@ -21,6 +22,9 @@ internal static class QuantizedMatrices
 
     // zmm0–15 sums; then scale, what is added, a product, and integers of rows in turn.
     private const int Scale = 16, Added = 17, Product = 18, Integers = 22;
+
+    private static readonly (AssemblerRegisterTMM Sums, AssemblerRegisterTMM A, AssemblerRegisterTMM B)[] Tiles =
+        [(tmm0, tmm1, tmm2), (tmm3, tmm4, tmm5)];
 
     /// <summary>
     /// (codes, infos, weight, sums, blocks, tiles): as <see cref="QuantizedTile.Make"/>, but for the weight, which is unpacked.
@@ -52,15 +56,7 @@ internal static class QuantizedMatrices
                 code.mov(rbx, rdx);
                 code.mov(r15, rdx);
                 code.mov(r14, rsp);
-                MultiplyBlock(code, layout, rows, half);
-                code.lea(r13, __[r8 - 1]);
-                kernel.Loop(r13, () =>
-                {
-                    MultiplyBlock(code, layout, rows, half);
-                    ScaleBlock(code, layout, rows, half);
-                });
-                code.xor(r14, RingBytes);
-                ScaleBlock(code, layout, rows, half);
+                MultiplyBlocks(kernel, layout, rows, half);
                 for (int row = 0; row < rows; row++)
                     code.vmovups(__zmmword_ptr[rcx + row * RowSumBytes + half * VectorBytes], zmm[row]);
             }
@@ -121,17 +117,76 @@ internal static class QuantizedMatrices
         return kernel.Finish();
     }
 
-    /// <summary>The integer sums of a block into one half of the ring (r14), which then means the other.</summary>
-    private static void MultiplyBlock(Assembler code, UnpackedBlocks layout, int rows, int half)
+    /// <summary>All blocks (r8) of one half of the outputs.</summary>
+    private static void MultiplyBlocks(KernelAssembler kernel, UnpackedBlocks layout, int rows, int half)
     {
-        code.tileloadd(tmm1, __[r10 + rax * 1]);
-        code.tileloadd(tmm2, __[rbx + r12 * 1 + half * layout.HalfBytes]);
-        code.tilezero(tmm0);
-        code.tdpbssd(tmm0, tmm1, tmm2);
-        code.add(r10, rows * layout.Block);
-        code.add(rbx, layout.BlockBytes);
-        code.tilestored(__[r14 + r12 * 1], tmm0);
+        Assembler code = kernel.Code;
+        Label pairs = code.CreateLabel(), one = code.CreateLabel(), odd = code.CreateLabel(), last = code.CreateLabel(),
+            done = code.CreateLabel();
+        Load(0);
+        Multiply(0);
+        code.lea(r13, __[r8 - 1]);
+        code.test(r13, r13);
+        code.jz(one);
+        Load(1);
+        Store(0);
+        Multiply(1);
+        code.Label(ref pairs);
+        code.cmp(r13, 3);
+        code.jl(odd);
+        for (int set = 0; set < 2; set++)
+        {
+            Load(set);
+            Store(1 - set);
+            Multiply(set);
+            ScaleBlock(code, layout, rows, half);
+        }
+
+        code.sub(r13, 2);
+        code.jmp(pairs);
+        code.Label(ref odd);
+        code.cmp(r13, 2);
+        code.jl(last);
+        Load(0);
+        Store(1);
+        Multiply(0);
+        ScaleBlock(code, layout, rows, half);
+        Store(0);
+        ScaleBlock(code, layout, rows, half);
         code.xor(r14, RingBytes);
+        ScaleBlock(code, layout, rows, half);
+        code.jmp(done);
+        code.Label(ref last);
+        Store(1);
+        ScaleBlock(code, layout, rows, half);
+        code.xor(r14, RingBytes);
+        ScaleBlock(code, layout, rows, half);
+        code.jmp(done);
+        code.Label(ref one);
+        Store(0);
+        code.xor(r14, RingBytes);
+        ScaleBlock(code, layout, rows, half);
+        code.Label(ref done);
+
+        void Load(int set)
+        {
+            code.tileloadd(Tiles[set].A, __[r10 + rax * 1]);
+            code.tileloadd(Tiles[set].B, __[rbx + r12 * 1 + half * layout.HalfBytes]);
+            code.add(r10, rows * layout.Block);
+            code.add(rbx, layout.BlockBytes);
+        }
+
+        void Multiply(int set)
+        {
+            code.tilezero(Tiles[set].Sums);
+            code.tdpbssd(Tiles[set].Sums, Tiles[set].A, Tiles[set].B);
+        }
+
+        void Store(int set)
+        {
+            code.tilestored(__[r14 + r12 * 1], Tiles[set].Sums);
+            code.xor(r14, RingBytes);
+        }
     }
 
     /// <summary>Adds the integer sums of a block, from the half of the ring at r14, to the rows' sums.</summary>
@@ -165,6 +220,8 @@ internal static class QuantizedMatrices
         (bytes[16], bytes[48]) = (VectorBytes, (byte)rows);
         (bytes[18], bytes[49]) = ((byte)layout.Block, (byte)rows);
         (bytes[20], bytes[50]) = (VectorBytes, (byte)(layout.Block / 4));
+        for (int tile = 0; tile < 3; tile++)
+            (bytes[22 + 2 * tile], bytes[51 + tile]) = (bytes[16 + 2 * tile], bytes[48 + tile]);
         return bytes;
     }
 }
