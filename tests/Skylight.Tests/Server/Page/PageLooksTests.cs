@@ -26,7 +26,9 @@ public sealed class PageLooksTests(PageBrowser browser)
         };
         await using OpenedPage page = await browser.OpenAsync(server.Address, options: new BrowserNewContextOptions
         {
-            ViewportSize = new ViewportSize { Width = 360, Height = 740 }, IsMobile = true, HasTouch = true,
+            ViewportSize = new ViewportSize { Width = 360, Height = 740 },
+            IsMobile = true,
+            HasTouch = true,
         });
         await Expect(page.Page.Locator(".sidebar")).ToBeHiddenAsync();
         Assert.Equal(0, await page.OverhangAsync());
