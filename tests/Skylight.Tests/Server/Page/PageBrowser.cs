@@ -47,7 +47,8 @@ public sealed class PageBrowser : IAsyncLifetime
             Assert.Skip($"There is no Chromium at {string.Join(" or ", s_places)}: .ci/install installs it where it can.");
         }
 
-        IBrowserContext context = await _browser.NewContextAsync(options ?? new BrowserNewContextOptions { ColorScheme = ColorScheme.Light });
+        IBrowserContext context = await _browser.NewContextAsync(options
+            ?? new BrowserNewContextOptions { ColorScheme = ColorScheme.Light });
         context.SetDefaultTimeout(Patience);
         await context.AddInitScriptAsync(
             $"if (!localStorage.getItem('skylight.settings')) localStorage.setItem('skylight.settings', {System.Text.Json.JsonSerializer.Serialize(settings)});");
@@ -108,7 +109,8 @@ internal sealed class OpenedPage : IAsyncDisposable
 
     public ILocator Answers => Page.Locator(".answer[aria-busy=false]");
 
-    public ILocator Button(string name) => Page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = name, Exact = true });
+    public ILocator Button(string name) =>
+        Page.GetByRole(AriaRole.Button, new PageGetByRoleOptions { Name = name, Exact = true });
 
     public async Task AskAsync(string text)
     {
@@ -136,7 +138,10 @@ internal sealed class OpenedPage : IAsyncDisposable
             : new DragEvent(type, { ...init, dataTransfer: transfer }));
         }
         """,
-        new object[] { type, files.Select(file => new[] { file.Name, file.Type, Convert.ToBase64String(file.Content) }).ToArray() });
+        new object[]
+        {
+            type, files.Select(file => new[] { file.Name, file.Type, Convert.ToBase64String(file.Content) }).ToArray(),
+        });
 
     /// <summary>How much wider the page is than the window.</summary>
     public Task<int> OverhangAsync() => Page.EvaluateAsync<int>(

@@ -26,7 +26,9 @@ public sealed class PageLooksTests(PageBrowser browser)
         };
         await using OpenedPage page = await browser.OpenAsync(server.Address, options: new BrowserNewContextOptions
         {
-            ViewportSize = new ViewportSize { Width = 360, Height = 740 }, IsMobile = true, HasTouch = true,
+            ViewportSize = new ViewportSize { Width = 360, Height = 740 },
+            IsMobile = true,
+            HasTouch = true,
         });
         await Expect(page.Page.Locator(".sidebar")).ToBeHiddenAsync();
         Assert.Equal(0, await page.OverhangAsync());
@@ -54,7 +56,8 @@ public sealed class PageLooksTests(PageBrowser browser)
     public async Task Colours_are_the_systems_until_somebody_chooses()
     {
         await using ScriptedServer server = await ScriptedServer.StartAsync();
-        await using OpenedPage page = await browser.OpenAsync(server.Address, options: new BrowserNewContextOptions { ColorScheme = ColorScheme.Dark });
+        await using OpenedPage page = await browser.OpenAsync(server.Address,
+            options: new BrowserNewContextOptions { ColorScheme = ColorScheme.Dark });
         Task<string> Background() => page.Page.EvaluateAsync<string>("getComputedStyle(document.body).backgroundColor");
         string dark = await Background();
         await page.Page.EmulateMediaAsync(new PageEmulateMediaOptions { ColorScheme = ColorScheme.Light });
@@ -80,7 +83,8 @@ public sealed class PageLooksTests(PageBrowser browser)
             await answer.ThinkAsync("Hm");
             await ends.Task.WaitAsync(answer.Left);
         };
-        await using OpenedPage page = await browser.OpenAsync(server.Address, options: new BrowserNewContextOptions { ReducedMotion = ReducedMotion.Reduce });
+        await using OpenedPage page = await browser.OpenAsync(server.Address,
+            options: new BrowserNewContextOptions { ReducedMotion = ReducedMotion.Reduce });
         await page.AskAsync("Think.");
         await Expect(page.Page.Locator(".thinking.live")).ToBeVisibleAsync();
         Assert.Equal(0, await page.Page.EvaluateAsync<int>("document.getAnimations().length"));
@@ -96,7 +100,8 @@ public sealed class PageLooksTests(PageBrowser browser)
     public async Task Axe_finds_nothing(ColorScheme colours)
     {
         await using ScriptedServer server = await ScriptedServer.StartAsync();
-        await using OpenedPage page = await browser.OpenAsync(server.Address, options: new BrowserNewContextOptions { ColorScheme = colours });
+        await using OpenedPage page = await browser.OpenAsync(server.Address,
+            options: new BrowserNewContextOptions { ColorScheme = colours });
         await Expect(page.Page.Locator(".welcome b")).ToBeVisibleAsync();
         await CheckAsync("empty");
         server.Script = async answer =>

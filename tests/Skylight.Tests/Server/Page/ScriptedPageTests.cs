@@ -70,7 +70,7 @@ public sealed class ScriptedPageTests(PageBrowser browser)
         await using ScriptedServer server = await ScriptedServer.StartAsync();
         server.Script = answer => answer.SayAsync(
             "## Head\n\nAn **apple** costs $5 and \\(x^2\\) is $\\frac12$.\n\n$$\n\\sum_{i=1}^n i\n$$\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n" +
-            "```python\ndef f(): return 1\n```\n\n- [link](https://example.org)\n\n$\\frac{$");
+            "```python\ndef f(): return 1\n```\n\n- [link](https://example.org)\n\n7. seventh\n\n$\\frac{$");
         await using OpenedPage page = await browser.OpenAsync(server.Address);
         await page.AskAsync("Show all.");
         ILocator answer = await page.AnswerAsync();
@@ -80,8 +80,11 @@ public sealed class ScriptedPageTests(PageBrowser browser)
         await Expect(answer.Locator(".katex-display")).ToHaveCountAsync(1);
         await Expect(answer.Locator("td")).ToHaveTextAsync(["1", "2"]);
         await Expect(answer.Locator(".hljs-keyword").First).ToHaveTextAsync("def");
+        await Expect(answer.Locator("ol")).ToHaveAttributeAsync("start", "7");
+        await Expect(answer.Locator("pre")).ToHaveAttributeAsync("tabindex", "0");
         await Expect(answer.Locator("a")).ToHaveAttributeAsync("rel", "noopener noreferrer nofollow");
-        // A formula is typeset by its stylesheet and its own font, both of this server: the styles that KaTeX sets are not refused.
+        // A formula is typeset by its stylesheet and its own font, both of this server: the styles that KaTeX sets are
+        // not refused.
         Assert.True(await page.Page.EvaluateAsync<bool>("document.fonts.ready.then(fonts => [...fonts].some(font => font.family === 'KaTeX_Main' && font.status === 'loaded'))"));
         Assert.NotEqual("0px", await answer.Locator(".katex-display .vlist > span").First.EvaluateAsync<string>("each => getComputedStyle(each).top"));
         await page.Page.Context.GrantPermissionsAsync(["clipboard-read", "clipboard-write"]);

@@ -124,7 +124,9 @@ internal sealed class ScriptedAnswer(HttpContext context, JsonElement request)
         bool measures = request.TryGetProperty("logprobs", out JsonElement wanted) && wanted.GetBoolean();
         var token = new Dictionary<string, object>
         {
-            ["token"] = text, ["logprob"] = -0.25, ["bytes"] = Encoding.UTF8.GetBytes(text).Select(each => (int)each).ToArray(),
+            ["token"] = text,
+            ["logprob"] = -0.25,
+            ["bytes"] = Encoding.UTF8.GetBytes(text).Select(each => (int)each).ToArray(),
             ["top_logprobs"] = request.TryGetProperty("top_logprobs", out _)
                 ? new[] { new { token = text, logprob = -0.25 }, new { token = " other", logprob = -1.75 } } : [],
         };
@@ -165,7 +167,8 @@ internal sealed class ScriptedAnswer(HttpContext context, JsonElement request)
         await EventAsync(new { choices = new[] { new { index = 0, delta = new { }, finish_reason = reason } } });
         await EventAsync(new
         {
-            choices = Array.Empty<object>(), usage = new { prompt_tokens = 20, completion_tokens = _tokens },
+            choices = Array.Empty<object>(),
+            usage = new { prompt_tokens = 20, completion_tokens = _tokens },
         });
         await context.Response.WriteAsync("data: [DONE]\n\n", Left);
         _isOver = true;

@@ -34,7 +34,9 @@ public sealed class ServerViewTests(PageBrowser browser)
         server.Metrics = Metrics;
         await using OpenedPage page = await browser.OpenAsync(new Uri(server.Address, "/#server"), options: new BrowserNewContextOptions
         {
-            ViewportSize = new ViewportSize { Width = width, Height = height }, IsMobile = isPhone, HasTouch = isPhone,
+            ViewportSize = new ViewportSize { Width = width, Height = height },
+            IsMobile = isPhone,
+            HasTouch = isPhone,
         });
         await Expect(Gauge("Writing")).ToContainTextAsync("2");
         await Expect(Gauge("Writing")).ToContainTextAsync("9 requests open, prompts of 1 being read");

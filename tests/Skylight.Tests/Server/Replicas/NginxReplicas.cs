@@ -154,6 +154,7 @@ internal sealed class NginxReplicas : IAsyncDisposable
         });
         await app.StartAsync();
         _replicas.Add(app);
-        return new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single()).Authority;
+        IServer server = app.Services.GetRequiredService<IServer>();
+        return new Uri(server.Features.Get<IServerAddressesFeature>()!.Addresses.Single()).Authority;
     }
 }
