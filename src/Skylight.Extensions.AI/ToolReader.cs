@@ -77,12 +77,9 @@ internal static class ToolReader
     }
 
     /// <summary>A call of the model.</summary>
-    public static FunctionCallContent ContentOf(ToolCall call)
-    {
-        using JsonDocument arguments = JsonDocument.Parse(call.Arguments);
-        return new FunctionCallContent(call.Id, call.Name, arguments.RootElement.EnumerateObject()
-            .ToDictionary(member => member.Name, member => (object?)member.Value.Clone(), StringComparer.Ordinal));
-    }
+    public static FunctionCallContent ContentOf(ToolCall call) => new(call.Id, call.Name,
+        JsonText.ParseElement(System.Text.Encoding.UTF8.GetBytes(call.Arguments)).EnumerateObject()
+            .ToDictionary(member => member.Name, member => (object?)member.Value, StringComparer.Ordinal));
 
     private static ToolDefinition Read(AIFunctionDeclaration function, int index)
     {

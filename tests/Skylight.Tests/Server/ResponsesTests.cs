@@ -296,7 +296,8 @@ public sealed class ResponsesTests(ResponsesTests.Shared shared) : IClassFixture
         Task<JsonElement> beside;
         using (var content = new StringContent(leaving.ToJsonString(), System.Text.Encoding.UTF8, "application/json"))
         using (var message = new HttpRequestMessage(HttpMethod.Post, Path) { Content = content })
-        using (HttpResponseMessage response = await shared.Served.Client.SendAsync(message, HttpCompletionOption.ResponseHeadersRead))
+        using (HttpResponseMessage response = await shared.Served.Client.SendAsync(message,
+            HttpCompletionOption.ResponseHeadersRead))
         {
             using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
             int deltas = 0;

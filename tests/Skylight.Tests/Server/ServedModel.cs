@@ -145,7 +145,7 @@ internal sealed class ServedModel : IAsyncDisposable
     {
         using HttpResponseMessage response = await PostAsync(body);
         string text = await response.Content.ReadAsStringAsync();
-        Assert.True(response.IsSuccessStatusCode, text);
+        Assert.True(response.IsSuccessStatusCode, $"{text}\n{Log}");
         Assert.Equal("application/json", response.Content.Headers.ContentType!.MediaType);
         return JsonDocument.Parse(text).RootElement;
     }

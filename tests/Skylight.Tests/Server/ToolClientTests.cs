@@ -59,9 +59,11 @@ public sealed class ToolClientTests(ToolClientTests.Shared shared) : IClassFixtu
             reason ??= update.FinishReason;
         }
 
-        Assert.Equal((call.FunctionName, call.FunctionArguments.ToString(), ChatFinishReason.ToolCalls), (name, arguments, reason));
+        Assert.Equal((call.FunctionName, call.FunctionArguments.ToString(), ChatFinishReason.ToolCalls),
+            (name, arguments, reason));
         messages.AddRange([new AssistantChatMessage(asked), new ToolChatMessage(call.Id, "A cat.")]);
-        Assert.Equal(ScriptedToolModel.Answer, (await client.CompleteChatAsync(messages, options, Cancellation)).Value.Content[0].Text);
+        ChatCompletion answered = await client.CompleteChatAsync(messages, options, Cancellation);
+        Assert.Equal(ScriptedToolModel.Answer, answered.Content[0].Text);
         // Not told of it, it cannot call it.
         options.ToolChoice = ChatToolChoice.CreateNoneChoice();
         asked = await client.CompleteChatAsync([new UserChatMessage("What is before the camera?")], options, Cancellation);
@@ -117,7 +119,8 @@ public sealed class ToolClientTests(ToolClientTests.Shared shared) : IClassFixtu
         Assert.Contains(JsonDocument.Parse(arguments).RootElement.GetProperty("side").GetString(), (string[])["left", "right"]);
 
         Assert.True((await client.DeleteResponseAsync(asked.Id, Cancellation)).Value.Deleted);
-        ClientResultException gone = await Assert.ThrowsAsync<ClientResultException>(() => client.GetResponseAsync(asked.Id, Cancellation));
+        ClientResultException gone = await Assert.ThrowsAsync<ClientResultException>(
+            () => client.GetResponseAsync(asked.Id, Cancellation));
         Assert.Equal(404, gone.Status);
         CreateResponseOptions background = Options(ResponseItem.CreateUserMessageItem("Look."));
         background.BackgroundModeEnabled = true;
