@@ -113,8 +113,18 @@ internal static class OpenApiDocument
         [type] = new JsonObject { ["schema"] = new JsonObject { ["$ref"] = $"#/components/schemas/{schema}" } },
     };
 
-    private static JsonNode SchemaOf(JsonTypeInfo type) =>
-        type.GetJsonSchemaAsNode(new JsonSchemaExporterOptions { TreatNullObliviousAsNonNullable = true });
+    private static JsonNode SchemaOf(JsonTypeInfo type) => type.GetJsonSchemaAsNode(new JsonSchemaExporterOptions
+    {
+        TreatNullObliviousAsNonNullable = true,
+        TransformSchemaNode = (context, schema) =>
+        {
+            // What is null may be left out.
+            if (schema is JsonObject described && described["required"] is JsonArray required)
+                required.RemoveAll(name => context.TypeInfo.Properties
+                    .Any(property => property.Name == name!.GetValue<string>() && property.IsGetNullable));
+            return schema;
+        },
+    });
 }
 
 /// <summary>The schema of requests, from the list of their fields.</summary>

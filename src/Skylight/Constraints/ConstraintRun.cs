@@ -40,7 +40,9 @@ internal sealed class ConstraintRun
         Mask = _constraint.MaskOf(_at);
     }
 
-    /// <summary>How far the answer would have come behind a token; null where it may not follow, or nothing may follow it.</summary>
+    /// <summary>
+    /// How far the answer would have come behind a token; null where it may not follow, or nothing may follow it.
+    /// </summary>
     public ConstraintRun? Behind(int token)
     {
         if (!Mask.Contains(token))
