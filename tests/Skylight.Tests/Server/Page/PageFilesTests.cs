@@ -26,7 +26,9 @@ public sealed class PageFilesTests
     public void The_bundle_is_small_and_asks_nobody_else()
     {
         Dictionary<string, PageFile> files = PageFile.ReadAll();
-        Assert.Equal(Repository.Files(Bundle).Select(file => Path.GetRelativePath(Bundle, file).Replace('\\', '/')).Order(StringComparer.Ordinal),
+        Assert.Equal(
+            Repository.Files(Bundle).Select(file => Path.GetRelativePath(Bundle, file).Replace('\\', '/'))
+                .Order(StringComparer.Ordinal),
             files.Keys.Order(StringComparer.Ordinal));
         Assert.True(files.Values.Sum(file => file.Content.Length) < 1_000_000);
         foreach ((string name, PageFile file) in files)
@@ -136,7 +138,8 @@ public sealed class PageFilesTests
         await app.StartAsync(TestContext.Current.CancellationToken);
         using var client = new HttpClient(new SocketsHttpHandler { AllowAutoRedirect = false })
         {
-            BaseAddress = new Uri(app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.Single()),
+            BaseAddress = new Uri(app.Services.GetRequiredService<IServer>()
+                .Features.Get<IServerAddressesFeature>()!.Addresses.Single()),
         };
         Assert.Equal("the host's own", await client.GetStringAsync("/"));
         using HttpResponseMessage bare = await client.GetAsync("/ask?x=1");
