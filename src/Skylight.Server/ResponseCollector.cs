@@ -139,6 +139,6 @@ internal sealed class ResponseCollector(string id, string modelName, ITokenizer 
                 tool.Description, tool.Parameters, tool.IsStrict))], options.TopLogProbabilityCount, options.TopP,
             "disabled", usage is null ? null : new ResponseUsage(usage.PromptTokens,
                 new PromptTokensDetails(usage.CachedTokens, usage.ImageTokens), usage.CompletionTokens,
-                new CompletionTokensDetails(usage.ThinkingTokens), usage.PromptTokens + usage.CompletionTokens));
+                CompletionTokensDetails.Of([usage]), usage.PromptTokens + usage.CompletionTokens));
     }
 }
