@@ -52,8 +52,8 @@ internal readonly record struct Draw(SequenceRun? Sequence, int Ahead, int Offse
 /// </summary>
 internal sealed class StepBatch
 {
-    // So many rows cost a pass little more than one, because the weights are read once for all; with more completions than
-    // that nothing is guessed, and each waits for no more than these.
+    // A guess is a row more, for which no weights are read again. With as many completions nothing is guessed, so that
+    // none of them waits for more rows than these.
     private const int MostRowsWithGuesses = 16;
 
     private StepBatch(IReadOnlyList<StepRow> rows, IReadOnlyList<Draw> drawing, StepShape shape,
@@ -117,8 +117,8 @@ internal sealed class StepBatch
     }
 
     /// <summary>
-    /// Gives a completion pages for what it guesses, and says how many tokens have room there. Only pages that hold nothing:
-    /// what is kept for prompts to come is worth more than a guess.
+    /// Gives a completion pages for what it guesses, and says how many tokens have room there. Only pages that hold
+    /// nothing: what is kept for prompts to come is worth more than a guess.
     /// </summary>
     private static int PagesBehind(SequenceRun sequence, KeyValueCache cache)
     {
