@@ -78,9 +78,14 @@ public sealed class ToolAnswerTests : IDisposable
         for (ulong seed = 0; seed < 12 && most < 2; seed++)
         {
             ChatAnswer answer = await _model.CompleteAsync([Message.User("Look.")],
-                Options(seed) with { Tools = [s_tools[1]], ToolChoice = ToolChoice.Required, MaxOutputTokens = 400,
+                Options(seed) with
+                {
+                    Tools = [s_tools[1]],
+                    ToolChoice = ToolChoice.Required,
+                    MaxOutputTokens = 400,
                     // Of what may follow a call, the line break before another one.
-                    LogitBias = TokenizerFixture.Real.StopTokenIds().ToDictionary(token => token, _ => -100f) }, Cancellation);
+                    LogitBias = TokenizerFixture.Real.StopTokenIds().ToDictionary(token => token, _ => -100f)
+                }, Cancellation);
             most = Math.Max(most, answer.ToolCalls.Count);
             Assert.All(answer.ToolCalls, Check);
         }

@@ -35,11 +35,13 @@ public sealed class FunctionInvocationTests : IDisposable
         };
         ChatResponse response = await invoking.GetResponseAsync("What is before the camera?", options, Cancellation);
         Assert.Equal(1, calls);
-        FunctionCallContent call = Assert.Single(response.Messages.SelectMany(message => message.Contents).OfType<FunctionCallContent>());
+        FunctionCallContent call = Assert.Single(
+            response.Messages.SelectMany(message => message.Contents).OfType<FunctionCallContent>());
         Assert.Equal("camera", call.Name);
         Assert.True(call.Arguments!.ContainsKey("isZoomed"));
         // Of both requests: the second had the picture.
-        Assert.True(response.Usage!.AdditionalCounts![SkylightChatClient.ImageTokenCount] >= ExtensionModel.TokensPerTile);
+        Assert.True(
+            response.Usage!.AdditionalCounts![SkylightChatClient.ImageTokenCount] >= ExtensionModel.TokensPerTile);
     }
 
     [Fact]

@@ -110,8 +110,12 @@ public sealed class LikelyTokensTests
         SamplingOptions same = s_options with { MaxOutputTokens = 1, TopLogProbabilityCount = 1, Temperature = 1 };
         RequestRun run = biased.Add(continued, same with
         {
-            LogitBias = new Dictionary<int, float> { [first] = -1.75f, [penalised.Tokens[1]] =
-                first == penalised.Tokens[1] ? -1.75f : 1e-30f },
+            LogitBias = new Dictionary<int, float>
+            {
+                [first] = -1.75f,
+                [penalised.Tokens[1]] =
+                first == penalised.Tokens[1] ? -1.75f : 1e-30f
+            },
         });
         while (biased.HasWork)
             biased.Step(TestContext.Current.CancellationToken);

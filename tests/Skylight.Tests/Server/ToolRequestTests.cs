@@ -93,8 +93,12 @@ public sealed class ToolRequestTests(BadRequestTests.Shared shared) : IClassFixt
     private static JsonObject Request(string path, JsonObject[] tools)
     {
         bool isChat = path.EndsWith("completions", StringComparison.Ordinal);
-        var request = new JsonObject { ["model"] = "tiny", [isChat ? "messages" : "input"] = isChat
-            ? new JsonArray(new JsonObject { ["role"] = "user", ["content"] = "Hi" }) : "Hi" };
+        var request = new JsonObject
+        {
+            ["model"] = "tiny",
+            [isChat ? "messages" : "input"] = isChat
+            ? new JsonArray(new JsonObject { ["role"] = "user", ["content"] = "Hi" }) : "Hi"
+        };
         request[isChat ? "max_tokens" : "max_output_tokens"] = 2;
         request["tools"] = new JsonArray([.. tools.Select(tool =>
         {
