@@ -20,7 +20,10 @@ public static class CpuAssembly
     ];
 
     /// <summary>Why there are not more; null where all are there.</summary>
-    public static string? WhyNot { get; } = ProcessorFeatures.WhyNoAssembly
+    public static string? WhyNot { get; } = Reason is { } reason && !QuantizedKernels.AreAvailable && QuantizedVectors.AreAvailable
+        ? $"{reason}; quantised weights use dot products of 256 bits (AVX-VNNI)" : Reason;
+
+    private static string? Reason => ProcessorFeatures.WhyNoAssembly
         ?? (!ProcessorFeatures.HasBFloat16 ? "the processor has no dot products of bfloat16 (AVX512_BF16)"
             : !ProcessorFeatures.HasVnni ? "the processor has no dot products of bytes (AVX512_VNNI)" : null);
 }

@@ -54,7 +54,7 @@ public sealed class CpuDevice : Device
         if (options.Compute is not (null or DataType.Float32 or DataType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(options), options.Compute, "Compute is Float32 or BFloat16.");
         (Compute, _roundsActivations) = ComputePolicy.Of(options.Compute, BFloat16Kernels.AreAvailable,
-            QuantizedKernels.AreAvailable);
+            QuantizedGemm.HasDotProducts);
         _memoryBytes = options.MemoryBytes ?? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes;
         if (CpuVectors.Warning is { } warning && Interlocked.Exchange(ref s_hasWarned, 1) == 0)
             Console.Error.WriteLine($"Skylight: {warning}");

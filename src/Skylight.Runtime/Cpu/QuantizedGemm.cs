@@ -59,9 +59,13 @@ internal static unsafe class QuantizedGemm
     private const int StreamBytes = 128 << 10;
     private const long MostPackedBytes = 16 << 20;
 
+    /// <summary>Whether codes are multiplied faster here than the numbers that they stand for.</summary>
+    public static bool HasDotProducts => QuantizedKernels.AreAvailable || QuantizedVectors.AreAvailable;
+
     /// <summary>Computes a product on at most <paramref name="threads"/> threads.</summary>
     public static void Run(QuantizedProduct product, int threads) => Run(product, threads,
-        !QuantizedKernels.AreAvailable ? QuantizedInstruction.Managed
+        !QuantizedKernels.AreAvailable
+            ? QuantizedVectors.AreAvailable ? QuantizedInstruction.Vectors : QuantizedInstruction.Managed
             : QuantizedKernels.HasMatrices && product.Rows >= LeastRowsOfMatrices ? QuantizedInstruction.Matrices
             : QuantizedInstruction.DotProducts);
 
@@ -111,9 +115,13 @@ internal static unsafe class QuantizedGemm
     private static void RunRows(QuantizedProduct product, int threads, QuantizedInstruction instruction)
     {
         QuantizedLayout layout = product.Layout;
-        // Up to two high tiles read a weight once or twice; lower ones are the faster where it stays in the cache.
-        var tiling = new RowTiling(product.Rows, instruction == QuantizedInstruction.Matrices ? QuantizedMatrices.MaxRows
-            : product.Rows <= 2 * QuantizedTile.MaxHighRows ? QuantizedTile.MaxHighRows : QuantizedTile.MaxRows);
+        var tiling = new RowTiling(product.Rows, instruction switch
+        {
+            QuantizedInstruction.Matrices => QuantizedMatrices.MaxRows,
+            QuantizedInstruction.Vectors => QuantizedVectors.MaxRows,
+            // Up to two high tiles read a weight once or twice; lower ones are the faster where it stays in the cache.
+            _ => product.Rows <= 2 * QuantizedTile.MaxHighRows ? QuantizedTile.MaxHighRows : QuantizedTile.MaxRows,
+        });
         int panels = WeightPanels.PanelCount(product.Columns), blocks = layout.BlocksOf(product.Steps);
         // Codes, then what belongs to the blocks; both by blocks of steps, in each the tiles, in each the blocks.
         nint codeBytes = (nint)product.Rows * blocks * layout.Block;
@@ -209,6 +217,14 @@ internal static unsafe class QuantizedGemm
     {
         codes += first * layout.Block;
         infos += first;
+        if (instruction == QuantizedInstruction.Vectors)
+        {
+            for (int tile = 0; tile < tiles; tile++)
+                QuantizedVectors.Tile(layout, (sbyte*)codes + (nint)tile * blocks * rows * layout.Block,
+                    infos + (nint)tile * blocks * rows, weight, sums + tile * rows * Width, blocks, rows);
+            return;
+        }
+
         if (instruction != QuantizedInstruction.Managed)
         {
             var tile = instruction == QuantizedInstruction.Matrices

@@ -6,6 +6,9 @@ internal enum QuantizedInstruction
     /// <summary>Managed loops.</summary>
     Managed,
 
+    /// <summary><c>vpdpbusd</c> on vectors of 256 bits (AVX-VNNI), without assembled code.</summary>
+    Vectors,
+
     /// <summary><c>vpdpbusd</c> (AVX512_VNNI), with codes as they lie in memory.</summary>
     DotProducts,
 

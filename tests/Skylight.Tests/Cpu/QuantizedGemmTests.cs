@@ -76,8 +76,8 @@ public sealed unsafe class QuantizedGemmTests
     [MemberData(nameof(Formats))]
     public void Assembled_and_managed_kernels_have_the_same_bits(int index)
     {
-        if (!QuantizedKernels.AreAvailable)
-            Assert.Skip("The processor has no AVX512_VNNI.");
+        if (!QuantizedGemm.HasDotProducts)
+            Assert.Skip("The processor has neither AVX512_VNNI nor AVX-VNNI.");
         for (int M = 1; M <= 18; M++)
             Compare(M, 33 + M, 60 + 7 * M);
         Compare(1, 32, 1);
@@ -89,8 +89,12 @@ public sealed unsafe class QuantizedGemmTests
             using var weight = new Weight(s_formats[index], N, K);
             float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 2);
             float[] managed = Run(weight, x, bias, M, QuantizedInstruction.Managed);
-            GemmReference.AssertSameBits(managed, Run(weight, x, bias, M, QuantizedInstruction.DotProducts),
-                $"{s_formats[index]} {M} {N} {K}");
+            if (QuantizedKernels.AreAvailable)
+                GemmReference.AssertSameBits(managed, Run(weight, x, bias, M, QuantizedInstruction.DotProducts),
+                    $"{s_formats[index]} {M} {N} {K}");
+            if (QuantizedVectors.AreAvailable)
+                GemmReference.AssertSameBits(managed, Run(weight, x, bias, M, QuantizedInstruction.Vectors),
+                    $"vectors {s_formats[index]} {M} {N} {K}");
             if (QuantizedKernels.HasMatrices)
                 GemmReference.AssertSameBits(managed, Run(weight, x, bias, M, QuantizedInstruction.Matrices),
                     $"matrices {s_formats[index]} {M} {N} {K}");
