@@ -118,6 +118,9 @@ internal static class OpenApiDocument
         TreatNullObliviousAsNonNullable = true,
         TransformSchemaNode = (context, schema) =>
         {
+            // Any JSON. As true, which means the same, not every reader takes it.
+            if (schema is JsonValue)
+                return new JsonObject();
             // What is null may be left out.
             if (schema is JsonObject described && described["required"] is JsonArray required)
                 required.RemoveAll(name => context.TypeInfo.Properties

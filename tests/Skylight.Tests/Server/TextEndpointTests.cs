@@ -212,7 +212,7 @@ public sealed class TextEndpointTests
         preflight.Headers.Add("Origin", "https://example.com");
         preflight.Headers.Add("Access-Control-Request-Method", "POST");
         using HttpResponseMessage told = await served.Client.SendAsync(preflight);
-        Assert.Equal(["GET, POST"], Told(told, "Access-Control-Allow-Methods"));
+        Assert.Equal(["GET, POST, DELETE"], Told(told, "Access-Control-Allow-Methods"));
         Assert.Equal(["authorization, content-type"], Told(told, "Access-Control-Allow-Headers"));
         Assert.Empty(Told(told, "Access-Control-Allow-Credentials"));
 

@@ -50,7 +50,7 @@ public sealed class ServeCommandTests(ChatCheckpoint checkpoint) : IClassFixture
             { Headers = { Host = "rebound.example.com" } })
             using (HttpResponseMessage refused = await client.SendAsync(foreign))
                 Assert.Equal(403, (int)refused.StatusCode);
-            using (HttpResponseMessage nothing = await client.GetAsync("/v1/embeddings"))
+            using (HttpResponseMessage nothing = await client.GetAsync("/v1/audio"))
                 Assert.Contains("GET /v1/models", await nothing.Content.ReadAsStringAsync(), StringComparison.Ordinal);
             for (int time = 0; time < 2; time++)
             {
