@@ -8,7 +8,7 @@ internal sealed class ByteAutomatonCompiler
     private readonly List<Rule> _order = [];
     private readonly string _what;
     private bool _isFree;
-    private long _edges;
+    private long _edges, _freeSteps;
 
     private ByteAutomatonCompiler(string what) => _what = what;
 
@@ -214,6 +214,8 @@ internal sealed class ByteAutomatonCompiler
         var open = new Stack<int>([node]);
         while (open.TryPop(out int next))
         {
+            if ((_freeSteps += 1 + _nodes[next].Free.Count) > ConstraintLimits.MostFreeSteps)
+                throw TooLarge("steps between its repeats", ConstraintLimits.MostFreeSteps);
             foreach (int target in _nodes[next].Free)
             {
                 if (closure.Add(target))
@@ -410,7 +412,7 @@ internal sealed class ByteAutomatonCompiler
         static bool IsEnd(State state) => state.Accepts && state.Bytes.Count == 0 && state.Calls.Count == 0;
     }
 
-    private ConstraintException TooLarge(string what, int most = ConstraintLimits.MostStates) =>
+    private ConstraintException TooLarge(string what, long most = ConstraintLimits.MostStates) =>
         new(_what, $"{_what} is too large: it needs more than {most} {what}; repeat less, or name less.");
 
     private sealed class Node

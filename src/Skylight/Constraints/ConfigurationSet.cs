@@ -7,15 +7,18 @@ internal sealed class ConfigurationSet
     private static readonly Configuration s_dead = new([], false, 0);
 
     private readonly ByteAutomaton _automaton;
+    private readonly ConstraintWork _work;
     private readonly Dictionary<(int State, Place? Below), Place> _places = [];
     private readonly Dictionary<Key, Configuration> _configurations = [];
     private readonly HashSet<Place> _seen = [];
     private readonly Stack<Place> _open = [];
     private readonly List<Place> _reading = [];
 
-    public ConfigurationSet(ByteAutomaton automaton)
+    /// <param name="automaton">The form.</param>
+    /// <param name="work">What is looked at counts there.</param>
+    public ConfigurationSet(ByteAutomaton automaton, ConstraintWork work)
     {
-        _automaton = automaton;
+        (_automaton, _work) = (automaton, work);
         Start = Of([PlaceOf(automaton.Start, null)], automaton.AcceptsNothing);
     }
 
@@ -77,6 +80,7 @@ internal sealed class ConfigurationSet
     private Configuration Compute(Configuration from, byte value)
     {
         var targets = new List<Place>();
+        _work.Spend(from.Places.Length);
         foreach (Place place in from.Places)
         {
             foreach (ByteAutomaton.ByteEdge edge in _automaton.Bytes[place.State])
@@ -110,6 +114,7 @@ internal sealed class ConfigurationSet
                 Reach(place.Below);
         }
 
+        _work.Spend(_seen.Count);
         return Intern(isComplete);
 
         void Reach(Place place)
@@ -138,6 +143,8 @@ internal sealed class ConfigurationSet
                 IsFree = Array.Exists(key.Places, place => _automaton.IsFree[place.State]),
             };
             _configurations.Add(key, known);
+            // What it leads to has memory too.
+            _work.Spend(known.Next.Length / 4);
         }
 
         return known;

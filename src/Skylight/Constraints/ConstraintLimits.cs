@@ -20,4 +20,20 @@ internal static class ConstraintLimits
 
     /// <summary>The bytes of masks that are kept for a form and a vocabulary.</summary>
     public const long MostMaskBytes = 24L << 20;
+
+    /// <summary>The places that may be looked at for one mask; a vocabulary of 150,000 tokens needs as many for each place
+    /// that is open.</summary>
+    public const long MostWorkOfMask = 4_000_000;
+
+    /// <summary>The places that a form's masks may take on average, beyond <see cref="MostWorkAhead"/>.</summary>
+    public const long WorkOfMask = 500_000;
+
+    /// <summary>The places that a form may take before the average counts.</summary>
+    public const long MostWorkAhead = 20_000_000;
+
+    /// <summary>The steps without a byte that may be followed while a form becomes an automaton.</summary>
+    public const long MostFreeSteps = 10_000_000;
+
+    /// <summary>The schemas that may be put together where <c>$ref</c>, <c>allOf</c> and <c>anyOf</c> are taken apart.</summary>
+    public const long MostCombinations = 1_000_000;
 }

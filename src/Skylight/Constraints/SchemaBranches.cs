@@ -11,6 +11,8 @@ internal sealed class SchemaBranches(SchemaDocument document)
     private const int MostBranches = 512, MostExclusive = 64, MostDepth = 100;
 
     private readonly HashSet<string> _checked = [];
+    private readonly Dictionary<string, List<List<SchemaPlace>>> _known = [];
+    private long _combinations;
 
     /// <summary>The alternatives of schemas that hold at once. An alternative of no schema allows anything.</summary>
     /// <exception cref="ConstraintException">A schema is not understood, or there are too many alternatives.</exception>
@@ -36,6 +38,9 @@ internal sealed class SchemaBranches(SchemaDocument document)
                 throw place.Wrong("a schema: an object, true or false");
         }
 
+        // Schemas that several refer to are taken apart once.
+        if (_known.TryGetValue(place.Path, out List<List<SchemaPlace>>? known))
+            return known;
         if (trail.Contains(place.Path))
             throw new ConstraintException(place.Path,
                 $"{place.Path} refers to itself without anything in between, so it never says what it allows.");
@@ -79,7 +84,18 @@ internal sealed class SchemaBranches(SchemaDocument document)
         }
 
         trail.RemoveAt(trail.Count - 1);
+        _known.Add(place.Path, branches);
         return branches;
+    }
+
+    /// <summary>Counts schemas that are put together or compared.</summary>
+    /// <exception cref="ConstraintException">They are too many.</exception>
+    public void Spend(long schemas, string path)
+    {
+        if ((_combinations += schemas) > ConstraintLimits.MostCombinations)
+            throw new ConstraintException(path,
+                $"{path}: '$ref', 'allOf', 'anyOf' and 'oneOf' put more than {ConstraintLimits.MostCombinations} schemas together; " +
+                "combine less.");
     }
 
     private static IEnumerable<SchemaPlace> Parts(SchemaPlace list)
@@ -88,12 +104,13 @@ internal sealed class SchemaBranches(SchemaDocument document)
         return parts.Length > 0 ? parts : throw list.Wrong("a list that is not empty");
     }
 
-    private static List<List<SchemaPlace>> Product(List<List<SchemaPlace>> some, List<List<SchemaPlace>> others,
+    private List<List<SchemaPlace>> Product(List<List<SchemaPlace>> some, List<List<SchemaPlace>> others,
         SchemaPlace place)
     {
         if ((long)some.Count * others.Count > MostBranches)
             throw new ConstraintException(place.Path,
                 $"{place.Path}: 'anyOf' and 'allOf' combine to more than {MostBranches} alternatives.");
+        Spend((long)some.Count * others.Sum(other => other.Count) + (long)others.Count * some.Sum(one => one.Count), place.Path);
         return [.. some.SelectMany(one => others.Select(other => one.Concat(other)
             .DistinctBy(schema => schema.Path).ToList()))];
     }

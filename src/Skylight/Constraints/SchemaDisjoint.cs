@@ -19,6 +19,7 @@ internal sealed class SchemaDisjoint(SchemaBranches branches)
     {
         if (first is null || second is null)
             return false;
+        branches.Spend(1, first.Path);
         ValueTypes both = TypesOf(first) & TypesOf(second);
         if (both == ValueTypes.None)
             return true;

@@ -7,6 +7,7 @@ namespace Skylight.Constraints;
 public sealed class TokenConstraint
 {
     private readonly Lock _gate = new();
+    private readonly ConstraintWork _work = new();
     private readonly ByteAutomaton _automaton;
     private readonly ConstraintVocabulary _vocabulary;
     private readonly uint[] _words;
@@ -27,7 +28,7 @@ public sealed class TokenConstraint
         (_automaton, _vocabulary) = (constraint.Automaton, vocabulary);
         _words = new uint[(vocabulary.Size + 31) / 32];
         _path = new Configuration[vocabulary.LongestToken + 1];
-        _configurations = new ConfigurationSet(_automaton);
+        _configurations = new ConfigurationSet(_automaton, _work);
         Constraint = constraint;
     }
 
@@ -51,7 +52,8 @@ public sealed class TokenConstraint
     }
 
     /// <summary>The tokens that may follow, those that end an answer left aside.</summary>
-    /// <exception cref="ConstraintException">The answer can be read in too many ways at once.</exception>
+    /// <exception cref="ConstraintException">The answer can be read in too many ways at once, or finding the tokens takes
+    /// too long for that reason.</exception>
     internal TokenMask MaskOf(Configuration configuration)
     {
         lock (_gate)
@@ -59,6 +61,7 @@ public sealed class TokenConstraint
             if (configuration.Mask is { } known)
                 return known;
             ForgetIfMuch();
+            _work.BeginMask();
             _likes ??= StateLikeness.Of(_automaton, _vocabulary.LongestToken);
             Configuration alike = _configurations.Alike(configuration, _likes);
             return configuration.Mask = alike.Mask ??= Find(alike);
@@ -173,7 +176,7 @@ public sealed class TokenConstraint
     {
         if (_configurations.Count <= ConstraintLimits.MostConfigurations && _maskBytes <= ConstraintLimits.MostMaskBytes)
             return;
-        _configurations = new ConfigurationSet(_automaton);
+        _configurations = new ConfigurationSet(_automaton, _work);
         _ofPlaces.Clear();
         _maskBytes = 0;
     }

@@ -94,6 +94,13 @@ public sealed class GrammarConstraintTests
         Assert.Throws<ConstraintException>(() => Constraint.Grammar(new string('a', 2_000_000)));
     }
 
+    [Theory]
+    [InlineData("root ::= \"a\"{0,4000} \"\"{0,40000}")]
+    [InlineData("root ::= (\"a\"? \"a\"? \"a\"?){1,5000}")]
+    public void Repeats_of_what_may_be_nothing_are_counted(string grammar) =>
+        Assert.Contains("is too large", Assert.Throws<ConstraintException>(() => Constraint.Grammar(grammar)).Message,
+            StringComparison.Ordinal);
+
     [Fact]
     public void Too_many_ways_to_read_an_answer_end_it()
     {

@@ -128,6 +128,23 @@ public sealed class JsonSchemaConstraintTests
         Assert.True(held > 1000);
     }
 
+    /// <summary>Each definition names the one before twice: taken apart one by one they would be 2⁶⁰.</summary>
+    [Fact]
+    public void Schemas_that_several_refer_to_are_taken_apart_once()
+    {
+        string definitions = string.Concat(Enumerable.Range(1, 60).Select(index =>
+            $$""", "d{{index}}": {"allOf": [{"$ref": "#/$defs/d{{index - 1}}"}, {"$ref": "#/$defs/d{{index - 1}}"}]}"""));
+        var constraint = Constraint.JsonSchema(
+            $$$"""{"$ref": "#/$defs/d20", "$defs": {"d0": {"type": "boolean"}{{{definitions}}}}}""");
+        Assert.True(FormCheck.Has(constraint, "true"));
+        Assert.False(FormCheck.Has(constraint, "1"));
+        string alternatives = string.Concat(Enumerable.Range(1, 60).Select(index =>
+            $$""", "d{{index}}": {"allOf": [{"$ref": "#/$defs/d{{index - 1}}"}, {"$ref": "#/$defs/e{{index}}"}]}, "e{{index}}": {"anyOf": [{"minLength": {{index}}}, {"maxLength": {{index}}}]}"""));
+        Assert.Contains("combine to more than", Assert.Throws<ConstraintException>(() => Constraint.JsonSchema(
+            $$$"""{"$ref": "#/$defs/d30", "$defs": {"d0": {"type": "string"}{{{alternatives}}}}}""")).Message,
+            StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("date", "2024-02-29", "2023-02-29", "2024-13-01", "0000-01-01", "1900-02-29")]
     [InlineData("time", "12:00:00+01:00", "12:00", "24:00:00Z")]

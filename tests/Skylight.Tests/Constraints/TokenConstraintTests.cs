@@ -30,7 +30,7 @@ public sealed class TokenConstraintTests
         for (int walk = 0; walk < 8; walk++)
         {
             var run = new ConstraintRun(constraint);
-            var plain = new ConfigurationSet(form.Automaton);
+            var plain = new ConfigurationSet(form.Automaton, new ConstraintWork());
             Configuration at = plain.Start;
             for (int length = 0; length < 60 && run.Mask.Count > 0; length++)
             {
@@ -74,6 +74,24 @@ public sealed class TokenConstraintTests
             run.Accept(3 + 'a');
         Assert.Equal([3 + '"'], Enumerable.Range(0, FormCheck.Small.Size).Where(token => run.Mask.Contains(token)
             && FormCheck.Small.BytesOf(token).Length == 1));
+    }
+
+    /// <summary>Such a pattern stopped a server for a minute: its masks were looked for without end.</summary>
+    [Fact]
+    public void An_answer_whose_masks_take_too_long_ends()
+    {
+        const string Any = "[ -~]";
+        string others = string.Join('|', Enumerable.Range(0, 26).Select(index => $"{(char)('a' + index)}{Any}{{{60 + index}}}"));
+        var run = new ConstraintRun(new TokenConstraint(
+            Constraint.Regex($"x(({Any}{{0,40}}){{0,40}}|{Any}*({others}))"), FormCheck.Real));
+        Assert.Contains("takes too long", Assert.Throws<ConstraintException>(() =>
+        {
+            for (int letter = 0; letter < 100; letter++)
+            {
+                run.Accept(TokenizerFixture.Real.Encode(letter == 0 ? "x" : "a")[0]);
+                _ = run.Mask;
+            }
+        }).Message, StringComparison.Ordinal);
     }
 
     [Fact]
