@@ -134,6 +134,9 @@ internal sealed partial class ModelService(ChatModel model, SkylightServerOption
     private async Task AnswerAsync(HttpContext context, IAnswers answers,
         IReadOnlyList<(PreparedPrompt Prompt, GenerationOptions Options)> jobs, long start, bool inPieces, bool includeUsage)
     {
+        if (jobs.Count > model.MaximumRequests)
+            throw ApiException.BadRequest($"The request asks for {jobs.Count} answers, its prompts times 'n'; this server " +
+                $"writes {model.MaximumRequests} at once at most.", "n");
         CancellationToken aborted = context.RequestAborted;
         IAsyncEnumerator<(int Choice, GenerationUpdate Update)> updates = AnswersTogether.GenerateAsync(model, jobs, start,
             aborted).GetAsyncEnumerator(aborted);

@@ -20,7 +20,8 @@ public static class CpuAssembly
     ];
 
     /// <summary>Why there are not more; null where all are there.</summary>
-    public static string? WhyNot { get; } = Reason is { } reason && !QuantizedKernels.AreAvailable && QuantizedVectors.AreAvailable
+    public static string? WhyNot { get; } =
+        Reason is { } reason && !QuantizedKernels.AreAvailable && QuantizedVectors.AreAvailable
         ? $"{reason}; quantised weights use dot products of 256 bits (AVX-VNNI)" : Reason;
 
     private static string? Reason => ProcessorFeatures.WhyNoAssembly

@@ -74,6 +74,9 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     /// <summary>What the model is called.</summary>
     public string Name { get; }
 
+    /// <summary>The most answers that run or wait at once; more are refused.</summary>
+    public int MaximumRequests => _options.MaximumRequests;
+
     /// <summary>The network and its weights.</summary>
     public VisionLanguageModel Model { get; }
 

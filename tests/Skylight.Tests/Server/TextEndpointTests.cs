@@ -2,6 +2,7 @@ using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Skylight.Chat;
 using Skylight.Server;
 
 namespace Skylight.Tests.Server;
@@ -251,6 +252,21 @@ public sealed class TextEndpointTests
         string message = (await BadRequestTests.ErrorAsync(response, 400)).GetProperty("message").GetString()!;
         Assert.Contains(expected, message, StringComparison.Ordinal);
         PlainWords.Check(message);
+    }
+
+    /// <summary>To try again later would change nothing.</summary>
+    [Theory]
+    [InlineData("/v1/completions", """{"prompt":["a","b","c"],"n":2,"max_tokens":1}""", "asks for 6 answers")]
+    [InlineData("/v1/chat/completions", """{"messages":[{"role":"user","content":"a"}],"n":5,"max_tokens":1}""",
+        "asks for 5 answers")]
+    public async Task More_answers_than_are_written_at_once_are_refused(string path, string body, string expected)
+    {
+        await using ServedModel served = await ServedModel.StartAsync(
+            modelOptions: new ChatModelOptions { MaximumRequests = 4 });
+        using HttpResponseMessage response = await served.Client.PostAsync(path,
+            new StringContent(body, Encoding.UTF8, "application/json"));
+        Assert.Contains(expected, (await BadRequestTests.ErrorAsync(response, 400)).GetProperty("message").GetString()!,
+            StringComparison.Ordinal);
     }
 
     [Fact]
