@@ -6,6 +6,9 @@ internal sealed class ConfigurationSet
     // One for all, since answers go on from configurations of sets that are forgotten.
     private static readonly Configuration s_dead = new([], false, 0);
 
+    // So many edges are looked at while a place is made.
+    private const int EdgesOfPlace = 8;
+
     private readonly ByteAutomaton _automaton;
     private readonly ConstraintWork _work;
     private readonly Dictionary<(int State, Place? Below), Place> _places = [];
@@ -80,9 +83,9 @@ internal sealed class ConfigurationSet
     private Configuration Compute(Configuration from, byte value)
     {
         var targets = new List<Place>();
-        _work.Spend(from.Places.Length);
         foreach (Place place in from.Places)
         {
+            _work.Spend(1 + _automaton.Bytes[place.State].Length / EdgesOfPlace);
             foreach (ByteAutomaton.ByteEdge edge in _automaton.Bytes[place.State])
             {
                 if (value >= edge.Low && value <= edge.High)

@@ -7,7 +7,7 @@ namespace Skylight.Constraints;
 internal static class StateLikeness
 {
     // Beyond, to find out would take longer than masks do that are found twice.
-    private const long MostSteps = 2_000_000;
+    private const long MostSteps = 10_000_000;
 
     /// <summary>A state for each state that is like it.</summary>
     /// <param name="automaton">The automaton.</param>
@@ -18,11 +18,12 @@ internal static class StateLikeness
         int[] kind = new int[count];
         for (int state = 0; state < count; state++)
             kind[state] = (automaton.Accepts[state] ? 1 : 0) + (automaton.IsFree[state] ? 2 : 0);
-        long steps = 0;
+        long steps = 0, ofRound = count + automaton.Bytes.Sum(edges => (long)edges.Length)
+            + automaton.Calls.Sum(calls => (long)calls.Length);
         // States of a kind after k rounds agree in all that k edges lead to; every edge reads a byte at least.
         for (int round = 0; round <= bytes; round++)
         {
-            steps += count;
+            steps += ofRound;
             if (steps > MostSteps)
                 return [.. Enumerable.Range(0, count)];
             var numbers = new Dictionary<Signature, int>();
