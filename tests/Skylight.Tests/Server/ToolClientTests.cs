@@ -10,8 +10,8 @@ using Skylight.Chat;
 using Skylight.Extensions.AI;
 using Skylight.Tests.Chat;
 using Skylight.Tests.Extensions;
-using ChatMessage = OpenAI.Chat.ChatMessage;
 using ChatFinishReason = OpenAI.Chat.ChatFinishReason;
+using ChatMessage = OpenAI.Chat.ChatMessage;
 
 namespace Skylight.Tests.Server;
 
