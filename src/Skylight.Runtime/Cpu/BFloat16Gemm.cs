@@ -18,8 +18,6 @@ internal static unsafe partial class BFloat16Gemm
     private const int Width = WeightPanels.Width;
     private const int Chunk = BFloat16Tile.ChunkSteps;
     private const int RowBytes = 64, PairBytes = 4 * Width;
-    private const int PanelsPerTask = 8;
-
     private const long MostPackedBytes = 16 << 20;
 
     /// <summary>How a product is cut so that what an instruction reads often stays in the caches.</summary>
@@ -36,11 +34,28 @@ internal static unsafe partial class BFloat16Gemm
         /// </summary>
         public int FewRows => instruction == BFloat16Instruction.Matrices ? TileRows : 3 * TileRows;
 
-        /// <summary>Steps of a block; whole chunks.</summary>
-        public int StepBlock => instruction == BFloat16Instruction.Matrices ? 512 : 256;
+        /// <summary>The most steps of a block; whole chunks.</summary>
+        public int MostSteps => instruction == BFloat16Instruction.Matrices ? 512 : 256;
 
         /// <summary>Row tiles that share a packed block of the right operand.</summary>
         public int TilesPerTask => instruction == BFloat16Instruction.Matrices ? 16 : 22;
+
+        /// <summary>Panels that share row tiles while these are in the second cache.</summary>
+        public int PanelsPerTask => instruction == BFloat16Instruction.Matrices ? 16 : 8;
+
+        /// <summary>
+        /// Panels and row tiles below which a task is not cut only to have more of them: left operands come from memory
+        /// further away than matrices are multiplied.
+        /// </summary>
+        public (int Panels, int Tiles) LeastOfTask =>
+            instruction == BFloat16Instruction.Matrices ? (14, 8) : (1, 4);
+
+        /// <summary>Steps of a block: equal blocks of whole chunks.</summary>
+        public int StepBlock(int steps)
+        {
+            int chunks = Chunks(steps), blocks = (chunks * Chunk + MostSteps - 1) / MostSteps;
+            return Math.Max((chunks + blocks - 1) / Math.Max(blocks, 1), 1) * Chunk;
+        }
     }
 
     /// <summary>A product with its left operand packed.</summary>
@@ -53,7 +68,7 @@ internal static unsafe partial class BFloat16Gemm
 
         /// <summary>Steps whose sums stay in registers; whole chunks.</summary>
         public readonly int StepBlock =>
-            Product.Layout == RightOperand.FloatCodePanels ? Product.Codes.Block : Blocking.StepBlock;
+            Product.Layout == RightOperand.FloatCodePanels ? Product.Codes.Block : Blocking.StepBlock(Product.Steps);
     }
 
     /// <summary>Computes a product on at most <paramref name="threads"/> threads. Scales are not known here.</summary>
@@ -174,15 +189,20 @@ internal static unsafe partial class BFloat16Gemm
                 return;
             }
 
-            float* sums = stackalloc float[BFloat16Matrices.MaxRows * Width];
+            float* sums = stackalloc float[BFloat16Matrices.MaxRows * Width], start = stackalloc float[Width];
             for (; panel < end; panel++)
             {
+                if (instruction == BFloat16Instruction.Matrices)
+                    InterleaveStart(product, panel, start);
                 for (int tile = 0; tile < tiling.Count; tile++)
                 {
                     int first = tile * tiling.Height, rows = tiling.HeightOf(tile);
                     BFloat16Kernels.PanelTile(instruction, rows)(a + first * rowBytes, (byte*)product.B + panel * panelBytes,
-                        sums, steps / 2, steps % 2);
-                    Finish(product, sums, first, rows, panel);
+                        sums, steps / 2, steps % 2, start);
+                    if (instruction == BFloat16Instruction.Matrices)
+                        CopySums(product, sums, first, rows, panel);
+                    else
+                        Finish(product, sums, first, rows, panel);
                 }
             }
         });
@@ -203,10 +223,18 @@ internal static unsafe partial class BFloat16Gemm
         CpuParallel.For(tiling.Count, threads, tile => PackTile(job, tile));
 
         int rowTasks = (tiling.Count + blocking.TilesPerTask - 1) / blocking.TilesPerTask;
-        int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
-        ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads,
+        int panelTasks = (panels + blocking.PanelsPerTask - 1) / blocking.PanelsPerTask;
+        bool areMatrices = blocking.Instruction == BFloat16Instruction.Matrices
+            && product.Layout != RightOperand.FloatCodePanels;
+        ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads, blocking.LeastOfTask,
             (firstTile, endTile, firstPanel, endPanel) =>
             {
+                if (areMatrices)
+                {
+                    RunMatrices(job, firstTile, endTile, firstPanel, endPanel);
+                    return;
+                }
+
                 // What is read once is read as it lies.
                 int panelsAtOnce = tiling.Count > 1 ? endPanel - firstPanel : 1;
                 for (int panel = firstPanel; panel < endPanel; panel += panelsAtOnce)

@@ -46,7 +46,7 @@ internal static unsafe class GemmBlocked
         int stepBlock = StepBlock(product);
         int rowTasks = (tiles + RowTilesPerTask - 1) / RowTilesPerTask;
         int panelTasks = (panels + PanelsPerTask - 1) / PanelsPerTask;
-        ProductTasks.For(tiles, rowTasks, panels, panelTasks, threads,
+        ProductTasks.For(tiles, rowTasks, panels, panelTasks, threads, (1, 4),
             (firstTile, endTile, firstPanel, endPanel) =>
                 RunTask(product, stepBlock, firstTile, endTile, firstPanel, endPanel));
     }

@@ -12,16 +12,22 @@ internal static class ProductTasks
     /// <param name="panels">Panels of the product.</param>
     /// <param name="panelTasks">Into how many parts they are cut at least.</param>
     /// <param name="threads">The most threads.</param>
+    /// <param name="least">
+    /// Panels and tiles of a task below which it is not cut for the sake of balance, but only where a thread had nothing to do.
+    /// </param>
     /// <param name="body">Computes a task.</param>
-    public static void For(int tiles, int rowTasks, int panels, int panelTasks, int threads, Body body)
+    public static void For(int tiles, int rowTasks, int panels, int panelTasks, int threads,
+        (int Panels, int Tiles) least, Body body)
     {
         if (threads > 1)
         {
             // Enough tasks that two threads of different speed finish together.
-            while (rowTasks * panelTasks < 6 * threads && panelTasks < panels)
+            while (rowTasks * panelTasks < 6 * threads && panelTasks * least.Panels < panels)
                 panelTasks = Math.Min(panels, 2 * panelTasks);
-            while (rowTasks * panelTasks < 4 * threads && rowTasks * 4 < tiles)
+            while (rowTasks * panelTasks < 4 * threads && rowTasks * least.Tiles < tiles)
                 rowTasks *= 2;
+            while (rowTasks * panelTasks < threads && panelTasks < panels)
+                panelTasks = Math.Min(panels, 2 * panelTasks);
         }
 
         CpuParallel.For(rowTasks * panelTasks, threads, task =>

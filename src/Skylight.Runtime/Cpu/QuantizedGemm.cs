@@ -135,7 +135,7 @@ internal static unsafe class QuantizedGemm
         int panelTasks = tiling.Count == 1
             ? (int)Math.Clamp(panels * layout.PanelBytes(product.Steps) / StreamBytes, 1, panels)
             : (panels + PanelsPerTask - 1) / PanelsPerTask;
-        ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads,
+        ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads, (1, 4),
             (firstTile, endTile, firstPanel, endPanel) =>
                 RunTask(product, tiling, codes, infos, instruction, firstTile, endTile, firstPanel, endPanel));
     }

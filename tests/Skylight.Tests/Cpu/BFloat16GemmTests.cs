@@ -24,6 +24,8 @@ public sealed unsafe class BFloat16GemmTests
             shapes.Add(40, 100, 512);
             shapes.Add(100, 70, 513);
             shapes.Add(530, 300, 260);
+            shapes.Add(70, 100, 1100);
+            shapes.Add(33, 130, 1056);
             return shapes;
         }
     }
@@ -52,7 +54,12 @@ public sealed unsafe class BFloat16GemmTests
         GemmReference.Chain multiply = instruction == BFloat16Instruction.Matrices
             ? GemmReference.MultiplyInChunks : GemmReference.Multiply;
         float[] expectedY = new float[M * N], expectedDx = [.. dx], expectedDw = [.. oldWeight];
-        multiply((m, k) => roundX[m * K + k], (k, n) => roundWeight[n * K + k], expectedY, N, M, N, K, false, bias);
+        // Matrices have the bias as the first term of a chain, dot products as the last one.
+        bool startsFromBias = instruction == BFloat16Instruction.Matrices;
+        for (int index = 0; index < expectedY.Length; index++)
+            expectedY[index] = startsFromBias ? bias[index % N] : 0;
+        multiply((m, k) => roundX[m * K + k], (k, n) => roundWeight[n * K + k], expectedY, N, M, N, K, startsFromBias,
+            startsFromBias ? null : bias);
         multiply((m, n) => roundDy[m * N + n], (n, k) => roundWeight[n * K + k], expectedDx, K, M, K, N, accumulate, null);
         multiply((n, m) => roundDy[m * N + n], (m, k) => roundX[m * K + k], expectedDw, K, N, K, M, accumulate, null);
         fixed (float* px = x, pdy = dy, pBias = bias, py = y, pdx = dx, pdw = dw)
@@ -98,15 +105,15 @@ public sealed unsafe class BFloat16GemmTests
     [Fact]
     public void A_row_has_the_same_bits_whatever_stands_beside_it()
     {
-        const int M = 40, N = 70, K = 300;
-        float[] x = GemmReference.Random(M * K, 1), whole = new float[M * N], alone = new float[M * N];
+        const int M = 70, N = 70, K = 1100;
+        float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 3), whole = new float[M * N], alone = new float[M * N];
         ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K));
-        fixed (float* px = x, pw = whole, pa = alone)
+        fixed (float* px = x, pb = bias, pw = whole, pa = alone)
         fixed (ushort* pp = panels)
         {
-            Gemm.MultiplyWeight(px, K, pp, DataType.BFloat16, null, pw, N, M, N, K, DataType.BFloat16);
+            Gemm.MultiplyWeight(px, K, pp, DataType.BFloat16, pb, pw, N, M, N, K, DataType.BFloat16);
             for (int row = 0; row < M; row++)
-                Gemm.MultiplyWeight(px + row * K, K, pp, DataType.BFloat16, null, pa + row * N, N, 1, N, K, DataType.BFloat16);
+                Gemm.MultiplyWeight(px + row * K, K, pp, DataType.BFloat16, pb, pa + row * N, N, 1, N, K, DataType.BFloat16);
         }
 
         GemmReference.AssertSameBits(whole, alone, "y");

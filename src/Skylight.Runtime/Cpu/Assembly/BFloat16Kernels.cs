@@ -5,7 +5,7 @@ internal static unsafe class BFloat16Kernels
 {
     // By instruction.
     private static readonly nint[][] Panels = New(), Packed = New(), Ahead = New(), Scaled = New();
-    private static readonly nint[] Packings = new nint[6];
+    private static readonly nint[] Packings = new nint[6], Blocks = new nint[2 * (BFloat16Matrices.MaxRows + 1)];
     private static readonly Lock Making = new();
 
     /// <summary>Whether they run here.</summary>
@@ -34,6 +34,11 @@ internal static unsafe class BFloat16Kernels
             () => instruction == BFloat16Instruction.Matrices
                 ? BFloat16Matrices.Packed(rows) : BFloat16Tile.Packed(rows, HasFastDots));
 
+    /// <inheritdoc cref="BFloat16MatrixBlock.Make"/>
+    public static delegate* unmanaged<MatrixBlock*, void> MatrixBlock(int rows, bool isMoved) =>
+        (delegate* unmanaged<MatrixBlock*, void>)Get(Blocks, 2 * rows + (isMoved ? 1 : 0),
+            () => BFloat16MatrixBlock.Make(rows, isMoved));
+
     /// <inheritdoc cref="BFloat16Tile.PackedScaled"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, void> ScaledTile(
         BFloat16Instruction instruction, int rows) =>
@@ -48,10 +53,11 @@ internal static unsafe class BFloat16Kernels
             () => instruction == BFloat16Instruction.Matrices
                 ? BFloat16Matrices.PackedAhead(rows) : BFloat16Tile.PackedAhead(rows, HasFastDots));
 
-    /// <inheritdoc cref="BFloat16Tile.Panel"/>
-    public static delegate* unmanaged<void*, void*, float*, nint, nint, void> PanelTile(
+    /// <inheritdoc cref="BFloat16Matrices.Panel"/>
+    /// <remarks>The last argument is of matrices only.</remarks>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, void> PanelTile(
         BFloat16Instruction instruction, int rows) =>
-        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Panels[(int)instruction], rows,
+        (delegate* unmanaged<void*, void*, float*, nint, nint, float*, void>)Get(Panels[(int)instruction], rows,
             () => instruction == BFloat16Instruction.Matrices
                 ? BFloat16Matrices.Panel(rows) : BFloat16Tile.Panel(rows, HasFastDots));
 

@@ -127,7 +127,10 @@ internal static class BFloat16Matrices
         }
     }
 
-    /// <summary>(a, b, sums, pairs, odd): as <see cref="BFloat16Tile.Panel"/>.</summary>
+    /// <summary>
+    /// (a, b, sums, pairs, odd, start): as <see cref="BFloat16Tile.Panel"/>; a row's sums start from 32 numbers in the order
+    /// of <see cref="InterleavedColumn"/>.
+    /// </summary>
     /// <remarks>
     /// A chunk of the panel is interleaved on the stack two chunks before the processor loads it as tiles: loads of tiles wait
     /// until what was just stored has left the store buffer.
@@ -148,12 +151,12 @@ internal static class BFloat16Matrices
         code.and(rsp, -64);
         AssemblerMemoryOperand kept = __[rbp - TileConfiguration.Bytes];
         TileConfiguration.Use(code, kernel.Constant<byte>(Configuration(rows)), kept);
+        code.xor(r12d, r12d);
         for (int tile = 0; tile < 2 * heights; tile++)
-            code.tilezero(Tmm[tile]);
+            code.tileloadd(Tmm[tile], __[r9 + r12 * 1 + tile % 2 * RowBytes]);
         code.mov(eax, RowBytes);
         code.mov(r10d, PairBytes);
         code.mov(r9d, Lag);
-        code.xor(r12d, r12d);
         code.xor(r13d, r13d);
         code.mov(r11, rcx);
         code.shr(rcx, 4);
@@ -246,6 +249,9 @@ internal static class BFloat16Matrices
         }
     }
 
+    /// <summary>Where a column of a panel is among interleaved ones.</summary>
+    public static int InterleavedColumn(int column) => column % 16 / 4 % 2 * 16 + column / 16 * 8 + column % 16 / 8 * 4 + column % 4;
+
     /// <summary>Puts the columns of sums in order: of each eight the first vector had four and the second the others.</summary>
     private static void SortColumns(KernelAssembler kernel, int rows)
     {
@@ -317,7 +323,7 @@ internal static class BFloat16Matrices
     }
 
     /// <summary>Palette 1, bytes of a row of each tile from byte 16 on, rows from byte 48 on.</summary>
-    private static byte[] Configuration(int rows)
+    internal static byte[] Configuration(int rows)
     {
         var bytes = new byte[64];
         bytes[0] = 1;
