@@ -145,9 +145,12 @@ internal static unsafe partial class AttentionCore
             Correction = scores + 2 * TileRows * PageSize + 2 * TileRows,
         };
         int* visible = stackalloc int[TileRows];
+        byte* kept = stackalloc byte[MatrixTileScope.Bytes];
+        using var tiles = new MatrixTileScope(instruction, kept);
         for (int first = 0; first < pairs; first += TileRows)
         {
             int rows = Math.Min(TileRows, pairs - first);
+            tiles.Use(rows);
             int most = GatherQueries<TSimd, TVector>(queries, first, rows, query, visible);
             RoundedTile tile = isAssembled ? new RoundedTile(rounded, query, rows, dimension, instruction!.Value) : default;
             if (pages.AreRounded && !isAssembled)

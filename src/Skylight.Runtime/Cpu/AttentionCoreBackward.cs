@@ -87,6 +87,9 @@ internal static unsafe partial class AttentionCore
         float* logSumExp = scoreGradients + TileRows * PageSize, delta = logSumExp + TileRows;
         int* visible = stackalloc int[TileRows];
         int pairs = gradient.Forward.Rows * gradient.Forward.Group;
+        byte* kept = stackalloc byte[MatrixTileScope.Bytes];
+        using var tiles = new MatrixTileScope(instruction, kept);
+        tiles.Use(PageSize);
         for (int first = 0; first < pairs; first += TileRows)
         {
             int rows = Math.Min(TileRows, pairs - first);

@@ -18,11 +18,27 @@ internal static unsafe partial class AttentionCore
     {
         private readonly RowTiling _tiling;
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void> _tile, _last;
-        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void> _ahead;
+        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void> _ahead,
+            _fromZero, _fromZeroAhead;
 
-        public RegisterTiles(int rows, BFloat16Instruction instruction)
+        /// <param name="rows">All rows.</param>
+        /// <param name="instruction">What multiplies.</param>
+        /// <param name="isConfigured">
+        /// Whether a <see cref="MatrixTileScope"/> is in use for these rows, which are one tile.
+        /// </param>
+        public RegisterTiles(int rows, BFloat16Instruction instruction, bool isConfigured)
         {
             _tiling = new RowTiling(rows, BFloat16Kernels.MaxRows(instruction));
+            if (instruction == BFloat16Instruction.Matrices && isConfigured && IsOne)
+            {
+                _tile = _last = (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void>)
+                    BFloat16Kernels.ConfiguredTile(rows, startsFromZero: false, asksAhead: false);
+                _ahead = Configured(rows, startsFromZero: false, asksAhead: true);
+                _fromZero = Configured(rows, startsFromZero: true, asksAhead: false);
+                _fromZeroAhead = Configured(rows, startsFromZero: true, asksAhead: true);
+                return;
+            }
+
             _tile = (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void>)
                 BFloat16Kernels.Tile(instruction, _tiling.Height);
             _last = (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void>)
@@ -33,6 +49,11 @@ internal static unsafe partial class AttentionCore
 
         /// <summary>Whether all rows are in one tile, which can ask for what comes next.</summary>
         public bool IsOne => _tiling.Count == 1;
+
+        private static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void> Configured(
+            int rows, bool startsFromZero, bool asksAhead) =>
+            (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void>)
+                BFloat16Kernels.ConfiguredTile(rows, startsFromZero, asksAhead);
 
         /// <summary>Rows of float32 in the order that <see cref="Multiply"/> takes.</summary>
         public void Pack(float* source, byte* target, nint stride, int steps)
@@ -76,6 +97,20 @@ internal static unsafe partial class AttentionCore
             nint rows = (nint)whole * _tiling.Height;
             _last(a + rows * chunks * RowBytes, b, sums + rows * PageSize, pairs, 1);
         }
+
+        /// <summary>sums[rows, 32] = a·b: as <see cref="Multiply"/>, from zero.</summary>
+        public void MultiplyFromZero(byte* a, int chunks, void* b, float* sums, int pairs, void* ahead = null)
+        {
+            if (_fromZero != null)
+            {
+                (ahead == null ? _fromZero : _fromZeroAhead)(a, b, sums, pairs, 1, ahead);
+                return;
+            }
+
+            int rows = (_tiling.Count - 1) * _tiling.Height + _tiling.Last;
+            new Span<float>(sums, rows * PageSize).Clear();
+            Multiply(a, chunks, b, sums, pairs, ahead);
+        }
     }
 
     /// <summary>The products of a tile of query rows with pages.</summary>
@@ -93,7 +128,7 @@ internal static unsafe partial class AttentionCore
         /// <param name="instruction">What multiplies.</param>
         public RoundedTile(float* scratch, float* query, int rows, int dimension, BFloat16Instruction instruction)
         {
-            _tiles = new RegisterTiles(rows, instruction);
+            _tiles = new RegisterTiles(rows, instruction, isConfigured: true);
             (_rows, _dimension) = (rows, dimension);
             _query = (byte*)scratch;
             _weights = _query + TileRows * (nint)Chunks(dimension) * RowBytes;
@@ -113,8 +148,7 @@ internal static unsafe partial class AttentionCore
         /// <param name="next">The keys of the next page; null where there is none.</param>
         public void Scores(byte* keys, float* scores, byte* next)
         {
-            new Span<float>(scores, _rows * PageSize).Clear();
-            _tiles.Multiply(_query, Chunks(_dimension), keys, scores, BFloat16Pages.Width(_dimension) / 2, next);
+            _tiles.MultiplyFromZero(_query, Chunks(_dimension), keys, scores, BFloat16Pages.Width(_dimension) / 2, next);
         }
 
         /// <summary>sum += p·values; sums in blocks of 32 columns.</summary>

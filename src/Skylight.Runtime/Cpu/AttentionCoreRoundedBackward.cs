@@ -70,8 +70,8 @@ internal static unsafe partial class AttentionCore
             BFloat16Instruction instruction)
         {
             (_rows, _dimension, _width) = (rows, dimension, width);
-            _rowTiles = new RegisterTiles(rows, instruction);
-            _keyTiles = new RegisterTiles(PageSize, instruction);
+            _rowTiles = new RegisterTiles(rows, instruction, isConfigured: rows == PageSize);
+            _keyTiles = new RegisterTiles(PageSize, instruction, isConfigured: true);
             nint bytes = (nint)width / PageSize * BlockBytes;
             _query = (byte*)scratch;
             _gradient = _query + bytes;
@@ -91,11 +91,9 @@ internal static unsafe partial class AttentionCore
         /// <summary>S = Q·Kᵀ and dP = dO·Vᵀ.</summary>
         public void Scores(byte* keys, byte* values, float* scores, float* weightGradients)
         {
-            Clear(scores, _rows * PageSize);
-            Clear(weightGradients, _rows * PageSize);
             int chunks = _width / PageSize, pairs = BFloat16Pages.Width(_dimension) / 2;
-            _rowTiles.Multiply(_query, chunks, keys, scores, pairs);
-            _rowTiles.Multiply(_gradient, chunks, values, weightGradients, pairs);
+            _rowTiles.MultiplyFromZero(_query, chunks, keys, scores, pairs);
+            _rowTiles.MultiplyFromZero(_gradient, chunks, values, weightGradients, pairs);
         }
 
         /// <summary>dV += Pᵀ·dO, dK += dSᵀ·Q, dQ += dS·K.</summary>

@@ -5,7 +5,9 @@ internal static unsafe class BFloat16Kernels
 {
     // By instruction.
     private static readonly nint[][] Panels = New(), Packed = New(), Ahead = New(), Scaled = New();
-    private static readonly nint[] Packings = new nint[6], Blocks = new nint[2 * (BFloat16Matrices.MaxRows + 1)];
+    private static readonly nint[] Packings = new nint[6], Blocks = new nint[2 * (BFloat16Matrices.MaxRows + 1)],
+        Configured = new nint[4 * (BFloat16Matrices.MaxRows + 1)], Configurations = new nint[BFloat16Matrices.MaxRows + 1],
+        KeptConfigurations = new nint[2];
     private static readonly Lock Making = new();
 
     /// <summary>Whether they run here.</summary>
@@ -33,6 +35,27 @@ internal static unsafe class BFloat16Kernels
         (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Get(Packed[(int)instruction], rows,
             () => instruction == BFloat16Instruction.Matrices
                 ? BFloat16Matrices.Packed(rows) : BFloat16Tile.Packed(rows, HasFastDots));
+
+    /// <inheritdoc cref="BFloat16Matrices.Configured"/>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> ConfiguredTile(
+        int rows, bool startsFromZero, bool asksAhead) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void*, void>)Get(Configured,
+            4 * rows + (startsFromZero ? 2 : 0) + (asksAhead ? 1 : 0),
+            () => BFloat16Matrices.Configured(rows, startsFromZero, asksAhead));
+
+    /// <inheritdoc cref="BFloat16Matrices.Configure"/>
+    public static delegate* unmanaged[SuppressGCTransition]<void> ConfigureTiles(int rows) =>
+        (delegate* unmanaged[SuppressGCTransition]<void>)Get(Configurations, rows, () => BFloat16Matrices.Configure(rows));
+
+    /// <inheritdoc cref="BFloat16Matrices.KeepConfiguration"/>
+    public static delegate* unmanaged[SuppressGCTransition]<void*, void> KeepTileConfiguration =>
+        (delegate* unmanaged[SuppressGCTransition]<void*, void>)Get(KeptConfigurations, 0,
+            BFloat16Matrices.KeepConfiguration);
+
+    /// <inheritdoc cref="BFloat16Matrices.PutBackConfiguration"/>
+    public static delegate* unmanaged[SuppressGCTransition]<void*, void> PutBackTileConfiguration =>
+        (delegate* unmanaged[SuppressGCTransition]<void*, void>)Get(KeptConfigurations, 1,
+            BFloat16Matrices.PutBackConfiguration);
 
     /// <inheritdoc cref="BFloat16MatrixBlock.Make"/>
     public static delegate* unmanaged<MatrixBlock*, void> MatrixBlock(int rows, bool isMoved) =>

@@ -25,11 +25,14 @@ internal static class BFloat16Matrices
 
     private static readonly AssemblerRegisterTMM[] Tmm = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
 
+    [Flags]
     private enum Kind
     {
-        Plain,
-        AsksAhead,
-        IsScaled,
+        Plain = 0,
+        AsksAhead = 1,
+        StartsFromZero = 2,
+        IsConfigured = 4,
+        IsScaled = 8,
     }
 
     /// <summary>(a, b, sums, pairs, tiles): as <see cref="BFloat16Tile.Packed"/>.</summary>
@@ -37,6 +40,40 @@ internal static class BFloat16Matrices
 
     /// <summary>(a, b, sums, pairs, tiles, ahead): as <see cref="BFloat16Tile.PackedAhead"/>.</summary>
     public static nint PackedAhead(int rows) => Make(rows, Kind.AsksAhead);
+
+    /// <summary>
+    /// The same, with the tiles configured for these rows before (<see cref="MatrixTileScope"/>): a configuration takes as long as
+    /// four chunks.
+    /// </summary>
+    /// <param name="rows">Rows of a tile.</param>
+    /// <param name="startsFromZero">Whether sums are not read, but only written.</param>
+    /// <param name="asksAhead">Whether there is a last argument.</param>
+    public static nint Configured(int rows, bool startsFromZero, bool asksAhead) => Make(rows, Kind.IsConfigured
+        | (startsFromZero ? Kind.StartsFromZero : 0) | (asksAhead ? Kind.AsksAhead : 0));
+
+    /// <summary>(where to): keeps the thread's configuration of tiles.</summary>
+    public static nint KeepConfiguration()
+    {
+        var kernel = new KernelAssembler();
+        kernel.Code.sttilecfg(__[rdi]);
+        return kernel.Finish();
+    }
+
+    /// <summary>(from where): puts it back.</summary>
+    public static nint PutBackConfiguration()
+    {
+        var kernel = new KernelAssembler();
+        TileConfiguration.PutBack(kernel.Code, __[rdi]);
+        return kernel.Finish();
+    }
+
+    /// <summary>(): configures the tiles for so many rows.</summary>
+    public static nint Configure(int rows)
+    {
+        var kernel = new KernelAssembler();
+        kernel.Code.ldtilecfg(__[kernel.Constant<byte>(Configuration(rows))]);
+        return kernel.Finish();
+    }
 
     /// <summary>(a, b, sums, pairs, tiles, scales): as <see cref="BFloat16Tile.PackedScaled"/>.</summary>
     public static nint PackedScaled(int rows) => Make(rows, Kind.IsScaled);
@@ -51,18 +88,20 @@ internal static class BFloat16Matrices
         code.push(rbp);
         code.mov(rbp, rsp);
         // Sums of a block alone, before they are scaled.
-        AssemblerRegister64 target = kind == Kind.IsScaled ? r13 : rdx;
+        bool isScaled = kind.HasFlag(Kind.IsScaled), isConfigured = kind.HasFlag(Kind.IsConfigured);
+        AssemblerRegister64 target = isScaled ? r13 : rdx;
         code.push(r13);
         code.sub(rsp, TileConfiguration.Bytes);
         AssemblerMemoryOperand kept = __[rbp - 8 - TileConfiguration.Bytes];
-        if (kind == Kind.IsScaled)
+        if (isScaled)
         {
             code.sub(rsp, MaxRows * PairBytes);
             code.and(rsp, -RowBytes);
             code.mov(r13, rsp);
         }
 
-        TileConfiguration.Use(code, kernel.Constant<byte>(Configuration(rows)), kept);
+        if (!isConfigured)
+            TileConfiguration.Use(code, kernel.Constant<byte>(Configuration(rows)), kept);
         code.mov(eax, RowBytes);
         code.mov(r10d, PairBytes);
         code.mov(r11, rcx);
@@ -76,7 +115,7 @@ internal static class BFloat16Matrices
         {
             EachSum(heights, (tile, offset) =>
             {
-                if (kind == Kind.IsScaled)
+                if (isScaled || kind.HasFlag(Kind.StartsFromZero))
                     code.tilezero(Tmm[tile]);
                 else
                     code.tileloadd(Tmm[tile], __[rdx + r10 * 1 + offset]);
@@ -87,7 +126,7 @@ internal static class BFloat16Matrices
             {
                 Chunk(code, rows, heights, rbx);
                 code.add(rbx, ChunkBytes);
-                if (kind != Kind.AsksAhead)
+                if (!kind.HasFlag(Kind.AsksAhead))
                     return;
                 for (int line = 0; line < ChunkBytes; line += 64)
                     code.prefetcht1(__byte_ptr[r9 + line]);
@@ -99,11 +138,12 @@ internal static class BFloat16Matrices
             Chunk(code, rows, heights, rsp);
             code.Label(ref done);
             EachSum(heights, (tile, offset) => code.tilestored(__[target + r10 * 1 + offset], Tmm[tile]));
-            if (kind == Kind.IsScaled)
+            if (isScaled)
                 AddScaled(code, rows);
             code.add(rdx, rows * PairBytes);
         });
-        TileConfiguration.PutBack(code, kept);
+        if (!isConfigured)
+            TileConfiguration.PutBack(code, kept);
         code.lea(rsp, __[rbp - 8]);
         code.pop(r13);
         code.pop(rbp);
