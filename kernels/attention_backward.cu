@@ -58,7 +58,9 @@ extern "C" __global__ void __launch_bounds__(threads)
                             float natural_scale) {
     SKYLIGHT_SHARED(shared);
     constexpr int key_bytes = tile_rows * Rows::bytes, query_bytes = QUERY_ROWS * Rows::bytes, depth = QUERY_ROWS / 16;
-    const AttentionTile tile = tiles[blockIdx.y];
+    // The plan puts a sequence's last tiles first. In causal attention they have the most keys to walk, but as keys the fewest queries:
+    // blocks start in order, and the longest should not be the last.
+    const AttentionTile tile = tiles[CAUSAL ? gridDim.y - 1 - blockIdx.y : blockIdx.y];
     if (tile.rows == 0) return;
     const int key_heads = gridDim.x, heads = key_heads * group, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const long long key_stride = (long long)key_heads * dimension, query_stride = (long long)heads * dimension;

@@ -11,16 +11,16 @@
 // Launch: batch · tiles blocks of 32·WARPS_DOWN·WARPS_ACROSS threads, STAGES·(TILE_ROWS + TILE_COLUMNS)·TILE_INNER·2 bytes of shared memory.
 // FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a, no spills in any of these; registers of a thread with ALIGNED:
-//   tile         16×16×128  16×64×64  64×32×64  64×64×64  128×128×32
-//   x · weightᵀ         89        72        93       130         125
-//   others           94–96     72–80    96–105   128–143     126–128 (at most 128, so that two blocks fit)
-// Without ALIGNED 107–198; 128×128×32 then spills and is not chosen.
+//   tile         16×16×128  16×64×64  32×64×64  64×32×64  64×64×64  128×128×32  128×256×32
+//   x · weightᵀ         89        72        93        93       130         125     238–242
+//   others           94–96     72–80              96–105   128–143     126–128 (at most 128, so that two blocks fit)
+// Without ALIGNED 107–198; 128×128×32 then spills and is not chosen, 128×256×32 neither.
 #include "common/matrix_tile.cuh"
 #include "common/shared.cuh"
 
 using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0>;
 
-extern "C" __global__ void __launch_bounds__(Product::threads, Product::threads >= 256 && ALIGNED != 0 ? 2 : 1) matrix_product(
+extern "C" __global__ void __launch_bounds__(Product::threads, Product::tile_rows * Product::tile_columns == 128 * 128 && ALIGNED != 0 ? 2 : 1) matrix_product(
     const bfloat16* left, const bfloat16* right, const BIAS* bias, RESULT* result, int rows, int columns, int inner, int left_stride, int right_stride,
     int result_stride, long long left_batch_stride, long long right_batch_stride, long long result_batch_stride) {
     SKYLIGHT_SHARED(shared);

@@ -94,7 +94,8 @@ internal static class MatMulBindings
     private static void QueueQuantized(CudaKernelBuilder kernel, MatrixProduct product, TensorType weight, MatrixTile? given)
     {
         bool aligned = product.Inner % 8 == 0;
-        MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, 1, aligned, kernel.Target);
+        MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, 1, aligned, kernel.Target,
+            isQuantized: true);
         KernelLaunch launch = tile.LaunchWeight(kernel, "quantized_gemm.cu", "quantized_product", product.Rows, weight)
             .Define("ALIGNED", aligned).Type("BIAS", product.BiasType)
             .Type("RESULT", product.ResultType ?? kernel.Outputs[0].DataType)

@@ -20,20 +20,32 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     /// <summary>Decoding with a large weight.</summary>
     public static MatrixTile Wide { get; } = new(16, 64, 64, 1, 4, 6);
 
+    /// <summary>Decoding of a batch: up to 32 rows, and a weight large enough to keep the card busy.</summary>
+    public static MatrixTile Low { get; } = new(32, 64, 64, 1, 4, 5);
+
     /// <summary>Few rows.</summary>
     public static MatrixTile Small { get; } = new(64, 32, 64, 2, 2, 5);
 
     /// <summary>More rows, or factors that are not aligned.</summary>
     public static MatrixTile Medium { get; } = new(64, 64, 64, 2, 2, 4);
 
-    /// <summary>The most arithmetic per byte; two blocks fit on a multiprocessor.</summary>
+    /// <summary>Much arithmetic per byte; two blocks fit on a multiprocessor.</summary>
     public static MatrixTile Large { get; } = new(128, 128, 32, 2, 4, 4);
+
+    /// <summary>
+    /// The most: a warp's 64×64 elements read two bytes of shared memory for 64 products, where those of <see cref="Large"/>
+    /// read three. One block fits on a multiprocessor.
+    /// </summary>
+    public static MatrixTile Largest { get; } = new(128, 256, 32, 2, 4, 4);
 
     /// <summary>For the connector, whose left tiles take registers on their way in.</summary>
     public static MatrixTile Tall { get; } = new(128, 64, 32, 4, 2, 4);
 
     /// <summary>All tiles that <see cref="Choose"/> chooses from.</summary>
-    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Wide, Small, Medium, Large];
+    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Wide, Low, Small, Medium, Large, Largest];
+
+    /// <summary>Those whose threads have registers left to dequantise a weight.</summary>
+    public static IEnumerable<MatrixTile> OfQuantizedWeights => All.Where(tile => tile != Largest);
 
     /// <summary>The threads of a block.</summary>
     public int Threads => 32 * WarpsDown * WarpsAcross;
@@ -47,12 +59,20 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     /// <param name="batch">The number of products.</param>
     /// <param name="aligned">Whether factors can be copied 16 bytes at a time.</param>
     /// <param name="target">The card.</param>
-    public static MatrixTile Choose(int rows, int columns, int batch, bool aligned, CudaTarget target)
+    /// <param name="isQuantized">Whether the right factor is a quantised weight.</param>
+    public static MatrixTile Choose(int rows, int columns, int batch, bool aligned, CudaTarget target,
+        bool isQuantized = false)
     {
         int multiprocessors = target.MultiprocessorCount;
         if (rows <= Narrow.Rows)
             return Wide.Blocks(rows, columns, batch) >= 2 * multiprocessors ? Wide : Narrow;
-        if (aligned && Large.Blocks(rows, columns, batch) >= multiprocessors)
+        if (rows <= Low.Rows && Low.Blocks(rows, columns, batch) >= multiprocessors)
+            return Low;
+        // Half of a higher tile would be rows that are not there.
+        bool isHigh = rows > Medium.Rows;
+        if (isHigh && aligned && !isQuantized && Largest.Blocks(rows, columns, batch) >= 2 * multiprocessors)
+            return Largest;
+        if (isHigh && aligned && Large.Blocks(rows, columns, batch) >= multiprocessors)
             return Large;
         return Medium.Blocks(rows, columns, batch) >= multiprocessors ? Medium : Small;
     }

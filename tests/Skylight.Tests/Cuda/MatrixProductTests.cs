@@ -131,7 +131,16 @@ public sealed class MatrixProductTests
         Assert.Equal(MatrixTile.Wide, MatrixTile.Choose(16, 151_674, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Small, MatrixTile.Choose(64, 896, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Medium, MatrixTile.Choose(1024, 896, 1, true, CudaTarget.Hopper));
-        Assert.Equal(MatrixTile.Large, MatrixTile.Choose(8192, 4864, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Largest, MatrixTile.Choose(8192, 4864, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Large, MatrixTile.Choose(8192, 4864, 1, true, CudaTarget.Hopper, isQuantized: true));
+        Assert.Equal(MatrixTile.Large, MatrixTile.Choose(2048, 1152, 1, true, CudaTarget.Hopper));
+        // Up to 64 rows no tile is higher than they are, however large the weight.
+        Assert.Equal(MatrixTile.Low, MatrixTile.Choose(17, 151_674, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Low, MatrixTile.Choose(32, 9728, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Small, MatrixTile.Choose(32, 896, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Medium, MatrixTile.Choose(33, 151_674, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Medium, MatrixTile.Choose(64, 151_674, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Large, MatrixTile.Choose(65, 32_000, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Medium, MatrixTile.Choose(8192, 4864, 1, false, CudaTarget.Hopper));
         // The smallest cards that are supported have 99 KiB for a block.
         Assert.All(MatrixTile.All.Append(MatrixTile.Tall), tile => Assert.InRange(tile.SharedBytes, 1, 99 * 1024));

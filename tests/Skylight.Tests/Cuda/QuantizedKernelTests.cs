@@ -54,7 +54,7 @@ public sealed class QuantizedKernelTests
         BFloat16[] x = Random(2, Rows * inner), all = Plain(kernels, weight, Rows, x);
         foreach (int rows in (int[])[1, 2, 17, 70])
             Assert.Equal(all[^(rows * Columns)..], Product(kernels, weight, rows, x[^(rows * inner)..]));
-        foreach (MatrixTile tile in inner == 136 ? MatrixTile.All : [])
+        foreach (MatrixTile tile in inner == 136 ? MatrixTile.OfQuantizedWeights : [])
         {
             CudaBindings bindings = CudaBindings.Standard.With<MatMul>((_, kernel) =>
             {
@@ -154,7 +154,7 @@ public sealed class QuantizedKernelTests
         {
             TensorType weight = TensorType.Quantized(format, new Shape(4864, 896));
             // The smallest cards that are supported have 99 KiB for a block.
-            Assert.All(MatrixTile.All.Append(MatrixTile.Tall),
+            Assert.All(MatrixTile.OfQuantizedWeights.Append(MatrixTile.Tall),
                 tile => Assert.InRange(tile.WeightBytes(weight), 1, 99 * 1024));
             CudaKernelDescription description = CudaBindings.Standard.Describe(new MatMul(), [Half(3, 896), weight],
                 CudaTarget.Ampere with { Deterministic = false });
