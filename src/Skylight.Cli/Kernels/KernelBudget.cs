@@ -1,6 +1,7 @@
 using System.Runtime.ExceptionServices;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
 using Skylight.Cuda;
 
 namespace Skylight.Cli.Kernels;
@@ -40,10 +41,21 @@ internal static class KernelBudget
     /// <param name="progress">Told each variant before it is compiled.</param>
     /// <param name="cancellationToken">Stops between two variants.</param>
     public static IReadOnlyList<KernelFigures> Measure(CudaCompiler compiler, IReadOnlyList<KernelUse> uses,
-        Action<KernelVariant>? progress, CancellationToken cancellationToken)
+        Action<KernelVariant>? progress, CancellationToken cancellationToken) =>
+        Compile(compiler, uses, progress, (_, figures) => figures.Select(use => use.Figures), cancellationToken);
+
+    /// <summary>The same, and reads something of each compiled variant and its entry points in use.</summary>
+    /// <param name="compiler">NVRTC.</param>
+    /// <param name="uses">What to compile.</param>
+    /// <param name="progress">Told each variant before it is compiled.</param>
+    /// <param name="read">Reads a variant; called on several threads.</param>
+    /// <param name="cancellationToken">Stops between two variants.</param>
+    public static IReadOnlyList<T> Compile<T>(CudaCompiler compiler, IReadOnlyList<KernelUse> uses,
+        Action<KernelVariant>? progress, Func<CompiledKernels, (KernelUse Use, KernelFigures Figures)[], IEnumerable<T>> read,
+        CancellationToken cancellationToken)
     {
         var variants = uses.GroupBy(use => use.Variant.ToString(), StringComparer.Ordinal).ToArray();
-        var figures = new KernelFigures[variants.Length][];
+        var results = new T[variants.Length][];
         // NVRTC compiles side by side since version 11.8.
         try
         {
@@ -56,10 +68,11 @@ internal static class KernelBudget
             {
                 KernelVariant variant = variants[index].First().Variant;
                 progress?.Invoke(variant);
-                IReadOnlyList<KernelResources> resources = compiler.Compile(variant).Resources;
-                figures[index] = variant.IsPtx ? []
-                    : [.. variants[index].Select(use =>
-                        Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint)))];
+                CompiledKernels compiled = compiler.Compile(variant);
+                IReadOnlyList<KernelResources> resources = compiled.Resources;
+                results[index] = variant.IsPtx ? []
+                    : [.. read(compiled, [.. variants[index].Select(use => (use,
+                        Figures(use, resources.FirstOrDefault(resource => resource.EntryPoint == use.EntryPoint))))])];
             });
         }
         catch (AggregateException exception)
@@ -68,7 +81,7 @@ internal static class KernelBudget
             ExceptionDispatchInfo.Throw(exception.InnerExceptions[0]);
         }
 
-        return [.. figures.SelectMany(group => group)];
+        return [.. results.SelectMany(group => group)];
     }
 
     /// <summary>What is worse than the table says, new with a spill, or not in it; empty when the table holds.</summary>
@@ -103,28 +116,40 @@ internal static class KernelBudget
     /// <summary>Reads a table.</summary>
     /// <exception cref="InvalidDataException">It is not such a table.</exception>
     /// <exception cref="IOException">It cannot be read.</exception>
-    public static IReadOnlyList<KernelFigures> Read(string path)
+    public static IReadOnlyList<KernelFigures> Read(string path) =>
+        Read(path, KernelJson.Default.KernelFiguresArray, row => (row.Kernel, row.Architecture));
+
+    /// <summary>Reads a table of <see cref="KernelAnalysis"/>.</summary>
+    /// <inheritdoc cref="Read(string)"/>
+    public static IReadOnlyList<KernelAnalysis> ReadAnalyses(string path) =>
+        Read(path, KernelJson.Default.KernelAnalysisArray, row => (row.Kernel, row.Architecture));
+
+    /// <summary>A table as text, one kernel per line so that changes read well.</summary>
+    public static string Format(IReadOnlyList<KernelFigures> figures) => Format(figures, KernelJson.Default.KernelFigures);
+
+    /// <inheritdoc cref="Format(IReadOnlyList{KernelFigures})"/>
+    public static string Format(IReadOnlyList<KernelAnalysis> analyses) =>
+        Format(analyses, KernelJson.Default.KernelAnalysis);
+
+    private static string Format<T>(IReadOnlyList<T> rows, JsonTypeInfo<T> type) =>
+        "[\n" + string.Join(",\n", rows.Select(row => "  " + JsonSerializer.Serialize(row, type))) + "\n]\n";
+
+    private static T[] Read<T>(string path, JsonTypeInfo<T[]> type, Func<T, (string Kernel, string Architecture)> key)
     {
-        KernelFigures[] table;
+        T[] table;
         try
         {
-            table = JsonText.Deserialize(BoundedFile.Read(path, MostTableBytes), KernelJson.Default.KernelFiguresArray);
+            table = JsonText.Deserialize(BoundedFile.Read(path, MostTableBytes), type);
         }
         catch (JsonException exception)
         {
             throw new InvalidDataException($"'{path}' is no table of kernels: {exception.Message}", exception);
         }
 
-        return table.GroupBy(figures => (figures.Kernel, figures.Architecture))
-            .FirstOrDefault(group => group.Count() > 1) is { } twice
+        return table.GroupBy(key).FirstOrDefault(group => group.Count() > 1) is { } twice
             ? throw new InvalidDataException($"'{path}' has {twice.Key.Kernel} ({twice.Key.Architecture}) twice.")
             : table;
     }
-
-    /// <summary>A table as text, one kernel per line so that changes read well.</summary>
-    public static string Format(IReadOnlyList<KernelFigures> figures) =>
-        "[\n" + string.Join(",\n",
-            figures.Select(row => "  " + JsonSerializer.Serialize(row, KernelJson.Default.KernelFigures))) + "\n]\n";
 
     private static string Name(KernelVariant variant) =>
         string.Join(" ", variant.Defines.Select(define => $"{define.Key}={define.Value}").Prepend(variant.Source.Name));
@@ -145,5 +170,7 @@ internal static class KernelBudget
     RespectRequiredConstructorParameters = true)]
 [JsonSerializable(typeof(KernelFigures[]))]
 [JsonSerializable(typeof(KernelFigures))]
+[JsonSerializable(typeof(KernelAnalysis[]))]
+[JsonSerializable(typeof(KernelAnalysis))]
 [JsonSerializable(typeof(CheckedQuantity[]))]
 internal sealed partial class KernelJson : JsonSerializerContext;

@@ -6,5 +6,8 @@ namespace Skylight.Cli.Kernels;
 internal static class KernelsCommand
 {
     public static Command Create() =>
-        new("kernels", "Check and compile the CUDA kernels one by one.") { CheckCommand.Create(), CompileCommand.Create() };
+        new("kernels", "Check, compile and analyze the CUDA kernels one by one.")
+        {
+            CheckCommand.Create(), CompileCommand.Create(), AnalyzeCommand.Create(),
+        };
 }

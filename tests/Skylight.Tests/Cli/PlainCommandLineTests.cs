@@ -59,6 +59,7 @@ public sealed class PlainCommandLineTests
         "generate MODEL --prompt x --image absent.png", "eval DIR --data DIR", "eval DIR --data absent.jsonl",
         "verify MODEL absent.safetensors", "verify MODEL DIR", "verify DIR DIR",
         "demo --resume DIR", "demo --digits DIR", "kernels compile --budget DIR", "kernels compile --budget absent",
+        "kernels analyze --table DIR", "kernels analyze --disassembler absent",
         "init DIR/new --like tiny --tokenizer absent",
     ];
 
@@ -77,6 +78,7 @@ public sealed class PlainCommandLineTests
         "eval DIR --data DIR --samples 0", "eval MODEL --data absent --limit 0", "verify MODEL absent.safetensors",
         "verify MODEL DIR", "verify DIR DIR", "demo --resume DIR", "demo --digits DIR", "demo --quick --tiny",
         "demo --seed 1.5", "kernels", "kernels compile --budget DIR", "kernels compile --budget absent",
+        "kernels analyze --table DIR", "kernels analyze --disassembler absent", "kernels analyze --arch sm_1",
         "kernels check --filter nothing-has-this-name", "init", "init DIR --like nothing",
         "init DIR/new --like tiny --shard-gb 0", "init DIR/new --like tiny --tokenizer absent",
         "init DIR/new --like tiny --seed x",

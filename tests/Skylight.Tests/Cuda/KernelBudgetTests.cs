@@ -5,8 +5,8 @@ using Skylight.Workloads;
 namespace Skylight.Tests.Cuda;
 
 /// <summary>
-/// Registers, spills, stack and shared memory of every kernel, as NVRTC reports them, against
-/// <c>kernels/budget.json</c>.
+/// Registers, spills, stack and shared memory of every kernel, as NVRTC reports them, against <c>kernels/budget.json</c>, and
+/// what its machine code for Hopper keeps busy against <c>kernels/machine-code.json</c>.
 /// </summary>
 public sealed class KernelBudgetTests
 {
@@ -32,11 +32,46 @@ public sealed class KernelBudgetTests
         var unsupported = new List<string>();
         List<KernelUse> uses = [.. new[] { "sm_80", "sm_90a" }.SelectMany(
             architecture => KernelInventory.Collect(Catalog.All, CudaTarget.For(architecture), unsupported))];
-        IReadOnlyList<KernelFigures> measured = KernelBudget.Measure(compiler, uses, null,
-            TestContext.Current.CancellationToken);
+        Disassembler? disassembler = FindDisassembler();
+        var refused = new List<string>();
+        IReadOnlyList<(KernelFigures Figures, KernelAnalysis? Analysis)> measured = KernelBudget.Compile(compiler, uses, null,
+            (compiled, figures) =>
+            {
+                bool isRead = disassembler is not null && compiled.Variant.ArchitectureName == "sm_90a";
+                IReadOnlyList<MachineFunction> code = isRead ? disassembler!.Read(compiled.Image.Span) : [];
+                lock (refused)
+                    refused.AddRange(AnalyzeCommand.RefusedPlans(compiled.Log));
+                return figures.Select(use =>
+                    (use.Figures, isRead ? KernelAnalysis.Of(use.Figures, use.Use.EntryPoint, code) : null));
+            }, TestContext.Current.CancellationToken);
         Assert.Empty(unsupported);
-        Assert.DoesNotContain(measured, figures => figures.SpillBytes > 0);
-        Assert.Empty(KernelBudget.Compare(measured, KernelBudget.Read(Repository.PathOf("kernels", "budget.json"))));
+        Assert.Empty(refused);
+        Assert.DoesNotContain(measured, kernel => kernel.Figures.SpillBytes > 0);
+        Assert.Empty(KernelBudget.Compare([.. measured.Select(kernel => kernel.Figures)],
+            KernelBudget.Read(Repository.PathOf("kernels", "budget.json"))));
+        KernelAnalysis[] analyses = [.. measured.Select(kernel => kernel.Analysis).OfType<KernelAnalysis>()];
+        IReadOnlyList<KernelAnalysis> table = KernelBudget.ReadAnalyses(Repository.PathOf("kernels", "machine-code.json"));
+        foreach (string difference in KernelAnalysis.Differences(analyses, table))
+            TestContext.Current.TestOutputHelper?.WriteLine(difference);
+        Assert.Empty(KernelAnalysis.Compare(analyses, table));
+        // Nothing is measured by an old table.
+        if (analyses.Length > 0)
+            Assert.Empty(table.Select(row => row.Kernel).Except(analyses.Select(row => row.Kernel)));
+        else
+            TestContext.Current.AddWarning("nvdisasm is not here (.ci/install unpacks it): machine code was not read.");
+    }
+
+    private static Disassembler? FindDisassembler()
+    {
+        string unpacked = Repository.PathOf("build", "cuda", "nvdisasm", "usr", "bin", "nvdisasm");
+        try
+        {
+            return Disassembler.Find(File.Exists(unpacked) ? unpacked : null);
+        }
+        catch (FileNotFoundException)
+        {
+            return null;
+        }
     }
 
     [Fact]
