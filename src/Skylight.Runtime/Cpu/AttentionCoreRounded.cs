@@ -19,9 +19,11 @@ internal static unsafe partial class AttentionCore
         private readonly RowTiling _tiling;
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void> _tile, _last;
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void> _ahead;
+        private readonly BFloat16Instruction _instruction;
 
         public RegisterTiles(int rows, BFloat16Instruction instruction)
         {
+            _instruction = instruction;
             _tiling = new RowTiling(rows, BFloat16Kernels.MaxRows(instruction));
             _tile = (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void>)
                 BFloat16Kernels.Tile(instruction, _tiling.Height);
@@ -76,9 +78,23 @@ internal static unsafe partial class AttentionCore
             nint rows = (nint)whole * _tiling.Height;
             _last(a + rows * chunks * RowBytes, b, sums + rows * PageSize, pairs, 1);
         }
+
+        /// <summary>sums[rows, 32] = fma(a·b, scales, sums) for one chunk of 32 steps, a column with its own scale.</summary>
+        public void MultiplyScaled(byte* a, void* b, float* sums, float* scales)
+        {
+            int whole = _tiling.Count - 1;
+            if (whole > 0)
+                Scaled(_tiling.Height)(a, b, sums, PageSize / 2, whole, scales);
+            nint rows = (nint)whole * _tiling.Height;
+            Scaled(_tiling.Last)(a + rows * RowBytes, b, sums + rows * PageSize, PageSize / 2, 1, scales);
+        }
+
+        private delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, float*, void> Scaled(int rows) =>
+            (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, float*, void>)
+                BFloat16Kernels.ScaledTile(_instruction, rows);
     }
 
-    /// <summary>The products of a tile of query rows with pages.</summary>
+    /// <summary>The products of a tile of query rows with pages of bfloat16.</summary>
     private readonly struct RoundedTile
     {
         private readonly RegisterTiles _tiles;
