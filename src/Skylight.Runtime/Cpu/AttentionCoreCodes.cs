@@ -10,6 +10,8 @@ internal static unsafe partial class AttentionCore
         int* visible, int most)
         where TSimd : struct, ISimd<TVector>
     {
+        byte* kept = stackalloc byte[TileConfiguration.Bytes];
+        tile.Enter(kept);
         for (int start = 0, page = 0; start < most; start += PageSize, page++)
         {
             nint offset = pages.Offset(page), next = start + PageSize < most ? pages.Offset(page + 1) : offset;
@@ -20,6 +22,8 @@ internal static unsafe partial class AttentionCore
             Correct<TSimd, TVector>(sum, state.Correction, tile.Rows, tile.Dimension);
             tile.AddValues<TSimd, TVector>(state.Scores, sum);
         }
+
+        tile.Leave(kept);
     }
 
     /// <summary>
@@ -28,10 +32,14 @@ internal static unsafe partial class AttentionCore
     /// </summary>
     private readonly struct CodeTile
     {
+        private const int BlockFloats = PageSize * Int8Pages.BlockSize;
+
         private readonly RegisterTiles _tiles;
         private readonly bool _isAssembled;
-        private readonly float* _query, _products, _weights, _keyScales, _valueScales;
-        private readonly byte* _keys, _values;
+        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void> _scores;
+        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void> _addValues;
+        private readonly float* _query, _weights, _products, _keyScales, _valueScales, _keys, _values;
+        private readonly int _blocks;
 
         /// <summary>Packs the queries.</summary>
         /// <param name="scratch"><see cref="Floats"/>.</param>
@@ -41,21 +49,26 @@ internal static unsafe partial class AttentionCore
         /// <param name="instruction">What multiplies; null for managed loops.</param>
         public CodeTile(float* scratch, float* query, int rows, int dimension, BFloat16Instruction? instruction)
         {
-            (Rows, Dimension, _isAssembled) = (rows, dimension, instruction is not null);
-            _keys = (byte*)scratch;
-            _values = _keys + dimension * (nint)BlockRowBytes;
-            _products = (float*)(_values + dimension * (nint)BlockRowBytes);
-            _weights = _products + TileRows * PageSize;
-            _keyScales = _weights + TileRows * PageSize;
+            (Rows, Dimension, _isAssembled, _blocks) = (rows, dimension, instruction is not null,
+                dimension / Int8Pages.BlockSize);
+            _keys = scratch;
+            _values = _keys + _blocks * BlockFloats;
+            _weights = _values + _blocks * BlockFloats;
+            _products = _weights + _blocks * BlockFloats;
+            _keyScales = _products + BlockFloats;
             _valueScales = _keyScales + dimension;
-            _query = _isAssembled ? _valueScales + dimension : query;
-            _tiles = _isAssembled ? new RegisterTiles(rows, instruction!.Value) : default;
-            for (int d = 0; _isAssembled && d < dimension; d += Int8Pages.BlockSize)
-                _tiles.Pack(query + d, (byte*)_query + (nint)(d / Int8Pages.BlockSize) * TileRows * RowBytes, dimension,
-                    Int8Pages.BlockSize);
+            _query = query;
+            if (instruction is not { } multiplies)
+                return;
+            _tiles = new RegisterTiles(rows, multiplies);
+            _query = _valueScales + dimension;
+            for (int block = 0; block < _blocks; block++)
+                _tiles.Pack(query + block * Int8Pages.BlockSize, OfRows(_query, block), dimension, Int8Pages.BlockSize);
+            if (multiplies != BFloat16Instruction.Matrices)
+                return;
+            _scores = Int8Kernels.Scores(rows);
+            _addValues = Int8Kernels.Values(rows);
         }
-
-        private const int BlockRowBytes = PageSize * sizeof(float);
 
         /// <summary>Query rows.</summary>
         public int Rows { get; }
@@ -64,8 +77,22 @@ internal static unsafe partial class AttentionCore
         public int Dimension { get; }
 
         public static nint Floats(int dimension) =>
-            2 * (nint)dimension * PageSize + 2 * TileRows * PageSize + 2 * dimension
-            + (nint)dimension / Int8Pages.BlockSize * TileRows * RowBytes / sizeof(float);
+            // Keys, values and weights in blocks of float32, a block of products, scales, and queries in bfloat16.
+            3 * (nint)dimension * PageSize + BlockFloats + 2 * dimension + (nint)dimension * TileRows / 2;
+
+        /// <summary>To be called before the first page; keeps how the thread's tiles are configured.</summary>
+        public void Enter(byte* kept)
+        {
+            if (_scores != null)
+                Int8Kernels.Enter(Rows)(kept);
+        }
+
+        /// <summary>To be called after the last page.</summary>
+        public void Leave(byte* kept)
+        {
+            if (_scores != null)
+                Int8Kernels.Leave(kept);
+        }
 
         /// <summary>Takes up a page.</summary>
         /// <param name="pages">All of them.</param>
@@ -74,27 +101,25 @@ internal static unsafe partial class AttentionCore
         /// <param name="count">How many of its values exist.</param>
         public void Expand(in Pages pages, nint offset, nint next, int count)
         {
-            int blocks = Dimension / Int8Pages.BlockSize;
-            Expand(pages.Keys + offset, _keys, _keyScales, blocks, pages.Keys + next);
-            Expand(pages.Values + offset, _values, _valueScales, blocks, pages.Values + next);
+            Expand(pages.Keys + offset, _keys, _keyScales, pages.Keys + next);
+            Expand(pages.Values + offset, _values, _valueScales, pages.Values + next);
             // Those that do not exist have weights of zero, and codes of any value; a scale might be NaN.
-            for (int block = 0; count < PageSize && block < blocks; block++)
+            for (int block = 0; count < PageSize && block < _blocks; block++)
                 new Span<float>(_valueScales + block * PageSize + count, PageSize - count).Clear();
         }
 
-        private void Expand(byte* page, byte* target, float* scales, int blocks, byte* next)
+        private void Expand(byte* page, float* target, float* scales, byte* next)
         {
             if (_isAssembled)
             {
-                ((delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void*, void>)Int8Expansion.Kernel)(
-                    page, target, scales, blocks, next);
+                Int8Kernels.Expand(page, target, scales, _blocks, next);
                 return;
             }
 
-            for (int block = 0; block < blocks; block++, page += Int8Pages.BlockBytes)
+            for (int block = 0; block < _blocks; block++, page += Int8Pages.BlockBytes)
             {
                 Int8Pages.WidenScales(page, scales + block * PageSize);
-                Int8Pages.WidenCodes(page, (float*)target + (nint)block * PageSize * PageSize);
+                Int8Pages.WidenCodes(page, target + block * BlockFloats);
             }
         }
 
@@ -103,18 +128,23 @@ internal static unsafe partial class AttentionCore
             where TSimd : struct, ISimd<TVector>
         {
             new Span<float>(scores, Rows * PageSize).Clear();
-            for (int block = 0; block < Dimension / Int8Pages.BlockSize; block++)
+            if (_scores != null)
+            {
+                _scores(_query, _keys, scores, _blocks, _keyScales);
+                return;
+            }
+
+            for (int block = 0; block < _blocks; block++)
             {
                 float* scales = _keyScales + block * PageSize;
                 if (_isAssembled)
                 {
-                    _tiles.MultiplyScaled((byte*)_query + (nint)block * TileRows * RowBytes, _keys + (nint)block * BlockBytes,
-                        scores, scales);
+                    _tiles.MultiplyScaled(OfRows(_query, block), OfPage(_keys, block), scores, scales);
                     continue;
                 }
 
-                Multiply(_query + block * Int8Pages.BlockSize, Dimension, 1, (float*)_keys + (nint)block * PageSize * PageSize,
-                    PageSize, _products, PageSize, Rows, Int8Pages.BlockSize, accumulate: false);
+                Multiply(_query + block * Int8Pages.BlockSize, Dimension, 1, _keys + block * BlockFloats, PageSize, _products,
+                    PageSize, Rows, Int8Pages.BlockSize, accumulate: false);
                 for (int row = 0; row < Rows * PageSize; row += PageSize)
                 {
                     for (int lane = 0; lane < PageSize; lane += TSimd.Count)
@@ -128,8 +158,22 @@ internal static unsafe partial class AttentionCore
         public void AddValues<TSimd, TVector>(float* p, float* sum)
             where TSimd : struct, ISimd<TVector>
         {
-            for (int block = 0; block < Dimension / Int8Pages.BlockSize; block++, sum += TileRows * PageSize)
+            if (_isAssembled)
+                Int8Kernels.Weights(p, _valueScales, _weights, Rows, _blocks);
+            if (_addValues != null)
             {
+                _addValues(_weights, _values, sum, _blocks);
+                return;
+            }
+
+            for (int block = 0; block < _blocks; block++, sum += TileRows * PageSize)
+            {
+                if (_isAssembled)
+                {
+                    _tiles.Multiply(OfRows(_weights, block), 1, OfPage(_values, block), sum, PageSize / 2);
+                    continue;
+                }
+
                 float* scales = _valueScales + block * PageSize;
                 for (int row = 0; row < Rows * PageSize; row += PageSize)
                 {
@@ -138,17 +182,14 @@ internal static unsafe partial class AttentionCore
                             TSimd.Multiply(TSimd.Load(p + row + lane), TSimd.Load(scales + lane)));
                 }
 
-                if (_isAssembled)
-                {
-                    _tiles.Pack(_products, (byte*)_weights, PageSize, PageSize);
-                    _tiles.Multiply((byte*)_weights, 1, _values + (nint)block * BlockBytes, sum, PageSize / 2);
-                    continue;
-                }
-
                 BFloat16Pages.Round(_products, Rows * PageSize);
-                Multiply(_products, PageSize, 1, (float*)_values + (nint)block * PageSize * PageSize, PageSize, sum, PageSize,
-                    Rows, PageSize, accumulate: true);
+                Multiply(_products, PageSize, 1, _values + block * BlockFloats, PageSize, sum, PageSize, Rows, PageSize,
+                    accumulate: true);
             }
         }
+
+        private static byte* OfRows(float* operand, int block) => (byte*)operand + (nint)block * Int8Matrices.RowBlockBytes;
+
+        private static byte* OfPage(float* operand, int block) => (byte*)operand + (nint)block * Int8Matrices.PageBlockBytes;
     }
 }

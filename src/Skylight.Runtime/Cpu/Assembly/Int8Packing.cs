@@ -3,21 +3,17 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Skylight.Cpu.Assembly;
 
-/// <summary>Bytes of key-value pages become pairs of bfloat16, the order that <see cref="BFloat16Tile"/> reads.</summary>
-internal static unsafe class Int8Expansion
+/// <summary>The operands of attention over pages of bytes, as pairs of bfloat16 in the order of <see cref="BFloat16Tile"/>.</summary>
+internal static class Int8Packing
 {
     private const int Lines = 16, LineBytes = 64, PairBytes = 128;
-    private static readonly Lazy<nint> Made = new(Make);
 
     /// <summary>
     /// (page, target, scales, blocks, ahead): blocks of <see cref="Int8Pages"/> one after the other; of each 16 pairs of steps
     /// by 32 columns go to target, the earlier step in the upper half, and 32 scales in float32 to scales. Meanwhile as many
-    /// bytes are asked for from ahead on.
+    /// bytes are asked for from ahead on, where that is wanted.
     /// </summary>
-    public static delegate* unmanaged<void*, void*, float*, nint, void*, void> Kernel =>
-        (delegate* unmanaged<void*, void*, float*, nint, void*, void>)Made.Value;
-
-    private static nint Make()
+    public static nint Expand()
     {
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
@@ -55,6 +51,38 @@ internal static unsafe class Int8Expansion
             code.add(r8, Int8Pages.BlockBytes);
             code.add(rsi, Lines * PairBytes);
             code.add(rdx, 2 * LineBytes);
+        });
+        return kernel.Finish();
+    }
+
+    /// <summary>
+    /// (p, scales, target, rows, blocks): of each row [32] and each block the products with the block's 32 scales, rounded, go
+    /// to target, [blocks][32 rows][32].
+    /// </summary>
+    public static nint Weights()
+    {
+        var kernel = new KernelAssembler();
+        Assembler code = kernel.Code;
+        kernel.Loop(r8, () =>
+        {
+            code.vmovups(zmm0, __zmmword_ptr[rsi]);
+            code.vmovups(zmm1, __zmmword_ptr[rsi + LineBytes]);
+            code.mov(rax, rdi);
+            code.mov(r10, rdx);
+            code.mov(r11, rcx);
+            kernel.Loop(r11, () =>
+            {
+                code.vmulps(zmm2, zmm0, __zmmword_ptr[rax]);
+                code.vmulps(zmm3, zmm1, __zmmword_ptr[rax + LineBytes]);
+                // The last source goes into the lower half; of each pair the earlier one then into the upper.
+                code.vcvtne2ps2bf16(zmm2, zmm3, zmm2);
+                code.vprold(zmm2, zmm2, 16);
+                code.vmovdqu32(__zmmword_ptr[r10], zmm2);
+                code.add(rax, PairBytes);
+                code.add(r10, LineBytes);
+            });
+            code.add(rsi, PairBytes);
+            code.add(rdx, Int8Matrices.RowBlockBytes);
         });
         return kernel.Finish();
     }
