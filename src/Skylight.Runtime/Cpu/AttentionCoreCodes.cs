@@ -14,13 +14,14 @@ internal static unsafe partial class AttentionCore
         tile.Enter(kept);
         for (int start = 0, page = 0; start < most; start += PageSize, page++)
         {
-            nint offset = pages.Offset(page), next = start + PageSize < most ? pages.Offset(page + 1) : offset;
-            tile.Expand(pages, offset, next, Math.Min(PageSize, most - start));
-            tile.Scores<TSimd, TVector>(state.Scores);
+            // Work on a page takes hardly longer than memory to answer, so the one after the next is asked for.
+            nint offset = pages.Offset(page), next = start + 2 * PageSize < most ? pages.Offset(page + 2) : offset;
+            tile.Expand(pages, offset, Math.Min(PageSize, most - start));
+            tile.Scores<TSimd, TVector>(state.Scores, pages.Keys + next);
             // Only the first row's count can be the smallest.
             SoftmaxPage<TSimd, TVector, WeightExponential>(state, tile.Rows, visible[0] - start < PageSize, visible, start);
             Correct<TSimd, TVector>(sum, state.Correction, tile.Rows, tile.Dimension);
-            tile.AddValues<TSimd, TVector>(state.Scores, sum);
+            tile.AddValues<TSimd, TVector>(state.Scores, sum, pages.Values + next);
         }
 
         tile.Leave(kept);
@@ -36,8 +37,8 @@ internal static unsafe partial class AttentionCore
 
         private readonly RegisterTiles _tiles;
         private readonly bool _isAssembled;
-        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void> _scores;
-        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void> _addValues;
+        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void*, void> _scores;
+        private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void*, void> _addValues;
         private readonly float* _query, _weights, _products, _keyScales, _valueScales, _keys, _values;
         private readonly int _blocks;
 
@@ -97,22 +98,21 @@ internal static unsafe partial class AttentionCore
         /// <summary>Takes up a page.</summary>
         /// <param name="pages">All of them.</param>
         /// <param name="offset">Where it is.</param>
-        /// <param name="next">Where the page is that is asked for meanwhile.</param>
         /// <param name="count">How many of its values exist.</param>
-        public void Expand(in Pages pages, nint offset, nint next, int count)
+        public void Expand(in Pages pages, nint offset, int count)
         {
-            Expand(pages.Keys + offset, _keys, _keyScales, pages.Keys + next);
-            Expand(pages.Values + offset, _values, _valueScales, pages.Values + next);
+            Expand(pages.Keys + offset, _keys, _keyScales);
+            Expand(pages.Values + offset, _values, _valueScales);
             // Those that do not exist have weights of zero, and codes of any value; a scale might be NaN.
             for (int block = 0; count < PageSize && block < _blocks; block++)
                 new Span<float>(_valueScales + block * PageSize + count, PageSize - count).Clear();
         }
 
-        private void Expand(byte* page, float* target, float* scales, byte* next)
+        private void Expand(byte* page, float* target, float* scales)
         {
             if (_isAssembled)
             {
-                Int8Kernels.Expand(page, target, scales, _blocks, next);
+                Int8Kernels.Expand(page, target, scales, _blocks);
                 return;
             }
 
@@ -124,13 +124,15 @@ internal static unsafe partial class AttentionCore
         }
 
         /// <summary>scores[rows, 32] = Σ over blocks of fma(queries·codes of the keys, scale of a key, scores), from zero.</summary>
-        public void Scores<TSimd, TVector>(float* scores)
+        /// <param name="scores">[rows][32].</param>
+        /// <param name="next">The keys of a page to ask for meanwhile.</param>
+        public void Scores<TSimd, TVector>(float* scores, byte* next)
             where TSimd : struct, ISimd<TVector>
         {
             new Span<float>(scores, Rows * PageSize).Clear();
             if (_scores != null)
             {
-                _scores(_query, _keys, scores, _blocks, _keyScales);
+                _scores(_query, _keys, scores, _blocks, _keyScales, next);
                 return;
             }
 
@@ -155,14 +157,17 @@ internal static unsafe partial class AttentionCore
         }
 
         /// <summary>sum += (p · scale of a value, rounded)·codes of the values; sums in blocks of 32 columns.</summary>
-        public void AddValues<TSimd, TVector>(float* p, float* sum)
+        /// <param name="p">[rows][32].</param>
+        /// <param name="sum">The sums.</param>
+        /// <param name="next">The values of a page to ask for meanwhile.</param>
+        public void AddValues<TSimd, TVector>(float* p, float* sum, byte* next)
             where TSimd : struct, ISimd<TVector>
         {
             if (_isAssembled)
                 Int8Kernels.Weights(p, _valueScales, _weights, Rows, _blocks);
             if (_addValues != null)
             {
-                _addValues(_weights, _values, sum, _blocks);
+                _addValues(_weights, _values, sum, _blocks, next);
                 return;
             }
 

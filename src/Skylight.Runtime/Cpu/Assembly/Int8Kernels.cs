@@ -10,8 +10,8 @@ internal static unsafe class Int8Kernels
         s_values = ByRows(Int8Matrices.Values);
 
     /// <inheritdoc cref="Int8Packing.Expand"/>
-    public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void*, void> Expand =>
-        (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void*, void>)s_expand.Value;
+    public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void> Expand =>
+        (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void>)s_expand.Value;
 
     /// <inheritdoc cref="Int8Packing.Weights"/>
     public static delegate* unmanaged[SuppressGCTransition]<float*, float*, void*, nint, nint, void> Weights =>
@@ -26,12 +26,12 @@ internal static unsafe class Int8Kernels
         (delegate* unmanaged[SuppressGCTransition]<void*, void>)s_leave.Value;
 
     /// <inheritdoc cref="Int8Matrices.Scores"/>
-    public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void> Scores(int rows) =>
-        (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void>)s_scores[rows].Value;
+    public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void*, void> Scores(int rows) =>
+        (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void*, void>)s_scores[rows].Value;
 
     /// <inheritdoc cref="Int8Matrices.Values"/>
-    public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void> Values(int rows) =>
-        (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void>)s_values[rows].Value;
+    public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void*, void> Values(int rows) =>
+        (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, void*, void>)s_values[rows].Value;
 
     private static Lazy<nint>[] ByRows(Func<int, nint> make) =>
         [.. Enumerable.Range(0, Int8Matrices.MaxRows + 1).Select(rows => new Lazy<nint>(() => make(rows)))];

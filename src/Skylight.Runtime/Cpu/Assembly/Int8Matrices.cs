@@ -41,8 +41,8 @@ internal static class Int8Matrices
     }
 
     /// <summary>
-    /// (rows, page, sums, blocks, scales): sums[rows, 32] = fma(product of a block, scales of its columns, sums), a block after
-    /// the other.
+    /// (rows, page, sums, blocks, scales, ahead): sums[rows, 32] = fma(product of a block, scales of its columns, sums), a block
+    /// after the other. Meanwhile as many blocks of <see cref="Int8Pages"/> are asked for from ahead on.
     /// </summary>
     public static nint Scores(int rows)
     {
@@ -68,14 +68,19 @@ internal static class Int8Matrices
                 code.vmovups(own, __zmmword_ptr[rsp + half * RowBytes]);
                 code.vfmadd213ps(own, zmm[half % 2], __zmmword_ptr[rdx + half * RowBytes]);
                 code.vmovups(__zmmword_ptr[rdx + half * RowBytes], own);
+                Ask(code, r9, half, 2 * rows);
             }
+
+            code.add(r9, Int8Pages.BlockBytes);
         });
         code.mov(rsp, rbp);
         code.pop(rbp);
         return kernel.Finish();
     }
 
-    /// <summary>(rows, page, sums, blocks): sums[block][32 rows, 32] += product of the block.</summary>
+    /// <summary>
+    /// (rows, page, sums, blocks, ahead): sums[block][32 rows, 32] += product of the block. Asks like <see cref="Scores"/>.
+    /// </summary>
     public static nint Values(int rows)
     {
         var kernel = new KernelAssembler();
@@ -84,11 +89,21 @@ internal static class Int8Matrices
         kernel.Loop(rcx, () =>
         {
             EachSum(rows, (tile, offset) => code.tileloadd(s_tmm[tile], __[rdx + r10 * 1 + offset]));
+            Ask(code, r8, 0, 1);
+            code.add(r8, Int8Pages.BlockBytes);
             Product(code, rows);
             EachSum(rows, (tile, offset) => code.tilestored(__[rdx + r10 * 1 + offset], s_tmm[tile]));
             code.add(rdx, MaxRows * PairBytes);
         });
         return kernel.Finish();
+    }
+
+    /// <summary>Asks for some lines of a block, one of so many parts.</summary>
+    private static void Ask(Assembler code, AssemblerRegister64 block, int part, int parts)
+    {
+        const int Lines = Int8Pages.BlockBytes / RowBytes;
+        for (int line = Lines * part / parts; line < Lines * (part + 1) / parts; line++)
+            code.prefetcht1(__byte_ptr[block + line * RowBytes]);
     }
 
     private static void Strides(Assembler code)

@@ -9,9 +9,8 @@ internal static class Int8Packing
     private const int Lines = 16, LineBytes = 64, PairBytes = 128;
 
     /// <summary>
-    /// (page, target, scales, blocks, ahead): blocks of <see cref="Int8Pages"/> one after the other; of each 16 pairs of steps
-    /// by 32 columns go to target, the earlier step in the upper half, and 32 scales in float32 to scales. Meanwhile as many
-    /// bytes are asked for from ahead on, where that is wanted.
+    /// (page, target, scales, blocks): blocks of <see cref="Int8Pages"/> one after the other; of each 16 pairs of steps by 32
+    /// columns go to target, the earlier step in the upper half, and 32 scales in float32 to scales.
     /// </summary>
     public static nint Expand()
     {
@@ -27,12 +26,10 @@ internal static class Int8Packing
                 code.vmovdqu32(__zmmword_ptr[rdx + half * LineBytes], zmm[half]);
             }
 
-            code.prefetcht1(__byte_ptr[r8]);
             for (int line = 0; line < Lines; line++)
             {
                 // Codes have 7 bits, so as float32 they are bfloat16 already: the lower halves are zero.
                 int place = (1 + line) * LineBytes, first = line % 4 * 4;
-                code.prefetcht1(__byte_ptr[r8 + place]);
                 for (int quarter = 0; quarter < 4; quarter++)
                 {
                     code.vpmovsxbd(zmm[first + quarter], __xmmword_ptr[rdi + (place + quarter * 16)]);
@@ -48,7 +45,6 @@ internal static class Int8Packing
             }
 
             code.add(rdi, Int8Pages.BlockBytes);
-            code.add(r8, Int8Pages.BlockBytes);
             code.add(rsi, Lines * PairBytes);
             code.add(rdx, 2 * LineBytes);
         });
