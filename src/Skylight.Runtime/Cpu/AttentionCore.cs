@@ -161,6 +161,8 @@ internal static unsafe partial class AttentionCore
         {
             int rows = Math.Min(TileRows, pairs - first);
             int most = GatherQueries<TSimd, TVector>(queries, first, rows, query, visible);
+            if (pages.AreCodes)
+                TransformQueries(query, rows, dimension);
             if (pages.AreRounded && !isAssembled)
                 BFloat16Pages.Round(query, rows * dimension);
             new Span<float>(sum, (int)sumFloats).Clear();

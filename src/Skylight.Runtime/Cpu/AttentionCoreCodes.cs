@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Skylight.Cpu.Assembly;
 
 namespace Skylight.Cpu;
@@ -5,6 +6,16 @@ namespace Skylight.Cpu;
 // Pages of bytes.
 internal static unsafe partial class AttentionCore
 {
+    /// <summary>Queries for keys that are transformed: the products are those of both as they were.</summary>
+    private static void TransformQueries(float* query, int rows, int dimension)
+    {
+        for (int row = 0; row < rows; row++)
+            WalshHadamard.Transform(query + (nint)row * dimension, dimension);
+        // A power of two: nothing is rounded.
+        var numbers = new Span<float>(query, rows * dimension);
+        TensorPrimitives.Multiply(numbers, 1f / WalshHadamard.Size(dimension), numbers);
+    }
+
     /// <summary>What the pages add to the sums of a tile of rows.</summary>
     private static void WalkCodes<TSimd, TVector>(in Pages pages, in CodeTile tile, in SoftmaxState state, float* sum,
         int* visible, int most)

@@ -6,7 +6,9 @@ namespace Skylight.Cpu;
 /// <summary>
 /// Pages of keys and values in bytes: blocks of 32 positions and 32 numbers of the head's width, in each 32 scales, one for
 /// each position, then the codes, [32 steps of a product][32 columns]. Keys have dimensions as steps and positions as columns,
-/// values positions as steps and dimensions as columns, so that a block of either is expanded alike.
+/// values positions as steps and dimensions as columns, so that a block of either is expanded alike. Keys are transformed
+/// (<see cref="WalshHadamard"/>) before they are rounded, and queries before they are multiplied: models have keys with a few
+/// numbers far beyond the others, which would take all steps of their blocks, and so they are spread over the head.
 /// </summary>
 /// <remarks>
 /// Positions that were not written hold anything. A scale is bfloat16, rounded up, so that no code is beyond ±127 and
@@ -34,12 +36,15 @@ internal static unsafe class Int8Pages
     public static void WriteKeys(float* source, nint stride, int offset, int count, int dimension, byte* page)
     {
         sbyte* codes = stackalloc sbyte[BlockSize];
+        float* key = stackalloc float[dimension];
         for (int index = 0; index < count; index++)
         {
+            new ReadOnlySpan<float>(source + index * stride, dimension).CopyTo(new Span<float>(key, dimension));
+            WalshHadamard.Transform(key, dimension);
             byte* block = page;
             for (int d = 0; d < dimension; d += BlockSize, block += BlockBytes)
             {
-                ((ushort*)block)[offset + index] = Round(source + index * stride + d, codes);
+                ((ushort*)block)[offset + index] = Round(key + d, codes);
                 sbyte* target = (sbyte*)block + ScaleBytes + offset + index;
                 for (int step = 0; step < BlockSize; step++)
                     target[step * PageSize] = codes[step];

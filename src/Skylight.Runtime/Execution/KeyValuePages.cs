@@ -11,8 +11,9 @@ public static class KeyValuePages
     public const int Size = 32;
 
     /// <summary>
-    /// Consecutive numbers of a key, or of a value, that share a scale in a cache of <see cref="DataType.Int8"/>: scale =
-    /// greatest magnitude / 127, rounded up to bfloat16; code = number / scale, rounded to even.
+    /// Consecutive numbers of a value, or of a key after its Walsh–Hadamard transform, that share a scale in a cache of
+    /// <see cref="DataType.Int8"/>: scale = greatest magnitude / 127, rounded up to bfloat16; code = number / scale, rounded to
+    /// even.
     /// </summary>
     public const int BlockSize = 32;
 
