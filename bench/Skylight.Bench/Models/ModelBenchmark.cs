@@ -93,14 +93,16 @@ internal static unsafe class ModelBenchmark
         foreach (int tiles in options.Tiles)
         {
             foreach (int batch in options.Batches)
-                results.Add(MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, [null], options)[0]);
+                results.Add(
+                    MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, [null], options)[0]);
         }
 
         foreach (int depth in options.Depths)
         {
             foreach (PassResult result in MeasureContinuing(model, device, yardstick, llama, depth, options))
                 results.Add(result);
-            foreach (PassResult result in MeasureDecoding(model, device, yardstick, llama, depth, 0, 1, options.CacheTypes, options))
+            foreach (PassResult result in MeasureDecoding(model, device, yardstick, llama, depth, 0, 1, options.CacheTypes,
+                options))
                 results.Add(result);
         }
     }

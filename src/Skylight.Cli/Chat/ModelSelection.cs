@@ -67,7 +67,8 @@ internal sealed class ModelSelection
     public void AddTo(Command command)
     {
         command.Add(_model);
-        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _cacheType, _template, _speculate, _vision])
+        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _cacheType, _template, _speculate,
+            _vision])
             command.Add(option);
     }
 

@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using Skylight.Cpu.Assembly;
 
 namespace Skylight.Cpu;
@@ -6,14 +5,11 @@ namespace Skylight.Cpu;
 // Pages of bytes.
 internal static unsafe partial class AttentionCore
 {
-    /// <summary>Queries for keys that are transformed: the products are those of both as they were.</summary>
+    /// <summary>Queries for keys that are transformed, which have the factor: products are those of both as they were.</summary>
     private static void TransformQueries(float* query, int rows, int dimension)
     {
         for (int row = 0; row < rows; row++)
             WalshHadamard.Transform(query + (nint)row * dimension, dimension);
-        // A power of two: nothing is rounded.
-        var numbers = new Span<float>(query, rows * dimension);
-        TensorPrimitives.Multiply(numbers, 1f / WalshHadamard.Size(dimension), numbers);
     }
 
     /// <summary>What the pages add to the sums of a tile of rows.</summary>
@@ -134,7 +130,7 @@ internal static unsafe partial class AttentionCore
             }
         }
 
-        /// <summary>scores[rows, 32] = Σ over blocks of fma(queries·codes of the keys, scale of a key, scores), from zero.</summary>
+        /// <summary>scores[rows, 32] = fma(queries·codes of the keys, scale of a key, scores) over blocks, from zero.</summary>
         /// <param name="scores">[rows][32].</param>
         /// <param name="next">The keys of a page to ask for meanwhile.</param>
         public void Scores<TSimd, TVector>(float* scores, byte* next)

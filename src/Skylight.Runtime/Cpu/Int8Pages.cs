@@ -1,4 +1,5 @@
 using System.Numerics;
+using System.Numerics.Tensors;
 using Skylight.Execution;
 
 namespace Skylight.Cpu;
@@ -11,9 +12,8 @@ namespace Skylight.Cpu;
 /// numbers far beyond the others, which would take all steps of their blocks, and so they are spread over the head.
 /// </summary>
 /// <remarks>
-/// Positions that were not written hold anything. A scale is bfloat16, rounded up, so that no code is beyond ±127 and
-/// nothing overflows: binary16 would, on models whose keys are in the thousands. It is a multiple of 2⁻¹³³; numbers that are
-/// smaller become zero.
+/// Positions that were not written hold anything. A scale is bfloat16, which has float32's range, and rounded up, so that no
+/// code is beyond ±127. It is a multiple of 2⁻¹³³; numbers that are smaller become zero.
 /// </remarks>
 internal static unsafe class Int8Pages
 {
@@ -39,7 +39,9 @@ internal static unsafe class Int8Pages
         float* key = stackalloc float[dimension];
         for (int index = 0; index < count; index++)
         {
-            new ReadOnlySpan<float>(source + index * stride, dimension).CopyTo(new Span<float>(key, dimension));
+            // The factor of the transform, a power of two, beforehand: so nothing overflows.
+            TensorPrimitives.Multiply(new ReadOnlySpan<float>(source + index * stride, dimension),
+                1f / WalshHadamard.Size(dimension), new Span<float>(key, dimension));
             WalshHadamard.Transform(key, dimension);
             byte* block = page;
             for (int d = 0; d < dimension; d += BlockSize, block += BlockBytes)

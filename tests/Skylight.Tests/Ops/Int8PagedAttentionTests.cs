@@ -68,14 +68,16 @@ public sealed class Int8PagedAttentionTests : IDisposable
         cache.Write(k, v, [.. Enumerable.Range(0, Context).Select(token => table[token / Page] * Page + token % Page)]);
         float[] actual = cache.Attend(q, table, [0, rows], [Context]);
 
-        double[] keys = Rounded(Transformed(k, dimension)), values = Rounded(v), expected = new double[actual.Length];
+        double[] keys = Rounded(Transformed([.. k.Select(number => number / dimension)], dimension)), values = Rounded(v);
+        var expected = new double[actual.Length];
         for (int row = 0; row < rows; row++)
         {
             for (int head = 0; head < Heads; head++)
             {
                 int place = (row * Heads + head) * dimension, seen = Context - rows + row + 1;
-                float[] scaled = [.. q.AsSpan(place, dimension).ToArray().Select(number => number * (float)(1 / Math.Sqrt(dimension)))];
-                double[] query = [.. Transformed(scaled, dimension).Select(number => (double)(float)(BFloat16)(number / dimension))];
+                float scale = (float)(1 / Math.Sqrt(dimension));
+                float[] scaled = [.. q.AsSpan(place, dimension).ToArray().Select(number => number * scale)];
+                double[] query = [.. Transformed(scaled, dimension).Select(number => (double)(float)(BFloat16)number)];
                 double[] scores = [.. Enumerable.Range(0, seen).Select(token =>
                     query.Select((number, d) => number * keys[token * dimension + d]).Sum())];
                 double greatest = scores.Max(), total = scores.Sum(score => Math.Exp(score - greatest));
@@ -130,8 +132,8 @@ public sealed class Int8PagedAttentionTests : IDisposable
         Assert.SkipUnless(BFloat16Kernels.AreAvailable, "No dot products of bfloat16 here.");
         const int Dimension = 96, Tokens = 77;
         var random = new Random(group);
-        float[] q = AttentionHarness.Random(random, group * Dimension, 2), k = AttentionHarness.Random(random, Tokens * Dimension, 2),
-            v = AttentionHarness.Random(random, Tokens * Dimension);
+        float[] q = AttentionHarness.Random(random, group * Dimension, 2),
+            k = AttentionHarness.Random(random, Tokens * Dimension, 2), v = AttentionHarness.Random(random, Tokens * Dimension);
         int pageBytes = KeyValuePages.ElementCount(DataType.Int8, Dimension);
         var keyPages = new byte[3 * pageBytes];
         var valuePages = new byte[3 * pageBytes];
@@ -244,7 +246,8 @@ public sealed class Int8PagedAttentionTests : IDisposable
     [Fact]
     public void Wrong_types_are_named()
     {
-        TensorType q = TensorType.Float32(8, 64), k = TensorType.Float32(8, 32), pages = new(DataType.Int8, new Shape(5, 1, 34 * 32));
+        TensorType q = TensorType.Float32(8, 64), k = TensorType.Float32(8, 32);
+        TensorType pages = new(DataType.Int8, new Shape(5, 1, 34 * 32));
         TensorType table = TensorType.Int32(3, 4), starts = TensorType.Int32(4), lengths = TensorType.Int32(3),
             slots = TensorType.Int32(8);
         Assert.Equal("i8[5, 1, 1088]", pages.ToString());
@@ -264,7 +267,7 @@ public sealed class Int8PagedAttentionTests : IDisposable
     private static void AssertRefused(string message, Op op, params TensorType[] inputs) =>
         Assert.Contains(message, Assert.Throws<GraphException>(() => op.Infer(inputs)).Message, StringComparison.Ordinal);
 
-    /// <summary>What a cache makes of a page of values: a query of zeros sees the mean of all, so each is asked for alone.</summary>
+    /// <summary>What a cache makes of values: a query of zeros sees the mean of all, so each is alone in a page.</summary>
     private static double[] ReadValues(float[] numbers, int dimension)
     {
         using var cache = new PagedCache(1, 1, dimension, pages: Page, DataType.Int8);

@@ -75,7 +75,8 @@ internal sealed class PagedConversation : IDisposable
             {
                 int position = _done[sequence]++;
                 rows.Add(_starts[sequence] + position);
-                slots.Add(_table[sequence * _pagesEach + position / KeyValuePages.Size] * KeyValuePages.Size + position % KeyValuePages.Size);
+                slots.Add(_table[sequence * _pagesEach + position / KeyValuePages.Size] * KeyValuePages.Size
+                    + position % KeyValuePages.Size);
             }
 
             lengths[sequence] = _done[sequence];

@@ -112,7 +112,7 @@ internal static class Int8Matrices
         code.mov(r10d, PairBytes);
     }
 
-    /// <summary>Adds the product of a block, rows at rdi and page at rsi, to the tiles of sums; goes on to the next one.</summary>
+    /// <summary>Adds the product of a block, rows at rdi and page at rsi, to the tiles of sums, and moves both on.</summary>
     private static void Product(Assembler code, int rows)
     {
         for (int high = 0; high * TileRows < rows; high++)

@@ -3,7 +3,7 @@ using static Iced.Intel.AssemblerRegisters;
 
 namespace Skylight.Cpu.Assembly;
 
-/// <summary>The operands of attention over pages of bytes, as pairs of bfloat16 in the order of <see cref="BFloat16Tile"/>.</summary>
+/// <summary>Operands of attention over pages of bytes, as pairs of bfloat16 in the order of <see cref="BFloat16Tile"/>.</summary>
 internal static class Int8Packing
 {
     private const int Lines = 16, LineBytes = 64, PairBytes = 128;
