@@ -159,8 +159,13 @@ public sealed class Int8PagedAttentionTests : IDisposable
                 AttentionCore.Forward(
                     new AttentionCore.Queries
                     {
-                        Query = query, Output = target, RowStride = group * Dimension, Rows = 1, Group = group,
-                        HeadDimension = Dimension, Visible = Tokens,
+                        Query = query,
+                        Output = target,
+                        RowStride = group * Dimension,
+                        Rows = 1,
+                        Group = group,
+                        HeadDimension = Dimension,
+                        Visible = Tokens,
                     },
                     new AttentionCore.Pages { Keys = keys, Values = values, Stride = pageBytes, Type = DataType.Int8 },
                     instruction);
