@@ -17,6 +17,8 @@ switch (verb)
         return GemvBenchmark.Run();
     case "ops":
         return OpBenchmark.Run(args.Length > 1 ? args[1] : null);
+    case "cache":
+        return CacheBenchmark.Run(args.AsSpan(1));
     case "model":
         return ModelBenchmark.Run(args.AsSpan(1));
     case "parity":
@@ -54,14 +56,18 @@ switch (verb)
               gemv   bfloat16 matrix–vector product, beside the machine's read bandwidth → bench/results/cpu-gemv.json
               ops    every op at its real shapes, beside the machine's roofline → bench/results/cpu-ops.json
                      (ops NAME: only workloads whose name contains NAME; nothing is written)
+              cache  attention of all layers over key-value caches of bfloat16 and int8, one token and parts of prompts → bench/results/cpu-cache.json
+                     (--like internvl3-1b --context 4096,16384 --rows 1,512 --output PATH)
               model  generation with a real model's shape and random weights: decoding, prompts, pictures, time by op, memory
-                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --depth 4096,16384 --dtype bfloat16 --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
+                     (--like internvl3-1b --batch 1,8 --prompt 64,512 --tiles 0,1 --depth 4096,16384 --dtype bfloat16 --kv-cache-dtype auto --seconds 12 --llama-cpp FOLDER --output bench/results/cpu-model.json)
               parity whether GGUF files give the same tokens in llama.cpp and here: texts, greedy continuations, a question about a picture; exit code 1 if not
                      (--llama-cpp FOLDER --model FILE.gguf --mmproj FILE.gguf --picture FILE --tokens 48; --base DIR in place of --mmproj: no picture)
               sweep  decoding and prompts by batch and context, and training steps by batch → bench/results/cpu-sweep.json, docs/sweep.svg, docs/sweep-dark.svg
                      (--like internvl3-1b --dtype bfloat16 --batch 1,2,4,8,16,32 --context 512,1024,2048,4096,8192,16384 --tokens 32768 --train 1,2,4 --output PATH; --plot PATH: only draws)
               accuracy  log-probabilities in bfloat16 and float32 beside PyTorch's of the same weights, which torch_cpu.py has written
                      (--model DIR --reference FILE.json --output bench/results/cpu-accuracy.json)
+              accuracy  --like internvl3-1b: those over key-value caches of each type, random weights → bench/results/cpu-cache-accuracy.json
+                     (--key-bias 0 --output PATH)
               tokenizer  loading, encoding and decoding on one thread → bench/results/cpu-tokenizer.json
                      (tokenizer TEXT [TOKENIZER]: a file of text, and another tokenizer.json; nothing is written)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json

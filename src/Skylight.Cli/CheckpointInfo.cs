@@ -119,7 +119,7 @@ internal sealed record CheckpointInfo(
             new PictureInfo(vision.ImageHeight, vision.ImageWidth, configuration.TokensPerTile, pictures.IsTiled,
                 pictures.MinimumTiles, pictures.MaximumTiles, pictures.HasThumbnail),
             TemplateName(configuration), [.. configuration.StopTokenIds], configuration.ImageTokenId,
-            2L * language.LayerCount * language.KeyValueSize * device.KeyValueType(parameterType).Size(), device.Name,
+            KeyValueCache.BytesPerToken(model, request.KeyValueType), device.Name,
             deviceBytes, Plan(model, trained, deviceBytes, request), [.. configuration.Warnings]);
 
         long Bytes(PersistentTensor parameter) => parameter.Type.Format is not null ? parameter.Type.Bytes
@@ -158,7 +158,8 @@ internal sealed record CheckpointInfo(
         [
             Try($"inference: context {context}, batch {request.Batch}, {tiles} tiles", deviceBytes, () =>
             {
-                GenerationEstimate estimate = GenerationEstimate.Of(model, context, request.Batch, tiles);
+                GenerationEstimate estimate = GenerationEstimate.Of(model, context, request.Batch, tiles,
+                    keyValueType: request.KeyValueType);
                 return (estimate.PeakBytes,
                     new() { ["weights"] = estimate.WeightBytes, ["keyValueCache"] = estimate.CacheBytes,
                         ["prefill"] = estimate.PrefillBytes, ["decode"] = estimate.DecodeBytes });

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using Skylight.Execution;
 using Skylight.Hub;
+using Skylight.Tensors;
 
 namespace Skylight.Cli;
 
@@ -46,19 +47,21 @@ internal static class InfoCommand
                 Description = "Gigabytes of memory to compare with; by default those of the device.",
             };
         Option<string?> vision = ModelFolder.CreateVisionOption();
+        Option<string> cacheType = KeyValueOption.Create();
         Option<string> device = DeviceOption.Create();
         device.Description += " Also sm_80, sm_90a and so on, for a card that is not here.";
         var command = new Command("info",
             "Describe a checkpoint: architecture, sizes, and the memory that inference and connector training would " +
             "need on a device. Loads nothing.")
         {
-            model, json, context, batch, tokens, tiles, keep, memory, device, vision,
+            model, json, context, batch, tokens, tiles, keep, memory, device, vision, cacheType,
         };
         command.SetCancellableAction((parse, cancellationToken) => Run(
             parse.GetRequiredValue(model), parse.GetValue(vision), parse.GetValue(json), parse.GetRequiredValue(device),
             parse.GetValue(memory),
             new InfoRequest(parse.GetValue(context), parse.GetValue(batch), parse.GetValue(tokens),
-                parse.GetValue(tiles), !parse.GetValue(keep)), cancellationToken));
+                parse.GetValue(tiles), !parse.GetValue(keep), KeyValueOption.TypeOf(parse.GetRequiredValue(cacheType))),
+            cancellationToken));
         return command;
     }
 
@@ -104,5 +107,6 @@ internal static class InfoCommand
 /// <param name="TrainingTokens">Tokens of a micro-batch.</param>
 /// <param name="Tiles">Tiles; null for those of one large picture.</param>
 /// <param name="Recompute">Whether layers are recomputed in training.</param>
+/// <param name="KeyValueType">Of the key-value cache; null for what the device has for the model.</param>
 internal sealed record InfoRequest(int? Context = null, int Batch = 1, int TrainingTokens = 4096, int? Tiles = null,
-    bool Recompute = true);
+    bool Recompute = true, DataType? KeyValueType = null);

@@ -40,7 +40,8 @@ public sealed class GrpoTrainer
     /// <param name="criticalTokens">Measures the entropy where reasoning starts.</param>
     /// <param name="rewards">Judges completions, those of a draw together; stays open.</param>
     /// <param name="reference">The model that the KL term compares with; null without one.</param>
-    /// <exception cref="ArgumentException">The options cannot work; names the option and says what to set.</exception>
+    /// <exception cref="ArgumentException">The options cannot work, or the engine keeps keys and values in another type than
+    /// training computes with; names the option and says what to set.</exception>
     public GrpoTrainer(ModelTrainer trainer, GenerationEngine engine, GrpoOptions options,
         CriticalTokens criticalTokens, RewardSet rewards, ModelScorer? reference = null)
     {
@@ -59,6 +60,7 @@ public sealed class GrpoTrainer
                 $"{nameof(options.ResampleAttempts)} and {nameof(options.KeepSurplusSteps)} must be 0 or more, not " +
                 $"{options.ResampleAttempts} and {options.KeepSurplusSteps}.", nameof(options));
         RolloutSampling.Check(options.Sampling);
+        RolloutSampling.Check(engine, trainer.Model);
         if (options.Sampling.Temperature != options.Objective.Temperature)
             throw new ArgumentException(
                 $"Rollouts at temperature {options.Sampling.Temperature} cannot be trained at " +

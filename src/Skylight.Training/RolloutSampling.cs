@@ -1,4 +1,6 @@
 using Skylight.Generation;
+using Skylight.Models;
+using Skylight.Tensors;
 
 namespace Skylight.Training;
 
@@ -47,6 +49,21 @@ internal static class RolloutSampling
             throw Refused(
                 $"{Sampling}{nameof(SamplingOptions.MinOutputTokens)} is {sampling.MinOutputTokens}, which bans the stop " +
                 $"tokens at first", "0");
+    }
+
+    /// <summary>
+    /// Refuses an engine whose keys and values are rounded otherwise than training rounds them: log-probabilities of
+    /// rollouts would not be those of training, and no ratio would be 1.
+    /// </summary>
+    /// <exception cref="ArgumentException">It is such an engine.</exception>
+    public static void Check(GenerationEngine engine, VisionLanguageModel model)
+    {
+        DataType trained = model.Device.KeyValueType(model.ParameterType);
+        if (engine.KeyValueType != trained)
+            throw new ArgumentException(
+                $"The engine keeps keys and values in {engine.KeyValueType}, training computes with {trained}: completions would be drawn from another distribution than the one that is " +
+                "trained. Rollouts need an engine without a keyValueType (ChatModelOptions.KeyValueType null).",
+                nameof(engine));
     }
 
     private static ArgumentException Refused(string what, string instead) =>

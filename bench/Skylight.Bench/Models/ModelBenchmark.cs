@@ -93,13 +93,17 @@ internal static unsafe class ModelBenchmark
         foreach (int tiles in options.Tiles)
         {
             foreach (int batch in options.Batches)
-                results.Add(MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, options));
+                results.Add(
+                    MeasureDecoding(model, device, yardstick, llama, options.Prompts[0], tiles, batch, [null], options)[0]);
         }
 
         foreach (int depth in options.Depths)
         {
-            results.Add(MeasureContinuing(model, device, yardstick, llama, depth, options));
-            results.Add(MeasureDecoding(model, device, yardstick, llama, depth, 0, 1, options));
+            foreach (PassResult result in MeasureContinuing(model, device, yardstick, llama, depth, options))
+                results.Add(result);
+            foreach (PassResult result in MeasureDecoding(model, device, yardstick, llama, depth, 0, 1, options.CacheTypes,
+                options))
+                results.Add(result);
         }
     }
 
@@ -141,9 +145,7 @@ internal static unsafe class ModelBenchmark
         using var engine = new GenerationEngine(model, tokens);
         engine.Generate([new GenerationRequest(Prompt(model.Configuration, MemoryPrompt, 0, 1))],
             new SamplingOptions { MaxOutputTokens = MemoryTokens });
-        LanguageConfiguration language = model.Configuration.Language;
-        long cache = (long)engine.PageCount * KeyValuePages.Size * 2 * language.LayerCount * language.KeyValueHeadCount
-            * language.HeadDimension * sizeof(float);
+        long cache = (long)engine.PageCount * KeyValuePages.Size * KeyValueCache.BytesPerToken(model);
         return new MemoryResult(model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type)), cache,
             residentBefore, ProcessMemory.Peak(), MemoryPrompt, MemoryTokens);
     }
@@ -173,8 +175,8 @@ internal static unsafe class ModelBenchmark
         using var engine = new GenerationEngine(model, prompt.Tokens.Length + 1);
         var sampling = new SamplingOptions { MaxOutputTokens = 1 };
         var pass = new Arm(() => engine.Step(), () => engine.Add(new GenerationRequest(prompt), sampling));
-        return Measure($"prefill of {Describe(text, tiles)}", prompt.Tokens.Length, pass, device, yardstick,
-            tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options);
+        return Measure([$"prefill of {Describe(text, tiles)}"], prompt.Tokens.Length, [pass], device, yardstick,
+            tiles > 0 ? null : llama?.Prefill(prompt.Tokens), PrefillRounds, options)[0];
     }
 
     /// <summary>Reads a question that goes on where an earlier prompt ended, whose pages are kept.</summary>
@@ -192,67 +194,118 @@ internal static unsafe class ModelBenchmark
             int[] question = Prompt(model.Configuration, NewTokens, 0, 100 + turn++).Tokens;
             engine.Add(new GenerationRequest(earlier with { Tokens = [.. earlier.Tokens, .. question] }), sampling);
         });
-        return Measure($"next turn of {NewTokens} tokens after {Describe(text, tiles)}", NewTokens, pass, device,
-            yardstick, null, PrefillRounds, options);
+        return Measure([$"next turn of {NewTokens} tokens after {Describe(text, tiles)}"], NewTokens, [pass], device,
+            yardstick, null, PrefillRounds, options)[0];
     }
 
-    /// <summary>Reads some more of a prompt of which all before is in the cache.</summary>
-    private static PassResult MeasureContinuing(VisionLanguageModel model, TimedDevice device, Arm yardstick,
+    /// <summary>Reads some more of a prompt of which all before is in the cache, with each type of cache in turn.</summary>
+    private static PassResult[] MeasureContinuing(VisionLanguageModel model, TimedDevice device, Arm yardstick,
         LlamaCppArms? llama, int depth, ModelBenchmarkOptions options)
     {
         TokenSequence earlier = Prompt(model.Configuration, depth, 0, 2);
-        using var engine = new GenerationEngine(model, depth + 3 * (MoreTokens + KeyValuePages.Size), cachePrefixes: true);
         var sampling = new SamplingOptions { MaxOutputTokens = 1 };
-        engine.Generate([new GenerationRequest(earlier)], sampling);
-        int turn = 0;
-        int[] more = [];
-        var pass = new Arm(() => engine.Step(), () =>
+        GenerationEngine[] engines = [.. options.CacheTypes.Select(type => new GenerationEngine(model,
+            depth + 3 * (MoreTokens + KeyValuePages.Size), cachePrefixes: true, keyValueType: type))];
+        try
         {
-            more = Prompt(model.Configuration, MoreTokens, 0, 100 + turn++).Tokens;
-            engine.Add(new GenerationRequest(earlier with { Tokens = [.. earlier.Tokens, .. more] }), sampling);
-        });
-        return Measure($"prefill of {MoreTokens} text tokens after {depth}", MoreTokens, pass, device, yardstick,
-            llama?.Continuing(earlier.Tokens, Prompt(model.Configuration, MoreTokens, 0, 99).Tokens), PrefillRounds, options);
+            return Measure(Names($"prefill of {MoreTokens} text tokens after {depth}", options.CacheTypes), MoreTokens,
+                [.. engines.Select(Arm)], device, yardstick,
+                llama?.Continuing(earlier.Tokens, Prompt(model.Configuration, MoreTokens, 0, 99).Tokens), PrefillRounds, options);
+        }
+        finally
+        {
+            foreach (GenerationEngine engine in engines)
+                engine.Dispose();
+        }
+
+        Arm Arm(GenerationEngine engine)
+        {
+            engine.Generate([new GenerationRequest(earlier)], sampling);
+            int turn = 0;
+            return new Arm(() => engine.Step(), () =>
+            {
+                int[] more = Prompt(model.Configuration, MoreTokens, 0, 100 + turn++).Tokens;
+                engine.Add(new GenerationRequest(earlier with { Tokens = [.. earlier.Tokens, .. more] }), sampling);
+            });
+        }
     }
 
-    private static PassResult MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick,
-        LlamaCppArms? llama, int text, int tiles, int batch, ModelBenchmarkOptions options)
+    private static PassResult[] MeasureDecoding(VisionLanguageModel model, TimedDevice device, Arm yardstick,
+        LlamaCppArms? llama, int text, int tiles, int batch, DataType?[] cacheTypes, ModelBenchmarkOptions options)
     {
         TokenSequence prompt = Prompt(model.Configuration, text, tiles, 3);
         // The others differ from the first token on, so that each has a cache of its own; which is kept, so that long
         // prompts are read once.
         int[] tokens = prompt.Tokens;
-        using var engine = new GenerationEngine(model,
-            2 * batch * (tokens.Length + NewTokens + KeyValuePages.Size), imageCacheBytes: 1 << 30, cachePrefixes: true);
         var sampling = new SamplingOptions { MaxOutputTokens = NewTokens };
         GenerationRequest[] requests = [.. Enumerable.Range(0, batch).Select(sequence => new GenerationRequest(
             tiles > 0 ? prompt : prompt with { Tokens = [sequence, .. tokens[1..]] }, Stream: (ulong)sequence))];
-        engine.Generate(requests, sampling with { MaxOutputTokens = 1 });
-        var pass = new Arm(() => engine.Step(), () =>
+        GenerationEngine[] engines = [.. cacheTypes.Select(type => new GenerationEngine(model,
+            2 * batch * (tokens.Length + NewTokens + KeyValuePages.Size), imageCacheBytes: 1 << 30, cachePrefixes: true,
+            keyValueType: type))];
+        try
         {
-            if (engine.HasWork)
-                return;
-            device.IsTiming = false;
-            foreach (GenerationRequest request in requests)
-                engine.Add(request, sampling);
-            engine.Step();
-            device.IsTiming = true;
-        });
-        return Measure($"decoding of {batch} after {Describe(text, tiles)}", batch, pass, device, yardstick,
-            tiles > 0 ? null : llama?.Decoding(tokens, batch, NewTokens), DecodeRounds, options);
+            return Measure(Names($"decoding of {batch} after {Describe(text, tiles)}", cacheTypes), batch,
+                [.. engines.Select(Arm)], device, yardstick,
+                tiles > 0 ? null : llama?.Decoding(tokens, batch, NewTokens), DecodeRounds, options);
+        }
+        finally
+        {
+            foreach (GenerationEngine engine in engines)
+                engine.Dispose();
+        }
+
+        Arm Arm(GenerationEngine engine)
+        {
+            engine.Generate(requests, sampling with { MaxOutputTokens = 1 });
+            return new Arm(() => engine.Step(), () =>
+            {
+                if (engine.HasWork)
+                    return;
+                device.IsTiming = false;
+                foreach (GenerationRequest request in requests)
+                    engine.Add(request, sampling);
+                engine.Step();
+                device.IsTiming = true;
+            });
+        }
     }
 
-    private static PassResult Measure(string name, int tokens, Arm pass, TimedDevice device, Arm yardstick, Arm? llama,
+    private static string[] Names(string pass, DataType?[] cacheTypes) =>
+        [.. cacheTypes.Select(type => type is null ? pass : $"{pass}, cache of {type}")];
+
+    /// <summary>Measures passes in turn, of which the first is compared with llama.cpp.</summary>
+    private static PassResult[] Measure(string[] names, int tokens, Arm[] passes, TimedDevice device, Arm yardstick, Arm? llama,
         int rounds, ModelBenchmarkOptions options)
     {
-        pass.PrepareAndRun();
+        foreach (Arm pass in passes)
+            pass.PrepareAndRun();
         Measurement measured = Measurement.InTurn(rounds, TimeSpan.FromSeconds(options.Seconds),
-            llama is null ? [yardstick, pass] : [yardstick, pass, llama]);
-        // Apart from the measurement: the shortest time of every kernel, and of what is outside of kernels.
+            [yardstick, .. passes, .. llama is null ? Array.Empty<Arm>() : [llama]]);
+        var results = new PassResult[passes.Length];
+        for (int index = 0; index < passes.Length; index++)
+        {
+            double outside = MeasureOps(passes[index], device, rounds, options.Seconds / 3 / passes.Length);
+            results[index] = new PassResult(
+                names[index], tokens, measured.Seconds(1 + index), measured.Shortest(1 + index),
+                BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
+                measured.PeakFlops, measured.IsCalm, outside, device.Times)
+            {
+                LlamaCppSeconds = llama is null || index > 0 ? null : measured.Seconds(1 + passes.Length),
+                LlamaCppShortestSeconds = llama is null || index > 0 ? null : measured.Shortest(1 + passes.Length),
+            };
+            Console.WriteLine(results[index]);
+        }
+
+        return results;
+    }
+
+    /// <summary>Apart from the measurement: the shortest time of every kernel, and of what is outside of kernels.</summary>
+    private static double MeasureOps(Arm pass, TimedDevice device, int rounds, double longest)
+    {
         device.Clear();
         double outside = double.MaxValue;
         long begin = Stopwatch.GetTimestamp();
-        double longest = options.Seconds / 3;
         for (int run = 0; run < 1 || (run < rounds && Stopwatch.GetElapsedTime(begin).TotalSeconds < longest); run++)
         {
             pass.Prepare?.Invoke();
@@ -262,16 +315,7 @@ internal static unsafe class ModelBenchmark
             outside = Math.Min(outside, Stopwatch.GetElapsedTime(start).TotalSeconds - (device.KernelSeconds - before));
         }
 
-        var result = new PassResult(
-            name, tokens, measured.Seconds(1), measured.Shortest(1),
-            BandwidthFloats * sizeof(float) / measured.Seconds(0), BandwidthFloats * sizeof(float) / measured.Shortest(0),
-            measured.PeakFlops, measured.IsCalm, outside, device.Times)
-        {
-            LlamaCppSeconds = llama is null ? null : measured.Seconds(2),
-            LlamaCppShortestSeconds = llama is null ? null : measured.Shortest(2),
-        };
-        Console.WriteLine(result);
-        return result;
+        return outside;
     }
 
     private static string Describe(int text, int tiles) => tiles == 0

@@ -10,7 +10,7 @@ internal sealed record ModelBenchmarkOptions
     /// <summary>The command line, for errors.</summary>
     public const string Usage =
         "model [--like internvl3-1b] [--batch 1,8] [--prompt 64,512] [--tiles 0,1] [--depth 4096,16384] " +
-        "[--dtype bfloat16|float32|q8|q4|q4_k_m] [--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
+        "[--dtype bfloat16|float32|q8|q4|q4_k_m] [--kv-cache-dtype auto,bfloat16,int8] [--seconds 12] [--llama-cpp FOLDER] [--output PATH]";
 
     /// <summary>A member of <see cref="ModelFamily"/>.</summary>
     public string Like { get; init; } = "internvl3-1b";
@@ -26,6 +26,11 @@ internal sealed record ModelBenchmarkOptions
 
     /// <summary>Tokens after which 512 more are read, and one after the other is made.</summary>
     public int[] Depths { get; init; } = [];
+
+    /// <summary>
+    /// The types of key-value caches that passes after <see cref="Depths"/> are measured with, in turn; null for the device's.
+    /// </summary>
+    public DataType?[] CacheTypes { get; init; } = [null];
 
     /// <summary>Whether the language model is llama.cpp's Q4_K_M, made by its own code; needs <see cref="LlamaCpp"/>.</summary>
     public bool IsMixed { get; init; }
@@ -72,6 +77,7 @@ internal sealed record ModelBenchmarkOptions
                     "q4_k_m" => options with { IsMixed = true },
                     _ => null,
                 },
+                "--kv-cache-dtype" => Types(value) is { } types ? options with { CacheTypes = types } : null,
                 "--seconds" => double.TryParse(value, CultureInfo.InvariantCulture, out double seconds) && seconds > 0
                     ? options with { Seconds = seconds } : null,
                 "--llama-cpp" => options with { LlamaCpp = Path.GetFullPath(value) },
@@ -85,6 +91,27 @@ internal sealed record ModelBenchmarkOptions
 
         return options is { IsMixed: true, LlamaCpp: null } ? (null, "q4_k_m is made by llama.cpp: give --llama-cpp.")
             : (options, null);
+    }
+
+    private static DataType?[]? Types(string list)
+    {
+        var types = new List<DataType?>();
+        foreach (string part in list.Split(','))
+        {
+            switch (part)
+            {
+                case "auto":
+                    types.Add(null);
+                    break;
+                case "float32" or "bfloat16" or "int8":
+                    types.Add(Enum.Parse<DataType>(part, ignoreCase: true));
+                    break;
+                default:
+                    return null;
+            }
+        }
+
+        return [.. types];
     }
 
     private static int[]? Numbers(string list, int least)

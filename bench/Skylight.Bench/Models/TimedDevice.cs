@@ -51,6 +51,9 @@ internal sealed class TimedDevice(Device inner) : Device
     public override DataType KeyValueType(DataType parameterType) => inner.KeyValueType(parameterType);
 
     /// <inheritdoc/>
+    public override bool CanCache(DataType type) => inner.CanCache(type);
+
+    /// <inheritdoc/>
     public override int Alignment => inner.Alignment;
 
     /// <inheritdoc/>

@@ -38,6 +38,8 @@ internal sealed class ModelSelection
             "the weights leave, at most 16384."
         };
 
+    private readonly Option<string> _cacheType = KeyValueOption.Create();
+
     private readonly Option<string?> _template =
         new("--template")
         {
@@ -65,7 +67,8 @@ internal sealed class ModelSelection
     public void AddTo(Command command)
     {
         command.Add(_model);
-        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _template, _speculate, _vision])
+        foreach (Option option in (Option[])[_device, _compute, _type, _context, _cache, _cacheType, _template, _speculate,
+            _vision])
             command.Add(option);
     }
 
@@ -108,6 +111,7 @@ internal sealed class ModelSelection
                 },
                 ContextTokens = context,
                 CacheTokens = cache,
+                KeyValueType = KeyValueOption.TypeOf(parse.GetRequiredValue(_cacheType)),
                 SpeculativeTokens = Guesses(parse.GetValue(_speculate)),
                 Hub = ModelFolder.Hub,
                 Template = parse.GetValue(_template) is { } template

@@ -2,6 +2,7 @@ using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 using Skylight.Cpu.Assembly;
 using Skylight.Execution;
+using Skylight.Tensors;
 
 namespace Skylight.Cpu;
 
@@ -23,7 +24,9 @@ namespace Skylight.Cpu;
 /// </para>
 /// <para>
 /// Over pages of bfloat16, queries (scaled) and p are rounded to bfloat16 too; scores, maxima, the sums of p and the
-/// weighted sums stay float32, in the same order.
+/// weighted sums stay float32, in the same order. Over pages of bytes (<see cref="Int8Pages"/>) the operands of products are
+/// codes, which bfloat16 holds: each block of a head's width is a chain of its own, times the keys' scales, and p is
+/// multiplied by the values' scales before it is rounded.
 /// </para>
 /// </remarks>
 internal static unsafe partial class AttentionCore
@@ -40,11 +43,17 @@ internal static unsafe partial class AttentionCore
     /// <summary>The keys and values of one sequence and one key-value head.</summary>
     internal struct Pages
     {
-        /// <summary>Page 0's keys, in float32: element (d, offset) at d·32 + offset.</summary>
+        /// <summary>
+        /// Page 0's keys, in float32: element (d, offset) at d·32 + offset; else <see cref="BFloat16Pages"/> or
+        /// <see cref="Int8Pages"/>.
+        /// </summary>
         public byte* Keys;
 
-        /// <summary>Page 0's values, in float32: element (offset, d) at offset·D + d.</summary>
+        /// <summary>Page 0's values, in float32: element (offset, d) at offset·D + d; else likewise.</summary>
         public byte* Values;
+
+        /// <summary>What they are.</summary>
+        public DataType Type;
 
         /// <summary>Bytes from a page to the next in memory.</summary>
         public nint Stride;
@@ -52,8 +61,11 @@ internal static unsafe partial class AttentionCore
         /// <summary>Which page in memory is page i of the sequence; null where they lie in order.</summary>
         public int* Table;
 
-        /// <summary>Whether they are bfloat16, in the order of <see cref="BFloat16Pages"/>, and products are too.</summary>
-        public bool AreRounded;
+        /// <summary>Whether products are of bfloat16.</summary>
+        public readonly bool AreRounded => Type != DataType.Float32;
+
+        /// <summary>Whether they are bytes.</summary>
+        public readonly bool AreCodes => Type == DataType.Int8;
 
         /// <summary>Where page i of the sequence starts, in bytes from page 0 in memory.</summary>
         public readonly nint Offset(int page) => (Table == null ? page : Table[page]) * Stride;
@@ -128,7 +140,7 @@ internal static unsafe partial class AttentionCore
         bool isAssembled = instruction is not null;
         // Sums lie in blocks of 32 columns, [TileRows][32] each.
         nint sumFloats = TileRows * (nint)PageCount(dimension) * PageSize;
-        nint roundedFloats = isAssembled ? RoundedTile.Floats(dimension)
+        nint roundedFloats = pages.AreCodes ? CodeTile.Floats(dimension) : isAssembled ? RoundedTile.Floats(dimension)
             : pages.AreRounded ? 2 * PageSize * (nint)dimension : 0;
         float* scratch = AttentionScratch.Tile(
             TileRows * ((nint)dimension + 2 * PageSize + 3) + sumFloats + roundedFloats);
@@ -152,51 +164,67 @@ internal static unsafe partial class AttentionCore
             int rows = Math.Min(TileRows, pairs - first);
             tiles.Use(rows);
             int most = GatherQueries<TSimd, TVector>(queries, first, rows, query, visible);
-            RoundedTile tile = isAssembled ? new RoundedTile(rounded, query, rows, dimension, instruction!.Value) : default;
+            if (pages.AreCodes)
+                TransformQueries(query, rows, dimension);
             if (pages.AreRounded && !isAssembled)
                 BFloat16Pages.Round(query, rows * dimension);
             new Span<float>(sum, (int)sumFloats).Clear();
             state.Start(rows);
-            for (int start = 0, page = 0; start < most; start += PageSize, page++)
+            if (pages.AreCodes)
+                WalkCodes<TSimd, TVector>(pages, new CodeTile(rounded, query, rows, dimension, instruction), state, sum,
+                    visible, most);
+            else
+                Walk<TSimd, TVector>(pages, instruction, query, rounded, rows, dimension, state, sum, visible, most,
+                    asks: first == 0);
+            WriteOutputs<TSimd, TVector>(queries, first, rows, state, sum);
+        }
+    }
+
+    /// <summary>What the pages of float32 or bfloat16 add to the sums of a tile of rows.</summary>
+    private static void Walk<TSimd, TVector>(in Pages pages, BFloat16Instruction? instruction, float* query, float* rounded,
+        int rows, int dimension, in SoftmaxState state, float* sum, int* visible, int most, bool asks)
+        where TSimd : struct, ISimd<TVector>
+    {
+        bool isAssembled = instruction is not null;
+        float* scores = state.Scores;
+        RoundedTile tile = isAssembled ? new RoundedTile(rounded, query, rows, dimension, instruction!.Value) : default;
+        for (int start = 0, page = 0; start < most; start += PageSize, page++)
+        {
+            nint offset = pages.Offset(page), next = start + PageSize < most ? pages.Offset(page + 1) : 0;
+            bool asksAhead = isAssembled && asks && tile.AsksAhead && start + PageSize < most;
+            if (asks && start + PageSize < most && !asksAhead)
+                PrefetchPage(pages, next, Math.Min(PageSize, most - start - PageSize), dimension);
+            int keys = Math.Min(PageSize, most - start);
+            byte* keyPage = pages.Keys + offset, valuePage = pages.Values + offset;
+            if (pages.AreRounded && !isAssembled)
             {
-                nint offset = pages.Offset(page), next = start + PageSize < most ? pages.Offset(page + 1) : 0;
-                bool asks = isAssembled && first == 0 && tile.AsksAhead && start + PageSize < most;
-                if (first == 0 && start + PageSize < most && !asks)
-                    PrefetchPage(pages, next, Math.Min(PageSize, most - start - PageSize), dimension);
-                int keys = Math.Min(PageSize, most - start);
-                byte* keyPage = pages.Keys + offset, valuePage = pages.Values + offset;
-                if (pages.AreRounded && !isAssembled)
-                {
-                    BFloat16Pages.WidenKeys(keyPage, rounded, dimension);
-                    BFloat16Pages.WidenValues(valuePage, rounded + PageSize * (nint)dimension, dimension);
-                    keyPage = (byte*)rounded;
-                    valuePage = (byte*)(rounded + PageSize * (nint)dimension);
-                }
-
-                if (isAssembled)
-                    tile.Scores(keyPage, scores, asks ? pages.Keys + next : null);
-                else
-                    Multiply(query, dimension, 1, (float*)keyPage, PageSize, scores, PageSize, rows, dimension,
-                        accumulate: false);
-                // Only the first row's count can be the smallest.
-                bool masked = visible[0] - start < PageSize;
-                if (pages.AreRounded)
-                    SoftmaxPage<TSimd, TVector, WeightExponential>(state, rows, masked, visible, start);
-                else
-                    SoftmaxPage<TSimd, TVector, FullExponential>(state, rows, masked, visible, start);
-                Correct<TSimd, TVector>(sum, state.Correction, rows, dimension);
-                if (isAssembled)
-                {
-                    tile.AddValues(scores, valuePage, sum, keys, asks ? pages.Values + next : null);
-                    continue;
-                }
-
-                if (pages.AreRounded)
-                    BFloat16Pages.Round(scores, rows * PageSize);
-                AddValues<TSimd, TVector>(scores, (float*)valuePage, sum, rows, dimension, keys);
+                BFloat16Pages.WidenKeys(keyPage, rounded, dimension);
+                BFloat16Pages.WidenValues(valuePage, rounded + PageSize * (nint)dimension, dimension);
+                keyPage = (byte*)rounded;
+                valuePage = (byte*)(rounded + PageSize * (nint)dimension);
             }
 
-            WriteOutputs<TSimd, TVector>(queries, first, rows, state, sum);
+            if (isAssembled)
+                tile.Scores(keyPage, scores, asksAhead ? pages.Keys + next : null);
+            else
+                Multiply(query, dimension, 1, (float*)keyPage, PageSize, scores, PageSize, rows, dimension,
+                    accumulate: false);
+            // Only the first row's count can be the smallest.
+            bool masked = visible[0] - start < PageSize;
+            if (pages.AreRounded)
+                SoftmaxPage<TSimd, TVector, WeightExponential>(state, rows, masked, visible, start);
+            else
+                SoftmaxPage<TSimd, TVector, FullExponential>(state, rows, masked, visible, start);
+            Correct<TSimd, TVector>(sum, state.Correction, rows, dimension);
+            if (isAssembled)
+            {
+                tile.AddValues(scores, valuePage, sum, keys, asksAhead ? pages.Values + next : null);
+                continue;
+            }
+
+            if (pages.AreRounded)
+                BFloat16Pages.Round(scores, rows * PageSize);
+            AddValues<TSimd, TVector>(scores, (float*)valuePage, sum, rows, dimension, keys);
         }
     }
 

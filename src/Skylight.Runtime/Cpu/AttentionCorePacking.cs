@@ -1,4 +1,6 @@
 using System.Runtime.CompilerServices;
+using Skylight.Execution;
+using Skylight.Tensors;
 
 namespace Skylight.Cpu;
 
@@ -27,7 +29,7 @@ internal static unsafe partial class AttentionCore
             Keys = buffer,
             Values = buffer + PageCount(count) * pageBytes,
             Stride = pageBytes,
-            AreRounded = rounds,
+            Type = rounds ? DataType.BFloat16 : DataType.Float32,
         };
         if (!rounds)
         {
@@ -66,16 +68,15 @@ internal static unsafe partial class AttentionCore
     /// <param name="values">[count][heads·D].</param>
     /// <param name="slots">Where each token goes: page·32 + offset, or negative to skip it; in range.</param>
     /// <param name="count">Tokens.</param>
-    /// <param name="keyCache">[pages][heads][D][32], or <see cref="BFloat16Pages"/>.</param>
+    /// <param name="keyCache">[pages][heads][D][32], or <see cref="BFloat16Pages"/> or <see cref="Int8Pages"/>.</param>
     /// <param name="valueCache">[pages][heads][32][D], or likewise.</param>
     /// <param name="heads">Key-value heads.</param>
     /// <param name="dimension">The width of a head.</param>
-    /// <param name="rounds">Whether the caches are bfloat16.</param>
+    /// <param name="type">Of the caches.</param>
     internal static void Write(float* keys, float* values, int* slots, int count, byte* keyCache, byte* valueCache,
-        int heads, int dimension, bool rounds)
+        int heads, int dimension, DataType type)
     {
-        nint rowFloats = (nint)heads * dimension,
-            pageBytes = rounds ? BFloat16Pages.Bytes(dimension) : (nint)PageSize * dimension * sizeof(float);
+        nint rowFloats = (nint)heads * dimension, pageBytes = (nint)KeyValuePages.ElementCount(type, dimension) * type.Size();
         for (int token = 0; token < count;)
         {
             int slot = slots[token];
@@ -94,7 +95,12 @@ internal static unsafe partial class AttentionCore
                 float* key = keys + token * rowFloats + (nint)head * dimension,
                     value = values + token * rowFloats + (nint)head * dimension;
                 byte* keyPage = keyCache + page + head * pageBytes, valuePage = valueCache + page + head * pageBytes;
-                if (!rounds)
+                if (type == DataType.Int8)
+                {
+                    Int8Pages.WriteKeys(key, rowFloats, offset, run, dimension, keyPage);
+                    Int8Pages.WriteValues(value, rowFloats, offset, run, dimension, valuePage);
+                }
+                else if (type == DataType.Float32)
                 {
                     WriteHead(key, value, rowFloats, (float*)keyPage, (float*)valuePage, offset, run, dimension);
                 }

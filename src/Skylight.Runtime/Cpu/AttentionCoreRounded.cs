@@ -20,6 +20,7 @@ internal static unsafe partial class AttentionCore
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void> _tile, _last;
         private readonly delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, void*, void> _ahead,
             _fromZero, _fromZeroAhead;
+        private readonly BFloat16Instruction _instruction;
 
         /// <param name="rows">All rows.</param>
         /// <param name="instruction">What multiplies.</param>
@@ -28,6 +29,7 @@ internal static unsafe partial class AttentionCore
         /// </param>
         public RegisterTiles(int rows, BFloat16Instruction instruction, bool isConfigured)
         {
+            _instruction = instruction;
             _tiling = new RowTiling(rows, BFloat16Kernels.MaxRows(instruction));
             if (instruction == BFloat16Instruction.Matrices && isConfigured && IsOne)
             {
@@ -111,9 +113,23 @@ internal static unsafe partial class AttentionCore
             new Span<float>(sums, rows * PageSize).Clear();
             Multiply(a, chunks, b, sums, pairs, ahead);
         }
+
+        /// <summary>sums[rows, 32] = fma(a·b, scales, sums) for one chunk of 32 steps, a column with its own scale.</summary>
+        public void MultiplyScaled(byte* a, void* b, float* sums, float* scales)
+        {
+            int whole = _tiling.Count - 1;
+            if (whole > 0)
+                Scaled(_tiling.Height)(a, b, sums, PageSize / 2, whole, scales);
+            nint rows = (nint)whole * _tiling.Height;
+            Scaled(_tiling.Last)(a + rows * RowBytes, b, sums + rows * PageSize, PageSize / 2, 1, scales);
+        }
+
+        private delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, float*, void> Scaled(int rows) =>
+            (delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, nint, float*, void>)
+                BFloat16Kernels.ScaledTile(_instruction, rows);
     }
 
-    /// <summary>The products of a tile of query rows with pages.</summary>
+    /// <summary>The products of a tile of query rows with pages of bfloat16.</summary>
     private readonly struct RoundedTile
     {
         private readonly RegisterTiles _tiles;

@@ -79,6 +79,10 @@ public sealed class CpuDevice : Device
     public override DataType KeyValueType(DataType parameterType) =>
         parameterType == DataType.BFloat16 ? Compute : DataType.Float32;
 
+    /// <summary>float32, bfloat16 and <see cref="DataType.Int8"/>, whatever the parameters are.</summary>
+    /// <inheritdoc/>
+    public override bool CanCache(DataType type) => type is DataType.Float32 or DataType.BFloat16 or DataType.Int8;
+
     /// <inheritdoc/>
     public override bool HasKeysAsColumns => true;
 

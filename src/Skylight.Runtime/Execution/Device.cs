@@ -83,6 +83,12 @@ public abstract class Device : IDisposable
     public virtual DataType KeyValueType(DataType parameterType) => ActivationType;
 
     /// <summary>
+    /// Whether key-value caches may have this element type, where answers alone are made: what is trained on must be drawn
+    /// with <see cref="KeyValueType"/>. By default that of activations only.
+    /// </summary>
+    public virtual bool CanCache(DataType type) => type == ActivationType;
+
+    /// <summary>
     /// Whether a key cache has a page's keys as columns, [D, 32], rather than as rows, [32, D], of a head. Values are
     /// rows everywhere. Caches of another type than activations are in an order of the device's own. Only who fills or
     /// reads a cache without <see cref="Ops.KeyValueWrite"/> and <see cref="Ops.PagedAttention"/> needs to know.

@@ -1,4 +1,5 @@
 using Skylight.Cpu;
+using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Tensors;
 
@@ -9,8 +10,9 @@ namespace Skylight.Ops;
 /// <c>(k [T, Hkv·D], v [T, Hkv·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], slots int32 [T]) →
 /// ()</c>. Token t goes to slots[t] = page·32 + offset, where offset is the token's position in its sequence modulo 32;
 /// −1 skips it. The slots of one call must differ. The caches are persistent tensors of the data type of k and v, or of
-/// bfloat16, to which float32 is then rounded. The order within a page is the device's own; only
-/// <see cref="PagedAttention"/> reads them.
+/// bfloat16, to which float32 is then rounded, or of <see cref="DataType.Int8"/>, [pages, Hkv, 34·D], see
+/// <see cref="KeyValuePages.BlockSize"/>; a block there that holds a number which is not finite becomes NaN. The order within
+/// a page is the device's own; only <see cref="PagedAttention"/> reads them.
 /// </summary>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv.</param>
 /// <param name="HeadDimension">The width of a head, D.</param>
@@ -54,13 +56,13 @@ public sealed record KeyValueWrite(int KeyValueHeadCount, int HeadDimension) : O
             valueCache = (byte*)CpuMemory.Pointer(arguments.Input(3));
         int* slot = (int*)arguments.InputPointer(4);
         int columns = heads * dimension, tokens = slots.Length;
-        bool rounds = arguments.Input(2).Type.DataType == DataType.BFloat16;
+        DataType type = arguments.Input(2).Type.DataType;
         // Whole pages where tokens come in order: those are transposed in blocks.
         ElementWise.ForRows(AttentionCore.PageCount(tokens), AttentionCore.PageSize * 2 * columns, (page, pages) =>
         {
             int first = page * AttentionCore.PageSize, count = Math.Min(pages * AttentionCore.PageSize, tokens - first);
             AttentionCore.Write(k + (nint)first * columns, v + (nint)first * columns, slot + first, count, keyCache,
-                valueCache, heads, dimension, rounds);
+                valueCache, heads, dimension, type);
         });
     }
 }

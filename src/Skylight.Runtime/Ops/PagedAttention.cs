@@ -13,10 +13,14 @@ namespace Skylight.Ops;
 /// context of lengths[b] tokens ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has
 /// position lengths[b] − rows + r and sees the positions up to its own, which <see cref="KeyValueWrite"/> wrote before.
 /// The caches have the data type of q, or are bfloat16 where q is float32: q and the softmax weights are then rounded for the
-/// products, as by an <see cref="Attention"/> that rounds its operands. Rows of no sequence get 0. Sequences may share pages.
+/// products, as by an <see cref="Attention"/> that rounds its operands. Caches of <see cref="DataType.Int8"/>, [pages, Hkv,
+/// 34·D], are read likewise: codes are multiplied as they are, and scales are factors on scores and softmax weights. Rows
+/// of no sequence get 0. Sequences may share pages.
 /// </summary>
 /// <remarks>
-/// A row has the same bits as in <see cref="Attention"/>, in any batch and in chunks of any size. There is no gradient.
+/// A row has the same bits in any batch and in chunks of any size: all keys and values that it sees are read from the cache,
+/// also those of tokens that are new. Unless the caches are <see cref="DataType.Int8"/>, they are those of
+/// <see cref="Attention"/>. There is no gradient.
 /// </remarks>
 /// <param name="HeadCount">Query heads, Hq.</param>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv; divides Hq.</param>
@@ -54,7 +58,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
     {
         double context = (double)inputs[3].Shape[1] * AttentionCore.PageSize;
         double cache = Math.Min(inputs[1].Bytes,
-            inputs[3].Shape[0] * context * KeyValueHeadCount * HeadDimension * inputs[1].DataType.Size());
+            inputs[3].Shape[0] * context * inputs[1].Bytes / Math.Max(1, inputs[1].Shape[0]) / AttentionCore.PageSize);
         double rows = (double)inputs[0].Shape[0] / Math.Max(1, inputs[3].Shape[0]);
         double seen = Math.Max(0, context - Math.Max(0, rows - 1) / 2);
         return new(4 * seen * inputs[0].Shape.ElementCount,
@@ -88,7 +92,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
             int head = task / parts % keyValueHeads, sequence = piece.Sequence, part = task % parts;
             int firstOfGroup = group * part / parts, endOfGroup = group * (part + 1) / parts;
             int rows = firstRows[sequence + 1] - firstRows[sequence];
-            nint pageBytes = (nint)AttentionCore.PageSize * dimension * cacheType.Size();
+            nint pageBytes = (nint)KeyValuePages.ElementCount(cacheType, dimension) * cacheType.Size();
             nint query = ((nint)(firstRows[sequence] + piece.First) * heads + head * group + firstOfGroup) * dimension;
             AttentionCore.Forward(
                 new AttentionCore.Queries
@@ -107,28 +111,40 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
                     Keys = keyCache + head * pageBytes,
                     Values = valueCache + head * pageBytes,
                     Stride = keyValueHeads * pageBytes,
-                    AreRounded = cacheType == DataType.BFloat16,
+                    Type = cacheType,
                     Table = table + (nint)sequence * tableWidth,
                 });
         });
     }
 
     /// <summary>
-    /// Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, or round it to bfloat16.
+    /// Checks a key cache and the value cache after it; both hold what input 0 (q or k) is, or round it to bfloat16 or bytes.
     /// </summary>
     internal static void CheckCaches(TypeCheck check, IReadOnlyList<TensorType> inputs, int keyCache, int keyValueHeads,
         int dimension, string activation)
     {
-        bool rounds = inputs[0].DataType == DataType.Float32 && inputs[keyCache].DataType == DataType.BFloat16;
-        if (rounds)
+        DataType type = inputs[keyCache].DataType;
+        bool rounds = inputs[0].DataType == DataType.Float32 && type == DataType.BFloat16;
+        if (type == DataType.Int8)
+        {
+            check.Is(0, activation, DataType.Float32).That(dimension % KeyValuePages.BlockSize == 0,
+                $"heads in an int8 cache must have a width that is a multiple of {KeyValuePages.BlockSize}, not {dimension}: " +
+                "give it a bfloat16 or float32 cache");
+        }
+        else if (rounds)
+        {
             check.Activation(keyCache, "keyCache").That(dimension % 2 == 0,
                 $"heads in a bfloat16 cache must have an even width, not {dimension}: give it a float32 cache");
+        }
         else
+        {
             check.Activation(keyCache, "keyCache", 0, activation);
+        }
+
         check.Rank(keyCache, "keyCache", 3)
             .Shape(keyCache, "keyCache", inputs[keyCache].Shape[0], keyValueHeads,
-                checked(AttentionCore.PageSize * dimension))
-            .Activation(keyCache + 1, "valueCache", keyCache, "keyCache")
+                KeyValuePages.ElementCount(type, dimension))
+            .SameDataType(keyCache + 1, "valueCache", keyCache, "keyCache")
             .SameShape(keyCache + 1, "valueCache", keyCache, "keyCache");
     }
 

@@ -16,6 +16,12 @@ public enum DataType
     /// Codes with scales, as <see cref="TensorType.Format"/> says: weights of products, for inference only.
     /// </summary>
     Quantized,
+
+    /// <summary>
+    /// Bytes of a key-value cache for inference: codes of 8 bits with a bfloat16 scale for every
+    /// <see cref="Execution.KeyValuePages.BlockSize"/> numbers, in an order of the device's own.
+    /// </summary>
+    Int8,
 }
 
 /// <summary>Sizes of the data types.</summary>
@@ -27,6 +33,7 @@ public static class DataTypes
     {
         DataType.Float32 or DataType.Int32 => 4,
         DataType.BFloat16 => 2,
+        DataType.Int8 => 1,
         _ => throw new ArgumentOutOfRangeException(nameof(dataType), dataType, "Elements of this type have no size of their own."),
     };
 

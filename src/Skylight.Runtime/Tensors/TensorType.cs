@@ -50,6 +50,7 @@ public readonly record struct TensorType(DataType DataType, Shape Shape, Storage
             DataType.Float32 => "f32",
             DataType.BFloat16 => "bf16",
             DataType.Quantized => $"{Format}",
+            DataType.Int8 => "i8",
             _ => "i32",
         };
         return Storage == Storage.Weight ? $"{name}{Shape} weight" : $"{name}{Shape}";

@@ -87,12 +87,8 @@ public sealed record RunMemory(
                 .Sum(folder => OfVerifier(folder.Path, folder.Requests, model.Device, deviceBytes)));
     }
 
-    private static long KeyValueBytes(VisionLanguageModel model, int tokens)
-    {
-        LanguageConfiguration language = model.Configuration.Language;
-        return (tokens + KeyValuePages.Size - 1L) / KeyValuePages.Size * KeyValuePages.Size * 2 * language.LayerCount
-            * language.KeyValueSize * model.Device.KeyValueType(model.ParameterType).Size();
-    }
+    private static long KeyValueBytes(VisionLanguageModel model, int tokens) =>
+        (long)KeyValueCache.PagesFor(tokens) * KeyValuePages.Size * KeyValueCache.BytesPerToken(model);
 
     /// <summary>The largest micro-batch that rows of these sizes can make: one bound for each of its extents.</summary>
     private static MicroBatchShape MicroBatch(Recipe recipe, ModelConfiguration configuration, RowSizes rows)

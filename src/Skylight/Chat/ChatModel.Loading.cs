@@ -2,6 +2,7 @@ using Skylight.Checkpoints;
 using Skylight.Checkpoints.Gguf;
 using Skylight.Cpu;
 using Skylight.Execution;
+using Skylight.Generation;
 using Skylight.Hub;
 using Skylight.Models;
 using Skylight.Text;
@@ -28,6 +29,8 @@ public sealed partial class ChatModel
     /// architecture.</exception>
     /// <exception cref="TokenizerException">The tokenizer cannot be read, or does not belong to the model.</exception>
     /// <exception cref="OutOfDeviceMemoryException">The device has too little memory.</exception>
+    /// <exception cref="NotSupportedException">The device multiplies no weights, or keeps no keys and values, of a type that is
+    /// asked for.</exception>
     /// <example>
     /// <code>
     /// await using ChatModel model = await ChatModel.LoadAsync("OpenGVLab/InternVL3-1B");
@@ -62,6 +65,9 @@ public sealed partial class ChatModel
         VisionLanguageModel? model = null;
         try
         {
+            // Before gigabytes are read.
+            if (options.KeyValueType is { } type)
+                KeyValueCache.Check(device, configuration, type);
             (ITokenizer tokenizer, model) = Read(directory, configuration, device, options, progress, cancellationToken);
             options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
             return new ChatModel(name, model, tokenizer, options);

@@ -54,7 +54,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         _tags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd, SpecialTokens.ToolCallStart,
             SpecialTokens.ToolCallEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
-        _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes);
+        _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes, _options.KeyValueType);
         ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue,
             Math.Min(configuration.Language.MaxPositions, _cacheTokens));
         _encoder = new ConversationEncoder(configuration, tokenizer, _options.Template)
@@ -66,7 +66,7 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
             NamesPictures = _options.ImageCacheBytes > 0 || _options.CachePrefixes,
         };
         var engine = new GenerationEngine(model, _cacheTokens, _options.PrefillTokens, _options.ImageCacheBytes,
-            _options.CachePrefixes)
+            _options.CachePrefixes, _options.KeyValueType)
         { PrefillTokensBesideDecoding = _options.PrefillTokensBesideDecoding };
         _service = new GenerationService(engine, _options.MaximumRequests);
     }
@@ -343,15 +343,14 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
     /// </summary>
     /// <param name="model">The model; its parameters need no memory.</param>
     /// <param name="deviceBytes">The memory of the device.</param>
-    public static int DefaultCacheTokens(VisionLanguageModel model, long deviceBytes)
+    /// <param name="keyValueType"><see cref="ChatModelOptions.KeyValueType"/>.</param>
+    /// <exception cref="NotSupportedException">The device keeps no such caches, or the model's heads do not fit.</exception>
+    public static int DefaultCacheTokens(VisionLanguageModel model, long deviceBytes, DataType? keyValueType = null)
     {
         const int Most = 16384, Fewest = 1024;
         ArgumentNullException.ThrowIfNull(model);
-        LanguageConfiguration language = model.Configuration.Language;
         long weights = model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type));
-        long perToken = 2L * language.LayerCount * language.KeyValueSize
-            * model.Device.KeyValueType(model.ParameterType).Size();
-        return (int)Math.Clamp((deviceBytes - weights) / 4 / perToken, Fewest, Most);
+        return (int)Math.Clamp((deviceBytes - weights) / 4 / KeyValueCache.BytesPerToken(model, keyValueType), Fewest, Most);
     }
 
     private static IReadOnlyList<TokenDetail> Take(List<TokenDetail> details)

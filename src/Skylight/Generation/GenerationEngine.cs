@@ -4,6 +4,7 @@ using System.Runtime.ExceptionServices;
 using Skylight.Execution;
 using Skylight.Models;
 using Skylight.Ops;
+using Skylight.Tensors;
 
 namespace Skylight.Generation;
 
@@ -51,14 +52,18 @@ public sealed class GenerationEngine : IDisposable
     /// <param name="cachePrefixes">Whether pages that nobody uses any more are kept while there is room, so that a
     /// prompt that begins like an earlier one, the next turn of a conversation say, is read only from where they
     /// differ. Not where the model is trained between requests, either.</param>
+    /// <param name="keyValueType">The data type of the cache: <see cref="DataType.Int8"/> takes little more than half the
+    /// memory of bfloat16, for slightly other probabilities. What the device has for the model if null, and only so may
+    /// completions be trained on by their probabilities.</param>
+    /// <exception cref="NotSupportedException">The device keeps no such caches, or the model's heads do not fit.</exception>
     public GenerationEngine(VisionLanguageModel model, int cacheTokens, int prefillTokens = DefaultPrefillTokens,
-        long imageCacheBytes = 0, bool cachePrefixes = false)
+        long imageCacheBytes = 0, bool cachePrefixes = false, DataType? keyValueType = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(prefillTokens, 1);
         ArgumentOutOfRangeException.ThrowIfNegative(imageCacheBytes);
         _model = model;
-        _cache = new KeyValueCache(model, KeyValueCache.PagesFor(cacheTokens));
+        _cache = new KeyValueCache(model, KeyValueCache.PagesFor(cacheTokens), keyValueType);
         _workspace = new Workspace(model.Device);
         _steps = new PlanCache<StepShape, GenerationStep>(shape => new GenerationStep(model, _cache, _workspace, shape));
         _encodings = new PlanCache<ImageEncodingShape,
@@ -94,6 +99,9 @@ public sealed class GenerationEngine : IDisposable
 
     /// <summary>Completions that are being written.</summary>
     public int WritingSequences => _writing.Count;
+
+    /// <summary>The data type of the cache.</summary>
+    public DataType KeyValueType => _cache.Type;
 
     /// <summary>The pages of the cache.</summary>
     public int PageCount => _cache.PageCount;

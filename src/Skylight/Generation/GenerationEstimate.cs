@@ -1,5 +1,6 @@
 using Skylight.Execution;
 using Skylight.Models;
+using Skylight.Tensors;
 
 namespace Skylight.Generation;
 
@@ -45,11 +46,13 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
     /// <param name="batch">Sequences at once.</param>
     /// <param name="tiles">Tiles of the prompt's pictures.</param>
     /// <param name="prefillTokens">Prompt tokens that are run together at most.</param>
+    /// <param name="keyValueType">The data type of the key-value cache; what the device has for the model if null.</param>
+    /// <exception cref="NotSupportedException">The device keeps no such caches, or the model's heads do not fit.</exception>
     /// <exception cref="ArgumentException">The context is longer than the model's positions or too short for the
     /// tiles.</exception>
     /// <exception cref="OutOfDeviceMemoryException">A plan is more than the device has.</exception>
     public static GenerationEstimate Of(VisionLanguageModel model, int context, int batch = 1, int tiles = 0,
-        int prefillTokens = GenerationEngine.DefaultPrefillTokens)
+        int prefillTokens = GenerationEngine.DefaultPrefillTokens, DataType? keyValueType = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(context, 1);
@@ -64,7 +67,7 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
                 $"{tiles} tiles of {model.Configuration.TokensPerTile} tokens leave no room for text in a context of " +
                 $"{context} tokens.", nameof(tiles));
         int pages = KeyValueCache.PagesFor(context);
-        using var cache = new KeyValueCache(model, checked(pages * batch), reserve: false);
+        using var cache = new KeyValueCache(model, checked(pages * batch), reserve: false, keyValueType);
         using var workspace = new Workspace(model.Device);
         var prefill = new GenerationStep(model, cache, workspace,
             new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));

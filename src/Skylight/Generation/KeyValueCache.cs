@@ -10,7 +10,8 @@ namespace Skylight.Generation;
 /// Keys and values of all layers in pages of <see cref="PagedAttention.PageSize"/> tokens. Sequences that begin alike
 /// share their full pages; a page goes back when its last user lets go. A full page that was given a name keeps what it
 /// holds until a page is needed and no other is free, the one used longest ago first: a later sequence that begins
-/// alike finds it again. The data type is what the device has for the model (<see cref="Device.KeyValueType"/>).
+/// alike finds it again. The data type is what the device has for the model (<see cref="Device.KeyValueType"/>), or one that
+/// was asked for.
 /// </summary>
 public sealed class KeyValueCache : IDisposable
 {
@@ -24,25 +25,31 @@ public sealed class KeyValueCache : IDisposable
     private long _epoch;
 
     /// <summary>Reserves the memory of all pages.</summary>
-    public KeyValueCache(VisionLanguageModel model, int pageCount)
-        : this(model, pageCount, reserve: true)
+    /// <param name="model">Whose keys and values they are.</param>
+    /// <param name="pageCount">The pages.</param>
+    /// <param name="type">The data type; what the device has for the model if null.</param>
+    /// <exception cref="NotSupportedException">The device keeps no such caches, or the model's heads do not fit.</exception>
+    /// <exception cref="OutOfDeviceMemoryException">The device has too little memory.</exception>
+    public KeyValueCache(VisionLanguageModel model, int pageCount, DataType? type = null)
+        : this(model, pageCount, reserve: true, type)
     {
     }
 
     /// <summary>The same without memory, if need be: for planning.</summary>
-    internal KeyValueCache(VisionLanguageModel model, int pageCount, bool reserve)
+    internal KeyValueCache(VisionLanguageModel model, int pageCount, bool reserve, DataType? type = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentOutOfRangeException.ThrowIfLessThan(pageCount, 1);
         LanguageConfiguration configuration = model.Configuration.Language;
         _device = model.Device;
         PageCount = pageCount;
-        var type = new TensorType(_device.KeyValueType(model.ParameterType),
-            new Shape(pageCount, configuration.KeyValueHeadCount, PagedAttention.PageSize * configuration.HeadDimension));
+        Type = TypeOf(model, type);
+        var pages = new TensorType(Type, new Shape(pageCount, configuration.KeyValueHeadCount,
+            KeyValuePages.ElementCount(Type, configuration.HeadDimension)));
         Keys = Enumerable.Range(0, configuration.LayerCount)
-            .Select(layer => new PersistentTensor($"cache.{layer}.keys", type)).ToArray();
+            .Select(layer => new PersistentTensor($"cache.{layer}.keys", pages)).ToArray();
         Values = Enumerable.Range(0, configuration.LayerCount)
-            .Select(layer => new PersistentTensor($"cache.{layer}.values", type)).ToArray();
+            .Select(layer => new PersistentTensor($"cache.{layer}.values", pages)).ToArray();
         if (reserve)
             Reserve();
         _users = new int[pageCount];
@@ -50,7 +57,13 @@ public sealed class KeyValueCache : IDisposable
             _free.Push(page);
     }
 
-    /// <summary>The keys of each layer: [pages, key-value heads, page size · head dimension].</summary>
+    /// <summary>The data type of keys and values.</summary>
+    public DataType Type { get; }
+
+    /// <summary>
+    /// The keys of each layer: [pages, key-value heads, page size · head dimension], of <see cref="DataType.Int8"/> with the
+    /// scales among them (<see cref="KeyValuePages.ElementCount"/>).
+    /// </summary>
     public IReadOnlyList<PersistentTensor> Keys { get; }
 
     /// <summary>The values of each layer, likewise.</summary>
@@ -73,6 +86,41 @@ public sealed class KeyValueCache : IDisposable
 
     /// <summary>The pages that so many tokens take.</summary>
     public static int PagesFor(int tokens) => (int)(((long)tokens + PagedAttention.PageSize - 1) / PagedAttention.PageSize);
+
+    /// <summary>The data type of a cache of a model, whether it has memory or not.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="type">What is asked for; null for what the device has for the model.</param>
+    /// <exception cref="NotSupportedException">The device keeps no such caches, or the model's heads do not fit.</exception>
+    internal static DataType TypeOf(VisionLanguageModel model, DataType? type) =>
+        type is { } wanted ? Check(model.Device, model.Configuration, wanted) : model.Device.KeyValueType(model.ParameterType);
+
+    /// <inheritdoc cref="TypeOf"/>
+    internal static DataType Check(Device device, ModelConfiguration configuration, DataType type)
+    {
+        const string Otherwise = "leave the type out (--kv-cache-dtype auto)";
+        if (!device.CanCache(type))
+            throw new NotSupportedException(
+                $"{device.Name} keeps no keys and values in {type}: {Otherwise}, or run the model on the CPU, which has " +
+                $"{DataType.Float32}, {DataType.BFloat16} and {DataType.Int8}.");
+        int dimension = configuration.Language.HeadDimension,
+            multiple = type switch { DataType.Int8 => KeyValuePages.BlockSize, DataType.BFloat16 => 2, _ => 1 };
+        return dimension % multiple == 0 ? type : throw new NotSupportedException(
+            $"A key-value cache of {type} takes heads whose width is a multiple of {multiple}; those of this model are " +
+            $"{dimension} wide: {Otherwise}.");
+    }
+
+    /// <summary>The bytes that a token takes in a cache of a model: keys and values of all layers.</summary>
+    /// <param name="model">The model; its parameters need no memory.</param>
+    /// <param name="type">The data type of the cache; what the device has for the model if null.</param>
+    /// <exception cref="NotSupportedException">The device keeps no such caches, or the model's heads do not fit.</exception>
+    public static long BytesPerToken(VisionLanguageModel model, DataType? type = null)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        LanguageConfiguration language = model.Configuration.Language;
+        DataType used = TypeOf(model, type);
+        return 2L * language.LayerCount * language.KeyValueHeadCount * used.Size()
+            * KeyValuePages.ElementCount(used, language.HeadDimension) / KeyValuePages.Size;
+    }
 
     /// <summary>Takes a free page.</summary>
     public int Take()

@@ -73,7 +73,7 @@ public sealed class PlainCommandLineTests
         "generate MODEL --prompt x --image DIR", "generate MODEL --prompt x --image absent.png",
         "generate MODEL --prompt x --temperature -1", "generate MODEL --prompt x --top-p 7",
         "generate MODEL --prompt x --max-tokens 0", "generate MODEL --prompt x --dtype int3",
-        "chat MODEL --cache-tokens 0", "serve MODEL --port 99999999", "serve MODEL --host 300.1.1.1",
+        "chat MODEL --cache-tokens 0", "chat MODEL --kv-cache-dtype q8_0", "info MODEL --kv-cache-dtype fp8", "serve MODEL --port 99999999", "serve MODEL --host 300.1.1.1",
         "serve MODEL --max-body 0", "eval DIR --data DIR", "eval DIR --data absent.jsonl",
         "eval DIR --data DIR --samples 0", "eval MODEL --data absent --limit 0", "verify MODEL absent.safetensors",
         "verify MODEL DIR", "verify DIR DIR", "demo --resume DIR", "demo --digits DIR", "demo --quick --tiny",

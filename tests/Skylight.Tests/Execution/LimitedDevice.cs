@@ -29,6 +29,8 @@ internal sealed class LimitedDevice : Device
 
     public override DataType KeyValueType(DataType parameterType) => _cpu.KeyValueType(parameterType);
 
+    public override bool CanCache(DataType type) => _cpu.CanCache(type);
+
     public override bool HasKeysAsColumns => _cpu.HasKeysAsColumns;
 
     protected override DeviceMemory Reserve(long bytes) => bytes <= MostBytes

@@ -48,7 +48,7 @@ internal static class TinyModel
 
     public static VisionLanguageModel Create(DataType? parameterType = null, bool useFusion = true, ulong seed = 5,
         Device? device = null, int? maxPositions = null, LanguageModelKind kind = LanguageModelKind.Qwen2,
-        bool tied = false, RopeScaling? scaling = null)
+        bool tied = false, RopeScaling? scaling = null, int? headDimension = null)
     {
         ModelConfiguration configuration = Configuration with
         {
@@ -59,7 +59,8 @@ internal static class TinyModel
                 TieWordEmbeddings = tied,
                 RopeScaling = scaling,
                 // Qwen3 has heads of a width of its own; half of this one is no multiple of a vector.
-                HeadDimension = kind == LanguageModelKind.Qwen3 ? 12 : Configuration.Language.HeadDimension,
+                HeadDimension = headDimension
+                    ?? (kind == LanguageModelKind.Qwen3 ? 12 : Configuration.Language.HeadDimension),
             },
         };
         var model = new VisionLanguageModel(configuration, device ?? new CpuDevice(),

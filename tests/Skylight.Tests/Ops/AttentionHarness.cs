@@ -62,6 +62,9 @@ internal sealed class AttentionHarness : IDisposable
         device.Bind(tensor);
         if (type == DataType.BFloat16)
             CpuMemory.Span<BFloat16>(tensor.Tensor).Fill((BFloat16)value);
+        else if (type == DataType.Int8)
+            // A scale of such bytes is NaN.
+            CpuMemory.Span<byte>(tensor.Tensor).Fill(0xFF);
         else
             CpuMemory.Span<float>(tensor.Tensor).Fill(value);
         return tensor;

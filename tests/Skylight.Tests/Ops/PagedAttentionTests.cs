@@ -39,7 +39,7 @@ public sealed class PagedAttentionTests : IDisposable
         CpuParallel.ThreadCount = threads;
         var random = new Random(heads * 1000 + dimension);
         int[] lengths = [330, 1, 64, 97, 31, 205];
-        using var conversation = new Conversation(heads, keyValueHeads, dimension, lengths, random, rounds);
+        using var conversation = new PagedConversation(heads, keyValueHeads, dimension, lengths, random, TypeOf(rounds));
 
         conversation.Reset();
         conversation.Step(lengths);
@@ -71,7 +71,7 @@ public sealed class PagedAttentionTests : IDisposable
         var random = new Random(4);
         float[] q = AttentionHarness.Random(random, Width), k = AttentionHarness.Random(random, Prompt * Width),
             v = AttentionHarness.Random(random, Prompt * Width);
-        using var cache = new Cache(Heads, Heads, Dimension, pages: 5, rounds);
+        using var cache = new PagedCache(Heads, Heads, Dimension, pages: 5, TypeOf(rounds));
         cache.Write(k, v, [.. Enumerable.Range(2 * Page, Prompt)]);
         cache.Write(k[(Page * Width)..], v[(Page * Width)..], [.. Enumerable.Range(0, Prompt - Page)]);
         float[] twice = cache.Attend([.. q, .. q], [2, 3, 2, 0], [0, 1, 2], [Prompt, Prompt]);
@@ -85,7 +85,7 @@ public sealed class PagedAttentionTests : IDisposable
     [InlineData(true)]
     public void Rows_of_no_sequence_are_zero_and_empty_sequences_do_not_matter(bool rounds)
     {
-        using var cache = new Cache(1, 1, 4, pages: 2, rounds);
+        using var cache = new PagedCache(1, 1, 4, pages: 2, TypeOf(rounds));
         cache.Write(new float[8], [1, 2, 3, 4, 1, 2, 3, 4], [Page, Page + 1]);
         var q = new float[16];
         // Once with every row in use, so that zeros were made.
@@ -98,7 +98,7 @@ public sealed class PagedAttentionTests : IDisposable
     public void Writing_touches_the_given_slots_only()
     {
         const int Heads = 2, Dimension = 3, Tokens = 40;
-        using var cache = new Cache(Heads, Heads, Dimension, pages: 4);
+        using var cache = new PagedCache(Heads, Heads, Dimension, pages: 4);
         float[] k = [.. Enumerable.Range(0, Tokens * Heads * Dimension).Select(index => (float)index)];
         float[] v = [.. k.Select(value => -value)];
         // A skipped token, a run over the end of a page, a whole page, a lone token.
@@ -126,7 +126,7 @@ public sealed class PagedAttentionTests : IDisposable
     public unsafe void Writing_touches_the_given_slots_of_rounded_pages_only()
     {
         const int Heads = 2, Dimension = 36, Tokens = 40, PageElements = Page * Dimension;
-        using var cache = new Cache(Heads, Heads, Dimension, pages: 4, rounds: true);
+        using var cache = new PagedCache(Heads, Heads, Dimension, pages: 4, DataType.BFloat16);
         // Eight bits, which bfloat16 holds.
         float[] k = [.. Enumerable.Range(0, Tokens * Heads * Dimension).Select(index => (float)(index % 251))];
         float[] v = [.. k.Select(value => -value)];
@@ -158,7 +158,7 @@ public sealed class PagedAttentionTests : IDisposable
     [Fact]
     public void Bad_indices_are_named()
     {
-        using var cache = new Cache(1, 1, 4, pages: 3);
+        using var cache = new PagedCache(1, 1, 4, pages: 3);
         AssertError("KeyValueWrite: slots[1] is 96, but must be −1 or within the cache's 96 slots",
             () => cache.Write(new float[8], new float[8], [0, 96]));
         AssertError("KeyValueWrite: slots[0] is -2", () => cache.Write(new float[8], new float[8], [-2, 0]));
@@ -209,152 +209,8 @@ public sealed class PagedAttentionTests : IDisposable
             StringComparison.Ordinal);
     }
 
+    private static DataType TypeOf(bool rounds) => rounds ? DataType.BFloat16 : DataType.Float32;
+
     private static void AssertError(string message, Action action) =>
         Assert.Contains(message, Assert.Throws<ArgumentOutOfRangeException>(action).Message, StringComparison.Ordinal);
-
-    /// <summary>A cache full of NaN, and the two ops on it.</summary>
-    private sealed class Cache(int heads, int keyValueHeads, int dimension, int pages, bool rounds = false) : IDisposable
-    {
-        private readonly Dictionary<(int, int, int), AttentionHarness> _harnesses = [];
-
-        public PersistentTensor Keys { get; } = AttentionHarness.Filled("keys", TypeOf(rounds), float.NaN, pages,
-            keyValueHeads, Page * dimension);
-
-        public PersistentTensor Values { get; } = AttentionHarness.Filled("values", TypeOf(rounds), float.NaN, pages,
-            keyValueHeads, Page * dimension);
-
-        private static DataType TypeOf(bool rounds) => rounds ? DataType.BFloat16 : DataType.Float32;
-
-        public void Write(float[] k, float[] v, int[] slots)
-        {
-            TensorType rows = TensorType.Float32(slots.Length, keyValueHeads * dimension);
-            using var harness = new AttentionHarness(
-                new KeyValueWrite(keyValueHeads, dimension),
-                [rows, rows, Keys.Type, Values.Type, TensorType.Int32(slots.Length)], null, null, Keys, Values);
-            harness.Run(k, v, null, null, slots);
-        }
-
-        public float[] Attend(float[] q, int[] table, int[] starts, int[] lengths)
-        {
-            int rows = q.Length / (heads * dimension);
-            if (!_harnesses.TryGetValue((rows, table.Length, lengths.Length), out AttentionHarness? harness))
-            {
-                harness = new AttentionHarness(
-                    new PagedAttention(heads, keyValueHeads, dimension),
-                    [
-                        TensorType.Float32(rows, heads * dimension), Keys.Type, Values.Type,
-                        TensorType.Int32(lengths.Length, table.Length / lengths.Length),
-                        TensorType.Int32(starts.Length), TensorType.Int32(lengths.Length),
-                    ],
-                    null, Keys, Values);
-                _harnesses.Add((rows, table.Length, lengths.Length), harness);
-            }
-
-            return harness.Run(q, null, null, table, starts, lengths)[0];
-        }
-
-        public void Dispose()
-        {
-            foreach (AttentionHarness harness in _harnesses.Values)
-                harness.Dispose();
-        }
-    }
-
-    /// <summary>Sequences whose tokens come in steps, in any portions, into pages in any order.</summary>
-    private sealed class Conversation : IDisposable
-    {
-        private readonly int _heads, _keyValueHeads, _dimension, _pagesEach;
-        private readonly int[] _lengths, _starts, _done;
-        private readonly float[] _q, _k, _v, _trained, _output;
-        private readonly Random _random;
-        private readonly bool _rounds;
-        private Cache? _cache;
-        private int[] _table = [];
-
-        public Conversation(int heads, int keyValueHeads, int dimension, int[] lengths, Random random,
-            bool rounds)
-        {
-            _rounds = rounds;
-            (_heads, _keyValueHeads, _dimension, _lengths, _random) = (heads, keyValueHeads, dimension, lengths, random);
-            _pagesEach = (lengths.Max() + Page - 1) / Page;
-            _done = new int[lengths.Length];
-            _starts = new int[lengths.Length + 1];
-            for (int sequence = 0; sequence < lengths.Length; sequence++)
-                _starts[sequence + 1] = _starts[sequence] + lengths[sequence];
-            int rows = _starts[^1];
-            _q = AttentionHarness.Random(random, rows * heads * dimension, 2);
-            _k = AttentionHarness.Random(random, rows * keyValueHeads * dimension, 2);
-            _v = AttentionHarness.Random(random, rows * keyValueHeads * dimension);
-            TensorType key = TensorType.Float32(rows, keyValueHeads * dimension);
-            using var training = new AttentionHarness(
-                new Attention(heads, keyValueHeads, dimension, Causal: true) { RoundsOperands = rounds },
-                [TensorType.Float32(rows, heads * dimension), key, key, TensorType.Int32(_starts.Length)]);
-            _trained = training.Run(_q, _k, _v, _starts)[0];
-            _output = new float[_trained.Length];
-        }
-
-        public int Left => _lengths.Sum() - _done.Sum();
-
-        public void Reset()
-        {
-            _cache?.Dispose();
-            int pages = _lengths.Sum(length => (length + Page - 1) / Page) + 3;
-            _cache = new Cache(_heads, _keyValueHeads, _dimension, pages, _rounds);
-            int[] order = [.. Enumerable.Range(0, pages)];
-            _random.Shuffle(order);
-            // Pages that a sequence never needs are no pages at all.
-            _table = new int[_lengths.Length * _pagesEach];
-            Array.Fill(_table, -1);
-            int next = 0;
-            for (int sequence = 0; sequence < _lengths.Length; sequence++)
-            {
-                for (int page = 0; page * Page < _lengths[sequence]; page++)
-                    _table[sequence * _pagesEach + page] = order[next++];
-            }
-
-            Array.Clear(_done);
-            Array.Fill(_output, float.NaN);
-        }
-
-        public void Step(int[] portions)
-        {
-            var rows = new List<int>();
-            var slots = new List<int>();
-            int[] starts = new int[_lengths.Length + 1], lengths = new int[_lengths.Length];
-            for (int sequence = 0; sequence < _lengths.Length; sequence++)
-            {
-                int count = Math.Min(portions[sequence], _lengths[sequence] - _done[sequence]);
-                for (int index = 0; index < count; index++)
-                {
-                    int position = _done[sequence]++;
-                    rows.Add(_starts[sequence] + position);
-                    slots.Add(_table[sequence * _pagesEach + position / Page] * Page + position % Page);
-                }
-
-                lengths[sequence] = _done[sequence];
-                starts[sequence + 1] = rows.Count;
-            }
-
-            if (rows.Count == 0)
-                return;
-            _cache!.Write(Gather(_k, _keyValueHeads, rows), Gather(_v, _keyValueHeads, rows), [.. slots]);
-            float[] output = _cache.Attend(Gather(_q, _heads, rows), _table, starts, lengths);
-            int width = _heads * _dimension;
-            for (int index = 0; index < rows.Count; index++)
-                output.AsSpan(index * width, width).CopyTo(_output.AsSpan(rows[index] * width));
-        }
-
-        public void AssertEqualsTraining(string what) => AttentionHarness.AssertSameBits(_trained, _output, what);
-
-        public void Dispose() => _cache?.Dispose();
-
-        private float[] Gather(float[] values, int heads, List<int> rows)
-        {
-            int width = heads * _dimension;
-            var gathered = new float[rows.Count * width];
-            for (int index = 0; index < rows.Count; index++)
-                values.AsSpan(rows[index] * width, width).CopyTo(gathered.AsSpan(index * width));
-            return gathered;
-        }
-    }
 }

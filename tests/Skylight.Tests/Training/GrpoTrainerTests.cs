@@ -2,6 +2,7 @@ using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
+using Skylight.Tensors;
 using Skylight.Tests.Models;
 using Skylight.Text;
 using Skylight.Training;
@@ -419,6 +420,24 @@ public sealed class GrpoTrainerTests
         static void Refused(GrpoOptions options, string expected) =>
             Assert.Contains(expected, Assert.Throws<ArgumentException>(() => new Toy(options)).Message,
                 StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Rollouts_with_keys_and_values_of_another_type_than_training_s_are_refused()
+    {
+        using VisionLanguageModel model = TinyModel.Create(headDimension: 32);
+        using var trainer = new ModelTrainer(model, TrainableModules.All);
+        foreach (DataType type in (DataType[])[DataType.Int8, DataType.BFloat16])
+        {
+            using var engine = new GenerationEngine(model, 1024, keyValueType: type);
+            Assert.Contains($"keeps keys and values in {type}, training computes with Float32",
+                Assert.Throws<ArgumentException>(() =>
+                    new GrpoTrainer(trainer, engine, s_options, s_criticalTokens, ComputedReward.Set())).Message,
+                StringComparison.Ordinal);
+        }
+
+        using var same = new GenerationEngine(model, 1024, keyValueType: DataType.Float32);
+        Assert.NotNull(new GrpoTrainer(trainer, same, s_options, s_criticalTokens, ComputedReward.Set()));
     }
 
     /// <summary>The share of tokens below 10: something that can be learned in a few steps.</summary>

@@ -1,4 +1,6 @@
 using System.Text.Json;
+using Skylight.Models;
+using Skylight.Tests.Chat;
 
 namespace Skylight.Tests.Cli.Chat;
 
@@ -115,17 +117,54 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [InlineData("--cache-tokens 2147483647", "key-value cache of 2,147,483,648 tokens")]
     [InlineData("--max-tiles 0", "at least 1 tile")]
     [InlineData("--device tpu", "no device 'tpu'")]
+    [InlineData("--kv-cache-dtype int8", "multiple of 32; those of this model are 16 wide: leave the type out")]
     public async Task What_cannot_be_used_is_named(string arguments, string expected)
     {
         (int code, string output, string error) = await SkylightProgram.RunAsync(
             ["generate", checkpoint.Folder, "--prompt", "Hello", .. arguments.Split(' ')]);
-        // What there is not, of files or of memory, is no fault of the command line.
+        // What there is not, of files or of memory or in a model, is no fault of the command line.
         Assert.Equal(arguments.StartsWith("--image", StringComparison.Ordinal)
-            || arguments.StartsWith("--cache-tokens", StringComparison.Ordinal) ? 1 : 2, code);
+            || arguments.StartsWith("--cache-tokens", StringComparison.Ordinal)
+            || arguments.StartsWith("--kv-cache-dtype", StringComparison.Ordinal) ? 1 : 2, code);
         Assert.Equal("", output);
         Assert.StartsWith("skylight: ", error, StringComparison.Ordinal);
         Assert.Contains(expected, error, StringComparison.Ordinal);
         Assert.Single(error.Trim().Split('\n'));
+    }
+
+    [Fact]
+    public async Task Keys_and_values_are_kept_in_the_type_that_is_asked_for()
+    {
+        using var folder = new TemporaryFolder();
+        ModelConfiguration tiny = ModelFamily.Configuration("tiny");
+        TinyChatModel.WriteCheckpoint(folder["model"],
+            tiny with { Language = tiny.Language with { HiddenSize = 128, HeadDimension = 32 } });
+        string[] answer = ["generate", folder["model"], "--prompt", "Hello", "--temperature", "1", "--seed", "3", "--max-tokens",
+            "24", "--json"];
+        (_, string plain, _) = await SkylightProgram.RunAsync(answer);
+        foreach (string type in (string[])["auto", "int8"])
+        {
+            (int code, string output, string error) = await SkylightProgram.RunAsync([.. answer, "--kv-cache-dtype", type]);
+            Assert.True(code == 0, error);
+            Assert.NotEqual("", Answer(output));
+            if (type == "auto")
+                Assert.Equal(Answer(plain), Answer(output));
+        }
+
+        (int done, string facts, _) = await SkylightProgram.RunAsync(["info", folder["model"], "--kv-cache-dtype", "int8",
+            "--json", "--context", "1000", "--batch", "2", "--tiles", "1"]);
+        Assert.Equal(0, done);
+        JsonElement info = JsonDocument.Parse(facts).RootElement;
+        // Two layers, two heads of keys and as many of values, each 32 codes and a scale.
+        Assert.Equal(2 * 2 * 2 * 34, info.GetProperty("keyValueBytesPerToken").GetInt64());
+        Assert.Equal(2 * 32 * 32 * 2 * 2 * 2 * 34,
+            info.GetProperty("plans")[0].GetProperty("parts").GetProperty("keyValueCache").GetInt64());
+        (done, _, string refused) = await SkylightProgram.RunAsync(["info", folder["model"], "--kv-cache-dtype", "int8",
+            "--device", "sm_90a"]);
+        Assert.NotEqual(0, done);
+        Assert.Contains("keeps no keys and values in Int8: leave the type out", refused, StringComparison.Ordinal);
+
+        static string Answer(string json) => JsonDocument.Parse(json).RootElement.GetProperty("answer").GetString()!;
     }
 
     [Fact]
