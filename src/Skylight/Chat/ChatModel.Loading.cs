@@ -84,7 +84,8 @@ public sealed partial class ChatModel
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Task<VisionLanguageModel> loading = Task.Run(() => ModelCheckpoint.Load(directory, device, options.ParameterType, null,
-            progress, stop.Token, options.Vision, options.Quantization), CancellationToken.None);
+            progress, stop.Token, options.Vision, options.Quantization,
+            options.WeightCache ?? WeightCacheOptions.FromEnvironment()), CancellationToken.None);
         ITokenizer tokenizer;
         int imageToken;
         try
