@@ -1,5 +1,5 @@
 using System.Globalization;
-using System.IO.Hashing;
+using Skylight.Models;
 
 namespace Skylight.Checkpoints;
 
@@ -30,26 +30,25 @@ internal static class WeightSource
         return IsBlob(target)
             ? string.Create(CultureInfo.InvariantCulture, $"blob {Path.GetFileName(target)} {length}")
             : string.Create(CultureInfo.InvariantCulture,
-                $"file {target} {length} {File.GetLastWriteTimeUtc(target).Ticks} {Sample(stream, length):x32}");
+                $"file {target} {length} {File.GetLastWriteTimeUtc(target).Ticks} {Sample(stream, length)}");
     }
 
     /// <summary>Whether a file of the hub's cache has its content's hash (SHA-1 of git, SHA-256 of large files) as its name.</summary>
     private static bool IsBlob(string path) => Path.GetFileName(Path.GetDirectoryName(path)) == "blobs"
         && Path.GetFileName(path) is { Length: 40 or 64 } name && name.All(char.IsAsciiHexDigitLower);
 
-    private static UInt128 Sample(FileStream stream, long length)
+    private static ContentHash Sample(FileStream stream, long length)
     {
-        var hash = new XxHash128();
-        byte[] buffer = new byte[BeginningBytes];
-        Append(0, BeginningBytes);
+        byte[] bytes = new byte[BeginningBytes + Pieces * PieceBytes];
+        int count = Read(0, BeginningBytes, 0);
         for (int piece = 1; piece <= Pieces; piece++)
-            Append(Math.Max(0, length - PieceBytes) / Pieces * piece, PieceBytes);
-        return hash.GetCurrentHashAsUInt128();
+            count += Read(Math.Max(0, length - PieceBytes) / Pieces * piece, PieceBytes, count);
+        return WeightLayout.Hash(bytes.AsSpan(0, count));
 
-        void Append(long from, int count)
+        int Read(long from, int most, int to)
         {
             stream.Position = from;
-            hash.Append(buffer.AsSpan(0, stream.ReadAtLeast(buffer.AsSpan(0, count), count, throwOnEndOfStream: false)));
+            return stream.ReadAtLeast(bytes.AsSpan(to, most), most, throwOnEndOfStream: false);
         }
     }
 }

@@ -319,7 +319,7 @@ public sealed class WeightCacheTests : IDisposable
     }
 
     private const int WeightsStart = 2 << 20;
-    private const ulong Q8Bytes = 0, Q4Bytes = 0, PanelBytes = 0;
+    private const ulong Q8Bytes = 9851353730516045125, Q4Bytes = 16742778207397221222, PanelBytes = 2824060294004193247;
 
     private void DemandRenewal(ulong[] expected, byte[] whole)
     {
