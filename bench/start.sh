@@ -3,7 +3,7 @@
 # random weights. Arms in turn, medians and best: `dotnet run --no-build`, the portable build (compiled at run time), the tool's package for this kind of machine
 # (compiled beforehand but for the kernels), and published ahead of time for this machine; the tool with --dtype q8 and q4 too, and with packed weights that an
 # earlier start has kept (-kept). Needs the built solution; Linux; writes bench/results/start.json. START_WITH is put before each command, "chrt -r 50" say;
-# START_ARMS names the arms, where not all are wanted.
+# START_ARMS names the arms, where not all are wanted; with START_BUILT=1 what an earlier run has published is measured.
 #   bench/start.sh [MODEL [ROUNDS]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,8 +19,9 @@ publish=(-c Release -r "$runtime" -v quiet -p:NuGetLockFilePath=obj/publish.lock
 arms=(run portable tool aot tool-kept tool-q8 tool-q8-kept tool-q4 tool-q4-kept)
 # shellcheck disable=SC2206
 [ -z "${START_ARMS:-}" ] || arms=($START_ARMS)
-dotnet publish src/Skylight.Cli "${publish[@]}" --self-contained false --artifacts-path "$work/tool-artifacts" -o "$work/tool" >/dev/null
-if [[ " ${arms[*]} " == *" aot "* ]] && { command -v clang >/dev/null || command -v gcc >/dev/null; }; then
+[ -n "${START_BUILT:-}" ] ||
+    dotnet publish src/Skylight.Cli "${publish[@]}" --self-contained false --artifacts-path "$work/tool-artifacts" -o "$work/tool" >/dev/null
+if [ -z "${START_BUILT:-}" ] && [[ " ${arms[*]} " == *" aot "* ]] && { command -v clang >/dev/null || command -v gcc >/dev/null; }; then
     dotnet publish src/Skylight.Cli "${publish[@]}" -p:PublishAot=true -p:PackAsTool=false -p:TreatWarningsAsErrors=false --artifacts-path "$work/aot-artifacts" -o "$work/aot" \
         -p:CppCompilerAndLinker="$(command -v clang >/dev/null && echo clang || echo gcc)" \
         $([ "$runtime" = linux-x64 ] && echo -p:IlcInstructionSet=native) >/dev/null

@@ -102,8 +102,9 @@ public sealed class WeightCache
             }
 
             using TensorFile file = device.MapTensors(stream.SafeFileHandle);
-            if ((layout.Fault(file, out ulong[] checksums) ?? FaultOfWeights(layout, file, checksums, progress, cancellationToken))
-                is { } fault)
+            string? fault = layout.Fault(file, out ulong[] checksums)
+                ?? FaultOfWeights(layout, file, checksums, progress, cancellationToken);
+            if (fault is not null)
             {
                 ThrowAway(path, fault);
                 return false;

@@ -33,7 +33,9 @@ internal static class WeightSource
                 $"file {target} {length} {File.GetLastWriteTimeUtc(target).Ticks} {Sample(stream, length)}");
     }
 
-    /// <summary>Whether a file of the hub's cache has its content's hash (SHA-1 of git, SHA-256 of large files) as its name.</summary>
+    /// <summary>
+    /// Whether it is a content in the hub's cache, whose name is its hash (git's SHA-1, SHA-256 of large files).
+    /// </summary>
     private static bool IsBlob(string path) => Path.GetFileName(Path.GetDirectoryName(path)) == "blobs"
         && Path.GetFileName(path) is { Length: 40 or 64 } name && name.All(char.IsAsciiHexDigitLower);
 
