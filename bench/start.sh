@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # From launch to the first byte of an answer, with the files in the page cache: `skylight generate` about a text and about a picture of one tile, in a checkpoint of
 # random weights. Arms in turn, medians and best: `dotnet run --no-build`, the portable build (compiled at run time), the tool's package for this kind of machine
-# (compiled beforehand but for the kernels), and published ahead of time for this machine; the tool with --dtype q8 and q4 too. Needs the built solution; Linux;
-# writes bench/results/start.json. START_WITH is put before each command, "chrt -r 50" say.
+# (compiled beforehand but for the kernels), and published ahead of time for this machine; the tool with --dtype q8 and q4 too, and with packed weights that an
+# earlier start has kept (-kept). Needs the built solution; Linux; writes bench/results/start.json. START_WITH is put before each command, "chrt -r 50" say;
+# START_ARMS names the arms, where not all are wanted; with START_BUILT=1 what an earlier run has published is measured.
 #   bench/start.sh [MODEL [ROUNDS]]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,8 +16,12 @@ checkpoint=$(mktemp -d)
 trap 'rm -rf "$checkpoint"' EXIT
 
 publish=(-c Release -r "$runtime" -v quiet -p:NuGetLockFilePath=obj/publish.lock.json)
-dotnet publish src/Skylight.Cli "${publish[@]}" --self-contained false --artifacts-path "$work/tool-artifacts" -o "$work/tool" >/dev/null
-if command -v clang >/dev/null || command -v gcc >/dev/null; then
+arms=(run portable tool aot tool-kept tool-q8 tool-q8-kept tool-q4 tool-q4-kept)
+# shellcheck disable=SC2206
+[ -z "${START_ARMS:-}" ] || arms=($START_ARMS)
+[ -n "${START_BUILT:-}" ] ||
+    dotnet publish src/Skylight.Cli "${publish[@]}" --self-contained false --artifacts-path "$work/tool-artifacts" -o "$work/tool" >/dev/null
+if [ -z "${START_BUILT:-}" ] && [[ " ${arms[*]} " == *" aot "* ]] && { command -v clang >/dev/null || command -v gcc >/dev/null; }; then
     dotnet publish src/Skylight.Cli "${publish[@]}" -p:PublishAot=true -p:PackAsTool=false -p:TreatWarningsAsErrors=false --artifacts-path "$work/aot-artifacts" -o "$work/aot" \
         -p:CppCompilerAndLinker="$(command -v clang >/dev/null && echo clang || echo gcc)" \
         $([ "$runtime" = linux-x64 ] && echo -p:IlcInstructionSet=native) >/dev/null
@@ -41,16 +46,24 @@ first() {
     awk -v b="$begin" -v e="$end" 'BEGIN { if (e == "") exit 1; printf "%.2f\n", e - b }'
 }
 
-arms=(run portable tool)
-[ ! -x "$work/aot/Skylight.Cli" ] || arms+=(aot)
-arms+=(tool-q8 tool-q4)
+# What other runs have kept is not touched.
+export SKYLIGHT_CACHE=$checkpoint/cache
+[ -x "$work/aot/Skylight.Cli" ] || mapfile -t arms < <(printf '%s\n' "${arms[@]}" | grep -vx aot)
+for name in "${arms[@]}"; do
+    # shellcheck disable=SC2046
+    case $name in
+        tool-kept) SKYLIGHT_WEIGHTS=all $(arm tool) generate "$checkpoint/model" --max-tokens 1 --prompt x >/dev/null ;;
+        tool-*-kept) $(arm tool) generate "$checkpoint/model" --max-tokens 1 --prompt x --dtype "$(cut -d- -f2 <<<"$name")" >/dev/null ;;
+    esac
+done
 declare -A seconds
 for ((round = 0; round < rounds; round++)); do
     for name in "${arms[@]}"; do
         for question in text picture; do
             options=(--prompt "What is two plus two?")
             [ "$question" = text ] || options=(--prompt "What is in the picture?" --image "$root/tests/Skylight.Tests/Images/samples/cat.png" --max-tiles 1)
-            case $name in *-q8 | *-q4) options+=(--dtype "${name#*-}") ;; esac
+            case $name in *-q8*) options+=(--dtype q8) ;; *-q4*) options+=(--dtype q4) ;; esac
+            case $name in tool-kept) export SKYLIGHT_WEIGHTS=all ;; *-kept) export SKYLIGHT_WEIGHTS=rounded ;; *) export SKYLIGHT_WEIGHTS=off ;; esac
             # shellcheck disable=SC2046
             value=$(first $(arm "$name") generate "$checkpoint/model" --max-tokens 1 "${options[@]}")
             echo "$name $question $value" >&2

@@ -22,7 +22,7 @@ internal static class SkylightCommand
             new HelpOption(), new VersionOption(),
             PullCommand.Create(), TrainCommand.Create(), DemoCommand.Create(), VerifyCommand.Create(),
             DevicesCommand.Create(), KernelsCommand.Create(), InfoCommand.Create(), InitCommand.Create(),
-            QuantizeCommand.Create(),
+            QuantizeCommand.Create(), CacheCommand.Create(),
             EvalCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), ServeCommand.Create(),
             CompletionCommand.Create(), CompletionCommand.CreateCandidates(),
         };

@@ -24,34 +24,16 @@ internal sealed class KernelCache
 
     /// <summary>Makes a cache.</summary>
     /// <param name="libraries">Whose NVRTC compiles.</param>
-    /// <param name="folder">Where files lie; null for <see cref="DefaultFolder()"/>, empty for no files.</param>
+    /// <param name="folder">Where files lie; null for <see cref="CacheFolder"/>'s, empty for no files.</param>
     public KernelCache(CudaLibraries libraries, string? folder)
     {
         _compiler = new CudaCompiler(libraries.Nvrtc);
         _compilerIdentity = libraries.Emulator?.Fingerprint ?? $"NVRTC {libraries.NvrtcVersion}";
-        _folder = folder is "" ? null : folder ?? DefaultFolder();
+        _folder = folder is "" ? null : folder ?? CacheFolder.Of("kernels");
     }
 
     /// <summary>How many variants were not found and had to be compiled.</summary>
     public int Compilations => _compilations;
-
-    /// <summary>Where kernels are kept by default.</summary>
-    public static string DefaultFolder() => DefaultFolder("kernels");
-
-    /// <summary>A folder in that of <c>SKYLIGHT_CACHE</c>, else in one for the user.</summary>
-    public static string DefaultFolder(string name)
-    {
-        string? root = Environment.GetEnvironmentVariable("SKYLIGHT_CACHE");
-        if (!string.IsNullOrEmpty(root))
-            return Path.Combine(root, name);
-        if (OperatingSystem.IsWindows())
-            root = Environment.GetFolderPath(Environment.SpecialFolder.LocalApplicationData);
-        else if (Environment.GetEnvironmentVariable("XDG_CACHE_HOME") is { Length: > 0 } cache)
-            root = cache;
-        else
-            root = Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache");
-        return Path.Combine(root, "skylight", name);
-    }
 
     /// <summary>Starts to compile a variant on another thread, so that a whole plan compiles on all cores.</summary>
     public void Prepare(KernelVariant variant) => _ = TaskOf(variant);

@@ -20,7 +20,7 @@ internal static class EmulatorBuild
     private const string Prefix = "simt/";
 
     /// <summary>Where it is kept; a machine of another kind may share the folder.</summary>
-    public static string Folder { get; } = Path.Combine(KernelCache.DefaultFolder("simt"),
+    public static string Folder { get; } = Path.Combine(CacheFolder.Of("simt"),
         $"{RuntimeInformation.ProcessArchitecture}-{HashOfSources()}".ToLowerInvariant());
 
     /// <summary>The library, once it was built.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Runtime.CompilerServices;
+using Microsoft.Win32.SafeHandles;
 using Skylight.Cpu.Assembly;
 using Skylight.Execution;
 using Skylight.Graphs;
@@ -168,6 +169,26 @@ public sealed class CpuDevice : Device
                     WeightPanels.Unpack((ushort*)panels, (ushort*)target, type.Shape.Rows, type.Shape.Columns);
             }
         }
+    }
+
+    /// <inheritdoc/>
+    public override string? StoredOrder => MappedMemory.IsSupported && BitConverter.IsLittleEndian
+        ? string.Create(CultureInfo.InvariantCulture, $"cpu panels {WeightPanels.Width}, {PackedWeights.Version}") : null;
+
+    /// <inheritdoc/>
+    public override unsafe ReadOnlySpan<byte> StoredBytes(Tensor tensor, long offset, int count)
+    {
+        ArgumentNullException.ThrowIfNull(tensor);
+        ArgumentOutOfRangeException.ThrowIfNegative(offset);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(offset, BytesOf(tensor.Type) - count);
+        return new ReadOnlySpan<byte>((byte*)CpuMemory.Pointer(tensor) + offset, count);
+    }
+
+    /// <inheritdoc/>
+    public override TensorFile MapTensors(SafeFileHandle file)
+    {
+        ArgumentNullException.ThrowIfNull(file);
+        return StoredOrder is null ? base.MapTensors(file) : new CpuTensorFile(this, file);
     }
 
     /// <inheritdoc/>

@@ -24,6 +24,14 @@ public sealed unsafe class CpuMemory : DeviceMemory
         }
     }
 
+    /// <summary>Takes over a part of a mapping, of a megabyte or more.</summary>
+    internal CpuMemory(byte* mapped, long bytes)
+    {
+        System.Diagnostics.Debug.Assert(MappedMemory.IsFor(bytes), "Smaller memory is of the heap.");
+        _pointer = mapped;
+        _bytes = bytes;
+    }
+
     /// <summary>Frees memory that was never disposed.</summary>
     ~CpuMemory() => Dispose(disposing: false);
 

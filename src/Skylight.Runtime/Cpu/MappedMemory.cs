@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace Skylight.Cpu;
 
@@ -23,29 +24,57 @@ internal static unsafe partial class MappedMemory
     private const int UseHugePages = 14;
 
     /// <summary>Whether memory of so many bytes is mapped. The heap of Windows maps large blocks by itself.</summary>
-    public static bool IsFor(long bytes) =>
-        bytes >= SmallestBytes && (OperatingSystem.IsLinux() || OperatingSystem.IsMacOS() || OperatingSystem.IsAndroid());
+    public static bool IsFor(long bytes) => bytes >= SmallestBytes && IsSupported;
+
+    /// <summary>Whether there is a way to map memory and files.</summary>
+    public static bool IsSupported => OperatingSystem.IsLinux() || OperatingSystem.IsMacOS() || OperatingSystem.IsAndroid();
 
     /// <summary>Maps memory, filled with zeros. Pages are taken when they are first written.</summary>
     /// <exception cref="OutOfMemoryException">There is not that much.</exception>
     public static byte* Map(long bytes)
     {
-        // A mapping begins at any small page: what lies before the first large page, and behind the end, goes back at once.
-        nuint page = (nuint)Environment.SystemPageSize, length = RoundUp((nuint)bytes, page),
-            reserved = length + LargePage - page;
-        byte* start = MapAnonymous(null, reserved, ReadWrite, Private | (OperatingSystem.IsMacOS() ? 0x1000 : 0x20), -1, 0);
-        if ((nint)start == -1)
-            throw new OutOfMemoryException();
-        byte* aligned = (byte*)RoundUp((nuint)start, LargePage);
-        if (aligned > start)
-            _ = Unmap(start, (nuint)(aligned - start));
-        if (start + reserved > aligned + length)
-            _ = Unmap(aligned + length, (nuint)(start + reserved - (aligned + length)));
+        nuint length = RoundUp((nuint)bytes, (nuint)Environment.SystemPageSize);
+        byte* aligned = Reserve(length);
         // Whole large pages only, so that no memory is taken beyond what was asked for. Without large pages memory
         // works as well.
         if (!OperatingSystem.IsMacOS())
             _ = Advise(aligned, (nuint)bytes / LargePage * LargePage, UseHugePages);
         return aligned;
+    }
+
+    /// <summary>
+    /// Maps a file: reading shows its bytes, from the system's cache of files without a copy, in large pages where the
+    /// cache has such; what is written stays with this process.
+    /// </summary>
+    /// <param name="file">Open for reading.</param>
+    /// <param name="bytes">How many, from its beginning; it has as many.</param>
+    /// <exception cref="IOException">It cannot be mapped.</exception>
+    public static byte* MapFile(SafeFileHandle file, long bytes)
+    {
+        nuint length = RoundUp((nuint)bytes, (nuint)Environment.SystemPageSize);
+        byte* place = Reserve(length);
+        bool isHeld = false;
+        try
+        {
+            file.DangerousAddRef(ref isHeld);
+            // In the place of what was reserved.
+            byte* mapped = MapAnonymous(place, length, ReadWrite, Private | 0x10, (int)file.DangerousGetHandle(), 0);
+            if ((nint)mapped == -1)
+            {
+                int error = Marshal.GetLastPInvokeError();
+                _ = Unmap(place, length);
+                throw new IOException($"It cannot be mapped: {Marshal.GetPInvokeErrorMessage(error)}.");
+            }
+        }
+        finally
+        {
+            if (isHeld)
+                file.DangerousRelease();
+        }
+
+        if (!OperatingSystem.IsMacOS())
+            _ = Advise(place, length, UseHugePages);
+        return place;
     }
 
     /// <summary>Gives mapped memory back.</summary>
@@ -57,9 +86,25 @@ internal static unsafe partial class MappedMemory
         System.Diagnostics.Debug.Assert(result == 0, "A mapping of our own can be unmapped.");
     }
 
+    /// <summary>Reserves whole small pages that begin on a large one.</summary>
+    private static byte* Reserve(nuint length)
+    {
+        // A mapping begins at any small page: what lies before the first large page, and behind the end, goes back at once.
+        nuint reserved = length + LargePage - (nuint)Environment.SystemPageSize;
+        byte* start = MapAnonymous(null, reserved, ReadWrite, Private | (OperatingSystem.IsMacOS() ? 0x1000 : 0x20), -1, 0);
+        if ((nint)start == -1)
+            throw new OutOfMemoryException();
+        byte* aligned = (byte*)RoundUp((nuint)start, LargePage);
+        if (aligned > start)
+            _ = Unmap(start, (nuint)(aligned - start));
+        if (start + reserved > aligned + length)
+            _ = Unmap(aligned + length, (nuint)(start + reserved - (aligned + length)));
+        return aligned;
+    }
+
     private static nuint RoundUp(nuint value, nuint multiple) => (value + multiple - 1) / multiple * multiple;
 
-    [LibraryImport("libc", EntryPoint = "mmap")]
+    [LibraryImport("libc", EntryPoint = "mmap", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial byte* MapAnonymous(void* address, nuint length, int protection, int flags, int file, nint offset);
 

@@ -8,6 +8,12 @@ namespace Skylight.Cpu;
 /// </summary>
 internal static unsafe class PackedWeights
 {
+    /// <summary>
+    /// Grows with every change of how weights lie in memory, of panels of numbers too: files of other versions are not
+    /// read.
+    /// </summary>
+    public const int Version = 1;
+
     /// <summary>Whether there are products with weights of a format.</summary>
     public static bool Supports(QuantizedFormat format) =>
         QuantizedLayout.Of(format) is not null || FloatCodeLayout.Supports(format);

@@ -1,3 +1,4 @@
+using Microsoft.Win32.SafeHandles;
 using Skylight.Graphs;
 using Skylight.Tensors;
 
@@ -97,9 +98,11 @@ public abstract class Device : IDisposable
 
     /// <summary>Reserves memory, filled with zeros and aligned to at least <see cref="Alignment"/> bytes.</summary>
     /// <exception cref="OutOfDeviceMemoryException">There is not that much.</exception>
-    public DeviceMemory Allocate(long bytes)
+    public DeviceMemory Allocate(long bytes) => Counted(Reserve(bytes));
+
+    /// <summary>Counts memory among what is reserved, until it is given back.</summary>
+    internal DeviceMemory Counted(DeviceMemory memory)
     {
-        DeviceMemory memory = Reserve(bytes);
         long now = Interlocked.Add(ref _reserved, memory.Bytes);
         for (long most = ReservedPeakBytes;
             most < now && Interlocked.CompareExchange(ref _mostReserved, now, most) != most; most = ReservedPeakBytes)
@@ -130,6 +133,25 @@ public abstract class Device : IDisposable
 
     /// <summary>Copies elements from the device into dense row-major order, after all work queued before.</summary>
     public abstract void Download(Tensor source, Span<byte> rowMajor);
+
+    /// <summary>
+    /// Names the order in which this device stores tensors, where their bytes may be kept in a file and be mapped by
+    /// another process on another day: it changes with every change of that order. Null where they may not.
+    /// </summary>
+    public virtual string? StoredOrder => null;
+
+    /// <summary>Bytes of a tensor as they are stored; only where there is a <see cref="StoredOrder"/>.</summary>
+    /// <param name="tensor">A tensor of this device.</param>
+    /// <param name="offset">The first byte.</param>
+    /// <param name="count">How many; together at most <see cref="StorageBytes"/>.</param>
+    public virtual ReadOnlySpan<byte> StoredBytes(Tensor tensor, long offset, int count) =>
+        throw new NotSupportedException($"{Name} does not show how it stores tensors.");
+
+    /// <summary>Maps a file of tensors in this device's <see cref="StoredOrder"/>.</summary>
+    /// <param name="file">Open for reading; may be closed at once. It must not become shorter while it is mapped.</param>
+    /// <exception cref="IOException">It cannot be mapped.</exception>
+    public virtual TensorFile MapTensors(SafeFileHandle file) =>
+        throw new NotSupportedException($"{Name} maps no files.");
 
     /// <summary>
     /// Whether the device multiplies weights that stay quantised in this format; else they are given to it as numbers.

@@ -60,59 +60,73 @@ public sealed partial class ChatModel
     private static ChatModel Open(string directory, string name, ChatModelOptions options, IProgress<float>? progress,
         CancellationToken cancellationToken)
     {
-        ModelConfiguration configuration = ModelConfiguration.Load(directory, options.Vision);
-        Device device = options.Device ?? new CpuDevice();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        // One core's work, which nothing else needs before the end: begun before anything is read.
+        Task<ITokenizer> tokenizer = Task.Run(() => TokenizerOf(directory, options, stop.Token), CancellationToken.None);
+        Device? device = options.Device;
         VisionLanguageModel? model = null;
         try
         {
+            ModelConfiguration configuration = ModelConfiguration.Load(directory, options.Vision);
+            device ??= new CpuDevice();
             // Before gigabytes are read.
             if (options.KeyValueType is { } type)
                 KeyValueCache.Check(device, configuration, type);
-            (ITokenizer tokenizer, model) = Read(directory, configuration, device, options, progress, cancellationToken);
+            model = Read(directory, configuration, device, tokenizer, options, progress, stop);
             options = options with { Template = options.Template ?? ConversationEncoder.TemplateOf(configuration) };
-            return new ChatModel(name, model, tokenizer, options);
+            return new ChatModel(name, model, tokenizer.GetAwaiter().GetResult(), options);
         }
         catch
         {
+            stop.Cancel();
+            Await(tokenizer);
             model?.Dispose();
             if (options.Device is null)
-                device.Dispose();
+                device?.Dispose();
             throw;
         }
     }
 
     /// <summary>
-    /// Reads tokenizer and weights side by side: the tokenizer is one core's work. What is wrong with it need not wait for
-    /// gigabytes, and stops the weights.
+    /// Reads the weights beside the tokenizer. What is wrong with the tokenizer need not wait for gigabytes, and stops the
+    /// weights.
     /// </summary>
-    private static (ITokenizer Tokenizer, VisionLanguageModel Model) Read(string directory, ModelConfiguration configuration,
-        Device device, ChatModelOptions options, IProgress<float>? progress, CancellationToken cancellationToken)
+    private static VisionLanguageModel Read(string directory, ModelConfiguration configuration, Device device,
+        Task<ITokenizer> reading, ChatModelOptions options, IProgress<float>? progress, CancellationTokenSource stop)
     {
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         Task<VisionLanguageModel> loading = Task.Run(() => ModelCheckpoint.Load(directory, device, options.ParameterType, null,
-            progress, stop.Token, options.Vision, options.Quantization), CancellationToken.None);
-        ITokenizer tokenizer;
+            progress, stop.Token, options.Vision, options.Quantization,
+            options.WeightCache ?? WeightCacheOptions.FromEnvironment()), CancellationToken.None);
         int imageToken;
         try
         {
-            tokenizer = options.Tokenizer ?? (GgufSource.Find(directory, options.Vision) is { } gguf
-                ? GgufTokenizer.Load(gguf.Language, cancellationToken) : BytePairTokenizer.Load(directory, cancellationToken));
+            ITokenizer tokenizer = reading.GetAwaiter().GetResult();
             tokenizer.EnsureFits(configuration.Language.VocabularySize, configuration.ImageTokenId);
             imageToken = tokenizer.RequiredTokenId(SpecialTokens.ImageContext);
         }
         catch
         {
             stop.Cancel();
-            ((IAsyncResult)loading).AsyncWaitHandle.WaitOne();
+            Await(loading);
             if (loading.IsCompletedSuccessfully)
                 loading.Result.Dispose();
-            // Looked at, so that it is not reported as one that nobody saw.
-            _ = loading.Exception;
             throw;
         }
 
         VisionLanguageModel model = loading.GetAwaiter().GetResult();
         model.Configuration = configuration with { ImageTokenId = configuration.ImageTokenId ?? imageToken };
-        return (tokenizer, model);
+        return model;
+    }
+
+    private static ITokenizer TokenizerOf(string directory, ChatModelOptions options, CancellationToken cancellationToken) =>
+        options.Tokenizer ?? (GgufSource.Find(directory, options.Vision) is { } gguf
+            ? GgufTokenizer.Load(gguf.Language, cancellationToken) : BytePairTokenizer.Load(directory, cancellationToken));
+
+    /// <summary>Waits for what another error has stopped.</summary>
+    private static void Await(Task task)
+    {
+        ((IAsyncResult)task).AsyncWaitHandle.WaitOne();
+        // Looked at, so that it is not reported as one that nobody saw.
+        _ = task.Exception;
     }
 }

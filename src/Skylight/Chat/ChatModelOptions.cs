@@ -1,3 +1,4 @@
+using Skylight.Checkpoints;
 using Skylight.Execution;
 using Skylight.Generation;
 using Skylight.Hub;
@@ -37,6 +38,12 @@ public sealed record ChatModelOptions
     /// decoding and less memory, for slightly other probabilities. Devices that multiply no such weights refuse it.
     /// </summary>
     public QuantizedFormat? Quantization { get; init; }
+
+    /// <summary>
+    /// Where weights that were rounded while they were read are kept, so that the next start need not round them again;
+    /// as the environment says if null (<see cref="WeightCacheOptions.FromEnvironment"/>).
+    /// </summary>
+    public WeightCacheOptions? WeightCache { get; init; }
 
     /// <summary>
     /// The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the

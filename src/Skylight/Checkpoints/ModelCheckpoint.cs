@@ -35,6 +35,7 @@ public static class ModelCheckpoint
     /// <param name="quantization">What the language model's matrices that would be numbers are rounded to while they are read
     /// (<see cref="VisionLanguageModel.Quantize"/>): <see cref="QuantizedFormat.Q8"/>, <see cref="QuantizedFormat.Q4"/>, or null
     /// for nothing. The numbers are never in memory together.</param>
+    /// <param name="weightCache">Where packed weights are kept for the next time; nowhere if null.</param>
     /// <exception cref="CheckpointException">The checkpoint is incomplete, corrupt or of another architecture.</exception>
     /// <exception cref="ArgumentException">The device cannot compute with weights of the type asked for.</exception>
     /// <exception cref="NotSupportedException">The device multiplies no weights that are quantised so.</exception>
@@ -43,23 +44,33 @@ public static class ModelCheckpoint
     public static VisionLanguageModel Load(
         string directory, Device device, DataType? parameterType = null, int? imageTokenId = null,
         IProgress<float>? progress = null, CancellationToken cancellationToken = default, string? vision = null,
-        QuantizedFormat? quantization = null)
+        QuantizedFormat? quantization = null, WeightCacheOptions? weightCache = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         ModelConfiguration configuration = ModelConfiguration.Load(directory, vision);
         using CheckpointReader reader = CheckpointReader.Open(directory, vision);
         return Load(configuration with { ImageTokenId = configuration.ImageTokenId ?? imageTokenId }, reader, device,
-            parameterType, progress, cancellationToken, quantization);
+            parameterType, progress, cancellationToken, quantization, weightCache);
     }
 
     /// <summary>The same of a configuration and of tensors from wherever they come.</summary>
     internal static VisionLanguageModel Load(
         ModelConfiguration configuration, CheckpointReader reader, Device device, DataType? parameterType = null,
-        IProgress<float>? progress = null, CancellationToken cancellationToken = default, QuantizedFormat? quantization = null)
+        IProgress<float>? progress = null, CancellationToken cancellationToken = default,
+        QuantizedFormat? quantization = null, WeightCacheOptions? weightCache = null)
     {
         KeyMap keyMap = reader.MapOf(configuration);
         VisionLanguageModel model = Describe(configuration, reader, keyMap, device, parameterType, quantization);
         DemandRoom(reader.Directory, model);
+        WeightCache? cache = weightCache is null ? null : new WeightCache(weightCache);
+        if (cache?.Keeps(model, quantization) != true)
+            cache = null;
+        WeightLayout? layout = cache?.LayoutOf(reader, model,
+            [.. QuantizedParameters.EntriesOf(keyMap, model.Parameters).Select(entry => model.Parameters[entry.ParameterName])],
+            quantization);
+        if (layout is not null && cache!.TryLoad(layout, device, progress, cancellationToken))
+            return model;
+
         try
         {
             foreach (PersistentTensor parameter in model.Parameters.All)
@@ -68,7 +79,10 @@ public static class ModelCheckpoint
                 device.Bind(parameter);
             }
 
-            Read(reader, keyMap, model, progress, cancellationToken);
+            using WeightWriter? writer = layout is null ? null : cache!.Begin(layout, device);
+            Read(reader, keyMap, model, progress, cancellationToken, parameter => writer?.Add(parameter));
+            if (writer is not null)
+                cache!.Finish(layout!, writer);
         }
         catch
         {
@@ -80,10 +94,10 @@ public static class ModelCheckpoint
     }
 
     /// <summary>
-    /// The model that <see cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?, QuantizedFormat?)"/> would
+    /// The model that <see cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?, QuantizedFormat?, WeightCacheOptions?)"/> would
     /// make, without memory: to plan with. Only the headers of the files are read.
     /// </summary>
-    /// <inheritdoc cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?, QuantizedFormat?)"/>
+    /// <inheritdoc cref="Load(string, Device, DataType?, int?, IProgress{float}?, CancellationToken, string?, QuantizedFormat?, WeightCacheOptions?)"/>
     public static VisionLanguageModel Describe(string directory, Device device, DataType? parameterType = null,
         string? vision = null, QuantizedFormat? quantization = null)
     {
@@ -164,7 +178,7 @@ public static class ModelCheckpoint
         using CheckpointReader reader = CheckpointReader.Open(directory);
         KeyMap keyMap = reader.MapOf(model.Configuration);
         reader.Verify(keyMap);
-        Read(reader, keyMap, model, null, CancellationToken.None);
+        Read(reader, keyMap, model, null, CancellationToken.None, _ => { });
     }
 
     /// <summary>Saves a model as a checkpoint folder in the on-disk naming of transformers.</summary>
@@ -198,7 +212,7 @@ public static class ModelCheckpoint
     }
 
     private static void Read(CheckpointReader reader, KeyMap keyMap, VisionLanguageModel model,
-        IProgress<float>? progress, CancellationToken cancellationToken)
+        IProgress<float>? progress, CancellationToken cancellationToken, Action<PersistentTensor> isRead)
     {
         var transfer = new ParameterTransfer(model.Device);
         long total = model.Parameters.All.Sum(parameter => parameter.Type.Bytes), done = 0;
@@ -208,6 +222,7 @@ public static class ModelCheckpoint
             parameter.MarkChanged();
             transfer.Load(reader, entry, parameter.Tensor,
                 bytes => progress?.Report((float)((done += bytes) / (double)total)), cancellationToken);
+            isRead(parameter);
         }
     }
 }

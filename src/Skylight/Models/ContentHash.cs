@@ -10,7 +10,7 @@ namespace Skylight.Models;
 /// one name would give one user what another's prompt has left. A fast hash without a secret (XXH128) would let
 /// somebody compute such a pair; against a pseudo-random function whose key never leaves the process only chance is
 /// left, 2^-128 for a pair. SHA-256 would do as well, but comes from OpenSSL, which a slim machine does not have. Never
-/// stored: the next process has another key.
+/// stored: the next process has another key. (Files of packed weights are named under a fixed one, and compared.)
 /// </summary>
 /// <param name="High">The upper 64 bits.</param>
 /// <param name="Low">The lower ones. (One number of 128 bits would keep whatever holds it from being compiled beforehand.)</param>

@@ -204,6 +204,6 @@ internal readonly record struct RopeParameters(double Theta, RopeScaling? Scalin
     private static string Number(double? value) => value?.ToString("R", CultureInfo.InvariantCulture) ?? "";
 
     /// <summary>What one place of the file says; null where it says nothing.</summary>
-    private readonly record struct Statement(string Path, string ThetaPath, double? Theta, string? Kind,
+    private sealed record Statement(string Path, string ThetaPath, double? Theta, string? Kind,
         RopeScaling? Scaling);
 }

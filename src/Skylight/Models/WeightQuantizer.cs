@@ -14,6 +14,9 @@ namespace Skylight.Models;
 /// </summary>
 internal static class WeightQuantizer
 {
+    /// <summary>Grows with every change of how numbers are rounded: weights kept by another version are not used.</summary>
+    public const int Version = 1;
+
     // What a core's cache holds of one part: rows are widened, rounded and packed one after the other.
     private const int PartBytes = 1 << 21;
 

@@ -8,14 +8,21 @@ namespace Skylight.Text;
 internal sealed class AddedTokenMatcher
 {
     private readonly SearchValues<char> _first;
-    private readonly Dictionary<char, (string Content, AddedToken Token)[]> _byFirst;
+    private readonly Dictionary<char, List<Spelling>> _byFirst = [];
 
     /// <summary>Makes a matcher.</summary>
     /// <param name="tokens">The tokens, each with the spelling that is looked for.</param>
     public AddedTokenMatcher(IEnumerable<(string Content, AddedToken Token)> tokens)
     {
-        _byFirst = tokens.GroupBy(token => token.Content[0])
-            .ToDictionary(group => group.Key, group => group.OrderByDescending(token => token.Content.Length).ToArray());
+        foreach ((string content, AddedToken token) in tokens)
+        {
+            if (!_byFirst.TryGetValue(content[0], out List<Spelling>? spellings))
+                _byFirst.Add(content[0], spellings = []);
+            // The longest first.
+            int place = spellings.FindIndex(spelling => spelling.Content.Length < content.Length);
+            spellings.Insert(place < 0 ? spellings.Count : place, new Spelling(content, token));
+        }
+
         _first = SearchValues.Create([.. _byFirst.Keys]);
     }
 
@@ -74,4 +81,7 @@ internal sealed class AddedTokenMatcher
             or UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark
             or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation;
     }
+
+    // No value type: lists of such are compiled only when a program runs, at every start.
+    private sealed record Spelling(string Content, AddedToken Token);
 }
