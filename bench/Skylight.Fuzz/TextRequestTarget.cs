@@ -37,7 +37,8 @@ internal sealed class TextRequestTarget : RequestTarget
 
     public override IReadOnlyList<byte[]> Seeds { get; }
 
-    public override long AllocationLimit(int inputBytes) => (1 << 20) + (64L * inputBytes);
+    // Patterns and schemas of completions become automata.
+    public override long AllocationLimit(int inputBytes) => (Name == "completions" ? 16 << 20 : 1 << 20) + (64L * inputBytes);
 
     protected override void Read(byte[] input) => _read(input);
 }
