@@ -58,6 +58,7 @@ public sealed partial class ChatModel
         CancellationToken cancellationToken)
     {
         ModelConfiguration configuration = ModelConfiguration.Load(directory, options.Vision);
+        CheckContext(options.Validate(), configuration.Language);
         Device device = options.Device ?? new CpuDevice();
         VisionLanguageModel? model = null;
         try
