@@ -432,8 +432,8 @@ __device__ __forceinline__ Weight best_of_segment(const float* line, int segment
 
 // top_token and top_log_probability [rows, count]; bests [rows, segments] are overwritten. `token` is what choose_tokens gave.
 extern "C" __global__ void __launch_bounds__(choose_threads)
-    top_tokens(const float* logits, const float* temperatures, const float* maximum, const float* log_sum, const int* token, Weight* bests, int* top_token,
-               float* top_log_probability, int count, int segments, int vocabulary) {
+    top_tokens(const float* logits, const float* temperatures, const float* maximum, const float* log_sum, const int* token,
+               Weight* bests, int* top_token, float* top_log_probability, int count, int segments, int vocabulary) {
     const int row = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int* row_tokens = top_token + (long long)row * count;
     float* row_scores = top_log_probability + (long long)row * count;

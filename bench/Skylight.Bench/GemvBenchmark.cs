@@ -6,14 +6,14 @@ using Skylight.Tensors;
 namespace Skylight.Bench;
 
 /// <summary>
-/// y = x·W^T for one to a few rows and a weight in bfloat16, bytes and 4 bits, which is bound by reading the weight; beside a
-/// sum over a buffer far larger than the last cache.
+/// y = x·W^T for one to a few rows and a weight in bfloat16, bytes, 4 bits, FP8 and NF4, which is bound by
+/// reading the weight; beside a sum over a buffer far larger than the last cache.
 /// </summary>
 internal static unsafe class GemvBenchmark
 {
     private const int Steps = 8192, Columns = 16384;
     private const int Rounds = 51;
-    private static readonly string[] s_weights = ["bfloat16", "q8", "q4"];
+    private static readonly string[] s_weights = ["bfloat16", "q8", "q4", "fp8", "nf4"];
 
     private sealed record Row(int M, int Rounds, bool IsCalm, double Bandwidth, double[] Speeds);
 
@@ -29,8 +29,11 @@ internal static unsafe class GemvBenchmark
         Tensor[] weights =
         [
             Filled(device, new TensorType(DataType.BFloat16, shape, Storage.Weight)),
-            .. new[] { QuantizedFormat.Q8, QuantizedFormat.Q4 }.Select(
-                format => Filled(device, TensorType.Quantized(format, shape))),
+            .. new[]
+            {
+                QuantizedFormat.Q8, QuantizedFormat.Q4, new(CodeType.Float8E4M3, 128, HasMinimum: false),
+                new(CodeType.NormalFloat4, 64, HasMinimum: false),
+            }.Select(format => Filled(device, TensorType.Quantized(format, shape))),
         ];
         double[] bytes = [.. weights.Select(tensor => (double)device.StorageBytes(tensor.Type))];
         float* px = x.Pointer, py = y.Pointer, pb = (float*)CpuMemory.Pointer(weights[0]);
@@ -47,7 +50,9 @@ internal static unsafe class GemvBenchmark
                 () => MachinePeak.Read(pb, (long)Steps * Columns / 2),
                 () => Gemm.MultiplyWeight(px, Steps, half, DataType.BFloat16, null, py, Columns, m, Columns, Steps, compute),
                 () => Multiply(weights[1], px, py, m),
-                () => Multiply(weights[2], px, py, m));
+                () => Multiply(weights[2], px, py, m),
+                () => MultiplyCodes(weights[3], px, py, m, compute),
+                () => MultiplyCodes(weights[4], px, py, m, compute));
             var row = new Row(m, measured.Rounds, measured.IsCalm, bytes[0] / measured.Seconds(0) / 1e9,
                 [.. bytes.Select((size, arm) => size / measured.Seconds(arm + 1) / 1e9)]);
             rows.Add(row);
@@ -71,6 +76,10 @@ internal static unsafe class GemvBenchmark
         Columns = Columns,
         Steps = Steps,
     }, CpuParallel.ThreadCount);
+
+    private static void MultiplyCodes(Tensor weight, float* x, float* y, int rows, DataType compute) =>
+        Gemm.MultiplyCodes(FloatCodeLayout.Of(weight.Type)!.Value, (byte*)CpuMemory.Pointer(weight), x, null, y, Columns, rows,
+            Columns, compute, CpuParallel.ThreadCount);
 
     private static Tensor Filled(CpuDevice device, TensorType type)
     {

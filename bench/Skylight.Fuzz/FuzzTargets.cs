@@ -270,10 +270,8 @@ internal sealed class LossesTarget() : FileTarget("losses", "losses.json")
     }
 }
 
-/// <summary>
-/// The body of a request for chat completions, with a picture; and the error that is sent back must itself be JSON.
-/// </summary>
-internal sealed class ChatCompletionsTarget() : FuzzTarget("chat-completions")
+/// <summary>The body of a request for chat completions, with a picture.</summary>
+internal sealed class ChatCompletionsTarget() : RequestTarget("chat-completions")
 {
     private readonly ChatRequestReader _reader = new("tiny", 151674, new SkylightServerOptions());
 
@@ -294,23 +292,7 @@ internal sealed class ChatCompletionsTarget() : FuzzTarget("chat-completions")
         """{"messages": [{"role": "user", "content": "Hello"}], "max_completion_tokens": 4, "presence_penalty": 0, "user": "me"}"""u8.ToArray(),
     ];
 
-    public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
-
     public override long AllocationLimit(int inputBytes) => (16 << 20) + (64L * inputBytes);
 
-    public override void Run(byte[] input)
-    {
-        try
-        {
-            _reader.ReadAsync(input, default).GetAwaiter().GetResult();
-        }
-        catch (ApiException exception)
-        {
-            JsonNode.Parse(exception.ToJson());
-            throw;
-        }
-    }
-
-    public override bool IsDocumented(Exception exception) =>
-        exception is ApiException { Status: 400 or 404, Message.Length: > 10 and < 600 };
+    protected override void Read(byte[] input) => _reader.ReadAsync(input, default).GetAwaiter().GetResult();
 }

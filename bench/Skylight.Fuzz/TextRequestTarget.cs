@@ -1,10 +1,9 @@
-using System.Text.Json.Nodes;
 using Skylight.Server;
 
 namespace Skylight.Fuzz;
 
 /// <summary>Bodies of the server's endpoints beside chat completions.</summary>
-internal sealed class TextRequestTarget : FuzzTarget
+internal sealed class TextRequestTarget : RequestTarget
 {
     private readonly ChatRequestReader _reader = new("tiny", 151674, new SkylightServerOptions());
     private readonly Action<byte[]> _read;
@@ -38,23 +37,8 @@ internal sealed class TextRequestTarget : FuzzTarget
 
     public override IReadOnlyList<byte[]> Seeds { get; }
 
-    public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
+    // Patterns and schemas of completions become automata.
+    public override long AllocationLimit(int inputBytes) => (Name == "completions" ? 16 << 20 : 1 << 20) + (64L * inputBytes);
 
-    public override long AllocationLimit(int inputBytes) => (1 << 20) + (64L * inputBytes);
-
-    public override void Run(byte[] input)
-    {
-        try
-        {
-            _read(input);
-        }
-        catch (ApiException exception)
-        {
-            JsonNode.Parse(exception.ToJson());
-            throw;
-        }
-    }
-
-    public override bool IsDocumented(Exception exception) =>
-        exception is ApiException { Status: 400 or 404, Message.Length: > 10 and < 600 };
+    protected override void Read(byte[] input) => _read(input);
 }

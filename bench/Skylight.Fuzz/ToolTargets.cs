@@ -5,11 +5,8 @@ using Skylight.Server;
 
 namespace Skylight.Fuzz;
 
-/// <summary>
-/// The body of a request for a response, that goes on from one that is kept; and the error that is sent back must itself
-/// be JSON.
-/// </summary>
-internal sealed class ResponsesTarget : FuzzTarget
+/// <summary>The body of a request for a response, that goes on from one that is kept.</summary>
+internal sealed class ResponsesTarget : RequestTarget
 {
     private readonly ResponseStore _store = new(10, 1 << 20);
     private readonly ResponseRequestReader _reader;
@@ -35,26 +32,10 @@ internal sealed class ResponsesTarget : FuzzTarget
         """{"input": "Hello", "temperature": 0.5, "truncation": "disabled", "background": false, "tool_choice": "auto"}"""u8.ToArray(),
     ];
 
-    public override IReadOnlyList<byte[]> Words => FuzzTargets.WordsOf(Seeds);
-
     // Schemas become automata.
     public override long AllocationLimit(int inputBytes) => (16 << 20) + (64L * inputBytes);
 
-    public override void Run(byte[] input)
-    {
-        try
-        {
-            _reader.ReadAsync(input, default).GetAwaiter().GetResult();
-        }
-        catch (ApiException exception)
-        {
-            JsonNode.Parse(exception.ToJson());
-            throw;
-        }
-    }
-
-    public override bool IsDocumented(Exception exception) =>
-        exception is ApiException { Status: 400 or 404, Message.Length: > 10 and < 600 };
+    protected override void Read(byte[] input) => _reader.ReadAsync(input, default).GetAwaiter().GetResult();
 }
 
 /// <summary>

@@ -6,8 +6,7 @@ namespace Skylight.Cli;
 internal static class CancellableCommands
 {
     /// <summary>
-    /// Sets what a command does, on a thread of its own: signals are listened to only once the action has returned its
-    /// task, and until then one would end the process at once, whatever is half written.
+    /// Sets what a command does, which <see cref="StopSignals"/> cancel.
     /// </summary>
     public static void SetCancellableAction(this Command command, Func<ParseResult, CancellationToken, int> run) =>
         command.SetAction((parse, cancellationToken) =>

@@ -21,12 +21,12 @@ namespace Skylight.Cli;
 /// <summary>
 /// Turns expected failures into one readable line and an exit code; unexpected ones keep their stack trace. The codes:
 /// 0 for what was done, 1 for what failed, 2 for a command line that makes no sense or asks for what there is not, 130
-/// for what was stopped.
+/// for what Ctrl-C stopped and 143 for what SIGTERM did.
 /// </summary>
 internal static class ErrorReporting
 {
-    /// <summary>Cancelled by the user, as shells number it.</summary>
-    public const int Cancelled = 130;
+    /// <summary>Stopped by a signal, as shells number it.</summary>
+    public static int Cancelled => StopSignals.ExitCode;
 
     /// <summary>Tried, and not done; or done, and found not to hold.</summary>
     public const int Failed = 1;
@@ -55,10 +55,10 @@ internal static class ErrorReporting
             var configuration = new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
-                ProcessTerminationTimeout = parse.CommandResult.Command is SignalHandlingCommand ? null
-                    : TimeSpan.FromSeconds(30),
+                ProcessTerminationTimeout = null,
             };
-            return await parse.InvokeAsync(configuration);
+            using StopSignals? signals = parse.CommandResult.Command is SignalHandlingCommand ? null : new StopSignals();
+            return await parse.InvokeAsync(configuration, signals?.Token ?? CancellationToken.None);
         }
         catch (OperationCanceledException)
         {

@@ -117,7 +117,7 @@ internal sealed class ChatRequestReader(string modelName, int vocabularySize, Sk
             SkipSpecialTokens = root["skip_special_tokens"]?.Boolean() ?? true,
             Seed = root["seed"]?.Seed(),
             Thinking = ReadThinking(root),
-            MaximumTiles = root["max_tiles"]?.Integer(1, 1024),
+            MaximumTiles = root["max_tiles"]?.Integer(1, GenerationOptions.MostTiles),
             Constraint = AnswerForm.Read(root),
         };
     }

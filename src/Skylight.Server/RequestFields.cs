@@ -19,6 +19,9 @@ internal static class RequestFields
     /// <summary>What is told of a tool.</summary>
     public const string Tools = "tools[].";
 
+    /// <summary>What the calls of a message are in.</summary>
+    public const string Calls = Messages + "tool_calls[].";
+
     /// <summary>What is told of a function.</summary>
     public const string Functions = Tools + "function.";
 
@@ -267,6 +270,12 @@ internal static class RequestFields
         new(Messages + "reasoning", FieldUse.Used, "the same", "\"Hm.\""),
         new(Messages + "tool_calls", FieldUse.Used, "of the assistant: written into the prompt in Qwen's form",
             """[{"id":"1","type":"function","function":{"name":"f","arguments":"{}"}}]"""),
+        new(Calls + "id", FieldUse.Used, "which call it is: its result names it", "\"2\""),
+        new(Calls + "type", FieldUse.Used, "'function' (may be left out)", "\"function\""),
+        new(Calls + "function", FieldUse.Used, "what was called", """{"name":"g","arguments":"{}"}"""),
+        new(Calls + "function.name", FieldUse.Used, "the function", "\"g\""),
+        new(Calls + "function.arguments", FieldUse.Used, "a JSON object in a string", """ "{\"a\":1}" """),
+        new(Calls + "index", FieldUse.Accepted, "of the pieces of a stream", "0"),
         new(Messages + "tool_call_id", FieldUse.Used,
             "the call whose result it is: results are read in the order of the calls; without ids in that of the messages",
             "\"1\""),

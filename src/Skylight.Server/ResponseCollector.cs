@@ -12,6 +12,9 @@ namespace Skylight.Server;
 /// <param name="store">Where it is kept.</param>
 internal sealed class ResponseCollector(string id, string modelName, ITokenizer tokenizer, ResponseStore store) : IAnswers
 {
+    // What an item costs beside its texts, roughly.
+    private const int PerItem = 256;
+
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     private readonly CollectedAnswer _answer = new();
     private readonly List<ResponseEvent> _pending = [];
@@ -110,7 +113,10 @@ internal sealed class ResponseCollector(string id, string modelName, ITokenizer 
             ToolCallPart call => call.Call.Id.Length + call.Call.Name.Length + call.Call.Arguments.Length,
             _ => 0,
         }));
-        var turn = new StoredTurn([.. _request.Input, said], bytes);
+        KeptItem[] items = [.. _items.Done.Select(KeptItem.Of)];
+        bytes += items.Sum(item => PerItem
+            + sizeof(char) * ((item.Arguments?.Length ?? 0) + item.Parts.Sum(part => (long)part.Text.Length)));
+        var turn = new StoredTurn([.. _request.Input, said], bytes) { Input = _request.InputItems, Output = items };
         if (store.TryAdd(new StoredResponse(id, _json, [.. _request.Previous?.Turns ?? [], turn])))
             return body;
         // More than may be kept: said so, not promised.

@@ -9,7 +9,9 @@ namespace Skylight.Server;
 /// <param name="Messages">The messages.</param>
 /// <param name="LowDetail">Whether all pictures are wanted in low detail.</param>
 /// <param name="Bytes">What they take in memory, pictures included.</param>
-internal sealed record ResponseInput(IReadOnlyList<Message> Messages, bool LowDetail, long Bytes);
+/// <param name="Items">The same, item by item.</param>
+internal sealed record ResponseInput(IReadOnlyList<Message> Messages, bool LowDetail, long Bytes,
+    IReadOnlyList<KeptItem> Items);
 
 /// <summary>
 /// Reads the items of an input. Thinking, a message and calls that follow each other are one turn of the model's.
@@ -18,9 +20,10 @@ internal sealed record ResponseInput(IReadOnlyList<Message> Messages, bool LowDe
 internal sealed class ResponseInputReader(ChatRequestReader chat)
 {
     // What an object of a message costs beside its content, roughly.
-    private const int PerItem = 256;
+    private const int PerItem = 512;
 
     private readonly List<Message> _messages = [];
+    private readonly List<KeptItem> _items = [];
     private string? _thinking, _text;
     private readonly List<ToolCallPart> _calls = [];
     private int _pictures, _low;
@@ -34,8 +37,11 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
     {
         if (input.Kind == JsonValueKind.String)
         {
+            if (input.Text().Length == 0)
+                throw Empty(input);
             _messages.Add(new Message(ChatRole.User, [Part(input.Text())]));
-            return new ResponseInput(_messages, false, _bytes + PerItem);
+            _items.Add(Item("user", [new KeptPart("input_text", input.Text())]));
+            return new ResponseInput(_messages, false, _bytes + PerItem, _items);
         }
 
         if (input.Kind != JsonValueKind.Array)
@@ -49,8 +55,17 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
         EndAnswer(isLast: true);
         if (_messages.Count == 0)
             throw ApiException.BadRequest($"'{input.Path}' holds nothing that the model could read.", input.Path);
-        return new ResponseInput(_messages, _pictures > 0 && _low == _pictures, _bytes);
+        // Nobody has said anything: what would be written then is about nothing, up to the end of the context.
+        if (_messages.TrueForAll(message => message.Parts.All(part => part is TextPart { Text.Length: 0 })))
+            throw Empty(input);
+        return new ResponseInput(_messages, _pictures > 0 && _low == _pictures, _bytes, _items);
     }
+
+    private static ApiException Empty(JsonField input) => ApiException.BadRequest(
+        $"'{input.Path}' is empty: the model has nothing to answer. Send a text, or items with content.", input.Path);
+
+    private static KeptItem Item(string role, IReadOnlyList<KeptPart> parts) =>
+        KeptItem.New("message", parts) with { Role = role };
 
     private async Task ReadItemAsync(JsonField item, CancellationToken cancellationToken)
     {
@@ -84,9 +99,11 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
             case "function_call_output":
                 EndAnswer();
                 JsonField output = item.Required("output");
-                _messages.Add(new Message(ChatRole.Tool, await ReadPartsAsync(output, ResponseFields.Results,
-                    ["input_text"], true, cancellationToken).ConfigureAwait(false))
-                { ToolCallId = Counted(item.Required("call_id").Text()) });
+                (List<MessagePart> given, List<KeptPart> kept) = await ReadPartsAsync(output, ResponseFields.Results,
+                    ["input_text"], true, cancellationToken).ConfigureAwait(false);
+                string id = Counted(item.Required("call_id").Text());
+                _messages.Add(new Message(ChatRole.Tool, given) { ToolCallId = id });
+                _items.Add(KeptItem.New(kind, kept) with { CallId = id, IsText = output.Kind == JsonValueKind.String });
                 break;
             default:
                 await ReadMessageAsync(item, cancellationToken).ConfigureAwait(false);
@@ -104,8 +121,10 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
             "assistant" => ChatRole.Assistant,
             _ => throw role.Wrong("'system', 'developer', 'user' or 'assistant'"),
         };
-        List<MessagePart> parts = await ReadPartsAsync(item.Required("content"), ResponseFields.Parts,
+        (List<MessagePart> parts, List<KeptPart> kept) = await ReadPartsAsync(item.Required("content"), ResponseFields.Parts,
             ["input_text", "output_text"], read == ChatRole.User, cancellationToken).ConfigureAwait(false);
+        string type = read == ChatRole.Assistant ? "output_text" : "input_text";
+        _items.Add(Item(role.Text(), [.. kept.Select(part => part.Type == "input_image" ? part : part with { Type = type })]));
         if (read != ChatRole.Assistant)
         {
             EndAnswer();
@@ -135,6 +154,7 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
 
         EndAnswer();
         _thinking = text.Length > 0 ? Counted(text.ToString()) : null;
+        _items.Add(KeptItem.New("reasoning", [new KeptPart("reasoning_text", _thinking ?? "")]));
     }
 
     private void ReadCall(JsonField item)
@@ -143,8 +163,9 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
         string text = Counted(arguments.Text());
         if (!ToolFields.IsObject(text))
             throw arguments.Wrong("a JSON object in a string");
-        _calls.Add(new ToolCallPart(new ToolCall(Counted(item.Required("call_id").Text()),
-            Counted(item.Required("name").Text()), text)));
+        var call = new ToolCall(Counted(item.Required("call_id").Text()), Counted(item.Required("name").Text()), text);
+        _calls.Add(new ToolCallPart(call));
+        _items.Add(KeptItem.New("function_call", []) with { CallId = call.Id, Name = call.Name, Arguments = text });
     }
 
     /// <summary>What the model said is one message, whatever items it came in.</summary>
@@ -161,14 +182,15 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
         _calls.Clear();
     }
 
-    private async Task<List<MessagePart>> ReadPartsAsync(JsonField content, string place, string[] texts,
-        bool takesPictures, CancellationToken cancellationToken)
+    private async Task<(List<MessagePart> Parts, List<KeptPart> Kept)> ReadPartsAsync(JsonField content, string place,
+        string[] texts, bool takesPictures, CancellationToken cancellationToken)
     {
         if (content.Kind == JsonValueKind.String)
-            return [Part(content.Text())];
+            return ([Part(content.Text())], [new KeptPart(texts[0], content.Text())]);
         if (content.Kind != JsonValueKind.Array)
             throw content.Wrong("a string or a list of parts");
         var parts = new List<MessagePart>();
+        var kept = new List<KeptPart>();
         foreach (JsonField part in content.Items())
         {
             JsonField type = part.Required("type");
@@ -176,7 +198,9 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
             string kind = type.Text();
             if (texts.Contains(kind))
             {
-                parts.Add(Part(part.Required("text").Text()));
+                TextPart text = Part(part.Required("text").Text());
+                parts.Add(text);
+                kept.Add(new KeptPart(kind, text.Text));
             }
             else if (kind != "input_image")
             {
@@ -194,14 +218,21 @@ internal sealed class ResponseInputReader(ChatRequestReader chat)
             {
                 _pictures++;
                 _low += part["detail"] is { } detail && ChatRequestReader.IsLow(detail) ? 1 : 0;
-                ReadOnlyMemory<byte> file = await chat.OpenAsync(part.Required("image_url"), cancellationToken)
-                    .ConfigureAwait(false);
+                JsonField address = part.Required("image_url");
+                ReadOnlyMemory<byte> file = await chat.OpenAsync(address, cancellationToken).ConfigureAwait(false);
                 _bytes += file.Length + PerItem;
                 parts.Add(ImagePart.FromBytes(file, part.Path));
+                string url = address.Text();
+                bool isData = DataUrl.Is(url);
+                kept.Add(new KeptPart(kind, Counted(isData ? url[..url.IndexOf(',', StringComparison.Ordinal)] : url))
+                {
+                    File = isData ? file : default,
+                    Detail = part["detail"]?.Text(),
+                });
             }
         }
 
-        return parts;
+        return (parts, kept);
     }
 
     private TextPart Part(string text) => new(Counted(text));

@@ -15,6 +15,9 @@ internal sealed record ResponseRequest(IReadOnlyList<Message> Messages, Generati
     /// <summary>The stored response that it goes on from; null where there is none.</summary>
     public StoredResponse? Previous { get; init; }
 
+    /// <summary>The input, item by item.</summary>
+    public IReadOnlyList<KeptItem> InputItems { get; init; } = [];
+
     public string? Instructions { get; init; }
 
     public bool Store { get; init; }

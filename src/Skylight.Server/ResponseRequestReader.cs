@@ -49,6 +49,7 @@ internal sealed class ResponseRequestReader(ChatRequestReader chat, ResponseStor
         return new ResponseRequest(messages, generation, stream, input.Messages, input.Bytes)
         {
             Previous = previous,
+            InputItems = input.Items,
             Instructions = instructions,
             Store = stores,
             Metadata = ReadMetadata(root["metadata"]),

@@ -11,6 +11,12 @@ internal sealed class StoredTurn(IReadOnlyList<Message> messages, long bytes)
 
     public long Bytes => bytes;
 
+    /// <summary>What the request brought, item by item.</summary>
+    public IReadOnlyList<KeptItem> Input { get; init; } = [];
+
+    /// <summary>What was answered, item by item.</summary>
+    public IReadOnlyList<KeptItem> Output { get; init; } = [];
+
     /// <summary>How many stored responses go on behind it; the store's own count.</summary>
     public int Uses { get; set; }
 }
@@ -23,6 +29,10 @@ internal sealed record StoredResponse(string Id, byte[] Json, IReadOnlyList<Stor
 {
     // A reference and what .NET needs beside an object, roughly.
     private const int PerTurn = 8, PerResponse = 512;
+
+    /// <summary>The items that it answers: those of the conversation before it, and its own input.</summary>
+    public IEnumerable<KeptItem> InputItems =>
+        Turns.SelectMany((turn, index) => index < Turns.Count - 1 ? [.. turn.Input, .. turn.Output] : turn.Input);
 
     /// <summary>What it takes beside its turns, which it shares with what went before.</summary>
     public long OwnBytes => Json.Length + (long)PerTurn * Turns.Count + PerResponse;

@@ -43,6 +43,10 @@ internal static class ServerRoutes
             Answer: ServerJson.Compact.ResponseBody),
         new("DELETE", "/v1/responses/{id}", "Forgets a response", service => service.DeleteResponseAsync,
             Answer: ServerJson.Compact.ResponseDeleted),
+        new("GET", "/v1/responses/{id}/input_items", "The conversation that a stored response answers, by pages",
+            service => service.ListInputItemsAsync, Answer: ServerJson.Compact.InputItemList),
+        new("POST", "/v1/responses/{id}/cancel", "Refused: no response is made in the background",
+            service => service.RefuseCancelAsync) { IsRefusal = true },
         new("POST", "/v1/embeddings", "Refused: the model makes no embeddings", service => service.RefuseEmbeddingsAsync)
         { IsRefusal = true },
         new("POST", "/tokenize", "The tokens of a text or a conversation", service => service.TokenizeAsync,

@@ -42,7 +42,7 @@ internal sealed record TokenizeRequest(string? Text, IReadOnlyList<Message> Mess
         return new TokenizeRequest(null, read, new GenerationOptions
         {
             Thinking = ChatRequestReader.ReadThinking(root),
-            MaximumTiles = root["max_tiles"]?.Integer(1, 1024) ?? (lowDetail ? 1 : null),
+            MaximumTiles = root["max_tiles"]?.Integer(1, GenerationOptions.MostTiles) ?? (lowDetail ? 1 : null),
         }, spells);
     }
 

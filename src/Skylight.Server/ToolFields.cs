@@ -67,7 +67,7 @@ internal static class ToolFields
     {
         if (call["type"] is { } type && type.Text() != "function")
             throw type.Wrong("'function'");
-        JsonField function = call.Required("function"), arguments = function.Required("arguments");
+        JsonField function = Nested(call, RequestFields.Calls), arguments = function.Required("arguments");
         string text = arguments.Text();
         if (!IsObject(text))
             throw arguments.Wrong("a JSON object in a string");

@@ -28,7 +28,8 @@ internal sealed class ModelSelection
         new("--context")
         {
             Description =
-            "The most tokens of a conversation, the answer included; by default what model and cache hold."
+            "The most tokens of a conversation, the answer included; by default what model and cache hold. More than the " +
+            "model's positions, or than --cache-tokens, is refused."
         };
     private readonly Option<int?> _cache =
         new("--cache-tokens")

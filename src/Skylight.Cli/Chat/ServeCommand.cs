@@ -127,6 +127,7 @@ internal static class ServeCommand
         void Signal(PosixSignalContext context)
         {
             context.Cancel = true;
+            StopSignals.Note(context.Signal);
             (first.IsCancellationRequested ? second : first).Cancel();
         }
 

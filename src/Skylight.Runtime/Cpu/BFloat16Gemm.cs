@@ -88,9 +88,7 @@ internal static unsafe partial class BFloat16Gemm
         if (product.Rows <= 0 || product.Columns <= 0)
             return;
         var blocking = new Blocking(instruction);
-        // Matrices are multiplied in memory: there codes are written out for a few rows too.
-        bool isInPlace = product.Layout == RightOperand.FloatCodePanels
-            ? instruction == BFloat16Instruction.DotProducts && product.Rows <= blocking.TileRows
+        bool isInPlace = product.Layout == RightOperand.FloatCodePanels ? product.Rows <= blocking.TileRows
             : product.Layout == RightOperand.BFloat16Panels && product.Rows <= blocking.FewRows && product.AStep == 1
                 && !product.Accumulate;
         if (isInPlace)
@@ -185,7 +183,7 @@ internal static unsafe partial class BFloat16Gemm
             int panel = (int)((long)panels * task / tasks), end = (int)((long)panels * (task + 1) / tasks);
             if (hasCodes)
             {
-                MultiplyCodes(product, a, panel, end);
+                MultiplyCodes(product, a, panel, end, instruction);
                 return;
             }
 

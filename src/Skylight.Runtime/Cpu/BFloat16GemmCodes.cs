@@ -11,16 +11,22 @@ internal static unsafe partial class BFloat16Gemm
     /// activations with what codes stand for, in bfloat16, are one chain from zero: d. Then sum = fma(d, scale, sum).
     /// So the bits depend on the row and the output only, and scales are never rounded.
     /// </summary>
-    private static void MultiplyCodes(in GemmOperands product, byte* a, int panel, int endPanel)
+    private static void MultiplyCodes(in GemmOperands product, byte* a, int panel, int endPanel,
+        BFloat16Instruction instruction)
     {
-        int rows = product.Rows, most = FloatCodeTile.PanelsFor(rows);
-        float* sums = stackalloc float[BFloat16Tile.MaxRows * Width];
+        bool areMatrices = instruction == BFloat16Instruction.Matrices;
+        int rows = product.Rows, most = areMatrices ? 1 : FloatCodeTile.PanelsFor(rows), chunks = Chunks(product.Steps),
+            ofBlock = product.Codes.Block / Chunk;
+        float* sums = stackalloc float[BFloat16Matrices.MaxRows * Width];
         for (int count; panel < endPanel; panel += count)
         {
             count = endPanel - panel >= most ? most : 1;
             new Span<float>(sums, count * rows * Width).Clear();
-            FloatCodeKernels.Rows(product.Codes.Codes, rows, count)(a, (byte*)product.B + panel * product.BStride, sums,
-                Chunks(product.Steps), product.Codes.Block / Chunk, product.BStride);
+            byte* codes = (byte*)product.B + panel * product.BStride;
+            if (areMatrices)
+                FloatCodeKernels.RowsByMatrices(product.Codes.Codes, rows)(a, codes, sums, chunks, ofBlock);
+            else
+                FloatCodeKernels.Rows(product.Codes.Codes, rows, count)(a, codes, sums, chunks, ofBlock, product.BStride);
             for (int own = 0; own < count; own++)
                 Finish(product, sums + own * rows * Width, 0, rows, panel + own);
         }

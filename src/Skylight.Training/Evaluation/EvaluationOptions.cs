@@ -72,7 +72,7 @@ public sealed record EvaluationOptions
         if (BannedWords.Any(string.IsNullOrWhiteSpace))
             throw new ArgumentException(
                 "A word that is never written cannot be empty or white space; leave it out, or name a word such as Wait.");
-        if (MaximumTiles < 1)
-            throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
+        if (MaximumTiles is < 1 or > GenerationOptions.MostTiles)
+            throw new ArgumentException($"A picture has 1 to {GenerationOptions.MostTiles} tiles, not {MaximumTiles}.");
     }
 }

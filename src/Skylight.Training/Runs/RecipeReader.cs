@@ -126,7 +126,7 @@ internal static class RecipeReader
                 is { } chosen ? s_chatTemplates[chosen] : null,
             Thinking = node.Choice("thinking", s_thinking) ?? ThinkingMode.Default,
             Template = node.Text("template") ?? "{question}",
-            MaximumTiles = node.Count("max_tiles", 1),
+            MaximumTiles = node.Count("max_tiles", 1, GenerationOptions.MostTiles),
             MaximumSequence = node.Count("max_sequence", 2),
         };
         node.Finish();

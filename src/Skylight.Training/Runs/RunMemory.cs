@@ -172,9 +172,14 @@ public sealed record RunMemory(
     }
 
     /// <summary>
-    /// The checkpoints of verifiers, also of those within <c>all_of</c>, and how many requests they judge at once.
+    /// The checkpoints of verifiers, also of those within <c>all_of</c>, and how many requests they judge at once; one that
+    /// several rewards ask is there once.
     /// </summary>
-    private static IEnumerable<(string Path, int Requests)> VerifierFolders(Recipe recipe)
+    private static IEnumerable<(string Path, int Requests)> VerifierFolders(Recipe recipe) =>
+        VerifiersOf(recipe).GroupBy(verifier => verifier.Path)
+            .Select(same => (same.Key, same.Sum(verifier => verifier.Requests)));
+
+    private static IEnumerable<(string Path, int Requests)> VerifiersOf(Recipe recipe)
     {
         const string Key = "checkpoint", Limit = "max_requests";
         foreach (RewardSettings reward in recipe.Method == TrainingMethod.Supervised ? []

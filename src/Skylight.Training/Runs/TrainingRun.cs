@@ -347,11 +347,11 @@ public sealed class TrainingRun : IAsyncDisposable
     /// A verifier in this process lives beside the model that is trained: another device would have to be asked for.
     /// </summary>
     private static RewardContext RewardContextOf(TrainingRunOptions options) =>
-        options.Rewards.OpenCheckpoint is not null ? options.Rewards : options.Rewards with
+        options.Rewards with
         {
-            OpenCheckpoint = (folder, token) =>
+            OpenCheckpoint = new SharedCheckpoints(options.Rewards.OpenCheckpoint ?? ((folder, token) =>
                 ChatModel.LoadAsync(folder,
-                    new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token),
+                    new ChatModelOptions { Device = options.Device, LeaveDeviceOpen = true }, progress: null, token))).OpenAsync,
         };
 
     private static RewardSet? RewardsOf(Recipe recipe, RewardContext context, Func<RewardSettings, IReward>? load)

@@ -68,6 +68,7 @@ public sealed partial class ChatModel
         try
         {
             ModelConfiguration configuration = ModelConfiguration.Load(directory, options.Vision);
+            CheckContext(options.Validate(), configuration.Language);
             device ??= new CpuDevice();
             // Before gigabytes are read.
             if (options.KeyValueType is { } type)

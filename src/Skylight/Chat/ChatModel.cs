@@ -54,9 +54,11 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         _tags = new[] { SpecialTokens.ThinkStart, SpecialTokens.ThinkEnd, SpecialTokens.ToolCallStart,
             SpecialTokens.ToolCallEnd }
             .Where(tag => tokenizer.TokenId(tag) is not null).ToDictionary(tag => tokenizer.RequiredTokenId(tag));
-        _cacheTokens = _options.CacheTokens ?? DefaultCacheTokens(model, _device.MemoryBytes, _options.KeyValueType);
-        ContextTokens = Math.Min(_options.ContextTokens ?? int.MaxValue,
-            Math.Min(configuration.Language.MaxPositions, _cacheTokens));
+        CheckContext(_options, configuration.Language);
+        // Who asks for a longer context than is usual asks for its cache.
+        _cacheTokens = _options.CacheTokens ?? Math.Max(
+            DefaultCacheTokens(model, _device.MemoryBytes, _options.KeyValueType), _options.ContextTokens ?? 0);
+        ContextTokens = _options.ContextTokens ?? Math.Min(configuration.Language.MaxPositions, _cacheTokens);
         _encoder = new ConversationEncoder(configuration, tokenizer, _options.Template)
         {
             MaximumTokens = ContextTokens,
@@ -336,6 +338,20 @@ public sealed partial class ChatModel : IAsyncDisposable, IDisposable
         _disposed = true;
         _service.Dispose();
         Free();
+    }
+
+    /// <summary>A context is never shortened in silence: one that cannot be had is refused, before weights are read.</summary>
+    private static void CheckContext(ChatModelOptions options, LanguageConfiguration language)
+    {
+        if (options.ContextTokens is not { } context)
+            return;
+        if (context > language.MaxPositions)
+            throw new ArgumentException(
+                $"A context of {context} tokens exceeds the model's {language.DescribePositions()}. Ask for at most as many.");
+        if (context > options.CacheTokens)
+            throw new ArgumentException(
+                $"A context of {context} tokens does not fit into a key-value cache of {options.CacheTokens}: ask for a larger " +
+                "cache, or for none, and it is as large as the context.");
     }
 
     /// <summary>

@@ -47,7 +47,7 @@ public sealed record ChatModelOptions
 
     /// <summary>
     /// The tokens that the key-value cache holds for all requests together. By default a quarter of the memory that the
-    /// weights leave, at most 16,384 tokens.
+    /// weights leave, at most 16,384 tokens, and no fewer than <see cref="ContextTokens"/>.
     /// </summary>
     public int? CacheTokens { get; init; }
 
@@ -61,7 +61,7 @@ public sealed record ChatModelOptions
 
     /// <summary>
     /// The most tokens of one request, prompt and answer; by default the model's positions or the cache, whichever is
-    /// less.
+    /// less. More than one of these is refused, not shortened.
     /// </summary>
     public int? ContextTokens { get; init; }
 

@@ -123,6 +123,9 @@ public sealed record GenerationOptions
     /// <summary>The most tiles of a picture; by default what the checkpoint says (12).</summary>
     public int? MaximumTiles { get; init; }
 
+    /// <summary>The most that <see cref="MaximumTiles"/> may be, as of a checkpoint's own tiling.</summary>
+    public const int MostTiles = 1024;
+
     /// <summary>
     /// The form that the answer is held to, JSON of a schema say; by default any. Thinking stays free: the form begins
     /// behind the think block. An answer that reaches <see cref="MaxOutputTokens"/> or one of
@@ -197,7 +200,7 @@ public sealed record GenerationOptions
             throw new ArgumentException("A stop text cannot be empty.");
         if (BannedWords.Any(string.IsNullOrWhiteSpace))
             throw new ArgumentException("A banned word cannot be empty.");
-        return MaximumTiles is null or >= 1 ? this
-            : throw new ArgumentException($"A picture needs at least 1 tile, not {MaximumTiles}.");
+        return MaximumTiles is null or (>= 1 and <= MostTiles) ? this
+            : throw new ArgumentException($"A picture has 1 to {MostTiles} tiles, not {MaximumTiles}.");
     }
 }

@@ -414,6 +414,21 @@ public sealed class ChatModelTests
     }
 
     [Fact]
+    public void A_context_that_cannot_be_had_is_refused_and_not_shortened()
+    {
+        using ChatModel usual = TinyChatModel.Create();
+        int positions = usual.Model.Configuration.Language.MaxPositions;
+        Assert.Contains($"A context of {positions + 1} tokens exceeds the model's {positions} positions",
+            Assert.Throws<ArgumentException>(() => TinyChatModel.Create(
+                new ChatModelOptions { ContextTokens = positions + 1 }).Dispose()).Message, StringComparison.Ordinal);
+        Assert.Contains("does not fit into a key-value cache of 100", Assert.Throws<ArgumentException>(
+            () => TinyChatModel.Create(new ChatModelOptions { ContextTokens = 101, CacheTokens = 100 }).Dispose()).Message,
+            StringComparison.Ordinal);
+        using ChatModel whole = TinyChatModel.Create(new ChatModelOptions { ContextTokens = positions });
+        Assert.Equal(positions, whole.ContextTokens);
+    }
+
+    [Fact]
     public async Task What_the_checkpoint_says_about_generation_is_the_default()
     {
         await using ChatModel greedy = TinyChatModel.Create();

@@ -12,7 +12,8 @@ namespace Skylight.Tests.Server;
 public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFixture<BadRequestTests.Shared>
 {
     // Of these no value but the one that is so anyway is right, or what they say shows elsewhere.
-    private static readonly string[] s_withoutTrace = ["model", "add_generation_prompt", "continue_final_message"];
+    private static readonly string[] s_withoutTrace = ["model", "add_generation_prompt", "continue_final_message",
+        RequestFields.Calls + "type"];
 
     private static readonly ChatRequestReader s_reader = new("tiny", 151674, new SkylightServerOptions());
 
@@ -60,6 +61,9 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
     [InlineData("chat_template_kwargs.enable_thinkin", "true", "'chat_template_kwargs.enable_thinkin'",
         "did you mean 'enable_thinking'?")]
     [InlineData("messages[].contents", "1", "'messages[0].contents'", "did you mean 'content'?")]
+    [InlineData("messages[].tool_calls[].functon", "{}", "'messages[0].tool_calls[0].functon'", "did you mean 'function'?")]
+    [InlineData("messages[].tool_calls[].function.argument", "\"{}\"", "tool_calls[0].function.argument'",
+        "did you mean 'arguments'?")]
     [InlineData("messages[].content[].image_url.details", "\"low\"", "image_url.details'", "did you mean 'detail'?")]
     public async Task An_unknown_field_is_refused_by_name(string name, string value, string named, string hint)
     {
@@ -283,6 +287,17 @@ public sealed class RequestFieldsTests(BadRequestTests.Shared shared) : IClassFi
         else if (name.StartsWith(RequestFields.Parts, StringComparison.Ordinal))
         {
             place = request["messages"]![0]!["content"]![member == "image_url" ? 0 : 1]!.AsObject();
+        }
+        else if (name.StartsWith(RequestFields.Calls, StringComparison.Ordinal))
+        {
+            request["messages"]![0] = JsonNode.Parse(
+                """
+                {"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1", "type": "function",
+                 "function": {"name": "f", "arguments": "{}"}}]}
+                """);
+            place = request["messages"]![0]!["tool_calls"]![0]!.AsObject();
+            if (name.Contains("function.", StringComparison.Ordinal))
+                place = place["function"]!.AsObject();
         }
         else if (name.StartsWith(RequestFields.Messages, StringComparison.Ordinal))
         {

@@ -212,7 +212,8 @@ public sealed class ResponsesTests(ResponsesTests.Shared shared) : IClassFixture
     }
 
     [Theory]
-    [InlineData("""{"format":{"type":"json_schema","name":"n","schema":{"type":"object","properties":{"a":{"enum":[1,2]}},"required":["a"],"additionalProperties":false}}}""", """^\{\s*"a":\s?[12]\s*\}$""")]
+    [InlineData("""{"format":{"type":"json_schema","name":"n","schema":{"type":"object","properties":{"a":{"enum":[1,2]}},"required":["a"],"additionalProperties":false}}}""",
+        """^\{\s*"a":\s?[12]\s*\}$""")]
     [InlineData("""{"format":{"type":"json_schema","name":"n","schema":"{\"const\":true}"}}""", "^true$")]
     public async Task A_form_is_held(string text, string expected)
     {
@@ -232,29 +233,46 @@ public sealed class ResponsesTests(ResponsesTests.Shared shared) : IClassFixture
     [InlineData("""{"previous_response_id":7}""", 400, "must be a string", "previous_response_id")]
     [InlineData("""{"input":null}""", 400, "'input' is missing", "input")]
     [InlineData("""{"input":[]}""", 400, "'input' holds nothing", "input")]
+    [InlineData("""{"input":""}""", 400, "'input' is empty", "input")]
+    [InlineData("""{"input":[{"role":"user","content":""}]}""", 400, "'input' is empty", "input")]
     [InlineData("""{"input":7}""", 400, "a text or a list of items", "input")]
     [InlineData("""{"input":[7]}""", 400, "'input[0]' must be an object", "input[0]")]
     [InlineData("""{"input":[{"role":"user"}]}""", 400, "'input[0].content' is missing", "input[0].content")]
     [InlineData("""{"input":[{"role":"boss","content":"a"}]}""", 400, "'assistant'", "input[0].role")]
     [InlineData("""{"input":[{"type":"item_reference","id":"a"}]}""", 400, "items are not kept", "input[0].type")]
     [InlineData("""{"input":[{"type":"web_search_call","id":"a"}]}""", 400, "'web_search_call'", "input[0].type")]
-    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]}""", 400, "'input[0].content[0].file_id' is not supported", "input[0].content[0].file_id")]
-    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]}""", 400, "as a data URL in 'image_url'", "input[0].content[0].file_id")]
-    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image"}]}]}""", 400, "image_url' is missing", "input[0].content[0].image_url")]
-    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image","image_url":"https://example.com/a.png"}]}]}""", 400, "fetches nothing", "input[0].content[0].image_url")]
-    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,iVBORw0KGgo="}]}]}""", 400, "input[0].content[0]", "input")]
-    [InlineData("""{"input":[{"role":"system","content":[{"type":"input_image","image_url":"data:image/png;base64,iVBORw0KGgo="}]}]}""", 400, "the model takes no others", "input[0].content[0]")]
-    [InlineData("""{"input":[{"type":"function_call","call_id":"a","name":"f","arguments":"[]"}]}""", 400, "a JSON object in a string", "input[0].arguments")]
-    [InlineData("""{"input":[{"type":"reasoning","encrypted_content":"x"}]}""", 400, "this server encrypts nothing", "input[0].encrypted_content")]
-    [InlineData("""{"input":[{"type":"function_call_output","call_id":"a","output":"1"}]}""", 400, "no call of that id", "input")]
+    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]}""",
+        400, "'input[0].content[0].file_id' is not supported", "input[0].content[0].file_id")]
+    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]}""",
+        400, "as a data URL in 'image_url'", "input[0].content[0].file_id")]
+    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image"}]}]}""",
+        400, "image_url' is missing", "input[0].content[0].image_url")]
+    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image","image_url":"https://example.com/a.png"}]}]}""",
+        400, "fetches nothing", "input[0].content[0].image_url")]
+    [InlineData("""{"input":[{"role":"user","content":[{"type":"input_image","image_url":"data:image/png;base64,iVBORw0KGgo="}]}]}""",
+        400, "input[0].content[0]", "input")]
+    [InlineData("""{"input":[{"role":"system","content":[{"type":"input_image","image_url":"data:image/png;base64,iVBORw0KGgo="}]}]}""",
+        400, "the model takes no others", "input[0].content[0]")]
+    [InlineData("""{"input":[{"type":"function_call","call_id":"a","name":"f","arguments":"[]"}]}""",
+        400, "a JSON object in a string", "input[0].arguments")]
+    [InlineData("""{"input":[{"type":"reasoning","encrypted_content":"x"}]}""",
+        400, "this server encrypts nothing", "input[0].encrypted_content")]
+    [InlineData("""{"input":[{"type":"function_call_output","call_id":"a","output":"1"}]}""",
+        400, "no call of that id", "input")]
     [InlineData("""{"include":["file_search_call.results"]}""", 400, "'message.output_text.logprobs' or", "include[0]")]
     [InlineData("""{"tools":[{"type":"web_search"}]}""", 400, "'function'", "tools[0].type")]
-    [InlineData("""{"tools":[{"type":"function","function":{"name":"f"}}]}""", 400, "'tools[0].function'", "tools[0].function")]
-    [InlineData("""{"tools":[{"type":"function","name":"f"}],"tool_choice":{"type":"function","name":"g"}}""", 400, "not offered", "tool_choice.name")]
-    [InlineData("""{"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{"a":{"not":{}}}}}]}""", 400, "#/properties/a", "tools[0].parameters")]
-    [InlineData("""{"text":{"format":{"type":"json_object"}},"guided_regex":"a"}""", 400, "both give the answer a form", "guided_regex")]
-    [InlineData("""{"text":{"format":{"type":"json_schema","name":"n","schema":{"not":{}}}}}""", 400, "cannot be held", "text.format.schema")]
-    [InlineData("""{"reasoning":{"effort":"low"},"enable_thinking":false}""", 400, "contradict each other", "reasoning.effort")]
+    [InlineData("""{"tools":[{"type":"function","function":{"name":"f"}}]}""",
+        400, "'tools[0].function'", "tools[0].function")]
+    [InlineData("""{"tools":[{"type":"function","name":"f"}],"tool_choice":{"type":"function","name":"g"}}""",
+        400, "not offered", "tool_choice.name")]
+    [InlineData("""{"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{"a":{"not":{}}}}}]}""",
+        400, "#/properties/a", "tools[0].parameters")]
+    [InlineData("""{"text":{"format":{"type":"json_object"}},"guided_regex":"a"}""",
+        400, "both give the answer a form", "guided_regex")]
+    [InlineData("""{"text":{"format":{"type":"json_schema","name":"n","schema":{"not":{}}}}}""",
+        400, "cannot be held", "text.format.schema")]
+    [InlineData("""{"reasoning":{"effort":"low"},"enable_thinking":false}""",
+        400, "contradict each other", "reasoning.effort")]
     [InlineData("""{"metadata":{"a":7}}""", 400, "'metadata.a'", "metadata.a")]
     [InlineData("""{"stream_options":{"include_obfuscation":true}}""", 400, "needs 'stream'", "stream_options")]
     [InlineData("""{"max_tokens":5}""", 400, "'max_output_tokens' is there", "max_tokens")]

@@ -23,7 +23,8 @@ internal static class BFloat16Matrices
     // Tiles 0–3: sums, two of columns for each of rows; 4–5: a; 6–7: b.
     private const int A = 4, B = 6;
 
-    private static readonly AssemblerRegisterTMM[] Tmm = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
+    /// <summary>The tiles by number.</summary>
+    internal static readonly AssemblerRegisterTMM[] Tmm = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
 
     [Flags]
     private enum Kind
@@ -82,7 +83,7 @@ internal static class BFloat16Matrices
     {
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
-        int heights = (rows + TileRows - 1) / TileRows;
+        int heights = HeightsOf(rows);
         code.push(rbx);
         code.push(r12);
         code.push(rbp);
@@ -139,7 +140,7 @@ internal static class BFloat16Matrices
             code.Label(ref done);
             EachSum(heights, (tile, offset) => code.tilestored(__[target + r10 * 1 + offset], Tmm[tile]));
             if (isScaled)
-                AddScaled(code, rows);
+                AddScaled(code, rows, r13, r9);
             code.add(rdx, rows * PairBytes);
         });
         if (!isConfigured)
@@ -152,16 +153,19 @@ internal static class BFloat16Matrices
         return kernel.Finish();
     }
 
-    /// <summary>sums (rdx) = fma(sums of a block (r13), scales (r9), sums).</summary>
-    private static void AddScaled(Assembler code, int rows)
+    /// <summary>Tiles of rows that so many rows fill.</summary>
+    internal static int HeightsOf(int rows) => (rows + TileRows - 1) / TileRows;
+
+    /// <summary>sums (rdx) = fma(sums of a block, scales, sums); zmm0–9 are written.</summary>
+    internal static void AddScaled(Assembler code, int rows, AssemblerRegister64 block, AssemblerRegister64 scales)
     {
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
-        code.vmovups(zmm[0], __zmmword_ptr[r9]);
-        code.vmovups(zmm[1], __zmmword_ptr[r9 + RowBytes]);
+        code.vmovups(zmm[0], __zmmword_ptr[scales]);
+        code.vmovups(zmm[1], __zmmword_ptr[scales + RowBytes]);
         for (int sum = 0; sum < 2 * rows; sum++)
         {
             AssemblerRegisterZMM own = zmm[2 + sum % 8];
-            code.vmovups(own, __zmmword_ptr[r13 + sum * RowBytes]);
+            code.vmovups(own, __zmmword_ptr[block + sum * RowBytes]);
             code.vfmadd213ps(own, zmm[sum % 2], __zmmword_ptr[rdx + sum * RowBytes]);
             code.vmovups(__zmmword_ptr[rdx + sum * RowBytes], own);
         }
@@ -181,7 +185,7 @@ internal static class BFloat16Matrices
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
-        int heights = (rows + TileRows - 1) / TileRows;
+        int heights = HeightsOf(rows);
         code.push(rbx);
         code.push(r12);
         code.push(r13);
@@ -338,8 +342,8 @@ internal static class BFloat16Matrices
         code.pop(r11);
     }
 
-    /// <summary>One chunk: a at rdi, which is moved on, and b.</summary>
-    private static void Chunk(Assembler code, int rows, int heights, AssemblerRegister64 b)
+    /// <summary>One chunk: a at rdi, which is moved on, and b; rax and r10 are the bytes of a row of each.</summary>
+    internal static void Chunk(Assembler code, int rows, int heights, AssemblerRegister64 b)
     {
         code.tileloadd(Tmm[B], __[b + r10 * 1]);
         code.tileloadd(Tmm[A], __[rdi + rax * 1]);
@@ -356,7 +360,8 @@ internal static class BFloat16Matrices
         code.add(rdi, rows * RowBytes);
     }
 
-    private static void EachSum(int heights, Action<int, int> body)
+    /// <summary>The tiles of sums, and where each lies in [rows, 32].</summary>
+    internal static void EachSum(int heights, Action<int, int> body)
     {
         for (int tile = 0; tile < 2 * heights; tile++)
             body(tile, tile / 2 * TileRows * PairBytes + tile % 2 * RowBytes);

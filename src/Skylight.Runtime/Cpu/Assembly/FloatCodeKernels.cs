@@ -18,6 +18,11 @@ internal static unsafe class FloatCodeKernels
         (delegate* unmanaged<void*, void*, float*, nint, nint, nint, void>)Kernels.GetOrAdd((codes, rows, panels),
             static key => FloatCodeTile.Rows(key.Codes, key.Rows, key.Panels));
 
+    /// <inheritdoc cref="FloatCodeMatrices.Rows"/>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, void> RowsByMatrices(CodeType codes, int rows) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, void>)Kernels.GetOrAdd((codes, rows, 0),
+            static key => FloatCodeMatrices.Rows(key.Codes, key.Rows));
+
     /// <inheritdoc cref="FloatCodeTile.Expand"/>
     public static delegate* unmanaged<void*, void*, nint, void> Expand(CodeType codes) =>
         (delegate* unmanaged<void*, void*, nint, void>)Kernels.GetOrAdd((codes, 0, 0),

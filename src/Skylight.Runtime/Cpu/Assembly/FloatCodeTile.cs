@@ -13,7 +13,10 @@ internal static class FloatCodeTile
     private const int ChunkPairs = FloatCodeLayout.Chunk / 2, RowBytes = 64, PairBytes = 128, ScaleBytes = 128;
 
     // zmm0–23 sums, 24–27 tables, 28–30 codes and pairs, 31 a row of a.
-    private const int Tables = 24, Raw = 28, First = 29, Second = 30, A = 31;
+    private const int Tables = 24, Raw = 28, A = 31;
+
+    /// <summary>The registers that have a pair.</summary>
+    internal const int First = 29, Second = 30;
 
     /// <summary>
     /// The panels that a kernel for so many rows walks side by side: a row or two alone wait for their own sums (Emerald
@@ -127,17 +130,18 @@ internal static class FloatCodeTile
         return kernel.Finish();
     }
 
-    private static int ChunkBytes(CodeType codes) => codes == CodeType.Float8E4M3 ? 1024 : 512;
+    /// <summary>Bytes of a chunk of a panel.</summary>
+    internal static int ChunkBytes(CodeType codes) => codes == CodeType.Float8E4M3 ? 1024 : 512;
 
     /// <summary>How pairs of steps are made of codes.</summary>
     /// <param name="Pairs">The pairs that 64 bytes have.</param>
     /// <param name="Write">
     /// Of the first pair, the operand at an offset in its chunk, and what uses each pair, told which one it is.
     /// </param>
-    private sealed record Expansion(int Pairs, Action<int, Func<int, AssemblerMemoryOperand>, Action<int>> Write);
+    internal sealed record Expansion(int Pairs, Action<int, Func<int, AssemblerMemoryOperand>, Action<int>> Write);
 
-    /// <summary>Loads the tables.</summary>
-    private static Expansion ExpansionOf(KernelAssembler kernel, CodeType codes)
+    /// <summary>Loads the tables (zmm24–27); zmm28–30 are written by each pair.</summary>
+    internal static Expansion ExpansionOf(KernelAssembler kernel, CodeType codes)
     {
         Assembler code = kernel.Code;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;

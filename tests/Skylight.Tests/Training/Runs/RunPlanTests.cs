@@ -95,6 +95,30 @@ public sealed class RunPlanTests : IClassFixture<RunPlanTests.Files>
         Assert.True(figures.Sum(step => step["verifier/prompt_tokens"]) > 0);
     }
 
+    [Fact]
+    public async Task Rewards_that_name_one_verifier_have_it_once()
+    {
+        using var folder = new TemporaryFolder();
+        string judge = $"checkpoint: '{_files.Judge.Replace('\\', '/')}', max_tokens: 4, use_rule: false, " +
+            "unfinished: true, max_requests: ";
+        string one = $"{{name: verifier, options: {{{judge}4}}}}, ",
+            two = $"{{name: verifier, label: again, options: {{{judge}3}}}}, ";
+        RunPlan alone = (await PlanAsync(one)).Plan;
+        (RunPlan plan, Recipe recipe) = await PlanAsync(one + two);
+        // Room for three more requests, and no second model.
+        Assert.InRange(plan.Memory.VerifierBytes, alone.Memory.VerifierBytes, alone.Memory.VerifierBytes * 3 / 2);
+        (RunPlan ran, long measured) = await MeasureAsync(recipe, _files.Model, folder["run"]);
+        AssertHolds("two rewards", ran, measured);
+
+        async Task<(RunPlan Plan, Recipe Recipe)> PlanAsync(string rewards)
+        {
+            Recipe read = Read(Policy.Replace("rewards: [", $"reward_faults: zero\nrewards: [{rewards}", StringComparison.Ordinal));
+            using var device = new CpuDevice();
+            return (await RunPlan.OfAsync(read, _files.Model, device, long.MaxValue,
+                cancellationToken: TestContext.Current.CancellationToken), read);
+        }
+    }
+
     [Theory]
     [InlineData(Supervised)]
     [InlineData(Policy + Divergence)]
