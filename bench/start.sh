@@ -72,9 +72,10 @@ for ((round = 0; round < rounds; round++)); do
     done
 done
 
+commit="$(git rev-parse --short HEAD)$([ -z "$(git status --porcelain -uno)" ] || echo ' with changes')"
 {
     echo '{'
-    echo "  \"benchmark\": \"start\", \"command\": \"bench/start.sh $model $rounds\", \"commit\": \"$(git rev-parse --short HEAD)$([ -z "$(git status --porcelain -uno)" ] || echo ' with changes')\","
+    echo "  \"benchmark\": \"start\", \"command\": \"bench/start.sh $model $rounds\", \"commit\": \"$commit\","
     echo "  \"machine\": \"$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -1), family $(sed -n 's/^cpu family\s*: //p' /proc/cpuinfo | head -1), model $(sed -n 's/^model\s*: //p' /proc/cpuinfo | head -1), $(nproc) threads\", \"dotnet\": \"$(dotnet --version)\","
     echo "  \"load_average_at_end\": $(cut -d' ' -f1 /proc/loadavg), \"model\": \"$model\", \"rounds\": $rounds,"
     echo '  "seconds_to_first_token": {'
