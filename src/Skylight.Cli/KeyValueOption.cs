@@ -14,7 +14,7 @@ internal static class KeyValueOption
         {
             Description =
                 "The data type of the key-value cache. int8, on the CPU: nearly twice the tokens of bfloat16 in the same " +
-                "memory, faster with long contexts, slightly other answers. auto is what the device has for the model.",
+                "memory, slightly other answers. auto is what the device has for the model.",
             DefaultValueFactory = _ => Auto,
         };
         option.AcceptOnlyFromAmong(Auto, "float32", "bfloat16", "int8");

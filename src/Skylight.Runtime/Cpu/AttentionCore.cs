@@ -279,10 +279,10 @@ internal static unsafe partial class AttentionCore
         if (!Sse.IsSupported)
             return;
         const int Line = 64;
-        int size = pages.AreRounded ? sizeof(ushort) : sizeof(float);
-        for (nint index = 0; index < PageSize * (nint)dimension * size; index += Line)
+        nint page = (nint)KeyValuePages.ElementCount(pages.Type, dimension) * pages.Type.Size();
+        for (nint index = 0; index < page; index += Line)
             Sse.Prefetch1(pages.Keys + offset + index);
-        for (nint index = 0; index < keys * (nint)dimension * size; index += Line)
+        for (nint index = 0; index < (pages.AreCodes ? page : page / PageSize * keys); index += Line)
             Sse.Prefetch1(pages.Values + offset + index);
     }
 

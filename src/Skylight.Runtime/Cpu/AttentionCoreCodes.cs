@@ -23,6 +23,8 @@ internal static unsafe partial class AttentionCore
         {
             // Work on a page takes hardly longer than memory to answer, so the one after the next is asked for.
             nint offset = pages.Offset(page), next = start + 2 * PageSize < most ? pages.Offset(page + 2) : offset;
+            if (!tile.AsksAhead && next != offset)
+                PrefetchPage(pages, next, PageSize, tile.Dimension);
             tile.Expand(pages, offset, Math.Min(PageSize, most - start));
             tile.Scores<TSimd, TVector>(state.Scores, pages.Keys + next);
             // Only the first row's count can be the smallest.
@@ -87,6 +89,9 @@ internal static unsafe partial class AttentionCore
         public static nint Floats(int dimension) =>
             // Keys, values and weights in blocks of float32, a block of products, scales, and queries in bfloat16.
             3 * (nint)dimension * PageSize + BlockFloats + 2 * dimension + (nint)dimension * TileRows / 2;
+
+        /// <summary>Whether <see cref="Scores"/> and <see cref="AddValues"/> ask for a page meanwhile.</summary>
+        public bool AsksAhead => _scores != null;
 
         /// <summary>To be called before the first page; keeps how the thread's tiles are configured.</summary>
         public void Enter(byte* kept)
