@@ -14,7 +14,7 @@ namespace Skylight.Tests.Chat;
 /// </summary>
 public sealed class MemoryReturnTests
 {
-    private const int Times = 10;
+    private const int Times = 4;
     private const double Megabyte = 1e6;
     private const string ResultFile = "SKYLIGHT_TEST_MEMORY_FILE";
 
@@ -22,7 +22,7 @@ public sealed class MemoryReturnTests
     /// Starts itself again, alone; there it loads and closes, and leaves three figures for the outer process.
     /// </summary>
     [Fact]
-    public async Task Loading_and_closing_ten_times_leaves_the_process_as_small_as_it_was()
+    public async Task Loading_and_closing_again_and_again_leaves_the_process_as_small_as_it_was()
     {
         if (Environment.GetEnvironmentVariable(ResultFile) is { } file)
         {
@@ -47,7 +47,7 @@ public sealed class MemoryReturnTests
         (double before, double open, double after) = (megabytes[0], megabytes[1], megabytes[2]);
         // While it is open it is there, or nothing would be measured.
         Assert.True(open > before + 150, $"{before:F0} MB before, {open:F0} MB with the model open");
-        Assert.True(after < before + 100,
+        Assert.True(after < before + 10 * Times,
             $"{before:F0} MB before, {after:F0} MB after {Times} times of loading and closing");
     }
 
@@ -67,7 +67,8 @@ public sealed class MemoryReturnTests
             },
         };
         TinyChatModel.WriteCheckpoint(folder.Path, configuration);
-        double before = Resident(), open = 0;
+        // The first time brings code and threads, which stay; after it ten megabytes a time are too many.
+        double open = await LoadAnswerCloseAsync(folder.Path), before = Resident();
         for (int time = 0; time < Times; time++)
             open = Math.Max(open, await LoadAnswerCloseAsync(folder.Path));
         File.WriteAllText(file, string.Create(CultureInfo.InvariantCulture, $"{before:F1} {open:F1} {Resident():F1}"));

@@ -119,8 +119,11 @@ public sealed unsafe class FloatCodeTests
         for (int M = 1; M <= 28; M++)
             Compare(M, 33 + M, 60 + 7 * M);
         Compare(1, 32, 1);
-        Compare(40, 70, 1100);
-        Compare(270, 40, 530);
+        if (!VectorWidthTests.IsNarrowed)
+        {
+            Compare(40, 70, 1100);
+            Compare(270, 40, 530);
+        }
 
         void Compare(int M, int N, int K)
         {
