@@ -362,7 +362,7 @@ public sealed class ChatModelTests
             [Message.User(string.Concat(Enumerable.Repeat("word ", 1200)))]);
         await Refused<ArgumentException>("exceeds the context of 1024", [Message.User("?")],
             s_drawn with { MaxOutputTokens = 1020 });
-        await Refused<ArgumentException>("at least 1 tile", [Message.User("?", picture)], s_drawn with { MaximumTiles = 0 });
+        await Refused<ArgumentException>("1 to 1024 tiles", [Message.User("?", picture)], s_drawn with { MaximumTiles = 0 });
         await Refused<ArgumentException>("stop text", [Message.User("?")], s_drawn with { StopSequences = [""] });
         await Refused<ArgumentException>("no single token", [Message.User("?")],
             s_drawn with { BannedWords = ["antidisestablishmentarianism"] });

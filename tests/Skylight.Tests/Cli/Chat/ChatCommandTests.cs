@@ -115,7 +115,7 @@ public sealed class ChatCommandTests(ChatCheckpoint checkpoint) : IClassFixture<
     [InlineData("--context 0", "--context")]
     [InlineData("--context 4", "and the context has 4: none is left for an answer.\n")]
     [InlineData("--cache-tokens 2147483647", "key-value cache of 2,147,483,648 tokens")]
-    [InlineData("--max-tiles 0", "at least 1 tile")]
+    [InlineData("--max-tiles 0", "1 to 1024 tiles")]
     [InlineData("--device tpu", "no device 'tpu'")]
     [InlineData("--kv-cache-dtype int8", "multiple of 32; those of this model are 16 wide: leave the type out")]
     public async Task What_cannot_be_used_is_named(string arguments, string expected)
