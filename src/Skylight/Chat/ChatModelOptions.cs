@@ -54,8 +54,8 @@ public sealed record ChatModelOptions
     /// <summary>
     /// The data type of the key-value cache. If null what the device has for the model: bfloat16 where it computes in it.
     /// <see cref="DataType.Int8"/>, on the CPU, holds nearly twice the tokens of bfloat16 in the same memory, for
-    /// slightly other probabilities, and is read faster where the processor has AMX. A model that is trained by its probabilities (GRPO) cannot
-    /// have it.
+    /// slightly other probabilities, and is read faster where the processor has AMX. A model that is trained by its
+    /// probabilities (GRPO) cannot have it.
     /// </summary>
     public DataType? KeyValueType { get; init; }
 
