@@ -42,7 +42,9 @@ internal sealed class Disassembler
     /// <exception cref="CudaException">It cannot be read.</exception>
     public IReadOnlyList<MachineFunction> Read(ReadOnlySpan<byte> cubin)
     {
-        string file = System.IO.Path.GetTempFileName();
+        // It reads files only.
+        string folder = CacheFolder.Of("kernels"), file = System.IO.Path.Combine(folder, $"{Guid.NewGuid():N}.disassembled");
+        Directory.CreateDirectory(folder);
         try
         {
             using (FileStream stream = File.Create(file))
