@@ -35,9 +35,9 @@ internal enum InstructionKind
 }
 
 /// <summary>
-/// What an instruction of one warp takes of a multiprocessor, in cycles: a ceiling by the widths of its units (H100 and H200; dense
-/// bfloat16 4,096 floating-point operations a cycle, shared memory 128 bytes, 128 float32 lanes, 64 of integers, 16 of special functions,
-/// four instructions).
+/// What an instruction of one warp takes of a multiprocessor, in cycles: a ceiling by the widths of its units (H100 and H200:
+/// in a cycle 4,096 floating-point operations of dense bfloat16, 128 bytes of shared memory, 128 lanes of float32, 64 of
+/// integers, 16 of special functions, four instructions).
 /// </summary>
 internal static partial class InstructionCost
 {

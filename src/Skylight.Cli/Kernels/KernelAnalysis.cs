@@ -3,8 +3,8 @@ using Skylight.Cuda;
 namespace Skylight.Cli.Kernels;
 
 /// <summary>
-/// What the machine code of a kernel's main loop asks of a multiprocessor: for one pass of one warp, in cycles. A ceiling of what the
-/// kernel can reach, and no time: memory beyond shared memory, latencies and the other loops are not in it.
+/// What the machine code of a kernel's main loop asks of a multiprocessor: for one pass of one warp, in cycles. A ceiling of
+/// what the kernel can reach, and no time: memory beyond shared memory, latencies and the other loops are not in it.
 /// </summary>
 /// <param name="Kernel">The source file, its constants and the entry point.</param>
 /// <param name="Architecture">For example <c>sm_90a</c>.</param>
@@ -87,12 +87,15 @@ internal sealed record KernelAnalysis(string Kernel, string Architecture, int Re
     public static IEnumerable<string> Differences(IReadOnlyList<KernelAnalysis> measured, IReadOnlyList<KernelAnalysis> table)
     {
         Dictionary<(string, string), KernelAnalysis> before = table.ToDictionary(row => (row.Kernel, row.Architecture));
-        return from now in measured
-            where before.ContainsKey((now.Kernel, now.Architecture))
-            let then = before[(now.Kernel, now.Architecture)]
-            let difference = then.DifferenceTo(now)
-            where difference.Length > 0
-            select $"{now.Kernel} ({now.Architecture}), tensor share {then.TensorSharePercent} → {now.TensorSharePercent} %: {difference}";
+        foreach (KernelAnalysis now in measured)
+        {
+            if (before.TryGetValue((now.Kernel, now.Architecture), out KernelAnalysis? then)
+                && then.DifferenceTo(now) is { Length: > 0 } difference)
+            {
+                yield return $"{now.Kernel} ({now.Architecture}), tensor share {then.TensorSharePercent} → " +
+                    $"{now.TensorSharePercent} %: {difference}";
+            }
+        }
     }
 
     /// <summary>How the loop's instructions differ, as <c>LDSM 12 → 14, IMAD 3 → 0</c>; empty where they do not.</summary>

@@ -106,7 +106,8 @@ public sealed unsafe class BFloat16GemmTests
     public void A_row_has_the_same_bits_whatever_stands_beside_it()
     {
         const int M = 70, N = 70, K = 1100;
-        float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 3), whole = new float[M * N], alone = new float[M * N];
+        float[] x = GemmReference.Random(M * K, 1), bias = GemmReference.Random(N, 3),
+            whole = new float[M * N], alone = new float[M * N];
         ushort[] panels = GemmReference.ToBits(GemmReference.ToPanels(GemmReference.Random(N * K, 2), N, K));
         fixed (float* px = x, pb = bias, pw = whole, pa = alone)
         fixed (ushort* pp = panels)

@@ -294,7 +294,8 @@ internal static class BFloat16Matrices
     }
 
     /// <summary>Where a column of a panel is among interleaved ones.</summary>
-    public static int InterleavedColumn(int column) => column % 16 / 4 % 2 * 16 + column / 16 * 8 + column % 16 / 8 * 4 + column % 4;
+    public static int InterleavedColumn(int column) =>
+        column % 16 / 4 % 2 * 16 + column / 16 * 8 + column % 16 / 8 * 4 + column % 4;
 
     /// <summary>Puts the columns of sums in order: of each eight the first vector had four and the second the others.</summary>
     private static void SortColumns(KernelAssembler kernel, int rows)
