@@ -6,7 +6,9 @@ using Spectre.Console;
 
 namespace Skylight.Cli.Kernels;
 
-/// <summary><c>skylight kernels analyze</c>: what each kernel's main loop keeps busy, from its machine code, without a card.</summary>
+/// <summary>
+/// <c>skylight kernels analyze</c>: what each kernel's main loop keeps busy, from its machine code, without a card.
+/// </summary>
 internal static class AnalyzeCommand
 {
     public static Command Create()
