@@ -17,8 +17,6 @@ internal static unsafe partial class AttentionCore
         int* visible, int most)
         where TSimd : struct, ISimd<TVector>
     {
-        byte* kept = stackalloc byte[TileConfiguration.Bytes];
-        tile.Enter(kept);
         for (int start = 0, page = 0; start < most; start += PageSize, page++)
         {
             // Work on a page takes hardly longer than memory to answer, so the one after the next is asked for.
@@ -32,8 +30,6 @@ internal static unsafe partial class AttentionCore
             Correct<TSimd, TVector>(sum, state.Correction, tile.Rows, tile.Dimension);
             tile.AddValues<TSimd, TVector>(state.Scores, sum, pages.Values + next);
         }
-
-        tile.Leave(kept);
     }
 
     /// <summary>
@@ -56,7 +52,9 @@ internal static unsafe partial class AttentionCore
         /// <param name="query">[rows][D], scaled; rounded where there is no instruction.</param>
         /// <param name="rows">At most <see cref="TileRows"/>.</param>
         /// <param name="dimension">The width of a head; whole blocks.</param>
-        /// <param name="instruction">What multiplies; null for managed loops.</param>
+        /// <param name="instruction">
+        /// What multiplies, a <see cref="MatrixTileScope"/> being in use for the rows; null for managed loops.
+        /// </param>
         public CodeTile(float* scratch, float* query, int rows, int dimension, BFloat16Instruction? instruction)
         {
             (Rows, Dimension, _isAssembled, _blocks) = (rows, dimension, instruction is not null,
@@ -92,20 +90,6 @@ internal static unsafe partial class AttentionCore
 
         /// <summary>Whether <see cref="Scores"/> and <see cref="AddValues"/> ask for a page meanwhile.</summary>
         public bool AsksAhead => _scores != null;
-
-        /// <summary>To be called before the first page; keeps how the thread's tiles are configured.</summary>
-        public void Enter(byte* kept)
-        {
-            if (_scores != null)
-                Int8Kernels.Enter(Rows)(kept);
-        }
-
-        /// <summary>To be called after the last page.</summary>
-        public void Leave(byte* kept)
-        {
-            if (_scores != null)
-                Int8Kernels.Leave(kept);
-        }
 
         /// <summary>Takes up a page.</summary>
         /// <param name="pages">All of them.</param>

@@ -188,9 +188,10 @@ internal static unsafe partial class BFloat16Gemm
             }
 
             float* sums = stackalloc float[BFloat16Matrices.MaxRows * Width], start = stackalloc float[Width];
+            new Span<float>(start, Width).Clear();
             for (; panel < end; panel++)
             {
-                if (instruction == BFloat16Instruction.Matrices)
+                if (instruction == BFloat16Instruction.Matrices && product.Bias != null)
                     InterleaveStart(product, panel, start);
                 for (int tile = 0; tile < tiling.Count; tile++)
                 {

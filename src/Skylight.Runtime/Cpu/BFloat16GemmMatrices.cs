@@ -76,13 +76,12 @@ internal static unsafe partial class BFloat16Gemm
         }
     }
 
-    /// <summary>The same of zero or the bias, in the order in which a panel is interleaved where it lies.</summary>
+    /// <summary>The same of a bias, in the order in which a panel is interleaved where it lies.</summary>
     private static void InterleaveStart(in GemmOperands product, int panel, float* start)
     {
         int columns = product.ColumnsOf(panel);
         for (int column = 0; column < Width; column++)
-            start[BFloat16Matrices.InterleavedColumn(column)] =
-                product.Bias != null && column < columns ? product.Bias[panel * Width + column] : 0;
+            start[BFloat16Matrices.InterleavedColumn(column)] = column < columns ? product.Bias[panel * Width + column] : 0;
     }
 
     private static void RunTiles(in Job job, MatrixBlock work, int start, int firstTile, int endTile)

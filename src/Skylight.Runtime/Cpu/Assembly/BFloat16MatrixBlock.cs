@@ -61,7 +61,7 @@ internal static class BFloat16MatrixBlock
     // Tiles 0–3: sums, two of columns for each of rows; 4–5: a; 6–7: b.
     private const int A = 4, B = 6;
 
-    private static readonly AssemblerRegisterTMM[] Tmm = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
+    private static AssemblerRegisterTMM[] Tmm => BFloat16Matrices.Tmm;
 
     /// <summary>(a <see cref="MatrixBlock"/>).</summary>
     /// <param name="rows">Rows of a tile, 1–32.</param>

@@ -3,10 +3,9 @@ namespace Skylight.Cpu.Assembly;
 /// <summary>The assembled kernels of attention over pages of bytes, each made when it is first asked for.</summary>
 internal static unsafe class Int8Kernels
 {
-    private static readonly Lazy<nint> s_expand = new(Int8Packing.Expand), s_weights = new(Int8Packing.Weights),
-        s_leave = new(Int8Matrices.Leave);
+    private static readonly Lazy<nint> s_expand = new(Int8Packing.Expand), s_weights = new(Int8Packing.Weights);
 
-    private static readonly Lazy<nint>[] s_enter = ByRows(Int8Matrices.Enter), s_scores = ByRows(Int8Matrices.Scores),
+    private static readonly Lazy<nint>[] s_scores = ByRows(Int8Matrices.Scores),
         s_values = ByRows(Int8Matrices.Values);
 
     /// <inheritdoc cref="Int8Packing.Expand"/>
@@ -16,14 +15,6 @@ internal static unsafe class Int8Kernels
     /// <inheritdoc cref="Int8Packing.Weights"/>
     public static delegate* unmanaged[SuppressGCTransition]<float*, float*, void*, nint, nint, void> Weights =>
         (delegate* unmanaged[SuppressGCTransition]<float*, float*, void*, nint, nint, void>)s_weights.Value;
-
-    /// <inheritdoc cref="Int8Matrices.Enter"/>
-    public static delegate* unmanaged[SuppressGCTransition]<void*, void> Enter(int rows) =>
-        (delegate* unmanaged[SuppressGCTransition]<void*, void>)s_enter[rows].Value;
-
-    /// <inheritdoc cref="Int8Matrices.Leave"/>
-    public static delegate* unmanaged[SuppressGCTransition]<void*, void> Leave =>
-        (delegate* unmanaged[SuppressGCTransition]<void*, void>)s_leave.Value;
 
     /// <inheritdoc cref="Int8Matrices.Scores"/>
     public static delegate* unmanaged[SuppressGCTransition]<void*, void*, float*, nint, float*, void*, void> Scores(int rows) =>

@@ -8,9 +8,8 @@ namespace Skylight.Cpu.Assembly;
 /// <c>tdpbf16ps</c>: all blocks of a head in one call.
 /// </summary>
 /// <remarks>
-/// To configure the tiles takes longer than to multiply a few rows by a page (Emerald Rapids: 0.13 of 0.17 µs), so that is done
-/// once for all pages, by <see cref="Enter"/>, and put back by <see cref="Leave"/>; nothing that uses tiles may be called in
-/// between. The order of sums is that of <see cref="BFloat16Matrices"/>.
+/// To configure the tiles takes longer than to multiply a few rows by a page (Emerald Rapids: 0.13 of 0.17 µs), so a
+/// <see cref="MatrixTileScope"/> does it for all pages. Tiles and the order of sums are those of <see cref="BFloat16Matrices"/>.
 /// </remarks>
 internal static class Int8Matrices
 {
@@ -22,23 +21,7 @@ internal static class Int8Matrices
 
     private const int TileRows = 16, RowBytes = 64, PairBytes = 128, Pairs = 16, A = 4, B = 6;
 
-    private static readonly AssemblerRegisterTMM[] s_tmm = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
-
-    /// <summary>(kept): configures the tiles for so many rows; what there was goes to kept, 64 bytes.</summary>
-    public static nint Enter(int rows)
-    {
-        var kernel = new KernelAssembler();
-        TileConfiguration.Use(kernel.Code, kernel.Constant<byte>(Configuration(rows)), __[rdi]);
-        return kernel.Finish();
-    }
-
-    /// <summary>(kept): puts back what <see cref="Enter"/> found.</summary>
-    public static nint Leave()
-    {
-        var kernel = new KernelAssembler();
-        TileConfiguration.PutBack(kernel.Code, __[rdi]);
-        return kernel.Finish();
-    }
+    private static AssemblerRegisterTMM[] Tmm => BFloat16Matrices.Tmm;
 
     /// <summary>
     /// (rows, page, sums, blocks, scales, ahead): sums[rows, 32] = fma(product of a block, scales of its columns, sums), a block
@@ -56,9 +39,9 @@ internal static class Int8Matrices
         Strides(code);
         kernel.Loop(rcx, () =>
         {
-            EachSum(rows, (tile, _) => code.tilezero(s_tmm[tile]));
+            EachSum(rows, (tile, _) => code.tilezero(Tmm[tile]));
             Product(code, rows);
-            EachSum(rows, (tile, offset) => code.tilestored(__[rsp + r10 * 1 + offset], s_tmm[tile]));
+            EachSum(rows, (tile, offset) => code.tilestored(__[rsp + r10 * 1 + offset], Tmm[tile]));
             code.vmovups(zmm[0], __zmmword_ptr[r8]);
             code.vmovups(zmm[1], __zmmword_ptr[r8 + RowBytes]);
             code.add(r8, PairBytes);
@@ -88,11 +71,11 @@ internal static class Int8Matrices
         Strides(code);
         kernel.Loop(rcx, () =>
         {
-            EachSum(rows, (tile, offset) => code.tileloadd(s_tmm[tile], __[rdx + r10 * 1 + offset]));
+            EachSum(rows, (tile, offset) => code.tileloadd(Tmm[tile], __[rdx + r10 * 1 + offset]));
             Ask(code, r8, 0, 1);
             code.add(r8, Int8Pages.BlockBytes);
             Product(code, rows);
-            EachSum(rows, (tile, offset) => code.tilestored(__[rdx + r10 * 1 + offset], s_tmm[tile]));
+            EachSum(rows, (tile, offset) => code.tilestored(__[rdx + r10 * 1 + offset], Tmm[tile]));
             code.add(rdx, MaxRows * PairBytes);
         });
         return kernel.Finish();
@@ -106,6 +89,9 @@ internal static class Int8Matrices
             code.prefetcht1(__byte_ptr[block + line * RowBytes]);
     }
 
+    private static void EachSum(int rows, Action<int, int> body) =>
+        BFloat16Matrices.EachSum((rows + TileRows - 1) / TileRows, body);
+
     private static void Strides(Assembler code)
     {
         code.mov(eax, RowBytes);
@@ -116,37 +102,15 @@ internal static class Int8Matrices
     private static void Product(Assembler code, int rows)
     {
         for (int high = 0; high * TileRows < rows; high++)
-            code.tileloadd(s_tmm[A + high], __[rdi + rax * 1 + high * TileRows * RowBytes]);
+            code.tileloadd(Tmm[A + high], __[rdi + rax * 1 + high * TileRows * RowBytes]);
         for (int right = 0; right < 2; right++)
         {
-            code.tileloadd(s_tmm[B + right], __[rsi + r10 * 1 + right * RowBytes]);
+            code.tileloadd(Tmm[B + right], __[rsi + r10 * 1 + right * RowBytes]);
             for (int high = 0; high * TileRows < rows; high++)
-                code.tdpbf16ps(s_tmm[2 * high + right], s_tmm[A + high], s_tmm[B + right]);
+                code.tdpbf16ps(Tmm[2 * high + right], Tmm[A + high], Tmm[B + right]);
         }
 
         code.add(rdi, RowBlockBytes);
         code.add(rsi, PageBlockBytes);
-    }
-
-    private static void EachSum(int rows, Action<int, int> body)
-    {
-        for (int tile = 0; tile / 2 * TileRows < rows; tile++)
-            body(tile, tile / 2 * TileRows * PairBytes + tile % 2 * RowBytes);
-    }
-
-    /// <summary>Palette 1, bytes of a row of each tile from byte 16 on, rows from byte 48 on.</summary>
-    private static byte[] Configuration(int rows)
-    {
-        var bytes = new byte[TileConfiguration.Bytes];
-        bytes[0] = 1;
-        int low = Math.Min(rows, TileRows), high = rows - low;
-        ReadOnlySpan<int> heights = [low, low, high, high, low, high, Pairs, Pairs];
-        for (int tile = 0; tile < heights.Length; tile++)
-        {
-            bytes[16 + 2 * tile] = heights[tile] == 0 ? (byte)0 : (byte)RowBytes;
-            bytes[48 + tile] = (byte)heights[tile];
-        }
-
-        return bytes;
     }
 }
