@@ -60,13 +60,11 @@ internal static class RolloutSampling
     {
         DataType trained = model.Device.KeyValueType(model.ParameterType);
         if (engine.KeyValueType != trained)
-            throw new ArgumentException(
-                $"The engine keeps keys and values in {engine.KeyValueType}, training computes with {trained}: completions would be drawn from another distribution than the one that is " +
-                "trained. Rollouts need an engine without a keyValueType (ChatModelOptions.KeyValueType null).",
-                nameof(engine));
+            throw Refused($"The engine keeps keys and values in {engine.KeyValueType}, training computes with {trained}",
+                "an engine without a keyValueType (ChatModelOptions.KeyValueType null)", nameof(engine));
     }
 
-    private static ArgumentException Refused(string what, string instead) =>
+    private static ArgumentException Refused(string what, string instead, string parameter = "sampling") =>
         new($"{what}: completions would be drawn from another distribution than the one that is trained. Rollouts " +
-            $"need {instead}; evaluation may use what it likes.", "sampling");
+            $"need {instead}; evaluation may use what it likes.", parameter);
 }

@@ -79,7 +79,8 @@ internal static class AnalyzeCommand
         List<CudaTarget> targets = [.. architectures.Distinct().Select(compiler.TargetFor)];
         if (targets.FirstOrDefault(target => target.UsesPtx) is { } unknown)
             throw new CudaException(
-                $"NVRTC {compiler.Version} makes no machine code for sm_{unknown.Architecture}, so there is none to read; name an architecture that it knows.");
+                $"NVRTC {compiler.Version} makes no machine code for sm_{unknown.Architecture}, so there is none to read; " +
+                $"name an architecture that it knows.");
         var disassembler = Disassembler.Find(disassemblerPath);
         List<string> unsupported = [], faults = [];
         List<KernelUse> uses = [.. targets.SelectMany(target => KernelInventory.Collect(workloads, target, unsupported))];
@@ -124,7 +125,8 @@ internal static class AnalyzeCommand
 
         AnsiConsole.Write(table);
         AnsiConsole.MarkupLineInterpolated(
-            $"{analyses.Count} kernels; cycles of a multiprocessor for one pass of one warp through the main loop (loop: its instructions, 0 where there is none): a ceiling by the widths of its units, no time. {disassembler.Path}");
+            $"{analyses.Count} kernels, by {disassembler.Path}. Cycles of a multiprocessor for one pass of one warp");
+        AnsiConsole.WriteLine("through the main loop (loop: its instructions, 0 where there is none): a ceiling by the widths of its units, no time.");
         static string Cycles(double cycles) => cycles.ToString("0.##", CultureInfo.InvariantCulture);
     }
 }
