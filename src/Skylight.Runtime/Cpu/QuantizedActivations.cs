@@ -1,5 +1,7 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Skylight.Cpu;
 
@@ -37,51 +39,96 @@ internal static unsafe class QuantizedActivations
     /// <param name="block">16 or 32.</param>
     /// <param name="bias">The weight's.</param>
     /// <param name="codes">As many as a block has; filled up with zeros.</param>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ActivationBlock Round(float* source, int count, int block, int bias, sbyte* codes)
     {
-        float* padded = stackalloc float[2 * Lanes];
         if (count < block)
-        {
-            new Span<float>(padded, block).Clear();
-            new ReadOnlySpan<float>(source, count).CopyTo(new Span<float>(padded, count));
-            source = padded;
-        }
+            return RoundPart(source, count, block, bias, codes);
+        Vector512<float> first = Vector512.Load(source);
+        return block == Lanes ? Round16(first, bias, codes) : Round32(first, Vector512.Load(source + Lanes), bias, codes);
+    }
 
-        Vector512<float> first = Vector512.Load(source),
-            second = block == Lanes ? Vector512<float>.Zero : Vector512.Load(source + Lanes);
-        // As integers magnitudes have the order of the numbers, with what is not finite on top.
-        int most = Largest(Vector512.Max(Vector512.Abs(first).AsInt32(), Vector512.Abs(second).AsInt32()));
-        float largest = BitConverter.Int32BitsToSingle(most), inverse = 127f / largest;
-        new Span<sbyte>(codes, block).Clear();
-        if (!float.IsFinite(largest))
-            return new ActivationBlock { Scale = float.NaN, ScaledSum = float.NaN };
-        // So small that 127 / max is infinite: zero.
-        if (!float.IsFinite(inverse))
-            return default;
-        Vector512<int> low = Codes(first, inverse), high = Codes(second, inverse);
-        Store(low, codes);
-        if (block > Lanes)
-            Store(high, codes + Lanes);
-        int sum = Vector512.Sum(low + high);
-        float scale = largest / 127f;
+    private static ActivationBlock RoundPart(float* source, int count, int block, int bias, sbyte* codes)
+    {
+        float* padded = stackalloc float[2 * Lanes];
+        new Span<float>(padded, block).Clear();
+        new ReadOnlySpan<float>(source, count).CopyTo(new Span<float>(padded, count));
+        return Round(padded, block, block, bias, codes);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ActivationBlock Round16(Vector512<float> values, int bias, sbyte* codes)
+    {
+        float largest = Largest(Magnitudes(values)), inverse = InverseOf(largest);
+        Vector128<sbyte> rounded = Codes(values, inverse);
+        rounded.Store(codes);
+        return Block(largest, inverse, bias, Sum(rounded));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ActivationBlock Round32(Vector512<float> first, Vector512<float> second, int bias, sbyte* codes)
+    {
+        float largest = Largest(Vector512.Max(Magnitudes(first), Magnitudes(second))), inverse = InverseOf(largest);
+        Vector128<sbyte> low = Codes(first, inverse), high = Codes(second, inverse);
+        low.Store(codes);
+        high.Store(codes + Lanes);
+        return Block(largest, inverse, bias, Sum(low) + Sum(high));
+    }
+
+    /// <summary>
+    /// 127 / largest; 0, which makes all codes zero, where the block is not finite and where it is so small that this is
+    /// infinite.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float InverseOf(float largest)
+    {
+        float inverse = 127f / largest;
+        return inverse <= float.MaxValue ? inverse : 0;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ActivationBlock Block(float largest, float inverse, int bias, int sum)
+    {
+        float scale = float.IsFinite(largest) ? inverse == 0 ? 0 : largest / 127f : float.NaN;
         return new ActivationBlock { Scale = scale, Start = -bias * sum, ScaledSum = scale * sum, Sum = sum };
     }
 
-    private static Vector512<int> Codes(Vector512<float> values, float inverse) =>
-        Vector512.ConvertToInt32Native(Vector512.Round(values * inverse));
-
-    private static void Store(Vector512<int> codes, sbyte* target)
+    /// <summary>Values times <paramref name="inverse"/>, to nearest even; zeros where that is zero.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<sbyte> Codes(Vector512<float> values, float inverse)
     {
+        // Not finite times zero is not a number, as an integer 0 or −2³¹, whose lowest byte is zero.
+        Vector512<float> scaled = values * inverse;
+        if (Avx512F.IsSupported)
+            return Avx512F.ConvertToVector128SByte(Avx512F.ConvertToVector512Int32(scaled));
+        Vector512<int> codes = Vector512.ConvertToInt32Native(Vector512.Round(scaled));
         Vector256<short> half = Vector256.Narrow(codes.GetLower(), codes.GetUpper());
-        Vector128.Narrow(half.GetLower(), half.GetUpper()).Store(target);
+        return Vector128.Narrow(half.GetLower(), half.GetUpper());
     }
 
-    private static int Largest(Vector512<int> values)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int Sum(Vector128<sbyte> codes)
+    {
+        if (!Sse2.IsSupported)
+            return Vector128.Sum(Vector128.WidenLower(codes) + Vector128.WidenUpper(codes));
+        // As distances from −128, whose sums the processor has.
+        const int Each = 128;
+        Vector128<long> sums = Sse2.SumAbsoluteDifferences((codes ^ Vector128.Create(sbyte.MinValue)).AsByte(),
+            Vector128<byte>.Zero).AsInt64();
+        return (int)(sums.ToScalar() + sums.GetElement(1)) - Each * Lanes;
+    }
+
+    /// <summary>As integers they have the order of the numbers, with what is not finite on top.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<int> Magnitudes(Vector512<float> values) => Vector512.Abs(values).AsInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float Largest(Vector512<int> values)
     {
         Vector256<int> half = Vector256.Max(values.GetLower(), values.GetUpper());
         Vector128<int> quarter = Vector128.Max(half.GetLower(), half.GetUpper());
         quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(2, 3, 0, 1)));
         quarter = Vector128.Max(quarter, Vector128.Shuffle(quarter, Vector128.Create(1, 0, 3, 2)));
-        return quarter.ToScalar();
+        return BitConverter.Int32BitsToSingle(quarter.ToScalar());
     }
 }
