@@ -182,15 +182,28 @@ internal static unsafe class QuantizedGemm
         int whole = endTile - firstTile - (hasLast ? 1 : 0);
         nint panelSums = (nint)rows * Width, panelBytes = (nint)layout.PanelBytes(product.Steps);
         float* sums = GemmScratch.Sums(panelSums * (endPanel - firstPanel));
-        new Span<float>(sums, (int)(panelSums * (endPanel - firstPanel))).Clear();
+        bool isDots = instruction == QuantizedInstruction.DotProducts;
+        if (!isDots)
+            new Span<float>(sums, (int)(panelSums * (endPanel - firstPanel))).Clear();
         for (int start = 0; start < product.Steps; start += StepsAt(product, start, all))
         {
-            int blocks = layout.BlocksOf(StepsAt(product, start, all));
+            int steps = StepsAt(product, start, all), blocks = layout.BlocksOf(steps);
             nint first = Place(product, tiling, start, firstTile), last = Place(product, tiling, start, endTile - 1);
             for (int panel = firstPanel; panel < endPanel; panel++)
             {
                 byte* weight = product.Panels + panel * panelBytes + (nint)layout.PanelBytes(start);
                 float* target = sums + (panel - firstPanel) * panelSums;
+                if (isDots)
+                {
+                    PanelResult result = ResultOf(product, firstRow, panel);
+                    PanelResult* end = start + steps >= product.Steps && IsWhole(product, panel) ? &result : null;
+                    DotTiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, start == 0, end);
+                    if (hasLast)
+                        DotTiles(layout, tiling.Last, codes, infos, last, weight, target + (nint)whole * tiling.Height * Width,
+                            blocks, 1, start == 0, end);
+                    continue;
+                }
+
                 if (instruction == QuantizedInstruction.Matrices)
                     weight = Unpack(layout, weight, blocks);
                 Tiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, instruction);
@@ -201,8 +214,26 @@ internal static unsafe class QuantizedGemm
         }
 
         for (int panel = firstPanel; panel < endPanel; panel++)
-            Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+        {
+            if (!isDots || !IsWhole(product, panel))
+                Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+        }
     }
+
+    private static bool IsWhole(in QuantizedProduct product, int panel) => (panel + 1) * Width <= product.Columns;
+
+    private static PanelResult ResultOf(in QuantizedProduct product, int firstRow, int panel) => new()
+    {
+        Row = product.Y + firstRow * product.YRow + (nint)panel * Width,
+        RowBytes = product.YRow * sizeof(float),
+        Bias = product.Bias == null ? null : product.Bias + (nint)panel * Width,
+    };
+
+    /// <summary>Tiles by dot products, which write whole panels of the result themselves.</summary>
+    private static void DotTiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint first,
+        byte* weight, float* sums, int blocks, int tiles, bool isFirst, PanelResult* result) =>
+        QuantizedKernels.Tile(layout, rows)(codes + first * layout.Block, infos + first, weight, sums, blocks, tiles,
+            isFirst ? 1 : 0, result);
 
     /// <summary>Blocks of a panel in the thread's own memory, as products of matrices read them.</summary>
     private static byte* Unpack(in QuantizedLayout layout, byte* weight, int blocks)
@@ -225,11 +256,9 @@ internal static unsafe class QuantizedGemm
             return;
         }
 
-        if (instruction != QuantizedInstruction.Managed)
+        if (instruction == QuantizedInstruction.Matrices)
         {
-            var tile = instruction == QuantizedInstruction.Matrices
-                ? QuantizedKernels.MatrixTile(UnpackedBlocks.Of(layout), rows) : QuantizedKernels.Tile(layout, rows);
-            tile(codes, infos, weight, sums, blocks, tiles);
+            QuantizedKernels.MatrixTile(UnpackedBlocks.Of(layout), rows)(codes, infos, weight, sums, blocks, tiles);
             return;
         }
 

@@ -13,8 +13,9 @@ internal static unsafe class QuantizedKernels
     public static bool AreAvailable { get; } = ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasVnni;
 
     /// <inheritdoc cref="QuantizedTile.Make"/>
-    public static delegate* unmanaged<void*, void*, void*, float*, nint, nint, void> Tile(QuantizedLayout layout, int rows) =>
-        (delegate* unmanaged<void*, void*, void*, float*, nint, nint, void>)Tiles.GetOrAdd((layout, rows),
+    public static delegate* unmanaged<void*, void*, void*, float*, nint, nint, nint, PanelResult*, void> Tile(
+        QuantizedLayout layout, int rows) =>
+        (delegate* unmanaged<void*, void*, void*, float*, nint, nint, nint, PanelResult*, void>)Tiles.GetOrAdd((layout, rows),
             static key => QuantizedTile.Make(key.Layout, key.Rows));
 
     /// <summary>Whether sums of codes may also be computed as products of matrices; the bits are the same.</summary>

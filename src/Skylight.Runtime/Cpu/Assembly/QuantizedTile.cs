@@ -20,14 +20,18 @@ internal static class QuantizedTile
 
     private const int RowSumBytes = 128, InfoBytes = 16;
 
+    // Of the arguments that lie on the stack, behind two registers and the address to return to.
+    private const int IsFirstAt = 24, ResultAt = 32;
+
     // zmm0–11 sums, 12–23 integer sums, 24–25 codes of the weight, 26 raw codes, 27 the mask of their halves, 28–31 codes of a;
     // where bits of codes lie apart, 31 is their mask.
     private const int Integers = 12, Weight = 24, Raw = 26, Mask = 27, A = 28, HighMask = 31;
 
     /// <summary>
-    /// (codes, infos, weight, sums, blocks, tiles): a's codes [block][row][16 or 32 bytes] and what belongs to them
-    /// [block][row] (<see cref="ActivationBlock"/>), tile after tile; the weight from where a group begins; sums are [rows, 32]
-    /// float32, contiguous, and are added to.
+    /// (codes, infos, weight, sums, blocks, tiles, isFirst, result): a's codes [block][row][16 or 32 bytes] and what belongs to
+    /// them [block][row] (<see cref="ActivationBlock"/>), tile after tile; the weight from where a group begins; sums are
+    /// [rows, 32] float32, contiguous, and are added to, or begun if isFirst is not zero; where there is a result
+    /// (<see cref="PanelResult"/>), they are written there instead.
     /// </summary>
     /// <remarks>
     /// r10 is where the codes of the next block lie, r11 the head of its group, r12 its integers where there are such, rax
@@ -43,18 +47,63 @@ internal static class QuantizedTile
         LoadMasks(code, layout);
         kernel.Loop(r9, () =>
         {
-            for (int sum = 0; sum < 2 * rows; sum++)
-                code.vmovups(zmm[sum], __zmmword_ptr[rcx + sum * 64]);
+            Begin(code, rows);
             code.mov(r10, rdx);
             code.mov(rax, r8);
             Groups(kernel, layout, () => Block(code, layout, rows));
-            for (int sum = 0; sum < 2 * rows; sum++)
-                code.vmovups(__zmmword_ptr[rcx + sum * 64], zmm[sum]);
+            End(code, rows);
             code.add(rcx, rows * RowSumBytes);
         });
         code.pop(r12);
         code.pop(rbx);
         return kernel.Finish();
+    }
+
+    private static void Begin(Assembler code, int rows)
+    {
+        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        Label load = code.CreateLabel(), done = code.CreateLabel();
+        code.cmp(__qword_ptr[rsp + IsFirstAt], 0);
+        code.je(load);
+        for (int sum = 0; sum < 2 * rows; sum++)
+            code.vpxord(zmm[sum], zmm[sum], zmm[sum]);
+        code.jmp(done);
+        code.Label(ref load);
+        for (int sum = 0; sum < 2 * rows; sum++)
+            code.vmovups(zmm[sum], __zmmword_ptr[rcx + sum * 64]);
+        code.Label(ref done);
+        code.nop();
+    }
+
+    private static void End(Assembler code, int rows)
+    {
+        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        Label store = code.CreateLabel(), unbiased = code.CreateLabel(), done = code.CreateLabel();
+        code.mov(rax, __qword_ptr[rsp + ResultAt]);
+        code.test(rax, rax);
+        code.jz(store);
+        code.mov(r10, __qword_ptr[rax]);
+        code.mov(r11, __qword_ptr[rax + 8]);
+        code.mov(rbx, __qword_ptr[rax + 16]);
+        code.test(rbx, rbx);
+        code.jz(unbiased);
+        for (int sum = 0; sum < 2 * rows; sum++)
+            code.vaddps(zmm[sum], zmm[sum], __zmmword_ptr[rbx + sum % 2 * 64]);
+        code.Label(ref unbiased);
+        for (int row = 0; row < rows; row++)
+        {
+            code.vmovups(__zmmword_ptr[r10], zmm[2 * row]);
+            code.vmovups(__zmmword_ptr[r10 + 64], zmm[2 * row + 1]);
+            code.add(r10, r11);
+        }
+
+        code.mov(__qword_ptr[rax], r10);
+        code.jmp(done);
+        code.Label(ref store);
+        for (int sum = 0; sum < 2 * rows; sum++)
+            code.vmovups(__zmmword_ptr[rcx + sum * 64], zmm[sum]);
+        code.Label(ref done);
+        code.nop();
     }
 
     /// <summary>All blocks (rax), from where a group begins (r10).</summary>
