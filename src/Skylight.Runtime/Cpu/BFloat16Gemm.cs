@@ -309,7 +309,9 @@ internal static unsafe partial class BFloat16Gemm
         nint panelSums = (nint)rows * Width;
         float* sums = GemmScratch.Sums(panelSums * (endPanel - firstPanel));
         byte* b = (byte*)GemmScratch.PanelBlock((nint)block / 2 * PairBytes / sizeof(float));
-        for (int panel = firstPanel; panel < endPanel; panel++)
+        // Tiles of dot products begin the sums and write whole panels of the result themselves.
+        bool isDots = job.Blocking.Instruction == BFloat16Instruction.DotProducts, isBegun = !isDots || product.Accumulate;
+        for (int panel = firstPanel; isBegun && panel < endPanel; panel++)
             Begin(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
 
         for (int start = 0; start < product.Steps; start += block)
@@ -321,27 +323,57 @@ internal static unsafe partial class BFloat16Gemm
             {
                 PackBlock(product, b, panel, start, steps);
                 float* target = sums + (panel - firstPanel) * panelSums;
-                Tiles(job, tiling.Height, rowsStart, b, target, panel, start, steps, whole);
+                PanelPart part = PartOf(product, firstRow, panel, start + steps >= product.Steps);
+                part.IsFirst = !isBegun && start == 0 ? 1 : 0;
+                if (product.Layout == RightOperand.BFloat16Panels)
+                    AskForNext(product, ref part, (firstPanel, endPanel), panel, start, block, endTile - firstTile);
+                Tiles(job, tiling.Height, rowsStart, b, target, panel, start, steps, whole, &part);
                 if (hasLast)
-                    Tiles(job, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps,
-                        1);
+                    Tiles(job, tiling.Last, lastStart, b, target + (nint)whole * tiling.Height * Width, panel, start, steps, 1,
+                        &part);
             }
         }
 
         for (int panel = firstPanel; panel < endPanel; panel++)
-            Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+        {
+            if (!isDots || product.ColumnsOf(panel) < Width)
+                Finish(product, sums + (panel - firstPanel) * panelSums, firstRow, rows, panel);
+        }
     }
 
-    private static void Tiles(in Job job, int rows, byte* a, byte* b, float* sums, int panel, int start, int steps, int tiles)
+    private static void Tiles(in Job job, int rows, byte* a, byte* b, float* sums, int panel, int start, int steps, int tiles,
+        PanelPart* part)
     {
         ref readonly GemmOperands product = ref job.Product;
+        BFloat16Instruction instruction = job.Blocking.Instruction;
         int pairs = (steps + 1) / 2;
-        if (product.Layout == RightOperand.FloatCodePanels)
-            BFloat16Kernels.ScaledTile(job.Blocking.Instruction, rows)(a, b, sums, pairs, tiles,
-                product.Codes.ScalesAt((byte*)product.B + panel * product.BStride, start));
+        bool isScaled = product.Layout == RightOperand.FloatCodePanels;
+        float* scales = isScaled ? product.Codes.ScalesAt((byte*)product.B + panel * product.BStride, start) : null;
+        if (instruction == BFloat16Instruction.DotProducts)
+            BFloat16Kernels.PartTile(rows, isScaled)(a, b, sums, pairs, tiles, scales, part);
+        else if (isScaled)
+            BFloat16Kernels.ScaledTile(instruction, rows)(a, b, sums, pairs, tiles, scales);
         else
-            BFloat16Kernels.Tile(job.Blocking.Instruction, rows)(a, b, sums, pairs, tiles);
+            BFloat16Kernels.Tile(instruction, rows)(a, b, sums, pairs, tiles);
     }
+
+    /// <summary>What a task reads of a weight after a panel's block: the next panel's, then the first one's next block.</summary>
+    private static void AskForNext(in GemmOperands product, ref PanelPart part, (int First, int End) panels, int panel, int start,
+        int block, int tiles)
+    {
+        bool isLast = panel + 1 == panels.End;
+        int next = isLast ? panels.First : panel + 1, from = isLast ? start + block : start;
+        if (from < product.Steps)
+            part.AskFor((byte*)product.B + (next * product.BStride + from) * RowBytes,
+                (nint)Math.Min(block, product.Steps - from) * RowBytes, tiles);
+    }
+
+    private static PanelPart PartOf(in GemmOperands product, int firstRow, int panel, bool isLast) => new()
+    {
+        Row = isLast && product.ColumnsOf(panel) == Width ? product.C + firstRow * product.CRow + panel * product.CPanel : null,
+        RowBytes = product.CRow * sizeof(float),
+        Bias = product.Bias == null ? null : product.Bias + (nint)panel * Width,
+    };
 
     private static void PackBlock(in GemmOperands product, byte* b, int panel, int start, int steps)
     {

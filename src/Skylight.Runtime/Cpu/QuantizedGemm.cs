@@ -50,7 +50,10 @@ internal static unsafe class QuantizedGemm
 {
     private const int Width = WeightPanels.Width;
     private const int StepBlock = QuantizedLayout.MostInputs;
-    private const int TilesPerTask = 43, PanelsPerTask = 8;
+    private const int PanelsPerTask = 8;
+
+    // Tiles of matrices, and the lower ones of dot products: their codes stay in the second cache while panels pass.
+    private const int TilesPerTask = 43, DotTilesPerTask = 22;
 
     // So many that unpacking codes costs less than it saves.
     private const int LeastRowsOfMatrices = 24;
@@ -131,7 +134,8 @@ internal static unsafe class QuantizedGemm
         CpuParallel.For(tiling.Count, tiling.Count > 4 ? threads : 1,
             tile => RoundTile(product, tiling, codes, infos, tile));
 
-        int rowTasks = (tiling.Count + TilesPerTask - 1) / TilesPerTask;
+        int tilesPerTask = instruction == QuantizedInstruction.DotProducts ? DotTilesPerTask : TilesPerTask;
+        int rowTasks = (tiling.Count + tilesPerTask - 1) / tilesPerTask;
         int panelTasks = tiling.Count == 1
             ? (int)Math.Clamp(panels * layout.PanelBytes(product.Steps) / StreamBytes, 1, panels)
             : (panels + PanelsPerTask - 1) / PanelsPerTask;
@@ -195,12 +199,13 @@ internal static unsafe class QuantizedGemm
                 float* target = sums + (panel - firstPanel) * panelSums;
                 if (isDots)
                 {
-                    PanelResult result = ResultOf(product, firstRow, panel);
-                    PanelResult* end = start + steps >= product.Steps && IsWhole(product, panel) ? &result : null;
-                    DotTiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, start == 0, end);
+                    PanelPart part = PartOf(product, firstRow, panel, start, start + steps >= product.Steps);
+                    if (!all)
+                        AskForNext(product, ref part, (firstPanel, endPanel), panel, start, endTile - firstTile);
+                    DotTiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, &part, all);
                     if (hasLast)
                         DotTiles(layout, tiling.Last, codes, infos, last, weight, target + (nint)whole * tiling.Height * Width,
-                            blocks, 1, start == 0, end);
+                            blocks, 1, &part, all);
                     continue;
                 }
 
@@ -220,20 +225,32 @@ internal static unsafe class QuantizedGemm
         }
     }
 
+    /// <summary>What a task reads of the weight after a panel's block: the next panel's, then the first one's next block.</summary>
+    private static void AskForNext(in QuantizedProduct product, ref PanelPart part, (int First, int End) panels, int panel,
+        int start, int tiles)
+    {
+        bool isLast = panel + 1 == panels.End;
+        int next = isLast ? panels.First : panel + 1, from = isLast ? start + StepBlock : start;
+        if (from < product.Steps)
+            part.AskFor(product.Panels + next * (nint)product.Layout.PanelBytes(product.Steps)
+                + (nint)product.Layout.PanelBytes(from), (nint)product.Layout.PanelBytes(StepsAt(product, from, all: false)), tiles);
+    }
+
     private static bool IsWhole(in QuantizedProduct product, int panel) => (panel + 1) * Width <= product.Columns;
 
-    private static PanelResult ResultOf(in QuantizedProduct product, int firstRow, int panel) => new()
+    private static PanelPart PartOf(in QuantizedProduct product, int firstRow, int panel, int start, bool isLast) => new()
     {
-        Row = product.Y + firstRow * product.YRow + (nint)panel * Width,
+        IsFirst = start == 0 ? 1 : 0,
+        Row = isLast && IsWhole(product, panel) ? product.Y + firstRow * product.YRow + (nint)panel * Width : null,
         RowBytes = product.YRow * sizeof(float),
         Bias = product.Bias == null ? null : product.Bias + (nint)panel * Width,
     };
 
     /// <summary>Tiles by dot products, which write whole panels of the result themselves.</summary>
     private static void DotTiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint first,
-        byte* weight, float* sums, int blocks, int tiles, bool isFirst, PanelResult* result) =>
-        QuantizedKernels.Tile(layout, rows)(codes + first * layout.Block, infos + first, weight, sums, blocks, tiles,
-            isFirst ? 1 : 0, result);
+        byte* weight, float* sums, int blocks, int tiles, PanelPart* part, bool asksAhead) =>
+        QuantizedKernels.Tile(layout, rows, asksAhead)(codes + first * layout.Block, infos + first, weight, sums, blocks, tiles,
+            part);
 
     /// <summary>Blocks of a panel in the thread's own memory, as products of matrices read them.</summary>
     private static byte* Unpack(in QuantizedLayout layout, byte* weight, int blocks)

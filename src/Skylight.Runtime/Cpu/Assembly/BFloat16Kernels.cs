@@ -4,7 +4,8 @@ namespace Skylight.Cpu.Assembly;
 internal static unsafe class BFloat16Kernels
 {
     // By instruction.
-    private static readonly nint[][] Panels = New(), Packed = New(), Ahead = New(), Scaled = New();
+    private static readonly nint[][] Panels = New(), Packed = New(), Ahead = New(), Scaled = New(),
+        Parts = New();
     private static readonly nint[] Packings = new nint[6], Blocks = new nint[2 * (BFloat16Matrices.MaxRows + 1)],
         Configured = new nint[4 * (BFloat16Matrices.MaxRows + 1)], Configurations = new nint[BFloat16Matrices.MaxRows + 1],
         KeptConfigurations = new nint[2];
@@ -68,6 +69,12 @@ internal static unsafe class BFloat16Kernels
         (delegate* unmanaged<void*, void*, float*, nint, nint, float*, void>)Get(Scaled[(int)instruction], rows,
             () => instruction == BFloat16Instruction.Matrices
                 ? BFloat16Matrices.PackedScaled(rows) : BFloat16Tile.PackedScaled(rows));
+
+    /// <inheritdoc cref="BFloat16Tile.PackedPart"/>
+    public static delegate* unmanaged<void*, void*, float*, nint, nint, float*, PanelPart*, void> PartTile(
+        int rows, bool isScaled) =>
+        (delegate* unmanaged<void*, void*, float*, nint, nint, float*, PanelPart*, void>)Get(
+            Parts[isScaled ? 1 : 0], rows, () => BFloat16Tile.PackedPart(rows, HasFastDots, isScaled));
 
     /// <inheritdoc cref="BFloat16Tile.PackedAhead"/>
     public static delegate* unmanaged<void*, void*, float*, nint, nint, void*, void> TileAhead(

@@ -39,29 +39,41 @@ internal static class BFloat16Tile
     /// </summary>
     /// <param name="rows">Of a tile.</param>
     /// <param name="isDot">Whether <c>vdpbf16ps</c> is used.</param>
-    public static nint Packed(int rows, bool isDot) => isDot ? Tile(rows, isScaled: false) : PackedFloats(rows);
+    public static nint Packed(int rows, bool isDot) => isDot
+        ? Tile(rows, isScaled: false, hasPart: false) : PackedFloats(rows, hasPart: false);
 
     /// <summary>
     /// (a, b, sums, pairs, tiles, scales): the same for a block whose sums begin at zero and are scaled, an output with
     /// its own: sums = fma(sum of the block, scale, sums).
     /// </summary>
-    public static nint PackedScaled(int rows) => Tile(rows, isScaled: true);
+    public static nint PackedScaled(int rows) => Tile(rows, isScaled: true, hasPart: false);
 
-    private static nint Tile(int rows, bool isScaled)
+    /// <summary>
+    /// (a, b, sums, pairs, tiles, scales, part): either of these as a part of a product, whose sums come and go as
+    /// <see cref="PanelPart"/> says. Scales are unused where a product has none.
+    /// </summary>
+    public static nint PackedPart(int rows, bool isDot, bool isScaled) => isDot || isScaled
+        ? Tile(rows, isScaled, hasPart: true) : PackedFloats(rows, hasPart: true);
+
+    private static nint Tile(int rows, bool isScaled, bool hasPart)
     {
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
+        // Behind the address to return to, and the scales.
+        AssemblerMemoryOperand? part = hasPart ? __qword_ptr[rsp + (isScaled ? 16 : 8)] : null;
         if (isScaled)
             code.push(r9);
         kernel.Loop(r8, () =>
         {
-            for (int sum = 0; sum < 2 * rows; sum++)
+            if (isScaled)
             {
-                if (isScaled)
+                for (int sum = 0; sum < 2 * rows; sum++)
                     code.vpxord(zmm[sum], zmm[sum], zmm[sum]);
-                else
-                    code.vmovups(zmm[sum], __zmmword_ptr[rdx + sum * 64]);
+            }
+            else
+            {
+                TileSums.Begin(code, rows, rdx, part);
             }
 
             code.mov(r9, rsi);
@@ -76,15 +88,10 @@ internal static class BFloat16Tile
                 code.mov(rax, __qword_ptr[rsp]);
                 code.vmovups(zmm[B], __zmmword_ptr[rax]);
                 code.vmovups(zmm[B + 1], __zmmword_ptr[rax + 64]);
+                TileSums.Add(code, rows, rdx, part, (zmm[B], zmm[B + 1]), zmm[A]);
             }
 
-            for (int sum = 0; sum < 2 * rows; sum++)
-            {
-                if (isScaled)
-                    code.vfmadd213ps(zmm[sum], zmm[B + sum % 2], __zmmword_ptr[rdx + sum * 64]);
-                code.vmovups(__zmmword_ptr[rdx + sum * 64], zmm[sum]);
-            }
-
+            TileSums.End(code, rows, rdx, part);
             code.add(rdx, rows * PairBytes);
         });
         if (isScaled)
@@ -96,9 +103,11 @@ internal static class BFloat16Tile
     /// The same by multiply-adds: a tile's rows become float32 on the stack first, [chunk][row][16 earlier, 16 later], which is
     /// a thirtieth of the work on a block of 256 steps.
     /// </summary>
-    private static nint PackedFloats(int rows)
+    private static nint PackedFloats(int rows, bool hasPart)
     {
-        const int WideBytes = 2 * RowBytes;
+        // The last argument is behind two registers and the address to return to.
+        const int WideBytes = 2 * RowBytes, PartAt = 24;
+        AssemblerMemoryOperand? part = hasPart ? __qword_ptr[rbp + PartAt] : null;
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
@@ -130,8 +139,7 @@ internal static class BFloat16Tile
                 code.add(rdi, rows * RowBytes);
                 code.add(r10, rows * WideBytes);
             });
-            for (int sum = 0; sum < 2 * rows; sum++)
-                code.vmovups(zmm[sum], __zmmword_ptr[rdx + sum * 64]);
+            TileSums.Begin(code, rows, rdx, part);
             code.mov(rbx, rdi);
             code.mov(rdi, rsp);
             code.mov(r9, rsi);
@@ -153,8 +161,7 @@ internal static class BFloat16Tile
                 }
             });
             code.mov(rdi, rbx);
-            for (int sum = 0; sum < 2 * rows; sum++)
-                code.vmovups(__zmmword_ptr[rdx + sum * 64], zmm[sum]);
+            TileSums.End(code, rows, rdx, part);
             code.add(rdx, rows * PairBytes);
         });
         code.mov(rsp, rbp);

@@ -5,7 +5,7 @@ namespace Skylight.Cpu.Assembly;
 /// <summary>The assembled kernels of products with quantised weights, each made when it is first asked for.</summary>
 internal static unsafe class QuantizedKernels
 {
-    private static readonly ConcurrentDictionary<(QuantizedLayout Layout, int Rows), nint> Tiles = new();
+    private static readonly ConcurrentDictionary<(QuantizedLayout Layout, int Rows, bool AsksAhead), nint> Tiles = new();
     private static readonly ConcurrentDictionary<(UnpackedBlocks Layout, int Rows), nint> Matrices = new();
     private static readonly ConcurrentDictionary<QuantizedLayout, nint> Unpackings = new();
 
@@ -13,10 +13,10 @@ internal static unsafe class QuantizedKernels
     public static bool AreAvailable { get; } = ProcessorFeatures.WhyNoAssembly is null && ProcessorFeatures.HasVnni;
 
     /// <inheritdoc cref="QuantizedTile.Make"/>
-    public static delegate* unmanaged<void*, void*, void*, float*, nint, nint, nint, PanelResult*, void> Tile(
-        QuantizedLayout layout, int rows) =>
-        (delegate* unmanaged<void*, void*, void*, float*, nint, nint, nint, PanelResult*, void>)Tiles.GetOrAdd((layout, rows),
-            static key => QuantizedTile.Make(key.Layout, key.Rows));
+    public static delegate* unmanaged<void*, void*, void*, float*, nint, nint, PanelPart*, void> Tile(
+        QuantizedLayout layout, int rows, bool asksAhead) =>
+        (delegate* unmanaged<void*, void*, void*, float*, nint, nint, PanelPart*, void>)Tiles.GetOrAdd(
+            (layout, rows, asksAhead), static key => QuantizedTile.Make(key.Layout, key.Rows, key.AsksAhead));
 
     /// <summary>Whether sums of codes may also be computed as products of matrices; the bits are the same.</summary>
     public static bool HasMatrices { get; } = AreAvailable && ProcessorFeatures.HasByteMatrices;

@@ -20,24 +20,26 @@ internal static class QuantizedTile
 
     private const int RowSumBytes = 128, InfoBytes = 16;
 
-    // Of the arguments that lie on the stack, behind two registers and the address to return to.
-    private const int IsFirstAt = 24, ResultAt = 32;
+    // Where the last argument lies on the stack, behind two registers and the address to return to.
+    private const int PartAt = 24;
 
     // zmm0–11 sums, 12–23 integer sums, 24–25 codes of the weight, 26 raw codes, 27 the mask of their halves, 28–31 codes of a;
     // where bits of codes lie apart, 31 is their mask.
     private const int Integers = 12, Weight = 24, Raw = 26, Mask = 27, A = 28, HighMask = 31;
 
     /// <summary>
-    /// (codes, infos, weight, sums, blocks, tiles, isFirst, result): a's codes [block][row][16 or 32 bytes] and what belongs to
-    /// them [block][row] (<see cref="ActivationBlock"/>), tile after tile; the weight from where a group begins; sums are
-    /// [rows, 32] float32, contiguous, and are added to, or begun if isFirst is not zero; where there is a result
-    /// (<see cref="PanelResult"/>), they are written there instead.
+    /// (codes, infos, weight, sums, blocks, tiles, part): a's codes [block][row][16 or 32 bytes] and what belongs to them
+    /// [block][row] (<see cref="ActivationBlock"/>), tile after tile; the weight from where a group begins; sums are
+    /// [rows, 32] float32, contiguous, and come and go as <see cref="PanelPart"/> says.
     /// </summary>
+    /// <param name="layout">The weight's.</param>
+    /// <param name="rows">Of a tile.</param>
+    /// <param name="asksAhead">Whether a weight is read once, so that it is asked for while it is.</param>
     /// <remarks>
     /// r10 is where the codes of the next block lie, r11 the head of its group, r12 its integers where there are such, rax
     /// and rbx the blocks that are left of all and of the group.
     /// </remarks>
-    public static nint Make(QuantizedLayout layout, int rows)
+    public static nint Make(QuantizedLayout layout, int rows, bool asksAhead)
     {
         var kernel = new KernelAssembler();
         Assembler code = kernel.Code;
@@ -47,63 +49,16 @@ internal static class QuantizedTile
         LoadMasks(code, layout);
         kernel.Loop(r9, () =>
         {
-            Begin(code, rows);
+            TileSums.Begin(code, rows, rcx, __qword_ptr[rsp + PartAt]);
             code.mov(r10, rdx);
             code.mov(rax, r8);
-            Groups(kernel, layout, () => Block(code, layout, rows));
-            End(code, rows);
+            Groups(kernel, layout, () => Block(code, layout, rows, asksAhead));
+            TileSums.End(code, rows, rcx, __qword_ptr[rsp + PartAt]);
             code.add(rcx, rows * RowSumBytes);
         });
         code.pop(r12);
         code.pop(rbx);
         return kernel.Finish();
-    }
-
-    private static void Begin(Assembler code, int rows)
-    {
-        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
-        Label load = code.CreateLabel(), done = code.CreateLabel();
-        code.cmp(__qword_ptr[rsp + IsFirstAt], 0);
-        code.je(load);
-        for (int sum = 0; sum < 2 * rows; sum++)
-            code.vpxord(zmm[sum], zmm[sum], zmm[sum]);
-        code.jmp(done);
-        code.Label(ref load);
-        for (int sum = 0; sum < 2 * rows; sum++)
-            code.vmovups(zmm[sum], __zmmword_ptr[rcx + sum * 64]);
-        code.Label(ref done);
-        code.nop();
-    }
-
-    private static void End(Assembler code, int rows)
-    {
-        AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
-        Label store = code.CreateLabel(), unbiased = code.CreateLabel(), done = code.CreateLabel();
-        code.mov(rax, __qword_ptr[rsp + ResultAt]);
-        code.test(rax, rax);
-        code.jz(store);
-        code.mov(r10, __qword_ptr[rax]);
-        code.mov(r11, __qword_ptr[rax + 8]);
-        code.mov(rbx, __qword_ptr[rax + 16]);
-        code.test(rbx, rbx);
-        code.jz(unbiased);
-        for (int sum = 0; sum < 2 * rows; sum++)
-            code.vaddps(zmm[sum], zmm[sum], __zmmword_ptr[rbx + sum % 2 * 64]);
-        code.Label(ref unbiased);
-        for (int row = 0; row < rows; row++)
-        {
-            code.vmovups(__zmmword_ptr[r10], zmm[2 * row]);
-            code.vmovups(__zmmword_ptr[r10 + 64], zmm[2 * row + 1]);
-            code.add(r10, r11);
-        }
-
-        code.mov(__qword_ptr[rax], r10);
-        code.jmp(done);
-        code.Label(ref store);
-        for (int sum = 0; sum < 2 * rows; sum++)
-            code.vmovups(__zmmword_ptr[rcx + sum * 64], zmm[sum]);
-        code.Label(ref done);
-        code.nop();
     }
 
     /// <summary>All blocks (rax), from where a group begins (r10).</summary>
@@ -155,14 +110,14 @@ internal static class QuantizedTile
         code.vpbroadcastd(KernelAssembler.Zmm[register], eax);
     }
 
-    private static void Block(Assembler code, QuantizedLayout layout, int rows)
+    private static void Block(Assembler code, QuantizedLayout layout, int rows, bool asksAhead)
     {
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
         // One or two rows alone wait for their own sums: odd quads have sums of their own, which integers allow.
         bool isSplit = rows <= 2;
         if (rows > MaxRows)
         {
-            HighBlock(code, layout, rows);
+            HighBlock(code, layout, rows, asksAhead);
         }
         else
         {
@@ -178,7 +133,7 @@ internal static class QuantizedTile
             }
 
             for (int quad = 0; quad < layout.Block / 4; quad++)
-                Quad(code, layout, rows, quad, isSplit && quad % 2 == 1);
+                Quad(code, layout, rows, quad, isSplit && quad % 2 == 1, asksAhead);
             if (isSplit)
             {
                 for (int sum = 0; sum < 2 * rows; sum++)
@@ -221,12 +176,14 @@ internal static class QuantizedTile
     private static AssemblerRegisterZMM ActivationOf(QuantizedLayout layout, int row) =>
         KernelAssembler.Zmm[A + row % (layout.HighBits > 0 ? 3 : 4)];
 
-    private static void Quad(Assembler code, QuantizedLayout layout, int rows, int quad, bool isSecond)
+    private static void Quad(Assembler code, QuantizedLayout layout, int rows, int quad, bool isSecond,
+        bool asksAhead)
     {
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
         int at = quad * layout.QuadBytes;
         Codes(code, layout, quad);
-        WeightPrefetch.Ask(code, r10, at, layout.QuadBytes, rows);
+        if (asksAhead)
+            WeightPrefetch.Ask(code, r10, at, layout.QuadBytes, rows);
         for (int row = 0; row < rows; row++)
         {
             AssemblerRegisterZMM a = ActivationOf(layout, row);
@@ -277,7 +234,7 @@ internal static class QuantizedTile
     }
 
     /// <summary>A block for more than six rows: sums in zmm0–15, integers of one half of the outputs in zmm16–23.</summary>
-    private static void HighBlock(Assembler code, QuantizedLayout layout, int rows)
+    private static void HighBlock(Assembler code, QuantizedLayout layout, int rows, bool asksAhead)
     {
         const int HalfIntegers = 16;
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
@@ -291,12 +248,14 @@ internal static class QuantizedTile
                 if (layout.Bits == 8)
                 {
                     code.vmovdqu32(zmm[Weight], __zmmword_ptr[r10 + at + half * 64]);
-                    WeightPrefetch.Ask(code, r10, at + half * 64, 64, rows);
+                    if (asksAhead)
+                        WeightPrefetch.Ask(code, r10, at + half * 64, 64, rows);
                 }
                 else if (half == 0)
                 {
                     code.vpandd(zmm[Weight], zmm[Mask], __zmmword_ptr[r10 + at]);
-                    WeightPrefetch.Ask(code, r10, at, 64, rows);
+                    if (asksAhead)
+                        WeightPrefetch.Ask(code, r10, at, 64, rows);
                 }
                 else
                 {
