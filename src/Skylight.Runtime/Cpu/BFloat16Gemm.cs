@@ -175,9 +175,9 @@ internal static unsafe partial class BFloat16Gemm
         bool hasCodes = product.Layout == RightOperand.FloatCodePanels;
         nint panelBytes = hasCodes ? product.BStride : product.BStride * Width * sizeof(ushort);
         // Panels in a row for each thread: what it reads is one stream, which the processor's prefetcher follows.
-        const int StreamBytes = 128 << 10;
+        const int StreamBytes = 512 << 10;
         int panels = WeightPanels.PanelCount(product.Columns),
-            tasks = (int)Math.Clamp(panels * panelBytes / StreamBytes, Math.Min(4 * threads, panels), panels);
+            tasks = (int)Math.Clamp(panels * panelBytes / StreamBytes, Math.Min(3 * threads, panels), panels);
         CpuParallel.For(tasks, threads, task =>
         {
             int panel = (int)((long)panels * task / tasks), end = (int)((long)panels * (task + 1) / tasks);

@@ -22,7 +22,8 @@ internal static class ProductTasks
         if (threads > 1)
         {
             // Enough tasks that two threads of different speed finish together.
-            while (rowTasks * panelTasks < 6 * threads && panelTasks * least.Panels < panels)
+            int most = tiles == 1 ? 3 : 6;
+            while (rowTasks * panelTasks < most * threads && panelTasks * least.Panels < panels)
                 panelTasks = Math.Min(panels, 2 * panelTasks);
             while (rowTasks * panelTasks < 4 * threads && rowTasks * least.Tiles < tiles)
                 rowTasks *= 2;

@@ -59,7 +59,7 @@ internal static unsafe class QuantizedGemm
     private const int LeastRowsOfMatrices = 24;
 
     // What a thread reads in one go where a weight is read once: long enough for the processor's prefetcher to follow.
-    private const int StreamBytes = 128 << 10;
+    private const int StreamBytes = 512 << 10;
     private const long MostPackedBytes = 16 << 20;
 
     /// <summary>Whether codes are multiplied faster here than the numbers that they stand for.</summary>

@@ -189,6 +189,54 @@ public sealed unsafe class BFloat16GemmTests
         GemmReference.AssertSameBits(each, many, "tiles");
     }
 
+    [Theory]
+    [InlineData(true, false, true)]
+    [InlineData(false, false, true)]
+    [InlineData(true, true, true)]
+    [InlineData(true, false, false)]
+    public void Parts_of_a_panel_begin_and_end_where_they_are_told(bool isDot, bool isScaled, bool hasBias)
+    {
+        Assert.SkipUnless(BFloat16Kernels.AreAvailable, CpuAssembly.WhyNot ?? "");
+        const int Tiles = 3, Pairs = 20, Chunks = 2, RowFloats = 45;
+        for (int rows = 1; rows <= BFloat16Tile.MaxRows; rows++)
+        {
+            int height = Tiles * rows;
+            ushort[] a = GemmReference.ToBits(GemmReference.Random(2 * Chunks * height * 32, rows)),
+                b = GemmReference.ToBits(GemmReference.Random(2 * Pairs * 64, 100 + rows));
+            float[] scales = GemmReference.Random(32, 7), bias = GemmReference.Random(32, 8),
+                wanted = new float[height * 32], sums = GemmReference.Random(height * 32, 9),
+                result = new float[height * RowFloats];
+            result.AsSpan().Fill(float.NaN);
+            fixed (ushort* pa = a, pb = b)
+            fixed (float* ps = scales, pi = bias, pw = wanted, pu = sums, pr = result)
+            {
+                var whole = (delegate* unmanaged<void*, void*, float*, nint, nint, float*, void>)(
+                    isScaled ? BFloat16Tile.PackedScaled(rows) : BFloat16Tile.Packed(rows, isDot));
+                whole(pa, pb, pw, Pairs, Tiles, ps);
+                whole(pa + Chunks * height * 32, pb + Pairs * 64, pw, Pairs, Tiles, ps);
+
+                var parts = (delegate* unmanaged<void*, void*, float*, nint, nint, float*, PanelPart*, void>)
+                    BFloat16Tile.PackedPart(rows, isDot, isScaled);
+                var first = new PanelPart { IsFirst = 1 };
+                first.AskFor((byte*)(pb + Pairs * 64), Pairs * 128, Tiles);
+                parts(pa, pb, pu, Pairs, Tiles, ps, &first);
+                Assert.True(first.Ahead >= (byte*)(pb + 2 * Pairs * 64));
+                var last = new PanelPart { Row = pr, RowBytes = RowFloats * sizeof(float), Bias = hasBias ? pi : null };
+                parts(pa + Chunks * height * 32, pb + Pairs * 64, pu, Pairs, Tiles, ps, &last);
+                Assert.True(last.Row == pr + height * RowFloats);
+            }
+
+            for (int row = 0; row < height; row++)
+            {
+                for (int column = 0; hasBias && column < 32; column++)
+                    wanted[row * 32 + column] += bias[column];
+                GemmReference.AssertSameBits(wanted[(row * 32)..(row * 32 + 32)],
+                    result[(row * RowFloats)..(row * RowFloats + 32)], $"{rows} rows, row {row}");
+                Assert.All(result[(row * RowFloats + 32)..((row + 1) * RowFloats)], value => Assert.True(float.IsNaN(value)));
+            }
+        }
+    }
+
     [Fact]
     public void Kernels_are_there_exactly_where_nothing_speaks_against_it()
     {
