@@ -55,6 +55,8 @@ internal static class FloatCodeTile
             code.vpxord(zmm[sum], zmm[sum], zmm[sum]);
         kernel.Loop(rax, () =>
         {
+            if (panels == 1)
+                WeightPrefetch.Ask(code, rsi, 0, ChunkBytes(codes), rows);
             for (int pair = 0; pair < ChunkPairs; pair += expansion.Pairs)
             {
                 for (int panel = 0; panel < panels; panel++)

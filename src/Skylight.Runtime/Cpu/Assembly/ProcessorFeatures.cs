@@ -49,6 +49,10 @@ internal static partial class ProcessorFeatures
     /// <summary>Whether the processor says that it is Intel's.</summary>
     public static bool IsIntel { get; } = X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x756E6547;
 
+    /// <summary>Whether it is AMD's of the fifth Zen generation (family 26).</summary>
+    public static bool IsZen5 { get; } = X86Base.IsSupported && X86Base.CpuId(0, 0).Ebx == 0x68747541
+        && Family(X86Base.CpuId(1, 0).Eax) == 26;
+
     /// <summary>Why nothing can be assembled here; null where it can.</summary>
     public static string? WhyNoAssembly { get; } =
         !OperatingSystem.IsLinux() || RuntimeInformation.ProcessArchitecture != Architecture.X64
@@ -57,6 +61,9 @@ internal static partial class ProcessorFeatures
             : Setting == "0" ? "SKYLIGHT_ASSEMBLY is 0"
             : RefusesCode() ? "the system refuses executable memory"
             : null;
+
+    /// <summary>Its base, of four bits, and what extends that.</summary>
+    private static int Family(int signature) => ((signature >> 8) & 0xF) + ((signature >> 20) & 0xFF);
 
     private static unsafe bool RefusesCode()
     {
