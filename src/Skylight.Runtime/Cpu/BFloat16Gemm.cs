@@ -325,7 +325,7 @@ internal static unsafe partial class BFloat16Gemm
                 float* target = sums + (panel - firstPanel) * panelSums;
                 PanelPart part = PartOf(product, firstRow, panel, start + steps >= product.Steps);
                 part.IsFirst = !isBegun && start == 0 ? 1 : 0;
-                if (product.Layout == RightOperand.BFloat16Panels)
+                if (product.Layout is RightOperand.BFloat16Panels or RightOperand.FloatCodePanels)
                     AskForNext(product, ref part, (firstPanel, endPanel), panel, start, block, endTile - firstTile);
                 Tiles(job, tiling.Height, rowsStart, b, target, panel, start, steps, whole, &part);
                 if (hasLast)
@@ -363,9 +363,14 @@ internal static unsafe partial class BFloat16Gemm
     {
         bool isLast = panel + 1 == panels.End;
         int next = isLast ? panels.First : panel + 1, from = isLast ? start + block : start;
-        if (from < product.Steps)
-            part.AskFor((byte*)product.B + (next * product.BStride + from) * RowBytes,
-                (nint)Math.Min(block, product.Steps - from) * RowBytes, tiles);
+        int steps = Math.Min(block, product.Steps - from);
+        if (steps <= 0)
+            return;
+        if (product.Layout == RightOperand.FloatCodePanels)
+            part.AskFor(product.Codes.ChunkAt((byte*)product.B + next * product.BStride, from),
+                product.BStride * steps / product.Steps, tiles);
+        else
+            part.AskFor((byte*)product.B + (next * product.BStride + from) * RowBytes, (nint)steps * RowBytes, tiles);
     }
 
     private static PanelPart PartOf(in GemmOperands product, int firstRow, int panel, bool isLast) => new()

@@ -55,12 +55,18 @@ internal static unsafe class QuantizedGemm
     // Tiles of matrices, and the lower ones of dot products: their codes stay in the second cache while panels pass.
     private const int TilesPerTask = 43, DotTilesPerTask = 22;
 
+    // So many that a panel's block is asked for, and stays in the first cache, while they pass.
+    private const int ManyTiles = 8;
+
     // So many that unpacking codes costs less than it saves.
     private const int LeastRowsOfMatrices = 24;
 
     // What a thread reads in one go where a weight is read once: long enough for the processor's prefetcher to follow.
     private const int StreamBytes = 512 << 10;
     private const long MostPackedBytes = 16 << 20;
+
+    // Activations that one thread rounds in less time than another takes to start.
+    private const int LeastSharedBytes = 32 << 10;
 
     /// <summary>Whether codes are multiplied faster here than the numbers that they stand for.</summary>
     public static bool HasDotProducts => QuantizedKernels.AreAvailable || QuantizedVectors.AreAvailable;
@@ -131,7 +137,7 @@ internal static unsafe class QuantizedGemm
         byte* codes = (byte*)GemmScratch.LeftOperand(
             (codeBytes + 63) / 64 * 16 + (nint)product.Rows * blocks * sizeof(ActivationBlock) / sizeof(float));
         var infos = (ActivationBlock*)(codes + (codeBytes + 63) / 64 * 64);
-        CpuParallel.For(tiling.Count, tiling.Count > 4 ? threads : 1,
+        CpuParallel.For(tiling.Count, tiling.Count > 1 && codeBytes >= LeastSharedBytes ? threads : 1,
             tile => RoundTile(product, tiling, codes, infos, tile));
 
         int tilesPerTask = instruction == QuantizedInstruction.DotProducts ? DotTilesPerTask : TilesPerTask;
@@ -141,7 +147,13 @@ internal static unsafe class QuantizedGemm
             : (panels + PanelsPerTask - 1) / PanelsPerTask;
         ProductTasks.For(tiling.Count, rowTasks, panels, panelTasks, threads, (1, 4),
             (firstTile, endTile, firstPanel, endPanel) =>
-                RunTask(product, tiling, codes, infos, instruction, firstTile, endTile, firstPanel, endPanel));
+            {
+                // For a few tiles a weight is read as it lies: all of a panel before the next.
+                bool isStream = instruction == QuantizedInstruction.DotProducts && tiling.Count < ManyTiles;
+                int panelsAtOnce = isStream ? 1 : endPanel - firstPanel;
+                for (int panel = firstPanel; panel < endPanel; panel += panelsAtOnce)
+                    RunTask(product, tiling, codes, infos, instruction, firstTile, endTile, panel, panel + panelsAtOnce);
+            });
     }
 
     private static int StepsAt(in QuantizedProduct product, int start, bool all) =>
@@ -200,12 +212,18 @@ internal static unsafe class QuantizedGemm
                 if (isDots)
                 {
                     PanelPart part = PartOf(product, firstRow, panel, start, start + steps >= product.Steps);
-                    if (!all)
+                    // Each of a few tiles would ask for too much at once: the first of them asks for what it is about to read.
+                    bool areMany = tiling.Count >= ManyTiles;
+                    if (areMany)
                         AskForNext(product, ref part, (firstPanel, endPanel), panel, start, endTile - firstTile);
-                    DotTiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, whole, &part, all);
+                    int alone = areMany ? 0 : Math.Min(whole, 1);
+                    nint height = tiling.Height;
+                    DotTiles(layout, tiling.Height, codes, infos, first, weight, target, blocks, alone, &part, true);
+                    DotTiles(layout, tiling.Height, codes, infos, first + alone * blocks * height, weight,
+                        target + alone * height * Width, blocks, whole - alone, &part, false);
                     if (hasLast)
-                        DotTiles(layout, tiling.Last, codes, infos, last, weight, target + (nint)whole * tiling.Height * Width,
-                            blocks, 1, &part, all);
+                        DotTiles(layout, tiling.Last, codes, infos, last, weight, target + whole * height * Width, blocks, 1, &part,
+                            whole == 0);
                     continue;
                 }
 
@@ -248,9 +266,12 @@ internal static unsafe class QuantizedGemm
 
     /// <summary>Tiles by dot products, which write whole panels of the result themselves.</summary>
     private static void DotTiles(in QuantizedLayout layout, int rows, byte* codes, ActivationBlock* infos, nint first,
-        byte* weight, float* sums, int blocks, int tiles, PanelPart* part, bool asksAhead) =>
-        QuantizedKernels.Tile(layout, rows, asksAhead)(codes + first * layout.Block, infos + first, weight, sums, blocks, tiles,
-            part);
+        byte* weight, float* sums, int blocks, int tiles, PanelPart* part, bool asksAhead)
+    {
+        if (tiles > 0)
+            QuantizedKernels.Tile(layout, rows, asksAhead)(codes + first * layout.Block, infos + first, weight, sums, blocks,
+                tiles, part);
+    }
 
     /// <summary>Blocks of a panel in the thread's own memory, as products of matrices read them.</summary>
     private static byte* Unpack(in QuantizedLayout layout, byte* weight, int blocks)

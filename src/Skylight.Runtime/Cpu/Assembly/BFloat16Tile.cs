@@ -66,6 +66,7 @@ internal static class BFloat16Tile
             code.push(r9);
         kernel.Loop(r8, () =>
         {
+            TileSums.AskAhead(code, part);
             if (isScaled)
             {
                 for (int sum = 0; sum < 2 * rows; sum++)
@@ -139,6 +140,7 @@ internal static class BFloat16Tile
                 code.add(rdi, rows * RowBytes);
                 code.add(r10, rows * WideBytes);
             });
+            TileSums.AskAhead(code, part);
             TileSums.Begin(code, rows, rdx, part);
             code.mov(rbx, rdi);
             code.mov(rdi, rsp);

@@ -49,6 +49,7 @@ internal static class QuantizedTile
         LoadMasks(code, layout);
         kernel.Loop(r9, () =>
         {
+            TileSums.AskAhead(code, __qword_ptr[rsp + PartAt]);
             TileSums.Begin(code, rows, rcx, __qword_ptr[rsp + PartAt]);
             code.mov(r10, rdx);
             code.mov(rax, r8);

@@ -10,12 +10,31 @@ namespace Skylight.Cpu.Assembly;
 /// </summary>
 internal static class TileSums
 {
-    /// <summary>The sums so far, or zeros; and asks for a tile's part of what comes after the block.</summary>
+    /// <summary>Asks for a tile's share of what comes after the block.</summary>
+    public static void AskAhead(Assembler code, AssemblerMemoryOperand? part)
+    {
+        if (part is not { } address)
+            return;
+        Label again = code.CreateLabel(), done = code.CreateLabel();
+        code.mov(rax, address);
+        code.mov(r10, __qword_ptr[rax + PanelPart.AheadAt]);
+        code.mov(r11, __qword_ptr[rax + PanelPart.AheadLinesAt]);
+        code.test(r11, r11);
+        code.jz(done);
+        code.Label(ref again);
+        code.prefetcht1(__byte_ptr[r10]);
+        code.add(r10, 64);
+        code.dec(r11);
+        code.jnz(again);
+        code.mov(__qword_ptr[rax + PanelPart.AheadAt], r10);
+        code.Label(ref done);
+        code.nop();
+    }
+
+    /// <summary>The sums so far, or zeros.</summary>
     public static void Begin(Assembler code, int rows, AssemblerRegister64 sums, AssemblerMemoryOperand? part)
     {
         AssemblerRegisterZMM[] zmm = KernelAssembler.Zmm;
-        if (part is { } address)
-            AskAhead(code, address);
         FirstOrNot(
             code, part,
             () =>
@@ -90,24 +109,6 @@ internal static class TileSums
             code.Label(ref done);
             code.nop();
         }
-    }
-
-    private static void AskAhead(Assembler code, AssemblerMemoryOperand part)
-    {
-        Label again = code.CreateLabel(), done = code.CreateLabel();
-        code.mov(rax, part);
-        code.mov(r10, __qword_ptr[rax + PanelPart.AheadAt]);
-        code.mov(r11, __qword_ptr[rax + PanelPart.AheadLinesAt]);
-        code.test(r11, r11);
-        code.jz(done);
-        code.Label(ref again);
-        code.prefetcht1(__byte_ptr[r10]);
-        code.add(r10, 64);
-        code.dec(r11);
-        code.jnz(again);
-        code.mov(__qword_ptr[rax + PanelPart.AheadAt], r10);
-        code.Label(ref done);
-        code.nop();
     }
 
     private static void FirstOrNot(Assembler code, AssemblerMemoryOperand? part, Action first, Action later)
