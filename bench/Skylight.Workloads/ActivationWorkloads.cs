@@ -43,7 +43,24 @@ internal static class ActivationWorkloads
         new("concatenate_columns/tiny", new ConcatenateColumns(), [Normal(4, 3), Normal(4, 9), Normal(4, 5)], Tiny: true),
         new("concatenate_columns/qwen2.5-0.5b-1k", new ConcatenateColumns(),
             [Normal(1024, 896), Normal(1024, 128), Normal(1024, 128)], Tiny: false),
+        Permuted("permute_columns/tiny", 4, 17, tiny: true),
+        Permuted("permute_columns/tiny-wide", 3, 40, tiny: true),
+        Permuted("permute_columns/blocks", 5, 1032, tiny: false),
+        Permuted("permute_columns/nothing", 0, 8, tiny: false),
+        Permuted("permute_columns/qwen2.5-0.5b-1k", 1024, 896, tiny: false),
     ];
+
+    /// <summary>All columns, in an order that a seed makes.</summary>
+    private static Workload Permuted(string name, int rows, int columns, bool tiny)
+    {
+        var order = new Operand(TensorType.Int32(columns), seed =>
+        {
+            int[] places = [.. Enumerable.Range(0, columns)];
+            new Random(seed).Shuffle(places);
+            return places;
+        });
+        return new(name, new PermuteColumns(), [Normal(rows, columns), order], tiny);
+    }
 
     private static Workload[] Maps(string name, int rows, int columns) =>
     [

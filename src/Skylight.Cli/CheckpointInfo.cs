@@ -103,7 +103,8 @@ internal sealed record CheckpointInfo(
         using VisionLanguageModel? loaded = stored is null ? null : ModelCheckpoint.Describe(directory, device, vision: encoder);
         VisionLanguageModel model = loaded ?? trained;
         ModuleInfo[] modules = [.. model.Parameters.All.GroupBy(parameter => ModuleOf(parameter.Name)).Select(group =>
-            new ModuleInfo(group.Key, group.Sum(parameter => parameter.Type.Shape.ElementCount),
+            new ModuleInfo(group.Key, group.Where(parameter => parameter.Type.DataType != Tensors.DataType.Int32)
+                    .Sum(parameter => parameter.Type.Shape.ElementCount),
                 group.Sum(Bytes),
                 onDisk.TryGetValue(group.Key, out (long Bytes, string[] Forms) found) ? found.Bytes : null, found.Forms ?? []))];
         LanguageConfiguration language = configuration.Language;
@@ -122,8 +123,8 @@ internal sealed record CheckpointInfo(
             KeyValueCache.BytesPerToken(model, request.KeyValueType), device.Name,
             deviceBytes, Plan(model, trained, deviceBytes, request), [.. configuration.Warnings]);
 
-        long Bytes(PersistentTensor parameter) => parameter.Type.Format is not null ? parameter.Type.Bytes
-            : parameter.Type.Shape.ElementCount * type.Size();
+        long Bytes(PersistentTensor parameter) => parameter.Type.DataType.IsFloatingPoint()
+            ? parameter.Type.Shape.ElementCount * type.Size() : parameter.Type.Bytes;
     }
 
     /// <summary>

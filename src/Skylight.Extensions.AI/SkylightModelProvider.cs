@@ -126,9 +126,8 @@ public sealed class SkylightModelProvider : IAsyncDisposable, IDisposable
             ChatModel model = await _load(_closing.Token).ConfigureAwait(false);
             lock (_gate)
                 _watch = _disposed ? null : SkylightTelemetry.Observe(model);
-            long parameters = model.Model.Parameters.All.Sum(parameter => parameter.Type.Shape.ElementCount);
             Log.Loaded(_logger, Name, model.Model.Device.GetType().Name, Stopwatch.GetElapsedTime(start).TotalSeconds,
-                parameters, model.ContextTokens);
+                model.Model.Parameters.ElementCount, model.ContextTokens);
             foreach (string warning in model.Warnings)
                 Log.SettingIgnored(_logger, Name, warning);
             return model;

@@ -3,9 +3,14 @@ using Skylight.Tensors;
 
 namespace Skylight.Cuda.Bindings;
 
-/// <summary>Splitting rows into pieces and joining them, one launch per piece; see <c>kernels/columns.cu</c>.</summary>
+/// <summary>
+/// Splitting rows into pieces and joining them, one launch per piece, and columns in another order; see
+/// <c>kernels/columns.cu</c>.
+/// </summary>
 internal static class ColumnsBindings
 {
+    private const string Source = "columns.cu";
+
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
@@ -29,6 +34,14 @@ internal static class ColumnsBindings
                 first += kernel.Inputs[piece].Shape.Columns;
             }
         });
+        bindings.Add<PermuteColumns>((_, kernel) =>
+        {
+            TensorType type = kernel.Inputs[0];
+            int rows = type.Shape.Rows, columns = type.Shape.Columns;
+            RowPacks.Launch(kernel, Source, "permute_columns", rows, columns, RowPacks.Width([type.DataType], columns))
+                .Type("ELEMENT", type.DataType).Input(0).Input(1).Output(0).Int32(rows).Int32(columns)
+                .Status(RowPacks.RangeMessage("order", 0, columns));
+        });
     }
 
     private static void Copy(
@@ -41,7 +54,7 @@ internal static class ColumnsBindings
         if (rows == 0 || columns == 0)
             return;
         int width = RowPacks.Width([type], columns, sourceStride, targetStride, sourceFirst, targetFirst);
-        RowPacks.Launch(kernel, "columns.cu", "copy_columns", rows, columns, width).Type("ELEMENT", type)
+        RowPacks.Launch(kernel, Source, "copy_columns", rows, columns, width).Type("ELEMENT", type)
             .Pointer(source.At((long)sourceFirst * type.Size())).Pointer(target.At((long)targetFirst * type.Size()))
             .Int32(rows).Int32(columns).Int32(sourceStride).Int32(targetStride);
     }

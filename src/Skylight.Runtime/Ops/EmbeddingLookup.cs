@@ -18,6 +18,7 @@ public sealed record EmbeddingLookup(DataType OutputType = DataType.Float32) : O
         new TypeCheck(this, inputs).Count(2)
             .Is(0, "table", DataType.Float32, DataType.BFloat16, DataType.Quantized).Rank(0, "table", 2)
             .Is(1, "ids", DataType.Int32).Rank(1, "ids", 1)
+            .That(inputs[0].Format is not { HasInputOrder: true }, "the columns of the table are in another order")
             .That(OutputType.IsFloatingPoint(), $"embeddings cannot be {OutputType}");
         return [new TensorType(OutputType, new Shape(inputs[1].Shape[0], inputs[0].Shape[1]))];
     }

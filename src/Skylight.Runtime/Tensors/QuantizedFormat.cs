@@ -33,7 +33,7 @@ public enum CodeType
 /// <summary>
 /// How a weight [n outputs, k inputs] is quantised: as codes with scales for each block of consecutive inputs of an output,
 /// <c>value(n, k) = scale[n, k / BlockSize] · code(n, k) (+ minimum[n, k / BlockSize])</c>, in float32. The published
-/// forms (GGUF's block types, AWQ, GPTQ without act-order, FP8 with channel scales, NF4) are of this form, exactly.
+/// forms (GGUF's block types, AWQ, GPTQ, FP8 with channel scales, NF4) are of this form, exactly.
 /// </summary>
 /// <param name="Codes">What a code stands for.</param>
 /// <param name="BlockSize">Inputs that share a scale; the last block of a row may be shorter.</param>
@@ -62,6 +62,12 @@ public sealed record QuantizedFormat(CodeType Codes, int BlockSize, bool HasMini
     /// from −128 to 127: 256 in GGUF's K types. A multiple of <see cref="BlockSize"/>; 0 where there is no such thing.
     /// </summary>
     public int SuperBlockSize { get; init; }
+
+    /// <summary>
+    /// Whether the inputs stand in an order of the weight's own, in which the blocks are consecutive (GPTQ's act-order):
+    /// activations are put into it before the product (<c>PermuteColumns</c>), and nothing else reads such a weight.
+    /// </summary>
+    public bool HasInputOrder { get; init; }
 
     /// <summary>Whether codes are integers.</summary>
     public bool HasIntegerCodes => Codes is not (CodeType.Float8E4M3 or CodeType.NormalFloat4);
@@ -99,5 +105,5 @@ public sealed record QuantizedFormat(CodeType Codes, int BlockSize, bool HasMini
 
     /// <inheritdoc/>
     public override string ToString() => $"{Codes}/{BlockSize}{(HasZeroPoints ? "z" : HasMinimum ? "m" : "")}"
-        + (SuperBlockSize > 0 ? $"/{SuperBlockSize}" : "");
+        + (SuperBlockSize > 0 ? $"/{SuperBlockSize}" : "") + (HasInputOrder ? ", ordered" : "");
 }

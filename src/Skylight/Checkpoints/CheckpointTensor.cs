@@ -45,6 +45,13 @@ public abstract class CheckpointTensor
     /// only be read as floats.</summary>
     public virtual QuantizedFormat? Format => null;
 
+    /// <summary>
+    /// The inputs of a quantised weight as its codes have them, where its <see cref="Format"/> has an order of its own
+    /// (<see cref="QuantizedFormat.HasInputOrder"/>): code i of a row belongs to input <c>InputOrder[i]</c>. Empty where codes
+    /// are in the order of the inputs.
+    /// </summary>
+    public virtual ReadOnlyMemory<int> InputOrder => default;
+
     /// <summary>Reads consecutive values, rounded to float32 if need be.</summary>
     /// <param name="firstElement">Where to start, row-major; of a quantised weight the beginning of a row.</param>
     /// <param name="destination">Its length says how many are read; of a quantised weight whole rows.</param>
@@ -62,7 +69,7 @@ public abstract class CheckpointTensor
     /// </summary>
     /// <param name="firstRow">The first output.</param>
     /// <param name="rows">How many outputs.</param>
-    /// <param name="codes">Rows × inputs, one code a byte (floating-point codes: their bits).</param>
+    /// <param name="codes">Rows × inputs in <see cref="InputOrder"/>, one code a byte (floating-point codes: their bits).</param>
     /// <param name="scales">Rows × blocks of a row.</param>
     /// <param name="minimums">As many; empty where the format has none.</param>
     /// <param name="superScales">Rows × super-blocks of a row × 1 or, with minimums, 2: what scales and minimums are multiples

@@ -178,6 +178,7 @@ public static class ModelCheckpoint
         using CheckpointReader reader = CheckpointReader.Open(directory);
         KeyMap keyMap = reader.MapOf(model.Configuration);
         reader.Verify(keyMap);
+        QuantizedParameters.DemandOrders(reader, keyMap, model.Parameters);
         Read(reader, keyMap, model, null, CancellationToken.None, _ => { });
     }
 

@@ -39,6 +39,13 @@ internal sealed class ParameterTransfer
         }
 
         DataType type = destination.Type.DataType;
+        if (type == DataType.Int32)
+        {
+            QuantizedParameters.LoadInputOrder(_device, reader, entry, destination);
+            progress(destination.Type.Bytes);
+            return;
+        }
+
         int width = entry.Pieces[0].RowWidth, rows = entry.Pieces.Sum(piece => piece.RowCount);
         int block = RowsPerBlock(width, type.Size());
         for (int first = 0; first < rows; first += block)

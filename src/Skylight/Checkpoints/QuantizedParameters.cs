@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.InteropServices;
 using Skylight.Execution;
 using Skylight.Graphs;
 using Skylight.Models;
@@ -20,8 +21,8 @@ internal static class QuantizedParameters
 
     /// <summary>
     /// Gives the parameters of a model, which have no memory yet, the formats of a checkpoint: those of weights whose tensors
-    /// are all quantised in a format that the device multiplies. Where one parameter is several tensors of different formats,
-    /// it is kept in parts.
+    /// are all quantised in a format that the device multiplies. Where one parameter is several tensors of different formats
+    /// or orders of inputs, it is kept in parts; neighbours that have the same are one part.
     /// </summary>
     /// <param name="model">The model.</param>
     /// <param name="reader">The checkpoint; verified.</param>
@@ -34,14 +35,31 @@ internal static class QuantizedParameters
             if (!model.Parameters.TryGet(entry.ParameterName, out PersistentTensor? parameter)
                 || parameter!.Type.Storage != Storage.Weight)
                 continue;
-            QuantizedFormat?[] formats = [.. entry.Pieces.Select(piece => FormatOf(reader, piece, model.Device))];
-            if (formats.All(format => format is null))
+            var parts = new List<StoredPart>();
+            foreach (KeyMapPiece piece in entry.Pieces)
+            {
+                QuantizedFormat? format = FormatOf(reader, piece, parameter, model.Device);
+                ReadOnlyMemory<int> order = format is { HasInputOrder: true } ? reader[piece.TensorName].InputOrder : default;
+                if (parts.Count > 0 && parts[^1].Format == format && parts[^1].InputOrder.Span.SequenceEqual(order.Span))
+                    parts[^1] = parts[^1] with { Rows = parts[^1].Rows + piece.RowCount };
+                else
+                    parts.Add(new StoredPart(format, order, piece.RowCount));
+            }
+
+            if (parts.All(part => part.Format is null))
                 continue;
-            if (formats.All(format => format == formats[0]))
-                model.Parameters.Replace(parameter,
-                    new PersistentTensor(parameter.Name, TensorType.Quantized(formats[0]!, parameter.Type.Shape)));
-            else
-                TakeApart(model.Parameters, entry, parameter, formats);
+            PersistentTensor[] weights = parts.Count == 1
+                ? [new PersistentTensor(parameter.Name, TensorType.Quantized(parts[0].Format!, parameter.Type.Shape))]
+                : TakeApart(model.Parameters, parameter, parts);
+            model.Parameters.Replace(parameter, weights);
+            foreach ((StoredPart part, PersistentTensor weight) in parts.Zip(weights)
+                .Where(pair => pair.First.Format is { HasInputOrder: true }))
+            {
+                // One for all parts that have the same: activations are put into it once.
+                int first = parts.FindIndex(other => other.InputOrder.Span.SequenceEqual(part.InputOrder.Span));
+                model.Parameters.SetInputOrder(weight.Name, model.Parameters.InputOrderOf(weights[first].Name)
+                    ?? new PersistentTensor($"{weight.Name}.input_order", TensorType.Int32(part.InputOrder.Length)));
+            }
         }
     }
 
@@ -56,25 +74,45 @@ internal static class QuantizedParameters
                 new PersistentTensor(parameter.Name, TensorType.Quantized(format, parameter.Type.Shape)));
     }
 
-    /// <summary>The entries of a key map as the model has them: a parameter in parts has one for each.</summary>
+    /// <summary>
+    /// The entries of a key map as the model has them: a parameter in parts has one for each, and an order of inputs has the
+    /// tensors of all weights that have it.
+    /// </summary>
     public static IEnumerable<KeyMapEntry> EntriesOf(KeyMap keyMap, ParameterSet parameters)
     {
         foreach (KeyMapEntry entry in keyMap.Entries)
         {
-            if (parameters.TryGet(entry.ParameterName, out _))
+            KeyMapEntry[] parts = [.. PartsOf(entry, parameters)];
+            foreach (KeyMapEntry part in parts)
+                yield return part;
+            foreach (IGrouping<PersistentTensor?, KeyMapEntry> ordered in
+                parts.GroupBy(part => parameters.InputOrderOf(part.ParameterName)))
             {
-                yield return entry;
-                continue;
-            }
-
-            for (int part = 0; part < entry.Pieces.Length; part++)
-            {
-                KeyMapPiece piece = entry.Pieces[part];
-                string name = ParameterSet.PartName(entry.ParameterName, part);
-                yield return new KeyMapEntry(name, parameters[name].Type.Shape, [piece with { RowOffset = 0 }]);
+                if (ordered.Key is { } order)
+                    yield return new KeyMapEntry(order.Name, order.Type.Shape, [.. ordered.SelectMany(part => part.Pieces)]);
             }
         }
     }
+
+    /// <summary>Refuses a checkpoint whose weights have their inputs in other orders than a model can have.</summary>
+    /// <exception cref="CheckpointException">Some that share an order in the model have different ones.</exception>
+    public static void DemandOrders(CheckpointReader reader, KeyMap keyMap, ParameterSet parameters)
+    {
+        foreach (KeyMapEntry entry in EntriesOf(keyMap, parameters)
+            .Where(entry => parameters[entry.ParameterName].Type.DataType == DataType.Int32))
+        {
+            ReadOnlyMemory<int> order = reader[entry.Pieces[0].TensorName].InputOrder;
+            if (entry.Pieces.Select(piece => reader[piece.TensorName]).FirstOrDefault(tensor =>
+                order.IsEmpty || !tensor.InputOrder.Span.SequenceEqual(order.Span)) is { } other)
+                throw new CheckpointException(other.File,
+                    $"has its inputs in an order that {entry.ParameterName} cannot have. Load the model from this checkpoint.",
+                    other.Name);
+        }
+    }
+
+    /// <summary>Fills an order of inputs, which all of the entry's tensors have.</summary>
+    public static void LoadInputOrder(Device device, CheckpointReader reader, KeyMapEntry entry, Tensor destination) =>
+        device.Upload(MemoryMarshal.AsBytes(reader[entry.Pieces[0].TensorName].InputOrder.Span), destination);
 
     /// <summary>Fills a quantised parameter.</summary>
     /// <param name="device">Where it lives.</param>
@@ -151,30 +189,60 @@ internal static class QuantizedParameters
         }
     }
 
-    private static QuantizedFormat? FormatOf(CheckpointReader reader, KeyMapPiece piece, Device device)
+    private static IEnumerable<KeyMapEntry> PartsOf(KeyMapEntry entry, ParameterSet parameters)
     {
-        CheckpointTensor tensor = reader[piece.TensorName];
-        // A weight with other axes on disk, such as a convolution's, is read as numbers.
-        return tensor.Format is { } format && tensor.Shape == new Shape(piece.RowCount, piece.RowWidth)
-            && device.Multiplies(format) ? format : null;
+        if (parameters.TryGet(entry.ParameterName, out _))
+        {
+            yield return entry;
+            yield break;
+        }
+
+        int last = entry.Pieces[^1].RowOffset + entry.Pieces[^1].RowCount;
+        for (int part = 0, first = 0; first < last; part++)
+        {
+            string name = ParameterSet.PartName(entry.ParameterName, part);
+            Shape shape = parameters[name].Type.Shape;
+            int start = first, end = first + shape[0];
+            yield return new KeyMapEntry(name, shape, [.. entry.Pieces
+                .Where(piece => piece.RowOffset >= start && piece.RowOffset < end)
+                .Select(piece => piece with { RowOffset = piece.RowOffset - start })]);
+            first = end;
+        }
     }
 
-    private static void TakeApart(ParameterSet parameters, KeyMapEntry entry, PersistentTensor parameter,
-        QuantizedFormat?[] formats)
+    private static QuantizedFormat? FormatOf(CheckpointReader reader, KeyMapPiece piece, PersistentTensor parameter,
+        Device device)
     {
-        parameters.Replace(parameter, [.. entry.Pieces.Select((piece, part) => new PersistentTensor(
-            ParameterSet.PartName(parameter.Name, part), TypeOf(piece, formats[part])))]);
+        CheckpointTensor tensor = reader[piece.TensorName];
+        // A weight with other axes on disk, such as a convolution's, is read as numbers; rows that are looked up have theirs
+        // in the order of the inputs.
+        return tensor.Format is { } format && tensor.Shape == new Shape(piece.RowCount, piece.RowWidth)
+            && device.Multiplies(format) && !(format.HasInputOrder && parameter.Name == LanguageModel.EmbeddingName)
+            ? format : null;
+    }
+
+    /// <summary>Makes the parts of a weight, and puts those of its bias into the bias's place.</summary>
+    private static PersistentTensor[] TakeApart(ParameterSet parameters, PersistentTensor parameter, List<StoredPart> parts)
+    {
         const string Weight = ".weight", Bias = ".bias";
         string biasName = parameter.Name[..^Weight.Length] + Bias;
         if (parameter.Name.EndsWith(Weight, StringComparison.Ordinal)
             && parameters.TryGet(biasName, out PersistentTensor? bias))
-            parameters.Replace(bias!, [.. entry.Pieces.Select((piece, part) => new PersistentTensor(
-                ParameterSet.PartName(biasName, part), bias!.Type with { Shape = new Shape(piece.RowCount) }))]);
+            parameters.Replace(bias!, [.. parts.Select((stored, part) => new PersistentTensor(
+                ParameterSet.PartName(biasName, part), bias!.Type with { Shape = new Shape(stored.Rows) }))]);
+        return [.. parts.Select((stored, part) => new PersistentTensor(ParameterSet.PartName(parameter.Name, part),
+            TypeOf(stored)))];
 
-        TensorType TypeOf(KeyMapPiece piece, QuantizedFormat? format)
+        TensorType TypeOf(StoredPart stored)
         {
-            var shape = new Shape(piece.RowCount, piece.RowWidth);
-            return format is null ? parameter.Type with { Shape = shape } : TensorType.Quantized(format, shape);
+            var shape = new Shape(stored.Rows, parameter.Type.Shape.Columns);
+            return stored.Format is { } format ? TensorType.Quantized(format, shape) : parameter.Type with { Shape = shape };
         }
     }
+
+    /// <summary>Consecutive rows of a weight that are stored alike.</summary>
+    /// <param name="Format">Null for numbers.</param>
+    /// <param name="InputOrder">Empty where inputs are in their own order.</param>
+    /// <param name="Rows">How many.</param>
+    private sealed record StoredPart(QuantizedFormat? Format, ReadOnlyMemory<int> InputOrder, int Rows);
 }

@@ -11,6 +11,9 @@ namespace Skylight.Models;
 /// </summary>
 public sealed class LanguageModel
 {
+    /// <summary>The table of embeddings, which is the head too where they are tied.</summary>
+    internal const string EmbeddingName = "language.embedding.weight";
+
     private readonly LanguageConfiguration _configuration;
     private readonly ParameterSet _parameters;
     private readonly DataType _activationType;
@@ -23,7 +26,7 @@ public sealed class LanguageModel
         _parameters = parameters;
         int hidden = configuration.HiddenSize,
             qkv = (configuration.HeadCount + 2 * configuration.KeyValueHeadCount) * configuration.HeadDimension;
-        parameters.AddWeight("language.embedding.weight", dataType, configuration.VocabularySize, hidden);
+        parameters.AddWeight(EmbeddingName, dataType, configuration.VocabularySize, hidden);
         for (int layer = 0; layer < configuration.LayerCount; layer++)
         {
             string prefix = $"language.layers.{layer}";
@@ -71,7 +74,7 @@ public sealed class LanguageModel
     {
         ArgumentNullException.ThrowIfNull(graph);
         using IDisposable scope = graph.Scope("language.embedding");
-        return graph.Add(new EmbeddingLookup(_activationType), Parameter(graph, "language.embedding.weight"), tokens);
+        return graph.Add(new EmbeddingLookup(_activationType), Parameter(graph, EmbeddingName), tokens);
     }
 
     /// <summary>Runs all layers and the last norm.</summary>
@@ -137,7 +140,7 @@ public sealed class LanguageModel
             graph.Add(new Add(), hidden, Product(graph, inner, prefix + ".mlp.down.weight")));
     }
 
-    private string HeadName => _configuration.TieWordEmbeddings ? "language.embedding.weight" : "language.head.weight";
+    private string HeadName => _configuration.TieWordEmbeddings ? EmbeddingName : "language.head.weight";
 
     private Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null) =>
         _parameters.Product(graph, x, weight, bias, outputType);

@@ -8,13 +8,18 @@ namespace Skylight.Models;
 public sealed class ParameterSet
 {
     private readonly Dictionary<string, PersistentTensor> _byName = [];
+    private readonly Dictionary<string, PersistentTensor> _inputOrders = [];
     private readonly List<PersistentTensor> _all = [];
 
-    /// <summary>All parameters, in the order in which the model declared them.</summary>
+    /// <summary>
+    /// All parameters, in the order in which the model declared them; behind a quantised weight the order of its inputs, int32
+    /// [inputs], where that is not their own (<see cref="QuantizedFormat.HasInputOrder"/>).
+    /// </summary>
     public IReadOnlyList<PersistentTensor> All => _all;
 
-    /// <summary>The number of weights in all parameters together.</summary>
-    public long ElementCount => _all.Sum(parameter => parameter.Type.Shape.ElementCount);
+    /// <summary>The number of weights in all parameters together; an order of inputs has none.</summary>
+    public long ElementCount => _all.Where(parameter => parameter.Type.DataType != DataType.Int32)
+        .Sum(parameter => parameter.Type.Shape.ElementCount);
 
     /// <summary>
     /// When a weight was changed last (<see cref="PersistentTensor.Version"/>): what was computed from the weights is
@@ -44,6 +49,17 @@ public sealed class ParameterSet
     /// </summary>
     internal static string PartName(string name, int part) => $"{name}.part{part}";
 
+    /// <summary>The order in which a weight has its inputs, int32 [inputs]; null where it is their own.</summary>
+    internal PersistentTensor? InputOrderOf(string weight) => _inputOrders.GetValueOrDefault(weight);
+
+    /// <summary>Gives a weight an order of inputs; a new one becomes a parameter, behind the weight.</summary>
+    internal void SetInputOrder(string weight, PersistentTensor order)
+    {
+        if (_byName.TryAdd(order.Name, order))
+            _all.Insert(_all.IndexOf(_byName[weight]) + 1, order);
+        _inputOrders.Add(weight, order);
+    }
+
     /// <summary>
     /// Writes the product of activations with a weight, of which parts that lie apart are joined: <c>x · weightᵀ (+
     /// bias)</c>.
@@ -55,15 +71,29 @@ public sealed class ParameterSet
     /// <param name="outputType">As in <see cref="MatMul"/>.</param>
     internal Value Product(Graph graph, Value x, string weight, string? bias = null, DataType? outputType = null)
     {
-        if (_byName.TryGetValue(weight, out PersistentTensor? whole))
-            return graph.Add(new MatMul(outputType),
-                bias is null ? [x, graph.Persistent(whole)] : [x, graph.Persistent(whole), graph.Persistent(this[bias])]);
+        // Activations in each order that a part has.
+        var ordered = new Dictionary<PersistentTensor, Value>();
+        if (_byName.ContainsKey(weight))
+            return ProductOf(weight, bias);
         var products = new List<Value>();
-        for (int part = 0; _byName.TryGetValue(PartName(weight, part), out PersistentTensor? rows); part++)
-            products.Add(graph.Add(new MatMul(outputType), bias is null ? [x, graph.Persistent(rows)]
-                : [x, graph.Persistent(rows), graph.Persistent(this[PartName(bias, part)])]));
+        for (int part = 0; _byName.ContainsKey(PartName(weight, part)); part++)
+            products.Add(ProductOf(PartName(weight, part), bias is null ? null : PartName(bias, part)));
         return products.Count > 0 ? graph.Add(new ConcatenateColumns(), [.. products])
             : throw new KeyNotFoundException($"The model has no parameter '{weight}'.");
+
+        Value ProductOf(string name, string? biasName)
+        {
+            Value input = InputOrderOf(name) is { } order ? Ordered(order) : x, rows = graph.Persistent(_byName[name]);
+            return graph.Add(new MatMul(outputType),
+                biasName is null ? [input, rows] : [input, rows, graph.Persistent(this[biasName])]);
+        }
+
+        Value Ordered(PersistentTensor order)
+        {
+            if (!ordered.TryGetValue(order, out Value? permuted))
+                ordered.Add(order, permuted = graph.Add(new PermuteColumns(), x, graph.Persistent(order)));
+            return permuted;
+        }
     }
 
     /// <summary>Puts other parameters into a parameter's place; its memory, if it has some, is freed.</summary>

@@ -149,7 +149,7 @@ public sealed class VisionLanguageModel : IDisposable
         if (!Device.Multiplies(format))
             throw new NotSupportedException($"{Device.Name} multiplies no weights of {format.CodeBits} bits; the CPU does.");
         return [.. Parameters.All.Where(parameter => parameter.Name.StartsWith("language.", StringComparison.Ordinal)
-            && parameter.Name != "language.embedding.weight" && parameter.Type.Storage == Storage.Weight
+            && parameter.Name != LanguageModel.EmbeddingName && parameter.Type.Storage == Storage.Weight
             && parameter.Type.Format is null)];
     }
 

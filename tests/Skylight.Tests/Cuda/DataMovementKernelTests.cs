@@ -59,6 +59,8 @@ public sealed class DataMovementKernelTests
             "ids[0] is 7, but must be at least 0 and less than 7.", [three, Activations(3, 8)], [7, 0, 6]);
         AssertRefused(device, new GatherRows(), "rows[2] is 9, but must be at least 0 and less than 4.", [rows, three],
             [0, 3, 9]);
+        AssertRefused(device, new PermuteColumns(), "order[1] is 3, but must be at least 0 and less than 3.",
+            [Activations(2, 3), three], [0, 3, 1]);
         AssertRefused(device, new GatherRowsBackward(2), "rows[1] is -1, but must be at least 0 and less than 2.",
             [three, Activations(3, 8)], [0, -1, 1]);
         AssertRefused(device, new ScatterImageFeatures(),

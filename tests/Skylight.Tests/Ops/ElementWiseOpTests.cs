@@ -92,6 +92,17 @@ public class ElementWiseOpTests
     }
 
     [Fact]
+    public void Columns_are_put_into_another_order()
+    {
+        int[] order = [.. Enumerable.Range(0, 37).Select(column => column * 5 % 37)];
+        Assert.Equal(Enumerable.Range(0, 4 * 37).Select(index => X[index / 37 * 37 + order[index % 37]]),
+            Run(new PermuteColumns(), OpRun.Given(X, 4, 37), Operand.Integers(order)));
+        order[3] = 37;
+        Assert.Contains("PermuteColumns: order[3] is 37", Assert.Throws<ArgumentOutOfRangeException>(() =>
+            Run(new PermuteColumns(), OpRun.Given(X, 4, 37), Operand.Integers(order))).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void Sum_adds_everything()
     {
         float[] many = Numbers.Random(4, 100_000);

@@ -62,31 +62,51 @@ internal sealed class GptqForm : QuantizedForm
         parts.DemandShape(scales, new Shape(groups, outputs), $"[groups, outputs] of qweight {codes.Shape} in groups of {size}");
         PlainTensor zeros = parts.Required(".qzeros", StoredType.Int32);
         parts.DemandShape(zeros, new Shape(groups, outputs / pack), $"[groups, outputs · bits / 32] of qweight {codes.Shape}");
-        int[]? groupOf = null;
-        if (parts.Optional(".g_idx", StoredType.Int32, StoredType.Int64) is { } index)
-        {
-            parts.DemandShape(index, new Shape(inputs), "the group of each input");
-            groupOf = index.Source.ReadInt32(index.Name);
-            for (int input = 0; input < inputs; input++)
-            {
-                if (groupOf[input] < 0 || groupOf[input] >= groups)
-                    throw new CheckpointException(index.File,
-                        $"element {input} is {groupOf[input]}; supported: the groups 0 to {groups - 1}.", index.Name);
-            }
+        int[]? groupOf = parts.Optional(".g_idx", StoredType.Int32, StoredType.Int64) is { } index
+            ? ReadGroups(index, parts, inputs, groups, size) : null;
+        int[]? order = groupOf is null ? null : OrderByGroup(groupOf, groups, size);
+        return new GptqTensor(parts.WeightName, new Shape(outputs, inputs), _bits, size, codes, scales, zeros, groupOf, order,
+            Name + (groupOf is null ? "" : order is null ? ", act-order in unequal groups" : ", act-order"), _isSymmetric,
+            _lessOne, parts.Words);
+    }
 
-            bool isPlain = true;
-            for (int input = 0; input < inputs && isPlain; input++)
-                isPlain = groupOf[input] == input / size;
-            if (isPlain)
-                groupOf = null;
+    /// <summary>The group of each input; null where each has that of its place.</summary>
+    private static int[]? ReadGroups(PlainTensor index, QuantizedParts parts, int inputs, int groups, int size)
+    {
+        parts.DemandShape(index, new Shape(inputs), "the group of each input");
+        int[] groupOf = index.Source.ReadInt32(index.Name);
+        bool isPlain = true;
+        for (int input = 0; input < inputs; input++)
+        {
+            if (groupOf[input] < 0 || groupOf[input] >= groups)
+                throw new CheckpointException(index.File,
+                    $"element {input} is {groupOf[input]}; supported: the groups 0 to {groups - 1}.", index.Name);
+            isPlain &= groupOf[input] == input / size;
         }
 
-        return new GptqTensor(parts.WeightName, new Shape(outputs, inputs), _bits, size, codes, scales, zeros, groupOf,
-            groupOf is null ? Name : Name + ", act-order", _isSymmetric, _lessOne, parts.Words);
+        return isPlain ? null : groupOf;
+    }
+
+    /// <summary>
+    /// The inputs group by group, in each ascending; null where a group has more or fewer inputs than its blocks would.
+    /// </summary>
+    private static int[]? OrderByGroup(ReadOnlySpan<int> groupOf, int groups, int size)
+    {
+        int[] order = new int[groupOf.Length], taken = new int[groups];
+        for (int input = 0; input < groupOf.Length; input++)
+        {
+            int group = groupOf[input], within = taken[group]++, place = group * size + within;
+            // As many places as inputs: where no group has too many, none has too few.
+            if (within >= size || place >= order.Length)
+                return null;
+            order[place] = input;
+        }
+
+        return order;
     }
 
     private sealed class GptqTensor(string name, Shape shape, int bits, int groupSize, PlainTensor codes,
-        PlainTensor scales, PlainTensor zeros, int[]? groupOf, string typeName, bool maySymmetric, bool lessOne,
+        PlainTensor scales, PlainTensor zeros, int[]? groupOf, int[]? order, string typeName, bool maySymmetric, bool lessOne,
         PackedWords packedWords)
         : IntegerTensor(name, shape, bits, groupSize, codes, scales, zeros, maySymmetric, packedWords)
     {
@@ -99,15 +119,30 @@ internal sealed class GptqForm : QuantizedForm
 
         public override string TypeName => typeName;
 
-        // The blocks of act-order are no consecutive inputs.
-        public override QuantizedFormat? Format => groupOf is null ? base.Format : null;
+        // Unequal groups are no blocks, in whichever order.
+        public override QuantizedFormat? Format => groupOf is null ? ValueFormat
+            : order is null ? null : ValueFormat with { HasInputOrder = true };
+
+        public override ReadOnlyMemory<int> InputOrder => order;
 
         public override void ReadCodes(int firstRow, int rows, Span<sbyte> codes, Span<float> scales, Span<float> minimums,
             Span<float> superScales = default)
         {
-            if (groupOf is not null)
+            if (Format is null)
                 throw new NotSupportedException($"Tensor '{Name}' ({TypeName}) has no format.");
             base.ReadCodes(firstRow, rows, codes, scales, minimums, superScales);
+            if (order is null)
+                return;
+            sbyte[] stored = ArrayPool<sbyte>.Shared.Rent(Inputs);
+            for (int row = 0; row < rows; row++)
+            {
+                Span<sbyte> ordered = codes.Slice(row * Inputs, Inputs);
+                ordered.CopyTo(stored);
+                for (int place = 0; place < ordered.Length; place++)
+                    ordered[place] = stored[order[place]];
+            }
+
+            ArrayPool<sbyte>.Shared.Return(stored);
         }
 
         protected override void ReadRows(int firstRow, int rows, Span<float> destination)

@@ -192,6 +192,31 @@ public sealed class QuantizedCheckpointTests
     }
 
     [Fact]
+    public void Neighbours_of_one_format_are_one_part_of_a_weight()
+    {
+        using var device = new CpuDevice();
+        using VisionLanguageModel model = ModelCheckpoint.Load(Golden.PathOf("quant/model-Q4_K_M.gguf"), device,
+            vision: Golden.PathOf("quant/float"));
+        // Queries and keys are Q4_K; values of the layers that llama.cpp takes for sensitive are Q6_K, of the others Q4_K.
+        string[] weights = [.. model.Parameters.All.Select(parameter => parameter.Name)
+            .Where(name => name.Contains("attention.qkv.weight", StringComparison.Ordinal)
+                && name.StartsWith("language.", StringComparison.Ordinal))];
+        Assert.Contains(weights, name => name.EndsWith(".part1", StringComparison.Ordinal));
+        Assert.DoesNotContain(weights, name => name.EndsWith(".part2", StringComparison.Ordinal));
+        foreach (string first in weights.Where(name => name.EndsWith(".part0", StringComparison.Ordinal)))
+        {
+            PersistentTensor queriesAndKeys = model.Parameters[first], values = model.Parameters[first[..^1] + "1"];
+            LanguageConfiguration language = model.Configuration.Language;
+            Assert.Equal((CodeType.UInt4, (language.HeadCount + language.KeyValueHeadCount) * language.HeadDimension),
+                (queriesAndKeys.Type.Format!.Codes, queriesAndKeys.Type.Shape[0]));
+            Assert.Equal((CodeType.Int6, language.KeyValueHeadCount * language.HeadDimension),
+                (values.Type.Format!.Codes, values.Type.Shape[0]));
+            Assert.Equal(queriesAndKeys.Type.Shape[0],
+                model.Parameters[first.Replace(".weight", ".bias", StringComparison.Ordinal)].Type.Shape[0]);
+        }
+    }
+
+    [Fact]
     public void Several_weights_may_be_read_at_once()
     {
         using CheckpointReader reader = CheckpointReader.Open(Golden.PathOf("quant/gptq"));

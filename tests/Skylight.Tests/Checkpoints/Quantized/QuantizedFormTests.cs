@@ -38,22 +38,27 @@ public sealed class QuantizedFormTests
     }
 
     [Theory]
-    [InlineData(4, 40, 96, 32, false, true, false)]
-    [InlineData(4, 40, 96, 32, false, false, false)]
-    [InlineData(4, 16, 64, -1, false, true, false)]
-    [InlineData(4, 16, 80, 32, false, true, false)]
-    [InlineData(4, 16, 64, 32, true, true, false)]
-    [InlineData(4, 16, 64, 16, false, true, true)]
-    [InlineData(4, 16, 64, 16, true, false, true)]
-    [InlineData(8, 20, 96, 32, false, true, false)]
-    [InlineData(8, 20, 96, 32, true, true, false)]
-    [InlineData(8, 20, 64, 32, false, false, true)]
-    public void Gptq(int bits, int outputs, int inputs, int group, bool symmetric, bool first, bool actOrder)
+    [InlineData(4, 40, 96, 32, false, true, "")]
+    [InlineData(4, 40, 96, 32, false, false, "")]
+    [InlineData(4, 16, 64, -1, false, true, "")]
+    [InlineData(4, 16, 80, 32, false, true, "")]
+    [InlineData(4, 16, 64, 32, true, true, "")]
+    [InlineData(4, 16, 64, 16, false, true, ", act-order")]
+    [InlineData(4, 16, 64, 16, true, false, ", act-order")]
+    [InlineData(4, 16, 80, 32, false, true, ", act-order")]
+    [InlineData(4, 16, 80, 32, true, true, ", act-order in unequal groups")]
+    [InlineData(8, 20, 96, 32, false, true, "")]
+    [InlineData(8, 20, 96, 32, true, true, "")]
+    [InlineData(8, 20, 64, 32, false, false, ", act-order")]
+    [InlineData(8, 20, 64, 32, false, false, ", act-order in unequal groups")]
+    public void Gptq(int bits, int outputs, int inputs, int group, bool symmetric, bool first, string order)
     {
         int size = group < 0 ? inputs : group, groups = (inputs + size - 1) / size, pack = 32 / bits;
+        bool isOrdered = order == ", act-order", hasFormat = isOrdered || order.Length == 0;
         // A zero of 0 borrows from its neighbours in the first version, which taking one off the whole word does.
         uint Zero(int g, int o) => symmetric ? 1u << (bits - 1) : (uint)(g * 5 + o * 3) % (bits == 4 ? 16u : 250u);
-        int GroupOf(int input) => actOrder ? input * 7 % groups : input / size;
+        // Of unequal groups the first lacks an input that the last has beside its own.
+        int GroupOf(int input) => isOrdered ? input * 7 % inputs / size : !hasFormat && input == 0 ? groups - 1 : input / size;
         uint one = !first ? 0 : bits == 4 ? 0x11111111u : 0x01010101u;
         using var folder = new QuantizedFolder();
         folder.Words("x.qweight", inputs / pack, outputs, (word, output) => Pack(bits, n => Code(output, word * pack + n, bits)))
@@ -61,17 +66,19 @@ public sealed class QuantizedFormTests
             .Words("x.qzeros", groups, outputs / pack, (g, word) => Pack(bits, n => Zero(g, word * pack + n)) - one)
             .Add("x.g_idx", "I32", [inputs], [.. Enumerable.Range(0, inputs).SelectMany(input => BitConverter.GetBytes(GroupOf(input)))]);
         using CheckpointReader reader = CheckpointReader.Open(folder.Write(
-            $$"""{"quant_method": "gptq", "bits": {{bits}}, "group_size": {{group}}, "sym": {{(symmetric ? "true" : "false")}}, "desc_act": {{(actOrder ? "true" : "false")}}, "checkpoint_format": "{{(first ? "gptq" : "gptq_v2")}}", "dynamic": { } }"""));
+            $$"""{"quant_method": "gptq", "bits": {{bits}}, "group_size": {{group}}, "sym": {{(symmetric ? "true" : "false")}}, "desc_act": {{(order.Length > 0 ? "true" : "false")}}, "checkpoint_format": "{{(first ? "gptq" : "gptq_v2")}}", "dynamic": { } }"""));
         CheckpointTensor tensor = Check(reader, outputs, inputs, (output, input) =>
             ((int)Code(output, input, bits) - (int)Zero(GroupOf(input), output)) * Scale(GroupOf(input), output));
-        Assert.Equal(actOrder ? null : new QuantizedFormat(bits == 8 ? CodeType.Int8 : symmetric ? CodeType.Int4 : CodeType.UInt4,
-            size, !symmetric)
+        Assert.Equal(!hasFormat ? null : new QuantizedFormat(
+            bits == 8 ? CodeType.Int8 : symmetric ? CodeType.Int4 : CodeType.UInt4, size, !symmetric)
         {
             HasHalfScales = true,
             HasZeroPoints = bits == 4 && !symmetric,
+            HasInputOrder = isOrdered,
         }, tensor.Format);
-        Assert.Equal(actOrder, tensor.TypeName.EndsWith("act-order", StringComparison.Ordinal));
-        if (actOrder)
+        Assert.EndsWith((group < 0 ? "a group an output" : $"group {group}") + order, tensor.TypeName, StringComparison.Ordinal);
+        Assert.Equal(isOrdered ? Enumerable.Range(0, inputs).OrderBy(GroupOf) : [], tensor.InputOrder.ToArray());
+        if (!hasFormat)
             Assert.Throws<NotSupportedException>(() => tensor.ReadCodes(0, 1, new sbyte[inputs], new float[groups], []));
     }
 
@@ -197,8 +204,11 @@ public sealed class QuantizedFormTests
             var codes = new sbyte[found.Length];
             float[] scales = new float[rows * blocks], minimums = new float[format.HasMinimum ? rows * blocks : 0];
             tensor.ReadCodes(first, rows, codes, scales, minimums);
+            ReadOnlyMemory<int> order = tensor.InputOrder;
+            float[] asCodes = order.IsEmpty ? found
+                : [.. found.Select((_, i) => found[i / inputs * inputs + order.Span[i % inputs]])];
             if (format.Codes is CodeType.Int4 or CodeType.UInt4 or CodeType.Int8)
-                Assert.Equal(found, codes.Select((code, i) => scales[i / inputs * blocks + i % inputs / format.BlockSize] * code
+                Assert.Equal(asCodes, codes.Select((code, i) => scales[i / inputs * blocks + i % inputs / format.BlockSize] * code
                     + (format.HasMinimum ? minimums[i / inputs * blocks + i % inputs / format.BlockSize] : 0)));
             Assert.All(codes, code => Assert.InRange(code, format.Codes switch
             {

@@ -4,6 +4,7 @@ using Skylight.Cpu;
 using Skylight.Cuda;
 using Skylight.Models;
 using Skylight.Tensors;
+using Skylight.Tests.Checkpoints.Quantized;
 using Skylight.Tests.Simt;
 
 namespace Skylight.Tests.Cli.Verify;
@@ -74,6 +75,35 @@ public sealed class FormVerificationTests
         Emulator.Require();
         using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
         VerificationReport report = ModelVerification.RunForm(CheckpointOf(form), Dump, form, BaseOf(form), device,
+            cancellationToken: TestContext.Current.CancellationToken);
+        Assert.Equal(["logits", "logits (dump)"], report.Rows.Select(row => row.Group));
+        Assert.All(report.Rows, row => Assert.True(row.Failures.Count == 0 && row.Error > 1e-4, row.ToString()));
+    }
+
+    [Fact]
+    public void Act_order_reproduces_the_logits_on_the_CPU()
+    {
+        using var folder = new ActOrderFolder(ActOrderFolder.ByInput);
+        foreach ((DataType compute, double least, double most) in
+            ((DataType, double, double)[])[(DataType.Float32, 0, 1e-5), (DataType.BFloat16, 1e-3, 3e-2)])
+        {
+            using var device = new CpuDevice(new CpuDeviceOptions { Compute = compute });
+            VerificationReport report = ModelVerification.RunForm(folder.Path, Dump, "gptq", null, device,
+                cancellationToken: TestContext.Current.CancellationToken);
+            ComparisonRow row = Assert.Single(report.Rows);
+            Assert.True(report.Holds && row.Tensors == 2 && row.Error >= least && row.Error < most, $"{compute}: {row}");
+        }
+    }
+
+    [Fact]
+    public void Act_order_reproduces_the_logits_within_the_limits_of_bfloat16()
+    {
+        Emulator.Require();
+        using var folder = new ActOrderFolder(ActOrderFolder.ByInput);
+        using var device = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated() });
+        using (VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device))
+            Assert.Equal(8, model.Parameters.All.Count(parameter => parameter.Type.Format is { HasInputOrder: true }));
+        VerificationReport report = ModelVerification.RunForm(folder.Path, Dump, "gptq", null, device,
             cancellationToken: TestContext.Current.CancellationToken);
         Assert.Equal(["logits", "logits (dump)"], report.Rows.Select(row => row.Group));
         Assert.All(report.Rows, row => Assert.True(row.Failures.Count == 0 && row.Error > 1e-4, row.ToString()));
