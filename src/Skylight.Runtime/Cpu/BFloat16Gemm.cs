@@ -357,9 +357,11 @@ internal static unsafe partial class BFloat16Gemm
             BFloat16Kernels.Tile(instruction, rows)(a, b, sums, pairs, tiles);
     }
 
-    /// <summary>What a task reads of a weight after a panel's block: the next panel's, then the first one's next block.</summary>
-    private static void AskForNext(in GemmOperands product, ref PanelPart part, (int First, int End) panels, int panel, int start,
-        int block, int tiles)
+    /// <summary>
+    /// What a task reads of a weight after a panel's block: the next panel's, then the first one's next block.
+    /// </summary>
+    private static void AskForNext(in GemmOperands product, ref PanelPart part, (int First, int End) panels, int panel,
+        int start, int block, int tiles)
     {
         bool isLast = panel + 1 == panels.End;
         int next = isLast ? panels.First : panel + 1, from = isLast ? start + block : start;

@@ -14,7 +14,8 @@ internal unsafe struct PanelPart
     /// <summary>Not zero where sums begin here.</summary>
     public nint IsFirst;
 
-    /// <summary>The next row's first output, which kernels move on; null where more blocks follow, or outputs are fewer.</summary>
+    /// <summary>The next row's first output, which kernels move on; null where more blocks follow, or a panel is not whole.
+    /// </summary>
     public float* Row;
 
     /// <summary>Bytes from a row to the next.</summary>

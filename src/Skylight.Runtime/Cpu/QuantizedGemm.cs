@@ -222,8 +222,8 @@ internal static unsafe class QuantizedGemm
                     DotTiles(layout, tiling.Height, codes, infos, first + alone * blocks * height, weight,
                         target + alone * height * Width, blocks, whole - alone, &part, false);
                     if (hasLast)
-                        DotTiles(layout, tiling.Last, codes, infos, last, weight, target + whole * height * Width, blocks, 1, &part,
-                            whole == 0);
+                        DotTiles(layout, tiling.Last, codes, infos, last, weight, target + whole * height * Width, blocks, 1,
+                            &part, whole == 0);
                     continue;
                 }
 
@@ -243,15 +243,21 @@ internal static unsafe class QuantizedGemm
         }
     }
 
-    /// <summary>What a task reads of the weight after a panel's block: the next panel's, then the first one's next block.</summary>
+    /// <summary>
+    /// What a task reads of the weight after a panel's block: the next panel's, then the first one's next block.
+    /// </summary>
     private static void AskForNext(in QuantizedProduct product, ref PanelPart part, (int First, int End) panels, int panel,
         int start, int tiles)
     {
         bool isLast = panel + 1 == panels.End;
         int next = isLast ? panels.First : panel + 1, from = isLast ? start + StepBlock : start;
         if (from < product.Steps)
-            part.AskFor(product.Panels + next * (nint)product.Layout.PanelBytes(product.Steps)
-                + (nint)product.Layout.PanelBytes(from), (nint)product.Layout.PanelBytes(StepsAt(product, from, all: false)), tiles);
+        {
+            QuantizedLayout layout = product.Layout;
+            nint panelBytes = (nint)layout.PanelBytes(product.Steps), blockBytes =
+                (nint)layout.PanelBytes(StepsAt(product, from, all: false));
+            part.AskFor(product.Panels + next * panelBytes + (nint)layout.PanelBytes(from), blockBytes, tiles);
+        }
     }
 
     private static bool IsWhole(in QuantizedProduct product, int panel) => (panel + 1) * Width <= product.Columns;

@@ -88,7 +88,7 @@ public sealed class ActOrderTests
         using var folder = new ActOrderFolder(ActOrderFolder.ByInput);
         using var device = new CpuDevice();
         using VisionLanguageModel model = ModelCheckpoint.Load(folder.Path, device);
-        GenerationRequest[] requests = [.. ((int, int)[])[(40, 2), (31, 1), (5, 3)].Select(request => new GenerationRequest(
+        GenerationRequest[] requests = [.. new[] { (40, 2), (31, 1), (5, 3) }.Select(request => new GenerationRequest(
             new TokenSequence([.. Enumerable.Range(1, request.Item1).Select(token => token * 11 % 400)]), request.Item2,
             (ulong)request.Item1))];
         Completion[] whole = Generate(4096, requests);
