@@ -95,11 +95,10 @@ public sealed class WarpgroupProductTests
         Assert.Equal(WarpgroupTile.Small, Choose(1, 37_888, 3584));
         Assert.Equal(WarpgroupTile.Small, Choose(64, 37_888, 3584));
         Assert.Equal(WarpgroupTile.Small, Choose(1024, 896, 4864));
-        // One round of either: 132 large tiles; and three rounds rather than two of twice the length.
+        // One round either way, and five rounds rather than three of twice the length; then two, and one.
         Assert.Equal(WarpgroupTile.Large, Choose(256, 8448, 896));
-        Assert.Equal(WarpgroupTile.Large, Choose(3072, 1792, 896));
+        Assert.Equal(WarpgroupTile.Large, Choose(1024, 9728, 896));
         Assert.Equal(WarpgroupTile.Largest, Choose(256, 9728, 896));
-        Assert.Equal(WarpgroupTile.Largest, Choose(1024, 9728, 896));
         Assert.Equal(WarpgroupTile.Largest, Choose(8192, 37_888, 3584));
         // The weight of an input's gradient does not lie as the narrow tile reads it.
         Assert.Equal(WarpgroupTile.Small, Choose(1, 896, 4864, transposeRight: false));
