@@ -19,10 +19,30 @@ __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.a
 // wgmma.commit_group
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-// wgmma.wait_group: all but the newest N groups are done.
-template <int N>
-__device__ __forceinline__ void wgmma_wait() {
+// No instruction: to the compiler these registers are written here, so that it reads none of them before.
+template <int Count>
+__device__ __forceinline__ void wgmma_tie(float (&d)[Count]) {
+#pragma unroll
+    for (int i = 0; i < Count; i++)
+        asm volatile("" : "+f"(d[i])::"memory");
+}
+
+// wgmma.wait_group: all but the newest N groups are done. It names the registers of those products that end with it.
+template <int N, int... Counts>
+__device__ __forceinline__ void wgmma_wait(float (&... d)[Counts]) {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+    (wgmma_tie(d), ...);
+}
+
+// wgmma.m64n16k16.f32.bf16: d [64, 16] = a · b (+ d with `accumulate`), a [64, 16] and b [16, 16] in shared memory.
+template <int TransposeA = 0, int TransposeB = 0>
+__device__ __forceinline__ void wgmma_m64n16k16(float (&d)[8], unsigned long long a, unsigned long long b, int accumulate) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %10, 0; wgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7}, "
+        "%8, %9, p, 1, 1, %11, %12; }"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7])
+        : "l"(a), "l"(b), "r"(accumulate), "n"(TransposeA), "n"(TransposeB));
 }
 
 // wgmma.m64n64k16.f32.bf16: d [64, 64] = a · b (+ d with `accumulate`), a [64, 16] and b [16, 64] in shared memory.

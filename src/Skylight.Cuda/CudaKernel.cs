@@ -69,6 +69,8 @@ internal sealed class CudaKernel : Kernel
     {
         foreach ((int slot, CudaOperand operand) in launch.Pointers)
             launch.Set(slot, Address(operand, arguments));
+        for (int index = 0; index < launch.Maps.Length; index++)
+            launch.SetMap(index, _device.Driver, Address(launch.Maps[index].Operand, arguments));
         int result = launch.Queue(_device.Driver, _device.Stream);
         if (result != 0)
             throw _device.Driver.Error(result, $"The launch for {_description.OpName} of {launch.Launch}");
@@ -89,6 +91,8 @@ internal sealed class CudaKernel : Kernel
         private readonly nint _function;
         private readonly long[] _values;
         private readonly nint[] _parameters;
+        private readonly byte[] _maps;
+        private readonly ulong[] _mapAddresses;
 
         public PreparedLaunch(CudaDevice device, CudaKernelDescription description, KernelLaunch launch)
         {
@@ -98,6 +102,7 @@ internal sealed class CudaKernel : Kernel
             _values = GC.AllocateArray<long>(count, pinned: true);
             _parameters = GC.AllocateArray<nint>(Math.Max(count, 1), pinned: true);
             var pointers = new List<(int, CudaOperand)>();
+            var maps = new List<(int Slot, CudaOperand Operand, KernelTensorMap Map)>();
             int slot = 0;
             foreach (KernelArgument argument in launch.Arguments)
             {
@@ -105,6 +110,9 @@ internal sealed class CudaKernel : Kernel
                 {
                     case KernelArgumentKind.Pointer:
                         pointers.Add((slot++, argument.Operand));
+                        break;
+                    case KernelArgumentKind.TensorMap:
+                        maps.Add((slot++, argument.Operand, argument.TensorMap!));
                         break;
                     case KernelArgumentKind.Status:
                         _values[slot++] = (long)device.Status.Address;
@@ -122,6 +130,12 @@ internal sealed class CudaKernel : Kernel
             for (int index = 0; index < count; index++)
                 _parameters[index] = (nint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref _values[index]);
             Pointers = [.. pointers];
+            Maps = [.. maps];
+            _mapAddresses = new ulong[maps.Count];
+            _maps = GC.AllocateArray<byte>(maps.Count == 0 ? 0
+                : KernelTensorMap.EncodedBytes * maps.Count + KernelTensorMap.EncodedAlignment, pinned: true);
+            for (int index = 0; index < maps.Count; index++)
+                _parameters[maps[index].Slot] = (nint)EncodedMap(index);
         }
 
         public KernelLaunch Launch { get; }
@@ -129,7 +143,27 @@ internal sealed class CudaKernel : Kernel
         /// <summary>Which parameters are addresses that a run decides.</summary>
         public (int Slot, CudaOperand Operand)[] Pointers { get; }
 
+        /// <summary>Which parameters are tensor maps, which hold such addresses.</summary>
+        public (int Slot, CudaOperand Operand, KernelTensorMap Map)[] Maps { get; }
+
         public void Set(int slot, ulong address) => _values[slot] = (long)address;
+
+        /// <summary>Encodes a tensor map where its operand has another address than at the last run.</summary>
+        public void SetMap(int index, Driver driver, ulong address)
+        {
+            if (_mapAddresses[index] == address)
+                return;
+            _mapAddresses[index] = 0;
+            Maps[index].Map.Encode(driver, address, EncodedMap(index));
+            _mapAddresses[index] = address;
+        }
+
+        private byte* EncodedMap(int index)
+        {
+            nuint start = (nuint)System.Runtime.CompilerServices.Unsafe.AsPointer(ref _maps[0]);
+            nuint aligned = start + KernelTensorMap.EncodedAlignment - start % KernelTensorMap.EncodedAlignment;
+            return (byte*)aligned + index * KernelTensorMap.EncodedBytes;
+        }
 
         public int Queue(Driver driver, CudaStreamHandle stream)
         {

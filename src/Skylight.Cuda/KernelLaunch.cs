@@ -23,13 +23,20 @@ public enum KernelArgumentKind
 
     /// <summary>Two parameters: <c>Status*</c> and the <c>int</c> tag of a message; see <c>common/status.cuh</c>.</summary>
     Status,
+
+    /// <summary><c>const __grid_constant__ TensorMap</c>: an operand as the bulk copy engine reads it.</summary>
+    TensorMap,
 }
 
 /// <summary>One argument of a launch.</summary>
 /// <param name="Kind">What it is.</param>
-/// <param name="Operand">Where a pointer points to.</param>
+/// <param name="Operand">Where a pointer, or a tensor map, points to.</param>
 /// <param name="Bits">The bits of a number; the index of a status message.</param>
-public readonly record struct KernelArgument(KernelArgumentKind Kind, CudaOperand Operand = default, long Bits = 0);
+public readonly record struct KernelArgument(KernelArgumentKind Kind, CudaOperand Operand = default, long Bits = 0)
+{
+    /// <summary>How the operand of a <see cref="KernelArgumentKind.TensorMap"/> is read.</summary>
+    internal KernelTensorMap? TensorMap { get; init; }
+}
 
 /// <summary>
 /// One kernel launch: source, entry point, geometry, constants and arguments. Arguments are given in the order of the
@@ -166,6 +173,18 @@ public sealed class KernelLaunch
     {
         ArgumentException.ThrowIfNullOrEmpty(message);
         return Argument(new KernelArgument(KernelArgumentKind.Status, Bits: _builder.AddStatus(message)));
+    }
+
+    /// <summary>An operand as the bulk copy engine reads it (Hopper and newer).</summary>
+    /// <param name="operand">The first matrix.</param>
+    /// <param name="map">How it is read.</param>
+    internal KernelLaunch TensorMap(CudaOperand operand, KernelTensorMap map)
+    {
+        _builder.Check(operand);
+        if (_builder.Target.Architecture < 90)
+            throw _builder.Unsupported(
+                $"{EntryPoint} uses the bulk copy engine, which {_builder.Target.ArchitectureName} does not have");
+        return Argument(new KernelArgument(KernelArgumentKind.TensorMap, operand) { TensorMap = map });
     }
 
     /// <summary>Launches the blocks in clusters that share memory (Hopper and newer).</summary>

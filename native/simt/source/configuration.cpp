@@ -48,6 +48,8 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
         target.counters = value == "on";
     } else if (name == "pools" && (value == "on" || value == "off")) {
         target.pools = value == "on";
+    } else if (name == "rounding" && (value == "same" || value == "own")) {
+        target.warpgroup_rounding = value == "own";
     } else if (name == "memory" && parse_unsigned(value, number)) {
         target.memory = number;
     } else if (name == "capability" && parse_unsigned(value, number) && number >= 10 && number < 1000) {
@@ -58,7 +60,7 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
         target.compiler = value;
     } else {
         message = "no setting '" + name + "' with value '" + value +
-                  "': there are schedule, async, checks, counters, memory (bytes), pools (on, off), capability (90 for 9.0), workers (up to 64) and compiler";
+                  "': there are schedule, async, checks, counters, memory (bytes), pools (on, off), rounding (same, own), capability (90 for 9.0), workers (up to 64) and compiler";
         return false;
     }
     return true;
@@ -70,6 +72,7 @@ Configuration from_environment() {
         {"SKYLIGHT_SIMT_SCHEDULE", "schedule"}, {"SKYLIGHT_SIMT_ASYNC", "async"},     {"SKYLIGHT_SIMT_CHECKS", "checks"},
         {"SKYLIGHT_SIMT_MEMORY", "memory"},     {"SKYLIGHT_SIMT_WORKERS", "workers"}, {"SKYLIGHT_SIMT_COMPILER", "compiler"},
         {"SKYLIGHT_SIMT_COUNTERS", "counters"}, {"SKYLIGHT_SIMT_CAPABILITY", "capability"}, {"SKYLIGHT_SIMT_POOLS", "pools"},
+        {"SKYLIGHT_SIMT_ROUNDING", "rounding"},
     };
     for (const auto& [variable, name] : variables) {
         const char* value = std::getenv(variable);

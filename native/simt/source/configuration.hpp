@@ -17,6 +17,7 @@ struct Configuration {
     bool counters = false;          // count what kernels do
     std::size_t memory = std::size_t{4} << 30;
     bool pools = true;     // whether the device says that it has memory pools
+    bool warpgroup_rounding = false;  // wgmma rounds in its own way, otherwise as mma.sync
     int capability = 90;   // ten times the compute capability that the device says it has
     unsigned workers = 0;  // 0: one per processor, at most 8
     std::string compiler;  // empty: $CXX, c++, g++, clang++

@@ -2,6 +2,7 @@
 // then its registers hold NaN, and its shared memory may not be written.
 #include "warpgroup.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "access.hpp"
@@ -41,6 +42,15 @@ float to_float(std::uint16_t half) {
     const std::uint32_t bits = std::uint32_t{half} << 16;
     float value;
     std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// The rounding that a card's wgmma might have and its mma.sync not, made coarse enough to be seen in results of bfloat16.
+float without_low_bits(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    bits &= 0xFFFFFF00u;
+    std::memcpy(&value, &bits, sizeof bits);
     return value;
 }
 
@@ -151,7 +161,14 @@ FlyingAccumulator& take_accumulator(Warp& warp, void* const* arguments, const Is
     return accumulator;
 }
 
-void run_product(Warp& warp, const WarpgroupProduct& product) {
+// A wait, which must name the registers of the products that end with it; `named` are those of the lane.
+struct Wait {
+    int newest, count;
+    float* const* named;
+};
+
+// Runs a product, in a wait or, with immediate completion, at once.
+void run_product(Warp& warp, const WarpgroupProduct& product, const Wait* wait) {
     FlyingAccumulator& accumulator = warp.accumulators.at(product.accumulator);
     const Block& block = *warp.block;
     float a[rows][depth];
@@ -174,8 +191,12 @@ void run_product(Warp& warp, const WarpgroupProduct& product) {
     end_reads(matrix, 0, product.columns, block);
     if (!product.accumulate) std::fill(accumulator.values.begin(), accumulator.values.end(), 0.0f);
     multiply_add(&a[0][0], depth, b.data(), product.columns, accumulator.values.data(), product.columns, rows, product.columns, depth);
+    if (configuration().warpgroup_rounding)
+        for (float& value : accumulator.values) value = without_low_bits(value);
     if (--accumulator.products > 0) return;
 
+    if (wait != nullptr && std::find(wait->named, wait->named + wait->count, product.accumulator) == wait->named + wait->count)
+        fail_current(CUDA_ERROR_LAUNCH_FAILED, "the wgmma_wait that ends this wgmma does not name its registers: a compiler may read them before", product.site);
     std::uint64_t left = hash_seed;
     registers_of(product.columns, [&](int lane, int index, int place) {
         float* target = accumulator.registers[static_cast<std::size_t>(lane)] + index;
@@ -226,7 +247,7 @@ void issue_product(void* const* arguments, std::uint32_t) {
     take_accumulator(warp, arguments, first).products++;
     if (first_row(warp) == 0) this_worker->counters.warpgroup_instructions++;
     if (configuration().asynchronous_late) warp.open_products.push_back(product);
-    else run_product(warp, product);
+    else run_product(warp, product, nullptr);
 }
 
 void commit_products(void* const*, std::uint32_t) {
@@ -237,9 +258,9 @@ void commit_products(void* const*, std::uint32_t) {
 
 void wait_for_products(void* const* arguments, std::uint32_t) {
     Warp& warp = *current_thread().warp;
-    const auto newest = static_cast<std::size_t>(*static_cast<const int*>(arguments[0]));
-    while (warp.committed_products.size() > newest) {
-        for (const WarpgroupProduct& product : warp.committed_products.front()) run_product(warp, product);
+    const Wait& wait = *static_cast<const Wait*>(arguments[0]);
+    while (warp.committed_products.size() > static_cast<std::size_t>(wait.newest)) {
+        for (const WarpgroupProduct& product : warp.committed_products.front()) run_product(warp, product, &wait);
         warp.committed_products.pop_front();
     }
     warp.registers_fenced = false;
@@ -282,6 +303,7 @@ SIMT_EXPORT void simt_warpgroup_fence() { collective("wgmma.fence", whole_warp, 
 
 SIMT_EXPORT void simt_warpgroup_commit() { collective("wgmma.commit_group", whole_warp, nullptr, commit_products, call_site(__builtin_return_address(0))); }
 
-SIMT_EXPORT void simt_warpgroup_wait(int newest) {
-    collective("wgmma.wait_group", whole_warp, &newest, wait_for_products, call_site(__builtin_return_address(0)));
+SIMT_EXPORT void simt_warpgroup_wait(int newest, float* const* named, int count) {
+    Wait wait{newest, count, named};
+    collective("wgmma.wait_group", whole_warp, &wait, wait_for_products, call_site(__builtin_return_address(0)));
 }

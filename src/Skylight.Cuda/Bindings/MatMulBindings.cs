@@ -4,8 +4,9 @@ using Skylight.Tensors;
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
-/// Matrix products; see <c>kernels/gemm.cu</c>. In deterministic mode they are made by the own kernel, otherwise by cuBLAS;
-/// those with quantised weights always by <c>kernels/quantized_gemm.cu</c>.
+/// Matrix products; see <c>kernels/gemm.cu</c>, and for Hopper <c>kernels/warpgroup_gemm.cu</c>. In deterministic mode they
+/// are made by an own kernel, otherwise by cuBLAS; those with quantised weights always by
+/// <c>kernels/quantized_gemm.cu</c>.
 /// </summary>
 internal static class MatMulBindings
 {
@@ -17,7 +18,7 @@ internal static class MatMulBindings
             (int columns, int inner) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
             var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0),
                 kernel.Inputs[0].Shape.Rows, columns, inner)
-            { TransposeRight = true };
+            { TransposeRight = true, IsOfHead = kernel.Outputs[0].DataType == DataType.Float32 };
             if (kernel.Inputs.Count == 3)
                 product = product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType };
             RefuseFloats(kernel, 0);
@@ -54,7 +55,7 @@ internal static class MatMulBindings
     }
 
     /// <summary>
-    /// Queues a product; the factors must be bfloat16. A tile may be given for the own kernel; it changes no bit.
+    /// Queues a product; the factors must be bfloat16. A tile may be given for the kernel of all cards; it changes no bit.
     /// </summary>
     internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product, MatrixTile? tile = null)
     {
@@ -73,6 +74,17 @@ internal static class MatMulBindings
             Queue(kernel, product, tile);
         else
             QueueQuantized(kernel, product, weight, tile);
+    }
+
+    /// <summary>Queues a product of warpgroups (Hopper). A tile may be given; it changes no bit.</summary>
+    internal static void QueueWarpgroups(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType,
+        WarpgroupTile? tile = null, KernelSource? source = null)
+    {
+        WarpgroupTile chosen = tile ?? WarpgroupTile.Choose(product, kernel.Target.MultiprocessorCount);
+        KernelLaunch launch = chosen.Launch(kernel, source ?? KernelSource.Resource("warpgroup_gemm.cu"), product)
+            .Type("BIAS", product.BiasType).Type("RESULT", resultType);
+        (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
+            .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner).Int32(product.Batch);
     }
 
     private static void QueueInputs(CudaKernelBuilder kernel, MatrixProduct product)
@@ -106,10 +118,14 @@ internal static class MatMulBindings
 
     private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given)
     {
-        int leftStride = product.TransposeLeft ? product.Rows : product.Inner,
-            rightStride = product.TransposeRight ? product.Inner : product.Columns;
+        if (given is null && WarpgroupTile.Multiplies(kernel.Target, product))
+        {
+            QueueWarpgroups(kernel, product, resultType);
+            return;
+        }
+
         // Operands begin at multiples of 256 bytes; rows and the matrices of a batch follow one another without gaps.
-        bool aligned = leftStride % 8 == 0 && rightStride % 8 == 0;
+        bool aligned = product.LeftStride % 8 == 0 && product.RightStride % 8 == 0;
         MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target);
         KernelLaunch launch = tile.Launch(kernel, "gemm.cu", "matrix_product", product.Rows, product.Columns, product.Batch)
             .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
@@ -118,7 +134,7 @@ internal static class MatMulBindings
             .Pointer(product.Left).Pointer(product.Right);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
             .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner)
-            .Int32(leftStride).Int32(rightStride).Int32(product.Columns)
+            .Int32(product.LeftStride).Int32(product.RightStride).Int32(product.Columns)
             .Int64((long)product.Rows * product.Inner).Int64((long)product.Inner * product.Columns)
             .Int64((long)product.Rows * product.Columns);
     }
@@ -183,4 +199,15 @@ internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOp
 
     /// <summary>The number of products.</summary>
     public int Batch { get; init; } = 1;
+
+    /// <summary>
+    /// Whether the vocabulary head makes the same sums, with <c>mma.sync</c>: then these are made so too.
+    /// </summary>
+    public bool IsOfHead { get; init; }
+
+    /// <summary>The elements from one stored row of the left matrix to the next.</summary>
+    public int LeftStride => TransposeLeft ? Rows : Inner;
+
+    /// <summary>The elements from one stored row of the right matrix to the next.</summary>
+    public int RightStride => TransposeRight ? Inner : Columns;
 }

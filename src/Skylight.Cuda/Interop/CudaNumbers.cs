@@ -111,6 +111,21 @@ internal static class CudaNumbers
     /// <summary><c>CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION</c>.</summary>
     public const int LaunchClusterDimension = 4;
 
+    /// <summary><c>CU_TENSOR_MAP_DATA_TYPE_BFLOAT16</c>.</summary>
+    public const int TensorMapBFloat16 = 9;
+
+    /// <summary><c>CU_TENSOR_MAP_INTERLEAVE_NONE</c>.</summary>
+    public const int TensorMapInterleaveNone = 0;
+
+    /// <summary><c>CU_TENSOR_MAP_SWIZZLE_128B</c>.</summary>
+    public const int TensorMapSwizzle128 = 3;
+
+    /// <summary><c>CU_TENSOR_MAP_L2_PROMOTION_L2_128B</c>.</summary>
+    public const int TensorMapPromotion128 = 2;
+
+    /// <summary><c>CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE</c>.</summary>
+    public const int TensorMapFillZeros = 0;
+
     /// <summary><c>CU_JIT_ERROR_LOG_BUFFER</c>.</summary>
     public const int TranslationLog = 5;
 

@@ -62,6 +62,8 @@ internal sealed unsafe class Driver
     public readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**,
         int> LaunchKernel;
     public readonly delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int> LaunchKernelEx;
+    public readonly delegate* unmanaged<void*, int, uint, ulong, ulong*, ulong*, uint*, uint*, int, int, int, int,
+        int> TensorMapEncodeTiled;
 
     /// <summary>Looks up the functions of a library.</summary>
     /// <param name="library">The driver, or the emulator.</param>
@@ -122,6 +124,8 @@ internal sealed unsafe class Driver
             int>)library.Function("cuLaunchKernel");
         LaunchKernelEx = (delegate* unmanaged<LaunchConfiguration*, nint, void**, void**, int>)library.Function(
             "cuLaunchKernelEx");
+        TensorMapEncodeTiled = (delegate* unmanaged<void*, int, uint, ulong, ulong*, ulong*, uint*, uint*, int, int, int,
+            int, int>)library.Function("cuTensorMapEncodeTiled");
     }
 
     /// <summary>The library.</summary>

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
+using Skylight.Cuda;
 using Skylight.Cuda.Interop;
 
 namespace Skylight.Tests.Cuda;
@@ -48,6 +49,7 @@ internal static partial class CudaDeclarations
                 ("value.clusterDim.y", Offset(&attribute, &attribute.Y)),
                 ("value.clusterDim.z", Offset(&attribute, &attribute.Z)),
             ]),
+            ("CUtensorMap", KernelTensorMap.EncodedBytes, []),
         ];
         return [.. structures.SelectMany(structure =>
             structure.Fields.Select(field => ($"offsetof({structure.Type}, {field.Field})", field.Offset))

@@ -42,8 +42,12 @@ internal sealed unsafe class EmulatedKernels : IDisposable
 
     /// <summary>Describes an op with the standard bindings, runs it, and gives its first output.</summary>
     public TResult[] Run<TResult>(Op op, IReadOnlyList<TensorType> types, params Array[] inputs)
+        where TResult : unmanaged => Run<TResult>(op, types, CudaTarget.Ampere, inputs);
+
+    /// <summary>The same for a certain card.</summary>
+    public TResult[] Run<TResult>(Op op, IReadOnlyList<TensorType> types, CudaTarget target, params Array[] inputs)
         where TResult : unmanaged =>
-        Run<TResult>(CudaBindings.Standard.Describe(op, types, CudaTarget.Ampere), op.Infer(types)[0], inputs);
+        Run<TResult>(CudaBindings.Standard.Describe(op, types, target), op.Infer(types)[0], inputs);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -74,22 +78,33 @@ internal sealed unsafe class EmulatedKernels : IDisposable
         Emulator.Check(Emulator.cuModuleGetFunction(out nint function, module, launch.EntryPoint));
         const int MaximumDynamicSharedBytes = 8;
         Emulator.Check(Emulator.cuFuncSetAttribute(function, MaximumDynamicSharedBytes, launch.SharedBytes));
-        ulong[] values = [.. launch.Arguments.Select(argument => argument.Kind switch
+        // A slot for the largest argument each, a tensor map.
+        const int Slot = KernelTensorMap.EncodedBytes;
+        int count = launch.Arguments.Count;
+        byte* values = stackalloc byte[Slot * count];
+        void** parameters = stackalloc void*[count];
+        for (int index = 0; index < count; index++)
         {
-            KernelArgumentKind.Pointer => address(argument.Operand),
-            KernelArgumentKind.Null => 0UL,
-            _ => (ulong)argument.Bits,
-        })];
-        void** parameters = stackalloc void*[values.Length];
-        fixed (ulong* pinned = values)
-        {
-            for (int index = 0; index < values.Length; index++)
-                parameters[index] = pinned + index;
-            Emulator.Check(Emulator.cuLaunchKernel(
-                function, (uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads.X,
-                (uint)launch.Threads.Y, (uint)launch.Threads.Z,
-                (uint)launch.SharedBytes, _emulator.Stream, parameters, null));
-            Emulator.Check(Emulator.cuStreamSynchronize(_emulator.Stream));
+            KernelArgument argument = launch.Arguments[index];
+            parameters[index] = values + Slot * index;
+            if (argument.TensorMap is { } map)
+                Emulator.TensorMap(address(argument.Operand), [(ulong)map.Columns, (ulong)map.Rows, (ulong)map.Matrices],
+                    [(ulong)map.Columns * 2, (ulong)map.Rows * (ulong)map.Columns * 2],
+                    [KernelTensorMap.BoxColumns, (uint)map.BoxRows, 1], swizzle: 3)
+                    .CopyTo(new Span<byte>(parameters[index], Slot));
+            else
+                *(ulong*)parameters[index] = argument.Kind switch
+                {
+                    KernelArgumentKind.Pointer => address(argument.Operand),
+                    KernelArgumentKind.Null => 0UL,
+                    _ => (ulong)argument.Bits,
+                };
         }
+
+        Emulator.Check(Emulator.cuLaunchKernel(
+            function, (uint)launch.Grid.X, (uint)launch.Grid.Y, (uint)launch.Grid.Z, (uint)launch.Threads.X,
+            (uint)launch.Threads.Y, (uint)launch.Threads.Z,
+            (uint)launch.SharedBytes, _emulator.Stream, parameters, null));
+        Emulator.Check(Emulator.cuStreamSynchronize(_emulator.Stream));
     }
 }

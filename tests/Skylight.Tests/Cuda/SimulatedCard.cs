@@ -14,12 +14,13 @@ internal sealed class SimulatedCard : IDisposable
 {
     /// <summary>Makes the device; skips the calling test where the emulator was not built.</summary>
     public SimulatedCard(CudaBindings? bindings = null, bool deterministic = true, string? cacheFolder = null,
-        long? memoryBytes = null, bool captureGraphs = true)
+        long? memoryBytes = null, bool captureGraphs = true, string rounding = "same")
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
         Emulator.Configure("checks", "on");
+        Emulator.Configure("rounding", rounding);
         Device = new CudaDevice(new CudaDeviceOptions
         {
             Libraries = CudaLibraries.LoadSimulated(),
@@ -51,6 +52,7 @@ internal sealed class SimulatedCard : IDisposable
     {
         Workspace.Dispose();
         Device.Dispose();
+        Emulator.Configure("rounding", "same");
     }
 }
 

@@ -194,20 +194,21 @@ public sealed class HopperBugTests
         using Emulator emulator = new();
         ulong x = emulator.Upload(new float[64]);
         nint kernel = emulator.Kernel(Warpgroup, "bug", "-DFENCE_PROXY=fence_proxy_async()", "-DFENCE=wgmma_fence()",
-            "-DAFTER=wgmma_wait<0>()");
+            "-DAFTER=wgmma_wait<0>(d)");
         emulator.Run(kernel, 1, 128, 8192, x);
         Assert.Equal(0f, emulator.Download<float>(x, 1)[0]);
     }
 
     [Theory]
-    [InlineData("", "wgmma_fence()", "wgmma_wait<0>()", "without a fence_proxy_async", "PRODUCT")]
-    [InlineData("fence_proxy_async()", "", "wgmma_wait<0>()", "without a wgmma_fence", "PRODUCT")]
+    [InlineData("", "wgmma_fence()", "wgmma_wait<0>(d)", "without a fence_proxy_async", "PRODUCT")]
+    [InlineData("fence_proxy_async()", "", "wgmma_wait<0>(d)", "without a wgmma_fence", "PRODUCT")]
     [InlineData("fence_proxy_async()", "wgmma_fence()", "", "no wgmma_wait covers it", "PRODUCT")]
-    [InlineData("fence_proxy_async()", "wgmma_fence()", "d[0] = 0; wgmma_wait<0>()",
+    [InlineData("fence_proxy_async()", "wgmma_fence()", "wgmma_wait<0>()", "does not name its registers", "PRODUCT")]
+    [InlineData("fence_proxy_async()", "wgmma_fence()", "d[0] = 0; wgmma_wait<0>(d)",
         "were written before the wait that covers it", "PRODUCT")]
-    [InlineData("fence_proxy_async()", "wgmma_fence()", "memory[threadIdx.x] = 0; wgmma_wait<0>()",
+    [InlineData("fence_proxy_async()", "wgmma_fence()", "memory[threadIdx.x] = 0; wgmma_wait<0>(d)",
         "may still be reading it", "PRODUCT")]
-    [InlineData("if (threadIdx.x < 96) fence_proxy_async()", "wgmma_fence()", "wgmma_wait<0>()",
+    [InlineData("if (threadIdx.x < 96) fence_proxy_async()", "wgmma_fence()", "wgmma_wait<0>(d)",
         "without a fence_proxy_async", "FILL")]
     public void AMissingStepOfAWarpgroupProductIsFound(string fenceProxy, string fence, string after, string finding,
         string line)
@@ -223,6 +224,6 @@ public sealed class HopperBugTests
         PlantedBugTests.Finds(LaunchFailed, "the warps of a warpgroup do not agree",
             Warpgroup.Replace("FENCE_PROXY", "fence_proxy_async()", StringComparison.Ordinal)
             .Replace("FENCE;", "wgmma_fence(); if (threadIdx.x >= 96) matrix += 2;", StringComparison.Ordinal)
-            .Replace("AFTER", "wgmma_wait<0>()", StringComparison.Ordinal)
+            .Replace("AFTER", "wgmma_wait<0>(d)", StringComparison.Ordinal)
             .Replace("// PRODUCT", "// BUG", StringComparison.Ordinal), threads: 128, shared: 8192);
 }

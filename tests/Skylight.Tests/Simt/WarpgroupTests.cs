@@ -38,7 +38,7 @@ public sealed class WarpgroupTests
         #endif
             }
             wgmma_commit();
-            wgmma_wait<0>();
+            wgmma_wait<0>(d);
             for (int i = 0; i < COLUMNS / 2; i++)
                 out[(16 * warp + lane / 4 + i / 2 % 2 * 8) * COLUMNS + i / 4 * 8 + lane % 4 * 2 + i % 2] = d[i];
         }
@@ -58,6 +58,8 @@ public sealed class WarpgroupTests
         { 64, true, 1, true, 1, true },
         { 64, true, 2, true, 2, false },
         { 64, true, 3, true, 3, true },
+        { 16, false, 3, false, 3, true },
+        { 16, true, 0, false, 1, false },
         { 128, false, 3, true, 3, true },
         { 192, true, 3, false, 3, false },
         { 256, false, 3, false, 3, true },
@@ -136,9 +138,9 @@ public sealed class WarpgroupTests
                 wgmma_commit();
                 wgmma_m64n64k16(second, matrix, matrix, 0);
                 wgmma_commit();
-                wgmma_wait<1>();
+                wgmma_wait<1>(first);
                 float early = first[0], poisoned = second[0];
-                wgmma_wait<0>();
+                wgmma_wait<0>(second);
                 if (threadIdx.x == 0) {
                     out[0] = early == second[0] ? early : -1;
                     out[1] = poisoned;

@@ -12,9 +12,18 @@ __device__ __forceinline__ void wgmma_fence() { simt_warpgroup_fence(); }
 
 __device__ __forceinline__ void wgmma_commit() { simt_warpgroup_commit(); }
 
-template <int N>
-__device__ __forceinline__ void wgmma_wait() {
-    simt_warpgroup_wait(N);
+template <int Count>
+__device__ __forceinline__ void wgmma_tie(float (&d)[Count]) { (void)d; }
+
+template <int N, int... Counts>
+__device__ __forceinline__ void wgmma_wait(float (&... d)[Counts]) {
+    float* const named[sizeof...(d) + 1] = {d...};
+    simt_warpgroup_wait(N, named, sizeof...(d));
+}
+
+template <int TransposeA = 0, int TransposeB = 0>
+__device__ __forceinline__ void wgmma_m64n16k16(float (&d)[8], unsigned long long a, unsigned long long b, int accumulate) {
+    simt_warpgroup_product(d, 16, nullptr, a, b, accumulate, TransposeA, TransposeB);
 }
 
 template <int TransposeA = 0, int TransposeB = 0>

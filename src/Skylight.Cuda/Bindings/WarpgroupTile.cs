@@ -1,0 +1,95 @@
+namespace Skylight.Cuda.Bindings;
+
+/// <summary>
+/// The part of a product that one block of <c>kernels/warpgroup_gemm.cu</c> makes at a time, and how. As with
+/// <see cref="MatrixTile"/> the choice changes no bit, so it may look at the number of rows and at the card; whether
+/// warpgroups multiply at all may not (<see cref="Multiplies"/>).
+/// </summary>
+/// <param name="Consumers">Warpgroups that multiply, 64 rows each.</param>
+/// <param name="Columns">Columns of the result.</param>
+/// <param name="Stages">How many pieces of 64 inner indices are in flight or in use.</param>
+/// <param name="Blocks">Blocks on a multiprocessor.</param>
+internal readonly record struct WarpgroupTile(int Consumers, int Columns, int Stages, int Blocks)
+{
+    private const int StageInner = KernelTensorMap.BoxColumns, BarrierBytes = 16;
+
+    /// <summary>
+    /// Decoding with a small weight: many blocks, so that the whole card streams it. Its right factor lies as weights do.
+    /// </summary>
+    public static WarpgroupTile Narrow { get; } = new(1, 16, 8, 2);
+
+    /// <summary>Decoding with a large weight, and whatever would not fill the card with higher tiles.</summary>
+    public static WarpgroupTile Small { get; } = new(1, 64, 6, 2);
+
+    /// <summary>Many rows.</summary>
+    public static WarpgroupTile Large { get; } = new(2, 128, 6, 1);
+
+    /// <summary>
+    /// The most: a stage is read from memory once for 128·256 elements, and a consumer's registers hold 64·256 sums.
+    /// </summary>
+    public static WarpgroupTile Largest { get; } = new(2, 256, 4, 1);
+
+    /// <summary>All tiles that <see cref="Choose"/> chooses from.</summary>
+    public static IReadOnlyList<WarpgroupTile> All { get; } = [Narrow, Small, Large, Largest];
+
+    /// <summary>Rows of the result.</summary>
+    public int Rows => 64 * Consumers;
+
+    /// <summary>The threads of a block: the consumers', and a warpgroup, or for one consumer a warp, that copies.</summary>
+    public int Threads => 128 * Consumers + (Consumers > 1 ? 128 : 32);
+
+    /// <summary>The shared memory of a block.</summary>
+    public int SharedBytes => Stages * ((Rows + Columns) * StageInner * sizeof(ushort) + BarrierBytes);
+
+    /// <summary>
+    /// Whether warpgroups make a product. <c>wgmma</c> may round otherwise than <c>mma.sync</c>, so this depends on the
+    /// card and on the weight, never on how many rows it is multiplied with: a token gets the same bits in prefill,
+    /// decoding and training.
+    /// </summary>
+    public static bool Multiplies(CudaTarget target, MatrixProduct product) =>
+        target.HasHopperInstructions && !product.IsOfHead && product.Inner > 0
+        && KernelTensorMap.Reads(product.LeftStride) && KernelTensorMap.Reads(product.RightStride);
+
+    /// <summary>The tile for a product.</summary>
+    public static WarpgroupTile Choose(MatrixProduct product, int multiprocessors)
+    {
+        long small = Small.Tiles(product), large = Large.Tiles(product);
+        if (product.Rows <= Small.Rows)
+            return small >= 2 * multiprocessors || !product.TransposeRight ? Small : Narrow;
+        if (large < multiprocessors)
+            return Small;
+        // A round of the largest tiles takes as long as two of large ones.
+        return 2 * Rounds(Largest.Tiles(product)) <= Rounds(large) ? Largest : Large;
+
+        long Rounds(long tiles) => (tiles + multiprocessors - 1) / multiprocessors;
+    }
+
+    /// <summary>How many tiles a product has.</summary>
+    public long Tiles(MatrixProduct product) => (long)product.Batch
+        * CudaKernelBuilder.Blocks(product.Rows, Rows) * CudaKernelBuilder.Blocks(product.Columns, Columns);
+
+    /// <summary>Queues a product's launch.</summary>
+    /// <param name="kernel">Where to.</param>
+    /// <param name="source">The kernel's source.</param>
+    /// <param name="product">What is multiplied; its factors are bfloat16.</param>
+    public KernelLaunch Launch(CudaKernelBuilder kernel, KernelSource source, MatrixProduct product)
+    {
+        int grid = (int)Math.Min(Tiles(product), (long)Blocks * kernel.Target.MultiprocessorCount);
+        KernelTensorMap left = Map(product.LeftStride, product.TransposeLeft ? product.Inner : product.Rows,
+            product.TransposeLeft, Rows),
+            right = Map(product.RightStride, product.TransposeRight ? product.Columns : product.Inner,
+                !product.TransposeRight, Columns);
+        // Of a factor whose inner index is contiguous one box has all rows of the tile, of another 64.
+        int loadedBytes = (product.TransposeLeft ? Rows / StageInner : 1) * left.BoxBytes
+            + (product.TransposeRight ? 1 : Columns / StageInner) * right.BoxBytes;
+        return kernel.Launch(source, "warpgroup_product", grid, Threads, SharedBytes)
+            .Define("CONSUMERS", Consumers).Define("TILE_COLUMNS", Columns).Define("STAGES", Stages)
+            .Define("BLOCKS", Blocks)
+            .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
+            .TensorMap(product.Left, left).TensorMap(product.Right, right).Int32(loadedBytes);
+
+        KernelTensorMap Map(int columns, int rows, bool isTransposed, int tileRows) => new(columns, rows, product.Batch,
+            // Rows that are not there need not be brought, but for whole groups of eight.
+            isTransposed ? StageInner : Math.Min(tileRows, CudaKernelBuilder.Blocks(rows, 8) * 8));
+    }
+}
