@@ -179,6 +179,73 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
+    [InlineData(4, 2, 64, 70, "forward", "late")]
+    [InlineData(8, 1, 128, 30, "reverse", "immediate")]
+    [InlineData(5, 1, 80, 30, "seed:9", "late")]
+    public void A_part_of_a_prompt_beside_completions_leaves_each_its_bits_and_its_own_kernel(int heads, int keyValueHeads,
+        int dimension, int promptRows, string schedule, string completion)
+    {
+        // Completions, one of them empty, around the rows of a prompt; three rows of padding behind.
+        int[] rows = [1, 1, promptRows, 0, 1], lengths = [700, 2 * Span + 1, promptRows + 60, 0, 40];
+        int width = 2 * Span / PageSize + 1, sequences = rows.Length, row = heads * dimension;
+        int[] starts = [.. Enumerable.Range(0, sequences + 1).Select(sequence => rows[..sequence].Sum())],
+            table = [.. Enumerable.Range(0, sequences * width)];
+        new Random(3).Shuffle(table);
+        var (op, pool) = (new PagedAttention(heads, keyValueHeads, dimension),
+            new Tokens(sequences * width * PageSize, heads, keyValueHeads, dimension));
+        BFloat16[] queries = pool.Query[..((starts[^1] + 3) * row)];
+        Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
+        using CudaDevice device = Device();
+        Emulator.Configure("counters", "on");
+        Emulator.Check(Emulator.simtCountersReset());
+        BFloat16[] together = Page(device, op, queries, pool, table, starts, lengths, planned: true);
+        Emulator.Check(Emulator.simtCountersRead("paged_decode", out EmulatorCounters decode));
+        Emulator.Check(Emulator.simtCountersRead("paged_prefill", out EmulatorCounters prefill));
+        Emulator.Configure("counters", "off");
+        Assert.Equal(together, Page(device, op, queries, pool, table, starts, lengths));
+        Assert.All(together[^(3 * row)..], element => Assert.Equal(0f, (float)element));
+        for (int sequence = 0; sequence < sequences; sequence++)
+        {
+            if (rows[sequence] == 0)
+                continue;
+            int first = starts[sequence] * row, end = starts[sequence + 1] * row;
+            BFloat16[] alone = Page(device, op, queries[first..end], pool,
+                table[(sequence * width)..((sequence + 1) * width)], [0, rows[sequence]], [lengths[sequence]]);
+            Assert.Equal(alone, together[first..end]);
+            Assert.Contains(alone, element => (float)element != 0);
+        }
+
+        // The contexts of the completions are read by the one, and by the other only the prompt's.
+        long contexts = 2L * sizeof(ushort) * keyValueHeads * dimension * (lengths[0] + lengths[1] + lengths[4]);
+        Assert.InRange((long)decode.GlobalLoadBytes, contexts, contexts * 11 / 10);
+        Assert.InRange((long)prefill.GlobalLoadBytes, 1, contexts / 2);
+        Emulator.Configure("async", "late");
+    }
+
+    [Fact]
+    public void A_layer_that_is_given_a_plan_makes_none_and_a_step_of_one_kind_has_one_kernel()
+    {
+        var op = new PagedAttention(16, 2, 128);
+        Assert.Equal(["attention_plan_spans"], Kernels(new PagedAttentionPlan(8, 8), null, 8, 8));
+        Assert.Equal(["paged_decode", "paged_merge"], Kernels(op, 8, 8, 8));
+        Assert.Equal(["attention_plan"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 1));
+        Assert.Equal(["paged_prefill"], Kernels(op, 300, 300, 1));
+        Assert.Equal(["attention_plan", "attention_plan_spans"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 40));
+        Assert.Equal(["paged_prefill", "paged_decode", "paged_merge"], Kernels(op, 300, 300, 40));
+
+        static string[] Kernels(Op op, int? planned, int rows, int sequences)
+        {
+            TensorType table = TensorType.Int32(sequences, 40), starts = TensorType.Int32(sequences + 1),
+                lengths = TensorType.Int32(sequences), cache = new(DataType.BFloat16, new Shape(9, 2, PageSize * 128));
+            TensorType[] types = planned is null ? [table, starts, lengths]
+                : [Type(rows, 2048), cache, cache, table, starts, lengths,
+                    new PagedAttentionPlan(rows, 8).Infer([table, starts, lengths])[0]];
+            return [.. CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper).Launches.Select(each => each.EntryPoint)];
+        }
+    }
+
+    [Theory]
     [InlineData("starts[1] is 9, but starts must ascend", new[] { 0, 9 }, new[] { 5 }, new[] { 1 })]
     [InlineData("starts[0] is -1, but starts must ascend", new[] { -1, 2 }, new[] { 5 }, new[] { 1 })]
     [InlineData("lengths[0] is 1, but the sequence has more new rows", new[] { 0, 2 }, new[] { 1 }, new[] { 1 })]
@@ -307,7 +374,7 @@ public sealed class AttentionKernelTests
 
     /// <summary>Runs paged attention over a cache whose slots, in order, are the rows of a batch.</summary>
     private static BFloat16[] Page(CudaDevice device, PagedAttention op, BFloat16[] queries, Tokens cached, int[] table,
-        int[] starts, int[] lengths)
+        int[] starts, int[] lengths, bool planned = false)
     {
         int sequences = lengths.Length, rowWidth = op.HeadCount * op.HeadDimension,
             pages = cached.Key.Length / (PageSize * op.KeyValueHeadCount * op.HeadDimension);
@@ -317,7 +384,14 @@ public sealed class AttentionKernelTests
             TensorType.Int32(sequences)];
         return (BFloat16[])Run(
             device,
-            graph => graph.AddNode(op, [.. types.Select((type, index) => graph.Input($"input{index}", type))]),
+            graph =>
+            {
+                Value[] inputs = [.. types.Select((type, index) => graph.Input($"input{index}", type))];
+                if (planned)
+                    inputs = [.. inputs, graph.Add(new PagedAttentionPlan(types[0].Shape[0], op.HeadCount / op.KeyValueHeadCount),
+                        inputs[3..])];
+                return graph.AddNode(op, inputs);
+            },
             [queries, ByHead(cached.Key), ByHead(cached.Value), table, starts, lengths])[0];
 
         // [pages·32, Hkv, D] → [pages, Hkv, 32, D]
