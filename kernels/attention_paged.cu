@@ -80,6 +80,24 @@ struct BlockPages {
     int page[2];
 };
 
+// What a thread copies of a block of keys: 16 bytes of every step-th row of its two pages, at constant distances within each.
+struct PageSteps {
+    const unsigned char* page[2];  // at the thread's first row
+    int left[2];                   // rows from there on that the sequence has
+
+    template <int rows>
+    __device__ __forceinline__ const void* address() const {
+        return page[rows / page_size] + rows % page_size * dimension * (int)sizeof(bfloat16);
+    }
+
+    template <int rows>
+    __device__ __forceinline__ bool read() const {
+        return rows % page_size < left[rows / page_size];
+    }
+
+    __device__ __forceinline__ void clear() { left[0] = left[1] = 0; }
+};
+
 // The rows of one block of keys in the pages.
 struct PageRows {
     const bfloat16* base;  // this head in page 0
@@ -87,6 +105,20 @@ struct PageRows {
     BlockPages pages;
     int first;
     int length;
+
+    __device__ static constexpr bool has_steps(int rows) { return page_size % rows == 0; }
+
+    __device__ __forceinline__ PageSteps steps(int position, int column) const {
+        PageSteps steps;
+        const int row = position - first;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int page = pages.page[i];
+            steps.page[i] = reinterpret_cast<const unsigned char*>(base + max(page, 0) * page_stride + row * dimension + column);
+            steps.left[i] = page < 0 ? 0 : length - position - i * page_size;
+        }
+        return steps;
+    }
 
     __device__ __forceinline__ const bfloat16* row(int position) const {
         const int local = position - first;
@@ -126,9 +158,9 @@ struct PagedKeys {
         const BlockPages pages = upcoming;
         upcoming = find(block + 1);
         const long long page_elements = page_size * dimension, stride = gridDim.x * page_elements, head = blockIdx.x * page_elements;
-        const int first = block * attention_block;
-        load_rows<dimension, attention_block, threads>(key_tile, PageRows{arguments.key_cache + head, stride, pages, first, length}, first);
-        load_rows<dimension, attention_block, threads>(value_tile, PageRows{arguments.value_cache + head, stride, pages, first, length}, first);
+        const int first = block * attention_block, thread = thread_index();
+        load_rows<dimension, attention_block, threads>(key_tile, PageRows{arguments.key_cache + head, stride, pages, first, length}, first, thread);
+        load_rows<dimension, attention_block, threads>(value_tile, PageRows{arguments.value_cache + head, stride, pages, first, length}, first, thread);
     }
 };
 

@@ -30,6 +30,8 @@ struct QueryRows {
     const bfloat16* base;
     const Queries& queries;
 
+    __device__ static constexpr bool has_steps(int) { return false; }
+
     __device__ __forceinline__ const bfloat16* row(int pair) const {
         return pair < queries.count ? base + queries.offset(pair, head_dimension) : nullptr;
     }
