@@ -176,7 +176,7 @@ __device__ __forceinline__ AttentionTile own_tile(const AttentionTile* tiles) {
 struct PrefillWork {
     const PagedArguments& arguments;
     const AttentionTile* tiles;
-    float4* spans;
+    SpanSlots spans;
     PagedKeys keys;
 
     __device__ __forceinline__ AttentionQueries<0> queries() const {
@@ -191,22 +191,19 @@ struct PrefillWork {
         keys.load(key_tile, value_tile, block);
     }
 
-    // Block by block; see SpanSums.
-    __device__ __forceinline__ float4* earlier() const {
-        return spans + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * (ROW_TILES * (2 * Rows::chunks + 1) * threads);
-    }
+    __device__ __forceinline__ const SpanSlots& slots() const { return spans; }
 };
 
 extern "C" __global__ void __launch_bounds__(threads)
     paged_prefill(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
-                  const AttentionTile* tiles, bfloat16* output, float4* spans, int sequences, int rows, int tile_blocks, int group, int table_width,
+                  const AttentionTile* tiles, bfloat16* output, float4* spans, int* slots, int slot_count, int sequences, int rows, int tile_blocks, int group, int table_width,
                   int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
     const AttentionTile tile = own_tile(tiles);
     if (tile.first >= tile.rows * group) return;
-    PrefillWork work{arguments, tiles, spans, PagedKeys(arguments, tile.sequence, 0)};
+    PrefillWork work{arguments, tiles, {spans, slots, slot_count}, PagedKeys(arguments, tile.sequence, 0)};
     walk_keys<dimension, warps, ROW_TILES>(shared, work, scale, 0.0f);
 }
 #endif

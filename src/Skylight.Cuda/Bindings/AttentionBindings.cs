@@ -19,6 +19,7 @@ internal static class AttentionBindings
     private const int ClearBlocks = 8, PagedClearBlocks = 2;
     private const int PlanThreads = 256;
     private const int TileBytes = 4 * sizeof(int);
+    private const int SlotBytes = 16; // which slot of span sums a block has
 
     private const string BadStarts =
         "starts[{index}] is {value}, but starts must ascend from 0 or more and end within the rows";
@@ -40,11 +41,13 @@ internal static class AttentionBindings
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
         int rowTiles = RowTiles(kernel, op.HeadDimension), tileRows = 16 * Warps * rowTiles;
         Tiles tiles = Plan(kernel, starts: 3, tileRows, outputs: 2);
+        SpanSlots slots = EarlierSpans(kernel, kernel.Inputs[0].Shape[0], op.HeadCount * tiles.Count, op.HeadDimension,
+            rowTiles);
         kernel.Launch("attention_forward.cu", "attention_forward", new Dim3(op.HeadCount, tiles.Count), Threads,
             WalkBytes(op.HeadDimension, rowTiles))
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("CAUSAL", op.Causal).Define("ROW_TILES", rowTiles)
             .Input(0).Input(1).Input(2).Scratch(tiles.Scratch).Output(0).Output(1)
-            .Scratch(EarlierSpans(kernel, kernel.Inputs[0].Shape[0], op.HeadCount, tiles.Count, op.HeadDimension, rowTiles))
+            .ScratchOrNull(slots.Sums).ScratchOrNull(slots.State).Int32(slots.Count)
             .Int32(op.HeadCount / op.KeyValueHeadCount).Float32(ScaleOfPowers(op.HeadDimension))
             .Float32(Scale(op.HeadDimension));
     }
@@ -131,11 +134,12 @@ internal static class AttentionBindings
     {
         int dimension = op.HeadDimension, rowTiles = RowTiles(kernel, dimension),
             blocks = operands.Tiles.PrefillTiles * (PagedAttentionTiles.PrefillPairs / (16 * Warps * rowTiles));
+        SpanSlots slots = EarlierSpans(kernel, operands.LengthLimit, op.KeyValueHeadCount * blocks, dimension, rowTiles);
         kernel.Launch("attention_paged.cu", "paged_prefill",
             new Dim3(op.KeyValueHeadCount, blocks + PagedClearBlocks), Threads, WalkBytes(dimension, rowTiles))
             .Define("HEAD_DIMENSION", dimension).Define("ROW_TILES", rowTiles)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5).Pointer(plan).Output(0)
-            .ScratchOrNull(EarlierSpans(kernel, operands.LengthLimit, op.KeyValueHeadCount, blocks, dimension, rowTiles))
+            .ScratchOrNull(slots.Sums).ScratchOrNull(slots.State).Int32(slots.Count)
             .Int32(operands.Sequences).Int32(operands.Rows).Int32(blocks)
             .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
             .Float32(ScaleOfPowers(dimension)).Status(BadPage);
@@ -206,11 +210,20 @@ internal static class AttentionBindings
             $"give it fewer rows at a time");
 
     /// <summary>Where the blocks of a walk keep the sums of earlier spans; empty if no sequence can have several.</summary>
-    private static CudaScratch EarlierSpans(CudaKernelBuilder kernel, long longest, int heads, int blocks,
-        int dimension, int rowTiles)
+    private static SpanSlots EarlierSpans(CudaKernelBuilder kernel, long longest, int blocks, int dimension, int rowTiles)
     {
-        long each = longest > Span ? rowTiles * (2L * Padded(dimension) / 16 + 1) * Threads * 4 * sizeof(float) : 0;
-        return kernel.Scratch(each * heads * blocks);
+        if (longest <= Span || blocks == 0)
+            return new SpanSlots(kernel.Scratch(0), kernel.Scratch(0), 0);
+        // No more blocks are resident than have shared memory, of which a block's kilobyte for the driver is a part; nor
+        // than have registers, of which a thread of a walk takes a hundred. If there were more, they would wait.
+        const int Reserved = 1024, RegisterBlocks = 5;
+        int bytes = WalkBytes(dimension, rowTiles) + Reserved,
+            resident = Math.Min(RegisterBlocks, (kernel.Target.SharedBytesPerBlock + Reserved) / bytes),
+            count = Math.Min(blocks, kernel.Target.MultiprocessorCount * resident);
+        long each = rowTiles * (2L * Padded(dimension) / 16 + 1) * Threads * 4 * sizeof(float);
+        var slots = new SpanSlots(kernel.Scratch(each * count), kernel.Scratch((2L + blocks) * sizeof(int)), count);
+        kernel.Clear(slots.State);
+        return slots;
     }
 
     /// <summary>
@@ -255,7 +268,7 @@ internal static class AttentionBindings
     {
         // Wide tiles keep their statistics there too.
         int parked = rowTiles * Padded(dimension) / 8 > 16 ? rowTiles * Threads * 4 * sizeof(float) : 0;
-        return RowBytes(dimension) * (16 * Warps * rowTiles + 4 * Block) + parked;
+        return RowBytes(dimension) * (16 * Warps * rowTiles + 4 * Block) + parked + SlotBytes;
     }
 
     private static int DecodeBytes(int dimension, int stages) =>
@@ -280,6 +293,9 @@ internal static class AttentionBindings
         /// <summary>The most tokens of a sequence.</summary>
         public int LengthLimit => (int)Math.Min((long)TableWidth * PagedAttention.PageSize, int.MaxValue);
     }
+
+    /// <summary>Room for the span sums of the blocks that can be resident, and who has which.</summary>
+    private readonly record struct SpanSlots(CudaScratch Sums, CudaScratch State, int Count);
 
     private readonly record struct Tiles(CudaKernelBuilder Kernel, int Count)
     {

@@ -21,15 +21,19 @@ public sealed class AttentionKernelTests
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
+        Emulator.Configure("async", "late");
     }
 
     [Theory]
-    [InlineData(6, 2, 64, "forward")]
-    [InlineData(3, 1, 80, "reverse")] // statistics in shared memory; an uneven share of the columns in decoding
-    [InlineData(2, 1, 128, "seed:11")]
-    [InlineData(4, 2, 5, "seed:3")] // heads that are no whole 16 bytes
+    [InlineData(6, 2, 64, "forward", "late")]
+    [InlineData(3, 1, 80, "reverse", "late")] // statistics in shared memory; an uneven share of the columns in decoding
+    [InlineData(2, 1, 128, "seed:11", "late")]
+    [InlineData(4, 2, 5, "seed:3", "late")] // heads that are no whole 16 bytes
+    [InlineData(2, 1, 24, "reverse", "immediate")] // heads that are padded
+    [InlineData(2, 1, 32, "seed:2", "immediate")]
+    [InlineData(2, 1, 128, "forward", "immediate")]
     public void Prefill_whole_or_in_chunks_and_decoding_have_the_bits_of_the_training_forward(int heads,
-        int keyValueHeads, int dimension, string schedule)
+        int keyValueHeads, int dimension, string schedule, string completion)
     {
         const int Length = 75;
         using CudaDevice device = Device();
@@ -37,6 +41,7 @@ public sealed class AttentionKernelTests
         BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
         Assert.Contains(expected, element => (float)element != 0);
         Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
         Assert.Equal(expected, Continue(device, batch, 0, Length));
         // Chunks that begin and end inside of blocks and pages; one row alone is decoding.
         foreach ((int first, int rows) in new[] { (0, 20), (20, 50), (70, 4), (Length - 1, 1), (63, 1), (64, 1) })
@@ -76,16 +81,20 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
-    [InlineData(6, 2, 16, "forward")]
-    [InlineData(2, 1, 72, "seed:5")] // statistics in shared memory
+    [InlineData(6, 2, 16, "forward", "late")]
+    [InlineData(2, 1, 72, "seed:5", "late")] // statistics in shared memory
+    [InlineData(8, 2, 32, "reverse", "immediate")]
     public void Spans_side_by_side_have_the_bits_of_spans_one_after_the_other(int heads, int keyValueHeads,
-        int dimension, string schedule)
+        int dimension, string schedule, string completion)
     {
         const int Length = 2 * Span + 70;
         using CudaDevice device = Device();
         var batch = new Tokens(Length, heads, keyValueHeads, dimension);
         BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
         Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
+        // More blocks than there are slots for the sums of earlier spans, which are taken in another order now.
+        Assert.Equal(expected, Attend(device, batch, [0, Length], causal: true)[0]);
         foreach ((int first, int rows) in new[]
         {
             (Span - 4, 9), (Length - 1, 1), (Span - 1, 1), (Span, 1), (2 * Span - 1, 1), (2 * Span, 1), (Span - 60, 130),
@@ -220,7 +229,6 @@ public sealed class AttentionKernelTests
         long contexts = 2L * sizeof(ushort) * keyValueHeads * dimension * (lengths[0] + lengths[1] + lengths[4]);
         Assert.InRange((long)decode.GlobalLoadBytes, contexts, contexts * 11 / 10);
         Assert.InRange((long)prefill.GlobalLoadBytes, 1, contexts / 2);
-        Emulator.Configure("async", "late");
     }
 
     [Fact]
@@ -289,6 +297,21 @@ public sealed class AttentionKernelTests
                 Assert.NotEmpty(Describe(new PagedAttention(2, 1, dimension), target, 100, 4, 1, 4).Steps);
             }
         }
+    }
+
+    [Fact]
+    public void Sums_of_earlier_spans_take_memory_for_the_blocks_of_a_card_and_not_of_the_grid()
+    {
+        // 32 heads of 32,768 tokens: more than 8,192 blocks, of which two are resident on each of 132 multiprocessors. Each
+        // has two tiles of 16 rows by 128 columns, maxima and sums for each of its four warps.
+        TensorType q = Type(32768, 4096), k = Type(32768, 1024), starts = TensorType.Int32(9);
+        long sums = 2 * 132 * 2 * (16 * 128 + 128) * 4 * sizeof(float);
+        Assert.InRange(CudaBindings.Standard.Describe(new Attention(32, 8, 128, true), [q, k, k, starts], CudaTarget.Hopper)
+            .ScratchBytes, sums, sums + 100_000);
+        Assert.InRange(Describe(new PagedAttention(32, 8, 128), CudaTarget.Hopper, 8192, 4, 1, 1024).ScratchBytes, sums,
+            sums + 100_000);
+        // None where no sequence is longer than a span.
+        Assert.InRange(Describe(new PagedAttention(32, 8, 128), CudaTarget.Hopper, 400, 4, 1, 16).ScratchBytes, 0, 10_000);
     }
 
     [Fact]
