@@ -194,7 +194,8 @@ struct PrefillWork {
     __device__ __forceinline__ const SpanSlots& slots() const { return spans; }
 };
 
-extern "C" __global__ void __launch_bounds__(threads)
+// As for paged_decode.
+extern "C" __global__ void __launch_bounds__(threads, 2)
     paged_prefill(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
                   const AttentionTile* tiles, bfloat16* output, float4* spans, int* slots, int slot_count, int sequences, int rows, int tile_blocks, int group, int table_width,
                   int pages, float scale, Status* status, int tag) {
