@@ -194,6 +194,19 @@ internal sealed class ServedModel : IAsyncDisposable
         Assert.Fail($"Still busy after two minutes: {Model.Load}");
     }
 
+    /// <summary>Waits until a request has ended with a status.</summary>
+    public async Task CountsAsync(int status)
+    {
+        for (int attempt = 0; attempt < 2400; attempt++)
+        {
+            if ((await MetricsAsync()).Contains($"\nskylight_requests_total{{status=\"{status}\"}} ", StringComparison.Ordinal))
+                return;
+            await Task.Delay(50);
+        }
+
+        Assert.Fail($"No request has ended with {status} after two minutes: {await MetricsAsync()}");
+    }
+
     private async Task<string> MetricsAsync()
     {
         using var request = new HttpRequestMessage(HttpMethod.Get, "/metrics");
