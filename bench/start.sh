@@ -16,12 +16,12 @@ checkpoint=$(mktemp -d)
 trap 'rm -rf "$checkpoint"' EXIT
 
 publish=(-c Release -r "$runtime" -v quiet -p:NuGetLockFilePath=obj/publish.lock.json)
-arms=(run portable tool aot tool-kept tool-q8 tool-q8-kept tool-q4 tool-q4-kept)
+arms=(run portable tool aot tool-kept tool-q8 tool-q8-kept tool-q4 tool-q4-kept aot-kept aot-q8-kept aot-q4-kept)
 # shellcheck disable=SC2206
 [ -z "${START_ARMS:-}" ] || arms=($START_ARMS)
 [ -n "${START_BUILT:-}" ] ||
     dotnet publish src/Skylight.Cli "${publish[@]}" --self-contained false --artifacts-path "$work/tool-artifacts" -o "$work/tool" >/dev/null
-if [ -z "${START_BUILT:-}" ] && [[ " ${arms[*]} " == *" aot "* ]] && { command -v clang >/dev/null || command -v gcc >/dev/null; }; then
+if [ -z "${START_BUILT:-}" ] && [[ " ${arms[*]}" == *" aot"* ]] && { command -v clang >/dev/null || command -v gcc >/dev/null; }; then
     dotnet publish src/Skylight.Cli "${publish[@]}" -p:PublishAot=true -p:PackAsTool=false -p:TreatWarningsAsErrors=false --artifacts-path "$work/aot-artifacts" -o "$work/aot" \
         -p:CppCompilerAndLinker="$(command -v clang >/dev/null && echo clang || echo gcc)" \
         $([ "$runtime" = linux-x64 ] && echo -p:IlcInstructionSet=native) >/dev/null
@@ -35,7 +35,7 @@ arm() {
         run) echo dotnet run --project "$root/src/Skylight.Cli" -c Release --no-build -- ;;
         portable) echo dotnet "$portable" ;;
         tool*) echo "$work/tool/Skylight.Cli" ;;
-        aot) echo "$work/aot/Skylight.Cli" ;;
+        aot*) echo "$work/aot/Skylight.Cli" ;;
     esac
 }
 
@@ -48,12 +48,12 @@ first() {
 
 # What other runs have kept is not touched.
 export SKYLIGHT_CACHE=$checkpoint/cache
-[ -x "$work/aot/Skylight.Cli" ] || mapfile -t arms < <(printf '%s\n' "${arms[@]}" | grep -vx aot)
+[ -x "$work/aot/Skylight.Cli" ] || mapfile -t arms < <(printf '%s\n' "${arms[@]}" | grep -v '^aot')
 for name in "${arms[@]}"; do
     # shellcheck disable=SC2046
     case $name in
-        tool-kept) SKYLIGHT_WEIGHTS=all $(arm tool) generate "$checkpoint/model" --max-tokens 1 --prompt x >/dev/null ;;
-        tool-*-kept) $(arm tool) generate "$checkpoint/model" --max-tokens 1 --prompt x --dtype "$(cut -d- -f2 <<<"$name")" >/dev/null ;;
+        tool-kept | aot-kept) SKYLIGHT_WEIGHTS=all $(arm "$name") generate "$checkpoint/model" --max-tokens 1 --prompt x >/dev/null ;;
+        *-kept) $(arm "$name") generate "$checkpoint/model" --max-tokens 1 --prompt x --dtype "$(cut -d- -f2 <<<"$name")" >/dev/null ;;
     esac
 done
 declare -A seconds
@@ -63,7 +63,7 @@ for ((round = 0; round < rounds; round++)); do
             options=(--prompt "What is two plus two?")
             [ "$question" = text ] || options=(--prompt "What is in the picture?" --image "$root/tests/Skylight.Tests/Images/samples/cat.png" --max-tiles 1)
             case $name in *-q8*) options+=(--dtype q8) ;; *-q4*) options+=(--dtype q4) ;; esac
-            case $name in tool-kept) export SKYLIGHT_WEIGHTS=all ;; *-kept) export SKYLIGHT_WEIGHTS=rounded ;; *) export SKYLIGHT_WEIGHTS=off ;; esac
+            case $name in tool-kept | aot-kept) export SKYLIGHT_WEIGHTS=all ;; *-kept) export SKYLIGHT_WEIGHTS=rounded ;; *) export SKYLIGHT_WEIGHTS=off ;; esac
             # shellcheck disable=SC2046
             value=$(first $(arm "$name") generate "$checkpoint/model" --max-tokens 1 "${options[@]}")
             echo "$name $question $value" >&2

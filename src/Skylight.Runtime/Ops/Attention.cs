@@ -28,8 +28,9 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
     /// </summary>
     public bool RoundsOperands { get; init; }
 
-    // Query rows of all heads of a group that one task computes: enough to repay packing the keys.
-    private const int PairsPerTask = 256;
+    // Query rows of all heads of a group that one task computes: enough to repay packing the keys, and more while every
+    // thread still has some tasks.
+    private const int FewestPairsPerTask = 256, MostPairsPerTask = 1024, TasksPerThread = 8;
 
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
@@ -79,8 +80,10 @@ public sealed record Attention(int HeadCount, int KeyValueHeadCount, int HeadDim
         float* q = arguments.InputPointer(0), k = arguments.InputPointer(1), v = arguments.InputPointer(2);
         float* output = arguments.OutputPointer(0), logSumExp = arguments.OutputPointer(1);
         int* firstRows = (int*)arguments.InputPointer(3);
-        PackedSequences.Piece[] pieces = PackedSequences.Cut(starts, Math.Max(AttentionCore.PageSize, PairsPerTask / group));
-        CpuParallel.For(pieces.Length * keyValueHeads, AttentionCore.ThreadsFor((double)rows * heads * dimension), task =>
+        int threads = AttentionCore.ThreadsFor((double)rows * heads * dimension);
+        int pairs = (int)Math.Clamp((long)rows * heads / (TasksPerThread * threads), FewestPairsPerTask, MostPairsPerTask);
+        PackedSequences.Piece[] pieces = PackedSequences.Cut(starts, Math.Max(AttentionCore.PageSize, pairs / group));
+        CpuParallel.For(pieces.Length * keyValueHeads, threads, task =>
         {
             PackedSequences.Piece piece = pieces[task / keyValueHeads];
             int head = task % keyValueHeads;
