@@ -2,13 +2,14 @@
 # Everything a GPU must show, in one command. Two halves, so that the machine with the GPU needs neither .NET nor a network:
 #   bench/gpu.sh publish [FOLDER]   here: publishes the command and the benchmarks, self-contained, with checkpoints and dumps, into FOLDER (gpu-run),
 #                                   and packs it as FOLDER.tar.xz, a quarter of the size
-#   FOLDER/gpu.sh [RESULTS]         there (an NVIDIA driver and NVRTC are enough; tar xf unpacks): parity, verify, a generated answer, kernel and
-#                                   generation benchmarks, and PyTorch's where it is found
+#   FOLDER/gpu.sh [RESULTS]         there (an NVIDIA driver and NVRTC are enough; tar xf unpacks): parity, verify, equality of bits with both kinds of
+#                                   matrix instructions, a generated answer, benchmarks of kernels, generation and GRPO steps, and PyTorch's where it is found
 #   bench/gpu.sh                    both, on a machine that has .NET and a GPU
-# Results: RESULTS/*.json and *.log (default: results beside the script). Exit code 1 when parity, verify or generation fails; the rest runs all the same.
-# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify generate generation kernels torch: all); SKYLIGHT_GPU_MODELS, the shapes that generation is
-# measured with (internvl3-1b; skylight init --help names the others); SKYLIGHT_GPU_DEVICE (cuda:0). So the script itself can be tried without a GPU:
-#   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_PARTS="verify generate generation" FOLDER/gpu.sh
+# Results: RESULTS/*.json and *.log (default: results beside the script). Exit code 1 when parity, verify, bits or generation fails; the rest runs all the same.
+# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training: all, in this order); SKYLIGHT_GPU_MODELS, the
+# shapes that bits, generation and training are measured with (internvl3-1b; skylight init --help names the others); SKYLIGHT_GPU_DEVICE (cuda:0);
+# SKYLIGHT_GPU_SECONDS, after which nothing more is begun and what runs is ended (540). So the script itself can be tried without a GPU:
+#   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_SECONDS=3600 SKYLIGHT_GPU_PARTS="verify bits generate generation training" FOLDER/gpu.sh
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -35,7 +36,15 @@ publish() {
     du -sh "$folder" "$folder.tar.xz"
 }
 
-wants() { [[ " ${SKYLIGHT_GPU_PARTS:-parity verify generate generation kernels torch} " == *" $1 "* ]]; }
+wants() {
+    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training} " == *" $1 "* ]] || return 1
+    [ "$(remaining)" -gt 5 ] || { echo "gpu.sh: no time is left for $1" >&2; return 1; }
+}
+
+# Seconds that are left; and a command that is ended when they are over.
+end=$((SECONDS + ${SKYLIGHT_GPU_SECONDS:-540}))
+remaining() { echo $((end - SECONDS)); }
+within() { timeout --signal=INT --kill-after=10 "$(($(remaining) > 1 ? $(remaining) : 1))" "$@"; }
 
 measure() {
     local results=${1:-$here/results} failed=0 style checkpoint name model run
@@ -47,7 +56,7 @@ measure() {
 
     if wants parity; then
         echo "== parity"
-        "$skylight" kernels check --device "$device" --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
+        within "$skylight" kernels check --device "$device" --json >"$results/parity.json" 2> >(tee "$results/parity.log" >&2) || failed=1
     fi
     if wants verify; then
         for style in "$here"/golden/*-style; do
@@ -57,8 +66,17 @@ measure() {
                 compgen -G "$checkpoint/*.safetensors" >/dev/null || continue
                 name=$(basename "$style")-$(basename "$checkpoint")
                 echo "== verify $name"
-                "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device "$device" 2>&1 | tee "$results/verify-$name.log"
+                within "$skylight" verify "$checkpoint" "$style/golden.safetensors" --device "$device" 2>&1 | tee "$results/verify-$name.log"
                 [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
+            done
+        done
+    fi
+    if wants bits; then
+        for model in $models; do
+            # A card whose two kinds of instructions both keep their promise.
+            for run in on off; do
+                echo "== bits, $model, warpgroups $run"
+                bits "$results/bits-$model-$run" "$run" || failed=1
             done
         done
     fi
@@ -69,20 +87,36 @@ measure() {
     if wants generation; then
         for model in $models; do
             echo "== generation, $model"
-            "$bench" generation --like "$model" --device "$device" --output "$results/cuda-generation-$model.json" 2>&1 | tee "$results/generation-$model.log"
+            within "$bench" generation --like "$model" --device "$device" --output "$results/cuda-generation-$model.json" 2>&1 | tee "$results/generation-$model.log"
             [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
         done
     fi
     if wants kernels; then
         echo "== kernels"
-        "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
+        within "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
     fi
     if wants torch && command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
         echo "== PyTorch"
-        python3 "$here/torch_baselines.py" "$results/torch.json" 2>&1 | tee "$results/torch.log"
+        within python3 "$here/torch_baselines.py" "$results/torch.json" 2>&1 | tee "$results/torch.log"
     fi
-    [ "$failed" -eq 0 ] && echo "gpu.sh: parity, verify and generation hold" || echo "gpu.sh: parity, verify or generation FAILED (see above and $results)"
+    if wants training; then
+        for model in $models; do
+            echo "== GRPO steps, $model"
+            within "$bench" training --like "$model" --device "$device" --case "grpo, connector" --steps 4 --tokenizer "$here/golden/tokenizer.json" \
+                --output "$results/cuda-training-$model.json" 2>&1 | tee "$results/training-$model.log"
+        done
+    fi
+    [ "$failed" -eq 0 ] && echo "gpu.sh: parity, verify, bits and generation hold" || echo "gpu.sh: parity, verify, bits or generation FAILED (see above and $results)"
     return "$failed"
+}
+
+# The same tokens in every way of computing them. Uses what measure has.
+bits() {
+    [ -d "$results/bits-model-$model" ] || "$skylight" init "$results/bits-model-$model" --like "$model" >/dev/null || return 1
+    SKYLIGHT_WARPGROUPS=$2 within "$skylight" kernels bits "$results/bits-model-$model" --device "$device" --json >"$1.json" 2> >(tee "$1.log" >&2)
+    local code=$?
+    [ "$2" = on ] || rm -rf "$results/bits-model-$model"
+    return $code
 }
 
 # A question about a picture through everything that users run: the same answer twice. Uses what measure has.
@@ -91,7 +125,7 @@ generate() {
     rm -rf "$1/random-model"
     "$skylight" init "$1/random-model" --like "${models%% *}" --tokenizer "$here/golden/tokenizer.json" || return 1
     for run in 1 2; do
-        "$skylight" generate "$1/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
+        within "$skylight" generate "$1/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
             --max-tokens 32 --temperature 1 --seed 1 --json >"$1/generate-$run.json" 2> >(tee "$1/generate-$run.log" >&2) || return 1
         cat "$1/generate-$run.json"
     done

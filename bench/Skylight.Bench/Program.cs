@@ -79,7 +79,8 @@ switch (verb)
                      a form in it → bench/results/cpu-constraints.json
               speculation  answers with and without guessed tokens: passes, how many guesses are right, tokens/s → bench/results/cpu-speculation.json
               training  recipes as `skylight train` runs them, random weights: tokens/s of rollouts and updates, memory beside its plan → bench/results/cpu-training.json
-                     (--like demo,internvl3-1b --steps 5 --output PATH)
+                     (--like demo,internvl3-1b --device cpu --case NAME --steps 5 --tokenizer FILE --output PATH; with a device or
+                     a case, only written with --output)
               soak   many clients of a server, cancelling and with requests that poison themselves: answers lost or mixed, memory over time
                      (--minutes 10 --clients 64 --output PATH, which is bench/results/soak.json by default; exit code 1 if anything was lost, mixed or left)
               counters every op at the catalog's small shapes on the emulator: bytes moved, bank conflicts, no times → bench/results/simt-counters.json

@@ -71,7 +71,13 @@ internal static class DeviceOption
         if (compute is not null)
             throw new ArgumentException($"--compute is for the CPU; '{name}' computes in bfloat16. Leave it out.");
         if (name is Emulator or Cuda || name.StartsWith($"{Cuda}:", StringComparison.Ordinal))
-            return CudaDevices.Open(name, new CudaDeviceOptions { MemoryBytes = memoryBytes }, SayThatItIsBuilt);
+        {
+            CudaDevice card = CudaDevices.Open(name, new CudaDeviceOptions { MemoryBytes = memoryBytes }, SayThatItIsBuilt);
+            if (card.WarpgroupsOff is { } reason)
+                Console.Error.WriteLine($"{Describe(card)}: kernels by wgmma are off: {reason}.");
+            return card;
+        }
+
         throw new ArgumentException(
             $"There is no device '{name}'. This build knows: cpu, cuda:0 (or another number) and simt.");
     }

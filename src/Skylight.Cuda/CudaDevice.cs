@@ -1,4 +1,5 @@
 using System.Globalization;
+using Skylight.Cuda.Bindings;
 using Skylight.Cuda.Interop;
 using Skylight.Execution;
 using Skylight.Graphs;
@@ -58,6 +59,17 @@ public sealed class CudaDevice : Device
         Products = new ProductLibrary(this);
         _staging = new StagingMemory(Stream);
         Status = new KernelStatus(this);
+        try
+        {
+            WarpgroupsOff = WhyWithoutWarpgroups(options.Warpgroups ?? WarpgroupProbe.Wanted());
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+
+        Target = Target with { UsesWarpgroups = WarpgroupsOff is null };
     }
 
     /// <inheritdoc/>
@@ -71,6 +83,9 @@ public sealed class CudaDevice : Device
 
     /// <summary>What bindings know of the card.</summary>
     public CudaTarget Target { get; }
+
+    /// <summary>Why kernels by <c>wgmma</c> are not used though the card has it; null where they are, or it has not.</summary>
+    public string? WarpgroupsOff { get; }
 
     /// <inheritdoc/>
     public override long MemoryBytes => _memoryBytes;
@@ -375,6 +390,16 @@ public sealed class CudaDevice : Device
         int device;
         Driver.Check(Driver.DeviceGet(&device, ordinal), "cuDeviceGet");
         return device;
+    }
+
+    private string? WhyWithoutWarpgroups(bool? wanted)
+    {
+        if (!Target.HasHopperInstructions || wanted == true)
+            return null;
+        if (wanted == false)
+            return "they were not wanted";
+        // The emulator's bits depend on nothing beside an element, by construction.
+        return Libraries.IsSimulated ? null : WarpgroupProbe.Run(this);
     }
 
     private CudaTarget TargetOf(int device, bool deterministic)

@@ -48,4 +48,11 @@ public sealed record CudaDeviceOptions
 
     /// <summary>The memory that plans may use in bytes; null for what is free on the card when the device is made.</summary>
     public long? MemoryBytes { get; init; }
+
+    /// <summary>
+    /// Whether kernels by <c>wgmma</c> are used on a card that has it (Hopper); null for what the environment variable
+    /// <c>SKYLIGHT_WARPGROUPS</c> says (<c>on</c> or <c>off</c>), and without it for on unless a card is found to give an
+    /// element other bits in one tile than in another. Rollouts equal training either way; the two give different bits.
+    /// </summary>
+    public bool? Warpgroups { get; init; }
 }

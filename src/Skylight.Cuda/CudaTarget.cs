@@ -42,6 +42,12 @@ public sealed record CudaTarget(int Architecture, string ArchitectureName, int M
     public bool HasHopperInstructions => ArchitectureName == "sm_90a";
 
     /// <summary>
+    /// Whether products may go by <c>wgmma</c>, where the card has it. It need not round as <c>mma.sync</c> does, so this
+    /// is the same for everything that runs on a device.
+    /// </summary>
+    public bool UsesWarpgroups { get; init; } = true;
+
+    /// <summary>
     /// A typical card of an architecture, for compiling without a card. Whether NVRTC knows it is another question:
     /// <see cref="CudaCompiler.TargetFor"/>.
     /// </summary>

@@ -4,6 +4,8 @@ using System.Text.Json;
 using Skylight.Bench.Models;
 using Skylight.Checkpoints;
 using Skylight.Cpu;
+using Skylight.Cuda;
+using Skylight.Execution;
 using Skylight.Images;
 using Skylight.Models;
 using Skylight.Text;
@@ -17,7 +19,10 @@ namespace Skylight.Bench.Training;
 /// </summary>
 internal static class TrainingBenchmark
 {
-    private const string Usage = "training [--like demo,internvl3-1b] [--steps 5] [--output PATH]";
+    private const string Usage =
+        "training [--like demo,internvl3-1b] [--device cpu] [--case NAME] [--steps 5] [--tokenizer FILE] [--output PATH]";
+
+    private const string Processor = "cpu";
 
     private sealed record Row(
         string Model, string Name, int Steps, double StepSeconds, double UpdateTokens, double? RolloutTokens,
@@ -28,7 +33,8 @@ internal static class TrainingBenchmark
     {
         string[] models = ["demo", "internvl3-1b"];
         int steps = 5;
-        string? output = null;
+        string device = Processor, filter = "";
+        string? tokenizer = null, output = null;
         for (int index = 0; index < arguments.Length; index += 2)
         {
             string name = arguments[index], value = index + 1 < arguments.Length ? arguments[index + 1] : "";
@@ -37,6 +43,9 @@ internal static class TrainingBenchmark
                 "--like" => (models = value.Split(',')).All(model => ModelFamily.Names.Contains(model)),
                 // The first one plans and warms up.
                 "--steps" => int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out steps) && steps > 1,
+                "--device" => (device = value) is Processor or "simt" || value.StartsWith("cuda", StringComparison.Ordinal),
+                "--case" => (filter = value).Length > 0,
+                "--tokenizer" => File.Exists(tokenizer = value),
                 "--output" => (output = value).Length > 0,
                 _ => false,
             };
@@ -54,11 +63,12 @@ internal static class TrainingBenchmark
             string folder = Directory.CreateTempSubdirectory("skylight-training-").FullName;
             try
             {
-                WriteModel(model, Path.Combine(folder, "model"));
-                WriteData(folder, model is "demo" ? 28 : 448);
-                foreach (TrainingCase one in TrainingCase.Of(model))
+                WriteModel(model, Path.Combine(folder, "model"), tokenizer);
+                WriteData(folder, ModelFamily.Configuration(model).Vision.ImageHeight);
+                foreach (TrainingCase one in TrainingCase.Of(model)
+                    .Where(one => one.Name.Contains(filter, StringComparison.OrdinalIgnoreCase)))
                 {
-                    rows.Add(await MeasureAsync(model, one, folder, steps).ConfigureAwait(false));
+                    rows.Add(await MeasureAsync(model, one, folder, steps, device).ConfigureAwait(false));
                     Console.WriteLine(Text(rows[^1]));
                 }
             }
@@ -68,6 +78,8 @@ internal static class TrainingBenchmark
             }
         }
 
+        if (output is null && (device != Processor || filter.Length > 0))
+            return 0;
         BenchmarkReport.Write("cpu-training.json", string.Join(' ', arguments.Prepend("training")),
             json => Write(json, rows), output);
         return 0;
@@ -98,13 +110,14 @@ internal static class TrainingBenchmark
         }
     }
 
-    private static async Task<Row> MeasureAsync(string model, TrainingCase one, string folder, int steps)
+    private static async Task<Row> MeasureAsync(string model, TrainingCase one, string folder, int steps,
+        string deviceName = Processor)
     {
         string folderOfModel = Path.Combine(folder, "model"), folderOfRun = Path.Combine(folder, "run");
         Recipe recipe = RecipeFile.Parse($"data_folder: '{folder}'\nsteps: {steps}\n{one.Recipe}", "benchmark.yaml");
-        var device = new CpuDevice();
+        Device device = Open(deviceName);
         RunPlan plan;
-        using (var planning = new CpuDevice(long.MaxValue))
+        using (Device planning = Open(deviceName, long.MaxValue))
             plan = await RunPlan.OfAsync(recipe, folderOfModel, planning, device.MemoryBytes).ConfigureAwait(false);
         if (!plan.Fits)
         {
@@ -128,6 +141,10 @@ internal static class TrainingBenchmark
             plan.PeakBytes, device.ReservedPeakBytes, isReset ? ProcessMemory.Peak() - before : null, plan.Memory, null);
     }
 
+    private static Device Open(string name, long? memoryBytes = null) => name == Processor
+        ? new CpuDevice(new CpuDeviceOptions { MemoryBytes = memoryBytes })
+        : CudaDevices.Open(name, new CudaDeviceOptions { MemoryBytes = memoryBytes });
+
     private static double? Median(StepFigures[] steps, string name)
     {
         double[] values = [.. steps.Select(step => step[name]).OfType<double>().Order()];
@@ -148,7 +165,7 @@ internal static class TrainingBenchmark
         }
     }
 
-    private static void WriteModel(string like, string folder)
+    private static void WriteModel(string like, string folder, string? tokenizer = null)
     {
         ModelConfiguration configuration = ModelFamily.Configuration(like);
         bool isDemo = like == ModelFamily.Demo;
@@ -156,6 +173,12 @@ internal static class TrainingBenchmark
             new CheckpointWriterOptions { TextFiles = isDemo ? [.. DemoTokenizer.Files()] : [] });
         if (isDemo)
             return;
+        if (tokenizer is not null)
+        {
+            File.Copy(tokenizer, Path.Combine(folder, "tokenizer.json"));
+            return;
+        }
+
         using FileStream packed = File.OpenRead(
             Path.Combine(BenchmarkReport.RepositoryRoot(), "tests", "golden", "tokenizer", "tokenizer.json.gz"));
         using var unpacked = new GZipStream(packed, CompressionMode.Decompress);

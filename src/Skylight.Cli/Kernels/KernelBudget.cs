@@ -173,4 +173,5 @@ internal static class KernelBudget
 [JsonSerializable(typeof(KernelAnalysis[]))]
 [JsonSerializable(typeof(KernelAnalysis))]
 [JsonSerializable(typeof(CheckedQuantity[]))]
+[JsonSerializable(typeof(EqualityRow[]))]
 internal sealed partial class KernelJson : JsonSerializerContext;

@@ -6,8 +6,8 @@ namespace Skylight.Cli.Kernels;
 internal static class KernelsCommand
 {
     public static Command Create() =>
-        new("kernels", "Check, compile and analyze the CUDA kernels one by one.")
+        new("kernels", "Check, compile and analyze the CUDA kernels one by one, and compare bits of whole answers.")
         {
-            CheckCommand.Create(), CompileCommand.Create(), AnalyzeCommand.Create(),
+            CheckCommand.Create(), BitsCommand.Create(), CompileCommand.Create(), AnalyzeCommand.Create(),
         };
 }

@@ -47,7 +47,7 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     /// decoding and training.
     /// </summary>
     public static bool Multiplies(CudaTarget target, MatrixProduct product) =>
-        target.HasHopperInstructions && !product.IsOfHead && product.Inner > 0
+        target.HasHopperInstructions && target.UsesWarpgroups && !product.IsOfHead && product.Inner > 0
         && KernelTensorMap.Reads(product.LeftStride) && KernelTensorMap.Reads(product.RightStride);
 
     /// <summary>The tile for a product.</summary>
