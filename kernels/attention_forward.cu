@@ -1,11 +1,12 @@
 // Attention within the sequences of a packed batch, with grouped query heads (the op Attention).
 //   q [T, Hq·D], k, v [T, Hkv·D] bfloat16, tiles of attention_plan → out [T, Hq·D] bfloat16, logSumExp [T, Hq] float
 // HEAD_DIMENSION (D, up to 128), CAUSAL (0 or 1) and ROW_TILES (m16 tiles of a warp, 2, or 1 where shared memory is short) are constants.
-// Launch: grid (Hq, tiles), 128 threads, (64·ROW_TILES + 256)·(2·D' + 16) bytes of shared memory, D' = D rounded up to 16, and 4 KiB with
+// Launch: grid (Hq, tiles), 128 threads, (64·ROW_TILES + 256)·(2·D' + 16) + 16 bytes of shared memory, D' = D rounded up to 16, and 4 KiB with
 // ROW_TILES 2 and D > 64. A tile has 64·ROW_TILES rows of one head; heads of a group run beside each other and share keys and values in the
 // second cache. Keys and values of the next block of 64 are copied while the current one is multiplied.
-// Every 512 keys the sums of a tile are joined to those before, which lie in spans, (64·ROW_TILES)·4·D' bytes and statistics for each of slot_count
-// blocks that may be resident (null where no sequence is that long; slots [2 + blocks], zeros, says who has which): decoding can then compute the same sums side by side (common/attention_core.cuh).
+// Every 512 keys the sums of a tile are joined to those before, which lie in spans, (64·ROW_TILES)·4·D' bytes and statistics for each of
+// slot_count blocks that may be resident (null where no sequence is that long; slots [2 + blocks], zeros, says who has which): decoding can
+// then compute the same sums side by side (common/attention_core.cuh).
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: q, k, v, out and logSumExp once; beyond 512 keys 8·D per row, head and span.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills, ROW_TILES 2: D = 64: 180 registers on sm_80, 179 on sm_90a;
 // D = 128: 255 and 255 (two blocks on a multiprocessor of sm_90a, one on sm_80, for the shared memory).

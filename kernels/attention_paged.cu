@@ -197,8 +197,8 @@ struct PrefillWork {
 // As for paged_decode.
 extern "C" __global__ void __launch_bounds__(threads, 2)
     paged_prefill(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
-                  const AttentionTile* tiles, bfloat16* output, float4* spans, int* slots, int slot_count, int sequences, int rows, int tile_blocks, int group, int table_width,
-                  int pages, float scale, Status* status, int tag) {
+                  const AttentionTile* tiles, bfloat16* output, float4* spans, int* slots, int slot_count, int sequences, int rows, int tile_blocks,
+                  int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;

@@ -1,5 +1,5 @@
 // Tokens drawn from logits [rows, vocabulary] float32, every row with parameters of its own, and single logits changed before that.
-//   weigh_segments  sums [rows, segments]: the weights of the 1024 tokens of each segment; empty bins for rows that need them
+//   weigh_segments  sums [rows, segments]: the weights of the 1024 tokens of each segment; empties the bins of the row
 //   bound_tokens    three times: the next digit of the key at which a row is bounded
 //   weigh_eligible  sums and ties [rows, segments]: the weights of what is eligible, and how many tokens are at the bound
 //   choose_tokens   the token of each row and its log-probability, after reduce_logits and finish_rows of logits.cu and these, in this order
@@ -16,9 +16,9 @@
 // bins empty. A weight is three limbs of 15 bits there, because only 32-bit additions are one instruction in shared memory: of up to 2¹⁷ weights their sums
 // fit. Most logits fall into some forty bins, whose additions wait for each other: the more multiprocessors, the fewer wait in each.
 // Launch: weigh_segments and weigh_eligible 256 threads, a warp for a segment; bound_tokens 256 threads, 8192 columns of one row; choose_tokens one
-// block of 512 threads for a row, which goes through one segment, by one warp; top_tokens one block of 512 threads for a row: the best of each segment,
-// then a warp takes the best of those and looks through its segment for the next, as often as tokens are wanted; adjust_logits and mask_logits 256
-// threads, 4096 columns of one row. Rows that need nothing of a kernel leave it at once.
+// block of 128 threads for a row, which goes through one segment, by one warp unless the row is greedy; top_tokens one block of 512 threads for a
+// row: the best of each segment, then a warp takes the best of those and looks through its segment for the next, as often as tokens are wanted;
+// adjust_logits and mask_logits 256 threads, 4096 columns of one row. Rows that need nothing of a kernel leave it at once.
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
 // has just read them), 8 for 1024 logits beside, and 24 KiB of bins for a row and each block of bound_tokens; top_tokens reads the logits once more, and
 // 4096 for each token that it gives.
@@ -34,7 +34,8 @@ using Weight = unsigned long long;
 constexpr int weigh_threads = 256;
 constexpr int bound_threads = 256;
 constexpr int bound_columns = 8192;  // of a block; at most 2¹⁷, see above
-constexpr int choose_threads = 512;
+constexpr int choose_threads = 128;
+constexpr int top_threads = 512;
 constexpr int adjust_threads = 256;
 constexpr int adjust_columns = 4096;
 constexpr int bins = 2048;
@@ -542,14 +543,14 @@ __device__ __forceinline__ Weight best_of_segment(const float* line, int segment
 }
 
 // top_token and top_log_probability [rows, count]; bests [rows, segments] are overwritten. `token` is what choose_tokens gave.
-extern "C" __global__ void __launch_bounds__(choose_threads)
+extern "C" __global__ void __launch_bounds__(top_threads)
     top_tokens(const float* logits, const float* temperatures, const float* maximum, const float* log_sum, const int* token,
                Weight* bests, int* top_token, float* top_log_probability, int count, int segments, int vocabulary) {
     const int row = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int* row_tokens = top_token + (long long)row * count;
     float* row_scores = top_log_probability + (long long)row * count;
     if (token[row] < 0) {
-        for (int rank = threadIdx.x; rank < count; rank += choose_threads) {
+        for (int rank = threadIdx.x; rank < count; rank += top_threads) {
             row_tokens[rank] = -1;
             row_scores[rank] = __int_as_float(0x7FC00000);
         }
@@ -560,7 +561,7 @@ extern "C" __global__ void __launch_bounds__(choose_threads)
     const float* line = logits + (long long)row * vocabulary;
     const float temperature = score_temperature(temperatures[row]), largest = maximum[row], own_log_sum = log_sum[row];
     Weight* row_bests = bests + (long long)row * segments;
-    for (int segment = warp; segment < segments; segment += choose_threads / 32) {
+    for (int segment = warp; segment < segments; segment += top_threads / 32) {
         const Weight best = best_of_segment(line, segment, vocabulary, ~(Weight)0);
         if (lane == 0)
             row_bests[segment] = best;

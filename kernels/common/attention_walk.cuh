@@ -129,9 +129,9 @@ struct SpanSums {
     }
 };
 
-// Where blocks keep the sums of earlier spans: a slot for each block that can be resident, not for each of the grid. The first blocks take the slots
-// in order; each later one takes that which was given back as many turns before. As there are slots enough, it was when the block began. Which
-// slot a block has is no part of what it computes.
+// Where blocks keep the sums of earlier spans: a slot for each block that can be resident, not for each of the grid. The first blocks take the
+// slots in order; the n-th of the later ones takes that which was given back as the n-th. With slots enough, it was before the block began;
+// else the block waits for one that has begun, and that waits for nothing. Which slot a block has is no part of what it computes.
 struct SpanSlots {
     float4* sums;
     int* state;  // zeros at first: how many blocks took a slot, how many gave one back, and which, plus 1, in order
@@ -143,6 +143,7 @@ struct SpanSlots {
         int given;
         do given = atomicAdd(state + 2 + turn - count, 0);
         while (given == 0);
+        fence_device();
         return given - 1;
     }
 

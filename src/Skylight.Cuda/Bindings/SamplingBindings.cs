@@ -11,7 +11,8 @@ internal static class SamplingBindings
     private const int WeighThreads = 256;
     private const int BoundThreads = 256;
     private const int BoundColumns = 8192;
-    private const int ChooseThreads = 512;
+    private const int ChooseThreads = 128;
+    private const int TopThreads = 512;
     private const int AdjustThreads = 256;
     private const int AdjustColumns = 4096;
     private const int Bins = 2048;
@@ -60,7 +61,7 @@ internal static class SamplingBindings
                 "min-p in [0, 1]");
         if (op.TopTokens == 0)
             return;
-        kernel.Launch(Source, "top_tokens", rows, ChooseThreads)
+        kernel.Launch(Source, "top_tokens", rows, TopThreads)
             .Input(0).Input(1).Scratch(maximum).Scratch(logSum).Output(0).Scratch(sums).Output(3).Output(4)
             .Int32(op.TopTokens).Int32(segments).Int32(vocabulary);
     }

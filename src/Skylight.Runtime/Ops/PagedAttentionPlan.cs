@@ -79,8 +79,8 @@ public sealed record PagedAttentionPlan(int Rows, int Group) : Op, ICpuKernel
                 continue;
             for (int tile = Divided(rows * Group, PagedAttentionTiles.PrefillPairs); tile-- > 0; next++)
             {
-                new[] { starts[sequence], rows, tile * PagedAttentionTiles.PrefillPairs, sequence }
-                    .CopyTo(plan[(next * PagedAttentionTiles.PrefillWords)..]);
+                ReadOnlySpan<int> words = [starts[sequence], rows, tile * PagedAttentionTiles.PrefillPairs, sequence];
+                words.CopyTo(plan[(next * PagedAttentionTiles.PrefillWords)..]);
             }
         }
     }
@@ -105,8 +105,8 @@ public sealed record PagedAttentionPlan(int Rows, int Group) : Op, ICpuKernel
                 first = together ? 0 : unseeing * Group / pairs;
             for (int tile = first; tile < Divided(rows * Group, pairs); tile++, next++)
             {
-                new[] { starts[sequence], rows, tile * pairs, sequence, together ? 1 : 0 }
-                    .CopyTo(plan[(next * PagedAttentionTiles.DecodeWords)..]);
+                ReadOnlySpan<int> words = [starts[sequence], rows, tile * pairs, sequence, together ? 1 : 0];
+                words.CopyTo(plan[(next * PagedAttentionTiles.DecodeWords)..]);
             }
         }
 

@@ -31,7 +31,8 @@ public sealed class PagedAttentionPlanTests
             int[] starts = [.. Enumerable.Range(0, sequences + 1).Select(sequence => rows[..sequence].Sum())];
             int[] table = [.. Enumerable.Range(0, sequences * width)
                 .Select(place => shared && place % width < 20 ? place % width : place)];
-            AssertDealtOutOnce(group, rows, lengths, starts, table, rows.Sum() + padding);
+            int allRows = rows.Sum() + padding;
+            AssertDealtOutOnce(Plan(group, starts, lengths, table, allRows), group, rows, lengths, starts, table, allRows);
         }
     }
 
@@ -56,6 +57,57 @@ public sealed class PagedAttentionPlanTests
         }
     }
 
+    /// <summary>What the tests here would find: each line plants one fault in a plan of both kinds.</summary>
+    [Theory]
+    [InlineData("none")]
+    [InlineData("a sequence for both kernels")]
+    [InlineData("a tile twice")]
+    [InlineData("a tile missing")]
+    [InlineData("the first row of another sequence")]
+    [InlineData("a span that nobody computes")]
+    [InlineData("a key too many")]
+    [InlineData("one sequence as if several")]
+    public void A_fault_in_a_plan_is_found(string fault)
+    {
+        const int Group = 8, AllRows = 92;
+        int[] rows = [1, 90, 1], lengths = [600, 90, 30], starts = [0, 1, 91, 92];
+        int width = 2 * SpanKeys / Page;
+        int[] table = [.. Enumerable.Range(0, rows.Length * width)], plan = Plan(Group, starts, lengths, table, AllRows);
+        var tiles = new PagedAttentionTiles(AllRows, Group, rows.Length, width);
+        Span<int> decode = plan.AsSpan(tiles.FirstDecodeWord), nextSpan = decode[(tiles.DecodeTiles * DecodeWords)..];
+        switch (fault)
+        {
+            case "a sequence for both kernels":
+                // Behind the six tiles of the prompt.
+                decode[..PrefillWords].CopyTo(plan.AsSpan(6 * PrefillWords));
+                break;
+            case "a tile twice":
+                plan.AsSpan(0, PrefillWords).CopyTo(plan.AsSpan(6 * PrefillWords));
+                break;
+            case "a tile missing":
+                plan.AsSpan(0, PrefillWords).Clear();
+                break;
+            case "the first row of another sequence":
+                decode[DecodeWords] = starts[1];
+                break;
+            case "a span that nobody computes":
+                nextSpan[..DecodeWords].Clear();
+                break;
+            case "one sequence as if several":
+                decode[4] = 1;
+                break;
+            case "a key too many":
+                plan[tiles.FirstVisibleWord]++;
+                break;
+        }
+
+        if (fault == "none")
+            AssertDealtOutOnce(plan, Group, rows, lengths, starts, table, AllRows);
+        else
+            Assert.ThrowsAny<Xunit.Sdk.XunitException>(
+                () => AssertDealtOutOnce(plan, Group, rows, lengths, starts, table, AllRows));
+    }
+
     [Fact]
     public void Wrong_starts_and_lengths_are_named()
     {
@@ -71,9 +123,9 @@ public sealed class PagedAttentionPlanTests
         }
     }
 
-    private static void AssertDealtOutOnce(int group, int[] rows, int[] lengths, int[] starts, int[] table, int allRows)
+    private static void AssertDealtOutOnce(int[] plan, int group, int[] rows, int[] lengths, int[] starts, int[] table,
+        int allRows)
     {
-        int[] plan = Plan(group, starts, lengths, table, allRows);
         int width = table.Length / rows.Length;
         var tiles = new PagedAttentionTiles(allRows, group, rows.Length, width);
         // How often a pair of a sequence is computed: whole, and in each span.
@@ -95,6 +147,8 @@ public sealed class PagedAttentionPlanTests
                 int[] words = plan[first..(first + DecodeWords)];
                 if (words[1] > 0)
                     Count(inSpan[span], words, words[4] == 1 ? SharedPairs : DecodePairs);
+                if (words[4] == 1)
+                    AssertShared(span, words[3], words[1]);
             }
         }
 
@@ -110,6 +164,20 @@ public sealed class PagedAttentionPlanTests
                 if (tiles.Spans > 0)
                     Assert.Equal(decodes ? seen : 0, plan[tiles.FirstVisibleWord + starts[sequence] + pair / group]);
             }
+        }
+
+        // Several sequences, of which every row sees the whole span, in the same pages.
+        void AssertShared(int span, int first, int count)
+        {
+            int last = first;
+            for (int left = count; left > 0; left -= rows[last++])
+            {
+                Assert.True(lengths[last] - rows[last] + 1 >= (span + 1) * SpanKeys);
+                Assert.Equal(Pages(first), Pages(last));
+            }
+
+            Assert.True(last > first + 1);
+            int[] Pages(int sequence) => table.AsSpan(sequence * width + span * (SpanKeys / Page), SpanKeys / Page).ToArray();
         }
 
         void Count(int[][] counts, int[] words, int pairs)
