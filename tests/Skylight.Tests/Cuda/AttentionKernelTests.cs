@@ -225,9 +225,10 @@ public sealed class AttentionKernelTests
             Assert.Contains(alone, element => (float)element != 0);
         }
 
-        // The contexts of the completions are read by the one, and by the other only the prompt's.
+        // The contexts of the completions are read by the one, and by the other only the prompt's. Beside them are queries,
+        // and tiles and table, of which every thread reads its own copy; the prompt would be half as much again, and more.
         long contexts = 2L * sizeof(ushort) * keyValueHeads * dimension * (lengths[0] + lengths[1] + lengths[4]);
-        Assert.InRange((long)decode.GlobalLoadBytes, contexts, contexts * 11 / 10);
+        Assert.InRange((long)decode.GlobalLoadBytes, contexts, contexts * 3 / 2);
         Assert.InRange((long)prefill.GlobalLoadBytes, 1, contexts / 2);
     }
 

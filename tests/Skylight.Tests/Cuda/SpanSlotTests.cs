@@ -5,7 +5,9 @@ using Skylight.Tests.Simt;
 
 namespace Skylight.Tests.Cuda;
 
-/// <summary>The slots in which blocks of a walk keep the sums of earlier spans (<c>kernels/common/attention_walk.cuh</c>).</summary>
+/// <summary>
+/// The slots in which blocks of a walk keep the sums of earlier spans (<c>kernels/common/attention_walk.cuh</c>).
+/// </summary>
 [Collection(EmulatorCollection.Name)]
 public sealed class SpanSlotTests
 {
