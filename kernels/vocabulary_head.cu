@@ -1,6 +1,4 @@
 // The vocabulary head: log-probabilities and entropy from hidden states, and their gradient, without a rows × vocabulary array.
-//   select_rows             which rows have a target (backward: and a gradient), ascending; how many
-//   gather_rows             their hidden states side by side; backward: what the gradient of their logits is made of
 //   head_statistics         a block makes 128 rows × 1024 columns of logits, 128 columns at a time, in registers, and reduces each row's to
 //                           the partial of a segment (common/softmax_statistics.cuh); finish_rows in logits.cu merges them
 //   head_logit_gradients    dLogits of a chunk of the vocabulary, bfloat16, the logits made again
@@ -9,9 +7,9 @@
 // hidden is bfloat16, the weight [vocabulary, width] too or, forward and where CODE_BITS is defined, quantised (common/quantized.cuh); products are summed in float32, statistics and dWeight are float32.
 // Every logit, and every element of a gradient, is one chain of m16n8k16 steps with the inner index ascending, so nothing depends on the
 // tiles or on the size of the chunks, and logits that a matrix product stored give the same statistics bit for bit.
-// Rows without target are left out: of all products, and of the reduction over rows in dWeight. How many rows are left is known on the
-// device only, so grids cover all rows, and blocks beyond the last end at once.
-// Launch: select_rows one block of 1024 threads; gather_rows a warp for a row; the products 256 threads, two blocks to a multiprocessor.
+// Rows without target are left out (target_rows.cu): of all products, and of the reduction over rows in dWeight. How many rows are left is
+// known on the device only, so grids cover all rows, and blocks beyond the last end at once.
+// Launch: 256 threads, two blocks to a multiprocessor.
 // ALIGNED 1: width is a multiple of 8.
 // FLOPs: 2·rows·vocabulary·width forward, three times as many backward. Bytes: hidden and weight once, 12 for every 1024 logits; backward
 // the chunk's gradients (2·rows·columns written and read twice) and dWeight beside.
@@ -19,11 +17,7 @@
 // head_hidden_gradient 128, head_weight_gradient 124 (ALIGNED 1), head_statistics with a quantised weight 190–196, one block; no spills. The emulator counts no bank conflict in the products.
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
-#include "common/status.cuh"
 #include "common/weight_product.cuh"
-
-constexpr int select_threads = 1024;
-constexpr int gather_threads = 256;
 
 // The hidden states, gathered, lie with rows of 16 bytes' multiple; the weight lies as it is.
 constexpr bool weight_is_aligned = ALIGNED != 0;
@@ -39,80 +33,6 @@ constexpr int statistics_blocks = 2;
 using HiddenTile = MatrixTile<128, 128, 32, 4, 2, 4, false, false>;
 using WeightTile = MatrixTile<128, 128, 32, 4, 2, 4, true, false>;
 static_assert(LogitTile::warp_columns == slice_columns && segment_columns % LogitTile::tile_columns == 0, "a warp holds slices of its rows");
-
-// Bytes of shared memory: one int per warp. rows[0 … count − 1] are the selected ones; positions[row] is where a row is among them, or −1.
-// Without gradients (null pointers) every row with a target is selected.
-extern "C" __global__ void __launch_bounds__(select_threads)
-    select_rows(const int* targets, const float* log_probability_gradient, const float* entropy_gradient, int* rows, int* positions, int* count,
-                int tokens, int vocabulary, Status* status, int tag) {
-    SKYLIGHT_SHARED(memory);
-    int* warp_counts = reinterpret_cast<int*>(memory);
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const bool all = !log_probability_gradient && !entropy_gradient;
-    int selected_before = 0;
-    for (int first = 0; first < tokens; first += select_threads) {
-        const int row = first + threadIdx.x;
-        bool selected = false;
-        if (row < tokens) {
-            const int target = targets[row];
-            selected = (unsigned int)target < (unsigned int)vocabulary &&
-                       (all || (log_probability_gradient && log_probability_gradient[row] != 0) || (entropy_gradient && entropy_gradient[row] != 0));
-            if (target < -1 || target >= vocabulary)
-                report_status(status, tag, row, target);
-        }
-
-        const unsigned int votes = ballot(selected);
-        if (lane == 0)
-            warp_counts[warp] = __popc(votes);
-        synchronize_block();
-        int before = selected_before, together = 0;
-        for (int other = 0; other < select_threads / 32; other++) {
-            before += other < warp ? warp_counts[other] : 0;
-            together += warp_counts[other];
-        }
-
-        const int position = before + __popc(votes & ((1u << lane) - 1));
-        if (selected)
-            rows[position] = row;
-        if (row < tokens)
-            positions[row] = selected ? position : -1;
-        selected_before += together;
-        synchronize_block();
-    }
-
-    if (threadIdx.x == 0)
-        *count = selected_before;
-}
-
-// gathered [tokens, stride]: the selected rows of hidden, then zeros up to the stride. row_targets [tokens] their targets (forward) or
-// row_gradients [tokens] (backward); the other is null.
-extern "C" __global__ void __launch_bounds__(gather_threads)
-    gather_rows(const bfloat16* hidden, const int* targets, const int* rows, const int* count, bfloat16* gathered, int* row_targets,
-                LogitGradient* row_gradients, const float* maximum, const float* log_sum, const float* entropy,
-                const float* log_probability_gradient, const float* entropy_gradient, int width, int stride, float temperature) {
-    const int position = blockIdx.x * (gather_threads / 32) + threadIdx.x / 32;
-    if (position >= *count)
-        return;
-    const int row = rows[position], lane = threadIdx.x % 32;
-    if (lane == 0 && row_targets)
-        row_targets[position] = targets[row];
-    if (lane == 0 && row_gradients)
-        row_gradients[position] = load_logit_gradient(row, targets[row], maximum, log_sum, entropy, log_probability_gradient, entropy_gradient, temperature);
-    const bfloat16* source = hidden + (long long)row * width;
-    bfloat16* target = gathered + (long long)position * stride;
-    for (int column = lane * 8; column < stride; column += 32 * 8) {
-        Pack<bfloat16, 8> pack;
-        if (weight_is_aligned) {
-            pack = load_pack<8>(source + column);
-        } else {
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                pack.elements[i] = column + i < width ? source[column + i] : bfloat16{0};
-        }
-
-        store_pack<8>(target + column, pack);
-    }
-}
 
 // The logits of 128 rows × 128 columns.
 __device__ __forceinline__ void make_logits(LogitTile::Sums& logits, unsigned char* memory, const bfloat16* hidden, const WeightElement* weight, int first_row,

@@ -39,6 +39,7 @@ internal static class HeadWorkloads
         // the vocabulary and several blocks of a row; nothing to do.
         .. Heads("tails", 131, 1101, 20, Integers(-1, 1101, 131)),
         .. Heads("segments", 20, 4200, 24, Integers(-1, 4200, 20)),
+        .. Heads("many-rows", 150, 1100, 40, Integers(-1, 1100, 150)),
         .. Heads("no-targets", 3, 40, 8, Integers([-1, -1, -1])),
         .. Heads("no-rows", 0, 40, 8, Integers([])),
         new("cross_entropy/blocks", new CrossEntropy(), [Normal(700), Fixed(700)], Tiny: false),

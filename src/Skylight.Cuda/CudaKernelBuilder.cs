@@ -11,9 +11,10 @@ namespace Skylight.Cuda;
 public sealed class CudaKernelBuilder
 {
     private const int ScratchAlignment = 256;
-    private const string HopperHeader = "ptx/wgmma.cuh";
     private const int MostThreads = 1024;
     private const int MostBlocksAcross = 65535;
+
+    private static readonly string[] HopperHeaders = FindHopperHeaders();
 
     private readonly List<CudaStep> _steps = [];
     private readonly List<string> _statusMessages = [];
@@ -108,9 +109,10 @@ public sealed class CudaKernelBuilder
         }
 
         // PTX with such an instruction would be refused by the driver only when the plan first runs.
-        if (!Target.HasHopperInstructions && source.Text.Contains(HopperHeader, StringComparison.Ordinal))
+        if (!Target.HasHopperInstructions && Array.Find(HopperHeaders,
+            name => source.Text.Contains(name, StringComparison.Ordinal)) is { } header)
             throw Unsupported(
-                $"{entryPoint} has instructions that only compute capability 9.0 has ({HopperHeader}); this card's " +
+                $"{entryPoint} has instructions that only compute capability 9.0 has ({header}); this card's " +
                 $"kernels are compiled for {Target.ArchitectureName}");
 
         var launch = new KernelLaunch(this, source, entryPoint, grid, threads, sharedBytes);
@@ -216,6 +218,14 @@ public sealed class CudaKernelBuilder
     }
 
     internal CudaKernelDescription Build() => new(Op.Name, [.. _steps], _scratchBytes, [.. _statusMessages]);
+
+    /// <summary>The header with such instructions, and those that include it.</summary>
+    private static string[] FindHopperHeaders()
+    {
+        const string Instructions = "ptx/wgmma.cuh";
+        return [Instructions, .. KernelSource.Headers.Where(header => header.Text.Contains(Instructions, StringComparison.Ordinal))
+            .Select(header => header.Name)];
+    }
 
     private static int Stride(int given, int dense) => given == 0 ? dense : given;
 

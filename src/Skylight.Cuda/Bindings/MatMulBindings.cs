@@ -18,7 +18,7 @@ internal static class MatMulBindings
             (int columns, int inner) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
             var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0),
                 kernel.Inputs[0].Shape.Rows, columns, inner)
-            { TransposeRight = true, IsOfHead = kernel.Outputs[0].DataType == DataType.Float32 };
+            { TransposeRight = true };
             if (kernel.Inputs.Count == 3)
                 product = product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType };
             RefuseFloats(kernel, 0);
@@ -81,7 +81,13 @@ internal static class MatMulBindings
         WarpgroupTile? tile = null, KernelSource? source = null)
     {
         WarpgroupTile chosen = tile ?? WarpgroupTile.Choose(product, kernel.Target.MultiprocessorCount);
-        KernelLaunch launch = chosen.Launch(kernel, source ?? KernelSource.Resource("warpgroup_gemm.cu"), product)
+        KernelLaunch launch = chosen.Launch(kernel, source ?? KernelSource.Resource("warpgroup_gemm.cu"),
+            "warpgroup_product", chosen.Tiles(product),
+            new(product.Left, product.LeftStride, product.TransposeLeft ? product.Inner : product.Rows,
+                !product.TransposeLeft, product.Batch),
+            new(product.Right, product.RightStride, product.TransposeRight ? product.Columns : product.Inner,
+                product.TransposeRight, product.Batch))
+            .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
             .Type("BIAS", product.BiasType).Type("RESULT", resultType);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
             .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner).Int32(product.Batch);
@@ -199,11 +205,6 @@ internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOp
 
     /// <summary>The number of products.</summary>
     public int Batch { get; init; } = 1;
-
-    /// <summary>
-    /// Whether the vocabulary head makes the same sums, with <c>mma.sync</c>: then these are made so too.
-    /// </summary>
-    public bool IsOfHead { get; init; }
 
     /// <summary>The elements from one stored row of the left matrix to the next.</summary>
     public int LeftStride => TransposeLeft ? Rows : Inner;

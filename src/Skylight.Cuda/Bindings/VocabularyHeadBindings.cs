@@ -3,11 +3,15 @@ using Skylight.Tensors;
 
 namespace Skylight.Cuda.Bindings;
 
-/// <summary>The vocabulary head and its gradient; see <c>kernels/vocabulary_head.cu</c>.</summary>
+/// <summary>
+/// The vocabulary head and its gradient; see <c>kernels/vocabulary_head.cu</c>, for Hopper
+/// <c>kernels/warpgroup_head.cu</c>, and <c>kernels/target_rows.cu</c>. Which of the first two multiplies a weight goes by the
+/// same rule as its logits: <see cref="WarpgroupTile.Multiplies"/>.
+/// </summary>
 internal static class VocabularyHeadBindings
 {
-    // As in kernels/vocabulary_head.cu.
-    private const string Source = "vocabulary_head.cu";
+    // As in kernels/vocabulary_head.cu and kernels/target_rows.cu.
+    private const string Source = "vocabulary_head.cu", RowSource = "target_rows.cu";
     private const int Threads = 256;
     private const int SelectThreads = 1024;
     private const int Tile = 128;
@@ -28,8 +32,52 @@ internal static class VocabularyHeadBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<VocabularyHead>(Forward);
+        bindings.Add<VocabularyHead>((op, kernel) => Forward(op, kernel));
         bindings.Add<VocabularyHeadBackward>((op, kernel) => Backward(op, kernel, WorkspaceElements));
+    }
+
+    /// <summary>Queues the forward pass.</summary>
+    /// <param name="op">The op.</param>
+    /// <param name="kernel">Where to.</param>
+    /// <param name="tile">What a block of warpgroups makes; by default what the rows ask for. It changes no bit.</param>
+    /// <param name="source">The kernels of warpgroups; by default their file.</param>
+    internal static void Forward(VocabularyHead op, CudaKernelBuilder kernel, WarpgroupTile? tile = null,
+        KernelSource? source = null)
+    {
+        Problem problem = Problem.Of(kernel);
+        int tokens = problem.Tokens, vocabulary = problem.Vocabulary, segments = LogitBindings.Segments(vocabulary);
+        Selection selection = Select(kernel, problem, null, null);
+        CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)),
+            rowTargets = kernel.Scratch((long)tokens * sizeof(int));
+        CudaScratch partials = LogitBindings.Partials(kernel, tokens, vocabulary),
+            targetLogits = kernel.Scratch((long)tokens * sizeof(float));
+        Gather(kernel, problem)
+            .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Scratch(rowTargets).Null()
+            .Null().Null().Null().Null().Null()
+            .Int32(tokens).Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
+        if (problem.IsOfWarpgroups)
+        {
+            WarpgroupTile chosen = tile ?? TileFor(tokens);
+            chosen.Launch(kernel, source ?? WarpgroupSource, "head_statistics",
+                (long)CudaKernelBuilder.Blocks(tokens, chosen.Rows) * segments, problem.Hidden(gathered),
+                problem.WeightRows(kernel, 0, vocabulary))
+                .Scratch(rowTargets).Scratch(selection.Count).Scratch(partials).Scratch(targetLogits)
+                .Int32(segments).Int32(vocabulary).Int32(problem.Width).Float32(op.Temperature);
+        }
+        else
+        {
+            Launch(kernel, problem, "head_statistics", checked(problem.RowTiles * segments),
+                LogitTile.WeightBytes(problem.Weight) + SlicesBytes)
+                .Scratch(gathered).Input(1).Scratch(rowTargets).Scratch(selection.Count).Scratch(partials)
+                .Scratch(targetLogits)
+                .Int32(problem.RowTiles).Int32(segments).Int32(vocabulary).Int32(problem.Width).Int32(problem.Stride)
+                .Float32(op.Temperature);
+        }
+
+        LogitBindings.FinishLaunch(kernel, tokens)
+            .Scratch(partials).Input(2).Scratch(selection.Positions).Scratch(targetLogits).Null()
+            .Output(0).Output(1).Output(2).Output(3).Output(4)
+            .FinishNumbers(tokens, vocabulary, op.Temperature);
     }
 
     /// <summary>Queues the backward pass.</summary>
@@ -37,7 +85,10 @@ internal static class VocabularyHeadBindings
     /// <param name="kernel">Where to.</param>
     /// <param name="workspaceElements">How many gradients of logits may be held at once; one tile of columns is the
     /// least.</param>
-    internal static void Backward(VocabularyHeadBackward op, CudaKernelBuilder kernel, long workspaceElements)
+    /// <param name="tile">What a block of warpgroups makes; by default what the rows ask for. It changes no bit.</param>
+    /// <param name="source">The kernels of warpgroups; by default their file.</param>
+    internal static void Backward(VocabularyHeadBackward op, CudaKernelBuilder kernel, long workspaceElements,
+        WarpgroupTile? tile = null, KernelSource? source = null)
     {
         Problem problem = Problem.Of(kernel);
         int tokens = problem.Tokens, width = problem.Width, vocabulary = problem.Vocabulary;
@@ -47,11 +98,11 @@ internal static class VocabularyHeadBindings
             op.HasEntropyGradient ? kernel.Inputs.Count - 1 : null);
         CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)),
             rowGradients = kernel.Scratch((long)tokens * RowGradientBytes);
-        Launch(kernel, problem, "gather_rows", CudaKernelBuilder.Blocks(tokens, Threads / 32))
+        Gather(kernel, problem)
             .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Null()
             .Scratch(rowGradients)
             .RowGradients(3, op.HasLogProbabilityGradient, op.HasEntropyGradient)
-            .Int32(width).Int32(problem.Stride).Float32(op.Temperature);
+            .Int32(tokens).Int32(width).Int32(problem.Stride).Float32(op.Temperature);
 
         int chunkStride = ChunkColumns(tokens, vocabulary, workspaceElements);
         CudaScratch logitGradients = kernel.Scratch((long)tokens * chunkStride * sizeof(ushort));
@@ -59,53 +110,80 @@ internal static class VocabularyHeadBindings
         CudaScratch? sums = op.NeedsHidden && !isOneChunk ? kernel.Scratch((long)tokens * width * sizeof(float)) : null;
         if (op.NeedsHidden)
             kernel.Clear(kernel.Output(0));
+        var pass = new BackwardPass(op, kernel, problem, selection, gathered, rowGradients, logitGradients, sums,
+            chunkStride);
         for (int first = 0; first < vocabulary; first += chunkStride)
         {
             int columns = Math.Min(chunkStride, vocabulary - first);
-            Launch(kernel, problem, "head_logit_gradients", Tiles(tokens, columns), ProductBytes)
-                .Scratch(gathered).Input(1).Scratch(rowGradients).Scratch(selection.Count).Scratch(logitGradients)
-                .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
-                .Int32(problem.Stride).Float32(op.Temperature);
-            if (op.NeedsHidden)
-            {
-                KernelLaunch launch = Launch(kernel, problem, "head_hidden_gradient", Tiles(tokens, width), ProductBytes)
-                    .Scratch(logitGradients).Input(1).Scratch(selection.Rows).Scratch(selection.Count);
-                (sums is { } region ? launch.Scratch(region) : launch.Null()).Output(0)
-                    .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
-                    .Int32(first == 0 ? 1 : 0).Int32(first + columns == vocabulary ? 1 : 0);
-            }
-
-            if (op.NeedsWeight)
-            {
-                Launch(kernel, problem, "head_weight_gradient", Tiles(columns, width), ProductBytes)
-                    .Scratch(logitGradients).Scratch(gathered).Scratch(selection.Count).Output(op.NeedsHidden ? 1 : 0)
-                    .Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Int32(problem.Stride);
-            }
+            if (problem.IsOfWarpgroups)
+                QueueWarpgroups(pass, first, columns, tile ?? TileFor(tokens), source ?? WarpgroupSource);
+            else
+                QueueChunk(pass, first, columns);
         }
     }
 
-    private static void Forward(VocabularyHead op, CudaKernelBuilder kernel)
+    private static KernelSource WarpgroupSource => KernelSource.Resource("warpgroup_head.cu");
+
+    /// <summary>A tile must have whole slices of a row's statistics, 64 columns.</summary>
+    private static WarpgroupTile TileFor(int tokens) => tokens <= WarpgroupTile.Small.Rows
+        ? WarpgroupTile.Small : WarpgroupTile.Largest;
+
+    /// <summary>Queues a chunk of the vocabulary by <c>mma.sync</c>.</summary>
+    private static void QueueChunk(BackwardPass pass, int first, int columns)
     {
-        Problem problem = Problem.Of(kernel);
-        int tokens = problem.Tokens, vocabulary = problem.Vocabulary, segments = LogitBindings.Segments(vocabulary);
-        Selection selection = Select(kernel, problem, null, null);
-        CudaScratch gathered = kernel.Scratch((long)tokens * problem.Stride * sizeof(ushort)),
-            rowTargets = kernel.Scratch((long)tokens * sizeof(int));
-        CudaScratch partials = LogitBindings.Partials(kernel, tokens, vocabulary),
-            targetLogits = kernel.Scratch((long)tokens * sizeof(float));
-        Launch(kernel, problem, "gather_rows", CudaKernelBuilder.Blocks(tokens, Threads / 32))
-            .Input(0).Input(2).Scratch(selection.Rows).Scratch(selection.Count).Scratch(gathered).Scratch(rowTargets).Null()
-            .Null().Null().Null().Null().Null()
-            .Int32(problem.Width).Int32(problem.Stride).Float32(op.Temperature);
-        Launch(kernel, problem, "head_statistics", checked(problem.RowTiles * segments),
-            LogitTile.WeightBytes(problem.Weight) + SlicesBytes)
-            .Scratch(gathered).Input(1).Scratch(rowTargets).Scratch(selection.Count).Scratch(partials).Scratch(targetLogits)
-            .Int32(problem.RowTiles).Int32(segments).Int32(vocabulary).Int32(problem.Width).Int32(problem.Stride)
-            .Float32(op.Temperature);
-        LogitBindings.FinishLaunch(kernel, tokens)
-            .Scratch(partials).Input(2).Scratch(selection.Positions).Scratch(targetLogits).Null()
-            .Output(0).Output(1).Output(2).Output(3).Output(4)
-            .FinishNumbers(tokens, vocabulary, op.Temperature);
+        (VocabularyHeadBackward op, CudaKernelBuilder kernel, Problem problem) = (pass.Op, pass.Kernel, pass.Problem);
+        int tokens = problem.Tokens, width = problem.Width, chunkStride = pass.ChunkStride;
+        Launch(kernel, problem, "head_logit_gradients", Tiles(tokens, columns), ProductBytes)
+            .Scratch(pass.Gathered).Input(1).Scratch(pass.RowGradients).Scratch(pass.Selection.Count)
+            .Scratch(pass.LogitGradients)
+            .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
+            .Int32(problem.Stride).Float32(op.Temperature);
+        if (op.NeedsHidden)
+        {
+            KernelLaunch launch = Launch(kernel, problem, "head_hidden_gradient", Tiles(tokens, width), ProductBytes)
+                .Scratch(pass.LogitGradients).Input(1).Scratch(pass.Selection.Rows).Scratch(pass.Selection.Count);
+            (pass.Sums is { } region ? launch.Scratch(region) : launch.Null()).Output(0)
+                .Int32(problem.RowTiles).Int32(first).Int32(columns).Int32(chunkStride).Int32(width)
+                .Int32(first == 0 ? 1 : 0).Int32(first + columns == problem.Vocabulary ? 1 : 0);
+        }
+
+        if (op.NeedsWeight)
+        {
+            Launch(kernel, problem, "head_weight_gradient", Tiles(columns, width), ProductBytes)
+                .Scratch(pass.LogitGradients).Scratch(pass.Gathered).Scratch(pass.Selection.Count)
+                .Output(op.NeedsHidden ? 1 : 0)
+                .Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Int32(problem.Stride);
+        }
+    }
+
+    /// <summary>Queues a chunk of the vocabulary by <c>wgmma</c>.</summary>
+    private static void QueueWarpgroups(BackwardPass pass, int first, int columns, WarpgroupTile tile, KernelSource source)
+    {
+        (VocabularyHeadBackward op, CudaKernelBuilder kernel, Problem problem) = (pass.Op, pass.Kernel, pass.Problem);
+        int tokens = problem.Tokens, width = problem.Width, chunkStride = pass.ChunkStride;
+        WarpgroupFactor hidden = problem.Hidden(pass.Gathered), weight = problem.WeightRows(kernel, first, columns),
+            gradients = new(pass.LogitGradients, chunkStride, tokens, IsInnerContiguous: true);
+        tile.Launch(kernel, source, "head_logit_gradients", tile.Tiles(tokens, columns), hidden, weight)
+            .Scratch(pass.RowGradients).Scratch(pass.Selection.Count).Scratch(pass.LogitGradients)
+            .Int32(tokens).Int32(first).Int32(columns).Int32(chunkStride).Int32(width).Float32(op.Temperature);
+        if (op.NeedsHidden)
+        {
+            KernelLaunch launch = tile.Launch(kernel, source,
+                first == 0 ? "head_hidden_gradient_first" : "head_hidden_gradient", tile.Tiles(tokens, width), gradients,
+                weight with { IsInnerContiguous = false })
+                .Scratch(pass.Selection.Rows).Scratch(pass.Selection.Count);
+            (pass.Sums is { } region ? launch.Scratch(region) : launch.Null()).Output(0)
+                .Int32(columns).Int32(width).Int32(first + columns == problem.Vocabulary ? 1 : 0);
+        }
+
+        if (op.NeedsWeight)
+        {
+            tile.Launch(kernel, source, "head_weight_gradient", tile.Tiles(columns, width),
+                gradients with { IsInnerContiguous = false }, hidden with { IsInnerContiguous = false })
+                .Scratch(pass.Selection.Count)
+                .Output(op.NeedsHidden ? 1 : 0, (long)first * width * sizeof(float))
+                .Int32(columns).Int32(width);
+        }
     }
 
     private static Selection Select(CudaKernelBuilder kernel, Problem problem, int? logProbabilityGradient,
@@ -115,15 +193,18 @@ internal static class VocabularyHeadBindings
         var selection = new Selection(
             kernel.Scratch((long)tokens * sizeof(int)), kernel.Scratch((long)tokens * sizeof(int)),
             kernel.Scratch(sizeof(int)));
-        KernelLaunch launch = kernel.Launch(Source, "select_rows", 1, SelectThreads, SelectThreads / 32 * sizeof(int))
-            .Define("ALIGNED", problem.IsAligned);
-        problem.Define(launch).Input(2);
+        KernelLaunch launch = kernel.Launch(RowSource, "select_rows", 1, SelectThreads, SelectThreads / 32 * sizeof(int))
+            .Define("ALIGNED", problem.IsAligned).Input(2);
         launch = logProbabilityGradient is int first ? launch.Input(first) : launch.Null();
         launch = entropyGradient is int second ? launch.Input(second) : launch.Null();
         launch.Scratch(selection.Rows).Scratch(selection.Positions).Scratch(selection.Count)
             .Int32(tokens).Int32(problem.Vocabulary).Status(WrongTarget);
         return selection;
     }
+
+    private static KernelLaunch Gather(CudaKernelBuilder kernel, Problem problem) =>
+        kernel.Launch(RowSource, "gather_rows", CudaKernelBuilder.Blocks(problem.Tokens, Threads / 32), Threads)
+            .Define("ALIGNED", problem.IsAligned);
 
     private static KernelLaunch Launch(CudaKernelBuilder kernel, Problem problem, string entryPoint, int blocks,
         int sharedBytes = 0) =>
@@ -142,8 +223,14 @@ internal static class VocabularyHeadBindings
     /// <summary>Which rows have a target, where each is among them, and how many they are.</summary>
     private readonly record struct Selection(CudaScratch Rows, CudaScratch Positions, CudaScratch Count);
 
+    /// <summary>What the chunks of a backward pass share.</summary>
+    private sealed record BackwardPass(VocabularyHeadBackward Op, CudaKernelBuilder Kernel, Problem Problem,
+        Selection Selection, CudaScratch Gathered, CudaScratch RowGradients, CudaScratch LogitGradients, CudaScratch? Sums,
+        int ChunkStride);
+
     /// <summary>The extents; hidden states are gathered into rows of <paramref name="Stride"/> elements.</summary>
-    private readonly record struct Problem(int Tokens, int Vocabulary, int Width, int Stride, TensorType Weight)
+    private readonly record struct Problem(int Tokens, int Vocabulary, int Width, int Stride, TensorType Weight,
+        bool IsOfWarpgroups)
     {
         public int RowTiles => CudaKernelBuilder.Blocks(Tokens, Tile);
 
@@ -155,10 +242,20 @@ internal static class VocabularyHeadBindings
             if (kernel.Inputs[0].DataType != DataType.BFloat16
                 || (weight.DataType != DataType.BFloat16 && weight.Format is null))
                 throw kernel.Unsupported("hidden states and weight must be bfloat16");
-            int width = kernel.Inputs[0].Shape.Columns;
-            return new Problem(kernel.Inputs[0].Shape.Rows, weight.Shape.Rows, width, CudaKernelBuilder.Blocks(width, 8) * 8,
-                weight);
+            (int tokens, int width, int vocabulary) =
+                (kernel.Inputs[0].Shape.Rows, kernel.Inputs[0].Shape.Columns, weight.Shape.Rows);
+            var logits = new MatrixProduct(default, default, default, tokens, vocabulary, width) { TransposeRight = true };
+            // Without tokens there are no sums, and no map of them.
+            return new Problem(tokens, vocabulary, width, CudaKernelBuilder.Blocks(width, 8) * 8, weight,
+                tokens > 0 && weight.Format is null && WarpgroupTile.Multiplies(kernel.Target, logits));
         }
+
+        /// <summary>The gathered hidden states, as the left factor of logits.</summary>
+        public WarpgroupFactor Hidden(CudaScratch gathered) => new(gathered, Width, Tokens, IsInnerContiguous: true);
+
+        /// <summary>Rows of the weight, as the right factor of logits.</summary>
+        public WarpgroupFactor WeightRows(CudaKernelBuilder kernel, int first, int count) =>
+            new(kernel.Input(1).At((long)first * Width * sizeof(ushort)), Width, count, IsInnerContiguous: true);
 
         /// <summary>Defines the constants of a quantised weight.</summary>
         public KernelLaunch Define(KernelLaunch launch) =>

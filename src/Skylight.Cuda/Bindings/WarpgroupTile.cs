@@ -47,7 +47,7 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     /// decoding and training.
     /// </summary>
     public static bool Multiplies(CudaTarget target, MatrixProduct product) =>
-        target.HasHopperInstructions && target.UsesWarpgroups && !product.IsOfHead && product.Inner > 0
+        target.HasHopperInstructions && target.UsesWarpgroups && product.Inner > 0
         && KernelTensorMap.Reads(product.LeftStride) && KernelTensorMap.Reads(product.RightStride);
 
     /// <summary>The tile for a product.</summary>
@@ -65,31 +65,54 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     }
 
     /// <summary>How many tiles a product has.</summary>
-    public long Tiles(MatrixProduct product) => (long)product.Batch
-        * CudaKernelBuilder.Blocks(product.Rows, Rows) * CudaKernelBuilder.Blocks(product.Columns, Columns);
+    public long Tiles(MatrixProduct product) => product.Batch * Tiles(product.Rows, product.Columns);
 
-    /// <summary>Queues a product's launch.</summary>
+    /// <summary>How many tiles a result has.</summary>
+    public long Tiles(int rows, int columns) =>
+        (long)CudaKernelBuilder.Blocks(rows, Rows) * CudaKernelBuilder.Blocks(columns, Columns);
+
+    /// <summary>
+    /// Queues a launch that makes some tiles. Its first arguments are both factors' maps and the bytes of a stage.
+    /// </summary>
     /// <param name="kernel">Where to.</param>
     /// <param name="source">The kernel's source.</param>
-    /// <param name="product">What is multiplied; its factors are bfloat16.</param>
-    public KernelLaunch Launch(CudaKernelBuilder kernel, KernelSource source, MatrixProduct product)
+    /// <param name="entryPoint">The kernel.</param>
+    /// <param name="tiles">How many tiles there are at most; none: nothing will run.</param>
+    /// <param name="left">The left factor.</param>
+    /// <param name="right">The right factor.</param>
+    public KernelLaunch Launch(CudaKernelBuilder kernel, KernelSource source, string entryPoint, long tiles,
+        WarpgroupFactor left, WarpgroupFactor right)
     {
-        int grid = (int)Math.Min(Tiles(product), (long)Blocks * kernel.Target.MultiprocessorCount);
-        KernelTensorMap left = Map(product.LeftStride, product.TransposeLeft ? product.Inner : product.Rows,
-            product.TransposeLeft, Rows),
-            right = Map(product.RightStride, product.TransposeRight ? product.Columns : product.Inner,
-                !product.TransposeRight, Columns);
-        // Of a factor whose inner index is contiguous one box has all rows of the tile, of another 64.
-        int loadedBytes = (product.TransposeLeft ? Rows / StageInner : 1) * left.BoxBytes
-            + (product.TransposeRight ? 1 : Columns / StageInner) * right.BoxBytes;
-        return kernel.Launch(source, "warpgroup_product", grid, Threads, SharedBytes)
+        int grid = (int)Math.Min(tiles, (long)Blocks * kernel.Target.MultiprocessorCount);
+        KernelTensorMap leftMap = left.Map(Rows), rightMap = right.Map(Columns);
+        return kernel.Launch(source, entryPoint, grid, Threads, SharedBytes)
             .Define("CONSUMERS", Consumers).Define("TILE_COLUMNS", Columns).Define("STAGES", Stages)
             .Define("BLOCKS", Blocks)
-            .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
-            .TensorMap(product.Left, left).TensorMap(product.Right, right).Int32(loadedBytes);
-
-        KernelTensorMap Map(int columns, int rows, bool isTransposed, int tileRows) => new(columns, rows, product.Batch,
-            // Rows that are not there need not be brought, but for whole groups of eight.
-            isTransposed ? StageInner : Math.Min(tileRows, CudaKernelBuilder.Blocks(rows, 8) * 8));
+            .TensorMap(left.Operand, leftMap).TensorMap(right.Operand, rightMap)
+            .Int32(left.Boxes(Rows) * leftMap.BoxBytes + right.Boxes(Columns) * rightMap.BoxBytes);
     }
+}
+
+/// <summary>A factor of a product of warpgroups, as it lies in memory: bfloat16, rows without gaps.</summary>
+/// <param name="Operand">The first matrix; its address is a multiple of 16.</param>
+/// <param name="Columns">Columns of a stored matrix, a multiple of 8.</param>
+/// <param name="Rows">Rows of a stored matrix.</param>
+/// <param name="IsInnerContiguous">Whether a row has the inner indices; otherwise the inner index counts rows.</param>
+/// <param name="Matrices">The number of matrices.</param>
+internal readonly record struct WarpgroupFactor(CudaOperand Operand, int Columns, int Rows, bool IsInnerContiguous,
+    int Matrices = 1)
+{
+    private const int BoxColumns = KernelTensorMap.BoxColumns;
+
+    /// <summary>
+    /// The boxes in which it is read. Of a factor whose inner index is contiguous one has all rows of the tile, but for whole
+    /// groups of eight that are not there.
+    /// </summary>
+    /// <param name="extent">The rows of the left factor, or columns of the right one, that a tile has.</param>
+    public KernelTensorMap Map(int extent) => new(Columns, Rows, Matrices,
+        IsInnerContiguous ? Math.Min(extent, CudaKernelBuilder.Blocks(Rows, 8) * 8) : BoxColumns);
+
+    /// <summary>The boxes of a stage.</summary>
+    /// <param name="extent">The rows of the left factor, or columns of the right one, that a tile has.</param>
+    public int Boxes(int extent) => IsInnerContiguous ? 1 : extent / BoxColumns;
 }

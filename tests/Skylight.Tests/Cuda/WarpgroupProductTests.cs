@@ -69,8 +69,9 @@ public sealed class WarpgroupProductTests
             Assert.Equal("warpgroup_product", Product(rows, 4864, 896));
             // Rows of the weight that do not begin at multiples of 16 bytes.
             Assert.Equal("matrix_product", Product(rows, 4864, 900));
-            // Logits, which the vocabulary head makes too; and what other cards have.
-            Assert.Equal("matrix_product", Product(rows, 4864, 896, isLogits: true));
+            // Logits, which the vocabulary head makes too, by the same rule (WarpgroupHeadTests); and what other cards have.
+            Assert.Equal("warpgroup_product", Product(rows, 4864, 896, isLogits: true));
+            Assert.Equal("matrix_product", Product(rows, 4864, 900, isLogits: true));
             Assert.Equal("matrix_product", Product(rows, 4864, 896, CudaTarget.Ampere));
             Assert.Equal("matrix_product", Product(rows, 4864, 896,
                 CudaTarget.Hopper with { ArchitectureName = "compute_90" }));
@@ -196,7 +197,7 @@ public sealed class WarpgroupProductTests
         { "ring.parity ^ 1", "ring.parity", "mbarrier_wait" },
         // Stages that are given back before they were read, and arrivals that never come.
         { "wgmma_wait<1>();", "", "may still be reading it" },
-        { "CONSUMERS * group_threads / 32)", "CONSUMERS * group_threads / 32 + 1)", "arrivals in phase" },
+        { "Consumers * group_threads / 32)", "Consumers * group_threads / 32 + 1)", "arrivals in phase" },
         // Bytes that are not counted, and bytes that never come.
         { "expect(barrier, loaded_bytes)", "expect(barrier, loaded_bytes - Right::bytes)", "no wait covers that copy|misses -" },
         { "expect(barrier, loaded_bytes)", "expect(barrier, loaded_bytes + 16)", "misses 16 bytes" },
@@ -208,9 +209,7 @@ public sealed class WarpgroupProductTests
     [MemberData(nameof(Mistakes))]
     public void A_mistake_in_the_kernel_is_found(string right, string wrong, string findings)
     {
-        KernelSource kernel = KernelSource.Resource("warpgroup_gemm.cu");
-        Assert.Contains(right, kernel.Text, StringComparison.Ordinal);
-        KernelSource mistaken = kernel with { Text = kernel.Text.Replace(right, wrong, StringComparison.Ordinal) };
+        KernelSource mistaken = Mistaken("warpgroup_gemm.cu", right, wrong);
         using var kernels = new EmulatedKernels();
         // More stages than are kept, and more tiles than blocks.
         var data = new Factors(72, 136, 520, false, true) { Target = CudaTarget.Hopper with { MultiprocessorCount = 1 } };
@@ -224,6 +223,17 @@ public sealed class WarpgroupProductTests
         string report = Assert.ThrowsAny<Exception>(() => data.Run(kernels, WarpgroupTile.Small, mistaken)).Message;
         Assert.Contains("warpgroup_product", report, StringComparison.Ordinal);
         Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
+    }
+
+    /// <summary>A kernel of warpgroups with its tile's header in its text, and a mistake in either.</summary>
+    internal static KernelSource Mistaken(string resource, string right, string wrong)
+    {
+        const string Header = "common/warpgroup_tile.cuh";
+        KernelSource kernel = KernelSource.Resource(resource), header = KernelSource.Headers.Single(one => one.Name == Header);
+        string text = kernel.Text.Replace($"#include \"{Header}\"",
+            header.Text.Replace("#pragma once", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        Assert.Contains(right, text, StringComparison.Ordinal);
+        return kernel with { Text = text.Replace(right, wrong, StringComparison.Ordinal) };
     }
 
     private static string EntryPoint(Op op, CudaTarget target, params TensorType[] types) =>

@@ -67,8 +67,7 @@ public sealed class BitEqualityTests(KernelFolder kernels)
             TransposeRight = true,
             Bias = kernel.Inputs.Count > 2 ? kernel.Input(2) : null,
         };
-        if ((chooseByRows && x.Shape.Rows <= 16) || !WarpgroupTile.Multiplies(kernel.Target, product)
-            || kernel.Outputs[0].DataType == DataType.Float32)
+        if ((chooseByRows && x.Shape.Rows <= 16) || !WarpgroupTile.Multiplies(kernel.Target, product))
             MatMulBindings.Queue(kernel, product, MatrixTile.Medium);
         else
             MatMulBindings.QueueWarpgroups(kernel, product, kernel.Outputs[0].DataType);

@@ -1,0 +1,254 @@
+// Matrix products of a block by warpgroup instructions (sm_90a): one thread has the bulk copy engine fill stages in shared memory, and
+// warpgroups multiply from there, with their sums in registers. result [rows, columns] = left [rows, inner] · right [inner, columns].
+//
+// Every element of a result is one chain of wgmma steps of 16 inner indices, ascending, in stages of 64 that are filled up with zeros,
+// whatever the tile is. wgmma may round otherwise than mma.sync, so who multiplies a weight by one must never use the other for it
+// (docs/cuda.md, "Deterministic mode").
+// left and right are tensor maps of [batch, …, …] with a swizzle of 128 bytes: boxes of 64 inner indices and the rows or columns of a tile
+// where the inner index is contiguous, else of 64 rows or columns and 64 inner indices. What a smaller box leaves of a tile holds anything,
+// and makes rows or columns that nobody reads.
+//
+// Template parameters are not written in capitals here: those are the names of -D constants.
+#pragma once
+
+#include "common/matrix_tile.cuh"
+#include "ptx/cluster.cuh"
+#include "ptx/mbarrier.cuh"
+#include "ptx/tma.cuh"
+#include "ptx/wgmma.cuh"
+
+constexpr int group_threads = 128;
+constexpr int group_rows = 64;
+constexpr int stage_inner = 64;  // 128 bytes: a row of the swizzle
+constexpr int step_inner = 16;
+constexpr int panel = 64;  // columns of a box whose inner index is not contiguous
+constexpr int swizzle_128 = 1;
+
+// A factor's part of a stage: Extent rows of left, or columns of right, and 64 inner indices. Contiguous: along the inner index.
+template <int Extent, bool Contiguous>
+struct WarpgroupFactor {
+    static constexpr int bytes = Extent * stage_inner * 2;
+    static constexpr int panel_bytes = panel * stage_inner * 2;
+    static_assert(Contiguous || Extent % panel == 0, "boxes have 64 columns");
+
+    static __device__ __forceinline__ void load(unsigned int tile, const TensorMap* map, unsigned int barrier, int first, int inner, int matrix) {
+        if constexpr (Contiguous) {
+            tma_load_3d(tile, map, barrier, inner, first, matrix);
+        } else {
+#pragma unroll
+            for (int index = 0; index < Extent / panel; index++)
+                tma_load_3d(tile + index * panel_bytes, map, barrier, first + index * panel, inner, matrix);
+        }
+    }
+
+    // The descriptor of what follows row or column `first`, a multiple of 64; it grows by `step` from one step to the next.
+    static __device__ __forceinline__ unsigned long long descriptor(unsigned int tile, int first) {
+        return Contiguous ? wgmma_descriptor(tile + first * stage_inner * 2, 16, 8 * stage_inner * 2, swizzle_128)
+                          : wgmma_descriptor(tile + first / panel * panel_bytes, panel_bytes, 8 * panel * 2, swizzle_128);
+    }
+
+    static constexpr int step = (Contiguous ? step_inner * 2 : step_inner * panel * 2) / 16;
+};
+
+template <int TransposeA, int TransposeB>
+__device__ __forceinline__ void warpgroup_multiply(float (&sums)[8], unsigned long long a, unsigned long long b) {
+    wgmma_m64n16k16<TransposeA, TransposeB>(sums, a, b, 1);
+}
+
+template <int TransposeA, int TransposeB>
+__device__ __forceinline__ void warpgroup_multiply(float (&sums)[32], unsigned long long a, unsigned long long b) {
+    wgmma_m64n64k16<TransposeA, TransposeB>(sums, a, b, 1);
+}
+
+template <int TransposeA, int TransposeB>
+__device__ __forceinline__ void warpgroup_multiply(float (&sums)[64], unsigned long long a, unsigned long long b) {
+    wgmma_m64n128k16<TransposeA, TransposeB>(sums, a, b, 1);
+}
+
+template <int TransposeA, int TransposeB>
+__device__ __forceinline__ void warpgroup_multiply(float (&sums)[128], unsigned long long a, unsigned long long b) {
+    wgmma_m64n256k16<TransposeA, TransposeB>(sums, a, b, 1);
+}
+
+// Lane q of every four gets the words q of the four lanes, in their order.
+__device__ __forceinline__ void exchange(unsigned int (&words)[4]) {
+    const int lane = lane_index();
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) {
+        const bool upper = (lane & bit) != 0;
+#pragma unroll
+        for (int index = 0; index < 4; index++) {
+            if ((index & bit) != 0)
+                continue;
+            unsigned int &low = words[index], &high = words[index + bit];
+            const unsigned int received = (unsigned int)shuffle_xor((int)(upper ? low : high), bit);
+            low = upper ? received : low;
+            high = upper ? high : received;
+        }
+    }
+}
+
+// Stores what a lane has of Columns columns from first_column on, as a tile's sums lie: lines[h] is where row h begins, null where it is not
+// stored; columns end at `columns`. Aligned: lines begin at multiples of 16 bytes and `columns` is a multiple of 8. All lanes of a warp call it.
+template <int Columns, class Result, int Count>
+__device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* const (&lines)[2], int first_column, int columns, bool aligned) {
+    static_assert(Count >= Columns / 2, "a lane has a quarter of two rows");
+    const int lane = lane_index();
+    if constexpr (sizeof(Result) == 2 && Columns % 32 == 0) {
+        // Four lanes store 64 bytes of a row, 16 each.
+        if (aligned) {
+#pragma unroll
+            for (int group = 0; group < Columns / 32; group++) {
+                const int column = first_column + group * 32 + lane % 4 * 8;
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    unsigned int words[4];
+#pragma unroll
+                    for (int index = 0; index < 4; index++)
+                        words[index] = floats_to_bfloat16(sums[(group * 4 + index) * 4 + half * 2], sums[(group * 4 + index) * 4 + half * 2 + 1]);
+                    exchange(words);
+                    if (lines[half] != nullptr && column < columns)
+                        *reinterpret_cast<uint4*>(lines[half] + column) = uint4{words[0], words[1], words[2], words[3]};
+                }
+            }
+
+            return;
+        }
+    }
+
+#pragma unroll
+    for (int eight = 0; eight < Columns / 8; eight++) {
+        const int column = first_column + eight * 8 + lane % 4 * 2;
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            if (lines[half] != nullptr && column < columns)
+                store_pair(lines[half] + column, sums[eight * 4 + half * 2], sums[eight * 4 + half * 2 + 1], column + 1 < columns);
+        }
+    }
+}
+
+// What a block makes at a time: Consumers warpgroups multiply, 64 rows each and TileColumns columns; behind them one thread of the producer
+// (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64 inner indices in flight or in use. Left lies transposed, [inner,
+// rows], with TransposeLeft; right lies [columns, inner], as weights do, with TransposeRight. Shared memory: Stages·((64·Consumers +
+// TileColumns)·128 + 16) bytes.
+template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight>
+struct WarpgroupTile {
+    static constexpr int tile_rows = Consumers * group_rows;
+    static constexpr int tile_columns = TileColumns;
+    // Two consumers need more registers than a third of all, so the producer is a warpgroup that gives its own to them.
+    static constexpr bool moves_registers = Consumers > 1;
+    static constexpr int threads = Consumers * group_threads + (moves_registers ? group_threads : 32);
+
+    using Left = WarpgroupFactor<tile_rows, !TransposeLeft>;
+    using Right = WarpgroupFactor<TileColumns, TransposeRight>;
+    static constexpr int stage_bytes = Left::bytes + Right::bytes;
+
+    // A lane's, of two rows that are 8 apart: sums[4j + 2h + e] is row h and column 8j + 2·(lane % 4) + e of the tile.
+    using Sums = float[TileColumns / 2];
+
+    // Where the producer fills and consumers read: stages in a ring, and the parity of the round.
+    struct Ring {
+        int stage = 0;
+        unsigned int parity = 0;
+
+        __device__ __forceinline__ void advance() {
+            if (++stage == Stages) {
+                stage = 0;
+                parity ^= 1;
+            }
+        }
+    };
+
+    // Begins the copies of a stage: of left from `row` on, of right from `column` on. loaded_bytes is what all its boxes have.
+    struct Loader {
+        const TensorMap *left, *right;
+        int loaded_bytes;
+
+        __device__ __forceinline__ void load(unsigned int stage, unsigned int barrier, int row, int column, int inner, int matrix) const {
+            mbarrier_arrive_expect(barrier, loaded_bytes);
+            Left::load(stage, left, barrier, row, inner, matrix);
+            Right::load(stage + Left::bytes, right, barrier, column, inner, matrix);
+        }
+    };
+
+    static __device__ __forceinline__ void clear(Sums& sums) {
+#pragma unroll
+        for (float& sum : sums)
+            sum = 0;
+    }
+
+    // Makes the tiles of a block, one after the other. All its threads call it, with the same tiles: tiles.visit(visitor) calls visitor(row,
+    // column, matrix) with the first row and column of each, and all of a block's inner indices are the same. begin(sums, row, column) says what the
+    // sums begin with (a first step that did not add would have the assembler serialize the products: C7515), finish(sums, row, column,
+    // matrix) takes them; `row` is there this lane's first (the other is 8 further on), `column` the tile's. They may run while other
+    // warpgroups still multiply, so they must not use the block's barrier or the stages.
+    template <class Copies, class Tiles, class Begin, class Finish>
+    static __device__ __forceinline__ void multiply_onto(unsigned char* shared, const Copies& copies, int inner, const Tiles& tiles, const Begin& begin, const Finish& finish) {
+        // A stage is full when its bytes have arrived, and empty when every warp of the consumers has left it.
+        const unsigned int stages = shared_address(shared), full = stages + Stages * stage_bytes, empty = full + Stages * 8;
+        const int count = divide_up(inner, stage_inner);
+        if (threadIdx.x == 0) {
+            for (int stage = 0; stage < Stages; stage++) {
+                mbarrier_initialize(full + stage * 8, 1);
+                mbarrier_initialize(empty + stage * 8, Consumers * group_threads / 32);
+            }
+
+            fence_mbarrier_initialize();
+        }
+
+        synchronize_block();
+        const int group = (int)threadIdx.x / group_threads;
+        Ring ring;
+        if (group == Consumers) {
+            if constexpr (moves_registers)
+                decrease_registers<40>();
+            if (threadIdx.x % group_threads != 0)
+                return;
+            tma_prefetch(copies.left);
+            tma_prefetch(copies.right);
+            tiles.visit([&](int row, int column, int matrix) {
+                for (int index = 0; index < count; index++) {
+                    mbarrier_wait(empty + ring.stage * 8, ring.parity ^ 1);
+                    copies.load(stages + ring.stage * stage_bytes, full + ring.stage * 8, row, column, index * stage_inner, matrix);
+                    ring.advance();
+                }
+            });
+        } else {
+            if constexpr (moves_registers)
+                increase_registers<232>();
+            const int lane = lane_index(), own_row = group * group_rows + (int)threadIdx.x % group_threads / 32 * 16 + lane / 4;
+            tiles.visit([&](int row, int column, int matrix) {
+                Sums sums;
+                begin(sums, row + own_row, column);
+                int before = 0;
+                for (int index = 0; index < count; index++) {
+                    mbarrier_wait(full + ring.stage * 8, ring.parity);
+                    const unsigned int source = stages + ring.stage * stage_bytes;
+                    const unsigned long long a = Left::descriptor(source, group * group_rows), b = Right::descriptor(source + Left::bytes, 0);
+                    wgmma_fence();
+#pragma unroll
+                    for (int step = 0; step < stage_inner / step_inner; step++)
+                        warpgroup_multiply<TransposeLeft, !TransposeRight>(sums, a + step * Left::step, b + step * Right::step);
+                    wgmma_commit();
+                    // The products of the stage before are done, while those of this one run.
+                    wgmma_wait<1>();
+                    if (index > 0 && lane == 0)
+                        mbarrier_arrive(empty + before * 8);
+                    before = ring.stage;
+                    ring.advance();
+                }
+
+                wgmma_wait<0>(sums);
+                if (count > 0 && lane == 0)
+                    mbarrier_arrive(empty + before * 8);
+                finish(sums, row + own_row, column, matrix);
+            });
+        }
+    }
+
+    // The same with sums that begin as zeros.
+    template <class Copies, class Tiles, class Finish>
+    static __device__ __forceinline__ void multiply(unsigned char* shared, const Copies& copies, int inner, const Tiles& tiles, const Finish& finish) {
+        multiply_onto(shared, copies, inner, tiles, [](Sums& sums, int, int) { clear(sums); }, finish);
+    }
+};
