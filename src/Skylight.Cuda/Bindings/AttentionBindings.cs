@@ -30,18 +30,30 @@ internal static class AttentionBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<Attention>(Forward);
+        bindings.Add<Attention>((op, kernel) => QueueForward(op, kernel, usesWarpgroups: false));
         bindings.Add<AttentionBackward>(Backward);
         bindings.Add<PagedAttention>(Paged);
     }
 
-    private static void Forward(Attention op, CudaKernelBuilder kernel)
+    /// <summary>
+    /// Queues attention of packed sequences: by warpgroups (Hopper), or as all cards can. The kernel's source may be given.
+    /// </summary>
+    internal static void QueueForward(Attention op, CudaKernelBuilder kernel, bool usesWarpgroups,
+        KernelSource? source = null)
     {
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
-        int rowTiles = RowTiles(kernel, op.HeadDimension), tileRows = 16 * Warps * rowTiles;
+        int rowTiles = RowTiles(kernel, op.HeadDimension),
+            tileRows = usesWarpgroups ? WarpgroupAttention.TileRows : 16 * Warps * rowTiles;
         Tiles tiles = Plan(kernel, starts: 3, lengths: null, group: 1, tileRows, lengthLimit: 0, outputs: 2);
-        kernel.Launch("attention_forward.cu", "attention_forward", new Dim3(op.HeadCount, tiles.Count), Threads,
-            WalkBytes(op.HeadDimension, rowTiles))
+        if (usesWarpgroups)
+        {
+            WarpgroupAttention.QueueForward(kernel, op, tiles.Count, tiles.Scratch,
+                source ?? KernelSource.Resource("warpgroup_attention.cu"));
+            return;
+        }
+
+        kernel.Launch(source ?? KernelSource.Resource("attention_forward.cu"), "attention_forward",
+            new Dim3(op.HeadCount, tiles.Count), Threads, WalkBytes(op.HeadDimension, rowTiles))
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("CAUSAL", op.Causal).Define("ROW_TILES", rowTiles)
             .Input(0).Input(1).Input(2).Scratch(tiles.Scratch).Output(0).Output(1)
             .Scratch(EarlierSpans(kernel, kernel.Inputs[0].Shape[0], op.HeadCount, tiles, op.HeadDimension, rowTiles))
@@ -236,10 +248,11 @@ internal static class AttentionBindings
         Math.Max(RowBytes(dimension) * (DecodePairs + 2 * stages * Block) + DecodePairs * (Block + 8) * sizeof(float),
             RowBytes(dimension) * (SharedPairs + 4 * Block));
 
-    private static float Scale(int dimension) => (float)(1 / Math.Sqrt(dimension));
+    /// <summary>The factor on scores.</summary>
+    internal static float Scale(int dimension) => (float)(1 / Math.Sqrt(dimension));
 
     /// <summary>The factor on scores that are exponents of 2.</summary>
-    private static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
+    internal static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
 
     private readonly record struct Tiles(CudaKernelBuilder Kernel, int Count)
     {
