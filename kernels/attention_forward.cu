@@ -4,8 +4,8 @@
 // Launch: grid (Hq, tiles), 128 threads, (64·ROW_TILES + 256)·(2·D' + 16) bytes of shared memory, D' = D rounded up to 16, and 4 KiB with
 // ROW_TILES 2 and D > 64. A tile has 64·ROW_TILES rows of one head; heads of a group run beside each other and share keys and values in the
 // second cache. Keys and values of the next block of 64 are copied while the current one is multiplied.
-// Every 512 keys the sums of a tile are joined to those before, which lie in spans, (64·ROW_TILES)·4·D' bytes and statistics for each block
-// (null where no sequence is that long): decoding can then compute the same sums side by side (common/attention_core.cuh).
+// Every 512 keys the sums of a tile are joined to those before, which lie in spans, (64·ROW_TILES)·4·D' bytes and statistics for each of slot_count
+// blocks that may be resident (null where no sequence is that long; slots [2 + blocks], zeros, says who has which): decoding can then compute the same sums side by side (common/attention_core.cuh).
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: q, k, v, out and logSumExp once; beyond 512 keys 8·D per row, head and span.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills, ROW_TILES 2: D = 64: 180 registers on sm_80, 179 on sm_90a;
 // D = 128: 255 and 255 (two blocks on a multiprocessor of sm_90a, one on sm_80, for the shared memory).
@@ -30,13 +30,9 @@ struct PackedWork {
     int group;
     int start;
     int rows;
-    float4* spans;
+    SpanSlots spans;
 
-    // Block by block; see SpanSums.
-    __device__ __forceinline__ float4* earlier() const {
-        constexpr long long each = ROW_TILES * (2 * AttentionRows<dimension>::chunks + 1) * 32 * warps;
-        return spans + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * each;
-    }
+    __device__ __forceinline__ const SpanSlots& slots() const { return spans; }
 
     __device__ __forceinline__ AttentionQueries<1> queries() const {
         const AttentionTile tile = tiles[blockIdx.y];
@@ -56,19 +52,19 @@ struct PackedWork {
     }
 
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {
-        const int key_heads = gridDim.x / group, head = blockIdx.x / group, first = block * attention_block;
+        const int key_heads = gridDim.x / group, head = blockIdx.x / group, first = block * attention_block, thread = thread_index();
         const long long stride = (long long)key_heads * dimension, offset = start * stride + head * dimension;
-        load_rows<dimension, attention_block, 32 * warps>(key_tile, MatrixRows{k + offset, stride, rows}, first);
-        load_rows<dimension, attention_block, 32 * warps>(value_tile, MatrixRows{v + offset, stride, rows}, first);
+        load_rows<dimension, attention_block, 32 * warps>(key_tile, MatrixRows{k + offset, stride, rows}, first, thread);
+        load_rows<dimension, attention_block, 32 * warps>(value_tile, MatrixRows{v + offset, stride, rows}, first, thread);
     }
 };
 
 extern "C" __global__ void __launch_bounds__(128)
     attention_forward(const bfloat16* q, const bfloat16* k, const bfloat16* v, const AttentionTile* tiles, bfloat16* output, float* log_sum_exp,
-                      float4* spans, int group, float scale, float natural_scale) {
+                      float4* spans, int* slots, int slot_count, int group, float scale, float natural_scale) {
     SKYLIGHT_SHARED(shared);
     const AttentionTile tile = tiles[blockIdx.y];
     if (tile.rows == 0) return;
-    PackedWork work{q, k, v, tiles, output, log_sum_exp, group, tile.start, tile.rows, spans};
+    PackedWork work{q, k, v, tiles, output, log_sum_exp, group, tile.start, tile.rows, {spans, slots, slot_count}};
     walk_keys<dimension, warps, ROW_TILES>(shared, work, scale, natural_scale);
 }

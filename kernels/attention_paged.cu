@@ -1,10 +1,13 @@
 // Causal attention of new rows over a key-value cache of pages (the op PagedAttention): prefill, whole or in chunks, and decoding.
-//   q [T, Hq·D], key and value cache [pages, Hkv, 32, D] bfloat16, page table int32 [B, table_width], lengths int32 [B], tiles of
-//   attention_plan or attention_plan_spans → out [T, Hq·D] bfloat16
+//   q [T, Hq·D], key and value cache [pages, Hkv, 32, D] bfloat16, page table int32 [B, table_width], starts int32 [B + 1], lengths int32 [B],
+//   tiles of attention_plan or attention_plan_spans → out [T, Hq·D] bfloat16
 // HEAD_DIMENSION (D, up to 128), ROW_TILES (prefill) and STAGES (decode, blocks of keys in flight) are constants. The pairs
 // (row, head) of a group of query heads fill the rows of a tile, so keys and values are read once for the whole group.
-//   paged_prefill: grid (Hkv, tiles), 128 threads, 64·ROW_TILES pairs in a tile, as in attention_forward.
-//   paged_decode: grid (Hkv, tiles, spans of 512 keys), 128 threads; every span is a block's own work, so one sequence alone already
+// A step of prompts and completions launches both kernels, and the plan says which sequences are whose. Blocks behind the tiles, of one of them,
+// zero the rows of no sequence.
+//   paged_prefill: grid (Hkv, tiles · 2 / ROW_TILES + clearing blocks), 128 threads; a block has 64·ROW_TILES of a tile's 128 pairs, as in
+//     attention_forward.
+//   paged_decode: grid (Hkv, tiles + clearing blocks, spans of 512 keys), 128 threads; every span is a block's own work, so one sequence alone already
 //     occupies many multiprocessors. A tile has
 //     - 16 pairs at most: the four warps share it. Each multiplies a quarter of the keys, the scores meet in shared memory, every warp
 //       softens all of them and has a quarter of the output's columns.
@@ -45,6 +48,16 @@ struct PagedArguments {
     Status* status;
     int tag;
 
+    // Zeroes the rows of no sequence, where this block lies behind the tiles in the grid.
+    __device__ __forceinline__ bool clears(const int* starts, int sequences, int rows, int tile_blocks) const {
+        if ((int)blockIdx.y < tile_blocks) return false;
+        const long long block = (blockIdx.y - tile_blocks) * gridDim.x + blockIdx.x, blocks = (gridDim.y - tile_blocks) * gridDim.x;
+        if (blockIdx.z == 0)
+            clear_outside(reinterpret_cast<uint16_t*>(output), (long long)gridDim.x * group * dimension, starts, sequences, rows,
+                          block * threads + threadIdx.x, blocks * threads);
+        return true;
+    }
+
     // The heads of this block's group in some rows of the batch, from pair first on.
     __device__ __forceinline__ AttentionQueries<0> queries(int start, int rows, int first, int visible, bool causal) const {
         const long long row_stride = (long long)gridDim.x * group * dimension;
@@ -67,6 +80,24 @@ struct BlockPages {
     int page[2];
 };
 
+// What a thread copies of a block of keys: 16 bytes of every step-th row of its two pages, at constant distances within each.
+struct PageSteps {
+    const unsigned char* page[2];  // at the thread's first row
+    int left[2];                   // rows from there on that the sequence has
+
+    template <int rows>
+    __device__ __forceinline__ const void* address() const {
+        return page[rows / page_size] + rows % page_size * dimension * (int)sizeof(bfloat16);
+    }
+
+    template <int rows>
+    __device__ __forceinline__ bool read() const {
+        return rows % page_size < left[rows / page_size];
+    }
+
+    __device__ __forceinline__ void clear() { left[0] = left[1] = 0; }
+};
+
 // The rows of one block of keys in the pages.
 struct PageRows {
     const bfloat16* base;  // this head in page 0
@@ -74,6 +105,20 @@ struct PageRows {
     BlockPages pages;
     int first;
     int length;
+
+    __device__ static constexpr bool has_steps(int rows) { return page_size % rows == 0; }
+
+    __device__ __forceinline__ PageSteps steps(int position, int column) const {
+        PageSteps steps;
+        const int row = position - first;
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const int page = pages.page[i];
+            steps.page[i] = reinterpret_cast<const unsigned char*>(base + max(page, 0) * page_stride + row * dimension + column);
+            steps.left[i] = page < 0 ? 0 : length - position - i * page_size;
+        }
+        return steps;
+    }
 
     __device__ __forceinline__ const bfloat16* row(int position) const {
         const int local = position - first;
@@ -113,45 +158,53 @@ struct PagedKeys {
         const BlockPages pages = upcoming;
         upcoming = find(block + 1);
         const long long page_elements = page_size * dimension, stride = gridDim.x * page_elements, head = blockIdx.x * page_elements;
-        const int first = block * attention_block;
-        load_rows<dimension, attention_block, threads>(key_tile, PageRows{arguments.key_cache + head, stride, pages, first, length}, first);
-        load_rows<dimension, attention_block, threads>(value_tile, PageRows{arguments.value_cache + head, stride, pages, first, length}, first);
+        const int first = block * attention_block, thread = thread_index();
+        load_rows<dimension, attention_block, threads>(key_tile, PageRows{arguments.key_cache + head, stride, pages, first, length}, first, thread);
+        load_rows<dimension, attention_block, threads>(value_tile, PageRows{arguments.value_cache + head, stride, pages, first, length}, first, thread);
     }
 };
 
 #ifdef ROW_TILES
+// The pairs of this block.
+__device__ __forceinline__ AttentionTile own_tile(const AttentionTile* tiles) {
+    constexpr int blocks = prefill_pairs / (16 * ROW_TILES * warps);
+    AttentionTile tile = tiles[blockIdx.y / blocks];
+    if (blocks > 1) tile.first += blockIdx.y % blocks * (prefill_pairs / blocks);
+    return tile;
+}
+
 struct PrefillWork {
     const PagedArguments& arguments;
     const AttentionTile* tiles;
-    float4* spans;
+    SpanSlots spans;
     PagedKeys keys;
 
     __device__ __forceinline__ AttentionQueries<0> queries() const {
-        const AttentionTile tile = tiles[blockIdx.y];
+        const AttentionTile tile = own_tile(tiles);
         return arguments.queries(tile.start, tile.rows, tile.first, arguments.lengths[tile.sequence] - tile.rows + 1, true);
     }
 
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {
         // Read again: registers are scarce here.
-        keys.sequence = tiles[blockIdx.y].sequence;
+        keys.sequence = own_tile(tiles).sequence;
         keys.length = arguments.lengths[keys.sequence];
         keys.load(key_tile, value_tile, block);
     }
 
-    // Block by block; see SpanSums.
-    __device__ __forceinline__ float4* earlier() const {
-        return spans + ((long long)blockIdx.y * gridDim.x + blockIdx.x) * (ROW_TILES * (2 * Rows::chunks + 1) * threads);
-    }
+    __device__ __forceinline__ const SpanSlots& slots() const { return spans; }
 };
 
-extern "C" __global__ void __launch_bounds__(threads)
-    paged_prefill(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* lengths,
-                  const AttentionTile* tiles, bfloat16* output, float4* spans, int group, int table_width, int pages, float scale, Status* status, int tag) {
+// As for paged_decode.
+extern "C" __global__ void __launch_bounds__(threads, 2)
+    paged_prefill(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
+                  const AttentionTile* tiles, bfloat16* output, float4* spans, int* slots, int slot_count, int sequences, int rows, int tile_blocks, int group, int table_width,
+                  int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
-    const AttentionTile tile = tiles[blockIdx.y];
-    if (tile.rows == 0) return;
     const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
-    PrefillWork work{arguments, tiles, spans, PagedKeys(arguments, tile.sequence, 0)};
+    if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
+    const AttentionTile tile = own_tile(tiles);
+    if (tile.first >= tile.rows * group) return;
+    PrefillWork work{arguments, tiles, {spans, slots, slot_count}, PagedKeys(arguments, tile.sequence, 0)};
     walk_keys<dimension, warps, ROW_TILES>(shared, work, scale, 0.0f);
 }
 #endif
@@ -297,13 +350,14 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
 
 // Two blocks on a multiprocessor are wanted; said so, the compiler aims at no more and does not spill for it.
 extern "C" __global__ void __launch_bounds__(threads, 2)
-    paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* lengths, const SpanTile* tiles,
-                 const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int rows, int group, int table_width, int pages,
-                 float scale, Status* status, int tag) {
+    paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
+                 const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int sequences, int rows,
+                 int tile_blocks, int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
-    const SpanTile tile = tiles[blockIdx.z * gridDim.y + blockIdx.y];
-    if (tile.rows == 0) return;
     const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
+    if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
+    const SpanTile tile = tiles[blockIdx.z * tile_blocks + blockIdx.y];
+    if (tile.rows == 0) return;
     const Parts parts{part_sums, part_statistics, visible, rows, group};
     const int begin = blockIdx.z * span_blocks;
     const AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)

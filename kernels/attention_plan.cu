@@ -1,14 +1,16 @@
-// Cuts the sequences of a packed batch into tiles for the attention kernels, and zeroes what belongs to no sequence.
+// Cuts the sequences of a packed batch into tiles for the attention kernels, and zeroes what belongs to no sequence. Over a cache
+// (the op PagedAttentionPlan, whose output is these tiles) both kernels run in one step, each for its own sequences: those of up to
+// most_pairs pairs decode. They belong to all layers, so there every attention zeroes its own output.
 //   starts int32 [sequences + 1], lengths int32 [sequences] or null
 // Sequence s owns rows starts[s] to starts[s + 1] − 1. Bad starts and lengths are reported, and their sequences get no tiles, so that no
 // later kernel touches memory through them. Unused tiles get rows = 0.
-//   attention_plan → tiles [tile_count]: the (rows · group) pairs of a sequence become tiles of tile_pairs, the last ones first: in causal
-//     attention they are the longest, and blocks start in order. Up to three tensors of 2-byte units, widths[i] units in a row, get zeros in
-//     the rows outside of all sequences. Launch: block 0 plans, 256 threads with 1 KiB of shared memory; every other block clears.
-//   attention_plan_spans (decoding) → tiles [spans, tile_count], visible int32 [rows], how many keys a row sees (0: of no sequence): for each span the tiles of
-//     16 pairs of which some see keys there. Neighbouring sequences whose rows all see the whole span, in the same pages, get tiles together,
-//     of 64 pairs: keys and values that a group of completions has in common are then read once for all. What a row computes does not depend on
-//     it. Launch: blocks 0 to spans − 1 plan one span each, 256 threads with 1 KiB + sequences bytes of shared memory; every other one clears.
+//   attention_plan → tiles [tile_count]: the (rows · group) pairs of a sequence that does not decode become tiles of tile_pairs, the last ones
+//     first: in causal attention they are the longest, and blocks start in order. Up to three tensors of 2-byte units, widths[i] units in a row,
+//     get zeros in the rows outside of all sequences. Launch: block 0 plans, 256 threads with 1 KiB of shared memory; every other block clears.
+//   attention_plan_spans (decoding) → tiles [spans, tile_count], visible int32 [rows], how many keys a row sees (0: of no sequence that decodes): for each
+//     span the tiles of 16 pairs of which some see keys there. Neighbouring sequences whose rows all see the whole span, in the same pages, get tiles
+//     together, of 64 pairs: keys and values that a group of completions has in common are then read once for all. What a row computes does not depend
+//     on it. Launch: a block for each span, 256 threads with 1 KiB + sequences bytes of shared memory.
 // FLOPs: none. Bytes: 4·sequences read (and the page table), the tiles written, and the cleared rows.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: attention_plan 38 registers on sm_80, 40 on sm_90a;
 // attention_plan_spans 32 and 32.
@@ -22,21 +24,13 @@ constexpr int plan_threads = 256;
 constexpr int page_size = 32;
 constexpr int span_pages = attention_span / page_size;
 
-// Zeroes the rows outside of all sequences with the blocks from first_block on.
-__device__ __forceinline__ void clear_outside(uint16_t* tensor, long long width, const int* starts, int sequences, int rows, int first_block) {
-    if (tensor == nullptr) return;
-    const int before = min(max(starts[0], 0), rows), after = max(min(max(starts[sequences], 0), rows), before);
-    const long long step = (long long)(gridDim.x - first_block) * plan_threads;
-    const long long begin = (long long)(blockIdx.x - first_block) * plan_threads + threadIdx.x;
-    for (long long i = begin; i < before * width; i += step) tensor[i] = 0;
-    for (long long i = after * width + begin; i < rows * width; i += step) tensor[i] = 0;
-}
-
 struct PlannedSequences {
     const int* starts;
     const int* lengths;
     int sequences;
     int rows;
+    int group;
+    int most_pairs;
     int length_limit;
     Status* status;
     int starts_tag;
@@ -46,6 +40,8 @@ struct PlannedSequences {
     __device__ __forceinline__ void report_first() const {
         if (threadIdx.x == 0 && (starts[0] < 0 || starts[0] > rows)) report_status(status, starts_tag, 0, starts[0]);
     }
+
+    __device__ __forceinline__ bool decodes(int count) const { return count * group <= most_pairs; }
 
     // The rows of a sequence, 0 where its numbers are wrong.
     __device__ __forceinline__ int usable_rows(int sequence, bool report) const {
@@ -76,27 +72,35 @@ __device__ __forceinline__ int add_up(int* totals, int count) {
 }
 
 extern "C" __global__ void __launch_bounds__(plan_threads)
-    attention_plan(const int* starts, const int* lengths, int sequences, int rows, int group, int tile_pairs, int length_limit, AttentionTile* tiles,
-                   int tile_count, uint16_t* first, long long first_width, uint16_t* second, long long second_width, uint16_t* third,
+    attention_plan(const int* starts, const int* lengths, int sequences, int rows, int group, int most_pairs, int tile_pairs, int length_limit,
+                   AttentionTile* tiles, int tile_count, uint16_t* first, long long first_width, uint16_t* second, long long second_width, uint16_t* third,
                    long long third_width, Status* status, int starts_tag, Status*, int short_tag, Status*, int long_tag) {
     if (blockIdx.x > 0) {
-        clear_outside(first, first_width, starts, sequences, rows, 1);
-        clear_outside(second, second_width, starts, sequences, rows, 1);
-        clear_outside(third, third_width, starts, sequences, rows, 1);
+        auto clear = [&](uint16_t* tensor, long long width) {
+            if (tensor != nullptr)
+                clear_outside(tensor, width, starts, sequences, rows, (blockIdx.x - 1) * plan_threads + threadIdx.x, (gridDim.x - 1) * plan_threads);
+        };
+        clear(first, first_width);
+        clear(second, second_width);
+        clear(third, third_width);
         return;
     }
 
     SKYLIGHT_SHARED(shared);
     int* totals = reinterpret_cast<int*>(shared);
-    const PlannedSequences batch{starts, lengths, sequences, rows, length_limit, status, starts_tag, short_tag, long_tag};
+    const PlannedSequences batch{starts, lengths, sequences, rows, group, most_pairs, length_limit, status, starts_tag, short_tag, long_tag};
     const int each = divide_up(sequences, plan_threads);
     const int begin = min((int)threadIdx.x * each, sequences), end = min(begin + each, sequences);
     batch.report_first();
     int mine = 0;
-    for (int sequence = begin; sequence < end; sequence++) mine += divide_up(batch.usable_rows(sequence, true) * group, tile_pairs);
+    auto own_rows = [&](int sequence, bool report) {
+        const int count = batch.usable_rows(sequence, report);
+        return batch.decodes(count) ? 0 : count;
+    };
+    for (int sequence = begin; sequence < end; sequence++) mine += divide_up(own_rows(sequence, true) * group, tile_pairs);
     int next = add_up(totals, mine) - mine;
     for (int sequence = begin; sequence < end; sequence++) {
-        const int count = batch.usable_rows(sequence, false);
+        const int count = own_rows(sequence, false);
         for (int tile = divide_up(count * group, tile_pairs); tile-- > 0; next++)
             if (next < tile_count) tiles[next] = AttentionTile{starts[sequence], count, tile * tile_pairs, sequence};
     }
@@ -112,19 +116,14 @@ struct SpanWork {
 };
 
 extern "C" __global__ void __launch_bounds__(plan_threads)
-    attention_plan_spans(const int* starts, const int* lengths, const int* table, int sequences, int rows, int group, int table_width, int spans,
-                         SpanTile* tiles, int tile_count, int* visible, uint16_t* output, long long output_width, Status* status, int starts_tag, Status*,
-                         int short_tag, Status*, int long_tag) {
-    if ((int)blockIdx.x >= spans) {
-        clear_outside(output, output_width, starts, sequences, rows, spans);
-        return;
-    }
-
+    attention_plan_spans(const int* starts, const int* lengths, const int* table, int sequences, int rows, int group, int most_pairs, int length_limit,
+                         int table_width, SpanTile* tiles, int tile_count, int* visible, Status* status, int starts_tag, Status*, int short_tag, Status*,
+                         int long_tag) {
     SKYLIGHT_SHARED(shared);
     int* totals = reinterpret_cast<int*>(shared);
     unsigned char* follows = shared + plan_threads * sizeof(int);  // whether a sequence shares this span with the one before it
     const int span = blockIdx.x, first_key = span * attention_span, after = first_key + attention_span;
-    const PlannedSequences batch{starts, lengths, sequences, rows, table_width * page_size, status, starts_tag, short_tag, long_tag};
+    const PlannedSequences batch{starts, lengths, sequences, rows, group, most_pairs, length_limit, status, starts_tag, short_tag, long_tag};
     const int each = divide_up(sequences, plan_threads);
     const int begin = min((int)threadIdx.x * each, sequences), end = min(begin + each, sequences);
     if (span == 0) {
@@ -135,7 +134,7 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
 
     auto sees_all = [&](int sequence) {
         const int count = batch.usable_rows(sequence, false);
-        return count > 0 && lengths[sequence] - count + 1 >= after;
+        return count > 0 && batch.decodes(count) && lengths[sequence] - count + 1 >= after;
     };
     for (int sequence = threadIdx.x; sequence < sequences; sequence += plan_threads) {
         bool same = sequence > 0 && sees_all(sequence - 1) && sees_all(sequence);
@@ -147,6 +146,7 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
         follows[sequence] = same;
         if (span > 0) continue;
         const int count = batch.usable_rows(sequence, true);
+        if (!batch.decodes(count)) continue;
         for (int row = 0; row < count; row++) visible[starts[sequence] + row] = lengths[sequence] - count + 1 + row;
     }
     synchronize_block();
@@ -160,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
             return SpanWork{count, 0, divide_up(count * group, shared_pairs), 1};
         }
         const int count = batch.usable_rows(sequence, false), unseeing = max(first_key - (lengths[sequence] - count), 0);
-        if (unseeing >= count) return SpanWork{};
+        if (!batch.decodes(count) || unseeing >= count) return SpanWork{};
         const int first = unseeing * group / decode_pairs;
         return SpanWork{count, first, divide_up(count * group, decode_pairs) - first, 0};
     };

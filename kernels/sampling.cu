@@ -1,6 +1,8 @@
 // Tokens drawn from logits [rows, vocabulary] float32, every row with parameters of its own, and single logits changed before that.
-//   weigh_segments  sums [rows, segments]: the weights of the 1024 tokens of each segment
-//   choose_tokens   the token of each row and its log-probability, after reduce_logits and finish_rows of logits.cu and weigh_segments
+//   weigh_segments  sums [rows, segments]: the weights of the 1024 tokens of each segment; empty bins for rows that need them
+//   bound_tokens    three times: the next digit of the key at which a row is bounded
+//   weigh_eligible  sums and ties [rows, segments]: the weights of what is eligible, and how many tokens are at the bound
+//   choose_tokens   the token of each row and its log-probability, after reduce_logits and finish_rows of logits.cu and these, in this order
 //   top_tokens      the most likely tokens of each row with their log-probabilities, after choose_tokens
 //   adjust_logits   repetition penalties, biases and bans of listed tokens; target may be the logits themselves
 //   mask_logits     bans by a bit for each token, in rows that have a mask; target may be the logits themselves
@@ -10,22 +12,28 @@
 // Eligible are the first top_k in order of falling logits (ascending ids among equals), of those as many as weigh top_p of all together, and
 // of those the ones with min_p of the greatest weight. The bound is found by a histogram of 11, 11 and 10 bits of a key that has the order of the
 // logits; the token is where the sum of eligible weights, in vocabulary order, first exceeds ⌊all · r / 2⁶⁴⌋.
-// Launch: weigh_segments 256 threads, a warp for a segment; choose_tokens one block of 512 threads for a row: with a bound it goes through the
-// row four times, otherwise through one segment, by one warp; top_tokens one block of 512 threads for a row: the best of each segment, then a warp
-// takes the best of those and looks through its segment for the next, as often as tokens are wanted; adjust_logits and mask_logits 256 threads, 4096 columns of one row.
+// A histogram is made by several blocks, in shared memory, and added up in global memory; the block that adds last looks for the bound and leaves the
+// bins empty. A weight is three limbs of 15 bits there, because only 32-bit additions are one instruction in shared memory: of up to 2¹⁷ weights their sums
+// fit. Most logits fall into some forty bins, whose additions wait for each other: the more multiprocessors, the fewer wait in each.
+// Launch: weigh_segments and weigh_eligible 256 threads, a warp for a segment; bound_tokens 256 threads, 8192 columns of one row; choose_tokens one
+// block of 512 threads for a row, which goes through one segment, by one warp; top_tokens one block of 512 threads for a row: the best of each segment,
+// then a warp takes the best of those and looks through its segment for the next, as often as tokens are wanted; adjust_logits and mask_logits 256
+// threads, 4096 columns of one row. Rows that need nothing of a kernel leave it at once.
 // FLOPs: about 20 per logit and pass. Bytes: the logits once for the weights, four times with a bound (from the second-level cache: reduce_logits
-// has just read them), 8 for 1024 logits beside; top_tokens reads them once more, and 4096 for each token that it gives.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: weigh_segments 30 registers,
-// choose_tokens 39 (before it wrote entropies of rows of which nothing can be drawn), adjust_logits 27 and 28, mask_logits 24, top_tokens 32;
-// no spills.
+// has just read them), 8 for 1024 logits beside, and 24 KiB of bins for a row and each block of bound_tokens; top_tokens reads the logits once more, and
+// 4096 for each token that it gives.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills; registers: see budget.json.
 #include "common/philox.cuh"
 #include "common/shared.cuh"
 #include "common/softmax_statistics.cuh"
 #include "common/status.cuh"
+#include "ptx/memory.cuh"
 
 using Weight = unsigned long long;
 
 constexpr int weigh_threads = 256;
+constexpr int bound_threads = 256;
+constexpr int bound_columns = 8192;  // of a block; at most 2¹⁷, see above
 constexpr int choose_threads = 512;
 constexpr int adjust_threads = 256;
 constexpr int adjust_columns = 4096;
@@ -114,94 +122,82 @@ struct Board {
     int place;  // a bin, a segment or a column
 };
 
-// Where the bound lies: the tokens with a greater key are kept, and the first `ties` of those that have it. 0: all are kept.
+// Where the bound lies: the tokens with a greater key are kept, and the first `ties` of those that have it. Both 0: all are kept. While it is looked for,
+// the first digits of the key, and what lies above them.
 struct Bound {
+    Weight needed;
+    Weight weight_before;
+    int count_before;
     uint32_t key;
     int ties;
+    unsigned int blocks;  // that have added their part to the bins
 };
 
-// The tokens of the row in order of falling keys: the first that are `limit`, or that weigh `needed` together. By the whole block.
-__device__ __forceinline__ Bound find_bound(const float* line, int vocabulary, float temperature, float maximum, int limit, Weight needed, Weight* weights,
-                                            int* counts, Board* board) {
-    uint32_t key = 0;
-    int count_before = 0;
-    Weight weight_before = 0;
-#pragma unroll 1
-    for (int level = 0; level < 3; level++) {
-        const int shift = level == 0 ? 21 : level == 1 ? 10 : 0;
-        const uint32_t mask = level == 2 ? 1023 : 2047;
-        for (int bin = threadIdx.x; bin < bins; bin += choose_threads) {
-            weights[bin] = 0;
-            counts[bin] = 0;
-        }
+// What is in global memory for each row.
+struct RowBins {
+    Weight weights[bins];
+    int counts[bins];
+    Bound bound;
+};
 
-        synchronize_block();
-#pragma unroll 1
-        for (int column = threadIdx.x; column < vocabulary; column += choose_threads) {
-            const float logit = line[column];
-            const uint32_t own = key_of(logit);
-            if (level > 0 && own >> (level == 1 ? 21 : 10) != key)
-                continue;
-            const uint32_t bin = own >> shift & mask;
-            atomicAdd(&counts[bin], 1);
-            const Weight weight = eligible_weight(logit, temperature, maximum, 0);
-            if (weight != 0)
-                atomicAdd(&weights[bin], weight);
-        }
+// What is asked of a row, and whether a token can be drawn.
+struct RowChoice {
+    float temperature;
+    float nucleus;
+    float share;
+    int limit;
+    float largest;
+    float log_sum;
 
-        synchronize_block();
-        if (threadIdx.x < 32) {
-            // From the greatest bin down, 64 for each lane; the bins of the third level are the lower half.
-            constexpr int own_bins = bins / 32;
-            const int last = bins - 1 - (int)threadIdx.x * own_bins;
-            int own_count = 0;
-            Weight own_weight = 0;
-#pragma unroll 4
-            for (int i = 0; i < own_bins; i++) {
-                own_count += counts[last - i];
-                own_weight += weights[last - i];
-            }
-
-            int count = count_before + warp_before(own_count);
-            Weight weight = weight_before + warp_before(own_weight);
-            const unsigned int crossing = ballot(count + own_count >= limit || weight + own_weight >= needed);
-            if ((int)threadIdx.x == __ffs((int)crossing) - 1) {
-                int bin = last;
-#pragma unroll 1
-                while (count + counts[bin] < limit && weight + weights[bin] < needed) {
-                    count += counts[bin];
-                    weight += weights[bin--];
-                }
-
-                *board = {weight, weights[bin], count, counts[bin], bin};
-            }
-        }
-
-        synchronize_block();
-        key = key << (level == 2 ? 10 : 11) | (uint32_t)board->place;
-        count_before = board->count;
-        weight_before = board->weight;
+    __device__ __forceinline__ bool has_parameters() const {
+        return temperature >= 0 && temperature <= 3.402823466e38f && limit >= 0 && nucleus > 0 && nucleus <= 1 && share >= 0 && share <= 1;
     }
 
-    // All of the last bin have one logit, so one weight.
-    const Weight weight = board->bin_weight / (Weight)board->bin_count, missing = needed - weight_before;
-    const Weight by_weight = weight == 0 ? ~(Weight)0 : missing / weight + (missing % weight == 0 ? 0 : 1);
-    const Weight by_count = (Weight)min(limit - count_before, board->bin_count);
-    synchronize_block();
-    return {key, (int)(by_count < by_weight ? by_count : by_weight)};
-}
+    __device__ __forceinline__ bool has_numbers() const {
+        constexpr float largest_float = 3.402823466e38f;
+        return log_sum >= -1 && log_sum <= largest_float && largest >= -largest_float && largest <= largest_float;
+    }
+
+    // Whether a token is drawn by weight.
+    __device__ __forceinline__ bool draws() const { return has_parameters() && has_numbers() && temperature != 0.0f; }
+
+    __device__ __forceinline__ bool has_bound(int vocabulary) const { return draws() && ((limit > 0 && limit < vocabulary) || nucleus < 1); }
+
+    __device__ __forceinline__ bool is_truncated(int vocabulary) const { return has_bound(vocabulary) || (draws() && share > 0); }
+};
+
+struct Choices {
+    const float* temperatures;
+    const int* top_k;
+    const float* top_p;
+    const float* min_p;
+    const float* maximum;
+    const float* log_sum;
+
+    __device__ __forceinline__ RowChoice of(int row) const { return {temperatures[row], top_p[row], min_p[row], top_k[row], maximum[row], log_sum[row]}; }
+};
 
 extern "C" __global__ void __launch_bounds__(weigh_threads)
-    weigh_segments(const float* logits, const float* temperatures, const float* maximum, Weight* sums, int segments, int vocabulary) {
+    weigh_segments(const float* logits, const float* temperatures, const float* maximum, Weight* sums, RowBins* row_bins, int segments, int vocabulary) {
     const int row_blocks = divide_up(segments, weigh_threads / 32);
-    const int row = blockIdx.x / row_blocks, segment = blockIdx.x % row_blocks * (weigh_threads / 32) + threadIdx.x / 32;
+    const int row = blockIdx.x / row_blocks, block = blockIdx.x % row_blocks, segment = block * (weigh_threads / 32) + threadIdx.x / 32;
     const float temperature = temperatures[row];
-    if (segment >= segments || temperature == 0.0f)
+    if (temperature == 0.0f)
+        return;
+    RowBins& own = row_bins[row];
+    for (int bin = block * weigh_threads + threadIdx.x; bin < bins; bin += row_blocks * weigh_threads) {
+        own.weights[bin] = 0;
+        own.counts[bin] = 0;
+        if (bin == 0)
+            own.bound = {};
+    }
+
+    if (segment >= segments)
         return;
     const float* line = logits + (long long)row * vocabulary;
     const float largest = maximum[row];
     Weight sum = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (int i = 0; i < lane_columns; i++) {
         const int column = segment * segment_columns + i * 32 + threadIdx.x % 32;
         if (column < vocabulary)
@@ -213,24 +209,177 @@ extern "C" __global__ void __launch_bounds__(weigh_threads)
         sums[(long long)row * segments + segment] = sum;
 }
 
-// Bytes of shared memory: 12 for each of 2048 bins, and a Board. `sums` of the row are overwritten.
+// The tokens of a row in order of falling keys: the first that are `limit`, or that weigh `needed` together. One digit of the key at which they end, in
+// one launch each. Bytes of shared memory: 16 for each of 2048 bins, and a Board.
+extern "C" __global__ void __launch_bounds__(bound_threads)
+    bound_tokens(const float* logits, const float* temperatures, const int* top_k, const float* top_p, const float* min_p, const float* maximum,
+                 const float* log_sum, const Weight* sums, RowBins* row_bins, int level, int segments, int vocabulary) {
+    SKYLIGHT_SHARED(memory);
+    unsigned int* counts = reinterpret_cast<unsigned int*>(memory);
+    unsigned int* limbs = counts + bins;
+    Board* board = reinterpret_cast<Board*>(memory + 4 * bins * sizeof(int));
+    const int row_blocks = divide_up(vocabulary, bound_columns), row = blockIdx.x / row_blocks;
+    const RowChoice choice = Choices{temperatures, top_k, top_p, min_p, maximum, log_sum}.of(row);
+    if (!choice.has_bound(vocabulary))
+        return;
+    const float* line = logits + (long long)row * vocabulary;
+    RowBins& own = row_bins[row];
+    const uint32_t prefix = own.bound.key;
+    const int shift = level == 0 ? 21 : level == 1 ? 10 : 0, prefix_shift = level == 1 ? 21 : 10;
+    const uint32_t mask = level == 2 ? 1023 : 2047;
+    for (int i = threadIdx.x; i < 4 * bins; i += bound_threads)
+        counts[i] = 0;
+    synchronize_block();
+
+    constexpr int loads = 8;  // in flight
+    const int first = blockIdx.x % row_blocks * bound_columns, end = min(vocabulary, first + bound_columns);
+#pragma unroll 1
+    for (int begin = first + threadIdx.x; begin < end; begin += loads * bound_threads) {
+        float logit[loads];
+#pragma unroll
+        for (int i = 0; i < loads; i++)
+            logit[i] = begin + i * bound_threads < end ? line[begin + i * bound_threads] : 0.0f;
+#pragma unroll
+        for (int i = 0; i < loads; i++) {
+            const uint32_t key = key_of(logit[i]);
+            if (begin + i * bound_threads >= end || (level > 0 && key >> prefix_shift != prefix))
+                continue;
+            const uint32_t bin = key >> shift & mask;
+            atomicAdd(&counts[bin], 1u);
+            const Weight weight = eligible_weight(logit[i], choice.temperature, choice.largest, 0);
+#pragma unroll
+            for (int limb = 0; limb < 3; limb++) {
+                const unsigned int part = (unsigned int)(weight >> (15 * limb)) & 0x7FFF;
+                if (part != 0)
+                    atomicAdd(&limbs[limb * bins + bin], part);
+            }
+        }
+    }
+
+    synchronize_block();
+    for (int bin = threadIdx.x; bin < bins; bin += bound_threads) {
+        if (counts[bin] == 0)
+            continue;
+        atomicAdd(&own.counts[bin], (int)counts[bin]);
+        atomicAdd(&own.weights[bin], limbs[bin] + ((Weight)limbs[bins + bin] << 15) + ((Weight)limbs[2 * bins + bin] << 30));
+    }
+
+    fence_device();
+    synchronize_block();
+    if (threadIdx.x == 0)
+        board->place = (int)atomicAdd(&own.bound.blocks, 1u) == row_blocks - 1;
+    synchronize_block();
+    if (board->place == 0)
+        return;
+
+    // The last block of the row: all others have added what they have.
+    fence_device();
+    Weight* weights = reinterpret_cast<Weight*>(limbs);
+    for (int bin = threadIdx.x; bin < bins; bin += bound_threads) {
+        counts[bin] = (unsigned int)atomicExch(&own.counts[bin], 0);
+        weights[bin] = atomicExch(&own.weights[bin], (Weight)0);
+    }
+
+    synchronize_block();
+    if (threadIdx.x >= 32)
+        return;
+    Bound bound = own.bound;
+    if (level == 0) {
+        Weight sum = 0;
+        for (int segment = threadIdx.x; segment < segments; segment += 32)
+            sum += sums[(long long)row * segments + segment];
+        const Weight total = warp_total(sum);
+        bound.needed = ~(Weight)0;
+        if (choice.nucleus < 1) {
+            bound.needed = (Weight)ceil((double)choice.nucleus * (double)(long long)total);
+            bound.needed = bound.needed < total ? bound.needed : total;
+        }
+    }
+
+    // From the greatest bin down, 64 for each lane; the bins of the third level are the lower half.
+    constexpr int own_bins = bins / 32;
+    const int limit = choice.limit > 0 ? choice.limit : 0x7FFFFFFF;
+    const int last = bins - 1 - (int)threadIdx.x * own_bins;
+    int own_count = 0;
+    Weight own_weight = 0;
+#pragma unroll 4
+    for (int i = 0; i < own_bins; i++) {
+        own_count += (int)counts[last - i];
+        own_weight += weights[last - i];
+    }
+
+    int count = bound.count_before + warp_before(own_count);
+    Weight weight = bound.weight_before + warp_before(own_weight);
+    const unsigned int crossing = ballot(count + own_count >= limit || weight + own_weight >= bound.needed);
+    if ((int)threadIdx.x != __ffs((int)crossing) - 1)
+        return;
+    int bin = last;
+#pragma unroll 1
+    while (count + (int)counts[bin] < limit && weight + weights[bin] < bound.needed) {
+        count += (int)counts[bin];
+        weight += weights[bin--];
+    }
+
+    bound.key = bound.key << (level == 2 ? 10 : 11) | (uint32_t)bin;
+    bound.count_before = count;
+    bound.weight_before = weight;
+    bound.blocks = 0;
+    if (level == 2) {
+        // All of the last bin have one logit, so one weight.
+        const Weight each = weights[bin] / (Weight)counts[bin], missing = bound.needed - weight;
+        const Weight by_weight = each == 0 ? ~(Weight)0 : missing / each + (missing % each == 0 ? 0 : 1);
+        const Weight by_count = (Weight)min(limit - count, (int)counts[bin]);
+        bound.ties = (int)(by_count < by_weight ? by_count : by_weight);
+    }
+
+    own.bound = bound;
+}
+
+extern "C" __global__ void __launch_bounds__(weigh_threads)
+    weigh_eligible(const float* logits, const float* temperatures, const int* top_k, const float* top_p, const float* min_p, const float* maximum,
+                   const float* log_sum, const RowBins* row_bins, Weight* sums, int* ties, int segments, int vocabulary) {
+    const int row_blocks = divide_up(segments, weigh_threads / 32);
+    const int row = blockIdx.x / row_blocks, segment = blockIdx.x % row_blocks * (weigh_threads / 32) + threadIdx.x / 32;
+    const RowChoice choice = Choices{temperatures, top_k, top_p, min_p, maximum, log_sum}.of(row);
+    if (segment >= segments || !choice.is_truncated(vocabulary))
+        return;
+    const float* line = logits + (long long)row * vocabulary;
+    const uint32_t bound = row_bins[row].bound.key;
+    Weight sum = 0;
+    int at_bound = 0;
+#pragma unroll 8
+    for (int i = 0; i < lane_columns; i++) {
+        const int column = segment * segment_columns + i * 32 + threadIdx.x % 32;
+        if (column >= vocabulary)
+            continue;
+        const float logit = line[column];
+        const uint32_t key = key_of(logit);
+        at_bound += key == bound;
+        if (key > bound)
+            sum += eligible_weight(logit, choice.temperature, choice.largest, choice.share);
+    }
+
+    sum = warp_total(sum);
+    at_bound = warp_total(at_bound);
+    if (threadIdx.x % 32 == 0) {
+        sums[(long long)row * segments + segment] = sum;
+        ties[(long long)row * segments + segment] = at_bound;
+    }
+}
+
+// Bytes of shared memory: a Board.
 extern "C" __global__ void __launch_bounds__(choose_threads)
     choose_tokens(const float* logits, const float* temperatures, const int* top_k, const float* top_p, const float* min_p, const uint32_t* random,
-                  const SoftmaxPartial* partials, const float* maximum, const float* log_sum, Weight* sums, int* ties, int* token, float* log_probability,
-                  float* entropy, int segments, int vocabulary, Status* parameter_status, int parameter_tag) {
+                  const SoftmaxPartial* partials, const float* maximum, const float* log_sum, const Weight* sums, const int* ties, const RowBins* row_bins,
+                  int* token, float* log_probability, float* entropy, int segments, int vocabulary, Status* parameter_status, int parameter_tag) {
     SKYLIGHT_SHARED(memory);
-    Weight* weights = reinterpret_cast<Weight*>(memory);
-    int* counts = reinterpret_cast<int*>(memory + bins * sizeof(Weight));
-    Board* board = reinterpret_cast<Board*>(memory + bins * (sizeof(Weight) + sizeof(int)));
-    const int row = blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    Board* board = reinterpret_cast<Board*>(memory);
+    const int row = blockIdx.x, lane = threadIdx.x % 32;
     const float* line = logits + (long long)row * vocabulary;
-    const float temperature = temperatures[row], nucleus = top_p[row], share = min_p[row];
-    const int limit = top_k[row];
-    const float largest = maximum[row], own_log_sum = log_sum[row];
-    constexpr float largest_float = 3.402823466e38f;
-    const bool has_parameters = temperature >= 0 && temperature <= largest_float && limit >= 0 && nucleus > 0 && nucleus <= 1 && share >= 0 && share <= 1;
-    const bool has_numbers = own_log_sum >= -1 && own_log_sum <= largest_float && largest >= -largest_float && largest <= largest_float;
-    if (!has_parameters || !has_numbers) {
+    const RowChoice choice = Choices{temperatures, top_k, top_p, min_p, maximum, log_sum}.of(row);
+    const float temperature = choice.temperature, share = choice.share, largest = choice.largest, own_log_sum = choice.log_sum;
+    const bool has_parameters = choice.has_parameters();
+    if (!has_parameters || !choice.has_numbers()) {
         // Nothing can be drawn of the row; the others go on.
         if (threadIdx.x == 0) {
             token[row] = largest == negative_infinity() && own_log_sum == negative_infinity() ? nothing_to_draw : not_finite;
@@ -271,58 +420,13 @@ extern "C" __global__ void __launch_bounds__(choose_threads)
         return;
     }
 
-    Weight* row_sums = sums + (long long)row * segments;
-    int* row_ties = ties + (long long)row * segments;
-    const bool has_bound = (limit > 0 && limit < vocabulary) || nucleus < 1;
-    Bound bound = {0, 0};
-    if (has_bound) {
-        if (threadIdx.x == 0)
-            board->weight = 0;
-        synchronize_block();
-        for (int segment = threadIdx.x; segment < segments; segment += choose_threads)
-            atomicAdd(&board->weight, row_sums[segment]);
-        synchronize_block();
-        const Weight total = board->weight;
-        Weight needed = ~(Weight)0;
-        if (nucleus < 1) {
-            needed = (Weight)ceil((double)nucleus * (double)(long long)total);
-            needed = needed < total ? needed : total;
-        }
-
-        bound = find_bound(line, vocabulary, temperature, largest, limit > 0 ? limit : 0x7FFFFFFF, needed, weights, counts, board);
-    }
-
-    // Eligible weights of each segment, and how many of its tokens are at the bound.
-    const bool is_truncated = has_bound || share > 0;
-    const Weight tie_weight = has_bound ? eligible_weight(logit_of(bound.key), temperature, largest, share) : 0;
-    if (is_truncated) {
-        for (int segment = warp; segment < segments; segment += choose_threads / 32) {
-            Weight sum = 0;
-            int at_bound = 0;
-#pragma unroll 2
-            for (int i = 0; i < lane_columns; i++) {
-                const int column = segment * segment_columns + i * 32 + lane;
-                if (column >= vocabulary)
-                    continue;
-                const float logit = line[column];
-                const uint32_t key = key_of(logit);
-                at_bound += key == bound.key;
-                if (key > bound.key)
-                    sum += eligible_weight(logit, temperature, largest, share);
-            }
-
-            sum = warp_total(sum);
-            at_bound = warp_total(at_bound);
-            if (lane == 0) {
-                row_sums[segment] = sum;
-                row_ties[segment] = at_bound;
-            }
-        }
-    }
-
-    synchronize_block();
-    if (warp != 0)
+    if (threadIdx.x >= 32)
         return;
+    const Weight* row_sums = sums + (long long)row * segments;
+    const int* row_ties = ties + (long long)row * segments;
+    const bool has_bound = choice.has_bound(vocabulary), is_truncated = choice.is_truncated(vocabulary);
+    const Bound bound = has_bound ? row_bins[row].bound : Bound{};
+    const Weight tie_weight = has_bound ? eligible_weight(logit_of(bound.key), temperature, largest, share) : 0;
 
     // The segment in which the sum exceeds the target: neighbouring segments for each lane.
     const int own_segments = divide_up(segments, 32);
@@ -364,40 +468,47 @@ extern "C" __global__ void __launch_bounds__(choose_threads)
 
     synchronize_warp();
 
-    // The token within the segment: neighbouring columns for each lane.
+    // The token within the segment: neighbouring columns for each lane, read at once.
     const Weight rest = board->weight;
-    const int first_column = board->place * segment_columns + lane * lane_columns, end_column = min(vocabulary, first_column + lane_columns);
+    const int first_column = board->place * segment_columns + lane * lane_columns, columns = min(vocabulary - first_column, lane_columns);
+    float own[lane_columns];
+#pragma unroll
+    for (int i = 0; i < lane_columns; i++)
+        own[i] = i < columns ? line[first_column + i] : 0.0f;
     own_ties = 0;
-    for (int column = first_column; column < end_column; column++)
-        own_ties += has_bound && key_of(line[column]) == bound.key;
-    ties_before = board->count + warp_before(own_ties);
-    const int first_kept = ties_before;
+#pragma unroll
+    for (int i = 0; i < lane_columns; i++)
+        own_ties += i < columns && has_bound && key_of(own[i]) == bound.key;
+    const int first_kept = board->count + warp_before(own_ties);
     own_sum = 0;
     before = 0;
 #pragma unroll 1
     for (int walk = 0; walk < 2; walk++) {
         ties_before = first_kept;
-        for (int column = first_column; column < end_column; column++) {
-            const float logit = line[column];
-            const uint32_t key = key_of(logit);
-            if (key < bound.key || (key == bound.key && ties_before++ >= bound.ties))
+        // The first of the lane's columns whose weight exceeds the rest.
+        int place = -1;
+        float found = 0.0f;
+#pragma unroll
+        for (int i = 0; i < lane_columns; i++) {
+            const uint32_t key = key_of(own[i]);
+            if (i >= columns || key < bound.key || (key == bound.key && ties_before++ >= bound.ties))
                 continue;
-            const Weight weight = eligible_weight(logit, temperature, largest, share);
-            if (walk == 0) {
-                own_sum += weight;
-            } else if (before + weight > rest) {
-                token[row] = column;
-                log_probability[row] = (logit / temperature - largest) - own_log_sum;
-                break;
-            } else {
-                before += weight;
+            const Weight weight = eligible_weight(own[i], temperature, largest, share);
+            own_sum += walk == 0 ? weight : 0;
+            if (walk == 1 && place < 0 && before + weight > rest) {
+                place = first_column + i;
+                found = own[i];
             }
+            before += walk == 1 ? weight : 0;
         }
 
         if (walk == 0) {
             before = warp_before(own_sum);
             if (rest < before || rest >= before + own_sum)
                 return;
+        } else if (place >= 0) {
+            token[row] = place;
+            log_probability[row] = (found / temperature - largest) - own_log_sum;
         }
     }
 }

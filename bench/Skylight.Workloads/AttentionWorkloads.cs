@@ -48,10 +48,17 @@ internal static class AttentionWorkloads
         Write("key_value_write/tiny", 2, 5, tokens: 6, pages: 3, tiny: true),
         Write("key_value_write/internvl3-1b-1k", 2, 64, tokens: 1024, pages: 64, tiny: false),
 
+        Plan("paged_attention_plan/tiny-decode", group: 4, [1, 1, 0, 2, 1, 1, 9], [1100, 1030, 0, 1200, 600, 33, 520],
+            common: 32),
+        Plan("paged_attention_plan/tiny-prefill", group: 5, [300], [310], common: 0),
+        Plan("paged_attention_plan/tiny-mixed", group: 8, [1, 1, 400, 1, 0, 5], [600, 600, 450, 30, 0, 700], common: 17),
+
         Paged("paged_attention/tiny", 4, 2, 5, sequences: 3, rows: 2, context: 40, tiny: true),
         Paged("paged_attention/tiny-decode", 6, 2, 16, sequences: 2, rows: 1, context: 130, tiny: true),
         Paged("paged_attention/tiny-decode-wide", 3, 1, 128, sequences: 1, rows: 1, context: 70, tiny: true),
         Paged("paged_attention/tiny-prefill", 6, 2, 8, sequences: 2, rows: 50, context: 130, tiny: true),
+        // A part of a prompt beside completions.
+        Mixed("paged_attention/tiny-mixed", 4, 2, 8, [1, 90, 1, 0, 2], [700, 130, 40, 0, 90]),
         Group("paged_attention/tiny-group", 4, 2, 8, completions: 9, prompt: 544, context: 600, together: true, tiny: true),
         // One key-value head of the 38B model's: completions of one prompt, with the prompt's pages in common, and each
         // with its own.
@@ -99,16 +106,45 @@ internal static class AttentionWorkloads
                 Integers(slots)], tiny);
     }
 
+    /// <summary>A step of sequences whose first pages are the same, with rows of padding behind them.</summary>
+    private static Workload Plan(string name, int group, int[] rows, int[] lengths, int common)
+    {
+        int width = (lengths.Max() + PageSize - 1) / PageSize;
+        int[] table = [.. Enumerable.Range(0, rows.Length * width)
+            .Select(place => place % width < common ? place % width : place)];
+        return new(name, new PagedAttentionPlan(rows.Sum() + 3, group),
+            [new Operand(TensorType.Int32(rows.Length, width), _ => table), Starts(rows), Integers(lengths)], Tiny: true);
+    }
+
+    private static Workload Mixed(string name, int heads, int keyValueHeads, int dimension, int[] rows, int[] lengths)
+    {
+        int width = (lengths.Max() + PageSize - 1) / PageSize, pages = rows.Length * width;
+        return new(
+            name,
+            new PagedAttention(heads, keyValueHeads, dimension),
+            [
+                Normal(rows.Sum() + 3, heads * dimension) with { Differentiable = false },
+                Cache(pages, keyValueHeads, dimension),
+                Cache(pages, keyValueHeads, dimension),
+                ShuffledTable(rows.Length, width),
+                Starts(rows),
+                Integers(lengths),
+            ],
+            Tiny: true);
+    }
+
+    private static Operand ShuffledTable(int sequences, int width) =>
+        new(TensorType.Int32(sequences, width), seed =>
+        {
+            int[] order = [.. Enumerable.Range(0, sequences * width)];
+            new Random(seed).Shuffle(order);
+            return order;
+        });
+
     private static Workload Paged(string name, int heads, int keyValueHeads, int dimension, int sequences, int rows,
         int context, bool tiny, DataType cacheType = DataType.Float32)
     {
         int pagesEach = (context + PageSize - 1) / PageSize, pages = sequences * pagesEach;
-        var table = new Operand(TensorType.Int32(sequences, pagesEach), seed =>
-        {
-            int[] order = [.. Enumerable.Range(0, pages)];
-            new Random(seed).Shuffle(order);
-            return order;
-        });
         return new(
             name,
             new PagedAttention(heads, keyValueHeads, dimension),
@@ -116,7 +152,7 @@ internal static class AttentionWorkloads
                 Normal(sequences * rows, heads * dimension) with { Differentiable = false },
                 Cache(pages, keyValueHeads, dimension, cacheType),
                 Cache(pages, keyValueHeads, dimension, cacheType),
-                table,
+                ShuffledTable(sequences, pagesEach),
                 Starts(sequences, rows),
                 Integers([.. Enumerable.Repeat(context, sequences)]),
             ],
@@ -162,8 +198,10 @@ internal static class AttentionWorkloads
         return cache with { Type = cache.Type with { DataType = type }, Differentiable = false, Persistent = true };
     }
 
-    private static Operand Starts(int sequences, int length) =>
-        Integers([.. Enumerable.Range(0, sequences + 1).Select(sequence => sequence * length)]);
+    private static Operand Starts(int sequences, int length) => Starts([.. Enumerable.Repeat(length, sequences)]);
+
+    private static Operand Starts(int[] rows) =>
+        Integers([.. Enumerable.Range(0, rows.Length + 1).Select(sequence => rows[..sequence].Sum())]);
 
     private static float[] Shifted(Array values, float shift) => Array.ConvertAll((float[])values, value => value + shift);
 }

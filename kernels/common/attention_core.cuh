@@ -38,24 +38,64 @@ struct AttentionRows {
     static constexpr int bytes = 2 * (16 * chunks + 8);
 };
 
+// What a thread copies of some rows: 16 bytes of every step-th, from one on. An address follows from the first by one multiply-add.
+struct MatrixSteps {
+    const unsigned char* from;
+    int stride;  // bytes from a row to the next
+    int left;    // rows from the first on; all after them are zeros
+
+    template <int rows>
+    __device__ __forceinline__ const void* address() const {
+        return from + (long long)stride * rows;
+    }
+
+    template <int rows>
+    __device__ __forceinline__ bool read() const {
+        return rows < left;
+    }
+
+    __device__ __forceinline__ void clear() { left = 0; }
+};
+
 // Consecutive rows of a matrix in global memory.
 struct MatrixRows {
     const bfloat16* base;
     long long stride;
     int count;  // rows from here on are zeros
 
+    // Whether rows that lie some steps apart can be given at once.
+    __device__ static constexpr bool has_steps(int) { return true; }
+
+    __device__ __forceinline__ MatrixSteps steps(int row, int column) const {
+        return {reinterpret_cast<const unsigned char*>(base + row * stride + column), (int)stride * (int)sizeof(bfloat16), count - row};
+    }
+
     __device__ __forceinline__ const bfloat16* row(int index) const { return index < count ? base + index * stride : nullptr; }
 };
 
+template <int step_rows, int row_bytes, int step, int steps, class Steps>
+__device__ __forceinline__ void copy_steps(uint32_t target, const Steps& from) {
+    if constexpr (step < steps) {
+        cp_async_16(target + step * step_rows * row_bytes, from.template address<step * step_rows>(), from.template read<step * step_rows>() ? 16 : 0);
+        copy_steps<step_rows, row_bytes, step + 1, steps>(target, from);
+    }
+}
+
 // Copies rows first to first + rows − 1 into shared memory; asynchronously, where rows are whole 16-byte units. A source gives null for
-// rows that are zeros.
+// rows that are zeros. thread is this one's index, read by thread_index: addresses that follow from it are computed again, not kept in
+// registers.
 template <int head_dimension, int rows, int threads, class Source>
-__device__ __forceinline__ void load_rows(unsigned char* tile, const Source& source, int first) {
+__device__ __forceinline__ void load_rows(unsigned char* tile, const Source& source, int first, int thread = thread_index()) {
     using Rows = AttentionRows<head_dimension>;
-    if constexpr (head_dimension % 8 == 0) {
-        constexpr int packs = 2 * Rows::chunks, count = rows * packs;
+    constexpr int packs = 2 * Rows::chunks, count = rows * packs;
+    if constexpr (head_dimension % 8 == 0 && threads % packs == 0 && count % threads == 0 && Source::has_steps(threads / packs)) {
+        // A thread has the same 16 bytes of rows that lie as many apart as all threads together have.
+        const int row = thread / packs, pack = thread % packs;
+        auto steps = source.steps(first + row, 8 * pack);
+        if (head_dimension % 16 != 0 && 8 * pack >= head_dimension) steps.clear();
+        copy_steps<threads / packs, Rows::bytes, 0, count / threads>(shared_address(tile) + row * Rows::bytes + 16 * pack, steps);
+    } else if constexpr (head_dimension % 8 == 0) {
         const uint32_t address = shared_address(tile);
-        const int thread = thread_index();  // addresses that follow from it are computed again, not kept in registers
 #pragma unroll
         for (int step = 0; step < divide_up(count, threads); step++) {
             const int index = step * threads + thread;

@@ -30,6 +30,8 @@ struct QueryRows {
     const bfloat16* base;
     const Queries& queries;
 
+    __device__ static constexpr bool has_steps(int) { return false; }
+
     __device__ __forceinline__ const bfloat16* row(int pair) const {
         return pair < queries.count ? base + queries.offset(pair, head_dimension) : nullptr;
     }
@@ -127,6 +129,29 @@ struct SpanSums {
     }
 };
 
+// Where blocks keep the sums of earlier spans: a slot for each block that can be resident, not for each of the grid. The first blocks take the slots
+// in order; each later one takes that which was given back as many turns before. As there are slots enough, it was when the block began. Which
+// slot a block has is no part of what it computes.
+struct SpanSlots {
+    float4* sums;
+    int* state;  // zeros at first: how many blocks took a slot, how many gave one back, and which, plus 1, in order
+    int count;
+
+    __device__ __forceinline__ int take() const {
+        const int turn = atomicAdd(state, 1);
+        if (turn < count) return turn;
+        int given;
+        do given = atomicAdd(state + 2 + turn - count, 0);
+        while (given == 0);
+        return given - 1;
+    }
+
+    __device__ __forceinline__ void give(int slot) const {
+        fence_device();
+        atomicExch(state + 2 + atomicAdd(state + 1, 1), slot + 1);
+    }
+};
+
 // Walks the blocks begin to end − 1. Work::queries() describes the tile; it is called again where it is needed, because nothing of it
 // that the loop does not need should keep a register. load(key_tile, value_tile, block) queues the copies of one block of keys; it is
 // called for the blocks in order. span_ends(block) is called after the last block of a span, unless the warp sees nothing after it.
@@ -193,17 +218,22 @@ __device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>&
     for (int tile = 0; tile < row_tiles; tile++) sums.fetch(statistics + tile * threads, tile);
 }
 
-// The walk over all keys that a tile sees. Work::earlier() is where this block keeps the sums of earlier spans:
-// row_tiles·(2·D' / 16 + 1)·threads float4, not used where no row sees more than a span.
+// The walk over all keys that a tile sees. Work::slots() is where blocks keep the sums of earlier spans: row_tiles·(2·D' / 16 + 1)·threads float4 in each,
+// not used where no row sees more than a span. Shared memory: that of walk_blocks, and an int.
 template <int head_dimension, int warps, int row_tiles, class Work>
 __device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, float scale, float natural_scale) {
     constexpr int threads = 32 * warps, tile_pairs = 16 * row_tiles * warps;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const auto start = work.queries();
     const int block_count = divide_up(start.visible_to(start.first + tile_pairs - 1), attention_block);
-    SpanSums<head_dimension, row_tiles> sums;
+    using Sums = SpanSums<head_dimension, row_tiles>;
+    constexpr int walk_bytes = (tile_pairs + 4 * attention_block) * AttentionRows<head_dimension>::bytes + (Sums::parked ? row_tiles * threads * 16 : 0);
+    int* slot = reinterpret_cast<int*>(shared + walk_bytes);
+    if (block_count > span_blocks && threadIdx.x == 0) *slot = work.slots().take();
+    auto own_slot = [&] { return work.slots().sums + (long long)*slot * (row_tiles * (Sums::columns + 1) * threads) + threadIdx.x; };
+    Sums sums;
     walk_blocks<head_dimension, warps, row_tiles>(sums, shared, work, 0, block_count, scale, [&](int block) {
-        float4* earlier = work.earlier() + threadIdx.x;
+        float4* earlier = own_slot();
         sums.add_lanes();
         if (block >= span_blocks) sums.template join<threads>(earlier, scale);
         sums.template store<threads>(earlier);
@@ -211,7 +241,11 @@ __device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, flo
     });
     sums.add_lanes();
     const auto queries = work.queries();
-    if (queries.visible_to(queries.first + 16 * row_tiles * (warp + 1) - 1) > attention_span) sums.template join<threads>(work.earlier() + threadIdx.x, scale);
+    if (queries.visible_to(queries.first + 16 * row_tiles * (warp + 1) - 1) > attention_span) sums.template join<threads>(own_slot(), scale);
+    if (queries.visible_to(queries.first + tile_pairs - 1) > attention_span) {
+        synchronize_block();
+        if (threadIdx.x == 0) work.slots().give(*slot);
+    }
 #pragma unroll
     for (int tile = 0; tile < row_tiles; tile++)
 #pragma unroll

@@ -11,15 +11,15 @@ internal static class AttentionBindings
     private const int Block = 2 * PagedAttention.PageSize; // keys of a step
     private const int WidestHead = 128;
     private const int BackwardRows = 64;
-    private const int DecodePairs = 16;
-    private const int SharedPairs = 64; // of several sequences that have the same pages in a span
-    private const int Span = 8 * Block; // keys whose softmax stands alone; spans are joined in ascending order
+    private const int DecodePairs = PagedAttentionTiles.DecodePairs;
+    private const int SharedPairs = PagedAttentionTiles.SharedPairs;
+    private const int Span = PagedAttentionTiles.SpanKeys; // keys whose softmax stands alone; spans are joined in order
 
-    // Beside the blocks that plan, these zero rows of no sequence.
-    private const int ClearBlocks = 8;
+    // Beside the blocks that plan, or that attend over a cache, these zero rows of no sequence.
+    private const int ClearBlocks = 8, PagedClearBlocks = 2;
     private const int PlanThreads = 256;
-    private const int TileBytes = 16;
-    private const int SpanTileBytes = 32;
+    private const int TileBytes = 4 * sizeof(int);
+    private const int SlotBytes = 16; // which slot of span sums a block has
 
     private const string BadStarts =
         "starts[{index}] is {value}, but starts must ascend from 0 or more and end within the rows";
@@ -32,6 +32,7 @@ internal static class AttentionBindings
     {
         bindings.Add<Attention>((op, kernel) => QueueForward(op, kernel, usesWarpgroups: false));
         bindings.Add<AttentionBackward>(Backward);
+        bindings.Add<PagedAttentionPlan>(PagedPlan);
         bindings.Add<PagedAttention>(Paged);
     }
 
@@ -44,7 +45,7 @@ internal static class AttentionBindings
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
         int rowTiles = RowTiles(kernel, op.HeadDimension),
             tileRows = usesWarpgroups ? WarpgroupAttention.TileRows : 16 * Warps * rowTiles;
-        Tiles tiles = Plan(kernel, starts: 3, lengths: null, group: 1, tileRows, lengthLimit: 0, outputs: 2);
+        Tiles tiles = Plan(kernel, starts: 3, tileRows, outputs: 2);
         if (usesWarpgroups)
         {
             WarpgroupAttention.QueueForward(kernel, op, tiles.Count, tiles.Scratch,
@@ -52,11 +53,13 @@ internal static class AttentionBindings
             return;
         }
 
+        SpanSlots slots = EarlierSpans(kernel, kernel.Inputs[0].Shape[0], op.HeadCount * tiles.Count, op.HeadDimension,
+            rowTiles);
         kernel.Launch(source ?? KernelSource.Resource("attention_forward.cu"), "attention_forward",
             new Dim3(op.HeadCount, tiles.Count), Threads, WalkBytes(op.HeadDimension, rowTiles))
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("CAUSAL", op.Causal).Define("ROW_TILES", rowTiles)
             .Input(0).Input(1).Input(2).Scratch(tiles.Scratch).Output(0).Output(1)
-            .Scratch(EarlierSpans(kernel, kernel.Inputs[0].Shape[0], op.HeadCount, tiles, op.HeadDimension, rowTiles))
+            .ScratchOrNull(slots.Sums).ScratchOrNull(slots.State).Int32(slots.Count)
             .Int32(op.HeadCount / op.KeyValueHeadCount).Float32(ScaleOfPowers(op.HeadDimension))
             .Float32(Scale(op.HeadDimension));
     }
@@ -65,7 +68,7 @@ internal static class AttentionBindings
     {
         int dimension = op.HeadDimension, rows = kernel.Inputs[0].Shape[0], group = op.HeadCount / op.KeyValueHeadCount;
         CheckTypes(kernel, dimension, [0, 1, 2, 3, 5], kernel.Outputs[0]);
-        Tiles tiles = Plan(kernel, starts: 6, lengths: null, group: 1, BackwardRows, lengthLimit: 0, outputs: 3);
+        Tiles tiles = Plan(kernel, starts: 6, BackwardRows, outputs: 3);
         CudaScratch statistics = kernel.Scratch((long)rows * op.HeadCount * 2 * sizeof(float));
         int queryRows = dimension <= 64 ? 64 : 32;
         int stages = RowBytes(dimension) * (2 * BackwardRows + 4 * Block) <= kernel.Target.SharedBytesPerBlock ? 2 : 1;
@@ -87,83 +90,112 @@ internal static class AttentionBindings
             .Int32(rows).Int32(group).Float32(ScaleOfPowers(dimension)).Float32(Scale(dimension));
     }
 
+    private static void PagedPlan(PagedAttentionPlan op, CudaKernelBuilder kernel) =>
+        DealOut(kernel, new PagedOperands(op.Rows, op.Group, kernel.Inputs[0].Shape), table: 0, kernel.Output(0));
+
     private static void Paged(PagedAttention op, CudaKernelBuilder kernel)
     {
-        int group = op.HeadCount / op.KeyValueHeadCount, rows = kernel.Inputs[0].Shape[0],
-            sequences = kernel.Inputs[3].Shape[0];
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
-        // Both give a row the same bits. Few rows in a sequence share the warps of a block; many fill them.
-        if ((long)rows * group > 2L * DecodePairs * Math.Max(1, sequences))
-            Prefill(op, kernel, group);
-        else
-            Decode(op, kernel, group);
+        var operands = new PagedOperands(kernel.Inputs[0].Shape[0], op.HeadCount / op.KeyValueHeadCount,
+            kernel.Inputs[3].Shape);
+        if (operands.Rows == 0)
+            return;
+        CudaOperand plan = kernel.Inputs.Count > 6 ? kernel.Input(6)
+            : kernel.Scratch((long)operands.Tiles.Words * sizeof(int)).ToOperand();
+        if (kernel.Inputs.Count <= 6)
+            DealOut(kernel, operands, table: 3, plan);
+        // Both give a row the same bits, and each has its own rows.
+        if (operands.Tiles.PrefillTiles > 0)
+            Prefill(op, kernel, operands, plan);
+        if (operands.Tiles.DecodeTiles > 0)
+            Decode(op, kernel, operands, plan);
     }
 
-    private static void Prefill(PagedAttention op, CudaKernelBuilder kernel, int group)
+    /// <summary>Queues what makes the plan of a step over a cache; starts and lengths follow the page table.</summary>
+    private static void DealOut(CudaKernelBuilder kernel, PagedOperands operands, int table, CudaOperand plan)
     {
-        int dimension = op.HeadDimension, tableWidth = kernel.Inputs[3].Shape[1], rowTiles = RowTiles(kernel, dimension);
-        long limit = Math.Min((long)tableWidth * PagedAttention.PageSize, int.MaxValue);
-        Tiles tiles = Plan(kernel, starts: 4, lengths: 5, group, 16 * Warps * rowTiles, (int)limit, outputs: 1);
-        kernel.Launch("attention_paged.cu", "paged_prefill", new Dim3(op.KeyValueHeadCount, tiles.Count), Threads,
-            WalkBytes(dimension, rowTiles))
-            .Define("HEAD_DIMENSION", dimension).Define("ROW_TILES", rowTiles)
-            .Input(0).Input(1).Input(2).Input(3).Input(5).Scratch(tiles.Scratch).Output(0)
-            .Scratch(EarlierSpans(kernel, limit, op.KeyValueHeadCount, tiles, dimension, rowTiles))
-            .Int32(group).Int32(tableWidth).Int32(kernel.Inputs[1].Shape[0]).Float32(ScaleOfPowers(dimension))
-            .Status(BadPage);
-    }
-
-    private static void Decode(PagedAttention op, CudaKernelBuilder kernel, int group)
-    {
-        int dimension = op.HeadDimension, rows = kernel.Inputs[0].Shape[0], sequences = kernel.Inputs[3].Shape[0],
-            tableWidth = kernel.Inputs[3].Shape[1];
-        int limit = (int)Math.Min((long)tableWidth * PagedAttention.PageSize, int.MaxValue),
-            spans = Math.Max(1, (limit - 1) / Span + 1);
-        int count = TileCount(kernel, rows, sequences, group, DecodePairs);
-        if (spans > ushort.MaxValue)
+        PagedAttentionTiles tiles = operands.Tiles;
+        int blocks = Math.Max(2 * tiles.PrefillTiles, tiles.DecodeTiles) + PagedClearBlocks;
+        if (blocks > ushort.MaxValue)
+            throw TooManyTiles(kernel, operands.Rows, operands.Sequences, blocks);
+        if (tiles.Spans > ushort.MaxValue)
             throw kernel.Unsupported(
-                $"a page table of {tableWidth} pages per sequence makes {spans} spans of {Span} keys, and one launch " +
-                $"takes {ushort.MaxValue}; make it narrower");
-        CudaScratch tiles = kernel.Scratch((long)spans * count * SpanTileBytes),
-            visible = kernel.Scratch((long)rows * sizeof(int));
-        kernel.Launch("attention_plan.cu", "attention_plan_spans", rows == 0 ? 0 : spans + ClearBlocks, PlanThreads,
-            PlanThreads * sizeof(int) + sequences)
-            .Input(4).Input(5).Input(3).Int32(sequences).Int32(rows).Int32(group).Int32(tableWidth).Int32(spans)
-            .Scratch(tiles).Int32(count).Scratch(visible)
-            .Output(0).Int64(op.HeadCount * dimension).Status(BadStarts).Status(ShortLength).Status(LongLength(limit));
+                $"a page table of {operands.TableWidth} pages per sequence makes {tiles.Spans} spans of {Span} keys, and " +
+                $"one launch takes {ushort.MaxValue}; make it narrower");
+        if (tiles.PrefillTiles > 0)
+        {
+            Limits(kernel.Launch("attention_plan.cu", "attention_plan", 1, PlanThreads, PlanThreads * sizeof(int))
+                .Input(table + 1).Input(table + 2).Int32(operands.Sequences).Int32(operands.Rows).Int32(operands.Group)
+                .Int32(tiles.MostDecodePairs).Int32(PagedAttentionTiles.PrefillPairs).Int32(operands.LengthLimit)
+                .Pointer(plan).Int32(tiles.PrefillTiles)
+                .Null().Int64(0).Null().Int64(0).Null().Int64(0), operands.LengthLimit);
+        }
 
-        long parts = spans == 1 ? 0 : (long)spans * rows * op.HeadCount;
+        if (tiles.DecodeTiles > 0)
+        {
+            Limits(kernel.Launch("attention_plan.cu", "attention_plan_spans", tiles.Spans, PlanThreads,
+                PlanThreads * sizeof(int) + operands.Sequences)
+                .Input(table + 1).Input(table + 2).Input(table).Int32(operands.Sequences).Int32(operands.Rows)
+                .Int32(operands.Group).Int32(tiles.MostDecodePairs).Int32(operands.LengthLimit).Int32(operands.TableWidth)
+                .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Int32(tiles.DecodeTiles)
+                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))), operands.LengthLimit);
+        }
+    }
+
+    private static void Prefill(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
+    {
+        int dimension = op.HeadDimension, rowTiles = RowTiles(kernel, dimension),
+            blocks = operands.Tiles.PrefillTiles * (PagedAttentionTiles.PrefillPairs / (16 * Warps * rowTiles));
+        SpanSlots slots = EarlierSpans(kernel, operands.LengthLimit, op.KeyValueHeadCount * blocks, dimension, rowTiles);
+        kernel.Launch("attention_paged.cu", "paged_prefill",
+            new Dim3(op.KeyValueHeadCount, blocks + PagedClearBlocks), Threads, WalkBytes(dimension, rowTiles))
+            .Define("HEAD_DIMENSION", dimension).Define("ROW_TILES", rowTiles)
+            .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5).Pointer(plan).Output(0)
+            .ScratchOrNull(slots.Sums).ScratchOrNull(slots.State).Int32(slots.Count)
+            .Int32(operands.Sequences).Int32(operands.Rows).Int32(blocks)
+            .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
+            .Float32(ScaleOfPowers(dimension)).Status(BadPage);
+    }
+
+    private static void Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
+    {
+        PagedAttentionTiles tiles = operands.Tiles;
+        int dimension = op.HeadDimension, rows = operands.Rows;
+        long parts = tiles.Spans == 1 ? 0 : (long)tiles.Spans * rows * op.HeadCount;
         CudaScratch sums = kernel.Scratch(parts * Padded(dimension) * sizeof(float)),
             statistics = kernel.Scratch(parts * 2 * sizeof(float));
-        int stages = DecodeStages(kernel.Target, dimension);
-        kernel.Launch("attention_paged.cu", "paged_decode", new Dim3(op.KeyValueHeadCount, count, spans), Threads,
-            DecodeBytes(dimension, stages))
+        CudaOperand visible = plan.At((long)tiles.FirstVisibleWord * sizeof(int));
+        int stages = DecodeStages(kernel.Target, dimension), clears = tiles.PrefillTiles > 0 ? 0 : PagedClearBlocks;
+        kernel.Launch("attention_paged.cu", "paged_decode",
+            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
             .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-            .Input(0).Input(1).Input(2).Input(3).Input(5).Scratch(tiles).Scratch(visible).Output(0).Scratch(sums)
-            .Scratch(statistics)
-            .Int32(rows).Int32(group).Int32(tableWidth).Int32(kernel.Inputs[1].Shape[0])
+            .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
+            .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
+            .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
+            .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
             .Float32(ScaleOfPowers(dimension)).Status(BadPage);
-        if (spans == 1)
+        if (tiles.Spans == 1)
             return;
         kernel.Launch("attention_paged.cu", "paged_merge", CudaKernelBuilder.Blocks((long)rows * op.HeadCount, Warps),
             Threads, 0)
             .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-            .Scratch(visible).Output(0).Scratch(sums).Scratch(statistics).Int32(rows).Int32(op.HeadCount)
+            .Pointer(visible).Output(0).Scratch(sums).Scratch(statistics).Int32(rows).Int32(op.HeadCount)
             .Float32(ScaleOfPowers(dimension));
     }
 
-    /// <summary>Queues what cuts the sequences into tiles, and zeroes the outputs' rows of no sequence.</summary>
-    private static Tiles Plan(CudaKernelBuilder kernel, int starts, int? lengths, int group, int tilePairs,
-        int lengthLimit, int outputs)
+    /// <summary>Queues what cuts sequences into tiles of rows, and zeroes the outputs' rows of no sequence.</summary>
+    private static Tiles Plan(CudaKernelBuilder kernel, int starts, int tileRows, int outputs)
     {
         int rows = kernel.Inputs[0].Shape[0], sequences = kernel.Inputs[starts].Shape.Columns - 1;
-        var tiles = new Tiles(kernel, TileCount(kernel, rows, sequences, group, tilePairs));
+        // Each sequence that has rows may end with an incomplete tile.
+        long count = (long)rows / tileRows + Math.Min(sequences, rows);
+        if (count > ushort.MaxValue)
+            throw TooManyTiles(kernel, rows, sequences, count);
+        var tiles = new Tiles(kernel, (int)count);
         KernelLaunch launch = kernel.Launch("attention_plan.cu", "attention_plan", rows == 0 ? 0 : 1 + ClearBlocks,
             PlanThreads, PlanThreads * sizeof(int))
-            .Input(starts);
-        launch = lengths is { } index ? launch.Input(index) : launch.Null();
-        launch.Int32(sequences).Int32(rows).Int32(group).Int32(tilePairs).Int32(lengthLimit).Scratch(tiles.Scratch)
-            .Int32(tiles.Count);
+            .Input(starts).Null().Int32(sequences).Int32(rows).Int32(1).Int32(0).Int32(tileRows).Int32(0)
+            .Scratch(tiles.Scratch).Int32(tiles.Count);
         for (int output = 0; output < 3; output++)
         {
             if (output < outputs)
@@ -172,31 +204,38 @@ internal static class AttentionBindings
                 launch.Null().Int64(0);
         }
 
-        launch.Status(BadStarts).Status(ShortLength).Status(LongLength(lengthLimit));
+        Limits(launch, lengthLimit: 0);
         return tiles;
     }
 
-    /// <summary>The most tiles that the pairs of some sequences make.</summary>
-    private static int TileCount(CudaKernelBuilder kernel, int rows, int sequences, int group, int tilePairs)
-    {
-        // Each sequence that has rows may end with an incomplete tile.
-        long count = (long)rows * group / tilePairs + Math.Min(sequences, rows);
-        if (count > ushort.MaxValue)
-            throw kernel.Unsupported(
-                $"{rows} rows in {sequences} sequences make {count} tiles, and one launch takes {ushort.MaxValue}; " +
-                $"give it fewer rows at a time");
-        return (int)count;
-    }
+    private static void Limits(KernelLaunch launch, int lengthLimit) =>
+        launch.Status(BadStarts).Status(ShortLength).Status(
+            $"lengths[{{index}}] is {{value}}, but the pages of a sequence hold only {lengthLimit} tokens");
 
-    private static string LongLength(int limit) =>
-        $"lengths[{{index}}] is {{value}}, but the pages of a sequence hold only {limit} tokens";
+    /// <summary>A pointer to temporary memory, of which a kernel that does not use it may have none.</summary>
+    private static KernelLaunch ScratchOrNull(this KernelLaunch launch, CudaScratch scratch) =>
+        scratch.Bytes == 0 ? launch.Null() : launch.Scratch(scratch);
+
+    private static NotSupportedException TooManyTiles(CudaKernelBuilder kernel, int rows, int sequences, long count) =>
+        kernel.Unsupported(
+            $"{rows} rows in {sequences} sequences make {count} tiles, and one launch takes {ushort.MaxValue}; " +
+            $"give it fewer rows at a time");
 
     /// <summary>Where the blocks of a walk keep the sums of earlier spans; empty if no sequence can have several.</summary>
-    private static CudaScratch EarlierSpans(CudaKernelBuilder kernel, long longest, int heads, Tiles tiles,
-        int dimension, int rowTiles)
+    private static SpanSlots EarlierSpans(CudaKernelBuilder kernel, long longest, int blocks, int dimension, int rowTiles)
     {
-        long each = longest > Span ? rowTiles * (2L * Padded(dimension) / 16 + 1) * Threads * 4 * sizeof(float) : 0;
-        return kernel.Scratch(each * heads * tiles.Count);
+        if (longest <= Span || blocks == 0)
+            return new SpanSlots(kernel.Scratch(0), kernel.Scratch(0), 0);
+        // No more blocks are resident than have shared memory, of which a block's kilobyte for the driver is a part; nor
+        // than have registers, of which a thread of a walk takes a hundred. If there were more, they would wait.
+        const int Reserved = 1024, RegisterBlocks = 5;
+        int bytes = WalkBytes(dimension, rowTiles) + Reserved,
+            resident = Math.Min(RegisterBlocks, (kernel.Target.SharedBytesPerBlock + Reserved) / bytes),
+            count = Math.Min(blocks, kernel.Target.MultiprocessorCount * resident);
+        long each = rowTiles * (2L * Padded(dimension) / 16 + 1) * Threads * 4 * sizeof(float);
+        var slots = new SpanSlots(kernel.Scratch(each * count), kernel.Scratch((2L + blocks) * sizeof(int)), count);
+        kernel.Clear(slots.State);
+        return slots;
     }
 
     /// <summary>
@@ -241,7 +280,7 @@ internal static class AttentionBindings
     {
         // Wide tiles keep their statistics there too.
         int parked = rowTiles * Padded(dimension) / 8 > 16 ? rowTiles * Threads * 4 * sizeof(float) : 0;
-        return RowBytes(dimension) * (16 * Warps * rowTiles + 4 * Block) + parked;
+        return RowBytes(dimension) * (16 * Warps * rowTiles + 4 * Block) + parked + SlotBytes;
     }
 
     private static int DecodeBytes(int dimension, int stages) =>
@@ -253,6 +292,23 @@ internal static class AttentionBindings
 
     /// <summary>The factor on scores that are exponents of 2.</summary>
     internal static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
+
+    /// <summary>What paged attention and its plan know of a step.</summary>
+    private readonly record struct PagedOperands(int Rows, int Group, int Sequences, int TableWidth)
+    {
+        public PagedOperands(int rows, int group, Shape table)
+            : this(rows, group, table[0], table[1])
+        {
+        }
+
+        public PagedAttentionTiles Tiles { get; } = new(Rows, Group, Sequences, TableWidth);
+
+        /// <summary>The most tokens of a sequence.</summary>
+        public int LengthLimit => (int)Math.Min((long)TableWidth * PagedAttention.PageSize, int.MaxValue);
+    }
+
+    /// <summary>Room for the span sums of the blocks that can be resident, and who has which.</summary>
+    private readonly record struct SpanSlots(CudaScratch Sums, CudaScratch State, int Count);
 
     private readonly record struct Tiles(CudaKernelBuilder Kernel, int Count)
     {

@@ -9,10 +9,14 @@ internal static class SamplingBindings
     // As in kernels/sampling.cu.
     private const string Source = "sampling.cu";
     private const int WeighThreads = 256;
+    private const int BoundThreads = 256;
+    private const int BoundColumns = 8192;
     private const int ChooseThreads = 512;
     private const int AdjustThreads = 256;
     private const int AdjustColumns = 4096;
-    private const int ChooseSharedBytes = 2048 * (sizeof(ulong) + sizeof(int)) + 32;
+    private const int Bins = 2048;
+    private const int BoardBytes = 32;
+    private const int RowBinsBytes = Bins * (sizeof(ulong) + sizeof(int)) + 32;
 
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
@@ -34,12 +38,24 @@ internal static class SamplingBindings
             .FinishNumbers(rows, vocabulary, 1, temperatures: 1);
         CudaScratch sums = kernel.Scratch((long)rows * segments * sizeof(ulong)),
             ties = kernel.Scratch((long)rows * segments * sizeof(int));
-        kernel.Launch(Source, "weigh_segments", checked(rows * CudaKernelBuilder.Blocks(segments, WeighThreads / 32)),
-            WeighThreads)
-            .Input(0).Input(1).Scratch(maximum).Scratch(sums).Int32(segments).Int32(vocabulary);
-        kernel.Launch(Source, "choose_tokens", rows, ChooseThreads, ChooseSharedBytes)
+        CudaScratch bins = kernel.Scratch((long)rows * RowBinsBytes);
+        int weighBlocks = checked(rows * CudaKernelBuilder.Blocks(segments, WeighThreads / 32));
+        kernel.Launch(Source, "weigh_segments", weighBlocks, WeighThreads)
+            .Input(0).Input(1).Scratch(maximum).Scratch(sums).Scratch(bins).Int32(segments).Int32(vocabulary);
+        for (int level = 0; level < 3; level++)
+        {
+            kernel.Launch(Source, "bound_tokens", checked(rows * CudaKernelBuilder.Blocks(vocabulary, BoundColumns)),
+                BoundThreads, Bins * 4 * sizeof(int) + BoardBytes)
+                .Input(0).Input(1).Input(2).Input(3).Input(4).Scratch(maximum).Scratch(logSum).Scratch(sums).Scratch(bins)
+                .Int32(level).Int32(segments).Int32(vocabulary);
+        }
+
+        kernel.Launch(Source, "weigh_eligible", weighBlocks, WeighThreads)
+            .Input(0).Input(1).Input(2).Input(3).Input(4).Scratch(maximum).Scratch(logSum).Scratch(bins).Scratch(sums)
+            .Scratch(ties).Int32(segments).Int32(vocabulary);
+        kernel.Launch(Source, "choose_tokens", rows, ChooseThreads, BoardBytes)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5).Scratch(partials).Scratch(maximum).Scratch(logSum)
-            .Scratch(sums).Scratch(ties).Output(0).Output(1).Output(2).Int32(segments).Int32(vocabulary)
+            .Scratch(sums).Scratch(ties).Scratch(bins).Output(0).Output(1).Output(2).Int32(segments).Int32(vocabulary)
             .Status("row {index}: the temperature must be 0 or more, top-k 0 (all) or more, top-p in (0, 1] and " +
                 "min-p in [0, 1]");
         if (op.TopTokens == 0)

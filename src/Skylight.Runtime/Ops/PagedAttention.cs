@@ -9,13 +9,14 @@ namespace Skylight.Ops;
 /// Causal attention of new tokens over a cache of pages (Kwon et al., 2023), for decoding and for prefill, whole or in
 /// chunks:
 /// <c>(q [T, Hq·D], keyCache [pages, Hkv, 32·D], valueCache [pages, Hkv, 32·D], pageTable int32 [B, maxPages], starts
-/// int32 [B+1], lengths int32 [B]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its
+/// int32 [B+1], lengths int32 [B][, plan]) → out [T, Hq·D]</c>. Sequence b owns query rows starts[b] to starts[b+1] − 1, its
 /// context of lengths[b] tokens ends with them, and page i of it is page pageTable[b, i] of the caches. Row r has
 /// position lengths[b] − rows + r and sees the positions up to its own, which <see cref="KeyValueWrite"/> wrote before.
 /// The caches have the data type of q, or are bfloat16 where q is float32: q and the softmax weights are then rounded for the
 /// products, as by an <see cref="Attention"/> that rounds its operands. Caches of <see cref="DataType.Int8"/>, [pages, Hkv,
 /// 34·D], are read likewise: codes are multiplied as they are, and scales are factors on scores and softmax weights. Rows
-/// of no sequence get 0. Sequences may share pages.
+/// of no sequence get 0. Sequences may share pages. The plan is that of <see cref="PagedAttentionPlan"/> for the same table,
+/// starts and lengths; a device that needs one makes it where none is given.
 /// </summary>
 /// <remarks>
 /// A row has the same bits in any batch and in chunks of any size: all keys and values that it sees are read from the cache,
@@ -38,7 +39,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(6)
+        TypeCheck check = new TypeCheck(this, inputs).Count(6, 7)
             .That(HeadCount >= 1 && KeyValueHeadCount >= 1 && HeadDimension >= 1,
                 "head counts and the head dimension must be at least 1")
             .That(HeadCount % KeyValueHeadCount == 0,
@@ -50,6 +51,12 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         int sequences = inputs[3].Shape[0];
         check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32)
             .Shape(5, "lengths", sequences);
+        if (inputs.Count == 7)
+        {
+            check.Is(6, "plan", DataType.Int32).Shape(6, "plan", new PagedAttentionTiles(inputs[0].Shape[0],
+                HeadCount / KeyValueHeadCount, sequences, inputs[3].Shape[1]).Words);
+        }
+
         return [inputs[0]];
     }
 
@@ -62,7 +69,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         double rows = (double)inputs[0].Shape[0] / Math.Max(1, inputs[3].Shape[0]);
         double seen = Math.Max(0, context - Math.Max(0, rows - 1) / 2);
         return new(4 * seen * inputs[0].Shape.ElementCount,
-            inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs[3].Bytes + inputs[4].Bytes + inputs[5].Bytes);
+            inputs[0].Bytes + outputs[0].Bytes + 2 * cache + inputs.Skip(3).Sum(input => input.Bytes));
     }
 
     /// <inheritdoc/>
@@ -148,23 +155,34 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
             .SameShape(keyCache + 1, "valueCache", keyCache, "keyCache");
     }
 
+    /// <summary>Checks that lengths include the new rows and fit into the page table.</summary>
+    internal static void CheckLengths(string op, ReadOnlySpan<int> starts, ReadOnlySpan<int> lengths, int tableWidth)
+    {
+        long limit = (long)tableWidth * PageSize;
+        for (int sequence = 0; sequence < lengths.Length; sequence++)
+        {
+            int rows = starts[sequence + 1] - starts[sequence], length = lengths[sequence];
+            if (length < rows)
+                throw PackedSequences.Error(op, "lengths", sequence, length,
+                    $"the sequence has {rows} new rows, which its length includes");
+            if (length > limit)
+                throw PackedSequences.Error(op, "lengths", sequence, length,
+                    $"{tableWidth} pages per sequence hold only {limit} tokens");
+        }
+    }
+
     /// <summary>Checks lengths and the part of the page table that is used.</summary>
     /// <returns>The tokens of all contexts.</returns>
     private long CheckPages(in CpuArguments arguments, ReadOnlySpan<int> starts, int tableWidth)
     {
         ReadOnlySpan<int> table = arguments.InputInt32(3), lengths = arguments.InputInt32(5);
         int pages = arguments.Input(1).Shape[0];
-        long limit = (long)tableWidth * AttentionCore.PageSize, total = 0;
+        long total = 0;
+        CheckLengths(Name, starts, lengths, tableWidth);
         for (int sequence = 0; sequence < lengths.Length; sequence++)
         {
-            int rows = starts[sequence + 1] - starts[sequence], length = lengths[sequence];
-            if (length < rows)
-                throw PackedSequences.Error(Name, "lengths", sequence, length,
-                    $"the sequence has {rows} new rows, which its length includes");
-            if (length > limit)
-                throw PackedSequences.Error(Name, "lengths", sequence, length,
-                    $"{tableWidth} pages per sequence hold only {limit} tokens");
-            if (rows == 0)
+            int length = lengths[sequence];
+            if (starts[sequence + 1] == starts[sequence])
                 continue;
             total += length;
             for (int page = 0; page < AttentionCore.PageCount(length); page++)

@@ -68,11 +68,13 @@ internal sealed class GenerationStep
 
         var write = new KeyValueWrite(language.KeyValueHeadCount, language.HeadDimension);
         var attend = new PagedAttention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension);
+        Value plan = graph.Add(new PagedAttentionPlan(shape.Tokens, language.HeadCount / language.KeyValueHeadCount),
+            _pageTable, _starts, _lengths);
         Value hidden = model.Language.Forward(graph, embedded, _positions, (layer, query, key, value) =>
         {
             Value keys = graph.Persistent(cache.Keys[layer]), values = graph.Persistent(cache.Values[layer]);
             graph.AddNode(write, key, value, keys, values, _slots);
-            return graph.Add(attend, query, keys, values, _pageTable, _starts, _lengths);
+            return graph.Add(attend, query, keys, values, _pageTable, _starts, _lengths, plan);
         });
         Value logits = model.Language.Logits(graph, graph.Add(new GatherRows(), hidden, _lastRows));
         if (shape.Adjustments > 0)

@@ -21,15 +21,19 @@ public sealed class AttentionKernelTests
     {
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
+        Emulator.Configure("async", "late");
     }
 
     [Theory]
-    [InlineData(6, 2, 64, "forward")]
-    [InlineData(3, 1, 80, "reverse")] // statistics in shared memory; an uneven share of the columns in decoding
-    [InlineData(2, 1, 128, "seed:11")]
-    [InlineData(4, 2, 5, "seed:3")] // heads that are no whole 16 bytes
+    [InlineData(6, 2, 64, "forward", "late")]
+    [InlineData(3, 1, 80, "reverse", "late")] // statistics in shared memory; an uneven share of the columns in decoding
+    [InlineData(2, 1, 128, "seed:11", "late")]
+    [InlineData(4, 2, 5, "seed:3", "late")] // heads that are no whole 16 bytes
+    [InlineData(2, 1, 24, "reverse", "immediate")] // heads that are padded
+    [InlineData(2, 1, 32, "seed:2", "immediate")]
+    [InlineData(2, 1, 128, "forward", "immediate")]
     public void Prefill_whole_or_in_chunks_and_decoding_have_the_bits_of_the_training_forward(int heads,
-        int keyValueHeads, int dimension, string schedule)
+        int keyValueHeads, int dimension, string schedule, string completion)
     {
         const int Length = 75;
         using CudaDevice device = Device();
@@ -37,6 +41,7 @@ public sealed class AttentionKernelTests
         BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
         Assert.Contains(expected, element => (float)element != 0);
         Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
         Assert.Equal(expected, Continue(device, batch, 0, Length));
         // Chunks that begin and end inside of blocks and pages; one row alone is decoding.
         foreach ((int first, int rows) in new[] { (0, 20), (20, 50), (70, 4), (Length - 1, 1), (63, 1), (64, 1) })
@@ -76,16 +81,20 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
-    [InlineData(6, 2, 16, "forward")]
-    [InlineData(2, 1, 72, "seed:5")] // statistics in shared memory
+    [InlineData(6, 2, 16, "forward", "late")]
+    [InlineData(2, 1, 72, "seed:5", "late")] // statistics in shared memory
+    [InlineData(8, 2, 32, "reverse", "immediate")]
     public void Spans_side_by_side_have_the_bits_of_spans_one_after_the_other(int heads, int keyValueHeads,
-        int dimension, string schedule)
+        int dimension, string schedule, string completion)
     {
         const int Length = 2 * Span + 70;
         using CudaDevice device = Device();
         var batch = new Tokens(Length, heads, keyValueHeads, dimension);
         BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
         Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
+        // More blocks than there are slots for the sums of earlier spans, which are taken in another order now.
+        Assert.Equal(expected, Attend(device, batch, [0, Length], causal: true)[0]);
         foreach ((int first, int rows) in new[]
         {
             (Span - 4, 9), (Length - 1, 1), (Span - 1, 1), (Span, 1), (2 * Span - 1, 1), (2 * Span, 1), (Span - 60, 130),
@@ -179,6 +188,72 @@ public sealed class AttentionKernelTests
     }
 
     [Theory]
+    [InlineData(4, 2, 64, 70, "forward", "late")]
+    [InlineData(8, 1, 128, 30, "reverse", "immediate")]
+    [InlineData(5, 1, 80, 30, "seed:9", "late")]
+    public void A_part_of_a_prompt_beside_completions_leaves_each_its_bits_and_its_own_kernel(int heads, int keyValueHeads,
+        int dimension, int promptRows, string schedule, string completion)
+    {
+        // Completions, one of them empty, around the rows of a prompt; three rows of padding behind.
+        int[] rows = [1, 1, promptRows, 0, 1], lengths = [700, 2 * Span + 1, promptRows + 60, 0, 40];
+        int width = 2 * Span / PageSize + 1, sequences = rows.Length, row = heads * dimension;
+        int[] starts = [.. Enumerable.Range(0, sequences + 1).Select(sequence => rows[..sequence].Sum())],
+            table = [.. Enumerable.Range(0, sequences * width)];
+        new Random(3).Shuffle(table);
+        var (op, pool) = (new PagedAttention(heads, keyValueHeads, dimension),
+            new Tokens(sequences * width * PageSize, heads, keyValueHeads, dimension));
+        BFloat16[] queries = pool.Query[..((starts[^1] + 3) * row)];
+        Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
+        using CudaDevice device = Device();
+        Emulator.Configure("counters", "on");
+        Emulator.Check(Emulator.simtCountersReset());
+        BFloat16[] together = Page(device, op, queries, pool, table, starts, lengths, planned: true);
+        Emulator.Check(Emulator.simtCountersRead("paged_decode", out EmulatorCounters decode));
+        Emulator.Check(Emulator.simtCountersRead("paged_prefill", out EmulatorCounters prefill));
+        Emulator.Configure("counters", "off");
+        Assert.Equal(together, Page(device, op, queries, pool, table, starts, lengths));
+        Assert.All(together[^(3 * row)..], element => Assert.Equal(0f, (float)element));
+        for (int sequence = 0; sequence < sequences; sequence++)
+        {
+            if (rows[sequence] == 0)
+                continue;
+            int first = starts[sequence] * row, end = starts[sequence + 1] * row;
+            BFloat16[] alone = Page(device, op, queries[first..end], pool,
+                table[(sequence * width)..((sequence + 1) * width)], [0, rows[sequence]], [lengths[sequence]]);
+            Assert.Equal(alone, together[first..end]);
+            Assert.Contains(alone, element => (float)element != 0);
+        }
+
+        // The contexts of the completions are read by the one, and by the other only the prompt's.
+        long contexts = 2L * sizeof(ushort) * keyValueHeads * dimension * (lengths[0] + lengths[1] + lengths[4]);
+        Assert.InRange((long)decode.GlobalLoadBytes, contexts, contexts * 11 / 10);
+        Assert.InRange((long)prefill.GlobalLoadBytes, 1, contexts / 2);
+    }
+
+    [Fact]
+    public void A_layer_that_is_given_a_plan_makes_none_and_a_step_of_one_kind_has_one_kernel()
+    {
+        var op = new PagedAttention(16, 2, 128);
+        Assert.Equal(["attention_plan_spans"], Kernels(new PagedAttentionPlan(8, 8), null, 8, 8));
+        Assert.Equal(["paged_decode", "paged_merge"], Kernels(op, 8, 8, 8));
+        Assert.Equal(["attention_plan"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 1));
+        Assert.Equal(["paged_prefill"], Kernels(op, 300, 300, 1));
+        Assert.Equal(["attention_plan", "attention_plan_spans"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 40));
+        Assert.Equal(["paged_prefill", "paged_decode", "paged_merge"], Kernels(op, 300, 300, 40));
+
+        static string[] Kernels(Op op, int? planned, int rows, int sequences)
+        {
+            TensorType table = TensorType.Int32(sequences, 40), starts = TensorType.Int32(sequences + 1),
+                lengths = TensorType.Int32(sequences), cache = new(DataType.BFloat16, new Shape(9, 2, PageSize * 128));
+            TensorType[] types = planned is null ? [table, starts, lengths]
+                : [Type(rows, 2048), cache, cache, table, starts, lengths,
+                    new PagedAttentionPlan(rows, 8).Infer([table, starts, lengths])[0]];
+            return [.. CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper).Launches.Select(each => each.EntryPoint)];
+        }
+    }
+
+    [Theory]
     [InlineData("starts[1] is 9, but starts must ascend", new[] { 0, 9 }, new[] { 5 }, new[] { 1 })]
     [InlineData("starts[0] is -1, but starts must ascend", new[] { -1, 2 }, new[] { 5 }, new[] { 1 })]
     [InlineData("lengths[0] is 1, but the sequence has more new rows", new[] { 0, 2 }, new[] { 1 }, new[] { 1 })]
@@ -222,6 +297,21 @@ public sealed class AttentionKernelTests
                 Assert.NotEmpty(Describe(new PagedAttention(2, 1, dimension), target, 100, 4, 1, 4).Steps);
             }
         }
+    }
+
+    [Fact]
+    public void Sums_of_earlier_spans_take_memory_for_the_blocks_of_a_card_and_not_of_the_grid()
+    {
+        // 32 heads of 32,768 tokens: more than 8,192 blocks, of which two are resident on each of 132 multiprocessors. Each
+        // has two tiles of 16 rows by 128 columns, maxima and sums for each of its four warps.
+        TensorType q = Type(32768, 4096), k = Type(32768, 1024), starts = TensorType.Int32(9);
+        long sums = 2 * 132 * 2 * (16 * 128 + 128) * 4 * sizeof(float);
+        Assert.InRange(CudaBindings.Standard.Describe(new Attention(32, 8, 128, true), [q, k, k, starts], CudaTarget.Hopper)
+            .ScratchBytes, sums, sums + 100_000);
+        Assert.InRange(Describe(new PagedAttention(32, 8, 128), CudaTarget.Hopper, 8192, 4, 1, 1024).ScratchBytes, sums,
+            sums + 100_000);
+        // None where no sequence is longer than a span.
+        Assert.InRange(Describe(new PagedAttention(32, 8, 128), CudaTarget.Hopper, 400, 4, 1, 16).ScratchBytes, 0, 10_000);
     }
 
     [Fact]
@@ -307,7 +397,7 @@ public sealed class AttentionKernelTests
 
     /// <summary>Runs paged attention over a cache whose slots, in order, are the rows of a batch.</summary>
     private static BFloat16[] Page(CudaDevice device, PagedAttention op, BFloat16[] queries, Tokens cached, int[] table,
-        int[] starts, int[] lengths)
+        int[] starts, int[] lengths, bool planned = false)
     {
         int sequences = lengths.Length, rowWidth = op.HeadCount * op.HeadDimension,
             pages = cached.Key.Length / (PageSize * op.KeyValueHeadCount * op.HeadDimension);
@@ -317,7 +407,14 @@ public sealed class AttentionKernelTests
             TensorType.Int32(sequences)];
         return (BFloat16[])Run(
             device,
-            graph => graph.AddNode(op, [.. types.Select((type, index) => graph.Input($"input{index}", type))]),
+            graph =>
+            {
+                Value[] inputs = [.. types.Select((type, index) => graph.Input($"input{index}", type))];
+                if (planned)
+                    inputs = [.. inputs, graph.Add(new PagedAttentionPlan(types[0].Shape[0], op.HeadCount / op.KeyValueHeadCount),
+                        inputs[3..])];
+                return graph.AddNode(op, inputs);
+            },
             [queries, ByHead(cached.Key), ByHead(cached.Value), table, starts, lengths])[0];
 
         // [pages·32, Hkv, D] → [pages, Hkv, 32, D]

@@ -17,30 +17,33 @@ namespace Skylight.Tests.Cuda;
 public sealed class SamplingKernelTests
 {
     [Theory]
-    [InlineData("forward", 1)]
-    [InlineData("reverse", 2)]
-    [InlineData("seed:3", 3)]
-    public void Tokens_are_those_of_the_cpu_whatever_the_schedule(string schedule, int seed)
+    [InlineData("forward", "late", 1, 24, 2100)]
+    [InlineData("reverse", "immediate", 2, 24, 2100)]
+    [InlineData("seed:3", "late", 3, 24, 2100)]
+    [InlineData("seed:5", "immediate", 4, 10, 20000)] // three blocks add up the bins of a row
+    [InlineData("reverse", "late", 5, 4, 16385)]
+    public void Tokens_are_those_of_the_cpu_whatever_the_schedule(string schedule, string completion, int seed, int rows,
+        int vocabulary)
     {
-        const int Rows = 24, Vocabulary = 2100;
         var random = new Random(seed);
-        float[] logits = HeadReference.Normal(Rows * Vocabulary, seed, 1 + seed);
+        float[] logits = HeadReference.Normal(rows * vocabulary, seed, 1 + seed);
         // Equals by rounding: the bound falls among them.
         for (int index = 0; index < logits.Length; index++)
-            logits[index] = index / Vocabulary % 2 == 0 ? logits[index] : MathF.Round(logits[index] * 2) / 2;
-        Parameters[] parameters = [.. Enumerable.Range(0, Rows).Select(row => new Parameters(
+            logits[index] = index / vocabulary % 2 == 0 ? logits[index] : MathF.Round(logits[index] * 2) / 2;
+        Parameters[] parameters = [.. Enumerable.Range(0, rows).Select(row => new Parameters(
             row % 8 == 7 ? 0 : 0.3f + random.NextSingle() * 2,
             row % 3 == 0 ? random.Next(1, 500) : 0,
             row % 4 == 1 ? 0.2f + 0.79f * random.NextSingle() : 1,
             row % 5 == 2 ? random.NextSingle() * 0.2f : 0))];
-        Given[] inputs = Inputs(logits, Vocabulary, parameters, (ulong)seed);
+        Given[] inputs = Inputs(logits, vocabulary, parameters, (ulong)seed);
         using CudaDevice device = Device();
         Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
         using var cpu = new CpuDevice();
         (int[] expected, float[] expectedScores) = Run(cpu, inputs);
         (int[] actual, float[] actualScores) = Run(device, inputs);
         Assert.Equal(expected, actual);
-        for (int row = 0; row < Rows; row++)
+        for (int row = 0; row < rows; row++)
             Assert.Equal(expectedScores[row], actualScores[row], 1e-5f);
     }
 
