@@ -4,7 +4,7 @@
 // HEAD_DIMENSION (D, 64 or 128), STAGES (blocks of keys and values in flight or in use) and PREFILL (1 or 0: which kernel) are constants. The
 // pairs (row, head) of a group of query heads fill the rows of a tile. Blocks behind the tiles, of one of the kernels, zero the rows of no sequence.
 //   warpgroup_paged_prefill: grid (Hkv, tiles + clearing blocks), 384 threads, 128 pairs in a tile, as in warpgroup_attention.
-//   warpgroup_paged_decode: grid (Hkv, tiles + clearing blocks, spans of 512 keys), 160 threads: one warpgroup multiplies, a warp copies. The pairs
+//   warpgroup_paged_decode: grid (Hkv, tiles + clearing blocks, spans of 512 keys), 256 threads: one warpgroup multiplies, a warp copies. The pairs
 //     of a tile, up to 16 of one sequence or up to 64 of several that have the same pages in this span, are filled up to 64 rows; the copies
 //     are what takes the time. paged_merge (attention_paged.cu) joins the spans.
 // Shared memory: as warpgroup_attention; decoding keeps no sums there.
@@ -12,7 +12,9 @@
 // The order of sums is that of warpgroup_attention: the same bits in training, prefill and decoding (docs/cuda.md, "Deterministic mode").
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those of spans in common
 // once per 64 pairs; q and out once; with several spans 8·(D + 2) bytes per pair and span.
-// Measured: nothing yet (no GPU has run it).
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, no spills: prefill as warpgroup_attention; decode: 128 registers at the
+// launch, of which setmaxnreg leaves 40 to the producer and gives 216 to the consumer (with a single warp to copy, two blocks of 160 threads
+// left 168 to each thread, and the assembler serialized wgmma: C7512).
 #include "common/attention_paged.cuh"
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"
@@ -20,8 +22,8 @@
 #include "ptx/wgmma.cuh"
 
 constexpr int consumers = PREFILL ? 2 : 1;
-// Two consumers need more registers than a third of all, so the producer is a warpgroup that gives its own to them.
-constexpr int threads = consumers * group_threads + (PREFILL ? group_threads : 32);
+// Consumers need more registers than their share of all, so the producer is a warpgroup that gives its own to them.
+constexpr int threads = (consumers + 1) * group_threads;
 constexpr int kept_bytes = PREFILL ? consumers * group_threads * kept_sums<dimension> * 16 : 0;
 using Pipeline = TilePipeline<dimension, STAGES, kept_bytes>;
 static_assert(page_size == half_block, "a block of keys is two pages");
@@ -115,13 +117,15 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     const Pipeline pipeline{shared};
     if (threadIdx.x == 0) pipeline.initialize(consumers * group_threads / 32);
     synchronize_block();
-    const int warp = (int)threadIdx.x / 32, lane = lane_index();
-    if (warp == consumers * group_threads / 32) {
+    if ((int)threadIdx.x >= consumers * group_threads) {
+        decrease_registers<40>();
+        if ((int)threadIdx.x >= consumers * group_threads + 32) return;
         PagedSource source{arguments, {&keys, &values}, tile.sequence, length, -1, -1, 0, {}};
         fill_tiles(pipeline, source, begin, end);
         return;
     }
-    const int first = queries.first + 16 * warp;
+    increase_registers<216>();
+    const int lane = lane_index(), first = queries.first + (int)threadIdx.x / 32 * 16;
     GroupWalk<Pipeline, true> walk(pipeline, queries, first, scale);
     walk.run(begin, end, end, [] {});
     const auto& sums = walk.sums;

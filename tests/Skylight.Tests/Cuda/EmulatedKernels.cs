@@ -32,17 +32,25 @@ internal sealed unsafe class EmulatedKernels : IDisposable
             results = [.. outputs.Select(output => _emulator.Allocate((int)Math.Max(output.Bytes, 16)))];
         ulong scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16)), status = _emulator.Upload(new int[4]);
         foreach (CudaStep step in description.Steps)
-            Launch(Assert.IsType<CudaLaunchStep>(step).Launch, status, operand => (operand.Kind switch
-            {
-                CudaOperandKind.Input => arrays[operand.Index],
-                CudaOperandKind.Output => results[operand.Index],
-                _ => scratch,
-            }) + (ulong)operand.ByteOffset);
+        {
+            if (step is CudaClearStep clear)
+                Emulator.Check(Emulator.cuMemsetD32Async(Address(clear.Operand), 0, (nuint)clear.Bytes / 4, _emulator.Stream));
+            else
+                Launch(Assert.IsType<CudaLaunchStep>(step).Launch, status, Address);
+        }
+
         byte[][] bytes = [.. outputs.Select((output, index) => _emulator.Download<byte>(results[index], (int)output.Bytes))];
         Assert.Equal(0, _emulator.Download<int>(status, 1)[0]);
         foreach (ulong array in (ulong[])[.. arrays, .. results, scratch, status])
             _emulator.Free(array);
         return bytes;
+
+        ulong Address(CudaOperand operand) => (operand.Kind switch
+        {
+            CudaOperandKind.Input => arrays[operand.Index],
+            CudaOperandKind.Output => results[operand.Index],
+            _ => scratch,
+        }) + (ulong)operand.ByteOffset;
     }
 
     /// <summary>Describes an op with the standard bindings, runs it, and gives its first output.</summary>
