@@ -25,54 +25,15 @@
 // (workloads paged_attention/38b-group-…): paged_decode moves 1.4 MB with the prompt's pages in common, 7.6 MB with copies of them (the keys
 // and values alone: 1.0 and 6.8 MB). No bank conflicts at D ≥ 64. A span that is in common only in part is read by each sequence, mostly from the
 // second cache.
-#include "common/attention_tile.cuh"
-#include "common/attention_walk.cuh"
-#include "common/status.cuh"
+#include "common/attention_paged.cuh"
 
-constexpr int dimension = HEAD_DIMENSION;
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
-constexpr int page_size = 32;
-using Rows = AttentionRows<dimension>;
 
-struct PagedArguments {
-    const bfloat16* q;
+// The operands, and where the cache lies.
+struct CacheArguments : PagedArguments {
     const bfloat16* key_cache;
     const bfloat16* value_cache;
-    const int* table;
-    const int* lengths;
-    bfloat16* output;
-    int group;
-    int table_width;
-    int pages;
-    Status* status;
-    int tag;
-
-    // Zeroes the rows of no sequence, where this block lies behind the tiles in the grid.
-    __device__ __forceinline__ bool clears(const int* starts, int sequences, int rows, int tile_blocks) const {
-        if ((int)blockIdx.y < tile_blocks) return false;
-        const long long block = (blockIdx.y - tile_blocks) * gridDim.x + blockIdx.x, blocks = (gridDim.y - tile_blocks) * gridDim.x;
-        if (blockIdx.z == 0)
-            clear_outside(reinterpret_cast<uint16_t*>(output), (long long)gridDim.x * group * dimension, starts, sequences, rows,
-                          block * threads + threadIdx.x, blocks * threads);
-        return true;
-    }
-
-    // The heads of this block's group in some rows of the batch, from pair first on.
-    __device__ __forceinline__ AttentionQueries<0> queries(int start, int rows, int first, int visible, bool causal) const {
-        const long long row_stride = (long long)gridDim.x * group * dimension;
-        const long long offset = start * row_stride + (long long)blockIdx.x * group * dimension;
-        AttentionQueries<0> queries{};
-        queries.query = q + offset;
-        queries.output = output + offset;
-        queries.row_stride = row_stride;
-        queries.any_group = group;
-        queries.first = first;
-        queries.count = rows * group;
-        queries.visible = visible;
-        queries.causal = causal;
-        return queries;
-    }
 };
 
 // Where the two pages of a block of keys lie, in pages; −1 for zeros.
@@ -129,12 +90,12 @@ struct PageRows {
 
 // Loads blocks of keys and values; the table is read one block ahead.
 struct PagedKeys {
-    const PagedArguments& arguments;
+    const CacheArguments& arguments;
     int sequence;
     int length;
     BlockPages upcoming;
 
-    __device__ __forceinline__ PagedKeys(const PagedArguments& given, int own_sequence, int first_block)
+    __device__ __forceinline__ PagedKeys(const CacheArguments& given, int own_sequence, int first_block)
         : arguments(given), sequence(own_sequence), length(given.lengths[own_sequence]), upcoming(find(first_block)) {}
 
     __device__ __forceinline__ BlockPages find(int block) const {
@@ -143,13 +104,7 @@ struct PagedKeys {
         for (int i = 0; i < 2; i++) {
             const int index = 2 * block + i;
             found.page[i] = -1;
-            if (index * page_size >= length) continue;
-            const long long place = (long long)sequence * arguments.table_width + index;
-            const int page = arguments.table[place];
-            if (page >= 0 && page < arguments.pages)
-                found.page[i] = page;
-            else
-                report_status(arguments.status, arguments.tag, place, page);
+            if (index * page_size < length) found.page[i] = arguments.page(sequence, index);
         }
         return found;
     }
@@ -174,7 +129,7 @@ __device__ __forceinline__ AttentionTile own_tile(const AttentionTile* tiles) {
 }
 
 struct PrefillWork {
-    const PagedArguments& arguments;
+    const CacheArguments& arguments;
     const AttentionTile* tiles;
     SpanSlots spans;
     PagedKeys keys;
@@ -200,7 +155,7 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
                   const AttentionTile* tiles, bfloat16* output, float4* spans, int* slots, int slot_count, int sequences, int rows, int tile_blocks,
                   int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
-    const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
+    const CacheArguments arguments{{q, table, lengths, output, group, table_width, pages, status, tag}, key_cache, value_cache};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
     const AttentionTile tile = own_tile(tiles);
     if (tile.first >= tile.rows * group) return;
@@ -212,47 +167,6 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
 #ifdef STAGES
 constexpr int score_stride = attention_block + 8;  // floats; rows fall into different banks
 constexpr int own_chunks = divide_up(Rows::chunks, warps);
-
-// What the spans of the rows give: output not yet normalised, and greatest score and sum of p.
-struct Parts {
-    float* sums;         // [spans, T, Hq, D']
-    float2* statistics;  // [spans, T, Hq]
-    const int* visible;  // [T]
-    int rows;
-    int group;
-
-    __device__ __forceinline__ long long index(int span, int row, int head) const { return ((long long)span * rows + row) * (gridDim.x * group) + blockIdx.x * group + head; }
-};
-
-// Where a pair's sums of one span go: normalised to the output, where it sees no other span; otherwise to a part.
-struct PairTarget {
-    bfloat16* output;
-    float* sums;
-    float2* statistics;
-    float inverse;
-
-    __device__ __forceinline__ PairTarget(const Parts& parts, const AttentionQueries<0>& queries, int start, int pair, float maximum, float total)
-        : output(nullptr), sums(nullptr), statistics(nullptr), inverse(0.0f) {
-        if (pair >= queries.count) return;
-        const int row = start + pair / parts.group, seen = parts.visible[row];
-        if (seen > attention_span) {
-            const long long part = parts.index(blockIdx.z, row, pair % parts.group);
-            sums = parts.sums + part * (16 * Rows::chunks);
-            statistics = parts.statistics + part;
-            *statistics = float2{maximum, total};
-        } else if (blockIdx.z == 0) {
-            output = queries.output + queries.offset(pair, dimension);
-            inverse = 1.0f / total;
-        }
-    }
-
-    __device__ __forceinline__ void store(int column, float low, float high) const {
-        if (sums != nullptr)
-            *reinterpret_cast<float2*>(sums + column) = float2{low, high};
-        else if (output != nullptr)
-            store_normalised<dimension>(output, column, low, high, inverse);
-    }
-};
 
 // Pairs of several sequences that see the same keys.
 struct SharedWork {
@@ -354,7 +268,7 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
                  const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int sequences, int rows,
                  int tile_blocks, int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
-    const PagedArguments arguments{q, key_cache, value_cache, table, lengths, output, group, table_width, pages, status, tag};
+    const CacheArguments arguments{{q, table, lengths, output, group, table_width, pages, status, tag}, key_cache, value_cache};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
     const SpanTile tile = tiles[blockIdx.z * tile_blocks + blockIdx.y];
     if (tile.rows == 0) return;

@@ -19,19 +19,34 @@ __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.a
 // wgmma.commit_group
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-// No instruction: to the compiler these registers are written here, so that it reads none of them before.
+// No instruction: to the compiler these registers are written here, so that it neither reads nor overwrites any of them before.
 template <int Count>
-__device__ __forceinline__ void wgmma_tie(float (&d)[Count]) {
+__device__ __forceinline__ void wgmma_tie(float (&registers)[Count]) {
 #pragma unroll
     for (int i = 0; i < Count; i++)
-        asm volatile("" : "+f"(d[i])::"memory");
+        asm volatile("" : "+f"(registers[i])::"memory");
 }
 
-// wgmma.wait_group: all but the newest N groups are done. It names the registers of those products that end with it.
-template <int N, int... Counts>
-__device__ __forceinline__ void wgmma_wait(float (&... d)[Counts]) {
+template <int Count>
+__device__ __forceinline__ void wgmma_tie(unsigned int (&registers)[Count]) {
+#pragma unroll
+    for (int i = 0; i < Count; i++)
+        asm volatile("" : "+r"(registers[i])::"memory");
+}
+
+template <class Register, int Rows, int Count>
+__device__ __forceinline__ void wgmma_tie(Register (&registers)[Rows][Count]) {
+#pragma unroll
+    for (int row = 0; row < Rows; row++)
+        wgmma_tie(registers[row]);
+}
+
+// wgmma.wait_group: all but the newest N groups are done. It names the registers of those products that end with it: the sums, and the a that
+// was read from registers.
+template <int N, class... Registers>
+__device__ __forceinline__ void wgmma_wait(Registers&... registers) {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
-    (wgmma_tie(d), ...);
+    (wgmma_tie(registers), ...);
 }
 
 // wgmma.m64n16k16.f32.bf16: d [64, 16] = a · b (+ d with `accumulate`), a [64, 16] and b [16, 16] in shared memory.

@@ -110,7 +110,7 @@ void simt_warpgroup_product(float* d, int columns, const unsigned int* a, unsign
                             int accumulate, int transpose_a, int transpose_b);
 void simt_warpgroup_fence();
 void simt_warpgroup_commit();
-void simt_warpgroup_wait(int newest, float* const* named, int count);
+void simt_warpgroup_wait(int newest, const void* const* named, const unsigned long* bytes, int count);
 
 unsigned int simt_atomic_32(int kind, unsigned int* target, unsigned int value, unsigned int compare);
 unsigned long long simt_atomic_64(int kind, unsigned long long* target, unsigned long long value, unsigned long long compare);

@@ -84,6 +84,7 @@ struct WarpgroupProduct {
     bool a_in_registers, transpose_a, transpose_b, accumulate;
     std::uint64_t a_descriptor, b_descriptor;
     std::array<std::array<unsigned, 4>, 32> a;
+    std::array<const unsigned*, 32> a_registers;  // where they came from
     float* accumulator;  // lane 0's registers: names the accumulator
     Site site;
 };

@@ -26,7 +26,7 @@ constexpr int rows = 16, depth = 16, piece = 8;  // elements of 16 bytes
 struct Issue {
     float* d;
     int columns;
-    unsigned a[4];
+    const unsigned* a;  // null for a matrix in shared memory
     bool a_in_registers, transpose_a, transpose_b, accumulate;
     std::uint64_t a_descriptor, b_descriptor;
     Site site;
@@ -164,8 +164,21 @@ FlyingAccumulator& take_accumulator(Warp& warp, void* const* arguments, const Is
 // A wait, which must name the registers of the products that end with it; `named` are those of the lane.
 struct Wait {
     int newest, count;
-    float* const* named;
+    const void* const* named;
+    const unsigned long* bytes;
+
+    bool names(const void* registers) const {
+        const auto address = reinterpret_cast<std::uintptr_t>(registers);
+        for (int index = 0; index < count; index++) {
+            const auto first = reinterpret_cast<std::uintptr_t>(named[index]);
+            if (address >= first && address < first + bytes[index]) return true;
+        }
+        return false;
+    }
 };
+
+constexpr const char* unnamed = "the wgmma_wait that ends this wgmma does not name its registers: a compiler may read or overwrite them before";
+constexpr const char* written = "registers of a wgmma were written before the wait that covers it";
 
 // Runs a product, in a wait or, with immediate completion, at once.
 void run_product(Warp& warp, const WarpgroupProduct& product, const Wait* wait) {
@@ -174,6 +187,10 @@ void run_product(Warp& warp, const WarpgroupProduct& product, const Wait* wait) 
     float a[rows][depth];
     std::vector<float> b(static_cast<std::size_t>(depth * product.columns));
     if (product.a_in_registers) {
+        if (wait != nullptr && !wait->names(product.a_registers[0])) fail_current(CUDA_ERROR_LAUNCH_FAILED, unnamed, product.site);
+        for (std::size_t lane = 0; wait != nullptr && lane < 32; lane++)
+            if (!std::equal(product.a[lane].begin(), product.a[lane].end(), product.a_registers[lane]))
+                fail_current(CUDA_ERROR_LAUNCH_FAILED, written, product.site);
         for (int lane = 0; lane < 32; lane++)
             for (int index = 0; index < 4; index++)
                 for (int half = 0; half < 2; half++) {
@@ -195,15 +212,14 @@ void run_product(Warp& warp, const WarpgroupProduct& product, const Wait* wait) 
         for (float& value : accumulator.values) value = without_low_bits(value);
     if (--accumulator.products > 0) return;
 
-    if (wait != nullptr && std::find(wait->named, wait->named + wait->count, product.accumulator) == wait->named + wait->count)
-        fail_current(CUDA_ERROR_LAUNCH_FAILED, "the wgmma_wait that ends this wgmma does not name its registers: a compiler may read them before", product.site);
+    if (wait != nullptr && !wait->names(product.accumulator)) fail_current(CUDA_ERROR_LAUNCH_FAILED, unnamed, product.site);
     std::uint64_t left = hash_seed;
     registers_of(product.columns, [&](int lane, int index, int place) {
         float* target = accumulator.registers[static_cast<std::size_t>(lane)] + index;
         std::uint32_t bits;
         std::memcpy(&bits, target, sizeof bits);
         if (bits != poison)
-            fail_current(CUDA_ERROR_LAUNCH_FAILED, "registers of a wgmma were written before the wait that covers it", product.site);
+            fail_current(CUDA_ERROR_LAUNCH_FAILED, written, product.site);
         *target = accumulator.values[static_cast<std::size_t>(place)];
     });
     for (const float* registers : accumulator.registers) left = hash(left, registers, static_cast<std::size_t>(product.columns / 2) * sizeof(float));
@@ -238,10 +254,11 @@ void issue_product(void* const* arguments, std::uint32_t) {
         if ((descriptor >> 49 & 7) != 0) fail_current(CUDA_ERROR_LAUNCH_FAILED, "a wgmma descriptor with a base offset, which is not emulated", first.site);
     check_agreement(warp, first);
     WarpgroupProduct product{first.columns, first.a_in_registers, first.transpose_a, first.transpose_b, first.accumulate,
-                             first.a_descriptor, first.b_descriptor, {}, first.d, first.site};
-    for (int lane = 0; lane < 32; lane++)
-        for (int index = 0; index < 4; index++)
-            product.a[static_cast<std::size_t>(lane)][static_cast<std::size_t>(index)] = static_cast<const Issue*>(arguments[lane])->a[index];
+                             first.a_descriptor, first.b_descriptor, {}, {}, first.d, first.site};
+    for (std::size_t lane = 0; first.a_in_registers && lane < 32; lane++) {
+        product.a_registers[lane] = static_cast<const Issue*>(arguments[lane])->a;
+        std::copy_n(product.a_registers[lane], product.a[lane].size(), product.a[lane].begin());
+    }
     if (!first.a_in_registers) begin_reads(SharedMatrix(first.a_descriptor, first.transpose_a), first_row(warp), rows, block, "a", first.site);
     begin_reads(SharedMatrix(first.b_descriptor, first.transpose_b), 0, first.columns, block, "b", first.site);
     take_accumulator(warp, arguments, first).products++;
@@ -293,9 +310,8 @@ using namespace simt;
 // `a` is null for a matrix in shared memory.
 SIMT_EXPORT void simt_warpgroup_product(float* d, int columns, const unsigned* a, unsigned long long a_descriptor, unsigned long long b_descriptor,
                                         int accumulate, int transpose_a, int transpose_b) {
-    Issue issue{d, columns, {}, a != nullptr, transpose_a != 0, transpose_b != 0, accumulate != 0, a == nullptr ? a_descriptor : 0, b_descriptor,
+    Issue issue{d, columns, a, a != nullptr, transpose_a != 0, transpose_b != 0, accumulate != 0, a == nullptr ? a_descriptor : 0, b_descriptor,
                 call_site(__builtin_return_address(0))};
-    if (a != nullptr) std::memcpy(issue.a, a, sizeof issue.a);
     collective("wgmma", whole_warp, &issue, issue_product, issue.site);
 }
 
@@ -303,7 +319,7 @@ SIMT_EXPORT void simt_warpgroup_fence() { collective("wgmma.fence", whole_warp, 
 
 SIMT_EXPORT void simt_warpgroup_commit() { collective("wgmma.commit_group", whole_warp, nullptr, commit_products, call_site(__builtin_return_address(0))); }
 
-SIMT_EXPORT void simt_warpgroup_wait(int newest, float* const* named, int count) {
-    Wait wait{newest, count, named};
+SIMT_EXPORT void simt_warpgroup_wait(int newest, const void* const* named, const unsigned long* bytes, int count) {
+    Wait wait{newest, count, named, bytes};
     collective("wgmma.wait_group", whole_warp, &wait, wait_for_products, call_site(__builtin_return_address(0)));
 }

@@ -30,21 +30,33 @@ internal static class AttentionBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<Attention>(Forward);
+        bindings.Add<Attention>((op, kernel) => QueueForward(op, kernel, WarpgroupAttention.Computes(kernel.Target, op.HeadDimension)));
         bindings.Add<AttentionBackward>(Backward);
         bindings.Add<PagedAttentionPlan>(PagedPlan);
         bindings.Add<PagedAttention>(Paged);
     }
 
-    private static void Forward(Attention op, CudaKernelBuilder kernel)
+    /// <summary>
+    /// Queues attention of packed sequences: by warpgroups (Hopper), or as all cards can. The kernel's source may be given.
+    /// </summary>
+    internal static void QueueForward(Attention op, CudaKernelBuilder kernel, bool usesWarpgroups,
+        KernelSource? source = null)
     {
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
-        int rowTiles = RowTiles(kernel, op.HeadDimension), tileRows = 16 * Warps * rowTiles;
+        int rowTiles = RowTiles(kernel, op.HeadDimension),
+            tileRows = usesWarpgroups ? WarpgroupAttention.TileRows : 16 * Warps * rowTiles;
         Tiles tiles = Plan(kernel, starts: 3, tileRows, outputs: 2);
+        if (usesWarpgroups)
+        {
+            WarpgroupAttention.QueueForward(kernel, op, tiles.Count, tiles.Scratch,
+                source ?? KernelSource.Resource("warpgroup_attention.cu"));
+            return;
+        }
+
         SpanSlots slots = EarlierSpans(kernel, kernel.Inputs[0].Shape[0], op.HeadCount * tiles.Count, op.HeadDimension,
             rowTiles);
-        kernel.Launch("attention_forward.cu", "attention_forward", new Dim3(op.HeadCount, tiles.Count), Threads,
-            WalkBytes(op.HeadDimension, rowTiles))
+        kernel.Launch(source ?? KernelSource.Resource("attention_forward.cu"), "attention_forward",
+            new Dim3(op.HeadCount, tiles.Count), Threads, WalkBytes(op.HeadDimension, rowTiles))
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("CAUSAL", op.Causal).Define("ROW_TILES", rowTiles)
             .Input(0).Input(1).Input(2).Scratch(tiles.Scratch).Output(0).Output(1)
             .ScratchOrNull(slots.Sums).ScratchOrNull(slots.State).Int32(slots.Count)
@@ -132,6 +144,13 @@ internal static class AttentionBindings
 
     private static void Prefill(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
     {
+        if (WarpgroupAttention.Computes(kernel.Target, op.HeadDimension))
+        {
+            WarpgroupAttention.QueuePrefill(kernel, op, operands, plan, PagedClearBlocks,
+                KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
+            return;
+        }
+
         int dimension = op.HeadDimension, rowTiles = RowTiles(kernel, dimension),
             blocks = operands.Tiles.PrefillTiles * (PagedAttentionTiles.PrefillPairs / (16 * Warps * rowTiles));
         SpanSlots slots = EarlierSpans(kernel, operands.LengthLimit, op.KeyValueHeadCount * blocks, dimension, rowTiles);
@@ -154,14 +173,23 @@ internal static class AttentionBindings
             statistics = kernel.Scratch(parts * 2 * sizeof(float));
         CudaOperand visible = plan.At((long)tiles.FirstVisibleWord * sizeof(int));
         int stages = DecodeStages(kernel.Target, dimension), clears = tiles.PrefillTiles > 0 ? 0 : PagedClearBlocks;
-        kernel.Launch("attention_paged.cu", "paged_decode",
-            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
-            .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-            .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
-            .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
-            .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
-            .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
-            .Float32(ScaleOfPowers(dimension)).Status(BadPage);
+        if (WarpgroupAttention.Computes(kernel.Target, dimension))
+        {
+            WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)), visible, sums,
+                statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
+        }
+        else
+        {
+            kernel.Launch("attention_paged.cu", "paged_decode",
+                new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
+                .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
+                .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
+                .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
+                .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
+                .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
+                .Float32(ScaleOfPowers(dimension)).Status(BadPage);
+        }
+
         if (tiles.Spans == 1)
             return;
         kernel.Launch("attention_paged.cu", "paged_merge", CudaKernelBuilder.Blocks((long)rows * op.HeadCount, Warps),
@@ -201,7 +229,7 @@ internal static class AttentionBindings
             $"lengths[{{index}}] is {{value}}, but the pages of a sequence hold only {lengthLimit} tokens");
 
     /// <summary>A pointer to temporary memory, of which a kernel that does not use it may have none.</summary>
-    private static KernelLaunch ScratchOrNull(this KernelLaunch launch, CudaScratch scratch) =>
+    internal static KernelLaunch ScratchOrNull(this KernelLaunch launch, CudaScratch scratch) =>
         scratch.Bytes == 0 ? launch.Null() : launch.Scratch(scratch);
 
     private static NotSupportedException TooManyTiles(CudaKernelBuilder kernel, int rows, int sequences, long count) =>
@@ -275,13 +303,14 @@ internal static class AttentionBindings
         Math.Max(RowBytes(dimension) * (DecodePairs + 2 * stages * Block) + DecodePairs * (Block + 8) * sizeof(float),
             RowBytes(dimension) * (SharedPairs + 4 * Block));
 
-    private static float Scale(int dimension) => (float)(1 / Math.Sqrt(dimension));
+    /// <summary>The factor on scores.</summary>
+    internal static float Scale(int dimension) => (float)(1 / Math.Sqrt(dimension));
 
     /// <summary>The factor on scores that are exponents of 2.</summary>
-    private static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
+    internal static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
 
     /// <summary>What paged attention and its plan know of a step.</summary>
-    private readonly record struct PagedOperands(int Rows, int Group, int Sequences, int TableWidth)
+    internal readonly record struct PagedOperands(int Rows, int Group, int Sequences, int TableWidth)
     {
         public PagedOperands(int rows, int group, Shape table)
             : this(rows, group, table[0], table[1])

@@ -22,6 +22,7 @@ public sealed class AttentionKernelTests
         Emulator.Require();
         Emulator.Configure("schedule", "forward");
         Emulator.Configure("async", "late");
+        Emulator.Configure("rounding", "same");
     }
 
     [Theory]
@@ -135,6 +136,8 @@ public sealed class AttentionKernelTests
     [InlineData(2, 1, 16, 3, "forward")] // all pairs of the group in one tile of 16
     [InlineData(6, 2, 32, 24, "reverse")] // 72 pairs: one tile of 64 and one of 8
     [InlineData(5, 1, 80, 8, "seed:7")] // 40 pairs
+    [InlineData(6, 2, 64, 24, "seed:2")] // warpgroups
+    [InlineData(4, 1, 128, 9, "reverse")]
     public void A_group_of_completions_with_a_common_prompt_decodes_as_with_copies_of_it(int heads, int keyValueHeads,
         int dimension, int completions, string schedule)
     {
@@ -181,9 +184,9 @@ public sealed class AttentionKernelTests
             Emulator.Configure("counters", "on");
             Emulator.Check(Emulator.simtCountersReset());
             BFloat16[] output = Page(device, op, queries, pool, table, starts, lengths);
-            Emulator.Check(Emulator.simtCountersRead("paged_decode", out EmulatorCounters counters));
+            Emulator.Check(Emulator.simtCountersRead(Kernel("paged_decode", dimension), out EmulatorCounters counters));
             Emulator.Configure("counters", "off");
-            return (output, (long)counters.GlobalLoadBytes);
+            return (output, (long)(counters.GlobalLoadBytes + counters.BulkLoadBytes));
         }
     }
 
@@ -209,8 +212,8 @@ public sealed class AttentionKernelTests
         Emulator.Configure("counters", "on");
         Emulator.Check(Emulator.simtCountersReset());
         BFloat16[] together = Page(device, op, queries, pool, table, starts, lengths, planned: true);
-        Emulator.Check(Emulator.simtCountersRead("paged_decode", out EmulatorCounters decode));
-        Emulator.Check(Emulator.simtCountersRead("paged_prefill", out EmulatorCounters prefill));
+        Emulator.Check(Emulator.simtCountersRead(Kernel("paged_decode", dimension), out EmulatorCounters decode));
+        Emulator.Check(Emulator.simtCountersRead(Kernel("paged_prefill", dimension), out EmulatorCounters prefill));
         Emulator.Configure("counters", "off");
         Assert.Equal(together, Page(device, op, queries, pool, table, starts, lengths));
         Assert.All(together[^(3 * row)..], element => Assert.Equal(0f, (float)element));
@@ -228,8 +231,8 @@ public sealed class AttentionKernelTests
         // The contexts of the completions are read by the one, and by the other only the prompt's. Beside them are queries,
         // and tiles and table, of which every thread reads its own copy; the prompt would be half as much again, and more.
         long contexts = 2L * sizeof(ushort) * keyValueHeads * dimension * (lengths[0] + lengths[1] + lengths[4]);
-        Assert.InRange((long)decode.GlobalLoadBytes, contexts, contexts * 3 / 2);
-        Assert.InRange((long)prefill.GlobalLoadBytes, 1, contexts / 2);
+        Assert.InRange((long)(decode.GlobalLoadBytes + decode.BulkLoadBytes), contexts, contexts * 3 / 2);
+        Assert.InRange((long)(prefill.GlobalLoadBytes + prefill.BulkLoadBytes), 1, contexts / 2);
     }
 
     [Fact]
@@ -237,11 +240,11 @@ public sealed class AttentionKernelTests
     {
         var op = new PagedAttention(16, 2, 128);
         Assert.Equal(["attention_plan_spans"], Kernels(new PagedAttentionPlan(8, 8), null, 8, 8));
-        Assert.Equal(["paged_decode", "paged_merge"], Kernels(op, 8, 8, 8));
+        Assert.Equal(["warpgroup_paged_decode", "paged_merge"], Kernels(op, 8, 8, 8));
         Assert.Equal(["attention_plan"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 1));
-        Assert.Equal(["paged_prefill"], Kernels(op, 300, 300, 1));
+        Assert.Equal(["warpgroup_paged_prefill"], Kernels(op, 300, 300, 1));
         Assert.Equal(["attention_plan", "attention_plan_spans"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 40));
-        Assert.Equal(["paged_prefill", "paged_decode", "paged_merge"], Kernels(op, 300, 300, 40));
+        Assert.Equal(["warpgroup_paged_prefill", "warpgroup_paged_decode", "paged_merge"], Kernels(op, 300, 300, 40));
 
         static string[] Kernels(Op op, int? planned, int rows, int sequences)
         {
@@ -303,16 +306,20 @@ public sealed class AttentionKernelTests
     [Fact]
     public void Sums_of_earlier_spans_take_memory_for_the_blocks_of_a_card_and_not_of_the_grid()
     {
-        // 32 heads of 32,768 tokens: more than 8,192 blocks, of which two are resident on each of 132 multiprocessors. Each
+        // 32 heads of 32,768 tokens: more than 8,192 blocks, of which two are resident on each of 148 multiprocessors. Each
         // has two tiles of 16 rows by 128 columns, maxima and sums for each of its four warps.
+        CudaTarget card = CudaTarget.For("sm_100");
         TensorType q = Type(32768, 4096), k = Type(32768, 1024), starts = TensorType.Int32(9);
-        long sums = 2 * 132 * 2 * (16 * 128 + 128) * 4 * sizeof(float);
-        Assert.InRange(CudaBindings.Standard.Describe(new Attention(32, 8, 128, true), [q, k, k, starts], CudaTarget.Hopper)
+        long sums = 2 * 148 * 2 * (16 * 128 + 128) * 4 * sizeof(float);
+        Assert.InRange(CudaBindings.Standard.Describe(new Attention(32, 8, 128, true), [q, k, k, starts], card)
             .ScratchBytes, sums, sums + 100_000);
-        Assert.InRange(Describe(new PagedAttention(32, 8, 128), CudaTarget.Hopper, 8192, 4, 1, 1024).ScratchBytes, sums,
+        Assert.InRange(Describe(new PagedAttention(32, 8, 128), card, 8192, 4, 1, 1024).ScratchBytes, sums,
             sums + 100_000);
+        // Warpgroups keep them in shared memory.
+        Assert.InRange(CudaBindings.Standard.Describe(new Attention(32, 8, 128, true), [q, k, k, starts], CudaTarget.Hopper)
+            .ScratchBytes, 0, 100_000);
         // None where no sequence is longer than a span.
-        Assert.InRange(Describe(new PagedAttention(32, 8, 128), CudaTarget.Hopper, 400, 4, 1, 16).ScratchBytes, 0, 10_000);
+        Assert.InRange(Describe(new PagedAttention(32, 8, 128), card, 400, 4, 1, 16).ScratchBytes, 0, 10_000);
     }
 
     [Fact]
@@ -326,6 +333,58 @@ public sealed class AttentionKernelTests
         static string Refused(Op op, TensorType[] types) =>
             Assert.Throws<NotSupportedException>(() => CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper)).Message;
     }
+
+    [Theory]
+    [InlineData(6, 2, 64, "forward", "late")]
+    [InlineData(5, 1, 128, "seed:11", "late")]
+    [InlineData(2, 1, 128, "reverse", "immediate")]
+    public void Rollouts_have_the_bits_of_training_though_wgmma_rounds_in_its_own_way(int heads, int keyValueHeads,
+        int dimension, string schedule, string completion)
+    {
+        const int Length = Span + 75;
+        using CudaDevice device = Device();
+        var batch = new Tokens(Length, heads, keyValueHeads, dimension);
+        BFloat16[] alike = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
+        Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", completion);
+        Emulator.Configure("rounding", "own");
+        BFloat16[] expected = (BFloat16[])Attend(device, batch, [0, Length], causal: true)[0];
+        Assert.NotEqual(alike, expected);
+        foreach ((int first, int rows) in new[]
+        {
+            (0, Length), (20, 50), (Span - 60, 130), (70, 4), (63, 1), (64, 1), (Span - 1, 1), (Span, 1), (Length - 1, 1),
+        })
+            Assert.Equal(batch.RowsOf(expected, first, rows), Continue(device, batch, first, rows));
+    }
+
+    [Fact]
+    public void Warpgroups_multiply_by_the_card_and_the_heads_whatever_the_rows()
+    {
+        foreach (int rows in new[] { 1, 16, 33, 700 })
+        {
+            foreach (int sequences in new[] { 1, 8 })
+            {
+                Assert.All(Names(64, CudaTarget.Hopper), name => Assert.StartsWith("warpgroup", name, StringComparison.Ordinal));
+                Assert.All(Names(128, CudaTarget.Hopper), name => Assert.StartsWith("warpgroup", name, StringComparison.Ordinal));
+                Assert.All(Names(80, CudaTarget.Hopper), name => Assert.DoesNotContain("warpgroup", name, StringComparison.Ordinal));
+                Assert.All(Names(128, CudaTarget.Hopper with { ArchitectureName = "compute_90" }),
+                    name => Assert.DoesNotContain("warpgroup", name, StringComparison.Ordinal));
+
+                IEnumerable<string> Names(int dimension, CudaTarget target)
+                {
+                    TensorType q = Type(rows, 4 * dimension), k = Type(rows, dimension);
+                    return CudaBindings.Standard.Describe(new Attention(4, 1, dimension, true),
+                        [q, k, k, TensorType.Int32(sequences + 1)], target).Launches
+                        .Concat(Describe(new PagedAttention(4, 1, dimension), target, rows, 40, sequences, 40).Launches)
+                        .Select(launch => launch.EntryPoint)
+                        .Where(name => !name.StartsWith("attention_plan", StringComparison.Ordinal) && name != "paged_merge");
+                }
+            }
+        }
+    }
+
+    /// <summary>The kernel of the emulator's card, a Hopper.</summary>
+    private static string Kernel(string name, int dimension) => dimension is 64 or 128 ? "warpgroup_" + name : name;
 
     private static CudaDevice Device(bool deterministic = true) =>
         new(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), Deterministic = deterministic });

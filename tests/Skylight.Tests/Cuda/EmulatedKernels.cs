@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
 using Skylight.Cuda;
 using Skylight.Graphs;
 using Skylight.Tensors;
@@ -21,23 +22,35 @@ internal sealed unsafe class EmulatedKernels : IDisposable
 
     /// <summary>Runs a binding's launches on arrays of the inputs' types, and gives the first output.</summary>
     public TResult[] Run<TResult>(CudaKernelDescription description, TensorType output, params Array[] inputs)
-        where TResult : unmanaged
+        where TResult : unmanaged =>
+        MemoryMarshal.Cast<byte, TResult>(Run(description, [output], inputs)[0]).ToArray();
+
+    /// <summary>The same, and gives the bytes of all outputs.</summary>
+    public byte[][] Run(CudaKernelDescription description, IReadOnlyList<TensorType> outputs, params Array[] inputs)
     {
-        ulong[] arrays = [.. inputs.Select(Upload)];
-        int count = (int)output.Shape.ElementCount;
-        ulong result = _emulator.Allocate(Math.Max(count * sizeof(TResult), 16)),
-            scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16));
+        ulong[] arrays = [.. inputs.Select(Upload)],
+            results = [.. outputs.Select(output => _emulator.Allocate((int)Math.Max(output.Bytes, 16)))];
+        ulong scratch = _emulator.Allocate((int)Math.Max(description.ScratchBytes, 16)), status = _emulator.Upload(new int[4]);
         foreach (CudaStep step in description.Steps)
-            Launch(Assert.IsType<CudaLaunchStep>(step).Launch, operand => (operand.Kind switch
-            {
-                CudaOperandKind.Input => arrays[operand.Index],
-                CudaOperandKind.Output => result,
-                _ => scratch,
-            }) + (ulong)operand.ByteOffset);
-        TResult[] elements = _emulator.Download<TResult>(result, count);
-        foreach (ulong array in (ulong[])[.. arrays, result, scratch])
+        {
+            if (step is CudaClearStep clear)
+                Emulator.Check(Emulator.cuMemsetD32Async(Address(clear.Operand), 0, (nuint)clear.Bytes / 4, _emulator.Stream));
+            else
+                Launch(Assert.IsType<CudaLaunchStep>(step).Launch, status, Address);
+        }
+
+        byte[][] bytes = [.. outputs.Select((output, index) => _emulator.Download<byte>(results[index], (int)output.Bytes))];
+        Assert.Equal(0, _emulator.Download<int>(status, 1)[0]);
+        foreach (ulong array in (ulong[])[.. arrays, .. results, scratch, status])
             _emulator.Free(array);
-        return elements;
+        return bytes;
+
+        ulong Address(CudaOperand operand) => (operand.Kind switch
+        {
+            CudaOperandKind.Input => arrays[operand.Index],
+            CudaOperandKind.Output => results[operand.Index],
+            _ => scratch,
+        }) + (ulong)operand.ByteOffset;
     }
 
     /// <summary>Describes an op with the standard bindings, runs it, and gives its first output.</summary>
@@ -47,7 +60,8 @@ internal sealed unsafe class EmulatedKernels : IDisposable
     /// <summary>The same for a certain card.</summary>
     public TResult[] Run<TResult>(Op op, IReadOnlyList<TensorType> types, CudaTarget target, params Array[] inputs)
         where TResult : unmanaged =>
-        Run<TResult>(CudaBindings.Standard.Describe(op, types, target), op.Infer(types)[0], inputs);
+        MemoryMarshal.Cast<byte, TResult>(
+            Run(CudaBindings.Standard.Describe(op, types, target), op.Infer(types), inputs)[0]).ToArray();
 
     /// <inheritdoc/>
     public void Dispose()
@@ -64,7 +78,7 @@ internal sealed unsafe class EmulatedKernels : IDisposable
         _ => _emulator.Upload((int[])elements),
     };
 
-    private void Launch(KernelLaunch launch, Func<CudaOperand, ulong> address)
+    private void Launch(KernelLaunch launch, ulong status, Func<CudaOperand, ulong> address)
     {
         if (!_modules.TryGetValue(launch.Variant, out nint module))
         {
@@ -78,27 +92,31 @@ internal sealed unsafe class EmulatedKernels : IDisposable
         Emulator.Check(Emulator.cuModuleGetFunction(out nint function, module, launch.EntryPoint));
         const int MaximumDynamicSharedBytes = 8;
         Emulator.Check(Emulator.cuFuncSetAttribute(function, MaximumDynamicSharedBytes, launch.SharedBytes));
-        // A slot for the largest argument each, a tensor map.
+        // A slot for the largest argument each, a tensor map. Of a status there are two: where, and the tag.
         const int Slot = KernelTensorMap.EncodedBytes;
-        int count = launch.Arguments.Count;
+        int count = launch.Arguments.Sum(argument => argument.Kind == KernelArgumentKind.Status ? 2 : 1), slot = 0;
         byte* values = stackalloc byte[Slot * count];
         void** parameters = stackalloc void*[count];
         for (int index = 0; index < count; index++)
-        {
-            KernelArgument argument = launch.Arguments[index];
             parameters[index] = values + Slot * index;
+        foreach (KernelArgument argument in launch.Arguments)
+        {
+            void* parameter = parameters[slot++];
             if (argument.TensorMap is { } map)
                 Emulator.TensorMap(address(argument.Operand), [(ulong)map.Columns, (ulong)map.Rows, (ulong)map.Matrices],
                     [(ulong)map.Columns * 2, (ulong)map.Rows * (ulong)map.Columns * 2],
                     [KernelTensorMap.BoxColumns, (uint)map.BoxRows, 1], swizzle: 3)
-                    .CopyTo(new Span<byte>(parameters[index], Slot));
+                    .CopyTo(new Span<byte>(parameter, Slot));
             else
-                *(ulong*)parameters[index] = argument.Kind switch
+                *(ulong*)parameter = argument.Kind switch
                 {
                     KernelArgumentKind.Pointer => address(argument.Operand),
                     KernelArgumentKind.Null => 0UL,
+                    KernelArgumentKind.Status => status,
                     _ => (ulong)argument.Bits,
                 };
+            if (argument.Kind == KernelArgumentKind.Status)
+                *(ulong*)parameters[slot++] = 1 + (ulong)argument.Bits;
         }
 
         Emulator.Check(Emulator.cuLaunchKernel(

@@ -219,6 +219,18 @@ public sealed class HopperBugTests
         PlantedBugTests.Finds(LaunchFailed, finding, source, threads: 128, shared: 8192);
     }
 
+    [Theory]
+    [InlineData("wgmma_wait<0>(d)", "does not name its registers")]
+    [InlineData("a[1][2] = 3; wgmma_wait<0>(d, a)", "were written before the wait that covers it")]
+    public void TheLeftFactorInRegistersIsNamedByTheWaitAndNotWrittenBefore(string after, string finding) =>
+        PlantedBugTests.Finds(LaunchFailed, finding,
+            Warpgroup.Replace("FENCE_PROXY", "fence_proxy_async()", StringComparison.Ordinal)
+            .Replace("FENCE;", "unsigned int a[2][4] = {}; wgmma_fence();", StringComparison.Ordinal)
+            .Replace("wgmma_m64n64k16(d, matrix, matrix, 1)", "wgmma_m64n64k16(d, a[1], matrix, 1)",
+                StringComparison.Ordinal)
+            .Replace("AFTER", after, StringComparison.Ordinal).Replace("// PRODUCT", "// BUG", StringComparison.Ordinal),
+            threads: 128, shared: 8192);
+
     [Fact]
     public void WarpsOfAWarpgroupThatDisagreeAreFound() =>
         PlantedBugTests.Finds(LaunchFailed, "the warps of a warpgroup do not agree",

@@ -24,11 +24,12 @@ public sealed class WarpgroupTests
             float d[COLUMNS / 2];
             for (int i = 0; i < COLUMNS / 2; i++) d[i] = 1;
             int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+            unsigned int fragments[DEPTH / 16][4];
             wgmma_fence();
             for (int slice = 0; slice < DEPTH / 16; slice++) {
                 unsigned long long b_matrix = wgmma_descriptor(b_base + B_SLICE, B_LEADING, B_STRIDE, B_SWIZZLE);
         #ifdef A_IN_REGISTERS
-                unsigned int fragment[4];
+                unsigned int(&fragment)[4] = fragments[slice];
                 for (int i = 0; i < 4; i++)
                     fragment[i] = rows[(16 * warp + lane / 4 + i % 2 * 8) * DEPTH / 2 + slice * 8 + lane % 4 + i / 2 * 4];
                 PRODUCT<TRANSPOSE_B>(d, fragment, b_matrix, ACCUMULATE || slice > 0);
@@ -38,7 +39,7 @@ public sealed class WarpgroupTests
         #endif
             }
             wgmma_commit();
-            wgmma_wait<0>(d);
+            wgmma_wait<0>(d, fragments);
             for (int i = 0; i < COLUMNS / 2; i++)
                 out[(16 * warp + lane / 4 + i / 2 % 2 * 8) * COLUMNS + i / 4 * 8 + lane % 4 * 2 + i % 2] = d[i];
         }

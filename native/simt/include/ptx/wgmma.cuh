@@ -13,12 +13,19 @@ __device__ __forceinline__ void wgmma_fence() { simt_warpgroup_fence(); }
 __device__ __forceinline__ void wgmma_commit() { simt_warpgroup_commit(); }
 
 template <int Count>
-__device__ __forceinline__ void wgmma_tie(float (&d)[Count]) { (void)d; }
+__device__ __forceinline__ void wgmma_tie(float (&registers)[Count]) { (void)registers; }
 
-template <int N, int... Counts>
-__device__ __forceinline__ void wgmma_wait(float (&... d)[Counts]) {
-    float* const named[sizeof...(d) + 1] = {d...};
-    simt_warpgroup_wait(N, named, sizeof...(d));
+template <int Count>
+__device__ __forceinline__ void wgmma_tie(unsigned int (&registers)[Count]) { (void)registers; }
+
+template <class Register, int Rows, int Count>
+__device__ __forceinline__ void wgmma_tie(Register (&registers)[Rows][Count]) { (void)registers; }
+
+template <int N, class... Registers>
+__device__ __forceinline__ void wgmma_wait(Registers&... registers) {
+    const void* const named[sizeof...(registers) + 1] = {registers...};
+    const unsigned long bytes[sizeof...(registers) + 1] = {sizeof(registers)...};
+    simt_warpgroup_wait(N, named, bytes, sizeof...(registers));
 }
 
 template <int TransposeA = 0, int TransposeB = 0>
