@@ -11,8 +11,8 @@
 // Two kernels that both compute p and dp (7 products instead of 5) need no additions across blocks: every sum has one order, which depends
 // on positions within the sequence only.
 // FLOPs: 14·D per pair of query and visible key and head. Bytes: all operands once.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills: keys D = 64 with QUERY_ROWS 64: 194 registers on sm_80,
-// 212 on sm_90a; D = 128 with QUERY_ROWS 32: 240 and 238; queries with STAGES 2: D = 64: 128 and 126, D = 128: 167 and 167; statistics: 18
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills: keys D = 64 with QUERY_ROWS 64: 168 registers on sm_80
+// and sm_90a; D = 128 with QUERY_ROWS 32: 238 and 240; queries with STAGES 2: D = 64: 130 and 128, D = 128: 166 and 174; statistics: 18
 // and 19. Loads that compute their addresses anew (thread_index) took up to 80 registers off the queries.
 #include "common/attention_core.cuh"
 #include "common/attention_tile.cuh"
@@ -52,8 +52,8 @@ __device__ __forceinline__ void store_gradient(bfloat16* target, long long strid
     }
 }
 
-// Three blocks on a multiprocessor of sm_90a, where that takes no spills; without the bound the compiler stops at two.
-extern "C" __global__ void __launch_bounds__(threads, 32 < dimension && dimension <= 64 ? 3 : 1)
+// Three blocks on a multiprocessor of sm_90a, which without the bound would be two. 0 bounds nothing; 1 lets narrow heads take more registers.
+extern "C" __global__ void __launch_bounds__(threads, 32 < dimension && dimension <= 64 ? 3 : 0)
     attention_backward_keys(const bfloat16* q, const bfloat16* k, const bfloat16* v, const bfloat16* output_gradient, const float2* statistics,
                             const AttentionTile* tiles, bfloat16* key_gradient, bfloat16* value_gradient, int rows, int group, float scale,
                             float natural_scale) {

@@ -8,7 +8,7 @@
 // slot_count blocks that may be resident (null where no sequence is that long; slots [2 + blocks], zeros, says who has which): decoding can
 // then compute the same sums side by side (common/attention_core.cuh).
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: q, k, v, out and logSumExp once; beyond 512 keys 8·D per row, head and span.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills, ROW_TILES 2: D = 64: 180 registers on sm_80, 179 on sm_90a;
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4, causal, no spills, ROW_TILES 2: D = 64: 242 registers on sm_80, 243 on sm_90a;
 // D = 128: 255 and 255 (two blocks on a multiprocessor of sm_90a, one on sm_80, for the shared memory).
 // ROW_TILES 2 uses each fragment of keys and values twice. At D = 128 it had spilled 60 to 160 bytes; what freed the registers: loads compute
 // their addresses anew (thread_index), maximum and sum of the rows lie in shared memory except while a block is softened, and the scores
