@@ -8,8 +8,8 @@
 // tile has them.
 // FLOPs: 2·rows·columns·inner. Bytes: both factors and the result once.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, x · weightᵀ in tiles of 128×256: 168 registers at the launch, of which setmaxnreg
-// leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main loop has 67 instructions for four m64n256k16.
-// One consumer: 78 registers with 64 columns, 37 with 16.
+// leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main loop has 66 instructions for four m64n256k16.
+// One consumer: 80 registers with 64 columns, 40 with 16.
 #include "common/shared.cuh"
 #include "common/warpgroup_tile.cuh"
 

@@ -223,8 +223,8 @@ public sealed class CudaKernelBuilder
     private static string[] FindHopperHeaders()
     {
         const string Instructions = "ptx/wgmma.cuh";
-        return [Instructions, .. KernelSource.Headers.Where(header => header.Text.Contains(Instructions, StringComparison.Ordinal))
-            .Select(header => header.Name)];
+        return [Instructions, .. KernelSource.Headers
+            .Where(header => header.Text.Contains(Instructions, StringComparison.Ordinal)).Select(header => header.Name)];
     }
 
     private static int Stride(int given, int dense) => given == 0 ? dense : given;
