@@ -7,7 +7,8 @@ namespace Skylight.Cli.Kernels;
 /// <param name="Opcode">With its modifiers: <c>HMMA.16816.F32.BF16</c>.</param>
 /// <param name="Operands">The rest of the line.</param>
 /// <param name="Target">Where a branch goes to, as an index of the function's instructions; −1 where it is none.</param>
-internal readonly record struct MachineInstruction(string Opcode, string Operands, int Target)
+/// <param name="IsConditional">Whether a predicate stands before it.</param>
+internal readonly record struct MachineInstruction(string Opcode, string Operands, int Target, bool IsConditional)
 {
     /// <summary>The opcode without modifiers.</summary>
     public string Name => Opcode.Split('.', 2)[0];
@@ -24,10 +25,13 @@ internal readonly record struct MachineLoop(int First, int Last)
 /// <param name="Instructions">In order of their addresses.</param>
 internal sealed partial record MachineFunction(string EntryPoint, IReadOnlyList<MachineInstruction> Instructions)
 {
-    /// <summary>All loops: from the target of each branch that goes back to that branch.</summary>
+    /// <summary>
+    /// All loops: from the target of each branch that goes back to that branch, where nobody comes to the branch but by the
+    /// target. Pieces that lie at the end because they are rarely run (a wait's second try) go back too, and repeat nothing.
+    /// </summary>
     public IReadOnlyList<MachineLoop> Loops { get; } = [.. Instructions
         .Select((instruction, index) => new MachineLoop(instruction.Target, index))
-        .Where(loop => loop.First >= 0 && loop.First < loop.Last).Distinct()];
+        .Where(loop => loop.First >= 0 && loop.First < loop.Last && !IsReached(Instructions, loop.Last, loop.First)).Distinct()];
 
     /// <summary>The instructions of a loop.</summary>
     public IEnumerable<MachineInstruction> Body(MachineLoop loop) =>
@@ -47,12 +51,38 @@ internal sealed partial record MachineFunction(string EntryPoint, IReadOnlyList<
         return inner.Length == 0 ? null : inner.MaxBy(loop => loop.Work).Loop;
     }
 
+    /// <summary>Whether an instruction is reached from the beginning without another one.</summary>
+    private static bool IsReached(IReadOnlyList<MachineInstruction> instructions, int index, int without)
+    {
+        bool[] seen = new bool[instructions.Count];
+        seen[without] = true;
+        var next = new Stack<int>([0]);
+        while (next.TryPop(out int current))
+        {
+            if (current >= seen.Length || seen[current])
+                continue;
+            if (current == index)
+                return true;
+            seen[current] = true;
+            MachineInstruction instruction = instructions[current];
+            if (instruction.Target >= 0)
+                next.Push(instruction.Target);
+            // A condition may be an operand too; a branch that is taken always has only its target.
+            bool always = !instruction.IsConditional && (instruction.Name == "EXIT" || instruction.Name == "RET"
+                || (instruction.Name == "BRA" && instruction.Operands.StartsWith('`')));
+            if (!always)
+                next.Push(current + 1);
+        }
+
+        return false;
+    }
+
     /// <summary>Reads what the disassembler prints.</summary>
     public static IReadOnlyList<MachineFunction> Read(string text)
     {
         var functions = new List<MachineFunction>();
         string? name = null;
-        var lines = new List<(string Opcode, string Operands)>();
+        var lines = new List<(string Opcode, string Operands, bool IsConditional)>();
         var labels = new Dictionary<string, int>(StringComparer.Ordinal);
         foreach (string line in text.Split('\n'))
         {
@@ -67,7 +97,7 @@ internal sealed partial record MachineFunction(string EntryPoint, IReadOnlyList<
             }
             else if (InstructionLine().Match(line) is { Success: true } instruction)
             {
-                lines.Add((instruction.Groups[1].Value, instruction.Groups[2].Value.Trim()));
+                lines.Add((instruction.Groups[2].Value, instruction.Groups[3].Value.Trim(), instruction.Groups[1].Success));
             }
         }
 
@@ -78,7 +108,8 @@ internal sealed partial record MachineFunction(string EntryPoint, IReadOnlyList<
         {
             if (name is not null)
                 functions.Add(new MachineFunction(name,
-                    [.. lines.Select(line => new MachineInstruction(line.Opcode, line.Operands, TargetOf(line.Operands)))]));
+                    [.. lines.Select(line => new MachineInstruction(line.Opcode, line.Operands, TargetOf(line.Operands),
+                        line.IsConditional))]));
             lines.Clear();
             labels.Clear();
         }
@@ -93,7 +124,7 @@ internal sealed partial record MachineFunction(string EntryPoint, IReadOnlyList<
     [GeneratedRegex(@"^(\.L_[^:]+):")]
     private static partial Regex LabelLine();
 
-    [GeneratedRegex(@"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_.x]*)([^;]*);")]
+    [GeneratedRegex(@"^\s+/\*[0-9a-f]+\*/\s+(@!?U?P[0-9T]+\s+)?([A-Z][A-Z0-9_.x]*)([^;]*);")]
     private static partial Regex InstructionLine();
 
     [GeneratedRegex(@"`\((\.L_[^)]+)\)")]

@@ -59,6 +59,27 @@ public sealed class MachineCodeTests
     }
 
     [Fact]
+    public void A_rare_piece_at_the_end_that_goes_back_is_no_loop()
+    {
+        // The second try of a wait, out of the way.
+        MachineFunction function = Assert.Single(MachineFunction.Read("""
+            	.section	.text.third,"ax",@progbits
+            .L_x_0:
+                    /*0000*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R0 ;
+                    /*0010*/              @!P0 BRA `(.L_x_2) ;
+            .L_x_1:
+                    /*0020*/                   FADD R2, R2, R3 ;
+                    /*0030*/               @P1 BRA `(.L_x_0) ;
+                    /*0040*/                   EXIT ;
+            .L_x_2:
+                    /*0050*/                   SYNCS.PHASECHK.TRANS64.TRYWAIT P0, [UR4], R0 ;
+                    /*0060*/              @!P0 BRA `(.L_x_2) ;
+                    /*0070*/                   BRA `(.L_x_1) ;
+            """));
+        Assert.Equal([new MachineLoop(0, 3), new MachineLoop(5, 6)], function.Loops);
+    }
+
+    [Fact]
     public void A_kernel_without_a_loop_is_counted_whole()
     {
         KernelAnalysis analysis = KernelAnalysis.Of(s_figures, "second", Code);
