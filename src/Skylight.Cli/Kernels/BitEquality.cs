@@ -61,7 +61,8 @@ internal sealed class BitEquality
         Completion[] expected = [.. alone.SelectMany(all => all)];
         Completion[] beside = [.. Together(cancellationToken).SelectMany(all => all)];
         yield return Row("beside others, prompts in parts", expected, [.. beside.Select(completion => completion.Tokens)],
-            [.. beside.Select(completion => completion.LogProbabilities)], [.. beside.Select(completion => completion.Entropies)]);
+            [.. beside.Select(completion => completion.LogProbabilities)],
+            [.. beside.Select(completion => completion.Entropies)]);
         TrainingSample[] samples = [.. _requests.Zip(alone).SelectMany(pair => pair.Second.Select(
             completion => Sample(pair.First, completion)))];
         int[][] tokens = [.. expected.Select(completion => completion.Tokens)];

@@ -30,7 +30,8 @@ internal static class AttentionBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<Attention>((op, kernel) => QueueForward(op, kernel, WarpgroupAttention.Computes(kernel.Target, op.HeadDimension)));
+        bindings.Add<Attention>((op, kernel) =>
+            QueueForward(op, kernel, WarpgroupAttention.Computes(kernel.Target, op.HeadDimension)));
         bindings.Add<AttentionBackward>(Backward);
         bindings.Add<PagedAttentionPlan>(PagedPlan);
         bindings.Add<PagedAttention>(Paged);

@@ -12,7 +12,9 @@ internal static class WarpgroupAttention
     public const int TileRows = Consumers * GroupRows;
 
     private const int Consumers = 2, GroupRows = 64, GroupThreads = 128, DecodeBlocks = 2, Block = 2 * PagedAttention.PageSize;
-    private const int Reserved = 1024; // of each block's shared memory; a multiprocessor has that much more than one block may ask for
+
+    // Bytes of each block's shared memory; a multiprocessor has that much more than one block may ask for.
+    private const int Reserved = 1024;
 
     /// <summary>
     /// Whether warpgroups multiply, in training, prefill and decoding alike: <c>wgmma</c> may round otherwise than

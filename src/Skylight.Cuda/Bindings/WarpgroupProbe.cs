@@ -61,7 +61,8 @@ internal static class WarpgroupProbe
             int[] expected = Product(device, most, sourceOf(most), left, right, result);
             foreach (WarpgroupTile tile in WarpgroupTile.All)
             {
-                if (tile != most && Differing(expected, Product(device, tile, sourceOf(tile), left, right, result)) is > 0 and var count)
+                int[] found = tile == most ? expected : Product(device, tile, sourceOf(tile), left, right, result);
+                if (Differing(expected, found) is > 0 and var count)
                     return $"of {Rows * Columns} elements, {count} have other bits in tiles of {tile.Columns} columns than in those of {most.Columns}";
             }
 

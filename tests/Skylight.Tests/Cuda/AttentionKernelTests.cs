@@ -209,12 +209,7 @@ public sealed class AttentionKernelTests
         Emulator.Configure("schedule", schedule);
         Emulator.Configure("async", completion);
         using CudaDevice device = Device();
-        Emulator.Configure("counters", "on");
-        Emulator.Check(Emulator.simtCountersReset());
-        BFloat16[] together = Page(device, op, queries, pool, table, starts, lengths, planned: true);
-        Emulator.Check(Emulator.simtCountersRead(Kernel("paged_decode", dimension), out EmulatorCounters decode));
-        Emulator.Check(Emulator.simtCountersRead(Kernel("paged_prefill", dimension), out EmulatorCounters prefill));
-        Emulator.Configure("counters", "off");
+        (BFloat16[] together, long decode, long prefill) = Counted(queries, starts, lengths);
         Assert.Equal(together, Page(device, op, queries, pool, table, starts, lengths));
         Assert.All(together[^(3 * row)..], element => Assert.Equal(0f, (float)element));
         for (int sequence = 0; sequence < sequences; sequence++)
@@ -228,11 +223,35 @@ public sealed class AttentionKernelTests
             Assert.Contains(alone, element => (float)element != 0);
         }
 
-        // The contexts of the completions are read by the one, and by the other only the prompt's. Beside them are queries,
-        // and tiles and table, of which every thread reads its own copy; the prompt would be half as much again, and more.
+        // The contexts of the completions are read by the one, as where the prompt's rows are of no sequence (with as many
+        // blocks, each of whose threads reads its tile), and by the other only the prompt's.
+        int prompt = starts[2] * row, behind = starts[3] * row;
+        (BFloat16[] completions, long without, _) = Counted(
+            [.. queries[..prompt], .. queries[behind..], .. queries[prompt..behind]], [0, 1, 2, 2, 2, 3],
+            [lengths[0], lengths[1], 0, 0, lengths[4]]);
+        Assert.Equal(together[..prompt], completions[..prompt]);
+        Assert.Equal(together[behind..(behind + row)], completions[prompt..(prompt + row)]);
         long contexts = 2L * sizeof(ushort) * keyValueHeads * dimension * (lengths[0] + lengths[1] + lengths[4]);
-        Assert.InRange((long)(decode.GlobalLoadBytes + decode.BulkLoadBytes), contexts, contexts * 3 / 2);
-        Assert.InRange((long)(prefill.GlobalLoadBytes + prefill.BulkLoadBytes), 1, contexts / 2);
+        Assert.InRange(without, contexts, 2 * contexts);
+        Assert.InRange(decode, without, without * 21 / 20);
+        Assert.InRange(prefill, 1, contexts / 2);
+
+        (BFloat16[] Output, long Decode, long Prefill) Counted(BFloat16[] some, int[] firsts, int[] seen)
+        {
+            Emulator.Configure("counters", "on");
+            Emulator.Check(Emulator.simtCountersReset());
+            BFloat16[] output = Page(device, op, some, pool, table, firsts, seen, planned: true);
+            Emulator.Check(Emulator.simtCountersRead(Kernel("paged_decode", dimension), out EmulatorCounters decoding));
+            // Without a prompt it is not launched.
+            bool hasPrompt = firsts[3] > firsts[2];
+            EmulatorCounters reading = default;
+            if (hasPrompt)
+                Emulator.Check(Emulator.simtCountersRead(Kernel("paged_prefill", dimension), out reading));
+            Emulator.Configure("counters", "off");
+            return (output, Loaded(decoding), Loaded(reading));
+        }
+
+        static long Loaded(EmulatorCounters counters) => (long)(counters.GlobalLoadBytes + counters.BulkLoadBytes);
     }
 
     [Fact]

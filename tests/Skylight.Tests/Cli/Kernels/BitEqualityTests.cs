@@ -57,7 +57,9 @@ public sealed class BitEqualityTests(KernelFolder kernels)
         Assert.Contains("leave 20 of the model's 64 positions for a prompt; at least 33", error.Message, StringComparison.Ordinal);
     }
 
-    /// <summary>By warpgroups, but for few rows by <c>mma.sync</c> where that is asked for: what the rule of bits forbids.</summary>
+    /// <summary>
+    /// By warpgroups, but for few rows by <c>mma.sync</c> where that is asked for: what the rule of bits forbids.
+    /// </summary>
     private static void Multiply(CudaKernelBuilder kernel, bool chooseByRows)
     {
         TensorType x = kernel.Inputs[0], weight = kernel.Inputs[1];
