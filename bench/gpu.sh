@@ -8,8 +8,8 @@
 # Results: RESULTS/*.json and *.log (default: results beside the script). Exit code 1 when parity, verify, bits or generation fails; the rest runs all the same.
 # Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training: all, in this order); SKYLIGHT_GPU_MODELS, the
 # shapes that bits, generation and training are measured with (internvl3-1b; skylight init --help names the others); SKYLIGHT_GPU_DEVICE (cuda:0);
-# SKYLIGHT_GPU_SECONDS, after which nothing more is begun and what runs is ended (540). So the script itself can be tried without a GPU:
-#   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_SECONDS=3600 SKYLIGHT_GPU_PARTS="verify bits generate generation training" FOLDER/gpu.sh
+# SKYLIGHT_GPU_SECONDS, after which nothing more is begun and what runs is ended (540), and SKYLIGHT_GPU_COMMAND_SECONDS for each program (150). So the script itself can be tried without a GPU:
+#   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_SECONDS=3600 SKYLIGHT_GPU_COMMAND_SECONDS=1800 SKYLIGHT_GPU_PARTS="verify bits generate generation training" FOLDER/gpu.sh
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -36,15 +36,24 @@ publish() {
     du -sh "$folder" "$folder.tar.xz"
 }
 
-wants() {
-    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training} " == *" $1 "* ]] || return 1
-    [ "$(remaining)" -gt 5 ] || { echo "gpu.sh: no time is left for $1" >&2; return 1; }
+# Seconds that are left; and a command that is ended when they are over, or after its own share: one that hangs does not take the others' time.
+end=$((SECONDS + ${SKYLIGHT_GPU_SECONDS:-540})) each=${SKYLIGHT_GPU_COMMAND_SECONDS:-150}
+remaining() { echo $((end - SECONDS)); }
+within() {
+    local left
+    left=$(remaining)
+    [ "$left" -gt 1 ] || return 124
+    timeout --foreground --signal=INT --kill-after=5 "$((left < each ? left : each))" "$@"
 }
 
-# Seconds that are left; and a command that is ended when they are over.
-end=$((SECONDS + ${SKYLIGHT_GPU_SECONDS:-540}))
-remaining() { echo $((end - SECONDS)); }
-within() { timeout --signal=INT --kill-after=10 "$(($(remaining) > 1 ? $(remaining) : 1))" "$@"; }
+# What was asked for and must hold, but for which no time is left, does not hold.
+wants() {
+    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training} " == *" $1 "* ]] || return 1
+    [ "$(remaining)" -gt 5 ] && return 0
+    echo "gpu.sh: no time is left for $1" >&2
+    [[ " parity verify bits generate generation " != *" $1 "* ]] || failed=1
+    return 1
+}
 
 measure() {
     local results=${1:-$here/results} failed=0 style checkpoint name model run
@@ -93,9 +102,9 @@ measure() {
     fi
     if wants kernels; then
         echo "== kernels"
-        within "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
+        each=240 within "$bench" kernels --device "$device" --output "$results/cuda-kernels.json" 2>&1 | tee "$results/kernels.log"
     fi
-    if wants torch && command -v python3 >/dev/null && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    if wants torch && command -v python3 >/dev/null && within python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
         echo "== PyTorch"
         within python3 "$here/torch_baselines.py" "$results/torch.json" 2>&1 | tee "$results/torch.log"
     fi
@@ -106,24 +115,28 @@ measure() {
                 --output "$results/cuda-training-$model.json" 2>&1 | tee "$results/training-$model.log"
         done
     fi
-    [ "$failed" -eq 0 ] && echo "gpu.sh: parity, verify, bits and generation hold" || echo "gpu.sh: parity, verify, bits or generation FAILED (see above and $results)"
+    [ "$failed" -eq 0 ] && echo "gpu.sh: what was run of parity, verify, bits and generation holds" || echo "gpu.sh: parity, verify, bits or generation FAILED (see above and $results)"
     return "$failed"
 }
 
-# The same tokens in every way of computing them. Uses what measure has.
+# The same tokens in every way of computing them, of a model of random weights that lies outside of the results. Uses what measure has.
 bits() {
-    [ -d "$results/bits-model-$model" ] || "$skylight" init "$results/bits-model-$model" --like "$model" >/dev/null || return 1
-    SKYLIGHT_WARPGROUPS=$2 within "$skylight" kernels bits "$results/bits-model-$model" --device "$device" --json >"$1.json" 2> >(tee "$1.log" >&2)
-    local code=$?
-    [ "$2" = on ] || rm -rf "$results/bits-model-$model"
-    return $code
+    local code=0
+    if [ "$2" = on ]; then
+        scratch=$(mktemp -d) || return 1
+        trap 'rm -rf "$scratch"' EXIT
+        within "$skylight" init "$scratch/model" --like "$model" >/dev/null || return 1
+    fi
+    SKYLIGHT_WARPGROUPS=$2 within "$skylight" kernels bits "$scratch/model" --device "$device" --json >"$1.json" 2> >(tee "$1.log" >&2) || code=1
+    [ "$2" = on ] || rm -rf "$scratch"
+    return "$code"
 }
 
 # A question about a picture through everything that users run: the same answer twice. Uses what measure has.
 generate() {
     local answers
     rm -rf "$1/random-model"
-    "$skylight" init "$1/random-model" --like "${models%% *}" --tokenizer "$here/golden/tokenizer.json" || return 1
+    within "$skylight" init "$1/random-model" --like "${models%% *}" --tokenizer "$here/golden/tokenizer.json" || return 1
     for run in 1 2; do
         within "$skylight" generate "$1/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
             --max-tokens 32 --temperature 1 --seed 1 --json >"$1/generate-$run.json" 2> >(tee "$1/generate-$run.log" >&2) || return 1

@@ -267,13 +267,13 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
 extern "C" __global__ void __launch_bounds__(threads, 2)
     paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
                  const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int sequences, int rows,
-                 int tile_blocks, int group, int table_width, int pages, float scale, Status* status, int tag) {
+                 int tile_blocks, int places, int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const CacheArguments arguments{{q, table, lengths, output, group, table_width, pages, status, tag}, key_cache, value_cache};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
     const SpanTile tile = tiles[blockIdx.z * tile_blocks + blockIdx.y];
     if (tile.rows == 0) return;
-    const Parts parts{part_sums, part_statistics, visible, rows, group};
+    const Parts parts{part_sums, part_statistics, visible, rows, places, group};
     const int begin = blockIdx.z * span_blocks;
     const AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
                                                     : arguments.queries(tile.start, tile.rows, tile.first, lengths[tile.sequence] - tile.rows + 1, true);
@@ -288,17 +288,18 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
 
 // A warp has a row and head.
 extern "C" __global__ void __launch_bounds__(threads)
-    paged_merge(const int* visible, bfloat16* output, const float* part_sums, const float2* part_statistics, int rows, int heads, float scale) {
-    const long long pair = (long long)blockIdx.x * warps + threadIdx.x / 32, pairs = (long long)rows * heads;
-    if (pair >= pairs) return;
-    const int seen = visible[pair / heads], spans = divide_up(seen, attention_span), first = threadIdx.x % 32 * 2;
+    paged_merge(const int* visible, bfloat16* output, const float* part_sums, const float2* part_statistics, int rows, int places, int heads, float scale) {
+    const long long pair = (long long)blockIdx.x * warps + threadIdx.x / 32;
+    if (pair >= (long long)rows * heads) return;
+    const int row = (int)(pair / heads), seen = visible[row], spans = divide_up(seen, attention_span), first = threadIdx.x % 32 * 2;
     if (spans <= 1) return;
     constexpr int width = 16 * Rows::chunks, columns = divide_up(width, 64);
     float2 sums[columns] = {};
     float maximum = 0.0f, total = 0.0f;
+    const long long pairs = (long long)places * heads, first_part = (long long)visible[rows + row] * heads + pair % heads;
 #pragma unroll 4
     for (int span = 0; span < spans; span++) {
-        const long long part = span * pairs + pair;
+        const long long part = span * pairs + first_part;
         const float2 statistics = part_statistics[part];
         float2 values[columns];
 #pragma unroll

@@ -7,7 +7,8 @@
 //   attention_plan → tiles [tile_count]: the (rows · group) pairs of a sequence that does not decode become tiles of tile_pairs, the last ones
 //     first: in causal attention they are the longest, and blocks start in order. Up to three tensors of 2-byte units, widths[i] units in a row,
 //     get zeros in the rows outside of all sequences. Launch: block 0 plans, 256 threads with 1 KiB of shared memory; every other block clears.
-//   attention_plan_spans (decoding) → tiles [spans, tile_count], visible int32 [rows], how many keys a row sees (0: of no sequence that decodes): for each
+//   attention_plan_spans (decoding) → tiles [spans, tile_count], visible int32 [rows], how many keys a row sees (0: of no sequence that decodes), and
+//     behind it places int32 [rows], where its sums lie: rows_of_sequence places for each sequence, or its own number where that is 0: for each
 //     span the tiles of 16 pairs of which some see keys there. Neighbouring sequences whose rows all see the whole span, in the same pages, get tiles
 //     together, of 64 pairs: keys and values that a group of completions has in common are then read once for all. What a row computes does not depend
 //     on it. Launch: a block for each span, 256 threads with 1 KiB + sequences bytes of shared memory.
@@ -117,7 +118,7 @@ struct SpanWork {
 
 extern "C" __global__ void __launch_bounds__(plan_threads)
     attention_plan_spans(const int* starts, const int* lengths, const int* table, int sequences, int rows, int group, int most_pairs, int length_limit,
-                         int table_width, SpanTile* tiles, int tile_count, int* visible, Status* status, int starts_tag, Status*, int short_tag, Status*,
+                         int table_width, SpanTile* tiles, int tile_count, int* visible, int rows_of_sequence, Status* status, int starts_tag, Status*, int short_tag, Status*,
                          int long_tag) {
     SKYLIGHT_SHARED(shared);
     int* totals = reinterpret_cast<int*>(shared);
@@ -128,7 +129,7 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
     const int begin = min((int)threadIdx.x * each, sequences), end = min(begin + each, sequences);
     if (span == 0) {
         batch.report_first();
-        for (int row = threadIdx.x; row < rows; row += plan_threads) visible[row] = 0;
+        for (int row = threadIdx.x; row < 2 * rows; row += plan_threads) visible[row] = 0;
         synchronize_block();
     }
 
@@ -147,7 +148,11 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
         if (span > 0) continue;
         const int count = batch.usable_rows(sequence, true);
         if (!batch.decodes(count)) continue;
-        for (int row = 0; row < count; row++) visible[starts[sequence] + row] = lengths[sequence] - count + 1 + row;
+        for (int row = 0; row < count; row++) {
+            const int own = starts[sequence] + row;
+            visible[own] = lengths[sequence] - count + 1 + row;
+            visible[rows + own] = rows_of_sequence > 0 ? sequence * rows_of_sequence + row : own;
+        }
     }
     synchronize_block();
 

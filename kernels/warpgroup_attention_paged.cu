@@ -100,14 +100,14 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
 extern "C" __global__ void __launch_bounds__(threads, 2)
     warpgroup_paged_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const int* table,
                            const int* starts, const int* lengths, const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums,
-                           float2* part_statistics, int sequences, int rows, int tile_blocks, int group, int table_width, int pages, float scale,
-                           Status* status, int tag) {
+                           float2* part_statistics, int places, int sequences, int rows, int tile_blocks, int group, int table_width, int pages,
+                           float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, table, lengths, output, group, table_width, pages, status, tag};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
     const SpanTile tile = tiles[blockIdx.z * tile_blocks + blockIdx.y];
     if (tile.rows == 0) return;
-    const Parts parts{part_sums, part_statistics, visible, rows, group};
+    const Parts parts{part_sums, part_statistics, visible, rows, places, group};
     const int length = lengths[tile.sequence], begin = blockIdx.z * span_blocks;
     AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
                                               : arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);

@@ -59,6 +59,7 @@ internal static class AttentionWorkloads
         Paged("paged_attention/tiny-prefill", 6, 2, 8, sequences: 2, rows: 50, context: 130, tiny: true),
         // A part of a prompt beside completions.
         Mixed("paged_attention/tiny-mixed", 4, 2, 8, [1, 90, 1, 0, 2], [700, 130, 40, 0, 90]),
+        Mixed("paged_attention/tiny-mixed-64", 4, 2, 64, [1, 90, 1, 0, 2], [700, 130, 40, 0, 90]),
         Group("paged_attention/tiny-group", 4, 2, 8, completions: 9, prompt: 544, context: 600, together: true, tiny: true),
         // One key-value head of the 38B model's: completions of one prompt, with the prompt's pages in common, and each
         // with its own.
@@ -71,6 +72,7 @@ internal static class AttentionWorkloads
         Paged("paged_attention/internvl3-1b-decode-16k", 14, 2, 64, sequences: 1, rows: 1, context: 16384, tiny: false),
         Paged("paged_attention/internvl3-1b-decode-16k-bfloat16", 14, 2, 64, sequences: 1, rows: 1, context: 16384,
             tiny: false, DataType.BFloat16),
+        Paged("paged_attention/38b-prefill", 8, 1, 128, sequences: 1, rows: 512, context: 1100, tiny: false),
         Paged("paged_attention/internvl3-1b-prefill", 14, 2, 64, sequences: 1, rows: 1024, context: 1024, tiny: false),
     ];
 

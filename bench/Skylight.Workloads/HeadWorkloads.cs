@@ -23,6 +23,10 @@ internal static class HeadWorkloads
         new("vocabulary_head_backward/qwen2.5-0.5b-2k", new VocabularyHeadBackward(1, true, true, true, true),
             [Normal(2048, 896), Weight(DataType.Float32, 32768, 896), Integers(0, 32768, 2048), Zeros(2048), Ones(2048),
                 Ones(2048), Normal(2048), Normal(2048)], Tiny: false),
+        // More than one chunk of logits.
+        new("vocabulary_head_backward/chunks", new VocabularyHeadBackward(1, true, false, true, true),
+            [Normal(4096, 64), Weight(DataType.Float32, 32776, 64), Integers(-1, 32776, 4096), Zeros(4096), Ones(4096),
+                Normal(4096)], Tiny: false),
         new("log_probabilities/tiny", new LogProbabilities(1.3f), [Normal(5, 41), Integers([3, -1, 40, 0, 17])], Tiny: true),
         new("log_probabilities/1k-32k", new LogProbabilities(), [Normal(1024, 32768), Integers(0, 32768, 1024)],
             Tiny: false),

@@ -59,13 +59,16 @@ struct PagedArguments {
 
 // What the spans of the rows give: output not yet normalised, and greatest score and sum of p.
 struct Parts {
-    float* sums;         // [spans, T, Hq, D']
-    float2* statistics;  // [spans, T, Hq]
-    const int* visible;  // [T]
+    float* sums;         // [spans, places, Hq, D']
+    float2* statistics;  // [spans, places, Hq]
+    const int* visible;  // [T], and behind it the places [T] of the rows
     int rows;
+    int places;
     int group;
 
-    __device__ __forceinline__ long long index(int span, int row, int head) const { return ((long long)span * rows + row) * (gridDim.x * group) + blockIdx.x * group + head; }
+    __device__ __forceinline__ long long index(int span, int row, int head) const {
+        return ((long long)span * places + visible[rows + row]) * (gridDim.x * group) + blockIdx.x * group + head;
+    }
 };
 
 // Where a pair's sums of one span go: normalised to the output, where it sees no other span; otherwise to a part.

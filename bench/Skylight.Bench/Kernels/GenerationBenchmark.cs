@@ -202,6 +202,7 @@ internal static class GenerationBenchmark
     {
         json.WriteString("device", device.CardName);
         json.WriteString("architecture", device.Target.ArchitectureName);
+        json.WriteString("warpgroups", device.Target.HasHopperInstructions ? device.WarpgroupsOff ?? "used" : "none");
         json.WriteString("nvrtc", device.Libraries.NvrtcVersion.ToString());
         json.WriteString("model", settings.Like);
         json.WriteNumber("weight_bytes_of_a_step", streamed);

@@ -177,6 +177,7 @@ internal static class KernelBenchmark
     {
         json.WriteString("device", device.CardName);
         json.WriteString("architecture", device.Target.ArchitectureName);
+        json.WriteString("warpgroups", device.Target.HasHopperInstructions ? device.WarpgroupsOff ?? "used" : "none");
         json.WriteNumber("multiprocessors", device.Target.MultiprocessorCount);
         json.WriteString("driver", DriverVersion());
         json.WriteString("nvrtc", device.Libraries.NvrtcVersion.ToString());

@@ -78,10 +78,16 @@ internal static class TrainingBenchmark
             }
         }
 
+        if (rows.Count == 0)
+        {
+            Console.Error.WriteLine($"No case's name contains '{filter}'. Usage: {Usage}.");
+            return 2;
+        }
+
         if (output is null && (device != Processor || filter.Length > 0))
             return 0;
         BenchmarkReport.Write("cpu-training.json", string.Join(' ', arguments.Prepend("training")),
-            json => Write(json, rows), output);
+            json => Write(json, rows, device), output);
         return 0;
     }
 
@@ -211,8 +217,16 @@ internal static class TrainingBenchmark
         CultureInfo.InvariantCulture,
         $"{row.Model}, {row.Name}: step {row.StepSeconds:F3} s; update {row.UpdateTokens:F1} tokens/s{(row.RolloutTokens is { } drawn ? string.Create(CultureInfo.InvariantCulture, $", rollout {drawn:F1} tokens/s") : "")}; reserved {row.Reserved / 1e6:F1} MB, planned {row.Planned / 1e6:F1} MB ({(double)row.Planned / row.Reserved:F3} times)");
 
-    private static void Write(Utf8JsonWriter json, IReadOnlyList<Row> rows)
+    private static void Write(Utf8JsonWriter json, IReadOnlyList<Row> rows, string device)
     {
+        json.WriteString("device", device);
+        if (device != Processor)
+        {
+            using var card = (CudaDevice)Open(device);
+            json.WriteString("card", card.CardName);
+            json.WriteString("warpgroups", card.Target.HasHopperInstructions ? card.WarpgroupsOff ?? "used" : "none");
+        }
+
         json.WriteString("unit",
             "medians over the steps after the first; update tokens of sft are whole samples, of grpo completions " +
             "alone; rollouts with rewards; memory in bytes");

@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Skylight.Generation;
 using Skylight.Models;
 using Skylight.Ops;
@@ -56,7 +57,7 @@ internal sealed class BitEquality
     /// <summary>Computes all tokens in every way.</summary>
     public IEnumerable<EqualityRow> Compare(CancellationToken cancellationToken = default)
     {
-        Completion[][] alone = Alone();
+        Completion[][] alone = Alone(cancellationToken);
         cancellationToken.ThrowIfCancellationRequested();
         Completion[] expected = [.. alone.SelectMany(all => all)];
         Completion[] beside = [.. Together(cancellationToken).SelectMany(all => all)];
@@ -79,10 +80,10 @@ internal sealed class BitEquality
         yield return Row("trained on", expected, tokens, trained.LogProbabilities, trained.Entropies);
     }
 
-    private Completion[][] Alone()
+    private Completion[][] Alone(CancellationToken cancellationToken)
     {
         using var engine = new GenerationEngine(_model, _cacheTokens);
-        return [.. _requests.Select(request => engine.Generate([request], _sampling)[0])];
+        return [.. _requests.Select(request => engine.Generate([request], _sampling, cancellationToken)[0])];
     }
 
     /// <summary>One request comes after the other, so that prompts are read in parts beside completions.</summary>
@@ -100,6 +101,9 @@ internal sealed class BitEquality
             engine.Step(cancellationToken);
         }
 
+        // A request that could not be computed beside others has failed by itself.
+        if (runs.FirstOrDefault(run => run.Failure is not null)?.Failure is { } failure)
+            ExceptionDispatchInfo.Throw(failure);
         return [.. runs.Select(run => run.Completions.Select(completion => completion!).ToArray())];
     }
 

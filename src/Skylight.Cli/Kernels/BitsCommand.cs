@@ -1,10 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
-using Skylight.Checkpoints;
+using Skylight.Cli.Verify;
 using Skylight.Cuda;
 using Skylight.Execution;
-using Skylight.Hub;
 using Skylight.Models;
 using Spectre.Console;
 
@@ -18,6 +17,7 @@ internal static class BitsCommand
     public static Command Create()
     {
         var checkpoint = new Argument<string>("checkpoint") { Description = ModelFolder.Description };
+        Option<string?> vision = ModelFolder.CreateVisionOption();
         Option<string> device = DeviceOption.Create();
         var tokens = new Option<int>("--tokens")
         {
@@ -29,39 +29,40 @@ internal static class BitsCommand
         var command = new Command("bits",
             "Compute the same tokens one by one, beside each other, scored and in training, and compare the bits.")
         {
-            checkpoint, device, tokens, seed, json,
+            checkpoint, vision, device, tokens, seed, json,
         };
-        command.SetAction((parse, cancellationToken) => RunAsync(parse.GetRequiredValue(checkpoint),
-            parse.GetRequiredValue(device), parse.GetValue(tokens), parse.GetValue(seed), parse.GetValue(json),
-            cancellationToken));
+        command.SetCancellableAction((parse, cancellationToken) => Run(parse.GetRequiredValue(checkpoint),
+            parse.GetValue(vision), parse.GetRequiredValue(device), parse.GetValue(tokens), parse.GetValue(seed),
+            parse.GetValue(json), cancellationToken));
         return command;
     }
 
-    private static async Task<int> RunAsync(string checkpoint, string deviceName, int tokens, int seed, bool json,
+    private static int Run(string checkpoint, string? vision, string deviceName, int tokens, int seed, bool json,
         CancellationToken cancellationToken)
     {
         if (tokens < 1)
             throw new ArgumentException(string.Create(CultureInfo.InvariantCulture,
                 $"--tokens is {tokens}; give a number of at least 1."));
-        string folder = await ModelFolder.FindAsync(checkpoint, ModelParts.Checkpoint, cancellationToken);
         using Device device = DeviceOption.Open(deviceName);
-        using VisionLanguageModel model = ModelCheckpoint.Load(folder, device);
-        var equality = new BitEquality(model, tokens, seed);
+        // Where only the tokenizer knows which token stands for a picture, any will do.
+        using VisionLanguageModel model = FormCheckpoint.Load(checkpoint, vision, device, type: null,
+            configuration => configuration.ImageTokenId ?? configuration.Language.VocabularySize - 1, cancellationToken);
         var rows = new List<EqualityRow>();
-        await Task.Run(
-            () =>
+        try
+        {
+            foreach (EqualityRow row in new BitEquality(model, tokens, seed).Compare(cancellationToken))
             {
-                foreach (EqualityRow row in equality.Compare(cancellationToken))
-                {
-                    rows.Add(row);
-                    if (!json)
-                        Print(row);
-                }
-            },
-            CancellationToken.None);
+                rows.Add(row);
+                if (!json)
+                    Print(row);
+            }
+        }
+        finally
+        {
+            if (json)
+                Console.WriteLine(JsonSerializer.Serialize([.. rows], KernelJson.Default.EqualityRowArray));
+        }
 
-        if (json)
-            Console.WriteLine(JsonSerializer.Serialize([.. rows], KernelJson.Default.EqualityRowArray));
         int different = rows.Sum(row => row.Different);
         string instructions = device is CudaDevice { Target: { HasHopperInstructions: true } target }
             ? $", products by {(target.UsesWarpgroups ? "wgmma" : "mma.sync")}" : "";

@@ -139,7 +139,8 @@ internal static class AttentionBindings
                 .Input(table + 1).Input(table + 2).Input(table).Int32(operands.Sequences).Int32(operands.Rows)
                 .Int32(operands.Group).Int32(tiles.MostDecodePairs).Int32(operands.LengthLimit).Int32(operands.TableWidth)
                 .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Int32(tiles.DecodeTiles)
-                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))), operands.LengthLimit);
+                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))).Int32(tiles.RowsOfSequence),
+                operands.LengthLimit);
         }
     }
 
@@ -169,7 +170,7 @@ internal static class AttentionBindings
     {
         PagedAttentionTiles tiles = operands.Tiles;
         int dimension = op.HeadDimension, rows = operands.Rows;
-        long parts = tiles.Spans == 1 ? 0 : (long)tiles.Spans * rows * op.HeadCount;
+        long parts = tiles.Spans == 1 ? 0 : (long)tiles.Spans * tiles.PartRows * op.HeadCount;
         CudaScratch sums = kernel.Scratch(parts * Padded(dimension) * sizeof(float)),
             statistics = kernel.Scratch(parts * 2 * sizeof(float));
         CudaOperand visible = plan.At((long)tiles.FirstVisibleWord * sizeof(int));
@@ -187,7 +188,7 @@ internal static class AttentionBindings
                 .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
                 .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
                 .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
-                .Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
+                .Int32(tiles.PartRows).Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
                 .Float32(ScaleOfPowers(dimension)).Status(BadPage);
         }
 
@@ -196,7 +197,7 @@ internal static class AttentionBindings
         kernel.Launch("attention_paged.cu", "paged_merge", CudaKernelBuilder.Blocks((long)rows * op.HeadCount, Warps),
             Threads, 0)
             .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-            .Pointer(visible).Output(0).Scratch(sums).Scratch(statistics).Int32(rows).Int32(op.HeadCount)
+            .Pointer(visible).Output(0).Scratch(sums).Scratch(statistics).Int32(rows).Int32(tiles.PartRows).Int32(op.HeadCount)
             .Float32(ScaleOfPowers(dimension));
     }
 

@@ -83,7 +83,7 @@ internal static class WarpgroupAttention
             SharedBytes(op.HeadDimension, stages, keptGroups: 0))
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("STAGES", stages).Define("PREFILL", false);
         Caches(launch, kernel, op).Input(0).Input(3).Input(4).Input(5).Pointer(plan).Pointer(visible).Output(0)
-            .ScratchOrNull(sums).ScratchOrNull(statistics);
+            .ScratchOrNull(sums).ScratchOrNull(statistics).Int32(operands.Tiles.PartRows);
         Numbers(launch, kernel, op, operands, blocks, badPage);
     }
 

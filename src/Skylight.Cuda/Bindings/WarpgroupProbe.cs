@@ -40,7 +40,7 @@ internal static class WarpgroupProbe
         {
             return Compare(device, sourceOf ?? (_ => null));
         }
-        catch (Exception exception) when (exception is CudaException or KernelCompilationException)
+        catch (Exception exception) when (exception is CudaException or OutOfDeviceMemoryException)
         {
             throw new CudaException(
                 $"The kernels by wgmma do not run on {device.CardName}: {exception.Message} With {Variable}=off they are not " +
@@ -50,10 +50,11 @@ internal static class WarpgroupProbe
 
     private static string? Compare(CudaDevice device, Func<WarpgroupTile, KernelSource?> sourceOf)
     {
-        Tensor left = device.AllocateTensor(Half(Rows, Inner)), right = device.AllocateTensor(Half(Columns, Inner)),
-            result = device.AllocateTensor(TensorType.Float32(Rows, Columns));
+        var tensors = new List<Tensor>();
         try
         {
+            Tensor left = Allocate(Half(Rows, Inner)), right = Allocate(Half(Columns, Inner)),
+                result = Allocate(TensorType.Float32(Rows, Columns));
             BFloat16[] rows = Random(1, Rows * Inner);
             device.Upload(MemoryMarshal.AsBytes(rows.AsSpan()), left);
             device.Upload(MemoryMarshal.AsBytes(Random(2, Columns * Inner).AsSpan()), right);
@@ -82,10 +83,14 @@ internal static class WarpgroupProbe
         }
         finally
         {
-            device.Synchronize();
-            left.Memory.Dispose();
-            right.Memory.Dispose();
-            result.Memory.Dispose();
+            foreach (Tensor tensor in tensors)
+                tensor.Memory.Dispose();
+        }
+
+        Tensor Allocate(TensorType type)
+        {
+            tensors.Add(device.AllocateTensor(type));
+            return tensors[^1];
         }
     }
 

@@ -15,7 +15,8 @@ namespace Skylight.Ops;
 /// <item>for each span of 512 keys as many decode tiles of 8 integers: first row, rows, first pair and sequence likewise,
 /// and 1 for up to 64 pairs of several neighbouring sequences, from that one on, that all see the whole span in the same
 /// pages, 0 for up to 16 pairs of one, of which some see keys of the span; the rest are 0;</item>
-/// <item>for each row how many keys it sees, 0 where it belongs to no sequence that decodes; nothing if none can.</item>
+/// <item>for each row how many keys it sees, 0 where it belongs to no sequence that decodes; nothing if none can;</item>
+/// <item>for each row its place among <see cref="PagedAttentionTiles.PartRows"/>, likewise.</item>
 /// </list>
 /// </summary>
 /// <remarks>
@@ -63,7 +64,11 @@ public sealed record PagedAttentionPlan(int Rows, int Group) : Op, ICpuKernel
         {
             int rows = starts[sequence + 1] - starts[sequence];
             for (int row = 0; row < rows && tiles.Decodes(rows); row++)
+            {
                 plan[tiles.FirstVisibleWord + starts[sequence] + row] = lengths[sequence] - rows + 1 + row;
+                plan[tiles.FirstPlaceWord + starts[sequence] + row] = tiles.RowsOfSequence > 0
+                    ? sequence * tiles.RowsOfSequence + row : starts[sequence] + row;
+            }
         }
     }
 
@@ -177,6 +182,9 @@ public readonly record struct PagedAttentionTiles
         long keys = (long)tableWidth * PagedAttention.PageSize;
         Spans = DecodeTiles == 0 ? 0 : Math.Max(1, checked((int)((keys + SpanKeys - 1) / SpanKeys)));
         VisibleWords = DecodeTiles == 0 ? 0 : rows;
+        int most = PrefillTiles == 0 ? 0 : FewPairs / group;
+        RowsOfSequence = DecodeTiles > 0 && (long)sequences * most < rows ? most : 0;
+        PartRows = RowsOfSequence > 0 ? sequences * RowsOfSequence : VisibleWords;
     }
 
     /// <summary>A sequence of more pairs than these is prefill.</summary>
@@ -197,8 +205,21 @@ public readonly record struct PagedAttentionTiles
     /// <summary>Where the numbers of keys that rows see begin in the plan.</summary>
     public int FirstVisibleWord => checked(FirstDecodeWord + DecodeWords * DecodeTiles * Spans);
 
+    /// <summary>Where the rows' places begin in the plan.</summary>
+    public int FirstPlaceWord => FirstVisibleWord + VisibleWords;
+
+    /// <summary>
+    /// Rows for which there must be room for what their spans give: all of the step, or no more than can decode.
+    /// </summary>
+    public int PartRows { get; }
+
+    /// <summary>
+    /// The places that each sequence has among <see cref="PartRows"/>; 0 where a row's place is its own number.
+    /// </summary>
+    public int RowsOfSequence { get; }
+
     /// <summary>The integers of the plan.</summary>
-    public int Words => FirstVisibleWord + VisibleWords;
+    public int Words => checked(FirstPlaceWord + VisibleWords);
 
     private int Group { get; }
 

@@ -192,6 +192,7 @@ public sealed class BFloat16ModelTests
                         or InterpolatePositionsBackward
                     => [.. node.Outputs.Select(_ => DataType.Float32)],
                 SampleTokens => [DataType.Int32, DataType.Float32, DataType.Float32],
+                PagedAttentionPlan => [DataType.Int32],
                 PolicyLoss => [DataType.Float32, DataType.Int32, DataType.Float32, DataType.Float32],
                 MatMul { OutputType: DataType.Float32 } => [DataType.Float32],
                 Attention => [DataType.BFloat16, DataType.Float32],

@@ -57,6 +57,22 @@ public sealed class PagedAttentionPlanTests
         }
     }
 
+    [Fact]
+    public void A_step_has_room_for_the_sums_of_those_rows_that_can_decode()
+    {
+        // A part of a prompt beside 64 completions: eight rows for each sequence; a small one: all its rows; none decodes.
+        Assert.Equal((520, 8), Room(4160, 4, 65));
+        Assert.Equal((80, 0), Room(80, 4, 65));
+        Assert.Equal((64, 0), Room(64, 8, 64));
+        Assert.Equal((0, 0), Room(4160, 4, 1));
+
+        static (int PartRows, int RowsOfSequence) Room(int rows, int group, int sequences)
+        {
+            var tiles = new PagedAttentionTiles(rows, group, sequences, 1024);
+            return (tiles.PartRows, tiles.RowsOfSequence);
+        }
+    }
+
     /// <summary>What the tests here would find: each line plants one fault in a plan of both kinds.</summary>
     [Theory]
     [InlineData("none")]
@@ -67,6 +83,8 @@ public sealed class PagedAttentionPlanTests
     [InlineData("a span that nobody computes")]
     [InlineData("a key too many")]
     [InlineData("one sequence as if several")]
+    [InlineData("two rows in one place")]
+    [InlineData("a place that is not there")]
     public void A_fault_in_a_plan_is_found(string fault)
     {
         const int Group = 8, AllRows = 92;
@@ -95,6 +113,12 @@ public sealed class PagedAttentionPlanTests
                 break;
             case "one sequence as if several":
                 decode[4] = 1;
+                break;
+            case "two rows in one place":
+                plan[tiles.FirstPlaceWord + 91] = plan[tiles.FirstPlaceWord];
+                break;
+            case "a place that is not there":
+                plan[tiles.FirstPlaceWord + 91] = tiles.PartRows;
                 break;
             case "a key too many":
                 plan[tiles.FirstVisibleWord]++;
@@ -164,6 +188,15 @@ public sealed class PagedAttentionPlanTests
                 if (tiles.Spans > 0)
                     Assert.Equal(decodes ? seen : 0, plan[tiles.FirstVisibleWord + starts[sequence] + pair / group]);
             }
+        }
+
+        if (tiles.Spans > 0)
+        {
+            int[] places = [.. Enumerable.Range(0, rows.Length)
+                .Where(sequence => rows[sequence] * group <= tiles.MostDecodePairs)
+                .SelectMany(sequence => plan.AsSpan(tiles.FirstPlaceWord + starts[sequence], rows[sequence]).ToArray())];
+            Assert.Equal(places.Length, places.Distinct().Count());
+            Assert.All(places, place => Assert.InRange(place, 0, tiles.PartRows - 1));
         }
 
         // Several sequences, of which every row sees the whole span, in the same pages.
