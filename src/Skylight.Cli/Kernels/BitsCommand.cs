@@ -63,6 +63,8 @@ internal static class BitsCommand
                 Console.WriteLine(JsonSerializer.Serialize([.. rows], KernelJson.Default.EqualityRowArray));
         }
 
+        if (model.IsQuantized)
+            Console.Error.WriteLine("Not trained on: quantised weights have no gradients.");
         int different = rows.Sum(row => row.Different);
         string instructions = device is CudaDevice { Target: { HasHopperInstructions: true } target }
             ? $", products by {(target.UsesWarpgroups ? "wgmma" : "mma.sync")}" : "";
