@@ -95,7 +95,10 @@ internal static class AnalyzeCommand
         if (table is not null)
         {
             faults.AddRange(KernelAnalysis.Compare(analyses, table));
-            foreach (string difference in KernelAnalysis.Differences(analyses, table))
+            // Of what was left out by a filter, nothing can be said.
+            HashSet<(string, string)> measured = [.. analyses.Select(row => (row.Kernel, row.Architecture))];
+            foreach (string difference in KernelAnalysis.Differences(analyses,
+                [.. table.Where(row => measured.Contains((row.Kernel, row.Architecture)))]))
                 Console.Error.WriteLine($"changed: {difference}");
         }
 

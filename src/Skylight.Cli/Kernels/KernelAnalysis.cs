@@ -83,24 +83,35 @@ internal sealed record KernelAnalysis(string Kernel, string Architecture, int Re
         return faults;
     }
 
-    /// <summary>How the loops of kernels in the table have changed, better or worse.</summary>
+    /// <summary>What has changed since the table was made, better or worse: kernels that are new, other or gone.</summary>
     public static IEnumerable<string> Differences(IReadOnlyList<KernelAnalysis> measured, IReadOnlyList<KernelAnalysis> table)
     {
         Dictionary<(string, string), KernelAnalysis> before = table.ToDictionary(row => (row.Kernel, row.Architecture));
         foreach (KernelAnalysis now in measured)
         {
-            if (before.TryGetValue((now.Kernel, now.Architecture), out KernelAnalysis? then)
-                && then.DifferenceTo(now) is { Length: > 0 } difference)
+            if (!before.Remove((now.Kernel, now.Architecture), out KernelAnalysis? then))
+            {
+                yield return $"{now.Kernel} ({now.Architecture}) is new: {now.Registers} registers" +
+                    (now.Products.Length > 0 ? $", {now.Products}, tensor share {now.TensorSharePercent} % ({now.Bound}-bound)" : "");
+            }
+            else if (then.DifferenceTo(now) is { Length: > 0 } difference)
             {
                 yield return $"{now.Kernel} ({now.Architecture}), tensor share {then.TensorSharePercent} → " +
                     $"{now.TensorSharePercent} %: {difference}";
             }
         }
+
+        foreach (KernelAnalysis then in before.Values)
+            yield return $"{then.Kernel} ({then.Architecture}) is gone";
     }
 
-    /// <summary>How the loop's instructions differ, as <c>LDSM 12 → 14, IMAD 3 → 0</c>; empty where they do not.</summary>
+    /// <summary>
+    /// How registers and the loop's instructions differ, as <c>registers 96 → 104, LDSM 12 → 14, IMAD 3 → 0</c>; empty where
+    /// they do not.
+    /// </summary>
     public string DifferenceTo(KernelAnalysis now) => string.Join(", ", Mix.Keys.Union(now.Mix.Keys)
         .Order(StringComparer.Ordinal)
         .Select(name => (name, Then: Mix.GetValueOrDefault(name), Now: now.Mix.GetValueOrDefault(name)))
+        .Prepend((name: "registers", Then: Registers, Now: now.Registers))
         .Where(count => count.Then != count.Now).Select(count => $"{count.name} {count.Then} → {count.Now}"));
 }

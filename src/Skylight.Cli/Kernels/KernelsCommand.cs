@@ -9,5 +9,6 @@ internal static class KernelsCommand
         new("kernels", "Check, compile and analyze the CUDA kernels one by one, and compare bits of whole answers.")
         {
             CheckCommand.Create(), BitsCommand.Create(), CompileCommand.Create(), AnalyzeCommand.Create(),
+            DiffCommand.Create(),
         };
 }

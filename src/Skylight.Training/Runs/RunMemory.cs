@@ -145,8 +145,8 @@ public sealed record RunMemory(
     }
 
     /// <summary>
-    /// The larger of the two passes of an engine: prompts that are read and then draw a token for each completion, and
-    /// all completions at once.
+    /// The larger of two passes of an engine: prompts that are read, and then draw a token for each completion, beside the
+    /// completions of the other requests; and all completions at once.
     /// </summary>
     private static long PassBytes(VisionLanguageModel model, RowSizes rows, int requests, int group, int newTokens,
         int cacheTokens)
@@ -157,11 +157,12 @@ public sealed record RunMemory(
         // A request is only admitted where the pages of its worst case are free.
         int admitted = (int)Math.Clamp(pages / Pages(rows.FewestTokens, group, newTokens), 1, requests);
         int together = Math.Clamp((prefill + rows.FewestTokens - 1) / rows.FewestTokens, 1, admitted);
-        long tokens = Math.Min(prefill, (long)together * rows.MostTokens);
-        long reading = GenerationEstimate.PassBytes(model, (int)tokens, together, checked(together * group), context,
-            checked(together * rows.MostTiles));
+        // From one to all of those are read at once; the others may all be written meanwhile.
+        int read = (int)Math.Min(prefill, (long)together * rows.MostTokens), beside = checked((admitted - 1) * group);
+        long mixed = GenerationEstimate.PassBytes(model, checked(read + beside), checked(together + beside),
+            checked(admitted * group), context, checked(together * rows.MostTiles));
         int writing = checked(admitted * group);
-        return Math.Max(reading, GenerationEstimate.PassBytes(model, writing, writing, writing, context, 0));
+        return Math.Max(mixed, GenerationEstimate.PassBytes(model, writing, writing, writing, context, 0));
     }
 
     private static long Pages(int prompt, int group, int newTokens)
@@ -212,7 +213,7 @@ public sealed record RunMemory(
         int cacheTokens = ChatModel.DefaultCacheTokens(model, deviceBytes),
             context = Math.Min(cacheTokens, model.Configuration.Language.MaxPositions);
         int prefill = new ChatModelOptions().PrefillTokens;
-        long pass = GenerationEstimate.PassBytes(model, prefill, requests, requests, context, 0);
+        long pass = GenerationEstimate.PassBytes(model, checked(prefill + requests - 1), requests, requests, context, 0);
         return model.Parameters.All.Sum(parameter => device.StorageBytes(parameter.Type))
             + KeyValueBytes(model, cacheTokens) + pass;
     }

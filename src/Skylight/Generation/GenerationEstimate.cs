@@ -7,8 +7,8 @@ namespace Skylight.Generation;
 /// <summary>The memory that inference needs on a device, from plans; nothing is reserved.</summary>
 /// <param name="WeightBytes">The parameters.</param>
 /// <param name="CacheBytes">Keys and values of all sequences at full length.</param>
-/// <param name="PrefillBytes">Activations and temporaries while pictures are encoded or a part of a prompt is run,
-/// whichever is more.</param>
+/// <param name="PrefillBytes">Activations and temporaries while pictures are encoded, or while a part of a prompt is run
+/// beside the next tokens of all other sequences, whichever is more.</param>
 /// <param name="DecodeBytes">The same while each sequence gets one token.</param>
 public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long PrefillBytes, long DecodeBytes)
 {
@@ -69,9 +69,9 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         int pages = KeyValueCache.PagesFor(context);
         using var cache = new KeyValueCache(model, checked(pages * batch), reserve: false, keyValueType);
         using var workspace = new Workspace(model.Device);
-        var prefill = new GenerationStep(model, cache, workspace,
-            new StepShape(Math.Min(context, prefillTokens), 1, 1, pages, tiles > 0, 0));
-        var decode = new GenerationStep(model, cache, workspace, new StepShape(batch, batch, batch, pages, false, 0));
+        var prefill = new GenerationStep(model, cache, workspace, StepBatch.ShapeOf(
+            checked(Math.Min(context, prefillTokens) + batch - 1), batch, batch, pages, tiles > 0, 0));
+        var decode = new GenerationStep(model, cache, workspace, StepBatch.ShapeOf(batch, batch, batch, pages, false, 0));
         return new GenerationEstimate(
             model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),
             cache.Keys.Concat(cache.Values).Sum(tensor => model.Device.StorageBytes(tensor.Type)),

@@ -59,7 +59,8 @@ public sealed class PlainCommandLineTests
         "generate MODEL --prompt x --image absent.png", "eval DIR --data DIR", "eval DIR --data absent.jsonl",
         "verify MODEL absent.safetensors", "verify MODEL DIR", "verify DIR DIR",
         "demo --resume DIR", "demo --digits DIR", "kernels compile --budget DIR", "kernels compile --budget absent",
-        "kernels analyze --table DIR", "kernels analyze --disassembler absent", "kernels bits DIR",
+        "kernels analyze --table DIR", "kernels analyze --disassembler absent", "kernels diff absent absent",
+        "kernels bits DIR",
         "init DIR/new --like tiny --tokenizer absent",
     ];
 
@@ -79,6 +80,7 @@ public sealed class PlainCommandLineTests
         "verify MODEL DIR", "verify DIR DIR", "demo --resume DIR", "demo --digits DIR", "demo --quick --tiny",
         "demo --seed 1.5", "kernels", "kernels compile --budget DIR", "kernels compile --budget absent",
         "kernels analyze --table DIR", "kernels analyze --disassembler absent", "kernels analyze --arch sm_1",
+        "kernels diff", "kernels diff absent absent", "kernels diff DIR --budget x",
         "kernels bits DIR", "kernels bits MODEL --tokens 0", "kernels bits MODEL --tokens 1000000", "kernels bits MODEL --device tpu",
         "kernels check --filter nothing-has-this-name", "init", "init DIR --like nothing",
         "init DIR/new --like tiny --shard-gb 0", "init DIR/new --like tiny --tokenizer absent",

@@ -105,6 +105,12 @@ public sealed class MachineCodeTests
         Assert.Contains("tensor share 100 → 24 %",
             Assert.Single(KernelAnalysis.Differences([then with { Shared = 200, Mix = mix }], [then])),
             StringComparison.Ordinal);
+        Assert.Empty(KernelAnalysis.Differences([then], [then]));
+        Assert.EndsWith("registers 100 → 99",
+            Assert.Single(KernelAnalysis.Differences([then with { Registers = 99 }], [then])), StringComparison.Ordinal);
+        Assert.Equal(["b.cu first (sm_90a) is new: 100 registers, HGMMA+HMMA, tensor share 100 % (tensor-bound)",
+                "a.cu first (sm_90a) is gone"],
+            KernelAnalysis.Differences([then with { Kernel = "b.cu first" }], [then]));
 
         void Fault(KernelAnalysis now, string words) =>
             Assert.Contains(words, Assert.Single(KernelAnalysis.Compare([now], [then])), StringComparison.Ordinal);
