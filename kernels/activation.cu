@@ -3,7 +3,8 @@
 //   gelu_backward, silu_backward  dx[i] = dy[i] · f'(x[i])
 // ELEMENT is float or bfloat16 (-D); arithmetic in float, rounded once. Outputs may be inputs.
 // Launch: 256 threads, each with one 16-byte pack; the grid covers the elements. The last pack may be incomplete.
-// FLOPs: 4 (silu) to 30 (gelu_backward, with the polynomials of erf) per element. Bytes: 2·n·sizeof(ELEMENT), backward 3·n·sizeof(ELEMENT).
+// FLOPs: 4 (silu) to 30 (gelu_backward, with the polynomials of erf) per element. Bytes: 2·n·sizeof(ELEMENT), backward
+// 3·n·sizeof(ELEMENT).
 // Measured: nothing yet (no GPU has run it).
 // NVRTC 12.4, sm_80 and sm_90a: at most 32 registers, no spills.
 #include "common/activation.cuh"

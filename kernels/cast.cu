@@ -3,14 +3,17 @@
 //   accumulate  target[i] += x[i], in float
 // SOURCE and TARGET are float or bfloat16 (-D). Tensors begin at a multiple of 32 bytes.
 // Launch: 256 threads, each with 8 elements; the grid covers the elements. The last 8 may be incomplete.
-// FLOPs: none, one per element. Bytes: cast n·(sizeof(SOURCE) + sizeof(TARGET)), accumulate n·(sizeof(SOURCE) + 2·sizeof(TARGET)).
+// FLOPs: none, one per element. Bytes: cast n·(sizeof(SOURCE) + sizeof(TARGET)), accumulate n·(sizeof(SOURCE) +
+// 2·sizeof(TARGET)).
 // Measured: nothing yet (no GPU has run it).
 // NVRTC 12.4, sm_80 and sm_90a: at most 26 registers, no spills.
 #include "common/types.cuh"
 
 constexpr int width = 8;
 
-__device__ __forceinline__ long long first_element() { return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * width; }
+__device__ __forceinline__ long long first_element() {
+    return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * width;
+}
 
 extern "C" __global__ void __launch_bounds__(256) cast(const SOURCE* x, TARGET* y, long long count) {
     const long long first = first_element();

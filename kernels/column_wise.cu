@@ -1,12 +1,12 @@
-// Ops that treat the columns of a row differently. All but partial in ELEMENT, factor in PARAMETER (float or bfloat16, -D); arithmetic in
-// float, rounded once.
+// Ops that treat the columns of a row differently. All but partial in ELEMENT, factor in PARAMETER (float or bfloat16,
+// -D); arithmetic in float, rounded once.
 //   swiglu                gate_up [rows, 2·columns] → y [rows, columns] = silu(gate) · up, the gate's columns first
 //   swiglu_backward       (gate_up, dy) → d_gate_up, which may be gate_up
 //   layer_scale           y [rows, columns] = x · factor [columns]; y may be x
-//   layer_scale_backward  dx = dy · factor, which may be dy; partial[b] [columns] = Σ dy · x over the rows of block b in order, to be added
-//                         by column_sum (reduction.cu)
-// Launch: 128 threads, each with VECTOR columns: 16 bytes where the columns are a multiple of that, else one. The grid's x goes over rows (in
-// layer_scale_backward over blocks of rows_per_block rows), its y over columns.
+//   layer_scale_backward  dx = dy · factor, which may be dy; partial[b] [columns] = Σ dy · x over the rows of block b
+//                         in order, to be added by column_sum (reduction.cu)
+// Launch: 128 threads, each with VECTOR columns: 16 bytes where the columns are a multiple of that, else one. The
+// grid's x goes over rows (in layer_scale_backward over blocks of rows_per_block rows), its y over columns.
 // FLOPs: 5, 10, 1 and 3 per element of y. Bytes: 3, 5, 2 and 3 times n·sizeof(ELEMENT), n the elements of y or dx.
 // Measured: nothing yet (no GPU has run it).
 // NVRTC 12.4, sm_80 and sm_90a: at most 32 registers, layer_scale_backward 56, no spills.
@@ -30,7 +30,8 @@ extern "C" __global__ void __launch_bounds__(128) swiglu(const T* gate_up, T* y,
     store_pack<VECTOR>(y + (long long)blockIdx.x * columns + column, gate);
 }
 
-extern "C" __global__ void __launch_bounds__(128) swiglu_backward(const T* gate_up, const T* dy, T* result, int columns) {
+extern "C" __global__ void __launch_bounds__(128)
+    swiglu_backward(const T* gate_up, const T* dy, T* result, int columns) {
     const int column = first_column();
     if (column >= columns)
         return;
@@ -61,7 +62,8 @@ extern "C" __global__ void __launch_bounds__(128) layer_scale(const T* x, const 
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-    layer_scale_backward(const T* x, const W* factor, const T* dy, T* dx, float* partial, int rows, int columns, int rows_per_block) {
+    layer_scale_backward(const T* x, const W* factor, const T* dy, T* dx, float* partial, int rows, int columns,
+                         int rows_per_block) {
     const int column = first_column();
     if (column >= columns)
         return;

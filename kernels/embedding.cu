@@ -1,24 +1,27 @@
 // Rows that an index chooses, and the sums of rows that an index sends to one place.
-//   gather_rows                 y[i] = table[index[i]]                                        table [limit, columns], y [count, columns]
+//   gather_rows                 y[i] = table[index[i]]                                        table [limit, columns], y
+//                               [count, columns]
 //   scatter_image_features      y[t] = index[t] < 0 ? embeddings[t] : features[index[t]]      y may be embeddings
 //   clear_replaced_rows         y[t] = index[t] < 0 ? dy[t] : 0                               y may be dy
-//   sort_tokens, sum_rows       table[r] = sum over t with index[t] = r of rows[t]            the other rows: cleared by the host
-// SOURCE and TARGET are float or bfloat16 (-D): what is read and what is written. WIDTH is the number of elements of one access; it
-// divides the columns. Sums are made in float, in the order of t, and rounded once; there are no atomics on numbers.
+//   sort_tokens, sum_rows       table[r] = sum over t with index[t] = r of rows[t]            the other rows: cleared
+//   by the host
+// SOURCE and TARGET are float or bfloat16 (-D): what is read and what is written. WIDTH is the number of elements of
+// one access; it divides the columns. Sums are made in float, in the order of t, and rounded once; there are no atomics
+// on numbers.
 //
-// sort_tokens finds the place of every token in the order (index, token) by counting how many go before it: count² comparisons with numbers
-// in shared memory, no dependence between blocks, no pass over the table. In sum_rows the threads at the first token of an index
-// add all rows of that index; the others end at once.
+// sort_tokens finds the place of every token in the order (index, token) by counting how many go before it: count²
+// comparisons with numbers in shared memory, no dependence between blocks, no pass over the table. In sum_rows the
+// threads at the first token of an index add all rows of that index; the others end at once.
 //
-// Launch: 256 threads, each with one pack of the output (sum_rows: of the rows); sort_tokens: 256 threads with one token each, 4096 bytes of
-// shared memory. An index outside of [minimum, limit) is reported and then treated as "no row": zeros (or the embedding) are written,
-// nothing is added.
-// FLOPs: sum_rows count·columns additions, the others none. Bytes: the chosen rows read and written once each; sum_rows besides
-// the table once (clearing).
+// Launch: 256 threads, each with one pack of the output (sum_rows: of the rows); sort_tokens: 256 threads with one
+// token each, 4096 bytes of shared memory. An index outside of [minimum, limit) is reported and then treated as "no
+// row": zeros (or the embedding) are written, nothing is added.
+// FLOPs: sum_rows count·columns additions, the others none. Bytes: the chosen rows read and written once each; sum_rows
+// besides the table once (clearing).
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, bfloat16, WIDTH 8: no spills; registers on sm_80 / sm_90a:
 // sum_rows 87 / 84, sort_tokens 26 / 29, the others 16–20.
-// Decided against, without timing: numbers added by atomics (their order changes from run to run), and a list of tokens per row linked in ascending order (one
-// dependent load per token).
+// Decided against, without timing: numbers added by atomics (their order changes from run to run), and a list of tokens
+// per row linked in ascending order (one dependent load per token).
 #include "common/places.cuh"
 #include "common/shared.cuh"
 #include "common/status.cuh"
@@ -27,7 +30,8 @@
 constexpr int width = WIDTH;
 
 // Whether an index names a row. What is neither a row nor the permitted −1 is reported, by one thread of its row.
-__device__ __forceinline__ bool names_row(int index, int minimum, int limit, long long position, bool reports, Status* status, int tag) {
+__device__ __forceinline__ bool names_row(int index, int minimum, int limit, long long position, bool reports,
+                                          Status* status, int tag) {
     if (index >= 0 && index < limit)
         return true;
     if (reports && (index < minimum || index >= limit))
@@ -36,7 +40,8 @@ __device__ __forceinline__ bool names_row(int index, int minimum, int limit, lon
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    gather_rows(const SOURCE* table, const int* index, TARGET* y, int count, int columns, int limit, Status* status, int tag) {
+    gather_rows(const SOURCE* table, const int* index, TARGET* y, int count, int columns, int limit, Status* status,
+                int tag) {
     const Place place = this_place<width>(count, columns);
     if (!place.inside)
         return;
@@ -47,20 +52,23 @@ extern "C" __global__ void __launch_bounds__(256)
     store_pack<width>(y + (long long)place.row * columns + place.column, pack);
 }
 
-extern "C" __global__ void __launch_bounds__(256) scatter_image_features(const SOURCE* embeddings, const SOURCE* features, const int* index, TARGET* y,
-                                                                         int count, int columns, int limit, Status* status, int tag) {
+extern "C" __global__ void __launch_bounds__(256)
+    scatter_image_features(const SOURCE* embeddings, const SOURCE* features, const int* index, TARGET* y, int count,
+                           int columns, int limit, Status* status, int tag) {
     const Place place = this_place<width>(count, columns);
     if (!place.inside)
         return;
     const int row = index[place.row];
     const long long own = (long long)place.row * columns + place.column;
     if (names_row(row, -1, limit, place.row, place.column == 0, status, tag))
-        store_pack<width>(y + own, convert_pack<TARGET>(load_pack<width>(features + (long long)row * columns + place.column)));
+        store_pack<width>(y + own,
+                          convert_pack<TARGET>(load_pack<width>(features + (long long)row * columns + place.column)));
     else if ((const void*)embeddings != (const void*)y)
         store_pack<width>(y + own, convert_pack<TARGET>(load_pack<width>(embeddings + own)));
 }
 
-extern "C" __global__ void __launch_bounds__(256) clear_replaced_rows(const int* index, const SOURCE* dy, TARGET* y, int count, int columns) {
+extern "C" __global__ void __launch_bounds__(256)
+    clear_replaced_rows(const int* index, const SOURCE* dy, TARGET* y, int count, int columns) {
     const Place place = this_place<width>(count, columns);
     if (!place.inside)
         return;
@@ -125,7 +133,8 @@ extern "C" __global__ void __launch_bounds__(256)
         sorted[before] = SortedToken{row, token};
 }
 
-extern "C" __global__ void __launch_bounds__(256) sum_rows(const SortedToken* sorted, const SOURCE* rows, TARGET* table, int count, int columns) {
+extern "C" __global__ void __launch_bounds__(256)
+    sum_rows(const SortedToken* sorted, const SOURCE* rows, TARGET* table, int count, int columns) {
     const Place place = this_place<width>(count, columns);
     if (!place.inside)
         return;

@@ -1,11 +1,12 @@
 // Statistics of logits [rows, vocabulary] that lie in memory (float32), and the gradient of what is computed from them.
 //   reduce_logits   partials [rows, segments] of the segments of each row; see common/softmax_statistics.cuh
-//   finish_rows     maximum, log-sum and entropy of a row from its partials; with targets also log-probability and log-sum-exp
+//   finish_rows     maximum, log-sum and entropy of a row from its partials; with targets also log-probability and
+//                   log-sum-exp
 //   logit_gradients dLogits [rows, vocabulary]; may overwrite the logits
-// Launch: reduce_logits 256 threads, four segments of one row (a quad of lanes for a slice, two warps for a segment); finish_rows 256
-// threads, a warp for a row; logit_gradients 256 threads, 4096 columns of one row.
-// FLOPs: about 8 per logit, 10 in the gradient. Bytes: the logits once (4·rows·vocabulary), in the gradient read and written; the partials
-// are 12 bytes for 1024 columns, written and read.
+// Launch: reduce_logits 256 threads, four segments of one row (a quad of lanes for a slice, two warps for a segment);
+// finish_rows 256 threads, a warp for a row; logit_gradients 256 threads, 4096 columns of one row.
+// FLOPs: about 8 per logit, 10 in the gradient. Bytes: the logits once (4·rows·vocabulary), in the gradient read and
+// written; the partials are 12 bytes for 1024 columns, written and read.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_80 and sm_90a: reduce_logits 34 and 32 registers,
 // finish_rows 32, logit_gradients 29 and 30; no spills.
 #include "common/shared.cuh"
@@ -16,10 +17,11 @@ constexpr int threads = 256;
 constexpr int block_segments = 4;
 constexpr int gradient_columns = 4096;
 
-// Bytes of shared memory: threads / 4 partials. Rows whose target is no token are left out. With `temperatures` every row has its own.
+// Bytes of shared memory: threads / 4 partials. Rows whose target is no token are left out. With `temperatures` every
+// row has its own.
 extern "C" __global__ void __launch_bounds__(threads)
-    reduce_logits(const float* logits, const int* targets, SoftmaxPartial* partials, int segments, int vocabulary, const float* temperatures,
-                  float temperature) {
+    reduce_logits(const float* logits, const int* targets, SoftmaxPartial* partials, int segments, int vocabulary,
+                  const float* temperatures, float temperature) {
     SKYLIGHT_SHARED(memory);
     SoftmaxPartial* slices = reinterpret_cast<SoftmaxPartial*>(memory);
     const int row_blocks = divide_up(segments, block_segments);
@@ -72,13 +74,15 @@ extern "C" __global__ void __launch_bounds__(threads)
     }
 }
 
-// Bytes of shared memory: two doubles per thread. `positions` says which line of the partials a row has (−1: none); null: its own.
-// The target's logit comes from `target_logits` [lines] or, where that is null, from `logits`. Without targets the statistics alone are
-// written. Rows whose target is −1 get zeros, as do those whose target is wrong, after a report.
+// Bytes of shared memory: two doubles per thread. `positions` says which line of the partials a row has (−1: none);
+// null: its own.
+// The target's logit comes from `target_logits` [lines] or, where that is null, from `logits`. Without targets the
+// statistics alone are written. Rows whose target is −1 get zeros, as do those whose target is wrong, after a report.
 extern "C" __global__ void __launch_bounds__(threads)
-    finish_rows(const SoftmaxPartial* partials, const int* targets, const int* positions, const float* target_logits, const float* logits,
-                float* log_probability, float* entropy, float* log_sum_exp, float* maximum, float* log_sum, int rows, int segments, int vocabulary,
-                const float* temperatures, float temperature, float largest_entropy, Status* status, int tag) {
+    finish_rows(const SoftmaxPartial* partials, const int* targets, const int* positions, const float* target_logits,
+                const float* logits, float* log_probability, float* entropy, float* log_sum_exp, float* maximum,
+                float* log_sum, int rows, int segments, int vocabulary, const float* temperatures, float temperature,
+                float largest_entropy, Status* status, int tag) {
     SKYLIGHT_SHARED(memory);
     const int lane = threadIdx.x % 32;
     double* sums = reinterpret_cast<double*>(memory) + threadIdx.x / 32 * 64;
@@ -148,9 +152,9 @@ extern "C" __global__ void __launch_bounds__(threads)
 
 // Null pointers for gradients that are not there. Rows without target or gradient get zeros.
 extern "C" __global__ void __launch_bounds__(threads)
-    logit_gradients(const float* logits, const int* targets, const float* maximum, const float* log_sum, const float* entropy,
-                    const float* log_probability_gradient, const float* entropy_gradient, float* gradients, int vocabulary, float temperature,
-                    Status* status, int tag) {
+    logit_gradients(const float* logits, const int* targets, const float* maximum, const float* log_sum,
+                    const float* entropy, const float* log_probability_gradient, const float* entropy_gradient,
+                    float* gradients, int vocabulary, float temperature, Status* status, int tag) {
     const int row_blocks = divide_up(vocabulary, gradient_columns);
     const int row = blockIdx.x / row_blocks;
     const int first_column = blockIdx.x % row_blocks * gradient_columns;
@@ -159,12 +163,14 @@ extern "C" __global__ void __launch_bounds__(threads)
         report_status(status, tag, row, target);
     LogitGradient gradient = {0, 0, 0, 0, 0, -1};
     if ((unsigned int)target < (unsigned int)vocabulary)
-        gradient = load_logit_gradient(row, target, maximum, log_sum, entropy, log_probability_gradient, entropy_gradient, temperature);
+        gradient = load_logit_gradient(row, target, maximum, log_sum, entropy, log_probability_gradient,
+                                       entropy_gradient, temperature);
     const long long offset = (long long)row * vocabulary;
 #pragma unroll 4
     for (int i = 0; i < gradient_columns / threads; i++) {
         const int column = first_column + i * threads + threadIdx.x;
         if (column < vocabulary)
-            gradients[offset + column] = gradient.target < 0 ? 0.0f : logit_gradient(gradient, logits[offset + column], column, temperature);
+            gradients[offset + column] =
+                gradient.target < 0 ? 0.0f : logit_gradient(gradient, logits[offset + column], column, temperature);
     }
 }

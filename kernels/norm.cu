@@ -1,15 +1,19 @@
-// Normalisation of rows, alone and after a residual connection. x, y, residual, sum [rows, columns] of ELEMENT; weight, bias [columns] of
-// PARAMETER (both float or bfloat16, -D); statistics in float, rounded once.
+// Normalisation of rows, alone and after a residual connection. x, y, residual, sum [rows, columns] of ELEMENT; weight,
+// bias [columns] of PARAMETER (both float or bfloat16, -D); statistics in float, rounded once.
 //   rms_norm        y = x / √(mean(x²) + epsilon) · weight
 //   layer_norm      y = (x − mean(x)) / √(mean((x − mean(x))²) + epsilon) · weight + bias
-//   add_rms_norm    sum = residual + x, y = rms_norm(sum): of the rounded sum, so that it has the bits of the two ops one after the other
+//   add_rms_norm    sum = residual + x, y = rms_norm(sum): of the rounded sum, so that it has the bits of the two ops
+//                   one after the other
 //   add_layer_norm  likewise
 // Outputs may be inputs (y = x; sum = residual, y = x): a thread reads its elements before it writes them.
-// Launch: see common/row.cuh. Rows of one warp (ROW_THREADS = 32) come four to a block of 128 threads, others one to a block;
-// BlockSum::bytes of shared memory. One read of x, which stays in registers, at any number of columns up to 4096 packs.
-// FLOPs: 4 (RMS) to 7 (layer) per element, one more for the sum. Bytes: 2·n·sizeof(ELEMENT), with the sum 4·n·sizeof(ELEMENT).
+// Launch: see common/row.cuh. Rows of one warp (ROW_THREADS = 32) come four to a block of 128 threads, others one to a
+// block; BlockSum::bytes of shared memory. One read of x, which stays in registers, at any number of columns up to 4096
+// packs.
+// FLOPs: 4 (RMS) to 7 (layer) per element, one more for the sum. Bytes: 2·n·sizeof(ELEMENT), with the sum
+// 4·n·sizeof(ELEMENT).
 // Measured: nothing yet (no GPU has run it).
-// NVRTC 12.4, sm_80 and sm_90a, bfloat16: at most 48 (RMS) and 56 (layer) registers with 4 packs, 80 and 94 with 8, no spills.
+// NVRTC 12.4, sm_80 and sm_90a, bfloat16: at most 48 (RMS) and 56 (layer) registers with 4 packs, 80 and 94 with 8, no
+// spills.
 #include "common/reduce.cuh"
 #include "common/row.cuh"
 #include "common/shared.cuh"
@@ -20,7 +24,9 @@ using W = PARAMETER;
 constexpr int rows_per_block = ROW_THREADS == 32 ? 4 : 1;
 constexpr int block_threads = ROW_THREADS * rows_per_block;
 
-__device__ __forceinline__ long long row_index() { return (long long)blockIdx.x * rows_per_block + threadIdx.x / ROW_THREADS; }
+__device__ __forceinline__ long long row_index() {
+    return (long long)blockIdx.x * rows_per_block + threadIdx.x / ROW_THREADS;
+}
 
 // Reads a row, stores and keeps the sum with `residual` where there is one; returns the thread's part of Σx or Σx².
 template <bool squares>
@@ -46,7 +52,8 @@ __device__ __forceinline__ float read_row(RowPacks<T>& x, const T* residual, T* 
     return total;
 }
 
-__device__ __forceinline__ void rms_row(const T* residual, const T* x, const W* weight, T* sum, T* y, int columns, float epsilon) {
+__device__ __forceinline__ void rms_row(const T* residual, const T* x, const W* weight, T* sum, T* y, int columns,
+                                        float epsilon) {
     SKYLIGHT_SHARED(shared);
     BlockSum<ROW_THREADS> total(shared);
     RowPacks<T> row{x, {}};
@@ -62,7 +69,8 @@ __device__ __forceinline__ void rms_row(const T* residual, const T* x, const W* 
     });
 }
 
-__device__ __forceinline__ void layer_row(const T* residual, const T* x, const W* weight, const W* bias, T* sum, T* y, int columns, float epsilon) {
+__device__ __forceinline__ void layer_row(const T* residual, const T* x, const W* weight, const W* bias, T* sum, T* y,
+                                          int columns, float epsilon) {
     SKYLIGHT_SHARED(shared);
     BlockSum<ROW_THREADS> total(shared);
     RowPacks<T> row{x, {}};
@@ -86,7 +94,8 @@ __device__ __forceinline__ void layer_row(const T* residual, const T* x, const W
 }
 
 // Without a row to do, whole warps leave; blocks of several warps to a row always have one.
-extern "C" __global__ void __launch_bounds__(block_threads) rms_norm(const T* x, const W* weight, T* y, int rows, int columns, float epsilon) {
+extern "C" __global__ void __launch_bounds__(block_threads)
+    rms_norm(const T* x, const W* weight, T* y, int rows, int columns, float epsilon) {
     const long long row = row_index();
     if (row < rows)
         rms_row(nullptr, x + row * columns, weight, nullptr, y + row * columns, columns, epsilon);
@@ -107,7 +116,8 @@ extern "C" __global__ void __launch_bounds__(block_threads)
 }
 
 extern "C" __global__ void __launch_bounds__(block_threads)
-    add_layer_norm(const T* residual, const T* x, const W* weight, const W* bias, T* sum, T* y, int rows, int columns, float epsilon) {
+    add_layer_norm(const T* residual, const T* x, const W* weight, const W* bias, T* sum, T* y, int rows, int columns,
+                   float epsilon) {
     const long long row = row_index(), first = row * columns;
     if (row < rows)
         layer_row(residual + first, x + first, weight, bias, sum + first, y + first, columns, epsilon);

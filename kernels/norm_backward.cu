@@ -1,14 +1,21 @@
-// Gradients of the norms of norm.cu, in one pass over x, dy and (where the norm followed a residual connection) the sum's own gradient `more`.
-// x, dy, more, dx [rows, columns] of ELEMENT, weight [columns] of PARAMETER. With n = the normalised row and g = dy · weight:
+// Gradients of the norms of norm.cu, in one pass over x, dy and (where the norm followed a residual connection) the
+// sum's own gradient `more`.
+// x, dy, more, dx [rows, columns] of ELEMENT, weight [columns] of PARAMETER. With n = the normalised row and g = dy ·
+// weight:
 //   rms_norm_backward    dx = (g − n·mean(g·n)) / rms + more                     partial[b] = Σ dy·n
-//   layer_norm_backward  dx = (g − mean(g) − n·mean(g·n)) / deviation + more     partial[b] = Σ dy·n, bias_partial[b] = Σ dy
-// Each sum goes over the rows of block b, rows_per_block of them in order; column_sum (reduction.cu) adds the blocks' sums in order. The
-// number of rows in a block depends on the number of rows alone, so the same batch always gives the same bits. dx may be dy.
-// Launch: one block of ROW_THREADS threads for rows_per_block rows (see common/row.cuh); BlockSum::bytes of shared memory. partial is
-// [blocks, columns] float. A thread has the same columns in every row: its sums stay in registers, or in `partial` where PACKS is 0.
-// FLOPs: 11 (RMS) to 16 (layer) per element. Bytes: 3·n·sizeof(ELEMENT), 4 with `more`; 4·blocks·columns written for each parameter.
+//   layer_norm_backward  dx = (g − mean(g) − n·mean(g·n)) / deviation + more     partial[b] = Σ dy·n, bias_partial[b] =
+//                        Σ dy
+// Each sum goes over the rows of block b, rows_per_block of them in order; column_sum (reduction.cu) adds the blocks'
+// sums in order. The number of rows in a block depends on the number of rows alone, so the same batch always gives the
+// same bits. dx may be dy.
+// Launch: one block of ROW_THREADS threads for rows_per_block rows (see common/row.cuh); BlockSum::bytes of shared
+// memory. partial is [blocks, columns] float. A thread has the same columns in every row: its sums stay in registers,
+// or in `partial` where PACKS is 0.
+// FLOPs: 11 (RMS) to 16 (layer) per element. Bytes: 3·n·sizeof(ELEMENT), 4 with `more`; 4·blocks·columns written for
+// each parameter.
 // Measured: nothing yet (no GPU has run it).
-// NVRTC 12.4, sm_80 and sm_90a, bfloat16, 128 threads with one pack: 53 (RMS) and 56 (layer) registers; with two at most 80 and 114, no spills.
+// NVRTC 12.4, sm_80 and sm_90a, bfloat16, 128 threads with one pack: 53 (RMS) and 56 (layer) registers; with two at
+// most 80 and 114, no spills.
 #include "common/reduce.cuh"
 #include "common/row.cuh"
 #include "common/shared.cuh"
@@ -19,7 +26,7 @@ using W = PARAMETER;
 // A thread's float sums, one for each of its columns.
 struct ColumnSums {
     float* memory;
-    float kept[PACKS > 0 ? PACKS * VECTOR : 1];
+    float kept[PACKS > 0 ? PACKS* VECTOR : 1];
 
     __device__ __forceinline__ ColumnSums(float* target, int columns) : memory(target) {
         if constexpr (PACKS > 0) {
@@ -55,8 +62,9 @@ struct ColumnSums {
 };
 
 // dx = (g − offset − centred·slope) · scale, and `more`. centred = x − mean.
-__device__ __forceinline__ void store_gradient(const RowPacks<T>& x, const RowPacks<T>& dy, const W* weight, const T* more, T* dx, int columns,
-                                               float mean, float offset, float slope, float scale) {
+__device__ __forceinline__ void store_gradient(const RowPacks<T>& x, const RowPacks<T>& dy, const W* weight,
+                                               const T* more, T* dx, int columns, float mean, float offset, float slope,
+                                               float scale) {
     each_pack(columns, [&](int i, int column) {
         const Pack<T, VECTOR> value = x.again(i, column), gradient = dy.again(i, column);
         const Pack<W, VECTOR> factor = load_pack<VECTOR>(weight + column);
@@ -78,8 +86,9 @@ __device__ __forceinline__ void store_gradient(const RowPacks<T>& x, const RowPa
     });
 }
 
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) rms_norm_backward(const T* x, const W* weight, const T* dy, const T* more, T* dx, float* partial,
-                                                                            int rows, int columns, int rows_per_block, float epsilon) {
+extern "C" __global__ void __launch_bounds__(ROW_THREADS)
+    rms_norm_backward(const T* x, const W* weight, const T* dy, const T* more, T* dx, float* partial, int rows,
+                      int columns, int rows_per_block, float epsilon) {
     SKYLIGHT_SHARED(shared);
     BlockSum<ROW_THREADS, float, 2> total(shared);
     ColumnSums weight_sums(partial + (long long)blockIdx.x * columns, columns);
@@ -112,11 +121,12 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) rms_norm_backward(cons
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS)
-    layer_norm_backward(const T* x, const W* weight, const T* dy, const T* more, T* dx, float* partial, float* bias_partial, int rows, int columns,
-                        int rows_per_block, float epsilon) {
+    layer_norm_backward(const T* x, const W* weight, const T* dy, const T* more, T* dx, float* partial,
+                        float* bias_partial, int rows, int columns, int rows_per_block, float epsilon) {
     SKYLIGHT_SHARED(shared);
     BlockSum<ROW_THREADS, float, 3> total(shared);
-    ColumnSums weight_sums(partial + (long long)blockIdx.x * columns, columns), bias_sums(bias_partial + (long long)blockIdx.x * columns, columns);
+    ColumnSums weight_sums(partial + (long long)blockIdx.x * columns, columns),
+        bias_sums(bias_partial + (long long)blockIdx.x * columns, columns);
     const long long begin = (long long)blockIdx.x * rows_per_block, end = min(begin + rows_per_block, (long long)rows);
     for (long long row = begin; row < end; row++) {
         const long long first = row * columns;
@@ -153,8 +163,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS)
                 bias_sums.add(i, column, e, b.get(e));
             }
         });
-        store_gradient(value, gradient, weight, more == nullptr ? nullptr : more + first, dx + first, columns, mean, sums[1] / columns,
-                       sums[2] * scale * scale / columns, scale);
+        store_gradient(value, gradient, weight, more == nullptr ? nullptr : more + first, dx + first, columns, mean,
+                       sums[1] / columns, sums[2] * scale * scale / columns, scale);
     }
     weight_sums.store(columns);
     bias_sums.store(columns);

@@ -1,13 +1,17 @@
 // The optimizer step.
-//   adamw          One step of Adam with decoupled weight decay on `count` elements in any storage order. gradient, first, second and master
-//                  float; weight WEIGHT (float or bfloat16, -D), with float the master itself (master is null), else its rounded copy.
+//   adamw          One step of Adam with decoupled weight decay on `count` elements in any storage order. gradient,
+//                  first, second and master float; weight WEIGHT (float or bfloat16, -D), with float the master itself
+//                  (master is null), else its rounded copy.
 //                  hyper = (learning rate, weight decay, 1 − β1^t, 1 − β2^t). With g = gradient · gradient_scale:
-//                  w ← w·(1 − lr·decay); m += (1 − β1)(g − m); v = β2·v + (1 − β2)·g²; w −= lr/(1 − β1^t) · m / (√v/√(1 − β2^t) + epsilon).
+//                  w ← w·(1 − lr·decay); m += (1 − β1)(g − m); v = β2·v + (1 − β2)·g²; w −= lr/(1 − β1^t) · m / (√v/√(1
+//                  − β2^t) + epsilon).
 //                  A gradient_scale that is not finite leaves everything as it is.
-//   square_sums    partial[b] = Σ x² in double over the 16384 elements of block b, for up to 8 tensors at once: their blocks follow each other.
-//   gradient_norm  From all partial sums: norm = √Σ, scale = min(1, maximum/(norm + 1e-6)) (1 for maximum ≤ 0), is_finite. Where the norm is
-//                  not finite as a float, scale is NaN, so that adamw does nothing.
-// Launch: adamw 256 threads with 4 elements each. square_sums 256 threads, one block for 16384 elements; gradient_norm one block of 1024.
+//   square_sums    partial[b] = Σ x² in double over the 16384 elements of block b, for up to 8 tensors at once: their
+//                  blocks follow each other.
+//   gradient_norm  From all partial sums: norm = √Σ, scale = min(1, maximum/(norm + 1e-6)) (1 for maximum ≤ 0),
+//                  is_finite. Where the norm is not finite as a float, scale is NaN, so that adamw does nothing.
+// Launch: adamw 256 threads with 4 elements each. square_sums 256 threads, one block for 16384 elements; gradient_norm
+// one block of 1024.
 // Both need BlockSum::bytes of shared memory. The order of the sums depends on the tensors' sizes alone.
 // FLOPs: 14 and 2 per element. Bytes: adamw 28·n (float) or 30·n (bfloat16 weight), square_sums 4·n.
 // Measured: nothing yet (no GPU has run it).
@@ -27,14 +31,18 @@ struct AdamStep {
 };
 
 extern "C" __global__ void __launch_bounds__(256)
-    adamw(WEIGHT* weight, const float* gradient, float* first, float* second, const float* hyper, const float* gradient_scale, float* master,
-          long long count, float first_rate, float second_decay, float second_rate, float epsilon) {
+    adamw(WEIGHT* weight, const float* gradient, float* first, float* second, const float* hyper,
+          const float* gradient_scale, float* master, long long count, float first_rate, float second_decay,
+          float second_rate, float epsilon) {
     constexpr int width = 4;
     const float scale = *gradient_scale;
     if (!isfinite(scale))
         return;
     // fmaf: the product is not rounded, as on the CPU, which computes this in double precision.
-    const AdamStep step{scale, fmaf(-hyper[0], hyper[1], 1.0f), first_rate, second_decay, second_rate, sqrtf(hyper[3]), epsilon, hyper[0] / hyper[2]};
+    const AdamStep step{scale,       fmaf(-hyper[0], hyper[1], 1.0f),
+                        first_rate,  second_decay,
+                        second_rate, sqrtf(hyper[3]),
+                        epsilon,     hyper[0] / hyper[2]};
     float* exact = sizeof(WEIGHT) == sizeof(float) ? reinterpret_cast<float*>(weight) : master;
     const long long begin = ((long long)blockIdx.x * blockDim.x + threadIdx.x) * width;
     const bool whole = begin + width <= count;
@@ -83,9 +91,10 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-// One of several tensors whose blocks follow each other. True when block `block` is one of its own; else `block` becomes its number among
-// the blocks of those that follow.
-__device__ __forceinline__ bool find_block(const float* tensor, long long count, int span, long long& block, const float*& x, long long& elements) {
+// One of several tensors whose blocks follow each other. True when block `block` is one of its own; else `block`
+// becomes its number among the blocks of those that follow.
+__device__ __forceinline__ bool find_block(const float* tensor, long long count, int span, long long& block,
+                                           const float*& x, long long& elements) {
     const long long blocks = (count + span - 1) / span;
     if (block < blocks) {
         x = tensor;
@@ -97,15 +106,17 @@ __device__ __forceinline__ bool find_block(const float* tensor, long long count,
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    square_sums(double* partial, const float* x0, long long n0, const float* x1, long long n1, const float* x2, long long n2, const float* x3, long long n3,
-                const float* x4, long long n4, const float* x5, long long n5, const float* x6, long long n6, const float* x7, long long n7) {
+    square_sums(double* partial, const float* x0, long long n0, const float* x1, long long n1, const float* x2,
+                long long n2, const float* x3, long long n3, const float* x4, long long n4, const float* x5,
+                long long n5, const float* x6, long long n6, const float* x7, long long n7) {
     constexpr int threads = 256, width = 4, span = 16384;
     SKYLIGHT_SHARED(shared);
     BlockSum<threads, double> total(shared);
     long long block = blockIdx.x, count = 0;
     const float* x = nullptr;
-    if (!find_block(x0, n0, span, block, x, count) && !find_block(x1, n1, span, block, x, count) && !find_block(x2, n2, span, block, x, count) &&
-        !find_block(x3, n3, span, block, x, count) && !find_block(x4, n4, span, block, x, count) && !find_block(x5, n5, span, block, x, count) &&
+    if (!find_block(x0, n0, span, block, x, count) && !find_block(x1, n1, span, block, x, count) &&
+        !find_block(x2, n2, span, block, x, count) && !find_block(x3, n3, span, block, x, count) &&
+        !find_block(x4, n4, span, block, x, count) && !find_block(x5, n5, span, block, x, count) &&
         !find_block(x6, n6, span, block, x, count))
         find_block(x7, n7, span, block, x, count);
     const long long begin = block * span, end = min(begin + span, count);

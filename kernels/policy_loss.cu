@@ -1,21 +1,26 @@
-// Losses of tokens, float32 in and out, every term and sum in double precision; the order of the sums depends on the number of tokens alone.
+// Losses of tokens, float32 in and out, every term and sum in double precision; the order of the sums depends on the
+// number of tokens alone.
 //   cross_entropy            loss = −Σ weight·logProbability
 //   cross_entropy_gradient   dLogProbability = −weight·dLoss
 //   sequence_log_ratio       GSPO: the mean log ratio of each token's sequence, float64
-//   policy_loss              the loss of policy gradients (all forms) with an optional KL penalty: loss, clipped tokens, Σ weight·kl, max |log ratio|
+//   policy_loss              the loss of policy gradients (all forms) with an optional KL penalty: loss, clipped
+//                            tokens, Σ weight·kl, max |log ratio|
 //   policy_loss_gradient     dLogProbability
 //   sequence_policy_loss_gradient   the same where the ratio is a sequence's
-// Tokens of weight 0 have no loss; where the ratio is the token's own, they may hold anything. A sequence is tokens next to each other with one number;
-// those with a number below 0 are ignored.
-// Launch: the sums one block of 256 threads, thread i takes the tokens i, i + 256, …; the gradients 256 threads, one token each. What is of sequences: one
-// block for each token, of which those that begin a sequence work, thread i on its tokens i, i + 256, …
-// FLOPs: about 20 per token and two exponentials. Bytes: every operand once (4 to 36 per token). Far below the launch's own time.
+// Tokens of weight 0 have no loss; where the ratio is the token's own, they may hold anything. A sequence is tokens
+// next to each other with one number; those with a number below 0 are ignored.
+// Launch: the sums one block of 256 threads, thread i takes the tokens i, i + 256, …; the gradients 256 threads, one
+// token each. What is of sequences: one block for each token, of which those that begin a sequence work, thread i on
+// its tokens i, i + 256, …
+// FLOPs: about 20 per token and two exponentials. Bytes: every operand once (4 to 36 per token). Far below the launch's
+// own time.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a: no spills.
 #include "common/shared.cuh"
 #include "common/types.cuh"
 #include "ptx/warp.cuh"
 
-// Kernels with exponentials ask for one block only (threads, 1): else the compiler saves registers for more blocks than there are, and spills.
+// Kernels with exponentials ask for one block only (threads, 1): else the compiler saves registers for more blocks than
+// there are, and spills.
 constexpr int threads = 256;
 
 // Adds the threads' values in a tree; thread 0 has the sum. `values` holds one double per thread.
@@ -36,7 +41,8 @@ __device__ __forceinline__ double sum_of_block(double value, double* values) {
 // The larger of two; NaN stays.
 __device__ __forceinline__ float larger(float a, float b) { return a != a || a > b ? a : b; }
 
-extern "C" __global__ void __launch_bounds__(threads) cross_entropy(const float* log_probability, const float* weights, float* loss, int tokens) {
+extern "C" __global__ void __launch_bounds__(threads)
+    cross_entropy(const float* log_probability, const float* weights, float* loss, int tokens) {
     SKYLIGHT_SHARED(memory);
     double sum = 0;
     for (int token = threadIdx.x; token < tokens; token += threads) {
@@ -50,7 +56,8 @@ extern "C" __global__ void __launch_bounds__(threads) cross_entropy(const float*
         *loss = (float)sum;
 }
 
-extern "C" __global__ void __launch_bounds__(threads) cross_entropy_gradient(const float* weights, const float* loss_gradient, float* gradient, int tokens) {
+extern "C" __global__ void __launch_bounds__(threads)
+    cross_entropy_gradient(const float* weights, const float* loss_gradient, float* gradient, int tokens) {
     const int token = blockIdx.x * threads + threadIdx.x;
     if (token < tokens)
         gradient[token] = weights[token] * -*loss_gradient;
@@ -81,16 +88,19 @@ struct PolicyTerm {
     bool is_clipped;
 };
 
-__device__ __forceinline__ PolicySettings settings_of(int form, float clip_low, float clip_high, int kl, float beta, float dual_clip, float sapo_positive,
-                                                      float sapo_negative) {
+__device__ __forceinline__ PolicySettings settings_of(int form, float clip_low, float clip_high, int kl, float beta,
+                                                      float dual_clip, float sapo_positive, float sapo_negative) {
     return {form, kl, 1.0 - clip_low, 1.0 + clip_high, beta, dual_clip, sapo_positive, sapo_negative};
 }
 
 __device__ __forceinline__ double bounded_ratio(const PolicySettings& settings, double ratio) {
-    return ratio < settings.lowest_ratio ? settings.lowest_ratio : ratio > settings.highest_ratio ? settings.highest_ratio : ratio;
+    return ratio < settings.lowest_ratio    ? settings.lowest_ratio
+           : ratio > settings.highest_ratio ? settings.highest_ratio
+                                            : ratio;
 }
 
-__device__ __forceinline__ PolicyTerm term_of(const PolicySettings& settings, double log_probability, double log_ratio, double reference, double advantage) {
+__device__ __forceinline__ PolicyTerm term_of(const PolicySettings& settings, double log_probability, double log_ratio,
+                                              double reference, double advantage) {
     PolicyTerm term = {0, 0, 0, 0, false};
     double objective, gradient;
     if (settings.form == form_reinforce) {
@@ -99,7 +109,8 @@ __device__ __forceinline__ PolicyTerm term_of(const PolicySettings& settings, do
     } else {
         const double ratio = exp(log_ratio);
         if (settings.form == form_sapo) {
-            const double temperature = advantage > 0 ? settings.sapo_positive : settings.sapo_negative, at = temperature * (ratio - 1);
+            const double temperature = advantage > 0 ? settings.sapo_positive : settings.sapo_negative,
+                         at = temperature * (ratio - 1);
             const double gate = 1 / (1 + exp(-at)), rest = 1 / (1 + exp(at));
             objective = 4 / temperature * gate * advantage;
             gradient = rest == 0 ? 0 : 4 * gate * rest * ratio * advantage;
@@ -168,7 +179,8 @@ __device__ __forceinline__ bool begins_sequence(const int* sequences, int token)
     return sequences[token] >= 0 && (token == 0 || sequences[token - 1] != sequences[token]);
 }
 
-__device__ __forceinline__ double mean_log_ratio(const float* log_probability, const float* old, int first, int end, double* values) {
+__device__ __forceinline__ double mean_log_ratio(const float* log_probability, const float* old, int first, int end,
+                                                 double* values) {
     double sum = 0;
     for (int token = first + threadIdx.x; token < end; token += threads)
         sum += (double)log_probability[token] - old[token];
@@ -176,7 +188,8 @@ __device__ __forceinline__ double mean_log_ratio(const float* log_probability, c
 }
 
 extern "C" __global__ void __launch_bounds__(threads)
-    sequence_log_ratio(const float* log_probability, const float* old, const int* sequences, double* log_ratio, int tokens) {
+    sequence_log_ratio(const float* log_probability, const float* old, const int* sequences, double* log_ratio,
+                       int tokens) {
     SKYLIGHT_SHARED(memory);
     double* values = reinterpret_cast<double*>(memory);
     const int first = blockIdx.x;
@@ -190,12 +203,14 @@ extern "C" __global__ void __launch_bounds__(threads)
 
 // `sequences` and `sequence_ratio` (from sequence_log_ratio) are null where the ratio is the token's own.
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    policy_loss(const float* log_probability, const float* old, const float* reference, const float* advantages, const float* weights, const int* sequences,
-                const double* sequence_ratio, float* loss, int* clipped_tokens, float* kl, float* largest_log_ratio, int tokens,
-                int form, float clip_low, float clip_high, int kl_kind, float beta, float dual_clip, float sapo_positive, float sapo_negative) {
+    policy_loss(const float* log_probability, const float* old, const float* reference, const float* advantages,
+                const float* weights, const int* sequences, const double* sequence_ratio, float* loss,
+                int* clipped_tokens, float* kl, float* largest_log_ratio, int tokens, int form, float clip_low,
+                float clip_high, int kl_kind, float beta, float dual_clip, float sapo_positive, float sapo_negative) {
     SKYLIGHT_SHARED(memory);
     double* values = reinterpret_cast<double*>(memory);
-    const PolicySettings settings = settings_of(form, clip_low, clip_high, kl_kind, beta, dual_clip, sapo_positive, sapo_negative);
+    const PolicySettings settings =
+        settings_of(form, clip_low, clip_high, kl_kind, beta, dual_clip, sapo_positive, sapo_negative);
     double loss_sum = 0, kl_sum = 0;
     float largest = 0;
     int clipped = 0;
@@ -205,7 +220,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
             continue;
         const double own_ratio = (double)log_probability[token] - old[token];
         const PolicyTerm term =
-            term_of(settings, log_probability[token], sequence_ratio != nullptr ? sequence_ratio[token] : own_ratio, reference[token], advantages[token]);
+            term_of(settings, log_probability[token], sequence_ratio != nullptr ? sequence_ratio[token] : own_ratio,
+                    reference[token], advantages[token]);
         loss_sum = fma(weight, term.loss + settings.beta * term.kl, loss_sum);
         kl_sum = fma(weight, term.kl, kl_sum);
         largest = larger(fabsf((float)own_ratio), largest);
@@ -228,31 +244,37 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    policy_loss_gradient(const float* log_probability, const float* old, const float* reference, const float* advantages, const float* weights,
-                         const float* loss_gradient, float* gradient, int tokens, int form, float clip_low, float clip_high,
-                         int kl_kind, float beta, float dual_clip, float sapo_positive, float sapo_negative) {
+    policy_loss_gradient(const float* log_probability, const float* old, const float* reference,
+                         const float* advantages, const float* weights, const float* loss_gradient, float* gradient,
+                         int tokens, int form, float clip_low, float clip_high, int kl_kind, float beta,
+                         float dual_clip, float sapo_positive, float sapo_negative) {
     const int token = blockIdx.x * threads + threadIdx.x;
     if (token >= tokens)
         return;
     const double weight = weights[token];
-    const PolicySettings settings = settings_of(form, clip_low, clip_high, kl_kind, beta, dual_clip, sapo_positive, sapo_negative);
+    const PolicySettings settings =
+        settings_of(form, clip_low, clip_high, kl_kind, beta, dual_clip, sapo_positive, sapo_negative);
     if (weight == 0) {
         gradient[token] = 0;
         return;
     }
 
-    const PolicyTerm term = term_of(settings, log_probability[token], (double)log_probability[token] - old[token], reference[token], advantages[token]);
+    const PolicyTerm term = term_of(settings, log_probability[token], (double)log_probability[token] - old[token],
+                                    reference[token], advantages[token]);
     gradient[token] = (float)(*loss_gradient * weight * (term.gradient + settings.beta * term.kl_gradient));
 }
 
 // GSPO: every token of a sequence has an equal share of the gradient of its ratio. GSPO-token: each its own.
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    sequence_policy_loss_gradient(const float* log_probability, const float* old, const float* reference, const float* advantages, const float* weights,
-                                  const int* sequences, const float* loss_gradient, float* gradient, int tokens, int form, float clip_low, float clip_high,
-                                  int kl_kind, float beta, float dual_clip, float sapo_positive, float sapo_negative) {
+    sequence_policy_loss_gradient(const float* log_probability, const float* old, const float* reference,
+                                  const float* advantages, const float* weights, const int* sequences,
+                                  const float* loss_gradient, float* gradient, int tokens, int form, float clip_low,
+                                  float clip_high, int kl_kind, float beta, float dual_clip, float sapo_positive,
+                                  float sapo_negative) {
     SKYLIGHT_SHARED(memory);
     double* values = reinterpret_cast<double*>(memory);
-    const PolicySettings settings = settings_of(form, clip_low, clip_high, kl_kind, beta, dual_clip, sapo_positive, sapo_negative);
+    const PolicySettings settings =
+        settings_of(form, clip_low, clip_high, kl_kind, beta, dual_clip, sapo_positive, sapo_negative);
     const int first = blockIdx.x;
     if (!begins_sequence(sequences, first)) {
         if (sequences[first] < 0 && threadIdx.x == 0)
@@ -267,7 +289,10 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
         for (int token = first + threadIdx.x; token < end; token += threads) {
             const double weight = weights[token];
             if (weight != 0)
-                share = fma(weight, term_of(settings, log_probability[token], log_ratio, reference[token], advantages[token]).gradient, share);
+                share = fma(
+                    weight,
+                    term_of(settings, log_probability[token], log_ratio, reference[token], advantages[token]).gradient,
+                    share);
         }
 
         share = sum_of_block(share, values) / (end - first);
@@ -277,7 +302,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
         const double weight = weights[token];
         double sum = share;
         if (weight != 0) {
-            const PolicyTerm term = term_of(settings, log_probability[token], log_ratio, reference[token], advantages[token]);
+            const PolicyTerm term =
+                term_of(settings, log_probability[token], log_ratio, reference[token], advantages[token]);
             sum += weight * ((settings.form == form_gspo_token ? term.gradient : 0) + settings.beta * term.kl_gradient);
         }
 

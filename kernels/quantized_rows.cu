@@ -1,7 +1,8 @@
 // Rows of a quantised weight, chosen by an index.
-//   quantized_rows  y[i] = the values of row index[i] of table [limit, columns]; y [count, columns] is TARGET (float or bfloat16), rounded once
-// The table is as common/quantized.cuh says. ALIGNED 1: columns is a multiple of 8. An index outside of [0, limit) is reported, and zeros are
-// written.
+//   quantized_rows  y[i] = the values of row index[i] of table [limit, columns]; y [count, columns] is TARGET (float or
+//                   bfloat16), rounded once
+// The table is as common/quantized.cuh says. ALIGNED 1: columns is a multiple of 8. An index outside of [0, limit) is
+// reported, and zeros are written.
 // Launch: 256 threads, each with a chunk (16 bytes of codes) of a row; 64 bytes of shared memory where CODE_KIND is 2.
 // FLOPs: none to speak of. Bytes: the chosen rows as they lie, and y.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, sm_80 and sm_90a: 27–32 registers, no spills.
@@ -11,7 +12,8 @@
 #include "ptx/warp.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    quantized_rows(const unsigned char* table, const int* index, TARGET* y, int count, int columns, int limit, Status* status, int tag) {
+    quantized_rows(const unsigned char* table, const int* index, TARGET* y, int count, int columns, int limit,
+                   Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     float* const quantiles = reinterpret_cast<float*>(shared);
     if constexpr (CODE_KIND == 2) {
@@ -42,7 +44,8 @@ extern "C" __global__ void __launch_bounds__(256)
         float values[8] = {};
         if (inside) {
             const long long place = (long long)block_of(column) * panel_outputs + output;
-            const BlockScale scale(panel + weight.scales_at() + place * scale_bytes, panel + weight.offsets_at() + place * offset_bytes);
+            const BlockScale scale(panel + weight.scales_at() + place * scale_bytes,
+                                   panel + weight.offsets_at() + place * offset_bytes);
             unsigned int words[chunk_words];
 #pragma unroll
             for (int word = 0; word < chunk_words; word++)

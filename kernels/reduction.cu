@@ -1,9 +1,13 @@
-// Sums of all elements and of columns, in an order that depends on the shape alone. ELEMENT is float or bfloat16 (-D); sums are float.
-//   sum         x [count] → partial[b], the sum of the 8192 elements of block b; again with one block and all elements for the total
-//   column_sum  x [rows, columns] → partial[b] [columns], the sum of the rows_per_block rows of block b; again with one block for the total
-// Launch: 256 threads. sum: one block for each `span` elements; BlockSum::bytes of shared memory. column_sum: a warp has 32 · VECTOR columns
-// and every eighth row of the block's, then the eight sums are added in order; x of the grid goes over columns, y over row blocks; shared
-// memory 8 · 32 · VECTOR floats. VECTOR: 16 bytes where the columns are a multiple of that, else 1.
+// Sums of all elements and of columns, in an order that depends on the shape alone. ELEMENT is float or bfloat16 (-D);
+// sums are float.
+//   sum         x [count] → partial[b], the sum of the 8192 elements of block b; again with one block and all elements
+//               for the total
+//   column_sum  x [rows, columns] → partial[b] [columns], the sum of the rows_per_block rows of block b; again with one
+//               block for the total
+// Launch: 256 threads. sum: one block for each `span` elements; BlockSum::bytes of shared memory. column_sum: a warp
+// has 32 · VECTOR columns and every eighth row of the block's, then the eight sums are added in order; x of the grid
+// goes over columns, y over row blocks; shared memory 8 · 32 · VECTOR floats. VECTOR: 16 bytes where the columns are a
+// multiple of that, else 1.
 // FLOPs: one per element. Bytes: n·sizeof(ELEMENT), and the partial sums.
 // Measured: nothing yet (no GPU has run it).
 // NVRTC 12.4, sm_80 and sm_90a: at most 36 registers, no spills.
@@ -35,17 +39,20 @@ extern "C" __global__ void __launch_bounds__(threads) sum(const T* x, float* par
         partial[blockIdx.x] = sum;
 }
 
-extern "C" __global__ void __launch_bounds__(threads) column_sum(const T* x, float* partial, int rows, int columns, int rows_per_block) {
+extern "C" __global__ void __launch_bounds__(threads)
+    column_sum(const T* x, float* partial, int rows, int columns, int rows_per_block) {
     constexpr int warps = threads / 32, width = 32 * VECTOR;
     SKYLIGHT_SHARED(shared);
     float* sums = reinterpret_cast<float*>(shared);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.x * width, column = first + lane * VECTOR;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, first = blockIdx.x * width,
+              column = first + lane * VECTOR;
     Pack<float, VECTOR> sum;
 #pragma unroll
     for (int e = 0; e < VECTOR; e++)
         sum.set(e, 0);
     if (column < columns) {
-        const long long begin = (long long)blockIdx.y * rows_per_block, end = min(begin + rows_per_block, (long long)rows);
+        const long long begin = (long long)blockIdx.y * rows_per_block,
+                        end = min(begin + rows_per_block, (long long)rows);
 #pragma unroll 4
         for (long long row = begin + warp; row < end; row += warps) {
             const Pack<T, VECTOR> pack = load_pack<VECTOR>(x + row * columns + column);

@@ -1,11 +1,13 @@
-// Loops over the elements of whole tensors: every thread has one 16-byte pack, the grid covers the elements, the last pack may be
-// incomplete. Tensors begin at a multiple of 16 bytes. A target may be a source.
+// Loops over the elements of whole tensors: every thread has one 16-byte pack, the grid covers the elements, the last
+// pack may be incomplete. Tensors begin at a multiple of 16 bytes. A target may be a source.
 #pragma once
 
 #include "common/types.cuh"
 
 template <int width>
-__device__ __forceinline__ long long first_element() { return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * width; }
+__device__ __forceinline__ long long first_element() {
+    return ((long long)blockIdx.x * blockDim.x + threadIdx.x) * width;
+}
 
 // y[i] = function(x[i])
 template <class T, class Function>

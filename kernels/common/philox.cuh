@@ -4,13 +4,15 @@
 #include "common/types.cuh"
 
 // The value with the given number of a seed's stream: 64 random bits. A block of Philox gives two.
-__device__ __forceinline__ unsigned long long philox_value(unsigned long long seed, unsigned long long stream, unsigned long long number) {
+__device__ __forceinline__ unsigned long long philox_value(unsigned long long seed, unsigned long long stream,
+                                                           unsigned long long number) {
     const unsigned long long block = number >> 1;
     uint32_t a = (uint32_t)block, b = (uint32_t)(block >> 32), c = (uint32_t)stream, d = (uint32_t)(stream >> 32);
     uint32_t key_a = (uint32_t)seed, key_b = (uint32_t)(seed >> 32);
 #pragma unroll
     for (int round = 0; round < 10; round++) {
-        const unsigned long long product_a = (unsigned long long)0xD2511F53u * a, product_c = (unsigned long long)0xCD9E8D57u * c;
+        const unsigned long long product_a = (unsigned long long)0xD2511F53u * a,
+                                 product_c = (unsigned long long)0xCD9E8D57u * c;
         a = (uint32_t)(product_c >> 32) ^ b ^ key_a;
         b = (uint32_t)product_c;
         c = (uint32_t)(product_a >> 32) ^ d ^ key_b;

@@ -5,8 +5,8 @@
 
 constexpr int place_threads = 256;
 
-// The pack of `width` elements at [row, column .. column + width) of a matrix whose columns are a multiple of width. Neighbouring
-// threads have neighbouring packs. The host sees to it that there are fewer than 2^31 packs.
+// The pack of `width` elements at [row, column .. column + width) of a matrix whose columns are a multiple of width.
+// Neighbouring threads have neighbouring packs. The host sees to it that there are fewer than 2^31 packs.
 struct Place {
     int row;
     int column;

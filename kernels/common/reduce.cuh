@@ -24,8 +24,8 @@ __device__ __forceinline__ double warp_sum(double value) {
     return value;
 }
 
-// Sums over `threads` threads (32, or all of the block), again and again. One barrier for each sum: it is taken in two regions by turns,
-// and who writes a region again has passed a barrier that all came to after they had read it.
+// Sums over `threads` threads (32, or all of the block), again and again. One barrier for each sum: it is taken in two
+// regions by turns, and who writes a region again has passed a barrier that all came to after they had read it.
 template <int threads, class T = float, int most_values = 1>
 struct BlockSum {
     static_assert(threads % 32 == 0, "whole warps");

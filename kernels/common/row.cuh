@@ -1,7 +1,8 @@
 // A row that some threads share, in packs of VECTOR elements: thread i has the packs i, i + ROW_THREADS, …
 //   ROW_THREADS  threads of a row: 32, or all of the block
 //   VECTOR       elements of a pack: those of 16 bytes of ELEMENT where the columns are a multiple of them, else 1
-//   PACKS        the most packs of a thread, which are kept in registers; 0 where they are too many: then they are read again
+//   PACKS        the most packs of a thread, which are kept in registers; 0 where they are too many: then they are read
+//                again
 // All are functions of the number of columns alone, so a row's sums have the same bits in any batch.
 #pragma once
 
@@ -11,7 +12,8 @@
 #error "row.cuh needs ROW_THREADS, VECTOR and PACKS"
 #endif
 
-// visit(i, column): the thread's i-th pack begins at that column. i is a constant after unrolling, 0 where nothing is kept.
+// visit(i, column): the thread's i-th pack begins at that column. i is a constant after unrolling, 0 where nothing is
+// kept.
 template <class Visit>
 __device__ __forceinline__ void each_pack(int columns, Visit visit) {
     const int thread = threadIdx.x % ROW_THREADS;

@@ -1,4 +1,5 @@
-// The dynamic shared memory of a block: all the shared memory that a kernel uses. SKYLIGHT_SHARED(name) declares it as bytes.
+// The dynamic shared memory of a block: all the shared memory that a kernel uses. SKYLIGHT_SHARED(name) declares it as
+// bytes.
 #pragma once
 
 #include "common/types.cuh"

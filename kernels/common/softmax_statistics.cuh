@@ -1,11 +1,12 @@
-// Softmax statistics of a row of logits in one fixed order, so that stored logits and logits that a block of a matrix product still holds
-// in registers give the same bits. With x = logit / temperature:
-//   slice    64 columns, reduced by the four lanes of a quad: lane t holds the columns 8j + 2t and 8j + 2t + 1 (j = 0 … 7), as the
-//            fragments of mma.m16n8k16 lie; each lane adds its 16 in ascending order, then the lanes are added in pairs
+// Softmax statistics of a row of logits in one fixed order, so that stored logits and logits that a block of a matrix
+// product still holds in registers give the same bits. With x = logit / temperature:
+//   slice    64 columns, reduced by the four lanes of a quad: lane t holds the columns 8j + 2t and 8j + 2t + 1 (j = 0 …
+//            7), as the fragments of mma.m16n8k16 lie; each lane adds its 16 in ascending order, then the lanes are
+//            added in pairs
 //   segment  1024 columns: 16 slices merged in ascending order
 //   row      segments merged in double precision (finish_rows in logits.cu)
-// The cut depends on the vocabulary alone. No product here feeds a sum but by an explicit fma: the compiler has nothing to contract in one
-// kernel and not in another.
+// The cut depends on the vocabulary alone. No product here feeds a sum but by an explicit fma: the compiler has nothing
+// to contract in one kernel and not in another.
 #pragma once
 
 #include "common/types.cuh"
@@ -36,12 +37,17 @@ __device__ __forceinline__ float at_least(float x, float floor) { return x < flo
 __device__ __forceinline__ float exponential(float x) { return exp2_approximate(x * 1.4426950408889634f); }
 
 // x = logit / temperature; most often the temperature is 1, and the division, exact then, is left out.
-__device__ __forceinline__ float scaled_logit(float logit, float temperature) { return temperature == 1.0f ? logit : logit / temperature; }
+__device__ __forceinline__ float scaled_logit(float logit, float temperature) {
+    return temperature == 1.0f ? logit : logit / temperature;
+}
 
 // What a row is scored with that is sampled with the given temperature: 0 takes the greatest logit, and is scored as 1.
-__device__ __forceinline__ float score_temperature(float temperature) { return temperature == 0.0f ? 1.0f : temperature; }
+__device__ __forceinline__ float score_temperature(float temperature) {
+    return temperature == 0.0f ? 1.0f : temperature;
+}
 
-// Reduces a slice; the four lanes of the quad come together and all receive the result. Columns outside of the vocabulary are −∞.
+// Reduces a slice; the four lanes of the quad come together and all receive the result. Columns outside of the
+// vocabulary are −∞.
 __device__ __forceinline__ SoftmaxPartial reduce_slice(const float (&x)[slice_values]) {
     float maximum = negative_infinity();
 #pragma unroll
@@ -83,7 +89,8 @@ __device__ __forceinline__ SoftmaxPartial merge_partials(const SoftmaxPartial& a
 }
 
 // What the gradient of a row's logits is made of:
-//   (dLogProbability·(1[target] − p) − dEntropy·p·(log p + entropy)) / temperature = p·(slope·log p + constant) + 1[target]·at_target
+//   (dLogProbability·(1[target] − p) − dEntropy·p·(log p + entropy)) / temperature = p·(slope·log p + constant) +
+//   1[target]·at_target
 struct LogitGradient {
     float maximum;
     float log_sum;
@@ -94,21 +101,28 @@ struct LogitGradient {
 };
 
 // Null pointers for gradients that are not there. The row has no gradient where `target` comes back negative.
-__device__ __forceinline__ LogitGradient load_logit_gradient(int row, int target, const float* maximum, const float* log_sum, const float* entropy,
-                                                             const float* log_probability_gradient, const float* entropy_gradient, float temperature) {
+__device__ __forceinline__ LogitGradient load_logit_gradient(int row, int target, const float* maximum,
+                                                             const float* log_sum, const float* entropy,
+                                                             const float* log_probability_gradient,
+                                                             const float* entropy_gradient, float temperature) {
     const float by_log_probability = log_probability_gradient ? log_probability_gradient[row] : 0.0f;
     const float by_entropy = entropy_gradient ? entropy_gradient[row] : 0.0f;
     // NaN counts as a gradient.
     if (by_log_probability == 0 && by_entropy == 0)
         return {0, 0, 0, 0, 0, -1};
     const float entropy_value = entropy ? entropy[row] : 0.0f;
-    return {maximum[row], log_sum[row], -fmaf(by_entropy, entropy_value, by_log_probability) / temperature, -by_entropy / temperature,
-            by_log_probability / temperature, target};
+    return {maximum[row],
+            log_sum[row],
+            -fmaf(by_entropy, entropy_value, by_log_probability) / temperature,
+            -by_entropy / temperature,
+            by_log_probability / temperature,
+            target};
 }
 
 // The gradient of one logit.
 __device__ __forceinline__ float logit_gradient(const LogitGradient& row, float logit, int column, float temperature) {
-    const float log_probability = at_least((scaled_logit(logit, temperature) - row.maximum) - row.log_sum, softmax_floor);
+    const float log_probability =
+        at_least((scaled_logit(logit, temperature) - row.maximum) - row.log_sum, softmax_floor);
     const float gradient = exponential(log_probability) * fmaf(row.slope, log_probability, row.constant);
     return column == row.target ? gradient + row.at_target : gradient;
 }

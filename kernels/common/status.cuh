@@ -1,5 +1,5 @@
-// How a kernel tells the host that its data is wrong (a token id outside of the vocabulary). The host looks when results are read, and
-// throws; until then the kernel goes on, without touching memory through what it found wrong.
+// How a kernel tells the host that its data is wrong (a token id outside of the vocabulary). The host looks when
+// results are read, and throws; until then the kernel goes on, without touching memory through what it found wrong.
 #pragma once
 
 // Zero-filled by the host; the first report since then is kept.

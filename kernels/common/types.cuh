@@ -33,10 +33,14 @@ template <class T>
 __device__ __forceinline__ T from_float(float x);
 
 template <>
-__device__ __forceinline__ float from_float<float>(float x) { return x; }
+__device__ __forceinline__ float from_float<float>(float x) {
+    return x;
+}
 
 template <>
-__device__ __forceinline__ bfloat16 from_float<bfloat16>(float x) { return bfloat16{float_to_bfloat16(x)}; }
+__device__ __forceinline__ bfloat16 from_float<bfloat16>(float x) {
+    return bfloat16{float_to_bfloat16(x)};
+}
 
 // N elements of T that one thread loads or stores at once: 16 bytes where N·sizeof(T) is 16.
 template <class T, int N>
@@ -53,9 +57,13 @@ template <class T>
 constexpr int pack_width = 16 / (int)sizeof(T);
 
 template <int N, class T>
-__device__ __forceinline__ Pack<T, N> load_pack(const T* source) { return *reinterpret_cast<const Pack<T, N>*>(source); }
+__device__ __forceinline__ Pack<T, N> load_pack(const T* source) {
+    return *reinterpret_cast<const Pack<T, N>*>(source);
+}
 
 template <int N, class T>
-__device__ __forceinline__ void store_pack(T* target, const Pack<T, N>& pack) { *reinterpret_cast<Pack<T, N>*>(target) = pack; }
+__device__ __forceinline__ void store_pack(T* target, const Pack<T, N>& pack) {
+    *reinterpret_cast<Pack<T, N>*>(target) = pack;
+}
 
 __device__ __forceinline__ constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }

@@ -3,11 +3,14 @@ using Skylight.Tensors;
 
 namespace Skylight.Cuda.Bindings;
 
-/// <summary>Tokens drawn from logits, and logits changed before that; see <c>kernels/sampling.cu</c>.</summary>
+/// <summary>Tokens drawn from logits, and logits changed before that; see <c>kernels/sampling_bounds.cu</c>,
+/// <c>kernels/sampling.cu</c> and <c>kernels/logit_changes.cu</c>.</summary>
 internal static class SamplingBindings
 {
-    // As in kernels/sampling.cu.
+    // As in the kernels.
+    private const string Bounds = "sampling_bounds.cu";
     private const string Source = "sampling.cu";
+    private const string Changes = "logit_changes.cu";
     private const int WeighThreads = 256;
     private const int BoundThreads = 256;
     private const int BoundColumns = 8192;
@@ -41,17 +44,17 @@ internal static class SamplingBindings
             ties = kernel.Scratch((long)rows * segments * sizeof(int));
         CudaScratch bins = kernel.Scratch((long)rows * RowBinsBytes);
         int weighBlocks = checked(rows * CudaKernelBuilder.Blocks(segments, WeighThreads / 32));
-        kernel.Launch(Source, "weigh_segments", weighBlocks, WeighThreads)
+        kernel.Launch(Bounds, "weigh_segments", weighBlocks, WeighThreads)
             .Input(0).Input(1).Scratch(maximum).Scratch(sums).Scratch(bins).Int32(segments).Int32(vocabulary);
         for (int level = 0; level < 3; level++)
         {
-            kernel.Launch(Source, "bound_tokens", checked(rows * CudaKernelBuilder.Blocks(vocabulary, BoundColumns)),
+            kernel.Launch(Bounds, "bound_tokens", checked(rows * CudaKernelBuilder.Blocks(vocabulary, BoundColumns)),
                 BoundThreads, Bins * 4 * sizeof(int) + BoardBytes)
                 .Input(0).Input(1).Input(2).Input(3).Input(4).Scratch(maximum).Scratch(logSum).Scratch(sums).Scratch(bins)
                 .Int32(level).Int32(segments).Int32(vocabulary);
         }
 
-        kernel.Launch(Source, "weigh_eligible", weighBlocks, WeighThreads)
+        kernel.Launch(Bounds, "weigh_eligible", weighBlocks, WeighThreads)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Scratch(maximum).Scratch(logSum).Scratch(bins).Scratch(sums)
             .Scratch(ties).Int32(segments).Int32(vocabulary);
         kernel.Launch(Source, "choose_tokens", rows, ChooseThreads, BoardBytes)
@@ -70,7 +73,7 @@ internal static class SamplingBindings
     {
         Shape logits = kernel.Inputs[0].Shape;
         int entries = kernel.Inputs[2].Shape[0];
-        kernel.Launch(Source, "adjust_logits",
+        kernel.Launch(Changes, "adjust_logits",
             checked(logits.Rows * CudaKernelBuilder.Blocks(logits.Columns, AdjustColumns)), AdjustThreads)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Output(0).Int32(entries).Int32(logits.Columns)
             .Status(FormattableString.Invariant(
@@ -83,7 +86,7 @@ internal static class SamplingBindings
     private static void Mask(CudaKernelBuilder kernel)
     {
         Shape logits = kernel.Inputs[0].Shape, masks = kernel.Inputs[2].Shape;
-        kernel.Launch(Source, "mask_logits",
+        kernel.Launch(Changes, "mask_logits",
             checked(logits.Rows * CudaKernelBuilder.Blocks(logits.Columns, AdjustColumns)), AdjustThreads)
             .Input(0).Input(1).Input(2).Output(0).Int32(masks.Rows).Int32(masks.Columns).Int32(logits.Columns)
             .Status(FormattableString.Invariant($"row {{index}} has mask {{value}}, but there are {masks.Rows}"));
