@@ -29,6 +29,8 @@ switch (verb)
         return AccuracyBenchmark.Run(args.AsSpan(1));
     case "kernels":
         return KernelBenchmark.Run(args.AsSpan(1));
+    case "records":
+        return RecordsVerb.Run(args.AsSpan(1));
     case "generation":
         return GenerationBenchmark.Run(args.AsSpan(1));
     case "counters":
@@ -73,6 +75,8 @@ switch (verb)
               kernels  every op at the shapes of real models on a card, beside cuBLAS and the card's roofline → bench/results/cuda-kernels.json
                      (--filter NAME: only workloads whose name contains NAME, written only with --output PATH; --device cuda:0;
                      --dry-run: what would run, without a card; with --compile also registers and spills, by NVRTC)
+              records  keeps what `kernels` has measured better than before on a card, and writes the table → bench/records
+                     (records RESULTS.json --idea TEXT --log FILE; without results: the table alone)
               generation  first token and decoding on a card, end to end, random weights → bench/results/cuda-generation.json
                      (--like internvl3-1b --device cuda:0 --batch 1,8,32 --prompt 512 --tiles 0,1 --output PATH; --like tiny --device simt: everything runs, nothing is timed)
               constraints  answers held to a form: a mask for each token, cold and warm, and steps of a batch with and without

@@ -2,7 +2,6 @@ using System.Globalization;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Skylight.Checkpoints;
 
 namespace Skylight.Workloads;
 
@@ -158,8 +157,13 @@ public sealed class RecordFolder(string path)
         }
     }
 
-    private static void Write(string file, string text) =>
-        AtomicFile.Write(file, 0, stream => stream.Write(Encoding.UTF8.GetBytes(text)));
+    private static void Write(string file, string text)
+    {
+        // The old file or the new one, never half of it.
+        string temporary = file + ".tmp";
+        File.WriteAllText(temporary, text);
+        File.Move(temporary, file, overwrite: true);
+    }
 
     private static string Short(string commit) => commit.Length > 10 ? commit[..10] : commit;
 

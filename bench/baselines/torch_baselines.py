@@ -58,12 +58,12 @@ def measure(workload, arm, prepare):
     torch.cuda.empty_cache()
 
 
-def attention(tokens, heads, key_value_heads, dimension, backend, backward):
-    q, k, v = (random(1, count, tokens, dimension).requires_grad_(backward) for count in (heads, key_value_heads, key_value_heads))
+def attention(tokens, heads, key_value_heads, dimension, backend, backward, sequences=1, causal=True):
+    q, k, v = (random(sequences, count, tokens, dimension).requires_grad_(backward) for count in (heads, key_value_heads, key_value_heads))
 
     def forward():
         with sdpa_kernel(backend):
-            return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+            return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
 
     if not backward:
         return forward
@@ -96,6 +96,15 @@ def add_rms_norm(tokens, hidden):
     return lambda: run(x, residual, weight)
 
 
+def rms_norm(rows_, columns, backward):
+    x, weight, gradient = random(rows_, columns).requires_grad_(backward), random(columns).requires_grad_(backward), random(rows_, columns)
+    run = torch.compile(lambda x, weight: F.rms_norm(x, (columns,), weight, 1e-6))
+    if not backward:
+        return lambda: run(x, weight)
+    out = run(x, weight)
+    return lambda: torch.autograd.grad(out, (x, weight), gradient, retain_graph=True)
+
+
 def adamw(outputs, inputs):
     parameter = torch.nn.Parameter(torch.randn(outputs, inputs, device=device))
     parameter.grad = torch.randn_like(parameter)
@@ -108,11 +117,26 @@ def product(rows_, inputs, outputs):
     return lambda: x @ weight.T
 
 
+# The shapes of bench/Skylight.Workloads/KernelRecord.cs, first as there.
+SDPA = (("sdpa flash", SDPBackend.FLASH_ATTENTION), ("sdpa cudnn", SDPBackend.CUDNN_ATTENTION))
+with torch.no_grad():
+    for at, tokens, causal in (("causal-4k", 4096, True), ("causal-16k", 16384, True), ("full-8k", 8192, False)):
+        for arm, backend in SDPA:
+            measure(f"attention/record-{at}", arm, lambda: attention(tokens, 64, 8, 128, backend, False, 2, causal))
+    measure("matmul/record-8192", "torch", lambda: product(8192, 8192, 8192))
+    measure("vocabulary_head/record", "torch.compile", lambda: head(2048, 4096, 262144))
+    measure("rms_norm/record", "torch.compile", lambda: rms_norm(8192, 8192, False))
+with torch.enable_grad():
+    for tokens in (4096, 16384):
+        for arm, backend in SDPA:
+            measure(f"attention_backward/record-{tokens // 1024}k", arm, lambda: attention(tokens, 64, 8, 128, backend, True, 2))
+    measure("rms_norm_backward/record", "torch.compile", lambda: rms_norm(16384, 4096, True))
+
 with torch.no_grad():
     for name, hidden, heads, key_value_heads, dimension, intermediate, vocabulary in MODELS:
         for tokens in (4096, 16384):
             at = f"{name}-prefill-{tokens // 1024}k"
-            for arm, backend in (("sdpa flash", SDPBackend.FLASH_ATTENTION), ("sdpa cudnn", SDPBackend.CUDNN_ATTENTION)):
+            for arm, backend in SDPA:
                 measure(f"attention/{at}", arm, lambda: attention(tokens, heads, key_value_heads, dimension, backend, False))
             measure(f"add_rms_norm/{at}", "torch.compile", lambda: add_rms_norm(tokens, hidden))
             measure(f"matmul/{at}-gate-up", "torch", lambda: product(tokens, hidden, 2 * intermediate))
@@ -122,7 +146,7 @@ with torch.no_grad():
         measure(f"adamw/{name}-training-8k-gate-up", "torch fused, float32", lambda: adamw(2 * intermediate, hidden))
 with torch.enable_grad():
     for name, _, heads, key_value_heads, dimension, _, _ in MODELS:
-        for arm, backend in (("sdpa flash", SDPBackend.FLASH_ATTENTION), ("sdpa cudnn", SDPBackend.CUDNN_ATTENTION)):
+        for arm, backend in SDPA:
             measure(f"attention_backward/{name}-training-8k", f"{arm}, one sequence", lambda: attention(8192, heads, key_value_heads, dimension, backend, True))
 
 with open(sys.argv[1], "w") as file:

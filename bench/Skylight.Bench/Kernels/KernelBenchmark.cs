@@ -17,6 +17,9 @@ internal static class KernelBenchmark
     private const int Rounds = 21;
     private const string Usage = "kernels [--filter NAME] [--device cuda:0] [--output PATH] [--dry-run [--compile]]";
 
+    // What there are published figures of comes first: a card that is lent for minutes has at least those.
+    private static readonly Workload[] _all = [.. KernelRecord.All.Select(record => record.Workload), .. ModelWorkloads.All];
+
     private sealed record Row(Workload Workload, IReadOnlyList<KernelArm> Arms, string? Skipped);
 
     /// <summary>Measures, prints and writes the results.</summary>
@@ -52,12 +55,12 @@ internal static class KernelBenchmark
         }
 
         Workload[] workloads =
-            [.. ModelWorkloads.All.Where(workload => filter is null
+            [.. _all.Where(workload => filter is null
                 || workload.Name.Contains(filter, StringComparison.Ordinal))
                     .Select(workload => workload.ForActivations(DataType.BFloat16))];
         if (workloads.Length == 0)
             return Refuse(
-                $"No workload's name contains '{filter}'. There are: {string.Join(", ", ModelWorkloads.All.Select(workload => workload.Name))}.");
+                $"No workload's name contains '{filter}'. There are: {string.Join(", ", _all.Select(workload => workload.Name))}.");
         if (dryRun)
             return KernelDescriptions.Print(workloads, compile);
         if (compile)
@@ -136,7 +139,24 @@ internal static class KernelBenchmark
             }
         }
 
+        PrintRecords(rows);
         return rows.Any(row => row.Skipped is not null) ? 1 : 0;
+    }
+
+    /// <summary>What is furthest from its target first: there is most to be had.</summary>
+    private static void PrintRecords(List<Row> rows)
+    {
+        (KernelRecord Record, double Figure)[] figures =
+            [.. from row in rows
+                from arm in row.Arms
+                where arm.Name == "own"
+                join record in KernelRecord.All on row.Workload.Name equals record.Workload.Name
+                let figure = record.Figure(Median(arm.Times))
+                orderby figure / record.Target
+                select (record, figure)];
+        foreach ((KernelRecord record, double figure) in figures)
+            Console.WriteLine(FormattableString.Invariant(
+                $"{record.Kernel,-28} {figure,8:0.##} {record.Unit,-8} {figure / record.Target,6:P0} of the target {record.Target:0.##}, {figure / record.Published,6:P0} of {record.Published:0.##} ({record.Source})"));
     }
 
     private static Row Measure(Workload workload, CudaDevice own, ColdTimer ownTimer, CudaDevice library,

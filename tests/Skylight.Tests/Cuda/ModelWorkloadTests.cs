@@ -10,6 +10,8 @@ namespace Skylight.Tests.Cuda;
 /// </summary>
 public class ModelWorkloadTests
 {
+    private static readonly Workload[] s_all = [.. KernelRecord.All.Select(record => record.Workload), .. ModelWorkloads.All];
+
     public static TheoryData<string, string, bool> All
     {
         get
@@ -17,7 +19,7 @@ public class ModelWorkloadTests
             var data = new TheoryData<string, string, bool>();
             foreach (string architecture in new[] { "sm_80", "sm_90a" })
             {
-                foreach (string name in ModelWorkloads.All.Select(workload => workload.Name))
+                foreach (string name in s_all.Select(workload => workload.Name))
                 {
                     data.Add(name, architecture, true);
                     data.Add(name, architecture, false);
@@ -30,13 +32,13 @@ public class ModelWorkloadTests
 
     [Fact]
     public void Names_are_unique() =>
-        Assert.Equal(ModelWorkloads.All.Count, ModelWorkloads.All.Select(workload => workload.Name).Distinct().Count());
+        Assert.Equal(s_all.Length, s_all.Select(workload => workload.Name).Distinct().Count());
 
     [Theory]
     [MemberData(nameof(All))]
     public void Every_op_has_kernels_that_a_card_can_launch(string name, string architecture, bool deterministic)
     {
-        Workload workload = ModelWorkloads.All.Single(workload => workload.Name == name).ForActivations(DataType.BFloat16);
+        Workload workload = s_all.Single(workload => workload.Name == name).ForActivations(DataType.BFloat16);
         CudaTarget target = CudaTarget.For(architecture) with { Deterministic = deterministic };
         // Refuses geometry, too much shared memory, and ops without a binding.
         CudaKernelDescription description = CudaBindings.Standard.Describe(workload.Op,
