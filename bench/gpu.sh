@@ -6,8 +6,8 @@
 #                                   matrix instructions, a generated answer, benchmarks of kernels, generation and GRPO steps, and PyTorch's where it is found
 #   bench/gpu.sh                    both, on a machine that has .NET and a GPU
 # Results: RESULTS/*.json and *.log (default: results beside the script). What is a record is kept by: Skylight.Bench -- records RESULTS/cuda-kernels.json --idea TEXT --log RESULTS/kernels.log. Exit code 1 when parity, verify, bits or generation fails; the rest runs all the same.
-# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training: all, in this order); SKYLIGHT_GPU_MODELS, the
-# shapes that bits, generation and training are measured with (internvl3-1b; skylight init --help names the others); SKYLIGHT_GPU_DEVICE (cuda:0);
+# Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training larger: all, in this order); SKYLIGHT_GPU_MODELS, the
+# shapes that are measured (internvl3-1b internvl3-8b; skylight init --help names the others): all parts take the first, larger is generation and training with the rest; SKYLIGHT_GPU_DEVICE (cuda:0);
 # SKYLIGHT_GPU_SECONDS, after which nothing more is begun and what runs is ended (540), and SKYLIGHT_GPU_COMMAND_SECONDS for each program (150). So the script itself can be tried without a GPU:
 #   SKYLIGHT_GPU_DEVICE=simt SKYLIGHT_GPU_MODELS=tiny SKYLIGHT_GPU_SECONDS=3600 SKYLIGHT_GPU_COMMAND_SECONDS=1800 SKYLIGHT_GPU_PARTS="verify bits generate generation training" FOLDER/gpu.sh
 set -uo pipefail
@@ -56,8 +56,9 @@ wants() {
 }
 
 measure() {
-    local results=${1:-$here/results} failed=0 style checkpoint name model run
-    local skylight=$here/bin/Skylight.Cli bench=$here/bin/Skylight.Bench device=${SKYLIGHT_GPU_DEVICE:-cuda:0} models=${SKYLIGHT_GPU_MODELS:-internvl3-1b}
+    local results=${1:-$here/results} failed=0 style checkpoint name model run first
+    local skylight=$here/bin/Skylight.Cli bench=$here/bin/Skylight.Bench device=${SKYLIGHT_GPU_DEVICE:-cuda:0} models=${SKYLIGHT_GPU_MODELS:-internvl3-1b internvl3-8b}
+    first=${models%% *}
     mkdir -p "$results"
     export SKYLIGHT_COMMIT DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
     SKYLIGHT_COMMIT=$(cat "$here/commit" 2>/dev/null || echo unknown)
@@ -81,12 +82,10 @@ measure() {
         done
     fi
     if wants bits; then
-        for model in $models; do
-            # A card whose two kinds of instructions both keep their promise.
-            for run in on off; do
-                echo "== bits, $model, warpgroups $run"
-                bits "$results/bits-$model-$run" "$run" || failed=1
-            done
+        # A card whose two kinds of instructions both keep their promise.
+        for run in on off; do
+            echo "== bits, $first, warpgroups $run"
+            bits "$results/bits-$first-$run" "$run" || failed=1
         done
     fi
     if wants generate && [ -f "$here/golden/tokenizer.json" ]; then
@@ -94,11 +93,7 @@ measure() {
         generate "$results" || failed=1
     fi
     if wants generation; then
-        for model in $models; do
-            echo "== generation, $model"
-            within "$bench" generation --like "$model" --device "$device" --output "$results/cuda-generation-$model.json" 2>&1 | tee "$results/generation-$model.log"
-            [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
-        done
+        generation "$first" || failed=1
     fi
     if wants kernels; then
         echo "== kernels"
@@ -109,14 +104,29 @@ measure() {
         within python3 "$here/torch_baselines.py" "$results/torch.json" 2>&1 | tee "$results/torch.log"
     fi
     if wants training; then
-        for model in $models; do
-            echo "== GRPO steps, $model"
-            within "$bench" training --like "$model" --device "$device" --case "grpo, connector" --steps 4 --tokenizer "$here/golden/tokenizer.json" \
-                --output "$results/cuda-training-$model.json" 2>&1 | tee "$results/training-$model.log"
+        training "$first"
+    fi
+    if wants larger; then
+        for model in ${models#"$first"}; do
+            generation "$model"
+            training "$model"
         done
     fi
     [ "$failed" -eq 0 ] && echo "gpu.sh: what was run of parity, verify, bits and generation holds" || echo "gpu.sh: parity, verify, bits or generation FAILED (see above and $results)"
     return "$failed"
+}
+
+# First tokens and decoding of a shape, with random weights; and GRPO steps. Both use what measure has.
+generation() {
+    echo "== generation, $1"
+    within "$bench" generation --like "$1" --device "$device" --output "$results/cuda-generation-$1.json" 2>&1 | tee "$results/generation-$1.log"
+    return "${PIPESTATUS[0]}"
+}
+
+training() {
+    echo "== GRPO steps, $1"
+    within "$bench" training --like "$1" --device "$device" --case "grpo, connector" --steps 4 --tokenizer "$here/golden/tokenizer.json" \
+        --output "$results/cuda-training-$1.json" 2>&1 | tee "$results/training-$1.log"
 }
 
 # The same tokens in every way of computing them, of a model of random weights that lies outside of the results. Uses what measure has.
@@ -125,7 +135,7 @@ bits() {
     if [ "$2" = on ]; then
         scratch=$(mktemp -d) || return 1
         trap 'rm -rf "$scratch"' EXIT
-        within "$skylight" init "$scratch/model" --like "$model" >/dev/null || return 1
+        within "$skylight" init "$scratch/model" --like "$first" >/dev/null || return 1
     fi
     SKYLIGHT_WARPGROUPS=$2 within "$skylight" kernels bits "$scratch/model" --device "$device" --json >"$1.json" 2> >(tee "$1.log" >&2) || code=1
     [ "$2" = on ] || rm -rf "$scratch"
@@ -136,7 +146,7 @@ bits() {
 generate() {
     local answers
     rm -rf "$1/random-model"
-    within "$skylight" init "$1/random-model" --like "${models%% *}" --tokenizer "$here/golden/tokenizer.json" || return 1
+    within "$skylight" init "$1/random-model" --like "$first" --tokenizer "$here/golden/tokenizer.json" || return 1
     for run in 1 2; do
         within "$skylight" generate "$1/random-model" --device "$device" --prompt "What is in the picture?" --image "$here/golden/square-512.jpg" \
             --max-tokens 32 --temperature 1 --seed 1 --json >"$1/generate-$run.json" 2> >(tee "$1/generate-$run.log" >&2) || return 1
