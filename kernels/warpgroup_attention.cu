@@ -13,34 +13,12 @@
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"
 #include "ptx/cluster.cuh"
-#include "ptx/wgmma.cuh"
 
 constexpr int dimension = HEAD_DIMENSION;
 constexpr int consumers = 2;
 constexpr int threads = (consumers + 1) * group_threads;
 constexpr int kept_bytes = consumers * group_threads * kept_sums<dimension> * 16;
 using Pipeline = TilePipeline<dimension, STAGES, kept_bytes>;
-
-// Consecutive rows of a head. Boxes may reach into the rows after the sequence.
-struct PackedRows {
-    const TensorMap* maps[tile_kinds];
-    int start;
-    int rows;
-    int column;
-    int block;
-
-    __device__ __forceinline__ void find(int next) { block = next; }
-
-    __device__ __forceinline__ int valid(int half) const { return min(max(rows - block * attention_block - half * half_block, 0), half_block); }
-
-    __device__ __forceinline__ int copied_bytes() const { return Pipeline::tile_bytes; }
-
-    __device__ __forceinline__ void copy(unsigned int tile, unsigned int barrier, int kind) const {
-#pragma unroll
-        for (int index = 0; index < Pipeline::panels; index++)
-            tma_load_3d(tile + index * panel_bytes, maps[kind], barrier, column + index * panel, start + block * attention_block, 0);
-    }
-};
 
 extern "C" __global__ void __launch_bounds__(threads, 1)
     warpgroup_attention(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const AttentionTile* tiles,
@@ -69,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     if (own_group == consumers) {
         decrease_registers<40>();
         if ((int)threadIdx.x % group_threads >= 32) return;
-        PackedRows source{{&keys, &values}, tile.start, tile.rows, head / group * dimension, 0};
+        PackedRows<Pipeline::panels> source{{&keys, &values}, tile.start, tile.rows, head / group * dimension, 0};
         fill_tiles(pipeline, source, 0, end);
     } else {
         increase_registers<232>();

@@ -19,7 +19,6 @@
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"
 #include "ptx/cluster.cuh"
-#include "ptx/wgmma.cuh"
 
 constexpr int consumers = PREFILL ? 2 : 1;
 // Consumers need more registers than their share of all, so the producer is a warpgroup that gives its own to them.
@@ -39,7 +38,7 @@ struct PagedSource {
     int first;   // key of the block
     int pages[2];
 
-    __device__ __forceinline__ void find(int block) {
+    __device__ __forceinline__ void find(int block, int) {
         const int index = 2 * block;
         if (index / 32 * 32 != window) {
             window = index / 32 * 32;
@@ -54,7 +53,7 @@ struct PagedSource {
 
     __device__ __forceinline__ int valid(int half) const { return pages[half] < 0 ? 0 : min(max(length - first - half * half_block, 0), half_block); }
 
-    __device__ __forceinline__ int copied_bytes() const { return ((pages[0] >= 0) + (pages[1] >= 0)) * Pipeline::panels * half_bytes; }
+    __device__ __forceinline__ int copied_bytes(int) const { return ((pages[0] >= 0) + (pages[1] >= 0)) * Pipeline::panels * half_bytes; }
 
     __device__ __forceinline__ void copy(unsigned int tile, unsigned int barrier, int kind) const {
 #pragma unroll

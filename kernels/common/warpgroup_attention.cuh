@@ -9,33 +9,14 @@
 #pragma once
 
 #include "common/attention_walk.cuh"
+#include "common/warpgroup.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
-#include "ptx/wgmma.cuh"
 
-constexpr int group_threads = 128;
-constexpr int group_rows = 64;
-constexpr int panel = 64;  // elements of a head: 128 bytes, a row of the swizzle
 constexpr int panel_bytes = attention_block * panel * 2;
 constexpr int half_block = attention_block / 2;  // keys of a page
 constexpr int half_bytes = panel_bytes / 2;
-constexpr int step_inner = 16;
-constexpr int swizzle_128 = 1;
 constexpr int tile_kinds = 2;  // keys, values
-
-// Where the producer fills and consumers read: stages in a ring, and the parity of the round.
-template <int stages>
-struct TileRing {
-    int stage = 0;
-    unsigned int parity = 0;
-
-    __device__ __forceinline__ void advance() {
-        if (++stage == stages) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-};
 
 // Tiles in shared memory, at a multiple of 1024 bytes, and behind them what `kept_bytes` are for; then the barriers. A tile is full when its
 // bytes have arrived, and empty when every warp of the consumers has left it.
@@ -59,10 +40,11 @@ struct TilePipeline {
     // Where the bytes of a tile arrive that the producer completes itself.
     __device__ __forceinline__ unsigned int part() const { return full(0, 2 * stages); }
 
-    __device__ __forceinline__ void initialize(int consumer_warps) const {
+    // first_arrivals: who arrives at a full tile of kind 0 beside its bytes.
+    __device__ __forceinline__ void initialize(int consumer_warps, int first_arrivals = 1) const {
         for (int stage = 0; stage < stages; stage++)
             for (int kind = 0; kind < tile_kinds; kind++) {
-                mbarrier_initialize(full(kind, stage), 1);
+                mbarrier_initialize(full(kind, stage), kind == 0 ? first_arrivals : 1);
                 mbarrier_initialize(empty(kind, stage), consumer_warps);
             }
         mbarrier_initialize(part(), 1);
@@ -73,41 +55,70 @@ private:
     __device__ __forceinline__ unsigned int barriers() const { return shared_address(shared) + stages * tile_kinds * tile_bytes + kept_bytes; }
 };
 
-// Fills tiles for the blocks begin to end − 1; by a whole warp. Source::find(block) is called for the blocks in order; then it says how many of
-// each half's 32 rows there are (valid), and copy queues those halves of keys or values that have rows, copied_bytes in all. Rows that there
-// are not become zeros: what lies in their place need not be a number, and p = 0 would not hide it.
-template <class Pipeline, class Source>
-__device__ __forceinline__ void fill_tiles(const Pipeline& pipeline, Source& source, int begin, int end) {
+// Consecutive rows of a head, in blocks of 64; kind i lies in maps[i]. Boxes may reach into the rows after the sequence.
+template <int panels>
+struct PackedRows {
+    const TensorMap* maps[tile_kinds];
+    int start;   // the sequence's first row
+    int rows;    // the sequence's
+    int column;  // where the head begins
+    int block;
+
+    __device__ __forceinline__ void find(int next, int) { block = next; }
+
+    __device__ __forceinline__ int valid(int half) const {
+        return min(max(rows - block * attention_block - half * half_block, 0), half_block);
+    }
+
+    __device__ __forceinline__ int copied_bytes(int) const { return panels * panel_bytes; }
+
+    __device__ __forceinline__ void copy(unsigned int tile, unsigned int barrier, int kind) const {
+#pragma unroll
+        for (int index = 0; index < panels; index++)
+            tma_load_3d(tile + index * panel_bytes, maps[kind], barrier, column + index * panel, start + block * attention_block, 0);
+    }
+};
+
+// Fills a tile, which ends a phase of `full`; by a whole warp. Source says how many of each half's 32 rows there are (valid), and copy queues
+// those halves of the kind that have rows, copied_bytes in all. Rows that there are not become zeros: what lies in their place need not
+// be a number, and p = 0 would not hide it. `part` is a barrier of the warp's own, whose phase has part_parity.
+template <int panels, class Source>
+__device__ __forceinline__ void fill_tile(unsigned char* tile, unsigned int full, unsigned int part, unsigned int& part_parity, const Source& source, int kind) {
     const int lane = lane_index();
+    const bool whole = source.valid(0) == half_block && source.valid(1) == half_block;
+    if (lane == 0) {
+        const unsigned int barrier = whole ? full : part;
+        mbarrier_arrive_expect(barrier, source.copied_bytes(kind));
+        source.copy(shared_address(tile), barrier, kind);
+    }
+    if (whole) return;
+    synchronize_warp();
+    mbarrier_wait(part, part_parity);
+    part_parity ^= 1;
+    // Seldom done, and with few registers.
+#pragma unroll 1
+    for (int half = 0; half < 2; half++)
+#pragma unroll 1
+        for (int piece = source.valid(half) * 8 + lane; piece < half_block * 8; piece += 32)
+#pragma unroll
+            for (int index = 0; index < panels; index++)
+                store_shared(reinterpret_cast<float4*>(tile + index * panel_bytes + half * half_bytes + piece * 16), float4{0, 0, 0, 0});
+    fence_proxy_async();
+    synchronize_warp();
+    if (lane == 0) mbarrier_arrive(full);
+}
+
+// Fills tiles for the blocks begin to end − 1; by a whole warp. Source::find(block, stage) is called for the blocks in order.
+template <class Pipeline, class Source>
+__device__ __forceinline__ void fill_tiles(const Pipeline& pipeline, Source& source, int begin, int end, unsigned int part_parity = 0) {
     TileRing<Pipeline::stage_count> ring;
-    unsigned int part_parity = 0;
     for (int block = begin; block < end; block++) {
-        source.find(block);
-        const bool whole = source.valid(0) == half_block && source.valid(1) == half_block;
+        source.find(block, ring.stage);
 #pragma unroll
         for (int kind = 0; kind < tile_kinds; kind++) {
-            unsigned char* tile = pipeline.tile(kind, ring.stage);
-            const unsigned int full = pipeline.full(kind, ring.stage);
             // By one lane: another might come so late that the phase after this one had ended too, and wait for the one after that.
-            if (lane == 0) {
-                mbarrier_wait(pipeline.empty(kind, ring.stage), ring.parity ^ 1);
-                const unsigned int barrier = whole ? full : pipeline.part();
-                mbarrier_arrive_expect(barrier, source.copied_bytes());
-                source.copy(shared_address(tile), barrier, kind);
-            }
-            if (whole) continue;
-            synchronize_warp();
-            mbarrier_wait(pipeline.part(), part_parity);
-            part_parity ^= 1;
-#pragma unroll
-            for (int half = 0; half < 2; half++)
-                for (int piece = source.valid(half) * 8 + lane; piece < half_block * 8; piece += 32)
-#pragma unroll
-                    for (int index = 0; index < Pipeline::panels; index++)
-                        store_shared(reinterpret_cast<float4*>(tile + index * panel_bytes + half * half_bytes + piece * 16), float4{0, 0, 0, 0});
-            fence_proxy_async();
-            synchronize_warp();
-            if (lane == 0) mbarrier_arrive(full);
+            if (lane_index() == 0) mbarrier_wait(pipeline.empty(kind, ring.stage), ring.parity ^ 1);
+            fill_tile<Pipeline::panels>(pipeline.tile(kind, ring.stage), pipeline.full(kind, ring.stage), pipeline.part(), part_parity, source, kind);
         }
         ring.advance();
     }
@@ -119,12 +130,32 @@ __device__ __forceinline__ float (&in_a_row(float (&values)[columns][4]))[4 * co
     return reinterpret_cast<float(&)[4 * columns]>(values);
 }
 
-__device__ __forceinline__ void multiply_values(float (&output)[32], const unsigned int (&weights)[4], unsigned long long values) {
-    wgmma_m64n64k16<1>(output, weights, values, 1);
+// A tile of 64 rows of a head as a factor whose columns are summed over; and as a right factor whose rows are.
+__device__ __forceinline__ unsigned long long columns_of(unsigned int tile) { return wgmma_descriptor(tile, 16, 8 * panel * 2, swizzle_128); }
+
+__device__ __forceinline__ unsigned long long rows_of(unsigned int tile) { return wgmma_descriptor(tile, panel_bytes, 8 * panel * 2, swizzle_128); }
+
+// From the first of the columns to column `first`, as descriptors count.
+__device__ __forceinline__ constexpr int column_step(int first) { return (first / panel * panel_bytes + first % panel * 2) / 16; }
+
+// From a step of 16 rows to the next.
+constexpr int row_step = step_inner * panel * 2 / 16;
+
+__device__ __forceinline__ void multiply_step(float (&output)[32], const unsigned int (&weights)[4], unsigned long long rows) {
+    wgmma_m64n64k16<1>(output, weights, rows, 1);
 }
 
-__device__ __forceinline__ void multiply_values(float (&output)[64], const unsigned int (&weights)[4], unsigned long long values) {
-    wgmma_m64n128k16<1>(output, weights, values, 1);
+__device__ __forceinline__ void multiply_step(float (&output)[64], const unsigned int (&weights)[4], unsigned long long rows) {
+    wgmma_m64n128k16<1>(output, weights, rows, 1);
+}
+
+// output += weights · rows of a tile
+template <int columns>
+__device__ __forceinline__ void add_rows(float (&output)[columns][4], const unsigned int (&weights)[attention_block / step_inner][4], unsigned int tile) {
+#pragma unroll
+    for (int index = 0; index < attention_block / step_inner; index++)
+        multiply_step(in_a_row(output), weights[index], rows_of(tile) + index * row_step);
+    wgmma_commit();
 }
 
 // The queries of a warp's 16 rows as left factors, pairs `first` to `first` + 15; those that there are not are zeros.
@@ -219,23 +250,15 @@ private:
 
     // scores = queries · keysᵀ
     __device__ __forceinline__ void multiply_keys() {
-        const unsigned long long tile = wgmma_descriptor(shared_address(pipeline.tile(0, keys.stage)), 16, 8 * panel * 2, swizzle_128);
+        const unsigned long long tile = columns_of(shared_address(pipeline.tile(0, keys.stage)));
 #pragma unroll
-        for (int index = 0; index < dimension / step_inner; index++) {
-            const int first = index * step_inner;
-            wgmma_m64n64k16(in_a_row(scores), query[index], tile + (first / panel * panel_bytes + first % panel * 2) / 16, index > 0);
-        }
+        for (int index = 0; index < dimension / step_inner; index++)
+            wgmma_m64n64k16(in_a_row(scores), query[index], tile + column_step(index * step_inner), index > 0);
         wgmma_commit();
     }
 
     // output += p · values
-    __device__ __forceinline__ void add_values() {
-        const unsigned long long tile = wgmma_descriptor(shared_address(pipeline.tile(1, values.stage)), panel_bytes, 8 * panel * 2, swizzle_128);
-#pragma unroll
-        for (int index = 0; index < depth; index++)
-            multiply_values(in_a_row(sums.output[0]), weights[index], tile + index * step_inner * panel * 2 / 16);
-        wgmma_commit();
-    }
+    __device__ __forceinline__ void add_values() { add_rows(sums.output[0], weights, shared_address(pipeline.tile(1, values.stage))); }
 
     __device__ __forceinline__ void hide(int block) {
         const int first_key = block * attention_block;
