@@ -5,7 +5,7 @@
 // HEAD_DIMENSION (D, 64 or 128), CAUSAL (0 or 1) and STAGES (blocks of queries and of dOut in flight or in use) are constants. A sequence has
 // blocks of 64 rows; those of sequence s that begins at row r are numbered from r / 64 + s on (no two have one number), `blocks` in all.
 //   warpgroup_backward_statistics: grid (Hq, tiles), 256 threads: for each block and head 64 logSumExp·log2 e and 64 sums of out·dOut,
-//     float [Hq, blocks, 2, 64]. Rows that there are not have a logarithm of infinity, and so p = 0.
+//     float [Hq, blocks, 2, 64]; zeros for rows that there are not.
 //   warpgroup_attention_backward: Hkv·tiles blocks of 384 threads: 128 keys, 64 for each of two warpgroups that multiply; walks the heads of the group
 //     in order, and the blocks of queries of each ascending. A warp of the third warpgroup copies, another adds dq to query_sums, float [Hq, blocks,
 //     2, D / 16, 128, 4]: as the warpgroups have it in registers, each half of the columns.
@@ -191,14 +191,37 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
     }
 }
 
-// products = left · rightᵀ, tiles of 64 rows of a head.
-__device__ __forceinline__ void multiply_columns(float (&products)[attention_block / 8][4], const unsigned char* left, const unsigned char* right) {
-    const unsigned long long a = columns_of(shared_address(left)), b = columns_of(shared_address(right));
+// 64 rows of a head as a left factor: in shared memory, or narrow heads in registers, which tensor cores then need not read again at every step.
+template <bool held>
+struct LeftTile {
+    static constexpr int steps = dimension / step_inner;
+    unsigned int rows[held ? steps : 1][4];  // of the warp
+    unsigned long long tile;
+
+    __device__ __forceinline__ void load(const unsigned char* source) {
+        tile = columns_of(shared_address(source));
+        if constexpr (held) {
+            const int lane = lane_index(), row = thread_index() % group_threads / 32 * 16 + lane % 16;
 #pragma unroll
-    for (int index = 0; index < dimension / step_inner; index++)
-        wgmma_m64n64k16(in_a_row(products), a + column_step(index * step_inner), b + column_step(index * step_inner), index > 0);
-    wgmma_commit();
-}
+            for (int index = 0; index < steps; index++)
+                ldmatrix_x4(rows[index], shared_address(source) + row * (panel * 2) + ((2 * index + lane / 16) ^ row % 8) * 16);
+        }
+    }
+
+    // products = left · rightᵀ
+    __device__ __forceinline__ void multiply(float (&products)[attention_block / 8][4], const unsigned char* right) const {
+        const unsigned long long other = columns_of(shared_address(right));
+#pragma unroll
+        for (int index = 0; index < steps; index++) {
+            const int step = column_step(index * step_inner);
+            if constexpr (held)
+                wgmma_m64n64k16(in_a_row(products), rows[index], other + step, index > 0);
+            else
+                wgmma_m64n64k16(in_a_row(products), tile + step, other + step, index > 0);
+        }
+        wgmma_commit();
+    }
+};
 
 __device__ __forceinline__ void multiply_keys(float (&sums)[16], unsigned long long scores, unsigned long long keys, int accumulate) {
     wgmma_m64n32k16<1, 1>(sums, scores, keys, accumulate);
@@ -239,6 +262,7 @@ struct KeyWalk {
     float query_sums[query_columns / 8][4];
     float key_sums[dimension / 8][4], value_sums[dimension / 8][4];
     unsigned int weights[depth][4], gradients[depth][4];
+    LeftTile<dimension == panel> keys, values;
 
     __device__ __forceinline__ KeyWalk(const Shared& own_shared, const Work& own_work, int own_group, float own_scale)
         : shared(own_shared), work(own_work), scale(own_scale), group(own_group) {
@@ -258,21 +282,23 @@ struct KeyWalk {
 
     __device__ __forceinline__ void run() {
         mbarrier_wait(shared.resident_full(), 0);
+        keys.load(shared.resident(0, group));
+        values.load(shared.resident(1, group));
         TileRing<STAGES> ring;
         const int steps = work.steps();
         for (int step = 0, first = work.first_query(); step < steps; step++) {
             mbarrier_wait(shared.full(0, ring.stage), ring.parity);
             wgmma_fence();
-            multiply_columns(p, shared.resident(0, group), shared.tile(0, ring.stage));
+            keys.multiply(p, shared.tile(0, ring.stage));
             mbarrier_wait(shared.full(1, ring.stage), ring.parity);
-            multiply_columns(dp, shared.resident(1, group), shared.tile(1, ring.stage));
-            wgmma_wait<1>(p);
+            values.multiply(dp, shared.tile(1, ring.stage));
+            wgmma_wait<1>(p, keys.rows);
             soften(ring.stage);
             hide(first);
             round_weights<depth>(weights, p);
             wgmma_fence();
             add_rows(value_sums, weights, shared_address(shared.tile(1, ring.stage)));
-            wgmma_wait<1>(dp);
+            wgmma_wait<1>(dp, values.rows);
             differentiate(ring.stage);
             round_weights<depth>(gradients, dp);
             store_scores(step);
@@ -346,10 +372,10 @@ private:
     // query_sums = dsᵀ · keys, of all 128 keys
     __device__ __forceinline__ void multiply_scores(int step) {
         const unsigned long long scores = rows_of(shared_address(shared.scores(step)));
-        const unsigned long long keys = rows_of(shared_address(shared.resident(0, 0))) + column_step(group * query_columns);
+        const unsigned long long right = rows_of(shared_address(shared.resident(0, 0))) + column_step(group * query_columns);
 #pragma unroll
         for (int index = 0; index < tile_keys / step_inner; index++)
-            multiply_keys(in_a_row(query_sums), scores + index * row_step, keys + (index / depth * tile_bytes / 16 + index % depth * row_step), index > 0);
+            multiply_keys(in_a_row(query_sums), scores + index * row_step, right + (index / depth * tile_bytes / 16 + index % depth * row_step), index > 0);
         wgmma_commit();
     }
 
@@ -375,7 +401,7 @@ extern "C" __global__ void __launch_bounds__(256)
         const int own = tile.first + row;
         // The last block may be filled up, and none after it is this sequence's.
         if (own - own % attention_block >= tile.rows) return;
-        float logarithm = -hidden_score(), sum = 0.0f;
+        float logarithm = 0.0f, sum = 0.0f;
         if (own < tile.rows) {
             const long long index = (long long)(tile.start + own) * heads + head;
             const unsigned int* left = reinterpret_cast<const unsigned int*>(output + index * dimension);
