@@ -15,7 +15,6 @@
 // take one chunk of 16 of the head dimension at a time. Counted by the
 // emulator (workload attention/tiny-wide): 1.85 passes over shared memory for a matrix instruction, 2.92 with ROW_TILES 1; 1.68 where tiles
 // are full (attention/8b-group-320); no bank conflicts.
-#include "common/attention_tile.cuh"
 #include "common/attention_walk.cuh"
 
 constexpr int dimension = HEAD_DIMENSION;
@@ -36,20 +35,7 @@ struct PackedWork {
     __device__ __forceinline__ const SpanSlots& slots() const { return spans; }
 
     __device__ __forceinline__ AttentionQueries<1> queries() const {
-        const AttentionTile tile = tiles[blockIdx.y];
-        const int heads = gridDim.x, head = blockIdx.x;
-        const long long first = ((long long)tile.start * heads + head) * dimension;
-        AttentionQueries<1> queries{};
-        queries.query = q + first;
-        queries.output = output + first;
-        queries.log_sum_exp = log_sum_exp + (long long)tile.start * heads + head;
-        queries.row_stride = (long long)heads * dimension;
-        queries.log_sum_exp_stride = heads;
-        queries.first = tile.first;
-        queries.count = tile.rows;
-        queries.visible = CAUSAL ? 1 : tile.rows;
-        queries.causal = CAUSAL;
-        return queries;
+        return packed_queries<dimension>(tiles[blockIdx.y], gridDim.x, blockIdx.x, q, output, log_sum_exp, CAUSAL);
     }
 
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {

@@ -1,18 +1,20 @@
-// Attention within the sequences of a packed batch by warpgroup instructions (sm_90a); what attention_forward.cu computes, for heads of 64 or 128.
-//   q [T, Hq·D] bfloat16, keys and values: tensor maps of [T, Hkv·D] bfloat16 with boxes of 64 × 64, tiles of attention_plan
-//   → out [T, Hq·D] bfloat16, logSumExp [T, Hq] float
-// HEAD_DIMENSION (D, 64 or 128), CAUSAL (0 or 1) and STAGES (blocks of keys and values in flight or in use) are constants.
-// Launch: grid (Hq, tiles), 384 threads: two warpgroups multiply, a warp of the third copies. A tile has 128 rows of one head. Shared memory:
-// STAGES·256·D + 4096·(D / 8 + 1) + STAGES·32 + 8 bytes; sums of earlier spans lie there too.
-// wgmma may round otherwise than mma.sync, so the same card decodes with warpgroup_attention_paged.cu (docs/cuda.md, "Deterministic mode").
+// Attention within the sequences of a packed batch by warpgroup instructions (sm_90a); what attention_forward.cu
+// computes, for heads of 64 or 128.
+//   q [T, Hq·D] bfloat16, keys and values: tensor maps of [T, Hkv·D] bfloat16 with boxes of 64 × 64, tiles of
+//   attention_plan → out [T, Hq·D] bfloat16, logSumExp [T, Hq] float
+// HEAD_DIMENSION (D, 64 or 128), CAUSAL (0 or 1) and STAGES (blocks of keys and values in flight or in use) are
+// constants.
+// Launch: grid (Hq, tiles), 384 threads: two warpgroups multiply, a warp of the third copies. A tile has 128 rows of
+// one head. Shared memory: STAGES·256·D + 4096·(D / 8 + 1) + STAGES·32 + 8 bytes; sums of earlier spans lie there too.
+// wgmma may round otherwise than mma.sync, so the same card decodes with warpgroup_attention_paged.cu (docs/cuda.md,
+// "Deterministic mode").
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: q, k, v, out and logSumExp once.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a: 168 registers at the launch, of which setmaxnreg leaves 40 to the producer and
-// gives 232 to a consumer; no spills. A pass of the main loop, 64 keys, has 440 instructions for 12 wgmma where D = 128 (CAUSAL), 383 for 8
-// where D = 64; 64 to 100 of them hide keys, in blocks that need it.
-#include "common/attention_tile.cuh"
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a: 168 registers at the launch, of which setmaxnreg
+// leaves 40 to the producer and gives 232 to a consumer; no spills. A pass of the main loop, 64 keys, has 440
+// instructions for 12 wgmma where D = 128 (CAUSAL), 383 for 8 where D = 64; 64 to 100 of them hide keys, in blocks that
+// need it.
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"
-#include "ptx/cluster.cuh"
 #include "ptx/wgmma.cuh"
 
 constexpr int dimension = HEAD_DIMENSION;
@@ -21,58 +23,16 @@ constexpr int threads = (consumers + 1) * group_threads;
 constexpr int kept_bytes = consumers * group_threads * kept_sums<dimension> * 16;
 using Pipeline = TilePipeline<dimension, STAGES, kept_bytes>;
 
-// Consecutive rows of a head. Boxes may reach into the rows after the sequence.
-struct PackedRows {
-    const TensorMap* maps[tile_kinds];
-    int start;
-    int rows;
-    int column;
-    int block;
-
-    __device__ __forceinline__ void find(int next) { block = next; }
-
-    __device__ __forceinline__ int valid(int half) const { return min(max(rows - block * attention_block - half * half_block, 0), half_block); }
-
-    __device__ __forceinline__ int copied_bytes() const { return Pipeline::tile_bytes; }
-
-    __device__ __forceinline__ void copy(unsigned int tile, unsigned int barrier, int kind) const {
-#pragma unroll
-        for (int index = 0; index < Pipeline::panels; index++)
-            tma_load_3d(tile + index * panel_bytes, maps[kind], barrier, column + index * panel, start + block * attention_block, 0);
-    }
-};
-
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    warpgroup_attention(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const AttentionTile* tiles,
-                        bfloat16* output, float* log_sum_exp, int group, float scale, float natural_scale) {
+    warpgroup_attention(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values,
+                        const bfloat16* q, const AttentionTile* tiles, bfloat16* output, float* log_sum_exp, int group,
+                        float scale, float natural_scale) {
     SKYLIGHT_SHARED(shared);
     const AttentionTile tile = tiles[blockIdx.y];
     if (tile.rows == 0) return;
     const int heads = gridDim.x, head = blockIdx.x;
-    const long long first = ((long long)tile.start * heads + head) * dimension;
-    AttentionQueries<1> queries{};
-    queries.query = q + first;
-    queries.output = output + first;
-    queries.log_sum_exp = log_sum_exp + (long long)tile.start * heads + head;
-    queries.row_stride = (long long)heads * dimension;
-    queries.log_sum_exp_stride = heads;
-    queries.first = tile.first;
-    queries.count = tile.rows;
-    queries.visible = CAUSAL ? 1 : tile.rows;
-    queries.causal = CAUSAL;
-
-    const Pipeline pipeline{shared};
-    if (threadIdx.x == 0) pipeline.initialize(consumers * group_threads / 32);
-    synchronize_block();
-    const int end = divide_up(queries.visible_to(tile.first + consumers * group_rows - 1), attention_block);
-    const int own_group = (int)threadIdx.x / group_threads;
-    if (own_group == consumers) {
-        decrease_registers<40>();
-        if ((int)threadIdx.x % group_threads >= 32) return;
-        PackedRows source{{&keys, &values}, tile.start, tile.rows, head / group * dimension, 0};
-        fill_tiles(pipeline, source, 0, end);
-    } else {
-        increase_registers<232>();
-        attend<consumers>(pipeline, queries, own_group, end, scale, natural_scale);
-    }
+    attend_tile<consumers>(
+        Pipeline{shared}, packed_queries<dimension>(tile, heads, head, q, output, log_sum_exp, CAUSAL),
+        PackedRows<Pipeline::panels>{{&keys, &values}, tile.start, tile.rows, head / group * dimension, 0}, scale,
+        natural_scale);
 }

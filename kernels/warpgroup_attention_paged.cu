@@ -1,20 +1,26 @@
-// Causal attention over a key-value cache of pages by warpgroup instructions (sm_90a); what attention_paged.cu computes, for heads of 64 or 128.
-//   q [T, Hq·D], key and value cache: tensor maps of [pages·Hkv, 32, D] bfloat16 with boxes of 32 × 64, page table int32 [B, table_width],
-//   starts int32 [B + 1], lengths int32 [B], tiles of attention_plan or attention_plan_spans → out [T, Hq·D] bfloat16
-// HEAD_DIMENSION (D, 64 or 128), STAGES (blocks of keys and values in flight or in use) and PREFILL (1 or 0: which kernel) are constants. The
-// pairs (row, head) of a group of query heads fill the rows of a tile. Blocks behind the tiles, of one of the kernels, zero the rows of no sequence.
-//   warpgroup_paged_prefill: grid (Hkv, tiles + clearing blocks), 384 threads, 128 pairs in a tile, as in warpgroup_attention.
-//   warpgroup_paged_decode: grid (Hkv, tiles + clearing blocks, spans of 512 keys), 256 threads: one warpgroup multiplies, a warp copies. The pairs
-//     of a tile, up to 16 of one sequence or up to 64 of several that have the same pages in this span, are filled up to 64 rows; the copies
-//     are what takes the time. paged_merge (attention_paged.cu) joins the spans.
+// Causal attention over a key-value cache of pages by warpgroup instructions (sm_90a); what attention_paged.cu
+// computes, for heads of 64 or 128.
+//   q [T, Hq·D], key and value cache: tensor maps of [pages·Hkv, 32, D] bfloat16 with boxes of 32 × 64, page table
+//   int32 [B, table_width], starts int32 [B + 1], lengths int32 [B], tiles of attention_plan or attention_plan_spans
+//   → out [T, Hq·D] bfloat16
+// HEAD_DIMENSION (D, 64 or 128), STAGES (blocks of keys and values in flight or in use) and PREFILL (1 or 0: which
+// kernel) are constants. The pairs (row, head) of a group of query heads fill the rows of a tile. Blocks behind the
+// tiles, of one of the kernels, zero the rows of no sequence.
+//   warpgroup_paged_prefill: grid (Hkv, tiles + clearing blocks), 384 threads, 128 pairs in a tile, as in
+//     warpgroup_attention.
+//   warpgroup_paged_decode: grid (Hkv, tiles + clearing blocks, spans of 512 keys), 256 threads: one warpgroup
+//     multiplies, a warp copies. The pairs of a tile, up to 16 of one sequence or up to 64 of several that have the
+//     same pages in this span, are filled up to 64 rows; the copies are what takes the time. paged_merge
+//     (attention_paged.cu) joins the spans.
 // Shared memory: as warpgroup_attention; decoding keeps no sums there.
 // A page outside of the cache is reported and read as zeros.
-// The order of sums is that of warpgroup_attention: the same bits in training, prefill and decoding (docs/cuda.md, "Deterministic mode").
-// FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those of spans in common
-// once per 64 pairs; q and out once; with several spans 8·(D + 2) bytes per pair and span.
-// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, no spills: prefill as warpgroup_attention; decode: 128 registers at the
-// launch, of which setmaxnreg leaves 40 to the producer and gives 216 to the consumer (with a single warp to copy, two blocks of 160 threads
-// left 168 to each thread, and the assembler serialized wgmma: C7512).
+// The order of sums is that of warpgroup_attention: the same bits in training, prefill and decoding (docs/cuda.md,
+// "Deterministic mode").
+// FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those
+// of spans in common once per 64 pairs; q and out once; with several spans 8·(D + 2) bytes per pair and span.
+// Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a, no spills: prefill as warpgroup_attention; decode:
+// 128 registers at the launch, of which setmaxnreg leaves 40 to the producer and gives 216 to the consumer (with a
+// single warp to copy, two blocks of 160 threads left 168 to each thread, and the assembler serialized wgmma: C7512).
 #include "common/attention_paged.cuh"
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"
@@ -39,7 +45,7 @@ struct PagedSource {
     int first;   // key of the block
     int pages[2];
 
-    __device__ __forceinline__ void find(int block) {
+    __device__ __forceinline__ void find(int block, int) {
         const int index = 2 * block;
         if (index / 32 * 32 != window) {
             window = index / 32 * 32;
@@ -52,9 +58,13 @@ struct PagedSource {
         for (int half = 0; half < 2; half++) pages[half] = shuffle_index(entry, index % 32 + half);
     }
 
-    __device__ __forceinline__ int valid(int half) const { return pages[half] < 0 ? 0 : min(max(length - first - half * half_block, 0), half_block); }
+    __device__ __forceinline__ int valid(int half) const {
+        return pages[half] < 0 ? 0 : min(max(length - first - half * half_block, 0), half_block);
+    }
 
-    __device__ __forceinline__ int copied_bytes() const { return ((pages[0] >= 0) + (pages[1] >= 0)) * Pipeline::panels * half_bytes; }
+    __device__ __forceinline__ int copied_bytes(int) const {
+        return ((pages[0] >= 0) + (pages[1] >= 0)) * Pipeline::panels * half_bytes;
+    }
 
     __device__ __forceinline__ void copy(unsigned int tile, unsigned int barrier, int kind) const {
 #pragma unroll
@@ -62,15 +72,17 @@ struct PagedSource {
             if (pages[half] < 0) continue;
 #pragma unroll
             for (int index = 0; index < Pipeline::panels; index++)
-                tma_load_3d(tile + index * panel_bytes + half * half_bytes, maps[kind], barrier, index * panel, 0, pages[half] * (int)gridDim.x + (int)blockIdx.x);
+                tma_load_3d(tile + index * panel_bytes + half * half_bytes, maps[kind], barrier, index * panel, 0,
+                            pages[half] * (int)gridDim.x + (int)blockIdx.x);
         }
     }
 };
 
 #if PREFILL
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    warpgroup_paged_prefill(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const int* table,
-                            const int* starts, const int* lengths, const AttentionTile* tiles, bfloat16* output, int sequences, int rows, int tile_blocks,
+    warpgroup_paged_prefill(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values,
+                            const bfloat16* q, const int* table, const int* starts, const int* lengths,
+                            const AttentionTile* tiles, bfloat16* output, int sequences, int rows, int tile_blocks,
                             int group, int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, table, lengths, output, group, table_width, pages, status, tag};
@@ -78,30 +90,20 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     const AttentionTile tile = tiles[blockIdx.y];
     if (tile.rows == 0) return;
     const int length = lengths[tile.sequence];
-    const AttentionQueries<0> queries = arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);
+    const AttentionQueries<0> queries =
+        arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);
 
-    const Pipeline pipeline{shared};
-    if (threadIdx.x == 0) pipeline.initialize(consumers * group_threads / 32);
-    synchronize_block();
-    const int end = divide_up(queries.visible_to(tile.first + consumers * group_rows - 1), attention_block);
-    const int own_group = (int)threadIdx.x / group_threads;
-    if (own_group == consumers) {
-        decrease_registers<40>();
-        if ((int)threadIdx.x % group_threads >= 32) return;
-        PagedSource source{arguments, {&keys, &values}, tile.sequence, length, -1, -1, 0, {}};
-        fill_tiles(pipeline, source, 0, end);
-    } else {
-        increase_registers<232>();
-        attend<consumers>(pipeline, queries, own_group, end, scale, 0.0f);
-    }
+    attend_tile<consumers>(Pipeline{shared}, queries,
+                           PagedSource{arguments, {&keys, &values}, tile.sequence, length, -1, -1, 0, {}}, scale, 0.0f);
 }
 #else
 // Two blocks on a multiprocessor fill each other's gaps at the beginning and the end of a span.
 extern "C" __global__ void __launch_bounds__(threads, 2)
-    warpgroup_paged_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const int* table,
-                           const int* starts, const int* lengths, const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums,
-                           float2* part_statistics, int places, int sequences, int rows, int tile_blocks, int group, int table_width, int pages,
-                           float scale, Status* status, int tag) {
+    warpgroup_paged_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values,
+                           const bfloat16* q, const int* table, const int* starts, const int* lengths,
+                           const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums,
+                           float2* part_statistics, int places, int sequences, int rows, int tile_blocks, int group,
+                           int table_width, int pages, float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, table, lengths, output, group, table_width, pages, status, tag};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
@@ -109,8 +111,10 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     if (tile.rows == 0) return;
     const Parts parts{part_sums, part_statistics, visible, rows, places, group};
     const int length = lengths[tile.sequence], begin = blockIdx.z * span_blocks;
-    AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
-                                              : arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);
+    AttentionQueries<0> queries =
+        tile.shared
+            ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
+            : arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);
     queries.count = min(queries.count, tile.first + (tile.shared ? shared_pairs : decode_pairs));
     const int end = min(begin + span_blocks, divide_up(queries.visible_to(queries.count - 1), attention_block));
 
@@ -131,10 +135,12 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     const auto& sums = walk.sums;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        const PairTarget target(parts, queries, tile.start, first + 8 * half + lane / 4, sums.maximum[0][half], sums.sum[0][half]);
+        const PairTarget target(parts, queries, tile.start, first + 8 * half + lane / 4, sums.maximum[0][half],
+                                sums.sum[0][half]);
 #pragma unroll
         for (int column = 0; column < sums.columns; column++)
-            target.store(8 * column + lane % 4 * 2, sums.output[0][column][2 * half], sums.output[0][column][2 * half + 1]);
+            target.store(8 * column + lane % 4 * 2, sums.output[0][column][2 * half],
+                         sums.output[0][column][2 * half + 1]);
     }
 }
 #endif

@@ -27,6 +27,11 @@ internal static class AttentionWorkloads
         // More keys than the CUDA kernels take together.
         new("attention/tiny-spans", new Attention(2, 1, 16, Causal: true),
             [Normal(600, 32), Normal(600, 16), Normal(600, 16), Integers([0, 20, 600])], Tiny: true),
+        // Several tiles of keys add to a query's gradient, of heads that warpgroups multiply; ends inside of tiles.
+        new("attention/tiny-tiles", new Attention(4, 2, 64, Causal: true),
+            [Normal(340, 256), Normal(340, 128), Normal(340, 128), Integers([3, 20, 20, 300, 340])], Tiny: true),
+        new("attention/tiny-tiles-full", new Attention(2, 1, 128, Causal: false),
+            [Normal(200, 256), Normal(200, 128), Normal(200, 128), Integers([0, 200])], Tiny: true),
         // The heads of one key-value head of the 8B model.
         Packed("attention/8b-group-320", 7, 1, 128, causal: true, sequences: 1, length: 320),
         Packed("attention/demo-training", 4, 4, 32, causal: true, sequences: 256, length: 80),

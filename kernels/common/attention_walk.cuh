@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/attention_core.cuh"
+#include "common/attention_tile.cuh"
 
 // The queries of one tile. Pair p of the sequence is row p / group, head p % group.
 // fixed_group is the group where it is known to the compiler, 0 otherwise.
@@ -24,6 +25,25 @@ struct AttentionQueries {
 
     __device__ __forceinline__ long long offset(int pair, int head_dimension) const { return pair / group() * row_stride + pair % group() * head_dimension; }
 };
+
+// The queries of one head in a tile of a packed batch.
+template <int head_dimension>
+__device__ __forceinline__ AttentionQueries<1> packed_queries(const AttentionTile& tile, int heads, int head,
+                                                              const bfloat16* q, bfloat16* output, float* log_sum_exp,
+                                                              bool causal) {
+    const long long first = ((long long)tile.start * heads + head) * head_dimension;
+    AttentionQueries<1> queries{};
+    queries.query = q + first;
+    queries.output = output + first;
+    queries.log_sum_exp = log_sum_exp + (long long)tile.start * heads + head;
+    queries.row_stride = (long long)heads * head_dimension;
+    queries.log_sum_exp_stride = heads;
+    queries.first = tile.first;
+    queries.count = tile.rows;
+    queries.visible = causal ? 1 : tile.rows;
+    queries.causal = causal;
+    return queries;
+}
 
 template <int head_dimension, class Queries>
 struct QueryRows {
@@ -129,6 +149,32 @@ struct SpanSums {
     }
 };
 
+// Writes the output of a warp's rows, pairs `first` to `first` + 16·row_tiles − 1, and, where it is wanted, the logarithm
+// of their sums.
+template <int head_dimension, int row_tiles, class Queries>
+__device__ __forceinline__ void store_rows(const SpanSums<head_dimension, row_tiles>& sums, const Queries& queries,
+                                           int first, float natural_scale) {
+    const int lane = lane_index();
+#pragma unroll
+    for (int tile = 0; tile < row_tiles; tile++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const float total = sums.sum[tile][half];
+            const int pair = first + 16 * tile + 8 * half + lane / 4;
+            if (pair >= queries.count) continue;
+            bfloat16* target = queries.output + queries.offset(pair, head_dimension);
+            const float inverse = 1.0f / total;
+#pragma unroll
+            for (int column = 0; column < sums.columns; column++)
+                store_normalised<head_dimension>(target, 8 * column + lane % 4 * 2, sums.output[tile][column][2 * half],
+                                                 sums.output[tile][column][2 * half + 1], inverse);
+            if (queries.log_sum_exp != nullptr && lane % 4 == 0)
+                queries.log_sum_exp[(long long)(pair / queries.group()) * queries.log_sum_exp_stride +
+                                    pair % queries.group()] =
+                    fmaf(log2_approximate(total), log_of_2, __fmul_rn(sums.maximum[tile][half], natural_scale));
+        }
+}
+
 // Where blocks keep the sums of earlier spans: a slot for each block that can be resident, not for each of the grid. The first blocks take the
 // slots in order; the n-th of the later ones takes that which was given back as the n-th. With slots enough, it was before the block began;
 // else the block waits for one that has begun, and that waits for nothing. Which slot a block has is no part of what it computes.
@@ -224,7 +270,7 @@ __device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>&
 template <int head_dimension, int warps, int row_tiles, class Work>
 __device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, float scale, float natural_scale) {
     constexpr int threads = 32 * warps, tile_pairs = 16 * row_tiles * warps;
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int warp = threadIdx.x / 32;
     const auto start = work.queries();
     const int block_count = divide_up(start.visible_to(start.first + tile_pairs - 1), attention_block);
     using Sums = SpanSums<head_dimension, row_tiles>;
@@ -247,20 +293,5 @@ __device__ __forceinline__ void walk_keys(unsigned char* shared, Work& work, flo
         synchronize_block();
         if (threadIdx.x == 0) work.slots().give(*slot);
     }
-#pragma unroll
-    for (int tile = 0; tile < row_tiles; tile++)
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const float total = sums.sum[tile][half];
-            const int pair = queries.first + 16 * (row_tiles * warp + tile) + 8 * half + lane / 4;
-            if (pair >= queries.count) continue;
-            bfloat16* target = queries.output + queries.offset(pair, head_dimension);
-            const float inverse = 1.0f / total;
-#pragma unroll
-            for (int column = 0; column < sums.columns; column++)
-                store_normalised<head_dimension>(target, 8 * column + lane % 4 * 2, sums.output[tile][column][2 * half], sums.output[tile][column][2 * half + 1], inverse);
-            if (queries.log_sum_exp != nullptr && lane % 4 == 0)
-                queries.log_sum_exp[(long long)(pair / queries.group()) * queries.log_sum_exp_stride + pair % queries.group()] =
-                    fmaf(log2_approximate(total), log_of_2, __fmul_rn(sums.maximum[tile][half], natural_scale));
-        }
+    store_rows(sums, queries, queries.first + 16 * row_tiles * warp, natural_scale);
 }

@@ -12,17 +12,12 @@
 #pragma once
 
 #include "common/matrix_tile.cuh"
+#include "common/warpgroup.cuh"
 #include "ptx/cluster.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/tma.cuh"
-#include "ptx/wgmma.cuh"
 
-constexpr int group_threads = 128;
-constexpr int group_rows = 64;
-constexpr int stage_inner = 64;  // 128 bytes: a row of the swizzle
-constexpr int step_inner = 16;
-constexpr int panel = 64;  // columns of a box whose inner index is not contiguous
-constexpr int swizzle_128 = 1;
+constexpr int stage_inner = panel;
 
 // A factor's part of a stage: Extent rows of left, or columns of right, and 64 inner indices. Contiguous: along the inner index.
 template <int Extent, bool Contiguous>
@@ -68,24 +63,6 @@ __device__ __forceinline__ void warpgroup_multiply(float (&sums)[64], unsigned l
 template <int TransposeA, int TransposeB>
 __device__ __forceinline__ void warpgroup_multiply(float (&sums)[128], unsigned long long a, unsigned long long b) {
     wgmma_m64n256k16<TransposeA, TransposeB>(sums, a, b, 1);
-}
-
-// Lane q of every four gets the words q of the four lanes, in their order.
-__device__ __forceinline__ void exchange(unsigned int (&words)[4]) {
-    const int lane = lane_index();
-#pragma unroll
-    for (int bit = 1; bit <= 2; bit *= 2) {
-        const bool upper = (lane & bit) != 0;
-#pragma unroll
-        for (int index = 0; index < 4; index++) {
-            if ((index & bit) != 0)
-                continue;
-            unsigned int &low = words[index], &high = words[index + bit];
-            const unsigned int received = (unsigned int)shuffle_xor((int)(upper ? low : high), bit);
-            low = upper ? received : low;
-            high = upper ? high : received;
-        }
-    }
 }
 
 // Stores what a lane has of Columns columns from first_column on, as a tile's sums lie: lines[h] is where row h begins, null where it is not
@@ -146,19 +123,6 @@ struct WarpgroupTile {
     // A lane's, of two rows that are 8 apart: sums[4j + 2h + e] is row h and column 8j + 2·(lane % 4) + e of the tile.
     using Sums = float[TileColumns / 2];
 
-    // Where the producer fills and consumers read: stages in a ring, and the parity of the round.
-    struct Ring {
-        int stage = 0;
-        unsigned int parity = 0;
-
-        __device__ __forceinline__ void advance() {
-            if (++stage == Stages) {
-                stage = 0;
-                parity ^= 1;
-            }
-        }
-    };
-
     // Begins the copies of a stage: of left from `row` on, of right from `column` on. loaded_bytes is what all its boxes have.
     struct Loader {
         const TensorMap *left, *right;
@@ -198,7 +162,7 @@ struct WarpgroupTile {
 
         synchronize_block();
         const int group = (int)threadIdx.x / group_threads;
-        Ring ring;
+        TileRing<Stages> ring;
         if (group == Consumers) {
             if constexpr (moves_registers)
                 decrease_registers<40>();

@@ -38,6 +38,16 @@ __device__ __forceinline__ void tma_store_2d(const TensorMap* map, unsigned int 
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map), "r"(shared), "r"(x), "r"(y) : "memory");
 }
 
+// cp.async.bulk: `bytes` (a multiple of 16) in a row, shared to global; both addresses 16-byte aligned.
+__device__ __forceinline__ void bulk_store(void* global, unsigned int shared, unsigned int bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(global), "r"(shared), "r"(bytes) : "memory");
+}
+
+// cp.reduce.async.bulk: the same, added to the floats that are there.
+__device__ __forceinline__ void bulk_add(float* global, unsigned int shared, unsigned int bytes) {
+    asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(global), "r"(shared), "r"(bytes) : "memory");
+}
+
 // cp.async.bulk.commit_group: closes the group of this thread's stores.
 __device__ __forceinline__ void tma_store_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 

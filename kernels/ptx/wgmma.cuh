@@ -60,6 +60,17 @@ __device__ __forceinline__ void wgmma_m64n16k16(float (&d)[8], unsigned long lon
         : "l"(a), "l"(b), "r"(accumulate), "n"(TransposeA), "n"(TransposeB));
 }
 
+// wgmma.m64n32k16.f32.bf16: d [64, 32] = a · b (+ d with `accumulate`), a [64, 16] and b [16, 32] in shared memory.
+template <int TransposeA = 0, int TransposeB = 0>
+__device__ __forceinline__ void wgmma_m64n32k16(float (&d)[16], unsigned long long a, unsigned long long b, int accumulate) {
+    asm volatile(
+        "{ .reg .pred p; setp.ne.b32 p, %18, 0; wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+        "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+        "%16, %17, p, 1, 1, %19, %20; }"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15])
+        : "l"(a), "l"(b), "r"(accumulate), "n"(TransposeA), "n"(TransposeB));
+}
+
 // wgmma.m64n64k16.f32.bf16: d [64, 64] = a · b (+ d with `accumulate`), a [64, 16] and b [16, 64] in shared memory.
 template <int TransposeA = 0, int TransposeB = 0>
 __device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], unsigned long long a, unsigned long long b, int accumulate) {

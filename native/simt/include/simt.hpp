@@ -103,6 +103,7 @@ void simt_tensor_load_3d(unsigned int shared, const void* map, unsigned int barr
 void simt_tensor_load_multicast(unsigned int shared, const void* map, unsigned int barrier, int x, int y, unsigned int blocks);
 void simt_bulk_load(unsigned int shared, const void* global, unsigned int bytes, unsigned int barrier);
 void simt_tensor_store_2d(const void* map, unsigned int shared, int x, int y);
+void simt_bulk_store(void* global, unsigned int shared, unsigned int bytes, int adds);
 void simt_bulk_store_commit();
 void simt_bulk_store_wait(int newest, int only_read);
 

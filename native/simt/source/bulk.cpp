@@ -76,6 +76,43 @@ void capture(BulkStore& store) {
     if (configuration().checks) worker.shadow->end_read(store.rank, store.offset, store.bytes);
 }
 
+void issue_store(BulkStore store) {
+    Worker& worker = *this_worker;
+    if (configuration().checks) {
+        worker.shadow->touch(store.rank, store.offset, store.bytes, Access::read, store.site, Proxy::asynchronous);
+        worker.shadow->begin_read(store.rank, store.offset, store.bytes, store.site);
+    }
+    worker.counters.bulk_copies++;
+    worker.counters.bulk_store_bytes += store.bytes;
+    if (!configuration().asynchronous_late) {
+        capture(store);
+        store.write(store.data);
+        return;
+    }
+    current_thread().open_stores.push_back(std::move(store));
+}
+
+// Each sum is one step that no other thread's addition comes between; the order of several is whatever it happens to be.
+void add_floats(float* target, const std::vector<char>& data) {
+    for (std::size_t index = 0; index < data.size() / sizeof(float); index++) {
+        float addend;
+        std::memcpy(&addend, data.data() + index * sizeof addend, sizeof addend);
+        auto* bits = reinterpret_cast<std::uint32_t*>(target + index);
+        std::uint32_t seen = __atomic_load_n(bits, __ATOMIC_SEQ_CST), wanted;
+        do {
+            float sum;
+            std::memcpy(&sum, &seen, sizeof sum);
+            sum += addend;
+            std::memcpy(&wanted, &sum, sizeof wanted);
+        } while (!__atomic_compare_exchange_n(bits, &seen, wanted, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    }
+}
+
+void check_bulk_bytes(unsigned bytes, const char* what, const Site& site) {
+    if (bytes == 0 || bytes % 16 != 0)
+        fail_current(CUDA_ERROR_LAUNCH_FAILED, std::string(what) + " of " + std::to_string(bytes) + " bytes, not a positive multiple of 16", site);
+}
+
 }  // namespace
 
 void finish_stores(Thread& thread) {
@@ -121,8 +158,7 @@ SIMT_EXPORT void simt_tensor_load_multicast(unsigned shared, const void* map, un
 
 SIMT_EXPORT void simt_bulk_load(unsigned shared, const void* global, unsigned bytes, unsigned barrier) {
     const Site site = call_site(__builtin_return_address(0));
-    if (bytes == 0 || bytes % 16 != 0)
-        fail_current(CUDA_ERROR_LAUNCH_FAILED, "a bulk load of " + std::to_string(bytes) + " bytes, not a positive multiple of 16", site);
+    check_bulk_bytes(bytes, "a bulk load", site);
     const SharedPlace place = check_place(shared, bytes, 16, "a bulk load", site);
     const std::uint32_t key = barrier_key(barrier, "a bulk load", site);
     check_global(global, bytes, 16, Access::read, site);
@@ -134,21 +170,22 @@ SIMT_EXPORT void simt_tensor_store_2d(const void* map, unsigned shared, int x, i
     const TensorBox box(check_map(map, 2, "a tensor store", site), {x, y, 0, 0, 0});
     const SharedPlace place = check_place(shared, box.bytes(), tensor_alignment, "a tensor store", site);
     check_rows(box, Access::write, site);
-    Worker& worker = *this_worker;
-    if (configuration().checks) {
-        worker.shadow->touch(place.rank, place.offset, box.bytes(), Access::read, site, Proxy::asynchronous);
-        worker.shadow->begin_read(place.rank, place.offset, box.bytes(), site);
-    }
-    worker.counters.bulk_copies++;
-    worker.counters.bulk_store_bytes += box.bytes();
-    BulkStore store{place.rank, place.offset, box.bytes(), [box, offset = place.offset](const char* window) { return box.read(window, offset); },
-                    [box](const std::vector<char>& data) { box.store(data); }, {}, false, site};
-    if (!configuration().asynchronous_late) {
-        capture(store);
-        store.write(store.data);
-        return;
-    }
-    current_thread().open_stores.push_back(std::move(store));
+    issue_store(BulkStore{place.rank, place.offset, box.bytes(), [box, offset = place.offset](const char* window) { return box.read(window, offset); },
+                          [box](const std::vector<char>& data) { box.store(data); }, {}, false, site});
+}
+
+SIMT_EXPORT void simt_bulk_store(void* global, unsigned shared, unsigned bytes, int adds) {
+    const Site site = call_site(__builtin_return_address(0));
+    const char* const what = adds != 0 ? "a bulk addition" : "a bulk store";
+    check_bulk_bytes(bytes, what, site);
+    const SharedPlace place = check_place(shared, bytes, 16, what, site);
+    check_global(global, bytes, 16, Access::write, site);
+    issue_store(BulkStore{place.rank, place.offset, bytes, [=](const char* window) { return std::vector<char>(window + place.offset, window + place.offset + bytes); },
+                          [=](const std::vector<char>& data) {
+                              if (adds != 0) add_floats(static_cast<float*>(global), data);
+                              else std::memcpy(global, data.data(), bytes);
+                          },
+                          {}, false, site});
 }
 
 SIMT_EXPORT void simt_bulk_store_commit() {

@@ -1,9 +1,11 @@
 #include "scheduler.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <new>
 #include <sstream>
+#include <thread>
 
 #include <sys/mman.h>
 
@@ -329,6 +331,11 @@ void yield_current(const char* waiting_for, const Site& site) {
         fail_current(CUDA_ERROR_LAUNCH_TIMEOUT, std::string("hang: this thread has polled a million times at ") + waiting_for + describe_hang(worker), site);
     const auto after = (thread.slot + 1) % static_cast<unsigned>(worker.threads.size());
     const int slot = ready_from(worker, after);
+    // Nobody else here can go on: it waits for another block, which may have failed, or needs the processor.
+    if (slot == static_cast<int>(thread.slot)) {
+        if (worker.launch->aborted.load(std::memory_order_relaxed)) abandon_current();
+        std::this_thread::sleep_for(std::chrono::microseconds(10));
+    }
     leave(worker, thread, slot < 0 ? nullptr : &worker.threads[static_cast<unsigned>(slot)]);
 }
 

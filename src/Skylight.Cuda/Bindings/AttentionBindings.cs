@@ -32,7 +32,8 @@ internal static class AttentionBindings
     {
         bindings.Add<Attention>((op, kernel) =>
             QueueForward(op, kernel, WarpgroupAttention.Computes(kernel.Target, op.HeadDimension)));
-        bindings.Add<AttentionBackward>(Backward);
+        bindings.Add<AttentionBackward>((op, kernel) =>
+            QueueBackward(op, kernel, WarpgroupAttention.Computes(kernel.Target, op.HeadDimension)));
         bindings.Add<PagedAttentionPlan>(PagedPlan);
         bindings.Add<PagedAttention>(Paged);
     }
@@ -65,11 +66,22 @@ internal static class AttentionBindings
             .Float32(Scale(op.HeadDimension));
     }
 
-    private static void Backward(AttentionBackward op, CudaKernelBuilder kernel)
+    /// <summary>
+    /// Queues the gradient of attention: by warpgroups (Hopper), or as all cards can. The warpgroups' source may be given.
+    /// </summary>
+    internal static void QueueBackward(AttentionBackward op, CudaKernelBuilder kernel, bool usesWarpgroups,
+        KernelSource? source = null)
     {
         int dimension = op.HeadDimension, rows = kernel.Inputs[0].Shape[0], group = op.HeadCount / op.KeyValueHeadCount;
         CheckTypes(kernel, dimension, [0, 1, 2, 3, 5], kernel.Outputs[0]);
-        Tiles tiles = Plan(kernel, starts: 6, BackwardRows, outputs: 3);
+        Tiles tiles = Plan(kernel, starts: 6, usesWarpgroups ? WarpgroupAttention.TileRows : BackwardRows, outputs: 3);
+        if (usesWarpgroups)
+        {
+            WarpgroupAttention.QueueBackward(kernel, op, tiles.Count, tiles.Scratch,
+                source ?? KernelSource.Resource("warpgroup_attention_backward.cu"));
+            return;
+        }
+
         CudaScratch statistics = kernel.Scratch((long)rows * op.HeadCount * 2 * sizeof(float));
         int queryRows = dimension <= 64 ? 64 : 32;
         int stages = RowBytes(dimension) * (2 * BackwardRows + 4 * Block) <= kernel.Target.SharedBytesPerBlock ? 2 : 1;

@@ -4,7 +4,8 @@ using Skylight.Tensors;
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
-/// Attention by warpgroup instructions: <c>kernels/warpgroup_attention.cu</c> and <c>warpgroup_attention_paged.cu</c>.
+/// Attention by warpgroup instructions: <c>kernels/warpgroup_attention.cu</c>, <c>warpgroup_attention_backward.cu</c> and
+/// <c>warpgroup_attention_paged.cu</c>.
 /// </summary>
 internal static class WarpgroupAttention
 {
@@ -87,6 +88,46 @@ internal static class WarpgroupAttention
         Numbers(launch, kernel, op, operands, blocks, badPage);
     }
 
+    /// <summary>Queues the gradient of attention within the sequences of a packed batch.</summary>
+    /// <param name="kernel">Where to; the op's operands are those of <see cref="AttentionBackward"/>.</param>
+    /// <param name="op">What.</param>
+    /// <param name="tiles">How many tiles of <see cref="TileRows"/> rows.</param>
+    /// <param name="plan">The tiles.</param>
+    /// <param name="source">The kernels' source.</param>
+    public static void QueueBackward(CudaKernelBuilder kernel, AttentionBackward op, int tiles, CudaScratch plan,
+        KernelSource source)
+    {
+        int dimension = op.HeadDimension, rows = kernel.Inputs[0].Shape[0];
+        // Every sequence's rows are filled up to whole blocks.
+        int blocks = (rows / Block) + kernel.Inputs[6].Shape.Columns - 1;
+        CudaScratch statistics = kernel.Scratch((long)op.HeadCount * blocks * 2 * Block * sizeof(float)),
+            sums = kernel.Scratch((long)op.HeadCount * blocks * Block * dimension * sizeof(float)),
+            progress = kernel.Scratch((1L + ((long)op.KeyValueHeadCount * tiles)) * sizeof(int));
+        int stages = 3;
+        while (stages > 2 && BackwardBytes(dimension, stages) > kernel.Target.SharedBytesPerBlock)
+            stages--;
+        var queries = new KernelTensorMap(op.HeadCount * dimension, rows, 1, Block);
+        var keys = new KernelTensorMap(op.KeyValueHeadCount * dimension, rows, 1, Block);
+        float scale = AttentionBindings.Scale(dimension);
+
+        KernelLaunch Launch(string entryPoint, Dim3 grid, int threads, int sharedBytes) =>
+            kernel.Launch(source, entryPoint, grid, threads, sharedBytes)
+                .Define("HEAD_DIMENSION", dimension).Define("CAUSAL", op.Causal).Define("STAGES", stages);
+
+        Launch("warpgroup_backward_statistics", new Dim3(op.HeadCount, tiles), 256, 0)
+            .Input(3).Input(5).Input(4).Scratch(plan).Scratch(statistics).Int32(blocks);
+        kernel.Clear(progress);
+        Launch("warpgroup_attention_backward", op.KeyValueHeadCount * tiles, (Consumers + 1) * GroupThreads,
+            BackwardBytes(dimension, stages))
+            .TensorMap(kernel.Input(0), queries).TensorMap(kernel.Input(5), queries)
+            .TensorMap(kernel.Input(1), keys).TensorMap(kernel.Input(2), keys)
+            .Scratch(statistics).Scratch(plan).Scratch(progress).Scratch(sums).Output(1).Output(2)
+            .Int32(blocks).Int32(op.KeyValueHeadCount).Int32(op.HeadCount / op.KeyValueHeadCount)
+            .Float32(AttentionBindings.ScaleOfPowers(dimension)).Float32(scale);
+        Launch("warpgroup_backward_queries", new Dim3(op.HeadCount, tiles), Consumers * GroupThreads, 0)
+            .Scratch(sums).Scratch(plan).Output(0).Int32(blocks).Float32(scale);
+    }
+
     private static KernelLaunch Caches(KernelLaunch launch, CudaKernelBuilder kernel, PagedAttention op)
     {
         var map = new KernelTensorMap(op.HeadDimension, PagedAttention.PageSize,
@@ -114,4 +155,13 @@ internal static class WarpgroupAttention
     private static int SharedBytes(int dimension, int stages, int keptGroups) =>
         stages * (2 * Block * dimension * sizeof(ushort) + 4 * sizeof(long)) + sizeof(long)
         + keptGroups * GroupThreads * (dimension / 8 + 1) * 4 * sizeof(float);
+
+    /// <summary>
+    /// The shared memory of a block of the gradient: queries and output gradients with statistics and barriers; keys and
+    /// values; score gradients of two steps; the sums of dq; barriers, and which block it is.
+    /// </summary>
+    private static int BackwardBytes(int dimension, int stages) =>
+        (stages * ((2 * Block * dimension * sizeof(ushort)) + (2 * Block * sizeof(float)) + (4 * sizeof(long))))
+        + (2 * TileRows * dimension * sizeof(ushort)) + (2 * TileRows * Block * sizeof(ushort))
+        + (Block * dimension * sizeof(float)) + (7 * sizeof(long));
 }

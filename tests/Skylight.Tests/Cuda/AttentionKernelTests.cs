@@ -49,19 +49,24 @@ public sealed class AttentionKernelTests
             Assert.Equal(batch.RowsOf(expected, first, rows), Continue(device, batch, first, rows));
     }
 
-    [Fact]
-    public void A_sequence_has_the_same_bits_alone_and_beside_others()
+    [Theory]
+    [InlineData(16, "same")]
+    [InlineData(64, "own")] // several tiles of keys, by warpgroups
+    [InlineData(128, "own")]
+    public void A_sequence_has_the_same_bits_alone_and_beside_others(int dimension, string rounding)
     {
-        const int First = 37, Length = 70, Rows = 150;
+        int first = 37, length = dimension == 16 ? 70 : 270, rows = first + length + 43, wide = 4 * dimension,
+            narrow = 2 * dimension;
         using CudaDevice device = Device();
-        var batch = new Tokens(Rows, 4, 2, 16);
-        Array[] together = Differentiate(device, batch, [3, First, First + Length, First + Length, Rows - 2]),
-            alone = Differentiate(device, batch.Part(First, Length), [0, Length]);
-        int[] widths = [64, 64, 32, 32];
+        Emulator.Configure("rounding", rounding);
+        var batch = new Tokens(rows, 4, 2, dimension);
+        Array[] together = Differentiate(device, batch, [3, first, first + length, first + length, rows - 2]),
+            alone = Differentiate(device, batch.Part(first, length), [0, length]);
+        int[] widths = [wide, wide, narrow, narrow];
         for (int tensor = 0; tensor < widths.Length; tensor++)
         {
             var (own, others) = ((BFloat16[])alone[tensor], (BFloat16[])together[tensor]);
-            Assert.Equal(own, others.Skip(First * widths[tensor]).Take(Length * widths[tensor]));
+            Assert.Equal(own, others.Skip(first * widths[tensor]).Take(length * widths[tensor]));
             Assert.All(others.Take(3 * widths[tensor]).Concat(others.TakeLast(2 * widths[tensor])),
                 element => Assert.Equal(0f, (float)element));
         }
@@ -394,6 +399,8 @@ public sealed class AttentionKernelTests
                     TensorType q = Type(rows, 4 * dimension), k = Type(rows, dimension);
                     return CudaBindings.Standard.Describe(new Attention(4, 1, dimension, true),
                         [q, k, k, TensorType.Int32(sequences + 1)], target).Launches
+                        .Concat(CudaBindings.Standard.Describe(new AttentionBackward(4, 1, dimension, true),
+                            [q, k, k, q, TensorType.Float32(rows, 4), q, TensorType.Int32(sequences + 1)], target).Launches)
                         .Concat(Describe(new PagedAttention(4, 1, dimension), target, rows, 40, sequences, 40).Launches)
                         .Select(launch => launch.EntryPoint)
                         .Where(name => !name.StartsWith("attention_plan", StringComparison.Ordinal) && name != "paged_merge");

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Skylight.Cuda;
 using Skylight.Cuda.Bindings;
 using Skylight.Ops;
@@ -14,7 +15,7 @@ namespace Skylight.Tests.Cuda;
 [Collection(EmulatorCollection.Name)]
 public sealed class WarpgroupAttentionTests
 {
-    private const string Header = "common/warpgroup_attention.cuh";
+    private const string Gradient = "warpgroup_attention_backward.cu";
 
     /// <summary>Schedules, each with late and with immediate completion.</summary>
     public static TheoryData<string, string> Modes => WarpgroupProductTests.Modes;
@@ -64,12 +65,12 @@ public sealed class WarpgroupAttentionTests
         { "ring.parity ^ 1", "ring.parity", "mbarrier_wait" },
         { "empty(kind, stage), consumer_warps", "empty(kind, stage), consumer_warps + 1", "arrivals in phase" },
         // Bytes that are not counted, and bytes that never come.
-        { "source.copied_bytes()", "source.copied_bytes() - 16", "no wait covers that copy|misses -" },
-        { "source.copied_bytes()", "source.copied_bytes() + 16", "misses 16 bytes" },
+        { "source.copied_bytes(kind)", "source.copied_bytes(kind) - 16", "no wait covers that copy|misses -" },
+        { "source.copied_bytes(kind)", "source.copied_bytes(kind) + 16", "misses 16 bytes" },
         // Rows that there are not: zeros that tensor cores need not see, none, and zeros before the copy has arrived.
         { "fence_proxy_async();", "", "without a fence_proxy_async" },
         { "piece < half_block * 8", "piece < 0", "" },
-        { "mbarrier_wait(pipeline.part(), part_parity);", "", "no wait covers that copy|asynchronous copy|has yet to" },
+        { "mbarrier_wait(part, part_parity);", "", "no wait covers that copy|asynchronous copy|has yet to" },
         // A descriptor that does not say how the engine laid the tile out; the wrong half of a head; sums that are not joined.
         { "swizzle_128 = 1;", "swizzle_128 = 2;", "shared memory|no wait covers that copy" },
         { "first / panel * panel_bytes", "first / panel * half_bytes", "" },
@@ -80,15 +81,7 @@ public sealed class WarpgroupAttentionTests
     [MemberData(nameof(Mistakes))]
     public void A_mistake_in_the_kernel_is_found(string right, string wrong, string findings)
     {
-        KernelSource kernel = KernelSource.Resource("warpgroup_attention.cu"),
-            header = KernelSource.Headers.Single(one => one.Name == Header);
-        Assert.Contains(right, header.Text, StringComparison.Ordinal);
-        KernelSource mistaken = kernel with
-        {
-            Text = kernel.Text.Replace($"#include \"{Header}\"",
-                header.Text.Replace("#pragma once", "", StringComparison.Ordinal)
-                    .Replace(right, wrong, StringComparison.Ordinal), StringComparison.Ordinal),
-        };
+        KernelSource mistaken = WarpgroupProductTests.Mistaken("warpgroup_attention.cu", right, wrong);
         using var kernels = new EmulatedKernels();
         // So that warps are apart, and one gives back what another still reads.
         Emulator.Configure("schedule", "seed:7");
@@ -106,6 +99,145 @@ public sealed class WarpgroupAttentionTests
         Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
     }
 
+    [Theory]
+    [MemberData(nameof(Modes))]
+    public void Gradients_agree_with_those_of_mma_and_have_the_same_bits_in_every_schedule(string schedule, string mode)
+    {
+        using var kernels = new EmulatedKernels();
+        Emulator.Configure("workers", "2");
+        foreach (Packed batch in (Packed[])
+        [
+            // Rows of no sequence, an empty one, ends inside of a block and of a tile; a group of heads.
+            new(3, 1, 64, IsCausal: true, [2, 20, 20, 155], 160),
+            new(2, 1, 128, IsCausal: true, [0, 70], 70),
+            new(2, 2, 128, IsCausal: false, [0, 33, 161], 170),
+            // Several tiles of keys, more blocks of queries than stages; one row.
+            new(2, 1, 64, IsCausal: false, [0, 300], 300),
+            new(4, 2, 128, IsCausal: true, [0, 1, 350], 350),
+        ])
+        {
+            byte[][] expected = batch.RunBackward(kernels, usesWarpgroups: false),
+                before = batch.RunBackward(kernels, usesWarpgroups: true);
+            Emulator.Configure("schedule", schedule);
+            Emulator.Configure("async", mode);
+            byte[][] actual = batch.RunBackward(kernels, usesWarpgroups: true);
+            Emulator.Configure("schedule", "forward");
+            Emulator.Configure("async", "late");
+            Assert.Equal(before, actual);
+            // Those of keys and values are the same chains. That of a query is a chain for each tile, and their sum.
+            Assert.Equal(expected[1], actual[1]);
+            Assert.Equal(expected[2], actual[2]);
+            Assert.InRange(Distance(expected[0], actual[0]), 0, 1e-4);
+            Assert.All(expected, gradient => Assert.Contains(gradient, value => value != 0));
+        }
+    }
+
+    /// <summary>A mistake in the gradient's source, and what the emulator says of it; nothing: the numbers are wrong.</summary>
+    public static TheoryData<string, string, string> BackwardMistakes => new()
+    {
+        // Registers that a wait does not name, and no wait.
+        { "wgmma_wait<1>(p, keys.rows);", "wgmma_wait<1>(keys.rows);", "does not name its registers" },
+        { "wgmma_wait<1>(dp, values.rows);", "", "does not name its registers|were written" },
+        { "(value_sums, weights, query_sums);", "(value_sums, query_sums);", "does not name its registers" },
+        { "(value_sums, weights, query_sums);", "(value_sums, weights);", "does not name its registers" },
+        { "(key_sums, gradients);", "(key_sums);", "does not name its registers" },
+        { "wgmma_wait<0>(key_sums, gradients);\n            leave(0, ring.stage);",
+            "leave(0, ring.stage);\n            wgmma_wait<0>(key_sums, gradients);", "may still be reading it" },
+        { "wgmma_fence();\n            add_rows(value_sums", "add_rows(value_sums", "without a wgmma_fence" },
+        // Wrong phases: of what is full, and of what is empty.
+        { "shared.full(0, ring.stage), ring.parity", "shared.full(0, ring.stage), 0", "no wait covers that copy|more than the" },
+        { "shared.full(1, ring.stage), ring.parity", "shared.full(1, ring.stage), 0", "no wait covers that copy|more than the" },
+        { "shared.empty(kind, stage), step / STAGES & 1 ^ 1", "shared.empty(kind, stage), step / STAGES & 1", "mbarrier_wait" },
+        { "shared.resident_full(), 0", "shared.resident_full(), 1", "no wait covers that copy" },
+        { "shared.sums_full(group), step & 1", "shared.sums_full(group), 1", "mbarrier_wait" },
+        { "shared.sums_empty(group), step & 1 ^ 1", "shared.sums_empty(group), 1", "mbarrier_wait" },
+        // Bytes that are not counted, and bytes that never come.
+        { "stage), statistic_bytes)", "stage), statistic_bytes - 16)", "no wait covers that copy|misses -" },
+        { "source.copied_bytes(kind)", "source.copied_bytes(kind) - 16", "no wait covers that copy|misses -" },
+        { "source.copied_bytes(kind)", "source.copied_bytes(kind) + 16", "misses 16 bytes" },
+        // What tensor cores and the copy engine need not see; what the other warpgroup has yet to write, or to read.
+        { "fence_proxy_async();\n            synchronize_named", "synchronize_named", "without a fence_proxy_async" },
+        { "fence_proxy_async();\n        synchronize_warp();\n        if (lane_index() == 0) mbarrier_arrive(shared.sums_full",
+            "synchronize_warp();\n        if (lane_index() == 0) mbarrier_arrive(shared.sums_full", "without a fence_proxy_async" },
+        { "synchronize_named(1, consumer_threads);", "", "stmatrix" },
+        { "+ step % 2 * score_bytes", "", "stmatrix" },
+        { "tma_store_wait", "if (false) tma_store_wait", "may still be reading" },
+        // Descriptors and swizzles that do not say how the tile lies; the wrong half of a head, or of the keys.
+        { "swizzle_128 = 1;", "swizzle_128 = 2;", "shared memory|no wait covers that copy" },
+        { "^ row % 8) * 16, gradients", ") * 16, gradients", "" },
+        { "column_step(group * query_columns)", "column_step(0)", "" },
+        { "index / depth * tile_bytes / 16", "index / depth * tile_bytes / 32", "" },
+        // Keys that a query does not see; rows that there are not.
+        { "if (first >= from[1]) return;", "return;", "" },
+        { "piece < half_block * 8", "piece < 0", "" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BackwardMistakes))]
+    public void A_mistake_in_the_gradient_is_found(string right, string wrong, string findings)
+    {
+        KernelSource mistaken = WarpgroupProductTests.Mistaken(Gradient, right, wrong);
+        using var kernels = new EmulatedKernels();
+        Emulator.Configure("schedule", "seed:7");
+        var batch = new Packed(2, 1, 128, IsCausal: true, [0, 330], 400);
+        if (findings.Length == 0)
+        {
+            Assert.NotEqual(batch.RunBackward(kernels, usesWarpgroups: true),
+                batch.RunBackward(kernels, usesWarpgroups: true, mistaken));
+            return;
+        }
+
+        string report = Assert.ThrowsAny<Exception>(
+            () => batch.RunBackward(kernels, usesWarpgroups: true, mistaken)).Message;
+        Assert.Contains("warpgroup_attention_backward", report, StringComparison.Ordinal);
+        Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
+    }
+
+    [Theory]
+    [InlineData(64, true)]
+    [InlineData(128, false)]
+    public void Tiles_of_keys_add_to_a_query_in_turn(int dimension, bool isCausal)
+    {
+        const string Begin = "int done = 0, needed = 0;", Turn = "while (done < needed) {";
+        // The tile that must be the first is late: all others could have added by then.
+        const string Late = Begin + " for (int i = 0; !has_later && i < 20000; i++) __nanosleep(32);";
+        using var kernels = new EmulatedKernels();
+        Emulator.Configure("workers", "2");
+        var batch = new Packed(1, 1, dimension, isCausal, [0, 250], 250);
+        byte[][] expected = batch.RunBackward(kernels, usesWarpgroups: true);
+        KernelSource late = WarpgroupProductTests.Mistaken(Gradient, Begin, Late);
+        Assert.Equal(expected, batch.RunBackward(kernels, usesWarpgroups: true, late));
+        KernelSource unordered = late with { Text = late.Text.Replace(Turn, "while (false) {", StringComparison.Ordinal) };
+        Assert.NotEqual(late.Text, unordered.Text);
+        byte[][] actual = batch.RunBackward(kernels, usesWarpgroups: true, unordered);
+        Assert.NotEqual(expected[0], actual[0]);
+        Assert.Equal(expected[1..], actual[1..]);
+    }
+
+    [Fact]
+    public void One_resident_block_at_a_time_is_enough_for_the_gradient()
+    {
+        using var kernels = new EmulatedKernels();
+        var batch = new Packed(2, 1, 64, IsCausal: true, [0, 400], 400);
+        byte[][] expected = batch.RunBackward(kernels, usesWarpgroups: true);
+        Emulator.Configure("workers", "1");
+        foreach (string schedule in (string[])["forward", "reverse", "seed:3"])
+        {
+            Emulator.Configure("schedule", schedule);
+            Assert.Equal(expected, batch.RunBackward(kernels, usesWarpgroups: true));
+        }
+    }
+
+    private static double Distance(byte[] expected, byte[] actual)
+    {
+        float[] numbers = Floats(expected);
+        return Math.Sqrt(numbers.Zip(Floats(actual)).Sum(pair => Math.Pow(pair.First - pair.Second, 2))
+            / numbers.Sum(number => Math.Pow(number, 2)));
+
+        static float[] Floats(byte[] bytes) =>
+            [.. MemoryMarshal.Cast<byte, BFloat16>(bytes).ToArray().Select(value => (float)value)];
+    }
+
     /// <summary>A packed batch; rows of no sequence are not numbers.</summary>
     private sealed record Packed(int Heads, int KeyValueHeads, int Dimension, bool IsCausal, int[] Starts, int Rows)
     {
@@ -118,6 +250,19 @@ public sealed class WarpgroupAttentionTests
             AttentionBindings.QueueForward(op, kernel, usesWarpgroups, source);
             return kernels.Run(kernel.Build(), outputs, Random(1, Heads), Random(2, KeyValueHeads),
                 Random(3, KeyValueHeads), Starts);
+        }
+
+        public byte[][] RunBackward(EmulatedKernels kernels, bool usesWarpgroups, KernelSource? source = null)
+        {
+            TensorType[] inputs = [Half(Heads), Half(KeyValueHeads), Half(KeyValueHeads), Half(Heads),
+                TensorType.Float32(Rows, Heads), Half(Heads), TensorType.Int32(Starts.Length)],
+                outputs = [Half(Heads), Half(KeyValueHeads), Half(KeyValueHeads)];
+            var op = new AttentionBackward(Heads, KeyValueHeads, Dimension, IsCausal);
+            var kernel = new CudaKernelBuilder(op, inputs, outputs, CudaTarget.Hopper);
+            AttentionBindings.QueueBackward(op, kernel, usesWarpgroups, source);
+            float[] logSumExp = [.. Numbers.Random(6, Rows * Heads).Select(value => value + MathF.Log(Rows) + 2)];
+            return kernels.Run(kernel.Build(), outputs, Random(1, Heads), Random(2, KeyValueHeads),
+                Random(3, KeyValueHeads), Random(4, Heads), logSumExp, Random(5, Heads), Starts);
         }
 
         private TensorType Half(int heads) => new(DataType.BFloat16, new Shape(Rows, heads * Dimension));

@@ -225,13 +225,18 @@ public sealed class WarpgroupProductTests
         Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
     }
 
-    /// <summary>A kernel of warpgroups with its tile's header in its text, and a mistake in either.</summary>
+    /// <summary>A kernel of warpgroups with their headers in its text, and a mistake in any of them.</summary>
     internal static KernelSource Mistaken(string resource, string right, string wrong)
     {
-        const string Header = "common/warpgroup_tile.cuh";
-        KernelSource kernel = KernelSource.Resource(resource), header = KernelSource.Headers.Single(one => one.Name == Header);
-        string text = kernel.Text.Replace($"#include \"{Header}\"",
-            header.Text.Replace("#pragma once", "", StringComparison.Ordinal), StringComparison.Ordinal);
+        KernelSource kernel = KernelSource.Resource(resource);
+        string text = kernel.Text;
+        foreach (string name in (string[])["common/warpgroup_attention.cuh", "common/warpgroup_tile.cuh", "common/warpgroup.cuh"])
+        {
+            KernelSource header = KernelSource.Headers.Single(one => one.Name == name);
+            text = text.Replace($"#include \"{name}\"", header.Text.Replace("#pragma once", "", StringComparison.Ordinal),
+                StringComparison.Ordinal);
+        }
+
         Assert.Contains(right, text, StringComparison.Ordinal);
         return kernel with { Text = text.Replace(right, wrong, StringComparison.Ordinal) };
     }

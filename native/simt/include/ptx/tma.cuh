@@ -19,6 +19,10 @@ __device__ __forceinline__ void bulk_load(unsigned int shared, const void* globa
 
 __device__ __forceinline__ void tma_store_2d(const TensorMap* map, unsigned int shared, int x, int y) { simt_tensor_store_2d(map, shared, x, y); }
 
+__device__ __forceinline__ void bulk_store(void* global, unsigned int shared, unsigned int bytes) { simt_bulk_store(global, shared, bytes, 0); }
+
+__device__ __forceinline__ void bulk_add(float* global, unsigned int shared, unsigned int bytes) { simt_bulk_store(global, shared, bytes, 1); }
+
 __device__ __forceinline__ void tma_store_commit() { simt_bulk_store_commit(); }
 
 template <int N>

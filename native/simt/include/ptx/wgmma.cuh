@@ -34,6 +34,11 @@ __device__ __forceinline__ void wgmma_m64n16k16(float (&d)[8], unsigned long lon
 }
 
 template <int TransposeA = 0, int TransposeB = 0>
+__device__ __forceinline__ void wgmma_m64n32k16(float (&d)[16], unsigned long long a, unsigned long long b, int accumulate) {
+    simt_warpgroup_product(d, 32, nullptr, a, b, accumulate, TransposeA, TransposeB);
+}
+
+template <int TransposeA = 0, int TransposeB = 0>
 __device__ __forceinline__ void wgmma_m64n64k16(float (&d)[32], unsigned long long a, unsigned long long b, int accumulate) {
     simt_warpgroup_product(d, 64, nullptr, a, b, accumulate, TransposeA, TransposeB);
 }
