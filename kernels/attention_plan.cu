@@ -8,7 +8,8 @@
 //     first: in causal attention they are the longest, and blocks start in order. Up to three tensors of 2-byte units, widths[i] units in a row,
 //     get zeros in the rows outside of all sequences. Launch: block 0 plans, 256 threads with 1 KiB of shared memory; every other block clears.
 //   attention_plan_spans (decoding) → tiles [spans, tile_count], visible int32 [rows], how many keys a row sees (0: of no sequence that decodes), and
-//     behind it places int32 [rows], where its sums lie: rows_of_sequence places for each sequence, or its own number where that is 0: for each
+//     behind it places int32 [rows], where its sums lie: rows_of_sequence places for each sequence, or its own number where that is 0; behind these
+//     zeros, with which paged_decode counts arrivals: for each
 //     span the tiles of 16 pairs of which some see keys there. Neighbouring sequences whose rows all see the whole span, in the same pages, get tiles
 //     together, of 64 pairs: keys and values that a group of completions has in common are then read once for all. What a row computes does not depend
 //     on it. Launch: a block for each span, 256 threads with 1 KiB + sequences bytes of shared memory.
@@ -118,7 +119,8 @@ struct SpanWork {
 
 extern "C" __global__ void __launch_bounds__(plan_threads)
     attention_plan_spans(const int* starts, const int* lengths, const int* table, int sequences, int rows, int group, int most_pairs, int length_limit,
-                         int table_width, SpanTile* tiles, int tile_count, int* visible, int rows_of_sequence, Status* status, int starts_tag, Status*, int short_tag, Status*,
+                         int table_width, SpanTile* tiles, int tile_count, int* visible, int rows_of_sequence, int arrivals,
+                         Status* status, int starts_tag, Status*, int short_tag, Status*,
                          int long_tag) {
     SKYLIGHT_SHARED(shared);
     int* totals = reinterpret_cast<int*>(shared);
@@ -132,6 +134,7 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
         for (int row = threadIdx.x; row < 2 * rows; row += plan_threads) visible[row] = 0;
         synchronize_block();
     }
+    for (int index = span * plan_threads + threadIdx.x; index < arrivals; index += gridDim.x * plan_threads) visible[2 * rows + index] = 0;
 
     auto sees_all = [&](int sequence) {
         const int count = batch.usable_rows(sequence, false);

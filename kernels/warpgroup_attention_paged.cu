@@ -6,7 +6,7 @@
 //   warpgroup_paged_prefill: grid (Hkv, tiles + clearing blocks), 384 threads, 128 pairs in a tile, as in warpgroup_attention.
 //   warpgroup_paged_decode: grid (Hkv, tiles + clearing blocks, spans of 512 keys), 256 threads: one warpgroup multiplies, a warp copies. The pairs
 //     of a tile, up to 16 of one sequence or up to 64 of several that have the same pages in this span, are filled up to 64 rows; the copies
-//     are what takes the time. paged_merge (attention_paged.cu) joins the spans.
+//     are what takes the time. The block of a row that comes last joins its spans (join_arrived).
 // Shared memory: as warpgroup_attention; decoding keeps no sums there.
 // A page outside of the cache is reported and read as zeros.
 // The order of sums is that of warpgroup_attention: the same bits in training, prefill and decoding (docs/cuda.md, "Deterministic mode").
@@ -99,7 +99,7 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
 // Two blocks on a multiprocessor fill each other's gaps at the beginning and the end of a span.
 extern "C" __global__ void __launch_bounds__(threads, 2)
     warpgroup_paged_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const int* table,
-                           const int* starts, const int* lengths, const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums,
+                           const int* starts, const int* lengths, const SpanTile* tiles, int* visible, bfloat16* output, float* part_sums,
                            float2* part_statistics, int places, int sequences, int rows, int tile_blocks, int group, int table_width, int pages,
                            float scale, Status* status, int tag) {
     SKYLIGHT_SHARED(shared);
@@ -136,5 +136,6 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
         for (int column = 0; column < sums.columns; column++)
             target.store(8 * column + lane % 4 * 2, sums.output[0][column][2 * half], sums.output[0][column][2 * half + 1]);
     }
+    join_arrived(parts, reinterpret_cast<int*>(shared), output, tile.start, tile.first, queries.count, scale);
 }
 #endif

@@ -114,7 +114,7 @@ internal static class AttentionWorkloads
         int width = (lengths.Max() + PageSize - 1) / PageSize;
         int[] table = [.. Enumerable.Range(0, rows.Length * width)
             .Select(place => place % width < common ? place % width : place)];
-        return new(name, new PagedAttentionPlan(rows.Sum() + 3, group),
+        return new(name, new PagedAttentionPlan(rows.Sum() + 3, group, KeyValueHeadCount: 2),
             [new Operand(TensorType.Int32(rows.Length, width), _ => table), Starts(rows), Integers(lengths)], Tiny: true);
     }
 

@@ -92,13 +92,13 @@ internal static class AttentionBindings
     }
 
     private static void PagedPlan(PagedAttentionPlan op, CudaKernelBuilder kernel) =>
-        DealOut(kernel, new PagedOperands(op.Rows, op.Group, kernel.Inputs[0].Shape), table: 0, kernel.Output(0));
+        DealOut(kernel, new PagedOperands(op.Rows, op.Group, op.KeyValueHeadCount, kernel.Inputs[0].Shape), table: 0, kernel.Output(0));
 
     private static void Paged(PagedAttention op, CudaKernelBuilder kernel)
     {
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
         var operands = new PagedOperands(kernel.Inputs[0].Shape[0], op.HeadCount / op.KeyValueHeadCount,
-            kernel.Inputs[3].Shape);
+            op.KeyValueHeadCount, kernel.Inputs[3].Shape);
         if (operands.Rows == 0)
             return;
         CudaOperand plan = kernel.Inputs.Count > 6 ? kernel.Input(6)
@@ -139,8 +139,8 @@ internal static class AttentionBindings
                 .Input(table + 1).Input(table + 2).Input(table).Int32(operands.Sequences).Int32(operands.Rows)
                 .Int32(operands.Group).Int32(tiles.MostDecodePairs).Int32(operands.LengthLimit).Int32(operands.TableWidth)
                 .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Int32(tiles.DecodeTiles)
-                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))).Int32(tiles.RowsOfSequence),
-                operands.LengthLimit);
+                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))).Int32(tiles.RowsOfSequence)
+                .Int32(tiles.ArrivalWords), operands.LengthLimit);
         }
     }
 
@@ -191,14 +191,6 @@ internal static class AttentionBindings
                 .Int32(tiles.PartRows).Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
                 .Float32(ScaleOfPowers(dimension)).Status(BadPage);
         }
-
-        if (tiles.Spans == 1)
-            return;
-        kernel.Launch("attention_paged.cu", "paged_merge", CudaKernelBuilder.Blocks((long)rows * op.HeadCount, Warps),
-            Threads, 0)
-            .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-            .Pointer(visible).Output(0).Scratch(sums).Scratch(statistics).Int32(rows).Int32(tiles.PartRows).Int32(op.HeadCount)
-            .Float32(ScaleOfPowers(dimension));
     }
 
     /// <summary>Queues what cuts sequences into tiles of rows, and zeroes the outputs' rows of no sequence.</summary>
@@ -312,14 +304,14 @@ internal static class AttentionBindings
     internal static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
 
     /// <summary>What paged attention and its plan know of a step.</summary>
-    internal readonly record struct PagedOperands(int Rows, int Group, int Sequences, int TableWidth)
+    internal readonly record struct PagedOperands(int Rows, int Group, int KeyValueHeads, int Sequences, int TableWidth)
     {
-        public PagedOperands(int rows, int group, Shape table)
-            : this(rows, group, table[0], table[1])
+        public PagedOperands(int rows, int group, int keyValueHeads, Shape table)
+            : this(rows, group, keyValueHeads, table[0], table[1])
         {
         }
 
-        public PagedAttentionTiles Tiles { get; } = new(Rows, Group, Sequences, TableWidth);
+        public PagedAttentionTiles Tiles { get; } = new(Rows, Group, KeyValueHeads, Sequences, TableWidth);
 
         /// <summary>The most tokens of a sequence.</summary>
         public int LengthLimit => (int)Math.Min((long)TableWidth * PagedAttention.PageSize, int.MaxValue);

@@ -54,7 +54,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
         if (inputs.Count == 7)
         {
             check.Is(6, "plan", DataType.Int32).Shape(6, "plan", new PagedAttentionTiles(inputs[0].Shape[0],
-                HeadCount / KeyValueHeadCount, sequences, inputs[3].Shape[1]).Words);
+                HeadCount / KeyValueHeadCount, KeyValueHeadCount, sequences, inputs[3].Shape[1]).Words);
         }
 
         return [inputs[0]];
