@@ -27,6 +27,7 @@
 // and values alone: 1.0 and 6.8 MB). No bank conflicts at D ≥ 64. A span that is in common only in part is read by each sequence, mostly from the
 // second cache.
 #include "common/attention_paged.cuh"
+#include "ptx/grid.cuh"
 
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
@@ -170,18 +171,20 @@ constexpr int score_stride = attention_block + 8;  // floats; rows fall into dif
 constexpr int own_chunks = divide_up(Rows::chunks, warps);
 
 // Pairs of several sequences that see the same keys.
+template <class Queries>
 struct SharedWork {
-    const AttentionQueries<0>& own;
+    const Queries& own;
     PagedKeys& keys;
 
-    __device__ __forceinline__ AttentionQueries<0> queries() const { return own; }
+    __device__ __forceinline__ Queries queries() const { return own; }
 
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) { keys.load(key_tile, value_tile, block); }
 };
 
-__device__ __forceinline__ void decode_shared(unsigned char* shared, const AttentionQueries<0>& queries, PagedKeys& keys, const Parts& parts, int start,
-                                              int begin, float scale) {
-    SharedWork work{queries, keys};
+template <class Queries>
+__device__ __forceinline__ void decode_shared(unsigned char* shared, const Queries& queries, PagedKeys& keys, const Parts& parts, int start, int begin,
+                                              float scale) {
+    SharedWork<Queries> work{queries, keys};
     SpanSums<dimension, 1> sums;
     walk_blocks<dimension, warps, 1>(sums, shared, work, begin, begin + span_blocks, scale, [](int) {});
     sums.add_lanes();
@@ -195,8 +198,10 @@ __device__ __forceinline__ void decode_shared(unsigned char* shared, const Atten
     }
 }
 
-__device__ __forceinline__ void decode_few(unsigned char* shared, const AttentionQueries<0>& queries, PagedKeys& keys, const Parts& parts, int start, int begin,
-                                           int end, float scale) {
+// new_keys() makes the keys from new_block on, where a block has them.
+template <class Queries, class NewKeys>
+__device__ __forceinline__ void decode_few(unsigned char* shared, const Queries& queries, PagedKeys& keys, const Parts& parts, int start, int begin, int end,
+                                           float scale, int new_block, const NewKeys& new_keys) {
     constexpr int block_bytes = attention_block * Rows::bytes;
     float* meeting = reinterpret_cast<float*>(shared);
     unsigned char* query_tile = shared + decode_pairs * score_stride * sizeof(float);
@@ -205,13 +210,17 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
     const int visible_low = queries.visible_to(queries.first + row), visible_high = queries.visible_to(queries.first + row + 8);
     const int least = queries.visible_to(queries.first);
 
-    load_rows<dimension, decode_pairs, threads>(query_tile, query_rows<dimension>(queries), queries.first);
     auto load = [&](int block) {
         unsigned char* stage = stages + block % STAGES * 2 * block_bytes;
         if (block < end) keys.load(stage, stage + block_bytes, block);
         cp_async_commit();
     };
-    for (int stage = 0; stage < STAGES - 1; stage++) load(begin + stage);
+    // What is in the cache already comes while new keys are made.
+    int ahead = 0;
+    for (; ROTARY && ahead < STAGES - 1 && begin + ahead < new_block; ahead++) load(begin + ahead);
+    load_tile_queries<dimension, decode_pairs, threads>(query_tile, queries);
+    new_keys();
+    for (; ahead < STAGES - 1; ahead++) load(begin + ahead);
 
     float sums[1][2 * own_chunks][4] = {}, maximum[2] = {hidden_score(), hidden_score()}, sum[2] = {};
     for (int block = begin; block < end; block++) {
@@ -263,11 +272,21 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
     }
 }
 
+#if ROTARY
+#define ROTARY_PARAMETERS                                                                                                                             \
+    , const float *rotations, const int *slots, bfloat16 *new_keys, bfloat16 *new_values, const W *query_weight, const W *key_weight, float epsilon, \
+        Status *slot_status, int slot_tag
+#else
+#define ROTARY_PARAMETERS
+#endif
+
 // Two blocks on a multiprocessor are wanted; said so, the compiler aims at no more and does not spill for it.
 extern "C" __global__ void __launch_bounds__(threads, 2)
     paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
                  const SpanTile* tiles, int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int sequences, int rows,
-                 int tile_blocks, int places, int group, int table_width, int pages, float scale, Status* status, int tag) {
+                 int tile_blocks, int places, int group, int table_width, int pages, float scale, Status* status, int tag ROTARY_PARAMETERS) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const CacheArguments arguments{{q, table, lengths, output, group, table_width, pages, status, tag}, key_cache, value_cache};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
@@ -275,14 +294,29 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     if (tile.rows == 0) return;
     const Parts parts{part_sums, part_statistics, visible, rows, places, group};
     const int begin = blockIdx.z * span_blocks;
-    const AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
-                                                    : arguments.queries(tile.start, tile.rows, tile.first, lengths[tile.sequence] - tile.rows + 1, true);
+    const int position = lengths[tile.sequence] - tile.rows;
+    const AttentionQueries<0> plain = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
+                                                  : arguments.queries(tile.start, tile.rows, tile.first, position + 1, true);
+#if ROTARY
+    const RotaryQueries queries{plain, {q, rotations, slots, new_keys, new_values, query_weight, key_weight, epsilon, slot_status, slot_tag}, tile.start};
+    // A span that sequences share has nothing new.
+    const int new_block = tile.shared ? begin + span_blocks : position / attention_block;
+    auto write_new = [&] {
+        if (new_block >= begin + span_blocks) return;
+        queries.projection.write(arguments, tile.sequence, tile.start, tile.rows, position, begin * attention_block, threadIdx.x / 32, warps);
+        synchronize_block();
+    };
+#else
+    const AttentionQueries<0>& queries = plain;
+    const int new_block = begin;
+    auto write_new = [] {};
+#endif
     PagedKeys keys(arguments, tile.sequence, begin);
     if (tile.shared && queries.count - tile.first > decode_pairs) {
         decode_shared(shared, queries, keys, parts, tile.start, begin, scale);
     } else {
         const int all_blocks = divide_up(queries.visible_to(tile.first + decode_pairs - 1), attention_block);
-        decode_few(shared, queries, keys, parts, tile.start, begin, min(begin + span_blocks, all_blocks), scale);
+        decode_few(shared, queries, keys, parts, tile.start, begin, min(begin + span_blocks, all_blocks), scale, new_block, write_new);
     }
     const int end = min(queries.count, tile.first + (tile.shared ? shared_pairs : decode_pairs));
     join_arrived(parts, reinterpret_cast<int*>(shared), output, tile.start, tile.first, end, scale);

@@ -19,6 +19,7 @@
 #include "common/shared.cuh"
 #include "common/warpgroup_attention.cuh"
 #include "ptx/cluster.cuh"
+#include "ptx/grid.cuh"
 #include "ptx/wgmma.cuh"
 
 constexpr int consumers = PREFILL ? 2 : 1;
@@ -96,12 +97,66 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     }
 }
 #else
+#if ROTARY
+#define ROTARY_PARAMETERS                                                                                                                             \
+    , const float *rotations, const int *slots, bfloat16 *new_keys, bfloat16 *new_values, const W *query_weight, const W *key_weight, float epsilon, \
+        Status *slot_status, int slot_tag
+
+// A lane has both elements of every pair that a rotation takes, in the same place of two steps.
+template <int head_dimension>
+__device__ __forceinline__ void load_queries(unsigned int (*query)[4], const RotaryQueries& queries, int first) {
+    constexpr int half_steps = head_dimension / step_inner / 2;
+    const int lane = lane_index();
+    const W* weight = queries.projection.query_weight;
+    float scales[2] = {};
+    if (weight != nullptr)
+        // Four rows at a time, so that their loads overlap.
+        for (int some = 0; some < 16 && first + some < queries.count; some += 4)
+#pragma unroll
+            for (int row = some; row < some + 4; row++) {
+                const float scale = inverse_norm<head_dimension>(queries.head(min(first + row, queries.count - 1)), queries.projection.epsilon);
+                if (lane / 4 == row) scales[0] = scale;
+                if (lane / 4 + 8 == row) scales[1] = scale;
+            }
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        const int pair = first + lane / 4 + 8 * half;
+        const bool there = pair < queries.count;
+        const bfloat16* head = queries.head(there ? pair : 0);
+        const float* rotation = queries.rotation(there ? pair : 0);
+#pragma unroll
+        for (int step = 0; step < half_steps; step++)
+#pragma unroll
+            for (int eight = 0; eight < 2; eight++) {
+                const int column = step * step_inner + eight * 8 + lane % 4 * 2, other = column + head_dimension / 2;
+                unsigned int lower = 0, upper = 0;
+                if (there) {
+                    const unsigned int x1 = *reinterpret_cast<const unsigned int*>(head + column), x2 = *reinterpret_cast<const unsigned int*>(head + other);
+                    const float2 cosine = *reinterpret_cast<const float2*>(rotation + column), sine = *reinterpret_cast<const float2*>(rotation + other);
+                    const float2 low = rotated(normalized(low_to_float(x1), weight, column, scales[half]),
+                                               normalized(low_to_float(x2), weight, other, scales[half]), cosine.x, sine.x);
+                    const float2 high = rotated(normalized(high_to_float(x1), weight, column + 1, scales[half]),
+                                                normalized(high_to_float(x2), weight, other + 1, scales[half]), cosine.y, sine.y);
+                    lower = floats_to_bfloat16(low.x, high.x);
+                    upper = floats_to_bfloat16(low.y, high.y);
+                }
+                query[step][half + 2 * eight] = lower;
+                query[step + half_steps][half + 2 * eight] = upper;
+            }
+    }
+}
+#else
+#define ROTARY_PARAMETERS
+#endif
+
 // Two blocks on a multiprocessor fill each other's gaps at the beginning and the end of a span.
 extern "C" __global__ void __launch_bounds__(threads, 2)
     warpgroup_paged_decode(const __grid_constant__ TensorMap keys, const __grid_constant__ TensorMap values, const bfloat16* q, const int* table,
                            const int* starts, const int* lengths, const SpanTile* tiles, int* visible, bfloat16* output, float* part_sums,
                            float2* part_statistics, int places, int sequences, int rows, int tile_blocks, int group, int table_width, int pages,
-                           float scale, Status* status, int tag) {
+                           float scale, Status* status, int tag ROTARY_PARAMETERS) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const PagedArguments arguments{q, table, lengths, output, group, table_width, pages, status, tag};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
@@ -109,8 +164,18 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     if (tile.rows == 0) return;
     const Parts parts{part_sums, part_statistics, visible, rows, places, group};
     const int length = lengths[tile.sequence], begin = blockIdx.z * span_blocks;
-    AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
-                                              : arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);
+    const AttentionQueries<0> plain = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
+                                                  : arguments.queries(tile.start, tile.rows, tile.first, length - tile.rows + 1, true);
+#if ROTARY
+    RotaryQueries queries{plain, {q, rotations, slots, new_keys, new_values, query_weight, key_weight, epsilon, slot_status, slot_tag}, tile.start};
+    // A span that sequences share has nothing new. The copy engine reads what the whole block has written.
+    if (!tile.shared && begin * attention_block + attention_span > length - tile.rows) {
+        queries.projection.write(arguments, tile.sequence, tile.start, tile.rows, length - tile.rows, begin * attention_block, threadIdx.x / 32, threads / 32);
+        fence_proxy_async_global();
+    }
+#else
+    AttentionQueries<0> queries = plain;
+#endif
     queries.count = min(queries.count, tile.first + (tile.shared ? shared_pairs : decode_pairs));
     const int end = min(begin + span_blocks, divide_up(queries.visible_to(queries.count - 1), attention_block));
 

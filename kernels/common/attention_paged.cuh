@@ -1,10 +1,20 @@
 // What the kernels of attention over a cache of pages have in common: their operands, and where the sums of a span go. HEAD_DIMENSION is a
 // constant of theirs. A grid is (Hkv, tiles + clearing blocks, spans).
+// ROTARY is 1 in decoding that begins with the projection of the layer (the op QkvPagedAttention): then q is qkv [T, (Hq + 2·Hkv)·D], every block
+// makes its own queries of it, and writes the new keys and values that its span has to the cache before it reads that. Blocks of several tiles of
+// one sequence write the same numbers to the same places. PARAMETER is the type of the norm's weights, which are null where heads are not normalised.
 #pragma once
+
+#ifndef ROTARY
+#define ROTARY 0
+#endif
 
 #include "common/attention_tile.cuh"
 #include "common/attention_walk.cuh"
 #include "common/status.cuh"
+#if ROTARY
+#include "common/rotary_head.cuh"
+#endif
 
 constexpr int dimension = HEAD_DIMENSION;
 constexpr int page_size = 32;
@@ -56,6 +66,79 @@ struct PagedArguments {
         return -1;
     }
 };
+
+#if ROTARY
+using W = PARAMETER;
+
+// What a layer's attention begins with.
+struct Projection {
+    const bfloat16* rows;    // [T, (Hq + 2·Hkv)·D]
+    const float* rotations;  // [T, D]
+    const int* slots;        // [T]
+    bfloat16* key_cache;
+    bfloat16* value_cache;
+    const W* query_weight;  // [D] or null
+    const W* key_weight;
+    float epsilon;
+    Status* status;
+    int tag;
+
+    // A head of this block's key-value head: a query's by its number in the group; behind them its key and its value.
+    __device__ __forceinline__ const bfloat16* query(int row, int group, int head) const {
+        return rows + ((long long)row * (group + 2) * gridDim.x + blockIdx.x * group + head) * dimension;
+    }
+
+    __device__ __forceinline__ const bfloat16* key(int row, int group, int kind) const {
+        return rows + ((long long)row * (group + 2) * gridDim.x + (group + kind) * gridDim.x + blockIdx.x) * dimension;
+    }
+
+    // Writes the keys and values of those rows of a sequence whose positions are first_key to first_key + attention_span − 1; by warps of which this
+    // is one. Position 0 of the sequence's rows is `position`.
+    __device__ __forceinline__ void write(const PagedArguments& arguments, int sequence, int start, int count, int position, int first_key, int warp,
+                                          int warps) const {
+        const int first = max(first_key - position, 0), end = min(first_key + attention_span - position, count);
+        for (int item = 2 * first + warp; item < 2 * end; item += warps) {
+            const int own = item / 2, kind = item % 2, row = start + own, slot = slots[row];
+            if (slot == -1) continue;
+            const int page = arguments.page(sequence, (position + own) / page_size);
+            if (page < 0 || slot != page * page_size + (position + own) % page_size) {
+                if (page >= 0 && lane_index() == 0) report_status(status, tag, row, slot);
+                continue;
+            }
+            bfloat16* target = (kind == 0 ? key_cache : value_cache) +
+                               (((long long)page * gridDim.x + blockIdx.x) * page_size + slot % page_size) * dimension;
+            const bfloat16* head = key(row, arguments.group, kind);
+            if (kind == 0)
+                rotate_head<dimension>(head, rotations + (long long)row * dimension, key_weight, epsilon, target);
+            else
+                for (int column = lane_index(); column < dimension; column += 32) target[column] = head[column];
+        }
+    }
+};
+
+// Queries that are made of the projection where they are read. start: the batch's row of pair 0.
+struct RotaryQueries : AttentionQueries<0> {
+    Projection projection;
+    int start;
+
+    __device__ __forceinline__ const bfloat16* head(int pair) const { return projection.query(start + pair / any_group, any_group, pair % any_group); }
+
+    __device__ __forceinline__ const float* rotation(int pair) const { return projection.rotations + (long long)(start + pair / any_group) * dimension; }
+};
+
+template <int head_dimension, int pairs, int threads>
+__device__ __forceinline__ void load_tile_queries(unsigned char* tile, const RotaryQueries& queries) {
+    constexpr int width = 16 * Rows::chunks;
+    for (int index = threadIdx.x / 32; index < pairs; index += threads / 32) {
+        bfloat16* target = reinterpret_cast<bfloat16*>(tile + index * Rows::bytes);
+        const int pair = queries.first + index;
+        const bool there = pair < queries.count;
+        if (there)
+            rotate_head<dimension>(queries.head(pair), queries.rotation(pair), queries.projection.query_weight, queries.projection.epsilon, target);
+        for (int column = (there ? dimension : 0) + lane_index(); column < width; column += 32) target[column] = bfloat16{0};
+    }
+}
+#endif
 
 // What the spans of the rows give: output not yet normalised, and greatest score and sum of p.
 struct Parts {

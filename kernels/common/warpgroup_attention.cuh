@@ -127,9 +127,10 @@ __device__ __forceinline__ void multiply_values(float (&output)[64], const unsig
     wgmma_m64n128k16<1>(output, weights, values, 1);
 }
 
-// The queries of a warp's 16 rows as left factors, pairs `first` to `first` + 15; those that there are not are zeros.
+// The queries of a warp's 16 rows as left factors, pairs `first` to `first` + 15; those that there are not are zeros. Other kinds of queries have a
+// function of their own.
 template <int head_dimension, class Queries>
-__device__ __forceinline__ void load_queries(unsigned int (&query)[head_dimension / step_inner][4], const Queries& queries, int first) {
+__device__ __forceinline__ void load_queries(unsigned int (*query)[4], const Queries& queries, int first) {
     const int lane = lane_index();
 #pragma unroll
     for (int half = 0; half < 2; half++) {

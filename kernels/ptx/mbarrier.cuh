@@ -18,6 +18,9 @@ __device__ __forceinline__ void fence_mbarrier_initialize() { asm volatile("fenc
 // fence.proxy.async: ordinary writes to shared memory before it are seen by tensor cores and the copy engine after it.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+// fence.proxy.async.global: ordinary writes to global memory before it are read by the copy engine after it.
+__device__ __forceinline__ void fence_proxy_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
 // mbarrier.arrive: one arrival.
 __device__ __forceinline__ void mbarrier_arrive(unsigned int barrier) {
     asm volatile("{ .reg .b64 state; mbarrier.arrive.shared::cta.b64 state, [%0]; }" ::"r"(barrier) : "memory");

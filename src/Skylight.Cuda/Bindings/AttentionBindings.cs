@@ -25,6 +25,8 @@ internal static class AttentionBindings
         "starts[{index}] is {value}, but starts must ascend from 0 or more and end within the rows";
     private const string ShortLength =
         "lengths[{index}] is {value}, but the sequence has more new rows, which its length includes";
+    private const string BadSlot =
+        "slots[{index}] is {value}, but must be −1 or the place of the row's position in its sequence's pages";
     private const string BadPage = "pageTable[{index}] is {value}, which is no page of the cache";
 
     /// <summary>Adds the family.</summary>
@@ -35,6 +37,7 @@ internal static class AttentionBindings
         bindings.Add<AttentionBackward>(Backward);
         bindings.Add<PagedAttentionPlan>(PagedPlan);
         bindings.Add<PagedAttention>(Paged);
+        bindings.Add<QkvPagedAttention>(FromProjection);
     }
 
     /// <summary>
@@ -112,6 +115,22 @@ internal static class AttentionBindings
             Decode(op, kernel, operands, plan);
     }
 
+    private static void FromProjection(QkvPagedAttention op, CudaKernelBuilder kernel)
+    {
+        CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
+        var operands = new PagedOperands(kernel.Inputs[0].Shape[0], op.HeadCount / op.KeyValueHeadCount,
+            op.KeyValueHeadCount, kernel.Inputs[3].Shape);
+        if (operands.Rows == 0)
+            return;
+        if (operands.Tiles.PrefillTiles > 0)
+            throw kernel.Unsupported(
+                "sequences of so many rows are prefill; rotate and write their heads by ops of their own");
+        bool hasNorm = kernel.Inputs.Count > 9;
+        Decode(new PagedAttention(op.HeadCount, op.KeyValueHeadCount, op.HeadDimension), kernel, operands, kernel.Input(6))
+            .Define("ROTARY", 1).Type("PARAMETER", hasNorm ? kernel.Inputs[9].DataType : DataType.BFloat16)
+            .Input(7).Input(8).Input(1).Input(2).OptionalInput(9).OptionalInput(10).Float32(op.Epsilon).Status(BadSlot);
+    }
+
     /// <summary>Queues what makes the plan of a step over a cache; starts and lengths follow the page table.</summary>
     private static void DealOut(CudaKernelBuilder kernel, PagedOperands operands, int table, CudaOperand plan)
     {
@@ -166,7 +185,7 @@ internal static class AttentionBindings
             .Float32(ScaleOfPowers(dimension)).Status(BadPage);
     }
 
-    private static void Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
+    private static KernelLaunch Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
     {
         PagedAttentionTiles tiles = operands.Tiles;
         int dimension = op.HeadDimension, rows = operands.Rows;
@@ -176,21 +195,16 @@ internal static class AttentionBindings
         CudaOperand visible = plan.At((long)tiles.FirstVisibleWord * sizeof(int));
         int stages = DecodeStages(kernel.Target, dimension), clears = tiles.PrefillTiles > 0 ? 0 : PagedClearBlocks;
         if (WarpgroupAttention.Computes(kernel.Target, dimension))
-        {
-            WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)), visible, sums,
-                statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
-        }
-        else
-        {
-            kernel.Launch("attention_paged.cu", "paged_decode",
-                new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
-                .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-                .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
-                .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
-                .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
-                .Int32(tiles.PartRows).Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
-                .Float32(ScaleOfPowers(dimension)).Status(BadPage);
-        }
+            return WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)), visible,
+                sums, statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
+        return kernel.Launch("attention_paged.cu", "paged_decode",
+            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
+            .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
+            .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
+            .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
+            .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
+            .Int32(tiles.PartRows).Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
+            .Float32(ScaleOfPowers(dimension)).Status(BadPage).Programmatic();
     }
 
     /// <summary>Queues what cuts sequences into tiles of rows, and zeroes the outputs' rows of no sequence.</summary>
