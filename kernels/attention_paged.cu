@@ -14,19 +14,20 @@
 //     - up to 64 pairs of several sequences that have the same pages in this span (the prompt of a GRPO group): a warp has 16 of them, and the
 //       keys and values are read once for all.
 //     Shared memory: the greater of (16 + 128·STAGES)·(2·D' + 16) + 16·288 and 320·(2·D' + 16) bytes, D' = D rounded up to 16.
-//   paged_merge: grid divide_up(T·Hq, 4), 128 threads: joins the spans of the rows that see more than one, ascending.
+//     The block that comes last of those of a row that sees several spans joins them, ascending (join_arrived in common/attention_paged.cuh);
+//     the plan holds who has come.
 // A row's spans are joined in the same order here, in prefill and in training (common/attention_core.cuh): the bits are the same.
 // A page outside of the cache is reported and read as zeros.
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those of spans in common
 // once per 64 pairs; q and out once; with several spans 8·(D' + 2) bytes per pair and span.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: paged_prefill with ROW_TILES 2: D = 64: 243 registers on sm_80,
-// 245 on sm_90a; paged_decode: D = 64 with STAGES 4: 140 and 132, D = 128 with STAGES 4 on sm_80 182, with 3 on sm_90a 173; paged_merge 40
-// and 36.
+// 245 on sm_90a; paged_decode: D = 64 with STAGES 4: 140 and 132, D = 128 with STAGES 4 on sm_80 182, with 3 on sm_90a 173.
 // Counted by the emulator for one key-value head of a 38B model, 12 completions of a prompt of 1,024 tokens with 76 of their own
 // (workloads paged_attention/38b-group-…): paged_decode moves 1.4 MB with the prompt's pages in common, 7.6 MB with copies of them (the keys
 // and values alone: 1.0 and 6.8 MB). No bank conflicts at D ≥ 64. A span that is in common only in part is read by each sequence, mostly from the
 // second cache.
 #include "common/attention_paged.cuh"
+#include "ptx/grid.cuh"
 
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
@@ -170,18 +171,20 @@ constexpr int score_stride = attention_block + 8;  // floats; rows fall into dif
 constexpr int own_chunks = divide_up(Rows::chunks, warps);
 
 // Pairs of several sequences that see the same keys.
+template <class Queries>
 struct SharedWork {
-    const AttentionQueries<0>& own;
+    const Queries& own;
     PagedKeys& keys;
 
-    __device__ __forceinline__ AttentionQueries<0> queries() const { return own; }
+    __device__ __forceinline__ Queries queries() const { return own; }
 
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) { keys.load(key_tile, value_tile, block); }
 };
 
-__device__ __forceinline__ void decode_shared(unsigned char* shared, const AttentionQueries<0>& queries, PagedKeys& keys, const Parts& parts, int start,
-                                              int begin, float scale) {
-    SharedWork work{queries, keys};
+template <class Queries>
+__device__ __forceinline__ void decode_shared(unsigned char* shared, const Queries& queries, PagedKeys& keys, const Parts& parts, int start, int begin,
+                                              float scale) {
+    SharedWork<Queries> work{queries, keys};
     SpanSums<dimension, 1> sums;
     walk_blocks<dimension, warps, 1>(sums, shared, work, begin, begin + span_blocks, scale, [](int) {});
     sums.add_lanes();
@@ -195,8 +198,10 @@ __device__ __forceinline__ void decode_shared(unsigned char* shared, const Atten
     }
 }
 
-__device__ __forceinline__ void decode_few(unsigned char* shared, const AttentionQueries<0>& queries, PagedKeys& keys, const Parts& parts, int start, int begin,
-                                           int end, float scale) {
+// new_keys() makes the keys from new_block on, where a block has them.
+template <class Queries, class NewKeys>
+__device__ __forceinline__ void decode_few(unsigned char* shared, const Queries& queries, PagedKeys& keys, const Parts& parts, int start, int begin, int end,
+                                           float scale, int new_block, const NewKeys& new_keys) {
     constexpr int block_bytes = attention_block * Rows::bytes;
     float* meeting = reinterpret_cast<float*>(shared);
     unsigned char* query_tile = shared + decode_pairs * score_stride * sizeof(float);
@@ -205,13 +210,17 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
     const int visible_low = queries.visible_to(queries.first + row), visible_high = queries.visible_to(queries.first + row + 8);
     const int least = queries.visible_to(queries.first);
 
-    load_rows<dimension, decode_pairs, threads>(query_tile, query_rows<dimension>(queries), queries.first);
     auto load = [&](int block) {
         unsigned char* stage = stages + block % STAGES * 2 * block_bytes;
         if (block < end) keys.load(stage, stage + block_bytes, block);
         cp_async_commit();
     };
-    for (int stage = 0; stage < STAGES - 1; stage++) load(begin + stage);
+    // What is in the cache already comes while new keys are made.
+    int ahead = 0;
+    for (; ROTARY && ahead < STAGES - 1 && begin + ahead < new_block; ahead++) load(begin + ahead);
+    load_tile_queries<dimension, decode_pairs, threads>(query_tile, queries);
+    new_keys();
+    for (; ahead < STAGES - 1; ahead++) load(begin + ahead);
 
     float sums[1][2 * own_chunks][4] = {}, maximum[2] = {hidden_score(), hidden_score()}, sum[2] = {};
     for (int block = begin; block < end; block++) {
@@ -263,11 +272,21 @@ __device__ __forceinline__ void decode_few(unsigned char* shared, const Attentio
     }
 }
 
+#if ROTARY
+#define ROTARY_PARAMETERS                                                                                                                             \
+    , const float *rotations, const int *slots, bfloat16 *new_keys, bfloat16 *new_values, const W *query_weight, const W *key_weight, float epsilon, \
+        Status *slot_status, int slot_tag
+#else
+#define ROTARY_PARAMETERS
+#endif
+
 // Two blocks on a multiprocessor are wanted; said so, the compiler aims at no more and does not spill for it.
 extern "C" __global__ void __launch_bounds__(threads, 2)
     paged_decode(const bfloat16* q, const bfloat16* key_cache, const bfloat16* value_cache, const int* table, const int* starts, const int* lengths,
-                 const SpanTile* tiles, const int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int sequences, int rows,
-                 int tile_blocks, int places, int group, int table_width, int pages, float scale, Status* status, int tag) {
+                 const SpanTile* tiles, int* visible, bfloat16* output, float* part_sums, float2* part_statistics, int sequences, int rows,
+                 int tile_blocks, int places, int group, int table_width, int pages, float scale, Status* status, int tag ROTARY_PARAMETERS) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const CacheArguments arguments{{q, table, lengths, output, group, table_width, pages, status, tag}, key_cache, value_cache};
     if (arguments.clears(starts, sequences, rows, tile_blocks)) return;
@@ -275,51 +294,31 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     if (tile.rows == 0) return;
     const Parts parts{part_sums, part_statistics, visible, rows, places, group};
     const int begin = blockIdx.z * span_blocks;
-    const AttentionQueries<0> queries = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
-                                                    : arguments.queries(tile.start, tile.rows, tile.first, lengths[tile.sequence] - tile.rows + 1, true);
+    const int position = lengths[tile.sequence] - tile.rows;
+    const AttentionQueries<0> plain = tile.shared ? arguments.queries(tile.start, tile.rows, tile.first, (begin + span_blocks) * attention_block, false)
+                                                  : arguments.queries(tile.start, tile.rows, tile.first, position + 1, true);
+#if ROTARY
+    const RotaryQueries queries{plain, {q, rotations, slots, new_keys, new_values, query_weight, key_weight, epsilon, slot_status, slot_tag}, tile.start};
+    // A span that sequences share has nothing new.
+    const int new_block = tile.shared ? begin + span_blocks : position / attention_block;
+    auto write_new = [&] {
+        if (new_block >= begin + span_blocks) return;
+        queries.projection.write(arguments, tile.sequence, tile.start, tile.rows, position, begin * attention_block, threadIdx.x / 32, warps);
+        synchronize_block();
+    };
+#else
+    const AttentionQueries<0>& queries = plain;
+    const int new_block = begin;
+    auto write_new = [] {};
+#endif
     PagedKeys keys(arguments, tile.sequence, begin);
     if (tile.shared && queries.count - tile.first > decode_pairs) {
         decode_shared(shared, queries, keys, parts, tile.start, begin, scale);
     } else {
         const int all_blocks = divide_up(queries.visible_to(tile.first + decode_pairs - 1), attention_block);
-        decode_few(shared, queries, keys, parts, tile.start, begin, min(begin + span_blocks, all_blocks), scale);
+        decode_few(shared, queries, keys, parts, tile.start, begin, min(begin + span_blocks, all_blocks), scale, new_block, write_new);
     }
-}
-
-// A warp has a row and head.
-extern "C" __global__ void __launch_bounds__(threads)
-    paged_merge(const int* visible, bfloat16* output, const float* part_sums, const float2* part_statistics, int rows, int places, int heads, float scale) {
-    const long long pair = (long long)blockIdx.x * warps + threadIdx.x / 32;
-    if (pair >= (long long)rows * heads) return;
-    const int row = (int)(pair / heads), seen = visible[row], spans = divide_up(seen, attention_span), first = threadIdx.x % 32 * 2;
-    if (spans <= 1) return;
-    constexpr int width = 16 * Rows::chunks, columns = divide_up(width, 64);
-    float2 sums[columns] = {};
-    float maximum = 0.0f, total = 0.0f;
-    const long long pairs = (long long)places * heads, first_part = (long long)visible[rows + row] * heads + pair % heads;
-#pragma unroll 4
-    for (int span = 0; span < spans; span++) {
-        const long long part = span * pairs + first_part;
-        const float2 statistics = part_statistics[part];
-        float2 values[columns];
-#pragma unroll
-        for (int i = 0; i < columns; i++)
-            values[i] = 64 * i + first < width ? *reinterpret_cast<const float2*>(part_sums + part * width + 64 * i + first) : float2{0.0f, 0.0f};
-        if (span == 0) {
-            maximum = statistics.x;
-            total = statistics.y;
-#pragma unroll
-            for (int i = 0; i < columns; i++) sums[i] = values[i];
-        } else {
-            const SpanFactors factors = join_maximum(maximum, statistics.x, scale);
-            total = factors.join(total, statistics.y);
-#pragma unroll
-            for (int i = 0; i < columns; i++) sums[i] = float2{factors.join(sums[i].x, values[i].x), factors.join(sums[i].y, values[i].y)};
-        }
-    }
-    const float inverse = 1.0f / total;
-#pragma unroll
-    for (int i = 0; i < columns; i++)
-        if (64 * i + first < width) store_normalised<dimension>(output + pair * dimension, 64 * i + first, sums[i].x, sums[i].y, inverse);
+    const int end = min(queries.count, tile.first + (tile.shared ? shared_pairs : decode_pairs));
+    join_arrived(parts, reinterpret_cast<int*>(shared), output, tile.start, tile.first, end, scale);
 }
 #endif

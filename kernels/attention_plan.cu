@@ -6,15 +6,18 @@
 // Sequence s owns rows starts[s] to starts[s + 1] − 1. Bad starts and lengths are reported, and their sequences get no
 // tiles, so that no later kernel touches memory through them. Unused tiles get rows = 0.
 //   attention_plan → tiles [tile_count]: the (rows · group) pairs of a sequence that does not decode become tiles of
-//     tile_pairs, the last ones first: in causal attention they are the longest, and blocks start in order. Up to three
-//     tensors of 2-byte units, widths[i] units in a row, get zeros in the rows outside of all sequences. Launch: block
-//     0 plans, 256 threads with 1 KiB of shared memory; every other block clears.
+//   tile_pairs, the last ones
+//     first: in causal attention they are the longest, and blocks start in order. Up to three tensors of 2-byte units,
+//     widths[i] units in a row, get zeros in the rows outside of all sequences. Launch: block 0 plans, 256 threads with
+//     1 KiB of shared memory; every other block clears.
 //   attention_plan_spans (decoding) → tiles [spans, tile_count], visible int32 [rows], how many keys a row sees (0: of
-//     no sequence that decodes), and behind it places int32 [rows], where its sums lie: rows_of_sequence places for
-//     each sequence, or its own number where that is 0: for each span the tiles of 16 pairs of which some see keys
-//     there. Neighbouring sequences whose rows all see the whole span, in the same pages, get tiles together, of 64
-//     pairs: keys and values that a group of completions has in common are then read once for all. What a row computes
-//     does not depend on it. Launch: a block for each span, 256 threads with 1 KiB + sequences bytes of shared memory.
+//   no sequence that decodes), and
+//     behind it places int32 [rows], where its sums lie: rows_of_sequence places for each sequence, or its own number
+//     where that is 0; behind these zeros, with which paged_decode counts arrivals: for each span the tiles of 16 pairs
+//     of which some see keys there. Neighbouring sequences whose rows all see the whole span, in the same pages, get
+//     tiles together, of 64 pairs: keys and values that a group of completions has in common are then read once for
+//     all. What a row computes does not depend on it. Launch: a block for each span, 256 threads with 1 KiB + sequences
+//     bytes of shared memory.
 // FLOPs: none. Bytes: 4·sequences read (and the page table), the tiles written, and the cleared rows.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: attention_plan 30 registers on sm_80, 34 on sm_90a;
 // attention_plan_spans 32 and 32.
@@ -42,7 +45,8 @@ struct PlannedSequences {
     int long_tag;
 
     __device__ __forceinline__ void report_first() const {
-        if (threadIdx.x == 0 && (starts[0] < 0 || starts[0] > rows)) report_status(status, starts_tag, 0, starts[0]);
+        if (threadIdx.x == 0 && (starts[0] < 0 || starts[0] > rows))
+            report_status(status, starts_tag, 0, starts[0]);
     }
 
     __device__ __forceinline__ bool decodes(int count) const { return count * group <= most_pairs; }
@@ -51,13 +55,17 @@ struct PlannedSequences {
     __device__ __forceinline__ int usable_rows(int sequence, bool report) const {
         const int start = starts[sequence], stop = starts[sequence + 1], count = stop - start;
         if (start < 0 || stop < start || stop > rows) {
-            if (report && (stop < start || stop > rows)) report_status(status, starts_tag, sequence + 1, stop);
+            if (report && (stop < start || stop > rows))
+                report_status(status, starts_tag, sequence + 1, stop);
             return 0;
         }
-        if (lengths == nullptr) return count;
+        if (lengths == nullptr)
+            return count;
         const int length = lengths[sequence];
-        if (length >= count && length <= length_limit) return count;
-        if (report) report_status(status, length < count ? short_tag : long_tag, sequence, length);
+        if (length >= count && length <= length_limit)
+            return count;
+        if (report)
+            report_status(status, length < count ? short_tag : long_tag, sequence, length);
         return 0;
     }
 };
@@ -95,8 +103,8 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
 
     SKYLIGHT_SHARED(shared);
     int* totals = reinterpret_cast<int*>(shared);
-    const PlannedSequences batch{starts, lengths, sequences, rows, group, most_pairs, length_limit, status, starts_tag,
-                                 short_tag, long_tag};
+    const PlannedSequences batch{starts,       lengths, sequences,  rows,      group,   most_pairs,
+                                 length_limit, status,  starts_tag, short_tag, long_tag};
     const int each = divide_up(sequences, plan_threads);
     const int begin = min((int)threadIdx.x * each, sequences), end = min(begin + each, sequences);
     batch.report_first();
@@ -111,7 +119,8 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
     for (int sequence = begin; sequence < end; sequence++) {
         const int count = own_rows(sequence, false);
         for (int tile = divide_up(count * group, tile_pairs); tile-- > 0; next++)
-            if (next < tile_count) tiles[next] = AttentionTile{starts[sequence], count, tile * tile_pairs, sequence};
+            if (next < tile_count)
+                tiles[next] = AttentionTile{starts[sequence], count, tile * tile_pairs, sequence};
     }
     for (int tile = totals[plan_threads - 1] + threadIdx.x; tile < tile_count; tile += plan_threads)
         tiles[tile] = AttentionTile{0, 0, 0, 0};
@@ -129,22 +138,25 @@ struct SpanWork {
 extern "C" __global__ void __launch_bounds__(plan_threads)
     attention_plan_spans(const int* starts, const int* lengths, const int* table, int sequences, int rows, int group,
                          int most_pairs, int length_limit, int table_width, SpanTile* tiles, int tile_count,
-                         int* visible, int rows_of_sequence, Status* status, int starts_tag, Status*, int short_tag,
-                         Status*, int long_tag) {
+                         int* visible, int rows_of_sequence, int arrivals, Status* status, int starts_tag, Status*,
+                         int short_tag, Status*, int long_tag) {
     SKYLIGHT_SHARED(shared);
     int* totals = reinterpret_cast<int*>(shared);
     // Whether a sequence shares this span with the one before it.
     unsigned char* follows = shared + plan_threads * sizeof(int);
     const int span = blockIdx.x, first_key = span * attention_span, after = first_key + attention_span;
-    const PlannedSequences batch{starts, lengths, sequences, rows, group, most_pairs, length_limit, status, starts_tag,
-                                 short_tag, long_tag};
+    const PlannedSequences batch{starts,       lengths, sequences,  rows,      group,   most_pairs,
+                                 length_limit, status,  starts_tag, short_tag, long_tag};
     const int each = divide_up(sequences, plan_threads);
     const int begin = min((int)threadIdx.x * each, sequences), end = min(begin + each, sequences);
     if (span == 0) {
         batch.report_first();
-        for (int row = threadIdx.x; row < 2 * rows; row += plan_threads) visible[row] = 0;
+        for (int row = threadIdx.x; row < 2 * rows; row += plan_threads)
+            visible[row] = 0;
         synchronize_block();
     }
+    for (int index = span * plan_threads + threadIdx.x; index < arrivals; index += gridDim.x * plan_threads)
+        visible[2 * rows + index] = 0;
 
     auto sees_all = [&](int sequence) {
         const int count = batch.usable_rows(sequence, false);
@@ -155,12 +167,15 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
         if (same) {
             const int* own = table + (long long)sequence * table_width + span * span_pages;
 #pragma unroll
-            for (int page = 0; page < span_pages; page++) same &= own[page] == own[page - table_width];
+            for (int page = 0; page < span_pages; page++)
+                same &= own[page] == own[page - table_width];
         }
         follows[sequence] = same;
-        if (span > 0) continue;
+        if (span > 0)
+            continue;
         const int count = batch.usable_rows(sequence, true);
-        if (!batch.decodes(count)) continue;
+        if (!batch.decodes(count))
+            continue;
         for (int row = 0; row < count; row++) {
             const int own = starts[sequence] + row;
             visible[own] = lengths[sequence] - count + 1 + row;
@@ -170,21 +185,25 @@ extern "C" __global__ void __launch_bounds__(plan_threads)
     synchronize_block();
 
     auto work_of = [&](int sequence) {
-        if (follows[sequence]) return SpanWork{};
+        if (follows[sequence])
+            return SpanWork{};
         int last = sequence;
-        while (last + 1 < sequences && follows[last + 1]) last++;
+        while (last + 1 < sequences && follows[last + 1])
+            last++;
         if (last > sequence) {
             const int count = starts[last + 1] - starts[sequence];
             return SpanWork{count, 0, divide_up(count * group, shared_pairs), 1};
         }
         const int count = batch.usable_rows(sequence, false),
                   unseeing = max(first_key - (lengths[sequence] - count), 0);
-        if (!batch.decodes(count) || unseeing >= count) return SpanWork{};
+        if (!batch.decodes(count) || unseeing >= count)
+            return SpanWork{};
         const int first = unseeing * group / decode_pairs;
         return SpanWork{count, first, divide_up(count * group, decode_pairs) - first, 0};
     };
     int mine = 0;
-    for (int sequence = begin; sequence < end; sequence++) mine += work_of(sequence).tiles;
+    for (int sequence = begin; sequence < end; sequence++)
+        mine += work_of(sequence).tiles;
     int next = add_up(totals, mine) - mine;
     tiles += (long long)span * tile_count;
     for (int sequence = begin; sequence < end; sequence++) {

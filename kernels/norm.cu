@@ -17,6 +17,7 @@
 #include "common/reduce.cuh"
 #include "common/row.cuh"
 #include "common/shared.cuh"
+#include "ptx/grid.cuh"
 
 using T = ELEMENT;
 using W = PARAMETER;
@@ -96,6 +97,8 @@ __device__ __forceinline__ void layer_row(const T* residual, const T* x, const W
 // Without a row to do, whole warps leave; blocks of several warps to a row always have one.
 extern "C" __global__ void __launch_bounds__(block_threads)
     rms_norm(const T* x, const W* weight, T* y, int rows, int columns, float epsilon) {
+    grid_wait();
+    grid_launch_dependents();
     const long long row = row_index();
     if (row < rows)
         rms_row(nullptr, x + row * columns, weight, nullptr, y + row * columns, columns, epsilon);
@@ -103,6 +106,8 @@ extern "C" __global__ void __launch_bounds__(block_threads)
 
 extern "C" __global__ void __launch_bounds__(block_threads)
     add_rms_norm(const T* residual, const T* x, const W* weight, T* sum, T* y, int rows, int columns, float epsilon) {
+    grid_wait();
+    grid_launch_dependents();
     const long long row = row_index(), first = row * columns;
     if (row < rows)
         rms_row(residual + first, x + first, weight, sum + first, y + first, columns, epsilon);
@@ -110,6 +115,8 @@ extern "C" __global__ void __launch_bounds__(block_threads)
 
 extern "C" __global__ void __launch_bounds__(block_threads)
     layer_norm(const T* x, const W* weight, const W* bias, T* y, int rows, int columns, float epsilon) {
+    grid_wait();
+    grid_launch_dependents();
     const long long row = row_index();
     if (row < rows)
         layer_row(nullptr, x + row * columns, weight, bias, nullptr, y + row * columns, columns, epsilon);
@@ -118,6 +125,8 @@ extern "C" __global__ void __launch_bounds__(block_threads)
 extern "C" __global__ void __launch_bounds__(block_threads)
     add_layer_norm(const T* residual, const T* x, const W* weight, const W* bias, T* sum, T* y, int rows, int columns,
                    float epsilon) {
+    grid_wait();
+    grid_launch_dependents();
     const long long row = row_index(), first = row * columns;
     if (row < rows)
         layer_row(residual + first, x + first, weight, bias, sum + first, y + first, columns, epsilon);

@@ -1,4 +1,6 @@
+using Skylight.Cpu;
 using Skylight.Execution;
+using Skylight.Graphs;
 using Skylight.Ops;
 using Skylight.Tensors;
 using static Skylight.Workloads.Operand;
@@ -72,6 +74,19 @@ internal static class AttentionWorkloads
             together: true, tiny: false),
         Group("paged_attention/38b-group-apart", 5, 1, 128, completions: 12, prompt: 1024, context: 1100,
             together: false, tiny: false),
+        // From the projection on: heads that are normalised and not, several rows of a sequence around the end of a span and of a
+        // page, sequences that share their first span, an empty one, padding.
+        Projected("qkv_paged_attention/tiny", 4, 2, 6, isNormed: false, [1, 2, 0, 1], [40, 34, 0, 600], common: 0, tiny: true),
+        Projected("qkv_paged_attention/tiny-norm", 6, 2, 16, isNormed: true, [1, 3, 1], [1100, 514, 33], common: 0,
+            tiny: true),
+        Projected("qkv_paged_attention/tiny-64", 5, 1, 64, isNormed: false, [1, 1, 3, 1], [600, 513, 514, 90], common: 16,
+            tiny: true),
+        Projected("qkv_paged_attention/tiny-norm-128", 8, 2, 128, isNormed: true, [1, 1, 2], [545, 576, 64], common: 17,
+            tiny: true),
+        Projected("qkv_paged_attention/internvl3-8b-decode", 28, 4, 128, isNormed: false, [.. Enumerable.Repeat(1, 8)],
+            [.. Enumerable.Repeat(2048, 8)], common: 0, tiny: false),
+        Projected("qkv_paged_attention/qwen3-8b-decode", 32, 8, 128, isNormed: true, [.. Enumerable.Repeat(1, 8)],
+            [.. Enumerable.Repeat(2048, 8)], common: 0, tiny: false),
         Paged("paged_attention/demo-decode", 4, 4, 32, sequences: 256, rows: 1, context: 80, tiny: false),
         Paged("paged_attention/internvl3-1b-decode", 14, 2, 64, sequences: 32, rows: 1, context: 2048, tiny: false),
         Paged("paged_attention/internvl3-1b-decode-16k", 14, 2, 64, sequences: 1, rows: 1, context: 16384, tiny: false),
@@ -119,7 +134,7 @@ internal static class AttentionWorkloads
         int width = (lengths.Max() + PageSize - 1) / PageSize;
         int[] table = [.. Enumerable.Range(0, rows.Length * width)
             .Select(place => place % width < common ? place % width : place)];
-        return new(name, new PagedAttentionPlan(rows.Sum() + 3, group),
+        return new(name, new PagedAttentionPlan(rows.Sum() + 3, group, KeyValueHeadCount: 2),
             [new Operand(TensorType.Int32(rows.Length, width), _ => table), Starts(rows), Integers(lengths)], Tiny: true);
     }
 
@@ -194,6 +209,58 @@ internal static class AttentionWorkloads
                 Integers([.. Enumerable.Repeat(context, completions)]),
             ],
             tiny);
+    }
+
+    /// <summary>
+    /// Decoding from the projection on: sequences whose first pages may be the same, with two rows of padding behind them.
+    /// </summary>
+    private static Workload Projected(string name, int heads, int keyValueHeads, int dimension, bool isNormed, int[] rows,
+        int[] lengths, int common, bool tiny)
+    {
+        int width = (lengths.Max() + PageSize - 1) / PageSize, pages = common + rows.Length * width, all = rows.Sum() + 2;
+        int[] order = [.. Enumerable.Range(0, pages)];
+        new Random(9).Shuffle(order);
+        int[] table = [.. Enumerable.Range(0, rows.Length * width)
+            .Select(place => order[place % width < common ? place % width : common + place])],
+            starts = [.. Enumerable.Range(0, rows.Length + 1).Select(sequence => rows[..sequence].Sum())];
+        int[] slots = [.. rows.SelectMany((count, sequence) => Enumerable.Range(lengths[sequence] - count, count)
+            .Select(position => table[sequence * width + position / PageSize] * PageSize + position % PageSize)), -1, -1];
+        int group = heads / keyValueHeads;
+        TensorType tableType = TensorType.Int32(rows.Length, width);
+        Operand weight = Normal(dimension) with { Differentiable = false };
+        return new(
+            name,
+            new QkvPagedAttention(heads, keyValueHeads, dimension, 1e-6f),
+            [
+                Normal(all, (heads + 2 * keyValueHeads) * dimension) with { Differentiable = false },
+                Cache(pages, keyValueHeads, dimension),
+                Cache(pages, keyValueHeads, dimension),
+                new Operand(tableType, _ => table),
+                Integers(starts),
+                Integers(lengths),
+                Integers(Planned(new PagedAttentionPlan(all, group, keyValueHeads), tableType, table, starts, lengths)),
+                RotaryWorkloads.Table(all, dimension),
+                Integers(slots),
+                .. isNormed ? (Operand[])[weight, weight] : [],
+            ],
+            tiny);
+    }
+
+    /// <summary>The plan of a step.</summary>
+    private static int[] Planned(PagedAttentionPlan op, TensorType tableType, int[] table, int[] starts, int[] lengths)
+    {
+        using var workspace = new Workspace(new CpuDevice());
+        var graph = new Graph();
+        Value[] inputs = [graph.Input("table", tableType), graph.Input("starts", TensorType.Int32(starts.Length)),
+            graph.Input("lengths", TensorType.Int32(lengths.Length))];
+        Value plan = graph.Add(op, inputs);
+        graph.Output("plan", plan);
+        var executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
+        executor.Write<int>(inputs[0], table);
+        executor.Write<int>(inputs[1], starts);
+        executor.Write<int>(inputs[2], lengths);
+        executor.Run();
+        return executor.Read<int>(plan);
     }
 
     private static IEnumerable<Operand> QueryKeyValue(int heads, int keyValueHeads, int dimension, int rows) =>

@@ -49,7 +49,7 @@ internal static class RotaryWorkloads
     ];
 
     /// <summary>Rotations by random angles: all cosines of a token, then all sines.</summary>
-    private static Operand Table(int tokens, int dimension) => new(TensorType.Float32(tokens, dimension), seed =>
+    internal static Operand Table(int tokens, int dimension) => new(TensorType.Float32(tokens, dimension), seed =>
     {
         var random = new Random(seed);
         var table = new float[tokens * dimension];

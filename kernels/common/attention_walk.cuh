@@ -62,6 +62,12 @@ __device__ __forceinline__ QueryRows<head_dimension, Queries> query_rows(const Q
     return {queries.query, queries};
 }
 
+// Brings the queries of a tile to shared memory, those of pairs first to first + pairs − 1; other kinds of queries have a function of their own.
+template <int head_dimension, int pairs, int threads, class Queries>
+__device__ __forceinline__ void load_tile_queries(unsigned char* tile, const Queries& queries) {
+    load_rows<head_dimension, pairs, threads>(tile, query_rows<head_dimension>(queries), queries.first);
+}
+
 // The accumulators of a warp's rows within a span.
 template <int head_dimension, int row_tiles>
 struct SpanSums {
@@ -214,7 +220,7 @@ __device__ __forceinline__ void walk_blocks(SpanSums<head_dimension, row_tiles>&
     const auto start = work.queries();
     const int own_first = start.first + 16 * row_tiles * warp;
     const int least = start.visible_to(own_first), most = start.visible_to(own_first + 16 * row_tiles - 1);
-    load_rows<head_dimension, tile_pairs, threads>(shared, query_rows<head_dimension>(start), start.first);
+    load_tile_queries<head_dimension, tile_pairs, threads>(shared, start);
     work.load(blocks + begin % 2 * 2 * block_bytes, blocks + (begin % 2 * 2 + 1) * block_bytes, begin);
     cp_async_commit();
     float4* statistics = reinterpret_cast<float4*>(blocks + 4 * block_bytes) + threadIdx.x;

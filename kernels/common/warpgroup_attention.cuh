@@ -105,7 +105,8 @@ __device__ __forceinline__ void fill_tile(unsigned char* tile, unsigned int full
         mbarrier_arrive_expect(barrier, source.copied_bytes(kind));
         source.copy(shared_address(tile), barrier, kind);
     }
-    if (whole) return;
+    if (whole)
+        return;
     synchronize_warp();
     mbarrier_wait(part, part_parity);
     part_parity ^= 1;
@@ -118,7 +119,8 @@ __device__ __forceinline__ void fill_tile(unsigned char* tile, unsigned int full
                              float4{0, 0, 0, 0});
     fence_proxy_async();
     synchronize_warp();
-    if (lane == 0) mbarrier_arrive(full);
+    if (lane == 0)
+        mbarrier_arrive(full);
 }
 
 // Fills tiles for the blocks begin to end − 1; by a whole warp. Source::find(block, stage) is called for the blocks in
@@ -133,7 +135,8 @@ __device__ __forceinline__ void fill_tiles(const Pipeline& pipeline, Source& sou
         for (int kind = 0; kind < tile_kinds; kind++) {
             // By one lane: another might come so late that the phase after this one had ended too, and wait for the one
             // after that.
-            if (lane_index() == 0) mbarrier_wait(pipeline.empty(kind, ring.stage), ring.parity ^ 1);
+            if (lane_index() == 0)
+                mbarrier_wait(pipeline.empty(kind, ring.stage), ring.parity ^ 1);
             fill_tile<Pipeline::panels>(pipeline.tile(kind, ring.stage), pipeline.full(kind, ring.stage),
                                         pipeline.part(), part_parity, source, kind);
         }
@@ -186,9 +189,9 @@ __device__ __forceinline__ void add_rows(float (&output)[columns][4],
 }
 
 // The queries of a warp's 16 rows as left factors, pairs `first` to `first` + 15; those that there are not are zeros.
+// Other kinds of queries have a function of their own.
 template <int head_dimension, class Queries>
-__device__ __forceinline__ void load_queries(unsigned int (&query)[head_dimension / step_inner][4],
-                                             const Queries& queries, int first) {
+__device__ __forceinline__ void load_queries(unsigned int (*query)[4], const Queries& queries, int first) {
     const int lane = lane_index();
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -249,12 +252,15 @@ struct GroupWalk {
             round_weights<depth>(weights, scores);
             int block = begin + 1;
             if constexpr (one_span) {
-                for (; block < own_end; block++) step<false>(block, span_ends);
+                for (; block < own_end; block++)
+                    step<false>(block, span_ends);
             } else {
                 while (block < own_end) {
                     const int stop = min(own_end, (block / span_blocks + 1) * span_blocks);
-                    for (; block < stop; block++) step<false>(block, span_ends);
-                    if (block < own_end) step<true>(block++, span_ends);
+                    for (; block < stop; block++)
+                        step<false>(block, span_ends);
+                    if (block < own_end)
+                        step<true>(block++, span_ends);
                 }
             }
             mbarrier_wait(pipeline.full(1, values.stage), values.parity);
@@ -275,7 +281,8 @@ struct GroupWalk {
 
 private:
     __device__ __forceinline__ void leave(int kind, TileRing<Pipeline::stage_count>& ring) const {
-        if (lane_index() == 0) mbarrier_arrive(pipeline.empty(kind, ring.stage));
+        if (lane_index() == 0)
+            mbarrier_arrive(pipeline.empty(kind, ring.stage));
         ring.advance();
     }
 
@@ -349,12 +356,14 @@ __device__ __forceinline__ void attend(const Pipeline& pipeline, const Queries& 
     bool joins = false;
     walk.run(0, divide_up(seen, attention_block), end, [&] {
         walk.sums.add_lanes();
-        if (joins) walk.sums.template join<threads>(earlier, scale);
+        if (joins)
+            walk.sums.template join<threads>(earlier, scale);
         walk.sums.template store<threads>(earlier);
         walk.sums.clear();
         joins = true;
     });
-    if (joins) walk.sums.template join<threads>(earlier, scale);
+    if (joins)
+        walk.sums.template join<threads>(earlier, scale);
     store_rows(walk.sums, queries, own_first, natural_scale);
 }
 
@@ -362,13 +371,15 @@ __device__ __forceinline__ void attend(const Pipeline& pipeline, const Queries& 
 template <int consumers, class Pipeline, class Queries, class Source>
 __device__ __forceinline__ void attend_tile(const Pipeline& pipeline, const Queries& queries, Source source,
                                             float scale, float natural_scale) {
-    if (threadIdx.x == 0) pipeline.initialize(consumers * group_threads / 32);
+    if (threadIdx.x == 0)
+        pipeline.initialize(consumers * group_threads / 32);
     synchronize_block();
     const int end = divide_up(queries.visible_to(queries.first + consumers * group_rows - 1), attention_block);
     const int own_group = (int)threadIdx.x / group_threads;
     if (own_group == consumers) {
         decrease_registers<40>();
-        if ((int)threadIdx.x % group_threads < 32) fill_tiles(pipeline, source, 0, end);
+        if ((int)threadIdx.x % group_threads < 32)
+            fill_tiles(pipeline, source, 0, end);
     } else {
         increase_registers<232>();
         attend<consumers>(pipeline, queries, own_group, end, scale, natural_scale);

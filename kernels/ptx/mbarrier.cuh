@@ -18,7 +18,7 @@ __device__ __forceinline__ void fence_mbarrier_initialize() { asm volatile("fenc
 // fence.proxy.async: ordinary writes to shared memory before it are seen by tensor cores and the copy engine after it.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-// fence.proxy.async of global memory: between what the copy engine does there and what threads do.
+// fence.proxy.async of global memory: between what threads do there and what the copy engine does.
 __device__ __forceinline__ void fence_proxy_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 // mbarrier.arrive: one arrival.

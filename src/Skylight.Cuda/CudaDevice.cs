@@ -20,6 +20,11 @@ namespace Skylight.Cuda;
 /// </example>
 public sealed class CudaDevice : Device
 {
+    private const string ProgrammaticLaunchVariable = "SKYLIGHT_PROGRAMMATIC_LAUNCH";
+
+    // Graphs of older drivers record no such launch.
+    private static readonly Version s_programmaticVersion = new(12, 3);
+
     // Of a quantised weight, what is packed on the host at a time.
     private const long PackedBytes = 16 << 20;
 
@@ -69,7 +74,12 @@ public sealed class CudaDevice : Device
             throw;
         }
 
-        Target = Target with { UsesWarpgroups = WarpgroupsOff is null };
+        Target = Target with
+        {
+            UsesWarpgroups = WarpgroupsOff is null,
+            UsesProgrammaticLaunch = (options.ProgrammaticLaunch ?? Switch(ProgrammaticLaunchVariable) ?? true)
+                && Driver.Version >= s_programmaticVersion,
+        };
     }
 
     /// <inheritdoc/>
@@ -391,6 +401,16 @@ public sealed class CudaDevice : Device
         Driver.Check(Driver.DeviceGet(&device, ordinal), "cuDeviceGet");
         return device;
     }
+
+    /// <summary>What an environment variable says that is <c>on</c> or <c>off</c>; null where it is not set.</summary>
+    /// <exception cref="ArgumentException">It says something else.</exception>
+    internal static bool? Switch(string variable) => Environment.GetEnvironmentVariable(variable) switch
+    {
+        null or "" => null,
+        "on" => true,
+        "off" => false,
+        { } other => throw new ArgumentException($"{variable} is '{other}'; set it to on or off, or not at all."),
+    };
 
     private string? WhyWithoutWarpgroups(bool? wanted)
     {

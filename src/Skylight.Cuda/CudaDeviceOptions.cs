@@ -55,4 +55,11 @@ public sealed record CudaDeviceOptions
     /// element other bits in one tile than in another. Rollouts equal training either way; the two give different bits.
     /// </summary>
     public bool? Warpgroups { get; init; }
+
+    /// <summary>
+    /// Whether kernels that can are started before the kernel before them has ended, on a card that can do it (Hopper and
+    /// newer, a driver of CUDA 12.3 or newer); null for what the environment variable <c>SKYLIGHT_PROGRAMMATIC_LAUNCH</c> says
+    /// (<c>on</c> or <c>off</c>), and without it for on. It changes no bit of a result.
+    /// </summary>
+    public bool? ProgrammaticLaunch { get; init; }
 }

@@ -170,7 +170,7 @@ internal sealed class CudaKernel : Kernel
             Dim3 grid = Launch.Grid, threads = Launch.Threads, cluster = Launch.ClusterSize;
             fixed (nint* parameters = _parameters)
             {
-                if (cluster.Count == 1)
+                if (cluster.Count == 1 && !Launch.IsProgrammatic)
                 {
                     return driver.LaunchKernel(
                         _function,
@@ -186,13 +186,21 @@ internal sealed class CudaKernel : Kernel
                         null);
                 }
 
-                var attribute = new LaunchAttribute
+                LaunchAttribute* attributes = stackalloc LaunchAttribute[2];
+                uint count = 0;
+                if (cluster.Count > 1)
                 {
-                    Id = CudaNumbers.LaunchClusterDimension,
-                    X = (uint)cluster.X,
-                    Y = (uint)cluster.Y,
-                    Z = (uint)cluster.Z,
-                };
+                    attributes[count++] = new LaunchAttribute
+                    {
+                        Id = CudaNumbers.LaunchClusterDimension,
+                        X = (uint)cluster.X,
+                        Y = (uint)cluster.Y,
+                        Z = (uint)cluster.Z,
+                    };
+                }
+
+                if (Launch.IsProgrammatic)
+                    attributes[count++] = new LaunchAttribute { Id = CudaNumbers.LaunchProgrammatic, X = 1 };
                 var configuration = new LaunchConfiguration
                 {
                     GridX = (uint)grid.X,
@@ -203,8 +211,8 @@ internal sealed class CudaKernel : Kernel
                     BlockZ = (uint)threads.Z,
                     SharedBytes = (uint)Launch.SharedBytes,
                     Stream = stream.Value,
-                    Attributes = &attribute,
-                    AttributeCount = 1,
+                    Attributes = attributes,
+                    AttributeCount = count,
                 };
                 return driver.LaunchKernelEx(&configuration, _function, (void**)parameters, null);
             }

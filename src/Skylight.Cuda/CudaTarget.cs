@@ -48,6 +48,12 @@ public sealed record CudaTarget(int Architecture, string ArchitectureName, int M
     public bool UsesWarpgroups { get; init; } = true;
 
     /// <summary>
+    /// Whether kernels that wait for the one before them themselves may be started before it has ended, where the card can
+    /// (Hopper and newer).
+    /// </summary>
+    public bool UsesProgrammaticLaunch { get; init; } = true;
+
+    /// <summary>
     /// A typical card of an architecture, for compiling without a card. Whether NVRTC knows it is another question:
     /// <see cref="CudaCompiler.TargetFor"/>.
     /// </summary>

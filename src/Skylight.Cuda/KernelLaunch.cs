@@ -78,6 +78,11 @@ public sealed class KernelLaunch
     /// <summary>The blocks of a cluster (Hopper and newer); one means none.</summary>
     public Dim3 ClusterSize { get; private set; } = 1;
 
+    /// <summary>
+    /// Whether it may be started while the kernel before it still runs, for which it waits itself (Hopper and newer).
+    /// </summary>
+    public bool IsProgrammatic { get; private set; }
+
     /// <summary>The arguments given so far.</summary>
     public IReadOnlyList<KernelArgument> Arguments => _arguments;
 
@@ -200,6 +205,16 @@ public sealed class KernelLaunch
                 $"{_builder.Op.Name}: {EntryPoint} cannot be launched in clusters of {size} blocks: a cluster has at " +
                 $"most 8 and divides the grid {Grid}.", nameof(size));
         ClusterSize = size;
+        return this;
+    }
+
+    /// <summary>
+    /// The kernel calls <c>grid_wait</c> (<c>ptx/grid.cuh</c>) before it touches global memory, in every thread that does and
+    /// in every block: where the device has programmatic launches it may be started before the kernel before it has ended.
+    /// </summary>
+    public KernelLaunch Programmatic()
+    {
+        IsProgrammatic = _builder.Target is { Architecture: >= 90, UsesProgrammaticLaunch: true };
         return this;
     }
 

@@ -59,8 +59,8 @@ internal static class ScoredTokens
             starts = graph.Input("starts", TensorType.Int32(2)), lengths = graph.Input("lengths", TensorType.Int32(1));
         var write = new KeyValueWrite(language.KeyValueHeadCount, language.HeadDimension);
         var attend = new PagedAttention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension);
-        Value plan = graph.Add(new PagedAttentionPlan(tokens.Length, language.HeadCount / language.KeyValueHeadCount), table,
-            starts, lengths);
+        Value plan = graph.Add(new PagedAttentionPlan(tokens.Length, language.HeadCount / language.KeyValueHeadCount,
+            language.KeyValueHeadCount), table, starts, lengths);
         Value hidden = model.Language.Forward(graph, model.Language.Embed(graph, input), positions, (layer, query, key, value) =>
         {
             Value keys = graph.Persistent(cache.Keys[layer]), values = graph.Persistent(cache.Values[layer]);

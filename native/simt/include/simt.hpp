@@ -117,6 +117,8 @@ unsigned int simt_atomic_32(int kind, unsigned int* target, unsigned int value, 
 unsigned long long simt_atomic_64(int kind, unsigned long long* target, unsigned long long value, unsigned long long compare);
 float simt_atomic_add_float(float* target, float value);
 void simt_fence();
+void simt_grid_wait();
+void simt_grid_launch_dependents();
 void simt_yield();
 [[noreturn]] void simt_trap();
 

@@ -10,6 +10,7 @@
 #include "module.hpp"
 #include "report.hpp"
 #include "scheduler.hpp"
+#include "visibility.hpp"
 
 namespace simt {
 
@@ -50,6 +51,11 @@ void shared_access(std::size_t position, const void* pointer, std::size_t bytes,
 
 void global_access(std::uintptr_t address, std::size_t bytes, Access access, const Site& site) {
     Worker& worker = *this_worker;
+    const Thread& thread = current_thread();
+    if (worker.launch->dependent && !thread.waited)
+        fail_current(CUDA_ERROR_LAUNCH_FAILED,
+                     std::string(verb(access)) + " of global memory before grid_wait, in a kernel that was started beside the one before it", site);
+    if (configuration().visibility) note_visibility(address, bytes, access, site);
     for (const Worker::CachedRange& range : worker.recent)
         if (address - range.low < range.bytes && bytes <= range.bytes - (address - range.low)) return;
     const Allocation* allocation = memory().find(address);

@@ -40,6 +40,8 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
             return false;
         }
         target.checks = value == "on";
+    } else if (name == "visibility" && (value == "on" || value == "off")) {
+        target.visibility = value == "on";
     } else if (name == "counters") {
         if (value != "on" && value != "off") {
             message = "counters is on or off, not '" + value + "'";
@@ -60,7 +62,7 @@ bool set(Configuration& target, const std::string& name, const std::string& valu
         target.compiler = value;
     } else {
         message = "no setting '" + name + "' with value '" + value +
-                  "': there are schedule, async, checks, counters, memory (bytes), pools (on, off), rounding (same, own), capability (90 for 9.0), workers (up to 64) and compiler";
+                  "': there are schedule, async, checks, visibility (on, off), counters, memory (bytes), pools (on, off), rounding (same, own), capability (90 for 9.0), workers (up to 64) and compiler";
         return false;
     }
     return true;
@@ -72,7 +74,7 @@ Configuration from_environment() {
         {"SKYLIGHT_SIMT_SCHEDULE", "schedule"}, {"SKYLIGHT_SIMT_ASYNC", "async"},     {"SKYLIGHT_SIMT_CHECKS", "checks"},
         {"SKYLIGHT_SIMT_MEMORY", "memory"},     {"SKYLIGHT_SIMT_WORKERS", "workers"}, {"SKYLIGHT_SIMT_COMPILER", "compiler"},
         {"SKYLIGHT_SIMT_COUNTERS", "counters"}, {"SKYLIGHT_SIMT_CAPABILITY", "capability"}, {"SKYLIGHT_SIMT_POOLS", "pools"},
-        {"SKYLIGHT_SIMT_ROUNDING", "rounding"},
+        {"SKYLIGHT_SIMT_ROUNDING", "rounding"}, {"SKYLIGHT_SIMT_VISIBILITY", "visibility"},
     };
     for (const auto& [variable, name] : variables) {
         const char* value = std::getenv(variable);

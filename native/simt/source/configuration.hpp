@@ -14,6 +14,7 @@ struct Configuration {
     std::uint64_t seed = 0;
     bool asynchronous_late = true;  // asynchronous operations complete at the last legal moment, otherwise at once
     bool checks = true;             // bounds, alignment and races
+    bool visibility = false;        // what blocks of one launch read of each other
     bool counters = false;          // count what kernels do
     std::size_t memory = std::size_t{4} << 30;
     bool pools = true;     // whether the device says that it has memory pools

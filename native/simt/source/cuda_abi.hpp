@@ -45,11 +45,13 @@ struct CUlaunchAttribute {
         struct {
             unsigned x, y, z;
         } cluster;
+        int programmatic_stream_serialization;
     } value;
 };
 static_assert(sizeof(CUlaunchAttribute) == 72, "as in cuda.h");
 
 constexpr int CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION = 4;
+constexpr int CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6;
 constexpr int CU_JIT_ERROR_LOG_BUFFER = 5;
 constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
 

@@ -1,6 +1,7 @@
 // The driver's C ABI: modules, functions, launches.
 #include <cstring>
 
+#include "configuration.hpp"
 #include "driver.hpp"
 #include "module.hpp"
 #include "scheduler.hpp"
@@ -36,7 +37,8 @@ struct Parameters {
     Parameters& operator=(const Parameters&) = delete;
 };
 
-int launch(Kernel* kernel, const Dim3& grid, const Dim3& block, const Dim3& cluster, unsigned shared_bytes, void* stream_handle, void** parameters) {
+int launch(Kernel* kernel, const Dim3& grid, const Dim3& block, const Dim3& cluster, unsigned shared_bytes, void* stream_handle, void** parameters,
+           bool dependent = false) {
     Stream* stream = context().stream(stream_handle);
     if (kernel == nullptr || !is_kernel(kernel)) return refuse(CUDA_ERROR_INVALID_HANDLE, "a launch of what is no function of a loaded module");
     const std::string name = "launch of '" + kernel->name + "'";
@@ -67,6 +69,7 @@ int launch(Kernel* kernel, const Dim3& grid, const Dim3& block, const Dim3& clus
         job.block = block;
         job.cluster = cluster;
         job.shared_bytes = shared_bytes;
+        job.dependent = dependent;
         job.parameters = kept->pointers.data();
         return run(job);
     });
@@ -155,12 +158,16 @@ SIMT_EXPORT int cuLaunchKernelEx(const CUlaunchConfig* config, void* function, v
     if (config == nullptr || (config->attribute_count != 0 && config->attributes == nullptr)) return CUDA_ERROR_INVALID_VALUE;
     if (extra != nullptr) return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuLaunchKernelEx: parameters as one buffer (extra) are not emulated");
     Dim3 cluster{1, 1, 1};
+    bool dependent = false;
     for (unsigned index = 0; index < config->attribute_count; index++) {
         const CUlaunchAttribute& attribute = config->attributes[index];
         if (attribute.id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) cluster = Dim3{attribute.value.cluster.x, attribute.value.cluster.y, attribute.value.cluster.z};
+        if (attribute.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION) dependent = attribute.value.programmatic_stream_serialization != 0;
     }
+    if (dependent && configuration().capability < 90)
+        return refuse(CUDA_ERROR_INVALID_VALUE, "cuLaunchKernelEx: programmatic stream serialization needs compute capability 9.0");
     return launch(static_cast<Kernel*>(function), Dim3{config->grid_x, config->grid_y, config->grid_z}, Dim3{config->block_x, config->block_y, config->block_z},
-                  cluster, config->shared_bytes, config->stream, parameters);
+                  cluster, config->shared_bytes, config->stream, parameters, dependent);
 }
 
 SIMT_EXPORT int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* function, int threads, std::size_t shared_bytes) {

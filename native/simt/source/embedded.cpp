@@ -24,6 +24,7 @@ SIMT_EMBED(convert, "ptx/convert.cuh")
 SIMT_EMBED(cp_async, "ptx/cp_async.cuh")
 SIMT_EMBED(ldmatrix, "ptx/ldmatrix.cuh")
 SIMT_EMBED(math, "ptx/math.cuh")
+SIMT_EMBED(grid, "ptx/grid.cuh")
 SIMT_EMBED(mbarrier, "ptx/mbarrier.cuh")
 SIMT_EMBED(memory, "ptx/memory.cuh")
 SIMT_EMBED(mma, "ptx/mma.cuh")
@@ -42,7 +43,7 @@ const EmbeddedFile files[] = {
     SIMT_FILE(prelude, "simt.hpp"),     SIMT_FILE(math_prelude, "simt_math.hpp"), SIMT_FILE(convert, "ptx/convert.cuh"),
     SIMT_FILE(cp_async, "ptx/cp_async.cuh"), SIMT_FILE(ldmatrix, "ptx/ldmatrix.cuh"), SIMT_FILE(math, "ptx/math.cuh"),
     SIMT_FILE(memory, "ptx/memory.cuh"), SIMT_FILE(mma, "ptx/mma.cuh"), SIMT_FILE(warp, "ptx/warp.cuh"),
-    SIMT_FILE(cluster, "ptx/cluster.cuh"), SIMT_FILE(mbarrier, "ptx/mbarrier.cuh"), SIMT_FILE(tma, "ptx/tma.cuh"),
+    SIMT_FILE(cluster, "ptx/cluster.cuh"), SIMT_FILE(grid, "ptx/grid.cuh"), SIMT_FILE(mbarrier, "ptx/mbarrier.cuh"), SIMT_FILE(tma, "ptx/tma.cuh"),
     SIMT_FILE(wgmma, "ptx/wgmma.cuh"),
 };
 

@@ -7,6 +7,7 @@
 #include "report.hpp"
 #include "scheduler.hpp"
 #include "synchronization.hpp"
+#include "visibility.hpp"
 
 namespace simt {
 
@@ -165,6 +166,18 @@ SIMT_EXPORT float simt_atomic_add_float(float* target, float value) {
     }
 }
 
-SIMT_EXPORT void simt_fence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+SIMT_EXPORT void simt_fence() {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    fence_visibility();
+}
+
+SIMT_EXPORT void simt_grid_wait() { current_thread().waited = true; }
+
+SIMT_EXPORT void simt_grid_launch_dependents() {
+    if (this_worker->launch->dependent && !current_thread().waited)
+        fail_current(CUDA_ERROR_LAUNCH_FAILED,
+                     "grid_launch_dependents before grid_wait: the kernel after this one would wait for this one, and not for the one before it",
+                     call_site(__builtin_return_address(0)));
+}
 SIMT_EXPORT void simt_yield() { yield_current("a polling loop", call_site(__builtin_return_address(0))); }
 SIMT_EXPORT void simt_trap() { fail_current(CUDA_ERROR_LAUNCH_FAILED, "the kernel stopped itself with __trap()", call_site(__builtin_return_address(0))); }

@@ -196,6 +196,8 @@ void prepare_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
             thread.committed_copies.clear();
             thread.open_stores.clear();
             thread.committed_stores.clear();
+            thread.last_atomic = 0;
+            thread.waited = false;
             thread.arrived_at_cluster = false;
             thread.trace.clear();
             thread.stack_pointer = prepare_fiber(worker.stacks.top(thread.slot), fiber_main);
@@ -262,6 +264,13 @@ void run_cluster(Worker& worker, Launch& launch, std::uint64_t cluster) {
         worker.current = next;
         simt_fiber_switch(&worker.scheduler_stack_pointer, next->stack_pointer);
     }
+    if (worker.live == 0 && !launch.aborted.load() && launch.dependent)
+        for (const Block& block : worker.blocks)
+            if (std::none_of(block.first_thread, block.first_thread + block.threads, [](const Thread& thread) { return thread.waited; })) {
+                fail(launch, CUDA_ERROR_LAUNCH_FAILED, describe(launch, *block.first_thread) +
+                                                           ": the block ended without grid_wait, in a kernel that was started beside the one before it");
+                break;
+            }
     if (worker.live == 0 && !launch.aborted.load() && !worker.bulk_loads.empty()) {
         const BulkLoad& load = worker.bulk_loads.front();
         fail(launch, CUDA_ERROR_LAUNCH_FAILED, "kernel '" + launch.kernel->name + "', " + describe(load.site) +

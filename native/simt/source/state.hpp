@@ -115,6 +115,8 @@ struct Thread {
     std::deque<std::vector<PendingCopy>> committed_copies;
     std::vector<BulkStore> open_stores;
     std::deque<std::vector<BulkStore>> committed_stores;
+    std::uint64_t last_atomic = 0;      // where visibility is looked at
+    bool waited = false;                // for the kernels before this one
     bool arrived_at_cluster = false;    // barrier.cluster.arrive without its wait so far
     std::uint32_t cluster_phase = 0;    // the phase it arrived in
     std::vector<TracedAccess> trace;  // since the warp was last at one point together, when counting
@@ -190,6 +192,7 @@ struct Launch {
     const Kernel* kernel = nullptr;
     Dim3 grid, block, cluster;
     unsigned shared_bytes = 0;
+    bool dependent = false;  // started beside the kernel before it, for which it waits itself (programmatic stream serialization)
     void** parameters = nullptr;
     std::vector<std::uint64_t> order;  // cluster numbers in the order in which they are started; empty: ascending
     std::uint64_t clusters = 0;

@@ -7,6 +7,7 @@
 #include "configuration.hpp"
 #include "fault.hpp"
 #include "scheduler.hpp"
+#include "visibility.hpp"
 
 namespace simt {
 
@@ -91,6 +92,7 @@ Result run(Launch& launch) {
             }
         }
     }
+    if (settings.visibility) begin_visibility();
     Pool::instance().run(launch);
     if (settings.counters) {
         KernelCounters counters{};

@@ -25,6 +25,8 @@ internal static class AttentionBindings
         "starts[{index}] is {value}, but starts must ascend from 0 or more and end within the rows";
     private const string ShortLength =
         "lengths[{index}] is {value}, but the sequence has more new rows, which its length includes";
+    private const string BadSlot =
+        "slots[{index}] is {value}, but must be −1 or the place of the row's position in its sequence's pages";
     private const string BadPage = "pageTable[{index}] is {value}, which is no page of the cache";
 
     /// <summary>Adds the family.</summary>
@@ -36,6 +38,7 @@ internal static class AttentionBindings
             QueueBackward(op, kernel, WarpgroupAttention.Computes(kernel.Target, op.HeadDimension)));
         bindings.Add<PagedAttentionPlan>(PagedPlan);
         bindings.Add<PagedAttention>(Paged);
+        bindings.Add<QkvPagedAttention>(FromProjection);
     }
 
     /// <summary>
@@ -104,13 +107,13 @@ internal static class AttentionBindings
     }
 
     private static void PagedPlan(PagedAttentionPlan op, CudaKernelBuilder kernel) =>
-        DealOut(kernel, new PagedOperands(op.Rows, op.Group, kernel.Inputs[0].Shape), table: 0, kernel.Output(0));
+        DealOut(kernel, new PagedOperands(op.Rows, op.Group, op.KeyValueHeadCount, kernel.Inputs[0].Shape), table: 0, kernel.Output(0));
 
     private static void Paged(PagedAttention op, CudaKernelBuilder kernel)
     {
         CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
         var operands = new PagedOperands(kernel.Inputs[0].Shape[0], op.HeadCount / op.KeyValueHeadCount,
-            kernel.Inputs[3].Shape);
+            op.KeyValueHeadCount, kernel.Inputs[3].Shape);
         if (operands.Rows == 0)
             return;
         CudaOperand plan = kernel.Inputs.Count > 6 ? kernel.Input(6)
@@ -122,6 +125,22 @@ internal static class AttentionBindings
             Prefill(op, kernel, operands, plan);
         if (operands.Tiles.DecodeTiles > 0)
             Decode(op, kernel, operands, plan);
+    }
+
+    private static void FromProjection(QkvPagedAttention op, CudaKernelBuilder kernel)
+    {
+        CheckTypes(kernel, op.HeadDimension, [0, 1, 2], kernel.Outputs[0]);
+        var operands = new PagedOperands(kernel.Inputs[0].Shape[0], op.HeadCount / op.KeyValueHeadCount,
+            op.KeyValueHeadCount, kernel.Inputs[3].Shape);
+        if (operands.Rows == 0)
+            return;
+        if (operands.Tiles.PrefillTiles > 0)
+            throw kernel.Unsupported(
+                "sequences of so many rows are prefill; rotate and write their heads by ops of their own");
+        bool hasNorm = kernel.Inputs.Count > 9;
+        Decode(new PagedAttention(op.HeadCount, op.KeyValueHeadCount, op.HeadDimension), kernel, operands, kernel.Input(6))
+            .Define("ROTARY", 1).Type("PARAMETER", hasNorm ? kernel.Inputs[9].DataType : DataType.BFloat16)
+            .Input(7).Input(8).Input(1).Input(2).OptionalInput(9).OptionalInput(10).Float32(op.Epsilon).Status(BadSlot);
     }
 
     /// <summary>Queues what makes the plan of a step over a cache; starts and lengths follow the page table.</summary>
@@ -151,8 +170,8 @@ internal static class AttentionBindings
                 .Input(table + 1).Input(table + 2).Input(table).Int32(operands.Sequences).Int32(operands.Rows)
                 .Int32(operands.Group).Int32(tiles.MostDecodePairs).Int32(operands.LengthLimit).Int32(operands.TableWidth)
                 .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Int32(tiles.DecodeTiles)
-                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))).Int32(tiles.RowsOfSequence),
-                operands.LengthLimit);
+                .Pointer(plan.At((long)tiles.FirstVisibleWord * sizeof(int))).Int32(tiles.RowsOfSequence)
+                .Int32(tiles.ArrivalWords), operands.LengthLimit);
         }
     }
 
@@ -178,7 +197,7 @@ internal static class AttentionBindings
             .Float32(ScaleOfPowers(dimension)).Status(BadPage);
     }
 
-    private static void Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
+    private static KernelLaunch Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
     {
         PagedAttentionTiles tiles = operands.Tiles;
         int dimension = op.HeadDimension, rows = operands.Rows;
@@ -188,29 +207,16 @@ internal static class AttentionBindings
         CudaOperand visible = plan.At((long)tiles.FirstVisibleWord * sizeof(int));
         int stages = DecodeStages(kernel.Target, dimension), clears = tiles.PrefillTiles > 0 ? 0 : PagedClearBlocks;
         if (WarpgroupAttention.Computes(kernel.Target, dimension))
-        {
-            WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)), visible, sums,
-                statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
-        }
-        else
-        {
-            kernel.Launch("attention_paged.cu", "paged_decode",
-                new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
-                .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-                .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
-                .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
-                .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
-                .Int32(tiles.PartRows).Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
-                .Float32(ScaleOfPowers(dimension)).Status(BadPage);
-        }
-
-        if (tiles.Spans == 1)
-            return;
-        kernel.Launch("attention_paged.cu", "paged_merge", CudaKernelBuilder.Blocks((long)rows * op.HeadCount, Warps),
-            Threads, 0)
+            return WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)), visible,
+                sums, statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
+        return kernel.Launch("attention_paged.cu", "paged_decode",
+            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
             .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
-            .Pointer(visible).Output(0).Scratch(sums).Scratch(statistics).Int32(rows).Int32(tiles.PartRows).Int32(op.HeadCount)
-            .Float32(ScaleOfPowers(dimension));
+            .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
+            .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
+            .ScratchOrNull(statistics).Int32(operands.Sequences).Int32(rows).Int32(tiles.DecodeTiles)
+            .Int32(tiles.PartRows).Int32(operands.Group).Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])
+            .Float32(ScaleOfPowers(dimension)).Status(BadPage).Programmatic();
     }
 
     /// <summary>Queues what cuts sequences into tiles of rows, and zeroes the outputs' rows of no sequence.</summary>
@@ -324,14 +330,14 @@ internal static class AttentionBindings
     internal static float ScaleOfPowers(int dimension) => (float)(1 / (Math.Sqrt(dimension) * Math.Log(2)));
 
     /// <summary>What paged attention and its plan know of a step.</summary>
-    internal readonly record struct PagedOperands(int Rows, int Group, int Sequences, int TableWidth)
+    internal readonly record struct PagedOperands(int Rows, int Group, int KeyValueHeads, int Sequences, int TableWidth)
     {
-        public PagedOperands(int rows, int group, Shape table)
-            : this(rows, group, table[0], table[1])
+        public PagedOperands(int rows, int group, int keyValueHeads, Shape table)
+            : this(rows, group, keyValueHeads, table[0], table[1])
         {
         }
 
-        public PagedAttentionTiles Tiles { get; } = new(Rows, Group, Sequences, TableWidth);
+        public PagedAttentionTiles Tiles { get; } = new(Rows, Group, KeyValueHeads, Sequences, TableWidth);
 
         /// <summary>The most tokens of a sequence.</summary>
         public int LengthLimit => (int)Math.Min((long)TableWidth * PagedAttention.PageSize, int.MaxValue);

@@ -49,7 +49,7 @@ internal static class NormBindings
     private static void Finish(KernelLaunch launch, CudaKernelBuilder kernel, float epsilon, int groups = 1)
     {
         (int rows, int columns) = Extents(kernel, groups);
-        launch.Int32(rows).Int32(columns).Float32(epsilon);
+        launch.Int32(rows).Int32(columns).Float32(epsilon).Programmatic();
     }
 
     /// <summary>The gradients of rows and, block by block, those of the parameters; then the sums over the blocks.</summary>

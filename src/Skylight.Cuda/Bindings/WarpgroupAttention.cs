@@ -74,7 +74,8 @@ internal static class WarpgroupAttention
     /// <param name="clears">Blocks that zero the rows of no sequence.</param>
     /// <param name="source">The kernel's source.</param>
     /// <param name="badPage">What a page outside of the cache is reported with.</param>
-    public static void QueueDecode(CudaKernelBuilder kernel, PagedAttention op, AttentionBindings.PagedOperands operands,
+    /// <returns>The launch, which may be given what decoding from the projection takes more.</returns>
+    public static KernelLaunch QueueDecode(CudaKernelBuilder kernel, PagedAttention op, AttentionBindings.PagedOperands operands,
         CudaOperand plan, CudaOperand visible, CudaScratch sums, CudaScratch statistics, int clears, KernelSource source,
         string badPage)
     {
@@ -85,7 +86,7 @@ internal static class WarpgroupAttention
             .Define("HEAD_DIMENSION", op.HeadDimension).Define("STAGES", stages).Define("PREFILL", false);
         Caches(launch, kernel, op).Input(0).Input(3).Input(4).Input(5).Pointer(plan).Pointer(visible).Output(0)
             .ScratchOrNull(sums).ScratchOrNull(statistics).Int32(operands.Tiles.PartRows);
-        Numbers(launch, kernel, op, operands, blocks, badPage);
+        return Numbers(launch, kernel, op, operands, blocks, badPage).Programmatic();
     }
 
     /// <summary>Queues the gradient of attention within the sequences of a packed batch.</summary>
@@ -135,7 +136,7 @@ internal static class WarpgroupAttention
         return launch.TensorMap(kernel.Input(1), map).TensorMap(kernel.Input(2), map);
     }
 
-    private static void Numbers(KernelLaunch launch, CudaKernelBuilder kernel, PagedAttention op,
+    private static KernelLaunch Numbers(KernelLaunch launch, CudaKernelBuilder kernel, PagedAttention op,
         AttentionBindings.PagedOperands operands, int tileBlocks, string badPage) =>
         launch.Int32(operands.Sequences).Int32(operands.Rows).Int32(tileBlocks).Int32(operands.Group)
             .Int32(operands.TableWidth).Int32(kernel.Inputs[1].Shape[0])

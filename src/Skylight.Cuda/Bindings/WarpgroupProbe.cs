@@ -20,13 +20,7 @@ internal static class WarpgroupProbe
 
     /// <summary>What <see cref="Variable"/> says; null where it is not set.</summary>
     /// <exception cref="ArgumentException">It says something else.</exception>
-    public static bool? Wanted() => Environment.GetEnvironmentVariable(Variable) switch
-    {
-        null or "" => null,
-        "on" => true,
-        "off" => false,
-        { } other => throw new ArgumentException($"{Variable} is '{other}'; set it to on or off, or not at all."),
-    };
+    public static bool? Wanted() => CudaDevice.Switch(Variable);
 
     /// <summary>Multiplies the same numbers in every tile, and once in another order of rows.</summary>
     /// <param name="device">A card with <c>wgmma</c>.</param>

@@ -111,6 +111,9 @@ internal static class CudaNumbers
     /// <summary><c>CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION</c>.</summary>
     public const int LaunchClusterDimension = 4;
 
+    /// <summary><c>CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION</c>.</summary>
+    public const int LaunchProgrammatic = 6;
+
     /// <summary><c>CU_TENSOR_MAP_DATA_TYPE_BFLOAT16</c>.</summary>
     public const int TensorMapBFloat16 = 9;
 

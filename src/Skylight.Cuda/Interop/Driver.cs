@@ -226,7 +226,9 @@ internal sealed unsafe class Driver
     };
 }
 
-/// <summary>One attribute of a launch (<c>CUlaunchAttribute</c>); only clusters are used.</summary>
+/// <summary>
+/// One attribute of a launch (<c>CUlaunchAttribute</c>): the extents of a cluster; or, in X, 1 for a programmatic launch.
+/// </summary>
 [StructLayout(LayoutKind.Explicit, Size = 72)]
 internal struct LaunchAttribute
 {

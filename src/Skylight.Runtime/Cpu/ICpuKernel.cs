@@ -106,7 +106,9 @@ public readonly struct CpuArguments
             $"parameter to float32, or read it by {nameof(ReadParameter)}.");
 
     /// <summary>The temporary memory, uninitialized.</summary>
-    public unsafe float* ScratchPointer =>
-        (float*)CpuMemory.Pointer(
-            _arguments.Scratch ?? throw new InvalidOperationException("The kernel asked for no temporary memory."));
+    public unsafe float* ScratchPointer => (float*)CpuMemory.Pointer(Scratch);
+
+    /// <summary>The temporary memory, uninitialized.</summary>
+    internal Tensor Scratch =>
+        _arguments.Scratch ?? throw new InvalidOperationException("The kernel asked for no temporary memory.");
 }

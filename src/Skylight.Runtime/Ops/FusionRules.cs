@@ -13,6 +13,7 @@ public static class FusionRules
         new SwiGluFusion(),
         new QkvSplitRotaryFusion(),
         new QkvSplitNormRotaryFusion(),
+        new QkvPagedAttentionFusion(),
         new ConnectorFusion(),
         new VocabularyHeadFusion(),
     ];

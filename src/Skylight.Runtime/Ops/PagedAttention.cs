@@ -46,17 +46,7 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
                 $"{KeyValueHeadCount} key-value heads cannot be shared by {HeadCount} query heads: one must " +
                 $"divide the other")
             .Activation(0, "q").Rank(0, "q", 2).Shape(0, "q", inputs[0].Shape[0], checked(HeadCount * HeadDimension));
-        CheckCaches(check, inputs, 1, KeyValueHeadCount, HeadDimension, "q");
-        check.Is(3, "pageTable", DataType.Int32).Rank(3, "pageTable", 2);
-        int sequences = inputs[3].Shape[0];
-        check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32)
-            .Shape(5, "lengths", sequences);
-        if (inputs.Count == 7)
-        {
-            check.Is(6, "plan", DataType.Int32).Shape(6, "plan", new PagedAttentionTiles(inputs[0].Shape[0],
-                HeadCount / KeyValueHeadCount, sequences, inputs[3].Shape[1]).Words);
-        }
-
+        CheckStep(check, inputs, HeadCount, KeyValueHeadCount, HeadDimension, "q");
         return [inputs[0]];
     }
 
@@ -122,6 +112,25 @@ public sealed record PagedAttention(int HeadCount, int KeyValueHeadCount, int He
                     Table = table + (nint)sequence * tableWidth,
                 });
         });
+    }
+
+    /// <summary>
+    /// Checks what a step over the cache reads beside its activations, which are input 0: the caches are inputs 1 and 2, then
+    /// come page table, starts, lengths and, where there are seven inputs, the plan.
+    /// </summary>
+    internal static void CheckStep(TypeCheck check, IReadOnlyList<TensorType> inputs, int heads, int keyValueHeads,
+        int dimension, string activation)
+    {
+        CheckCaches(check, inputs, 1, keyValueHeads, dimension, activation);
+        check.Is(3, "pageTable", DataType.Int32).Rank(3, "pageTable", 2);
+        int sequences = inputs[3].Shape[0];
+        check.Is(4, "starts", DataType.Int32).Shape(4, "starts", sequences + 1).Is(5, "lengths", DataType.Int32)
+            .Shape(5, "lengths", sequences);
+        if (inputs.Count >= 7)
+        {
+            check.Is(6, "plan", DataType.Int32).Shape(6, "plan", new PagedAttentionTiles(inputs[0].Shape[0],
+                heads / keyValueHeads, keyValueHeads, sequences, inputs[3].Shape[1]).Words);
+        }
     }
 
     /// <summary>

@@ -16,7 +16,9 @@ namespace Skylight.Ops;
 /// and 1 for up to 64 pairs of several neighbouring sequences, from that one on, that all see the whole span in the same
 /// pages, 0 for up to 16 pairs of one, of which some see keys of the span; the rest are 0;</item>
 /// <item>for each row how many keys it sees, 0 where it belongs to no sequence that decodes; nothing if none can;</item>
-/// <item>for each row its place among <see cref="PagedAttentionTiles.PartRows"/>, likewise.</item>
+/// <item>for each row its place among <see cref="PagedAttentionTiles.PartRows"/>, likewise;</item>
+/// <item>where there are several spans a zero for each place and key-value head: a device that computes spans side by side may
+/// count there which are done, and leaves zeros again.</item>
 /// </list>
 /// </summary>
 /// <remarks>
@@ -25,18 +27,20 @@ namespace Skylight.Ops;
 /// </remarks>
 /// <param name="Rows">The query rows of the step, T.</param>
 /// <param name="Group">Query heads of a key-value head, Hq / Hkv.</param>
-public sealed record PagedAttentionPlan(int Rows, int Group) : Op, ICpuKernel
+/// <param name="KeyValueHeadCount">Key-value heads, Hkv.</param>
+public sealed record PagedAttentionPlan(int Rows, int Group, int KeyValueHeadCount) : Op, ICpuKernel
 {
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(3)
-            .That(Rows >= 0 && Group >= 1, "there must be 0 rows or more, and 1 head of a group or more")
+            .That(Rows >= 0 && Group >= 1 && KeyValueHeadCount >= 1,
+                "there must be 0 rows or more, 1 head of a group or more, and 1 key-value head or more")
             .Is(0, "pageTable", DataType.Int32).Rank(0, "pageTable", 2);
         int sequences = inputs[0].Shape[0];
         check.Is(1, "starts", DataType.Int32).Shape(1, "starts", sequences + 1).Is(2, "lengths", DataType.Int32)
             .Shape(2, "lengths", sequences);
-        return [TensorType.Int32(new PagedAttentionTiles(Rows, Group, sequences, inputs[0].Shape[1]).Words)];
+        return [TensorType.Int32(Tiles(sequences, inputs[0].Shape[1]).Words)];
     }
 
     /// <summary>No arithmetic; the table is read and the plan written.</summary>
@@ -52,7 +56,7 @@ public sealed record PagedAttentionPlan(int Rows, int Group) : Op, ICpuKernel
         PagedAttention.CheckLengths(Name, starts, lengths, width);
         Span<int> plan = CpuMemory.Span<int>(arguments.Output(0));
         plan.Clear();
-        var tiles = new PagedAttentionTiles(Rows, Group, lengths.Length, width);
+        PagedAttentionTiles tiles = Tiles(lengths.Length, width);
         Prefill(plan, starts, tiles);
         for (int span = 0; span < tiles.Spans; span++)
         {
@@ -71,6 +75,9 @@ public sealed record PagedAttentionPlan(int Rows, int Group) : Op, ICpuKernel
             }
         }
     }
+
+    private PagedAttentionTiles Tiles(int sequences, int tableWidth) =>
+        new(Rows, Group, KeyValueHeadCount, sequences, tableWidth);
 
     private static int Divided(int pairs, int tilePairs) => (pairs + tilePairs - 1) / tilePairs;
 
@@ -154,9 +161,10 @@ public readonly record struct PagedAttentionTiles
     /// <summary>Counts the tiles of a step.</summary>
     /// <param name="rows">Query rows.</param>
     /// <param name="group">Query heads of a key-value head.</param>
+    /// <param name="keyValueHeads">Key-value heads.</param>
     /// <param name="sequences">The sequences, B.</param>
     /// <param name="tableWidth">The most pages of a sequence.</param>
-    public PagedAttentionTiles(int rows, int group, int sequences, int tableWidth)
+    public PagedAttentionTiles(int rows, int group, int keyValueHeads, int sequences, int tableWidth)
     {
         long pairs = (long)rows * group, all = (long)FewPairs * Math.Max(sequences, 1);
         int present = Math.Min(sequences, rows);
@@ -185,6 +193,7 @@ public readonly record struct PagedAttentionTiles
         int most = PrefillTiles == 0 ? 0 : FewPairs / group;
         RowsOfSequence = DecodeTiles > 0 && (long)sequences * most < rows ? most : 0;
         PartRows = RowsOfSequence > 0 ? sequences * RowsOfSequence : VisibleWords;
+        ArrivalWords = Spans > 1 ? checked(PartRows * keyValueHeads) : 0;
     }
 
     /// <summary>A sequence of more pairs than these is prefill.</summary>
@@ -218,8 +227,11 @@ public readonly record struct PagedAttentionTiles
     /// </summary>
     public int RowsOfSequence { get; }
 
+    /// <summary>The zeros at the end of the plan, with which a device may count the spans of a row that are done.</summary>
+    public int ArrivalWords { get; }
+
     /// <summary>The integers of the plan.</summary>
-    public int Words => checked(FirstPlaceWord + VisibleWords);
+    public int Words => checked(FirstPlaceWord + VisibleWords + ArrivalWords);
 
     private int Group { get; }
 

@@ -68,8 +68,8 @@ internal sealed class GenerationStep
 
         var write = new KeyValueWrite(language.KeyValueHeadCount, language.HeadDimension);
         var attend = new PagedAttention(language.HeadCount, language.KeyValueHeadCount, language.HeadDimension);
-        Value plan = graph.Add(new PagedAttentionPlan(shape.Tokens, language.HeadCount / language.KeyValueHeadCount),
-            _pageTable, _starts, _lengths);
+        Value plan = graph.Add(new PagedAttentionPlan(shape.Tokens,
+            language.HeadCount / language.KeyValueHeadCount, language.KeyValueHeadCount), _pageTable, _starts, _lengths);
         Value hidden = model.Language.Forward(graph, embedded, _positions, (layer, query, key, value) =>
         {
             Value keys = graph.Persistent(cache.Keys[layer]), values = graph.Persistent(cache.Values[layer]);

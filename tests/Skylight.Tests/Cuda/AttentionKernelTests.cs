@@ -263,12 +263,12 @@ public sealed class AttentionKernelTests
     public void A_layer_that_is_given_a_plan_makes_none_and_a_step_of_one_kind_has_one_kernel()
     {
         var op = new PagedAttention(16, 2, 128);
-        Assert.Equal(["attention_plan_spans"], Kernels(new PagedAttentionPlan(8, 8), null, 8, 8));
-        Assert.Equal(["warpgroup_paged_decode", "paged_merge"], Kernels(op, 8, 8, 8));
-        Assert.Equal(["attention_plan"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 1));
+        Assert.Equal(["attention_plan_spans"], Kernels(new PagedAttentionPlan(8, 8, 2), null, 8, 8));
+        Assert.Equal(["warpgroup_paged_decode"], Kernels(op, 8, 8, 8));
+        Assert.Equal(["attention_plan"], Kernels(new PagedAttentionPlan(300, 8, 2), null, 300, 1));
         Assert.Equal(["warpgroup_paged_prefill"], Kernels(op, 300, 300, 1));
-        Assert.Equal(["attention_plan", "attention_plan_spans"], Kernels(new PagedAttentionPlan(300, 8), null, 300, 40));
-        Assert.Equal(["warpgroup_paged_prefill", "warpgroup_paged_decode", "paged_merge"], Kernels(op, 300, 300, 40));
+        Assert.Equal(["attention_plan", "attention_plan_spans"], Kernels(new PagedAttentionPlan(300, 8, 2), null, 300, 40));
+        Assert.Equal(["warpgroup_paged_prefill", "warpgroup_paged_decode"], Kernels(op, 300, 300, 40));
 
         static string[] Kernels(Op op, int? planned, int rows, int sequences)
         {
@@ -276,7 +276,7 @@ public sealed class AttentionKernelTests
                 lengths = TensorType.Int32(sequences), cache = new(DataType.BFloat16, new Shape(9, 2, PageSize * 128));
             TensorType[] types = planned is null ? [table, starts, lengths]
                 : [Type(rows, 2048), cache, cache, table, starts, lengths,
-                    new PagedAttentionPlan(rows, 8).Infer([table, starts, lengths])[0]];
+                    new PagedAttentionPlan(rows, 8, 2).Infer([table, starts, lengths])[0]];
             return [.. CudaBindings.Standard.Describe(op, types, CudaTarget.Hopper).Launches.Select(each => each.EntryPoint)];
         }
     }
@@ -403,7 +403,7 @@ public sealed class AttentionKernelTests
                             [q, k, k, q, TensorType.Float32(rows, 4), q, TensorType.Int32(sequences + 1)], target).Launches)
                         .Concat(Describe(new PagedAttention(4, 1, dimension), target, rows, 40, sequences, 40).Launches)
                         .Select(launch => launch.EntryPoint)
-                        .Where(name => !name.StartsWith("attention_plan", StringComparison.Ordinal) && name != "paged_merge");
+                        .Where(name => !name.StartsWith("attention_plan", StringComparison.Ordinal));
                 }
             }
         }
@@ -497,8 +497,8 @@ public sealed class AttentionKernelTests
             {
                 Value[] inputs = [.. types.Select((type, index) => graph.Input($"input{index}", type))];
                 if (planned)
-                    inputs = [.. inputs, graph.Add(new PagedAttentionPlan(types[0].Shape[0], op.HeadCount / op.KeyValueHeadCount),
-                        inputs[3..])];
+                    inputs = [.. inputs, graph.Add(new PagedAttentionPlan(types[0].Shape[0], op.HeadCount / op.KeyValueHeadCount,
+                        op.KeyValueHeadCount), inputs[3..])];
                 return graph.AddNode(op, inputs);
             },
             [queries, ByHead(cached.Key), ByHead(cached.Value), table, starts, lengths])[0];

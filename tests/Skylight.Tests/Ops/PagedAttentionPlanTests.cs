@@ -10,7 +10,7 @@ namespace Skylight.Tests.Ops;
 /// <summary>Every pair of a step, and every span of keys that it sees, is dealt out once.</summary>
 public sealed class PagedAttentionPlanTests
 {
-    private const int Page = PagedAttention.PageSize;
+    private const int Page = PagedAttention.PageSize, HeadCount = 3;
 
     [Theory]
     [InlineData(1, 8, 1, false)]
@@ -48,11 +48,11 @@ public sealed class PagedAttentionPlanTests
         Assert.Equal(32, Kinds(192, 8, 65).MostDecodePairs);
         Assert.Equal(32, Kinds(2112, 8, 65).MostDecodePairs);
         // One tile for a step in which there is nothing to do, so that there is a plan.
-        Assert.Equal(1, new PagedAttentionTiles(9, 8, 0, 4).PrefillTiles);
+        Assert.Equal(1, new PagedAttentionTiles(9, 8, 1, 0, 4).PrefillTiles);
 
         static (int MostDecodePairs, int PrefillTiles) Kinds(int rows, int group, int sequences)
         {
-            var tiles = new PagedAttentionTiles(rows, group, sequences, 32);
+            var tiles = new PagedAttentionTiles(rows, group, 1, sequences, 32);
             return (tiles.MostDecodePairs, tiles.PrefillTiles);
         }
     }
@@ -68,7 +68,7 @@ public sealed class PagedAttentionPlanTests
 
         static (int PartRows, int RowsOfSequence) Room(int rows, int group, int sequences)
         {
-            var tiles = new PagedAttentionTiles(rows, group, sequences, 1024);
+            var tiles = new PagedAttentionTiles(rows, group, 1, sequences, 1024);
             return (tiles.PartRows, tiles.RowsOfSequence);
         }
     }
@@ -85,13 +85,14 @@ public sealed class PagedAttentionPlanTests
     [InlineData("one sequence as if several")]
     [InlineData("two rows in one place")]
     [InlineData("a place that is not there")]
+    [InlineData("a span that has arrived already")]
     public void A_fault_in_a_plan_is_found(string fault)
     {
         const int Group = 8, AllRows = 92;
         int[] rows = [1, 90, 1], lengths = [600, 90, 30], starts = [0, 1, 91, 92];
         int width = 2 * SpanKeys / Page;
         int[] table = [.. Enumerable.Range(0, rows.Length * width)], plan = Plan(Group, starts, lengths, table, AllRows);
-        var tiles = new PagedAttentionTiles(AllRows, Group, rows.Length, width);
+        var tiles = new PagedAttentionTiles(AllRows, Group, HeadCount, rows.Length, width);
         Span<int> decode = plan.AsSpan(tiles.FirstDecodeWord), nextSpan = decode[(tiles.DecodeTiles * DecodeWords)..];
         switch (fault)
         {
@@ -119,6 +120,9 @@ public sealed class PagedAttentionPlanTests
                 break;
             case "a place that is not there":
                 plan[tiles.FirstPlaceWord + 91] = tiles.PartRows;
+                break;
+            case "a span that has arrived already":
+                plan[^1] = 1;
                 break;
             case "a key too many":
                 plan[tiles.FirstVisibleWord]++;
@@ -151,7 +155,7 @@ public sealed class PagedAttentionPlanTests
         int allRows)
     {
         int width = table.Length / rows.Length;
-        var tiles = new PagedAttentionTiles(allRows, group, rows.Length, width);
+        var tiles = new PagedAttentionTiles(allRows, group, HeadCount, rows.Length, width);
         // How often a pair of a sequence is computed: whole, and in each span.
         int[][] whole = [.. rows.Select(count => new int[count * group])];
         int[][][] inSpan = [.. Enumerable.Range(0, tiles.Spans)
@@ -197,6 +201,8 @@ public sealed class PagedAttentionPlanTests
                 .SelectMany(sequence => plan.AsSpan(tiles.FirstPlaceWord + starts[sequence], rows[sequence]).ToArray())];
             Assert.Equal(places.Length, places.Distinct().Count());
             Assert.All(places, place => Assert.InRange(place, 0, tiles.PartRows - 1));
+            Assert.Equal(tiles.Spans > 1 ? tiles.PartRows * HeadCount : 0, tiles.ArrivalWords);
+            Assert.All(plan[^tiles.ArrivalWords..], arrivals => Assert.Equal(0, arrivals));
         }
 
         // Several sequences, of which every row sees the whole span, in the same pages.
@@ -232,7 +238,7 @@ public sealed class PagedAttentionPlanTests
         var graph = new Graph();
         Value[] inputs = [graph.Input("table", TensorType.Int32(lengths.Length, table.Length / lengths.Length)),
             graph.Input("starts", TensorType.Int32(starts.Length)), graph.Input("lengths", TensorType.Int32(lengths.Length))];
-        Value plan = graph.Add(new PagedAttentionPlan(rows, group), inputs);
+        Value plan = graph.Add(new PagedAttentionPlan(rows, group, HeadCount), inputs);
         graph.Output("plan", plan);
         var executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
         executor.Write<int>(inputs[0], table);

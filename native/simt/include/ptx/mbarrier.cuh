@@ -7,7 +7,7 @@ __device__ __forceinline__ void mbarrier_initialize(unsigned int barrier, unsign
 
 __device__ __forceinline__ void mbarrier_invalidate(unsigned int barrier) { simt_memory_barrier_invalidate(barrier); }
 
-__device__ __forceinline__ void fence_mbarrier_initialize() { simt_fence(); }
+__device__ __forceinline__ void fence_mbarrier_initialize() { asm volatile("" ::: "memory"); }
 
 __device__ __forceinline__ void fence_proxy_async() { simt_fence_proxy(); }
 
