@@ -105,14 +105,19 @@ internal readonly record struct WarpgroupFactor(CudaOperand Operand, int Columns
     private const int BoxColumns = KernelTensorMap.BoxColumns;
 
     /// <summary>
+    /// The pieces that a tile has of the factor, in rows of their own; more than one only where the inner index is contiguous.
+    /// </summary>
+    public int Parts { get; init; } = 1;
+
+    /// <summary>
     /// The boxes in which it is read. Of a factor whose inner index is contiguous one has all rows of the tile, but for whole
     /// groups of eight that are not there.
     /// </summary>
     /// <param name="extent">The rows of the left factor, or columns of the right one, that a tile has.</param>
     public KernelTensorMap Map(int extent) => new(Columns, Rows, Matrices,
-        IsInnerContiguous ? Math.Min(extent, CudaKernelBuilder.Blocks(Rows, 8) * 8) : BoxColumns);
+        IsInnerContiguous ? Math.Min(extent / Parts, CudaKernelBuilder.Blocks(Rows, 8) * 8) : BoxColumns);
 
     /// <summary>The boxes of a stage.</summary>
     /// <param name="extent">The rows of the left factor, or columns of the right one, that a tile has.</param>
-    public int Boxes(int extent) => IsInnerContiguous ? 1 : extent / BoxColumns;
+    public int Boxes(int extent) => IsInnerContiguous ? Parts : extent / BoxColumns;
 }
