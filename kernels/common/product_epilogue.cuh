@@ -2,11 +2,12 @@
 //   undefined or 0  nothing
 //   1  GELU of the product
 //   2  silu(gate) · up, of a product whose first half of columns is gate, the second up; a tile has as many of either
-// An activation is taken of the product as it would have been stored, so that both have the bits of two kernels (activation.cu,
-// column_wise.cu).
+// An activation is taken of the product as it would have been stored, so that both have the bits of two kernels
+// (activation.cu, column_wise.cu).
 #pragma once
 
 #include "common/activation.cuh"
+#include "common/matrix_tile.cuh"
 
 #ifndef ACTIVATION
 #define ACTIVATION 0
@@ -29,7 +30,8 @@ __device__ __forceinline__ float activated(float x) {
 template <class Result>
 __device__ __forceinline__ float gated(float gate, float up) { return silu(rounded<Result>(gate)) * rounded<Result>(up); }
 
-// Stores what a thread has of a MatrixTile whose first row and column are given: lines of `stride` elements from target on, [rows, columns].
+// Stores what a thread has of a MatrixTile whose first row and column are given: lines of `stride` elements from target
+// on, [rows, columns].
 // bias, which may be null, is [columns], or [2·columns] where the product is gated.
 template <class Product, class Bias, class Result>
 __device__ __forceinline__ void store_product(const typename Product::Sums& sums, const Bias* bias, Result* target, int stride,

@@ -53,6 +53,8 @@ public sealed record MatMulActivation(ProductActivation Activation) : Op, ICpuKe
     public unsafe void Run(in CpuArguments arguments)
     {
         int rows = arguments.Input(0).Shape.Rows, columns = arguments.Output(0).Shape.Columns;
+        if (rows == 0)
+            return;
         bool isGated = Activation == ProductActivation.SwiGlu;
         float* y = arguments.OutputPointer(0), product = isGated ? arguments.ScratchPointer : y;
         float[]? bias = arguments.InputCount > 2 ? arguments.ReadParameter(2) : null;
