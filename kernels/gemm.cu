@@ -32,9 +32,11 @@ extern "C" __global__ void __launch_bounds__(Product::threads, Product::tile_row
     const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::result_columns;
     const int right_columns = is_gated ? 2 * columns : columns;
 
-    TileLoader<Product::Left, Product::threads, ALIGNED != 0> left_loader(
+    // Where the inner index counts rows of both factors, what a thread knows of its rows beforehand would not fit two blocks' registers.
+    constexpr bool by_rows = Product::transpose_left && !Product::transpose_right;
+    TileLoader<Product::Left, Product::threads, ALIGNED != 0, false, by_rows> left_loader(
         left + batch * left_batch_stride, left_stride, Product::transpose_left ? inner : rows, Product::transpose_left ? rows : inner);
-    TileLoader<Product::Right, Product::threads, ALIGNED != 0, is_gated> right_loader(
+    TileLoader<Product::Right, Product::threads, ALIGNED != 0, is_gated, by_rows> right_loader(
         right + batch * right_batch_stride, right_stride, Product::transpose_right ? right_columns : inner,
         Product::transpose_right ? inner : right_columns, columns - Product::result_columns);
     Product::Sums sums;

@@ -78,8 +78,10 @@ __device__ __forceinline__ void load_right_fragment_transposed(unsigned int (&fr
 // How one thread brings its chunks of a tile from a row-major matrix [rows, columns] into shared memory. Chunks outside of the matrix
 // become zeros. Aligned: the matrix begins at a multiple of 16 bytes and its stride is a multiple of 8 elements, and chunks are copied
 // asynchronously (begin; the caller commits and waits). Otherwise elements are read one by one: begin reads, finish stores.
+// Cut: a row of the matrix may end within a chunk, whose rest becomes zeros; otherwise `columns` is a multiple of 8 where it is Aligned, and
+// a chunk takes fewer instructions, but more registers.
 // Halves: the lower half of the tile's rows are rows of the matrix that lie `apart` rows further on than they would.
-template <class Tile, int Threads, bool Aligned, bool Halves = false>
+template <class Tile, int Threads, bool Aligned, bool Halves = false, bool Cut = false>
 struct TileLoader {
     static constexpr int chunks_per_thread = (Tile::rows * Tile::chunks + Threads - 1) / Threads;
     static constexpr bool even = Tile::rows * Tile::chunks % Threads == 0;
@@ -95,23 +97,41 @@ struct TileLoader {
         : matrix(matrix_), stride(stride_), rows(rows_), columns(columns_), apart(apart_) {}
 
     __device__ __forceinline__ void begin(unsigned int tile, int first_row, int first_column) {
+        if constexpr (Aligned && !Cut && Threads % Tile::chunks == 0) {
+            // A thread has the same columns of rows that are `step` apart, so all it needs is one address, and how many rows there are from
+            // its first on.
+            constexpr int step = Threads / Tile::chunks, half = Tile::rows / 2;
+            const int row = (int)threadIdx.x / Tile::chunks, chunk = (int)threadIdx.x % Tile::chunks, column = first_column + chunk * 8;
+            const int down = rows - first_row - row;
+            const bfloat16* source = matrix + (first_row + row) * stride + column;
 #pragma unroll
-        for (int i = 0; i < chunks_per_thread; i++) {
-            const int index = (int)threadIdx.x + i * Threads;
-            if (!even && index >= Tile::rows * Tile::chunks)
-                continue;
-            const int row = index / Tile::chunks, chunk = index % Tile::chunks;
-            const int source_row = first_row + row + (Halves && row >= Tile::rows / 2 ? apart : 0);
-            const int source_column = first_column + chunk * 8;
-            int count = source_row < rows ? columns - source_column : 0;
-            count = count < 0 ? 0 : count > 8 ? 8 : count;
-            const bfloat16* source = matrix + source_row * stride + source_column;
-            if constexpr (Aligned) {
-                cp_async_16(tile + Tile::offset(row, chunk), count > 0 ? source : matrix, count * 2);
-            } else {
+            for (int i = 0; i < chunks_per_thread; i++, source += step * stride) {
+                if (!even && row + i * step >= Tile::rows)
+                    continue;
+                const bool is_second = Halves && (half % step == 0 ? i * step >= half : row + i * step >= half);
+                const unsigned int target = tile + Tile::offset(row + i * step, chunk);
+                const bool inside = column < columns && i * step + (is_second ? apart : 0) < down;
+                cp_async_16_if(target, is_second ? source + apart * stride : source, inside);
+            }
+        } else {
 #pragma unroll
-                for (int element = 0; element < 8; element++)
-                    held[i].elements[element] = element < count ? source[element] : bfloat16{0};
+            for (int i = 0; i < chunks_per_thread; i++) {
+                const int index = (int)threadIdx.x + i * Threads;
+                if (!even && index >= Tile::rows * Tile::chunks)
+                    continue;
+                const int row = index / Tile::chunks, chunk = index % Tile::chunks;
+                const int source_row = first_row + row + (Halves && row >= Tile::rows / 2 ? apart : 0);
+                const int source_column = first_column + chunk * 8;
+                int count = source_row < rows ? columns - source_column : 0;
+                count = count < 0 ? 0 : count > 8 ? 8 : count;
+                const bfloat16* source = matrix + source_row * stride + source_column;
+                if constexpr (Aligned) {
+                    cp_async_16(tile + Tile::offset(row, chunk), count > 0 ? source : matrix, count * 2);
+                } else {
+#pragma unroll
+                    for (int element = 0; element < 8; element++)
+                        held[i].elements[element] = element < count ? source[element] : bfloat16{0};
+                }
             }
         }
     }

@@ -26,7 +26,10 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     /// <summary>Decoding of a batch: up to 32 rows, and a weight large enough to keep the card busy.</summary>
     public static MatrixTile Low { get; } = new(32, 64, 64, 1, 4, 5);
 
-    /// <summary>Few rows.</summary>
+    /// <summary>The same with a small weight.</summary>
+    public static MatrixTile LowNarrow { get; } = new(32, 16, 128, 1, 2, 5);
+
+    /// <summary>More than 32 rows, and a small weight.</summary>
     public static MatrixTile Small { get; } = new(64, 32, 64, 2, 2, 5);
 
     /// <summary>More rows, or factors that are not aligned.</summary>
@@ -45,7 +48,7 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     public static MatrixTile Tall { get; } = new(128, 64, 32, 4, 2, 4);
 
     /// <summary>All tiles that <see cref="Choose"/> chooses from.</summary>
-    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Paired, Wide, Low, Small, Medium, Large, Largest];
+    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Paired, Wide, Low, LowNarrow, Small, Medium, Large, Largest];
 
     /// <summary>Those whose warps have both a gate's column and the one that it gates.</summary>
     public static IEnumerable<MatrixTile> OfGatedProducts => All.Where(tile => tile.IsGating);
@@ -76,8 +79,8 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
         int multiprocessors = target.MultiprocessorCount;
         if (rows <= Narrow.Rows)
             return Wide.Blocks(rows, columns, batch) >= 2 * multiprocessors ? Wide : isGated ? Paired : Narrow;
-        if (rows <= Low.Rows && Low.Blocks(rows, columns, batch) >= multiprocessors)
-            return Low;
+        if (rows <= Low.Rows)
+            return isGated || Low.Blocks(rows, columns, batch) >= multiprocessors ? Low : LowNarrow;
         // Half of a higher tile would be rows that are not there.
         bool isHigh = rows > Medium.Rows;
         if (isHigh && aligned && !isQuantized && Largest.Blocks(rows, columns, batch) >= 2 * multiprocessors)
