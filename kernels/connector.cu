@@ -1,5 +1,5 @@
 // The first half of the connector, without the shuffled and the normalised activations in memory.
-//   connector_statistics  hidden → (mean, 1 / standard deviation) [rows] of every shuffled token
+//   connector_statistics  of common/shuffled_tokens.cuh
 //   connector_inner       inner [rows, columns] = GELU(LayerNorm(shuffled) [rows, 4·width] · weightᵀ + bias), weight [columns, 4·width]
 // hidden is [images·(1 + grid_height·grid_width), width] with the class token first; shuffled token (i, j) of an image is patches (2i, 2j),
 // (2i, 2j + 1), (2i + 1, 2j), (2i + 1, 2j + 1): two runs of 2·width elements. rows = images·grid_height·grid_width/4.
@@ -13,80 +13,12 @@
 // second-level cache.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4: no spills; connector_statistics 36 registers, connector_inner 122 (sm_90a: 118) with
 // tile 128×64×32 and 162 with 64×64×64, ALIGNED; 194 without; with a quantised weight 110–116 and 177 (sm_80). Rejected: 128×128×32, which takes 156, one block of 256 threads.
+#include "common/activation.cuh"
 #include "common/shared.cuh"
+#include "common/shuffled_tokens.cuh"
 #include "common/weight_product.cuh"
 
 using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, false, true>;
-using Pack8 = Pack<bfloat16, 8>;
-
-// Where the shuffled tokens lie in hidden.
-struct Shuffle {
-    int grid_height;
-    int grid_width;
-    int width;
-
-    // The first element of a token's first run; the second run is line() elements further on.
-    __device__ __forceinline__ long long first(int token) const {
-        const int tokens = grid_height * grid_width / 4, across = grid_width / 2;
-        const int image = token / tokens, index = token % tokens;
-        return ((long long)image * (1 + grid_height * grid_width) + 1 + index / across * 2 * grid_width + index % across * 2) * width;
-    }
-
-    __device__ __forceinline__ long long line() const { return (long long)grid_width * width; }
-};
-
-constexpr int statistics_threads = 128;
-
-// The sum over the block; all threads get it. `partial` has one float per warp and is free again on return.
-__device__ __forceinline__ float block_sum(float value, float* partial) {
-    for (int distance = 16; distance > 0; distance /= 2)
-        value += shuffle_xor(value, distance);
-    if (lane_index() == 0)
-        partial[threadIdx.x / 32] = value;
-    synchronize_block();
-    float sum = 0;
-    for (int warp = 0; warp < statistics_threads / 32; warp++)
-        sum += partial[warp];
-    synchronize_block();
-    return sum;
-}
-
-// The sum of visit(element) over the elements of a token that this thread has, in an order that depends on the width only.
-template <class Visit>
-__device__ __forceinline__ float sum_token(const bfloat16* run, const Shuffle& shuffle, Visit visit) {
-    float sum = 0;
-    for (int half = 0; half < 2; half++, run += shuffle.line()) {
-        if constexpr (ALIGNED != 0) {
-            for (int column = (int)threadIdx.x * 8; column < 2 * shuffle.width; column += statistics_threads * 8) {
-                const Pack8 pack = load_pack<8>(run + column);
-#pragma unroll
-                for (int element = 0; element < 8; element++)
-                    sum += visit(pack.get(element));
-            }
-        } else {
-            for (int column = (int)threadIdx.x; column < 2 * shuffle.width; column += statistics_threads)
-                sum += visit(to_float(run[column]));
-        }
-    }
-
-    return sum;
-}
-
-extern "C" __global__ void __launch_bounds__(statistics_threads) connector_statistics(
-    const bfloat16* hidden, float* statistics, int grid_height, int grid_width, int width, float epsilon) {
-    SKYLIGHT_SHARED(shared);
-    float* partial = reinterpret_cast<float*>(shared);
-    const Shuffle shuffle{grid_height, grid_width, width};
-    const bfloat16* run = hidden + shuffle.first((int)blockIdx.x);
-    const float mean = block_sum(sum_token(run, shuffle, [](float x) { return x; }), partial) / (4 * width);
-    const float squares = block_sum(sum_token(run, shuffle, [mean](float x) { return (x - mean) * (x - mean); }), partial);
-    if (threadIdx.x == 0) {
-        Pack<float, 2> pair;
-        pair.set(0, mean);
-        pair.set(1, 1.0f / sqrtf(squares / (4 * width) + epsilon));
-        store_pack<2>(statistics + 2LL * blockIdx.x, pair);
-    }
-}
 
 // Brings tiles of the normalised, shuffled tokens into shared memory; stands where a TileLoader does.
 struct NormalizingLoader {
@@ -165,7 +97,7 @@ struct NormalizingLoader {
 #pragma unroll
             for (int element = 0; element < 8; element++) {
                 const bool inside = token[i] >= 0 && column + element < 2 * run;
-                const float value = inside ? (held[i].get(element) - statistics[i].get(0)) * statistics[i].get(1) * scale[element] + shift[element] : 0;
+                const float value = inside ? normalized_element(held[i].get(element), statistics[i], scale[element], shift[element]) : 0;
                 normalized.set(element, value);
             }
 
@@ -173,8 +105,6 @@ struct NormalizingLoader {
         }
     }
 };
-
-__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678118654752f)); }
 
 extern "C" __global__ void __launch_bounds__(Product::threads) connector_inner(
     const bfloat16* hidden, const float* statistics, const NORM* norm_weight, const NORM* norm_bias, const WeightElement* weight, const BIAS* bias, bfloat16* inner,

@@ -4,7 +4,8 @@
 //   x · weightᵀ   x [m, k],        weight [n, k]      TRANSPOSE_RIGHT
 //   dy · weight   dy [m, n],       weight [n, k]      neither
 //   dyᵀ · x       dy [rows, n],    x [rows, k]        TRANSPOSE_LEFT
-// Factors are bfloat16, sums float32; bias is BIAS and the result RESULT (float or bfloat16), rounded once, after the bias.
+// Factors are bfloat16, sums float32; bias is BIAS and the result RESULT (float or bfloat16), rounded once, after the bias; ACTIVATION says
+// what is made of it before it is stored (common/product_epilogue.cuh). With SwiGLU `columns` are the result's, half of right's.
 // Any extents, also inner = 0 (the bias, or zeros). ALIGNED 1: both factors, of every matrix of the batch, begin at multiples of 16 bytes,
 // and their strides are multiples of 8 elements.
 // Every element is one chain of m16n8k16 steps with the inner index ascending, so the tile shape changes no bit (common/matrix_tile.cuh).
@@ -16,38 +17,30 @@
 //   others           94–96     72–80              96–105   128–143     126–128 (at most 128, so that two blocks fit)
 // Without ALIGNED 107–198; 128×128×32 then spills and is not chosen, 128×256×32 neither.
 #include "common/matrix_tile.cuh"
+#include "common/product_epilogue.cuh"
 #include "common/shared.cuh"
 
-using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0>;
+using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, TRANSPOSE_LEFT != 0, TRANSPOSE_RIGHT != 0, is_gated>;
 
 extern "C" __global__ void __launch_bounds__(Product::threads, Product::tile_rows * Product::tile_columns == 128 * 128 && ALIGNED != 0 ? 2 : 1) matrix_product(
     const bfloat16* left, const bfloat16* right, const BIAS* bias, RESULT* result, int rows, int columns, int inner, int left_stride, int right_stride,
     int result_stride, long long left_batch_stride, long long right_batch_stride, long long result_batch_stride) {
     SKYLIGHT_SHARED(shared);
-    const int tile_rows = divide_up(rows, Product::tile_rows), tile_columns = divide_up(columns, Product::tile_columns);
+    const int tile_rows = divide_up(rows, Product::tile_rows), tile_columns = divide_up(columns, Product::result_columns);
     const int batch = (int)blockIdx.x / (tile_rows * tile_columns);
     const TilePosition position((int)blockIdx.x % (tile_rows * tile_columns), tile_rows, tile_columns);
-    const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::tile_columns;
+    const int first_row = position.row * Product::tile_rows, first_column = position.column * Product::result_columns;
+    const int right_columns = is_gated ? 2 * columns : columns;
 
-    TileLoader<Product::Left, Product::threads, ALIGNED != 0> left_loader(
+    // Where the inner index counts rows of both factors, what a thread knows of its rows beforehand would not fit two blocks' registers.
+    constexpr bool by_rows = Product::transpose_left && !Product::transpose_right;
+    TileLoader<Product::Left, Product::threads, ALIGNED != 0, false, by_rows> left_loader(
         left + batch * left_batch_stride, left_stride, Product::transpose_left ? inner : rows, Product::transpose_left ? rows : inner);
-    TileLoader<Product::Right, Product::threads, ALIGNED != 0> right_loader(
-        right + batch * right_batch_stride, right_stride, Product::transpose_right ? columns : inner, Product::transpose_right ? inner : columns);
+    TileLoader<Product::Right, Product::threads, ALIGNED != 0, is_gated, by_rows> right_loader(
+        right + batch * right_batch_stride, right_stride, Product::transpose_right ? right_columns : inner,
+        Product::transpose_right ? inner : right_columns, columns - Product::result_columns);
     Product::Sums sums;
     Product::multiply(sums, shared, left_loader, right_loader, first_row, first_column, inner);
 
-    RESULT* target = result + batch * result_batch_stride;
-    Product::for_each_pair(sums, [&](int row, int column, float first, float second) {
-        row += first_row;
-        column += first_column;
-        if (row >= rows || column >= columns)
-            return;
-        const bool both = column + 1 < columns;
-        if (bias != nullptr) {
-            first += to_float(bias[column]);
-            second += both ? to_float(bias[column + 1]) : 0;
-        }
-
-        store_pair(target + (long long)row * result_stride + column, first, second, both);
-    });
+    store_product<Product>(sums, bias, result + batch * result_batch_stride, result_stride, first_row, first_column, rows, columns);
 }

@@ -45,7 +45,7 @@ static_assert(LogitTile::warp_columns == slice_columns && segment_columns % Logi
 __device__ __forceinline__ void make_logits(LogitTile::Sums& logits, unsigned char* memory, const bfloat16* hidden,
                                             const WeightElement* weight, int first_row, int first_column, int rows,
                                             int columns, int width, int stride) {
-    TileLoader<LogitTile::Left, LogitTile::threads, true> left(hidden, stride, rows, width);
+    TileLoader<LogitTile::Left, LogitTile::threads, true, false, true> left(hidden, stride, rows, width);
     Logits::multiply(logits, memory, left, weight, columns, first_row, first_column, width);
 }
 
@@ -197,8 +197,8 @@ extern "C" __global__ void __launch_bounds__(HiddenTile::threads, 2)
                 }
     }
 
-    TileLoader<HiddenTile::Left, HiddenTile::threads, true> left(logit_gradients, chunk_stride, row_count,
-                                                                 chunk_columns);
+    TileLoader<HiddenTile::Left, HiddenTile::threads, true, false, true> left(logit_gradients, chunk_stride, row_count,
+                                                                              chunk_columns);
     TileLoader<HiddenTile::Right, HiddenTile::threads, weight_is_aligned> right(weight + (long long)chunk_first * width,
                                                                                 width, chunk_columns, width);
     HiddenTile::multiply_onto(tile, memory, left, right, first_row, first_column, chunk_columns);
@@ -226,9 +226,9 @@ extern "C" __global__ void __launch_bounds__(WeightTile::threads, 2)
     const int first_row = position.row * WeightTile::tile_rows,
               first_column = position.column * WeightTile::tile_columns;
     const int row_count = *count;
-    TileLoader<WeightTile::Left, WeightTile::threads, true> left(logit_gradients, chunk_stride, row_count,
-                                                                 chunk_columns);
-    TileLoader<WeightTile::Right, WeightTile::threads, true> right(hidden, stride, row_count, width);
+    TileLoader<WeightTile::Left, WeightTile::threads, true, false, true> left(logit_gradients, chunk_stride, row_count,
+                                                                              chunk_columns);
+    TileLoader<WeightTile::Right, WeightTile::threads, true, false, true> right(hidden, stride, row_count, width);
     WeightTile::Sums tile;
     WeightTile::multiply(tile, memory, left, right, first_row, first_column, row_count);
     WeightTile::for_each_pair(tile, [&](int row, int column, float first, float second) {

@@ -48,11 +48,11 @@ __device__ __forceinline__ void load_left_fragment_transposed(unsigned int (&fra
 }
 
 // The right fragments of columns column..column+15 and inner..inner+15 from a tile [columns, inner], as weights lie: fragment[0], [1] are
-// those of the first eight columns, fragment[2], [3] of the others.
-template <class Tile>
+// those of the first eight columns, fragment[2], [3] of the others, which are `Apart` columns further on.
+template <class Tile, int Apart = 8>
 __device__ __forceinline__ void load_right_fragments(unsigned int (&fragment)[4], unsigned int tile, int column, int inner) {
     const int lane = lane_index();
-    ldmatrix_x4(fragment, tile + Tile::offset(column + (lane & 7) + (lane >> 4) * 8, inner / 8 + ((lane >> 3) & 1)));
+    ldmatrix_x4(fragment, tile + Tile::offset(column + (lane & 7) + (lane >> 4) * Apart, inner / 8 + ((lane >> 3) & 1)));
 }
 
 // The same from a tile [inner, columns].
@@ -78,7 +78,10 @@ __device__ __forceinline__ void load_right_fragment_transposed(unsigned int (&fr
 // How one thread brings its chunks of a tile from a row-major matrix [rows, columns] into shared memory. Chunks outside of the matrix
 // become zeros. Aligned: the matrix begins at a multiple of 16 bytes and its stride is a multiple of 8 elements, and chunks are copied
 // asynchronously (begin; the caller commits and waits). Otherwise elements are read one by one: begin reads, finish stores.
-template <class Tile, int Threads, bool Aligned>
+// Cut: a row of the matrix may end within a chunk, whose rest becomes zeros; otherwise `columns` is a multiple of 8 where it is Aligned, and
+// a chunk takes fewer instructions, but more registers.
+// Halves: the lower half of the tile's rows are rows of the matrix that lie `apart` rows further on than they would.
+template <class Tile, int Threads, bool Aligned, bool Halves = false, bool Cut = false>
 struct TileLoader {
     static constexpr int chunks_per_thread = (Tile::rows * Tile::chunks + Threads - 1) / Threads;
     static constexpr bool even = Tile::rows * Tile::chunks % Threads == 0;
@@ -87,28 +90,48 @@ struct TileLoader {
     long long stride;  // elements from one row to the next
     int rows;
     int columns;
+    int apart;
     Pack<bfloat16, 8> held[Aligned ? 1 : chunks_per_thread];
 
-    __device__ __forceinline__ TileLoader(const bfloat16* matrix_, long long stride_, int rows_, int columns_)
-        : matrix(matrix_), stride(stride_), rows(rows_), columns(columns_) {}
+    __device__ __forceinline__ TileLoader(const bfloat16* matrix_, long long stride_, int rows_, int columns_, int apart_ = 0)
+        : matrix(matrix_), stride(stride_), rows(rows_), columns(columns_), apart(apart_) {}
 
     __device__ __forceinline__ void begin(unsigned int tile, int first_row, int first_column) {
+        if constexpr (Aligned && !Cut && Threads % Tile::chunks == 0) {
+            // A thread has the same columns of rows that are `step` apart, so all it needs is one address, and how many rows there are from
+            // its first on.
+            constexpr int step = Threads / Tile::chunks, half = Tile::rows / 2;
+            const int row = (int)threadIdx.x / Tile::chunks, chunk = (int)threadIdx.x % Tile::chunks, column = first_column + chunk * 8;
+            const int down = rows - first_row - row;
+            const bfloat16* source = matrix + (first_row + row) * stride + column;
 #pragma unroll
-        for (int i = 0; i < chunks_per_thread; i++) {
-            const int index = (int)threadIdx.x + i * Threads;
-            if (!even && index >= Tile::rows * Tile::chunks)
-                continue;
-            const int row = index / Tile::chunks, chunk = index % Tile::chunks;
-            const int source_row = first_row + row, source_column = first_column + chunk * 8;
-            int count = source_row < rows ? columns - source_column : 0;
-            count = count < 0 ? 0 : count > 8 ? 8 : count;
-            const bfloat16* source = matrix + source_row * stride + source_column;
-            if constexpr (Aligned) {
-                cp_async_16(tile + Tile::offset(row, chunk), count > 0 ? source : matrix, count * 2);
-            } else {
+            for (int i = 0; i < chunks_per_thread; i++, source += step * stride) {
+                if (!even && row + i * step >= Tile::rows)
+                    continue;
+                const bool is_second = Halves && (half % step == 0 ? i * step >= half : row + i * step >= half);
+                const unsigned int target = tile + Tile::offset(row + i * step, chunk);
+                const bool inside = column < columns && i * step + (is_second ? apart : 0) < down;
+                cp_async_16_if(target, is_second ? source + apart * stride : source, inside);
+            }
+        } else {
 #pragma unroll
-                for (int element = 0; element < 8; element++)
-                    held[i].elements[element] = element < count ? source[element] : bfloat16{0};
+            for (int i = 0; i < chunks_per_thread; i++) {
+                const int index = (int)threadIdx.x + i * Threads;
+                if (!even && index >= Tile::rows * Tile::chunks)
+                    continue;
+                const int row = index / Tile::chunks, chunk = index % Tile::chunks;
+                const int source_row = first_row + row + (Halves && row >= Tile::rows / 2 ? apart : 0);
+                const int source_column = first_column + chunk * 8;
+                int count = source_row < rows ? columns - source_column : 0;
+                count = count < 0 ? 0 : count > 8 ? 8 : count;
+                const bfloat16* source = matrix + source_row * stride + source_column;
+                if constexpr (Aligned) {
+                    cp_async_16(tile + Tile::offset(row, chunk), count > 0 ? source : matrix, count * 2);
+                } else {
+#pragma unroll
+                    for (int element = 0; element < 8; element++)
+                        held[i].elements[element] = element < count ? source[element] : bfloat16{0};
+                }
             }
         }
     }
@@ -126,8 +149,10 @@ struct TileLoader {
 };
 
 // The tile of a result that a block makes, and how: WarpsDown × WarpsAcross warps share it evenly; Stages tiles of TileInner inner
-// indices are in flight or in use at a time.
-template <int TileRows, int TileColumns, int TileInner, int WarpsDown, int WarpsAcross, int Stages, bool TransposeLeft, bool TransposeRight>
+// indices are in flight or in use at a time. Gated: the first half of a tile's columns gates the second, and a warp has both columns of
+// every pair; the fragment of eight gates comes before that of the eight that they gate.
+template <int TileRows, int TileColumns, int TileInner, int WarpsDown, int WarpsAcross, int Stages, bool TransposeLeft, bool TransposeRight,
+          bool Gated = false>
 struct MatrixTile {
     static constexpr int tile_rows = TileRows;
     static constexpr int tile_columns = TileColumns;
@@ -140,8 +165,12 @@ struct MatrixTile {
     static constexpr int column_fragments = warp_columns / 8;
     static constexpr bool transpose_left = TransposeLeft;
     static constexpr bool transpose_right = TransposeRight;
+    static constexpr bool gated = Gated;
+    // Of the result that a tile makes.
+    static constexpr int result_columns = Gated ? TileColumns / 2 : TileColumns;
     static_assert(warp_rows % 16 == 0 && warp_columns % 8 == 0 && TileInner % 16 == 0 && Stages >= 2, "mma takes 16 rows, 8 columns, 16 inner indices");
     static_assert(column_fragments == 1 || column_fragments % 2 == 0, "right fragments are loaded in pairs");
+    static_assert(!Gated || (TransposeRight && column_fragments > 1), "a pair of fragments is gate and up, from rows of a weight");
 
     // Left stored [rows, inner], transposed [inner, rows]; right stored [inner, columns], transposed [columns, inner].
     using Left = SharedTile<TransposeLeft ? TileInner : TileRows, TransposeLeft ? TileRows : TileInner>;
@@ -154,7 +183,8 @@ struct MatrixTile {
 
     static __device__ __forceinline__ int first_warp_row() { return (int)threadIdx.x / 32 / WarpsAcross * warp_rows; }
 
-    static __device__ __forceinline__ int first_warp_column() { return (int)threadIdx.x / 32 % WarpsAcross * warp_columns; }
+    // Of the columns of gate where there are such.
+    static __device__ __forceinline__ int first_warp_column() { return (int)threadIdx.x / 32 % WarpsAcross * (Gated ? warp_columns / 2 : warp_columns); }
 
     struct Fragments {
         unsigned int left[row_fragments][4];
@@ -179,7 +209,9 @@ struct MatrixTile {
 #pragma unroll
                 for (int j = 0; j < column_fragments; j += 2) {
                     unsigned int pair[4];
-                    if constexpr (TransposeRight)
+                    if constexpr (Gated)
+                        load_right_fragments<Right, TileColumns / 2>(pair, right_tile, column + j * 4, inner);
+                    else if constexpr (TransposeRight)
                         load_right_fragments<Right>(pair, right_tile, column + j * 8, inner);
                     else
                         load_right_fragments_transposed<Right>(pair, right_tile, column + j * 8, inner);
@@ -274,8 +306,8 @@ struct MatrixTile {
         cp_async_wait<0>();
     }
 
-    // Calls visit(row, column, sum, sum of the column right of it) for every pair of elements that this thread holds, row and column
-    // counted from the beginning of the tile; the column is even.
+    // Calls visit(row, column, sum, sum of the column right of it, …) for every pair of elements that this thread holds, row and column
+    // counted from the beginning of the tile; the column is even. What follows are the sums that the two gate, where the tile is gated.
     template <class Visit>
     static __device__ __forceinline__ void for_each_pair(const Sums& sums, Visit visit) {
         const int lane = lane_index();
@@ -285,8 +317,15 @@ struct MatrixTile {
 #pragma unroll
             for (int half = 0; half < 2; half++)
 #pragma unroll
-                for (int j = 0; j < column_fragments; j++)
-                    visit(row + i * 16 + half * 8, column + j * 8, sums[i][j][half * 2], sums[i][j][half * 2 + 1]);
+                for (int j = 0; j < column_fragments; j += Gated ? 2 : 1) {
+                    const float (&sum)[4] = sums[i][j];
+                    if constexpr (Gated) {
+                        const float (&up)[4] = sums[i][j + 1];
+                        visit(row + i * 16 + half * 8, column + j * 4, sum[half * 2], sum[half * 2 + 1], up[half * 2], up[half * 2 + 1]);
+                    } else {
+                        visit(row + i * 16 + half * 8, column + j * 8, sum[half * 2], sum[half * 2 + 1]);
+                    }
+                }
     }
 };
 

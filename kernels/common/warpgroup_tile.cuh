@@ -1,12 +1,13 @@
-// Matrix products of a block by warpgroup instructions (sm_90a): one thread has the bulk copy engine fill stages in shared memory, and
-// warpgroups multiply from there, with their sums in registers. result [rows, columns] = left [rows, inner] · right [inner, columns].
+// Matrix products of a block by warpgroup instructions (sm_90a): one thread has the bulk copy engine fill stages in
+// shared memory, and warpgroups multiply from there, with their sums in registers. result [rows, columns] = left [rows,
+// inner] · right [inner, columns].
 //
-// Every element of a result is one chain of wgmma steps of 16 inner indices, ascending, in stages of 64 that are filled up with zeros,
-// whatever the tile is. wgmma may round otherwise than mma.sync, so who multiplies a weight by one must never use the other for it
-// (docs/cuda.md, "Deterministic mode").
-// left and right are tensor maps of [batch, …, …] with a swizzle of 128 bytes: boxes of 64 inner indices and the rows or columns of a tile
-// where the inner index is contiguous, else of 64 rows or columns and 64 inner indices. What a smaller box leaves of a tile holds anything,
-// and makes rows or columns that nobody reads.
+// Every element of a result is one chain of wgmma steps of 16 inner indices, ascending, in stages of 64 that are filled
+// up with zeros, whatever the tile is. wgmma may round otherwise than mma.sync, so who multiplies a weight by one must
+// never use the other for it (docs/cuda.md, "Deterministic mode").
+// left and right are tensor maps of [batch, …, …] with a swizzle of 128 bytes: boxes of 64 inner indices and the rows
+// or columns of a tile where the inner index is contiguous, else of 64 rows or columns and 64 inner indices. What a
+// smaller box leaves of a tile holds anything, and makes rows or columns that nobody reads.
 //
 // Template parameters are not written in capitals here: those are the names of -D constants.
 #pragma once
@@ -19,14 +20,16 @@
 
 constexpr int stage_inner = panel;
 
-// A factor's part of a stage: Extent rows of left, or columns of right, and 64 inner indices. Contiguous: along the inner index.
+// A factor's part of a stage: Extent rows of left, or columns of right, and 64 inner indices. Contiguous: along the
+// inner index.
 template <int Extent, bool Contiguous>
 struct WarpgroupFactor {
     static constexpr int bytes = Extent * stage_inner * 2;
     static constexpr int panel_bytes = panel * stage_inner * 2;
     static_assert(Contiguous || Extent % panel == 0, "boxes have 64 columns");
 
-    static __device__ __forceinline__ void load(unsigned int tile, const TensorMap* map, unsigned int barrier, int first, int inner, int matrix) {
+    static __device__ __forceinline__ void load(unsigned int tile, const TensorMap* map, unsigned int barrier,
+                                                int first, int inner, int matrix) {
         if constexpr (Contiguous) {
             tma_load_3d(tile, map, barrier, inner, first, matrix);
         } else {
@@ -36,7 +39,8 @@ struct WarpgroupFactor {
         }
     }
 
-    // The descriptor of what follows row or column `first`, a multiple of 64; it grows by `step` from one step to the next.
+    // The descriptor of what follows row or column `first`, a multiple of 64; it grows by `step` from one step to the
+    // next.
     static __device__ __forceinline__ unsigned long long descriptor(unsigned int tile, int first) {
         return Contiguous ? wgmma_descriptor(tile + first * stage_inner * 2, 16, 8 * stage_inner * 2, swizzle_128)
                           : wgmma_descriptor(tile + first / panel * panel_bytes, panel_bytes, 8 * panel * 2, swizzle_128);
@@ -65,10 +69,12 @@ __device__ __forceinline__ void warpgroup_multiply(float (&sums)[128], unsigned 
     wgmma_m64n256k16<TransposeA, TransposeB>(sums, a, b, 1);
 }
 
-// Stores what a lane has of Columns columns from first_column on, as a tile's sums lie: lines[h] is where row h begins, null where it is not
-// stored; columns end at `columns`. Aligned: lines begin at multiples of 16 bytes and `columns` is a multiple of 8. All lanes of a warp call it.
+// Stores what a lane has of Columns columns from first_column on, as a tile's sums lie: lines[h] is where row h begins,
+// null where it is not stored; columns end at `columns`. Aligned: lines begin at multiples of 16 bytes and `columns` is
+// a multiple of 8. All lanes of a warp call it.
 template <int Columns, class Result, int Count>
-__device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* const (&lines)[2], int first_column, int columns, bool aligned) {
+__device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* const (&lines)[2], int first_column,
+                                           int columns, bool aligned) {
     static_assert(Count >= Columns / 2, "a lane has a quarter of two rows");
     const int lane = lane_index();
     if constexpr (sizeof(Result) == 2 && Columns % 32 == 0) {
@@ -81,8 +87,11 @@ __device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* c
                 for (int half = 0; half < 2; half++) {
                     unsigned int words[4];
 #pragma unroll
-                    for (int index = 0; index < 4; index++)
-                        words[index] = floats_to_bfloat16(sums[(group * 4 + index) * 4 + half * 2], sums[(group * 4 + index) * 4 + half * 2 + 1]);
+                    for (int index = 0; index < 4; index++) {
+                        const int first = (group * 4 + index) * 4 + half * 2;
+                        words[index] = floats_to_bfloat16(sums[first], sums[first + 1]);
+                    }
+
                     exchange(words);
                     if (lines[half] != nullptr && column < columns)
                         *reinterpret_cast<uint4*>(lines[half] + column) = uint4{words[0], words[1], words[2], words[3]};
@@ -98,16 +107,32 @@ __device__ __forceinline__ void store_sums(const float (&sums)[Count], Result* c
         const int column = first_column + eight * 8 + lane % 4 * 2;
 #pragma unroll
         for (int half = 0; half < 2; half++) {
+            const int first = eight * 4 + half * 2;
             if (lines[half] != nullptr && column < columns)
-                store_pair(lines[half] + column, sums[eight * 4 + half * 2], sums[eight * 4 + half * 2 + 1], column + 1 < columns);
+                store_pair(lines[half] + column, sums[first], sums[first + 1], column + 1 < columns);
         }
     }
 }
 
-// What a block makes at a time: Consumers warpgroups multiply, 64 rows each and TileColumns columns; behind them one thread of the producer
-// (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64 inner indices in flight or in use. Left lies transposed, [inner,
-// rows], with TransposeLeft; right lies [columns, inner], as weights do, with TransposeRight. Shared memory: Stages·((64·Consumers +
-// TileColumns)·128 + 16) bytes.
+// The tiles of a block, of the results [rows, columns] of a batch.
+template <int TileRows, int TileColumns>
+struct ResultTiles {
+    int rows, columns, batch;
+
+    template <class Visitor>
+    __device__ __forceinline__ void visit(Visitor visitor) const {
+        const int down = divide_up(rows, TileRows), across = divide_up(columns, TileColumns);
+        for (int tile = (int)blockIdx.x; tile < down * across * batch; tile += (int)gridDim.x) {
+            const TilePosition position(tile % (down * across), down, across);
+            visitor(position.row * TileRows, position.column * TileColumns, tile / (down * across));
+        }
+    }
+};
+
+// What a block makes at a time: Consumers warpgroups multiply, 64 rows each and TileColumns columns; behind them one
+// thread of the producer (a warpgroup, or a warp where Consumers is 1) copies, Stages pieces of 64 inner indices in
+// flight or in use. Left lies transposed, [inner, rows], with TransposeLeft; right lies [columns, inner], as weights
+// do, with TransposeRight. Shared memory: Stages·((64·Consumers + TileColumns)·128 + 16) bytes.
 template <int Consumers, int TileColumns, int Stages, bool TransposeLeft, bool TransposeRight>
 struct WarpgroupTile {
     static constexpr int tile_rows = Consumers * group_rows;
@@ -123,12 +148,25 @@ struct WarpgroupTile {
     // A lane's, of two rows that are 8 apart: sums[4j + 2h + e] is row h and column 8j + 2·(lane % 4) + e of the tile.
     using Sums = float[TileColumns / 2];
 
-    // Begins the copies of a stage: of left from `row` on, of right from `column` on. loaded_bytes is what all its boxes have.
+    // Begins the copies of a stage: of left from `row` on, of right from `column` on. loaded_bytes is what all its
+    // boxes have.
+    // `threads` of the producer call it, `arrivals` of theirs and the bytes fill a stage; registers are those of the
+    // threads of a producer and of a consumer where two of these share what three would have.
     struct Loader {
+        static constexpr int threads = 1, arrivals = 1, producer_registers = 40, consumer_registers = 232;
+
         const TensorMap *left, *right;
         int loaded_bytes;
 
-        __device__ __forceinline__ void load(unsigned int stage, unsigned int barrier, int row, int column, int inner, int matrix) const {
+        __device__ __forceinline__ void prefetch() const {
+            tma_prefetch(left);
+            tma_prefetch(right);
+        }
+
+        __device__ __forceinline__ void begin_tile(int) const {}
+
+        __device__ __forceinline__ void load(unsigned int stage, unsigned int barrier, int row, int column, int inner,
+                                             int matrix) const {
             mbarrier_arrive_expect(barrier, loaded_bytes);
             Left::load(stage, left, barrier, row, inner, matrix);
             Right::load(stage + Left::bytes, right, barrier, column, inner, matrix);
@@ -141,19 +179,22 @@ struct WarpgroupTile {
             sum = 0;
     }
 
-    // Makes the tiles of a block, one after the other. All its threads call it, with the same tiles: tiles.visit(visitor) calls visitor(row,
-    // column, matrix) with the first row and column of each, and all of a block's inner indices are the same. begin(sums, row, column) says what the
-    // sums begin with (a first step that did not add would have the assembler serialize the products: C7515), finish(sums, row, column,
-    // matrix) takes them; `row` is there this lane's first (the other is 8 further on), `column` the tile's. They may run while other
+    // Makes the tiles of a block, one after the other. All its threads call it, with the same tiles:
+    // tiles.visit(visitor) calls visitor(row, column, matrix) with the first row and column of each, and all of a
+    // block's inner indices are the same. begin(sums, row, column) says what the sums begin with (a first step that did
+    // not add would have the assembler serialize the products: C7515), finish(sums, row, column, matrix) takes them;
+    // `row` is there this lane's first (the other is 8 further on), `column` the tile's. They may run while other
     // warpgroups still multiply, so they must not use the block's barrier or the stages.
     template <class Copies, class Tiles, class Begin, class Finish>
-    static __device__ __forceinline__ void multiply_onto(unsigned char* shared, const Copies& copies, int inner, const Tiles& tiles, const Begin& begin, const Finish& finish) {
+    static __device__ __forceinline__ void multiply_onto(unsigned char* shared, const Copies& copies, int inner,
+                                                         const Tiles& tiles, const Begin& begin, const Finish& finish) {
         // A stage is full when its bytes have arrived, and empty when every warp of the consumers has left it.
-        const unsigned int stages = shared_address(shared), full = stages + Stages * stage_bytes, empty = full + Stages * 8;
+        const unsigned int stages = shared_address(shared);
+        const unsigned int full = stages + Stages * stage_bytes, empty = full + Stages * 8;
         const int count = divide_up(inner, stage_inner);
         if (threadIdx.x == 0) {
             for (int stage = 0; stage < Stages; stage++) {
-                mbarrier_initialize(full + stage * 8, 1);
+                mbarrier_initialize(full + stage * 8, Copies::arrivals);
                 mbarrier_initialize(empty + stage * 8, Consumers * group_threads / 32);
             }
 
@@ -165,22 +206,25 @@ struct WarpgroupTile {
         TileRing<Stages> ring;
         if (group == Consumers) {
             if constexpr (moves_registers)
-                decrease_registers<40>();
-            if (threadIdx.x % group_threads != 0)
+                decrease_registers<Copies::producer_registers>();
+            if (threadIdx.x % group_threads >= Copies::threads)
                 return;
-            tma_prefetch(copies.left);
-            tma_prefetch(copies.right);
+            Copies producer = copies;
+            producer.prefetch();
             tiles.visit([&](int row, int column, int matrix) {
+                producer.begin_tile(row);
                 for (int index = 0; index < count; index++) {
                     mbarrier_wait(empty + ring.stage * 8, ring.parity ^ 1);
-                    copies.load(stages + ring.stage * stage_bytes, full + ring.stage * 8, row, column, index * stage_inner, matrix);
+                    producer.load(stages + ring.stage * stage_bytes, full + ring.stage * 8, row, column,
+                                  index * stage_inner, matrix);
                     ring.advance();
                 }
             });
         } else {
             if constexpr (moves_registers)
-                increase_registers<232>();
-            const int lane = lane_index(), own_row = group * group_rows + (int)threadIdx.x % group_threads / 32 * 16 + lane / 4;
+                increase_registers<Copies::consumer_registers>();
+            const int lane = lane_index();
+            const int own_row = group * group_rows + (int)threadIdx.x % group_threads / 32 * 16 + lane / 4;
             tiles.visit([&](int row, int column, int matrix) {
                 Sums sums;
                 begin(sums, row + own_row, column);
@@ -188,11 +232,13 @@ struct WarpgroupTile {
                 for (int index = 0; index < count; index++) {
                     mbarrier_wait(full + ring.stage * 8, ring.parity);
                     const unsigned int source = stages + ring.stage * stage_bytes;
-                    const unsigned long long a = Left::descriptor(source, group * group_rows), b = Right::descriptor(source + Left::bytes, 0);
+                    const unsigned long long a = Left::descriptor(source, group * group_rows);
+                    const unsigned long long b = Right::descriptor(source + Left::bytes, 0);
                     wgmma_fence();
 #pragma unroll
                     for (int step = 0; step < stage_inner / step_inner; step++)
-                        warpgroup_multiply<TransposeLeft, !TransposeRight>(sums, a + step * Left::step, b + step * Right::step);
+                        warpgroup_multiply<TransposeLeft, !TransposeRight>(
+                            sums, a + step * Left::step, b + step * Right::step);
                     wgmma_commit();
                     // The products of the stage before are done, while those of this one run.
                     wgmma_wait<1>();
@@ -212,7 +258,8 @@ struct WarpgroupTile {
 
     // The same with sums that begin as zeros.
     template <class Copies, class Tiles, class Finish>
-    static __device__ __forceinline__ void multiply(unsigned char* shared, const Copies& copies, int inner, const Tiles& tiles, const Finish& finish) {
+    static __device__ __forceinline__ void multiply(unsigned char* shared, const Copies& copies, int inner,
+                                                    const Tiles& tiles, const Finish& finish) {
         multiply_onto(shared, copies, inner, tiles, [](Sums& sums, int, int) { clear(sums); }, finish);
     }
 };

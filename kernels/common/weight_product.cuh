@@ -13,7 +13,8 @@ using WeightElement = unsigned char;
 
 // The part of a weight that a tile of a product reads, in shared memory as it lies in global memory: codes [chunks][outputs], then scales
 // and offsets of the blocks [blocks][outputs].
-template <int Outputs, int Inputs, int Threads>
+// Gated: the second half of the outputs lie as many further on as the weight's first half has.
+template <int Outputs, int Inputs, int Threads, bool Gated = false>
 struct QuantizedTile {
     static constexpr int chunks = Inputs / chunk_inputs;
     // Blocks that the inputs of a tile may meet.
@@ -24,6 +25,7 @@ struct QuantizedTile {
     static constexpr int offsets_at = scales_at + blocks * Outputs * scale_bytes;
     static constexpr int bytes = offsets_at + blocks * Outputs * offset_bytes;
     static_assert(Inputs % chunk_inputs == 0 && Outputs % 16 == 0 && (Outputs % panel_outputs == 0 || panel_outputs % Outputs == 0), "a tile has whole chunks");
+    static_assert(!Gated || Outputs % 32 == 0, "sixteen bytes of scales or offsets are of one half");
 
     // Begins this thread's part of the copy; the caller commits and waits. What is outside of the weight becomes zeros, scales too.
     static __device__ __forceinline__ void begin(unsigned int tile, const QuantizedWeight& weight, int first_output, int first_input) {
@@ -39,7 +41,7 @@ struct QuantizedTile {
             const unsigned char* source;
             bool inside;
             if (piece < code_pieces) {
-                const int output = first_output + piece % Outputs, chunk = first_input / chunk_inputs + piece / Outputs;
+                const int output = output_of(weight, first_output, piece % Outputs), chunk = first_input / chunk_inputs + piece / Outputs;
                 inside = output < weight.outputs && chunk < weight.chunks();
                 source = weight.panel(output) + (chunk * panel_outputs + output % panel_outputs) * 16LL;
             } else if (piece < code_pieces + scale_pieces) {
@@ -87,11 +89,16 @@ struct QuantizedTile {
     }
 
 private:
+    // Which output of the weight is one of the tile.
+    static __device__ __forceinline__ int output_of(const QuantizedWeight& weight, int first_output, int place) {
+        return first_output + place + (Gated && place >= Outputs / 2 ? (weight.outputs - Outputs) / 2 : 0);
+    }
+
     // Sixteen bytes of what the outputs of a tile have for each block, Bytes for each.
     template <int Bytes>
     static __device__ __forceinline__ const unsigned char* of_block(const QuantizedWeight& weight, long long at, int piece, int first_output, int first_block, bool& inside) {
         constexpr int pieces = Outputs * Bytes / 16;
-        const int block = first_block + piece / pieces, output = first_output + piece % pieces * (16 / Bytes);
+        const int block = first_block + piece / pieces, output = output_of(weight, first_output, piece % pieces * (16 / Bytes));
         inside = output < weight.outputs && block < weight.blocks();
         return weight.panel(output) + at + (long long)(block * panel_outputs + output % panel_outputs) * Bytes;
     }
@@ -101,7 +108,7 @@ private:
 // become bfloat16, in the other of two tiles; so there is one barrier for a tile.
 template <class Product, bool Aligned>
 struct WeightProduct {
-    using Raw = QuantizedTile<Product::tile_columns, Product::tile_inner, Product::threads>;
+    using Raw = QuantizedTile<Product::tile_columns, Product::tile_inner, Product::threads, Product::gated>;
     using Values = typename Product::Right;
     static constexpr int stages = Product::stages;
     static constexpr int stage_bytes = Product::Left::bytes + Raw::bytes;

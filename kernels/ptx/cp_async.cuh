@@ -7,6 +7,12 @@ __device__ __forceinline__ void cp_async_16(unsigned int shared, const void* glo
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");
 }
 
+// The same with ignore-src: 16 bytes of zeros unless `inside`. One predicate says so, where a count of bytes takes four instructions.
+__device__ __forceinline__ void cp_async_16_if(unsigned int shared, const void* global, bool inside) {
+    asm volatile("{ .reg .pred p; setp.eq.u32 p, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, p; }" ::"r"(shared), "l"(global), "r"((unsigned int)inside)
+                 : "memory");
+}
+
 // cp.async.ca.shared.global: 4 bytes; of them `bytes` (0 to 4) are read, the rest is zeros.
 __device__ __forceinline__ void cp_async_4(unsigned int shared, const void* global, int bytes = 4) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared), "l"(global), "r"(bytes) : "memory");

@@ -39,6 +39,7 @@ internal sealed class TrainingPass
         model.Fuse(graph);
         if (key.Backward)
             AppendBackward(graph, trained);
+        model.FuseForward(graph);
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
 

@@ -41,6 +41,7 @@ internal static class ScoredTokens
         Value output = model.Language.Logits(graph, forward.Hidden);
         graph.Output("logits", output);
         model.Fuse(graph);
+        model.FuseForward(graph);
         var executor = new Executor(Planner.Plan(graph, model.Device), workspace);
         forward.Write(executor, batch);
         executor.Run(CancellationToken.None);
@@ -71,6 +72,7 @@ internal static class ScoredTokens
         Value output = model.Language.Logits(graph, hidden);
         graph.Output("logits", output);
         model.Fuse(graph);
+        model.FuseForward(graph);
         var executor = new Executor(Planner.Plan(graph, model.Device), workspace);
         executor.Write<int>(input, tokens);
         executor.Write<int>(positions, [.. Enumerable.Range(0, tokens.Length)]);

@@ -106,6 +106,7 @@ internal sealed class ModelRun
         foreach ((string name, Value value) in outputs)
             graph.Output(name, value);
         model.Fuse(graph);
+        model.FuseForward(graph);
         var executor = new Executor(Planner.Plan(graph, model.Device), workspace);
         forward.Write(executor, batch);
         executor.Run(cancellationToken);

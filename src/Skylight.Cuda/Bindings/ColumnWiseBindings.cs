@@ -12,11 +12,7 @@ internal static class ColumnWiseBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<SwiGlu>((_, kernel) =>
-        {
-            TensorType y = kernel.Outputs[0];
-            Launch(kernel, "swiglu", y, y.DataType, y.Shape.Rows).Input(0).Output(0).Int32(y.Shape.Columns);
-        });
+        bindings.Add<SwiGlu>((_, kernel) => QueueSwiGlu(kernel, kernel.Input(0)));
         bindings.Add<SwiGluBackward>((_, kernel) =>
         {
             TensorType dy = kernel.Inputs[1];
@@ -39,6 +35,13 @@ internal static class ColumnWiseBindings
                 .Input(0).Input(1).Input(2).Output(0).Scratch(partial).Int32(rows).Int32(columns).Int32(rowsPerBlock);
             ReductionBindings.AddBlocks(kernel, partial, blocks, columns, 1);
         });
+    }
+
+    /// <summary>Queues the gated activation of something, [rows, 2f], to the op's output.</summary>
+    public static void QueueSwiGlu(CudaKernelBuilder kernel, CudaOperand gateUp)
+    {
+        TensorType y = kernel.Outputs[0];
+        Launch(kernel, "swiglu", y, y.DataType, y.Shape.Rows).Pointer(gateUp).Output(0).Int32(y.Shape.Columns);
     }
 
     private static KernelLaunch Launch(CudaKernelBuilder kernel, string entryPoint, TensorType rows, DataType parameter,

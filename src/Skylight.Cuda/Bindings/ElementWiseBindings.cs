@@ -36,12 +36,15 @@ internal static class ElementWiseBindings
             .Input(0).Input(1).Int64(kernel.Inputs[0].Shape.ElementCount));
     }
 
+    /// <summary>Queues the activation of something, which may be the op's output, to that.</summary>
+    public static void QueueActivation(CudaKernelBuilder kernel, string name, CudaOperand x) =>
+        Launch(kernel, "activation.cu", name + "_forward").Pointer(x).Output(0).Int64(Elements(kernel));
+
     private static void AddActivation<TForward, TBackward>(CudaBindings.Builder bindings, string name)
         where TForward : Op
         where TBackward : Op
     {
-        bindings.Add<TForward>((_, kernel) => Launch(kernel, "activation.cu", name + "_forward").Input(0).Output(0)
-            .Int64(Elements(kernel)));
+        bindings.Add<TForward>((_, kernel) => QueueActivation(kernel, name, kernel.Input(0)));
         bindings.Add<TBackward>((_, kernel) => Launch(kernel, "activation.cu", name + "_backward").Input(0).Input(1)
             .Output(0).Int64(Elements(kernel)));
     }

@@ -13,19 +13,8 @@ internal static class MatMulBindings
     /// <summary>Adds the family.</summary>
     public static void Add(CudaBindings.Builder bindings)
     {
-        bindings.Add<MatMul>((_, kernel) =>
-        {
-            (int columns, int inner) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
-            var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0),
-                kernel.Inputs[0].Shape.Rows, columns, inner)
-            { TransposeRight = true };
-            if (kernel.Inputs.Count == 3)
-                product = product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType };
-            RefuseFloats(kernel, 0);
-            if (kernel.Inputs[1].Format is null)
-                RefuseFloats(kernel, 1);
-            QueueWeight(kernel, product, kernel.Inputs[1]);
-        });
+        bindings.Add<MatMul>((_, kernel) => QueueWeight(kernel, OfWeight(kernel), kernel.Inputs[1]));
+        bindings.Add<MatMulActivation>((op, kernel) => QueueActivation(kernel, op.Activation));
         bindings.Add<MatMulInputGradient>((_, kernel) =>
         {
             (int inner, int columns) = (kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1]);
@@ -54,14 +43,52 @@ internal static class MatMulBindings
         });
     }
 
+    /// <summary>The product of an op whose inputs are activations, a weight and perhaps a bias.</summary>
+    internal static MatrixProduct OfWeight(CudaKernelBuilder kernel)
+    {
+        RefuseFloats(kernel, 0);
+        if (kernel.Inputs[1].Format is null)
+            RefuseFloats(kernel, 1);
+        var product = new MatrixProduct(kernel.Input(0), kernel.Input(1), kernel.Output(0), kernel.Inputs[0].Shape.Rows,
+            kernel.Inputs[1].Shape[0], kernel.Inputs[1].Shape[1])
+        { TransposeRight = true };
+        return kernel.Inputs.Count == 3
+            ? product with { Bias = kernel.Input(2), BiasType = kernel.Inputs[2].DataType } : product;
+    }
+
+    /// <summary>
+    /// Queues a product and the activation of it: one launch of an own kernel, or, where there is none for it, two launches
+    /// with the same bits.
+    /// </summary>
+    private static void QueueActivation(CudaKernelBuilder kernel, ProductActivation activation)
+    {
+        MatrixProduct product = OfWeight(kernel) with { Activation = activation };
+        TensorType weight = kernel.Inputs[1];
+        // Of a quantised weight, scales are copied for 16 outputs at a time.
+        if (weight.Format is null ? kernel.Target.Deterministic : !product.IsGated || weight.Shape.Rows % 32 == 0)
+        {
+            QueueWeight(kernel, product, weight);
+            return;
+        }
+
+        CudaOperand whole = product.IsGated
+            ? kernel.Scratch((long)product.Rows * product.Columns * kernel.Outputs[0].DataType.Size()) : product.Result;
+        QueueWeight(kernel, product with { Activation = null, Result = whole }, weight);
+        if (product.IsGated)
+            ColumnWiseBindings.QueueSwiGlu(kernel, whole);
+        else
+            ElementWiseBindings.QueueActivation(kernel, "gelu", whole);
+    }
+
     /// <summary>
     /// Queues a product; the factors must be bfloat16. A tile may be given for the kernel of all cards; it changes no bit.
     /// </summary>
-    internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product, MatrixTile? tile = null)
+    internal static void Queue(CudaKernelBuilder kernel, MatrixProduct product, MatrixTile? tile = null,
+        KernelSource? source = null)
     {
         DataType resultType = product.ResultType ?? kernel.Outputs[0].DataType;
         if (kernel.Target.Deterministic || product.Inner == 0)
-            QueueOwn(kernel, product, resultType, tile);
+            QueueOwn(kernel, product, resultType, tile, source);
         else
             QueueLibrary(kernel, product, resultType);
     }
@@ -86,11 +113,13 @@ internal static class MatMulBindings
             new(product.Left, product.LeftStride, product.TransposeLeft ? product.Inner : product.Rows,
                 !product.TransposeLeft, product.Batch),
             new(product.Right, product.RightStride, product.TransposeRight ? product.Columns : product.Inner,
-                product.TransposeRight, product.Batch))
+                product.TransposeRight, product.Batch)
+            { Parts = product.IsGated ? 2 : 1 })
             .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
             .Type("BIAS", product.BiasType).Type("RESULT", resultType);
+        product.DefineActivation(launch);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
-            .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner).Int32(product.Batch);
+            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner).Int32(product.Batch);
     }
 
     private static void QueueInputs(CudaKernelBuilder kernel, MatrixProduct product)
@@ -113,16 +142,18 @@ internal static class MatMulBindings
     {
         bool aligned = product.Inner % 8 == 0;
         MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, 1, aligned, kernel.Target,
-            isQuantized: true);
+            isQuantized: true, product.IsGated);
         KernelLaunch launch = tile.LaunchWeight(kernel, "quantized_gemm.cu", "quantized_product", product.Rows, weight)
             .Define("ALIGNED", aligned).Type("BIAS", product.BiasType)
             .Type("RESULT", product.ResultType ?? kernel.Outputs[0].DataType)
             .Pointer(product.Left).Pointer(product.Right);
+        product.DefineActivation(launch);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
-            .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner);
+            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner);
     }
 
-    private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given)
+    private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given,
+        KernelSource? source)
     {
         if (given is null && WarpgroupTile.Multiplies(kernel.Target, product))
         {
@@ -132,17 +163,20 @@ internal static class MatMulBindings
 
         // Operands begin at multiples of 256 bytes; rows and the matrices of a batch follow one another without gaps.
         bool aligned = product.LeftStride % 8 == 0 && product.RightStride % 8 == 0;
-        MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target);
-        KernelLaunch launch = tile.Launch(kernel, "gemm.cu", "matrix_product", product.Rows, product.Columns, product.Batch)
+        MatrixTile tile = given ?? MatrixTile.Choose(product.Rows, product.Columns, product.Batch, aligned, kernel.Target,
+            isGated: product.IsGated);
+        KernelLaunch launch = tile.Launch(kernel, source ?? KernelSource.Resource("gemm.cu"), "matrix_product", product.Rows,
+            product.Columns, product.Batch)
             .Define("TRANSPOSE_LEFT", product.TransposeLeft).Define("TRANSPOSE_RIGHT", product.TransposeRight)
             .Define("ALIGNED", aligned)
             .Type("BIAS", product.BiasType).Type("RESULT", resultType)
             .Pointer(product.Left).Pointer(product.Right);
+        product.DefineActivation(launch);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
-            .Int32(product.Rows).Int32(product.Columns).Int32(product.Inner)
-            .Int32(product.LeftStride).Int32(product.RightStride).Int32(product.Columns)
+            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner)
+            .Int32(product.LeftStride).Int32(product.RightStride).Int32(product.ResultColumns)
             .Int64((long)product.Rows * product.Inner).Int64((long)product.Inner * product.Columns)
-            .Int64((long)product.Rows * product.Columns);
+            .Int64((long)product.Rows * product.ResultColumns);
     }
 
     private static void QueueLibrary(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType)
@@ -203,6 +237,18 @@ internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOp
     /// <summary>The element type of the result; by default that of the op's output.</summary>
     public DataType? ResultType { get; init; }
 
+    /// <summary>
+    /// What own kernels make of the product before they store it; the right matrix is then a weight. None: the product is the
+    /// result.
+    /// </summary>
+    public ProductActivation? Activation { get; init; }
+
+    /// <summary>Whether the first half of the columns gates the second.</summary>
+    public bool IsGated => Activation == ProductActivation.SwiGlu;
+
+    /// <summary>The columns that are stored.</summary>
+    public int ResultColumns => IsGated ? Columns / 2 : Columns;
+
     /// <summary>The number of products.</summary>
     public int Batch { get; init; } = 1;
 
@@ -211,4 +257,11 @@ internal sealed record MatrixProduct(CudaOperand Left, CudaOperand Right, CudaOp
 
     /// <summary>The elements from one stored row of the right matrix to the next.</summary>
     public int RightStride => TransposeRight ? Inner : Columns;
+
+    /// <summary>Tells a kernel of the activation; without one it has nothing to be told.</summary>
+    public void DefineActivation(KernelLaunch launch)
+    {
+        if (Activation is { } activation)
+            launch.Define("ACTIVATION", activation == ProductActivation.Gelu ? 1 : 2);
+    }
 }

@@ -17,13 +17,19 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     /// <summary>Decoding with a small weight: many blocks, so that the whole card streams it.</summary>
     public static MatrixTile Narrow { get; } = new(16, 16, 128, 1, 2, 6);
 
+    /// <summary>The same for gate and up columns, of which a warp has eight each.</summary>
+    public static MatrixTile Paired { get; } = new(16, 32, 64, 1, 2, 8);
+
     /// <summary>Decoding with a large weight.</summary>
     public static MatrixTile Wide { get; } = new(16, 64, 64, 1, 4, 6);
 
     /// <summary>Decoding of a batch: up to 32 rows, and a weight large enough to keep the card busy.</summary>
     public static MatrixTile Low { get; } = new(32, 64, 64, 1, 4, 5);
 
-    /// <summary>Few rows.</summary>
+    /// <summary>The same with a small weight.</summary>
+    public static MatrixTile LowNarrow { get; } = new(32, 16, 128, 1, 2, 5);
+
+    /// <summary>More than 32 rows, and a small weight.</summary>
     public static MatrixTile Small { get; } = new(64, 32, 64, 2, 2, 5);
 
     /// <summary>More rows, or factors that are not aligned.</summary>
@@ -42,10 +48,16 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     public static MatrixTile Tall { get; } = new(128, 64, 32, 4, 2, 4);
 
     /// <summary>All tiles that <see cref="Choose"/> chooses from.</summary>
-    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Wide, Low, Small, Medium, Large, Largest];
+    public static IReadOnlyList<MatrixTile> All { get; } = [Narrow, Paired, Wide, Low, LowNarrow, Small, Medium, Large, Largest];
+
+    /// <summary>Those whose warps have both a gate's column and the one that it gates.</summary>
+    public static IEnumerable<MatrixTile> OfGatedProducts => All.Where(tile => tile.IsGating);
 
     /// <summary>Those whose threads have registers left to dequantise a weight.</summary>
     public static IEnumerable<MatrixTile> OfQuantizedWeights => All.Where(tile => tile != Largest);
+
+    /// <summary>Whether a warp has both a gate's column and the one that it gates.</summary>
+    public bool IsGating => Columns / WarpsAcross >= 16;
 
     /// <summary>The threads of a block.</summary>
     public int Threads => 32 * WarpsDown * WarpsAcross;
@@ -60,14 +72,15 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
     /// <param name="aligned">Whether factors can be copied 16 bytes at a time.</param>
     /// <param name="target">The card.</param>
     /// <param name="isQuantized">Whether the right factor is a quantised weight.</param>
+    /// <param name="isGated">Whether the first half of the columns gates the second.</param>
     public static MatrixTile Choose(int rows, int columns, int batch, bool aligned, CudaTarget target,
-        bool isQuantized = false)
+        bool isQuantized = false, bool isGated = false)
     {
         int multiprocessors = target.MultiprocessorCount;
         if (rows <= Narrow.Rows)
-            return Wide.Blocks(rows, columns, batch) >= 2 * multiprocessors ? Wide : Narrow;
-        if (rows <= Low.Rows && Low.Blocks(rows, columns, batch) >= multiprocessors)
-            return Low;
+            return Wide.Blocks(rows, columns, batch) >= 2 * multiprocessors ? Wide : isGated ? Paired : Narrow;
+        if (rows <= Low.Rows)
+            return isGated || Low.Blocks(rows, columns, batch) >= multiprocessors ? Low : LowNarrow;
         // Half of a higher tile would be rows that are not there.
         bool isHigh = rows > Medium.Rows;
         if (isHigh && aligned && !isQuantized && Largest.Blocks(rows, columns, batch) >= 2 * multiprocessors)
@@ -82,9 +95,9 @@ internal readonly record struct MatrixTile(int Rows, int Columns, int Inner, int
         (long)batch * CudaKernelBuilder.Blocks(rows, Rows) * CudaKernelBuilder.Blocks(columns, Columns);
 
     /// <summary>Queues a launch with this tile and defines its constants.</summary>
-    public KernelLaunch Launch(CudaKernelBuilder kernel, string resource, string entryPoint, int rows, int columns,
+    public KernelLaunch Launch(CudaKernelBuilder kernel, KernelSource source, string entryPoint, int rows, int columns,
         int batch = 1) =>
-        Define(kernel.Launch(resource, entryPoint, checked((int)Blocks(rows, columns, batch)), Threads, SharedBytes));
+        Define(kernel.Launch(source, entryPoint, checked((int)Blocks(rows, columns, batch)), Threads, SharedBytes));
 
     /// <summary>
     /// Queues a launch with this tile whose right factor is a weight; a quantised one has constants of its own, and more or

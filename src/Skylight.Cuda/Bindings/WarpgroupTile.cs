@@ -58,8 +58,14 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
             return small >= 2 * multiprocessors || !product.TransposeRight ? Small : Narrow;
         if (large < multiprocessors)
             return Small;
+        return ChooseLarge(product, multiprocessors);
+    }
+
+    /// <summary>The tile for a product whose left factor a whole warpgroup brings, as those of many rows have.</summary>
+    public static WarpgroupTile ChooseLarge(MatrixProduct product, int multiprocessors)
+    {
         // A round of the largest tiles takes as long as two of large ones.
-        return 2 * Rounds(Largest.Tiles(product)) <= Rounds(large) ? Largest : Large;
+        return 2 * Rounds(Largest.Tiles(product)) <= Rounds(Large.Tiles(product)) ? Largest : Large;
 
         long Rounds(long tiles) => (tiles + multiprocessors - 1) / multiprocessors;
     }
@@ -78,19 +84,28 @@ internal readonly record struct WarpgroupTile(int Consumers, int Columns, int St
     /// <param name="source">The kernel's source.</param>
     /// <param name="entryPoint">The kernel.</param>
     /// <param name="tiles">How many tiles there are at most; none: nothing will run.</param>
-    /// <param name="left">The left factor.</param>
+    /// <param name="left">The left factor; null: the kernel's own threads bring it, and it has no map.</param>
     /// <param name="right">The right factor.</param>
     public KernelLaunch Launch(CudaKernelBuilder kernel, KernelSource source, string entryPoint, long tiles,
-        WarpgroupFactor left, WarpgroupFactor right)
+        WarpgroupFactor? left, WarpgroupFactor right)
     {
         int grid = (int)Math.Min(tiles, (long)Blocks * kernel.Target.MultiprocessorCount);
-        KernelTensorMap leftMap = left.Map(Rows), rightMap = right.Map(Columns);
-        return kernel.Launch(source, entryPoint, grid, Threads, SharedBytes)
-            .Define("CONSUMERS", Consumers).Define("TILE_COLUMNS", Columns).Define("STAGES", Stages)
-            .Define("BLOCKS", Blocks)
-            .TensorMap(left.Operand, leftMap).TensorMap(right.Operand, rightMap)
-            .Int32(left.Boxes(Rows) * leftMap.BoxBytes + right.Boxes(Columns) * rightMap.BoxBytes);
+        KernelTensorMap rightMap = right.Map(Columns);
+        int bytes = right.Boxes(Columns) * rightMap.BoxBytes;
+        KernelLaunch launch = Define(kernel.Launch(source, entryPoint, grid, Threads, SharedBytes));
+        if (left is { } factor)
+        {
+            KernelTensorMap leftMap = factor.Map(Rows);
+            launch.TensorMap(factor.Operand, leftMap);
+            bytes += factor.Boxes(Rows) * leftMap.BoxBytes;
+        }
+
+        return launch.TensorMap(right.Operand, rightMap).Int32(bytes);
     }
+
+    /// <summary>Defines the tile's constants.</summary>
+    public KernelLaunch Define(KernelLaunch launch) => launch
+        .Define("CONSUMERS", Consumers).Define("TILE_COLUMNS", Columns).Define("STAGES", Stages).Define("BLOCKS", Blocks);
 }
 
 /// <summary>A factor of a product of warpgroups, as it lies in memory: bfloat16, rows without gaps.</summary>
@@ -105,14 +120,19 @@ internal readonly record struct WarpgroupFactor(CudaOperand Operand, int Columns
     private const int BoxColumns = KernelTensorMap.BoxColumns;
 
     /// <summary>
+    /// The pieces that a tile has of the factor, in rows of their own; more than one only where the inner index is contiguous.
+    /// </summary>
+    public int Parts { get; init; } = 1;
+
+    /// <summary>
     /// The boxes in which it is read. Of a factor whose inner index is contiguous one has all rows of the tile, but for whole
     /// groups of eight that are not there.
     /// </summary>
     /// <param name="extent">The rows of the left factor, or columns of the right one, that a tile has.</param>
     public KernelTensorMap Map(int extent) => new(Columns, Rows, Matrices,
-        IsInnerContiguous ? Math.Min(extent, CudaKernelBuilder.Blocks(Rows, 8) * 8) : BoxColumns);
+        IsInnerContiguous ? Math.Min(extent / Parts, CudaKernelBuilder.Blocks(Rows, 8) * 8) : BoxColumns);
 
     /// <summary>The boxes of a stage.</summary>
     /// <param name="extent">The rows of the left factor, or columns of the right one, that a tile has.</param>
-    public int Boxes(int extent) => IsInnerContiguous ? 1 : extent / BoxColumns;
+    public int Boxes(int extent) => IsInnerContiguous ? Parts : extent / BoxColumns;
 }

@@ -49,12 +49,13 @@ public sealed class ValueUses
         && Readers(value).All(node => node == reader);
 }
 
-/// <summary>Applies fusion rules to a forward graph.</summary>
+/// <summary>Applies fusion rules to a graph.</summary>
 public static class Fusion
 {
     /// <summary>
-    /// Replaces every pattern that a rule finds. To be called after the forward pass is written and before
-    /// <see cref="Differentiation.Differentiate"/>, so that the fused op's own gradient is used.
+    /// Replaces every pattern that a rule finds. Rules of ops with a gradient belong after the forward pass is written and
+    /// before <see cref="Differentiation.Differentiate"/>, so that the fused op's own gradient is used; those of ops without
+    /// one belong after it.
     /// </summary>
     /// <returns>How many patterns were replaced.</returns>
     public static int Fuse(this Graph graph, IReadOnlyList<FusionRule> rules)

@@ -17,4 +17,10 @@ public static class FusionRules
         new ConnectorFusion(),
         new VocabularyHeadFusion(),
     ];
+
+    /// <summary>
+    /// Those of ops without a gradient: for after differentiation, when all readers of a value are known, so that a value
+    /// which the backward pass reads stays.
+    /// </summary>
+    public static IReadOnlyList<FusionRule> AfterDifferentiation { get; } = [new MatMulActivationFusion()];
 }

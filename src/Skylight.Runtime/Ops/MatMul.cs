@@ -18,11 +18,7 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
     /// <inheritdoc/>
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
-        TypeCheck check = new TypeCheck(this, inputs).Count(2, 3).Activation(0, "x").Weight(1, "weight", 0, "x", quantized: true);
-        check.That(inputs[0].Shape.Columns == inputs[1].Shape.Columns,
-            $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
-        if (inputs.Count > 2)
-            check.Is(2, "bias", DataType.Float32, DataType.BFloat16).Shape(2, "bias", inputs[1].Shape[0]);
+        TypeCheck check = Check(this, inputs);
         DataType output = OutputType ?? inputs[0].DataType;
         check.That(output == inputs[0].DataType || output == DataType.Float32,
             $"the output can be float32 or have the data type of x, not {output}");
@@ -60,6 +56,17 @@ public sealed record MatMul(DataType? OutputType = null) : Op, ICpuKernel
         fixed (float* biasPointer = bias)
             Gemm.MultiplyWeight(arguments, arguments.Input(1), arguments.InputPointer(0), biasPointer,
                 arguments.OutputPointer(0), arguments.Input(0).Shape.Rows);
+    }
+
+    /// <summary>Checks the operands of a product with a weight, of this or another op.</summary>
+    internal static TypeCheck Check(Op op, IReadOnlyList<TensorType> inputs)
+    {
+        TypeCheck check = new TypeCheck(op, inputs).Count(2, 3).Activation(0, "x").Weight(1, "weight", 0, "x", quantized: true);
+        check.That(inputs[0].Shape.Columns == inputs[1].Shape.Columns,
+            $"x has {inputs[0].Shape.Columns} columns, but the weight reads {inputs[1].Shape.Columns}");
+        if (inputs.Count > 2)
+            check.Is(2, "bias", DataType.Float32, DataType.BFloat16).Shape(2, "bias", inputs[1].Shape[0]);
+        return check;
     }
 }
 

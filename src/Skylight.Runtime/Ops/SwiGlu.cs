@@ -31,9 +31,13 @@ public sealed record SwiGlu : Op, ICpuKernel
     /// <inheritdoc/>
     public unsafe void Run(in CpuArguments arguments)
     {
-        int columns = arguments.Output(0).Shape.Columns;
-        float* gateUp = arguments.InputPointer(0), y = arguments.OutputPointer(0);
-        ElementWise.ForRows(arguments.Input(0).Shape.Rows, 2 * columns, (start, count) =>
+        Shape y = arguments.Output(0).Shape;
+        Apply(arguments.InputPointer(0), arguments.OutputPointer(0), arguments.Input(0).Shape.Rows, y.Columns);
+    }
+
+    /// <summary>Row by row: gateUp [rows, 2·columns] → y [rows, columns].</summary>
+    internal static unsafe void Apply(float* gateUp, float* y, int rows, int columns) =>
+        ElementWise.ForRows(rows, 2 * columns, (start, count) =>
         {
             for (int row = start; row < start + count; row++)
             {
@@ -41,7 +45,6 @@ public sealed record SwiGlu : Op, ICpuKernel
                 ElementMap.Apply<Forward>(gate, gate + columns, y + (long)row * columns, columns);
             }
         });
-    }
 
     private readonly struct Forward : IBinaryFunction
     {

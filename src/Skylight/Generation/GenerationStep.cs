@@ -109,6 +109,7 @@ internal sealed class GenerationStep
         for (int result = 0; result < _results.Length; result++)
             graph.Output(names[result], _results[result]);
         model.Fuse(graph);
+        model.FuseForward(graph);
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
 

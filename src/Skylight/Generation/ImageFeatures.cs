@@ -117,6 +117,7 @@ internal sealed class ImageEncodingStep
         _features = model.EncodeImages(graph, _pixels).Features;
         graph.Output("features", _features);
         model.Fuse(graph);
+        model.FuseForward(graph);
         _executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
     }
 

@@ -208,6 +208,16 @@ public sealed class VisionLanguageModel : IDisposable
             graph.Fuse(FusionRules.All);
     }
 
+    /// <summary>
+    /// Applies the fusion rules of ops that have no gradient, if <see cref="UseFusion"/> says so. To be called after
+    /// <see cref="Fuse"/> and after differentiation, where there is one.
+    /// </summary>
+    public void FuseForward(Graph graph)
+    {
+        if (UseFusion)
+            graph.Fuse(FusionRules.AfterDifferentiation);
+    }
+
     /// <summary>The parameters of a model that lives nowhere: names, types and order.</summary>
     internal static ParameterSet DescribeParameters(ModelConfiguration configuration, DataType parameterType)
     {

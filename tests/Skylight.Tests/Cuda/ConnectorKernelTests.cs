@@ -1,3 +1,5 @@
+using Skylight.Cuda;
+using Skylight.Cuda.Bindings;
 using Skylight.Ops;
 using Skylight.Tensors;
 using Skylight.Tests.Ops;
@@ -47,5 +49,134 @@ public sealed class ConnectorKernelTests
         double difference = expected.Zip(actual, (left, right) => Math.Pow(left - right, 2)).Sum(),
             norm = expected.Sum(value => (double)value * value);
         Assert.True(Math.Sqrt(difference) <= 1e-2 * Math.Sqrt(norm), $"relative error {Math.Sqrt(difference / norm)}");
+    }
+
+    [Theory]
+    [MemberData(nameof(WarpgroupProductTests.Modes), MemberType = typeof(WarpgroupProductTests))]
+    public void Warpgroups_give_the_bits_of_mma_where_both_round_alike(string schedule, string mode)
+    {
+        using var kernels = new EmulatedKernels();
+        Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", mode);
+        // More than a tile of rows, incomplete tiles, an incomplete stage, and more stages than are kept.
+        foreach ((int images, int width, int columns, DataType type) in ((int, int, int, DataType)[])[
+            (5, 104, 136, DataType.BFloat16), (4, 8, 33, DataType.Float32)])
+        {
+            var data = new Connector(images, width, columns, type);
+            BFloat16[] expected = data.Run(kernels, CudaTarget.Ampere);
+            foreach (WarpgroupTile tile in (WarpgroupTile[])[WarpgroupTile.Large, WarpgroupTile.Largest])
+                Assert.Equal(expected, data.Run(kernels, Connector.OneProcessor, tile));
+        }
+    }
+
+    [Fact]
+    public void A_row_has_the_same_bits_among_any_others_though_wgmma_rounds_in_its_own_way()
+    {
+        using var kernels = new EmulatedKernels();
+        Emulator.Configure("rounding", "own");
+        var many = new Connector(5, 24, 136, DataType.BFloat16);
+        BFloat16[] expected = many.Run(kernels, CudaTarget.Hopper);
+        BFloat16[] one = (many with { Images = 1 }).Run(kernels, CudaTarget.Hopper);
+        Assert.Equal(expected[..one.Length], one);
+        Assert.NotEqual(one, (many with { Images = 1 }).Run(kernels, CudaTarget.Ampere));
+    }
+
+    [Fact]
+    public void The_first_product_has_one_kind_of_instruction_for_all_pictures()
+    {
+        foreach (int images in (int[])[1, 2, 40])
+        {
+            Assert.Equal(["connector_statistics", "warpgroup_connector_inner", "warpgroup_product"],
+                Launches(new Connector(images, 24, 136, DataType.BFloat16), CudaTarget.Hopper));
+            // Tokens of which 16 bytes are not read at a time, other cards, and the switch.
+            foreach ((int width, CudaTarget target) in ((int, CudaTarget)[])[(20, CudaTarget.Hopper),
+                (24, CudaTarget.Ampere), (24, CudaTarget.Hopper with { UsesWarpgroups = false })])
+                Assert.Equal("connector_inner", Launches(new Connector(images, width, 136, DataType.BFloat16), target)[1]);
+        }
+
+        static string[] Launches(Connector data, CudaTarget target) => [.. CudaBindings.Standard.Describe(Connector.Op,
+            data.Types, target).Launches.Select(launch => launch.EntryPoint)];
+    }
+
+    /// <summary>A mistake in the kernel's source, and what the emulator says of it; nothing: the numbers are wrong.</summary>
+    public static TheoryData<string, string, string> Mistakes => new()
+    {
+        // What is stored is not seen by the tensor cores, or not by the time that it is said to be.
+        { "fence_proxy_async();", "", "without a fence_proxy_async" },
+        { "        synchronize_warp();\n        if (lane_index() == 0)\n            mbarrier_arrive(barrier);",
+            "        if (lane_index() == 0)\n            mbarrier_arrive(barrier);", "race on shared memory" },
+        { "arrivals = 1 + group_threads / 32", "arrivals = group_threads / 32", "arrivals|misses" },
+        { "arrivals = 1 + group_threads / 32", "arrivals = 2 + group_threads / 32", "deadlock" },
+        // Stages that are given back before they were read, or filled before they were given back.
+        { "wgmma_wait<1>();", "", "may still be reading it" },
+        { "ring.parity ^ 1", "ring.parity", "mbarrier_wait" },
+        // Tokens, swizzle, norm and bias.
+        { "read(inner + stage_inner);", "", "" },
+        { "column < run ? column : shuffle.line() + column - run", "column", "" },
+        { "min(first_row + own_row(i), rows - 1)", "first_row + own_row(i)", "warpgroup_connector.cu" },
+        { "Tokens::offset(own_row(0), own_chunk())", "own_row(0) * 128 + own_chunk() * 16", "" },
+        { "shift.load(norm_bias + column)", "shift.load(norm_weight + column)", "" },
+        { "first_patch[i] * shuffle.width", "first_patch[0] * shuffle.width", "" },
+        { "min(own_column, columns - 1)]", "0]", "" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Mistakes))]
+    public void A_mistake_in_the_kernel_is_found(string right, string wrong, string findings)
+    {
+        using var kernels = new EmulatedKernels();
+        var data = new Connector(5, 104, 136, DataType.BFloat16);
+        KernelSource mistaken = WarpgroupProductTests.Mistaken("warpgroup_connector.cu", right, wrong);
+        BFloat16[] expected = data.Run(kernels, Connector.OneProcessor, WarpgroupTile.Large);
+        BFloat16[] found = [];
+        string? report = Record.Exception(
+            () => found = data.Run(kernels, Connector.OneProcessor, WarpgroupTile.Large, mistaken))?.Message;
+        if (findings.Length == 0)
+        {
+            Assert.Null(report);
+            Assert.NotEqual(expected, found);
+            return;
+        }
+
+        Assert.NotNull(report);
+        Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
+    }
+
+    /// <summary>A connector over pictures of 12 × 12 patches, with random numbers.</summary>
+    private sealed record Connector(int Images, int Width, int Columns, DataType ParameterType)
+    {
+        private const int Grid = 12;
+
+        public static FusedConnector Op { get; } = new(Grid, Grid, 1e-5f);
+
+        public static CudaTarget OneProcessor { get; } = CudaTarget.Hopper with { MultiprocessorCount = 1 };
+
+        public TensorType[] Types =>
+        [
+            new(DataType.BFloat16, new Shape(Images * (1 + (Grid * Grid)), Width)), Parameter(4 * Width), Parameter(4 * Width),
+            Weight(Columns, 4 * Width), Parameter(Columns), Weight(Columns, Columns), Parameter(Columns),
+        ];
+
+        public BFloat16[] Run(EmulatedKernels kernels, CudaTarget target, WarpgroupTile? tile = null,
+            KernelSource? source = null)
+        {
+            TensorType[] types = Types;
+            CudaBindings bindings = CudaBindings.Standard.With<FusedConnector>(
+                (op, kernel) => ConnectorBindings.Queue(op, kernel, tile, source));
+            return kernels.Run<BFloat16>(bindings.Describe(Op, types, target), Op.Infer(types)[0],
+                [.. types.Select((type, index) => Numbers(type, index + 1))]);
+        }
+
+        // A picture's numbers do not depend on how many come after it.
+        private static Array Numbers(TensorType type, int seed)
+        {
+            float[] values = Ops.Numbers.Random(seed, (int)type.Shape.ElementCount);
+            return type.DataType == DataType.Float32 ? values : Array.ConvertAll(values, value => (BFloat16)value);
+        }
+
+        private TensorType Parameter(int count) => new(ParameterType, new Shape(count));
+
+        private static TensorType Weight(int rows, int columns) =>
+            new(DataType.BFloat16, new Shape(rows, columns), Storage.Weight);
     }
 }

@@ -137,7 +137,9 @@ public sealed class MatrixProductTests
         // Up to 64 rows no tile is higher than they are, however large the weight.
         Assert.Equal(MatrixTile.Low, MatrixTile.Choose(17, 151_674, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Low, MatrixTile.Choose(32, 9728, 1, true, CudaTarget.Hopper));
-        Assert.Equal(MatrixTile.Small, MatrixTile.Choose(32, 896, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.LowNarrow, MatrixTile.Choose(17, 896, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.LowNarrow, MatrixTile.Choose(32, 896, 1, true, CudaTarget.Hopper));
+        Assert.Equal(MatrixTile.Small, MatrixTile.Choose(33, 896, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Medium, MatrixTile.Choose(33, 151_674, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Medium, MatrixTile.Choose(64, 151_674, 1, true, CudaTarget.Hopper));
         Assert.Equal(MatrixTile.Large, MatrixTile.Choose(65, 32_000, 1, true, CudaTarget.Hopper));

@@ -28,6 +28,9 @@ public sealed class QuantizedKernelTests
         new(CodeType.Int6, 16, HasMinimum: false) { SuperBlockSize = 256 },
     ];
 
+    /// <summary>One of each kind that there are kernels for.</summary>
+    internal static IReadOnlyList<QuantizedFormat> AllFormats => s_formats;
+
     public static TheoryData<int> Formats => [.. Enumerable.Range(0, s_formats.Length)];
 
     [Theory]
@@ -196,7 +199,8 @@ public sealed class QuantizedKernelTests
             [Half(rows, weight.Type.Shape.Columns), new TensorType(DataType.BFloat16, weight.Type.Shape, Storage.Weight)],
             x, Array.ConvertAll(Values(weight), value => (BFloat16)value));
 
-    private static Array Packed(QuantizedElements elements)
+    /// <summary>The words of a weight as they lie on a card.</summary>
+    internal static Array Packed(QuantizedElements elements)
     {
         QuantizedWeightLayout layout = QuantizedWeightLayout.Of(elements.Type);
         byte[] bytes = new byte[layout.BytesOf(elements.Type.Shape.Rows)];

@@ -144,6 +144,40 @@ public class FusionTests
         }, [Tokens, 24]);
     }
 
+    [Theory]
+    [InlineData(ProductActivation.Gelu)]
+    [InlineData(ProductActivation.SwiGlu)]
+    public void A_product_and_its_activation_are_one_op_where_nothing_else_reads_the_product(ProductActivation activation)
+    {
+        foreach (bool isDifferentiated in (bool[])[false, true])
+        {
+            float[][] results = [.. new[] { false, true }.Select(fuse =>
+            {
+                var graph = new Graph();
+                Value x = graph.Input("x", TensorType.Float32(Tokens, Hidden)),
+                    weight = graph.Input("weight", new TensorType(DataType.Float32, new Shape(34, Hidden), Storage.Weight)),
+                    bias = graph.Input("bias", TensorType.Float32(34)),
+                    product = graph.Add(new MatMul(), x, weight, bias),
+                    y = graph.Add(activation == ProductActivation.Gelu ? new Gelu() : new SwiGlu(), product);
+                graph.Output("y", y);
+                // The backward pass reads the product.
+                if (isDifferentiated)
+                    graph.Output("dx", graph.Differentiate(graph.Add(new Sum(), y), [x], graph.Add(new One()), new Add())[x]);
+                if (fuse)
+                    Assert.Equal(isDifferentiated ? 0 : 1, graph.Fuse(FusionRules.AfterDifferentiation));
+                Assert.Equal(fuse && !isDifferentiated, graph.Nodes.Any(node => node.Op is MatMulActivation));
+                using var device = new CpuDevice();
+                using var workspace = new Workspace(device);
+                var executor = new Executor(Planner.Plan(graph, device), workspace);
+                foreach (Value input in (Value[])[x, weight, bias])
+                    executor.Write<float>(input, Numbers.Random(input == x ? 1 : 2, (int)input.Shape.ElementCount));
+                executor.Run(TestContext.Current.CancellationToken);
+                return executor.Read<float>(graph.OutputNamed("y"));
+            })];
+            Assert.Equal(results[0], results[1]);
+        }
+    }
+
     /// <summary>Runs a graph and its fused twin, forward and backward.</summary>
     private static void AssertFused(string fusedOp, int expectedCount, Func<Graph, Value[], Value[]> build,
         params int[][] shapes)
