@@ -1,17 +1,21 @@
 // Rotary position embedding (Su et al., 2021).
-//   rotary_table       positions int32 [tokens] → table [tokens, D] float: cos, then sin, of position · theta^(−2i/D), i < D/2, times
-//                      `scale`; where factor is not 0, frequencies are mixed with those divided by it, from place low to place high (YaRN)
-//   rotary_embedding   of every head the pairs (x1, x2) = (x[i], x[i + D/2]): y1 = x1·cos − x2·sin, y2 = x2·cos + x1·sin; y may be x
+//   rotary_table       positions int32 [tokens] → table [tokens, D] float: cos, then sin, of position · theta^(−2i/D),
+//                      i < D/2, times `scale`; where factor is not 0, frequencies are mixed with those divided by it,
+//                      from place low to place high (YaRN)
+//   rotary_embedding   of every head the pairs (x1, x2) = (x[i], x[i + D/2]): y1 = x1·cos − x2·sin, y2 = x2·cos +
+//                      x1·sin; y may be x
 //   qkv_split_rotary   qkv [tokens, (Hq + 2·Hkv)·D] → q, k rotated and v as it is, each a matrix of its own
 //   qkv_merge_rotary   the transpose: dq, dk, dv (each may be null: zeros) → dqkv, rotated back
 // ELEMENT is float or bfloat16 (-D), the table float. WIDTH elements are one access; WIDTH divides D/2.
 //
-// The table is what the CPU makes: the frequency and the angle are rounded to float where reference implementations round them, the rest
-// is computed in double (reduction by multiples of π/2 in two parts, exact for every angle an int32 position can make; Taylor series on
-// [−π/4, π/4], terms left out below 1e-16). A rotation is the same two fused multiply-adds in every kernel here.
+// The table is what the CPU makes: the frequency and the angle are rounded to float where reference implementations
+// round them, the rest is computed in double (reduction by multiples of π/2 in two parts, exact for every angle an
+// int32 position can make; Taylor series on [−π/4, π/4], terms left out below 1e-16). A rotation is the same two fused
+// multiply-adds in every kernel here.
 //
-// Launch: 256 threads. rotary_table: each one frequency of 8 neighbouring tokens; the others: each one pack of the first half of
-// a head and the same of the second half. A negative position is reported, and its row is that of a negative angle.
+// Launch: 256 threads. rotary_table: each one frequency of 8 neighbouring tokens; the others: each one pack of the
+// first half of a head and the same of the second half. A negative position is reported, and its row is that of a
+// negative angle.
 // FLOPs: 6 per pair. Bytes: every operand once; the table is read again by every head, from cache.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, bfloat16, WIDTH 8: no spills; registers on sm_80 / sm_90a:
 // rotary_table 32 / 64 (it calls pow), qkv_split_rotary 48 / 40, qkv_merge_rotary 40 / 40, rotary_embedding 32 / 32.
@@ -54,8 +58,8 @@ __device__ __forceinline__ void sine_cosine(float angle, float& sine, float& cos
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    rotary_table(const int* positions, float* table, int tokens, int dimension, float theta, float factor, float low, float high, float scale, Status* status,
-                 int tag) {
+    rotary_table(const int* positions, float* table, int tokens, int dimension, float theta, float factor, float low,
+                 float high, float scale, Status* status, int tag) {
     const int half = dimension / 2;
     const Place place = this_place<1>(divide_up(tokens, table_rows), half);
     if (!place.inside)
@@ -65,8 +69,10 @@ extern "C" __global__ void __launch_bounds__(256)
     float frequency = 1.0f / power;
     if (factor != 0.0f) {
         // The operations of the CPU, none of them contracted.
-        const float kept = __fadd_rn(1.0f, -fminf(fmaxf(__fadd_rn((float)index, -low) / __fadd_rn(high, -low), 0.0f), 1.0f));
-        frequency = __fadd_rn(__fmul_rn(1.0f / __fmul_rn(factor, power), __fadd_rn(1.0f, -kept)), __fmul_rn(frequency, kept));
+        const float kept =
+            __fadd_rn(1.0f, -fminf(fmaxf(__fadd_rn((float)index, -low) / __fadd_rn(high, -low), 0.0f), 1.0f));
+        frequency =
+            __fadd_rn(__fmul_rn(1.0f / __fmul_rn(factor, power), __fadd_rn(1.0f, -kept)), __fmul_rn(frequency, kept));
     }
     const int first = place.row * table_rows;
     for (int token = first; token < min(first + table_rows, tokens); token++) {
@@ -86,7 +92,9 @@ struct Pair {
     Pack<T, width> second;
 };
 
-__device__ __forceinline__ Pair load_pair(const T* first, int half) { return Pair{load_pack<width>(first), load_pack<width>(first + half)}; }
+__device__ __forceinline__ Pair load_pair(const T* first, int half) {
+    return Pair{load_pack<width>(first), load_pack<width>(first + half)};
+}
 
 __device__ __forceinline__ void store_pair(T* first, int half, const Pair& pair) {
     store_pack<width>(first, pair.first);
@@ -121,17 +129,20 @@ __device__ __forceinline__ HeadPlace this_head_place(int tokens, int heads, int 
     return HeadPlace{place.row, head, place.column - head * half, place.inside};
 }
 
-extern "C" __global__ void __launch_bounds__(256) rotary_embedding(const T* x, const float* table, T* y, int tokens, int heads, int dimension, float sign) {
+extern "C" __global__ void __launch_bounds__(256)
+    rotary_embedding(const T* x, const float* table, T* y, int tokens, int heads, int dimension, float sign) {
     const int half = dimension / 2;
     const HeadPlace place = this_head_place(tokens, heads, half);
     if (!place.inside)
         return;
     const long long own = (place.token * heads + place.head) * dimension + place.element;
-    store_pair(y + own, half, rotate(load_pair(x + own, half), table + place.token * dimension + place.element, half, sign));
+    store_pair(y + own, half,
+               rotate(load_pair(x + own, half), table + place.token * dimension + place.element, half, sign));
 }
 
-extern "C" __global__ void __launch_bounds__(256) qkv_split_rotary(const T* qkv, const float* table, T* query, T* key, T* value, int tokens, int query_heads,
-                                                                   int key_heads, int dimension) {
+extern "C" __global__ void __launch_bounds__(256)
+    qkv_split_rotary(const T* qkv, const float* table, T* query, T* key, T* value, int tokens, int query_heads,
+                     int key_heads, int dimension) {
     const int half = dimension / 2;
     const int heads = query_heads + 2 * key_heads;
     const HeadPlace place = this_head_place(tokens, heads, half);
@@ -151,8 +162,9 @@ extern "C" __global__ void __launch_bounds__(256) qkv_split_rotary(const T* qkv,
     store_pair(target + place.element, half, pair);
 }
 
-extern "C" __global__ void __launch_bounds__(256) qkv_merge_rotary(const float* table, const T* query, const T* key, const T* value, T* qkv, int tokens,
-                                                                   int query_heads, int key_heads, int dimension) {
+extern "C" __global__ void __launch_bounds__(256)
+    qkv_merge_rotary(const float* table, const T* query, const T* key, const T* value, T* qkv, int tokens,
+                     int query_heads, int key_heads, int dimension) {
     const int half = dimension / 2;
     const int heads = query_heads + 2 * key_heads;
     const HeadPlace place = this_head_place(tokens, heads, half);

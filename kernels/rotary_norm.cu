@@ -1,10 +1,13 @@
-// The attention projection split, every head of queries and keys normalised (RMSNorm, as norm.cu has it) and rotated (as rotary.cu does).
-//   qkv_split_norm_rotary   qkv [tokens, (Hq + 2·Hkv)·D] of ELEMENT, table [tokens, D] float, query and key weight [D] of PARAMETER
-//                           → q [tokens, Hq·D], k and v [tokens, Hkv·D]; the normalised head is rounded before it is rotated, so that the result
-//                           has the bits of the two ops one after the other
-// Launch: a warp for each head of each token, four to a block of 128 threads; see common/row.cuh (ROW_THREADS is 32). 4·D floats of shared
-// memory: the two elements of a rotation lie in packs of other lanes, or, where D/2 is no multiple of VECTOR, in the middle of them.
-// FLOPs: 7 per element of queries and keys. Bytes: every operand once; the table is read again by every head, from cache.
+// The attention projection split, every head of queries and keys normalised (RMSNorm, as norm.cu has it) and rotated
+// (as rotary.cu does).
+//   qkv_split_norm_rotary   qkv [tokens, (Hq + 2·Hkv)·D] of ELEMENT, table [tokens, D] float, query and key weight [D]
+//                           of PARAMETER → q [tokens, Hq·D], k and v [tokens, Hkv·D]; the normalised head is rounded
+//                           before it is rotated, so that the result has the bits of the two ops one after the other
+// Launch: a warp for each head of each token, four to a block of 128 threads; see common/row.cuh (ROW_THREADS is 32).
+// 4·D floats of shared memory: the two elements of a rotation lie in packs of other lanes, or, where D/2 is no multiple
+// of VECTOR, in the middle of them.
+// FLOPs: 7 per element of queries and keys. Bytes: every operand once; the table is read again by every head, from
+// cache.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, bfloat16: no spills; registers: kernels/budget.json.
 #include "common/reduce.cuh"
 #include "common/row.cuh"
@@ -17,8 +20,8 @@ static_assert(ROW_THREADS == 32 && PACKS > 0, "a warp to a head, which it keeps 
 constexpr int warps = 4;
 
 extern "C" __global__ void __launch_bounds__(32 * warps)
-    qkv_split_norm_rotary(const T* qkv, const float* table, const W* query_weight, const W* key_weight, T* query, T* key, T* value, int tokens,
-                          int query_heads, int key_heads, int dimension, float epsilon) {
+    qkv_split_norm_rotary(const T* qkv, const float* table, const W* query_weight, const W* key_weight, T* query,
+                          T* key, T* value, int tokens, int query_heads, int key_heads, int dimension, float epsilon) {
     SKYLIGHT_SHARED(shared);
     const int heads = query_heads + 2 * key_heads;
     const long long place = (long long)blockIdx.x * warps + threadIdx.x / 32;
@@ -30,12 +33,14 @@ extern "C" __global__ void __launch_bounds__(32 * warps)
     const T* source = qkv + place * dimension;
     if (key_head >= key_heads) {
         T* target = value + (token * key_heads + key_head - key_heads) * dimension;
-        each_pack(dimension, [&](int, int column) { store_pack<VECTOR>(target + column, load_pack<VECTOR>(source + column)); });
+        each_pack(dimension,
+                  [&](int, int column) { store_pack<VECTOR>(target + column, load_pack<VECTOR>(source + column)); });
         return;
     }
 
     const W* weight = key_head < 0 ? query_weight : key_weight;
-    T* target = key_head < 0 ? query + (token * query_heads + head) * dimension : key + (token * key_heads + key_head) * dimension;
+    T* target = key_head < 0 ? query + (token * query_heads + head) * dimension
+                             : key + (token * key_heads + key_head) * dimension;
     RowPacks<T> row{source, {}};
     float squares = 0;
     each_pack(dimension, [&](int i, int column) {
@@ -64,7 +69,8 @@ extern "C" __global__ void __launch_bounds__(32 * warps)
         for (int e = 0; e < VECTOR; e++) {
             const bool is_first = column + e < half;
             const int index = is_first ? column + e : column + e - half;
-            const float x1 = normalized[index], x2 = normalized[index + half], c = cosines[index], s = cosines[half + index];
+            const float x1 = normalized[index], x2 = normalized[index + half], c = cosines[index],
+                        s = cosines[half + index];
             pack.set(e, is_first ? fmaf(x1, c, __fmul_rn(-x2, s)) : fmaf(x2, c, __fmul_rn(x1, s)));
         }
         store_pack<VECTOR>(target + column, pack);

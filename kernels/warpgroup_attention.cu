@@ -29,7 +29,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
                         float scale, float natural_scale) {
     SKYLIGHT_SHARED(shared);
     const AttentionTile tile = tiles[blockIdx.y];
-    if (tile.rows == 0) return;
+    if (tile.rows == 0)
+        return;
     const int heads = gridDim.x, head = blockIdx.x;
     attend_tile<consumers>(
         Pipeline{shared}, packed_queries<dimension>(tile, heads, head, q, output, log_sum_exp, CAUSAL),

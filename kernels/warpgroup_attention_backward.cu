@@ -152,7 +152,8 @@ __device__ __forceinline__ void copy_tiles(const Shared& shared, const Work& wor
         const int stage = step % STAGES;
 #pragma unroll
         for (int kind = 0; kind < tile_kinds; kind++) {
-            if (lane_index() == 0) mbarrier_wait(shared.empty(kind, stage), step / STAGES & 1 ^ 1);
+            if (lane_index() == 0)
+                mbarrier_wait(shared.empty(kind, stage), step / STAGES & 1 ^ 1);
             fill_tile<Pipeline::panels>(shared.tile(kind, stage), shared.full(kind, stage), shared.part(), part_parity,
                                         rows, kind);
         }
@@ -193,7 +194,8 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
             needed++;
             while (done < needed) {
                 done = atomicAdd(progress - later, 0);
-                if (done < needed) __nanosleep(32);
+                if (done < needed)
+                    __nanosleep(32);
             }
             fence_device();
             fence_proxy_async_global();
@@ -211,7 +213,8 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
         tma_store_commit();
         tma_store_wait_read<0>();
 #pragma unroll
-        for (int group = 0; group < consumers; group++) mbarrier_arrive(shared.sums_empty(group));
+        for (int group = 0; group < consumers; group++)
+            mbarrier_arrive(shared.sums_empty(group));
         tma_store_wait<0>();
         fence_proxy_async_global();
         fence_device();
@@ -311,7 +314,8 @@ struct KeyWalk {
 #pragma unroll
         for (int column = 0; column < dimension / 8; column++)
 #pragma unroll
-            for (int i = 0; i < 4; i++) key_sums[column][i] = value_sums[column][i] = 0.0f;
+            for (int i = 0; i < 4; i++)
+                key_sums[column][i] = value_sums[column][i] = 0.0f;
     }
 
     // Of the warp.
@@ -351,13 +355,15 @@ struct KeyWalk {
             leave(0, ring.stage);
             ring.advance();
             first += attention_block;
-            if (first >= work.tile.rows) first = work.first_query();
+            if (first >= work.tile.rows)
+                first = work.first_query();
         }
     }
 
 private:
     __device__ __forceinline__ void leave(int kind, int stage) const {
-        if (lane_index() == 0) mbarrier_arrive(shared.empty(kind, stage));
+        if (lane_index() == 0)
+            mbarrier_arrive(shared.empty(kind, stage));
     }
 
     // Where this lane's two queries of every eight are.
@@ -379,13 +385,15 @@ private:
 
     // p = 0 where the query, of the 64 from `first` on, does not see the key.
     __device__ __forceinline__ void hide(int first) {
-        if (first >= from[1]) return;
+        if (first >= from[1])
+            return;
         const int query = first + lane_index() % 4 * 2;
 #pragma unroll
         for (int j = 0; j < attention_block / 8; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                if (query + 8 * j + i % 2 < from[i / 2]) p[j][i] = 0.0f;
+                if (query + 8 * j + i % 2 < from[i / 2])
+                    p[j][i] = 0.0f;
     }
 
     // dp becomes ds = p·(dp − out·dOut).
@@ -395,7 +403,8 @@ private:
         for (int j = 0; j < attention_block / 8; j++) {
             const float2 product = load_shared(products + 4 * j);
 #pragma unroll
-            for (int i = 0; i < 4; i++) dp[j][i] = p[j][i] * (dp[j][i] - (i % 2 == 0 ? product.x : product.y));
+            for (int i = 0; i < 4; i++)
+                dp[j][i] = p[j][i] * (dp[j][i] - (i % 2 == 0 ? product.x : product.y));
         }
     }
 
@@ -430,7 +439,8 @@ private:
                                                                  query_sums[column][2], query_sums[column][3]});
         fence_proxy_async();
         synchronize_warp();
-        if (lane_index() == 0) mbarrier_arrive(shared.sums_full(group));
+        if (lane_index() == 0)
+            mbarrier_arrive(shared.sums_full(group));
     }
 };
 
@@ -442,7 +452,8 @@ extern "C" __global__ void __launch_bounds__(256)
     for (int row = (int)threadIdx.x / 32; row < tile_keys; row += 8) {
         const int own = tile.first + row;
         // The last block may be filled up, and none after it is this sequence's.
-        if (own - own % attention_block >= tile.rows) return;
+        if (own - own % attention_block >= tile.rows)
+            return;
         float logarithm = 0.0f, sum = 0.0f;
         if (own < tile.rows) {
             const long long index = (long long)(tile.start + own) * heads + head;
@@ -454,7 +465,8 @@ extern "C" __global__ void __launch_bounds__(256)
                 sum = fmaf(high_to_float(left[pair]), high_to_float(right[pair]), sum);
             }
 #pragma unroll
-            for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+            for (int mask = 16; mask > 0; mask /= 2)
+                sum += shuffle_xor(sum, mask);
             logarithm = log_sum_exp[index] * log2_of_e;
         }
         float* target =
@@ -488,7 +500,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
         decrease_registers<24>();
         const int ticket = shared.ticket(), own_warp = (int)threadIdx.x % group_threads / 32;
         const Work work(tiles, ticket, key_heads, group);
-        if (work.tile.rows == 0) return;
+        if (work.tile.rows == 0)
+            return;
         if (own_warp == 0)
             copy_tiles(shared, work, &queries, &gradients, &keys, &values);
         else if (own_warp == 1 && lane_index() == 0)
@@ -498,7 +511,8 @@ extern "C" __global__ void __launch_bounds__(threads, 1)
     } else {
         increase_registers<240>();
         const Work work(tiles, shared.ticket(), key_heads, group);
-        if (work.tile.rows == 0) return;
+        if (work.tile.rows == 0)
+            return;
         KeyWalk walk(shared, work, own_group, scale);
         walk.run();
         const Work done(tiles, shared.ticket(), key_heads, group);
@@ -516,7 +530,8 @@ extern "C" __global__ void __launch_bounds__(consumer_threads)
     const AttentionTile tile = tiles[blockIdx.y];
     const int heads = gridDim.x, head = blockIdx.x, thread = (int)threadIdx.x % group_threads;
     const int block = tile.first / attention_block + (int)threadIdx.x / group_threads;
-    if (block * attention_block >= tile.rows) return;
+    if (block * attention_block >= tile.rows)
+        return;
     const long long stride = (long long)heads * dimension;
     const float4* from =
         reinterpret_cast<const float4*>(query_sums + ((long long)head * blocks + first_block_of(tile) + block) *

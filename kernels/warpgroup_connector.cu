@@ -109,7 +109,8 @@ struct NormalizingLoader {
     __device__ __forceinline__ void store(unsigned int stage, int inner) const {
         // The swizzle looks at a row's place among eight, which all of a thread's have in common.
         static_assert(line_rows % 8 == 0, "a thread's rows are whole groups of eight apart");
-        unsigned char* const first = shared + (stage - shared_address(shared)) + Tokens::offset(own_row(0), own_chunk());
+        unsigned char* const first =
+            shared + (stage - shared_address(shared)) + Tokens::offset(own_row(0), own_chunk());
         if (inner + own_chunk() * 8 < 4 * shuffle.width) {
 #pragma unroll
             for (int i = 0; i < own_rows; i++) {

@@ -67,9 +67,9 @@ struct SegmentTiles {
 
 // partials [tokens, segments]; target_logits [tokens].
 extern "C" __global__ void __launch_bounds__(LogitTile::threads, BLOCKS)
-    head_statistics(const __grid_constant__ TensorMap hidden, const __grid_constant__ TensorMap weight, int loaded_bytes,
-                    const int* row_targets, const int* count, SoftmaxPartial* partials, float* target_logits,
-                    int segments, int vocabulary, int width, float temperature) {
+    head_statistics(const __grid_constant__ TensorMap hidden, const __grid_constant__ TensorMap weight,
+                    int loaded_bytes, const int* row_targets, const int* count, SoftmaxPartial* partials,
+                    float* target_logits, int segments, int vocabulary, int width, float temperature) {
     SKYLIGHT_SHARED(shared);
     const int rows = *count;
     SoftmaxPartial partial[2];
@@ -183,12 +183,14 @@ __device__ __forceinline__ void add_hidden_gradient(unsigned char* shared, const
     const HiddenTile::Loader loader{&logit_gradients, &weight, loaded_bytes};
     const auto finish = [&](HiddenTile::Sums& tile, int row, int column, int) {
         if (is_last) {
-            bfloat16* const lines[2] = {row < row_count ? hidden_gradient + (long long)rows[row] * width : nullptr,
-                                        row + 8 < row_count ? hidden_gradient + (long long)rows[row + 8] * width : nullptr};
+            bfloat16* const lines[2] = {
+                row < row_count ? hidden_gradient + (long long)rows[row] * width : nullptr,
+                row + 8 < row_count ? hidden_gradient + (long long)rows[row + 8] * width : nullptr};
             store_sums<TILE_COLUMNS>(tile, lines, column, width, true);
         } else {
             float* const line = sums + (long long)row * width;
-            float* const lines[2] = {row < row_count ? line : nullptr, row + 8 < row_count ? line + 8LL * width : nullptr};
+            float* const lines[2] = {row < row_count ? line : nullptr,
+                                     row + 8 < row_count ? line + 8LL * width : nullptr};
             store_sums<TILE_COLUMNS>(tile, lines, column, width, true);
         }
     };
@@ -223,7 +225,8 @@ extern "C" __global__ void __launch_bounds__(WeightTile::threads, BLOCKS)
     const Tiles tiles{chunk_columns, width};
     WeightTile::multiply(shared, loader, *count, tiles, [&](WeightTile::Sums& sums, int row, int column, int) {
         float* const line = weight_gradient + (long long)row * width;
-        float* const lines[2] = {row < chunk_columns ? line : nullptr, row + 8 < chunk_columns ? line + 8LL * width : nullptr};
+        float* const lines[2] = {row < chunk_columns ? line : nullptr,
+                                 row + 8 < chunk_columns ? line + 8LL * width : nullptr};
         store_sums<TILE_COLUMNS>(sums, lines, column, width, true);
     });
 }

@@ -1,9 +1,10 @@
-// Matrix products of a block: bfloat16 tiles in shared memory, their way in from global memory, fragments of mma.m16n8k16, and the loop
-// that joins them. result [rows, columns] = left [rows, inner] · right [inner, columns], summed in float32.
+// Matrix products of a block: bfloat16 tiles in shared memory, their way in from global memory, fragments of
+// mma.m16n8k16, and the loop that joins them. result [rows, columns] = left [rows, inner] · right [inner, columns],
+// summed in float32.
 //
-// Every element of a result is one chain of m16n8k16 steps with the inner index ascending from 0, whatever the tile shape, the position in
-// the tile and the number of rows. So all tile shapes give the same bits, and a row's result does not depend on the other rows. What lies
-// outside of the matrices is zeros, which changes no sum.
+// Every element of a result is one chain of m16n8k16 steps with the inner index ascending from 0, whatever the tile
+// shape, the position in the tile and the number of rows. So all tile shapes give the same bits, and a row's result
+// does not depend on the other rows. What lies outside of the matrices is zeros, which changes no sum.
 //
 // Template parameters are not written in capitals here: those are the names of -D constants.
 #pragma once
@@ -15,15 +16,16 @@
 #include "ptx/mma.cuh"
 #include "ptx/warp.cuh"
 
-// A tile of bfloat16 elements, Columns of them contiguous, as 16-byte chunks. The place of a chunk within its 128 bytes depends on the row
-// (XOR), so that the eight rows of an ldmatrix tile, and a warp's stores, meet every bank once.
+// A tile of bfloat16 elements, Columns of them contiguous, as 16-byte chunks. The place of a chunk within its 128 bytes
+// depends on the row (XOR), so that the eight rows of an ldmatrix tile, and a warp's stores, meet every bank once.
 template <int Rows, int Columns>
 struct SharedTile {
     static constexpr int rows = Rows;
     static constexpr int columns = Columns;
     static constexpr int chunks = Columns / 8;
     static constexpr int bytes = Rows * Columns * 2;
-    static_assert(chunks == 1 || chunks == 2 || chunks == 4 || chunks % 8 == 0, "a tile row is 16, 32, 64 or a multiple of 128 bytes");
+    static_assert(chunks == 1 || chunks == 2 || chunks == 4 || chunks % 8 == 0,
+                  "a tile row is 16, 32, 64 or a multiple of 128 bytes");
 
     // The byte of a chunk, from the beginning of the tile.
     static __device__ __forceinline__ int offset(int row, int chunk) {
@@ -42,44 +44,53 @@ __device__ __forceinline__ void load_left_fragment(unsigned int (&fragment)[4], 
 
 // The same from a tile [inner, rows].
 template <class Tile>
-__device__ __forceinline__ void load_left_fragment_transposed(unsigned int (&fragment)[4], unsigned int tile, int row, int inner) {
+__device__ __forceinline__ void load_left_fragment_transposed(unsigned int (&fragment)[4], unsigned int tile, int row,
+                                                              int inner) {
     const int lane = lane_index();
-    ldmatrix_x4_transposed(fragment, tile + Tile::offset(inner + (lane & 7) + (lane >> 4) * 8, row / 8 + ((lane >> 3) & 1)));
+    ldmatrix_x4_transposed(fragment,
+                           tile + Tile::offset(inner + (lane & 7) + (lane >> 4) * 8, row / 8 + ((lane >> 3) & 1)));
 }
 
-// The right fragments of columns column..column+15 and inner..inner+15 from a tile [columns, inner], as weights lie: fragment[0], [1] are
-// those of the first eight columns, fragment[2], [3] of the others, which are `Apart` columns further on.
+// The right fragments of columns column..column+15 and inner..inner+15 from a tile [columns, inner], as weights lie:
+// fragment[0], [1] are those of the first eight columns, fragment[2], [3] of the others, which are `Apart` columns
+// further on.
 template <class Tile, int Apart = 8>
-__device__ __forceinline__ void load_right_fragments(unsigned int (&fragment)[4], unsigned int tile, int column, int inner) {
+__device__ __forceinline__ void load_right_fragments(unsigned int (&fragment)[4], unsigned int tile, int column,
+                                                     int inner) {
     const int lane = lane_index();
-    ldmatrix_x4(fragment, tile + Tile::offset(column + (lane & 7) + (lane >> 4) * Apart, inner / 8 + ((lane >> 3) & 1)));
+    ldmatrix_x4(fragment,
+                tile + Tile::offset(column + (lane & 7) + (lane >> 4) * Apart, inner / 8 + ((lane >> 3) & 1)));
 }
 
 // The same from a tile [inner, columns].
 template <class Tile>
-__device__ __forceinline__ void load_right_fragments_transposed(unsigned int (&fragment)[4], unsigned int tile, int column, int inner) {
+__device__ __forceinline__ void load_right_fragments_transposed(unsigned int (&fragment)[4], unsigned int tile,
+                                                                int column, int inner) {
     const int lane = lane_index();
     ldmatrix_x4_transposed(fragment, tile + Tile::offset(inner + (lane & 15), column / 8 + (lane >> 4)));
 }
 
 // The right fragment of eight columns only.
 template <class Tile>
-__device__ __forceinline__ void load_right_fragment(unsigned int (&fragment)[2], unsigned int tile, int column, int inner) {
+__device__ __forceinline__ void load_right_fragment(unsigned int (&fragment)[2], unsigned int tile, int column,
+                                                    int inner) {
     const int lane = lane_index();
     ldmatrix_x2(fragment, tile + Tile::offset(column + (lane & 7), inner / 8 + ((lane >> 3) & 1)));
 }
 
 template <class Tile>
-__device__ __forceinline__ void load_right_fragment_transposed(unsigned int (&fragment)[2], unsigned int tile, int column, int inner) {
+__device__ __forceinline__ void load_right_fragment_transposed(unsigned int (&fragment)[2], unsigned int tile,
+                                                               int column, int inner) {
     const int lane = lane_index();
     ldmatrix_x2_transposed(fragment, tile + Tile::offset(inner + (lane & 15), column / 8));
 }
 
-// How one thread brings its chunks of a tile from a row-major matrix [rows, columns] into shared memory. Chunks outside of the matrix
-// become zeros. Aligned: the matrix begins at a multiple of 16 bytes and its stride is a multiple of 8 elements, and chunks are copied
-// asynchronously (begin; the caller commits and waits). Otherwise elements are read one by one: begin reads, finish stores.
-// Cut: a row of the matrix may end within a chunk, whose rest becomes zeros; otherwise `columns` is a multiple of 8 where it is Aligned, and
-// a chunk takes fewer instructions, but more registers.
+// How one thread brings its chunks of a tile from a row-major matrix [rows, columns] into shared memory. Chunks outside
+// of the matrix become zeros. Aligned: the matrix begins at a multiple of 16 bytes and its stride is a multiple of 8
+// elements, and chunks are copied asynchronously (begin; the caller commits and waits). Otherwise elements are read one
+// by one: begin reads, finish stores.
+// Cut: a row of the matrix may end within a chunk, whose rest becomes zeros; otherwise `columns` is a multiple of 8
+// where it is Aligned, and a chunk takes fewer instructions, but more registers.
 // Halves: the lower half of the tile's rows are rows of the matrix that lie `apart` rows further on than they would.
 template <class Tile, int Threads, bool Aligned, bool Halves = false, bool Cut = false>
 struct TileLoader {
@@ -93,15 +104,17 @@ struct TileLoader {
     int apart;
     Pack<bfloat16, 8> held[Aligned ? 1 : chunks_per_thread];
 
-    __device__ __forceinline__ TileLoader(const bfloat16* matrix_, long long stride_, int rows_, int columns_, int apart_ = 0)
+    __device__ __forceinline__ TileLoader(const bfloat16* matrix_, long long stride_, int rows_, int columns_,
+                                          int apart_ = 0)
         : matrix(matrix_), stride(stride_), rows(rows_), columns(columns_), apart(apart_) {}
 
     __device__ __forceinline__ void begin(unsigned int tile, int first_row, int first_column) {
         if constexpr (Aligned && !Cut && Threads % Tile::chunks == 0) {
-            // A thread has the same columns of rows that are `step` apart, so all it needs is one address, and how many rows there are from
-            // its first on.
+            // A thread has the same columns of rows that are `step` apart, so all it needs is one address, and how many
+            // rows there are from its first on.
             constexpr int step = Threads / Tile::chunks, half = Tile::rows / 2;
-            const int row = (int)threadIdx.x / Tile::chunks, chunk = (int)threadIdx.x % Tile::chunks, column = first_column + chunk * 8;
+            const int row = (int)threadIdx.x / Tile::chunks, chunk = (int)threadIdx.x % Tile::chunks,
+                      column = first_column + chunk * 8;
             const int down = rows - first_row - row;
             const bfloat16* source = matrix + (first_row + row) * stride + column;
 #pragma unroll
@@ -142,17 +155,20 @@ struct TileLoader {
             for (int i = 0; i < chunks_per_thread; i++) {
                 const int index = (int)threadIdx.x + i * Threads;
                 if (even || index < Tile::rows * Tile::chunks)
-                    store_pack<8>(reinterpret_cast<bfloat16*>(tile + Tile::offset(index / Tile::chunks, index % Tile::chunks)), held[i]);
+                    store_pack<8>(
+                        reinterpret_cast<bfloat16*>(tile + Tile::offset(index / Tile::chunks, index % Tile::chunks)),
+                        held[i]);
             }
         }
     }
 };
 
-// The tile of a result that a block makes, and how: WarpsDown × WarpsAcross warps share it evenly; Stages tiles of TileInner inner
-// indices are in flight or in use at a time. Gated: the first half of a tile's columns gates the second, and a warp has both columns of
-// every pair; the fragment of eight gates comes before that of the eight that they gate.
-template <int TileRows, int TileColumns, int TileInner, int WarpsDown, int WarpsAcross, int Stages, bool TransposeLeft, bool TransposeRight,
-          bool Gated = false>
+// The tile of a result that a block makes, and how: WarpsDown × WarpsAcross warps share it evenly; Stages tiles of
+// TileInner inner indices are in flight or in use at a time. Gated: the first half of a tile's columns gates the
+// second, and a warp has both columns of every pair; the fragment of eight gates comes before that of the eight that
+// they gate.
+template <int TileRows, int TileColumns, int TileInner, int WarpsDown, int WarpsAcross, int Stages, bool TransposeLeft,
+          bool TransposeRight, bool Gated = false>
 struct MatrixTile {
     static constexpr int tile_rows = TileRows;
     static constexpr int tile_columns = TileColumns;
@@ -168,9 +184,11 @@ struct MatrixTile {
     static constexpr bool gated = Gated;
     // Of the result that a tile makes.
     static constexpr int result_columns = Gated ? TileColumns / 2 : TileColumns;
-    static_assert(warp_rows % 16 == 0 && warp_columns % 8 == 0 && TileInner % 16 == 0 && Stages >= 2, "mma takes 16 rows, 8 columns, 16 inner indices");
+    static_assert(warp_rows % 16 == 0 && warp_columns % 8 == 0 && TileInner % 16 == 0 && Stages >= 2,
+                  "mma takes 16 rows, 8 columns, 16 inner indices");
     static_assert(column_fragments == 1 || column_fragments % 2 == 0, "right fragments are loaded in pairs");
-    static_assert(!Gated || (TransposeRight && column_fragments > 1), "a pair of fragments is gate and up, from rows of a weight");
+    static_assert(!Gated || (TransposeRight && column_fragments > 1),
+                  "a pair of fragments is gate and up, from rows of a weight");
 
     // Left stored [rows, inner], transposed [inner, rows]; right stored [inner, columns], transposed [columns, inner].
     using Left = SharedTile<TransposeLeft ? TileInner : TileRows, TransposeLeft ? TileRows : TileInner>;
@@ -184,7 +202,9 @@ struct MatrixTile {
     static __device__ __forceinline__ int first_warp_row() { return (int)threadIdx.x / 32 / WarpsAcross * warp_rows; }
 
     // Of the columns of gate where there are such.
-    static __device__ __forceinline__ int first_warp_column() { return (int)threadIdx.x / 32 % WarpsAcross * (Gated ? warp_columns / 2 : warp_columns); }
+    static __device__ __forceinline__ int first_warp_column() {
+        return (int)threadIdx.x / 32 % WarpsAcross * (Gated ? warp_columns / 2 : warp_columns);
+    }
 
     struct Fragments {
         unsigned int left[row_fragments][4];
@@ -252,25 +272,30 @@ struct MatrixTile {
         }
     }
 
-    // sums = left · right over inner indices 0..inner − 1, for the tile whose first row and column are given. `shared` has shared_bytes bytes
-    // aligned to 128. The loaders have begin(unsigned tile, int row, int column) and finish(unsigned char* tile), as TileLoader; what begin
-    // reads, finish may store, while the products between hide the time it takes. All threads of the block call it; when it returns, some
-    // threads may still read the last stage: synchronize before reusing the memory.
+    // sums = left · right over inner indices 0..inner − 1, for the tile whose first row and column are given. `shared`
+    // has shared_bytes bytes aligned to 128. The loaders have begin(unsigned tile, int row, int column) and
+    // finish(unsigned char* tile), as TileLoader; what begin reads, finish may store, while the products between hide
+    // the time it takes. All threads of the block call it; when it returns, some threads may still read the last stage:
+    // synchronize before reusing the memory.
     template <class LeftLoader, class RightLoader>
-    static __device__ __forceinline__ void multiply(Sums& sums, unsigned char* shared, LeftLoader& left, RightLoader& right, int first_row, int first_column, int inner) {
+    static __device__ __forceinline__ void multiply(Sums& sums, unsigned char* shared, LeftLoader& left,
+                                                    RightLoader& right, int first_row, int first_column, int inner) {
         clear(sums);
         multiply_onto(sums, shared, left, right, first_row, first_column, inner);
     }
 
     // sums += left · right: goes on with chains that earlier inner indices began.
     template <class LeftLoader, class RightLoader>
-    static __device__ __forceinline__ void multiply_onto(Sums& sums, unsigned char* shared, LeftLoader& left, RightLoader& right, int first_row, int first_column, int inner) {
+    static __device__ __forceinline__ void multiply_onto(Sums& sums, unsigned char* shared, LeftLoader& left,
+                                                         RightLoader& right, int first_row, int first_column,
+                                                         int inner) {
         const unsigned int address = shared_address(shared);
         const int count = divide_up(inner, TileInner);
         const auto begin = [&](int stage, int first) {
             const unsigned int tile = address + stage * stage_bytes;
             left.begin(tile, TransposeLeft ? first : first_row, TransposeLeft ? first_row : first);
-            right.begin(tile + Left::bytes, TransposeRight ? first_column : first, TransposeRight ? first : first_column);
+            right.begin(tile + Left::bytes, TransposeRight ? first_column : first,
+                        TransposeRight ? first : first_column);
         };
         const auto finish = [&](int stage) {
             left.finish(shared + stage * stage_bytes);
@@ -306,8 +331,9 @@ struct MatrixTile {
         cp_async_wait<0>();
     }
 
-    // Calls visit(row, column, sum, sum of the column right of it, …) for every pair of elements that this thread holds, row and column
-    // counted from the beginning of the tile; the column is even. What follows are the sums that the two gate, where the tile is gated.
+    // Calls visit(row, column, sum, sum of the column right of it, …) for every pair of elements that this thread
+    // holds, row and column counted from the beginning of the tile; the column is even. What follows are the sums that
+    // the two gate, where the tile is gated.
     template <class Visit>
     static __device__ __forceinline__ void for_each_pair(const Sums& sums, Visit visit) {
         const int lane = lane_index();
@@ -318,10 +344,11 @@ struct MatrixTile {
             for (int half = 0; half < 2; half++)
 #pragma unroll
                 for (int j = 0; j < column_fragments; j += Gated ? 2 : 1) {
-                    const float (&sum)[4] = sums[i][j];
+                    const float(&sum)[4] = sums[i][j];
                     if constexpr (Gated) {
-                        const float (&up)[4] = sums[i][j + 1];
-                        visit(row + i * 16 + half * 8, column + j * 4, sum[half * 2], sum[half * 2 + 1], up[half * 2], up[half * 2 + 1]);
+                        const float(&up)[4] = sums[i][j + 1];
+                        visit(row + i * 16 + half * 8, column + j * 4, sum[half * 2], sum[half * 2 + 1], up[half * 2],
+                              up[half * 2 + 1]);
                     } else {
                         visit(row + i * 16 + half * 8, column + j * 8, sum[half * 2], sum[half * 2 + 1]);
                     }
@@ -329,8 +356,8 @@ struct MatrixTile {
     }
 };
 
-// Which tile of a result a block makes. Consecutive blocks walk down eight tile rows before they go to the next tile column, so that what
-// runs at the same time shares both factors in the second-level cache.
+// Which tile of a result a block makes. Consecutive blocks walk down eight tile rows before they go to the next tile
+// column, so that what runs at the same time shares both factors in the second-level cache.
 struct TilePosition {
     int row;     // of tiles
     int column;  // of tiles

@@ -17,7 +17,9 @@ constexpr bool is_gated = ACTIVATION == 2;
 
 // As it would be stored, and read again.
 template <class Result>
-__device__ __forceinline__ float rounded(float x) { return to_float(from_float<Result>(x)); }
+__device__ __forceinline__ float rounded(float x) {
+    return to_float(from_float<Result>(x));
+}
 
 template <class Result>
 __device__ __forceinline__ float activated(float x) {
@@ -28,33 +30,36 @@ __device__ __forceinline__ float activated(float x) {
 }
 
 template <class Result>
-__device__ __forceinline__ float gated(float gate, float up) { return silu(rounded<Result>(gate)) * rounded<Result>(up); }
+__device__ __forceinline__ float gated(float gate, float up) {
+    return silu(rounded<Result>(gate)) * rounded<Result>(up);
+}
 
 // Stores what a thread has of a MatrixTile whose first row and column are given: lines of `stride` elements from target
 // on, [rows, columns].
 // bias, which may be null, is [columns], or [2·columns] where the product is gated.
 template <class Product, class Bias, class Result>
-__device__ __forceinline__ void store_product(const typename Product::Sums& sums, const Bias* bias, Result* target, int stride,
-                                              int first_row, int first_column, int rows, int columns) {
+__device__ __forceinline__ void store_product(const typename Product::Sums& sums, const Bias* bias, Result* target,
+                                              int stride, int first_row, int first_column, int rows, int columns) {
     static_assert(Product::gated == is_gated, "who gates has both columns");
     const auto biased = [&](float x, int column) { return bias == nullptr ? x : x + to_float(bias[column]); };
-    Product::for_each_pair(sums, [&](int row, int column, float first, float second, float first_up = 0, float second_up = 0) {
-        row += first_row;
-        column += first_column;
-        if (row >= rows || column >= columns)
-            return;
-        const bool both = column + 1 < columns;
-        const int next = both ? column + 1 : column;
-        first = biased(first, column);
-        second = biased(second, next);
-        if constexpr (is_gated) {
-            first = gated<Result>(first, biased(first_up, columns + column));
-            second = gated<Result>(second, biased(second_up, columns + next));
-        } else {
-            first = activated<Result>(first);
-            second = activated<Result>(second);
-        }
+    Product::for_each_pair(
+        sums, [&](int row, int column, float first, float second, float first_up = 0, float second_up = 0) {
+            row += first_row;
+            column += first_column;
+            if (row >= rows || column >= columns)
+                return;
+            const bool both = column + 1 < columns;
+            const int next = both ? column + 1 : column;
+            first = biased(first, column);
+            second = biased(second, next);
+            if constexpr (is_gated) {
+                first = gated<Result>(first, biased(first_up, columns + column));
+                second = gated<Result>(second, biased(second_up, columns + next));
+            } else {
+                first = activated<Result>(first);
+                second = activated<Result>(second);
+            }
 
-        store_pair(target + (long long)row * stride + column, first, second, both);
-    });
+            store_pair(target + (long long)row * stride + column, first, second, both);
+        });
 }

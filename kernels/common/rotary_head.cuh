@@ -1,5 +1,6 @@
-// One head of the attention projection, by a warp: normalised (RMSNorm), where there is a weight, and rotated. The sums and roundings are those of
-// norm.cu and rotary.cu one after the other: the normalised head is rounded before it is rotated.
+// One head of the attention projection, by a warp: normalised (RMSNorm), where there is a weight, and rotated. The sums
+// and roundings are those of norm.cu and rotary.cu one after the other: the normalised head is rounded before it is
+// rotated.
 #pragma once
 
 #include "common/reduce.cuh"
@@ -12,7 +13,8 @@ __device__ __forceinline__ float inverse_norm(const bfloat16* head, float epsilo
 #pragma unroll
     for (int i = 0; i < divide_up(dimension, 32 * vector); i++) {
         const int column = (lane_index() + 32 * i) * vector;
-        if (column >= dimension) break;
+        if (column >= dimension)
+            break;
         const Pack<bfloat16, vector> pack = load_pack<vector>(head + column);
 #pragma unroll
         for (int e = 0; e < vector; e++)
@@ -33,15 +35,18 @@ __device__ __forceinline__ float2 rotated(float first, float second, float cosin
 
 // Writes a rotated head to target, in global or in shared memory. rotation: D/2 cosines, then sines.
 template <int dimension, class W>
-__device__ __forceinline__ void rotate_head(const bfloat16* head, const float* rotation, const W* weight, float epsilon, bfloat16* target) {
+__device__ __forceinline__ void rotate_head(const bfloat16* head, const float* rotation, const W* weight, float epsilon,
+                                            bfloat16* target) {
     constexpr int half = dimension / 2;
     const float scale = weight == nullptr ? 0.0f : inverse_norm<dimension>(head, epsilon);
 #pragma unroll
     for (int i = 0; i < divide_up(half, 32); i++) {
         const int column = lane_index() + 32 * i;
-        if (column >= half) break;
+        if (column >= half)
+            break;
         const float2 pair = rotated(normalized(to_float(head[column]), weight, column, scale),
-                                    normalized(to_float(head[column + half]), weight, column + half, scale), rotation[column], rotation[column + half]);
+                                    normalized(to_float(head[column + half]), weight, column + half, scale),
+                                    rotation[column], rotation[column + half]);
         target[column] = from_float<bfloat16>(pair.x);
         target[column + half] = from_float<bfloat16>(pair.y);
     }

@@ -70,18 +70,21 @@ __device__ __forceinline__ float sum_token(const bfloat16* run, const Shuffle& s
 }
 
 // An element of the LayerNorm, before it is rounded: two instructions for each of them.
-__device__ __forceinline__ float normalized_element(float x, const Pack<float, 2>& statistics, float weight, float bias) {
+__device__ __forceinline__ float normalized_element(float x, const Pack<float, 2>& statistics, float weight,
+                                                    float bias) {
     return fmaf(fmaf(x, statistics.get(1), statistics.get(0)), weight, bias);
 }
 
-extern "C" __global__ void __launch_bounds__(statistics_threads) connector_statistics(
-    const bfloat16* hidden, float* statistics, int grid_height, int grid_width, int width, float epsilon) {
+extern "C" __global__ void __launch_bounds__(statistics_threads)
+    connector_statistics(const bfloat16* hidden, float* statistics, int grid_height, int grid_width, int width,
+                         float epsilon) {
     SKYLIGHT_SHARED(shared);
     float* partial = reinterpret_cast<float*>(shared);
     const Shuffle shuffle{grid_height, grid_width, width};
     const bfloat16* run = hidden + shuffle.first((int)blockIdx.x);
     const float mean = block_sum(sum_token(run, shuffle, [](float x) { return x; }), partial) / (4 * width);
-    const float squares = block_sum(sum_token(run, shuffle, [mean](float x) { return (x - mean) * (x - mean); }), partial);
+    const float squares =
+        block_sum(sum_token(run, shuffle, [mean](float x) { return (x - mean) * (x - mean); }), partial);
     if (threadIdx.x == 0) {
         Pack<float, 2> pair;
         const float scale = 1.0f / sqrtf(squares / (4 * width) + epsilon);

@@ -32,7 +32,8 @@ __device__ __forceinline__ void exchange(unsigned int (&words)[4]) {
         const bool upper = (lane & bit) != 0;
 #pragma unroll
         for (int index = 0; index < 4; index++) {
-            if ((index & bit) != 0) continue;
+            if ((index & bit) != 0)
+                continue;
             unsigned int &low = words[index], &high = words[index + bit];
             const unsigned int received = (unsigned int)shuffle_xor((int)(upper ? low : high), bit);
             low = upper ? received : low;

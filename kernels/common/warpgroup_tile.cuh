@@ -42,8 +42,9 @@ struct WarpgroupFactor {
     // The descriptor of what follows row or column `first`, a multiple of 64; it grows by `step` from one step to the
     // next.
     static __device__ __forceinline__ unsigned long long descriptor(unsigned int tile, int first) {
-        return Contiguous ? wgmma_descriptor(tile + first * stage_inner * 2, 16, 8 * stage_inner * 2, swizzle_128)
-                          : wgmma_descriptor(tile + first / panel * panel_bytes, panel_bytes, 8 * panel * 2, swizzle_128);
+        return Contiguous
+                   ? wgmma_descriptor(tile + first * stage_inner * 2, 16, 8 * stage_inner * 2, swizzle_128)
+                   : wgmma_descriptor(tile + first / panel * panel_bytes, panel_bytes, 8 * panel * 2, swizzle_128);
     }
 
     static constexpr int step = (Contiguous ? step_inner * 2 : step_inner * panel * 2) / 16;
@@ -237,8 +238,8 @@ struct WarpgroupTile {
                     wgmma_fence();
 #pragma unroll
                     for (int step = 0; step < stage_inner / step_inner; step++)
-                        warpgroup_multiply<TransposeLeft, !TransposeRight>(
-                            sums, a + step * Left::step, b + step * Right::step);
+                        warpgroup_multiply<TransposeLeft, !TransposeRight>(sums, a + step * Left::step,
+                                                                           b + step * Right::step);
                     wgmma_commit();
                     // The products of the stage before are done, while those of this one run.
                     wgmma_wait<1>();
@@ -260,6 +261,7 @@ struct WarpgroupTile {
     template <class Copies, class Tiles, class Finish>
     static __device__ __forceinline__ void multiply(unsigned char* shared, const Copies& copies, int inner,
                                                     const Tiles& tiles, const Finish& finish) {
-        multiply_onto(shared, copies, inner, tiles, [](Sums& sums, int, int) { clear(sums); }, finish);
+        multiply_onto(
+            shared, copies, inner, tiles, [](Sums& sums, int, int) { clear(sums); }, finish);
     }
 };

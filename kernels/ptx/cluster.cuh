@@ -18,7 +18,9 @@ __device__ __forceinline__ unsigned int cluster_size() {
 }
 
 // barrier.cluster.arrive: every thread of the cluster must do it, and then wait.
-__device__ __forceinline__ void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+__device__ __forceinline__ void cluster_arrive() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
 
 // barrier.cluster.wait
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
@@ -38,7 +40,9 @@ __device__ __forceinline__ float load_cluster(unsigned int address) {
 }
 
 // st.shared::cluster.f32 at an address from map_shared.
-__device__ __forceinline__ void store_cluster(unsigned int address, float value) { asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory"); }
+__device__ __forceinline__ void store_cluster(unsigned int address, float value) {
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
 
 #endif
 

@@ -1,6 +1,6 @@
-// Kernels that start before the one before them in the stream has ended (Hopper and newer); nothing on older cards. A kernel launched so waits before
-// it touches global memory, in every thread that does, and lets the next one start only after that: then all that came before the kernel before it is
-// done when its own wait ends.
+// Kernels that start before the one before them in the stream has ended (Hopper and newer); nothing on older cards. A
+// kernel launched so waits before it touches global memory, in every thread that does, and lets the next one start only
+// after that: then all that came before the kernel before it is done when its own wait ends.
 #pragma once
 
 // griddepcontrol.wait: waits until the kernels before this one have ended and their writes are seen.

@@ -43,7 +43,9 @@ __device__ __forceinline__ int shuffle_up(int value, int delta) {
 // vote.sync.ballot.b32 over the whole warp: bit i is lane i's predicate.
 __device__ __forceinline__ unsigned int ballot(bool predicate) {
     unsigned int result;
-    asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, 0xffffffff; }" : "=r"(result) : "r"((unsigned int)predicate));
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, 0xffffffff; }"
+                 : "=r"(result)
+                 : "r"((unsigned int)predicate));
     return result;
 }
 
@@ -54,10 +56,14 @@ __device__ __forceinline__ void synchronize_warp() { asm volatile("bar.warp.sync
 __device__ __forceinline__ void synchronize_block() { asm volatile("bar.sync 0;" ::: "memory"); }
 
 // bar.sync: waits until `threads` threads (a multiple of 32) have come to barrier `id` (1 to 15; 0 is the block's).
-__device__ __forceinline__ void synchronize_named(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+__device__ __forceinline__ void synchronize_named(int id, int threads) {
+    asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 
 // bar.arrive: comes to a named barrier without waiting.
-__device__ __forceinline__ void arrive_named(int id, int threads) { asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+__device__ __forceinline__ void arrive_named(int id, int threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 
 // %laneid
 __device__ __forceinline__ int lane_index() {
@@ -66,7 +72,8 @@ __device__ __forceinline__ int lane_index() {
     return lane;
 }
 
-// mov %tid.x: threadIdx.x, read anew each time. What is computed from it within a loop is then not kept in registers over the loop.
+// mov %tid.x: threadIdx.x, read anew each time. What is computed from it within a loop is then not kept in registers
+// over the loop.
 __device__ __forceinline__ int thread_index() {
     int index;
     asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));

@@ -183,6 +183,15 @@ public partial class ArchitectureTests
         Assert.Empty(violations);
     }
 
+    /// <summary>Kernels as <c>kernels/.clang-format</c> has them, comments included.</summary>
+    [Fact]
+    public void Lines_of_kernels_have_120_columns()
+    {
+        string[] violations = [.. Repository.Files(Repository.PathOf("kernels"), "*.cu*").SelectMany(file => File
+            .ReadLines(file).Where(line => line.Length > 120).Select(line => $"{Repository.Relative(file)}: {line.Trim()}"))];
+        Assert.Empty(violations);
+    }
+
     private static IEnumerable<string> LongLines(string text)
     {
         bool isText = false;

@@ -18,6 +18,8 @@ namespace Skylight.Tests.Cuda;
 [Collection(EmulatorCollection.Name)]
 public sealed class QkvPagedAttentionTests
 {
+    private const string Kernel = "warpgroup_attention_paged.cu";
+
     private const int PageSize = PagedAttention.PageSize, Span = 512;
 
     public QkvPagedAttentionTests() => Emulator.Require();
@@ -123,15 +125,8 @@ public sealed class QkvPagedAttentionTests
     [MemberData(nameof(Mistakes))]
     public void A_mistake_in_how_spans_are_joined_is_found(string right, string wrong, string finding)
     {
-        const string Header = "common/attention_paged.cuh";
-        KernelSource kernel = KernelSource.Resource("warpgroup_attention_paged.cu"),
-            header = KernelSource.Headers.Single(one => one.Name == Header);
-        Assert.Contains(right, header.Text, StringComparison.Ordinal);
-        KernelSource mistaken = kernel with
-        {
-            Text = kernel.Text.Replace($"#include \"{Header}\"", header.Text.Replace("#pragma once", "", StringComparison.Ordinal)
-                .Replace(right, wrong, StringComparison.Ordinal), StringComparison.Ordinal),
-        };
+        KernelSource kernel = KernelSource.Resource(Kernel),
+            mistaken = KernelText.Mistaken(Kernel, right, wrong, "common/attention_paged.cuh");
         using var kernels = new EmulatedKernels();
         Emulator.Configure("visibility", "on");
         try

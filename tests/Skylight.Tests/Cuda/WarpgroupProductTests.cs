@@ -226,20 +226,8 @@ public sealed class WarpgroupProductTests
     }
 
     /// <summary>A kernel of warpgroups with their headers in its text, and a mistake in any of them.</summary>
-    internal static KernelSource Mistaken(string resource, string right, string wrong)
-    {
-        KernelSource kernel = KernelSource.Resource(resource);
-        string text = kernel.Text;
-        foreach (string name in (string[])["common/warpgroup_attention.cuh", "common/warpgroup_tile.cuh", "common/warpgroup.cuh"])
-        {
-            KernelSource header = KernelSource.Headers.Single(one => one.Name == name);
-            text = text.Replace($"#include \"{name}\"", header.Text.Replace("#pragma once", "", StringComparison.Ordinal),
-                StringComparison.Ordinal);
-        }
-
-        Assert.Contains(right, text, StringComparison.Ordinal);
-        return kernel with { Text = text.Replace(right, wrong, StringComparison.Ordinal) };
-    }
+    internal static KernelSource Mistaken(string resource, string right, string wrong) => KernelText.Mistaken(resource, right,
+        wrong, "common/warpgroup_attention.cuh", "common/warpgroup_tile.cuh", "common/warpgroup.cuh");
 
     private static string EntryPoint(Op op, CudaTarget target, params TensorType[] types) =>
         Assert.Single(CudaBindings.Standard.Describe(op, types, target).Launches).EntryPoint;
