@@ -174,7 +174,10 @@ public sealed class QkvPagedAttentionTests
         CudaScratch sums = kernel.Scratch(parts * Dimension * sizeof(float)), statistics = kernel.Scratch(parts * 2 * sizeof(float));
         for (int layer = 0; layer < 2; layer++)
         {
+            // So that what the layer before left is of no use.
             kernel.Clear(kernel.Output(0));
+            kernel.Clear(sums);
+            kernel.Clear(statistics);
             WarpgroupAttention.QueueDecode(kernel, op, operands, kernel.Input(6).At(tiles.FirstDecodeWord * sizeof(int)),
                 kernel.Input(6).At((long)tiles.FirstVisibleWord * sizeof(int)), sums, statistics, 2, source, "a bad page");
         }
