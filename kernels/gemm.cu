@@ -15,7 +15,7 @@
 //   tile         16×16×128  16×32×64  16×64×64  32×16×128  32×64×64  64×32×64  64×64×64  128×128×32  128×256×32
 //   x · weightᵀ         64        56        54      80–88        75        77       100         125         222
 //   others                                          94–96               80–88   106–108     125–128     226–228
-//   SwiGLU                        64        61                   83        76
+//   SwiGLU                        64        61                   83        76   106–108         125     218–224
 // (128×128×32: at most 128, so that two blocks fit.) Without ALIGNED 117–204; 128×128×32 then spills and is not chosen, 128×256×32 neither.
 // A pass of the main loop of 16×16×128 has 103 instructions for eight HMMA, which wait for one another: one accumulator, whose chain no tile
 // may cut. Rejected: 16×16×64 with eight stages, 66 for four. What else a step took were addresses (207 before a chunk took one predicate).
