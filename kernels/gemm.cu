@@ -30,16 +30,19 @@
 #include "common/matrix_tile.cuh"
 #include "common/product_epilogue.cuh"
 #include "common/shared.cuh"
+#include "ptx/grid.cuh"
 
 using Product = MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, TRANSPOSE_LEFT != 0,
                            TRANSPOSE_RIGHT != 0, is_gated>;
 
-extern "C" __global__ void __launch_bounds__(Product::threads,
-                                             Product::tile_rows* Product::tile_columns == 128 * 128 && ALIGNED != 0 ? 2
-                                                                                                                    : 1)
+constexpr int blocks = Product::tile_rows * Product::tile_columns == 128 * 128 && ALIGNED != 0 ? 2 : 1;
+
+extern "C" __global__ void __launch_bounds__(Product::threads, blocks)
     matrix_product(const bfloat16* left, const bfloat16* right, const BIAS* bias, RESULT* result, int rows, int columns,
                    int inner, int left_stride, int right_stride, int result_stride, long long left_batch_stride,
                    long long right_batch_stride, long long result_batch_stride) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const int tile_rows = divide_up(rows, Product::tile_rows),
               tile_columns = divide_up(columns, Product::result_columns);

@@ -20,6 +20,7 @@
 #include "common/product_epilogue.cuh"
 #include "common/shared.cuh"
 #include "common/weight_product.cuh"
+#include "ptx/grid.cuh"
 
 using Product =
     MatrixTile<TILE_ROWS, TILE_COLUMNS, TILE_INNER, WARPS_DOWN, WARPS_ACROSS, STAGES, false, true, is_gated>;
@@ -27,6 +28,8 @@ using Product =
 extern "C" __global__ void __launch_bounds__(Product::threads, Product::threads >= 256 && ALIGNED != 0 ? 2 : 1)
     quantized_product(const bfloat16* x, const WeightElement* weight, const BIAS* bias, RESULT* y, int rows,
                       int columns, int inner) {
+    grid_wait();
+    grid_launch_dependents();
     SKYLIGHT_SHARED(shared);
     const TilePosition position((int)blockIdx.x, divide_up(rows, Product::tile_rows),
                                 divide_up(columns, Product::result_columns));

@@ -119,7 +119,7 @@ internal static class MatMulBindings
             .Type("BIAS", product.BiasType).Type("RESULT", resultType);
         product.DefineActivation(launch);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
-            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner).Int32(product.Batch);
+            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner).Int32(product.Batch).Programmatic();
     }
 
     private static void QueueInputs(CudaKernelBuilder kernel, MatrixProduct product)
@@ -149,7 +149,7 @@ internal static class MatMulBindings
             .Pointer(product.Left).Pointer(product.Right);
         product.DefineActivation(launch);
         (product.Bias is { } bias ? launch.Pointer(bias) : launch.Null()).Pointer(product.Result)
-            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner);
+            .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner).Programmatic();
     }
 
     private static void QueueOwn(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType, MatrixTile? given,
@@ -176,7 +176,7 @@ internal static class MatMulBindings
             .Int32(product.Rows).Int32(product.ResultColumns).Int32(product.Inner)
             .Int32(product.LeftStride).Int32(product.RightStride).Int32(product.ResultColumns)
             .Int64((long)product.Rows * product.Inner).Int64((long)product.Inner * product.Columns)
-            .Int64((long)product.Rows * product.ResultColumns);
+            .Int64((long)product.Rows * product.ResultColumns).Programmatic();
     }
 
     private static void QueueLibrary(CudaKernelBuilder kernel, MatrixProduct product, DataType resultType)
