@@ -193,7 +193,7 @@ public sealed class WarpgroupAttentionTests
         {
             Emulator.Configure("schedule", schedule);
             return Record.Exception(() => batch.RunBackward(kernels, usesWarpgroups: true, mistaken))?.Message;
-        }).FirstOrDefault(message => message is not null, "");
+        }).FirstOrDefault(message => message is not null) ?? "";
         Assert.Contains("warpgroup_attention_backward", report, StringComparison.Ordinal);
         Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
     }
