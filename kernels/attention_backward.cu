@@ -33,16 +33,8 @@ extern "C" __global__ void __launch_bounds__(256)
     if (index >= (long long)rows * heads)
         return;
     const int lane = threadIdx.x % 32;
-    float sum = 0.0f;
-#pragma unroll
-    for (int column = lane; column < dimension; column += 32)
-        sum = fmaf(to_float(output[index * dimension + column]), to_float(output_gradient[index * dimension + column]),
-                   sum);
-#pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2)
-        sum += shuffle_xor(sum, mask);
-    if (lane == 0)
-        statistics[index % heads * rows + index / heads] = float2{log_sum_exp[index] * log2_of_e, sum};
+    const float sum = multiply_heads<dimension>(output + index * dimension, output_gradient + index * dimension, lane);
+    if (lane == 0) statistics[index % heads * rows + index / heads] = float2{log_sum_exp[index] * log2_of_e, sum};
 }
 
 #ifdef QUERY_ROWS

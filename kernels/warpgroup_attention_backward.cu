@@ -457,16 +457,7 @@ extern "C" __global__ void __launch_bounds__(256)
         float logarithm = 0.0f, sum = 0.0f;
         if (own < tile.rows) {
             const long long index = (long long)(tile.start + own) * heads + head;
-            const unsigned int* left = reinterpret_cast<const unsigned int*>(output + index * dimension);
-            const unsigned int* right = reinterpret_cast<const unsigned int*>(output_gradient + index * dimension);
-#pragma unroll
-            for (int pair = lane; pair < dimension / 2; pair += 32) {
-                sum = fmaf(low_to_float(left[pair]), low_to_float(right[pair]), sum);
-                sum = fmaf(high_to_float(left[pair]), high_to_float(right[pair]), sum);
-            }
-#pragma unroll
-            for (int mask = 16; mask > 0; mask /= 2)
-                sum += shuffle_xor(sum, mask);
+            sum = multiply_heads<dimension>(output + index * dimension, output_gradient + index * dimension, lane);
             logarithm = log_sum_exp[index] * log2_of_e;
         }
         float* target =

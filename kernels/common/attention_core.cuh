@@ -271,6 +271,18 @@ __device__ __forceinline__ float sum_of_row(float value) {
     return value + shuffle_xor(value, 2);
 }
 
+// The sum of the products of two heads' elements, by a warp.
+template <int head_dimension>
+__device__ __forceinline__ float multiply_heads(const bfloat16* left, const bfloat16* right, int lane) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int column = lane; column < head_dimension; column += 32)
+        sum = fmaf(to_float(left[column]), to_float(right[column]), sum);
+#pragma unroll
+    for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+    return sum;
+}
+
 // How a span is joined to the spans before it.
 struct SpanFactors {
     float earlier;

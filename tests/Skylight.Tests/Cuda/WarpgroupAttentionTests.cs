@@ -141,8 +141,9 @@ public sealed class WarpgroupAttentionTests
         { "(value_sums, weights, query_sums);", "(value_sums, query_sums);", "does not name its registers" },
         { "(value_sums, weights, query_sums);", "(value_sums, weights);", "does not name its registers" },
         { "(key_sums, gradients);", "(key_sums);", "does not name its registers" },
-        { "wgmma_wait<0>(key_sums, gradients);\n            leave(0, ring.stage);",
-            "leave(0, ring.stage);\n            wgmma_wait<0>(key_sums, gradients);", "may still be reading it" },
+        { "hand_over(step);\n            wgmma_wait<0>(key_sums, gradients);\n            leave(0, ring.stage);",
+            "leave(0, ring.stage);\n            hand_over(step);\n            wgmma_wait<0>(key_sums, gradients);",
+            "may still be reading it" },
         { "wgmma_fence();\n            add_rows(value_sums", "add_rows(value_sums", "without a wgmma_fence" },
         // Wrong phases: of what is full, and of what is empty.
         { "shared.full(0, ring.stage), ring.parity", "shared.full(0, ring.stage), 0", "no wait covers that copy|more than the" },
@@ -187,8 +188,12 @@ public sealed class WarpgroupAttentionTests
             return;
         }
 
-        string report = Assert.ThrowsAny<Exception>(
-            () => batch.RunBackward(kernels, usesWarpgroups: true, mistaken)).Message;
+        // What is given back too early is seen only where somebody else comes at that moment.
+        string report = ((string[])["seed:7", "seed:8"]).Select(schedule =>
+        {
+            Emulator.Configure("schedule", schedule);
+            return Record.Exception(() => batch.RunBackward(kernels, usesWarpgroups: true, mistaken))?.Message;
+        }).FirstOrDefault(message => message is not null) ?? "";
         Assert.Contains("warpgroup_attention_backward", report, StringComparison.Ordinal);
         Assert.True(findings.Split('|').Any(finding => report.Contains(finding, StringComparison.Ordinal)), report);
     }

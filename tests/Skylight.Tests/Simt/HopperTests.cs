@@ -181,6 +181,70 @@ public sealed class HopperTests
 
     [Theory]
     [MemberData(nameof(Modes))]
+    public void BulkStoresAndAdditionsArriveInTheOrderThatTheirBlocksWaitFor(string schedule, string mode)
+    {
+        // The first block to begin writes, and each of the others waits for the one before it.
+        const int Blocks = 5, Count = 64;
+        using Emulator emulator = new();
+        Emulator.Configure("schedule", schedule);
+        Emulator.Configure("async", mode);
+        nint kernel = emulator.Kernel(Includes + """
+            extern "C" __global__ void add(float* sums, int* begun, int* done) {
+                SHARED(memory);
+                float* own = reinterpret_cast<float*>(memory);
+                int& ticket = *reinterpret_cast<int*>(memory + 256);
+                if (threadIdx.x == 0) ticket = atomicAdd(begun, 1);
+                synchronize_block();
+                for (int i = threadIdx.x; i < 64; i += 32) own[i] = ticket == 0 ? 1.0f : ticket * 16777216.0f * (i % 2 ? 1 : -1);
+                fence_proxy_async();
+                synchronize_block();
+                if (threadIdx.x != 0) return;
+                while (atomicAdd(done, 0) < ticket) __nanosleep(20);
+                if (ticket == 0) bulk_store(sums, shared_address(own), 256);
+                else bulk_add(sums, shared_address(own), 256);
+                tma_store_commit();
+                tma_store_wait<0>();
+                fence_proxy_async_global();
+                fence_device();
+                atomicExch(done, ticket + 1);
+            }
+            """, "add");
+        ulong sums = emulator.Allocate(Count * sizeof(float)), begun = emulator.Upload(new int[1]),
+            done = emulator.Upload(new int[1]);
+        emulator.Run(kernel, Blocks, 32, 512, sums, begun, done);
+        float[] expected = [.. Enumerable.Range(0, Count).Select(place =>
+        {
+            float sum = 1;
+            for (int block = 1; block < Blocks; block++)
+                sum += block * 16777216f * (place % 2 == 1 ? 1 : -1);
+            return sum;
+        })];
+        Assert.Equal(expected, emulator.Download<float>(sums, Count));
+    }
+
+    [Theory]
+    [InlineData("bulk_store(out, base, 24)", "not a positive multiple of 16")]
+    [InlineData("bulk_add(out + 1, base, 16)", "misaligned")]
+    [InlineData("bulk_add(out, base, 512)", "out-of-bounds")]
+    public void AWrongBulkStoreIsReported(string call, string finding)
+    {
+        using Emulator emulator = new();
+        nint kernel = emulator.Kernel(Includes + $$"""
+            extern "C" __global__ void wrong(float* out) {
+                SHARED(memory);
+                unsigned int base = shared_address(memory);
+                {{call}};
+                tma_store_commit();
+                tma_store_wait<0>();
+            }
+            """, "wrong");
+        ulong result = emulator.Allocate(256);
+        string report = Assert.ThrowsAny<Exception>(() => emulator.Run(kernel, 1, 1, 1024, result)).Message;
+        Assert.Contains(finding, report, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [MemberData(nameof(Modes))]
     public void AMulticastReachesEveryBlockOfTheCluster(string schedule, string mode)
     {
         using Emulator emulator = new() { ClusterSize = 2 };

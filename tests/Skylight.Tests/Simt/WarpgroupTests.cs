@@ -61,6 +61,8 @@ public sealed class WarpgroupTests
         { 64, true, 3, true, 3, true },
         { 16, false, 3, false, 3, true },
         { 16, true, 0, false, 1, false },
+        { 32, true, 3, true, 2, true },
+        { 32, false, 3, false, 3, false },
         { 128, false, 3, true, 3, true },
         { 192, true, 3, false, 3, false },
         { 256, false, 3, false, 3, true },

@@ -49,6 +49,18 @@ public sealed class BitEqualityTests(KernelFolder kernels)
     }
 
     [Fact]
+    public void A_card_computes_a_token_alike_in_every_way_where_warpgroups_attend()
+    {
+        using var card = new SimulatedCard(cacheFolder: kernels.Path, rounding: "own");
+        using VisionLanguageModel model = TinyModel.Create(device: card.Device, maxPositions: 1024,
+            kind: LanguageModelKind.Qwen3, headDimension: 64);
+        EqualityRow[] rows =
+            [.. new BitEquality(model, tokens: 3, seed: 1).Compare(TestContext.Current.CancellationToken)];
+        Assert.Equal(3, rows.Length);
+        Assert.All(rows, row => Assert.Equal((Completions * 3, 0), (row.Tokens, row.Different)));
+    }
+
+    [Fact]
     public void A_model_without_room_is_refused()
     {
         using var device = new CpuDevice();
