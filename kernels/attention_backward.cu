@@ -34,7 +34,8 @@ extern "C" __global__ void __launch_bounds__(256)
         return;
     const int lane = threadIdx.x % 32;
     const float sum = multiply_heads<dimension>(output + index * dimension, output_gradient + index * dimension, lane);
-    if (lane == 0) statistics[index % heads * rows + index / heads] = float2{log_sum_exp[index] * log2_of_e, sum};
+    if (lane == 0)
+        statistics[index % heads * rows + index / heads] = float2{log_sum_exp[index] * log2_of_e, sum};
 }
 
 #ifdef QUERY_ROWS

@@ -28,8 +28,8 @@
 // FLOPs: 4·D per pair of query and visible key and head. Bytes: keys and values of all contexts once per group, those
 // of spans in common once per 64 pairs; q and out once; with several spans 8·(D' + 2) bytes per pair and span.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4, no spills: paged_prefill with ROW_TILES 2: D = 64: 243
-// registers on sm_80, 245 on sm_90a; paged_decode: D = 64 with STAGES 4: 140 and 132, D = 128 with STAGES 4 on sm_80
-// 182, with 3 on sm_90a 173.
+// registers on sm_80, 245 on sm_90a; paged_decode: D = 64 with STAGES 4: 143 on sm_80 (from the projection on 140), D =
+// 128 with STAGES 4 178 (180).
 // Counted by the emulator for one key-value head of a 38B model, 12 completions of a prompt of 1,024 tokens with 76 of
 // their own (workloads paged_attention/38b-group-…): paged_decode moves 1.4 MB with the prompt's pages in common, 7.6
 // MB with copies of them (the keys and values alone: 1.0 and 6.8 MB). No bank conflicts at D ≥ 64. A span that is in

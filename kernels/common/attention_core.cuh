@@ -279,7 +279,8 @@ __device__ __forceinline__ float multiply_heads(const bfloat16* left, const bflo
     for (int column = lane; column < head_dimension; column += 32)
         sum = fmaf(to_float(left[column]), to_float(right[column]), sum);
 #pragma unroll
-    for (int mask = 16; mask > 0; mask /= 2) sum += shuffle_xor(sum, mask);
+    for (int mask = 16; mask > 0; mask /= 2)
+        sum += shuffle_xor(sum, mask);
     return sum;
 }
 

@@ -131,11 +131,11 @@ public sealed class QkvPagedAttentionTests
         Emulator.Configure("visibility", "on");
         try
         {
-            byte[] expected = Twice(kernels, kernel);
+            byte[] expected = Layers(kernels, kernel);
             if (finding.Length == 0)
-                Assert.NotEqual(expected, TwiceWithoutChecks(mistaken));
+                Assert.NotEqual(expected, LayersWithoutChecks(mistaken));
             else
-                Assert.Contains(finding, Assert.ThrowsAny<Exception>(() => Twice(kernels, mistaken)).Message,
+                Assert.Contains(finding, Assert.ThrowsAny<Exception>(() => Layers(kernels, mistaken)).Message,
                     StringComparison.Ordinal);
         }
         finally
@@ -143,15 +143,18 @@ public sealed class QkvPagedAttentionTests
             Emulator.Configure("visibility", "off");
         }
 
-        byte[] TwiceWithoutChecks(KernelSource source)
+        byte[] LayersWithoutChecks(KernelSource source)
         {
             Emulator.Configure("visibility", "off");
-            return Twice(kernels, source);
+            return Layers(kernels, source);
         }
     }
 
-    /// <summary>Two layers that decode with one plan: what the second gives.</summary>
-    private static byte[] Twice(EmulatedKernels kernels, KernelSource source)
+    /// <summary>
+    /// Three layers that decode with one plan: what the last gives. (One that joins too early leaves a count with which the next
+    /// one is right again.)
+    /// </summary>
+    private static byte[] Layers(EmulatedKernels kernels, KernelSource source)
     {
         // A group of 5, of which two tiles share a row; sequences of one to three spans, of which two share the first.
         const int Heads = 5, Dimension = 64, Common = Span / PageSize;
@@ -172,7 +175,7 @@ public sealed class QkvPagedAttentionTests
         var kernel = new CudaKernelBuilder(op, types, [queries], CudaTarget.Hopper);
         long parts = (long)tiles.Spans * tiles.PartRows * Heads;
         CudaScratch sums = kernel.Scratch(parts * Dimension * sizeof(float)), statistics = kernel.Scratch(parts * 2 * sizeof(float));
-        for (int layer = 0; layer < 2; layer++)
+        for (int layer = 0; layer < 3; layer++)
         {
             // So that what the layer before left is of no use.
             kernel.Clear(kernel.Output(0));
