@@ -4,8 +4,8 @@ using Skylight.Tensors;
 namespace Skylight.Cuda.Bindings;
 
 /// <summary>
-/// The fused connector; see <c>kernels/connector.cu</c>, and for Hopper <c>kernels/warpgroup_connector.cu</c>. Its gradient is a graph of other ops
-/// (<see cref="FusedConnector.Gradient"/>).
+/// The fused connector; see <c>kernels/connector.cu</c>, and for Hopper <c>kernels/warpgroup_connector.cu</c>. Its
+/// gradient is a graph of other ops (<see cref="FusedConnector.Gradient"/>).
 /// </summary>
 internal static class ConnectorBindings
 {
@@ -44,7 +44,8 @@ internal static class ConnectorBindings
     }
 
     /// <summary>
-    /// Whether warpgroups make the first product: a matter of the card and of the weight (<see cref="WarpgroupTile.Multiplies"/>).
+    /// Whether warpgroups make the first product: a matter of the card and of the weight
+    /// (<see cref="WarpgroupTile.Multiplies"/>).
     /// </summary>
     private static bool Multiplies(CudaKernelBuilder kernel) => kernel.Inputs[3].Format is null
         && IsAligned(kernel) && WarpgroupTile.Multiplies(kernel.Target, First(kernel, default));
@@ -93,7 +94,8 @@ internal static class ConnectorBindings
     private static long StatisticsBytes(int rows) => 2L * sizeof(float) * rows;
 
     /// <summary>Of the same module as the product, so that there is one to compile.</summary>
-    private static void AddStatistics(FusedConnector op, CudaKernelBuilder kernel, KernelLaunch launch, CudaScratch statistics) =>
+    private static void AddStatistics(FusedConnector op, CudaKernelBuilder kernel, KernelLaunch launch,
+        CudaScratch statistics) =>
         Constants(kernel, launch).Input(0).Scratch(statistics).Int32(op.GridHeight).Int32(op.GridWidth)
             .Int32(kernel.Inputs[0].Shape.Columns).Float32(op.Epsilon);
 

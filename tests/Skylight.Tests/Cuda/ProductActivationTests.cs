@@ -154,7 +154,8 @@ public sealed class ProductActivationTests
             foreach (int columns in (int[])[64, 9728, 37_888])
             {
                 foreach (bool isQuantized in (bool[])[false, true])
-                    Assert.True(MatrixTile.Choose(rows, columns, 1, true, CudaTarget.Hopper, isQuantized, isGated: true).IsGating);
+                    Assert.True(MatrixTile.Choose(rows, columns, 1, true, CudaTarget.Hopper, isQuantized, isGated: true)
+                        .IsGating);
             }
         }
 
