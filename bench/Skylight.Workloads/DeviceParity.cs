@@ -119,6 +119,7 @@ public static class DeviceParity
         int dimension = (op, input) switch
         {
             (PagedAttention paged, 1) => paged.HeadDimension,
+            (QkvPagedAttention layer, 1) => layer.HeadDimension,
             (KeyValueWrite write, 2) => write.HeadDimension,
             _ => 0,
         };
