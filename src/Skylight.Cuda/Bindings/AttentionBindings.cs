@@ -107,7 +107,8 @@ internal static class AttentionBindings
     }
 
     private static void PagedPlan(PagedAttentionPlan op, CudaKernelBuilder kernel) =>
-        DealOut(kernel, new PagedOperands(op.Rows, op.Group, op.KeyValueHeadCount, kernel.Inputs[0].Shape), table: 0, kernel.Output(0));
+        DealOut(kernel, new PagedOperands(op.Rows, op.Group, op.KeyValueHeadCount, kernel.Inputs[0].Shape), table: 0,
+            kernel.Output(0));
 
     private static void Paged(PagedAttention op, CudaKernelBuilder kernel)
     {
@@ -138,7 +139,8 @@ internal static class AttentionBindings
             throw kernel.Unsupported(
                 "sequences of so many rows are prefill; rotate and write their heads by ops of their own");
         bool hasNorm = kernel.Inputs.Count > 9;
-        Decode(new PagedAttention(op.HeadCount, op.KeyValueHeadCount, op.HeadDimension), kernel, operands, kernel.Input(6))
+        Decode(new PagedAttention(op.HeadCount, op.KeyValueHeadCount, op.HeadDimension), kernel, operands,
+            kernel.Input(6))
             .Define("ROTARY", 1).Type("PARAMETER", hasNorm ? kernel.Inputs[9].DataType : DataType.BFloat16)
             .Input(7).Input(8).Input(1).Input(2).OptionalInput(9).OptionalInput(10).Float32(op.Epsilon).Status(BadSlot);
     }
@@ -186,7 +188,8 @@ internal static class AttentionBindings
 
         int dimension = op.HeadDimension, rowTiles = RowTiles(kernel, dimension),
             blocks = operands.Tiles.PrefillTiles * (PagedAttentionTiles.PrefillPairs / (16 * Warps * rowTiles));
-        SpanSlots slots = EarlierSpans(kernel, operands.LengthLimit, op.KeyValueHeadCount * blocks, dimension, rowTiles);
+        SpanSlots slots = EarlierSpans(kernel, operands.LengthLimit, op.KeyValueHeadCount * blocks, dimension,
+            rowTiles);
         kernel.Launch("attention_paged.cu", "paged_prefill",
             new Dim3(op.KeyValueHeadCount, blocks + PagedClearBlocks), Threads, WalkBytes(dimension, rowTiles))
             .Define("HEAD_DIMENSION", dimension).Define("ROW_TILES", rowTiles)
@@ -197,7 +200,8 @@ internal static class AttentionBindings
             .Float32(ScaleOfPowers(dimension)).Status(BadPage);
     }
 
-    private static KernelLaunch Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands, CudaOperand plan)
+    private static KernelLaunch Decode(PagedAttention op, CudaKernelBuilder kernel, PagedOperands operands,
+        CudaOperand plan)
     {
         PagedAttentionTiles tiles = operands.Tiles;
         int dimension = op.HeadDimension, rows = operands.Rows;
@@ -207,10 +211,12 @@ internal static class AttentionBindings
         CudaOperand visible = plan.At((long)tiles.FirstVisibleWord * sizeof(int));
         int stages = DecodeStages(kernel.Target, dimension), clears = tiles.PrefillTiles > 0 ? 0 : PagedClearBlocks;
         if (WarpgroupAttention.Computes(kernel.Target, dimension))
-            return WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)), visible,
+            return WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)),
+                visible,
                 sums, statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
         return kernel.Launch("attention_paged.cu", "paged_decode",
-            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension, stages))
+            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension,
+                stages))
             .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
             .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)
@@ -258,7 +264,8 @@ internal static class AttentionBindings
             $"give it fewer rows at a time");
 
     /// <summary>Where the blocks of a walk keep the sums of earlier spans; empty if no sequence can have several.</summary>
-    private static SpanSlots EarlierSpans(CudaKernelBuilder kernel, long longest, int blocks, int dimension, int rowTiles)
+    private static SpanSlots EarlierSpans(CudaKernelBuilder kernel, long longest, int blocks, int dimension,
+        int rowTiles)
     {
         if (longest <= Span || blocks == 0)
             return new SpanSlots(kernel.Scratch(0), kernel.Scratch(0), 0);

@@ -30,7 +30,8 @@ public sealed class DecodeLaunchTests
         string[] names = LaunchesOfALayer(kind, new StepShape(batch, batch, batch, 128, false, 0), architecture);
         Assert.True(names.Length <= 7, string.Join(", ", names));
         Assert.Single(names, name => name.EndsWith("paged_decode", StringComparison.Ordinal));
-        Assert.DoesNotContain(names, name => name.Contains("rotary", StringComparison.Ordinal) || name == "key_value_write");
+        Assert.DoesNotContain(names, name => name.Contains("rotary",
+            StringComparison.Ordinal) || name == "key_value_write");
     }
 
     [Fact]
@@ -68,7 +69,8 @@ public sealed class DecodeLaunchTests
                     Assert.True(target.UsesProgrammaticLaunch && target.Architecture >= 90, launch.EntryPoint);
                     // The wait is the first thing that the kernel does.
                     string text = launch.Source.Text;
-                    int body = text.IndexOf('{', text.IndexOf($" {launch.EntryPoint}(const ", StringComparison.Ordinal));
+                    int body = text.IndexOf('{', text.IndexOf($" {launch.EntryPoint}(const ",
+                        StringComparison.Ordinal));
                     Assert.StartsWith("grid_wait();", text[(body + 1)..].TrimStart(), StringComparison.Ordinal);
                     early.Add(launch.EntryPoint);
                 }
@@ -85,9 +87,12 @@ public sealed class DecodeLaunchTests
         { "grid_wait(); grid_launch_dependents(); y[threadIdx.x] = x[threadIdx.x];", "" },
         { "y[threadIdx.x] = x[threadIdx.x]; grid_wait();", "read of global memory before grid_wait" },
         { "y[threadIdx.x] = 1.0f; grid_wait();", "write of global memory before grid_wait" },
-        { "if (threadIdx.x == 0) grid_wait(); y[threadIdx.x] = x[threadIdx.x];", "read of global memory before grid_wait" },
-        { "grid_launch_dependents(); grid_wait(); y[threadIdx.x] = x[threadIdx.x];", "grid_launch_dependents before grid_wait" },
-        { "if (blockIdx.x > 0) return; grid_wait(); y[threadIdx.x] = x[threadIdx.x];", "the block ended without grid_wait" },
+        { "if (threadIdx.x == 0) grid_wait(); y[threadIdx.x] = x[threadIdx.x];",
+            "read of global memory before grid_wait" },
+        { "grid_launch_dependents(); grid_wait(); y[threadIdx.x] = x[threadIdx.x];",
+            "grid_launch_dependents before grid_wait" },
+        { "if (blockIdx.x > 0) return; grid_wait(); y[threadIdx.x] = x[threadIdx.x];",
+            "the block ended without grid_wait" },
         { "", "the block ended without grid_wait" },
     };
 
@@ -99,7 +104,8 @@ public sealed class DecodeLaunchTests
         CudaBindings bindings = CudaBindings.Standard.With<HostOp>((_, kernel) =>
             kernel.Launch(new KernelSource("early.cu", source), "early", 2, 32).Input(0).Output(0).Programmatic());
         using var card = new SimulatedCard(bindings: bindings);
-        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new HostOp(), TensorType.Float32(32));
+        (Executor executor, Value[] inputs, IReadOnlyList<Value> outputs) = card.Prepare(new HostOp(),
+            TensorType.Float32(32));
         float[] numbers = [.. Enumerable.Range(1, 32).Select(number => (float)number)];
         for (int run = 0; run < 3 && finding.Length == 0; run++)
         {
@@ -130,7 +136,8 @@ public sealed class DecodeLaunchTests
             ProgrammaticLaunch = false,
         });
         Assert.False(off.Target.UsesProgrammaticLaunch);
-        using var byDefault = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(), CacheFolder = "" });
+        using var byDefault = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(),
+            CacheFolder = "" });
         Assert.True(byDefault.Target.UsesProgrammaticLaunch);
     }
 
@@ -161,7 +168,8 @@ public sealed class DecodeLaunchTests
         var target = CudaTarget.For(architecture);
         CudaStep[] steps = [.. plan.Steps.Select(step => step.Node)
             .Where(node => node.ScopeName.StartsWith("language.layers.1", StringComparison.Ordinal))
-            .SelectMany(node => CudaBindings.Standard.Describe(node.Op, [.. node.Inputs.Select(input => input.Type)], target).Steps)];
+            .SelectMany(node => CudaBindings.Standard.Describe(node.Op, [.. node.Inputs.Select(input => input.Type)],
+                target).Steps)];
         // Nothing is cleared or copied beside them: that would be a node of the graph too.
         Assert.All(steps, step => Assert.IsType<CudaLaunchStep>(step));
         return [.. steps.Cast<CudaLaunchStep>().Select(step => step.Launch.EntryPoint)];

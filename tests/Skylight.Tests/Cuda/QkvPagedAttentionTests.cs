@@ -48,7 +48,8 @@ public sealed class QkvPagedAttentionTests
         Step[] steps =
         [
             // Alone: within a span, its last and the next one's first key, in the last place of a page and in the first.
-            Step.Of([1], [70]), Step.Of([1], [Span]), Step.Of([1], [Span + 1]), Step.Of([1], [2 * Span + 33]), Step.Of([1], [1]),
+            Step.Of([1], [70]), Step.Of([1], [Span]), Step.Of([1], [Span + 1]), Step.Of([1], [2 * Span + 33]),
+                Step.Of([1], [1]),
             // Several rows over the end of a span and of a page; an empty sequence.
             Step.Of([1, 3, 0, 1, 2], [40, Span + 2, 0, 700, 33]),
             // A group with a common prompt that ends with a span, and a stranger.
@@ -56,7 +57,8 @@ public sealed class QkvPagedAttentionTests
         ];
         foreach (Step step in steps)
         {
-            (BFloat16[] output, float[][] caches) apart = step.Run(card, heads, keyValueHeads, dimension, isNormed, isFused: false),
+            (BFloat16[] output, float[][] caches) apart = step.Run(card, heads, keyValueHeads, dimension, isNormed,
+                isFused: false),
                 together = step.Run(card, heads, keyValueHeads, dimension, isNormed, isFused: true);
             Assert.Equal(apart.output, together.output);
             Assert.Equal(apart.caches[0], together.caches[0]);
@@ -98,8 +100,10 @@ public sealed class QkvPagedAttentionTests
             Value keys = graph.Persistent(new PersistentTensor("keys", cache)),
                 values = graph.Persistent(new PersistentTensor("values", cache));
             IReadOnlyList<Value> heads = graph.AddNode(new QkvSplitRotary(2, 1, 16),
-                graph.Input("qkv", new TensorType(type, new Shape(rows, 64))), graph.Input("rotations", TensorType.Float32(rows, 16)));
-            graph.AddNode(new KeyValueWrite(1, 16), heads[1], heads[2], keys, values, graph.Input("slots", TensorType.Int32(rows)));
+                graph.Input("qkv", new TensorType(type, new Shape(rows, 64))), graph.Input("rotations",
+                    TensorType.Float32(rows, 16)));
+            graph.AddNode(new KeyValueWrite(1, 16), heads[1], heads[2], keys, values, graph.Input("slots",
+                TensorType.Int32(rows)));
             if (readsKeys)
                 graph.Output("keys", graph.Add(new Silu(), heads[1]));
             graph.Output("out", graph.Add(new PagedAttention(2, 1, 16), heads[0], keys, values, table, starts, lengths,
@@ -112,7 +116,8 @@ public sealed class QkvPagedAttentionTests
     /// <summary>A mistake in how the spans of a row are joined, and what the emulator says; nothing: the numbers differ.</summary>
     public static TheoryData<string, string, string> Mistakes => new()
     {
-        { "            fence_device();\n            all =", "            all =", "no fence and atomic of one thread are behind that write" },
+        { "            fence_device();\n            all =", "            all =",
+            "no fence and atomic of one thread are behind that write" },
         { "*parts.arrivals(row) = 0;\n            fence_device();", "*parts.arrivals(row) = 0;",
             "has not come behind it by an atomic and a fence" },
         { "if (all) *parts.arrivals(row) = 0;", "", "" },
@@ -167,26 +172,31 @@ public sealed class QkvPagedAttentionTests
             table = TensorType.Int32(rows.Length, step.Table.Length / rows.Length);
         var planned = new PagedAttentionPlan(count, Heads, 1);
         int[] plan = step.Plan(planned);
-        TensorType[] types = [queries, cache, cache, table, TensorType.Int32(rows.Length + 1), TensorType.Int32(rows.Length),
+        TensorType[] types = [queries, cache, cache, table, TensorType.Int32(rows.Length + 1),
+            TensorType.Int32(rows.Length),
             TensorType.Int32(plan.Length)];
         var operands = new AttentionBindings.PagedOperands(count, Heads, 1, table.Shape);
         PagedAttentionTiles tiles = operands.Tiles;
         Assert.Equal(0, tiles.PrefillTiles);
         var kernel = new CudaKernelBuilder(op, types, [queries], CudaTarget.Hopper);
         long parts = (long)tiles.Spans * tiles.PartRows * Heads;
-        CudaScratch sums = kernel.Scratch(parts * Dimension * sizeof(float)), statistics = kernel.Scratch(parts * 2 * sizeof(float));
+        CudaScratch sums = kernel.Scratch(parts * Dimension * sizeof(float)),
+            statistics = kernel.Scratch(parts * 2 * sizeof(float));
         for (int layer = 0; layer < 3; layer++)
         {
             // So that what the layer before left is of no use.
             kernel.Clear(kernel.Output(0));
             kernel.Clear(sums);
             kernel.Clear(statistics);
-            WarpgroupAttention.QueueDecode(kernel, op, operands, kernel.Input(6).At(tiles.FirstDecodeWord * sizeof(int)),
-                kernel.Input(6).At((long)tiles.FirstVisibleWord * sizeof(int)), sums, statistics, 2, source, "a bad page");
+            WarpgroupAttention.QueueDecode(kernel, op, operands,
+                kernel.Input(6).At(tiles.FirstDecodeWord * sizeof(int)),
+                kernel.Input(6).At((long)tiles.FirstVisibleWord * sizeof(int)), sums, statistics, 2, source,
+                    "a bad page");
         }
 
         return kernels.Run(kernel.Build(), [queries], Random(1, count * Heads * Dimension),
-            Random(2, step.Pages * PageSize * Dimension), Random(3, step.Pages * PageSize * Dimension), step.Table, step.Starts,
+            Random(2, step.Pages * PageSize * Dimension), Random(3, step.Pages * PageSize * Dimension), step.Table,
+                step.Starts,
             lengths, plan)[0];
 
         static BFloat16[] Random(int seed, int elements) => Halves(Numbers.Random(seed, elements));
@@ -206,7 +216,8 @@ public sealed class QkvPagedAttentionTests
                 .Select(place => order[place % width < common ? place % width : common + place])];
             return new(
                 [.. Enumerable.Range(0, rows.Length + 1).Select(sequence => rows[..sequence].Sum())], lengths, table,
-                [.. rows.SelectMany((count, sequence) => Enumerable.Range(lengths[sequence] - count, count).Select(position =>
+                [.. rows.SelectMany((count, sequence) => Enumerable.Range(lengths[sequence] - count,
+                    count).Select(position =>
                     table[sequence * width + position / PageSize] * PageSize + position % PageSize)), -1], pages);
         }
 
@@ -215,7 +226,8 @@ public sealed class QkvPagedAttentionTests
             using var workspace = new Workspace(new CpuDevice());
             var graph = new Graph();
             Value[] inputs = [graph.Input("table", TensorType.Int32(Lengths.Length, Table.Length / Lengths.Length)),
-                graph.Input("starts", TensorType.Int32(Starts.Length)), graph.Input("lengths", TensorType.Int32(Lengths.Length))];
+                graph.Input("starts", TensorType.Int32(Starts.Length)), graph.Input("lengths",
+                    TensorType.Int32(Lengths.Length))];
             Value plan = graph.Add(op, inputs);
             graph.Output("plan", plan);
             var executor = new Executor(Planner.Plan(graph, workspace.Device), workspace);
@@ -226,7 +238,8 @@ public sealed class QkvPagedAttentionTests
             return executor.Read<int>(plan);
         }
 
-        public (BFloat16[] Output, float[][] Caches) Run(SimulatedCard card, int heads, int keyValueHeads, int dimension,
+        public (BFloat16[] Output, float[][] Caches) Run(SimulatedCard card, int heads, int keyValueHeads,
+            int dimension,
             bool isNormed, bool isFused) =>
             Run(card.Device, heads, keyValueHeads, dimension, isNormed, isFused);
 
@@ -254,9 +267,11 @@ public sealed class QkvPagedAttentionTests
                     table = graph.Input("table", TensorType.Int32(Lengths.Length, Table.Length / Lengths.Length)),
                     starts = graph.Input("starts", TensorType.Int32(Starts.Length)),
                     lengths = graph.Input("lengths", TensorType.Int32(Lengths.Length));
-                Value[] weights = isNormed ? [graph.Input("query weight", new TensorType(DataType.BFloat16, new Shape(dimension))),
+                Value[] weights = isNormed ? [graph.Input("query weight", new TensorType(DataType.BFloat16,
+                    new Shape(dimension))),
                     graph.Input("key weight", new TensorType(DataType.BFloat16, new Shape(dimension)))] : [];
-                Value plan = graph.Add(new PagedAttentionPlan(count, heads / keyValueHeads, keyValueHeads), table, starts, lengths);
+                Value plan = graph.Add(new PagedAttentionPlan(count, heads / keyValueHeads, keyValueHeads), table,
+                    starts, lengths);
                 Value keys = graph.Persistent(caches[0]), values = graph.Persistent(caches[1]);
                 Value output = Layer(graph);
                 graph.Output("output", output);
@@ -287,10 +302,12 @@ public sealed class QkvPagedAttentionTests
                 Value Layer(Graph graph)
                 {
                     IReadOnlyList<Value> parts = isNormed
-                        ? graph.AddNode(new QkvSplitNormRotary(heads, keyValueHeads, dimension, 1e-6f), [qkv, rotations, .. weights])
+                        ? graph.AddNode(new QkvSplitNormRotary(heads, keyValueHeads, dimension, 1e-6f), [qkv,
+                            rotations, .. weights])
                         : graph.AddNode(new QkvSplitRotary(heads, keyValueHeads, dimension), qkv, rotations);
                     graph.AddNode(new KeyValueWrite(keyValueHeads, dimension), parts[1], parts[2], keys, values, slots);
-                    return graph.Add(new PagedAttention(heads, keyValueHeads, dimension), parts[0], keys, values, table, starts,
+                    return graph.Add(new PagedAttention(heads, keyValueHeads, dimension), parts[0], keys, values,
+                        table, starts,
                         lengths, plan);
                 }
             }
