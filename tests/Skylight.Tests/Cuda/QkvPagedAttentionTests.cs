@@ -113,7 +113,7 @@ public sealed class QkvPagedAttentionTests
         }
     }
 
-    /// <summary>A mistake in how the spans of a row are joined, and what the emulator says; nothing: the numbers differ.</summary>
+    /// <summary>A mistake in how a row's spans are joined, and what the emulator says; nothing: the numbers differ.</summary>
     public static TheoryData<string, string, string> Mistakes => new()
     {
         { "            fence_device();\n            all =", "            all =",
