@@ -46,7 +46,9 @@ struct PackedWork {
     __device__ __forceinline__ void load(unsigned char* key_tile, unsigned char* value_tile, int block) {
         const int key_heads = gridDim.x / group, head = blockIdx.x / group, first = block * attention_block,
                   thread = thread_index();
-        const long long stride = (long long)key_heads * dimension, offset = start * stride + head * dimension;
+        // Over full sequences the compiler has no register left for it, and would spill others.
+        const int first_row = CAUSAL ? start : tiles[blockIdx.y].start;
+        const long long stride = (long long)key_heads * dimension, offset = first_row * stride + head * dimension;
         load_rows<dimension, attention_block, 32 * warps>(key_tile, MatrixRows{k + offset, stride, rows}, first,
                                                           thread);
         load_rows<dimension, attention_block, 32 * warps>(value_tile, MatrixRows{v + offset, stride, rows}, first,
