@@ -215,7 +215,7 @@ extern "C" __global__ void __launch_bounds__(threads, 2)
     }
     increase_registers<216>();
     const int lane = lane_index(), first = queries.first + (int)threadIdx.x / 32 * 16;
-    GroupWalk<Pipeline, true> walk(pipeline, queries, first, scale);
+    GroupWalk<Pipeline, true, consumers> walk(pipeline, queries, 0, first, scale);
     walk.run(begin, end, end, [] {});
     const auto& sums = walk.sums;
 #pragma unroll

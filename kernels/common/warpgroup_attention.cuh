@@ -6,7 +6,7 @@
 // A warp of producers fills a ring of tiles: the copy engine brings 64 keys or values of a head, each 64 elements of
 // their heads a panel with a swizzle of 128 bytes. Warpgroups of 64 rows consume them. Queries and p are left factors
 // in registers, so tensor cores read no tile twice for a group. A group issues the scores of the next block, then the
-// output of this one, and softens the scores while the output is multiplied.
+// output of this one, and softens the scores while the output is multiplied; two groups do so in turn.
 #pragma once
 
 #include "common/attention_walk.cuh"
@@ -209,14 +209,18 @@ __device__ __forceinline__ void load_queries(unsigned int (*query)[4], const Que
 
 // A warpgroup's part of the walk: its sums over the blocks begin to own_end − 1 of a tile whose blocks end with end −
 // 1. begin begins a span. one_span: end is within it.
-template <class Pipeline, bool one_span>
+// Two groups have turns: while one softens its scores, the tensor cores have the products of the other (Shah et al.,
+// FlashAttention-3, 2024). Every block but the first is a turn, also one that a group does not see.
+template <class Pipeline, bool one_span, int consumers>
 struct GroupWalk {
+    static constexpr int turn_barrier = 2;  // and the next: of group 0, and of group 1
     static constexpr int dimension = Pipeline::dimension;
     static constexpr int depth = attention_block / step_inner;
     using Sums = SpanSums<dimension, 1>;
 
     const Pipeline& pipeline;
     float scale;
+    int group;
     int least, visible_low, visible_high;  // keys that the warp's first row sees, and this lane's two
     Sums sums;
     unsigned int query[dimension / step_inner][4];
@@ -226,9 +230,9 @@ struct GroupWalk {
 
     // Of the warp's pairs `first` to `first` + 15.
     template <class Queries>
-    __device__ __forceinline__ GroupWalk(const Pipeline& own_pipeline, const Queries& queries, int first,
+    __device__ __forceinline__ GroupWalk(const Pipeline& own_pipeline, const Queries& queries, int own_group, int first,
                                          float own_scale)
-        : pipeline(own_pipeline), scale(own_scale) {
+        : pipeline(own_pipeline), scale(own_scale), group(own_group) {
         const int pair = first + lane_index() / 4;
         least = queries.visible_to(first);
         visible_low = queries.visible_to(pair);
@@ -240,6 +244,8 @@ struct GroupWalk {
     // span_ends() is called with the sums of a span in place when another span follows; it leaves them cleared.
     template <class SpanEnds>
     __device__ __forceinline__ void run(int begin, int own_end, int end, const SpanEnds& span_ends) {
+        if (group == 1 && end > begin + 1)
+            pass_turn(true);
         if (own_end > begin) {
             mbarrier_wait(pipeline.full(0, keys.stage), keys.parity);
             wgmma_fence();
@@ -253,14 +259,14 @@ struct GroupWalk {
             int block = begin + 1;
             if constexpr (one_span) {
                 for (; block < own_end; block++)
-                    step<false>(block, span_ends);
+                    step<false>(block, end, span_ends);
             } else {
                 while (block < own_end) {
                     const int stop = min(own_end, (block / span_blocks + 1) * span_blocks);
                     for (; block < stop; block++)
-                        step<false>(block, span_ends);
+                        step<false>(block, end, span_ends);
                     if (block < own_end)
-                        step<true>(block++, span_ends);
+                        step<true>(block++, end, span_ends);
                 }
             }
             mbarrier_wait(pipeline.full(1, values.stage), values.parity);
@@ -269,17 +275,37 @@ struct GroupWalk {
             wgmma_wait<0>(sums.output[0], weights);
             leave(1, values);
         }
-        // What other groups see and this one does not; by one lane, as in fill_tiles.
-        for (int block = max(begin, own_end); block < end && lane_index() == 0; block++) {
-            mbarrier_wait(pipeline.full(0, keys.stage), keys.parity);
-            leave(0, keys);
-            mbarrier_wait(pipeline.full(1, values.stage), values.parity);
-            leave(1, values);
+        // What other groups see and this one does not; but for the turn by one lane, as in fill_tiles.
+        for (int block = max(begin, own_end); block < end; block++) {
+            if (block > begin) {
+                take_turn();
+                pass_turn(block < end - 1);
+            }
+            if (lane_index() == 0) {
+                mbarrier_wait(pipeline.full(0, keys.stage), keys.parity);
+                leave(0, keys);
+                mbarrier_wait(pipeline.full(1, values.stage), values.parity);
+                leave(1, values);
+            }
+            synchronize_warp();
         }
         sums.add_lanes();
     }
 
 private:
+    __device__ __forceinline__ void take_turn() const {
+        static_assert(consumers <= 2, "turns go from one group to the other");
+        if constexpr (consumers == 2)
+            synchronize_named(turn_barrier + group, consumers * group_threads);
+    }
+
+    // goes_on: there is another turn. Group 0 always has one to give, for group 1 is behind it.
+    __device__ __forceinline__ void pass_turn(bool goes_on) const {
+        if constexpr (consumers == 2)
+            if (goes_on || group == 0)
+                arrive_named(turn_barrier + 1 - group, consumers * group_threads);
+    }
+
     __device__ __forceinline__ void leave(int kind, TileRing<Pipeline::stage_count>& ring) const {
         if (lane_index() == 0)
             mbarrier_arrive(pipeline.empty(kind, ring.stage));
@@ -308,12 +334,14 @@ private:
 
     // The scores of this block while the output of the block before is multiplied.
     template <bool starts_span, class SpanEnds>
-    __device__ __forceinline__ void step(int block, const SpanEnds& span_ends) {
+    __device__ __forceinline__ void step(int block, int end, const SpanEnds& span_ends) {
         mbarrier_wait(pipeline.full(0, keys.stage), keys.parity);
+        take_turn();
         wgmma_fence();
         multiply_keys();
         mbarrier_wait(pipeline.full(1, values.stage), values.parity);
         add_values();
+        pass_turn(block < end - 1);
         wgmma_wait<1>(scores, query);
         leave(0, keys);
         hide(block);
@@ -352,7 +380,7 @@ __device__ __forceinline__ void attend(const Pipeline& pipeline, const Queries& 
               own_first = first + (int)threadIdx.x % group_threads / 32 * 16;
     const int seen = first < queries.count ? queries.visible_to(first + group_rows - 1) : 0;
     float4* earlier = pipeline.kept() + threadIdx.x;
-    GroupWalk<Pipeline, false> walk(pipeline, queries, own_first, scale);
+    GroupWalk<Pipeline, false, consumers> walk(pipeline, queries, group, own_first, scale);
     bool joins = false;
     walk.run(0, divide_up(seen, attention_block), end, [&] {
         walk.sums.add_lanes();

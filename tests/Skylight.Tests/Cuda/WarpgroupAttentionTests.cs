@@ -100,6 +100,22 @@ public sealed class WarpgroupAttentionTests
     }
 
     [Theory]
+    [InlineData("arrive_named(turn_barrier + 1 - group", "arrive_named(turn_barrier + group")]
+    [InlineData("if (group == 1 && end > begin + 1) pass_turn(true);", "")]
+    [InlineData("take_turn(); pass_turn(block < end - 1);", "take_turn();")]
+    [InlineData("take_turn(); pass_turn(block < end - 1);", "")]
+    public void A_turn_that_is_not_given_is_found(string right, string wrong)
+    {
+        KernelSource mistaken = WarpgroupProductTests.Mistaken("warpgroup_attention.cu", right, wrong);
+        using var kernels = new EmulatedKernels();
+        // Groups of one tile that see different blocks, and one that sees none.
+        var batch = new Packed(1, 1, 64, IsCausal: true, [0, 64, 65, 129, 400], 400);
+        Assert.Contains("no thread can go on",
+            Assert.ThrowsAny<Exception>(() => batch.Run(kernels, usesWarpgroups: true, mistaken)).Message,
+            StringComparison.Ordinal);
+    }
+
+    [Theory]
     [MemberData(nameof(Modes))]
     public void Gradients_agree_with_those_of_mma_and_have_the_same_bits_in_every_schedule(string schedule, string mode)
     {
