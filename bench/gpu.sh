@@ -48,7 +48,7 @@ within() {
 
 # What was asked for and must hold, but for which no time is left, does not hold.
 wants() {
-    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training} " == *" $1 "* ]] || return 1
+    [[ " ${SKYLIGHT_GPU_PARTS:-parity verify bits generate generation kernels torch training larger} " == *" $1 "* ]] || return 1
     [ "$(remaining)" -gt 5 ] && return 0
     echo "gpu.sh: no time is left for $1" >&2
     [[ " parity verify bits generate generation " != *" $1 "* ]] || failed=1

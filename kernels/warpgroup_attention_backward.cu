@@ -19,8 +19,8 @@
 // that have begun, progress[1 + n] is the n-th's).
 // Whoever waits, waits for a block that began before it: tiles are taken in the order in which blocks begin, the last
 // of a sequence first (as the plan has them), so however few blocks are resident, one of them goes on. In causal
-// attention a tile has one step more than the tile after it, which is then a step ahead at each block: nobody waits for
-// long.
+// attention a tile has, for each head, two steps more than the tile after it, which is then two steps ahead at each
+// block: nobody waits for long.
 // Shared memory: STAGES·(256·D + 544) + 768·D + 32824 bytes.
 // FLOPs: 10·D per pair of query and visible key and head. Bytes: all operands once, and query_sums for every 128 keys.
 // Measured: nothing yet (no GPU has run it). NVRTC 12.4 for sm_90a: 168 registers at the launch, of which setmaxnreg
@@ -186,7 +186,7 @@ __device__ __forceinline__ void add_queries(const Shared& shared, const Work& wo
     const bool has_later = work.tile.first + tile_keys < work.tile.rows;
     Cursor cursor(work);
     // Steps of the tile after this one: how many it is known to have done, and how many this one needs. It walks the
-    // same blocks but the first.
+    // same blocks but, in causal attention, the first two of each head.
     int done = 0, needed = 0;
     for (int step = 0; step < work.steps(); step++, cursor.advance(work)) {
         const bool adds = has_later && (!CAUSAL || cursor.first >= work.tile.first + tile_keys);

@@ -53,6 +53,10 @@ public sealed class RecordFolder(string path)
             StringSplitOptions.RemoveEmptyEntries));
         if (slug.Length == 0)
             throw new ArgumentException($"'{idea}' does not say what is new: give a few words.", nameof(idea));
+        if (idea.AsSpan().IndexOfAny("|\r\n") >= 0)
+            throw new ArgumentException("What is new is a cell of a table: one line without '|'.", nameof(idea));
+        if (log is not null && !File.Exists(log))
+            throw new FileNotFoundException($"There is no log '{log}'.", log);
         IReadOnlyList<MeasuredRecord> before = Read();
         MeasuredRecord[] better = [.. Measured(results, idea).Where(now => before.All(
             then => then.Kernel != now.Kernel || then.Device != now.Device || then.Figure < now.Figure))];

@@ -9,6 +9,7 @@ import statistics
 import sys
 
 import torch
+import torch._functorch.config
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -42,6 +43,10 @@ def milliseconds(run):
 def random(*shape):
     return torch.randn(*shape, dtype=torch.bfloat16, device=device)
 
+
+# A compiled backward pass is run again and again here: its buffers must not be given away.
+if hasattr(torch._functorch.config, "donated_buffer"):
+    torch._functorch.config.donated_buffer = False
 
 rows = []
 

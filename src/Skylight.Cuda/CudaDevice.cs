@@ -66,6 +66,12 @@ public sealed class CudaDevice : Device
         Status = new KernelStatus(this);
         try
         {
+            // First, so that the probe launches as everything else does.
+            Target = Target with
+            {
+                UsesProgrammaticLaunch = (options.ProgrammaticLaunch ?? Switch(ProgrammaticLaunchVariable) ?? true)
+                    && Driver.Version >= s_programmaticVersion,
+            };
             WarpgroupsOff = WhyWithoutWarpgroups(options.Warpgroups ?? WarpgroupProbe.Wanted());
         }
         catch
@@ -74,12 +80,7 @@ public sealed class CudaDevice : Device
             throw;
         }
 
-        Target = Target with
-        {
-            UsesWarpgroups = WarpgroupsOff is null,
-            UsesProgrammaticLaunch = (options.ProgrammaticLaunch ?? Switch(ProgrammaticLaunchVariable) ?? true)
-                && Driver.Version >= s_programmaticVersion,
-        };
+        Target = Target with { UsesWarpgroups = WarpgroupsOff is null };
     }
 
     /// <inheritdoc/>

@@ -54,6 +54,12 @@ public sealed record CudaTarget(int Architecture, string ArchitectureName, int M
     public bool UsesProgrammaticLaunch { get; init; } = true;
 
     /// <summary>
+    /// Whether kernels are started so: they must also be compiled for an architecture that can wait, or they would not.
+    /// </summary>
+    internal bool StartsEarly => UsesProgrammaticLaunch && Architecture >= 90
+        && int.Parse(ArchitectureName.AsSpan(ArchitectureName.IndexOf('_') + 1).TrimEnd('a'), CultureInfo.InvariantCulture) >= 90;
+
+    /// <summary>
     /// A typical card of an architecture, for compiling without a card. Whether NVRTC knows it is another question:
     /// <see cref="CudaCompiler.TargetFor"/>.
     /// </summary>

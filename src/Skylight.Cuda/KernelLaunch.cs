@@ -214,7 +214,7 @@ public sealed class KernelLaunch
     /// </summary>
     public KernelLaunch Programmatic()
     {
-        IsProgrammatic = _builder.Target is { Architecture: >= 90, UsesProgrammaticLaunch: true };
+        IsProgrammatic = _builder.Target.StartsEarly;
         return this;
     }
 

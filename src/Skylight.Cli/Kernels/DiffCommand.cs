@@ -27,7 +27,7 @@ internal static class DiffCommand
         string[] differences = [.. KernelAnalysis.Differences(now, then)];
         foreach (string difference in differences)
             Console.WriteLine(difference);
-        Console.WriteLine($"{differences.Length} of {now.Count} kernels differ.");
+        Console.WriteLine($"{differences.Length} differences; {now.Count} kernels.");
         return 0;
     }
 }

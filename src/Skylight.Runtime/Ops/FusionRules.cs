@@ -5,7 +5,10 @@ namespace Skylight.Ops;
 /// <summary>The fusion rules of the built-in ops.</summary>
 public static class FusionRules
 {
-    /// <summary>All of them, in the order in which they are tried. Each is defined next to its fused op.</summary>
+    /// <summary>
+    /// Those of ops with a gradient, for before differentiation, in the order in which they are tried. Each is defined next to
+    /// its fused op.
+    /// </summary>
     public static IReadOnlyList<FusionRule> All { get; } =
     [
         new AddRmsNormFusion(),
@@ -13,7 +16,6 @@ public static class FusionRules
         new SwiGluFusion(),
         new QkvSplitRotaryFusion(),
         new QkvSplitNormRotaryFusion(),
-        new QkvPagedAttentionFusion(),
         new ConnectorFusion(),
         new VocabularyHeadFusion(),
     ];
@@ -22,5 +24,6 @@ public static class FusionRules
     /// Those of ops without a gradient: for after differentiation, when all readers of a value are known, so that a value
     /// which the backward pass reads stays.
     /// </summary>
-    public static IReadOnlyList<FusionRule> AfterDifferentiation { get; } = [new MatMulActivationFusion()];
+    public static IReadOnlyList<FusionRule> AfterDifferentiation { get; } =
+        [new QkvPagedAttentionFusion(), new MatMulActivationFusion()];
 }

@@ -15,7 +15,8 @@ namespace Skylight.Ops;
 /// </summary>
 /// <remarks>
 /// slots[t] is the place of row t's position in the pages of its sequence, or −1, where it is not to be written. Rows of no
-/// sequence are not written. The pages of new positions belong to no other sequence of the step. There is no gradient.
+/// sequence are not written. The pages of new positions belong to no other sequence of the step: nobody finds out where they
+/// do. Ops that have one plan run one after the other, for a card counts in it who has come. There is no gradient.
 /// </remarks>
 /// <param name="HeadCount">Query heads, Hq.</param>
 /// <param name="KeyValueHeadCount">Key-value heads, Hkv; divides Hq.</param>
@@ -30,6 +31,7 @@ public sealed record QkvPagedAttention(int HeadCount, int KeyValueHeadCount, int
     public override IReadOnlyList<TensorType> Infer(IReadOnlyList<TensorType> inputs)
     {
         TypeCheck check = new TypeCheck(this, inputs).Count(9, 11)
+            .That(inputs.Count != 10, "takes the weights of both queries and keys, or of neither")
             .That(HeadCount >= 1 && KeyValueHeadCount >= 1 && HeadCount % KeyValueHeadCount == 0,
                 $"{KeyValueHeadCount} key-value heads cannot be shared by {HeadCount} query heads")
             .That(HeadDimension >= 2 && HeadDimension % 2 == 0, $"the head dimension must be even, not {HeadDimension}")

@@ -70,7 +70,7 @@ public sealed record GenerationEstimate(long WeightBytes, long CacheBytes, long 
         using var cache = new KeyValueCache(model, checked(pages * batch), reserve: false, keyValueType);
         using var workspace = new Workspace(model.Device);
         var prefill = new GenerationStep(model, cache, workspace, StepBatch.ShapeOf(
-            checked(Math.Min(context, prefillTokens) + batch - 1), batch, batch, pages, tiles > 0, 0));
+            checked((int)Math.Min(prefillTokens, (long)context * batch) + batch - 1), batch, batch, pages, tiles > 0, 0));
         var decode = new GenerationStep(model, cache, workspace, StepBatch.ShapeOf(batch, batch, batch, pages, false, 0));
         return new GenerationEstimate(
             model.Parameters.All.Sum(parameter => model.Device.StorageBytes(parameter.Type)),

@@ -31,7 +31,8 @@ public sealed class RecordFolderTests
         Assert.StartsWith("# Records\n", text, StringComparison.Ordinal);
         Assert.EndsWith("<!-- /records -->\nend\n", text, StringComparison.Ordinal);
         Assert.DoesNotContain("old", text, StringComparison.Ordinal);
-        Assert.Contains("| product-8192 | 687.19 TFLOP/s | 85 % | 85 % | 808 TFLOP/s | 808 (fast.cu, H100) | A | " +
+        Assert.Contains("| product-8192 | 687.19 TFLOP/s | 86 % | 85 % | 795 TFLOP/s | 808 (fast.cu, H100; cuBLAS there 795; " +
+            "ThunderKittens 855, shape not given) | A | " +
             "2026-01-02, first run, 0123456789 |", text, StringComparison.Ordinal);
         Assert.Contains("| attention-causal-4k | not measured |", text, StringComparison.Ordinal);
     }
@@ -49,6 +50,9 @@ public sealed class RecordFolderTests
             StringComparison.Ordinal);
         Assert.Contains("does not say what is new",
             Assert.Throws<ArgumentException>(() => records.Add(other, "!", null)).Message, StringComparison.Ordinal);
+        Assert.Contains("one line", Assert.Throws<ArgumentException>(() => records.Add(other, "a|b", null)).Message,
+            StringComparison.Ordinal);
+        Assert.Throws<FileNotFoundException>(() => records.Add(other, "x", folder["absent"]));
         folder.Write("README.md", "# Records\n"u8.ToArray());
         Assert.Contains("has no table", Assert.Throws<InvalidDataException>(records.WriteTable).Message, StringComparison.Ordinal);
         Assert.Empty(Directory.EnumerateDirectories(folder.Path));

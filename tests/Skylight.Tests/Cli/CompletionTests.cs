@@ -9,7 +9,7 @@ public sealed class CompletionTests
 {
     [Theory]
     [InlineData("skylight de", "demo devices")]
-    [InlineData("/usr/bin/skylight kernels ", "analyze bits check compile")]
+    [InlineData("/usr/bin/skylight kernels ", "analyze bits check compile diff")]
     [InlineData("skylight chat --de", "--device")]
     [InlineData("skylight chat DIR --device ", "cpu cuda:0 simt")]
     [InlineData("skylight chat DIR --device cuda:", "cuda:0")]

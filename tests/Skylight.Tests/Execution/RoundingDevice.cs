@@ -87,7 +87,7 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
     {
         private readonly Node _node;
         private readonly CpuDevice _cpu;
-        private readonly ICpuKernel _kernel;
+        private readonly Op[] _stages;
         private readonly TensorType[] _inputs;
         private readonly TensorType[] _outputs;
 
@@ -98,7 +98,9 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
             _node = node;
             _disturb = disturb;
             _cpu = cpu;
-            _kernel = (ICpuKernel)node.Op;
+            // What an op rounds within itself is an output on the way here.
+            _stages = node.Op is MatMulActivation product
+                ? [new MatMul(), product.Activation == ProductActivation.Gelu ? new Gelu() : new SwiGlu()] : [node.Op];
             _inputs = [.. node.InputTypes.Select(OnCpu)];
             _outputs = [.. node.OutputTypes.Select(OnCpu)];
         }
@@ -106,11 +108,15 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
         public override void Run(in KernelArguments arguments)
         {
             Tensor[] inputs = [.. arguments.Inputs.Select((tensor, index) => Widened(tensor, _inputs[index]))];
-            Tensor[] outputs = [.. _outputs.Select(_cpu.AllocateTensor)];
-            long scratchBytes = _kernel.ScratchBytes(_inputs);
-            Tensor? scratch = scratchBytes > 0
-                ? _cpu.AllocateTensor(TensorType.Float32(checked((int)((scratchBytes + 3) / 4)))) : null;
-            _kernel.Run(new CpuArguments(new KernelArguments(inputs, outputs, scratch)));
+            Tensor[] outputs = Run(_stages[0], inputs);
+            foreach (Op stage in _stages.Skip(1))
+            {
+                Tensor[] rounded = [.. outputs.Select(Rounded)];
+                outputs = Run(stage, rounded);
+                foreach (Tensor tensor in rounded)
+                    tensor.Memory.Dispose();
+            }
+
             if (_disturb is not null && outputs is [{ Type.DataType: DataType.Float32 } first, ..])
                 Disturb(first);
             for (int index = 0; index < outputs.Length; index++)
@@ -119,7 +125,28 @@ internal sealed class RoundingDevice(DataType activationType = DataType.BFloat16
                 Round(inputs[index], arguments.Inputs[index]);
             foreach (Tensor tensor in inputs.Concat(outputs))
                 tensor.Memory.Dispose();
+        }
+
+        private Tensor[] Run(Op op, Tensor[] inputs)
+        {
+            TensorType[] types = [.. inputs.Select(input => input.Type)];
+            Tensor[] outputs = [.. (op == _node.Op ? _outputs : op.Infer(types)).Select(_cpu.AllocateTensor)];
+            long scratchBytes = ((ICpuKernel)op).ScratchBytes(types);
+            Tensor? scratch = scratchBytes > 0
+                ? _cpu.AllocateTensor(TensorType.Float32(checked((int)((scratchBytes + 3) / 4)))) : null;
+            ((ICpuKernel)op).Run(new CpuArguments(new KernelArguments(inputs, outputs, scratch)));
             scratch?.Memory.Dispose();
+            return outputs;
+        }
+
+        /// <summary>Rounds a tensor of float32, which is given back, and widens it again.</summary>
+        private Tensor Rounded(Tensor source)
+        {
+            var half = new Tensor(new ByteMemory(source.Type.Shape.ElementCount * 2), 0,
+                source.Type with { DataType = DataType.BFloat16 });
+            Round(source, half);
+            source.Memory.Dispose();
+            return Widened(half, source.Type);
         }
 
         /// <summary>Weights and what AdamW reads are bfloat16 on the CPU too.</summary>

@@ -60,7 +60,8 @@ internal sealed unsafe partial class Emulator : IDisposable
     public static void ConfigureDefaults()
     {
         (string, string)[] defaults = [("schedule", "forward"), ("async", "late"), ("checks", "on"),
-            ("counters", "off"), ("memory", "4294967296"), ("workers", "2"), ("capability", "90"), ("pools", "on"), ("rounding", "same")];
+            ("counters", "off"), ("memory", "4294967296"), ("workers", "2"), ("capability", "90"), ("pools", "on"), ("rounding", "same"),
+            ("visibility", "off")];
         foreach ((string name, string value) in defaults)
             Configure(name, value);
     }
