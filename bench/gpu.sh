@@ -5,7 +5,7 @@
 #   FOLDER/gpu.sh [RESULTS]         there (an NVIDIA driver and NVRTC are enough; tar xf unpacks): parity, verify, equality of bits with both kinds of
 #                                   matrix instructions, a generated answer, benchmarks of kernels, generation and GRPO steps, and PyTorch's where it is found
 #   bench/gpu.sh                    both, on a machine that has .NET and a GPU
-# Results: RESULTS/*.json and *.log (default: results beside the script). What is a record is kept by: Skylight.Bench -- records RESULTS/cuda-kernels.json --idea TEXT --log RESULTS/kernels.log. Exit code 1 when parity, verify, bits or generation fails; the rest runs all the same.
+# Results: RESULTS/*.json and *.log (default: results beside the script). What is a record is kept by: Skylight.Bench -- records RESULTS/cuda-kernels.json --idea TEXT --log RESULTS/kernels.log. Exit code 1 when parity, verify, bits or generation fails (larger shapes do not count); the rest runs all the same.
 # Variables: SKYLIGHT_GPU_PARTS, what is run (parity verify bits generate generation kernels torch training larger: all, in this order); SKYLIGHT_GPU_MODELS, the
 # shapes that are measured (internvl3-1b internvl3-8b; skylight init --help names the others): all parts take the first, larger is generation and training with the rest; SKYLIGHT_GPU_DEVICE (cuda:0);
 # SKYLIGHT_GPU_SECONDS, after which nothing more is begun and what runs is ended (540), and SKYLIGHT_GPU_COMMAND_SECONDS for each program (150). So the script itself can be tried without a GPU:
