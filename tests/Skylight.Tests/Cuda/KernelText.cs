@@ -23,9 +23,8 @@ internal static partial class KernelText
     /// <summary>Replaces a piece of a text wherever it is; it must be somewhere.</summary>
     public static string Replace(string text, string right, string wrong)
     {
-        // Its last word may go on: a name with what follows in it.
-        string pattern = string.Join(@"\s*", Words().Matches(right)
-            .Select(word => (char.IsLetterOrDigit(word.Value[0]) || word.Value[0] == '_' ? @"\b" : "") + Regex.Escape(word.Value)));
+        // Its first and last words may be parts of longer ones.
+        string pattern = string.Join(@"\s*", Words().Matches(right).Select(word => Regex.Escape(word.Value)));
         Assert.Matches(pattern, text);
         return Regex.Replace(text, pattern, _ => wrong);
     }
