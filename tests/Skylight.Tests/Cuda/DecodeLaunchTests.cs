@@ -138,9 +138,13 @@ public sealed class DecodeLaunchTests
             ProgrammaticLaunch = false,
         });
         Assert.False(off.Target.UsesProgrammaticLaunch);
-        using var byDefault = new CudaDevice(new CudaDeviceOptions { Libraries = CudaLibraries.LoadSimulated(),
-            CacheFolder = "" });
-        Assert.True(byDefault.Target.UsesProgrammaticLaunch);
+        using var on = new CudaDevice(new CudaDeviceOptions
+        {
+            Libraries = CudaLibraries.LoadSimulated(),
+            CacheFolder = "",
+            ProgrammaticLaunch = true,
+        });
+        Assert.True(on.Target.UsesProgrammaticLaunch);
     }
 
     private static string[] LaunchesOfALayer(LanguageModelKind kind, StepShape shape, string architecture)
