@@ -98,8 +98,13 @@ public sealed class RecordFolder(string path)
             string bounds = Invariant($"{kernel.Target:0.##} {kernel.Unit} | {kernel.Published:0.##} ({kernel.Source})");
             MeasuredRecord[] own = [.. records.Where(record => record.Kernel == kernel.Kernel)];
             foreach (MeasuredRecord record in own)
-                text.Append(Invariant(
-                    $"| {kernel.Kernel} | {record.Figure:0.##} {record.Unit} | {record.Figure / kernel.Target:P0} | {record.Figure / kernel.Published:P0} | {bounds} | {record.Device} | {record.Date}, {record.Idea}, {Short(record.Commit)} |\n"));
+            {
+                string ours = Invariant(
+                    $"{record.Figure:0.##} {record.Unit} | {record.Figure / kernel.Target:P0} | {record.Figure / kernel.Published:P0}"),
+                    when = $"{record.Date}, {record.Idea}, {Short(record.Commit)}";
+                text.Append(Invariant($"| {kernel.Kernel} | {ours} | {bounds} | {record.Device} | {when} |\n"));
+            }
+
             if (own.Length == 0)
                 text.Append(Invariant($"| {kernel.Kernel} | not measured | | | {bounds} | | |\n"));
         }

@@ -212,11 +212,10 @@ internal static class AttentionBindings
         int stages = DecodeStages(kernel.Target, dimension), clears = tiles.PrefillTiles > 0 ? 0 : PagedClearBlocks;
         if (WarpgroupAttention.Computes(kernel.Target, dimension))
             return WarpgroupAttention.QueueDecode(kernel, op, operands, plan.At(tiles.FirstDecodeWord * sizeof(int)),
-                visible,
-                sums, statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
+                visible, sums, statistics, clears, KernelSource.Resource("warpgroup_attention_paged.cu"), BadPage);
         return kernel.Launch("attention_paged.cu", "paged_decode",
-            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads, DecodeBytes(dimension,
-                stages))
+            new Dim3(op.KeyValueHeadCount, tiles.DecodeTiles + clears, tiles.Spans), Threads,
+            DecodeBytes(dimension, stages))
             .Define("HEAD_DIMENSION", dimension).Define("STAGES", stages)
             .Input(0).Input(1).Input(2).Input(3).Input(4).Input(5)
             .Pointer(plan.At(tiles.FirstDecodeWord * sizeof(int))).Pointer(visible).Output(0).ScratchOrNull(sums)

@@ -104,9 +104,7 @@ internal static class WarpgroupAttention
         CudaScratch statistics = kernel.Scratch((long)op.HeadCount * blocks * 2 * Block * sizeof(float)),
             sums = kernel.Scratch((long)op.HeadCount * blocks * Block * dimension * sizeof(float)),
             progress = kernel.Scratch((1L + ((long)op.KeyValueHeadCount * tiles)) * sizeof(int));
-        int stages = 3;
-        while (stages > 2 && BackwardBytes(dimension, stages) > kernel.Target.SharedBytesPerBlock)
-            stages--;
+        int stages = BackwardBytes(dimension, 3) <= kernel.Target.SharedBytesPerBlock ? 3 : 2;
         var queries = new KernelTensorMap(op.HeadCount * dimension, rows, 1, Block);
         var keys = new KernelTensorMap(op.KeyValueHeadCount * dimension, rows, 1, Block);
         float scale = AttentionBindings.Scale(dimension);
